@@ -1,0 +1,85 @@
+// Package object names API objects and the events about them. It is the
+// vocabulary that the store, the syncer, the controllers and the scheduler
+// share, so that none of them has to import another.
+package object
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Object is any API object. Objects read from the store are shared and must
+// never be changed: copy the parts that change, then hand the copy over.
+type Object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// Key names one object of the cluster. Namespace is empty for cluster-scoped
+// kinds.
+type Key struct {
+	schema.GroupKind
+	Namespace, Name string
+}
+
+// String is "Kind.group/namespace/name", for logs and errors.
+func (k Key) String() string {
+	parts := []string{k.GroupKind.String()}
+	if k.Namespace != "" {
+		parts = append(parts, k.Namespace)
+	}
+	return strings.Join(append(parts, k.Name), "/")
+}
+
+// EventType says what happened to an object.
+type EventType uint8
+
+// The events of a watch. A deletion carries the object's last state.
+const (
+	Added EventType = iota + 1
+	Modified
+	Deleted
+)
+
+// Event is one committed change to one object.
+type Event struct {
+	Type EventType
+	Key  Key
+	// Object is the new state; of a deletion, the last state with the
+	// deletion's resourceVersion.
+	Object Object
+	// Old is the state before, nil for Added.
+	Old Object
+	// Revision is the store revision that the change got.
+	Revision uint64
+}
+
+// ErrExpired is returned by a Watcher that asks for events older than the
+// store still has. The caller lists again and watches from there; the API
+// answers 410 Gone.
+var ErrExpired = errors.New("object: the events from this revision on are no longer kept; list again")
+
+// Watcher follows the changes to some kinds, in the order of their revisions.
+type Watcher interface {
+	// Next blocks until there are events after those that it returned last,
+	// and returns all of them. It fails with ErrExpired if the caller fell
+	// behind too far, and with ctx.Err() when ctx ends.
+	Next(ctx context.Context) ([]Event, error)
+	// Revision is the newest revision that the watcher has gone past, with or
+	// without events of its kinds: where a watch can be taken up again.
+	Revision() uint64
+}
+
+// Reader reads the current state. All results are shared and immutable.
+type Reader interface {
+	// Get returns the object, or nil if there is none.
+	Get(key Key) Object
+	// List returns the objects of a kind ordered by namespace and name, and
+	// the revision of that state. An empty namespace lists all namespaces.
+	List(kind schema.GroupKind, namespace string) ([]Object, uint64)
+}

@@ -1,0 +1,233 @@
+// Package runtime runs pods on one machine: sandboxes (namespaces, cgroup,
+// network) and the containers in them, on containerd. It is the only user of
+// containerd. It executes what it is told and reports what there is; the
+// decisions are nodes/pod's.
+package runtime
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// PodRef names a pod on this node, and what its sandbox and log paths are
+// derived from.
+type PodRef struct {
+	Namespace, Name, UID string
+}
+
+// SandboxConfig is what all containers of a pod share.
+type SandboxConfig struct {
+	PodRef
+	Hostname string
+	// HostNetwork, HostPID and HostIPC join the node's namespaces.
+	HostNetwork, HostPID, HostIPC bool
+	Sysctls                       map[string]string
+	// ResolvConf is the content of /etc/resolv.conf, Hosts of /etc/hosts.
+	ResolvConf, Hosts string
+	// QOSClass (Guaranteed, Burstable, BestEffort) places the pod's cgroup;
+	// Resources bound it; zero values are unlimited.
+	QOSClass  string
+	Resources Resources
+	HostPorts []HostPort
+}
+
+// HostPort maps a port of the node to the pod.
+type HostPort struct {
+	Protocol                string // TCP or UDP
+	HostIP                  string
+	HostPort, ContainerPort int32
+}
+
+// Resources are cgroup limits. Zero means none.
+type Resources struct {
+	CPUShares   uint64
+	CPUQuota    int64 // microseconds of CPU in each CPUPeriod
+	CPUPeriod   uint64
+	MemoryBytes int64
+	PidsLimit   int64
+}
+
+// Mount binds HostPath into a container. Propagation is "", "rprivate",
+// "rslave" or "rshared".
+type Mount struct {
+	HostPath, ContainerPath string
+	ReadOnly                bool
+	Propagation             string
+}
+
+// ContainerConfig is one container to create. Attempt counts its restarts;
+// the log file is <logdir>/<Name>/<Attempt>.log.
+type ContainerConfig struct {
+	Name    string
+	Attempt int
+	Image   string // name in the image store
+	// Command and Args replace the image's entrypoint and arguments as the
+	// pod's command and args do.
+	Command, Args []string
+	WorkingDir    string
+	Env           []string // NAME=value, in order
+	Mounts        []Mount
+	Resources     Resources
+	OOMScoreAdj   int
+	TTY, Stdin    bool
+	StdinOnce     bool
+	Security      Security
+	// Labels are kept with the container and returned by List.
+	Labels map[string]string
+	// StopSignal overrides the image's, for example SIGTERM.
+	StopSignal string
+}
+
+// Security is the container's part of the security contexts.
+type Security struct {
+	RunAsUser, RunAsGroup  *int64
+	RunAsNonRoot           bool
+	SupplementalGroups     []int64
+	FSGroup                *int64
+	Privileged             bool
+	ReadOnlyRootFilesystem bool
+	NoNewPrivileges        bool
+	AddCapabilities        []string
+	DropCapabilities       []string
+	// Seccomp is "", "RuntimeDefault" or "Unconfined" ("" is Unconfined).
+	Seccomp string
+}
+
+// ContainerState is a container's state.
+type ContainerState string
+
+// The states of a container.
+const (
+	Created ContainerState = "created"
+	Running ContainerState = "running"
+	Exited  ContainerState = "exited"
+)
+
+// Container is what is known of a container, running or not.
+type Container struct {
+	ID        string
+	Pod       PodRef
+	Name      string
+	Attempt   int
+	Image     string // as asked for
+	ImageID   string // digest
+	State     ContainerState
+	CreatedAt time.Time
+	StartedAt time.Time
+	// Of an exited container:
+	FinishedAt time.Time
+	ExitCode   int32
+	OOMKilled  bool
+	// Message is the tail of its log or its termination message.
+	LogPath string
+	Labels  map[string]string
+}
+
+// Sandbox is what is known of a pod's sandbox.
+type Sandbox struct {
+	Pod       PodRef
+	Ready     bool
+	IPs       []string // empty for HostNetwork
+	CreatedAt time.Time
+	// CgroupPath is relative to the agent's cgroup root.
+	CgroupPath string
+	NetNSPath  string
+}
+
+// Pod is everything the machine holds of one pod.
+type Pod struct {
+	Sandbox    *Sandbox // nil if only containers are left
+	Containers []Container
+}
+
+// Event says that something about a pod changed: look again.
+type Event struct {
+	PodUID string
+}
+
+// ImageInfo is an image of the local store.
+type ImageInfo struct {
+	Name   string // normalised reference
+	Digest string
+	Size   int64
+	User   string
+}
+
+// Auth is a registry login; empty fields are anonymous.
+type Auth struct{ Username, Password, IdentityToken string }
+
+// ExecOptions are the streams of an exec or attach. Resize carries terminal
+// sizes and may be nil.
+type ExecOptions struct {
+	Command        []string
+	TTY            bool
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Resize         <-chan TerminalSize
+	Timeout        time.Duration // zero: none
+}
+
+// TerminalSize in characters.
+type TerminalSize struct{ Width, Height uint16 }
+
+// Stats are the usage figures of one container, from its cgroup.
+type Stats struct {
+	CPUNanos          uint64
+	WorkingSetBytes   uint64
+	MemoryUsageBytes  uint64
+	ContainerID, Name string
+}
+
+// ErrNotFound is wrapped by the errors for containers and images that do not
+// exist.
+var ErrNotFound = errors.New("not found")
+
+// Interface is what the agent asks of the machine. Every method may be called
+// from many goroutines and repeated: asking for what is already there returns
+// it, removing what is gone succeeds.
+type Interface interface {
+	// List returns every pod of this agent, those of a former run of the
+	// agent included.
+	List(ctx context.Context) (map[string]Pod, error)
+	// Get returns one pod by UID; a zero Pod if there is nothing of it.
+	Get(ctx context.Context, podUID string) (Pod, error)
+	// Events carries a hint for each container that started, exited or ran out
+	// of memory. Hints can be lost when the reader is slow for long: List is
+	// the truth. The channel closes when the runtime ends.
+	Events() <-chan Event
+
+	EnsureSandbox(ctx context.Context, cfg SandboxConfig) (Sandbox, error)
+	// RemoveSandbox kills what still runs in the pod and removes its
+	// containers, network, namespaces, cgroup and run directory. Logs stay
+	// until RemoveLogs.
+	RemoveSandbox(ctx context.Context, pod PodRef) error
+	RemoveLogs(pod PodRef) error
+
+	// Image finds an image in the local store by reference; ok is false if it
+	// is not there.
+	Image(ctx context.Context, ref string) (info ImageInfo, ok bool, err error)
+	// Pull fetches an image from its registry.
+	Pull(ctx context.Context, ref string, auth []Auth) (ImageInfo, error)
+	// Import loads an OCI or Docker archive, and returns the images' names.
+	Import(ctx context.Context, archive io.Reader) ([]ImageInfo, error)
+	Images(ctx context.Context) ([]ImageInfo, error)
+
+	// CreateContainer creates and returns a container in state Created.
+	CreateContainer(ctx context.Context, pod SandboxConfig, cfg ContainerConfig) (Container, error)
+	StartContainer(ctx context.Context, id string) error
+	// StopContainer sends the stop signal, waits up to grace, then kills.
+	// It returns when the container has exited.
+	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	RemoveContainer(ctx context.Context, id string) error
+
+	// Exec runs a command in a running container and returns its exit code.
+	Exec(ctx context.Context, id string, opts ExecOptions) (int, error)
+	Attach(ctx context.Context, id string, opts ExecOptions) error
+	Stats(ctx context.Context, podUID string) ([]Stats, error)
+	// LogPath is where a container's log file is, whether it exists or not.
+	LogPath(pod PodRef, container string, attempt int) string
+	// DialPod connects to a port on the pod's loopback, for port-forward.
+	DialPod(ctx context.Context, podUID string, port int32) (io.ReadWriteCloser, error)
+}
