@@ -1,0 +1,97 @@
+package headway_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "headway.dev"
+
+// mayImport is the import table of ARCHITECTURE.md: which folders of ours a
+// folder may import besides itself.
+var mayImport = map[string][]string{
+	"manifests": nil,
+	"syncer":    {"manifests"},
+	"engine":    {"manifests"},
+	"nodes":     {"manifests"},
+	"proxy":     {"manifests"},
+	"cmd":       {"manifests", "syncer", "engine", "nodes", "proxy", "examples"},
+	"examples":  nil,
+}
+
+// owners says which folder alone may import an outside system, so that its
+// behaviour is adapted in one place.
+var owners = map[string][]string{
+	"github.com/go-git/go-git":         {"syncer/git"},
+	"go.etcd.io/bbolt":                 {"engine/store"},
+	"k8s.io/apiserver":                 {"engine/api"},
+	"github.com/containerd/containerd": {"nodes/runtime", "nodes/image"},
+	"github.com/coreos/go-iptables":    {"proxy/iptables"},
+}
+
+func TestImports(t *testing.T) {
+	var files int
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); file != "." && strings.HasPrefix(name, ".") || name == "testdata" || name == "build" || name == "tools" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		files++
+		checkFile(t, filepath.ToSlash(file))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 10 {
+		t.Fatalf("found %d Go files: the test does not run at the root of the module", files)
+	}
+}
+
+func checkFile(t *testing.T, file string) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	dir := path.Dir(file)
+	root, _, _ := strings.Cut(dir, "/")
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if ours, ok := strings.CutPrefix(imported, module+"/"); ok {
+			target, _, _ := strings.Cut(ours, "/")
+			allowed, known := mayImport[root]
+			if dir != "." && (!known || target != root && !slices.Contains(allowed, target)) {
+				t.Errorf("%s imports %s: %s/ may import only %v of ours", file, imported, root, allowed)
+			}
+		}
+		for system, dirs := range owners {
+			if imported != system && !strings.HasPrefix(imported, system+"/") {
+				continue
+			}
+			if !slices.ContainsFunc(dirs, func(owner string) bool { return dir == owner || strings.HasPrefix(dir, owner+"/") }) {
+				t.Errorf("%s imports %s: only %v may", file, imported, dirs)
+			}
+		}
+	}
+}
