@@ -1,0 +1,101 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# The same flags in every command, so that nothing is compiled twice.
+export GOFLAGS := -trimpath -buildvcs=false
+export PATH := $(PATH):/usr/sbin:/sbin
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+# The version of the Kubernetes API that is served, as clients read it.
+KUBE_VERSION := v1.37.2
+LDFLAGS := -s -w \
+	-X main.version=$(VERSION) -X main.commit=$(COMMIT) \
+	-X k8s.io/component-base/version.gitVersion=$(KUBE_VERSION)+headway \
+	-X k8s.io/component-base/version.gitMajor=1 \
+	-X k8s.io/component-base/version.gitMinor=37 \
+	-X k8s.io/component-base/version.gitCommit=$(COMMIT)
+
+BUILD := build
+IMAGES := $(BUILD)/images
+LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
+# Every package, split by how its tests share the machine: those of MACHINE
+# drive containerd, iptables and whole clusters, one package at a time.
+MACHINE := ./cmd/... ./nodes/... ./proxy/...
+PURE := . ./engine/... ./examples/... ./manifests/... ./syncer/...
+
+.PHONY: help
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: deps build images ## install what the host lacks, build, and run a cluster here in the foreground (ARGS='--data-dir DIR …')
+	@[ "$$(id -u)" = 0 ] || { echo "make up: run it as root: containers, networks and cgroups need it" >&2; exit 1; }
+	exec $(BUILD)/headway up --images-dir $(abspath $(IMAGES)) $(ARGS)
+
+.PHONY: deps
+deps:
+	@scripts/deps run
+
+.PHONY: build
+build: ## build build/headway
+	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $(BUILD)/headway ./cmd/headway
+
+.PHONY: images
+images: $(IMAGES)/web.tar
+
+$(IMAGES)/web.tar: $(wildcard examples/web/*.go examples/web/archive/*.go)
+	@mkdir -p $(IMAGES)
+	for v in 1.0.0 1.1.0; do CGO_ENABLED=0 $(GO) build -ldflags "-s -w -X main.version=$$v" -o $(BUILD)/web-$$v ./examples/web; done
+	$(GO) run ./examples/web/archive -o $@.tmp \
+		headway.dev/examples/web:1.0.0=$(BUILD)/web-1.0.0 headway.dev/examples/web:1.1.0=$(BUILD)/web-1.1.0
+	mv $@.tmp $@
+
+.PHONY: test
+test: images ## run all tests; those that need root, containerd and iptables included
+	@scripts/deps test
+	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
+	$(GO) test -race -shuffle=on -timeout 15m $(PURE)
+	$(GO) test -race -shuffle=on -timeout 15m -p 1 $(MACHINE)
+
+.PHONY: lint
+lint: ## run the linters
+	$(LINT) run
+
+.PHONY: fmt
+fmt: ## format the code
+	$(LINT) fmt
+
+.PHONY: check
+check: lint ## lint, and check that go.mod is tidy
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities (reads the Go vulnerability database)
+	$(GO) tool -modfile=tools/go.mod govulncheck ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz everything that parses input, a minute each
+	@$(GO) list -f '{{.ImportPath}}' ./... | while read -r pkg; do \
+		$(GO) test -list '^Fuzz' "$$pkg" | { grep '^Fuzz' || true; } | while read -r name; do \
+			echo "== $$pkg $$name"; $(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime 1m "$$pkg"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: build images ## measure a cluster on this machine and print the table
+	@scripts/deps test
+	$(GO) run ./cmd/headway-bench -headway $(BUILD)/headway -images $(IMAGES) $(ARGS)
+
+.PHONY: cover
+cover: images ## coverage of all tests
+	$(GO) test -coverprofile=$(BUILD)/cover.out -coverpkg=./... -p 1 ./...
+	$(GO) tool cover -func=$(BUILD)/cover.out | tail -1
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BUILD)
