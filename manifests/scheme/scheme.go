@@ -5,6 +5,7 @@ package scheme
 
 import (
 	"fmt"
+	"reflect"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -130,7 +131,7 @@ func newScheme() *runtime.Scheme {
 		if gvk.Version != runtime.APIVersionInternal && gvk.Group != "" || gvk.Version == "v1" {
 			internal := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 			if !s.Recognizes(internal.WithKind(gvk.Kind)) {
-				s.AddKnownTypeWithName(internal.WithKind(gvk.Kind), newOf(typ))
+				s.AddKnownTypeWithName(internal.WithKind(gvk.Kind), reflect.New(typ).Interface().(runtime.Object))
 			}
 		}
 	}
