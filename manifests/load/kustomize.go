@@ -1,0 +1,269 @@
+package load
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/api/types"
+	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
+	"sigs.k8s.io/yaml"
+)
+
+// building is held during a kustomize build: the library keeps the schema that
+// a kustomization's openapi field sets in a global variable.
+var building sync.Mutex
+
+// build renders the kustomization in dir and adds what comes out. change, if
+// set, edits the kustomization of dir itself first.
+func (l *loader) build(dir string, change func(*types.Kustomization) error) {
+	b := &build{loader: l, dir: dir, change: change, origins: map[string][]*candidate{}}
+	l.tree.prepare = b.prepare
+	building.Lock()
+	rendered, err := krusty.MakeKustomizer(&krusty.Options{
+		Reorder: krusty.ReorderOptionNone,
+		// Files are confined to the tree by treeFS, as Flux confines them to
+		// the artifact, rather than to the directory of each kustomization.
+		LoadRestrictions: types.LoadRestrictionsNone,
+		PluginConfig:     types.DisabledPluginConfig(),
+	}).Run(l.tree, path.Join(treeRoot, dir))
+	building.Unlock()
+	if len(b.errs) > 0 {
+		l.errs = append(l.errs, b.errs...)
+		return
+	}
+	if err != nil && l.tree.exceeded != nil {
+		err = l.tree.exceeded
+	}
+	if err != nil {
+		l.fail(Source{File: b.kustomizationFile(dir)}, "kustomize build: %s",
+			strings.ReplaceAll(strings.ReplaceAll(err.Error(), treeRoot+"/", ""), treeRoot, "."))
+		return
+	}
+	for _, res := range rendered.Resources() {
+		b.add(res)
+	}
+}
+
+// build is one run of kustomize.
+type build struct {
+	*loader
+	dir    string
+	change func(*types.Kustomization) error
+	errs   []*Error
+	// origins caches the objects that a file declares.
+	origins map[string][]*candidate
+}
+
+// candidate is an object as it stands in a file, before kustomize changed it.
+type candidate struct {
+	at                         *position
+	apiVersion, kind, name, ns string
+}
+
+func (b *build) kustomizationFile(dir string) string {
+	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		if p := path.Join(dir, name); b.tree.kind(p) == kindFile {
+			return p
+		}
+	}
+	return dir
+}
+
+// add decodes a rendered resource, with its position in the file that it came
+// from.
+func (b *build) add(res *resource.Resource) {
+	at := &position{doc: newDocument(b.kustomizationFile(b.dir), 1, nil, false)}
+	if origin, err := res.GetOrigin(); err == nil && origin != nil {
+		if origin.Path != "" {
+			at = b.locate(path.Join(b.dir, origin.Path), res)
+		} else if origin.ConfiguredIn != "" {
+			at = &position{doc: newDocument(path.Join(b.dir, origin.ConfiguredIn), 1, nil, false)}
+		}
+	}
+	if err := res.SetOrigin(nil); err != nil {
+		b.fail(at.source(""), "strip the origin annotation: %v", err)
+		return
+	}
+	raw, err := res.MarshalJSON()
+	if err != nil {
+		b.fail(at.source(""), "encode the rendered object: %v", err)
+		return
+	}
+	b.value(raw, at, typeMeta{}, 0)
+}
+
+// locate finds a rendered resource in the file that declares it. Kustomize has
+// forgotten the resource's first name by now, so of the file's objects of that
+// kind it is the only one, the one of that name, or the one with the longest
+// name that the name contains (prefixes and suffixes).
+func (b *build) locate(file string, res *resource.Resource) *position {
+	declared, ok := b.origins[file]
+	if !ok {
+		declared = b.declared(file)
+		b.origins[file] = declared
+	}
+	var best *candidate
+	rank := func(c *candidate) int {
+		switch {
+		case c == nil:
+			return -1
+		case c.name == res.GetName() && c.ns == res.GetNamespace():
+			return 2000
+		case c.name == res.GetName():
+			return 1000
+		case strings.Contains(res.GetName(), c.name):
+			return len(c.name)
+		}
+		return 0
+	}
+	for _, c := range declared {
+		if c.kind == res.GetKind() && c.apiVersion == res.GetApiVersion() && rank(c) > rank(best) {
+			best = c
+		}
+	}
+	if best != nil {
+		return best.at
+	}
+	return &position{doc: newDocument(file, 1, nil, false)}
+}
+
+// declared lists the objects of a file of the tree.
+func (b *build) declared(file string) []*candidate {
+	data, err := b.tree.read(file)
+	if err != nil {
+		return nil
+	}
+	var out []*candidate
+	for _, doc := range split(file, data) {
+		root, err := doc.nodes()
+		if err != nil {
+			continue
+		}
+		objects := map[*position]*kyaml.Node{{doc: doc}: root}
+		if items := child(root, "items"); items != nil && strings.HasSuffix(scalarAt(root, "kind"), "List") {
+			objects = map[*position]*kyaml.Node{}
+			for i, c := range items.Content {
+				objects[(&position{doc: doc}).item(i)] = c
+			}
+		}
+		for at, n := range objects {
+			out = append(out, &candidate{
+				at: at, apiVersion: scalarAt(n, "apiVersion"), kind: scalarAt(n, "kind"),
+				name: scalarAt(n, "metadata", "name"), ns: scalarAt(n, "metadata", "namespace"),
+			})
+		}
+	}
+	return out
+}
+
+// buildWith renders dir with the changes that a Flux Kustomization asks for. A
+// directory without a kustomization file gets one that lists its manifests.
+func (l *loader) buildWith(dir string, spec *kustomizev1.KustomizationSpec) {
+	if !l.isKustomization(dir) {
+		k := types.Kustomization{TypeMeta: types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind}}
+		l.walk(dir, func(p string, isDir bool) {
+			if !isDir && path.Ext(p) == ".json" {
+				if data, err := l.tree.read(p); err != nil || !isManifestJSON(data) {
+					return
+				}
+			}
+			rel := strings.TrimPrefix(p, dir+"/")
+			k.Resources = append(k.Resources, rel)
+		})
+		data, err := yaml.Marshal(k)
+		if err != nil {
+			l.fail(Source{File: dir}, "generate a kustomization: %v", err)
+			return
+		}
+		l.tree.generated[path.Join(dir, konfig.DefaultKustomizationFileName())] = data
+	}
+	if spec.IgnoreMissingComponents {
+		spec = spec.DeepCopy()
+		spec.Components = slices.DeleteFunc(spec.Components, func(c string) bool {
+			return l.tree.kind(path.Join(dir, c)) == kindMissing
+		})
+	}
+	l.build(dir, func(k *types.Kustomization) error { return applySpec(k, spec) })
+}
+
+// changesBuild reports whether applySpec has anything to do.
+func changesBuild(spec *kustomizev1.KustomizationSpec) bool {
+	return spec.TargetNamespace != "" || spec.NamePrefix != "" || spec.NameSuffix != "" ||
+		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0
+}
+
+// applySpec edits the kustomization as kustomize-controller does: single
+// values are replaced, patches and components come after those that are there,
+// and images override those of the same name.
+func applySpec(k *types.Kustomization, spec *kustomizev1.KustomizationSpec) error {
+	if spec.TargetNamespace != "" {
+		k.Namespace = spec.TargetNamespace
+	}
+	if spec.NamePrefix != "" {
+		k.NamePrefix = spec.NamePrefix
+	}
+	if spec.NameSuffix != "" {
+		k.NameSuffix = spec.NameSuffix
+	}
+	for _, p := range spec.Patches {
+		raw, err := json.Marshal(p)
+		if err != nil {
+			return fmt.Errorf("convert patch: %w", err)
+		}
+		var patch types.Patch
+		if err := json.Unmarshal(raw, &patch); err != nil {
+			return fmt.Errorf("convert patch: %w", err)
+		}
+		k.Patches = append(k.Patches, patch)
+	}
+	for _, i := range spec.Images {
+		image := types.Image{Name: i.Name, NewName: i.NewName, NewTag: i.NewTag, Digest: i.Digest}
+		at := slices.IndexFunc(k.Images, func(have types.Image) bool { return have.Name == i.Name })
+		if at >= 0 {
+			k.Images[at] = image
+		} else {
+			k.Images = append(k.Images, image)
+		}
+	}
+	for _, c := range spec.Components {
+		if !slices.Contains(k.Components, c) {
+			k.Components = append(k.Components, c)
+		}
+	}
+	return nil
+}
+
+// setCommonMetadata sets the labels and annotations on every object, as
+// kustomize-controller does after the build: on the objects themselves only,
+// over what they have.
+func setCommonMetadata(items []Item, common *kustomizev1.CommonMetadata) {
+	if common == nil {
+		return
+	}
+	for _, it := range items {
+		it.Object.SetLabels(merged(it.Object.GetLabels(), common.Labels))
+		it.Object.SetAnnotations(merged(it.Object.GetAnnotations(), common.Annotations))
+	}
+}
+
+func merged(have, add map[string]string) map[string]string {
+	if have == nil && len(add) > 0 {
+		have = make(map[string]string, len(add))
+	}
+	for k, v := range add {
+		have[k] = v
+	}
+	return have
+}
+
+// errPrepare tells kustomize to stop; the faults themselves are in build.errs.
+var errPrepare = errors.New("the kustomization is refused")

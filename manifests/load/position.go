@@ -1,0 +1,179 @@
+package load
+
+import (
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// position is an object's place in a document: the whole document, or one
+// item of a list in it.
+type position struct {
+	doc    *document
+	prefix string // path of the object in the document ("items[3]")
+}
+
+func (p *position) item(i int) *position {
+	prefix := "items[" + strconv.Itoa(i) + "]"
+	if p.prefix != "" {
+		prefix = p.prefix + "." + prefix
+	}
+	return &position{doc: p.doc, prefix: prefix}
+}
+
+// source is where the field is; of the object itself, where its first key is.
+func (p *position) source(field string) Source {
+	s := p.doc.source()
+	s.Line = p.lineOf(field, s.Line)
+	return s
+}
+
+// lineOf is the line of a field, or of the nearest one around it that the
+// document holds; otherwise is the answer if that is the whole object.
+func (p *position) lineOf(field string, otherwise int) int {
+	if p == nil || field == "" && p.prefix == "" {
+		return otherwise
+	}
+	node, err := p.doc.nodes()
+	if err != nil {
+		return otherwise
+	}
+	for _, segment := range parsePath(p.prefix) {
+		if _, next := step(node, segment, nil); next != nil {
+			node = next
+		}
+	}
+	line := 0
+	if p.prefix != "" {
+		line = node.Line
+	}
+	for rest := parsePath(field); len(rest) > 0; {
+		at, next, used := find(node, rest)
+		if next == nil {
+			break
+		}
+		line, node, rest = at, next, rest[used:]
+	}
+	if line == 0 {
+		return otherwise
+	}
+	return p.doc.line + line - 1
+}
+
+// segment is one step of a field path.
+type segment struct {
+	text    string
+	bracket bool
+}
+
+// parsePath takes a.b[0].c[some.key/x][name=y] apart.
+func parsePath(path string) []segment {
+	var out []segment
+	for len(path) > 0 {
+		switch path[0] {
+		case '.':
+			path = path[1:]
+		case '[':
+			end := strings.IndexByte(path, ']')
+			if end < 0 {
+				return out
+			}
+			out = append(out, segment{text: strings.Trim(path[1:end], `"`), bracket: true})
+			path = path[end+1:]
+		default:
+			end := strings.IndexAny(path, ".[")
+			if end < 0 {
+				end = len(path)
+			}
+			out = append(out, segment{text: path[:end]})
+			path = path[end:]
+		}
+	}
+	return out
+}
+
+// find takes the first step of path from n. A map's key may itself have dots,
+// which some paths do not put in brackets, so that it spans several segments.
+func find(n *yaml.Node, path []segment) (line int, next *yaml.Node, used int) {
+	dotted := 1
+	for dotted < len(path) && !path[dotted-1].bracket && !path[dotted].bracket {
+		dotted++
+	}
+	for used = dotted; used > 0; used-- {
+		if line, next = step(n, path[0], path[1:used]); next != nil {
+			return line, next, used
+		}
+	}
+	return 0, nil, 0
+}
+
+func step(n *yaml.Node, first segment, more []segment) (line int, next *yaml.Node) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		name := first.text
+		for _, m := range more {
+			name += "." + m.text
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == name {
+				return n.Content[i].Line, n.Content[i+1]
+			}
+		}
+	case yaml.SequenceNode:
+		if !first.bracket || len(more) > 0 {
+			return 0, nil
+		}
+		if i, err := strconv.Atoi(first.text); err == nil && i >= 0 && i < len(n.Content) {
+			return n.Content[i].Line, n.Content[i]
+		}
+		for _, c := range n.Content {
+			if matchesKey(c, first.text) {
+				return c.Line, c
+			}
+		}
+	case yaml.DocumentNode, yaml.ScalarNode, yaml.AliasNode:
+	}
+	return 0, nil
+}
+
+// matchesKey reports whether the list item has the merge keys of
+// "name=web" or "port=80,protocol=TCP". A key that the item leaves out has its
+// default, which cannot be known here, and so does not count.
+func matchesKey(item *yaml.Node, keys string) bool {
+	if !strings.Contains(keys, "=") {
+		return item.Kind == yaml.ScalarNode && item.Value == keys
+	}
+	found := false
+	for pair := range strings.SplitSeq(keys, ",") {
+		k, v, _ := strings.Cut(pair, "=")
+		c := child(item, k)
+		if c == nil {
+			continue
+		}
+		if c.Value != v {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+func child(n *yaml.Node, key string) *yaml.Node {
+	_, c := step(n, segment{text: key}, nil)
+	return c
+}
+
+// joinKey appends a map's key to a path, in brackets if it is no plain name.
+func joinKey(path, key string) string {
+	if strings.ContainsAny(key, "./[] ") {
+		return path + "[" + key + "]"
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
