@@ -1,0 +1,301 @@
+package defaults_test
+
+// cases are manifests and what the API makes of them.
+var cases = map[string]struct{ in, want string }{
+	"deployment": {
+		in: `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      serviceAccount: web
+      containers:
+      - name: web
+        image: web:1
+        ports: [{containerPort: 80}]
+        env: [{name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
+        resources: {limits: {cpu: 100.5m}}
+        readinessProbe: {httpGet: {port: 80}}
+        livenessProbe: {grpc: {port: 80}}
+        lifecycle: {preStop: {httpGet: {port: 80}}}
+`,
+		want: `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  revisionHistoryLimit: 10
+  progressDeadlineSeconds: 600
+  strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 25%, maxUnavailable: 25%}}
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      dnsPolicy: ClusterFirst
+      restartPolicy: Always
+      schedulerName: default-scheduler
+      securityContext: {}
+      serviceAccount: web
+      serviceAccountName: web
+      terminationGracePeriodSeconds: 30
+      containers:
+      - name: web
+        image: web:1
+        imagePullPolicy: IfNotPresent
+        ports: [{containerPort: 80, protocol: TCP}]
+        env: [{name: IP, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: status.podIP}}}]
+        resources: {limits: {cpu: 101m}}
+        terminationMessagePath: /dev/termination-log
+        terminationMessagePolicy: File
+        readinessProbe: {failureThreshold: 3, periodSeconds: 10, successThreshold: 1, timeoutSeconds: 1, httpGet: {path: /, port: 80, scheme: HTTP}}
+        livenessProbe: {failureThreshold: 3, periodSeconds: 10, successThreshold: 1, timeoutSeconds: 1, grpc: {port: 80, service: ""}}
+        lifecycle: {preStop: {httpGet: {path: /, port: 80, scheme: HTTP}}}
+`,
+	},
+	"deployment, recreate": {
+		in: `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {replicas: 0, revisionHistoryLimit: 0, strategy: {type: Recreate}}
+`,
+		want: `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 0
+  revisionHistoryLimit: 0
+  progressDeadlineSeconds: 600
+  strategy: {type: Recreate}
+  template:
+    metadata: {}
+    spec: {dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
+	"replica set": {
+		in: `{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web}}`,
+		want: `
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: web}
+status: {replicas: 0}
+spec:
+  replicas: 1
+  template:
+    metadata: {}
+    spec: {dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
+	"pod": {
+		in: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  hostNetwork: true
+  containers:
+  - name: a
+    image: a
+    ports: [{containerPort: 80, protocol: UDP}]
+    resources: {limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}
+`,
+		want: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+status: {phase: Pending}
+spec:
+  hostNetwork: true
+  dnsPolicy: ClusterFirst
+  enableServiceLinks: true
+  preemptionPolicy: PreemptLowerPriority
+  priority: 0
+  restartPolicy: Always
+  schedulerName: default-scheduler
+  securityContext: {}
+  serviceAccount: default
+  serviceAccountName: default
+  terminationGracePeriodSeconds: 30
+  tolerations:
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
+  containers:
+  - name: a
+    image: a
+    imagePullPolicy: Always
+    ports: [{containerPort: 80, hostPort: 80, protocol: UDP}]
+    resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: 500m, memory: 1Gi}}
+    terminationMessagePath: /dev/termination-log
+    terminationMessagePolicy: File
+`,
+	},
+	"pod, own values": {
+		in: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  dnsPolicy: Default
+  enableServiceLinks: false
+  priorityClassName: system-node-critical
+  restartPolicy: Never
+  schedulerName: mine
+  securityContext: {runAsUser: 1}
+  serviceAccountName: own
+  serviceAccount: older
+  terminationGracePeriodSeconds: 0
+  tolerations: [{operator: Exists}]
+  resources: {limits: {cpu: 2, memory: 1Gi}}
+  initContainers: [{name: i, image: "i:1", imagePullPolicy: Never, terminationMessagePath: /x, terminationMessagePolicy: FallbackToLogsOnError}]
+  containers: [{name: a, image: "a:1", resources: {requests: {cpu: 500m}}}]
+`,
+		want: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+status: {phase: Pending}
+spec:
+  dnsPolicy: Default
+  enableServiceLinks: false
+  preemptionPolicy: PreemptLowerPriority
+  priority: 2000001000
+  priorityClassName: system-node-critical
+  restartPolicy: Never
+  schedulerName: mine
+  securityContext: {runAsUser: 1}
+  serviceAccountName: own
+  serviceAccount: own
+  terminationGracePeriodSeconds: 0
+  tolerations: [{operator: Exists}]
+  resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: 500m, memory: 1Gi}}
+  initContainers: [{name: i, image: "i:1", imagePullPolicy: Never, resources: {}, terminationMessagePath: /x, terminationMessagePolicy: FallbackToLogsOnError}]
+  containers:
+  - {name: a, image: "a:1", imagePullPolicy: IfNotPresent, resources: {requests: {cpu: 500m}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+`,
+	},
+	"volumes": {
+		in: `
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: v}
+spec:
+  template:
+    spec:
+      volumes:
+      - {name: none}
+      - {name: host, hostPath: {path: /x}}
+      - {name: secret, secret: {secretName: s}}
+      - {name: config, configMap: {name: c}}
+      - {name: mode, configMap: {name: c, defaultMode: 256}}
+      - {name: down, downwardAPI: {items: [{path: a, fieldRef: {fieldPath: metadata.name}}]}}
+      - {name: all, projected: {sources: [{downwardAPI: {items: [{path: a, fieldRef: {fieldPath: metadata.name}}]}}, {serviceAccountToken: {path: t}}]}}
+      - {name: image, image: {reference: "i:1"}}
+`,
+		want: `
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: v}
+status: {replicas: 0}
+spec:
+  replicas: 1
+  template:
+    metadata: {}
+    spec:
+      dnsPolicy: ClusterFirst
+      restartPolicy: Always
+      schedulerName: default-scheduler
+      securityContext: {}
+      terminationGracePeriodSeconds: 30
+      volumes:
+      - {name: none, emptyDir: {}}
+      - {name: host, hostPath: {path: /x, type: ""}}
+      - {name: secret, secret: {secretName: s, defaultMode: 420}}
+      - {name: config, configMap: {name: c, defaultMode: 420}}
+      - {name: mode, configMap: {name: c, defaultMode: 256}}
+      - {name: down, downwardAPI: {defaultMode: 420, items: [{path: a, fieldRef: {apiVersion: v1, fieldPath: metadata.name}}]}}
+      - {name: all, projected: {defaultMode: 420, sources: [{downwardAPI: {items: [{path: a, fieldRef: {apiVersion: v1, fieldPath: metadata.name}}]}}, {serviceAccountToken: {path: t, expirationSeconds: 3600}}]}}
+      - {name: image, image: {reference: "i:1", pullPolicy: IfNotPresent}}
+`,
+	},
+	"service": {
+		in: `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{port: 80}]}}`,
+		want: `
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec:
+  type: ClusterIP
+  sessionAffinity: None
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4]
+  ipFamilyPolicy: SingleStack
+  ports: [{port: 80, protocol: TCP, targetPort: 80}]
+`,
+	},
+	"service, load balancer": {
+		in: `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: LoadBalancer, clusterIP: "fd00::1", sessionAffinity: ClientIP, ports: [{port: 80, targetPort: http}]}}`,
+		want: `
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec:
+  type: LoadBalancer
+  allocateLoadBalancerNodePorts: true
+  clusterIP: fd00::1
+  clusterIPs: ["fd00::1"]
+  externalTrafficPolicy: Cluster
+  sessionAffinity: ClientIP
+  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv6]
+  ipFamilyPolicy: SingleStack
+  ports: [{port: 80, protocol: TCP, targetPort: http}]
+`,
+	},
+	"service, node port and headless": {
+		in: `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: NodePort, clusterIP: None, ports: [{port: 80, protocol: UDP}]}}`,
+		want: `
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec:
+  type: NodePort
+  clusterIP: None
+  clusterIPs: [None]
+  externalTrafficPolicy: Cluster
+  sessionAffinity: None
+  internalTrafficPolicy: Cluster
+  ipFamilies: [IPv4]
+  ipFamilyPolicy: SingleStack
+  ports: [{port: 80, protocol: UDP, targetPort: 80}]
+`,
+	},
+	"service, external name": {
+		in:   `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: ExternalName, externalName: a.example}}`,
+		want: `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {type: ExternalName, externalName: a.example, sessionAffinity: None}}`,
+	},
+	"secret": {
+		in:   `{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: b2xk, b: b2xk}, stringData: {a: new, c: new}}`,
+		want: `{apiVersion: v1, kind: Secret, metadata: {name: s}, type: Opaque, data: {a: bmV3, b: b2xk, c: bmV3}}`,
+	},
+	"config map":    {in: `{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}`, want: `{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}`},
+	"lease":         {in: `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: c}}`, want: `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: c}, spec: {}}`},
+	"namespace":     {in: `{apiVersion: v1, kind: Namespace, metadata: {name: x}}`, want: `{apiVersion: v1, kind: Namespace, metadata: {name: x, labels: {kubernetes.io/metadata.name: x}}, spec: {}, status: {phase: Active}}`},
+	"node":          {in: `{apiVersion: v1, kind: Node, metadata: {name: x}, status: {capacity: {cpu: 1}}}`, want: `{apiVersion: v1, kind: Node, metadata: {name: x}, spec: {}, status: {capacity: {cpu: "1"}, allocatable: {cpu: "1"}, daemonEndpoints: {kubeletEndpoint: {Port: 0}}, nodeInfo: {machineID: "", systemUUID: "", bootID: "", kernelVersion: "", osImage: "", containerRuntimeVersion: "", kubeletVersion: "", kubeProxyVersion: "", operatingSystem: "", architecture: ""}}}`},
+	"endpoints":     {in: `{apiVersion: v1, kind: Endpoints, metadata: {name: e}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}`, want: `{apiVersion: v1, kind: Endpoints, metadata: {name: e}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80, protocol: TCP}]}]}`},
+	"endpointslice": {in: `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: e}, addressType: IPv4, endpoints: [], ports: [{port: 80}]}`, want: `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: e}, addressType: IPv4, endpoints: [], ports: [{name: "", port: 80, protocol: TCP}]}`},
+	"git repository": {
+		in:   `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: g}, spec: {url: "https://x.example/y", interval: 1m, verify: {secretRef: {name: k}}}}`,
+		want: `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: g}, spec: {url: "https://x.example/y", interval: 1m0s, timeout: 1m0s, verify: {mode: HEAD, secretRef: {name: k}}}}`,
+	},
+	"kustomization": {
+		in:   `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k}, spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: g}}}`,
+		want: `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k}, spec: {interval: 1m0s, prune: true, sourceRef: {kind: GitRepository, name: g}}}`,
+	},
+}

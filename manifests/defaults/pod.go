@@ -1,0 +1,135 @@
+package defaults
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// pod sets what templates leave to the pods made from them, too: it depends
+// on the admission to one cluster.
+func pod(p *corev1.Pod) {
+	podSpec(&p.Spec)
+	unset(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range containers {
+			requestsFromLimits(&containers[i].Resources)
+			if p.Spec.HostNetwork {
+				hostPorts(containers[i].Ports)
+			}
+		}
+	}
+	podRequests(p)
+	zero(&p.Spec.ServiceAccountName, "default")
+	p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName
+	priority(&p.Spec)
+	tolerate(&p.Spec, corev1.TaintNodeNotReady)
+	tolerate(&p.Spec, corev1.TaintNodeUnreachable)
+	zero(&p.Status.Phase, corev1.PodPending)
+}
+
+// podSpec sets the defaults that pods and pod templates share.
+func podSpec(spec *corev1.PodSpec) {
+	zero(&spec.RestartPolicy, corev1.RestartPolicyAlways)
+	zero(&spec.DNSPolicy, corev1.DNSClusterFirst)
+	zero(&spec.SchedulerName, corev1.DefaultSchedulerName)
+	unset(&spec.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
+	unset(&spec.SecurityContext, corev1.PodSecurityContext{})
+	// The old name and the new one always say the same; the new one wins.
+	zero(&spec.ServiceAccountName, spec.DeprecatedServiceAccount)
+	spec.DeprecatedServiceAccount = spec.ServiceAccountName
+	for i := range spec.Volumes {
+		volume(&spec.Volumes[i])
+	}
+	for i := range spec.InitContainers {
+		container(&spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		container(&spec.Containers[i])
+	}
+	for i := range spec.EphemeralContainers {
+		// The two types differ only in TargetContainerName, by definition.
+		container((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	milli(spec.Overhead)
+	if spec.Resources != nil {
+		milli(spec.Resources.Limits)
+		milli(spec.Resources.Requests)
+	}
+}
+
+func hostPorts(ports []corev1.ContainerPort) {
+	for i := range ports {
+		zero(&ports[i].HostPort, ports[i].ContainerPort)
+	}
+}
+
+func requestsFromLimits(r *corev1.ResourceRequirements) {
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; ok {
+			continue
+		}
+		if r.Requests == nil {
+			r.Requests = corev1.ResourceList{}
+		}
+		r.Requests[name] = limit.DeepCopy()
+	}
+}
+
+// podRequests gives a pod with limits of its own the requests of its
+// containers, or its limits where they have none.
+func podRequests(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if r == nil || len(r.Limits) == 0 {
+		return
+	}
+	for name, sum := range resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{}) {
+		_, limited := r.Limits[name]
+		if _, set := r.Requests[name]; limited && !set && resourcehelper.IsSupportedPodLevelResource(name) {
+			if r.Requests == nil {
+				r.Requests = corev1.ResourceList{}
+			}
+			r.Requests[name] = sum.DeepCopy()
+		}
+	}
+	requestsFromLimits(r)
+}
+
+// milli rounds up to thousandths, the finest that the API keeps.
+func milli(list corev1.ResourceList) {
+	for name, quantity := range list {
+		if rounded := quantity.DeepCopy(); !rounded.RoundUp(resource.Milli) {
+			list[name] = rounded
+		}
+	}
+}
+
+// priority resolves the two classes that every cluster has. Any other name is
+// left without a value.
+func priority(spec *corev1.PodSpec) {
+	switch spec.PriorityClassName {
+	case "":
+		unset(&spec.Priority, 0)
+	case "system-cluster-critical":
+		unset(&spec.Priority, 2000000000)
+	case "system-node-critical":
+		unset(&spec.Priority, 2000001000)
+	}
+	unset(&spec.PreemptionPolicy, corev1.PreemptLowerPriority)
+}
+
+// tolerationSeconds is how long a pod stays on a node that has gone bad.
+const tolerationSeconds = 300
+
+func tolerate(spec *corev1.PodSpec, taint string) {
+	for _, t := range spec.Tolerations {
+		if (t.Key == taint || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
+			return
+		}
+	}
+	seconds := int64(tolerationSeconds)
+	spec.Tolerations = append(spec.Tolerations, corev1.Toleration{
+		Key: taint, Operator: corev1.TolerationOpExists,
+		Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
+	})
+}

@@ -1,0 +1,49 @@
+package defaults
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// volume sets the defaults of the volume types that Headway mounts.
+func volume(v *corev1.Volume) {
+	if v.VolumeSource == (corev1.VolumeSource{}) {
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	}
+	if v.HostPath != nil {
+		unset(&v.HostPath.Type, corev1.HostPathUnset)
+	}
+	if v.Secret != nil {
+		unset(&v.Secret.DefaultMode, corev1.SecretVolumeSourceDefaultMode)
+	}
+	if v.ConfigMap != nil {
+		unset(&v.ConfigMap.DefaultMode, corev1.ConfigMapVolumeSourceDefaultMode)
+	}
+	if v.DownwardAPI != nil {
+		unset(&v.DownwardAPI.DefaultMode, corev1.DownwardAPIVolumeSourceDefaultMode)
+		downwardFiles(v.DownwardAPI.Items)
+	}
+	if v.Projected != nil {
+		unset(&v.Projected.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
+		for i := range v.Projected.Sources {
+			source := &v.Projected.Sources[i]
+			if source.DownwardAPI != nil {
+				downwardFiles(source.DownwardAPI.Items)
+			}
+			if source.ServiceAccountToken != nil {
+				unset(&source.ServiceAccountToken.ExpirationSeconds, 60*60)
+			}
+		}
+	}
+	if v.Image != nil {
+		zero(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+	}
+	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
+		unset(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	}
+}
+
+func downwardFiles(files []corev1.DownwardAPIVolumeFile) {
+	for i := range files {
+		fieldRef(files[i].FieldRef)
+	}
+}
