@@ -1,16 +1,33 @@
-// Package store keeps the objects of the cluster: typed and immutable in
-// memory, durable in bbolt. It is the only user of bbolt.
 package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
+)
+
+// Errors of the store, to be tested with errors.Is.
+var (
+	// ErrClosed is returned by a store that was closed.
+	ErrClosed = errors.New("store: closed")
+	// ErrInUse is returned by Open when another process has the file open.
+	ErrInUse = errors.New("in use by another process")
+	// ErrNewer is returned by Open for a file that a newer version wrote.
+	ErrNewer = errors.New("written by a newer version of Headway")
+	// ErrDamaged is returned by Open for a file that is truncated or corrupt.
+	ErrDamaged = errors.New("the file is damaged")
+	// ErrFuture is returned for a revision that has not been reached.
+	ErrFuture = errors.New("store: the revision lies in the future")
 )
 
 // Admit looks at one change of a transaction at the point of commit, with a
@@ -31,39 +48,147 @@ type Options struct {
 	Log     *slog.Logger
 	// LockTimeout bounds the wait for another process's lock (default 1s).
 	LockTimeout time.Duration
+	// FlushDelay is how long change.Behind writes may stay in memory alone
+	// (default 50ms).
+	FlushDelay time.Duration
+	// Codec finds how a kind is encoded; nil for a kind that is not stored.
+	// The default is ServedCodec, for the kinds of manifests/scheme.
+	Codec func(kind schema.GroupKind) Codec
+}
+
+func (o *Options) setDefaults() {
+	if o.History <= 0 {
+		o.History = 4096
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.LockTimeout <= 0 {
+		o.LockTimeout = time.Second
+	}
+	if o.FlushDelay <= 0 {
+		o.FlushDelay = 50 * time.Millisecond
+	}
+	if o.Codec == nil {
+		o.Codec = ServedCodec
+	}
 }
 
 // Store is safe for concurrent use.
-type Store struct{}
+type Store struct {
+	log     *slog.Logger
+	db      *bolt.DB
+	current atomic.Pointer[state]
 
-// Open opens or creates the store and reads all of it into memory.
-func Open(opts Options) (*Store, error) { return nil, nil }
+	// mu guards the histories, and makes publishing them together with the
+	// state one step for watchers.
+	mu        sync.RWMutex
+	histories map[schema.GroupKind]*history
+	// forgotten is the revision up to which a kind without a history of its
+	// own has no events: what was there when the store was opened.
+	forgotten uint64
+	limit     int
+	// changed is closed and replaced with every publication.
+	changed chan struct{}
+	// cloning serialises clones of published trees: Clone writes to its
+	// receiver.
+	cloning sync.Mutex
 
-// Close waits until everything acknowledged is on disk, and closes.
-func (s *Store) Close() error { return nil }
+	// sending is held for reading while a request is handed to the writer, so
+	// that Close knows that no more will come.
+	sending  sync.RWMutex
+	closed   bool
+	requests chan *request
+	// ended is closed when the writer goroutine is done, after err is set.
+	ended chan struct{}
+	err   error
+}
+
+// Open opens or creates the store and reads all of it into memory. It fails
+// with ErrInUse, ErrNewer or ErrDamaged, or an error of the file system.
+func Open(opts Options) (*Store, error) {
+	opts.setDefaults()
+	db, err := openFile(opts.Path, opts.LockTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
+	}
+	loaded, err := replay(db, opts.Codec, opts.Log)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), db.Close())
+	}
+	s := &Store{
+		log:       opts.Log,
+		db:        db,
+		histories: map[schema.GroupKind]*history{},
+		forgotten: loaded.revision,
+		limit:     opts.History,
+		changed:   make(chan struct{}),
+		requests:  make(chan *request, maxBatch),
+		ended:     make(chan struct{}),
+	}
+	w := newWriter(s, opts, loaded)
+	s.current.Store(w.snapshot(nil))
+	go w.run()
+	return s, nil
+}
+
+// Close waits until everything acknowledged is on disk, and closes. Watchers
+// and later calls get ErrClosed. A second call returns the first one's error.
+func (s *Store) Close() error {
+	s.sending.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.requests)
+	}
+	s.sending.Unlock()
+	<-s.ended
+	return s.err
+}
 
 // Get implements object.Reader.
-func (s *Store) Get(key object.Key) object.Object { return nil }
+func (s *Store) Get(key object.Key) object.Object {
+	return s.current.Load().get(key)
+}
 
 // List implements object.Reader.
 func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
-	return nil, 0
+	st := s.current.Load()
+	return st.list(kind, namespace), st.revision
 }
 
 // Revision is that of the newest readable state.
-func (s *Store) Revision() uint64 { return 0 }
-
-// Watch follows the given kinds (all, if none) from after revision from; 0 is
-// from now on. It fails with object.ErrExpired if the events are gone.
-func (s *Store) Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error) {
-	return nil, nil
-}
+func (s *Store) Revision() uint64 { return s.current.Load().revision }
 
 // Commit applies tx whole or not at all and returns the state of each change's
-// key afterwards (nil where it was removed). Errors of Mutate and Admit come
-// back as they are. When it returns, readers and watchers see the change.
-func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) { return nil, nil }
+// key after the transaction (nil where it was removed). Errors of Mutate and
+// Admit come back as they are. When it returns, readers and watchers see the
+// change. A transaction that appends records is always change.Wait.
+//
+// ctx ends the wait for the writer; once the writer has taken the transaction
+// up, its outcome is waited for. An error of the disk leaves it open whether
+// the transaction will be there after a crash; until then it is not.
+func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	req := &request{ctx: ctx, tx: tx, done: make(chan outcome, 1)}
+	if err := s.send(req); err != nil {
+		return nil, err
+	}
+	out := <-req.done
+	return out.objects, out.err
+}
 
-// Records reads up to limit entries of an append-only log from index from
-// (0-based) on, oldest first; negative from counts from the end.
-func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) { return nil, nil }
+func (s *Store) send(req *request) error {
+	s.sending.RLock()
+	defer s.sending.RUnlock()
+	if s.closed {
+		return ErrClosed
+	}
+	select {
+	case s.requests <- req:
+		return nil
+	case <-req.ctx.Done():
+		return fmt.Errorf("commit: %w", req.ctx.Err())
+	}
+}

@@ -1,0 +1,90 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// Codec turns the objects of one kind into bytes and back. What Decode returns
+// is shared by all readers. Both may be called from several goroutines.
+type Codec interface {
+	Encode(obj object.Object) ([]byte, error)
+	Decode(data []byte) (object.Object, error)
+}
+
+// The encodings of typedCodec, the first byte of what it writes. A kind can
+// change from one to the other without a new file format.
+const (
+	encodedProtobuf byte = 'p'
+	encodedJSON     byte = 'j'
+)
+
+// ServedCodec is the codec of the kinds in manifests/scheme: protobuf for
+// Kubernetes' own kinds, JSON for those that have no protobuf form. It is nil
+// for other kinds.
+func ServedCodec(kind schema.GroupKind) Codec {
+	k, ok := scheme.ForKind(kind)
+	if !ok {
+		return nil
+	}
+	return TypedCodec(k.New)
+}
+
+// TypedCodec is the codec of a Go type: protobuf where the type has it, JSON
+// otherwise. create returns an empty object.
+func TypedCodec(create func() object.Object) Codec { return typedCodec{create} }
+
+type typedCodec struct{ create func() object.Object }
+
+// protobufMessage is what Kubernetes' generated types have.
+type protobufMessage interface {
+	Size() int
+	MarshalToSizedBuffer(data []byte) (int, error)
+	Unmarshal(data []byte) error
+}
+
+func (c typedCodec) Encode(obj object.Object) ([]byte, error) {
+	if m, ok := obj.(protobufMessage); ok {
+		data := make([]byte, 1+m.Size())
+		data[0] = encodedProtobuf
+		if _, err := m.MarshalToSizedBuffer(data[1:]); err != nil {
+			return nil, fmt.Errorf("encode as protobuf: %w", err)
+		}
+		return data, nil
+	}
+	data, err := json.Marshal(obj)
+	if err != nil {
+		return nil, fmt.Errorf("encode as JSON: %w", err)
+	}
+	return append([]byte{encodedJSON}, data...), nil
+}
+
+func (c typedCodec) Decode(data []byte) (object.Object, error) {
+	if len(data) == 0 {
+		return nil, errors.New("decode: no data")
+	}
+	obj := c.create()
+	switch data[0] {
+	case encodedProtobuf:
+		m, ok := obj.(protobufMessage)
+		if !ok {
+			return nil, fmt.Errorf("decode: %T has no protobuf form", obj)
+		}
+		if err := m.Unmarshal(data[1:]); err != nil {
+			return nil, fmt.Errorf("decode protobuf: %w", err)
+		}
+	case encodedJSON:
+		if err := json.Unmarshal(data[1:], obj); err != nil {
+			return nil, fmt.Errorf("decode JSON: %w", err)
+		}
+	default:
+		return nil, fmt.Errorf("decode: unknown encoding %q", data[0])
+	}
+	return obj, nil
+}

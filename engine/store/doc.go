@@ -1,0 +1,40 @@
+// Package store keeps the objects of the cluster: typed and immutable in
+// memory, durable in bbolt. It is the only user of bbolt.
+//
+// Reading order: [Store], [Store.Commit] and change.Tx, [Store.Watch],
+// [Snapshot], [Codec].
+//
+// # One write
+//
+//	Commit ─▶ requests ─▶ writer goroutine ──────────────────────────▶ readers, watchers
+//	                       take all that wait (a batch)
+//	                       run Mutate and Admit on the working trees
+//	                       one bbolt transaction for the batch
+//	                       publish: snapshot, events, wake the watchers
+//
+// A transaction that fails is taken back from the working trees and does not
+// touch the others of its batch. change.Wait transactions are published after
+// the bbolt commit. change.Behind transactions are published at once and their
+// keys marked dirty; the next bbolt commit, of a Wait batch or soon after by a
+// timer, writes the newest state of every dirty key. So the file always holds
+// a prefix of the revisions: after a crash the newest Behind writes may be
+// missing, never something older than what is there.
+//
+// Every change gets its own revision from one counter, and is its object's
+// resourceVersion. A ceiling above all revisions given out is kept in the file,
+// so that the counter never runs backwards, whatever was lost.
+//
+// # The file
+//
+// Bucket "objects" maps the revision (8 bytes, big endian) to a record: what
+// happened, the key, the encoded object, a checksum. Sequential keys make
+// bbolt append to its last page. Records that newer ones replace are deleted
+// in the background. Open replays the bucket into memory. Bucket "logs" holds
+// the append-only logs, bucket "meta" the format version and the ceiling.
+//
+// # Concurrency
+//
+// Readers never lock: they read a snapshot of copy-on-write trees. Watchers
+// are cursors into a ring of recent events per kind; they own neither buffer
+// nor goroutine. One goroutine writes; Close waits for it.
+package store

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"sort"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+)
+
+// event is one published change. entry is the new state; of a deletion, the
+// last state with the deletion's resourceVersion.
+type event struct {
+	kind       object.EventType
+	revision   uint64
+	entry, old *entry
+}
+
+func (e event) public() object.Event {
+	out := object.Event{Type: e.kind, Key: e.entry.key, Object: e.entry.object, Revision: e.revision}
+	if e.old != nil {
+		out.Old = e.old.object
+	}
+	return out
+}
+
+// history is the ring of the newest events of one kind, in the order of their
+// revisions. Store.mu guards it.
+type history struct {
+	// ring grows up to limit, then its oldest event makes room for the next.
+	ring  []event
+	limit int
+	start int
+	count int
+	// forgotten is the revision of the newest event that is no longer kept.
+	forgotten uint64
+	// changed is closed and replaced when there is a new event.
+	changed chan struct{}
+}
+
+func (h *history) at(i int) event { return h.ring[(h.start+i)%len(h.ring)] }
+
+func (h *history) add(e event) {
+	if h.count == len(h.ring) {
+		if h.count < h.limit {
+			h.grow()
+		} else {
+			h.drop()
+		}
+	}
+	h.ring[(h.start+h.count)%len(h.ring)] = e
+	h.count++
+}
+
+func (h *history) grow() {
+	next := make([]event, min(h.limit, max(16, 2*len(h.ring))))
+	for i := range h.count {
+		next[i] = h.at(i)
+	}
+	h.ring, h.start = next, 0
+}
+
+func (h *history) drop() {
+	h.forgotten = h.ring[h.start].revision
+	h.ring[h.start] = event{}
+	h.start = (h.start + 1) % len(h.ring)
+	h.count--
+}
+
+// after is the index of the first event after revision.
+func (h *history) after(revision uint64) int {
+	return sort.Search(h.count, func(i int) bool { return h.at(i).revision > revision })
+}
+
+// publish makes next the readable state and adds its events, in one step, then
+// wakes the watchers concerned.
+func (s *Store) publish(next *state, events []event) {
+	s.mu.Lock()
+	wake := []chan struct{}{s.changed}
+	s.changed = make(chan struct{})
+	woken := map[*history]bool{}
+	for _, e := range events {
+		h := s.history(e.entry.key.GroupKind)
+		h.add(e)
+		if !woken[h] {
+			woken[h] = true
+			wake = append(wake, h.changed)
+			h.changed = make(chan struct{})
+		}
+	}
+	s.current.Store(next)
+	s.mu.Unlock()
+	for _, c := range wake {
+		close(c)
+	}
+}
+
+// history finds or makes the history of a kind; s.mu must be held for writing.
+func (s *Store) history(kind schema.GroupKind) *history {
+	h := s.histories[kind]
+	if h == nil {
+		h = &history{limit: s.limit, forgotten: s.forgotten, changed: make(chan struct{})}
+		s.histories[kind] = h
+	}
+	return h
+}
+
+// Forget drops the events up to and including revision of all kinds, as if the
+// rings had overflowed: watches and lists of older states fail with
+// object.ErrExpired. Tests of expiry use it.
+func (s *Store) Forget(revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	revision = min(revision, s.current.Load().revision)
+	s.forgotten = max(s.forgotten, revision)
+	for _, h := range s.histories {
+		for h.count > 0 && h.ring[h.start].revision <= revision {
+			h.drop()
+		}
+		h.forgotten = max(h.forgotten, revision)
+	}
+}
+
+// Forgotten is the newest revision that a watch or SnapshotAt of the kind can
+// no longer start before.
+func (s *Store) Forgotten(kind schema.GroupKind) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if h := s.histories[kind]; h != nil {
+		return h.forgotten
+	}
+	return s.forgotten
+}

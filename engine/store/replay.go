@@ -1,0 +1,145 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+)
+
+// contents is what Open finds in the file.
+type contents struct {
+	kinds map[schema.GroupKind]*tree
+	// revision is at least that of every change ever acknowledged.
+	revision uint64
+	// garbage are the revisions of records that newer ones replaced, oldest
+	// first.
+	garbage []uint64
+	// unreadable are the keys whose newest record its codec refused, with the
+	// record's revision. The records stay in the file.
+	unreadable map[object.Key]uint64
+}
+
+type found struct {
+	revision uint64
+	record   record
+	entry    *entry
+}
+
+// replay reads the whole file. The newest record of each key counts. A damaged
+// record fails it; an intact one whose object cannot be decoded is left out
+// and reported, so that one bad object does not stop all others.
+func replay(db *bolt.DB, codecs func(schema.GroupKind) Codec, log *slog.Logger) (c contents, err error) {
+	err = guardFaults(func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			c, err = replayTx(tx, codecs, log)
+			return err
+		})
+	})
+	return c, err
+}
+
+func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger) (contents, error) {
+	c := contents{
+		kinds:      map[schema.GroupKind]*tree{},
+		revision:   readCeiling(tx),
+		unreadable: map[object.Key]uint64{},
+	}
+	latest, err := latestRecords(tx, &c)
+	if err != nil {
+		return c, err
+	}
+	live := make([]*found, 0, len(latest))
+	for _, f := range latest {
+		if f.record.op == recordDelete {
+			c.garbage = append(c.garbage, f.revision)
+			continue
+		}
+		live = append(live, f)
+	}
+	slices.Sort(c.garbage)
+	if err := decodeAll(live, codecs, log); err != nil {
+		return c, err
+	}
+	for _, f := range live {
+		if f.entry == nil {
+			c.unreadable[f.record.key] = f.revision
+			continue
+		}
+		t := c.kinds[f.record.key.GroupKind]
+		if t == nil {
+			t = newTree()
+			c.kinds[f.record.key.GroupKind] = t
+		}
+		t.ReplaceOrInsert(f.entry)
+	}
+	return c, nil
+}
+
+// latestRecords finds the newest record of each key, and adds the others to
+// c.garbage.
+func latestRecords(tx *bolt.Tx, c *contents) (map[object.Key]*found, error) {
+	latest := map[object.Key]*found{}
+	err := tx.Bucket(objectsBucket).ForEach(func(k, v []byte) error {
+		if len(k) != 8 {
+			return damaged("record key %x", k)
+		}
+		revision := binary.BigEndian.Uint64(k)
+		r, err := decodeRecord(v)
+		if err != nil {
+			return damaged("record of revision %d: %w", revision, err)
+		}
+		c.revision = max(c.revision, revision)
+		if old := latest[r.key]; old != nil {
+			c.garbage = append(c.garbage, old.revision)
+			*old = found{revision: revision, record: r}
+			return nil
+		}
+		latest[r.key] = &found{revision: revision, record: r}
+		return nil
+	})
+	return latest, err
+}
+
+func decodeAll(live []*found, codecs func(schema.GroupKind) Codec, log *slog.Logger) error {
+	workers := runtime.GOMAXPROCS(0)
+	var g errgroup.Group
+	for i := range workers {
+		g.Go(func() error {
+			return guardFaults(func() error {
+				for j := i; j < len(live); j += workers {
+					f := live[j]
+					obj, err := decodeObject(codecs(f.record.key.GroupKind), f.record)
+					if err != nil {
+						log.Error("stored object left out: it cannot be decoded", "key", f.record.key, "revision", f.revision, "err", err)
+						continue
+					}
+					obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
+					f.entry = &entry{key: f.record.key, object: obj, revision: f.revision}
+				}
+				return nil
+			})
+		})
+	}
+	return g.Wait()
+}
+
+func decodeObject(codec Codec, r record) (obj object.Object, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decode: panic: %v", p)
+		}
+	}()
+	if codec == nil {
+		return nil, fmt.Errorf("unknown kind %s", r.key.GroupKind)
+	}
+	return codec.Decode(r.data)
+}

@@ -1,0 +1,354 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// maxBatch bounds how many transactions share one commit of the file.
+const maxBatch = 1024
+
+// retryDelay is the pause after the disk refused a flush of Behind writes.
+const retryDelay = time.Second
+
+type request struct {
+	ctx  context.Context //nolint:containedctx // a request on a channel carries its caller's context
+	tx   change.Tx
+	done chan outcome
+}
+
+func (r *request) durable() bool {
+	return r.tx.Durability == change.Wait || len(r.tx.Append) > 0
+}
+
+type outcome struct {
+	objects []object.Object
+	err     error
+}
+
+// writer is owned by its goroutine, run.
+type writer struct {
+	store  *Store
+	db     *bolt.DB
+	log    *slog.Logger
+	admit  []Admit
+	codecs func(schema.GroupKind) Codec
+
+	// work is the newest state; between batches it equals the published one.
+	work *state
+	// dirty are the keys whose newest state is not in the file. Of every other
+	// key, the record of its entry's revision is.
+	dirty map[object.Key]dirtyKey
+	// unreadable: see contents.
+	unreadable map[object.Key]uint64
+	// ceiling, as it is in the file, is at least every published revision.
+	ceiling uint64
+	// garbage are revisions of records without a use, in an order in which
+	// they can be deleted: a deletion's own record after what it deleted.
+	garbage    []uint64
+	compacting bool
+	// pending are the records to append with the batch being processed.
+	pending []change.Record
+
+	delay time.Duration
+	timer *time.Timer
+	armed bool
+}
+
+// dirtyKey is the newest state of a key as it has to be written.
+type dirtyKey struct {
+	// revision of the newest change; entry is nil if that was a deletion.
+	revision uint64
+	entry    *entry
+	// data is the encoded object, nil until the flush for Behind writes.
+	data []byte
+	// stored is the revision of the key's record in the file, 0 for none.
+	stored uint64
+	// broken means that it could not be encoded, which was reported.
+	broken bool
+}
+
+func newWriter(s *Store, opts Options, c contents) *writer {
+	w := &writer{
+		store: s, db: s.db, log: opts.Log, admit: opts.Admit, codecs: opts.Codec,
+		work:       &state{revision: c.revision, kinds: c.kinds},
+		dirty:      map[object.Key]dirtyKey{},
+		unreadable: c.unreadable,
+		garbage:    c.garbage,
+		// Nothing above the ceiling may be published: the first write of all
+		// raises it.
+		ceiling: c.revision,
+		delay:   opts.FlushDelay,
+		timer:   time.NewTimer(time.Hour),
+	}
+	w.timer.Stop()
+	return w
+}
+
+// run is the writer goroutine: it ends when the store's requests are closed
+// and served.
+func (w *writer) run() {
+	defer close(w.store.ended)
+	for {
+		select {
+		case req, ok := <-w.store.requests:
+			if !ok {
+				w.store.err = w.finish()
+				return
+			}
+			w.serve(w.drain(req))
+		case <-w.timer.C:
+			w.armed = false
+			w.tick()
+		}
+		if w.wantsTick() {
+			w.arm(w.delay)
+		}
+	}
+}
+
+// drain takes all that wait, and does not wait for more: while one batch is
+// written to the disk, the next one gathers.
+func (w *writer) drain(first *request) []*request {
+	batch := []*request{first}
+	for len(batch) < maxBatch {
+		select {
+		case req, ok := <-w.store.requests:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, req)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve processes the Behind transactions first: they need not wait for the
+// disk.
+func (w *writer) serve(reqs []*request) {
+	var behind, wait []*request
+	for _, r := range reqs {
+		if r.durable() {
+			wait = append(wait, r)
+		} else {
+			behind = append(behind, r)
+		}
+	}
+	if len(behind) > 0 {
+		w.process(behind, false)
+	}
+	if len(wait) > 0 {
+		w.process(wait, true)
+	}
+}
+
+// batch collects the effects of transactions until they are published or
+// taken back.
+type batch struct {
+	undo   []undo
+	events []event
+}
+
+type undo struct {
+	key      object.Key
+	entry    *entry
+	dirty    dirtyKey
+	wasDirty bool
+}
+
+func (w *writer) process(reqs []*request, durable bool) {
+	var b batch
+	outcomes := make([]outcome, len(reqs))
+	for i, r := range reqs {
+		objs, err := w.apply(&b, r, durable)
+		outcomes[i] = outcome{objs, err}
+	}
+	var err error
+	if changed := len(b.events)+len(w.pending) > 0; changed {
+		if durable || w.work.revision > w.ceiling {
+			err = w.flush()
+		}
+		w.pending = nil
+		if err != nil {
+			// The revisions stay used: the disk may hold them after all.
+			w.takeBack(&b, 0)
+			err = fmt.Errorf("write to the store's file: %w", err)
+		} else {
+			w.publish(b.events)
+		}
+	}
+	for i, r := range reqs {
+		if err != nil && outcomes[i].err == nil {
+			outcomes[i] = outcome{err: err}
+		}
+		r.done <- outcomes[i]
+	}
+}
+
+// apply runs one transaction on the working state. If it fails, the working
+// state is as it was.
+func (w *writer) apply(b *batch, r *request, durable bool) (objs []object.Object, err error) {
+	undone, events, revision := len(b.undo), len(b.events), w.work.revision
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("panic in a transaction", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("store: panic in a transaction: %v", p)
+		}
+		if err != nil {
+			w.takeBack(b, undone)
+			b.events = b.events[:events]
+			w.work.revision = revision
+			objs = nil
+		}
+	}()
+	if err := r.ctx.Err(); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	for _, c := range r.tx.Changes {
+		if err := w.applyChange(b, c, durable); err != nil {
+			return nil, err
+		}
+	}
+	w.pending = append(w.pending, r.tx.Append...)
+	objs = make([]object.Object, len(r.tx.Changes))
+	for i, c := range r.tx.Changes {
+		objs[i] = w.work.get(c.Key)
+	}
+	return objs, nil
+}
+
+func (w *writer) applyChange(b *batch, c change.Change, durable bool) error {
+	prev := w.work.entry(c.Key)
+	var current object.Object
+	if prev != nil {
+		current = prev.object
+	}
+	next, err := c.Mutate(current)
+	if err != nil {
+		return err
+	}
+	if next == current { // also when there was none and there shall be none
+		return nil
+	}
+	for _, admit := range w.admit {
+		admitted, err := admit(view{w.work}, next, current)
+		if err != nil {
+			return err
+		}
+		if next != nil {
+			next = admitted
+		}
+	}
+	return w.set(b, c.Key, prev, next, durable)
+}
+
+// set puts next, nil for a deletion, in the place of prev.
+func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, durable bool) error {
+	codec := w.codecs(key.GroupKind)
+	if codec == nil {
+		return fmt.Errorf("store: kind %s is not registered", key.GroupKind)
+	}
+	dirty, wasDirty := w.dirty[key]
+	d := dirtyKey{revision: w.work.revision + 1, stored: dirty.stored}
+	if !wasDirty {
+		d.stored = w.unreadable[key]
+		if prev != nil {
+			d.stored = prev.revision
+		}
+	}
+	ev := event{revision: d.revision, old: prev}
+	switch {
+	case next == nil:
+		ev.kind = object.Deleted
+		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision}
+	default:
+		if next.GetName() != key.Name || next.GetNamespace() != key.Namespace {
+			return fmt.Errorf("store: the object for %s is named %s/%s", key, next.GetNamespace(), next.GetName())
+		}
+		ev.kind = object.Added
+		if prev != nil {
+			ev.kind = object.Modified
+		}
+		d.entry = &entry{key: key, object: withVersion(next, d.revision), revision: d.revision}
+		ev.entry = d.entry
+		if durable {
+			data, err := codec.Encode(d.entry.object)
+			if err != nil {
+				return fmt.Errorf("store %s: %w", key, err)
+			}
+			d.data = data
+		}
+	}
+	b.undo = append(b.undo, undo{key, prev, dirty, wasDirty})
+	b.events = append(b.events, ev)
+	w.work.revision = d.revision
+	w.dirty[key] = d
+	w.place(key, d.entry)
+	return nil
+}
+
+// place makes e the working state of key; nil removes it.
+func (w *writer) place(key object.Key, e *entry) {
+	t := w.work.kinds[key.GroupKind]
+	if t == nil {
+		t = newTree()
+		w.work.kinds[key.GroupKind] = t
+	}
+	if e == nil {
+		t.Delete(&entry{key: key})
+		return
+	}
+	t.ReplaceOrInsert(e)
+}
+
+// takeBack undoes what b did after its first keep changes.
+func (w *writer) takeBack(b *batch, keep int) {
+	for i := len(b.undo) - 1; i >= keep; i-- {
+		u := b.undo[i]
+		w.place(u.key, u.entry)
+		if u.wasDirty {
+			w.dirty[u.key] = u.dirty
+		} else {
+			delete(w.dirty, u.key)
+		}
+	}
+	b.undo = b.undo[:keep]
+}
+
+// publish shows readers the working state and watchers its events.
+func (w *writer) publish(events []event) {
+	changed := map[schema.GroupKind]bool{}
+	for _, e := range events {
+		changed[e.entry.key.GroupKind] = true
+	}
+	w.store.publish(w.snapshot(changed), events)
+}
+
+// snapshot is the working state for publication; changed are the kinds that
+// differ from the published one, nil for all.
+func (w *writer) snapshot(changed map[schema.GroupKind]bool) *state {
+	next := &state{revision: w.work.revision, kinds: make(map[schema.GroupKind]*tree, len(w.work.kinds))}
+	if changed == nil {
+		for kind, t := range w.work.kinds {
+			next.kinds[kind] = t.Clone()
+		}
+		return next
+	}
+	maps.Copy(next.kinds, w.store.current.Load().kinds)
+	for kind := range changed {
+		next.kinds[kind] = w.work.kinds[kind].Clone()
+	}
+	return next
+}
