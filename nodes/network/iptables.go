@@ -1,0 +1,87 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// applyRules writes our chains in one transaction, then makes sure that the
+// kernel's chains lead to them.
+func applyRules(ctx context.Context, chains, rules string) error {
+	if err := restore(ctx, rules); err != nil {
+		return fmt.Errorf("write iptables rules: %w", err)
+	}
+	for _, j := range jumps(chains) {
+		if iptables(ctx, j.args("-C")...) == nil {
+			continue
+		}
+		if err := iptables(ctx, j.args("-A")...); err != nil {
+			return fmt.Errorf("lead %s to %s: %w", j.from, j.to, err)
+		}
+	}
+	return nil
+}
+
+// removeRules takes the jumps out first: a chain in use cannot be deleted.
+func removeRules(ctx context.Context, chains string) error {
+	var errs []error
+	gone := map[string]bool{}
+	for _, j := range jumps(chains) {
+		for iptables(ctx, j.args("-C")...) == nil {
+			if err := iptables(ctx, j.args("-D")...); err != nil {
+				errs = append(errs, err)
+				break
+			}
+		}
+		if gone[j.to] || iptables(ctx, "-t", j.table, "-S", j.to) != nil {
+			continue
+		}
+		// HOSTPORTS is led to from two places: delete it after the second.
+		if j.to == chains+"-HOSTPORTS" && j.from != "OUTPUT" {
+			continue
+		}
+		gone[j.to] = true
+		errs = append(errs, iptables(ctx, "-t", j.table, "-F", j.to), iptables(ctx, "-t", j.table, "-X", j.to))
+	}
+	return errors.Join(errs...)
+}
+
+func (j jump) args(op string) []string {
+	args := append([]string{"-t", j.table, op, j.from}, j.match...)
+	return append(args, "-j", j.to)
+}
+
+func iptables(ctx context.Context, args ...string) error {
+	return run(ctx, "", "iptables", append([]string{"-w", "10"}, args...)...)
+}
+
+// restore retries: the nft backend gives up when another program changes the
+// ruleset at the same moment.
+func restore(ctx context.Context, input string) error {
+	var err error
+	for try := range 5 {
+		if err = run(ctx, input, "iptables-restore", "-w", "10", "--noflush"); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(time.Duration(try+1) * 20 * time.Millisecond):
+		}
+	}
+	return err
+}
+
+func run(ctx context.Context, stdin, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package network
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+)
+
+// ErrNoPodCIDR is returned while the node has no range of pod addresses yet.
+var ErrNoPodCIDR = errors.New("node has no podCIDR yet: pods get addresses once the node is registered")
+
+// Config says what a node's pod network looks like.
+type Config struct {
+	// Bridge is the name of the bridge, at most 15 characters.
+	Bridge string
+	// PodCIDR is the range pods of this node get addresses from. It may be
+	// zero and set later by SetPodCIDR. Only IPv4 for now.
+	PodCIDR netip.Prefix
+	// ClusterCIDR contains the podCIDR of every node. Traffic from a pod that
+	// leaves it takes the node's address. Zero means PodCIDR.
+	ClusterCIDR netip.Prefix
+	// MTU of the bridge and the pods' links; zero takes that of the link with
+	// the default route.
+	MTU int
+	// StateDir keeps one lease file per pod.
+	StateDir string
+	// Chains is the prefix of the names of our iptables chains, HEADWAY if
+	// empty; at most 14 characters.
+	Chains string
+}
+
+// HostPort maps a port of the node to a pod.
+type HostPort struct {
+	Protocol                string // TCP or UDP
+	HostIP                  string
+	HostPort, ContainerPort int32
+}
+
+// Network is the pod network of this node.
+type Network struct {
+	cfg Config
+	log *slog.Logger
+
+	mu     sync.Mutex
+	ipam   *ipam
+	ready  bool // bridge, sysctls and rules are set up
+	bridge netlink.Link
+}
+
+// New reads the leases of a former run. It touches nothing on the machine
+// before the first Attach.
+func New(cfg Config, log *slog.Logger) (*Network, error) {
+	if cfg.Chains == "" {
+		cfg.Chains = "HEADWAY"
+	}
+	switch {
+	case cfg.Bridge == "" || len(cfg.Bridge) > 15:
+		return nil, fmt.Errorf("bridge name %q must have 1 to 15 characters", cfg.Bridge)
+	case len(cfg.Chains) > 14:
+		return nil, fmt.Errorf("chain prefix %q is longer than 14 characters", cfg.Chains)
+	case cfg.StateDir == "":
+		return nil, errors.New("network: StateDir is empty")
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make network state directory: %w", err)
+	}
+	leases, err := loadLeases(cfg.StateDir, log)
+	if err != nil {
+		return nil, err
+	}
+	n := &Network{cfg: cfg, log: log, ipam: newIPAM(leases)}
+	if cfg.PodCIDR.IsValid() {
+		if err := n.SetPodCIDR(cfg.PodCIDR); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// SetPodCIDR gives the node its range of pod addresses. Setting the same range
+// again is no change; another one is refused while pods have addresses outside
+// of it, because they could no longer be reached.
+func (n *Network) SetPodCIDR(prefix netip.Prefix) error {
+	prefix = prefix.Masked()
+	if !prefix.Addr().Is4() || prefix.Bits() > 30 {
+		return fmt.Errorf("podCIDR %s: need an IPv4 range of at least 4 addresses", prefix)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if prefix == n.ipam.prefix {
+		return nil
+	}
+	for _, l := range n.ipam.leases {
+		if !prefix.Contains(l.IP) {
+			return fmt.Errorf("podCIDR %s: pod %s has address %s outside of it; remove the node's pods first", prefix, l.Pod, l.IP)
+		}
+	}
+	n.ipam.prefix = prefix
+	n.ready = false
+	return nil
+}
+
+// Attach gives the pod whose network namespace is at netns an eth0 with an
+// address and a default route, and maps its host ports. It returns the lease a
+// pod already has when its link exists, and makes the link anew if it is gone.
+func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPort) ([]netip.Addr, error) {
+	if err := checkPorts(ports); err != nil {
+		return nil, err
+	}
+	lease, bridge, gateway, err := n.reserve(ctx, pod, ports)
+	if err != nil {
+		return nil, err
+	}
+	if err := connect(bridge, n.vethName(pod), netns, lease.IP, gateway); err != nil {
+		// The address must not stay taken by a pod that never ran.
+		return nil, errors.Join(fmt.Errorf("connect pod %s: %w", pod, err), n.Detach(ctx, pod))
+	}
+	return []netip.Addr{lease.IP}, nil
+}
+
+// reserve sets the node up if that is still to do, and takes an address and
+// the host ports for a pod.
+func (n *Network) reserve(ctx context.Context, pod string, ports []HostPort) (Lease, netlink.Link, netip.Prefix, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var none netip.Prefix
+	if !n.ipam.prefix.IsValid() {
+		return Lease{}, nil, none, ErrNoPodCIDR
+	}
+	if err := n.ensureNode(ctx); err != nil {
+		return Lease{}, nil, none, err
+	}
+	gateway := netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits())
+	old, had := n.ipam.leases[pod]
+	lease, err := n.ipam.take(pod, ports)
+	if err != nil {
+		return Lease{}, nil, none, err
+	}
+	if had && slices.Equal(old.Ports, lease.Ports) {
+		return lease, n.bridge, gateway, nil
+	}
+	if err := saveLease(n.cfg.StateDir, lease); err != nil {
+		n.ipam.release(pod)
+		return Lease{}, nil, none, err
+	}
+	if len(ports) > 0 || len(old.Ports) > 0 {
+		if err := n.writeRules(ctx); err != nil {
+			return Lease{}, nil, none, err
+		}
+	}
+	return lease, n.bridge, gateway, nil
+}
+
+// Detach removes the pod's link, host ports and address. Nothing to remove is
+// success.
+func (n *Network) Detach(ctx context.Context, pod string) error {
+	if err := deleteLink(n.vethName(pod)); err != nil {
+		return fmt.Errorf("disconnect pod %s: %w", pod, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lease, ok := n.ipam.leases[pod]
+	if !ok {
+		return nil
+	}
+	n.ipam.release(pod)
+	if len(lease.Ports) > 0 {
+		if err := n.writeRules(ctx); err != nil {
+			return err
+		}
+	}
+	// Last, so that an interrupted Detach is repeated.
+	return removeLease(n.cfg.StateDir, pod)
+}
+
+// Cleanup removes the bridge with all links on it, the iptables chains and the
+// leases.
+func (n *Network) Cleanup(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ready = false
+	errs := []error{removeRules(ctx, n.cfg.Chains), deleteBridge(n.cfg.Bridge)}
+	for pod := range n.ipam.leases {
+		errs = append(errs, removeLease(n.cfg.StateDir, pod))
+		n.ipam.release(pod)
+	}
+	return errors.Join(errs...)
+}
+
+// ensureNode makes the bridge, sets the sysctls and writes the rules, once.
+// The bridge is looked at every time: another program may have removed it.
+func (n *Network) ensureNode(ctx context.Context) error {
+	if n.ready {
+		if _, err := netlink.LinkByName(n.cfg.Bridge); err == nil {
+			return nil
+		}
+	}
+	mtu := n.cfg.MTU
+	if mtu == 0 {
+		mtu = defaultMTU()
+	}
+	bridge, err := ensureBridge(n.cfg.Bridge, netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits()), mtu)
+	if err != nil {
+		return err
+	}
+	n.bridge = bridge
+	if err := setSysctls(n.cfg.Bridge); err != nil {
+		return err
+	}
+	if err := n.writeRules(ctx); err != nil {
+		return err
+	}
+	n.ready = true
+	return nil
+}
+
+func (n *Network) writeRules(ctx context.Context) error {
+	cluster := n.cfg.ClusterCIDR
+	if !cluster.IsValid() {
+		cluster = n.ipam.prefix
+	}
+	return applyRules(ctx, n.cfg.Chains, rules(ruleInput{
+		Chains: n.cfg.Chains, Bridge: n.cfg.Bridge,
+		PodCIDR: n.ipam.prefix, ClusterCIDR: cluster, Leases: n.ipam.sorted(),
+	}))
+}
+
+// vethName is the host end of a pod's link. It depends on the bridge too, so
+// that two agents on one machine never meet.
+func (n *Network) vethName(pod string) string {
+	sum := sha256.Sum256([]byte(n.cfg.Bridge + "/" + pod))
+	return "veth" + hex.EncodeToString(sum[:5])
+}
+
+func checkPorts(ports []HostPort) error {
+	for _, p := range ports {
+		if p.HostPort < 1 || p.HostPort > 65535 || p.ContainerPort < 1 || p.ContainerPort > 65535 {
+			return fmt.Errorf("host port %d to %d: ports are 1 to 65535", p.HostPort, p.ContainerPort)
+		}
+		if p.Protocol != "" && p.Protocol != "TCP" && p.Protocol != "UDP" && p.Protocol != "SCTP" {
+			return fmt.Errorf("host port %d: unknown protocol %q", p.HostPort, p.Protocol)
+		}
+		if p.HostIP != "" {
+			if _, err := netip.ParseAddr(p.HostIP); err != nil {
+				return fmt.Errorf("host port %d: %w", p.HostPort, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// ruleInput is all the rules depend on.
+type ruleInput struct {
+	Chains, Bridge       string
+	PodCIDR, ClusterCIDR netip.Prefix
+	Leases               []Lease
+}
+
+// jump is a rule in a chain of the kernel's that leads to one of ours.
+type jump struct {
+	table, from, to string
+	match           []string
+}
+
+// jumps lists our entry points.
+func jumps(chains string) []jump {
+	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
+	return []jump{
+		{"nat", "PREROUTING", chains + "-HOSTPORTS", local},
+		{"nat", "OUTPUT", chains + "-HOSTPORTS", local},
+		{"nat", "POSTROUTING", chains + "-PODMASQ", nil},
+		{"filter", "FORWARD", chains + "-PODFWD", nil},
+	}
+}
+
+// rules renders our chains as input of iptables-restore --noflush: naming a
+// chain empties it, chains not named are left alone.
+func rules(in ruleInput) string {
+	var b strings.Builder
+	hostPorts, masq, forward := in.Chains+"-HOSTPORTS", in.Chains+"-PODMASQ", in.Chains+"-PODFWD"
+	fmt.Fprintf(&b, "*nat\n:%s - [0:0]\n:%s - [0:0]\n", hostPorts, masq)
+	for _, l := range in.Leases {
+		for _, p := range l.Ports {
+			writeHostPort(&b, hostPorts, l.IP, p)
+		}
+	}
+	// Order: 1. host ports reached from 127.0.0.1 (the pod could not answer to
+	// that address), 2. inside the cluster addresses are kept, 3. the rest
+	// leaves with the node's address.
+	fmt.Fprintf(&b, "-A %s -s 127.0.0.0/8 -o %s -j MASQUERADE\n", masq, in.Bridge)
+	fmt.Fprintf(&b, "-A %s ! -s %s -j RETURN\n", masq, in.PodCIDR)
+	fmt.Fprintf(&b, "-A %s -d %s -j RETURN\n", masq, in.ClusterCIDR)
+	fmt.Fprintf(&b, "-A %s -d 224.0.0.0/4 -j RETURN\n", masq)
+	fmt.Fprintf(&b, "-A %s -j MASQUERADE\n", masq)
+	b.WriteString("COMMIT\n")
+
+	// Hosts that drop forwarded packets by default still let the pods' pass.
+	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n", forward)
+	fmt.Fprintf(&b, "-A %s -i %s -j ACCEPT\n-A %s -o %s -j ACCEPT\n", forward, in.Bridge, forward, in.Bridge)
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+func writeHostPort(b *strings.Builder, chain string, ip netip.Addr, p HostPort) {
+	proto := strings.ToLower(p.Protocol)
+	if proto == "" {
+		proto = "tcp"
+	}
+	dst := ""
+	if addr, err := netip.ParseAddr(p.HostIP); err == nil && addr.Is4() && !addr.IsUnspecified() {
+		dst = " -d " + addr.String()
+	}
+	fmt.Fprintf(b, "-A %s%s -p %s -m %s --dport %d -j DNAT --to-destination %s:%d\n",
+		chain, dst, proto, proto, p.HostPort, ip, p.ContainerPort)
+}
