@@ -1,7 +1,3 @@
-// Package runtime runs pods on one machine: sandboxes (namespaces, cgroup,
-// network) and the containers in them, on containerd. It is the only user of
-// containerd. It executes what it is told and reports what there is; the
-// decisions are nodes/pod's.
 package runtime
 
 import (
@@ -120,9 +116,13 @@ type Container struct {
 	FinishedAt time.Time
 	ExitCode   int32
 	OOMKilled  bool
-	// Message is the tail of its log or its termination message.
-	LogPath string
-	Labels  map[string]string
+	// Reason is empty for a container that ran, StartError for one that could
+	// not be started (ExitCode is then 128, as the kubelet reports it), and
+	// ContainerStatusUnknown for one whose end nobody saw (ExitCode is 137).
+	// Message says more.
+	Reason, Message string
+	LogPath         string
+	Labels          map[string]string
 }
 
 // Sandbox is what is known of a pod's sandbox.

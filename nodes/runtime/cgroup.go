@@ -1,0 +1,340 @@
+package runtime
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// defaultCPUPeriod is the kernel's, in microseconds.
+const defaultCPUPeriod = 100_000
+
+// cgroups makes and removes the cgroups below our root, in every hierarchy of
+// cgroup v1 or in the one of v2.
+//
+//	<root>/kubepods/pod<uid>/<container>             Guaranteed
+//	<root>/kubepods/burstable/pod<uid>/<container>
+//	<root>/kubepods/besteffort/pod<uid>/<container>
+type cgroups struct {
+	root    string
+	unified bool // v2 only
+	// mounts maps a v1 controller to its mount point; with v2 every
+	// controller is in the one hierarchy.
+	mounts map[string]string
+	// all are the mount points, the v2 part of a hybrid host included.
+	all []string
+}
+
+// The cgroups by QoS class, below kubepods.
+func qosDirs() map[string]string {
+	return map[string]string{"Guaranteed": "", "Burstable": "burstable", "BestEffort": "besteffort"}
+}
+
+func newCgroups(root string) (*cgroups, error) {
+	root = strings.Trim(filepath.Clean("/"+root), "/")
+	if root == "" {
+		return nil, errors.New("the cgroup root must not be the hierarchy's own")
+	}
+	c := &cgroups{root: root, mounts: map[string]string{}}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/sys/fs/cgroup"))
+	if err != nil {
+		return nil, fmt.Errorf("list cgroup mounts: %w", err)
+	}
+	for _, m := range mounts {
+		switch m.FSType {
+		case "cgroup2":
+			c.all = append(c.all, m.Mountpoint)
+			c.unified = m.Mountpoint == "/sys/fs/cgroup"
+		case "cgroup":
+			c.all = append(c.all, m.Mountpoint)
+			for _, o := range strings.Split(m.VFSOptions, ",") {
+				c.mounts[o] = m.Mountpoint
+			}
+		}
+	}
+	if len(c.all) == 0 {
+		return nil, errors.New("no cgroups are mounted at /sys/fs/cgroup")
+	}
+	return c, nil
+}
+
+// podPath is the pod's cgroup relative to our root.
+func (c *cgroups) podPath(qos, uid string) string {
+	return filepath.Join("kubepods", qosDirs()[qos], "pod"+uid)
+}
+
+// specPath is the container's cgroup as the OCI spec wants it.
+func (c *cgroups) specPath(podPath, id string) string {
+	return filepath.Join("/", c.root, podPath, id)
+}
+
+// file names a control file. v1 and v2 files differ in name and controller.
+func (c *cgroups) file(controller, path, name string) string {
+	mount := c.mounts[controller]
+	if c.unified {
+		mount = "/sys/fs/cgroup"
+	}
+	return filepath.Join(mount, c.root, path, name)
+}
+
+// has says whether a controller is there: some kernels lack some.
+func (c *cgroups) has(controller string) bool {
+	return c.unified || c.mounts[controller] != ""
+}
+
+// createPod makes the pod's cgroup with its limits, the CPU quota excepted:
+// see setQuota.
+func (c *cgroups) createPod(path string, res Resources) error {
+	if err := c.mkdirs(path); err != nil {
+		return err
+	}
+	if strings.HasPrefix(path, "kubepods/besteffort/") {
+		// All pods without requests share what others leave.
+		if err := c.setShares("kubepods/besteffort", 2); err != nil {
+			return err
+		}
+	}
+	if res.CPUShares > 0 {
+		if err := c.setShares(path, res.CPUShares); err != nil {
+			return err
+		}
+	}
+	memory, pids := "memory.limit_in_bytes", "pids.max"
+	if c.unified {
+		memory = "memory.max"
+	}
+	if res.MemoryBytes > 0 {
+		if err := c.write("memory", path, memory, strconv.FormatInt(res.MemoryBytes, 10)); err != nil {
+			return err
+		}
+	}
+	if res.PidsLimit > 0 {
+		return c.write("pids", path, pids, strconv.FormatInt(res.PidsLimit, 10))
+	}
+	return nil
+}
+
+func (c *cgroups) setShares(path string, shares uint64) error {
+	if c.unified {
+		// The kernel's documented mapping of [2,262144] to [1,10000].
+		weight := 1 + ((max(shares, 2)-2)*9999)/262142
+		return c.write("cpu", path, "cpu.weight", strconv.FormatUint(weight, 10))
+	}
+	return c.write("cpu", path, "cpu.shares", strconv.FormatUint(shares, 10))
+}
+
+// setQuota bounds CPU time. It is set after the start of a container, because
+// runc's own work in the cgroup would run under it: a limit of 100m doubles the
+// time to start.
+func (c *cgroups) setQuota(path string, res Resources) error {
+	if res.CPUQuota <= 0 {
+		return nil
+	}
+	period := res.CPUPeriod
+	if period == 0 {
+		period = defaultCPUPeriod
+	}
+	if c.unified {
+		return c.write("cpu", path, "cpu.max", fmt.Sprintf("%d %d", res.CPUQuota, period))
+	}
+	if err := c.write("cpu", path, "cpu.cfs_period_us", strconv.FormatUint(period, 10)); err != nil {
+		return err
+	}
+	return c.write("cpu", path, "cpu.cfs_quota_us", strconv.FormatInt(res.CPUQuota, 10))
+}
+
+func (c *cgroups) write(controller, path, name, value string) error {
+	if !c.has(controller) {
+		return nil
+	}
+	if err := os.WriteFile(c.file(controller, path, name), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set cgroup limit: %w", err)
+	}
+	return nil
+}
+
+// mkdirs makes the cgroup in every hierarchy, from our root down.
+func (c *cgroups) mkdirs(path string) error {
+	for _, mount := range c.all {
+		dir := mount
+		for _, part := range strings.Split(filepath.Join(c.root, path), "/") {
+			parent := dir
+			dir = filepath.Join(dir, part)
+			if c.unified {
+				if err := delegate(parent); err != nil {
+					return err
+				}
+			}
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				if errors.Is(err, fs.ErrExist) {
+					continue
+				}
+				return fmt.Errorf("make cgroup: %w", err)
+			}
+			if mount == c.mounts["cpuset"] {
+				if err := inheritCpuset(parent, dir); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// inheritCpuset fills in a new cpuset: an empty one takes no process.
+func inheritCpuset(parent, dir string) error {
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		data, err := os.ReadFile(filepath.Join(parent, name))
+		if err != nil {
+			return fmt.Errorf("read cpuset: %w", err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return fmt.Errorf("set cpuset: %w", err)
+		}
+	}
+	return nil
+}
+
+// delegate makes the controllers of a v2 cgroup usable below it.
+func delegate(dir string) error {
+	available, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil {
+		return fmt.Errorf("read cgroup controllers: %w", err)
+	}
+	for _, name := range strings.Fields(string(available)) {
+		switch name {
+		case "cpu", "cpuset", "io", "memory", "pids":
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
+				return fmt.Errorf("delegate cgroup controller %s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// removePod removes the pod's cgroup wherever it is, with all below.
+func (c *cgroups) removePod(uid string) error {
+	var errs []error
+	for qos := range qosDirs() {
+		errs = append(errs, c.remove(c.podPath(qos, uid)))
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes a cgroup and those below it in every hierarchy; "" is our
+// root. Processes that have just been killed keep it busy for a moment.
+func (c *cgroups) remove(path string) error {
+	var errs []error
+	for _, mount := range c.all {
+		top := filepath.Join(mount, c.root, path)
+		deadline := time.Now().Add(5 * time.Second)
+		for {
+			err := removeTree(top)
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				errs = append(errs, fmt.Errorf("remove cgroup: %w", err))
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeTree removes the directories of a cgroup, the innermost first; its
+// control files go with them.
+func removeTree(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeTree(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+	}
+	return nil
+}
+
+// oomKills counts the processes of a cgroup the kernel killed for want of
+// memory. It is asked before the cgroup goes, so it answers also for what
+// happened while the agent was not there.
+func (c *cgroups) oomKills(path string) uint64 {
+	name := "memory.oom_control"
+	if c.unified {
+		name = "memory.events"
+	}
+	n, err := readKey(c.file("memory", path, name), "oom_kill")
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// usage reads what a container uses now.
+func (c *cgroups) usage(path string) (Stats, error) {
+	var s Stats
+	var err error
+	if c.unified {
+		if s.CPUNanos, err = readKey(c.file("cpu", path, "cpu.stat"), "usage_usec"); err != nil {
+			return s, err
+		}
+		s.CPUNanos *= 1000
+	} else if s.CPUNanos, err = readNumber(c.file("cpuacct", path, "cpuacct.usage")); err != nil {
+		return s, err
+	}
+	usage, inactive := "memory.usage_in_bytes", "total_inactive_file"
+	if c.unified {
+		usage, inactive = "memory.current", "inactive_file"
+	}
+	if s.MemoryUsageBytes, err = readNumber(c.file("memory", path, usage)); err != nil {
+		return s, err
+	}
+	cache, err := readKey(c.file("memory", path, "memory.stat"), inactive)
+	if err != nil {
+		return s, err
+	}
+	// The kubelet's definition: what the kernel could not take back easily.
+	s.WorkingSetBytes = s.MemoryUsageBytes - min(cache, s.MemoryUsageBytes)
+	return s, nil
+}
+
+func readNumber(file string) (uint64, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+}
+
+// readKey reads a number from a file of "key value" lines.
+func readKey(file, key string) (uint64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		if k, v, ok := strings.Cut(lines.Text(), " "); ok && k == key {
+			return strconv.ParseUint(v, 10, 64)
+		}
+	}
+	return 0, errors.Join(fmt.Errorf("%s has no %s", file, key), lines.Err())
+}

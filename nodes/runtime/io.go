@@ -1,0 +1,90 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+)
+
+// containerIO is what a container's standard streams are connected to.
+type containerIO struct {
+	paths ioPaths
+	logs  *logCopier
+	stdin *os.File // both ends of its FIFO; nil without stdin
+	once  sync.Once
+}
+
+type ioPaths struct {
+	stdin string
+	log   logPaths
+}
+
+func (r *Runtime) ioPaths(c *container) ioPaths {
+	base := filepath.Join(r.runDir(c.info.Pod.UID), "io", c.info.Name+"-"+strconv.Itoa(c.info.Attempt))
+	p := ioPaths{log: logPaths{stdout: base + ".out", position: base + ".pos", file: c.info.LogPath}}
+	if !c.tty {
+		p.log.stderr = base + ".err"
+	}
+	if c.stdin {
+		p.stdin = base + ".in"
+	}
+	return p
+}
+
+// openIO connects the container's streams, unless they are.
+func (r *Runtime) openIO(c *container) error {
+	if c.io != nil {
+		return nil
+	}
+	paths := r.ioPaths(c)
+	if err := os.MkdirAll(filepath.Dir(paths.log.stdout), 0o711); err != nil {
+		return fmt.Errorf("make FIFO directory: %w", err)
+	}
+	logs, err := startLogs(paths.log, r.tees, r.log.With("container", c.info.Name, "pod", c.info.Pod.UID))
+	if err != nil {
+		return err
+	}
+	cio := &containerIO{paths: paths, logs: logs}
+	if paths.stdin != "" {
+		if cio.stdin, err = openFIFO(paths.stdin); err != nil {
+			logs.stop(false)
+			return err
+		}
+	}
+	r.mu.Lock()
+	c.io = cio
+	r.mu.Unlock()
+	return nil
+}
+
+// closeIO stops copying; what is in the FIFOs stays for the next process.
+func (c *container) closeIO() { c.endIO(false) }
+
+// finishIO copies the rest and stops.
+func (c *container) finishIO() { c.endIO(true) }
+
+func (c *container) endIO(drain bool) {
+	if c.io == nil {
+		return
+	}
+	c.io.once.Do(func() {
+		c.io.logs.stop(drain)
+		if c.io.stdin != nil {
+			c.io.stdin.Close()
+		}
+	})
+}
+
+func (c *container) removeIO(r *Runtime) error {
+	p := r.ioPaths(c)
+	var errs []error
+	for _, path := range []string{p.stdin, p.log.stdout, p.log.stderr, p.log.position} {
+		if path != "" {
+			errs = append(errs, ignoreNotExist(os.Remove(path)))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,346 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/containerd"
+	"github.com/containerd/containerd/namespaces"
+	"golang.org/x/sys/unix"
+
+	"headway.dev/nodes/network"
+)
+
+// Network connects sandboxes; nodes/network implements it.
+type Network interface {
+	Attach(ctx context.Context, pod, netns string, ports []network.HostPort) ([]netip.Addr, error)
+	Detach(ctx context.Context, pod string) error
+	Cleanup(ctx context.Context) error
+}
+
+// Config says where the runtime keeps its things. Two runtimes on one machine
+// must differ in Root, RunDir and CgroupRoot.
+type Config struct {
+	// Root keeps what must survive a reboot: images, containers, sandboxes.
+	Root string
+	// RunDir keeps sockets, namespaces and FIFOs; /run/headway if empty. It
+	// must be short, because socket paths are limited to 107 bytes.
+	RunDir string
+	// LogDir is where the container logs are; <Root>/logs if empty.
+	LogDir string
+	// ContainerdAddress is the socket of a containerd to use; empty runs a
+	// private one.
+	ContainerdAddress string
+	// CgroupRoot is the name of our cgroup in every hierarchy; headway if empty.
+	CgroupRoot string
+	// Namespace is the containerd namespace; headway if empty.
+	Namespace string
+	Network   Network
+	// ParallelStarts bounds how many containers are created or started at a
+	// time; zero chooses by the number of CPUs. More only adds latency.
+	ParallelStarts int
+	Log            *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	set := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	if c.Root == "" {
+		return c, errors.New("runtime: Root is empty")
+	}
+	set(&c.RunDir, "/run/headway")
+	set(&c.CgroupRoot, "headway")
+	set(&c.Namespace, "headway")
+	for _, p := range []*string{&c.Root, &c.RunDir} {
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return c, fmt.Errorf("runtime: %w", err)
+		}
+		*p = abs
+	}
+	set(&c.LogDir, filepath.Join(c.Root, "logs"))
+	if c.ParallelStarts <= 0 {
+		c.ParallelStarts = min(max(goruntime.NumCPU(), 2), 4)
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Network == nil {
+		return c, errors.New("runtime: Network is nil")
+	}
+	return c, nil
+}
+
+// Runtime implements Interface on containerd.
+type Runtime struct {
+	cfg     Config
+	log     *slog.Logger
+	lock    *os.File // keeps a second runtime out of Root
+	daemon  *daemon  // nil with a containerd of somebody else
+	client  *containerd.Client
+	cgroups *cgroups
+	images  imageCache
+	tees    *teePool
+	events  chan Event
+	starts  chan struct{} // one slot for each create or start under way
+	podLock keyedLock
+	oomAdj  oomAdjuster
+	views   atomic.Uint64 // numbers the temporary views of images
+
+	ctx    context.Context //nolint:containedctx // the life of the goroutines below
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	sandboxes  map[string]*sandbox   // by pod UID
+	containers map[string]*container // by ID
+}
+
+var _ Interface = (*Runtime)(nil)
+
+// Start connects to containerd, starting or adopting the private one, reads
+// back the pods of a former run, and follows their events until Close or the
+// end of ctx. What the containers print is copied from then on.
+func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
+	cfg, err = cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("running containers needs root: start it with sudo")
+	}
+	lock, err := lockRoot(cfg.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	for _, dir := range []string{filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.RunDir, "sandboxes"), cfg.LogDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, fmt.Errorf("make directory: %w", err)
+		}
+	}
+	r := &Runtime{
+		cfg: cfg, log: cfg.Log, lock: lock,
+		tees:       newTeePool(2 * goruntime.NumCPU()),
+		events:     make(chan Event, 1024),
+		starts:     make(chan struct{}, cfg.ParallelStarts),
+		sandboxes:  map[string]*sandbox{},
+		containers: map[string]*container{},
+	}
+	if r.cgroups, err = newCgroups(cfg.CgroupRoot); err != nil {
+		return nil, err
+	}
+	address := cfg.ContainerdAddress
+	if address == "" {
+		if r.daemon, err = newDaemon(cfg.Root, cfg.RunDir, cfg.Log); err != nil {
+			return nil, err
+		}
+		if err := r.daemon.ensure(ctx); err != nil {
+			return nil, err
+		}
+		address = r.daemon.socket
+	}
+	if r.client, err = connectContainerd(ctx, address, cfg.Namespace); err != nil {
+		return nil, err
+	}
+	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(ctx, cfg.Namespace))
+	ready := make(chan error, 1)
+	r.wg.Go(func() { r.watch(r.ctx, ready) })
+	if err := <-ready; err != nil {
+		return nil, errors.Join(err, r.shutdown())
+	}
+	return r, nil
+}
+
+// Close stops following events and copying logs and disconnects. Containers
+// keep running, and so does the private containerd.
+func (r *Runtime) Close() error {
+	err := r.shutdown()
+	r.lock.Close()
+	return err
+}
+
+func (r *Runtime) shutdown() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	// The watcher and exits first: they use the log copiers and the client.
+	r.wg.Wait()
+	r.mu.Lock()
+	all := make([]*container, 0, len(r.containers))
+	for _, c := range r.containers {
+		all = append(all, c)
+	}
+	r.mu.Unlock()
+	for _, c := range all {
+		c.closeIO()
+	}
+	close(r.events)
+	r.tees.close()
+	return r.client.Close()
+}
+
+// background runs f until it returns; Close waits for it. After Close has
+// begun it is not run: the next Start sees the same again.
+func (r *Runtime) background(f func(ctx context.Context)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	r.wg.Go(func() { f(r.ctx) })
+}
+
+// Events implements Interface.
+func (r *Runtime) Events() <-chan Event { return r.events }
+
+// emit never blocks: a reader that is behind lists again anyway.
+func (r *Runtime) emit(podUID string) {
+	select {
+	case r.events <- Event{PodUID: podUID}:
+	default:
+	}
+}
+
+// namespaced puts our containerd namespace into the context of a caller.
+func (r *Runtime) namespaced(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, r.cfg.Namespace)
+}
+
+// slot waits for one of the places for creates and starts.
+func (r *Runtime) slot(ctx context.Context) (release func(), err error) {
+	select {
+	case r.starts <- struct{}{}:
+		return func() { <-r.starts }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// List implements Interface.
+func (r *Runtime) List(context.Context) (map[string]Pod, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := map[string]Pod{}
+	for uid, s := range r.sandboxes {
+		info := s.info()
+		out[uid] = Pod{Sandbox: &info}
+	}
+	for _, c := range r.containers {
+		p := out[c.info.Pod.UID]
+		p.Containers = append(p.Containers, c.snapshot())
+		out[c.info.Pod.UID] = p
+	}
+	for _, p := range out {
+		sortContainers(p.Containers)
+	}
+	return out, nil
+}
+
+// Get implements Interface.
+func (r *Runtime) Get(_ context.Context, podUID string) (Pod, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var p Pod
+	if s := r.sandboxes[podUID]; s != nil {
+		info := s.info()
+		p.Sandbox = &info
+	}
+	for _, c := range r.containers {
+		if c.info.Pod.UID == podUID {
+			p.Containers = append(p.Containers, c.snapshot())
+		}
+	}
+	sortContainers(p.Containers)
+	return p, nil
+}
+
+func sortContainers(cs []Container) {
+	slices.SortFunc(cs, func(a, b Container) int {
+		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
+			return c
+		}
+		return a.Attempt - b.Attempt
+	})
+}
+
+func lockRoot(root string) (*os.File, error) {
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return nil, fmt.Errorf("make root directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(root, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock root directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s is in use by another process: %w", root, err)
+	}
+	return f, nil
+}
+
+// keyedLock is a mutex for each key.
+type keyedLock struct {
+	mu    sync.Mutex
+	locks map[string]*countedMutex
+}
+
+type countedMutex struct {
+	sync.Mutex
+	users int
+}
+
+func (k *keyedLock) lock(key string) (unlock func()) {
+	k.mu.Lock()
+	if k.locks == nil {
+		k.locks = map[string]*countedMutex{}
+	}
+	m := k.locks[key]
+	if m == nil {
+		m = &countedMutex{}
+		k.locks[key] = m
+	}
+	m.users++
+	k.mu.Unlock()
+	m.Lock()
+	return func() {
+		m.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if m.users--; m.users == 0 {
+			delete(k.locks, key)
+		}
+	}
+}
+
+// writeFile replaces a file whole: a crash leaves the old one or the new one.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
