@@ -1,0 +1,236 @@
+// Package nodetest gives tests a real node to work with: containerd and runc
+// with directories, a bridge, iptables chains and cgroups of their own, and
+// images built without a container engine. Everything is removed when the test
+// ends, and what is not is an error of the test.
+package nodetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"headway.dev/nodes/network"
+	"headway.dev/nodes/runtime"
+)
+
+// Node is a node's machinery under test.
+type Node struct {
+	*runtime.Runtime
+	Net     *network.Network
+	Config  runtime.Config
+	NetConf network.Config
+	id      string
+}
+
+// Names returns configurations nothing else on the machine uses, and cleans up
+// after what was started with them.
+func Names(t testing.TB) *Node {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("this test runs containers: run it as root, for example with sudo make test")
+	}
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		t.Fatal(err)
+	}
+	id := hex.EncodeToString(b[:])
+	// Not t.TempDir: socket paths are limited to 107 bytes.
+	dir := filepath.Join(os.TempDir(), "hw-"+id)
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	cidr := subnet(t)
+	n := &Node{id: id,
+		NetConf: network.Config{
+			Bridge: "hwb" + id, Chains: "HWT" + id, PodCIDR: cidr, ClusterCIDR: cidr,
+			StateDir: filepath.Join(dir, "net"),
+		},
+		Config: runtime.Config{
+			Root: filepath.Join(dir, "root"), RunDir: filepath.Join(dir, "run"),
+			CgroupRoot: "hwt" + id, Log: Logger(t),
+		},
+	}
+	t.Cleanup(func() { n.cleanup(t, dir) })
+	return n
+}
+
+// Start starts a runtime with names of its own and ToolImage imported.
+func Start(t testing.TB) *Node {
+	t.Helper()
+	n := Names(t)
+	n.Restart(t)
+	if _, err := n.Import(t.Context(), bytes.NewReader(OCIArchive(t, ToolImage, Image(t, ImageOptions{})))); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Restart closes the runtime if it runs, and starts it with the same names.
+func (n *Node) Restart(t testing.TB) {
+	t.Helper()
+	n.Stop(t)
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stop closes the runtime; containers keep running.
+func (n *Node) Stop(t testing.TB) {
+	t.Helper()
+	if n.Runtime == nil {
+		return
+	}
+	if err := n.Close(); err != nil {
+		t.Errorf("close the runtime: %v", err)
+	}
+	n.Runtime = nil
+}
+
+func (n *Node) start() error {
+	var err error
+	if n.Net, err = network.New(n.NetConf, n.Config.Log); err != nil {
+		return err
+	}
+	n.Config.Network = n.Net
+	// Its life is not the test's context: that ends before the cleanups run.
+	n.Runtime, err = runtime.Start(context.Background(), n.Config)
+	return err
+}
+
+// cleanup removes everything and checks that it is gone.
+func (n *Node) cleanup(t testing.TB, dir string) {
+	n.Stop(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	net, err := network.New(n.NetConf, n.Config.Log)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	n.Config.Network = net
+	n.Config.Log = slog.New(slog.DiscardHandler)
+	if err := runtime.Cleanup(ctx, n.Config); err != nil {
+		t.Error(err)
+	}
+	for _, leak := range n.leaks(dir) {
+		t.Errorf("left behind after cleanup: %s", leak)
+	}
+	killOwn(dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// killOwn ends what a failed cleanup left running: processes with the test's
+// own directory on their command line.
+func killOwn(dir string) {
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		cmd, err := os.ReadFile(p)
+		if err != nil || !bytes.Contains(cmd, []byte(dir+"/")) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p))); err == nil && pid != os.Getpid() {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+}
+
+// leaks looks for what carries the node's names.
+func (n *Node) leaks(dir string) []string {
+	var out []string
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir) {
+			out = append(out, "mount "+strings.TrimSpace(line))
+		}
+	}
+	cgroups, _ := filepath.Glob("/sys/fs/cgroup/*/" + n.Config.CgroupRoot)
+	more, _ := filepath.Glob("/sys/fs/cgroup/" + n.Config.CgroupRoot)
+	for _, c := range append(cgroups, more...) {
+		out = append(out, "cgroup "+c)
+	}
+	if _, err := netlink.LinkByName(n.NetConf.Bridge); err == nil {
+		out = append(out, "bridge "+n.NetConf.Bridge)
+	}
+	rules, _ := exec.Command("iptables-save").Output()
+	for line := range strings.Lines(string(rules)) {
+		if strings.Contains(line, n.NetConf.Chains) || strings.Contains(line, n.NetConf.Bridge) {
+			out = append(out, "iptables rule "+strings.TrimSpace(line))
+		}
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if cmd, err := os.ReadFile(p); err == nil && bytes.Contains(cmd, []byte(dir+"/")) {
+			out = append(out, "process "+strings.ReplaceAll(string(cmd), "\x00", " "))
+		}
+	}
+	return out
+}
+
+// subnet finds a /24 that no route of this machine and no other test uses.
+func subnet(t testing.TB) netip.Prefix {
+	t.Helper()
+	for try := range 1000 {
+		k := (os.Getpid()*13 + try) % (64 * 256)
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + k>>8), byte(k), 0}), 24)
+		lock, err := os.OpenFile(fmt.Sprintf("%s/headway-test-subnet-%d.lock", os.TempDir(), k), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || routed(t, p) {
+			lock.Close()
+			continue
+		}
+		t.Cleanup(func() {
+			os.Remove(lock.Name())
+			lock.Close()
+		})
+		return p
+	}
+	t.Fatal("no free subnet for the test")
+	return netip.Prefix{}
+}
+
+func routed(t testing.TB, p netip.Prefix) bool {
+	t.Helper()
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes {
+		if r.Dst == nil {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(r.Dst.IP.To4()); ok && p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// Logger writes what is logged into the test's output.
+func Logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
