@@ -1,0 +1,302 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubectl/pkg/util/qos"
+
+	"headway.dev/nodes/runtime"
+)
+
+// Ref is the runtime's name of the pod.
+func Ref(p *corev1.Pod) runtime.PodRef {
+	return runtime.PodRef{Namespace: p.Namespace, Name: p.Name, UID: string(p.UID)}
+}
+
+// SandboxConfig is the sandbox a pod asks for. dns is the content of
+// /etc/resolv.conf.
+func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
+	cfg := runtime.SandboxConfig{
+		PodRef:      Ref(p),
+		Hostname:    Hostname(p),
+		HostNetwork: p.Spec.HostNetwork, HostPID: p.Spec.HostPID, HostIPC: p.Spec.HostIPC,
+		ResolvConf: dns,
+		QOSClass:   string(qos.GetPodQOS(p)),
+		Resources:  PodResources(p),
+	}
+	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
+		cfg.Sysctls = map[string]string{}
+		for _, s := range sc.Sysctls {
+			cfg.Sysctls[s.Name] = s.Value
+		}
+	}
+	if p.Spec.HostNetwork {
+		return cfg // its ports are the node's already
+	}
+	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for _, c := range list {
+			for _, port := range c.Ports {
+				if port.HostPort == 0 {
+					continue
+				}
+				protocol := string(port.Protocol)
+				if protocol == "" {
+					protocol = "TCP"
+				}
+				cfg.HostPorts = append(cfg.HostPorts, runtime.HostPort{Protocol: protocol, HostIP: port.HostIP, HostPort: port.HostPort, ContainerPort: port.ContainerPort})
+			}
+		}
+	}
+	return cfg
+}
+
+// Hostname is the pod's host name: spec.hostname or its name, cut to the
+// kernel's 63 characters.
+func Hostname(p *corev1.Pod) string {
+	name := p.Name
+	if p.Spec.Hostname != "" {
+		name = p.Spec.Hostname
+	}
+	if len(name) > 63 {
+		name = strings.TrimRight(name[:63], "-.")
+	}
+	return name
+}
+
+// Hosts is the content of the pod's /etc/hosts. node is the node's own file,
+// used for pods in the node's network.
+func Hosts(p *corev1.Pod, podIPs []string, clusterDomain, node string) string {
+	var b strings.Builder
+	if p.Spec.HostNetwork {
+		b.WriteString("# Kubernetes-managed hosts file (host network).\n" + node)
+	} else {
+		b.WriteString("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
+			"fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
+		for _, ip := range podIPs {
+			if p.Spec.Subdomain != "" && clusterDomain != "" {
+				fmt.Fprintf(&b, "%s\t%s.%s.%s.svc.%s\t%s\n", ip, Hostname(p), p.Spec.Subdomain, p.Namespace, clusterDomain, Hostname(p))
+			} else {
+				fmt.Fprintf(&b, "%s\t%s\n", ip, Hostname(p))
+			}
+		}
+	}
+	if len(p.Spec.HostAliases) > 0 {
+		b.WriteString("\n# Entries added by HostAliases.\n")
+		for _, alias := range p.Spec.HostAliases {
+			fmt.Fprintf(&b, "%s\t%s\n", alias.IP, strings.Join(alias.Hostnames, "\t"))
+		}
+	}
+	return b.String()
+}
+
+// DNS is what a pod's resolv.conf is made from.
+type DNS struct {
+	// Servers are the cluster's name servers; without any, pods use the node's.
+	Servers []string
+	Domain  string
+	// Node is the node's own resolv.conf.
+	Node string
+}
+
+// ResolvConf is the content of the pod's /etc/resolv.conf by its dnsPolicy and
+// dnsConfig.
+func ResolvConf(p *corev1.Pod, dns DNS) string {
+	var servers, searches, options []string
+	policy := p.Spec.DNSPolicy
+	if policy == corev1.DNSClusterFirst && p.Spec.HostNetwork {
+		policy = corev1.DNSDefault
+	}
+	node := parseResolv(dns.Node)
+	switch {
+	case policy == corev1.DNSNone:
+	case policy == corev1.DNSDefault || len(dns.Servers) == 0:
+		servers, searches, options = node["nameserver"], node["search"], node["options"]
+	default:
+		servers = dns.Servers
+		if dns.Domain != "" {
+			searches = []string{p.Namespace + ".svc." + dns.Domain, "svc." + dns.Domain, dns.Domain}
+		}
+		searches = append(searches, node["search"]...)
+		options = []string{"ndots:5"}
+	}
+	if c := p.Spec.DNSConfig; c != nil {
+		servers = append(append([]string(nil), servers...), c.Nameservers...)
+		searches = append(append([]string(nil), searches...), c.Searches...)
+		for _, o := range c.Options {
+			options = setOption(options, o)
+		}
+	}
+	var b strings.Builder
+	if len(searches) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(unique(searches), " "))
+	}
+	for _, s := range unique(servers) {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(options, " "))
+	}
+	return b.String()
+}
+
+func setOption(options []string, o corev1.PodDNSConfigOption) []string {
+	text := o.Name
+	if o.Value != nil && *o.Value != "" {
+		text += ":" + *o.Value
+	}
+	out := make([]string, 0, len(options)+1)
+	for _, have := range options {
+		if name, _, _ := strings.Cut(have, ":"); name != o.Name {
+			out = append(out, have)
+		}
+	}
+	return append(out, text)
+}
+
+func parseResolv(content string) map[string][]string {
+	out := map[string][]string{}
+	for line := range strings.Lines(content) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		switch fields[0] {
+		case "nameserver":
+			out["nameserver"] = append(out["nameserver"], fields[1])
+		case "search", "options": // the last line wins
+			out[fields[0]] = fields[1:]
+		}
+	}
+	return out
+}
+
+func unique(list []string) []string {
+	seen, out := map[string]bool{}, list[:0:0]
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// ContainerConfig is the container a Start step asks for. env and mounts come
+// from Environment and the volumes.
+func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Mount, memoryCapacity int64) (runtime.ContainerConfig, error) {
+	c := s.Container
+	security, err := securityOf(p, &c)
+	if err != nil {
+		return runtime.ContainerConfig{}, err
+	}
+	values := map[string]string{}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		values[name] = value
+	}
+	lookup := func(name string) (string, bool) { v, ok := values[name]; return v, ok }
+	expand := func(list []string) []string {
+		out := make([]string, len(list))
+		for i, arg := range list {
+			out[i] = Expand(arg, lookup)
+		}
+		return out
+	}
+	cfg := runtime.ContainerConfig{
+		Name: c.Name, Attempt: s.Attempt, Image: c.Image,
+		Command: expand(c.Command), Args: expand(c.Args), WorkingDir: c.WorkingDir,
+		Env: env, Mounts: mounts,
+		Resources:   ContainerResources(&c),
+		OOMScoreAdj: OOMScoreAdj(p, &c, memoryCapacity),
+		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
+		Security: security,
+		Labels:   map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String()},
+	}
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
+		cfg.StopSignal = string(*c.Lifecycle.StopSignal)
+	}
+	return cfg, nil
+}
+
+// securityOf merges the pod's and the container's security context; the
+// container's wins.
+func securityOf(p *corev1.Pod, c *corev1.Container) (runtime.Security, error) {
+	var s runtime.Security
+	var seccomp *corev1.SeccompProfile
+	if sc := p.Spec.SecurityContext; sc != nil {
+		s.RunAsUser, s.RunAsGroup, s.FSGroup = sc.RunAsUser, sc.RunAsGroup, sc.FSGroup
+		s.RunAsNonRoot = sc.RunAsNonRoot != nil && *sc.RunAsNonRoot
+		s.SupplementalGroups = append(s.SupplementalGroups, sc.SupplementalGroups...)
+		if sc.FSGroup != nil {
+			s.SupplementalGroups = append(s.SupplementalGroups, *sc.FSGroup)
+		}
+		seccomp = sc.SeccompProfile
+	}
+	if sc := c.SecurityContext; sc != nil {
+		if sc.RunAsUser != nil {
+			s.RunAsUser = sc.RunAsUser
+		}
+		if sc.RunAsGroup != nil {
+			s.RunAsGroup = sc.RunAsGroup
+		}
+		if sc.RunAsNonRoot != nil {
+			s.RunAsNonRoot = *sc.RunAsNonRoot
+		}
+		s.Privileged = sc.Privileged != nil && *sc.Privileged
+		s.ReadOnlyRootFilesystem = sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
+		s.NoNewPrivileges = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
+		if sc.Capabilities != nil {
+			for _, capability := range sc.Capabilities.Add {
+				s.AddCapabilities = append(s.AddCapabilities, string(capability))
+			}
+			for _, capability := range sc.Capabilities.Drop {
+				s.DropCapabilities = append(s.DropCapabilities, string(capability))
+			}
+		}
+		if sc.SeccompProfile != nil {
+			seccomp = sc.SeccompProfile
+		}
+	}
+	if seccomp != nil {
+		if seccomp.Type == corev1.SeccompProfileTypeLocalhost {
+			return s, errLocalhostSeccomp
+		}
+		s.Seccomp = string(seccomp.Type)
+	}
+	sort.Strings(s.AddCapabilities)
+	sort.Strings(s.DropCapabilities)
+	return s, nil
+}
+
+// VerifyNonRoot enforces runAsNonRoot against the user of the image.
+func VerifyNonRoot(p *corev1.Pod, c *corev1.Container, imageUser string) error {
+	s, err := securityOf(p, c)
+	if err != nil || !s.RunAsNonRoot {
+		return err
+	}
+	where := fmt.Sprintf("(pod: %q, container: %s)", Describe(p), c.Name)
+	if s.RunAsUser != nil {
+		if *s.RunAsUser == 0 {
+			return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
+		}
+		return nil
+	}
+	name, _, _ := strings.Cut(imageUser, ":")
+	uid, err := strconv.ParseInt(name, 10, 64)
+	switch {
+	case name == "" || (err == nil && uid == 0):
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
+	case err != nil:
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", name, where)
+	}
+	return nil
+}
+
+// errLocalhostSeccomp keeps a profile that cannot be applied from being
+// silently ignored.
+var errLocalhostSeccomp = errors.New("seccompProfile type Localhost is not supported: use RuntimeDefault or Unconfined")

@@ -1,0 +1,87 @@
+package pod
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
+	"k8s.io/kubectl/pkg/util/qos"
+
+	"headway.dev/nodes/runtime"
+)
+
+const (
+	minShares   = 2
+	maxShares   = 262144
+	quotaPeriod = 100000 // microseconds, the kernel's and the kubelet's default
+	minQuota    = 1000
+)
+
+// ContainerResources turns a container's requests and limits into cgroup
+// values, as the kubelet does.
+func ContainerResources(c *corev1.Container) runtime.Resources {
+	request, limit := c.Resources.Requests.Cpu().MilliValue(), c.Resources.Limits.Cpu().MilliValue()
+	if _, ok := c.Resources.Requests[corev1.ResourceCPU]; !ok {
+		request = limit
+	}
+	return limits(request, limit, c.Resources.Limits.Memory().Value())
+}
+
+// PodResources bounds the whole pod: a limit only if every container has one.
+func PodResources(p *corev1.Pod) runtime.Resources {
+	all := map[corev1.ResourceName]bool{corev1.ResourceCPU: true, corev1.ResourceMemory: true}
+	check := func(c *corev1.Container) {
+		for name := range all {
+			if q, ok := c.Resources.Limits[name]; !ok || q.IsZero() {
+				all[name] = false
+			}
+		}
+	}
+	for i := range p.Spec.Containers {
+		check(&p.Spec.Containers[i])
+	}
+	for i := range p.Spec.InitContainers {
+		check(&p.Spec.InitContainers[i])
+	}
+	requests := resource.PodRequests(p, resource.PodResourcesOptions{})
+	bounds := resource.PodLimits(p, resource.PodResourcesOptions{})
+	var cpu, memory int64
+	if all[corev1.ResourceCPU] {
+		cpu = bounds.Cpu().MilliValue()
+	}
+	if all[corev1.ResourceMemory] {
+		memory = bounds.Memory().Value()
+	}
+	return limits(requests.Cpu().MilliValue(), cpu, memory)
+}
+
+func limits(requestMilli, limitMilli, memory int64) runtime.Resources {
+	r := runtime.Resources{CPUShares: minShares, MemoryBytes: memory}
+	if requestMilli > 0 {
+		r.CPUShares = uint64(min(max(requestMilli*1024/1000, minShares), maxShares))
+	}
+	if limitMilli > 0 {
+		r.CPUPeriod = quotaPeriod
+		r.CPUQuota = max(limitMilli*quotaPeriod/1000, minQuota)
+	}
+	return r
+}
+
+// OOMScoreAdj is how willingly the kernel kills a container when the machine
+// runs out of memory: the less of its request it may use, the sooner.
+// memoryCapacity is the machine's memory in bytes.
+func OOMScoreAdj(p *corev1.Pod, c *corev1.Container, memoryCapacity int64) int {
+	const guaranteed = -997
+	if p.Spec.PriorityClassName == "system-node-critical" {
+		return guaranteed
+	}
+	switch qos.GetPodQOS(p) {
+	case corev1.PodQOSGuaranteed:
+		return guaranteed
+	case corev1.PodQOSBestEffort:
+		return 1000
+	}
+	if memoryCapacity <= 0 {
+		return 999
+	}
+	score := 1000 - int(1000*c.Resources.Requests.Memory().Value()/memoryCapacity)
+	return min(max(score, 1000+guaranteed), 999)
+}
