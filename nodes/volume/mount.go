@@ -1,0 +1,144 @@
+package volume
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountTmpfs mounts a tmpfs of at most size bytes (0: the kernel's default) at
+// dir, unless one is there.
+func mountTmpfs(dir string, size int64) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the volume's directory: %w", err)
+	}
+	if mounted, err := isMount(dir); err != nil || mounted {
+		return err
+	}
+	options := "mode=0777"
+	if size > 0 {
+		options += fmt.Sprintf(",size=%d", size)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mount tmpfs: %w", err)
+	}
+	return nil
+}
+
+// isMount reports whether a file system is mounted at dir itself.
+func isMount(dir string) (bool, error) {
+	var own, parent unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &own); err != nil {
+		return false, fmt.Errorf("look for a mount: %w", err)
+	}
+	if own.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return own.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	}
+	// Kernels before 5.8 do not tell; another device than the parent's is
+	// enough for tmpfs.
+	if err := unix.Statx(unix.AT_FDCWD, filepath.Dir(dir), 0, unix.STATX_BASIC_STATS, &parent); err != nil {
+		return false, fmt.Errorf("look for a mount: %w", err)
+	}
+	return own.Dev_major != parent.Dev_major || own.Dev_minor != parent.Dev_minor, nil
+}
+
+// bindSubPath mounts source/sub at target. The path is resolved below source by
+// the kernel, and what it led to is pinned by a descriptor: a container that
+// swaps a part of it for a symlink at the same time cannot lead it out of the
+// volume (CVE-2017-1002101, CVE-2021-25741).
+func bindSubPath(source, sub, target string, readOnly bool) error {
+	root, err := os.OpenRoot(source)
+	if err != nil {
+		return fmt.Errorf("open the volume: %w", err)
+	}
+	defer root.Close()
+	f, err := root.Open(sub)
+	if errors.Is(err, os.ErrNotExist) && !readOnly {
+		if err := root.MkdirAll(sub, 0o750); err != nil {
+			return fmt.Errorf("make %q in the volume: %w", sub, err)
+		}
+		// The pod's users need it as much as the volume itself.
+		if err := root.Chmod(sub, 0o777); err != nil {
+			return fmt.Errorf("make %q in the volume: %w", sub, err)
+		}
+		f, err = root.Open(sub)
+	}
+	if err != nil {
+		return fmt.Errorf("open %q in the volume: %w", sub, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open %q in the volume: %w", sub, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	// A restarted container gets what the path leads to now.
+	if err := unmountBelow(target); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(target); err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	if info.IsDir() {
+		err = os.Mkdir(target, 0o750)
+	} else {
+		err = os.WriteFile(target, nil, 0o640)
+	}
+	if err != nil {
+		return fmt.Errorf("make the mount point: %w", err)
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %q: %w", sub, err)
+	}
+	return nil
+}
+
+// unmountBelow unmounts dir and everything below it, the deepest first.
+func unmountBelow(dir string) error {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	var points []string
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		point := unescape(fields[4])
+		// A deleted mount point's path is marked; its mount is gone with it.
+		if point == dir || strings.HasPrefix(point, dir+"/") {
+			points = append(points, point)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(points)))
+	for _, point := range points {
+		// Detached: a container that is just dying may hold it a little longer.
+		if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", point, err)
+		}
+	}
+	return nil
+}
+
+// unescape decodes the octal escapes of mountinfo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
