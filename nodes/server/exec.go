@@ -1,0 +1,176 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/cri-streaming/pkg/streaming/portforward"
+	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+
+	"headway.dev/nodes/runtime"
+)
+
+// idle is how long a stream without traffic stays open, as the kubelet has it.
+const idle = 4 * time.Hour
+
+// container finds the running container of a request, or answers why not.
+func (s *Server) container(w http.ResponseWriter, r *http.Request) (runtime.Container, *corev1.Pod, bool) {
+	var none runtime.Container
+	p, ok := s.lookup(w, r)
+	if !ok {
+		return none, nil, false
+	}
+	observed, err := s.runtime.Get(r.Context(), string(p.UID))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return none, nil, false
+	}
+	name := r.PathValue("container")
+	c, ok := newest(observed, name, false)
+	if !ok || c.State != runtime.Running {
+		http.Error(w, fmt.Sprintf("container not found (%q)", name), http.StatusNotFound)
+		return none, nil, false
+	}
+	return c, p, true
+}
+
+func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
+	opts, err := remotecommand.NewOptions(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	command := r.URL.Query()["command"]
+	if len(command) == 0 {
+		http.Error(w, "you must specify at least one command", http.StatusBadRequest)
+		return
+	}
+	c, p, ok := s.container(w, r)
+	if !ok {
+		return
+	}
+	remotecommand.ServeExec(w, r, streams{s.runtime}, p.Name, string(p.UID), c.ID, command, opts,
+		idle, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+}
+
+func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
+	opts, err := remotecommand.NewOptions(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c, p, ok := s.container(w, r)
+	if !ok {
+		return
+	}
+	remotecommand.ServeAttach(w, r, streams{s.runtime}, p.Name, string(p.UID), c.ID, opts,
+		idle, remotecommand.DefaultStreamCreationTimeout, remotecommand.SupportedStreamingProtocols)
+}
+
+func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
+	opts, err := portforward.NewV4Options(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p, ok := s.lookup(w, r)
+	if !ok {
+		return
+	}
+	portforward.ServePortForward(w, r, streams{s.runtime}, p.Name, string(p.UID), opts,
+		idle, remotecommand.DefaultStreamCreationTimeout, portforward.SupportedProtocols)
+}
+
+// streams connects the streaming library with the runtime. The library's
+// container name is our container ID.
+type streams struct{ runtime runtime.Interface }
+
+func (s streams) ExecInContainer(ctx context.Context, _, _, id string, command []string, in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, timeout time.Duration) error {
+	code, err := s.runtime.Exec(ctx, id, options(ctx, command, in, out, errOut, tty, resize, timeout))
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+func (s streams) AttachContainer(ctx context.Context, _, _, id string, in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	return s.runtime.Attach(ctx, id, options(ctx, nil, in, out, errOut, tty, resize, 0))
+}
+
+// options turns the library's streams into the runtime's. An absent stream has
+// to stay a nil interface.
+func options(ctx context.Context, command []string, in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, timeout time.Duration) runtime.ExecOptions {
+	opts := runtime.ExecOptions{Command: command, TTY: tty, Stdin: in, Timeout: timeout}
+	if out != nil {
+		opts.Stdout = out
+	}
+	if errOut != nil {
+		opts.Stderr = errOut
+	}
+	if resize != nil {
+		sizes := make(chan runtime.TerminalSize)
+		opts.Resize = sizes
+		go func() { // ends with the request: resize closes, or ctx does
+			defer close(sizes)
+			for {
+				select {
+				case size, ok := <-resize:
+					if !ok {
+						return
+					}
+					select {
+					case sizes <- runtime.TerminalSize{Width: size.Width, Height: size.Height}:
+					case <-ctx.Done():
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	return opts
+}
+
+// exitError is a command's exit code in the form the library looks for.
+type exitError int
+
+func (e exitError) Error() string   { return fmt.Sprintf("command terminated with exit code %d", int(e)) }
+func (e exitError) String() string  { return e.Error() }
+func (e exitError) Exited() bool    { return true }
+func (e exitError) ExitStatus() int { return int(e) }
+
+func (s streams) PortForward(ctx context.Context, _, uid string, port int32, stream io.ReadWriteCloser) error {
+	defer stream.Close()
+	conn, err := s.runtime.DialPod(ctx, uid, port)
+	if err != nil {
+		return fmt.Errorf("connect to port %d inside the pod: %w", port, err)
+	}
+	defer conn.Close()
+	inbound := make(chan error, 1)
+	go func() { // ends when the stream is closed below, or by the client
+		_, err := io.Copy(conn, stream)
+		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil {
+			_ = half.CloseWrite() // the pod may still answer
+		} else {
+			_ = conn.Close()
+		}
+		inbound <- err
+	}()
+	_, err = io.Copy(stream, conn)
+	_ = stream.Close()
+	_ = conn.Close()
+	<-inbound
+	if errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return err
+}
