@@ -1,0 +1,240 @@
+package nodes
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"headway.dev/nodes/probe"
+	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/volume"
+)
+
+// Config is what an agent needs. Fields without a default are required.
+type Config struct {
+	NodeName string
+	// NodeIP is the address other nodes and the API server reach this one at.
+	NodeIP  string
+	Client  kubernetes.Interface
+	Runtime runtime.Interface
+	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known, and
+	// before any pod starts. Nil: pods start without waiting for one.
+	SetPodCIDR func(cidr string) error
+	// DataDir holds the volumes below pods/.
+	DataDir string
+	// ImagesDir holds image archives (*.tar) to import at the start and when
+	// they appear; empty: none.
+	ImagesDir string
+	// StreamingListener serves logs, exec, attach and port-forward. The TLS
+	// configuration has to require and verify the API server's client
+	// certificate. Nil: not served.
+	StreamingListener net.Listener
+	StreamingTLS      *tls.Config
+	Labels            map[string]string
+	Taints            []corev1.Taint
+	// MaxPods defaults to 110.
+	MaxPods int
+	// SystemReserved is kept from pods: capacity minus it is allocatable.
+	SystemReserved corev1.ResourceList
+	// ClusterDNS are the name servers of pods, ClusterDomain their domain.
+	ClusterDNS    []string
+	ClusterDomain string
+	// Version is the kubelet version to report, RuntimeVersion the container
+	// runtime's, for example containerd://1.6.20.
+	Version, RuntimeVersion string
+	// ParallelStarts bounds how many pods are started side by side; default
+	// twice the number of CPUs: more only adds latency.
+	ParallelStarts int
+	Log            *slog.Logger
+}
+
+func (c *Config) check() error {
+	for _, field := range []struct {
+		name    string
+		missing bool
+	}{
+		{"NodeName", c.NodeName == ""}, {"NodeIP", net.ParseIP(c.NodeIP) == nil}, {"Client", c.Client == nil},
+		{"Runtime", c.Runtime == nil}, {"DataDir", c.DataDir == ""}, {"Log", c.Log == nil},
+		{"StreamingTLS", c.StreamingListener != nil && (c.StreamingTLS == nil || c.StreamingTLS.ClientAuth != tls.RequireAndVerifyClientCert)},
+	} {
+		if field.missing {
+			return fmt.Errorf("node agent: config field %s is missing or invalid", field.name)
+		}
+	}
+	if c.MaxPods <= 0 {
+		c.MaxPods = 110
+	}
+	if c.ParallelStarts <= 0 {
+		c.ParallelStarts = 2 * goruntime.NumCPU()
+	}
+	return nil
+}
+
+// Agent runs the pods of one node.
+type Agent struct {
+	cfg      Config
+	log      *slog.Logger
+	events   record.EventRecorder
+	volumes  *volume.Manager
+	probes   *probe.Manager
+	statuses *statusWriter
+	objects  *objects
+	services *serviceStore
+	images   *images
+	machine  machine
+	slots    chan struct{}
+
+	mu      sync.Mutex
+	ctx     context.Context //nolint:containedctx // the life of Run: workers start on demand
+	workers map[types.UID]*worker
+	wg      sync.WaitGroup // the workers' goroutines
+}
+
+// New checks the configuration and reads what the machine is. It starts
+// nothing.
+func New(cfg Config) (*Agent, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("node agent: data directory: %w", err)
+	}
+	cfg.DataDir = dir
+	m, err := readMachine(dir, cfg.SystemReserved)
+	if err != nil {
+		return nil, fmt.Errorf("node agent: %w", err)
+	}
+	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: make(chan struct{}, cfg.ParallelStarts)}
+	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
+	return a, nil
+}
+
+// Run registers the node and runs its pods until ctx ends. It returns nil then,
+// and an error only if it cannot do its work at all. Containers are left
+// running.
+func (a *Agent) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	a.ctx = ctx
+
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.cfg.Client.CoreV1().Events("")})
+	a.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: a.cfg.NodeName})
+
+	a.objects = newObjects(ctx, a.cfg.Client, a.objectChanged)
+	a.services = newServiceStore()
+	a.statuses = newStatusWriter(a.cfg.Client, a.log)
+	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.log)
+	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
+
+	group.Go(func() error { return a.statuses.run(ctx) })
+	group.Go(func() error { return a.runtimeEvents(ctx) })
+	group.Go(func() error { a.services.run(ctx, a.cfg.Client); return nil })
+	if a.cfg.StreamingListener != nil {
+		group.Go(func() error { return a.serveStreams(ctx) })
+	}
+	group.Go(func() error {
+		// Images first: a pod that finds its image missing waits for its back-off.
+		imported := make(chan struct{})
+		group.Go(func() error { return a.images.watch(ctx, imported) })
+		if err := a.register(ctx, group); err != nil {
+			return err
+		}
+		select {
+		case <-imported:
+		case <-ctx.Done():
+			return nil
+		}
+		return a.watchPods(ctx)
+	})
+
+	err := group.Wait()
+	// The workers' steps use the context that has just ended; the probes may
+	// still notify workers, so they go first.
+	a.probes.Stop()
+	a.stopWorkers()
+	a.objects.stop()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("node agent: %w", err)
+	}
+	return nil
+}
+
+// runtimeEvents turns the runtime's hints into work, and looks at everything
+// once a minute in case one was lost.
+func (a *Agent) runtimeEvents(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	events := a.cfg.Runtime.Events()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-events:
+			if !ok {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return errors.New("the container runtime has ended")
+			}
+			a.notify(types.UID(e.PodUID))
+		case <-tick.C:
+			a.mu.Lock()
+			workers := make([]*worker, 0, len(a.workers))
+			for _, w := range a.workers {
+				workers = append(workers, w)
+			}
+			a.mu.Unlock()
+			for _, w := range workers {
+				w.notify()
+			}
+		}
+	}
+}
+
+// notify makes a pod's worker look at it again.
+func (a *Agent) notify(uid types.UID) {
+	if w := a.worker(uid); w != nil {
+		w.notify()
+	}
+}
+
+func (a *Agent) objectChanged(uid types.UID) {
+	if w := a.worker(uid); w != nil {
+		w.objectChanged()
+	}
+}
+
+func (a *Agent) worker(uid types.UID) *worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.workers[uid]
+}
+
+// stopWorkers waits for the workers' goroutines; a.ctx has ended.
+func (a *Agent) stopWorkers() {
+	a.mu.Lock()
+	workers := a.workers
+	a.workers = nil
+	a.mu.Unlock()
+	for _, w := range workers {
+		w.stop()
+	}
+	a.wg.Wait()
+}

@@ -1,0 +1,139 @@
+package nodes
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// machine is what this machine is and has.
+type machine struct {
+	memory                int64 // bytes
+	capacity, allocatable corev1.ResourceList
+	info                  corev1.NodeSystemInfo
+	dir                   string // on the file system that pods use
+}
+
+// readMachine looks at the machine. dir is on the file system that holds the
+// pods' data.
+func readMachine(dir string, reserved corev1.ResourceList) (machine, error) {
+	m := machine{dir: existing(dir)}
+	mem, err := meminfo()
+	if err != nil {
+		return m, err
+	}
+	m.memory = mem["MemTotal"]
+	var fs unix.Statfs_t
+	if err := unix.Statfs(m.dir, &fs); err != nil {
+		return m, fmt.Errorf("size of the file system of %s: %w", dir, err)
+	}
+	m.capacity = corev1.ResourceList{
+		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(m.memory, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI),
+	}
+	m.allocatable = m.capacity.DeepCopy()
+	for name, quantity := range reserved {
+		if have, ok := m.allocatable[name]; ok {
+			have.Sub(quantity)
+			if have.Sign() < 0 {
+				have = resource.Quantity{}
+			}
+			m.allocatable[name] = have
+		}
+	}
+	var uname unix.Utsname
+	if err := unix.Uname(&uname); err != nil {
+		return m, fmt.Errorf("kernel version: %w", err)
+	}
+	m.info = corev1.NodeSystemInfo{
+		MachineID:       firstLine("/etc/machine-id"),
+		SystemUUID:      firstLine("/sys/class/dmi/id/product_uuid"),
+		BootID:          firstLine("/proc/sys/kernel/random/boot_id"),
+		KernelVersion:   string(bytes.TrimRight(uname.Release[:], "\x00")),
+		OSImage:         osImage(),
+		OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
+	}
+	if m.info.SystemUUID == "" {
+		m.info.SystemUUID = m.info.MachineID
+	}
+	return m, nil
+}
+
+// existing is the deepest directory of path that exists already.
+func existing(path string) string {
+	for path != "/" {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+		path = path[:max(strings.LastIndexByte(path, '/'), 1)]
+		if path != "/" {
+			path = strings.TrimSuffix(path, "/")
+		}
+	}
+	return path
+}
+
+// meminfo is /proc/meminfo in bytes.
+func meminfo() (map[string]int64, error) {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nil, fmt.Errorf("read memory size: %w", err)
+	}
+	out := map[string]int64{}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		if n, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+			out[strings.TrimSuffix(fields[0], ":")] = n << 10
+		}
+	}
+	return out, nil
+}
+
+func firstLine(name string) string {
+	line, _, _ := strings.Cut(readSmall(name), "\n")
+	return strings.TrimSpace(line)
+}
+
+func osImage() string {
+	for line := range strings.Lines(readSmall("/etc/os-release")) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(value, `"'`)
+		}
+	}
+	return "Linux"
+}
+
+// The kubelet's default eviction thresholds.
+const (
+	memoryLow     = 100 << 20
+	diskLowShare  = 10 // percent free
+	inodeLowShare = 5
+)
+
+// pressure reports what the machine is short of.
+func (m machine) pressure() (memory, disk bool) {
+	if mem, err := meminfo(); err == nil {
+		memory = mem["MemAvailable"] < memoryLow
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(m.dir, &fs); err == nil && fs.Blocks > 0 {
+		disk = fs.Bavail*100/fs.Blocks < diskLowShare
+		if fs.Files > 0 {
+			disk = disk || fs.Ffree*100/fs.Files < inodeLowShare
+		}
+	}
+	return memory, disk
+}

@@ -1,0 +1,268 @@
+package nodes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	goruntime "runtime"
+	"sort"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/component-helpers/apimachinery/lease"
+	"k8s.io/utils/clock"
+)
+
+// The kubelet's heartbeat.
+const (
+	leaseSeconds   = 40
+	leaseRenewal   = leaseSeconds / 4 * time.Second
+	statusCheck    = 10 * time.Second
+	statusInterval = 5 * time.Minute
+	maxNodeImages  = 50
+)
+
+// register makes the Node, waits for its pod network, and starts the heartbeats
+// in group. It returns when pods may start, or ctx has ended.
+func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
+	node, err := a.ensureNode(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // only the end of ctx ends the tries
+	}
+	status := &nodeStatus{agent: a, uid: node.UID}
+	group.Go(func() error { a.renewLease(ctx, node.UID); return nil })
+	if a.cfg.SetPodCIDR != nil {
+		if node.Spec.PodCIDR == "" {
+			status.report(ctx, false)
+			if node, err = a.awaitPodCIDR(ctx); err != nil {
+				return nil //nolint:nilerr // ctx has ended
+			}
+		}
+		if err := a.cfg.SetPodCIDR(node.Spec.PodCIDR); err != nil {
+			return fmt.Errorf("set up the pod network %s: %w", node.Spec.PodCIDR, err)
+		}
+	}
+	status.report(ctx, true)
+	group.Go(func() error {
+		for sleep(ctx, statusCheck) {
+			status.report(ctx, true)
+		}
+		return nil
+	})
+	return nil
+}
+
+// ensureNode creates the Node or brings the one there is up to date. It tries
+// until ctx ends.
+func (a *Agent) ensureNode(ctx context.Context) (*corev1.Node, error) {
+	wait := 100 * time.Millisecond
+	for {
+		node, err := a.tryNode(ctx)
+		if err == nil {
+			return node, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		a.log.Warn("node not registered yet, trying again", "node", a.cfg.NodeName, "in", wait, "err", err)
+		if !sleep(ctx, wait) {
+			return nil, ctx.Err()
+		}
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+func (a *Agent) tryNode(ctx context.Context) (*corev1.Node, error) {
+	nodes := a.cfg.Client.CoreV1().Nodes()
+	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		Name: a.cfg.NodeName,
+		Labels: map[string]string{
+			corev1.LabelHostname: a.cfg.NodeName, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
+			"beta.kubernetes.io/os": goruntime.GOOS, "beta.kubernetes.io/arch": goruntime.GOARCH,
+		},
+	}, Spec: corev1.NodeSpec{Taints: a.cfg.Taints}}
+	maps.Copy(want.Labels, a.cfg.Labels)
+	have, err := nodes.Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nodes.Create(ctx, want, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing := map[string]string{}
+	for k, v := range want.Labels {
+		if have.Labels[k] != v {
+			missing[k] = v
+		}
+	}
+	if len(missing) == 0 {
+		return have, nil
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": missing}})
+	if err != nil {
+		return nil, err
+	}
+	return nodes.Patch(ctx, a.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+}
+
+// awaitPodCIDR waits until the control plane has given the node its range.
+func (a *Agent) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
+	lw := cache.NewListWatchFromClient(a.cfg.Client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName))
+	for {
+		event, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
+			node, ok := e.Object.(*corev1.Node)
+			return ok && node.Spec.PodCIDR != "", nil
+		})
+		if err == nil {
+			return event.Object.(*corev1.Node), nil
+		}
+		if !sleep(ctx, time.Second) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// renewLease keeps the node's Lease fresh: the cheap part of the heartbeat.
+func (a *Agent) renewLease(ctx context.Context, uid types.UID) {
+	own := func(l *coordinationv1.Lease) error {
+		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: a.cfg.NodeName, UID: uid}}
+		return nil
+	}
+	lease.NewController(clock.RealClock{}, a.cfg.Client, a.cfg.NodeName, leaseSeconds, func() {
+		a.log.Warn("the node's lease could not be renewed several times in a row", "node", a.cfg.NodeName)
+	}, leaseRenewal, a.cfg.NodeName, corev1.NamespaceNodeLease, own).Run(ctx)
+}
+
+// nodeStatus writes the Node's status: when it changed, and every five minutes.
+type nodeStatus struct {
+	agent *Agent
+	uid   types.UID
+	last  corev1.NodeStatus
+	at    time.Time
+}
+
+// report writes the status if there is something to say. A failure is tried
+// again with the next report.
+func (s *nodeStatus) report(ctx context.Context, networkReady bool) {
+	now := time.Now()
+	want := s.agent.nodeStatus(ctx, networkReady, now, s.last)
+	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && equality.Semantic.DeepEqual(withoutHeartbeat(want), withoutHeartbeat(s.last)) {
+		return
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": s.uid}, "status": want})
+	if err == nil {
+		_, err = s.agent.cfg.Client.CoreV1().Nodes().Patch(ctx, s.agent.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			s.agent.log.Warn("node status not written, trying again", "node", s.agent.cfg.NodeName, "err", err)
+		}
+		return
+	}
+	s.last, s.at = want, now
+}
+
+func withoutHeartbeat(s corev1.NodeStatus) corev1.NodeStatus {
+	s = *s.DeepCopy()
+	for i := range s.Conditions {
+		s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+	}
+	return s
+}
+
+// nodeStatus is the node's status as of now; last is the one reported before.
+func (a *Agent) nodeStatus(ctx context.Context, networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
+	m := a.machine
+	s := corev1.NodeStatus{
+		Capacity: m.capacity.DeepCopy(), Allocatable: m.allocatable.DeepCopy(),
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: a.cfg.NodeIP}, {Type: corev1.NodeHostName, Address: a.cfg.NodeName}},
+		NodeInfo:  m.info,
+	}
+	pods := *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
+	s.Capacity[corev1.ResourcePods], s.Allocatable[corev1.ResourcePods] = pods, pods
+	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = a.cfg.Version, a.cfg.RuntimeVersion
+	if a.cfg.StreamingListener != nil {
+		if _, port, err := net.SplitHostPort(a.cfg.StreamingListener.Addr().String()); err == nil {
+			if n, err := strconv.ParseInt(port, 10, 32); err == nil {
+				s.DaemonEndpoints.KubeletEndpoint.Port = int32(n)
+			}
+		}
+	}
+	s.Images = a.nodeImages(ctx)
+	memory, disk := m.pressure()
+	bad := func(short bool, yes, no, yesText, noText string) (corev1.ConditionStatus, string, string) {
+		if short {
+			return corev1.ConditionTrue, yes, yesText
+		}
+		return corev1.ConditionFalse, no, noText
+	}
+	set := func(t corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) {
+		c := corev1.NodeCondition{Type: t, Status: status, Reason: reason, Message: message,
+			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now)}
+		for _, old := range last.Conditions {
+			if old.Type == t && old.Status == status {
+				c.LastTransitionTime = old.LastTransitionTime
+			}
+		}
+		s.Conditions = append(s.Conditions, c)
+	}
+	status, reason, message := bad(memory, "KubeletHasInsufficientMemory", "KubeletHasSufficientMemory",
+		"kubelet has insufficient memory available", "kubelet has sufficient memory available")
+	set(corev1.NodeMemoryPressure, status, reason, message)
+	status, reason, message = bad(disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "kubelet has disk pressure", "kubelet has no disk pressure")
+	set(corev1.NodeDiskPressure, status, reason, message)
+	set(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+	if networkReady {
+		set(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+	} else {
+		set(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady", "container runtime network not ready: the node has no pod CIDR yet")
+	}
+	return s
+}
+
+// nodeImages lists the biggest images of the local store.
+func (a *Agent) nodeImages(ctx context.Context) []corev1.ContainerImage {
+	list, err := a.cfg.Runtime.Images(ctx)
+	if err != nil {
+		return nil
+	}
+	byDigest := map[string]*corev1.ContainerImage{}
+	var out []*corev1.ContainerImage
+	for _, image := range list {
+		one := byDigest[image.Digest]
+		if one == nil {
+			one = &corev1.ContainerImage{SizeBytes: image.Size}
+			byDigest[image.Digest] = one
+			out = append(out, one)
+		}
+		one.Names = append(one.Names, image.Name)
+	}
+	for _, image := range out {
+		sort.Strings(image.Names)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].SizeBytes != out[j].SizeBytes {
+			return out[i].SizeBytes > out[j].SizeBytes
+		}
+		return out[i].Names[0] < out[j].Names[0]
+	})
+	images := make([]corev1.ContainerImage, 0, min(len(out), maxNodeImages))
+	for _, image := range out[:min(len(out), maxNodeImages)] {
+		images = append(images, *image)
+	}
+	return images
+}

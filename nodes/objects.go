@@ -1,0 +1,167 @@
+package nodes
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// objects holds the ConfigMaps and Secrets that pods of this node use, and no
+// others: each is watched on its own from the first use until its last pod is
+// gone. An immutable one is not watched.
+type objects struct {
+	ctx     context.Context //nolint:containedctx // the life of the watches
+	client  kubernetes.Interface
+	changed func(types.UID)
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	entries map[objectKey]*object
+}
+
+type objectKey struct{ resource, namespace, name string }
+
+// object is one watched object; it is the reflector's store.
+type object struct {
+	owner  *objects
+	cancel context.CancelFunc
+	synced chan struct{}
+	once   sync.Once
+
+	mu    sync.Mutex
+	value any // nil while it does not exist
+	users map[types.UID]bool
+}
+
+// objectWait bounds how long a pod waits for the first answer of the API.
+const objectWait = 10 * time.Second
+
+func newObjects(ctx context.Context, client kubernetes.Interface, changed func(types.UID)) *objects {
+	return &objects{ctx: ctx, client: client, changed: changed, entries: map[objectKey]*object{}}
+}
+
+func (o *objects) configMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
+	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name}, &corev1.ConfigMap{})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*corev1.ConfigMap), nil
+}
+
+func (o *objects) secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
+	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name}, &corev1.Secret{})
+	if err != nil {
+		return nil, err
+	}
+	return value.(*corev1.Secret), nil
+}
+
+// get returns the newest version, and keeps user informed about changes.
+func (o *objects) get(ctx context.Context, user types.UID, key objectKey, kind any) (any, error) {
+	singular := key.resource[:len(key.resource)-1]
+	e := o.entry(user, key, kind)
+	select {
+	case <-e.synced:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(objectWait):
+		return nil, fmt.Errorf("failed to sync %s cache: timed out waiting for the condition", singular)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.value == nil {
+		return nil, apierrors.NewNotFound(corev1.Resource(singular), key.name)
+	}
+	return e.value, nil
+}
+
+func (o *objects) entry(user types.UID, key objectKey, kind any) *object {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if e := o.entries[key]; e != nil {
+		e.mu.Lock()
+		e.users[user] = true
+		e.mu.Unlock()
+		return e
+	}
+	ctx, cancel := context.WithCancel(o.ctx)
+	e := &object{owner: o, cancel: cancel, synced: make(chan struct{}), users: map[types.UID]bool{user: true}}
+	o.entries[key] = e
+	lw := cache.NewListWatchFromClient(o.client.CoreV1().RESTClient(), key.resource, key.namespace, fields.OneTermEqualSelector("metadata.name", key.name))
+	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, o.client), kind, e, cache.ReflectorOptions{Name: "node-" + key.resource})
+	o.wg.Go(func() { r.RunWithContext(ctx) })
+	return e
+}
+
+// release says that a pod is gone.
+func (o *objects) release(user types.UID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key, e := range o.entries {
+		e.mu.Lock()
+		delete(e.users, user)
+		unused := len(e.users) == 0
+		e.mu.Unlock()
+		if unused {
+			e.cancel()
+			delete(o.entries, key)
+		}
+	}
+}
+
+// stop waits for the watches; their context has ended.
+func (o *objects) stop() { o.wg.Wait() }
+
+func (e *object) Add(obj any) error    { e.set(obj); return nil }
+func (e *object) Update(obj any) error { e.set(obj); return nil }
+func (e *object) Delete(any) error     { e.set(nil); return nil }
+func (e *object) Resync() error        { return nil }
+
+func (e *object) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		e.set(nil)
+	} else {
+		e.set(list[0])
+	}
+	e.once.Do(func() { close(e.synced) })
+	return nil
+}
+
+func (e *object) set(value any) {
+	e.mu.Lock()
+	e.value = value
+	users := make([]types.UID, 0, len(e.users))
+	for uid := range e.users {
+		users = append(users, uid)
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.synced:
+	default:
+		return // nobody has seen anything yet
+	}
+	if immutable(value) {
+		e.cancel() // it cannot change; its deletion changes nothing for those who have it
+	}
+	for _, uid := range users {
+		e.owner.changed(uid)
+	}
+}
+
+func immutable(value any) bool {
+	switch v := value.(type) {
+	case *corev1.ConfigMap:
+		return v.Immutable != nil && *v.Immutable
+	case *corev1.Secret:
+		return v.Immutable != nil && *v.Immutable
+	}
+	return false
+}

@@ -1,0 +1,143 @@
+package nodes
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/nodes/runtime"
+)
+
+// watchPods follows the pods bound to this node until ctx ends.
+func (a *Agent) watchPods(ctx context.Context) error {
+	store := &podStore{agent: a}
+	lw := cache.NewListWatchFromClient(a.cfg.Client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll,
+		fields.OneTermEqualSelector("spec.nodeName", a.cfg.NodeName))
+	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, a.cfg.Client), &corev1.Pod{}, store, cache.ReflectorOptions{Name: "node-pods"})
+	r.RunWithContext(ctx)
+	return nil
+}
+
+// podStore hands what the reflector sees to the workers; they hold the pods.
+type podStore struct {
+	agent *Agent
+	once  sync.Once
+}
+
+func (s *podStore) Add(obj any) error    { s.agent.podChanged(obj.(*corev1.Pod)); return nil }
+func (s *podStore) Update(obj any) error { s.agent.podChanged(obj.(*corev1.Pod)); return nil }
+func (s *podStore) Delete(obj any) error { s.agent.podRemoved(obj.(*corev1.Pod)); return nil }
+func (s *podStore) Resync() error        { return nil }
+
+// Replace takes a full list: pods that are not in it are gone. Only after the
+// first one is it known which of the machine's pods the API does not have.
+func (s *podStore) Replace(list []any, _ string) error {
+	have := map[types.UID]bool{}
+	for _, obj := range list {
+		p := obj.(*corev1.Pod)
+		have[p.UID] = true
+		s.agent.podChanged(p)
+	}
+	s.agent.mu.Lock()
+	var gone []*worker
+	for uid, w := range s.agent.workers {
+		if !have[uid] {
+			gone = append(gone, w)
+		}
+	}
+	s.agent.mu.Unlock()
+	for _, w := range gone {
+		w.remove(nil)
+	}
+	s.once.Do(func() { s.agent.adoptUnknown(have) })
+	return nil
+}
+
+func (a *Agent) podChanged(p *corev1.Pod) {
+	a.mu.Lock()
+	if a.workers == nil {
+		a.mu.Unlock()
+		return
+	}
+	w := a.workers[p.UID]
+	if w == nil {
+		w = newWorker(a, p.UID)
+		a.workers[p.UID] = w
+	}
+	a.mu.Unlock()
+	w.update(p)
+}
+
+func (a *Agent) podRemoved(p *corev1.Pod) {
+	if w := a.worker(p.UID); w != nil {
+		w.remove(p)
+	}
+}
+
+// adoptUnknown gives every pod the machine holds and the API does not have to a
+// worker that takes it down.
+func (a *Agent) adoptUnknown(known map[types.UID]bool) {
+	pods, err := a.cfg.Runtime.List(a.ctx)
+	if err != nil {
+		a.log.Warn("cannot list the machine's pods; those the API does not know stay until the next start", "err", err)
+		pods = nil
+	}
+	uids, err := a.volumes.Pods()
+	if err != nil {
+		a.log.Warn("cannot list the volumes on disk", "err", err)
+	}
+	for _, uid := range uids {
+		if _, ok := pods[string(uid)]; !ok {
+			if pods == nil {
+				pods = map[string]runtime.Pod{}
+			}
+			pods[string(uid)] = runtime.Pod{}
+		}
+	}
+	for uid, p := range pods {
+		if known[types.UID(uid)] {
+			continue
+		}
+		a.log.Info("removing a pod that the API does not know", "uid", uid)
+		orphan := unknownPod(types.UID(uid), p)
+		a.podChanged(orphan)
+		a.podRemoved(orphan)
+	}
+}
+
+// unknownPod is a pod made up from what the machine holds of it: enough to stop
+// and remove it.
+func unknownPod(uid types.UID, p runtime.Pod) *corev1.Pod {
+	out := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid}, Spec: corev1.PodSpec{TerminationGracePeriodSeconds: ptr.To[int64](30)}}
+	if p.Sandbox != nil {
+		out.Namespace, out.Name = p.Sandbox.Pod.Namespace, p.Sandbox.Pod.Name
+	}
+	seen := map[string]bool{}
+	for _, c := range p.Containers {
+		out.Namespace, out.Name = c.Pod.Namespace, c.Pod.Name
+		if !seen[c.Name] {
+			seen[c.Name] = true
+			out.Spec.Containers = append(out.Spec.Containers, corev1.Container{Name: c.Name})
+		}
+	}
+	return out
+}
+
+// sleep waits and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

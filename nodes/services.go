@@ -1,0 +1,87 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/nodes/pod"
+)
+
+// serviceStore keeps of all Services what environment variables need.
+type serviceStore struct {
+	synced chan struct{}
+	once   sync.Once
+	mu     sync.Mutex
+	byKey  map[string]pod.Service
+}
+
+func newServiceStore() *serviceStore {
+	return &serviceStore{synced: make(chan struct{}), byKey: map[string]pod.Service{}}
+}
+
+func (s *serviceStore) run(ctx context.Context, client kubernetes.Interface) {
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "services", metav1.NamespaceAll, fields.Everything())
+	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, client), &corev1.Service{}, s,
+		cache.ReflectorOptions{Name: "node-services"}).RunWithContext(ctx)
+}
+
+// list returns the services, after the API has been asked at least once: a
+// container made before would miss variables for good.
+func (s *serviceStore) list(ctx context.Context) ([]pod.Service, error) {
+	select {
+	case <-s.synced:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(10 * time.Second):
+		return nil, errors.New("services have not yet been read at least once, cannot construct envvars")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]pod.Service, 0, len(s.byKey))
+	for _, service := range s.byKey {
+		out = append(out, service)
+	}
+	return out, nil
+}
+
+func (s *serviceStore) Add(obj any) error    { s.put(obj); return nil }
+func (s *serviceStore) Update(obj any) error { s.put(obj); return nil }
+func (s *serviceStore) Resync() error        { return nil }
+
+func (s *serviceStore) Delete(obj any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	service := obj.(*corev1.Service)
+	delete(s.byKey, service.Namespace+"/"+service.Name)
+	return nil
+}
+
+func (s *serviceStore) Replace(list []any, _ string) error {
+	s.mu.Lock()
+	s.byKey = make(map[string]pod.Service, len(list))
+	s.mu.Unlock()
+	for _, obj := range list {
+		s.put(obj)
+	}
+	s.once.Do(func() { close(s.synced) })
+	return nil
+}
+
+func (s *serviceStore) put(obj any) {
+	service := obj.(*corev1.Service)
+	kept := pod.Service{Namespace: service.Namespace, Name: service.Name, ClusterIP: service.Spec.ClusterIP}
+	for _, p := range service.Spec.Ports {
+		kept.Ports = append(kept.Ports, pod.ServicePort{Name: p.Name, Protocol: string(p.Protocol), Port: p.Port})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byKey[service.Namespace+"/"+service.Name] = kept
+}

@@ -1,0 +1,268 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/nodes/pod"
+	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/volume"
+)
+
+// How long failures to start wait for the next try.
+const (
+	mountRetry    = 500 * time.Millisecond
+	sandboxRetry  = time.Second
+	configRetry   = time.Second
+	retryMax      = 10 * time.Second
+	pullRetry     = 10 * time.Second
+	pullRetryMax  = 5 * time.Minute
+	hostsFileMode = 0o644
+)
+
+// fail remembers why a container could not be started.
+func (w *worker) fail(name, reason, message string, first, limit time.Duration) error {
+	w.failures[name] = w.failures[name].Again(reason, message, time.Now(), first, limit)
+	return &noted{errors.New(message)}
+}
+
+// prepare sets up volumes and sandbox.
+func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.Pod) error {
+	a := w.agent
+	if err := w.hold(ctx); err != nil {
+		return err
+	}
+	if err := a.volumes.Setup(p, w.facts(ctx, p, *observed)); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		a.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+		return stopHere(w.fail("", "FailedMount", err.Error(), mountRetry, retryMax))
+	}
+	dns := pod.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
+	sandbox, err := a.cfg.Runtime.EnsureSandbox(ctx, pod.SandboxConfig(p, pod.ResolvConf(p, dns)))
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		a.events.Eventf(p, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
+		return stopHere(w.fail("", "FailedCreatePodSandBox", err.Error(), sandboxRetry, retryMax))
+	}
+	observed.Sandbox = &sandbox
+	hosts := pod.Hosts(p, sandbox.IPs, a.cfg.ClusterDomain, readSmall("/etc/hosts"))
+	if err := writeHosts(w.hostsFile(), hosts); err != nil {
+		return err
+	}
+	delete(w.failures, "")
+	return nil
+}
+
+// stopHere turns a noted failure into one that also ends this round: without
+// volumes and sandbox there is nothing to start.
+func stopHere(err error) error { return &roundOver{err} }
+
+// roundOver ends a round of steps whose failure is remembered.
+type roundOver struct{ error }
+
+func (w *worker) hostsFile() string {
+	return filepath.Join(w.agent.volumes.PodDir(w.uid), "etc-hosts")
+}
+
+// writeHosts writes in place: running containers have the file bound.
+func writeHosts(name, content string) error {
+	if have, err := os.ReadFile(name); err == nil && string(have) == content {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return fmt.Errorf("make the pod's directory: %w", err)
+	}
+	if err := os.WriteFile(name, []byte(content), hostsFileMode); err != nil {
+		return fmt.Errorf("write the pod's hosts file: %w", err)
+	}
+	return nil
+}
+
+// readSmall is the content of a file of the node, empty if it cannot be read.
+func readSmall(name string) string {
+	f, err := os.Open(name)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// facts is what the pod's environment and files are made from right now.
+func (w *worker) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) pod.Facts {
+	a := w.agent
+	facts := pod.Facts{
+		HostIPs: []string{a.cfg.NodeIP}, Allocatable: a.machine.allocatable,
+		ConfigMap: func(name string) (*corev1.ConfigMap, error) {
+			return a.objects.configMap(ctx, w.uid, p.Namespace, name)
+		},
+		Secret: func(name string) (*corev1.Secret, error) { return a.objects.secret(ctx, w.uid, p.Namespace, name) },
+	}
+	switch {
+	case p.Spec.HostNetwork:
+		facts.PodIPs = facts.HostIPs
+	case observed.Sandbox != nil:
+		facts.PodIPs = observed.Sandbox.IPs
+	}
+	return facts
+}
+
+// start creates and starts one container.
+func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed runtime.Pod) error {
+	a, c := w.agent, &s.Container
+	ref := containerRef(p, c.Name)
+	id := s.ID
+	if id == "" {
+		image, err := w.image(ctx, p, c)
+		if err != nil {
+			return err
+		}
+		if err := w.hold(ctx); err != nil {
+			return err
+		}
+		cfg, err := w.containerConfig(ctx, p, s, observed, image)
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+			return w.fail(c.Name, "CreateContainerConfigError", err.Error(), configRetry, retryMax)
+		}
+		created, err := a.cfg.Runtime.CreateContainer(ctx, w.sandboxConfig(p), cfg)
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+			return w.fail(c.Name, "CreateContainerError", err.Error(), configRetry, retryMax)
+		}
+		id = created.ID
+		a.events.Eventf(ref, corev1.EventTypeNormal, "Created", "Created container: %s", c.Name)
+	}
+	delete(w.failures, c.Name)
+	if err := a.cfg.Runtime.StartContainer(ctx, id); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		w.unstartable[id] = err.Error()
+		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+		return &noted{err}
+	}
+	a.events.Eventf(ref, corev1.EventTypeNormal, "Started", "Started container %s", c.Name)
+	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
+		w.release() // the hook may take long, and uses nothing the slots protect
+		if err := w.hook(ctx, p, c, id, c.Lifecycle.PostStart, podIP(p, observed, a.cfg.NodeIP)); err != nil && ctx.Err() == nil {
+			a.events.Event(ref, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+			a.log.Info("postStart hook failed, container is killed", "pod", pod.Describe(p), "container", c.Name, "err", err)
+			return w.stopContainers(ctx, p, pod.Stop{Containers: []pod.StopContainer{{
+				ID: id, Spec: *c, Grace: time.Duration(graceOf(p)) * time.Second, Message: "FailedPostStartHook",
+			}}}, observed)
+		}
+	}
+	return nil
+}
+
+func graceOf(p *corev1.Pod) int64 {
+	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
+		return max(*s, 1)
+	}
+	return corev1.DefaultTerminationGracePeriodSeconds
+}
+
+func podIP(p *corev1.Pod, observed runtime.Pod, nodeIP string) string {
+	if p.Spec.HostNetwork {
+		return nodeIP
+	}
+	if observed.Sandbox != nil && len(observed.Sandbox.IPs) > 0 {
+		return observed.Sandbox.IPs[0]
+	}
+	return ""
+}
+
+func (w *worker) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
+	dns := pod.DNS{Servers: w.agent.cfg.ClusterDNS, Domain: w.agent.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
+	return pod.SandboxConfig(p, pod.ResolvConf(p, dns))
+}
+
+// containerConfig puts together what a container needs: environment, mounts
+// and its termination log.
+func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start, observed runtime.Pod, image runtime.ImageInfo) (runtime.ContainerConfig, error) {
+	a, c := w.agent, &s.Container
+	var none runtime.ContainerConfig
+	if err := pod.VerifyNonRoot(p, c, image.User); err != nil {
+		return none, err
+	}
+	facts := w.facts(ctx, p, observed)
+	var err error
+	if facts.Services, err = a.services.list(ctx); err != nil {
+		return none, err
+	}
+	env, err := pod.Environment(p, c, facts)
+	if err != nil {
+		return none, err
+	}
+	values := map[string]string{}
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		values[name] = value
+	}
+	mounts, err := a.volumes.Mounts(p, c, func(s string) string {
+		return pod.Expand(s, func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+	})
+	if err != nil {
+		return none, err
+	}
+	if !volume.MountsPath(c, "/etc/hosts") {
+		mounts = append(mounts, runtime.Mount{HostPath: w.hostsFile(), ContainerPath: "/etc/hosts"})
+	}
+	log, err := w.terminationLog(c.Name, s.Attempt)
+	if err != nil {
+		return none, err
+	}
+	mounts = append(mounts, runtime.Mount{HostPath: log, ContainerPath: terminationPath(c)})
+	return pod.ContainerConfig(p, s, env, mounts, a.machine.memory)
+}
+
+func terminationPath(c *corev1.Container) string {
+	if c.TerminationMessagePath != "" {
+		return c.TerminationMessagePath
+	}
+	return corev1.TerminationMessagePathDefault
+}
+
+func (w *worker) terminationFile(name string, attempt int) string {
+	return filepath.Join(w.agent.volumes.PodDir(w.uid), "containers", name, strconv.Itoa(attempt))
+}
+
+// terminationLog makes the file a container may leave its last words in;
+// whatever user it runs as must be able to write it.
+func (w *worker) terminationLog(name string, attempt int) (string, error) {
+	file := w.terminationFile(name, attempt)
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+		return "", fmt.Errorf("make the termination log: %w", err)
+	}
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		return "", fmt.Errorf("make the termination log: %w", err)
+	}
+	if err := os.Chmod(file, 0o666); err != nil {
+		return "", fmt.Errorf("make the termination log: %w", err)
+	}
+	return file, nil
+}

@@ -1,0 +1,236 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	statusWriters = 4
+	// statusPause is how long a status that only says "starting" may wait for a
+	// better one: most pods run before it is over, which saves a write.
+	statusPause = 250 * time.Millisecond
+)
+
+// statusWriter brings pod statuses to the API: only changes, the newest only,
+// in order for each pod, until it succeeds.
+type statusWriter struct {
+	client kubernetes.Interface
+	log    *slog.Logger
+	queue  workqueue.TypedRateLimitingInterface[types.UID]
+
+	mu   sync.Mutex
+	pods map[types.UID]*podStatus
+}
+
+// podStatus is what is known of one pod's status.
+type podStatus struct {
+	namespace, name string
+	want            []byte
+	// sent is what the API has, as far as we know: what it told, or what we
+	// wrote last; sentVersion is the resource version of our write.
+	sent        []byte
+	sentVersion uint64
+	finish      bool // remove the pod after the write
+}
+
+func newStatusWriter(client kubernetes.Interface, log *slog.Logger) *statusWriter {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](50*time.Millisecond, 5*time.Second)
+	return &statusWriter{client: client, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
+}
+
+// run writes until ctx ends.
+func (s *statusWriter) run(ctx context.Context) error {
+	var group errgroup.Group
+	for range statusWriters {
+		group.Go(func() error {
+			for {
+				uid, shutdown := s.queue.Get()
+				if shutdown {
+					return nil
+				}
+				if err := s.write(ctx, uid); err != nil && ctx.Err() == nil {
+					s.log.Warn("pod status not written, trying again", "uid", uid, "err", err)
+					s.queue.AddRateLimited(uid)
+				} else {
+					s.queue.Forget(uid)
+				}
+				s.queue.Done(uid)
+			}
+		})
+	}
+	<-ctx.Done()
+	s.queue.ShutDown()
+	return group.Wait()
+}
+
+// set says what a pod's status is; p is the API's newest version of it. With
+// finish the pod is removed from the API after the status is written.
+func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
+	want, err := ownedStatus(status)
+	if err != nil {
+		s.log.Error("pod status cannot be encoded", "pod", p.Namespace+"/"+p.Name, "err", err)
+		return
+	}
+	told, err := ownedStatus(p.Status)
+	if err != nil {
+		told = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.pods[p.UID]
+	if e == nil {
+		e = &podStatus{namespace: p.Namespace, name: p.Name, sent: told}
+		s.pods[p.UID] = e
+	}
+	// A version newer than our last write tells whether others changed the
+	// status since; an older one is just late.
+	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.sentVersion {
+		e.sent = told
+	}
+	e.want, e.finish = want, e.finish || finish
+	switch {
+	case e.finish:
+		s.queue.Add(p.UID)
+	case bytes.Equal(e.want, e.sent):
+	case starting(status):
+		s.queue.AddAfter(p.UID, statusPause)
+	default:
+		s.queue.Add(p.UID)
+	}
+}
+
+// starting reports whether a status says nothing but that the pod is on its way.
+func starting(status corev1.PodStatus) bool {
+	if status.Phase != corev1.PodPending {
+		return false
+	}
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+		for _, c := range list {
+			if c.RestartCount > 0 || c.State.Waiting == nil ||
+				(c.State.Waiting.Reason != "ContainerCreating" && c.State.Waiting.Reason != "PodInitializing") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *statusWriter) forget(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pods, uid)
+}
+
+// write brings one pod's newest status to the API.
+func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
+	s.mu.Lock()
+	e := s.pods[uid]
+	if e == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	want, sent, finish, pods := e.want, e.sent, e.finish, s.client.CoreV1().Pods(e.namespace)
+	name := e.name
+	s.mu.Unlock()
+
+	if !bytes.Equal(want, sent) {
+		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":%s}`, uid, want)
+		updated, err := pods.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		switch {
+		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+			// The pod is gone, or another one has its name: the watch will tell.
+			return nil
+		case err != nil:
+			return fmt.Errorf("patch status of %s: %w", name, err)
+		}
+		s.mu.Lock()
+		e.sent = want
+		if version, err := strconv.ParseUint(updated.ResourceVersion, 10, 64); err == nil {
+			e.sentVersion = max(e.sentVersion, version)
+		}
+		s.mu.Unlock()
+	}
+	if !finish {
+		return nil
+	}
+	err := pods.Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0), Preconditions: &metav1.Preconditions{UID: &uid}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("remove pod %s from the API: %w", name, err)
+	}
+	return nil
+}
+
+// ownedFields are the parts of a pod's status that the node owns. Those that
+// are empty are sent as null, or an old value would stay.
+var ownedFields = []string{
+	"observedGeneration", "phase", "message", "reason", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "qosClass",
+	"initContainerStatuses", "containerStatuses",
+}
+
+// ownedConditions are the conditions the node owns; others belong to others.
+var ownedConditions = map[corev1.PodConditionType]bool{
+	corev1.PodReadyToStartContainers: true, corev1.PodInitialized: true, corev1.PodReady: true,
+	corev1.ContainersReady: true,
+}
+
+// ownedStatus is the part of a status that the node writes, as a strategic
+// merge patch in a canonical form.
+func ownedStatus(status corev1.PodStatus) ([]byte, error) {
+	data, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, err
+	}
+	out := make(map[string]any, len(ownedFields)+1)
+	for _, field := range ownedFields {
+		if value, ok := all[field]; ok {
+			out[field] = value
+		} else {
+			out[field] = nil
+		}
+	}
+	// These lists are merged by key: without the directive an address that is
+	// gone would stay.
+	replace := map[string]string{"$patch": "replace"}
+	if len(status.PodIPs) > 0 {
+		out["podIPs"] = append(toAny(status.PodIPs), replace)
+	}
+	if len(status.HostIPs) > 0 {
+		out["hostIPs"] = append(toAny(status.HostIPs), replace)
+	}
+	var conditions []corev1.PodCondition
+	for _, c := range status.Conditions {
+		if ownedConditions[c.Type] {
+			conditions = append(conditions, c)
+		}
+	}
+	out["conditions"] = conditions
+	return json.Marshal(out)
+}
+
+func toAny[T any](list []T) []any {
+	out := make([]any, len(list))
+	for i := range list {
+		out[i] = list[i]
+	}
+	return out
+}

@@ -1,0 +1,337 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/nodes/pod"
+	"headway.dev/nodes/probe"
+	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/volume"
+)
+
+// worker does the work of one pod, one thing at a time. Its goroutine runs only
+// while there is something to do.
+type worker struct {
+	agent *Agent
+	uid   types.UID
+
+	mu      sync.Mutex
+	pod     *corev1.Pod
+	removed bool // the API no longer has it
+	dirty   bool // something may have changed since the last look
+	refresh bool // volumes have to be compared with the API's objects
+	running bool
+	stopped bool
+	cancel  context.CancelFunc // ends the steps in progress
+	timer   *time.Timer
+
+	// The rest belongs to the goroutine.
+	failures      map[string]pod.Failure
+	unstartable   map[string]string // by container ID
+	messages      map[string]string // by container ID
+	hooks         map[string]bool   // container IDs whose preStop hook ran
+	announced     map[string]time.Time
+	stoppingSince time.Time
+	tornDown      bool
+	finished      bool
+	slot          bool
+}
+
+func newWorker(a *Agent, uid types.UID) *worker {
+	return &worker{
+		agent: a, uid: uid,
+		failures: map[string]pod.Failure{}, unstartable: map[string]string{}, messages: map[string]string{}, hooks: map[string]bool{}, announced: map[string]time.Time{},
+	}
+}
+
+// update takes a newer version of the pod.
+func (w *worker) update(p *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.pod
+	w.pod = p
+	if old != nil {
+		w.refresh = w.refresh || !maps.Equal(old.Labels, p.Labels) || !maps.Equal(old.Annotations, p.Annotations)
+		if endsSooner(old, p) {
+			w.interrupt()
+		}
+	}
+	w.wakeLocked()
+}
+
+// endsSooner reports whether the new version must not wait for what is done for
+// the old one.
+func endsSooner(old, p *corev1.Pod) bool {
+	if p.DeletionTimestamp == nil {
+		return false
+	}
+	if old.DeletionTimestamp == nil {
+		return true
+	}
+	was, is := old.DeletionGracePeriodSeconds, p.DeletionGracePeriodSeconds
+	return was != nil && is != nil && *is < *was
+}
+
+// remove says that the API no longer has the pod; p is its last version, if
+// known.
+func (w *worker) remove(p *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p != nil {
+		w.pod = p
+	}
+	if !w.removed {
+		w.removed = true
+		w.interrupt()
+	}
+	w.wakeLocked()
+}
+
+func (w *worker) notify() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wakeLocked()
+}
+
+func (w *worker) objectChanged() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refresh = true
+	w.wakeLocked()
+}
+
+func (w *worker) interrupt() {
+	if w.cancel != nil {
+		w.cancel()
+	}
+}
+
+// wakeLocked starts the goroutine if it does not run.
+func (w *worker) wakeLocked() {
+	w.dirty = true
+	if !w.running && !w.stopped && w.agent.ctx.Err() == nil {
+		w.running = true
+		w.agent.wg.Go(w.run)
+	}
+}
+
+// stop keeps the worker from starting again.
+func (w *worker) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// run looks at the pod as long as something changes.
+func (w *worker) run() {
+	for {
+		w.mu.Lock()
+		if !w.dirty || w.stopped || w.agent.ctx.Err() != nil {
+			w.running = false
+			w.mu.Unlock()
+			return
+		}
+		w.dirty = false
+		p, removed, refresh := w.pod, w.removed, w.refresh
+		w.refresh = false
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		ctx, cancel := context.WithCancel(w.agent.ctx)
+		w.cancel = cancel
+		w.mu.Unlock()
+
+		again := w.look(ctx, p, removed, refresh)
+		w.release()
+
+		w.mu.Lock()
+		w.cancel = nil
+		cancel()
+		switch {
+		case again < 0:
+		case again == 0:
+			w.dirty = true
+		default:
+			w.timer = time.AfterFunc(again, w.notify)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// never is the answer of look when only a change can make more to do.
+const never = time.Duration(-1)
+
+// look observes, decides and acts once. It returns when to look again: at once
+// after steps were taken, later, or never.
+func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool) time.Duration {
+	a := w.agent
+	if removed && w.tornDown {
+		if err := a.cfg.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
+			return w.trouble(ctx, p, "remove logs", err)
+		}
+		w.leave()
+		return never
+	}
+	if refresh {
+		// What was missing may be there now.
+		maps.DeleteFunc(w.failures, func(name string, f pod.Failure) bool {
+			return name == "" || f.Reason == "CreateContainerConfigError"
+		})
+	}
+	observed, err := a.cfg.Runtime.Get(ctx, string(w.uid))
+	if err != nil {
+		return w.trouble(ctx, p, "look at the machine", err)
+	}
+	w.readMessages(p, observed)
+	now := time.Now()
+	plan := pod.Decide(pod.Input{
+		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.cfg.NodeIP},
+		Probes: a.probes.Results(w.uid), Failures: w.failures, Unstartable: w.unstartable, Messages: w.messages,
+		StoppingSince: w.stoppingSince, TornDown: w.tornDown, Now: now,
+	})
+	if plan.Stopping && w.stoppingSince.IsZero() {
+		w.stoppingSince = now
+	}
+	if !removed && !w.finished {
+		a.statuses.set(p, plan.Status, false)
+	}
+	w.backOffEvents(p, plan.BackOffs, now)
+	if !plan.Stopping {
+		a.probes.Sync(p, plan.Status.PodIP, targets(p, observed))
+		if refresh && observed.Sandbox != nil && volume.Refreshable(p) {
+			if err := a.volumes.Setup(p, w.facts(ctx, p, observed)); err != nil && ctx.Err() == nil {
+				a.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+			}
+		}
+	}
+	for _, step := range plan.Steps {
+		if err := w.do(ctx, p, step, plan.Status, &observed); err != nil {
+			if ctx.Err() != nil {
+				return 0 // interrupted by news, or the agent stops
+			}
+			var known *noted
+			var over *roundOver
+			switch {
+			case errors.As(err, &over):
+				return 0
+			case errors.As(err, &known):
+				continue
+			}
+			return w.trouble(ctx, p, fmt.Sprintf("%T", step), err)
+		}
+	}
+	switch {
+	case w.finished && !removed:
+		return never
+	case len(plan.Steps) > 0:
+		return 0
+	case plan.Wake.IsZero():
+		return never
+	default:
+		return max(time.Until(plan.Wake), time.Millisecond)
+	}
+}
+
+// noted is an error that the worker's memory holds already: the next decision
+// takes it into account.
+type noted struct{ error }
+
+// trouble logs an error that has no place in the pod's status, and says when to
+// try again.
+func (w *worker) trouble(ctx context.Context, p *corev1.Pod, step string, err error) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	w.agent.log.Warn("pod work failed, trying again in 1s", "pod", pod.Describe(p), "step", step, "err", err)
+	return time.Second
+}
+
+// leave forgets the pod.
+func (w *worker) leave() {
+	w.mu.Lock()
+	w.stopped = true
+	w.mu.Unlock()
+	a := w.agent
+	a.statuses.forget(w.uid)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.workers[w.uid] == w {
+		delete(a.workers, w.uid)
+	}
+}
+
+// do carries one step out. observed is kept up to date for the steps after it.
+func (w *worker) do(ctx context.Context, p *corev1.Pod, step pod.Step, status corev1.PodStatus, observed *runtime.Pod) error {
+	switch s := step.(type) {
+	case pod.Prepare:
+		return w.prepare(ctx, p, observed)
+	case pod.Start:
+		return w.start(ctx, p, s, *observed)
+	case pod.Stop:
+		return w.stopContainers(ctx, p, s, *observed)
+	case pod.Remove:
+		return w.agent.cfg.Runtime.RemoveContainer(ctx, s.ID)
+	case pod.Teardown:
+		return w.teardown(ctx, p)
+	case pod.Finish:
+		if err := w.agent.cfg.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
+			return fmt.Errorf("remove logs: %w", err)
+		}
+		w.agent.statuses.set(p, status, true)
+		w.finished = true
+		return nil
+	}
+	return fmt.Errorf("unknown step %T", step)
+}
+
+// targets are the running containers to probe.
+func targets(p *corev1.Pod, observed runtime.Pod) []probe.Target {
+	specs := map[string]corev1.Container{}
+	for _, c := range p.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			specs[c.Name] = c
+		}
+	}
+	for _, c := range p.Spec.Containers {
+		specs[c.Name] = c
+	}
+	var out []probe.Target
+	for _, c := range observed.Containers {
+		if spec, ok := specs[c.Name]; ok && c.State == runtime.Running {
+			out = append(out, probe.Target{ID: c.ID, Spec: spec, StartedAt: c.StartedAt})
+		}
+	}
+	return out
+}
+
+// hold takes one of the slots that bound how many pods start side by side.
+func (w *worker) hold(ctx context.Context) error {
+	if w.slot {
+		return nil
+	}
+	select {
+	case w.agent.slots <- struct{}{}:
+		w.slot = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *worker) release() {
+	if w.slot {
+		<-w.agent.slots
+		w.slot = false
+	}
+}
