@@ -1,0 +1,148 @@
+package git
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+)
+
+// Signature says who did something, and when.
+type Signature struct {
+	Name, Email string
+	When        time.Time
+}
+
+// Commit is a commit's metadata.
+type Commit struct {
+	SHA, Tree         string
+	Parents           []string
+	Author, Committer Signature
+	// Subject is the message's first line.
+	Subject, Message string
+}
+
+// Parent is the first parent's SHA, or empty.
+func (c Commit) Parent() string {
+	if len(c.Parents) == 0 {
+		return ""
+	}
+	return c.Parents[0]
+}
+
+// Reverts is the SHA of the commit that this one says it reverts, or empty.
+func (c Commit) Reverts() string {
+	_, rest, found := strings.Cut(c.Message, "This reverts commit ")
+	if !found || len(rest) < 40 || !plumbing.IsHash(rest[:40]) {
+		return ""
+	}
+	return rest[:40]
+}
+
+// Commit reads a commit by its full SHA.
+func (r *Repository) Commit(sha string) (Commit, error) {
+	var c *object.Commit
+	err := r.read(func() (err error) {
+		c, err = object.GetCommit(r.store, plumbing.NewHash(sha))
+		return err
+	})
+	if err != nil {
+		return Commit{}, fmt.Errorf("read commit %s: %w", sha, err)
+	}
+	return describe(c), nil
+}
+
+func describe(c *object.Commit) Commit {
+	parents := make([]string, len(c.ParentHashes))
+	for i, p := range c.ParentHashes {
+		parents[i] = p.String()
+	}
+	subject, _, _ := strings.Cut(strings.TrimLeft(c.Message, "\n"), "\n")
+	sign := func(s object.Signature) Signature { return Signature{Name: s.Name, Email: s.Email, When: s.When} }
+	return Commit{
+		SHA: c.Hash.String(), Tree: c.TreeHash.String(), Parents: parents,
+		Author: sign(c.Author), Committer: sign(c.Committer), Subject: subject, Message: c.Message,
+	}
+}
+
+// Log lists up to limit commits from sha backwards along first parents.
+func (r *Repository) Log(sha string, limit int) ([]Commit, error) {
+	var list []Commit
+	for len(list) < limit && sha != "" {
+		c, err := r.Commit(sha)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, c)
+		sha = c.Parent()
+	}
+	return list, nil
+}
+
+// Resolve finds the commit that rev (a branch, a tag, a full or short SHA, or
+// an expression such as HEAD~1) names in this repository.
+func (r *Repository) Resolve(rev string) (string, error) {
+	var found *plumbing.Hash
+	err := r.read(func() error {
+		repo, err := gogit.Open(r.store, nil)
+		if err != nil {
+			return err
+		}
+		// A mirror keeps the remote's branches where a clone does.
+		for _, name := range []string{rev, "refs/remotes/" + remoteName + "/" + rev} {
+			if found, err = repo.ResolveRevision(plumbing.Revision(name)); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+		_, err = object.GetCommit(r.store, *found)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("unknown revision %q: %w", rev, err)
+	}
+	return found.String(), nil
+}
+
+// IsAncestor says whether the commit ancestor is contained in the history of
+// the commit sha. A commit that the repository does not have is no ancestor.
+func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
+	if ancestor == sha {
+		return true, nil
+	}
+	want, found := plumbing.NewHash(ancestor), false
+	err := r.read(func() error {
+		if r.store.HasEncodedObject(want) != nil {
+			return nil
+		}
+		c, err := object.GetCommit(r.store, plumbing.NewHash(sha))
+		if err != nil {
+			return err
+		}
+		// By time, newest first: the answer for a fast-forward is a few steps
+		// away, however long the history is.
+		err = object.NewCommitIterCTime(c, nil, nil).ForEach(func(c *object.Commit) error {
+			if c.Hash == want {
+				found = true
+				return storer.ErrStop
+			}
+			return nil
+		})
+		if errors.Is(err, plumbing.ErrObjectNotFound) || errors.Is(err, io.EOF) {
+			return nil // a shallow boundary
+		}
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("compare the histories of %s and %s: %w", ancestor, sha, err)
+	}
+	return found, nil
+}

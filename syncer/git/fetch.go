@@ -1,0 +1,337 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+)
+
+// Ref says what to follow, with the precedence of GitRepository's spec.ref:
+// Commit, then Name, SemVer, Tag and Branch (default master).
+type Ref struct {
+	Branch, Tag, SemVer, Name, Commit string
+}
+
+// Head is what a Ref points at.
+type Head struct {
+	// Name is the branch's or tag's short name, the full name of another
+	// reference, or empty for a commit on its own.
+	Name string
+	// Branch says that Name is a branch, whose history may only grow.
+	Branch bool
+	Commit string
+}
+
+// Revision is Flux's notation: main@sha1:<commit>.
+func (h Head) Revision() string {
+	if h.Name == "" {
+		return "sha1:" + h.Commit
+	}
+	return h.Name + "@sha1:" + h.Commit
+}
+
+// ParseRevision takes a Revision apart; it reports false for other strings.
+func ParseRevision(revision string) (Head, bool) {
+	name, commit, found := strings.Cut(revision, "@sha1:")
+	if !found {
+		commit, found = strings.CutPrefix(revision, "sha1:")
+		name = ""
+	}
+	if !found || !plumbing.IsHash(commit) {
+		return Head{}, false
+	}
+	return Head{Name: name, Commit: commit}, true
+}
+
+// ErrEmpty says that a repository has no commits yet.
+var ErrEmpty = errors.New("the repository has no commits yet: push a first one")
+
+// RefError says that a reference does not exist, and which branches do.
+type RefError struct {
+	Ref      string
+	Branches []string
+}
+
+func (e *RefError) Error() string {
+	msg := fmt.Sprintf("couldn't find remote ref %q", e.Ref)
+	if len(e.Branches) > 0 {
+		msg += ": the branches are " + strings.Join(e.Branches, ", ")
+	}
+	return msg
+}
+
+// Fetch brings what ref points at into the repository (nothing, for a local
+// one) and says where that is. A branch comes with its whole history, which
+// reverts and the detection of a rewritten one need; a tag comes alone.
+func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, error) {
+	refs, err := r.list(ctx, auth)
+	if err != nil {
+		return Head{}, err
+	}
+	if ref.Commit != "" {
+		return r.fetchCommit(ctx, ref, refs, auth)
+	}
+	want, err := choose(ref, refs)
+	if err != nil {
+		return Head{}, err
+	}
+	head := Head{Name: want.Name().Short(), Branch: want.Name().IsBranch() && ref.Name == ""}
+	if ref.Name != "" {
+		head.Name = ref.Name
+	}
+	if !r.Local() {
+		if err := r.fetchRef(ctx, want, head.Branch, auth); err != nil {
+			return Head{}, err
+		}
+	}
+	head.Commit, err = r.peel(want.Hash())
+	if err != nil {
+		return Head{}, fmt.Errorf("read %s: %w", want.Name(), err)
+	}
+	return head, nil
+}
+
+// list reads the source's references by name, without symbolic ones.
+func (r *Repository) list(ctx context.Context, auth *Auth) (map[plumbing.ReferenceName]*plumbing.Reference, error) {
+	refs := map[plumbing.ReferenceName]*plumbing.Reference{}
+	if r.Local() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		iter, err := r.store.IterReferences()
+		if err != nil {
+			return nil, fmt.Errorf("list references: %w", err)
+		}
+		err = iter.ForEach(func(ref *plumbing.Reference) error {
+			if ref.Type() == plumbing.HashReference {
+				refs[ref.Name()] = ref
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list references: %w", err)
+		}
+		if len(refs) == 0 {
+			return nil, ErrEmpty
+		}
+		return refs, nil
+	}
+	method, err := auth.method(r.url, r.gitDir)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.remote().ListContext(ctx, &gogit.ListOptions{Auth: method, CABundle: auth.ca()})
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return nil, ErrEmpty
+	}
+	if err != nil {
+		return nil, r.remoteError("list the references of", err)
+	}
+	for _, ref := range list {
+		if ref.Type() == plumbing.HashReference {
+			refs[ref.Name()] = ref
+		}
+	}
+	return refs, nil
+}
+
+func (a *Auth) ca() []byte {
+	if a == nil {
+		return nil
+	}
+	return a.CAFile
+}
+
+// remoteError names the step and the host, without credentials.
+func (r *Repository) remoteError(step string, err error) error {
+	endpoint := r.url
+	if i := strings.Index(endpoint, "://"); i >= 0 {
+		if at := strings.LastIndex(endpoint, "@"); at > i {
+			endpoint = endpoint[:i+3] + endpoint[at+1:]
+		}
+	}
+	switch {
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		return fmt.Errorf("%s %s: %w; check the credentials in the secret of spec.secretRef", step, endpoint, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s %s: no answer within spec.timeout: %w", step, endpoint, err)
+	}
+	return fmt.Errorf("%s %s: %w", step, endpoint, err)
+}
+
+// choose is the reference that ref names.
+func choose(ref Ref, refs map[plumbing.ReferenceName]*plumbing.Reference) (*plumbing.Reference, error) {
+	var name plumbing.ReferenceName
+	switch {
+	case ref.Name != "":
+		name = plumbing.ReferenceName(ref.Name)
+	case ref.SemVer != "":
+		return newest(ref.SemVer, refs)
+	case ref.Tag != "":
+		name = plumbing.NewTagReferenceName(ref.Tag)
+	case ref.Branch != "":
+		name = plumbing.NewBranchReferenceName(ref.Branch)
+	default:
+		name = plumbing.Master
+	}
+	if found := refs[name]; found != nil {
+		return found, nil
+	}
+	return nil, &RefError{Ref: name.String(), Branches: branches(refs)}
+}
+
+func branches(refs map[plumbing.ReferenceName]*plumbing.Reference) []string {
+	const most = 20
+	var names []string
+	for name := range refs {
+		if name.IsBranch() {
+			names = append(names, name.Short())
+		}
+	}
+	sort.Strings(names)
+	if len(names) > most {
+		names = append(names[:most], "…")
+	}
+	return names
+}
+
+// newest is the tag of the highest version within a range.
+func newest(expr string, refs map[plumbing.ReferenceName]*plumbing.Reference) (*plumbing.Reference, error) {
+	within, err := semver.NewConstraint(expr)
+	if err != nil {
+		return nil, fmt.Errorf("spec.ref.semver %q: %w", expr, err)
+	}
+	var best *plumbing.Reference
+	var bestVersion *semver.Version
+	for name, ref := range refs {
+		if !name.IsTag() {
+			continue
+		}
+		v, err := semver.NewVersion(name.Short())
+		if err != nil || !within.Check(v) {
+			continue
+		}
+		// Equal versions (v1.0.0 and 1.0.0): any, but always the same.
+		if bestVersion == nil || v.GreaterThan(bestVersion) || v.Equal(bestVersion) && name < best.Name() {
+			best, bestVersion = ref, v
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("no tag matches the version range %q", expr)
+	}
+	return best, nil
+}
+
+// tracking is where a mirror keeps a reference of its remote.
+func tracking(name plumbing.ReferenceName) plumbing.ReferenceName {
+	if name.IsBranch() {
+		return plumbing.NewRemoteReferenceName(remoteName, name.Short())
+	}
+	return name
+}
+
+// fetchRef brings one reference of the remote, if the mirror lacks it.
+func (r *Repository) fetchRef(ctx context.Context, want *plumbing.Reference, history bool, auth *Auth) error {
+	local := tracking(want.Name())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// The tracking reference is written last, so what it names is complete.
+	if have, err := r.store.Reference(local); err == nil && have.Hash() == want.Hash() {
+		return nil
+	}
+	depth := 1
+	if history {
+		depth = 0
+	}
+	return r.fetch(ctx, []config.RefSpec{config.RefSpec("+" + want.Name().String() + ":" + local.String())}, depth, auth)
+}
+
+// fetch runs one fetch; the caller holds the lock.
+func (r *Repository) fetch(ctx context.Context, specs []config.RefSpec, depth int, auth *Auth) error {
+	method, err := auth.method(r.url, r.gitDir)
+	if err != nil {
+		return err
+	}
+	err = r.remote().FetchContext(ctx, &gogit.FetchOptions{
+		RemoteName: remoteName, RefSpecs: specs, Depth: depth, Auth: method, CABundle: auth.ca(), Tags: gogit.NoTags, Force: true,
+	})
+	if err != nil && !errors.Is(err, gogit.NoErrAlreadyUpToDate) {
+		return r.remoteError("fetch", err)
+	}
+	return nil
+}
+
+// fetchCommit brings a branch, or all of them, in which the commit must be.
+func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing.ReferenceName]*plumbing.Reference, auth *Auth) (Head, error) {
+	head := Head{Name: ref.Branch, Commit: ref.Commit}
+	if _, err := r.Commit(ref.Commit); err == nil {
+		return head, nil
+	}
+	if !r.Local() {
+		spec := config.RefSpec("+refs/heads/*:refs/remotes/" + remoteName + "/*")
+		if ref.Branch != "" {
+			want, err := choose(Ref{Branch: ref.Branch}, refs)
+			if err != nil {
+				return Head{}, err
+			}
+			spec = config.RefSpec("+" + want.Name().String() + ":" + tracking(want.Name()).String())
+		}
+		r.mu.Lock()
+		err := r.fetch(ctx, []config.RefSpec{spec}, 0, auth)
+		r.mu.Unlock()
+		if err != nil {
+			return Head{}, err
+		}
+	}
+	if _, err := r.Commit(ref.Commit); err != nil {
+		return Head{}, fmt.Errorf("commit %s is in no branch: %w", ref.Commit, err)
+	}
+	return head, nil
+}
+
+// peel follows annotated tags to their commit.
+func (r *Repository) peel(hash plumbing.Hash) (string, error) {
+	err := r.read(func() error {
+		for {
+			tag, err := object.GetTag(r.store, hash)
+			if errors.Is(err, plumbing.ErrObjectNotFound) {
+				_, err = object.GetCommit(r.store, hash)
+				return err
+			}
+			if err != nil {
+				return err
+			}
+			hash = tag.Target
+		}
+	})
+	return hash.String(), err
+}
+
+// FetchRevision resolves a branch, tag or commit that need not be the one
+// being followed, for previews: it asks the remote for it if necessary.
+func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) (string, error) {
+	if !r.Local() {
+		for _, ref := range []Ref{{Branch: rev}, {Tag: rev}} {
+			head, err := r.Fetch(ctx, ref, auth)
+			var missing *RefError
+			if err == nil {
+				return head.Commit, nil
+			}
+			if !errors.As(err, &missing) {
+				return "", err
+			}
+		}
+	}
+	return r.Resolve(rev)
+}
+
+var _ storer.ReferenceStorer = (*storage)(nil)

@@ -1,0 +1,432 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// ErrMoved says that the branch was moved meanwhile, time and again.
+var ErrMoved = errors.New("the branch keeps moving: try again")
+
+// ErrNothingToRevert says that the branch already has the files as they were
+// before the commit.
+var ErrNothingToRevert = errors.New("nothing to revert: the files are already as they were before the commit")
+
+// ConflictError says that files were changed again after the commit.
+type ConflictError struct {
+	Commit string
+	Files  []string
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("commit %.12s cannot be reverted, later commits changed the same files: %s; revert those first, or edit the files and commit",
+		e.Commit, strings.Join(e.Files, ", "))
+}
+
+// CheckedOutError says that the branch is checked out in a working tree,
+// which a new commit behind its back would make look edited.
+type CheckedOutError struct{ Branch, Dir, Commit string }
+
+func (e *CheckedOutError) Error() string {
+	return fmt.Sprintf("branch %s is checked out in %s: run there: git revert %s", e.Branch, e.Dir, e.Commit)
+}
+
+// RevertOptions say what to revert, where, and in whose name.
+type RevertOptions struct {
+	// Branch gets the revert commit, Commit (full SHA) is what it takes back.
+	Branch, Commit string
+	// Extra is appended to the message, after Git's own lines.
+	Extra             string
+	Author, Committer Signature
+	Auth              *Auth
+}
+
+// Revert writes a commit on the branch that takes the commit's changes back,
+// file by file against its first parent, and moves the branch to it without
+// force: if the branch moved meanwhile, it starts over from there. It fails
+// with a ConflictError, having changed nothing, if a file was changed again
+// since.
+func (r *Repository) Revert(ctx context.Context, opts RevertOptions) (Commit, error) {
+	for range 5 {
+		head, err := r.Fetch(ctx, Ref{Branch: opts.Branch}, opts.Auth)
+		if err != nil {
+			return Commit{}, err
+		}
+		hash, err := r.writeRevert(head.Commit, opts)
+		if err != nil {
+			return Commit{}, err
+		}
+		if r.Local() {
+			err = r.moveLocal(opts.Branch, head.Commit, hash.String())
+		} else {
+			err = r.push(ctx, opts.Branch, hash, opts.Auth)
+		}
+		if errors.Is(err, ErrMoved) {
+			continue
+		}
+		if err != nil {
+			return Commit{}, err
+		}
+		return r.Commit(hash.String())
+	}
+	return Commit{}, ErrMoved
+}
+
+// edit is a file's new state; a zero Mode removes it.
+type edit struct {
+	Mode filemode.FileMode
+	Hash plumbing.Hash
+}
+
+// writeRevert writes the revert commit's objects on top of head.
+func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash, error) {
+	if r.Local() && !r.bare {
+		if ref, err := r.store.Reference(plumbing.HEAD); err == nil && ref.Target() == plumbing.NewBranchReferenceName(opts.Branch) {
+			return plumbing.ZeroHash, &CheckedOutError{Branch: opts.Branch, Dir: filepath.Dir(r.gitDir), Commit: opts.Commit}
+		}
+	}
+	contained, err := r.IsAncestor(opts.Commit, head)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	if !contained {
+		return plumbing.ZeroHash, fmt.Errorf("commit %s is not on branch %s", opts.Commit, opts.Branch)
+	}
+	commit, err := r.Commit(opts.Commit)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	if commit.Parent() == "" {
+		return plumbing.ZeroHash, fmt.Errorf("commit %s is the first one: there is nothing before it to go back to", opts.Commit)
+	}
+	parent, err := r.Commit(commit.Parent())
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("the commit's parent is beyond what was fetched: %w", err)
+	}
+	tip, err := r.Commit(head)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	var hash plumbing.Hash
+	err = r.read(func() error {
+		var edits map[string]edit
+		if edits, err = r.revertEdits(plumbing.NewHash(parent.Tree), plumbing.NewHash(commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit); err != nil {
+			return err
+		}
+		w := &writer{r: r}
+		tree, err := w.tree(plumbing.NewHash(tip.Tree), edits)
+		if err != nil {
+			return err
+		}
+		if tree.IsZero() {
+			if tree, err = w.object(&object.Tree{}); err != nil {
+				return err
+			}
+		}
+		sign := func(s Signature) object.Signature { return object.Signature(s) }
+		hash, err = w.object(&object.Commit{
+			Author: sign(opts.Author), Committer: sign(opts.Committer), Message: revertMessage(commit, opts.Extra),
+			TreeHash: tree, ParentHashes: []plumbing.Hash{plumbing.NewHash(head)},
+		})
+		return err
+	})
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("revert %.12s: %w", opts.Commit, err)
+	}
+	return hash, nil
+}
+
+// revertMessage is the message that git revert writes.
+func revertMessage(c Commit, extra string) string {
+	msg := "Revert \"" + c.Subject + "\"\n\nThis reverts commit " + c.SHA
+	if len(c.Parents) > 1 {
+		msg += ", reversing\nchanges made to " + c.Parents[0]
+	}
+	msg += ".\n"
+	if extra = strings.TrimSpace(extra); extra != "" {
+		msg += "\n" + extra + "\n"
+	}
+	return msg
+}
+
+// revertEdits compares file by file: what the commit changed (parent to
+// commit) must still be as the commit left it in tip.
+func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) (map[string]edit, error) {
+	changed := map[string][2]edit{} // before, after
+	if err := r.diffTrees("", parent, commit, changed); err != nil {
+		return nil, err
+	}
+	edits := map[string]edit{}
+	var conflicts []string
+	for name, c := range changed {
+		now, err := r.entry(tip, name)
+		switch {
+		case err != nil:
+			return nil, err
+		case now == c[1]:
+			edits[name] = c[0]
+		case now != c[0]:
+			conflicts = append(conflicts, name)
+		}
+	}
+	if len(conflicts) > 0 {
+		sort.Strings(conflicts)
+		return nil, &ConflictError{Commit: sha, Files: conflicts}
+	}
+	if len(edits) == 0 {
+		return nil, ErrNothingToRevert
+	}
+	return edits, nil
+}
+
+// diffTrees collects the files that differ, without reading equal trees.
+func (r *Repository) diffTrees(dir string, a, b plumbing.Hash, changed map[string][2]edit) error {
+	if a == b {
+		return nil
+	}
+	before, err := r.entries(a)
+	if err != nil {
+		return err
+	}
+	after, err := r.entries(b)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for n := range before {
+		names[n] = true
+	}
+	for n := range after {
+		names[n] = true
+	}
+	for n := range names {
+		x, y, full := before[n], after[n], path.Join(dir, n)
+		if x == y {
+			continue
+		}
+		var subtrees [2]plumbing.Hash
+		if x.Mode == filemode.Dir {
+			subtrees[0], x = x.Hash, edit{}
+		}
+		if y.Mode == filemode.Dir {
+			subtrees[1], y = y.Hash, edit{}
+		}
+		if err := r.diffTrees(full, subtrees[0], subtrees[1], changed); err != nil {
+			return err
+		}
+		if x != y {
+			changed[full] = [2]edit{x, y}
+		}
+	}
+	return nil
+}
+
+// entries reads a tree; the zero hash is an empty one.
+func (r *Repository) entries(tree plumbing.Hash) (map[string]edit, error) {
+	m := map[string]edit{}
+	if tree.IsZero() {
+		return m, nil
+	}
+	t, err := object.GetTree(r.store, tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range t.Entries {
+		m[e.Name] = edit{Mode: e.Mode, Hash: e.Hash}
+	}
+	return m, nil
+}
+
+// entry finds a path in a tree; the zero edit if it is not there.
+func (r *Repository) entry(tree plumbing.Hash, name string) (edit, error) {
+	cur := edit{Mode: filemode.Dir, Hash: tree}
+	for part := range strings.SplitSeq(name, "/") {
+		if cur.Mode != filemode.Dir {
+			return edit{}, nil
+		}
+		m, err := r.entries(cur.Hash)
+		if err != nil {
+			return edit{}, err
+		}
+		cur = m[part]
+	}
+	return cur, nil
+}
+
+// writer adds objects to the database, as files that their owner can still
+// manage when this process is root.
+type writer struct{ r *Repository }
+
+func (w *writer) object(o interface {
+	Encode(plumbing.EncodedObject) error
+},
+) (plumbing.Hash, error) {
+	enc := w.r.store.NewEncodedObject()
+	if err := o.Encode(enc); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	hash, err := w.r.store.SetEncodedObject(enc)
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("write object: %w", err)
+	}
+	if w.r.Local() {
+		dir := filepath.Join(commonDir(w.r.gitDir), "objects", hash.String()[:2])
+		giveTo(filepath.Dir(dir), dir, filepath.Join(dir, hash.String()[2:]))
+	}
+	return hash, nil
+}
+
+// tree writes base with the edits, keyed by path.
+func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash, error) {
+	entries, err := w.r.entries(base)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	below := map[string]map[string]edit{}
+	for name, e := range edits {
+		dir, rest, nested := strings.Cut(name, "/")
+		switch {
+		case nested:
+			if below[dir] == nil {
+				below[dir] = map[string]edit{}
+			}
+			below[dir][rest] = e
+		case e.Mode == 0:
+			// A directory may have taken the file's name.
+			if entries[name].Mode != filemode.Dir {
+				delete(entries, name)
+			}
+		default:
+			entries[name] = e
+		}
+	}
+	for dir, sub := range below {
+		var from plumbing.Hash
+		if entries[dir].Mode == filemode.Dir {
+			from = entries[dir].Hash
+		}
+		hash, err := w.tree(from, sub)
+		if err != nil {
+			return plumbing.ZeroHash, err
+		}
+		switch {
+		case !hash.IsZero():
+			entries[dir] = edit{Mode: filemode.Dir, Hash: hash}
+		case entries[dir].Mode == filemode.Dir:
+			delete(entries, dir) // Git keeps no empty directories
+		}
+	}
+	t := &object.Tree{}
+	for name, e := range entries {
+		t.Entries = append(t.Entries, object.TreeEntry{Name: name, Mode: e.Mode, Hash: e.Hash})
+	}
+	sort.Sort(object.TreeEntrySorter(t.Entries))
+	if len(t.Entries) == 0 {
+		return plumbing.ZeroHash, nil
+	}
+	return w.object(t)
+}
+
+// push moves the remote's branch forward; ErrMoved if it cannot be.
+func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash, auth *Auth) error {
+	method, err := auth.method(r.url, r.gitDir)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := plumbing.ReferenceName("refs/headway/push")
+	if err := r.store.SetReference(plumbing.NewHashReference(from, hash)); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	defer func() { _ = r.store.RemoveReference(from) }()
+	err = r.remote().PushContext(ctx, &gogit.PushOptions{
+		RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
+		RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
+	})
+	switch {
+	case err == nil, errors.Is(err, gogit.NoErrAlreadyUpToDate):
+		return nil
+	case strings.Contains(err.Error(), "non-fast-forward"), strings.Contains(err.Error(), "failed to update ref"),
+		strings.Contains(err.Error(), "fetch first"), strings.Contains(err.Error(), "cannot lock ref"):
+		return ErrMoved
+	}
+	return r.remoteError("push the revert to", err)
+}
+
+// moveLocal moves a branch from old to new the way Git does, by its lock
+// file, so that it excludes a push at the same moment.
+func (r *Repository) moveLocal(branch, old, new string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := plumbing.NewBranchReferenceName(branch)
+	file := filepath.Join(commonDir(r.gitDir), filepath.FromSlash(name.String()))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // as Git creates it
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	lock := file + ".lock"
+	f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // as Git creates it
+	if errors.Is(err, os.ErrExist) {
+		return ErrMoved
+	}
+	if err != nil {
+		return fmt.Errorf("lock branch %s: %w", branch, err)
+	}
+	defer os.Remove(lock)
+	_, err = f.Write(append([]byte(new), '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	if now, err := r.currentLocal(name, file); err != nil || now != old {
+		return errors.Join(ErrMoved, err)
+	}
+	giveTo(filepath.Join(commonDir(r.gitDir), "refs"), filepath.Dir(file), lock)
+	if err := os.Rename(lock, file); err != nil {
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	return nil
+}
+
+func (r *Repository) currentLocal(name plumbing.ReferenceName, file string) (string, error) {
+	if data, err := os.ReadFile(file); err == nil {
+		return string(bytes.TrimSpace(data)), nil
+	}
+	ref, err := r.store.Reference(name) // packed
+	if err != nil {
+		return "", err
+	}
+	return ref.Hash().String(), nil
+}
+
+// giveTo gives the files to the owner of like: written by root into a user's
+// repository, they would stop that user's next push.
+func giveTo(like string, files ...string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	info, err := os.Stat(like)
+	if err != nil {
+		return
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 {
+		return
+	}
+	for _, f := range files {
+		_ = os.Lchown(f, int(st.Uid), int(st.Gid))
+	}
+}

@@ -1,0 +1,314 @@
+package git
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// maxBlob bounds one file that is read into memory, in bytes. Manifests are
+// bounded much lower by their loader.
+const maxBlob = 32 << 20
+
+// Tree is the tree of a commit as a read-only file system. It reads blobs
+// from the object database when they are opened. Symbolic links are listed
+// but cannot be opened, submodules are left out.
+type Tree struct {
+	repo   *Repository
+	root   plumbing.Hash
+	ignore gitignore.Matcher
+
+	mu   sync.Mutex
+	dirs map[plumbing.Hash]directory
+}
+
+// directory is one tree object, also by name: looking up each of a thousand
+// files must not scan the other 999.
+type directory struct {
+	entries []object.TreeEntry
+	byName  map[string]object.TreeEntry
+}
+
+var (
+	_ fs.ReadDirFS  = (*Tree)(nil)
+	_ fs.ReadFileFS = (*Tree)(nil)
+	_ fs.StatFS     = (*Tree)(nil)
+)
+
+// Tree opens the tree of a commit. ignore holds patterns of files to leave
+// out, in the format of .gitignore, one per line.
+func (r *Repository) Tree(commit, ignore string) (*Tree, error) {
+	c, err := r.Commit(commit)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{repo: r, root: plumbing.NewHash(c.Tree), dirs: map[plumbing.Hash]directory{}}
+	var patterns []gitignore.Pattern
+	for line := range strings.Lines(ignore) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			patterns = append(patterns, gitignore.ParsePattern(line, nil))
+		}
+	}
+	if len(patterns) > 0 {
+		t.ignore = gitignore.NewMatcher(patterns)
+	}
+	return t, nil
+}
+
+// Hash identifies the content of the file or directory name: equal hashes,
+// equal contents.
+func (t *Tree) Hash(name string) (string, error) {
+	e, err := t.lookup("hash", name)
+	if err != nil {
+		return "", err
+	}
+	return e.Hash.String(), nil
+}
+
+// Open implements fs.FS.
+func (t *Tree) Open(name string) (fs.File, error) {
+	e, err := t.lookup("open", name)
+	if err != nil {
+		return nil, err
+	}
+	info := t.info(e)
+	switch e.Mode {
+	case filemode.Dir:
+		list, err := t.ReadDir(name)
+		if err != nil {
+			return nil, err
+		}
+		return &openDir{info: info, entries: list}, nil
+	case filemode.Symlink:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("symbolic links are not followed")}
+	}
+	data, err := t.blob(e.Hash)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &openFile{info: info, Reader: bytes.NewReader(data)}, nil
+}
+
+// ReadFile implements fs.ReadFileFS.
+func (t *Tree) ReadFile(name string) ([]byte, error) {
+	e, err := t.lookup("read", name)
+	if err != nil {
+		return nil, err
+	}
+	if !e.Mode.IsRegular() && e.Mode != filemode.Executable {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+	}
+	data, err := t.blob(e.Hash)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return data, nil
+}
+
+// Stat implements fs.StatFS.
+func (t *Tree) Stat(name string) (fs.FileInfo, error) {
+	e, err := t.lookup("stat", name)
+	if err != nil {
+		return nil, err
+	}
+	return t.info(e), nil
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	e, err := t.lookup("readdir", name)
+	if err != nil {
+		return nil, err
+	}
+	if e.Mode != filemode.Dir {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
+	}
+	dir, err := t.dir(e.Hash)
+	if err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
+	}
+	list := make([]fs.DirEntry, 0, len(dir.entries))
+	for _, child := range dir.entries {
+		if child.Mode == filemode.Submodule || t.ignored(path.Join(name, child.Name), child.Mode) {
+			continue
+		}
+		list = append(list, dirEntry{tree: t, entry: child})
+	}
+	// Git sorts directories as if their names ended in a slash.
+	sort.Slice(list, func(i, j int) bool { return list[i].Name() < list[j].Name() })
+	return list, nil
+}
+
+func (t *Tree) ignored(name string, mode filemode.FileMode) bool {
+	return t.ignore != nil && t.ignore.Match(strings.Split(name, "/"), mode == filemode.Dir)
+}
+
+func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
+	fail := func(err error) (object.TreeEntry, error) {
+		return object.TreeEntry{}, &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	if !fs.ValidPath(name) {
+		return fail(fs.ErrInvalid)
+	}
+	cur := object.TreeEntry{Name: ".", Mode: filemode.Dir, Hash: t.root}
+	if name == "." {
+		return cur, nil
+	}
+	seen := ""
+	for part := range strings.SplitSeq(name, "/") {
+		if cur.Mode != filemode.Dir {
+			return fail(fs.ErrNotExist)
+		}
+		dir, err := t.dir(cur.Hash)
+		if err != nil {
+			return fail(err)
+		}
+		next, found := dir.byName[part]
+		cur = next
+		seen = path.Join(seen, part)
+		if !found || cur.Mode == filemode.Submodule || t.ignored(seen, cur.Mode) {
+			return fail(fs.ErrNotExist)
+		}
+	}
+	return cur, nil
+}
+
+func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if dir, ok := t.dirs[hash]; ok {
+		return dir, nil
+	}
+	var tree *object.Tree
+	err := t.repo.read(func() (err error) {
+		tree, err = object.GetTree(t.repo.store, hash)
+		return err
+	})
+	if err != nil {
+		return directory{}, fmt.Errorf("read tree %s: %w", hash, err)
+	}
+	dir := directory{entries: tree.Entries, byName: make(map[string]object.TreeEntry, len(tree.Entries))}
+	for _, e := range tree.Entries {
+		// A crafted tree may hold names that no checkout could have.
+		if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") || e.Name == "." {
+			return directory{}, fmt.Errorf("read tree %s: invalid file name %q", hash, e.Name)
+		}
+		dir.byName[e.Name] = e
+	}
+	t.dirs[hash] = dir
+	return dir, nil
+}
+
+func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
+	var data []byte
+	err := t.repo.read(func() error {
+		blob, err := object.GetBlob(t.repo.store, hash)
+		if err != nil {
+			return err
+		}
+		if blob.Size > maxBlob {
+			return fmt.Errorf("file of %d bytes is larger than %d", blob.Size, maxBlob)
+		}
+		r, err := blob.Reader()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		data, err = io.ReadAll(io.LimitReader(r, maxBlob))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read blob %s: %w", hash, err)
+	}
+	return data, nil
+}
+
+func (t *Tree) info(e object.TreeEntry) fileInfo {
+	info := fileInfo{name: e.Name, mode: mode(e.Mode)}
+	if e.Mode != filemode.Dir {
+		_ = t.repo.read(func() (err error) {
+			info.size, err = t.repo.store.EncodedObjectSize(e.Hash)
+			return err
+		})
+	}
+	return info
+}
+
+func mode(m filemode.FileMode) fs.FileMode {
+	switch m {
+	case filemode.Dir:
+		return fs.ModeDir | 0o555
+	case filemode.Symlink:
+		return fs.ModeSymlink | 0o777
+	case filemode.Executable:
+		return 0o555
+	default:
+		return 0o444
+	}
+}
+
+type fileInfo struct {
+	name string
+	size int64
+	mode fs.FileMode
+}
+
+func (i fileInfo) Name() string       { return i.name }
+func (i fileInfo) Size() int64        { return i.size }
+func (i fileInfo) Mode() fs.FileMode  { return i.mode }
+func (i fileInfo) ModTime() time.Time { return time.Time{} }
+func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i fileInfo) Sys() any           { return nil }
+
+type dirEntry struct {
+	tree  *Tree
+	entry object.TreeEntry
+}
+
+func (d dirEntry) Name() string               { return d.entry.Name }
+func (d dirEntry) IsDir() bool                { return d.entry.Mode == filemode.Dir }
+func (d dirEntry) Type() fs.FileMode          { return mode(d.entry.Mode).Type() }
+func (d dirEntry) Info() (fs.FileInfo, error) { return d.tree.info(d.entry), nil }
+
+type openFile struct {
+	info fileInfo
+	*bytes.Reader
+}
+
+func (f *openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f *openFile) Close() error               { return nil }
+
+type openDir struct {
+	info    fileInfo
+	entries []fs.DirEntry
+}
+
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
+func (d *openDir) Close() error               { return nil }
+func (d *openDir) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.info.name, Err: errors.New("is a directory")}
+}
+
+func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n <= 0 || n > len(d.entries) {
+		if n > 0 && len(d.entries) == 0 {
+			return nil, io.EOF
+		}
+		n = len(d.entries)
+	}
+	list := d.entries[:n]
+	d.entries = d.entries[n:]
+	return list, nil
+}
