@@ -1,0 +1,260 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/applyconfigurations"
+
+	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/validation"
+)
+
+// Manager is the field manager in whose name Git's fields are applied.
+const Manager = "headway"
+
+// applier does server-side apply in process.
+type applier struct {
+	typed    managedfields.TypeConverter
+	managers map[schema.GroupVersionKind]*managedfields.FieldManager
+}
+
+func newApplier() *applier {
+	return &applier{
+		typed:    applyconfigurations.NewTypeConverter(scheme.Scheme),
+		managers: map[schema.GroupVersionKind]*managedfields.FieldManager{},
+	}
+}
+
+// manager returns the field manager of a kind.
+func (a *applier) manager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {
+	if m := a.managers[gvk]; m != nil {
+		return m, nil
+	}
+	converter := a.typed
+	if strings.HasSuffix(gvk.Group, ".fluxcd.io") {
+		// Kinds that client-go has no schema for merge like custom resources
+		// without one: maps by key, lists as a whole.
+		converter = managedfields.NewDeducedTypeConverter()
+	}
+	m, err := managedfields.NewDefaultFieldManager(converter, convertor{}, noDefaults{}, creater{}, gvk, gvk.GroupVersion(), "", nil)
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", gvk.Kind, err)
+	}
+	a.managers[gvk] = m
+	return m, nil
+}
+
+// applied is the outcome of applying one item.
+type applied struct {
+	object   object.Object
+	recreate bool
+	reason   string
+}
+
+// apply makes the state that the item and the live object (or nil) give
+// together, with defaults, and validates it.
+func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Object) (applied, []*Error) {
+	fail := func(err error) (applied, []*Error) {
+		return applied{}, []*Error{{Source: item.Source, Key: key, Reason: err.Error()}}
+	}
+	kind, ok := scheme.ForKind(key.GroupKind)
+	if !ok {
+		return fail(fmt.Errorf("kind %s is not served", key.GroupKind))
+	}
+	patch, err := patchOf(in.Owner, key, kind.GroupVersionKind, item.Object)
+	if err != nil {
+		return fail(err)
+	}
+	next, err := a.merge(kind, patch, live)
+	if err != nil {
+		return fail(err)
+	}
+	if live == nil {
+		return applied{object: next}, errorsAt(item, key, validation.Create(next))
+	}
+	keepReplicas(next, live, patch)
+	defaults.Apply(next)
+	faults := validation.Update(next, live)
+	immutable := immutableFields(faults)
+	if len(faults) == 0 {
+		return applied{object: next}, nil
+	}
+	if !in.Force || len(immutable) < len(faults) {
+		errs := errorsAt(item, key, faults)
+		if len(immutable) > 0 {
+			errs[0].Reason += " (set spec.force on the Kustomization to delete and create the object)"
+		}
+		return applied{}, errs
+	}
+	fresh, err := a.merge(kind, patch, nil)
+	if err != nil {
+		return fail(err)
+	}
+	reason := "immutable: " + strings.Join(immutable, ", ")
+	return applied{object: fresh, recreate: true, reason: reason}, errorsAt(item, key, validation.Create(fresh))
+}
+
+// merge applies the patch onto live, or onto an empty object.
+func (a *applier) merge(kind scheme.Kind, patch map[string]any, live object.Object) (object.Object, error) {
+	m, err := a.manager(kind.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	base := kind.New()
+	if live != nil {
+		// The field manager clears managedFields in what it is given.
+		base, _ = live.DeepCopyObject().(object.Object)
+	}
+	base.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	out, err := m.Apply(base, &unstructured.Unstructured{Object: runtime.DeepCopyJSON(patch)}, Manager, true)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	if u, ok := out.(*unstructured.Unstructured); ok {
+		if out, err = (convertor{}).ConvertToVersion(u, kind.GroupVersion()); err != nil {
+			return nil, fmt.Errorf("apply: %w", err)
+		}
+	}
+	next, ok := out.(object.Object)
+	if !ok {
+		return nil, fmt.Errorf("apply: unexpected %T", out)
+	}
+	if live == nil {
+		defaults.Apply(next)
+	}
+	return next, nil
+}
+
+// patchOf is the apply patch of an item: exactly what the manifest sets, and
+// the owner's labels.
+func patchOf(owner Owner, key object.Key, gvk schema.GroupVersionKind, want object.Object) (map[string]any, error) {
+	obj, _ := want.DeepCopyObject().(object.Object)
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	obj.SetNamespace(key.Namespace)
+	obj.SetManagedFields(nil)
+	obj.SetResourceVersion("")
+	obj.SetUID("")
+	obj.SetGeneration(0)
+	labels := maps.Clone(obj.GetLabels())
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[OwnerNameLabel], labels[OwnerNamespaceLabel] = owner.Name, owner.Namespace
+	obj.SetLabels(labels)
+	if s, ok := obj.(*corev1.Secret); ok && len(s.StringData) > 0 {
+		// Write-only in the API: what is stored is data.
+		if s.Data == nil {
+			s.Data = map[string][]byte{}
+		}
+		for k, v := range s.StringData {
+			s.Data[k] = []byte(v)
+		}
+		s.StringData = nil
+	}
+	m, err := toMap(obj)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	delete(m, "status")
+	return m, nil
+}
+
+// keepReplicas leaves the number of replicas alone that the manifest does not
+// set: something else scales the object.
+func keepReplicas(next, live object.Object, patch map[string]any) {
+	if _, set, _ := unstructured.NestedFieldNoCopy(patch, "spec", "replicas"); set {
+		return
+	}
+	switch next := next.(type) {
+	case *appsv1.Deployment:
+		if old, ok := live.(*appsv1.Deployment); ok {
+			next.Spec.Replicas = old.Spec.Replicas
+		}
+	case *appsv1.ReplicaSet:
+		if old, ok := live.(*appsv1.ReplicaSet); ok {
+			next.Spec.Replicas = old.Spec.Replicas
+		}
+	}
+}
+
+// immutableFields are the faults that only a new object gets rid of.
+func immutableFields(faults field.ErrorList) []string {
+	var names []string
+	for _, f := range faults {
+		if strings.Contains(f.Detail, "immutable") || strings.Contains(f.Detail, "may not change once set") {
+			names = append(names, f.Field)
+		}
+	}
+	return names
+}
+
+func errorsAt(item load.Item, key object.Key, faults field.ErrorList) []*Error {
+	var errs []*Error
+	for _, f := range faults {
+		errs = append(errs, &Error{Source: item.Fault(f.Field, "").Source, Key: key, Field: f.Field, Reason: f.ErrorBody()})
+	}
+	return errs
+}
+
+// convertor has no versions to convert between: it makes typed objects of
+// merged ones.
+type convertor struct{}
+
+// Convert implements runtime.ObjectConvertor.
+func (convertor) Convert(_, _, _ any) error { return fmt.Errorf("not supported") }
+
+// ConvertFieldLabel implements runtime.ObjectConvertor.
+func (convertor) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}
+
+// ConvertToVersion implements runtime.ObjectConvertor.
+func (convertor) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return in, nil
+	}
+	kind, ok := scheme.ForKind(u.GroupVersionKind().GroupKind())
+	if !ok {
+		return nil, fmt.Errorf("kind %s is not served", u.GroupVersionKind())
+	}
+	obj := kind.New()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
+		return nil, fmt.Errorf("convert %s: %w", kind.Kind, err)
+	}
+	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	return obj, nil
+}
+
+// creater makes empty objects that know their kind, which the field manager
+// cannot do without.
+type creater struct{}
+
+// New implements runtime.ObjectCreater.
+func (creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	kind, ok := scheme.ForKind(gvk.GroupKind())
+	if !ok {
+		return nil, fmt.Errorf("kind %s is not served", gvk.GroupKind())
+	}
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return obj, nil
+}
+
+type noDefaults struct{}
+
+// Default implements runtime.ObjectDefaulter; defaults are set after fields
+// that the manifest leaves open have been kept.
+func (noDefaults) Default(runtime.Object) {}

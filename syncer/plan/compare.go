@@ -1,0 +1,143 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// SameButStatus says whether two stored states of an object differ in nothing
+// that a manifest can set.
+func SameButStatus(a, b object.Object) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	if a == b || a.GetResourceVersion() == b.GetResourceVersion() && a.GetUID() == b.GetUID() && a.GetResourceVersion() != "" {
+		return true
+	}
+	if a.GetUID() != b.GetUID() || (a.GetDeletionTimestamp() == nil) != (b.GetDeletionTimestamp() == nil) ||
+		!equality.Semantic.DeepEqual(a.GetLabels(), b.GetLabels()) ||
+		!equality.Semantic.DeepEqual(a.GetAnnotations(), b.GetAnnotations()) ||
+		!equality.Semantic.DeepEqual(a.GetOwnerReferences(), b.GetOwnerReferences()) ||
+		!equality.Semantic.DeepEqual(a.GetFinalizers(), b.GetFinalizers()) {
+		return false
+	}
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	if x.Type() != y.Type() || x.Kind() != reflect.Pointer || x.Elem().Kind() != reflect.Struct {
+		return equality.Semantic.DeepEqual(a, b)
+	}
+	x, y = x.Elem(), y.Elem()
+	for i := range x.NumField() {
+		switch x.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		if !equality.Semantic.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameOwnership compares who owns which fields, and not since when.
+func sameOwnership(a, b object.Object) bool {
+	x, y := a.GetManagedFields(), b.GetManagedFields()
+	if len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		p, q := x[i], y[i]
+		p.Time, q.Time = nil, nil
+		if !equality.Semantic.DeepEqual(p, q) {
+			return false
+		}
+	}
+	return true
+}
+
+// toMap is the object as a manifest would have it: what is unset does not
+// appear, not even where Go's types put an empty value.
+func toMap(obj object.Object) (map[string]any, error) {
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	dropUnset(reflect.ValueOf(obj), m)
+	return m, nil
+}
+
+var (
+	marshaler = reflect.TypeFor[json.Marshaler]()
+	timeType  = reflect.TypeFor[metav1.Time]()
+)
+
+// dropUnset removes from a value's encoding the structs that are zero: an
+// apply that says "resources: {}" would own that field.
+func dropUnset(v reflect.Value, encoded any) {
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		m, ok := encoded.(map[string]any)
+		if !ok || v.Type().Implements(marshaler) || reflect.PointerTo(v.Type()).Implements(marshaler) {
+			return
+		}
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "" && (f.Anonymous || strings.Contains(opts, "inline")) {
+				dropUnset(v.Field(i), m)
+				continue
+			}
+			if v.Field(i).Kind() == reflect.Struct && v.Field(i).IsZero() || f.Type == timeType && m[name] == nil {
+				delete(m, name)
+				continue
+			}
+			if child, there := m[name]; there {
+				if child == nil {
+					delete(m, name)
+					continue
+				}
+				dropUnset(v.Field(i), child)
+			}
+		}
+	case reflect.Slice, reflect.Array:
+		list, ok := encoded.([]any)
+		for i := 0; ok && i < v.Len() && i < len(list); i++ {
+			dropUnset(v.Index(i), list[i])
+		}
+	case reflect.Map:
+		m, ok := encoded.(map[string]any)
+		if !ok || v.Type().Key().Kind() != reflect.String {
+			return
+		}
+		for _, k := range v.MapKeys() {
+			dropUnset(v.MapIndex(k), m[k.String()])
+		}
+	}
+}
+
+// Resource names a key's kind the way API errors do.
+func Resource(key object.Key) schema.GroupResource {
+	gr := schema.GroupResource{Group: key.Group, Resource: strings.ToLower(key.Kind)}
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		gr.Resource = k.Plural
+	}
+	return gr
+}

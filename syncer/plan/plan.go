@@ -1,0 +1,389 @@
+package plan
+
+import (
+	"fmt"
+	"sort"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// Labels and annotations that Flux gives a meaning.
+const (
+	OwnerNameLabel      = "kustomize.toolkit.fluxcd.io/name"
+	OwnerNamespaceLabel = "kustomize.toolkit.fluxcd.io/namespace"
+	pruneKey            = "kustomize.toolkit.fluxcd.io/prune"
+	reconcileKey        = "kustomize.toolkit.fluxcd.io/reconcile"
+	ssaKey              = "kustomize.toolkit.fluxcd.io/ssa"
+	disabled            = "disabled"
+)
+
+// Type is what an action does.
+type Type string
+
+// The types of actions.
+const (
+	Create    Type = "Create"
+	Update    Type = "Update"
+	Delete    Type = "Delete"
+	Unchanged Type = "Unchanged"
+	Skip      Type = "Skip"
+)
+
+// Owner names a Kustomization.
+type Owner struct{ Namespace, Name string }
+
+func (o Owner) String() string { return o.Namespace + "/" + o.Name }
+
+// Input is what a plan depends on, besides the stored objects.
+type Input struct {
+	Items []load.Item
+	// Inventory is what the owner applied last.
+	Inventory []object.Key
+	Owner     Owner
+	// Claimed returns another Kustomization that has the key in its inventory.
+	Claimed func(object.Key) (Owner, bool)
+	// Prune deletes what is in the inventory and no longer wanted; Force
+	// deletes and creates what cannot be updated.
+	Prune, Force bool
+	// MaxDeletes bounds the deletions of one plan; nil allows any number but
+	// not to delete everything at once.
+	MaxDeletes *int
+}
+
+// Action is what happens to one object.
+type Action struct {
+	Type Type
+	Key  object.Key
+	// Object is the state to store, of Create and Update, and of an Unchanged
+	// whose field ownership alone is to be written (else nil).
+	Object object.Object
+	// Live is the stored state that the action was decided on, or nil.
+	Live   object.Object
+	Fields []diff.Field
+	// Restart says that the change replaces running pods.
+	Restart bool
+	// Recreate says that an Update deletes the object first.
+	Recreate bool
+	// Reason says why, of a Skip and a Recreate.
+	Reason string
+	Source load.Source
+
+	want object.Object // of the item
+}
+
+// Writes says whether the action changes the store.
+func (a Action) Writes() bool { return a.Type == Delete || a.Object != nil }
+
+// Error is a fault of one object.
+type Error struct {
+	Source load.Source
+	Key    object.Key
+	Field  string
+	Reason string
+}
+
+func (e *Error) Error() string {
+	msg := e.Reason
+	if e.Field != "" {
+		msg = e.Field + ": " + msg
+	}
+	if e.Key.Name != "" {
+		name := e.Key.Name
+		if e.Key.Namespace != "" {
+			name = e.Key.Namespace + "/" + name
+		}
+		msg = e.Key.Kind + " " + name + ": " + msg
+	}
+	switch {
+	case e.Source.File == "":
+		return msg
+	case e.Source.Line == 0:
+		return e.Source.File + ": " + msg
+	}
+	return fmt.Sprintf("%s:%d: %s", e.Source.File, e.Source.Line, msg)
+}
+
+// BudgetError says that a plan deletes more than it may.
+type BudgetError struct{ Deletes, Budget, Inventory int }
+
+func (e *BudgetError) Error() string {
+	if e.Budget < 0 {
+		return fmt.Sprintf("this commit would delete all %d objects that were applied before; nothing was changed. "+
+			"If that is meant, set the annotation headway.dev/max-deletes: %q on the Kustomization, else restore the files",
+			e.Deletes, fmt.Sprint(e.Deletes))
+	}
+	return fmt.Sprintf("this commit would delete %d objects, and the annotation headway.dev/max-deletes allows %d; nothing was changed. "+
+		"Raise the annotation on the Kustomization, or restore the files", e.Deletes, e.Budget)
+}
+
+// Result is a plan: the creations and updates in the order of their kinds
+// (namespaces first), then the deletions in reverse.
+type Result struct {
+	Actions []Action
+	// Inventory is what the owner has applied once the plan is carried out.
+	Inventory []object.Key
+	// Errors are all faults; nothing may be written if there is one.
+	Errors []*Error
+	// Budget is set if the plan deletes more than it may.
+	Budget *BudgetError
+}
+
+// Changes says whether the plan changes anything that a user can see.
+func (r Result) Changes() bool {
+	for _, a := range r.Actions {
+		if a.Type != Unchanged && a.Type != Skip {
+			return true
+		}
+	}
+	return false
+}
+
+// Planner makes plans for one Kustomization, and remembers what it found.
+type Planner struct {
+	applier *applier
+	memo    map[object.Key]memo
+}
+
+// memo says that want applied to live changes nothing; want is nil where live
+// is to be left alone for now.
+type memo struct{ want, live object.Object }
+
+// New returns a Planner that remembers nothing yet.
+func New() *Planner {
+	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}}
+}
+
+// Drifted says whether the live state of a key differs from the one that the
+// last plan was made for, in more than its status.
+func (p *Planner) Drifted(key object.Key, live object.Object) bool {
+	m, ok := p.memo[key]
+	return !ok || !SameButStatus(m.live, live)
+}
+
+// Applied tells the planner what an action has stored.
+func (p *Planner) Applied(a Action, stored object.Object) {
+	if a.Type == Delete || stored == nil {
+		delete(p.memo, a.Key)
+		return
+	}
+	p.memo[a.Key] = memo{want: a.want, live: stored}
+}
+
+// Plan decides. It never changes the items' objects nor the stored ones.
+func (p *Planner) Plan(in Input, stored object.Reader) Result {
+	var res Result
+	wanted := make(map[object.Key]load.Item, len(in.Items))
+	order := make([]object.Key, 0, len(in.Items))
+	for _, item := range in.Items {
+		key, err := keyOf(item.Object)
+		if err != nil {
+			res.Errors = append(res.Errors, &Error{Source: item.Source, Reason: err.Error()})
+			continue
+		}
+		if first, twice := wanted[key]; twice {
+			res.Errors = append(res.Errors, &Error{Source: item.Source, Key: key, Reason: fmt.Sprintf("declared twice, also in %s:%d", first.Source.File, first.Source.Line)})
+			continue
+		}
+		wanted[key] = item
+		order = append(order, key)
+	}
+	sortKeys(order)
+	for _, key := range order {
+		a, errs := p.one(in, key, wanted[key], wanted, stored)
+		if len(errs) > 0 {
+			res.Errors = append(res.Errors, errs...)
+			continue
+		}
+		res.Actions = append(res.Actions, a)
+		res.Inventory = append(res.Inventory, key)
+	}
+	deletes := prune(in, wanted, stored)
+	res.Actions = append(res.Actions, deletes...)
+	for key := range p.memo {
+		if _, ok := wanted[key]; !ok {
+			delete(p.memo, key)
+		}
+	}
+	res.Budget = budget(in, len(order), deletes)
+	return res
+}
+
+// keyOf is the key that an item gets: namespaced kinds without a namespace go
+// to "default", as kubectl has it.
+func keyOf(obj object.Object) (object.Key, error) {
+	key, err := scheme.KeyOf(obj)
+	if err != nil {
+		return key, err
+	}
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		if !k.Namespaced {
+			key.Namespace = ""
+		} else if key.Namespace == "" {
+			key.Namespace = metav1.NamespaceDefault
+		}
+	}
+	return key, nil
+}
+
+// one decides about one wanted object.
+func (p *Planner) one(in Input, key object.Key, item load.Item, wanted map[object.Key]load.Item, stored object.Reader) (Action, []*Error) {
+	live := stored.Get(key)
+	a := Action{Type: Unchanged, Key: key, Live: live, Source: item.Source, want: item.Object}
+	if m, ok := p.memo[key]; ok && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
+		p.memo[key] = memo{want: item.Object, live: live}
+		return a, nil
+	}
+	delete(p.memo, key)
+	fail := func(reason string) (Action, []*Error) {
+		return Action{}, []*Error{{Source: item.Source, Key: key, Reason: reason}}
+	}
+	if reason := excluded(item.Object, live); reason != "" {
+		a.Type, a.Reason = Skip, reason
+		p.memo[key] = memo{live: live}
+		return a, nil
+	}
+	if live != nil {
+		if owner, ok := ownerOf(live); ok && owner != in.Owner && in.Claimed != nil {
+			if other, claimed := in.Claimed(key); claimed && other != in.Owner {
+				return fail(fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other))
+			}
+		}
+		if live.GetDeletionTimestamp() != nil {
+			a.Type, a.Reason = Skip, "is being deleted; it is created again once it is gone"
+			p.memo[key] = memo{live: live}
+			return a, nil
+		}
+	} else if key.Namespace != "" {
+		if reason := namespaceFault(key.Namespace, wanted, stored); reason != "" {
+			return fail(reason)
+		}
+	}
+	next, errs := p.applier.apply(in, key, item, live)
+	if len(errs) > 0 {
+		return Action{}, errs
+	}
+	a.Object, a.Recreate, a.Reason = next.object, next.recreate, next.reason
+	if live == nil {
+		a.Type = Create
+	} else if a.Fields = diff.Objects(live, next.object); len(a.Fields) > 0 || next.recreate {
+		a.Type = Update
+		a.Restart = restarts(key.GroupKind, a.Fields) || next.recreate && isWorkload(key.GroupKind)
+	} else if sameOwnership(live, next.object) {
+		a.Object = nil
+		p.memo[key] = memo{want: item.Object, live: live}
+	}
+	return a, nil
+}
+
+// excluded is why an object is not applied at all, or empty.
+func excluded(want, live object.Object) string {
+	switch want.GetAnnotations()[ssaKey] {
+	case "Ignore":
+		return "annotation " + ssaKey + ": Ignore"
+	case "IfNotPresent":
+		if live != nil {
+			return "annotation " + ssaKey + ": IfNotPresent"
+		}
+	}
+	if want.GetAnnotations()[reconcileKey] == disabled || live != nil && live.GetAnnotations()[reconcileKey] == disabled {
+		return "annotation " + reconcileKey + ": " + disabled
+	}
+	return ""
+}
+
+// namespaceFault is why nothing can be created in a namespace, in the API
+// server's words, or empty.
+func namespaceFault(name string, wanted map[object.Key]load.Item, stored object.Reader) string {
+	key := object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}
+	ns := stored.Get(key)
+	if ns == nil {
+		if _, ok := wanted[key]; ok {
+			return ""
+		}
+		return fmt.Sprintf("namespaces %q not found: declare the Namespace in the repository, too", name)
+	}
+	if ns.GetDeletionTimestamp() != nil {
+		return fmt.Sprintf("unable to create new content in namespace %s because it is being terminated", name)
+	}
+	return ""
+}
+
+func ownerOf(obj object.Object) (Owner, bool) {
+	labels := obj.GetLabels()
+	o := Owner{Namespace: labels[OwnerNamespaceLabel], Name: labels[OwnerNameLabel]}
+	return o, o.Name != ""
+}
+
+// prune decides about what was applied before and is no longer wanted.
+func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Action {
+	if !in.Prune {
+		return nil
+	}
+	var gone []object.Key
+	for _, key := range in.Inventory {
+		if _, ok := wanted[key]; !ok {
+			gone = append(gone, key)
+		}
+	}
+	sortKeys(gone)
+	var actions []Action
+	for i := len(gone) - 1; i >= 0; i-- {
+		live := stored.Get(gone[i])
+		if live == nil || live.GetDeletionTimestamp() != nil {
+			continue
+		}
+		a := Action{Type: Delete, Key: gone[i], Live: live}
+		if live.GetAnnotations()[pruneKey] == disabled || live.GetLabels()[pruneKey] == disabled {
+			a.Type, a.Reason = Skip, pruneKey+": "+disabled
+		} else if owner, ok := ownerOf(live); !ok || owner != in.Owner {
+			// Its labels say that it is no longer ours.
+			a.Type, a.Reason = Skip, "its labels no longer name this Kustomization"
+		} else {
+			a.Fields = diff.Objects(live, nil)
+		}
+		actions = append(actions, a)
+	}
+	return actions
+}
+
+func budget(in Input, wanted int, actions []Action) *BudgetError {
+	deletes := 0
+	for _, a := range actions {
+		if a.Type == Delete {
+			deletes++
+		}
+	}
+	switch {
+	case deletes == 0:
+		return nil
+	case in.MaxDeletes != nil:
+		if deletes > *in.MaxDeletes {
+			return &BudgetError{Deletes: deletes, Budget: *in.MaxDeletes, Inventory: len(in.Inventory)}
+		}
+	case wanted == 0:
+		return &BudgetError{Deletes: deletes, Budget: -1, Inventory: len(in.Inventory)}
+	}
+	return nil
+}
+
+func sortKeys(keys []object.Key) {
+	sort.SliceStable(keys, func(i, j int) bool {
+		a, b := keys[i], keys[j]
+		if ra, rb := rank(a.GroupKind), rank(b.GroupKind); ra != rb {
+			return ra < rb
+		}
+		if a.GroupKind != b.GroupKind {
+			return a.GroupKind.String() < b.GroupKind.String()
+		}
+		if a.Namespace != b.Namespace {
+			return a.Namespace < b.Namespace
+		}
+		return a.Name < b.Name
+	})
+}
