@@ -1,0 +1,22 @@
+// Package syncer makes the cluster follow Git: it serves Flux's GitRepository
+// and Kustomization kinds and writes the objects that a branch declares to the
+// store, one transaction per commit.
+//
+// Key types, in reading order: [Config], [Syncer] with [New] and
+// [Syncer.Run], then [Store] and [Events], what it needs of the others.
+//
+//	GitRepository loop:  fetch ─▶ verify ─▶ head ──┐            (one per source)
+//	                                               ▼
+//	Kustomization loop:  build ─▶ plan ─▶ check ─▶ commit ─▶ health ─▶ verdict
+//	       ▲                                         │ journal, status and inventory
+//	       └── spec, request, interval, drift        ▼ in the same transaction
+//	             (store watch)                     store
+//
+// Run owns one goroutine per GitRepository and per Kustomization and one that
+// follows the store; a loop that fails or hangs stops no other. A loop is
+// level-triggered: it is told that something may have changed and looks for
+// itself.
+//
+// The journal is the store's log "journal": one JSON [wire.Entry] per record,
+// each with the hash of the one before.
+package syncer

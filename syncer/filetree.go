@@ -1,0 +1,104 @@
+package syncer
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"sort"
+	"strings"
+	"time"
+)
+
+// fileTree is a read-only file system of contents by path.
+type fileTree struct {
+	files map[string]string
+	dirs  map[string]map[string]bool // names in each directory
+}
+
+// newFileTree checks the paths: slash-separated, relative, without dots.
+func newFileTree(files map[string]string) (*fileTree, error) {
+	t := &fileTree{files: files, dirs: map[string]map[string]bool{".": {}}}
+	for name := range files {
+		if !fs.ValidPath(name) || name == "." {
+			return nil, fmt.Errorf("invalid file name %q", name)
+		}
+		for p := name; p != "."; p = path.Dir(p) {
+			dir := path.Dir(p)
+			if t.dirs[dir] == nil {
+				t.dirs[dir] = map[string]bool{}
+			}
+			t.dirs[dir][path.Base(p)] = true
+		}
+	}
+	for name := range files {
+		if t.dirs[name] != nil {
+			return nil, fmt.Errorf("%q is a file and a directory", name)
+		}
+	}
+	return t, nil
+}
+
+// Open implements fs.FS.
+func (t *fileTree) Open(name string) (fs.File, error) {
+	if data, ok := t.files[name]; ok && fs.ValidPath(name) {
+		return &treeFile{Reader: strings.NewReader(data), info: treeInfo{name: path.Base(name), size: int64(len(data))}}, nil
+	}
+	names, ok := t.dirs[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	dir := &treeDir{treeFile: treeFile{Reader: bytes.NewReader(nil), info: treeInfo{name: path.Base(name), dir: true}}}
+	for n := range names {
+		full := path.Join(name, n)
+		data, file := t.files[full]
+		dir.entries = append(dir.entries, fs.FileInfoToDirEntry(treeInfo{name: n, size: int64(len(data)), dir: !file}))
+	}
+	sort.Slice(dir.entries, func(i, j int) bool { return dir.entries[i].Name() < dir.entries[j].Name() })
+	return dir, nil
+}
+
+type treeFile struct {
+	io.Reader
+	info treeInfo
+}
+
+func (f *treeFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f *treeFile) Close() error               { return nil }
+
+type treeDir struct {
+	treeFile
+	entries []fs.DirEntry
+}
+
+// ReadDir implements fs.ReadDirFile.
+func (d *treeDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n > 0 && len(d.entries) == 0 {
+		return nil, io.EOF
+	}
+	if n <= 0 || n > len(d.entries) {
+		n = len(d.entries)
+	}
+	list := d.entries[:n]
+	d.entries = d.entries[n:]
+	return list, nil
+}
+
+type treeInfo struct {
+	name string
+	size int64
+	dir  bool
+}
+
+func (i treeInfo) Name() string       { return i.name }
+func (i treeInfo) Size() int64        { return i.size }
+func (i treeInfo) ModTime() time.Time { return time.Time{} }
+func (i treeInfo) IsDir() bool        { return i.dir }
+func (i treeInfo) Sys() any           { return nil }
+func (i treeInfo) Mode() fs.FileMode {
+	if i.dir {
+		return fs.ModeDir | 0o555
+	}
+	return 0o444
+}

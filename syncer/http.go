@@ -1,0 +1,241 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+const (
+	// maxBody bounds a request, in bytes; the files of a plan are in it.
+	maxBody = 64 << 20
+	// maxLog bounds the entries of one answer.
+	maxLog = 1000
+)
+
+// Handler serves the syncer's API under /headway/v1/: POST plan, rollback and
+// sync, GET log and status, as package wire has them. Errors are text with a
+// status of 4xx or 5xx. The caller authenticates and authorizes.
+func (s *Syncer) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /headway/v1/plan", answer(s.Plan))
+	mux.HandleFunc("POST /headway/v1/rollback", answer(s.Rollback))
+	mux.HandleFunc("POST /headway/v1/sync", s.serveSync)
+	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Status()) })
+	mux.HandleFunc("GET /headway/v1/log", s.serveLog)
+	return mux
+}
+
+// answer serves one call: JSON in, JSON out.
+func answer[In, Out any](call func(context.Context, In) (Out, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var in In
+		if !readJSON(w, r, &in) {
+			return
+		}
+		out, err := call(r.Context(), in)
+		if err != nil {
+			http.Error(w, err.Error(), statusOf(err))
+			return
+		}
+		writeJSON(w, out)
+	}
+}
+
+func statusOf(err error) int {
+	var conflict *git.ConflictError
+	var checkedOut *git.CheckedOutError
+	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, git.ErrMoved) || errors.Is(err, git.ErrNothingToRevert) {
+		return http.StatusConflict
+	}
+	return http.StatusUnprocessableEntity
+}
+
+func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(into)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		http.Error(w, fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit), http.StatusRequestEntityTooLarge)
+		return false
+	case err != nil:
+		http.Error(w, "decode the request: "+err.Error(), http.StatusBadRequest)
+		return false
+	}
+	return true
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	// Nobody is left to tell when this fails.
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	limit := 100
+	if v := q.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 {
+			http.Error(w, fmt.Sprintf("limit %q is not a positive number", v), http.StatusBadRequest)
+			return
+		}
+		limit = n
+	}
+	if (q.Get("kind") == "") != (q.Get("name") == "") {
+		http.Error(w, "give both kind and name, or neither", http.StatusBadRequest)
+		return
+	}
+	list, err := s.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), min(limit, maxLog))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if list == nil {
+		list = []wire.LogEntry{}
+	}
+	writeJSON(w, list)
+}
+
+func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {
+	var req wire.SyncRequest
+	if !readJSON(w, r, &req) {
+		return
+	}
+	if v := r.URL.Query().Get("wait"); v != "" {
+		req.Wait = v == "true" || v == "1"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	err := s.Sync(r.Context(), req, func(ev wire.Event) error {
+		if err := enc.Encode(ev); err != nil {
+			return fmt.Errorf("stream progress: %w", err)
+		}
+		// Without flushing the client would see nothing until the end.
+		_ = http.NewResponseController(w).Flush()
+		return nil
+	})
+	if err != nil && r.Context().Err() == nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	}
+}
+
+// Sync fetches now and, if it waits, reports each step until everything that
+// the fetch brought is applied and judged, or failed. The last event has Done
+// set. An error of step ends it.
+func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Event) error) error {
+	var targets []*source
+	if req.Source != "" {
+		src, err := s.findSource(req.Source)
+		if err != nil {
+			return err
+		}
+		targets = append(targets, src)
+	} else {
+		s.mu.Lock()
+		for _, src := range s.sources {
+			targets = append(targets, src)
+		}
+		s.mu.Unlock()
+	}
+	if len(targets) == 0 {
+		return errors.New("there is no GitRepository to sync")
+	}
+	events, stop := s.Subscribe()
+	defer stop()
+	rounds := map[*source]int{}
+	for _, src := range targets {
+		src.mu.Lock()
+		rounds[src] = src.rounds
+		src.mu.Unlock()
+		s.mu.Lock()
+		for _, ks := range s.followers(src.key) {
+			if k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]; k != nil {
+				k.again()
+			}
+		}
+		s.mu.Unlock()
+		src.wake.set()
+	}
+	if !req.Wait {
+		return step(wire.Event{Time: s.now(), Phase: "fetch", Message: "requested", Done: true, OK: true})
+	}
+	// Events are only hints: the state is what counts, and is looked at again
+	// now and then in case a hint was missed.
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if done, last := s.synced(targets, rounds); done {
+			return step(last)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case ev := <-events:
+			if err := step(ev); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// synced says whether the sources were looked at since the given rounds, and
+// what they brought is done with, and how.
+func (s *Syncer) synced(targets []*source, rounds map[*source]int) (bool, wire.Event) {
+	last := wire.Event{Time: s.now(), Phase: "verdict", Done: true, OK: true}
+	for _, src := range targets {
+		src.mu.Lock()
+		looked, err, revision := src.rounds > rounds[src], src.err, head{Head: src.head}.revision()
+		src.mu.Unlock()
+		if !looked {
+			return false, last
+		}
+		last.Revision = revision
+		if err != nil {
+			last.OK, last.Source, last.Message = false, src.name(), err.Error()
+			continue
+		}
+		for _, ks := range s.followers(src.key) {
+			if ks.Spec.Suspend {
+				continue
+			}
+			s.mu.Lock()
+			k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]
+			s.mu.Unlock()
+			if k == nil {
+				return false, last
+			}
+			k.mu.Lock()
+			settled, ok, faults := k.settled, k.settledOK, k.faults
+			k.mu.Unlock()
+			if settled.revision != revision || settled.generation != ks.Generation {
+				return false, last
+			}
+			if !ok {
+				last.OK, last.Kustomization = false, k.name()
+				last.Message = ""
+				for _, f := range faults {
+					last.Message += f.Message + "\n"
+				}
+				if cur := k.get(); last.Message == "" && cur != nil {
+					c := conditions{list: &cur.Status.Conditions}.get("Ready")
+					if c != nil {
+						last.Message = c.Message
+					}
+				}
+			}
+		}
+	}
+	return true, last
+}

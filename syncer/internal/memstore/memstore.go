@@ -1,0 +1,185 @@
+// Package memstore is a store in memory for the syncer's tests: it keeps the
+// promises that the syncer relies on, and nothing on disk.
+package memstore
+
+import (
+	"context"
+	"sort"
+	"strconv"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// Store is safe for concurrent use.
+type Store struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at each commit
+	objects map[object.Key]object.Object
+	events  []object.Event
+	logs    map[string][][]byte
+	rev     uint64
+	// Commits counts the transactions that changed something.
+	commits int
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{changed: make(chan struct{}), objects: map[object.Key]object.Object{}, logs: map[string][][]byte{}, rev: 1}
+}
+
+// Get implements object.Reader.
+func (s *Store) Get(key object.Key) object.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[key]
+}
+
+// List implements object.Reader.
+func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []object.Object
+	for key, obj := range s.objects {
+		if key.GroupKind == kind && (namespace == "" || key.Namespace == namespace) {
+			list = append(list, obj)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i], list[j]
+		return a.GetNamespace() < b.GetNamespace() || a.GetNamespace() == b.GetNamespace() && a.GetName() < b.GetName()
+	})
+	return list, s.rev
+}
+
+// Commits is how many transactions changed something.
+func (s *Store) Commits() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.commits
+}
+
+// Commit applies tx whole or not at all.
+func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	staged := map[object.Key]object.Object{}
+	var order []object.Key
+	for _, c := range tx.Changes {
+		current, seen := staged[c.Key]
+		if !seen {
+			current = s.objects[c.Key]
+		}
+		next, err := c.Mutate(current)
+		if err != nil {
+			return nil, err
+		}
+		if !seen {
+			order = append(order, c.Key)
+		}
+		staged[c.Key] = next
+	}
+	wrote := len(tx.Append) > 0
+	for _, key := range order {
+		old, next := s.objects[key], staged[key]
+		if old == next {
+			continue
+		}
+		wrote = true
+		s.rev++
+		ev := object.Event{Key: key, Object: next, Old: old, Revision: s.rev, Type: object.Modified}
+		switch {
+		case next == nil:
+			ev.Type, ev.Object = object.Deleted, old
+			delete(s.objects, key)
+		case old == nil:
+			ev.Type = object.Added
+			fallthrough
+		default:
+			next.SetResourceVersion(strconv.FormatUint(s.rev, 10))
+			s.objects[key] = next
+		}
+		s.events = append(s.events, ev)
+	}
+	for _, r := range tx.Append {
+		s.logs[r.Log] = append(s.logs[r.Log], r.Data)
+	}
+	if wrote {
+		s.commits++
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
+	states := make([]object.Object, len(tx.Changes))
+	for i, c := range tx.Changes {
+		states[i] = s.objects[c.Key]
+	}
+	return states, nil
+}
+
+// Records reads an append-only log.
+func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.logs[log]
+	if from < 0 {
+		from = max(0, int64(len(all))+from)
+	}
+	if from >= int64(len(all)) {
+		return nil, nil
+	}
+	all = all[from:]
+	return all[:min(limit, len(all))], nil
+}
+
+// Watch follows kinds from after a revision; 0 is from now on.
+func (s *Store) Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if from == 0 {
+		from = s.rev
+	}
+	w := &watcher{s: s, rev: from, kinds: map[schema.GroupKind]bool{}}
+	for _, k := range kinds {
+		w.kinds[k] = true
+	}
+	return w, nil
+}
+
+type watcher struct {
+	s     *Store
+	rev   uint64
+	kinds map[schema.GroupKind]bool
+}
+
+// Revision implements object.Watcher.
+func (w *watcher) Revision() uint64 { return w.rev }
+
+// Next implements object.Watcher.
+func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
+	for {
+		w.s.mu.Lock()
+		var list []object.Event
+		for i := len(w.s.events) - 1; i >= 0 && w.s.events[i].Revision > w.rev; i-- {
+			if ev := w.s.events[i]; len(w.kinds) == 0 || w.kinds[ev.Key.GroupKind] {
+				list = append([]object.Event{ev}, list...)
+			}
+		}
+		w.rev = w.s.rev
+		changed := w.s.changed
+		w.s.mu.Unlock()
+		if len(list) > 0 {
+			return list, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-changed:
+		}
+	}
+}

@@ -1,0 +1,343 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+const (
+	// driftPause is the least time between two corrections of drift: a
+	// controller that keeps setting a field that Git sets, too, must not turn
+	// the cluster into a busy loop.
+	driftPause = 100 * time.Millisecond
+	// driftBurst is how many corrections there are at that pace; after them
+	// it is driftSlow, until an interval passed without any.
+	driftBurst = 10
+	driftSlow  = 10 * time.Second
+)
+
+// kustomization follows one Kustomization. Its fields belong to its loop,
+// those under mu aside.
+type kustomization struct {
+	s    *Syncer
+	key  object.Key
+	wake flag
+
+	planner *plan.Planner
+	builder builder
+
+	// attempted is what the last attempt was made for, failed whether it
+	// failed; due is when the next one is without any reason.
+	attempted attempt
+	failed    bool
+	due       time.Time
+	pending   *verdict
+	reverted  map[string]bool
+	reverts   []time.Time
+	wasOK     bool
+
+	drifts    int
+	lastDrift time.Time
+
+	mu      sync.Mutex
+	touched map[object.Key]bool
+	deps    []object.Key
+	// settled is the attempt that is done with: applied and judged, or failed.
+	settled   attempt
+	settledOK bool
+	retry     bool
+	next      time.Time
+	faults    []wire.Fault
+}
+
+// attempt identifies what is applied.
+type attempt struct {
+	revision   string
+	generation int64
+	request    string // value of the reconcile.fluxcd.io/requestedAt annotation
+	settings   string // Headway's annotations
+}
+
+func newKustomization(s *Syncer, key object.Key) *kustomization {
+	return &kustomization{s: s, key: key, wake: newFlag(), planner: plan.New(), touched: map[object.Key]bool{}, reverted: map[string]bool{}}
+}
+
+func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
+
+func (k *kustomization) owner() plan.Owner {
+	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
+}
+
+// sourceKey is the GitRepository that a Kustomization refers to.
+func sourceKey(ks *kustomizev1.Kustomization) object.Key {
+	key := object.Key{GroupKind: gitRepositoryKind, Namespace: ks.Spec.SourceRef.Namespace, Name: ks.Spec.SourceRef.Name}
+	if key.Namespace == "" {
+		key.Namespace = ks.Namespace
+	}
+	return key
+}
+
+// touch says that an object that was applied may have changed.
+func (k *kustomization) touch(key object.Key) {
+	k.mu.Lock()
+	k.touched[key] = true
+	k.mu.Unlock()
+	k.wake.set()
+}
+
+// waitsFor says whether the Kustomization depends on another.
+func (k *kustomization) waitsFor(key object.Key) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, d := range k.deps {
+		if d == key {
+			return true
+		}
+	}
+	return false
+}
+
+// run takes a step whenever it is woken or due, until the object is gone.
+func (k *kustomization) run(ctx context.Context) {
+	defer k.s.claim(k, nil)
+	if ks := k.get(); ks != nil {
+		k.s.claim(k, inventoryOf(ks))
+		k.wasOK = isReady(ks)
+	}
+	for {
+		delay, more := k.step(ctx)
+		if !more || ctx.Err() != nil {
+			return
+		}
+		if !k.wake.sleep(ctx, delay) {
+			return
+		}
+	}
+}
+
+func (k *kustomization) get() *kustomizev1.Kustomization {
+	ks, _ := k.s.cfg.Store.Get(k.key).(*kustomizev1.Kustomization)
+	return ks
+}
+
+// step does what there is to do now. It returns when there is something to do
+// again without being woken (0: never), and false once the object is gone.
+func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+	ks := k.get()
+	switch {
+	case ks == nil:
+		return 0, false
+	case ks.DeletionTimestamp != nil:
+		return k.finalize(ctx, ks)
+	case ks.Spec.Suspend:
+		k.settle(attempt{}, true, nil)
+		return 0, true
+	}
+	now := k.s.now()
+	head, err := k.head(ks)
+	if err != nil {
+		k.refuse(ctx, ks, "", fail(meta.ArtifactFailedReason, err), nil)
+		return k.until(ks, now, false), true
+	}
+	if err := k.dependencies(ks); err != nil {
+		k.refuse(ctx, ks, head.revision(), fail(meta.DependencyNotReadyReason, err), nil)
+		return k.until(ks, now, false), true
+	}
+	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks)}
+	drift, wait := k.drift(now)
+	switch {
+	case want != k.attempted || k.takeRetry() || !now.Before(k.due):
+		k.supersede(ctx, ks, want)
+		k.attempt(ctx, ks, head, want)
+	case drift && k.failed:
+		// The newest commit is bad: what is put back is the last good one.
+		k.heal(ctx, ks, head)
+	case drift:
+		k.converge(ctx, ks, head, want)
+	}
+	k.judge(ctx)
+	delay := k.due.Sub(k.s.now())
+	if wait > 0 {
+		delay = min(delay, wait)
+	}
+	if k.pending != nil {
+		delay = min(delay, k.pending.deadline.Sub(k.s.now()))
+	}
+	return max(delay, time.Millisecond), true
+}
+
+// until plans the next look after a refusal or a success.
+func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok bool) time.Duration {
+	d := ks.Spec.Interval.Duration
+	if !ok {
+		d = ks.GetRetryInterval()
+	}
+	d = jitter(d)
+	k.due = now.Add(d)
+	k.mu.Lock()
+	k.next = k.due
+	k.mu.Unlock()
+	return d
+}
+
+// settings are the annotations that change what an attempt may do.
+func settings(ks *kustomizev1.Kustomization) string {
+	return ks.Annotations[MaxDeletes] + "\n" + ks.Annotations[OnFailure]
+}
+
+// head is the source's accepted head.
+func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
+	ref := ks.Spec.SourceRef
+	if ref.Kind != sourcev1.GitRepositoryKind {
+		return head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
+	}
+	src := k.s.source(sourceKey(ks))
+	if src == nil {
+		return head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, sourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
+	}
+	h, _ := src.current()
+	if h.Commit == "" || h.repo == nil {
+		return head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
+	}
+	return h, nil
+}
+
+// dependencies fails while one of spec.dependsOn is not ready.
+func (k *kustomization) dependencies(ks *kustomizev1.Kustomization) error {
+	var deps []object.Key
+	for _, d := range ks.Spec.DependsOn {
+		key := object.Key{GroupKind: kustomizationKind, Namespace: d.Namespace, Name: d.Name}
+		if key.Namespace == "" {
+			key.Namespace = ks.Namespace
+		}
+		deps = append(deps, key)
+	}
+	k.mu.Lock()
+	k.deps = deps
+	k.mu.Unlock()
+	for _, key := range deps {
+		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+		if !ok {
+			return fmt.Errorf("dependency '%s/%s' not found", key.Namespace, key.Name)
+		}
+		if !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation {
+			return fmt.Errorf("dependency '%s/%s' is not ready", key.Namespace, key.Name)
+		}
+	}
+	return nil
+}
+
+func isReady(ks *kustomizev1.Kustomization) bool {
+	return apimeta.IsStatusConditionTrue(ks.Status.Conditions, meta.ReadyCondition)
+}
+
+// drift says whether something that was applied was changed by another, and
+// if it is too early to put it back, for how long yet.
+func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.attempted == (attempt{}) {
+		clear(k.touched)
+		return false, 0
+	}
+	for key := range k.touched {
+		if !k.planner.Drifted(key, k.s.cfg.Store.Get(key)) {
+			delete(k.touched, key)
+		}
+	}
+	if len(k.touched) == 0 {
+		return false, 0
+	}
+	pause := driftPause
+	if k.drifts >= driftBurst {
+		pause = driftSlow
+	}
+	if wait := pause - now.Sub(k.lastDrift); wait > 0 {
+		return false, wait
+	}
+	if now.Sub(k.lastDrift) > 6*driftSlow {
+		k.drifts = 0
+	}
+	k.drifts++
+	k.lastDrift = now
+	clear(k.touched)
+	return true, 0
+}
+
+// settle records that an attempt is done with.
+func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
+	k.mu.Lock()
+	k.settled, k.settledOK, k.faults = a, ok, faults
+	k.mu.Unlock()
+}
+
+// again asks for an attempt now, also of what failed.
+func (k *kustomization) again() {
+	k.mu.Lock()
+	k.retry, k.settled = true, attempt{}
+	k.mu.Unlock()
+	k.wake.set()
+}
+
+func (k *kustomization) takeRetry() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	retry := k.retry
+	k.retry = false
+	return retry
+}
+
+// attempt applies the head, and plans the next attempt.
+func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) {
+	k.attempted = want
+	k.failed = !k.converge(ctx, ks, head, want)
+	k.until(ks, k.s.now(), !k.failed)
+}
+
+// heal applies the last good commit again.
+func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization, h head) {
+	good, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+	if !ok {
+		return
+	}
+	h.Head = good
+	want := k.attempted
+	want.revision = h.revision()
+	k.converge(ctx, ks, h, want)
+}
+
+// finalize deletes what the Kustomization applied, if it prunes, and lets the
+// object go.
+func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomization) (time.Duration, bool) {
+	k.pending = nil
+	if err := k.release(ctx, ks); err != nil {
+		if ctx.Err() == nil {
+			k.s.log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
+		}
+		return time.Second, true
+	}
+	return 0, k.get() != nil
+}
+
+// describe is "Kind/namespace/name", as Flux names objects in messages.
+func describe(key object.Key) string {
+	parts := []string{key.Kind}
+	if key.Namespace != "" {
+		parts = append(parts, key.Namespace)
+	}
+	return strings.Join(append(parts, key.Name), "/")
+}

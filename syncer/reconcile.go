@@ -1,0 +1,444 @@
+package syncer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// round is one attempt to apply a revision.
+type round struct {
+	head   head
+	want   attempt
+	commit *wire.Commit
+	items  []load.Item
+	plan   plan.Result
+	digest string
+	millis map[string]float64
+	drift  bool
+	began  time.Time
+}
+
+func (r *round) took(phase string, since time.Time) time.Time {
+	now := time.Now()
+	r.millis[phase] += float64(now.Sub(since).Microseconds()) / 1000
+	return now
+}
+
+// converge makes the stored objects what the head declares, whole or not at
+// all, and reports whether it could.
+func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) bool {
+	r := &round{head: head, want: want, millis: map[string]float64{}, began: time.Now()}
+	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
+	if c, err := head.repo.Commit(head.Commit); err == nil {
+		r.commit = wireCommit(c)
+	}
+	err := k.build(ks, r)
+	for try := 0; err == nil && try < 10; try++ {
+		if err = k.plan(ks, r); err != nil {
+			break
+		}
+		if err = k.store(ctx, ks, r); err == nil || !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
+			break
+		}
+		// Someone changed an object between the plan and the commit: again.
+		if try < 9 {
+			err = nil
+		}
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			k.refuse(ctx, ks, head.revision(), err, r)
+		}
+		return false
+	}
+	return true
+}
+
+// build is the phase that renders the tree.
+func (k *kustomization) build(ks *kustomizev1.Kustomization, r *round) error {
+	start := time.Now()
+	defer func() { r.took("build", start) }()
+	tree, err := r.head.repo.Tree(r.head.Commit, k.ignore(ks))
+	if err != nil {
+		return fail(meta.ArtifactFailedReason, err)
+	}
+	r.items, err = k.builder.build(tree, r.head.revision(), ks.Spec)
+	var missing *errPath
+	switch {
+	case errors.As(err, &missing):
+		return fail(meta.ArtifactFailedReason, err)
+	case err != nil:
+		return fail(meta.BuildFailedReason, err)
+	}
+	return nil
+}
+
+// errInvalid holds all faults of a plan.
+type errInvalid struct{ errs []*plan.Error }
+
+func (e *errInvalid) Error() string {
+	lines := make([]string, len(e.errs))
+	for i, f := range e.errs {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// input is what a plan for the Kustomization depends on.
+func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
+	in := plan.Input{
+		Items: items, Inventory: inventoryOf(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
+		Prune: ks.Spec.Prune, Force: ks.Spec.Force,
+	}
+	if v, ok := ks.Annotations[MaxDeletes]; ok {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return in, fmt.Errorf("annotation %s: %q is not a number of objects", MaxDeletes, v)
+		}
+		in.MaxDeletes = &n
+	}
+	return in, nil
+}
+
+// claimed looks up which other Kustomization has applied an object.
+func (s *Syncer) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
+	return func(key object.Key) (plan.Owner, bool) {
+		s.mu.Lock()
+		k := s.applied[key]
+		s.mu.Unlock()
+		if k == nil || k.key == self {
+			return plan.Owner{}, false
+		}
+		return k.owner(), true
+	}
+}
+
+// plan is the phase that decides, and checks every object.
+func (k *kustomization) plan(ks *kustomizev1.Kustomization, r *round) error {
+	start := time.Now()
+	in, err := k.input(ks, r.items)
+	if err != nil {
+		return fail(meta.BuildFailedReason, err)
+	}
+	r.plan = k.planner.Plan(in, k.s.cfg.Store)
+	r.took("plan", start)
+	switch {
+	case len(r.plan.Errors) > 0:
+		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: r.plan.Errors})
+	case r.plan.Budget != nil:
+		return fail(meta.PruneFailedReason, r.plan.Budget)
+	}
+	r.digest = digest(r.plan)
+	return nil
+}
+
+// digest identifies what a plan does.
+func digest(p plan.Result) string {
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	for _, a := range p.Actions {
+		if !a.Writes() {
+			continue
+		}
+		version := ""
+		if a.Live != nil {
+			version = a.Live.GetResourceVersion()
+		}
+		// Errors cannot occur: these are strings.
+		_ = enc.Encode([]any{a.Type, a.Key.String(), version, fieldPaths(a), a.Recreate})
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+func fieldPaths(a plan.Action) []string {
+	var paths []string
+	if a.Type != plan.Update {
+		return nil
+	}
+	for _, f := range a.Fields {
+		paths = append(paths, f.Path)
+	}
+	return paths
+}
+
+// store is the phase that writes: all actions, the status and the journal in
+// one transaction. It writes nothing if there is nothing to write.
+func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
+	start := time.Now()
+	now := k.s.now()
+	var changes []change.Change
+	var actions []plan.Action
+	for _, a := range r.plan.Actions {
+		if a.Writes() {
+			changes = append(changes, writes(a, now)...)
+			actions = append(actions, a)
+		}
+	}
+	visible := r.plan.Changes()
+	advanced := ks.Status.LastAppliedRevision != r.head.revision()
+	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
+	// The last good commit, put back while the newest is refused, is judged
+	// already.
+	heals := k.failed && k.attempted.revision != r.head.revision()
+	judge := !heals && (visible && !r.drift || advanced || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks))
+	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
+		changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
+			if slices.Contains(o.GetFinalizers(), kustomizev1.KustomizationFinalizer) {
+				return false
+			}
+			o.SetFinalizers(append(slices.Clone(o.GetFinalizers()), kustomizev1.KustomizationFinalizer))
+			return true
+		}))
+	}
+	edit := func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		return k.appliedStatus(cur, r, now, heals, judge && waits)
+	}
+	probe := ks.DeepCopy()
+	statusChanges := edit(probe)
+	var entry *wire.Entry
+	if visible || advanced {
+		entry = &wire.Entry{
+			Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.revision(),
+			Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
+		}
+		if r.drift {
+			entry.Type = wire.EntryDrift
+		}
+	}
+	if len(changes) > 0 || statusChanges {
+		changes = append(changes, change.PatchStatus(k.key, edit))
+		states, err := k.s.journal.commit(ctx, change.Tx{Changes: changes}, entry)
+		if err != nil {
+			return fail(meta.ReconciliationFailedReason, err)
+		}
+		k.learn(actions, changes, states)
+		r.took("store", start)
+	}
+	if visible || advanced {
+		k.announce(ks, r, actions)
+	}
+	k.s.claim(k, r.plan.Inventory)
+	if judge {
+		k.watch(ks, r)
+	} else {
+		k.settle(r.want, k.pending == nil, nil)
+	}
+	return nil
+}
+
+// learn tells the planner what was stored, so that it knows its own writes.
+func (k *kustomization) learn(actions []plan.Action, changes []change.Change, states []object.Object) {
+	stored := map[object.Key]object.Object{}
+	for i, c := range changes {
+		if i < len(states) {
+			stored[c.Key] = states[i]
+		}
+	}
+	for _, a := range actions {
+		k.planner.Applied(a, stored[a.Key])
+	}
+}
+
+// writes are the changes of one action. They fail with a Conflict if the
+// object is no longer what the plan saw.
+func writes(a plan.Action, now time.Time) []change.Change {
+	guard := func(c change.Change) change.Change {
+		inner := c.Mutate
+		c.Mutate = func(current object.Object) (object.Object, error) {
+			if !plan.SameButStatus(a.Live, current) {
+				return nil, apierrors.NewConflict(plan.Resource(a.Key), a.Key.Name, errors.New("the object changed since it was planned"))
+			}
+			return inner(current)
+		}
+		return c
+	}
+	background := metav1.DeletePropagationBackground
+	remove := change.Delete(a.Key, metav1.DeleteOptions{PropagationPolicy: &background}, now)
+	switch {
+	case a.Type == plan.Delete:
+		return []change.Change{guard(remove)}
+	case a.Recreate:
+		return []change.Change{guard(remove), change.Create(a.Object, now)}
+	case a.Live == nil:
+		return []change.Change{change.Create(a.Object, now)}
+	default:
+		a.Object.SetResourceVersion("")
+		return []change.Change{guard(change.Update(a.Object))}
+	}
+}
+
+// appliedStatus edits the status for what was applied.
+func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, waits bool) bool {
+	before := ks.Status.DeepCopy()
+	st := &ks.Status
+	set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
+	revision := r.head.revision()
+	st.ObservedGeneration = ks.Generation
+	st.LastAppliedRevision = revision
+	st.LastHandledReconcileAt = r.want.request
+	if !r.drift || st.LastAttemptedRevision == "" {
+		st.LastAttemptedRevision = r.want.revision
+	}
+	st.Inventory = inventory(r.plan.Inventory)
+	msg := "Applied revision: " + revision
+	switch {
+	case heals, r.drift && k.pending != nil:
+		// What the conditions say holds on.
+	case waits:
+		msg = fmt.Sprintf("Running health checks for revision %s with a timeout of %s", revision, ks.GetTimeout())
+		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
+		set.put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+		set.put(meta.HealthyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+	case r.drift && (ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0):
+		// Ready already: the verdict stands.
+	default:
+		set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
+		set.drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
+	}
+	if before.LastAppliedRevision != revision {
+		st.History.Upsert(r.digest, now, time.Since(r.began), meta.ReconciliationSucceededReason, map[string]string{"revision": revision})
+	}
+	return !equality.Semantic.DeepEqual(before, st)
+}
+
+// refuse writes why a revision was not applied; everything stays as it was.
+func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
+	now := k.s.now()
+	reason := reasonOf(err, meta.ReconciliationFailedReason)
+	msg := err.Error()
+	fresh := false
+	edit := func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		before := cur.Status.DeepCopy()
+		st := &cur.Status
+		set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
+		if c := set.get(meta.ReadyCondition); c == nil || c.Message != msg || c.Reason != reason || revision != "" && st.LastAttemptedRevision != revision {
+			fresh = true
+		}
+		st.ObservedGeneration = ks.Generation
+		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
+		if revision != "" {
+			st.LastAttemptedRevision = revision
+		}
+		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
+		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
+		set.drop(meta.HealthyCondition)
+		return !equality.Semantic.DeepEqual(before, st)
+	}
+	probe := ks.DeepCopy()
+	if edit(probe) {
+		var entry *wire.Entry
+		if r != nil && fresh {
+			entry = &wire.Entry{
+				Type: wire.EntryRejected, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: revision,
+				Commit: r.commit, Millis: r.millis, Reason: msg,
+			}
+		}
+		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
+		if _, cerr := k.s.journal.commit(ctx, tx, entry); cerr != nil && ctx.Err() == nil {
+			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
+		}
+	}
+	if fresh {
+		k.s.log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
+		k.s.record(ks, corev1.EventTypeWarning, reason, msg)
+		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
+	}
+	a := attempt{revision: revision, generation: ks.Generation}
+	if r != nil {
+		a = r.want
+	}
+	if reason != meta.DependencyNotReadyReason { // which passes by itself
+		k.settle(a, false, faults(err))
+	}
+}
+
+// faults takes an error apart into those of the single manifests.
+func faults(err error) []wire.Fault {
+	var invalid *errInvalid
+	if errors.As(err, &invalid) {
+		var list []wire.Fault
+		for _, e := range invalid.errs {
+			list = append(list, wire.Fault{
+				File: e.Source.File, Line: e.Source.Line, Kind: e.Key.Kind, Namespace: e.Key.Namespace, Name: e.Key.Name,
+				Field: e.Field, Reason: e.Reason, Message: e.Error(),
+			})
+		}
+		return list
+	}
+	if found := load.Errors(err); len(found) > 0 {
+		var list []wire.Fault
+		for _, e := range found {
+			kind, name, _ := strings.Cut(e.Object, "/")
+			list = append(list, wire.Fault{
+				File: e.Source.File, Line: e.Source.Line, Kind: kind, Name: name, Field: e.Field, Reason: e.Reason, Message: e.Error(),
+			})
+		}
+		return list
+	}
+	return []wire.Fault{{Reason: err.Error(), Message: err.Error()}}
+}
+
+// release deletes the inventory of a Kustomization that is being deleted, and
+// removes its finalizer.
+func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
+	now := k.s.now()
+	var changes []change.Change
+	if ks.Spec.DeletionPolicy == kustomizev1.DeletionPolicyDelete || ks.Spec.DeletionPolicy == kustomizev1.DeletionPolicyWaitForTermination ||
+		ks.Spec.DeletionPolicy != kustomizev1.DeletionPolicyOrphan && ks.Spec.Prune {
+		all := len(inventoryOf(ks))
+		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
+		for _, a := range res.Actions {
+			if a.Writes() {
+				changes = append(changes, writes(a, now)...)
+			}
+		}
+	}
+	changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
+		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
+		return true
+	}))
+	_, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes})
+	if apierrors.IsNotFound(err) && k.get() == nil {
+		return nil
+	}
+	return err
+}
+
+func sourceName(ks *kustomizev1.Kustomization) string {
+	key := sourceKey(ks)
+	return key.Namespace + "/" + key.Name
+}
+
+// ignore is the source's spec.ignore, or Flux's default.
+func (k *kustomization) ignore(ks *kustomizev1.Kustomization) string {
+	return k.s.ignoreOf(sourceKey(ks))
+}

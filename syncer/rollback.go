@@ -1,0 +1,215 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+const (
+	// revertsPerHour bounds the automatic reverts of one Kustomization.
+	revertsPerHour = 3
+	onFailureMode  = "revert"
+)
+
+// Rollback writes a commit on the source's branch that reverts one commit (by
+// default the newest applied one), and wakes the source. It does not wait
+// until that is applied. It fails with a git.ConflictError if later commits
+// changed the same files, with nothing written.
+func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
+	src, err := s.findSource(req.Source)
+	if err != nil {
+		return wire.RollbackResult{}, err
+	}
+	sha := req.Commit
+	if sha == "" {
+		if sha, err = s.newestApplied(src); err != nil {
+			return wire.RollbackResult{}, err
+		}
+	}
+	author := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
+	if req.Author != nil && req.Author.Name != "" {
+		author.Name, author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
+	}
+	return s.revert(ctx, src, sha, req.Message, author)
+}
+
+// oneLine keeps a name from adding headers to a commit.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == '<' || r == '>' {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// newestApplied is the commit that the source's Kustomizations applied last.
+func (s *Syncer) newestApplied(src *source) (string, error) {
+	var newest *wire.Commit
+	for _, ks := range s.followers(src.key) {
+		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+		if !ok {
+			continue
+		}
+		c, err := src.commit(head.Commit)
+		if err == nil && (newest == nil || c.Committer.Date.After(newest.Committer.Date)) {
+			newest = c
+		}
+	}
+	if newest == nil {
+		return "", fmt.Errorf("nothing of %s was applied yet: there is nothing to roll back", src.name())
+	}
+	return newest.SHA, nil
+}
+
+func (s *Syncer) revert(ctx context.Context, src *source, rev, extra string, author git.Signature) (wire.RollbackResult, error) {
+	h, lastErr := src.current()
+	if h.repo == nil {
+		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+	}
+	obj, ok := s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	if !ok {
+		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.name())
+	}
+	branch, err := branchOf(obj)
+	if err != nil {
+		return wire.RollbackResult{}, err
+	}
+	sha, err := h.repo.Resolve(rev)
+	if err != nil {
+		return wire.RollbackResult{}, err
+	}
+	src.mu.Lock()
+	auth := src.auth
+	src.mu.Unlock()
+	timeout := defaultTimeout
+	if obj.Spec.Timeout != nil {
+		timeout = obj.Spec.Timeout.Duration
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
+	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Extra: extra, Author: author, Committer: committer, Auth: auth})
+	if err != nil {
+		return wire.RollbackResult{}, err
+	}
+	s.log.Info("reverted", "source", src.name(), "commit", sha, "revert", c.SHA)
+	s.record(obj, corev1.EventTypeNormal, "Reverted", fmt.Sprintf("commit %s reverts %s", c.SHA, sha))
+	src.wake.set()
+	return wire.RollbackResult{Reverted: sha, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
+}
+
+// branchOf is the branch that a source follows; only a branch can be written.
+func branchOf(obj *sourcev1.GitRepository) (string, error) {
+	r := obj.Spec.Reference
+	switch {
+	case r == nil:
+		return "master", nil
+	case r.Commit != "" || r.Name != "" || r.SemVer != "" || r.Tag != "":
+		return "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit): change spec.ref instead of rolling back")
+	case r.Branch == "":
+		return "master", nil
+	}
+	return r.Branch, nil
+}
+
+// afterVerdict carries out headway.dev/on-failure.
+//
+// An automatic revert needs all of: the annotation says revert; the
+// Kustomization was healthy before the commit; the commit is the branch's
+// head; it reverts nothing itself; it was not reverted before; at most
+// revertsPerHour were made in the last hour. Otherwise reverts could answer
+// reverts, or take back what did not break anything.
+func (k *kustomization) afterVerdict(ctx context.Context, ks *kustomizev1.Kustomization, v *verdict, result, reason string) {
+	before := k.wasOK
+	k.wasOK = result != unhealthy
+	if result != unhealthy || ks.Annotations[OnFailure] != onFailureMode || v.round.commit == nil {
+		return
+	}
+	src := k.s.source(sourceKey(ks))
+	if src == nil {
+		return
+	}
+	c, now := v.round.commit, k.s.now()
+	var recent []time.Time
+	for _, t := range k.reverts {
+		if now.Sub(t) < time.Hour {
+			recent = append(recent, t)
+		}
+	}
+	k.reverts = recent
+	h, _ := src.current()
+	why := ""
+	switch {
+	case !before:
+		why = "it was not healthy before the commit either"
+	case h.Commit != c.SHA:
+		why = "a newer commit is there"
+	case c.Reverts != "":
+		why = "the commit is itself a revert"
+	case k.reverted[c.SHA]:
+		why = "it was reverted before"
+	case len(recent) >= revertsPerHour:
+		why = fmt.Sprintf("%d commits were reverted within the last hour", len(recent))
+	}
+	if why != "" {
+		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", c.SHA, why))
+		return
+	}
+	k.reverted[c.SHA] = true
+	k.reverts = append(k.reverts, now)
+	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: now}
+	if _, err := k.s.revert(ctx, src, c.SHA, reason, author); err != nil {
+		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
+		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and cannot be reverted: %v", c.SHA, err))
+	}
+}
+
+// findSource finds a source by [namespace/]name; without a name it is
+// headway-system/cluster or else the only one.
+func (s *Syncer) findSource(name string) (*source, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all, match []*source
+	for key, src := range s.sources {
+		all = append(all, src)
+		full := key.Namespace + "/" + key.Name
+		if full == name || key.Name == name || name == "" && full == "headway-system/cluster" {
+			match = append(match, src)
+		}
+	}
+	switch {
+	case len(match) == 1:
+		return match[0], nil
+	case len(match) > 1:
+		return nil, fmt.Errorf("several GitRepositories are named %q: give namespace/name", name)
+	case name == "" && len(all) == 1:
+		return all[0], nil
+	case name == "":
+		return nil, fmt.Errorf("there are %d GitRepositories: name one", len(all))
+	}
+	return nil, fmt.Errorf("GitRepository %q not found", name)
+}
+
+// followers are the Kustomizations of a source.
+func (s *Syncer) followers(src object.Key) []*kustomizev1.Kustomization {
+	var out []*kustomizev1.Kustomization
+	list, _ := s.cfg.Store.List(kustomizationKind, "")
+	for _, o := range list {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && sourceKey(ks) == src {
+			out = append(out, ks)
+		}
+	}
+	return out
+}

@@ -1,0 +1,103 @@
+package syncer
+
+import (
+	"sort"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// Status is the state of all sources and what follows them.
+func (s *Syncer) Status() wire.Status {
+	st := wire.Status{Sources: []wire.SourceStatus{}}
+	list, _ := s.cfg.Store.List(gitRepositoryKind, "")
+	for _, o := range list {
+		if obj, ok := o.(*sourcev1.GitRepository); ok {
+			st.Sources = append(st.Sources, s.sourceStatus(obj))
+		}
+	}
+	return st
+}
+
+func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
+	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: obj.Spec.URL, Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
+	if branch, err := branchOf(obj); err == nil {
+		out.Branch = branch
+	}
+	if c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition); c != nil {
+		out.Ready, out.Reason, out.Message, out.Since = string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time
+	}
+	key := object.Key{GroupKind: gitRepositoryKind, Namespace: obj.Namespace, Name: obj.Name}
+	src := s.source(key)
+	if obj.Status.Artifact != nil {
+		out.Revision = obj.Status.Artifact.Revision
+		if head, ok := git.ParseRevision(out.Revision); ok && src != nil {
+			out.Commit, _ = src.commit(head.Commit)
+		}
+	}
+	if src != nil {
+		src.mu.Lock()
+		out.Next = src.next
+		src.mu.Unlock()
+	}
+	for _, ks := range s.followers(key) {
+		out.Kustomizations = append(out.Kustomizations, s.kustomizationStatus(ks, src, out.Revision))
+	}
+	return out
+}
+
+func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source, fetched string) wire.KustomizationStatus {
+	out := wire.KustomizationStatus{
+		Namespace: ks.Namespace, Name: ks.Name, Path: ks.Spec.Path, Applied: ks.Status.LastAppliedRevision,
+		Attempted: ks.Status.LastAttemptedRevision, Ready: string(metav1.ConditionUnknown), Sync: "Unknown",
+	}
+	cond := apimeta.FindStatusCondition(ks.Status.Conditions, meta.ReadyCondition)
+	if cond != nil {
+		out.Ready, out.Reason, out.Message, out.Since = string(cond.Status), cond.Reason, cond.Message, cond.LastTransitionTime.Time
+	}
+	if head, ok := git.ParseRevision(out.Applied); ok && src != nil {
+		out.Commit, _ = src.commit(head.Commit)
+	}
+	s.mu.Lock()
+	k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]
+	s.mu.Unlock()
+	if k != nil {
+		k.mu.Lock()
+		out.Next, out.Errors = k.next, k.faults
+		k.mu.Unlock()
+	}
+	switch {
+	case ks.Spec.Suspend:
+		out.Sync = "Suspended"
+	case cond == nil:
+	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
+		out.Sync = "Synced"
+	case cond.Status == metav1.ConditionFalse:
+		out.Sync = "Failed"
+	case cond.Status == metav1.ConditionUnknown:
+		out.Sync = "Syncing"
+	default:
+		out.Sync = "OutOfSync"
+	}
+	keys := inventoryOf(ks)
+	out.Objects, out.Healthy = len(keys), true
+	for _, key := range keys {
+		if key == (object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) {
+			continue
+		}
+		if res := s.check(key); res.Status != health.Current {
+			out.Healthy = false
+			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
+		}
+	}
+	sort.SliceStable(out.Unhealthy, func(i, j int) bool { return out.Unhealthy[i].Name < out.Unhealthy[j].Name })
+	return out
+}

@@ -1,0 +1,321 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/wire"
+)
+
+// The kinds that the syncer reconciles.
+var (
+	gitRepositoryKind = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
+	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+)
+
+// Store is what the syncer needs of the store.
+type Store interface {
+	object.Reader
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+	Records(log string, from int64, limit int) ([][]byte, error)
+}
+
+// Events records events about an object; typ is Normal or Warning.
+type Events interface {
+	Event(obj object.Object, typ, reason, message string)
+}
+
+// Identity is who writes commits.
+type Identity struct{ Name, Email string }
+
+// Config is what a Syncer works with. Store and DataDir are required.
+type Config struct {
+	Store Store
+	// DataDir keeps the mirrors of remote repositories.
+	DataDir string
+	Log     *slog.Logger
+	// Now is the clock (default time.Now).
+	Now func() time.Time
+	// Local allows sources to be repositories on this machine, as given on the
+	// command line: the path by namespace/name of the GitRepository. All other
+	// sources need an http, https or ssh URL.
+	Local map[string]string
+	// Identity is the committer of reverts.
+	Identity Identity
+	Events   Events
+	// Progress is called with every step of every source, in order, and must
+	// return quickly.
+	Progress func(wire.Event)
+}
+
+// Syncer makes the cluster follow Git. Create one with New.
+type Syncer struct {
+	cfg     Config
+	log     *slog.Logger
+	now     func() time.Time
+	journal *journal
+	feed    feed
+	hosts   hostBackoff
+
+	mu             sync.Mutex
+	sources        map[object.Key]*source
+	kustomizations map[object.Key]*kustomization
+	// applied says which Kustomization has an object in its inventory.
+	applied map[object.Key]*kustomization
+	// start runs a loop, while Run does.
+	start func(func(context.Context))
+}
+
+// New returns a Syncer; nothing happens before Run.
+func New(cfg Config) *Syncer {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Identity.Name == "" {
+		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
+	}
+	return &Syncer{
+		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store},
+		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
+	}
+}
+
+// Run follows all sources until ctx ends, and returns when all loops have.
+func (s *Syncer) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	// Before the deferred Wait: the loops end with the context.
+	defer wg.Wait()
+	defer cancel()
+	s.mu.Lock()
+	s.start = func(loop func(context.Context)) { wg.Go(func() { loop(ctx) }) }
+	s.mu.Unlock()
+	for {
+		err := s.follow(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !errors.Is(err, object.ErrExpired) {
+			return fmt.Errorf("follow the store: %w", err)
+		}
+	}
+}
+
+// follow starts the loops there should be, and wakes them by the changes in
+// the store.
+func (s *Syncer) follow(ctx context.Context) error {
+	// From before the lists on, or a change between them and the watch is lost.
+	watcher, err := s.cfg.Store.Watch(0, watchedKinds()...)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []schema.GroupKind{gitRepositoryKind, kustomizationKind} {
+		list, _ := s.cfg.Store.List(kind, "")
+		for _, obj := range list {
+			s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
+		}
+	}
+	s.wakeAll()
+	for {
+		events, err := watcher.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, ev := range events {
+			s.dispatch(ev)
+		}
+	}
+}
+
+// watchedKinds leaves out what changes all the time and is not kept in Git.
+func watchedKinds() []schema.GroupKind {
+	var kinds []schema.GroupKind
+	for _, k := range scheme.Kinds() {
+		switch k.Kind {
+		case "Event", "Lease", "EndpointSlice", "Endpoints", "Node":
+		default:
+			kinds = append(kinds, k.GroupKind())
+		}
+	}
+	return kinds
+}
+
+// ensure starts the loop of an object, if it has none, and wakes it.
+func (s *Syncer) ensure(key object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch key.GroupKind {
+	case gitRepositoryKind:
+		if s.sources[key] == nil {
+			src := newSource(s, key)
+			s.sources[key] = src
+			s.start(func(ctx context.Context) {
+				src.run(ctx)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				delete(s.sources, key)
+			})
+		}
+	case kustomizationKind:
+		if s.kustomizations[key] == nil {
+			k := newKustomization(s, key)
+			s.kustomizations[key] = k
+			s.start(func(ctx context.Context) {
+				k.run(ctx)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				delete(s.kustomizations, key)
+			})
+		}
+	}
+}
+
+func (s *Syncer) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, src := range s.sources {
+		src.wake.set()
+	}
+	for _, k := range s.kustomizations {
+		k.wake.set()
+	}
+}
+
+// dispatch wakes the loops that an event concerns.
+func (s *Syncer) dispatch(ev object.Event) {
+	switch ev.Key.GroupKind {
+	case gitRepositoryKind:
+		if ev.Type == object.Added {
+			s.ensure(ev.Key)
+		}
+		if !statusOnly(ev) {
+			if src := s.source(ev.Key); src != nil {
+				src.wake.set()
+			}
+			s.wakeFollowers(ev.Key)
+		}
+	case kustomizationKind:
+		if ev.Type == object.Added {
+			s.ensure(ev.Key)
+		}
+		s.mu.Lock()
+		for key, k := range s.kustomizations {
+			if key == ev.Key && !statusOnly(ev) || k.waitsFor(ev.Key) {
+				k.wake.set()
+			}
+		}
+		s.mu.Unlock()
+	}
+	s.mu.Lock()
+	k := s.applied[ev.Key]
+	s.mu.Unlock()
+	if k != nil {
+		k.touch(ev.Key)
+	}
+}
+
+// statusOnly says that an event changed nothing that a user writes.
+func statusOnly(ev object.Event) bool {
+	if ev.Type != object.Modified || ev.Old == nil || ev.Object == nil {
+		return false
+	}
+	a, b := ev.Old, ev.Object
+	if a.GetGeneration() != b.GetGeneration() || (a.GetDeletionTimestamp() == nil) != (b.GetDeletionTimestamp() == nil) || len(a.GetAnnotations()) != len(b.GetAnnotations()) {
+		return false
+	}
+	for k, v := range a.GetAnnotations() {
+		if b.GetAnnotations()[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Syncer) source(key object.Key) *source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sources[key]
+}
+
+// wakeFollowers wakes the Kustomizations of a source.
+func (s *Syncer) wakeFollowers(source object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, k := range s.kustomizations {
+		if ks, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok && sourceKey(ks) == source {
+			k.wake.set()
+		}
+	}
+}
+
+// claim makes k the one to wake for what it has applied.
+func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, owner := range s.applied {
+		if owner == k {
+			delete(s.applied, key)
+		}
+	}
+	for _, key := range inventory {
+		s.applied[key] = k
+	}
+}
+
+// mirrorDir is where the mirror of a source is kept.
+func (s *Syncer) mirrorDir(key object.Key) string {
+	return filepath.Join(s.cfg.DataDir, "git", key.Namespace, key.Name)
+}
+
+// record makes an event, if anyone listens.
+func (s *Syncer) record(obj object.Object, typ, reason, message string) {
+	if s.cfg.Events != nil && obj != nil {
+		s.cfg.Events.Event(obj, typ, reason, message)
+	}
+}
+
+// flag wakes one loop, however often it is set.
+type flag chan struct{}
+
+func newFlag() flag { return make(flag, 1) }
+
+func (f flag) set() {
+	select {
+	case f <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits for the flag, the context, or d (forever if not positive), and
+// reports whether to go on.
+func (f flag) sleep(ctx context.Context, d time.Duration) bool {
+	var after <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		after = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f:
+	case <-after:
+	}
+	return ctx.Err() == nil
+}

@@ -1,0 +1,248 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// The verdicts about an applied commit.
+const (
+	healthy    = "healthy"
+	unhealthy  = "failed"
+	superseded = "superseded"
+	recovered  = "recovered"
+)
+
+// verdict is the wait for an applied commit to become healthy.
+type verdict struct {
+	round    *round
+	began    time.Time
+	deadline time.Time
+	// conditions says that the Kustomization's status waits for it, too.
+	conditions bool
+	checks     []object.Key
+	// open are the checks that were not healthy when last looked at.
+	open map[object.Key]bool
+	// failed says that the verdict was given; recovery is still noticed.
+	failed bool
+}
+
+// watch starts to judge what was applied.
+func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
+	if k.pending != nil && k.pending.round.head.Commit == r.head.Commit && !k.pending.failed {
+		k.pending.checks = r.plan.Inventory // drift was put back meanwhile
+		k.pending.open = keySet(k.pending.checks)
+		return
+	}
+	now := k.s.now()
+	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
+	v.checks = r.plan.Inventory
+	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
+		v.checks = nil
+		for _, c := range ks.Spec.HealthChecks {
+			gv, _ := schema.ParseGroupVersion(c.APIVersion)
+			v.checks = append(v.checks, object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: c.Kind}, Namespace: c.Namespace, Name: c.Name})
+		}
+	}
+	// A Kustomization among its own objects would wait for itself.
+	own := v.checks[:0:0]
+	for _, key := range v.checks {
+		if key != k.key {
+			own = append(own, key)
+		}
+	}
+	v.checks, v.open = own, keySet(own)
+	k.pending = v
+	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+}
+
+func keySet(keys []object.Key) map[object.Key]bool {
+	m := make(map[object.Key]bool, len(keys))
+	for _, key := range keys {
+		m[key] = true
+	}
+	return m
+}
+
+// check is the health of one object.
+func (s *Syncer) check(key object.Key) health.Result {
+	obj := s.cfg.Store.Get(key)
+	if obj == nil {
+		return health.Result{Status: health.NotFound, Message: "not found"}
+	}
+	return health.Of(obj, s.cfg.Store)
+}
+
+// judge gives the pending verdict, if it can be given.
+func (k *kustomization) judge(ctx context.Context) {
+	v := k.pending
+	if v == nil {
+		return
+	}
+	failed := false
+	for key := range v.open {
+		switch k.s.check(key).Status {
+		case health.Current:
+			delete(v.open, key)
+		case health.Failed:
+			failed = true
+		}
+	}
+	if len(v.open) == 0 {
+		// All were healthy at some time: are they now?
+		for _, key := range v.checks {
+			if k.s.check(key).Status != health.Current {
+				v.open[key] = true
+			}
+		}
+	}
+	late := !k.s.now().Before(v.deadline)
+	switch {
+	case len(v.open) == 0 && v.failed:
+		k.pending = nil
+		k.conclude(ctx, v, recovered, "")
+	case len(v.open) == 0:
+		k.pending = nil
+		k.conclude(ctx, v, healthy, "")
+	case v.failed:
+		v.deadline = k.s.now().Add(time.Hour)
+	case failed || late:
+		v.failed = true
+		v.deadline = k.s.now().Add(time.Hour)
+		k.conclude(ctx, v, unhealthy, k.reasons(v, late))
+	}
+}
+
+// reasons says what is not healthy, and why, in Flux's words.
+func (k *kustomization) reasons(v *verdict, late bool) string {
+	var list []string
+	for key := range v.open {
+		res := k.s.check(key)
+		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
+		if res.Message != "" {
+			text += ": " + res.Message
+		}
+		list = append(list, text)
+	}
+	sort.Strings(list)
+	const most = 10
+	if len(list) > most {
+		list = append(list[:most], fmt.Sprintf("and %d more", len(list)-most))
+	}
+	after := k.s.now().Sub(v.began).Round(time.Millisecond)
+	if late {
+		return fmt.Sprintf("health check failed after %s: timeout waiting for: [%s]", after, strings.Join(list, ", "))
+	}
+	return fmt.Sprintf("health check failed after %s: failed early due to stalled resources: [%s]", after, strings.Join(list, ", "))
+}
+
+// supersede ends a pending verdict because something newer is applied.
+func (k *kustomization) supersede(ctx context.Context, ks *kustomizev1.Kustomization, want attempt) {
+	v := k.pending
+	if v == nil || v.round.head.revision() == want.revision {
+		return
+	}
+	k.pending = nil
+	if v.failed {
+		return
+	}
+	entry := k.entry(sourceName(ks), v, superseded, "superseded by "+want.revision)
+	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
+		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
+	}
+}
+
+func (k *kustomization) entry(source string, v *verdict, result, reason string) *wire.Entry {
+	return &wire.Entry{
+		Type: wire.EntryVerdict, Time: k.s.now(), Source: source, Kustomization: k.name(), Revision: v.round.head.revision(),
+		Commit: v.round.commit, Verdict: result, Reason: reason,
+		Millis: map[string]float64{"health": float64(k.s.now().Sub(v.began).Microseconds()) / 1000},
+	}
+}
+
+// conclude writes the verdict: journal, conditions, event.
+func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason string) {
+	ks := k.get()
+	if ks == nil {
+		return
+	}
+	now := metav1.NewTime(k.s.now())
+	ok := result != unhealthy
+	revision := v.round.head.revision()
+	tx := change.Tx{}
+	if v.conditions {
+		tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {
+			cur, isKs := o.(*kustomizev1.Kustomization)
+			if !isKs {
+				return false
+			}
+			before := cur.Status.DeepCopy()
+			set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
+			if ok {
+				set.put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
+				if k.failed && k.attempted.revision != revision {
+					return !equality.Semantic.DeepEqual(before, &cur.Status)
+				}
+				set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
+				set.drop(meta.ReconcilingCondition, meta.StalledCondition)
+			} else {
+				set.put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+				set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+				set.drop(meta.ReconcilingCondition)
+			}
+			return !equality.Semantic.DeepEqual(before, &cur.Status)
+		}))
+	}
+	if _, err := k.s.journal.commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
+		k.s.log.Error("write the verdict", "kustomization", k.name(), "err", err)
+	}
+	k.settle(v.round.want, ok, nil)
+	msg := reason
+	if ok {
+		msg = "Reconciliation finished: " + revision + " is healthy"
+		k.s.record(ks, corev1.EventTypeNormal, meta.ReconciliationSucceededReason, msg)
+	} else {
+		k.s.record(ks, corev1.EventTypeWarning, meta.HealthCheckFailedReason, reason)
+	}
+	k.s.log.Info("verdict", "kustomization", k.name(), "revision", revision, "verdict", result, "reason", reason)
+	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
+	k.afterVerdict(ctx, ks, v, result, reason)
+}
+
+// announce reports what was applied: events, log, progress.
+func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, actions []plan.Action) {
+	words := map[plan.Type]string{plan.Create: "created", plan.Update: "configured", plan.Delete: "deleted"}
+	var lines []string
+	for _, a := range actions {
+		if w := words[a.Type]; w != "" {
+			lines = append(lines, describe(a.Key)+" "+w)
+		}
+	}
+	const most = 50
+	if n := len(lines); n > most {
+		lines = append(lines[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if len(lines) > 0 {
+		k.s.record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
+	}
+	k.s.log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	k.s.emit(wire.Event{
+		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false),
+	})
+}
