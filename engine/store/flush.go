@@ -49,8 +49,10 @@ func (w *writer) flush() error {
 		return appendRecords(tx, w.pending)
 	})
 	if err != nil {
+		w.store.failure.Store(&err)
 		return err
 	}
+	w.store.failure.Store(nil)
 	w.ceiling = ceiling
 	w.written(writes)
 	return nil
@@ -204,7 +206,7 @@ func (w *writer) compact() error {
 }
 
 // finish writes what is left, sets the ceiling to the last revision, and
-// closes the file and the watchers.
+// closes the file.
 func (w *writer) finish() error {
 	w.timer.Stop()
 	err := w.flush()

@@ -95,11 +95,25 @@ func (s *Store) publish(next *state, events []event) {
 	}
 }
 
+// endWatches wakes all watchers for the last time.
+func (s *Store) endWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = true
+	close(s.changed)
+	for _, h := range s.histories {
+		close(h.changed)
+	}
+}
+
 // history finds or makes the history of a kind; s.mu must be held for writing.
 func (s *Store) history(kind schema.GroupKind) *history {
 	h := s.histories[kind]
 	if h == nil {
 		h = &history{limit: s.limit, forgotten: s.forgotten, changed: make(chan struct{})}
+		if s.done {
+			close(h.changed)
+		}
 		s.histories[kind] = h
 	}
 	return h

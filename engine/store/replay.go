@@ -49,8 +49,9 @@ func replay(db *bolt.DB, codecs func(schema.GroupKind) Codec, log *slog.Logger) 
 
 func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger) (contents, error) {
 	c := contents{
-		kinds:      map[schema.GroupKind]*tree{},
-		revision:   readCeiling(tx),
+		kinds: map[schema.GroupKind]*tree{},
+		// At least 1: to the API's clients, 0 means any revision.
+		revision:   max(1, readCeiling(tx)),
 		unreadable: map[object.Key]uint64{},
 	}
 	latest, err := latestRecords(tx, &c)

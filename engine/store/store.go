@@ -79,6 +79,9 @@ type Store struct {
 	log     *slog.Logger
 	db      *bolt.DB
 	current atomic.Pointer[state]
+	codecs  func(schema.GroupKind) Codec
+	// failure is the disk's error of the newest write.
+	failure atomic.Pointer[error]
 
 	// mu guards the histories, and makes publishing them together with the
 	// state one step for watchers.
@@ -90,6 +93,8 @@ type Store struct {
 	limit     int
 	// changed is closed and replaced with every publication.
 	changed chan struct{}
+	// done is set when no more events will come.
+	done bool
 	// cloning serialises clones of published trees: Clone writes to its
 	// receiver.
 	cloning sync.Mutex
@@ -119,6 +124,7 @@ func Open(opts Options) (*Store, error) {
 	s := &Store{
 		log:       opts.Log,
 		db:        db,
+		codecs:    opts.Codec,
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
 		limit:     opts.History,
@@ -168,18 +174,64 @@ func (s *Store) Revision() uint64 { return s.current.Load().revision }
 // up, its outcome is waited for. An error of the disk leaves it open whether
 // the transaction will be there after a crash; until then it is not.
 func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
+	results, err := s.Transact(ctx, tx)
+	if err != nil {
+		return nil, err
 	}
+	objs := make([]object.Object, len(results))
+	for i, r := range results {
+		objs[i] = r.Object
+	}
+	return objs, nil
+}
+
+// Result is what became of one change of a transaction.
+type Result struct {
+	// Object is the state of the change's key after the transaction, nil where
+	// it was removed.
+	Object object.Object
+	// Revision is that of the change, 0 if it changed nothing.
+	Revision uint64
+}
+
+// Transact is Commit that also tells the revisions.
+func (s *Store) Transact(ctx context.Context, tx change.Tx) ([]Result, error) {
 	req := &request{ctx: ctx, tx: tx, done: make(chan outcome, 1)}
 	if err := s.send(req); err != nil {
 		return nil, err
 	}
 	out := <-req.done
-	return out.objects, out.err
+	return out.results, out.err
+}
+
+// Encode is obj in the form in which the file holds it. Two objects with the
+// same encoding are the same object.
+func (s *Store) Encode(kind schema.GroupKind, obj object.Object) ([]byte, error) {
+	codec := s.codecs(kind)
+	if codec == nil {
+		return nil, fmt.Errorf("store: kind %s is not registered", kind)
+	}
+	return codec.Encode(obj)
+}
+
+// Err is nil while the store works: it is ErrClosed after Close, and the
+// disk's error from a failed write to the next good one.
+func (s *Store) Err() error {
+	select {
+	case <-s.ended:
+		return ErrClosed
+	default:
+	}
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (s *Store) send(req *request) error {
+	if err := req.ctx.Err(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
 	s.sending.RLock()
 	defer s.sending.RUnlock()
 	if s.closed {

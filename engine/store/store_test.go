@@ -214,8 +214,8 @@ func TestNoChange(t *testing.T) {
 	}
 }
 
-// Refused: a panicking change, a kind nobody registered, a misnamed object,
-// an ended context.
+// Refused: a panicking change, a kind nobody registered, an ended
+// context.
 func TestRefused(t *testing.T) {
 	s := tempStore(t)
 	ended, cancel := context.WithCancel(t.Context())
@@ -228,7 +228,6 @@ func TestRefused(t *testing.T) {
 	}{
 		"panic":   {t.Context(), change.Change{Key: configKey("a"), Mutate: func(object.Object) (object.Object, error) { panic("ouch") }}, "ouch"},
 		"unknown": {t.Context(), change.Change{Key: unknown, Mutate: func(object.Object) (object.Object, error) { return config("a", ""), nil }}, "not registered"},
-		"name":    {t.Context(), change.Change{Key: configKey("a"), Mutate: func(object.Object) (object.Object, error) { return config("b", ""), nil }}, "is named default/b"},
 		"ended":   {ended, put("a", "1"), "context canceled"},
 	} {
 		_, err := s.Commit(tc.ctx, change.Tx{Changes: []change.Change{put("other", "1"), tc.c}})

@@ -16,9 +16,19 @@ import (
 // revision in the future waits for the events after it. Next is for one
 // goroutine at a time; a watcher needs no closing.
 func (s *Store) Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error) {
+	w, err := s.Follow(from, kinds...)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Follow is Watch that returns the concrete type, for callers that wait for
+// other things at the same time.
+func (s *Store) Follow(from uint64, kinds ...schema.GroupKind) (*Watcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &watcher{store: s, kinds: slices.Clone(kinds)}
+	w := &Watcher{store: s, kinds: slices.Clone(kinds)}
 	for _, kind := range kinds {
 		s.history(kind) // so that it has a channel to wait on
 	}
@@ -32,17 +42,18 @@ func (s *Store) Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, e
 	return w, nil
 }
 
-// watcher is a cursor: the revision up to which it has seen the events.
-type watcher struct {
+// Watcher is a cursor into the store's histories: the revision up to which it
+// has seen the events of its kinds.
+type Watcher struct {
 	store    *Store
 	kinds    []schema.GroupKind
 	position atomic.Uint64
 }
 
 // Next implements object.Watcher.
-func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
+func (w *Watcher) Next(ctx context.Context) ([]object.Event, error) {
 	for {
-		events, changed, err := w.take()
+		events, changed, err := w.Poll()
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
@@ -50,15 +61,13 @@ func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
 		case <-changed:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-w.store.ended:
-			return nil, ErrClosed
 		}
 	}
 }
 
-// take returns the events after the position, which it moves, and a channel
-// that is closed when there may be more.
-func (w *watcher) take() ([]object.Event, <-chan struct{}, error) {
+// Poll returns the events since the last call, without waiting, and a channel
+// that is closed when there may be more. Its errors are those of Next.
+func (w *Watcher) Poll() ([]object.Event, <-chan struct{}, error) {
 	s := w.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -72,6 +81,9 @@ func (w *watcher) take() ([]object.Event, <-chan struct{}, error) {
 			events = append(events, h.at(i).public())
 		}
 	})
+	if s.done && len(events) == 0 {
+		return nil, nil, ErrClosed
+	}
 	changed := s.changed
 	if len(w.kinds) == 1 {
 		changed = s.histories[w.kinds[0]].changed
@@ -83,7 +95,7 @@ func (w *watcher) take() ([]object.Event, <-chan struct{}, error) {
 }
 
 // Revision implements object.Watcher.
-func (w *watcher) Revision() uint64 {
+func (w *Watcher) Revision() uint64 {
 	s := w.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -97,7 +109,7 @@ func (w *watcher) Revision() uint64 {
 }
 
 // each visits the histories of the watcher's kinds; s.mu must be held.
-func (w *watcher) each(visit func(*history)) {
+func (w *Watcher) each(visit func(*history)) {
 	if len(w.kinds) == 0 {
 		for _, h := range w.store.histories {
 			visit(h)
@@ -109,7 +121,7 @@ func (w *watcher) each(visit func(*history)) {
 	}
 }
 
-func (w *watcher) expired() bool {
+func (w *Watcher) expired() bool {
 	position := w.position.Load()
 	expired := len(w.kinds) == 0 && position < w.store.forgotten
 	w.each(func(h *history) { expired = expired || position < h.forgotten })

@@ -32,7 +32,7 @@ func (r *request) durable() bool {
 }
 
 type outcome struct {
-	objects []object.Object
+	results []Result
 	err     error
 }
 
@@ -104,6 +104,7 @@ func (w *writer) run() {
 		case req, ok := <-w.store.requests:
 			if !ok {
 				w.store.err = w.finish()
+				w.store.endWatches()
 				return
 			}
 			w.serve(w.drain(req))
@@ -172,8 +173,8 @@ func (w *writer) process(reqs []*request, durable bool) {
 	var b batch
 	outcomes := make([]outcome, len(reqs))
 	for i, r := range reqs {
-		objs, err := w.apply(&b, r, durable)
-		outcomes[i] = outcome{objs, err}
+		results, err := w.apply(&b, r, durable)
+		outcomes[i] = outcome{results, err}
 	}
 	var err error
 	if changed := len(b.events)+len(w.pending) > 0; changed {
@@ -199,7 +200,7 @@ func (w *writer) process(reqs []*request, durable bool) {
 
 // apply runs one transaction on the working state. If it fails, the working
 // state is as it was.
-func (w *writer) apply(b *batch, r *request, durable bool) (objs []object.Object, err error) {
+func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, err error) {
 	undone, events, revision := len(b.undo), len(b.events), w.work.revision
 	defer func() {
 		if p := recover(); p != nil {
@@ -210,23 +211,27 @@ func (w *writer) apply(b *batch, r *request, durable bool) (objs []object.Object
 			w.takeBack(b, undone)
 			b.events = b.events[:events]
 			w.work.revision = revision
-			objs = nil
+			results = nil
 		}
 	}()
 	if err := r.ctx.Err(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	for _, c := range r.tx.Changes {
+	results = make([]Result, len(r.tx.Changes))
+	for i, c := range r.tx.Changes {
+		before := w.work.revision
 		if err := w.applyChange(b, c, durable); err != nil {
 			return nil, err
 		}
+		if w.work.revision != before {
+			results[i].Revision = w.work.revision
+		}
+	}
+	for i, c := range r.tx.Changes {
+		results[i].Object = w.work.get(c.Key)
 	}
 	w.pending = append(w.pending, r.tx.Append...)
-	objs = make([]object.Object, len(r.tx.Changes))
-	for i, c := range r.tx.Changes {
-		objs[i] = w.work.get(c.Key)
-	}
-	return objs, nil
+	return results, nil
 }
 
 func (w *writer) applyChange(b *batch, c change.Change, durable bool) error {
@@ -274,9 +279,6 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 		ev.kind = object.Deleted
 		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision}
 	default:
-		if next.GetName() != key.Name || next.GetNamespace() != key.Namespace {
-			return fmt.Errorf("store: the object for %s is named %s/%s", key, next.GetNamespace(), next.GetName())
-		}
 		ev.kind = object.Added
 		if prev != nil {
 			ev.kind = object.Modified
