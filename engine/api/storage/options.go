@@ -1,0 +1,90 @@
+package storage
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/scheme"
+)
+
+// eventTTL is kube-apiserver's default for --event-ttl.
+const eventTTL = time.Hour
+
+// Options makes genericregistry.Store use the store; give it as
+// generic.StoreOptions.RESTOptions. It implements generic.RESTOptionsGetter.
+type Options struct {
+	Store *store.Store
+	// Codec is what the library wants in its StorageConfig; objects are not
+	// encoded with it.
+	Codec runtime.Codec
+	// Kinds finds the kind under which a resource is stored. The default looks
+	// in manifests/scheme.
+	Kinds func(schema.GroupResource) (schema.GroupKind, bool)
+}
+
+var _ generic.RESTOptionsGetter = Options{}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
+	kinds := o.Kinds
+	if kinds == nil {
+		kinds = servedKind
+	}
+	kind, ok := kinds(resource)
+	if !ok {
+		return generic.RESTOptions{}, fmt.Errorf("storage: no kind for resource %s", resource)
+	}
+	config := storagebackend.Config{Type: "headway", Codec: o.Codec}
+	prefix := "/" + resource.Resource
+	if resource.Group != "" {
+		prefix = "/" + resource.Group + prefix
+	}
+	return generic.RESTOptions{
+		StorageConfig:           config.ForResource(resource),
+		Decorator:               Decorator(o.Store, kind),
+		EnableGarbageCollection: true,
+		DeleteCollectionWorkers: 1,
+		ResourcePrefix:          prefix,
+	}, nil
+}
+
+func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
+	for _, k := range scheme.Kinds() {
+		if k.Group == resource.Group && k.Plural == resource.Resource {
+			return k.GroupKind(), true
+		}
+	}
+	return schema.GroupKind{}, false
+}
+
+// Decorator is a generic.StorageDecorator that makes the Storage of a kind.
+// Events and Leases are written change.Behind, see WithDurability; Events found
+// at the start live for another hour.
+func Decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
+	return func(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
+		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
+	) (storage.Interface, factory.DestroyFunc, error) {
+		config := Config{Store: s, Kind: kind, Prefix: prefix, New: newFunc}
+		switch kind {
+		case schema.GroupKind{Kind: "Event"}:
+			config.Durability, config.RestoredTTL = change.Behind, eventTTL
+		case schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}:
+			config.Durability = change.Behind
+		}
+		st, err := New(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return st, st.Destroy, nil
+	}
+}

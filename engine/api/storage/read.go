@@ -1,0 +1,209 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/object"
+)
+
+// Kubernetes' own messages for state that is no longer there.
+const (
+	listExpired          = "The resourceVersion for the provided list is too old."
+	watchExpired         = "The resourceVersion for the provided watch is too old."
+	continueExpired      = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter."
+	inconsistentContinue = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."
+)
+
+// Get implements storage.Interface.
+func (s *Storage) Get(_ context.Context, path string, opts storage.GetOptions, out runtime.Object) error {
+	prepared, key, err := s.parse(path, false)
+	if err != nil {
+		return err
+	}
+	if err := s.atLeast(opts.ResourceVersion, s.store.Revision()); err != nil {
+		return err
+	}
+	obj := s.store.Get(key)
+	switch {
+	case obj != nil:
+		return setTo(out, obj)
+	case opts.IgnoreNotFound:
+		return runtime.SetZeroValue(out)
+	default:
+		return storage.NewKeyNotFoundError(prepared, 0)
+	}
+}
+
+// atLeast fails if resourceVersion has not been reached.
+func (s *Storage) atLeast(resourceVersion string, current uint64) error {
+	if resourceVersion == "" {
+		return nil
+	}
+	minimum, err := s.versioner.ParseResourceVersion(resourceVersion)
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+	}
+	if minimum > current {
+		return storage.NewTooLargeResourceVersionError(minimum, current, 0)
+	}
+	return nil
+}
+
+// GetList implements storage.Interface.
+func (s *Storage) GetList(ctx context.Context, path string, opts storage.ListOptions, list runtime.Object) error {
+	prepared, key, err := s.parse(path, opts.Recursive)
+	if err != nil {
+		return err
+	}
+	itemsPtr, err := meta.GetItemsPtr(list)
+	if err != nil {
+		return err
+	}
+	items, err := conversion.EnforcePtr(itemsPtr)
+	if err != nil {
+		return fmt.Errorf("need ptr to slice: %w", err)
+	}
+	if items.Kind() != reflect.Slice {
+		return fmt.Errorf("need ptr to slice, got %s", items.Type())
+	}
+	revision, continueKey, err := storage.ValidateListOptions(prepared, s.versioner, opts)
+	if err != nil {
+		return err
+	}
+	snapshot, err := s.snapshot(revision, prepared, continueKey, opts)
+	if err != nil {
+		return err
+	}
+	page := page{predicate: opts.Predicate, items: items}
+	if opts.Recursive {
+		err = s.fill(ctx, &page, snapshot, key, continueKey)
+	} else if obj := snapshot.Get(key.Namespace, key.Name); obj != nil {
+		err = page.add(key, obj)
+	}
+	if err != nil {
+		return err
+	}
+	token, remaining, err := storage.PrepareContinueToken(s.path(page.last), prepared, int64(snapshot.Revision()), page.count, page.more, opts)
+	if err != nil {
+		return err
+	}
+	if items.IsNil() {
+		items.Set(reflect.MakeSlice(items.Type(), 0, 0))
+	}
+	return s.versioner.UpdateList(list, snapshot.Revision(), token, remaining)
+}
+
+// snapshot is the state to list: at revision, or the newest for 0 and less.
+func (s *Storage) snapshot(revision int64, prefix, continueKey string, opts storage.ListOptions) (*store.Snapshot, error) {
+	if revision <= 0 {
+		snapshot := s.store.Snapshot(s.kind)
+		if len(opts.Predicate.Continue) > 0 {
+			return snapshot, nil
+		}
+		return snapshot, s.atLeast(opts.ResourceVersion, snapshot.Revision())
+	}
+	snapshot, err := s.store.SnapshotAt(s.kind, uint64(revision))
+	switch {
+	case errors.Is(err, object.ErrExpired):
+		return nil, expiredList(prefix, continueKey)
+	case errors.Is(err, store.ErrFuture):
+		return nil, storage.NewTooLargeResourceVersionError(uint64(revision), s.store.Revision(), 0)
+	}
+	return snapshot, err
+}
+
+// expiredList is the 410 for a list of an old state. With a continue token it
+// offers another one, with which the rest can be listed as it is now.
+func expiredList(prefix, continueKey string) error {
+	if continueKey == "" {
+		return apierrors.NewResourceExpired(listExpired)
+	}
+	token, err := storage.EncodeContinue(continueKey, prefix, -1)
+	if err != nil {
+		return apierrors.NewResourceExpired(continueExpired)
+	}
+	status := apierrors.NewResourceExpired(inconsistentContinue)
+	status.ErrStatus.Continue = token
+	return status
+}
+
+// page is one chunk of a list.
+type page struct {
+	predicate storage.SelectionPredicate
+	items     reflect.Value
+	// last is the last key looked at; more says that there are further ones.
+	last object.Key
+	more bool
+	// count is how many objects there are from the page's first key on, if
+	// somebody wants to know.
+	count int64
+}
+
+func (p *page) full() bool {
+	return p.predicate.Limit > 0 && int64(p.items.Len()) >= p.predicate.Limit
+}
+
+// add appends obj if it is selected. The item shares all but its top struct
+// with the stored object.
+func (p *page) add(key object.Key, obj object.Object) error {
+	p.last = key
+	p.count++
+	if matched, err := p.predicate.Matches(obj); err != nil || !matched {
+		return nil // as etcd's storage: what cannot be matched is left out
+	}
+	item := reflect.ValueOf(obj).Elem()
+	if !item.Type().AssignableTo(p.items.Type().Elem()) {
+		return fmt.Errorf("storage: cannot return %T in a list of %s", obj, p.items.Type().Elem())
+	}
+	p.items.Set(reflect.Append(p.items, item))
+	return nil
+}
+
+// fill adds the objects of scope's namespace (all if it is empty) to p, from
+// continueKey on.
+func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, scope object.Key, continueKey string) error {
+	if scope.Name != "" {
+		return nil // nothing is below an object
+	}
+	start := object.Key{Namespace: scope.Namespace}
+	if continueKey != "" {
+		var err error
+		if _, start, err = s.parse(continueKey, false); err != nil {
+			return err
+		}
+	} else if p.predicate.Empty() && p.predicate.Limit == 0 && scope.Namespace == "" {
+		p.items.Grow(snapshot.Len())
+	}
+	// Only an unfiltered page tells how many remain; see PrepareContinueToken.
+	counting := p.predicate.Limit > 0 && p.predicate.Empty()
+	for key, obj := range snapshot.From(start.Namespace, start.Name) {
+		if scope.Namespace != "" && key.Namespace != scope.Namespace {
+			break
+		}
+		if p.full() {
+			p.more = true
+			if !counting {
+				break
+			}
+			p.count++
+			continue
+		}
+		if err := p.add(key, obj); err != nil {
+			return err
+		}
+		if p.count%1024 == 0 && ctx.Err() != nil {
+			return storage.NewTimeoutError(s.prefix, "request did not complete within requested timeout")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/storage"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// Config of one resource's storage.
+type Config struct {
+	Store *store.Store
+	// Kind under which the objects are stored.
+	Kind schema.GroupKind
+	// Prefix is the resource's path, such as "/pods"; keys are
+	// Prefix/namespace/name, or Prefix/name for cluster-scoped kinds.
+	Prefix string
+	// New returns an empty object, for bookmarks.
+	New func() runtime.Object
+	// Durability of writes whose context says nothing else.
+	Durability change.Durability
+	// RestoredTTL is after how long the objects that are stored already are
+	// removed; 0 is never. A time to live does not survive a restart: this one
+	// takes its place.
+	RestoredTTL time.Duration
+	// BookmarkInterval is the time between two bookmarks (default 1m).
+	BookmarkInterval time.Duration
+}
+
+// Storage implements storage.Interface over the store.
+type Storage struct {
+	store     *store.Store
+	kind      schema.GroupKind
+	prefix    string // with a slash at its end
+	create    func() runtime.Object
+	behind    change.Durability
+	interval  time.Duration
+	versioner storage.APIObjectVersioner
+	expiry    *expiry
+	encoded   encodedObjects
+	// forgotten is what the store's history did not have from the start.
+	forgotten uint64
+	sizes     atomic.Bool
+
+	mu sync.Mutex
+	// progress is closed and replaced when watchers shall send bookmarks.
+	progress chan struct{}
+}
+
+var _ storage.Interface = (*Storage)(nil)
+
+// New makes the storage of a resource. Destroy ends it.
+func New(c Config) (*Storage, error) {
+	switch {
+	case c.Store == nil || c.New == nil || c.Kind.Kind == "":
+		return nil, errors.New("storage: Store, Kind and New must be set")
+	case !strings.HasPrefix(c.Prefix, "/") || len(c.Prefix) < 2:
+		return nil, fmt.Errorf("storage: prefix %q must begin with a slash and name the resource", c.Prefix)
+	}
+	if c.BookmarkInterval <= 0 {
+		c.BookmarkInterval = time.Minute
+	}
+	s := &Storage{
+		store:     c.Store,
+		kind:      c.Kind,
+		prefix:    strings.TrimSuffix(c.Prefix, "/") + "/",
+		create:    c.New,
+		behind:    c.Durability,
+		interval:  c.BookmarkInterval,
+		forgotten: c.Store.Forgotten(c.Kind),
+		progress:  make(chan struct{}),
+	}
+	s.expiry = newExpiry(s)
+	if c.RestoredTTL > 0 {
+		s.expiry.restore(c.RestoredTTL)
+	}
+	return s, nil
+}
+
+// Destroy ends the storage's goroutine and waits for it. Watches end with
+// their contexts.
+func (s *Storage) Destroy() { s.expiry.stop() }
+
+// Versioner implements storage.Interface.
+func (s *Storage) Versioner() storage.Versioner { return s.versioner }
+
+// ReadinessCheck implements storage.Interface.
+func (s *Storage) ReadinessCheck() error { return s.store.Err() }
+
+// GetCurrentResourceVersion implements storage.Interface.
+func (s *Storage) GetCurrentResourceVersion(context.Context) (uint64, error) {
+	return s.store.Revision(), nil
+}
+
+// CompactRevision implements storage.Interface: the newest revision that is no
+// longer in the history, 0 if there is nothing that ever was in it.
+func (s *Storage) CompactRevision() int64 {
+	if f := s.store.Forgotten(s.kind); f != s.forgotten {
+		return int64(f)
+	}
+	return 0
+}
+
+// EnableResourceSizeEstimation implements storage.Interface.
+func (s *Storage) EnableResourceSizeEstimation(keys storage.KeysFunc) error {
+	if keys == nil {
+		return errors.New("KeysFunc cannot be nil")
+	}
+	if !s.sizes.CompareAndSwap(false, true) {
+		return errors.New("resourceSizeEstimator already enabled")
+	}
+	return nil
+}
+
+// sizeSample is how many objects Stats encodes at most to estimate the size.
+const sizeSample = 64
+
+// Stats implements storage.Interface. The average size is that of the first
+// objects.
+func (s *Storage) Stats(context.Context) (storage.Stats, error) {
+	snapshot := s.store.Snapshot(s.kind)
+	stats := storage.Stats{ObjectCount: int64(snapshot.Len())}
+	if !s.sizes.Load() {
+		return stats, nil
+	}
+	var total, n int64
+	for _, obj := range snapshot.From("", "") {
+		data, err := s.store.Encode(s.kind, obj)
+		if err != nil {
+			return stats, err
+		}
+		total += int64(len(data))
+		if n++; n == sizeSample {
+			break
+		}
+	}
+	if n > 0 {
+		stats.EstimatedAverageObjectSizeBytes = total / n
+	}
+	return stats, nil
+}
+
+// RequestWatchProgress implements storage.Interface: all watches that want
+// bookmarks send one.
+func (s *Storage) RequestWatchProgress(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.progress)
+	s.progress = make(chan struct{})
+	return nil
+}
+
+func (s *Storage) progressRequested() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.progress
+}
+
+// parse checks a path of the API server and takes it apart. A recursive one
+// names all namespaces, a namespace, or (with a name) what can have nothing
+// below it.
+func (s *Storage) parse(path string, recursive bool) (prepared string, key object.Key, err error) {
+	prepared, err = storage.PrepareKey(s.prefix, path, recursive)
+	if err != nil {
+		return "", key, err
+	}
+	rest := strings.TrimSuffix(strings.TrimPrefix(prepared, s.prefix), "/")
+	key.GroupKind = s.kind
+	namespace, name, both := strings.Cut(rest, "/")
+	switch {
+	case both:
+		key.Namespace, key.Name = namespace, name
+	case recursive:
+		key.Namespace = rest
+	default:
+		key.Name = rest
+	}
+	return prepared, key, nil
+}
+
+// path is the reverse of parse.
+func (s *Storage) path(key object.Key) string {
+	if key.Namespace == "" {
+		return s.prefix + key.Name
+	}
+	return s.prefix + key.Namespace + "/" + key.Name
+}
+
+// setTo makes out a deep copy of obj.
+func setTo(out runtime.Object, obj object.Object) error {
+	if out == nil {
+		return nil
+	}
+	return assign(out, obj.DeepCopyObject())
+}
+
+// assign makes out what obj is, sharing all but the top.
+func assign(out, obj runtime.Object) error {
+	to, err := conversion.EnforcePtr(out)
+	if err != nil {
+		return fmt.Errorf("unable to convert output object to pointer: %w", err)
+	}
+	from := reflect.ValueOf(obj).Elem()
+	if !from.Type().AssignableTo(to.Type()) {
+		return fmt.Errorf("storage: cannot return a %T as %T", obj, out)
+	}
+	to.Set(from)
+	return nil
+}
+
+// toObject checks that the store can hold obj.
+func toObject(obj runtime.Object) (object.Object, error) {
+	o, ok := obj.(object.Object)
+	if !ok {
+		return nil, fmt.Errorf("storage: %T has no metadata", obj)
+	}
+	return o, nil
+}
+
+type durabilityKey struct{}
+
+// WithDurability returns a context under which the API server's writes to the
+// store have the given durability. Without it Events and Leases are
+// change.Behind and all else is change.Wait.
+func WithDurability(ctx context.Context, d change.Durability) context.Context {
+	return context.WithValue(ctx, durabilityKey{}, d)
+}
+
+func (s *Storage) durability(ctx context.Context) change.Durability {
+	if d, ok := ctx.Value(durabilityKey{}).(change.Durability); ok {
+		return d
+	}
+	return s.behind
+}

@@ -1,0 +1,269 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/apiserver/pkg/storage"
+	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/object"
+)
+
+// Watch implements storage.Interface:
+//
+//   - resourceVersion "" or "0" starts with the present objects as ADDED;
+//   - N starts after revision N; if its events are gone, with a 410 as ERROR;
+//   - sendInitialEvents=true starts with the present objects, and with
+//     bookmarks allowed ends them by the annotated bookmark.
+//
+// Where bookmarks are allowed, one comes about every minute, shortly before the
+// context's deadline, and when RequestWatchProgress is called.
+func (s *Storage) Watch(ctx context.Context, path string, opts storage.ListOptions) (watch.Interface, error) {
+	_, key, err := s.parse(path, opts.Recursive)
+	if err != nil {
+		return nil, err
+	}
+	from, err := s.versioner.ParseResourceVersion(opts.ResourceVersion)
+	if err != nil {
+		return nil, err
+	}
+	wanted := opts.SendInitialEvents != nil && *opts.SendInitialEvents
+	w := &watcher{
+		storage:   s,
+		key:       key,
+		recursive: opts.Recursive,
+		predicate: opts.Predicate,
+		results:   make(chan watch.Event, 100),
+		bookmarks: opts.ProgressNotify || opts.Predicate.AllowWatchBookmarks,
+		initial:   wanted || opts.SendInitialEvents == nil && from == 0,
+		announce:  wanted && opts.Predicate.AllowWatchBookmarks,
+	}
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	start, err := w.begin(from)
+	go w.run(start, err)
+	return w, nil
+}
+
+// watcher implements watch.Interface.
+type watcher struct {
+	storage   *Storage
+	key       object.Key
+	recursive bool
+	predicate storage.SelectionPredicate
+	bookmarks bool
+	// initial says that the present objects come first, announce that a
+	// bookmark tells when they are complete.
+	initial, announce bool
+
+	ctx     context.Context //nolint:containedctx // the life of the watch, which Stop ends
+	cancel  context.CancelFunc
+	results chan watch.Event
+}
+
+// Stop implements watch.Interface.
+func (w *watcher) Stop() { w.cancel() }
+
+// ResultChan implements watch.Interface.
+func (w *watcher) ResultChan() <-chan watch.Event { return w.results }
+
+// start is where a watch begins: at the state of snapshot, if it is set, and
+// then with the events of the cursor.
+type start struct {
+	snapshot *store.Snapshot
+	cursor   *store.Watcher
+}
+
+func (w *watcher) begin(from uint64) (st start, err error) {
+	s := w.storage.store
+	if w.initial {
+		st.snapshot = s.Snapshot(w.key.GroupKind)
+		if current := st.snapshot.Revision(); from > current {
+			return st, storage.NewTooLargeResourceVersionError(from, current, 1)
+		}
+		from = st.snapshot.Revision()
+	}
+	st.cursor, err = s.Follow(from, w.key.GroupKind)
+	return st, err
+}
+
+func (w *watcher) run(st start, err error) {
+	defer close(w.results)
+	defer w.cancel()
+	if err == nil {
+		err = w.sendInitial(st.snapshot)
+	}
+	utilflowcontrol.WatchInitialized(w.ctx)
+	if err == nil {
+		err = w.follow(st.cursor)
+	}
+	if err != nil && w.ctx.Err() == nil {
+		w.send(watch.Event{Type: watch.Error, Object: errorStatus(err)})
+	}
+}
+
+// errorStatus is err as a watch tells it to the client.
+func errorStatus(err error) runtime.Object {
+	if errors.Is(err, object.ErrExpired) {
+		err = apierrors.NewResourceExpired(watchExpired)
+	}
+	var known apierrors.APIStatus
+	if !errors.As(err, &known) {
+		known = apierrors.NewInternalError(err)
+	}
+	status := known.Status()
+	return &status
+}
+
+// send returns false when the watch has ended.
+func (w *watcher) send(e watch.Event) bool {
+	select {
+	case w.results <- e:
+		return true
+	case <-w.ctx.Done():
+		return false
+	}
+}
+
+func (w *watcher) sendInitial(snapshot *store.Snapshot) error {
+	if snapshot == nil {
+		return nil
+	}
+	switch {
+	case !w.recursive:
+		if obj := snapshot.Get(w.key.Namespace, w.key.Name); obj != nil && w.selects(obj) {
+			w.send(watch.Event{Type: watch.Added, Object: newCached(obj)})
+		}
+	default:
+		for key, obj := range snapshot.From(w.key.Namespace, "") {
+			if w.key.Namespace != "" && key.Namespace != w.key.Namespace {
+				break
+			}
+			if w.concerns(key) && w.selects(obj) && !w.send(watch.Event{Type: watch.Added, Object: newCached(obj)}) {
+				return w.ctx.Err()
+			}
+		}
+	}
+	if w.announce {
+		return w.sendBookmark(snapshot.Revision(), true)
+	}
+	return nil
+}
+
+// follow sends the events of the cursor until the watch ends.
+func (w *watcher) follow(cursor *store.Watcher) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	if w.bookmarks {
+		timer.Reset(w.untilBookmark())
+	}
+	progress := w.storage.progressRequested()
+	for {
+		events, changed, err := cursor.Poll()
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if out, ok := w.transform(e); ok && !w.send(out) {
+				return w.ctx.Err()
+			}
+		}
+		if len(events) > 0 {
+			continue // there may be more by now, which a bookmark must not overtake
+		}
+		select {
+		case <-changed:
+			continue
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		case <-timer.C:
+		case <-progress:
+			progress = w.storage.progressRequested()
+		}
+		if w.bookmarks {
+			timer.Reset(w.untilBookmark())
+			if err := w.sendBookmark(cursor.Revision(), false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// beforeDeadline is how long before the end of the request the last bookmark
+// is sent, so that the client can go on from there.
+const beforeDeadline = 2 * time.Second
+
+func (w *watcher) untilBookmark() time.Duration {
+	wait := w.storage.interval
+	if deadline, ok := w.ctx.Deadline(); ok {
+		if left := time.Until(deadline) - beforeDeadline; left > 0 && left < wait {
+			return left
+		}
+	}
+	return wait
+}
+
+func (w *watcher) sendBookmark(revision uint64, initialEventsEnd bool) error {
+	obj := w.storage.create()
+	if err := w.storage.versioner.UpdateObject(obj, revision); err != nil {
+		return fmt.Errorf("failed to propagate object resource version: %w", err)
+	}
+	if initialEventsEnd {
+		if err := storage.AnnotateInitialEventsEndBookmark(obj); err != nil {
+			return fmt.Errorf("annotate bookmark: %w", err)
+		}
+	}
+	if !w.send(watch.Event{Type: watch.Bookmark, Object: obj}) {
+		return w.ctx.Err()
+	}
+	return nil
+}
+
+func (w *watcher) concerns(key object.Key) bool {
+	if w.recursive {
+		// Nothing is below an object.
+		return w.key.Name == "" && (w.key.Namespace == "" || w.key.Namespace == key.Namespace)
+	}
+	return w.key.Namespace == key.Namespace && w.key.Name == key.Name
+}
+
+func (w *watcher) selects(obj object.Object) bool {
+	if w.predicate.Empty() {
+		return true
+	}
+	matched, err := w.predicate.Matches(obj)
+	return err == nil && matched
+}
+
+// transform is e as this watch sees it: an object that starts or stops being
+// selected is added or deleted.
+func (w *watcher) transform(e object.Event) (watch.Event, bool) {
+	if !w.concerns(e.Key) {
+		return watch.Event{}, false
+	}
+	now := e.Type != object.Deleted && w.selects(e.Object)
+	before := e.Old != nil && w.selects(e.Old)
+	cache := &w.storage.encoded
+	switch {
+	case now && before:
+		return watch.Event{Type: watch.Modified, Object: cache.get(e)}, true
+	case now:
+		return watch.Event{Type: watch.Added, Object: cache.get(e)}, true
+	case before && e.Type == object.Deleted:
+		return watch.Event{Type: watch.Deleted, Object: cache.get(e)}, true
+	case before:
+		// Kubernetes sends the state that was selected, with the revision at
+		// which it no longer was.
+		return watch.Event{Type: watch.Deleted, Object: cache.getOld(e)}, true
+	}
+	return watch.Event{}, false
+}
+
+var _ metav1.ObjectMetaAccessor = (*cached)(nil)
