@@ -1,0 +1,264 @@
+package proxy_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"go.uber.org/goleak"
+)
+
+const inside = "HEADWAY_PROXY_TEST_NETNS"
+
+// The tests run in a network namespace of the test process's own, so that they
+// change no rule of the machine.
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "these tests use iptables in a network namespace of their own: run them as root")
+		os.Exit(1)
+	}
+	if os.Getenv(inside) == "" {
+		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		cmd.Env = append(os.Environ(), inside+"=1")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if err := makeNode(); err != nil {
+		fmt.Fprintln(os.Stderr, "set up the test network:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+const (
+	nodeIP   = "192.0.2.1"    // towards machines outside of the cluster
+	bridgeIP = "10.244.0.1"   // towards the pods
+	bridge   = "hwproxytest0" // alone in its namespace
+)
+
+func makeNode() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}
+	return errors.Join(netlink.LinkSetUp(lo), netlink.LinkAdd(br), addAddr(br, bridgeIP), netlink.LinkSetUp(br))
+}
+
+func addAddr(link netlink.Link, ip string) error {
+	return netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(ip), Mask: net.CIDRMask(24, 32)}})
+}
+
+// host is a network namespace with one address: a pod or a machine outside.
+type host struct {
+	ip string
+	ns netns.NsHandle
+}
+
+// newPod connects a pod to the bridge.
+func newPod(t testing.TB, ip string) *host {
+	t.Helper()
+	h := newHost(t, ip, bridgeIP)
+	br, err := netlink.LinkByName(bridge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := h.link(t)
+	if err := errors.Join(netlink.LinkSetMaster(link, br), netlink.LinkSetHairpin(link, true)); err != nil {
+		t.Fatalf("connect pod %s: %v", ip, err)
+	}
+	return h
+}
+
+// newOutside makes a machine beside the node.
+func newOutside(t testing.TB) *host {
+	t.Helper()
+	h := newHost(t, "192.0.2.2", nodeIP)
+	if err := addAddr(h.link(t), nodeIP); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *host) link(t testing.TB) netlink.Link {
+	t.Helper()
+	l, err := netlink.LinkByName("v" + strings.ReplaceAll(h.ip, ".", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func newHost(t testing.TB, ip, gateway string) *host {
+	t.Helper()
+	h := &host{ip: ip}
+	err := onThread(func() error {
+		node, err := netns.Get()
+		if err != nil {
+			return err
+		}
+		defer node.Close()
+		if h.ns, err = netns.New(); err != nil {
+			return err
+		}
+		return netns.Set(node)
+	})
+	if err != nil {
+		t.Fatalf("make a network namespace: %v", err)
+	}
+	name := "v" + strings.ReplaceAll(ip, ".", "")
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(h.ns)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatalf("add link %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(netlink.LinkDel(veth), h.ns.Close()); err != nil {
+			t.Errorf("remove host %s: %v", ip, err)
+		}
+	})
+	err = errors.Join(netlink.LinkSetUp(veth), h.do(func() error {
+		lo, err1 := netlink.LinkByName("lo")
+		eth, err2 := netlink.LinkByName("eth0")
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetUp(lo), addAddr(eth, ip), netlink.LinkSetUp(eth),
+			netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
+	}))
+	if err != nil {
+		t.Fatalf("configure host %s: %v", ip, err)
+	}
+	return h
+}
+
+// onThread runs f on a thread of its own, which ends with it unless f left it
+// in the namespace where it began.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		done <- f() // still locked when the goroutine ends, so the thread ends
+	}()
+	return <-done
+}
+
+// do runs f in the host's namespace; sockets it makes stay there. A nil host
+// is the node.
+func (h *host) do(f func() error) error {
+	if h == nil {
+		return f()
+	}
+	return onThread(func() error {
+		if err := netns.Set(h.ns); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// serve answers TCP connections and UDP datagrams to port with "name client",
+// and every further line or datagram likewise.
+func (h *host) serve(t testing.TB, name string, port int) {
+	t.Helper()
+	var ln net.Listener
+	var udp net.PacketConn
+	addr := fmt.Sprintf("%s:%d", h.ip, port)
+	if err := h.do(func() (err error) {
+		if ln, err = net.Listen("tcp4", addr); err == nil {
+			udp, err = net.ListenPacket("udp4", addr)
+		}
+		return err
+	}); err != nil {
+		t.Fatalf("serve on %s: %v", addr, err)
+	}
+	t.Cleanup(func() { ln.Close(); udp.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewScanner(c)
+				for in.Scan() {
+					from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+					fmt.Fprintf(c, "%s %s\n", name, from)
+				}
+			}()
+		}
+	}()
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			_, from, err := udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			fmt.Fprint(&packetWriter{udp, from}, name)
+		}
+	}()
+}
+
+type packetWriter struct {
+	conn net.PacketConn
+	to   net.Addr
+}
+
+func (w *packetWriter) Write(p []byte) (int, error) { return w.conn.WriteTo(p, w.to) }
+
+func (h *host) dial(network, addr string) (c net.Conn, err error) {
+	err = h.do(func() error {
+		c, err = net.DialTimeout(network, addr, 3*time.Second)
+		return err
+	})
+	return c, err
+}
+
+// ask makes a connection and returns who answered, and for whom it took us.
+func (h *host) ask(addr string) (server, client string, err error) {
+	c, err := h.dial("tcp4", addr)
+	if err != nil {
+		return "", "", err
+	}
+	defer c.Close()
+	return askOn(c)
+}
+
+func askOn(c net.Conn) (server, client string, err error) {
+	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return "", "", err
+	}
+	if _, err := fmt.Fprintln(c, "hello"); err != nil {
+		return "", "", err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	server, client, _ = strings.Cut(strings.TrimSpace(line), " ")
+	return server, client, err
+}
+
+// eventually waits for an effect.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain until %s", what)
+}

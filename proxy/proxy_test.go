@@ -1,0 +1,425 @@
+package proxy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/proxy"
+	"headway.dev/proxy/rules"
+)
+
+var config = rules.Config{
+	NodeName:    "here",
+	ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
+	ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
+}
+
+// memory is a Source that the test changes.
+type memory struct {
+	mu       sync.Mutex
+	services map[string]*corev1.Service
+	slices   map[string]*discoveryv1.EndpointSlice
+	changed  chan struct{}
+}
+
+func newMemory() *memory {
+	return &memory{services: map[string]*corev1.Service{}, slices: map[string]*discoveryv1.EndpointSlice{}, changed: make(chan struct{}, 1)}
+}
+
+func (m *memory) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (m *memory) Changed() <-chan struct{}      { return m.changed }
+func (m *memory) Snapshot() (s []*corev1.Service, e []*discoveryv1.EndpointSlice, complete bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, v := range m.services {
+		s = append(s, v)
+	}
+	for _, v := range m.slices {
+		e = append(e, v)
+	}
+	return s, e, true
+}
+
+func (m *memory) set(svc *corev1.Service, endpoints ...discoveryv1.Endpoint) {
+	slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints}
+	slice.Namespace, slice.Name = svc.Namespace, svc.Name
+	slice.Labels = map[string]string{discoveryv1.LabelServiceName: svc.Name}
+	for _, p := range svc.Spec.Ports {
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: ptr.To(p.Name), Port: ptr.To(p.TargetPort.IntVal), Protocol: ptr.To(p.Protocol)})
+	}
+	m.mu.Lock()
+	m.services[svc.Name], m.slices[svc.Name] = svc, slice
+	m.mu.Unlock()
+	m.notify()
+}
+
+func (m *memory) remove(name string) {
+	m.mu.Lock()
+	delete(m.services, name)
+	delete(m.slices, name)
+	m.mu.Unlock()
+	m.notify()
+}
+
+func (m *memory) notify() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+func service(name, ip string, nodePort int32, edit ...func(*corev1.Service)) *corev1.Service {
+	svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: ip}}
+	svc.Namespace, svc.Name = "test", name
+	for _, proto := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP} {
+		p := corev1.ServicePort{Name: strings.ToLower(string(proto)), Protocol: proto, Port: 80, NodePort: nodePort}
+		p.TargetPort.IntVal = 8080
+		svc.Spec.Ports = append(svc.Spec.Ports, p)
+	}
+	for _, e := range edit {
+		e(svc)
+	}
+	return svc
+}
+
+func ready(ip string) discoveryv1.Endpoint {
+	return discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: ptr.To("here"), Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}
+}
+
+func terminating(ip string) discoveryv1.Endpoint {
+	e := ready(ip)
+	e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+	return e
+}
+
+// start runs a proxy until the test ends, and removes its rules then.
+func start(t testing.TB, m *memory) (stop func()) {
+	t.Helper()
+	p, err := proxy.New(proxy.Config{Source: m, Rules: config, VerifyPeriod: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := proxy.Cleanup(context.Background()); err != nil {
+			t.Errorf("Cleanup: %v", err)
+		}
+	})
+	m.notify()
+	return stop
+}
+
+func saved(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command("iptables-save").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// servers makes pods that answer with their address on port 8080.
+func servers(t testing.TB, ips ...string) (pods []*host) {
+	t.Helper()
+	for _, ip := range ips {
+		p := newPod(t, ip)
+		p.serve(t, ip, 8080)
+		pods = append(pods, p)
+	}
+	return pods
+}
+
+const a, b, c, vip = "10.244.0.11", "10.244.0.12", "10.244.0.13", "10.96.0.10"
+
+// answers counts who answers n connections; every one must succeed.
+func answers(t *testing.T, from *host, addr string, n int) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	for range n {
+		server, _, err := from.ask(addr)
+		if err != nil {
+			t.Fatalf("connect to %s: %v", addr, err)
+		}
+		got[server]++
+	}
+	return got
+}
+
+func reaches(from *host, addr, server string) func() bool {
+	return func() bool {
+		got, _, err := from.ask(addr)
+		return err == nil && got == server
+	}
+}
+
+func TestClusterIP(t *testing.T) {
+	pods := servers(t, a, b, c)
+	client := newPod(t, "10.244.0.20")
+	m := newMemory()
+	m.set(service("web", vip, 0), ready(a), ready(b), ready(c))
+	start(t, m)
+	eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
+
+	// 90 connections to three: less than 10 for one has odds below 1 in 10^5.
+	got := answers(t, client, vip+":80", 90)
+	for _, ip := range []string{a, b, c} {
+		if got[ip] < 10 {
+			t.Errorf("of 90 connections %s got %d: %v", ip, got[ip], got)
+		}
+	}
+	if _, seen, err := client.ask(vip + ":80"); err != nil || seen != client.ip {
+		t.Errorf("a pod's connection comes from %q, %v; want its own address", seen, err)
+	}
+	answers(t, nil, vip+":80", 5) // from the node itself
+	// A pod reaches itself, too, through its own service.
+	m.set(service("self", "10.96.0.11", 0), ready(a))
+	eventually(t, "the pod reaches itself", reaches(pods[0], "10.96.0.11:80", a))
+}
+
+func TestEndpointLeaves(t *testing.T) {
+	servers(t, a, b, c)
+	client := newPod(t, "10.244.0.20")
+	m := newMemory()
+	svc := service("web", vip, 0)
+	m.set(svc, ready(a))
+	start(t, m)
+	eventually(t, "the service answers", reaches(client, vip+":80", a))
+	open, err := client.dial("tcp4", vip+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+
+	// Requests all the time, while the endpoints are replaced one by one.
+	var sent, failed atomic.Int64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			sent.Add(1)
+			if _, _, err := client.ask(vip + ":80"); err != nil {
+				failed.Add(1)
+				t.Errorf("request lost: %v", err)
+			}
+		}
+	}()
+	pair := [][]discoveryv1.Endpoint{{ready(a), ready(b)}, {terminating(a), ready(b)}, {ready(b), ready(c)}, {terminating(b), ready(c)}}
+	for range 5 {
+		for _, endpoints := range pair {
+			before := sent.Load()
+			m.set(svc, endpoints...)
+			eventually(t, "some requests went through", func() bool { return sent.Load() > before+5 })
+		}
+	}
+	close(stop)
+	<-done
+	t.Logf("%d requests, %d lost", sent.Load(), failed.Load())
+
+	eventually(t, "only the ready endpoint answers", func() bool { got := answers(t, client, vip+":80", 20); return got[c] == 20 })
+	if strings.Contains(saved(t), "--to-destination "+a) || strings.Contains(saved(t), "--to-destination "+b) {
+		t.Errorf("endpoints that left are still in the rules:\n%s", saved(t))
+	}
+	if server, _, err := askOn(open); err != nil || server != a {
+		t.Errorf("the connection opened before is answered by %q, %v; want %s", server, err, a)
+	}
+	// The last one serves while it terminates.
+	m.set(svc, terminating(b))
+	eventually(t, "the terminating endpoint answers", reaches(client, vip+":80", b))
+}
+
+func TestNoEndpoints(t *testing.T) {
+	servers(t, a)
+	client, outside := newPod(t, "10.244.0.20"), newOutside(t)
+	m := newMemory()
+	m.set(service("web", vip, 30080), ready(a))
+	start(t, m)
+	eventually(t, "the service answers", reaches(client, vip+":80", a))
+	m.set(service("web", vip, 30080))
+	for name, from := range map[string]struct {
+		*host
+		addr string
+	}{
+		"pod": {client, vip + ":80"}, "node": {nil, vip + ":80"}, "outside": {outside, nodeIP + ":30080"}, "node, node port": {nil, "127.0.0.1:30080"},
+	} {
+		eventually(t, name+" is refused", func() bool {
+			_, _, err := from.ask(from.addr)
+			return errors.Is(err, syscall.ECONNREFUSED)
+		})
+	}
+	m.remove("web")
+	eventually(t, "the rules are gone", func() bool { return !strings.Contains(saved(t), vip) })
+}
+
+func TestNodePort(t *testing.T) {
+	servers(t, a)
+	outside := newOutside(t)
+	local := func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal }
+	m := newMemory()
+	m.set(service("web", vip, 30080), ready(a))
+	m.set(service("local", "10.96.0.11", 30081, local), ready(a))
+	start(t, m)
+	for _, test := range []struct {
+		from     *host
+		addr     string
+		wantSeen string
+	}{
+		{outside, nodeIP + ":30080", bridgeIP}, // masqueraded
+		{outside, nodeIP + ":30081", "192.0.2.2"},
+		{nil, nodeIP + ":30080", bridgeIP},
+		{nil, "127.0.0.1:30080", bridgeIP},
+		{nil, "127.0.0.1:30081", bridgeIP},
+	} {
+		eventually(t, test.addr+" answers", reaches(test.from, test.addr, a))
+		if _, seen, err := test.from.ask(test.addr); err != nil || seen != test.wantSeen {
+			t.Errorf("through %s the client is %q, %v; want %s", test.addr, seen, err, test.wantSeen)
+		}
+	}
+}
+
+func TestAffinity(t *testing.T) {
+	servers(t, a, b, c)
+	sticky := func(s *corev1.Service) { s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP }
+	m := newMemory()
+	m.set(service("web", vip, 0, sticky), ready(a), ready(b), ready(c))
+	start(t, m)
+	served := map[string]bool{}
+	for i := range 6 {
+		client := newPod(t, fmt.Sprintf("10.244.0.%d", 20+i))
+		eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
+		got := answers(t, client, vip+":80", 10)
+		if len(got) != 1 {
+			t.Errorf("client %s was served by %v, want one", client.ip, got)
+		}
+		for ip := range got {
+			served[ip] = true
+		}
+	}
+	if len(served) < 2 { // all six on one: 1 in 243
+		t.Logf("all clients stick to one endpoint: %v", served)
+	}
+}
+
+// A UDP flow is led elsewhere when its endpoint goes, although its client
+// keeps sending from the same port.
+func TestUDP(t *testing.T) {
+	servers(t, a, b)
+	client := newPod(t, "10.244.0.20")
+	m := newMemory()
+	m.set(service("web", vip, 0), ready(a))
+	start(t, m)
+	eventually(t, "the rules are there", func() bool { return strings.Contains(saved(t), "-p udp -j DNAT --to-destination "+a) })
+	conn, err := client.dial("udp4", vip+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answered := func(by string) func() bool {
+		return func() bool {
+			buf := make([]byte, 100)
+			if err := conn.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := conn.Write([]byte("x")); err != nil {
+				return false
+			}
+			n, err := conn.Read(buf)
+			return err == nil && string(buf[:n]) == by
+		}
+	}
+	eventually(t, "the first endpoint answers", answered(a))
+	m.set(service("web", vip, 0), ready(b))
+	eventually(t, "the second endpoint answers", answered(b))
+}
+
+// What went away while no proxy ran is removed by the next one, which breaks
+// no service that stays.
+func TestRestart(t *testing.T) {
+	servers(t, a)
+	m := newMemory()
+	m.set(service("stays", vip, 0), ready(a))
+	m.set(service("goes", "10.96.0.11", 0), ready(a))
+	stop := start(t, m)
+	eventually(t, "both answer", func() bool { return reaches(nil, vip+":80", a)() && reaches(nil, "10.96.0.11:80", a)() })
+	stop()
+	answers(t, nil, vip+":80", 3) // without a proxy
+	m.remove("goes")
+	start(t, m)
+	eventually(t, "the other's rules are gone", func() bool {
+		answers(t, nil, vip+":80", 1)
+		return !strings.Contains(saved(t), "10.96.0.11")
+	})
+	for _, chain := range []string{"OUTPUT", "PREROUTING"} {
+		if n := strings.Count(saved(t), "-A "+chain+" -d 10.96.0.0/16"); n != 1 {
+			t.Errorf("%d jumps from %s, want 1:\n%s", n, chain, saved(t))
+		}
+	}
+}
+
+func TestFlushedByOthers(t *testing.T) {
+	servers(t, a)
+	m := newMemory()
+	m.set(service("web", vip, 0), ready(a))
+	start(t, m)
+	eventually(t, "the service answers", reaches(nil, vip+":80", a))
+	for _, flush := range [][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-F", "OUTPUT"}} {
+		if out, err := exec.Command("iptables", flush...).CombinedOutput(); err != nil {
+			t.Fatalf("iptables %v: %v: %s", flush, err, out)
+		}
+		eventually(t, "the service answers again", reaches(nil, vip+":80", a))
+	}
+}
+
+func TestCleanup(t *testing.T) {
+	other := []string{"-A", "FORWARD", "-s", "198.51.100.0/24", "-j", "ACCEPT"}
+	if out, err := exec.Command("iptables", other...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	m := newMemory()
+	m.set(service("web", vip, 30080), ready(a))
+	m.set(service("none", "10.96.0.11", 30081))
+	stop := start(t, m)
+	eventually(t, "the rules are there", func() bool { return strings.Contains(saved(t), vip) && strings.Contains(saved(t), "10.96.0.11") })
+	stop()
+	for range 2 { // also when there is nothing to remove
+		if err := proxy.Cleanup(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := saved(t); strings.Contains(got, rules.Prefix) || strings.Contains(got, "headway") || !strings.Contains(got, "198.51.100.0/24") {
+		t.Errorf("after Cleanup:\n%s", got)
+	}
+	if out, err := exec.Command("ip", "route").Output(); err != nil || strings.Contains(string(out), "10.96.") {
+		t.Errorf("routes after Cleanup: %s, %v", out, err)
+	}
+}
