@@ -1,0 +1,122 @@
+// Package openapi describes the served kinds: the OpenAPI documents that
+// kubectl explain, diff and apply read, and the merge rules of server-side
+// apply.
+//
+//	Go sources ──go generate──▶ definitions.json.gz ──┬─▶ [TypeConverter]
+//	                            routes of the server ──┴─▶ [Install]: /openapi/v2, /openapi/v3
+//
+// The definitions are embedded compressed. Documents are built when they are
+// first asked for and kept compressed, so an idle server holds none of them in
+// memory. Everything is safe for concurrent use.
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/schemamutation"
+	"k8s.io/kube-openapi/pkg/util"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"headway.dev/engine/api/openapi/names"
+	"headway.dev/manifests/scheme"
+)
+
+//go:generate go run ./gen definitions.json.gz
+
+//go:embed definitions.json.gz
+var compressed []byte
+
+const refPrefix = "#/definitions/"
+
+// definitions decodes the embedded definitions, by name, and marks those of
+// kinds as such.
+func definitions() (map[string]*spec.Schema, error) {
+	z, err := gzip.NewReader(bytes.NewReader(compressed))
+	if err != nil {
+		return nil, fmt.Errorf("read OpenAPI definitions: %w", err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		return nil, fmt.Errorf("read OpenAPI definitions: %w", err)
+	}
+	out := map[string]*spec.Schema{}
+	if err := json.Unmarshal(data, &out); err != nil {
+		return nil, fmt.Errorf("decode OpenAPI definitions: %w", err)
+	}
+	objects := []runtime.Object{
+		&autoscalingv1.Scale{}, &corev1.Binding{}, &policyv1.Eviction{},
+		&authorizationv1.SelfSubjectAccessReview{}, &authorizationv1.SelfSubjectRulesReview{}, &authenticationv1.SelfSubjectReview{},
+	}
+	for _, kind := range scheme.Kinds() {
+		objects = append(objects, kind.New(), kind.NewList())
+	}
+	for _, obj := range objects {
+		name := names.Canonical(util.GetCanonicalTypeName(obj))
+		s, ok := out[name]
+		if !ok {
+			return nil, fmt.Errorf("no OpenAPI definition of %s: run go generate in engine/api/openapi", name)
+		}
+		gvks, _, err := scheme.Scheme.ObjectKinds(obj)
+		if err != nil {
+			return nil, fmt.Errorf("OpenAPI definition of %s: %w", name, err)
+		}
+		kinds := []any{}
+		for _, gvk := range gvks {
+			if gvk.Version != runtime.APIVersionInternal {
+				kinds = append(kinds, map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind})
+			}
+		}
+		s.AddExtension("x-kubernetes-group-version-kind", kinds)
+	}
+	return out, nil
+}
+
+// withRefs returns the definitions in the form in which the library wants
+// generated ones: with references made by ref, and the names they refer to.
+func withRefs(in map[string]*spec.Schema, ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
+	out := make(map[string]common.OpenAPIDefinition, len(in))
+	for name, s := range in {
+		var dependencies []string
+		walker := schemamutation.Walker{
+			SchemaCallback: schemamutation.SchemaCallBackNoop,
+			RefCallback: func(r *spec.Ref) *spec.Ref {
+				target, ok := strings.CutPrefix(r.String(), refPrefix)
+				if !ok {
+					return r
+				}
+				dependencies = append(dependencies, target)
+				replaced := ref(target)
+				return &replaced
+			},
+		}
+		out[name] = common.OpenAPIDefinition{Schema: *walker.WalkSchema(s), Dependencies: dependencies}
+	}
+	return out
+}
+
+// goNames are the names by which the library asks for the kinds whose Go types
+// have no model name.
+func goNames() []string {
+	var out []string
+	for _, kind := range scheme.Kinds() {
+		for _, obj := range []runtime.Object{kind.New(), kind.NewList()} {
+			if name := util.GetCanonicalTypeName(obj); strings.Contains(name, "/") {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,218 @@
+package openapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/emicklei/go-restful/v3"
+	"k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/server/mux"
+	"k8s.io/kube-openapi/pkg/builder"
+	"k8s.io/kube-openapi/pkg/builder3"
+	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/common/restfuladapter"
+	"k8s.io/kube-openapi/pkg/handler"
+	"k8s.io/kube-openapi/pkg/handler3"
+	"k8s.io/kube-openapi/pkg/spec3"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"headway.dev/engine/api/openapi/names"
+)
+
+const (
+	jsonType    = "application/json"
+	protoTypeV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	protoTypeV3 = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+)
+
+// Install serves /openapi/v2 and, for each group version in container,
+// /openapi/v3. It is called once all groups are in the container. version
+// makes clients fetch anew what another version of the server described.
+func Install(mux *mux.PathRecorderMux, container *restful.Container, version string) {
+	tag := hash(version)
+	services := container.RegisteredWebServices()
+	mux.Handle("/openapi/v2", &document{protoType: protoTypeV2, tag: tag, toProto: handler.ToProtoBinary, build: func() ([]byte, error) {
+		return documentV2(services, version)
+	}})
+	index := map[string]map[string]string{}
+	for _, service := range services {
+		path := strings.TrimPrefix(service.RootPath(), "/")
+		index[path] = map[string]string{"serverRelativeURL": "/openapi/v3/" + path + "?hash=" + tag}
+		mux.Handle("/openapi/v3/"+path, &document{protoType: protoTypeV3, tag: tag, toProto: handler3.ToV3ProtoBinary, build: func() ([]byte, error) {
+			return documentV3(service, version)
+		}})
+	}
+	mux.HandleFunc("/openapi/v3", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		w.Header().Set("Etag", strconv.Quote(tag))
+		_ = json.NewEncoder(w).Encode(map[string]any{"paths": index}) // the client is gone
+	})
+}
+
+// hash changes whenever a document may: with the definitions and the program.
+func hash(version string) string {
+	h := sha256.New()
+	h.Write(compressed)
+	io.WriteString(h, version)
+	if info, ok := debug.ReadBuildInfo(); ok {
+		io.WriteString(h, info.String())
+	}
+	return strings.ToUpper(hex.EncodeToString(h.Sum(nil)))
+}
+
+func definitionName(name string) (string, spec.Extensions) { return names.Canonical(name), nil }
+
+func documentV3(service *restful.WebService, version string) ([]byte, error) {
+	all, err := definitions()
+	if err != nil {
+		return nil, err
+	}
+	config := &common.OpenAPIV3Config{
+		Info:                  info(version),
+		DefaultResponse:       &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
+		GetOperationIDAndTags: openapi.GetOperationIDAndTags,
+		GetDefinitionName:     definitionName,
+		GetDefinitions:        canonical(all),
+	}
+	config.Definitions = config.GetDefinitions(func(name string) spec.Ref {
+		return spec.MustCreateRef("#/components/schemas/" + names.Canonical(name))
+	})
+	doc, err := builder3.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices([]*restful.WebService{service}), config)
+	if err != nil {
+		return nil, fmt.Errorf("describe %s: %w", service.RootPath(), err)
+	}
+	return json.Marshal(doc)
+}
+
+func documentV2(services []*restful.WebService, version string) ([]byte, error) {
+	all, err := definitions()
+	if err != nil {
+		return nil, err
+	}
+	config := &common.Config{
+		ProtocolList:          []string{"https"},
+		Info:                  info(version),
+		DefaultResponse:       &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
+		GetOperationIDAndTags: openapi.GetOperationIDAndTags,
+		GetDefinitionName:     definitionName,
+		GetDefinitions:        canonical(all),
+	}
+	doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), config)
+	if err != nil {
+		return nil, fmt.Errorf("describe the API: %w", err)
+	}
+	doc.Definitions = handler.PruneDefaults(doc.Definitions)
+	return json.Marshal(doc)
+}
+
+// canonical offers the definitions under the names that the library asks by,
+// too: the paths of Go types without a model name.
+func canonical(all map[string]*spec.Schema) common.GetOpenAPIDefinitions {
+	return func(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
+		out := withRefs(all, ref)
+		for _, path := range goNames() {
+			if d, ok := out[names.Canonical(path)]; ok {
+				out[path] = d
+			}
+		}
+		return out
+	}
+}
+
+func info(version string) *spec.Info {
+	return &spec.Info{InfoProps: spec.InfoProps{Title: "Kubernetes", Version: version}}
+}
+
+// document is one OpenAPI document, built when first asked for and kept
+// compressed.
+type document struct {
+	build     func() ([]byte, error)
+	toProto   func([]byte) ([]byte, error)
+	protoType string
+	tag       string
+
+	mu          sync.Mutex
+	json, proto []byte // gzip
+}
+
+// ServeHTTP implements http.Handler.
+func (d *document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	contentType := jsonType
+	if accept := r.Header.Get("Accept"); strings.Contains(accept, "proto-openapi") && !strings.Contains(accept, jsonType) {
+		contentType = d.protoType
+	}
+	data, err := d.get(contentType != jsonType)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Vary", "Accept, Accept-Encoding")
+	h.Set("Etag", strconv.Quote(d.tag))
+	if r.URL.Query().Get("hash") == d.tag {
+		// The address names the content, so clients need not ask again.
+		h.Set("Cache-Control", "public, immutable")
+	}
+	if r.Header.Get("If-None-Match") == strconv.Quote(d.tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		_, _ = w.Write(data) // the client is gone
+		return
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = io.Copy(w, z) // the client is gone
+}
+
+func (d *document) get(proto bool) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if proto && d.proto != nil {
+		return d.proto, nil
+	}
+	if !proto && d.json != nil {
+		return d.json, nil
+	}
+	data, err := d.build()
+	if err != nil {
+		return nil, err
+	}
+	if !proto {
+		d.json, err = zip(data)
+		return d.json, err
+	}
+	if data, err = d.toProto(data); err != nil {
+		return nil, fmt.Errorf("encode OpenAPI document: %w", err)
+	}
+	d.proto, err = zip(data)
+	return d.proto, err
+}
+
+func zip(data []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	if _, err := z.Write(data); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(buf.Bytes()), nil
+}
