@@ -1,0 +1,171 @@
+package api
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"headway.dev/engine/api/authz"
+	"headway.dev/engine/api/codec"
+	"headway.dev/engine/api/openapi"
+	"headway.dev/engine/api/registry"
+	"headway.dev/engine/api/storage"
+	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/scheme"
+)
+
+// Tokens knows the bearer tokens.
+type Tokens interface {
+	// User returns the user that a token stands for and the user's groups; ok
+	// is false if the token is unknown or no longer valid.
+	User(token string) (name string, groups []string, ok bool)
+}
+
+// Config of New.
+type Config struct {
+	Store *store.Store
+	// Listener is where the server listens. Run closes it.
+	Listener net.Listener
+	// ServingCert and ServingKey are the server's certificate chain and key,
+	// ClientCA the authorities of client certificates, all PEM.
+	ServingCert, ServingKey, ClientCA []byte
+	// Tokens may be nil: then there are none.
+	Tokens Tokens
+	// NodeTLS verifies the nodes' streaming servers and identifies this server
+	// to them. Without it logs, exec, attach and port-forward fail.
+	NodeTLS *tls.Config
+	// Routes are further handlers by path; a path that ends in / covers what is
+	// below it. Requests to them are authenticated and authorized: members of
+	// system:masters may use them, others as PathRules say.
+	Routes    map[string]http.Handler
+	PathRules []authz.PathRule
+	// Authorizer replaces the built-in rules, if set.
+	Authorizer authorizer.Authorizer
+	// Ready are further conditions of /readyz, by name.
+	Ready map[string]func() error
+	// Version is what /version reports as gitVersion. Empty: what the build set
+	// in k8s.io/component-base/version, else the compatible Kubernetes version.
+	Version string
+	Log     *slog.Logger
+}
+
+// Server is the API server.
+type Server struct {
+	log       *slog.Logger
+	listener  net.Listener
+	tls       *tls.Config
+	generic   *genericapiserver.GenericAPIServer
+	handler   http.Handler
+	nodes     *streaming.Nodes
+	admission admission.Interface
+	version   version.Info
+
+	// requests are the in-process requests under way; closed ends new ones.
+	requests inProcessRequests
+	ready    chan struct{}
+}
+
+// klogOnce guards klog's logger, which is the process's.
+var klogOnce sync.Once
+
+// New wires the server. It serves nothing before Run, but InProcess clients
+// may be made, and used once Run has started.
+func New(cfg Config) (*Server, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	klogOnce.Do(func() { klog.SetSlogLogger(cfg.Log.With("component", "apiserver")) })
+	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate: %w", err)
+	}
+	clientCAs := x509.NewCertPool()
+	if !clientCAs.AppendCertsFromPEM(cfg.ClientCA) {
+		return nil, errors.New("client authorities: no certificate in the PEM data")
+	}
+	if cfg.Authorizer == nil {
+		if cfg.Authorizer, err = authz.New(cfg.Store, cfg.PathRules); err != nil {
+			return nil, fmt.Errorf("authorizer: %w", err)
+		}
+	}
+	s := &Server{
+		admission: admit{cfg.Store},
+		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
+		version: versionInfo(cfg.Version), ready: make(chan struct{}),
+		// A request without or with a foreign certificate is let in to be
+		// refused by authentication, which then can tell why.
+		tls: &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
+			ClientAuth: tls.RequestClientCert, ClientCAs: clientCAs, NextProtos: []string{"h2", "http/1.1"},
+		},
+	}
+	if err := s.assemble(cfg, clientCAs); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// assemble builds the library's server and installs everything it serves.
+func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
+	c := genericapiserver.NewConfig(scheme.Codecs)
+	c.Serializer = codec.Serializer{NegotiatedSerializer: scheme.Codecs}
+	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion(), s.version}
+	c.ExternalAddress = cfg.Listener.Addr().String()
+	c.LoopbackClientConfig = &restclient.Config{}
+	c.Authentication.Authenticator = authentication(clientCAs, cfg.Tokens)
+	c.Authorization.Authorizer = cfg.Authorizer
+	c.AdmissionControl = s.admission
+	c.LongRunningFunc = longRunning
+	c.FlowControl = nil
+	c.SkipOpenAPIInstallation = true
+	c.StorageObjectCountTracker = nil
+	c.BuildHandlerChainFunc = filters
+	// The library's check of its log has a goroutine that never ends.
+	c.HealthzChecks = []healthz.HealthChecker{healthz.PingHealthz}
+	c.LivezChecks = []healthz.HealthChecker{healthz.PingHealthz}
+	c.ReadyzChecks = []healthz.HealthChecker{healthz.PingHealthz}
+	for name, check := range cfg.Ready {
+		c.ReadyzChecks = append(c.ReadyzChecks, healthz.NamedCheck(name, func(*http.Request) error { return check() }))
+	}
+	var err error
+	if s.generic, err = c.Complete(nil).New("headway", genericapiserver.NewEmptyDelegate()); err != nil {
+		return fmt.Errorf("assemble the API server: %w", err)
+	}
+	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
+	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, Nodes: s.nodes, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	groups = append(groups, registry.Reviews(cfg.Authorizer)...)
+	if err := s.install(groups, cfg.Authorizer); err != nil {
+		return fmt.Errorf("install the API groups: %w", err)
+	}
+	mux := s.generic.Handler.NonGoRestfulMux
+	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion)
+	for path, handler := range cfg.Routes {
+		if path != "" && path[len(path)-1] == '/' {
+			mux.UnlistedHandlePrefix(path, handler)
+		} else {
+			mux.UnlistedHandle(path, handler)
+		}
+	}
+	s.generic.PrepareRun()
+	s.handler = s.generic.Handler
+	return nil
+}

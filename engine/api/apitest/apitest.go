@@ -1,0 +1,160 @@
+// Package apitest starts a real API server for tests: over TLS on a port of its
+// own, on a store in a temporary directory, with certificates and a kubeconfig.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/engine/api"
+	"headway.dev/engine/pki"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+)
+
+// Server is a running API server with what is needed to reach it.
+type Server struct {
+	API   *api.Server
+	Store *store.Store
+	PKI   *pki.Set
+	// URL is the server's address; Kubeconfig the path of an administrator's
+	// kubeconfig, Config the same for client-go.
+	URL, Kubeconfig string
+	Config          *rest.Config
+
+	dir  string
+	stop func()
+}
+
+// Stop ends the server, but not the store. It returns when the server has
+// ended, and may be called more than once.
+func (s *Server) Stop() { s.stop() }
+
+// Option changes the server's configuration before it starts.
+type Option func(*api.Config)
+
+// Start starts a server with the namespaces default and kube-node-lease, which
+// ends with the test.
+func Start(t testing.TB, options ...Option) *Server {
+	t.Helper()
+	dir := t.TempDir()
+	st, err := store.Open(store.Options{Path: filepath.Join(dir, "state.db"), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatalf("open store: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Errorf("close store: %v", err)
+		}
+	})
+	set, err := pki.Ensure(filepath.Join(dir, "pki"), nil)
+	if err != nil {
+		t.Fatalf("certificates: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	cfg := api.Config{
+		Store: st, Listener: listener,
+		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
+		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}
+	for _, option := range options {
+		option(&cfg)
+	}
+	server, err := api.New(cfg)
+	if err != nil {
+		t.Fatalf("new API server: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("API server: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	select {
+	case <-server.Ready():
+	case err := <-done:
+		done <- nil
+		t.Fatalf("API server: %v", err)
+	}
+	s := &Server{API: server, Store: st, PKI: set, URL: "https://" + listener.Addr().String(), dir: dir, stop: stop}
+	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
+		s.Namespace(t, name)
+	}
+	s.Kubeconfig = s.KubeconfigFor(t, "kubernetes-admin", "system:masters")
+	if s.Config, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig); err != nil {
+		t.Fatalf("read kubeconfig: %v", err)
+	}
+	s.Config.QPS = -1
+	return s
+}
+
+// Namespace makes a namespace, if there is none of that name.
+func (s *Server) Namespace(t testing.TB, name string) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	_, err := s.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(ns, time.Now())}})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatalf("create namespace %s: %v", name, err)
+	}
+}
+
+// KubeconfigFor writes a kubeconfig with a client certificate for user in
+// groups, and returns its path.
+func (s *Server) KubeconfigFor(t testing.TB, user string, groups ...string) string {
+	t.Helper()
+	certPEM, keyPEM, err := s.PKI.Client(user, groups...)
+	if err != nil {
+		t.Fatalf("certificate for %s: %v", user, err)
+	}
+	path := filepath.Join(s.dir, strings.ReplaceAll(user, ":", "_")+".kubeconfig")
+	if err := pki.WriteKubeconfig(path, s.URL, s.PKI.CACert, pki.Credentials{User: user, CertPEM: certPEM, KeyPEM: keyPEM}); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Kubectl runs the installed kubectl as the administrator and returns what it
+// printed. It fails the test if kubectl is not there.
+func (s *Server) Kubectl(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	return s.KubectlAs(t, s.Kubeconfig, stdin, args...)
+}
+
+// KubectlAs is Kubectl with another kubeconfig.
+func (s *Server) KubectlAs(t testing.TB, kubeconfig, stdin string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	path, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Fatalf("these tests need kubectl in the PATH: %v", err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(s.dir, "kubectl-cache")}, args...)...)
+	cmd.Env = append(os.Environ(), "HOME="+s.dir, "KUBECONFIG=")
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}

@@ -1,0 +1,220 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"headway.dev/manifests/object"
+)
+
+// LeaseNamespace holds the leases by which nodes show that they live.
+const LeaseNamespace = corev1.NamespaceNodeLease
+
+var podKind = schema.GroupKind{Kind: "Pod"}
+
+// NodeName returns the node that a user is: system:node:NAME in the group
+// system:nodes, as Kubernetes identifies them.
+func NodeName(u user.Info) (name string, ok bool) {
+	if !memberOf(u, user.NodesGroup) {
+		return "", false
+	}
+	return strings.CutPrefix(u.GetName(), "system:node:")
+}
+
+// Node grants a node what its agent and proxy need: itself, the pods bound to
+// it, its lease, the ConfigMaps and Secrets that its pods refer to, and what
+// traffic to services needs.
+//
+// What a request's path does not tell (the name of a node or lease that is
+// being created) is checked at admission.
+type Node struct{ Reader object.Reader }
+
+// access is a node's relation to one resource.
+type access struct {
+	group, resource string
+	verbs           []string
+	// scope tells for one object whether the node may, and why not. nil
+	// grants all objects.
+	scope func(n Node, node string, a authorizer.Attributes) (refusal string)
+}
+
+var (
+	read = []string{"get", "list", "watch"}
+
+	nodeAccess = []access{
+		{"", "services", read, nil},
+		{"", "namespaces", read, nil},
+		{"", "endpoints", read, nil},
+		{"discovery.k8s.io", "endpointslices", read, nil},
+		{"", "nodes", slices.Concat(read, []string{"create"}), nil},
+		{"", "nodes", []string{"update", "patch"}, ownNode},
+		{"", "nodes/status", []string{"get", "update", "patch"}, ownNode},
+		{"", "events", []string{"create", "update", "patch"}, nil},
+		{"events.k8s.io", "events", []string{"create", "update", "patch"}, nil},
+		{"", "pods", slices.Concat(read, []string{"delete"}), ownPod},
+		{"", "pods/status", []string{"get", "update", "patch"}, ownPod},
+		{"", "pods/eviction", []string{"create"}, ownPod},
+		{"", "configmaps", read, referenced},
+		{"", "secrets", read, referenced},
+		{"coordination.k8s.io", "leases", []string{"get", "create", "update", "patch", "delete"}, ownLease},
+	}
+)
+
+// Authorize implements authorizer.AuthorizerFunc.
+func (n Node) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	node, ok := NodeName(a.GetUser())
+	if !ok || !a.IsResourceRequest() {
+		return authorizer.DecisionNoOpinion, "", nil
+	}
+	resource := a.GetResource()
+	if sub := a.GetSubresource(); sub != "" {
+		resource += "/" + sub
+	}
+	var refusal string
+	for _, rule := range nodeAccess {
+		if rule.group != a.GetAPIGroup() || rule.resource != resource || !slices.Contains(rule.verbs, a.GetVerb()) {
+			continue
+		}
+		if rule.scope == nil {
+			return authorizer.DecisionAllow, "", nil
+		}
+		if refusal = rule.scope(n, node, a); refusal == "" {
+			return authorizer.DecisionAllow, "", nil
+		}
+	}
+	return authorizer.DecisionNoOpinion, refusal, nil
+}
+
+func ownNode(_ Node, node string, a authorizer.Attributes) string {
+	if a.GetName() == node {
+		return ""
+	}
+	return fmt.Sprintf("node '%s' cannot modify other nodes", node)
+}
+
+func ownLease(_ Node, node string, a authorizer.Attributes) string {
+	switch {
+	case a.GetNamespace() != LeaseNamespace:
+		return fmt.Sprintf("can only access leases in the %q system namespace", LeaseNamespace)
+	case a.GetVerb() == "create" || a.GetName() == node:
+		return ""
+	}
+	return "can only access node lease with the same name as the requesting node"
+}
+
+func ownPod(n Node, node string, a authorizer.Attributes) string {
+	if a.GetVerb() == "list" || a.GetVerb() == "watch" {
+		if selected(a, "spec.nodeName") == node {
+			return ""
+		}
+		if a.GetName() == "" {
+			return "can only list/watch pods with spec.nodeName field selector"
+		}
+	}
+	// A pod that does not exist may be asked for by its name, or the agent
+	// could not learn that it is gone.
+	pod, ok := n.Reader.Get(object.Key{GroupKind: podKind, Namespace: a.GetNamespace(), Name: a.GetName()}).(*corev1.Pod)
+	if !ok || pod == nil || pod.Spec.NodeName == node {
+		return ""
+	}
+	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
+}
+
+func referenced(n Node, node string, a authorizer.Attributes) string {
+	name := a.GetName()
+	if name == "" {
+		name = selected(a, "metadata.name")
+	}
+	if name == "" || a.GetNamespace() == "" {
+		return "can only read namespaced object of this type"
+	}
+	pods, _ := n.Reader.List(podKind, a.GetNamespace())
+	for _, obj := range pods {
+		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == node && refers(pod, a.GetResource(), name) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
+}
+
+// selected is the value that the request's field selector pins a field to.
+func selected(a authorizer.Attributes, field string) string {
+	requirements, err := a.GetFieldSelector()
+	if err != nil {
+		return ""
+	}
+	for _, r := range requirements {
+		if r.Field == field && (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) {
+			return r.Value
+		}
+	}
+	return ""
+}
+
+// refers reports whether the pod's spec names the ConfigMap or Secret.
+func refers(pod *corev1.Pod, resource, name string) bool {
+	found := false
+	see := func(kind, ref string) { found = found || kind == resource && ref == name }
+	const configMaps, secrets = "configmaps", "secrets"
+
+	for _, s := range pod.Spec.ImagePullSecrets {
+		see(secrets, s.Name)
+	}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.ConfigMap != nil {
+			see(configMaps, v.ConfigMap.Name)
+		}
+		if v.Secret != nil {
+			see(secrets, v.Secret.SecretName)
+		}
+		if v.Projected != nil {
+			for _, source := range v.Projected.Sources {
+				if source.ConfigMap != nil {
+					see(configMaps, source.ConfigMap.Name)
+				}
+				if source.Secret != nil {
+					see(secrets, source.Secret.Name)
+				}
+			}
+		}
+	}
+	environment := func(env []corev1.EnvVar, from []corev1.EnvFromSource) {
+		for _, e := range env {
+			if e.ValueFrom == nil {
+				continue
+			}
+			if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
+				see(configMaps, r.Name)
+			}
+			if r := e.ValueFrom.SecretKeyRef; r != nil {
+				see(secrets, r.Name)
+			}
+		}
+		for _, f := range from {
+			if f.ConfigMapRef != nil {
+				see(configMaps, f.ConfigMapRef.Name)
+			}
+			if f.SecretRef != nil {
+				see(secrets, f.SecretRef.Name)
+			}
+		}
+	}
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			environment(containers[i].Env, containers[i].EnvFrom)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		environment(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
+	}
+	return found
+}

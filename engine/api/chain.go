@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/group"
+	"k8s.io/apiserver/pkg/authentication/request/anonymous"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/request/union"
+	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/user"
+	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
+	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+)
+
+// longRunning tells the requests without a deadline.
+var longRunning = genericfilters.BasicLongRunningRequestCheck(
+	sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
+
+// filters is the chain that every request goes through, the last line first.
+// It is the library's own without auditing, tracing and what only matters to a
+// server behind a load balancer. The order matters:
+//
+//   - a panic is answered by whatever stands outside of it;
+//   - the deadline starts before authentication, which may be slow;
+//   - impersonation changes the user and so stands between authentication and
+//     authorization.
+func filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
+	failed := genericapifilters.Unauthorized(c.Serializer)
+	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
+	handler = genericfilters.WithMaxInFlightLimit(handler, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
+	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
+	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
+	handler = genericapifilters.WithWarningRecorder(handler)
+	handler = genericfilters.WithTimeoutForNonLongRunningRequests(handler, c.LongRunningFunc)
+	handler = genericapifilters.WithRequestDeadline(handler, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
+	handler = genericfilters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
+	handler = genericapifilters.WithCacheControl(handler)
+	handler = genericapifilters.WithLatencyTrackers(handler)
+	handler = genericapifilters.WithRequestInfo(handler, c.RequestInfoResolver)
+	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
+	handler = genericfilters.WithPanicRecovery(handler, c.RequestInfoResolver)
+	return genericapifilters.WithAuditInit(handler)
+}
+
+// authentication asks, in this order: who the process itself says it is, the
+// client certificate, the bearer token. A request with none of them is
+// anonymous; one with a wrong one is refused.
+func authentication(clientCAs *x509.CertPool, tokens Tokens) authenticator.Request {
+	options := x509request.DefaultVerifyOptions()
+	options.Roots = clientCAs
+	token := authenticator.TokenFunc(func(_ context.Context, token string) (*authenticator.Response, bool, error) {
+		if tokens == nil {
+			return nil, false, nil
+		}
+		name, groups, ok := tokens.User(token)
+		if !ok {
+			return nil, false, nil
+		}
+		return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: groups}}, true, nil
+	})
+	known := union.New(
+		authenticator.RequestFunc(inProcessUser),
+		x509request.New(options, x509request.CommonNameUserConversion),
+		bearertoken.New(token),
+	)
+	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
+}

@@ -1,0 +1,181 @@
+package printers
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+var endedConditions = map[corev1.PodPhase][]metav1.TableRowCondition{
+	corev1.PodSucceeded: {{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(corev1.PodSucceeded), Message: "The pod has completed successfully."}},
+	corev1.PodFailed:    {{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(corev1.PodFailed), Message: "The pod failed."}},
+}
+
+func podRow(obj runtime.Object, now time.Time) ([]any, []metav1.TableRowCondition) {
+	pod := obj.(*corev1.Pod)
+	s := summarize(pod)
+	restarts := strconv.Itoa(s.restarts)
+	if s.restarts != 0 && !s.lastRestart.IsZero() {
+		restarts = fmt.Sprintf("%d (%s ago)", s.restarts, since(s.lastRestart, now))
+	}
+	ip := none
+	if len(pod.Status.PodIPs) > 0 {
+		ip = or(pod.Status.PodIPs[0].IP, none)
+	} else {
+		ip = or(pod.Status.PodIP, ip)
+	}
+	return []any{
+		pod.Name, fmt.Sprintf("%d/%d", s.ready, s.total), s.reason, restarts, age(pod, now),
+		ip, or(pod.Spec.NodeName, none), or(pod.Status.NominatedNodeName, none), readinessGates(pod),
+	}, endedConditions[pod.Status.Phase]
+}
+
+// podSummary is what the columns of a pod say.
+type podSummary struct {
+	ready, total int
+	reason       string
+	restarts     int
+	lastRestart  metav1.Time
+}
+
+func (s *podSummary) countRestarts(c *corev1.ContainerStatus) {
+	s.restarts += int(c.RestartCount)
+	if t := c.LastTerminationState.Terminated; t != nil && s.lastRestart.Before(&t.FinishedAt) {
+		s.lastRestart = t.FinishedAt
+	}
+}
+
+// summarize derives the status of a pod. Rules further down win: the phase,
+// the pod's own reason, what holds up its init containers or its containers
+// (the first container of the spec wins), and at last its deletion.
+func summarize(pod *corev1.Pod) podSummary {
+	s := podSummary{total: len(pod.Spec.Containers), reason: string(pod.Status.Phase)}
+	if pod.Status.Reason != "" {
+		s.reason = pod.Status.Reason
+	}
+	initialized := false
+	for _, c := range pod.Status.Conditions {
+		switch {
+		case c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated:
+			s.reason = corev1.PodReasonSchedulingGated
+		case c.Type == corev1.PodInitialized && c.Status == corev1.ConditionTrue:
+			initialized = true
+		}
+	}
+
+	sidecars := map[string]bool{}
+	for _, c := range pod.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			sidecars[c.Name] = true
+			s.total++
+		}
+	}
+	// Restarts of init containers count only as long as they hold up the pod;
+	// those of sidecars always do.
+	running := podSummary{}
+	holding := false
+	for i := range pod.Status.InitContainerStatuses {
+		c := &pod.Status.InitContainerStatuses[i]
+		s.countRestarts(c)
+		if sidecars[c.Name] {
+			running.countRestarts(c)
+		}
+		if !holding {
+			holding = s.initContainer(c, sidecars[c.Name], fmt.Sprintf("%d/%d", i, len(pod.Spec.InitContainers)))
+		}
+		if holding {
+			break
+		}
+	}
+	if !holding || initialized {
+		s.restarts, s.lastRestart = running.restarts, running.lastRestart
+		s.containers(pod)
+	}
+	if pod.DeletionTimestamp != nil {
+		switch {
+		case pod.Status.Reason == "NodeLost":
+			s.reason = string(corev1.PodUnknown)
+		case pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed:
+			s.reason = "Terminating"
+		}
+	}
+	return s
+}
+
+// initContainer takes one init container into account, and reports whether it
+// is the one that the pod waits for.
+func (s *podSummary) initContainer(c *corev1.ContainerStatus, sidecar bool, progress string) (holding bool) {
+	switch ended, waiting := c.State.Terminated, c.State.Waiting; {
+	case ended != nil && ended.ExitCode == 0:
+		return false
+	case sidecar && c.Started != nil && *c.Started:
+		if c.Ready {
+			s.ready++
+		}
+		return false
+	case ended != nil:
+		s.reason = "Init:" + endReason(ended)
+	case waiting != nil && waiting.Reason != "" && waiting.Reason != "PodInitializing":
+		s.reason = "Init:" + waiting.Reason
+	default:
+		s.reason = "Init:" + progress
+	}
+	return true
+}
+
+func (s *podSummary) containers(pod *corev1.Pod) {
+	running := false
+	for i := len(pod.Status.ContainerStatuses) - 1; i >= 0; i-- {
+		c := &pod.Status.ContainerStatuses[i]
+		s.countRestarts(c)
+		switch {
+		case c.State.Waiting != nil && c.State.Waiting.Reason != "":
+			s.reason = c.State.Waiting.Reason
+		case c.State.Terminated != nil:
+			s.reason = endReason(c.State.Terminated)
+		case c.Ready && c.State.Running != nil:
+			running = true
+			s.ready++
+		}
+	}
+	// One container that has completed does not complete the pod.
+	if s.reason == "Completed" && running {
+		s.reason = "NotReady"
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+				s.reason = "Running"
+			}
+		}
+	}
+}
+
+func endReason(t *corev1.ContainerStateTerminated) string {
+	switch {
+	case t.Reason != "":
+		return t.Reason
+	case t.Signal != 0:
+		return fmt.Sprintf("Signal:%d", t.Signal)
+	default:
+		return fmt.Sprintf("ExitCode:%d", t.ExitCode)
+	}
+}
+
+func readinessGates(pod *corev1.Pod) string {
+	if len(pod.Spec.ReadinessGates) == 0 {
+		return none
+	}
+	met := 0
+	for _, gate := range pod.Spec.ReadinessGates {
+		for _, c := range pod.Status.Conditions {
+			if c.Type == gate.ConditionType && c.Status == corev1.ConditionTrue {
+				met++
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d/%d", met, len(pod.Spec.ReadinessGates))
+}

@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
+	storeerr "k8s.io/apiserver/pkg/storage/errors"
+	"k8s.io/apiserver/pkg/util/dryrun"
+
+	"headway.dev/manifests/lifecycle"
+)
+
+// Namespaces is the REST storage of namespaces: a delete marks them
+// Terminating, and the namespace controller takes spec.finalizers away once
+// nothing is left inside.
+type Namespaces struct {
+	Resource
+	now func() time.Time
+}
+
+// Delete implements rest.GracefulDeleter.
+func (n Namespaces) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	current, err := n.Get(ctx, name, &metav1.GetOptions{})
+	if err != nil {
+		return nil, false, err
+	}
+	namespace := current.(*corev1.Namespace)
+	if options == nil {
+		options = &metav1.DeleteOptions{}
+	}
+	if len(namespace.Spec.Finalizers) == 0 && len(namespace.Finalizers) == 0 {
+		return n.Store.Delete(ctx, name, validate, options)
+	}
+	key, err := n.KeyFunc(ctx, name)
+	if err != nil {
+		return nil, false, err
+	}
+	preconditions := storage.Preconditions{}
+	if options.Preconditions != nil {
+		preconditions = storage.Preconditions{UID: options.Preconditions.UID, ResourceVersion: options.Preconditions.ResourceVersion}
+	}
+	out := &corev1.Namespace{}
+	err = n.Storage.GuaranteedUpdate(ctx, key, out, false, &preconditions,
+		storage.SimpleUpdate(func(existing runtime.Object) (runtime.Object, error) {
+			old := existing.(*corev1.Namespace)
+			if validate != nil {
+				if err := validate(ctx, old); err != nil {
+					return nil, err
+				}
+			}
+			next, err := lifecycle.Delete(old, *options, n.now())
+			if err != nil || next == nil {
+				return old, err
+			}
+			return next, nil
+		}), dryrun.IsDryRun(options.DryRun), nil)
+	if err != nil {
+		err = storeerr.InterpretDeleteError(err, n.DefaultQualifiedResource, name)
+		if _, ok := err.(apierrors.APIStatus); !ok {
+			err = apierrors.NewInternalError(err)
+		}
+		return nil, false, err
+	}
+	return out, false, nil
+}
+
+// DeleteCollection refuses: as in Kubernetes, namespaces are deleted one by one.
+func (n Namespaces) DeleteCollection(context.Context, rest.ValidateObjectFunc, *metav1.DeleteOptions, *internalversion.ListOptions) (runtime.Object, error) {
+	return nil, apierrors.NewMethodNotSupported(n.DefaultQualifiedResource, "deletecollection")
+}

@@ -1,0 +1,56 @@
+package registry
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"headway.dev/engine/api/storage"
+	"headway.dev/manifests/change"
+)
+
+// Status is the REST storage of a subresource that is the whole object with
+// another update strategy: status, and the finalize of namespaces.
+type Status struct {
+	store *genericregistry.Store
+	reset rest.ResetFieldsStrategy
+}
+
+func newStatus(main *genericregistry.Store, update rest.UpdateResetFieldsStrategy) Status {
+	store := *main
+	store.UpdateStrategy = update
+	store.ResetFieldsStrategy = update
+	return Status{store: &store, reset: update}
+}
+
+// New implements rest.Storage.
+func (s Status) New() runtime.Object { return s.store.New() }
+
+// Destroy implements rest.Storage; the main resource owns the store.
+func (s Status) Destroy() {}
+
+// Get implements rest.Getter.
+func (s Status) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	return s.store.Get(ctx, name, options)
+}
+
+// Update implements rest.Updater. Whoever writes a status can make it again
+// after a crash, so the answer does not wait for the disk.
+func (s Status) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	// A subresource never creates its object.
+	return s.store.Update(storage.WithDurability(ctx, change.Behind), name, info, create, update, false, options)
+}
+
+// GetResetFields implements rest.ResetFieldsStrategy.
+func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.reset.GetResetFields()
+}
+
+// ConvertToTable implements rest.TableConvertor.
+func (s Status) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return s.store.ConvertToTable(ctx, obj, options)
+}

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// drain is how long requests under way may take to end once Run's context has.
+const drain = 5 * time.Second
+
+// Run serves until ctx ends, and returns when everything it started has. When
+// ctx ends, watches and streams end at once, other requests have a few seconds
+// to finish.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.nodes.Close()
+	defer s.generic.Destroy()
+	// Requests live longer than ctx, by drain.
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	hooks, stopHooks := context.WithCancel(base)
+	defer stopHooks()
+	s.generic.RunPostStartHooks(hooks)
+
+	conns := &hijacked{}
+	server := &http.Server{
+		Handler:           conns.track(s.endWatches(ctx, s.handler)),
+		TLSConfig:         s.tls,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: 32 * time.Second,
+		IdleTimeout:       90 * time.Second,
+		MaxHeaderBytes:    1 << 20,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
+		// Failed handshakes are the clients' business.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	var group errgroup.Group
+	group.Go(func() error {
+		if err := server.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the API on %s: %w", s.listener.Addr(), err)
+		}
+		return nil
+	})
+	s.requests.open()
+	close(s.ready)
+	s.log.Info("API server listening", "address", s.listener.Addr().String(), "version", s.version.GitVersion)
+
+	// The server ends with ctx, or by itself when its listener fails.
+	served := make(chan error, 1)
+	go func() { served <- group.Wait() }()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- err
+	}
+	// In this order: no new requests, then those under way, then what is left
+	// of them, so that no handler runs when Run has returned.
+	timeout, stop := context.WithTimeout(base, drain)
+	defer stop()
+	conns.close()
+	if shutdownErr := server.Shutdown(timeout); shutdownErr != nil {
+		s.log.Warn("API requests were cut off at shutdown", "error", shutdownErr)
+	}
+	s.requests.close()
+	cancel()
+	if closeErr := server.Close(); closeErr != nil && !errors.Is(closeErr, http.ErrServerClosed) {
+		err = errors.Join(err, closeErr)
+	}
+	s.requests.wait()
+	return errors.Join(err, <-served)
+}
+
+// Ready is closed once the server accepts requests.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// endWatches ends long-running requests with ctx: a watch never ends by
+// itself, and shutting down would wait for it.
+func (s *Server) endWatches(ctx context.Context, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query := r.URL.Query()
+		if query.Get("watch") == "" && query.Get("follow") == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		request, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		next.ServeHTTP(w, r.WithContext(request))
+	})
+}

@@ -1,0 +1,27 @@
+package strategy
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/lifecycle"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/validation"
+)
+
+// Finalize is the strategy of namespaces' finalize subresource, which writes
+// spec.finalizers and nothing else.
+type Finalize struct{ Main }
+
+// PrepareForUpdate implements rest.RESTUpdateStrategy.
+func (s Finalize) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	lifecycle.PrepareFinalize(obj.(*corev1.Namespace), old.(*corev1.Namespace))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s Finalize) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.Update(obj.(object.Object), old.(object.Object))
+}

@@ -1,0 +1,146 @@
+// Package strategy tells k8s.io/apiserver what each verb does to each kind, by
+// calling manifests/lifecycle and manifests/validation. One [Main] and one
+// [Status] serve every kind; a kind differs through its entry in the tables of
+// this package.
+//
+// Strategies are immutable and safe for concurrent use.
+package strategy
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"headway.dev/manifests/lifecycle"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/validation"
+)
+
+// Main is the strategy of a kind's main resource.
+type Main struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+	kind scheme.Kind
+	now  func() time.Time
+}
+
+// New makes the strategy of the main resource of a kind. now is the clock of
+// creation and deletion stamps.
+func New(kind scheme.Kind, now func() time.Time) Main {
+	return Main{ObjectTyper: scheme.Scheme, NameGenerator: names.SimpleNameGenerator, kind: kind, now: now}
+}
+
+// NamespaceScoped implements the rest strategies.
+func (s Main) NamespaceScoped() bool { return s.kind.Namespaced }
+
+// PrepareForCreate implements rest.RESTCreateStrategy.
+func (s Main) PrepareForCreate(_ context.Context, obj runtime.Object) {
+	lifecycle.PrepareCreate(obj.(object.Object), s.now())
+}
+
+// Validate implements rest.RESTCreateStrategy.
+func (s Main) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
+	return validation.Create(obj.(object.Object))
+}
+
+// WarningsOnCreate implements rest.RESTCreateStrategy.
+func (s Main) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+
+// Canonicalize implements the rest strategies.
+func (s Main) Canonicalize(runtime.Object) {}
+
+// createOnUpdate are the kinds that a PUT to a name that does not exist
+// creates, as in Kubernetes.
+var createOnUpdate = map[schema.GroupKind]bool{
+	{Kind: "Endpoints"}: true,
+	{Kind: "Event"}:     true,
+	{Kind: "Service"}:   true,
+	{Group: "coordination.k8s.io", Kind: "Lease"}: true,
+}
+
+// AllowCreateOnUpdate implements rest.RESTUpdateStrategy.
+func (s Main) AllowCreateOnUpdate(context.Context) bool { return createOnUpdate[s.kind.GroupKind()] }
+
+// resourceVersionRequired are the groups whose kinds refuse a PUT without a
+// resourceVersion: leases, and what are custom resources in Kubernetes.
+var resourceVersionRequired = map[string]bool{
+	"source.toolkit.fluxcd.io":    true,
+	"kustomize.toolkit.fluxcd.io": true,
+	"coordination.k8s.io":         true,
+}
+
+// AllowUnconditionalUpdate implements rest.RESTUpdateStrategy.
+func (s Main) AllowUnconditionalUpdate(context.Context) bool {
+	return !resourceVersionRequired[s.kind.Group]
+}
+
+// PrepareForUpdate implements rest.RESTUpdateStrategy.
+func (s Main) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	lifecycle.PrepareUpdate(obj.(object.Object), old.(object.Object))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s Main) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.Update(obj.(object.Object), old.(object.Object))
+}
+
+// WarningsOnUpdate implements rest.RESTUpdateStrategy.
+func (s Main) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string { return nil }
+
+// GetResetFields implements rest.ResetFieldsStrategy: whoever applies the main
+// resource does not come to own its status.
+func (s Main) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	if !s.kind.Status {
+		return nil
+	}
+	return s.reset(fieldpath.MakePathOrDie("status"))
+}
+
+// DefaultGarbageCollectionPolicy implements rest.GarbageCollectionDeleteStrategy.
+func (s Main) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	if s.kind.Kind == "Event" {
+		return rest.Unsupported
+	}
+	return rest.DeleteDependents
+}
+
+func (s Main) reset(paths ...fieldpath.Path) map[fieldpath.APIVersion]*fieldpath.Set {
+	return map[fieldpath.APIVersion]*fieldpath.Set{
+		fieldpath.APIVersion(s.kind.GroupVersion().String()): fieldpath.NewSet(paths...),
+	}
+}
+
+// Status is the strategy of a kind's status subresource.
+type Status struct{ Main }
+
+// AllowCreateOnUpdate implements rest.RESTUpdateStrategy.
+func (s Status) AllowCreateOnUpdate(context.Context) bool { return false }
+
+// PrepareForUpdate implements rest.RESTUpdateStrategy.
+func (s Status) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
+	lifecycle.PrepareUpdateStatus(obj.(object.Object), old.(object.Object))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s Status) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
+	return validation.UpdateStatus(obj.(object.Object), old.(object.Object))
+}
+
+// GetResetFields implements rest.ResetFieldsStrategy.
+func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	paths := []fieldpath.Path{fieldpath.MakePathOrDie("spec")}
+	switch s.kind.GroupKind() {
+	case schema.GroupKind{Kind: "Pod"}:
+		paths = append(paths, fieldpath.MakePathOrDie("metadata", "deletionTimestamp"), fieldpath.MakePathOrDie("metadata", "ownerReferences"))
+	case schema.GroupKind{Group: "apps", Kind: "Deployment"}:
+		paths = append(paths, fieldpath.MakePathOrDie("metadata", "labels"))
+	}
+	return s.reset(paths...)
+}

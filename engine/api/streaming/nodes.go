@@ -1,0 +1,90 @@
+// Package streaming serves the subresources of pods that a node answers: log,
+// exec, attach and portforward. It finds the pod and its node in the store,
+// checks what the request asks for, and hands the connection on to the node's
+// streaming server, which has the paths of the kubelet.
+//
+// [Subresources] makes the REST storages, [Nodes] reaches the nodes. Both are
+// safe for concurrent use.
+package streaming
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+)
+
+// defaultPort is the kubelet's, for nodes that do not tell theirs.
+const defaultPort = 10250
+
+// Nodes reaches the streaming servers of the nodes.
+type Nodes struct {
+	reader    object.Reader
+	transport *http.Transport
+}
+
+// NewNodes makes the client side. config verifies the nodes' servers and
+// carries the certificate by which they know this server; without one every
+// request to a node fails.
+func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
+	n := &Nodes{reader: reader}
+	if config != nil {
+		config = config.Clone()
+		// A connection that is upgraded has to be HTTP/1.1.
+		config.NextProtos = []string{"http/1.1"}
+		n.transport = &http.Transport{
+			TLSClientConfig:     config,
+			TLSHandshakeTimeout: 10 * time.Second,
+			DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			IdleConnTimeout:     90 * time.Second,
+		}
+	}
+	return n
+}
+
+// Close drops idle connections.
+func (n *Nodes) Close() {
+	if n.transport != nil {
+		n.transport.CloseIdleConnections()
+	}
+}
+
+// location is the URL of a path on a node's streaming server.
+func (n *Nodes) location(name, path string, query url.Values) (*url.URL, error) {
+	if n.transport == nil {
+		return nil, apierrors.NewServiceUnavailable("this server has no certificate to connect to nodes with")
+	}
+	found, ok := n.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Node"}, Name: name}).(*corev1.Node)
+	if !ok || found == nil {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, name)
+	}
+	host := address(found)
+	if host == "" {
+		return nil, apierrors.NewInternalError(fmt.Errorf("no preferred addresses found; known addresses: %v", found.Status.Addresses))
+	}
+	port := int(found.Status.DaemonEndpoints.KubeletEndpoint.Port)
+	if port == 0 {
+		port = defaultPort
+	}
+	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: path, RawQuery: query.Encode()}, nil
+}
+
+func address(node *corev1.Node) string {
+	for _, preferred := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeHostName, corev1.NodeExternalIP} {
+		for _, a := range node.Status.Addresses {
+			if a.Type == preferred && a.Address != "" {
+				return a.Address
+			}
+		}
+	}
+	return ""
+}
