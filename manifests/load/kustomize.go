@@ -168,31 +168,49 @@ func (b *build) declared(file string) []*candidate {
 // buildWith renders dir with the changes that a Flux Kustomization asks for. A
 // directory without a kustomization file gets one that lists its manifests.
 func (l *loader) buildWith(dir string, spec *kustomizev1.KustomizationSpec) {
-	if !l.isKustomization(dir) {
-		k := types.Kustomization{TypeMeta: types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind}}
-		l.walk(dir, func(p string, isDir bool) {
-			if !isDir && path.Ext(p) == ".json" {
-				if data, err := l.tree.read(p); err != nil || !isManifestJSON(data) {
-					return
-				}
-			}
-			rel := strings.TrimPrefix(p, dir+"/")
-			k.Resources = append(k.Resources, rel)
-		})
-		data, err := yaml.Marshal(k)
-		if err != nil {
-			l.fail(Source{File: dir}, "generate a kustomization: %v", err)
-			return
-		}
-		l.tree.generated[path.Join(dir, konfig.DefaultKustomizationFileName())] = data
+	generated, err := l.generate(dir)
+	if err != nil {
+		l.fail(Source{File: dir}, "generate a kustomization: %v", err)
+		return
+	}
+	spec = &kustomizev1.KustomizationSpec{
+		TargetNamespace: spec.TargetNamespace, NamePrefix: spec.NamePrefix, NameSuffix: spec.NameSuffix,
+		Patches: spec.Patches, Images: spec.Images, Components: slices.Clone(spec.Components),
+		IgnoreMissingComponents: spec.IgnoreMissingComponents,
 	}
 	if spec.IgnoreMissingComponents {
-		spec = spec.DeepCopy()
 		spec.Components = slices.DeleteFunc(spec.Components, func(c string) bool {
 			return l.tree.kind(path.Join(dir, c)) == kindMissing
 		})
 	}
-	l.build(dir, func(k *types.Kustomization) error { return applySpec(k, spec) })
+	key, err := json.Marshal(spec)
+	if err != nil {
+		l.fail(Source{File: dir}, "read the build fields: %v", err)
+		return
+	}
+	l.cachedBuild(strings.Join([]string{dir, string(key), string(generated)}, "\x00"), func() {
+		l.build(dir, func(k *types.Kustomization) error { return applySpec(k, spec) })
+	})
+}
+
+// generate makes a kustomization file for a directory that has none, which
+// lists its manifests; only the build sees it.
+func (l *loader) generate(dir string) ([]byte, error) {
+	if l.isKustomization(dir) {
+		return nil, nil
+	}
+	k := types.Kustomization{TypeMeta: types.TypeMeta{APIVersion: types.KustomizationVersion, Kind: types.KustomizationKind}}
+	l.walk(dir, func(p string, isDir bool) {
+		if !isDir && path.Ext(p) == ".json" {
+			if data, err := l.tree.read(p); err != nil || !isManifestJSON(data) {
+				return
+			}
+		}
+		k.Resources = append(k.Resources, strings.TrimPrefix(p, dir+"/"))
+	})
+	data, err := yaml.Marshal(k)
+	l.tree.generated[path.Join(dir, konfig.DefaultKustomizationFileName())] = data
+	return data, err
 }
 
 // changesBuild reports whether applySpec has anything to do.

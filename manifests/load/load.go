@@ -103,8 +103,12 @@ type Options struct {
 	// Build, if set, changes what is built as the fields targetNamespace,
 	// namePrefix, nameSuffix, commonMetadata, patches, images, components and
 	// ignoreMissingComponents of a Flux Kustomization do. Other fields of it
-	// are ignored.
+	// are ignored: postBuild is the caller's.
 	Build *kustomizev1.KustomizationSpec
+
+	// Cache, if set, saves the work for what did not change since the loads
+	// before this one.
+	Cache *Cache
 }
 
 func (o Options) withDefaults() Options {
@@ -124,6 +128,9 @@ func (o Options) withDefaults() Options {
 // and no items.
 func Dir(tree fs.FS, dir string, opts Options) ([]Item, error) {
 	dir = path.Clean(strings.TrimPrefix(dir, "/"))
+	if opts.Cache != nil {
+		opts.Cache.begin()
+	}
 	l := &loader{tree: newTreeFS(tree, opts.withDefaults())}
 	if kind := l.tree.kind(dir); kind != kindDir {
 		l.fail(Source{File: dir}, "%s", kind.problem("directory"))
@@ -204,16 +211,16 @@ func (l *loader) rejectDuplicates() {
 // dir loads a directory in the way that its contents ask for.
 func (l *loader) dir(dir string) {
 	if l.isKustomization(dir) {
-		l.build(dir, nil)
+		l.cachedBuild(dir, func() { l.build(dir, nil) })
 		return
 	}
 	l.walk(dir, func(p string, isDir bool) {
 		if isDir {
-			l.build(p, nil)
+			l.cachedBuild(p, func() { l.build(p, nil) })
 		} else if data, err := l.tree.read(p); err != nil {
 			l.fail(Source{File: p}, "%v", err)
 		} else if path.Ext(p) != ".json" || isManifestJSON(data) {
-			l.file(p, data)
+			l.cachedFile(p, data)
 		}
 	})
 }

@@ -57,6 +57,12 @@ func TestDir(t *testing.T) {
 				}
 			}
 			got := render(t, tree, dir, opts)
+			opts.Cache = &load.Cache{}
+			for range 3 { // the second and third time from the cache
+				if diff := cmp.Diff(got, render(t, tree, dir, opts)); diff != "" {
+					t.Fatalf("with a cache (-without +with):\n%s", diff)
+				}
+			}
 			if *update {
 				archive.Files[want].Data = []byte(got)
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
@@ -256,6 +262,55 @@ func TestLinksOnDisk(t *testing.T) {
 		if err == nil || strings.Count(err.Error(), "symbolic link") != 2 {
 			t.Errorf("with %q: Dir = %d items, error %v, want both links refused", name, len(items), err)
 		}
+	}
+}
+
+// Whatever changes, a load with a cache gives what one without gives.
+func TestCache(t *testing.T) {
+	configMap := func(name string) *fstest.MapFile {
+		return &fstest.MapFile{Data: fmt.Appendf(nil, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {x: z}\n", name)}
+	}
+	file := func(data string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(data)} }
+	tree := fstest.MapFS{
+		"a.yaml": configMap("a"), "b.yaml": configMap("b"),
+		"k/kustomization.yaml":    file("resources: [../base]\nnamePrefix: k-\n"),
+		"base/kustomization.yaml": file("resources: [c.yaml]\nconfigMapGenerator: [{name: gen, files: [data.txt]}]\n"),
+		"base/c.yaml":             configMap("c"), "base/data.txt": file("1"),
+	}
+	cache := &load.Cache{}
+	for _, step := range []struct {
+		name   string
+		change func()
+	}{
+		{"first", func() {}},
+		{"again", func() {}},
+		{"plain file", func() { tree["a.yaml"] = configMap("a2") }},
+		{"fault", func() { tree["b.yaml"] = file("kind: 1") }},
+		{"fault mended", func() { tree["b.yaml"] = configMap("b") }},
+		{"resource of a base", func() { tree["base/c.yaml"] = configMap("c2") }},
+		{"data of a generator", func() { tree["base/data.txt"] = file("2") }},
+		{"overlay", func() { tree["k/kustomization.yaml"] = file("resources: [../base]\nnamePrefix: l-\n") }},
+		{"file of the other name", func() { tree["base/kustomization.yml"] = file("resources: [c.yaml]") }},
+		{"removed", func() { delete(tree, "base/kustomization.yml"); delete(tree, "base/c.yaml"); delete(tree, "a.yaml") }},
+		{"back", func() { tree["base/c.yaml"] = configMap("c") }},
+	} {
+		step.change()
+		want := render(t, tree, ".", load.Options{})
+		if diff := cmp.Diff(want, render(t, tree, ".", load.Options{Cache: cache})); diff != "" {
+			t.Errorf("%s (-without +with):\n%s", step.name, diff)
+		}
+	}
+	// What a caller does to its objects stays with it.
+	items, err := load.Dir(tree, ".", load.Options{Cache: cache})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		it.Object.SetName("changed")
+		it.Object.SetLabels(map[string]string{"a": "b"})
+	}
+	if diff := cmp.Diff(render(t, tree, ".", load.Options{}), render(t, tree, ".", load.Options{Cache: cache})); diff != "" {
+		t.Errorf("after changing the objects (-without +with):\n%s", diff)
 	}
 }
 

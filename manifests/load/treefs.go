@@ -1,6 +1,7 @@
 package load
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,8 @@ type treeFS struct {
 	// exceeded is the first limit that was met. Kustomize drops the errors of
 	// some reads and tries another file name instead.
 	exceeded error
+	// looks, if not nil, gets what was found at each path that was asked for.
+	looks map[string]look
 }
 
 func newTreeFS(tree fs.FS, opts Options) *treeFS {
@@ -68,6 +71,16 @@ func (k entryKind) problem(wanted string) string {
 }
 
 func (t *treeFS) kind(p string) entryKind {
+	k := t.entry(p)
+	if t.looks != nil {
+		if _, ok := t.looks[p]; !ok {
+			t.looks[p] = look{kind: k}
+		}
+	}
+	return k
+}
+
+func (t *treeFS) entry(p string) entryKind {
 	if !fs.ValidPath(p) {
 		return kindOutside
 	}
@@ -156,6 +169,9 @@ func (t *treeFS) read(p string) ([]byte, error) {
 	}
 	if t.bytes += int64(len(data)); t.bytes > t.opts.MaxTotalBytes {
 		return nil, t.exceed("more than %d bytes to read in all; split the tree into several Kustomizations", t.opts.MaxTotalBytes)
+	}
+	if t.looks != nil {
+		t.looks[p] = look{kind: kindFile, sum: sha256.Sum256(data)}
 	}
 	return data, nil
 }

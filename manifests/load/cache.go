@@ -1,0 +1,131 @@
+package load
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"headway.dev/manifests/object"
+)
+
+// keepLoads is for how many loads a Cache keeps what none of them used.
+const keepLoads = 100
+
+// Cache remembers what earlier loads made of their files: decoded files by
+// their contents, rendered kustomizations by those of every file that the build
+// looked at. A load through it costs little for what has not changed. It is
+// for one tree and its later versions, and for one load at a time; the zero
+// value is ready to use. Loads hand out copies of the objects in it.
+type Cache struct {
+	loads  int
+	files  map[string]*remembered
+	builds map[string]*remembered
+}
+
+// remembered is the result of decoding one file or rendering one directory.
+type remembered struct {
+	sum   [sha256.Size]byte // of a file
+	looks map[string]look   // of a build
+	items []Item
+	used  int // the number of the last load that used it
+}
+
+// look is what a build found at a path. sum is zero if it did not read it.
+type look struct {
+	kind entryKind
+	sum  [sha256.Size]byte
+}
+
+// begin starts a load, and forgets what was not used for long.
+func (c *Cache) begin() {
+	c.loads++
+	for _, m := range []*map[string]*remembered{&c.files, &c.builds} {
+		if *m == nil {
+			*m = map[string]*remembered{}
+		}
+		for k, r := range *m {
+			if r.used < c.loads-keepLoads {
+				delete(*m, k)
+			}
+		}
+	}
+}
+
+// cachedFile decodes a file unless the cache has it.
+func (l *loader) cachedFile(name string, data []byte) {
+	c := l.tree.opts.Cache
+	if c == nil {
+		l.file(name, data)
+		return
+	}
+	sum := sha256.Sum256(data)
+	hit := c.files[name]
+	if hit == nil || hit.sum != sum {
+		hit = l.remember(func() { l.file(name, data) })
+		if hit == nil {
+			return
+		}
+		hit.sum = sum
+		c.files[name] = hit
+	}
+	l.reuse(hit)
+}
+
+// cachedBuild renders what key stands for unless the cache has it and every
+// path that it looked at is as it was.
+func (l *loader) cachedBuild(key string, render func()) {
+	c := l.tree.opts.Cache
+	if c == nil {
+		render()
+		return
+	}
+	hit := c.builds[key]
+	if hit == nil || !l.tree.unchanged(hit.looks) {
+		l.tree.looks = map[string]look{}
+		hit = l.remember(render)
+		looks := l.tree.looks
+		l.tree.looks = nil
+		if hit == nil {
+			return
+		}
+		hit.looks = looks
+		c.builds[key] = hit
+	}
+	l.reuse(hit)
+}
+
+// remember runs a part of the load and takes its items out again; nil if there
+// were faults, which have to be found anew each time.
+func (l *loader) remember(part func()) *remembered {
+	items, faults := len(l.items), len(l.errs)
+	part()
+	if len(l.errs) > faults || l.full { // full: items were dropped
+		return nil
+	}
+	r := &remembered{items: slices.Clone(l.items[items:])}
+	l.items = l.items[:items]
+	return r
+}
+
+// reuse adds copies, because callers may change what they get.
+func (l *loader) reuse(r *remembered) {
+	r.used = l.tree.opts.Cache.loads
+	for _, it := range r.items {
+		it.Object = it.Object.DeepCopyObject().(object.Object)
+		l.add(it)
+	}
+}
+
+// unchanged looks again at what a build looked at.
+func (t *treeFS) unchanged(looks map[string]look) bool {
+	for p, was := range looks {
+		if t.kind(p) != was.kind {
+			return false
+		}
+		if was.sum != ([sha256.Size]byte{}) {
+			if data, err := t.read(p); err != nil || sha256.Sum256(data) != was.sum {
+				return false
+			}
+		}
+	}
+	return true
+}
