@@ -43,6 +43,11 @@ type Options struct {
 	// Path of the database file. It is locked while open.
 	Path  string
 	Admit []Admit
+	// Observe gets everything that is committed, in order: first all objects
+	// as Added, by Open, then each batch's events, after readers see them and
+	// before the next call of an Admit. With it an Admit can keep an index
+	// that transactions taken back do not spoil. It must not call the store.
+	Observe func(events []object.Event)
 	// History is how many events each kind keeps for watchers (default 4096).
 	History int
 	Log     *slog.Logger
@@ -134,6 +139,7 @@ func Open(opts Options) (*Store, error) {
 	}
 	w := newWriter(s, opts, loaded)
 	s.current.Store(w.snapshot(nil))
+	w.observeAll()
 	go w.run()
 	return s, nil
 }

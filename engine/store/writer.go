@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -38,11 +40,12 @@ type outcome struct {
 
 // writer is owned by its goroutine, run.
 type writer struct {
-	store  *Store
-	db     *bolt.DB
-	log    *slog.Logger
-	admit  []Admit
-	codecs func(schema.GroupKind) Codec
+	store   *Store
+	db      *bolt.DB
+	log     *slog.Logger
+	admit   []Admit
+	observe func([]object.Event)
+	codecs  func(schema.GroupKind) Codec
 
 	// work is the newest state; between batches it equals the published one.
 	work *state
@@ -80,7 +83,7 @@ type dirtyKey struct {
 
 func newWriter(s *Store, opts Options, c contents) *writer {
 	w := &writer{
-		store: s, db: s.db, log: opts.Log, admit: opts.Admit, codecs: opts.Codec,
+		store: s, db: s.db, log: opts.Log, admit: opts.Admit, observe: opts.Observe, codecs: opts.Codec,
 		work:       &state{revision: c.revision, kinds: c.kinds},
 		dirty:      map[object.Key]dirtyKey{},
 		unreadable: c.unreadable,
@@ -336,6 +339,30 @@ func (w *writer) publish(events []event) {
 		changed[e.entry.key.GroupKind] = true
 	}
 	w.store.publish(w.snapshot(changed), events)
+	if w.observe == nil {
+		return
+	}
+	public := make([]object.Event, len(events))
+	for i, e := range events {
+		public[i] = e.public()
+	}
+	w.observe(public)
+}
+
+// observeAll shows the observer what the store was opened with.
+func (w *writer) observeAll() {
+	if w.observe == nil {
+		return
+	}
+	var events []object.Event
+	for _, t := range w.work.kinds {
+		t.Ascend(func(e *entry) bool {
+			events = append(events, object.Event{Type: object.Added, Key: e.key, Object: e.object, Revision: e.revision})
+			return true
+		})
+	}
+	slices.SortFunc(events, func(a, b object.Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	w.observe(events)
 }
 
 // snapshot is the working state for publication; changed are the kinds that

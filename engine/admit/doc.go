@@ -1,0 +1,70 @@
+// Package admit holds the checks that the store makes at the point of commit,
+// for what must hold between objects: things are created only in namespaces
+// that exist and are not being deleted, and no two Services have the same
+// cluster IP or node port.
+//
+//	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
+//	store.Open(store.Options{Admit: admission.Hooks(), Observe: admission.Observe, …})
+//
+// # Concurrency
+//
+// The store's writer goroutine calls the hooks and Observe, one at a time.
+// Which addresses are taken is read from an index, never by going through all
+// Services: what Observe saw committed, and what hooks gave out since. Both
+// are checked against the transaction's view, so that transactions that fail
+// leave nothing behind.
+package admit
+
+import (
+	"fmt"
+	"net/netip"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/object"
+)
+
+// Config of the checks.
+type Config struct {
+	// ServiceCIDR is the range of the Services' cluster IPs. Its first address
+	// is kept for the Service default/kubernetes.
+	ServiceCIDR netip.Prefix
+	// NodePorts is the range of the node ports (default 30000-32767).
+	NodePorts PortRange
+}
+
+// PortRange is a range of ports, both ends included.
+type PortRange struct{ First, Last int32 }
+
+// String is "first-last".
+func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last) }
+
+// Admission is the set of checks for one store.
+type Admission struct {
+	services *services
+}
+
+// New fails if a range is of no use.
+func New(c Config) (*Admission, error) {
+	if c.NodePorts == (PortRange{}) {
+		c.NodePorts = PortRange{30000, 32767}
+	}
+	if c.NodePorts.First < 1 || c.NodePorts.Last > 65535 || c.NodePorts.Last < c.NodePorts.First {
+		return nil, fmt.Errorf("node port range %s: must lie in 1-65535", c.NodePorts)
+	}
+	addresses, err := newAddresses(c.ServiceCIDR)
+	if err != nil {
+		return nil, err
+	}
+	return &Admission{services: newServices(addresses, c.NodePorts)}, nil
+}
+
+// KubernetesIP is the cluster IP of the Service default/kubernetes.
+func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1) }
+
+// Hooks are the checks in the order in which they have to run.
+func (a *Admission) Hooks() []store.Admit {
+	return []store.Admit{Namespaces, a.services.admit}
+}
+
+// Observe is for store.Options.Observe.
+func (a *Admission) Observe(events []object.Event) { a.services.observe(events) }

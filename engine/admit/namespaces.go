@@ -1,0 +1,70 @@
+package admit
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+var (
+	namespaceKind = schema.GroupKind{Kind: "Namespace"}
+	namespaces    = schema.GroupResource{Resource: "namespaces"}
+)
+
+// immortal are the namespaces that cannot be deleted, as in Kubernetes.
+var immortal = map[string]bool{metav1.NamespaceDefault: true, metav1.NamespaceSystem: true, metav1.NamespacePublic: true}
+
+// Namespaces is Kubernetes' NamespaceLifecycle admission: it refuses to create
+// something in a namespace that does not exist (NotFound) or is being deleted
+// (Forbidden, cause NamespaceTerminating), and to delete the namespaces that
+// Kubernetes keeps.
+func Namespaces(view object.Reader, next, old object.Object) (object.Object, error) {
+	if ns, ok := old.(*corev1.Namespace); ok && ns.DeletionTimestamp == nil {
+		if deleted := next == nil || next.GetDeletionTimestamp() != nil; deleted && immortal[ns.Name] {
+			return nil, apierrors.NewForbidden(namespaces, ns.Name, fmt.Errorf("this namespace may not be deleted"))
+		}
+	}
+	if old != nil || next == nil || next.GetNamespace() == "" {
+		return next, nil
+	}
+	name := next.GetNamespace()
+	ns, _ := view.Get(object.Key{GroupKind: namespaceKind, Name: name}).(*corev1.Namespace)
+	if ns == nil {
+		return nil, apierrors.NewNotFound(namespaces, name)
+	}
+	if ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+		return nil, terminating(next)
+	}
+	return next, nil
+}
+
+func terminating(obj object.Object) error {
+	ns := obj.GetNamespace()
+	err := apierrors.NewForbidden(resourceOf(obj), obj.GetName(),
+		fmt.Errorf("unable to create new content in namespace %s because it is being terminated", ns))
+	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
+		Type:    corev1.NamespaceTerminatingCause,
+		Message: fmt.Sprintf("namespace %s is being terminated", ns),
+		Field:   "metadata.namespace",
+	})
+	return err
+}
+
+// resourceOf is the resource for messages; of kinds that we do not know, such
+// as custom resources, the kind in lower case.
+func resourceOf(obj object.Object) schema.GroupResource {
+	if key, err := scheme.KeyOf(obj); err == nil {
+		if k, ok := scheme.ForKind(key.GroupKind); ok {
+			return k.Resource().GroupResource()
+		}
+	}
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	return schema.GroupResource{Group: gvk.Group, Resource: strings.ToLower(gvk.Kind)}
+}
