@@ -1,0 +1,344 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Cluster is a running `headway up`.
+type Cluster struct {
+	DataDir string
+	// Remote is the repository that the cluster follows, Clone a clone of it
+	// to work in.
+	Remote, Clone string
+	// HTTP sends requests from the node.
+	HTTP *http.Client
+
+	t      testing.TB
+	id     string
+	flags  []string
+	cmd    *exec.Cmd
+	exited chan struct{}
+	output *output
+}
+
+// Start runs a cluster on the example repository and waits until it answers.
+// flags are added to those of `headway up`.
+func Start(t testing.TB, flags ...string) *Cluster {
+	t.Helper()
+	c := New(t, flags...)
+	c.Up()
+	c.CloneRemote()
+	return c
+}
+
+// New prepares a cluster's directories and network and starts nothing.
+func New(t testing.TB, flags ...string) *Cluster {
+	t.Helper()
+	var random [3]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		t.Fatal(err)
+	}
+	id := "hwe2e" + hex.EncodeToString(random[:])
+	// Not t.TempDir(): its long path does not leave room for socket names.
+	dir, err := os.MkdirTemp("", "hw-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Cluster{
+		DataDir: filepath.Join(dir, "data"),
+		Clone:   filepath.Join(dir, "clone"),
+		HTTP:    httpIn(id),
+		t:       t, id: id, flags: flags, output: &output{},
+	}
+	c.Remote = filepath.Join(c.DataDir, "repo.git")
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("leftovers in the test's directory: %v", err)
+		}
+	})
+	newNetNS(t, id)
+	t.Cleanup(c.cleanup)
+	return c
+}
+
+// upArgs is the command line of the cluster.
+func (c *Cluster) upArgs() []string {
+	return append([]string{
+		"up", "--data-dir", c.DataDir, "--images-dir", images, "--node-name", "node-1",
+		"--cgroup-root", c.id, "--listen", "127.0.0.1:6443",
+	}, c.flags...)
+}
+
+// Up starts the program and waits until the API answers.
+func (c *Cluster) Up() {
+	c.t.Helper()
+	c.Spawn()
+	c.Eventually(time.Minute, "the API answers", func() error {
+		select {
+		case <-c.exited:
+			c.t.Fatalf("headway up ended: %v\n%s", c.cmd.ProcessState, c.output)
+		default:
+		}
+		client, err := c.client()
+		if err != nil {
+			return err
+		}
+		_, err = client.Discovery().ServerVersion()
+		return err
+	})
+}
+
+// Spawn starts the program and does not wait.
+func (c *Cluster) Spawn() {
+	c.t.Helper()
+	c.cmd = c.in(context.Background(), append([]string{headway}, c.upArgs()...)...)
+	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	if err := c.cmd.Start(); err != nil {
+		c.t.Fatalf("start headway up: %v", err)
+	}
+	exited := make(chan struct{})
+	c.exited = exited
+	go func(cmd *exec.Cmd) {
+		defer close(exited)
+		// How it ended is in cmd.ProcessState.
+		_ = cmd.Wait() //nolint:errcheck // see above
+	}(c.cmd)
+}
+
+// Kill ends the program with SIGKILL.
+func (c *Cluster) Kill() {
+	c.t.Helper()
+	c.signal(syscall.SIGKILL)
+}
+
+// Stop ends the program as Ctrl-C does.
+func (c *Cluster) Stop() {
+	c.t.Helper()
+	c.signal(syscall.SIGINT)
+}
+
+func (c *Cluster) signal(signal syscall.Signal) {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		c.t.Fatalf("send %s to headway: %v", signal, err)
+	}
+	select {
+	case <-c.exited:
+	case <-time.After(time.Minute):
+		c.t.Fatalf("headway did not end within a minute of %s\n%s", signal, c.output)
+	}
+}
+
+// in is a command in the cluster's network namespace.
+func (c *Cluster) in(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + c.id}, args...)...)
+	cmd.Env = append(os.Environ(),
+		"KUBECONFIG="+filepath.Join(c.DataDir, "kubeconfig"),
+		"HOME="+filepath.Dir(c.DataDir),
+		"GIT_CONFIG_GLOBAL="+os.DevNull,
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
+		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
+		"GORACE=halt_on_error=0",
+	)
+	return cmd
+}
+
+// Result is what a command did.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Run runs a command in the cluster's network namespace, with the given
+// standard input.
+func (c *Cluster) Run(stdin string, args ...string) Result {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := c.in(ctx, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.t.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	if ctx.Err() != nil {
+		c.t.Fatalf("%s: no end after two minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+	}
+	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Headway runs a headway command against the cluster.
+func (c *Cluster) Headway(args ...string) Result {
+	c.t.Helper()
+	return c.Run("", append([]string{headway, "--data-dir", c.DataDir}, args...)...)
+}
+
+// Kubectl runs the machine's kubectl and fails the test if that fails.
+func (c *Cluster) Kubectl(args ...string) string {
+	c.t.Helper()
+	return c.must(c.Run("", append([]string{"kubectl"}, args...)...), "kubectl", args)
+}
+
+// KubectlIn is Kubectl with a standard input.
+func (c *Cluster) KubectlIn(stdin string, args ...string) string {
+	c.t.Helper()
+	return c.must(c.Run(stdin, append([]string{"kubectl"}, args...)...), "kubectl", args)
+}
+
+func (c *Cluster) must(r Result, name string, args []string) string {
+	c.t.Helper()
+	if r.Code != 0 {
+		c.t.Fatalf("%s %s: exit code %d\n%s%s", name, strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+func (c *Cluster) client() (kubernetes.Interface, error) {
+	config, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// Config reaches the API from inside the cluster's network namespace.
+func (c *Cluster) Config() (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(c.DataDir, "kubeconfig"))
+	if err != nil {
+		return nil, err
+	}
+	config.Dial = dialIn(c.id)
+	config.QPS = -1
+	return config, nil
+}
+
+// Client reaches the API as the administrator.
+func (c *Cluster) Client() kubernetes.Interface {
+	c.t.Helper()
+	client, err := c.client()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return client
+}
+
+// Eventually calls check until it succeeds, and fails the test if it has not
+// after the limit.
+func (c *Cluster) Eventually(limit time.Duration, what string, check func() error) {
+	c.t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("after %s not: %s: %v\n--- headway's output:\n%s", limit, what, err, c.output.tail(60))
+		}
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls an effect seen from outside
+	}
+}
+
+// Output is what headway up printed so far.
+func (c *Cluster) Output() string { return c.output.String() }
+
+// cleanup ends the cluster and finds what it leaves behind.
+func (c *Cluster) cleanup() {
+	if c.cmd != nil {
+		c.Stop()
+	}
+	if c.t.Failed() {
+		c.t.Logf("--- headway's output:\n%s", c.output.tail(200))
+	}
+	if strings.Contains(c.output.String(), "WARNING: DATA RACE") {
+		c.t.Errorf("headway has a data race:\n%s", c.output)
+	}
+	if c.cmd == nil {
+		return
+	}
+	if r := c.Headway("cleanup", "--cgroup-root", c.id); r.Code != 0 {
+		c.t.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	for _, leak := range leaks(c.DataDir, c.id) {
+		c.t.Errorf("left behind: %s", leak)
+	}
+}
+
+// output collects what a program prints.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (o *output) tail(lines int) string {
+	all := strings.Split(o.String(), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// leaks lists the mounts, cgroups and processes that belong to a cluster.
+func leaks(dataDir, id string) (found []string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dataDir) {
+			found = append(found, "mount "+strings.TrimSpace(line))
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/" + id, "/sys/fs/cgroup/*/" + id} {
+		cgroups, err := filepath.Glob(pattern)
+		if err != nil {
+			return append(found, err.Error())
+		}
+		for _, cgroup := range cgroups {
+			found = append(found, "cgroup "+cgroup)
+		}
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return append(found, err.Error())
+	}
+	for _, file := range processes {
+		cmdline, err := os.ReadFile(file)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		if strings.Contains(string(cmdline), dataDir) {
+			found = append(found, fmt.Sprintf("process %s: %s", file, strings.ReplaceAll(string(cmdline), "\x00", " ")))
+		}
+	}
+	return found
+}

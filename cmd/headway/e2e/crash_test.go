@@ -1,0 +1,136 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/cmd/headway/e2e"
+)
+
+// Twenty times: kill -9 at a random moment of a rollout. It comes back,
+// converges, runs the right pods once each, and has every acknowledged write.
+func TestKillDuringRollouts(t *testing.T) {
+	c := e2e.Start(t)
+	c.Deployed(c.Git("rev-parse", "HEAD"))
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	message := "Hello from Git!"
+	acknowledged := map[string]string{}
+	for round := range 20 {
+		next := fmt.Sprintf("Hello for the %d. time!", round)
+		c.Replace(baseFile, message, next)
+		message = next
+		commit := c.Push(next)
+
+		writes := startWrites(c, round)
+		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) //nolint:forbidigo // the random moment
+		c.Kill()
+		for name, value := range writes.stop() {
+			acknowledged[name] = value
+		}
+		c.Up()
+		c.Deployed(commit)
+		pods := readyPods(t, c, 3)
+		c.Eventually(30*time.Second, "only the new pods are left", func() error { return podsAre(c, pods) })
+		c.Eventually(30*time.Second, "each pod runs once", func() error { return runsOnce(c, pods) })
+	}
+	configMaps, err := c.Client().CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := map[string]string{}
+	for _, cm := range configMaps.Items {
+		stored[cm.Name] = cm.Data["key"]
+	}
+	if len(acknowledged) < 20 {
+		t.Errorf("only %d writes were acknowledged in all", len(acknowledged))
+	}
+	for name, want := range acknowledged {
+		if stored[name] != want {
+			t.Errorf("ConfigMap %s holds %q, want the acknowledged %q", name, stored[name], want)
+		}
+	}
+	t.Logf("%d acknowledged writes, none lost", len(acknowledged))
+}
+
+// runsOnce says whether there is exactly one container process for each pod.
+func runsOnce(c *e2e.Cluster, pods map[string]bool) error {
+	running := map[string]int{}
+	for _, hostname := range c.Hostnames("/web-") {
+		running[hostname]++
+	}
+	for name := range pods {
+		if running[name] != 1 {
+			return fmt.Errorf("pod %s has %d processes; running are %v", name, running[name], running)
+		}
+	}
+	if len(running) != len(pods) {
+		return fmt.Errorf("running are %v, want %v", running, pods)
+	}
+	return nil
+}
+
+// writes creates ConfigMaps until the server dies, and knows which of them
+// were acknowledged.
+type writes struct {
+	cancel context.CancelFunc
+	done   chan map[string]string
+}
+
+func startWrites(c *e2e.Cluster, round int) *writes {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &writes{cancel: cancel, done: make(chan map[string]string, 1)}
+	client := c.Client().CoreV1().ConfigMaps("default")
+	go func() {
+		acknowledged := map[string]string{}
+		defer func() { w.done <- acknowledged }()
+		for i := 0; ctx.Err() == nil; i++ {
+			name := fmt.Sprintf("write-%d-%d", round, i)
+			_, err := client.Create(ctx, &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Data:       map[string]string{"key": name},
+			}, metav1.CreateOptions{})
+			if err != nil {
+				return
+			}
+			acknowledged[name] = name
+		}
+	}()
+	return w
+}
+
+func (w *writes) stop() map[string]string {
+	w.cancel()
+	return <-w.done
+}
+
+// Ctrl-C stops headway, containers keep running, and the next start adopts
+// them: the same processes, no log line lost.
+func TestRestartKeepsContainers(t *testing.T) {
+	c := e2e.Start(t)
+	c.Deployed(c.Git("rev-parse", "HEAD"))
+	readyPods(t, c, 3)
+	before := c.Processes("/web-")
+	url := "http://" + serviceIP(t, c)
+	c.Stop()
+	if err := answers(c, url, "Hello"); err != nil {
+		t.Errorf("the Service while headway is stopped: %v", err)
+	}
+	c.Up()
+	readyPods(t, c, 3)
+	if after := c.Processes("/web-"); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("processes after the restart are %v, before they were %v", after, before)
+	}
+	restarts := c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
+	if strings.Trim(restarts, "0 ") != "" {
+		t.Errorf("restart counts are %q, want zeros", restarts)
+	}
+}

@@ -1,0 +1,52 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Processes lists the processes of the cluster's containers whose program
+// starts with prefix, as "pid program".
+func (c *Cluster) Processes(prefix string) []string {
+	c.t.Helper()
+	var found []string
+	c.eachProcess(prefix, func(pid, program string) { found = append(found, pid+" "+program) })
+	slices.Sort(found)
+	return found
+}
+
+// Hostnames lists the hostname that each such process sees: its pod's name.
+func (c *Cluster) Hostnames(prefix string) []string {
+	c.t.Helper()
+	var found []string
+	c.eachProcess(prefix, func(pid, _ string) {
+		r := c.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
+		if r.Code == 0 {
+			found = append(found, strings.TrimSpace(r.Stdout))
+		}
+	})
+	return found
+}
+
+func (c *Cluster) eachProcess(prefix string, visit func(pid, program string)) {
+	c.t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, file := range files {
+		cmdline, err := os.ReadFile(file)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		program, _, _ := strings.Cut(string(cmdline), "\x00")
+		pid := filepath.Base(filepath.Dir(file))
+		cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%s/cgroup", pid))
+		if err == nil && strings.HasPrefix(program, prefix) && strings.Contains(string(cgroup), "/"+c.id+"/") {
+			visit(pid, program)
+		}
+	}
+}

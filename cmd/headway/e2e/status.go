@@ -1,0 +1,37 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+)
+
+type kustomization struct{ kustomizev1.Kustomization }
+
+func (c *Cluster) kustomization(check func(kustomization) error) error {
+	r := c.Run("", "kubectl", "get", "kustomization", "cluster", "-n", "headway-system", "-o", "json")
+	if r.Code != 0 {
+		return fmt.Errorf("kubectl get kustomization: %s", r.Stderr)
+	}
+	var k kustomization
+	if err := json.Unmarshal([]byte(r.Stdout), &k); err != nil {
+		return err
+	}
+	return check(k)
+}
+
+// deployed says whether the commit is applied and healthy.
+func (k kustomization) deployed(commit string) error {
+	ready := meta.FindStatusCondition(k.Status.Conditions, "Ready")
+	if ready == nil {
+		return fmt.Errorf("no Ready condition")
+	}
+	if !strings.HasSuffix(k.Status.LastAppliedRevision, commit) || ready.Status != "True" {
+		return fmt.Errorf("applied %s, attempted %s, Ready %s: %s: %s", k.Status.LastAppliedRevision,
+			k.Status.LastAttemptedRevision, ready.Status, ready.Reason, ready.Message)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+	kube "k8s.io/component-base/version"
+)
+
+// Set at build time.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
+
+type versionInfo struct {
+	Version    string `json:"version"`
+	Commit     string `json:"commit"`
+	Go         string `json:"go"`
+	Platform   string `json:"platform"`
+	Kubernetes string `json:"kubernetes"`
+}
+
+func newVersion(opts *options) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  headway version\n  headway version -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			info := versionInfo{
+				Version: version, Commit: commit, Go: runtime.Version(),
+				Platform:   runtime.GOOS + "/" + runtime.GOARCH,
+				Kubernetes: kube.Get().GitVersion,
+			}
+			if format.json() {
+				return printJSON(opts.out, info)
+			}
+			_, err := fmt.Fprintf(opts.out, "headway %s (commit %s, %s, %s, Kubernetes API %s)\n",
+				info.Version, info.Commit, info.Go, info.Platform, info.Kubernetes)
+			return err
+		},
+	}
+	format.register(cmd)
+	return cmd
+}
