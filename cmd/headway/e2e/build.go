@@ -14,6 +14,9 @@ var (
 	images  string
 )
 
+// Program is the path of the program under test.
+func Program() string { return headway }
+
 // Build compiles the program and packs the example's images. It returns a
 // function that removes them.
 func Build() (cleanup func(), err error) {

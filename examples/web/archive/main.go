@@ -1,10 +1,11 @@
-// Archive packs static Linux programs into an OCI image archive, without a
-// container engine and without a registry.
+// Archive packs static Linux programs, or directories, into an OCI image
+// archive, without a container engine and without a registry.
 //
 //	archive -o web.tar headway.dev/examples/web:1.0.0=build/web-1.0.0
 //
 // makes an archive of one image whose only file, /web-1.0.0, is its entrypoint.
-// The same input gives the same bytes.
+// Of a directory the image is the tree below it, without an entrypoint. The
+// same input gives the same bytes.
 package main
 
 import (
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -73,17 +75,23 @@ func run(out string, images []string) error {
 	return pack(dir, out)
 }
 
-// imageOf is an image that holds program alone and runs it.
+// imageOf is an image that holds program alone and runs it or, if that is a
+// directory, the tree below it.
 func imageOf(program string) (v1.Image, error) {
-	content, err := os.ReadFile(program)
+	info, err := os.Stat(program)
 	if err != nil {
 		return nil, err
 	}
-	name := path.Base(filepath.ToSlash(program))
 	var files bytes.Buffer
-	w := tar.NewWriter(&files)
-	header := &tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
-	if err := errors.Join(w.WriteHeader(header), write(w, content), w.Close()); err != nil {
+	config := v1.Config{WorkingDir: "/"}
+	if info.IsDir() {
+		err = packTree(&files, program)
+	} else {
+		name := path.Base(filepath.ToSlash(program))
+		config.Entrypoint, config.User = []string{"/" + name}, "65532:65532"
+		err = packFile(&files, name, program)
+	}
+	if err != nil {
 		return nil, err
 	}
 	layer := static.NewLayer(files.Bytes(), types.OCIUncompressedLayer)
@@ -98,11 +106,62 @@ func imageOf(program string) (v1.Image, error) {
 	return mutate.ConfigFile(mutate.ConfigMediaType(image, types.OCIConfigJSON), &v1.ConfigFile{
 		OS: "linux", Architecture: runtime.GOARCH,
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{id}},
-		Config: v1.Config{Entrypoint: []string{"/" + name}, WorkingDir: "/", User: "65532:65532"},
+		Config: config,
 	})
 }
 
-func write(w *tar.Writer, content []byte) error {
+func packFile(out io.Writer, name, file string) error {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	w := tar.NewWriter(out)
+	return errors.Join(writeFile(w, name, 0o755, content), w.Close())
+}
+
+// packTree packs directories, files and symbolic links, as root's.
+func packTree(out io.Writer, dir string) error {
+	w := tar.NewWriter(out)
+	err := filepath.WalkDir(dir, func(name string, entry os.DirEntry, err error) error {
+		if err != nil || name == dir {
+			return err
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		header := &tar.Header{Name: filepath.ToSlash(rel), Mode: int64(info.Mode().Perm())}
+		switch info.Mode().Type() {
+		case os.ModeDir:
+			header.Typeflag = tar.TypeDir
+		case os.ModeSymlink:
+			header.Typeflag = tar.TypeSymlink
+			if header.Linkname, err = os.Readlink(name); err != nil {
+				return err
+			}
+		case 0:
+			content, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			return writeFile(w, header.Name, header.Mode, content)
+		default:
+			return fmt.Errorf("%s is neither a file nor a directory nor a link", name)
+		}
+		return w.WriteHeader(header)
+	})
+	return errors.Join(err, w.Close())
+}
+
+func writeFile(w *tar.Writer, name string, mode int64, content []byte) error {
+	header := &tar.Header{Name: name, Mode: mode, Size: int64(len(content)), Typeflag: tar.TypeReg}
+	if err := w.WriteHeader(header); err != nil {
+		return err
+	}
 	_, err := w.Write(content)
 	return err
 }
@@ -128,9 +187,7 @@ func pack(dir, out string) (err error) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(
-			w.WriteHeader(&tar.Header{Name: filepath.ToSlash(rel), Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}),
-			write(w, content))
+		return writeFile(w, filepath.ToSlash(rel), 0o644, content)
 	})
 	return errors.Join(err, w.Close())
 }

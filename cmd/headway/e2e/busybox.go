@@ -1,0 +1,26 @@
+package e2e
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// BusyboxImages packs the machine's static busybox into an image archive,
+// headway.dev/test/busybox:1, in a directory for --images-dir.
+func BusyboxImages(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	dir := filepath.Join(root, "images")
+	for _, args := range [][]string{
+		{"mkdir", "-p", dir, filepath.Join(root, "rootfs", "bin"), filepath.Join(root, "rootfs", "tmp")},
+		{"cp", "/bin/busybox", filepath.Join(root, "rootfs", "bin")},
+		{"chroot", filepath.Join(root, "rootfs"), "/bin/busybox", "--install", "-s", "/bin"},
+		{"go", "run", "headway.dev/examples/web/archive", "-o", filepath.Join(dir, "busybox.tar"), "headway.dev/test/busybox:1=" + filepath.Join(root, "rootfs")},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	return dir
+}

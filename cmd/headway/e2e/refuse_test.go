@@ -1,0 +1,82 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"headway.dev/cmd/headway/e2e"
+)
+
+// Bad input gets a clear error on stderr, a non-zero exit code and no change.
+func TestRefusals(t *testing.T) {
+	c := e2e.New(t)
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	repo := filepath.Join(dir, "repo")
+	for _, args := range [][]string{
+		{"git", "init", "-q", "-b", "main", repo},
+		{"sh", "-c", "cd " + repo + " && echo '{}' > a.yaml && git add . && git commit -q -m first"},
+	} {
+		if r := c.Run("", args...); r.Code != 0 {
+			t.Fatalf("%v: %s", args, r.Stderr)
+		}
+	}
+	tests := []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"unknown command", []string{"upp"}, []string{`unknown command "upp"`}},
+		{"unknown flag", []string{"up", "--repos", "x"}, []string{"unknown flag: --repos"}},
+		{"bad CIDR", []string{"up", "--service-cidr", "10.0.0.0"}, []string{"service-cidr", "10.0.0.0"}},
+		{"bad listen address", []string{"up", "--listen", "nonsense"}, []string{"listen", "nonsense"}},
+		{"overlapping ranges", []string{"up", "--service-cidr", "10.42.0.0/16", "--cluster-cidr", "10.42.0.0/16"}, []string{"overlap"}},
+		{"no repository", []string{"up", "--repo", filepath.Join(dir, "missing")}, []string{"missing", "does not exist"}},
+		{"not a repository", []string{"up", "--repo", empty}, []string{empty, "not a Git repository"}},
+		{"no such branch", []string{"up", "--repo", repo, "--branch", "nope"}, []string{"nope", "main"}},
+		{"no such path", []string{"up", "--repo", repo, "--path", "clusters/x"}, []string{"clusters/x"}},
+		{"no containerd", []string{"up", "--containerd-address", filepath.Join(dir, "none.sock")}, []string{"none.sock", "containerd"}},
+		{"no cluster", []string{"status"}, []string{"headway up"}},
+		{"bad output format", []string{"status", "-o", "xml"}, []string{"must be one of"}},
+		{"validate nothing", []string{"validate", filepath.Join(dir, "none")}, []string{"none"}},
+		{"import nothing", []string{"image", "import", filepath.Join(dir, "none.tar")}, []string{"none.tar"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := c.Headway(tt.args...)
+			if r.Code == 0 {
+				t.Errorf("exit code 0, want an error\n%s%s", r.Stdout, r.Stderr)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(r.Stderr, want) {
+					t.Errorf("stderr has no %q:\n%s", want, r.Stderr)
+				}
+			}
+		})
+	}
+	if r := c.Run("", "setpriv", "--reuid=65534", "--clear-groups", e2e.Program(), "up", "--data-dir", filepath.Join(dir, "data")); r.Code == 0 || !strings.Contains(r.Stderr, "root") {
+		t.Errorf("up without root: exit code %d\n%s", r.Code, r.Stderr)
+	}
+}
+
+// A data directory serves one process, a port one listener, and a store of a
+// newer version is left alone.
+func TestInUse(t *testing.T) {
+	c := e2e.Start(t)
+	if r := c.Headway("up", "--listen", "127.0.0.1:7443"); r.Code == 0 || !strings.Contains(r.Stderr, "in use by another process") {
+		t.Errorf("a second headway on the data dir: exit code %d\n%s", r.Code, r.Stderr)
+	}
+	other := filepath.Join(t.TempDir(), "data")
+	r := c.Run("", e2e.Program(), "up", "--data-dir", other, "--listen", "127.0.0.1:6443")
+	if r.Code == 0 || !strings.Contains(r.Stderr, "address already in use") {
+		t.Errorf("a second headway on the port: exit code %d\n%s", r.Code, r.Stderr)
+	}
+	if _, err := os.Stat(filepath.Join(other, "containerd")); err == nil {
+		t.Error("the refused headway started a containerd")
+	}
+}
