@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"headway.dev/manifests/check"
+	"headway.dev/manifests/load"
+)
+
+// fault is one error of validate's JSON.
+type fault struct {
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Field  string `json:"field,omitempty"`
+	Reason string `json:"reason"`
+}
+
+func newValidate(opts *options) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:   "validate PATH",
+		Short: "Check manifests without a cluster",
+		Long: `Validate decodes the manifests in a file or a directory (through kustomize if it
+has a kustomization file), sets defaults and validates, as the cluster would
+before it applies them. It reaches no cluster and no network.
+
+Exit code 0: no fault. 1: faults, one a line on standard error.`,
+		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		items, err := loadPath(args[0])
+		if err == nil {
+			err = check.Items(items)
+		}
+		if format.json() {
+			if err := printJSON(opts.out, map[string]any{"objects": len(items), "faults": faults(err)}); err != nil {
+				return err
+			}
+		} else if err != nil {
+			fmt.Fprintln(opts.err, err)
+		}
+		if err != nil {
+			return exitError{exitFailed}
+		}
+		if !format.json() {
+			fmt.Fprintf(opts.out, "%d objects, no fault\n", len(items))
+		}
+		return nil
+	}
+	format.register(cmd)
+	return cmd
+}
+
+// loadPath loads a file, or a directory whose kustomizations may refer to
+// files beside it, up to the root of its Git work tree.
+func loadPath(path string) ([]load.Item, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		return load.Bytes(path, data)
+	}
+	root, dir, err := workTree(path)
+	if err != nil {
+		return nil, err
+	}
+	return load.Dir(os.DirFS(root), dir, load.Options{})
+}
+
+// workTree finds the directory that a checkout's kustomizations may reach: the
+// root of the Git work tree that holds path, else path itself.
+func workTree(path string) (root, dir string, err error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", "", err
+	}
+	for root = absolute; ; root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, ".git")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			root = absolute
+			break
+		}
+	}
+	dir, err = filepath.Rel(root, absolute)
+	return root, filepath.ToSlash(dir), err
+}
+
+// faults takes a load's or a check's joined error apart.
+func faults(err error) []fault {
+	found := []fault{}
+	if err == nil {
+		return found
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		for _, err := range joined.Unwrap() {
+			found = append(found, faults(err)...)
+		}
+		return found
+	}
+	var e *load.Error
+	if errors.As(err, &e) {
+		return append(found, fault{File: e.Source.File, Line: e.Source.Line, Field: e.Field, Reason: e.Reason})
+	}
+	return append(found, fault{Reason: err.Error()})
+}

@@ -1,0 +1,157 @@
+// Package engine is the server's half of Headway: the store, the API over it,
+// the controllers and the scheduler, which all work on that store.
+//
+//	Open ──▶ store ◀── api ◀── clients, agents
+//	           ▲
+//	           ├── controllers
+//	           └── scheduler
+//
+// Open reads the store, so that whoever else works on it (the syncer) can be
+// made before anything runs; Run owns every goroutine and returns when all of
+// them have ended.
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"headway.dev/engine/admit"
+	"headway.dev/engine/api"
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/pki"
+	"headway.dev/engine/scheduler"
+	"headway.dev/engine/store"
+)
+
+// Config of an engine.
+type Config struct {
+	// DataDir holds the store and the certificates.
+	DataDir string
+	// Listener is where the API answers. The engine closes it.
+	Listener net.Listener
+	// Address is what agents and pods reach the API by.
+	Address netip.AddrPort
+	// ClusterCIDR and ServiceCIDR are the ranges of pods and Services.
+	ClusterCIDR, ServiceCIDR netip.Prefix
+	// Controllers selects controllers as kube-controller-manager's flag does.
+	Controllers []string
+	Log         *slog.Logger
+}
+
+// Engine is an opened server.
+type Engine struct {
+	cfg    Config
+	store  *store.Store
+	pki    *pki.Set
+	server *api.Server
+}
+
+// Open opens the store and prepares certificates. Close it if it is not run.
+func Open(cfg Config) (*Engine, error) {
+	set, err := pki.Ensure(filepath.Join(cfg.DataDir, "pki"), []string{
+		cfg.Address.Addr().String(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		cfg.ServiceCIDR.Masked().Addr().Next().String(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	hooks, err := admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(store.Options{
+		Path:  filepath.Join(cfg.DataDir, "store.db"),
+		Admit: hooks,
+		Log:   cfg.Log.With("part", "store"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{cfg: cfg, store: st, pki: set}, nil
+}
+
+// Store is the opened store.
+func (e *Engine) Store() *store.Store { return e.store }
+
+// PKI is the cluster's certificate authority.
+func (e *Engine) PKI() *pki.Set { return e.pki }
+
+// Close closes the store of an engine that does not run.
+func (e *Engine) Close() error { return e.store.Close() }
+
+// Prepare makes the API server, with routes as further paths of it that need
+// the rights of an administrator.
+func (e *Engine) Prepare(routes map[string]http.Handler) error {
+	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", "system:masters")
+	if err != nil {
+		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
+	}
+	client, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
+	}
+	e.server, err = api.New(api.Config{
+		Store:       e.store,
+		Listener:    e.cfg.Listener,
+		ServingCert: e.pki.ServerCert,
+		ServingKey:  e.pki.ServerKey,
+		ClientCA:    e.pki.CACert,
+		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
+		Routes:      routes,
+		Log:         e.cfg.Log.With("part", "api"),
+	})
+	return err
+}
+
+// Client reaches the API without a network, as the given user.
+func (e *Engine) Client(user string, groups ...string) *rest.Config {
+	return e.server.InProcess(user, groups...)
+}
+
+// WriteKubeconfig writes the administrator's kubeconfig.
+func (e *Engine) WriteKubeconfig(path string) error {
+	cert, key, err := e.pki.Client("kubernetes-admin", "system:masters")
+	if err != nil {
+		return fmt.Errorf("certificate of the administrator: %w", err)
+	}
+	port := e.cfg.Listener.Addr().(*net.TCPAddr).Port
+	server := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return pki.WriteKubeconfig(path, server, e.pki.CACert, pki.Credentials{User: "admin", CertPEM: cert, KeyPEM: key})
+}
+
+// Run serves the API and runs controllers and scheduler until ctx ends or one
+// of them fails, and closes the store.
+func (e *Engine) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	manager, err := controllers.New(controllers.Config{
+		Store:       e.store,
+		Enabled:     e.cfg.Controllers,
+		ClusterCIDR: e.cfg.ClusterCIDR,
+		ServiceCIDR: e.cfg.ServiceCIDR,
+		APIServer:   e.cfg.Address,
+		Log:         e.cfg.Log.With("part", "controllers"),
+	})
+	if err != nil {
+		return errors.Join(err, e.store.Close())
+	}
+	group.Go(func() error { return e.server.Run(ctx) })
+	group.Go(func() error { return manager.Run(ctx) })
+	group.Go(func() error {
+		return scheduler.New(scheduler.Config{Store: e.store, Log: e.cfg.Log.With("part", "scheduler")}).Run(ctx)
+	})
+	err = group.Wait()
+	// The store is closed after its last user has ended: what they wrote
+	// behind would be lost otherwise.
+	return errors.Join(err, e.store.Close())
+}
