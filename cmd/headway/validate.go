@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -101,19 +100,11 @@ func workTree(path string) (root, dir string, err error) {
 // faults takes a load's or a check's joined error apart.
 func faults(err error) []fault {
 	found := []fault{}
-	if err == nil {
-		return found
+	for _, e := range load.Errors(err) {
+		found = append(found, fault{File: e.Source.File, Line: e.Source.Line, Field: e.Field, Reason: e.Reason})
 	}
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, err := range joined.Unwrap() {
-			found = append(found, faults(err)...)
-		}
-		return found
+	if err != nil && len(found) == 0 {
+		found = append(found, fault{Reason: err.Error()})
 	}
-	var e *load.Error
-	if errors.As(err, &e) {
-		return append(found, fault{File: e.Source.File, Line: e.Source.Line, Field: e.Field, Reason: e.Reason})
-	}
-	return append(found, fault{Reason: err.Error()})
+	return found
 }

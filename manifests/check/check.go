@@ -1,0 +1,37 @@
+// Package check says whether loaded manifests would be accepted: it gives them
+// the defaults of their kinds, validates them, and names file, line and field
+// of everything that is wrong.
+package check
+
+import (
+	"errors"
+
+	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/validation"
+)
+
+// Items validates each item as a new object, on a copy with defaults and, for
+// a namespaced object without one, the namespace default. The result joins all
+// faults, each a *load.Error.
+func Items(items []load.Item) error {
+	var faults []error
+	for _, item := range items {
+		obj := item.Object.DeepCopyObject().(object.Object)
+		key, err := scheme.KeyOf(obj)
+		if err != nil {
+			faults = append(faults, item.Fault("kind", err.Error()))
+			continue
+		}
+		if kind, ok := scheme.ForKind(key.GroupKind); ok && kind.Namespaced && key.Namespace == "" {
+			obj.SetNamespace("default")
+		}
+		defaults.Apply(obj)
+		for _, fault := range validation.Create(obj) {
+			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
+		}
+	}
+	return errors.Join(faults...)
+}
