@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDataDir makes the data directory this process' own: two servers on one
+// store, or two agents on one node's containers, would undo each other's work.
+// The lock ends with the process, however that ends.
+func lockDataDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return nil, fmt.Errorf("make the data dir: %w", err)
+	}
+	path := filepath.Join(dir, "lock")
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data dir: %w", err)
+	}
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		owner, _ := os.ReadFile(path) //nolint:errcheck // only makes the message better
+		file.Close()
+		return nil, fmt.Errorf("data dir %s is in use by another process (pid %s): stop that one, or give --data-dir", dir, strings.TrimSpace(string(owner)))
+	}
+	if err == nil {
+		err = errors.Join(file.Truncate(0), writeString(file, strconv.Itoa(os.Getpid())+"\n"))
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock the data dir: %w", err)
+	}
+	return func() { file.Close() }, nil
+}
+
+func writeString(file *os.File, text string) error {
+	_, err := file.WriteString(text)
+	return err
+}

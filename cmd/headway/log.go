@@ -1,0 +1,104 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/wire"
+)
+
+func newLog(opts *options) *cobra.Command {
+	var format outputFormat
+	var namespace string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "log [KIND/NAME]",
+		Short: "Show which commits changed the cluster, and what came of them",
+		Long: `Log shows the commits that changed the cluster or one object, the newest first:
+who made them, when they were applied, and what came of them.`,
+		Example: "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{"limit": {strconv.Itoa(limit)}}
+			if len(args) > 0 {
+				kind, name, err := parseObject(args[0])
+				if err != nil {
+					return err
+				}
+				query.Set("kind", kind)
+				query.Set("name", name)
+			}
+			if namespace != "" {
+				query.Set("namespace", namespace)
+			}
+			client, err := opts.client()
+			if err != nil {
+				return err
+			}
+			var entries []wire.LogEntry
+			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/log?"+query.Encode(), nil, &entries); err != nil {
+				return err
+			}
+			if format.json() {
+				return printJSON(opts.out, entries)
+			}
+			var rows [][]string
+			for _, e := range entries {
+				rows = append(rows, logRow(e, time.Now()))
+			}
+			return table(opts.out, []string{"COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT"}, rows)
+		},
+	}
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
+	cmd.Flags().IntVar(&limit, "limit", 20, "most entries to show")
+	format.register(cmd)
+	return cmd
+}
+
+func logRow(e wire.LogEntry, now time.Time) []string {
+	sha, author, subject := "-", "-", e.Reason
+	if e.Commit != nil {
+		sha, author, subject = short(e.Commit.SHA), e.Commit.Author.Name, e.Commit.Subject
+	}
+	result := e.Type
+	if e.Type == wire.EntryApplied {
+		result = cmp.Or(e.Verdict, "in progress")
+	}
+	counts := map[string]int{}
+	for _, o := range e.Objects {
+		counts[o.Action]++
+	}
+	var changes []string
+	for _, action := range []string{"Create", "Update", "Delete"} {
+		if n := counts[action]; n > 0 {
+			changes = append(changes, fmt.Sprintf("%d %s", n, strings.ToLower(action)+"d"))
+		}
+	}
+	return []string{sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject}
+}
+
+// parseObject reads KIND/NAME, with the kind as kubectl takes it.
+func parseObject(arg string) (kind, name string, err error) {
+	word, name, ok := strings.Cut(arg, "/")
+	if !ok || word == "" || name == "" {
+		return "", "", fmt.Errorf("%q is not KIND/NAME, such as deploy/hello", arg)
+	}
+	word = strings.ToLower(word)
+	for _, k := range scheme.Kinds() {
+		names := append([]string{strings.ToLower(k.Kind), k.Plural, k.Singular, k.Plural + "." + k.Group}, k.ShortNames...)
+		for _, n := range names {
+			if n == word {
+				return k.Kind, name, nil
+			}
+		}
+	}
+	return "", "", fmt.Errorf("the server doesn't have a resource type %q", word)
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"headway.dev/syncer/wire"
+)
+
+func newStatus(opts *options) *cobra.Command {
+	var format outputFormat
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what each source wants and what runs",
+		Long: `Status shows each source with its commit, sync state and health, and says what is
+not healthy, and why.
+
+Exit code 0 whenever the cluster answers; scripts read -o json.`,
+		Example: "  headway status\n  headway status -o json | jq '.sources[].kustomizations[].sync'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := opts.client()
+			if err != nil {
+				return err
+			}
+			var status wire.Status
+			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
+				return err
+			}
+			if format.json() {
+				return printJSON(opts.out, status)
+			}
+			printStatus(opts.out, status, time.Now())
+			return nil
+		},
+	}
+	format.register(cmd)
+	return cmd
+}
+
+func printStatus(out io.Writer, status wire.Status, now time.Time) {
+	colour := paletteFor(out)
+	if len(status.Sources) == 0 {
+		fmt.Fprintln(out, "No source. Start one with `headway up --repo URL`, or apply a GitRepository and a Kustomization.")
+	}
+	for i, source := range status.Sources {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintf(out, "%s  %s\n", source.Namespace+"/"+source.Name, colour.dim(source.URL))
+		if source.Branch != "" {
+			fmt.Fprintf(out, "  branch   %s\n", source.Branch)
+		}
+		if source.Commit != nil {
+			fmt.Fprintf(out, "  newest   %s\n", commitLine(source.Commit, now))
+		}
+		if source.Suspended {
+			fmt.Fprintf(out, "  source   %s\n", colour.yellow("suspended"))
+		} else if source.Ready != "True" {
+			fmt.Fprintf(out, "  source   %s since %s: %s\n", colour.red(cmp.Or(source.Reason, "not ready")), since(source.Since, now), source.Message)
+			if !source.Next.IsZero() {
+				fmt.Fprintf(out, "           next try %s\n", until(source.Next, now))
+			}
+		}
+		for _, k := range source.Kustomizations {
+			printKustomization(out, k, now, colour)
+		}
+	}
+}
+
+func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time, colour palette) {
+	fmt.Fprintf(out, "  %s/%s  path %s\n", k.Namespace, k.Name, k.Path)
+	if k.Commit != nil {
+		fmt.Fprintf(out, "    applied  %s\n", commitLine(k.Commit, now))
+	} else if k.Applied != "" {
+		fmt.Fprintf(out, "    applied  %s\n", k.Applied)
+	}
+	if k.Attempted != k.Applied && k.Attempted != "" {
+		fmt.Fprintf(out, "    refused  %s\n", shortRevision(k.Attempted))
+	}
+	state := colour.green(k.Sync)
+	if k.Sync != "Synced" {
+		state = colour.yellow(k.Sync)
+	}
+	if k.Sync == "Failed" {
+		state = colour.red(k.Sync)
+	}
+	fmt.Fprintf(out, "    sync     %s, %d objects\n", state, k.Objects)
+	health := colour.green("healthy")
+	if !k.Healthy {
+		health = colour.red("not healthy")
+	}
+	fmt.Fprintf(out, "    health   %s\n", health)
+	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 {
+		fmt.Fprintf(out, "    why      %s since %s: %s\n", k.Reason, since(k.Since, now), k.Message)
+		if !k.Next.IsZero() {
+			fmt.Fprintf(out, "             next try %s\n", until(k.Next, now))
+		}
+	}
+	for _, o := range k.Unhealthy {
+		fmt.Fprintf(out, "    %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
+	}
+	for _, e := range k.Errors {
+		fmt.Fprintf(out, "    %s %s\n", colour.red("error"), e.Message)
+	}
+}
+
+// commitLine is one commit as a person reads it.
+func commitLine(c *wire.Commit, now time.Time) string {
+	return fmt.Sprintf("%s %q by %s, %s ago", short(c.SHA), c.Subject, c.Author.Name, age(c.Author.Date, now))
+}
+
+func objectName(kind, namespace, name string) string {
+	if namespace == "" {
+		return kind + "/" + name
+	}
+	return fmt.Sprintf("%s/%s in %s", kind, name, namespace)
+}
+
+func short(sha string) string { return sha[:min(7, len(sha))] }
+
+// shortRevision shortens the hash in Flux's branch@sha1:hash.
+func shortRevision(revision string) string {
+	if branch, sha, ok := strings.Cut(revision, "@sha1:"); ok {
+		return branch + "@" + short(sha)
+	}
+	return revision
+}
+
+func age(t, now time.Time) string { return duration.HumanDuration(now.Sub(t)) }
+
+func since(t, now time.Time) string {
+	if t.IsZero() {
+		return "the start"
+	}
+	return fmt.Sprintf("%s (%s ago)", t.Local().Format(time.DateTime), age(t, now))
+}
+
+func until(t, now time.Time) string {
+	if !t.After(now) {
+		return "now"
+	}
+	return fmt.Sprintf("in %s (%s)", duration.HumanDuration(t.Sub(now)), t.Local().Format(time.DateTime))
+}

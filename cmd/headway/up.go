@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// upOptions are the flags of `headway up`.
+type upOptions struct {
+	*options
+	repo, branch, path string
+	interval           time.Duration
+	nodeName           string
+	nodeIP             string
+	listen             string
+	clusterCIDR        string
+	serviceCIDR        string
+	containerd         string
+	imagesDir          string
+	cgroupRoot         string
+	controllers        []string
+	verbose            bool
+}
+
+func newUp(opts *options) *cobra.Command {
+	up := &upOptions{options: opts}
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a cluster on this machine, in the foreground",
+		Long: `Up runs the server and the agent on this machine and makes the cluster follow a
+branch of a Git repository. Without --repo it creates a bare repository in the
+data directory from an example, and prints how to clone it.
+
+Ctrl-C stops it. Containers keep running, and the next start adopts them.
+Run it as root: containers, networks and cgroups need it.`,
+		Example: `  headway up
+  headway up --repo /srv/git/deploy.git --path clusters/prod
+  headway up --repo https://git.example.com/team/deploy --branch main --interval 30s`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := up.config()
+			if err != nil {
+				return err
+			}
+			return runUp(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&up.repo, "repo", "", "URL or path of the Git repository (default: one made in the data dir from the example)")
+	flags.StringVar(&up.branch, "branch", "main", "branch to follow")
+	flags.StringVar(&up.path, "path", ".", "directory in the repository to apply")
+	flags.DurationVar(&up.interval, "interval", time.Minute, "how often a remote repository is fetched")
+	flags.StringVar(&up.nodeName, "node-name", "", "name of this node (default: the hostname)")
+	flags.StringVar(&up.nodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
+	flags.StringVar(&up.listen, "listen", "127.0.0.1:6443", "address and port of the API")
+	flags.StringVar(&up.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
+	flags.StringVar(&up.serviceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
+	flags.StringVar(&up.containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
+	flags.StringVar(&up.imagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
+	flags.StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
+	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
+	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
+	return cmd
+}
+
+// upConfig is what the flags mean, checked.
+type upConfig struct {
+	upOptions
+	clusterCIDR, serviceCIDR netip.Prefix
+	nodeIP                   netip.Addr
+	log                      *slog.Logger
+}
+
+func (o *upOptions) config() (*upConfig, error) {
+	cfg := &upConfig{upOptions: *o}
+	var err error
+	if cfg.clusterCIDR, err = parsePrefix("cluster-cidr", o.clusterCIDR); err != nil {
+		return nil, err
+	}
+	if cfg.serviceCIDR, err = parsePrefix("service-cidr", o.serviceCIDR); err != nil {
+		return nil, err
+	}
+	if cfg.clusterCIDR.Overlaps(cfg.serviceCIDR) {
+		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.clusterCIDR, cfg.serviceCIDR)
+	}
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return nil, fmt.Errorf("--listen %q is not HOST:PORT: %w", o.listen, err)
+	}
+	if cfg.dataDir, err = filepath.Abs(o.dataDir); err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if cfg.imagesDir == "" {
+		cfg.imagesDir = filepath.Join(cfg.dataDir, "images")
+	}
+	if cfg.nodeName == "" {
+		if cfg.nodeName, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("read the hostname: %w; give --node-name", err)
+		}
+		cfg.nodeName = strings.ToLower(cfg.nodeName)
+	}
+	if o.nodeIP == "" {
+		cfg.nodeIP, err = defaultAddress()
+	} else {
+		cfg.nodeIP, err = netip.ParseAddr(o.nodeIP)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--node-ip: %w", err)
+	}
+	if o.interval < time.Second {
+		return nil, fmt.Errorf("--interval %s: must be at least 1s", o.interval)
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
+	}
+	level := slog.LevelWarn
+	if o.verbose {
+		level = slog.LevelDebug
+	}
+	cfg.log = slog.New(slog.NewTextHandler(o.err, &slog.HandlerOptions{Level: level}))
+	return cfg, nil
+}
+
+func parsePrefix(flag, value string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(value)
+	if err != nil || !prefix.Addr().Is4() {
+		return netip.Prefix{}, fmt.Errorf("--%s %q is not an IPv4 range such as 10.42.0.0/16", flag, value)
+	}
+	if prefix.Bits() > 24 {
+		return netip.Prefix{}, fmt.Errorf("--%s %s is too small: give a /24 or larger", flag, prefix)
+	}
+	return prefix.Masked(), nil
+}
+
+// defaultAddress is the address that this machine reaches others from: the
+// source that the routing table chooses. No packet is sent.
+func defaultAddress() (netip.Addr, error) {
+	conn, err := net.Dial("udp4", "192.0.2.1:9") //nolint:noctx // sends nothing, only looks up a route
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find this machine's address: %w; give --node-ip", err)
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
+}
+
+// runUp runs the cluster until ctx ends.
+func runUp(ctx context.Context, cfg *upConfig) error {
+	start := time.Now()
+	unlock, err := lockDataDir(cfg.dataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	cluster, err := openCluster(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	cluster.progress = newProgress(cfg, start)
+	return cluster.run(ctx)
+}
