@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+var (
+	podKind     = schema.GroupKind{Kind: "Pod"}
+	serviceKind = schema.GroupKind{Kind: "Service"}
+)
+
+// progress tells the person at the terminal of `headway up` what happens.
+type progress struct {
+	cfg    *upConfig
+	start  time.Time
+	colour palette
+
+	mu     sync.Mutex
+	out    io.Writer
+	hinted bool
+}
+
+func newProgress(cfg *upConfig, start time.Time) *progress {
+	return &progress{cfg: cfg, start: start, out: cfg.out, colour: paletteFor(cfg.out)}
+}
+
+func (p *progress) line(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "headway: "+format+"\n", args...)
+}
+
+// elapsed is the time since the program started.
+func (p *progress) elapsed() string {
+	return fmt.Sprintf("%.1f s", time.Since(p.start).Seconds())
+}
+
+// sync tells a step of the syncer, and after the first deployed commit what
+// the person can do next.
+func (p *progress) sync(e wire.Event, reader object.Reader) {
+	if line := eventLine(e); line != "" {
+		if e.Phase == "error" {
+			line = p.colour.red(line)
+		}
+		p.line("%s", line)
+	}
+	if e.Phase != "verdict" || e.Verdict != "healthy" {
+		return
+	}
+	p.mu.Lock()
+	first := !p.hinted
+	p.hinted = true
+	p.mu.Unlock()
+	if first {
+		p.line("%s", p.colour.green("deployed in "+p.elapsed()))
+		p.hints(reader)
+	}
+}
+
+// hints are the lines that a newcomer copies.
+func (p *progress) hints(reader object.Reader) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.out)
+	services, _ := reader.List(serviceKind, "")
+	for _, obj := range services {
+		service := obj.(*corev1.Service)
+		if service.Namespace == "default" && service.Name == "kubernetes" || len(service.Spec.Ports) == 0 || net.ParseIP(service.Spec.ClusterIP) == nil {
+			continue
+		}
+		address := service.Spec.ClusterIP
+		if port := service.Spec.Ports[0].Port; port != 80 {
+			address = net.JoinHostPort(address, strconv.Itoa(int(port)))
+		}
+		fmt.Fprintf(p.out, "  Service %s/%s:   curl http://%s\n", service.Namespace, service.Name, address)
+	}
+	if p.cfg.repo == "" {
+		fmt.Fprintf(p.out, "  Change something:  git clone %s && cd repo\n", filepath.Join(p.cfg.dataDir, "repo.git"))
+	}
+	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
+	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
+}
+
+// watcher is what progress follows pods by.
+type watcher interface {
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+}
+
+// pods tells when pods start to run and become ready, until ctx ends.
+func (p *progress) pods(ctx context.Context, store watcher) error {
+	for {
+		watch, err := store.Watch(0, podKind)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			var events []object.Event
+			events, err = watch.Next(ctx)
+			for _, e := range events {
+				p.pod(e)
+			}
+		}
+		// Having fallen behind only costs lines of progress.
+		if !errors.Is(err, object.ErrExpired) {
+			return err
+		}
+	}
+}
+
+func (p *progress) pod(e object.Event) {
+	pod, ok := e.Object.(*corev1.Pod)
+	if !ok || e.Type != object.Modified {
+		return
+	}
+	old, ok := e.Old.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	name := pod.Namespace + "/" + pod.Name
+	switch {
+	case pod.Status.Phase == corev1.PodRunning && old.Status.Phase != corev1.PodRunning:
+		p.line("pod %s is Running at %s", name, pod.Status.PodIP)
+	case podReady(pod) && !podReady(old):
+		p.line("pod %s is Ready", name)
+	case pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
+		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s %s", name, pod.Status.Reason, pod.Status.Message)))
+	default:
+		p.waiting(name, pod, old)
+	}
+}
+
+// waiting tells why containers do not start, when the reason changes.
+func (p *progress) waiting(name string, pod, old *corev1.Pod) {
+	before := map[string]string{}
+	for _, c := range old.Status.ContainerStatuses {
+		if c.State.Waiting != nil {
+			before[c.Name] = c.State.Waiting.Reason
+		}
+	}
+	for _, c := range pod.Status.ContainerStatuses {
+		w := c.State.Waiting
+		if w == nil || w.Message == "" || before[c.Name] == w.Reason {
+			continue
+		}
+		p.line("%s", p.colour.yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
+	}
+}
+
+func podReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/examples"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/git"
+)
+
+// The objects that `headway up` makes: the root of everything that Git says.
+const (
+	systemNamespace = "headway-system"
+	rootName        = "cluster"
+)
+
+// source is the Git source given on the command line.
+type source struct {
+	cfg *upConfig
+	// url is what the GitRepository says; path is set if it is on this machine.
+	url, path string
+}
+
+// openSource checks the source: a repository on this machine must have the
+// branch and the path, so that a typing error is answered at once.
+func openSource(cfg *upConfig) (*source, error) {
+	if strings.Contains(cfg.repo, "://") && !strings.HasPrefix(cfg.repo, "file://") {
+		if err := git.CheckURL(cfg.repo); err != nil {
+			return nil, fmt.Errorf("--repo: %w", err)
+		}
+		return &source{cfg: cfg, url: cfg.repo}, nil
+	}
+	path := strings.TrimPrefix(cfg.repo, "file://")
+	if path == "" {
+		path = filepath.Join(cfg.dataDir, "repo.git")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			if err := git.Create(path, cfg.branch, examples.Repo(), "Start from the example repository"); err != nil {
+				return nil, fmt.Errorf("create the repository: %w", err)
+			}
+		}
+		// Git being away must not keep what runs from being adopted.
+		return &source{cfg: cfg, url: "file://" + path, path: path}, nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("--repo: %w", err)
+	}
+	if err := checkLocal(path, cfg); err != nil {
+		return nil, err
+	}
+	return &source{cfg: cfg, url: "file://" + path, path: path}, nil
+}
+
+func checkLocal(path string, cfg *upConfig) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--repo: %s does not exist", path)
+	}
+	repo, err := git.Open(path)
+	if err != nil {
+		return fmt.Errorf("--repo: %w", err)
+	}
+	defer repo.Close()
+	head, err := repo.Fetch(context.Background(), git.Ref{Branch: cfg.branch}, nil)
+	if err != nil {
+		return fmt.Errorf("--branch: %w", err)
+	}
+	tree, err := repo.Tree(head.SHA)
+	if err != nil {
+		return fmt.Errorf("--repo: %w", err)
+	}
+	if info, err := fs.Stat(tree, filepath.ToSlash(filepath.Clean(cfg.path))); err != nil || !info.IsDir() {
+		return fmt.Errorf("--path: %s is no directory of branch %s in %s", cfg.path, cfg.branch, path)
+	}
+	return nil
+}
+
+// local allows the syncer to open the command line's repository in place.
+func (s *source) local() map[string]string {
+	if s.path == "" {
+		return nil
+	}
+	return map[string]string{systemNamespace + "/" + rootName: s.path}
+}
+
+// committer is what declare needs of the store.
+type committer interface {
+	object.Reader
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+}
+
+// declare writes the GitRepository and the Kustomization that the flags ask
+// for. What else a user set on them (annotations, suspend) stays.
+func (s *source) declare(ctx context.Context, store committer) error {
+	meta := metav1.ObjectMeta{Namespace: systemNamespace, Name: rootName}
+	repository := &sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{
+		URL:       s.url,
+		Interval:  metav1.Duration{Duration: s.cfg.interval},
+		Reference: &sourcev1.GitRepositoryRef{Branch: s.cfg.branch},
+	}}
+	kustomization := &kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
+		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: rootName},
+		Path:      "./" + strings.TrimPrefix(filepath.ToSlash(filepath.Clean(s.cfg.path)), "./"),
+		Interval:  metav1.Duration{Duration: 10 * time.Minute},
+		Timeout:   &metav1.Duration{Duration: 5 * time.Minute},
+		Prune:     true,
+		Wait:      true,
+	}}
+	now := time.Now()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}
+	var changes []change.Change
+	for _, want := range []object.Object{namespace, repository, kustomization} {
+		key, err := scheme.KeyOf(want)
+		if err != nil {
+			return err
+		}
+		if store.Get(key) == nil {
+			changes = append(changes, change.Create(want, now))
+			continue
+		}
+		changes = append(changes, change.Patch(key, func(obj object.Object) bool {
+			switch obj := obj.(type) {
+			case *sourcev1.GitRepository:
+				obj.Spec.URL, obj.Spec.Reference, obj.Spec.Interval = repository.Spec.URL, repository.Spec.Reference, repository.Spec.Interval
+			case *kustomizev1.Kustomization:
+				obj.Spec.Path = kustomization.Spec.Path
+			}
+			return true
+		}))
+	}
+	if _, err := store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+		return fmt.Errorf("declare the source: %w", err)
+	}
+	return nil
+}
