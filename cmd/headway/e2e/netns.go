@@ -14,8 +14,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// nodeAddress is the node's own address in every test's network namespace.
-const nodeAddress = "192.168.66.1"
+// NodeAddress is the node's own address in every test's network namespace.
+const NodeAddress = "192.168.66.1"
 
 // newNetNS makes a network namespace with a loopback and one network, so that
 // clusters under test share neither interfaces nor rules nor ports with the
@@ -27,7 +27,7 @@ func newNetNS(t testing.TB, name string) {
 	for _, args := range []string{
 		"link set lo up",
 		"link add eth0 type dummy",
-		"address add " + nodeAddress + "/24 dev eth0",
+		"address add " + NodeAddress + "/24 dev eth0",
 		"link set eth0 up",
 		"route add default dev eth0",
 	} {

@@ -50,3 +50,32 @@ func (c *Cluster) eachProcess(prefix string, visit func(pid, program string)) {
 		}
 	}
 }
+
+// CgroupValue reads a cgroup file of the container of a pod that runs sleep.
+func (c *Cluster) CgroupValue(pod, controller, file string) string {
+	c.t.Helper()
+	value := "no container process of the pod found"
+	c.eachProcess("sleep", func(pid, _ string) {
+		r := c.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
+		if strings.TrimSpace(r.Stdout) != pod {
+			return
+		}
+		cgroups, err := os.ReadFile("/proc/" + pid + "/cgroup")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(cgroups)) {
+			_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+			controllers, path, _ := strings.Cut(rest, ":")
+			if !slices.Contains(strings.Split(controllers, ","), controller) {
+				continue
+			}
+			content, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, path, file))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			value = strings.TrimSpace(string(content))
+		}
+	})
+	return value
+}
