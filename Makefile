@@ -86,10 +86,15 @@ fuzz: ## fuzz everything that parses input, a minute each
 		done; \
 	done
 
+# Whole clusters once an operation, the parts for as long as Go finds useful.
+BENCH_COUNT ?= 3
 .PHONY: bench
-bench: build images ## measure a cluster on this machine and print the table
+bench: images ## measure clusters and parts on this machine and print the table (BENCH_COUNT samples)
 	@scripts/deps test
-	$(GO) run ./cmd/headway-bench -headway $(BUILD)/headway -images $(IMAGES) $(ARGS)
+	@mkdir -p $(BUILD)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 60m ./cmd/headway/e2e | tee $(BUILD)/bench.txt
+	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) -timeout 60m ./engine/... ./manifests/... ./syncer/... ./proxy/... | tee -a $(BUILD)/bench.txt
+	$(GO) tool -modfile=tools/go.mod benchstat $(BUILD)/bench.txt
 
 .PHONY: cover
 cover: images ## coverage of all tests

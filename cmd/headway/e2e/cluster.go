@@ -109,7 +109,11 @@ func (c *Cluster) Up() {
 // Spawn starts the program and does not wait.
 func (c *Cluster) Spawn() {
 	c.t.Helper()
-	c.cmd = c.in(context.Background(), append([]string{headway}, c.upArgs()...)...)
+	if err := os.MkdirAll(c.cpuacct(), 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	enter := "echo $$ > " + filepath.Join(c.cpuacct(), "cgroup.procs") + ` && exec "$@"`
+	c.cmd = c.in(context.Background(), append([]string{"sh", "-c", enter, "up", headway}, c.upArgs()...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatalf("start headway up: %v", err)
@@ -278,6 +282,9 @@ func (c *Cluster) cleanup() {
 	}
 	if r := c.Headway("cleanup", "--cgroup-root", c.id); r.Code != 0 {
 		c.t.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if err := os.Remove(c.cpuacct()); err != nil {
+		c.t.Errorf("left behind: %v", err)
 	}
 	for _, leak := range leaks(c.DataDir, c.id) {
 		c.t.Errorf("left behind: %s", leak)
