@@ -48,7 +48,8 @@ func openSource(cfg *upConfig) (*source, error) {
 	if path == "" {
 		path = filepath.Join(cfg.dataDir, "repo.git")
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			if err := git.Create(path, cfg.branch, examples.Repo(), "Start from the example repository"); err != nil {
+			if err := git.Create(path, cfg.branch, examples.Repo(),
+				git.Signature{Name: "Headway", Email: "headway@localhost"}, "Start from the example repository"); err != nil {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
