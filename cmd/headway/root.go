@@ -35,7 +35,7 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", "/var/lib/headway", "where the cluster keeps its state")
+	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", defaultDataDir, "where the cluster keeps its state")
 	root.PersistentFlags().StringVar(&opts.kubeconfig, "kubeconfig", "", "the cluster to talk to (default: KUBECONFIG, else <data-dir>/kubeconfig)")
 	root.AddCommand(
 		newUp(opts),
@@ -47,6 +47,7 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 		newLog(opts),
 		newImage(opts),
 		newKubectl(opts),
+		newCleanup(opts),
 		newVersion(opts),
 	)
 	return root

@@ -167,3 +167,6 @@ func runUp(ctx context.Context, cfg *upConfig) error {
 	cluster.progress = newProgress(cfg, start)
 	return cluster.run(ctx)
 }
+
+// kubeconfigPath is where the administrator's kubeconfig is written.
+func (cfg *upConfig) kubeconfigPath() string { return filepath.Join(cfg.dataDir, "kubeconfig") }

@@ -46,7 +46,7 @@ func newDaemon(root, runDir string, log *slog.Logger) (*daemon, error) {
 		logs:    filepath.Join(root, "containerd.log"),
 		pidFile: filepath.Join(runDir, "containerd.pid"),
 	}
-	d.socket = filepath.Join(d.state, "c.sock")
+	d.socket = socketIn(runDir)
 	// The longest one containerd makes is that of its ttrpc service.
 	if n := len(d.socket + ".ttrpc"); n > maxSocketPath {
 		return nil, fmt.Errorf("containerd's socket %s.ttrpc would have a path of %d bytes, the limit is %d: choose a shorter run directory", d.socket, n, maxSocketPath)

@@ -21,6 +21,9 @@ import (
 	"headway.dev/nodes/network"
 )
 
+// defaultNamespace is our namespace in containerd.
+const defaultNamespace = "headway"
+
 // Network connects sandboxes; nodes/network implements it.
 type Network interface {
 	Attach(ctx context.Context, pod, netns string, ports []network.HostPort) ([]netip.Addr, error)
@@ -63,7 +66,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	set(&c.RunDir, "/run/headway")
 	set(&c.CgroupRoot, "headway")
-	set(&c.Namespace, "headway")
+	set(&c.Namespace, defaultNamespace)
 	for _, p := range []*string{&c.Root, &c.RunDir} {
 		abs, err := filepath.Abs(*p)
 		if err != nil {

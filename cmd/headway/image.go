@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"headway.dev/nodes/runtime"
+)
+
+func newImage(opts *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "Work with the node's image store",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newImageImport(opts))
+	return cmd
+}
+
+type importedImage struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+func newImageImport(opts *options) *cobra.Command {
+	var format outputFormat
+	var address string
+	cmd := &cobra.Command{
+		Use:     "import FILE",
+		Short:   "Load an OCI or Docker archive into the node's image store",
+		Example: "  headway image import web.tar\n  docker save web:v1 | headway image import -",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			archive := opts.in
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				archive = file
+			}
+			dir, err := filepath.Abs(opts.dataDir)
+			if err != nil {
+				return fmt.Errorf("--data-dir: %w", err)
+			}
+			infos, err := runtime.ImportInto(cmd.Context(), runtime.Config{RunDir: runDir(dir), ContainerdAddress: address}, archive)
+			if err != nil {
+				return err
+			}
+			images := make([]importedImage, len(infos))
+			rows := make([][]string, len(infos))
+			for i, info := range infos {
+				images[i] = importedImage{info.Name, info.Digest, info.Size}
+				rows[i] = []string{info.Name, info.Digest, fmt.Sprintf("%.1f MiB", float64(info.Size)/(1<<20))}
+			}
+			if format.json() {
+				return printJSON(opts.out, images)
+			}
+			return table(opts.out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
+		},
+	}
+	cmd.Flags().StringVar(&address, "containerd-address", "", "socket of the containerd, as given to up")
+	format.register(cmd)
+	return cmd
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	kube "k8s.io/component-base/version"
+
+	"headway.dev/nodes"
+	"headway.dev/nodes/network"
+	"headway.dev/nodes/runtime"
+)
+
+// defaultDataDir's cluster keeps what ends with a reboot in /run/headway.
+const defaultDataDir = "/var/lib/headway"
+
+// runDir is where sockets and namespaces of a data dir's cluster are. Not in
+// the data dir: it must be empty after a reboot, and socket paths must be
+// short.
+func runDir(dataDir string) string {
+	if dataDir == defaultDataDir {
+		return "/run/headway"
+	}
+	sum := sha256.Sum256([]byte(dataDir))
+	return "/run/headway-" + hex.EncodeToString(sum[:4])
+}
+
+func (c *cluster) runNode(ctx context.Context) error {
+	machine, err := runtime.Start(ctx, runtimeConfig(c.cfg, c.network))
+	if err != nil {
+		return err
+	}
+	defer machine.Close()
+	client, err := newClient(c.engine.Client("system:node:"+c.cfg.nodeName, "system:nodes"))
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.cfg.nodeIP.String(), "0"))
+	if err != nil {
+		return fmt.Errorf("listen for logs and exec: %w", err)
+	}
+	defer listener.Close()
+	version, err := machine.Version(ctx)
+	if err != nil {
+		return err
+	}
+	streaming, err := c.streamingTLS()
+	if err != nil {
+		return err
+	}
+	agent, err := nodes.New(nodes.Config{
+		NodeName: c.cfg.nodeName,
+		NodeIP:   c.cfg.nodeIP.String(),
+		Client:   client,
+		Runtime:  machine,
+		SetPodCIDR: func(cidr string) error {
+			prefix, err := netip.ParsePrefix(cidr)
+			if err != nil {
+				return err
+			}
+			return c.network.SetPodCIDR(prefix)
+		},
+		DataDir:           c.cfg.dataDir,
+		ImagesDir:         c.cfg.imagesDir,
+		StreamingListener: listener,
+		StreamingTLS:      streaming,
+		Version:           kube.Get().GitVersion,
+		RuntimeVersion:    version,
+		Log:               c.cfg.log.With("part", "agent"),
+	})
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx)
+}
+
+func newNetwork(cfg *upConfig) (*network.Network, error) {
+	return network.New(network.Config{
+		Bridge:      "headway0",
+		ClusterCIDR: cfg.clusterCIDR,
+		StateDir:    filepath.Join(cfg.dataDir, "network"),
+	}, cfg.log.With("part", "network"))
+}
+
+func runtimeConfig(cfg *upConfig, net *network.Network) runtime.Config {
+	return runtime.Config{
+		Root:              filepath.Join(cfg.dataDir, "runtime"),
+		RunDir:            runDir(cfg.dataDir),
+		LogDir:            filepath.Join(cfg.dataDir, "logs"),
+		ContainerdAddress: cfg.containerd,
+		CgroupRoot:        cfg.cgroupRoot,
+		Network:           net,
+		Log:               cfg.log.With("part", "runtime"),
+	}
+}
+
+// cleanupNode removes containers, networks, cgroups and mounts.
+func cleanupNode(ctx context.Context, cfg *upConfig) error {
+	cfg.log = slog.New(slog.DiscardHandler)
+	net, err := newNetwork(cfg)
+	if err != nil {
+		return err
+	}
+	if err := runtime.Cleanup(ctx, runtimeConfig(cfg, net)); err != nil {
+		return err
+	}
+	return nodes.Cleanup(cfg.dataDir)
+}
+
+// streamingTLS lets in the API server alone, by its client certificate.
+func (c *cluster) streamingTLS() (*tls.Config, error) {
+	cert, key, err := c.engine.PKI().Server("system:node:"+c.cfg.nodeName, c.cfg.nodeIP.String(), c.cfg.nodeName)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate of the node: %w", err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("serving certificate of the node: %w", err)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    c.engine.PKI().Pool(),
+		MinVersion:   tls.VersionTLS12,
+	}, nil
+}
+

@@ -1,0 +1,57 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/containerd/containerd/namespaces"
+
+	"headway.dev/nodes/image"
+)
+
+// socketIn is where the private containerd of a run directory listens.
+func socketIn(runDir string) string { return filepath.Join(runDir, "containerd", "c.sock") }
+
+// ImportInto loads the images of an archive into the store of a running agent
+// with this configuration, from another process.
+func ImportInto(ctx context.Context, cfg Config, archive io.Reader) ([]ImageInfo, error) {
+	address := cfg.ContainerdAddress
+	if address == "" {
+		address = socketIn(cfg.RunDir)
+	}
+	namespace := cfg.Namespace
+	if namespace == "" {
+		namespace = defaultNamespace
+	}
+	client, err := connectContainerd(ctx, address, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("%w (is `headway up` running?)", err)
+	}
+	defer client.Close()
+	ctx = namespaces.WithNamespace(ctx, namespace)
+	imported, err := image.Import(ctx, client, archive)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]ImageInfo, 0, len(imported))
+	for _, img := range imported {
+		size, err := img.Size(ctx)
+		if err != nil {
+			return infos, fmt.Errorf("size of image %s: %w", img.Name(), err)
+		}
+		infos = append(infos, ImageInfo{Name: img.Name(), Digest: img.Target().Digest.String(), Size: size})
+	}
+	return infos, nil
+}
+
+// Version is the container runtime's name and version, as a Node reports it:
+// containerd://1.6.20.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	version, err := r.client.Version(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask containerd for its version: %w", err)
+	}
+	return "containerd://" + version.Version, nil
+}
