@@ -26,11 +26,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
-	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
-	"headway.dev/engine/controllers"
 	"headway.dev/engine/pki"
-	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 )
 
@@ -66,13 +63,8 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
-	if err != nil {
-		return nil, err
-	}
 	st, err := store.Open(store.Options{
 		Path:  filepath.Join(cfg.DataDir, "store.db"),
-		Admit: hooks,
 		Log:   cfg.Log.With("part", "store"),
 	})
 	if err != nil {
@@ -134,23 +126,8 @@ func (e *Engine) WriteKubeconfig(path string) error {
 // of them fails, and closes the store.
 func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	manager, err := controllers.New(controllers.Config{
-		Store:       e.store,
-		Enabled:     e.cfg.Controllers,
-		ClusterCIDR: e.cfg.ClusterCIDR,
-		ServiceCIDR: e.cfg.ServiceCIDR,
-		APIServer:   e.cfg.Address,
-		Log:         e.cfg.Log.With("part", "controllers"),
-	})
-	if err != nil {
-		return errors.Join(err, e.store.Close())
-	}
 	group.Go(func() error { return e.server.Run(ctx) })
-	group.Go(func() error { return manager.Run(ctx) })
-	group.Go(func() error {
-		return scheduler.New(scheduler.Config{Store: e.store, Log: e.cfg.Log.With("part", "scheduler")}).Run(ctx)
-	})
-	err = group.Wait()
+	err := group.Wait()
 	// The store is closed after its last user has ended: what they wrote
 	// behind would be lost otherwise.
 	return errors.Join(err, e.store.Close())

@@ -131,4 +131,3 @@ func (c *cluster) streamingTLS() (*tls.Config, error) {
 		MinVersion:   tls.VersionTLS12,
 	}, nil
 }
-

@@ -79,7 +79,7 @@ func checkLocal(path string, cfg *upConfig) error {
 	if err != nil {
 		return fmt.Errorf("--branch: %w", err)
 	}
-	tree, err := repo.Tree(head.SHA)
+	tree, err := repo.Tree(head.Commit, "")
 	if err != nil {
 		return fmt.Errorf("--repo: %w", err)
 	}
