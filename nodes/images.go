@@ -47,32 +47,32 @@ func pullPolicy(c *corev1.Container) corev1.PullPolicy {
 }
 
 // image makes a container's image present by its pull policy.
-func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) (runtime.ImageInfo, error) {
+func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) error {
 	a, ref := w.agent, containerRef(p, c.Name)
 	if _, err := reference.ParseDockerRef(c.Image); err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
 		a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
 		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: InvalidImageName")
-		return runtime.ImageInfo{}, w.fail(c.Name, "InvalidImageName", message, pullRetry, pullRetryMax)
+		return w.fail(c.Name, "InvalidImageName", message, pullRetry, pullRetryMax)
 	}
 	policy := pullPolicy(c)
 	if policy != corev1.PullAlways {
-		info, ok, err := a.cfg.Runtime.Image(ctx, c.Image)
+		_, ok, err := a.cfg.Runtime.Image(ctx, c.Image)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return info, err
+			return err
 		case err != nil:
 			message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
 			a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
-			return info, w.fail(c.Name, "ImageInspectError", message, configRetry, retryMax)
+			return w.fail(c.Name, "ImageInspectError", message, configRetry, retryMax)
 		case ok:
 			a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine", c.Image)
-			return info, nil
+			return nil
 		case policy == corev1.PullNever:
 			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
 			a.events.Event(ref, corev1.EventTypeWarning, "ErrImageNeverPull", message)
 			a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
-			return info, w.fail(c.Name, "ErrImageNeverPull", message, pullRetry, pullRetry)
+			return w.fail(c.Name, "ErrImageNeverPull", message, pullRetry, pullRetry)
 		}
 	}
 	w.release() // a pull may take long and uses nothing the slots protect
@@ -81,7 +81,7 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 	info, err := a.images.pull(ctx, c.Image, w.logins(ctx, p, c.Image))
 	if err != nil {
 		if ctx.Err() != nil {
-			return info, err
+			return err
 		}
 		message := fmt.Sprintf("failed to pull and unpack image %q: %v", c.Image, err)
 		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, message)
@@ -90,11 +90,11 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 		f := w.failures[c.Name]
 		f.Image = c.Image
 		w.failures[c.Name] = f
-		return info, err
+		return err
 	}
 	took := time.Since(began).Truncate(time.Millisecond)
 	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, info.Size)
-	return info, nil
+	return nil
 }
 
 func (i *images) pull(ctx context.Context, image string, logins []runtime.Auth) (runtime.ImageInfo, error) {

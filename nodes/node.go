@@ -9,6 +9,7 @@ import (
 	goruntime "runtime"
 	"sort"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,9 +21,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/utils/clock"
 )
@@ -121,17 +119,43 @@ func (a *Agent) tryNode(ctx context.Context) (*corev1.Node, error) {
 
 // awaitPodCIDR waits until the control plane has given the node its range.
 func (a *Agent) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
-	lw := cache.NewListWatchFromClient(a.cfg.Client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName))
-	for {
-		event, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(e watch.Event) (bool, error) {
-			node, ok := e.Object.(*corev1.Node)
-			return ok && node.Spec.PodCIDR != "", nil
-		})
-		if err == nil {
-			return event.Object.(*corev1.Node), nil
-		}
-		if !sleep(ctx, time.Second) {
-			return nil, ctx.Err()
+	found := make(chan *corev1.Node, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
+	wg.Go(func() {
+		follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
+	})
+	select {
+	case node := <-found:
+		return node, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// nodeStore waits for a node with a pod CIDR.
+type nodeStore struct{ found chan<- *corev1.Node }
+
+func (s nodeStore) Add(obj any) error    { s.look(obj); return nil }
+func (s nodeStore) Update(obj any) error { s.look(obj); return nil }
+func (s nodeStore) Delete(any) error     { return nil }
+func (s nodeStore) Resync() error        { return nil }
+
+func (s nodeStore) Replace(list []any, _ string) error {
+	for _, obj := range list {
+		s.look(obj)
+	}
+	return nil
+}
+
+func (s nodeStore) look(obj any) {
+	if node := obj.(*corev1.Node); node.Spec.PodCIDR != "" {
+		select {
+		case s.found <- node:
+		default: // it was found before
 		}
 	}
 }

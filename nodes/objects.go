@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 )
 
 // objects holds the ConfigMaps and Secrets that pods of this node use, and no
@@ -49,7 +48,7 @@ func newObjects(ctx context.Context, client kubernetes.Interface, changed func(t
 }
 
 func (o *objects) configMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
-	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name}, &corev1.ConfigMap{})
+	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name})
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func (o *objects) configMap(ctx context.Context, user types.UID, namespace, name
 }
 
 func (o *objects) secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
-	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name}, &corev1.Secret{})
+	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name})
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +64,9 @@ func (o *objects) secret(ctx context.Context, user types.UID, namespace, name st
 }
 
 // get returns the newest version, and keeps user informed about changes.
-func (o *objects) get(ctx context.Context, user types.UID, key objectKey, kind any) (any, error) {
+func (o *objects) get(ctx context.Context, user types.UID, key objectKey) (any, error) {
 	singular := key.resource[:len(key.resource)-1]
-	e := o.entry(user, key, kind)
+	e := o.entry(user, key)
 	select {
 	case <-e.synced:
 	case <-ctx.Done():
@@ -83,7 +82,7 @@ func (o *objects) get(ctx context.Context, user types.UID, key objectKey, kind a
 	return e.value, nil
 }
 
-func (o *objects) entry(user types.UID, key objectKey, kind any) *object {
+func (o *objects) entry(user types.UID, key objectKey) *object {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if e := o.entries[key]; e != nil {
@@ -95,9 +94,14 @@ func (o *objects) entry(user types.UID, key objectKey, kind any) *object {
 	ctx, cancel := context.WithCancel(o.ctx)
 	e := &object{owner: o, cancel: cancel, synced: make(chan struct{}), users: map[types.UID]bool{user: true}}
 	o.entries[key] = e
-	lw := cache.NewListWatchFromClient(o.client.CoreV1().RESTClient(), key.resource, key.namespace, fields.OneTermEqualSelector("metadata.name", key.name))
-	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, o.client), kind, e, cache.ReflectorOptions{Name: "node-" + key.resource})
-	o.wg.Go(func() { r.RunWithContext(ctx) })
+	selector := fields.OneTermEqualSelector("metadata.name", key.name).String()
+	o.wg.Go(func() {
+		if key.resource == "secrets" {
+			follow(ctx, o.client, o.client.CoreV1().Secrets(key.namespace), selector, &corev1.Secret{}, e, "node-secrets")
+		} else {
+			follow(ctx, o.client, o.client.CoreV1().ConfigMaps(key.namespace), selector, &corev1.ConfigMap{}, e, "node-configmaps")
+		}
+	})
 	return e
 }
 

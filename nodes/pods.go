@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes/runtime"
@@ -17,11 +16,8 @@ import (
 
 // watchPods follows the pods bound to this node until ctx ends.
 func (a *Agent) watchPods(ctx context.Context) error {
-	store := &podStore{agent: a}
-	lw := cache.NewListWatchFromClient(a.cfg.Client.CoreV1().RESTClient(), "pods", metav1.NamespaceAll,
-		fields.OneTermEqualSelector("spec.nodeName", a.cfg.NodeName))
-	r := cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, a.cfg.Client), &corev1.Pod{}, store, cache.ReflectorOptions{Name: "node-pods"})
-	r.RunWithContext(ctx)
+	selector := fields.OneTermEqualSelector("spec.nodeName", a.cfg.NodeName).String()
+	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{agent: a}, "node-pods")
 	return nil
 }
 

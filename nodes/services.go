@@ -8,9 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/nodes/pod"
 )
@@ -28,9 +26,7 @@ func newServiceStore() *serviceStore {
 }
 
 func (s *serviceStore) run(ctx context.Context, client kubernetes.Interface) {
-	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "services", metav1.NamespaceAll, fields.Everything())
-	cache.NewReflectorWithOptions(cache.ToListWatcherWithWatchListSemantics(lw, client), &corev1.Service{}, s,
-		cache.ReflectorOptions{Name: "node-services"}).RunWithContext(ctx)
+	follow(ctx, client, client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, s, "node-services")
 }
 
 // list returns the services, after the API has been asked at least once: a

@@ -130,14 +130,13 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 	ref := containerRef(p, c.Name)
 	id := s.ID
 	if id == "" {
-		image, err := w.image(ctx, p, c)
-		if err != nil {
+		if err := w.image(ctx, p, c); err != nil {
 			return err
 		}
 		if err := w.hold(ctx); err != nil {
 			return err
 		}
-		cfg, err := w.containerConfig(ctx, p, s, observed, image)
+		cfg, err := w.containerConfig(ctx, p, s, observed)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -150,8 +149,12 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 			if ctx.Err() != nil {
 				return err
 			}
+			reason := "CreateContainerError"
+			if config := (*runtime.ConfigError)(nil); errors.As(err, &config) {
+				reason, err = "CreateContainerConfigError", config
+			}
 			a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
-			return w.fail(c.Name, "CreateContainerError", err.Error(), configRetry, retryMax)
+			return w.fail(c.Name, reason, err.Error(), configRetry, retryMax)
 		}
 		id = created.ID
 		a.events.Eventf(ref, corev1.EventTypeNormal, "Created", "Created container: %s", c.Name)
@@ -161,7 +164,6 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 		if ctx.Err() != nil {
 			return err
 		}
-		w.unstartable[id] = err.Error()
 		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
 		return &noted{err}
 	}
@@ -203,12 +205,9 @@ func (w *worker) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
 
 // containerConfig puts together what a container needs: environment, mounts
 // and its termination log.
-func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start, observed runtime.Pod, image runtime.ImageInfo) (runtime.ContainerConfig, error) {
+func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start, observed runtime.Pod) (runtime.ContainerConfig, error) {
 	a, c := w.agent, &s.Container
 	var none runtime.ContainerConfig
-	if err := pod.VerifyNonRoot(p, c, image.User); err != nil {
-		return none, err
-	}
 	facts := w.facts(ctx, p, observed)
 	var err error
 	if facts.Services, err = a.services.list(ctx); err != nil {

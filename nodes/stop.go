@@ -137,11 +137,9 @@ func (w *worker) readMessages(p *corev1.Pod, observed runtime.Pod) {
 		}
 		w.messages[c.ID] = message
 	}
-	for _, known := range []map[string]string{w.messages, w.unstartable} {
-		for id := range known {
-			if !alive[id] {
-				delete(known, id)
-			}
+	for id := range w.messages {
+		if !alive[id] {
+			delete(w.messages, id)
 		}
 	}
 	for id := range w.hooks {

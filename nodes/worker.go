@@ -35,7 +35,6 @@ type worker struct {
 
 	// The rest belongs to the goroutine.
 	failures      map[string]pod.Failure
-	unstartable   map[string]string // by container ID
 	messages      map[string]string // by container ID
 	hooks         map[string]bool   // container IDs whose preStop hook ran
 	announced     map[string]time.Time
@@ -48,7 +47,7 @@ type worker struct {
 func newWorker(a *Agent, uid types.UID) *worker {
 	return &worker{
 		agent: a, uid: uid,
-		failures: map[string]pod.Failure{}, unstartable: map[string]string{}, messages: map[string]string{}, hooks: map[string]bool{}, announced: map[string]time.Time{},
+		failures: map[string]pod.Failure{}, messages: map[string]string{}, hooks: map[string]bool{}, announced: map[string]time.Time{},
 	}
 }
 
@@ -197,7 +196,7 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 	now := time.Now()
 	plan := pod.Decide(pod.Input{
 		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.cfg.NodeIP},
-		Probes: a.probes.Results(w.uid), Failures: w.failures, Unstartable: w.unstartable, Messages: w.messages,
+		Probes: a.probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
 		StoppingSince: w.stoppingSince, TornDown: w.tornDown, Now: now,
 	})
 	if plan.Stopping && w.stoppingSince.IsZero() {

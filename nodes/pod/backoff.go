@@ -119,8 +119,20 @@ func (v *view) nextBackOff() time.Duration {
 	return min(max(2*v.backOff(), backOffStart), backOffMax)
 }
 
+// startErrorShown is when a container that could not be started stops being
+// called RunContainerError and becomes CrashLoopBackOff.
+func (v *view) startErrorShown() time.Time {
+	if v.current == nil || v.current.Reason != "StartError" {
+		return time.Time{}
+	}
+	return v.current.FinishedAt.Add(shownAsError)
+}
+
 // crashLoop is the waiting state during the back-off.
 func (d *decision) crashLoop(v *view) *corev1.ContainerStateWaiting {
+	if d.Now.Before(v.startErrorShown()) {
+		return &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: v.exit.Message}
+	}
 	return &corev1.ContainerStateWaiting{
 		Reason:  "CrashLoopBackOff",
 		Message: fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", v.backOff(), v.spec.Name, Describe(d.Pod)),

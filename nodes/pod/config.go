@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -232,9 +231,6 @@ func securityOf(p *corev1.Pod, c *corev1.Container) (runtime.Security, error) {
 		s.RunAsUser, s.RunAsGroup, s.FSGroup = sc.RunAsUser, sc.RunAsGroup, sc.FSGroup
 		s.RunAsNonRoot = sc.RunAsNonRoot != nil && *sc.RunAsNonRoot
 		s.SupplementalGroups = append(s.SupplementalGroups, sc.SupplementalGroups...)
-		if sc.FSGroup != nil {
-			s.SupplementalGroups = append(s.SupplementalGroups, *sc.FSGroup)
-		}
 		seccomp = sc.SeccompProfile
 	}
 	if sc := c.SecurityContext; sc != nil {
@@ -271,30 +267,6 @@ func securityOf(p *corev1.Pod, c *corev1.Container) (runtime.Security, error) {
 	sort.Strings(s.AddCapabilities)
 	sort.Strings(s.DropCapabilities)
 	return s, nil
-}
-
-// VerifyNonRoot enforces runAsNonRoot against the user of the image.
-func VerifyNonRoot(p *corev1.Pod, c *corev1.Container, imageUser string) error {
-	s, err := securityOf(p, c)
-	if err != nil || !s.RunAsNonRoot {
-		return err
-	}
-	where := fmt.Sprintf("(pod: %q, container: %s)", Describe(p), c.Name)
-	if s.RunAsUser != nil {
-		if *s.RunAsUser == 0 {
-			return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
-		}
-		return nil
-	}
-	name, _, _ := strings.Cut(imageUser, ":")
-	uid, err := strconv.ParseInt(name, 10, 64)
-	switch {
-	case name == "" || (err == nil && uid == 0):
-		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
-	case err != nil:
-		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", name, where)
-	}
-	return nil
 }
 
 // errLocalhostSeccomp keeps a profile that cannot be applied from being

@@ -24,9 +24,6 @@ type Input struct {
 	// Failures says what kept a container from starting, by container name. The
 	// empty name stands for the pod: its volumes or sandbox.
 	Failures map[string]Failure
-	// Unstartable holds, by container ID, why a created container would not
-	// start.
-	Unstartable map[string]string
 	// Messages holds the termination messages, by container ID.
 	Messages map[string]string
 	// StoppingSince is when the agent first saw that the pod has to stop. The
@@ -361,6 +358,7 @@ func (d *decision) startOne(v *view) []Step {
 		}
 		if until := d.backOffUntil(v); d.Now.Before(until) {
 			d.wake(until)
+			d.wake(v.startErrorShown())
 			d.plan.BackOffs = append(d.plan.BackOffs, v.spec.Name)
 			return nil
 		}

@@ -99,7 +99,7 @@ func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerSt
 		s.LastTerminationState = v.api.LastTerminationState
 	}
 	if v.last != nil {
-		s.LastTerminationState = corev1.ContainerState{Terminated: d.terminated(v.last, d.Unstartable[v.last.ID])}
+		s.LastTerminationState = corev1.ContainerState{Terminated: d.terminated(v.last)}
 	}
 	failure, failed := d.Failures[v.spec.Name]
 	switch v.phase {
@@ -113,10 +113,10 @@ func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerSt
 	case exited:
 		held := !d.plan.Stopping && d.restarts(v)
 		switch {
-		case held && failed:
-			s.State.Waiting = failure.waiting(d.Now)
 		case held && d.Now.Before(d.backOffUntil(v)):
 			s.State.Waiting = d.crashLoop(v)
+		case held && failed:
+			s.State.Waiting = failure.waiting(d.Now)
 		case held && v.lost:
 			s.State.Waiting = d.waiting(v, initialized)
 		default:

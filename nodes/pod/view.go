@@ -85,13 +85,11 @@ func (d *decision) view(spec corev1.Container, isInit bool, statuses []corev1.Co
 		v.last = &attempts[1]
 		v.old = attempts[2:]
 	}
-	switch reason, bad := d.Unstartable[v.current.ID]; {
-	case v.current.State == runtime.Running:
+	switch v.current.State {
+	case runtime.Running:
 		v.phase = running
-	case v.current.State == runtime.Exited:
-		v.phase, v.exit = exited, d.terminated(v.current, "")
-	case bad:
-		v.phase, v.exit = exited, d.terminated(v.current, reason)
+	case runtime.Exited:
+		v.phase, v.exit = exited, d.terminated(v.current)
 	default:
 		v.phase = created
 	}
@@ -148,9 +146,8 @@ func (d *decision) recall(v *view) {
 	}
 }
 
-// terminated is the terminated state of a dead container. unstartable is why
-// it never ran.
-func (d *decision) terminated(c *runtime.Container, unstartable string) *corev1.ContainerStateTerminated {
+// terminated is the terminated state of a dead container.
+func (d *decision) terminated(c *runtime.Container) *corev1.ContainerStateTerminated {
 	t := &corev1.ContainerStateTerminated{
 		ExitCode:    c.ExitCode,
 		Message:     d.Messages[c.ID],
@@ -158,10 +155,12 @@ func (d *decision) terminated(c *runtime.Container, unstartable string) *corev1.
 		StartedAt:   stamp(c.StartedAt),
 		FinishedAt:  stamp(c.FinishedAt),
 	}
+	if t.Message == "" {
+		t.Message = c.Message
+	}
 	switch {
-	case unstartable != "":
-		t.ExitCode, t.Reason, t.Message = 128, "StartError", unstartable
-		t.FinishedAt = stamp(c.CreatedAt)
+	case c.Reason != "":
+		t.Reason = c.Reason
 	case c.OOMKilled:
 		t.Reason = "OOMKilled"
 	case c.ExitCode == 0:
