@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -323,7 +323,9 @@ func TestWrongBranchAndPath(t *testing.T) {
 		o.(*sourcev1.GitRepository).Spec.Reference.Branch = "main"
 		return true
 	}))
-	w.eventually("the path is missing", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False ArtifactFailed kustomization path not found") })
+	w.eventually("the path is missing", func() bool {
+		return strings.HasPrefix(w.ready("Kustomization"), "False ArtifactFailed kustomization path not found")
+	})
 	w.write(map[string]string{"clusters/prod/a.yaml": configMap("a", "prod")})
 	w.applied(w.push("add the path"))
 	if got := w.configMap("a")["key"]; got != "prod" {

@@ -1,0 +1,262 @@
+package plan_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/internal/memstore"
+	"headway.dev/syncer/plan"
+)
+
+var owner = plan.Owner{Namespace: "headway-system", Name: "cluster"}
+
+const (
+	namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: web}\n"
+	service   = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n"
+	config    = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: web}\ndata: {a: one, b: two}\n"
+	deploy    = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      volumes: [{name: tmp, emptyDir: {}}]
+      containers:
+      - name: web
+        image: web:1
+        env: [{name: MODE, value: prod}]
+        resources: {requests: {cpu: 100m}}
+        readinessProbe: {httpGet: {path: /, port: 80}}
+`
+)
+
+// items decodes documents as a directory of files would be.
+func items(t testing.TB, docs ...string) []load.Item {
+	t.Helper()
+	var list []load.Item
+	for i, d := range docs {
+		found, err := load.Bytes(fmt.Sprintf("%d.yaml", i), []byte(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, found...)
+	}
+	return list
+}
+
+func input(list []load.Item) plan.Input {
+	return plan.Input{Items: list, Owner: owner, Prune: true}
+}
+
+// carryOut stores a plan's actions, as the syncer does.
+func carryOut(t testing.TB, s *memstore.Store, res plan.Result) {
+	t.Helper()
+	if len(res.Errors) > 0 || res.Budget != nil {
+		t.Fatalf("the plan has errors: %v %v", res.Errors, res.Budget)
+	}
+	var tx change.Tx
+	for _, a := range res.Actions {
+		switch {
+		case !a.Writes():
+		case a.Type == plan.Delete:
+			tx.Changes = append(tx.Changes, change.Delete(a.Key, metav1.DeleteOptions{}, time.Now()))
+		case a.Live == nil:
+			tx.Changes = append(tx.Changes, change.Create(a.Object, time.Now()))
+		default:
+			tx.Changes = append(tx.Changes, change.Update(a.Object))
+		}
+	}
+	if _, err := s.Commit(context.Background(), tx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lines are a plan's actions: "Create Namespace/web", with the changed fields.
+func lines(res plan.Result) []string {
+	var list []string
+	for _, a := range res.Actions {
+		line := fmt.Sprintf("%s %s/%s", a.Type, a.Key.Kind, a.Key.Name)
+		if a.Type == plan.Update {
+			for _, f := range a.Fields {
+				line += fmt.Sprintf(" %s:%v>%v", f.Path, f.Old, f.New)
+			}
+		}
+		if a.Restart {
+			line += " restart"
+		}
+		list = append(list, line)
+	}
+	for _, e := range res.Errors {
+		list = append(list, "error "+e.Error())
+	}
+	if res.Budget != nil {
+		list = append(list, "budget "+res.Budget.Error())
+	}
+	return list
+}
+
+func want(t testing.TB, res plan.Result, lineList ...string) {
+	t.Helper()
+	if diff := cmp.Diff(lineList, lines(res)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestOrderAndIdempotence(t *testing.T) {
+	s := memstore.New()
+	list := items(t, deploy, service, config, namespace)
+	res := plan.New().Plan(input(list), s)
+	want(t, res, "Create Namespace/web", "Create ConfigMap/web", "Create Service/web", "Create Deployment/web")
+	carryOut(t, s, res)
+	// Neither defaults nor what the server set is a difference, also for a
+	// planner that remembers nothing.
+	again := plan.New().Plan(input(list), s)
+	want(t, again, "Unchanged Namespace/web", "Unchanged ConfigMap/web", "Unchanged Service/web", "Unchanged Deployment/web")
+	for _, a := range again.Actions {
+		if a.Writes() {
+			t.Errorf("%s is written again", a.Key)
+		}
+	}
+	// Deletions come in reverse order.
+	in := input(items(t, namespace))
+	in.Inventory = res.Inventory
+	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
+}
+
+func setUp(t testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.Result) {
+	t.Helper()
+	s, p := memstore.New(), plan.New()
+	res := p.Plan(input(items(t, docs...)), s)
+	carryOut(t, s, res)
+	return s, p, res
+}
+
+func edit[T object.Object](t testing.TB, s *memstore.Store, kind, name string, f func(T)) {
+	t.Helper()
+	group := ""
+	if kind == "Deployment" {
+		group = "apps"
+	}
+	key := object.Key{GroupKind: schema.GroupKind{Group: group, Kind: kind}, Namespace: "web", Name: name}
+	c := change.Patch(key, func(o object.Object) bool {
+		f(o.(T))
+		return true
+	})
+	if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{c}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFieldOwnership(t *testing.T) {
+	s, p, _ := setUp(t, namespace, config, deploy)
+	edit(t, s, "ConfigMap", "web", func(c *corev1.ConfigMap) {
+		c.Data = map[string]string{"a": "by hand", "theirs": "stays"} // b is gone
+	})
+	edit(t, s, "Deployment", "web", func(d *appsv1.Deployment) {
+		spec := &d.Spec.Template.Spec
+		spec.Containers = append(slices.Clone(spec.Containers), corev1.Container{Name: "sidecar", Image: "sidecar:1"})
+		spec.Containers[0].Image = "web:hand"
+		n := int32(4)
+		d.Spec.Replicas = &n
+		d.Labels["theirs"] = "stays"
+	})
+	res := p.Plan(input(items(t, namespace, config, deploy)), s)
+	want(t, res, "Unchanged Namespace/web", "Update ConfigMap/web data.a:by hand>one data.b:<nil>>two",
+		"Update Deployment/web spec.template.spec.containers[name=web].image:web:hand>web:1 restart")
+	carryOut(t, s, res)
+
+	// What Git no longer sets goes; the rest stays.
+	res = p.Plan(input(items(t, namespace, strings.Replace(config, ", b: two", "", 1), strings.Replace(deploy, "        env: [{name: MODE, value: prod}]\n", "", 1))), s)
+	want(t, res, "Unchanged Namespace/web", "Update ConfigMap/web data.b:two><nil>",
+		"Update Deployment/web spec.template.spec.containers[name=web].env[name=MODE].name:MODE><nil> spec.template.spec.containers[name=web].env[name=MODE].value:prod><nil> restart")
+}
+
+// Objects made by others are taken over visibly; those of another
+// Kustomization are not.
+func TestAdoption(t *testing.T) {
+	s := memstore.New()
+	for _, obj := range []object.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web", ManagedFields: nil}, Data: map[string]string{"a": "theirs", "c": "stays"}},
+	} {
+		if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res := plan.New().Plan(input(items(t, config)), s)
+	want(t, res, "Update ConfigMap/web data.a:theirs>one data.b:<nil>>two metadata.labels[kustomize.toolkit.fluxcd.io/name]:<nil>>cluster metadata.labels[kustomize.toolkit.fluxcd.io/namespace]:<nil>>headway-system")
+	carryOut(t, s, res)
+	in := input(items(t, config))
+	in.Owner = plan.Owner{Namespace: "other", Name: "thief"}
+	in.Claimed = func(object.Key) (plan.Owner, bool) { return owner, true }
+	want(t, plan.New().Plan(in, s), "error 0.yaml:1: ConfigMap web/web: is managed by the Kustomization headway-system/cluster: remove it from there first")
+}
+
+func TestPrune(t *testing.T) {
+	keep := strings.Replace(config, "name: web,", "name: keep, annotations: {kustomize.toolkit.fluxcd.io/prune: disabled},", 1)
+	moved := strings.Replace(config, "name: web,", "name: moved,", 1)
+	s, _, res := setUp(t, namespace, config, keep, moved)
+	edit(t, s, "ConfigMap", "moved", func(c *corev1.ConfigMap) { c.Labels = nil })
+	in := input(items(t, namespace))
+	in.Inventory = res.Inventory
+	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
+	in.Prune = false
+	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web")
+	in.Prune = true
+	zero := 0
+	in.MaxDeletes = &zero
+	if res := plan.New().Plan(in, s); res.Budget == nil || res.Budget.Deletes != 1 {
+		t.Errorf("budget of 0: %+v", res.Budget)
+	}
+	in.MaxDeletes, in.Items = nil, nil
+	if res := plan.New().Plan(in, s); res.Budget == nil || res.Budget.Deletes != 2 {
+		t.Errorf("an emptied tree: %+v", res.Budget)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	s, _, _ := setUp(t, namespace)
+	want(t, plan.New().Plan(input(items(t, strings.ReplaceAll(config, "namespace: web", "namespace: none"))), s),
+		`error 0.yaml:1: ConfigMap none/web: namespaces "none" not found: declare the Namespace in the repository, too`)
+	want(t, plan.New().Plan(input(items(t, config, config)), s),
+		"Create ConfigMap/web", "error 1.yaml:1: ConfigMap web/web: declared twice, also in 0.yaml:1")
+	disabled := strings.Replace(config, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled},", 1)
+	want(t, plan.New().Plan(input(items(t, disabled)), s), "Skip ConfigMap/web")
+}
+
+// BenchmarkPlan plans 1,000 ConfigMaps: all new, and none changed.
+func BenchmarkPlan(b *testing.B) {
+	docs := []string{namespace}
+	for i := range 1000 {
+		docs = append(docs, strings.Replace(config, "name: web,", fmt.Sprintf("name: c%d,", i), 1))
+	}
+	list := items(b, docs...)
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			plan.New().Plan(input(list), memstore.New())
+		}
+	})
+	b.Run("unchanged", func(b *testing.B) {
+		s, p := memstore.New(), plan.New()
+		carryOut(b, s, p.Plan(input(list), s))
+		p.Plan(input(list), s)
+		for b.Loop() {
+			p.Plan(input(list), s)
+		}
+	})
+}
