@@ -1,0 +1,179 @@
+package validation
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	maxNameservers = 3
+	maxSearchPaths = 32
+	maxSearchChars = 2048
+)
+
+func pod(p *corev1.Pod) field.ErrorList {
+	errs := podSpec(&p.Spec, spec, true)
+	errs = append(errs, trimmedImages(p.Spec.Containers, spec.Child("containers"))...)
+	return append(errs, trimmedImages(p.Spec.InitContainers, spec.Child("initContainers"))...)
+}
+
+// podTemplate holds for the templates of controllers that keep pods running.
+func podTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
+	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
+	errs = append(errs, podSpec(&t.Spec, path.Child("spec"), false)...)
+	if len(t.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
+	}
+	// A policy that is none at all has been reported already.
+	if policy := t.Spec.RestartPolicy; policy != corev1.RestartPolicyAlways {
+		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), policy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+	}
+	return errs
+}
+
+// podSpec holds for pods and templates. In a template a host port may be left
+// for the pod's defaults to fill in.
+func podSpec(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
+	var grace int64
+	if s.TerminationGracePeriodSeconds != nil {
+		grace = *s.TerminationGracePeriodSeconds
+	}
+	mountable, errs := volumes(s.Volumes, path.Child("volumes"))
+	errs = append(errs, containers(s.Containers, mountable, grace, path.Child("containers"))...)
+	errs = append(errs, initContainers(s.InitContainers, s.Containers, mountable, grace, path.Child("initContainers"))...)
+	errs = append(errs, ephemeralContainers(s, mountable, path.Child("ephemeralContainers"))...)
+	errs = append(errs, hostNetwork(s, path.Child("containers"), isPod)...)
+	errs = append(errs, oneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
+	errs = append(errs, oneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
+	errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, podSecurity(s, path)...)
+	errs = append(errs, affinity(s.Affinity, path.Child("affinity"))...)
+	errs = append(errs, dnsConfig(s, path.Child("dnsConfig"))...)
+	for i, gate := range s.ReadinessGates {
+		name := string(gate.ConditionType)
+		errs = append(errs, invalid(path.Child("readinessGates").Index(i).Child("conditionType"), name, validation.IsQualifiedName(name))...)
+	}
+	errs = append(errs, schedulingGates(s.SchedulingGates, path.Child("schedulingGates"))...)
+	errs = append(errs, spread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, podNames(s, path)...)
+	errs = append(errs, seconds31(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
+	errs = append(errs, tolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, hostAliases(s.HostAliases, path.Child("hostAliases"))...)
+	if s.PreemptionPolicy != nil {
+		errs = append(errs, oneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+	}
+	if s.Overhead != nil {
+		errs = append(errs, resources(&corev1.ResourceRequirements{Limits: s.Overhead}, path.Child("overhead"))...)
+	}
+	if s.Resources != nil {
+		errs = append(errs, resources(s.Resources, path.Child("resources"))...)
+	}
+	return errs
+}
+
+// podNames checks the fields that are nothing but a name.
+func podNames(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.ServiceAccountName != "" {
+		errs = append(errs, dnsSubdomain(s.ServiceAccountName, path.Child("serviceAccountName"))...)
+	}
+	if s.NodeName != "" {
+		errs = append(errs, dnsSubdomain(s.NodeName, path.Child("nodeName"))...)
+	}
+	if s.Hostname != "" {
+		errs = append(errs, dnsLabel(s.Hostname, path.Child("hostname"))...)
+	}
+	if s.Subdomain != "" {
+		errs = append(errs, dnsLabel(s.Subdomain, path.Child("subdomain"))...)
+	}
+	if s.PriorityClassName != "" {
+		errs = append(errs, dnsSubdomain(s.PriorityClassName, path.Child("priorityClassName"))...)
+	}
+	if s.RuntimeClassName != nil {
+		errs = append(errs, dnsSubdomain(*s.RuntimeClassName, path.Child("runtimeClassName"))...)
+	}
+	return errs
+}
+
+// hostNetwork demands equal ports: nothing translates them there.
+func hostNetwork(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
+	if !s.HostNetwork {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, c := range s.Containers {
+		for j, port := range c.Ports {
+			if port.HostPort != port.ContainerPort && (isPod || port.HostPort != 0) {
+				errs = append(errs, field.Invalid(path.Index(i).Child("ports").Index(j).Child("hostPort"), port.HostPort,
+					"must match `containerPort` when `hostNetwork` is true"))
+			}
+		}
+	}
+	return errs
+}
+
+func dnsConfig(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	config := s.DNSConfig
+	if s.DNSPolicy == corev1.DNSNone {
+		if config == nil {
+			return field.ErrorList{field.Required(path, "must provide `dnsConfig` when `dnsPolicy` is None")}
+		}
+		if len(config.Nameservers) == 0 {
+			return field.ErrorList{field.Required(path.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None")}
+		}
+	}
+	if config == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if len(config.Nameservers) > maxNameservers {
+		errs = append(errs, field.Invalid(path.Child("nameservers"), config.Nameservers, "must not have more than 3 nameservers"))
+	}
+	for i, server := range config.Nameservers {
+		errs = append(errs, validation.IsValidIPForLegacyField(path.Child("nameservers").Index(i), server, true, nil)...)
+	}
+	if len(config.Searches) > maxSearchPaths {
+		errs = append(errs, field.Invalid(path.Child("searches"), config.Searches, "must not have more than 32 search paths"))
+	}
+	chars := max(len(config.Searches)-1, 0)
+	for i, search := range config.Searches {
+		chars += len(search)
+		if search != "." {
+			errs = append(errs, searchPath(search, path.Child("searches").Index(i))...)
+		}
+	}
+	if chars > maxSearchChars {
+		errs = append(errs, field.Invalid(path.Child("searches"), config.Searches, "must not have more than 2048 characters (including spaces) in the search list"))
+	}
+	for i, option := range config.Options {
+		if option.Name == "" {
+			errs = append(errs, field.Required(path.Child("options").Index(i), "must not be empty"))
+		}
+	}
+	return errs
+}
+
+func searchPath(search string, path *field.Path) field.ErrorList {
+	if n := len(search); n > 0 && search[n-1] == '.' {
+		search = search[:n-1]
+	}
+	return invalid(path, search, validation.IsDNS1123SubdomainWithUnderscore(search))
+}
+
+func hostAliases(aliases []corev1.HostAlias, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, alias := range aliases {
+		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i).Child("ip"), alias.IP, true, nil)...)
+		for j, host := range alias.Hostnames {
+			errs = append(errs, dnsSubdomain(host, path.Index(i).Child("hostnames").Index(j))...)
+		}
+	}
+	return errs
+}

@@ -1,0 +1,103 @@
+package validation
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	limits, requests := path.Child("limits"), path.Child("requests")
+	compute, huge := false, false
+	look := func(name corev1.ResourceName) {
+		compute = compute || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+		huge = huge || isHugePages(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
+		errs = append(errs, containerResource(name, r.Limits[name], limits.Key(string(name)))...)
+		look(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Requests)) {
+		request := r.Requests[name]
+		errs = append(errs, containerResource(name, request, requests.Key(string(name)))...)
+		look(name)
+		limit, limited := r.Limits[name]
+		overcommit := isNative(name) && !isHugePages(name)
+		switch {
+		case !limited && !overcommit:
+			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
+		case limited && !overcommit && request.Cmp(limit) != 0:
+			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be equal to %s limit of %s", name, limit.String())))
+		case limited && request.Cmp(limit) > 0:
+			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
+		}
+	}
+	if huge && !compute {
+		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
+	}
+	return errs
+}
+
+func containerResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+	errs := resourceName(name, path)
+	switch {
+	case !strings.Contains(string(name), "/"):
+		if !isStandard(name) {
+			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
+		}
+	case !isNative(name) && !isExtended(name):
+		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
+	}
+	return append(errs, quantity(name, value, path)...)
+}
+
+func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	if errs := invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
+		return errs
+	}
+	if !strings.Contains(string(name), "/") && !isStandard(name) && name != corev1.ResourcePods && name != corev1.ResourceStorage {
+		return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
+	}
+	return nil
+}
+
+func quantity(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if value.Sign() < 0 {
+		errs = append(errs, field.Invalid(path, value.String(), apivalidation.IsNegativeErrorMsg))
+	}
+	if (name == corev1.ResourcePods || isExtended(name)) && value.MilliValue()%1000 != 0 {
+		errs = append(errs, field.Invalid(path, value, "must be an integer"))
+	}
+	return errs
+}
+
+// isStandard says whether a container can be given the resource by the short
+// name.
+func isStandard(name corev1.ResourceName) bool {
+	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage || isHugePages(name)
+}
+
+func isHugePages(name corev1.ResourceName) bool {
+	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+}
+
+func isNative(name corev1.ResourceName) bool {
+	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
+}
+
+func isExtended(name corev1.ResourceName) bool {
+	if isNative(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
+		return false
+	}
+	// A quota names it so.
+	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
+}

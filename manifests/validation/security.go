@@ -1,0 +1,117 @@
+package validation
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	sysctlSegment = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+	sysctlFormat  = "(" + sysctlSegment + "[\\./])*" + sysctlSegment
+	sysctlMax     = 253
+)
+
+var sysctlName = regexp.MustCompile("^" + sysctlFormat + "$")
+
+func podSecurity(s *corev1.PodSpec, specPath *field.Path) field.ErrorList {
+	sc, path := s.SecurityContext, specPath.Child("securityContext")
+	var errs field.ErrorList
+	if s.ShareProcessNamespace != nil && *s.ShareProcessNamespace && s.HostPID {
+		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
+	}
+	if s.HostUsers != nil && !*s.HostUsers {
+		errs = append(errs, noneOf(specPath, "when `hostUsers` is false", []setField{
+			{"hostNetwork", s.HostNetwork}, {"hostPID", s.HostPID}, {"hostIPC", s.HostIPC},
+		})...)
+	}
+	if sc == nil {
+		return errs
+	}
+	errs = append(errs, groupID(sc.FSGroup, path.Child("fsGroup"))...)
+	errs = append(errs, userID(sc.RunAsUser, path.Child("runAsUser"))...)
+	errs = append(errs, groupID(sc.RunAsGroup, path.Child("runAsGroup"))...)
+	for i := range sc.SupplementalGroups {
+		errs = append(errs, groupID(&sc.SupplementalGroups[i], path.Child("supplementalGroups").Index(i))...)
+	}
+	errs = append(errs, sysctls(sc.Sysctls, path.Child("sysctls"))...)
+	if sc.FSGroupChangePolicy != nil {
+		errs = append(errs, optionalOneOf(*sc.FSGroupChangePolicy, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
+	}
+	return append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
+}
+
+func containerSecurity(sc *corev1.SecurityContext, path *field.Path) field.ErrorList {
+	if sc == nil {
+		return nil
+	}
+	errs := userID(sc.RunAsUser, path.Child("runAsUser"))
+	errs = append(errs, groupID(sc.RunAsGroup, path.Child("runAsGroup"))...)
+	if sc.ProcMount != nil {
+		errs = append(errs, oneOf(*sc.ProcMount, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
+	}
+	errs = append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
+	if sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation {
+		if sc.Privileged != nil && *sc.Privileged {
+			errs = append(errs, field.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
+		}
+		if sc.Capabilities != nil && slices.Contains(sc.Capabilities.Add, "CAP_SYS_ADMIN") {
+			errs = append(errs, field.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"))
+		}
+	}
+	return errs
+}
+
+func userID(id *int64, path *field.Path) field.ErrorList {
+	if id == nil {
+		return nil
+	}
+	return invalid(path, *id, validation.IsValidUserID(*id))
+}
+
+func groupID(id *int64, path *field.Path) field.ErrorList {
+	if id == nil {
+		return nil
+	}
+	return invalid(path, *id, validation.IsValidGroupID(*id))
+}
+
+func seccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	if p.Type == "" {
+		return field.ErrorList{field.Required(path.Child("type"), "type is required when seccompProfile is set")}
+	}
+	local := path.Child("localhostProfile")
+	switch {
+	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile == nil:
+		return field.ErrorList{field.Required(local, "must be set when seccomp type is Localhost")}
+	case p.Type == corev1.SeccompProfileTypeLocalhost:
+		return localPath(*p.LocalhostProfile, local)
+	case p.LocalhostProfile != nil:
+		return field.ErrorList{field.Invalid(local, p, "can only be set when seccomp type is Localhost")}
+	}
+	return oneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
+}
+
+func sysctls(list []corev1.Sysctl, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names := map[string]bool{}
+	for i, s := range list {
+		at := path.Index(i).Child("name")
+		switch {
+		case s.Name == "":
+			errs = append(errs, field.Required(at, ""))
+		case len(s.Name) > sysctlMax || !sysctlName.MatchString(s.Name):
+			errs = append(errs, field.Invalid(at, s.Name, fmt.Sprintf("must have at most %d characters and match regex ^%s$", sysctlMax, sysctlFormat)))
+		default:
+			errs = append(errs, unique(names, s.Name, at)...)
+		}
+	}
+	return errs
+}

@@ -1,0 +1,235 @@
+package validation
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+)
+
+// The node ports that a service may ask for or is given.
+const (
+	MinNodePort = 30000
+	MaxNodePort = 32767
+)
+
+const maxAffinitySeconds = 86400
+
+var serviceTypes = []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort}
+
+func service(svc *corev1.Service) field.ErrorList {
+	s := &svc.Spec
+	var errs field.ErrorList
+	if len(s.Ports) == 0 && !headless(s) && s.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(spec.Child("ports"), ""))
+	}
+	errs = append(errs, oneOf(s.Type, spec.Child("type"), serviceTypes...)...)
+	switch s.Type {
+	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
+		if headless(s) {
+			errs = append(errs, field.Invalid(spec.Child("clusterIPs").Index(0), s.ClusterIPs[0], fmt.Sprintf("may not be set to 'None' for %s services", s.Type)))
+		}
+	case corev1.ServiceTypeExternalName:
+		errs = append(errs, externalName(s)...)
+	}
+	errs = append(errs, servicePorts(s, spec.Child("ports"))...)
+	errs = append(errs, metavalidation.ValidateLabels(s.Selector, spec.Child("selector"))...)
+	errs = append(errs, sessionAffinity(s)...)
+	if s.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, clusterIPs(s)...)
+	}
+	for i, ip := range s.ExternalIPs {
+		errs = append(errs, address(ip, spec.Child("externalIPs").Index(i))...)
+	}
+	errs = append(errs, trafficPolicies(s)...)
+	if s.Type != corev1.ServiceTypeLoadBalancer {
+		errs = append(errs, noneOf(spec, "may only be used when `type` is 'LoadBalancer'", []setField{
+			{"loadBalancerSourceRanges", len(s.LoadBalancerSourceRanges) > 0},
+			{"allocateLoadBalancerNodePorts", s.AllocateLoadBalancerNodePorts != nil},
+			{"loadBalancerClass", s.LoadBalancerClass != nil},
+		})...)
+	}
+	return errs
+}
+
+func headless(s *corev1.ServiceSpec) bool {
+	return len(s.ClusterIPs) == 1 && s.ClusterIPs[0] == corev1.ClusterIPNone
+}
+
+func externalName(s *corev1.ServiceSpec) field.ErrorList {
+	errs := noneOf(spec, "may not be set for ExternalName services", []setField{
+		{"clusterIPs", len(s.ClusterIPs) > 0}, {"ipFamilies", len(s.IPFamilies) > 0}, {"ipFamilyPolicy", s.IPFamilyPolicy != nil},
+	})
+	if s.ExternalName == "" {
+		return append(errs, field.Required(spec.Child("externalName"), ""))
+	}
+	return append(errs, dnsSubdomain(strings.TrimSuffix(s.ExternalName, "."), spec.Child("externalName"))...)
+}
+
+// portKey is what makes a port a duplicate; the fields and their order are
+// those that the API's message shows.
+type portKey struct {
+	Name        string
+	Protocol    corev1.Protocol
+	AppProtocol *string
+	Port        int32
+	TargetPort  intstr.IntOrString
+	NodePort    int32
+}
+
+func servicePorts(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names, ports, nodePorts := map[string]bool{}, map[portKey]bool{}, map[portKey]bool{}
+	for i := range s.Ports {
+		p, at := &s.Ports[i], path.Index(i)
+		errs = append(errs, servicePort(p, len(s.Ports) > 1, names, at)...)
+		errs = append(errs, unique(ports, portKey{Protocol: p.Protocol, Port: p.Port}, at)...)
+		if p.NodePort == 0 {
+			continue
+		}
+		nodePort := at.Child("nodePort")
+		switch s.Type {
+		case corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
+			errs = append(errs, field.Forbidden(nodePort, fmt.Sprintf("may not be used when `type` is '%s'", s.Type)))
+			continue
+		}
+		if p.NodePort < MinNodePort || p.NodePort > MaxNodePort {
+			errs = append(errs, field.Invalid(nodePort, p.NodePort,
+				fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", MinNodePort, MaxNodePort)))
+		}
+		if key := (portKey{Protocol: p.Protocol, NodePort: p.NodePort}); nodePorts[key] {
+			errs = append(errs, field.Duplicate(nodePort, p.NodePort))
+		} else {
+			nodePorts[key] = true
+		}
+	}
+	return errs
+}
+
+func servicePort(p *corev1.ServicePort, needsName bool, names map[string]bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	switch {
+	case p.Name != "":
+		errs = append(errs, dnsLabel(p.Name, path.Child("name"))...)
+		errs = append(errs, unique(names, p.Name, path.Child("name"))...)
+	case needsName:
+		errs = append(errs, field.Required(path.Child("name"), ""))
+	}
+	errs = append(errs, portNumber(p.Port, path.Child("port"))...)
+	errs = append(errs, oneOf(p.Protocol, path.Child("protocol"), protocols...)...)
+	errs = append(errs, portNumberOrName(p.TargetPort, path.Child("targetPort"))...)
+	if p.AppProtocol != nil {
+		errs = append(errs, invalid(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
+	}
+	return errs
+}
+
+func sessionAffinity(s *corev1.ServiceSpec) field.ErrorList {
+	errs := oneOf(s.SessionAffinity, spec.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
+	path, config := spec.Child("sessionAffinityConfig"), s.SessionAffinityConfig
+	switch {
+	case s.SessionAffinity == corev1.ServiceAffinityNone && config != nil:
+		errs = append(errs, field.Forbidden(path, "must not be set when session affinity is None"))
+	case s.SessionAffinity == corev1.ServiceAffinityClientIP:
+		if config == nil || config.ClientIP == nil || config.ClientIP.TimeoutSeconds == nil {
+			return append(errs, field.Required(path, "when session affinity type is ClientIP"))
+		}
+		if seconds := *config.ClientIP.TimeoutSeconds; seconds <= 0 || seconds > maxAffinitySeconds {
+			errs = append(errs, field.Invalid(path.Child("clientIP", "timeoutSeconds"), seconds,
+				fmt.Sprintf("must be greater than 0 and less than %d", maxAffinitySeconds)))
+		}
+	}
+	return errs
+}
+
+func clusterIPs(s *corev1.ServiceSpec) field.ErrorList {
+	var errs field.ErrorList
+	path := spec.Child("clusterIPs")
+	switch {
+	case len(s.ClusterIPs) == 0 && s.ClusterIP != "":
+		return field.ErrorList{field.Required(path, "")}
+	case len(s.ClusterIPs) > 0 && s.ClusterIPs[0] != s.ClusterIP:
+		errs = append(errs, field.Invalid(path, s.ClusterIPs, "first value must match `clusterIP`"))
+	}
+	if len(s.ClusterIPs) > 2 {
+		errs = append(errs, field.Invalid(path, s.ClusterIPs, "may only hold up to 2 values"))
+	}
+	for i, ip := range s.ClusterIPs {
+		at := path.Index(i)
+		if ip == corev1.ClusterIPNone {
+			if len(s.ClusterIPs) > 1 {
+				errs = append(errs, field.Invalid(at, ip, "'None' must be the first and only value"))
+			}
+			continue
+		}
+		errs = append(errs, validation.IsValidIPForLegacyField(at, ip, true, nil)...)
+		if i < len(s.IPFamilies) && netutils.IsIPv6String(ip) != (s.IPFamilies[i] == corev1.IPv6Protocol) {
+			errs = append(errs, field.Invalid(at, ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", s.IPFamilies[i], i)))
+		}
+	}
+	seen := map[corev1.IPFamily]bool{}
+	for i, family := range s.IPFamilies {
+		at := spec.Child("ipFamilies").Index(i)
+		errs = append(errs, oneOf(family, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		errs = append(errs, unique(seen, family, at)...)
+	}
+	if s.IPFamilyPolicy != nil {
+		errs = append(errs, oneOf(*s.IPFamilyPolicy, spec.Child("ipFamilyPolicy"), corev1.IPFamilyPolicySingleStack,
+			corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack)...)
+	}
+	return errs
+}
+
+func trafficPolicies(s *corev1.ServiceSpec) field.ErrorList {
+	var errs field.ErrorList
+	external := spec.Child("externalTrafficPolicy")
+	reachable := s.Type == corev1.ServiceTypeLoadBalancer || s.Type == corev1.ServiceTypeNodePort ||
+		s.Type == corev1.ServiceTypeClusterIP && len(s.ExternalIPs) > 0
+	switch {
+	case reachable:
+		errs = append(errs, oneOf(s.ExternalTrafficPolicy, external, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
+	case s.ExternalTrafficPolicy != "":
+		errs = append(errs, field.Invalid(external, s.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
+	}
+	balanced := s.Type == corev1.ServiceTypeLoadBalancer && s.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	if s.HealthCheckNodePort != 0 && !balanced {
+		errs = append(errs, field.Invalid(spec.Child("healthCheckNodePort"), s.HealthCheckNodePort,
+			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+	}
+	internal := spec.Child("internalTrafficPolicy")
+	switch {
+	case s.InternalTrafficPolicy != nil:
+		errs = append(errs, oneOf(*s.InternalTrafficPolicy, internal, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
+	case s.Type != corev1.ServiceTypeExternalName:
+		errs = append(errs, field.Required(internal, ""))
+	}
+	return errs
+}
+
+func serviceUpdate(svc, old *corev1.Service) field.ErrorList {
+	s, was := &svc.Spec, &old.Spec
+	var errs field.ErrorList
+	if s.Type != corev1.ServiceTypeExternalName && was.Type != corev1.ServiceTypeExternalName {
+		at := spec.Child("clusterIPs").Index(0)
+		switch {
+		case len(was.ClusterIPs) == 0:
+		case len(s.ClusterIPs) == 0:
+			errs = append(errs, field.Invalid(at, s.ClusterIPs, "primary clusterIP can not be unset"))
+		case s.ClusterIPs[0] != was.ClusterIPs[0]:
+			errs = append(errs, field.Invalid(at, s.ClusterIPs, "may not change once set"))
+		}
+		if len(was.IPFamilies) > 0 && len(s.IPFamilies) > 0 && s.IPFamilies[0] != was.IPFamilies[0] {
+			errs = append(errs, field.Invalid(spec.Child("ipFamilies").Index(0), s.IPFamilies, "may not change once set"))
+		}
+	}
+	if s.Type == corev1.ServiceTypeLoadBalancer && was.Type == corev1.ServiceTypeLoadBalancer &&
+		was.LoadBalancerClass != nil && (s.LoadBalancerClass == nil || *s.LoadBalancerClass != *was.LoadBalancerClass) {
+		errs = append(errs, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
+	}
+	return errs
+}
