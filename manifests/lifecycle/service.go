@@ -26,8 +26,12 @@ func keepAllocated(svc, old *corev1.ServiceSpec) {
 		if svc.ClusterIP == "" {
 			svc.ClusterIP = old.ClusterIP
 		}
-		if len(svc.ClusterIPs) == 0 && svc.ClusterIP == old.ClusterIP {
+		switch {
+		case svc.ClusterIP == old.ClusterIP && len(svc.ClusterIPs) == 0:
 			svc.ClusterIPs = old.ClusterIPs
+		case svc.ClusterIP != old.ClusterIP && !differ(svc.ClusterIPs, old.ClusterIPs):
+			// An edit of the older field alone: validation is to see it.
+			svc.ClusterIPs = []string{svc.ClusterIP}
 		}
 		if svc.IPFamilyPolicy == nil {
 			svc.IPFamilyPolicy = old.IPFamilyPolicy
