@@ -103,6 +103,9 @@ func newWriter(s *Store, opts Options, c contents) *writer {
 func (w *writer) run() {
 	defer close(w.store.ended)
 	for {
+		if w.wantsTick() {
+			w.arm(w.delay)
+		}
 		select {
 		case req, ok := <-w.store.requests:
 			if !ok {
@@ -114,9 +117,6 @@ func (w *writer) run() {
 		case <-w.timer.C:
 			w.armed = false
 			w.tick()
-		}
-		if w.wantsTick() {
-			w.arm(w.delay)
 		}
 	}
 }

@@ -1,0 +1,197 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+func valueOf(obj object.Object) string { return obj.(*corev1.ConfigMap).Data["value"] }
+
+func putPod(name string) change.Change {
+	key := object.Key{GroupKind: podKind, Namespace: "default", Name: name}
+	return change.Change{Key: key, Mutate: func(object.Object) (object.Object, error) {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}, nil
+	}}
+}
+
+func names(events []object.Event) string {
+	var out []string
+	for _, e := range events {
+		out = append(out, fmt.Sprintf("%d%s", e.Type, e.Key.Name))
+	}
+	return strings.Join(out, " ")
+}
+
+func next(t *testing.T, w object.Watcher) []object.Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	events, err := w.Next(ctx)
+	if err != nil {
+		t.Fatalf("Next: %v", err)
+	}
+	return events
+}
+
+func watch(t *testing.T, s *store.Store, from uint64, kinds ...object.Key) object.Watcher {
+	t.Helper()
+	var w object.Watcher
+	var err error
+	switch len(kinds) {
+	case 0:
+		w, err = s.Watch(from)
+	case 1:
+		w, err = s.Watch(from, kinds[0].GroupKind)
+	default:
+		w, err = s.Watch(from, kinds[0].GroupKind, kinds[1].GroupKind)
+	}
+	if err != nil {
+		t.Fatalf("Watch(%d): %v", from, err)
+	}
+	return w
+}
+
+// Watchers of one, two and all kinds get their events in order, from any
+// revision that is kept.
+func TestWatch(t *testing.T) {
+	s := tempStore(t)
+	start := s.Revision()
+	maps, pods := object.Key{GroupKind: configMapKind}, object.Key{GroupKind: podKind}
+	now := watch(t, s, 0, maps)
+	commit(t, s, change.Wait, put("a", "1"), putPod("p"), put("b", "1"))
+	commit(t, s, change.Behind, put("a", "2"))
+	commit(t, s, change.Wait, put("b", ""))
+	for name, tc := range map[string]struct {
+		w    object.Watcher
+		want string
+	}{
+		"from now":  {now, "1a 1b 2a 3b"},
+		"one kind":  {watch(t, s, start, maps), "1a 1b 2a 3b"},
+		"two kinds": {watch(t, s, start, maps, pods), "1a 1p 1b 2a 3b"},
+		"all kinds": {watch(t, s, start), "1a 1p 1b 2a 3b"},
+		"later":     {watch(t, s, start+3, maps), "2a 3b"},
+	} {
+		if got := names(next(t, tc.w)); got != tc.want {
+			t.Errorf("%s: events %s, want %s", name, got, tc.want)
+		}
+		if got := tc.w.Revision(); got != s.Revision() {
+			t.Errorf("%s: revision %d, want %d", name, got, s.Revision())
+		}
+	}
+	// A revision passes by without an event of the kind.
+	commit(t, s, change.Wait, putPod("q"))
+	if got := now.Revision(); got != s.Revision() {
+		t.Errorf("idle watcher's revision = %d, want %d", got, s.Revision())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := now.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Next with an ended context = %v", err)
+	}
+}
+
+// A watcher that falls behind, or starts too early, is told to list again; a
+// quiet kind is not affected by a busy one.
+func TestWatchExpired(t *testing.T) {
+	s := open(t, store.Options{Path: filepath.Join(t.TempDir(), "db"), History: 10})
+	start := s.Revision()
+	slow, quiet, all := watch(t, s, 0, object.Key{GroupKind: configMapKind}), watch(t, s, 0, object.Key{GroupKind: podKind}), watch(t, s, 0)
+	for i := range 20 {
+		commit(t, s, change.Behind, put("a", fmt.Sprint(i+1)))
+	}
+	commit(t, s, change.Behind, putPod("p"))
+	for name, w := range map[string]object.Watcher{"slow": slow, "all": all} {
+		if _, err := w.Next(t.Context()); !errors.Is(err, object.ErrExpired) {
+			t.Errorf("%s: Next = %v, want ErrExpired", name, err)
+		}
+	}
+	if got := names(next(t, quiet)); got != "1p" {
+		t.Errorf("quiet kind's events = %s, want 1p", got)
+	}
+	if _, err := s.Watch(start, configMapKind); !errors.Is(err, object.ErrExpired) {
+		t.Errorf("Watch from an old revision = %v, want ErrExpired", err)
+	}
+	if _, err := s.SnapshotAt(configMapKind, s.Revision()+1); !errors.Is(err, store.ErrFuture) {
+		t.Errorf("SnapshotAt in the future = %v, want ErrFuture", err)
+	}
+}
+
+// What was there before the store was opened has no events.
+func TestWatchAfterReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, store.Options{Path: path})
+	start := s.Revision()
+	commit(t, s, change.Wait, put("a", "1"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, store.Options{Path: path})
+	if _, err := s.Watch(start, configMapKind); !errors.Is(err, object.ErrExpired) {
+		t.Errorf("Watch = %v, want ErrExpired", err)
+	}
+	w := watch(t, s, s.Revision(), object.Key{GroupKind: configMapKind})
+	commit(t, s, change.Wait, put("a", ""))
+	if got := names(next(t, w)); got != "3a" {
+		t.Errorf("events = %s, want 3a", got)
+	}
+}
+
+// Readers, watchers and writers work at the same time; every watcher sees
+// every revision once, in order, and never an event before its state.
+func TestConcurrent(t *testing.T) {
+	s := tempStore(t)
+	const writers, writes = 8, 60
+	var group sync.WaitGroup
+	for range 4 {
+		w := watch(t, s, 0, object.Key{GroupKind: configMapKind})
+		group.Go(func() {
+			last, seen := uint64(0), 0
+			for seen < writers*writes {
+				events, err := w.Next(t.Context())
+				if err != nil {
+					t.Errorf("Next: %v", err)
+					return
+				}
+				for _, e := range events {
+					if e.Revision <= last || e.Revision > s.Revision() {
+						t.Errorf("event at %d after %d, store at %d", e.Revision, last, s.Revision())
+					}
+					last = e.Revision
+					seen++
+				}
+			}
+		})
+	}
+	for i := range writers {
+		group.Go(func() {
+			name := fmt.Sprint("w", i)
+			for n := range writes {
+				d := change.Durability(n % 2)
+				if _, err := s.Commit(t.Context(), change.Tx{Durability: d, Changes: []change.Change{put(name, fmt.Sprint(n+1))}}); err != nil {
+					t.Error(err)
+					return
+				}
+				if got, want := valueOf(s.Get(configKey(name))), fmt.Sprint(n+1); got != want {
+					t.Errorf("read %s after writing %s", got, want)
+				}
+				if _, err := s.SnapshotAt(configMapKind, s.Revision()-min(5, uint64(n))); err != nil {
+					t.Errorf("SnapshotAt: %v", err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
