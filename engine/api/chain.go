@@ -67,7 +67,7 @@ func authentication(clientCAs *x509.CertPool, tokens Tokens) authenticator.Reque
 	})
 	known := union.New(
 		authenticator.RequestFunc(inProcessUser),
-		x509request.New(options, x509request.CommonNameUserConversion),
+		newVerifiedCertificates(x509request.New(options, x509request.CommonNameUserConversion)),
 		bearertoken.New(token),
 	)
 	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
