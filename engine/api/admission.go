@@ -4,66 +4,52 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/manifests/object"
 )
 
-// admit is the admission of requests: what depends on other objects or on the
-// user. It answers the same as Kubernetes' NamespaceLifecycle and NodeRestriction
-// plugins do; the store's own admission is what holds at the point of commit.
-type admit struct{ reader object.Reader }
-
-// immortal are the namespaces that cannot be deleted.
-var immortal = map[string]bool{metav1.NamespaceDefault: true, metav1.NamespaceSystem: true, metav1.NamespacePublic: true}
+// requestAdmission is what a request is checked against that its object alone does not
+// tell: the state of its namespace and who asks. The store checks namespaces
+// again at the point of commit; here a dry run is checked, too, and a refusal
+// comes before the faults of the object.
+type requestAdmission struct{ reader object.Reader }
 
 // Handles implements admission.Interface.
-func (a admit) Handles(op admission.Operation) bool {
+func (a requestAdmission) Handles(op admission.Operation) bool {
 	return op == admission.Create || op == admission.Update || op == admission.Delete
 }
 
 // Validate implements admission.ValidationInterface.
-func (a admit) Validate(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
-	if err := a.namespaceLifecycle(attrs); err != nil {
+func (a requestAdmission) Validate(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	if err := a.namespaces(attrs); err != nil {
 		return err
 	}
 	return a.nodeRestriction(attrs)
 }
 
-func (a admit) namespaceLifecycle(attrs admission.Attributes) error {
-	if attrs.GetKind().GroupKind() == (schema.GroupKind{Kind: "Namespace"}) {
-		if attrs.GetOperation() == admission.Delete && immortal[attrs.GetName()] {
-			return apierrors.NewForbidden(attrs.GetResource().GroupResource(), attrs.GetName(), fmt.Errorf("this namespace may not be deleted"))
+func (a requestAdmission) namespaces(attrs admission.Attributes) error {
+	var err error
+	switch attrs.GetOperation() {
+	case admission.Create:
+		if next, ok := attrs.GetObject().(object.Object); ok && attrs.GetSubresource() == "" {
+			_, err = admit.Namespaces(a.reader, next, nil)
 		}
-		return nil
-	}
-	if attrs.GetOperation() != admission.Create || attrs.GetNamespace() == "" {
-		return nil
-	}
-	namespace, ok := a.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: attrs.GetNamespace()}).(*corev1.Namespace)
-	if !ok || namespace == nil {
-		return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, attrs.GetNamespace())
-	}
-	if namespace.Status.Phase != corev1.NamespaceTerminating && namespace.DeletionTimestamp == nil {
-		return nil
-	}
-	err := admission.NewForbidden(attrs, fmt.Errorf("unable to create new content in namespace %s because it is being terminated", attrs.GetNamespace()))
-	if status, ok := err.(*apierrors.StatusError); ok {
-		status.ErrStatus.Details.Causes = append(status.ErrStatus.Details.Causes, metav1.StatusCause{
-			Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", attrs.GetNamespace()), Field: "metadata.namespace",
-		})
+	case admission.Delete:
+		if old, ok := attrs.GetOldObject().(object.Object); ok {
+			_, err = admit.Namespaces(a.reader, nil, old)
+		}
+	case admission.Update, admission.Connect:
 	}
 	return err
 }
 
 // nodeRestriction completes what authz.Node cannot tell from the path: a node
 // registers only itself and makes only its own lease.
-func (a admit) nodeRestriction(attrs admission.Attributes) error {
+func (a requestAdmission) nodeRestriction(attrs admission.Attributes) error {
 	node, ok := authz.NodeName(attrs.GetUserInfo())
 	if !ok || attrs.GetOperation() != admission.Create || attrs.GetSubresource() != "" {
 		return nil

@@ -105,7 +105,7 @@ func New(cfg Config) (*Server, error) {
 		}
 	}
 	s := &Server{
-		admission: admit{cfg.Store},
+		admission: requestAdmission{cfg.Store},
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/store"
@@ -54,7 +56,14 @@ type Option func(*api.Config)
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	dir := t.TempDir()
-	st, err := store.Open(store.Options{Path: filepath.Join(dir, "state.db"), Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	admission, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+	if err != nil {
+		t.Fatalf("admission: %v", err)
+	}
+	st, err := store.Open(store.Options{
+		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Observe: admission.Observe,
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
 	if err != nil {
 		t.Fatalf("open store: %v", err)
 	}
