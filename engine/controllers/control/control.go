@@ -1,0 +1,123 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/engine/event"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// Store is what controllers need of the store.
+type Store interface {
+	object.Reader
+	Revision() uint64
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+}
+
+// Controller brings one aspect of the cluster to what the objects ask for.
+type Controller struct {
+	// Name is that of kube-controller-manager's --controllers flag.
+	Name string
+	// Workers is how many keys are reconciled at once (default 1).
+	Workers int
+	// Keys calls add with what an event asks to reconcile. It runs in the
+	// feed's goroutine after the indexes were brought up to date, so it must
+	// be quick and must not write.
+	Keys func(ev object.Event, add func(object.Key))
+	// Reconcile brings one key to what it should be. It must be idempotent. A
+	// positive duration asks for a call after that time; an error for one
+	// after a back-off that grows.
+	Reconcile func(ctx context.Context, key object.Key) (time.Duration, error)
+	// Start, if set, runs once before the first event.
+	Start func(ctx context.Context) error
+}
+
+// Env is what a controller works with.
+type Env struct {
+	Store  Store
+	Feed   *Feed
+	Events *event.Recorder
+	Now    func() time.Time
+	Log    *slog.Logger
+}
+
+// Commit writes tx, and returns when the indexes include it.
+func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if len(tx.Changes) == 0 {
+		return nil, nil
+	}
+	objs, err := e.Store.Commit(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return objs, e.Feed.wait(ctx, e.Store.Revision())
+}
+
+// Get reads an object as its own type; nil if there is none, or another than
+// of that UID (any, if empty).
+func Get[T any, PT interface {
+	*T
+	object.Object
+}](r object.Reader, key object.Key) PT {
+	obj, ok := r.Get(key).(PT)
+	if !ok {
+		return nil
+	}
+	return obj
+}
+
+// Present makes a change that does nothing if the object is gone, so that one
+// object's deletion does not fail a transaction about many.
+func Present(c change.Change) change.Change {
+	mutate := c.Mutate
+	c.Mutate = func(current object.Object) (object.Object, error) {
+		if current == nil {
+			return nil, nil
+		}
+		return mutate(current)
+	}
+	return c
+}
+
+// Guarded makes a change that does nothing unless the stored object satisfies
+// is; a missing object never does.
+func Guarded(c change.Change, is func(current object.Object) bool) change.Change {
+	mutate := c.Mutate
+	c.Mutate = func(current object.Object) (object.Object, error) {
+		if current == nil || !is(current) {
+			return current, nil
+		}
+		return mutate(current)
+	}
+	return c
+}
+
+// Absent makes a creation that does nothing if the object is there already.
+func Absent(c change.Change) change.Change {
+	mutate := c.Mutate
+	c.Mutate = func(current object.Object) (object.Object, error) {
+		if current != nil {
+			return current, nil
+		}
+		return mutate(current)
+	}
+	return c
+}
+
+// recovered runs fn and turns a panic into an error, so that one poisonous
+// object does not end the process.
+func recovered(key object.Key, fn func() (time.Duration, error)) (after time.Duration, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("reconcile %s: panic: %v", key, p)
+		}
+	}()
+	return fn()
+}

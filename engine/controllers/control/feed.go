@@ -1,0 +1,186 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+)
+
+// catchUp bounds how long a writer waits for the feed to pass its own write.
+// Going on earlier is safe, only wasteful: every decision is taken again with
+// the next event.
+const catchUp = time.Second
+
+// Feed follows the store's events, keeps the indexes and tells the
+// controllers. Indexes and subscriptions are made before run.
+type Feed struct {
+	store Store
+	kinds []schema.GroupKind
+	log   *slog.Logger
+
+	indexes map[string]*Index
+	subs    []func(object.Event)
+	// seen is the state up to which events were handed on, so that a new list
+	// after a gap can be told as the events that were missed.
+	seen map[object.Key]object.Object
+	// listed is the revision of each kind's list: events up to it are in it.
+	listed map[schema.GroupKind]uint64
+
+	mu       sync.Mutex
+	revision uint64
+	moved    chan struct{}
+}
+
+// NewFeed makes a feed of the given kinds.
+func NewFeed(store Store, kinds []schema.GroupKind, log *slog.Logger) *Feed {
+	return &Feed{
+		store: store, kinds: kinds, log: log,
+		indexes: map[string]*Index{},
+		seen:    map[object.Key]object.Object{},
+		listed:  map[schema.GroupKind]uint64{},
+		moved:   make(chan struct{}),
+	}
+}
+
+// Index returns the index of that name, and makes it if it is the first to
+// ask: controllers that want the same index share it. of must give the same
+// values for the same object, each once; kinds are all kinds if empty.
+func (f *Feed) Index(name string, of func(object.Object) []string, kinds ...schema.GroupKind) *Index {
+	ix, ok := f.indexes[name]
+	if !ok {
+		ix = newIndex(of, kinds)
+		f.indexes[name] = ix
+	}
+	return ix
+}
+
+// subscribe calls fn with every event, after the indexes were updated.
+func (f *Feed) subscribe(fn func(object.Event)) { f.subs = append(f.subs, fn) }
+
+// load lists everything and tells it as events, and returns a watcher from
+// there on.
+func (f *Feed) load() (object.Watcher, error) {
+	// From before the list, so that nothing falls between.
+	watcher, err := f.store.Watch(0, f.kinds...)
+	if err != nil {
+		return nil, fmt.Errorf("watch the store: %w", err)
+	}
+	start := watcher.Revision()
+	present := make(map[object.Key]bool, len(f.seen))
+	var events []object.Event
+	for _, kind := range f.kinds {
+		objs, revision := f.store.List(kind, "")
+		f.listed[kind] = revision
+		for _, obj := range objs {
+			key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+			present[key] = true
+			events = append(events, object.Event{Type: object.Added, Key: key, Object: obj, Revision: revision})
+		}
+	}
+	for key, old := range f.seen {
+		if !present[key] {
+			events = append(events, object.Event{Type: object.Deleted, Key: key, Object: old, Old: old, Revision: start})
+		}
+	}
+	// All of it goes into the indexes before anyone is told any of it, or the
+	// first keys would be judged by half a cluster.
+	for i := range events {
+		f.keep(&events[i])
+	}
+	for _, ev := range events {
+		f.tell(ev)
+	}
+	f.advance(start)
+	return watcher, nil
+}
+
+// keep replaces the event's Old by what the indexes know, and updates them.
+func (f *Feed) keep(ev *object.Event) {
+	ev.Old = f.seen[ev.Key]
+	if ev.Old != nil && ev.Type == object.Added {
+		ev.Type = object.Modified
+	}
+	if ev.Type == object.Deleted {
+		delete(f.seen, ev.Key)
+	} else {
+		f.seen[ev.Key] = ev.Object
+	}
+	for _, ix := range f.indexes {
+		ix.observe(*ev)
+	}
+}
+
+func (f *Feed) tell(ev object.Event) {
+	for _, sub := range f.subs {
+		sub(ev)
+	}
+}
+
+// follow hands on events until ctx ends.
+func (f *Feed) follow(ctx context.Context, watcher object.Watcher) error {
+	for {
+		events, err := watcher.Next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, object.ErrExpired):
+			f.log.Warn("controllers fell behind the store's events, listing again")
+			if watcher, err = f.load(); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("follow the store: %w", err)
+		}
+		for _, ev := range events {
+			if ev.Revision <= f.listed[ev.Key.GroupKind] {
+				continue
+			}
+			f.keep(&ev)
+			f.tell(ev)
+		}
+		f.advance(watcher.Revision())
+	}
+}
+
+func (f *Feed) advance(revision uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if revision > f.revision {
+		f.revision = revision
+		close(f.moved)
+		f.moved = make(chan struct{})
+	}
+}
+
+// wait returns when the indexes include the given revision.
+func (f *Feed) wait(ctx context.Context, revision uint64) error {
+	var timeout <-chan time.Time
+	for {
+		f.mu.Lock()
+		reached, moved := f.revision >= revision, f.moved
+		f.mu.Unlock()
+		if reached {
+			return nil
+		}
+		if timeout == nil {
+			timer := time.NewTimer(catchUp)
+			defer timer.Stop()
+			timeout = timer.C
+		}
+		select {
+		case <-moved:
+		case <-timeout:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package control
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// Claims is what a controller's selector and the controller references of
+// objects make of them.
+type Claims struct {
+	// Owned objects have the controller's reference and match its selector.
+	Owned []object.Object
+	// Adopt are those without a controller that match.
+	Adopt []object.Object
+	// Release are those that no longer match.
+	Release []object.Object
+}
+
+// Claim sorts owned objects (those with a controller reference to owner) and
+// orphans (those of the namespace without one). An owner that is being deleted
+// adopts nothing.
+func Claim(owner object.Object, selector labels.Selector, owned, orphans []object.Object) Claims {
+	var c Claims
+	for _, obj := range owned {
+		switch {
+		case selector.Matches(labels.Set(obj.GetLabels())):
+			c.Owned = append(c.Owned, obj)
+		case obj.GetDeletionTimestamp() == nil:
+			c.Release = append(c.Release, obj)
+		}
+	}
+	if owner.GetDeletionTimestamp() != nil {
+		return c
+	}
+	for _, obj := range orphans {
+		if obj.GetDeletionTimestamp() == nil && selector.Matches(labels.Set(obj.GetLabels())) {
+			c.Adopt = append(c.Adopt, obj)
+		}
+	}
+	return c
+}
+
+// Changes writes the adoptions and releases, for objects of one kind.
+func (c Claims) Changes(kind schema.GroupKind, ref metav1.OwnerReference) []change.Change {
+	var changes []change.Change
+	for _, obj := range c.Adopt {
+		changes = append(changes, patchSame(kind, obj, func(current object.Object) bool {
+			if metav1.GetControllerOf(current) != nil {
+				return false
+			}
+			current.SetOwnerReferences(append(current.GetOwnerReferences(), ref))
+			return true
+		}))
+	}
+	for _, obj := range c.Release {
+		changes = append(changes, patchSame(kind, obj, func(current object.Object) bool {
+			refs := current.GetOwnerReferences()
+			kept := make([]metav1.OwnerReference, 0, len(refs))
+			for _, r := range refs {
+				if r.UID != ref.UID {
+					kept = append(kept, r)
+				}
+			}
+			current.SetOwnerReferences(kept)
+			return len(kept) != len(refs)
+		}))
+	}
+	return changes
+}
+
+// patchSame patches the very object, not another of its name.
+func patchSame(kind schema.GroupKind, obj object.Object, edit func(object.Object) bool) change.Change {
+	key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	return Guarded(change.Patch(key, edit), SameUID(obj.GetUID()))
+}
+
+// SameUID is a condition for Guarded.
+func SameUID(uid types.UID) func(object.Object) bool {
+	return func(current object.Object) bool { return current.GetUID() == uid }
+}
+
+// ByController is an index function: the UID of an object's controller, or
+// "orphans/namespace" without one.
+func ByController(obj object.Object) []string {
+	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
+		return []string{string(ref.UID)}
+	}
+	return []string{Orphans(obj.GetNamespace())}
+}
+
+// Orphans is the value under which ByController has a namespace's objects
+// without a controller.
+func Orphans(namespace string) string { return "orphans/" + namespace }
+
+// ByNamespace is an index function.
+func ByNamespace(obj object.Object) []string { return []string{obj.GetNamespace()} }
+
+// ControllerKeys calls add with the keys of the controllers of kind that an
+// event's object has and had.
+func ControllerKeys(ev object.Event, kind schema.GroupKind, add func(object.Key)) {
+	for _, obj := range []object.Object{ev.Old, ev.Object} {
+		if obj == nil {
+			continue
+		}
+		ref := metav1.GetControllerOfNoCopy(obj)
+		if ref == nil || ref.Kind != kind.Kind {
+			continue
+		}
+		if gv, err := schema.ParseGroupVersion(ref.APIVersion); err == nil && gv.Group == kind.Group {
+			add(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: ref.Name})
+		}
+	}
+}

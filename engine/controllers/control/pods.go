@@ -1,0 +1,66 @@
+package control
+
+import (
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// The kinds that several controllers name.
+var (
+	Pod            = schema.GroupKind{Kind: "Pod"}
+	Node           = schema.GroupKind{Kind: "Node"}
+	Namespace      = schema.GroupKind{Kind: "Namespace"}
+	Service        = schema.GroupKind{Kind: "Service"}
+	Endpoints      = schema.GroupKind{Kind: "Endpoints"}
+	Event          = schema.GroupKind{Kind: "Event"}
+	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
+	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
+	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
+	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
+	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
+)
+
+// PodCondition finds a condition, nil if the pod has none of that type.
+func PodCondition(pod *corev1.Pod, typ corev1.PodConditionType) *corev1.PodCondition {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == typ {
+			return &pod.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// Ready reports whether the pod serves.
+func Ready(pod *corev1.Pod) bool {
+	c := PodCondition(pod, corev1.PodReady)
+	return c != nil && c.Status == corev1.ConditionTrue
+}
+
+// Terminal reports whether all containers have ended for good.
+func Terminal(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// Active reports whether the pod runs or will, and was not asked to go.
+func Active(pod *corev1.Pod) bool { return !Terminal(pod) && pod.DeletionTimestamp == nil }
+
+// AvailableIn is how long a pod has to stay ready until it counts as
+// available: 0 if it is, and negative if it is not ready at all.
+func AvailableIn(pod *corev1.Pod, minReadySeconds int32, now time.Time) time.Duration {
+	if !Ready(pod) {
+		return -1
+	}
+	since := PodCondition(pod, corev1.PodReady).LastTransitionTime
+	if minReadySeconds == 0 {
+		return 0
+	}
+	if since.IsZero() {
+		return time.Duration(minReadySeconds) * time.Second
+	}
+	return max(0, since.Add(time.Duration(minReadySeconds)*time.Second).Sub(now))
+}
