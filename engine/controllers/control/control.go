@@ -60,8 +60,7 @@ func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) 
 	return objs, e.Feed.wait(ctx, e.Store.Revision())
 }
 
-// Get reads an object as its own type; nil if there is none, or another than
-// of that UID (any, if empty).
+// Get reads an object as its own type; nil if there is none.
 func Get[T any, PT interface {
 	*T
 	object.Object
@@ -71,6 +70,11 @@ func Get[T any, PT interface {
 		return nil
 	}
 	return obj
+}
+
+// KeyOf names an object of a known kind.
+func KeyOf(kind schema.GroupKind, obj object.Object) object.Key {
+	return object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
 }
 
 // Present makes a change that does nothing if the object is gone, so that one
