@@ -1,0 +1,224 @@
+// Package scheduler gives pods their nodes.
+//
+//	store ──pods, nodes──▶ placement.Snapshot ──┐
+//	                  └──▶ queue ──ready pods──▶ placement.Pick ──▶ one transaction of many bindings
+//	                         ▲                        └─ fits nowhere: condition, event
+//	                         └── an event that makes it fit, a back-off, five minutes
+//
+// Scheduler is the loop: one goroutine owns the snapshot and the queue, and
+// nothing else touches them. package placement is the pure core. A pod that
+// fits nowhere waits for an event about a node on which it then fits, and is
+// not tried before.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/engine/event"
+	"headway.dev/engine/scheduler/placement"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+var (
+	podKind  = schema.GroupKind{Kind: "Pod"}
+	nodeKind = schema.GroupKind{Kind: "Node"}
+)
+
+// Store is what the scheduler needs of the store.
+type Store interface {
+	object.Reader
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+}
+
+// Config of New.
+type Config struct {
+	Store  Store
+	Events *event.Recorder
+	// Now defaults to time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+	// Name is the spec.schedulerName that is served (default
+	// "default-scheduler"; pods that name none are served too).
+	Name string
+	// Seed changes which of equally good nodes is chosen.
+	Seed uint64
+}
+
+// Scheduler binds pods to nodes while Run runs.
+type Scheduler struct {
+	Config
+	snapshot *placement.Snapshot
+	queue    *queue
+	seen     map[object.Key]object.Object
+	listed   map[schema.GroupKind]uint64
+}
+
+// New makes a scheduler.
+func New(cfg Config) *Scheduler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Name == "" {
+		cfg.Name = corev1.DefaultSchedulerName
+	}
+	return &Scheduler{Config: cfg}
+}
+
+// Run schedules until ctx ends.
+func (s *Scheduler) Run(ctx context.Context) error {
+	watcher, err := s.load()
+	if err != nil {
+		return err
+	}
+	for {
+		s.cycle(ctx)
+		events, err := s.wait(ctx, watcher)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, object.ErrExpired):
+			s.Log.Warn("scheduler fell behind the store's events, listing again")
+			if watcher, err = s.load(); err != nil {
+				return err
+			}
+		case errors.Is(err, context.DeadlineExceeded):
+		case err != nil:
+			return fmt.Errorf("scheduler: follow the store: %w", err)
+		}
+		for _, ev := range events {
+			if ev.Revision > s.listed[ev.Key.GroupKind] {
+				s.observe(ev)
+			}
+		}
+	}
+}
+
+// wait returns the next events, or nothing when a pod's wait is over.
+func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.Event, error) {
+	if next := s.queue.next(); !next.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(time.Millisecond, next.Sub(s.Now())))
+		defer cancel()
+	}
+	return watcher.Next(ctx)
+}
+
+// load starts from what there is.
+func (s *Scheduler) load() (object.Watcher, error) {
+	watcher, err := s.Store.Watch(0, podKind, nodeKind)
+	if err != nil {
+		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
+	}
+	s.snapshot, s.queue = placement.NewSnapshot(), newQueue()
+	s.seen, s.listed = map[object.Key]object.Object{}, map[schema.GroupKind]uint64{}
+	for _, kind := range []schema.GroupKind{nodeKind, podKind} {
+		objs, revision := s.Store.List(kind, "")
+		s.listed[kind] = revision
+		for _, obj := range objs {
+			key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+			s.observe(object.Event{Type: object.Added, Key: key, Object: obj})
+		}
+	}
+	return watcher, nil
+}
+
+// observe brings snapshot and queue up to date.
+func (s *Scheduler) observe(ev object.Event) {
+	old := s.seen[ev.Key]
+	if ev.Type == object.Deleted {
+		delete(s.seen, ev.Key)
+	} else {
+		s.seen[ev.Key] = ev.Object
+	}
+	switch obj := ev.Object.(type) {
+	case *corev1.Node:
+		s.node(ev, obj, old)
+	case *corev1.Pod:
+		s.pod(ev, obj, old)
+	}
+}
+
+func (s *Scheduler) node(ev object.Event, node *corev1.Node, old object.Object) {
+	if ev.Type == object.Deleted {
+		s.snapshot.RemoveNode(node.Name)
+		return
+	}
+	before, _ := old.(*corev1.Node)
+	s.snapshot.SetNode(node)
+	if before == nil || before.Spec.Unschedulable != node.Spec.Unschedulable ||
+		!apiequality.Semantic.DeepEqual(before.Spec.Taints, node.Spec.Taints) ||
+		!apiequality.Semantic.DeepEqual(before.Labels, node.Labels) ||
+		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, node.Status.Allocatable) {
+		s.queue.wake(func(p *corev1.Pod) bool { return placement.Fits(p, s.snapshot, node.Name) })
+	}
+}
+
+func (s *Scheduler) pod(ev object.Event, pod *corev1.Pod, old object.Object) {
+	before, _ := old.(*corev1.Pod)
+	if before != nil && before.UID != pod.UID {
+		s.snapshot.RemovePod(before.UID)
+		before = nil
+	}
+	ended := ev.Type == object.Deleted || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if ended || pod.Spec.NodeName != "" {
+		s.queue.remove(ev.Key)
+		was := s.snapshot.On(pod.UID)
+		switch {
+		case ended:
+			s.snapshot.RemovePod(pod.UID)
+		case before == nil || was != pod.Spec.NodeName || resized(before, pod):
+			s.snapshot.SetPod(pod)
+		}
+		if was != "" && (ended || before != nil && resized(before, pod)) {
+			s.queue.wake(func(p *corev1.Pod) bool { return placement.Fits(p, s.snapshot, was) })
+		}
+		return
+	}
+	if !s.serves(pod) || pod.DeletionTimestamp != nil {
+		s.queue.remove(ev.Key)
+		return
+	}
+	if it := s.queue.items[ev.Key]; it != nil && before != nil && sameRequest(before, pod) {
+		it.pod = pod
+		return
+	}
+	s.queue.set(ev.Key, pod, s.Now())
+}
+
+// serves reports whether the pod is this scheduler's.
+func (s *Scheduler) serves(pod *corev1.Pod) bool {
+	return pod.Spec.SchedulerName == "" || pod.Spec.SchedulerName == s.Name
+}
+
+// sameRequest reports whether nothing changed that matters to scheduling, such
+// as when the scheduler's own condition comes back.
+func sameRequest(a, b *corev1.Pod) bool {
+	return a.Generation == b.Generation && apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && apiequality.Semantic.DeepEqual(a.Labels, b.Labels)
+}
+
+// resized reports whether the pod takes other amounts than before.
+func resized(a, b *corev1.Pod) bool {
+	return a.Generation != b.Generation ||
+		!apiequality.Semantic.DeepEqual(a.Status.ContainerStatuses, b.Status.ContainerStatuses) && !apiequality.Semantic.DeepEqual(allocated(a), allocated(b))
+}
+
+func allocated(pod *corev1.Pod) []corev1.ResourceList {
+	var lists []corev1.ResourceList
+	for _, c := range pod.Status.ContainerStatuses {
+		lists = append(lists, c.AllocatedResources)
+	}
+	return lists
+}
