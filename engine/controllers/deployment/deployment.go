@@ -36,7 +36,7 @@ func New(env control.Env) control.Controller {
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
 		ns:   env.Feed.Index("deployments by namespace", control.ByNamespace, control.Deployment),
 	}
-	return control.Controller{Name: "deployment", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
+	return control.Controller{Name: "deployment-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func (c *controller) keys(ev object.Event, add func(object.Key)) {

@@ -44,7 +44,7 @@ func New(env control.Env) control.Controller {
 		services: env.Feed.Index("services by selector", bySelector, control.Service),
 		slices:   env.Feed.Index("endpoint slices by service", byService, control.EndpointSlice),
 	}
-	return control.Controller{Name: "endpointslice", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
+	return control.Controller{Name: "endpointslice-controller", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func pair(namespace, key, value string) string { return namespace + "/" + key + "=" + value }

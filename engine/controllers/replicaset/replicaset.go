@@ -45,7 +45,7 @@ func New(env control.Env) control.Controller {
 		sets: env.Feed.Index("replica sets by controller", control.ByController, control.ReplicaSet),
 		ns:   env.Feed.Index("replica sets by namespace", control.ByNamespace, control.ReplicaSet),
 	}
-	return control.Controller{Name: "replicaset", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
+	return control.Controller{Name: "replicaset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func (c *controller) keys(ev object.Event, add func(object.Key)) {

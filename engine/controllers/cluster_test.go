@@ -1,0 +1,248 @@
+package controllers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/admit"
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/event"
+	"headway.dev/engine/scheduler"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// cluster is a real store with the controllers and the scheduler running on
+// it. Pods become ready by agent, which writes what a node's agent would.
+type cluster struct {
+	t     testing.TB
+	store *store.Store
+	ctx   context.Context
+	// pull is how long a pod takes to become ready.
+	pull time.Duration
+	// broken pods never become ready.
+	broken func(*corev1.Pod) bool
+	ips    atomic.Int32
+}
+
+func start(t testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster {
+	t.Helper()
+	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db"), Admit: adm.Hooks(), Observe: adm.Observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &cluster{t: t, store: s, ctx: ctx}
+	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
+	cfg := controllers.Config{
+		Store: s, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
+		ServiceIP: adm.KubernetesIP(), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"),
+	}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	ctl, err := controllers.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 4)
+	for _, run := range []func(context.Context) error{ctl.Run, events.Run, scheduler.New(scheduler.Config{Store: s, Events: events}).Run, c.agent} {
+		go func() { done <- run(ctx) }()
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range cap(done) {
+			if err := <-done; err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	for i := range nodes {
+		c.node(fmt.Sprintf("node-%02d", i))
+	}
+	c.eventually("namespace default", func() bool {
+		return s.Get(object.Key{GroupKind: control.Namespace, Name: "default"}) != nil
+	})
+	return c
+}
+
+func (c *cluster) commit(changes ...change.Change) {
+	c.t.Helper()
+	if _, err := c.store.Commit(c.ctx, change.Tx{Changes: changes}); err != nil {
+		c.t.Fatalf("commit: %v", err)
+	}
+}
+
+func (c *cluster) node(name string) {
+	c.t.Helper()
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}}}
+	key := object.Key{GroupKind: control.Node, Name: name}
+	c.commit(change.Create(node, time.Now()), change.PatchStatus(key, func(obj object.Object) bool {
+		n := obj.(*corev1.Node)
+		n.Status.Allocatable = corev1.ResourceList{"cpu": resource.MustParse("8"), "memory": resource.MustParse("16Gi"), "pods": resource.MustParse("110")}
+		n.Status.Capacity = n.Status.Allocatable
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", LastHeartbeatTime: metav1.Now()}}
+		return true
+	}))
+}
+
+// agent makes bound pods ready and takes deleted ones away, as an agent does.
+func (c *cluster) agent(ctx context.Context) error {
+	watcher, err := c.store.Watch(0, control.Pod)
+	if err != nil {
+		return err
+	}
+	for {
+		events, err := watcher.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var changes []change.Change
+		for _, ev := range events {
+			pod := ev.Object.(*corev1.Pod)
+			switch {
+			case ev.Type == object.Deleted || pod.Spec.NodeName == "":
+			case pod.DeletionTimestamp != nil:
+				changes = append(changes, control.Present(change.Delete(ev.Key, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, time.Now())))
+			case control.Ready(pod) || c.broken != nil && c.broken(pod):
+			default:
+				n := c.ips.Add(1)
+				changes = append(changes, control.Present(change.PatchStatus(ev.Key, func(obj object.Object) bool {
+					p := obj.(*corev1.Pod)
+					p.Status.Phase = corev1.PodRunning
+					p.Status.PodIP = fmt.Sprintf("10.244.%d.%d", n/250, n%250+1)
+					p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
+					p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
+					return true
+				})))
+			}
+		}
+		if len(changes) == 0 {
+			continue
+		}
+		time.Sleep(c.pull)
+		if _, err := c.store.Commit(ctx, change.Tx{Durability: change.Behind, Changes: changes}); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+func (c *cluster) eventually(what string, ok func() bool) {
+	c.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			c.dump()
+			c.t.Fatalf("timed out waiting for: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (c *cluster) dump() {
+	for _, kind := range []string{"Deployment", "ReplicaSet"} {
+		gk := control.Deployment
+		gk.Kind = kind
+		objs, _ := c.store.List(gk, "")
+		for _, o := range objs {
+			c.t.Logf("%s %s: %+v", kind, o.GetName(), o)
+		}
+	}
+	pods, _ := c.store.List(control.Pod, "")
+	for _, o := range pods {
+		p := o.(*corev1.Pod)
+		c.t.Logf("pod %s/%s node=%q deleted=%v finalizers=%v conditions=%v", p.Namespace, p.Name, p.Spec.NodeName, p.DeletionTimestamp, p.Finalizers, p.Status.Conditions)
+	}
+	events, _ := c.store.List(control.Event, "")
+	for _, o := range events {
+		e := o.(*corev1.Event)
+		c.t.Logf("event %s %s %s: %s", e.InvolvedObject.Name, e.Type, e.Reason, e.Message)
+	}
+}
+
+func deploymentKey(name string) object.Key {
+	return object.Key{GroupKind: control.Deployment, Namespace: "default", Name: name}
+}
+
+func (c *cluster) deployment(name string) *appsv1.Deployment {
+	return control.Get[appsv1.Deployment](c.store, deploymentKey(name))
+}
+
+func newDeployment(name string, replicas int32) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To(replicas),
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{Containers: []corev1.Container{{
+					Name: "main", Image: "example/web:1",
+					Ports:     []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+					Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("10m")}},
+				}}},
+			},
+		},
+	}
+}
+
+func (c *cluster) patch(name string, edit func(d *appsv1.Deployment)) {
+	c.t.Helper()
+	c.commit(change.Patch(deploymentKey(name), func(obj object.Object) bool { edit(obj.(*appsv1.Deployment)); return true }))
+}
+
+// rolledOut is kubectl rollout status' condition.
+func (c *cluster) rolledOut(name string) bool {
+	d := c.deployment(name)
+	n := *d.Spec.Replicas
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == n && d.Status.Replicas == n && d.Status.AvailableReplicas == n
+}
+
+func (c *cluster) pods(app string) []*corev1.Pod {
+	objs, _ := c.store.List(control.Pod, "default")
+	var pods []*corev1.Pod
+	for _, o := range objs {
+		if p := o.(*corev1.Pod); p.Labels["app"] == app {
+			pods = append(pods, p)
+		}
+	}
+	return pods
+}
+
+// events returns "reason: message" of an object's events.
+func (c *cluster) events(kind, name string) []string {
+	objs, _ := c.store.List(control.Event, "default")
+	var found []string
+	for _, o := range objs {
+		e := o.(*corev1.Event)
+		if e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name {
+			found = append(found, e.Reason+": "+e.Message)
+		}
+	}
+	return found
+}

@@ -1,0 +1,133 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/engine/controllers/bootstrap"
+	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/controllers/deployment"
+	"headway.dev/engine/controllers/endpoints"
+	"headway.dev/engine/controllers/replicaset"
+	"headway.dev/engine/controllers/serviceaccount"
+	"headway.dev/engine/event"
+	"headway.dev/manifests/scheme"
+)
+
+// Config of New.
+type Config struct {
+	Store control.Store
+	// Now defaults to time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+	// Events defaults to a recorder of its own; one that is passed in is run by
+	// the caller.
+	Events *event.Recorder
+	// Enabled says which controllers run, as kube-controller-manager's
+	// --controllers does: "*" all, "name" that one, "-name" all but that one.
+	// Empty is all.
+	Enabled []string
+	// ClusterCIDR is where nodes get their pod ranges from.
+	ClusterCIDR netip.Prefix
+	// ServiceIP is the cluster IP of the Service default/kubernetes: the first
+	// address of the service CIDR.
+	ServiceIP netip.Addr
+	// APIServer is where pods reach the API.
+	APIServer netip.AddrPort
+}
+
+// Controllers runs the controllers.
+type Controllers struct {
+	env       control.Env
+	ownEvents bool
+	run       []control.Controller
+}
+
+// New makes the controllers. It fails if Enabled names one that there is not.
+func New(cfg Config) (*Controllers, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Controllers{ownEvents: cfg.Events == nil}
+	if c.ownEvents {
+		cfg.Events = event.NewRecorder(cfg.Store, cfg.Now, cfg.Log)
+	}
+	var kinds []schema.GroupKind
+	for _, k := range scheme.Kinds() {
+		kinds = append(kinds, k.GroupKind())
+	}
+	c.env = control.Env{Store: cfg.Store, Feed: control.NewFeed(cfg.Store, kinds, cfg.Log), Events: cfg.Events, Now: cfg.Now, Log: cfg.Log}
+	all := []control.Controller{
+		bootstrap.New(c.env, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
+		serviceaccount.New(c.env),
+		deployment.New(c.env),
+		replicaset.New(c.env),
+		endpoints.New(c.env),
+	}
+	names := make([]string, len(all))
+	for i, ctl := range all {
+		names[i] = ctl.Name
+	}
+	enabled, err := Select(names, cfg.Enabled)
+	if err != nil {
+		return nil, err
+	}
+	for _, ctl := range all {
+		if enabled[ctl.Name] {
+			c.run = append(c.run, ctl)
+		}
+	}
+	return c, nil
+}
+
+// Run runs the controllers until ctx ends, and returns when all have ended.
+func (c *Controllers) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if c.ownEvents {
+		group.Go(func() error { return c.env.Events.Run(ctx) })
+	}
+	group.Go(func() error { return control.Run(ctx, c.env, c.run) })
+	return group.Wait()
+}
+
+// Select resolves the syntax of --controllers. The short names of older
+// versions of Kubernetes ("deployment" for "deployment-controller") are known
+// too.
+func Select(names, flags []string) (map[string]bool, error) {
+	resolve := func(name string) (string, bool) {
+		for _, n := range names {
+			if short := strings.TrimSuffix(n, "-controller"); name == n || name == short || name == strings.ReplaceAll(short, "-", "") {
+				return n, true
+			}
+		}
+		return "", false
+	}
+	enabled := map[string]bool{}
+	every := len(flags) == 0 || slices.Contains(flags, "*")
+	for _, n := range names {
+		enabled[n] = every
+	}
+	for _, f := range flags {
+		if f == "*" {
+			continue
+		}
+		name, off := strings.CutPrefix(f, "-")
+		n, ok := resolve(name)
+		if !ok {
+			return nil, fmt.Errorf("%q is not in the list of known controllers: %s", name, strings.Join(names, ", "))
+		}
+		enabled[n] = !off
+	}
+	return enabled, nil
+}

@@ -1,0 +1,20 @@
+// Package controllers runs the controllers of the cluster, in the process of
+// the server and on its store.
+//
+// Controllers makes and runs them; package control is the frame that they
+// stand in, and every controller is a package of its own beside it, with a
+// pure core where there is something to decide:
+//
+//	bootstrap       system namespaces, Service default/kubernetes
+//	serviceaccount  ServiceAccount "default"
+//	deployment      Deployment ─▶ ReplicaSets
+//	replicaset      ReplicaSet ─▶ Pods
+//	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
+//	gc              owner references
+//	namespace       deletion of namespaces
+//	node            heartbeats, taints, eviction, pod CIDRs, leftover pods
+//	eventttl        expiry of Events
+//
+// To add one, write a package with New(control.Env) control.Controller, and
+// add it to the list in New.
+package controllers

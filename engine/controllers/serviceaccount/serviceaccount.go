@@ -1,0 +1,44 @@
+// Package serviceaccount keeps a ServiceAccount "default" in every namespace.
+package serviceaccount
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+const name = "default"
+
+// New makes the controller.
+func New(env control.Env) control.Controller {
+	return control.Controller{
+		Name: "serviceaccount-controller",
+		Keys: func(ev object.Event, add func(object.Key)) {
+			switch {
+			case ev.Key.GroupKind == control.Namespace && ev.Type != object.Deleted:
+				add(ev.Key)
+			case ev.Key.GroupKind == control.ServiceAccount && ev.Key.Name == name && ev.Type == object.Deleted:
+				add(object.Key{GroupKind: control.Namespace, Name: ev.Key.Namespace})
+			}
+		},
+		Reconcile: func(ctx context.Context, key object.Key) (time.Duration, error) {
+			ns := control.Get[corev1.Namespace](env.Store, key)
+			account := object.Key{GroupKind: control.ServiceAccount, Namespace: key.Name, Name: name}
+			if ns == nil || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating || env.Store.Get(account) != nil {
+				return 0, nil
+			}
+			sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: key.Name, Name: name}}
+			if _, err := env.Commit(ctx, change.Tx{Changes: []change.Change{control.Absent(change.Create(sa, env.Now()))}}); err != nil {
+				return 0, fmt.Errorf("create service account %s: %w", account, err)
+			}
+			return 0, nil
+		},
+	}
+}
