@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"headway.dev/manifests/fieldpath"
 	"headway.dev/manifests/object"
 )
 
@@ -145,7 +146,7 @@ func (w *walker) structs(path string, old, new reflect.Value, t reflect.Type) {
 		if b.IsValid() && b.IsZero() {
 			b = reflect.Value{}
 		}
-		w.compare(join(path, cmp.Or(name, f.Name)), a, b, f.Tag.Get("patchMergeKey"))
+		w.compare(fieldpath.Join(path, cmp.Or(name, f.Name)), a, b, f.Tag.Get("patchMergeKey"))
 	}
 }
 
@@ -165,7 +166,7 @@ func (w *walker) maps(path string, old, new reflect.Value) {
 		return v.MapIndex(k)
 	}
 	for name, k := range keys {
-		w.compare(join(path, name), at(old, k), at(new, k), "")
+		w.compare(fieldpath.Join(path, name), at(old, k), at(new, k), "")
 	}
 }
 
@@ -206,15 +207,4 @@ func plain(v reflect.Value) any {
 		return v.Interface()
 	}
 	return out
-}
-
-// join appends a key to a path, in brackets if it is no plain name.
-func join(path, key string) string {
-	if key == "" || strings.ContainsAny(key, "./[] ") {
-		return path + "[" + key + "]"
-	}
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
+
+	"headway.dev/manifests/fieldpath"
 )
 
 // maxExpanded bounds the nodes of a YAML document once its aliases are
@@ -196,7 +198,7 @@ func duplicateKeys(doc *document) []*Error {
 			first := map[string]int{}
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				key, value := n.Content[i], n.Content[i+1]
-				field := joinKey(at, key.Value)
+				field := fieldpath.Join(at, key.Value)
 				if line, ok := first[key.Value]; ok && key.Kind == yaml.ScalarNode {
 					found = append(found, &Error{
 						Source: Source{File: doc.file, Line: doc.line + key.Line - 1},

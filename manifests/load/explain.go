@@ -14,6 +14,7 @@ import (
 
 	strictjson "sigs.k8s.io/json"
 
+	"headway.dev/manifests/fieldpath"
 	"headway.dev/manifests/object"
 )
 
@@ -85,9 +86,9 @@ func compare(at string, value any, t reflect.Type, report func(field, reason str
 		jsonFields(t, fields)
 		for _, key := range slices.Sorted(maps.Keys(m)) {
 			if ft, ok := fields[key]; ok {
-				compare(joinKey(at, key), m[key], ft, report)
+				compare(fieldpath.Join(at, key), m[key], ft, report)
 			} else {
-				report(joinKey(at, key), "unknown field")
+				report(fieldpath.Join(at, key), "unknown field")
 			}
 		}
 	case reflect.Map:
@@ -97,7 +98,7 @@ func compare(at string, value any, t reflect.Type, report func(field, reason str
 			return
 		}
 		for _, key := range slices.Sorted(maps.Keys(m)) {
-			compare(joinKey(at, key), m[key], t.Elem(), report)
+			compare(fieldpath.Join(at, key), m[key], t.Elem(), report)
 		}
 	case reflect.Slice:
 		if s, ok := value.(string); ok && t.Elem().Kind() == reflect.Uint8 {

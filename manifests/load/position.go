@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"headway.dev/manifests/fieldpath"
 )
 
 // position is an object's place in a document: the whole document, or one
@@ -39,7 +41,7 @@ func (p *position) lineOf(field string, otherwise int) int {
 	if err != nil {
 		return otherwise
 	}
-	for _, segment := range parsePath(p.prefix) {
+	for _, segment := range fieldpath.Parse(p.prefix) {
 		if _, next := step(node, segment, nil); next != nil {
 			node = next
 		}
@@ -48,7 +50,7 @@ func (p *position) lineOf(field string, otherwise int) int {
 	if p.prefix != "" {
 		line = node.Line
 	}
-	for rest := parsePath(field); len(rest) > 0; {
+	for rest := fieldpath.Parse(field); len(rest) > 0; {
 		at, next, used := find(node, rest)
 		if next == nil {
 			break
@@ -61,43 +63,11 @@ func (p *position) lineOf(field string, otherwise int) int {
 	return p.doc.line + line - 1
 }
 
-// segment is one step of a field path.
-type segment struct {
-	text    string
-	bracket bool
-}
-
-// parsePath takes a.b[0].c[some.key/x][name=y] apart.
-func parsePath(path string) []segment {
-	var out []segment
-	for len(path) > 0 {
-		switch path[0] {
-		case '.':
-			path = path[1:]
-		case '[':
-			end := strings.IndexByte(path, ']')
-			if end < 0 {
-				return out
-			}
-			out = append(out, segment{text: strings.Trim(path[1:end], `"`), bracket: true})
-			path = path[end+1:]
-		default:
-			end := strings.IndexAny(path, ".[")
-			if end < 0 {
-				end = len(path)
-			}
-			out = append(out, segment{text: path[:end]})
-			path = path[end:]
-		}
-	}
-	return out
-}
-
 // find takes the first step of path from n. A map's key may itself have dots,
 // which some paths do not put in brackets, so that it spans several segments.
-func find(n *yaml.Node, path []segment) (line int, next *yaml.Node, used int) {
+func find(n *yaml.Node, path []fieldpath.Segment) (line int, next *yaml.Node, used int) {
 	dotted := 1
-	for dotted < len(path) && !path[dotted-1].bracket && !path[dotted].bracket {
+	for dotted < len(path) && !path[dotted-1].Bracket && !path[dotted].Bracket {
 		dotted++
 	}
 	for used = dotted; used > 0; used-- {
@@ -108,15 +78,15 @@ func find(n *yaml.Node, path []segment) (line int, next *yaml.Node, used int) {
 	return 0, nil, 0
 }
 
-func step(n *yaml.Node, first segment, more []segment) (line int, next *yaml.Node) {
+func step(n *yaml.Node, first fieldpath.Segment, more []fieldpath.Segment) (line int, next *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		name := first.text
+		name := first.Text
 		for _, m := range more {
-			name += "." + m.text
+			name += "." + m.Text
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Value == name {
@@ -124,14 +94,14 @@ func step(n *yaml.Node, first segment, more []segment) (line int, next *yaml.Nod
 			}
 		}
 	case yaml.SequenceNode:
-		if !first.bracket || len(more) > 0 {
+		if !first.Bracket || len(more) > 0 {
 			return 0, nil
 		}
-		if i, err := strconv.Atoi(first.text); err == nil && i >= 0 && i < len(n.Content) {
+		if i, err := strconv.Atoi(first.Text); err == nil && i >= 0 && i < len(n.Content) {
 			return n.Content[i].Line, n.Content[i]
 		}
 		for _, c := range n.Content {
-			if matchesKey(c, first.text) {
+			if matchesKey(c, first.Text) {
 				return c.Line, c
 			}
 		}
@@ -163,17 +133,6 @@ func matchesKey(item *yaml.Node, keys string) bool {
 }
 
 func child(n *yaml.Node, key string) *yaml.Node {
-	_, c := step(n, segment{text: key}, nil)
+	_, c := step(n, fieldpath.Segment{Text: key}, nil)
 	return c
-}
-
-// joinKey appends a map's key to a path, in brackets if it is no plain name.
-func joinKey(path, key string) string {
-	if strings.ContainsAny(key, "./[] ") {
-		return path + "[" + key + "]"
-	}
-	if path == "" {
-		return key
-	}
-	return path + "." + key
 }
