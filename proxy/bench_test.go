@@ -43,6 +43,13 @@ func BenchmarkBuild(b *testing.B) {
 				rules.Build(config, services, slices)
 			}
 		})
+		b.Run(fmt.Sprintf("change/%d", n), func(b *testing.B) {
+			compiler := rules.NewCompiler(config)
+			for b.Loop() {
+				slices[0] = slices[0].DeepCopy()
+				compiler.Compile(services, slices)
+			}
+		})
 	}
 }
 
@@ -59,8 +66,9 @@ func BenchmarkApply(b *testing.B) {
 	}
 	for _, n := range []int{100, 1000} {
 		services, slices := state(n)
+		compiler := rules.NewCompiler(config)
 		apply := func(b *testing.B, table *iptables.Table) {
-			if err := table.Apply(ctx, rules.Build(config, services, slices)); err != nil {
+			if err := table.Apply(ctx, compiler.Compile(services, slices)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -72,6 +80,7 @@ func BenchmarkApply(b *testing.B) {
 		b.Run(fmt.Sprintf("full/%d", n), func(b *testing.B) {
 			defer cleanup()
 			for b.Loop() {
+				compiler = rules.NewCompiler(config)
 				apply(b, newTable(b))
 				b.StopTimer()
 				cleanup()
@@ -84,10 +93,10 @@ func BenchmarkApply(b *testing.B) {
 			apply(b, table)
 			all := slices[0].Endpoints
 			for i := 0; b.Loop(); i++ {
+				slices[0] = slices[0].DeepCopy()
 				slices[0].Endpoints = all[:4+i%2]
 				apply(b, table)
 			}
-			slices[0].Endpoints = all
 		})
 	}
 }

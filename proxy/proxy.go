@@ -49,8 +49,9 @@ type Config struct {
 
 // Proxy keeps the node's rules up to date.
 type Proxy struct {
-	cfg   Config
-	table *iptables.Table
+	cfg      Config
+	compiler *rules.Compiler
+	table    *iptables.Table
 }
 
 // New prepares a proxy. It fails if the iptables programs are missing.
@@ -63,7 +64,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the service proxy: %w", err)
 	}
-	return &Proxy{cfg: cfg, table: table}, nil
+	return &Proxy{cfg: cfg, compiler: rules.NewCompiler(cfg.Rules), table: table}, nil
 }
 
 // Run follows the source until ctx ends, and then returns nil; the rules stay.
@@ -117,7 +118,7 @@ func (p *Proxy) loop(ctx context.Context) {
 			continue
 		}
 		start := time.Now()
-		err := p.table.Apply(ctx, rules.Build(p.cfg.Rules, services, slices))
+		err := p.table.Apply(ctx, p.compiler.Compile(services, slices))
 		switch {
 		case ctx.Err() != nil:
 			return

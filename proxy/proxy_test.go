@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/proxy"
+	"headway.dev/proxy/iptables"
 	"headway.dev/proxy/rules"
 )
 
@@ -421,5 +422,40 @@ func TestCleanup(t *testing.T) {
 	}
 	if out, err := exec.Command("ip", "route").Output(); err != nil || strings.Contains(string(out), "10.96.") {
 		t.Errorf("routes after Cleanup: %s, %v", out, err)
+	}
+}
+
+// One change writes the chains that it is about, and nothing when it is about
+// nothing in the rules.
+func TestOnlyWhatChanged(t *testing.T) {
+	var log strings.Builder
+	table, err := iptables.New(config, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Cleanup(context.Background()); err != nil {
+			t.Errorf("Cleanup: %v", err)
+		}
+	})
+	services, slices := state(50)
+	for _, step := range []struct {
+		change func(*discoveryv1.EndpointSlice)
+		want   string
+	}{
+		{func(*discoveryv1.EndpointSlice) {}, "chains=57"}, // 50 and those that are always there
+		{func(*discoveryv1.EndpointSlice) {}, ""},
+		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = s.Endpoints[:4] }, "chains=1"},
+		{func(s *discoveryv1.EndpointSlice) { s.Endpoints = nil }, "chains=3"}, // its own, the way to it, the refusal
+	} {
+		log.Reset()
+		slices[7] = slices[7].DeepCopy()
+		step.change(slices[7])
+		if err := table.Apply(context.Background(), rules.Build(config, services, slices)); err != nil {
+			t.Fatal(err)
+		}
+		if got := log.String(); step.want == "" && got != "" || !strings.Contains(got, step.want) {
+			t.Errorf("log %q, want %q", got, step.want)
+		}
 	}
 }

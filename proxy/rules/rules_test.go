@@ -92,3 +92,42 @@ func print(r rules.Ruleset) string {
 	}
 	return b.String()
 }
+
+// A Compiler that has seen other states gives what a new one gives.
+func TestCompiler(t *testing.T) {
+	compiler := rules.NewCompiler(config)
+	rng := rand.New(rand.NewPCG(1, 2))
+	services := map[int]*corev1.Service{}
+	slices := map[int]*discoveryv1.EndpointSlice{}
+	for step := range 300 {
+		i := rng.IntN(8)
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: fmt.Sprintf("10.96.0.%d", i), Ports: []corev1.ServicePort{{Port: int32(80 + rng.IntN(2))}}}}
+		svc.Namespace, svc.Name = "d", fmt.Sprint(i)
+		slice := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: new(int32(8080))}}}
+		slice.Namespace, slice.Name, slice.Labels = "d", fmt.Sprint(i), map[string]string{discoveryv1.LabelServiceName: svc.Name}
+		for e := range rng.IntN(3) {
+			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.%d.%d", i, e)}, NodeName: &config.NodeName})
+		}
+		switch rng.IntN(4) {
+		case 0:
+			delete(services, i)
+		case 1:
+			delete(slices, i)
+		case 2:
+			services[i] = svc
+		case 3:
+			slices[i] = slice
+		}
+		s, e := values(services), values(slices)
+		if d := cmp.Diff(print(rules.Build(config, s, e)), print(compiler.Compile(s, e))); d != "" {
+			t.Fatalf("step %d (-new +used):\n%s", step, d)
+		}
+	}
+}
+
+func values[T any](m map[int]T) (out []T) {
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}

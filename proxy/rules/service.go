@@ -1,0 +1,154 @@
+package rules
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// part is what one service adds to the rules.
+type part struct {
+	cfg       Config
+	svc       *corev1.Service
+	endpoints []*discoveryv1.EndpointSlice
+
+	chains                      []Chain
+	services, nodePorts, reject []string // rules of the shared chains
+	hairpin                     []netip.Addr
+	udp                         map[UDPPort][]netip.AddrPort
+}
+
+func (p *part) build() {
+	ip, err := netip.ParseAddr(p.svc.Spec.ClusterIP) // "None" and "" fail
+	if err != nil || !ip.Is4() || p.svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return
+	}
+	for _, port := range p.svc.Spec.Ports {
+		if port.Protocol != corev1.ProtocolSCTP {
+			p.port(p.svc, ip, port, choose(p.endpoints, port))
+		}
+	}
+}
+
+func (p *part) chain(name string, rules []string) {
+	p.chains = append(p.chains, Chain{Table: "nat", Name: name, Rules: rules})
+}
+
+// port adds what one port of a service needs.
+func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort, endpoints []endpoint) {
+	name := svc.Namespace + "/" + svc.Name
+	if port.Name != "" {
+		name += ":" + port.Name
+	}
+	proto := strings.ToLower(string(cmp.Or(port.Protocol, corev1.ProtocolTCP)))
+	id := hash(svc.Namespace, svc.Name, port.Name, proto, fmt.Sprint(port.Port))
+	svcChain, extChain := "HEADWAY-SVC-"+id, "HEADWAY-EXT-"+id
+	match := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port.Port)
+	matchNode := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port.NodePort)
+	comment := fmt.Sprintf("-m comment --comment %q", name)
+
+	for _, e := range endpoints {
+		if e.node == p.cfg.NodeName {
+			p.hairpin = append(p.hairpin, e.addr.Addr())
+		}
+	}
+	local := slices.DeleteFunc(slices.Clone(endpoints), func(e endpoint) bool { return e.node != p.cfg.NodeName })
+	internal, refuse := endpoints, "REJECT"
+	if policy := svc.Spec.InternalTrafficPolicy; policy != nil && *policy == corev1.ServiceInternalTrafficPolicyLocal {
+		if internal = local; len(endpoints) > 0 {
+			refuse = "DROP" // other nodes do serve it
+		}
+	}
+	affinity := 0
+	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		affinity = int(corev1.DefaultClientIPServiceAffinitySeconds)
+		if c := svc.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+			affinity = int(*c.ClientIP.TimeoutSeconds)
+		}
+	}
+
+	dst := fmt.Sprintf("-d %s/32 %s", ip, match)
+	if len(internal) == 0 {
+		p.reject = append(p.reject, fmt.Sprintf("%s %s -j %s", dst, comment, refuse))
+	} else {
+		p.services = append(p.services, fmt.Sprintf("%s %s -j %s", dst, comment, svcChain))
+		var rules []string
+		if p.cfg.ClusterCIDR.IsValid() {
+			rules = append(rules, fmt.Sprintf("! -s %s -d %s/32 -j %s", p.cfg.ClusterCIDR, ip, Mark))
+		}
+		p.chain(svcChain, append(rules, balance(svcChain, proto, internal, affinity)...))
+	}
+	if proto == "udp" {
+		p.udp[UDPPort{IP: ip, Port: uint16(port.Port)}] = addrs(internal)
+	}
+	if port.NodePort == 0 {
+		return
+	}
+
+	external, refuse := endpoints, "REJECT"
+	onlyLocal := svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	if onlyLocal {
+		if external = local; len(endpoints) > 0 {
+			refuse = "DROP"
+		}
+	}
+	if proto == "udp" {
+		p.udp[UDPPort{Port: uint16(port.NodePort)}] = addrs(external)
+	}
+	if len(external) == 0 {
+		for _, dst := range p.cfg.nodeAddresses() {
+			p.reject = append(p.reject, fmt.Sprintf("%s%s %s -j %s", dst, matchNode, comment, refuse))
+		}
+		return
+	}
+	p.nodePorts = append(p.nodePorts, fmt.Sprintf("%s %s -j %s", matchNode, comment, extChain))
+	if onlyLocal {
+		// The client's address is kept: the endpoint is on this node, so the
+		// answers come back here anyway. Only this node's own connections need
+		// another source, because they may come from 127.0.0.1.
+		rules := []string{"-m addrtype --src-type LOCAL -j " + Mark}
+		p.chain(extChain, append(rules, balance(extChain, proto, external, affinity)...))
+		return
+	}
+	rules := []string{"-j " + Mark}
+	if slices.Equal(internal, external) {
+		rules = append(rules, "-j "+svcChain)
+	} else {
+		rules = append(rules, balance(extChain, proto, external, affinity)...)
+	}
+	p.chain(extChain, rules)
+}
+
+// balance spreads new connections evenly: the first of n endpoints takes one
+// of n, the next one of n-1 of the rest, the last what is left.
+func balance(chain, proto string, endpoints []endpoint, affinity int) []string {
+	var stick, spread []string
+	for i, e := range endpoints {
+		to := fmt.Sprintf("-p %s -j DNAT --to-destination %s", proto, e.addr)
+		chance := ""
+		if left := len(endpoints) - i; left > 1 {
+			chance = fmt.Sprintf("-m statistic --mode random --probability %.10f ", 1/float64(left))
+		}
+		if affinity > 0 {
+			list := "HEADWAY-EP-" + hash(chain, e.addr.String())
+			stick = append(stick, fmt.Sprintf("-m recent --name %s --update --seconds %d --reap --rsource %s", list, affinity, to))
+			// The chance comes first: --set remembers whoever gets to it.
+			chance += fmt.Sprintf("-m recent --name %s --set --rsource ", list)
+		}
+		spread = append(spread, chance+to)
+	}
+	return append(stick, spread...)
+}
+
+// hash makes a short name that is the same on every node.
+func hash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return base32.StdEncoding.EncodeToString(sum[:])[:16]
+}
