@@ -61,6 +61,12 @@ func (b *build) prepareKustomization(file string, data []byte) []byte {
 		return data
 	}
 	k.FixKustomization()
+	if len(k.CommonLabels) > 0 {
+		// The same under its present name; for the old one kustomize writes a
+		// warning to stderr with every build.
+		k.Labels = append(k.Labels, types.Label{Pairs: k.CommonLabels, IncludeSelectors: true})
+		k.CommonLabels = nil
+	}
 	c := &kustomizationCheck{build: b, dir: path.Dir(file), at: at}
 	if c.dir == b.dir {
 		k.BuildMetadata = []string{types.OriginAnnotations}
