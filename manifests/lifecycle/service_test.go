@@ -47,6 +47,35 @@ func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 				Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.9", IPFamilies: allocated.IPFamilies, IPFamilyPolicy: single,
 			},
 		},
+		"the older field edited alone": {
+			old: spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}},
+			in:  spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.9", ClusterIPs: []string{"10.0.0.1"}},
+			want: spec{
+				Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.9", ClusterIPs: []string{"10.0.0.9"},
+			},
+		},
+		"load balancer to cluster IP": {
+			old: spec{
+				Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}, HealthCheckNodePort: 31000,
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: ptr(true), LoadBalancerClass: ptr("x"),
+			},
+			in: spec{
+				Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}, HealthCheckNodePort: 31000,
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: ptr(true), LoadBalancerClass: ptr("x"),
+			},
+			want: spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}},
+		},
+		"health check port left out": {
+			old: spec{
+				Type: corev1.ServiceTypeLoadBalancer, HealthCheckNodePort: 31000,
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+			},
+			in: spec{Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal},
+			want: spec{
+				Type: corev1.ServiceTypeLoadBalancer, HealthCheckNodePort: 31000,
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+			},
+		},
 		"node port to cluster IP with the old node ports": {
 			old: allocated,
 			in: func() spec {

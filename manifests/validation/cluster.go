@@ -37,22 +37,25 @@ func node(n *corev1.Node) field.ErrorList {
 	for i, cidr := range n.Spec.PodCIDRs {
 		errs = append(errs, validation.IsValidCIDRForLegacyField(spec.Child("podCIDRs").Index(i), cidr, true, nil)...)
 	}
+	return append(errs, nodeStatus(n, n)...)
+}
+
+func nodeStatus(n, _ *corev1.Node) field.ErrorList {
+	var errs field.ErrorList
 	for name, list := range map[string]corev1.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
 		for _, resource := range slices.Sorted(maps.Keys(list)) {
-			at := status.Child(name, string(resource))
-			errs = append(errs, resourceName(resource, at)...)
-			errs = append(errs, quantity(resource, list[resource], at)...)
+			errs = append(errs, quantity(resource, list[resource], status.Child(name, string(resource)))...)
 		}
+	}
+	seen := map[corev1.NodeAddress]bool{}
+	for i, a := range n.Status.Addresses {
+		errs = append(errs, unique(seen, a, status.Child("addresses").Index(i))...)
 	}
 	return errs
 }
 
 func nodeUpdate(n, old *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
-	seen := map[corev1.NodeAddress]bool{}
-	for i, a := range n.Status.Addresses {
-		errs = append(errs, unique(seen, a, status.Child("addresses").Index(i))...)
-	}
 	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
 		errs = append(errs, field.Forbidden(spec.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
 	}

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/manifests/defaults"
@@ -208,6 +209,13 @@ func TestCluster(t *testing.T) {
 	update(t, node, cases[*corev1.Node]{
 		"cidr":     {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.0.1.0/24"} }, []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
 		"provider": {func(n *corev1.Node) { n.Spec.ProviderID = "y" }, []string{`spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
+	})
+	updateStatus(t, node, cases[*corev1.Node]{
+		"capacity": {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"cpu": resource.MustParse("-1")} }, []string{`status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0`}},
+		"pods":     {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"pods": resource.MustParse("1500m")} }, []string{`status.capacity.pods: Invalid value: "1500m": must be an integer`}},
+		"addresses": {func(n *corev1.Node) {
+			n.Status.Addresses = []corev1.NodeAddress{{Type: "Hostname", Address: "a"}, {Type: "Hostname", Address: "a"}}
+		}, []string{`status.addresses[1]: Duplicate value: {"type":"Hostname","address":"a"}`}},
 	})
 	create(t, `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a, namespace: b}}`, cases[*coordinationv1.Lease]{
 		"duration": {func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = ptr[int32](0) }, []string{"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"}},

@@ -117,7 +117,7 @@ type rules struct {
 
 var table = map[reflect.Type]rules{
 	reflect.TypeFor[*corev1.Namespace]():          {name: apivalidation.ValidateNamespaceName, object: one(namespace), status: two(namespaceStatus)},
-	reflect.TypeFor[*corev1.Node]():               {name: apivalidation.NameIsDNSSubdomain, object: one(node), update: two(nodeUpdate)},
+	reflect.TypeFor[*corev1.Node]():               {name: apivalidation.NameIsDNSSubdomain, object: one(node), update: two(nodeUpdate), status: two(nodeStatus)},
 	reflect.TypeFor[*corev1.Pod]():                {name: apivalidation.NameIsDNSSubdomain, object: one(pod), replaces: two(podUpdate), status: two(podStatus)},
 	reflect.TypeFor[*corev1.ConfigMap]():          {name: apivalidation.NameIsDNSSubdomain, object: one(configMap), update: two(configMapUpdate)},
 	reflect.TypeFor[*corev1.Secret]():             {name: apivalidation.NameIsDNSSubdomain, object: one(secret), update: two(secretUpdate)},
