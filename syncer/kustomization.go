@@ -149,6 +149,9 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	}
 	now := k.s.now()
 	head, err := k.head(ks)
+	if errors.Is(err, errNotYet) {
+		return 0, true
+	}
 	if err != nil {
 		k.refuse(ctx, ks, "", fail(meta.ArtifactFailedReason, err), nil)
 		return k.until(ks, now, false), true
@@ -199,6 +202,10 @@ func settings(ks *kustomizev1.Kustomization) string {
 	return ks.Annotations[MaxDeletes] + "\n" + ks.Annotations[OnFailure]
 }
 
+// errNotYet says that the source is being looked at for the first time since
+// the start: nothing is wrong, and the source wakes its Kustomizations.
+var errNotYet = errors.New("the source is being fetched")
+
 // head is the source's accepted head.
 func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	ref := ks.Spec.SourceRef
@@ -211,6 +218,9 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	}
 	h, _ := src.current()
 	if h.Commit == "" || h.repo == nil {
+		if !src.looked() {
+			return head{}, errNotYet
+		}
 		return head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
 	}
 	return h, nil

@@ -42,6 +42,9 @@ const (
 	defaultTimeout = 60 * time.Second
 	minBackoff     = 750 * time.Millisecond
 	maxBackoff     = 15 * time.Minute
+	// localRetry bounds the wait for a local repository, which costs nothing
+	// to look for.
+	localRetry = 5 * time.Second
 	// historyRewritten is the reason of a branch that was force-pushed.
 	historyRewritten = "HistoryRewritten"
 )
@@ -62,6 +65,7 @@ type source struct {
 	rounds int
 	err    error
 	watch  context.CancelFunc // ends the watch of a local repository
+	reopen bool
 }
 
 func newSource(s *Syncer, key object.Key) *source {
@@ -96,6 +100,9 @@ func (src *source) run(ctx context.Context) {
 		if err != nil {
 			failures++
 			delay = src.s.hosts.failed(src.host(obj))
+			if src.failedLocal() {
+				delay = min(delay, localRetry)
+			}
 		} else {
 			failures = 0
 			src.s.hosts.succeeded(src.host(obj))
@@ -107,6 +114,15 @@ func (src *source) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// failedLocal makes a local repository that failed be opened anew.
+func (src *source) failedLocal() bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	_, local := src.s.cfg.Local[src.name()]
+	src.reopen = local
+	return local
 }
 
 // done ends a round.
@@ -159,6 +175,13 @@ func (src *source) current() (head, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return head{Head: src.head, repo: src.repo}, src.err
+}
+
+// looked says whether the first look since the start is over.
+func (src *source) looked() bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.rounds > 0
 }
 
 func (src *source) commit(sha string) (*wire.Commit, error) {
@@ -251,30 +274,31 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 	return nil
 }
 
-// open opens the repository, again if the URL changed.
+// open opens the repository, again if the URL changed or a local one failed:
+// another may be in its place, which the old watch would not see.
 func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
 	src.mu.Lock()
-	repo, same := src.repo, src.url == obj.Spec.URL
+	repo, same, again := src.repo, src.url == obj.Spec.URL, src.reopen
 	src.mu.Unlock()
-	if repo != nil && same {
+	if repo != nil && same && !again {
 		return repo, nil
 	}
-	src.close()
 	path, local := src.s.cfg.Local[src.name()]
 	var err error
 	if local && strings.TrimPrefix(obj.Spec.URL, "file://") == path {
 		repo, err = git.Open(path)
 	} else {
-		dir := src.s.mirrorDir(src.key)
-		if repo, err = openMirror(dir, obj.Spec.URL); err == nil {
-			local = false
-		}
+		repo, err = openMirror(src.s.mirrorDir(src.key), obj.Spec.URL)
 	}
 	if err != nil {
+		if !same {
+			src.close() // of the old URL nothing may be applied any more
+		}
 		return nil, err
 	}
+	src.close()
 	src.mu.Lock()
-	src.repo, src.url = repo, obj.Spec.URL
+	src.repo, src.url, src.reopen = repo, obj.Spec.URL, false
 	src.mu.Unlock()
 	src.restore(obj, repo)
 	if repo.Local() {
@@ -296,7 +320,7 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // restore takes up the head that was accepted before a restart, so that drift
 // is corrected even while Git is down or its history was rewritten.
 func (src *source) restore(obj *sourcev1.GitRepository, repo *git.Repository) {
-	if obj.Status.Artifact == nil || obj.Status.ObservedGeneration != obj.Generation {
+	if !sameSource(obj) {
 		return
 	}
 	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
@@ -309,6 +333,25 @@ func (src *source) restore(obj *sourcev1.GitRepository, repo *git.Repository) {
 	src.mu.Lock()
 	src.head = before
 	src.mu.Unlock()
+	src.s.wakeFollowers(src.key)
+}
+
+// artifactURL is the artifact's metadata that says what it was fetched from.
+const artifactURL = "headway.dev/url"
+
+// sameSource says whether the artifact in the status is of the URL that the
+// spec has now.
+func sameSource(obj *sourcev1.GitRepository) bool {
+	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == redacted(obj.Spec.URL)
+}
+
+// redacted is a URL without its password.
+func redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "invalid"
+	}
+	return u.Redacted()
 }
 
 // openMirror opens the mirror of a URL, and starts it over if it was another
@@ -317,12 +360,7 @@ func openMirror(dir, remote string) (*git.Repository, error) {
 	if err := git.CheckURL(remote); err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(remote)
-	if err != nil {
-		return nil, errors.New("invalid Git URL")
-	}
-	mark := filepath.Join(dir, "headway-url")
-	want := u.Redacted()
+	mark, want := filepath.Join(dir, "headway-url"), redacted(remote)
 	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("clear the mirror: %w", err)
@@ -346,6 +384,10 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 	defer isReady()
 	err := repo.Watch(ctx, isReady, src.wake.set)
 	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, git.ErrGone) {
+		src.wake.set() // the look will fail, and say so
 		return
 	}
 	src.s.log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.name(), "err", err)
@@ -381,7 +423,7 @@ func (src *source) secret(obj *sourcev1.GitRepository) (*git.Auth, error) {
 // checkHistory refuses a branch that does not descend from what was accepted
 // before, until a user accepts that commit.
 func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {
-	if !fetched.Branch || obj.Status.Artifact == nil || obj.Status.ObservedGeneration != obj.Generation {
+	if !fetched.Branch || !sameSource(obj) {
 		return nil
 	}
 	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
@@ -441,11 +483,12 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 		g.Status.ObservedGeneration = obj.Generation
 		g.Status.LastHandledReconcileAt = obj.Annotations[meta.ReconcileRequestAnnotation]
 		if err == nil {
-			advanced = !g.Status.Artifact.HasRevision(revision)
+			advanced = !g.Status.Artifact.HasRevision(revision) || !sameSource(g)
 			if advanced {
 				g.Status.Artifact = &meta.Artifact{
 					Revision: revision, Digest: "sha1:" + head.Commit, LastUpdateTime: now,
-					Path: fmt.Sprintf("gitrepository/%s/%s/%s", g.Namespace, g.Name, head.Commit),
+					Metadata: map[string]string{artifactURL: redacted(g.Spec.URL)},
+					Path:     fmt.Sprintf("gitrepository/%s/%s/%s", g.Namespace, g.Name, head.Commit),
 				}
 			}
 			msg := fmt.Sprintf("stored artifact for revision '%s'", revision)

@@ -3,6 +3,7 @@ package git
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,6 +25,9 @@ func commonDir(gitDir string) string {
 	}
 	return dir
 }
+
+// ErrGone says that a watched repository was moved away or removed.
+var ErrGone = errors.New("the repository was moved or removed")
 
 // Watch calls changed after every change of a reference of a local
 // repository, until ctx ends. It says nothing about what changed, and may
@@ -64,6 +68,9 @@ func (r *Repository) Watch(ctx context.Context, ready, changed func()) error {
 			rel, err := filepath.Rel(root, ev.Name)
 			if err != nil || strings.HasSuffix(rel, ".lock") || ev.Op == fsnotify.Chmod {
 				continue
+			}
+			if rel == "." && (ev.Op.Has(fsnotify.Remove) || ev.Op.Has(fsnotify.Rename)) {
+				return fmt.Errorf("watch repository %s: %w", root, ErrGone)
 			}
 			inRefs := rel == "refs" || strings.HasPrefix(rel, "refs"+string(filepath.Separator))
 			if ev.Op.Has(fsnotify.Create) && inRefs {
