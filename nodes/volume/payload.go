@@ -246,6 +246,9 @@ func ownedMode(m fs.FileMode, group *int64) fs.FileMode {
 	return m | 0o440
 }
 
+// errDiffers ends the comparison of same.
+var errDiffers = errors.New("differs")
+
 // same reports whether dir holds exactly these files already.
 func (out payload) same(dir string, group *int64) bool {
 	count := 0
@@ -253,25 +256,19 @@ func (out payload) same(dir string, group *int64) bool {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		count++
 		rel, err := filepath.Rel(dir, name)
 		if err != nil {
 			return err
 		}
 		want, ok := out[filepath.ToSlash(rel)]
-		if !ok {
-			return fs.SkipAll
-		}
 		info, err := e.Info()
-		if err != nil || info.Mode().Perm() != ownedMode(want.mode, group) || info.Size() != int64(len(want.data)) {
-			count = -1
-			return fs.SkipAll
+		if !ok || err != nil || info.Mode().Perm() != ownedMode(want.mode, group) || info.Size() != int64(len(want.data)) {
+			return errDiffers
 		}
-		have, err := os.ReadFile(name)
-		if err != nil || !bytes.Equal(have, want.data) {
-			count = -1
-			return fs.SkipAll
+		if have, err := os.ReadFile(name); err != nil || !bytes.Equal(have, want.data) {
+			return errDiffers
 		}
+		count++
 		return nil
 	})
 	return err == nil && count == len(out)
