@@ -459,3 +459,41 @@ func TestOnlyWhatChanged(t *testing.T) {
 		}
 	}
 }
+
+// Rules of one service that the kernel refuses do not keep the others from
+// working, neither at the start nor later.
+func TestRefusedRules(t *testing.T) {
+	servers(t, a)
+	if err := iptables.Prepare(config.ServiceCIDR); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	table, err := iptables.New(config, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := proxy.Cleanup(context.Background()); err != nil {
+			t.Errorf("Cleanup: %v", err)
+		}
+	})
+	m := newMemory()
+	m.set(service("web", vip, 0), ready(a))
+	for i, bad := range []string{
+		"-m nosuchmatch -j RETURN",                       // the program refuses it
+		"-m recent --name x/y --set --rsource -j ACCEPT", // the kernel does
+	} {
+		services, slices, _ := m.Snapshot()
+		set := rules.Build(config, services, slices)
+		set.Chains = append(set.Chains, rules.Chain{Table: "nat", Name: "HEADWAY-SVC-BAD", Rules: []string{bad}})
+		for range 2 {
+			if err := table.Apply(context.Background(), set); err != nil {
+				t.Fatalf("%s: %v", bad, err)
+			}
+		}
+		if n := strings.Count(log.String(), "HEADWAY-SVC-BAD error"); n != i+1 {
+			t.Errorf("%s: refused %d times, want once each:\n%s", bad, n, log.String())
+		}
+		eventually(t, "the other service answers", reaches(nil, vip+":80", a))
+	}
+}

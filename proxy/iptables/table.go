@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	goiptables "github.com/coreos/go-iptables/iptables"
@@ -29,6 +31,8 @@ type Table struct {
 
 	// applied is what the kernel is known to have; nil if that is not known.
 	applied map[chainID]rules.Chain
+	// refused are the rules of chains that the kernel would not take.
+	refused map[chainID][]string
 	udp     map[rules.UDPPort]endpoints
 }
 
@@ -53,11 +57,18 @@ func Backend(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// Apply makes the kernel's rules those of want.
+// Apply makes the kernel's rules those of want. A chain of one service that
+// the kernel refuses (because it lacks a module, say) is left empty and logged;
+// it does not keep the others from being applied, and is not tried again until
+// it changes.
 func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
 	desired := make(map[chainID]rules.Chain, len(want.Chains))
 	for _, c := range want.Chains {
-		desired[chainID{c.Table, c.Name}] = c
+		id := chainID{c.Table, c.Name}
+		if bad, ok := t.refused[id]; ok && slices.Equal(bad, c.Rules) {
+			c.Rules = nil
+		}
+		desired[id] = c
 	}
 	have, first := t.applied, t.applied == nil
 	if first {
@@ -67,14 +78,9 @@ func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
 		}
 		have = kernel
 	}
-	input, n := transaction(desired, have, first)
-	if n > 0 {
-		// After a failure it is not known what the kernel has.
-		t.applied = nil
-		if _, err := run(ctx, input, "iptables-restore", "--noflush", "-w", "5"); err != nil {
-			return fmt.Errorf("replace %d chains: %w", n, err)
-		}
-		t.log.Debug("iptables rules replaced", "chains", n, "bytes", len(input))
+	if err := t.replace(ctx, desired, have, first); err != nil {
+		t.applied = nil // it is not known what the kernel has now
+		return err
 	}
 	if first {
 		if err := t.ensureJumps(); err != nil {
@@ -83,6 +89,59 @@ func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
 	}
 	t.applied = desired
 	return t.forgetUDP(want.UDP)
+}
+
+// replace turns have into desired in one transaction, and again without the
+// chains that make it fail, which it empties in desired.
+func (t *Table) replace(ctx context.Context, desired, have map[chainID]rules.Chain, all bool) error {
+	for {
+		input, n := transaction(desired, have, all)
+		if n == 0 {
+			return nil
+		}
+		_, err := run(ctx, input, "iptables-restore", "--noflush", "-w", "5")
+		if err == nil {
+			t.log.Debug("iptables rules replaced", "chains", n, "bytes", len(input))
+			return nil
+		}
+		id, ok := culprit(input, err)
+		if !ok || len(desired[id].Rules) == 0 {
+			return fmt.Errorf("replace %d chains: %w", n, err)
+		}
+		t.log.Error("the kernel refuses a service's rules; the service does not work", "chain", id.name, "error", err)
+		if t.refused == nil {
+			t.refused = map[chainID][]string{}
+		}
+		t.refused[id] = desired[id].Rules
+		desired[id] = rules.Chain{Table: id.table, Name: id.name}
+		// The tables before the failing one may have been changed already.
+		all = true
+	}
+}
+
+var failedLine = regexp.MustCompile(`line:? (\d+)`)
+
+// culprit is the chain of a single service in whose rules a transaction failed.
+func culprit(input []byte, err error) (chainID, bool) {
+	m := failedLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return chainID{}, false
+	}
+	n, convErr := strconv.Atoi(m[1])
+	lines := strings.Split(string(input), "\n")
+	if convErr != nil || n < 1 || n > len(lines) {
+		return chainID{}, false
+	}
+	words := strings.Fields(lines[n-1])
+	if len(words) < 2 || words[0] != "-A" || !rules.IsServiceChain(words[1]) {
+		return chainID{}, false
+	}
+	for i := n - 1; i >= 0; i-- {
+		if table, ok := strings.CutPrefix(lines[i], "*"); ok {
+			return chainID{table, words[1]}, true
+		}
+	}
+	return chainID{}, false
 }
 
 // transaction is the input of iptables-restore that turns have into desired,

@@ -49,7 +49,7 @@ func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort,
 	}
 	proto := strings.ToLower(string(cmp.Or(port.Protocol, corev1.ProtocolTCP)))
 	id := hash(svc.Namespace, svc.Name, port.Name, proto, fmt.Sprint(port.Port))
-	svcChain, extChain := "HEADWAY-SVC-"+id, "HEADWAY-EXT-"+id
+	svcChain, extChain := svcPrefix+id, extPrefix+id
 	match := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port.Port)
 	matchNode := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port.NodePort)
 	comment := fmt.Sprintf("-m comment --comment %q", name)
@@ -145,6 +145,19 @@ func balance(chain, proto string, endpoints []endpoint, affinity int) []string {
 		spread = append(spread, chance+to)
 	}
 	return append(stick, spread...)
+}
+
+// What the names of the chains of single services begin with: one for the
+// cluster IP, one for the node port.
+const (
+	svcPrefix = Prefix + "SVC-"
+	extPrefix = Prefix + "EXT-"
+)
+
+// IsServiceChain tells the chains of single services from those that all
+// services share.
+func IsServiceChain(name string) bool {
+	return strings.HasPrefix(name, svcPrefix) || strings.HasPrefix(name, extPrefix)
 }
 
 // hash makes a short name that is the same on every node.
