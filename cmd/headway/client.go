@@ -124,5 +124,8 @@ func answerError(response *http.Response) error {
 	if json.Unmarshal(data, &status) == nil && status.Message != "" {
 		return &apierrors.StatusError{ErrStatus: status}
 	}
-	return fmt.Errorf("%s: %s", response.Status, strings.TrimSpace(string(data)))
+	if text := strings.TrimSpace(string(data)); text != "" {
+		return errors.New(text)
+	}
+	return errors.New(response.Status)
 }

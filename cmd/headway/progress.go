@@ -32,6 +32,7 @@ type progress struct {
 	mu     sync.Mutex
 	out    io.Writer
 	hinted bool
+	last   string
 }
 
 func newProgress(cfg *upConfig, start time.Time) *progress {
@@ -52,7 +53,8 @@ func (p *progress) elapsed() string {
 // sync tells a step of the syncer, and after the first deployed commit what
 // the person can do next.
 func (p *progress) sync(e wire.Event, reader object.Reader) {
-	if line := eventLine(e); line != "" {
+	// The source and each Kustomization that follows it tell of a commit.
+	if line := eventLine(e); line != "" && p.changed(line) {
 		if e.Phase == "error" {
 			line = p.colour.red(line)
 		}
@@ -69,6 +71,14 @@ func (p *progress) sync(e wire.Event, reader object.Reader) {
 		p.line("%s", p.colour.green("deployed in "+p.elapsed()))
 		p.hints(reader)
 	}
+}
+
+// changed says whether a line is another than the one before.
+func (p *progress) changed(line string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer func() { p.last = line }()
+	return line != p.last
 }
 
 // hints are the lines that a newcomer copies.

@@ -114,7 +114,7 @@ func (s *source) declare(ctx context.Context, store committer) error {
 	}}
 	kustomization := &kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: rootName},
-		Path:      "./" + strings.TrimPrefix(filepath.ToSlash(filepath.Clean(s.cfg.path)), "./"),
+		Path:      "./" + strings.TrimLeft(filepath.ToSlash(filepath.Clean(s.cfg.path)), "./"),
 		Interval:  metav1.Duration{Duration: 10 * time.Minute},
 		Timeout:   &metav1.Duration{Duration: 5 * time.Minute},
 		Prune:     true,

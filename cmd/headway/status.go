@@ -92,7 +92,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	if k.Sync == "Failed" {
 		state = colour.red(k.Sync)
 	}
-	fmt.Fprintf(out, "    sync     %s, %d objects\n", state, k.Objects)
+	fmt.Fprintf(out, "    sync     %s, %s\n", state, objects(k.Objects))
 	health := colour.green("healthy")
 	if !k.Healthy {
 		health = colour.red("not healthy")
@@ -122,6 +122,14 @@ func objectName(kind, namespace, name string) string {
 		return kind + "/" + name
 	}
 	return fmt.Sprintf("%s/%s in %s", kind, name, namespace)
+}
+
+// objects counts objects in words.
+func objects(n int) string {
+	if n == 1 {
+		return "1 object"
+	}
+	return fmt.Sprintf("%d objects", n)
 }
 
 func short(sha string) string { return sha[:min(7, len(sha))] }

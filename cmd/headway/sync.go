@@ -119,10 +119,7 @@ func actionsLine(actions []wire.Action) string {
 	if len(names) == 0 {
 		return ""
 	}
-	line := fmt.Sprintf("%d objects: ", len(names))
-	if len(names) == 1 {
-		line = "1 object: "
-	}
+	line := objects(len(names)) + ": "
 	if len(names) > most {
 		return line + strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
 	}

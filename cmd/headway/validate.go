@@ -48,7 +48,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 			return exitError{exitFailed}
 		}
 		if !format.json() {
-			fmt.Fprintf(opts.out, "%d objects, no fault\n", len(items))
+			fmt.Fprintf(opts.out, "%s, no fault\n", objects(len(items)))
 		}
 		return nil
 	}

@@ -26,7 +26,8 @@ func newNetNS(t testing.TB, name string) {
 	t.Cleanup(func() { command(t, "ip", "netns", "delete", name) })
 	for _, args := range []string{
 		"link set lo up",
-		"link add eth0 type dummy",
+		"link add eth0 type veth peer name eth0-peer",
+		"link set eth0-peer up",
 		"address add " + NodeAddress + "/24 dev eth0",
 		"link set eth0 up",
 		"route add default dev eth0",
