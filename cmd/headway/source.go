@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,8 +32,8 @@ const (
 // source is the Git source given on the command line.
 type source struct {
 	cfg *upConfig
-	// url is what the GitRepository says; path is set if it is on this machine.
-	url, path string
+	// url is what the GitRepository says; dir is set if it is on this machine.
+	url, dir string
 }
 
 // openSource checks the source: a repository on this machine must have the
@@ -44,33 +45,33 @@ func openSource(cfg *upConfig) (*source, error) {
 		}
 		return &source{cfg: cfg, url: cfg.repo}, nil
 	}
-	path := strings.TrimPrefix(cfg.repo, "file://")
-	if path == "" {
-		path = filepath.Join(cfg.dataDir, "repo.git")
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			if err := git.Create(path, cfg.branch, examples.Repo(),
+	dir := strings.TrimPrefix(cfg.repo, "file://")
+	if dir == "" {
+		dir = filepath.Join(cfg.dataDir, "repo.git")
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			if err := git.Create(dir, cfg.branch, examples.Repo(),
 				git.Signature{Name: "Headway", Email: "headway@localhost"}, "Start from the example repository"); err != nil {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
 		// Git being away must not keep what runs from being adopted.
-		return &source{cfg: cfg, url: "file://" + path, path: path}, nil
+		return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
 	}
-	path, err := filepath.Abs(path)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("--repo: %w", err)
 	}
-	if err := checkLocal(path, cfg); err != nil {
+	if err := checkLocal(dir, cfg); err != nil {
 		return nil, err
 	}
-	return &source{cfg: cfg, url: "file://" + path, path: path}, nil
+	return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
 }
 
-func checkLocal(path string, cfg *upConfig) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--repo: %s does not exist", path)
+func checkLocal(dir string, cfg *upConfig) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--repo: %s does not exist", dir)
 	}
-	repo, err := git.Open(path)
+	repo, err := git.Open(dir)
 	if err != nil {
 		return fmt.Errorf("--repo: %w", err)
 	}
@@ -84,17 +85,17 @@ func checkLocal(path string, cfg *upConfig) error {
 		return fmt.Errorf("--repo: %w", err)
 	}
 	if info, err := fs.Stat(tree, filepath.ToSlash(filepath.Clean(cfg.path))); err != nil || !info.IsDir() {
-		return fmt.Errorf("--path: %s is no directory of branch %s in %s", cfg.path, cfg.branch, path)
+		return fmt.Errorf("--path: %s is no directory of branch %s in %s", cfg.path, cfg.branch, dir)
 	}
 	return nil
 }
 
 // local allows the syncer to open the command line's repository in place.
 func (s *source) local() map[string]string {
-	if s.path == "" {
+	if s.dir == "" {
 		return nil
 	}
-	return map[string]string{systemNamespace + "/" + rootName: s.path}
+	return map[string]string{systemNamespace + "/" + rootName: s.dir}
 }
 
 // committer is what declare needs of the store.
@@ -114,7 +115,7 @@ func (s *source) declare(ctx context.Context, store committer) error {
 	}}
 	kustomization := &kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: rootName},
-		Path:      "./" + strings.TrimLeft(filepath.ToSlash(filepath.Clean(s.cfg.path)), "./"),
+		Path:      "./" + strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(s.cfg.path)), "/"),
 		Interval:  metav1.Duration{Duration: 10 * time.Minute},
 		Timeout:   &metav1.Duration{Duration: 5 * time.Minute},
 		Prune:     true,
