@@ -22,12 +22,17 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
+	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 )
 
@@ -48,10 +53,12 @@ type Config struct {
 
 // Engine is an opened server.
 type Engine struct {
-	cfg    Config
-	store  *store.Store
-	pki    *pki.Set
-	server *api.Server
+	cfg       Config
+	admission *admit.Admission
+	store     *store.Store
+	events    *event.Recorder
+	pki       *pki.Set
+	server    *api.Server
 }
 
 // Open opens the store and prepares certificates. Close it if it is not run.
@@ -63,18 +70,28 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	admission, err := admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
+	if err != nil {
+		return nil, err
+	}
 	st, err := store.Open(store.Options{
-		Path:  filepath.Join(cfg.DataDir, "store.db"),
-		Log:   cfg.Log.With("part", "store"),
+		Path:    filepath.Join(cfg.DataDir, "store.db"),
+		Admit:   admission.Hooks(),
+		Observe: admission.Observe,
+		Log:     cfg.Log.With("part", "store"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{cfg: cfg, store: st, pki: set}, nil
+	events := event.NewRecorder(st, time.Now, cfg.Log.With("part", "events"))
+	return &Engine{cfg: cfg, admission: admission, store: st, events: events, pki: set}, nil
 }
 
 // Store is the opened store.
 func (e *Engine) Store() *store.Store { return e.store }
+
+// Events records events about objects, while the engine runs.
+func (e *Engine) Events() *event.Recorder { return e.events }
 
 // PKI is the cluster's certificate authority.
 func (e *Engine) PKI() *pki.Set { return e.pki }
@@ -125,9 +142,24 @@ func (e *Engine) WriteKubeconfig(path string) error {
 // Run serves the API and runs controllers and scheduler until ctx ends or one
 // of them fails, and closes the store.
 func (e *Engine) Run(ctx context.Context) error {
+	manager, err := controllers.New(controllers.Config{
+		Store:       e.store,
+		Events:      e.events,
+		Enabled:     e.cfg.Controllers,
+		ClusterCIDR: e.cfg.ClusterCIDR,
+		ServiceIP:   e.admission.KubernetesIP(),
+		APIServer:   e.cfg.Address,
+		Log:         e.cfg.Log.With("part", "controllers"),
+	})
+	if err != nil {
+		return errors.Join(err, e.store.Close())
+	}
+	placer := scheduler.New(scheduler.Config{Store: e.store, Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return e.server.Run(ctx) })
-	err := group.Wait()
+	for _, run := range []func(context.Context) error{e.server.Run, e.events.Run, manager.Run, placer.Run} {
+		group.Go(func() error { return run(ctx) })
+	}
+	err = group.Wait()
 	// The store is closed after its last user has ended: what they wrote
 	// behind would be lost otherwise.
 	return errors.Join(err, e.store.Close())

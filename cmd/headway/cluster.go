@@ -8,11 +8,15 @@ import (
 	"net/http"
 	"net/netip"
 
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"headway.dev/engine"
+	"headway.dev/engine/event"
+	"headway.dev/manifests/object"
 	"headway.dev/nodes/network"
 	"headway.dev/proxy"
 	"headway.dev/proxy/rules"
@@ -72,6 +76,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		DataDir:  cfg.dataDir,
 		Log:      cfg.log.With("part", "syncer"),
 		Local:    source.local(),
+		Events:   syncEvents{c.engine.Events()},
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },
 	})
 	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": c.syncer.Handler()}); err != nil {
@@ -81,6 +86,22 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		return nil, err
 	}
 	return c, c.engine.WriteKubeconfig(cfg.kubeconfigPath())
+}
+
+// syncEvents hands the syncer's events to the engine's recorder, under the
+// names of the Flux controllers that write them elsewhere.
+type syncEvents struct{ recorder *event.Recorder }
+
+func (e syncEvents) Event(obj object.Object, typ, reason, message string) {
+	source := "kustomize-controller"
+	if _, ok := obj.(*sourcev1.GitRepository); ok {
+		source = "source-controller"
+	}
+	if typ == corev1.EventTypeWarning {
+		e.recorder.Warning(source, obj, reason, "%s", message)
+		return
+	}
+	e.recorder.Normal(source, obj, reason, "%s", message)
 }
 
 // run runs all parts until ctx ends or one of them fails.
