@@ -34,6 +34,11 @@ func (s *Server) install(groups []registry.Group, auth authorizer.Authorizer) er
 	// The versions of a group, in the order of groups.
 	versions := map[string][]metav1.GroupVersionForDiscovery{}
 	for _, group := range groups {
+		s.generic.RegisterDestroyFunc(func() {
+			for _, storage := range group.Storage {
+				storage.Destroy()
+			}
+		})
 		root := genericapiserver.APIGroupPrefix
 		if group.Group == "" {
 			root = genericapiserver.DefaultLegacyAPIPrefix
