@@ -179,6 +179,7 @@ func TestKinds(t *testing.T) {
 	refuse(t, s, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndate: {a: b}\n", args("create -f -"), `unknown field "date"`)
 	expect(t, s, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndate: {a: b}\n", args("create --validate=warn -f -"), `Warning: unknown field "date"`)
 	expect(t, s, "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: gen-}\n", args("create -f -"), "configmap/gen-")
+	refuse(t, s, strings.ReplaceAll(deployment, "replicas: 2", "replicas: -1"), args("create -f -"), `The Deployment "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0`)
 	refuse(t, s, "", args("delete ns default"), "this namespace may not be deleted")
 	expect(t, s, "", args("delete po one --wait=false"), `pod "one" deleted`)
 	expect(t, s, "", args("delete cm --all"), `configmap "cm" deleted`)
