@@ -202,7 +202,16 @@ type Result struct {
 
 // Transact is Commit that also tells the revisions.
 func (s *Store) Transact(ctx context.Context, tx change.Tx) ([]Result, error) {
-	req := &request{ctx: ctx, tx: tx, done: make(chan outcome, 1)}
+	return s.do(&request{ctx: ctx, tx: tx, done: make(chan outcome, 1)})
+}
+
+// DryRun does all that Transact does, checks included, and takes it back
+// before anybody sees it. The revisions in the results are of no meaning.
+func (s *Store) DryRun(ctx context.Context, tx change.Tx) ([]Result, error) {
+	return s.do(&request{ctx: ctx, tx: tx, dryRun: true, done: make(chan outcome, 1)})
+}
+
+func (s *Store) do(req *request) ([]Result, error) {
 	if err := s.send(req); err != nil {
 		return nil, err
 	}

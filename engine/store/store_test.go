@@ -268,6 +268,28 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// A dry run says what would happen and leaves nothing behind.
+func TestDryRun(t *testing.T) {
+	s := tempStore(t)
+	commit(t, s, change.Wait, put("a", "1"))
+	before := s.Revision()
+	tx := change.Tx{
+		Changes: []change.Change{put("a", "2"), put("b", "2"), put("a", "")},
+		Append:  []change.Record{{Log: "journal", Data: []byte("x")}},
+	}
+	results, err := s.DryRun(t.Context(), tx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if results[0].Object != nil || results[1].Object == nil {
+		t.Errorf("results = %v, want a gone and b there", results)
+	}
+	wantValues(t, s, map[string]string{"a": "1"})
+	if records, err := s.Records("journal", 0, 1); err != nil || len(records) > 0 || s.Revision() != before {
+		t.Errorf("records %q, %v, revision %d, want none and %d", records, err, s.Revision(), before)
+	}
+}
+
 func TestRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")
 	s := open(t, store.Options{Path: path})

@@ -24,9 +24,11 @@ const maxBatch = 1024
 const retryDelay = time.Second
 
 type request struct {
-	ctx  context.Context //nolint:containedctx // a request on a channel carries its caller's context
-	tx   change.Tx
-	done chan outcome
+	ctx context.Context //nolint:containedctx // a request on a channel carries its caller's context
+	tx  change.Tx
+	// dryRun takes the transaction back after it has succeeded.
+	dryRun bool
+	done   chan outcome
 }
 
 func (r *request) durable() bool {
@@ -201,8 +203,8 @@ func (w *writer) process(reqs []*request, durable bool) {
 	}
 }
 
-// apply runs one transaction on the working state. If it fails, the working
-// state is as it was.
+// apply runs one transaction on the working state. If it fails, or was only a
+// dry run, the working state is as it was.
 func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, err error) {
 	undone, events, revision := len(b.undo), len(b.events), w.work.revision
 	defer func() {
@@ -210,10 +212,14 @@ func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, er
 			w.log.Error("panic in a transaction", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("store: panic in a transaction: %v", p)
 		}
+		if err == nil && !r.dryRun {
+			w.pending = append(w.pending, r.tx.Append...)
+			return
+		}
+		w.takeBack(b, undone)
+		b.events = b.events[:events]
+		w.work.revision = revision
 		if err != nil {
-			w.takeBack(b, undone)
-			b.events = b.events[:events]
-			w.work.revision = revision
 			results = nil
 		}
 	}()
@@ -233,7 +239,6 @@ func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, er
 	for i, c := range r.tx.Changes {
 		results[i].Object = w.work.get(c.Key)
 	}
-	w.pending = append(w.pending, r.tx.Append...)
 	return results, nil
 }
 
