@@ -107,8 +107,9 @@ func TestService(t *testing.T) {
 		}
 	}
 	create(t, baseService, cases[*corev1.Service]{
-		"name":     {func(s *corev1.Service) { s.Name = "1a" }, []string{`metadata.name: Invalid value: "1a": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')`}},
-		"no ports": {func(s *corev1.Service) { s.Spec.Ports = nil }, []string{"spec.ports: Required value"}},
+		"name, a digit": {func(s *corev1.Service) { s.Name = "1a" }, nil},
+		"name":          {func(s *corev1.Service) { s.Name = "a_b" }, []string{`metadata.name: Invalid value: "a_b": ` + dnsLabelMessage}},
+		"no ports":      {func(s *corev1.Service) { s.Spec.Ports = nil }, []string{"spec.ports: Required value"}},
 		"headless": {func(s *corev1.Service) {
 			s.Spec.Ports, s.Spec.ClusterIP, s.Spec.ClusterIPs = nil, "None", []string{"None"}
 		}, nil},

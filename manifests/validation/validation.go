@@ -121,7 +121,7 @@ var table = map[reflect.Type]rules{
 	reflect.TypeFor[*corev1.Pod]():                {name: apivalidation.NameIsDNSSubdomain, object: one(pod), replaces: two(podUpdate), status: two(podStatus)},
 	reflect.TypeFor[*corev1.ConfigMap]():          {name: apivalidation.NameIsDNSSubdomain, object: one(configMap), update: two(configMapUpdate)},
 	reflect.TypeFor[*corev1.Secret]():             {name: apivalidation.NameIsDNSSubdomain, object: one(secret), update: two(secretUpdate)},
-	reflect.TypeFor[*corev1.Service]():            {name: apivalidation.NameIsDNS1035Label, object: one(service), update: two(serviceUpdate)},
+	reflect.TypeFor[*corev1.Service]():            {name: apivalidation.NameIsDNSLabel, object: one(service), update: two(serviceUpdate)},
 	reflect.TypeFor[*corev1.Endpoints]():          {name: apivalidation.NameIsDNSSubdomain, object: one(endpoints)}, //nolint:staticcheck // still served
 	reflect.TypeFor[*corev1.Event]():              {object: one(event)},
 	reflect.TypeFor[*corev1.ServiceAccount]():     {name: apivalidation.ValidateServiceAccountName},
