@@ -40,12 +40,15 @@ var podStrategy = strategy{
 		}
 		return differ(pod.Spec, old.Spec)
 	}),
-	grace: podGrace,
+	grace: func(obj object.Object, opts metav1.DeleteOptions) int64 {
+		return GracePeriod(obj.(*corev1.Pod), opts)
+	},
 }
 
-// podGrace returns 0 for a pod that runs nowhere: no agent would take it away.
-func podGrace(obj object.Object, opts metav1.DeleteOptions) int64 {
-	pod := obj.(*corev1.Pod)
+// GracePeriod is how many seconds a delete leaves pod: what the request asks
+// for, else what the pod does; 0 for one that runs nowhere or has ended, as no
+// agent would take it away.
+func GracePeriod(pod *corev1.Pod, opts metav1.DeleteOptions) int64 {
 	phase := pod.Status.Phase
 	if pod.Spec.NodeName == "" || phase == corev1.PodSucceeded || phase == corev1.PodFailed {
 		return 0
