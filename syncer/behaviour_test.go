@@ -403,3 +403,25 @@ func TestSuspendAndRequest(t *testing.T) {
 	w.annotate("Kustomization", meta.ReconcileRequestAnnotation, "now")
 	w.eventually("the request is handled", func() bool { return w.ks().Status.LastHandledReconcileAt == "now" })
 }
+
+// A change of an immutable field is refused by name, or recreates with force.
+func TestImmutable(t *testing.T) {
+	immutable := func(v string) string { return configMap("a", v) + "immutable: true\n" }
+	w := newWorld(t, map[string]string{"a.yaml": immutable("one")}, nil)
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	uid := w.store.Get(key("ConfigMap", "default", "a")).GetUID()
+	w.write(map[string]string{"a.yaml": immutable("two")})
+	second := w.push("second")
+	w.eventually("the change is refused", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False ReconciliationFailed") })
+	if got := w.ready("Kustomization"); !strings.Contains(got, "a.yaml") || !strings.Contains(got, "immutable") {
+		t.Errorf("condition is %q", got)
+	}
+	w.commit(change.Patch(w.ksKey(), func(o object.Object) bool {
+		o.(*kustomizev1.Kustomization).Spec.Force = true
+		return true
+	}))
+	w.applied(second)
+	if a := w.store.Get(key("ConfigMap", "default", "a")); a.GetUID() == uid || w.configMap("a")["key"] != "two" {
+		t.Errorf("not recreated: uid %s, data %v", a.GetUID(), w.configMap("a"))
+	}
+}

@@ -73,7 +73,7 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), planner: plan.New(), touched: map[object.Key]bool{}, reverted: map[string]bool{}}
+	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}, reverted: map[string]bool{}}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -114,6 +114,9 @@ func (k *kustomization) waitsFor(key object.Key) bool {
 // run takes a step whenever it is woken or due, until the object is gone.
 func (k *kustomization) run(ctx context.Context) {
 	defer k.s.claim(k, nil)
+	// Here, because making the first one reads all schemas, while the source is
+	// being fetched.
+	k.planner = plan.New()
 	if ks := k.get(); ks != nil {
 		k.s.claim(k, inventoryOf(ks))
 		k.wasOK = isReady(ks)

@@ -107,6 +107,7 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 // is only looked at must not be remembered as applied.
 func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire.PlanRequest, target string) (wire.Plan, error) {
 	k := newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
+	k.planner = plan.New()
 	out := wire.Plan{Kustomization: k.name(), Base: ks.Status.LastAppliedRevision, Target: target, Actions: []wire.Action{}}
 	var items []load.Item
 	var err error

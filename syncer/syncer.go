@@ -23,6 +23,7 @@ import (
 var (
 	gitRepositoryKind = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
 	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+	secretKind        = schema.GroupKind{Kind: "Secret"}
 )
 
 // Store is what the syncer needs of the store.
@@ -131,7 +132,6 @@ func (s *Syncer) follow(ctx context.Context) error {
 			s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
 		}
 	}
-	s.wakeAll()
 	for {
 		events, err := watcher.Next(ctx)
 		if err != nil {
@@ -156,44 +156,45 @@ func watchedKinds() []schema.GroupKind {
 	return kinds
 }
 
-// ensure starts the loop of an object, if it has none, and wakes it.
+// ensure starts the loop of an object, or wakes the one that there is.
 func (s *Syncer) ensure(key object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch key.GroupKind {
 	case gitRepositoryKind:
-		if s.sources[key] == nil {
-			src := newSource(s, key)
-			s.sources[key] = src
-			s.start(func(ctx context.Context) {
-				src.run(ctx)
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				delete(s.sources, key)
-			})
+		if src := s.sources[key]; src != nil {
+			src.wake.set()
+			return
 		}
+		src := newSource(s, key)
+		s.sources[key] = src
+		s.start(func(ctx context.Context) {
+			src.run(ctx)
+			s.ended(ctx, key)
+		})
 	case kustomizationKind:
-		if s.kustomizations[key] == nil {
-			k := newKustomization(s, key)
-			s.kustomizations[key] = k
-			s.start(func(ctx context.Context) {
-				k.run(ctx)
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				delete(s.kustomizations, key)
-			})
+		if k := s.kustomizations[key]; k != nil {
+			k.wake.set()
+			return
 		}
+		k := newKustomization(s, key)
+		s.kustomizations[key] = k
+		s.start(func(ctx context.Context) {
+			k.run(ctx)
+			s.ended(ctx, key)
+		})
 	}
 }
 
-func (s *Syncer) wakeAll() {
+// ended forgets a loop whose object is gone, and starts another if the object
+// was created again before the loop was forgotten.
+func (s *Syncer) ended(ctx context.Context, key object.Key) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, src := range s.sources {
-		src.wake.set()
-	}
-	for _, k := range s.kustomizations {
-		k.wake.set()
+	delete(s.sources, key)
+	delete(s.kustomizations, key)
+	s.mu.Unlock()
+	if ctx.Err() == nil && s.cfg.Store.Get(key) != nil {
+		s.ensure(key)
 	}
 }
 
@@ -201,32 +202,52 @@ func (s *Syncer) wakeAll() {
 func (s *Syncer) dispatch(ev object.Event) {
 	switch ev.Key.GroupKind {
 	case gitRepositoryKind:
-		if ev.Type == object.Added {
-			s.ensure(ev.Key)
-		}
 		if !statusOnly(ev) {
-			if src := s.source(ev.Key); src != nil {
-				src.wake.set()
-			}
+			s.ensureOrWake(ev)
 			s.wakeFollowers(ev.Key)
 		}
 	case kustomizationKind:
-		if ev.Type == object.Added {
-			s.ensure(ev.Key)
+		if !statusOnly(ev) {
+			s.ensureOrWake(ev)
 		}
 		s.mu.Lock()
-		for key, k := range s.kustomizations {
-			if key == ev.Key && !statusOnly(ev) || k.waitsFor(ev.Key) {
+		for _, k := range s.kustomizations {
+			if k.waitsFor(ev.Key) {
 				k.wake.set()
 			}
 		}
 		s.mu.Unlock()
+	case secretKind:
+		s.wakeUsers(ev.Key)
 	}
 	s.mu.Lock()
 	k := s.applied[ev.Key]
 	s.mu.Unlock()
 	if k != nil {
 		k.touch(ev.Key)
+	}
+}
+
+// ensureOrWake also wakes the loop of an object that is gone, to end it.
+func (s *Syncer) ensureOrWake(ev object.Event) {
+	s.mu.Lock()
+	_, source := s.sources[ev.Key]
+	_, kustomization := s.kustomizations[ev.Key]
+	s.mu.Unlock()
+	if source || kustomization || ev.Type != object.Deleted {
+		s.ensure(ev.Key)
+	}
+}
+
+// wakeUsers wakes the sources that authenticate with a Secret.
+func (s *Syncer) wakeUsers(secret object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, src := range s.sources {
+		obj, ok := s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+		if ok && obj.Spec.SecretRef != nil && obj.Namespace == secret.Namespace && obj.Spec.SecretRef.Name == secret.Name {
+			src.wake.set()
+		}
 	}
 }
 

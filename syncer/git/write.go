@@ -1,0 +1,183 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// writer adds objects to the database, as files that their owner can still
+// manage when this process is root.
+type writer struct{ r *Repository }
+
+func (w *writer) object(o interface {
+	Encode(plumbing.EncodedObject) error
+},
+) (plumbing.Hash, error) {
+	enc := w.r.store.NewEncodedObject()
+	if err := o.Encode(enc); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	hash, err := w.r.store.SetEncodedObject(enc)
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("write object: %w", err)
+	}
+	if w.r.Local() {
+		dir := filepath.Join(commonDir(w.r.gitDir), "objects", hash.String()[:2])
+		giveTo(filepath.Dir(dir), dir, filepath.Join(dir, hash.String()[2:]))
+	}
+	return hash, nil
+}
+
+// tree writes base with the edits, keyed by path.
+func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash, error) {
+	entries, err := w.r.entries(base)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	below := map[string]map[string]edit{}
+	for name, e := range edits {
+		dir, rest, nested := strings.Cut(name, "/")
+		switch {
+		case nested:
+			if below[dir] == nil {
+				below[dir] = map[string]edit{}
+			}
+			below[dir][rest] = e
+		case e.Mode == 0:
+			// A directory may have taken the file's name.
+			if entries[name].Mode != filemode.Dir {
+				delete(entries, name)
+			}
+		default:
+			entries[name] = e
+		}
+	}
+	for dir, sub := range below {
+		var from plumbing.Hash
+		if entries[dir].Mode == filemode.Dir {
+			from = entries[dir].Hash
+		}
+		hash, err := w.tree(from, sub)
+		if err != nil {
+			return plumbing.ZeroHash, err
+		}
+		switch {
+		case !hash.IsZero():
+			entries[dir] = edit{Mode: filemode.Dir, Hash: hash}
+		case entries[dir].Mode == filemode.Dir:
+			delete(entries, dir) // Git keeps no empty directories
+		}
+	}
+	t := &object.Tree{}
+	for name, e := range entries {
+		t.Entries = append(t.Entries, object.TreeEntry{Name: name, Mode: e.Mode, Hash: e.Hash})
+	}
+	sort.Sort(object.TreeEntrySorter(t.Entries))
+	if len(t.Entries) == 0 {
+		return plumbing.ZeroHash, nil
+	}
+	return w.object(t)
+}
+
+// push moves the remote's branch forward; ErrMoved if it cannot be.
+func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash, auth *Auth) error {
+	method, err := auth.method(r.url, r.gitDir)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	from := plumbing.ReferenceName("refs/headway/push")
+	if err := r.store.SetReference(plumbing.NewHashReference(from, hash)); err != nil {
+		return fmt.Errorf("push: %w", err)
+	}
+	defer func() { _ = r.store.RemoveReference(from) }()
+	err = r.remote().PushContext(ctx, &gogit.PushOptions{
+		RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
+		RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
+	})
+	switch {
+	case err == nil, errors.Is(err, gogit.NoErrAlreadyUpToDate):
+		return nil
+	case strings.Contains(err.Error(), "non-fast-forward"), strings.Contains(err.Error(), "failed to update ref"),
+		strings.Contains(err.Error(), "fetch first"), strings.Contains(err.Error(), "cannot lock ref"):
+		return ErrMoved
+	}
+	return r.remoteError("push the revert to", err)
+}
+
+// moveLocal moves a branch from old to new the way Git does, by its lock
+// file, so that it excludes a push at the same moment.
+func (r *Repository) moveLocal(branch, old, new string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := plumbing.NewBranchReferenceName(branch)
+	file := filepath.Join(commonDir(r.gitDir), filepath.FromSlash(name.String()))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // as Git creates it
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	lock := file + ".lock"
+	f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // as Git creates it
+	if errors.Is(err, os.ErrExist) {
+		return ErrMoved
+	}
+	if err != nil {
+		return fmt.Errorf("lock branch %s: %w", branch, err)
+	}
+	defer os.Remove(lock)
+	_, err = f.Write(append([]byte(new), '\n'))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	if now, err := r.currentLocal(name, file); err != nil || now != old {
+		return errors.Join(ErrMoved, err)
+	}
+	giveTo(filepath.Join(commonDir(r.gitDir), "refs"), filepath.Dir(file), lock)
+	if err := os.Rename(lock, file); err != nil {
+		return fmt.Errorf("move branch %s: %w", branch, err)
+	}
+	return nil
+}
+
+func (r *Repository) currentLocal(name plumbing.ReferenceName, file string) (string, error) {
+	if data, err := os.ReadFile(file); err == nil {
+		return string(bytes.TrimSpace(data)), nil
+	}
+	ref, err := r.store.Reference(name) // packed
+	if err != nil {
+		return "", err
+	}
+	return ref.Hash().String(), nil
+}
+
+// giveTo gives the files to the owner of like: written by root into a user's
+// repository, they would stop that user's next push.
+func giveTo(like string, files ...string) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	info, err := os.Stat(like)
+	if err != nil {
+		return
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == 0 {
+		return
+	}
+	for _, f := range files {
+		_ = os.Lchown(f, int(st.Uid), int(st.Gid))
+	}
+}

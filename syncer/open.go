@@ -1,0 +1,214 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+)
+
+// open opens the repository, again if the URL changed or a local one failed:
+// another may be in its place, which the old watch would not see.
+func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
+	src.mu.Lock()
+	repo, same, again := src.repo, src.url == obj.Spec.URL, src.reopen
+	src.mu.Unlock()
+	if repo != nil && same && !again {
+		return repo, nil
+	}
+	path, local := src.s.cfg.Local[src.name()]
+	var err error
+	if local && strings.TrimPrefix(obj.Spec.URL, "file://") == path {
+		repo, err = git.Open(path)
+	} else {
+		repo, err = openMirror(src.s.mirrorDir(src.key), obj.Spec.URL)
+	}
+	if err != nil {
+		if !same {
+			src.close() // of the old URL nothing may be applied any more
+		}
+		return nil, err
+	}
+	src.close()
+	src.mu.Lock()
+	src.repo, src.url, src.reopen = repo, obj.Spec.URL, false
+	src.mu.Unlock()
+	src.restore(obj, repo)
+	if repo.Local() {
+		watchCtx, cancel := context.WithCancel(ctx)
+		ready := make(chan struct{})
+		src.mu.Lock()
+		src.watch = cancel
+		src.mu.Unlock()
+		wg.Go(func() { src.watchLocal(watchCtx, repo, ready) })
+		// A push from now on is either seen by this look or reported.
+		select {
+		case <-ready:
+		case <-ctx.Done():
+		}
+	}
+	return repo, nil
+}
+
+// restore takes up the head that was accepted before a restart, so that drift
+// is corrected even while Git is down or its history was rewritten.
+func (src *source) restore(obj *sourcev1.GitRepository, repo *git.Repository) {
+	if !sameSource(obj) {
+		return
+	}
+	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	if !ok {
+		return
+	}
+	if _, err := repo.Commit(before.Commit); err != nil {
+		return
+	}
+	src.mu.Lock()
+	src.head = before
+	src.mu.Unlock()
+	src.s.wakeFollowers(src.key)
+}
+
+// artifactURL is the artifact's metadata that says what it was fetched from.
+const artifactURL = "headway.dev/url"
+
+// sameSource says whether the artifact in the status is of the URL that the
+// spec has now.
+func sameSource(obj *sourcev1.GitRepository) bool {
+	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == redacted(obj.Spec.URL)
+}
+
+// redacted is a URL without its password.
+func redacted(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "invalid"
+	}
+	return u.Redacted()
+}
+
+// openMirror opens the mirror of a URL, and starts it over if it was another
+// URL's: objects of one source must never be offered to another's.
+func openMirror(dir, remote string) (*git.Repository, error) {
+	if err := git.CheckURL(remote); err != nil {
+		return nil, err
+	}
+	mark, want := filepath.Join(dir, "headway-url"), redacted(remote)
+	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, fmt.Errorf("clear the mirror: %w", err)
+		}
+	}
+	repo, err := git.Mirror(dir, remote, git.MirrorOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(mark, []byte(want), 0o600); err != nil {
+		return nil, fmt.Errorf("mark the mirror: %w", err)
+	}
+	return repo, nil
+}
+
+// watchLocal wakes the source at each change of a local repository's
+// references, by looking every half second where that cannot be watched.
+func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready chan struct{}) {
+	var once sync.Once
+	isReady := func() { once.Do(func() { close(ready) }) }
+	defer isReady()
+	err := repo.Watch(ctx, isReady, src.wake.set)
+	if ctx.Err() != nil {
+		return
+	}
+	if errors.Is(err, git.ErrGone) {
+		src.wake.set() // the look will fail, and say so
+		return
+	}
+	src.s.log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.name(), "err", err)
+	isReady()
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			src.wake.set()
+		}
+	}
+}
+
+func (src *source) secret(obj *sourcev1.GitRepository) (*git.Auth, error) {
+	if obj.Spec.SecretRef == nil {
+		return nil, nil
+	}
+	key := object.Key{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: obj.Namespace, Name: obj.Spec.SecretRef.Name}
+	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
+	if !ok {
+		return nil, fmt.Errorf("failed to get secret '%s/%s': secrets %q not found", key.Namespace, key.Name, key.Name)
+	}
+	auth, err := git.AuthFromSecret(obj.Spec.URL, secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("failed to configure authentication options: %w", err)
+	}
+	return auth, nil
+}
+
+// checkHistory refuses a branch that does not descend from what was accepted
+// before, until a user accepts that commit.
+func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {
+	if !fetched.Branch || !sameSource(obj) {
+		return nil
+	}
+	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	if !ok || before.Name != fetched.Name || before.Commit == fetched.Commit {
+		return nil
+	}
+	descends, err := repo.IsAncestor(before.Commit, fetched.Commit)
+	if err != nil {
+		return fail(sourcev1.GitOperationFailedReason, err)
+	}
+	if descends || src.accepted(obj, fetched.Commit) {
+		return nil
+	}
+	return fail(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
+		"To follow the new history run: kubectl annotate --overwrite -n %s gitrepository/%s %s=%s",
+		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, AcceptHistory, fetched.Commit))
+}
+
+// accepted says whether an annotation accepts the commit.
+func (src *source) accepted(obj *sourcev1.GitRepository, commit string) bool {
+	matches := func(o object.Object) bool {
+		v := o.GetAnnotations()[AcceptHistory]
+		return len(v) >= 7 && strings.HasPrefix(commit, v)
+	}
+	if matches(obj) {
+		return true
+	}
+	list, _ := src.s.cfg.Store.List(kustomizationKind, "")
+	for _, o := range list {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && sourceKey(ks) == src.key && matches(ks) {
+			return true
+		}
+	}
+	return false
+}
+
+func (src *source) host(obj *sourcev1.GitRepository) string {
+	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return src.name()
+}

@@ -1,0 +1,59 @@
+package plan
+
+import (
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+)
+
+// prune decides about what was applied before and is no longer wanted.
+func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Action {
+	if !in.Prune {
+		return nil
+	}
+	var gone []object.Key
+	for _, key := range in.Inventory {
+		if _, ok := wanted[key]; !ok {
+			gone = append(gone, key)
+		}
+	}
+	sortKeys(gone)
+	var actions []Action
+	for i := len(gone) - 1; i >= 0; i-- {
+		live := stored.Get(gone[i])
+		if live == nil || live.GetDeletionTimestamp() != nil {
+			continue
+		}
+		a := Action{Type: Delete, Key: gone[i], Live: live}
+		if live.GetAnnotations()[pruneKey] == disabled || live.GetLabels()[pruneKey] == disabled {
+			a.Type, a.Reason = Skip, pruneKey+": "+disabled
+		} else if owner, ok := ownerOf(live); !ok || owner != in.Owner {
+			// Its labels say that it is no longer ours.
+			a.Type, a.Reason = Skip, "its labels no longer name this Kustomization"
+		} else {
+			a.Fields = diff.Objects(live, nil)
+		}
+		actions = append(actions, a)
+	}
+	return actions
+}
+
+func budget(in Input, wanted int, actions []Action) *BudgetError {
+	deletes := 0
+	for _, a := range actions {
+		if a.Type == Delete {
+			deletes++
+		}
+	}
+	switch {
+	case deletes == 0:
+		return nil
+	case in.MaxDeletes != nil:
+		if deletes > *in.MaxDeletes {
+			return &BudgetError{Deletes: deletes, Budget: *in.MaxDeletes, Inventory: len(in.Inventory)}
+		}
+	case wanted == 0:
+		return &BudgetError{Deletes: deletes, Budget: -1, Inventory: len(in.Inventory)}
+	}
+	return nil
+}

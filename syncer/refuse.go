@@ -1,0 +1,99 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+// refuse writes why a revision was not applied; everything stays as it was.
+func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
+	now := k.s.now()
+	reason := reasonOf(err, meta.ReconciliationFailedReason)
+	msg := err.Error()
+	fresh := false
+	edit := func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		before := cur.Status.DeepCopy()
+		st := &cur.Status
+		set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
+		if c := set.get(meta.ReadyCondition); c == nil || c.Message != msg || c.Reason != reason || revision != "" && st.LastAttemptedRevision != revision {
+			fresh = true
+		}
+		st.ObservedGeneration = ks.Generation
+		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
+		if revision != "" {
+			st.LastAttemptedRevision = revision
+		}
+		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
+		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
+		set.drop(meta.HealthyCondition)
+		return !equality.Semantic.DeepEqual(before, st)
+	}
+	probe := ks.DeepCopy()
+	if edit(probe) {
+		var entry *wire.Entry
+		if r != nil && fresh {
+			entry = &wire.Entry{
+				Type: wire.EntryRejected, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: revision,
+				Commit: r.commit, Millis: r.millis, Reason: msg,
+			}
+		}
+		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
+		if _, cerr := k.s.journal.commit(ctx, tx, entry); cerr != nil && ctx.Err() == nil {
+			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
+		}
+	}
+	if fresh {
+		k.s.log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
+		k.s.record(ks, corev1.EventTypeWarning, reason, msg)
+		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
+	}
+	a := attempt{revision: revision, generation: ks.Generation}
+	if r != nil {
+		a = r.want
+	}
+	if reason != meta.DependencyNotReadyReason { // which passes by itself
+		k.settle(a, false, faults(err))
+	}
+}
+
+// faults takes an error apart into those of the single manifests.
+func faults(err error) []wire.Fault {
+	var invalid *errInvalid
+	if errors.As(err, &invalid) {
+		var list []wire.Fault
+		for _, e := range invalid.errs {
+			list = append(list, wire.Fault{
+				File: e.Source.File, Line: e.Source.Line, Kind: e.Key.Kind, Namespace: e.Key.Namespace, Name: e.Key.Name,
+				Field: e.Field, Reason: e.Reason, Message: e.Error(),
+			})
+		}
+		return list
+	}
+	if found := load.Errors(err); len(found) > 0 {
+		var list []wire.Fault
+		for _, e := range found {
+			kind, name, _ := strings.Cut(e.Object, "/")
+			list = append(list, wire.Fault{
+				File: e.Source.File, Line: e.Source.Line, Kind: kind, Name: name, Field: e.Field, Reason: e.Reason, Message: e.Error(),
+			})
+		}
+		return list
+	}
+	return []wire.Fault{{Reason: err.Error(), Message: err.Error()}}
+}

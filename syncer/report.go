@@ -1,0 +1,93 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// report writes the source's status, if it changed.
+func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
+	now := metav1.NewTime(src.s.now())
+	head, _ := src.current()
+	revision := head.revision()
+	advanced := false
+	edit := func(o object.Object) bool {
+		g, ok := o.(*sourcev1.GitRepository)
+		if !ok {
+			return false
+		}
+		before := g.Status.DeepCopy()
+		set := conditions{list: &g.Status.Conditions, generation: obj.Generation, now: now}
+		g.Status.ObservedGeneration = obj.Generation
+		g.Status.LastHandledReconcileAt = obj.Annotations[meta.ReconcileRequestAnnotation]
+		if err == nil {
+			advanced = !g.Status.Artifact.HasRevision(revision) || !sameSource(g)
+			if advanced {
+				g.Status.Artifact = &meta.Artifact{
+					Revision: revision, Digest: "sha1:" + head.Commit, LastUpdateTime: now,
+					Metadata: map[string]string{artifactURL: redacted(g.Spec.URL)},
+					Path:     fmt.Sprintf("gitrepository/%s/%s/%s", g.Namespace, g.Name, head.Commit),
+				}
+			}
+			msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
+			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
+			set.put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
+			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition)
+		} else {
+			reason, msg := sourcev1.GitOperationFailedReason, err.Error()
+			if f := (*failure)(nil); errors.As(err, &f) {
+				reason = f.reason
+			}
+			if reason == historyRewritten || reason == sourcev1.VerificationError {
+				set.put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)
+				set.drop(meta.ReconcilingCondition)
+			} else {
+				since := now
+				if c := set.get(sourcev1.FetchFailedCondition); c != nil && c.Status == metav1.ConditionTrue {
+					since = c.LastTransitionTime
+				}
+				msg = fmt.Sprintf("%s; failing since %s, attempt %d, next try at %s; what is applied keeps running",
+					msg, since.UTC().Format(time.RFC3339), failures, next.UTC().Format(time.RFC3339))
+				set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
+				set.drop(meta.StalledCondition)
+			}
+			set.put(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, msg)
+			set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
+		}
+		return !equality.Semantic.DeepEqual(before, &g.Status)
+	}
+	tx := change.Tx{Durability: change.Wait, Changes: []change.Change{change.PatchStatus(src.key, edit)}}
+	// The artifact's revision decides what counts as rewritten history, so it
+	// is written durably; the words about a failure need not be.
+	if err != nil {
+		tx.Durability = change.Behind
+	}
+	if _, cerr := src.s.cfg.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
+		src.s.log.Error("write the status", "source", src.name(), "err", cerr)
+	}
+	switch {
+	case err != nil:
+		src.s.log.Warn("source failed", "source", src.name(), "err", err, "attempt", failures, "next", next)
+		if failures == 1 {
+			src.s.record(obj, corev1.EventTypeWarning, reasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
+		}
+	case advanced:
+		src.s.log.Info("fetched", "source", src.name(), "revision", revision)
+		msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
+		if c, cerr := src.commit(head.Commit); cerr == nil {
+			msg = fmt.Sprintf("stored artifact for commit '%s'", c.Subject)
+		}
+		src.s.record(obj, corev1.EventTypeNormal, "NewArtifact", msg)
+	}
+}
