@@ -16,6 +16,10 @@ import (
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/deployment"
 	"headway.dev/engine/controllers/endpoints"
+	"headway.dev/engine/controllers/eventttl"
+	"headway.dev/engine/controllers/gc"
+	"headway.dev/engine/controllers/namespace"
+	"headway.dev/engine/controllers/node"
 	"headway.dev/engine/controllers/replicaset"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
@@ -42,6 +46,15 @@ type Config struct {
 	ServiceIP netip.Addr
 	// APIServer is where pods reach the API.
 	APIServer netip.AddrPort
+	// NodeGrace is for how long a node may be silent (default 40 s).
+	NodeGrace time.Duration
+	// NodeGone is for how long a node has to be missing before its pods are
+	// removed (default 40 s).
+	NodeGone time.Duration
+	// TerminatedPods is how many ended pods are kept (default 12500).
+	TerminatedPods int
+	// EventTTL is for how long Events are kept (default 1 h).
+	EventTTL time.Duration
 }
 
 // Controllers runs the controllers.
@@ -74,6 +87,13 @@ func New(cfg Config) (*Controllers, error) {
 		deployment.New(c.env),
 		replicaset.New(c.env),
 		endpoints.New(c.env),
+		gc.New(c.env),
+		namespace.New(c.env),
+		node.NewLifecycle(c.env, cfg.NodeGrace),
+		node.NewEviction(c.env),
+		node.NewIPAM(c.env, cfg.ClusterCIDR),
+		node.NewPodGC(c.env, cfg.TerminatedPods, cfg.NodeGone),
+		eventttl.New(c.env, cfg.EventTTL),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {

@@ -179,7 +179,10 @@ func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Dep
 
 // refused tells why a new set could not be made.
 func (c *controller) refused(ctx context.Context, key object.Key, d *appsv1.Deployment, rs *appsv1.ReplicaSet, cause error) error {
-	if ctx.Err() != nil || apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
+	if apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
+		return nil // the Deployment goes too
+	}
+	if ctx.Err() != nil {
 		return cause
 	}
 	const reason = "ReplicaSetCreateError"

@@ -164,7 +164,10 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		}
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
-		if svc != nil && ctx.Err() == nil && !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return 0, nil // the Service goes too
+		}
+		if svc != nil && ctx.Err() == nil && !apierrors.IsAlreadyExists(err) {
 			c.Events.Warning(source, svc, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", svc.Namespace, svc.Name, err)
 		}
 		return 0, fmt.Errorf("write endpoints of %s: %w", key, err)

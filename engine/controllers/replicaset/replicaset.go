@@ -135,7 +135,10 @@ func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.Repl
 	if errors.Is(cause, context.Canceled) || apierrors.IsAlreadyExists(cause) {
 		return cause // try again under another name
 	}
-	if plan.Create+len(plan.Delete) == 0 || apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
+	if apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
+		return nil // the replica set goes too
+	}
+	if plan.Create+len(plan.Delete) == 0 {
 		return cause
 	}
 	reason, verb := "FailedCreate", "creating"

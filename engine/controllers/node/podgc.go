@@ -1,0 +1,148 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+const (
+	// quarantine is for how long a node has to be gone before its pods are: it
+	// may only be registering anew.
+	quarantine = 40 * time.Second
+	// DefaultTerminated is how many ended pods are kept.
+	DefaultTerminated = 12500
+
+	ended = "ended"
+)
+
+// endedKey is the queue key for ended pods.
+var endedKey = object.Key{GroupKind: schema.GroupKind{Group: "podgc", Kind: "Ended"}}
+
+type podGC struct {
+	control.Env
+	keep  int
+	wait  time.Duration
+	pods  *control.Index // by node
+	ended *control.Index
+	gone  map[string]time.Time // nodes missing since; owned by the one worker
+}
+
+// NewPodGC makes the pod garbage collector; keep 0 is DefaultTerminated, and
+// wait 0 is 40 s.
+func NewPodGC(env control.Env, keep int, wait time.Duration) control.Controller {
+	if keep <= 0 {
+		keep = DefaultTerminated
+	}
+	if wait <= 0 {
+		wait = quarantine
+	}
+	c := &podGC{Env: env, keep: keep, wait: wait, pods: podsByNode(env), gone: map[string]time.Time{}}
+	c.ended = env.Feed.Index("ended pods", func(obj object.Object) []string {
+		if pod, ok := obj.(*corev1.Pod); ok && control.Terminal(pod) {
+			return []string{ended}
+		}
+		return nil
+	}, control.Pod)
+	return control.Controller{Name: "pod-garbage-collector-controller", Keys: c.keys, Reconcile: c.reconcile}
+}
+
+func (c *podGC) keys(ev object.Event, add func(object.Key)) {
+	switch obj := ev.Object.(type) {
+	case *corev1.Node:
+		if ev.Type != object.Modified {
+			add(ev.Key)
+		}
+	case *corev1.Pod:
+		if ev.Type == object.Deleted {
+			return
+		}
+		if control.Terminal(obj) && c.ended.Len(ended) > c.keep {
+			add(endedKey)
+		}
+		before, _ := ev.Old.(*corev1.Pod)
+		if obj.Spec.NodeName != "" && (before == nil || before.Spec.NodeName == "") && c.Store.Get(nodeKey(obj.Spec.NodeName)) == nil {
+			add(nodeKey(obj.Spec.NodeName))
+		}
+	}
+}
+
+func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
+	if key == endedKey {
+		return 0, c.trim(ctx)
+	}
+	if c.Store.Get(key) != nil || c.pods.Len(key.Name) == 0 {
+		delete(c.gone, key.Name)
+		return 0, nil
+	}
+	now := c.Now()
+	since, ok := c.gone[key.Name]
+	if !ok {
+		since = now
+		c.gone[key.Name] = now
+	}
+	if left := since.Add(c.wait).Sub(now); left > 0 {
+		return left, nil
+	}
+	var tx change.Tx
+	for _, obj := range c.pods.Get(key.Name) {
+		pod, ok := obj.(*corev1.Pod)
+		if !ok {
+			continue
+		}
+		tx.Changes = append(tx.Changes, disrupt(pod, "DeletionByPodGC", "PodGC: node no longer exists", now), fail(pod), remove(pod, now))
+	}
+	if _, err := c.Commit(ctx, tx); err != nil {
+		return 0, fmt.Errorf("remove the pods of %s, which is gone: %w", key, err)
+	}
+	delete(c.gone, key.Name)
+	return 0, nil
+}
+
+// trim removes the oldest ended pods beyond the number to keep.
+func (c *podGC) trim(ctx context.Context) error {
+	pods := c.ended.Get(ended)
+	excess := len(pods) - c.keep
+	if excess <= 0 {
+		return nil
+	}
+	slices.SortStableFunc(pods, func(a, b object.Object) int {
+		return a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time)
+	})
+	var tx change.Tx
+	for _, obj := range pods[:min(excess, 500)] {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			tx.Changes = append(tx.Changes, remove(pod, c.Now()))
+		}
+	}
+	if _, err := c.Commit(ctx, tx); err != nil {
+		return fmt.Errorf("remove ended pods: %w", err)
+	}
+	return nil
+}
+
+// fail ends a pod whose containers nobody can report on any more.
+func fail(pod *corev1.Pod) change.Change {
+	return control.Guarded(change.PatchStatus(control.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+		stored := obj.(*corev1.Pod)
+		if control.Terminal(stored) {
+			return false
+		}
+		stored.Status.Phase = corev1.PodFailed
+		return true
+	}), control.SameUID(pod.UID))
+}
+
+func remove(pod *corev1.Pod, now time.Time) change.Change {
+	return control.Guarded(change.Delete(control.KeyOf(control.Pod, pod), metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, now), control.SameUID(pod.UID))
+}
