@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/applyconfigurations"
 
 	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/lifecycle"
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
@@ -86,6 +87,9 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	}
 	keepReplicas(next, live, patch)
 	defaults.Apply(next)
+	// Without it, what the server gave an object of the old type would be
+	// taken for what Git asks of the new one.
+	lifecycle.PrepareUpdate(next, live)
 	faults := validation.Update(next, live)
 	immutable := immutableFields(faults)
 	if len(faults) == 0 {
