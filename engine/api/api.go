@@ -136,6 +136,8 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil
 	c.BuildHandlerChainFunc = filters
+	// It only measures how much is in flight, every second.
+	c.DisabledPostStartHooks.Insert("max-in-flight-filter")
 	// The library's check of its log has a goroutine that never ends.
 	c.HealthzChecks = []healthz.HealthChecker{healthz.PingHealthz}
 	c.LivezChecks = []healthz.HealthChecker{healthz.PingHealthz}

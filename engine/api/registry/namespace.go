@@ -6,9 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
@@ -19,10 +19,30 @@ import (
 
 // Namespaces is the REST storage of namespaces: a delete marks them
 // Terminating, and the namespace controller takes spec.finalizers away once
-// nothing is left inside.
+// nothing is left inside. As in Kubernetes they are deleted one by one only.
 type Namespaces struct {
-	Resource
-	now func() time.Time
+	singleVerbs
+	store *genericregistry.Store
+	now   func() time.Time
+}
+
+// singleVerbs are all verbs of a main resource but those that delete.
+type singleVerbs interface {
+	rest.Storage
+	rest.Scoper
+	rest.SingularNameProvider
+	rest.ShortNamesProvider
+	rest.Lister
+	rest.Getter
+	rest.Creater
+	rest.Updater
+	rest.Watcher
+	rest.StorageVersionProvider
+	rest.ResetFieldsStrategy
+}
+
+func newNamespaces(resource Resource, now func() time.Time) Namespaces {
+	return Namespaces{singleVerbs: resource, store: resource.Store, now: now}
 }
 
 // Delete implements rest.GracefulDeleter.
@@ -36,9 +56,9 @@ func (n Namespaces) Delete(ctx context.Context, name string, validate rest.Valid
 		options = &metav1.DeleteOptions{}
 	}
 	if len(namespace.Spec.Finalizers) == 0 && len(namespace.Finalizers) == 0 {
-		return n.Store.Delete(ctx, name, validate, options)
+		return n.store.Delete(ctx, name, validate, options)
 	}
-	key, err := n.KeyFunc(ctx, name)
+	key, err := n.store.KeyFunc(ctx, name)
 	if err != nil {
 		return nil, false, err
 	}
@@ -47,7 +67,7 @@ func (n Namespaces) Delete(ctx context.Context, name string, validate rest.Valid
 		preconditions = storage.Preconditions{UID: options.Preconditions.UID, ResourceVersion: options.Preconditions.ResourceVersion}
 	}
 	out := &corev1.Namespace{}
-	err = n.Storage.GuaranteedUpdate(ctx, key, out, false, &preconditions,
+	err = n.store.Storage.GuaranteedUpdate(ctx, key, out, false, &preconditions,
 		storage.SimpleUpdate(func(existing runtime.Object) (runtime.Object, error) {
 			old := existing.(*corev1.Namespace)
 			if validate != nil {
@@ -62,16 +82,11 @@ func (n Namespaces) Delete(ctx context.Context, name string, validate rest.Valid
 			return next, nil
 		}), dryrun.IsDryRun(options.DryRun), nil)
 	if err != nil {
-		err = storeerr.InterpretDeleteError(err, n.DefaultQualifiedResource, name)
+		err = storeerr.InterpretDeleteError(err, n.store.DefaultQualifiedResource, name)
 		if _, ok := err.(apierrors.APIStatus); !ok {
 			err = apierrors.NewInternalError(err)
 		}
 		return nil, false, err
 	}
 	return out, false, nil
-}
-
-// DeleteCollection refuses: as in Kubernetes, namespaces are deleted one by one.
-func (n Namespaces) DeleteCollection(context.Context, rest.ValidateObjectFunc, *metav1.DeleteOptions, *internalversion.ListOptions) (runtime.Object, error) {
-	return nil, apierrors.NewMethodNotSupported(n.DefaultQualifiedResource, "deletecollection")
 }

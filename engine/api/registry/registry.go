@@ -75,8 +75,7 @@ func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error
 	}
 	switch kind.GroupKind() {
 	case schema.GroupKind{Kind: "Namespace"}:
-		namespaces := Namespaces{Resource: resource, now: opts.Now}
-		into[kind.Plural] = namespaces
+		into[kind.Plural] = newNamespaces(resource, opts.Now)
 		into[kind.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(kind, opts.Now)})
 	case schema.GroupKind{Kind: "Pod"}:
 		into[kind.Plural+"/binding"] = Binding{main}

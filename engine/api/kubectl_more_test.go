@@ -1,0 +1,147 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/engine/api/apitest"
+)
+
+const podAndService = `apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  containers:
+  - name: web
+    image: example.com/web:1
+    resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {memory: 32Mi}}
+    readinessProbe: {httpGet: {path: /healthz, port: 8080}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: v1
+kind: Node
+metadata:
+  name: n1
+  labels: {node-role.kubernetes.io/worker: ""}
+`
+
+// What kubectl describe, events and get --watch read.
+func TestDescribe(t *testing.T) {
+	s := apitest.Start(t)
+	ctx := t.Context()
+	expect(t, s, podAndService, args("apply -f -"), "pod/web created", "service/web created", "node/n1 created")
+	pod, err := kubernetes.NewForConfigOrDie(s.Config).CoreV1().Pods("default").Get(ctx, "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := metav1.Now()
+	event := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Name: "web.1", Namespace: "default"}, Type: "Warning", Reason: "FailedScheduling",
+		Message: "0/1 nodes are available", Count: 1, FirstTimestamp: now, LastTimestamp: now,
+		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "web", UID: pod.UID, APIVersion: "v1"},
+		Source:         corev1.EventSource{Component: "default-scheduler"},
+	}
+	if _, err := kubernetes.NewForConfigOrDie(s.API.InProcess("scheduler", "system:masters")).CoreV1().Events("default").Create(ctx, event, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s, "", args("describe pod web"), "Image:", "memory:  32Mi", "QoS Class:", "Burstable", "FailedScheduling", "default-scheduler", "0/1 nodes are available")
+	expect(t, s, "", args("describe svc web"), "NodePort:", "TargetPort:", "8080/TCP", "IPs:")
+	expect(t, s, "", args("describe node n1"), "Roles:", "worker", "Unschedulable:", "false")
+	expect(t, s, "", args("describe ns default"), "Status:", "Active")
+	expect(t, s, "", args("events"), "LAST SEEN", "Warning", "FailedScheduling", "Pod/web", "0/1 nodes are available")
+	expect(t, s, "", args("events --for pod/web"), "FailedScheduling")
+	expect(t, s, "", args("get events --field-selector involvedObject.name=web,type=Warning"), "pod/web")
+	expect(t, s, "", args("get nodes"), "NAME", "ROLES", "worker", "Unknown")
+	expect(t, s, "", args("cordon n1"), "node/n1 cordoned")
+	expect(t, s, "", args("get nodes --field-selector spec.unschedulable=true"), "SchedulingDisabled")
+	expect(t, s, "", args("taint nodes n1 key=value:NoSchedule"), "node/n1 tainted")
+}
+
+// kubectl get --watch prints a line for every change.
+func TestWatchTable(t *testing.T) {
+	s := apitest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "kubectl", "--kubeconfig", s.Kubeconfig, "get", "configmaps", "--watch", "--output-watch-events")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	kubectl(t, s, "", "create", "configmap", "a", "--from-literal=k=v")
+	var got []string
+	for i := 0; i < 2 && lines.Scan(); i++ {
+		got = append(got, strings.Join(strings.Fields(lines.Text()), " "))
+	}
+	kubectl(t, s, "", "delete", "configmap", "a")
+	for len(got) < 3 && lines.Scan() {
+		got = append(got, strings.Join(strings.Fields(lines.Text()), " "))
+	}
+	cancel()
+	_ = cmd.Wait() // killed
+	want := []string{"EVENT NAME DATA AGE", "ADDED a 1", "DELETED a 1"}
+	if len(got) != len(want) {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("line %d: got %q, want %q…", i, got[i], want[i])
+		}
+	}
+}
+
+// A collection is deleted by its selector, and namespaces only one by one.
+func TestDeleteCollection(t *testing.T) {
+	s := apitest.Start(t)
+	ctx := t.Context()
+	client := kubernetes.NewForConfigOrDie(s.Config)
+	for _, name := range []string{"a", "b", "c"} {
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"keep": map[bool]string{true: "yes", false: "no"}[name == "c"]}}}
+		if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, cm, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dry := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
+	if err := client.CoreV1().ConfigMaps("default").DeleteCollection(ctx, dry, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CoreV1().ConfigMaps("default").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "keep=no"}); err != nil {
+		t.Fatal(err)
+	}
+	left, err := client.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left.Items) != 1 || left.Items[0].Name != "c" {
+		t.Errorf("left: %v, want c", left.Items)
+	}
+	resources, err := client.Discovery().ServerResourcesForGroupVersion("v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range resources.APIResources {
+		if got := strings.Join(r.Verbs, ","); r.Name == "namespaces" && got != "create,delete,get,list,patch,update,watch" {
+			t.Errorf("verbs of namespaces: %s", got)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package openapi_test
+
+import (
+	"math/rand"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
+	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"headway.dev/engine/api/openapi"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// The merge rules that are read from the Go sources (which lists are maps, by
+// which keys, what is atomic) are those that Kubernetes publishes: random
+// objects have the same fields by both.
+func TestMergeRulesAreKubernetes(t *testing.T) {
+	ours, published := openapi.TypeConverter(), applyconfigurations.NewTypeConverter(scheme.Scheme)
+	fill := fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(1), scheme.Codecs)
+	compared := map[string]int{}
+	for _, kind := range scheme.Kinds() {
+		if strings.HasSuffix(kind.Group, ".fluxcd.io") {
+			continue // Kubernetes does not publish them
+		}
+		for compared[kind.Kind] < 20 {
+			obj := kind.New()
+			fill.Fill(obj)
+			obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+			obj.SetManagedFields(nil)
+			// Random lists may repeat a key, which typed values refuse.
+			got, gotErr := fields(ours, obj)
+			want, wantErr := fields(published, obj)
+			if (gotErr == nil) != (wantErr == nil) {
+				t.Errorf("%s: ours says %v, the published rules %v", kind.Kind, gotErr, wantErr)
+			}
+			if gotErr != nil || wantErr != nil {
+				continue // a random list item without its keys
+			}
+			compared[kind.Kind]++
+			if !got.Equals(want) {
+				t.Errorf("%s: only ours:\n%s\nonly published:\n%s", kind.Kind, got.Difference(want), want.Difference(got))
+				break
+			}
+		}
+	}
+}
+
+func fields(c managedfields.TypeConverter, obj object.Object) (*fieldpath.Set, error) {
+	value, err := c.ObjectToTyped(obj, typed.AllowDuplicates)
+	if err != nil {
+		return nil, err
+	}
+	return value.ToFieldSet()
+}
+
+// Every kind is known, Flux' by the semantics of their comments.
+func TestEveryKindIsKnown(t *testing.T) {
+	for _, kind := range scheme.Kinds() {
+		obj := kind.New()
+		obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+		obj.SetLabels(map[string]string{"a": "b"})
+		obj.SetOwnerReferences([]metav1.OwnerReference{{UID: "u", Name: "n"}})
+		value, err := openapi.TypeConverter().ObjectToTyped(obj)
+		if err != nil {
+			t.Errorf("%s: %v", kind.Kind, err)
+			continue
+		}
+		set, err := value.ToFieldSet()
+		if err != nil {
+			t.Errorf("%s: %v", kind.Kind, err)
+			continue
+		}
+		if !set.Has(fieldpath.MakePathOrDie("metadata", "labels", "a")) || !set.Has(fieldpath.MakePathOrDie("metadata", "ownerReferences", fieldpath.KeyByFields("uid", "u"))) {
+			t.Errorf("%s: fields %s", kind.Kind, set)
+		}
+	}
+}
