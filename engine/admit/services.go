@@ -76,8 +76,9 @@ func wantsPorts(svc *corev1.Service) bool {
 		return true
 	case corev1.ServiceTypeLoadBalancer:
 		return svc.Spec.AllocateLoadBalancerNodePorts == nil || *svc.Spec.AllocateLoadBalancerNodePorts
+	default:
+		return false
 	}
-	return false
 }
 
 func wantsHealthPort(svc *corev1.Service) bool {

@@ -65,7 +65,7 @@ func crashChild(dir string) {
 	}
 	fmt.Println("started", s.Revision())
 	for l := range lines {
-		os.Stdout.WriteString(l)
+		fmt.Print(l)
 	}
 }
 

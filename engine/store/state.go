@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"iter"
+	"maps"
 	"reflect"
 	"strconv"
 
@@ -111,14 +112,10 @@ func withVersion(obj object.Object, revision uint64) object.Object {
 
 func unstructuredWithVersion(u *unstructured.Unstructured, version string) object.Object {
 	top := make(map[string]any, len(u.Object)+1)
-	for k, v := range u.Object {
-		top[k] = v
-	}
+	maps.Copy(top, u.Object)
 	meta := map[string]any{}
 	if old, ok := top["metadata"].(map[string]any); ok {
-		for k, v := range old {
-			meta[k] = v
-		}
+		maps.Copy(meta, old)
 	}
 	meta["resourceVersion"] = version
 	top["metadata"] = meta

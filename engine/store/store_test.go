@@ -36,23 +36,23 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func open(t testing.TB, opts store.Options) *store.Store {
-	t.Helper()
+func open(tb testing.TB, opts store.Options) *store.Store {
+	tb.Helper()
 	s, err := store.Open(opts)
 	if err != nil {
-		t.Fatalf("Open: %v", err)
+		tb.Fatalf("Open: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	})
 	return s
 }
 
-func tempStore(t testing.TB) *store.Store {
-	t.Helper()
-	return open(t, store.Options{Path: filepath.Join(t.TempDir(), "db")})
+func tempStore(tb testing.TB) *store.Store {
+	tb.Helper()
+	return open(tb, store.Options{Path: filepath.Join(tb.TempDir(), "db")})
 }
 
 func configKey(name string) object.Key {
@@ -76,11 +76,11 @@ func put(name, value string) change.Change {
 	}}
 }
 
-func commit(t testing.TB, s *store.Store, d change.Durability, changes ...change.Change) []object.Object {
-	t.Helper()
-	objs, err := s.Commit(t.Context(), change.Tx{Durability: d, Changes: changes})
+func commit(tb testing.TB, s *store.Store, d change.Durability, changes ...change.Change) []object.Object {
+	tb.Helper()
+	objs, err := s.Commit(tb.Context(), change.Tx{Durability: d, Changes: changes})
 	if err != nil {
-		t.Fatalf("Commit: %v", err)
+		tb.Fatalf("Commit: %v", err)
 	}
 	return objs
 }
@@ -180,7 +180,7 @@ func TestTransactions(t *testing.T) {
 			}
 			_, err := s.Commit(context.Background(), tx)
 			if want := i%2 == 0; want != errors.Is(err, boom) {
-				err = fmt.Errorf("transaction %d: got error %v, want one: %v", i, err, want)
+				err = fmt.Errorf("transaction %d: want an error: %v, got: %w", i, want, err)
 			} else {
 				err = nil
 			}
@@ -222,7 +222,7 @@ func TestRefused(t *testing.T) {
 	cancel()
 	unknown := object.Key{GroupKind: schema.GroupKind{Group: "x", Kind: "Y"}, Namespace: "default", Name: "a"}
 	for name, tc := range map[string]struct {
-		ctx  context.Context
+		ctx  context.Context //nolint:containedctx // one case is about the context
 		c    change.Change
 		want string
 	}{

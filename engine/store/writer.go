@@ -282,8 +282,8 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 		}
 	}
 	ev := event{revision: d.revision, old: prev}
-	switch {
-	case next == nil:
+	switch next {
+	case nil:
 		ev.kind = object.Deleted
 		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision}
 	default:

@@ -62,15 +62,15 @@ func (fixture) UpdatePrefixTransformer(storagetesting.PrefixTransformerModifier)
 }
 
 // setup opens a store with the library's example Pods.
-func setup(t testing.TB, options ...func(*storage.Config)) (context.Context, fixture) {
-	t.Helper()
+func setup(tb testing.TB, options ...func(*storage.Config)) (context.Context, fixture) {
+	tb.Helper()
 	s := runtime.NewScheme()
 	metav1.AddToGroupVersion(s, metav1.SchemeGroupVersion)
 	utilruntime.Must(example.AddToScheme(s))
 	utilruntime.Must(examplev1.AddToScheme(s))
 	codec := apitesting.TestCodec(serializer.NewCodecFactory(s), examplev1.SchemeGroupVersion)
 	st, err := store.Open(store.Options{
-		Path: filepath.Join(t.TempDir(), "db"),
+		Path: filepath.Join(tb.TempDir(), "db"),
 		Codec: func(kind schema.GroupKind) store.Codec {
 			if kind == podKind {
 				return exampleCodec{codec}
@@ -79,7 +79,7 @@ func setup(t testing.TB, options ...func(*storage.Config)) (context.Context, fix
 		},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config := storage.Config{
 		Store:  st,
@@ -92,14 +92,14 @@ func setup(t testing.TB, options ...func(*storage.Config)) (context.Context, fix
 	}
 	a, err := storage.New(config)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		a.Destroy()
 		if err := st.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return ctx, fixture{a, st, codec}
@@ -149,7 +149,7 @@ func (f fixture) stored(ctx context.Context, t *testing.T, key string) {
 	if err := f.Get(ctx, key, k8sstorage.GetOptions{}, pod); err != nil {
 		t.Errorf("Get(%s): %v", key, err)
 	}
-	if pod.SelfLink != "" {
+	if pod.SelfLink != "" { //nolint:staticcheck // it must stay empty
 		t.Error("stored object has a selfLink")
 	}
 }
@@ -202,45 +202,59 @@ func TestConformance(t *testing.T) {
 	}
 	special := map[string]func(context.Context, *testing.T, fixture){
 		"Create": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestCreate(ctx, t, f, f.stored)
 		},
 		"GuaranteedUpdate": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestGuaranteedUpdate(ctx, t, f, f.stored)
 		},
 		"List": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestList(ctx, t, f, f.compact, false, nil)
 		},
 		"ConsistentList": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestConsistentList(ctx, t, f, f.increaseRevision, false, true, false)
 		},
 		"GetListNonRecursive": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestGetListNonRecursive(ctx, t, f.increaseRevision, f)
 		},
 		"ListResourceVersionMatch": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestListResourceVersionMatch(ctx, t, f)
 		},
 		"ListContinuation": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestListContinuation(ctx, t, f, anyCalls)
 		},
 		"ListPaginationRareObject": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestListPaginationRareObject(ctx, t, f, anyCalls)
 		},
 		"ListContinuationWithFilter": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestListContinuationWithFilter(ctx, t, f, anyCalls)
 		},
 		"ListInconsistentContinuation": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestListInconsistentContinuation(ctx, t, f, f.compact)
 		},
 		"CompactRevision": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestCompactRevision(ctx, t, f, f.increaseRevision, f.compact)
 		},
 		"Stats": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestStats(ctx, t, f, f.codec, identity.NewEncryptCheckTransformer(), false)
 		},
 		"WatchFromZero": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestWatchFromZero(ctx, t, f, f.compact)
 		},
 		"WatchDispatchBookmarkEvents": func(ctx context.Context, t *testing.T, f fixture) {
+			t.Helper()
 			storagetesting.RunTestWatchDispatchBookmarkEvents(ctx, t, f, true)
 		},
 	}

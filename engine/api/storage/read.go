@@ -158,8 +158,9 @@ func (p *page) full() bool {
 func (p *page) add(key object.Key, obj object.Object) error {
 	p.last = key
 	p.count++
-	if matched, err := p.predicate.Matches(obj); err != nil || !matched {
-		return nil // as etcd's storage: what cannot be matched is left out
+	// What cannot be matched is left out, as etcd's storage does.
+	if matched, err := p.predicate.Matches(obj); !matched || err != nil {
+		return nil //nolint:nilerr // see above
 	}
 	item := reflect.ValueOf(obj).Elem()
 	if !item.Type().AssignableTo(p.items.Type().Elem()) {

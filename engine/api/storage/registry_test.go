@@ -47,16 +47,17 @@ func (strategy) AllowUnconditionalUpdate(context.Context) bool                  
 func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
 	return nil
 }
+
 func (strategy) ValidateUpdate(context.Context, runtime.Object, runtime.Object) field.ErrorList {
 	return nil
 }
 
 // configMaps is the library's registry for ConfigMaps on a store.
-func configMaps(t testing.TB) (*registry.Store, *store.Store) {
-	t.Helper()
-	s, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db")})
+func configMaps(tb testing.TB) (*registry.Store, *store.Store) {
+	tb.Helper()
+	s, err := store.Open(store.Options{Path: filepath.Join(tb.TempDir(), "db")})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	all := strategy{scheme.Scheme, names.SimpleNameGenerator}
 	resource := schema.GroupResource{Resource: "configmaps"}
@@ -70,12 +71,12 @@ func configMaps(t testing.TB) (*registry.Store, *store.Store) {
 	}
 	options := storage.Options{Store: s, Codec: scheme.Codecs.LegacyCodec(corev1.SchemeGroupVersion)}
 	if err := r.CompleteWithOptions(&generic.StoreOptions{RESTOptions: options}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		r.DestroyFunc()
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return r, s
@@ -89,11 +90,11 @@ func configMap(name, value string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Data: map[string]string{"value": value}}
 }
 
-func create(t testing.TB, r *registry.Store, obj *corev1.ConfigMap) *corev1.ConfigMap {
-	t.Helper()
+func create(tb testing.TB, r *registry.Store, obj *corev1.ConfigMap) *corev1.ConfigMap {
+	tb.Helper()
 	out, err := r.Create(requestContext(), obj, rest.ValidateAllObjectFunc, &metav1.CreateOptions{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.(*corev1.ConfigMap)
 }
