@@ -13,34 +13,34 @@ import (
 )
 
 // parse decodes one manifest; it does not apply defaults.
-func parse(t testing.TB, manifest string) object.Object {
-	t.Helper()
+func parse(tb testing.TB, manifest string) object.Object {
+	tb.Helper()
 	data, err := yaml.YAMLToJSON([]byte(manifest))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	obj, err := runtime.Decode(scheme.Codecs.UniversalDeserializer(), data)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return obj.(object.Object)
 }
 
 // fields is the object as a generic tree, without what has no value.
-func fields(t testing.TB, obj object.Object) map[string]any {
-	t.Helper()
+func fields(tb testing.TB, obj object.Object) map[string]any {
+	tb.Helper()
 	data, err := yaml.Marshal(obj)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return tree(t, string(data))
+	return tree(tb, string(data))
 }
 
-func tree(t testing.TB, manifest string) map[string]any {
-	t.Helper()
+func tree(tb testing.TB, manifest string) map[string]any {
+	tb.Helper()
 	m := map[string]any{}
 	if err := yaml.Unmarshal([]byte(manifest), &m); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	prune(m)
 	return m

@@ -55,10 +55,9 @@ func families(spec *corev1.ServiceSpec) {
 		return
 	}
 	for _, ip := range spec.ClusterIPs {
-		switch netutils.IPFamilyOfString(ip) {
-		case netutils.IPv4:
+		if netutils.IsIPv4String(ip) {
 			spec.IPFamilies = append(spec.IPFamilies, corev1.IPv4Protocol)
-		case netutils.IPv6:
+		} else if netutils.IsIPv6String(ip) {
 			spec.IPFamilies = append(spec.IPFamilies, corev1.IPv6Protocol)
 		}
 	}
