@@ -92,11 +92,10 @@ func Removable(obj object.Object) bool {
 // the propagation policy says. Without a policy those that are there stay, and
 // dependents go in the background.
 func collectionFinalizers(finalizers []string, opts metav1.DeleteOptions) []string {
-	orphan := slices.Contains(finalizers, metav1.FinalizerOrphanDependents)
-	foreground := slices.Contains(finalizers, metav1.FinalizerDeleteDependents)
+	var orphan, foreground bool
 	switch {
 	case opts.OrphanDependents != nil: //nolint:staticcheck // old clients still send it
-		orphan, foreground = *opts.OrphanDependents, false //nolint:staticcheck // see above
+		orphan = *opts.OrphanDependents //nolint:staticcheck // see above
 	case opts.PropagationPolicy != nil:
 		orphan = *opts.PropagationPolicy == metav1.DeletePropagationOrphan
 		foreground = *opts.PropagationPolicy == metav1.DeletePropagationForeground

@@ -26,7 +26,7 @@ func podOn(node string, phase corev1.PodPhase, grace *int64, finalizers ...strin
 }
 
 func TestDelete(t *testing.T) {
-	thirty := ptr[int64](30)
+	thirty := new(int64(30))
 	for name, tc := range map[string]struct {
 		obj        object.Object
 		opts       metav1.DeleteOptions
@@ -37,24 +37,24 @@ func TestDelete(t *testing.T) {
 		"config map":                     {obj: &corev1.ConfigMap{ObjectMeta: meta()}, gone: true},
 		"config map with a finalizer":    {obj: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"a/b"}}}, finalizers: []string{"a/b"}},
 		"running pod":                    {obj: podOn("n", "Running", thirty), grace: 30},
-		"running pod, own period":        {obj: podOn("n", "Running", ptr[int64](5)), grace: 5},
-		"running pod, asked":             {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](7)}, grace: 7},
-		"running pod, negative":          {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](-7)}, grace: 1},
-		"running pod, now":               {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)}, gone: true},
-		"running pod, now, finalizer":    {obj: podOn("n", "Running", thirty, "a/b"), opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)}, finalizers: []string{"a/b"}},
+		"running pod, own period":        {obj: podOn("n", "Running", new(int64(5))), grace: 5},
+		"running pod, asked":             {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(7))}, grace: 7},
+		"running pod, negative":          {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(-7))}, grace: 1},
+		"running pod, now":               {obj: podOn("n", "Running", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, gone: true},
+		"running pod, now, finalizer":    {obj: podOn("n", "Running", thirty, "a/b"), opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, finalizers: []string{"a/b"}},
 		"unscheduled pod":                {obj: podOn("", "Pending", thirty), gone: true},
-		"unscheduled pod, asked":         {obj: podOn("", "Pending", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](9)}, gone: true},
+		"unscheduled pod, asked":         {obj: podOn("", "Pending", thirty), opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(9))}, gone: true},
 		"succeeded pod":                  {obj: podOn("n", "Succeeded", thirty), gone: true},
 		"failed pod":                     {obj: podOn("n", "Failed", thirty), gone: true},
-		"deployment, background":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)}, gone: true},
-		"deployment, foreground":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationForeground)}, finalizers: []string{"foregroundDeletion"}},
-		"deployment, orphan":             {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationOrphan)}, finalizers: []string{"orphan"}},
-		"deployment, orphanDependents":   {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{OrphanDependents: ptr(true)}, finalizers: []string{"orphan"}}, //nolint:staticcheck // old clients
-		"orphan, then background":        {obj: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan"}}}, opts: metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationBackground)}, gone: true},
+		"deployment, background":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}, gone: true},
+		"deployment, foreground":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationForeground)}, finalizers: []string{"foregroundDeletion"}},
+		"deployment, orphan":             {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationOrphan)}, finalizers: []string{"orphan"}},
+		"deployment, orphanDependents":   {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{OrphanDependents: new(true)}, finalizers: []string{"orphan"}}, //nolint:staticcheck // old clients
+		"orphan, then background":        {obj: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan"}}}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}, gone: true},
 		"orphan, no policy":              {obj: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan"}}}, finalizers: []string{"orphan"}},
-		"event: nothing depends on it":   {obj: &corev1.Event{}, opts: metav1.DeleteOptions{PropagationPolicy: ptr(metav1.DeletePropagationForeground)}, gone: true},
-		"uid and version as they are":    {obj: &corev1.ConfigMap{ObjectMeta: meta()}, opts: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: ptr(types.UID("u"))}}, gone: true},
-		"a period for a kind without it": {obj: &corev1.ConfigMap{ObjectMeta: meta()}, opts: metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](9)}, gone: true},
+		"event: nothing depends on it":   {obj: &corev1.Event{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationForeground)}, gone: true},
+		"uid and version as they are":    {obj: &corev1.ConfigMap{ObjectMeta: meta()}, opts: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID("u"))}}, gone: true},
+		"a period for a kind without it": {obj: &corev1.ConfigMap{ObjectMeta: meta()}, opts: metav1.DeleteOptions{GracePeriodSeconds: new(int64(9))}, gone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			was := tc.obj.GetGeneration()
@@ -92,18 +92,18 @@ func TestDelete(t *testing.T) {
 }
 
 func TestDeleteAgain(t *testing.T) {
-	first, err := lifecycle.Delete(podOn("n", "Running", ptr[int64](30)), metav1.DeleteOptions{}, now)
+	first, err := lifecycle.Delete(podOn("n", "Running", new(int64(30))), metav1.DeleteOptions{}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	later := now.Add(10 * time.Second)
-	for _, grace := range []*int64{nil, ptr[int64](30), ptr[int64](60)} {
+	for _, grace := range []*int64{nil, new(int64(30)), new(int64(60))} {
 		again, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: grace}, later)
 		if err != nil || again != first {
 			t.Errorf("a second delete with no shorter period = %v, %v, want the object itself", again, err)
 		}
 	}
-	shorter, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](15)}, later)
+	shorter, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: new(int64(15))}, later)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestDeleteAgain(t *testing.T) {
 	if shorter.GetGeneration() != first.GetGeneration() {
 		t.Error("a second delete raised the generation")
 	}
-	if gone, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: ptr[int64](0)}, later); err != nil || gone != nil {
+	if gone, err := lifecycle.Delete(first, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, later); err != nil || gone != nil {
 		t.Errorf("a delete with grace 0 = %v, %v, want it gone", gone, err)
 	}
 }
@@ -122,8 +122,8 @@ func TestDeletePreconditions(t *testing.T) {
 	cm := &corev1.ConfigMap{ObjectMeta: meta()}
 	cm.ResourceVersion = "7"
 	for want, pre := range map[string]metav1.Preconditions{
-		`Operation cannot be fulfilled on ConfigMap "x": the UID in the precondition (v) does not match the UID in record (u). The object might have been deleted and then recreated`:       {UID: ptr(types.UID("v"))},
-		`Operation cannot be fulfilled on ConfigMap "x": the ResourceVersion in the precondition (6) does not match the ResourceVersion in record (7). The object might have been modified`: {ResourceVersion: ptr("6")},
+		`Operation cannot be fulfilled on ConfigMap "x": the UID in the precondition (v) does not match the UID in record (u). The object might have been deleted and then recreated`:       {UID: new(types.UID("v"))},
+		`Operation cannot be fulfilled on ConfigMap "x": the ResourceVersion in the precondition (6) does not match the ResourceVersion in record (7). The object might have been modified`: {ResourceVersion: new("6")},
 	} {
 		_, err := lifecycle.Delete(cm, metav1.DeleteOptions{Preconditions: &pre}, now)
 		if !apierrors.IsConflict(err) || err.Error() != want {
@@ -166,9 +166,9 @@ func TestRemovable(t *testing.T) {
 		want bool
 	}{
 		"alive":       {metav1.ObjectMeta{}, false},
-		"terminating": {metav1.ObjectMeta{DeletionTimestamp: stamp, DeletionGracePeriodSeconds: ptr[int64](0)}, true},
+		"terminating": {metav1.ObjectMeta{DeletionTimestamp: stamp, DeletionGracePeriodSeconds: new(int64(0))}, true},
 		"finalizer":   {metav1.ObjectMeta{DeletionTimestamp: stamp, Finalizers: []string{"a"}}, false},
-		"grace":       {metav1.ObjectMeta{DeletionTimestamp: stamp, DeletionGracePeriodSeconds: ptr[int64](3)}, false},
+		"grace":       {metav1.ObjectMeta{DeletionTimestamp: stamp, DeletionGracePeriodSeconds: new(int64(3))}, false},
 	} {
 		if got := lifecycle.Removable(&corev1.Pod{ObjectMeta: tc.meta}); got != tc.want {
 			t.Errorf("%s: Removable = %t, want %t", name, got, tc.want)

@@ -19,8 +19,6 @@ import (
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
-func ptr[T any](v T) *T { return &v }
-
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
 		"Pod": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1,
@@ -30,7 +28,7 @@ func TestPrepareCreate(t *testing.T) {
 		obj.SetGenerateName("web-")
 		obj.SetGeneration(7)
 		obj.SetDeletionTimestamp(&metav1.Time{Time: now})
-		obj.SetDeletionGracePeriodSeconds(ptr[int64](3))
+		obj.SetDeletionGracePeriodSeconds(new(int64(3)))
 		lifecycle.PrepareCreate(obj, now)
 		if got, want := obj.GetGeneration(), generation[k.Kind]; got != want {
 			t.Errorf("%s: generation = %d, want %d", k.Kind, got, want)

@@ -11,7 +11,7 @@ import (
 
 func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 	type spec = corev1.ServiceSpec
-	single := ptr(corev1.IPFamilyPolicySingleStack)
+	single := new(corev1.IPFamilyPolicySingleStack)
 	allocated := spec{
 		Type: corev1.ServiceTypeNodePort, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"},
 		IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, IPFamilyPolicy: single,
@@ -57,11 +57,11 @@ func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 		"load balancer to cluster IP": {
 			old: spec{
 				Type: corev1.ServiceTypeLoadBalancer, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}, HealthCheckNodePort: 31000,
-				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: ptr(true), LoadBalancerClass: ptr("x"),
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: new(true), LoadBalancerClass: new("x"),
 			},
 			in: spec{
 				Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}, HealthCheckNodePort: 31000,
-				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: ptr(true), LoadBalancerClass: ptr("x"),
+				ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, AllocateLoadBalancerNodePorts: new(true), LoadBalancerClass: new("x"),
 			},
 			want: spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}},
 		},
