@@ -115,8 +115,8 @@ func mayReplace(key object.Key, uid types.UID, version string, current object.Ob
 	case current == nil:
 		return notFound(key)
 	case uid != "" && uid != current.GetUID():
-		return apierrors.NewConflict(resourceOf(key), key.Name, fmt.Errorf(
-			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID())) //nolint:staticcheck // Kubernetes' own message
+		return apierrors.NewConflict(resourceOf(key), key.Name, fmt.Errorf( //nolint:staticcheck // Kubernetes' own message
+			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID()))
 	case version != "" && version != current.GetResourceVersion():
 		return apierrors.NewConflict(resourceOf(key), key.Name, errModified)
 	}
