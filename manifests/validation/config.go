@@ -101,6 +101,7 @@ func secretType(s *corev1.Secret, data *field.Path) field.ErrorList {
 			}
 		}
 		return errs
+	default:
 	}
 	return nil
 }

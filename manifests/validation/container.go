@@ -51,8 +51,10 @@ func initContainers(list, regular []corev1.Container, mountable volumeSet, grace
 			}
 		}
 		errs = append(errs, noneOf(at, "may not be set for init containers without restartPolicy=Always", []setField{
-			{"lifecycle", c.Lifecycle != nil}, {"livenessProbe", c.LivenessProbe != nil},
-			{"readinessProbe", c.ReadinessProbe != nil}, {"startupProbe", c.StartupProbe != nil},
+			{"lifecycle", c.Lifecycle != nil},
+			{"livenessProbe", c.LivenessProbe != nil},
+			{"readinessProbe", c.ReadinessProbe != nil},
+			{"startupProbe", c.StartupProbe != nil},
 		})...)
 	}
 	return errs
@@ -79,9 +81,12 @@ func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Pat
 			errs = append(errs, field.NotFound(at.Child("targetContainerName"), e.TargetContainerName))
 		}
 		errs = append(errs, noneOf(at, "cannot be set for an Ephemeral Container", []setField{
-			{"ports", len(c.Ports) > 0}, {"lifecycle", c.Lifecycle != nil},
-			{"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
-			{"startupProbe", c.StartupProbe != nil}, {"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
+			{"ports", len(c.Ports) > 0},
+			{"lifecycle", c.Lifecycle != nil},
+			{"livenessProbe", c.LivenessProbe != nil},
+			{"readinessProbe", c.ReadinessProbe != nil},
+			{"startupProbe", c.StartupProbe != nil},
+			{"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
 		})...)
 	}
 	return errs

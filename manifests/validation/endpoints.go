@@ -118,7 +118,6 @@ func endpoints(e *corev1.Endpoints) field.ErrorList {
 	return errs
 }
 
-//nolint:staticcheck // Endpoints are still served
 func endpointAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorList {
 	errs := address(a.IP, path.Child("ip"))
 	if a.Hostname != "" {

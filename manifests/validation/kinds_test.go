@@ -37,7 +37,7 @@ func TestDeployment(t *testing.T) {
 	}
 	zero := intstr.FromInt32(0)
 	create(t, baseDeployment, cases[*appsv1.Deployment]{
-		"replicas":         {func(d *appsv1.Deployment) { d.Spec.Replicas = ptr[int32](-1) }, []string{"spec.replicas: Invalid value: -1: must be greater than or equal to 0"}},
+		"replicas":         {func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(-1)) }, []string{"spec.replicas: Invalid value: -1: must be greater than or equal to 0"}},
 		"no selector":      {func(d *appsv1.Deployment) { d.Spec.Selector = nil }, []string{"spec.selector: Required value"}},
 		"empty selector":   {func(d *appsv1.Deployment) { d.Spec.Selector.MatchLabels = nil }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for deployment"}},
 		"other labels":     {func(d *appsv1.Deployment) { d.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},
@@ -49,7 +49,7 @@ func TestDeployment(t *testing.T) {
 		"not a percentage": {rolling(intstr.FromInt32(1), intstr.FromString("x")), []string{`spec.strategy.rollingUpdate.maxSurge: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`}},
 		"deadline":         {func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 600 }, []string{"spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds"}},
 		"restart policy":   {func(d *appsv1.Deployment) { d.Spec.Template.Spec.RestartPolicy = "Never" }, []string{`spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`}},
-		"active deadline":  {func(d *appsv1.Deployment) { d.Spec.Template.Spec.ActiveDeadlineSeconds = ptr[int64](1) }, []string{"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},
+		"active deadline":  {func(d *appsv1.Deployment) { d.Spec.Template.Spec.ActiveDeadlineSeconds = new(int64(1)) }, []string{"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},
 		"no image":         {func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "" }, []string{"spec.template.spec.containers[0].image: Required value"}},
 		"host network, port left out": {func(d *appsv1.Deployment) {
 			d.Spec.Template.Spec.HostNetwork = true
@@ -126,7 +126,7 @@ func TestService(t *testing.T) {
 		"affinity":        {func(s *corev1.Service) { s.Spec.SessionAffinity = "IP" }, []string{`spec.sessionAffinity: Unsupported value: "IP": supported values: "ClientIP", "None"`}},
 		"affinity time": {func(s *corev1.Service) {
 			s.Spec.SessionAffinity = "ClientIP"
-			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr[int32](0)}}
+			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(0))}}
 		}, []string{"spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 0: must be greater than 0 and less than 86400"}},
 		"address":         {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "x", []string{"x"} }, []string{`spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`}},
 		"two addresses":   {func(s *corev1.Service) { s.Spec.ClusterIP = "10.0.0.2" }, []string{"spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: first value must match `clusterIP`"}},
@@ -136,7 +136,7 @@ func TestService(t *testing.T) {
 			s.Spec.ExternalIPs = []string{"127.0.0.1"}
 			s.Spec.ExternalTrafficPolicy = "Cluster"
 		}, []string{`spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
-		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = ptr("x") }, []string{"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
+		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("x") }, []string{"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
 		"node port, no IP": {func(s *corev1.Service) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"}
 			typed("NodePort", 0)(s)
@@ -219,7 +219,7 @@ func TestCluster(t *testing.T) {
 		}, []string{`status.addresses[1]: Duplicate value: {"type":"Hostname","address":"a"}`}},
 	})
 	create(t, `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a, namespace: b}}`, cases[*coordinationv1.Lease]{
-		"duration": {func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = ptr[int32](0) }, []string{"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"}},
+		"duration": {func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(0)) }, []string{"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"}},
 	})
 	create(t, `{apiVersion: v1, kind: Event, metadata: {name: a, namespace: b}, involvedObject: {namespace: b}}`, cases[*corev1.Event]{
 		"elsewhere": {func(e *corev1.Event) { e.InvolvedObject.Namespace = "c" }, []string{`involvedObject.namespace: Invalid value: "c": does not match event.namespace`}},

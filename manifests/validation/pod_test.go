@@ -53,7 +53,7 @@ func TestContainer(t *testing.T) {
 		"message policy": {web(func(c *corev1.Container) { c.TerminationMessagePolicy = "x" }), []string{
 			`spec.containers[0].terminationMessagePolicy: Unsupported value: "x": supported values: "File", "FallbackToLogsOnError"`,
 		}},
-		"restart policy": {web(func(c *corev1.Container) { c.RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways) }), []string{
+		"restart policy": {web(func(c *corev1.Container) { c.RestartPolicy = new(corev1.ContainerRestartPolicyAlways) }), []string{
 			`spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers`,
 		}},
 		"port 0":       {web(func(c *corev1.Container) { c.Ports[0].ContainerPort = 0 }), []string{`spec.containers[0].ports[0].containerPort: Required value`}},
@@ -175,7 +175,7 @@ func TestProbe(t *testing.T) {
 		"exec": {probe(func(p *corev1.Probe) { p.ProbeHandler = corev1.ProbeHandler{Exec: &corev1.ExecAction{}} }), []string{
 			"spec.containers[0].readinessProbe.exec.command: Required value",
 		}},
-		"grace of readiness": {probe(func(p *corev1.Probe) { p.TerminationGracePeriodSeconds = ptr[int64](1) }), []string{
+		"grace of readiness": {probe(func(p *corev1.Probe) { p.TerminationGracePeriodSeconds = new(int64(1)) }), []string{
 			"spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 1: must not be set for readinessProbes",
 		}},
 		"liveness": {web(func(c *corev1.Container) {
@@ -194,7 +194,7 @@ func TestProbe(t *testing.T) {
 		"of a sidecar": {podSpec(func(s *corev1.PodSpec) {
 			s.InitContainers = []corev1.Container{s.Containers[0]}
 			s.InitContainers[0].Name = "init"
-			s.InitContainers[0].RestartPolicy = ptr(corev1.ContainerRestartPolicyAlways)
+			s.InitContainers[0].RestartPolicy = new(corev1.ContainerRestartPolicyAlways)
 		}), nil},
 		"init of the same name": {podSpec(func(s *corev1.PodSpec) {
 			s.InitContainers = []corev1.Container{s.Containers[0]}
@@ -217,7 +217,7 @@ func TestVolumes(t *testing.T) {
 		"no path":          {mount(func(m *corev1.VolumeMount) { m.MountPath = "" }), []string{`spec.containers[0].volumeMounts[0].mountPath: Required value`}},
 		"sub path":         {mount(func(m *corev1.VolumeMount) { m.SubPath = "a/../b" }), []string{`spec.containers[0].volumeMounts.subPath: Invalid value: "a/../b": must not contain '..'`}},
 		"absolute":         {mount(func(m *corev1.VolumeMount) { m.SubPath = "/a" }), []string{`spec.containers[0].volumeMounts.subPath: Invalid value: "/a": must be a relative path`}},
-		"propagation": {mount(func(m *corev1.VolumeMount) { m.MountPropagation = ptr(corev1.MountPropagationBidirectional) }), []string{
+		"propagation": {mount(func(m *corev1.VolumeMount) { m.MountPropagation = new(corev1.MountPropagationBidirectional) }), []string{
 			`spec.containers[0].volumeMounts.mountPropagation: Forbidden: Bidirectional mount propagation is available only to privileged containers`,
 		}},
 		"two at one path": {web(func(c *corev1.Container) { c.VolumeMounts = append(c.VolumeMounts, c.VolumeMounts[0]) }), []string{
@@ -227,14 +227,14 @@ func TestVolumes(t *testing.T) {
 		"no type":        {volume(corev1.VolumeSource{}), []string{"spec.volumes[1]: Required value: must specify a volume type"}},
 		"two types":      {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}, HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}), []string{`spec.volumes[1].emptyDir: Forbidden: may not specify more than 1 volume type`}},
 		"host path":      {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{}}), []string{`spec.volumes[1].hostPath.path: Required value`}},
-		"host path type": {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x", Type: ptr(corev1.HostPathType("Dir"))}}), []string{`spec.volumes[1].hostPath.type: Unsupported value: "Dir": supported values: "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"`}},
+		"host path type": {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x", Type: new(corev1.HostPathType("Dir"))}}), []string{`spec.volumes[1].hostPath.type: Unsupported value: "Dir": supported values: "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"`}},
 		"config map":     {volume(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}), []string{`spec.volumes[1].configMap.name: Required value`}},
 		"secret":         {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}), []string{`spec.volumes[1].secret.secretName: Required value`}},
-		"mode":           {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", DefaultMode: ptr[int32](0o1000)}}), []string{`spec.volumes[1].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive`}},
+		"mode":           {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", DefaultMode: new(int32(0o1000))}}), []string{`spec.volumes[1].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive`}},
 		"item":           {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", Items: []corev1.KeyToPath{{Path: "..a"}}}}), []string{`spec.volumes[1].secret.items[0].key: Required value`, `spec.volumes[1].secret.items[0].path: Invalid value: "..a": must not start with '..'`}},
 		"downward":       {volume(corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{{Path: "a"}}}}), []string{`spec.volumes[1].downwardAPI: Required value: one of fieldRef and resourceFieldRef is required`}},
 		"projected":      {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{Secret: &corev1.SecretProjection{}}}}}), []string{`spec.volumes[1].projected.sources[0].secret.name: Required value`}},
-		"negative size":  {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr(resource.MustParse("-1"))}}), []string{`spec.volumes[1].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity`}},
+		"negative size":  {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("-1"))}}), []string{`spec.volumes[1].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity`}},
 		"claim, no name": {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}}), []string{`spec.volumes[1].persistentVolumeClaim.claimName: Required value`}},
 		"no name of its own": {podSpec(func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, s.Volumes[0]); s.Volumes[1].Name = "" }), []string{
 			`spec.volumes[1].name: Required value`,
@@ -254,27 +254,27 @@ func TestPodSpec(t *testing.T) {
 		"name server": {podSpec(func(s *corev1.PodSpec) { s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"x"}} }), []string{
 			`spec.dnsConfig.nameservers[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`,
 		}},
-		"deadline": {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = ptr[int64](0) }), []string{
+		"deadline": {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(0)) }), []string{
 			"spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
 		}},
 		"hostname": {podSpec(func(s *corev1.PodSpec) { s.Hostname = "A" }), []string{`spec.hostname: Invalid value: "A": ` + dnsLabelMessage}},
-		"user": {podSpec(func(s *corev1.PodSpec) { s.SecurityContext.RunAsUser = ptr[int64](-1) }), []string{
+		"user": {podSpec(func(s *corev1.PodSpec) { s.SecurityContext.RunAsUser = new(int64(-1)) }), []string{
 			"spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
 		}},
 		"seccomp": {podSpec(func(s *corev1.PodSpec) {
 			s.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: "Localhost"}
 		}), []string{"spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost"}},
 		"privileged": {web(func(c *corev1.Container) {
-			c.SecurityContext = &corev1.SecurityContext{Privileged: ptr(true), AllowPrivilegeEscalation: ptr(false)}
+			c.SecurityContext = &corev1.SecurityContext{Privileged: new(true), AllowPrivilegeEscalation: new(false)}
 		}), []string{"spec.containers[0].securityContext: Invalid value: {\"privileged\":true,\"allowPrivilegeEscalation\":false}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"}},
-		"pid": {podSpec(func(s *corev1.PodSpec) { s.ShareProcessNamespace = ptr(true); s.HostPID = true }), []string{
+		"pid": {podSpec(func(s *corev1.PodSpec) { s.ShareProcessNamespace = new(true); s.HostPID = true }), []string{
 			"spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
 		}},
 		"toleration without a key": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = []corev1.Toleration{{Operator: "Equal"}} }), []string{
 			"spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
 		}},
 		"toleration seconds": {podSpec(func(s *corev1.PodSpec) {
-			s.Tolerations = []corev1.Toleration{{Key: "a", Effect: "NoSchedule", TolerationSeconds: ptr[int64](1)}}
+			s.Tolerations = []corev1.Toleration{{Key: "a", Effect: "NoSchedule", TolerationSeconds: new(int64(1))}}
 		}), []string{"spec.tolerations[0].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set"}},
 		"toleration effect": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = []corev1.Toleration{{Key: "a", Effect: "No"}} }), []string{
 			`spec.tolerations[0].effect: Unsupported value: "No": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`,
@@ -306,7 +306,7 @@ func TestPodSpec(t *testing.T) {
 func TestPodUpdate(t *testing.T) {
 	update(t, basePod, cases[*corev1.Pod]{
 		"image":        {web(func(c *corev1.Container) { c.Image = "web:2" }), nil},
-		"deadline":     {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = ptr[int64](5) }), nil},
+		"deadline":     {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(5)) }), nil},
 		"toleration":   {podSpec(func(s *corev1.PodSpec) { s.Tolerations = append(s.Tolerations, corev1.Toleration{Key: "a"}) }), nil},
 		"labels":       {func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, nil},
 		"no image":     {web(func(c *corev1.Container) { c.Image = "" }), []string{"spec.containers[0].image: Required value"}},

@@ -36,6 +36,7 @@ func service(svc *corev1.Service) field.ErrorList {
 		}
 	case corev1.ServiceTypeExternalName:
 		errs = append(errs, externalName(s)...)
+	default:
 	}
 	errs = append(errs, servicePorts(s, spec.Child("ports"))...)
 	errs = append(errs, metavalidation.ValidateLabels(s.Selector, spec.Child("selector"))...)
@@ -93,8 +94,7 @@ func servicePorts(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 			continue
 		}
 		nodePort := at.Child("nodePort")
-		switch s.Type {
-		case corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName:
+		if s.Type == corev1.ServiceTypeClusterIP || s.Type == corev1.ServiceTypeExternalName {
 			errs = append(errs, field.Forbidden(nodePort, fmt.Sprintf("may not be used when `type` is '%s'", s.Type)))
 			continue
 		}

@@ -15,18 +15,16 @@ import (
 	"headway.dev/manifests/validation"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 // parse decodes one manifest and applies its defaults.
-func parse[T object.Object](t testing.TB, manifest string) T {
-	t.Helper()
+func parse[T object.Object](tb testing.TB, manifest string) T {
+	tb.Helper()
 	data, err := yaml.YAMLToJSON([]byte(manifest))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	obj, err := runtime.Decode(scheme.Codecs.UniversalDeserializer(), data)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defaults.Apply(obj.(object.Object))
 	return obj.(T)
