@@ -50,7 +50,8 @@ type work struct {
 	Input
 	d          *appsv1.Deployment
 	newest     *appsv1.ReplicaSet
-	old        []*appsv1.ReplicaSet // ordered by age
+	old        []*appsv1.ReplicaSet         // ordered by age
+	before     map[*appsv1.ReplicaSet]int32 // sizes
 	changed    map[*appsv1.ReplicaSet]bool
 	conditions []appsv1.DeploymentCondition
 	plan       Plan
@@ -58,7 +59,7 @@ type work struct {
 
 // Decide returns the next step of a Deployment.
 func Decide(in Input) Plan {
-	w := &work{Input: in, d: in.Deployment, changed: map[*appsv1.ReplicaSet]bool{}, conditions: slices.Clone(in.Deployment.Status.Conditions)}
+	w := &work{Input: in, d: in.Deployment, before: map[*appsv1.ReplicaSet]int32{}, changed: map[*appsv1.ReplicaSet]bool{}, conditions: slices.Clone(in.Deployment.Status.Conditions)}
 	w.sort()
 	if w.d.DeletionTimestamp != nil {
 		w.status()
@@ -97,6 +98,7 @@ func (w *work) sort() {
 	for _, rs := range w.Sets {
 		c := *rs
 		c.Spec.Replicas = ptr.To(size(rs))
+		w.before[&c] = size(rs)
 		w.old = append(w.old, &c)
 	}
 	slices.SortStableFunc(w.old, func(a, b *appsv1.ReplicaSet) int {
@@ -254,17 +256,17 @@ func (w *work) scaleDownOld() {
 	}
 	_, unavailable := limits(w.d)
 	minimum := replicas(w.d) - unavailable
-	room := total(w.all(), size) - minimum - (size(w.newest) - available(w.newest))
+	room := total(w.all(), size) - minimum - (size(w.newest) - w.available(w.newest))
 	if room <= 0 {
 		return
 	}
 	for _, rs := range w.old {
-		if n := min(room, size(rs)-available(rs)); n > 0 {
+		if n := min(room, size(rs)-w.available(rs)); n > 0 && !stale(rs) {
 			w.scale(rs, size(rs)-n)
 			room -= n
 		}
 	}
-	spare := total(w.all(), available) - minimum
+	spare := total(w.all(), w.available) - minimum
 	for _, rs := range w.old {
 		if n := min(spare, size(rs)); n > 0 {
 			w.scale(rs, size(rs)-n)

@@ -12,6 +12,7 @@
 //
 // What a rolling update never does: ask for more than replicas+maxSurge pods,
 // or let go of pods so that fewer than replicas-maxUnavailable are available.
-// A set's available pods are counted as at most its size: a set that was made
-// smaller and has not followed yet would otherwise be counted on twice.
+// A set's available pods are counted as at most its size, and not at all as
+// long as it has not reported on its newest size: what has not followed yet
+// would otherwise be counted on twice.
 package deployment

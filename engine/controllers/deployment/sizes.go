@@ -32,8 +32,18 @@ func size(rs *appsv1.ReplicaSet) int32 {
 	return *rs.Spec.Replicas
 }
 
-// available is how many of a set's pods can be counted on.
-func available(rs *appsv1.ReplicaSet) int32 { return min(rs.Status.AvailableReplicas, size(rs)) }
+// stale reports whether a set's counts are from before its newest size. A set
+// that was made smaller and then larger again may have lost pods since.
+func stale(rs *appsv1.ReplicaSet) bool { return rs.Status.ObservedGeneration < rs.Generation }
+
+// available is how many of a set's pods can be counted on: no more than its
+// size, neither the one that it has reported on nor the one that it gets now.
+func (w *work) available(rs *appsv1.ReplicaSet) int32 {
+	if stale(rs) {
+		return 0
+	}
+	return min(rs.Status.AvailableReplicas, w.before[rs], size(rs))
+}
 
 func total(sets []*appsv1.ReplicaSet, of func(*appsv1.ReplicaSet) int32) int32 {
 	var n int32

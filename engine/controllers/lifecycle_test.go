@@ -1,0 +1,276 @@
+package controllers_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+func (c *cluster) delete(key object.Key, policy metav1.DeletionPropagation) {
+	c.t.Helper()
+	c.commit(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &policy}, time.Now()))
+}
+
+func (c *cluster) count(kind string) int {
+	gk := map[string]object.Key{"rs": {GroupKind: control.ReplicaSet}, "pod": {GroupKind: control.Pod}}[kind].GroupKind
+	objs, _ := c.store.List(gk, "default")
+	return len(objs)
+}
+
+// Background: the owner goes at once, its dependents after it.
+func TestDeleteBackground(t *testing.T) {
+	c := start(t, 1)
+	c.commit(change.Create(newDeployment("web", 3), time.Now()))
+	c.eventually("rollout", func() bool { return c.rolledOut("web") })
+	c.delete(deploymentKey("web"), metav1.DeletePropagationBackground)
+	if c.deployment("web") != nil {
+		t.Error("the deployment is still there")
+	}
+	c.eventually("collection", func() bool { return c.count("rs") == 0 && c.count("pod") == 0 })
+}
+
+// Foreground: the owner waits until the last dependent is gone.
+func TestDeleteForeground(t *testing.T) {
+	c := start(t, 1)
+	c.pull = 2 * time.Millisecond
+	c.commit(change.Create(newDeployment("web", 3), time.Now()))
+	c.eventually("rollout", func() bool { return c.rolledOut("web") })
+	watcher, err := c.store.Watch(0, control.Deployment, control.ReplicaSet, control.Pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.delete(deploymentKey("web"), metav1.DeletePropagationForeground)
+	if d := c.deployment("web"); d == nil || !slices.Contains(d.Finalizers, "foregroundDeletion") {
+		t.Errorf("deployment = %v, want it to wait with the finalizer foregroundDeletion", d)
+	}
+	c.eventually("collection", func() bool { return c.deployment("web") == nil })
+	var order []string
+	events, err := watcher.Next(c.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ev := range events {
+		if ev.Type == object.Deleted {
+			order = append(order, ev.Key.Kind)
+		}
+	}
+	if want := []string{"Pod", "Pod", "Pod", "ReplicaSet", "Deployment"}; !slices.Equal(order, want) {
+		t.Errorf("deleted in the order %v, want %v", order, want)
+	}
+}
+
+// Orphan: the dependents stay, without the reference; a Deployment with the
+// same selector adopts them.
+func TestDeleteOrphan(t *testing.T) {
+	c := start(t, 1)
+	c.commit(change.Create(newDeployment("web", 2), time.Now()))
+	c.eventually("rollout", func() bool { return c.rolledOut("web") })
+	rs := c.newest(c.deployment("web"))
+	before := c.pods("web")
+	c.delete(deploymentKey("web"), metav1.DeletePropagationOrphan)
+	c.eventually("the owner's end", func() bool { return c.deployment("web") == nil })
+	got := control.Get[appsv1.ReplicaSet](c.store, control.KeyOf(control.ReplicaSet, rs))
+	if got == nil || len(got.OwnerReferences) != 0 {
+		t.Fatalf("replica set = %v, want it without owners", got)
+	}
+	c.commit(change.Create(newDeployment("web", 2), time.Now()))
+	c.eventually("adoption", func() bool { return c.rolledOut("web") })
+	if after := c.pods("web"); len(after) != 2 || after[0].UID != before[0].UID || after[1].UID != before[1].UID {
+		t.Errorf("pods after the adoption differ from those before")
+	}
+}
+
+// An object whose owner never was there is collected; one with another owner
+// that stays is kept without the reference.
+func TestAbsentOwner(t *testing.T) {
+	c := start(t, 0)
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "owner"}}
+	c.commit(change.Create(owner, time.Now()))
+	gone := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "owner", UID: "not-its-uid"}
+	stays := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "owner", UID: owner.UID}
+	configMap := object.Key{Namespace: "default", Name: "a"}
+	configMap.Kind = "ConfigMap"
+	other := configMap
+	other.Name = "b"
+	c.commit(
+		change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", OwnerReferences: []metav1.OwnerReference{gone}}}, time.Now()),
+		change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b", OwnerReferences: []metav1.OwnerReference{gone, stays}}}, time.Now()))
+	c.eventually("collection of a", func() bool { return c.store.Get(configMap) == nil })
+	c.eventually("b without the reference", func() bool {
+		b := c.store.Get(other)
+		return b != nil && len(b.GetOwnerReferences()) == 1
+	})
+}
+
+// A namespace goes when all that is in it has, pods with their grace period.
+func TestDeleteNamespace(t *testing.T) {
+	c := start(t, 1)
+	c.commit(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}, time.Now()))
+	d := newDeployment("web", 3)
+	d.Namespace = "team"
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("pods", func() bool {
+		pods, _ := c.store.List(control.Pod, "team")
+		return len(pods) == 3 && control.Ready(pods[2].(*corev1.Pod))
+	})
+	key := object.Key{GroupKind: control.Namespace, Name: "team"}
+	held := object.Key{Namespace: "team", Name: "held"}
+	held.Kind = "ConfigMap"
+	c.commit(change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "held", Finalizers: []string{"example.com/hold"}}}, time.Now()))
+	c.delete(key, metav1.DeletePropagationBackground)
+	c.eventually("all but what is held", func() bool {
+		ns := control.Get[corev1.Namespace](c.store, key)
+		for _, cond := range ns.Status.Conditions {
+			if cond.Type == corev1.NamespaceContentRemaining && cond.Message == "Some resources are remaining: configmaps. has 1 resource instances" {
+				return ns.Status.Phase == corev1.NamespaceTerminating
+			}
+		}
+		return false
+	})
+	c.commit(change.Patch(held, func(obj object.Object) bool { obj.SetFinalizers(nil); return true }))
+	c.eventually("the namespace's end", func() bool { return c.store.Get(key) == nil })
+}
+
+// Every cluster has its namespaces, their service accounts, and the Service of
+// the API.
+func TestBootstrap(t *testing.T) {
+	c := start(t, 0)
+	for _, ns := range []string{"default", "kube-system", "kube-public", "kube-node-lease", "headway-system"} {
+		c.eventually("service account of "+ns, func() bool {
+			return c.store.Get(object.Key{GroupKind: control.ServiceAccount, Namespace: ns, Name: "default"}) != nil
+		})
+	}
+	svc := control.Get[corev1.Service](c.store, object.Key{GroupKind: control.Service, Namespace: "default", Name: "kubernetes"})
+	if svc == nil || svc.Spec.ClusterIP != "10.96.0.1" || svc.Spec.Ports[0].Port != 443 || svc.Spec.Ports[0].TargetPort.IntVal != 6443 {
+		t.Fatalf("service kubernetes = %+v", svc)
+	}
+	slice := object.Key{GroupKind: control.EndpointSlice, Namespace: "default", Name: "kubernetes"}
+	c.delete(slice, metav1.DeletePropagationBackground)
+	c.eventually("the slice to be back", func() bool {
+		s := control.Get[discoveryv1.EndpointSlice](c.store, slice)
+		return s != nil && s.Endpoints[0].Addresses[0] == "192.0.2.1"
+	})
+}
+
+// A silent node becomes Unknown, is tainted, and its pods leave their Service
+// and, without a toleration for it, the node.
+func TestSilentNode(t *testing.T) {
+	c := start(t, 1, func(cfg *controllers.Config) { cfg.NodeGrace = 300 * time.Millisecond })
+	lease := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: "node-00"}
+	c.commit(change.Create(&coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: lease.Namespace, Name: lease.Name},
+		Spec:       coordinationv1.LeaseSpec{RenewTime: &metav1.MicroTime{Time: time.Now()}},
+	}, time.Now()))
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("a ready pod", func() bool { return len(c.pods("web")) == 1 && control.Ready(c.pods("web")[0]) })
+	pod := c.pods("web")[0]
+	c.eventually("the node to be unreachable", func() bool {
+		n := control.Get[corev1.Node](c.store, object.Key{GroupKind: control.Node, Name: "node-00"})
+		unreachable := 0
+		for _, taint := range n.Spec.Taints {
+			if taint.Key == corev1.TaintNodeUnreachable {
+				unreachable++
+			}
+		}
+		return unreachable == 2 && n.Status.Conditions[0].Status == corev1.ConditionUnknown && n.Status.Conditions[0].Message == "Kubelet stopped posting node status."
+	})
+	c.eventually("eviction", func() bool {
+		return slices.Contains(c.events("Pod", pod.Name), "TaintManagerEviction: Marking for deletion Pod default/"+pod.Name)
+	})
+	c.eventually("a successor that waits", func() bool {
+		pods := c.pods("web")
+		if len(pods) != 1 || pods[0].UID == pod.UID {
+			return false
+		}
+		cond := control.PodCondition(pods[0], corev1.PodScheduled)
+		return cond != nil && cond.Reason == "Unschedulable" &&
+			strings.HasPrefix(cond.Message, "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
+	})
+	// The node is heard again: it serves again.
+	c.commit(change.PatchStatus(object.Key{GroupKind: control.Node, Name: "node-00"}, func(obj object.Object) bool {
+		n := obj.(*corev1.Node)
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(time.Now().Add(time.Minute))}}
+		return true
+	}))
+	c.eventually("the successor to run", func() bool { return len(c.pods("web")) == 1 && control.Ready(c.pods("web")[0]) })
+}
+
+// Nodes get distinct ranges, and the pods of a node that is gone are removed.
+func TestNodeGone(t *testing.T) {
+	c := start(t, 3, func(cfg *controllers.Config) { cfg.NodeGone = 50 * time.Millisecond })
+	c.commit(change.Create(newDeployment("web", 3), time.Now()))
+	c.eventually("rollout", func() bool { return c.rolledOut("web") })
+	seen := map[string]bool{}
+	nodes, _ := c.store.List(control.Node, "")
+	for _, n := range nodes {
+		seen[n.(*corev1.Node).Spec.PodCIDR] = true
+	}
+	if len(seen) != 3 || !seen["10.244.0.0/24"] || !seen["10.244.2.0/24"] {
+		t.Errorf("pod CIDRs = %v, want the first three /24 of 10.244.0.0/16", seen)
+	}
+	gone := c.pods("web")[0].Spec.NodeName
+	c.delete(object.Key{GroupKind: control.Node, Name: gone}, metav1.DeletePropagationBackground)
+	c.eventually("pods elsewhere", func() bool {
+		for _, p := range c.pods("web") {
+			if p.Spec.NodeName == gone {
+				return false
+			}
+		}
+		return c.rolledOut("web")
+	})
+}
+
+// Events are removed when their time has come.
+func TestEventsExpire(t *testing.T) {
+	c := start(t, 0)
+	key := object.Key{GroupKind: control.Event, Namespace: "default", Name: "old"}
+	c.commit(change.Create(&corev1.Event{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: "default", Name: "old", CreationTimestamp: metav1.NewTime(time.Now().Add(-2 * time.Hour))},
+		LastTimestamp: metav1.NewTime(time.Now().Add(-61 * time.Minute)),
+	}, time.Now()))
+	c.eventually("the event to go", func() bool { return c.store.Get(key) == nil })
+}
+
+// What is unknown to --controllers is an error, and what is off does nothing.
+func TestSelect(t *testing.T) {
+	names := []string{"deployment-controller", "garbage-collector-controller"}
+	for _, tc := range []struct {
+		flags   []string
+		want    []bool
+		wantErr string
+	}{
+		{nil, []bool{true, true}, ""},
+		{[]string{"*"}, []bool{true, true}, ""},
+		{[]string{"*", "-deployment-controller"}, []bool{false, true}, ""},
+		{[]string{"*", "-garbagecollector"}, []bool{true, false}, ""},
+		{[]string{"deployment"}, []bool{true, false}, ""},
+		{[]string{"-deployment"}, []bool{false, false}, ""},
+		{[]string{"typo"}, nil, `"typo" is not in the list of known controllers`},
+	} {
+		got, err := controllers.Select(names, tc.flags)
+		if tc.wantErr != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+				t.Errorf("Select(%q) = %v, want %q", tc.flags, err, tc.wantErr)
+			}
+			continue
+		}
+		if err != nil || got[names[0]] != tc.want[0] || got[names[1]] != tc.want[1] {
+			t.Errorf("Select(%q) = %v, %v, want %v", tc.flags, got, err, tc.want)
+		}
+	}
+}
