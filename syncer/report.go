@@ -20,6 +20,9 @@ import (
 func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
 	now := metav1.NewTime(src.s.now())
 	head, _ := src.current()
+	src.mu.Lock()
+	signer := src.signer
+	src.mu.Unlock()
 	revision := head.revision()
 	advanced := false
 	edit := func(o object.Object) bool {
@@ -43,11 +46,20 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
 			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
 			set.put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
-			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition)
+			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition)
+			if v := g.Spec.Verification; v != nil {
+				mode := v.GetMode()
+				g.Status.SourceVerificationMode = &mode
+				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, meta.SucceededReason,
+					fmt.Sprintf("verified signature of:\n- commit '%s' with key '%s'", revision, signer))
+			}
 		} else {
 			reason, msg := sourcev1.GitOperationFailedReason, err.Error()
 			if f := (*failure)(nil); errors.As(err, &f) {
 				reason = f.reason
+			}
+			if reason == sourcev1.VerificationError {
+				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
 			}
 			if reason == historyRewritten || reason == sourcev1.VerificationError {
 				set.put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)

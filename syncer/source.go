@@ -50,7 +50,9 @@ type source struct {
 	url  string
 	head git.Head // zero until there is one
 	auth *git.Auth
-	next time.Time
+	// signer of the head, if signatures are checked.
+	signer string
+	next   time.Time
 	// rounds counts finished looks at the source, for those who wait for one.
 	rounds int
 	err    error
@@ -231,11 +233,15 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return fail(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
 	}
+	signer, err := src.verify(obj, repo, fetched.Commit)
+	if err != nil {
+		return fail(sourcev1.VerificationError, err)
+	}
 	if err := src.checkHistory(obj, repo, fetched); err != nil {
 		return err
 	}
 	src.mu.Lock()
-	src.head, src.auth = fetched, auth
+	src.head, src.auth, src.signer = fetched, auth, signer
 	src.mu.Unlock()
 	return nil
 }
@@ -243,8 +249,8 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // unsupportedSource fails for what would be wrong to ignore.
 func unsupportedSource(obj *sourcev1.GitRepository) error {
 	var fields []string
-	if obj.Spec.Verification != nil {
-		fields = append(fields, "spec.verify")
+	if v := obj.Spec.Verification; v != nil && v.VerifyTag() {
+		fields = append(fields, "spec.verify.mode: "+string(v.Mode))
 	}
 	if len(obj.Spec.Include) > 0 {
 		fields = append(fields, "spec.include")
