@@ -215,7 +215,7 @@ func TestRevertOnFailure(t *testing.T) {
 	// A failing revert is not answered with another.
 	w.fail()
 	w.eventually("the revert failed", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False HealthCheckFailed") })
-	time.Sleep(200 * time.Millisecond)
+	<-time.After(200 * time.Millisecond)
 	if got := git(t, w.bare, "rev-parse", "main"); got != revert {
 		t.Errorf("main moved on to %s", got)
 	}

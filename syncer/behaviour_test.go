@@ -98,7 +98,7 @@ func TestNothingToDoWritesNothing(t *testing.T) {
 		o.(*appsv1.Deployment).Status.Replicas = 1
 		return true
 	}))
-	time.Sleep(300 * time.Millisecond)
+	<-time.After(300 * time.Millisecond)
 	if got := w.store.Commits() - n; got != 1 {
 		t.Errorf("%d transactions after a status change, want only that", got)
 	}

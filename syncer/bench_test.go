@@ -38,7 +38,7 @@ func BenchmarkPush(b *testing.B) {
 				b.StartTimer()
 				git(b, w.work, "push", "-q", "origin", "HEAD:main")
 				for w.configMap("c0001")["key"] != value {
-					time.Sleep(200 * time.Microsecond)
+					<-time.After(200 * time.Microsecond)
 				}
 			}
 		})
@@ -58,7 +58,7 @@ func BenchmarkFirstSync(b *testing.B) {
 			return true
 		}))
 		for w.configMap("c0999") == nil {
-			time.Sleep(200 * time.Microsecond)
+			<-time.After(200 * time.Microsecond)
 		}
 		b.StopTimer()
 		w.stop()

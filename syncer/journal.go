@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"headway.dev/manifests/change"
@@ -122,9 +123,9 @@ func (j *journal) backwards(f func(wire.Entry) bool) error {
 	records, err := j.store.Records(journalLog, -1, 1)
 	for err == nil && len(records) > 0 {
 		var e wire.Entry
-		for i := len(records) - 1; i >= 0; i-- {
+		for _, record := range slices.Backward(records) {
 			e = wire.Entry{}
-			if err := json.Unmarshal(records[i], &e); err != nil {
+			if err := json.Unmarshal(record, &e); err != nil {
 				return fmt.Errorf("read the journal: %w", err)
 			}
 			if !f(e) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -103,12 +104,7 @@ func (k *kustomization) touch(key object.Key) {
 func (k *kustomization) waitsFor(key object.Key) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, d := range k.deps {
-		if d == key {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(k.deps, key)
 }
 
 // run takes a step whenever it is woken or due, until the object is gone.

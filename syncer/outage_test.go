@@ -24,12 +24,12 @@ import (
 
 // remote serves repositories over HTTP, to who has the password, while it is
 // up.
-func remote(t testing.TB, root string) (url string, up *atomic.Bool) {
-	t.Helper()
+func remote(tb testing.TB, root string) (url string, up *atomic.Bool) {
+	tb.Helper()
 	up = &atomic.Bool{}
 	up.Store(true)
 	backend := &cgi.Handler{
-		Path: git(t, "", "--exec-path") + "/git-http-backend",
+		Path: git(tb, "", "--exec-path") + "/git-http-backend",
 		Env: []string{
 			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada",
 			"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_CONFIG_KEY_1=http.receivepack", "GIT_CONFIG_VALUE_1=true",
@@ -46,7 +46,7 @@ func remote(t testing.TB, root string) (url string, up *atomic.Bool) {
 		}
 		backend.ServeHTTP(w, r)
 	}))
-	t.Cleanup(srv.Close)
+	tb.Cleanup(srv.Close)
 	return srv.URL, up
 }
 

@@ -38,10 +38,8 @@ type round struct {
 	began  time.Time
 }
 
-func (r *round) took(phase string, since time.Time) time.Time {
-	now := time.Now()
-	r.millis[phase] += float64(now.Sub(since).Microseconds()) / 1000
-	return now
+func (r *round) took(phase string, since time.Time) {
+	r.millis[phase] += float64(time.Since(since).Microseconds()) / 1000
 }
 
 // converge makes the stored objects what the head declares, whole or not at

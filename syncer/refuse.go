@@ -74,8 +74,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 
 // faults takes an error apart into those of the single manifests.
 func faults(err error) []wire.Fault {
-	var invalid *errInvalid
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*errInvalid](err); ok {
 		var list []wire.Fault
 		for _, e := range invalid.errs {
 			list = append(list, wire.Fault{

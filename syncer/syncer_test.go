@@ -44,12 +44,12 @@ type world struct {
 // newWorld makes a repository with one commit of files, and a source and a
 // Kustomization named cluster for it. edit may change both before they are
 // created.
-func newWorld(t testing.TB, files map[string]string, edit func(*sourcev1.GitRepository, *kustomizev1.Kustomization)) *world {
-	t.Helper()
-	w := &world{t: t, store: memstore.New(), bare: filepath.Join(t.TempDir(), "repo.git"), work: filepath.Join(t.TempDir(), "work"), data: t.TempDir()}
-	git(t, "", "init", "-q", "--bare", "-b", "main", w.bare)
-	git(t, "", "clone", "-q", w.bare, w.work)
-	git(t, w.work, "checkout", "-q", "-b", "main")
+func newWorld(tb testing.TB, files map[string]string, edit func(*sourcev1.GitRepository, *kustomizev1.Kustomization)) *world {
+	tb.Helper()
+	w := &world{t: tb, store: memstore.New(), bare: filepath.Join(tb.TempDir(), "repo.git"), work: filepath.Join(tb.TempDir(), "work"), data: tb.TempDir()}
+	git(tb, "", "init", "-q", "--bare", "-b", "main", w.bare)
+	git(tb, "", "clone", "-q", w.bare, w.work)
+	git(tb, w.work, "checkout", "-q", "-b", "main")
 	w.write(files)
 	w.push("first commit")
 	for _, ns := range []string{"default", "headway-system"} {
@@ -98,14 +98,14 @@ func (w *world) start() {
 	w.t.Cleanup(w.stop)
 }
 
-func git(t testing.TB, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "protocol.file.allow=always"}, args...)...)
+func git(tb testing.TB, dir string, args ...string) string {
+	tb.Helper()
+	cmd := exec.CommandContext(context.Background(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "protocol.file.allow=always"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		tb.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
@@ -172,7 +172,7 @@ func (w *world) eventually(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within 20s: %s\nGitRepository: %s\nKustomization: %s", what, w.ready("GitRepository"), w.ready("Kustomization"))
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond)
 	}
 }
 

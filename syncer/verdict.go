@@ -102,6 +102,7 @@ func (k *kustomization) judge(ctx context.Context) {
 			delete(v.open, key)
 		case health.Failed:
 			failed = true
+		case health.InProgress, health.Terminating, health.NotFound:
 		}
 	}
 	if len(v.open) == 0 {

@@ -120,8 +120,8 @@ func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
 	}
 	want, found := plumbing.NewHash(ancestor), false
 	err := r.read(func() error {
-		if r.store.HasEncodedObject(want) != nil {
-			return nil
+		if err := r.store.HasEncodedObject(want); err != nil {
+			return err
 		}
 		c, err := object.GetCommit(r.store, plumbing.NewHash(sha))
 		if err != nil {
@@ -141,6 +141,10 @@ func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
 		}
 		return err
 	})
+	// Only now: what was packed meanwhile is found at the second try.
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return false, nil
+	}
 	if err != nil {
 		return false, fmt.Errorf("compare the histories of %s and %s: %w", ancestor, sha, err)
 	}

@@ -322,11 +322,10 @@ func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) 
 	if !r.Local() {
 		for _, ref := range []Ref{{Branch: rev}, {Tag: rev}} {
 			head, err := r.Fetch(ctx, ref, auth)
-			var missing *RefError
 			if err == nil {
 				return head.Commit, nil
 			}
-			if !errors.As(err, &missing) {
+			if _, missing := errors.AsType[*RefError](err); !missing {
 				return "", err
 			}
 		}

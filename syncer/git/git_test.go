@@ -29,80 +29,80 @@ import (
 )
 
 // run runs the git program.
-func run(t testing.TB, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
+func run(tb testing.TB, dir string, args ...string) string {
+	tb.Helper()
+	cmd := exec.CommandContext(context.Background(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		tb.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
 
 // repository makes a bare repository and a clone of it.
-func repository(t testing.TB) (bare, work string) {
-	t.Helper()
-	bare, work = filepath.Join(t.TempDir(), "repo.git"), filepath.Join(t.TempDir(), "work")
-	run(t, "", "init", "-q", "--bare", "-b", "main", bare)
-	run(t, bare, "config", "http.receivepack", "true")
-	run(t, "", "clone", "-q", bare, work)
-	run(t, work, "checkout", "-q", "-b", "main")
+func repository(tb testing.TB) (bare, work string) {
+	tb.Helper()
+	bare, work = filepath.Join(tb.TempDir(), "repo.git"), filepath.Join(tb.TempDir(), "work")
+	run(tb, "", "init", "-q", "--bare", "-b", "main", bare)
+	run(tb, bare, "config", "http.receivepack", "true")
+	run(tb, "", "clone", "-q", bare, work)
+	run(tb, work, "checkout", "-q", "-b", "main")
 	return bare, work
 }
 
 // push commits the files (an empty content removes one) and pushes them.
-func push(t testing.TB, work, subject string, files map[string]string) string {
-	t.Helper()
+func push(tb testing.TB, work, subject string, files map[string]string) string {
+	tb.Helper()
 	for name, data := range files {
 		path := filepath.Join(work, name)
 		if data == "" {
 			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			continue
 		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
-	run(t, work, "add", "-A")
-	run(t, work, "commit", "-q", "--allow-empty", "-m", subject)
-	run(t, work, "push", "-q", "origin", "HEAD:main")
-	return run(t, work, "rev-parse", "HEAD")
+	run(tb, work, "add", "-A")
+	run(tb, work, "commit", "-q", "--allow-empty", "-m", subject)
+	run(tb, work, "push", "-q", "origin", "HEAD:main")
+	return run(tb, work, "rev-parse", "HEAD")
 }
 
-func open(t testing.TB, path string) *git.Repository {
-	t.Helper()
+func open(tb testing.TB, path string) *git.Repository {
+	tb.Helper()
 	r, err := git.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Close() })
+	tb.Cleanup(func() { _ = r.Close() })
 	return r
 }
 
-func mirror(t testing.TB, url string) *git.Repository {
-	t.Helper()
-	r, err := git.Mirror(t.TempDir(), url, git.MirrorOptions{})
+func mirror(tb testing.TB, url string) *git.Repository {
+	tb.Helper()
+	r, err := git.Mirror(tb.TempDir(), url, git.MirrorOptions{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Close() })
+	tb.Cleanup(func() { _ = r.Close() })
 	return r
 }
 
-func fetch(t testing.TB, r *git.Repository, ref git.Ref, auth *git.Auth) git.Head {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+func fetch(tb testing.TB, r *git.Repository, ref git.Ref, auth *git.Auth) git.Head {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
 	defer cancel()
 	h, err := r.Fetch(ctx, ref, auth)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return h
 }
@@ -223,9 +223,9 @@ func TestNotARepository(t *testing.T) {
 }
 
 // serve serves the repositories below root with Git's own HTTP backend.
-func serve(t testing.TB, root, user, password string) *httptest.Server {
-	t.Helper()
-	exe := strings.TrimSpace(run(t, "", "--exec-path")) + "/git-http-backend"
+func serve(tb testing.TB, root, user, password string) *httptest.Server {
+	tb.Helper()
+	exe := strings.TrimSpace(run(tb, "", "--exec-path")) + "/git-http-backend"
 	backend := &cgi.Handler{Path: exe, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u, p, _ := r.BasicAuth()
@@ -236,7 +236,7 @@ func serve(t testing.TB, root, user, password string) *httptest.Server {
 		}
 		backend.ServeHTTP(w, r)
 	}))
-	t.Cleanup(srv.Close)
+	tb.Cleanup(srv.Close)
 	return srv
 }
 
@@ -317,35 +317,35 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 }
 
 // keys makes a private key in PEM and its public half.
-func keys(t testing.TB) ([]byte, ssh.PublicKey) {
-	t.Helper()
+func keys(tb testing.TB) ([]byte, ssh.PublicKey) {
+	tb.Helper()
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	block, err := ssh.MarshalPrivateKey(priv, "")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	key, err := ssh.NewPublicKey(pub)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pem.EncodeToMemory(block), key
 }
 
 // sshd runs OpenSSH's server for one user key; it returns its address.
-func sshd(t testing.TB, hostKey []byte, user ssh.PublicKey) string {
-	t.Helper()
+func sshd(tb testing.TB, hostKey []byte, user ssh.PublicKey) string {
+	tb.Helper()
 	// The server refuses files below a directory that others may write to.
 	dir, err := os.MkdirTemp("/root", ".headway-sshd-")
 	if err != nil {
-		t.Fatalf("run this test as root: %v", err)
+		tb.Fatalf("run this test as root: %v", err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
@@ -358,33 +358,33 @@ func sshd(t testing.TB, hostKey []byte, user ssh.PublicKey) string {
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	cmd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", filepath.Join(dir, "config"))
+	cmd := exec.CommandContext(context.Background(), "/usr/sbin/sshd", "-D", "-e", "-f", filepath.Join(dir, "config"))
 	var log strings.Builder
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("sshd: %s", log.String())
+		if tb.Failed() {
+			tb.Logf("sshd: %s", log.String())
 		}
 	})
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()
 			return addr
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("sshd does not answer: %v", err)
+			tb.Fatalf("sshd does not answer: %v", err)
 		}
 	}
 }
@@ -513,13 +513,13 @@ func TestRevertWhileThePushersPush(t *testing.T) {
 			default:
 			}
 			// Plumbing, so that a lost race is not an error of the test.
-			cmd := exec.Command("sh", "-c", fmt.Sprintf("git pull -q --rebase origin main && echo %d > other && git add -A && git -c user.name=A -c user.email=a@b commit -qm other%d && git push -q origin HEAD:main", i, i))
+			cmd := exec.CommandContext(context.Background(), "sh", "-c", fmt.Sprintf("git pull -q --rebase origin main && echo %d > other && git add -A && git -c user.name=A -c user.email=a@b commit -qm other%d && git push -q origin HEAD:main", i, i))
 			cmd.Dir = work
 			cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@b")
 			_ = cmd.Run()
 		}
 	}()
-	time.Sleep(50 * time.Millisecond)
+	<-time.After(50 * time.Millisecond)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig})
 	close(stop)
@@ -571,23 +571,23 @@ func TestWatch(t *testing.T) {
 }
 
 // sign replaces the head of main by a copy that the key signed.
-func sign(t testing.TB, bare string, key *openpgp.Entity) string {
-	t.Helper()
-	raw := run(t, bare, "cat-file", "commit", "main") + "\n"
+func sign(tb testing.TB, bare string, key *openpgp.Entity) string {
+	tb.Helper()
+	raw := run(tb, bare, "cat-file", "commit", "main") + "\n"
 	var sig bytes.Buffer
 	if err := openpgp.ArmoredDetachSign(&sig, key, strings.NewReader(raw), nil); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	header, body, _ := strings.Cut(raw, "\n\n")
 	signed := header + "\ngpgsig " + strings.ReplaceAll(strings.TrimSpace(sig.String()), "\n", "\n ") + "\n\n" + body
-	cmd := exec.Command("git", "hash-object", "-t", "commit", "-w", "--stdin")
+	cmd := exec.CommandContext(context.Background(), "git", "hash-object", "-t", "commit", "-w", "--stdin")
 	cmd.Dir, cmd.Stdin = bare, strings.NewReader(signed)
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sha := strings.TrimSpace(string(out))
-	run(t, bare, "update-ref", "refs/heads/main", sha)
+	run(tb, bare, "update-ref", "refs/heads/main", sha)
 	return sha
 }
 

@@ -84,14 +84,14 @@ func (t *Tree) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	info := t.info(e)
-	switch e.Mode {
-	case filemode.Dir:
+	if e.Mode == filemode.Dir {
 		list, err := t.ReadDir(name)
 		if err != nil {
 			return nil, err
 		}
 		return &openDir{info: info, entries: list}, nil
-	case filemode.Symlink:
+	}
+	if e.Mode == filemode.Symlink {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("symbolic links are not followed")}
 	}
 	data, err := t.blob(e.Hash)
@@ -156,11 +156,10 @@ func (t *Tree) ignored(name string, mode filemode.FileMode) bool {
 }
 
 func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
-	fail := func(err error) (object.TreeEntry, error) {
-		return object.TreeEntry{}, &fs.PathError{Op: op, Path: name, Err: err}
-	}
+	var none object.TreeEntry
+	fail := func(err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
 	if !fs.ValidPath(name) {
-		return fail(fs.ErrInvalid)
+		return none, fail(fs.ErrInvalid)
 	}
 	cur := object.TreeEntry{Name: ".", Mode: filemode.Dir, Hash: t.root}
 	if name == "." {
@@ -169,17 +168,17 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 	seen := ""
 	for part := range strings.SplitSeq(name, "/") {
 		if cur.Mode != filemode.Dir {
-			return fail(fs.ErrNotExist)
+			return none, fail(fs.ErrNotExist)
 		}
 		dir, err := t.dir(cur.Hash)
 		if err != nil {
-			return fail(err)
+			return none, fail(err)
 		}
 		next, found := dir.byName[part]
 		cur = next
 		seen = path.Join(seen, part)
 		if !found || cur.Mode == filemode.Submodule || t.ignored(seen, cur.Mode) {
-			return fail(fs.ErrNotExist)
+			return none, fail(fs.ErrNotExist)
 		}
 	}
 	return cur, nil

@@ -38,7 +38,7 @@ func (r *Repository) Watch(ctx context.Context, ready, changed func()) error {
 	if err != nil {
 		return fmt.Errorf("watch repository: %w", err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	root := commonDir(r.gitDir)
 	// The directory itself is watched for packed-refs and HEAD, which Git
 	// replaces by renaming a new file into place.

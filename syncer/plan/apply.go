@@ -49,7 +49,7 @@ func (a *applier) manager(gvk schema.GroupVersionKind) (*managedfields.FieldMana
 		// without one: maps by key, lists as a whole.
 		converter = managedfields.NewDeducedTypeConverter()
 	}
-	m, err := managedfields.NewDefaultFieldManager(converter, convertor{}, noDefaults{}, creater{}, gvk, gvk.GroupVersion(), "", nil)
+	m, err := managedfields.NewDefaultFieldManager(converter, convertor{}, noDefaults{}, emptyObjects{}, gvk, gvk.GroupVersion(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", gvk.Kind, err)
 	}
@@ -242,12 +242,12 @@ func (convertor) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (
 	return obj, nil
 }
 
-// creater makes empty objects that know their kind, which the field manager
+// emptyObjects makes empty objects that know their kind, which the field manager
 // cannot do without.
-type creater struct{}
+type emptyObjects struct{}
 
 // New implements runtime.ObjectCreater.
-func (creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+func (emptyObjects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 	kind, ok := scheme.ForKind(gvk.GroupKind())
 	if !ok {
 		return nil, fmt.Errorf("kind %s is not served", gvk.GroupKind())

@@ -89,7 +89,7 @@ func dropUnset(v reflect.Value, encoded any) {
 		}
 		v = v.Elem()
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // other kinds hold no structs
 	case reflect.Struct:
 		m, ok := encoded.(map[string]any)
 		if !ok || v.Type().Implements(marshaler) || reflect.PointerTo(v.Type()).Implements(marshaler) {

@@ -46,13 +46,13 @@ spec:
 )
 
 // items decodes documents as a directory of files would be.
-func items(t testing.TB, docs ...string) []load.Item {
-	t.Helper()
+func items(tb testing.TB, docs ...string) []load.Item {
+	tb.Helper()
 	var list []load.Item
 	for i, d := range docs {
 		found, err := load.Bytes(fmt.Sprintf("%d.yaml", i), []byte(d))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		list = append(list, found...)
 	}
@@ -64,10 +64,10 @@ func input(list []load.Item) plan.Input {
 }
 
 // carryOut stores a plan's actions, as the syncer does.
-func carryOut(t testing.TB, s *memstore.Store, res plan.Result) {
-	t.Helper()
+func carryOut(tb testing.TB, s *memstore.Store, res plan.Result) {
+	tb.Helper()
 	if len(res.Errors) > 0 || res.Budget != nil {
-		t.Fatalf("the plan has errors: %v %v", res.Errors, res.Budget)
+		tb.Fatalf("the plan has errors: %v %v", res.Errors, res.Budget)
 	}
 	var tx change.Tx
 	for _, a := range res.Actions {
@@ -82,7 +82,7 @@ func carryOut(t testing.TB, s *memstore.Store, res plan.Result) {
 		}
 	}
 	if _, err := s.Commit(context.Background(), tx); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -110,10 +110,10 @@ func lines(res plan.Result) []string {
 	return list
 }
 
-func want(t testing.TB, res plan.Result, lineList ...string) {
-	t.Helper()
+func want(tb testing.TB, res plan.Result, lineList ...string) {
+	tb.Helper()
 	if diff := cmp.Diff(lineList, lines(res)); diff != "" {
-		t.Errorf("plan (-want +got):\n%s", diff)
+		tb.Errorf("plan (-want +got):\n%s", diff)
 	}
 }
 
@@ -138,11 +138,11 @@ func TestOrderAndIdempotence(t *testing.T) {
 	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
 }
 
-func setUp(t testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.Result) {
-	t.Helper()
+func setUp(tb testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.Result) {
+	tb.Helper()
 	s, p := memstore.New(), plan.New()
-	res := p.Plan(input(items(t, docs...)), s)
-	carryOut(t, s, res)
+	res := p.Plan(input(items(tb, docs...)), s)
+	carryOut(tb, s, res)
 	return s, p, res
 }
 

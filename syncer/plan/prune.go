@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"headway.dev/manifests/diff"
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
@@ -19,12 +21,12 @@ func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Ac
 	}
 	sortKeys(gone)
 	var actions []Action
-	for i := len(gone) - 1; i >= 0; i-- {
-		live := stored.Get(gone[i])
+	for _, key := range slices.Backward(gone) {
+		live := stored.Get(key)
 		if live == nil || live.GetDeletionTimestamp() != nil {
 			continue
 		}
-		a := Action{Type: Delete, Key: gone[i], Live: live}
+		a := Action{Type: Delete, Key: key, Live: live}
 		if live.GetAnnotations()[pruneKey] == disabled || live.GetLabels()[pruneKey] == disabled {
 			a.Type, a.Reason = Skip, pruneKey+": "+disabled
 		} else if owner, ok := ownerOf(live); !ok || owner != in.Owner {
