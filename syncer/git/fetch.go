@@ -129,7 +129,8 @@ func (r *Repository) list(ctx context.Context, auth *Auth) (map[plumbing.Referen
 	if err != nil {
 		return nil, err
 	}
-	list, err := r.remote().ListContext(ctx, &gogit.ListOptions{Auth: method, CABundle: auth.ca()})
+	remote := gogit.NewRemote(r.store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}) // which listing does not touch
+	list, err := remote.ListContext(ctx, &gogit.ListOptions{Auth: method, CABundle: auth.ca()})
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return nil, ErrEmpty
 	}
@@ -242,10 +243,14 @@ func tracking(name plumbing.ReferenceName) plumbing.ReferenceName {
 // fetchRef brings one reference of the remote, if the mirror lacks it.
 func (r *Repository) fetchRef(ctx context.Context, want *plumbing.Reference, history bool, auth *Auth) error {
 	local := tracking(want.Name())
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	// The tracking reference is written last, so what it names is complete.
-	if have, err := r.store.Reference(local); err == nil && have.Hash() == want.Hash() {
+	complete := false
+	_ = r.read(func() error {
+		have, err := r.store.Reference(local)
+		complete = err == nil && have.Hash() == want.Hash()
+		return nil
+	})
+	if complete {
 		return nil
 	}
 	depth := 1
@@ -255,14 +260,16 @@ func (r *Repository) fetchRef(ctx context.Context, want *plumbing.Reference, his
 	return r.fetch(ctx, []config.RefSpec{config.RefSpec("+" + want.Name().String() + ":" + local.String())}, depth, auth)
 }
 
-// fetch runs one fetch; the caller holds the lock.
+// fetch runs one fetch.
 func (r *Repository) fetch(ctx context.Context, specs []config.RefSpec, depth int, auth *Auth) error {
 	method, err := auth.method(r.url, r.gitDir)
 	if err != nil {
 		return err
 	}
-	err = r.remote().FetchContext(ctx, &gogit.FetchOptions{
-		RemoteName: remoteName, RefSpecs: specs, Depth: depth, Auth: method, CABundle: auth.ca(), Tags: gogit.NoTags, Force: true,
+	err = r.remote(func(remote *gogit.Remote) error {
+		return remote.FetchContext(ctx, &gogit.FetchOptions{
+			RemoteName: remoteName, RefSpecs: specs, Depth: depth, Auth: method, CABundle: auth.ca(), Tags: gogit.NoTags, Force: true,
+		})
 	})
 	if err != nil && !errors.Is(err, gogit.NoErrAlreadyUpToDate) {
 		return r.remoteError("fetch", err)
@@ -285,10 +292,7 @@ func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing
 			}
 			spec = config.RefSpec("+" + want.Name().String() + ":" + tracking(want.Name()).String())
 		}
-		r.mu.Lock()
-		err := r.fetch(ctx, []config.RefSpec{spec}, 0, auth)
-		r.mu.Unlock()
-		if err != nil {
+		if err := r.fetch(ctx, []config.RefSpec{spec}, 0, auth); err != nil {
 			return Head{}, err
 		}
 	}

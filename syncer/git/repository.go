@@ -33,11 +33,14 @@ var ErrTooLarge = errors.New("the fetched pack is larger than allowed")
 type Repository struct {
 	// mu serialises go-git's storage, whose pack index is not safe to rebuild
 	// while another goroutine reads.
-	mu     sync.Mutex
-	store  *storage
-	gitDir string
-	bare   bool
-	url    string // empty for a local repository
+	mu    sync.Mutex
+	store *storage
+	// network serialises fetches and pushes. They use a storage of their own,
+	// so that a slow remote keeps nobody from reading.
+	network sync.Mutex
+	gitDir  string
+	bare    bool
+	url     string // empty for a local repository
 }
 
 // storage bounds the packs that a fetch writes.
@@ -115,8 +118,7 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create mirror: %w", err)
 	}
-	fsStore := filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{LargeObjectThreshold: 1 << 20})
-	store := &storage{Storage: fsStore, maxPack: opts.MaxPack}
+	store := newStorage(dir, opts.MaxPack)
 	if _, err := gogit.Open(store, nil); err != nil {
 		if !errors.Is(err, gogit.ErrRepositoryNotExists) {
 			return nil, fmt.Errorf("open mirror %s: %w", dir, err)
@@ -126,6 +128,13 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 		}
 	}
 	return &Repository{store: store, gitDir: dir, bare: true, url: remote}, nil
+}
+
+func newStorage(dir string, maxPack int64) *storage {
+	return &storage{
+		Storage: filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{LargeObjectThreshold: 1 << 20}),
+		maxPack: maxPack,
+	}
 }
 
 // CheckURL says whether a mirror can follow the URL. Other schemes, file
@@ -160,9 +169,17 @@ func (r *Repository) Close() error {
 	return nil
 }
 
-// remote returns the mirror's remote.
-func (r *Repository) remote() *gogit.Remote {
-	return gogit.NewRemote(r.store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}})
+// remote calls f with the mirror's remote, one call at a time.
+func (r *Repository) remote(f func(*gogit.Remote) error) error {
+	r.network.Lock()
+	defer r.network.Unlock()
+	store := newStorage(r.gitDir, r.store.maxPack)
+	defer func() { _ = store.Close() }()
+	err := f(gogit.NewRemote(store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.store.Reindex()
+	return err
 }
 
 // read runs f under the lock, and once more after looking at the packs again

@@ -98,16 +98,22 @@ func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	from := plumbing.ReferenceName("refs/headway/push")
-	if err := r.store.SetReference(plumbing.NewHashReference(from, hash)); err != nil {
+	// A name for each, so that two pushes at once do not share it.
+	from := plumbing.ReferenceName("refs/headway/push-" + hash.String())
+	setRef := func(f func() error) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return f()
+	}
+	if err := setRef(func() error { return r.store.SetReference(plumbing.NewHashReference(from, hash)) }); err != nil {
 		return fmt.Errorf("push: %w", err)
 	}
-	defer func() { _ = r.store.RemoveReference(from) }()
-	err = r.remote().PushContext(ctx, &gogit.PushOptions{
-		RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
-		RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
+	defer func() { _ = setRef(func() error { return r.store.RemoveReference(from) }) }()
+	err = r.remote(func(remote *gogit.Remote) error {
+		return remote.PushContext(ctx, &gogit.PushOptions{
+			RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
+			RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
+		})
 	})
 	switch {
 	case err == nil, errors.Is(err, gogit.NoErrAlreadyUpToDate):
