@@ -50,9 +50,9 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
 	}
-	err := k.build(ks, r)
+	err := safely(func() error { return k.build(ks, r) })
 	for try := 0; err == nil && try < 10; try++ {
-		if err = k.plan(ks, r); err != nil {
+		if err = safely(func() error { return k.plan(ks, r) }); err != nil {
 			break
 		}
 		if err = k.store(ctx, ks, r); err == nil || !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {

@@ -84,7 +84,7 @@ func (src *source) run(ctx context.Context) {
 			}
 			continue
 		}
-		err := src.look(ctx, obj, &wg)
+		err := safely(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -339,4 +340,16 @@ func (f flag) sleep(ctx context.Context, d time.Duration) bool {
 	case <-after:
 	}
 	return ctx.Err() == nil
+}
+
+// safely turns a panic into an error: what a repository holds goes through
+// libraries that were not all written for hostile input, and one bad source
+// must not stop the others.
+func safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
 }
