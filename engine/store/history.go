@@ -2,6 +2,7 @@ package store
 
 import (
 	"sort"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,6 +15,8 @@ type event struct {
 	kind       object.EventType
 	revision   uint64
 	entry, old *entry
+	// at is when it was published, in Unix nanoseconds.
+	at int64
 }
 
 func (e event) public() object.Event {
@@ -72,16 +75,30 @@ func (h *history) after(revision uint64) int {
 	return sort.Search(h.count, func(i int) bool { return h.at(i).revision > revision })
 }
 
+// alwaysKept is how many events are kept whatever their age.
+const alwaysKept = 128
+
+// expire drops the events published before, in Unix nanoseconds.
+func (h *history) expire(before int64) {
+	for h.count > alwaysKept && h.ring[h.start].at < before {
+		h.drop()
+	}
+}
+
 // publish makes next the readable state and adds its events, in one step, then
 // wakes the watchers concerned.
 func (s *Store) publish(next *state, events []event) {
+	now := time.Now()
+	before := now.Add(-s.age).UnixNano()
 	s.mu.Lock()
 	wake := []chan struct{}{s.changed}
 	s.changed = make(chan struct{})
 	woken := map[*history]bool{}
 	for _, e := range events {
 		h := s.history(e.entry.key.GroupKind)
+		e.at = now.UnixNano()
 		h.add(e)
+		h.expire(before)
 		if !woken[h] {
 			woken[h] = true
 			wake = append(wake, h.changed)

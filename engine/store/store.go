@@ -50,7 +50,11 @@ type Options struct {
 	Observe func(events []object.Event)
 	// History is how many events each kind keeps for watchers (default 4096).
 	History int
-	Log     *slog.Logger
+	// HistoryAge is how long events are kept (default 10m): they hold their
+	// objects' older states in memory. The newest 128 of a kind are kept
+	// however old they are.
+	HistoryAge time.Duration
+	Log        *slog.Logger
 	// LockTimeout bounds the wait for another process's lock (default 1s).
 	LockTimeout time.Duration
 	// FlushDelay is how long change.Behind writes may stay in memory alone
@@ -64,6 +68,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.History <= 0 {
 		o.History = 4096
+	}
+	if o.HistoryAge <= 0 {
+		o.HistoryAge = 10 * time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -96,6 +103,7 @@ type Store struct {
 	// own has no events: what was there when the store was opened.
 	forgotten uint64
 	limit     int
+	age       time.Duration
 	// changed is closed and replaced with every publication.
 	changed chan struct{}
 	// done is set when no more events will come.
@@ -133,6 +141,7 @@ func Open(opts Options) (*Store, error) {
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
 		limit:     opts.History,
+		age:       opts.HistoryAge,
 		changed:   make(chan struct{}),
 		requests:  make(chan *request, maxBatch),
 		ended:     make(chan struct{}),

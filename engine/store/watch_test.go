@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -127,6 +128,28 @@ func TestWatchExpired(t *testing.T) {
 	if _, err := s.SnapshotAt(configMapKind, s.Revision()+1); !errors.Is(err, store.ErrFuture) {
 		t.Errorf("SnapshotAt in the future = %v, want ErrFuture", err)
 	}
+}
+
+// Old events go when there are new ones, but for the newest.
+func TestHistoryAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, store.Options{Path: filepath.Join(t.TempDir(), "db"), HistoryAge: time.Minute})
+		for i := range 300 {
+			commit(t, s, change.Wait, put("a", fmt.Sprint(i+1)))
+		}
+		old := s.Revision()
+		<-time.After(2 * time.Minute)
+		if _, err := s.SnapshotAt(configMapKind, old-200); err != nil {
+			t.Errorf("state of 200 changes ago: %v", err)
+		}
+		commit(t, s, change.Wait, put("a", "new"))
+		if _, err := s.SnapshotAt(configMapKind, old-200); !errors.Is(err, object.ErrExpired) {
+			t.Errorf("state of 200 changes and 2 minutes ago: %v, want ErrExpired", err)
+		}
+		if _, err := s.Watch(old-100, configMapKind); err != nil {
+			t.Errorf("watch from 100 changes ago: %v", err)
+		}
+	})
 }
 
 // What was there before the store was opened has no events.
