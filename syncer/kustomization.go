@@ -198,7 +198,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 
 // settings are the annotations that change what an attempt may do.
 func settings(ks *kustomizev1.Kustomization) string {
-	return ks.Annotations[MaxDeletes] + "\n" + ks.Annotations[OnFailure]
+	return strings.Join([]string{ks.Annotations[MaxDeletes], ks.Annotations[OnFailure], ks.Annotations[GitWrites]}, "\n")
 }
 
 // errNotYet says that the source is being looked at for the first time since

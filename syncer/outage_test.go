@@ -24,7 +24,7 @@ import (
 
 // remote serves repositories over HTTP, to who has the password, while it is
 // up.
-func remote(tb testing.TB, root string) (url string, up *atomic.Bool) {
+func remote(tb testing.TB, root string, hang *atomic.Bool) (url string, up *atomic.Bool) {
 	tb.Helper()
 	up = &atomic.Bool{}
 	up.Store(true)
@@ -38,6 +38,10 @@ func remote(tb testing.TB, root string) (url string, up *atomic.Bool) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, p, _ := r.BasicAuth(); p != "secret" {
 			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if r.URL.Query().Get("service") != "" && hang != nil && hang.Load() {
+			<-r.Context().Done()
 			return
 		}
 		if !up.Load() {
@@ -60,7 +64,7 @@ func TestRemote(t *testing.T) {
 		var url string
 		// The repository's path is in the URL that newWorld set.
 		path := strings.TrimPrefix(src.Spec.URL, "file://")
-		url, up = remote(t, filepath.Dir(path))
+		url, up = remote(t, filepath.Dir(path), nil)
 		src.Spec.URL = url + "/" + filepath.Base(path)
 	})
 	w.eventually("the secret is missed", func() bool { return strings.HasPrefix(w.ready("GitRepository"), "False AuthenticationFailed") })
@@ -99,6 +103,44 @@ func TestRemote(t *testing.T) {
 	if got := git(t, w.bare, "rev-parse", "main"); got != res.Revert || w.configMap("a")["key"] != "one" {
 		t.Errorf("main is at %s, want %s; a = %v (%s)", got, res.Revert, w.configMap("a"), body)
 	}
+}
+
+// A remote that does not answer keeps nothing else waiting.
+func TestHangingRemote(t *testing.T) {
+	var hang atomic.Bool
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
+		src.Spec.Interval = metav1.Duration{Duration: 100 * time.Millisecond}
+		src.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
+		src.Spec.SecretRef = &meta.LocalObjectReference{Name: "git"}
+		path := strings.TrimPrefix(src.Spec.URL, "file://")
+		url, _ := remote(t, filepath.Dir(path), &hang)
+		src.Spec.URL = url + "/" + filepath.Base(path)
+	})
+	w.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "git"},
+		Data:       map[string][]byte{"username": []byte("ada"), "password": []byte("secret")},
+	})
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	hang.Store(true)
+	<-time.After(300 * time.Millisecond) // a fetch is under way now
+	w.commit(change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
+		o.(*corev1.ConfigMap).Data["key"] = "by hand"
+		return true
+	}))
+	w.eventually("drift is corrected meanwhile", func() bool { return w.configMap("a")["key"] == "one" })
+	if code, body := w.call("status", nil, nil); code != http.StatusOK {
+		t.Errorf("status: %d %s", code, body)
+	}
+	w.commit(change.Patch(key("GitRepository", "headway-system", "cluster"), func(o object.Object) bool {
+		o.(*sourcev1.GitRepository).Spec.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
+		return true
+	}))
+	w.stop()
+	w.start()
+	w.eventually("the timeout is said", func() bool { return strings.Contains(w.ready("GitRepository"), "no answer within spec.timeout") })
+	hang.Store(false)
+	w.write(map[string]string{"a.yaml": configMap("a", "two")})
+	w.applied(w.push("second"))
 }
 
 // A local repository that is moved away and comes back is watched again.

@@ -108,6 +108,11 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 		Items: items, Inventory: inventoryOf(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force,
 	}
+	for name, known := range map[string][]string{OnFailure: {"", "none", onFailureMode}, GitWrites: {"", "heal"}} {
+		if v := ks.Annotations[name]; !slices.Contains(known, v) {
+			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", name, v, strings.Join(known[1:], ", "))
+		}
+	}
 	if v, ok := ks.Annotations[MaxDeletes]; ok {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 0 {

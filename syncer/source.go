@@ -25,7 +25,11 @@ const (
 	// MaxDeletes on a Kustomization bounds how many objects a commit deletes.
 	MaxDeletes = "headway.dev/max-deletes"
 	// OnFailure on a Kustomization says what follows a failed verdict.
+	// (revert, or none, the default).
 	OnFailure = "headway.dev/on-failure"
+	// GitWrites on a Kustomization says what happens to changes by hand of
+	// what Git declares: heal, the default, puts them back.
+	GitWrites = "headway.dev/git-writes"
 )
 
 const (
