@@ -18,7 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	restclient "k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // the libraries log to it: it is routed to slog here
 
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -76,7 +75,7 @@ func (s *Server) install(groups []registry.Group, auth authorizer.Authorizer) er
 func (s *Server) installGroup(root string, group registry.Group, auth authorizer.Authorizer) ([]apidiscoveryv2.APIResourceDiscovery, error) {
 	served := map[string][]string{}
 	for resource := range group.Storage {
-		served[resource] = []string{strings.TrimPrefix(group.GroupVersion.String(), "/")}
+		served[resource] = []string{group.String()}
 	}
 	convertor := codec.Convertor{Scheme: scheme.Scheme}
 	v := &endpoints.APIGroupVersion{

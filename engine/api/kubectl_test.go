@@ -158,7 +158,7 @@ func TestDiscovery(t *testing.T) {
 // What kubectl prints for objects of every kind, and what it refuses.
 func TestKinds(t *testing.T) {
 	s := apitest.Start(t)
-	for _, name := range strings.Fields("ns no po cm secrets svc ep ev sa deploy rs leases endpointslices gitrepo ks") {
+	for name := range strings.FieldsSeq("ns no po cm secrets svc ep ev sa deploy rs leases endpointslices gitrepo ks") {
 		kubectl(t, s, "", "get", name, "-A")
 		kubectl(t, s, "", "get", name, "-A", "-o", "wide")
 	}

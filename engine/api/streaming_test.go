@@ -47,8 +47,7 @@ func (node) ExecInContainer(ctx context.Context, _, _, container string, command
 		cmd.Stderr = errOut
 	}
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return utilexec.CodeExitError{Err: err, Code: exit.ExitCode()}
 	}
 	return err
@@ -69,6 +68,7 @@ func (node) PortForward(ctx context.Context, _, _ string, port int32, stream io.
 // startNode serves a machine's streaming server to whoever has a certificate
 // for a member of system:masters, and returns its port.
 func startNode(t *testing.T, set *pki.Set) int {
+	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", func(w http.ResponseWriter, r *http.Request) {
 		options, err := remotecommand.NewOptions(r)
@@ -176,8 +176,7 @@ func TestStreaming(t *testing.T) {
 			t.Errorf("exec -i (websockets %s): %v, stdout %q, stderr %q", websockets, err, out, errOut)
 		}
 		_, _, err := s.Kubectl(t, "", "exec", "one", "--", "sh", "-c", "exit 7")
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 7 {
 			t.Errorf("exit code (websockets %s): got %v, want 7", websockets, err)
 		}
 		portForward(t, s)
@@ -217,7 +216,11 @@ func portForward(t *testing.T, s *apitest.Server) {
 		t.Fatalf("port-forward said %q: %v", line, err)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + address)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ package apitest
 import (
 	"bytes"
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -53,44 +52,44 @@ type Option func(*api.Config)
 
 // Start starts a server with the namespaces default and kube-node-lease, which
 // ends with the test.
-func Start(t testing.TB, options ...Option) *Server {
-	t.Helper()
-	dir := t.TempDir()
+func Start(tb testing.TB, options ...Option) *Server {
+	tb.Helper()
+	dir := tb.TempDir()
 	admission, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
 	if err != nil {
-		t.Fatalf("admission: %v", err)
+		tb.Fatalf("admission: %v", err)
 	}
 	st, err := store.Open(store.Options{
 		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Observe: admission.Observe,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		t.Fatalf("open store: %v", err)
+		tb.Fatalf("open store: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := st.Close(); err != nil {
-			t.Errorf("close store: %v", err)
+			tb.Errorf("close store: %v", err)
 		}
 	})
 	set, err := pki.Ensure(filepath.Join(dir, "pki"), nil)
 	if err != nil {
-		t.Fatalf("certificates: %v", err)
+		tb.Fatalf("certificates: %v", err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("listen: %v", err)
+		tb.Fatalf("listen: %v", err)
 	}
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
 		option(&cfg)
 	}
 	server, err := api.New(cfg)
 	if err != nil {
-		t.Fatalf("new API server: %v", err)
+		tb.Fatalf("new API server: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -98,68 +97,68 @@ func Start(t testing.TB, options ...Option) *Server {
 	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("API server: %v", err)
+			tb.Errorf("API server: %v", err)
 		}
 	})
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	select {
 	case <-server.Ready():
 	case err := <-done:
 		done <- nil
-		t.Fatalf("API server: %v", err)
+		tb.Fatalf("API server: %v", err)
 	}
 	s := &Server{API: server, Store: st, PKI: set, URL: "https://" + listener.Addr().String(), dir: dir, stop: stop}
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
-		s.Namespace(t, name)
+		s.Namespace(tb, name)
 	}
-	s.Kubeconfig = s.KubeconfigFor(t, "kubernetes-admin", "system:masters")
+	s.Kubeconfig = s.KubeconfigFor(tb, "kubernetes-admin", "system:masters")
 	if s.Config, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig); err != nil {
-		t.Fatalf("read kubeconfig: %v", err)
+		tb.Fatalf("read kubeconfig: %v", err)
 	}
 	s.Config.QPS = -1
 	return s
 }
 
 // Namespace makes a namespace, if there is none of that name.
-func (s *Server) Namespace(t testing.TB, name string) {
-	t.Helper()
+func (s *Server) Namespace(tb testing.TB, name string) {
+	tb.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	_, err := s.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(ns, time.Now())}})
+	_, err := s.Store.Commit(tb.Context(), change.Tx{Changes: []change.Change{change.Create(ns, time.Now())}})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatalf("create namespace %s: %v", name, err)
+		tb.Fatalf("create namespace %s: %v", name, err)
 	}
 }
 
 // KubeconfigFor writes a kubeconfig with a client certificate for user in
 // groups, and returns its path.
-func (s *Server) KubeconfigFor(t testing.TB, user string, groups ...string) string {
-	t.Helper()
+func (s *Server) KubeconfigFor(tb testing.TB, user string, groups ...string) string {
+	tb.Helper()
 	certPEM, keyPEM, err := s.PKI.Client(user, groups...)
 	if err != nil {
-		t.Fatalf("certificate for %s: %v", user, err)
+		tb.Fatalf("certificate for %s: %v", user, err)
 	}
 	path := filepath.Join(s.dir, strings.ReplaceAll(user, ":", "_")+".kubeconfig")
 	if err := pki.WriteKubeconfig(path, s.URL, s.PKI.CACert, pki.Credentials{User: user, CertPEM: certPEM, KeyPEM: keyPEM}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
 
 // Kubectl runs the installed kubectl as the administrator and returns what it
 // printed. It fails the test if kubectl is not there.
-func (s *Server) Kubectl(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
-	return s.KubectlAs(t, s.Kubeconfig, stdin, args...)
+func (s *Server) Kubectl(tb testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
+	tb.Helper()
+	return s.KubectlAs(tb, s.Kubeconfig, stdin, args...)
 }
 
 // KubectlAs is Kubectl with another kubeconfig.
-func (s *Server) KubectlAs(t testing.TB, kubeconfig, stdin string, args ...string) (stdout, stderr string, err error) {
-	t.Helper()
+func (s *Server) KubectlAs(tb testing.TB, kubeconfig, stdin string, args ...string) (stdout, stderr string, err error) {
+	tb.Helper()
 	path, err := exec.LookPath("kubectl")
 	if err != nil {
-		t.Fatalf("these tests need kubectl in the PATH: %v", err)
+		tb.Fatalf("these tests need kubectl in the PATH: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(s.dir, "kubectl-cache")}, args...)...)
+	cmd := exec.CommandContext(tb.Context(), path, append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(s.dir, "kubectl-cache")}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+s.dir, "KUBECONFIG=")
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errOut bytes.Buffer

@@ -14,7 +14,7 @@ type Convertor struct{ *runtime.Scheme }
 // ConvertToVersion implements runtime.ObjectConvertor. The result shares
 // everything but its outer struct with in.
 func (c Convertor) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
-	return c.Scheme.UnsafeConvertToVersion(shallow(in), target)
+	return c.UnsafeConvertToVersion(shallow(in), target)
 }
 
 // ConvertFieldLabel implements runtime.ObjectConvertor: it says which field

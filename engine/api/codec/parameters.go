@@ -65,7 +65,7 @@ func setParameter(field reflect.Value, given []string) error {
 		*target = &n
 	case *[]int32:
 		for _, part := range given {
-			for _, s := range strings.Split(part, ",") {
+			for s := range strings.SplitSeq(part, ",") {
 				n, err := strconv.ParseInt(s, 10, 32)
 				if err != nil {
 					return err

@@ -6,6 +6,7 @@ package fields
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -110,10 +111,8 @@ func Convert(kind schema.GroupKind, label, value string) (string, string, error)
 			return "status.podIP", value, nil
 		}
 	}
-	for _, known := range selectable[kind].labels {
-		if label == known {
-			return label, value, nil
-		}
+	if slices.Contains(selectable[kind].labels, label) {
+		return label, value, nil
 	}
 	return "", "", fmt.Errorf("field label not supported: %s", label)
 }

@@ -63,11 +63,19 @@ func Install(mux *mux.PathRecorderMux, container *restful.Container, version str
 func hash(version string) string {
 	h := sha256.New()
 	h.Write(compressed)
-	io.WriteString(h, version)
+	h.Write([]byte(version))
 	if info, ok := debug.ReadBuildInfo(); ok {
-		io.WriteString(h, info.String())
+		h.Write([]byte(info.String()))
 	}
 	return strings.ToUpper(hex.EncodeToString(h.Sum(nil)))
+}
+
+// operation names the operation of a route as Kubernetes' documents do.
+func operation(r common.Route) (string, []string, error) {
+	if route, ok := r.(*restfuladapter.RouteAdapter); ok {
+		return openapi.GetOperationIDAndTags(route.Route)
+	}
+	return r.OperationName(), nil, nil
 }
 
 func definitionName(name string) (string, spec.Extensions) { return names.Canonical(name), nil }
@@ -78,11 +86,11 @@ func documentV3(service *restful.WebService, version string) ([]byte, error) {
 		return nil, err
 	}
 	config := &common.OpenAPIV3Config{
-		Info:                  info(version),
-		DefaultResponse:       &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
-		GetOperationIDAndTags: openapi.GetOperationIDAndTags,
-		GetDefinitionName:     definitionName,
-		GetDefinitions:        canonical(all),
+		Info:                           info(version),
+		DefaultResponse:                &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
+		GetOperationIDAndTagsFromRoute: operation,
+		GetDefinitionName:              definitionName,
+		GetDefinitions:                 canonical(all),
 	}
 	config.Definitions = config.GetDefinitions(func(name string) spec.Ref {
 		return spec.MustCreateRef("#/components/schemas/" + names.Canonical(name))
@@ -100,12 +108,12 @@ func documentV2(services []*restful.WebService, version string) ([]byte, error) 
 		return nil, err
 	}
 	config := &common.Config{
-		ProtocolList:          []string{"https"},
-		Info:                  info(version),
-		DefaultResponse:       &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
-		GetOperationIDAndTags: openapi.GetOperationIDAndTags,
-		GetDefinitionName:     definitionName,
-		GetDefinitions:        canonical(all),
+		ProtocolList:                   []string{"https"},
+		Info:                           info(version),
+		DefaultResponse:                &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
+		GetOperationIDAndTagsFromRoute: operation,
+		GetDefinitionName:              definitionName,
+		GetDefinitions:                 canonical(all),
 	}
 	doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), config)
 	if err != nil {

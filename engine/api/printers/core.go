@@ -96,6 +96,7 @@ func externalIP(svc *corev1.Service) string {
 	switch svc.Spec.Type {
 	case corev1.ServiceTypeExternalName:
 		return svc.Spec.ExternalName
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort:
 	case corev1.ServiceTypeLoadBalancer:
 		balancers := sets.New[string]()
 		for _, i := range svc.Status.LoadBalancer.Ingress {
@@ -115,7 +116,7 @@ func externalIP(svc *corev1.Service) string {
 // shown is how many addresses or ports of a long list a column shows.
 const shown = 3
 
-func endpointsRow(e *corev1.Endpoints, now time.Time) []any {
+func endpointsRow(e *corev1.Endpoints, now time.Time) []any { //nolint:staticcheck // still served
 	var list []string
 	count := 0
 	add := func(s string) {

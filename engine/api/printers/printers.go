@@ -140,7 +140,7 @@ func since(t metav1.Time, now time.Time) string {
 }
 
 func sinceMicro(t metav1.MicroTime, now time.Time) string {
-	return since(metav1.Time{Time: t.Time}, now)
+	return since(metav1.Time(t), now)
 }
 
 // or stands in for an empty cell.

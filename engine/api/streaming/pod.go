@@ -3,6 +3,7 @@ package streaming
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,12 +43,8 @@ func chooseContainer(pod *corev1.Pod, name string) (string, error) {
 		}
 		return "", apierrors.NewBadRequest(msg)
 	}
-	for _, names := range [][]string{containers, inits, ephemerals} {
-		for _, n := range names {
-			if n == name {
-				return name, nil
-			}
-		}
+	if slices.Contains(slices.Concat(containers, inits, ephemerals), name) {
+		return name, nil
 	}
 	return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, pod.Name))
 }

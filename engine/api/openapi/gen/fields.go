@@ -55,9 +55,7 @@ func (g *generator) fields(owner *types.Named, st *types.Struct, into *spec.Sche
 			return fmt.Errorf("field %s: %w", field.Name(), err)
 		}
 		s.Description = doc.text
-		if err := annotate(&s, doc, tag); err != nil {
-			return fmt.Errorf("field %s: %w", field.Name(), err)
-		}
+		annotate(&s, doc, tag)
 		into.Properties[name] = s
 		_, optional := doc.markers["optional"]
 		if _, ok := doc.markers["kubebuilder:validation:Optional"]; ok {
@@ -87,7 +85,7 @@ func structOf(t types.Type) (*types.Named, *types.Struct, error) {
 }
 
 // annotate adds what tags and markers say about merging.
-func annotate(s *spec.Schema, doc comment, tag reflect.StructTag) error {
+func annotate(s *spec.Schema, doc comment, tag reflect.StructTag) {
 	for _, key := range []string{"patchStrategy", "patchMergeKey"} {
 		if v := tag.Get(key); v != "" {
 			s.AddExtension("x-kubernetes-"+map[string]string{"patchStrategy": "patch-strategy", "patchMergeKey": "patch-merge-key"}[key], v)
@@ -115,7 +113,6 @@ func annotate(s *spec.Schema, doc comment, tag reflect.StructTag) error {
 			s.Default = value
 		}
 	}
-	return nil
 }
 
 // schema describes a field's type.
@@ -150,7 +147,7 @@ func (g *generator) schema(t types.Type) (spec.Schema, error) {
 }
 
 func basic(t *types.Basic) (spec.Schema, error) {
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // the rest has no JSON form
 	case types.String:
 		return typed("string", ""), nil
 	case types.Bool:
@@ -187,7 +184,7 @@ func parseDoc(group *ast.CommentGroup) comment {
 		lines = nil
 	}
 	text := true
-	for _, line := range strings.Split(group.Text(), "\n") {
+	for line := range strings.SplitSeq(group.Text(), "\n") {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, "+"):

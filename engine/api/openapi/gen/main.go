@@ -43,10 +43,21 @@ func main() {
 
 func run(path string) error {
 	roots := []any{
-		autoscalingv1.Scale{}, corev1.Binding{}, policyv1.Eviction{},
-		metav1.Status{}, metav1.DeleteOptions{}, metav1.Patch{}, metav1.WatchEvent{},
-		metav1.APIResourceList{}, metav1.APIGroup{}, metav1.APIGroupList{}, metav1.APIVersions{}, version.Info{},
-		authorizationv1.SelfSubjectAccessReview{}, authorizationv1.SelfSubjectRulesReview{}, authenticationv1.SelfSubjectReview{},
+		autoscalingv1.Scale{},
+		corev1.Binding{},
+		policyv1.Eviction{},
+		metav1.Status{},
+		metav1.DeleteOptions{},
+		metav1.Patch{},
+		metav1.WatchEvent{},
+		metav1.APIResourceList{},
+		metav1.APIGroup{},
+		metav1.APIGroupList{},
+		metav1.APIVersions{},
+		version.Info{},
+		authorizationv1.SelfSubjectAccessReview{},
+		authorizationv1.SelfSubjectRulesReview{},
+		authenticationv1.SelfSubjectReview{},
 	}
 	for _, kind := range scheme.Kinds() {
 		roots = append(roots, kind.New(), kind.NewList())
