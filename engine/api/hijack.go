@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -9,16 +10,21 @@ import (
 )
 
 // hijacked keeps the connections that handlers have taken over (exec, attach,
-// port-forward), which http.Server no longer knows, to end them at shutdown.
+// port-forward), which http.Server no longer knows, to end them at shutdown; and
+// counts the handlers that run, to wait for them.
 type hijacked struct {
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{}
+	closed  bool
+	running int
+	idle    chan struct{} // closed when none runs, once someone waits
 }
 
 // track wraps the connection that each handler may take over.
 func (h *hijacked) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.count(1)
+		defer h.count(-1)
 		// HTTP/2 connections cannot be taken over; their writer stays as it is.
 		full, ok := w.(fullWriter)
 		if !ok {
@@ -38,6 +44,33 @@ func (h *hijacked) close() {
 	h.closed = true
 	for c := range h.conns {
 		_ = c.Close() // its handler reports what that breaks
+	}
+}
+
+func (h *hijacked) count(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running += n; h.running == 0 && h.idle != nil {
+		close(h.idle)
+		h.idle = nil
+	}
+}
+
+// wait returns when no handler runs, or ctx ends.
+func (h *hijacked) wait(ctx context.Context) error {
+	h.mu.Lock()
+	if h.running == 0 {
+		h.mu.Unlock()
+		return nil
+	}
+	idle := make(chan struct{})
+	h.idle = idle
+	h.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

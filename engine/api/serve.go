@@ -62,7 +62,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	// In this order: no new requests, then those under way, then what is left
 	// of them, so that no handler runs when Run has returned.
-	timeout, stop := context.WithTimeout(base, drain)
+	timeout, stop := context.WithTimeout(context.WithoutCancel(base), drain)
 	defer stop()
 	conns.close()
 	if shutdownErr := server.Shutdown(timeout); shutdownErr != nil {
@@ -74,6 +74,9 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(err, closeErr)
 	}
 	s.requests.wait()
+	if waitErr := conns.wait(timeout); waitErr != nil {
+		s.log.Warn("API streams did not end at shutdown", "error", waitErr)
+	}
 	return errors.Join(err, <-served)
 }
 
