@@ -62,11 +62,13 @@ func run(command string, args []string) error {
 		fmt.Println("exiting")
 		os.Exit(number(0, "0"))
 	case "lines":
-		// lines N [microseconds between two]
+		// lines N [microseconds of sleep after each hundred]
 		pause := time.Duration(number(1, "0")) * time.Microsecond
 		for i := range number(0, "1000") {
 			fmt.Printf("line %d %s\n", i, strings.Repeat("x", i%97))
-			time.Sleep(pause)
+			if i%100 == 99 {
+				time.Sleep(pause)
+			}
 		}
 	case "both":
 		fmt.Println("to stdout")
