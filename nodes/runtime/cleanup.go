@@ -40,7 +40,8 @@ func Cleanup(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	for _, path := range []string{
-		filepath.Join(r.cfg.RunDir, "sandboxes"), filepath.Join(r.cfg.RunDir, "containerd"), filepath.Join(r.cfg.RunDir, "containerd.pid"),
+		filepath.Join(r.cfg.RunDir, "sandboxes"), filepath.Join(r.cfg.RunDir, "runc"),
+		filepath.Join(r.cfg.RunDir, "containerd"), filepath.Join(r.cfg.RunDir, "containerd.pid"),
 		r.cfg.LogDir, filepath.Join(r.cfg.Root, "sandboxes"), filepath.Join(r.cfg.Root, "containerd"),
 		filepath.Join(r.cfg.Root, "containerd.toml"), filepath.Join(r.cfg.Root, "containerd.log"), filepath.Join(r.cfg.Root, "lock"),
 	} {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/containers"
 	"github.com/containerd/containerd/errdefs"
 	"github.com/containerd/containerd/mount"
@@ -157,6 +158,12 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
 	}
+	// The default directory is shared by all containerds of the machine, and
+	// IDs repeat among agents that run the same pod.
+	runc, err := typeurl.MarshalAny(&options.Options{Root: filepath.Join(r.cfg.RunDir, "runc")})
+	if err != nil {
+		return nil, fmt.Errorf("encode runtime options: %w", err)
+	}
 	stop := cmp.Or(cfg.StopSignal, cached.config.StopSignal)
 	if _, err := stopSignal(stop); err != nil {
 		return nil, &ConfigError{err}
@@ -165,7 +172,7 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 		ID: id, Image: img.Name, Spec: encoded,
 		Labels:      containerLabels(pod.PodRef, cfg, img.Name, img.Target.Digest.String(), stop),
 		Snapshotter: image.Snapshotter, SnapshotKey: id,
-		Runtime: containers.RuntimeInfo{Name: plugin.RuntimeRuncV2},
+		Runtime: containers.RuntimeInfo{Name: plugin.RuntimeRuncV2, Options: runc},
 	}
 	// The container first: its reference keeps the snapshot from containerd's
 	// garbage collector without a lease.
@@ -335,6 +342,7 @@ func (r *Runtime) createTask(ctx context.Context, c *container) error {
 		if try == 3 || ctx.Err() != nil || !shimGone(err) {
 			return fmt.Errorf("failed to create task for container: %w", err)
 		}
+		r.log.Info("starting a container again with a new shim", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
 		_, _ = r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.info.ID})
 		select {
 		case <-ctx.Done():

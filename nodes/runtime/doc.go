@@ -25,6 +25,7 @@
 //	<RunDir>/sandboxes/<uid>/{net,ipc,uts}   bind mounts of the namespaces
 //	<RunDir>/sandboxes/<uid>/shm             the pod's /dev/shm
 //	<RunDir>/sandboxes/<uid>/io/             FIFOs, and how far they are copied
+//	<RunDir>/runc                            what runc knows of its containers
 //	<Root>/containerd, <RunDir>/containerd   the private containerd
 //
 // Concurrency: every method may be called from many goroutines. Runtime.mu

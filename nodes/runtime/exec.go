@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -187,9 +188,13 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if opts.Stdin != nil && streams.stdin != nil {
+	if opts.Stdin != nil && streams.paths.stdin != "" {
+		stdin, err := os.OpenFile(streams.paths.stdin, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("attach: open the container's input: %w", err)
+		}
 		// Not waited for: it ends with the caller's stream or the container's.
-		go r.copyStdin(ctx, c, streams, opts.Stdin)
+		go r.copyStdin(ctx, c, stdin, opts.Stdin)
 	}
 	go followSizes(ctx, opts.Resize, func(ctx context.Context, w, h uint32) error {
 		_, err := r.client.TaskService().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: id, Width: w, Height: h})
@@ -220,13 +225,12 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 
 // copyStdin feeds the container. With stdinOnce the end of the first input is
 // the end of all.
-func (r *Runtime) copyStdin(ctx context.Context, c *container, streams *containerIO, in io.Reader) {
-	_, err := io.Copy(streams.stdin, in)
-	if ctx.Err() != nil && !c.stdinOnce {
-		return
-	}
+func (r *Runtime) copyStdin(ctx context.Context, c *container, stdin *os.File, in io.Reader) {
+	_, err := io.Copy(stdin, in)
+	err = errors.Join(err, stdin.Close())
 	if c.stdinOnce {
-		_, err = r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
+		_, cerr := r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
+		err = errors.Join(err, cerr)
 	}
 	if err != nil {
 		r.log.Debug("container's input ended", "container", c.info.Name, "err", err)

@@ -13,7 +13,6 @@ import (
 type containerIO struct {
 	paths ioPaths
 	logs  *logCopier
-	stdin *os.File // both ends of its FIFO; nil without stdin
 	once  sync.Once
 }
 
@@ -43,19 +42,19 @@ func (r *Runtime) openIO(c *container) error {
 	if err := os.MkdirAll(filepath.Dir(paths.log.stdout), 0o711); err != nil {
 		return fmt.Errorf("make FIFO directory: %w", err)
 	}
+	// The shim opens both ends of this one too, so that the container's input
+	// goes on when who was attached leaves, or this process ends.
+	if paths.stdin != "" {
+		if err := makeFIFO(paths.stdin); err != nil {
+			return err
+		}
+	}
 	logs, err := startLogs(paths.log, r.tees, r.log.With("container", c.info.Name, "pod", c.info.Pod.UID))
 	if err != nil {
 		return err
 	}
-	cio := &containerIO{paths: paths, logs: logs}
-	if paths.stdin != "" {
-		if cio.stdin, err = openFIFO(paths.stdin); err != nil {
-			logs.stop(false)
-			return err
-		}
-	}
 	r.mu.Lock()
-	c.io = cio
+	c.io = &containerIO{paths: paths, logs: logs}
 	r.mu.Unlock()
 	return nil
 }
@@ -70,12 +69,7 @@ func (c *container) endIO(drain bool) {
 	if c.io == nil {
 		return
 	}
-	c.io.once.Do(func() {
-		c.io.logs.stop(drain)
-		if c.io.stdin != nil {
-			c.io.stdin.Close()
-		}
-	})
+	c.io.once.Do(func() { c.io.logs.stop(drain) })
 }
 
 func (c *container) removeIO(r *Runtime) error {

@@ -107,14 +107,21 @@ func startLogs(p logPaths, tees *teePool, log *slog.Logger) (_ *logCopier, err e
 // openFIFO opens both ends, so that opening waits for nobody and the end of
 // one writer is not the end of the stream.
 func openFIFO(path string) (*os.File, error) {
-	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
-		return nil, fmt.Errorf("make FIFO %s: %w", path, err)
+	if err := makeFIFO(path); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open FIFO: %w", err)
 	}
 	return f, nil
+}
+
+func makeFIFO(path string) error {
+	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make FIFO %s: %w", path, err)
+	}
+	return nil
 }
 
 // run copies one stream until its read deadline is set.

@@ -14,7 +14,7 @@ import (
 func size(changes int) error {
 	resized := make(chan os.Signal, 8)
 	signal.Notify(resized, syscall.SIGWINCH)
-	last := [2]uint16{}
+	last := [2]uint16{1, 1} // no size a terminal starts with
 	deadline := time.After(30 * time.Second)
 	for printed := 0; ; {
 		now, err := terminalSize()
