@@ -36,6 +36,9 @@ import (
 	"headway.dev/engine/store"
 )
 
+// StoreFile is the store's file in the data dir.
+const StoreFile = "store.db"
+
 // Config of an engine.
 type Config struct {
 	// DataDir holds the store and the certificates.
@@ -75,7 +78,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	st, err := store.Open(store.Options{
-		Path:    filepath.Join(cfg.DataDir, "store.db"),
+		Path:    filepath.Join(cfg.DataDir, StoreFile),
 		Admit:   admission.Hooks(),
 		Observe: admission.Observe,
 		Log:     cfg.Log.With("part", "store"),

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/engine"
 	"headway.dev/examples"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -48,13 +49,14 @@ func openSource(cfg *upConfig) (*source, error) {
 	dir := strings.TrimPrefix(cfg.repo, "file://")
 	if dir == "" {
 		dir = filepath.Join(cfg.dataDir, "repo.git")
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		// Only for a new cluster: one that has lost its repository keeps what
+		// it runs until that is back, instead of following a new beginning.
+		if missing(dir) && missing(filepath.Join(cfg.dataDir, engine.StoreFile)) {
 			if err := git.Create(dir, cfg.branch, examples.Repo(),
 				git.Signature{Name: "Headway", Email: "headway@localhost"}, "Start from the example repository"); err != nil {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
-		// Git being away must not keep what runs from being adopted.
 		return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
 	}
 	dir, err := filepath.Abs(dir)
@@ -67,8 +69,13 @@ func openSource(cfg *upConfig) (*source, error) {
 	return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
 }
 
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 func checkLocal(dir string, cfg *upConfig) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if missing(dir) {
 		return fmt.Errorf("--repo: %s does not exist", dir)
 	}
 	repo, err := git.Open(dir)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"os"
 	"runtime/debug"
@@ -28,7 +26,7 @@ func trimAfterStart(ctx context.Context) error {
 	case <-timer.C:
 	}
 	debug.FreeOSMemory()
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return nil //nolint:nilerr // only costs memory
 	}
@@ -36,37 +34,44 @@ func trimAfterStart(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // only costs memory
 	}
-	unmapText(maps, program)
+	for _, r := range untouched(string(maps), program) {
+		// It fails harmlessly where the kernel does not want it.
+		_, _, _ = unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED)
+	}
 	return nil
 }
 
-// unmapText drops the read-only pages of the program from this process. They
-// stay in the page cache and come back when they are needed.
-func unmapText(maps []byte, program string) {
-	lines := bufio.NewScanner(bytes.NewReader(maps))
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 6 || fields[5] != program || strings.Contains(fields[1], "w") {
-			continue
+// region is a range of addresses.
+type region struct{ from, to uintptr }
+
+// untouched finds, in the text of /proc/self/smaps, the read-only mappings of
+// the program that hold exactly what is in the file. Their pages stay in the
+// page cache when they are dropped, and come back when they are needed. A
+// mapping with anonymous pages is left alone: the dynamic linker wrote to it
+// before it made it read-only, and that would be lost.
+func untouched(smaps, program string) []region {
+	var found []region
+	var current region
+	var candidate bool
+	for line := range strings.Lines(smaps) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"):
+			candidate = len(fields) == 6 && fields[5] == program && !strings.Contains(fields[1], "w")
+			if candidate {
+				current, candidate = addresses(fields[0])
+			}
+		case candidate && fields[0] == "Anonymous:" && fields[1] == "0":
+			found = append(found, current)
 		}
-		from, to, ok := addresses(fields[0])
-		if !ok {
-			continue
-		}
-		adviseDontNeed(from, to-from)
 	}
+	return found
 }
 
-// addresses reads the "from-to" of a line of /proc/self/maps.
-func addresses(field string) (from, to uintptr, ok bool) {
+// addresses reads the "from-to" that a mapping begins with.
+func addresses(field string) (region, bool) {
 	first, second, _ := strings.Cut(field, "-")
-	a, errA := strconv.ParseUint(first, 16, 64)
-	b, errB := strconv.ParseUint(second, 16, 64)
-	return uintptr(a), uintptr(b), errA == nil && errB == nil && a < b
-}
-
-// adviseDontNeed is madvise(2) on a range that no Go value is in. It fails
-// harmlessly where the kernel does not want it.
-func adviseDontNeed(from, length uintptr) {
-	_, _, _ = unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_DONTNEED)
+	from, errFrom := strconv.ParseUint(first, 16, 64)
+	to, errTo := strconv.ParseUint(second, 16, 64)
+	return region{uintptr(from), uintptr(to)}, errFrom == nil && errTo == nil && from < to
 }

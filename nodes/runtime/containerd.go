@@ -227,6 +227,10 @@ func connectContainerd(ctx context.Context, address, namespace string) (*contain
 	if !filepath.IsAbs(address) {
 		return nil, fmt.Errorf("containerd address %q must be the absolute path of a unix socket", address)
 	}
+	// The library waits for the socket to appear.
+	if _, err := os.Stat(address); err != nil {
+		return nil, fmt.Errorf("no containerd at %s: %w", address, err)
+	}
 	client, err := containerd.New(address, containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(daemonStart))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)

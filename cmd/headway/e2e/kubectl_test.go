@@ -84,7 +84,7 @@ func TestKubectl(t *testing.T) {
 	contains(t, "edited label", k("get", "deploy/web", "-o", "jsonpath={.metadata.labels.team}"), "c")
 
 	pod := strings.TrimSpace(k("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].metadata.name}"))
-	contains(t, "logs", k("logs", pod), `msg=serving`)
+	contains(t, "logs", k("logs", pod), "INFO serving")
 	contains(t, "logs --tail", k("logs", "deploy/web", "--tail=1"), "serving")
 	contains(t, "events", k("events", "-n", "hello"), "LAST SEEN", "Started", "Pod/hello-")
 	contains(t, "top-level raw", k("get", "--raw", "/readyz"), "ok")

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Only read-only mappings of the program without pages of their own are
+// dropped: others hold what is not in the file.
+func TestUntouched(t *testing.T) {
+	const smaps = `00400000-00500000 r-xp 00000000 fe:00 1                          /bin/headway
+Size:               1024 kB
+Anonymous:             0 kB
+VmFlags: rd ex
+00500000-00600000 r--p 00100000 fe:00 1                          /bin/headway
+Anonymous:             8 kB
+00600000-00700000 rw-p 00200000 fe:00 1                          /bin/headway
+Anonymous:             0 kB
+00700000-00800000 r-xp 00000000 fe:00 2                          /lib/libc.so
+Anonymous:             0 kB
+00800000-00900000 rw-p 00000000 00:00 0
+Anonymous:             0 kB
+`
+	got := untouched(smaps, "/bin/headway")
+	want := []region{{0x400000, 0x500000}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(region{})); diff != "" {
+		t.Errorf("untouched mappings (-want +got):\n%s", diff)
+	}
+}
