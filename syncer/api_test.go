@@ -26,14 +26,16 @@ func (w *world) call(path string, in, out any) (int, string) {
 	w.t.Helper()
 	srv := httptest.NewServer(w.sync.Handler())
 	defer srv.Close()
-	var resp *http.Response
-	var err error
-	if in == nil {
-		resp, err = http.Get(srv.URL + "/headway/v1/" + path)
-	} else {
-		body, _ := json.Marshal(in)
-		resp, err = http.Post(srv.URL+"/headway/v1/"+path, "application/json", bytes.NewReader(body))
+	method, body := http.MethodGet, []byte(nil)
+	if in != nil {
+		method = http.MethodPost
+		body, _ = json.Marshal(in)
 	}
+	req, err := http.NewRequestWithContext(w.t.Context(), method, srv.URL+"/headway/v1/"+path, bytes.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

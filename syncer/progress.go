@@ -18,9 +18,13 @@ func (s *Syncer) emit(ev wire.Event) {
 	if s.cfg.Progress != nil {
 		s.cfg.Progress(ev)
 	}
-	s.feed.mu.Lock()
-	defer s.feed.mu.Unlock()
-	for ch := range s.feed.subs {
+	s.feed.send(ev)
+}
+
+func (f *feed) send(ev wire.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for ch := range f.subs {
 		select {
 		case ch <- ev:
 		default: // a slow listener misses steps and stops nobody

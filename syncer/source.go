@@ -62,6 +62,7 @@ type source struct {
 	err    error
 	watch  context.CancelFunc // ends the watch of a local repository
 	reopen bool
+	told   string // head of the last progress event
 }
 
 func newSource(s *Syncer, key object.Key) *source {
@@ -125,10 +126,11 @@ func (src *source) failedLocal() bool {
 func (src *source) done(err error, next time.Time) {
 	src.mu.Lock()
 	src.rounds++
-	src.err, src.next = err, next
+	news := err != nil || src.err != nil || src.told != src.head.Commit
+	src.err, src.next, src.told = err, next, src.head.Commit
 	src.mu.Unlock()
 	src.s.wakeFollowers(src.key)
-	ev := wire.Event{Source: src.name(), Phase: "fetch"}
+	ev := wire.Event{Time: src.s.now(), Source: src.name(), Phase: "fetch"}
 	head, _ := src.current()
 	ev.Revision = head.revision()
 	if err != nil {
@@ -136,7 +138,11 @@ func (src *source) done(err error, next time.Time) {
 	} else if c, cerr := src.commit(head.Commit); cerr == nil {
 		ev.Commit = c
 	}
-	src.s.emit(ev)
+	if news {
+		src.s.emit(ev)
+	} else {
+		src.s.feed.send(ev) // for those who wait for a look
+	}
 }
 
 func (src *source) close() {

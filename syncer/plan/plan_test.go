@@ -146,8 +146,8 @@ func setUp(tb testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.
 	return s, p, res
 }
 
-func edit[T object.Object](t testing.TB, s *memstore.Store, kind, name string, f func(T)) {
-	t.Helper()
+func edit[T object.Object](tb testing.TB, s *memstore.Store, kind, name string, f func(T)) {
+	tb.Helper()
 	group := ""
 	if kind == "Deployment" {
 		group = "apps"
@@ -158,7 +158,7 @@ func edit[T object.Object](t testing.TB, s *memstore.Store, kind, name string, f
 		return true
 	})
 	if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{c}}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
