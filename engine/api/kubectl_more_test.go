@@ -145,3 +145,44 @@ func TestDeleteCollection(t *testing.T) {
 		}
 	}
 }
+
+// A dry run answers as the real one would, and changes nothing.
+func TestDryRun(t *testing.T) {
+	s := apitest.Start(t)
+	expect(t, s, deployment, args("apply -f -"), "created")
+	before := kubectl(t, s, "", "get", "deploy", "web", "-o", "yaml", "--show-managed-fields")
+	changed := strings.ReplaceAll(deployment, "replicas: 2", "replicas: 9")
+	expect(t, s, changed, args("apply --dry-run=server -f - -o jsonpath={.spec.replicas}"), "9")
+	expect(t, s, changed, args("apply --server-side --force-conflicts --dry-run=server -f -"), "serverside-applied (server dry run)")
+	expect(t, s, "", args("scale deploy web --replicas=4 --dry-run=server"), "scaled (server dry run)")
+	expect(t, s, "", args("delete deploy web --dry-run=server"), `deployment.apps "web" deleted`)
+	expect(t, s, "", args("run p --image=example.com/p --dry-run=server -o jsonpath={.status.phase}"), "Pending")
+	refuse(t, s, "", args("-n nowhere run p --image=example.com/p --dry-run=server"), `namespaces "nowhere" not found`)
+	if after := kubectl(t, s, "", "get", "deploy", "web", "-o", "yaml", "--show-managed-fields"); after != before {
+		t.Errorf("a dry run changed\n%s\nto\n%s", before, after)
+	}
+	refuse(t, s, "", args("get pod p"), "NotFound")
+}
+
+// Flux' kinds, which are custom resources elsewhere, by kubectl apply.
+func TestFluxKinds(t *testing.T) {
+	s := apitest.Start(t)
+	const manifest = `apiVersion: source.toolkit.fluxcd.io/v1
+kind: GitRepository
+metadata: {name: apps}
+spec: {url: "https://example.com/apps.git", interval: 1m, ref: {branch: main}}
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: apps}
+spec: {interval: 1m, path: ./apps, prune: true, sourceRef: {kind: GitRepository, name: apps}}
+`
+	expect(t, s, manifest, args("apply -f -"), "gitrepository.source.toolkit.fluxcd.io/apps created", "kustomization.kustomize.toolkit.fluxcd.io/apps created")
+	expect(t, s, strings.ReplaceAll(manifest, "1m", "2m"), args("apply -f -"), "gitrepository.source.toolkit.fluxcd.io/apps configured", "kustomization.kustomize.toolkit.fluxcd.io/apps configured")
+	expect(t, s, "", args("get gitrepo,ks"), "URL", "https://example.com/apps.git", "READY", "STATUS")
+	expect(t, s, "", args("get ks apps -o jsonpath={.spec.interval}"), "2m")
+	expect(t, s, "", args("annotate --overwrite ks/apps reconcile.fluxcd.io/requestedAt=now"), "annotated")
+	expect(t, s, "", args("patch ks apps --subresource=status --type=merge -p {\"status\":{\"lastAppliedRevision\":\"main@sha1:0\"}}"), "patched")
+	expect(t, s, "", args("describe ks apps"), "Last Applied Revision:", "main@sha1:0")
+	expect(t, s, "", args("delete ks,gitrepo --all"), `"apps" deleted`)
+}
