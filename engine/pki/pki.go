@@ -101,14 +101,14 @@ func (s *Set) ensureAuthority(dir string) error {
 	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
 	certPEM, certErr := os.ReadFile(certFile)
 	keyPEM, keyErr := os.ReadFile(keyFile)
-	if errors.Is(certErr, fs.ErrNotExist) && errors.Is(keyErr, fs.ErrNotExist) {
+	if errors.Is(certErr, fs.ErrNotExist) && (keyErr == nil || errors.Is(keyErr, fs.ErrNotExist)) {
+		// A key without a certificate is what a crash between the two writes
+		// leaves; a certificate made anew from it is as good as the lost one.
 		var err error
-		if certPEM, keyPEM, err = newAuthority(); err != nil {
+		if certPEM, keyPEM, err = newAuthority(keyPEM); err != nil {
 			return err
 		}
-		// The key first: a certificate without its key would be an error on
-		// the next start, a key without a certificate is, too, but only if the
-		// machine stops between these two lines.
+		// The key first: a certificate without its key is of no use.
 		if err := errors.Join(writeFile(keyFile, keyPEM, 0o600), writeFile(certFile, certPEM, 0o644)); err != nil {
 			return err
 		}
@@ -119,18 +119,14 @@ func (s *Set) ensureAuthority(dir string) error {
 	if err != nil {
 		return fmt.Errorf("parse ca.crt: %w", err)
 	}
-	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	key, err := signer(keyPEM)
 	if err != nil {
-		return fmt.Errorf("parse ca.key: %w", err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return fmt.Errorf("parse ca.key: a %T cannot sign", key)
+		return err
 	}
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
 		return fmt.Errorf("ca.key does not belong to ca.crt: %w", err)
 	}
-	s.CACert, s.caCert, s.caKey = certPEM, certs[0], signer
+	s.CACert, s.caCert, s.caKey = certPEM, certs[0], key
 	return nil
 }
 
@@ -191,10 +187,12 @@ func (s *Set) sign(template *x509.Certificate) (certPEM, keyPEM []byte, err erro
 	return encode(der, key)
 }
 
-func newAuthority() (certPEM, keyPEM []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// newAuthority makes an authority from the key in keyPEM, or from a new one if
+// that is empty.
+func newAuthority(keyPEM []byte) (newCert, newKey []byte, err error) {
+	key, err := signer(keyPEM)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make key: %w", err)
+		return nil, nil, err
 	}
 	serial, err := serialNumber()
 	if err != nil {
@@ -214,6 +212,26 @@ func newAuthority() (certPEM, keyPEM []byte, err error) {
 		return nil, nil, fmt.Errorf("sign authority: %w", err)
 	}
 	return encode(der, key)
+}
+
+// signer reads the authority's key, or makes one if keyPEM is empty.
+func signer(keyPEM []byte) (crypto.Signer, error) {
+	if len(keyPEM) == 0 {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("make key: %w", err)
+		}
+		return key, nil
+	}
+	key, err := keyutil.ParsePrivateKeyPEM(keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("parse ca.key: %w", err)
+	}
+	s, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("parse ca.key: a %T cannot sign", key)
+	}
+	return s, nil
 }
 
 func encode(der []byte, key crypto.PrivateKey) (certPEM, keyPEM []byte, err error) {

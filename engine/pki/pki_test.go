@@ -107,6 +107,30 @@ func TestEnsureKeeps(t *testing.T) {
 	}
 }
 
+// A crash between the writes of the authority's key and certificate is made
+// good with the same key, so that certificates signed before stay valid.
+func TestEnsureAfterCrash(t *testing.T) {
+	dir := t.TempDir()
+	first, err := pki.Ensure(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "ca.crt")); err != nil {
+		t.Fatal(err)
+	}
+	second, err := pki.Ensure(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(first.ServerCert, first.ServerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: second.Pool()}); err != nil {
+		t.Errorf("a certificate from before: %v", err)
+	}
+}
+
 // A damaged authority is reported and left for a person to look at.
 func TestEnsureRefusesDamagedAuthority(t *testing.T) {
 	dir := t.TempDir()
