@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,7 +142,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.objects = newObjects(ctx, a.cfg.Client, a.objectChanged)
 	a.services = newServiceStore()
 	a.statuses = newStatusWriter(a.cfg.Client, a.log)
-	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.log)
+	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
 	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
 
 	group.Go(func() error { return a.statuses.run(ctx) })
@@ -195,13 +197,7 @@ func (a *Agent) runtimeEvents(ctx context.Context) error {
 			}
 			a.notify(types.UID(e.PodUID))
 		case <-tick.C:
-			a.mu.Lock()
-			workers := make([]*worker, 0, len(a.workers))
-			for _, w := range a.workers {
-				workers = append(workers, w)
-			}
-			a.mu.Unlock()
-			for _, w := range workers {
+			for _, w := range a.allWorkers() {
 				w.notify()
 			}
 		}
@@ -219,6 +215,19 @@ func (a *Agent) objectChanged(uid types.UID) {
 	if w := a.worker(uid); w != nil {
 		w.objectChanged()
 	}
+}
+
+// imagesChanged lets the pods that wait for an image look for it again.
+func (a *Agent) imagesChanged() {
+	for _, w := range a.allWorkers() {
+		w.imagesChanged()
+	}
+}
+
+func (a *Agent) allWorkers() []*worker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Values(a.workers))
 }
 
 func (a *Agent) worker(uid types.UID) *worker {

@@ -26,11 +26,12 @@ type images struct {
 	runtime runtime.Interface
 	dir     string
 	log     *slog.Logger
+	changed func() // called when images were imported
 	pulling chan struct{} // one pull at a time, the kubelet's default
 }
 
-func newImages(r runtime.Interface, dir string, log *slog.Logger) *images {
-	return &images{runtime: r, dir: dir, log: log, pulling: make(chan struct{}, 1)}
+func newImages(r runtime.Interface, dir string, changed func(), log *slog.Logger) *images {
+	return &images{runtime: r, dir: dir, changed: changed, log: log, pulling: make(chan struct{}, 1)}
 }
 
 // pullPolicy applies the default: Always for the tag latest, else IfNotPresent.
@@ -78,12 +79,14 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 	w.release() // a pull may take long and uses nothing the slots protect
 	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
 	began := time.Now()
-	info, err := a.images.pull(ctx, c.Image, w.logins(ctx, p, c.Image))
+	w.setPulling(true)
+	info, err := a.images.pull(ctx, c.Image, policy, w.logins(ctx, p, c.Image))
+	w.setPulling(false)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		message := fmt.Sprintf("failed to pull and unpack image %q: %v", c.Image, err)
+		message := err.Error()
 		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, message)
 		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
 		err = w.fail(c.Name, "ErrImagePull", message, pullRetry, pullRetryMax)
@@ -97,13 +100,20 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 	return nil
 }
 
-func (i *images) pull(ctx context.Context, image string, logins []runtime.Auth) (runtime.ImageInfo, error) {
+// pull fetches an image, after the pulls before it: one of them may have been
+// for the same image.
+func (i *images) pull(ctx context.Context, image string, policy corev1.PullPolicy, logins []runtime.Auth) (runtime.ImageInfo, error) {
 	select {
 	case i.pulling <- struct{}{}:
 	case <-ctx.Done():
 		return runtime.ImageInfo{}, ctx.Err()
 	}
 	defer func() { <-i.pulling }()
+	if policy != corev1.PullAlways {
+		if info, ok, err := i.runtime.Image(ctx, image); err == nil && ok {
+			return info, nil
+		}
+	}
 	return i.runtime.Pull(ctx, image, logins)
 }
 
@@ -284,4 +294,5 @@ func (i *images) importFile(ctx context.Context, name string) {
 	for _, image := range list {
 		i.log.Info("image imported", "image", image.Name, "file", filepath.Base(name))
 	}
+	i.changed()
 }

@@ -57,14 +57,8 @@ func (a *Agent) List() []corev1.Pod {
 }
 
 func (a *Agent) pods() []*corev1.Pod {
-	a.mu.Lock()
-	workers := make([]*worker, 0, len(a.workers))
-	for _, w := range a.workers {
-		workers = append(workers, w)
-	}
-	a.mu.Unlock()
 	var out []*corev1.Pod
-	for _, w := range workers {
+	for _, w := range a.allWorkers() {
 		w.mu.Lock()
 		if w.pod != nil {
 			out = append(out, w.pod)

@@ -28,6 +28,8 @@ type worker struct {
 	removed bool // the API no longer has it
 	dirty   bool // something may have changed since the last look
 	refresh bool // volumes have to be compared with the API's objects
+	images  bool // images have come in
+	pulling bool // the step in progress waits for a registry
 	running bool
 	stopped bool
 	cancel  context.CancelFunc // ends the steps in progress
@@ -107,6 +109,22 @@ func (w *worker) objectChanged() {
 	w.wakeLocked()
 }
 
+func (w *worker) imagesChanged() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.images = true
+	if w.pulling {
+		w.interrupt() // what the registry does not have may be here now
+	}
+	w.wakeLocked()
+}
+
+func (w *worker) setPulling(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pulling = on
+}
+
 func (w *worker) interrupt() {
 	if w.cancel != nil {
 		w.cancel()
@@ -143,7 +161,12 @@ func (w *worker) run() {
 		}
 		w.dirty = false
 		p, removed, refresh := w.pod, w.removed, w.refresh
-		w.refresh = false
+		if w.images {
+			maps.DeleteFunc(w.failures, func(_ string, f pod.Failure) bool {
+				return f.Reason == "ErrImagePull" || f.Reason == "ErrImageNeverPull"
+			})
+		}
+		w.refresh, w.images = false, false
 		if w.timer != nil {
 			w.timer.Stop()
 		}
