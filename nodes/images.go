@@ -26,7 +26,7 @@ type images struct {
 	runtime runtime.Interface
 	dir     string
 	log     *slog.Logger
-	changed func() // called when images were imported
+	changed func()        // called when images were imported
 	pulling chan struct{} // one pull at a time, the kubelet's default
 }
 
