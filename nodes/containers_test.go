@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/nodes/nodetest"
+	"headway.dev/nodes/pod"
 )
 
 func intOrString(port int) intstr.IntOrString { return intstr.FromInt32(int32(port)) }
@@ -62,7 +63,7 @@ func TestConfigurationOfContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := c.wait("env", phase(corev1.PodSucceeded))
-	env, err := os.ReadFile(c.node.LogPath(ref(p), "app", 0))
+	env, err := os.ReadFile(c.node.LogPath(pod.Ref(p), "app", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
