@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -41,11 +42,17 @@ type cluster struct {
 
 func start(t testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster {
 	t.Helper()
+	return startOn(t, store.Options{Path: filepath.Join(t.TempDir(), "db")}, nodes, edit...)
+}
+
+func startOn(t testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
+	t.Helper()
 	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db"), Admit: adm.Hooks(), Observe: adm.Observe})
+	opts.Admit, opts.Observe = append(adm.Hooks(), opts.Admit...), adm.Observe
+	s, err := store.Open(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +124,14 @@ func (c *cluster) agent(ctx context.Context) error {
 		events, err := watcher.Next(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, object.ErrExpired) {
+			if watcher, err = c.store.Watch(0, control.Pod); err == nil {
+				pods, _ := c.store.List(control.Pod, "")
+				for _, p := range pods {
+					events = append(events, object.Event{Type: object.Added, Key: control.KeyOf(control.Pod, p), Object: p})
+				}
+			}
 		}
 		if err != nil {
 			return err

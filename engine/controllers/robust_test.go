@@ -1,0 +1,124 @@
+package controllers_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"go.uber.org/goleak"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// One object that cannot be reconciled stops no other.
+func TestPoison(t *testing.T) {
+	c := start(t, 1)
+	poison := newDeployment("poison", 1)
+	poison.Spec.Selector = nil
+	c.commit(change.Create(poison, time.Now()))
+	for i := range 5 {
+		c.commit(change.Create(newDeployment(fmt.Sprintf("web-%d", i), 1), time.Now()))
+	}
+	for i := range 5 {
+		c.eventually("rollout", func() bool { return c.rolledOut(fmt.Sprintf("web-%d", i)) })
+	}
+}
+
+// Controllers that fall behind the store's history list again and miss
+// nothing, deletions included.
+func TestFallBehind(t *testing.T) {
+	c := startOn(t, store.Options{Path: filepath.Join(t.TempDir(), "db"), History: 3}, 2)
+	for i := range 20 {
+		c.commit(change.Create(newDeployment(fmt.Sprintf("web-%d", i), 2), time.Now()))
+	}
+	for i := range 20 {
+		c.eventually("rollout", func() bool { return c.rolledOut(fmt.Sprintf("web-%d", i)) })
+	}
+	for i := range 20 {
+		c.delete(deploymentKey(fmt.Sprintf("web-%d", i)), "Background")
+	}
+	c.eventually("collection", func() bool { return c.count("rs") == 0 && c.count("pod") == 0 })
+}
+
+// A second start on the same file goes on where the first one stopped, and
+// makes nothing twice.
+func TestRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	var pods []*corev1.Pod
+	t.Run("first", func(t *testing.T) {
+		c := startOn(t, store.Options{Path: path}, 2)
+		c.commit(change.Create(newDeployment("web", 5), time.Now()))
+		c.eventually("rollout", func() bool { return c.rolledOut("web") })
+		pods = c.pods("web")
+	})
+	c := startOn(t, store.Options{Path: path}, 0)
+	c.commit(change.Create(newDeployment("other", 1), time.Now()))
+	c.eventually("work after the restart", func() bool { return c.rolledOut("other") })
+	uids := func(pods []*corev1.Pod) (u []string) {
+		for _, p := range pods {
+			u = append(u, string(p.UID))
+		}
+		return u
+	}
+	if got, want := uids(c.pods("web")), uids(pods); !slices.Equal(got, want) {
+		t.Errorf("pods after the restart = %v, want %v", got, want)
+	}
+}
+
+// Pods that are refused are told about, in the condition and the event.
+func TestQuotaOfOne(t *testing.T) {
+	c := startOn(t, store.Options{
+		Path: filepath.Join(t.TempDir(), "db"),
+		Admit: []store.Admit{func(_ object.Reader, next, old object.Object) (object.Object, error) {
+			if _, ok := next.(*corev1.Pod); ok && old == nil {
+				return nil, fmt.Errorf("pods are not allowed here")
+			}
+			return next, nil
+		}},
+	}, 1)
+	c.commit(change.Create(newDeployment("web", 2), time.Now()))
+	c.eventually("the condition", func() bool {
+		cond := condition(c.deployment("web"), appsv1.DeploymentReplicaFailure)
+		return cond.Reason == "FailedCreate" && cond.Message == "pods are not allowed here"
+	})
+	rs := c.newest(c.deployment("web"))
+	c.eventually("the event", func() bool {
+		return slices.Contains(c.events("ReplicaSet", rs.Name), "FailedCreate: Error creating: pods are not allowed here")
+	})
+}
+
+// BenchmarkDeployments100 takes 100 Deployments of 10 pods, each with a
+// Service, from their creation to all pods ready and in the endpoints.
+func BenchmarkDeployments100(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		c := start(b, 20)
+		var changes []change.Change
+		for i := range 100 {
+			name := fmt.Sprintf("web-%d", i)
+			svc := &corev1.Service{Spec: corev1.ServiceSpec{Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromString("http")}}}}
+			svc.Namespace, svc.Name = "default", name
+			changes = append(changes, change.Create(newDeployment(name, 10), time.Now()), change.Create(svc, time.Now()))
+		}
+		b.StartTimer()
+		c.commit(changes...)
+		for i := range 100 {
+			name := fmt.Sprintf("web-%d", i)
+			c.eventually(name, func() bool { return c.rolledOut(name) && c.ready(name) == 10 })
+		}
+		if objs, _ := c.store.List(control.Pod, ""); len(objs) != 1000 {
+			b.Errorf("%d pods, want 1000", len(objs))
+		}
+	}
+}
