@@ -8,6 +8,8 @@ import (
 
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/archive/compression"
+	"github.com/containerd/containerd/errdefs"
+	"github.com/containerd/containerd/images"
 	"github.com/containerd/containerd/platforms"
 )
 
@@ -40,6 +42,9 @@ func Import(ctx context.Context, client *containerd.Client, archive io.Reader) (
 	}
 	var out []containerd.Image
 	for _, i := range imported {
+		if i, err = rename(ctx, client, i); err != nil {
+			return out, err
+		}
 		img := containerd.NewImageWithPlatform(client, i, platforms.Default())
 		if err := img.Unpack(ctx, Snapshotter); err != nil {
 			return out, fmt.Errorf("unpack image %s: %w", i.Name, err)
@@ -47,4 +52,31 @@ func Import(ctx context.Context, client *containerd.Client, archive io.Reader) (
 		out = append(out, img)
 	}
 	return out, nil
+}
+
+// rename gives an image the name it is looked up by: the annotation
+// io.containerd.image.name is taken as it is, but people also write short
+// names there.
+func rename(ctx context.Context, client *containerd.Client, i images.Image) (images.Image, error) {
+	name, err := Normalize(i.Name)
+	if err != nil {
+		return i, err
+	}
+	if name == i.Name {
+		return i, nil
+	}
+	short := i.Name
+	i.Name = name
+	store := client.ImageService()
+	renamed, err := store.Create(ctx, i)
+	if errdefs.IsAlreadyExists(err) {
+		renamed, err = store.Update(ctx, i, "target")
+	}
+	if err == nil {
+		err = store.Delete(ctx, short)
+	}
+	if err != nil {
+		return i, fmt.Errorf("name image %s: %w", name, err)
+	}
+	return renamed, nil
 }

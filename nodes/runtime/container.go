@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -55,7 +56,7 @@ type container struct {
 	stdin     bool
 	stdinOnce bool
 
-	io      *containerIO
+	streams atomic.Pointer[containerIO]
 	done    chan struct{} // closed once the exit is recorded
 	exiting bool          // the exit is being recorded
 	oom     bool          // an OOM event was seen
@@ -330,9 +331,10 @@ func (r *Runtime) createTask(ctx context.Context, c *container) error {
 	if err != nil {
 		return fmt.Errorf("mount its file system: %w", err)
 	}
+	paths := r.ioPaths(c)
 	req := &tasks.CreateTaskRequest{
 		ContainerID: c.info.ID, Terminal: c.tty, Rootfs: rootfs(mounts),
-		Stdin: c.io.paths.stdin, Stdout: c.io.paths.log.stdout, Stderr: c.io.paths.log.stderr,
+		Stdin: paths.stdin, Stdout: paths.log.stdout, Stderr: paths.log.stderr,
 	}
 	for try := 0; ; try++ {
 		if _, err = r.client.TaskService().Create(ctx, req); err == nil {
@@ -371,9 +373,7 @@ func rootfs(mounts []mount.Mount) []*types.Mount {
 func (r *Runtime) abandonTask(ctx context.Context, c *container) error {
 	err := r.deleteTask(ctx, c.info.ID)
 	c.closeIO()
-	r.mu.Lock()
-	c.io = nil // Another start connects it anew.
-	r.mu.Unlock()
+	c.streams.Store(nil) // Another start connects it anew.
 	return errors.Join(err, r.removeRecord(c))
 }
 
@@ -400,10 +400,15 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 }
 
 // kill signals the container's first process, all of them with SIGKILL. One
-// that has ended is no error.
+// that has ended is no error; then who waits for the exit must not wait for an
+// event that has been missed.
 func (r *Runtime) kill(ctx context.Context, id string, sig unix.Signal) error {
 	_, err := r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: sig == unix.SIGKILL})
-	if err = errdefs.FromGRPC(err); err != nil && !errdefs.IsNotFound(err) {
+	err = errdefs.FromGRPC(err)
+	if errdefs.IsNotFound(err) {
+		return r.resync(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("send %s: %w", unix.SignalName(sig), err)
 	}
 	return nil

@@ -208,7 +208,14 @@ func (r *Runtime) resync(ctx context.Context) error {
 	for _, c := range running {
 		switch t := all[c.info.ID]; {
 		case t == nil:
-			r.lost(c)
+			// An exit being recorded deletes the task itself.
+			r.mu.Lock()
+			known := c.exiting || c.info.State == Exited
+			c.exiting = true
+			r.mu.Unlock()
+			if !known {
+				r.lost(c)
+			}
 		case t.Status == tasktypes.Status_STOPPED:
 			r.exited(c.info.ID, t.ExitStatus, t.ExitedAt.AsTime())
 		}

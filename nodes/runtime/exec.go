@@ -174,9 +174,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	streams := c.io
-	r.mu.Unlock()
+	streams := c.streams.Load()
 	if streams == nil {
 		return fmt.Errorf("container %s: its output is not being copied", c.info.Name)
 	}

@@ -35,7 +35,7 @@ func (r *Runtime) ioPaths(c *container) ioPaths {
 
 // openIO connects the container's streams, unless they are.
 func (r *Runtime) openIO(c *container) error {
-	if c.io != nil {
+	if c.streams.Load() != nil {
 		return nil
 	}
 	paths := r.ioPaths(c)
@@ -53,9 +53,7 @@ func (r *Runtime) openIO(c *container) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	c.io = &containerIO{paths: paths, logs: logs}
-	r.mu.Unlock()
+	c.streams.Store(&containerIO{paths: paths, logs: logs})
 	return nil
 }
 
@@ -66,10 +64,9 @@ func (c *container) closeIO() { c.endIO(false) }
 func (c *container) finishIO() { c.endIO(true) }
 
 func (c *container) endIO(drain bool) {
-	if c.io == nil {
-		return
+	if streams := c.streams.Load(); streams != nil {
+		streams.once.Do(func() { streams.logs.stop(drain) })
 	}
-	c.io.once.Do(func() { c.io.logs.stop(drain) })
 }
 
 func (c *container) removeIO(r *Runtime) error {
