@@ -31,6 +31,7 @@ const (
 	leaseRenewal   = leaseSeconds / 4 * time.Second
 	statusCheck    = 10 * time.Second
 	statusInterval = 5 * time.Minute
+	imagesInterval = time.Minute
 	maxNodeImages  = 50
 )
 
@@ -177,13 +178,20 @@ type nodeStatus struct {
 	uid   types.UID
 	last  corev1.NodeStatus
 	at    time.Time
+	// images are listed more rarely than the rest: it costs more.
+	images   []corev1.ContainerImage
+	imagesAt time.Time
 }
 
 // report writes the status if there is something to say. A failure is tried
 // again with the next report.
 func (s *nodeStatus) report(ctx context.Context, networkReady bool) {
 	now := time.Now()
-	want := s.agent.nodeStatus(ctx, networkReady, now, s.last)
+	if now.Sub(s.imagesAt) >= imagesInterval {
+		s.images, s.imagesAt = s.agent.nodeImages(ctx), now
+	}
+	want := s.agent.nodeStatus(networkReady, now, s.last)
+	want.Images = s.images
 	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && equality.Semantic.DeepEqual(withoutHeartbeat(want), withoutHeartbeat(s.last)) {
 		return
 	}
@@ -209,7 +217,7 @@ func withoutHeartbeat(s corev1.NodeStatus) corev1.NodeStatus {
 }
 
 // nodeStatus is the node's status as of now; last is the one reported before.
-func (a *Agent) nodeStatus(ctx context.Context, networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
+func (a *Agent) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
 	m := a.machine
 	s := corev1.NodeStatus{
 		Capacity: m.capacity.DeepCopy(), Allocatable: m.allocatable.DeepCopy(),
@@ -226,7 +234,6 @@ func (a *Agent) nodeStatus(ctx context.Context, networkReady bool, now time.Time
 			}
 		}
 	}
-	s.Images = a.nodeImages(ctx)
 	memory, disk := m.pressure()
 	bad := func(short bool, yes, no, yesText, noText string) (corev1.ConditionStatus, string, string) {
 		if short {
