@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway ne
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	inside, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("enter network namespace: %w", err)
@@ -215,13 +216,13 @@ func defaultMTU() int {
 }
 
 // setSysctls makes the node forward for its pods.
-func setSysctls(bridge string) error {
+func setSysctls(ctx context.Context, bridge string) error {
 	// Without it packets between two pods on the bridge bypass iptables, and
 	// a Service's answer does not find its way back.
 	const callIptables = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 	if _, err := os.Stat(callIptables); err != nil {
 		// Best effort: the write below says what is missing.
-		_ = exec.Command("modprobe", "br_netfilter").Run()
+		_ = exec.CommandContext(ctx, "modprobe", "br_netfilter").Run()
 	}
 	for _, s := range []struct{ file, value string }{
 		{"/proc/sys/net/ipv4/ip_forward", "1"},

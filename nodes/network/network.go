@@ -213,7 +213,7 @@ func (n *Network) ensureNode(ctx context.Context) error {
 		return err
 	}
 	n.bridge = bridge
-	if err := setSysctls(n.cfg.Bridge); err != nil {
+	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
 		return err
 	}
 	if err := n.writeRules(ctx); err != nil {

@@ -23,7 +23,7 @@ func fetch(t *testing.T, url string) string {
 	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	var body string
 	nodetest.Eventually(t, 15*time.Second, func() string {
-		resp, err := client.Get(url)
+		resp, err := client.Do(request(t, url))
 		if err != nil {
 			return err.Error()
 		}
@@ -33,6 +33,15 @@ func fetch(t *testing.T, url string) string {
 		return ""
 	})
 	return body
+}
+
+func request(t *testing.T, url string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
 }
 
 func podIP(t *testing.T, n *nodetest.Node, uid string) string {
@@ -112,7 +121,7 @@ func TestHostPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Timeout: time.Second}
-	if resp, err := client.Get("http://127.0.0.1:28081/"); err == nil {
+	if resp, err := client.Do(request(t, "http://127.0.0.1:28081/")); err == nil {
 		resp.Body.Close()
 		t.Error("the host port answers after its pod is gone")
 	}
@@ -206,7 +215,7 @@ func TestAddressesSurviveRestartsAndAreReusedLate(t *testing.T) {
 func TestBridgeIsMadeAgain(t *testing.T) {
 	n := nodetest.Start(t)
 	n.Run(t, nodetest.Sandbox("one"), "main", "sleep")
-	if out, err := exec.Command("ip", "link", "del", n.NetConf.Bridge).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "ip", "link", "del", n.NetConf.Bridge).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	two := nodetest.Sandbox("two")

@@ -26,7 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// ToolImage is the name under which Start imports Image(t, ImageOptions{}).
+// ToolImage is the name under which Start imports Image(tb, ImageOptions{}).
 const ToolImage = "headway.dev/test/tool:1"
 
 // ImageOptions is what differs between test images.
@@ -55,11 +55,11 @@ var tool = sync.OnceValues(func() ([]byte, error) {
 })
 
 // Image builds an image with the test program at /tool as its entrypoint.
-func Image(t testing.TB, opts ImageOptions) v1.Image {
-	t.Helper()
+func Image(tb testing.TB, opts ImageOptions) v1.Image {
+	tb.Helper()
 	program, err := tool()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	files := []file{
 		{name: "tool", mode: 0o755, data: program},
@@ -68,17 +68,17 @@ func Image(t testing.TB, opts ImageOptions) v1.Image {
 		{name: "tmp/", mode: 0o1777},
 	}
 	if opts.Busybox {
-		files = append(files, busybox(t)...)
+		files = append(files, busybox(tb)...)
 	}
-	layer := static.NewLayer(pack(t, files), types.OCIUncompressedLayer)
+	layer := static.NewLayer(pack(tb, files), types.OCIUncompressedLayer)
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	img, err = mutate.AppendLayers(img, layer)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config, err := img.ConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", goruntime.GOARCH
@@ -87,16 +87,16 @@ func Image(t testing.TB, opts ImageOptions) v1.Image {
 	config.Config.Env = []string{"FROM_IMAGE=yes", "PATH=/bin:/usr/bin"}
 	img, err = mutate.ConfigFile(img, config)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return img
 }
 
-func busybox(t testing.TB) []file {
-	t.Helper()
+func busybox(tb testing.TB) []file {
+	tb.Helper()
 	program, err := os.ReadFile("/bin/busybox")
 	if err != nil {
-		t.Fatalf("%v: install the package busybox-static", err)
+		tb.Fatalf("%v: install the package busybox-static", err)
 	}
 	files := []file{{name: "bin/busybox", mode: 0o755, data: program}}
 	for _, cmd := range []string{"sh", "cat", "ls", "echo", "sleep", "ps", "id", "tar", "mount", "nslookup", "wget", "stty"} {
@@ -111,8 +111,8 @@ type file struct {
 	data       []byte
 }
 
-func pack(t testing.TB, files []file) []byte {
-	t.Helper()
+func pack(tb testing.TB, files []file) []byte {
+	tb.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
@@ -124,22 +124,22 @@ func pack(t testing.TB, files []file) []byte {
 			h.Typeflag = tar.TypeDir
 		}
 		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := w.Write(f.data); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
 
 // OCIArchive packs an image as an OCI archive that names it by the annotation
 // org.opencontainers.image.ref.name.
-func OCIArchive(t testing.TB, ref string, img v1.Image) []byte {
-	t.Helper()
+func OCIArchive(tb testing.TB, ref string, img v1.Image) []byte {
+	tb.Helper()
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
 		Add: img,
 		Descriptor: v1.Descriptor{
@@ -147,35 +147,31 @@ func OCIArchive(t testing.TB, ref string, img v1.Image) []byte {
 			Annotations: map[string]string{"org.opencontainers.image.ref.name": ref},
 		},
 	})
-	dir, err := os.MkdirTemp("", "headway-oci-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := tb.TempDir()
 	if _, err := layout.Write(dir, index); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	if err := w.AddFS(os.DirFS(dir)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
 
 // DockerArchive packs an image as docker save does, named by RepoTags.
-func DockerArchive(t testing.TB, ref string, img v1.Image) []byte {
-	t.Helper()
+func DockerArchive(tb testing.TB, ref string, img v1.Image) []byte {
+	tb.Helper()
 	tag, err := name.NewTag(ref)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var b bytes.Buffer
 	if err := tarball.Write(tag, img, &b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.Bytes()
 }
@@ -189,8 +185,8 @@ type Registry struct {
 
 // StartRegistry starts a registry that ends with the test. With a login it
 // refuses requests without it.
-func StartRegistry(t testing.TB, username, password string) *Registry {
-	t.Helper()
+func StartRegistry(tb testing.TB, username, password string) *Registry {
+	tb.Helper()
 	store := registry.New()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, _ := r.BasicAuth(); username != "" && (u != username || p != password) {
@@ -200,7 +196,7 @@ func StartRegistry(t testing.TB, username, password string) *Registry {
 		}
 		store.ServeHTTP(w, r)
 	}))
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	r := &Registry{Host: strings.TrimPrefix(server.URL, "http://"), URL: server.URL}
 	if username != "" {
 		r.URL = strings.Replace(r.URL, "http://", "http://"+username+":"+password+"@", 1)
@@ -209,58 +205,58 @@ func StartRegistry(t testing.TB, username, password string) *Registry {
 }
 
 // Push puts an image into the registry and returns its reference.
-func (r *Registry) Push(t testing.TB, repository, tag string, img v1.Image) string {
-	t.Helper()
+func (r *Registry) Push(tb testing.TB, repository, tag string, img v1.Image) string {
+	tb.Helper()
 	layers, err := img.Layers()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, l := range layers {
 		digest, err := l.Digest()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		content, err := l.Compressed()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		r.send(t, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+digest.String(), "application/octet-stream", content)
+		r.send(tb, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+digest.String(), "application/octet-stream", content)
 	}
 	digest, err := img.ConfigName()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	config, err := img.RawConfigFile()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r.send(t, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+digest.String(), "application/octet-stream", bytes.NewReader(config))
+	r.send(tb, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+digest.String(), "application/octet-stream", bytes.NewReader(config))
 	manifest, err := img.RawManifest()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	mediaType, err := img.MediaType()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r.send(t, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, string(mediaType), bytes.NewReader(manifest))
+	r.send(tb, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, string(mediaType), bytes.NewReader(manifest))
 	return r.Host + "/" + repository + ":" + tag
 }
 
-func (r *Registry) send(t testing.TB, method, path, contentType string, body io.Reader) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, r.URL+path, body)
+func (r *Registry) send(tb testing.TB, method, path, contentType string, body io.Reader) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), method, r.URL+path, body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	req.Header.Set("Content-Type", contentType)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(resp.Body)
-		t.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
+		tb.Fatalf("%s %s: %s: %s", method, path, resp.Status, text)
 	}
 }

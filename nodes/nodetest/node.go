@@ -38,64 +38,65 @@ type Node struct {
 
 // Names returns configurations nothing else on the machine uses, and cleans up
 // after what was started with them.
-func Names(t testing.TB) *Node {
-	t.Helper()
+func Names(tb testing.TB) *Node {
+	tb.Helper()
 	if os.Geteuid() != 0 {
-		t.Fatal("this test runs containers: run it as root, for example with sudo make test")
+		tb.Fatal("this test runs containers: run it as root, for example with sudo make test")
 	}
 	var b [4]byte
 	if _, err := rand.Read(b[:]); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	id := hex.EncodeToString(b[:])
-	// Not t.TempDir: socket paths are limited to 107 bytes.
+	// Not tb.TempDir: socket paths are limited to 107 bytes.
 	dir := filepath.Join(os.TempDir(), "hw-"+id)
 	if err := os.Mkdir(dir, 0o711); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	cidr := subnet(t)
-	n := &Node{id: id,
+	cidr := subnet(tb)
+	n := &Node{
+		id: id,
 		NetConf: network.Config{
 			Bridge: "hwb" + id, Chains: "HWT" + id, PodCIDR: cidr, ClusterCIDR: cidr,
 			StateDir: filepath.Join(dir, "net"),
 		},
 		Config: runtime.Config{
 			Root: filepath.Join(dir, "root"), RunDir: filepath.Join(dir, "run"),
-			CgroupRoot: "hwt" + id, Log: Logger(t),
+			CgroupRoot: "hwt" + id, Log: Logger(tb),
 		},
 	}
-	t.Cleanup(func() { n.cleanup(t, dir) })
+	tb.Cleanup(func() { n.cleanup(tb, dir) })
 	return n
 }
 
 // Start starts a runtime with names of its own and ToolImage imported.
-func Start(t testing.TB) *Node {
-	t.Helper()
-	n := Names(t)
-	n.Restart(t)
-	if _, err := n.Import(t.Context(), bytes.NewReader(OCIArchive(t, ToolImage, Image(t, ImageOptions{})))); err != nil {
-		t.Fatal(err)
+func Start(tb testing.TB) *Node {
+	tb.Helper()
+	n := Names(tb)
+	n.Restart(tb)
+	if _, err := n.Import(tb.Context(), bytes.NewReader(OCIArchive(tb, ToolImage, Image(tb, ImageOptions{})))); err != nil {
+		tb.Fatal(err)
 	}
 	return n
 }
 
 // Restart closes the runtime if it runs, and starts it with the same names.
-func (n *Node) Restart(t testing.TB) {
-	t.Helper()
-	n.Stop(t)
+func (n *Node) Restart(tb testing.TB) {
+	tb.Helper()
+	n.Stop(tb)
 	if err := n.start(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // Stop closes the runtime; containers keep running.
-func (n *Node) Stop(t testing.TB) {
-	t.Helper()
+func (n *Node) Stop(tb testing.TB) {
+	tb.Helper()
 	if n.Runtime == nil {
 		return
 	}
 	if err := n.Close(); err != nil {
-		t.Errorf("close the runtime: %v", err)
+		tb.Errorf("close the runtime: %v", err)
 	}
 	n.Runtime = nil
 }
@@ -112,26 +113,27 @@ func (n *Node) start() error {
 }
 
 // cleanup removes everything and checks that it is gone.
-func (n *Node) cleanup(t testing.TB, dir string) {
-	n.Stop(t)
+func (n *Node) cleanup(tb testing.TB, dir string) {
+	tb.Helper()
+	n.Stop(tb)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	net, err := network.New(n.NetConf, n.Config.Log)
 	if err != nil {
-		t.Error(err)
+		tb.Error(err)
 		return
 	}
 	n.Config.Network = net
 	n.Config.Log = slog.New(slog.DiscardHandler)
 	if err := runtime.Cleanup(ctx, n.Config); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	for _, leak := range n.leaks(dir) {
-		t.Errorf("left behind after cleanup: %s", leak)
+		tb.Errorf("left behind after cleanup: %s", leak)
 	}
 	killOwn(dir)
 	if err := os.RemoveAll(dir); err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 }
 
@@ -167,7 +169,7 @@ func (n *Node) leaks(dir string) []string {
 	if _, err := netlink.LinkByName(n.NetConf.Bridge); err == nil {
 		out = append(out, "bridge "+n.NetConf.Bridge)
 	}
-	rules, _ := exec.Command("iptables-save").Output()
+	rules, _ := exec.CommandContext(context.Background(), "iptables-save").Output()
 	for line := range strings.Lines(string(rules)) {
 		if strings.Contains(line, n.NetConf.Chains) || strings.Contains(line, n.NetConf.Bridge) {
 			out = append(out, "iptables rule "+strings.TrimSpace(line))
@@ -183,34 +185,34 @@ func (n *Node) leaks(dir string) []string {
 }
 
 // subnet finds a /24 that no route of this machine and no other test uses.
-func subnet(t testing.TB) netip.Prefix {
-	t.Helper()
+func subnet(tb testing.TB) netip.Prefix {
+	tb.Helper()
 	for try := range 1000 {
 		k := (os.Getpid()*13 + try) % (64 * 256)
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + k>>8), byte(k), 0}), 24)
 		lock, err := os.OpenFile(fmt.Sprintf("%s/headway-test-subnet-%d.lock", os.TempDir(), k), os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || routed(t, p) {
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil || routed(tb, p) {
 			lock.Close()
 			continue
 		}
-		t.Cleanup(func() {
+		tb.Cleanup(func() {
 			os.Remove(lock.Name())
 			lock.Close()
 		})
 		return p
 	}
-	t.Fatal("no free subnet for the test")
+	tb.Fatal("no free subnet for the test")
 	return netip.Prefix{}
 }
 
-func routed(t testing.TB, p netip.Prefix) bool {
-	t.Helper()
+func routed(tb testing.TB, p netip.Prefix) bool {
+	tb.Helper()
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, r := range routes {
 		if r.Dst == nil {
@@ -224,13 +226,14 @@ func routed(t testing.TB, p netip.Prefix) bool {
 }
 
 // Logger writes what is logged into the test's output.
-func Logger(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+func Logger(tb testing.TB) *slog.Logger {
+	tb.Helper()
+	return slog.New(slog.NewTextHandler(testWriter{tb}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-type testWriter struct{ t testing.TB }
+type testWriter struct{ tb testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(p)))
+	w.tb.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
 }

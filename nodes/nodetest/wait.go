@@ -9,8 +9,8 @@ import (
 )
 
 // Eventually waits until check returns "" and fails with what it last said.
-func Eventually(t testing.TB, timeout time.Duration, check func() string) {
-	t.Helper()
+func Eventually(tb testing.TB, timeout time.Duration, check func() string) {
+	tb.Helper()
 	deadline := time.Now().Add(timeout)
 	for {
 		problem := check()
@@ -18,9 +18,9 @@ func Eventually(t testing.TB, timeout time.Duration, check func() string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %s: %s", timeout, problem)
+			tb.Fatalf("after %s: %s", timeout, problem)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
@@ -35,52 +35,52 @@ func Sandbox(name string) runtime.SandboxConfig {
 
 // Run makes the pod's sandbox if needed, and creates and starts a container of
 // ToolImage with these arguments.
-func (n *Node) Run(t testing.TB, pod runtime.SandboxConfig, name string, args ...string) runtime.Container {
-	t.Helper()
-	return n.RunConfig(t, pod, runtime.ContainerConfig{Name: name, Args: args})
+func (n *Node) Run(tb testing.TB, pod runtime.SandboxConfig, name string, args ...string) runtime.Container {
+	tb.Helper()
+	return n.RunConfig(tb, pod, runtime.ContainerConfig{Name: name, Args: args})
 }
 
 // RunConfig is Run with a whole configuration; no Image means ToolImage.
-func (n *Node) RunConfig(t testing.TB, pod runtime.SandboxConfig, cfg runtime.ContainerConfig) runtime.Container {
-	t.Helper()
+func (n *Node) RunConfig(tb testing.TB, pod runtime.SandboxConfig, cfg runtime.ContainerConfig) runtime.Container {
+	tb.Helper()
 	if cfg.Image == "" {
 		cfg.Image = ToolImage
 	}
-	if _, err := n.EnsureSandbox(t.Context(), pod); err != nil {
-		t.Fatal(err)
+	if _, err := n.EnsureSandbox(tb.Context(), pod); err != nil {
+		tb.Fatal(err)
 	}
-	c, err := n.CreateContainer(t.Context(), pod, cfg)
+	c, err := n.CreateContainer(tb.Context(), pod, cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := n.StartContainer(t.Context(), c.ID); err != nil {
-		t.Fatal(err)
+	if err := n.StartContainer(tb.Context(), c.ID); err != nil {
+		tb.Fatal(err)
 	}
 	return c
 }
 
 // Container returns the container as List has it.
-func (n *Node) Container(t testing.TB, c runtime.Container) runtime.Container {
-	t.Helper()
-	pod, err := n.Get(t.Context(), c.Pod.UID)
+func (n *Node) Container(tb testing.TB, c runtime.Container) runtime.Container {
+	tb.Helper()
+	pod, err := n.Get(tb.Context(), c.Pod.UID)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, got := range pod.Containers {
 		if got.ID == c.ID {
 			return got
 		}
 	}
-	t.Fatalf("container %s is not listed", c.Name)
+	tb.Fatalf("container %s is not listed", c.Name)
 	return runtime.Container{}
 }
 
 // WaitExited waits for a container's end.
-func (n *Node) WaitExited(t testing.TB, c runtime.Container) runtime.Container {
-	t.Helper()
+func (n *Node) WaitExited(tb testing.TB, c runtime.Container) runtime.Container {
+	tb.Helper()
 	var got runtime.Container
-	Eventually(t, 60*time.Second, func() string {
-		if got = n.Container(t, c); got.State == runtime.Exited {
+	Eventually(tb, 60*time.Second, func() string {
+		if got = n.Container(tb, c); got.State == runtime.Exited {
 			return ""
 		}
 		return fmt.Sprintf("container %s is %s, want exited", c.Name, got.State)

@@ -56,7 +56,7 @@ func newCgroups(root string) (*cgroups, error) {
 			c.unified = m.Mountpoint == "/sys/fs/cgroup"
 		case "cgroup":
 			c.all = append(c.all, m.Mountpoint)
-			for _, o := range strings.Split(m.VFSOptions, ",") {
+			for o := range strings.SplitSeq(m.VFSOptions, ",") {
 				c.mounts[o] = m.Mountpoint
 			}
 		}
@@ -166,7 +166,7 @@ func (c *cgroups) write(controller, path, name, value string) error {
 func (c *cgroups) mkdirs(path string) error {
 	for _, mount := range c.all {
 		dir := mount
-		for _, part := range strings.Split(filepath.Join(c.root, path), "/") {
+		for part := range strings.SplitSeq(filepath.Join(c.root, path), "/") {
 			parent := dir
 			dir = filepath.Join(dir, part)
 			if c.unified {
@@ -210,7 +210,7 @@ func delegate(dir string) error {
 	if err != nil {
 		return fmt.Errorf("read cgroup controllers: %w", err)
 	}
-	for _, name := range strings.Fields(string(available)) {
+	for name := range strings.FieldsSeq(string(available)) {
 		switch name {
 		case "cpu", "cpuset", "io", "memory", "pids":
 			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0o644); err != nil {
@@ -246,7 +246,7 @@ func (c *cgroups) remove(path string) error {
 				errs = append(errs, fmt.Errorf("remove cgroup: %w", err))
 				break
 			}
-			time.Sleep(5 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		}
 	}
 	return errors.Join(errs...)

@@ -91,7 +91,7 @@ func startChild(t *testing.T, n *nodetest.Node, pod runtime.SandboxConfig, run *
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd: exec.Command(self)}
+	c := &child{cmd: exec.CommandContext(context.Background(), self)}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+string(data))
 	c.cmd.Stderr = os.Stderr
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {

@@ -422,7 +422,7 @@ func stopSignal(name string) (unix.Signal, error) {
 	if err != nil {
 		return 0, fmt.Errorf("stop signal %q: %w", name, err)
 	}
-	return unix.Signal(s), nil
+	return s, nil
 }
 
 // StopContainer implements Interface.
@@ -526,7 +526,7 @@ func (r *Runtime) saveRecord(c *container, rec exitRecord) error {
 	if err != nil {
 		return fmt.Errorf("encode container record: %w", err)
 	}
-	if err := writeFile(r.recordFile(c), data, 0o600); err != nil {
+	if err := writeFile(r.recordFile(c), data); err != nil {
 		return fmt.Errorf("write container record: %w", err)
 	}
 	return nil

@@ -82,7 +82,7 @@ func (d *daemon) writeConfig() error {
 	if err := configTemplate.Execute(&b, struct{ Root, State, Socket, TTRPC string }{d.root, d.state, d.socket, d.socket + ".ttrpc"}); err != nil {
 		return err
 	}
-	return writeFile(d.config, b.Bytes(), 0o600)
+	return writeFile(d.config, b.Bytes())
 }
 
 // ensure makes sure that our containerd runs and answers: it adopts the one of
@@ -138,7 +138,7 @@ func (d *daemon) start() (int, error) {
 		return 0, err
 	}
 	defer logs.Close()
-	cmd := exec.Command(binary, "--config", d.config)
+	cmd := exec.CommandContext(context.Background(), binary, "--config", d.config)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logs, logs
 	// The shims inherit it: both are small programs that gain nothing from a
@@ -149,7 +149,7 @@ func (d *daemon) start() (int, error) {
 		return 0, err
 	}
 	pid := cmd.Process.Pid
-	if err := writeFile(d.pidFile, []byte(strconv.Itoa(pid)), 0o600); err != nil {
+	if err := writeFile(d.pidFile, []byte(strconv.Itoa(pid))); err != nil {
 		return 0, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 	}
 	// It outlives us, so nobody waits for it; pid() reaps it if it ends first.
@@ -236,7 +236,7 @@ func connectContainerd(ctx context.Context, address, namespace string) (*contain
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}
 	if _, err := client.Version(ctx); err != nil {
-		client.Close()
+		err = errors.Join(err, client.Close())
 		return nil, fmt.Errorf("ask containerd at %s for its version: %w", address, err)
 	}
 	return client, nil

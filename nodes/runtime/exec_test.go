@@ -100,7 +100,7 @@ func TestExecTerminal(t *testing.T) {
 	var out buffer
 	resize := make(chan runtime.TerminalSize, 1)
 	in, keepOpen := io.Pipe()
-	defer keepOpen.Close()
+	defer func() { _ = keepOpen.Close() }()
 	done := make(chan error, 1)
 	go func() {
 		code, err := n.Exec(t.Context(), c.ID, runtime.ExecOptions{Command: []string{"/tool", "size", "1"}, TTY: true, Stdin: in, Stdout: &out, Resize: resize})
@@ -139,7 +139,7 @@ func TestShellOnATerminal(t *testing.T) {
 	if code := <-done; code != 9 {
 		t.Errorf("exit code = %d, want 9", code)
 	}
-	typed.Close()
+	_ = typed.Close()
 	waitFor(t, &out, "42 xterm\r\n")
 }
 
@@ -154,7 +154,7 @@ func TestAttach(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, &out, "hello\n")
-	typed.Close()
+	_ = typed.Close()
 	if err := <-done; err != nil {
 		t.Errorf("Attach = %v, want nil at the container's end", err)
 	}

@@ -179,8 +179,8 @@ func (p *teePool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, t := range p.free {
-		unix.Close(t.r)
-		unix.Close(t.w)
+		_ = unix.Close(t.r)
+		_ = unix.Close(t.w)
 	}
 	p.free = nil
 }

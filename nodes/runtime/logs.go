@@ -65,7 +65,7 @@ type logPaths struct {
 }
 
 // startLogs makes the FIFOs where missing, finishes what a former process left
-// half done, and copies until finish or stop.
+// half done, and copies until stop.
 func startLogs(p logPaths, tees *teePool, log *slog.Logger) (_ *logCopier, err error) {
 	l := &logCopier{log: log, tees: tees, readers: map[*logReader]struct{}{}}
 	defer func() {
@@ -258,13 +258,8 @@ func (l *logCopier) writtenChunk(pos position) (data []byte, complete bool, err 
 	return data, len(data) == pos.Bytes, nil
 }
 
-// finish copies what is still in the FIFOs and closes everything. It is called
-// when nothing writes any more.
-func (l *logCopier) finish() {
-	l.stop(true)
-}
-
-// stop ends the goroutines; with drain it copies the rest first.
+// stop ends the goroutines and closes everything. With drain, for when nothing
+// writes any more, it copies what is still in the FIFOs first.
 func (l *logCopier) stop(drain bool) {
 	for _, s := range l.streams {
 		_ = s.fifo.SetReadDeadline(time.Unix(1, 0))

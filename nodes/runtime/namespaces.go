@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,9 +94,7 @@ func applySysctls(cfg SandboxConfig) error {
 		values["net.ipv4.ip_unprivileged_port_start"] = "0"
 		values["net.ipv4.ping_group_range"] = "0 2147483647"
 	}
-	for k, v := range cfg.Sysctls {
-		values[k] = v
-	}
+	maps.Copy(values, cfg.Sysctls)
 	for name, value := range values {
 		if err := checkSysctl(name, cfg); err != nil {
 			return err
@@ -152,7 +152,7 @@ func onOwnThread(f func() error) error {
 func namespacesHeld(dir string, cfg SandboxConfig) bool {
 	for _, s := range ownNamespaces(cfg) {
 		var st unix.Statfs_t
-		if err := unix.Statfs(filepath.Join(dir, s.name), &st); err != nil || int64(st.Type) != nsfsMagic {
+		if err := unix.Statfs(filepath.Join(dir, s.name), &st); err != nil || st.Type != nsfsMagic {
 			return false
 		}
 	}
@@ -180,8 +180,8 @@ func unmountBelow(dir string) error {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	var errs []error
-	for i := len(mounts) - 1; i >= 0; i-- {
-		errs = append(errs, unmountAll(mounts[i].Mountpoint))
+	for _, mount := range slices.Backward(mounts) {
+		errs = append(errs, unmountAll(mount.Mountpoint))
 	}
 	return errors.Join(errs...)
 }
@@ -230,7 +230,7 @@ func (r *Runtime) DialPod(ctx context.Context, podUID string, port int32) (conn 
 		if err != nil {
 			return fmt.Errorf("open network namespace: %w", err)
 		}
-		defer ns.Close()
+		defer func() { _ = ns.Close() }()
 		if err := netns.Set(ns); err != nil {
 			return fmt.Errorf("enter network namespace: %w", err)
 		}

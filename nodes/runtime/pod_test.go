@@ -20,7 +20,7 @@ func get(t *testing.T, url string) string {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	var body string
 	nodetest.Eventually(t, 15*time.Second, func() string {
-		resp, err := client.Get(url)
+		resp, err := client.Do(request(t, url))
 		if err != nil {
 			return err.Error()
 		}
@@ -35,6 +35,15 @@ func get(t *testing.T, url string) string {
 	return body
 }
 
+func request(t *testing.T, url string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
 // pidsOf lists the processes in a cgroup.
 func pidsOf(t *testing.T, n *nodetest.Node, cgroup string) []int {
 	t.Helper()
@@ -43,7 +52,7 @@ func pidsOf(t *testing.T, n *nodetest.Node, cgroup string) []int {
 		t.Fatal(err)
 	}
 	var out []int
-	for _, f := range strings.Fields(string(data)) {
+	for f := range strings.FieldsSeq(string(data)) {
 		pid, err := strconv.Atoi(f)
 		if err != nil {
 			t.Fatal(err)

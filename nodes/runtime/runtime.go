@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -340,9 +339,9 @@ func (k *keyedLock) lock(key string) (unlock func()) {
 }
 
 // writeFile replaces a file whole: a crash leaves the old one or the new one.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
+func writeFile(path string, data []byte) error {
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, data, mode); err != nil {
+	if err := os.WriteFile(tmp, data, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

@@ -39,7 +39,8 @@ func (s *sandbox) info() Sandbox {
 
 // stateDir keeps what survives a reboot, runDir what does not.
 func (r *Runtime) stateDir(uid string) string { return filepath.Join(r.cfg.Root, "sandboxes", uid) }
-func (r *Runtime) runDir(uid string) string   { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
+
+func (r *Runtime) runDir(uid string) string { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
 
 // checkPodRef keeps names that would lead out of our directories away from the
 // file system.
@@ -138,7 +139,7 @@ func (r *Runtime) makeSandbox(ctx context.Context, cfg SandboxConfig) (*sandbox,
 	if err != nil {
 		return nil, fmt.Errorf("encode sandbox: %w", err)
 	}
-	if err := writeFile(filepath.Join(state, "sandbox.json"), data, 0o600); err != nil {
+	if err := writeFile(filepath.Join(state, "sandbox.json"), data); err != nil {
 		return nil, fmt.Errorf("write sandbox: %w", err)
 	}
 	return s, nil

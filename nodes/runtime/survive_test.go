@@ -69,7 +69,7 @@ func TestLogIsExactAcrossKills(t *testing.T) {
 	const count = 60000
 	c := startChild(t, n, pod, &runtime.ContainerConfig{Name: "main", Image: nodetest.ToolImage, Args: []string{"lines", strconv.Itoa(count), "8000"}})
 	for i := range 8 {
-		time.Sleep(time.Duration(100+i*37) * time.Millisecond) // Not waited for: any moment must do.
+		<-time.After(time.Duration(100+i*37) * time.Millisecond) // Not waited for: any moment must do.
 		c.kill()
 		c = startChild(t, n, pod, nil)
 	}
@@ -163,7 +163,7 @@ func mustGet(t *testing.T, n *nodetest.Node, c *child, pod runtime.SandboxConfig
 func client(t *testing.T, url string) {
 	t.Helper()
 	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	if resp, err := c.Get(url); err == nil {
+	if resp, err := c.Do(request(t, url)); err == nil {
 		resp.Body.Close()
 	}
 }

@@ -57,7 +57,7 @@ func run(command string, args []string) error {
 		// Only SIGKILL ends it.
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 		fmt.Println("ignoring SIGTERM")
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 	case "exit":
 		fmt.Println("exiting")
 		os.Exit(number(0, "0"))
@@ -67,7 +67,7 @@ func run(command string, args []string) error {
 		for i := range number(0, "1000") {
 			fmt.Printf("line %d %s\n", i, strings.Repeat("x", i%97))
 			if i%100 == 99 {
-				time.Sleep(pause)
+				<-time.After(pause)
 			}
 		}
 	case "both":
@@ -92,12 +92,18 @@ func run(command string, args []string) error {
 			if err != nil {
 				return err
 			}
-			os.Stdout.Write(data)
+			if _, err := os.Stdout.Write(data); err != nil {
+				return err
+			}
 		}
 	case "write":
 		return os.WriteFile(arg(0, ""), []byte(arg(1, "")), 0o644)
 	case "get":
-		resp, err := http.Get(arg(0, ""))
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, arg(0, ""), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return err
 		}
@@ -156,6 +162,6 @@ func eat(mib int) error {
 		kept = append(kept, b)
 	}
 	fmt.Println("ate", len(kept), "MiB")
-	time.Sleep(time.Hour)
+	<-time.After(time.Hour)
 	return nil
 }
