@@ -87,6 +87,7 @@ func New(cfg Config) (*Controllers, error) {
 		deployment.New(c.env),
 		replicaset.New(c.env),
 		endpoints.New(c.env),
+		endpoints.NewMirror(c.env),
 		gc.New(c.env),
 		namespace.New(c.env),
 		node.NewLifecycle(c.env, cfg.NodeGrace),

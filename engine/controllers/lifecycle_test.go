@@ -165,6 +165,37 @@ func TestBootstrap(t *testing.T) {
 	})
 }
 
+// Endpoints that a user keeps for a Service without a selector become a slice,
+// follow it, and go with it.
+func TestMirror(t *testing.T) {
+	c := start(t, 0)
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "sql", Port: 5432}}}}
+	ep := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db"}, Subsets: []corev1.EndpointSubset{{
+		Addresses: []corev1.EndpointAddress{{IP: "192.0.2.10"}}, Ports: []corev1.EndpointPort{{Name: "sql", Port: 5432, Protocol: corev1.ProtocolTCP}},
+	}}}
+	c.commit(change.Create(svc, time.Now()), change.Create(ep, time.Now()))
+	addresses := func() (found []string) {
+		objs, _ := c.store.List(control.EndpointSlice, "default")
+		for _, o := range objs {
+			if s := o.(*discoveryv1.EndpointSlice); s.Labels[discoveryv1.LabelServiceName] == "db" {
+				for _, e := range s.Endpoints {
+					found = append(found, e.Addresses...)
+				}
+			}
+		}
+		return found
+	}
+	c.eventually("the slice", func() bool { return slices.Equal(addresses(), []string{"192.0.2.10"}) })
+	key := object.Key{GroupKind: control.Endpoints, Namespace: "default", Name: "db"}
+	c.commit(change.Patch(key, func(obj object.Object) bool {
+		obj.(*corev1.Endpoints).Subsets[0].Addresses[0].IP = "192.0.2.11"
+		return true
+	}))
+	c.eventually("the new address", func() bool { return slices.Equal(addresses(), []string{"192.0.2.11"}) })
+	c.delete(key, metav1.DeletePropagationBackground)
+	c.eventually("the slice's end", func() bool { return len(addresses()) == 0 })
+}
+
 // A silent node becomes Unknown, is tainted, and its pods leave their Service
 // and, without a toleration for it, the node.
 func TestSilentNode(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -85,7 +86,7 @@ func (r *Recorder) record(source string, about object.Object, typ, reason, messa
 		namespace = metav1.NamespaceDefault
 	}
 	if len(message) > maxMessage {
-		message = message[:maxMessage]
+		message = strings.ToValidUTF8(message[:maxMessage], "")
 	}
 	ev := &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{

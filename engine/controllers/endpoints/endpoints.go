@@ -150,11 +150,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 			tx.Changes = append(tx.Changes, change.Create(s, now))
 		}
 		for _, s := range plan.Update {
-			tx.Changes = append(tx.Changes, control.Present(change.Patch(control.KeyOf(control.EndpointSlice, s), func(obj object.Object) bool {
-				stored := obj.(*discoveryv1.EndpointSlice)
-				stored.Labels, stored.Endpoints = s.Labels, s.Endpoints
-				return true
-			})))
+			tx.Changes = append(tx.Changes, update(s))
 		}
 		for _, s := range plan.Delete {
 			tx.Changes = append(tx.Changes, remove(control.EndpointSlice, s, now))
@@ -173,6 +169,14 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		return 0, fmt.Errorf("write endpoints of %s: %w", key, err)
 	}
 	return 0, nil
+}
+
+func update(s *discoveryv1.EndpointSlice) change.Change {
+	return control.Present(change.Patch(control.KeyOf(control.EndpointSlice, s), func(obj object.Object) bool {
+		stored := obj.(*discoveryv1.EndpointSlice)
+		stored.Labels, stored.Endpoints = s.Labels, s.Endpoints
+		return true
+	}))
 }
 
 func writeObject(next, current *corev1.Endpoints, now time.Time) change.Change {

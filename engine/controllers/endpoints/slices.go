@@ -35,25 +35,34 @@ type SlicePlan struct {
 // that stay do so in the slice that they are in, so that a change touches as
 // few slices as it can.
 func DecideSlices(svc *corev1.Service, pods []*corev1.Pod, existing []*discoveryv1.EndpointSlice, zone Zone) SlicePlan {
+	var groups []group
+	for _, family := range families(svc) {
+		found := wanted(svc, pods, family, zone)
+		if len(found) == 0 {
+			// A Service without endpoints keeps one empty slice: it tells
+			// readers that this was looked at.
+			found = []group{{family: family}}
+		}
+		groups = append(groups, found...)
+	}
+	return decide(metav1.ObjectMeta{
+		Namespace: svc.Namespace, GenerateName: svc.Name + "-", Labels: sliceLabels(svc),
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind("Service"))},
+	}, groups, existing)
+}
+
+// decide spreads groups over slices with the metadata of meta.
+func decide(meta metav1.ObjectMeta, groups []group, existing []*discoveryv1.EndpointSlice) SlicePlan {
 	var p SlicePlan
-	labels := sliceLabels(svc)
 	byGroup := map[string][]*discoveryv1.EndpointSlice{}
 	for _, s := range existing {
 		key := groupKey(s.AddressType, s.Ports)
 		byGroup[key] = append(byGroup[key], s)
 	}
-	for _, family := range families(svc) {
-		groups := wanted(svc, pods, family, zone)
-		if len(groups) == 0 {
-			// A Service without endpoints keeps one empty slice: it tells
-			// readers that this was looked at.
-			groups = []group{{family: family}}
-		}
-		for _, g := range groups {
-			key := groupKey(g.family, g.ports)
-			g.place(svc, byGroup[key], labels, &p)
-			delete(byGroup, key)
-		}
+	for _, g := range groups {
+		key := groupKey(g.family, g.ports)
+		g.place(meta, byGroup[key], &p)
+		delete(byGroup, key)
 	}
 	for _, rest := range byGroup {
 		p.Delete = append(p.Delete, rest...)
@@ -66,12 +75,12 @@ func DecideSlices(svc *corev1.Service, pods []*corev1.Pod, existing []*discovery
 type group struct {
 	family    discoveryv1.AddressType
 	ports     []discoveryv1.EndpointPort
-	endpoints map[string]discoveryv1.Endpoint // by target UID
+	endpoints map[string]discoveryv1.Endpoint // by target
 	order     []string
 }
 
 // place spreads the group over the slices that exist, and new ones.
-func (g group) place(svc *corev1.Service, existing []*discoveryv1.EndpointSlice, labels map[string]string, p *SlicePlan) {
+func (g group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSlice, p *SlicePlan) {
 	left := maps.Clone(g.endpoints)
 	kept := make([][]discoveryv1.Endpoint, len(existing))
 	for i, s := range existing {
@@ -115,25 +124,25 @@ func (g group) place(svc *corev1.Service, existing []*discoveryv1.EndpointSlice,
 			kept[i] = []discoveryv1.Endpoint{}
 		}
 		next := *s
-		next.Labels, next.Endpoints = labels, kept[i]
-		if !maps.Equal(s.Labels, labels) || !apiequality.Semantic.DeepEqual(s.Endpoints, kept[i]) {
+		next.Labels, next.Endpoints = meta.Labels, kept[i]
+		if !maps.Equal(s.Labels, meta.Labels) || !apiequality.Semantic.DeepEqual(s.Endpoints, kept[i]) {
 			p.Update = append(p.Update, &next)
 		}
 	}
 	for first := len(existing) == 0; first || len(added) > 0; first = false {
 		n := min(perSlice, len(added))
 		p.Create = append(p.Create, &discoveryv1.EndpointSlice{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: svc.Namespace, GenerateName: svc.Name + "-", Labels: labels,
-				OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind("Service"))},
-			},
-			AddressType: g.family, Ports: g.ports, Endpoints: append([]discoveryv1.Endpoint{}, added[:n]...),
+			ObjectMeta: *meta.DeepCopy(), AddressType: g.family, Ports: g.ports, Endpoints: append([]discoveryv1.Endpoint{}, added[:n]...),
 		})
 		added = added[n:]
 	}
 }
 
+// target is what an endpoint stands for: its pod, or its address.
 func target(e discoveryv1.Endpoint) string {
+	if (e.TargetRef == nil || e.TargetRef.UID == "") && len(e.Addresses) > 0 {
+		return e.Addresses[0]
+	}
 	if e.TargetRef == nil {
 		return ""
 	}

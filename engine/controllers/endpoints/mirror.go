@@ -1,0 +1,156 @@
+package endpoints
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+const mirroredBy = "endpointslicemirroring-controller.k8s.io"
+
+type mirror struct {
+	control.Env
+	slices *control.Index // mirrored ones, by Endpoints
+}
+
+// NewMirror makes the controller that copies the Endpoints objects which users
+// keep for Services without a selector into slices, as only these are read by
+// proxies.
+func NewMirror(env control.Env) control.Controller {
+	c := &mirror{Env: env, slices: env.Feed.Index("mirrored slices", byMirrored, control.EndpointSlice)}
+	return control.Controller{Name: "endpointslice-mirroring-controller", Keys: c.keys, Reconcile: c.reconcile}
+}
+
+func byMirrored(obj object.Object) []string {
+	if obj.GetLabels()[discoveryv1.LabelManagedBy] == mirroredBy {
+		return []string{obj.GetNamespace() + "/" + obj.GetLabels()[discoveryv1.LabelServiceName]}
+	}
+	return nil
+}
+
+func (c *mirror) keys(ev object.Event, add func(object.Key)) {
+	switch ev.Key.GroupKind {
+	case control.Service:
+		// What the endpoints controller keeps is no concern of this one, unless
+		// it was before.
+		if svc, ok := ev.Object.(*corev1.Service); ok && len(svc.Spec.Selector) > 0 && c.slices.Len(svc.Namespace+"/"+svc.Name) == 0 {
+			return
+		}
+		add(serviceKey(ev.Key.Namespace, ev.Key.Name))
+	case control.Endpoints:
+		if mirrored(ev.Object) || c.slices.Len(ev.Key.Namespace+"/"+ev.Key.Name) > 0 {
+			add(serviceKey(ev.Key.Namespace, ev.Key.Name))
+		}
+	case control.EndpointSlice:
+		if len(byMirrored(ev.Object)) > 0 {
+			add(serviceKey(ev.Key.Namespace, ev.Object.GetLabels()[discoveryv1.LabelServiceName]))
+		}
+	}
+}
+
+// mirrored reports whether an Endpoints object asks for slices.
+func mirrored(obj object.Object) bool {
+	labels := obj.GetLabels()
+	_, leader := obj.GetAnnotations()["control-plane.alpha.kubernetes.io/leader"]
+	return labels[discoveryv1.LabelSkipMirror] != "true" && labels[objectManagedBy] != objectManagedByValue && !leader
+}
+
+func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
+	svc := control.Get[corev1.Service](c.Store, key)
+	ep := control.Get[corev1.Endpoints](c.Store, object.Key{GroupKind: control.Endpoints, Namespace: key.Namespace, Name: key.Name})
+	var existing []*discoveryv1.EndpointSlice
+	for _, obj := range c.slices.Get(key.Namespace + "/" + key.Name) {
+		if s, ok := obj.(*discoveryv1.EndpointSlice); ok && s.DeletionTimestamp == nil {
+			existing = append(existing, s)
+		}
+	}
+	var plan SlicePlan
+	if svc != nil && len(svc.Spec.Selector) == 0 && ep != nil && ep.DeletionTimestamp == nil && mirrored(ep) {
+		plan = DecideMirror(ep, existing)
+	} else {
+		plan.Delete = existing
+	}
+	now := c.Now()
+	tx := change.Tx{Durability: change.Behind}
+	for _, s := range plan.Create {
+		s.Name = s.GenerateName + rand.String(5)
+		tx.Changes = append(tx.Changes, change.Create(s, now))
+	}
+	for _, s := range plan.Update {
+		tx.Changes = append(tx.Changes, update(s))
+	}
+	for _, s := range plan.Delete {
+		tx.Changes = append(tx.Changes, remove(control.EndpointSlice, s, now))
+	}
+	if _, err := c.Commit(ctx, tx); err != nil {
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return 0, nil // the Endpoints go too
+		}
+		return 0, fmt.Errorf("mirror endpoints of %s: %w", key, err)
+	}
+	return 0, nil
+}
+
+// DecideMirror brings the mirrored slices to what an Endpoints object says.
+func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) SlicePlan {
+	labels := map[string]string{}
+	maps.Copy(labels, ep.Labels)
+	labels[discoveryv1.LabelServiceName] = ep.Name
+	labels[discoveryv1.LabelManagedBy] = mirroredBy
+	var groups []group
+	index := map[string]int{}
+	for _, subset := range ep.Subsets {
+		ports := []discoveryv1.EndpointPort{}
+		for _, p := range subset.Ports {
+			ports = append(ports, discoveryv1.EndpointPort{Name: ptr.To(p.Name), Port: ptr.To(p.Port), Protocol: ptr.To(p.Protocol), AppProtocol: p.AppProtocol})
+		}
+		add := func(a corev1.EndpointAddress, ready bool) {
+			ip, err := netip.ParseAddr(a.IP)
+			if err != nil {
+				return
+			}
+			family := discoveryv1.AddressTypeIPv4
+			if ip.Is6() {
+				family = discoveryv1.AddressTypeIPv6
+			}
+			key := groupKey(family, ports)
+			i, ok := index[key]
+			if !ok {
+				i = len(groups)
+				index[key] = i
+				groups = append(groups, group{family: family, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}})
+			}
+			e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
+			if a.Hostname != "" {
+				e.Hostname = ptr.To(a.Hostname)
+			}
+			if _, double := groups[i].endpoints[target(e)]; !double {
+				groups[i].order = append(groups[i].order, target(e))
+			}
+			groups[i].endpoints[target(e)] = e
+		}
+		for _, a := range subset.NotReadyAddresses {
+			add(a, false)
+		}
+		for _, a := range subset.Addresses {
+			add(a, true)
+		}
+	}
+	return decide(metav1.ObjectMeta{
+		Namespace: ep.Namespace, GenerateName: ep.Name + "-", Labels: labels,
+		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ep, corev1.SchemeGroupVersion.WithKind("Endpoints"))},
+	}, groups, existing)
+}
