@@ -1,8 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"os"
+	"os/user"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +31,7 @@ nothing.`,
 			if err != nil {
 				return err
 			}
-			request := wire.RollbackRequest{Source: source, Message: message}
+			request := wire.RollbackRequest{Source: source, Message: message, Author: author()}
 			if len(args) > 0 {
 				request.Commit = args[0]
 			}
@@ -57,4 +61,22 @@ nothing.`,
 	cmd.Flags().BoolVar(&wait, "wait", true, "wait until the cluster has converged")
 	format.register(cmd)
 	return cmd
+}
+
+// author is who asks for a rollback, as Git would name them: from Git's
+// environment, else the account on this machine. Nil if that is unknown.
+func author() *wire.Signature {
+	name, email := os.Getenv("GIT_AUTHOR_NAME"), os.Getenv("GIT_AUTHOR_EMAIL")
+	if account, err := user.Current(); err == nil {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "localhost"
+		}
+		name = cmp.Or(name, account.Name, account.Username)
+		email = cmp.Or(email, account.Username+"@"+host)
+	}
+	if name == "" || email == "" {
+		return nil
+	}
+	return &wire.Signature{Name: name, Email: email, Date: time.Now()}
 }

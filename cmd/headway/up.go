@@ -122,7 +122,8 @@ func (o *upOptions) config() (*upConfig, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
 	}
-	level := slog.LevelWarn
+	// What a person should know of is told as progress; the log repeats it.
+	level := slog.LevelError
 	if o.verbose {
 		level = slog.LevelDebug
 	}

@@ -33,8 +33,9 @@ type Config struct {
 	MTU int
 	// StateDir keeps one lease file per pod.
 	StateDir string
-	// Chains is the prefix of the names of our iptables chains, HEADWAY if
-	// empty; at most 14 characters.
+	// Chains is the prefix of the names of our iptables chains, HWPODS if
+	// empty; at most 14 characters. Chains whose names begin with HEADWAY- are
+	// the service proxy's, which removes those that it does not know.
 	Chains string
 }
 
@@ -60,7 +61,7 @@ type Network struct {
 // before the first Attach.
 func New(cfg Config, log *slog.Logger) (*Network, error) {
 	if cfg.Chains == "" {
-		cfg.Chains = "HEADWAY"
+		cfg.Chains = "HWPODS"
 	}
 	switch {
 	case cfg.Bridge == "" || len(cfg.Bridge) > 15:
