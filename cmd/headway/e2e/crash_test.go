@@ -133,4 +133,11 @@ func TestRestartKeepsContainers(t *testing.T) {
 	if strings.Trim(restarts, "0 ") != "" {
 		t.Errorf("restart counts are %q, want zeros", restarts)
 	}
+
+	// What was adopted is under control again, rules included.
+	c.Replace(baseFile, "Hello from Git!", "Hello after the restart!")
+	c.Deployed(c.Push("Greet after the restart"))
+	c.Eventually(30*time.Second, "the Service answers with the new message", func() error {
+		return answers(c, url, "Hello after the restart!")
+	})
 }
