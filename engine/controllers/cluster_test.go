@@ -32,7 +32,7 @@ import (
 type cluster struct {
 	t     testing.TB
 	store *store.Store
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // as long as the test
 	// pull is how long a pod takes to become ready.
 	pull time.Duration
 	// broken pods never become ready.
@@ -40,24 +40,24 @@ type cluster struct {
 	ips    atomic.Int32
 }
 
-func start(t testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster {
-	t.Helper()
-	return startOn(t, store.Options{Path: filepath.Join(t.TempDir(), "db")}, nodes, edit...)
+func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster {
+	tb.Helper()
+	return startOn(tb, store.Options{Path: filepath.Join(tb.TempDir(), "db")}, nodes, edit...)
 }
 
-func startOn(t testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
-	t.Helper()
+func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
+	tb.Helper()
 	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	opts.Admit, opts.Observe = append(adm.Hooks(), opts.Admit...), adm.Observe
 	s, err := store.Open(opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &cluster{t: t, store: s, ctx: ctx}
+	c := &cluster{t: tb, store: s, ctx: ctx}
 	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
 	cfg := controllers.Config{
 		Store: s, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
@@ -68,21 +68,21 @@ func startOn(t testing.TB, opts store.Options, nodes int, edit ...func(*controll
 	}
 	ctl, err := controllers.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	done := make(chan error, 4)
 	for _, run := range []func(context.Context) error{ctl.Run, events.Run, scheduler.New(scheduler.Config{Store: s, Events: events}).Run, c.agent} {
 		go func() { done <- run(ctx) }()
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		for range cap(done) {
 			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
+				tb.Errorf("Run: %v", err)
 			}
 		}
 		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	})
 	for i := range nodes {
@@ -123,7 +123,7 @@ func (c *cluster) agent(ctx context.Context) error {
 	for {
 		events, err := watcher.Next(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		if errors.Is(err, object.ErrExpired) {
 			if watcher, err = c.store.Watch(0, control.Pod); err == nil {
@@ -159,7 +159,10 @@ func (c *cluster) agent(ctx context.Context) error {
 		if len(changes) == 0 {
 			continue
 		}
-		time.Sleep(c.pull)
+		select {
+		case <-time.After(c.pull):
+		case <-ctx.Done():
+		}
 		if _, err := c.store.Commit(ctx, change.Tx{Durability: change.Behind, Changes: changes}); err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -168,13 +171,20 @@ func (c *cluster) agent(ctx context.Context) error {
 
 func (c *cluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			c.dump()
-			c.t.Fatalf("timed out waiting for: %s", what)
+	ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+	defer cancel()
+	for {
+		watcher, err := c.store.Watch(0)
+		for err == nil {
+			if ok() {
+				return
+			}
+			_, err = watcher.Next(ctx)
 		}
-		time.Sleep(time.Millisecond)
+		if !errors.Is(err, object.ErrExpired) {
+			c.dump()
+			c.t.Fatalf("waiting for %s: %v", what, err)
+		}
 	}
 }
 
@@ -212,7 +222,7 @@ func newDeployment(name string, replicas int32) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
 		Spec: appsv1.DeploymentSpec{
-			Replicas: ptr.To(replicas),
+			Replicas: new(replicas),
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
@@ -238,11 +248,12 @@ func (c *cluster) rolledOut(name string) bool {
 	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == n && d.Status.Replicas == n && d.Status.AvailableReplicas == n
 }
 
-func (c *cluster) pods(app string) []*corev1.Pod {
+// pods are those of the Deployment web.
+func (c *cluster) pods() []*corev1.Pod {
 	objs, _ := c.store.List(control.Pod, "default")
 	var pods []*corev1.Pod
 	for _, o := range objs {
-		if p := o.(*corev1.Pod); p.Labels["app"] == app {
+		if p := o.(*corev1.Pod); p.Labels["app"] == "web" {
 			pods = append(pods, p)
 		}
 	}

@@ -1,3 +1,4 @@
+//nolint:staticcheck // Endpoints are deprecated, and served
 package controllers_test
 
 import (
@@ -79,7 +80,7 @@ func TestDeleteOrphan(t *testing.T) {
 	c.commit(change.Create(newDeployment("web", 2), time.Now()))
 	c.eventually("rollout", func() bool { return c.rolledOut("web") })
 	rs := c.newest(c.deployment("web"))
-	before := c.pods("web")
+	before := c.pods()
 	c.delete(deploymentKey("web"), metav1.DeletePropagationOrphan)
 	c.eventually("the owner's end", func() bool { return c.deployment("web") == nil })
 	got := control.Get[appsv1.ReplicaSet](c.store, control.KeyOf(control.ReplicaSet, rs))
@@ -88,7 +89,7 @@ func TestDeleteOrphan(t *testing.T) {
 	}
 	c.commit(change.Create(newDeployment("web", 2), time.Now()))
 	c.eventually("adoption", func() bool { return c.rolledOut("web") })
-	if after := c.pods("web"); len(after) != 2 || after[0].UID != before[0].UID || after[1].UID != before[1].UID {
+	if after := c.pods(); len(after) != 2 || after[0].UID != before[0].UID || after[1].UID != before[1].UID {
 		t.Errorf("pods after the adoption differ from those before")
 	}
 }
@@ -208,8 +209,8 @@ func TestSilentNode(t *testing.T) {
 	d := newDeployment("web", 1)
 	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
 	c.commit(change.Create(d, time.Now()))
-	c.eventually("a ready pod", func() bool { return len(c.pods("web")) == 1 && control.Ready(c.pods("web")[0]) })
-	pod := c.pods("web")[0]
+	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	pod := c.pods()[0]
 	c.eventually("the node to be unreachable", func() bool {
 		n := control.Get[corev1.Node](c.store, object.Key{GroupKind: control.Node, Name: "node-00"})
 		unreachable := 0
@@ -224,7 +225,7 @@ func TestSilentNode(t *testing.T) {
 		return slices.Contains(c.events("Pod", pod.Name), "TaintManagerEviction: Marking for deletion Pod default/"+pod.Name)
 	})
 	c.eventually("a successor that waits", func() bool {
-		pods := c.pods("web")
+		pods := c.pods()
 		if len(pods) != 1 || pods[0].UID == pod.UID {
 			return false
 		}
@@ -238,7 +239,7 @@ func TestSilentNode(t *testing.T) {
 		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.NewTime(time.Now().Add(time.Minute))}}
 		return true
 	}))
-	c.eventually("the successor to run", func() bool { return len(c.pods("web")) == 1 && control.Ready(c.pods("web")[0]) })
+	c.eventually("the successor to run", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
 }
 
 // Nodes get distinct ranges, and the pods of a node that is gone are removed.
@@ -254,10 +255,10 @@ func TestNodeGone(t *testing.T) {
 	if len(seen) != 3 || !seen["10.244.0.0/24"] || !seen["10.244.2.0/24"] {
 		t.Errorf("pod CIDRs = %v, want the first three /24 of 10.244.0.0/16", seen)
 	}
-	gone := c.pods("web")[0].Spec.NodeName
+	gone := c.pods()[0].Spec.NodeName
 	c.delete(object.Key{GroupKind: control.Node, Name: gone}, metav1.DeletePropagationBackground)
 	c.eventually("pods elsewhere", func() bool {
-		for _, p := range c.pods("web") {
+		for _, p := range c.pods() {
 			if p.Spec.NodeName == gone {
 				return false
 			}

@@ -60,7 +60,7 @@ func TestRestart(t *testing.T) {
 		c := startOn(t, store.Options{Path: path}, 2)
 		c.commit(change.Create(newDeployment("web", 5), time.Now()))
 		c.eventually("rollout", func() bool { return c.rolledOut("web") })
-		pods = c.pods("web")
+		pods = c.pods()
 	})
 	c := startOn(t, store.Options{Path: path}, 0)
 	c.commit(change.Create(newDeployment("other", 1), time.Now()))
@@ -71,7 +71,7 @@ func TestRestart(t *testing.T) {
 		}
 		return u
 	}
-	if got, want := uids(c.pods("web")), uids(pods); !slices.Equal(got, want) {
+	if got, want := uids(c.pods()), uids(pods); !slices.Equal(got, want) {
 		t.Errorf("pods after the restart = %v, want %v", got, want)
 	}
 }

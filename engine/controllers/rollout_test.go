@@ -1,3 +1,4 @@
+//nolint:staticcheck // Endpoints are deprecated, and served
 package controllers_test
 
 import (
@@ -11,7 +12,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -26,7 +26,7 @@ func TestRollout(t *testing.T) {
 	d := newDeployment("web", 4)
 	d.Spec.Strategy = appsv1.DeploymentStrategy{
 		Type:          appsv1.RollingUpdateDeploymentStrategyType,
-		RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: ptr.To(intstr.FromInt32(1)), MaxUnavailable: ptr.To(intstr.FromInt32(0))},
+		RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: new(intstr.FromInt32(1)), MaxUnavailable: new(intstr.FromInt32(0))},
 	}
 	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
@@ -50,7 +50,7 @@ func TestRollout(t *testing.T) {
 	if want := fmt.Sprintf("ReplicaSet %q has successfully progressed.", rs.Name); progressing.Reason != "NewReplicaSetAvailable" || progressing.Message != want {
 		t.Errorf("Progressing = %s %q, want NewReplicaSetAvailable %q", progressing.Reason, progressing.Message, want)
 	}
-	for _, p := range c.pods("web") {
+	for _, p := range c.pods() {
 		if len(p.ManagedFields) != 0 || len(p.Name) != len(rs.Name)+6 {
 			t.Errorf("pod %s: managedFields %v, want none and a name of %s-xxxxx", p.Name, p.ManagedFields, rs.Name)
 		}
@@ -62,7 +62,7 @@ func TestRollout(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
-	c.eventually("second rollout", func() bool { return c.rolledOut("web") && c.ready("web") == 4 && len(c.pods("web")) == 4 })
+	c.eventually("second rollout", func() bool { return c.rolledOut("web") && c.ready("web") == 4 && len(c.pods()) == 4 })
 	events, err := watcher.Next(c.ctx)
 	if err != nil {
 		t.Fatal(err)

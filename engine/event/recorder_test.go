@@ -48,7 +48,12 @@ func start(t *testing.T) *rig {
 // wait returns the events once they satisfy ok.
 func (r *rig) wait(what string, ok func([]*corev1.Event) bool) []*corev1.Event {
 	r.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	watcher, err := r.store.Watch(0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
 	for {
 		objs, _ := r.store.List(schema.GroupKind{Kind: "Event"}, "")
 		var events []*corev1.Event
@@ -58,10 +63,9 @@ func (r *rig) wait(what string, ok func([]*corev1.Event) bool) []*corev1.Event {
 		if ok(events) {
 			return events
 		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("timed out waiting for %s; there are %+v", what, events)
+		if _, err := watcher.Next(ctx); err != nil {
+			r.t.Fatalf("waiting for %s: %v; there are %+v", what, err, events)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

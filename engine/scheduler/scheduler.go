@@ -88,7 +88,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		events, err := s.wait(ctx, watcher)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		case errors.Is(err, object.ErrExpired):
 			s.Log.Warn("scheduler fell behind the store's events, listing again")
 			if watcher, err = s.load(); err != nil {

@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -37,18 +38,18 @@ var (
 type rig struct {
 	t     testing.TB
 	store *store.Store
-	ctx   context.Context
+	ctx   context.Context //nolint:containedctx // as long as the test
 }
 
-func start(t testing.TB, opts store.Options, before ...change.Change) *rig {
-	t.Helper()
-	opts.Path = filepath.Join(t.TempDir(), "db")
+func start(tb testing.TB, opts store.Options, before ...change.Change) *rig {
+	tb.Helper()
+	opts.Path = filepath.Join(tb.TempDir(), "db")
 	s, err := store.Open(opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &rig{t, s, ctx}
+	r := &rig{tb, s, ctx}
 	if len(before) > 0 {
 		r.commit(before...)
 	}
@@ -56,15 +57,15 @@ func start(t testing.TB, opts store.Options, before ...change.Change) *rig {
 	done := make(chan error, 2)
 	go func() { done <- events.Run(ctx) }()
 	go func() { done <- scheduler.New(scheduler.Config{Store: s, Events: events}).Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
+				tb.Errorf("Run: %v", err)
 			}
 		}
 		if err := s.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	})
 	return r
@@ -123,16 +124,23 @@ func (r *rig) scheduled(name string) corev1.PodCondition {
 
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
+	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
+	defer cancel()
+	for {
+		watcher, err := r.store.Watch(0)
+		for err == nil {
+			if ok() {
+				return
+			}
+			_, err = watcher.Next(ctx)
+		}
+		if !errors.Is(err, object.ErrExpired) {
 			objs, _ := r.store.List(podKind, "")
 			for _, o := range objs {
 				r.t.Logf("%s on %q: %+v", o.GetName(), o.(*corev1.Pod).Spec.NodeName, o.(*corev1.Pod).Status.Conditions)
 			}
-			r.t.Fatalf("timed out waiting for: %s", what)
+			r.t.Fatalf("waiting for %s: %v", what, err)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -198,7 +206,7 @@ func TestPending(t *testing.T) {
 func TestPriority(t *testing.T) {
 	var changes []change.Change
 	for i := range 6 {
-		changes = append(changes, podChange(fmt.Sprintf("p%d", i), "1", func(p *corev1.Pod) { p.Spec.Priority = ptr.To(int32(i % 3)) }))
+		changes = append(changes, podChange(fmt.Sprintf("p%d", i), "1", func(p *corev1.Pod) { p.Spec.Priority = new(int32(i % 3)) }))
 	}
 	r := start(t, store.Options{}, append(changes, nodeChanges("a", "2")...)...)
 	r.eventually("both of priority 2", func() bool {

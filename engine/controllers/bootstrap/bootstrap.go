@@ -1,11 +1,14 @@
 // Package bootstrap keeps the objects that every cluster has: its system
 // namespaces, and the Service default/kubernetes with the address of the API.
+//
+//nolint:staticcheck // Endpoints are deprecated, and served
 package bootstrap
 
 import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +16,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -65,11 +67,7 @@ func namespaces() []string {
 func (c *controller) keeps(key object.Key) bool {
 	switch key.GroupKind {
 	case control.Namespace:
-		for _, n := range namespaces() {
-			if key.Name == n {
-				return true
-			}
-		}
+		return slices.Contains(namespaces(), key.Name)
 	case control.Service, control.Endpoints, control.EndpointSlice:
 		return key.Namespace == metav1.NamespaceDefault && key.Name == serviceName
 	}
@@ -114,8 +112,8 @@ func (c *controller) service(now time.Time) []change.Change {
 		Addresses: []corev1.EndpointAddress{{IP: address}},
 		Ports:     []corev1.EndpointPort{{Name: portName, Port: port, Protocol: corev1.ProtocolTCP}},
 	}}
-	endpoints := []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}}
-	ports := []discoveryv1.EndpointPort{{Name: ptr.To(portName), Port: &port, Protocol: ptr.To(corev1.ProtocolTCP)}}
+	endpoints := []discoveryv1.Endpoint{{Addresses: []string{address}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}}
+	ports := []discoveryv1.EndpointPort{{Name: new(portName), Port: &port, Protocol: new(corev1.ProtocolTCP)}}
 
 	var changes []change.Change
 	key := func(o object.Key) object.Key { o.Namespace, o.Name = meta.Namespace, meta.Name; return o }
@@ -129,7 +127,7 @@ func (c *controller) service(now time.Time) []change.Change {
 			}(),
 			Spec: corev1.ServiceSpec{
 				Type: corev1.ServiceTypeClusterIP, ClusterIP: c.ServiceIP.String(), ClusterIPs: []string{c.ServiceIP.String()},
-				IPFamilies: []corev1.IPFamily{family}, IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack), Ports: wantPorts,
+				IPFamilies: []corev1.IPFamily{family}, IPFamilyPolicy: new(corev1.IPFamilyPolicySingleStack), Ports: wantPorts,
 			},
 		}, now))
 	} else if !apiequality.Semantic.DeepEqual(svc.Spec.Ports, wantPorts) {

@@ -129,7 +129,7 @@ func (f *Feed) follow(ctx context.Context, watcher object.Watcher) error {
 		events, err := watcher.Next(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		case errors.Is(err, object.ErrExpired):
 			f.log.Warn("controllers fell behind the store's events, listing again")
 			if watcher, err = f.load(); err != nil {

@@ -97,7 +97,7 @@ func Decide(in Input) Plan {
 func (w *work) sort() {
 	for _, rs := range w.Sets {
 		c := *rs
-		c.Spec.Replicas = ptr.To(size(rs))
+		c.Spec.Replicas = new(size(rs))
 		w.before[&c] = size(rs)
 		w.old = append(w.old, &c)
 	}
@@ -151,7 +151,7 @@ func (w *work) scale(rs *appsv1.ReplicaSet, n int32) {
 		if n > before {
 			verb = "up"
 		}
-		rs.Spec.Replicas = ptr.To(n)
+		rs.Spec.Replicas = new(n)
 		w.changed[rs] = true
 		w.plan.Scaled = append(w.plan.Scaled, fmt.Sprintf("Scaled %s replica set %s from %d to %d", verb, rs.Name, before, n))
 	}
@@ -284,10 +284,8 @@ func (w *work) recreate() {
 		}
 		return
 	}
-	for _, rs := range w.old {
-		if w.Running(rs) {
-			return
-		}
+	if slices.ContainsFunc(w.old, w.Running) {
+		return
 	}
 	w.syncRevision(true)
 	if w.newest != w.plan.Create && size(w.newest) != replicas(w.d) {

@@ -35,7 +35,7 @@ func newWorld(replicas int32, surge, unavailable intstr.IntOrString) *world {
 		d: &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "d", Generation: 1},
 			Spec: appsv1.DeploymentSpec{
-				Replicas: ptr.To(replicas), ProgressDeadlineSeconds: ptr.To[int32](600), RevisionHistoryLimit: ptr.To[int32](2),
+				Replicas: new(replicas), ProgressDeadlineSeconds: ptr.To[int32](600), RevisionHistoryLimit: ptr.To[int32](2),
 				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
 				Strategy: appsv1.DeploymentStrategy{
 					Type:          appsv1.RollingUpdateDeploymentStrategyType,

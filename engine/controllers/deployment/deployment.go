@@ -80,7 +80,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
-		return 0, nil // validation refuses these; one that got in owns nothing
+		return 0, nil //nolint:nilerr // validation refuses these; one that got in owns nothing
 	}
 	if selector.Empty() {
 		c.Events.Warning(source, d, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.")
@@ -123,7 +123,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 	for _, rs := range p.Update {
 		tx.Changes = append(tx.Changes, control.Guarded(change.Patch(setKey(rs), func(obj object.Object) bool {
 			stored := obj.(*appsv1.ReplicaSet)
-			stored.Spec.Replicas, stored.Spec.MinReadySeconds = ptr.To(size(rs)), rs.Spec.MinReadySeconds
+			stored.Spec.Replicas, stored.Spec.MinReadySeconds = new(size(rs)), rs.Spec.MinReadySeconds
 			if stored.Annotations == nil {
 				stored.Annotations = map[string]string{}
 			}
@@ -170,7 +170,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 // another template, or another owner.
 func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Deployment, cause error) error {
 	status := *d.Status.DeepCopy()
-	status.CollisionCount = ptr.To(ptr.Deref(status.CollisionCount, 0) + 1)
+	status.CollisionCount = new(ptr.Deref(status.CollisionCount, 0) + 1)
 	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{c.writeStatus(key, d, status)}}); err != nil {
 		return fmt.Errorf("count a name collision of %s: %w", key, err)
 	}

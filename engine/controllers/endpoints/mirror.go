@@ -1,3 +1,4 @@
+//nolint:staticcheck // Endpoints are deprecated, and served
 package endpoints
 
 import (
@@ -12,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -115,7 +115,7 @@ func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) S
 	for _, subset := range ep.Subsets {
 		ports := []discoveryv1.EndpointPort{}
 		for _, p := range subset.Ports {
-			ports = append(ports, discoveryv1.EndpointPort{Name: ptr.To(p.Name), Port: ptr.To(p.Port), Protocol: ptr.To(p.Protocol), AppProtocol: p.AppProtocol})
+			ports = append(ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: new(p.Port), Protocol: new(p.Protocol), AppProtocol: p.AppProtocol})
 		}
 		add := func(a corev1.EndpointAddress, ready bool) {
 			ip, err := netip.ParseAddr(a.IP)
@@ -133,9 +133,9 @@ func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) S
 				index[key] = i
 				groups = append(groups, group{family: family, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}})
 			}
-			e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
+			e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
 			if a.Hostname != "" {
-				e.Hostname = ptr.To(a.Hostname)
+				e.Hostname = new(a.Hostname)
 			}
 			if _, double := groups[i].endpoints[target(e)]; !double {
 				groups[i].order = append(groups[i].order, target(e))

@@ -1,3 +1,4 @@
+//nolint:staticcheck // Endpoints are deprecated, and served
 package endpoints
 
 import (
@@ -11,7 +12,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 )
@@ -85,7 +85,7 @@ func subsets(svc *corev1.Service, pods []*corev1.Pod) (all []corev1.EndpointSubs
 			TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 		}
 		if pod.Spec.NodeName != "" {
-			address.NodeName = ptr.To(pod.Spec.NodeName)
+			address.NodeName = new(pod.Spec.NodeName)
 		}
 		if named(svc, pod) {
 			address.Hostname = pod.Spec.Hostname

@@ -181,20 +181,20 @@ func endpoint(svc *corev1.Service, pod *corev1.Pod, addresses []string, zone Zon
 	e := discoveryv1.Endpoint{
 		Addresses: addresses,
 		Conditions: discoveryv1.EndpointConditions{
-			Ready:       ptr.To(svc.Spec.PublishNotReadyAddresses || serving && !terminating),
-			Serving:     ptr.To(serving),
-			Terminating: ptr.To(terminating),
+			Ready:       new(svc.Spec.PublishNotReadyAddresses || serving && !terminating),
+			Serving:     new(serving),
+			Terminating: new(terminating),
 		},
 		TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
 	}
 	if pod.Spec.NodeName != "" {
-		e.NodeName = ptr.To(pod.Spec.NodeName)
+		e.NodeName = new(pod.Spec.NodeName)
 		if z := zone(pod.Spec.NodeName); z != "" {
-			e.Zone = ptr.To(z)
+			e.Zone = new(z)
 		}
 	}
 	if named(svc, pod) {
-		e.Hostname = ptr.To(pod.Spec.Hostname)
+		e.Hostname = new(pod.Spec.Hostname)
 	}
 	return e
 }
@@ -217,7 +217,7 @@ func podPorts(svc *corev1.Service, pod *corev1.Pod) []discoveryv1.EndpointPort {
 		if protocol == "" {
 			protocol = corev1.ProtocolTCP
 		}
-		ports = append(ports, discoveryv1.EndpointPort{Name: ptr.To(sp.Name), Port: ptr.To(number), Protocol: &protocol, AppProtocol: sp.AppProtocol})
+		ports = append(ports, discoveryv1.EndpointPort{Name: new(sp.Name), Port: new(number), Protocol: &protocol, AppProtocol: sp.AppProtocol})
 	}
 	return ports
 }

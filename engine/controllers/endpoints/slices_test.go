@@ -1,3 +1,4 @@
+//nolint:staticcheck // Endpoints are deprecated, and served
 package endpoints_test
 
 import (
@@ -50,7 +51,7 @@ func pod(i int, edit ...func(*corev1.Pod)) *corev1.Pod {
 }
 
 func unready(p *corev1.Pod)     { p.Status.Conditions[0].Status = corev1.ConditionFalse }
-func terminating(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1, 0))) }
+func terminating(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(time.Unix(1, 0))) }
 
 // The conditions of an endpoint follow from its pod's.
 func TestConditions(t *testing.T) {
@@ -99,13 +100,13 @@ func TestSlice(t *testing.T) {
 				"team": "x", "kubernetes.io/service-name": "web", "service.kubernetes.io/headless": "",
 				"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
 			},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "web", UID: "svc", Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true)}},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: "web", UID: "svc", Controller: new(true), BlockOwnerDeletion: new(true)}},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: ptr.To[int32](8080), Protocol: ptr.To(corev1.ProtocolTCP)}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: ptr.To[int32](8080), Protocol: new(corev1.ProtocolTCP)}},
 		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{"10.1.0.1"}, Hostname: ptr.To("first"), NodeName: ptr.To("a"), Zone: ptr.To("zone-1"),
-			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true), Serving: ptr.To(true), Terminating: ptr.To(false)},
+			Addresses: []string{"10.1.0.1"}, Hostname: new("first"), NodeName: new("a"), Zone: new("zone-1"),
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: "default", Name: "web-0", UID: "uid-0"},
 		}},
 	}
@@ -140,7 +141,7 @@ func TestSlicesProperties(t *testing.T) {
 			for _, p := range pods {
 				list = append(list, p)
 			}
-			slices.SortFunc(list, func(a, b *corev1.Pod) int { return int(len(a.Name)-len(b.Name))*1000 + compare(a.Name, b.Name) })
+			slices.SortFunc(list, func(a, b *corev1.Pod) int { return (len(a.Name)-len(b.Name))*1000 + compare(a.Name, b.Name) })
 			plan := endpoints.DecideSlices(service(), list, existing, noZone)
 			for _, s := range plan.Create {
 				names++
@@ -210,9 +211,9 @@ func TestObject(t *testing.T) {
 	}
 	want := []corev1.EndpointSubset{{
 		Addresses: []corev1.EndpointAddress{
-			{IP: "10.1.0.1", NodeName: ptr.To("a"), TargetRef: ref(0)}, {IP: "10.1.0.2", NodeName: ptr.To("a"), TargetRef: ref(1)},
+			{IP: "10.1.0.1", NodeName: new("a"), TargetRef: ref(0)}, {IP: "10.1.0.2", NodeName: new("a"), TargetRef: ref(1)},
 		},
-		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.3", NodeName: ptr.To("a"), TargetRef: ref(2)}},
+		NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.1.0.3", NodeName: new("a"), TargetRef: ref(2)}},
 		Ports:             []corev1.EndpointPort{{Name: "http", Port: 8080, Protocol: corev1.ProtocolTCP}},
 	}}
 	if diff := cmp.Diff(want, got.Subsets); diff != "" {

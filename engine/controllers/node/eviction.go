@@ -8,7 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // only the type of a parameter
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"

@@ -43,7 +43,7 @@ func TestHealth(t *testing.T) {
 
 func TestTaints(t *testing.T) {
 	user := corev1.Taint{Key: "team", Value: "x", Effect: corev1.TaintEffectNoExecute}
-	old := corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute, TimeAdded: ptr.To(metav1.NewTime(now.Add(-time.Hour)))}
+	old := corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute, TimeAdded: new(metav1.NewTime(now.Add(-time.Hour)))}
 	for _, tc := range []struct {
 		name       string
 		taints     []corev1.Taint

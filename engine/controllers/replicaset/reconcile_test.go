@@ -92,7 +92,7 @@ func TestWhichGoes(t *testing.T) {
 // Pods that have ended or are being deleted are replaced; none is made for a
 // set that is being deleted.
 func TestHowMany(t *testing.T) {
-	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.NewTime(now)) }
+	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(now)) }
 	failed := func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }
 	pods := []*corev1.Pod{pod("a"), pod("b", deleted), pod("c", failed)}
 	if plan := replicaset.Decide(set(3), pods, nil, now); plan.Create != 2 || len(plan.Delete) != 0 {
@@ -105,7 +105,7 @@ func TestHowMany(t *testing.T) {
 		t.Errorf("plan creates %d pods, want 500 at a time", plan.Create)
 	}
 	rs := set(3)
-	rs.DeletionTimestamp = ptr.To(metav1.NewTime(now))
+	rs.DeletionTimestamp = new(metav1.NewTime(now))
 	if plan := replicaset.Decide(rs, nil, nil, now); plan.Create != 0 {
 		t.Errorf("plan = %+v, want nothing for a set that goes", plan)
 	}
@@ -114,8 +114,10 @@ func TestHowMany(t *testing.T) {
 func TestStatus(t *testing.T) {
 	rs := set(3)
 	rs.Spec.MinReadySeconds = 10
-	pods := []*corev1.Pod{pod("a", ready(time.Minute)), pod("b", ready(4*time.Second)), pod("c", func(p *corev1.Pod) { p.Labels = nil }),
-		pod("d", func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.NewTime(now)) })}
+	pods := []*corev1.Pod{
+		pod("a", ready(time.Minute)), pod("b", ready(4*time.Second)), pod("c", func(p *corev1.Pod) { p.Labels = nil }),
+		pod("d", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(now)) }),
+	}
 	got := replicaset.StatusOf(rs, pods, nil, now)
 	want := appsv1.ReplicaSetStatus{Replicas: 3, FullyLabeledReplicas: 2, ReadyReplicas: 2, AvailableReplicas: 1, TerminatingReplicas: ptr.To[int32](1), ObservedGeneration: 7}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -75,7 +75,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil || selector.Empty() {
-		return 0, nil // validation refuses these; one that got in owns nothing
+		return 0, nil //nolint:nilerr // validation refuses these; one that got in owns nothing
 	}
 	claims := control.Claim(rs, selector, c.pods.Get(string(rs.UID)), c.pods.Get(control.Orphans(rs.Namespace)))
 	if changes := claims.Changes(control.Pod, *reference(rs)); len(changes) > 0 {

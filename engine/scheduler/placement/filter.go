@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // only the type of a parameter
 )
 
 const anyAddress = "0.0.0.0"

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/scheduler/placement"
 )
@@ -60,9 +59,9 @@ func hostPort(port int32) func(*corev1.Pod) {
 	}
 }
 
-func taint(key, value string, effect corev1.TaintEffect) func(*corev1.Node) {
+func taint(value string, effect corev1.TaintEffect) func(*corev1.Node) {
 	return func(n *corev1.Node) {
-		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Value: value, Effect: effect})
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "k", Value: value, Effect: effect})
 	}
 }
 
@@ -110,10 +109,10 @@ func TestFilter(t *testing.T) {
 		{"cordoned", []any{node("a", cordoned)}, pod("p"), []string{"node(s) were unschedulable"}, true},
 		{"cordoned, tolerated", []any{node("a", cordoned)}, pod("p", tolerate(corev1.TaintNodeUnschedulable)), nil, false},
 		{"other node named", []any{node("a")}, pod("p", on("b")), []string{"node(s) didn't match the requested node name"}, true},
-		{"tainted", []any{node("a", taint("k", "v", corev1.TaintEffectNoSchedule))}, pod("p"), []string{"node(s) had untolerated taint(s)"}, true},
-		{"tainted NoExecute", []any{node("a", taint("k", "v", corev1.TaintEffectNoExecute))}, pod("p"), []string{"node(s) had untolerated taint(s)"}, true},
-		{"tainted, tolerated", []any{node("a", taint("k", "v", corev1.TaintEffectNoSchedule))}, pod("p", tolerate("k")), nil, false},
-		{"tainted PreferNoSchedule", []any{node("a", taint("k", "v", corev1.TaintEffectPreferNoSchedule))}, pod("p"), nil, false},
+		{"tainted", []any{node("a", taint("v", corev1.TaintEffectNoSchedule))}, pod("p"), []string{"node(s) had untolerated taint(s)"}, true},
+		{"tainted NoExecute", []any{node("a", taint("v", corev1.TaintEffectNoExecute))}, pod("p"), []string{"node(s) had untolerated taint(s)"}, true},
+		{"tainted, tolerated", []any{node("a", taint("v", corev1.TaintEffectNoSchedule))}, pod("p", tolerate("k")), nil, false},
+		{"tainted PreferNoSchedule", []any{node("a", taint("v", corev1.TaintEffectPreferNoSchedule))}, pod("p"), nil, false},
 		{"selector", []any{node("a")}, pod("p", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "hdd"} }), []string{"node(s) didn't match Pod's node affinity/selector"}, true},
 		{"affinity", []any{node("a")}, pod("p", required("disk", "hdd", "tape")), []string{"node(s) didn't match Pod's node affinity/selector"}, true},
 		{"affinity met", []any{node("a")}, pod("p", required("disk", "hdd", "ssd")), nil, false},
@@ -138,7 +137,7 @@ func TestFilter(t *testing.T) {
 
 // The message counts the reasons as Kubernetes' scheduler does.
 func TestMessage(t *testing.T) {
-	s := snapshot(node("a"), node("b", taint("k", "v", corev1.TaintEffectNoSchedule)), node("c", taint("k", "w", corev1.TaintEffectNoSchedule)), pod("q", on("a"), requests("4", "1Gi")))
+	s := snapshot(node("a"), node("b", taint("v", corev1.TaintEffectNoSchedule)), node("c", taint("w", corev1.TaintEffectNoSchedule)), pod("q", on("a"), requests("4", "1Gi")))
 	_, failure := placement.Pick(pod("p", requests("1", "1Gi")), s, 0)
 	if got, want := failure.Message(), "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). "+
 		"preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."; got != want {
@@ -148,7 +147,7 @@ func TestMessage(t *testing.T) {
 	if got, want := failure.Message(), "no nodes available to schedule pods"; got != want {
 		t.Errorf("message = %q, want %q", got, want)
 	}
-	_, failure = placement.Pick(pod("p", requests("9", "1Gi"), func(p *corev1.Pod) { p.Spec.PreemptionPolicy = ptr.To(corev1.PreemptNever) }), snapshot(node("a")), 0)
+	_, failure = placement.Pick(pod("p", requests("9", "1Gi"), func(p *corev1.Pod) { p.Spec.PreemptionPolicy = new(corev1.PreemptNever) }), snapshot(node("a")), 0)
 	if got, want := failure.Message(), "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."; got != want {
 		t.Errorf("message = %q, want %q", got, want)
 	}
@@ -157,7 +156,7 @@ func TestMessage(t *testing.T) {
 // The scores prefer what they should.
 func TestPrefer(t *testing.T) {
 	owner := func(p *corev1.Pod) {
-		p.OwnerReferences = []metav1.OwnerReference{{UID: "rs", Controller: ptr.To(true)}}
+		p.OwnerReferences = []metav1.OwnerReference{{UID: "rs", Controller: new(true)}}
 	}
 	for _, tc := range []struct {
 		name  string
@@ -167,7 +166,7 @@ func TestPrefer(t *testing.T) {
 	}{
 		{"the emptier node", []any{node("a"), node("b"), pod("q", on("a"), requests("2", "4Gi"))}, pod("p", requests("1", "1Gi")), "b"},
 		{"the node without siblings", []any{node("a"), node("b"), pod("q", on("a"), owner, requests("100m", "100Mi")), pod("r", on("b"), requests("500m", "1Gi"))}, pod("p", owner, requests("100m", "100Mi")), "b"},
-		{"the node without a soft taint", []any{node("a", taint("k", "v", corev1.TaintEffectPreferNoSchedule)), node("b"), pod("q", on("b"), requests("2", "4Gi"))}, pod("p"), "b"},
+		{"the node without a soft taint", []any{node("a", taint("v", corev1.TaintEffectPreferNoSchedule)), node("b"), pod("q", on("b"), requests("2", "4Gi"))}, pod("p"), "b"},
 		{"the preferred node", []any{node("a"), node("b"), pod("q", on("b"), requests("1", "2Gi"))}, pod("p", func(p *corev1.Pod) {
 			p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
 				Weight: 10, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "host", Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}},
