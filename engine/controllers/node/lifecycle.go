@@ -31,6 +31,8 @@ type lifecycle struct {
 type heartbeat struct {
 	renewed, posted time.Time
 	at              time.Time
+	// ready is the status of the condition that was acted upon last.
+	ready corev1.ConditionStatus
 }
 
 // NewLifecycle makes the node-lifecycle controller; grace 0 is DefaultGrace.
@@ -104,10 +106,10 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 		return 0, nil
 	}
 	c.mu.Lock()
-	heard := c.heard[key.Name].at
+	last := c.heard[key.Name]
 	c.mu.Unlock()
 	now := c.Now()
-	conditions, after := Health(node, heard, c.grace, now)
+	conditions, after := Health(node, last.at, c.grace, now)
 	if after == 0 {
 		after = c.grace // a Lease alone does not add the key
 	}
@@ -127,8 +129,11 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 		}), control.SameUID(node.UID)))
 	}
 	status := readyStatus(conditions)
+	lost := status != corev1.ConditionTrue && (last.ready == corev1.ConditionTrue || readyStatus(node.Status.Conditions) == corev1.ConditionTrue)
 	var failing []*corev1.Pod
-	if status == corev1.ConditionFalse || status == corev1.ConditionUnknown {
+	// An agent that is heard has the last word on its pods: after the change,
+	// it may say again that they are ready.
+	if lost || status == corev1.ConditionUnknown {
 		failing = c.failing(key.Name)
 		for _, pod := range failing {
 			tx.Changes = append(tx.Changes, notReady(pod, now))
@@ -137,7 +142,13 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	if _, err := c.Commit(ctx, tx); err != nil {
 		return 0, fmt.Errorf("write the state of %s: %w", key, err)
 	}
-	if before := readyStatus(node.Status.Conditions); before == corev1.ConditionTrue && status != before {
+	c.mu.Lock()
+	if h, ok := c.heard[key.Name]; ok {
+		h.ready = status
+		c.heard[key.Name] = h
+	}
+	c.mu.Unlock()
+	if lost {
 		c.Events.Normal(source, node, "NodeNotReady", "Node %s status is now: NodeNotReady", node.Name)
 	}
 	for _, pod := range failing {
