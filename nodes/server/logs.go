@@ -85,6 +85,10 @@ func (s *Server) logPath(r *http.Request, p *corev1.Pod, name string, previous b
 		if _, err := os.Stat(path); err == nil && attempt >= 0 {
 			return path, "", nil
 		}
+		// The pod is being removed, and its logs with it.
+		if !previous {
+			return "", "", fmt.Errorf("unable to retrieve container logs for %s", status.ContainerID)
+		}
 	}
 	if previous {
 		return "", "", fmt.Errorf("previous terminated container %q in pod %q not found", name, p.Name)

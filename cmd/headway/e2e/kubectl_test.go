@@ -83,7 +83,15 @@ func TestKubectl(t *testing.T) {
 	contains(t, "edit", k("edit", "deploy/web"), "edited")
 	contains(t, "edited label", k("get", "deploy/web", "-o", "jsonpath={.metadata.labels.team}"), "c")
 
-	pod := strings.TrimSpace(k("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o", "jsonpath={.items[0].metadata.name}"))
+	var pod string
+	c.Eventually(30*time.Second, "one pod is left", func() error {
+		pods := strings.Fields(k("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"))
+		if len(pods) != 1 {
+			return fmt.Errorf("there are %v", pods)
+		}
+		pod = pods[0]
+		return nil
+	})
 	contains(t, "logs", k("logs", pod), "INFO serving")
 	contains(t, "logs --tail", k("logs", "deploy/web", "--tail=1"), "serving")
 	contains(t, "events", k("events", "-n", "hello"), "LAST SEEN", "Started", "Pod/hello-")
