@@ -21,7 +21,7 @@ import (
 )
 
 func (c *cluster) delete(key object.Key, policy metav1.DeletionPropagation) {
-	c.t.Helper()
+	c.tb.Helper()
 	c.commit(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &policy}, time.Now()))
 }
 
@@ -59,7 +59,7 @@ func TestDeleteForeground(t *testing.T) {
 	}
 	c.eventually("collection", func() bool { return c.deployment("web") == nil })
 	var order []string
-	events, err := watcher.Next(c.ctx)
+	events, err := watcher.Next(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func externalIP(svc *corev1.Service) string {
 // shown is how many addresses or ports of a long list a column shows.
 const shown = 3
 
-func endpointsRow(e *corev1.Endpoints, now time.Time) []any { //nolint:staticcheck // still served
+func endpointsRow(e *corev1.Endpoints, now time.Time) []any {
 	var list []string
 	count := 0
 	add := func(s string) {

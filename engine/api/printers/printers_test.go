@@ -150,7 +150,7 @@ func TestRows(t *testing.T) {
 			Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080, Protocol: corev1.ProtocolTCP}, {Port: 53, Protocol: corev1.ProtocolUDP}},
 		}}, "x|NodePort|10.96.0.9|<none>|80:30080/TCP,53/UDP|3h|app=web"},
 		{&corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, "x|LoadBalancer|<none>|<pending>|<none>|3h|<none>"},
-		{&corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // served as Kubernetes does
+		{&corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{
 			Addresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}, {IP: "10.0.0.2"}, {IP: "10.0.0.3"}, {IP: "10.0.0.4"}}, Ports: []corev1.EndpointPort{{Port: 80}},
 		}}}, "x|10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 1 more...|3h"},
 		{&discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}}, "x|IPv4|80|10.0.0.1|3h"},
