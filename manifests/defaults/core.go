@@ -33,7 +33,7 @@ func secret(s *corev1.Secret) {
 	s.StringData = nil
 }
 
-func endpoints(e *corev1.Endpoints) { //nolint:staticcheck // still served
+func endpoints(e *corev1.Endpoints) {
 	for i := range e.Subsets {
 		for j := range e.Subsets[i].Ports {
 			zero(&e.Subsets[i].Ports[j].Protocol, corev1.ProtocolTCP)

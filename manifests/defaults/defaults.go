@@ -34,7 +34,7 @@ var table = map[reflect.Type]func(object.Object){
 	reflect.TypeFor[*corev1.Pod]():                as(pod),
 	reflect.TypeFor[*corev1.Secret]():             as(secret),
 	reflect.TypeFor[*corev1.Service]():            as(service),
-	reflect.TypeFor[*corev1.Endpoints]():          as(endpoints), //nolint:staticcheck // still served
+	reflect.TypeFor[*corev1.Endpoints]():          as(endpoints),
 	reflect.TypeFor[*appsv1.Deployment]():         as(deployment),
 	reflect.TypeFor[*appsv1.ReplicaSet]():         as(replicaSet),
 	reflect.TypeFor[*discoveryv1.EndpointSlice](): as(endpointSlice),

@@ -151,7 +151,7 @@ func checkAliases(doc *document) error {
 	}
 	root, err := doc.nodes()
 	if err != nil {
-		return nil // the decoder reports it, in its own words
+		return nil //nolint:nilerr // the decoder reports it, in its own words
 	}
 	sizes := map[*yaml.Node]int{}
 	if size := expandedSize(root, sizes); size < 0 {

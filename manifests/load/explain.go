@@ -126,8 +126,7 @@ func compare(at string, value any, t reflect.Type, report func(field, reason str
 
 // jsonFields collects the JSON names and types of a struct's fields.
 func jsonFields(t reflect.Type, into map[string]reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous && name == "" || strings.Contains(opts, "inline") {
 			ft := f.Type

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -277,9 +278,7 @@ func merged(have, add map[string]string) map[string]string {
 	if have == nil && len(add) > 0 {
 		have = make(map[string]string, len(add))
 	}
-	for k, v := range add {
-		have[k] = v
-	}
+	maps.Copy(have, add)
 	return have
 }
 

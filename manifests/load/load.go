@@ -86,8 +86,7 @@ func Errors(err error) []*Error {
 		}
 		return out
 	}
-	var one *Error
-	if errors.As(err, &one) {
+	if one, ok := errors.AsType[*Error](err); ok {
 		return []*Error{one}
 	}
 	return nil

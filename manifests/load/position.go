@@ -84,10 +84,11 @@ func step(n *yaml.Node, first fieldpath.Segment, more []fieldpath.Segment) (line
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		name := first.Text
+		texts := []string{first.Text}
 		for _, m := range more {
-			name += "." + m.Text
+			texts = append(texts, m.Text)
 		}
+		name := strings.Join(texts, ".")
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			if n.Content[i].Value == name {
 				return n.Content[i].Line, n.Content[i+1]

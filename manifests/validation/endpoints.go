@@ -90,7 +90,6 @@ func endpointSliceUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	return immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
 }
 
-//nolint:staticcheck // Endpoints are still served
 func endpoints(e *corev1.Endpoints) field.ErrorList {
 	var errs field.ErrorList
 	for i := range e.Subsets {

@@ -235,8 +235,8 @@ func TestEndpoints(t *testing.T) {
 		"loopback": {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses[0] = "127.0.0.1" }, []string{`endpoints[0].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
 		"names":    {func(s *discoveryv1.EndpointSlice) { s.Ports = append(s.Ports, s.Ports[0]) }, []string{`ports[1].name: Duplicate value: ""`}},
 	})
-	create(t, `{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: b}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}`, cases[*corev1.Endpoints]{ //nolint:staticcheck // still served
-		"none": {func(e *corev1.Endpoints) { e.Subsets[0].Addresses = nil }, []string{"subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"}}, //nolint:staticcheck // still served
+	create(t, `{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: b}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}`, cases[*corev1.Endpoints]{
+		"none": {func(e *corev1.Endpoints) { e.Subsets[0].Addresses = nil }, []string{"subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"}},
 	})
 }
 

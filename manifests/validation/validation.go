@@ -122,7 +122,7 @@ var table = map[reflect.Type]rules{
 	reflect.TypeFor[*corev1.ConfigMap]():          {name: apivalidation.NameIsDNSSubdomain, object: one(configMap), update: two(configMapUpdate)},
 	reflect.TypeFor[*corev1.Secret]():             {name: apivalidation.NameIsDNSSubdomain, object: one(secret), update: two(secretUpdate)},
 	reflect.TypeFor[*corev1.Service]():            {name: apivalidation.NameIsDNSLabel, object: one(service), update: two(serviceUpdate)},
-	reflect.TypeFor[*corev1.Endpoints]():          {name: apivalidation.NameIsDNSSubdomain, object: one(endpoints)}, //nolint:staticcheck // still served
+	reflect.TypeFor[*corev1.Endpoints]():          {name: apivalidation.NameIsDNSSubdomain, object: one(endpoints)},
 	reflect.TypeFor[*corev1.Event]():              {object: one(event)},
 	reflect.TypeFor[*corev1.ServiceAccount]():     {name: apivalidation.ValidateServiceAccountName},
 	reflect.TypeFor[*appsv1.Deployment]():         {name: apivalidation.NameIsDNSSubdomain, object: one(deployment), update: two(deploymentUpdate), status: two(deploymentStatus)},
