@@ -58,6 +58,7 @@ func BenchmarkBuild(b *testing.B) {
 func BenchmarkApply(b *testing.B) {
 	ctx := context.Background()
 	newTable := func(b *testing.B) *iptables.Table {
+		b.Helper()
 		table, err := iptables.New(config, slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
@@ -68,6 +69,7 @@ func BenchmarkApply(b *testing.B) {
 		services, slices := state(n)
 		compiler := rules.NewCompiler(config)
 		apply := func(b *testing.B, table *iptables.Table) {
+			b.Helper()
 			if err := table.Apply(ctx, compiler.Compile(services, slices)); err != nil {
 				b.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const inside = "HEADWAY_PROXY_TEST_NETNS"
@@ -28,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	if os.Getenv(inside) == "" {
-		cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+		cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 		cmd.Env = append(os.Environ(), inside+"=1")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -71,41 +73,41 @@ type host struct {
 }
 
 // newPod connects a pod to the bridge.
-func newPod(t testing.TB, ip string) *host {
-	t.Helper()
-	h := newHost(t, ip, bridgeIP)
+func newPod(tb testing.TB, ip string) *host {
+	tb.Helper()
+	h := newHost(tb, ip, bridgeIP)
 	br, err := netlink.LinkByName(bridge)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	link := h.link(t)
+	link := h.link(tb)
 	if err := errors.Join(netlink.LinkSetMaster(link, br), netlink.LinkSetHairpin(link, true)); err != nil {
-		t.Fatalf("connect pod %s: %v", ip, err)
+		tb.Fatalf("connect pod %s: %v", ip, err)
 	}
 	return h
 }
 
 // newOutside makes a machine beside the node.
-func newOutside(t testing.TB) *host {
-	t.Helper()
-	h := newHost(t, "192.0.2.2", nodeIP)
-	if err := addAddr(h.link(t), nodeIP); err != nil {
-		t.Fatal(err)
+func newOutside(tb testing.TB) *host {
+	tb.Helper()
+	h := newHost(tb, "192.0.2.2", nodeIP)
+	if err := addAddr(h.link(tb), nodeIP); err != nil {
+		tb.Fatal(err)
 	}
 	return h
 }
 
-func (h *host) link(t testing.TB) netlink.Link {
-	t.Helper()
+func (h *host) link(tb testing.TB) netlink.Link {
+	tb.Helper()
 	l, err := netlink.LinkByName("v" + strings.ReplaceAll(h.ip, ".", ""))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return l
 }
 
-func newHost(t testing.TB, ip, gateway string) *host {
-	t.Helper()
+func newHost(tb testing.TB, ip, gateway string) *host {
+	tb.Helper()
 	h := &host{ip: ip}
 	err := onThread(func() error {
 		node, err := netns.Get()
@@ -119,16 +121,16 @@ func newHost(t testing.TB, ip, gateway string) *host {
 		return netns.Set(node)
 	})
 	if err != nil {
-		t.Fatalf("make a network namespace: %v", err)
+		tb.Fatalf("make a network namespace: %v", err)
 	}
 	name := "v" + strings.ReplaceAll(ip, ".", "")
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(h.ns)}
 	if err := netlink.LinkAdd(veth); err != nil {
-		t.Fatalf("add link %s: %v", name, err)
+		tb.Fatalf("add link %s: %v", name, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := errors.Join(netlink.LinkDel(veth), h.ns.Close()); err != nil {
-			t.Errorf("remove host %s: %v", ip, err)
+			tb.Errorf("remove host %s: %v", ip, err)
 		}
 	})
 	err = errors.Join(netlink.LinkSetUp(veth), h.do(func() error {
@@ -141,7 +143,7 @@ func newHost(t testing.TB, ip, gateway string) *host {
 			netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
 	}))
 	if err != nil {
-		t.Fatalf("configure host %s: %v", ip, err)
+		tb.Fatalf("configure host %s: %v", ip, err)
 	}
 	return h
 }
@@ -173,20 +175,21 @@ func (h *host) do(f func() error) error {
 
 // serve answers TCP connections and UDP datagrams to port with "name client",
 // and every further line or datagram likewise.
-func (h *host) serve(t testing.TB, name string, port int) {
-	t.Helper()
+func (h *host) serve(tb testing.TB, name string, port int) {
+	tb.Helper()
 	var ln net.Listener
 	var udp net.PacketConn
+	var listen net.ListenConfig
 	addr := fmt.Sprintf("%s:%d", h.ip, port)
 	if err := h.do(func() (err error) {
-		if ln, err = net.Listen("tcp4", addr); err == nil {
-			udp, err = net.ListenPacket("udp4", addr)
+		if ln, err = listen.Listen(tb.Context(), "tcp4", addr); err == nil {
+			udp, err = listen.ListenPacket(tb.Context(), "udp4", addr)
 		}
 		return err
 	}); err != nil {
-		t.Fatalf("serve on %s: %v", addr, err)
+		tb.Fatalf("serve on %s: %v", addr, err)
 	}
-	t.Cleanup(func() { ln.Close(); udp.Close() })
+	tb.Cleanup(func() { ln.Close(); udp.Close() })
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -224,7 +227,7 @@ func (w *packetWriter) Write(p []byte) (int, error) { return w.conn.WriteTo(p, w
 
 func (h *host) dial(network, addr string) (c net.Conn, err error) {
 	err = h.do(func() error {
-		c, err = net.DialTimeout(network, addr, 3*time.Second)
+		c, err = (&net.Dialer{Timeout: 3 * time.Second}).DialContext(context.Background(), network, addr)
 		return err
 	})
 	return c, err
@@ -253,12 +256,9 @@ func askOn(c net.Conn) (server, client string, err error) {
 }
 
 // eventually waits for an effect.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return
-		}
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	if err := wait.PollUntilContextTimeout(tb.Context(), 10*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) { return ok(), nil }); err != nil {
+		tb.Fatalf("waiting until %s: %v", what, err)
 	}
-	t.Fatalf("waited in vain until %s", what)
 }

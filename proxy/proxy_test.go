@@ -16,7 +16,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/proxy"
 	"headway.dev/proxy/iptables"
@@ -60,7 +59,7 @@ func (m *memory) set(svc *corev1.Service, endpoints ...discoveryv1.Endpoint) {
 	slice.Namespace, slice.Name = svc.Namespace, svc.Name
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: svc.Name}
 	for _, p := range svc.Spec.Ports {
-		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: ptr.To(p.Name), Port: ptr.To(p.TargetPort.IntVal), Protocol: ptr.To(p.Protocol)})
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: new(p.TargetPort.IntVal), Protocol: new(p.Protocol)})
 	}
 	m.mu.Lock()
 	m.services[svc.Name], m.slices[svc.Name] = svc, slice
@@ -98,21 +97,21 @@ func service(name, ip string, nodePort int32, edit ...func(*corev1.Service)) *co
 }
 
 func ready(ip string) discoveryv1.Endpoint {
-	return discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: ptr.To("here"), Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}
+	return discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: new("here"), Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}
 }
 
 func terminating(ip string) discoveryv1.Endpoint {
 	e := ready(ip)
-	e.Conditions = discoveryv1.EndpointConditions{Ready: ptr.To(false), Serving: ptr.To(true), Terminating: ptr.To(true)}
+	e.Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
 	return e
 }
 
 // start runs a proxy until the test ends, and removes its rules then.
-func start(t testing.TB, m *memory) (stop func()) {
-	t.Helper()
+func start(tb testing.TB, m *memory) (stop func()) {
+	tb.Helper()
 	p, err := proxy.New(proxy.Config{Source: m, Rules: config, VerifyPeriod: 200 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -122,35 +121,35 @@ func start(t testing.TB, m *memory) (stop func()) {
 		once.Do(func() {
 			cancel()
 			if err := <-done; err != nil {
-				t.Errorf("Run: %v", err)
+				tb.Errorf("Run: %v", err)
 			}
 		})
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		stop()
 		if err := proxy.Cleanup(context.Background()); err != nil {
-			t.Errorf("Cleanup: %v", err)
+			tb.Errorf("Cleanup: %v", err)
 		}
 	})
 	m.notify()
 	return stop
 }
 
-func saved(t testing.TB) string {
-	t.Helper()
-	out, err := exec.Command("iptables-save").Output()
+func saved(tb testing.TB) string {
+	tb.Helper()
+	out, err := exec.CommandContext(tb.Context(), "iptables-save").Output()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(out)
 }
 
 // servers makes pods that answer with their address on port 8080.
-func servers(t testing.TB, ips ...string) (pods []*host) {
-	t.Helper()
+func servers(tb testing.TB, ips ...string) (pods []*host) {
+	tb.Helper()
 	for _, ip := range ips {
-		p := newPod(t, ip)
-		p.serve(t, ip, 8080)
+		p := newPod(tb, ip)
+		p.serve(tb, ip, 8080)
 		pods = append(pods, p)
 	}
 	return pods
@@ -158,14 +157,14 @@ func servers(t testing.TB, ips ...string) (pods []*host) {
 
 const a, b, c, vip = "10.244.0.11", "10.244.0.12", "10.244.0.13", "10.96.0.10"
 
-// answers counts who answers n connections; every one must succeed.
-func answers(t *testing.T, from *host, addr string, n int) map[string]int {
+// answers counts who answers n connections to the service at vip; every one must succeed.
+func answers(t *testing.T, from *host, n int) map[string]int {
 	t.Helper()
 	got := map[string]int{}
 	for range n {
-		server, _, err := from.ask(addr)
+		server, _, err := from.ask(vip + ":80")
 		if err != nil {
-			t.Fatalf("connect to %s: %v", addr, err)
+			t.Fatalf("connect to the service: %v", err)
 		}
 		got[server]++
 	}
@@ -188,7 +187,7 @@ func TestClusterIP(t *testing.T) {
 	eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
 
 	// 90 connections to three: less than 10 for one has odds below 1 in 10^5.
-	got := answers(t, client, vip+":80", 90)
+	got := answers(t, client, 90)
 	for _, ip := range []string{a, b, c} {
 		if got[ip] < 10 {
 			t.Errorf("of 90 connections %s got %d: %v", ip, got[ip], got)
@@ -197,7 +196,7 @@ func TestClusterIP(t *testing.T) {
 	if _, seen, err := client.ask(vip + ":80"); err != nil || seen != client.ip {
 		t.Errorf("a pod's connection comes from %q, %v; want its own address", seen, err)
 	}
-	answers(t, nil, vip+":80", 5) // from the node itself
+	answers(t, nil, 5) // from the node itself
 	// A pod reaches itself, too, through its own service.
 	m.set(service("self", "10.96.0.11", 0), ready(a))
 	eventually(t, "the pod reaches itself", reaches(pods[0], "10.96.0.11:80", a))
@@ -247,7 +246,7 @@ func TestEndpointLeaves(t *testing.T) {
 	<-done
 	t.Logf("%d requests, %d lost", sent.Load(), failed.Load())
 
-	eventually(t, "only the ready endpoint answers", func() bool { got := answers(t, client, vip+":80", 20); return got[c] == 20 })
+	eventually(t, "only the ready endpoint answers", func() bool { got := answers(t, client, 20); return got[c] == 20 })
 	if strings.Contains(saved(t), "--to-destination "+a) || strings.Contains(saved(t), "--to-destination "+b) {
 		t.Errorf("endpoints that left are still in the rules:\n%s", saved(t))
 	}
@@ -318,7 +317,7 @@ func TestAffinity(t *testing.T) {
 	for i := range 6 {
 		client := newPod(t, fmt.Sprintf("10.244.0.%d", 20+i))
 		eventually(t, "the service answers", func() bool { _, _, err := client.ask(vip + ":80"); return err == nil })
-		got := answers(t, client, vip+":80", 10)
+		got := answers(t, client, 10)
 		if len(got) != 1 {
 			t.Errorf("client %s was served by %v, want one", client.ip, got)
 		}
@@ -373,11 +372,11 @@ func TestRestart(t *testing.T) {
 	stop := start(t, m)
 	eventually(t, "both answer", func() bool { return reaches(nil, vip+":80", a)() && reaches(nil, "10.96.0.11:80", a)() })
 	stop()
-	answers(t, nil, vip+":80", 3) // without a proxy
+	answers(t, nil, 3) // without a proxy
 	m.remove("goes")
 	start(t, m)
 	eventually(t, "the other's rules are gone", func() bool {
-		answers(t, nil, vip+":80", 1)
+		answers(t, nil, 1)
 		return !strings.Contains(saved(t), "10.96.0.11")
 	})
 	for _, chain := range []string{"OUTPUT", "PREROUTING"} {
@@ -394,7 +393,7 @@ func TestFlushedByOthers(t *testing.T) {
 	start(t, m)
 	eventually(t, "the service answers", reaches(nil, vip+":80", a))
 	for _, flush := range [][]string{{"-t", "nat", "-F"}, {"-t", "nat", "-F", "OUTPUT"}} {
-		if out, err := exec.Command("iptables", flush...).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "iptables", flush...).CombinedOutput(); err != nil {
 			t.Fatalf("iptables %v: %v: %s", flush, err, out)
 		}
 		eventually(t, "the service answers again", reaches(nil, vip+":80", a))
@@ -403,7 +402,7 @@ func TestFlushedByOthers(t *testing.T) {
 
 func TestCleanup(t *testing.T) {
 	other := []string{"-A", "FORWARD", "-s", "198.51.100.0/24", "-j", "ACCEPT"}
-	if out, err := exec.Command("iptables", other...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "iptables", other...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	m := newMemory()
@@ -420,7 +419,7 @@ func TestCleanup(t *testing.T) {
 	if got := saved(t); strings.Contains(got, rules.Prefix) || strings.Contains(got, "headway") || !strings.Contains(got, "198.51.100.0/24") {
 		t.Errorf("after Cleanup:\n%s", got)
 	}
-	if out, err := exec.Command("ip", "route").Output(); err != nil || strings.Contains(string(out), "10.96.") {
+	if out, err := exec.CommandContext(t.Context(), "ip", "route").Output(); err != nil || strings.Contains(string(out), "10.96.") {
 		t.Errorf("routes after Cleanup: %s, %v", out, err)
 	}
 }

@@ -26,7 +26,7 @@ func Prepare(services netip.Prefix) error {
 		"net/ipv4/conf/all/route_localnet":   false,
 		"net/bridge/bridge-nf-call-iptables": true, // there once br_netfilter is loaded
 	} {
-		if err := setSysctl("/proc/sys/"+name, "1"); err != nil && !(optional && errors.Is(err, os.ErrNotExist)) {
+		if err := setSysctl("/proc/sys/"+name, "1"); err != nil && (!optional || !errors.Is(err, os.ErrNotExist)) {
 			return fmt.Errorf("set sysctl %s: %w", strings.ReplaceAll(name, "/", "."), err)
 		}
 	}
