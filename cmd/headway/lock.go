@@ -25,7 +25,7 @@ func lockDataDir(dir string) (unlock func(), err error) {
 	}
 	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		owner, _ := os.ReadFile(path) //nolint:errcheck // only makes the message better
+		owner, _ := os.ReadFile(path) // only makes the message better
 		file.Close()
 		return nil, fmt.Errorf("data dir %s is in use by another process (pid %s): stop that one, or give --data-dir", dir, strings.TrimSpace(string(owner)))
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,10 +95,8 @@ func parseObject(arg string) (kind, name string, err error) {
 	word = strings.ToLower(word)
 	for _, k := range scheme.Kinds() {
 		names := append([]string{strings.ToLower(k.Kind), k.Plural, k.Singular, k.Plural + "." + k.Group}, k.ShortNames...)
-		for _, n := range names {
-			if n == word {
-				return k.Kind, name, nil
-			}
+		if slices.Contains(names, word) {
+			return k.Kind, name, nil
 		}
 	}
 	return "", "", fmt.Errorf("the server doesn't have a resource type %q", word)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -32,12 +33,12 @@ func runDir(dataDir string) string {
 	return "/run/headway-" + hex.EncodeToString(sum[:4])
 }
 
-func (c *cluster) runNode(ctx context.Context) error {
+func (c *cluster) runNode(ctx context.Context) (err error) {
 	machine, err := runtime.Start(ctx, runtimeConfig(c.cfg, c.network))
 	if err != nil {
 		return err
 	}
-	defer machine.Close()
+	defer func() { err = errors.Join(err, machine.Close()) }()
 	client, err := newClient(c.engine.Client("system:node:"+c.cfg.nodeName, "system:nodes"))
 	if err != nil {
 		return err

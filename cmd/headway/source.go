@@ -82,7 +82,7 @@ func checkLocal(dir string, cfg *upConfig) error {
 	if err != nil {
 		return fmt.Errorf("--repo: %w", err)
 	}
-	defer repo.Close()
+	defer func() { _ = repo.Close() }() // it was only read
 	head, err := repo.Fetch(context.Background(), git.Ref{Branch: cfg.branch}, nil)
 	if err != nil {
 		return fmt.Errorf("--branch: %w", err)

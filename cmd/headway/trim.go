@@ -26,13 +26,14 @@ func trimAfterStart(ctx context.Context) error {
 	case <-timer.C:
 	}
 	debug.FreeOSMemory()
+	// Without it the program only keeps some memory.
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return nil //nolint:nilerr // only costs memory
+		return nil
 	}
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return nil //nolint:nilerr // only costs memory
+		return nil
 	}
 	for _, r := range untouched(string(maps), program) {
 		// It fails harmlessly where the kernel does not want it.

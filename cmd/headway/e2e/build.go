@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,8 +20,8 @@ func Program() string { return headway }
 
 // Build compiles the program and packs the example's images. It returns a
 // function that removes them.
-func Build() (cleanup func(), err error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+func Build(ctx context.Context) (cleanup func(), err error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find the module: %w", err)
 	}
@@ -36,7 +37,7 @@ func Build() (cleanup func(), err error) {
 		append([]string{"go"}, append(args, "./cmd/headway")...),
 		{"make", "images"},
 	} {
-		cmd := exec.Command(command[0], command[1:]...)
+		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			os.RemoveAll(dir)

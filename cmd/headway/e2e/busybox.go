@@ -8,9 +8,9 @@ import (
 
 // BusyboxImages packs the machine's static busybox into an image archive,
 // headway.dev/test/busybox:1, in a directory for --images-dir.
-func BusyboxImages(t testing.TB) string {
-	t.Helper()
-	root := t.TempDir()
+func BusyboxImages(tb testing.TB) string {
+	tb.Helper()
+	root := tb.TempDir()
 	dir := filepath.Join(root, "images")
 	for _, args := range [][]string{
 		{"mkdir", "-p", dir, filepath.Join(root, "rootfs", "bin"), filepath.Join(root, "rootfs", "tmp")},
@@ -18,8 +18,8 @@ func BusyboxImages(t testing.TB) string {
 		{"chroot", filepath.Join(root, "rootfs"), "/bin/busybox", "--install", "-s", "/bin"},
 		{"go", "run", "headway.dev/examples/web/archive", "-o", filepath.Join(dir, "busybox.tar"), "headway.dev/test/busybox:1=" + filepath.Join(root, "rootfs")},
 	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
+		if out, err := exec.CommandContext(tb.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			tb.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
 	return dir

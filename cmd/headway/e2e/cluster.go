@@ -31,7 +31,7 @@ type Cluster struct {
 	// HTTP sends requests from the node.
 	HTTP *http.Client
 
-	t      testing.TB
+	tb     testing.TB
 	id     string
 	flags  []string
 	cmd    *exec.Cmd
@@ -41,41 +41,41 @@ type Cluster struct {
 
 // Start runs a cluster on the example repository and waits until it answers.
 // flags are added to those of `headway up`.
-func Start(t testing.TB, flags ...string) *Cluster {
-	t.Helper()
-	c := New(t, flags...)
+func Start(tb testing.TB, flags ...string) *Cluster {
+	tb.Helper()
+	c := New(tb, flags...)
 	c.Up()
 	c.CloneRemote()
 	return c
 }
 
 // New prepares a cluster's directories and network and starts nothing.
-func New(t testing.TB, flags ...string) *Cluster {
-	t.Helper()
+func New(tb testing.TB, flags ...string) *Cluster {
+	tb.Helper()
 	var random [3]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	id := "hwe2e" + hex.EncodeToString(random[:])
 	// Not t.TempDir(): its long path does not leave room for socket names.
-	dir, err := os.MkdirTemp("", "hw-")
+	dir, err := os.MkdirTemp("", "hw-") //nolint:usetesting // see above
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c := &Cluster{
 		DataDir: filepath.Join(dir, "data"),
 		Clone:   filepath.Join(dir, "clone"),
 		HTTP:    httpIn(id),
-		t:       t, id: id, flags: flags, output: &output{},
+		tb:      tb, id: id, flags: flags, output: &output{},
 	}
 	c.Remote = filepath.Join(c.DataDir, "repo.git")
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("leftovers in the test's directory: %v", err)
+			tb.Errorf("leftovers in the test's directory: %v", err)
 		}
 	})
-	newNetNS(t, id)
-	t.Cleanup(c.cleanup)
+	newNetNS(tb, id)
+	tb.Cleanup(c.cleanup)
 	return c
 }
 
@@ -89,12 +89,12 @@ func (c *Cluster) upArgs() []string {
 
 // Up starts the program and waits until the API answers.
 func (c *Cluster) Up() {
-	c.t.Helper()
+	c.tb.Helper()
 	c.Spawn()
 	c.Eventually(time.Minute, "the API answers", func() error {
 		select {
 		case <-c.exited:
-			c.t.Fatalf("headway up ended: %v\n%s", c.cmd.ProcessState, c.output)
+			c.tb.Fatalf("headway up ended: %v\n%s", c.cmd.ProcessState, c.output)
 		default:
 		}
 		client, err := c.client()
@@ -108,46 +108,46 @@ func (c *Cluster) Up() {
 
 // Spawn starts the program and does not wait.
 func (c *Cluster) Spawn() {
-	c.t.Helper()
+	c.tb.Helper()
 	if err := os.MkdirAll(c.cpuacct(), 0o755); err != nil {
-		c.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	enter := "echo $$ > " + filepath.Join(c.cpuacct(), "cgroup.procs") + ` && exec "$@"`
 	c.cmd = c.in(context.Background(), append([]string{"sh", "-c", enter, "up", headway}, c.upArgs()...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
 	if err := c.cmd.Start(); err != nil {
-		c.t.Fatalf("start headway up: %v", err)
+		c.tb.Fatalf("start headway up: %v", err)
 	}
 	exited := make(chan struct{})
 	c.exited = exited
 	go func(cmd *exec.Cmd) {
 		defer close(exited)
 		// How it ended is in cmd.ProcessState.
-		_ = cmd.Wait() //nolint:errcheck // see above
+		_ = cmd.Wait()
 	}(c.cmd)
 }
 
 // Kill ends the program with SIGKILL.
 func (c *Cluster) Kill() {
-	c.t.Helper()
+	c.tb.Helper()
 	c.signal(syscall.SIGKILL)
 }
 
 // Stop ends the program as Ctrl-C does.
 func (c *Cluster) Stop() {
-	c.t.Helper()
+	c.tb.Helper()
 	c.signal(syscall.SIGINT)
 }
 
 func (c *Cluster) signal(signal syscall.Signal) {
-	c.t.Helper()
+	c.tb.Helper()
 	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.t.Fatalf("send %s to headway: %v", signal, err)
+		c.tb.Fatalf("send %s to headway: %v", signal, err)
 	}
 	select {
 	case <-c.exited:
 	case <-time.After(time.Minute):
-		c.t.Fatalf("headway did not end within a minute of %s\n%s", signal, c.output)
+		c.tb.Fatalf("headway did not end within a minute of %s\n%s", signal, c.output)
 	}
 }
 
@@ -174,7 +174,7 @@ type Result struct {
 // Run runs a command in the cluster's network namespace, with the given
 // standard input.
 func (c *Cluster) Run(stdin string, args ...string) Result {
-	c.t.Helper()
+	c.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := c.in(ctx, args...)
@@ -183,36 +183,36 @@ func (c *Cluster) Run(stdin string, args ...string) Result {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		c.t.Fatalf("%s: %v", strings.Join(args, " "), err)
+		c.tb.Fatalf("%s: %v", strings.Join(args, " "), err)
 	}
 	if ctx.Err() != nil {
-		c.t.Fatalf("%s: no end after two minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+		c.tb.Fatalf("%s: no end after two minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
 	}
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 // Headway runs a headway command against the cluster.
 func (c *Cluster) Headway(args ...string) Result {
-	c.t.Helper()
+	c.tb.Helper()
 	return c.Run("", append([]string{headway, "--data-dir", c.DataDir}, args...)...)
 }
 
 // Kubectl runs the machine's kubectl and fails the test if that fails.
 func (c *Cluster) Kubectl(args ...string) string {
-	c.t.Helper()
+	c.tb.Helper()
 	return c.must(c.Run("", append([]string{"kubectl"}, args...)...), "kubectl", args)
 }
 
 // KubectlIn is Kubectl with a standard input.
 func (c *Cluster) KubectlIn(stdin string, args ...string) string {
-	c.t.Helper()
+	c.tb.Helper()
 	return c.must(c.Run(stdin, append([]string{"kubectl"}, args...)...), "kubectl", args)
 }
 
 func (c *Cluster) must(r Result, name string, args []string) string {
-	c.t.Helper()
+	c.tb.Helper()
 	if r.Code != 0 {
-		c.t.Fatalf("%s %s: exit code %d\n%s%s", name, strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+		c.tb.Fatalf("%s %s: exit code %d\n%s%s", name, strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
 	}
 	return r.Stdout
 }
@@ -238,10 +238,10 @@ func (c *Cluster) Config() (*rest.Config, error) {
 
 // Client reaches the API as the administrator.
 func (c *Cluster) Client() kubernetes.Interface {
-	c.t.Helper()
+	c.tb.Helper()
 	client, err := c.client()
 	if err != nil {
-		c.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	return client
 }
@@ -249,7 +249,7 @@ func (c *Cluster) Client() kubernetes.Interface {
 // Eventually calls check until it succeeds, and fails the test if it has not
 // after the limit.
 func (c *Cluster) Eventually(limit time.Duration, what string, check func() error) {
-	c.t.Helper()
+	c.tb.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		err := check()
@@ -257,7 +257,7 @@ func (c *Cluster) Eventually(limit time.Duration, what string, check func() erro
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("after %s not: %s: %v\n--- headway's output:\n%s", limit, what, err, c.output.tail(60))
+			c.tb.Fatalf("after %s not: %s: %v\n--- headway's output:\n%s", limit, what, err, c.output.tail(60))
 		}
 		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls an effect seen from outside
 	}
@@ -271,23 +271,23 @@ func (c *Cluster) cleanup() {
 	if c.cmd != nil {
 		c.Stop()
 	}
-	if c.t.Failed() {
-		c.t.Logf("--- headway's output:\n%s", c.output.tail(200))
+	if c.tb.Failed() {
+		c.tb.Logf("--- headway's output:\n%s", c.output.tail(200))
 	}
 	if strings.Contains(c.output.String(), "WARNING: DATA RACE") {
-		c.t.Errorf("headway has a data race:\n%s", c.output)
+		c.tb.Errorf("headway has a data race:\n%s", c.output)
 	}
 	if c.cmd == nil {
 		return
 	}
 	if r := c.Headway("cleanup", "--cgroup-root", c.id); r.Code != 0 {
-		c.t.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+		c.tb.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	if err := os.Remove(c.cpuacct()); err != nil {
-		c.t.Errorf("left behind: %v", err)
+		c.tb.Errorf("left behind: %v", err)
 	}
 	for _, leak := range leaks(c.DataDir, c.id) {
-		c.t.Errorf("left behind: %s", leak)
+		c.tb.Errorf("left behind: %s", leak)
 	}
 }
 

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -33,9 +34,7 @@ func TestKillDuringRollouts(t *testing.T) {
 		writes := startWrites(c, round)
 		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) //nolint:forbidigo // the random moment
 		c.Kill()
-		for name, value := range writes.stop() {
-			acknowledged[name] = value
-		}
+		maps.Copy(acknowledged, writes.stop())
 		c.Up()
 		c.Deployed(commit)
 		pods := readyPods(t, c, 3)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -17,7 +18,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "these tests start containers and change networks: run them as root (make test)")
 		return 1
 	}
-	cleanup, err := e2e.Build()
+	cleanup, err := e2e.Build(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "build what is tested:", err)
 		return 1

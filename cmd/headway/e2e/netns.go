@@ -20,10 +20,10 @@ const NodeAddress = "192.168.66.1"
 // newNetNS makes a network namespace with a loopback and one network, so that
 // clusters under test share neither interfaces nor rules nor ports with the
 // machine or with each other.
-func newNetNS(t testing.TB, name string) {
-	t.Helper()
-	command(t, "ip", "netns", "add", name)
-	t.Cleanup(func() { command(t, "ip", "netns", "delete", name) })
+func newNetNS(tb testing.TB, name string) {
+	tb.Helper()
+	command(tb, "ip", "netns", "add", name)
+	tb.Cleanup(func() { command(tb, "ip", "netns", "delete", name) })
 	for _, args := range []string{
 		"link set lo up",
 		"link add eth0 type veth peer name eth0-peer",
@@ -32,14 +32,15 @@ func newNetNS(t testing.TB, name string) {
 		"link set eth0 up",
 		"route add default dev eth0",
 	} {
-		command(t, "ip", append([]string{"-n", name}, strings.Fields(args)...)...)
+		command(tb, "ip", append([]string{"-n", name}, strings.Fields(args)...)...)
 	}
 }
 
-func command(t testing.TB, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+// command also runs in cleanups, after the end of the test's context.
+func command(tb testing.TB, name string, args ...string) {
+	tb.Helper()
+	if out, err := exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...).CombinedOutput(); err != nil {
+		tb.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 }
 

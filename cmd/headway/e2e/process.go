@@ -11,7 +11,7 @@ import (
 // Processes lists the processes of the cluster's containers whose program
 // starts with prefix, as "pid program".
 func (c *Cluster) Processes(prefix string) []string {
-	c.t.Helper()
+	c.tb.Helper()
 	var found []string
 	c.eachProcess(prefix, func(pid, program string) { found = append(found, pid+" "+program) })
 	slices.Sort(found)
@@ -20,7 +20,7 @@ func (c *Cluster) Processes(prefix string) []string {
 
 // Hostnames lists the hostname that each such process sees: its pod's name.
 func (c *Cluster) Hostnames(prefix string) []string {
-	c.t.Helper()
+	c.tb.Helper()
 	var found []string
 	c.eachProcess(prefix, func(pid, _ string) {
 		r := c.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
@@ -32,10 +32,10 @@ func (c *Cluster) Hostnames(prefix string) []string {
 }
 
 func (c *Cluster) eachProcess(prefix string, visit func(pid, program string)) {
-	c.t.Helper()
+	c.tb.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		c.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	for _, file := range files {
 		cmdline, err := os.ReadFile(file)
@@ -53,7 +53,7 @@ func (c *Cluster) eachProcess(prefix string, visit func(pid, program string)) {
 
 // CgroupValue reads a cgroup file of the container of a pod that runs sleep.
 func (c *Cluster) CgroupValue(pod, controller, file string) string {
-	c.t.Helper()
+	c.tb.Helper()
 	value := "no container process of the pod found"
 	c.eachProcess("sleep", func(pid, _ string) {
 		r := c.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
@@ -62,7 +62,7 @@ func (c *Cluster) CgroupValue(pod, controller, file string) string {
 		}
 		cgroups, err := os.ReadFile("/proc/" + pid + "/cgroup")
 		if err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		for line := range strings.Lines(string(cgroups)) {
 			_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -72,7 +72,7 @@ func (c *Cluster) CgroupValue(pod, controller, file string) string {
 			}
 			content, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", controller, path, file))
 			if err != nil {
-				c.t.Fatal(err)
+				c.tb.Fatal(err)
 			}
 			value = strings.TrimSpace(string(content))
 		}

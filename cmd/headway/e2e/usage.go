@@ -12,7 +12,7 @@ import (
 // CPU is the processor time that the cluster has used since it was made: the
 // program, its containerd, their children and the containers.
 func (c *Cluster) CPU() time.Duration {
-	c.t.Helper()
+	c.tb.Helper()
 	var total int64
 	for _, dir := range []string{c.cpuacct(), filepath.Join("/sys/fs/cgroup/cpuacct", c.id)} {
 		content, err := os.ReadFile(filepath.Join(dir, "cpuacct.usage"))
@@ -20,11 +20,11 @@ func (c *Cluster) CPU() time.Duration {
 			continue // no pod yet
 		}
 		if err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		nanos, err := strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64)
 		if err != nil {
-			c.t.Fatal(err)
+			c.tb.Fatal(err)
 		}
 		total += nanos
 	}
@@ -39,11 +39,11 @@ func (c *Cluster) cpuacct() string {
 // PSS is the proportional set size, in bytes, of the cluster's processes by
 // what they are: headway, containerd, shims, containers.
 func (c *Cluster) PSS() map[string]int64 {
-	c.t.Helper()
+	c.tb.Helper()
 	sizes := map[string]int64{}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		c.t.Fatal(err)
+		c.tb.Fatal(err)
 	}
 	for _, dir := range dirs {
 		cgroup, err := os.ReadFile(filepath.Join(dir, "cgroup"))
