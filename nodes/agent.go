@@ -70,8 +70,12 @@ func (c *Config) check() error {
 		name    string
 		missing bool
 	}{
-		{"NodeName", c.NodeName == ""}, {"NodeIP", net.ParseIP(c.NodeIP) == nil}, {"Client", c.Client == nil},
-		{"Runtime", c.Runtime == nil}, {"DataDir", c.DataDir == ""}, {"Log", c.Log == nil},
+		{"NodeName", c.NodeName == ""},
+		{"NodeIP", net.ParseIP(c.NodeIP) == nil},
+		{"Client", c.Client == nil},
+		{"Runtime", c.Runtime == nil},
+		{"DataDir", c.DataDir == ""},
+		{"Log", c.Log == nil},
 		{"StreamingTLS", c.StreamingListener != nil && (c.StreamingTLS == nil || c.StreamingTLS.ClientAuth != tls.RequireAndVerifyClientCert)},
 	} {
 		if field.missing {

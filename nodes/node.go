@@ -242,8 +242,10 @@ func (a *Agent) nodeStatus(networkReady bool, now time.Time, last corev1.NodeSta
 		return corev1.ConditionFalse, no, noText
 	}
 	set := func(t corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) {
-		c := corev1.NodeCondition{Type: t, Status: status, Reason: reason, Message: message,
-			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now)}
+		c := corev1.NodeCondition{
+			Type: t, Status: status, Reason: reason, Message: message,
+			LastHeartbeatTime: metav1.NewTime(now), LastTransitionTime: metav1.NewTime(now),
+		}
 		for _, old := range last.Conditions {
 			if old.Type == t && old.Status == status {
 				c.LastTransitionTime = old.LastTransitionTime

@@ -80,9 +80,15 @@ func TestEnvironment(t *testing.T) {
 		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "gone"}, Optional: ptr.To(true)}},
 	}
 	c.Env = []corev1.EnvVar{
-		{Name: "A", Value: "1"}, {Name: "B", Value: "$(A)-$(C_K)-$(LATER)-$(MY_DB_SERVICE_HOST)"}, {Name: "LATER", Value: "2"}, {Name: "A", Value: "3"},
-		{Name: "NODE", ValueFrom: field("spec.nodeName")}, {Name: "IP", ValueFrom: field("status.podIP")}, {Name: "L", ValueFrom: field("metadata.labels['l']")},
-		{Name: "MEM", ValueFrom: limit("limits.memory")}, {Name: "CPU", ValueFrom: limit("limits.cpu")},
+		{Name: "A", Value: "1"},
+		{Name: "B", Value: "$(A)-$(C_K)-$(LATER)-$(MY_DB_SERVICE_HOST)"},
+		{Name: "LATER", Value: "2"},
+		{Name: "A", Value: "3"},
+		{Name: "NODE", ValueFrom: field("spec.nodeName")},
+		{Name: "IP", ValueFrom: field("status.podIP")},
+		{Name: "L", ValueFrom: field("metadata.labels['l']")},
+		{Name: "MEM", ValueFrom: limit("limits.memory")},
+		{Name: "CPU", ValueFrom: limit("limits.cpu")},
 		{Name: "P", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "P"}}},
 		{Name: "NONE", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}, Key: "no", Optional: ptr.To(true)}}},
 	}

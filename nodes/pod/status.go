@@ -244,8 +244,10 @@ func (d *decision) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 			}
 		}
 	}
-	return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "ContainersNotInitialized",
-		Message: fmt.Sprintf("containers with incomplete status: %s", names)}
+	return corev1.PodCondition{
+		Status: corev1.ConditionFalse, Reason: "ContainersNotInitialized",
+		Message: fmt.Sprintf("containers with incomplete status: %s", names),
+	}
 }
 
 func (d *decision) containersReady(s *corev1.PodStatus) corev1.PodCondition {
@@ -271,8 +273,10 @@ func (d *decision) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 		}
 	}
 	if len(names) > 0 {
-		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "ContainersNotReady",
-			Message: fmt.Sprintf("containers with unready status: %s", names)}
+		return corev1.PodCondition{
+			Status: corev1.ConditionFalse, Reason: "ContainersNotReady",
+			Message: fmt.Sprintf("containers with unready status: %s", names),
+		}
 	}
 	return corev1.PodCondition{Status: corev1.ConditionTrue}
 }
