@@ -1,4 +1,3 @@
-//nolint:staticcheck // Endpoints are deprecated, and served
 package controllers_test
 
 import (
@@ -21,7 +20,7 @@ import (
 )
 
 func (c *cluster) delete(key object.Key, policy metav1.DeletionPropagation) {
-	c.tb.Helper()
+	c.t.Helper()
 	c.commit(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &policy}, time.Now()))
 }
 
@@ -59,7 +58,7 @@ func TestDeleteForeground(t *testing.T) {
 	}
 	c.eventually("collection", func() bool { return c.deployment("web") == nil })
 	var order []string
-	events, err := watcher.Next(t.Context())
+	events, err := watcher.Next(c.ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

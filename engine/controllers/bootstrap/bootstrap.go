@@ -1,7 +1,5 @@
 // Package bootstrap keeps the objects that every cluster has: its system
 // namespaces, and the Service default/kubernetes with the address of the API.
-//
-//nolint:staticcheck // Endpoints are deprecated, and served
 package bootstrap
 
 import (

@@ -4,8 +4,6 @@
 // DecideSlices and DecideObject are the pure cores. Both results are one
 // transaction that does not wait for the disk (they can be computed again), so
 // that a pod that becomes unready leaves the proxies' rules at once.
-//
-//nolint:staticcheck // Endpoints are deprecated, and served
 package endpoints
 
 import (

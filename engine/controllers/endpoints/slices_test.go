@@ -1,4 +1,3 @@
-//nolint:staticcheck // Endpoints are deprecated, and served
 package endpoints_test
 
 import (

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2" //nolint:depguard // only the type of a parameter
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -59,7 +59,7 @@ func tolerance(pod *corev1.Pod, t *corev1.Taint) (limit time.Duration, bounded b
 	found := false
 	for i := range pod.Spec.Tolerations {
 		tol := &pod.Spec.Tolerations[i]
-		if !tol.ToleratesTaint(klog.Logger{}, t, false) {
+		if !tol.ToleratesTaint(logr.Discard(), t, false) {
 			continue
 		}
 		if tol.TolerationSeconds == nil {

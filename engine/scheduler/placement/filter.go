@@ -3,9 +3,9 @@ package placement
 import (
 	"slices"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
-	"k8s.io/klog/v2" //nolint:depguard // only the type of a parameter
 )
 
 const anyAddress = "0.0.0.0"
@@ -57,7 +57,7 @@ func filter(p *podInfo, n *nodeInfo) verdict {
 }
 
 func tolerates(tolerations []corev1.Toleration, taint corev1.Taint) bool {
-	return len(tolerations) > 0 && scheduling.TolerationsTolerateTaint(klog.Logger{}, tolerations, &taint, false)
+	return len(tolerations) > 0 && scheduling.TolerationsTolerateTaint(logr.Discard(), tolerations, &taint, false)
 }
 
 // taken reports whether a host port is in use; the wildcard address conflicts
