@@ -165,7 +165,7 @@ func (c *cluster) delete(name string, grace int64) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = ptr.To(metav1.NewTime(time.Now().Add(time.Duration(grace)*time.Second))), &grace
+	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = new(metav1.NewTime(time.Now().Add(time.Duration(grace)*time.Second))), &grace
 	if _, err := c.client.CoreV1().Pods("default").Update(context.Background(), p, metav1.UpdateOptions{}); err != nil {
 		c.t.Fatal(err)
 	}

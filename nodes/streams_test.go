@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -66,7 +67,7 @@ func (c *cluster) streams() *rest.Config {
 	cert, parsed, certPEM, keyPEM := identity(c.t)
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(c.t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -215,7 +216,7 @@ func TestExecAndPortForward(t *testing.T) {
 				t.Errorf("got %q, %q, %v", out, errOut, err)
 			}
 			_, _, err = run(t, nil, websocket, "/tool", "exit", "42")
-			if code, ok := err.(exec.CodeExitError); !ok || code.Code != 42 {
+			if code, ok := errors.AsType[exec.CodeExitError](err); !ok || code.Code != 42 {
 				t.Errorf("exit code: got %v", err)
 			}
 			if websocket {
@@ -259,5 +260,7 @@ func TestExecAndPortForward(t *testing.T) {
 		}
 	}
 	close(stop)
-	<-finished
+	if err := <-finished; err != nil {
+		t.Errorf("port-forward: %v", err)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -110,7 +111,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 			}
 			if rotated(f, path) {
 				// Its last lines may have come between the copy and the rename.
-				if rest, err = r.copy(f, rest); err != nil {
+				if _, err := r.copy(f, rest); err != nil {
 					return err
 				}
 				f.Close()
@@ -122,7 +123,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 			return nil
 		}
 		if err := wait(ctx, watcher); err != nil {
-			return nil //nolint:nilerr // the reader went away
+			return nil // the reader went away
 		}
 	}
 }
@@ -136,7 +137,7 @@ func wait(ctx context.Context, watcher *fsnotify.Watcher) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-watcher.Events:
-	case <-watcher.Errors:
+	case <-watcher.Errors: //nolint:errcheck // lost events are a reason to look, too
 	case <-t.C:
 	}
 	return nil
@@ -202,7 +203,7 @@ func (r *reader) entry(line []byte) error {
 		out = append(append(append([]byte{}, e.stamp...), ' '), e.message...)
 	}
 	if !e.partial {
-		out = append(out[:len(out):len(out)], '\n')
+		out = append(slices.Clip(out), '\n')
 	}
 	limited := r.opts.LimitBytes > 0
 	if limited && int64(len(out)) > r.left {
@@ -268,8 +269,8 @@ func tailStart(f io.ReaderAt, n int64) (int64, error) {
 		if _, err := f.ReadAt(part, start); err != nil && !errors.Is(err, io.EOF) {
 			return 0, err
 		}
-		for i := len(part) - 1; i >= 0; i-- {
-			if part[i] != '\n' || start+int64(i) == size-1 {
+		for i, p := range slices.Backward(part) {
+			if p != '\n' || start+int64(i) == size-1 {
 				continue
 			}
 			// What follows this newline is an entry; what precedes it decides

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"headway.dev/nodes/logs"
 )
 
@@ -153,12 +155,9 @@ func TestFollow(t *testing.T) {
 			fmt.Fprintf(&want, "%d/%d\n", rotation, i)
 		}
 		f.Close()
-		deadline := time.Now().Add(30 * time.Second)
-		for out.String() != want.String() {
-			if time.Now().After(deadline) {
-				t.Fatalf("rotation %d: got %d bytes, want %d", rotation, len(out.String()), want.Len())
-			}
-			time.Sleep(5 * time.Millisecond)
+		same := func(context.Context) (bool, error) { return out.String() == want.String(), nil }
+		if err := wait.PollUntilContextTimeout(t.Context(), 5*time.Millisecond, 30*time.Second, true, same); err != nil {
+			t.Fatalf("rotation %d: got %d bytes, want %d: %v", rotation, len(out.String()), want.Len(), err)
 		}
 		if err := os.Rename(path, fmt.Sprintf("%s.%d", path, rotation)); err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
 		HostNetwork: p.Spec.HostNetwork, HostPID: p.Spec.HostPID, HostIPC: p.Spec.HostIPC,
 		ResolvConf: dns,
 		QOSClass:   string(qos.GetPodQOS(p)),
-		Resources:  PodResources(p),
+		Resources:  Resources(p),
 	}
 	if sc := p.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
 		cfg.Sysctls = map[string]string{}

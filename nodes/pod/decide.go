@@ -333,7 +333,7 @@ func (d *decision) starts() []Step {
 		}
 	}
 	for _, v := range d.main {
-		if v.phase != running && !(v.phase == exited && !d.restarts(v)) {
+		if v.phase != running && (v.phase != exited || d.restarts(v)) {
 			steps = append(steps, d.startOne(v)...)
 		}
 	}

@@ -26,7 +26,7 @@ func newPod(options ...func(*corev1.Pod)) *corev1.Pod {
 			RestartPolicy: corev1.RestartPolicyAlways,
 			Containers:    []corev1.Container{{Name: "app", Image: "img:1"}},
 		},
-		Status: corev1.PodStatus{Phase: corev1.PodPending, StartTime: ptr.To(metav1.NewTime(ago(time.Hour)))},
+		Status: corev1.PodStatus{Phase: corev1.PodPending, StartTime: new(metav1.NewTime(ago(time.Hour)))},
 	}
 	for _, o := range options {
 		o(p)
@@ -53,7 +53,7 @@ func sidecar(name string) func(*corev1.Pod) {
 }
 
 func deleted(p *corev1.Pod) {
-	p.DeletionTimestamp = ptr.To(metav1.NewTime(now))
+	p.DeletionTimestamp = new(metav1.NewTime(now))
 	p.DeletionGracePeriodSeconds = ptr.To[int64](20)
 }
 

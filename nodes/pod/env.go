@@ -207,15 +207,13 @@ func ResourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 		return "", fmt.Errorf("container %s not found", ref.ContainerName)
 	}
 	c = c.DeepCopy()
-	for name, quantity := range facts.Allocatable {
-		switch name {
-		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
-			if have, ok := c.Resources.Limits[name]; !ok || have.IsZero() {
-				if c.Resources.Limits == nil {
-					c.Resources.Limits = corev1.ResourceList{}
-				}
-				c.Resources.Limits[name] = quantity
-			}
+	if c.Resources.Limits == nil {
+		c.Resources.Limits = corev1.ResourceList{}
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		quantity, known := facts.Allocatable[name]
+		if have := c.Resources.Limits[name]; known && have.IsZero() {
+			c.Resources.Limits[name] = quantity
 		}
 	}
 	return kubectlresource.ExtractContainerResourceValue(ref, c)
@@ -243,7 +241,7 @@ func ServiceEnv(p *corev1.Pod, services []Service) map[string]string {
 		if s.ClusterIP == "" || s.ClusterIP == corev1.ClusterIPNone || len(s.Ports) == 0 {
 			continue
 		}
-		if !api && !(links && s.Namespace == p.Namespace) {
+		if !api && (!links || s.Namespace != p.Namespace) {
 			continue
 		}
 		// A service of the same name in the pod's namespace wins over the API's.

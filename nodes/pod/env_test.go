@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
@@ -77,7 +76,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	c.EnvFrom = []corev1.EnvFromSource{
 		{Prefix: "C_", ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}},
-		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "gone"}, Optional: ptr.To(true)}},
+		{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "gone"}, Optional: new(true)}},
 	}
 	c.Env = []corev1.EnvVar{
 		{Name: "A", Value: "1"},
@@ -90,7 +89,7 @@ func TestEnvironment(t *testing.T) {
 		{Name: "MEM", ValueFrom: limit("limits.memory")},
 		{Name: "CPU", ValueFrom: limit("limits.cpu")},
 		{Name: "P", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "s"}, Key: "P"}}},
-		{Name: "NONE", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}, Key: "no", Optional: ptr.To(true)}}},
+		{Name: "NONE", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}, Key: "no", Optional: new(true)}}},
 	}
 	got, err := pod.Environment(p, c, facts())
 	if err != nil {
@@ -107,7 +106,7 @@ func TestEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
-	p.Spec.EnableServiceLinks = ptr.To(false)
+	p.Spec.EnableServiceLinks = new(false)
 	if got, err = pod.Environment(p, c, facts()); err != nil || slices.ContainsFunc(got, func(e string) bool { return strings.HasPrefix(e, "MY_DB") }) {
 		t.Errorf("without service links: got %v, %v", got, err)
 	}
@@ -186,11 +185,11 @@ func TestResolvConf(t *testing.T) {
 		{"in the node's network", func(s *corev1.PodSpec) { s.DNSPolicy, s.HostNetwork = "ClusterFirst", true }, "search lan\nnameserver 192.0.2.53\noptions edns0\n"},
 		{"own", func(s *corev1.PodSpec) {
 			s.DNSPolicy = "None"
-			s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.1"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: ptr.To("2")}}}
+			s.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.1"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}
 		}, "nameserver 192.0.2.1\noptions ndots:2\n"},
 		{"overridden", func(s *corev1.PodSpec) {
 			s.DNSPolicy = "ClusterFirst"
-			s.DNSConfig = &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: ptr.To("1")}}}
+			s.DNSConfig = &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("1")}}}
 		}, "search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:1\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

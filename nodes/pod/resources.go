@@ -25,8 +25,8 @@ func ContainerResources(c *corev1.Container) runtime.Resources {
 	return limits(request, limit, c.Resources.Limits.Memory().Value())
 }
 
-// PodResources bounds the whole pod: a limit only if every container has one.
-func PodResources(p *corev1.Pod) runtime.Resources {
+// Resources bounds the whole pod: a limit only if every container has one.
+func Resources(p *corev1.Pod) runtime.Resources {
 	all := map[corev1.ResourceName]bool{corev1.ResourceCPU: true, corev1.ResourceMemory: true}
 	check := func(c *corev1.Container) {
 		for name := range all {
@@ -78,6 +78,7 @@ func OOMScoreAdj(p *corev1.Pod, c *corev1.Container, memoryCapacity int64) int {
 		return guaranteed
 	case corev1.PodQOSBestEffort:
 		return 1000
+	case corev1.PodQOSBurstable: // by its request, below
 	}
 	if memoryCapacity <= 0 {
 		return 999

@@ -2,11 +2,11 @@ package pod
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubectl/pkg/util/qos"
-	"k8s.io/utils/ptr"
 )
 
 // terminal reports whether a pod in this phase is over.
@@ -89,7 +89,7 @@ func (d *decision) initialized() bool {
 }
 
 func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerStatus {
-	s := corev1.ContainerStatus{Name: v.spec.Name, Image: v.spec.Image, RestartCount: int32(v.attempt), Started: ptr.To(false)}
+	s := corev1.ContainerStatus{Name: v.spec.Name, Image: v.spec.Image, RestartCount: int32(v.attempt), Started: new(false)}
 	if v.current != nil {
 		s.ContainerID, s.ImageID = containerID(v.current.ID), v.current.ImageID
 	} else if v.lost {
@@ -105,7 +105,7 @@ func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerSt
 	switch v.phase {
 	case running:
 		s.State.Running = &corev1.ContainerStateRunning{StartedAt: stamp(v.current.StartedAt)}
-		s.Started = ptr.To(d.startedOK(v))
+		s.Started = new(d.startedOK(v))
 		s.Ready = d.readyOK(v)
 		if v.isInit && !v.sidecar {
 			s.Ready = false
@@ -239,7 +239,7 @@ func (d *decision) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 	var names []string
 	for _, v := range d.init {
 		if v.phase != exited || v.exit.ExitCode != 0 {
-			if !(v.sidecar && d.startedOK(v)) {
+			if !v.sidecar || !d.startedOK(v) {
 				names = append(names, v.spec.Name)
 			}
 		}
@@ -256,6 +256,7 @@ func (d *decision) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodCompleted"}
 	case corev1.PodFailed:
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodFailed"}
+	default: // as its containers say
 	}
 	var names []string
 	sidecars := map[string]bool{}
@@ -296,11 +297,7 @@ func (d *decision) gates(s *corev1.PodStatus) corev1.PodCondition {
 	if len(messages) == 0 {
 		return corev1.PodCondition{Status: corev1.ConditionTrue}
 	}
-	message := messages[0]
-	for _, m := range messages[1:] {
-		message += ", " + m
-	}
-	return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "ReadinessGatesNotReady", Message: message}
+	return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "ReadinessGatesNotReady", Message: strings.Join(messages, ", ")}
 }
 
 // setCondition keeps the transition time of a condition whose status stays.

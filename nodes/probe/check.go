@@ -39,7 +39,7 @@ func Check(ctx context.Context, runner Runner, spec *corev1.Probe, p *corev1.Pod
 		if err != nil {
 			return false, err.Error()
 		}
-		conn, err := net.DialTimeout("tcp", net.JoinHostPort(host(spec.TCPSocket.Host, podIP), strconv.Itoa(port)), timeout)
+		conn, err := (&net.Dialer{Timeout: timeout}).DialContext(ctx, "tcp", net.JoinHostPort(host(spec.TCPSocket.Host, podIP), strconv.Itoa(port)))
 		if err != nil {
 			return false, err.Error()
 		}
@@ -191,8 +191,9 @@ func checkGRPC(ctx context.Context, g *corev1.GRPCAction, podIP string, timeout 
 			return false, fmt.Sprintf("service unimplemented: %v", err)
 		case codes.DeadlineExceeded:
 			return false, fmt.Sprintf("timeout: failed to connect service %q within %v: %v", addr, timeout, err)
+		default:
+			return false, fmt.Sprintf("error: health rpc probe failed: %v", err)
 		}
-		return false, fmt.Sprintf("error: health rpc probe failed: %v", err)
 	}
 	if resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 		return false, fmt.Sprintf("service unhealthy (responded with %q)", resp.GetStatus().String())

@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 	defer web.Close()
 	secure := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer secure.Close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestCheck(t *testing.T) {
 	wg.Go(func() { _ = rpc.Serve(listener) })
 	defer wg.Wait()
 	defer rpc.Stop()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestSchedule(t *testing.T) {
 		m.Sync(p, "", target) // changes nothing
 		at := func(after time.Duration, want pod.ProbeResult, calls int32) {
 			t.Helper()
-			time.Sleep(after)
+			time.Sleep(after) //nolint:forbidigo // on the clock of the bubble
 			synctest.Wait()
 			if got := m.Results("u1")["c1"]; got != want {
 				t.Errorf("got %+v, want %+v", got, want)

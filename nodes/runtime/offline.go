@@ -29,7 +29,7 @@ func ImportInto(ctx context.Context, cfg Config, archive io.Reader) ([]ImageInfo
 	if err != nil {
 		return nil, fmt.Errorf("%w (is `headway up` running?)", err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	ctx = namespaces.WithNamespace(ctx, namespace)
 	imported, err := image.Import(ctx, client, archive)
 	if err != nil {

@@ -155,15 +155,15 @@ func (s streams) PortForward(ctx context.Context, _, uid string, port int32, str
 		return fmt.Errorf("connect to port %d inside the pod: %w", port, err)
 	}
 	defer conn.Close()
-	inbound := make(chan error, 1)
+	inbound := make(chan struct{})
 	go func() { // ends when the stream is closed below, or by the client
+		defer close(inbound)
 		_, err := io.Copy(conn, stream)
 		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil {
 			_ = half.CloseWrite() // the pod may still answer
 		} else {
 			_ = conn.Close()
 		}
-		inbound <- err
 	}()
 	_, err = io.Copy(stream, conn)
 	_ = stream.Close()

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -80,9 +82,7 @@ func (out payload) configMap(name string, items []corev1.KeyToPath, def fs.FileM
 	for k, v := range cm.Data {
 		data[k] = []byte(v)
 	}
-	for k, v := range cm.BinaryData {
-		data[k] = v
-	}
+	maps.Copy(data, cm.BinaryData)
 	return out.keys(data, items, def, optional, "configmap references non-existent config key: %s")
 }
 
@@ -156,10 +156,8 @@ func (out payload) put(name string, f file) error {
 	if name == "" || path.IsAbs(name) || clean == "." || strings.HasPrefix(clean, "..") || len(clean) > 4096 {
 		return fmt.Errorf("invalid path %q: it must be relative and must not start with '..'", name)
 	}
-	for _, part := range strings.Split(name, "/") {
-		if part == ".." {
-			return fmt.Errorf("invalid path %q: it must not contain '..'", name)
-		}
+	if slices.Contains(strings.Split(name, "/"), "..") {
+		return fmt.Errorf("invalid path %q: it must not contain '..'", name)
 	}
 	out[clean] = f
 	return nil

@@ -197,8 +197,9 @@ func propagation(mode *corev1.MountPropagationMode) string {
 		return "rslave"
 	case corev1.MountPropagationBidirectional:
 		return "rshared"
+	default:
+		return "rprivate"
 	}
-	return "rprivate"
 }
 
 // Teardown unmounts and removes everything of a pod. It may be repeated.

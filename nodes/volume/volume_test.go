@@ -304,7 +304,7 @@ func TestErrors(t *testing.T) {
 		})
 	}
 	optional := configMap()
-	optional.ConfigMap.Optional = ptr.To(true)
+	optional.ConfigMap.Optional = new(true)
 	if err := m.Setup(newPod(optional), (&objects{}).facts()); err != nil {
 		t.Errorf("optional: %v", err)
 	}
