@@ -150,7 +150,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return fmt.Errorf("assemble the API server: %w", err)
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
-	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, Nodes: s.nodes, Now: time.Now})
+	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Nodes: s.nodes, Now: time.Now})
 	if err != nil {
 		return err
 	}

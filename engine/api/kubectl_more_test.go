@@ -162,6 +162,15 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("a dry run changed\n%s\nto\n%s", before, after)
 	}
 	refuse(t, s, "", args("get pod p"), "NotFound")
+
+	// What the store checks at the point of commit is checked, too.
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}\n"
+	expect(t, s, strings.ReplaceAll(service, "NAME", "one"), args("create --dry-run=server -f - -o jsonpath={.spec.clusterIP}"), "10.96.")
+	expect(t, s, strings.ReplaceAll(service, "NAME", "one"), args("create -f -"), "created")
+	refuse(t, s, strings.ReplaceAll(service, "NAME", "two"), args("create --dry-run=server -f -"), "provided port is already allocated")
+	expect(t, s, strings.ReplaceAll(strings.ReplaceAll(service, "NAME", "two"), "30080", "30081"), args("create -f -"), "created")
+	refuse(t, s, "", append(args("patch svc two --dry-run=server -p"), `{"spec":{"ports":[{"port":80,"nodePort":30080}]}}`), "provided port is already allocated")
+	expect(t, s, "", args("label svc two a=b --dry-run=server -o jsonpath={.metadata.labels.a}"), "b")
 }
 
 // Flux' kinds, which are custom resources elsewhere, by kubectl apply.

@@ -8,6 +8,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 	"headway.dev/engine/api/printers"
 	"headway.dev/engine/api/strategy"
 	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
 )
@@ -29,6 +32,8 @@ import (
 type Options struct {
 	REST   generic.RESTOptionsGetter
 	Reader object.Reader
+	// DryRun tries a transaction, with all checks of the point of commit.
+	DryRun func(context.Context, change.Tx) ([]store.Result, error)
 	// Nodes reaches the nodes' streaming servers.
 	Nodes *streaming.Nodes
 	Now   func() time.Time
@@ -65,7 +70,7 @@ func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error
 	if err != nil {
 		return err
 	}
-	resource := Resource{Store: main, kind: kind}
+	resource := Resource{Store: main, kind: kind, try: opts.DryRun}
 	into[kind.Plural] = resource
 	if kind.Status {
 		into[kind.Plural+"/status"] = newStatus(main, strategy.Status{Main: strategy.New(kind, opts.Now)})
@@ -129,6 +134,7 @@ var returnsDeleted = map[schema.GroupKind]bool{
 type Resource struct {
 	*genericregistry.Store
 	kind scheme.Kind
+	try  func(context.Context, change.Tx) ([]store.Result, error)
 }
 
 // ShortNames implements rest.ShortNamesProvider.
