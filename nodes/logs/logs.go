@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -114,8 +115,12 @@ func (r *reader) read(ctx context.Context, path string) error {
 				if _, err := r.copy(f, rest); err != nil {
 					return err
 				}
+				following, err := next(f, path)
+				if err != nil {
+					return err
+				}
 				f.Close()
-				f, rest = nil, nil
+				f, rest = following, nil
 				continue
 			}
 		}
@@ -162,6 +167,59 @@ func rotated(f *os.File, path string) bool {
 	}
 	now, err := os.Stat(path)
 	return err == nil && !os.SameFile(own, now)
+}
+
+// next opens the file that follows f, whose name was path: a reader that is
+// slow may be several rotations behind. If f itself is gone by now, the oldest
+// file is the nearest to it. It returns nil if there is no file.
+func next(f *os.File, path string) (*os.File, error) {
+	own, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at the log: %w", err)
+	}
+	for {
+		names, err := files(path)
+		if err != nil {
+			return nil, err
+		}
+		following := names[0]
+		for i, name := range names[:len(names)-1] {
+			if info, err := os.Stat(name); err == nil && os.SameFile(own, info) {
+				following = names[i+1]
+			}
+		}
+		fresh, err := open(following)
+		if err != nil {
+			return nil, err
+		}
+		again, err := files(path)
+		if err == nil && slices.Equal(names, again) {
+			return fresh, nil
+		}
+		// A rotation came in between: what was opened may not be what it was.
+		if fresh != nil {
+			fresh.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// files lists the files of a log, the oldest first and path last: the names of
+// rotated ones sort by age.
+func files(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list rotated logs: %w", err)
+	}
+	var out []string
+	for _, e := range entries { // sorted by name
+		if strings.HasPrefix(e.Name(), filepath.Base(path)+".") {
+			out = append(out, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return append(out, path), nil
 }
 
 // copy writes the entries from f's position to its end. It returns the

@@ -469,6 +469,21 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Durat
 
 // RemoveContainer implements Interface.
 func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
+	c, err := r.get(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	// The log first: once the container is gone nobody asks for this again.
+	if r.stateOf(c).State != Running {
+		if err := removeLog(c.info.LogPath); err != nil {
+			return fmt.Errorf("remove log of container %s: %w", c.info.Name, err)
+		}
+	}
+	return r.removeContainer(ctx, id)
+}
+
+// removeContainer removes a container and leaves its log.
+func (r *Runtime) removeContainer(ctx context.Context, id string) error {
 	ctx = r.namespaced(ctx)
 	c, err := r.get(id)
 	if errors.Is(err, ErrNotFound) {

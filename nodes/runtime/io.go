@@ -49,7 +49,7 @@ func (r *Runtime) openIO(c *container) error {
 			return err
 		}
 	}
-	logs, err := startLogs(paths.log, r.tees, r.log.With("container", c.info.Name, "pod", c.info.Pod.UID))
+	logs, err := startLogs(paths.log, rotation{r.cfg.LogMaxSize, r.cfg.LogMaxFiles}, r.tees, r.log.With("container", c.info.Name, "pod", c.info.Pod.UID))
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ type logCopier struct {
 	wg      sync.WaitGroup
 
 	mu       sync.Mutex // one chunk at a time
+	rotation rotation
 	file     *os.File
 	size     int64
 	position *positionFile
@@ -66,8 +67,8 @@ type logPaths struct {
 
 // startLogs makes the FIFOs where missing, finishes what a former process left
 // half done, and copies until stop.
-func startLogs(p logPaths, tees *teePool, log *slog.Logger) (_ *logCopier, err error) {
-	l := &logCopier{log: log, tees: tees, readers: map[*logReader]struct{}{}}
+func startLogs(p logPaths, rot rotation, tees *teePool, log *slog.Logger) (_ *logCopier, err error) {
+	l := &logCopier{log: log, tees: tees, rotation: rot, readers: map[*logReader]struct{}{}}
 	defer func() {
 		if err != nil {
 			l.closeFiles()
@@ -76,8 +77,8 @@ func startLogs(p logPaths, tees *teePool, log *slog.Logger) (_ *logCopier, err e
 	if err := os.MkdirAll(filepath.Dir(p.file), 0o755); err != nil {
 		return nil, fmt.Errorf("make log directory: %w", err)
 	}
-	if l.file, err = os.OpenFile(p.file, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o640); err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+	if l.file, err = openLog(p.file); err != nil {
+		return nil, err
 	}
 	if l.position, err = openPosition(p.position); err != nil {
 		return nil, err
@@ -161,12 +162,19 @@ func (l *logCopier) copyChunk(s *logStream, fd int) (int, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.rotateIfFull()
 	lines := formatLines(t.lines[:0], time.Now(), s.name, data)
 	t.lines = lines
 	// Without the note an end of this process right here would repeat some
 	// lines; not to copy would be worse.
 	noted := l.position.set(position{Stream: s.name, Offset: l.size, Bytes: len(data)})
 	n, err := l.file.Write(lines)
+	if err != nil && n > 0 {
+		// Half a line would swallow the next one.
+		whole := bytes.LastIndexByte(lines[:n], '\n') + 1
+		err = errors.Join(err, l.file.Truncate(l.size+int64(whole)))
+		n = whole
+	}
 	l.size += int64(n)
 	err = errors.Join(noted, err)
 	if err != nil && !l.failed {

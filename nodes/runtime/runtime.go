@@ -40,6 +40,11 @@ type Config struct {
 	RunDir string
 	// LogDir is where the container logs are; <Root>/logs if empty.
 	LogDir string
+	// LogMaxSize is the size in bytes at which a container's log is rotated,
+	// LogMaxFiles how many files are kept of it with the one being written; the
+	// kubelet's 10 MiB and 5 if zero.
+	LogMaxSize  int64
+	LogMaxFiles int
 	// ContainerdAddress is the socket of a containerd to use; empty runs a
 	// private one.
 	ContainerdAddress string
@@ -74,6 +79,12 @@ func (c Config) withDefaults() (Config, error) {
 		*p = abs
 	}
 	set(&c.LogDir, filepath.Join(c.Root, "logs"))
+	if c.LogMaxSize <= 0 {
+		c.LogMaxSize = defaultLogMaxSize
+	}
+	if c.LogMaxFiles <= 0 {
+		c.LogMaxFiles = defaultLogMaxFiles
+	}
 	if c.ParallelStarts <= 0 {
 		c.ParallelStarts = min(max(goruntime.NumCPU(), 2), 4)
 	}

@@ -189,7 +189,7 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, pod PodRef) error {
 			if err := r.StopContainer(ctx, id, 0); err != nil {
 				return err
 			}
-			return r.RemoveContainer(ctx, id)
+			return r.removeContainer(ctx, id)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -237,6 +237,24 @@ func (r *Runtime) RemoveLogs(pod PodRef) error {
 		return err
 	}
 	return os.RemoveAll(r.podLogDir(pod))
+}
+
+// LoggedPods implements Interface.
+func (r *Runtime) LoggedPods() ([]PodRef, error) {
+	entries, err := os.ReadDir(r.cfg.LogDir)
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	var out []PodRef
+	for _, e := range entries {
+		// Neither namespaces nor names have underscores.
+		if f := strings.SplitN(e.Name(), "_", 3); len(f) == 3 && e.IsDir() {
+			if ref := (PodRef{Namespace: f[0], Name: f[1], UID: f[2]}); checkPodRef(ref) == nil {
+				out = append(out, ref)
+			}
+		}
+	}
+	return out, nil
 }
 
 func (r *Runtime) podLogDir(p PodRef) string {

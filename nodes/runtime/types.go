@@ -54,7 +54,8 @@ type Mount struct {
 }
 
 // ContainerConfig is one container to create. Attempt counts its restarts;
-// the log file is <logdir>/<Name>/<Attempt>.log.
+// the log file is <logdir>/<Name>/<Attempt>.log, and when that is full it is
+// rotated to <Attempt>.log.<time>.
 type ContainerConfig struct {
 	Name    string
 	Attempt int
@@ -204,6 +205,8 @@ type Interface interface {
 	// until RemoveLogs.
 	RemoveSandbox(ctx context.Context, pod PodRef) error
 	RemoveLogs(pod PodRef) error
+	// LoggedPods lists the pods with logs on disk.
+	LoggedPods() ([]PodRef, error)
 
 	// Image finds an image in the local store by reference; ok is false if it
 	// is not there.
@@ -220,6 +223,7 @@ type Interface interface {
 	// StopContainer sends the stop signal, waits up to grace, then kills.
 	// It returns when the container has exited.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	// RemoveContainer removes a container that does not run, and its log.
 	RemoveContainer(ctx context.Context, id string) error
 
 	// Exec runs a command in a running container and returns its exit code.
