@@ -100,6 +100,20 @@ func Orphans(namespace string) string { return "orphans/" + namespace }
 // ByNamespace is an index function.
 func ByNamespace(obj object.Object) []string { return []string{obj.GetNamespace()} }
 
+// AdopterKeys calls add with the keys of those owners, all of kind, that adopt
+// an event's object: it has no controller, and their selector matches it.
+func AdopterKeys(ev object.Event, kind schema.GroupKind, owners []object.Object, selector func(object.Object) *metav1.LabelSelector, add func(object.Key)) {
+	if metav1.GetControllerOfNoCopy(ev.Object) != nil || ev.Type == object.Deleted {
+		return
+	}
+	for _, owner := range owners {
+		matcher, err := metav1.LabelSelectorAsSelector(selector(owner))
+		if err == nil && !matcher.Empty() && matcher.Matches(labels.Set(ev.Object.GetLabels())) {
+			add(KeyOf(kind, owner))
+		}
+	}
+}
+
 // ControllerKeys calls add with the keys of the controllers of kind that an
 // event's object has and had.
 func ControllerKeys(ev object.Event, kind schema.GroupKind, add func(object.Key)) {

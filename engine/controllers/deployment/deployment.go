@@ -11,7 +11,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
@@ -47,15 +46,9 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		}
 	case control.ReplicaSet:
 		control.ControllerKeys(ev, control.Deployment, add)
-		if metav1.GetControllerOfNoCopy(ev.Object) != nil || ev.Type == object.Deleted {
-			return
-		}
-		for _, obj := range c.ns.Get(ev.Key.Namespace) {
-			selector, err := metav1.LabelSelectorAsSelector(obj.(*appsv1.Deployment).Spec.Selector)
-			if err == nil && !selector.Empty() && selector.Matches(labels.Set(ev.Object.GetLabels())) {
-				add(object.Key{GroupKind: control.Deployment, Namespace: obj.GetNamespace(), Name: obj.GetName()})
-			}
-		}
+		control.AdopterKeys(ev, control.Deployment, c.ns.Get(ev.Key.Namespace), func(owner object.Object) *metav1.LabelSelector {
+			return owner.(*appsv1.Deployment).Spec.Selector
+		}, add)
 	case control.Pod:
 		// Recreate waits for the old pods' end; the counts of ReplicaSets come
 		// with the sets' own events.

@@ -17,7 +17,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/rand"
 
 	"headway.dev/engine/controllers/control"
@@ -56,15 +55,9 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		}
 	case control.Pod:
 		control.ControllerKeys(ev, control.ReplicaSet, add)
-		if metav1.GetControllerOfNoCopy(ev.Object) != nil || ev.Type == object.Deleted {
-			return
-		}
-		for _, obj := range c.ns.Get(ev.Key.Namespace) {
-			selector, err := metav1.LabelSelectorAsSelector(obj.(*appsv1.ReplicaSet).Spec.Selector)
-			if err == nil && !selector.Empty() && selector.Matches(labels.Set(ev.Object.GetLabels())) {
-				add(object.Key{GroupKind: control.ReplicaSet, Namespace: obj.GetNamespace(), Name: obj.GetName()})
-			}
-		}
+		control.AdopterKeys(ev, control.ReplicaSet, c.ns.Get(ev.Key.Namespace), func(owner object.Object) *metav1.LabelSelector {
+			return owner.(*appsv1.ReplicaSet).Spec.Selector
+		}, add)
 	}
 }
 
