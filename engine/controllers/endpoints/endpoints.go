@@ -144,17 +144,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		return 0, nil // without a selector, the endpoints are somebody else's
 	default:
 		pods := c.selected(svc)
-		plan := DecideSlices(svc, pods, existing, c.zone)
-		for _, s := range plan.Create {
-			s.Name = s.GenerateName + rand.String(5)
-			tx.Changes = append(tx.Changes, change.Create(s, now))
-		}
-		for _, s := range plan.Update {
-			tx.Changes = append(tx.Changes, update(s))
-		}
-		for _, s := range plan.Delete {
-			tx.Changes = append(tx.Changes, remove(control.EndpointSlice, s, now))
-		}
+		tx.Changes = append(tx.Changes, DecideSlices(svc, pods, existing, c.zone).changes(now)...)
 		if next := DecideObject(svc, pods, current); next != nil {
 			tx.Changes = append(tx.Changes, writeObject(next, current, now))
 		}
@@ -169,6 +159,22 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		return 0, fmt.Errorf("write endpoints of %s: %w", key, err)
 	}
 	return 0, nil
+}
+
+// changes are those that carry the plan out.
+func (p SlicePlan) changes(now time.Time) []change.Change {
+	var changes []change.Change
+	for _, s := range p.Create {
+		s.Name = s.GenerateName + rand.String(5)
+		changes = append(changes, change.Create(s, now))
+	}
+	for _, s := range p.Update {
+		changes = append(changes, update(s))
+	}
+	for _, s := range p.Delete {
+		changes = append(changes, remove(control.EndpointSlice, s, now))
+	}
+	return changes
 }
 
 func update(s *discoveryv1.EndpointSlice) change.Change {

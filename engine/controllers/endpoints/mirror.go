@@ -11,7 +11,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/rand"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -82,18 +81,7 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	} else {
 		plan.Delete = existing
 	}
-	now := c.Now()
-	tx := change.Tx{Durability: change.Behind}
-	for _, s := range plan.Create {
-		s.Name = s.GenerateName + rand.String(5)
-		tx.Changes = append(tx.Changes, change.Create(s, now))
-	}
-	for _, s := range plan.Update {
-		tx.Changes = append(tx.Changes, update(s))
-	}
-	for _, s := range plan.Delete {
-		tx.Changes = append(tx.Changes, remove(control.EndpointSlice, s, now))
-	}
+	tx := change.Tx{Durability: change.Behind, Changes: plan.changes(c.Now())}
 	if _, err := c.Commit(ctx, tx); err != nil {
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return 0, nil // the Endpoints go too

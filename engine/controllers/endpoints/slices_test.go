@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,7 +141,7 @@ func TestSlicesProperties(t *testing.T) {
 			for _, p := range pods {
 				list = append(list, p)
 			}
-			slices.SortFunc(list, func(a, b *corev1.Pod) int { return (len(a.Name)-len(b.Name))*1000 + compare(a.Name, b.Name) })
+			slices.SortFunc(list, func(a, b *corev1.Pod) int { return (len(a.Name)-len(b.Name))*1000 + strings.Compare(a.Name, b.Name) })
 			plan := endpoints.DecideSlices(service(), list, existing, noZone)
 			for _, s := range plan.Create {
 				names++
@@ -193,13 +194,6 @@ func TestSlicesProperties(t *testing.T) {
 			}
 		}
 	}
-}
-
-func compare(a, b string) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 // The Endpoints object leaves out what terminates and tells the rest apart.

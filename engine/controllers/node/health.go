@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,21 +102,11 @@ func Taints(node *corev1.Node, conditions []corev1.NodeCondition, now time.Time)
 	}
 	slices.SortFunc(added, func(a, b corev1.Taint) int {
 		if a.Key != b.Key {
-			return compare(a.Key, b.Key)
+			return strings.Compare(a.Key, b.Key)
 		}
-		return compare(string(b.Effect), string(a.Effect))
+		return strings.Compare(string(b.Effect), string(a.Effect))
 	})
 	return append(taints, added...)
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // ours reports whether the taint is one that Taints decides about.
