@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/wire"
@@ -144,7 +145,7 @@ func (p *progress) pod(e object.Event) {
 	switch {
 	case pod.Status.Phase == corev1.PodRunning && old.Status.Phase != corev1.PodRunning:
 		p.line("pod %s is Running at %s", name, pod.Status.PodIP)
-	case podReady(pod) && !podReady(old):
+	case podutils.IsPodReady(pod) && !podutils.IsPodReady(old):
 		p.line("pod %s is Ready", name)
 	case pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
 		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s %s", name, pod.Status.Reason, pod.Status.Message)))
@@ -168,13 +169,4 @@ func (p *progress) waiting(name string, pod, old *corev1.Pod) {
 		}
 		p.line("%s", p.colour.yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
 	}
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }

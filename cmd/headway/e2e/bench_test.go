@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"headway.dev/cmd/headway/e2e"
 )
@@ -224,7 +225,7 @@ func waitReady(b *testing.B, c *e2e.Cluster, namespace string, want int) {
 	b.Helper()
 	waitPods(b, c, namespace, func(pods map[string]*corev1.Pod) bool {
 		for _, pod := range pods {
-			if !podReady(pod) {
+			if !podutils.IsPodReady(pod) {
 				return false
 			}
 		}
@@ -237,7 +238,7 @@ func waitRolled(b *testing.B, c *e2e.Cluster, want int, message string) {
 	b.Helper()
 	waitPods(b, c, "load", func(pods map[string]*corev1.Pod) bool {
 		for _, pod := range pods {
-			if !podReady(pod) || pod.Spec.Containers[0].Env[0].Value != message {
+			if !podutils.IsPodReady(pod) || pod.Spec.Containers[0].Env[0].Value != message {
 				return false
 			}
 		}
@@ -316,7 +317,7 @@ func watchPods(b *testing.B, c *e2e.Cluster) *phases {
 				mark(pod, "created", true)
 				mark(pod, "scheduled", pod.Spec.NodeName != "")
 				mark(pod, "running", pod.Status.Phase == corev1.PodRunning)
-				mark(pod, "ready", podReady(pod))
+				mark(pod, "ready", podutils.IsPodReady(pod))
 			}
 		}
 		p.ended <- last

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"headway.dev/cmd/headway/e2e"
 )
@@ -140,7 +140,7 @@ func readyPods(t *testing.T, c *e2e.Cluster, n int) map[string]bool {
 		}
 		names = map[string]bool{}
 		for _, pod := range pods.Items {
-			if pod.DeletionTimestamp == nil && podReady(&pod) {
+			if pod.DeletionTimestamp == nil && podutils.IsPodReady(&pod) {
 				names[pod.Name] = true
 			}
 		}
@@ -150,15 +150,6 @@ func readyPods(t *testing.T, c *e2e.Cluster, n int) map[string]bool {
 		return nil
 	})
 	return names
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // podsAre says whether the example's pods are exactly those of names.
