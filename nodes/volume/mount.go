@@ -1,14 +1,13 @@
 package volume
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
-	"strings"
+	"slices"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,44 +100,18 @@ func bindSubPath(source, sub, target string, readOnly bool) error {
 	return nil
 }
 
-// unmountBelow unmounts dir and everything below it, the deepest first.
+// unmountBelow unmounts dir and everything below it, the latest first.
 func unmountBelow(dir string) error {
-	f, err := os.Open("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
 	}
-	defer f.Close()
-	var points []string
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
-		point := unescape(fields[4])
-		// A deleted mount point's path is marked; its mount is gone with it.
-		if point == dir || strings.HasPrefix(point, dir+"/") {
-			points = append(points, point)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("list mounts: %w", err)
-	}
-	sort.Sort(sort.Reverse(sort.StringSlice(points)))
-	for _, point := range points {
+	for _, mount := range slices.Backward(mounts) {
+		point := mount.Mountpoint
 		// Detached: a container that is just dying may hold it a little longer.
 		if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 	}
 	return nil
-}
-
-// unescape decodes the octal escapes of mountinfo.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
