@@ -3,7 +3,6 @@ package network_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os/exec"
@@ -17,32 +16,6 @@ import (
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
 )
-
-func fetch(t *testing.T, url string) string {
-	t.Helper()
-	client := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	var body string
-	nodetest.Eventually(t, 15*time.Second, func() string {
-		resp, err := client.Do(request(t, url))
-		if err != nil {
-			return err.Error()
-		}
-		defer resp.Body.Close()
-		data, _ := io.ReadAll(resp.Body)
-		body = string(data)
-		return ""
-	})
-	return body
-}
-
-func request(t *testing.T, url string) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return req
-}
 
 func podIP(t *testing.T, n *nodetest.Node, uid string) string {
 	t.Helper()
@@ -70,7 +43,7 @@ func TestPodsReachEachOtherAndTheNode(t *testing.T) {
 	n.Run(t, web, "main", "serve")
 	c := n.Run(t, asker, "main", "sleep")
 	ip, own := podIP(t, n, web.UID), podIP(t, n, asker.UID)
-	fetch(t, "http://"+ip+":8080/")
+	nodetest.Get(t, "http://"+ip+":8080/")
 	if got := execGet(t, n, c, "http://"+ip+":8080/"); !strings.HasPrefix(got, "hello "+own+":") {
 		t.Errorf("the pod saw its neighbour as %q, want address %s", got, own)
 	}
@@ -113,7 +86,7 @@ func TestHostPorts(t *testing.T) {
 	n.Run(t, pod, "main", "serve")
 	gateway := n.NetConf.PodCIDR.Addr().Next().String()
 	for _, host := range []string{"127.0.0.1", gateway} {
-		if got := fetch(t, "http://"+host+":28081/hostname"); got != "hostport\n" {
+		if got := nodetest.Get(t, "http://"+host+":28081/hostname"); got != "hostport\n" {
 			t.Errorf("host port on %s = %q", host, got)
 		}
 	}
@@ -121,7 +94,7 @@ func TestHostPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := &http.Client{Timeout: time.Second}
-	if resp, err := client.Do(request(t, "http://127.0.0.1:28081/")); err == nil {
+	if resp, err := client.Do(nodetest.Request(t, "http://127.0.0.1:28081/")); err == nil {
 		resp.Body.Close()
 		t.Error("the host port answers after its pod is gone")
 	}
@@ -136,7 +109,7 @@ func TestHostNetwork(t *testing.T) {
 	if err != nil || len(p.Sandbox.IPs) != 0 {
 		t.Errorf("sandbox = %+v, %v; want no addresses of its own", p.Sandbox, err)
 	}
-	fetch(t, "http://127.0.0.1:28082/")
+	nodetest.Get(t, "http://127.0.0.1:28082/")
 }
 
 // A pod's packet that leaves the cluster carries the node's address: a second
@@ -147,7 +120,7 @@ func TestTrafficLeavesWithTheNodesAddress(t *testing.T) {
 	server := nodetest.Sandbox("outside")
 	outside.Run(t, server, "main", "serve")
 	ip := podIP(t, outside, server.UID)
-	fetch(t, "http://"+ip+":8080/")
+	nodetest.Get(t, "http://"+ip+":8080/")
 	c := n.Run(t, nodetest.Sandbox("asker"), "main", "sleep")
 	gateway := outside.NetConf.PodCIDR.Addr().Next().String()
 	if got := execGet(t, n, c, "http://"+ip+":8080/"); !strings.HasPrefix(got, "hello "+gateway+":") {
@@ -220,7 +193,7 @@ func TestBridgeIsMadeAgain(t *testing.T) {
 	}
 	two := nodetest.Sandbox("two")
 	n.Run(t, two, "main", "serve")
-	fetch(t, "http://"+podIP(t, n, two.UID)+":8080/")
+	nodetest.Get(t, "http://"+podIP(t, n, two.UID)+":8080/")
 }
 
 func TestConfigIsChecked(t *testing.T) {

@@ -1,48 +1,15 @@
 package runtime_test
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
 )
-
-// get asks a pod's web server from the node.
-func get(t *testing.T, url string) string {
-	t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	var body string
-	nodetest.Eventually(t, 15*time.Second, func() string {
-		resp, err := client.Do(request(t, url))
-		if err != nil {
-			return err.Error()
-		}
-		defer resp.Body.Close()
-		data, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return err.Error()
-		}
-		body = string(data)
-		return ""
-	})
-	return body
-}
-
-func request(t *testing.T, url string) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return req
-}
 
 // pidsOf lists the processes in a cgroup.
 func pidsOf(t *testing.T, n *nodetest.Node, cgroup string) []int {
@@ -83,7 +50,7 @@ func TestPodServesOnItsAddress(t *testing.T) {
 		t.Fatalf("sandbox = %+v, want ready with one address", p.Sandbox)
 	}
 	ip := p.Sandbox.IPs[0]
-	if got := get(t, "http://"+ip+":8080/hostname"); got != "web\n" {
+	if got := nodetest.Get(t, "http://"+ip+":8080/hostname"); got != "web\n" {
 		t.Errorf("host name in the pod = %q, want web", got)
 	}
 	if got := n.Container(t, c); got.State != runtime.Running || got.StartedAt.IsZero() {

@@ -108,7 +108,7 @@ func TestContainersSurviveTheAgent(t *testing.T) {
 	}
 	cgroup := filepath.Join(p.Sandbox.CgroupPath, got.ID)
 	before := pidsOf(t, n, cgroup)
-	get(t, "http://"+p.Sandbox.IPs[0]+":8080/")
+	nodetest.Get(t, "http://"+p.Sandbox.IPs[0]+":8080/")
 	n.Restart(t)
 	if after := pidsOf(t, n, cgroup); !slices.Equal(before, after) || len(after) != 1 {
 		t.Errorf("processes = %v before, %v after a restart; want the same one", before, after)
@@ -124,7 +124,7 @@ func TestExitWhileTheAgentIsDead(t *testing.T) {
 	pod := nodetest.Sandbox("brief")
 	c := startChild(t, n, pod, &runtime.ContainerConfig{Name: "main", Image: nodetest.ToolImage, Args: []string{"serve"}})
 	state := mustGet(t, n, c, pod)
-	resp := get(t, "http://"+state.Sandbox.IPs[0]+":8080/hostname")
+	resp := nodetest.Get(t, "http://"+state.Sandbox.IPs[0]+":8080/hostname")
 	if resp != "brief\n" {
 		t.Fatalf("host name = %q", resp)
 	}
@@ -163,7 +163,7 @@ func mustGet(t *testing.T, n *nodetest.Node, c *child, pod runtime.SandboxConfig
 func client(t *testing.T, url string) {
 	t.Helper()
 	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	if resp, err := c.Do(request(t, url)); err == nil {
+	if resp, err := c.Do(nodetest.Request(t, url)); err == nil {
 		resp.Body.Close()
 	}
 }
@@ -200,7 +200,7 @@ func TestContainerdIsAdoptedAndRestarted(t *testing.T) {
 	if err := unix.Kill(first, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	get(t, url+"/")
+	nodetest.Get(t, url+"/")
 	nodetest.Eventually(t, 20*time.Second, func() string {
 		if pid := containerdPID(t, n); pid == first {
 			return "containerd was not started again"
