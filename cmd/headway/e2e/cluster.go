@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -78,6 +77,9 @@ func New(tb testing.TB, flags ...string) *Cluster {
 	tb.Cleanup(c.cleanup)
 	return c
 }
+
+// AddFlags adds flags to those of `headway up`, before its start.
+func (c *Cluster) AddFlags(flags ...string) { c.flags = append(c.flags, flags...) }
 
 // upArgs is the command line of the cluster.
 func (c *Cluster) upArgs() []string {
@@ -286,9 +288,7 @@ func (c *Cluster) cleanup() {
 	if err := os.Remove(c.cpuacct()); err != nil {
 		c.tb.Errorf("left behind: %v", err)
 	}
-	for _, leak := range leaks(c.DataDir, c.id) {
-		c.tb.Errorf("left behind: %s", leak)
-	}
+	c.NoLeaks(c.DataDir)
 }
 
 // output collects what a program prints.
@@ -312,40 +312,4 @@ func (o *output) String() string {
 func (o *output) tail(lines int) string {
 	all := strings.Split(o.String(), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
-}
-
-// leaks lists the mounts, cgroups and processes that belong to a cluster.
-func leaks(dataDir, id string) (found []string) {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, dataDir) {
-			found = append(found, "mount "+strings.TrimSpace(line))
-		}
-	}
-	for _, pattern := range []string{"/sys/fs/cgroup/" + id, "/sys/fs/cgroup/*/" + id} {
-		cgroups, err := filepath.Glob(pattern)
-		if err != nil {
-			return append(found, err.Error())
-		}
-		for _, cgroup := range cgroups {
-			found = append(found, "cgroup "+cgroup)
-		}
-	}
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return append(found, err.Error())
-	}
-	for _, file := range processes {
-		cmdline, err := os.ReadFile(file)
-		if err != nil {
-			continue // ended meanwhile
-		}
-		if strings.Contains(string(cmdline), dataDir) {
-			found = append(found, fmt.Sprintf("process %s: %s", file, strings.ReplaceAll(string(cmdline), "\x00", " ")))
-		}
-	}
-	return found
 }

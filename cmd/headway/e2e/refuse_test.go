@@ -76,7 +76,5 @@ func TestInUse(t *testing.T) {
 	if r.Code == 0 || !strings.Contains(r.Stderr, "address already in use") {
 		t.Errorf("a second headway on the port: exit code %d\n%s", r.Code, r.Stderr)
 	}
-	if _, err := os.Stat(filepath.Join(other, "containerd")); err == nil {
-		t.Error("the refused headway started a containerd")
-	}
+	c.NoLeaks(other)
 }

@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// NoLeaks fails the test if anything is left of the cluster of a data dir.
+func (c *Cluster) NoLeaks(dataDir string) {
+	c.tb.Helper()
+	for _, leak := range leaks(dataDir, c.id) {
+		c.tb.Errorf("left behind: %s", leak)
+	}
+}
+
+// leaks lists the mounts, cgroups, processes and runtime directories that
+// belong to a cluster.
+func leaks(dataDir, id string) (found []string) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dataDir) {
+			found = append(found, "mount "+strings.TrimSpace(line))
+		}
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/" + id, "/sys/fs/cgroup/*/" + id} {
+		cgroups, err := filepath.Glob(pattern)
+		if err != nil {
+			return append(found, err.Error())
+		}
+		for _, cgroup := range cgroups {
+			found = append(found, "cgroup "+cgroup)
+		}
+	}
+	// Its name is made from the data dir's.
+	sum := sha256.Sum256([]byte(dataDir))
+	runDir := "/run/headway-" + hex.EncodeToString(sum[:4])
+	if _, err := os.Stat(runDir); err == nil {
+		found = append(found, runDir)
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return append(found, err.Error())
+	}
+	for _, file := range processes {
+		cmdline, err := os.ReadFile(file)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		if strings.Contains(string(cmdline), dataDir) {
+			found = append(found, fmt.Sprintf("process %s: %s", file, strings.ReplaceAll(string(cmdline), "\x00", " ")))
+		}
+	}
+	return found
+}
