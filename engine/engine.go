@@ -29,6 +29,7 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
@@ -51,7 +52,9 @@ type Config struct {
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	// Controllers selects controllers as kube-controller-manager's flag does.
 	Controllers []string
-	Log         *slog.Logger
+	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
+	TokenAuthFile string
+	Log           *slog.Logger
 }
 
 // Engine is an opened server.
@@ -61,33 +64,43 @@ type Engine struct {
 	store     *store.Store
 	events    *event.Recorder
 	pki       *pki.Set
+	tokens    api.Tokens
 	server    *api.Server
 }
 
 // Open opens the store and prepares certificates. Close it if it is not run.
 func Open(cfg Config) (*Engine, error) {
-	set, err := pki.Ensure(filepath.Join(cfg.DataDir, "pki"), []string{
+	e := &Engine{cfg: cfg}
+	if cfg.TokenAuthFile != "" {
+		tokens, err := tokenfile.Open(cfg.TokenAuthFile, cfg.Log.With("part", "api"))
+		if err != nil {
+			return nil, err
+		}
+		e.tokens = tokens
+	}
+	var err error
+	e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), []string{
 		cfg.Address.Addr().String(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		cfg.ServiceCIDR.Masked().Addr().Next().String(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	admission, err := admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
+	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(store.Options{
+	e.store, err = store.Open(store.Options{
 		Path:    filepath.Join(cfg.DataDir, StoreFile),
-		Admit:   admission.Hooks(),
-		Observe: admission.Observe,
+		Admit:   e.admission.Hooks(),
+		Observe: e.admission.Observe,
 		Log:     cfg.Log.With("part", "store"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	events := event.NewRecorder(st, time.Now, cfg.Log.With("part", "events"))
-	return &Engine{cfg: cfg, admission: admission, store: st, events: events, pki: set}, nil
+	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
+	return e, nil
 }
 
 // Store is the opened store.
@@ -120,6 +133,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler) error {
 		ServingKey:  e.pki.ServerKey,
 		ClientCA:    e.pki.CACert,
 		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
+		Tokens:      e.tokens,
 		Routes:      routes,
 		Log:         e.cfg.Log.With("part", "api"),
 	})

@@ -52,13 +52,14 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 	}()
 	port := c.listener.Addr().(*net.TCPAddr).AddrPort().Port()
 	c.engine, err = engine.Open(engine.Config{
-		DataDir:     cfg.dataDir,
-		Listener:    c.listener,
-		Address:     netip.AddrPortFrom(cfg.nodeIP, port),
-		ClusterCIDR: cfg.clusterCIDR,
-		ServiceCIDR: cfg.serviceCIDR,
-		Controllers: cfg.controllers,
-		Log:         cfg.log,
+		DataDir:       cfg.dataDir,
+		Listener:      c.listener,
+		Address:       netip.AddrPortFrom(cfg.nodeIP, port),
+		ClusterCIDR:   cfg.clusterCIDR,
+		ServiceCIDR:   cfg.serviceCIDR,
+		Controllers:   cfg.controllers,
+		TokenAuthFile: cfg.tokenAuthFile,
+		Log:           cfg.log,
 	})
 	if err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ type upOptions struct {
 	imagesDir          string
 	cgroupRoot         string
 	controllers        []string
+	tokenAuthFile      string
 	verbose            bool
 }
 
@@ -69,6 +70,7 @@ Run it as root: containers, networks and cgroups need it.`,
 	flags.StringVar(&up.imagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
+	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
 	return cmd
 }
@@ -98,6 +100,11 @@ func (o *upOptions) config() (*upConfig, error) {
 	}
 	if cfg.dataDir, err = filepath.Abs(o.dataDir); err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if cfg.tokenAuthFile != "" {
+		if cfg.tokenAuthFile, err = filepath.Abs(o.tokenAuthFile); err != nil {
+			return nil, fmt.Errorf("--token-auth-file: %w", err)
+		}
 	}
 	if cfg.imagesDir == "" {
 		cfg.imagesDir = filepath.Join(cfg.dataDir, "images")

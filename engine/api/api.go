@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -32,9 +33,9 @@ import (
 
 // Tokens knows the bearer tokens.
 type Tokens interface {
-	// User returns the user that a token stands for and the user's groups; ok
-	// is false if the token is unknown or no longer valid.
-	User(token string) (name string, groups []string, ok bool)
+	// User returns the user that a token stands for; ok is false if the token
+	// is unknown or no longer valid.
+	User(token string) (info user.Info, ok bool)
 }
 
 // Config of New.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/engine/api"
@@ -21,9 +22,9 @@ import (
 type tokens map[string]string
 
 // User implements api.Tokens.
-func (t tokens) User(token string) (string, []string, bool) {
+func (t tokens) User(token string) (user.Info, bool) {
 	name, ok := t[token]
-	return name, []string{"robots"}, ok
+	return &user.DefaultInfo{Name: name, Groups: []string{"robots"}}, ok
 }
 
 // Who a request is from decides what it is answered.

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/apiserver/pkg/authentication/request/union"
 	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
-	"k8s.io/apiserver/pkg/authentication/user"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -59,11 +58,11 @@ func authentication(clientCAs *x509.CertPool, tokens Tokens) authenticator.Reque
 		if tokens == nil {
 			return nil, false, nil
 		}
-		name, groups, ok := tokens.User(token)
+		info, ok := tokens.User(token)
 		if !ok {
 			return nil, false, nil
 		}
-		return &authenticator.Response{User: &user.DefaultInfo{Name: name, Groups: groups}}, true, nil
+		return &authenticator.Response{User: info}, true, nil
 	})
 	known := union.New(
 		authenticator.RequestFunc(inProcessUser),
