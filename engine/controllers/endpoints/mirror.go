@@ -97,8 +97,7 @@ func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) S
 	maps.Copy(labels, ep.Labels)
 	labels[discoveryv1.LabelServiceName] = ep.Name
 	labels[discoveryv1.LabelManagedBy] = mirroredBy
-	var groups []group
-	index := map[string]int{}
+	found := groups{byKey: map[string]*group{}}
 	for _, subset := range ep.Subsets {
 		ports := []discoveryv1.EndpointPort{}
 		for _, p := range subset.Ports {
@@ -113,21 +112,11 @@ func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) S
 			if ip.Is6() {
 				family = discoveryv1.AddressTypeIPv6
 			}
-			key := groupKey(family, ports)
-			i, ok := index[key]
-			if !ok {
-				i = len(groups)
-				index[key] = i
-				groups = append(groups, group{family: family, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}})
-			}
 			e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
 			if a.Hostname != "" {
 				e.Hostname = new(a.Hostname)
 			}
-			if _, double := groups[i].endpoints[target(e)]; !double {
-				groups[i].order = append(groups[i].order, target(e))
-			}
-			groups[i].endpoints[target(e)] = e
+			found.of(family, ports).add(e)
 		}
 		for _, a := range subset.NotReadyAddresses {
 			add(a, false)
@@ -139,5 +128,5 @@ func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) S
 	return decide(metav1.ObjectMeta{
 		Namespace: ep.Namespace, GenerateName: ep.Name + "-", Labels: labels,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ep, corev1.SchemeGroupVersion.WithKind("Endpoints"))},
-	}, groups, existing)
+	}, found.list, existing)
 }

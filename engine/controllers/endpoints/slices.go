@@ -35,24 +35,24 @@ type SlicePlan struct {
 // that stay do so in the slice that they are in, so that a change touches as
 // few slices as it can.
 func DecideSlices(svc *corev1.Service, pods []*corev1.Pod, existing []*discoveryv1.EndpointSlice, zone Zone) SlicePlan {
-	var groups []group
+	var all []*group
 	for _, family := range families(svc) {
 		found := wanted(svc, pods, family, zone)
 		if len(found) == 0 {
 			// A Service without endpoints keeps one empty slice: it tells
 			// readers that this was looked at.
-			found = []group{{family: family}}
+			found = []*group{{family: family}}
 		}
-		groups = append(groups, found...)
+		all = append(all, found...)
 	}
 	return decide(metav1.ObjectMeta{
 		Namespace: svc.Namespace, GenerateName: svc.Name + "-", Labels: sliceLabels(svc),
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(svc, corev1.SchemeGroupVersion.WithKind("Service"))},
-	}, groups, existing)
+	}, all, existing)
 }
 
 // decide spreads groups over slices with the metadata of meta.
-func decide(meta metav1.ObjectMeta, groups []group, existing []*discoveryv1.EndpointSlice) SlicePlan {
+func decide(meta metav1.ObjectMeta, groups []*group, existing []*discoveryv1.EndpointSlice) SlicePlan {
 	var p SlicePlan
 	byGroup := map[string][]*discoveryv1.EndpointSlice{}
 	for _, s := range existing {
@@ -79,8 +79,33 @@ type group struct {
 	order     []string
 }
 
+// add replaces the endpoint of the same target.
+func (g *group) add(e discoveryv1.Endpoint) {
+	if _, double := g.endpoints[target(e)]; !double {
+		g.order = append(g.order, target(e))
+	}
+	g.endpoints[target(e)] = e
+}
+
+// groups are in the order in which they were first asked for.
+type groups struct {
+	list  []*group
+	byKey map[string]*group
+}
+
+// of finds a group, or makes it.
+func (gs *groups) of(family discoveryv1.AddressType, ports []discoveryv1.EndpointPort) *group {
+	key := groupKey(family, ports)
+	if g := gs.byKey[key]; g != nil {
+		return g
+	}
+	g := &group{family: family, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}}
+	gs.list, gs.byKey[key] = append(gs.list, g), g
+	return g
+}
+
 // place spreads the group over the slices that exist, and new ones.
-func (g group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSlice, p *SlicePlan) {
+func (g *group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSlice, p *SlicePlan) {
 	left := maps.Clone(g.endpoints)
 	kept := make([][]discoveryv1.Endpoint, len(existing))
 	for i, s := range existing {
@@ -151,9 +176,8 @@ func target(e discoveryv1.Endpoint) string {
 
 // wanted are the endpoints of one family, grouped by what the Service's named
 // ports mean in each pod.
-func wanted(svc *corev1.Service, pods []*corev1.Pod, family discoveryv1.AddressType, zone Zone) []group {
-	var groups []group
-	index := map[string]int{}
+func wanted(svc *corev1.Service, pods []*corev1.Pod, family discoveryv1.AddressType, zone Zone) []*group {
+	found := groups{byKey: map[string]*group{}}
 	for _, pod := range pods {
 		if control.Terminal(pod) {
 			continue
@@ -162,18 +186,9 @@ func wanted(svc *corev1.Service, pods []*corev1.Pod, family discoveryv1.AddressT
 		if len(addresses) == 0 {
 			continue
 		}
-		ports := podPorts(svc, pod)
-		key := groupKey(family, ports)
-		i, ok := index[key]
-		if !ok {
-			i = len(groups)
-			index[key] = i
-			groups = append(groups, group{family: family, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}})
-		}
-		groups[i].endpoints[string(pod.UID)] = endpoint(svc, pod, addresses, zone)
-		groups[i].order = append(groups[i].order, string(pod.UID))
+		found.of(family, podPorts(svc, pod)).add(endpoint(svc, pod, addresses, zone))
 	}
-	return groups
+	return found.list
 }
 
 func endpoint(svc *corev1.Service, pod *corev1.Pod, addresses []string, zone Zone) discoveryv1.Endpoint {
