@@ -294,12 +294,12 @@ func TestPodLifecycle(t *testing.T) {
 
 func TestInitContainersAndJobs(t *testing.T) {
 	c := newCluster(t)
-	shared := []corev1.VolumeMount{{Name: "work", MountPath: "/work"}}
+	shared := []corev1.VolumeMount{{Name: "work", MountPath: "/shared"}}
 	spec := corev1.PodSpec{
 		RestartPolicy:  corev1.RestartPolicyNever,
 		Volumes:        []corev1.Volume{{Name: "work", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-		InitContainers: []corev1.Container{{Name: "first", Args: []string{"write", "/work/a", "one "}, VolumeMounts: shared}, {Name: "second", Args: []string{"write", "/work/b", "two"}, VolumeMounts: shared}},
-		Containers:     []corev1.Container{{Name: "app", Args: []string{"read", "/work/a", "/work/b"}, VolumeMounts: shared, TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError}},
+		InitContainers: []corev1.Container{{Name: "first", Args: []string{"write", "/shared/a", "one "}, VolumeMounts: shared}, {Name: "second", Args: []string{"write", "/shared/b", "two"}, VolumeMounts: shared}},
+		Containers:     []corev1.Container{{Name: "app", Args: []string{"read", "/shared/a", "/shared/b"}, VolumeMounts: shared, TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError}},
 	}
 	c.run("job", spec)
 	c.wait("job", phase(corev1.PodSucceeded))
