@@ -38,8 +38,8 @@ spec:
   initContainers:
   - name: init
     image: headway.dev/test/busybox:1
-    command: [sh, -c, "echo written by init > /work/note"]
-    volumeMounts: [{name: work, mountPath: /work}]
+    command: [sh, -c, "echo written by init > /shared/note"]
+    volumeMounts: [{name: work, mountPath: /shared}]
   containers:
   - name: box
     image: headway.dev/test/busybox:1
@@ -52,7 +52,7 @@ spec:
     - {name: BOTH, value: "$(POD)-$(COLOUR)"}
     resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {cpu: 500m, memory: 64Mi}}
     volumeMounts:
-    - {name: work, mountPath: /work}
+    - {name: work, mountPath: /shared}
     - {name: settings, mountPath: /settings}
     - {name: keys, mountPath: /keys, readOnly: true}
     - {name: host, mountPath: /host, readOnly: true}
@@ -65,7 +65,7 @@ spec:
 	c.Kubectl("wait", "--for=condition=Ready", "pod/box", "--timeout=60s")
 
 	facts := c.Kubectl("exec", "box", "--", "sh", "-c",
-		"echo $COLOUR $TOKEN $POD $BOTH; cat /work/note; cat /settings/file.txt; echo; cat /keys/token; echo; cat /host/fact; echo; stat -L -c %a /keys/token; hostname; touch /host/x || echo read-only")
+		"echo $COLOUR $TOKEN $POD $BOTH; cat /shared/note; cat /settings/file.txt; echo; cat /keys/token; echo; cat /host/fact; echo; stat -L -c %a /keys/token; hostname; touch /host/x || echo read-only")
 	contains(t, "facts", facts, "blue s3cret box box-blue", "written by init", "content of the file", "s3cret", "from the host", "400", "read-only")
 	if ip := c.Kubectl("get", "pod", "box", "-o", "jsonpath={.status.podIP}"); !strings.Contains(c.Kubectl("exec", "box", "--", "sh", "-c", "echo $IP; ip address"), ip+"\n") {
 		t.Errorf("the pod does not know its address %s", ip)
