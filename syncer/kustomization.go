@@ -155,7 +155,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, "", fail(meta.ArtifactFailedReason, err), nil)
 		return k.until(ks, now, false), true
 	}
-	if err := k.dependencies(ks); err != nil {
+	if err := k.dependencies(ks, head.revision()); err != nil {
 		k.refuse(ctx, ks, head.revision(), fail(meta.DependencyNotReadyReason, err), nil)
 		return k.until(ks, now, false), true
 	}
@@ -225,8 +225,10 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	return h, nil
 }
 
-// dependencies fails while one of spec.dependsOn is not ready.
-func (k *kustomization) dependencies(ks *kustomizev1.Kustomization) error {
+// dependencies fails while one of spec.dependsOn is not ready, or has not yet
+// applied the revision of a source that both follow: without that, which of two
+// Kustomizations hears of a commit first would decide their order.
+func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, revision string) error {
 	var deps []object.Key
 	for _, d := range ks.Spec.DependsOn {
 		key := object.Key{GroupKind: kustomizationKind, Namespace: d.Namespace, Name: d.Name}
@@ -245,6 +247,9 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization) error {
 		}
 		if !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation {
 			return fmt.Errorf("dependency '%s/%s' is not ready", key.Namespace, key.Name)
+		}
+		if sourceKey(dep) == sourceKey(ks) && dep.Status.LastAppliedRevision != revision {
+			return fmt.Errorf("dependency '%s/%s' revision is not up to date", key.Namespace, key.Name)
 		}
 	}
 	return nil
