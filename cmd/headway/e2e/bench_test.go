@@ -69,6 +69,7 @@ func BenchmarkPods(b *testing.B) {
 			for b.Loop() {
 				c := e2e.Start(b)
 				pushWorkload(b, c, "one", 0)
+				waitReady(b, c, "hello", 0)
 
 				phases := watchPods(b, c)
 				before := c.CPU()
