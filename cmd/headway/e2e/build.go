@@ -32,13 +32,14 @@ func Build(ctx context.Context) (cleanup func(), err error) {
 	}
 	headway = filepath.Join(dir, "headway")
 	images = filepath.Join(root, "build", "images")
-	args := append([]string{"build", "-ldflags", "-X k8s.io/component-base/version.gitVersion=v1.37.2+headway", "-o", headway}, raceFlags...)
+	args := append([]string{"build", "-ldflags", ldflags + "-X k8s.io/component-base/version.gitVersion=v1.37.2+headway", "-o", headway}, raceFlags...)
 	for _, command := range [][]string{
 		append([]string{"go"}, append(args, "./cmd/headway")...),
 		{"make", "images"},
 	} {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			os.RemoveAll(dir)
 			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)

@@ -2,4 +2,10 @@
 
 package e2e
 
+// Without the race detector the program is built as it is released.
+const (
+	cgo     = "0"
+	ldflags = "-s -w "
+)
+
 var raceFlags []string

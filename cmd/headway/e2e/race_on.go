@@ -2,6 +2,11 @@
 
 package e2e
 
-// raceFlags build the program under test with the race detector when the tests
-// run with it.
+// The program under test is built with the race detector when the tests run
+// with it, which needs cgo.
+const (
+	cgo     = "1"
+	ldflags = ""
+)
+
 var raceFlags = []string{"-race"}
