@@ -50,11 +50,11 @@ func BenchmarkIdle(b *testing.B) {
 			// What starting took is let go before idleness is measured.
 			pause(b, 20*time.Second)
 			for b.Loop() {
-				start, before := time.Now(), c.CPU()
+				start, before := time.Now(), c.Usage()
 				pause(b, 30*time.Second)
-				b.ReportMetric(float64(c.CPU()-before)/float64(time.Since(start))*100, "cpu-%")
-				for part, bytes := range c.PSS() {
-					b.ReportMetric(float64(bytes)/(1<<20), part+"-MiB")
+				for part, usage := range c.Usage() {
+					b.ReportMetric(float64(usage.PSS)/(1<<20), part+"-MiB")
+					b.ReportMetric(float64(usage.CPU-before[part].CPU)/float64(time.Since(start))*100, part+"-cpu-%")
 				}
 			}
 		})

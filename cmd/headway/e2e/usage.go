@@ -36,11 +36,20 @@ func (c *Cluster) cpuacct() string {
 	return filepath.Join("/sys/fs/cgroup/cpuacct", c.id+"-self")
 }
 
-// PSS is the proportional set size, in bytes, of the cluster's processes by
-// what they are: headway, containerd, shims, containers.
-func (c *Cluster) PSS() map[string]int64 {
+// Usage is what some processes take.
+type Usage struct {
+	// PSS is the proportional set size in bytes.
+	PSS int64
+	// CPU is the processor time since they started, to 10 ms, without that of
+	// their children.
+	CPU time.Duration
+}
+
+// Usage is that of the cluster's processes by what they are: headway,
+// containerd, shims, containers.
+func (c *Cluster) Usage() map[string]Usage {
 	c.tb.Helper()
-	sizes := map[string]int64{}
+	usage := map[string]Usage{}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		c.tb.Fatal(err)
@@ -54,19 +63,42 @@ func (c *Cluster) PSS() map[string]int64 {
 		if err != nil {
 			continue
 		}
+		var part string
 		switch name := strings.TrimSpace(string(command)); {
 		case strings.Contains(string(cgroup), "/"+c.id+"/"):
-			sizes["containers"] += pss(dir)
+			part = "containers"
 		case !strings.Contains(string(cgroup), "/"+c.id+"-self"):
+			continue
 		case strings.HasPrefix(name, "containerd-shim"):
-			sizes["shims"] += pss(dir)
-		case strings.HasPrefix(name, "containerd"):
-			sizes["containerd"] += pss(dir)
-		case name == "headway":
-			sizes["headway"] += pss(dir)
+			part = "shims"
+		default:
+			part = name
 		}
+		sum := usage[part]
+		sum.PSS += pss(dir)
+		sum.CPU += cpu(dir)
+		usage[part] = sum
 	}
-	return sizes
+	return usage
+}
+
+// cpu reads utime and stime of proc(5)'s stat, in ticks of 10 ms.
+func cpu(dir string) time.Duration {
+	content, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return 0 // ended meanwhile
+	}
+	_, rest, _ := strings.Cut(string(content), ") ") // the name may hold spaces
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, errUser := strconv.Atoi(fields[11])
+	system, errSystem := strconv.Atoi(fields[12])
+	if errUser != nil || errSystem != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 func pss(dir string) int64 {
