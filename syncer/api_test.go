@@ -256,3 +256,37 @@ func TestSecretsStaySecret(t *testing.T) {
 		}
 	}
 }
+
+// The number of automatic reverts is bounded, across restarts as well.
+func TestRevertsAreBounded(t *testing.T) {
+	w := newWorld(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		waitForHealth(src, ks)
+		ks.Annotations = map[string]string{syncer.OnFailure: "revert"}
+	})
+	image := func() string { return w.deployment().Spec.Template.Spec.Containers[0].Image }
+	w.eventually("it is stored", func() bool { return w.deployment() != nil })
+	w.rollout()
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	breakIt := func(name string) string {
+		git(t, w.work, "pull", "-q", "--rebase", "origin", "main")
+		w.write(map[string]string{"d.yaml": deployment("web:" + name)})
+		sha := w.push("break it " + name)
+		w.eventually("it is applied", func() bool { return image() == "web:"+name })
+		w.fail()
+		return sha
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		breakIt(name)
+		w.eventually("it is reverted", func() bool { return image() == "web:1" })
+		w.rollout()
+		w.applied(git(t, w.bare, "rev-parse", "main"))
+	}
+	w.stop()
+	w.start()
+	bad := breakIt("d")
+	w.eventually("it failed", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False HealthCheckFailed") })
+	<-time.After(200 * time.Millisecond)
+	if got := git(t, w.bare, "rev-parse", "main"); got != bad {
+		t.Errorf("main is at %s, want the fourth bad commit %s", got, bad)
+	}
+}

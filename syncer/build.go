@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -23,10 +24,12 @@ import (
 type builder struct {
 	files map[string]builtFile // by path
 
-	root string // tree that items were built from
-	dir  string
-	spec kustomizev1.KustomizationSpec
-	last []load.Item
+	// What last was built from: the root tree's hash, and what shapes it.
+	root   string
+	dir    string
+	ignore string
+	spec   kustomizev1.KustomizationSpec
+	last   []load.Item
 }
 
 type builtFile struct {
@@ -46,8 +49,9 @@ func cleanDir(p string) string {
 	return strings.TrimPrefix(path.Clean("/"+p), "/")
 }
 
-// build renders dir of the tree.
-func (b *builder) build(tree *git.Tree, revision string, spec kustomizev1.KustomizationSpec) ([]load.Item, error) {
+// build renders dir of the tree. ignore are the patterns that the tree was
+// opened with, which its hashes do not tell.
+func (b *builder) build(tree *git.Tree, revision, ignore string, spec kustomizev1.KustomizationSpec) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -65,7 +69,7 @@ func (b *builder) build(tree *git.Tree, revision string, spec kustomizev1.Kustom
 	if err != nil {
 		return nil, err
 	}
-	if b.last != nil && b.root == root && b.dir == dir && equality.Semantic.DeepEqual(b.spec, spec) {
+	if b.last != nil && b.root == root && b.dir == dir && b.ignore == ignore && equality.Semantic.DeepEqual(b.spec, spec) {
 		return b.last, nil
 	}
 	var items []load.Item
@@ -83,7 +87,7 @@ func (b *builder) build(tree *git.Tree, revision string, spec kustomizev1.Kustom
 	if err != nil {
 		return nil, err
 	}
-	b.root, b.dir, b.spec, b.last = root, dir, spec, items
+	b.root, b.dir, b.ignore, b.spec, b.last = root, dir, ignore, spec, items
 	if b.last == nil {
 		b.last = []load.Item{}
 	}
@@ -126,6 +130,7 @@ func unsupported(spec kustomizev1.KustomizationSpec) error {
 		}
 	}
 	if len(fields) > 0 {
+		slices.Sort(fields) // or the same fault would look new each time
 		return fmt.Errorf("not supported yet: %s", strings.Join(fields, ", "))
 	}
 	return nil

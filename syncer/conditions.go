@@ -1,6 +1,8 @@
 package syncer
 
 import (
+	"strings"
+
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -16,14 +18,20 @@ type conditions struct {
 }
 
 func (c conditions) put(typ string, status metav1.ConditionStatus, reason, message string) {
-	if len(message) > kustomizev1.MaxConditionMessageLength {
-		message = message[:kustomizev1.MaxConditionMessageLength-3] + "..."
-	}
-	cond := metav1.Condition{Type: typ, Status: status, Reason: reason, Message: message, ObservedGeneration: c.generation}
+	cond := metav1.Condition{Type: typ, Status: status, Reason: reason, Message: bounded(message), ObservedGeneration: c.generation}
 	if old := c.get(typ); old == nil || old.Status != status {
 		cond.LastTransitionTime = c.now
 	}
 	apimeta.SetStatusCondition(c.list, cond)
+}
+
+// bounded is a message that a condition can hold.
+func bounded(message string) string {
+	const most = kustomizev1.MaxConditionMessageLength
+	if len(message) <= most {
+		return message
+	}
+	return strings.ToValidUTF8(message[:most-3], "") + "..."
 }
 
 func (c conditions) drop(types ...string) {

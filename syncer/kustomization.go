@@ -47,8 +47,6 @@ type kustomization struct {
 	failed    bool
 	due       time.Time
 	pending   *verdict
-	reverted  map[string]bool
-	reverts   []time.Time
 	wasOK     bool
 
 	drifts    int
@@ -70,11 +68,11 @@ type attempt struct {
 	revision   string
 	generation int64
 	request    string // value of the reconcile.fluxcd.io/requestedAt annotation
-	settings   string // Headway's annotations
+	settings   string // Headway's annotations, and the source's spec.ignore
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}, reverted: map[string]bool{}}
+	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -155,11 +153,11 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, "", fail(meta.ArtifactFailedReason, err), nil)
 		return k.until(ks, now, false), true
 	}
-	if err := k.dependencies(ks, head.revision()); err != nil {
-		k.refuse(ctx, ks, head.revision(), fail(meta.DependencyNotReadyReason, err), nil)
+	if err := k.dependencies(ks, head); err != nil {
+		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
-	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks)}
+	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks)}
 	drift, wait := k.drift(now)
 	switch {
 	case want != k.attempted || k.takeRetry() || !now.Before(k.due):
@@ -225,12 +223,15 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	return h, nil
 }
 
-// dependencies fails while one of spec.dependsOn is not ready, or has not yet
-// applied the revision of a source that both follow: without that, which of two
-// Kustomizations hears of a commit first would decide their order.
-func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, revision string) error {
+// dependencies fails while one of spec.dependsOn is not ready, or has yet to
+// apply the head if it follows the same source: a commit that adds a database
+// and what uses it brings the database first.
+func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) error {
 	var deps []object.Key
 	for _, d := range ks.Spec.DependsOn {
+		if d.ReadyExpr != "" {
+			return fail(meta.BuildFailedReason, errors.New("not supported yet: spec.dependsOn.readyExpr"))
+		}
 		key := object.Key{GroupKind: kustomizationKind, Namespace: d.Namespace, Name: d.Name}
 		if key.Namespace == "" {
 			key.Namespace = ks.Namespace
@@ -242,15 +243,18 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, revision str
 	k.mu.Unlock()
 	for _, key := range deps {
 		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
-		if !ok {
-			return fmt.Errorf("dependency '%s/%s' not found", key.Namespace, key.Name)
+		why := ""
+		switch {
+		case !ok:
+			why = "not found"
+		case !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
+			why = "is not ready"
+		case sourceKey(dep) == sourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.revision():
+			why = "revision is not up to date"
+		default:
+			continue
 		}
-		if !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation {
-			return fmt.Errorf("dependency '%s/%s' is not ready", key.Namespace, key.Name)
-		}
-		if sourceKey(dep) == sourceKey(ks) && dep.Status.LastAppliedRevision != revision {
-			return fmt.Errorf("dependency '%s/%s' revision is not up to date", key.Namespace, key.Name)
-		}
+		return fail(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
 	}
 	return nil
 }

@@ -106,7 +106,7 @@ func openMirror(dir, remote string) (*git.Repository, error) {
 	if err := git.CheckURL(remote); err != nil {
 		return nil, err
 	}
-	mark, want := filepath.Join(dir, "headway-url"), redacted(remote)
+	mark, want := filepath.Join(dir, mirrorMark), redacted(remote)
 	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("clear the mirror: %w", err)

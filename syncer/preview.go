@@ -112,7 +112,7 @@ func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire
 	var items []load.Item
 	var err error
 	if tree != nil {
-		items, err = k.builder.build(tree, target, ks.Spec)
+		items, err = k.builder.build(tree, target, k.ignore(ks), ks.Spec)
 	} else if err = unsupported(ks.Spec); err == nil {
 		var files fs.FS
 		if files, err = newFileTree(req.Files); err == nil {

@@ -80,7 +80,7 @@ func (k *kustomization) build(ks *kustomizev1.Kustomization, r *round) error {
 	if err != nil {
 		return fail(meta.ArtifactFailedReason, err)
 	}
-	r.items, err = k.builder.build(tree, r.head.revision(), ks.Spec)
+	r.items, err = k.builder.build(tree, r.head.revision(), k.ignore(ks), ks.Spec)
 	var missing *errPath
 	switch {
 	case errors.As(err, &missing):
@@ -108,9 +108,12 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 		Items: items, Inventory: inventoryOf(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force,
 	}
-	for name, known := range map[string][]string{OnFailure: {"", "none", onFailureMode}, GitWrites: {"", "heal"}} {
-		if v := ks.Annotations[name]; !slices.Contains(known, v) {
-			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", name, v, strings.Join(known[1:], ", "))
+	for _, a := range []struct {
+		name  string
+		known []string
+	}{{OnFailure, []string{"", "none", onFailureMode}}, {GitWrites, []string{"", "heal"}}} {
+		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
+			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
 	if v, ok := ks.Annotations[MaxDeletes]; ok {
@@ -329,18 +332,31 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 }
 
 // release deletes the inventory of a Kustomization that is being deleted, and
-// removes its finalizer.
+// removes its finalizer; with deletionPolicy WaitForTermination once all of it
+// is gone. As in Flux a suspended one leaves its objects alone, whatever its
+// deletionPolicy.
 func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	now := k.s.now()
+	policy := ks.GetDeletionPolicy()
+	waits := policy == kustomizev1.DeletionPolicyWaitForTermination
+	prunes := waits || policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyMirrorPrune && ks.Spec.Prune
 	var changes []change.Change
-	if ks.Spec.DeletionPolicy == kustomizev1.DeletionPolicyDelete || ks.Spec.DeletionPolicy == kustomizev1.DeletionPolicyWaitForTermination ||
-		ks.Spec.DeletionPolicy != kustomizev1.DeletionPolicyOrphan && ks.Spec.Prune {
+	if prunes && !ks.Spec.Suspend {
 		all := len(inventoryOf(ks))
 		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
 		for _, a := range res.Actions {
 			if a.Writes() {
 				changes = append(changes, writes(a, now)...)
 			}
+		}
+		if waits && len(changes) > 0 {
+			if _, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+				return err
+			}
+			changes = nil
+		}
+		if waits && k.terminating(ks) {
+			return nil // the loop is woken when they change
 		}
 	}
 	changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
@@ -352,6 +368,16 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		return nil
 	}
 	return err
+}
+
+// terminating says whether something of the inventory is still being deleted.
+func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
+	for _, key := range inventoryOf(ks) {
+		if obj := k.s.cfg.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func sourceName(ks *kustomizev1.Kustomization) string {

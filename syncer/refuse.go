@@ -21,7 +21,7 @@ import (
 func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
 	now := k.s.now()
 	reason := reasonOf(err, meta.ReconciliationFailedReason)
-	msg := err.Error()
+	msg := bounded(err.Error())
 	fresh := false
 	edit := func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
@@ -58,7 +58,13 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
 		}
 	}
-	if fresh {
+	switch {
+	case !fresh:
+	case reason == meta.DependencyNotReadyReason:
+		// Nothing is wrong with the commit: it has to wait.
+		k.s.log.Info("waiting", "kustomization", k.name(), "revision", revision, "reason", msg)
+		k.s.record(ks, corev1.EventTypeNormal, reason, msg)
+	default:
 		k.s.log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
 		k.s.record(ks, corev1.EventTypeWarning, reason, msg)
 		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})

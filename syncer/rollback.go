@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// revertsPerHour bounds the automatic reverts of one Kustomization.
+	// revertsPerHour bounds the automatic reverts on one branch.
 	revertsPerHour = 3
 	onFailureMode  = "revert"
 )
@@ -128,9 +128,10 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 //
 // An automatic revert needs all of: the annotation says revert; the
 // Kustomization was healthy before the commit; the commit is the branch's
-// head; it reverts nothing itself; it was not reverted before; at most
-// revertsPerHour were made in the last hour. Otherwise reverts could answer
-// reverts, or take back what did not break anything.
+// head; it reverts nothing itself; less than revertsPerHour were made in the
+// last hour. Otherwise reverts could answer reverts, or take back what did not
+// break anything. The branch itself says what was reverted, so that a restart
+// forgets nothing.
 func (k *kustomization) afterVerdict(ctx context.Context, ks *kustomizev1.Kustomization, v *verdict, result, reason string) {
 	before := k.wasOK
 	k.wasOK = result != unhealthy
@@ -142,38 +143,53 @@ func (k *kustomization) afterVerdict(ctx context.Context, ks *kustomizev1.Kustom
 		return
 	}
 	c, now := v.round.commit, k.s.now()
-	var recent []time.Time
-	for _, t := range k.reverts {
-		if now.Sub(t) < time.Hour {
-			recent = append(recent, t)
-		}
-	}
-	k.reverts = recent
 	h, _ := src.current()
 	why := ""
+	recent, err := 0, error(nil)
+	if h.Commit == c.SHA {
+		recent, err = k.s.recentReverts(h, now)
+	}
 	switch {
 	case !before:
 		why = "it was not healthy before the commit either"
 	case h.Commit != c.SHA:
 		why = "a newer commit is there"
+	case err != nil:
+		why = err.Error()
 	case c.Reverts != "":
 		why = "the commit is itself a revert"
-	case k.reverted[c.SHA]:
-		why = "it was reverted before"
-	case len(recent) >= revertsPerHour:
-		why = fmt.Sprintf("%d commits were reverted within the last hour", len(recent))
+	case recent >= revertsPerHour:
+		why = fmt.Sprintf("%d commits were reverted within the last hour", recent)
 	}
 	if why != "" {
 		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", c.SHA, why))
 		return
 	}
-	k.reverted[c.SHA] = true
-	k.reverts = append(k.reverts, now)
 	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: now}
 	if _, err := k.s.revert(ctx, src, c.SHA, reason, author); err != nil {
 		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
 		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and cannot be reverted: %v", c.SHA, err))
 	}
+}
+
+// recentReverts counts our own reverts of the last hour on the branch.
+func (s *Syncer) recentReverts(h head, now time.Time) (int, error) {
+	const most = 1000 // commits; an hour has less, or its clocks are wrong
+	n := 0
+	for sha, i := h.Commit, 0; sha != "" && i < most; i++ {
+		c, err := h.repo.Commit(sha)
+		if err != nil {
+			return n, fmt.Errorf("count the reverts on the branch: %w", err)
+		}
+		if now.Sub(c.Committer.When) > time.Hour {
+			break
+		}
+		if c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email {
+			n++
+		}
+		sha = c.Parent()
+	}
+	return n, nil
 }
 
 // findSource finds a source by [namespace/]name; without a name it is

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -108,6 +107,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.start = func(loop func(context.Context)) { wg.Go(func() { loop(ctx) }) }
 	s.mu.Unlock()
+	s.removeMirrors()
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
@@ -171,6 +171,9 @@ func (s *Syncer) ensure(key object.Key) {
 		s.sources[key] = src
 		s.start(func(ctx context.Context) {
 			src.run(ctx)
+			if ctx.Err() == nil {
+				s.removeMirror(s.mirrorDir(key))
+			}
 			s.ended(ctx, key)
 		})
 	case kustomizationKind:
@@ -298,11 +301,6 @@ func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 	for _, key := range inventory {
 		s.applied[key] = k
 	}
-}
-
-// mirrorDir is where the mirror of a source is kept.
-func (s *Syncer) mirrorDir(key object.Key) string {
-	return filepath.Join(s.cfg.DataDir, "git", key.Namespace, key.Name)
 }
 
 // record makes an event, if anyone listens.
