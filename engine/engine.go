@@ -80,7 +80,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	var err error
 	e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), []string{
-		cfg.Address.Addr().String(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+		cfg.Address.Addr().String(), e.host(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		cfg.ServiceCIDR.Masked().Addr().Next().String(),
 	})
 	if err != nil {
@@ -145,6 +145,15 @@ func (e *Engine) Client(user string, groups ...string) *rest.Config {
 	return e.server.InProcess(user, groups...)
 }
 
+// host is where clients on this machine reach the API.
+func (e *Engine) host() string {
+	ip := e.cfg.Listener.Addr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	if ip.IsUnspecified() {
+		return "127.0.0.1"
+	}
+	return ip.String()
+}
+
 // WriteKubeconfig writes the administrator's kubeconfig.
 func (e *Engine) WriteKubeconfig(path string) error {
 	cert, key, err := e.pki.Client("kubernetes-admin", "system:masters")
@@ -152,7 +161,7 @@ func (e *Engine) WriteKubeconfig(path string) error {
 		return fmt.Errorf("certificate of the administrator: %w", err)
 	}
 	port := e.cfg.Listener.Addr().(*net.TCPAddr).Port
-	server := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	server := "https://" + net.JoinHostPort(e.host(), strconv.Itoa(port))
 	return pki.WriteKubeconfig(path, server, e.pki.CACert, pki.Credentials{User: "admin", CertPEM: cert, KeyPEM: key})
 }
 
