@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ import (
 // Plan says what a revision or a set of files would change, and changes
 // nothing.
 func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, error) {
-	if (req.Rev == "") == (len(req.Files) == 0) {
-		return wire.Plans{}, errors.New("a plan needs either a revision or files")
+	if req.Rev != "" && len(req.Files) > 0 {
+		return wire.Plans{}, errors.New("a plan takes either a revision or files")
 	}
 	list, src, err := s.planned(req)
 	if err != nil {
@@ -30,7 +31,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	}
 	var all wire.Plans
 	var tree *git.Tree
-	if req.Rev != "" {
+	if len(req.Files) == 0 {
 		h, lastErr := src.current()
 		if h.repo == nil {
 			return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
@@ -38,16 +39,22 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 		src.mu.Lock()
 		auth := src.auth
 		src.mu.Unlock()
-		sha, err := h.repo.FetchRevision(ctx, req.Rev, auth)
-		if err != nil {
-			return wire.Plans{}, err
+		sha := h.Commit
+		if req.Rev != "" {
+			if sha, err = h.repo.FetchRevision(ctx, req.Rev, auth); err != nil {
+				return wire.Plans{}, err
+			}
 		}
 		if tree, err = h.repo.Tree(sha, s.ignoreOf(src.key)); err != nil {
 			return wire.Plans{}, err
 		}
-		all.Target = req.Rev + "@sha1:" + sha
-		if req.Rev == sha {
+		switch req.Rev {
+		case "":
+			all.Target = h.revision()
+		case sha:
 			all.Target = "sha1:" + sha
+		default:
+			all.Target = req.Rev + "@sha1:" + sha
 		}
 	}
 	for _, ks := range list {
@@ -88,7 +95,7 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 			return nil, nil, fmt.Errorf("%d Kustomizations match %q: name one as namespace/name", len(list), name)
 		}
 		src := s.source(sourceKey(list[0]))
-		if src == nil && req.Rev != "" {
+		if src == nil && len(req.Files) == 0 {
 			return nil, nil, fmt.Errorf("the source of Kustomization %s/%s does not exist", list[0].Namespace, list[0].Name)
 		}
 		return list, src, nil
@@ -116,8 +123,8 @@ func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire
 	} else if err = unsupported(ks.Spec); err == nil {
 		var files fs.FS
 		if files, err = newFileTree(req.Files); err == nil {
-			dir := cleanDir(req.Path)
-			if dir == "" {
+			dir := cleanDir(cmp.Or(req.Path, ks.Spec.Path))
+			if dir == "" || req.Path == "" && !isDir(files, dir) {
 				dir = "."
 			}
 			items, err = load.Dir(files, dir, load.Options{Build: &ks.Spec})
@@ -155,6 +162,11 @@ func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire
 		out.Errors = append(out.Errors, faults(res.Budget)...)
 	}
 	return out, nil
+}
+
+func isDir(files fs.FS, dir string) bool {
+	info, err := fs.Stat(files, dir)
+	return err == nil && info.IsDir()
 }
 
 // wireActions are a plan's actions that change something; with values, or for

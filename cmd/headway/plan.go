@@ -27,11 +27,12 @@ func newPlan(opts *options) *cobra.Command {
 		Short: "Show what a commit, branch or directory would change",
 		Long: `Plan shows what the cluster would change if it followed REV (a branch, tag or
 commit of the source; by default the newest commit of the branch it follows), or
-the manifests in a directory. It changes nothing.
+the manifests in a directory of a clone, uncommitted changes included. It
+changes nothing.
 
 Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 		Example: `  headway plan my-branch
-  headway plan --path .                  # the working tree, uncommitted changes included
+  headway plan --path .                  # the clone in the working directory
   headway plan my-branch -o markdown     # for a comment on a pull request`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,11 +41,18 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 			case dir != "" && len(args) > 0:
 				return errors.New("give either REV or --path")
 			case dir != "":
-				files, err := readTree(dir)
+				// From the work tree's root: kustomizations refer to files
+				// beside their own directory.
+				root, below, err := workTree(dir)
 				if err != nil {
 					return err
 				}
-				request.Files = files
+				if request.Files, err = readTree(root); err != nil {
+					return err
+				}
+				if below != "." {
+					request.Path = below
+				}
 			case len(args) > 0:
 				request.Rev = args[0]
 			}
@@ -60,7 +68,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source to plan for, as NAMESPACE/NAME")
-	cmd.Flags().StringVar(&dir, "path", "", "plan the manifests in this directory instead of a revision: the root of a clone")
+	cmd.Flags().StringVar(&dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
 	format.register(cmd, "markdown")
 	return cmd
 }

@@ -73,10 +73,12 @@ type PlanRequest struct {
 	// [namespace/]name (default: headway-system/cluster, or the only one).
 	Source        string `json:"source,omitempty"`
 	Kustomization string `json:"kustomization,omitempty"`
-	// Rev is a branch, tag or commit of the source.
+	// Rev is a branch, tag or commit of the source (default: the newest commit
+	// that it has fetched).
 	Rev string `json:"rev,omitempty"`
 	// Files hold the contents by slash-separated path, instead of Rev. Path is
-	// the directory among them to render (default: their root).
+	// the directory among them to render (default: the Kustomization's, or
+	// their root if they have none such).
 	Files map[string]string `json:"files,omitempty"`
 	Path  string            `json:"path,omitempty"`
 }
