@@ -21,7 +21,7 @@ func newCleanup(opts *options) *cobra.Command {
 		Short: "Remove every trace from this machine",
 		Long: `Cleanup ends all containers of the data dir's cluster and removes its namespaces,
 interfaces, rules, cgroups, mounts and data. Stop headway first.`,
-		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the repository and the images",
+		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cleanup(cmd.Context(), up, keepData)
@@ -29,7 +29,7 @@ interfaces, rules, cgroups, mounts and data. Stop headway first.`,
 	}
 	cmd.Flags().StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods, as given to up")
 	cmd.Flags().StringVar(&up.containerd, "containerd-address", "", "socket of the containerd, as given to up")
-	cmd.Flags().BoolVar(&keepData, "keep-data", false, "keep the store, the repository and the images")
+	cmd.Flags().BoolVar(&keepData, "keep-data", false, "keep the store, the keys, the repository and the images directory")
 	return cmd
 }
 

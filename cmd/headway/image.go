@@ -31,8 +31,11 @@ func newImageImport(opts *options) *cobra.Command {
 	var format outputFormat
 	var address string
 	cmd := &cobra.Command{
-		Use:     "import FILE",
-		Short:   "Load an OCI or Docker archive into the node's image store",
+		Use:   "import FILE",
+		Short: "Load an OCI or Docker archive into the node's image store",
+		Long: `Import loads the images of an OCI or Docker archive (docker save) into the store of
+the containerd that a running cluster uses; - reads standard input. Pods with
+imagePullPolicy IfNotPresent or Never then start without a registry.`,
 		Example: "  headway image import web.tar\n  docker save web:v1 | headway image import -",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

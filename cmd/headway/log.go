@@ -24,7 +24,8 @@ func newLog(opts *options) *cobra.Command {
 		Use:   "log [KIND/NAME]",
 		Short: "Show which commits changed the cluster, and what came of them",
 		Long: `Log shows the commits that changed the cluster or one object, the newest first:
-who made them, when they were applied, and what came of them.`,
+who made them, when they were applied, and what came of them. KIND is any name
+that kubectl takes: deploy, deployment, deployments.`,
 		Example: "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

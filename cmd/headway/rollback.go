@@ -22,8 +22,10 @@ func newRollback(opts *options) *cobra.Command {
 		Short: "Revert a commit on the branch and wait until the cluster has followed",
 		Long: `Rollback writes a commit that reverts COMMIT (by default the newest deployed one),
 pushes it to the branch without force, and waits until the cluster has converged.
-If later commits changed the same lines it stops, names the files, and changes
-nothing.`,
+If later commits changed the same files it stops, names them, and changes
+nothing.
+
+Exit code 0: reverted, applied and healthy. 1: something failed.`,
 		Example: "  headway rollback\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
