@@ -1,0 +1,96 @@
+package nodes_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/nodes/nodetest"
+	"headway.dev/nodes/runtime"
+)
+
+// TestLeftoversAreRemoved: volumes and logs of pods that neither the API nor
+// the runtime knows, as an end of the agent in the midst of a removal leaves
+// them, go with the next start.
+func TestLeftoversAreRemoved(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	volume := filepath.Join(c.config.DataDir, "pods", "gone-1", "volumes", "data", "file")
+	log := c.node.LogPath(runtime.PodRef{Namespace: "default", Name: "gone", UID: "gone-1"}, "main", 0)
+	for _, name := range []string{volume, log} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("left\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.start()
+	for _, dir := range []string{filepath.Join(c.config.DataDir, "pods", "gone-1"), filepath.Dir(filepath.Dir(log))} {
+		nodetest.Eventually(t, 30*time.Second, func() string {
+			if _, err := os.Stat(dir); err == nil {
+				return dir + " is still there"
+			}
+			return ""
+		})
+	}
+}
+
+// TestNodeIsRegisteredAgain: a Node object that is deleted while the agent runs
+// comes back with its pod range, its status and its lease.
+func TestNodeIsRegisteredAgain(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	c.config.SetPodCIDR = func(string) error { return nil }
+	nodeAPI := c.client.CoreV1().Nodes()
+	ctx := context.Background()
+	edit := func(change func(*corev1.Node)) {
+		t.Helper()
+		node, err := nodeAPI.Get(ctx, "n1", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(node)
+		if _, err := nodeAPI.Update(ctx, node, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The tracker gives no UIDs, and no controller the range.
+	edit(func(n *corev1.Node) {
+		n.UID, n.Spec.PodCIDR = types.UID("first"), "10.1.2.0/24"
+		n.Status = corev1.NodeStatus{}
+	})
+	registered := func() string {
+		node, err := nodeAPI.Get(ctx, "n1", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		if node.Spec.PodCIDR != "10.1.2.0/24" {
+			return "pod range is " + node.Spec.PodCIDR
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+				return ""
+			}
+		}
+		return "the node is not ready"
+	}
+	c.start()
+	nodetest.Eventually(t, 30*time.Second, registered)
+	c.run("stays", one(tool("sleep")))
+	before := c.wait("stays", ready)
+	if err := nodeAPI.Delete(ctx, "n1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	nodetest.Eventually(t, 30*time.Second, registered)
+	after := c.wait("stays", ready)
+	if got, want := after.Status.ContainerStatuses[0].ContainerID, before.Status.ContainerStatuses[0].ContainerID; got != want {
+		t.Errorf("container = %s after the node was registered again, want %s", got, want)
+	}
+}
