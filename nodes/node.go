@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,39 +39,70 @@ const (
 // register makes the Node, waits for its pod network, and starts the heartbeats
 // in group. It returns when pods may start, or ctx has ended.
 func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
-	node, err := a.ensureNode(ctx)
+	node, err := a.ensureNode(ctx, "")
 	if err != nil {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
-	status := &nodeStatus{agent: a, uid: node.UID}
-	group.Go(func() error { a.renewLease(ctx, node.UID); return nil })
+	status := &nodeStatus{agent: a}
+	status.uid.Store(&node.UID)
+	group.Go(func() error { a.renewLease(ctx, &status.uid); return nil })
 	if a.cfg.SetPodCIDR != nil {
 		if node.Spec.PodCIDR == "" {
 			status.report(ctx, false)
 			if node, err = a.awaitPodCIDR(ctx); err != nil {
 				return nil //nolint:nilerr // ctx has ended
 			}
+			status.uid.Store(&node.UID)
 		}
 		if err := a.cfg.SetPodCIDR(node.Spec.PodCIDR); err != nil {
 			return fmt.Errorf("set up the pod network %s: %w", node.Spec.PodCIDR, err)
 		}
 	}
+	status.podCIDR = node.Spec.PodCIDR
 	status.report(ctx, true)
+	lost := make(chan struct{}, 1)
+	group.Go(func() error { a.watchSelf(ctx, &status.uid, lost); return nil })
 	group.Go(func() error {
-		for sleep(ctx, statusCheck) {
+		tick := time.NewTicker(statusCheck)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			case <-lost:
+				if !status.again(ctx) {
+					return nil
+				}
+			}
 			status.report(ctx, true)
 		}
-		return nil
 	})
 	return nil
 }
 
+// again registers the node anew after its object was deleted. The pods go on
+// running, with the addresses they have: the node asks for its range again.
+func (s *nodeStatus) again(ctx context.Context) bool {
+	node, err := s.agent.ensureNode(ctx, s.podCIDR)
+	if err != nil {
+		return false // only the end of ctx ends the tries
+	}
+	if node.UID == *s.uid.Load() {
+		return true
+	}
+	s.agent.log.Warn("the Node object was deleted; registered again", "node", node.Name)
+	s.uid.Store(&node.UID)
+	s.last, s.at = corev1.NodeStatus{}, time.Time{}
+	return true
+}
+
 // ensureNode creates the Node or brings the one there is up to date. It tries
-// until ctx ends.
-func (a *Agent) ensureNode(ctx context.Context) (*corev1.Node, error) {
+// until ctx ends. podCIDR is the range the node has, empty if it has none yet.
+func (a *Agent) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
 	wait := 100 * time.Millisecond
 	for {
-		node, err := a.tryNode(ctx)
+		node, err := a.tryNode(ctx, podCIDR)
 		if err == nil {
 			return node, nil
 		}
@@ -85,7 +117,7 @@ func (a *Agent) ensureNode(ctx context.Context) (*corev1.Node, error) {
 	}
 }
 
-func (a *Agent) tryNode(ctx context.Context) (*corev1.Node, error) {
+func (a *Agent) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
 	nodes := a.cfg.Client.CoreV1().Nodes()
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: a.cfg.NodeName,
@@ -95,6 +127,9 @@ func (a *Agent) tryNode(ctx context.Context) (*corev1.Node, error) {
 		},
 	}, Spec: corev1.NodeSpec{Taints: a.cfg.Taints}}
 	maps.Copy(want.Labels, a.cfg.Labels)
+	if podCIDR != "" {
+		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDR, []string{podCIDR}
+	}
 	have, err := nodes.Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nodes.Create(ctx, want, metav1.CreateOptions{})
@@ -108,10 +143,17 @@ func (a *Agent) tryNode(ctx context.Context) (*corev1.Node, error) {
 			missing[k] = v
 		}
 	}
-	if len(missing) == 0 {
+	change := map[string]any{}
+	if len(missing) > 0 {
+		change["metadata"] = map[string]any{"labels": missing}
+	}
+	if podCIDR != "" && have.Spec.PodCIDR == "" {
+		change["spec"] = map[string]any{"podCIDR": podCIDR, "podCIDRs": []string{podCIDR}}
+	}
+	if len(change) == 0 {
 		return have, nil
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": missing}})
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return nil, err
 	}
@@ -161,10 +203,51 @@ func (s nodeStore) look(obj any) {
 	}
 }
 
+// watchSelf puts a value into lost when the Node object is gone or another one
+// has its name.
+func (a *Agent) watchSelf(ctx context.Context, uid *atomic.Pointer[types.UID], lost chan<- struct{}) {
+	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
+	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{uid, lost}, "node-self")
+}
+
+// selfStore looks for the end of the node with a UID.
+type selfStore struct {
+	uid  *atomic.Pointer[types.UID]
+	lost chan<- struct{}
+}
+
+func (s selfStore) Add(obj any) error    { s.look(obj); return nil }
+func (s selfStore) Update(obj any) error { s.look(obj); return nil }
+func (s selfStore) Delete(any) error     { s.tell(); return nil }
+func (s selfStore) Resync() error        { return nil }
+
+func (s selfStore) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		s.tell()
+	}
+	for _, obj := range list {
+		s.look(obj)
+	}
+	return nil
+}
+
+func (s selfStore) look(obj any) {
+	if obj.(*corev1.Node).UID != *s.uid.Load() {
+		s.tell()
+	}
+}
+
+func (s selfStore) tell() {
+	select {
+	case s.lost <- struct{}{}:
+	default: // it has been told
+	}
+}
+
 // renewLease keeps the node's Lease fresh: the cheap part of the heartbeat.
-func (a *Agent) renewLease(ctx context.Context, uid types.UID) {
+func (a *Agent) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
 	own := func(l *coordinationv1.Lease) error {
-		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: a.cfg.NodeName, UID: uid}}
+		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: a.cfg.NodeName, UID: *uid.Load()}}
 		return nil
 	}
 	lease.NewController(clock.RealClock{}, a.cfg.Client, a.cfg.NodeName, leaseSeconds, func() {
@@ -174,10 +257,11 @@ func (a *Agent) renewLease(ctx context.Context, uid types.UID) {
 
 // nodeStatus writes the Node's status: when it changed, and every five minutes.
 type nodeStatus struct {
-	agent *Agent
-	uid   types.UID
-	last  corev1.NodeStatus
-	at    time.Time
+	agent   *Agent
+	uid     atomic.Pointer[types.UID]
+	podCIDR string
+	last    corev1.NodeStatus
+	at      time.Time
 	// images are listed more rarely than the rest: it costs more.
 	images   []corev1.ContainerImage
 	imagesAt time.Time
@@ -195,7 +279,7 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) {
 	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && equality.Semantic.DeepEqual(withoutHeartbeat(want), withoutHeartbeat(s.last)) {
 		return
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": s.uid}, "status": want})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
 	if err == nil {
 		_, err = s.agent.cfg.Client.CoreV1().Nodes().Patch(ctx, s.agent.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	}

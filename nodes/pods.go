@@ -78,24 +78,13 @@ func (a *Agent) podRemoved(p *corev1.Pod) {
 }
 
 // adoptUnknown gives every pod the machine holds and the API does not have to a
-// worker that takes it down.
+// worker that takes it down, and removes volumes and logs without a pod: what
+// an end of the agent in the midst of a removal leaves.
 func (a *Agent) adoptUnknown(known map[types.UID]bool) {
 	pods, err := a.cfg.Runtime.List(a.ctx)
 	if err != nil {
 		a.log.Warn("cannot list the machine's pods; those the API does not know stay until the next start", "err", err)
-		pods = nil
-	}
-	uids, err := a.volumes.Pods()
-	if err != nil {
-		a.log.Warn("cannot list the volumes on disk", "err", err)
-	}
-	for _, uid := range uids {
-		if _, ok := pods[string(uid)]; !ok {
-			if pods == nil {
-				pods = map[string]runtime.Pod{}
-			}
-			pods[string(uid)] = runtime.Pod{}
-		}
+		return
 	}
 	for uid, p := range pods {
 		if known[types.UID(uid)] {
@@ -105,6 +94,32 @@ func (a *Agent) adoptUnknown(known map[types.UID]bool) {
 		orphan := unknownPod(types.UID(uid), p)
 		a.podChanged(orphan)
 		a.podRemoved(orphan)
+	}
+	unused := func(uid types.UID) bool {
+		_, held := pods[string(uid)]
+		return !held && !known[uid]
+	}
+	uids, err := a.volumes.Pods()
+	if err != nil {
+		a.log.Warn("cannot list the volumes on disk", "err", err)
+	}
+	for _, uid := range uids {
+		if unused(uid) {
+			if err := a.volumes.Teardown(uid); err != nil {
+				a.log.Warn("volumes of a pod that is gone stay until the next start", "uid", uid, "err", err)
+			}
+		}
+	}
+	logged, err := a.cfg.Runtime.LoggedPods()
+	if err != nil {
+		a.log.Warn("cannot list the logs on disk", "err", err)
+	}
+	for _, ref := range logged {
+		if unused(types.UID(ref.UID)) {
+			if err := a.cfg.Runtime.RemoveLogs(ref); err != nil {
+				a.log.Warn("logs of a pod that is gone stay until the next start", "uid", ref.UID, "err", err)
+			}
+		}
 	}
 }
 

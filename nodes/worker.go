@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -303,6 +304,11 @@ func (w *worker) do(ctx context.Context, p *corev1.Pod, step pod.Step, status co
 	case pod.Stop:
 		return w.stopContainers(ctx, p, s, *observed)
 	case pod.Remove:
+		for _, c := range observed.Containers {
+			if c.ID == s.ID {
+				_ = os.Remove(w.terminationFile(c.Name, c.Attempt)) // goes with the pod at the latest
+			}
+		}
 		return w.agent.cfg.Runtime.RemoveContainer(ctx, s.ID)
 	case pod.Teardown:
 		return w.teardown(ctx, p)
