@@ -138,6 +138,12 @@ func TestPlan(t *testing.T) {
 	if got := w.store.Commits(); got != n {
 		t.Errorf("the plan made %d transactions", got-n)
 	}
+	// Without a revision, the newest commit of the branch that is followed.
+	p = wire.Plans{}
+	w.call("plan", wire.PlanRequest{}, &p)
+	if want := "main@sha1:" + git(t, w.work, "rev-parse", "main"); p.Target != want || p.Summary != (wire.Summary{Unchanged: 2}) {
+		t.Errorf("plan of the followed branch: %+v, want target %s and no change", p, want)
+	}
 	// The same from a working directory, with an error in a file.
 	p = wire.Plans{}
 	w.call("plan", wire.PlanRequest{Files: map[string]string{"a.yaml": configMap("a", "one"), "d.yaml": deployment("web:1")}}, &p)
