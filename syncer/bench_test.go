@@ -45,6 +45,36 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
+// BenchmarkPushKustomize is BenchmarkPush for a tree of 50 kustomizations with
+// 20 ConfigMaps each, one line of which changes.
+func BenchmarkPushKustomize(b *testing.B) {
+	files := map[string]string{}
+	for i := range 50 {
+		dir, list := fmt.Sprintf("app%02d/", i), "resources:\n"
+		for j := range 20 {
+			name := fmt.Sprintf("c%02d%02d", i, j)
+			files[dir+name+".yaml"] = configMap(name, "one")
+			list += "- " + name + ".yaml\n"
+		}
+		files[dir+"kustomization.yaml"] = list
+	}
+	w := newWorld(b, files, nil)
+	w.applied(git(b, w.work, "rev-parse", "HEAD"))
+	i := 0
+	for b.Loop() {
+		b.StopTimer()
+		i++
+		value := fmt.Sprintf("v%d", i)
+		w.write(map[string]string{"app07/c0703.yaml": configMap("c0703", value)})
+		git(b, w.work, "commit", "-q", "-a", "-m", value)
+		b.StartTimer()
+		git(b, w.work, "push", "-q", "origin", "HEAD:main")
+		for w.configMap("c0703")["key"] != value {
+			<-time.After(200 * time.Microsecond)
+		}
+	}
+}
+
 // BenchmarkFirstSync measures 1,000 fetched ConfigMaps until all are stored:
 // build, plan, check and one transaction.
 func BenchmarkFirstSync(b *testing.B) {

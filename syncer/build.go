@@ -19,10 +19,12 @@ import (
 )
 
 // builder renders a Kustomization's directory, and renders again only what
-// changed: a file of plain YAML by its blob's hash, everything else by the
-// hash of the whole tree. It returns the same objects for the same files.
+// changed: a file of plain YAML by its blob's hash, a kustomization by all
+// that its build looked at. It returns the same objects for the same files.
 type builder struct {
 	files map[string]builtFile // by path
+	// cache is of directories that are more than plain files.
+	cache load.Cache
 
 	// What last was built from: the root tree's hash, and what shapes it.
 	root   string
@@ -78,10 +80,11 @@ func (b *builder) build(tree *git.Tree, revision, ignore string, spec kustomizev
 	case err != nil:
 		return nil, err
 	case plain && !shaped(spec):
+		b.cache = load.Cache{}
 		items, err = b.buildFiles(tree, files)
 	default:
 		b.files = nil
-		items, err = load.Dir(tree, dir, load.Options{Build: &spec})
+		items, err = load.Dir(tree, dir, load.Options{Build: &spec, Cache: &b.cache})
 		b.reuse(items)
 	}
 	if err != nil {

@@ -12,7 +12,9 @@ const keepLoads = 100
 
 // Cache remembers what earlier loads made of their files: decoded files by
 // their contents, rendered kustomizations by those of every file that the build
-// looked at. A load through it costs little for what has not changed. It is
+// looked at. Where the tree has a method Hash(name string) (string, error) that
+// identifies the contents of a file, as that of Git's trees does, a file that
+// is remembered is not read again. A load through it costs little for what has not changed. It is
 // for one tree and its later versions, and for one load at a time; the zero
 // value is ready to use. Loads hand out copies of the objects in it.
 type Cache struct {
@@ -23,16 +25,45 @@ type Cache struct {
 
 // remembered is the result of decoding one file or rendering one directory.
 type remembered struct {
-	sum   [sha256.Size]byte // of a file
-	looks map[string]look   // of a build
+	sum   string          // of a file
+	looks map[string]look // of a build
 	items []Item
 	used  int // the number of the last load that used it
 }
 
-// look is what a build found at a path. sum is zero if it did not read it.
+// look is what a build found at a path. sum is empty if it did not read it.
 type look struct {
 	kind entryKind
-	sum  [sha256.Size]byte
+	sum  string
+}
+
+// hasher is a tree that knows its files' hashes.
+type hasher interface {
+	Hash(name string) (string, error)
+}
+
+// sum identifies the contents of a file, which it reads if it has to.
+func (t *treeFS) sum(p string) (string, error) {
+	if h, ok := t.tree.(hasher); ok {
+		return h.Hash(p)
+	}
+	data, err := t.read(p)
+	return sumOf(data), err
+}
+
+// sumOfRead is sum of a file that was read already.
+func (t *treeFS) sumOfRead(p string, data []byte) string {
+	if h, ok := t.tree.(hasher); ok {
+		if sum, err := h.Hash(p); err == nil && sum != "" {
+			return sum
+		}
+	}
+	return sumOf(data)
+}
+
+func sumOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return string(sum[:])
 }
 
 // begin starts a load, and forgets what was not used for long.
@@ -57,7 +88,7 @@ func (l *loader) cachedFile(name string, data []byte) {
 		l.file(name, data)
 		return
 	}
-	sum := sha256.Sum256(data)
+	sum := l.tree.sumOfRead(name, data)
 	hit := c.files[name]
 	if hit == nil || hit.sum != sum {
 		hit = l.remember(func() { l.file(name, data) })
@@ -68,6 +99,24 @@ func (l *loader) cachedFile(name string, data []byte) {
 		c.files[name] = hit
 	}
 	l.reuse(hit)
+}
+
+// knownFile takes a file from the cache without reading it, if that can be.
+func (l *loader) knownFile(name string) bool {
+	c := l.tree.opts.Cache
+	if c == nil || c.files[name] == nil {
+		return false
+	}
+	h, ok := l.tree.tree.(hasher)
+	if !ok {
+		return false
+	}
+	sum, err := h.Hash(name)
+	if err != nil || sum != c.files[name].sum {
+		return false
+	}
+	l.reuse(c.files[name])
+	return true
 }
 
 // cachedBuild renders what key stands for unless the cache has it and every
@@ -121,10 +170,11 @@ func (t *treeFS) unchanged(looks map[string]look) bool {
 		if t.kind(p) != was.kind {
 			return false
 		}
-		if was.sum != ([sha256.Size]byte{}) {
-			if data, err := t.read(p); err != nil || sha256.Sum256(data) != was.sum {
-				return false
-			}
+		if was.sum == "" {
+			continue
+		}
+		if sum, err := t.sum(p); err != nil || sum != was.sum {
+			return false
 		}
 	}
 	return true

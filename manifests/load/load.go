@@ -216,6 +216,8 @@ func (l *loader) dir(dir string) {
 	l.walk(dir, func(p string, isDir bool) {
 		if isDir {
 			l.cachedBuild(p, func() { l.build(p, nil) })
+		} else if l.knownFile(p) {
+			return
 		} else if data, err := l.tree.read(p); err != nil {
 			l.fail(Source{File: p}, "%v", err)
 		} else if path.Ext(p) != ".json" || isManifestJSON(data) {

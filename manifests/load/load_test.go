@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -265,7 +266,29 @@ func TestLinksOnDisk(t *testing.T) {
 	}
 }
 
-// Whatever changes, a load with a cache gives what one without gives.
+// hashedFS knows its files' hashes, as Git's trees do, and counts reads.
+type hashedFS struct {
+	fstest.MapFS
+	reads *int
+}
+
+func (h hashedFS) Hash(name string) (string, error) {
+	f := h.MapFS[name]
+	if f == nil {
+		return "", fs.ErrNotExist
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(f.Data)), nil
+}
+
+func (h hashedFS) Open(name string) (fs.File, error) {
+	if h.MapFS[name] != nil {
+		*h.reads++
+	}
+	return h.MapFS.Open(name)
+}
+
+// Whatever changes, a load with a cache gives what one without gives. What did
+// not change is not even read where the tree knows hashes.
 func TestCache(t *testing.T) {
 	configMap := func(name string) *fstest.MapFile {
 		return &fstest.MapFile{Data: fmt.Appendf(nil, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {x: z}\n", name)}
@@ -277,7 +300,8 @@ func TestCache(t *testing.T) {
 		"base/kustomization.yaml": file("resources: [c.yaml]\nconfigMapGenerator: [{name: gen, files: [data.txt]}]\n"),
 		"base/c.yaml":             configMap("c"), "base/data.txt": file("1"),
 	}
-	cache := &load.Cache{}
+	cache, byHash := &load.Cache{}, &load.Cache{}
+	hashed := hashedFS{tree, new(int)}
 	for _, step := range []struct {
 		name   string
 		change func()
@@ -298,6 +322,13 @@ func TestCache(t *testing.T) {
 		want := render(t, tree, ".", load.Options{})
 		if diff := cmp.Diff(want, render(t, tree, ".", load.Options{Cache: cache})); diff != "" {
 			t.Errorf("%s (-without +with):\n%s", step.name, diff)
+		}
+		*hashed.reads = 0
+		if diff := cmp.Diff(want, render(t, hashed, ".", load.Options{Cache: byHash})); diff != "" {
+			t.Errorf("%s (-without +with a cache by hashes):\n%s", step.name, diff)
+		}
+		if step.name == "again" && *hashed.reads > 0 {
+			t.Errorf("again: %d files were read although none changed", *hashed.reads)
 		}
 	}
 	// What a caller does to its objects stays with it.

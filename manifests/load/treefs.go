@@ -1,7 +1,6 @@
 package load
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -171,7 +170,7 @@ func (t *treeFS) read(p string) ([]byte, error) {
 		return nil, t.exceed("more than %d bytes to read in all; split the tree into several Kustomizations", t.opts.MaxTotalBytes)
 	}
 	if t.looks != nil {
-		t.looks[p] = look{kind: kindFile, sum: sha256.Sum256(data)}
+		t.looks[p] = look{kind: kindFile, sum: t.sumOfRead(p, data)}
 	}
 	return data, nil
 }

@@ -235,14 +235,7 @@ func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
 }
 
 func (t *Tree) info(e object.TreeEntry) fileInfo {
-	info := fileInfo{name: e.Name, mode: mode(e.Mode)}
-	if e.Mode != filemode.Dir {
-		_ = t.repo.read(func() (err error) {
-			info.size, err = t.repo.store.EncodedObjectSize(e.Hash)
-			return err
-		})
-	}
-	return info
+	return fileInfo{tree: t, entry: e}
 }
 
 func mode(m filemode.FileMode) fs.FileMode {
@@ -259,17 +252,29 @@ func mode(m filemode.FileMode) fs.FileMode {
 }
 
 type fileInfo struct {
-	name string
-	size int64
-	mode fs.FileMode
+	tree  *Tree
+	entry object.TreeEntry
 }
 
-func (i fileInfo) Name() string       { return i.name }
-func (i fileInfo) Size() int64        { return i.size }
-func (i fileInfo) Mode() fs.FileMode  { return i.mode }
+func (i fileInfo) Name() string       { return i.entry.Name }
+func (i fileInfo) Mode() fs.FileMode  { return mode(i.entry.Mode) }
 func (i fileInfo) ModTime() time.Time { return time.Time{} }
-func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i fileInfo) IsDir() bool        { return i.entry.Mode == filemode.Dir }
 func (i fileInfo) Sys() any           { return nil }
+
+// Size is looked up when it is asked for, which is seldom: the tree does not
+// tell it.
+func (i fileInfo) Size() int64 {
+	if i.IsDir() {
+		return 0
+	}
+	var size int64
+	_ = i.tree.repo.read(func() (err error) {
+		size, err = i.tree.repo.store.EncodedObjectSize(i.entry.Hash)
+		return err
+	})
+	return size
+}
 
 type dirEntry struct {
 	tree  *Tree
@@ -297,7 +302,7 @@ type openDir struct {
 func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
 func (d *openDir) Close() error               { return nil }
 func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.info.name, Err: errors.New("is a directory")}
+	return 0, &fs.PathError{Op: "read", Path: d.info.Name(), Err: errors.New("is a directory")}
 }
 
 func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
