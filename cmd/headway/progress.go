@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -147,11 +149,26 @@ func (p *progress) pod(e object.Event) {
 		p.line("pod %s is Running at %s", name, pod.Status.PodIP)
 	case podutils.IsPodReady(pod) && !podutils.IsPodReady(old):
 		p.line("pod %s is Ready", name)
-	case pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
-		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s %s", name, pod.Status.Reason, pod.Status.Message)))
+	// A pod that is being deleted ends as its program does when it is told to.
+	case pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
+		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
 	default:
 		p.waiting(name, pod, old)
 	}
+}
+
+// failure tells why a pod failed: its own reason, or how its containers ended.
+func failure(pod *corev1.Pod) string {
+	if why := strings.TrimSpace(pod.Status.Reason + " " + pod.Status.Message); why != "" {
+		return why
+	}
+	var ends []string
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if end := c.State.Terminated; end != nil && end.ExitCode != 0 {
+			ends = append(ends, fmt.Sprintf("container %s ended with exit code %d (%s)", c.Name, end.ExitCode, end.Reason))
+		}
+	}
+	return strings.Join(ends, ", ")
 }
 
 // waiting tells why containers do not start, when the reason changes.
