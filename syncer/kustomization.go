@@ -210,6 +210,9 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 		return head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
 	}
 	src := k.s.source(sourceKey(ks))
+	if src == nil && k.s.cfg.Store.Get(sourceKey(ks)) != nil {
+		return head{}, errNotYet // its loop has not begun yet
+	}
 	if src == nil {
 		return head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, sourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
 	}
