@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,4 +140,44 @@ func TestRestartKeepsContainers(t *testing.T) {
 	c.Eventually(30*time.Second, "the Service answers with the new message", func() error {
 		return answers(c, url, "Hello after the restart!")
 	})
+}
+
+// The private containerd is killed: containers live on, it is started again,
+// and new pods start.
+func TestContainerdKilled(t *testing.T) {
+	c := e2e.Start(t)
+	c.Deployed(c.Git("rev-parse", "HEAD"))
+	pods := readyPods(t, c, 3)
+	before := c.Processes("/web-")
+	load := startLoad(c, "http://"+serviceIP(t, c))
+	for round := range 2 {
+		c.KillContainerd()
+		name := fmt.Sprintf("web-%d", round)
+		c.Kubectl("create", "deployment", name, "--image=headway.dev/examples/web:1.0.0")
+		c.Kubectl("rollout", "status", "deploy/"+name, "--timeout=60s")
+	}
+	if requests, failures := load.stop(); len(failures) > 0 {
+		t.Errorf("%d of %d requests failed: %v", len(failures), requests, failures[0])
+	}
+	after := c.Processes("/web-")
+	for _, process := range before {
+		if !slices.Contains(after, process) {
+			t.Errorf("process %s is gone; running are %v", process, after)
+		}
+	}
+	if err := podsAre(c, pods); err != nil {
+		t.Error(err)
+	}
+	contains(t, "restart counts", c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"), "0 0 0")
+
+	// Exits that happen while it is down are not lost.
+	c.KillContainerd()
+	pid, _, _ := strings.Cut(before[0], " ")
+	if r := c.Run("", "kill", "-9", pid); r.Code != 0 {
+		t.Fatalf("kill a container's process: %s", r.Stderr)
+	}
+	c.Eventually(time.Minute, "the container is started again", func() error {
+		return holds(c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"), "1")
+	})
+	readyPods(t, c, 3)
 }

@@ -1,11 +1,17 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Processes lists the processes of the cluster's containers whose program
@@ -78,4 +84,71 @@ func (c *Cluster) CgroupValue(pod, controller, file string) string {
 		}
 	})
 	return value
+}
+
+// KillContainerd ends the cluster's private containerd with SIGKILL.
+func (c *Cluster) KillContainerd() {
+	c.tb.Helper()
+	var pid int
+	c.Eventually(30*time.Second, "containerd runs", func() error {
+		files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			return err
+		}
+		for _, file := range files {
+			cmdline, err := os.ReadFile(file)
+			if err != nil {
+				continue // ended meanwhile
+			}
+			program, arguments, _ := strings.Cut(string(cmdline), "\x00")
+			if filepath.Base(program) == "containerd" && strings.Contains(arguments, c.DataDir) {
+				pid, err = strconv.Atoi(filepath.Base(filepath.Dir(file)))
+				return err
+			}
+		}
+		return errors.New("there is no such process")
+	})
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		c.tb.Fatalf("kill containerd: %v", err)
+	}
+}
+
+// Background is a command that runs beside the test.
+type Background struct {
+	cmd    *exec.Cmd
+	output *output
+	done   chan struct{}
+}
+
+// Background starts a shell script in the cluster's network namespace. It is
+// ended by Stop or with the test.
+func (c *Cluster) Background(script string) *Background {
+	c.tb.Helper()
+	b := &Background{cmd: c.in(context.Background(), "sh", "-c", script), output: &output{}, done: make(chan struct{})}
+	b.cmd.Stdout, b.cmd.Stderr = b.output, b.output
+	// A group of its own, so that what the script starts ends with it.
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := b.cmd.Start(); err != nil {
+		c.tb.Fatalf("start %s: %v", script, err)
+	}
+	go func() {
+		defer close(b.done)
+		_ = b.cmd.Wait() //nolint:errcheck // it is ended by a signal
+	}()
+	c.tb.Cleanup(b.Stop)
+	return b
+}
+
+// Stop ends it.
+func (b *Background) Stop() {
+	_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+	<-b.done
+}
+
+// Has fails if what it printed so far has no such text.
+func (b *Background) Has(text string) error {
+	if got := b.output.String(); !strings.Contains(got, text) {
+		return fmt.Errorf("no %q in:\n%s", text, got)
+	}
+	return nil
 }

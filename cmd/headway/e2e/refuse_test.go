@@ -1,10 +1,16 @@
 package e2e_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"headway.dev/cmd/headway/e2e"
 )
@@ -64,8 +70,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A data directory serves one process, a port one listener, and a store of a
-// newer version is left alone.
+// A data directory serves one process, a port one listener.
 func TestInUse(t *testing.T) {
 	c := e2e.Start(t)
 	if r := c.Headway("up", "--listen", "127.0.0.1:7443"); r.Code == 0 || !strings.Contains(r.Stderr, "in use by another process") {
@@ -77,4 +82,74 @@ func TestInUse(t *testing.T) {
 		t.Errorf("a second headway on the port: exit code %d\n%s", r.Code, r.Stderr)
 	}
 	c.NoLeaks(other)
+}
+
+// A data directory that a newer version wrote is refused and left as it is.
+func TestNewerStore(t *testing.T) {
+	c := e2e.Start(t)
+	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Stop()
+	file := filepath.Join(c.DataDir, "store.db")
+	store, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The key and the value of the format version, as they stand in the file.
+	ours, newer := []byte("format1"), []byte("format2")
+	if !bytes.Contains(store, ours) {
+		t.Fatalf("the store does not hold %q", ours)
+	}
+	write := func(content []byte) {
+		t.Helper()
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(bytes.ReplaceAll(store, ours, newer))
+	before := hashes(t, c)
+	r := c.Headway("up", "--node-name", "node-1", "--cgroup-root", "none")
+	if r.Code != 1 || !strings.Contains(r.Stderr, "newer version") || !strings.Contains(r.Stderr, "use another data directory") {
+		t.Errorf("up on a newer store: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	if diff := cmp.Diff(before, hashes(t, c)); diff != "" {
+		t.Errorf("the refused start changed files (-before +after):\n%s", diff)
+	}
+	write(store)
+	c.Up()
+	readyPods(t, c, 3)
+}
+
+// hashes lists the data dir's files with what they hold, without containerd's and
+// the lock.
+func hashes(t *testing.T, c *e2e.Cluster) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(c.DataDir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(c.DataDir, path)
+		if err != nil {
+			return err
+		}
+		switch name {
+		case "runtime":
+			return fs.SkipDir
+		case "lock": // names the process that holds it
+			return nil
+		}
+		found[name] = entry.Type().String()
+		if entry.Type().IsRegular() {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			found[name] = fmt.Sprintf("%x", sha256.Sum256(content))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
