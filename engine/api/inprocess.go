@@ -135,7 +135,13 @@ func (w *writer) Write(p []byte) (int, error) {
 	stream := w.stream
 	w.mu.Unlock()
 	// Blocks until the client reads, so not under the lock.
-	return stream.Write(p)
+	n, err := stream.Write(p)
+	if err != nil && w.ctx.Err() != nil {
+		// The client is gone, of which the handler hears by its context. An
+		// error would be logged for every watch that ends.
+		return len(p), nil
+	}
+	return n, err
 }
 
 // Flush implements http.Flusher.
