@@ -221,13 +221,63 @@ func delegate(dir string) error {
 	return nil
 }
 
-// removePod removes the pod's cgroup wherever it is, with all below.
+// removePod removes the pod's cgroup wherever it is, with all below. Its
+// containers are gone; a process that outlived its shim would keep the pod from
+// ending for ever.
 func (c *cgroups) removePod(uid string) error {
 	var errs []error
 	for qos := range qosDirs() {
-		errs = append(errs, c.remove(c.podPath(qos, uid)))
+		path := c.podPath(qos, uid)
+		errs = append(errs, c.kill(path), c.remove(path))
 	}
 	return errors.Join(errs...)
+}
+
+// kill ends every process in a cgroup and below, in one hierarchy after the
+// other; "" is our root.
+func (c *cgroups) kill(path string) error {
+	var errs []error
+	for _, mount := range c.all {
+		top := filepath.Join(mount, c.root, path)
+		// Again until there are none: they may fork meanwhile.
+		for range 100 {
+			pids, err := processes(top)
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if len(pids) == 0 {
+				break
+			}
+			for _, pid := range pids {
+				if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+					errs = append(errs, fmt.Errorf("end process %d of a cgroup: %w", pid, err))
+				}
+			}
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// processes lists those of a cgroup and below; none if it is not there.
+func processes(top string) ([]int, error) {
+	var pids []int
+	err := filepath.WalkDir(top, func(dir string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return ignoreNotExist(err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for field := range strings.FieldsSeq(string(data)) {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+				pids = append(pids, pid)
+			}
+		}
+		return ignoreNotExist(err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the processes of a cgroup: %w", err)
+	}
+	return pids, nil
 }
 
 // remove removes a cgroup and those below it in every hierarchy; "" is our

@@ -11,11 +11,19 @@ import (
 // Cleanup removes every trace of the runtime with this configuration from the
 // machine: containers, sandboxes, network, cgroups, mounts, the private
 // containerd with its images, state and logs. It fails while an agent uses the
-// same Root.
+// same Root. If containerd cannot be used, it does the same without it; then
+// only what a containerd of somebody else stores for us stays, which the error
+// says.
 func Cleanup(ctx context.Context, cfg Config) error {
 	r, err := Start(ctx, cfg)
-	if err != nil {
+	if errors.Is(err, errInUse) || os.Geteuid() != 0 {
 		return fmt.Errorf("clean up: %w", err)
+	}
+	if err != nil {
+		if err := cleanupWithout(ctx, cfg, err); err != nil {
+			return fmt.Errorf("clean up: %w", err)
+		}
+		return nil
 	}
 	err = r.removeAll(ctx)
 	if cerr := r.shutdown(); err == nil {
@@ -23,32 +31,91 @@ func Cleanup(ctx context.Context, cfg Config) error {
 	}
 	// The lock is held until everything is gone.
 	defer r.lock.Close()
+	if err == nil && r.daemon != nil {
+		err = r.daemon.stop(ctx)
+	}
+	if err == nil {
+		err = removeFiles(r.cfg, r.cgroups)
+	}
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
-	if r.daemon != nil {
-		if err := r.daemon.stop(ctx); err != nil {
-			return fmt.Errorf("clean up: %w", err)
+	return nil
+}
+
+// cleanupWithout is Cleanup without containerd, which failed with reason: the
+// processes are found by their cgroup and their command line.
+func cleanupWithout(ctx context.Context, cfg Config, reason error) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	lock, err := lockRoot(cfg.Root)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	cfg.Log.Warn("cleaning up without containerd", "reason", reason)
+	groups, err := newCgroups(cfg.CgroupRoot)
+	if err != nil {
+		return err
+	}
+	address := cfg.ContainerdAddress
+	if address == "" {
+		d, err := newDaemon(cfg.Root, cfg.RunDir, cfg.Log)
+		if err != nil {
+			return err
+		}
+		if err := d.stop(ctx); err != nil {
+			return err
+		}
+		address = d.socket
+	}
+	// The shims first: one that lives would report and clean up what is gone.
+	if err := killShims(address, cfg.Namespace); err != nil {
+		return err
+	}
+	if err := groups.kill(""); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(filepath.Join(cfg.Root, "sandboxes"))
+	if ignoreNotExist(err) != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := removeShimSocket(ctx, address, cfg.Namespace, e.Name()); err != nil {
+			return err
 		}
 	}
-	errs := []error{r.cgroups.remove("")}
-	for _, dir := range []string{r.cfg.RunDir, r.cfg.Root} {
+	if err := errors.Join(cfg.Network.Cleanup(ctx), removeFiles(cfg, groups)); err != nil {
+		return err
+	}
+	if cfg.ContainerdAddress != "" {
+		return fmt.Errorf("containers and images stay in namespace %s of the containerd at %s: %w", cfg.Namespace, address, reason)
+	}
+	return nil
+}
+
+// removeFiles removes cgroups, mounts and files; nothing may run any more.
+func removeFiles(cfg Config, groups *cgroups) error {
+	errs := []error{groups.remove("")}
+	for _, dir := range []string{cfg.RunDir, cfg.Root} {
 		errs = append(errs, unmountBelow(dir))
 	}
 	if err := errors.Join(errs...); err != nil {
 		// With mounts left, removing files could reach what is mounted.
-		return fmt.Errorf("clean up: %w", err)
+		return err
 	}
 	for _, path := range []string{
-		filepath.Join(r.cfg.RunDir, "sandboxes"), filepath.Join(r.cfg.RunDir, "runc"),
-		filepath.Join(r.cfg.RunDir, "containerd"), filepath.Join(r.cfg.RunDir, "containerd.pid"),
-		r.cfg.LogDir, filepath.Join(r.cfg.Root, "sandboxes"), filepath.Join(r.cfg.Root, "containerd"),
-		filepath.Join(r.cfg.Root, "containerd.toml"), filepath.Join(r.cfg.Root, "containerd.log"), filepath.Join(r.cfg.Root, "lock"),
+		filepath.Join(cfg.RunDir, "sandboxes"), filepath.Join(cfg.RunDir, "runc"),
+		filepath.Join(cfg.RunDir, "containerd"), filepath.Join(cfg.RunDir, "containerd.pid"),
+		cfg.LogDir, filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.Root, "containerd"),
+		filepath.Join(cfg.Root, "containerd.toml"), filepath.Join(cfg.Root, "containerd.log"), filepath.Join(cfg.Root, "lock"),
 	} {
 		errs = append(errs, os.RemoveAll(path))
 	}
 	// Only if nothing of others is in them.
-	for _, dir := range []string{r.cfg.RunDir, r.cfg.Root} {
+	for _, dir := range []string{cfg.RunDir, cfg.Root} {
 		_ = os.Remove(dir)
 	}
 	return errors.Join(errs...)

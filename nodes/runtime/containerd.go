@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd"
+	"github.com/containerd/containerd/plugin"
 	"golang.org/x/sys/unix"
 )
 
@@ -231,7 +232,10 @@ func connectContainerd(ctx context.Context, address, namespace string) (*contain
 	if _, err := os.Stat(address); err != nil {
 		return nil, fmt.Errorf("no containerd at %s: %w", address, err)
 	}
-	client, err := containerd.New(address, containerd.WithDefaultNamespace(namespace), containerd.WithTimeout(daemonStart))
+	// Without a default runtime the library asks for one at once, and leaves the
+	// connection open when that fails.
+	client, err := containerd.New(address, containerd.WithDefaultNamespace(namespace),
+		containerd.WithDefaultRuntime(plugin.RuntimeRuncV2), containerd.WithTimeout(daemonStart))
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", address, err)
 	}

@@ -104,6 +104,7 @@ type Runtime struct {
 	lock    *os.File // keeps a second runtime out of Root
 	daemon  *daemon  // nil with a containerd of somebody else
 	client  *containerd.Client
+	address string // of containerd
 	cgroups *cgroups
 	images  imageCache
 	tees    *teePool
@@ -161,17 +162,17 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 	if r.cgroups, err = newCgroups(cfg.CgroupRoot); err != nil {
 		return nil, err
 	}
-	address := cfg.ContainerdAddress
-	if address == "" {
+	r.address = cfg.ContainerdAddress
+	if r.address == "" {
 		if r.daemon, err = newDaemon(cfg.Root, cfg.RunDir, cfg.Log); err != nil {
 			return nil, err
 		}
 		if err := r.daemon.ensure(ctx); err != nil {
 			return nil, err
 		}
-		address = r.daemon.socket
+		r.address = r.daemon.socket
 	}
-	if r.client, err = connectContainerd(ctx, address, cfg.Namespace); err != nil {
+	if r.client, err = connectContainerd(ctx, r.address, cfg.Namespace); err != nil {
 		return nil, err
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(ctx, cfg.Namespace))
@@ -300,6 +301,9 @@ func sortContainers(cs []Container) {
 	})
 }
 
+// errInUse says that another process owns the root.
+var errInUse = errors.New("is in use by another process")
+
 func lockRoot(root string) (*os.File, error) {
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, fmt.Errorf("make root directory: %w", err)
@@ -310,7 +314,7 @@ func lockRoot(root string) (*os.File, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s is in use by another process: %w", root, err)
+		return nil, fmt.Errorf("%s %w: %w", root, errInUse, err)
 	}
 	return f, nil
 }

@@ -224,6 +224,7 @@ func (r *Runtime) teardown(ctx context.Context, uid string) error {
 		r.cfg.Network.Detach(ctx, uid),
 		unmountBelow(r.runDir(uid)),
 		r.cgroups.removePod(uid),
+		removeShimSocket(ctx, r.address, r.cfg.Namespace, uid),
 	)
 	if err != nil {
 		return err
