@@ -23,6 +23,7 @@ require (
 	github.com/google/go-cmp v0.7.0
 	github.com/opencontainers/image-spec v1.1.0
 	github.com/opencontainers/runtime-spec v1.1.0
+	github.com/prometheus/client_golang v1.24.0
 	github.com/spf13/cobra v1.10.2
 	github.com/vishvananda/netlink v1.3.1
 	go.etcd.io/bbolt v1.5.0
@@ -44,7 +45,6 @@ require (
 
 require (
 	github.com/containerd/fifo v1.1.0 // indirect
-	github.com/prometheus/client_golang v1.24.0 // indirect
 )
 
 require (

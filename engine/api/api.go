@@ -161,6 +161,12 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	}
 	mux := s.generic.Handler.NonGoRestfulMux
 	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion)
+	metrics, err := metricsHandler(cfg.Store)
+	if err != nil {
+		return fmt.Errorf("set up the metrics: %w", err)
+	}
+	mux.Unregister("/metrics") // the library's, which knows the process only
+	mux.Handle("/metrics", metrics)
 	for path, handler := range cfg.Routes {
 		if path != "" && path[len(path)-1] == '/' {
 			mux.UnlistedHandlePrefix(path, handler)

@@ -173,6 +173,35 @@ func TestDryRun(t *testing.T) {
 	expect(t, s, "", args("label svc two a=b --dry-run=server -o jsonpath={.metadata.labels.a}"), "b")
 }
 
+// The metrics tell of the process, the store and what follows Git, and hold no
+// names but those of Flux' objects.
+func TestMetrics(t *testing.T) {
+	s := apitest.Start(t)
+	const manifest = `apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: apps}
+spec: {interval: 1m, path: ./apps, prune: true, sourceRef: {kind: GitRepository, name: apps}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: unspoken}
+stringData: {password: hunter2}
+`
+	expect(t, s, manifest, args("create -f -"), "created")
+	metrics := []string{
+		`headway_store_objects{group="",kind="Secret"} 1`, "headway_store_revision ", "headway_store_file_bytes ", "headway_store_failing 0",
+		`headway_gitops_ready{kind="Kustomization",name="apps",namespace="default"} -1`,
+		"apiserver_request_total{", "process_resident_memory_bytes", "go_goroutines",
+	}
+	expect(t, s, "", args("get --raw /metrics"), metrics...)
+	patch := `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"ReconciliationSucceeded","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`
+	expect(t, s, "", append(args("patch ks apps --subresource=status --type=merge -p"), patch), "patched")
+	expect(t, s, "", args("get --raw /metrics"), `headway_gitops_ready{kind="Kustomization",name="apps",namespace="default"} 1`)
+	if out := kubectl(t, s, "", "get", "--raw", "/metrics"); strings.Contains(out, "unspoken") || strings.Contains(out, "hunter2") {
+		t.Error("the metrics tell about a Secret")
+	}
+}
+
 // Flux' kinds, which are custom resources elsewhere, by kubectl apply.
 func TestFluxKinds(t *testing.T) {
 	s := apitest.Start(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,7 @@ func (o *Options) setDefaults() {
 type Store struct {
 	log     *slog.Logger
 	db      *bolt.DB
+	path    string
 	current atomic.Pointer[state]
 	codecs  func(schema.GroupKind) Codec
 	// failure is the disk's error of the newest write.
@@ -137,6 +139,7 @@ func Open(opts Options) (*Store, error) {
 	s := &Store{
 		log:       opts.Log,
 		db:        db,
+		path:      opts.Path,
 		codecs:    opts.Codec,
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
@@ -236,6 +239,15 @@ func (s *Store) Encode(kind schema.GroupKind, obj object.Object) ([]byte, error)
 		return nil, fmt.Errorf("store: kind %s is not registered", kind)
 	}
 	return codec.Encode(obj)
+}
+
+// FileSize is the size of the store's file, in bytes.
+func (s *Store) FileSize() (int64, error) {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return 0, fmt.Errorf("size of the store's file: %w", err)
+	}
+	return info.Size(), nil
 }
 
 // Err is nil while the store works: it is ErrClosed after Close, and the
