@@ -97,6 +97,12 @@ func (a *ipam) release(pod string) {
 	}
 }
 
+// restore undoes release.
+func (a *ipam) restore(l Lease) {
+	a.leases[l.Pod] = l
+	a.used[l.IP] = true
+}
+
 // sorted returns the leases by address, so that the rules come out the same
 // every time.
 func (a *ipam) sorted() []Lease {

@@ -176,6 +176,8 @@ func (n *Network) Detach(ctx context.Context, pod string) error {
 	n.ipam.release(pod)
 	if len(lease.Ports) > 0 {
 		if err := n.writeRules(ctx); err != nil {
+			// Taken until the rules to it are gone: for the next try.
+			n.ipam.restore(lease)
 			return err
 		}
 	}

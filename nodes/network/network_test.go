@@ -100,6 +100,29 @@ func TestHostPorts(t *testing.T) {
 	}
 }
 
+// TestDetachIsRepeated: a removal that fails in the midst can be tried again,
+// and leaves no lease then.
+func TestDetachIsRepeated(t *testing.T) {
+	n := nodetest.Start(t)
+	pod := nodetest.Sandbox("exposed")
+	pod.HostPorts = []runtime.HostPort{{Protocol: "TCP", HostPort: 28082, ContainerPort: 8080}}
+	if _, err := n.EnsureSandbox(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", t.TempDir()) // without iptables
+	if err := n.Net.Detach(t.Context(), pod.UID); err == nil {
+		t.Fatal("Detach without iptables reports no error")
+	}
+	t.Setenv("PATH", path)
+	if err := n.Net.Detach(t.Context(), pod.UID); err != nil {
+		t.Fatal(err)
+	}
+	if leases, err := os.ReadDir(n.NetConf.StateDir); err != nil || len(leases) > 0 {
+		t.Errorf("leases after Detach = %v, %v; want none", leases, err)
+	}
+}
+
 func TestHostNetwork(t *testing.T) {
 	n := nodetest.Start(t)
 	pod := nodetest.Sandbox("onhost")

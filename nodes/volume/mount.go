@@ -57,7 +57,8 @@ func bindSubPath(source, sub, target string, readOnly bool) error {
 		return fmt.Errorf("open the volume: %w", err)
 	}
 	defer root.Close()
-	f, err := root.Open(sub)
+	// Not waiting: opening a FIFO that a container left there would never end.
+	f, err := root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) && !readOnly {
 		if err := root.MkdirAll(sub, 0o750); err != nil {
 			return fmt.Errorf("make %q in the volume: %w", sub, err)
@@ -66,7 +67,7 @@ func bindSubPath(source, sub, target string, readOnly bool) error {
 		if err := root.Chmod(sub, 0o777); err != nil {
 			return fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
-		f, err = root.Open(sub)
+		f, err = root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("open %q in the volume: %w", sub, err)

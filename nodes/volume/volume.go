@@ -66,6 +66,14 @@ func (m *Manager) volumeDir(uid types.UID, name string) string {
 // date. It stops at the first one that fails with an *Error; what was made
 // stays for the next try.
 func (m *Manager) Setup(p *corev1.Pod, facts pod.Facts) error {
+	// The volumes are open to whatever user a container runs as: this is what
+	// keeps the node's other users out of them.
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of the pods' volumes: %w", err)
+	}
+	if err := os.Chmod(m.dir, 0o700); err != nil {
+		return fmt.Errorf("close the directory of the pods' volumes: %w", err)
+	}
 	for i := range p.Spec.Volumes {
 		v := &p.Spec.Volumes[i]
 		if err := m.setup(p, v, facts); err != nil {
