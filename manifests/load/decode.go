@@ -71,7 +71,10 @@ func checkJSON(doc *document) *Error {
 	return &Error{Source: at, Reason: "parse JSON: " + err.Error()}
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
+var (
+	yamlLine      = regexp.MustCompile(`line (\d+): `)
+	unknownAnchor = regexp.MustCompile(`(?s)unknown anchor '.*' referenced`)
+)
 
 // yamlError moves the line that the parser counted within the document to the
 // file, and out of the message.
@@ -85,6 +88,8 @@ func yamlError(doc *document, err error) *Error {
 			msg = strings.Replace(msg, m[0], "", 1)
 		}
 	}
+	// It may be a password that begins with an asterisk and is not quoted.
+	msg = unknownAnchor.ReplaceAllString(msg, "unknown anchor; quote values that begin with *")
 	return &Error{Source: at, Reason: "parse YAML: " + msg}
 }
 

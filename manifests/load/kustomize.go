@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -46,12 +47,32 @@ func (l *loader) build(dir string, change func(*types.Kustomization) error) {
 	}
 	if err != nil {
 		l.fail(Source{File: b.kustomizationFile(dir)}, "kustomize build: %s",
-			strings.ReplaceAll(strings.ReplaceAll(err.Error(), treeRoot+"/", ""), treeRoot, "."))
+			withoutValues(strings.ReplaceAll(strings.ReplaceAll(err.Error(), treeRoot+"/", ""), treeRoot, ".")))
 		return
 	}
 	for _, res := range rendered.Resources() {
 		b.add(res)
 	}
+}
+
+// quoting are the places where kustomize quotes what it was given, whole
+// patches and literals of secrets among it, and what is said instead.
+var quoting = []struct {
+	pattern *regexp.Regexp
+	instead string
+}{
+	{regexp.MustCompile("(?s) with config: `.*`"), ""},
+	{regexp.MustCompile(`(?s) from \[patch: .*\]`), ""},
+	{regexp.MustCompile(`(?s)literal sources \[.*`), "a literal source is not of the form key=value"},
+}
+
+// withoutValues is an error of kustomize without contents of the tree, which
+// may be secret and would end up in statuses and logs.
+func withoutValues(msg string) string {
+	for _, q := range quoting {
+		msg = q.pattern.ReplaceAllString(msg, q.instead)
+	}
+	return msg
 }
 
 // build is one run of kustomize.
