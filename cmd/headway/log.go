@@ -56,7 +56,7 @@ that kubectl takes: deploy, deployment, deployments.`,
 			for _, e := range entries {
 				rows = append(rows, logRow(e, time.Now()))
 			}
-			return table(opts.out, []string{"COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT"}, rows)
+			return table(opts.out, []string{"COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}, rows)
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
@@ -66,13 +66,18 @@ that kubectl takes: deploy, deployment, deployments.`,
 }
 
 func logRow(e wire.LogEntry, now time.Time) []string {
-	sha, author, subject := "-", "-", e.Reason
+	sha, author, subject := "-", "-", "-"
 	if e.Commit != nil {
 		sha, author, subject = short(e.Commit.SHA), e.Commit.Author.Name, e.Commit.Subject
 	}
 	result := e.Type
 	if e.Type == wire.EntryApplied {
 		result = cmp.Or(e.Verdict, "in progress")
+	}
+	// Why it failed or was refused, on one line of the table.
+	reason, _, _ := strings.Cut(e.Reason, "\n")
+	if e.Verdict == "healthy" {
+		reason = ""
 	}
 	counts := map[string]int{}
 	for _, o := range e.Objects {
@@ -84,7 +89,7 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 			changes = append(changes, fmt.Sprintf("%d %s", n, strings.ToLower(action)+"d"))
 		}
 	}
-	return []string{sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject}
+	return []string{sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject, cmp.Or(reason, "-")}
 }
 
 // parseObject reads KIND/NAME, with the kind as kubectl takes it.
