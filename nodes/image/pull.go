@@ -12,7 +12,9 @@ import (
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/remotes"
 	"github.com/containerd/containerd/remotes/docker"
+	"github.com/containerd/log"
 	"github.com/containerd/platforms"
+	"github.com/sirupsen/logrus"
 )
 
 // Auth is a registry login; empty is anonymous.
@@ -43,7 +45,7 @@ func Pull(ctx context.Context, client *containerd.Client, ref string, auths []Au
 }
 
 func pull(ctx context.Context, client *containerd.Client, ref string, auth Auth) (containerd.Image, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(quiet(ctx))
 	defer cancel(nil)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
@@ -61,6 +63,14 @@ func pull(ctx context.Context, client *containerd.Client, ref string, auth Auth)
 		return nil, cause
 	}
 	return img, err
+}
+
+// quiet keeps containerd's client from printing to the process's standard
+// error, which it does unless told otherwise. What matters is in its errors.
+func quiet(ctx context.Context) context.Context {
+	nowhere := logrus.New()
+	nowhere.SetOutput(io.Discard)
+	return log.WithLogger(ctx, logrus.NewEntry(nowhere))
 }
 
 // resolver finds registries by their usual addresses.
