@@ -141,17 +141,22 @@ func (r *Runtime) finish(ctx context.Context, c *container, code uint32, at time
 	}
 	// Before the task: with it goes the cgroup.
 	kills := r.cgroups.oomKills(c.cgroup)
-	// It returns when the shim has passed on all output.
-	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.info.ID})
-	if err = errdefs.FromGRPC(err); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("delete task: %w", err)
-	}
 	rec.FinishedAt, rec.ExitCode = at.UTC(), int32(code)
 	r.mu.Lock()
 	// The kernel also kills a child and leaves the container running, so the
 	// count alone is not enough.
 	rec.OOMKilled = code == 137 && (c.oom || kills > 0)
 	r.mu.Unlock()
+	// Only the task knows it otherwise: an end of this process after the
+	// deletion would make a success a failure.
+	if err := r.saveRecord(c, rec); err != nil {
+		r.log.Warn("a container's exit is not on disk yet", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+	}
+	// It returns when the shim has passed on all output.
+	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.info.ID})
+	if err = errdefs.FromGRPC(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete task: %w", err)
+	}
 	return r.recordExit(c, rec)
 }
 
@@ -276,7 +281,9 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 	r.mu.Lock()
 	r.containers[stored.ID] = c
 	r.mu.Unlock()
-	if !rec.FinishedAt.IsZero() {
+	// With a task left, the former process had not come to deleting it and to the
+	// rest of the output; a start that failed has none.
+	if !rec.FinishedAt.IsZero() && (task == nil || rec.Reason != "") {
 		c.applyExit(rec)
 		close(c.done)
 		return r.deleteTask(ctx, stored.ID)
