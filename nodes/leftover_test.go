@@ -4,12 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
@@ -93,4 +95,19 @@ func TestNodeIsRegisteredAgain(t *testing.T) {
 	if got, want := after.Status.ContainerStatuses[0].ContainerID, before.Status.ContainerStatuses[0].ContainerID; got != want {
 		t.Errorf("container = %s after the node was registered again, want %s", got, want)
 	}
+}
+
+// TestSharedProcessNamespaceIsRefusedAloud: what is not done for a pod is said.
+func TestSharedProcessNamespaceIsRefusedAloud(t *testing.T) {
+	c := newCluster(t)
+	spec := one(tool("sleep"))
+	spec.ShareProcessNamespace = ptr.To(true)
+	c.run("sharing", spec)
+	c.wait("sharing", ready)
+	nodetest.Eventually(t, 30*time.Second, func() string {
+		if events := strings.Join(c.events(), "; "); !strings.Contains(events, "shareProcessNamespace is not supported") {
+			return "events: " + events
+		}
+		return ""
+	})
 }

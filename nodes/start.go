@@ -58,6 +58,10 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		return stopHere(w.fail("", "FailedCreatePodSandBox", err.Error(), sandboxRetry, retryMax))
 	}
 	observed.Sandbox = &sandbox
+	if share := p.Spec.ShareProcessNamespace; share != nil && *share {
+		a.events.Event(p, corev1.EventTypeWarning, "ShareProcessNamespaceNotSupported",
+			"shareProcessNamespace is not supported: each container has a process namespace of its own")
+	}
 	hosts := pod.Hosts(p, sandbox.IPs, a.cfg.ClusterDomain, readSmall("/etc/hosts"))
 	if err := writeHosts(w.hostsFile(), hosts); err != nil {
 		return err
