@@ -85,6 +85,8 @@ func TestKubectlCreateRolloutAndDelete(t *testing.T) {
 
 	contains(t, "whoami", k("auth", "whoami"), "kubernetes-admin", "system:masters")
 	contains(t, "can-i", k("auth", "can-i", "create", "deployments"), "yes")
+	contains(t, "can-i --list", k("auth", "can-i", "--list"), "*.*", "[*]")
+	contains(t, "can-i --list of another", k("auth", "can-i", "--list", "--as=bob", "--as-group=system:authenticated"), "selfsubjectreviews.authentication.k8s.io", "[create]", "/healthz")
 	denied := c.Run("", "kubectl", "auth", "can-i", "get", "secrets", "--as=bob")
 	if denied.Code != 1 || !strings.Contains(denied.Stdout, "no") {
 		t.Errorf("auth can-i --as=bob: exit code %d, want 1 and no\n%s%s", denied.Code, denied.Stdout, denied.Stderr)

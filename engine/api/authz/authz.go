@@ -40,12 +40,17 @@ var discovery = []PathRule{
 // New makes the server's authorizer. rules are the server's own, beyond those
 // of discovery.
 func New(reader object.Reader, rules []PathRule) (authorizer.Authorizer, error) {
-	return union.New(
+	rules = slices.Concat(discovery, rules)
+	all, err := union.New(
 		union.NamedAuthorizer{AuthorizerName: "masters", Authorizer: authorizer.AuthorizerFunc(masters)},
 		union.NamedAuthorizer{AuthorizerName: "node", Authorizer: authorizer.AuthorizerFunc(Node{Reader: reader}.Authorize)},
 		union.NamedAuthorizer{AuthorizerName: "reviews", Authorizer: authorizer.AuthorizerFunc(reviews)},
-		union.NamedAuthorizer{AuthorizerName: "paths", Authorizer: paths(slices.Concat(discovery, rules))},
+		union.NamedAuthorizer{AuthorizerName: "paths", Authorizer: paths(rules)},
 	)
+	if err != nil {
+		return nil, err
+	}
+	return resolver{all, rules}, nil
 }
 
 func masters(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {

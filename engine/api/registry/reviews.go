@@ -17,9 +17,13 @@ import (
 // Reviews are the resources by which users ask about themselves: who they are
 // (kubectl auth whoami) and what they may do (kubectl auth can-i).
 func Reviews(auth authorizer.UnconditionalAuthorizer) []Group {
+	authorization := map[string]rest.Storage{"selfsubjectaccessreviews": canI{auth: auth}}
+	if rules, ok := auth.(authorizer.RuleResolver); ok {
+		authorization["selfsubjectrulesreviews"] = myRules{rules}
+	}
 	return []Group{
 		{authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": whoAmI{}}},
-		{authorizationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectaccessreviews": canI{auth: auth}}},
+		{authorizationv1.SchemeGroupVersion, authorization},
 	}
 }
 
