@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
 )
 
 // A suspended Kustomization that is deleted leaves its objects alone, which
@@ -178,4 +179,36 @@ func TestMirrorGoesWithItsSource(t *testing.T) {
 	}
 	w.start()
 	w.eventually("the mirror of two is gone", func() bool { return !there("two") })
+}
+
+// Who waits for a sync is told when a dependency failed, rather than left
+// waiting for what depends on it.
+func TestSyncEndsWhenDependencyFails(t *testing.T) {
+	w := newWorld(t, map[string]string{
+		"cluster/c.yaml": configMap("c", "one"),
+		"one/a.yaml":     configMap("a", "one") + "unknown: 1\n",
+		"two/b.yaml":     configMap("b", "one"),
+	}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "cluster" })
+	for _, k := range [][3]string{{"one", "./one", ""}, {"two", "./two", "one"}, {"three", "./two", "two"}} {
+		ks := w.ks().DeepCopy()
+		ks.ObjectMeta = metav1.ObjectMeta{Namespace: "headway-system", Name: k[0]}
+		ks.Status = kustomizev1.KustomizationStatus{}
+		ks.Spec.Path = k[1]
+		if k[2] != "" {
+			ks.Spec.DependsOn = []kustomizev1.DependencyReference{{Name: k[2]}}
+		}
+		w.create(ks)
+	}
+	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False BuildFailed") })
+	w.eventually("three waits", func() bool { return strings.Contains(w.readyOf("three"), "DependencyNotReady") })
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	var last wire.Event
+	err := w.sync.Sync(ctx, wire.SyncRequest{Wait: true}, func(ev wire.Event) error {
+		last = ev
+		return nil
+	})
+	if err != nil || !last.Done || last.OK {
+		t.Errorf("Sync() = %v, last %+v, want it to end as failed", err, last)
+	}
 }

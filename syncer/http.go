@@ -220,6 +220,11 @@ func (s *Syncer) synced(targets []*source, rounds map[*source]int) (bool, wire.E
 			settled, ok, faults := k.settled, k.settledOK, k.faults
 			k.mu.Unlock()
 			if settled.revision != revision || settled.generation != ks.Generation {
+				if dep := s.blockedBy(k, revision); dep != "" {
+					last.OK, last.Kustomization = false, k.name()
+					last.Message = "waits for " + dep + ", which failed"
+					continue
+				}
 				return false, last
 			}
 			if !ok {
@@ -238,4 +243,32 @@ func (s *Syncer) synced(targets []*source, rounds map[*source]int) (bool, wire.E
 		}
 	}
 	return true, last
+}
+
+// blockedBy is the Kustomization that failed to apply the revision and that k
+// waits for, itself or by way of others; empty if there is none.
+func (s *Syncer) blockedBy(k *kustomization, revision string) string {
+	seen := map[object.Key]bool{}
+	for wait := []*kustomization{k}; len(wait) > 0; wait = wait[1:] {
+		wait[0].mu.Lock()
+		deps := wait[0].deps
+		wait[0].mu.Unlock()
+		for _, key := range deps {
+			s.mu.Lock()
+			dep := s.kustomizations[key]
+			s.mu.Unlock()
+			if dep == nil || seen[key] {
+				continue
+			}
+			seen[key] = true
+			dep.mu.Lock()
+			failed := dep.settled.revision == revision && !dep.settledOK
+			dep.mu.Unlock()
+			if failed {
+				return dep.name()
+			}
+			wait = append(wait, dep)
+		}
+	}
+	return ""
 }
