@@ -43,9 +43,7 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require (
-	github.com/containerd/fifo v1.1.0 // indirect
-)
+require github.com/containerd/fifo v1.1.0 // indirect
 
 require (
 	cel.dev/expr v0.25.1 // indirect

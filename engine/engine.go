@@ -135,10 +135,14 @@ func (e *Engine) Prepare(routes map[string]http.Handler) error {
 		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
 		Tokens:      e.tokens,
 		Routes:      routes,
+		Ready:       map[string]func() error{"store": e.store.Err},
 		Log:         e.cfg.Log.With("part", "api"),
 	})
 	return err
 }
+
+// Ready is closed when the API answers.
+func (e *Engine) Ready() <-chan struct{} { return e.server.Ready() }
 
 // Client reaches the API without a network, as the given user.
 func (e *Engine) Client(user string, groups ...string) *rest.Config {

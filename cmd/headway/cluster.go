@@ -118,7 +118,7 @@ func (c *cluster) run(ctx context.Context) error {
 	group.Go(func() error { return c.runProxy(ctx) })
 	group.Go(func() error { return c.progress.pods(ctx, c.engine.Store()) })
 	group.Go(func() error { return trimAfterStart(ctx) })
-	c.progress.line("API at https://%s (%s)", c.listener.Addr(), c.progress.elapsed())
+	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -13,7 +13,9 @@ import (
 	"sync"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubectl/pkg/util/podutils"
 
@@ -51,6 +53,29 @@ func (p *progress) line(format string, args ...any) {
 // elapsed is the time since the program started.
 func (p *progress) elapsed() string {
 	return fmt.Sprintf("%.1f s", time.Since(p.start).Seconds())
+}
+
+// ready tells when the API answers and, after a restart, that what was
+// deployed still is.
+func (p *progress) ready(ctx context.Context, ready <-chan struct{}, address net.Addr, reader object.Reader) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-ready:
+	}
+	p.line("API at https://%s (%s)", address, p.elapsed())
+	root, ok := reader.Get(object.Key{
+		GroupKind: schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind},
+		Namespace: systemNamespace, Name: rootName,
+	}).(*kustomizev1.Kustomization)
+	if ok && meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
+		p.line("%s", p.colour.green(shortRevision(root.Status.LastAppliedRevision)+" is deployed"))
+		p.mu.Lock()
+		p.hinted = true
+		p.mu.Unlock()
+		p.hints(reader)
+	}
+	return nil
 }
 
 // sync tells a step of the syncer, and after the first deployed commit what

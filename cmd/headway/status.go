@@ -82,7 +82,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	} else if k.Applied != "" {
 		fmt.Fprintf(out, "    applied  %s\n", k.Applied)
 	}
-	if k.Attempted != k.Applied && k.Attempted != "" {
+	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" {
 		fmt.Fprintf(out, "    refused  %s\n", shortRevision(k.Attempted))
 	}
 	state := colour.green(k.Sync)

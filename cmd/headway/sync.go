@@ -52,6 +52,7 @@ func (c *client) sync(ctx context.Context, request wire.SyncRequest, format outp
 	}
 	defer body.Close()
 	decoder := json.NewDecoder(body)
+	var last string
 	for {
 		var event wire.Event
 		if err := decoder.Decode(&event); err != nil {
@@ -64,8 +65,10 @@ func (c *client) sync(ctx context.Context, request wire.SyncRequest, format outp
 			if err := json.NewEncoder(out).Encode(event); err != nil {
 				return err
 			}
-		} else if line := eventLine(event); line != "" {
+		} else if line := eventLine(event); line != "" && line != last {
+			// The source and each Kustomization that follows it tell of a commit.
 			fmt.Fprintln(out, line)
+			last = line
 		}
 		if event.Done {
 			if !event.OK {

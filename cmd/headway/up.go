@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 )
 
@@ -135,6 +137,10 @@ func (o *upOptions) config() (*upConfig, error) {
 		level = slog.LevelDebug
 	}
 	cfg.log = slog.New(slog.NewTextHandler(o.err, &slog.HandlerOptions{Level: level}))
+	// Libraries that log by themselves follow suit, or stay silent: their
+	// lines would stand between those of the progress.
+	slog.SetDefault(cfg.log.With("part", "library"))
+	logrus.SetOutput(io.Discard)
 	return cfg, nil
 }
 
