@@ -337,7 +337,7 @@ func targets(p *corev1.Pod, observed runtime.Pod) []probe.Target {
 	var out []probe.Target
 	for _, c := range observed.Containers {
 		if spec, ok := specs[c.Name]; ok && c.State == runtime.Running {
-			out = append(out, probe.Target{ID: c.ID, Spec: spec, StartedAt: c.StartedAt})
+			out = append(out, probe.Target{ID: c.ID, Spec: spec, StartedAt: c.StartedAt, Reported: pod.Reported(p, c.ID)})
 		}
 	}
 	return out

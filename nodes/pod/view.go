@@ -195,7 +195,7 @@ func (d *decision) startedOK(v *view) bool {
 	if v.phase != running {
 		return false
 	}
-	return v.spec.StartupProbe == nil || d.Probes[v.current.ID].Started
+	return v.spec.StartupProbe == nil || d.probed(v).Started
 }
 
 // readyOK is the ready field of a container that is meant to keep running.
@@ -203,7 +203,30 @@ func (d *decision) readyOK(v *view) bool {
 	if !d.startedOK(v) {
 		return false
 	}
-	return v.spec.ReadinessProbe == nil || d.Probes[v.current.ID].Ready
+	return v.spec.ReadinessProbe == nil || d.probed(v).Ready
+}
+
+// probed is the verdict of the probes of a container that runs; before they
+// have begun, the last one that was reported.
+func (d *decision) probed(v *view) ProbeResult {
+	if result, ok := d.Probes[v.current.ID]; ok {
+		return result
+	}
+	return Reported(d.Pod, v.current.ID)
+}
+
+// Reported is what the pod's status says of the probes of a running container.
+// With a new agent probes begin anew, and what it adopts must not lose its
+// place in Services until they fail.
+func Reported(p *corev1.Pod, id string) ProbeResult {
+	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for _, c := range list {
+			if c.ContainerID == containerID(id) && c.State.Running != nil {
+				return ProbeResult{Started: c.Started != nil && *c.Started, Ready: c.Ready}
+			}
+		}
+	}
+	return ProbeResult{}
 }
 
 func containerID(id string) string { return "containerd://" + id }

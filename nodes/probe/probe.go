@@ -45,6 +45,9 @@ type Target struct {
 	ID        string
 	Spec      corev1.Container
 	StartedAt time.Time
+	// Reported is the verdict of a former run of the agent, which stands until
+	// a probe changes it.
+	Reported pod.ProbeResult
 }
 
 // Manager runs probes. Its methods may be called from many goroutines.
@@ -125,11 +128,12 @@ func (m *Manager) begin(p *corev1.Pod, podIP string, t Target) *container {
 		w := &worker{manager: m, pod: p, podIP: podIP, target: t, state: c, kind: kind, spec: withDefaults(spec)}
 		m.wg.Go(func() { w.run(ctx) })
 	}
-	if t.Spec.StartupProbe == nil {
-		c.result.Started = true
+	c.result = pod.ProbeResult{Started: t.Reported.Started || t.Spec.StartupProbe == nil, Ready: t.Reported.Ready}
+	if c.result.Started {
 		close(c.started)
+	} else {
+		start("Startup", t.Spec.StartupProbe)
 	}
-	start("Startup", t.Spec.StartupProbe)
 	start("Readiness", t.Spec.ReadinessProbe)
 	start("Liveness", t.Spec.LivenessProbe)
 	return c

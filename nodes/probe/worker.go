@@ -27,7 +27,7 @@ type worker struct {
 	// run is the number of equal outcomes in a row, ok what they are.
 	count int32
 	ok    bool
-	// decided is set with the first verdict that passed a threshold.
+	// passed is set with the first success that reached its threshold.
 	passed bool
 }
 

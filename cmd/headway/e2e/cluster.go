@@ -36,6 +36,8 @@ type Cluster struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	output *output
+	// started is how much had been printed when the program was last started.
+	started int
 }
 
 // Start runs a cluster on the example repository and waits until it answers.
@@ -117,6 +119,7 @@ func (c *Cluster) Spawn() {
 	enter := "echo $$ > " + filepath.Join(c.cpuacct(), "cgroup.procs") + ` && exec "$@"`
 	c.cmd = c.in(context.Background(), append([]string{"sh", "-c", enter, "up", headway}, c.upArgs()...)...)
 	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
+	c.started = len(c.output.String())
 	if err := c.cmd.Start(); err != nil {
 		c.tb.Fatalf("start headway up: %v", err)
 	}
@@ -267,6 +270,9 @@ func (c *Cluster) Eventually(limit time.Duration, what string, check func() erro
 
 // Output is what headway up printed so far.
 func (c *Cluster) Output() string { return c.output.String() }
+
+// OutputSinceStart is what it printed since it was last started.
+func (c *Cluster) OutputSinceStart() string { return c.output.String()[c.started:] }
 
 // cleanup ends the cluster and finds what it leaves behind.
 func (c *Cluster) cleanup() {

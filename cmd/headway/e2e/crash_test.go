@@ -124,14 +124,29 @@ func TestRestartKeepsContainers(t *testing.T) {
 	if err := answers(c, url, "Hello"); err != nil {
 		t.Errorf("the Service while headway is stopped: %v", err)
 	}
+	load := startLoad(c, url)
 	c.Up()
 	readyPods(t, c, 3)
+	c.Eventually(30*time.Second, "clients have sent requests for a while", func() error {
+		if n := load.sent(); n < 500 {
+			return fmt.Errorf("%d requests", n)
+		}
+		return nil
+	})
 	if after := c.Processes("/web-"); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("processes after the restart are %v, before they were %v", after, before)
 	}
 	restarts := c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
 	if strings.Trim(restarts, "0 ") != "" {
 		t.Errorf("restart counts are %q, want zeros", restarts)
+	}
+
+	// Adopted pods never lost their place in the Service.
+	if requests, failures := load.stop(); len(failures) > 0 {
+		t.Errorf("%d of %d requests failed during the restart, the first: %v", len(failures), requests, failures[0])
+	}
+	if strings.Contains(c.OutputSinceStart(), "is Ready") {
+		t.Errorf("pods that were ready became ready again:\n%s", c.OutputSinceStart())
 	}
 
 	// What was adopted is under control again, rules included.

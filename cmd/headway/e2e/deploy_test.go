@@ -92,6 +92,12 @@ func startLoad(c *e2e.Cluster, url string) *load {
 	return l
 }
 
+func (l *load) sent() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests
+}
+
 func (l *load) stop() (int, []error) {
 	l.cancel()
 	l.wait.Wait()
