@@ -42,7 +42,8 @@ const (
 	labelImage     = "headway.dev/image"
 	labelImageID   = "headway.dev/image-id"
 	labelSignal    = "headway.dev/stop-signal"
-	labelMode      = "headway.dev/mode" // tty, stdin and once, as far as they apply
+	labelMode      = "headway.dev/mode"      // tty, stdin and once, as far as they apply
+	labelQuota     = "headway.dev/cpu-quota" // microseconds in each period: 50000/100000
 	userLabel      = "headway.dev/label."
 )
 
@@ -211,6 +212,9 @@ func containerLabels(pod PodRef, cfg ContainerConfig, imageName, imageID, stop s
 		labelImage: cmp.Or(cfg.Image, imageName), labelImageID: imageID,
 		labelSignal: stop, labelMode: strings.Join(mode, ","),
 	}
+	if q := cfg.Resources; q.CPUQuota > 0 {
+		labels[labelQuota] = fmt.Sprintf("%d/%d", q.CPUQuota, q.CPUPeriod)
+	}
 	for k, v := range cfg.Labels {
 		labels[userLabel+k] = v
 	}
@@ -239,6 +243,11 @@ func (r *Runtime) fromStored(stored containers.Container) (*container, error) {
 		},
 		signal: l[labelSignal],
 		done:   make(chan struct{}),
+	}
+	if q := l[labelQuota]; q != "" {
+		if _, err := fmt.Sscanf(q, "%d/%d", &c.resources.CPUQuota, &c.resources.CPUPeriod); err != nil {
+			return nil, fmt.Errorf("container %s has the CPU quota %q: %w", stored.ID, q, err)
+		}
 	}
 	for mode := range strings.SplitSeq(l[labelMode], ",") {
 		c.tty, c.stdin, c.stdinOnce = c.tty || mode == "tty", c.stdin || mode == "stdin", c.stdinOnce || mode == "once"
@@ -310,6 +319,12 @@ func (r *Runtime) start(ctx context.Context, c *container) (time.Time, error) {
 	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: c.info.ID}); err != nil {
 		return now, errdefs.FromGRPC(err)
 	}
+	return now, r.setQuotas(c)
+}
+
+// setQuotas bounds the CPU time of a container that has been started, and of
+// its pod.
+func (r *Runtime) setQuotas(c *container) error {
 	r.mu.Lock()
 	box := r.sandboxes[c.info.Pod.UID]
 	r.mu.Unlock()
@@ -318,9 +333,9 @@ func (r *Runtime) start(ctx context.Context, c *container) (time.Time, error) {
 		err = errors.Join(err, r.cgroups.setQuota(box.rec.Cgroup, box.rec.Config.Resources))
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return now, nil // It has exited and is gone already.
+		return nil // It has exited and is gone already.
 	}
-	return now, err
+	return err
 }
 
 // createTask asks containerd for the container's process, which waits for the

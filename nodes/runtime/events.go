@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -304,7 +305,17 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 		// The agent ended between the record and the start.
 		_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: stored.ID})
 		if err = errdefs.FromGRPC(err); err != nil {
-			return fmt.Errorf("start a container that was about to: %w", err)
+			// As when a start fails; or it would be called running for ever.
+			err = fmt.Errorf("failed to start container %q: %w", c.info.Name, err)
+			now := time.Now().UTC()
+			return errors.Join(err, r.deleteTask(ctx, stored.ID),
+				r.recordExit(c, exitRecord{StartedAt: rec.StartedAt, FinishedAt: now, ExitCode: 128, Reason: "StartError", Message: err.Error()}))
+		}
+	}
+	if task != nil {
+		// The former process may have ended between the start and this.
+		if err := r.setQuotas(c); err != nil {
+			return fmt.Errorf("bound the CPU time of a container: %w", err)
 		}
 	}
 	return nil
