@@ -55,7 +55,7 @@ func TestAgainstModel(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "db")
 			m := model{now: map[string]string{}, states: map[uint64]map[string]string{}}
 			for range 4 {
-				m.session(t, r, path)
+				m.life(t, r, path)
 				if t.Failed() {
 					return
 				}
@@ -64,8 +64,8 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
-// session opens the store, writes, and closes it.
-func (m *model) session(t *testing.T, r *rand.Rand, path string) {
+// life opens the store, writes, and closes it.
+func (m *model) life(t *testing.T, r *rand.Rand, path string) {
 	t.Helper()
 	s, err := store.Open(store.Options{Path: path, History: 60})
 	if err != nil {
