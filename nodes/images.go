@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -20,18 +21,61 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// images gets images into the store: by pulling them, one at a time, and by
-// importing the archives of a directory.
+// parallelPulls bounds how many images are pulled side by side. Not one, the
+// kubelet's default: a registry that hangs would hold up all others.
+const parallelPulls = 4
+
+// images gets images into the store: by pulling them, each image by one pod at
+// a time, and by importing the archives of a directory.
 type images struct {
 	runtime runtime.Interface
 	dir     string
 	log     *slog.Logger
 	changed func()        // called when images were imported
-	pulling chan struct{} // one pull at a time, the kubelet's default
+	pulling chan struct{} // holds the pulls under way
+
+	mu    sync.Mutex
+	turns map[string]*turn // by image
+}
+
+// turn is taken by the one that pulls an image; users counts it and those who
+// wait for it.
+type turn struct {
+	taken chan struct{}
+	users int
 }
 
 func newImages(r runtime.Interface, dir string, changed func(), log *slog.Logger) *images {
-	return &images{runtime: r, dir: dir, changed: changed, log: log, pulling: make(chan struct{}, 1)}
+	return &images{
+		runtime: r, dir: dir, changed: changed, log: log,
+		pulling: make(chan struct{}, parallelPulls), turns: map[string]*turn{},
+	}
+}
+
+// take waits for the turn to pull an image.
+func (i *images) take(ctx context.Context, image string) (release func(), err error) {
+	i.mu.Lock()
+	t := i.turns[image]
+	if t == nil {
+		t = &turn{taken: make(chan struct{}, 1)}
+		i.turns[image] = t
+	}
+	t.users++
+	i.mu.Unlock()
+	leave := func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(i.turns, image)
+		}
+	}
+	select {
+	case t.taken <- struct{}{}:
+		return func() { <-t.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
 }
 
 // pullPolicy applies the default: Always for the tag latest, else IfNotPresent.
@@ -100,9 +144,14 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 	return nil
 }
 
-// pull fetches an image, after the pulls before it: one of them may have been
-// for the same image.
+// pull fetches an image, after the pulls of the same image before it, which may
+// have brought it.
 func (i *images) pull(ctx context.Context, image string, policy corev1.PullPolicy, logins []runtime.Auth) (runtime.ImageInfo, error) {
+	release, err := i.take(ctx, image)
+	if err != nil {
+		return runtime.ImageInfo{}, err
+	}
+	defer release()
 	select {
 	case i.pulling <- struct{}{}:
 	case <-ctx.Done():
