@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
@@ -101,7 +100,7 @@ func TestNodeIsRegisteredAgain(t *testing.T) {
 func TestSharedProcessNamespaceIsRefusedAloud(t *testing.T) {
 	c := newCluster(t)
 	spec := one(tool("sleep"))
-	spec.ShareProcessNamespace = ptr.To(true)
+	spec.ShareProcessNamespace = new(true)
 	c.run("sharing", spec)
 	c.wait("sharing", ready)
 	nodetest.Eventually(t, 30*time.Second, func() string {

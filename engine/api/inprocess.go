@@ -139,7 +139,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	if err != nil && w.ctx.Err() != nil {
 		// The client is gone, of which the handler hears by its context. An
 		// error would be logged for every watch that ends.
-		return len(p), nil
+		return len(p), nil //nolint:nilerr // see above
 	}
 	return n, err
 }

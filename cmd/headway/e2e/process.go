@@ -133,7 +133,7 @@ func (c *Cluster) Background(script string) *Background {
 	}
 	go func() {
 		defer close(b.done)
-		_ = b.cmd.Wait() //nolint:errcheck // it is ended by a signal
+		_ = b.cmd.Wait() // it is ended by a signal
 	}()
 	c.tb.Cleanup(b.Stop)
 	return b
@@ -141,7 +141,7 @@ func (c *Cluster) Background(script string) *Background {
 
 // Stop ends it.
 func (b *Background) Stop() {
-	_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+	_ = syscall.Kill(-b.cmd.Process.Pid, syscall.SIGKILL) // it may have ended
 	<-b.done
 }
 
