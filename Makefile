@@ -59,7 +59,7 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	@scripts/deps test
 	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
 	$(GO) test -race -shuffle=on -timeout 15m $(PURE)
-	$(GO) test -race -shuffle=on -timeout 15m -p 1 $(MACHINE)
+	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
 
 .PHONY: lint
 lint: ## run the linters
