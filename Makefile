@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 # The same flags in every command, so that nothing is compiled twice.
 export GOFLAGS := -trimpath -buildvcs=false
-export PATH := $(PATH):/usr/sbin:/sbin
+export PATH := $(PATH):/usr/sbin:/sbin:$(CURDIR)/build
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
@@ -57,6 +57,8 @@ $(IMAGES)/web.tar: $(wildcard examples/web/*.go examples/web/archive/*.go)
 .PHONY: test
 test: images ## run all tests; those that need root, containerd and iptables included
 	@scripts/deps test
+	@# Some distributions have no package of kubectl: the built-in one serves.
+	@command -v kubectl >/dev/null || { $(MAKE) build && ln -sf headway $(BUILD)/kubectl; }
 	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
 	$(GO) test -race -shuffle=on -timeout 15m $(PURE)
 	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
