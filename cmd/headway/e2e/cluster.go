@@ -291,9 +291,12 @@ func (c *Cluster) cleanup() {
 	if r := c.Headway("cleanup", "--cgroup-root", c.id); r.Code != 0 {
 		c.tb.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	if err := os.Remove(c.cpuacct()); err != nil {
-		c.tb.Errorf("left behind: %v", err)
-	}
+	c.nothingLeft(func() []string {
+		if err := os.Remove(c.cpuacct()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return []string{err.Error()}
+		}
+		return nil
+	})
 	c.NoLeaks(c.DataDir)
 }
 

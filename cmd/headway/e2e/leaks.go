@@ -7,13 +7,31 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // NoLeaks fails the test if anything is left of the cluster of a data dir.
 func (c *Cluster) NoLeaks(dataDir string) {
 	c.tb.Helper()
-	for _, leak := range leaks(dataDir, c.id) {
-		c.tb.Errorf("left behind: %s", leak)
+	c.nothingLeft(func() []string { return leaks(dataDir, c.id) })
+}
+
+// nothingLeft fails the test if find still finds something after a while: a
+// process that was ended is still in its cgroup until the kernel has taken it
+// apart.
+func (c *Cluster) nothingLeft(find func() []string) {
+	c.tb.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		found := find()
+		if len(found) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.tb.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+			return
+		}
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls an effect seen from outside
 	}
 }
 
