@@ -33,6 +33,11 @@ func Cleanup(ctx context.Context, cfg Config) error {
 	defer r.lock.Close()
 	if err == nil && r.daemon != nil {
 		err = r.daemon.stop(ctx)
+		// A shim whose container was being created when the agent ended is
+		// listed nowhere, and nobody but us would end it.
+		if err == nil {
+			err = errors.Join(killShims(r.daemon.socket, r.cfg.Namespace), r.cgroups.kill(""))
+		}
 	}
 	if err == nil {
 		err = removeFiles(r.cfg, r.cgroups)

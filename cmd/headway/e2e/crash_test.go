@@ -196,3 +196,19 @@ func TestContainerdKilled(t *testing.T) {
 	})
 	readyPods(t, c, 3)
 }
+
+// A cluster that is stopped while its containers are being made is cleaned up
+// whole: the harness finds what is left of it.
+func TestCleanupAfterAnInterruptedStart(t *testing.T) {
+	for range 3 {
+		c := e2e.New(t)
+		c.Spawn()
+		c.Eventually(time.Minute, "a shim runs", func() error {
+			if c.Usage()["shims"].PSS == 0 {
+				return fmt.Errorf("none yet")
+			}
+			return nil
+		})
+		c.Stop()
+	}
+}
