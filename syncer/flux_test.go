@@ -11,12 +11,12 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/wire"
 )
 
@@ -149,11 +149,7 @@ func TestIgnoreChanges(t *testing.T) {
 func TestMirrorGoesWithItsSource(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, nil)
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	url, _ := remote(t, filepath.Dir(w.bare), nil)
-	w.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "git"},
-		Data:       map[string][]byte{"username": []byte("ada"), "password": []byte("secret")},
-	})
+	url := gitserver.New(t, filepath.Dir(w.bare)).URL
 	for _, name := range []string{"one", "two"} {
 		w.create(&sourcev1.GitRepository{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},

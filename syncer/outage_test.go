@@ -2,12 +2,9 @@ package syncer_test
 
 import (
 	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,54 +16,33 @@ import (
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/wire"
 )
 
-// remote serves repositories over HTTP, to who has the password, while it is
-// up.
-func remote(tb testing.TB, root string, hang *atomic.Bool) (url string, up *atomic.Bool) {
-	tb.Helper()
-	up = &atomic.Bool{}
-	up.Store(true)
-	backend := &cgi.Handler{
-		Path: git(tb, "", "--exec-path") + "/git-http-backend",
-		Env: []string{
-			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada",
-			"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_CONFIG_KEY_1=http.receivepack", "GIT_CONFIG_VALUE_1=true",
-		},
+// remote makes the source of a new world one behind HTTP, to be looked at
+// often; its server is in the pointer once the world is made.
+func remote(tb testing.TB, srv **gitserver.Server, edit func(*sourcev1.GitRepository)) func(*sourcev1.GitRepository, *kustomizev1.Kustomization) {
+	return func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
+		// The repository's path is in the URL that newWorld set.
+		path := strings.TrimPrefix(src.Spec.URL, "file://")
+		*srv = gitserver.New(tb, filepath.Dir(path))
+		src.Spec.URL = (*srv).URL + "/" + filepath.Base(path)
+		src.Spec.Interval = metav1.Duration{Duration: 100 * time.Millisecond}
+		if edit != nil {
+			edit(src)
+		}
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, p, _ := r.BasicAuth(); p != "secret" {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		if r.URL.Query().Get("service") != "" && hang != nil && hang.Load() {
-			<-r.Context().Done()
-			return
-		}
-		if !up.Load() {
-			http.Error(w, "down", http.StatusBadGateway)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	}))
-	tb.Cleanup(srv.Close)
-	return srv.URL, up
 }
 
 // A remote source is mirrored, followed by interval, written to by a rollback;
 // its outage is said and stops nothing, across a restart as well.
 func TestRemote(t *testing.T) {
-	var up *atomic.Bool
-	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
-		src.Spec.Interval = metav1.Duration{Duration: 200 * time.Millisecond}
+	var srv *gitserver.Server
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, remote(t, &srv, func(src *sourcev1.GitRepository) {
 		src.Spec.SecretRef = &meta.LocalObjectReference{Name: "git"}
-		var url string
-		// The repository's path is in the URL that newWorld set.
-		path := strings.TrimPrefix(src.Spec.URL, "file://")
-		url, up = remote(t, filepath.Dir(path), nil)
-		src.Spec.URL = url + "/" + filepath.Base(path)
-	})
+		srv.Require("ada", "secret")
+	}))
 	w.eventually("the secret is missed", func() bool { return strings.HasPrefix(w.ready("GitRepository"), "False AuthenticationFailed") })
 	w.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "git"},
@@ -77,7 +53,7 @@ func TestRemote(t *testing.T) {
 	second := w.push("second")
 	w.applied(second)
 
-	up.Store(false)
+	srv.Fail(gitserver.Status(http.StatusBadGateway, "down"))
 	w.eventually("the outage is said", func() bool { return strings.Contains(w.ready("GitRepository"), "next try at") })
 	if got := w.ready("GitRepository"); strings.Contains(got, "secret@") || !strings.Contains(got, "failing since") {
 		t.Errorf("condition: %q", got)
@@ -92,7 +68,7 @@ func TestRemote(t *testing.T) {
 	if got := w.ready("Kustomization"); !strings.HasPrefix(got, "True") {
 		t.Errorf("the outage made the Kustomization %q", got)
 	}
-	up.Store(true)
+	srv.Fail(nil)
 	var res wire.RollbackResult
 	code, body := 0, ""
 	w.eventually("the rollback is pushed", func() bool {
@@ -107,21 +83,12 @@ func TestRemote(t *testing.T) {
 
 // A remote that does not answer keeps nothing else waiting.
 func TestHangingRemote(t *testing.T) {
-	var hang atomic.Bool
-	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
-		src.Spec.Interval = metav1.Duration{Duration: 100 * time.Millisecond}
+	var srv *gitserver.Server
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, remote(t, &srv, func(src *sourcev1.GitRepository) {
 		src.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
-		src.Spec.SecretRef = &meta.LocalObjectReference{Name: "git"}
-		path := strings.TrimPrefix(src.Spec.URL, "file://")
-		url, _ := remote(t, filepath.Dir(path), &hang)
-		src.Spec.URL = url + "/" + filepath.Base(path)
-	})
-	w.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "git"},
-		Data:       map[string][]byte{"username": []byte("ada"), "password": []byte("secret")},
-	})
+	}))
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	hang.Store(true)
+	srv.Fail(gitserver.OnRefs(gitserver.Hang()))
 	<-time.After(300 * time.Millisecond) // a fetch is under way now
 	w.commit(change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
 		o.(*corev1.ConfigMap).Data["key"] = "by hand"
@@ -138,7 +105,7 @@ func TestHangingRemote(t *testing.T) {
 	w.stop()
 	w.start()
 	w.eventually("the timeout is said", func() bool { return strings.Contains(w.ready("GitRepository"), "no answer within spec.timeout") })
-	hang.Store(false)
+	srv.Fail(nil)
 	w.write(map[string]string{"a.yaml": configMap("a", "two")})
 	w.applied(w.push("second"))
 }

@@ -1,44 +1,22 @@
 package git_test
 
 import (
-	"context"
-	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"maps"
-	"net"
-	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gitserver"
 )
 
-// serve serves the repositories below root with Git's own HTTP backend.
-func serve(tb testing.TB, root, user, password string) *httptest.Server {
+// serve serves the repositories below root to who gives the password.
+func serve(tb testing.TB, root, user, password string) *gitserver.Server {
 	tb.Helper()
-	exe := strings.TrimSpace(run(tb, "", "--exec-path")) + "/git-http-backend"
-	backend := &cgi.Handler{Path: exe, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u, p, _ := r.BasicAuth()
-		if user != "" && (u != user || p != password) && r.Header.Get("Authorization") != "Bearer "+password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	}))
-	tb.Cleanup(srv.Close)
+	srv := gitserver.New(tb, root)
+	srv.Require(user, password)
 	return srv
 }
 
@@ -73,29 +51,19 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	sha := push(t, work, "first", map[string]string{"a": string(noise)})
-	good := serve(t, filepath.Dir(bare), "", "")
-	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := httptest.NewRecorder()
-		good.Config.Handler.ServeHTTP(rec, r)
-		maps.Copy(w.Header(), rec.Header())
-		body := rec.Body.Bytes()
-		if strings.HasSuffix(r.URL.Path, "git-upload-pack") && len(body) > 1000 {
-			body = body[:len(body)/2]
-		}
-		w.WriteHeader(rec.Code)
-		_, _ = w.Write(body)
-	}))
-	defer cut.Close()
+	srv := serve(t, filepath.Dir(bare), "", "")
+	srv.Fail(gitserver.OnPack(gitserver.Truncate()))
 	dir := t.TempDir()
-	r, err := git.Mirror(dir, cut.URL+"/repo.git", git.MirrorOptions{})
+	r, err := git.Mirror(dir, srv.URL+"/repo.git", git.MirrorOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, nil); err == nil {
 		t.Fatal("a truncated pack was taken")
 	}
+	srv.Fail(nil)
 	_ = r.Close()
-	small, err := git.Mirror(t.TempDir(), good.URL+"/repo.git", git.MirrorOptions{MaxPack: 1000})
+	small, err := git.Mirror(t.TempDir(), srv.URL+"/repo.git", git.MirrorOptions{MaxPack: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +71,7 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 		t.Errorf("a pack over the bound: %v", err)
 	}
 	_ = small.Close()
-	r, err = git.Mirror(dir, good.URL+"/repo.git", git.MirrorOptions{})
+	r, err = git.Mirror(dir, srv.URL+"/repo.git", git.MirrorOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,89 +84,15 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 	}
 }
 
-// keys makes a private key in PEM and its public half.
-func keys(tb testing.TB) ([]byte, ssh.PublicKey) {
-	tb.Helper()
-	pub, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	block, err := ssh.MarshalPrivateKey(priv, "")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	key, err := ssh.NewPublicKey(pub)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return pem.EncodeToMemory(block), key
-}
-
-// sshd runs OpenSSH's server for one user key; it returns its address.
-func sshd(tb testing.TB, hostKey []byte, user ssh.PublicKey) string {
-	tb.Helper()
-	// The server refuses files below a directory that others may write to.
-	dir, err := os.MkdirTemp("/root", ".headway-sshd-") //nolint:usetesting // see above
-	if err != nil {
-		tb.Fatalf("run this test as root: %v", err)
-	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(addr)
-	files := map[string]string{
-		"host":       string(hostKey),
-		"authorized": string(ssh.MarshalAuthorizedKey(user)),
-		"config": fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %s/host\nAuthorizedKeysFile %s/authorized\nPidFile none\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n",
-			port, dir, dir),
-	}
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
-		tb.Fatal(err)
-	}
-	cmd := exec.CommandContext(context.Background(), "/usr/sbin/sshd", "-D", "-e", "-f", filepath.Join(dir, "config"))
-	var log strings.Builder
-	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if tb.Failed() {
-			tb.Logf("sshd: %s", log.String())
-		}
-	})
-	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(10 * time.Millisecond) {
-		c, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", addr)
-		if err == nil {
-			_ = c.Close()
-			return addr
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("sshd does not answer: %v", err)
-		}
-	}
-}
-
 func TestSSH(t *testing.T) {
 	bare, work := repository(t)
 	first := push(t, work, "first", map[string]string{"a": "1"})
-	identity, user := keys(t)
-	hostPEM, hostKey := keys(t)
-	addr := sshd(t, hostPEM, user)
-	host, port, _ := net.SplitHostPort(addr)
+	identity, user := gitserver.Keys(t)
+	hostPEM, hostKey := gitserver.Keys(t)
+	addr := gitserver.SSH(t, hostPEM, user)
 	url := "ssh://root@" + addr + bare
-	known := fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(hostKey))
-	auth, err := git.AuthFromSecret(url, map[string][]byte{"identity": identity, "known_hosts": []byte(known)})
+	known := gitserver.KnownHosts(addr, hostKey)
+	auth, err := git.AuthFromSecret(url, map[string][]byte{"identity": identity, "known_hosts": known})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,12 +111,12 @@ func TestSSH(t *testing.T) {
 		t.Errorf("main is at %s, want the revert %s", got, c.SHA)
 	}
 	// An unknown host and a changed key fail closed.
-	_, other := keys(t)
-	for what, known := range map[string]string{
-		"unknown host": "example.com " + string(ssh.MarshalAuthorizedKey(hostKey)),
-		"changed key":  fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(other)),
+	_, other := gitserver.Keys(t)
+	for what, known := range map[string][]byte{
+		"unknown host": gitserver.KnownHosts("example.com:22", hostKey),
+		"changed key":  gitserver.KnownHosts(addr, other),
 	} {
-		_, err := mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: identity, KnownHosts: []byte(known)})
+		_, err := mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: identity, KnownHosts: known})
 		if err == nil {
 			t.Errorf("%s: the fetch went on", what)
 		} else {
