@@ -15,7 +15,6 @@ import (
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
-	"headway.dev/syncer/git"
 )
 
 // builder renders a Kustomization's directory, and renders again only what
@@ -53,7 +52,7 @@ func cleanDir(p string) string {
 
 // build renders dir of the tree. ignore are the patterns that the tree was
 // opened with, which its hashes do not tell.
-func (b *builder) build(tree *git.Tree, revision, ignore string, spec kustomizev1.KustomizationSpec) ([]load.Item, error) {
+func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -144,7 +143,7 @@ type plainFile struct{ name, hash string }
 
 // plainFiles lists the YAML files below dir, as load.Dir visits them. It
 // reports false if there is anything among them that only load.Dir can judge.
-func plainFiles(tree *git.Tree, dir string) ([]plainFile, bool, error) {
+func plainFiles(tree tree, dir string) ([]plainFile, bool, error) {
 	entries, err := tree.ReadDir(dir)
 	if err != nil {
 		return nil, false, err
@@ -182,7 +181,7 @@ func plainFiles(tree *git.Tree, dir string) ([]plainFile, bool, error) {
 const maxPlainFile = 5 << 20
 
 // buildFiles decodes the files that changed.
-func (b *builder) buildFiles(tree *git.Tree, files []plainFile) ([]load.Item, error) {
+func (b *builder) buildFiles(tree tree, files []plainFile) ([]load.Item, error) {
 	next := make(map[string]builtFile, len(files))
 	items := make([]load.Item, 0, len(b.last)+1)
 	var errs []error

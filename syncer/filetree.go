@@ -2,10 +2,15 @@ package syncer
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -57,6 +62,51 @@ func (t *fileTree) Open(name string) (fs.File, error) {
 	}
 	sort.Slice(dir.entries, func(i, j int) bool { return dir.entries[i].Name() < dir.entries[j].Name() })
 	return dir, nil
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (t *fileTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	f, err := t.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, ok := f.(fs.ReadDirFile)
+	if !ok {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
+	}
+	return dir.ReadDir(-1)
+}
+
+// ReadFile implements fs.ReadFileFS.
+func (t *fileTree) ReadFile(name string) ([]byte, error) {
+	data, ok := t.files[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return []byte(data), nil
+}
+
+// Stat implements fs.StatFS.
+func (t *fileTree) Stat(name string) (fs.FileInfo, error) {
+	f, err := t.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return f.Stat()
+}
+
+// Hash identifies the content of a file, or of all files below a directory.
+func (t *fileTree) Hash(name string) (string, error) {
+	if _, err := t.Stat(name); err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, file := range slices.Sorted(maps.Keys(t.files)) {
+		if file == name || name == "." || strings.HasPrefix(file, name+"/") {
+			fmt.Fprintf(h, "%q %d\n%s", strings.TrimPrefix(file, name), len(t.files[file]), t.files[file])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 type treeFile struct {

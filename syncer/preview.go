@@ -14,7 +14,6 @@ import (
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
-	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -30,7 +29,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 		return wire.Plans{}, err
 	}
 	var all wire.Plans
-	var tree *git.Tree
+	var t tree
 	if len(req.Files) == 0 {
 		h, lastErr := src.current()
 		if h.repo == nil {
@@ -45,7 +44,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 				return wire.Plans{}, err
 			}
 		}
-		if tree, err = h.repo.Tree(sha, s.ignoreOf(src.key)); err != nil {
+		if t, err = h.repo.Tree(sha, s.ignoreOf(src.key)); err != nil {
 			return wire.Plans{}, err
 		}
 		switch req.Rev {
@@ -58,7 +57,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 		}
 	}
 	for _, ks := range list {
-		p, err := s.preview(ks, tree, req, all.Target)
+		p, err := s.preview(ks, t, req, all.Target)
 		if err != nil {
 			return wire.Plans{}, err
 		}
@@ -112,23 +111,17 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 
 // preview plans one Kustomization, with builders and planners of its own: what
 // is only looked at must not be remembered as applied.
-func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire.PlanRequest, target string) (wire.Plan, error) {
+func (s *Syncer) preview(ks *kustomizev1.Kustomization, t tree, req wire.PlanRequest, target string) (wire.Plan, error) {
 	k := newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
 	k.planner = plan.New()
 	out := wire.Plan{Kustomization: k.name(), Base: ks.Status.LastAppliedRevision, Target: target, Actions: []wire.Action{}}
-	var items []load.Item
 	var err error
-	if tree != nil {
-		items, err = k.builder.build(tree, target, k.ignore(ks), ks.Spec)
-	} else if err = unsupported(ks.Spec); err == nil {
-		var files fs.FS
-		if files, err = newFileTree(req.Files); err == nil {
-			dir := cleanDir(cmp.Or(req.Path, ks.Spec.Path))
-			if dir == "" || req.Path == "" && !isDir(files, dir) {
-				dir = "."
-			}
-			items, err = load.Dir(files, dir, load.Options{Build: &ks.Spec})
-		}
+	if t == nil {
+		ks, t, err = uploaded(ks, req)
+	}
+	var items []load.Item
+	if err == nil {
+		items, err = k.render(ks, t, target)
 	}
 	if err != nil {
 		out.Errors = faults(err)
@@ -162,6 +155,22 @@ func (s *Syncer) preview(ks *kustomizev1.Kustomization, tree *git.Tree, req wire
 		out.Errors = append(out.Errors, faults(res.Budget)...)
 	}
 	return out, nil
+}
+
+// uploaded are the files of a request as a tree, and the Kustomization with the
+// directory of them that is to be built.
+func uploaded(ks *kustomizev1.Kustomization, req wire.PlanRequest) (*kustomizev1.Kustomization, tree, error) {
+	files, err := newFileTree(req.Files)
+	if err != nil {
+		return ks, nil, err
+	}
+	dir := cleanDir(cmp.Or(req.Path, ks.Spec.Path))
+	if req.Path == "" && !isDir(files, dir) {
+		dir = "."
+	}
+	ks = ks.DeepCopy()
+	ks.Spec.Path = dir
+	return ks, files, nil
 }
 
 func isDir(files fs.FS, dir string) bool {

@@ -76,19 +76,12 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 func (k *kustomization) build(ks *kustomizev1.Kustomization, r *round) error {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
-	tree, err := r.head.repo.Tree(r.head.Commit, k.ignore(ks))
+	t, err := r.head.tree(k.ignore(ks))
 	if err != nil {
 		return fail(meta.ArtifactFailedReason, err)
 	}
-	r.items, err = k.builder.build(tree, r.head.revision(), k.ignore(ks), ks.Spec)
-	var missing *errPath
-	switch {
-	case errors.As(err, &missing):
-		return fail(meta.ArtifactFailedReason, err)
-	case err != nil:
-		return fail(meta.BuildFailedReason, err)
-	}
-	return nil
+	r.items, err = k.render(ks, t, r.head.revision())
+	return err
 }
 
 // errInvalid holds all faults of a plan.

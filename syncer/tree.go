@@ -1,0 +1,39 @@
+package syncer
+
+import (
+	"errors"
+	"io/fs"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+
+	"headway.dev/manifests/load"
+)
+
+// tree is what a source yields: the files of one revision, whatever they were
+// fetched from. Hash identifies the content of a file or directory: equal
+// hashes, equal contents, so that what did not change is not built again.
+type tree interface {
+	fs.ReadDirFS
+	fs.ReadFileFS
+	fs.StatFS
+	Hash(name string) (string, error)
+}
+
+// tree opens the files of the head, without those that ignore leaves out.
+func (h head) tree(ignore string) (tree, error) {
+	return h.repo.Tree(h.Commit, ignore)
+}
+
+// render turns a revision's files into the objects that the Kustomization
+// wants: the step between a source, of any kind, and a plan.
+func (k *kustomization) render(ks *kustomizev1.Kustomization, t tree, revision string) ([]load.Item, error) {
+	items, err := k.builder.build(t, revision, k.ignore(ks), ks.Spec)
+	if missing := (*errPath)(nil); errors.As(err, &missing) {
+		return nil, fail(meta.ArtifactFailedReason, err)
+	}
+	if err != nil {
+		return nil, fail(meta.BuildFailedReason, err)
+	}
+	return items, nil
+}
