@@ -225,7 +225,7 @@ func duplicateKeys(doc *document) []*Error {
 // scalarAt is the scalar below n at a path of keys, "" if there is none.
 func scalarAt(n *yaml.Node, keys ...string) string {
 	for _, k := range keys {
-		if n = child(n, k); n == nil {
+		if n = fieldpath.Child(n, k); n == nil {
 			return ""
 		}
 	}

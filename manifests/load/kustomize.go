@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/kustomize/api/types"
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
+
+	"headway.dev/manifests/fieldpath"
 )
 
 // building is held during a kustomize build: the library keeps the schema that
@@ -171,7 +173,7 @@ func (b *build) declared(file string) []*candidate {
 			continue
 		}
 		objects := map[*position]*kyaml.Node{{doc: doc}: root}
-		if items := child(root, "items"); items != nil && strings.HasSuffix(scalarAt(root, "kind"), "List") {
+		if items := fieldpath.Child(root, "items"); items != nil && strings.HasSuffix(scalarAt(root, "kind"), "List") {
 			objects = map[*position]*kyaml.Node{}
 			for i, c := range items.Content {
 				objects[(&position{doc: doc}).item(i)] = c
