@@ -12,6 +12,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/object"
@@ -48,6 +49,8 @@ type kustomization struct {
 	due       time.Time
 	pending   *verdict
 	wasOK     bool
+	// stuck is why its deletion fails.
+	stuck string
 
 	drifts    int
 	lastDrift time.Time
@@ -150,7 +153,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		return 0, true
 	}
 	if err != nil {
-		k.refuse(ctx, ks, "", fail(meta.ArtifactFailedReason, err), nil)
+		k.refuse(ctx, ks, "", fail(reasonOf(err, meta.ArtifactFailedReason), err), nil)
 		return k.until(ks, now, false), true
 	}
 	if err := k.dependencies(ks, head); err != nil {
@@ -208,6 +211,9 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	ref := ks.Spec.SourceRef
 	if ref.Kind != sourcev1.GitRepositoryKind {
 		return head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
+	}
+	if err := k.s.sourceAllowed(ks); err != nil {
+		return head{}, err
 	}
 	src := k.s.source(sourceKey(ks))
 	if src == nil && k.s.cfg.Store.Get(sourceKey(ks)) != nil {
@@ -346,8 +352,13 @@ func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization,
 func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomization) (time.Duration, bool) {
 	k.pending = nil
 	if err := k.release(ctx, ks); err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return 0, true
+		}
+		if msg := err.Error(); msg != k.stuck {
+			k.stuck = msg
 			k.s.log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
+			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, bounded(msg))
 		}
 		return time.Second, true
 	}

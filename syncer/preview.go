@@ -132,6 +132,11 @@ func (s *Syncer) preview(ks *kustomizev1.Kustomization, t tree, req wire.PlanReq
 		return out, err
 	}
 	res := k.planner.Plan(in, s.cfg.Store)
+	if err := s.authorize(ks, res); err != nil {
+		// The actions would show what the Kustomization may not read.
+		out.Errors = faults(err)
+		return out, nil
+	}
 	out.Actions = wireActions(res, true)
 	for _, a := range res.Actions {
 		switch a.Type {

@@ -141,6 +141,9 @@ func (k *kustomization) plan(ks *kustomizev1.Kustomization, r *round) error {
 	}
 	r.plan = k.planner.Plan(in, k.s.cfg.Store)
 	r.took("plan", start)
+	if err := k.s.authorize(ks, r.plan); err != nil {
+		return err
+	}
 	switch {
 	case len(r.plan.Errors) > 0:
 		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: r.plan.Errors})
@@ -322,55 +325,6 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 		st.History.Upsert(r.digest, now, time.Since(r.began), meta.ReconciliationSucceededReason, map[string]string{"revision": revision})
 	}
 	return !equality.Semantic.DeepEqual(before, st)
-}
-
-// release deletes the inventory of a Kustomization that is being deleted, and
-// removes its finalizer; with deletionPolicy WaitForTermination once all of it
-// is gone. As in Flux a suspended one leaves its objects alone, whatever its
-// deletionPolicy.
-func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
-	now := k.s.now()
-	policy := ks.GetDeletionPolicy()
-	waits := policy == kustomizev1.DeletionPolicyWaitForTermination
-	prunes := waits || policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyMirrorPrune && ks.Spec.Prune
-	var changes []change.Change
-	if prunes && !ks.Spec.Suspend {
-		all := len(inventoryOf(ks))
-		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
-		for _, a := range res.Actions {
-			if a.Writes() {
-				changes = append(changes, writes(a, now)...)
-			}
-		}
-		if waits && len(changes) > 0 {
-			if _, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
-				return err
-			}
-			changes = nil
-		}
-		if waits && k.terminating(ks) {
-			return nil // the loop is woken when they change
-		}
-	}
-	changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
-		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
-		return true
-	}))
-	_, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes})
-	if apierrors.IsNotFound(err) && k.get() == nil {
-		return nil
-	}
-	return err
-}
-
-// terminating says whether something of the inventory is still being deleted.
-func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
-	for _, key := range inventoryOf(ks) {
-		if obj := k.s.cfg.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
-			return true
-		}
-	}
-	return false
 }
 
 func sourceName(ks *kustomizev1.Kustomization) string {

@@ -127,6 +127,7 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 // afterVerdict carries out headway.dev/on-failure.
 //
 // An automatic revert needs all of: the annotation says revert; the
+// Kustomization may write to the branch of its source (mayWriteGit); the
 // Kustomization was healthy before the commit; the commit is the branch's
 // head; it reverts nothing itself; less than revertsPerHour were made in the
 // last hour. Otherwise reverts could answer reverts, or take back what did not
@@ -144,12 +145,14 @@ func (k *kustomization) afterVerdict(ctx context.Context, ks *kustomizev1.Kustom
 	}
 	c, now := v.round.commit, k.s.now()
 	h, _ := src.current()
-	why := ""
+	why, denied := "", k.s.mayWriteGit(ks)
 	recent, err := 0, error(nil)
 	if h.Commit == c.SHA {
 		recent, err = k.s.recentReverts(h, now)
 	}
 	switch {
+	case denied != nil:
+		why = denied.Error()
 	case !before:
 		why = "it was not healthy before the commit either"
 	case h.Commit != c.SHA:

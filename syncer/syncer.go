@@ -57,6 +57,16 @@ type Config struct {
 	// Identity is the committer of reverts.
 	Identity Identity
 	Events   Events
+	// Access authorizes what a Kustomization with a serviceAccountName writes;
+	// without it such a one is refused.
+	Access Access
+	// DefaultServiceAccount is the account that a Kustomization without
+	// spec.serviceAccountName acts as, in its own namespace, as in Flux; empty:
+	// as the cluster itself. The Kustomization headway-system/cluster of the
+	// command line is excepted.
+	DefaultServiceAccount string
+	// NoCrossNamespaceRefs refuses sources of other namespaces, as in Flux.
+	NoCrossNamespaceRefs bool
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)
@@ -223,6 +233,9 @@ func (s *Syncer) dispatch(ev object.Event) {
 		s.mu.Unlock()
 	case secretKind:
 		s.wakeUsers(ev.Key)
+	}
+	if changesRights(ev.Key) {
+		s.retryRefused()
 	}
 	s.mu.Lock()
 	k := s.applied[ev.Key]

@@ -46,7 +46,13 @@ type world struct {
 // created.
 func newWorld(tb testing.TB, files map[string]string, edit func(*sourcev1.GitRepository, *kustomizev1.Kustomization)) *world {
 	tb.Helper()
-	w := &world{t: tb, store: memstore.New(), bare: filepath.Join(tb.TempDir(), "repo.git"), work: filepath.Join(tb.TempDir(), "work"), data: tb.TempDir()}
+	return newWorldWith(tb, files, edit, nil)
+}
+
+// newWorldWith is newWorld with a configuration of the Syncer.
+func newWorldWith(tb testing.TB, files map[string]string, edit func(*sourcev1.GitRepository, *kustomizev1.Kustomization), cfg func(*syncer.Config)) *world {
+	tb.Helper()
+	w := &world{t: tb, cfg: cfg, store: memstore.New(), bare: filepath.Join(tb.TempDir(), "repo.git"), work: filepath.Join(tb.TempDir(), "work"), data: tb.TempDir()}
 	git(tb, "", "init", "-q", "--bare", "-b", "main", w.bare)
 	git(tb, "", "clone", "-q", w.bare, w.work)
 	git(tb, w.work, "checkout", "-q", "-b", "main")

@@ -1,0 +1,86 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+)
+
+// release deletes the inventory of a Kustomization that is being deleted, and
+// removes its finalizer; with deletionPolicy WaitForTermination once all of it
+// is gone. As in Flux a suspended one leaves its objects alone, whatever its
+// deletionPolicy.
+func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
+	now := k.s.now()
+	policy := ks.GetDeletionPolicy()
+	waits := policy == kustomizev1.DeletionPolicyWaitForTermination
+	prunes := waits || policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyMirrorPrune && ks.Spec.Prune
+	var changes []change.Change
+	if prunes && !ks.Spec.Suspend {
+		all := len(inventoryOf(ks))
+		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
+		err := k.s.authorize(ks, res)
+		if gone := (*errAccount)(nil); errors.As(err, &gone) {
+			// Nobody can give their rights back: as in Flux the objects stay.
+			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))
+			res, err = plan.Result{}, nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, a := range res.Actions {
+			if a.Writes() {
+				changes = append(changes, writes(a, now)...)
+			}
+		}
+		if waits && len(changes) > 0 {
+			if _, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+				return err
+			}
+			changes = nil
+		}
+		if waits && k.terminating(ks) {
+			return nil // the loop is woken when they change
+		}
+	}
+	changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
+		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
+		return true
+	}))
+	_, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes})
+	if apierrors.IsNotFound(err) && k.get() == nil {
+		return nil
+	}
+	return err
+}
+
+// deletions lists what a plan deletes.
+func deletions(res plan.Result) string {
+	var names []string
+	for _, a := range res.Actions {
+		if a.Type == plan.Delete {
+			names = append(names, describe(a.Key))
+		}
+	}
+	return strings.Join(names, "\n")
+}
+
+// terminating says whether something of the inventory is still being deleted.
+func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
+	for _, key := range inventoryOf(ks) {
+		if obj := k.s.cfg.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
+			return true
+		}
+	}
+	return false
+}
