@@ -30,6 +30,19 @@ type Head struct {
 	// Branch says that Name is a branch, whose history may only grow.
 	Branch bool
 	Commit string
+	// Tag is the tag through which the commit was found, if any.
+	Tag Tag
+}
+
+// Tag is a tag's short name and the SHA of its object, which is empty for a
+// lightweight tag.
+type Tag struct{ Name, Object string }
+
+func (t Tag) String() string {
+	if t.Object == "" {
+		return t.Name
+	}
+	return t.Name + "@" + t.Object
 }
 
 // Revision is Flux's notation: main@sha1:<commit>.
@@ -97,6 +110,12 @@ func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, erro
 	head.Commit, err = r.peel(want.Hash())
 	if err != nil {
 		return Head{}, fmt.Errorf("read %s: %w", want.Name(), err)
+	}
+	if want.Name().IsTag() {
+		head.Tag.Name = want.Name().Short()
+		if object := want.Hash().String(); object != head.Commit {
+			head.Tag.Object = object
+		}
 	}
 	return head, nil
 }

@@ -3,54 +3,63 @@ package git
 import (
 	"errors"
 	"fmt"
-	"sort"
-	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// ErrUnsigned says that a commit has no signature of a trusted key.
+// ErrUnsigned says that a commit or tag has no signature of a trusted key.
 var ErrUnsigned = errors.New("not signed by a trusted key")
 
-// Verify checks a commit's OpenPGP signature against the armored public keys
-// of a Secret, under names that end in .asc. It returns the signer's identity.
-// Commits that are not signed, or by another key, fail with ErrUnsigned.
-func (r *Repository) Verify(sha string, keys map[string][]byte) (string, error) {
-	var c *object.Commit
-	err := r.read(func() (err error) {
-		c, err = object.GetCommit(r.store, plumbing.NewHash(sha))
-		return err
-	})
+// VerifyCommit says who of the keys' owners signed the commit. It fails with
+// an error that names the author and is ErrUnsigned for a commit that none of
+// them signed, or that was changed since. now is when the keys must be valid.
+func (r *Repository) VerifyCommit(sha string, keys *Keys, now time.Time) (Signer, error) {
+	raw, err := r.raw(plumbing.CommitObject, sha)
 	if err != nil {
-		return "", fmt.Errorf("read commit %s: %w", sha, err)
+		return Signer{}, err
 	}
-	if c.PGPSignature == "" {
-		return "", fmt.Errorf("commit %s: no signature: %w", sha, ErrUnsigned)
+	o, err := splitCommit(raw)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnsigned, err)
 	}
-	if !strings.HasPrefix(strings.TrimSpace(c.PGPSignature), "-----BEGIN PGP") {
-		return "", fmt.Errorf("commit %s: its signature is not OpenPGP, which is the only kind that can be checked yet: %w", sha, ErrUnsigned)
+	var signer Signer
+	if err == nil {
+		signer, err = keys.verify(o, now)
 	}
-	names := make([]string, 0, len(keys))
-	for name := range keys {
-		if strings.HasSuffix(name, ".asc") {
-			names = append(names, name)
-		}
+	if err != nil {
+		return Signer{}, fmt.Errorf("commit %s%s: %w", sha, r.by(sha), err)
 	}
-	if len(names) == 0 {
-		return "", errors.New("the secret holds no public keys: put them under names that end in .asc")
+	return signer, nil
+}
+
+// by tells a commit's author, for errors.
+func (r *Repository) by(sha string) string {
+	c, err := r.Commit(sha)
+	if err != nil {
+		return ""
 	}
-	sort.Strings(names)
-	var errs []error
-	for _, name := range names {
-		signer, err := c.Verify(string(keys[name]))
-		if err == nil {
-			if id := signer.PrimaryIdentity(); id != nil {
-				return id.Name, nil
-			}
-			return fmt.Sprintf("key %X", signer.PrimaryKey.Fingerprint), nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", name, err))
+	return fmt.Sprintf(" by %s <%s>", c.Author.Name, c.Author.Email)
+}
+
+// VerifyTag says who signed the tag, as VerifyCommit. A tag object that gives
+// itself another name is refused: it was signed as a tag of that name.
+func (r *Repository) VerifyTag(tag Tag, keys *Keys, now time.Time) (Signer, error) {
+	raw, err := r.raw(plumbing.TagObject, tag.Object)
+	if err != nil {
+		return Signer{}, err
 	}
-	return "", fmt.Errorf("commit %s: %w: %w", sha, ErrUnsigned, errors.Join(errs...))
+	if name := tagName(raw); name != tag.Name {
+		return Signer{}, fmt.Errorf("%w: it was made as the tag %q", ErrUnsigned, name)
+	}
+	return keys.verify(splitTag(raw), now)
+}
+
+// IsSigned says whether a tag carries a signature, of whomever.
+func (r *Repository) IsSigned(tag Tag) (bool, error) {
+	if tag.Object == "" {
+		return false, nil
+	}
+	raw, err := r.raw(plumbing.TagObject, tag.Object)
+	return err == nil && len(splitTag(raw).signature) > 0, err
 }
