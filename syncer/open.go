@@ -166,20 +166,6 @@ func (src *source) secret(obj *sourcev1.GitRepository) (*git.Auth, error) {
 	return auth, nil
 }
 
-// verify checks the signature of the head, if the spec asks for that, and
-// returns the signer.
-func (src *source) verify(obj *sourcev1.GitRepository, repo *git.Repository, commit string) (string, error) {
-	if obj.Spec.Verification == nil {
-		return "", nil
-	}
-	key := object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: obj.Spec.Verification.SecretRef.Name}
-	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
-	if !ok {
-		return "", fmt.Errorf("PGP public keys secret error: secrets %q not found", key.Name)
-	}
-	return repo.Verify(commit, secret.Data)
-}
-
 // checkHistory refuses a branch that does not descend from what was accepted
 // before, until a user accepts that commit.
 func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {

@@ -49,6 +49,9 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
+		if src := k.s.source(sourceKey(ks)); src != nil {
+			r.commit.Signer, _ = src.trusted(head.Commit)
+		}
 	}
 	err := safely(func() error { return k.build(ks, r) })
 	for try := 0; err == nil && try < 10; try++ {

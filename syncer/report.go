@@ -21,7 +21,7 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 	now := metav1.NewTime(src.s.now())
 	head, _ := src.current()
 	src.mu.Lock()
-	signer := src.signer
+	verified := src.verified
 	src.mu.Unlock()
 	revision := head.revision()
 	advanced := false
@@ -47,21 +47,21 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
 			set.put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
 			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition)
+			g.Status.SourceVerificationMode = nil
 			if v := g.Spec.Verification; v != nil {
 				mode := v.GetMode()
 				g.Status.SourceVerificationMode = &mode
-				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, meta.SucceededReason,
-					fmt.Sprintf("verified signature of:\n- commit '%s' with key '%s'", revision, signer))
+				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, meta.SucceededReason, verified)
 			}
 		} else {
 			reason, msg := sourcev1.GitOperationFailedReason, err.Error()
 			if f := (*failure)(nil); errors.As(err, &f) {
 				reason = f.reason
 			}
-			if reason == sourcev1.VerificationError {
+			if unverified(reason) {
 				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
 			}
-			if reason == historyRewritten || reason == sourcev1.VerificationError {
+			if stalls(reason) {
 				set.put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)
 				set.drop(meta.ReconcilingCondition)
 			} else {

@@ -54,9 +54,9 @@ type source struct {
 	url  string
 	head git.Head // zero until there is one
 	auth *git.Auth
-	// signer of the head, if signatures are checked.
-	signer string
-	next   time.Time
+	// verified says who signed the head, if signatures are checked.
+	verified string
+	next     time.Time
 	// rounds counts finished looks at the source, for those who wait for one.
 	rounds int
 	err    error
@@ -94,15 +94,21 @@ func (src *source) run(ctx context.Context) {
 			return
 		}
 		delay := jitter(obj.Spec.Interval.Duration)
-		if err != nil {
+		switch {
+		case err == nil:
+			failures = 0
+			src.s.hosts.succeeded(src.host(obj))
+		case refused(err):
+			// The remote did its part: what it brought is looked at again as
+			// often as something new would be.
+			failures++
+			src.s.hosts.succeeded(src.host(obj))
+		default:
 			failures++
 			delay = src.s.hosts.failed(src.host(obj))
 			if src.failedLocal() {
 				delay = min(delay, localRetry)
 			}
-		} else {
-			failures = 0
-			src.s.hosts.succeeded(src.host(obj))
 		}
 		next := src.s.now().Add(delay)
 		src.report(ctx, obj, err, failures, next)
@@ -219,7 +225,7 @@ func fail(reason string, err error) error { return &failure{reason: reason, err:
 // look fetches, and accepts the new head unless history was rewritten.
 func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) error {
 	if err := unsupportedSource(obj); err != nil {
-		return fail(sourcev1.VerificationError, err)
+		return fail(sourcev1.InvalidProviderConfigurationReason, err)
 	}
 	repo, err := src.open(ctx, obj, wg)
 	if err != nil {
@@ -243,15 +249,15 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return fail(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
 	}
-	signer, err := src.verify(obj, repo, fetched.Commit)
+	verified, err := src.verify(ctx, obj, repo, fetched)
 	if err != nil {
-		return fail(sourcev1.VerificationError, err)
+		return err
 	}
 	if err := src.checkHistory(obj, repo, fetched); err != nil {
 		return err
 	}
 	src.mu.Lock()
-	src.head, src.auth, src.signer = fetched, auth, signer
+	src.head, src.auth, src.verified = fetched, auth, verified
 	src.mu.Unlock()
 	return nil
 }
@@ -259,9 +265,6 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // unsupportedSource fails for what would be wrong to ignore.
 func unsupportedSource(obj *sourcev1.GitRepository) error {
 	var fields []string
-	if v := obj.Spec.Verification; v != nil && v.VerifyTag() {
-		fields = append(fields, "spec.verify.mode: "+string(v.Mode))
-	}
 	if len(obj.Spec.Include) > 0 {
 		fields = append(fields, "spec.include")
 	}

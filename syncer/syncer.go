@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -256,13 +257,13 @@ func (s *Syncer) ensureOrWake(ev object.Event) {
 	}
 }
 
-// wakeUsers wakes the sources that authenticate with a Secret.
+// wakeUsers wakes the sources that authenticate or verify with a Secret.
 func (s *Syncer) wakeUsers(secret object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, src := range s.sources {
 		obj, ok := s.cfg.Store.Get(key).(*sourcev1.GitRepository)
-		if ok && obj.Spec.SecretRef != nil && obj.Namespace == secret.Namespace && obj.Spec.SecretRef.Name == secret.Name {
+		if ok && obj.Namespace == secret.Namespace && slices.Contains(secretsOf(obj), secret.Name) {
 			src.wake.set()
 		}
 	}

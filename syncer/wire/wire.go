@@ -20,6 +20,9 @@ type Commit struct {
 	Subject   string    `json:"subject"`
 	// Reverts is the commit that this one says it reverts.
 	Reverts string `json:"reverts,omitempty"`
+	// Signer is whose signature of the commit was found good, if signatures
+	// are checked.
+	Signer string `json:"signer,omitempty"`
 }
 
 // Field is one difference of an object's field.

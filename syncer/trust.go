@@ -1,0 +1,174 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+)
+
+// Verify on a GitRepository that has spec.verify widens what must be signed:
+// its one value is every-commit, for all commits between the accepted head
+// and a new one.
+const Verify = "headway.dev/verify"
+
+const everyCommit = "every-commit"
+
+// Flux's reasons of signatures that are missing or wrong.
+const (
+	invalidVerificationMode = "InvalidVerificationMode"
+	invalidGitObject        = "InvalidGitObject"
+	invalidTagSignature     = "InvalidTagSignature"
+	invalidCommitSignature  = "InvalidCommitSignature"
+)
+
+// unverified says whether a reason is one of signatures.
+func unverified(reason string) bool {
+	return slices.Contains([]string{
+		sourcev1.VerificationError, invalidVerificationMode, invalidGitObject, invalidTagSignature, invalidCommitSignature,
+	}, reason)
+}
+
+// stalls says whether a reason lasts until somebody changes the GitRepository.
+func stalls(reason string) bool {
+	return slices.Contains([]string{historyRewritten, invalidVerificationMode, sourcev1.InvalidProviderConfigurationReason}, reason)
+}
+
+// refused says whether a look failed for what was fetched or asked for, and
+// not for the remote.
+func refused(err error) bool {
+	reason := reasonOf(err, "")
+	return unverified(reason) || stalls(reason)
+}
+
+// secretsOf names the Secrets that a source uses, all of its namespace.
+func secretsOf(obj *sourcev1.GitRepository) []string {
+	var names []string
+	if r := obj.Spec.SecretRef; r != nil {
+		names = append(names, r.Name)
+	}
+	if r := obj.Spec.ProxySecretRef; r != nil {
+		names = append(names, r.Name)
+	}
+	if v := obj.Spec.Verification; v != nil {
+		names = append(names, v.SecretRef.Name)
+	}
+	return names
+}
+
+// keys are the trusted keys of spec.verify.
+func (src *source) keys(obj *sourcev1.GitRepository) (*git.Keys, error) {
+	key := object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: obj.Spec.Verification.SecretRef.Name}
+	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
+	if !ok {
+		return nil, fmt.Errorf("PGP public keys secret error: secrets %q not found", key.Name)
+	}
+	keys, err := git.ParseKeys(secret.Data)
+	if err != nil {
+		return nil, fmt.Errorf("PGP public keys secret error: %w", err)
+	}
+	return keys, nil
+}
+
+// verify checks the signatures that the spec and the annotation ask for, and
+// returns what was verified, in Flux's words.
+func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) (string, error) {
+	wish, every := obj.Annotations[Verify]
+	switch v := obj.Spec.Verification; {
+	case every && wish != everyCommit:
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", Verify, wish, everyCommit))
+	case every && v == nil:
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", Verify))
+	case every && !fetched.Branch:
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", Verify, fetched.Revision()))
+	case v == nil:
+		return "", nil
+	case v.VerifyTag() && fetched.Tag.Name == "":
+		return "", fail(invalidVerificationMode, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
+	}
+	keys, err := src.keys(obj)
+	if err != nil {
+		return "", fail(sourcev1.VerificationError, err)
+	}
+	var lines []string
+	if obj.Spec.Verification.VerifyTag() {
+		signer, err := src.verifyTag(repo, fetched.Tag, keys)
+		if err != nil {
+			return "", err
+		}
+		lines = append(lines, fmt.Sprintf("\n\t- tag '%s' with key '%s'", fetched.Tag, signer.Key))
+	}
+	if obj.Spec.Verification.VerifyHEAD() || every {
+		signer, err := repo.VerifyCommit(fetched.Commit, keys, src.s.now())
+		if err == nil && every {
+			err = src.verifyEvery(ctx, obj, repo, fetched.Commit, keys)
+		}
+		if err != nil {
+			return "", fail(invalidCommitSignature, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
+		}
+		lines = append(lines, fmt.Sprintf("\n\t- commit '%s' with key '%s'", fetched.Commit, signer.Key))
+	}
+	return "verified signature of" + strings.Join(lines, ""), nil
+}
+
+func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) (git.Signer, error) {
+	isSigned, err := repo.IsSigned(tag)
+	switch {
+	case err != nil:
+		return git.Signer{}, fail(sourcev1.GitOperationFailedReason, err)
+	case !isSigned:
+		return git.Signer{}, fail(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
+	}
+	signer, err := repo.VerifyTag(tag, keys, src.s.now())
+	if err != nil {
+		return git.Signer{}, fail(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
+	}
+	return signer, nil
+}
+
+// verifyEvery checks all commits that the new head has and the accepted one
+// has not, those behind merges too. With no accepted head yet the new one
+// stands for its history, as for whoever begins to follow a repository: the
+// commits before the first signed one could never be signed.
+func (src *source) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *git.Keys) error {
+	if !sameSource(obj) {
+		return nil
+	}
+	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	if !ok {
+		return nil
+	}
+	return repo.VerifyBetween(ctx, before.Commit, commit, keys, src.s.now())
+}
+
+// trusted says who signed a commit of the source, if it was one of the owners
+// of the keys in spec.verify.secretRef, and as what it can be written down. It
+// fails with git.ErrUnsigned for any other commit, and also if the source does
+// not verify signatures at all: then nobody is trusted. The commit must have
+// been fetched.
+func (src *source) trusted(sha string) (signer string, err error) {
+	obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	switch head, _ := src.current(); {
+	case !ok || head.repo == nil:
+		return "", errors.New("the source has not been fetched")
+	case obj.Spec.Verification == nil:
+		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", git.ErrUnsigned, src.name())
+	default:
+		keys, err := src.keys(obj)
+		if err != nil {
+			return "", err
+		}
+		by, err := head.repo.VerifyCommit(sha, keys, src.s.now())
+		if err != nil {
+			return "", err
+		}
+		return by.String(), nil
+	}
+}
