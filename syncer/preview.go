@@ -1,17 +1,14 @@
 package syncer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
 	"headway.dev/syncer/plan"
@@ -28,53 +25,20 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if err != nil {
 		return wire.Plans{}, err
 	}
-	var all wire.Plans
-	var t tree
-	if len(req.Files) == 0 {
-		h, lastErr := src.current()
-		if h.repo == nil {
-			return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
-		}
-		src.mu.Lock()
-		auth := src.auth
-		src.mu.Unlock()
-		sha := h.Commit
-		if req.Rev != "" {
-			if sha, err = h.repo.FetchRevision(ctx, req.Rev, auth); err != nil {
-				return wire.Plans{}, err
-			}
-		}
-		if t, err = h.repo.Tree(sha, s.ignoreOf(src.key)); err != nil {
-			return wire.Plans{}, err
-		}
-		switch req.Rev {
-		case "":
-			all.Target = h.revision()
-		case sha:
-			all.Target = "sha1:" + sha
-		default:
-			all.Target = req.Rev + "@sha1:" + sha
-		}
+	p := &planning{s: s, req: req, planner: plan.New(), source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
+	if len(req.Files) > 0 {
+		p.tree, err = newFileTree(req.Files)
+	} else {
+		err = p.fetch(ctx, src)
+	}
+	if err != nil {
+		return wire.Plans{}, err
 	}
 	for _, ks := range list {
-		p, err := s.preview(ks, t, req, all.Target)
-		if err != nil {
-			return wire.Plans{}, err
-		}
-		all.Plans = append(all.Plans, p)
-		all.Base, all.Kustomization = p.Base, p.Kustomization
-		all.Actions = append(all.Actions, p.Actions...)
-		all.Errors = append(all.Errors, p.Errors...)
-		all.Summary.Create += p.Summary.Create
-		all.Summary.Update += p.Summary.Update
-		all.Summary.Delete += p.Summary.Delete
-		all.Summary.Unchanged += p.Summary.Unchanged
-		all.Summary.Restart += p.Summary.Restart
+		p.queue = append(p.queue, planned{ks: ks})
 	}
-	if len(all.Plans) == 1 {
-		all.Plans = nil
-	}
-	return all, nil
+	p.run()
+	return p.answer(), nil
 }
 
 // planned are the Kustomizations that a request is about.
@@ -93,6 +57,9 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 		if len(list) != 1 {
 			return nil, nil, fmt.Errorf("%d Kustomizations match %q: name one as namespace/name", len(list), name)
 		}
+		if name == "" && req.Path != "" {
+			list = s.byPath(sourceKey(list[0]), req.Path, list)
+		}
 		src := s.source(sourceKey(list[0]))
 		if src == nil && len(req.Files) == 0 {
 			return nil, nil, fmt.Errorf("the source of Kustomization %s/%s does not exist", list[0].Namespace, list[0].Name)
@@ -109,78 +76,19 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 	return list, src, nil
 }
 
-// preview plans one Kustomization, with builders and planners of its own: what
-// is only looked at must not be remembered as applied.
-func (s *Syncer) preview(ks *kustomizev1.Kustomization, t tree, req wire.PlanRequest, target string) (wire.Plan, error) {
-	k := newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
-	k.planner = plan.New()
-	out := wire.Plan{Kustomization: k.name(), Base: ks.Status.LastAppliedRevision, Target: target, Actions: []wire.Action{}}
-	var err error
-	if t == nil {
-		ks, t, err = uploaded(ks, req)
-	}
-	var items []load.Item
-	if err == nil {
-		items, err = k.render(ks, t, target)
-	}
-	if err != nil {
-		out.Errors = faults(err)
-		return out, nil
-	}
-	in, err := k.input(ks, items)
-	if err != nil {
-		return out, err
-	}
-	res := k.planner.Plan(in, s.cfg.Store)
-	if err := s.authorize(ks, res); err != nil {
-		// The actions would show what the Kustomization may not read.
-		out.Errors = faults(err)
-		return out, nil
-	}
-	out.Actions = wireActions(res, true)
-	for _, a := range res.Actions {
-		switch a.Type {
-		case plan.Create:
-			out.Summary.Create++
-		case plan.Update:
-			out.Summary.Update++
-		case plan.Delete:
-			out.Summary.Delete++
-		case plan.Unchanged, plan.Skip:
-			out.Summary.Unchanged++
-		}
-		if a.Restart {
-			out.Summary.Restart++
+// byPath is the one Kustomization of a source that applies a directory, or
+// otherwise.
+func (s *Syncer) byPath(source object.Key, dir string, otherwise []*kustomizev1.Kustomization) []*kustomizev1.Kustomization {
+	var match []*kustomizev1.Kustomization
+	for _, ks := range s.followers(source) {
+		if cleanDir(ks.Spec.Path) == cleanDir(dir) {
+			match = append(match, ks)
 		}
 	}
-	if len(res.Errors) > 0 {
-		out.Errors = faults(&errInvalid{errs: res.Errors})
+	if len(match) == 1 {
+		return match
 	}
-	if res.Budget != nil {
-		out.Errors = append(out.Errors, faults(res.Budget)...)
-	}
-	return out, nil
-}
-
-// uploaded are the files of a request as a tree, and the Kustomization with the
-// directory of them that is to be built.
-func uploaded(ks *kustomizev1.Kustomization, req wire.PlanRequest) (*kustomizev1.Kustomization, tree, error) {
-	files, err := newFileTree(req.Files)
-	if err != nil {
-		return ks, nil, err
-	}
-	dir := cleanDir(cmp.Or(req.Path, ks.Spec.Path))
-	if req.Path == "" && !isDir(files, dir) {
-		dir = "."
-	}
-	ks = ks.DeepCopy()
-	ks.Spec.Path = dir
-	return ks, files, nil
-}
-
-func isDir(files fs.FS, dir string) bool {
-	info, err := fs.Stat(files, dir)
-	return err == nil && info.IsDir()
+	return otherwise
 }
 
 // wireActions are a plan's actions that change something; with values, or for
@@ -193,7 +101,7 @@ func wireActions(res plan.Result, values bool) []wire.Action {
 		}
 		w := wire.Action{
 			Action: string(a.Type), Group: a.Key.Group, Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name,
-			Restart: a.Restart, Reason: a.Reason, File: a.Source.File, Line: a.Source.Line,
+			Restart: a.Restart, Recreate: a.Recreate, Reason: a.Reason, File: a.Source.File, Line: a.Source.Line,
 		}
 		if a.Type == plan.Update {
 			for _, f := range a.Fields {

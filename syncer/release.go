@@ -22,11 +22,9 @@ import (
 // deletionPolicy.
 func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	now := k.s.now()
-	policy := ks.GetDeletionPolicy()
-	waits := policy == kustomizev1.DeletionPolicyWaitForTermination
-	prunes := waits || policy == kustomizev1.DeletionPolicyDelete || policy == kustomizev1.DeletionPolicyMirrorPrune && ks.Spec.Prune
+	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
-	if prunes && !ks.Spec.Suspend {
+	if deletes(ks) {
 		all := len(inventoryOf(ks))
 		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
 		err := k.s.authorize(ks, res)
@@ -73,6 +71,18 @@ func deletions(res plan.Result) string {
 		}
 	}
 	return strings.Join(names, "\n")
+}
+
+// deletes says whether a Kustomization that is deleted takes along what it
+// applied.
+func deletes(ks *kustomizev1.Kustomization) bool {
+	switch ks.GetDeletionPolicy() {
+	case kustomizev1.DeletionPolicyWaitForTermination, kustomizev1.DeletionPolicyDelete:
+		return !ks.Spec.Suspend
+	case kustomizev1.DeletionPolicyMirrorPrune:
+		return ks.Spec.Prune && !ks.Spec.Suspend
+	}
+	return false
 }
 
 // terminating says whether something of the inventory is still being deleted.

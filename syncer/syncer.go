@@ -25,6 +25,7 @@ var (
 	gitRepositoryKind = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
 	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
 	secretKind        = schema.GroupKind{Kind: "Secret"}
+	namespaceKind     = schema.GroupKind{Kind: "Namespace"}
 )
 
 // Store is what the syncer needs of the store.
@@ -68,6 +69,8 @@ type Config struct {
 	DefaultServiceAccount string
 	// NoCrossNamespaceRefs refuses sources of other namespaces, as in Flux.
 	NoCrossNamespaceRefs bool
+	// Simulate tells where the pods of plans would run, if known.
+	Simulate func([]Rollout) []Placement
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)

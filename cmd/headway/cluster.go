@@ -78,6 +78,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Log:      cfg.log.With("part", "syncer"),
 		Local:    source.local(),
 		Events:   syncEvents{c.engine.Events()},
+		Simulate: simulate(c.engine.Store()),
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },
 	})
 	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": c.syncer.Handler()}); err != nil {

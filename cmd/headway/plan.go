@@ -1,15 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -64,7 +61,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 			if err := client.call(cmd.Context(), http.MethodPost, "/headway/v1/plan", request, &plan); err != nil {
 				return err
 			}
-			return showPlan(opts, plan.Plan, format)
+			return showPlan(opts, plan, format)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source to plan for, as NAMESPACE/NAME")
@@ -74,7 +71,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 }
 
 // showPlan prints the plan; its result carries the exit code.
-func showPlan(opts *options, plan wire.Plan, format outputFormat) error {
+func showPlan(opts *options, plan wire.Plans, format outputFormat) error {
 	switch format.value {
 	case "json":
 		if err := printJSON(opts.out, plan); err != nil {
@@ -95,93 +92,6 @@ func showPlan(opts *options, plan wire.Plan, format outputFormat) error {
 		return exitError{exitChanges}
 	}
 	return nil
-}
-
-func planText(out io.Writer, plan wire.Plan) {
-	colour := paletteFor(out)
-	for _, a := range plan.Actions {
-		name := objectName(a.Kind, a.Namespace, a.Name)
-		switch a.Action {
-		case "Create":
-			fmt.Fprintln(out, colour.green("+ create "+name))
-		case "Delete":
-			fmt.Fprintln(out, colour.red("- delete "+name))
-		case "Update":
-			line := colour.yellow("~ update " + name)
-			if a.Restart {
-				line += " (replaces its pods)"
-			}
-			fmt.Fprintln(out, line)
-			for _, f := range a.Fields {
-				fmt.Fprintf(out, "    %s: %s → %s\n", f.Path, planValue(f.Old), planValue(f.New))
-			}
-		}
-	}
-	fmt.Fprintf(out, "%s%s\n", planTarget(plan), planSummary(plan.Summary))
-}
-
-func planMarkdown(out io.Writer, plan wire.Plan) {
-	fmt.Fprintf(out, "### %s%s\n", planTarget(plan), planSummary(plan.Summary))
-	for _, fault := range plan.Errors {
-		fmt.Fprintf(out, "\n- **error** %s\n", fault.Message)
-	}
-	var rows int
-	for _, a := range plan.Actions {
-		if a.Action == "Unchanged" || a.Action == "Skip" {
-			continue
-		}
-		if rows == 0 {
-			fmt.Fprint(out, "\n| action | object | field | old | new |\n|---|---|---|---|---|\n")
-		}
-		rows++
-		action := strings.ToLower(a.Action)
-		if a.Restart {
-			action += ", replaces pods"
-		}
-		fmt.Fprintf(out, "| %s | %s | | | |\n", action, cell(objectName(a.Kind, a.Namespace, a.Name)))
-		if a.Action != "Update" {
-			continue
-		}
-		for _, f := range a.Fields {
-			fmt.Fprintf(out, "| | | `%s` | %s | %s |\n", f.Path, cell(planValue(f.Old)), cell(planValue(f.New)))
-		}
-	}
-}
-
-// cell keeps a value from ending its table cell.
-func cell(text string) string {
-	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(text)
-}
-
-func planTarget(plan wire.Plan) string {
-	switch {
-	case plan.Target == "":
-		return "Plan: "
-	case plan.Base == "":
-		return "Plan of " + shortRevision(plan.Target) + ": "
-	}
-	return fmt.Sprintf("Plan %s → %s: ", shortRevision(plan.Base), shortRevision(plan.Target))
-}
-
-func planSummary(s wire.Summary) string {
-	if s.Create+s.Update+s.Delete == 0 {
-		return "no change"
-	}
-	return fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", s.Create, s.Update, s.Delete, s.Restart)
-}
-
-func planValue(value any) string {
-	if value == nil {
-		return "(none)"
-	}
-	if text, ok := value.(string); ok && !strings.ContainsAny(text, "\n") {
-		return text
-	}
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
-	return string(data)
 }
 
 // readTree reads the files below dir that a build may use.

@@ -339,21 +339,4 @@ func (r *Repository) peel(hash plumbing.Hash) (string, error) {
 	return hash.String(), err
 }
 
-// FetchRevision resolves a branch, tag or commit that need not be the one
-// being followed, for previews: it asks the remote for it if necessary.
-func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) (string, error) {
-	if !r.Local() {
-		for _, ref := range []Ref{{Branch: rev}, {Tag: rev}} {
-			head, err := r.Fetch(ctx, ref, auth)
-			if err == nil {
-				return head.Commit, nil
-			}
-			if _, missing := errors.AsType[*RefError](err); !missing {
-				return "", err
-			}
-		}
-	}
-	return r.Resolve(rev)
-}
-
 var _ storer.ReferenceStorer = (*storage)(nil)

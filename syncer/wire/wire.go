@@ -42,10 +42,13 @@ type Action struct {
 	Name      string  `json:"name"`
 	Fields    []Field `json:"fields,omitempty"`
 	// Restart says that running pods are replaced.
-	Restart bool   `json:"restart,omitempty"`
-	Reason  string `json:"reason,omitempty"`
-	File    string `json:"file,omitempty"`
-	Line    int    `json:"line,omitempty"`
+	Restart bool `json:"restart,omitempty"`
+	// Recreate says that an Update deletes the object and creates it again,
+	// Reason why; of a Skip, why the object is left alone.
+	Recreate bool   `json:"recreate,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
 }
 
 // Fault is one error of a manifest.
@@ -89,17 +92,25 @@ type PlanRequest struct {
 // Plan is the answer: nothing was changed.
 type Plan struct {
 	Kustomization string `json:"kustomization"`
+	// Parent is the Kustomization that declares this one in the plan, or
+	// deletes it; DependsOn are those that it waits for.
+	Parent    string   `json:"parent,omitempty"`
+	DependsOn []string `json:"dependsOn,omitempty"`
 	// Base is the applied revision, Target the planned one.
 	Base    string   `json:"base,omitempty"`
 	Target  string   `json:"target,omitempty"`
 	Summary Summary  `json:"summary"`
 	Actions []Action `json:"actions"`
 	Errors  []Fault  `json:"errors,omitempty"`
+	// Rollouts are what becomes of pods, Checks the policies and budgets that
+	// the plan meets or does not.
+	Rollouts []Rollout `json:"rollouts,omitempty"`
+	Checks   []Check   `json:"checks,omitempty"`
 }
 
 // Plans are the plans of all Kustomizations of a source.
 type Plans struct {
-	// Base, Target, Summary, Actions and Errors of all of them together.
+	// What the plans have, of all of them together.
 	Plan
 	Plans []Plan `json:"plans,omitempty"`
 }

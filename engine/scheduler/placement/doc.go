@@ -12,5 +12,8 @@
 // PreferNoSchedule, with the weights of Kubernetes' default scheduler. The
 // words of the reasons are Kubernetes' own.
 //
+// Simulate plays through what a change would do to the pods of workloads, and
+// tells which of the new ones would get a node.
+//
 // A Snapshot is not safe for concurrent use.
 package placement

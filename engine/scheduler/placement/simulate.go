@@ -1,0 +1,193 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	scheduling "k8s.io/component-helpers/scheduling/corev1"
+)
+
+// Rollout is what a change does to the pods of one workload.
+type Rollout struct {
+	// Pod is what the new pods look like; Count is how many of them are wanted.
+	Pod   *corev1.Pod
+	Count int
+	// Old are today's pods that leave. With Free they do so without waiting
+	// for new ones (a deletion, fewer replicas, the strategy Recreate). Else
+	// they leave as a rolling update lets them: there are never more than Count
+	// and Surge pods, nor less with a node than Count without Unavailable.
+	Old                []*corev1.Pod
+	Free               bool
+	Surge, Unavailable int
+}
+
+// Outcome is what would come of a Rollout.
+type Outcome struct {
+	// Placed is how many of the new pods get a node, Late how many of those
+	// find room only where a pod of today has left.
+	Placed, Late int
+	// Stuck says that the others would fit if the old pods were gone, which
+	// the rolling update does not allow before the new ones run.
+	Stuck bool
+	// Message is the scheduler's about the first pod that gets no node.
+	Message string
+}
+
+// simulation plays rollouts through.
+type simulation struct {
+	now     *Snapshot // as it changes
+	before  *Snapshot // today's, and the new pods that fit beside its own
+	pending []*corev1.Pod
+}
+
+// rolling is a Rollout on its way.
+type rolling struct {
+	Rollout
+	Outcome
+	old    []*corev1.Pod // that have a node and have not left
+	serial int
+}
+
+// Simulate tells for each rollout whether its pods would get nodes, on the
+// nodes and beside the pods that there are, if every new pod becomes ready. All
+// rollouts happen together, those of a higher priority first; pods that wait
+// for a node already are served before new ones.
+func Simulate(nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
+	s := &simulation{now: NewSnapshot(), before: NewSnapshot()}
+	for _, n := range nodes {
+		s.now.SetNode(n)
+		s.before.SetNode(n)
+	}
+	leaves := map[types.UID]*rolling{}
+	all := make([]*rolling, len(rollouts))
+	for i, r := range rollouts {
+		all[i] = &rolling{Rollout: r, serial: i}
+		for _, p := range r.Old {
+			leaves[p.UID] = all[i]
+			if p.Spec.NodeName != "" && !r.Free {
+				all[i].old = append(all[i].old, p)
+			}
+		}
+	}
+	for _, p := range pods {
+		r := leaves[p.UID]
+		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+		switch {
+		case p.Spec.NodeName != "":
+			s.before.SetPod(p)
+			if r == nil || !r.Free {
+				s.now.SetPod(p)
+			}
+		case !ended && p.DeletionTimestamp == nil && r == nil && len(p.Spec.SchedulingGates) == 0:
+			s.pending = append(s.pending, p)
+		}
+	}
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b *rolling) int { return cmp.Compare(priority(b.Pod), priority(a.Pod)) })
+	for s.step(order) {
+	}
+	s.judge(order)
+	out := make([]Outcome, len(all))
+	for i, r := range all {
+		out[i] = r.Outcome
+	}
+	return out
+}
+
+func priority(pod *corev1.Pod) int32 {
+	if pod == nil {
+		return 0
+	}
+	return scheduling.PodPriority(pod)
+}
+
+// step takes every rollout as far as it goes, and reports whether any moved.
+func (s *simulation) step(order []*rolling) bool {
+	moved := false
+	s.pending = slices.DeleteFunc(s.pending, func(p *corev1.Pod) bool {
+		node, failure := Pick(p, s.now, 0)
+		if failure != nil {
+			return false
+		}
+		s.now.Assume(p, node)
+		if _, failure := Pick(p, s.before, 0); failure == nil {
+			s.before.Assume(p, node)
+		}
+		moved = true
+		return true
+	})
+	for _, r := range order {
+		for r.Placed < r.Count && (r.Free || len(r.old)+r.Placed < r.Count+r.Surge) && s.place(r) {
+			moved = true
+		}
+		for len(r.old) > 0 && len(r.old)+r.Placed > r.Count-r.Unavailable {
+			s.now.RemovePod(r.old[0].UID)
+			r.old = r.old[1:]
+			moved = true
+		}
+	}
+	return moved
+}
+
+// place gives the next new pod a node, or notes why there is none.
+func (s *simulation) place(r *rolling) bool {
+	if len(r.Pod.Spec.SchedulingGates) > 0 {
+		r.Message = "Scheduling is blocked due to non-empty scheduling gates"
+		return false
+	}
+	pod := r.next()
+	node, failure := Pick(pod, s.now, 0)
+	if failure != nil {
+		r.Message = failure.Message()
+		return false
+	}
+	s.now.Assume(pod, node)
+	if beside, failure := Pick(pod, s.before, 0); failure == nil {
+		s.before.Assume(pod, beside)
+	} else {
+		r.Late++
+	}
+	r.Placed++
+	r.Message = ""
+	return true
+}
+
+// judge tells of the pods without a node whether only old pods are in their
+// way.
+func (s *simulation) judge(order []*rolling) {
+	for _, r := range order {
+		for _, p := range r.old {
+			s.now.RemovePod(p.UID)
+		}
+	}
+	for _, r := range order {
+		if r.Placed == r.Count || len(r.old) == 0 {
+			continue
+		}
+		r.Stuck = true
+		for n := r.Placed; n < r.Count && r.Stuck; n++ {
+			pod := r.next()
+			pod.UID += types.UID(fmt.Sprint("/", n))
+			node, failure := Pick(pod, s.now, 0)
+			if failure != nil {
+				r.Stuck, r.Message = false, failure.Message()
+				break
+			}
+			s.now.Assume(pod, node)
+		}
+	}
+}
+
+// next is the next new pod. Its owner makes it keep away from its siblings.
+func (r *rolling) next() *corev1.Pod {
+	pod := *r.Pod
+	owner := types.UID(fmt.Sprint("simulated/", r.serial))
+	pod.UID = types.UID(fmt.Sprint(owner, "/", r.Placed))
+	controller := true
+	pod.OwnerReferences = []metav1.OwnerReference{{UID: owner, Controller: &controller}}
+	return &pod
+}

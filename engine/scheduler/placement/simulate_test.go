@@ -1,0 +1,72 @@
+package placement_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/engine/scheduler/placement"
+)
+
+// several makes n pods like one another on a node (or on none).
+func several(n int, name, where string, edit ...func(*corev1.Pod)) []*corev1.Pod {
+	var list []*corev1.Pod
+	for i := range n {
+		list = append(list, pod(fmt.Sprintf("%s-%d", name, i), append(edit, on(where))...))
+	}
+	return list
+}
+
+// A rollout is judged by what its strategy lets it do on today's nodes, each of
+// which has 4 CPUs.
+func TestSimulate(t *testing.T) {
+	const full = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+	const never = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	one := []*corev1.Node{node("a")}
+	cpu := func(n string) func(*corev1.Pod) { return requests(n, "1Mi") }
+	old2 := several(2, "old", "a", cpu("1500m"))
+	old1 := several(1, "old", "a", cpu("3"))
+	other := several(1, "other", "a", cpu("3"))
+	waiting := several(1, "waiting", "", cpu("2"))
+	urgent := func(p *corev1.Pod) { p.Spec.Priority = new(int32(1000)) }
+	gated := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} }
+	leaving := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }
+	type R = placement.Rollout
+	type O = placement.Outcome
+	for name, tc := range map[string]struct {
+		nodes    []*corev1.Node
+		pods     []*corev1.Pod
+		rollouts []R
+		want     []O
+	}{
+		"new pods in free room":            {one, nil, []R{{Pod: pod("p", cpu("2")), Count: 2}}, []O{{Placed: 2}}},
+		"one pod too many":                 {one, nil, []R{{Pod: pod("p", cpu("2")), Count: 3}}, []O{{Placed: 2, Message: full}}},
+		"more than any node has":           {one, nil, []R{{Pod: pod("p", cpu("5")), Count: 1}}, []O{{Message: never}}},
+		"no nodes":                         {nil, nil, []R{{Pod: pod("p"), Count: 1}}, []O{{Message: "no nodes available to schedule pods"}}},
+		"surge has room":                   {one, old2, []R{{Pod: pod("p", cpu("500m")), Count: 2, Old: old2, Surge: 1}}, []O{{Placed: 2}}},
+		"one after the other":              {one, old2, []R{{Pod: pod("p", cpu("1")), Count: 2, Old: old2, Surge: 1}}, []O{{Placed: 2, Late: 1}}},
+		"room only where an old one stops": {one, old2, []R{{Pod: pod("p", cpu("1500m")), Count: 2, Old: old2, Surge: 1, Unavailable: 1}}, []O{{Placed: 2, Late: 2}}},
+		"the old one must not stop":        {one, old1, []R{{Pod: pod("p", cpu("3")), Count: 1, Old: old1, Surge: 1}}, []O{{Stuck: true, Message: full}}},
+		"too large also without the old":   {one, old1, []R{{Pod: pod("p", cpu("5")), Count: 1, Old: old1, Surge: 1}}, []O{{Message: never}}},
+		"Recreate stops the old first":     {one, old1, []R{{Pod: pod("p", cpu("3")), Count: 1, Old: old1, Free: true}}, []O{{Placed: 1, Late: 1}}},
+		"a deletion makes room":            {one, old1, []R{{Pod: pod("p", cpu("3")), Count: 1}, {Old: old1, Free: true}}, []O{{Placed: 1, Late: 1}, {}}},
+		"nothing makes room":               {one, other, []R{{Pod: pod("p", cpu("3")), Count: 1}}, []O{{Message: full}}},
+		"who waits already comes first":    {one, waiting, []R{{Pod: pod("p", cpu("3")), Count: 1}}, []O{{Message: full}}},
+		"who waits is replaced":            {one, waiting, []R{{Pod: pod("p", cpu("3")), Count: 1, Old: waiting, Surge: 1}}, []O{{Placed: 1}}},
+		"who waits and is deleted":         {one, several(1, "w", "", cpu("2"), leaving), []R{{Pod: pod("p", cpu("3")), Count: 1}}, []O{{Placed: 1}}},
+		"the urgent one gets the room":     {one, nil, []R{{Pod: pod("p", cpu("3")), Count: 1}, {Pod: pod("q", cpu("3"), urgent), Count: 1}}, []O{{Message: full}, {Placed: 1}}},
+		"gated":                            {one, nil, []R{{Pod: pod("p", gated), Count: 1}}, []O{{Message: "Scheduling is blocked due to non-empty scheduling gates"}}},
+		"scaled up while updated":          {one, old2, []R{{Pod: pod("p", cpu("500m")), Count: 4, Old: old2, Surge: 1, Unavailable: 1}}, []O{{Placed: 4, Late: 2}}},
+		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if d := cmp.Diff(tc.want, placement.Simulate(tc.nodes, tc.pods, tc.rollouts)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+package syncer
+
+import (
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// checklist collects checks.
+type checklist struct {
+	kustomization string
+	list          []wire.Check
+}
+
+func (c *checklist) add(result, name, format string, args ...any) {
+	c.list = append(c.list, wire.Check{Name: name, Kustomization: c.kustomization, Result: result, Message: fmt.Sprintf(format, args...)})
+}
+
+// checks are the policies and budgets that a plan is held against.
+func (p *planning) checks(one *planned) []wire.Check {
+	c := &checklist{kustomization: one.plan.Kustomization}
+	if p.behind != "" {
+		c.add(wire.CheckWarning, "history", "%s", p.behind)
+	}
+	p.suspended(c, one.ks)
+	p.dependencies(c, one)
+	switch n := len(one.plan.Errors); {
+	case one.res.Budget != nil && n == 1:
+	case one.denied:
+		c.add(wire.CheckFailed, "spec.serviceAccountName", "%s", one.plan.Errors[0].Message)
+	case n > 0:
+		c.add(wire.CheckFailed, "validation", "%s: nothing of the commit would be applied", plural(n, "fault"))
+	default:
+		c.add(wire.CheckPassed, "validation", "%s valid", plural(len(one.res.Inventory), "object"))
+	}
+	one.deletions(c)
+	one.recreations(c)
+	one.foreign(c, p.source)
+	scheduling(c, one.plan.Rollouts)
+	return c.list
+}
+
+func (p *planning) suspended(c *checklist, ks *kustomizev1.Kustomization) {
+	if ks.Spec.Suspend {
+		c.add(wire.CheckWarning, "spec.suspend", "the Kustomization is suspended: nothing is applied before it is resumed")
+	}
+	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
+		c.add(wire.CheckWarning, "spec.suspend", "the GitRepository %s/%s is suspended: nothing is fetched before it is resumed", src.Namespace, src.Name)
+	}
+}
+
+// dependencies tells of what spec.dependsOn waits for and would not get.
+func (p *planning) dependencies(c *checklist, one *planned) {
+	for _, name := range one.plan.DependsOn {
+		namespace, short, _ := strings.Cut(name, "/")
+		key := object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: short}
+		stored, ok := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+		switch dep := p.done[key]; {
+		case dep != nil && dep.deleted:
+			c.add(wire.CheckWarning, "spec.dependsOn", "%s is deleted by this commit: the Kustomization would wait for it", name)
+		case dep != nil && len(dep.plan.Errors) > 0:
+			c.add(wire.CheckWarning, "spec.dependsOn", "%s would be refused: the Kustomization would wait for it", name)
+		case dep != nil:
+		case !ok:
+			c.add(wire.CheckWarning, "spec.dependsOn", "%s does not exist: the Kustomization would wait for it", name)
+		case !isReady(stored):
+			c.add(wire.CheckWarning, "spec.dependsOn", "%s is not ready: the Kustomization waits for it", name)
+		}
+	}
+}
+
+// deletions holds the plan against its budget, and tells what pruning leaves.
+func (one *planned) deletions(c *checklist) {
+	n := one.plan.Summary.Delete
+	allowed, bounded := one.ks.Annotations[MaxDeletes]
+	switch {
+	case one.res.Budget != nil:
+		c.add(wire.CheckFailed, MaxDeletes, "%s", one.res.Budget.Error())
+	case bounded && !one.deleted:
+		c.add(wire.CheckPassed, MaxDeletes, "%s, %s allowed", plural(n, "deletion"), allowed)
+	case n > 0:
+		c.add(wire.CheckPassed, MaxDeletes, "%s, no bound is set", plural(n, "deletion"))
+	}
+	if len(one.unruly) > 0 {
+		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", plural(len(one.unruly), "object"), someKeys(one.unruly))
+	}
+}
+
+// recreations tells of objects that lose their identity, and with it perhaps
+// their pods.
+func (one *planned) recreations(c *checklist) {
+	var keys []object.Key
+	for _, a := range one.res.Actions {
+		if a.Recreate {
+			keys = append(keys, a.Key)
+		}
+	}
+	if len(keys) > 0 {
+		c.add(wire.CheckWarning, "spec.force", "%s deleted and created again, because fields are immutable: %s", plural(len(keys), "object"), someKeys(keys))
+	}
+}
+
+// foreign tells of what the commit would bring that this answer cannot show.
+func (one *planned) foreign(c *checklist, source object.Key) {
+	for _, a := range one.res.Actions {
+		ks, ok := a.Object.(*kustomizev1.Kustomization)
+		if ok && a.Type != plan.Unchanged && (ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind || sourceKey(ks) != source) {
+			c.add(wire.CheckWarning, "sources", "%s follows %s %s: what that brings is not in this plan", describe(a.Key), ks.Spec.SourceRef.Kind, ks.Spec.SourceRef.Name)
+		}
+		if a.Type != plan.Unchanged && a.Type != plan.Skip && a.Key == source {
+			c.add(wire.CheckWarning, "sources", "%s itself changes: what it would bring then is not in this plan", describe(a.Key))
+		}
+	}
+}
+
+// scheduling tells whether the new pods would get nodes.
+func scheduling(c *checklist, rollouts []wire.Rollout) {
+	fits := 0
+	for _, r := range rollouts {
+		name := r.Kind + "/" + r.Name
+		if r.Namespace != "" {
+			name = r.Kind + "/" + r.Namespace + "/" + r.Name
+		}
+		switch r.Schedule {
+		case wire.ScheduleUnschedulable:
+			c.add(wire.CheckWarning, "scheduling", "%s: %d of %s would stay pending: %s", name, r.Pending, plural(r.New, "new pod"), r.Message)
+		case wire.ScheduleStuck:
+			c.add(wire.CheckWarning, "scheduling", "%s: the update would stand still with %d of %s pending. They fit once old pods have left, but those may not leave before "+
+				"(maxUnavailable %d, maxSurge %d): raise maxUnavailable, use the strategy Recreate, or make room. The scheduler says: %s",
+				name, r.Pending, plural(r.New, "new pod"), r.MaxUnavailable, r.MaxSurge, r.Message)
+		case wire.ScheduleFitsLate:
+			c.add(wire.CheckPassed, "scheduling", "%s: %d of %s fit only where old pods leave, one after the other", name, r.Late, plural(r.New, "new pod"))
+		case wire.ScheduleFits:
+			fits += r.New
+		}
+	}
+	if fits > 0 {
+		c.add(wire.CheckPassed, "scheduling", "%s fit beside today's", plural(fits, "new pod"))
+	}
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// someKeys names the first objects and counts the rest.
+func someKeys(keys []object.Key) string {
+	const most = 5
+	var names []string
+	for i, key := range keys {
+		if i == most {
+			names = append(names, fmt.Sprintf("and %d more", len(keys)-most))
+			break
+		}
+		names = append(names, describe(key))
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,325 @@
+package syncer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// planning is the making of one answer: the plans of some Kustomizations and
+// of those that they declare and that follow the same source.
+type planning struct {
+	s      *Syncer
+	req    wire.PlanRequest
+	source object.Key
+	// tree is what is planned: a commit's, whose revision target is, or one of
+	// files.
+	tree   tree
+	target string
+	// behind is how the commit relates to the followed branch, if badly.
+	behind string
+
+	planner *plan.Planner
+	// namespaces are those that the plans so far would create.
+	namespaces map[object.Key]object.Object
+	queue      []planned
+	done       map[object.Key]*planned
+	order      []*planned
+}
+
+// planned is one Kustomization and its plan.
+type planned struct {
+	ks      *kustomizev1.Kustomization
+	parent  string
+	deleted bool
+	denied  bool // to the account that the Kustomization acts as
+	times   int
+	plan    wire.Plan
+	res     plan.Result
+	unruly  []object.Key // no longer declared, and kept
+}
+
+// fetch finds the tree of the revision that is asked for.
+func (p *planning) fetch(ctx context.Context, src *source) error {
+	h, lastErr := src.current()
+	if h.repo == nil {
+		return errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+	}
+	src.mu.Lock()
+	auth := src.auth
+	src.mu.Unlock()
+	sha := h.Commit
+	var err error
+	if p.req.Rev != "" {
+		ctx, cancel := context.WithTimeout(ctx, p.s.timeoutOf(src.key))
+		defer cancel()
+		if sha, err = h.repo.FetchRevision(ctx, p.req.Rev, auth); err != nil {
+			return err
+		}
+	}
+	if p.tree, err = h.repo.Tree(sha, p.s.ignoreOf(src.key)); err != nil {
+		return err
+	}
+	switch p.req.Rev {
+	case "":
+		p.target = h.revision()
+	case sha:
+		p.target = "sha1:" + sha
+	default:
+		p.target = p.req.Rev + "@sha1:" + sha
+	}
+	if h.Commit != "" && sha != h.Commit {
+		// Without the newest commits a plan shows them as taken back.
+		if current, err := h.repo.IsAncestor(h.Commit, sha); err == nil && !current {
+			p.behind = fmt.Sprintf("it lacks commits of %s, which the plan shows as taken back: merge or rebase it, or plan the merged revision", h.revision())
+		}
+	}
+	return nil
+}
+
+// run plans what is in the queue, and what that adds to it.
+func (p *planning) run() {
+	for len(p.queue) > 0 {
+		next := p.queue[0]
+		p.queue = p.queue[1:]
+		key := object.Key{GroupKind: kustomizationKind, Namespace: next.ks.Namespace, Name: next.ks.Name}
+		before := p.done[key]
+		if before == nil {
+			before = &planned{}
+			p.done[key] = before
+			p.order = append(p.order, before)
+		} else if before.deleted == next.deleted && equality.Semantic.DeepEqual(before.ks.Spec, next.ks.Spec) {
+			before.parent = cmp.Or(before.parent, next.parent)
+			continue
+		}
+		// Declared otherwise than it is stored, or by several; not for ever.
+		if next.times = before.times + 1; next.times > 3 {
+			continue
+		}
+		p.one(&next)
+		*before = next
+		p.descend(before)
+	}
+	// Namespaces may come with a plan that was made later.
+	for _, one := range p.order {
+		if len(one.plan.Errors) > 0 && len(p.namespaces) > 0 {
+			p.one(one)
+		}
+	}
+}
+
+// descend queues the Kustomizations that a plan declares or deletes.
+func (p *planning) descend(parent *planned) {
+	for _, a := range parent.res.Actions {
+		if a.Key.GroupKind != kustomizationKind {
+			continue
+		}
+		obj := a.Object
+		if a.Type == plan.Delete || obj == nil {
+			obj = a.Live
+		}
+		child, ok := obj.(*kustomizev1.Kustomization)
+		if !ok || a.Type == plan.Skip || a.Key == keyOf(parent.ks) {
+			continue
+		}
+		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && sourceKey(child) == p.source {
+			p.queue = append(p.queue, planned{ks: child, parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete})
+		}
+	}
+}
+
+func keyOf(ks *kustomizev1.Kustomization) object.Key {
+	return object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+}
+
+// one plans one Kustomization, with a builder of its own: what is only looked
+// at must not be remembered as applied.
+func (p *planning) one(out *planned) {
+	ks := out.ks
+	k := newKustomization(p.s, keyOf(ks))
+	k.planner = p.planner
+	out.plan = wire.Plan{Kustomization: k.name(), Parent: out.parent, Base: ks.Status.LastAppliedRevision, Target: p.target, Actions: []wire.Action{}}
+	for _, d := range ks.Spec.DependsOn {
+		out.plan.DependsOn = append(out.plan.DependsOn, cmp.Or(d.Namespace, ks.Namespace)+"/"+d.Name)
+	}
+	items, err := p.build(k, out)
+	if err != nil {
+		out.plan.Errors = faults(err)
+		return
+	}
+	in, err := k.input(ks, items)
+	if err != nil {
+		out.plan.Errors = faults(err)
+		return
+	}
+	if out.deleted {
+		all := len(in.Inventory)
+		in.Prune, in.MaxDeletes = deletes(ks), &all
+	}
+	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
+	if err := p.s.authorize(ks, out.res); err != nil {
+		// The actions would show what the Kustomization may not read.
+		out.res, out.denied = plan.Result{}, true
+		out.plan.Errors = faults(err)
+		return
+	}
+	if !in.Prune {
+		out.unruly = undeclared(in.Inventory, out.res)
+	}
+	for _, a := range out.res.Actions {
+		count(&out.plan.Summary, a)
+		if a.Type == plan.Create && a.Key.GroupKind == namespaceKind {
+			p.namespaces[a.Key] = a.Object
+		}
+	}
+	out.plan.Actions = wireActions(out.res, true)
+	if len(out.res.Errors) > 0 {
+		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})
+	}
+	if out.res.Budget != nil {
+		out.plan.Errors = append(out.plan.Errors, faults(out.res.Budget)...)
+	}
+}
+
+// build renders the Kustomization's directory of what is planned; nothing for
+// one that is deleted.
+func (p *planning) build(k *kustomization, out *planned) ([]load.Item, error) {
+	ks := out.ks
+	if out.deleted {
+		return nil, nil
+	}
+	if len(p.req.Files) > 0 && out.parent == "" {
+		dir := cleanDir(cmp.Or(p.req.Path, ks.Spec.Path))
+		if p.req.Path == "" && !isDir(p.tree, dir) {
+			dir = "."
+		}
+		ks = ks.DeepCopy()
+		ks.Spec.Path = dir
+	}
+	return k.render(ks, p.tree, p.target)
+}
+
+func isDir(files fs.FS, dir string) bool {
+	info, err := fs.Stat(files, dir)
+	return err == nil && info.IsDir()
+}
+
+// undeclared are the keys of an inventory that a plan does not want any more.
+func undeclared(inventory []object.Key, res plan.Result) []object.Key {
+	wanted := keySet(res.Inventory)
+	return slices.DeleteFunc(slices.Clone(inventory), func(key object.Key) bool { return wanted[key] })
+}
+
+func count(sum *wire.Summary, a plan.Action) {
+	switch a.Type {
+	case plan.Create:
+		sum.Create++
+	case plan.Update:
+		sum.Update++
+	case plan.Delete:
+		sum.Delete++
+	case plan.Unchanged, plan.Skip:
+		sum.Unchanged++
+	}
+	if a.Restart {
+		sum.Restart++
+	}
+}
+
+// answer puts the plans together: those that others wait for first.
+func (p *planning) answer() wire.Plans {
+	p.sort()
+	var moves []rollout
+	pods, gone := indexPods(p.s.cfg.Store), map[types.UID]bool{}
+	for _, one := range p.order {
+		moves = append(moves, rollouts(one.plan.Kustomization, one.res.Actions, pods, gone)...)
+	}
+	p.s.simulate(moves)
+	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}}
+	for _, one := range p.order {
+		for _, m := range moves {
+			if m.owner == one.plan.Kustomization {
+				one.plan.Rollouts = append(one.plan.Rollouts, m.told)
+			}
+		}
+		one.plan.Checks = p.checks(one)
+		all.Plans = append(all.Plans, one.plan)
+		all.Base, all.Kustomization = cmp.Or(all.Base, one.plan.Base), cmp.Or(all.Kustomization, one.plan.Kustomization)
+		all.Actions = append(all.Actions, one.plan.Actions...)
+		all.Errors = append(all.Errors, one.plan.Errors...)
+		all.Rollouts = append(all.Rollouts, one.plan.Rollouts...)
+		all.Checks = append(all.Checks, one.plan.Checks...)
+		all.Summary.Create += one.plan.Summary.Create
+		all.Summary.Update += one.plan.Summary.Update
+		all.Summary.Delete += one.plan.Summary.Delete
+		all.Summary.Unchanged += one.plan.Summary.Unchanged
+		all.Summary.Restart += one.plan.Summary.Restart
+	}
+	if len(all.Plans) == 1 {
+		all.Plan, all.Plans = all.Plans[0], nil
+	}
+	return all
+}
+
+// sort orders the plans as they would be applied: after what they depend on,
+// and otherwise as they were found, parents first.
+func (p *planning) sort() {
+	byName := map[string]*planned{}
+	for _, one := range p.order {
+		byName[one.plan.Kustomization] = one
+	}
+	var sorted []*planned
+	visited := map[*planned]bool{}
+	var visit func(*planned)
+	visit = func(one *planned) {
+		if one == nil || visited[one] {
+			return
+		}
+		visited[one] = true
+		for _, d := range one.plan.DependsOn {
+			visit(byName[d])
+		}
+		sorted = append(sorted, one)
+	}
+	for _, one := range p.order {
+		visit(one)
+	}
+	p.order = sorted
+}
+
+// overlay shows, besides what is stored, the namespaces that other plans of
+// the same answer create.
+type overlay struct {
+	object.Reader
+	namespaces map[object.Key]object.Object
+}
+
+// Get implements object.Reader.
+func (o *overlay) Get(key object.Key) object.Object {
+	if obj := o.Reader.Get(key); obj != nil || o.namespaces[key] == nil {
+		return obj
+	}
+	return o.namespaces[key]
+}
+
+// timeoutOf bounds an operation with a source's remote.
+func (s *Syncer) timeoutOf(source object.Key) time.Duration {
+	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
+		return obj.Spec.Timeout.Duration
+	}
+	return defaultTimeout
+}

@@ -1,0 +1,286 @@
+package syncer
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+var (
+	podKind        = schema.GroupKind{Kind: "Pod"}
+	replicaSetKind = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
+)
+
+// Rollout is what a plan does to the pods of one workload, for
+// Config.Simulate.
+type Rollout struct {
+	// Pod is what the new pods look like; Count is how many of them are wanted.
+	Pod   *corev1.Pod
+	Count int
+	// Old are today's pods that leave: with Free at once, else as a rolling
+	// update lets them.
+	Old                []*corev1.Pod
+	Free               bool
+	Surge, Unavailable int
+}
+
+// Placement is what would come of a Rollout.
+type Placement struct {
+	// Placed is how many of the new pods get a node, Late how many of those
+	// only where a pod of today has left.
+	Placed, Late int
+	// Stuck says that the others wait for old pods that wait for them.
+	Stuck bool
+	// Message is the scheduler's about the first pod that gets no node.
+	Message string
+}
+
+// podIndex finds today's pods by who owns them.
+type podIndex struct {
+	pods map[types.UID][]*corev1.Pod
+	sets map[types.UID][]types.UID // ReplicaSets by Deployment
+	all  []*corev1.Pod
+}
+
+func indexPods(stored object.Reader) *podIndex {
+	ix := &podIndex{pods: map[types.UID][]*corev1.Pod{}, sets: map[types.UID][]types.UID{}}
+	list, _ := stored.List(podKind, "")
+	for _, o := range list {
+		p, ok := o.(*corev1.Pod)
+		if !ok || !runs(p) {
+			continue
+		}
+		ix.all = append(ix.all, p)
+		if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
+			ix.pods[ref.UID] = append(ix.pods[ref.UID], p)
+		}
+	}
+	list, _ = stored.List(replicaSetKind, "")
+	for _, o := range list {
+		if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
+			ix.sets[ref.UID] = append(ix.sets[ref.UID], o.GetUID())
+		}
+	}
+	return ix
+}
+
+// runs says whether a pod is neither ended nor being deleted.
+func runs(p *corev1.Pod) bool {
+	return p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+}
+
+// of are the pods of an object, or nil for one that is not stored.
+func (ix *podIndex) of(obj object.Object) []*corev1.Pod {
+	if obj == nil {
+		return nil
+	}
+	if p, ok := obj.(*corev1.Pod); ok && runs(p) {
+		return []*corev1.Pod{p}
+	}
+	list := slices.Clone(ix.pods[obj.GetUID()])
+	for _, set := range ix.sets[obj.GetUID()] {
+		list = append(list, ix.pods[set]...)
+	}
+	slices.SortFunc(list, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// rollout is what one action does to pods, for a person and for a simulation.
+type rollout struct {
+	owner string // Kustomization
+	told  wire.Rollout
+	plays Rollout
+}
+
+// rollouts are the actions' effects on pods. A pod that leaves is counted once,
+// by the first action that makes it leave.
+func rollouts(owner string, actions []plan.Action, pods *podIndex, gone map[types.UID]bool) []rollout {
+	var list []rollout
+	for _, a := range actions {
+		if a.Type != plan.Create && a.Type != plan.Update && a.Type != plan.Delete {
+			continue
+		}
+		r := rollout{owner: owner, told: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
+		old := slices.DeleteFunc(slices.Clone(pods.of(a.Live)), func(p *corev1.Pod) bool { return gone[p.UID] })
+		switch {
+		case a.Type == plan.Delete && a.Key.Kind == "Namespace":
+			for _, p := range pods.all {
+				if p.Namespace == a.Key.Name && !gone[p.UID] {
+					old = append(old, p)
+				}
+			}
+			r.remove(old)
+		case a.Type == plan.Delete:
+			r.remove(old)
+		default:
+			r.apply(a, old)
+		}
+		for _, p := range r.plays.Old {
+			gone[p.UID] = true
+		}
+		if r.plays.Count > 0 || len(r.plays.Old) > 0 || r.told.Note != "" {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+func isTemplate(f diff.Field) bool { return strings.HasPrefix(f.Path, "spec.template") }
+
+func isImage(f diff.Field) bool {
+	return strings.HasPrefix(f.Path, "spec.") && strings.HasSuffix(f.Path, ".image")
+}
+
+func podNames(pods []*corev1.Pod) []string {
+	names := make([]string, len(pods))
+	for i, p := range pods {
+		names[i] = p.Name
+	}
+	return names
+}
+
+// remove is the effect of a deletion.
+func (r *rollout) remove(old []*corev1.Pod) {
+	r.told.Removed = podNames(old)
+	r.plays = Rollout{Old: old, Free: true}
+}
+
+// apply is the effect of a creation or an update.
+func (r *rollout) apply(a plan.Action, old []*corev1.Pod) {
+	switch obj := a.Object.(type) {
+	case *corev1.Pod:
+		switch {
+		case a.Live == nil:
+			r.start(obj, 1)
+		case a.Recreate:
+			r.start(obj, 1)
+			r.replace(old)
+		case slices.ContainsFunc(a.Fields, isImage):
+			r.told.Note = "the containers whose image changes are restarted in the same pod"
+		}
+	case *appsv1.ReplicaSet:
+		template := slices.ContainsFunc(a.Fields, isTemplate)
+		if a.Recreate {
+			r.replace(old)
+			old = nil
+		} else if template && a.Live != nil {
+			r.told.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
+		}
+		r.scale(podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1)), old)
+	case *appsv1.Deployment:
+		pod, replicas := podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1))
+		switch {
+		case a.Recreate:
+			r.start(pod, replicas)
+			r.replace(old)
+		case !a.Restart || len(old) == 0:
+			r.scale(pod, replicas, old)
+		case obj.Spec.Paused:
+			r.scale(pod, replicas, old)
+			r.told.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
+		case obj.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
+			r.told.Strategy = string(appsv1.RecreateDeploymentStrategyType)
+			r.start(pod, replicas)
+			r.replace(old)
+		default:
+			r.told.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
+			r.start(pod, replicas)
+			r.replace(old)
+			r.plays.Free = false
+			r.plays.Surge, r.plays.Unavailable = surge(obj, replicas)
+			r.told.MaxSurge, r.told.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
+		}
+	}
+}
+
+func (r *rollout) start(pod *corev1.Pod, n int) {
+	r.told.New, r.plays.Pod, r.plays.Count = n, pod, n
+}
+
+// replace makes the old pods leave at once.
+func (r *rollout) replace(old []*corev1.Pod) {
+	r.told.Replaced = podNames(old)
+	r.plays.Old, r.plays.Free = old, true
+}
+
+// scale keeps old pods, and adds or removes what is missing or too many.
+func (r *rollout) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
+	switch {
+	case replicas > len(old):
+		r.start(pod, replicas-len(old))
+	case replicas == 0 && len(old) > 0:
+		r.remove(old)
+	case replicas < len(old):
+		r.told.Fewer = len(old) - replicas
+		// Roughly the controller's choice: who has no node yet, then the young.
+		leave := slices.Clone(old)
+		slices.SortStableFunc(leave, func(a, b *corev1.Pod) int {
+			return cmp.Or(cmp.Compare(min(len(a.Spec.NodeName), 1), min(len(b.Spec.NodeName), 1)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time))
+		})
+		r.plays = Rollout{Old: leave[:r.told.Fewer], Free: true}
+	}
+}
+
+// podOf is a pod as the controller of owner makes it of the template.
+func podOf(owner object.Object, template *corev1.PodTemplateSpec) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
+	pod.Namespace, pod.Name = owner.GetNamespace(), owner.GetName()
+	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	defaults.Apply(pod)
+	return pod
+}
+
+// surge resolves a rolling update's bounds as the Deployment controller does:
+// never both 0.
+func surge(d *appsv1.Deployment, replicas int) (surge, unavailable int) {
+	bounds, quarter := ptr.Deref(d.Spec.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{}), intstr.FromString("25%")
+	// What cannot be read counts as 0; validation has refused it.
+	surge, _ = intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(bounds.MaxSurge, quarter)), replicas, true)
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(bounds.MaxUnavailable, quarter)), replicas, false)
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	return surge, min(unavailable, replicas)
+}
+
+// simulate adds to the rollouts where their new pods would run.
+func (s *Syncer) simulate(list []rollout) {
+	if s.cfg.Simulate == nil {
+		return
+	}
+	plays := make([]Rollout, len(list))
+	for i, r := range list {
+		plays[i] = r.plays
+	}
+	for i, p := range s.cfg.Simulate(plays) {
+		told := &list[i].told
+		if told.New == 0 {
+			continue
+		}
+		told.Pending, told.Late, told.Message = told.New-p.Placed, p.Late, p.Message
+		switch {
+		case told.Pending > 0 && p.Stuck:
+			told.Schedule = wire.ScheduleStuck
+		case told.Pending > 0:
+			told.Schedule = wire.ScheduleUnschedulable
+		case told.Late > 0:
+			told.Schedule = wire.ScheduleFitsLate
+		default:
+			told.Schedule = wire.ScheduleFits
+		}
+	}
+}
