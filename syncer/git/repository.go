@@ -41,6 +41,7 @@ type Repository struct {
 	gitDir  string
 	bare    bool
 	url     string // empty for a local repository
+	blames  blames
 }
 
 // storage bounds the packs that a fetch writes.

@@ -1,0 +1,383 @@
+package git
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/utils/diff"
+	"github.com/sergi/go-diff/diffmatchpatch"
+)
+
+const (
+	// maxBlameSteps bounds how many commits one blame looks at.
+	maxBlameSteps = 500_000
+	// maxBlameBlob bounds a file whose lines are blamed, in bytes.
+	maxBlameBlob = 5 << 20
+	// keepBlames is for how many files an answer is kept.
+	keepBlames = 256
+)
+
+// Blame says which commit set each line of a file as it is at a commit; what
+// it returns is indexed by line, from 0, and shared: it must not be changed. A
+// line is that of the newest commit at which no parent has it. Renames are not
+// followed: the commit that moved a file set all of its lines. At a shallow
+// boundary the oldest commit there is has set what is left.
+//
+// Only commits that touch the file cost more than a comparison of hashes, and
+// an answer for the same file at an ancestor shortens the next one.
+func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit, error) {
+	hash := plumbing.NewHash(commit)
+	if lines, ok := r.blames.get(file, hash); ok {
+		return lines, nil
+	}
+	b := &blame{repo: r, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*Commit{}}
+	if err := b.begin(hash); err != nil {
+		return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
+	}
+	for steps := 0; len(b.queue) > 0; steps++ {
+		if steps > maxBlameSteps {
+			return nil, fmt.Errorf("blame %s: more than %d commits to look at", file, maxBlameSteps)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := b.step(); err != nil {
+			return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
+		}
+	}
+	r.blames.put(file, hash, b.lines)
+	return b.lines, nil
+}
+
+// blame is one run. Lines that nobody is found for yet belong to a suspect, a
+// commit that has them; it passes them to the parents that have them, too.
+type blame struct {
+	repo      *Repository
+	file      string
+	path      []string
+	lines     []*Commit
+	suspects  map[plumbing.Hash]*suspect
+	queue     queue // the same, newest first
+	described map[plumbing.Hash]*Commit
+}
+
+// suspect is a commit with the lines that it may have set.
+type suspect struct {
+	commit *object.Commit
+	// chain are the hashes of the tree, of the directories on the path in it,
+	// and of the file.
+	chain []plumbing.Hash
+	lines []line
+}
+
+// line is a line of the answer with its place in the suspect's file.
+type line struct{ final, at int }
+
+func (s *suspect) blob() plumbing.Hash { return s.chain[len(s.chain)-1] }
+
+func (b *blame) begin(hash plumbing.Hash) error {
+	var first *suspect
+	var text []string
+	err := b.repo.read(func() error {
+		c, err := object.GetCommit(b.repo.store, hash)
+		if err != nil {
+			return err
+		}
+		chain, err := b.chain(c.TreeHash, nil)
+		if err != nil {
+			return err
+		}
+		if chain == nil {
+			return errors.New("no such file")
+		}
+		first = &suspect{commit: c, chain: chain}
+		text, err = b.text(first.blob())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b.lines = make([]*Commit, len(text))
+	for i := range text {
+		first.lines = append(first.lines, line{i, i})
+	}
+	b.suspects[hash] = first
+	heap.Push(&b.queue, first)
+	return nil
+}
+
+// step settles the newest suspect: its lines go to its parents or stay.
+func (b *blame) step() error {
+	s, _ := heap.Pop(&b.queue).(*suspect)
+	delete(b.suspects, s.commit.Hash)
+	if known, ok := b.repo.blames.get(b.file, s.commit.Hash); ok {
+		for _, l := range s.lines {
+			b.lines[l.final] = known[l.at]
+		}
+		return nil
+	}
+	return b.repo.read(func() error {
+		rest, passed, err := b.pass(s)
+		if err != nil {
+			return err
+		}
+		for _, p := range passed {
+			b.suspect(p)
+		}
+		for _, l := range rest {
+			b.lines[l.final] = b.describe(s.commit)
+		}
+		return nil
+	})
+}
+
+// pass splits a suspect's lines into those that it set and those that its
+// parents have. It changes nothing, because a read may be tried again.
+func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
+	var parents []*suspect
+	for _, hash := range s.commit.ParentHashes {
+		c, err := object.GetCommit(b.repo.store, hash)
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			continue // a shallow boundary
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		chain, err := b.chain(c.TreeHash, s.chain)
+		if err != nil {
+			return nil, nil, err
+		}
+		if chain == nil {
+			continue
+		}
+		p := &suspect{commit: c, chain: chain}
+		if p.blob() == s.blob() {
+			p.lines = s.lines
+			return nil, []*suspect{p}, nil
+		}
+		parents = append(parents, p)
+	}
+	rest = s.lines
+	for _, p := range parents {
+		if len(rest) == 0 {
+			break
+		}
+		origin, err := b.match(p.blob(), s.blob())
+		if err != nil {
+			return nil, nil, err
+		}
+		var kept []line
+		for _, l := range rest {
+			if at := origin[l.at]; at >= 0 {
+				p.lines = append(p.lines, line{l.final, at})
+			} else {
+				kept = append(kept, l)
+			}
+		}
+		if rest = kept; len(p.lines) > 0 {
+			passed = append(passed, p)
+		}
+	}
+	return rest, passed, nil
+}
+
+// suspect puts a commit with lines into the queue, or the lines to those that
+// it has there already.
+func (b *blame) suspect(p *suspect) {
+	if have := b.suspects[p.commit.Hash]; have != nil {
+		have.lines = slices.Concat(have.lines, p.lines)
+		return
+	}
+	b.suspects[p.commit.Hash] = p
+	heap.Push(&b.queue, p)
+}
+
+func (b *blame) describe(c *object.Commit) *Commit {
+	d := b.described[c.Hash]
+	if d == nil {
+		full := describe(c)
+		d = &full
+		b.described[c.Hash] = d
+	}
+	return d
+}
+
+// chain follows the path in a tree. As soon as it meets a hash that is in like
+// at the same place, the rest is that of like: most commits leave the file's
+// directory alone, and cost one look at one tree. It is nil if there is no such
+// file.
+func (b *blame) chain(tree plumbing.Hash, like []plumbing.Hash) ([]plumbing.Hash, error) {
+	chain := append(make([]plumbing.Hash, 0, len(b.path)+1), tree)
+	for i, name := range b.path {
+		if like != nil && chain[i] == like[i] {
+			return append(chain, like[i+1:]...), nil
+		}
+		hash, isDir, err := b.repo.child(chain[i], name)
+		if err != nil {
+			return nil, err
+		}
+		if hash.IsZero() || isDir != (i < len(b.path)-1) {
+			return nil, nil
+		}
+		chain = append(chain, hash)
+	}
+	return chain, nil
+}
+
+// child finds one name in a tree without decoding the others; the hash is zero
+// if there is no file or directory of that name.
+func (r *Repository) child(tree plumbing.Hash, name string) (hash plumbing.Hash, isDir bool, err error) {
+	data, err := r.bytes(plumbing.TreeObject, tree)
+	if err != nil {
+		return plumbing.ZeroHash, false, err
+	}
+	// Each entry is "mode name\0" and 20 bytes.
+	for len(data) > 0 {
+		end := bytes.IndexByte(data, 0)
+		if end < 0 || len(data) < end+21 {
+			return plumbing.ZeroHash, false, fmt.Errorf("read tree %s: malformed", tree)
+		}
+		mode, found, _ := bytes.Cut(data[:end], []byte(" "))
+		if string(found) == name {
+			copy(hash[:], data[end+1:end+21])
+			isDir = string(mode) == "40000"
+			if !isDir && !bytes.HasPrefix(mode, []byte("100")) {
+				hash = plumbing.ZeroHash // a link or a submodule
+			}
+			return hash, isDir, nil
+		}
+		data = data[end+21:]
+	}
+	return plumbing.ZeroHash, false, nil
+}
+
+func (r *Repository) bytes(kind plumbing.ObjectType, hash plumbing.Hash) ([]byte, error) {
+	obj, err := r.store.EncodedObject(kind, hash)
+	if err != nil {
+		return nil, err
+	}
+	if obj.Size() > maxBlob {
+		return nil, fmt.Errorf("object %s of %d bytes is larger than %d", hash, obj.Size(), maxBlob)
+	}
+	rd, err := obj.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	data := make([]byte, obj.Size())
+	if _, err := io.ReadFull(rd, data); err != nil {
+		return nil, fmt.Errorf("read object %s: %w", hash, err)
+	}
+	return data, nil
+}
+
+// text is a file's lines.
+func (b *blame) text(blob plumbing.Hash) ([]string, error) {
+	data, err := b.repo.bytes(plumbing.BlobObject, blob)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxBlameBlob {
+		return nil, fmt.Errorf("a file of %d bytes is larger than %d", len(data), maxBlameBlob)
+	}
+	return strings.SplitAfter(strings.TrimSuffix(string(data), "\n"), "\n"), nil
+}
+
+// match says for each line of the blob new which line of old it was, -1 for
+// none.
+func (b *blame) match(older, newer plumbing.Hash) ([]int, error) {
+	from, err := b.text(older)
+	if err != nil {
+		return nil, err
+	}
+	to, err := b.text(newer)
+	if err != nil {
+		return nil, err
+	}
+	origin := make([]int, 0, len(to))
+	at := 0
+	// Ending in a line feed each, or the last line would differ by its end.
+	for _, d := range diff.Do(strings.Join(from, "")+"\n", strings.Join(to, "")+"\n") {
+		n := strings.Count(d.Text, "\n")
+		switch d.Type {
+		case diffmatchpatch.DiffEqual:
+			for i := range n {
+				origin = append(origin, at+i)
+			}
+			at += n
+		case diffmatchpatch.DiffDelete:
+			at += n
+		case diffmatchpatch.DiffInsert:
+			for range n {
+				origin = append(origin, -1)
+			}
+		}
+	}
+	return origin, nil
+}
+
+// queue orders suspects by time, newest first: so all children of a commit
+// usually have passed it their lines before it is looked at.
+type queue []*suspect
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].commit.Committer.When.After(q[j].commit.Committer.When)
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) {
+	s, _ := x.(*suspect)
+	*q = append(*q, s)
+}
+
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}
+
+// blames keeps the newest answer for each of some files.
+type blames struct {
+	mu    sync.Mutex
+	known map[string]knownBlame
+	order []string // of the files, the one that was asked for first is first
+}
+
+type knownBlame struct {
+	commit plumbing.Hash
+	lines  []*Commit
+}
+
+func (b *blames) get(file string, commit plumbing.Hash) ([]*Commit, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.known[file]
+	return k.lines, ok && k.commit == commit
+}
+
+func (b *blames) put(file string, commit plumbing.Hash, lines []*Commit) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.known == nil {
+		b.known = map[string]knownBlame{}
+	}
+	if _, ok := b.known[file]; !ok {
+		if b.order = append(b.order, file); len(b.order) > keepBlames {
+			delete(b.known, b.order[0])
+			b.order = b.order[1:]
+		}
+	}
+	b.known[file] = knownBlame{commit, lines}
+}
