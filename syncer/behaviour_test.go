@@ -74,7 +74,7 @@ func TestDrift(t *testing.T) {
 	if got := w.configMap("mine")["key"]; got != "mine" {
 		t.Errorf("the object that nobody declared is %q", got)
 	}
-	log, err := w.sync.Log("cm", "default", "a", 10)
+	log, err := w.sync.Log("cm", "default", "a", -1, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestVerdict(t *testing.T) {
 	w.rollout()
 	w.applied(fourth)
 
-	log, err := w.sync.Log("deploy", "", "web", 10)
+	log, err := w.sync.Log("deploy", "", "web", -1, 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,8 @@ func unsupported(spec kustomizev1.KustomizationSpec) error {
 	var fields []string
 	for name, set := range map[string]bool{
 		"spec.decryption": spec.Decryption != nil, "spec.postBuild": spec.PostBuild != nil, "spec.kubeConfig": spec.KubeConfig != nil,
-		"spec.ignore": len(spec.Ignore) > 0, "spec.buildMetadata": len(spec.BuildMetadata) > 0,
+		"spec.healthCheckExprs": len(spec.HealthCheckExprs) > 0,
+		"spec.ignore":           len(spec.Ignore) > 0, "spec.buildMetadata": len(spec.BuildMetadata) > 0,
 	} {
 		if set {
 			fields = append(fields, name)

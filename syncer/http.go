@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"headway.dev/manifests/object"
@@ -22,7 +21,8 @@ const (
 )
 
 // Handler serves the syncer's API under /headway/v1/: POST plan, rollback and
-// sync, GET log and status, as package wire has them. Errors are text with a
+// sync, GET status, log, log/verify, blame, get and diff, as package wire has
+// them. Errors are text with a
 // status of 4xx or 5xx. The caller authenticates and authorizes.
 func (s *Syncer) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -30,7 +30,7 @@ func (s *Syncer) Handler() http.Handler {
 	mux.HandleFunc("POST /headway/v1/rollback", answer(s.Rollback))
 	mux.HandleFunc("POST /headway/v1/sync", s.serveSync)
 	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Status()) })
-	mux.HandleFunc("GET /headway/v1/log", s.serveLog)
+	s.handleHistory(mux)
 	return mux
 }
 
@@ -56,6 +56,9 @@ func statusOf(err error) int {
 	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, git.ErrMoved) || errors.Is(err, git.ErrNothingToRevert) {
 		return http.StatusConflict
 	}
+	if isMissing(err) {
+		return http.StatusNotFound
+	}
 	return http.StatusUnprocessableEntity
 }
 
@@ -79,32 +82,6 @@ func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	// Nobody is left to tell when this fails.
 	_ = json.NewEncoder(w).Encode(v)
-}
-
-func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	limit := 100
-	if v := q.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 {
-			http.Error(w, fmt.Sprintf("limit %q is not a positive number", v), http.StatusBadRequest)
-			return
-		}
-		limit = n
-	}
-	if (q.Get("kind") == "") != (q.Get("name") == "") {
-		http.Error(w, "give both kind and name, or neither", http.StatusBadRequest)
-		return
-	}
-	list, err := s.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), min(limit, maxLog))
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	if list == nil {
-		list = []wire.LogEntry{}
-	}
-	writeJSON(w, list)
 }
 
 func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {

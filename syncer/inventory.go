@@ -20,7 +20,7 @@ func inventory(keys []object.Key) *kustomizev1.ResourceInventory {
 			version = k.Version
 		}
 		inv.Entries = append(inv.Entries, kustomizev1.ResourceRef{
-			ID: strings.Join([]string{key.Namespace, strings.ReplaceAll(key.Name, ":", "__"), key.Group, key.Kind}, "_"), Version: version,
+			ID: strings.Join([]string{key.Namespace, key.Name, key.Group, key.Kind}, "_"), Version: version,
 		})
 	}
 	return inv
@@ -34,30 +34,15 @@ func inventoryOf(ks *kustomizev1.Kustomization) []object.Key {
 	}
 	keys := make([]object.Key, 0, len(ks.Status.Inventory.Entries))
 	for _, e := range ks.Status.Inventory.Entries {
-		key, ok := parseID(e.ID)
-		if ok {
-			keys = append(keys, key)
+		// No part but the name of RBAC objects can hold an underscore, which
+		// cli-utils writes as two; none of those is served.
+		parts := strings.Split(e.ID, "_")
+		if len(parts) != 4 {
+			continue
 		}
+		keys = append(keys, object.Key{GroupKind: schema.GroupKind{Group: parts[2], Kind: parts[3]}, Namespace: parts[0], Name: parts[1]})
 	}
 	return keys
-}
-
-// parseID reads <namespace>_<name>_<group>_<kind>. Only a name can hold
-// underscores: two for each colon, as cli-utils writes those of RBAC objects.
-func parseID(id string) (object.Key, bool) {
-	namespace, rest, ok := strings.Cut(id, "_")
-	kind := strings.LastIndexByte(rest, '_')
-	if !ok || kind < 0 {
-		return object.Key{}, false
-	}
-	group := strings.LastIndexByte(rest[:kind], '_')
-	if group < 0 {
-		return object.Key{}, false
-	}
-	return object.Key{
-		GroupKind: schema.GroupKind{Group: rest[group+1 : kind], Kind: rest[kind+1:]},
-		Namespace: namespace, Name: strings.ReplaceAll(rest[:group], "__", ":"),
-	}, true
 }
 
 // defaultIgnore are the files that Flux leaves out of every artifact.

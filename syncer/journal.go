@@ -27,6 +27,7 @@ type journal struct {
 	loaded bool
 	last   string // hash of the newest entry
 	next   int64  // sequence number of the next one
+	index  journalIndex
 }
 
 // commit stores a transaction, with an entry if there is one.
@@ -83,8 +84,9 @@ func entryHash(e wire.Entry) (string, error) {
 }
 
 // VerifyJournal reads the whole journal and checks its chain of hashes. It
-// returns how many entries there are, and fails at the first that was changed,
-// removed or put in afterwards.
+// returns how many entries are sound, and fails at the first that was changed,
+// removed or put in afterwards. Entries cut off the end leave no trace in what
+// is left; who wants to know keeps the newest hash elsewhere.
 func (s *Syncer) VerifyJournal() (int, error) {
 	const page = 256
 	prev, n := "", 0

@@ -132,9 +132,19 @@ func results(res plan.Result) []wire.ObjectResult {
 }
 
 // Log lists the commits that changed an object (or all of them, for the empty
-// selector), newest first, with what came of each.
-func (s *Syncer) Log(kind, namespace, name string, limit int) ([]wire.LogEntry, error) {
+// selector), newest first, with what came of each: those from before an entry's
+// sequence number, if before is not negative.
+func (s *Syncer) Log(kind, namespace, name string, before int64, limit int) ([]wire.LogEntry, error) {
 	kind = kindName(kind)
+	fits := func(e wire.Entry) bool { return concerns(e, kind, namespace, name) }
+	if list, ok, err := s.journal.find(kind, name, before, limit, fits); ok || err != nil {
+		return list, err
+	}
+	return s.scanLog(fits, before, limit)
+}
+
+// scanLog reads the journal backwards.
+func (s *Syncer) scanLog(fits func(wire.Entry) bool, before int64, limit int) ([]wire.LogEntry, error) {
 	verdicts := map[string]wire.Entry{} // the newest of each applied revision
 	var list []wire.LogEntry
 	err := s.journal.backwards(func(e wire.Entry) bool {
@@ -150,7 +160,7 @@ func (s *Syncer) Log(kind, namespace, name string, limit int) ([]wire.LogEntry, 
 			// An earlier application of the same revision has its own verdict.
 			delete(verdicts, at)
 		}
-		if !concerns(e, kind, namespace, name) {
+		if before >= 0 && e.Seq >= before || !fits(e) {
 			return true
 		}
 		l := wire.LogEntry{Entry: e}

@@ -316,10 +316,7 @@ func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 		}
 	}
 	for _, key := range inventory {
-		// What moved to another stays in the inventory until it is looked at.
-		if other := s.applied[key]; other == nil || other == k || !other.owns(key) {
-			s.applied[key] = k
-		}
+		s.applied[key] = k
 	}
 }
 

@@ -116,7 +116,7 @@ func TestVerifiedSource(t *testing.T) {
 		t.Errorf("SourceVerified is %q, want %q", got, want)
 	}
 
-	list, err := w.sync.Log("", "", "", 10)
+	list, err := w.sync.Log("", "", "", -1, 10)
 	if err != nil || len(list) == 0 || list[0].Commit == nil || !strings.Contains(list[0].Commit.Signer, ssh.FingerprintSHA256(signer.PublicKey())) {
 		t.Errorf("the journal does not tell the signer: %+v, %v", list, err)
 	}

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
-	"headway.dev/manifests/expr"
 	"headway.dev/manifests/health"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
@@ -38,7 +37,6 @@ type verdict struct {
 	// conditions says that the Kustomization's status waits for it, too.
 	conditions bool
 	checks     []object.Key
-	exprs      map[checked]*expr.Health
 	// open are the checks that were not healthy when last looked at.
 	open map[object.Key]bool
 	// failed says that the verdict was given; recovery is still noticed.
@@ -54,8 +52,6 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 	}
 	now := k.s.now()
 	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
-	// They compiled when the commit was planned.
-	v.exprs, _ = k.exprs.healthOf(ks)
 	v.checks = r.plan.Inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = nil
@@ -101,7 +97,7 @@ func (k *kustomization) judge(ctx context.Context) {
 	}
 	failed := false
 	for key := range v.open {
-		switch v.check(k.s, key).Status {
+		switch k.s.check(key).Status {
 		case health.Current:
 			delete(v.open, key)
 		case health.Failed:
@@ -112,7 +108,7 @@ func (k *kustomization) judge(ctx context.Context) {
 	if len(v.open) == 0 {
 		// All were healthy at some time: are they now?
 		for _, key := range v.checks {
-			if v.check(k.s, key).Status != health.Current {
+			if k.s.check(key).Status != health.Current {
 				v.open[key] = true
 			}
 		}
@@ -138,7 +134,7 @@ func (k *kustomization) judge(ctx context.Context) {
 func (k *kustomization) reasons(v *verdict, late bool) string {
 	var list []string
 	for key := range v.open {
-		res := v.check(k.s, key)
+		res := k.s.check(key)
 		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message

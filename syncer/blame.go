@@ -1,0 +1,281 @@
+package syncer
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/origin"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// Blame says what set each field of a live object: a line of a file and the
+// commit that it is from, or whoever else did. Values of Secrets are hidden.
+func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
+	key, obj, err := s.live(q)
+	if err != nil {
+		return wire.Blame{}, err
+	}
+	b := &blamed{
+		s: s, obj: obj, managers: managersOf(obj), trails: map[object.Key]*trail{},
+		out: wire.Blame{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Owner: controllerOf(obj), Commits: map[string]wire.Commit{}},
+	}
+	if b.trail, err = b.trailOf(key); err != nil {
+		return wire.Blame{}, err
+	}
+	if b.trail != nil {
+		b.out.Kustomization = b.trail.version.k.name()
+		b.out.Revision = "sha1:" + b.trail.version.commit
+	}
+	if err := b.fields(ctx); err != nil {
+		return wire.Blame{}, err
+	}
+	return b.out, nil
+}
+
+// blamed is one answer in the making.
+type blamed struct {
+	s        *Syncer
+	obj      object.Object
+	managers []manager
+	trail    *trail // nil for what is not from Git
+	trails   map[object.Key]*trail
+	out      wire.Blame
+}
+
+// trail leads from an object's fields to files.
+type trail struct {
+	version *version
+	trace   *origin.Trace
+	// wanted are the fields that Git sets, defaulted those that it would have
+	// with all defaults.
+	wanted, defaulted map[string]any
+}
+
+// trailOf is the trail of an object, nil if no Kustomization has applied it.
+func (b *blamed) trailOf(key object.Key) (*trail, error) {
+	if t, ok := b.trails[key]; ok {
+		return t, nil
+	}
+	b.s.mu.Lock()
+	k := b.s.applied[key]
+	b.s.mu.Unlock()
+	if k == nil {
+		return nil, nil
+	}
+	v, err := b.s.appliedVersion(k)
+	if err != nil {
+		return nil, err
+	}
+	it, ok := v.find(key)
+	if !ok {
+		return nil, nil
+	}
+	t := &trail{version: v}
+	if t.trace, err = origin.Of(v.tree, v.dir(), &v.spec, it); err != nil {
+		return nil, fmt.Errorf("trace %s: %w", key, err)
+	}
+	t.wanted = leaves(it.Object)
+	full, _ := it.Object.DeepCopyObject().(object.Object)
+	defaults.Apply(full)
+	t.defaulted = leaves(full)
+	b.trails[key] = t
+	return t, nil
+}
+
+// leaves are an object's fields by path, without those that the server owns;
+// the values of a Secret are hidden.
+func leaves(obj object.Object) map[string]any {
+	m := map[string]any{}
+	for _, f := range diff.Objects(nil, obj) {
+		if text, ok := f.New.(string); ok && text == "(changed)" {
+			f.New = hiddenValue
+		}
+		m[f.Path] = f.New
+	}
+	return m
+}
+
+func (b *blamed) fields(ctx context.Context) error {
+	live := leaves(b.obj)
+	if err := serverFields(b.obj, live); err != nil {
+		return err
+	}
+	for path, value := range live {
+		f := wire.BlameField{Path: path, Value: value}
+		if err := b.judge(ctx, &f); err != nil {
+			return err
+		}
+		b.out.Fields = append(b.out.Fields, f)
+	}
+	slices.SortFunc(b.out.Fields, func(x, y wire.BlameField) int {
+		return cmp.Or(cmp.Compare(section(x.Path), section(y.Path)), cmp.Compare(x.Path, y.Path))
+	})
+	return nil
+}
+
+// section puts the status last.
+func section(path string) int {
+	if strings.HasPrefix(path, "status") {
+		return 1
+	}
+	return 0
+}
+
+// judge finds out who set a field. Git first, as long as its value is in
+// force; then whoever wrote it last; then what nobody wrote.
+func (b *blamed) judge(ctx context.Context, f *wire.BlameField) error {
+	writer, byGit := b.writer(f.Path)
+	if t := b.trail; t != nil && (byGit || len(b.managers) == 0) {
+		want, ok := t.wanted[f.Path]
+		if !ok && byGit {
+			if _, added := t.defaulted[f.Path]; !added {
+				f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
+				return nil
+			}
+		}
+		if o, found := t.trace.Field(f.Path); found && (!ok || reflect.DeepEqual(want, f.Value)) {
+			return b.place(ctx, f, t, o, 0)
+		}
+	}
+	switch {
+	case writer != nil:
+		f.Owner, f.Name, f.Time = wire.OwnerManager, writer.name, writer.time
+	case b.trail != nil && reflect.DeepEqual(b.trail.defaulted[f.Path], f.Value):
+		f.Owner = wire.OwnerDefault
+	case b.out.Owner != "" && !isServerField(f.Path):
+		f.Owner, f.Name = wire.OwnerController, b.out.Owner
+	default:
+		f.Owner = wire.OwnerServer
+	}
+	return nil
+}
+
+// writer is the manager besides Git that wrote a field last, and whether Git
+// did, too.
+func (b *blamed) writer(path string) (last *manager, byGit bool) {
+	for i, m := range b.managers {
+		switch {
+		case !m.owns(path):
+		case m.name == plan.Manager:
+			byGit = true
+		case last == nil || m.time.After(last.time):
+			last = &b.managers[i]
+		}
+	}
+	return last, byGit
+}
+
+// place fills in where a value stands and which commit it is from. What the
+// spec of a Kustomization sets is traced to where that is declared itself.
+func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o origin.Origin, depth int) error {
+	f.Owner, f.How, f.Computed = wire.OwnerGit, cmp.Or(f.How, string(o.How)), f.Computed || !o.Exact
+	if o.Source.File == "" {
+		parent, err := b.trailOf(t.version.k.key)
+		if err != nil && !isMissing(err) {
+			return err
+		}
+		if parent != nil && depth < 4 {
+			if up, ok := parent.trace.Field(o.Field); ok {
+				return b.place(ctx, f, parent, up, depth+1)
+			}
+		}
+		f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
+		return nil
+	}
+	f.File, f.Line = o.Source.File, o.Source.Line
+	lines, err := t.version.repo.Blame(ctx, t.version.commit, o.Source.File)
+	if err != nil {
+		return err
+	}
+	if c := newest(lines, o.Source.Line, o.End); c != nil {
+		f.Commit = c.SHA
+		b.out.Commits[c.SHA] = *wireCommit(*c)
+	}
+	return nil
+}
+
+func isMissing(err error) bool {
+	_, ok := errors.AsType[*errMissing](err)
+	return ok
+}
+
+// newest is the commit that touched any of some lines last.
+func newest(lines []*git.Commit, from, to int) *git.Commit {
+	var found *git.Commit
+	for i := max(from, 1); i <= to && i <= len(lines); i++ {
+		if c := lines[i-1]; found == nil || c.Committer.When.After(found.Committer.When) {
+			found = c
+		}
+	}
+	return found
+}
+
+// stamps are the fields of the metadata that the server sets.
+var stamps = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"}
+
+func isServerField(path string) bool {
+	name, ok := strings.CutPrefix(path, "metadata.")
+	return ok && slices.Contains(stamps, name)
+}
+
+// serverFields adds the server's stamps and the status.
+func serverFields(obj object.Object, live map[string]any) error {
+	m, err := withoutSecrets(obj)
+	if err != nil {
+		return err
+	}
+	if meta, ok := m["metadata"].(map[string]any); ok {
+		for _, name := range stamps {
+			if v, ok := meta[name]; ok && v != nil {
+				live["metadata."+name] = v
+			}
+		}
+	}
+	flatten("status", m["status"], live)
+	return nil
+}
+
+// flatten adds the leaves of a value as JSON has it.
+func flatten(path string, value any, into map[string]any) {
+	switch v := value.(type) {
+	case nil:
+	case map[string]any:
+		for k, below := range v {
+			name, _ := json.Marshal(k)
+			if strings.ContainsAny(k, "./[] ") {
+				flatten(path+"["+strings.Trim(string(name), `"`)+"]", below, into)
+			} else {
+				flatten(path+"."+k, below, into)
+			}
+		}
+	case []any:
+		for i, below := range v {
+			flatten(fmt.Sprintf("%s[%s]", path, itemName(i, below)), below, into)
+		}
+	default:
+		into[path] = v
+	}
+}
+
+// itemName names an item of a status's list as package diff would.
+func itemName(i int, item any) string {
+	if m, ok := item.(map[string]any); ok {
+		for _, key := range []string{"type", "name"} {
+			if v, ok := m[key].(string); ok {
+				return key + "=" + v
+			}
+		}
+	}
+	return fmt.Sprint(i)
+}

@@ -1,0 +1,229 @@
+package syncer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// GetPast is an object as Git wanted it at a commit or a time.
+func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
+	kind, err := servedKind(q.Kind)
+	if err != nil {
+		return wire.PastObject{}, err
+	}
+	key := object.Key{GroupKind: kind.GroupKind(), Namespace: q.Namespace, Name: q.Name}
+	var errs []error
+	for _, ks := range s.declarers(key, q.Kustomization) {
+		if err := ctx.Err(); err != nil {
+			return wire.PastObject{}, err
+		}
+		out, err := s.past(ks, key, q.At)
+		if err == nil {
+			return out, nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 0 {
+		return wire.PastObject{}, missing("no Kustomization matches %q", q.Kustomization)
+	}
+	return wire.PastObject{}, firstFault(errs)
+}
+
+// firstFault prefers an error that says more than that the object is not there.
+func firstFault(errs []error) error {
+	for _, err := range errs {
+		if m := (*errMissing)(nil); !errors.As(err, &m) {
+			return err
+		}
+	}
+	return errs[0]
+}
+
+func (s *Syncer) past(ks *kustomizev1.Kustomization, key object.Key, at string) (wire.PastObject, error) {
+	commit, err := s.commitAt(ks, at)
+	if err != nil {
+		return wire.PastObject{}, err
+	}
+	v, err := s.pastVersion(ks, commit)
+	if err != nil {
+		return wire.PastObject{}, err
+	}
+	for _, it := range v.items {
+		have, err := plan.KeyOf(it.Object)
+		if err != nil || have.GroupKind != key.GroupKind || have.Name != key.Name || key.Namespace != "" && have.Namespace != key.Namespace {
+			continue
+		}
+		obj, err := withoutSecrets(it.Object)
+		if err != nil {
+			return wire.PastObject{}, err
+		}
+		return wire.PastObject{
+			Kustomization: v.k.name(), Revision: "sha1:" + commit, Commit: v.describe(),
+			File: it.Source.File, Line: it.Source.Line, Object: obj,
+		}, nil
+	}
+	return wire.PastObject{}, missing("%s/%s was not declared at %s: see `headway log %[1]s/%[2]s` for the commits that changed it", key.Kind, key.Name, commit[:min(12, len(commit))])
+}
+
+// declarers are the Kustomizations that may have declared an object: the one
+// that has applied it, or else all.
+func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomization {
+	var claimed, others []*kustomizev1.Kustomization
+	list, _ := s.cfg.Store.List(kustomizationKind, "")
+	for _, o := range list {
+		ks, ok := o.(*kustomizev1.Kustomization)
+		if !ok || name != "" && ks.Namespace+"/"+ks.Name != name && ks.Name != name {
+			continue
+		}
+		has := slices.ContainsFunc(inventoryOf(ks), func(k object.Key) bool {
+			return k.GroupKind == key.GroupKind && k.Name == key.Name && (key.Namespace == "" || k.Namespace == key.Namespace)
+		})
+		if has {
+			claimed = append(claimed, ks)
+		} else {
+			others = append(others, ks)
+		}
+	}
+	return append(claimed, others...)
+}
+
+// Diff says which objects and fields differ between two commits, as the
+// Kustomizations of a source render them. It changes nothing.
+func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
+	list, src, err := s.planned(wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
+	if err != nil {
+		return wire.Plans{}, err
+	}
+	h, lastErr := src.current()
+	if h.repo == nil {
+		return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+	}
+	to, err := h.repo.Resolve(req.To)
+	if err != nil {
+		return wire.Plans{}, err
+	}
+	from := ""
+	if req.From != "" {
+		if from, err = h.repo.Resolve(req.From); err != nil {
+			return wire.Plans{}, err
+		}
+	}
+	all := wire.Plans{Plan: wire.Plan{Target: "sha1:" + to, Actions: []wire.Action{}}}
+	for _, ks := range list {
+		if err := ctx.Err(); err != nil {
+			return wire.Plans{}, err
+		}
+		p, err := s.difference(ks, from, to)
+		if err != nil {
+			return wire.Plans{}, err
+		}
+		all.Plans = append(all.Plans, p)
+		all.Base, all.Kustomization = p.Base, p.Kustomization
+		all.Actions = append(all.Actions, p.Actions...)
+		all.Errors = append(all.Errors, p.Errors...)
+		all.Summary.Create += p.Summary.Create
+		all.Summary.Update += p.Summary.Update
+		all.Summary.Delete += p.Summary.Delete
+		all.Summary.Unchanged += p.Summary.Unchanged
+	}
+	if len(all.Plans) == 1 {
+		all.Plans = nil
+	}
+	return all, nil
+}
+
+// difference compares what one Kustomization makes of two commits; an empty
+// from is what it has applied.
+func (s *Syncer) difference(ks *kustomizev1.Kustomization, from, to string) (wire.Plan, error) {
+	out := wire.Plan{Kustomization: ks.Namespace + "/" + ks.Name, Target: "sha1:" + to, Actions: []wire.Action{}}
+	if from == "" {
+		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+		if !ok {
+			return out, missing("Kustomization %s has not applied anything yet: name two commits", out.Kustomization)
+		}
+		from = head.Commit
+	}
+	out.Base = "sha1:" + from
+	old, oldErr := s.pastVersion(ks, from)
+	if oldErr = ignoreMissingPath(oldErr); oldErr != nil {
+		out.Errors = append(out.Errors, faults(oldErr)...)
+	}
+	next, nextErr := s.pastVersion(ks, to)
+	if nextErr = ignoreMissingPath(nextErr); nextErr != nil {
+		out.Errors = append(out.Errors, faults(nextErr)...)
+	}
+	if len(out.Errors) > 0 {
+		return out, nil
+	}
+	before, after := old.byKey(), next.byKey()
+	for key, it := range after {
+		was, existed := before[key]
+		if !existed {
+			out.Summary.Create++
+			out.Actions = append(out.Actions, actionOn(plan.Create, key, it))
+			continue
+		}
+		fields := diff.Objects(was.Object, it.Object)
+		if len(fields) == 0 {
+			out.Summary.Unchanged++
+			continue
+		}
+		a := actionOn(plan.Update, key, it)
+		for _, f := range fields {
+			a.Fields = append(a.Fields, wire.Field{Path: f.Path, Old: f.Old, New: f.New})
+		}
+		out.Summary.Update++
+		out.Actions = append(out.Actions, a)
+	}
+	for key, it := range before {
+		if _, still := after[key]; !still {
+			out.Summary.Delete++
+			out.Actions = append(out.Actions, actionOn(plan.Delete, key, it))
+		}
+	}
+	slices.SortFunc(out.Actions, func(a, b wire.Action) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// ignoreMissingPath lets a commit without the directory count as empty.
+func ignoreMissingPath(err error) error {
+	if e := (*errPath)(nil); errors.As(err, &e) {
+		return nil
+	}
+	return err
+}
+
+func actionOn(typ plan.Type, key object.Key, it load.Item) wire.Action {
+	return wire.Action{
+		Action: string(typ), Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name,
+		File: it.Source.File, Line: it.Source.Line,
+	}
+}
+
+// byKey are the items of a version, none of a nil one.
+func (v *version) byKey() map[object.Key]load.Item {
+	m := map[object.Key]load.Item{}
+	if v == nil {
+		return m
+	}
+	for _, it := range v.items {
+		if key, err := plan.KeyOf(it.Object); err == nil {
+			m[key] = it
+		}
+	}
+	return m
+}

@@ -1,0 +1,308 @@
+package syncer
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// version is what a Kustomization makes of one commit.
+type version struct {
+	k      *kustomization
+	spec   kustomizev1.KustomizationSpec
+	repo   *git.Repository
+	commit string
+	tree   tree
+	items  []load.Item
+}
+
+// errMissing says that something that was asked for does not exist.
+type errMissing struct{ what string }
+
+func (e *errMissing) Error() string { return e.what }
+
+func missing(format string, args ...any) error { return &errMissing{fmt.Sprintf(format, args...)} }
+
+// remembered is what was applied last, so that a question about it need not
+// render it again.
+type rememberedBuild struct {
+	revision string
+	spec     kustomizev1.KustomizationSpec
+	items    []load.Item
+}
+
+func (k *kustomization) remember(ks *kustomizev1.Kustomization, r *round) {
+	k.mu.Lock()
+	k.built = rememberedBuild{revision: r.head.revision(), spec: ks.Spec, items: r.items}
+	k.mu.Unlock()
+}
+
+// appliedVersion is what is applied now.
+func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
+	ks := k.get()
+	if ks == nil {
+		return nil, missing("Kustomization %s does not exist", k.name())
+	}
+	head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+	if !ok {
+		return nil, missing("Kustomization %s has not applied anything yet", k.name())
+	}
+	repo, err := s.repository(ks)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	built := k.built
+	k.mu.Unlock()
+	if built.revision != ks.Status.LastAppliedRevision {
+		return s.versionAt(ks, repo, head.Commit, ks.Spec)
+	}
+	t, err := repo.Tree(head.Commit, k.ignore(ks))
+	if err != nil {
+		return nil, err
+	}
+	return &version{k: k, spec: built.spec, repo: repo, commit: head.Commit, tree: t, items: built.items}, nil
+}
+
+// repository is where a Kustomization's source keeps its commits.
+func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
+	src := s.source(sourceKey(ks))
+	if src == nil {
+		return nil, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
+	}
+	h, err := src.current()
+	if h.repo == nil {
+		return nil, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), err)
+	}
+	return h.repo, nil
+}
+
+// versionAt renders a commit with a spec.
+func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
+	v := &version{
+		k:    newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}),
+		spec: spec, repo: repo, commit: commit,
+	}
+	then := ks.DeepCopy()
+	then.Spec = spec
+	t, err := repo.Tree(commit, v.k.ignore(then))
+	if err != nil {
+		return nil, err
+	}
+	v.tree = t
+	err = safely(func() (err error) {
+		v.items, err = v.k.render(then, t, "sha1:"+commit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("render %s at %s: %w", v.k.name(), commit, err)
+	}
+	return v, nil
+}
+
+// pastVersion renders a commit with the spec that the Kustomization had in it,
+// if it is declared in the same source, else with the one that it has now.
+func (s *Syncer) pastVersion(ks *kustomizev1.Kustomization, commit string) (*version, error) {
+	repo, err := s.repository(ks)
+	if err != nil {
+		return nil, err
+	}
+	return s.versionAt(ks, repo, commit, s.specAt(ks, repo, commit, 0))
+}
+
+// specAt finds the spec. Kustomizations that declare each other are followed a
+// few steps.
+func (s *Syncer) specAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
+	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+	s.mu.Lock()
+	parent := s.applied[key]
+	s.mu.Unlock()
+	if parent == nil || depth > 4 {
+		return ks.Spec
+	}
+	declared := parent.get()
+	if declared == nil || sourceKey(declared) != sourceKey(ks) {
+		return ks.Spec
+	}
+	spec := declared.Spec
+	if parent.key != key {
+		spec = s.specAt(declared, repo, commit, depth+1)
+	}
+	v, err := s.versionAt(declared, repo, commit, spec)
+	if err != nil {
+		return ks.Spec
+	}
+	if it, ok := v.find(key); ok {
+		if then, ok := it.Object.(*kustomizev1.Kustomization); ok {
+			return then.Spec
+		}
+	}
+	return ks.Spec
+}
+
+// find is the item of a key.
+func (v *version) find(key object.Key) (load.Item, bool) {
+	for _, it := range v.items {
+		if it.Object.GetName() != key.Name {
+			continue
+		}
+		if k, err := plan.KeyOf(it.Object); err == nil && k == key {
+			return it, true
+		}
+	}
+	return load.Item{}, false
+}
+
+func (v *version) describe() *wire.Commit {
+	c, err := v.repo.Commit(v.commit)
+	if err != nil {
+		return nil
+	}
+	return wireCommit(c)
+}
+
+// dir is the directory that is rendered.
+func (v *version) dir() string { return cmp.Or(cleanDir(v.spec.Path), ".") }
+
+// servedKind finds what a user calls a kind.
+func servedKind(name string) (scheme.Kind, error) {
+	word, group, _ := strings.Cut(name, ".")
+	for _, k := range scheme.Kinds() {
+		if (group == "" || group == k.Group) && (strings.EqualFold(word, k.Kind) || strings.EqualFold(word, k.Plural) || slices.Contains(k.ShortNames, strings.ToLower(word))) {
+			return k, nil
+		}
+	}
+	return scheme.Kind{}, missing("the server doesn't have a resource type %q", name)
+}
+
+// live finds the one object that is meant.
+func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
+	kind, err := servedKind(q.Kind)
+	if err != nil {
+		return object.Key{}, nil, err
+	}
+	key := object.Key{GroupKind: kind.GroupKind(), Namespace: q.Namespace, Name: q.Name}
+	if !kind.Namespaced {
+		key.Namespace = ""
+	}
+	if !kind.Namespaced || key.Namespace != "" {
+		obj := s.cfg.Store.Get(key)
+		if obj == nil {
+			return key, nil, missing("%s %q not found", kind.Resource().GroupResource(), q.Name)
+		}
+		return key, obj, nil
+	}
+	var found []object.Object
+	var in []string
+	list, _ := s.cfg.Store.List(key.GroupKind, "")
+	for _, obj := range list {
+		if obj.GetName() == q.Name {
+			found, in = append(found, obj), append(in, obj.GetNamespace())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return key, nil, missing("%s %q not found in any namespace", kind.Resource().GroupResource(), q.Name)
+	case 1:
+		key.Namespace = in[0]
+		return key, found[0], nil
+	}
+	return key, nil, fmt.Errorf("%s/%s is in %s: name the namespace", kind.Kind, q.Name, strings.Join(in, ", "))
+}
+
+// commitAt finds the commit that a question about a Kustomization means.
+func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, error) {
+	if at == "" {
+		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+		if !ok {
+			return "", missing("Kustomization %s/%s has not applied anything yet", ks.Namespace, ks.Name)
+		}
+		return head.Commit, nil
+	}
+	if t, ok := parseTime(at, s.now()); ok {
+		return s.appliedAt(ks.Namespace+"/"+ks.Name, t)
+	}
+	repo, err := s.repository(ks)
+	if err != nil {
+		return "", err
+	}
+	return repo.Resolve(at)
+}
+
+// appliedAt is the commit that was applied at a time, as the journal tells.
+func (s *Syncer) appliedAt(kustomization string, t time.Time) (string, error) {
+	commit := ""
+	err := s.journal.backwards(func(e wire.Entry) bool {
+		if e.Kustomization == kustomization && e.Type == wire.EntryApplied && !e.Time.After(t) {
+			if head, ok := git.ParseRevision(e.Revision); ok {
+				commit = head.Commit
+			}
+		}
+		return commit == ""
+	})
+	if err == nil && commit == "" {
+		err = missing("Kustomization %s had not applied anything yet at %s", kustomization, t.Format(time.RFC3339))
+	}
+	return commit, err
+}
+
+// parseTime reads a time as a person writes it; without a zone it is local. A
+// duration is that long ago.
+func parseTime(text string, now time.Time) (time.Time, bool) {
+	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, true
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), true
+	}
+	return time.Time{}, false
+}
+
+// hiddenValue stands for the values of a Secret.
+const hiddenValue = "(hidden)"
+
+// withoutSecrets is an object as JSON has it, without the values of a Secret.
+func withoutSecrets(obj object.Object) (map[string]any, error) {
+	raw, err := json.Marshal(obj)
+	if err != nil {
+		return nil, fmt.Errorf("encode the object: %w", err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("encode the object: %w", err)
+	}
+	if _, secret := obj.(*corev1.Secret); !secret {
+		return m, nil
+	}
+	for _, field := range []string{"data", "stringData"} {
+		if values, ok := m[field].(map[string]any); ok {
+			for k := range values {
+				values[k] = hiddenValue
+			}
+		}
+	}
+	if meta, ok := m["metadata"].(map[string]any); ok {
+		if a, ok := meta["annotations"].(map[string]any); ok {
+			if _, ok := a[corev1.LastAppliedConfigAnnotation]; ok {
+				a[corev1.LastAppliedConfigAnnotation] = hiddenValue
+			}
+		}
+	}
+	return m, nil
+}
