@@ -20,16 +20,29 @@ func newLog(opts *options) *cobra.Command {
 	var format outputFormat
 	var namespace string
 	var limit int
+	var before int64
+	var verify bool
 	cmd := &cobra.Command{
 		Use:   "log [KIND/NAME]",
 		Short: "Show which commits changed the cluster, and what came of them",
 		Long: `Log shows the commits that changed the cluster or one object, the newest first:
 who made them, when they were applied, and what came of them. KIND is any name
-that kubectl takes: deploy, deployment, deployments.`,
-		Example: "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json",
+that kubectl takes: deploy, deployment, deployments. Older ones than the last
+line of a page follow with --before and its number.
+
+With --verify it reads the whole journal instead, checks that no entry was
+changed, removed or put in afterwards, and says how many there are. Exit code 1
+if one was.`,
+		Example: "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if verify {
+				return verifyLog(cmd, opts, format)
+			}
 			query := url.Values{"limit": {strconv.Itoa(limit)}}
+			if before >= 0 {
+				query.Set("before", strconv.FormatInt(before, 10))
+			}
 			if len(args) > 0 {
 				kind, name, err := parseObject(args[0])
 				if err != nil {
@@ -56,13 +69,38 @@ that kubectl takes: deploy, deployment, deployments.`,
 			for _, e := range entries {
 				rows = append(rows, logRow(e, time.Now()))
 			}
-			return table(opts.out, []string{"COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}, rows)
+			return table(opts.out, []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}, rows)
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
 	cmd.Flags().IntVar(&limit, "limit", 20, "most entries to show")
+	cmd.Flags().Int64Var(&before, "before", -1, "show entries older than the one of this number")
+	cmd.Flags().BoolVar(&verify, "verify", false, "check the journal's chain of hashes")
 	format.register(cmd)
 	return cmd
+}
+
+// verifyLog has the journal checked.
+func verifyLog(cmd *cobra.Command, opts *options, format outputFormat) error {
+	client, err := opts.client()
+	if err != nil {
+		return err
+	}
+	var result wire.Verification
+	if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/log/verify", nil, &result); err != nil {
+		return err
+	}
+	if format.json() {
+		err = printJSON(opts.out, result)
+	} else if result.OK {
+		_, err = fmt.Fprintf(opts.out, "The journal is whole: %d entries, each chained to the one before it.\n", result.Entries)
+	} else {
+		_, err = fmt.Fprintf(opts.out, "The journal is broken after %d sound entries: %s\n", result.Entries, result.Error)
+	}
+	if err == nil && !result.OK {
+		return exitError{exitFailed}
+	}
+	return err
 }
 
 func logRow(e wire.LogEntry, now time.Time) []string {
@@ -89,7 +127,7 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 			changes = append(changes, fmt.Sprintf("%d %s", n, strings.ToLower(action)+"d"))
 		}
 	}
-	return []string{sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject, cmp.Or(reason, "-")}
+	return []string{strconv.FormatInt(e.Seq, 10), sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject, cmp.Or(reason, "-")}
 }
 
 // parseObject reads KIND/NAME, with the kind as kubectl takes it.

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"headway.dev/syncer/wire"
+)
+
+func newDiff(opts *options) *cobra.Command {
+	var format outputFormat
+	var source, kustomization string
+	cmd := &cobra.Command{
+		Use:   "diff [COMMIT] COMMIT",
+		Short: "Show which objects and fields differ between two commits",
+		Long: `Diff renders two commits (or branches or tags) of a source and shows which
+objects and fields differ; with one commit it compares what is applied with it.
+Unlike plan it does not look at the live objects. Values of Secrets are hidden.
+
+Exit code 0: no difference. 2: differences. 1: an error.`,
+		Example: `  headway diff HEAD~1 HEAD
+  headway diff v1.4 v1.5 -o json
+  headway diff 3f9c2d1        # from what is applied to that commit`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{"to": {args[len(args)-1]}}
+			if len(args) == 2 {
+				query.Set("from", args[0])
+			}
+			if source != "" {
+				query.Set("source", source)
+			}
+			if kustomization != "" {
+				query.Set("kustomization", kustomization)
+			}
+			client, err := opts.client()
+			if err != nil {
+				return err
+			}
+			var difference wire.Plans
+			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/diff?"+query.Encode(), nil, &difference); err != nil {
+				return err
+			}
+			return showDiff(opts, difference, format)
+		},
+	}
+	cmd.Flags().StringVar(&source, "source", "", "source of the commits, as NAMESPACE/NAME")
+	cmd.Flags().StringVar(&kustomization, "kustomization", "", "compare this Kustomization only, as NAMESPACE/NAME")
+	format.register(cmd)
+	return cmd
+}
+
+// showDiff prints the difference; its result carries the exit code.
+func showDiff(opts *options, d wire.Plans, format outputFormat) error {
+	if format.json() {
+		if err := printJSON(opts.out, d); err != nil {
+			return err
+		}
+	} else {
+		colour := paletteFor(opts.out)
+		list := perKustomization(d)
+		for _, p := range list {
+			if len(list) > 1 {
+				fmt.Fprintln(opts.out, colour.dim("Kustomization "+p.Kustomization))
+			}
+			for _, a := range p.Actions {
+				actionText(opts.out, colour, a)
+			}
+		}
+		if sum := d.Summary; sum.Create+sum.Update+sum.Delete == 0 && len(d.Errors) == 0 {
+			fmt.Fprintln(opts.out, "no difference")
+		}
+	}
+	for _, fault := range d.Errors {
+		fmt.Fprintln(opts.err, "error:", fault.Message)
+	}
+	switch {
+	case len(d.Errors) > 0:
+		return exitError{exitFailed}
+	case d.Summary.Create+d.Summary.Update+d.Summary.Delete > 0:
+		return exitError{exitChanges}
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"headway.dev/syncer/wire"
+)
+
+func newGet(opts *options) *cobra.Command {
+	format := outputFormat{value: "yaml"}
+	var namespace, at, kustomization string
+	cmd := &cobra.Command{
+		Use:   "get KIND/NAME --at COMMIT|TIME",
+		Short: "Show an object as Git wanted it at a commit or a time",
+		Long: `Get shows an object as Git wanted it: rendered from the files of a commit, branch
+or tag, or of the commit that was applied at a time. It says nothing about the
+live object, which kubectl get shows. Values of Secrets are hidden.
+
+TIME is RFC 3339, "2006-01-02 15:04" or 2006-01-02 in the server's time zone, or
+a duration such as 2h for so long ago.`,
+		Example: `  headway get deploy/hello --at HEAD~3
+  headway get deploy/hello -n hello --at 2026-11-24T09:30:00Z
+  headway get deploy/hello --at 36h -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var past wire.PastObject
+			query := url.Values{"at": {at}, "kustomization": {kustomization}}
+			if err := opts.ask(cmd, "get", args[0], namespace, query, &past); err != nil {
+				return err
+			}
+			if format.json() {
+				return printJSON(opts.out, past)
+			}
+			return printPast(opts, past)
+		},
+	}
+	cmd.Flags().StringVar(&at, "at", "", "commit, branch, tag or time (default: what is applied)")
+	cmd.Flags().StringVar(&kustomization, "kustomization", "", "Kustomization that declared it, as NAMESPACE/NAME (default: any)")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
+	cmd.Flags().VarP(&formatFlag{&format, []string{"yaml", "json"}}, "output", "o", "output format: yaml|json")
+	return cmd
+}
+
+// printPast writes the object as YAML, with where it is from as a comment.
+func printPast(opts *options, past wire.PastObject) error {
+	data, err := yaml.Marshal(past.Object)
+	if err != nil {
+		return err
+	}
+	from := past.Revision
+	if c := past.Commit; c != nil {
+		from = fmt.Sprintf("%s %q by %s", c.SHA, c.Subject, c.Author.Name)
+	}
+	_, err = fmt.Fprintf(opts.out, "# %s\n# %s:%d, Kustomization %s\n%s", from, past.File, past.Line, past.Kustomization, data)
+	return err
+}
