@@ -2,6 +2,7 @@ package gitserver
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -84,7 +85,11 @@ func Dribble(wait time.Duration) Fault {
 
 // Hang never answers.
 func Hang() Fault {
-	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }
+	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		// The context ends with the connection only once the request is read.
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}
 }
 
 // Status answers with a status code and a text.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -107,8 +109,13 @@ func Pack(entries ...Entry) []byte {
 		}
 		out = append(append(append(out, b), e.Base...), e.Packed...)
 	}
-	sum := sha1.Sum(out)
-	return append(out, sum[:]...)
+	return Seal(out)
+}
+
+// Seal appends the checksum that a pack ends with.
+func Seal(pack []byte) []byte {
+	sum := sha1.Sum(pack)
+	return append(slices.Clip(pack), sum[:]...)
 }
 
 // PktLine is a line of Git's protocol.
@@ -116,15 +123,16 @@ func PktLine(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, tex
 
 // Refs is the answer that lists the references, in pairs of hash and name.
 func Refs(pairs ...string) []byte {
-	out := PktLine("# service=git-upload-pack\n") + "0000"
+	var out strings.Builder
+	out.WriteString(PktLine("# service=git-upload-pack\n") + "0000")
 	for i := 0; i+1 < len(pairs); i += 2 {
 		line := pairs[i] + " " + pairs[i+1]
 		if i == 0 {
 			line += "\x00side-band-64k ofs-delta shallow no-progress agent=git/2.0"
 		}
-		out += PktLine(line + "\n")
+		out.WriteString(PktLine(line + "\n"))
 	}
-	return []byte(out + "0000")
+	return []byte(out.String() + "0000")
 }
 
 // PackAnswer is the answer that brings a pack; progress is what the server

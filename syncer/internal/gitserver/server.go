@@ -30,7 +30,7 @@ type Server struct {
 // writing, until the test ends.
 func New(tb testing.TB, root string) *Server {
 	tb.Helper()
-	s := start(root, tb)
+	s := start(tb, root)
 	srv := httptest.NewServer(s)
 	tb.Cleanup(srv.Close)
 	s.URL = srv.URL
@@ -40,14 +40,14 @@ func New(tb testing.TB, root string) *Server {
 // NewTLS is New over https; it returns the certificate to trust, too.
 func NewTLS(tb testing.TB, root string) (*Server, *httptest.Server) {
 	tb.Helper()
-	s := start(root, tb)
+	s := start(tb, root)
 	srv := httptest.NewTLSServer(s)
 	tb.Cleanup(srv.Close)
 	s.URL = srv.URL
 	return s, srv
 }
 
-func start(root string, tb testing.TB) *Server {
+func start(tb testing.TB, root string) *Server {
 	tb.Helper()
 	out, err := exec.CommandContext(context.Background(), "git", "--exec-path").Output()
 	if err != nil {

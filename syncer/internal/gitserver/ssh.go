@@ -46,7 +46,7 @@ func KnownHosts(addr string, key ssh.PublicKey) []byte {
 func SSH(tb testing.TB, hostKey []byte, user ssh.PublicKey) string {
 	tb.Helper()
 	// The server refuses files below a directory that others may write to.
-	dir, err := os.MkdirTemp("/root", ".headway-sshd-")
+	dir, err := os.MkdirTemp("/root", ".headway-sshd-") //nolint:usetesting // see above
 	if err != nil {
 		tb.Fatalf("run this test as root: %v", err)
 	}
