@@ -1,16 +1,16 @@
 package git
 
 import (
+	"container/heap"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
 // Signature says who did something, and when.
@@ -64,11 +64,35 @@ func describe(c *object.Commit) Commit {
 		parents[i] = p.String()
 	}
 	subject, _, _ := strings.Cut(strings.TrimLeft(c.Message, "\n"), "\n")
-	sign := func(s object.Signature) Signature { return Signature{Name: s.Name, Email: s.Email, When: s.When} }
+	// Who wrote the commit chose all of this, and terminals will show it.
+	sign := func(s object.Signature) Signature {
+		return Signature{Name: printable(s.Name, maxName), Email: printable(s.Email, maxName), When: s.When}
+	}
 	return Commit{
 		SHA: c.Hash.String(), Tree: c.TreeHash.String(), Parents: parents,
-		Author: sign(c.Author), Committer: sign(c.Committer), Subject: subject, Message: c.Message,
+		Author: sign(c.Author), Committer: sign(c.Committer), Subject: printable(subject, maxSubject), Message: message(c.Message),
 	}
+}
+
+// Bounds on what is told of a commit: characters of a name and of the
+// subject, bytes of the message.
+const (
+	maxName    = 200
+	maxSubject = 500
+	maxMessage = 64 << 10
+)
+
+// message is a commit's message without control characters, bounded.
+func message(text string) string {
+	if len(text) > maxMessage {
+		text = text[:maxMessage] + "…"
+	}
+	return strings.Map(func(c rune) rune {
+		if c != '\n' && c != '\t' && unicode.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, strings.ToValidUTF8(text, "?"))
 }
 
 // Log lists up to limit commits from sha backwards along first parents.
@@ -118,27 +142,14 @@ func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
 	if ancestor == sha {
 		return true, nil
 	}
-	want, found := plumbing.NewHash(ancestor), false
+	want, start := plumbing.NewHash(ancestor), plumbing.NewHash(sha)
+	found := false
 	err := r.read(func() error {
 		if err := r.store.HasEncodedObject(want); err != nil {
 			return err
 		}
-		c, err := object.GetCommit(r.store, plumbing.NewHash(sha))
-		if err != nil {
-			return err
-		}
-		// By time, newest first: the answer for a fast-forward is a few steps
-		// away, however long the history is.
-		err = object.NewCommitIterCTime(c, nil, nil).ForEach(func(c *object.Commit) error {
-			if c.Hash == want {
-				found = true
-				return storer.ErrStop
-			}
-			return nil
-		})
-		if errors.Is(err, plumbing.ErrObjectNotFound) || errors.Is(err, io.EOF) {
-			return nil // a shallow boundary
-		}
+		var err error
+		found, err = r.reaches(start, want)
 		return err
 	})
 	// Only now: what was packed meanwhile is found at the second try.
@@ -149,4 +160,54 @@ func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
 		return false, fmt.Errorf("compare the histories of %s and %s: %w", ancestor, sha, err)
 	}
 	return found, nil
+}
+
+// reaches says whether a commit is another one or after it. It looks at the
+// newest first: the answer for a fast-forward is a few steps away, however
+// long the history is. Dates only order the steps, so wrong clocks make it
+// slower and not wrong.
+func (r *Repository) reaches(start, want plumbing.Hash) (bool, error) {
+	first, err := object.GetCommit(r.store, start)
+	if err != nil {
+		return false, err
+	}
+	queue, seen := commitQueue{first}, map[plumbing.Hash]bool{start: true}
+	for len(queue) > 0 {
+		c := heap.Pop(&queue).(*object.Commit)
+		if c.Hash == want {
+			return true, nil
+		}
+		for _, parent := range c.ParentHashes {
+			if parent == want {
+				return true, nil
+			}
+			if seen[parent] {
+				continue
+			}
+			seen[parent] = true
+			p, err := object.GetCommit(r.store, parent)
+			if errors.Is(err, plumbing.ErrObjectNotFound) {
+				continue // a shallow boundary
+			}
+			if err != nil {
+				return false, err
+			}
+			heap.Push(&queue, p)
+		}
+	}
+	return false, nil
+}
+
+// commitQueue is a heap of commits, the newest first.
+type commitQueue []*object.Commit
+
+func (q commitQueue) Len() int           { return len(q) }
+func (q commitQueue) Less(i, j int) bool { return q[i].Committer.When.After(q[j].Committer.When) }
+func (q commitQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *commitQueue) Push(x any)        { *q = append(*q, x.(*object.Commit)) }
+func (q *commitQueue) Pop() any {
+	old := *q
+	last := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return last
 }

@@ -8,12 +8,8 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
-	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
 // Ref says what to follow, with the precedence of GitRepository's spec.ref:
@@ -87,12 +83,16 @@ func (e *RefError) Error() string {
 // one) and says where that is. A branch comes with its whole history, which
 // reverts and the detection of a rewritten one need; a tag comes alone.
 func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, error) {
-	refs, err := r.list(ctx, auth)
+	if err := ref.check(); err != nil {
+		return Head{}, err
+	}
+	refs, from, err := r.references(ctx, auth)
 	if err != nil {
 		return Head{}, err
 	}
+	defer from.close()
 	if ref.Commit != "" {
-		return r.fetchCommit(ctx, ref, refs, auth)
+		return r.fetchCommit(ctx, ref, refs, from)
 	}
 	want, err := choose(ref, refs)
 	if err != nil {
@@ -102,8 +102,8 @@ func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, erro
 	if ref.Name != "" {
 		head.Name = ref.Name
 	}
-	if !r.Local() {
-		if err := r.fetchRef(ctx, want, head.Branch, auth); err != nil {
+	if from != nil {
+		if err := from.fetch(ctx, []target{follow(want)}, head.Branch); err != nil {
 			return Head{}, err
 		}
 	}
@@ -120,46 +120,66 @@ func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, erro
 	return head, nil
 }
 
-// list reads the source's references by name, without symbolic ones.
-func (r *Repository) list(ctx context.Context, auth *Auth) (map[plumbing.ReferenceName]*plumbing.Reference, error) {
-	refs := map[plumbing.ReferenceName]*plumbing.Reference{}
-	if r.Local() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		iter, err := r.store.IterReferences()
-		if err != nil {
-			return nil, fmt.Errorf("list references: %w", err)
-		}
-		err = iter.ForEach(func(ref *plumbing.Reference) error {
-			if ref.Type() == plumbing.HashReference {
-				refs[ref.Name()] = ref
+// check refuses names that no reference can have, which would be a path out
+// of where references are kept.
+func (ref Ref) check() error {
+	for _, name := range []plumbing.ReferenceName{
+		plumbing.ReferenceName(ref.Name), plumbing.NewBranchReferenceName(ref.Branch), plumbing.NewTagReferenceName(ref.Tag),
+	} {
+		switch name {
+		case "", "refs/heads/", "refs/tags/":
+		default:
+			if !validRef(name) {
+				return fmt.Errorf("invalid reference name %q", printable(name.String(), 100))
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list references: %w", err)
 		}
-		if len(refs) == 0 {
-			return nil, ErrEmpty
-		}
-		return refs, nil
 	}
-	method, err := auth.method(r.url, r.gitDir)
+	if ref.Commit != "" && !plumbing.IsHash(ref.Commit) {
+		return fmt.Errorf("spec.ref.commit %q is not a full SHA", printable(ref.Commit, 100))
+	}
+	return nil
+}
+
+// validRef says whether a reference may have the name, by Git's rules.
+func validRef(name plumbing.ReferenceName) bool {
+	const longest = 512
+	return len(name) <= longest && strings.HasPrefix(name.String(), "refs/") && name.Validate() == nil
+}
+
+// references are those of the source by name, without symbolic ones; and,
+// for a remote, the conversation in which it told them.
+func (r *Repository) references(ctx context.Context, auth *Auth) (map[plumbing.ReferenceName]*plumbing.Reference, *incoming, error) {
+	if r.Local() {
+		refs, err := r.localRefs()
+		return refs, nil, err
+	}
+	from, err := r.ask(ctx, auth)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	remote := gogit.NewRemote(r.store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}) // which listing does not touch
-	list, err := remote.ListContext(ctx, &gogit.ListOptions{Auth: method, CABundle: auth.ca()})
-	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
-		return nil, ErrEmpty
-	}
+	return from.refs, from, nil
+}
+
+// localRefs reads the references of a local repository, without symbolic ones.
+func (r *Repository) localRefs() (map[plumbing.ReferenceName]*plumbing.Reference, error) {
+	refs := map[plumbing.ReferenceName]*plumbing.Reference{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	iter, err := r.store.IterReferences()
 	if err != nil {
-		return nil, r.remoteError("list the references of", err)
+		return nil, fmt.Errorf("list references: %w", err)
 	}
-	for _, ref := range list {
+	err = iter.ForEach(func(ref *plumbing.Reference) error {
 		if ref.Type() == plumbing.HashReference {
 			refs[ref.Name()] = ref
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list references: %w", err)
+	}
+	if len(refs) == 0 {
+		return nil, ErrEmpty
 	}
 	return refs, nil
 }
@@ -169,23 +189,6 @@ func (a *Auth) ca() []byte {
 		return nil
 	}
 	return a.CAFile
-}
-
-// remoteError names the step and the host, without credentials.
-func (r *Repository) remoteError(step string, err error) error {
-	endpoint := r.url
-	if i := strings.Index(endpoint, "://"); i >= 0 {
-		if at := strings.LastIndex(endpoint, "@"); at > i {
-			endpoint = endpoint[:i+3] + endpoint[at+1:]
-		}
-	}
-	switch {
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		return fmt.Errorf("%s %s: %w; check the credentials in the secret of spec.secretRef", step, endpoint, err)
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s %s: no answer within spec.timeout: %w", step, endpoint, err)
-	}
-	return fmt.Errorf("%s %s: %w", step, endpoint, err)
 }
 
 // choose is the reference that ref names.
@@ -259,59 +262,28 @@ func tracking(name plumbing.ReferenceName) plumbing.ReferenceName {
 	return name
 }
 
-// fetchRef brings one reference of the remote, if the mirror lacks it.
-func (r *Repository) fetchRef(ctx context.Context, want *plumbing.Reference, history bool, auth *Auth) error {
-	local := tracking(want.Name())
-	// The tracking reference is written last, so what it names is complete.
-	complete := false
-	_ = r.read(func() error {
-		have, err := r.store.Reference(local)
-		complete = err == nil && have.Hash() == want.Hash()
-		return nil
-	})
-	if complete {
-		return nil
-	}
-	depth := 1
-	if history {
-		depth = 0
-	}
-	return r.fetch(ctx, []config.RefSpec{config.RefSpec("+" + want.Name().String() + ":" + local.String())}, depth, auth)
-}
-
-// fetch runs one fetch.
-func (r *Repository) fetch(ctx context.Context, specs []config.RefSpec, depth int, auth *Auth) error {
-	method, err := auth.method(r.url, r.gitDir)
-	if err != nil {
-		return err
-	}
-	err = r.remote(func(remote *gogit.Remote) error {
-		return remote.FetchContext(ctx, &gogit.FetchOptions{
-			RemoteName: remoteName, RefSpecs: specs, Depth: depth, Auth: method, CABundle: auth.ca(), Tags: gogit.NoTags, Force: true,
-		})
-	})
-	if err != nil && !errors.Is(err, gogit.NoErrAlreadyUpToDate) {
-		return r.remoteError("fetch", err)
-	}
-	return nil
-}
-
 // fetchCommit brings a branch, or all of them, in which the commit must be.
-func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing.ReferenceName]*plumbing.Reference, auth *Auth) (Head, error) {
+func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing.ReferenceName]*plumbing.Reference, from *incoming) (Head, error) {
 	head := Head{Name: ref.Branch, Commit: ref.Commit}
 	if _, err := r.Commit(ref.Commit); err == nil {
 		return head, nil
 	}
-	if !r.Local() {
-		spec := config.RefSpec("+refs/heads/*:refs/remotes/" + remoteName + "/*")
+	if from != nil {
+		var wants []target
 		if ref.Branch != "" {
 			want, err := choose(Ref{Branch: ref.Branch}, refs)
 			if err != nil {
 				return Head{}, err
 			}
-			spec = config.RefSpec("+" + want.Name().String() + ":" + tracking(want.Name()).String())
+			wants = append(wants, follow(want))
+		} else {
+			for name, branch := range refs {
+				if name.IsBranch() {
+					wants = append(wants, follow(branch))
+				}
+			}
 		}
-		if err := r.fetch(ctx, []config.RefSpec{spec}, 0, auth); err != nil {
+		if err := from.fetch(ctx, wants, true); err != nil {
 			return Head{}, err
 		}
 	}
@@ -338,5 +310,3 @@ func (r *Repository) peel(hash plumbing.Hash) (string, error) {
 	})
 	return hash.String(), err
 }
-
-var _ storer.ReferenceStorer = (*storage)(nil)

@@ -1,23 +1,30 @@
 package git
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"unicode"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
-	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"headway.dev/syncer/git/odb"
 )
 
-// DefaultMaxPack bounds one fetched pack, in bytes.
-const DefaultMaxPack = 1 << 30
+// Default bounds of a fetch: the bytes of one pack and of each object in it,
+// and the number of its objects.
+const (
+	DefaultMaxPack    = 4 << 30
+	DefaultMaxObjects = 2_000_000
+)
 
 // remoteName is the only remote of a mirror.
 const remoteName = "origin"
@@ -26,7 +33,7 @@ const remoteName = "origin"
 var ErrNotRepository = errors.New("not a Git repository")
 
 // ErrTooLarge says that a fetch brought more than the bound.
-var ErrTooLarge = errors.New("the fetched pack is larger than allowed")
+var ErrTooLarge = errors.New("the repository is larger than allowed")
 
 // Repository is a repository on this machine: the source itself if it is
 // local, or the mirror of a remote one.
@@ -35,40 +42,17 @@ type Repository struct {
 	// while another goroutine reads.
 	mu    sync.Mutex
 	store *storage
-	// network serialises fetches and pushes. They use a storage of their own,
-	// so that a slow remote keeps nobody from reading.
-	network sync.Mutex
+	// network holds one token, of who writes what a remote gave. Who waits for
+	// it can give up.
+	network chan struct{}
 	gitDir  string
 	bare    bool
 	url     string // empty for a local repository
 	blames  blames
-}
-
-// storage bounds the packs that a fetch writes.
-type storage struct {
-	*filesystem.Storage
-	maxPack int64
-}
-
-// PackfileWriter implements storer.PackfileWriter.
-func (s *storage) PackfileWriter() (io.WriteCloser, error) {
-	w, err := s.Storage.PackfileWriter()
-	if err != nil {
-		return nil, err
-	}
-	return &boundedWriter{WriteCloser: w, left: s.maxPack}, nil
-}
-
-type boundedWriter struct {
-	io.WriteCloser
-	left int64
-}
-
-func (w *boundedWriter) Write(p []byte) (int, error) {
-	if w.left -= int64(len(p)); w.left < 0 {
-		return 0, ErrTooLarge
-	}
-	return w.WriteCloser.Write(p)
+	limits  odb.Limits
+	dirs    directories
+	http    *http.Transport // for a remote behind http(s), once there is one
+	httpCA  []byte          // which http trusts besides the system's
 }
 
 // Open opens the repository at path in place, bare or with a working tree.
@@ -98,28 +82,37 @@ func Open(path string) (*Repository, error) {
 	if _, err := os.Stat(filepath.Join(commonDir(dir), "objects")); err != nil {
 		return nil, fmt.Errorf("open repository %s: %w; create one with git init", path, ErrNotRepository)
 	}
-	return &Repository{store: &storage{Storage: fsStore, maxPack: DefaultMaxPack}, gitDir: dir, bare: cfg.Core.IsBare}, nil
+	store := &storage{Storage: fsStore, db: odb.Open(filepath.Join(commonDir(dir), "objects"))}
+	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: cfg.Core.IsBare}, nil
 }
 
 // MirrorOptions shape a mirror.
 type MirrorOptions struct {
-	// MaxPack bounds one fetch, in bytes (default DefaultMaxPack).
+	// MaxPack bounds one fetch and each object in it, in bytes (default
+	// DefaultMaxPack).
 	MaxPack int64
+	// MaxObjects bounds the objects of one fetch (default DefaultMaxObjects).
+	MaxObjects int64
 }
 
 // Mirror opens or creates the bare repository in dir that mirrors remote, an
-// http, https or ssh URL. Nothing is fetched yet.
+// http, https or ssh URL. Nothing is fetched yet. Only one Repository may be
+// open for dir.
 func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := CheckURL(remote); err != nil {
 		return nil, err
 	}
-	if opts.MaxPack == 0 {
-		opts.MaxPack = DefaultMaxPack
+	limits := odb.Limits{Bytes: opts.MaxPack, Objects: opts.MaxObjects}
+	if limits.Bytes == 0 {
+		limits.Bytes = DefaultMaxPack
+	}
+	if limits.Objects == 0 {
+		limits.Objects = DefaultMaxObjects
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create mirror: %w", err)
 	}
-	store := newStorage(dir, opts.MaxPack)
+	store := newStorage(dir)
 	if _, err := gogit.Open(store, nil); err != nil {
 		if !errors.Is(err, gogit.ErrRepositoryNotExists) {
 			return nil, fmt.Errorf("open mirror %s: %w", dir, err)
@@ -128,19 +121,18 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 			return nil, fmt.Errorf("create mirror %s: %w", dir, err)
 		}
 	}
-	return &Repository{store: store, gitDir: dir, bare: true, url: remote}, nil
+	if err := odb.Clean(filepath.Join(dir, "objects", "pack")); err != nil {
+		return nil, fmt.Errorf("open mirror %s: %w", dir, err)
+	}
+	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, url: remote, limits: limits}, nil
 }
 
-func newStorage(dir string, maxPack int64) *storage {
-	return &storage{
-		Storage: filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{LargeObjectThreshold: 1 << 20}),
-		maxPack: maxPack,
-	}
-}
+// maxURL bounds a URL, in bytes.
+const maxURL = 2048
 
 // CheckURL says whether a mirror can follow the URL. Other schemes, file
 // among them, are refused: an object of the cluster must not name files of
-// the machine.
+// the machine. So is what a program could take for an option.
 func CheckURL(remote string) error {
 	u, err := url.Parse(remote)
 	if err != nil {
@@ -151,8 +143,15 @@ func CheckURL(remote string) error {
 	default:
 		return fmt.Errorf("unsupported Git URL %q: use http://, https:// or ssh://", u.Redacted())
 	}
-	if u.Host == "" {
+	switch {
+	case u.Host == "" || u.Hostname() == "":
 		return fmt.Errorf("invalid Git URL %q: it names no host", u.Redacted())
+	case strings.HasPrefix(u.Host, "-") || strings.HasPrefix(u.User.Username(), "-"):
+		return fmt.Errorf("invalid Git URL %q: a host or user must not start with '-'", u.Redacted())
+	case len(remote) > maxURL:
+		return fmt.Errorf("invalid Git URL: it is longer than %d bytes", maxURL)
+	case strings.ContainsFunc(u.Path, unicode.IsControl):
+		return fmt.Errorf("invalid Git URL %q: its path has control characters", u.Redacted())
 	}
 	return nil
 }
@@ -160,27 +159,39 @@ func CheckURL(remote string) error {
 // Local says whether the repository is the source itself.
 func (r *Repository) Local() bool { return r.url == "" }
 
-// Close releases the repository's files.
+// Close releases the repository's files and connections.
 func (r *Repository) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.store.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return fmt.Errorf("close repository: %w", err)
+	if r.http != nil {
+		r.http.CloseIdleConnections()
 	}
-	return nil
+	return r.store.Close()
 }
 
-// remote calls f with the mirror's remote, one call at a time.
-func (r *Repository) remote(f func(*gogit.Remote) error) error {
-	r.network.Lock()
-	defer r.network.Unlock()
-	store := newStorage(r.gitDir, r.store.maxPack)
-	defer func() { _ = store.Close() }()
-	err := f(gogit.NewRemote(store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.store.Reindex()
-	return err
+// writing calls f while no other fetch or push writes to the repository.
+func (r *Repository) writing(ctx context.Context, f func() error) error {
+	select {
+	case r.network <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.network }()
+	return f()
+}
+
+// remote calls f with the mirror's remote, one call at a time. It has a
+// storage of its own, so that a slow remote keeps nobody from reading.
+func (r *Repository) remote(ctx context.Context, f func(*gogit.Remote) error) error {
+	return r.writing(ctx, func() error {
+		store := newStorage(r.gitDir)
+		defer func() { _ = store.Close() }()
+		err := f(gogit.NewRemote(store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}))
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.store.reindex()
+		return err
+	})
 }
 
 // read runs f under the lock, and once more after looking at the packs again
@@ -190,7 +201,7 @@ func (r *Repository) read(f func() error) error {
 	defer r.mu.Unlock()
 	err := f()
 	if err != nil {
-		r.store.Reindex()
+		r.store.reindex()
 		err = f()
 	}
 	return err

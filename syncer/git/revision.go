@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
@@ -29,10 +28,11 @@ func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) 
 			return rev, nil
 		}
 	}
-	refs, err := r.list(ctx, auth)
+	refs, from, err := r.references(ctx, auth)
 	if err != nil {
 		return "", err
 	}
+	defer from.close()
 	for _, name := range namesOf(rev) {
 		want := refs[name]
 		switch {
@@ -40,12 +40,12 @@ func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) 
 		case r.Local():
 			return r.peel(want.Hash())
 		case want.Name().IsBranch():
-			if err := r.fetchRef(ctx, want, true, auth); err != nil {
+			if err := from.fetch(ctx, []target{follow(want)}, true); err != nil {
 				return "", err
 			}
 			return r.peel(want.Hash())
 		default:
-			return r.fetchPlanned(ctx, name.String(), want.Hash(), auth)
+			return r.fetchPlanned(ctx, from, name.String(), want.Hash())
 		}
 	}
 	if request.MatchString(rev) {
@@ -56,25 +56,17 @@ func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) 
 		return sha, err
 	}
 	// Of no branch that was fetched; many servers give it all the same.
-	if sha, ferr := r.fetchPlanned(ctx, rev, plumbing.NewHash(rev), auth); ferr == nil {
+	if sha, ferr := r.fetchPlanned(ctx, from, rev, plumbing.NewHash(rev)); ferr == nil {
 		return sha, nil
 	}
 	return "", fmt.Errorf("%w; the remote does not give out single commits: name the branch or pull request that has it", err)
 }
 
 // fetchPlanned brings a reference, or a commit by its hash.
-func (r *Repository) fetchPlanned(ctx context.Context, from string, hash plumbing.Hash, auth *Auth) (string, error) {
-	to := plumbing.ReferenceName(planned + strings.TrimPrefix(from, "refs/"))
-	complete := false
-	_ = r.read(func() error {
-		have, err := r.store.Reference(to)
-		complete = err == nil && have.Hash() == hash
-		return nil
-	})
-	if !complete {
-		if err := r.fetch(ctx, []config.RefSpec{config.RefSpec("+" + from + ":" + to.String())}, 0, auth); err != nil {
-			return "", err
-		}
+func (r *Repository) fetchPlanned(ctx context.Context, from *incoming, name string, hash plumbing.Hash) (string, error) {
+	to := plumbing.ReferenceName(planned + strings.TrimPrefix(name, "refs/"))
+	if err := from.fetch(ctx, []target{{name: name, to: to, hash: hash}}, true); err != nil {
+		return "", err
 	}
 	return r.peel(hash)
 }

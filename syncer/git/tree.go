@@ -7,20 +7,34 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/odb"
 )
 
-// maxBlob bounds one file that is read into memory, in bytes. Manifests are
-// bounded much lower by their loader.
-const maxBlob = 32 << 20
+// Bounds of what a tree may be, whatever was committed.
+const (
+	// maxBlob bounds one file that is read into memory, in bytes. Manifests
+	// are bounded much lower by their loader.
+	maxBlob = 32 << 20
+	// maxListed bounds the names that one Tree lists, as a few objects that
+	// are used over and over make a tree of any size.
+	maxListed = 500_000
+	// maxNesting bounds directories within directories.
+	maxNesting = 100
+	// maxCached bounds the names of the directories that are kept decoded.
+	maxCached = 200_000
+)
 
 // Tree is the tree of a commit as a read-only file system. It reads blobs
 // from the object database when they are opened. Symbolic links are listed
@@ -29,9 +43,31 @@ type Tree struct {
 	repo   *Repository
 	root   plumbing.Hash
 	ignore gitignore.Matcher
+	listed atomic.Int64
+}
 
-	mu   sync.Mutex
-	dirs map[plumbing.Hash]directory
+// directories keeps those that were read last: from one commit to the next
+// most are the same.
+type directories struct {
+	mu    sync.Mutex
+	dirs  map[plumbing.Hash]directory
+	names int
+}
+
+func (d *directories) get(hash plumbing.Hash) (directory, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dir, ok := d.dirs[hash]
+	return dir, ok
+}
+
+func (d *directories) put(hash plumbing.Hash, dir directory) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.names += len(dir.entries) + 1; d.dirs == nil || d.names > maxCached {
+		d.dirs, d.names = map[plumbing.Hash]directory{}, len(dir.entries)+1
+	}
+	d.dirs[hash] = dir
 }
 
 // directory is one tree object, also by name: looking up each of a thousand
@@ -54,7 +90,7 @@ func (r *Repository) Tree(commit, ignore string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{repo: r, root: plumbing.NewHash(c.Tree), dirs: map[plumbing.Hash]directory{}}
+	t := &Tree{repo: r, root: plumbing.NewHash(c.Tree)}
 	var patterns []gitignore.Pattern
 	for line := range strings.Lines(ignore) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
@@ -139,6 +175,9 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
 	}
+	if t.listed.Add(int64(len(dir.entries))) > maxListed {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fmt.Errorf("the tree has more than %d files: point spec.path at a smaller directory", maxListed)}
+	}
 	list := make([]fs.DirEntry, 0, len(dir.entries))
 	for _, child := range dir.entries {
 		if child.Mode == filemode.Submodule || t.ignored(path.Join(name, child.Name), child.Mode) {
@@ -165,6 +204,9 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 	if name == "." {
 		return cur, nil
 	}
+	if strings.Count(name, "/") >= maxNesting {
+		return none, fail(fmt.Errorf("directories are nested more than %d deep", maxNesting))
+	}
 	seen := ""
 	for part := range strings.SplitSeq(name, "/") {
 		if cur.Mode != filemode.Dir {
@@ -185,9 +227,7 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 }
 
 func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if dir, ok := t.dirs[hash]; ok {
+	if dir, ok := t.repo.dirs.get(hash); ok {
 		return dir, nil
 	}
 	var tree *object.Tree
@@ -200,38 +240,36 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 	}
 	dir := directory{entries: tree.Entries, byName: make(map[string]object.TreeEntry, len(tree.Entries))}
 	for _, e := range tree.Entries {
-		// A crafted tree may hold names that no checkout could have.
-		if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") || e.Name == "." {
-			return directory{}, fmt.Errorf("read tree %s: invalid file name %q", hash, e.Name)
+		if err := checkEntry(e); err != nil {
+			return directory{}, fmt.Errorf("read tree %s: %w", hash, err)
+		}
+		if _, twice := dir.byName[e.Name]; twice {
+			return directory{}, fmt.Errorf("read tree %s: %q is in it twice", hash, printable(e.Name, 100))
 		}
 		dir.byName[e.Name] = e
 	}
-	t.dirs[hash] = dir
+	t.repo.dirs.put(hash, dir)
 	return dir, nil
 }
 
-func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
-	var data []byte
-	err := t.repo.read(func() error {
-		blob, err := object.GetBlob(t.repo.store, hash)
-		if err != nil {
-			return err
-		}
-		if blob.Size > maxBlob {
-			return fmt.Errorf("file of %d bytes is larger than %d", blob.Size, maxBlob)
-		}
-		r, err := blob.Reader()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		data, err = io.ReadAll(io.LimitReader(r, maxBlob))
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read blob %s: %w", hash, err)
+// checkEntry refuses what no checkout could have made: a crafted tree may
+// hold any name.
+func checkEntry(e object.TreeEntry) error {
+	if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") || e.Name == "." || strings.EqualFold(e.Name, ".git") || strings.ContainsRune(e.Name, 0) {
+		return fmt.Errorf("invalid file name %q", printable(e.Name, 100))
 	}
-	return data, nil
+	return nil
+}
+
+func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
+	kind, data, err := t.repo.store.db.Read(odb.Hash(hash), maxBlob)
+	if err == nil && kind != odb.Blob {
+		err = fmt.Errorf("object %s is a %s", hash, kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read file: %w", err)
+	}
+	return slices.Clone(data), nil // the store shares its own
 }
 
 func (t *Tree) info(e object.TreeEntry) fileInfo {
@@ -268,11 +306,10 @@ func (i fileInfo) Size() int64 {
 	if i.IsDir() {
 		return 0
 	}
-	var size int64
-	_ = i.tree.repo.read(func() (err error) {
-		size, err = i.tree.repo.store.EncodedObjectSize(i.entry.Hash)
-		return err
-	})
+	_, size, err := i.tree.repo.store.db.Stat(odb.Hash(i.entry.Hash))
+	if err != nil {
+		return 0 // opening it will tell
+	}
 	return size
 }
 

@@ -109,7 +109,7 @@ func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash
 		return fmt.Errorf("push: %w", err)
 	}
 	defer func() { _ = setRef(func() error { return r.store.RemoveReference(from) }) }()
-	err = r.remote(func(remote *gogit.Remote) error {
+	err = r.remote(ctx, func(remote *gogit.Remote) error {
 		return remote.PushContext(ctx, &gogit.PushOptions{
 			RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
 			RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
@@ -122,7 +122,7 @@ func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash
 		strings.Contains(err.Error(), "fetch first"), strings.Contains(err.Error(), "cannot lock ref"):
 		return ErrMoved
 	}
-	return r.remoteError("push the revert to", err)
+	return r.remoteError(ctx, "push the revert to", err)
 }
 
 // moveLocal moves a branch from old to new the way Git does, by its lock

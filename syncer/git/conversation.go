@@ -1,0 +1,278 @@
+package git
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+)
+
+// Bounds on what a server may say besides the pack.
+const (
+	maxAdvertised = 32 << 20 // bytes of its list of references
+	maxAnswers    = 10_000   // lines before the pack
+	maxSaid       = 400      // characters of an error
+)
+
+// conversation is an exchange with a remote: its references, then a pack.
+type conversation interface {
+	// refs brings the list of references, in Git's protocol.
+	refs(ctx context.Context) (io.ReadCloser, error)
+	// pack sends a request, and brings what the server answers.
+	pack(ctx context.Context, request []byte) (io.ReadCloser, error)
+	close()
+}
+
+// converse starts a conversation.
+func (r *Repository) converse(ctx context.Context, auth *Auth) (conversation, error) {
+	method, err := auth.method(r.url, r.gitDir)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(r.url)
+	if err != nil {
+		return nil, fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
+	}
+	if u.Scheme == "ssh" {
+		return dialSSH(ctx, u, method)
+	}
+	return r.overHTTP(u, auth, method)
+}
+
+// advertised reads the list of references.
+func advertised(ctx context.Context, c conversation) (*packp.AdvRefs, error) {
+	body, err := c.refs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	limited := &io.LimitedReader{R: body, N: maxAdvertised}
+	refs := packp.NewAdvRefs()
+	err = refs.Decode(limited)
+	switch {
+	case limited.N <= 0:
+		return nil, fmt.Errorf("the list of references is larger than %d MiB", maxAdvertised>>20)
+	case errors.Is(err, packp.ErrEmptyAdvRefs), err == nil && refs.IsEmpty():
+		return nil, transport.ErrEmptyRemoteRepository
+	case err != nil:
+		return nil, fmt.Errorf("read the list of references: %w", err)
+	}
+	transport.FilterUnsupportedCapabilities(refs.Capabilities)
+	return refs, nil
+}
+
+// answer is what a server says before the pack, and the pack.
+type answer struct {
+	shallow, unshallow []plumbing.Hash
+	pack               io.Reader
+}
+
+// readAnswer reads up to the pack. shallow says that the request had a depth.
+func readAnswer(body io.Reader, shallow bool) (answer, error) {
+	var a answer
+	r := bufio.NewReaderSize(body, 64<<10)
+	for range maxAnswers {
+		if head, err := r.Peek(4); err == nil && string(head) == "PACK" {
+			a.pack = r
+			return a, nil
+		}
+		line, err := readPacket(r)
+		if err != nil {
+			return a, fmt.Errorf("read the answer: %w", err)
+		}
+		text := strings.TrimSuffix(string(line), "\n")
+		kind, hash, _ := strings.Cut(text, " ")
+		switch {
+		case kind == "shallow" && shallow && plumbing.IsHash(hash):
+			a.shallow = append(a.shallow, plumbing.NewHash(hash))
+		case kind == "unshallow" && shallow && plumbing.IsHash(hash):
+			a.unshallow = append(a.unshallow, plumbing.NewHash(hash))
+		case line == nil && shallow:
+			shallow = false // the flush that ends the list
+		case kind == "ACK", kind == "NAK":
+		case kind == "ERR":
+			return a, fmt.Errorf("the server says: %s", hash)
+		case len(line) > 0 && line[0] <= 3:
+			d := &sideBand{r: r}
+			if err := d.take(line); err != nil {
+				return a, err
+			}
+			a.pack = d
+			return a, nil
+		default:
+			return a, fmt.Errorf("unexpected answer %q", printable(text, 80))
+		}
+	}
+	return a, errors.New("the server says too much before the pack")
+}
+
+// readPacket reads a line of Git's protocol; nil is a flush.
+func readPacket(r *bufio.Reader) ([]byte, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	n, err := strconv.ParseUint(string(head[:]), 16, 16)
+	if err != nil || n > 65520 || n > 0 && n < 4 {
+		return nil, fmt.Errorf("invalid packet length %q", printable(string(head[:]), 4))
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	line := make([]byte, n-4)
+	if _, err := io.ReadFull(r, line); err != nil {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return line, nil
+}
+
+// sideBand takes the pack out of what it is interleaved with. Nothing of the
+// server's progress messages is used.
+type sideBand struct {
+	r    *bufio.Reader
+	data []byte
+	end  bool
+}
+
+func (d *sideBand) take(line []byte) error {
+	switch {
+	case line == nil:
+		d.end = true
+	case len(line) == 0:
+	case line[0] == 1:
+		d.data = line[1:]
+	case line[0] == 2:
+	case line[0] == 3:
+		return fmt.Errorf("the server says: %s", line[1:])
+	default:
+		return fmt.Errorf("unknown channel %d in the pack", line[0])
+	}
+	return nil
+}
+
+func (d *sideBand) Read(p []byte) (int, error) {
+	for len(d.data) == 0 {
+		if d.end {
+			return 0, io.EOF
+		}
+		line, err := readPacket(d.r)
+		if err != nil {
+			return 0, err
+		}
+		if err := d.take(line); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, d.data)
+	d.data = d.data[n:]
+	return n, nil
+}
+
+// packRequest is the request for a pack.
+func packRequest(caps *capability.List, wants, haves, shallows []plumbing.Hash, depth int) ([]byte, error) {
+	want := []string{"ofs-delta", "side-band-64k", "no-progress", "agent=" + capability.DefaultAgent()}
+	if depth > 0 || len(shallows) > 0 {
+		if !caps.Supports(capability.Shallow) {
+			return nil, errors.New("the server cannot serve a part of a history")
+		}
+		want = append(want, "shallow")
+	}
+	var using []string
+	for _, c := range want {
+		if name, _, _ := strings.Cut(c, "="); caps.Supports(capability.Capability(name)) {
+			using = append(using, c)
+		}
+	}
+	var out strings.Builder
+	line := func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...) + "\n"
+		fmt.Fprintf(&out, "%04x%s", len(text)+4, text)
+	}
+	for i, h := range wants {
+		if i == 0 {
+			line("want %s %s", h, strings.Join(using, " "))
+		} else {
+			line("want %s", h)
+		}
+	}
+	for _, h := range shallows {
+		line("shallow %s", h)
+	}
+	if depth > 0 {
+		line("deepen %d", depth)
+	}
+	out.WriteString("0000")
+	for _, h := range haves {
+		line("have %s", h)
+	}
+	line("done")
+	return []byte(out.String()), nil
+}
+
+// saidError is an error in which a remote has its say: what a terminal would
+// take for a command is left out of its text.
+type saidError struct {
+	text string
+	err  error
+}
+
+func (e *saidError) Error() string { return e.text }
+func (e *saidError) Unwrap() error { return e.err }
+
+// printable is text without control characters, bounded.
+func printable(text string, most int) string {
+	var out strings.Builder
+	n := 0
+	for _, c := range text {
+		if n == most {
+			out.WriteString("…")
+			break
+		}
+		switch {
+		case c == '\n' || c == '\t':
+			c = ' '
+		case c == utf8.RuneError || !unicode.IsPrint(c):
+			c = '?'
+		}
+		out.WriteRune(c)
+		n++
+	}
+	return out.String()
+}
+
+// remoteError names the step and the host, without credentials.
+func (r *Repository) remoteError(ctx context.Context, step string, err error) error {
+	endpoint := r.url
+	if u, perr := url.Parse(r.url); perr == nil {
+		u.User = nil
+		endpoint = u.String()
+	}
+	// A connection that was closed because time was up fails with any error.
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	text := fmt.Sprintf("%s %s: %s", step, endpoint, printable(err.Error(), maxSaid))
+	switch {
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		text += "; check the credentials in the secret of spec.secretRef"
+	case errors.Is(err, context.DeadlineExceeded):
+		text = fmt.Sprintf("%s %s: no answer within spec.timeout: %s", step, endpoint, printable(err.Error(), maxSaid))
+	case errors.Is(err, ErrTooLarge):
+		text += "; see docs/gitops/sources.md for the limits"
+	}
+	return &saidError{text: text, err: err}
+}

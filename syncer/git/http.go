@@ -1,0 +1,177 @@
+package git
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+)
+
+const (
+	service     = "git-upload-pack"
+	infoRefs    = "/info/refs"
+	maxRedirect = 5
+)
+
+// httpConversation speaks Git's smart HTTP protocol.
+type httpConversation struct {
+	client *http.Client
+	base   *url.URL // without credentials; where a redirect led
+	auth   githttp.AuthMethod
+}
+
+func (r *Repository) overHTTP(u *url.URL, auth *Auth, method transport.AuthMethod) (conversation, error) {
+	c := &httpConversation{}
+	if method != nil {
+		var ok bool
+		if c.auth, ok = method.(githttp.AuthMethod); !ok {
+			return nil, transport.ErrInvalidAuthMethod
+		}
+	} else if password, ok := u.User.Password(); ok || u.User.Username() != "" {
+		c.auth = &githttp.BasicAuth{Username: u.User.Username(), Password: password}
+	}
+	base := *u
+	base.User, base.RawQuery, base.Fragment = nil, "", ""
+	c.base = &base
+	rt, err := r.roundTripper(auth.ca())
+	if err != nil {
+		return nil, err
+	}
+	c.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	return c, nil
+}
+
+// roundTripper is the repository's, which keeps a connection for the next
+// look; a new one if the certificates to trust are others.
+func (r *Repository) roundTripper(ca []byte) (*http.Transport, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.http != nil && bytes.Equal(r.httpCA, ca) {
+		return r.http, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(ca) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(ca) {
+			return nil, errors.New("the secret's CA certificate is not PEM")
+		}
+		cfg.RootCAs = pool
+	}
+	if r.http != nil {
+		r.http.CloseIdleConnections()
+	}
+	r.httpCA = ca
+	r.http = &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg, ForceAttemptHTTP2: true,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 20 * time.Second, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConns: 2, MaxResponseHeaderBytes: 64 << 10,
+	}
+	return r.http, nil
+}
+
+// checkRedirect follows redirects on one host only. A redirect elsewhere
+// would make whoever answers for the URL choose what this machine, which may
+// reach more than they do, asks.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	from, to := via[0].URL, req.URL
+	upgrade := from.Scheme == "http" && to.Scheme == "https" && from.Port() == "" && to.Port() == ""
+	switch {
+	case len(via) > maxRedirect:
+		return errors.New("too many redirects")
+	case via[0].Method != http.MethodGet:
+		return fmt.Errorf("the server redirects to %s in the middle of a fetch", to.Redacted())
+	case !strings.EqualFold(from.Hostname(), to.Hostname()), !upgrade && (from.Scheme != to.Scheme || from.Port() != to.Port()):
+		return fmt.Errorf("the server redirects to %s, which is not followed: set spec.url to where the repository is", to.Redacted())
+	case !strings.HasSuffix(to.Path, infoRefs):
+		return fmt.Errorf("the server redirects to %s, which is no Git repository", to.Redacted())
+	}
+	req.URL.User = nil
+	return nil
+}
+
+func (c *httpConversation) refs(ctx context.Context) (io.ReadCloser, error) {
+	u := *c.base
+	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+infoRefs, "service="+service
+	u.RawPath = ""
+	res, err := c.do(ctx, http.MethodGet, &u, nil, "application/x-"+service+"-advertisement")
+	if err != nil {
+		return nil, err
+	}
+	if final := res.Request.URL; final != nil {
+		base := *final
+		base.Path, base.RawPath, base.RawQuery, base.User = strings.TrimSuffix(final.Path, infoRefs), "", "", nil
+		c.base = &base
+	}
+	return res.Body, nil
+}
+
+func (c *httpConversation) pack(ctx context.Context, request []byte) (io.ReadCloser, error) {
+	u := *c.base
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+"/"+service, ""
+	res, err := c.do(ctx, http.MethodPost, &u, request, "application/x-"+service+"-result")
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+func (c *httpConversation) close() {}
+
+// do sends a request, and makes errors of answers that are none.
+func (c *httpConversation) do(ctx context.Context, method string, u *url.URL, body []byte, want string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", capability.DefaultAgent())
+	req.Header.Set("Accept", want)
+	if body != nil {
+		req.Header.Set("Content-Type", "application/x-"+service+"-request")
+	}
+	if c.auth != nil {
+		c.auth.SetAuth(req)
+	}
+	res, err := c.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkResponse(res, want); err != nil {
+		_ = res.Body.Close()
+		return nil, err
+	}
+	return res, nil
+}
+
+func checkResponse(res *http.Response, want string) error {
+	switch res.StatusCode {
+	case http.StatusOK:
+		if kind := res.Header.Get("Content-Type"); kind != want {
+			return fmt.Errorf("the answer is of the type %q and not of a Git repository", kind)
+		}
+		return nil
+	case http.StatusUnauthorized:
+		return transport.ErrAuthenticationRequired
+	case http.StatusForbidden:
+		return transport.ErrAuthorizationFailed
+	case http.StatusNotFound:
+		return transport.ErrRepositoryNotFound
+	}
+	said, _ := io.ReadAll(io.LimitReader(res.Body, 200))
+	return fmt.Errorf("unexpected status %s: %s", res.Status, bytes.TrimSpace(said))
+}
