@@ -171,7 +171,7 @@ func TestBlameOfNoFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer repo.Close()
+	defer func() { _ = repo.Close() }()
 	for _, file := range []string{"nowhere.yaml", "dir", "dir/sub", "dir/other.yaml/x", ""} {
 		if _, err := repo.Blame(t.Context(), runGit(t, dir, "rev-parse", "main"), file); err == nil || !strings.Contains(err.Error(), "no such file") {
 			t.Errorf("blame of %q: %v, want that there is no such file", file, err)
