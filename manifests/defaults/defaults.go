@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 
 	"headway.dev/manifests/object"
 )
@@ -38,6 +39,8 @@ var table = map[reflect.Type]func(object.Object){
 	reflect.TypeFor[*appsv1.Deployment]():         as(deployment),
 	reflect.TypeFor[*appsv1.ReplicaSet]():         as(replicaSet),
 	reflect.TypeFor[*discoveryv1.EndpointSlice](): as(endpointSlice),
+	reflect.TypeFor[*rbacv1.RoleBinding]():        as(roleBinding),
+	reflect.TypeFor[*rbacv1.ClusterRoleBinding](): as(clusterRoleBinding),
 	reflect.TypeFor[*sourcev1.GitRepository]():    as(gitRepository),
 }
 

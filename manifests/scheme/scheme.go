@@ -18,6 +18,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -78,6 +79,10 @@ var (
 		kind[appsv1.ReplicaSet, appsv1.ReplicaSetList](appsv1.SchemeGroupVersion, "ReplicaSet", "replicasets", "replicaset", Kind{ShortNames: []string{"rs"}, Categories: all, Namespaced: true, Status: true, Scale: true}),
 		kind[coordinationv1.Lease, coordinationv1.LeaseList](coordinationv1.SchemeGroupVersion, "Lease", "leases", "lease", Kind{Namespaced: true}),
 		kind[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", "endpointslice", Kind{Namespaced: true}),
+		kind[rbacv1.Role, rbacv1.RoleList](rbacv1.SchemeGroupVersion, "Role", "roles", "role", Kind{Namespaced: true}),
+		kind[rbacv1.RoleBinding, rbacv1.RoleBindingList](rbacv1.SchemeGroupVersion, "RoleBinding", "rolebindings", "rolebinding", Kind{Namespaced: true}),
+		kind[rbacv1.ClusterRole, rbacv1.ClusterRoleList](rbacv1.SchemeGroupVersion, "ClusterRole", "clusterroles", "clusterrole", Kind{}),
+		kind[rbacv1.ClusterRoleBinding, rbacv1.ClusterRoleBindingList](rbacv1.SchemeGroupVersion, "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding", Kind{}),
 		kind[sourcev1.GitRepository, sourcev1.GitRepositoryList](sourcev1.GroupVersion, "GitRepository", "gitrepositories", "gitrepository", Kind{ShortNames: []string{"gitrepo"}, Namespaced: true, Status: true}),
 		kind[kustomizev1.Kustomization, kustomizev1.KustomizationList](kustomizev1.GroupVersion, "Kustomization", "kustomizations", "kustomization", Kind{ShortNames: []string{"ks"}, Namespaced: true, Status: true}),
 	}
@@ -125,6 +130,7 @@ func newScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme,
 		eventsv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme,
+		rbacv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		sourcev1.AddToScheme, kustomizev1.AddToScheme,
 	} {

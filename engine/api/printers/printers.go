@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -54,6 +55,11 @@ var tables = map[schema.GroupKind]table{
 
 	{Group: coordinationv1.GroupName, Kind: "Lease"}:      {columns("Name", "Holder", "Age"), rowOf(leaseRow)},
 	{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}: {columns("Name", "AddressType", "Ports", "Endpoints", "Age"), rowOf(endpointSliceRow)},
+
+	{Group: rbacv1.GroupName, Kind: "Role"}:               {columns("Name", "Created At"), rowOf(roleRow)},
+	{Group: rbacv1.GroupName, Kind: "ClusterRole"}:        {columns("Name", "Created At"), rowOf(clusterRoleRow)},
+	{Group: rbacv1.GroupName, Kind: "RoleBinding"}:        {columns("Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), rowOf(roleBindingRow)},
+	{Group: rbacv1.GroupName, Kind: "ClusterRoleBinding"}: {columns("Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"), rowOf(clusterRoleBindingRow)},
 
 	{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}:    {columns("Name", "URL", "Age", "Ready", "Status"), rowOf(gitRepositoryRow)},
 	{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}: {columns("Name", "Age", "Ready", "Status"), rowOf(kustomizationRow)},

@@ -63,6 +63,11 @@ var createOnUpdate = map[schema.GroupKind]bool{
 	{Kind: "Event"}:     true,
 	{Kind: "Service"}:   true,
 	{Group: "coordination.k8s.io", Kind: "Lease"}: true,
+
+	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:               true,
+	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:        true,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}:        true,
+	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}: true,
 }
 
 // AllowCreateOnUpdate implements rest.RESTUpdateStrategy.
