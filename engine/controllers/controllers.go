@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/engine/controllers/aggregation"
 	"headway.dev/engine/controllers/bootstrap"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/deployment"
@@ -95,6 +96,7 @@ func New(cfg Config) (*Controllers, error) {
 		node.NewIPAM(c.env, cfg.ClusterCIDR),
 		node.NewPodGC(c.env, cfg.TerminatedPods, cfg.NodeGone),
 		eventttl.New(c.env, cfg.EventTTL),
+		aggregation.New(c.env),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {

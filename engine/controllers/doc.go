@@ -14,6 +14,7 @@
 //	namespace       deletion of namespaces
 //	node            heartbeats, taints, eviction, pod CIDRs, leftover pods
 //	eventttl        expiry of Events
+//	aggregation     rules of ClusterRoles that gather others
 //
 // To add one, write a package with New(control.Env) control.Controller, and
 // add it to the list in New.

@@ -1,0 +1,163 @@
+package rbac
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// Masters is the group whose members may do everything, whatever roles say.
+const Masters = "system:masters"
+
+// User is who asks.
+type User struct {
+	Name   string
+	Groups []string
+}
+
+func (u User) master() bool { return slices.Contains(u.Groups, Masters) }
+
+// Request is what is asked: about a resource, or about a path that is none.
+type Request struct {
+	Verb string
+	// Path is set for what is no resource; then the rest is not looked at.
+	Path            string
+	Group, Resource string
+	Subresource     string
+	Namespace, Name string
+}
+
+// about asks about an object.
+func about(verb string, key object.Key) Request {
+	resource := key.Kind
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		resource = k.Plural
+	}
+	return Request{Verb: verb, Group: key.Group, Resource: resource, Namespace: key.Namespace, Name: key.Name}
+}
+
+// Authorize says whether a user may do what is asked, and in Kubernetes' words
+// why, or what is wrong with bindings that might have allowed it.
+func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
+	if user.master() {
+		return true, ""
+	}
+	var faults []error
+	x.visit(user, r.Namespace, func(b *binding, rules []rbacv1.PolicyRule, err error) bool {
+		if err != nil {
+			faults = append(faults, err)
+			return true
+		}
+		for i := range rules {
+			if matches(&rules[i], r) {
+				allowed, reason = true, "RBAC: allowed by "+b.String()
+				return false
+			}
+		}
+		return true
+	})
+	if !allowed && len(faults) > 0 {
+		reason = fmt.Sprintf("RBAC: %v", utilerrors.NewAggregate(faults))
+	}
+	return allowed, reason
+}
+
+// Allowed is nil if a user may do the verb on an object, and else the API
+// server's Forbidden error.
+func (x *Index) Allowed(user User, verb string, key object.Key) error {
+	r := about(verb, key)
+	allowed, reason := x.Authorize(user, r)
+	if allowed {
+		return nil
+	}
+	msg := fmt.Sprintf("User %q cannot %s resource %q in API group %q", user.Name, verb, r.Resource, r.Group)
+	if r.Namespace != "" {
+		msg += fmt.Sprintf(" in the namespace %q", r.Namespace)
+	} else {
+		msg += " at the cluster scope"
+	}
+	if reason != "" {
+		msg += ": " + reason
+	}
+	return apierrors.NewForbidden(schema.GroupResource{Group: r.Group, Resource: r.Resource}, r.Name, errors.New(msg))
+}
+
+// Rules are all rules of a user that count in a namespace (empty: in the whole
+// cluster). The error names bindings without a role; the rules are right but
+// for them.
+func (x *Index) Rules(user User, namespace string) ([]rbacv1.PolicyRule, error) {
+	var all []rbacv1.PolicyRule
+	var faults []error
+	x.visit(user, namespace, func(_ *binding, rules []rbacv1.PolicyRule, err error) bool {
+		if err != nil {
+			faults = append(faults, err)
+		}
+		all = append(all, rules...)
+		return true
+	})
+	return all, utilerrors.NewAggregate(faults)
+}
+
+// String describes a binding as Kubernetes' reasons do.
+func (b *binding) String() string {
+	name, who := b.name, b.subject.Name
+	if b.namespace != "" {
+		name += "/" + b.namespace
+	}
+	if b.subject.Kind == rbacv1.ServiceAccountKind {
+		namespace := b.subject.Namespace
+		if namespace == "" {
+			namespace = b.namespace
+		}
+		who += "/" + namespace
+	}
+	return fmt.Sprintf("%s %q of %s %q to %s %q", b.kind, name, b.ref.Kind, b.ref.Name, b.subject.Kind, who)
+}
+
+// matches says whether a rule allows a request.
+func matches(rule *rbacv1.PolicyRule, r Request) bool {
+	if !contains(rule.Verbs, r.Verb, rbacv1.VerbAll) {
+		return false
+	}
+	if r.Path != "" {
+		return slices.ContainsFunc(rule.NonResourceURLs, func(url string) bool {
+			prefix, isPrefix := strings.CutSuffix(url, "*")
+			return url == r.Path || isPrefix && strings.HasPrefix(r.Path, prefix)
+		})
+	}
+	return contains(rule.APIGroups, r.Group, rbacv1.APIGroupAll) && matchesResource(rule.Resources, r) &&
+		(len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, r.Name))
+}
+
+func contains(list []string, value, all string) bool {
+	return slices.Contains(list, value) || slices.Contains(list, all)
+}
+
+// matchesResource knows "*", "pods", "pods/log" and "*/scale".
+func matchesResource(resources []string, r Request) bool {
+	for _, resource := range resources {
+		if resource == rbacv1.ResourceAll {
+			return true
+		}
+		if r.Subresource == "" {
+			if resource == r.Resource {
+				return true
+			}
+			continue
+		}
+		parent, sub, ok := strings.Cut(resource, "/")
+		if ok && sub == r.Subresource && (parent == r.Resource || parent == "*") {
+			return true
+		}
+	}
+	return false
+}
