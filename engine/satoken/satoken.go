@@ -1,0 +1,207 @@
+// Package satoken makes and checks the tokens of service accounts: JSON Web
+// Tokens with the claims that Kubernetes gives them, signed with ES256.
+//
+// Key types, in reading order: [Issuer] with [Issuer.Issue] and
+// [Issuer.Check], [Bound], [Identity].
+//
+// A token is good until it expires, its account is gone, or the pod or Secret
+// that it is bound to is; all of that is read from the store when the token is
+// checked. An Issuer is immutable and safe for concurrent use.
+package satoken
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"headway.dev/manifests/object"
+)
+
+// URL is the issuer, and the audience of tokens for the API server, as
+// Kubernetes clusters have it by default.
+const URL = "https://kubernetes.default.svc.cluster.local"
+
+// accountClaim is where Kubernetes keeps what the token is of and bound to.
+type accountClaim struct {
+	Namespace      string `json:"namespace,omitempty"`
+	Node           *ref   `json:"node,omitempty"`
+	Pod            *ref   `json:"pod,omitempty"`
+	Secret         *ref   `json:"secret,omitempty"`
+	ServiceAccount ref    `json:"serviceaccount"`
+}
+
+type ref struct {
+	Name string    `json:"name"`
+	UID  types.UID `json:"uid,omitempty"`
+}
+
+type claims struct {
+	jwt.RegisteredClaims
+	Kubernetes accountClaim `json:"kubernetes.io"`
+}
+
+// Bound is what a token lives no longer than: at most one of its fields is set.
+type Bound struct {
+	Pod    *corev1.Pod
+	Secret *corev1.Secret
+	// Node is the pod's, if the pod is bound to one.
+	Node *corev1.Node
+}
+
+// Identity is whom a token stands for.
+type Identity struct {
+	Name, UID string
+	Groups    []string
+	// Extra has the token's ID and what it is bound to, under Kubernetes' keys.
+	Extra map[string][]string
+	// Audiences are those of the token that were asked for.
+	Audiences []string
+}
+
+// Issuer signs and checks tokens.
+type Issuer struct {
+	key    *ecdsa.PrivateKey
+	id     string
+	reader object.Reader
+	now    func() time.Time
+}
+
+// New returns an issuer that signs with key and looks accounts up in reader.
+func New(key *ecdsa.PrivateKey, reader object.Reader, now func() time.Time) (*Issuer, error) {
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("key of service accounts: %w", err)
+	}
+	hash := sha256.Sum256(der)
+	return &Issuer{key: key, id: base64.RawURLEncoding.EncodeToString(hash[:]), reader: reader, now: now}, nil
+}
+
+// Issue signs a token of an account for the audiences, that is good for a time.
+func (i *Issuer) Issue(account *corev1.ServiceAccount, audiences []string, lifetime time.Duration, bound Bound) (token string, expires time.Time, err error) {
+	now := i.now().Truncate(time.Second)
+	expires = now.Add(lifetime)
+	c := claims{
+		RegisteredClaims: jwt.RegisteredClaims{
+			Issuer: URL, Subject: userName(account.Namespace, account.Name), Audience: audiences, ID: string(uuid.NewUUID()),
+			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
+		},
+		Kubernetes: accountClaim{Namespace: account.Namespace, ServiceAccount: ref{account.Name, account.UID}},
+	}
+	if bound.Pod != nil {
+		c.Kubernetes.Pod = &ref{bound.Pod.Name, bound.Pod.UID}
+	}
+	if bound.Node != nil {
+		c.Kubernetes.Node = &ref{bound.Node.Name, bound.Node.UID}
+	}
+	if bound.Secret != nil {
+		c.Kubernetes.Secret = &ref{bound.Secret.Name, bound.Secret.UID}
+	}
+	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	t.Header["kid"] = i.id
+	if token, err = t.SignedString(i.key); err != nil {
+		return "", time.Time{}, fmt.Errorf("sign the token: %w", err)
+	}
+	return token, expires, nil
+}
+
+// ErrForeign says that a token is none of this issuer's, and may be another's.
+var ErrForeign = errors.New("not a token of a service account of this cluster")
+
+// Check says whom a token stands for towards one of the audiences (none: the
+// API server). It fails with ErrForeign, or with the reason why the token is
+// not, or no longer, good.
+func (i *Issuer) Check(token string, audiences []string) (*Identity, error) {
+	var c claims
+	unverified, _, err := jwt.NewParser().ParseUnverified(token, &c)
+	if err != nil || c.Issuer != URL || unverified.Header["kid"] != i.id {
+		return nil, ErrForeign
+	}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), jwt.WithTimeFunc(i.now), jwt.WithExpirationRequired(), jwt.WithIssuer(URL))
+	c = claims{}
+	if _, err := parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return &i.key.PublicKey, nil }); err != nil {
+		return nil, fmt.Errorf("service account token: %w", err)
+	}
+	if len(audiences) == 0 {
+		audiences = []string{URL}
+	}
+	id := &Identity{}
+	for _, a := range c.Audience {
+		if slices.Contains(audiences, a) {
+			id.Audiences = append(id.Audiences, a)
+		}
+	}
+	if len(id.Audiences) == 0 {
+		return nil, fmt.Errorf("token audiences %q is invalid for the target audiences %q", []string(c.Audience), audiences)
+	}
+	if err := i.lives(c.Kubernetes); err != nil {
+		return nil, err
+	}
+	k := c.Kubernetes
+	id.Name, id.UID = userName(k.Namespace, k.ServiceAccount.Name), string(k.ServiceAccount.UID)
+	if id.Name != c.Subject {
+		return nil, errors.New("service account token: the subject is not its account")
+	}
+	id.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + k.Namespace}
+	id.Extra = map[string][]string{"authentication.kubernetes.io/credential-id": {"JTI=" + c.ID}}
+	for name, r := range map[string]*ref{"pod": k.Pod, "node": k.Node} {
+		if r != nil {
+			id.Extra["authentication.kubernetes.io/"+name+"-name"] = []string{r.Name}
+			id.Extra["authentication.kubernetes.io/"+name+"-uid"] = []string{string(r.UID)}
+		}
+	}
+	return id, nil
+}
+
+// lives says whether the account and what a token is bound to are still there.
+// What is being deleted keeps its tokens until it is gone, as pods need them to
+// end, but for Secrets and accounts, whose deletion takes them back.
+func (i *Issuer) lives(c accountClaim) error {
+	account, err := i.find("ServiceAccount", c.Namespace, c.ServiceAccount)
+	if err != nil {
+		return err
+	}
+	if account.GetDeletionTimestamp() != nil {
+		return fmt.Errorf("service account %s/%s has been deleted", c.Namespace, c.ServiceAccount.Name)
+	}
+	if c.Secret != nil {
+		secret, err := i.find("Secret", c.Namespace, *c.Secret)
+		if err != nil {
+			return err
+		}
+		if secret.GetDeletionTimestamp() != nil {
+			return errors.New("service account token has been invalidated")
+		}
+	}
+	if c.Pod != nil {
+		if _, err := i.find("Pod", c.Namespace, *c.Pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i *Issuer) find(kind, namespace string, r ref) (object.Object, error) {
+	obj := i.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: kind}, Namespace: namespace, Name: r.Name})
+	switch {
+	case obj == nil:
+		return nil, fmt.Errorf("service account token: the %s %s/%s does not exist", kind, namespace, r.Name)
+	case obj.GetUID() != r.UID:
+		return nil, fmt.Errorf("service account token: the UID of the %s %s/%s is not that of the token", kind, namespace, r.Name)
+	}
+	return obj, nil
+}
+
+func userName(namespace, name string) string {
+	return "system:serviceaccount:" + namespace + ":" + name
+}
