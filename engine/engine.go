@@ -33,8 +33,11 @@ import (
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
+	"headway.dev/engine/rbac"
+	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
+	"headway.dev/manifests/object"
 )
 
 // StoreFile is the store's file in the data dir.
@@ -62,6 +65,7 @@ type Engine struct {
 	cfg       Config
 	admission *admit.Admission
 	store     *store.Store
+	roles     rbac.Index
 	events    *event.Recorder
 	pki       *pki.Set
 	tokens    api.Tokens
@@ -91,10 +95,13 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e.store, err = store.Open(store.Options{
-		Path:    filepath.Join(cfg.DataDir, StoreFile),
-		Admit:   e.admission.Hooks(),
-		Observe: e.admission.Observe,
-		Log:     cfg.Log.With("part", "store"),
+		Path:  filepath.Join(cfg.DataDir, StoreFile),
+		Admit: e.admission.Hooks(),
+		Observe: func(events []object.Event) {
+			e.admission.Observe(events)
+			e.roles.Observe(events)
+		},
+		Log: cfg.Log.With("part", "store"),
 	})
 	if err != nil {
 		return nil, err
@@ -106,6 +113,9 @@ func Open(cfg Config) (*Engine, error) {
 // Store is the opened store.
 func (e *Engine) Store() *store.Store { return e.store }
 
+// Roles says who may do what by roles and their bindings.
+func (e *Engine) Roles() *rbac.Index { return &e.roles }
+
 // Events records events about objects, while the engine runs.
 func (e *Engine) Events() *event.Recorder { return e.events }
 
@@ -115,8 +125,8 @@ func (e *Engine) PKI() *pki.Set { return e.pki }
 // Close closes the store of an engine that does not run.
 func (e *Engine) Close() error { return e.store.Close() }
 
-// Prepare makes the API server, with routes as further paths of it that need
-// the rights of an administrator.
+// Prepare makes the API server, with routes as further paths of it, which
+// ClusterRoles grant as nonResourceURLs.
 func (e *Engine) Prepare(routes map[string]http.Handler) error {
 	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", "system:masters")
 	if err != nil {
@@ -125,6 +135,14 @@ func (e *Engine) Prepare(routes map[string]http.Handler) error {
 	client, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
+	}
+	accountKey, err := pki.AccountKey(filepath.Join(e.cfg.DataDir, "pki"))
+	if err != nil {
+		return err
+	}
+	accounts, err := satoken.New(accountKey, e.store, time.Now)
+	if err != nil {
+		return err
 	}
 	e.server, err = api.New(api.Config{
 		Store:       e.store,
@@ -135,8 +153,11 @@ func (e *Engine) Prepare(routes map[string]http.Handler) error {
 		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
 		Tokens:      e.tokens,
 		Routes:      routes,
-		Ready:       map[string]func() error{"store": e.store.Err},
-		Log:         e.cfg.Log.With("part", "api"),
+		Roles:       &e.roles,
+
+		AccountTokens: accounts,
+		Ready:         map[string]func() error{"store": e.store.Err},
+		Log:           e.cfg.Log.With("part", "api"),
 	})
 	return err
 }
@@ -148,6 +169,9 @@ func (e *Engine) Ready() <-chan struct{} { return e.server.Ready() }
 func (e *Engine) Client(user string, groups ...string) *rest.Config {
 	return e.server.InProcess(user, groups...)
 }
+
+// RequestUser is who sent a request to one of Prepare's routes.
+func RequestUser(r *http.Request) (name string, groups []string, ok bool) { return api.RequestUser(r) }
 
 // host is where clients on this machine reach the API.
 func (e *Engine) host() string {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
+	"headway.dev/engine/rbac"
 	"headway.dev/manifests/object"
 )
 
@@ -16,7 +20,11 @@ import (
 // tell: the state of its namespace and who asks. The store checks namespaces
 // again at the point of commit; here a dry run is checked, too, and a refusal
 // comes before the faults of the object.
-type requestAdmission struct{ reader object.Reader }
+type requestAdmission struct {
+	reader object.Reader
+	roles  *rbac.Index
+	auth   authorizer.Authorizer
+}
 
 // Handles implements admission.Interface.
 func (a requestAdmission) Handles(op admission.Operation) bool {
@@ -24,11 +32,37 @@ func (a requestAdmission) Handles(op admission.Operation) bool {
 }
 
 // Validate implements admission.ValidationInterface.
-func (a requestAdmission) Validate(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
 	if err := a.namespaces(attrs); err != nil {
 		return err
 	}
-	return a.nodeRestriction(attrs)
+	if err := a.nodeRestriction(attrs); err != nil {
+		return err
+	}
+	return a.escalation(ctx, attrs)
+}
+
+// escalation keeps users from granting what they have not.
+func (a requestAdmission) escalation(ctx context.Context, attrs admission.Attributes) error {
+	if attrs.GetResource().Group != rbacv1.GroupName || attrs.GetOperation() == admission.Delete {
+		return nil
+	}
+	next, ok := attrs.GetObject().(object.Object)
+	if !ok {
+		return nil
+	}
+	grant := rbac.Grant{User: authz.User(attrs.GetUserInfo()), Next: next, Roles: a.reader, May: func(r rbac.Request) bool {
+		decision, _, err := a.auth.Authorize(ctx, authorizer.AttributesRecord{
+			User: attrs.GetUserInfo(), Verb: r.Verb, APIGroup: r.Group, APIVersion: "*", Resource: r.Resource,
+			Namespace: r.Namespace, Name: r.Name, ResourceRequest: true,
+		})
+		return err == nil && decision == authorizer.DecisionAllow
+	}}
+	grant.Old, _ = attrs.GetOldObject().(object.Object)
+	if info, ok := genericapirequest.RequestInfoFrom(ctx); ok {
+		grant.Name = info.Name
+	}
+	return a.roles.Escalates(grant)
 }
 
 func (a requestAdmission) namespaces(attrs admission.Attributes) error {

@@ -27,6 +27,8 @@ import (
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/storage"
 	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/rbac"
+	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/scheme"
 )
@@ -52,12 +54,13 @@ type Config struct {
 	// to them. Without it logs, exec, attach and port-forward fail.
 	NodeTLS *tls.Config
 	// Routes are further handlers by path; a path that ends in / covers what is
-	// below it. Requests to them are authenticated and authorized: members of
-	// system:masters may use them, others as PathRules say.
-	Routes    map[string]http.Handler
-	PathRules []authz.PathRule
-	// Authorizer replaces the built-in rules, if set.
-	Authorizer authorizer.Authorizer
+	// below it. Requests to them are authenticated and authorized: ClusterRoles
+	// grant them as nonResourceURLs.
+	Routes map[string]http.Handler
+	// Roles observes the store. AccountTokens signs and checks the tokens of
+	// service accounts.
+	Roles         *rbac.Index
+	AccountTokens *satoken.Issuer
 	// Ready are further conditions of /readyz, by name.
 	Ready map[string]func() error
 	// Version is what /version reports as gitVersion. Empty: what the build set
@@ -69,6 +72,8 @@ type Config struct {
 // Server is the API server.
 type Server struct {
 	log       *slog.Logger
+	store     *store.Store
+	auth      authorizer.Authorizer
 	listener  net.Listener
 	tls       *tls.Config
 	generic   *genericapiserver.GenericAPIServer
@@ -100,13 +105,13 @@ func New(cfg Config) (*Server, error) {
 	if !clientCAs.AppendCertsFromPEM(cfg.ClientCA) {
 		return nil, errors.New("client authorities: no certificate in the PEM data")
 	}
-	if cfg.Authorizer == nil {
-		if cfg.Authorizer, err = authz.New(cfg.Store, cfg.PathRules); err != nil {
-			return nil, fmt.Errorf("authorizer: %w", err)
-		}
+	auth, err := authz.New(cfg.Store, cfg.Roles)
+	if err != nil {
+		return nil, fmt.Errorf("authorizer: %w", err)
 	}
 	s := &Server{
-		admission: requestAdmission{cfg.Store},
+		store: cfg.Store, auth: auth,
+		admission: requestAdmission{cfg.Store, cfg.Roles, auth},
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
@@ -129,8 +134,9 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion(), s.version}
 	c.ExternalAddress = cfg.Listener.Addr().String()
 	c.LoopbackClientConfig = &restclient.Config{}
-	c.Authentication.Authenticator = authentication(clientCAs, cfg.Tokens)
-	c.Authorization.Authorizer = cfg.Authorizer
+	tokens := bearerTokens(cfg.Tokens, cfg.AccountTokens)
+	c.Authentication.Authenticator = authentication(clientCAs, tokens)
+	c.Authorization.Authorizer = s.auth
 	c.AdmissionControl = s.admission
 	c.LongRunningFunc = longRunning
 	c.FlowControl = nil
@@ -151,12 +157,12 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return fmt.Errorf("assemble the API server: %w", err)
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
-	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Nodes: s.nodes, Now: time.Now})
+	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Now: time.Now})
 	if err != nil {
 		return err
 	}
-	groups = append(groups, registry.Reviews(cfg.Authorizer)...)
-	if err := s.install(groups, cfg.Authorizer); err != nil {
+	groups = append(groups, registry.Reviews(s.auth, authenticated(tokens))...)
+	if err := s.install(groups, s.auth); err != nil {
 		return fmt.Errorf("install the API groups: %w", err)
 	}
 	mux := s.generic.Handler.NonGoRestfulMux

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"headway.dev/engine/rbac"
 )
 
 // drain is how long requests under way may take to end once Run's context has.
@@ -21,6 +23,12 @@ const drain = 5 * time.Second
 func (s *Server) Run(ctx context.Context) error {
 	defer s.nodes.Close()
 	defer s.generic.Destroy()
+	if err := rbac.Reconcile(ctx, s.store, time.Now()); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // an end, not a failure
+		}
+		return err
+	}
 	// Requests live longer than ctx, by drain.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -25,8 +25,11 @@ import (
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/pki"
+	"headway.dev/engine/rbac"
+	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
 )
 
 // Server is a running API server with what is needed to reach it.
@@ -59,8 +62,12 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
+	roles := &rbac.Index{}
 	st, err := store.Open(store.Options{
-		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Observe: admission.Observe,
+		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Observe: func(events []object.Event) {
+			admission.Observe(events)
+			roles.Observe(events)
+		},
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -75,6 +82,14 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("certificates: %v", err)
 	}
+	key, err := pki.AccountKey(filepath.Join(dir, "pki"))
+	if err != nil {
+		tb.Fatalf("key of service accounts: %v", err)
+	}
+	tokens, err := satoken.New(key, st, time.Now)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatalf("listen: %v", err)
@@ -82,6 +97,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
+		Roles: roles, AccountTokens: tokens,
 		Log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {

@@ -5,19 +5,21 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"headway.dev/engine/rbac"
 )
 
 // resolver adds to an authorizer the answer to what a user may do.
 type resolver struct {
 	authorizer.Authorizer
-	paths []PathRule
+	roles *rbac.Index
 }
 
 var _ authorizer.RuleResolver = resolver{}
 
 // RulesFor implements authorizer.RuleResolver. A node's rules are incomplete:
 // which objects they grant depends on its pods.
-func (r resolver) RulesFor(_ context.Context, u user.Info, _ string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+func (r resolver) RulesFor(_ context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
 	all := []string{"*"}
 	if memberOf(u, user.SystemPrivilegedGroup) {
 		resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: all, APIGroups: all, Resources: all})
@@ -31,16 +33,16 @@ func (r resolver) RulesFor(_ context.Context, u user.Info, _ string) (resources 
 		}
 		incomplete = true
 	}
-	if memberOf(u, user.AllAuthenticated) {
-		create := []string{"create"}
-		resources = append(resources,
-			&authorizer.DefaultResourceRuleInfo{Verbs: create, APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"selfsubjectaccessreviews", "selfsubjectrulesreviews"}},
-			&authorizer.DefaultResourceRuleInfo{Verbs: create, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"selfsubjectreviews"}})
-	}
-	for _, rule := range r.paths {
-		if memberOf(u, rule.Group) {
-			paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: rule.Verbs, NonResourceURLs: rule.Paths})
+	rules, err := r.roles.Rules(User(u), namespace)
+	for _, rule := range rules {
+		if len(rule.Resources) > 0 {
+			resources = append(resources, &authorizer.DefaultResourceRuleInfo{
+				Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames,
+			})
+		}
+		if len(rule.NonResourceURLs) > 0 {
+			paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
 		}
 	}
-	return resources, paths, incomplete, nil
+	return resources, paths, incomplete, err
 }

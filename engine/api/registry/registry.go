@@ -22,6 +22,7 @@ import (
 	"headway.dev/engine/api/printers"
 	"headway.dev/engine/api/strategy"
 	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -34,6 +35,8 @@ type Options struct {
 	Reader object.Reader
 	// DryRun tries a transaction, with all checks of the point of commit.
 	DryRun func(context.Context, change.Tx) ([]store.Result, error)
+	// Tokens signs the tokens of service accounts.
+	Tokens *satoken.Issuer
 	// Nodes reaches the nodes' streaming servers.
 	Nodes *streaming.Nodes
 	Now   func() time.Time
@@ -82,6 +85,8 @@ func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error
 	case schema.GroupKind{Kind: "Namespace"}:
 		into[kind.Plural] = newNamespaces(resource, opts.Now)
 		into[kind.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(kind, opts.Now)})
+	case schema.GroupKind{Kind: "ServiceAccount"}:
+		into[kind.Plural+"/token"] = AccountToken{opts.Reader, opts.Tokens}
 	case schema.GroupKind{Kind: "Pod"}:
 		into[kind.Plural+"/binding"] = Binding{main}
 		into["bindings"] = Bindings{Binding{main}}

@@ -57,7 +57,11 @@ func run(path string) error {
 		version.Info{},
 		authorizationv1.SelfSubjectAccessReview{},
 		authorizationv1.SelfSubjectRulesReview{},
+		authorizationv1.SubjectAccessReview{},
+		authorizationv1.LocalSubjectAccessReview{},
 		authenticationv1.SelfSubjectReview{},
+		authenticationv1.TokenReview{},
+		authenticationv1.TokenRequest{},
 	}
 	for _, kind := range scheme.Kinds() {
 		roots = append(roots, kind.New(), kind.NewList())

@@ -1,0 +1,147 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+)
+
+// question is what an access review asks, and where its answer goes.
+type question struct {
+	resource *authorizationv1.ResourceAttributes
+	path     *authorizationv1.NonResourceAttributes
+	// user is nil for the one who asks.
+	user   user.Info
+	status *authorizationv1.SubjectAccessReviewStatus
+}
+
+// access is the REST storage of a kind of access review.
+type access[T runtime.Object] struct {
+	auth  authorizer.UnconditionalAuthorizer
+	kind  string
+	local bool
+	ask   func(ctx context.Context, review T) (question, error)
+}
+
+func newAccess[T runtime.Object](auth authorizer.UnconditionalAuthorizer, kind string, local bool, ask func(context.Context, T) (question, error)) rest.Storage {
+	return access[T]{auth, kind, local, ask}
+}
+
+// New implements rest.Storage.
+func (a access[T]) New() runtime.Object {
+	return reflect.New(reflect.TypeFor[T]().Elem()).Interface().(runtime.Object)
+}
+
+// Destroy implements rest.Storage.
+func (a access[T]) Destroy() {}
+
+// NamespaceScoped implements rest.Scoper.
+func (a access[T]) NamespaceScoped() bool { return a.local }
+
+// GetSingularName implements rest.SingularNameProvider.
+func (a access[T]) GetSingularName() string { return strings.ToLower(a.kind) }
+
+// Create implements rest.Creater.
+func (a access[T]) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	if _, ok := obj.(T); !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a %s: %#v", a.kind, obj))
+	}
+	review := obj.DeepCopyObject().(T)
+	q, err := a.ask(ctx, review)
+	if err != nil {
+		return nil, err
+	}
+	if errs := q.validate(); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName, Kind: a.kind}, "", errs)
+	}
+	if q.user == nil {
+		asking, ok := genericapirequest.UserFrom(ctx)
+		if !ok {
+			return nil, apierrors.NewBadRequest("no user present on request")
+		}
+		q.user = asking
+	}
+	if validate != nil {
+		if err := validate(ctx, obj.DeepCopyObject()); err != nil {
+			return nil, err
+		}
+	}
+	decision, reason, err := a.auth.Authorize(ctx, q.attributes())
+	*q.status = authorizationv1.SubjectAccessReviewStatus{
+		Allowed: decision == authorizer.DecisionAllow, Denied: decision == authorizer.DecisionDeny, Reason: reason,
+	}
+	if err != nil {
+		q.status.EvaluationError = err.Error()
+	}
+	return review, nil
+}
+
+func (q question) validate() field.ErrorList {
+	spec := field.NewPath("spec")
+	var errs field.ErrorList
+	switch {
+	case q.resource != nil && q.path != nil:
+		errs = append(errs, field.Invalid(spec.Child("nonResourceAttributes"), q.path, "cannot be specified in combination with resourceAttributes"))
+	case q.resource == nil && q.path == nil:
+		errs = append(errs, field.Required(spec.Child("resourceAttributes"), "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	}
+	if q.user != nil && q.user.GetName() == "" && len(q.user.GetGroups()) == 0 {
+		errs = append(errs, field.Required(spec.Child("user"), "at least one of user or group must be specified"))
+	}
+	return errs
+}
+
+func (q question) attributes() authorizer.Attributes {
+	a := authorizer.AttributesRecord{User: q.user}
+	if r := q.resource; r != nil {
+		a.ResourceRequest = true
+		a.Verb, a.Namespace, a.Name = r.Verb, r.Namespace, r.Name
+		a.APIGroup, a.APIVersion = r.Group, r.Version
+		a.Resource, a.Subresource = r.Resource, r.Subresource
+	} else {
+		a.Verb, a.Path = q.path.Verb, q.path.Path
+	}
+	return a
+}
+
+func selfAccess(_ context.Context, r *authorizationv1.SelfSubjectAccessReview) (question, error) {
+	return question{r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes, nil, &r.Status}, nil
+}
+
+func subjectAccess(_ context.Context, r *authorizationv1.SubjectAccessReview) (question, error) {
+	return question{r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes, subjectOf(r.Spec), &r.Status}, nil
+}
+
+func localAccess(ctx context.Context, r *authorizationv1.LocalSubjectAccessReview) (question, error) {
+	q := question{r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes, subjectOf(r.Spec), &r.Status}
+	namespace := genericapirequest.NamespaceValue(ctx)
+	switch {
+	case namespace == "":
+		return q, apierrors.NewBadRequest("namespace is required on this type: " + namespace)
+	case q.path != nil:
+		return q, apierrors.NewBadRequest("spec.nonResourceAttributes: disallowed on this kind of request")
+	case q.resource != nil && q.resource.Namespace != namespace:
+		return q, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + namespace)
+	}
+	return q, nil
+}
+
+func subjectOf(spec authorizationv1.SubjectAccessReviewSpec) user.Info {
+	info := &user.DefaultInfo{Name: spec.User, UID: spec.UID, Groups: spec.Groups, Extra: map[string][]string{}}
+	for k, v := range spec.Extra {
+		info.Extra[k] = v
+	}
+	return info
+}

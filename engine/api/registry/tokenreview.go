@@ -1,0 +1,67 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/registry/rest"
+)
+
+// tokenReview tells whom a bearer token stands for.
+type tokenReview struct{ token authenticator.Token }
+
+// New implements rest.Storage.
+func (tokenReview) New() runtime.Object { return &authenticationv1.TokenReview{} }
+
+// Destroy implements rest.Storage.
+func (tokenReview) Destroy() {}
+
+// NamespaceScoped implements rest.Scoper.
+func (tokenReview) NamespaceScoped() bool { return false }
+
+// GetSingularName implements rest.SingularNameProvider.
+func (tokenReview) GetSingularName() string { return "tokenreview" }
+
+// Create implements rest.Creater.
+func (t tokenReview) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	review, ok := obj.(*authenticationv1.TokenReview)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenReview: %T", obj))
+	}
+	if review.Spec.Token == "" {
+		return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
+	}
+	if validate != nil {
+		if err := validate(ctx, obj.DeepCopyObject()); err != nil {
+			return nil, err
+		}
+	}
+	review = review.DeepCopy()
+	review.Status = authenticationv1.TokenReviewStatus{}
+	if len(review.Spec.Audiences) > 0 {
+		ctx = authenticator.WithAudiences(ctx, review.Spec.Audiences)
+	}
+	response, ok, err := t.token.AuthenticateToken(ctx, review.Spec.Token)
+	review.Status.Authenticated = ok
+	if err != nil {
+		review.Status.Error = err.Error()
+	}
+	if ok {
+		u := response.User
+		info := &review.Status.User
+		info.Username, info.UID, info.Groups = u.GetName(), u.GetUID(), u.GetGroups()
+		for key, values := range u.GetExtra() {
+			if info.Extra == nil {
+				info.Extra = map[string]authenticationv1.ExtraValue{}
+			}
+			info.Extra[key] = values
+		}
+		review.Status.Audiences = response.Audiences
+	}
+	return review, nil
+}
