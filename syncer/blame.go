@@ -26,6 +26,9 @@ func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, err
 	if err != nil {
 		return wire.Blame{}, err
 	}
+	if err := s.permitted(ctx, "get", key); err != nil {
+		return wire.Blame{}, err
+	}
 	b := &blamed{
 		s: s, obj: obj, managers: managersOf(obj), trails: map[object.Key]*trail{},
 		out: wire.Blame{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Owner: controllerOf(obj), Commits: map[string]wire.Commit{}},

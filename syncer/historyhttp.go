@@ -99,15 +99,15 @@ func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "give both kind and name, or neither", http.StatusBadRequest)
 		return
 	}
-	list, err := s.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, min(limit, maxLog))
+	list, err := s.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, maxLog)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if list == nil {
+	if list = s.visibleLog(r.Context(), list); list == nil {
 		list = []wire.LogEntry{}
 	}
-	writeJSON(w, list)
+	writeJSON(w, list[:min(limit, len(list))])
 }
 
 // verification is the result of checking the journal.

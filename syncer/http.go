@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -22,14 +24,14 @@ const (
 
 // Handler serves the syncer's API under /headway/v1/: POST plan, rollback and
 // sync, GET status, log, log/verify, blame, get and diff, as package wire has
-// them. Errors are text with a
-// status of 4xx or 5xx. The caller authenticates and authorizes.
+// them. Errors are text with a status of 4xx or 5xx. The caller authenticates,
+// authorizes the path, and says by WithUser who asks.
 func (s *Syncer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /headway/v1/plan", answer(s.Plan))
 	mux.HandleFunc("POST /headway/v1/rollback", answer(s.Rollback))
 	mux.HandleFunc("POST /headway/v1/sync", s.serveSync)
-	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Status()) })
+	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.visibleStatus(r.Context(), s.Status())) })
 	s.handleHistory(mux)
 	return mux
 }
@@ -51,6 +53,9 @@ func answer[In, Out any](call func(context.Context, In) (Out, error)) http.Handl
 }
 
 func statusOf(err error) int {
+	if apierrors.IsForbidden(err) {
+		return http.StatusForbidden
+	}
 	var conflict *git.ConflictError
 	var checkedOut *git.CheckedOutError
 	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, git.ErrMoved) || errors.Is(err, git.ErrNothingToRevert) {
@@ -103,7 +108,7 @@ func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {
 		return nil
 	})
 	if err != nil && r.Context().Err() == nil {
-		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		http.Error(w, err.Error(), statusOf(err))
 	}
 }
 
@@ -127,6 +132,10 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 	}
 	if len(targets) == 0 {
 		return errors.New("there is no GitRepository to sync")
+	}
+	targets, err := s.syncable(ctx, targets)
+	if err != nil {
+		return err
 	}
 	events, stop := s.Subscribe()
 	defer stop()

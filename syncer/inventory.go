@@ -20,7 +20,7 @@ func inventory(keys []object.Key) *kustomizev1.ResourceInventory {
 			version = k.Version
 		}
 		inv.Entries = append(inv.Entries, kustomizev1.ResourceRef{
-			ID: strings.Join([]string{key.Namespace, key.Name, key.Group, key.Kind}, "_"), Version: version,
+			ID: strings.Join([]string{key.Namespace, strings.ReplaceAll(key.Name, ":", "__"), key.Group, key.Kind}, "_"), Version: version,
 		})
 	}
 	return inv
@@ -34,15 +34,24 @@ func inventoryOf(ks *kustomizev1.Kustomization) []object.Key {
 	}
 	keys := make([]object.Key, 0, len(ks.Status.Inventory.Entries))
 	for _, e := range ks.Status.Inventory.Entries {
-		// No part but the name of RBAC objects can hold an underscore, which
-		// cli-utils writes as two; none of those is served.
-		parts := strings.Split(e.ID, "_")
-		if len(parts) != 4 {
-			continue
+		if key, ok := parseID(e.ID); ok {
+			keys = append(keys, key)
 		}
-		keys = append(keys, object.Key{GroupKind: schema.GroupKind{Group: parts[2], Kind: parts[3]}, Namespace: parts[0], Name: parts[1]})
 	}
 	return keys
+}
+
+// parseID reads <namespace>_<name>_<group>_<kind>. Only the names of RBAC
+// objects can hold colons and underscores; cli-utils writes a colon as two
+// underscores.
+func parseID(id string) (object.Key, bool) {
+	parts := strings.Split(id, "_")
+	n := len(parts)
+	if n < 4 {
+		return object.Key{}, false
+	}
+	name := strings.ReplaceAll(strings.Join(parts[1:n-2], "_"), "__", ":")
+	return object.Key{GroupKind: schema.GroupKind{Group: parts[n-2], Kind: parts[n-1]}, Namespace: parts[0], Name: name}, true
 }
 
 // defaultIgnore are the files that Flux leaves out of every artifact.

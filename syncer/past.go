@@ -26,6 +26,10 @@ func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObje
 	key := object.Key{GroupKind: kind.GroupKind(), Namespace: q.Namespace, Name: q.Name}
 	var errs []error
 	for _, ks := range s.declarers(key, q.Kustomization) {
+		if err := s.permitted(ctx, "get", keyOf(ks)); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return wire.PastObject{}, err
 		}
@@ -104,6 +108,9 @@ func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomiza
 func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
 	list, src, err := s.planned(wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
 	if err != nil {
+		return wire.Plans{}, err
+	}
+	if list, err = s.readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
 	h, lastErr := src.current()

@@ -25,6 +25,9 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if err != nil {
 		return wire.Plans{}, err
 	}
+	if list, err = s.readable(ctx, list); err != nil {
+		return wire.Plans{}, err
+	}
 	p := &planning{s: s, req: req, planner: plan.New(), source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
 	if len(req.Files) > 0 {
 		p.tree, err = newFileTree(req.Files)
@@ -38,7 +41,9 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 		p.queue = append(p.queue, planned{ks: ks})
 	}
 	p.run()
-	return p.answer(), nil
+	all := p.answer()
+	s.hideValues(ctx, all.Actions)
+	return all, nil
 }
 
 // planned are the Kustomizations that a request is about.

@@ -31,6 +31,9 @@ func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.R
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
+	if err := s.permitted(ctx, "patch", src.key); err != nil {
+		return wire.RollbackResult{}, err
+	}
 	sha := req.Commit
 	if sha == "" {
 		if sha, err = s.newestApplied(src); err != nil {

@@ -79,9 +79,14 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Local:    source.local(),
 		Events:   syncEvents{c.engine.Events()},
 		Simulate: simulate(c.engine.Store()),
+		Access:   access{c.engine.Roles()},
+
+		DefaultServiceAccount: cfg.defaultServiceAccount,
+		NoCrossNamespaceRefs:  cfg.noCrossNamespaceRefs,
+
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },
 	})
-	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": c.syncer.Handler()}); err != nil {
+	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(c.syncer.Handler())}); err != nil {
 		return nil, err
 	}
 	if c.network, err = newNetwork(cfg); err != nil {

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"net/http"
+
+	"headway.dev/engine"
+	"headway.dev/engine/rbac"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer"
+)
+
+// access answers the syncer's questions about rights by the roles and bindings
+// in the store, as the API server answers its own.
+type access struct{ roles *rbac.Index }
+
+// Allowed implements syncer.Access.
+func (a access) Allowed(user syncer.User, verb string, key object.Key) error {
+	return a.roles.Allowed(rbac.User(user), verb, key)
+}
+
+// Escalates implements syncer.Access.
+func (a access) Escalates(user syncer.User, planned object.Reader, next, old object.Object) error {
+	return a.roles.Escalates(rbac.Grant{
+		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
+		May: func(r rbac.Request) bool {
+			allowed, _ := a.roles.Authorize(rbac.User(user), r)
+			return allowed
+		},
+	})
+}
+
+// withUser tells the syncer's API who asks: the API server has authenticated
+// them.
+func withUser(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, groups, ok := engine.RequestUser(r)
+		if !ok {
+			http.Error(w, "no user present on request", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(syncer.WithUser(r.Context(), syncer.User{Name: name, Groups: groups})))
+	})
+}

@@ -1,0 +1,114 @@
+package syncer
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+type userKey struct{}
+
+// WithUser says who makes a call: it shows and does only what the user may, by
+// Config.Access. A call without a user comes from this process.
+func WithUser(ctx context.Context, user User) context.Context {
+	return context.WithValue(ctx, userKey{}, user)
+}
+
+// permitted is nil if whoever makes the call may do the verb on the object, and
+// else the API server's Forbidden error. Who sees a Kustomization (get) may see
+// what it applied and would apply; who may patch a source may have it synced
+// and its commits reverted, as with Flux's annotations.
+func (s *Syncer) permitted(ctx context.Context, verb string, key object.Key) error {
+	user, ok := ctx.Value(userKey{}).(User)
+	if !ok || s.cfg.Access == nil {
+		return nil
+	}
+	return s.cfg.Access.Allowed(user, verb, key)
+}
+
+// readable are the Kustomizations that the caller may see; it fails if that is
+// none.
+func (s *Syncer) readable(ctx context.Context, list []*kustomizev1.Kustomization) ([]*kustomizev1.Kustomization, error) {
+	var denied error
+	var seen []*kustomizev1.Kustomization
+	for _, ks := range list {
+		if err := s.permitted(ctx, "get", keyOf(ks)); err != nil {
+			denied = err
+			continue
+		}
+		seen = append(seen, ks)
+	}
+	if len(seen) == 0 {
+		return nil, denied
+	}
+	return seen, nil
+}
+
+// hidden stands for a value that the caller may not read.
+const hidden = "(hidden)"
+
+// hideValues takes from a plan the stored values of objects that the caller may
+// not read.
+func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
+	for _, a := range actions {
+		key := object.Key{Namespace: a.Namespace, Name: a.Name}
+		key.Group, key.Kind = a.Group, a.Kind
+		if len(a.Fields) == 0 || s.permitted(ctx, "get", key) == nil {
+			continue
+		}
+		for i := range a.Fields {
+			a.Fields[i].Old = hidden
+		}
+	}
+}
+
+// visibleStatus is a status cut to what the caller may see.
+func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
+	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {
+		return s.permitted(ctx, "get", object.Key{GroupKind: gitRepositoryKind, Namespace: src.Namespace, Name: src.Name}) != nil
+	})
+	for i := range st.Sources {
+		src := &st.Sources[i]
+		src.Kustomizations = slices.DeleteFunc(src.Kustomizations, func(ks wire.KustomizationStatus) bool {
+			return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) != nil
+		})
+	}
+	return st
+}
+
+// visibleLog is a log cut to the Kustomizations that the caller may see.
+func (s *Syncer) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.LogEntry {
+	may := map[string]bool{}
+	return slices.DeleteFunc(list, func(e wire.LogEntry) bool {
+		seen, known := may[e.Kustomization]
+		if !known {
+			namespace, name, _ := strings.Cut(e.Kustomization, "/")
+			seen = s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
+			may[e.Kustomization] = seen
+		}
+		return !seen
+	})
+}
+
+// syncable are the sources that the caller may have synced; it fails if that
+// is none.
+func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error) {
+	var denied error
+	var list []*source
+	for _, src := range all {
+		if err := s.permitted(ctx, "patch", src.key); err != nil {
+			denied = err
+			continue
+		}
+		list = append(list, src)
+	}
+	if len(list) == 0 {
+		return nil, denied
+	}
+	return list, nil
+}
