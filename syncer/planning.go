@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"slices"
 	"time"
 
@@ -249,7 +250,14 @@ func (p *planning) answer() wire.Plans {
 		moves = append(moves, rollouts(one.plan.Kustomization, one.res.Actions, pods, gone)...)
 	}
 	p.s.simulate(moves)
-	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}}
+	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
+	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok {
+		all.Forge = src.Annotations[CommitStatus]
+		if u, err := url.Parse(src.Spec.URL); err == nil {
+			u.User = nil
+			all.Repository = u.String()
+		}
+	}
 	for _, one := range p.order {
 		for _, m := range moves {
 			if m.owner == one.plan.Kustomization {

@@ -19,6 +19,7 @@ func (s *Syncer) emit(ev wire.Event) {
 		s.cfg.Progress(ev)
 	}
 	s.feed.send(ev)
+	s.statuses.observe(ev)
 }
 
 func (f *feed) send(ev wire.Event) {

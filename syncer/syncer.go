@@ -78,12 +78,13 @@ type Config struct {
 
 // Syncer makes the cluster follow Git. Create one with New.
 type Syncer struct {
-	cfg     Config
-	log     *slog.Logger
-	now     func() time.Time
-	journal *journal
-	feed    feed
-	hosts   hostBackoff
+	cfg      Config
+	log      *slog.Logger
+	now      func() time.Time
+	journal  *journal
+	feed     feed
+	hosts    hostBackoff
+	statuses *statuses
 
 	mu             sync.Mutex
 	sources        map[object.Key]*source
@@ -105,10 +106,12 @@ func New(cfg Config) *Syncer {
 	if cfg.Identity.Name == "" {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
-	return &Syncer{
+	s := &Syncer{
 		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store},
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
+	s.statuses = newStatuses(s)
+	return s
 }
 
 // Run follows all sources until ctx ends, and returns when all loops have.

@@ -112,7 +112,12 @@ type Plan struct {
 type Plans struct {
 	// What the plans have, of all of them together.
 	Plan
-	Plans []Plan `json:"plans,omitempty"`
+	// Source is the GitRepository, Repository its URL without credentials, and
+	// Forge what it is hosted on, if its annotation says so.
+	Source     string `json:"source,omitempty"`
+	Repository string `json:"repository,omitempty"`
+	Forge      string `json:"forge,omitempty"`
+	Plans      []Plan `json:"plans,omitempty"`
 }
 
 // RollbackRequest asks for a revert commit of Commit (default: the newest

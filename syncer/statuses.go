@@ -1,0 +1,279 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/forge"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// Annotations on a GitRepository about the forge that it comes from.
+const (
+	// CommitStatus names the forge (github, gitlab, gitea or forgejo) that is
+	// told what becomes of each commit.
+	CommitStatus = "headway.dev/commit-status"
+	// ForgeSecret names the Secret, in the same namespace, with the forge's
+	// token under the key token; if needed, with the API's URL under address
+	// and a CA to trust under caFile.
+	ForgeSecret = "headway.dev/forge-secret"
+	// StatusLink is the URL that statuses link to, if any.
+	StatusLink = "headway.dev/status-link"
+)
+
+const (
+	// maxPosts bounds the statuses of one source that wait for its forge.
+	maxPosts = 200
+	// maxTries bounds the attempts for one status.
+	maxTries  = 12
+	firstWait = time.Second
+	lastWait  = 5 * time.Minute
+)
+
+// posting identifies a status at a forge: of one commit, for one
+// Kustomization.
+type posting struct{ kustomization, sha string }
+
+// post is a status that is to be set.
+type post struct {
+	posting
+	state forge.State
+	words string
+	tries int
+}
+
+// statuses tells forges what becomes of commits. Each source has a lane of its
+// own, whose goroutine lives while something waits: a forge that is down delays
+// no sync and no other forge, and a lane's length is bounded.
+type statuses struct {
+	s    *Syncer
+	mu   sync.Mutex
+	lane map[object.Key]*lane
+	told *toldFile
+}
+
+type lane struct {
+	waiting []*post
+	running bool
+	warned  string
+}
+
+func newStatuses(s *Syncer) *statuses {
+	return &statuses{s: s, lane: map[object.Key]*lane{}, told: openTold(s.cfg.DataDir)}
+}
+
+// observe queues what a step of progress means for commits' statuses.
+func (t *statuses) observe(ev wire.Event) {
+	key, ok := t.wanted(ev.Source)
+	if !ok {
+		return
+	}
+	head, ok := git.ParseRevision(ev.Revision)
+	if !ok {
+		return
+	}
+	if ev.Kustomization == "" {
+		if ev.Phase == "fetch" {
+			t.fetched(key, ev.Revision, head.Commit)
+		}
+		return
+	}
+	p := &post{posting: posting{ev.Kustomization, head.Commit}}
+	switch ev.Phase {
+	case "commit":
+		p.state, p.words = forge.Running, fmt.Sprintf("applied, %s; waiting until all is healthy", plural(len(ev.Actions), "change"))
+	case "verdict":
+		p.state, p.words = forge.Success, "applied and healthy"
+		if ev.Verdict == unhealthy {
+			p.state, p.words = forge.Failure, ev.Message
+		}
+	case "error":
+		p.state, p.words = forge.Failure, "not applied: "+ev.Message
+	default:
+		return
+	}
+	t.queue(key, p)
+}
+
+// wanted says whether the statuses of a source's commits are asked for.
+func (t *statuses) wanted(source string) (object.Key, bool) {
+	key, ok := sourceKeyOf(source)
+	if !ok {
+		return key, false
+	}
+	obj, ok := t.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+	return key, ok && obj.Annotations[CommitStatus] != ""
+}
+
+// fetched queues that a commit is there, for each Kustomization that follows
+// the source. One that has applied it, before a restart, is told of if its
+// verdict was not.
+func (t *statuses) fetched(source object.Key, revision, sha string) {
+	for _, ks := range t.s.followers(source) {
+		p := &post{posting: posting{ks.Namespace + "/" + ks.Name, sha}, state: forge.Pending, words: "fetched, waiting to be applied"}
+		switch {
+		case ks.Spec.Suspend:
+			continue
+		case ks.Status.LastAppliedRevision == revision && isReady(ks):
+			p.state, p.words = forge.Success, "applied and ready"
+		case ks.Status.LastAppliedRevision == revision:
+			continue
+		}
+		t.queue(source, p)
+	}
+}
+
+// queue adds a status unless the forge has it, or something final. A status
+// that waits for the same commit gives way; one of an older commit that has no
+// end yet gets one.
+func (t *statuses) queue(source object.Key, p *post) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lane[source]
+	if l == nil {
+		l = &lane{}
+		t.lane[source] = l
+	}
+	at := source.Namespace + "/" + source.Name + " " + p.kustomization
+	last, known := t.told.last(at)
+	for _, w := range l.waiting {
+		if w.kustomization == p.kustomization {
+			last, known = toldStatus{SHA: w.sha, State: w.state}, true
+		}
+	}
+	if known && last.SHA == p.sha && (last.State == p.state || !final(p.state) && (final(last.State) || p.state == forge.Pending)) {
+		return
+	}
+	if known && last.SHA != p.sha && !final(last.State) {
+		l.add(&post{posting: posting{p.kustomization, last.SHA}, state: forge.Canceled, words: "superseded by " + p.sha})
+	}
+	l.add(p)
+	if len(l.waiting) > maxPosts {
+		t.s.log.Warn("too many commit statuses wait for the forge: the oldest is dropped", "source", source.Namespace+"/"+source.Name)
+		l.waiting = l.waiting[1:]
+	}
+	if !l.running && t.s.start != nil {
+		l.running = true
+		t.s.start(func(ctx context.Context) { t.run(ctx, source, l) })
+	}
+}
+
+// add puts a status in the place of one about the same commit, or at the end.
+func (l *lane) add(p *post) {
+	for i, w := range l.waiting {
+		if w.posting == p.posting {
+			l.waiting[i] = p
+			return
+		}
+	}
+	l.waiting = append(l.waiting, p)
+}
+
+func final(s forge.State) bool { return s != forge.Pending && s != forge.Running }
+
+// run posts what waits in a lane until nothing does.
+func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
+	for {
+		t.mu.Lock()
+		if len(l.waiting) == 0 || ctx.Err() != nil {
+			l.running = false
+			t.mu.Unlock()
+			return
+		}
+		p := l.waiting[0]
+		t.mu.Unlock()
+		err := t.post(ctx, source, p)
+		if ctx.Err() != nil {
+			continue
+		}
+		p.tries++
+		wait := t.settle(source, l, p, err)
+		if wait > 0 && !newFlag().sleep(ctx, wait) {
+			continue
+		}
+	}
+}
+
+// settle takes a status off its lane that is told or cannot be, and says how
+// long to wait before the next try of one that can be yet.
+func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	refused, ok := errors.AsType[*forge.Error](err)
+	if ok && refused.Temporary() && p.tries < maxTries {
+		wait := min(lastWait, firstWait<<min(p.tries-1, 16))
+		t.s.log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
+		return jitter(max(wait, refused.RetryAfter))
+	}
+	for i, w := range l.waiting {
+		if w == p { // and nothing newer in its place
+			l.waiting = append(l.waiting[:i:i], l.waiting[i+1:]...)
+			break
+		}
+	}
+	if err == nil {
+		l.warned = ""
+		if p.state != forge.Canceled {
+			t.told.set(source.Namespace+"/"+source.Name+" "+p.kustomization, toldStatus{SHA: p.sha, State: p.state}, t.s.log)
+		}
+		return 0
+	}
+	t.s.log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)
+	if msg := err.Error(); msg != l.warned {
+		l.warned = msg
+		if obj := t.s.cfg.Store.Get(source); obj != nil {
+			t.s.record(obj, corev1.EventTypeWarning, "CommitStatusFailed", msg)
+		}
+	}
+	return 0
+}
+
+// post sets one status. The configuration is read each time: it may have been
+// mended meanwhile.
+func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
+	obj, ok := t.s.cfg.Store.Get(source).(*sourcev1.GitRepository)
+	if !ok || obj.Annotations[CommitStatus] == "" {
+		return nil
+	}
+	cfg, err := t.s.forgeConfig(obj)
+	if err != nil {
+		return err
+	}
+	client, err := forge.New(cfg)
+	if err != nil {
+		return fmt.Errorf("annotation %s: %w", CommitStatus, err)
+	}
+	defer client.Close()
+	return client.SetStatus(ctx, p.sha, forge.Status{
+		State: p.state, Context: "headway/" + p.kustomization, Description: p.words, Link: obj.Annotations[StatusLink],
+	})
+}
+
+// forgeConfig reads the annotations and the Secret of a source's forge.
+func (s *Syncer) forgeConfig(obj *sourcev1.GitRepository) (forge.Config, error) {
+	cfg := forge.Config{Repository: obj.Spec.URL}
+	var err error
+	if cfg.Kind, err = forge.ParseKind(obj.Annotations[CommitStatus]); err != nil {
+		return cfg, fmt.Errorf("annotation %s: %w", CommitStatus, err)
+	}
+	name := obj.Annotations[ForgeSecret]
+	secret, ok := s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
+	switch {
+	case name == "":
+		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", ForgeSecret)
+	case !ok:
+		return cfg, fmt.Errorf("annotation %s: secrets %q not found", ForgeSecret, name)
+	case len(secret.Data["token"]) == 0:
+		return cfg, fmt.Errorf("annotation %s: the Secret %s has no key token", ForgeSecret, name)
+	}
+	cfg.Token, cfg.Address, cfg.CA = trimmed(secret.Data["token"]), trimmed(secret.Data["address"]), secret.Data["caFile"]
+	return cfg, nil
+}
