@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -61,11 +63,56 @@ func (o *options) client() (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
-	transport, err := rest.HTTPClientFor(config)
+	c, err := newServerClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("use kubeconfig %s: %w", path, err)
 	}
+	return c, nil
+}
+
+func newServerClient(config *rest.Config) (*client, error) {
+	transport, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	// The server redirects nowhere, and whoever else would gets no token.
+	transport.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &client{config: config, http: transport}, nil
+}
+
+// tokenEnv holds the token of a command that names its server, so that it does
+// not show in the list of processes.
+const tokenEnv = "HEADWAY_TOKEN"
+
+// remote are the flags of a command that does without a kubeconfig.
+type remote struct{ server, token, ca string }
+
+func (r *remote) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&r.server, "server", "", "URL of the cluster's API, instead of a kubeconfig")
+	cmd.Flags().StringVar(&r.token, "token", "", "bearer token for --server (default: "+tokenEnv+")")
+	cmd.Flags().StringVar(&r.ca, "certificate-authority", "", "file with the certificate to trust for --server")
+}
+
+// client is the client of --server, or else of the kubeconfig.
+func (r *remote) client(opts *options) (*client, error) {
+	if r.server == "" {
+		if r.token != "" || r.ca != "" {
+			return nil, errors.New("--token and --certificate-authority need --server")
+		}
+		return opts.client()
+	}
+	token := cmp.Or(r.token, os.Getenv(tokenEnv))
+	switch {
+	case !strings.HasPrefix(r.server, "https://"):
+		return nil, fmt.Errorf("--server %q is not an https URL: a token must not be sent in the clear", r.server)
+	case token == "":
+		return nil, fmt.Errorf("--server needs a token: give --token, or set %s", tokenEnv)
+	}
+	c, err := newServerClient(&rest.Config{Host: r.server, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: r.ca}})
+	if err != nil {
+		return nil, fmt.Errorf("--server: %w", err)
+	}
+	return c, nil
 }
 
 // call sends a request and decodes the JSON answer into answer, which may be
@@ -106,7 +153,7 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 	if err != nil {
 		return nil, fmt.Errorf("the cluster at %s does not answer (is `headway up` running?): %w", c.config.Host, err)
 	}
-	if response.StatusCode >= http.StatusBadRequest {
+	if response.StatusCode >= http.StatusMultipleChoices {
 		defer response.Body.Close()
 		return nil, answerError(response)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,58 +17,99 @@ import (
 // maxUpload bounds the files that plan --path sends.
 const maxUpload = 64 << 20
 
+// planOptions are the flags of `headway plan`.
+type planOptions struct {
+	*options
+	remote
+	format      outputFormat
+	source, dir string
+	comment     commentOptions
+}
+
 func newPlan(opts *options) *cobra.Command {
-	var format outputFormat
-	var source, dir string
+	plan := &planOptions{options: opts}
 	cmd := &cobra.Command{
 		Use:   "plan [REV]",
-		Short: "Show what a commit, branch or directory would change",
-		Long: `Plan shows what the cluster would change if it followed REV (a branch, tag or
-commit of the source; by default the newest commit of the branch it follows), or
-the manifests in a directory of a clone, uncommitted changes included. It
-changes nothing.
+		Short: "Show what a commit, branch, pull request or directory would change",
+		Long: `Plan shows what the cluster would change if it followed REV, or the manifests in
+a directory of a clone, uncommitted changes included: objects and fields, the
+pods that would be replaced and whether the new ones would fit on today's nodes,
+and the policies and budgets that the change meets. It changes nothing.
+
+REV is a branch, tag or commit of the source, the full name of a reference, or a
+pull request as pull/12 (GitHub, Gitea, Forgejo) or merge-requests/12 (GitLab); by
+default it is the newest commit of the branch that is followed. A pull request is
+taken as it is proposed; pull/12/merge is its merge, where the host keeps one.
+
+With --server it needs no kubeconfig but a token, of a user who may post to
+/headway/v1/plan and need not have any other right.
 
 Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 		Example: `  headway plan my-branch
+  headway plan pull/12
   headway plan --path .                  # the clone in the working directory
-  headway plan my-branch -o markdown     # for a comment on a pull request`,
+  headway plan my-branch -o markdown     # for a comment on a pull request
+  headway plan pull/12 --comment 12      # writes that comment, or edits it
+  HEADWAY_TOKEN=… headway plan --server https://headway.example.com:6443 pull/12`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			request := wire.PlanRequest{Source: source}
-			switch {
-			case dir != "" && len(args) > 0:
-				return errors.New("give either REV or --path")
-			case dir != "":
-				// From the work tree's root: kustomizations refer to files
-				// beside their own directory.
-				root, below, err := workTree(dir)
-				if err != nil {
-					return err
-				}
-				if request.Files, err = readTree(root); err != nil {
-					return err
-				}
-				if below != "." {
-					request.Path = below
-				}
-			case len(args) > 0:
-				request.Rev = args[0]
-			}
-			client, err := opts.client()
-			if err != nil {
-				return err
-			}
-			var plan wire.Plans
-			if err := client.call(cmd.Context(), http.MethodPost, "/headway/v1/plan", request, &plan); err != nil {
-				return err
-			}
-			return showPlan(opts, plan, format)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return plan.run(cmd.Context(), args) },
 	}
-	cmd.Flags().StringVar(&source, "source", "", "source to plan for, as NAMESPACE/NAME")
-	cmd.Flags().StringVar(&dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
-	format.register(cmd, "markdown")
+	cmd.Flags().StringVar(&plan.source, "source", "", "source to plan for, as NAMESPACE/NAME")
+	cmd.Flags().StringVar(&plan.dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
+	plan.remote.register(cmd)
+	plan.comment.register(cmd)
+	plan.format.register(cmd, "markdown")
 	return cmd
+}
+
+func (o *planOptions) run(ctx context.Context, args []string) error {
+	request, err := o.request(args)
+	if err != nil {
+		return err
+	}
+	if err := o.comment.check(); err != nil {
+		return err
+	}
+	client, err := o.remote.client(o.options)
+	if err != nil {
+		return err
+	}
+	var plans wire.Plans
+	if err := client.call(ctx, http.MethodPost, "/headway/v1/plan", request, &plans); err != nil {
+		return err
+	}
+	result := showPlan(o.options, plans, o.format)
+	if o.comment.number != "" {
+		if err := o.comment.post(ctx, plans, o.err); err != nil {
+			return err
+		}
+	}
+	return result
+}
+
+// request is what the arguments ask for.
+func (o *planOptions) request(args []string) (wire.PlanRequest, error) {
+	request := wire.PlanRequest{Source: o.source}
+	switch {
+	case o.dir != "" && len(args) > 0:
+		return request, errors.New("give either REV or --path")
+	case o.dir != "":
+		// From the work tree's root: kustomizations refer to files beside their
+		// own directory.
+		root, below, err := workTree(o.dir)
+		if err != nil {
+			return request, err
+		}
+		if request.Files, err = readTree(root); err != nil {
+			return request, err
+		}
+		if below != "." {
+			request.Path = below
+		}
+	case len(args) > 0:
+		request.Rev = args[0]
+	}
+	return request, nil
 }
 
 // showPlan prints the plan; its result carries the exit code.

@@ -224,7 +224,7 @@ func code(text string) string {
 
 // codeHTML is code where Markdown is not read: in a summary.
 func codeHTML(text string) string {
-	return "<code>" + strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;", `"`, "&quot;").Replace(visible(text)) + "</code>"
+	return "<code>" + strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;", "`", "&#96;", `"`, "&quot;").Replace(visible(text)) + "</code>"
 }
 
 // visible bounds a text, and replaces what ends lines and cells or turns the

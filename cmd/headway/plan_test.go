@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headway.dev/syncer/forge"
+	"headway.dev/syncer/forge/forgetest"
+	"headway.dev/syncer/wire"
+)
+
+// hostile are values that a repository may hold, to leave their place with.
+var hostile = []string{
+	"@team please look", "a|b|c", "`code` @team", "```\n@team\n```", "``", "</details>\n\n# Merge this", "<img src=https://evil.example/x>",
+	"[link](https://evil.example)", "line\r\n- @team", "\u202etxt", "\x1b[31mred", "x\u2028@team", "<!-- headway plan of headway-system/cluster -->", "\\", "`\\", "&#64;team", strings.Repeat("`", 400),
+}
+
+func hostilePlan() wire.Plans {
+	one := wire.Plan{Kustomization: "ns/`@team`</code>@team", Base: "main|@team@sha1:0123456789012345678901234567890123456789", Target: "`@team`\n@team@sha1:0123456789012345678901234567890123456789", Summary: wire.Summary{Update: len(hostile)}}
+	for _, text := range hostile {
+		one.Actions = append(one.Actions, wire.Action{Action: "Update", Kind: "ConfigMap", Namespace: text, Name: text, Fields: []wire.Field{{Path: text, Old: text, New: []any{text}}}},
+			wire.Action{Action: "Skip", Kind: "ConfigMap", Name: "x", Reason: text})
+		one.Errors = append(one.Errors, wire.Fault{File: text, Message: text, Reason: text})
+		one.Rollouts = append(one.Rollouts, wire.Rollout{Kind: "Deployment", Name: text, Replaced: []string{text}, New: 1, Note: text, Schedule: wire.ScheduleStuck, Message: text})
+		one.Checks = append(one.Checks, wire.Check{Name: text, Result: wire.CheckWarning, Message: text}, wire.Check{Name: text, Result: wire.CheckPassed, Message: text})
+	}
+	all := wire.Plans{Plan: one, Plans: []wire.Plan{one, one}}
+	return all
+}
+
+// outsideCode is Markdown without its code spans, paired as CommonMark does: a
+// span ends at the next run of as many backticks as began it.
+func outsideCode(tb testing.TB, text string) string {
+	tb.Helper()
+	var out strings.Builder
+	run := regexp.MustCompile("`+")
+	for text != "" {
+		at := run.FindStringIndex(text)
+		if at == nil {
+			out.WriteString(text)
+			break
+		}
+		out.WriteString(text[:at[0]])
+		fence, rest := text[at[0]:at[1]], text[at[1]:]
+		end := -1
+		for _, m := range run.FindAllStringIndex(rest, -1) {
+			if m[1]-m[0] == len(fence) {
+				end = m[1]
+				break
+			}
+		}
+		if end < 0 || strings.Contains(rest[:end], "\n") {
+			tb.Fatalf("a code span that does not end in its line: %.200q", text)
+		}
+		text = rest[end:]
+	}
+	return out.String()
+}
+
+// Nothing that a repository holds leaves its code span: it mentions nobody,
+// links nowhere, ends no table, fold or line.
+func TestPlanMarkdownIsSafe(t *testing.T) {
+	var out strings.Builder
+	planMarkdown(&out, hostilePlan())
+	text := regexp.MustCompile(`<code>[^<>@]*</code>`).ReplaceAllString(outsideCode(t, out.String()), "")
+	for _, bad := range []string{"@", "team", "evil", "img", "<!--", "# Merge", "\u202e", "\u2028", "\x1b", "\r"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("%q stands outside of code:\n%s", bad, text)
+		}
+	}
+	if a, b := strings.Count(out.String(), "<details>"), strings.Count(out.String(), "\n</details>\n"); a != b || a == 0 {
+		t.Errorf("%d folds begin and %d end", a, b)
+	}
+	for _, line := range strings.Split(out.String(), "\n") {
+		if strings.HasPrefix(line, "|") && !strings.HasSuffix(line, "|") {
+			t.Errorf("a row that does not end: %q", line)
+		}
+	}
+}
+
+// However much changes, the comment fits, and its summary and folds are whole.
+func TestPlanMarkdownIsBounded(t *testing.T) {
+	one := wire.Plan{Kustomization: "headway-system/cluster", Summary: wire.Summary{Update: 5000}}
+	for i := range 5000 {
+		name := fmt.Sprintf("config-%04d-%s", i, strings.Repeat("ü", 200))
+		one.Actions = append(one.Actions, wire.Action{Action: "Update", Kind: "ConfigMap", Name: name, Fields: []wire.Field{{Path: "data." + name, Old: name, New: name}}})
+		one.Rollouts = append(one.Rollouts, wire.Rollout{Kind: "Deployment", Name: name, New: 1})
+		one.Errors = append(one.Errors, wire.Fault{Message: strings.Repeat(name, 10)})
+		one.Checks = append(one.Checks, wire.Check{Name: name, Result: wire.CheckWarning, Message: strings.Repeat(name, 10)}, wire.Check{Name: name, Result: wire.CheckPassed, Message: name})
+	}
+	many := wire.Plans{Plan: one}
+	for range 300 {
+		many.Plans = append(many.Plans, one)
+	}
+	for name, plans := range map[string]wire.Plans{"one": {Plan: one}, "many": many, "empty": {}} {
+		var out strings.Builder
+		planMarkdown(&out, plans)
+		text := out.String()
+		if len(text) > maxComment || a(text, "<details>") != a(text, "\n</details>\n") {
+			t.Errorf("%s: %d bytes, %d folds begin and %d end", name, len(text), a(text, "<details>"), a(text, "\n</details>\n"))
+		}
+		if name != "empty" && (!strings.Contains(text, "5000 to update") || !strings.Contains(text, "headway plan` for all")) {
+			t.Errorf("%s: the summary or the note about what is left out is missing:\n%.2000s", name, text)
+		}
+		outsideCode(t, text)
+	}
+}
+
+func a(text, part string) int { return strings.Count(text, part) }
+
+// planServer answers plans to one token, over TLS, and knows what else was
+// asked.
+func planServer(t *testing.T, plans wire.Plans) (url, ca string, asked *[]string) {
+	t.Helper()
+	asked = &[]string{}
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*asked = append(*asked, r.Method+" "+r.URL.Path)
+		switch {
+		case r.Header.Get("Authorization") != "Bearer read-only":
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path == "/headway/v1/plan":
+			_ = json.NewEncoder(w).Encode(plans)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	ca = filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return srv.URL, ca, asked
+}
+
+// headway runs the program.
+func headway(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = run(t.Context(), append([]string{"headway"}, args...), strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+// A CI job needs a URL and a token, and nothing but the plan is asked for; the
+// comment goes to the forge with the job's own token, and is edited later.
+func TestPlanInCI(t *testing.T) {
+	for kind, token := range map[forge.Kind]string{forge.GitHub: "GITHUB_TOKEN", forge.GitLab: "GITLAB_TOKEN", forge.Gitea: "GITEA_TOKEN"} {
+		t.Run(string(kind), func(t *testing.T) {
+			git := forgetest.New(t, kind)
+			plans := wire.Plans{
+				Plan:   wire.Plan{Kustomization: "headway-system/cluster", Target: "pull/12@sha1:0123456789012345678901234567890123456789", Summary: wire.Summary{Create: 1}, Actions: []wire.Action{{Action: "Create", Kind: "ConfigMap", Name: "new"}}},
+				Source: "headway-system/cluster", Repository: git.URL + "/" + forgetest.Project + ".git", Forge: string(kind),
+			}
+			url, ca, asked := planServer(t, plans)
+			t.Setenv("KUBECONFIG", "/nonexistent")
+			t.Setenv("HEADWAY_TOKEN", "read-only")
+			t.Setenv(token, forgetest.Token)
+			args := []string{"plan", "--server", url, "--certificate-authority", ca, "pull/12", "--comment", "pull/12", "--cluster", "staging"}
+			for _, want := range []string{"wrote", "edited"} {
+				code, out, errOut := headway(t, args...)
+				if code != exitChanges || !strings.Contains(out, "+ create ConfigMap/new") || !strings.Contains(errOut, want+" the comment on pull request 12") {
+					t.Errorf("exit code %d\n%s%s", code, out, errOut)
+				}
+			}
+			if _, _, errOut := headway(t, append(args, "--cluster", "production")...); !strings.Contains(errOut, "wrote") {
+				t.Errorf("another cluster's comment: %s", errOut)
+			}
+			got := git.Comments()
+			if len(got) != 2 || got[0].Number != 12 || !strings.Contains(got[0].Body, "1 to create") || !strings.Contains(got[0].Body, "`staging`") {
+				t.Errorf("comments = %+v", got)
+			}
+			for _, req := range *asked {
+				if req != "POST /headway/v1/plan" {
+					t.Errorf("the server was asked for %s", req)
+				}
+			}
+			// What is wrong is said, and no token with it.
+			t.Setenv(token, "")
+			code, _, errOut := headway(t, args...)
+			if code != exitFailed || !strings.Contains(errOut, "set HEADWAY_FORGE_TOKEN or "+token) {
+				t.Errorf("without a forge's token: %d %s", code, errOut)
+			}
+			t.Setenv("HEADWAY_TOKEN", "canary-wrong")
+			code, _, errOut = headway(t, args...)
+			if code != exitFailed || strings.Contains(errOut, "canary") {
+				t.Errorf("with a wrong token: %d %s", code, errOut)
+			}
+			if code, _, errOut = headway(t, "plan", "--server", "http://127.0.0.1:1"); code != exitFailed || !strings.Contains(errOut, "in the clear") {
+				t.Errorf("without TLS: %d %s", code, errOut)
+			}
+		})
+	}
+}
