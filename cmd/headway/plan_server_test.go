@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/engine/api"
+	"headway.dev/engine/api/apitest"
+	"headway.dev/engine/api/tokenfile"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer"
+	"headway.dev/syncer/wire"
+)
+
+// gitRepo is a bare repository and a clone.
+type gitRepo struct {
+	t          *testing.T
+	bare, work string
+}
+
+func newGitRepo(t *testing.T, files map[string]string) *gitRepo {
+	t.Helper()
+	r := &gitRepo{t: t, bare: filepath.Join(t.TempDir(), "repo.git"), work: filepath.Join(t.TempDir(), "work")}
+	r.git("", "init", "-q", "--bare", "-b", "main", r.bare)
+	r.git("", "clone", "-q", r.bare, r.work)
+	r.git(r.work, "checkout", "-q", "-b", "main")
+	r.push("main", files)
+	return r
+}
+
+func (r *gitRepo) git(dir string, args ...string) string {
+	r.t.Helper()
+	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("git %q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// push commits the files on top of what is checked out, and pushes to a ref.
+func (r *gitRepo) push(ref string, files map[string]string) {
+	r.t.Helper()
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(r.work, name), []byte(data), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	r.git(r.work, "add", "-A")
+	r.git(r.work, "commit", "-q", "-m", "change")
+	r.git(r.work, "push", "-q", "origin", "HEAD:"+ref)
+}
+
+// planWorld is a real API server and syncer, with nodes of one CPU each.
+func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tokens.csv")
+	if err := os.WriteFile(file, []byte("token-of-ada,ada,1,system:masters\ntoken-of-bob,bob,2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := tokenfile.Open(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sync *syncer.Syncer
+	srv := apitest.Start(t, func(c *api.Config) {
+		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.bare}, Simulate: simulate(c.Store)})
+		c.Tokens = tokens
+		c.Routes = map[string]http.Handler{"/headway/v1/": sync.Handler()}
+	})
+	srv.Namespace(t, "headway-system")
+	create := func(obj object.Object) {
+		t.Helper()
+		if _, err := srv.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range nodes {
+		create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
+			"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"), "pods": resource.MustParse("10"),
+		}}})
+	}
+	create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: sourcev1.GitRepositorySpec{
+		URL: "file://" + r.bare, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+	}})
+	create(&kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: kustomizev1.KustomizationSpec{
+		Interval: metav1.Duration{Duration: time.Hour}, Path: "./", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sync.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return srv
+}
+
+const shop = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, namespace: default}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      containers:
+      - {name: shop, image: "shop:1", resources: {requests: {cpu: 300m}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: key, namespace: default}
+stringData: {password: canary-one}
+`
+
+// The program plans a pull request on a real server by a token: the scheduler
+// tells in its own words what would not fit, in every format, and no value of
+// a Secret is in any.
+func TestPlanOnServer(t *testing.T) {
+	r := newGitRepo(t, map[string]string{"shop.yaml": shop})
+	srv := planWorld(t, r, "a", "b")
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, srv.PKI.CACert, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", "/nonexistent")
+	t.Setenv("HEADWAY_TOKEN", "token-of-ada")
+	plan := func(args ...string) (int, string, string) {
+		t.Helper()
+		return headway(t, append([]string{"plan", "--server", srv.URL, "--certificate-authority", ca}, args...)...)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		code, out, errOut := plan()
+		if code == exitOK && strings.Contains(out, "no change") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the first commit is not applied: %d\n%s%s", code, out, errOut)
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	r.push("refs/pull/12/head", map[string]string{"shop.yaml": strings.NewReplacer("replicas: 3", "replicas: 9", "canary-one", "canary-two").Replace(shop)})
+	const words = "0/2 nodes are available: 2 Insufficient cpu."
+	var all bytes.Buffer
+	code, out, errOut := plan("pull/12")
+	all.WriteString(out + errOut)
+	for _, want := range []string{"~ update Deployment/shop in default", "spec.replicas: 3 → 9", "starts 9 pods", "! scheduling: Deployment/default/shop: 3 of 9 new pods would stay pending: " + words, "data.password: (hidden) → (changed)", "0 to create, 2 to update"} {
+		if code != exitChanges || !strings.Contains(out, want) {
+			t.Errorf("exit code %d, want %q in\n%s%s", code, want, out, errOut)
+		}
+	}
+	code, out, errOut = plan("refs/pull/12/head", "-o", "json")
+	all.WriteString(out + errOut)
+	var plans wire.Plans
+	if err := json.Unmarshal([]byte(out), &plans); err != nil || code != exitChanges {
+		t.Fatalf("%d %v\n%s%s", code, err, out, errOut)
+	}
+	if got := plans.Rollouts; len(got) != 1 || got[0].Schedule != wire.ScheduleUnschedulable || got[0].New != 9 || got[0].Pending != 3 || !strings.HasPrefix(got[0].Message, words) {
+		t.Errorf("rollouts = %+v", got)
+	}
+	code, out, errOut = plan("pull/12/head", "-o", "markdown")
+	all.WriteString(out + errOut)
+	if code != exitChanges || !strings.Contains(out, "**3 do not fit**") || !strings.Contains(out, words) {
+		t.Errorf("markdown: %d\n%s%s", code, out, errOut)
+	}
+	t.Setenv("HEADWAY_TOKEN", "token-of-bob")
+	if code, out, errOut = plan("pull/12"); code != exitFailed || out != "" || !strings.Contains(errOut, `User "bob" cannot post path "/headway/v1/plan"`) {
+		t.Errorf("without the right: %d\n%s%s", code, out, errOut)
+	}
+	t.Setenv("HEADWAY_TOKEN", "token-of-ada")
+	// Faults have their file and line, and show no value either.
+	r.push("refs/pull/13/head", map[string]string{"shop.yaml": strings.NewReplacer("stringData: {password: canary-one}", "stringData: {password: canary-three}\nimmutable: canary-four\ndata: {other: canary-five!}").Replace(shop)})
+	code, out, errOut = plan("pull/13")
+	all.WriteString(out + errOut)
+	if code != exitFailed || !strings.Contains(errOut, "shop.yaml:1") {
+		t.Errorf("a fault: %d\n%s%s", code, out, errOut)
+	}
+	if strings.Contains(all.String(), "canary") || strings.Contains(all.String(), "Y2FuYXJ5") {
+		t.Errorf("a secret value shows:\n%s", all.String())
+	}
+}
