@@ -24,12 +24,15 @@ const (
 
 // Handler serves the syncer's API under /headway/v1/: POST plan, rollback and
 // sync, GET status, log, log/verify, blame, get and diff, as package wire has
-// them. Errors are text with a status of 4xx or 5xx. The caller authenticates,
-// authorizes the path, and says by WithUser who asks.
+// them, and the webhooks of Git servers (POST hooks/NAMESPACE/NAME), which must
+// be open to everybody: they prove themselves. Errors are text with a status of
+// 4xx or 5xx. The caller authenticates, authorizes the path, and says by
+// WithUser who asks.
 func (s *Syncer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /headway/v1/plan", answer(s.Plan))
 	mux.HandleFunc("POST /headway/v1/rollback", answer(s.Rollback))
+	mux.Handle("POST /headway/v1/hooks/{namespace}/{name}", newHooks(s))
 	mux.HandleFunc("POST /headway/v1/sync", s.serveSync)
 	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.visibleStatus(r.Context(), s.Status())) })
 	s.handleHistory(mux)

@@ -7,6 +7,9 @@ import (
 	"headway.dev/manifests/object"
 )
 
+// webhookRole lets Git servers reach where webhooks are checked.
+const webhookRole = "headway:webhook"
+
 // bootstrapLabel marks the roles that every cluster has.
 const bootstrapLabel = "kubernetes.io/bootstrapping"
 
@@ -147,6 +150,8 @@ func headwayRoles() []*rbacv1.ClusterRole {
 	return []*rbacv1.ClusterRole{
 		aggregated("view", clusterRole("headway:aggregate-to-view", sources, kustomizations)),
 		clusterRole("headway:view", at(get, api+"*"), sources, kustomizations),
+		// Everybody's: what serves it asks for a signature.
+		clusterRole(webhookRole, at([]string{"post"}, api+"hooks/*")),
 		clusterRole("headway:plan", at(get, api+"*"), at([]string{"post"}, api+"plan"), sources, kustomizations),
 		clusterRole("headway:sync", append(trigger, at(get, api+"*"), at([]string{"post"}, api+"sync"))...),
 		clusterRole("headway:rollback", append(trigger, at(get, api+"*"), at([]string{"post"}, api+"sync", api+"rollback"))...),
@@ -171,6 +176,7 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:discovery", authenticated),
 		bind("system:basic-user", authenticated),
 		bind("system:public-info-viewer", authenticated, unauthenticated),
+		bind(webhookRole, authenticated, unauthenticated),
 		bind("system:service-account-issuer-discovery", "system:serviceaccounts"),
 	}
 }

@@ -83,8 +83,16 @@ func anonymous(t *testing.T, config *rest.Config) {
 		"/healthz": 200, "/livez": 200, "/readyz": 200, "/version": 200,
 		"/": 403, "/api": 403, "/apis": 403, "/metrics": 403, "/openapi/v3": 403, "/headway/v1/status": 403,
 		"/api/v1/namespaces": 403, "/api/v1/namespaces/default/secrets": 403, "/debug/pprof/": 403,
+		"/headway/v1/hooks/headway-system/cluster": 403,
+		// Webhooks are let in to where their signature is asked for, and nowhere else.
+		"POST /headway/v1/hooks/headway-system/cluster": 401, "POST /headway/v1/hooks/../plan": 403,
+		"POST /headway/v1/hooks": 403, "POST /headway/v1/plan": 403, "POST /headway/v1/sync": 403,
 	} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+path, http.NoBody)
+		method, target, found := strings.Cut(path, " ")
+		if !found {
+			method, target = http.MethodGet, path
+		}
+		request, err := http.NewRequestWithContext(t.Context(), method, config.Host+target, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +103,7 @@ func anonymous(t *testing.T, config *rest.Config) {
 		body, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		if err != nil || response.StatusCode != want {
-			t.Errorf("GET %s without credentials: %d, want %d (%v)\n%s", path, response.StatusCode, want, err, body)
+			t.Errorf("%s %s without credentials: %d, want %d (%v)\n%s", method, target, response.StatusCode, want, err, body)
 		}
 	}
 }

@@ -1,0 +1,203 @@
+package git
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"github.com/go-git/go-git/v5/plumbing/transport/client"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
+)
+
+// install makes go-git's clients, which are the process's, take everything
+// that belongs to one source (certificates, proxy, connections) from the
+// authentication method that comes with each call.
+var install = sync.OnceFunc(func() {
+	for _, scheme := range []string{"http", "https", "ssh"} {
+		client.InstallProtocol(scheme, perSource{})
+	}
+})
+
+// perSource is a transport.Transport.
+type perSource struct{}
+
+func (perSource) NewUploadPackSession(ep *transport.Endpoint, auth transport.AuthMethod) (transport.UploadPackSession, error) {
+	t, auth, err := choice(ep, auth)
+	if err != nil {
+		return nil, err
+	}
+	return t.NewUploadPackSession(ep, auth)
+}
+
+func (perSource) NewReceivePackSession(ep *transport.Endpoint, auth transport.AuthMethod) (transport.ReceivePackSession, error) {
+	t, auth, err := choice(ep, auth)
+	if err != nil {
+		return nil, err
+	}
+	return t.NewReceivePackSession(ep, auth)
+}
+
+func choice(ep *transport.Endpoint, auth transport.AuthMethod) (transport.Transport, transport.AuthMethod, error) {
+	switch a := auth.(type) {
+	case *httpAuth:
+		if a.header == nil {
+			return githttp.NewClient(a.client), nil, nil
+		}
+		return githttp.NewClient(a.client), a.header, nil
+	case *sshAuth:
+		ep.Proxy = a.proxy
+		return gitssh.DefaultClient, a, nil
+	default:
+		return nil, nil, transport.ErrInvalidAuthMethod
+	}
+}
+
+// httpAuth is what one source talks HTTP with.
+type httpAuth struct {
+	client *http.Client
+	header githttp.AuthMethod // nil: none
+}
+
+func (*httpAuth) Name() string   { return "headway-http" }
+func (*httpAuth) String() string { return "headway-http" }
+
+// link is a repository's way to its remote. Its connections are kept, and
+// closed with the repository; nothing of it is shared with another one.
+type link struct {
+	mu    sync.Mutex
+	mark  [sha256.Size]byte // of what client was made from
+	http  *http.Client
+	token appToken
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.http != nil {
+		l.http.CloseIdleConnections()
+	}
+	l.http, l.token = nil, appToken{}
+}
+
+// client is the HTTP client for auth, the same one as long as auth says the
+// same about the connection.
+func (l *link) client(remote *url.URL, auth *Auth) (*http.Client, error) {
+	conn := connection{Remote: remote.Host, Secret: remote.User != nil}
+	if auth != nil {
+		conn.CA, conn.Cert, conn.Key = auth.CAFile, auth.ClientCert, auth.ClientKey
+		conn.Secret = conn.Secret || auth.hasSecret()
+		if auth.Proxy != nil {
+			conn.Proxy = auth.Proxy.String()
+		}
+	}
+	text, err := json.Marshal(conn)
+	if err != nil {
+		return nil, fmt.Errorf("identify the connection: %w", err)
+	}
+	mark := sha256.Sum256(text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.http != nil && l.mark == mark {
+		return l.http, nil
+	}
+	c, err := conn.client(auth)
+	if err != nil {
+		return nil, err
+	}
+	if l.http != nil {
+		l.http.CloseIdleConnections()
+	}
+	l.http, l.mark = c, mark
+	return c, nil
+}
+
+// connection is what shapes an HTTP client.
+type connection struct {
+	Remote        string
+	CA, Cert, Key []byte
+	Proxy         string
+	// Secret says that requests carry something that is for the remote alone.
+	Secret bool
+}
+
+func (c connection) client(auth *Auth) (*http.Client, error) {
+	base, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return nil, errors.New("the process's HTTP transport was replaced")
+	}
+	t := base.Clone()
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(c.CA) > 0 {
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			pool = x509.NewCertPool()
+		}
+		if !pool.AppendCertsFromPEM(c.CA) {
+			return nil, errors.New("read the secret's ca.crt: it holds no PEM certificate")
+		}
+		t.TLSClientConfig.RootCAs = pool
+	}
+	if len(c.Cert) > 0 {
+		pair, err := tls.X509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("read the secret's tls.crt and tls.key: %w", err)
+		}
+		t.TLSClientConfig.Certificates = []tls.Certificate{pair}
+	}
+	if c.Proxy != "" {
+		t.Proxy = http.ProxyURL(auth.Proxy)
+	}
+	return &http.Client{Transport: t, CheckRedirect: c.checkRedirect}, nil
+}
+
+// checkRedirect keeps what is meant for one host from another. Headers go-git
+// would drop by itself, a client certificate not.
+func (c connection) checkRedirect(req *http.Request, _ []*http.Request) error {
+	if c.Secret && !strings.EqualFold(req.URL.Host, c.Remote) {
+		return fmt.Errorf("the server redirects to another host, %s, which does not get this one's credentials: set spec.url to where the repository is", req.URL.Host)
+	}
+	return nil
+}
+
+// method makes go-git's form of auth for the mirror's remote.
+func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMethod, error) {
+	u, err := url.Parse(r.url)
+	if err != nil {
+		return nil, fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
+	}
+	if u.Scheme == "ssh" {
+		if auth == nil || len(auth.Identity) == 0 {
+			return nil, errors.New("ssh needs a secretRef with 'identity' and 'known_hosts'")
+		}
+		return auth.ssh(u, r.gitDir)
+	}
+	c, err := r.link.client(u, auth)
+	if err != nil {
+		return nil, err
+	}
+	method := &httpAuth{client: c}
+	switch {
+	case auth == nil:
+	case auth.App != nil:
+		token, err := r.link.appToken(ctx, c, auth.App)
+		if err != nil {
+			return nil, err
+		}
+		method.header = &githttp.BasicAuth{Username: "x-access-token", Password: token}
+	case auth.BearerToken != "":
+		method.header = &githttp.TokenAuth{Token: auth.BearerToken}
+	case auth.Username != "":
+		method.header = &githttp.BasicAuth{Username: auth.Username, Password: auth.Password}
+	}
+	return method, nil
+}

@@ -1,0 +1,118 @@
+package syncer
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/hook"
+)
+
+// WebhookSecret on a GitRepository names the Secret of its namespace whose
+// token webhooks must prove to know; without it there are none.
+const WebhookSecret = "headway.dev/webhook-secret"
+
+const (
+	// maxHook bounds a webhook's body, in bytes.
+	maxHook = 3 << 20
+	// maxHooks bounds how many are read at once: whoever is not known yet
+	// must not be able to fill the memory.
+	maxHooks = 16
+	// hookTimeout bounds how long one may take to arrive.
+	hookTimeout = 10 * time.Second
+)
+
+// hooks serves webhooks. All that it does for one is to look at the source.
+type hooks struct {
+	s     *Syncer
+	slots chan struct{}
+	decoy []byte // a secret that nobody knows
+}
+
+func newHooks(s *Syncer) *hooks {
+	return &hooks{s: s, slots: make(chan struct{}, maxHooks), decoy: []byte(rand.Text())}
+}
+
+// ServeHTTP answers the same to a request for a source that does not exist or
+// has no secret, and to one that is not signed with it.
+func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "too many requests", http.StatusTooManyRequests)
+		return
+	}
+	// Not every connection has deadlines, and those of an in-process one need none.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHook))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		http.Error(w, "the request is too large", http.StatusRequestEntityTooLarge)
+		return
+	}
+	if err != nil {
+		http.Error(w, "the request was cut off", http.StatusBadRequest)
+		return
+	}
+	src, obj, secret := h.target(r.PathValue("namespace"), r.PathValue("name"))
+	if !hook.Verify(r.Header, body, secret) || src == nil {
+		http.Error(w, "unauthorized", http.StatusUnauthorized)
+		return
+	}
+	if push := hook.Read(r.Header, body); !push.Ping && follows(obj, push.Refs) {
+		src.wake.set()
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// target is the source and the secret of its webhooks, or the decoy, which
+// takes as long to check.
+func (h *hooks) target(namespace, name string) (*source, *sourcev1.GitRepository, []byte) {
+	key := object.Key{GroupKind: gitRepositoryKind, Namespace: namespace, Name: name}
+	obj, ok := h.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+	src := h.s.source(key)
+	if !ok || src == nil || obj.Annotations[WebhookSecret] == "" {
+		return nil, nil, h.decoy
+	}
+	data, err := src.secret(obj.Annotations[WebhookSecret])
+	token := strings.TrimSpace(string(data["token"]))
+	if err != nil || token == "" {
+		return nil, nil, h.decoy
+	}
+	return src, obj, []byte(token)
+}
+
+// follows says whether a push of the references may concern the source.
+func follows(obj *sourcev1.GitRepository, refs []string) bool {
+	if len(refs) == 0 {
+		return true
+	}
+	ref := sourcev1.GitRepositoryRef{}
+	if obj.Spec.Reference != nil {
+		ref = *obj.Spec.Reference
+	}
+	branch := ref.Branch
+	if branch == "" {
+		branch = "master"
+	}
+	switch {
+	case ref.Commit != "":
+		return true // it may be in any of them
+	case ref.Name != "":
+		return slices.Contains(refs, ref.Name)
+	case ref.SemVer != "":
+		return slices.ContainsFunc(refs, func(r string) bool { return strings.HasPrefix(r, "refs/tags/") })
+	case ref.Tag != "":
+		return slices.Contains(refs, "refs/tags/"+ref.Tag)
+	default:
+		return slices.Contains(refs, "refs/heads/"+branch)
+	}
+}

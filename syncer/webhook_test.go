@@ -1,0 +1,110 @@
+package syncer_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/syncer"
+	"headway.dev/syncer/internal/gitserver"
+)
+
+// post sends a webhook to a source, with one header.
+func post(tb testing.TB, base, source, header, value, body string) (int, string) {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, base+"/headway/v1/hooks/"+source, strings.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if header != "" {
+		req.Header.Set(header, value)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+func TestWebhook(t *testing.T) {
+	var srv *gitserver.Server
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
+		srv = gitserver.New(t, filepath.Dir(strings.TrimPrefix(src.Spec.URL, "file://")))
+		src.Spec.URL = srv.URL + "/repo.git"
+		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+	})
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	api := httptest.NewServer(w.sync.Handler())
+	defer api.Close()
+	const token, source = "6f2a1d1c7a5e4d0f", "headway-system/cluster"
+	signed := func(body string) string {
+		mac := hmac.New(sha256.New, []byte(token))
+		mac.Write([]byte(body))
+		return "sha256=" + hex.EncodeToString(mac.Sum(nil))
+	}
+	const main, other = `{"ref":"refs/heads/main"}`, `{"ref":"refs/heads/other"}`
+	before := len(srv.Requests())
+
+	// Whatever is wrong, the answer is the same, and nobody looks at Git.
+	type answer struct {
+		status int
+		text   string
+	}
+	want := answer{http.StatusUnauthorized, "unauthorized\n"}
+	check := func(what, source, header, value, body string) {
+		t.Helper()
+		status, text := post(t, api.URL, source, header, value, body)
+		if got := (answer{status, text}); got != want {
+			t.Errorf("%s: answer %+v, want %+v", what, got, want)
+		}
+	}
+	check("a secret that does not exist", source, "X-Hub-Signature-256", signed(main), main)
+	w.create(secret("hook", map[string]string{"token": token + "\n"}))
+	check("an unknown source", "headway-system/none", "X-Hub-Signature-256", signed(main), main)
+	check("an unknown namespace", "none/cluster", "X-Hub-Signature-256", signed(main), main)
+	check("no proof", source, "", "", main)
+	check("a wrong signature", source, "X-Hub-Signature-256", signed(main+" "), main)
+	check("a header cut short", source, "X-Hub-Signature-256", signed(main)[:20], main)
+	check("a wrong token", source, "X-Gitlab-Token", "wrong", main)
+	huge := strings.Repeat("x", 3<<20+1)
+	if status, _ := post(t, api.URL, source, "X-Hub-Signature-256", signed(huge), huge); status != http.StatusRequestEntityTooLarge {
+		t.Errorf("a body that is too large: status %d", status)
+	}
+	// These are believed, and say that there is nothing to do.
+	for what, body := range map[string]string{"another branch": other, "a tag": `{"ref":"refs/tags/main"}`} {
+		if status, text := post(t, api.URL, source, "X-Hub-Signature-256", signed(body), body); status != http.StatusOK || text != "" {
+			t.Errorf("%s: status %d %q", what, status, text)
+		}
+	}
+	if got := srv.Requests()[before:]; len(got) > 0 {
+		t.Errorf("the source was looked at: %v", got)
+	}
+
+	w.write(map[string]string{"a.yaml": configMap("a", "two")})
+	sha := w.push("second")
+	if status, text := post(t, api.URL, source, "X-Hub-Signature-256", signed(main), main); status != http.StatusOK || text != "" {
+		t.Errorf("status %d %q", status, text)
+	}
+	w.applied(sha)
+	// A body that nobody understands is a push of anything.
+	w.write(map[string]string{"a.yaml": configMap("a", "three")})
+	sha = w.push("third")
+	if status, _ := post(t, api.URL, source, "X-Gitlab-Token", token, "<xml/>"); status != http.StatusOK {
+		t.Errorf("status %d", status)
+	}
+	w.applied(sha)
+}
