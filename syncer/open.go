@@ -13,8 +13,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
@@ -148,22 +146,6 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 			src.wake.set()
 		}
 	}
-}
-
-func (src *source) secret(obj *sourcev1.GitRepository) (*git.Auth, error) {
-	if obj.Spec.SecretRef == nil {
-		return nil, nil
-	}
-	key := object.Key{GroupKind: schema.GroupKind{Kind: "Secret"}, Namespace: obj.Namespace, Name: obj.Spec.SecretRef.Name}
-	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
-	if !ok {
-		return nil, fmt.Errorf("failed to get secret '%s/%s': secrets %q not found", key.Namespace, key.Name, key.Name)
-	}
-	auth, err := git.AuthFromSecret(obj.Spec.URL, secret.Data)
-	if err != nil {
-		return nil, fmt.Errorf("failed to configure authentication options: %w", err)
-	}
-	return auth, nil
 }
 
 // checkHistory refuses a branch that does not descend from what was accepted

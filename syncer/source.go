@@ -231,9 +231,9 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return fail(sourcev1.URLInvalidReason, err)
 	}
-	auth, err := src.secret(obj)
+	auth, err := src.credentials(obj)
 	if err != nil {
-		return fail(sourcev1.AuthenticationFailedReason, err)
+		return err
 	}
 	timeout := defaultTimeout
 	if obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
@@ -271,10 +271,7 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 	if obj.Spec.RecurseSubmodules {
 		fields = append(fields, "spec.recurseSubmodules")
 	}
-	if obj.Spec.ProxySecretRef != nil {
-		fields = append(fields, "spec.proxySecretRef")
-	}
-	if p := obj.Spec.Provider; p != "" && p != sourcev1.GitProviderGeneric {
+	if p := obj.GetProvider(); p != sourcev1.GitProviderGeneric && p != sourcev1.GitProviderGitHub {
 		fields = append(fields, "spec.provider: "+p)
 	}
 	if len(fields) > 0 {

@@ -8,9 +8,7 @@ import (
 	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 )
 
@@ -45,7 +43,7 @@ func stalls(reason string) bool {
 // not for the remote.
 func refused(err error) bool {
 	reason := reasonOf(err, "")
-	return unverified(reason) || stalls(reason)
+	return unverified(reason) || stalls(reason) || reason == sourcev1.AuthenticationFailedReason
 }
 
 // secretsOf names the Secrets that a source uses, all of its namespace.
@@ -65,12 +63,11 @@ func secretsOf(obj *sourcev1.GitRepository) []string {
 
 // keys are the trusted keys of spec.verify.
 func (src *source) keys(obj *sourcev1.GitRepository) (*git.Keys, error) {
-	key := object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: obj.Spec.Verification.SecretRef.Name}
-	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
-	if !ok {
-		return nil, fmt.Errorf("PGP public keys secret error: secrets %q not found", key.Name)
+	data, err := src.secret(obj.Spec.Verification.SecretRef.Name)
+	var keys *git.Keys
+	if err == nil {
+		keys, err = git.ParseKeys(data)
 	}
-	keys, err := git.ParseKeys(secret.Data)
 	if err != nil {
 		return nil, fmt.Errorf("PGP public keys secret error: %w", err)
 	}

@@ -36,7 +36,7 @@ type conversation interface {
 
 // converse starts a conversation.
 func (r *Repository) converse(ctx context.Context, auth *Auth) (conversation, error) {
-	method, err := auth.method(r.url, r.gitDir)
+	method, err := r.method(ctx, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (r *Repository) converse(ctx context.Context, auth *Auth) (conversation, er
 	if u.Scheme == "ssh" {
 		return dialSSH(ctx, u, method)
 	}
-	return r.overHTTP(u, auth, method)
+	return overHTTP(u, method)
 }
 
 // advertised reads the list of references.
@@ -268,6 +268,7 @@ func (r *Repository) remoteError(ctx context.Context, step string, err error) er
 	text := fmt.Sprintf("%s %s: %s", step, endpoint, printable(err.Error(), maxSaid))
 	switch {
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		r.link.forgetToken()
 		text += "; check the credentials in the secret of spec.secretRef"
 	case errors.Is(err, context.DeadlineExceeded):
 		text = fmt.Sprintf("%s %s: no answer within spec.timeout: %s", step, endpoint, printable(err.Error(), maxSaid))

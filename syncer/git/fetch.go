@@ -184,13 +184,6 @@ func (r *Repository) localRefs() (map[plumbing.ReferenceName]*plumbing.Reference
 	return refs, nil
 }
 
-func (a *Auth) ca() []byte {
-	if a == nil {
-		return nil
-	}
-	return a.CAFile
-}
-
 // choose is the reference that ref names.
 func choose(ref Ref, refs map[plumbing.ReferenceName]*plumbing.Reference) (*plumbing.Reference, error) {
 	var name plumbing.ReferenceName

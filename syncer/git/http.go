@@ -3,16 +3,12 @@ package git
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/transport"
@@ -32,57 +28,20 @@ type httpConversation struct {
 	auth   githttp.AuthMethod
 }
 
-func (r *Repository) overHTTP(u *url.URL, auth *Auth, method transport.AuthMethod) (conversation, error) {
-	c := &httpConversation{}
-	if method != nil {
-		var ok bool
-		if c.auth, ok = method.(githttp.AuthMethod); !ok {
-			return nil, transport.ErrInvalidAuthMethod
-		}
-	} else if password, ok := u.User.Password(); ok || u.User.Username() != "" {
+func overHTTP(u *url.URL, method transport.AuthMethod) (conversation, error) {
+	a, ok := method.(*httpAuth)
+	if !ok {
+		return nil, transport.ErrInvalidAuthMethod
+	}
+	c := &httpConversation{auth: a.header}
+	if password, ok := u.User.Password(); c.auth == nil && (ok || u.User.Username() != "") {
 		c.auth = &githttp.BasicAuth{Username: u.User.Username(), Password: password}
 	}
 	base := *u
 	base.User, base.RawQuery, base.Fragment = nil, "", ""
 	c.base = &base
-	rt, err := r.roundTripper(auth.ca())
-	if err != nil {
-		return nil, err
-	}
-	c.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	c.client = &http.Client{Transport: a.client.Transport, CheckRedirect: checkRedirect}
 	return c, nil
-}
-
-// roundTripper is the repository's, which keeps a connection for the next
-// look; a new one if the certificates to trust are others.
-func (r *Repository) roundTripper(ca []byte) (*http.Transport, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.http != nil && bytes.Equal(r.httpCA, ca) {
-		return r.http, nil
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if len(ca) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
-		}
-		if !pool.AppendCertsFromPEM(ca) {
-			return nil, errors.New("the secret's CA certificate is not PEM")
-		}
-		cfg.RootCAs = pool
-	}
-	if r.http != nil {
-		r.http.CloseIdleConnections()
-	}
-	r.httpCA = ca
-	r.http = &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg, ForceAttemptHTTP2: true,
-		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 20 * time.Second, IdleConnTimeout: 90 * time.Second,
-		MaxIdleConns: 2, MaxResponseHeaderBytes: 64 << 10,
-	}
-	return r.http, nil
 }
 
 // checkRedirect follows redirects on one host only. A redirect elsewhere

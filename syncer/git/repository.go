@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -51,8 +50,7 @@ type Repository struct {
 	blames  blames
 	limits  odb.Limits
 	dirs    directories
-	http    *http.Transport // for a remote behind http(s), once there is one
-	httpCA  []byte          // which http trusts besides the system's
+	link    link // to the remote
 }
 
 // Open opens the repository at path in place, bare or with a working tree.
@@ -102,6 +100,7 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := CheckURL(remote); err != nil {
 		return nil, err
 	}
+	install()
 	limits := odb.Limits{Bytes: opts.MaxPack, Objects: opts.MaxObjects}
 	if limits.Bytes == 0 {
 		limits.Bytes = DefaultMaxPack
@@ -161,11 +160,9 @@ func (r *Repository) Local() bool { return r.url == "" }
 
 // Close releases the repository's files and connections.
 func (r *Repository) Close() error {
+	r.link.close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.http != nil {
-		r.http.CloseIdleConnections()
-	}
 	return r.store.Close()
 }
 

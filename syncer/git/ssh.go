@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -28,7 +27,7 @@ type sshConversation struct {
 
 // dialSSH logs in and starts the program. The connection ends with ctx.
 func dialSSH(ctx context.Context, u *url.URL, method transport.AuthMethod) (conversation, error) {
-	auth, ok := method.(gitssh.AuthMethod)
+	auth, ok := method.(*sshAuth)
 	if !ok {
 		return nil, transport.ErrInvalidAuthMethod
 	}
@@ -41,7 +40,7 @@ func dialSSH(ctx context.Context, u *url.URL, method transport.AuthMethod) (conv
 		port = "22"
 	}
 	addr := net.JoinHostPort(u.Hostname(), port)
-	conn, err := (&net.Dialer{Timeout: sshTimeout}).DialContext(ctx, "tcp", addr)
+	conn, err := auth.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/plumbing/transport/client"
@@ -131,12 +133,12 @@ type connection struct {
 }
 
 func (c connection) client(auth *Auth) (*http.Client, error) {
-	base, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return nil, errors.New("the process's HTTP transport was replaced")
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 20 * time.Second, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConns: 2, MaxResponseHeaderBytes: 64 << 10,
 	}
-	t := base.Clone()
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(c.CA) > 0 {
 		pool, err := x509.SystemCertPool()
 		if err != nil {

@@ -94,7 +94,7 @@ func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash,
 
 // push moves the remote's branch forward; ErrMoved if it cannot be.
 func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash, auth *Auth) error {
-	method, err := auth.method(r.url, r.gitDir)
+	method, err := r.method(ctx, auth)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash
 	defer func() { _ = setRef(func() error { return r.store.RemoveReference(from) }) }()
 	err = r.remote(ctx, func(remote *gogit.Remote) error {
 		return remote.PushContext(ctx, &gogit.PushOptions{
-			RemoteName: remoteName, Auth: method, CABundle: auth.ca(),
+			RemoteName: remoteName, Auth: method,
 			RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
 		})
 	})
