@@ -268,6 +268,9 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 	if len(obj.Spec.Include) > 0 {
 		fields = append(fields, "spec.include")
 	}
+	if len(obj.Spec.SparseCheckout) > 0 {
+		fields = append(fields, "spec.sparseCheckout")
+	}
 	if obj.Spec.RecurseSubmodules {
 		fields = append(fields, "spec.recurseSubmodules")
 	}
