@@ -162,7 +162,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
-	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks)}
+	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks) + "\n" + head.form.mark()}
 	drift, wait := k.drift(now)
 	switch {
 	case want != k.attempted || k.takeRetry() || !now.Before(k.due):

@@ -64,8 +64,8 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // restore takes up the head that was accepted before a restart, so that drift
 // is corrected even while Git is down or its history was rewritten.
 func (src *source) restore(obj *sourcev1.GitRepository, repo *git.Repository) {
-	if !sameSource(obj) {
-		return
+	if !sameSource(obj) || len(obj.Spec.Include)+len(obj.Spec.SparseCheckout) > 0 {
+		return // of the other sources nothing is known yet
 	}
 	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
 	if !ok {

@@ -72,7 +72,9 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 			return err
 		}
 	}
-	if p.tree, err = h.repo.Tree(sha, p.s.ignoreOf(src.key)); err != nil {
+	planned := h
+	planned.Commit = sha
+	if p.tree, err = planned.tree(p.s.ignoreOf(src.key)); err != nil {
 		return err
 	}
 	switch p.req.Rev {

@@ -21,7 +21,7 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 	now := metav1.NewTime(src.s.now())
 	head, _ := src.current()
 	src.mu.Lock()
-	verified := src.verified
+	verified, form := src.verified, src.form
 	src.mu.Unlock()
 	revision := head.revision()
 	advanced := false
@@ -46,7 +46,8 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
 			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
 			set.put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
-			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition)
+			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition, sourcev1.IncludeUnavailableCondition)
+			form.report(g, now)
 			g.Status.SourceVerificationMode = nil
 			if v := g.Spec.Verification; v != nil {
 				mode := v.GetMode()
@@ -60,6 +61,9 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			}
 			if unverified(reason) {
 				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
+			}
+			if reason == includeNotFound || reason == includeNoArtifact {
+				set.put(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, reason, msg)
 			}
 			if stalls(reason) {
 				set.put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)

@@ -53,6 +53,7 @@ type source struct {
 	repo *git.Repository
 	url  string
 	head git.Head // zero until there is one
+	form shape    // of the head's tree
 	auth *git.Auth
 	// verified says who signed the head, if signatures are checked.
 	verified string
@@ -136,6 +137,7 @@ func (src *source) done(err error, next time.Time) {
 	src.err, src.next, src.told = err, next, src.head.Commit
 	src.mu.Unlock()
 	src.s.wakeFollowers(src.key)
+	src.s.wakeIncluders(src.key)
 	ev := wire.Event{Time: src.s.now(), Source: src.name(), Phase: "fetch"}
 	head, _ := src.current()
 	ev.Revision = head.revision()
@@ -169,6 +171,7 @@ func (src *source) close() {
 type head struct {
 	git.Head
 	repo *git.Repository
+	form shape
 }
 
 func (h head) revision() string {
@@ -182,7 +185,7 @@ func (h head) revision() string {
 func (src *source) current() (head, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	return head{Head: src.head, repo: src.repo}, src.err
+	return head{Head: src.head, repo: src.repo, form: src.form}, src.err
 }
 
 // looked says whether the first look since the start is over.
@@ -256,8 +259,15 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err := src.checkHistory(obj, repo, fetched); err != nil {
 		return err
 	}
+	form, err := src.shape(obj)
+	if err != nil {
+		return err
+	}
+	if _, err := (head{Head: fetched, repo: repo, form: form}).tree(src.s.ignoreOf(src.key)); err != nil {
+		return fail(sourcev1.GitOperationFailedReason, err)
+	}
 	src.mu.Lock()
-	src.head, src.auth, src.verified = fetched, auth, verified
+	src.head, src.form, src.auth, src.verified = fetched, form, auth, verified
 	src.mu.Unlock()
 	return nil
 }
@@ -265,12 +275,6 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // unsupportedSource fails for what would be wrong to ignore.
 func unsupportedSource(obj *sourcev1.GitRepository) error {
 	var fields []string
-	if len(obj.Spec.Include) > 0 {
-		fields = append(fields, "spec.include")
-	}
-	if len(obj.Spec.SparseCheckout) > 0 {
-		fields = append(fields, "spec.sparseCheckout")
-	}
 	if obj.Spec.RecurseSubmodules {
 		fields = append(fields, "spec.recurseSubmodules")
 	}

@@ -22,7 +22,11 @@ type tree interface {
 
 // tree opens the files of the head, without those that ignore leaves out.
 func (h head) tree(ignore string) (tree, error) {
-	return h.repo.Tree(h.Commit, ignore)
+	t, err := h.repo.Tree(h.Commit, ignore)
+	if err != nil {
+		return nil, err
+	}
+	return h.form.apply(t)
 }
 
 // render turns a revision's files into the objects that the Kustomization

@@ -43,7 +43,7 @@ func stalls(reason string) bool {
 // not for the remote.
 func refused(err error) bool {
 	reason := reasonOf(err, "")
-	return unverified(reason) || stalls(reason) || reason == sourcev1.AuthenticationFailedReason
+	return unverified(reason) || stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, includeNotFound, includeNoArtifact}, reason)
 }
 
 // secretsOf names the Secrets that a source uses, all of its namespace.

@@ -71,7 +71,7 @@ func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
 	if built.revision != ks.Status.LastAppliedRevision {
 		return s.versionAt(ks, repo, head.Commit, ks.Spec)
 	}
-	t, err := repo.Tree(head.Commit, k.ignore(ks))
+	t, err := s.treeAt(ks, repo, head.Commit)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +91,17 @@ func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, err
 	return h.repo, nil
 }
 
+// treeAt opens the files of a commit in the shape that the source has now.
+func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string) (tree, error) {
+	h := head{repo: repo}
+	if src := s.source(sourceKey(ks)); src != nil {
+		now, _ := src.current()
+		h.form = now.form
+	}
+	h.Commit = commit
+	return h.tree(s.ignoreOf(sourceKey(ks)))
+}
+
 // versionAt renders a commit with a spec.
 func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
 	v := &version{
@@ -99,7 +110,7 @@ func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, 
 	}
 	then := ks.DeepCopy()
 	then.Spec = spec
-	t, err := repo.Tree(commit, v.k.ignore(then))
+	t, err := s.treeAt(ks, repo, commit)
 	if err != nil {
 		return nil, err
 	}

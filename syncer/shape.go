@@ -1,0 +1,149 @@
+package syncer
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/object"
+)
+
+// Flux's reasons of an include that cannot be had.
+const (
+	includeNotFound   = "NotFound"
+	includeNoArtifact = "NoArtifact"
+)
+
+// shape is what a source's tree is cut down to, and what of other sources is
+// put into it.
+type shape struct {
+	sparse   []string
+	includes []included
+}
+
+// included is a directory of another source at the commit that counts.
+type included struct {
+	src      *source
+	head     head
+	from, to string
+}
+
+// mark tells shapes apart that yield other trees.
+func (s shape) mark() string {
+	lines := slices.Clone(s.sparse)
+	for _, in := range s.includes {
+		lines = append(lines, fmt.Sprintf("%s %s %q %q", in.src.name(), in.head.Commit, in.from, in.to))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// apply puts a tree into shape.
+func (s shape) apply(t tree) (tree, error) {
+	if len(s.sparse) > 0 {
+		var list []mount
+		for _, dir := range s.sparse {
+			list = append(list, mount{at: dir, from: dir, tree: t})
+		}
+		cut, err := newMounts(nil, list)
+		if err != nil {
+			return nil, fmt.Errorf("spec.sparseCheckout: %w", err)
+		}
+		t = cut
+	}
+	if len(s.includes) == 0 {
+		return t, nil
+	}
+	var list []mount
+	for _, in := range s.includes {
+		now, _ := in.src.current() // its repository may have been opened anew
+		if now.repo == nil {
+			return nil, fmt.Errorf("no artifact available for include '%s'", in.src.key.Name)
+		}
+		other, err := now.repo.Tree(in.head.Commit, in.src.s.ignoreOf(in.src.key))
+		if err != nil {
+			return nil, fmt.Errorf("include '%s': %w", in.src.key.Name, err)
+		}
+		list = append(list, mount{at: in.to, from: in.from, tree: other})
+	}
+	whole, err := newMounts(t, list)
+	if err != nil {
+		return nil, fmt.Errorf("spec.include: %w", err)
+	}
+	return whole, nil
+}
+
+// shape is what the spec asks for, with the heads that the included sources
+// have now. What they include themselves is left out.
+func (src *source) shape(obj *sourcev1.GitRepository) (shape, error) {
+	var s shape
+	for _, dir := range obj.Spec.SparseCheckout {
+		s.sparse = append(s.sparse, path.Clean(dir))
+	}
+	for _, in := range obj.Spec.Include {
+		name := in.GitRepositoryRef.Name
+		other := src.s.source(object.Key{GroupKind: gitRepositoryKind, Namespace: obj.Namespace, Name: name})
+		if other == nil {
+			return s, fail(includeNotFound, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
+		}
+		head, _ := other.current()
+		if head.Commit == "" || head.repo == nil {
+			return s, fail(includeNoArtifact, fmt.Errorf("no artifact available for include '%s'", name))
+		}
+		s.includes = append(s.includes, included{src: other, head: head, from: path.Clean("./" + in.FromPath), to: path.Clean("./" + in.GetToPath())})
+	}
+	return s, nil
+}
+
+// report writes into the status what the artifact was made of.
+func (s shape) report(obj *sourcev1.GitRepository, now metav1.Time) {
+	obj.Status.ObservedInclude, obj.Status.ObservedSparseCheckout = obj.Spec.Include, obj.Spec.SparseCheckout
+	before := obj.Status.IncludedArtifacts
+	obj.Status.IncludedArtifacts = nil
+	for _, in := range s.includes {
+		a := &meta.Artifact{Revision: in.head.revision(), LastUpdateTime: now, Digest: "sha1:" + in.head.Commit, Path: fmt.Sprintf("gitrepository/%s/%s/%s", in.src.key.Namespace, in.src.key.Name, in.head.Commit)}
+		for _, old := range before {
+			if old.HasRevision(a.Revision) {
+				a.LastUpdateTime = old.LastUpdateTime
+			}
+		}
+		obj.Status.IncludedArtifacts = append(obj.Status.IncludedArtifacts, a)
+	}
+}
+
+// wakeIncluders wakes the sources that include this one at another commit, or
+// could not yet.
+func (s *Syncer) wakeIncluders(source object.Key) {
+	now := ""
+	if src := s.source(source); src != nil {
+		head, _ := src.current()
+		now = head.Commit
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, src := range s.sources {
+		obj, ok := s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+		if !ok || key.Namespace != source.Namespace {
+			continue
+		}
+		for i, in := range obj.Spec.Include {
+			if in.GitRepositoryRef.Name == source.Name && src.includedCommit(i) != now {
+				src.wake.set()
+			}
+		}
+	}
+}
+
+// includedCommit is the commit of the ith include that the tree has.
+func (src *source) includedCommit(i int) string {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if i >= len(src.form.includes) {
+		return ""
+	}
+	return src.form.includes[i].head.Commit
+}
