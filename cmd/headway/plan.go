@@ -41,8 +41,8 @@ pull request as pull/12 (GitHub, Gitea, Forgejo) or merge-requests/12 (GitLab); 
 default it is the newest commit of the branch that is followed. A pull request is
 taken as it is proposed; pull/12/merge is its merge, where the host keeps one.
 
-With --server it needs no kubeconfig but a token, of a user who may post to
-/headway/v1/plan and need not have any other right.
+With --server it needs no kubeconfig but a token, of a user with the ClusterRole
+headway:plan, who needs no other right.
 
 Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 		Example: `  headway plan my-branch

@@ -16,12 +16,16 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/api/tokenfile"
+	"headway.dev/engine/rbac"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer"
@@ -73,7 +77,7 @@ func (r *gitRepo) push(ref string, files map[string]string) {
 func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tokens.csv")
-	if err := os.WriteFile(file, []byte("token-of-ada,ada,1,system:masters\ntoken-of-bob,bob,2\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("token-of-ada,ada,1,system:masters\ntoken-of-bob,bob,2\ntoken-of-ci,ci,3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tokens, err := tokenfile.Open(file, slog.New(slog.DiscardHandler))
@@ -82,17 +86,24 @@ func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 	}
 	var sync *syncer.Syncer
 	srv := apitest.Start(t, func(c *api.Config) {
-		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.bare}, Simulate: simulate(c.Store)})
+		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.bare}, Simulate: simulate(c.Store), Access: access{c.Roles}})
 		c.Tokens = tokens
-		c.Routes = map[string]http.Handler{"/headway/v1/": sync.Handler()}
+		c.Routes = map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}
 	})
 	srv.Namespace(t, "headway-system")
+	if err := rbac.Reconcile(t.Context(), srv.Store, time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	create := func(obj object.Object) {
 		t.Helper()
 		if _, err := srv.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "ci"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "headway:plan"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "ci"}},
+	})
 	for _, name := range nodes {
 		create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
 			"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"), "pods": resource.MustParse("10"),
@@ -184,6 +195,14 @@ func TestPlanOnServer(t *testing.T) {
 	if code, out, errOut = plan("pull/12"); code != exitFailed || out != "" || !strings.Contains(errOut, `User "bob" cannot post path "/headway/v1/plan"`) {
 		t.Errorf("without the right: %d\n%s%s", code, out, errOut)
 	}
+	// With the role headway:plan a token can do that and nothing more.
+	t.Setenv("HEADWAY_TOKEN", "token-of-ci")
+	code, out, errOut = plan("pull/12")
+	all.WriteString(out + errOut)
+	if code != exitChanges || !strings.Contains(out, "3 of 9 new pods would stay pending: "+words) || !strings.Contains(out, "spec.replicas: (hidden) → 9") {
+		t.Errorf("with the role headway:plan: %d\n%s%s", code, out, errOut)
+	}
+	onlyPlans(t, srv, r)
 	t.Setenv("HEADWAY_TOKEN", "token-of-ada")
 	// Faults have their file and line, and show no value either.
 	r.push("refs/pull/13/head", map[string]string{"shop.yaml": strings.NewReplacer("stringData: {password: canary-one}", "stringData: {password: canary-three}\nimmutable: canary-four\ndata: {other: canary-five!}").Replace(shop)})
@@ -194,5 +213,37 @@ func TestPlanOnServer(t *testing.T) {
 	}
 	if strings.Contains(all.String(), "canary") || strings.Contains(all.String(), "Y2FuYXJ5") {
 		t.Errorf("a secret value shows:\n%s", all.String())
+	}
+}
+
+// onlyPlans tries what the token of a CI job must not do.
+func onlyPlans(t *testing.T, srv *apitest.Server, r *gitRepo) {
+	t.Helper()
+	ci, err := newServerClient(&rest.Config{Host: srv.URL, BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.PKI.CACert}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := r.git(r.bare, "rev-parse", "main")
+	const apps, core = "/apis/apps/v1/namespaces/default/", "/api/v1/namespaces/default/"
+	object := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "x"}}
+	for _, c := range []struct {
+		method, path string
+		body         any
+	}{
+		{http.MethodPost, "/headway/v1/sync", wire.SyncRequest{}},
+		{http.MethodPost, "/headway/v1/rollback", wire.RollbackRequest{}},
+		{http.MethodPost, core + "configmaps", object},
+		{http.MethodDelete, apps + "deployments/shop", nil},
+		{http.MethodPut, apps + "deployments/shop", object},
+		{http.MethodGet, core + "secrets/key", nil},
+		{http.MethodGet, core + "secrets", nil},
+		{http.MethodDelete, "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/headway-system/kustomizations/cluster", nil},
+	} {
+		if err := ci.call(t.Context(), c.method, c.path, c.body, nil); !apierrors.IsForbidden(err) {
+			t.Errorf("%s %s: %v, want it forbidden", c.method, c.path, err)
+		}
+	}
+	if got := r.git(r.bare, "rev-parse", "main"); got != head {
+		t.Errorf("main moved to %s", got)
 	}
 }
