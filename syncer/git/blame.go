@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/utils/diff"
 	"github.com/sergi/go-diff/diffmatchpatch"
+
+	"headway.dev/syncer/git/odb"
 )
 
 const (
@@ -39,7 +40,9 @@ func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit,
 	if lines, ok := r.blames.get(file, hash); ok {
 		return lines, nil
 	}
-	b := &blame{repo: r, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*Commit{}}
+	b := &blame{
+		repo: r, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*Commit{},
+	}
 	if err := b.begin(hash); err != nil {
 		return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
 	}
@@ -62,6 +65,7 @@ func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit,
 // commit that has them; it passes them to the parents that have them, too.
 type blame struct {
 	repo      *Repository
+	shallow   map[plumbing.Hash]bool // commits whose parents were not fetched
 	file      string
 	path      []string
 	lines     []*Commit
@@ -85,24 +89,33 @@ type line struct{ final, at int }
 func (s *suspect) blob() plumbing.Hash { return s.chain[len(s.chain)-1] }
 
 func (b *blame) begin(hash plumbing.Hash) error {
-	var first *suspect
-	var text []string
-	err := b.repo.read(func() error {
-		c, err := object.GetCommit(b.repo.store, hash)
-		if err != nil {
-			return err
-		}
-		chain, err := b.chain(c.TreeHash, nil)
-		if err != nil {
-			return err
-		}
-		if chain == nil {
-			return errors.New("no such file")
-		}
-		first = &suspect{commit: c, chain: chain}
-		text, err = b.text(first.blob())
+	var shallow []plumbing.Hash
+	err := b.repo.read(func() (err error) {
+		shallow, err = b.repo.store.Shallow()
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	b.shallow = make(map[plumbing.Hash]bool, len(shallow))
+	for _, s := range shallow {
+		b.shallow[s] = true
+	}
+	// From here on objects are read only, which needs no lock: a sync does not
+	// have to wait for an answer.
+	c, err := object.GetCommit(b.repo.store, hash)
+	if err != nil {
+		return err
+	}
+	chain, err := b.chain(c.TreeHash, nil)
+	if err != nil {
+		return err
+	}
+	if chain == nil {
+		return errors.New("no such file")
+	}
+	first := &suspect{commit: c, chain: chain}
+	text, err := b.text(first.blob())
 	if err != nil {
 		return err
 	}
@@ -125,30 +138,28 @@ func (b *blame) step() error {
 		}
 		return nil
 	}
-	return b.repo.read(func() error {
-		rest, passed, err := b.pass(s)
-		if err != nil {
-			return err
-		}
-		for _, p := range passed {
-			b.suspect(p)
-		}
-		for _, l := range rest {
-			b.lines[l.final] = b.describe(s.commit)
-		}
-		return nil
-	})
+	rest, passed, err := b.pass(s)
+	if err != nil {
+		return err
+	}
+	for _, p := range passed {
+		b.suspect(p)
+	}
+	for _, l := range rest {
+		b.lines[l.final] = b.describe(s.commit)
+	}
+	return nil
 }
 
 // pass splits a suspect's lines into those that it set and those that its
-// parents have. It changes nothing, because a read may be tried again.
+// parents have.
 func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
+	if b.shallow[s.commit.Hash] {
+		return s.lines, nil, nil
+	}
 	var parents []*suspect
 	for _, hash := range s.commit.ParentHashes {
 		c, err := object.GetCommit(b.repo.store, hash)
-		if errors.Is(err, plumbing.ErrObjectNotFound) {
-			continue // a shallow boundary
-		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -221,7 +232,7 @@ func (b *blame) chain(tree plumbing.Hash, like []plumbing.Hash) ([]plumbing.Hash
 		if like != nil && chain[i] == like[i] {
 			return append(chain, like[i+1:]...), nil
 		}
-		hash, isDir, err := b.repo.child(chain[i], name)
+		hash, isDir, err := b.child(chain[i], name)
 		if err != nil {
 			return nil, err
 		}
@@ -235,8 +246,8 @@ func (b *blame) chain(tree plumbing.Hash, like []plumbing.Hash) ([]plumbing.Hash
 
 // child finds one name in a tree without decoding the others; the hash is zero
 // if there is no file or directory of that name.
-func (r *Repository) child(tree plumbing.Hash, name string) (hash plumbing.Hash, isDir bool, err error) {
-	data, err := r.bytes(plumbing.TreeObject, tree)
+func (b *blame) child(tree plumbing.Hash, name string) (hash plumbing.Hash, isDir bool, err error) {
+	data, err := b.bytes(plumbing.TreeObject, tree, maxTree)
 	if err != nil {
 		return plumbing.ZeroHash, false, err
 	}
@@ -260,34 +271,19 @@ func (r *Repository) child(tree plumbing.Hash, name string) (hash plumbing.Hash,
 	return plumbing.ZeroHash, false, nil
 }
 
-func (r *Repository) bytes(kind plumbing.ObjectType, hash plumbing.Hash) ([]byte, error) {
-	obj, err := r.store.EncodedObject(kind, hash)
-	if err != nil {
-		return nil, err
+func (b *blame) bytes(kind plumbing.ObjectType, hash plumbing.Hash, limit int64) ([]byte, error) {
+	have, data, err := b.repo.store.db.Read(odb.Hash(hash), limit)
+	if err == nil && plumbing.ObjectType(have) != kind {
+		err = fmt.Errorf("object %s is a %s instead of a %s", hash, have, kind)
 	}
-	if obj.Size() > maxBlob {
-		return nil, fmt.Errorf("object %s of %d bytes is larger than %d", hash, obj.Size(), maxBlob)
-	}
-	rd, err := obj.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer rd.Close()
-	data := make([]byte, obj.Size())
-	if _, err := io.ReadFull(rd, data); err != nil {
-		return nil, fmt.Errorf("read object %s: %w", hash, err)
-	}
-	return data, nil
+	return data, err
 }
 
 // text is a file's lines.
 func (b *blame) text(blob plumbing.Hash) ([]string, error) {
-	data, err := b.repo.bytes(plumbing.BlobObject, blob)
+	data, err := b.bytes(plumbing.BlobObject, blob, maxBlameBlob)
 	if err != nil {
 		return nil, err
-	}
-	if len(data) > maxBlameBlob {
-		return nil, fmt.Errorf("a file of %d bytes is larger than %d", len(data), maxBlameBlob)
 	}
 	return strings.SplitAfter(strings.TrimSuffix(string(data), "\n"), "\n"), nil
 }

@@ -213,3 +213,50 @@ func BenchmarkBlame5000Commits(b *testing.B) {
 		}
 	}
 }
+
+// Where history was not fetched, the oldest commit there is has set what is
+// left; a damaged repository is an error instead of a wrong answer.
+func TestBlameAtTheEndOfHistory(t *testing.T) {
+	h := &history{rnd: rand.New(rand.NewPCG(3, 3)), files: map[int][]string{}}
+	at := h.commit(nil, []string{"a: 1", "b: 2", "c: 3"}, true)
+	for range 6 {
+		at = h.commit([]int{at}, h.edit(h.files[at]), true)
+	}
+	whole := importHistory(t, h.Bytes())
+	dir := filepath.Join(t.TempDir(), "shallow.git")
+	runGit(t, whole, "-c", "protocol.file.allow=always", "clone", "-q", "--bare", "--depth", "3", "file://"+whole, dir)
+	repo, err := git.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer repo.Close()
+	sha, oldest := runGit(t, dir, "rev-parse", "main"), runGit(t, dir, "rev-parse", "main~2")
+	got, err := repo.Blame(t.Context(), sha, "dir/sub/file.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for i, want := range blameOfGit(t, dir, sha, "dir/sub/file.yaml") {
+		if got[i].SHA != want {
+			t.Errorf("line %d: %s, want %s", i+1, got[i].SHA, want)
+		}
+		if want == oldest {
+			left++
+		}
+	}
+	if left == 0 {
+		t.Error("no line is of the oldest commit: the test tests nothing")
+	}
+	// The same without the mark that says so.
+	if err := os.Remove(filepath.Join(dir, "shallow")); err != nil {
+		t.Fatal(err)
+	}
+	damaged, err := git.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer damaged.Close()
+	if _, err := damaged.Blame(t.Context(), sha, "dir/sub/file.yaml"); err == nil {
+		t.Error("blame of a history with a commit missing has an answer, want an error")
+	}
+}
