@@ -136,25 +136,26 @@ func section(path string) int {
 }
 
 // judge finds out who set a field. Git first, as long as its value is in
-// force; then whoever wrote it last; then what nobody wrote.
+// force and nobody took it over; then whoever wrote it last; then what nobody
+// wrote.
 func (b *blamed) judge(ctx context.Context, f *wire.BlameField) error {
 	writer, byGit := b.writer(f.Path)
-	if t := b.trail; t != nil && (byGit || len(b.managers) == 0) {
+	if t := b.trail; t != nil && (byGit || writer == nil) {
 		want, ok := t.wanted[f.Path]
-		if !ok && byGit {
-			if _, added := t.defaulted[f.Path]; !added {
-				f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
-				return nil
-			}
-		}
+		// What names the object is in no manager's list, and Secrets are
+		// written as text and stored as data.
 		if o, found := t.trace.Field(f.Path); found && (!ok || reflect.DeepEqual(want, f.Value)) {
 			return b.place(ctx, f, t, o, 0)
+		}
+		if _, added := t.defaulted[f.Path]; byGit && !added {
+			f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
+			return nil
 		}
 	}
 	switch {
 	case writer != nil:
 		f.Owner, f.Name, f.Time = wire.OwnerManager, writer.name, writer.time
-	case b.trail != nil && reflect.DeepEqual(b.trail.defaulted[f.Path], f.Value):
+	case b.trail != nil && isDefault(b.trail, f):
 		f.Owner = wire.OwnerDefault
 	case b.out.Owner != "" && !isServerField(f.Path):
 		f.Owner, f.Name = wire.OwnerController, b.out.Owner
@@ -162,6 +163,11 @@ func (b *blamed) judge(ctx context.Context, f *wire.BlameField) error {
 		f.Owner = wire.OwnerServer
 	}
 	return nil
+}
+
+func isDefault(t *trail, f *wire.BlameField) bool {
+	v, ok := t.defaulted[f.Path]
+	return ok && reflect.DeepEqual(v, f.Value)
 }
 
 // writer is the manager besides Git that wrote a field last, and whether Git

@@ -439,3 +439,38 @@ func BenchmarkLogOfObjectIn50000Entries(b *testing.B) {
 		}
 	}
 }
+
+// The status has every Kustomization that does not get on, and why.
+func TestStatusSaysWhatIsWaitedFor(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		ks.Spec.DependsOn = []kustomizev1.DependencyReference{{Name: "nowhere"}, {Name: "lost"}}
+	})
+	w.create(&kustomizev1.Kustomization{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "lost"},
+		Spec: kustomizev1.KustomizationSpec{
+			Interval: metav1.Duration{Duration: time.Hour}, Path: "./",
+			SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "none"},
+		},
+	})
+	var st wire.Status
+	var got string
+	w.eventually("the status says it", func() bool {
+		st = wire.Status{}
+		w.call("status", nil, &st)
+		if len(st.Sources) != 1 || len(st.Sources[0].Kustomizations) != 1 || len(st.Kustomizations) != 1 || st.Kustomizations[0].Reason == "" {
+			return false
+		}
+		got = ""
+		for _, o := range st.Sources[0].Kustomizations[0].WaitsFor {
+			got += fmt.Sprintf("%s %s: %s\n", o.Name, o.Status, o.Message)
+		}
+		return strings.Contains(got, "lost ArtifactFailed")
+	})
+	want := "nowhere NotFound: not found\nlost ArtifactFailed: Source 'GitRepository/headway-system/none' not found\n"
+	if got != want {
+		t.Errorf("waits for:\n%s\nwant\n%s", got, want)
+	}
+	if lost := st.Kustomizations[0]; lost.Name != "lost" || !strings.Contains(lost.Message, "none' not found") {
+		t.Errorf("without a source: %+v", lost)
+	}
+}

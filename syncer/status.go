@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"sort"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -24,7 +25,34 @@ func (s *Syncer) Status() wire.Status {
 			st.Sources = append(st.Sources, s.sourceStatus(obj))
 		}
 	}
+	list, _ = s.cfg.Store.List(kustomizationKind, "")
+	for _, o := range list {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.cfg.Store.Get(sourceKey(ks)) == nil {
+			st.Kustomizations = append(st.Kustomizations, s.kustomizationStatus(ks, nil, ""))
+		}
+	}
 	return st
+}
+
+// waitsFor are the Kustomizations that one depends on and that are not ready,
+// with the reason.
+func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
+	var list []wire.Object
+	for _, d := range ks.Spec.DependsOn {
+		key := object.Key{GroupKind: kustomizationKind, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
+		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
+		if dep, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok {
+			if isReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
+				continue
+			}
+			out.Status, out.Message = string(health.InProgress), "has not been looked at yet"
+			if c := apimeta.FindStatusCondition(dep.Status.Conditions, meta.ReadyCondition); c != nil {
+				out.Status, out.Message = c.Reason, c.Message
+			}
+		}
+		list = append(list, out)
+	}
+	return list
 }
 
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
@@ -87,6 +115,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	default:
 		out.Sync = "OutOfSync"
 	}
+	out.WaitsFor = s.waitsFor(ks)
 	keys := inventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), true
 	for _, key := range keys {

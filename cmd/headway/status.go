@@ -47,7 +47,7 @@ Exit code 0 whenever the cluster answers; scripts read -o json.`,
 
 func printStatus(out io.Writer, status wire.Status, now time.Time) {
 	colour := paletteFor(out)
-	if len(status.Sources) == 0 {
+	if len(status.Sources)+len(status.Kustomizations) == 0 {
 		fmt.Fprintln(out, "No source. Start one with `headway up --repo URL`, or apply a GitRepository and a Kustomization.")
 	}
 	for i, source := range status.Sources {
@@ -72,6 +72,12 @@ func printStatus(out io.Writer, status wire.Status, now time.Time) {
 		for _, k := range source.Kustomizations {
 			printKustomization(out, k, now, colour)
 		}
+	}
+	if len(status.Kustomizations) > 0 {
+		fmt.Fprintln(out, colour.red("without a source"))
+	}
+	for _, k := range status.Kustomizations {
+		printKustomization(out, k, now, colour)
 	}
 }
 
@@ -103,6 +109,9 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		if !k.Next.IsZero() {
 			fmt.Fprintf(out, "             next try %s\n", until(k.Next, now))
 		}
+	}
+	for _, o := range k.WaitsFor {
+		fmt.Fprintf(out, "    waits for %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
 	}
 	for _, o := range k.Unhealthy {
 		fmt.Fprintf(out, "    %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)

@@ -175,6 +175,8 @@ type Object struct {
 // Status is the state of all sources.
 type Status struct {
 	Sources []SourceStatus `json:"sources"`
+	// Kustomizations are those whose source does not exist.
+	Kustomizations []KustomizationStatus `json:"kustomizations,omitempty"`
 }
 
 // SourceStatus is the state of one GitRepository.
@@ -216,6 +218,8 @@ type KustomizationStatus struct {
 	Objects   int       `json:"objects"`
 	Healthy   bool      `json:"healthy"`
 	Unhealthy []Object  `json:"unhealthy,omitempty"`
+	// WaitsFor are the Kustomizations of dependsOn that are not ready.
+	WaitsFor []Object `json:"waitsFor,omitempty"`
 	// Errors are the faults of the last attempt.
 	Errors []Fault `json:"errors,omitempty"`
 }
