@@ -72,13 +72,28 @@ func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status 
 	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {
 		return s.permitted(ctx, "get", object.Key{GroupKind: gitRepositoryKind, Namespace: src.Namespace, Name: src.Name}) != nil
 	})
+	st.Kustomizations = s.visibleKustomizations(ctx, st.Kustomizations)
 	for i := range st.Sources {
-		src := &st.Sources[i]
-		src.Kustomizations = slices.DeleteFunc(src.Kustomizations, func(ks wire.KustomizationStatus) bool {
-			return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) != nil
-		})
+		st.Sources[i].Kustomizations = s.visibleKustomizations(ctx, st.Sources[i].Kustomizations)
 	}
 	return st
+}
+
+// visibleKustomizations leaves out what the caller may not see, and why a
+// Kustomization is not ready that another waits for.
+func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.KustomizationStatus) []wire.KustomizationStatus {
+	see := func(namespace, name string) bool {
+		return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
+	}
+	list = slices.DeleteFunc(list, func(ks wire.KustomizationStatus) bool { return !see(ks.Namespace, ks.Name) })
+	for _, ks := range list {
+		for i, o := range ks.WaitsFor {
+			if !see(o.Namespace, o.Name) {
+				ks.WaitsFor[i].Status, ks.WaitsFor[i].Message = "NotReady", hidden
+			}
+		}
+	}
+	return list
 }
 
 // visibleLog is a log cut to the Kustomizations that the caller may see.
