@@ -23,6 +23,7 @@ import (
 // remote makes the source of a new world one behind HTTP, to be looked at
 // often; its server is in the pointer once the world is made.
 func remote(tb testing.TB, srv **gitserver.Server, edit func(*sourcev1.GitRepository)) func(*sourcev1.GitRepository, *kustomizev1.Kustomization) {
+	tb.Helper()
 	return func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
 		// The repository's path is in the URL that newWorld set.
 		path := strings.TrimPrefix(src.Spec.URL, "file://")
