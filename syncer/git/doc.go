@@ -12,6 +12,11 @@
 //	Fetch(ref) ─▶ Head{main@sha1:…} ─▶ Tree(commit) ─▶ fs.FS
 //	Watch ───────▶ a local ref changed: Fetch again
 //
+// Whatever a remote or a committer does is bounded: fetches are one
+// conversation with limits of its own (conversation.go, incoming.go), objects
+// are received and read by package odb in bounded memory, and crafted trees are
+// refused (tree.go).
+//
 // A Repository is safe for concurrent use. Another process may push to, pack
 // or collect the same repository at any time: a read that misses an object
 // looks at the packs again before it gives up.
