@@ -180,7 +180,7 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	list := make([]fs.DirEntry, 0, len(dir.entries))
 	for _, child := range dir.entries {
-		if child.Mode == filemode.Submodule || t.ignored(path.Join(name, child.Name), child.Mode) {
+		if child.Mode == filemode.Submodule || t.ignore != nil && t.ignored(path.Join(name, child.Name), child.Mode) {
 			continue
 		}
 		list = append(list, dirEntry{tree: t, entry: child})
@@ -191,7 +191,7 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 func (t *Tree) ignored(name string, mode filemode.FileMode) bool {
-	return t.ignore != nil && t.ignore.Match(strings.Split(name, "/"), mode == filemode.Dir)
+	return t.ignore.Match(strings.Split(name, "/"), mode == filemode.Dir)
 }
 
 func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
@@ -218,8 +218,13 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 		}
 		next, found := dir.byName[part]
 		cur = next
-		seen = path.Join(seen, part)
-		if !found || cur.Mode == filemode.Submodule || t.ignored(seen, cur.Mode) {
+		if !found || cur.Mode == filemode.Submodule {
+			return none, fail(fs.ErrNotExist)
+		}
+		if t.ignore == nil {
+			continue // most have none, and names need not be put together
+		}
+		if seen = path.Join(seen, part); t.ignored(seen, cur.Mode) {
 			return none, fail(fs.ErrNotExist)
 		}
 	}
