@@ -13,10 +13,12 @@ require k8s.io/kubectl v0.37.2
 require github.com/containerd/containerd v1.7.35
 
 require (
+	filippo.io/age v1.2.1
 	github.com/containerd/errdefs v0.3.0
 	github.com/containerd/typeurl/v2 v2.1.1
 	github.com/coreos/go-iptables v0.8.0
 	github.com/fluxcd/kustomize-controller/api v1.9.5
+	github.com/fluxcd/pkg/envsubst v1.8.0
 	github.com/fluxcd/source-controller/api v1.9.5
 	github.com/go-git/go-git/v5 v5.19.3
 	github.com/go-logr/logr v1.4.3
@@ -34,6 +36,7 @@ require (
 	golang.org/x/sys v0.47.0
 	golang.org/x/term v0.45.0
 	golang.org/x/tools v0.48.0
+	gopkg.in/ini.v1 v1.67.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/cli-runtime v0.37.2
@@ -45,7 +48,10 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/containerd/fifo v1.1.0 // indirect
+require (
+	filippo.io/edwards25519 v1.1.0 // indirect
+	github.com/containerd/fifo v1.1.0 // indirect
+)
 
 require (
 	cel.dev/expr v0.25.1 // indirect
