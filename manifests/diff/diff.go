@@ -29,20 +29,41 @@ const (
 	changed = "(changed)"
 )
 
+// HiddenFields is an annotation of Headway on objects that are no Secrets but
+// have values that come from one, or from an encrypted file: a JSON list of the
+// paths of these fields in the notation of Field, or "*" for all of the object.
+// It is kept with the object so that an old value is hidden, too.
+const HiddenFields = "headway.dev/hidden-fields"
+
 // Objects lists the differences from old to new in path order, ignoring what
 // the server owns (resourceVersion, uid, generation, creationTimestamp, the
 // deletion stamps, managedFields, status). Either may be nil. Lists without a
 // merge key that hold plain values (args) count as one field; if only the order
 // of a list with a merge key differs, the field is the list, with its keys as
-// values. Values of Secrets come out as "(hidden)" and "(changed)", never as
-// themselves.
+// values. Values of Secrets, and those that HiddenFields names, come out as
+// "(hidden)" and "(changed)", never as themselves.
 func Objects(old, new object.Object) []Field {
-	w := &walker{}
+	w := &walker{hidden: hiddenFields(old, new)}
 	_, oldSecret := old.(*corev1.Secret)
 	_, newSecret := new.(*corev1.Secret)
 	w.secret = oldSecret || newSecret
+	return w.walk(old, new)
+}
+
+// WithSecrets is Objects with the values of Secrets, for those who have to
+// find out what is secret. What it returns must not be shown.
+func WithSecrets(old, new object.Object) []Field { return (&walker{}).walk(old, new) }
+
+func (w *walker) walk(old, new object.Object) []Field {
 	w.compare("", valueOf(old), valueOf(new), "")
 	slices.SortStableFunc(w.fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
+	if w.hidden.all {
+		// Even the keys of maps and lists may be secret.
+		for i := range w.fields {
+			w.fields[i].Path = coarse(w.fields[i].Path)
+		}
+		w.fields = slices.CompactFunc(w.fields, func(a, b Field) bool { return a.Path == b.Path })
+	}
 	return w.fields
 }
 
@@ -60,6 +81,7 @@ var ignored = map[string]bool{
 type walker struct {
 	fields []Field
 	secret bool
+	hidden hiddenPaths
 }
 
 func valueOf(obj object.Object) reflect.Value {
@@ -109,7 +131,7 @@ func (w *walker) leaf(path string, old, new reflect.Value) {
 		return
 	}
 	f := Field{Path: path, Old: plain(old), New: plain(new)}
-	if w.secret && isSecretValue(path) {
+	if w.secret && isSecretValue(path) || w.hidden.covers(path) {
 		if old.IsValid() {
 			f.Old = hidden
 		}
