@@ -27,9 +27,15 @@ type Cache struct {
 type remembered struct {
 	sum   string          // of a file
 	looks map[string]look // of a build
-	items []Item
-	used  int // the number of the last load that used it
+	// inputs are those of the load that made it, any if it does not vary.
+	inputs string
+	varies bool
+	items  []Item
+	used   int // the number of the last load that used it
 }
+
+// valid says whether the same would come of the same files now.
+func (r *remembered) valid(inputs string) bool { return r != nil && (!r.varies || r.inputs == inputs) }
 
 // look is what a build found at a path. sum is empty if it did not read it.
 type look struct {
@@ -90,7 +96,7 @@ func (l *loader) cachedFile(name string, data []byte) {
 	}
 	sum := l.tree.sumOfRead(name, data)
 	hit := c.files[name]
-	if hit == nil || hit.sum != sum {
+	if !hit.valid(l.tree.opts.Inputs) || hit.sum != sum {
 		hit = l.remember(func() { l.file(name, data) })
 		if hit == nil {
 			return
@@ -104,7 +110,7 @@ func (l *loader) cachedFile(name string, data []byte) {
 // knownFile takes a file from the cache without reading it, if that can be.
 func (l *loader) knownFile(name string) bool {
 	c := l.tree.opts.Cache
-	if c == nil || c.files[name] == nil {
+	if c == nil || !c.files[name].valid(l.tree.opts.Inputs) {
 		return false
 	}
 	h, ok := l.tree.tree.(hasher)
@@ -128,7 +134,7 @@ func (l *loader) cachedBuild(key string, render func()) {
 		return
 	}
 	hit := c.builds[key]
-	if hit == nil || !l.tree.unchanged(hit.looks) {
+	if !hit.valid(l.tree.opts.Inputs) || !l.tree.unchanged(hit.looks) {
 		l.tree.looks = map[string]look{}
 		hit = l.remember(render)
 		looks := l.tree.looks
@@ -146,11 +152,12 @@ func (l *loader) cachedBuild(key string, render func()) {
 // were faults, which have to be found anew each time.
 func (l *loader) remember(part func()) *remembered {
 	items, faults := len(l.items), len(l.errs)
+	l.varies = false
 	part()
 	if len(l.errs) > faults || l.full { // full: items were dropped
 		return nil
 	}
-	r := &remembered{items: slices.Clone(l.items[items:])}
+	r := &remembered{items: slices.Clone(l.items[items:]), inputs: l.tree.opts.Inputs, varies: l.varies}
 	l.items = l.items[:items]
 	return r
 }

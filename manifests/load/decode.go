@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/sops"
 )
 
 // maxListDepth bounds lists within lists.
@@ -20,17 +21,21 @@ const maxListDepth = 8
 
 // file decodes every document of one file.
 func (l *loader) file(name string, data []byte) {
+	if _, ok := sops.Detect(name, data); ok && l.tree.opts.Decrypt != nil {
+		l.encryptedFile(name, data)
+		return
+	}
 	for _, doc := range split(name, data) {
-		l.document(doc)
+		l.document(doc, &position{doc: doc})
 	}
 }
 
-func (l *loader) document(doc *document) {
+func (l *loader) document(doc *document, at *position) {
 	raw, ok := l.toJSON(doc)
 	if !ok || string(raw) == "null" {
 		return
 	}
-	l.value(raw, &position{doc: doc}, typeMeta{}, 0)
+	l.value(raw, at, typeMeta{}, 0)
 }
 
 // toJSON is the document as JSON, without duplicate keys if it was YAML.
@@ -99,53 +104,79 @@ func (t typeMeta) gvk() schema.GroupVersionKind {
 	return schema.FromAPIVersionAndKind(t.APIVersion, t.Kind)
 }
 
-// value decodes one object, or the items of a list. A list's item may leave
-// out the type that its list gives.
-func (l *loader) value(raw []byte, at *position, implied typeMeta, depth int) {
-	fault := func(object, field, format string, args ...any) {
-		l.errs = append(l.errs, &Error{Source: at.source(field), Object: object, Field: field, Reason: fmt.Sprintf(format, args...)})
+// identity is what a document says that it is.
+type identity struct {
+	typeMeta
+	top    map[string]json.RawMessage
+	object string // for errors
+}
+
+// identify reads the type of an object. A list's item may leave out the one
+// that its list gives.
+func (l *loader) identify(raw []byte, at *position, implied typeMeta) (identity, bool) {
+	id := identity{typeMeta: implied}
+	fail := func(field, format string, args ...any) (identity, bool) {
+		l.errs = append(l.errs, &Error{Source: at.source(field), Object: id.object, Field: field, Reason: fmt.Sprintf(format, args...)})
+		return id, false
 	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &top); err != nil || top == nil {
-		fault("", "", "not an API object: expected fields such as apiVersion, kind and metadata")
-		return
+	if err := json.Unmarshal(raw, &id.top); err != nil || id.top == nil {
+		return fail("", "not an API object: expected fields such as apiVersion, kind and metadata")
 	}
-	tm := implied
-	for field, to := range map[string]*string{"apiVersion": &tm.APIVersion, "kind": &tm.Kind} {
-		if v, ok := top[field]; ok {
+	for field, to := range map[string]*string{"apiVersion": &id.APIVersion, "kind": &id.Kind} {
+		if v, ok := id.top[field]; ok {
 			if err := json.Unmarshal(v, to); err != nil {
-				fault("", field, "expected a string")
-				return
+				return fail(field, "expected a string")
 			}
 		}
 	}
-	object := describe(tm.Kind, nameOf(top["metadata"]))
-	if tm.Kind == "" {
-		fault(object, "kind", "Required value: the document has no kind")
+	id.object = describe(id.Kind, nameOf(id.top["metadata"]))
+	if id.Kind == "" {
+		return fail("kind", "Required value: the document has no kind")
+	}
+	if id.APIVersion == "" {
+		return fail("apiVersion", "Required value: the document has no apiVersion")
+	}
+	if _, err := schema.ParseGroupVersion(id.APIVersion); err != nil {
+		return fail("apiVersion", "%v", err)
+	}
+	return id, true
+}
+
+// value decodes one object, or the items of a list.
+func (l *loader) value(raw []byte, at *position, implied typeMeta, depth int) {
+	id, ok := l.identify(raw, at, implied)
+	if !ok {
 		return
 	}
-	if tm.APIVersion == "" {
-		fault(object, "apiVersion", "Required value: the document has no apiVersion")
+	if items, of, ok := listOf(id.typeMeta, id.top); ok {
+		l.list(id.top, items, of, at, id.object, depth)
 		return
 	}
-	if _, err := schema.ParseGroupVersion(tm.APIVersion); err != nil {
-		fault(object, "apiVersion", "%v", err)
+	l.object(raw, at, id)
+}
+
+// decode decodes one object strictly.
+func (l *loader) decode(raw []byte, at *position, implied typeMeta) {
+	id, ok := l.identify(raw, at, implied)
+	if !ok {
 		return
 	}
-	if items, of, ok := listOf(tm, top); ok {
-		l.list(top, items, of, at, object, depth)
-		return
+	fault := func(field, format string, args ...any) {
+		l.errs = append(l.errs, &Error{Source: at.source(field), Object: id.object, Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
-	kind, ok := scheme.ForKind(tm.gvk().GroupKind())
-	if !ok || kind.Version != tm.gvk().Version {
-		fault(object, "kind", "no matches for kind %q in version %q", tm.Kind, tm.APIVersion)
+	kind, ok := scheme.ForKind(id.gvk().GroupKind())
+	if !ok || kind.Version != id.gvk().Version {
+		fault("kind", "no matches for kind %q in version %q", id.Kind, id.APIVersion)
 		return
 	}
 	obj := kind.New()
 	strict, err := strictjson.UnmarshalStrict(raw, obj)
 	if err != nil || len(strict) > 0 {
 		for _, f := range explain(raw, obj, strict, err) {
-			fault(object, f.field, "%s", f.reason)
+			if f.field == "sops" {
+				f.reason = "the manifest is encrypted with SOPS: set spec.decryption on the Kustomization"
+			}
+			fault(f.field, "%s", f.reason)
 		}
 		return
 	}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +15,14 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/fieldpath"
+	"headway.dev/manifests/sops"
 )
 
 // building is held during a kustomize build: the library keeps the schema that
@@ -29,32 +32,85 @@ var building sync.Mutex
 // build renders the kustomization in dir and adds what comes out. change, if
 // set, edits the kustomization of dir itself first.
 func (l *loader) build(dir string, change func(*types.Kustomization) error) {
-	b := &build{loader: l, dir: dir, change: change, origins: map[string][]*candidate{}}
-	l.tree.prepare = b.prepare
+	b := &build{loader: l, dir: dir, change: change, standIn: true, origins: map[string][]*candidate{}, decrypted: map[string]sops.File{}, left: map[string]bool{}}
+	// With placeholders first: the library quotes values in its errors.
+	rendered, err := b.run()
+	switch {
+	case len(b.decrypted) > 0:
+		b.buildAgain(rendered, err)
+	case err != nil:
+		b.report(err)
+	default:
+		for _, res := range rendered.Resources() {
+			b.add(l, res)
+		}
+	}
+}
+
+// report adds what is wrong with a build.
+func (b *build) report(err error) {
+	if len(b.errs) > 0 {
+		b.loader.errs = append(b.loader.errs, b.errs...)
+		return
+	}
+	b.fail(Source{File: b.kustomizationFile(b.dir)}, "kustomize build: %v", err)
+}
+
+// buildAgain renders with the decrypted values, and adds each object together
+// with the one that has placeholders. failed is what was wrong with those; a
+// build for which only the values are right is hidden as a whole.
+func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
+	faults := b.errs
+	b.standIn, b.errs = false, nil
+	real, err := b.run()
+	if err != nil {
+		b.errs = faults
+		b.report(cmp.Or(failed, errSecret))
+		return
+	}
+	var others []*resource.Resource
+	if failed == nil && real.Size() == standIn.Size() {
+		others = standIn.Resources()
+	}
+	b.renamed = map[string]string{}
+	for i, other := range others {
+		if name := real.Resources()[i].GetName(); name != other.GetName() {
+			b.renamed[name] = other.GetName()
+		}
+	}
+	for i, res := range real.Resources() {
+		at := &position{doc: newDocument(b.kustomizationFile(b.dir), 1, nil, false)}
+		b.pair(at, func(l *loader) { b.add(l, res) }, func(l *loader) {
+			if others != nil {
+				b.add(l, others[i])
+			}
+		})
+	}
+	b.renamed = nil
+}
+
+// run is one run of kustomize, with an error that can be shown.
+func (b *build) run() (resmap.ResMap, error) {
+	b.tree.prepare = b.prepare
 	building.Lock()
+	defer building.Unlock()
 	rendered, err := krusty.MakeKustomizer(&krusty.Options{
 		Reorder: krusty.ReorderOptionNone,
 		// Files are confined to the tree by treeFS, as Flux confines them to
 		// the artifact, rather than to the directory of each kustomization.
 		LoadRestrictions: types.LoadRestrictionsNone,
 		PluginConfig:     types.DisabledPluginConfig(),
-	}).Run(l.tree, path.Join(treeRoot, dir))
-	building.Unlock()
-	if len(b.errs) > 0 {
-		l.errs = append(l.errs, b.errs...)
-		return
+	}).Run(b.tree, path.Join(treeRoot, b.dir))
+	if err == nil && len(b.errs) > 0 {
+		err = errPrepare
 	}
-	if err != nil && l.tree.exceeded != nil {
-		err = l.tree.exceeded
+	if err != nil && b.tree.exceeded != nil {
+		err = b.tree.exceeded
 	}
 	if err != nil {
-		l.fail(Source{File: b.kustomizationFile(dir)}, "kustomize build: %s",
-			withoutValues(strings.ReplaceAll(strings.ReplaceAll(err.Error(), treeRoot+"/", ""), treeRoot, ".")))
-		return
+		return nil, errors.New(withoutValues(strings.ReplaceAll(strings.ReplaceAll(err.Error(), treeRoot+"/", ""), treeRoot, ".")))
 	}
-	for _, res := range rendered.Resources() {
-		b.add(res)
-	}
+	return rendered, nil
 }
 
 // quoting are the places where kustomize quotes what it was given, whole
@@ -85,6 +141,36 @@ type build struct {
 	errs   []*Error
 	// origins caches the objects that a file declares.
 	origins map[string][]*candidate
+	// keeps are the build metadata that stay on the objects.
+	keeps []string
+	// standIn builds with placeholders for what is encrypted; decrypted are the
+	// files that were, left those that are to stay as they are.
+	standIn   bool
+	decrypted map[string]sops.File
+	left      map[string]bool
+}
+
+// decrypt is the content of a file, decrypted if it is a file of SOPS.
+func (b *build) decrypt(file string, data []byte) ([]byte, error) {
+	if b.tree.opts.Decrypt == nil || b.left[file] {
+		return data, nil
+	}
+	f, known := b.decrypted[file]
+	if !known {
+		if _, ok := sops.Detect(file, data); !ok {
+			return data, nil
+		}
+		var err error
+		if f, err = b.tree.opts.Decrypt(file, data); err != nil {
+			return nil, fmt.Errorf("decryption failed: %w", err)
+		}
+		b.decrypted[file] = f
+		b.varies = true
+	}
+	if b.standIn {
+		return f.Placeholder, nil
+	}
+	return f.Plain, nil
 }
 
 // candidate is an object as it stands in a file, before kustomize changed it.
@@ -104,7 +190,7 @@ func (b *build) kustomizationFile(dir string) string {
 
 // add decodes a rendered resource, with its position in the file that it came
 // from.
-func (b *build) add(res *resource.Resource) {
+func (b *build) add(l *loader, res *resource.Resource) {
 	at := &position{doc: newDocument(b.kustomizationFile(b.dir), 1, nil, false)}
 	if origin, err := res.GetOrigin(); err == nil && origin != nil {
 		if origin.Path != "" {
@@ -113,16 +199,18 @@ func (b *build) add(res *resource.Resource) {
 			at = &position{doc: newDocument(path.Join(b.dir, origin.ConfiguredIn), 1, nil, false)}
 		}
 	}
-	if err := res.SetOrigin(nil); err != nil {
-		b.fail(at.source(""), "strip the origin annotation: %v", err)
-		return
+	if !slices.Contains(b.keeps, types.OriginAnnotations) {
+		if err := res.SetOrigin(nil); err != nil {
+			l.fail(at.source(""), "strip the origin annotation: %v", err)
+			return
+		}
 	}
 	raw, err := res.MarshalJSON()
 	if err != nil {
-		b.fail(at.source(""), "encode the rendered object: %v", err)
+		l.fail(at.source(""), "encode the rendered object: %v", err)
 		return
 	}
-	b.value(raw, at, typeMeta{}, 0)
+	l.value(raw, at, typeMeta{}, 0)
 }
 
 // locate finds a rendered resource in the file that declares it. Kustomize has
@@ -200,7 +288,7 @@ func (l *loader) buildWith(dir string, spec *kustomizev1.KustomizationSpec) {
 	spec = &kustomizev1.KustomizationSpec{
 		TargetNamespace: spec.TargetNamespace, NamePrefix: spec.NamePrefix, NameSuffix: spec.NameSuffix,
 		Patches: spec.Patches, Images: spec.Images, Components: slices.Clone(spec.Components),
-		IgnoreMissingComponents: spec.IgnoreMissingComponents,
+		IgnoreMissingComponents: spec.IgnoreMissingComponents, BuildMetadata: spec.BuildMetadata,
 	}
 	if spec.IgnoreMissingComponents {
 		spec.Components = slices.DeleteFunc(spec.Components, func(c string) bool {
@@ -240,7 +328,7 @@ func (l *loader) generate(dir string) ([]byte, error) {
 // changesBuild reports whether applySpec has anything to do.
 func changesBuild(spec *kustomizev1.KustomizationSpec) bool {
 	return spec.TargetNamespace != "" || spec.NamePrefix != "" || spec.NameSuffix != "" ||
-		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0
+		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0 || len(spec.BuildMetadata) > 0
 }
 
 // applySpec edits the kustomization as kustomize-controller does: single
@@ -274,6 +362,11 @@ func applySpec(k *types.Kustomization, spec *kustomizev1.KustomizationSpec) erro
 			k.Images[at] = image
 		} else {
 			k.Images = append(k.Images, image)
+		}
+	}
+	for _, m := range spec.BuildMetadata {
+		if !slices.Contains(k.BuildMetadata, string(m)) {
+			k.BuildMetadata = append(k.BuildMetadata, string(m))
 		}
 	}
 	for _, c := range spec.Components {

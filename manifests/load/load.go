@@ -14,6 +14,8 @@ import (
 
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/sops"
+	"headway.dev/manifests/substitute"
 )
 
 // Source is where in the tree an object came from.
@@ -35,7 +37,8 @@ type Item struct {
 	Object object.Object
 	Source Source
 
-	at *position
+	at     *position
+	hidden *hidden
 }
 
 // Line is the line in Source.File of the field at path, in the notation of
@@ -100,10 +103,18 @@ type Options struct {
 	MaxObjects    int   // 50,000
 
 	// Build, if set, changes what is built as the fields targetNamespace,
-	// namePrefix, nameSuffix, commonMetadata, patches, images, components and
-	// ignoreMissingComponents of a Flux Kustomization do. Other fields of it
-	// are ignored: postBuild is the caller's.
+	// namePrefix, nameSuffix, commonMetadata, patches, images, components,
+	// ignoreMissingComponents and buildMetadata of a Flux Kustomization do.
+	// Other fields of it are ignored.
 	Build *kustomizev1.KustomizationSpec
+
+	// Decrypt, if set, decrypts files that SOPS encrypted: manifests, patches,
+	// sources of secret generators, and files within Secrets.
+	Decrypt func(name string, data []byte) (sops.File, error)
+	// Substitute, if set, substitutes variables in what was built.
+	Substitute *substitute.Vars
+	// Inputs identifies what Decrypt and Substitute work with, for the Cache.
+	Inputs string
 
 	// Cache, if set, saves the work for what did not change since the loads
 	// before this one.
@@ -158,6 +169,13 @@ type loader struct {
 	items []Item
 	errs  []*Error
 	full  bool
+
+	// varies says that what was loaded depends on Options.Inputs.
+	varies bool
+	// paired is a load of two, standIn that with placeholders for secrets.
+	paired, standIn bool
+	// renamed are names that depend on secrets, and the ones in the other load.
+	renamed map[string]string
 }
 
 func (l *loader) fail(at Source, format string, args ...any) {

@@ -19,6 +19,11 @@ import (
 // not in the tree, and completes kustomization files for the build.
 func (b *build) prepare(file string, data []byte) ([]byte, error) {
 	before := len(b.errs)
+	data, err := b.decrypt(file, data)
+	if err != nil {
+		b.refuse(Source{File: file}, "", "%v", err)
+		return nil, errPrepare
+	}
 	for _, doc := range split(file, data) {
 		if err := checkAliases(doc); err != nil {
 			b.refuse(doc.source(), "", "%v", err)
@@ -69,11 +74,16 @@ func (b *build) prepareKustomization(file string, data []byte) []byte {
 	}
 	c := &kustomizationCheck{build: b, dir: path.Dir(file), at: at}
 	if c.dir == b.dir {
-		k.BuildMetadata = []string{types.OriginAnnotations}
 		if b.change != nil {
 			if err := b.change(&k); err != nil {
 				b.refuse(at.source(""), "", "%v", err)
 			}
+		}
+		// Where an object is from is always asked for, and only kept if the
+		// kustomization asks for it, too.
+		b.keeps = slices.Clone(k.BuildMetadata)
+		if !slices.Contains(k.BuildMetadata, types.OriginAnnotations) {
+			k.BuildMetadata = append(k.BuildMetadata, types.OriginAnnotations)
 		}
 	}
 	c.check(&k)
@@ -114,9 +124,13 @@ func (c *kustomizationCheck) check(k *types.Kustomization) {
 	c.file("openapi.path", k.OpenAPI["path"])
 	for i, g := range k.ConfigMapGenerator {
 		c.sources(fmt.Sprintf("configMapGenerator[%d]", i), g.KvPairSources)
+		c.leave(g.KvPairSources)
 	}
 	for i, g := range k.SecretGenerator {
 		c.sources(fmt.Sprintf("secretGenerator[%d]", i), g.KvPairSources)
+		for _, p := range sourceFiles(g.KvPairSources) {
+			delete(c.left, path.Join(c.dir, p))
+		}
 	}
 	c.plugins("generators", k.Generators)
 	c.plugins("transformers", k.Transformers)
@@ -184,6 +198,26 @@ func (c *kustomizationCheck) sources(field string, s types.KvPairSources) {
 	}
 	c.files(field+".envs", s.EnvSources)
 	c.file(field+".env", s.EnvSource)
+}
+
+// sourceFiles are the files that a generator reads.
+func sourceFiles(s types.KvPairSources) []string {
+	files := append(slices.Clone(s.EnvSources), s.EnvSource)
+	for _, f := range s.FileSources {
+		if _, p, ok := strings.Cut(f, "="); ok {
+			f = p
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// leave keeps the files of a ConfigMap encrypted, as Flux does: they would be
+// readable for all who can read the ConfigMap.
+func (c *kustomizationCheck) leave(s types.KvPairSources) {
+	for _, p := range sourceFiles(s) {
+		c.left[path.Join(c.dir, p)] = true
+	}
 }
 
 // plugins checks configuration objects: inline, or in files. Directories are
