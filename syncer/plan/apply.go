@@ -68,7 +68,7 @@ type applied struct {
 // together, with defaults, and validates it.
 func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Object) (applied, []*Error) {
 	fail := func(err error) (applied, []*Error) {
-		return applied{}, []*Error{{Source: item.Source, Key: key, Reason: err.Error()}}
+		return applied{}, []*Error{{Source: item.Source, Key: key, Reason: item.Redact(err.Error())}}
 	}
 	kind, ok := scheme.ForKind(key.GroupKind)
 	if !ok {
@@ -77,6 +77,11 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	patch, err := patchOf(in.Owner, key, kind.GroupVersionKind, item.Object)
 	if err != nil {
 		return fail(err)
+	}
+	if live != nil {
+		if err := keepIgnored(in.Ignore, kind.GroupVersionKind, patch, live); err != nil {
+			return fail(err)
+		}
 	}
 	next, err := a.merge(kind, patch, live)
 	if err != nil {
@@ -207,7 +212,11 @@ func immutableFields(faults field.ErrorList) []string {
 func errorsAt(item load.Item, key object.Key, faults field.ErrorList) []*Error {
 	var errs []*Error
 	for _, f := range faults {
-		errs = append(errs, &Error{Source: item.Fault(f.Field, "").Source, Key: key, Field: f.Field, Reason: f.ErrorBody()})
+		at := f.Field
+		if item.Redact(at) != at { // a key that is secret
+			at = ""
+		}
+		errs = append(errs, &Error{Source: item.Fault(f.Field, "").Source, Key: key, Field: at, Reason: item.Redact(f.ErrorBody())})
 	}
 	return errs
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -51,6 +53,8 @@ type Input struct {
 	// Prune deletes what is in the inventory and no longer wanted; Force
 	// deletes and creates what cannot be updated.
 	Prune, Force bool
+	// Ignore names fields of live objects that stay as they are.
+	Ignore []kustomizev1.IgnoreRule
 	// MaxDeletes bounds the deletions of one plan; nil allows any number but
 	// not to delete everything at once.
 	MaxDeletes *int
@@ -148,6 +152,7 @@ func (r Result) Changes() bool {
 type Planner struct {
 	applier *applier
 	memo    map[object.Key]memo
+	ignore  []kustomizev1.IgnoreRule // that the memos were made with
 }
 
 // memo says that want applied to live changes nothing; want is nil where live
@@ -178,6 +183,10 @@ func (p *Planner) Applied(a Action, stored object.Object) {
 // Plan decides. It never changes the items' objects nor the stored ones.
 func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	var res Result
+	if !equality.Semantic.DeepEqual(p.ignore, in.Ignore) {
+		clear(p.memo)
+		p.ignore = in.Ignore
+	}
 	wanted := make(map[object.Key]load.Item, len(in.Items))
 	order := make([]object.Key, 0, len(in.Items))
 	for _, item := range in.Items {

@@ -1,0 +1,156 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
+)
+
+// keepIgnored makes the patch leave alone what spec.ignore names: the live
+// value stays, whatever it is, also none. A new object gets what Git says.
+func keepIgnored(rules []kustomizev1.IgnoreRule, gvk schema.GroupVersionKind, patch map[string]any, live object.Object) error {
+	var have map[string]any
+	for i, rule := range rules {
+		applies, err := selects(rule.Target, gvk, live)
+		if err != nil {
+			return fmt.Errorf("spec.ignore[%d].target: %w", i, err)
+		}
+		if !applies {
+			continue
+		}
+		if have == nil {
+			if have, err = toMap(live); err != nil {
+				return err
+			}
+		}
+		for j, pointer := range rule.Paths {
+			steps, err := parsePointer(pointer)
+			if err != nil {
+				return fmt.Errorf("spec.ignore[%d].paths[%d]: %w", i, j, err)
+			}
+			value, there := at(have, steps)
+			put(patch, steps, value, there)
+		}
+	}
+	return nil
+}
+
+// selects says whether a rule is for the object: all objects without a target.
+func selects(target *kustomize.Selector, gvk schema.GroupVersionKind, obj object.Object) (bool, error) {
+	if target == nil {
+		return true, nil
+	}
+	for _, m := range []struct{ pattern, value string }{
+		{target.Group, gvk.Group},
+		{target.Version, gvk.Version},
+		{target.Kind, gvk.Kind},
+		{target.Name, obj.GetName()},
+		{target.Namespace, obj.GetNamespace()},
+	} {
+		if m.pattern == "" {
+			continue
+		}
+		expr, err := regexp.Compile("^(?:" + m.pattern + ")$")
+		if err != nil {
+			return false, err
+		}
+		if !expr.MatchString(m.value) {
+			return false, nil
+		}
+	}
+	for _, m := range []struct {
+		selector string
+		set      map[string]string
+	}{{target.LabelSelector, obj.GetLabels()}, {target.AnnotationSelector, obj.GetAnnotations()}} {
+		selector, err := labels.Parse(m.selector)
+		if err != nil {
+			return false, err
+		}
+		if !selector.Matches(labels.Set(m.set)) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// parsePointer reads a JSON pointer (RFC 6901).
+func parsePointer(pointer string) ([]string, error) {
+	rest, ok := strings.CutPrefix(pointer, "/")
+	if !ok || rest == "" {
+		return nil, fmt.Errorf("%q is not a JSON pointer to a field, such as /spec/replicas", pointer)
+	}
+	steps := strings.Split(rest, "/")
+	for i, s := range steps {
+		steps[i] = strings.ReplaceAll(strings.ReplaceAll(s, "~1", "/"), "~0", "~")
+	}
+	return steps, nil
+}
+
+// at is the value at a pointer.
+func at(v any, steps []string) (any, bool) {
+	for _, step := range steps {
+		switch parent := v.(type) {
+		case map[string]any:
+			child, ok := parent[step]
+			if !ok {
+				return nil, false
+			}
+			v = child
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(parent) {
+				return nil, false
+			}
+			v = parent[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// put sets the value at a pointer, or removes what is there. It makes the maps
+// on the way, and leaves alone what has no such place.
+func put(v any, steps []string, value any, there bool) {
+	last := len(steps) - 1
+	for i, step := range steps {
+		switch parent := v.(type) {
+		case map[string]any:
+			switch child, ok := parent[step]; {
+			case i == last && there:
+				parent[step] = value
+			case i == last:
+				delete(parent, step)
+			case ok:
+				v = child
+			case there:
+				next := map[string]any{}
+				parent[step], v = next, next
+			default:
+				return
+			}
+		case []any:
+			n, err := strconv.Atoi(step)
+			if err != nil || n < 0 || n >= len(parent) {
+				return
+			}
+			if i == last {
+				if there {
+					parent[n] = value
+				}
+				return
+			}
+			v = parent[n]
+		default:
+			return
+		}
+	}
+}
