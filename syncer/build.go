@@ -30,6 +30,7 @@ type builder struct {
 	dir    string
 	ignore string
 	spec   kustomizev1.KustomizationSpec
+	inputs string
 	last   []load.Item
 }
 
@@ -51,8 +52,8 @@ func cleanDir(p string) string {
 }
 
 // build renders dir of the tree. ignore are the patterns that the tree was
-// opened with, which its hashes do not tell.
-func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec) ([]load.Item, error) {
+// opened with, which its hashes do not tell; in is what it depends on besides.
+func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -70,7 +71,7 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 	if err != nil {
 		return nil, err
 	}
-	if b.last != nil && b.root == root && b.dir == dir && b.ignore == ignore && equality.Semantic.DeepEqual(b.spec, spec) {
+	if b.last != nil && b.root == root && b.dir == dir && b.ignore == ignore && b.inputs == in.id && equality.Semantic.DeepEqual(b.spec, spec) {
 		return b.last, nil
 	}
 	var items []load.Item
@@ -78,18 +79,18 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 	switch {
 	case err != nil:
 		return nil, err
-	case plain && !shaped(spec):
+	case plain && !shaped(spec) && in.id == "":
 		b.cache = load.Cache{}
 		items, err = b.buildFiles(tree, files)
 	default:
 		b.files = nil
-		items, err = load.Dir(tree, dir, load.Options{Build: &spec, Cache: &b.cache})
+		items, err = load.Dir(tree, dir, in.options(load.Options{Build: &spec, Cache: &b.cache}))
 		b.reuse(items)
 	}
 	if err != nil {
 		return nil, err
 	}
-	b.root, b.dir, b.ignore, b.spec, b.last = root, dir, ignore, spec, items
+	b.root, b.dir, b.ignore, b.spec, b.inputs, b.last = root, dir, ignore, spec, in.id, items
 	if b.last == nil {
 		b.last = []load.Item{}
 	}
@@ -116,16 +117,14 @@ func (b *builder) reuse(items []load.Item) {
 // shaped says whether the spec changes what the files say.
 func shaped(spec kustomizev1.KustomizationSpec) bool {
 	return spec.TargetNamespace != "" || spec.NamePrefix != "" || spec.NameSuffix != "" || spec.CommonMetadata != nil ||
-		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0
+		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0 || len(spec.BuildMetadata) > 0
 }
 
 // unsupported fails for fields that would be wrong to ignore.
 func unsupported(spec kustomizev1.KustomizationSpec) error {
 	var fields []string
 	for name, set := range map[string]bool{
-		"spec.decryption": spec.Decryption != nil, "spec.postBuild": spec.PostBuild != nil, "spec.kubeConfig": spec.KubeConfig != nil,
-		"spec.healthCheckExprs": len(spec.HealthCheckExprs) > 0,
-		"spec.ignore":           len(spec.Ignore) > 0, "spec.buildMetadata": len(spec.BuildMetadata) > 0,
+		"spec.kubeConfig": spec.KubeConfig != nil, "spec.healthCheckExprs": len(spec.HealthCheckExprs) > 0,
 	} {
 		if set {
 			fields = append(fields, name)

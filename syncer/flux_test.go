@@ -118,11 +118,11 @@ func TestDependencyAppliesFirst(t *testing.T) {
 // What would be wrong to ignore is refused, in the same words each time.
 func TestUnsupportedFields(t *testing.T) {
 	w := newWorld(t, map[string]string{
-		"cluster/one.yaml": nested("one", "./one", "  buildMetadata: [originAnnotations]\n  postBuild: {substitute: {a: b}}\n"),
+		"cluster/one.yaml": nested("one", "./one", "  kubeConfig: {secretRef: {name: x}}\n"),
 		"cluster/two.yaml": nested("two", "./one", "  dependsOn: [{name: one, readyExpr: 'true'}]\n"),
 		"one/a.yaml":       configMap("a", "one"),
 	}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "cluster" })
-	want := "False BuildFailed not supported yet: spec.buildMetadata, spec.postBuild"
+	want := "False BuildFailed not supported yet: spec.kubeConfig"
 	w.eventually(want, func() bool { return w.readyOf("one") == want })
 	w.eventually("readyExpr is refused", func() bool {
 		return w.readyOf("two") == "False BuildFailed not supported yet: spec.dependsOn.readyExpr"

@@ -58,6 +58,7 @@ type kustomization struct {
 	mu      sync.Mutex
 	touched map[object.Key]bool
 	deps    []object.Key
+	reads   []object.Key // by the build
 	// settled is the attempt that is done with: applied and judged, or failed.
 	settled   attempt
 	settledOK bool
@@ -73,7 +74,7 @@ type attempt struct {
 	revision   string
 	generation int64
 	request    string // value of the reconcile.fluxcd.io/requestedAt annotation
-	settings   string // Headway's annotations, and the source's spec.ignore
+	settings   string // Headway's annotations, the source's spec.ignore, and the build's inputs
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
@@ -162,7 +163,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
-	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks) + "\n" + head.form.mark()}
+	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks) + "\n" + head.form.mark() + "\n" + k.inputsID(ks)}
 	drift, wait := k.drift(now)
 	switch {
 	case want != k.attempted || k.takeRetry() || !now.Before(k.due):

@@ -102,7 +102,7 @@ func (e *errInvalid) Error() string {
 func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
 	in := plan.Input{
 		Items: items, Inventory: inventoryOf(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
-		Prune: ks.Spec.Prune, Force: ks.Spec.Force,
+		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
 	for _, a := range []struct {
 		name  string

@@ -240,6 +240,9 @@ func (s *Syncer) dispatch(ev object.Event) {
 		s.mu.Unlock()
 	case secretKind:
 		s.wakeUsers(ev.Key)
+		s.wakeReaders(ev.Key)
+	case configMapKind:
+		s.wakeReaders(ev.Key)
 	}
 	if changesRights(ev.Key) {
 		s.retryRefused()

@@ -32,7 +32,11 @@ func (h head) tree(ignore string) (tree, error) {
 // render turns a revision's files into the objects that the Kustomization
 // wants: the step between a source, of any kind, and a plan.
 func (k *kustomization) render(ks *kustomizev1.Kustomization, t tree, revision string) ([]load.Item, error) {
-	items, err := k.builder.build(t, revision, k.ignore(ks), ks.Spec)
+	in, err := k.inputs(ks)
+	if err != nil {
+		return nil, fail(meta.BuildFailedReason, err)
+	}
+	items, err := k.builder.build(t, revision, k.ignore(ks), ks.Spec, in)
 	if missing := (*errPath)(nil); errors.As(err, &missing) {
 		return nil, fail(meta.ArtifactFailedReason, err)
 	}

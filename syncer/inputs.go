@@ -1,0 +1,158 @@
+package syncer
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/sops"
+	"headway.dev/manifests/substitute"
+	"headway.dev/syncer/plan"
+)
+
+var configMapKind = schema.GroupKind{Kind: "ConfigMap"}
+
+// inputs are what a build depends on besides the files: values of variables,
+// and keys. id differs for different ones, and is empty if there are none.
+type inputs struct {
+	vars     *substitute.Vars
+	keys     *sops.Keys
+	decrypts bool
+	id       string
+}
+
+func (in inputs) options(o load.Options) load.Options {
+	o.Substitute, o.Inputs = in.vars, in.id
+	if in.decrypts {
+		o.Decrypt = in.keys.Decrypt
+	}
+	return o
+}
+
+// readsFrom are the ConfigMaps and Secrets that a build depends on.
+func readsFrom(ks *kustomizev1.Kustomization) []object.Key {
+	var keys []object.Key
+	if d := ks.Spec.Decryption; d != nil && d.SecretRef != nil {
+		keys = append(keys, object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: d.SecretRef.Name})
+	}
+	if p := ks.Spec.PostBuild; p != nil {
+		for _, ref := range p.SubstituteFrom {
+			keys = append(keys, object.Key{GroupKind: schema.GroupKind{Kind: ref.Kind}, Namespace: ks.Namespace, Name: ref.Name})
+		}
+	}
+	return keys
+}
+
+// inputs reads what the build depends on, as it is now, and remembers what to
+// be woken for.
+func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
+	k.mu.Lock()
+	k.reads = readsFrom(ks)
+	k.mu.Unlock()
+	var in inputs
+	if d := ks.Spec.Decryption; d != nil {
+		in.decrypts = true
+		if d.SecretRef != nil {
+			secret, ok := k.s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
+			if !ok {
+				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(secretKind, d.SecretRef.Name))
+			}
+			var err error
+			if in.keys, err = sops.ParseKeys(secret.Data); err != nil {
+				return in, fmt.Errorf("failed to import data from %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, err)
+			}
+		}
+		in.id = "keys " + in.keys.ID()
+	}
+	vars, err := k.variables(ks)
+	if err != nil {
+		return in, fmt.Errorf("post build failed: %w", err)
+	}
+	if vars != nil {
+		in.vars = vars
+		in.id += " vars " + vars.ID()
+	}
+	return in, nil
+}
+
+// variables are those of spec.postBuild; nil if nothing is to be substituted.
+// Later references override earlier ones, and those in the spec all of them.
+func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Vars, error) {
+	p := ks.Spec.PostBuild
+	if p == nil {
+		return nil, nil
+	}
+	vars := substitute.New()
+	for _, ref := range p.SubstituteFrom {
+		key := object.Key{GroupKind: schema.GroupKind{Kind: ref.Kind}, Namespace: ks.Namespace, Name: ref.Name}
+		values := map[string]string{}
+		switch obj := k.s.cfg.Store.Get(key).(type) {
+		case *corev1.ConfigMap:
+			values = obj.Data
+		case *corev1.Secret:
+			for name, v := range obj.Data {
+				values[name] = string(v)
+			}
+		default:
+			if ref.Optional {
+				continue
+			}
+			return nil, fmt.Errorf("substitute from '%s/%s' error: %w", ref.Kind, ref.Name, notFound(key.GroupKind, ref.Name))
+		}
+		if err := setAll(vars, values, ref.Kind == secretKind.Kind); err != nil {
+			return nil, err
+		}
+	}
+	if err := setAll(vars, p.Substitute, false); err != nil {
+		return nil, err
+	}
+	if vars.Len() == 0 && ks.GetSubstituteStrategy() != kustomizev1.SubstituteStrategyAlways {
+		return nil, nil
+	}
+	return vars, nil
+}
+
+// setAll sets the variables in the order of their names, so that the same
+// fault is named each time.
+func setAll(vars *substitute.Vars, values map[string]string, secret bool) error {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if err := vars.Set(name, values[name], secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func notFound(kind schema.GroupKind, name string) error {
+	return apierrors.NewNotFound(plan.Resource(object.Key{GroupKind: kind}), name)
+}
+
+// inputsID identifies the inputs, or what is wrong with them, for attempts.
+func (k *kustomization) inputsID(ks *kustomizev1.Kustomization) string {
+	in, err := k.inputs(ks)
+	if err != nil {
+		return err.Error()
+	}
+	return in.id
+}
+
+// wakeReaders wakes the Kustomizations whose builds read an object.
+func (s *Syncer) wakeReaders(key object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kustomizations {
+		k.mu.Lock()
+		reads := slices.Contains(k.reads, key)
+		k.mu.Unlock()
+		if reads {
+			k.wake.set()
+		}
+	}
+}
