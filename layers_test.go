@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -91,6 +92,33 @@ func checkFile(t *testing.T, file string) {
 			}
 			if !slices.ContainsFunc(dirs, func(owner string) bool { return dir == owner || strings.HasPrefix(dir, owner+"/") }) {
 				t.Errorf("%s imports %s: only %v may", file, imported, dirs)
+			}
+		}
+	}
+}
+
+// forbidden are what no part of the program may bring along: the clients of
+// clouds and their key services weigh tens of megabytes, and reach for the
+// network on their own.
+var forbidden = []string{
+	"github.com/getsops/sops", // its root package links all of them
+	"github.com/aws/", "cloud.google.com/", "google.golang.org/api/", "github.com/Azure/azure-sdk-for-go", "github.com/Azure/go-autorest",
+	"github.com/AzureAD/", "github.com/hashicorp/vault", "github.com/huaweicloud/",
+}
+
+func TestForbiddenDependencies(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/headway").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, "k8s.io/api/core/v1") {
+		t.Fatalf("go list printed %d packages, and not the ones of the program", len(deps))
+	}
+	for _, dep := range deps {
+		for _, prefix := range forbidden {
+			if strings.HasPrefix(dep, prefix) {
+				t.Errorf("cmd/headway links %s", dep)
 			}
 		}
 	}
