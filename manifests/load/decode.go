@@ -111,6 +111,12 @@ type identity struct {
 	object string // for errors
 }
 
+func (id identity) naming() naming {
+	var meta struct{ Name, Namespace string }
+	_ = json.Unmarshal(id.top["metadata"], &meta) // what is wrong with it is found later
+	return naming{id.Kind, meta.Namespace, meta.Name}
+}
+
 // identify reads the type of an object. A list's item may leave out the one
 // that its list gives.
 func (l *loader) identify(raw []byte, at *position, implied typeMeta) (identity, bool) {
@@ -163,6 +169,9 @@ func (l *loader) decode(raw []byte, at *position, implied typeMeta) {
 	}
 	fault := func(field, format string, args ...any) {
 		l.errs = append(l.errs, &Error{Source: at.source(field), Object: id.object, Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	if l.standIn {
+		l.seen = append(l.seen, id.naming())
 	}
 	kind, ok := scheme.ForKind(id.gvk().GroupKind())
 	if !ok || kind.Version != id.gvk().Version {

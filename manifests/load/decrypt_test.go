@@ -228,16 +228,21 @@ func TestErrorsHoldNoDecryptedValues(t *testing.T) {
 		"quantity":            {"d.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: d}\nspec: {containers: [{name: c, resources: {limits: {cpu: \"${PW}\"}}}]}\n"},
 		"YAML in a variable":  {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: x ${BAD} y}\n"},
 		"anchor in variable":  {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: ${STAR}\n"},
+		"variable in a name":  {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"x-${PW}\"}\n"},
+		"in a name, not fit":  {"d.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: \"x-${PW}\"}\nspec: {containers: [{name: c, resources: {limits: {cpu: \"${CPU}\"}}}]}\n"},
+		"in a namespace":      {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: \"${PW}\"}\n"},
+		"replacement of name": {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password, options: {delimiter: '-', index: 1}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
+		"replaced name":       {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
 		"bad substitution":    {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: \"${PW}${\"}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := *v
-			w.vars(true, "PW", canary, "BAD", canary+": {"+canary, "STAR", "*"+canary)
+			w.vars(true, "PW", canary, "CPU", "500m", "BAD", canary+": {"+canary, "STAR", "*"+canary)
 			_, err := w.load(files)
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "aGlkZGVuX") {
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "canary") {
 				t.Errorf("the error holds the value: %v", err)
 			}
 			for _, e := range load.Errors(err) {

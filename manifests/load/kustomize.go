@@ -74,11 +74,16 @@ func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
 	}
 	b.renamed = map[string]string{}
 	for i, other := range others {
-		if name := real.Resources()[i].GetName(); name != other.GetName() {
+		if name := real.Resources()[i].GetName(); sameButHash(name, other.GetName()) {
 			b.renamed[name] = other.GetName()
 		}
 	}
+	b.named = others == nil
 	for i, res := range real.Resources() {
+		if b.named && !b.namedInFile(res) {
+			b.report(errSecret)
+			continue
+		}
 		at := &position{doc: newDocument(b.kustomizationFile(b.dir), 1, nil, false)}
 		b.pair(at, func(l *loader) { b.add(l, res) }, func(l *loader) {
 			if others != nil {
@@ -86,7 +91,18 @@ func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
 			}
 		})
 	}
-	b.renamed = nil
+	b.renamed, b.named = nil, false
+}
+
+// namedInFile says whether a resource is named as in the file that it is from.
+func (b *build) namedInFile(res *resource.Resource) bool {
+	origin, err := res.GetOrigin()
+	if err != nil || origin == nil || origin.Path == "" {
+		return false
+	}
+	return slices.ContainsFunc(b.declared(path.Join(b.dir, origin.Path)), func(c *candidate) bool {
+		return c.kind == res.GetKind() && c.name == res.GetName() && c.ns == res.GetNamespace()
+	})
 }
 
 // run is one run of kustomize, with an error that can be shown.

@@ -174,6 +174,10 @@ type loader struct {
 	varies bool
 	// paired is a load of two, standIn that with placeholders for secrets.
 	paired, standIn bool
+	// seen is how the objects with placeholders are named, also those that
+	// could not be decoded; named says that names were checked already.
+	seen  []naming
+	named bool
 	// renamed are names that depend on secrets, and the ones in the other load.
 	renamed map[string]string
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -41,6 +42,10 @@ func (l *loader) pair(at *position, real, standIn func(*loader)) {
 			if len(b.errs) == 0 && len(b.items) == len(a.items) {
 				other = b.items[i].Object
 			}
+			if field := exposed(nameOfObject(it.Object), b.seen, i, l.renamed); field != "" && !l.named {
+				l.fail(it.at.source(field), "%s: would show a value that comes from a Secret or an encrypted file", field)
+				continue
+			}
 			l.add(hide(it, other, l.renamed))
 		}
 	case len(b.errs) > 0:
@@ -50,10 +55,44 @@ func (l *loader) pair(at *position, real, standIn func(*loader)) {
 	}
 }
 
+// naming is what all may know of an object: it is in plans, statuses and logs.
+type naming struct{ kind, namespace, name string }
+
+func nameOfObject(obj object.Object) naming {
+	return naming{obj.GetObjectKind().GroupVersionKind().Kind, obj.GetNamespace(), obj.GetName()}
+}
+
+// exposed is the field, if any, by which an object would show a secret in its
+// naming. seen are those with placeholders. That a name ends in a hash of the
+// content, as those of generators do, is no fault.
+func exposed(is naming, seen []naming, i int, renamed map[string]string) string {
+	if i >= len(seen) {
+		return "metadata.name"
+	}
+	switch other := seen[i]; {
+	case is.kind != other.kind:
+		return "kind"
+	case is.namespace != other.namespace:
+		return "metadata.namespace"
+	case is.name != other.name && renamed[is.name] != other.name:
+		return "metadata.name"
+	}
+	return ""
+}
+
+// hashed is the form of names that end in kustomize's hash of the content.
+var hashed = regexp.MustCompile(`^(.*)-[2456789bcdfghkmt]{10}$`)
+
+// sameButHash says whether two names differ in the hash alone.
+func sameButHash(a, b string) bool {
+	x, y := hashed.FindStringSubmatch(a), hashed.FindStringSubmatch(b)
+	return x != nil && y != nil && x[1] == y[1]
+}
+
 // hide marks what differs from the object with placeholders; nil if there is
 // none to compare with.
 func hide(it Item, standIn object.Object, renamed map[string]string) Item {
-	if standIn == nil || standIn.GetObjectKind().GroupVersionKind() != it.Object.GetObjectKind().GroupVersionKind() {
+	if standIn == nil {
 		it.hidden = &hidden{all: true}
 		diff.Hide(it.Object, nil)
 		return it
@@ -65,7 +104,7 @@ func hide(it Item, standIn object.Object, renamed map[string]string) Item {
 		name, isName := f.Old.(string)
 		switch {
 		case f.Path == "metadata.name" || f.Path == "metadata.namespace":
-			continue // said anyway
+			continue // a hash, or it would be refused
 		case isName && renamed[name] != "" && renamed[name] == f.New:
 			continue // another object's name, which ends in a hash of its content
 		case f.Old == nil || f.New == nil:
