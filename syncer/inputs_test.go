@@ -195,7 +195,7 @@ func (w *world) said(r *listener) string {
 	for entry := range w.journal() {
 		out += entry
 	}
-	entries, err := w.sync.Log("", "", "", 1000)
+	entries, err := w.sync.Log("", "", "", 0, 1000)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func (w *world) journal() map[string]bool {
 	return all
 }
 
-const canary = "canary-5e1f0c77"
+const sealedValue = "canary-5e1f0c77"
 
 // Values of encrypted files and of variables from Secrets are in the objects
 // that they are for and nowhere else, whatever is wrong with the manifests.
@@ -238,8 +238,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	said := &listener{}
 	base := map[string]string{
-		"s.yaml": string(sopstest.Secret(t, "s", map[string]string{"password": canary}, id.Recipient())),
-		"c.yaml": seal("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\ndata: {password: " + canary + ", user: " + canary + "-user}\n"),
+		"s.yaml": string(sopstest.Secret(t, "s", map[string]string{"password": sealedValue}, id.Recipient())),
+		"c.yaml": seal("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\ndata: {password: " + sealedValue + ", user: " + sealedValue + "-user}\n"),
 		"v.yaml": configMap("v", "\"x-${PASSWORD}-${PASSWORD:0:9}\""),
 		"d.yaml": deploy("nginx:1", "${PASSWORD}"),
 	}
@@ -254,15 +254,15 @@ func TestSecretsAreNotShown(t *testing.T) {
 		c.Progress = func(ev wire.Event) { fmt.Fprintf(said, "%+v\n", ev) }
 	}
 	w.create(secretOf("sops", map[string]string{"age.agekey": id.String()}))
-	w.create(secretOf("vars", map[string]string{"PASSWORD": canary}))
+	w.create(secretOf("vars", map[string]string{"PASSWORD": sealedValue}))
 	w.start()
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	if got := w.configMap("v")["key"]; got != "x-"+canary+"-"+canary[:9] {
+	if got := w.configMap("v")["key"]; got != "x-"+sealedValue+"-"+sealedValue[:9] {
 		t.Fatalf("v is %q", got)
 	}
 	check := func(what, text string) {
 		t.Helper()
-		for _, secret := range []string{canary, canary[7:], "AGE-SECRET"} {
+		for _, secret := range []string{sealedValue, sealedValue[7:], "AGE-SECRET"} {
 			if i := strings.Index(text, secret); i >= 0 {
 				t.Errorf("%s shows a secret: …%s…", what, text[max(0, i-200):min(len(text), i+100)])
 			}
@@ -285,8 +285,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 	// Changes and deletions: neither the old values nor the new ones.
 	for what, files := range map[string]map[string]string{
 		"changed": {
-			"s.yaml": string(sopstest.Secret(t, "s", map[string]string{"password": canary + "-2", "more": canary}, id.Recipient())),
-			"c.yaml": seal("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\ndata: {password: " + canary + "-2}\n"),
+			"s.yaml": string(sopstest.Secret(t, "s", map[string]string{"password": sealedValue + "-2", "more": sealedValue}, id.Recipient())),
+			"c.yaml": seal("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: default}\ndata: {password: " + sealedValue + "-2}\n"),
 			"v.yaml": configMap("v", "\"${PASSWORD}\""), "d.yaml": deploy("nginx:2", "y-${PASSWORD}"),
 		},
 		"no longer secret": {
@@ -306,10 +306,10 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	// Manifests that are broken in many ways, as plans and as commits.
 	for name, text := range map[string]string{
-		"x-field.yaml":     seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: {b: " + canary + "}}\n"),
-		"x-base64.yaml":    seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {a: " + canary + "}\n"),
-		"x-unknown.yaml":   seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nextra: 1\nstringData: {a: " + canary + "}\n"),
-		"x-type.yaml":      seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: default}\ntype: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: " + canary + "}\n"),
+		"x-field.yaml":     seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: {b: " + sealedValue + "}}\n"),
+		"x-base64.yaml":    seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {a: " + sealedValue + "}\n"),
+		"x-unknown.yaml":   seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nextra: 1\nstringData: {a: " + sealedValue + "}\n"),
+		"x-type.yaml":      seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: default}\ntype: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: " + sealedValue + "}\n"),
 		"x-key.yaml":       "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: default}\ndata: {\"a b ${PASSWORD}\": x}\n",
 		"x-label.yaml":     "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: default, labels: {a: \"-${PASSWORD}-\"}}\n",
 		"x-replicas.yaml":  strings.Replace(deploy("x", "x"), "spec:\n", "spec:\n  replicas: ${PASSWORD}\n", 1),
@@ -320,7 +320,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 		"x-service.yaml":   "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: default}\nspec: {clusterIP: \"${PASSWORD}\", ports: [{port: 80}, {port: 80}]}\n",
 		"x-ns.yaml":        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: \"${PASSWORD:0:6}\"}\n",
 		"x-yaml.yaml":      "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: \"${PASSWORD\"}\n",
-		"x-mac.yaml":       strings.Replace(seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: "+canary+"}\n"), "name: x", "name: y", 1),
+		"x-mac.yaml":       strings.Replace(seal("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: "+sealedValue+"}\n"), "name: x", "name: y", 1),
 		"x-twice.yaml":     base["s.yaml"],
 	} {
 		files := map[string]string{name: text}
