@@ -195,7 +195,7 @@ func (w *world) said(r *listener) string {
 	for entry := range w.journal() {
 		out += entry
 	}
-	entries, err := w.sync.Log("", "", "", 0, 1000)
+	entries, err := w.sync.Log("", "", "", -1, 1000)
 	if err != nil {
 		w.t.Fatal(err)
 	}
