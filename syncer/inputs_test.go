@@ -2,7 +2,6 @@ package syncer_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -270,7 +269,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	plan := func(what string, req wire.PlanRequest) wire.Plans {
 		t.Helper()
-		p, err := w.sync.Plan(context.Background(), req)
+		p, err := w.sync.Plan(t.Context(), req)
 		if err != nil {
 			check(what, err.Error())
 			return p

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,9 +26,7 @@ func Hide(obj object.Object, paths []string) {
 		}
 	}
 	annotations := map[string]string{}
-	for k, v := range obj.GetAnnotations() {
-		annotations[k] = v
-	}
+	maps.Copy(annotations, obj.GetAnnotations())
 	annotations[HiddenFields] = value
 	obj.SetAnnotations(annotations)
 }

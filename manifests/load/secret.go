@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -319,10 +320,7 @@ func (l *loader) decryptData(plain, standIn *version, id identity) bool {
 		to   *version
 		data map[string]string
 	}{{plain, a}, {standIn, b}} {
-		top := make(map[string]json.RawMessage, len(id.top))
-		for k, raw := range id.top {
-			top[k] = raw
-		}
+		top := maps.Clone(id.top)
 		encoded, err := json.Marshal(v.data)
 		top["data"] = encoded
 		if err == nil {

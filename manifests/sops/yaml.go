@@ -160,8 +160,10 @@ func (o *opened) node(n *yaml.Node, path []string, depth int) (plain, placeholde
 			a.Content, b.Content = append(a.Content, x), append(b.Content, y)
 		}
 		return &a, &b, nil
+	case yaml.AliasNode, yaml.DocumentNode:
 	}
-	// SOPS writes none, and what an alias stands for would be sealed twice.
+	// A DocumentNode is never below another node. SOPS writes no aliases, and
+	// what one stands for would be sealed twice.
 	return nil, nil, fmt.Errorf("%s: an encrypted document cannot have aliases", where(path))
 }
 

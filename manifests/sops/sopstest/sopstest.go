@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -87,7 +88,7 @@ func (f *File) YAML(text string, encrypt func(path []string) bool) []byte {
 	dec := yaml.NewDecoder(strings.NewReader(text))
 	for {
 		doc := &yaml.Node{}
-		if err := dec.Decode(doc); err == io.EOF {
+		if err := dec.Decode(doc); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			f.tb.Fatal(err)
