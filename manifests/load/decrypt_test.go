@@ -41,8 +41,8 @@ func newVault(t *testing.T) *vault {
 	return &vault{t: t, id: id, opts: load.Options{Decrypt: keys.Decrypt, Inputs: keys.ID()}}
 }
 
-func (v *vault) secret(name string) string {
-	return string(sopstest.Secret(v.t, name, map[string]string{"password": canary, "user": "ada"}, v.id.Recipient()))
+func (v *vault) secret() string {
+	return string(sopstest.Secret(v.t, "s", map[string]string{"password": canary, "user": "ada"}, v.id.Recipient()))
 }
 
 func (v *vault) yaml(text string) string {
@@ -101,11 +101,11 @@ func TestDecryption(t *testing.T) {
 	v := newVault(t)
 	env := string(sopstest.New(t, v.id.Recipient()).Lines("password", canary))
 	for name, files := range map[string]map[string]string{
-		"manifest":               {"s.yaml": v.secret("s")},
-		"resource":               {"kustomization.yaml": "resources: [s.yaml]\nnamePrefix: my-\n", "s.yaml": v.secret("s")},
+		"manifest":               {"s.yaml": v.secret()},
+		"resource":               {"kustomization.yaml": "resources: [s.yaml]\nnamePrefix: my-\n", "s.yaml": v.secret()},
 		"source of a generator":  {"kustomization.yaml": "secretGenerator: [{name: s, envs: [s.env]}]\n", "s.env": env},
-		"patch":                  {"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml}]\n", "s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: x}\n", "p.yaml": v.secret("s")},
-		"component":              {"kustomization.yaml": "components: [c]\n", "c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [s.yaml]\n", "c/s.yaml": v.secret("s")},
+		"patch":                  {"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml}]\n", "s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: x}\n", "p.yaml": v.secret()},
+		"component":              {"kustomization.yaml": "components: [c]\n", "c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [s.yaml]\n", "c/s.yaml": v.secret()},
 		"file within the Secret": {"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {password: " + base64.StdEncoding.EncodeToString([]byte(env)) + "}\n"},
 	} {
 		items, err := v.load(files)
@@ -129,11 +129,11 @@ func TestNotDecrypted(t *testing.T) {
 	}
 	plain := newVault(t)
 	plain.opts.Decrypt = nil
-	_, err = plain.load(map[string]string{"s.yaml": v.secret("s")})
+	_, err = plain.load(map[string]string{"s.yaml": v.secret()})
 	if err == nil || !strings.Contains(err.Error(), "s.yaml:9: Secret/s: sops: the manifest is encrypted with SOPS: set spec.decryption on the Kustomization") {
 		t.Errorf("without spec.decryption: %v", err)
 	}
-	_, err = newVault(t).load(map[string]string{"s.yaml": v.secret("s")})
+	_, err = newVault(t).load(map[string]string{"s.yaml": v.secret()})
 	if err == nil || !strings.Contains(err.Error(), "s.yaml: decryption failed: cannot get sops data key") {
 		t.Errorf("without the key: %v", err)
 	}
@@ -154,11 +154,11 @@ func TestSecretFields(t *testing.T) {
 		"patch":               {files: map[string]string{"kustomization.yaml": "resources: [c.yaml]\npatches: [{path: p.yaml}]\n", "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {open: yes-open}\n", "p.yaml": v.yaml(config)}, hidden: true, shown: "yes-open"},
 		"replacement with a part of the value": {files: map[string]string{
 			"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password, options: {delimiter: '-', index: 1}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.part]}]}]\n",
-			"s.yaml":             v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {part: x}\n",
+			"s.yaml":             v.secret(), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {part: x}\n",
 		}, hidden: true},
 		"replacement": {files: map[string]string{
 			"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.copy]}]}]\n",
-			"s.yaml":             v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {copy: x, open: yes-open}\n",
+			"s.yaml":             v.secret(), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {copy: x, open: yes-open}\n",
 		}, hidden: true, shown: "yes-open"},
 		"variable":              {files: map[string]string{"c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: \"x-${PW}\", open: yes-open}\n"}, vars: []string{"PW", canary}, hidden: true, shown: "yes-open"},
 		"a part of a variable":  {files: map[string]string{"c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: \"${PW:0:7}\"}\n"}, vars: []string{"PW", canary}, hidden: true},
@@ -217,9 +217,9 @@ func TestErrorsHoldNoDecryptedValues(t *testing.T) {
 		"wrong type":          {"s.yaml": v.yaml("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: [" + canary + "]\n")},
 		"wrong kind":          {"s.yaml": v.yaml(strings.Replace(secret, "Secret", "Secrets", 1))},
 		"wrong patch":         {"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml}]\n", "s.yaml": secret, "p.yaml": v.yaml(strings.Replace(secret, "name: s", "name: other", 1))},
-		"patch of a string":   {"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml, target: {kind: Secret}}]\n", "s.yaml": v.secret("s"), "p.yaml": "[{op: test, path: /stringData/password, value: x}]"},
-		"wrong replacement":   {"kustomization.yaml": "resources: [s.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: Secret}, fieldPaths: [metadata.labels.x.y]}]}]\n", "s.yaml": v.secret("s")},
-		"duplicate":           {"a.yaml": v.secret("s"), "b.yaml": v.secret("s")},
+		"patch of a string":   {"kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml, target: {kind: Secret}}]\n", "s.yaml": v.secret(), "p.yaml": "[{op: test, path: /stringData/password, value: x}]"},
+		"wrong replacement":   {"kustomization.yaml": "resources: [s.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: Secret}, fieldPaths: [metadata.labels.x.y]}]}]\n", "s.yaml": v.secret()},
+		"duplicate":           {"a.yaml": v.secret(), "b.yaml": v.secret()},
 		"number variable":     {"d.yaml": deploy("${PW}")},
 		"variable of a date":  {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d, creationTimestamp: \"${PW}\"}\n"},
 		"variable of a kind":  {"d.yaml": "apiVersion: v1\nkind: ${PW}\nmetadata: {name: d}\n"},
@@ -231,8 +231,8 @@ func TestErrorsHoldNoDecryptedValues(t *testing.T) {
 		"variable in a name":  {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"x-${PW}\"}\n"},
 		"in a name, not fit":  {"d.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: \"x-${PW}\"}\nspec: {containers: [{name: c, resources: {limits: {cpu: \"${CPU}\"}}}]}\n"},
 		"in a namespace":      {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: \"${PW}\"}\n"},
-		"replacement of name": {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password, options: {delimiter: '-', index: 1}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
-		"replaced name":       {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret("s"), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
+		"replacement of name": {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password, options: {delimiter: '-', index: 1}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret(), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
+		"replaced name":       {"kustomization.yaml": "resources: [s.yaml, c.yaml]\nreplacements: [{source: {kind: Secret, name: s, fieldPath: stringData.password}, targets: [{select: {kind: ConfigMap}, fieldPaths: [metadata.name]}]}]\n", "s.yaml": v.secret(), "c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"},
 		"bad substitution":    {"d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: d}\ndata: {a: \"${PW}${\"}\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,7 +293,7 @@ func TestCacheKnowsInputs(t *testing.T) {
 		decrypted++
 		return inner(name, data)
 	}
-	files := map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: \"${n}\"}\n", "s.yaml": v.secret("s")}
+	files := map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: \"${n}\"}\n", "s.yaml": v.secret()}
 	for _, n := range []string{"one", "one", "two"} {
 		v.vars(false, "n", n)
 		items, err := v.load(files)

@@ -41,8 +41,9 @@ type ciphertext struct {
 var errNotCipher = errors.New("expected an encrypted value, ENC[AES256_GCM,…]")
 
 func parseCipher(text string) (ciphertext, error) {
-	body, ok := strings.CutPrefix(text, "ENC[AES256_GCM,data:")
-	if body, ok = strings.CutSuffix(body, "]"); !ok || !strings.HasPrefix(text, "ENC[") {
+	body, begins := strings.CutPrefix(text, "ENC[AES256_GCM,data:")
+	body, ends := strings.CutSuffix(body, "]")
+	if !begins || !ends {
 		return ciphertext{}, errNotCipher
 	}
 	var c ciphertext

@@ -127,7 +127,8 @@ func emitJSON(n *yaml.Node) ([]byte, error) {
 func writeJSON(w *bytes.Buffer, n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		text := n.Value
-		if n.Tag == "!!str" || n.Tag == "!!timestamp" {
+		switch n.Tag {
+		case "!!str", "!!timestamp":
 			var quoted bytes.Buffer
 			enc := json.NewEncoder(&quoted)
 			enc.SetEscapeHTML(false)
@@ -135,7 +136,7 @@ func writeJSON(w *bytes.Buffer, n *yaml.Node) error {
 				return errJSON
 			}
 			text = strings.TrimSuffix(quoted.String(), "\n")
-		} else if n.Tag == "!!null" {
+		case "!!null":
 			text = "null"
 		}
 		w.WriteString(text)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,14 +73,7 @@ func (m *metadata) check() error {
 
 // encrypted says whether the leaf at a path is encrypted by the file's rule.
 func (m *metadata) encrypted(path []string, v value) bool {
-	anyKey := func(match func(string) bool) bool {
-		for _, p := range path {
-			if match(p) {
-				return true
-			}
-		}
-		return false
-	}
+	anyKey := func(match func(string) bool) bool { return slices.ContainsFunc(path, match) }
 	switch {
 	case m.UnencryptedSuffix != "":
 		return !anyKey(func(k string) bool { return strings.HasSuffix(k, m.UnencryptedSuffix) })

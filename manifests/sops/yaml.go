@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -151,7 +152,7 @@ func (o *opened) node(n *yaml.Node, path []string, depth int) (plain, placeholde
 					a.Content, b.Content = append(a.Content, &k), append(b.Content, &l)
 					continue
 				}
-				at = append(path[:len(path):len(path)], n.Content[i-1].Value)
+				at = append(slices.Clip(path), n.Content[i-1].Value)
 			}
 			x, y, err := o.node(c, at, depth+1)
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +28,6 @@ const lastModified = "2026-01-02T03:04:05Z"
 type File struct {
 	tb   testing.TB
 	key  []byte
-	hash []byte
 	sops map[string]any // metadata
 }
 
@@ -114,7 +114,7 @@ func (f *File) node(n *yaml.Node, path []string, encrypt func([]string) bool, se
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i < len(n.Content); i += 2 {
-			f.node(n.Content[i+1], append(path[:len(path):len(path)], n.Content[i].Value), encrypt, sealed)
+			f.node(n.Content[i+1], append(slices.Clip(path), n.Content[i].Value), encrypt, sealed)
 		}
 	case yaml.SequenceNode:
 		for _, c := range n.Content {
