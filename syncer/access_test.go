@@ -158,6 +158,36 @@ func TestImpersonationAfterRightsAreGone(t *testing.T) {
 	}
 }
 
+// A Kustomization that acts as an account does not push to the repository of
+// another namespace by way of a revert.
+func TestTenantDoesNotRevertElsewhere(t *testing.T) {
+	r, events := &rights{}, &recorder{}
+	w := newWorldWith(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		waitForHealth(src, ks)
+		src.Namespace, ks.Spec.SourceRef.Namespace = "default", "default"
+		ks.Spec.ServiceAccountName = "deployer"
+		ks.Annotations = map[string]string{syncer.OnFailure: "revert"}
+	}, func(c *syncer.Config) {
+		c.Access, c.Events = r, events
+		c.Local["default/cluster"] = c.Local["headway-system/cluster"]
+	})
+	r.set(grants("default", "get", "patch", "create", "delete")...)
+	w.commit(w.account("deployer"))
+	w.eventually("it is stored", func() bool { return w.deployment() != nil })
+	w.rollout()
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	w.write(map[string]string{"d.yaml": deployment("web:broken")})
+	bad := w.push("break it")
+	w.eventually("it is applied", func() bool { return w.deployment().Spec.Template.Spec.Containers[0].Image == "web:broken" })
+	w.fail()
+	w.eventually("an event says that it is not reverted", func() bool {
+		return strings.Contains(events.all(), "NotReverted") && strings.Contains(events.all(), "must not write to its branch")
+	})
+	if got := git(t, w.bare, "rev-parse", "main"); got != bad {
+		t.Errorf("main is at %s, want %s: a revert was pushed", got, bad)
+	}
+}
+
 // --default-service-account and --no-cross-namespace-refs hold for all but the
 // Kustomization of the command line.
 func TestLockdown(t *testing.T) {
