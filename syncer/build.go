@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -120,19 +119,10 @@ func shaped(spec kustomizev1.KustomizationSpec) bool {
 		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0 || len(spec.BuildMetadata) > 0
 }
 
-// unsupported fails for fields that would be wrong to ignore.
+// unsupported fails for what would be wrong to ignore.
 func unsupported(spec kustomizev1.KustomizationSpec) error {
-	var fields []string
-	for name, set := range map[string]bool{
-		"spec.kubeConfig": spec.KubeConfig != nil, "spec.healthCheckExprs": len(spec.HealthCheckExprs) > 0,
-	} {
-		if set {
-			fields = append(fields, name)
-		}
-	}
-	if len(fields) > 0 {
-		slices.Sort(fields) // or the same fault would look new each time
-		return fmt.Errorf("not supported yet: %s", strings.Join(fields, ", "))
+	if spec.KubeConfig != nil {
+		return errors.New("not supported yet: spec.kubeConfig")
 	}
 	return nil
 }

@@ -119,14 +119,10 @@ func TestDependencyAppliesFirst(t *testing.T) {
 func TestUnsupportedFields(t *testing.T) {
 	w := newWorld(t, map[string]string{
 		"cluster/one.yaml": nested("one", "./one", "  kubeConfig: {secretRef: {name: x}}\n"),
-		"cluster/two.yaml": nested("two", "./one", "  dependsOn: [{name: one, readyExpr: 'true'}]\n"),
 		"one/a.yaml":       configMap("a", "one"),
 	}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "cluster" })
 	want := "False BuildFailed not supported yet: spec.kubeConfig"
 	w.eventually(want, func() bool { return w.readyOf("one") == want })
-	w.eventually("readyExpr is refused", func() bool {
-		return w.readyOf("two") == "False BuildFailed not supported yet: spec.dependsOn.readyExpr"
-	})
 }
 
 // A change of the source's spec.ignore counts without a new commit.

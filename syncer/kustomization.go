@@ -40,7 +40,11 @@ type kustomization struct {
 	wake flag
 
 	planner *plan.Planner
-	builder builder
+	exprs   expressions
+
+	// building guards builder, which others ask what is wanted (see heirs).
+	building chan struct{}
+	builder  builder
 
 	// attempted is what the last attempt was made for, failed whether it
 	// failed; due is when the next one is without any reason.
@@ -78,13 +82,23 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}}
+	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
 
 func (k *kustomization) owner() plan.Owner {
 	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
+}
+
+// owns says whether an object's labels name the Kustomization.
+func (k *kustomization) owns(key object.Key) bool {
+	obj := k.s.cfg.Store.Get(key)
+	if obj == nil {
+		return false
+	}
+	owner, ok := plan.OwnerOf(obj)
+	return ok && owner == k.owner()
 }
 
 // sourceKey is the GitRepository that a Kustomization refers to.
@@ -241,9 +255,6 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) error {
 	var deps []object.Key
 	for _, d := range ks.Spec.DependsOn {
-		if d.ReadyExpr != "" {
-			return fail(meta.BuildFailedReason, errors.New("not supported yet: spec.dependsOn.readyExpr"))
-		}
 		key := object.Key{GroupKind: kustomizationKind, Namespace: d.Namespace, Name: d.Name}
 		if key.Namespace == "" {
 			key.Namespace = ks.Namespace
@@ -253,12 +264,25 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 	k.mu.Lock()
 	k.deps = deps
 	k.mu.Unlock()
-	for _, key := range deps {
+	for i, key := range deps {
 		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
 		why := ""
+		// As in Flux the expression stands in place of the usual conditions.
+		custom := ks.Spec.DependsOn[i].ReadyExpr
+		ready := false
+		if ok && custom != "" {
+			var err error
+			if ready, err = k.exprs.readyExpr(custom, ks, dep); err != nil {
+				return badExpression(fmt.Errorf("dependency '%s/%s': %w", key.Namespace, key.Name, err))
+			}
+		}
 		switch {
 		case !ok:
 			why = "not found"
+		case custom != "" && !ready:
+			why = "is not ready according to readyExpr eval"
+		case custom != "":
+			continue
 		case !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
 			why = "is not ready"
 		case sourceKey(dep) == sourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.revision():

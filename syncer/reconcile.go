@@ -53,9 +53,9 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			r.commit.Signer, _ = src.trusted(head.Commit)
 		}
 	}
-	err := safely(func() error { return k.build(ks, r) })
+	err := safely(func() error { return k.build(ctx, ks, r) })
 	for try := 0; err == nil && try < 10; try++ {
-		if err = safely(func() error { return k.plan(ks, r) }); err != nil {
+		if err = safely(func() error { return k.plan(ctx, ks, r) }); err != nil {
 			break
 		}
 		if err = k.store(ctx, ks, r); err == nil || !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
@@ -76,13 +76,17 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 }
 
 // build is the phase that renders the tree.
-func (k *kustomization) build(ks *kustomizev1.Kustomization, r *round) error {
+func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
 	t, err := r.head.tree(k.ignore(ks))
 	if err != nil {
 		return fail(meta.ArtifactFailedReason, err)
 	}
+	if err := k.lockBuild(ctx); err != nil {
+		return err
+	}
+	defer k.unlockBuild()
 	r.items, err = k.render(ks, t, r.head.revision())
 	return err
 }
@@ -112,6 +116,9 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
+	if _, err := k.exprs.healthOf(ks); err != nil {
+		return in, badExpression(err)
+	}
 	if v, ok := ks.Annotations[MaxDeletes]; ok {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 0 {
@@ -136,11 +143,12 @@ func (s *Syncer) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
 }
 
 // plan is the phase that decides, and checks every object.
-func (k *kustomization) plan(ks *kustomizev1.Kustomization, r *round) error {
+func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
 	start := time.Now()
 	in, err := k.input(ks, r.items)
+	in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), r.head)
 	if err != nil {
-		return fail(meta.BuildFailedReason, err)
+		return fail(reasonOf(err, meta.BuildFailedReason), err)
 	}
 	r.plan = k.planner.Plan(in, k.s.cfg.Store)
 	r.took("plan", start)
@@ -246,7 +254,7 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 	if visible || advanced {
 		k.announce(ks, r, actions)
 	}
-	k.s.claim(k, r.plan.Inventory)
+	k.takeOver(r.plan.Inventory)
 	k.remember(ks, r)
 	if judge {
 		k.watch(ks, r)

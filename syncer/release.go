@@ -26,7 +26,12 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 	var changes []change.Change
 	if deletes(ks) {
 		all := len(inventoryOf(ks))
-		res := k.planner.Plan(plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}, k.s.cfg.Store)
+		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}
+		if at, err := k.head(ks); err == nil {
+			// Renaming a Kustomization deletes one and creates another.
+			in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), at)
+		}
+		res := k.planner.Plan(in, k.s.cfg.Store)
 		err := k.s.authorize(ks, res)
 		if gone := (*errAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.

@@ -322,7 +322,10 @@ func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 		}
 	}
 	for _, key := range inventory {
-		s.applied[key] = k
+		// What moved to another stays in the inventory until it is looked at.
+		if other := s.applied[key]; other == nil || other == k || !other.owns(key) {
+			s.applied[key] = k
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/expr"
 	"headway.dev/manifests/health"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
@@ -37,6 +38,7 @@ type verdict struct {
 	// conditions says that the Kustomization's status waits for it, too.
 	conditions bool
 	checks     []object.Key
+	exprs      map[checked]*expr.Health
 	// open are the checks that were not healthy when last looked at.
 	open map[object.Key]bool
 	// failed says that the verdict was given; recovery is still noticed.
@@ -52,6 +54,8 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 	}
 	now := k.s.now()
 	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
+	// They compiled when the commit was planned.
+	v.exprs, _ = k.exprs.healthOf(ks)
 	v.checks = r.plan.Inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = nil
@@ -97,7 +101,7 @@ func (k *kustomization) judge(ctx context.Context) {
 	}
 	failed := false
 	for key := range v.open {
-		switch k.s.check(key).Status {
+		switch v.check(k.s, key).Status {
 		case health.Current:
 			delete(v.open, key)
 		case health.Failed:
@@ -108,7 +112,7 @@ func (k *kustomization) judge(ctx context.Context) {
 	if len(v.open) == 0 {
 		// All were healthy at some time: are they now?
 		for _, key := range v.checks {
-			if k.s.check(key).Status != health.Current {
+			if v.check(k.s, key).Status != health.Current {
 				v.open[key] = true
 			}
 		}
@@ -134,7 +138,7 @@ func (k *kustomization) judge(ctx context.Context) {
 func (k *kustomization) reasons(v *verdict, late bool) string {
 	var list []string
 	for key := range v.open {
-		res := k.s.check(key)
+		res := v.check(k.s, key)
 		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message

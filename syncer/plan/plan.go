@@ -50,6 +50,9 @@ type Input struct {
 	Owner     Owner
 	// Claimed returns another Kustomization that has the key in its inventory.
 	Claimed func(object.Key) (Owner, bool)
+	// Heir returns another Kustomization that declares the key in the commit
+	// that is planned; nil if that is not known of any.
+	Heir func(object.Key) (Heir, bool)
 	// Prune deletes what is in the inventory and no longer wanted; Force
 	// deletes and creates what cannot be updated.
 	Prune, Force bool
@@ -58,6 +61,13 @@ type Input struct {
 	// MaxDeletes bounds the deletions of one plan; nil allows any number but
 	// not to delete everything at once.
 	MaxDeletes *int
+}
+
+// Heir is who declares an object besides the owner that a plan is for. Unsure
+// says that it could not be rendered but seems to.
+type Heir struct {
+	Owner  Owner
+	Unsure bool
 }
 
 // Action is what happens to one object.
@@ -212,8 +222,9 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 		res.Actions = append(res.Actions, a)
 		res.Inventory = append(res.Inventory, key)
 	}
-	deletes := prune(in, wanted, stored)
+	deletes, kept := prune(in, wanted, stored)
 	res.Actions = append(res.Actions, deletes...)
+	res.Inventory = append(res.Inventory, kept...)
 	for key := range p.memo {
 		if _, ok := wanted[key]; !ok {
 			delete(p.memo, key)
@@ -258,10 +269,8 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted map[objec
 		return a, nil
 	}
 	if live != nil {
-		if owner, ok := ownerOf(live); ok && owner != in.Owner && in.Claimed != nil {
-			if other, claimed := in.Claimed(key); claimed && other != in.Owner {
-				return fail(fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other))
-			}
+		if other, held := heldBy(in, key, live); held {
+			return fail(fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other))
 		}
 		if live.GetDeletionTimestamp() != nil {
 			a.Type, a.Reason = Skip, "is being deleted; it is created again once it is gone"
@@ -288,6 +297,24 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted map[objec
 		p.memo[key] = memo{want: item.Object, live: live}
 	}
 	return a, nil
+}
+
+// heldBy is another Kustomization that has applied an object and still
+// declares it; what it no longer declares is taken over.
+func heldBy(in Input, key object.Key, live object.Object) (Owner, bool) {
+	owner, ok := OwnerOf(live)
+	if !ok || owner == in.Owner || in.Claimed == nil {
+		return Owner{}, false
+	}
+	other, claimed := in.Claimed(key)
+	if !claimed || other == in.Owner {
+		return Owner{}, false
+	}
+	if in.Heir == nil {
+		return other, true
+	}
+	declares, ok := in.Heir(key)
+	return other, ok && declares.Owner == other
 }
 
 // excluded is why an object is not applied at all, or empty.
@@ -323,7 +350,8 @@ func namespaceFault(name string, wanted map[object.Key]load.Item, stored object.
 	return ""
 }
 
-func ownerOf(obj object.Object) (Owner, bool) {
+// OwnerOf is the Kustomization that an object's labels name.
+func OwnerOf(obj object.Object) (Owner, bool) {
 	labels := obj.GetLabels()
 	o := Owner{Namespace: labels[OwnerNamespaceLabel], Name: labels[OwnerNameLabel]}
 	return o, o.Name != ""

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 
 	"headway.dev/manifests/diff"
@@ -8,10 +9,12 @@ import (
 	"headway.dev/manifests/object"
 )
 
-// prune decides about what was applied before and is no longer wanted.
-func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Action {
+// prune decides about what was applied before and is no longer wanted. kept
+// stays in the inventory: until its heir has it, it is ours to delete, should
+// the heir not want it any more.
+func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) (actions []Action, kept []object.Key) {
 	if !in.Prune {
-		return nil
+		return nil, nil
 	}
 	var gone []object.Key
 	for _, key := range in.Inventory {
@@ -20,7 +23,6 @@ func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Ac
 		}
 	}
 	sortKeys(gone)
-	var actions []Action
 	for _, key := range slices.Backward(gone) {
 		live := stored.Get(key)
 		if live == nil || live.GetDeletionTimestamp() != nil {
@@ -29,15 +31,28 @@ func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) []Ac
 		a := Action{Type: Delete, Key: key, Live: live}
 		if live.GetAnnotations()[pruneKey] == disabled || live.GetLabels()[pruneKey] == disabled {
 			a.Type, a.Reason = Skip, pruneKey+": "+disabled
-		} else if owner, ok := ownerOf(live); !ok || owner != in.Owner {
+		} else if owner, ok := OwnerOf(live); !ok || owner != in.Owner {
 			// Its labels say that it is no longer ours.
 			a.Type, a.Reason = Skip, "its labels no longer name this Kustomization"
+		} else if heir, ok := heirOf(in, key); ok {
+			a.Type, a.Reason = Skip, fmt.Sprintf("the Kustomization %s takes it over", heir.Owner)
+			if heir.Unsure {
+				a.Reason = fmt.Sprintf("the Kustomization %s, which cannot be rendered, may take it over", heir.Owner)
+			}
+			kept = append(kept, key)
 		} else {
 			a.Fields = diff.Objects(live, nil)
 		}
 		actions = append(actions, a)
 	}
-	return actions
+	return actions, kept
+}
+
+func heirOf(in Input, key object.Key) (Heir, bool) {
+	if in.Heir == nil {
+		return Heir{}, false
+	}
+	return in.Heir(key)
 }
 
 func budget(in Input, wanted int, actions []Action) *BudgetError {

@@ -1,0 +1,120 @@
+package syncer
+
+import (
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/expr"
+	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// expressions are a Kustomization's compiled CEL expressions. Compiling costs
+// milliseconds, so that it is done once for each text; they belong to the
+// Kustomization's loop.
+type expressions struct {
+	ready  map[string]*expr.Condition
+	health map[kustomize.HealthCheckExpressions]*expr.Health
+}
+
+// checked is a kind of objects that a healthCheckExprs entry judges.
+type checked struct {
+	schema.GroupVersion
+	Kind string
+}
+
+// readyExpr says whether a dependency is ready as self sees it.
+func (e *expressions) readyExpr(source string, self, dep *kustomizev1.Kustomization) (bool, error) {
+	c := e.ready[source]
+	if c == nil {
+		var err error
+		if c, err = expr.Compile(source, "self", "dep"); err != nil {
+			return false, err
+		}
+		if e.ready == nil {
+			e.ready = map[string]*expr.Condition{}
+		}
+		e.ready[source] = c
+	}
+	values := map[string]any{}
+	for name, ks := range map[string]*kustomizev1.Kustomization{"self": self, "dep": dep} {
+		m, err := asMap(ks)
+		if err != nil {
+			return false, err
+		}
+		values[name] = m
+	}
+	return c.Holds(values)
+}
+
+// healthOf compiles spec.healthCheckExprs; the first entry of a kind counts.
+func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr.Health, error) {
+	if len(ks.Spec.HealthCheckExprs) == 0 {
+		return nil, nil
+	}
+	kept := map[kustomize.HealthCheckExpressions]*expr.Health{}
+	out := map[checked]*expr.Health{}
+	for i, entry := range ks.Spec.HealthCheckExprs {
+		gv, err := schema.ParseGroupVersion(entry.APIVersion)
+		if err != nil {
+			return nil, fmt.Errorf("spec.healthCheckExprs[%d].apiVersion: %w", i, err)
+		}
+		h := e.health[entry.HealthCheckExpressions]
+		if h == nil {
+			if h, err = expr.CompileHealth(entry.HealthCheckExpressions); err != nil {
+				return nil, fmt.Errorf("failed to create custom status evaluator for healthchecks[%d]: %w", i, err)
+			}
+		}
+		kept[entry.HealthCheckExpressions] = h
+		if kind := (checked{gv, entry.Kind}); out[kind] == nil {
+			out[kind] = h
+		}
+	}
+	e.health = kept
+	return out, nil
+}
+
+// check is the health of an object: by the expressions of the Kustomization
+// that waits for it, if it has any for the kind.
+func (v *verdict) check(s *Syncer, key object.Key) health.Result {
+	if len(v.exprs) > 0 {
+		if kind, ok := scheme.ForKind(key.GroupKind); ok {
+			if h := v.exprs[checked{kind.GroupVersion(), key.Kind}]; h != nil {
+				obj := s.cfg.Store.Get(key)
+				if obj == nil {
+					return health.Of(nil, nil)
+				}
+				m, err := asMap(obj)
+				if err != nil {
+					return health.Result{Status: health.InProgress, Message: err.Error()}
+				}
+				return h.Of(m)
+			}
+		}
+	}
+	return s.check(key)
+}
+
+// asMap is an object's JSON form with its kind, which stored objects lack.
+func asMap(obj object.Object) (map[string]any, error) {
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, fmt.Errorf("encode the object: %w", err)
+	}
+	if key, err := scheme.KeyOf(obj); err == nil {
+		if kind, ok := scheme.ForKind(key.GroupKind); ok {
+			m["apiVersion"], m["kind"] = kind.GroupVersion().String(), kind.Kind
+		}
+	}
+	return m, nil
+}
+
+// badExpression is the failure of an expression, which only a change of the
+// Kustomization can mend.
+func badExpression(err error) error { return fail(meta.InvalidCELExpressionReason, err) }
