@@ -40,7 +40,9 @@ func TestHealthCheckExprs(t *testing.T) {
 		"cluster/one.yaml": nested("one", "./one", exprs),
 		"one/a.yaml":       configMap("a", "busy"),
 	})
-	w.eventually("a is waited for", func() bool { return strings.HasPrefix(w.readyOf("one"), "Unknown Progressing") && w.configMap("a") != nil })
+	w.eventually("a is waited for", func() bool {
+		return strings.HasPrefix(w.readyOf("one"), "Unknown Progressing") && w.configMap("a") != nil
+	})
 	w.write(map[string]string{"one/a.yaml": configMap("a", "broken")})
 	w.push("break a")
 	w.eventually("the failure is the verdict", func() bool { return strings.HasPrefix(w.readyOf("one"), "False HealthCheckFailed") })
