@@ -178,7 +178,7 @@ func (k *kustomization) mentions(ks *kustomizev1.Kustomization, at head, name st
 	}
 	err = fs.WalkDir(tree, dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !d.Type().IsRegular() {
-			return nil //nolint:nilerr // what cannot be read mentions nothing
+			return nil // what cannot be read mentions nothing
 		}
 		switch path.Ext(p) {
 		case ".yaml", ".yml", ".json":
@@ -187,7 +187,7 @@ func (k *kustomization) mentions(ks *kustomizev1.Kustomization, at head, name st
 		}
 		file, err := tree.Open(p)
 		if err != nil {
-			return nil //nolint:nilerr // see above
+			return nil
 		}
 		defer file.Close()
 		data, _ := io.ReadAll(io.LimitReader(file, most))

@@ -55,7 +55,7 @@ func TestBadConditions(t *testing.T) {
 func TestCostIsBounded(t *testing.T) {
 	list := "[1,2,3,4,5,6,7,8,9,10]"
 	source := "true"
-	for _, v := range strings.Split("a b c d e f g h i j k", " ") {
+	for v := range strings.FieldsSeq("a b c d e f g h i j k") {
 		source = list + ".all(" + v + ", " + source + ")"
 	}
 	c, err := expr.Compile(source)

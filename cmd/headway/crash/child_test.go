@@ -2,6 +2,7 @@ package crash_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,12 +45,12 @@ func TestMain(m *testing.M) {
 
 // child follows the repository until the commit is applied, and prints how
 // often it called the store and which calls began and ended a transaction.
-func child(dir string) error {
+func child(dir string) (err error) {
 	s, err := openStore(dir)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	at, _ := strconv.ParseInt(os.Getenv(callEnv), 10, 64)
 	counted := &mortal{Store: s, at: at}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -62,7 +63,9 @@ func child(dir string) error {
 		<-time.After(5 * time.Millisecond)
 	}
 	cancel()
-	<-done
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
 	if got := applied(s); got != want {
 		return fmt.Errorf("applied is %q, want %q", got, want)
 	}
@@ -111,6 +114,13 @@ func openStore(dir string) (*store.Store, error) {
 	return store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
 }
 
+func closeStore(t *testing.T, s *store.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func ksKey() object.Key {
 	return object.Key{GroupKind: schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}, Namespace: "headway-system", Name: "cluster"}
 }
@@ -130,7 +140,7 @@ func prepare(t *testing.T, dir, repo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer closeStore(t, s)
 	meta := metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}
 	hour := metav1.Duration{Duration: time.Hour}
 	objects := []object.Object{

@@ -109,7 +109,7 @@ func (s *scene) check(dir, when string) string {
 	if err != nil {
 		s.t.Fatalf("%s: %v", when, err)
 	}
-	defer db.Close()
+	defer closeStore(s.t, db)
 	commit := strings.TrimPrefix(applied(db), "main@sha1:")
 	wantValue, from := map[string]string{s.first: "old", s.second: "new"}[commit], 0
 	if commit == s.second {
