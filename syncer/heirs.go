@@ -77,7 +77,7 @@ func (s *Syncer) families(ctx context.Context, self, source object.Key, at head)
 		ks := queue[0]
 		queue = queue[1:]
 		// Two that declare each other must not be rendered for ever.
-		id := ks.Namespace + "/" + ks.Name + shape(ks)
+		id := ks.Namespace + "/" + ks.Name + extent(ks)
 		if seen[id] {
 			continue
 		}
@@ -96,9 +96,9 @@ func (s *Syncer) families(ctx context.Context, self, source object.Key, at head)
 	return out
 }
 
-// shape is what decides which objects a Kustomization declares, other than
+// extent is what decides which objects a Kustomization declares, other than
 // the files.
-func shape(ks *kustomizev1.Kustomization) string {
+func extent(ks *kustomizev1.Kustomization) string {
 	return strings.Join([]string{"", cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
 }
 
@@ -109,7 +109,7 @@ func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kus
 	s.mu.Lock()
 	k := s.kustomizations[key]
 	s.mu.Unlock()
-	if stored, _ := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || shape(stored) != shape(ks) {
+	if stored, _ := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || extent(stored) != extent(ks) {
 		k = newKustomization(s, key) // which the commit adds or changes
 	}
 	if sourceKey(ks) != source {
