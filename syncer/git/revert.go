@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -168,7 +168,7 @@ func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) 
 	edits := map[string]edit{}
 	var conflicts []string
 	for name, c := range changed {
-		now, err := r.entry(tip, name)
+		now, err := r.file(tip, name)
 		switch {
 		case err != nil:
 			return nil, err
@@ -178,14 +178,119 @@ func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) 
 			conflicts = append(conflicts, name)
 		}
 	}
+	for name, e := range edits {
+		if e.Mode == 0 {
+			continue
+		}
+		in, err := r.inTheWay(tip, name, edits)
+		if err != nil {
+			return nil, err
+		}
+		conflicts = append(conflicts, in...)
+	}
 	if len(conflicts) > 0 {
-		sort.Strings(conflicts)
-		return nil, &ConflictError{Commit: sha, Files: conflicts}
+		slices.Sort(conflicts)
+		return nil, &ConflictError{Commit: sha, Files: slices.Compact(conflicts)}
 	}
 	if len(edits) == 0 {
 		return nil, ErrNothingToRevert
 	}
 	return edits, nil
+}
+
+// file is entry for files: a directory is no file of its name.
+func (r *Repository) file(tip plumbing.Hash, name string) (edit, error) {
+	e, err := r.entry(tip, name)
+	if e.Mode == filemode.Dir {
+		e = edit{}
+	}
+	return e, err
+}
+
+// inTheWay are the files of tip that a file cannot stand beside, because one
+// needs a directory where the other is, if the edits do not remove them.
+func (r *Repository) inTheWay(tip plumbing.Hash, name string, edits map[string]edit) ([]string, error) {
+	var list []string
+	removed := func(name string) bool {
+		e, ok := edits[name]
+		return ok && e.Mode == 0
+	}
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if e, err := r.file(tip, dir); err != nil {
+			return nil, err
+		} else if e.Mode != 0 && !removed(dir) {
+			list = append(list, dir)
+		}
+	}
+	e, err := r.entry(tip, name)
+	if err != nil || e.Mode != filemode.Dir {
+		return list, err
+	}
+	below := map[string][2]edit{}
+	if err := r.diffTrees(name, plumbing.ZeroHash, e.Hash, below); err != nil {
+		return nil, err
+	}
+	for file := range below {
+		if !removed(file) {
+			list = append(list, file)
+		}
+	}
+	return list, nil
+}
+
+// RevertOf says which commit sha takes back, and nothing else: its message names
+// it, and its files are those that Revert would have written. Empty for any
+// other commit, whatever it says of itself.
+func (r *Repository) RevertOf(sha string) (string, error) {
+	c, err := r.Commit(sha)
+	if err != nil {
+		return "", err
+	}
+	reverted := c.Reverts()
+	if reverted == "" || len(c.Parents) != 1 {
+		return "", nil
+	}
+	contained, err := r.IsAncestor(reverted, c.Parent())
+	if err != nil || !contained {
+		return "", err
+	}
+	var trees [4]plumbing.Hash // before the reverted commit, after it; before the revert, after it
+	was, err := r.Commit(reverted)
+	if err != nil || was.Parent() == "" {
+		return "", err
+	}
+	for i, sha := range []string{was.Parent(), reverted, c.Parent(), sha} {
+		at, err := r.Commit(sha)
+		if err != nil {
+			return "", err
+		}
+		trees[i] = plumbing.NewHash(at.Tree)
+	}
+	same := false
+	err = r.read(func() error {
+		edits, err := r.revertEdits(trees[0], trees[1], trees[2], reverted)
+		var conflict *ConflictError
+		if errors.As(err, &conflict) || errors.Is(err, ErrNothingToRevert) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		done := map[string][2]edit{}
+		if err := r.diffTrees("", trees[2], trees[3], done); err != nil {
+			return err
+		}
+		same = len(done) == len(edits)
+		for name, d := range done {
+			e, ok := edits[name]
+			same = same && ok && e == d[1]
+		}
+		return nil
+	})
+	if err != nil || !same {
+		return "", err
+	}
+	return reverted, nil
 }
 
 // diffTrees collects the files that differ, without reading equal trees.
