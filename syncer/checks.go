@@ -31,7 +31,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 	p.suspended(c, one.ks)
 	p.dependencies(c, one)
 	switch n := len(one.plan.Errors); {
-	case one.res.Budget != nil && n == 1:
+	case n > 0 && n == one.held:
 	case one.denied:
 		c.add(wire.CheckFailed, "spec.serviceAccountName", "%s", one.plan.Errors[0].Message)
 	case n > 0:
@@ -39,7 +39,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 	default:
 		c.add(wire.CheckPassed, "validation", "%s valid", plural(len(one.res.Inventory), "object"))
 	}
-	one.deletions(c)
+	one.bounds(c)
 	one.recreations(c)
 	one.foreign(c, p.source)
 	scheduling(c, one.plan.Rollouts)
@@ -75,16 +75,26 @@ func (p *planning) dependencies(c *checklist, one *planned) {
 	}
 }
 
-// deletions holds the plan against its budget, and tells what pruning leaves.
-func (one *planned) deletions(c *checklist) {
-	n := one.plan.Summary.Delete
-	allowed, bounded := one.ks.Annotations[MaxDeletes]
-	switch {
-	case one.res.Budget != nil:
-		c.add(wire.CheckFailed, MaxDeletes, "%s", one.res.Budget.Error())
-	case bounded && !one.deleted:
-		c.add(wire.CheckPassed, MaxDeletes, "%s, %s allowed", plural(n, "deletion"), allowed)
-	case n > 0:
+// bounds tells which budgets and freezes the plan meets, and what pruning
+// leaves.
+func (one *planned) bounds(c *checklist) {
+	bounded := false
+	for _, g := range one.gates {
+		bounded = bounded || g.Name == wire.GateMaxDeletes
+		name := "headway.dev/" + g.Name
+		words := map[string]string{wire.GateMaxDeletes: "deletion", wire.GateMaxRestarts: "restart"}
+		switch {
+		case !g.Open && g.Name == wire.GateFreeze:
+			c.add(wire.CheckWarning, name, "%s", g.Message)
+		case !g.Open:
+			c.add(wire.CheckFailed, name, "%s", g.Message)
+		case g.Message != "":
+			c.add(wire.CheckPassed, name, "%s", g.Message)
+		case g.Limit != nil:
+			c.add(wire.CheckPassed, name, "%s, %d allowed", plural(g.Count, words[g.Name]), *g.Limit)
+		}
+	}
+	if n := one.plan.Summary.Delete; n > 0 && !bounded {
 		c.add(wire.CheckPassed, MaxDeletes, "%s, no bound is set", plural(n, "deletion"))
 	}
 	if len(one.unruly) > 0 {

@@ -52,9 +52,14 @@ type kustomization struct {
 	failed    bool
 	due       time.Time
 	pending   *verdict
-	wasOK     bool
 	// stuck is why its deletion fails.
-	stuck string
+	stuck    string
+	restored bool      // pending was, after the start
+	thaw     time.Time // end of the freeze that the newest commit waits for
+	// answered is the attempt whose failed verdict was answered; reason is why
+	// the verdict was failed.
+	answered attempt
+	reason   string
 
 	drifts    int
 	lastDrift time.Time
@@ -79,6 +84,7 @@ type attempt struct {
 	generation int64
 	request    string // value of the reconcile.fluxcd.io/requestedAt annotation
 	settings   string // Headway's annotations, the source's spec.ignore, and the build's inputs
+	hold       bool   // goes back to what was good while the newest commit is in quarantine
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
@@ -133,7 +139,6 @@ func (k *kustomization) run(ctx context.Context) {
 	k.planner = plan.New()
 	if ks := k.get(); ks != nil {
 		k.s.claim(k, inventoryOf(ks))
-		k.wasOK = isReady(ks)
 	}
 	for {
 		delay, more := k.step(ctx)
@@ -177,11 +182,11 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
-	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: settings(ks) + "\n" + k.ignore(ks) + "\n" + head.form.mark() + "\n" + k.inputsID(ks)}
+	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: k.settings(ks) + "\n" + head.form.mark() + "\n" + k.inputsID(ks)}
+	k.restore(ks, head)
 	drift, wait := k.drift(now)
 	switch {
 	case want != k.attempted || k.takeRetry() || !now.Before(k.due):
-		k.supersede(ctx, ks, want)
 		k.attempt(ctx, ks, head, want)
 	case drift && k.failed:
 		// The newest commit is bad: what is put back is the last good one.
@@ -190,6 +195,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.converge(ctx, ks, head, want)
 	}
 	k.judge(ctx)
+	k.answer(ctx, head, want)
 	delay := k.due.Sub(k.s.now())
 	if wait > 0 {
 		delay = min(delay, wait)
@@ -214,9 +220,17 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 	return d
 }
 
-// settings are the annotations that change what an attempt may do.
-func settings(ks *kustomizev1.Kustomization) string {
-	return strings.Join([]string{ks.Annotations[MaxDeletes], ks.Annotations[OnFailure], ks.Annotations[GitWrites]}, "\n")
+// settings are the annotations, and what of the source, that change what an
+// attempt may do.
+func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
+	list := []string{k.ignore(ks)}
+	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry} {
+		list = append(list, ks.Annotations[name])
+	}
+	if src := k.s.cfg.Store.Get(sourceKey(ks)); src != nil {
+		list = append(list, src.GetAnnotations()[Freeze])
+	}
+	return strings.Join(list, "\n")
 }
 
 // errNotYet says that the source is being looked at for the first time since
@@ -332,8 +346,12 @@ func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 	return true, 0
 }
 
-// settle records that an attempt is done with.
+// settle records that an attempt is done with. What comes of a commit that is
+// held while another is the newest says nothing about that one.
 func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
+	if k.attempted.revision != "" && a.revision != "" && a.revision != k.attempted.revision {
+		return
+	}
 	k.mu.Lock()
 	k.settled, k.settledOK, k.faults = a, ok, faults
 	k.mu.Unlock()
@@ -355,22 +373,50 @@ func (k *kustomization) takeRetry() bool {
 	return retry
 }
 
-// attempt applies the head, and plans the next attempt.
+// attempt applies the head, or another commit while that is not to be applied,
+// and plans the next attempt.
 func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) {
-	k.attempted = want
-	k.failed = !k.converge(ctx, ks, head, want)
+	first := k.attempted == (attempt{})
+	k.attempted, k.thaw = want, time.Time{}
+	if k.quarantined(ks, head) {
+		k.failed = true
+		k.hold(ctx, ks, head)
+		c := apimeta.FindStatusCondition(ks.Status.Conditions, quarantinedCondition)
+		k.settle(want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
+	} else {
+		k.failed = !k.converge(ctx, ks, head, want)
+	}
+	if first && k.failed {
+		// What was changed by hand before the start is put back.
+		k.heal(ctx, k.get(), head)
+	}
+	if !k.thaw.IsZero() {
+		// Of the commits that wait, one may be urgent.
+		if urgent, ok := k.thawed(ks, head); ok {
+			k.apply(ctx, ks, urgent, false)
+		}
+	}
 	k.until(ks, k.s.now(), !k.failed)
+	if !k.thaw.IsZero() && k.thaw.Before(k.due) {
+		k.due = k.thaw
+	}
 }
 
-// heal applies the last good commit again.
+// heal applies again what was applied last.
 func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization, h head) {
-	good, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
-	if !ok {
+	if ks == nil {
 		return
 	}
-	h.Head = good
+	if good, ok := git.ParseRevision(ks.Status.LastAppliedRevision); ok {
+		h.Head = good
+		k.apply(ctx, ks, h, k.quarantined(ks, head{Head: good}))
+	}
+}
+
+// apply applies another commit than the head.
+func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization, h head, hold bool) {
 	want := k.attempted
-	want.revision = h.revision()
+	want.revision, want.hold = h.revision(), hold
 	k.converge(ctx, ks, h, want)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -11,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 )
@@ -162,7 +163,7 @@ func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repositor
 	if err != nil {
 		return fail(sourcev1.GitOperationFailedReason, err)
 	}
-	if descends || src.accepted(obj, fetched.Commit) {
+	if descends || len(src.accepting(obj, fetched.Commit)) > 0 {
 		return nil
 	}
 	return fail(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
@@ -170,22 +171,37 @@ func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repositor
 		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, AcceptHistory, fetched.Commit))
 }
 
-// accepted says whether an annotation accepts the commit.
-func (src *source) accepted(obj *sourcev1.GitRepository, commit string) bool {
-	matches := func(o object.Object) bool {
-		v := o.GetAnnotations()[AcceptHistory]
-		return len(v) >= 7 && strings.HasPrefix(commit, v)
+// accepting are the objects whose annotation accepts the commit.
+func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []object.Key {
+	var keys []object.Key
+	if names(obj.Annotations[AcceptHistory], commit) {
+		keys = append(keys, src.key)
 	}
-	if matches(obj) {
-		return true
-	}
-	list, _ := src.s.cfg.Store.List(kustomizationKind, "")
-	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && sourceKey(ks) == src.key && matches(ks) {
-			return true
+	for _, ks := range src.s.followers(src.key) {
+		if names(ks.Annotations[AcceptHistory], commit) {
+			keys = append(keys, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
 		}
 	}
-	return false
+	return keys
+}
+
+// acceptances removes the annotations that accepted a commit: another rewrite
+// that ends at the same one is to be accepted by itself.
+func (src *source) acceptances(obj *sourcev1.GitRepository, commit string) []change.Change {
+	var list []change.Change
+	for _, key := range src.accepting(obj, commit) {
+		list = append(list, change.Patch(key, func(o object.Object) bool { return dropAnnotation(o, AcceptHistory) }))
+	}
+	return list
+}
+
+// dropAnnotation reports whether there was one.
+func dropAnnotation(o object.Object, name string) bool {
+	left := maps.Clone(o.GetAnnotations())
+	_, there := left[name]
+	delete(left, name)
+	o.SetAnnotations(left)
+	return there
 }
 
 func (src *source) host(obj *sourcev1.GitRepository) string {

@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -44,6 +45,10 @@ type planning struct {
 
 // planned is one Kustomization and its plan.
 type planned struct {
+	// gates are the bounds that the plan meets; held counts those among the
+	// errors.
+	gates   []wire.Gate
+	held    int
 	ks      *kustomizev1.Kustomization
 	parent  string
 	deleted bool
@@ -170,8 +175,7 @@ func (p *planning) one(out *planned) {
 		return
 	}
 	if out.deleted {
-		all := len(in.Inventory)
-		in.Prune, in.MaxDeletes = deletes(ks), &all
+		in.Prune = deletes(ks)
 	}
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
 	if err := p.s.authorize(ks, out.res); err != nil {
@@ -193,8 +197,28 @@ func (p *planning) one(out *planned) {
 	if len(out.res.Errors) > 0 {
 		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})
 	}
-	if out.res.Budget != nil {
-		out.plan.Errors = append(out.plan.Errors, faults(out.res.Budget)...)
+	if !out.deleted {
+		p.gates(out)
+	}
+}
+
+// gates holds a plan against the bounds of its Kustomization.
+func (p *planning) gates(out *planned) {
+	sha := ""
+	if head, ok := git.ParseRevision(p.target); ok {
+		sha = head.Commit
+	}
+	var err error
+	if out.gates, err = p.s.gates(out.ks, out.res, sha); err != nil {
+		out.plan.Errors = append(out.plan.Errors, faults(err)...)
+		return
+	}
+	for _, g := range out.gates {
+		// A freeze passes by itself: the commit need not change.
+		if !g.Open && g.Name != wire.GateFreeze {
+			out.plan.Errors = append(out.plan.Errors, faults(&gateError{g})...)
+			out.held++
+		}
 	}
 }
 

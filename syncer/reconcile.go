@@ -8,12 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,9 +32,11 @@ type round struct {
 	commit *wire.Commit
 	items  []load.Item
 	plan   plan.Result
+	before string // what was known of the cluster before
 	digest string
 	millis map[string]float64
 	drift  bool
+	hold   bool // it is the last good commit, while the newest is in quarantine
 	began  time.Time
 }
 
@@ -45,7 +47,7 @@ func (r *round) took(phase string, since time.Time) {
 // converge makes the stored objects what the head declares, whole or not at
 // all, and reports whether it could.
 func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) bool {
-	r := &round{head: head, want: want, millis: map[string]float64{}, began: time.Now()}
+	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: time.Now()}
 	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
@@ -66,13 +68,20 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			err = nil
 		}
 	}
-	if err != nil {
-		if ctx.Err() == nil {
-			k.refuse(ctx, ks, head.revision(), err, r)
-		}
-		return false
+	switch {
+	case err == nil:
+		return true
+	case ctx.Err() != nil:
+	case !thaw(err).IsZero():
+		k.freeze(ctx, ks, r, err)
+	case head.revision() != k.attempted.revision:
+		// The conditions are about the newest commit.
+		k.s.log.Warn("not applied again", "kustomization", k.name(), "revision", head.revision(), "err", err)
+		k.s.record(ks, corev1.EventTypeWarning, reasonOf(err, meta.ReconciliationFailedReason), bounded(err.Error()))
+	default:
+		k.refuse(ctx, ks, head.revision(), err, r)
 	}
-	return true
+	return false
 }
 
 // build is the phase that renders the tree.
@@ -111,20 +120,13 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	for _, a := range []struct {
 		name  string
 		known []string
-	}{{OnFailure, []string{"", "none", onFailureMode}}, {GitWrites, []string{"", "heal"}}} {
+	}{{OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {GitWrites, []string{"", "heal"}}} {
 		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
 	if _, err := k.exprs.healthOf(ks); err != nil {
 		return in, badExpression(err)
-	}
-	if v, ok := ks.Annotations[MaxDeletes]; ok {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 {
-			return in, fmt.Errorf("annotation %s: %q is not a number of objects", MaxDeletes, v)
-		}
-		in.MaxDeletes = &n
 	}
 	return in, nil
 }
@@ -155,11 +157,11 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	if err := k.s.authorize(ks, r.plan); err != nil {
 		return err
 	}
-	switch {
-	case len(r.plan.Errors) > 0:
+	if len(r.plan.Errors) > 0 {
 		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: r.plan.Errors})
-	case r.plan.Budget != nil:
-		return fail(meta.PruneFailedReason, r.plan.Budget)
+	}
+	if err := k.s.pass(ks, r); err != nil {
+		return err
 	}
 	r.digest = digest(r.plan)
 	return nil
@@ -211,9 +213,11 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 	advanced := ks.Status.LastAppliedRevision != r.head.revision()
 	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
 	// The last good commit, put back while the newest is refused, is judged
-	// already.
+	// already; not so one that is gone back to.
 	heals := k.failed && k.attempted.revision != r.head.revision()
-	judge := !heals && (visible && !r.drift || advanced || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks))
+	judge := advanced || !heals && (visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
+		k.pending == nil && stateOf(ks).revision != r.head.revision())
+	r.before = k.before(ks, r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
 		changes = append(changes, change.Patch(k.key, func(o object.Object) bool {
 			if slices.Contains(o.GetFinalizers(), kustomizev1.KustomizationFinalizer) {
@@ -228,7 +232,7 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 		if !ok {
 			return false
 		}
-		return k.appliedStatus(cur, r, now, heals, judge && waits)
+		return k.appliedStatus(cur, r, now, heals, judge, waits)
 	}
 	probe := ks.DeepCopy()
 	statusChanges := edit(probe)
@@ -241,9 +245,16 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 		if r.drift {
 			entry.Type = wire.EntryDrift
 		}
+		if r.hold {
+			entry.Reason = k.attempted.revision + " has failed: back to the last good commit"
+		}
 	}
+	changes = append(changes, k.forget(ks, r)...)
 	if len(changes) > 0 || statusChanges {
 		changes = append(changes, change.PatchStatus(k.key, edit))
+		if advanced {
+			k.supersede(ctx, ks, r.head.revision())
+		}
 		states, err := k.s.journal.commit(ctx, change.Tx{Changes: changes}, entry)
 		if err != nil {
 			return fail(meta.ReconciliationFailedReason, err)
@@ -305,8 +316,10 @@ func writes(a plan.Action, now time.Time) []change.Change {
 	}
 }
 
-// appliedStatus edits the status for what was applied.
-func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, waits bool) bool {
+// appliedStatus edits the status for what was applied: heals says that it is
+// not the newest commit, judge that it is judged, waits that Ready waits for
+// the verdict.
+func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, judge, waits bool) bool {
 	before := ks.Status.DeepCopy()
 	st := &ks.Status
 	set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
@@ -315,14 +328,14 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	st.LastAppliedRevision = revision
 	st.LastHandledReconcileAt = r.want.request
 	if !r.drift || st.LastAttemptedRevision == "" {
-		st.LastAttemptedRevision = r.want.revision
+		st.LastAttemptedRevision = k.attempted.revision
 	}
 	st.Inventory = inventory(r.plan.Inventory)
 	msg := "Applied revision: " + revision
 	switch {
-	case heals, r.drift && k.pending != nil:
+	case r.hold, heals && before.LastAppliedRevision == revision, r.drift && k.pending != nil:
 		// What the conditions say holds on.
-	case waits:
+	case judge && waits:
 		msg = fmt.Sprintf("Running health checks for revision %s with a timeout of %s", revision, ks.GetTimeout())
 		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
 		set.put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
@@ -332,6 +345,15 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	default:
 		set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
 		set.drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
+	}
+	if judge {
+		set.judging(revision, r.before)
+	}
+	if !heals {
+		set.drop(frozenCondition)
+	}
+	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
+		set.drop(quarantinedCondition)
 	}
 	if before.LastAppliedRevision != revision {
 		st.History.Upsert(r.digest, now, time.Since(r.began), meta.ReconciliationSucceededReason, map[string]string{"revision": revision})

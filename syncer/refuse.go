@@ -41,7 +41,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
-		set.drop(meta.HealthyCondition)
+		set.drop(meta.HealthyCondition, frozenCondition)
 		return !equality.Semantic.DeepEqual(before, st)
 	}
 	probe := ks.DeepCopy()

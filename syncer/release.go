@@ -25,8 +25,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
 	if deletes(ks) {
-		all := len(inventoryOf(ks))
-		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, MaxDeletes: &all}
+		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true}
 		if at, err := k.head(ks); err == nil {
 			// Renaming a Kustomization deletes one and creates another.
 			in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), at)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -14,12 +13,6 @@ import (
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
-)
-
-const (
-	// revertsPerHour bounds the automatic reverts on one branch.
-	revertsPerHour = 3
-	onFailureMode  = "revert"
 )
 
 // Rollback writes a commit on the source's branch that reverts one commit (by
@@ -57,11 +50,15 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// newestApplied is the commit that the source's Kustomizations applied last.
+// newestApplied is the commit that the source's Kustomizations applied last,
+// though they may have gone back from it since.
 func (s *Syncer) newestApplied(src *source) (string, error) {
 	var newest *wire.Commit
 	for _, ks := range s.followers(src.key) {
 		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+		if bad, held := git.ParseRevision(stateOf(ks).quarantined); held {
+			head, ok = bad, true
+		}
 		if !ok {
 			continue
 		}
@@ -125,77 +122,6 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 		return "master", nil
 	}
 	return r.Branch, nil
-}
-
-// afterVerdict carries out headway.dev/on-failure.
-//
-// An automatic revert needs all of: the annotation says revert; the
-// Kustomization may write to the branch of its source (mayWriteGit); the
-// Kustomization was healthy before the commit; the commit is the branch's
-// head; it reverts nothing itself; less than revertsPerHour were made in the
-// last hour. Otherwise reverts could answer reverts, or take back what did not
-// break anything. The branch itself says what was reverted, so that a restart
-// forgets nothing.
-func (k *kustomization) afterVerdict(ctx context.Context, ks *kustomizev1.Kustomization, v *verdict, result, reason string) {
-	before := k.wasOK
-	k.wasOK = result != unhealthy
-	if result != unhealthy || ks.Annotations[OnFailure] != onFailureMode || v.round.commit == nil {
-		return
-	}
-	src := k.s.source(sourceKey(ks))
-	if src == nil {
-		return
-	}
-	c, now := v.round.commit, k.s.now()
-	h, _ := src.current()
-	why, denied := "", k.s.mayWriteGit(ks)
-	recent, err := 0, error(nil)
-	if h.Commit == c.SHA {
-		recent, err = k.s.recentReverts(h, now)
-	}
-	switch {
-	case denied != nil:
-		why = denied.Error()
-	case !before:
-		why = "it was not healthy before the commit either"
-	case h.Commit != c.SHA:
-		why = "a newer commit is there"
-	case err != nil:
-		why = err.Error()
-	case c.Reverts != "":
-		why = "the commit is itself a revert"
-	case recent >= revertsPerHour:
-		why = fmt.Sprintf("%d commits were reverted within the last hour", recent)
-	}
-	if why != "" {
-		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", c.SHA, why))
-		return
-	}
-	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: now}
-	if _, err := k.s.revert(ctx, src, c.SHA, reason, author); err != nil {
-		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
-		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and cannot be reverted: %v", c.SHA, err))
-	}
-}
-
-// recentReverts counts our own reverts of the last hour on the branch.
-func (s *Syncer) recentReverts(h head, now time.Time) (int, error) {
-	const most = 1000 // commits; an hour has less, or its clocks are wrong
-	n := 0
-	for sha, i := h.Commit, 0; sha != "" && i < most; i++ {
-		c, err := h.repo.Commit(sha)
-		if err != nil {
-			return n, fmt.Errorf("count the reverts on the branch: %w", err)
-		}
-		if now.Sub(c.Committer.When) > time.Hour {
-			break
-		}
-		if c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email {
-			n++
-		}
-		sha = c.Parent()
-	}
-	return n, nil
 }
 
 // findSource finds a source by [namespace/]name; without a name it is

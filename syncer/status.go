@@ -116,6 +116,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 		out.Sync = "OutOfSync"
 	}
 	out.WaitsFor = s.waitsFor(ks)
+	out.Holds = holds(ks)
 	keys := inventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), true
 	for _, key := range keys {
@@ -129,4 +130,22 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	}
 	sort.SliceStable(out.Unhealthy, func(i, j int) bool { return out.Unhealthy[i].Name < out.Unhealthy[j].Name })
 	return out
+}
+
+// holds is what keeps the newest commit from being applied, though nothing is
+// wrong with its manifests.
+func holds(ks *kustomizev1.Kustomization) []wire.Hold {
+	var list []wire.Hold
+	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, quarantinedCondition}, {wire.GateFreeze, frozenCondition}} {
+		c := apimeta.FindStatusCondition(ks.Status.Conditions, h.condition)
+		if c == nil {
+			continue
+		}
+		hold := wire.Hold{Kind: h.kind, Message: c.Message, Since: c.LastTransitionTime.Time, Revision: ks.Status.LastAttemptedRevision}
+		if h.kind == wire.GateQuarantine {
+			hold.Revision = quarantinedRevision(c.Message)
+		}
+		list = append(list, hold)
+	}
+	return list
 }

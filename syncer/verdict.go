@@ -47,16 +47,23 @@ type verdict struct {
 
 // watch starts to judge what was applied.
 func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
+	v := k.newVerdict(ks, r, r.plan.Inventory)
 	if k.pending != nil && k.pending.round.head.Commit == r.head.Commit && !k.pending.failed {
-		k.pending.checks = r.plan.Inventory // drift was put back meanwhile
-		k.pending.open = keySet(k.pending.checks)
+		// Drift was put back meanwhile.
+		k.pending.round, k.pending.checks, k.pending.open = r, v.checks, v.open
 		return
 	}
+	k.pending = v
+	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+}
+
+// newVerdict is about what a round applied.
+func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inventory []object.Key) *verdict {
 	now := k.s.now()
 	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
 	// They compiled when the commit was planned.
 	v.exprs, _ = k.exprs.healthOf(ks)
-	v.checks = r.plan.Inventory
+	v.checks = inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = nil
 		for _, c := range ks.Spec.HealthChecks {
@@ -72,8 +79,7 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 		}
 	}
 	v.checks, v.open = own, keySet(own)
-	k.pending = v
-	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+	return v
 }
 
 func keySet(keys []object.Key) map[object.Key]bool {
@@ -158,16 +164,16 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 }
 
 // supersede ends a pending verdict because something newer is applied.
-func (k *kustomization) supersede(ctx context.Context, ks *kustomizev1.Kustomization, want attempt) {
+func (k *kustomization) supersede(ctx context.Context, ks *kustomizev1.Kustomization, revision string) {
 	v := k.pending
-	if v == nil || v.round.head.revision() == want.revision {
+	if v == nil || v.round.head.revision() == revision {
 		return
 	}
 	k.pending = nil
 	if v.failed {
 		return
 	}
-	entry := k.entry(sourceName(ks), v, superseded, "superseded by "+want.revision)
+	entry := k.entry(sourceName(ks), v, superseded, "superseded by "+revision)
 	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
 	}
@@ -191,33 +197,38 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 	ok := result != unhealthy
 	revision := v.round.head.revision()
 	tx := change.Tx{}
-	if v.conditions {
-		tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {
-			cur, isKs := o.(*kustomizev1.Kustomization)
-			if !isKs {
-				return false
-			}
-			before := cur.Status.DeepCopy()
-			set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
-			if ok {
-				set.put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
-				if k.failed && k.attempted.revision != revision {
-					return !equality.Semantic.DeepEqual(before, &cur.Status)
-				}
+	tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {
+		cur, isKs := o.(*kustomizev1.Kustomization)
+		if !isKs {
+			return false
+		}
+		before := cur.Status.DeepCopy()
+		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
+		set.judged(revision, ok)
+		// Of the last good commit, while the newest is refused, Ready says nothing.
+		newest := !k.failed || k.attempted.revision == revision || !k.thaw.IsZero()
+		switch {
+		case !v.conditions:
+		case ok:
+			set.put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
+			if newest {
 				set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
 				set.drop(meta.ReconcilingCondition, meta.StalledCondition)
-			} else {
-				set.put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+			}
+		default:
+			set.put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+			if newest {
 				set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
 				set.drop(meta.ReconcilingCondition)
 			}
-			return !equality.Semantic.DeepEqual(before, &cur.Status)
-		}))
-	}
+		}
+		return !equality.Semantic.DeepEqual(before, &cur.Status)
+	}))
 	if _, err := k.s.journal.commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the verdict", "kustomization", k.name(), "err", err)
 	}
 	k.settle(v.round.want, ok, nil)
+	k.reason = reason
 	msg := reason
 	if ok {
 		msg = "Reconciliation finished: " + revision + " is healthy"
@@ -227,7 +238,6 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 	}
 	k.s.log.Info("verdict", "kustomization", k.name(), "revision", revision, "verdict", result, "reason", reason)
 	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
-	k.afterVerdict(ctx, ks, v, result, reason)
 }
 
 // announce reports what was applied: events, log, progress.

@@ -58,9 +58,6 @@ type Input struct {
 	Prune, Force bool
 	// Ignore names fields of live objects that stay as they are.
 	Ignore []kustomizev1.IgnoreRule
-	// MaxDeletes bounds the deletions of one plan; nil allows any number but
-	// not to delete everything at once.
-	MaxDeletes *int
 }
 
 // Heir is who declares an object besides the owner that a plan is for. Unsure
@@ -123,19 +120,6 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.Source.File, e.Source.Line, msg)
 }
 
-// BudgetError says that a plan deletes more than it may.
-type BudgetError struct{ Deletes, Budget, Inventory int }
-
-func (e *BudgetError) Error() string {
-	if e.Budget < 0 {
-		return fmt.Sprintf("this commit would delete all %d objects that were applied before; nothing was changed. "+
-			"If that is meant, set the annotation headway.dev/max-deletes: %q on the Kustomization, else restore the files",
-			e.Deletes, fmt.Sprint(e.Deletes))
-	}
-	return fmt.Sprintf("this commit would delete %d objects, and the annotation headway.dev/max-deletes allows %d; nothing was changed. "+
-		"Raise the annotation on the Kustomization, or restore the files", e.Deletes, e.Budget)
-}
-
 // Result is a plan: the creations and updates in the order of their kinds
 // (namespaces first), then the deletions in reverse.
 type Result struct {
@@ -144,8 +128,6 @@ type Result struct {
 	Inventory []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
-	// Budget is set if the plan deletes more than it may.
-	Budget *BudgetError
 }
 
 // Changes says whether the plan changes anything that a user can see.
@@ -230,7 +212,6 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 			delete(p.memo, key)
 		}
 	}
-	res.Budget = budget(in, len(order), deletes)
 	return res
 }
 

@@ -66,8 +66,8 @@ func input(list []load.Item) plan.Input {
 // carryOut stores a plan's actions, as the syncer does.
 func carryOut(tb testing.TB, s *memstore.Store, res plan.Result) {
 	tb.Helper()
-	if len(res.Errors) > 0 || res.Budget != nil {
-		tb.Fatalf("the plan has errors: %v %v", res.Errors, res.Budget)
+	if len(res.Errors) > 0 {
+		tb.Fatalf("the plan has errors: %v", res.Errors)
 	}
 	var tx change.Tx
 	for _, a := range res.Actions {
@@ -103,9 +103,6 @@ func lines(res plan.Result) []string {
 	}
 	for _, e := range res.Errors {
 		list = append(list, "error "+e.Error())
-	}
-	if res.Budget != nil {
-		list = append(list, "budget "+res.Budget.Error())
 	}
 	return list
 }
@@ -217,16 +214,6 @@ func TestPrune(t *testing.T) {
 	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
 	in.Prune = false
 	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web")
-	in.Prune = true
-	zero := 0
-	in.MaxDeletes = &zero
-	if res := plan.New().Plan(in, s); res.Budget == nil || res.Budget.Deletes != 1 {
-		t.Errorf("budget of 0: %+v", res.Budget)
-	}
-	in.MaxDeletes, in.Items = nil, nil
-	if res := plan.New().Plan(in, s); res.Budget == nil || res.Budget.Deletes != 2 {
-		t.Errorf("an emptied tree: %+v", res.Budget)
-	}
 }
 
 func TestRefusals(t *testing.T) {

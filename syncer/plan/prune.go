@@ -54,23 +54,3 @@ func heirOf(in Input, key object.Key) (Heir, bool) {
 	}
 	return in.Heir(key)
 }
-
-func budget(in Input, wanted int, actions []Action) *BudgetError {
-	deletes := 0
-	for _, a := range actions {
-		if a.Type == Delete {
-			deletes++
-		}
-	}
-	switch {
-	case deletes == 0:
-		return nil
-	case in.MaxDeletes != nil:
-		if deletes > *in.MaxDeletes {
-			return &BudgetError{Deletes: deletes, Budget: *in.MaxDeletes, Inventory: len(in.Inventory)}
-		}
-	case wanted == 0:
-		return &BudgetError{Deletes: deletes, Budget: -1, Inventory: len(in.Inventory)}
-	}
-	return nil
-}

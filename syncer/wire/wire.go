@@ -220,6 +220,8 @@ type KustomizationStatus struct {
 	Unhealthy []Object  `json:"unhealthy,omitempty"`
 	// WaitsFor are the Kustomizations of dependsOn that are not ready.
 	WaitsFor []Object `json:"waitsFor,omitempty"`
+	// Holds keep the newest commit from being applied.
+	Holds []Hold `json:"holds,omitempty"`
 	// Errors are the faults of the last attempt.
 	Errors []Fault `json:"errors,omitempty"`
 }

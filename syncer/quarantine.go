@@ -1,0 +1,156 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// Retry on a Kustomization names a commit in quarantine that is tried once
+// more; it is removed when that is done.
+const Retry = "headway.dev/retry"
+
+// names says whether an annotation names the commit, by at least seven digits.
+func names(annotation, sha string) bool {
+	return len(annotation) >= 7 && strings.HasPrefix(sha, annotation)
+}
+
+// quarantined says whether the commit has failed and is not to be tried again.
+func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h head) bool {
+	q, ok := git.ParseRevision(stateOf(ks).quarantined)
+	return ok && q.Commit == h.Commit && !names(ks.Annotations[Retry], h.Commit)
+}
+
+// quarantinedRevision is the revision in a condition's message.
+func quarantinedRevision(message string) string {
+	revision, _, _ := strings.Cut(message, ": ")
+	return revision
+}
+
+// forget removes the annotation that was heeded by the round.
+func (k *kustomization) forget(ks *kustomizev1.Kustomization, r *round) []change.Change {
+	if r.hold || !names(ks.Annotations[Retry], r.head.Commit) {
+		return nil
+	}
+	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return dropAnnotation(o, Retry) })}
+}
+
+// hold goes back to the commit that was healthy last.
+func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization, h head) {
+	good, ok := git.ParseRevision(stateOf(ks).healthy)
+	if !ok {
+		return
+	}
+	h.Head = good
+	k.apply(ctx, ks, h, true)
+}
+
+// quarantine remembers that the applied commit has failed, and goes back to
+// the last good one. The first is durable before the second begins, so that a
+// restart between them goes on with it.
+func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h head, why string) {
+	st := stateOf(ks)
+	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.revision, why, st.healthy)
+	now := metav1.NewTime(k.s.now())
+	bad, _ := git.ParseRevision(st.revision)
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		before := cur.Status.DeepCopy()
+		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
+		set.put(quarantinedCondition, metav1.ConditionTrue, meta.HealthCheckFailedReason, msg+
+			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, Retry, bad.Commit))
+		if h.revision() == st.revision {
+			set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
+			set.drop(meta.ReconcilingCondition)
+		}
+		return !equality.Semantic.DeepEqual(before, &cur.Status)
+	})}}
+	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil {
+		if ctx.Err() == nil {
+			k.s.log.Error("write the quarantine", "kustomization", k.name(), "err", err)
+			k.answered = attempt{} // again at the next step
+		}
+		return
+	}
+	k.s.log.Warn("quarantined", "kustomization", k.name(), "revision", st.revision, "why", why)
+	k.s.record(ks, corev1.EventTypeWarning, "Quarantined", msg)
+	if ks = k.get(); ks == nil {
+		return
+	}
+	k.failed = true
+	k.pending = nil
+	k.hold(ctx, ks, h)
+	k.settle(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
+}
+
+// revision is a round about a commit that was applied before.
+func (k *kustomization) revision(ks *kustomizev1.Kustomization, h head, revision string) (*round, bool) {
+	at, ok := git.ParseRevision(revision)
+	if !ok {
+		return nil, false
+	}
+	h.Head = at
+	r := &round{head: h, want: attempt{revision: revision, generation: ks.Generation}, millis: map[string]float64{}}
+	if c, err := h.repo.Commit(at.Commit); err == nil {
+		r.commit = wireCommit(c)
+	}
+	return r, true
+}
+
+// freeze writes that a commit waits for the end of a freeze. What is applied
+// is as ready as it was, so that nothing that depends on it waits.
+func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
+	k.thaw = thaw(err)
+	msg := bounded(fmt.Sprintf("%v; %s waits", err, r.head.revision()))
+	now := metav1.NewTime(k.s.now())
+	fresh := false
+	edit := func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		before := cur.Status.DeepCopy()
+		st := &cur.Status
+		set := conditions{list: &st.Conditions, generation: ks.Generation, now: now}
+		c := set.get(frozenCondition)
+		fresh = c == nil || c.Message != msg
+		st.LastAttemptedRevision = r.head.revision()
+		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
+		set.put(frozenCondition, metav1.ConditionTrue, frozenReason, msg)
+		if st.LastAppliedRevision == "" {
+			set.put(meta.ReadyCondition, metav1.ConditionFalse, frozenReason, msg)
+		} else if c := set.get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
+			// A refused commit is no longer the newest.
+			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)
+			set.drop(meta.ReconcilingCondition)
+		}
+		return !equality.Semantic.DeepEqual(before, st)
+	}
+	if edit(ks.DeepCopy()) {
+		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
+		if _, cerr := k.s.cfg.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
+			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
+		}
+	}
+	if fresh {
+		k.s.log.Info("frozen", "kustomization", k.name(), "revision", r.head.revision(), "until", k.thaw.UTC().Format(time.RFC3339))
+		k.s.record(ks, corev1.EventTypeNormal, frozenReason, msg)
+		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.revision(), Commit: r.commit, Message: msg})
+	}
+	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
+}

@@ -1,0 +1,91 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/syncer/git"
+)
+
+// reach reads what the commits from the one that the Kustomization has applied
+// to sha say for themselves.
+func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, error) {
+	h, _ := src.current()
+	obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	if h.repo == nil || !ok {
+		return reach{}, fmt.Errorf("source %s is not fetched yet", src.name())
+	}
+	applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
+	commits, err := h.repo.Between(applied.Commit, sha, maxReach)
+	if err != nil || len(commits) == 0 {
+		return reach{}, err
+	}
+	signed := func(sha string) error {
+		if obj.Spec.Verification == nil {
+			return errNoVerify
+		}
+		_, err := src.trusted(sha)
+		return err
+	}
+	r := reach{allow: allowed(commits, signed)}
+	if r.allow.freeze {
+		// A signature vouches for what is below the commit, not above it.
+		tip := commits[slices.IndexFunc(commits, func(c git.Commit) bool { return c.SHA == sha })]
+		merged, err := h.repo.Between(tip.Parent(), sha, maxReach)
+		if err != nil {
+			return reach{}, err
+		}
+		r.thaws = allowed(merged, signed).freeze
+	}
+	if r.thaws || applied.Commit == "" {
+		return r, nil
+	}
+	r.thaws, err = onlyReverts(h.repo, commits)
+	r.rollback = r.thaws && len(commits) == 1 && commits[0].Reverts() == applied.Commit
+	return r, err
+}
+
+// onlyReverts says whether each of the commits, newest first, takes back a
+// commit, or is itself taken back by a later one of them.
+func onlyReverts(repo *git.Repository, commits []git.Commit) (bool, error) {
+	gone := map[string]bool{}
+	for _, c := range commits {
+		if gone[c.SHA] {
+			continue
+		}
+		reverted, err := repo.RevertOf(c.SHA)
+		if err != nil || reverted == "" {
+			return false, err
+		}
+		gone[reverted] = true
+	}
+	return true, nil
+}
+
+// thawed is the newest commit below the head, along first parents, that a
+// freeze does not hold; false if there is none above the applied one.
+func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h head) (head, bool) {
+	const most = 100 // commits of one freeze that are looked at
+	src := k.s.source(sourceKey(ks))
+	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+	if src == nil || !ok {
+		return h, false
+	}
+	for range most {
+		c, err := h.repo.Commit(h.Commit)
+		if err != nil || c.Parent() == "" || c.Parent() == applied.Commit {
+			return h, false
+		}
+		h.Commit = c.Parent()
+		if above, err := h.repo.IsAncestor(applied.Commit, h.Commit); err != nil || !above {
+			return h, false
+		}
+		if r, err := src.reach(ks, h.Commit); err == nil && r.thaws {
+			return h, true
+		}
+	}
+	return h, false
+}

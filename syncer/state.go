@@ -1,0 +1,149 @@
+package syncer
+
+import (
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/health"
+	"headway.dev/syncer/plan"
+)
+
+// Headway's own conditions of a Kustomization. They are written in the
+// transactions that they are about, and are what a restart takes up.
+const (
+	// verdictCondition is about the commit that is applied: Unknown while it is
+	// judged, since then; True if it became healthy, False if it failed. Its
+	// reason is one of the before constants, its message the revision.
+	verdictCondition = "headway.dev/Verdict"
+	// healthyCondition's message is the revision that was judged healthy last.
+	healthyCondition = "headway.dev/LastHealthy"
+	// quarantinedCondition holds while the newest commit has failed and is not
+	// tried again. Its message begins with its revision and a colon.
+	quarantinedCondition = "headway.dev/Quarantined"
+	// frozenCondition holds while a commit waits for the end of a freeze.
+	frozenCondition = "headway.dev/Frozen"
+)
+
+// What was known of the cluster before a commit was applied, which decides
+// whether the commit can be blamed for what fails.
+const (
+	beforeNothing   = "FirstCommit"
+	beforeUnchanged = "NothingChanged" // by the commit
+	beforeHealthy   = "HealthyBefore"
+	beforeUnhealthy = "UnhealthyBefore"
+	beforeUnjudged  = "NotJudgedBefore"
+)
+
+// state is what the conditions say.
+type state struct {
+	// revision is the one that has the verdict; result is healthy, unhealthy,
+	// or empty while it is judged.
+	revision, result, before string
+	began                    time.Time
+	// healthy is the revision that was judged healthy last.
+	healthy     string
+	quarantined string
+}
+
+func stateOf(ks *kustomizev1.Kustomization) state {
+	var st state
+	if c := apimeta.FindStatusCondition(ks.Status.Conditions, verdictCondition); c != nil {
+		st.revision, st.before, st.began = c.Message, c.Reason, c.LastTransitionTime.Time
+		switch c.Status {
+		case metav1.ConditionTrue:
+			st.result = healthy
+		case metav1.ConditionFalse:
+			st.result = unhealthy
+		case metav1.ConditionUnknown:
+		}
+	}
+	if c := apimeta.FindStatusCondition(ks.Status.Conditions, healthyCondition); c != nil {
+		st.healthy = c.Message
+	}
+	if c := apimeta.FindStatusCondition(ks.Status.Conditions, quarantinedCondition); c != nil {
+		st.quarantined = quarantinedRevision(c.Message)
+	}
+	return st
+}
+
+// before is what is known of the cluster before the plan is carried out.
+func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) string {
+	st := stateOf(ks)
+	switch {
+	case ks.Status.LastAppliedRevision == "":
+		return beforeNothing
+	case st.revision == ks.Status.LastAppliedRevision && st.result == "" && st.before != beforeUnchanged:
+		return beforeUnjudged
+	case !p.Changes():
+		return beforeUnchanged
+	case st.revision == ks.Status.LastAppliedRevision && st.result == unhealthy, !k.allHealthy(ks):
+		return beforeUnhealthy
+	}
+	return beforeHealthy
+}
+
+// allHealthy says whether everything that is applied is healthy now.
+func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization) bool {
+	for _, key := range inventoryOf(ks) {
+		if key != k.key && k.s.check(key).Status != health.Current {
+			return false
+		}
+	}
+	return true
+}
+
+// judging notes in the status that a verdict is waited for.
+func (c conditions) judging(revision, before string) {
+	if old := c.get(verdictCondition); old != nil && old.Message == revision && old.Status == metav1.ConditionUnknown {
+		return
+	}
+	c.drop(verdictCondition) // or the time would be that of another revision
+	c.put(verdictCondition, metav1.ConditionUnknown, before, revision)
+}
+
+// judged notes a verdict.
+func (c conditions) judged(revision string, ok bool) {
+	before := beforeUnjudged
+	if old := c.get(verdictCondition); old != nil && old.Message == revision {
+		before = old.Reason
+	}
+	if !ok {
+		c.put(verdictCondition, metav1.ConditionFalse, before, revision)
+		return
+	}
+	c.put(verdictCondition, metav1.ConditionTrue, before, revision)
+	c.put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, revision)
+}
+
+// restore takes up, once after the start, the verdict about what is applied.
+// Who was down had no time to become healthy: there is some at least.
+func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
+	const least = 2 * time.Minute
+	if k.restored {
+		return
+	}
+	k.restored = true
+	st := stateOf(ks)
+	if st.revision != ks.Status.LastAppliedRevision || st.result == healthy || k.pending != nil {
+		return
+	}
+	r, ok := k.revision(ks, h, st.revision)
+	if !ok {
+		return
+	}
+	now := k.s.now()
+	v := k.newVerdict(ks, r, inventoryOf(ks))
+	v.began, v.failed = st.began, st.result == unhealthy
+	v.deadline = st.began.Add(ks.GetTimeout())
+	if grace := now.Add(min(least, ks.GetTimeout())); v.deadline.Before(grace) {
+		v.deadline = grace
+	}
+	if v.failed {
+		v.deadline = now.Add(time.Hour)
+	}
+	k.pending = v
+}
