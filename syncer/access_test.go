@@ -50,6 +50,7 @@ func (r *rights) Escalates(syncer.User, object.Reader, object.Object, object.Obj
 
 // impersonating is a world whose Kustomization acts as the account deployer.
 func impersonating(t *testing.T, files map[string]string) (*world, *rights) {
+	t.Helper()
 	r := &rights{}
 	w := newWorldWith(t, files, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.ServiceAccountName = "deployer"
@@ -59,10 +60,11 @@ func impersonating(t *testing.T, files map[string]string) (*world, *rights) {
 
 const deployer = "system:serviceaccount:headway-system:deployer"
 
-func grants(namespace string, verbs ...string) []string {
+// grants are verbs in the namespace default.
+func grants(verbs ...string) []string {
 	var list []string
 	for _, v := range verbs {
-		list = append(list, deployer+" "+v+" "+namespace)
+		list = append(list, deployer+" "+v+" default")
 	}
 	return list
 }
@@ -82,13 +84,13 @@ func TestImpersonation(t *testing.T) {
 	notReady("False ReconciliationFailed ServiceAccount headway-system/deployer not found: create it")
 	w.commit(w.account("deployer"))
 	notReady(`False ReconciliationFailed a.yaml:1: ConfigMap default/a: a is forbidden: User "` + deployer + `" cannot get`)
-	r.set(grants("default", "get", "patch")...)
+	r.set(grants("get", "patch")...)
 	w.commit(w.account("nudge"))
 	notReady(`cannot create`)
 	if w.configMap("a") != nil {
 		t.Fatal("a was stored without the right to create it")
 	}
-	r.set(grants("default", "get", "patch", "create")...)
+	r.set(grants("get", "patch", "create")...)
 	w.commit(w.account("nudge-2"))
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 
@@ -123,10 +125,10 @@ func TestImpersonation(t *testing.T) {
 // rights alone.
 func TestImpersonationAfterRightsAreGone(t *testing.T) {
 	w, r := impersonating(t, map[string]string{"a.yaml": configMap("a", "one")})
-	r.set(grants("default", "get", "patch", "create", "delete")...)
+	r.set(grants("get", "patch", "create", "delete")...)
 	w.commit(w.account("deployer"))
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	r.set(grants("default", "get")...)
+	r.set(grants("get")...)
 	a := key("ConfigMap", "default", "a")
 	w.commit(change.Patch(a, func(o object.Object) bool {
 		o.(*corev1.ConfigMap).Data["key"] = "by hand"

@@ -92,7 +92,7 @@ func TestBlame(t *testing.T) {
 		d.Annotations = map[string]string{"by": "hand"}
 		d.ManagedFields = append(d.ManagedFields, metav1.ManagedFieldsEntry{
 			Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
-			Time: &metav1.Time{Time: time.Now()}, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:by":{}}}}`)},
+			Time: &metav1.Time{Time: time.Now()}, FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:by":{}}}}`),
 		})
 		return true
 	}))

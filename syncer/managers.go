@@ -66,15 +66,20 @@ func owns(fields map[string]any, path []fieldpath.Segment) bool {
 // namesField is how many segments of the path a field's name is: one that has
 // dots may be spread over several.
 func namesField(name string, path []fieldpath.Segment) int {
-	text := ""
+	rest := name
 	for i, s := range path {
 		if i > 0 {
-			if s.Bracket || path[i-1].Bracket {
+			dot := strings.HasPrefix(rest, ".")
+			if s.Bracket || path[i-1].Bracket || !dot {
 				return 0
 			}
-			text += "."
+			rest = rest[1:]
 		}
-		if text += s.Text; text == name {
+		var ok bool
+		if rest, ok = strings.CutPrefix(rest, s.Text); !ok {
+			return 0
+		}
+		if rest == "" {
 			return i + 1
 		}
 	}

@@ -31,16 +31,14 @@ func (w *world) plan(req wire.PlanRequest) wire.Plans {
 }
 
 // branch commits files on a branch of their own and leaves main as it is.
-func (w *world) branch(name string, files map[string]string) string {
+func (w *world) branch(name string, files map[string]string) {
 	w.t.Helper()
 	git(w.t, w.work, "checkout", "-q", "-b", name)
 	w.write(files)
 	git(w.t, w.work, "add", "-A")
 	git(w.t, w.work, "commit", "-q", "-m", name)
 	git(w.t, w.work, "push", "-q", "origin", "HEAD:"+name)
-	sha := git(w.t, w.work, "rev-parse", "HEAD")
 	git(w.t, w.work, "checkout", "-q", "main")
-	return sha
 }
 
 // workload is a Deployment with a strategy, and what its pods request.
@@ -307,7 +305,7 @@ func TestPlanNested(t *testing.T) {
 	// The same by upload of the clone.
 	git(t, w.work, "checkout", "-q", "next")
 	upload := map[string]string{}
-	for _, name := range strings.Fields(git(t, w.work, "ls-files")) {
+	for name := range strings.FieldsSeq(git(t, w.work, "ls-files")) {
 		upload[name] = git(t, w.work, "show", "HEAD:"+name) + "\n"
 	}
 	verify("by upload", w.plan(wire.PlanRequest{Files: upload}))

@@ -249,8 +249,8 @@ func podOf(owner object.Object, template *corev1.PodTemplateSpec) *corev1.Pod {
 func surge(d *appsv1.Deployment, replicas int) (surge, unavailable int) {
 	bounds, quarter := ptr.Deref(d.Spec.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{}), intstr.FromString("25%")
 	// What cannot be read counts as 0; validation has refused it.
-	surge, _ = intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(bounds.MaxSurge, quarter)), replicas, true)
-	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(ptr.To(ptr.Deref(bounds.MaxUnavailable, quarter)), replicas, false)
+	surge, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxSurge, quarter)), replicas, true)
+	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, quarter)), replicas, false)
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1
 	}
