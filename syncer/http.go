@@ -31,7 +31,7 @@ const (
 func (s *Syncer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /headway/v1/plan", answer(s.Plan))
-	mux.HandleFunc("POST /headway/v1/rollback", answer(s.Rollback))
+	mux.HandleFunc("POST /headway/v1/rollback", s.serveRollback)
 	mux.Handle("POST /headway/v1/hooks/{namespace}/{name}", newHooks(s))
 	mux.HandleFunc("POST /headway/v1/sync", s.serveSync)
 	mux.HandleFunc("GET /headway/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, s.visibleStatus(r.Context(), s.Status())) })

@@ -19,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/syncer/wire"
 )
 
 // maxAnswer bounds what a command reads of the server's answer.
@@ -160,12 +162,21 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 	return response.Body, nil
 }
 
+// refusedError is a request that nothing came of, because it cannot be met as
+// things are.
+type refusedError struct{ wire.RollbackRefusal }
+
+func (e *refusedError) Error() string { return e.Message }
+
 // answerError is the message of a refused request: the API's Status, or the
 // text as it came.
 func answerError(response *http.Response) error {
 	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
 		return fmt.Errorf("%s: %w", response.Status, err)
+	}
+	if refused := (refusedError{}); response.StatusCode == http.StatusConflict && json.Unmarshal(data, &refused.RollbackRefusal) == nil && refused.Message != "" {
+		return &refused
 	}
 	var status metav1.Status
 	if json.Unmarshal(data, &status) == nil && status.Message != "" {

@@ -19,6 +19,8 @@ const (
 	exitFailed = 1
 	// exitChanges is plan's answer when the commit would change something.
 	exitChanges = 2
+	// exitRefused is rollback's answer when it changed nothing.
+	exitRefused = 3
 )
 
 // exitError ends the program with a code and without a message of its own.

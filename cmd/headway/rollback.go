@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -23,9 +25,14 @@ func newRollback(opts *options) *cobra.Command {
 		Long: `Rollback writes a commit that reverts COMMIT (by default the newest deployed one),
 pushes it to the branch without force, and waits until the cluster has converged.
 If later commits changed the same files it stops, names them, and changes
-nothing.
+nothing. A commit in quarantine is the newest deployed one, although the cluster
+has gone back from it.
 
-Exit code 0: reverted, applied and healthy. 1: something failed.`,
+With -o json the answer is one object: reverted, revert, subject and branch;
+converged and error, once that is known; conflicts, if nothing was changed.
+
+Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
+changed, because the commit cannot be reverted as it is.`,
 		Example: "  headway rollback\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,25 +44,7 @@ Exit code 0: reverted, applied and healthy. 1: something failed.`,
 			if len(args) > 0 {
 				request.Commit = args[0]
 			}
-			var result wire.RollbackResult
-			if err := client.call(cmd.Context(), http.MethodPost, "/headway/v1/rollback", request, &result); err != nil {
-				return err
-			}
-			if format.json() {
-				if err := printJSON(opts.out, result); err != nil {
-					return err
-				}
-			} else {
-				fmt.Fprintf(opts.out, "%s on %s: %s reverts %s\n", result.Subject, result.Branch, short(result.Revert), short(result.Reverted))
-			}
-			if !wait {
-				return nil
-			}
-			progress := opts.out
-			if format.json() {
-				progress = opts.err
-			}
-			return client.sync(cmd.Context(), wire.SyncRequest{Source: source, Wait: true}, outputFormat{}, progress)
+			return client.rollback(cmd.Context(), opts, request, format, wait)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source whose branch is reverted, as NAMESPACE/NAME")
@@ -63,6 +52,50 @@ Exit code 0: reverted, applied and healthy. 1: something failed.`,
 	cmd.Flags().BoolVar(&wait, "wait", true, "wait until the cluster has converged")
 	format.register(cmd)
 	return cmd
+}
+
+// rollbackOutcome is what -o json prints.
+type rollbackOutcome struct {
+	wire.RollbackResult
+	// Converged says whether the cluster has followed; absent if nobody waited.
+	Converged *bool    `json:"converged,omitempty"`
+	Error     string   `json:"error,omitempty"`
+	Conflicts []string `json:"conflicts,omitempty"`
+}
+
+// rollback asks for the revert, and waits until the cluster has followed it.
+func (c *client) rollback(ctx context.Context, opts *options, request wire.RollbackRequest, format outputFormat, wait bool) error {
+	var outcome rollbackOutcome
+	err := c.call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		outcome.Error, outcome.Conflicts = refused.Message, refused.Conflicts
+		fmt.Fprintln(opts.err, "error:", refused.Message)
+		if format.json() {
+			if err := printJSON(opts.out, outcome); err != nil {
+				return err
+			}
+		}
+		return exitError{exitRefused}
+	}
+	if err != nil {
+		return err
+	}
+	progress := opts.out
+	if format.json() {
+		progress = opts.err
+	}
+	fmt.Fprintf(progress, "%s on %s: %s reverts %s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted))
+	if wait {
+		err = c.sync(ctx, wire.SyncRequest{Source: request.Source, Wait: true}, outputFormat{}, progress)
+		outcome.Converged = new(err == nil)
+		if err != nil {
+			outcome.Error = err.Error()
+		}
+	}
+	if format.json() {
+		return errors.Join(printJSON(opts.out, outcome), err)
+	}
+	return err
 }
 
 // author is who asks for a rollback, as Git would name them: from Git's

@@ -88,7 +88,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	} else if k.Applied != "" {
 		fmt.Fprintf(out, "    applied  %s\n", k.Applied)
 	}
-	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" {
+	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" && len(k.Holds) == 0 {
 		fmt.Fprintf(out, "    refused  %s\n", shortRevision(k.Attempted))
 	}
 	state := colour.green(k.Sync)
@@ -104,7 +104,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		health = colour.red("not healthy")
 	}
 	fmt.Fprintf(out, "    health   %s\n", health)
-	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 {
+	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 && len(k.Holds) == 0 {
 		fmt.Fprintf(out, "    why      %s since %s: %s\n", k.Reason, since(k.Since, now), k.Message)
 		if !k.Next.IsZero() {
 			fmt.Fprintf(out, "             next try %s\n", until(k.Next, now))
@@ -113,8 +113,14 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	for _, o := range k.WaitsFor {
 		fmt.Fprintf(out, "    waits for %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
 	}
+	for _, h := range k.Holds {
+		fmt.Fprintf(out, "    %-8s %s since %s: %s\n", h.Kind, shortRevision(h.Revision), since(h.Since, now), h.Message)
+	}
 	for _, o := range k.Unhealthy {
 		fmt.Fprintf(out, "    %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
+	}
+	if len(k.Holds) > 0 {
+		return // the errors would say the same
 	}
 	for _, e := range k.Errors {
 		fmt.Fprintf(out, "    %s %s\n", colour.red("error"), e.Message)

@@ -37,3 +37,11 @@ type Hold struct {
 	Message  string    `json:"message"`
 	Since    time.Time `json:"since,omitzero"`
 }
+
+// RollbackRefusal is the answer, with status 409, to a rollback that was not
+// made: nothing was changed.
+type RollbackRefusal struct {
+	Message string `json:"message"`
+	// Conflicts are the files that later commits changed again.
+	Conflicts []string `json:"conflicts,omitempty"`
+}
