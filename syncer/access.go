@@ -79,6 +79,17 @@ func (s *Syncer) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool
 	}, true, nil
 }
 
+// allowed is nil if whom the Kustomization acts as may do the verb on the
+// object. Whatever the syncer writes on behalf of a Kustomization asks here
+// (or by authorize) first.
+func (s *Syncer) allowed(ks *kustomizev1.Kustomization, verb string, key object.Key) error {
+	user, ok, err := s.impersonated(ks)
+	if err != nil || !ok {
+		return err
+	}
+	return s.cfg.Access.Allowed(user, verb, key)
+}
+
 // mayWriteGit is nil if the Kustomization may cause commits on its source's
 // branch (a revert, a write by hand): they are pushed with the source's
 // credentials, so one that acts as an account may only in its own namespace.
