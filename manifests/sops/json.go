@@ -121,6 +121,7 @@ func emitJSON(n *yaml.Node) ([]byte, error) {
 	if err := json.Indent(&out, compact.Bytes(), "", "\t"); err != nil {
 		return nil, errJSON
 	}
+	out.WriteByte('\n')
 	return out.Bytes(), nil
 }
 
@@ -129,13 +130,11 @@ func writeJSON(w *bytes.Buffer, n *yaml.Node) error {
 		text := n.Value
 		switch n.Tag {
 		case "!!str", "!!timestamp":
-			var quoted bytes.Buffer
-			enc := json.NewEncoder(&quoted)
-			enc.SetEscapeHTML(false)
-			if err := enc.Encode(text); err != nil {
+			quoted, err := json.Marshal(text)
+			if err != nil {
 				return errJSON
 			}
-			text = strings.TrimSuffix(quoted.String(), "\n")
+			text = string(quoted)
 		case "!!null":
 			text = "null"
 		}

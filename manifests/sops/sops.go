@@ -73,6 +73,9 @@ func begin(m *metadata, dataKey func(*metadata) ([]byte, error)) (*opened, error
 // leaf opens the value at a path: what it is, and what stands for it. Values
 // that are not encrypted stay what they are.
 func (o *opened) leaf(path []string, v value) (plain, placeholder value, err error) {
+	if v.kind == kindNull { // neither encrypted nor sealed
+		return v, v, nil
+	}
 	encrypted := o.meta.encrypted(path, v)
 	if !encrypted || v.kind == kindString && v.text == "" {
 		o.seal.add(v, encrypted)

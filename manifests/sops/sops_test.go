@@ -78,6 +78,7 @@ stringData:
         - a
         - b
     empty: ""
+    nothing: null
 `
 
 func inData(path []string) bool { return path[0] == "stringData" }
@@ -136,7 +137,7 @@ func TestFormats(t *testing.T) {
 		format sops.Format
 		want   string
 	}{
-		{"a.json", jsonOf(`{"user": "canary-4f1c", "n": 3}`), sops.JSON, "{\n\t\"user\": \"canary-4f1c\",\n\t\"n\": 3\n}"},
+		{"a.json", jsonOf(`{"user": "canary-4f1c", "n": 3}`), sops.JSON, "{\n\t\"user\": \"canary-4f1c\",\n\t\"n\": 3\n}\n"},
 		{"a.txt", jsonOf(`{"data": "canary-4f1c\nline <two>\n"}`), sops.Binary, "canary-4f1c\nline <two>\n"},
 		{"a.env", sopstest.New(t, id.Recipient()).Lines("USER", "ada", "PASSWORD", "canary-4f1c=="), sops.Dotenv, "USER=ada\nPASSWORD=canary-4f1c==\n"},
 		{"a.ini", sopstest.New(t, id.Recipient()).INI("db", "user", "ada", "password", "canary-4f1c"), sops.INI, "[db]\nuser     = ada\npassword = canary-4f1c\n"},
