@@ -29,6 +29,7 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/event"
@@ -71,6 +72,9 @@ type Engine struct {
 	tokens    api.Tokens
 	server    *api.Server
 }
+
+// Gate judges users' writes through the API before they are stored.
+type Gate = registry.Gate
 
 // Open opens the store and prepares certificates. Close it if it is not run.
 func Open(cfg Config) (*Engine, error) {
@@ -126,8 +130,9 @@ func (e *Engine) PKI() *pki.Set { return e.pki }
 func (e *Engine) Close() error { return e.store.Close() }
 
 // Prepare makes the API server, with routes as further paths of it, which
-// ClusterRoles grant as nonResourceURLs.
-func (e *Engine) Prepare(routes map[string]http.Handler) error {
+// ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
+// may be nil.
+func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", "system:masters")
 	if err != nil {
 		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
@@ -154,6 +159,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler) error {
 		Tokens:      e.tokens,
 		Routes:      routes,
 		Roles:       &e.roles,
+		Gate:        gate,
 
 		AccountTokens: accounts,
 		Ready:         map[string]func() error{"store": e.store.Err},

@@ -61,6 +61,8 @@ type Config struct {
 	// service accounts.
 	Roles         *rbac.Index
 	AccountTokens *satoken.Issuer
+	// Gate is asked about users' writes, if set.
+	Gate registry.Gate
 	// Ready are further conditions of /readyz, by name.
 	Ready map[string]func() error
 	// Version is what /version reports as gitVersion. Empty: what the build set
@@ -157,7 +159,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return fmt.Errorf("assemble the API server: %w", err)
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
-	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Now: time.Now})
+	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Now: time.Now, Gate: cfg.Gate})
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,15 @@ func (r Resource) Create(ctx context.Context, obj runtime.Object, validate rest.
 
 // Update implements rest.Updater; see Create for dry runs.
 func (r Resource) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	out, created, err := r.Store.Update(ctx, name, info, create, update, force, options)
-	if err != nil || options == nil || !dryrun.IsDryRun(options.DryRun) {
+	if options == nil {
+		options = &metav1.UpdateOptions{}
+	}
+	g := r.gated(ctx, options.FieldManager, options.DryRun)
+	out, created, err := r.Store.Update(ctx, name, info, create, g.update(update), force, options)
+	if stored, done, err := g.finish(ctx, err); done || err != nil {
+		return stored, false, err
+	}
+	if err != nil || !dryrun.IsDryRun(options.DryRun) {
 		return out, created, err
 	}
 	out, err = r.tried(ctx, out)

@@ -22,8 +22,9 @@ import (
 // nothing is left inside. As in Kubernetes they are deleted one by one only.
 type Namespaces struct {
 	singleVerbs
-	store *genericregistry.Store
-	now   func() time.Time
+	store    *genericregistry.Store
+	resource Resource
+	now      func() time.Time
 }
 
 // singleVerbs are all verbs of a main resource but those that delete.
@@ -42,7 +43,7 @@ type singleVerbs interface {
 }
 
 func newNamespaces(resource Resource, now func() time.Time) Namespaces {
-	return Namespaces{singleVerbs: resource, store: resource.Store, now: now}
+	return Namespaces{singleVerbs: resource, store: resource.Store, resource: resource, now: now}
 }
 
 // Delete implements rest.GracefulDeleter.
@@ -55,6 +56,18 @@ func (n Namespaces) Delete(ctx context.Context, name string, validate rest.Valid
 	if options == nil {
 		options = &metav1.DeleteOptions{}
 	}
+	g := n.resource.gated(ctx, "", options.DryRun)
+	out, deleted, err := n.delete(ctx, namespace, g.remove(validate), options)
+	if stored, done, err := g.finish(ctx, err); err != nil {
+		return nil, false, err
+	} else if done {
+		return n.resource.deleted(namespace, stored), stored == nil, nil
+	}
+	return out, deleted, nil
+}
+
+func (n Namespaces) delete(ctx context.Context, namespace *corev1.Namespace, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
+	name := namespace.Name
 	if len(namespace.Spec.Finalizers) == 0 && len(namespace.Finalizers) == 0 {
 		return n.store.Delete(ctx, name, validate, options)
 	}

@@ -40,6 +40,8 @@ type Options struct {
 	// Nodes reaches the nodes' streaming servers.
 	Nodes *streaming.Nodes
 	Now   func() time.Time
+	// Gate is asked about writes; nil lets all of them pass.
+	Gate Gate
 }
 
 // Group holds the storages of one group version, by resource path
@@ -73,13 +75,13 @@ func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error
 	if err != nil {
 		return err
 	}
-	resource := Resource{Store: main, kind: kind, try: opts.DryRun}
+	resource := Resource{Store: main, kind: kind, try: opts.DryRun, gate: opts.Gate}
 	into[kind.Plural] = resource
 	if kind.Status {
 		into[kind.Plural+"/status"] = newStatus(main, strategy.Status{Main: strategy.New(kind, opts.Now)})
 	}
 	if kind.Scale {
-		into[kind.Plural+"/scale"] = newScale(main, kind)
+		into[kind.Plural+"/scale"] = newScale(resource)
 	}
 	switch kind.GroupKind() {
 	case schema.GroupKind{Kind: "Namespace"}:
@@ -140,6 +142,7 @@ type Resource struct {
 	*genericregistry.Store
 	kind scheme.Kind
 	try  func(context.Context, change.Tx) ([]store.Result, error)
+	gate Gate
 }
 
 // ShortNames implements rest.ShortNamesProvider.

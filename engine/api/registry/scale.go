@@ -22,11 +22,12 @@ import (
 
 // Scale is the REST storage of the scale subresource.
 type Scale struct {
-	store *genericregistry.Store
-	kind  scheme.Kind
+	store    *genericregistry.Store
+	kind     scheme.Kind
+	resource Resource
 }
 
-func newScale(store *genericregistry.Store, kind scheme.Kind) Scale { return Scale{store, kind} }
+func newScale(r Resource) Scale { return Scale{r.Store, r.kind, r} }
 
 // New implements rest.Storage.
 func (s Scale) New() runtime.Object { return &autoscalingv1.Scale{} }
@@ -50,11 +51,17 @@ func (s Scale) Get(ctx context.Context, name string, options *metav1.GetOptions)
 
 // Update implements rest.Updater.
 func (s Scale) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	if options == nil {
+		options = &metav1.UpdateOptions{}
+	}
+	g := s.resource.gated(ctx, options.FieldManager, options.DryRun)
 	obj, _, err := s.store.Update(ctx, name,
 		&scaledObject{name: name, request: info, kind: s.kind},
-		toScaleCreateValidation(create), toScaleUpdateValidation(update), false, options)
-	if err != nil {
+		toScaleCreateValidation(create), g.update(toScaleUpdateValidation(update)), false, options)
+	if stored, done, err := g.finish(ctx, err); err != nil {
 		return nil, false, err
+	} else if done {
+		obj = stored
 	}
 	scale, err := scaleOf(obj)
 	return scale, false, err
