@@ -37,6 +37,9 @@ func (e *ConflictError) Error() string {
 type CheckedOutError struct{ Branch, Dir, Commit string }
 
 func (e *CheckedOutError) Error() string {
+	if e.Commit == "" {
+		return fmt.Sprintf("branch %s is checked out in %s: commit the change there", e.Branch, e.Dir)
+	}
 	return fmt.Sprintf("branch %s is checked out in %s: run there: git revert %s", e.Branch, e.Dir, e.Commit)
 }
 
