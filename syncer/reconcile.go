@@ -120,7 +120,7 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	for _, a := range []struct {
 		name  string
 		known []string
-	}{{OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {GitWrites, []string{"", "heal"}}} {
+	}{{OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
 		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}

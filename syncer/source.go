@@ -28,7 +28,8 @@ const (
 	// (revert, or none, the default).
 	OnFailure = "headway.dev/on-failure"
 	// GitWrites on a Kustomization says what happens to changes by hand of
-	// what Git declares: heal, the default, puts them back.
+	// what Git declares: heal, the default, puts them back, reject refuses them,
+	// commit writes them to the branch.
 	GitWrites = "headway.dev/git-writes"
 )
 

@@ -82,6 +82,7 @@ type Syncer struct {
 	log      *slog.Logger
 	now      func() time.Time
 	journal  *journal
+	hands    hands
 	feed     feed
 	hosts    hostBackoff
 	statuses *statuses
@@ -107,7 +108,7 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store},
+		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store}, hands: hands{committing: make(chan struct{}, 1)},
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
 	s.statuses = newStatuses(s)

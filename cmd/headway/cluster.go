@@ -86,7 +86,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },
 	})
-	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(c.syncer.Handler())}); err != nil {
+	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(c.syncer.Handler())}, c.syncer); err != nil {
 		return nil, err
 	}
 	if c.network, err = newNetwork(cfg); err != nil {

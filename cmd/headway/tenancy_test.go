@@ -63,7 +63,7 @@ func startTenants(t *testing.T) *tenants {
 		local[tenant+"/app"] = w.dirs[tenant]
 	}
 	sync := syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}})
-	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}); err != nil {
+	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

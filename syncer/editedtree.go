@@ -1,0 +1,95 @@
+package syncer
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// editedTree is a tree with some files edited: what a commit of them would make.
+type editedTree struct {
+	tree
+	// edits are contents by path; nil is a file that is gone.
+	edits map[string][]byte
+}
+
+// Open implements fs.FS.
+func (o editedTree) Open(name string) (fs.File, error) {
+	data, edited := o.edits[name]
+	if !edited {
+		return o.tree.Open(name)
+	}
+	if data == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	t, err := newFileTree(map[string]string{name: string(data)})
+	if err != nil {
+		return nil, err
+	}
+	return t.Open(name)
+}
+
+// ReadFile implements fs.ReadFileFS.
+func (o editedTree) ReadFile(name string) ([]byte, error) {
+	data, edited := o.edits[name]
+	switch {
+	case !edited:
+		return o.tree.ReadFile(name)
+	case data == nil:
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
+	}
+	return data, nil
+}
+
+// Stat implements fs.StatFS.
+func (o editedTree) Stat(name string) (fs.FileInfo, error) {
+	data, edited := o.edits[name]
+	switch {
+	case !edited:
+		return o.tree.Stat(name)
+	case data == nil:
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+	}
+	return treeInfo{name: path.Base(name), size: int64(len(data))}, nil
+}
+
+// ReadDir implements fs.ReadDirFS. Edits add no files, they change those that
+// are there.
+func (o editedTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := o.tree.ReadDir(name)
+	return slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool {
+		data, edited := o.edits[path.Join(name, e.Name())]
+		return edited && data == nil
+	}), err
+}
+
+// Hash identifies the content of a file or directory.
+func (o editedTree) Hash(name string) (string, error) {
+	if _, err := o.Stat(name); err != nil {
+		return "", err
+	}
+	below := []string{}
+	for _, file := range slices.Sorted(maps.Keys(o.edits)) {
+		if name == "." || file == name || strings.HasPrefix(file, name+"/") {
+			below = append(below, file)
+		}
+	}
+	sum, err := o.tree.Hash(name)
+	if err != nil || len(below) == 0 {
+		return sum, err
+	}
+	h := sha256.New()
+	h.Write([]byte(sum))
+	for _, file := range below {
+		part := sha256.Sum256(o.edits[file])
+		h.Write([]byte(file + "\x00" + hex.EncodeToString(part[:])))
+		if o.edits[file] == nil {
+			h.Write([]byte("gone"))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

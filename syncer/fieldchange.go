@@ -1,0 +1,95 @@
+package syncer
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/diff"
+	"headway.dev/manifests/fieldpath"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
+)
+
+// fieldChange is one field that differs between two states of an object, with
+// the value of a Secret, too: it must not be shown.
+type fieldChange struct {
+	path    string
+	value   any // as JSON has it
+	removed bool
+}
+
+// fieldChanges are the differences from old to next, without what tells who
+// wrote what.
+func fieldChanges(old, next object.Object) []fieldChange {
+	var out []fieldChange
+	a, aOK := old.(*corev1.Secret)
+	b, bOK := next.(*corev1.Secret)
+	if aOK && bOK {
+		for _, name := range slices.Sorted(mapKeys(a.Data, b.Data)) {
+			x, had := a.Data[name]
+			y, has := b.Data[name]
+			if had && has && string(x) == string(y) {
+				continue
+			}
+			c := fieldChange{path: fieldpath.Join("data", name), removed: !has}
+			if has {
+				c.value = base64.StdEncoding.EncodeToString(y)
+			}
+			out = append(out, c)
+		}
+		a, b = a.DeepCopy(), b.DeepCopy()
+		a.Data, b.Data = nil, nil
+		old, next = a, b
+	}
+	for _, f := range diff.Objects(old, next) {
+		if f.Path == "metadata.annotations["+corev1.LastAppliedConfigAnnotation+"]" {
+			continue
+		}
+		out = append(out, fieldChange{path: f.Path, value: f.New, removed: f.New == nil})
+	}
+	return out
+}
+
+func mapKeys(maps ...map[string][]byte) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for _, m := range maps {
+			for k := range m {
+				if !seen[k] && !yield(k) {
+					return
+				}
+				seen[k] = true
+			}
+		}
+	}
+}
+
+// livesHere says that a field belongs to the cluster even if people write it:
+// what only asks for something to happen, and what controllers keep.
+func livesHere(path string) bool {
+	for _, p := range []string{
+		"metadata.finalizers", "metadata.ownerReferences", "metadata.annotations[reconcile.fluxcd.io/requestedAt]",
+		"spec.template.metadata.annotations[kubectl.kubernetes.io/restartedAt]",
+	} {
+		if partOf(path, p) {
+			return true
+		}
+	}
+	return strings.HasPrefix(path, "metadata.annotations[deployment.kubernetes.io/")
+}
+
+// storedKey is the key under which an object is stored.
+func storedKey(obj object.Object) (object.Key, error) {
+	key, err := scheme.KeyOf(obj)
+	if err != nil {
+		return key, err
+	}
+	if k, ok := scheme.ForKind(key.GroupKind); ok && k.Namespaced && key.Namespace == "" {
+		key.Namespace = metav1.NamespaceDefault
+	}
+	return key, nil
+}

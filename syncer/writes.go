@@ -1,0 +1,181 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+)
+
+// The values of the annotation headway.dev/git-writes.
+const (
+	healMode   = "heal"
+	rejectMode = "reject"
+	commitMode = "commit"
+)
+
+// hands is what judging and committing writes by hand needs.
+type hands struct {
+	// mu guards all below: writes are judged one at a time.
+	mu      sync.Mutex
+	planner *plan.Planner
+	// views render for writes what the loops render for syncs.
+	views map[object.Key]*view
+	// committing serializes commits, which all change the same branches.
+	committing chan struct{}
+}
+
+// view is what a Kustomization declares at one revision.
+type view struct {
+	k        *kustomization
+	revision string
+	items    map[object.Key]load.Item
+	tree     tree
+}
+
+// Judge decides about a user's write through the API, by the annotation
+// headway.dev/git-writes of the Kustomization that applied the object: heal
+// lets everything pass, reject refuses what the next sync would put back, and
+// commit carries changes of people out as commits.
+func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+	if w.Old == nil || exempt(w) {
+		return nil, nil
+	}
+	key, err := storedKey(w.Old)
+	if err != nil {
+		return nil, nil //nolint:nilerr // a kind that Git cannot declare
+	}
+	s.mu.Lock()
+	k := s.applied[key]
+	s.mu.Unlock()
+	if k == nil {
+		return nil, nil
+	}
+	ks := k.get()
+	if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
+		return nil, nil
+	}
+	switch ks.Annotations[GitWrites] {
+	case rejectMode:
+		return nil, s.reject(ctx, ks, key, w)
+	case commitMode:
+		if slices.Contains(w.Groups, "system:serviceaccounts") {
+			return nil, nil // controllers do not write to Git
+		}
+		return s.intercept(ks, key, w)
+	}
+	return nil, nil
+}
+
+// exempt are the writes of the cluster's own parts.
+func exempt(w change.Request) bool {
+	return w.User == "" || strings.HasPrefix(w.User, "system:kube-") || strings.HasPrefix(w.User, "system:node:") ||
+		slices.Contains(w.Groups, "system:nodes") || slices.Contains(w.Groups, "system:serviceaccounts:kube-system")
+}
+
+// declared is the item of an object at the applied revision, and what else is
+// rendered there. It is looked up in the repository, which needs no network.
+func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
+	head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+	src := s.source(sourceKey(ks))
+	if !ok || src == nil {
+		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
+	}
+	src.mu.Lock()
+	repo := src.repo
+	src.mu.Unlock()
+	if repo == nil {
+		return load.Item{}, nil, apierrors.NewServiceUnavailable("the Git repository is not open yet: try again in a moment")
+	}
+	v, err := s.viewOf(ks, headOf(head, repo))
+	if err != nil {
+		return load.Item{}, nil, fmt.Errorf("read what Git declares: %w", err)
+	}
+	return v.items[key], v, nil
+}
+
+func headOf(h git.Head, repo *git.Repository) head { return head{Head: h, repo: repo} }
+
+// viewOf renders a Kustomization at a head, unless that is known.
+func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
+	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+	known := s.hands.views[key]
+	at := fmt.Sprintf("%s %d", h.revision(), ks.Generation)
+	if known != nil && known.revision == at {
+		return known, nil
+	}
+	if known == nil {
+		known = &view{k: newKustomization(s, key)}
+	}
+	t, err := h.tree(known.k.ignore(ks))
+	if err != nil {
+		return nil, err
+	}
+	items, err := s.renderView(known.k, ks, t, h.revision())
+	if err != nil {
+		return nil, err
+	}
+	next := &view{k: known.k, revision: at, items: items, tree: t}
+	if s.hands.views == nil {
+		s.hands.views = map[object.Key]*view{}
+	}
+	for other := range s.hands.views {
+		if s.cfg.Store.Get(other) == nil {
+			delete(s.hands.views, other)
+		}
+	}
+	s.hands.views[key] = next
+	return next, nil
+}
+
+func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree, revision string) (map[object.Key]load.Item, error) {
+	var items []load.Item
+	err := safely(func() (err error) {
+		items, err = k.render(ks, t, revision)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[object.Key]load.Item, len(items))
+	for _, it := range items {
+		if key, err := storedKey(it.Object); err == nil {
+			byKey[key] = it
+		}
+	}
+	return byKey, nil
+}
+
+// afterSync is what a sync would make of live, given what Git declares of it; nil
+// if the object is one that the syncer leaves alone.
+func (s *Syncer) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
+	if s.hands.planner == nil {
+		s.hands.planner = plan.New()
+	}
+	bare, _ := live.DeepCopyObject().(object.Object)
+	bare.SetResourceVersion("") // or the planner takes it for what is stored
+	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
+	res := s.hands.planner.Plan(in, afterwards{s.cfg.Store, map[object.Key]object.Object{key: bare}})
+	if len(res.Errors) > 0 {
+		return nil, res.Errors[0]
+	}
+	for _, a := range res.Actions {
+		switch {
+		case a.Key != key || a.Type == plan.Skip:
+			return nil, nil
+		case a.Object != nil:
+			return a.Object, nil
+		}
+	}
+	return bare, nil
+}

@@ -1,0 +1,385 @@
+package syncer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+)
+
+// AuthorDomain on a Kustomization is the domain of the e-mail addresses in the
+// commits that headway.dev/git-writes: commit makes (default cluster.local).
+// The user's extra value of the same name as emailExtra goes before it.
+const (
+	AuthorDomain = "headway.dev/git-author-domain"
+	emailExtra   = "headway.dev/email"
+)
+
+// intercept decides whether a write becomes a commit.
+func (s *Syncer) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
+	s.hands.mu.Lock()
+	defer s.hands.mu.Unlock()
+	item, _, err := s.declared(ks, key)
+	if err != nil || item.Object == nil {
+		return nil, err
+	}
+	if left, err := s.afterSync(ks, item, key, w.Old); err != nil || left == nil {
+		return nil, err
+	}
+	h := &handWrite{s: s, ks: ks, key: key, request: w}
+	if w.Next != nil {
+		var here []string
+		for _, c := range fieldChanges(w.Old, w.Next) {
+			if s.staysHere(item, c) {
+				here = append(here, c.path)
+			} else {
+				h.changes = append(h.changes, c)
+			}
+		}
+		if len(h.changes) == 0 {
+			return nil, nil
+		}
+		if here = slices.DeleteFunc(here, livesHere); len(here) > 0 {
+			return nil, refusedWrite(key, fmt.Sprintf("%s is not declared in Git, and %s is: change them one after the other", strings.Join(here, ", "), h.changes[0].path))
+		}
+	}
+	return h.carryOut, nil
+}
+
+// staysHere says that a change does not concern Git: the field is the cluster's
+// own, or is taken away and was not from Git, or scales what Git does not.
+func (s *Syncer) staysHere(item load.Item, c fieldChange) bool {
+	if livesHere(c.path) {
+		return true
+	}
+	if !c.removed && c.path != "spec.replicas" {
+		return false
+	}
+	for _, f := range fieldChanges(nil, item.Object) {
+		if partOf(f.path, c.path) || strings.HasPrefix(c.path, "data[") && f.path == "stringData"+c.path[len("data"):] || f.path == strings.Replace(c.path, "data.", "stringData.", 1) {
+			return false
+		}
+	}
+	return true
+}
+
+// handWrite is one write on its way to Git.
+type handWrite struct {
+	s       *Syncer
+	ks      *kustomizev1.Kustomization
+	key     object.Key
+	request change.Request
+	changes []fieldChange // none for a deletion
+}
+
+func (h *handWrite) conflict(format string, args ...any) error {
+	return apierrors.NewConflict(plan.Resource(h.key), h.key.Name, fmt.Errorf(format, args...))
+}
+
+// carryOut commits the write, pushes it and waits until it is applied.
+func (h *handWrite) carryOut(ctx context.Context) (object.Object, error) {
+	src, obj, branch, err := h.target()
+	if err != nil {
+		return nil, refusedWrite(h.key, err.Error())
+	}
+	// One at a time: the second has to stand on the first.
+	select {
+	case h.s.hands.committing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, apierrors.NewTimeoutError("other writes to Git are under way", 1)
+	}
+	sha, err := h.push(ctx, src, obj, branch)
+	<-h.s.hands.committing
+	if err != nil || h.request.DryRun {
+		return h.request.Next, h.status(err)
+	}
+	src.wake.set()
+	return h.await(ctx, src, sha)
+}
+
+// status is an error as the API answers it.
+func (h *handWrite) status(err error) error {
+	if _, ok := errors.AsType[*apierrors.StatusError](err); ok || err == nil {
+		return err
+	}
+	if errors.Is(err, git.ErrMoved) {
+		return h.conflict("%w", err)
+	}
+	return refusedWrite(h.key, err.Error())
+}
+
+// target is the branch to write to.
+func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
+	if err := h.s.mayWriteGit(h.ks); err != nil {
+		return nil, nil, "", err
+	}
+	src := h.s.source(sourceKey(h.ks))
+	obj, ok := h.s.cfg.Store.Get(sourceKey(h.ks)).(*sourcev1.GitRepository)
+	if src == nil || !ok {
+		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
+	}
+	if obj.Spec.Verification != nil {
+		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none: commit and sign it yourself", src.name())
+	}
+	branch, err := branchOf(obj)
+	if err != nil {
+		return nil, nil, "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit), so nothing can be committed to it")
+	}
+	return src, obj, branch, nil
+}
+
+// push writes the commit on the newest state of the branch, again if that moved
+// meanwhile, and returns its SHA.
+func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepository, branch string) (string, error) {
+	at, lastErr := src.current()
+	if at.repo == nil {
+		return "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+	}
+	src.mu.Lock()
+	auth := src.auth
+	src.mu.Unlock()
+	timeout := defaultTimeout
+	if obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
+		timeout = obj.Spec.Timeout.Duration
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for range 5 {
+		tip, err := at.repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
+		if err != nil {
+			return "", err
+		}
+		sha, err := h.write(headOf(tip, at.repo), branch)
+		if err != nil || h.request.DryRun {
+			return sha, err
+		}
+		err = at.repo.Advance(ctx, branch, tip.Commit, sha, auth)
+		if errors.Is(err, git.ErrMoved) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch)
+		}
+		h.s.log.Info("committed a write", "kustomization", h.ks.Namespace+"/"+h.ks.Name, "object", h.key.String(), "user", h.request.User, "commit", sha)
+		h.s.record(h.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, h.subject()))
+		return sha, nil
+	}
+	return "", git.ErrMoved
+}
+
+// write makes the commit on top of a head, and checks what it would do. In a
+// dry run it only checks.
+func (h *handWrite) write(tip head, branch string) (string, error) {
+	h.s.hands.mu.Lock()
+	defer h.s.hands.mu.Unlock()
+	before, err := h.s.viewOf(h.ks, tip)
+	if err != nil {
+		return "", fmt.Errorf("the branch cannot be built, so nothing is added to it: %w", err)
+	}
+	item := before.items[h.key]
+	if item.Object == nil {
+		return "", h.conflict("%s is no longer declared on the branch", describe(h.key))
+	}
+	base, err := h.s.afterSync(h.ks, item, h.key, h.request.Old)
+	if err != nil {
+		return "", err
+	}
+	for _, moved := range fieldChanges(h.request.Old, base) {
+		for _, c := range h.changes {
+			if partOf(moved.path, c.path) || partOf(c.path, moved.path) {
+				return "", h.conflict("%s was changed in Git meanwhile: look at it again", moved.path)
+			}
+		}
+	}
+	author, committer := h.author(), git.Signature{Name: h.s.cfg.Identity.Name, Email: h.s.cfg.Identity.Email, When: h.s.now()}
+	if sha, ok := h.asRevert(tip, branch, before, base, author, committer); ok {
+		return sha, nil
+	}
+	m, err := newMapping(h.ks, before.tree, item)
+	if err != nil {
+		return "", err
+	}
+	if h.request.Next == nil {
+		err = m.remove()
+	} else {
+		err = m.apply(h.written(item))
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := h.check(tip, editedTree{before.tree, m.edits}, before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
+		return "", err
+	}
+	if h.request.DryRun {
+		return "", nil
+	}
+	return tip.repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message()})
+}
+
+// check builds what the edited files declare, for every Kustomization of the
+// source, and fails unless exactly the change that was asked for comes out.
+func (h *handWrite) check(tip head, edited tree, before *view, base object.Object, files []string) error {
+	var after load.Item
+	for _, ks := range h.s.followers(sourceKey(h.ks)) {
+		same := ks.Namespace == h.ks.Namespace && ks.Name == h.ks.Name
+		was, err := h.s.viewOf(ks, tip)
+		if same {
+			was, err = before, nil
+		}
+		if err != nil {
+			continue // it is broken already
+		}
+		items, err := h.s.renderView(was.k, ks, edited, "the edited "+strings.Join(files, ", "))
+		if err != nil {
+			return fmt.Errorf("with the change in %s the Kustomization %s/%s cannot be built: %w; edit the files", strings.Join(files, ", "), ks.Namespace, ks.Name, err)
+		}
+		for key := range union(was.items, items) {
+			if same && key == h.key {
+				after = items[key]
+				continue
+			}
+			if !reflect.DeepEqual(was.items[key].Object, items[key].Object) {
+				return fmt.Errorf("the change in %s would also change %s of the Kustomization %s/%s: edit the files", strings.Join(files, ", "), describe(key), ks.Namespace, ks.Name)
+			}
+		}
+	}
+	if h.request.Next == nil {
+		if after.Object != nil {
+			return fmt.Errorf("%s is still declared in %s: edit the files", describe(h.key), after.Source)
+		}
+		return nil
+	}
+	if after.Object == nil {
+		return fmt.Errorf("with the change in %s the object would be gone: edit the files", strings.Join(files, ", "))
+	}
+	result, err := h.s.afterSync(h.ks, after, h.key, base)
+	if err != nil {
+		return err
+	}
+	if result == nil {
+		return fmt.Errorf("with the change in %s the object would no longer be applied: edit the files", strings.Join(files, ", "))
+	}
+	got := map[string]fieldChange{}
+	for _, c := range fieldChanges(base, result) {
+		got[c.path] = c
+	}
+	for _, c := range h.changes {
+		if g, ok := got[c.path]; !ok || !reflect.DeepEqual(g, c) {
+			return fmt.Errorf("%s cannot be changed so in %s: something else sets it, too; edit the files", c.path, strings.Join(files, ", "))
+		}
+		delete(got, c.path)
+	}
+	for path := range got {
+		return fmt.Errorf("the change in %s would also change %s: edit the files", strings.Join(files, ", "), path)
+	}
+	return nil
+}
+
+func union(a, b map[object.Key]load.Item) map[object.Key]bool {
+	all := make(map[object.Key]bool, len(a))
+	for k := range a {
+		all[k] = true
+	}
+	for k := range b {
+		all[k] = true
+	}
+	return all
+}
+
+// author is the user, in whose name the commit is.
+func (h *handWrite) author() git.Signature {
+	name := cmp.Or(oneLine(h.request.User), "unknown")
+	email := name
+	if extra := h.request.Extra[emailExtra]; len(extra) > 0 {
+		email = oneLine(extra[0])
+	} else if !strings.Contains(name, "@") {
+		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(oneLine(h.ks.Annotations[AuthorDomain]), "cluster.local")
+	}
+	return git.Signature{Name: name, Email: email, When: h.s.now()}
+}
+
+func (h *handWrite) subject() string {
+	name := describe(h.key)
+	switch {
+	case h.request.Next == nil:
+		return "Delete " + name
+	case len(h.changes) == 1 && h.changes[0].removed:
+		return "Remove " + h.changes[0].path + " of " + name
+	case len(h.changes) == 1:
+		return "Set " + h.changes[0].path + " of " + name
+	}
+	return fmt.Sprintf("Change %d fields of %s", len(h.changes), name)
+}
+
+// message names the fields, never their values: they may be secret.
+func (h *handWrite) message() string {
+	lines := []string{h.subject(), ""}
+	if len(h.changes) > 1 {
+		for _, c := range h.changes {
+			verb := "set "
+			if c.removed {
+				verb = "remove "
+			}
+			lines = append(lines, "- "+verb+c.path)
+		}
+		lines = append(lines, "")
+	}
+	by := "Written through the API by " + oneLine(h.request.User)
+	if h.request.Manager != "" {
+		by += " with " + oneLine(h.request.Manager)
+	}
+	return strings.Join(append(lines, by+".", ""), "\n")
+}
+
+// await waits until the commit is applied, and returns the object as it is
+// stored then.
+func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.Object, error) {
+	events, stop := h.s.Subscribe()
+	defer stop()
+	k := h.kustomization()
+	for {
+		ks := k.get()
+		if ks == nil {
+			return nil, apierrors.NewInternalError(fmt.Errorf("commit %s is pushed, and the Kustomization that would apply it is gone", sha))
+		}
+		at, _ := src.current()
+		applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
+		if at.repo != nil && applied.Commit != "" {
+			if ok, err := at.repo.IsAncestor(sha, applied.Commit); err == nil && ok {
+				return h.s.cfg.Store.Get(h.key), nil
+			}
+		}
+		if tried, ok := git.ParseRevision(ks.Status.LastAttemptedRevision); ok && tried.Commit == sha {
+			if c := (conditions{list: &ks.Status.Conditions}).get("Ready"); c != nil && c.Status == metav1.ConditionFalse && applied.Commit != sha {
+				return nil, apierrors.NewInternalError(fmt.Errorf("commit %s is pushed, and was not applied: %s", sha, c.Message))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, apierrors.NewTimeoutError(fmt.Sprintf("commit %s is pushed, and not applied yet; see headway status", sha), 0)
+		case <-events:
+		case <-time.After(100 * time.Millisecond): // an event may have been missed
+		}
+	}
+}
+
+func (h *handWrite) kustomization() *kustomization {
+	return newKustomization(h.s, object.Key{GroupKind: kustomizationKind, Namespace: h.ks.Namespace, Name: h.ks.Name})
+}

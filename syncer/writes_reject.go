@@ -1,0 +1,143 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/origin"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+)
+
+// CauseGitOwned is the type of a Status's causes that name the fields which Git
+// sets, and where.
+const CauseGitOwned metav1.CauseType = "FieldOwnedByGit"
+
+// reject refuses a write of anything that the next sync would put back.
+func (s *Syncer) reject(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) error {
+	s.hands.mu.Lock()
+	defer s.hands.mu.Unlock()
+	item, v, err := s.declared(ks, key)
+	if err != nil {
+		return err
+	}
+	if item.Object == nil {
+		return nil // it is gone from Git, and no longer defended
+	}
+	if w.Next == nil {
+		if left, err := s.afterSync(ks, item, key, w.Old); err != nil || left == nil {
+			return err
+		}
+		return s.refusal(ctx, ks, key, v, item, []string{""})
+	}
+	after, err := s.afterSync(ks, item, key, w.Next)
+	if err != nil {
+		return refusedWrite(key, err.Error())
+	}
+	if after == nil {
+		return nil
+	}
+	var owned []string
+	changed := fieldChanges(w.Old, w.Next)
+	for _, back := range fieldChanges(w.Next, after) {
+		for _, c := range changed {
+			if partOf(back.path, c.path) || partOf(c.path, back.path) {
+				owned = append(owned, back.path)
+				break
+			}
+		}
+	}
+	if len(owned) == 0 {
+		return nil
+	}
+	return s.refusal(ctx, ks, key, v, item, owned)
+}
+
+// partOf says that a path is another one or a part of it.
+func partOf(path, outer string) bool {
+	rest, ok := strings.CutPrefix(path, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// refusedWrite is the answer to a write that cannot be.
+func refusedWrite(key object.Key, reason string) *apierrors.StatusError {
+	return apierrors.NewForbidden(plan.Resource(key), key.Name, fmt.Errorf("%s", reason))
+}
+
+// refusal names the places in Git that own the fields; the empty path is the
+// whole object.
+func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, v *view, item load.Item, paths []string) error {
+	h, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
+	trace, err := origin.Of(v.tree, cleanDir(ks.Spec.Path), &ks.Spec, item)
+	if err != nil {
+		return refusedWrite(key, err.Error())
+	}
+	const most = 10 // fields that are named
+	var causes []metav1.StatusCause
+	var words []string
+	for i, path := range paths {
+		if i == most {
+			words = append(words, fmt.Sprintf("and %d more", len(paths)-most))
+			break
+		}
+		at := item.Source
+		if o, ok := nearest(trace, path); ok {
+			at = o.Source
+		}
+		place := at.String()
+		if at.File == "" {
+			place = fmt.Sprintf("the spec of the Kustomization %s/%s", ks.Namespace, ks.Name)
+		} else if c, err := s.lineCommit(ctx, ks, h.Commit, at); err == nil {
+			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
+		}
+		name := path
+		if name == "" {
+			name = "the object"
+		}
+		words = append(words, name+" is set by Git in "+place)
+		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})
+	}
+	out := refusedWrite(key, fmt.Sprintf("%s; change it there and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
+		strings.Join(words, "; "), ks.Namespace, ks.Name, GitWrites, healMode))
+	out.ErrStatus.Details.Causes = causes
+	return out
+}
+
+// nearest is the origin of a field, or of the nearest one around it.
+func nearest(trace *origin.Trace, path string) (origin.Origin, bool) {
+	for path != "" {
+		if o, ok := trace.Field(path); ok {
+			return o, true
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+	return origin.Origin{}, false
+}
+
+// lineCommit is the commit that the line of a file is from.
+func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
+	src := s.source(sourceKey(ks))
+	if src == nil {
+		return nil, errNotYet
+	}
+	h, _ := src.current()
+	if h.repo == nil {
+		return nil, errNotYet
+	}
+	lines, err := h.repo.Blame(ctx, sha, at.File)
+	if err != nil {
+		return nil, err
+	}
+	if at.Line < 1 || at.Line > len(lines) || lines[at.Line-1] == nil {
+		return nil, fmt.Errorf("%s has no such line", at)
+	}
+	return lines[at.Line-1], nil
+}

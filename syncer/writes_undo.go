@@ -1,0 +1,143 @@
+package syncer
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "k8s.io/apimachinery/pkg/util/json"
+
+	"headway.dev/manifests/defaults"
+	"headway.dev/manifests/edit"
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// asRevert writes the commit that takes back the one which changed the pod
+// template last, if that is what the write asks for: kubectl rollout undo puts
+// back the template of an older ReplicaSet. ok is false if the write is
+// something else, or such a commit would change anything besides.
+func (h *handWrite) asRevert(tip head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
+	if !h.undoes() {
+		return "", false
+	}
+	bad := ""
+	err := h.s.journal.backwards(func(e wire.Entry) bool {
+		if e.Type != wire.EntryApplied || e.Commit == nil || e.Kustomization != h.ks.Namespace+"/"+h.ks.Name {
+			return true
+		}
+		for _, o := range e.Objects {
+			if o.Group == h.key.Group && o.Kind == h.key.Kind && o.Namespace == h.key.Namespace && o.Name == h.key.Name &&
+				slices.ContainsFunc(o.Fields, func(f string) bool { return partOf(f, "spec.template") }) {
+				bad = e.Commit.SHA
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil || bad == "" {
+		return "", false
+	}
+	sha, err = tip.repo.WriteRevert(tip.Commit, git.RevertOptions{
+		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer,
+	})
+	if err != nil {
+		return "", false
+	}
+	after := head{Head: git.Head{Commit: sha}, repo: tip.repo}
+	t, err := after.tree(before.k.ignore(h.ks))
+	if err != nil || h.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
+		return "", false
+	}
+	return sha, true
+}
+
+// undoes says that the write gives a Deployment the pod template of one of its
+// older ReplicaSets.
+func (h *handWrite) undoes() bool {
+	next, ok := h.request.Next.(*appsv1.Deployment)
+	old, _ := h.request.Old.(*appsv1.Deployment)
+	if !ok || old == nil || !slices.ContainsFunc(h.changes, func(c fieldChange) bool { return strings.HasPrefix(c.path, "spec.template") }) {
+		return false
+	}
+	list, _ := h.s.cfg.Store.List(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, h.key.Namespace)
+	for _, o := range list {
+		rs, ok := o.(*appsv1.ReplicaSet)
+		if !ok || !slices.ContainsFunc(rs.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == old.UID }) {
+			continue
+		}
+		template := rs.Spec.Template.DeepCopy()
+		delete(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+		if equality.Semantic.DeepEqual(*template, next.Spec.Template) {
+			return true
+		}
+	}
+	return false
+}
+
+// written are the changes to write: those that ask only for the value that a
+// new part has by default are left out.
+func (h *handWrite) written(item load.Item) []fieldChange {
+	list := slices.Clone(h.changes)
+	full, ok := withChanges(item, list)
+	if !ok {
+		return list
+	}
+	for i, c := range slices.Backward(h.changes) {
+		if c.removed || strings.HasPrefix(c.path, "metadata.") {
+			continue
+		}
+		less := slices.Delete(slices.Clone(list), i, i+1)
+		if without, ok := withChanges(item, less); ok && equality.Semantic.DeepEqual(full, without) {
+			list = less
+		}
+	}
+	return list
+}
+
+// withChanges is the item's object with changes and defaults.
+func withChanges(item load.Item, changes []fieldChange) (object.Object, bool) {
+	doc, err := toDocument(item.Object)
+	if err != nil {
+		return nil, false
+	}
+	for _, c := range changes {
+		if !c.removed {
+			if doc, err = edit.Put(doc, c.path, c.value); err != nil {
+				return nil, false
+			}
+		}
+	}
+	obj, err := fromDocument(doc, item.Object)
+	if err != nil {
+		return nil, false
+	}
+	defaults.Apply(obj)
+	return obj, true
+}
+
+func toDocument(obj object.Object) (any, error) {
+	raw, err := json.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	var doc any
+	return doc, kjson.Unmarshal(raw, &doc)
+}
+
+// fromDocument decodes a document into an object of the type of like.
+func fromDocument(doc any, like object.Object) (object.Object, error) {
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	obj, _ := reflect.TypeAssert[object.Object](reflect.New(reflect.TypeOf(like).Elem()))
+	return obj, json.Unmarshal(raw, obj)
+}
