@@ -97,14 +97,14 @@ func told(w *world, srv *forgetest.Server, sha, state string, words ...string) {
 		for _, st := range srv.Statuses() {
 			if st.SHA == sha {
 				last = st
-				states = append(states, st.State)
+				states = append(states, st.State+" "+st.Description)
 			}
 		}
 		return states
 	}
 	w.eventually(sha+" is "+state, func() bool { of(); return last.State == state })
 	for i, states := 1, of(); i < len(states); i++ {
-		if states[i] == states[i-1] && state != "pending" {
+		if states[i] == states[i-1] {
 			w.t.Errorf("the states of %s are %q: one was set again", sha, states)
 		}
 	}

@@ -173,10 +173,10 @@ func key(kind, namespace, name string) object.Key {
 // eventually waits for an effect, looking at it again and again.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("not within 20s: %s\nGitRepository: %s\nKustomization: %s", what, w.ready("GitRepository"), w.ready("Kustomization"))
+			w.t.Fatalf("not within a minute: %s\nGitRepository: %s\nKustomization: %s", what, w.ready("GitRepository"), w.ready("Kustomization"))
 		}
 		<-time.After(5 * time.Millisecond)
 	}

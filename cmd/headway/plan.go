@@ -56,7 +56,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 	}
 	cmd.Flags().StringVar(&plan.source, "source", "", "source to plan for, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&plan.dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
-	plan.remote.register(cmd)
+	plan.register(cmd)
 	plan.comment.register(cmd)
 	plan.format.register(cmd, "markdown")
 	return cmd

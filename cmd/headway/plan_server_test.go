@@ -118,7 +118,10 @@ func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- sync.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		_ = <-done // the context's end
+	})
 	return srv
 }
 

@@ -80,7 +80,7 @@ func TestPlanMarkdownIsSafe(t *testing.T) {
 	if a, b := strings.Count(out.String(), "<details>"), strings.Count(out.String(), "\n</details>\n"); a != b || a == 0 {
 		t.Errorf("%d folds begin and %d end", a, b)
 	}
-	for _, line := range strings.Split(out.String(), "\n") {
+	for line := range strings.SplitSeq(out.String(), "\n") {
 		if strings.HasPrefix(line, "|") && !strings.HasSuffix(line, "|") {
 			t.Errorf("a row that does not end: %q", line)
 		}

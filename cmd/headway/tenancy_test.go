@@ -73,8 +73,7 @@ func startTenants(t *testing.T) *tenants {
 	go func() { done <- sync.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
-		<-done
+		_, _ = <-done, <-done
 	})
 	for _, tenant := range []string{"a", "b"} {
 		w.onboard(tenant)

@@ -16,9 +16,9 @@ import (
 )
 
 // refuseAs runs kubectl with another kubeconfig, which has to fail with want.
-func refuseAs(t *testing.T, s *apitest.Server, kubeconfig, stdin, want string, args ...string) {
+func refuseAs(t *testing.T, s *apitest.Server, kubeconfig, want string, args ...string) {
 	t.Helper()
-	stdout, stderr, err := s.KubectlAs(t, kubeconfig, stdin, args...)
+	stdout, stderr, err := s.KubectlAs(t, kubeconfig, "", args...)
 	if err == nil || !strings.Contains(stdout+stderr, want) {
 		t.Errorf("kubectl %s: %v\n%s%s\nwant %q", strings.Join(args, " "), err, stdout, stderr, want)
 	}
@@ -35,21 +35,21 @@ func TestRBAC(t *testing.T) {
 	expect(t, s, "", []string{"explain", "rolebinding.roleRef"}, "roleRef")
 
 	ada := s.KubeconfigFor(t, "ada", "devs")
-	refuseAs(t, s, ada, "", `deployments.apps is forbidden: User "ada" cannot list resource "deployments" in API group "apps" in the namespace "shop"`, "get", "deployments", "-n", "shop")
-	refuseAs(t, s, ada, "", "no", "auth", "can-i", "create", "deployments", "-n", "shop")
+	refuseAs(t, s, ada, `deployments.apps is forbidden: User "ada" cannot list resource "deployments" in API group "apps" in the namespace "shop"`, "get", "deployments", "-n", "shop")
+	refuseAs(t, s, ada, "no", "auth", "can-i", "create", "deployments", "-n", "shop")
 	expect(t, s, "", []string{"create", "rolebinding", "devs", "-n", "shop", "--clusterrole=admin", "--group=devs"}, "rolebinding.rbac.authorization.k8s.io/devs created")
 	expect(t, s, "", []string{"get", "rolebindings", "-n", "shop", "-o", "wide"}, "ROLE", "ClusterRole/admin", "devs")
 	if out, stderr, err := s.KubectlAs(t, ada, deployment, "apply", "-n", "shop", "-f", "-"); err != nil {
 		t.Errorf("apply with the role admin: %v %s%s", err, out, stderr)
 	}
-	refuseAs(t, s, ada, "", `deployments.apps is forbidden: User "ada" cannot list resource "deployments" in API group "apps" in the namespace "default"`, "get", "deployments", "-n", "default")
-	refuseAs(t, s, ada, "", `nodes is forbidden: User "ada" cannot list resource "nodes" in API group "" at the cluster scope`, "get", "nodes")
+	refuseAs(t, s, ada, `deployments.apps is forbidden: User "ada" cannot list resource "deployments" in API group "apps" in the namespace "default"`, "get", "deployments", "-n", "default")
+	refuseAs(t, s, ada, `nodes is forbidden: User "ada" cannot list resource "nodes" in API group "" at the cluster scope`, "get", "nodes")
 
 	// Escalation.
-	refuseAs(t, s, ada, "", `user "ada" (groups=["devs" "system:authenticated"]) is attempting to grant RBAC permissions not currently held:`,
+	refuseAs(t, s, ada, `user "ada" (groups=["devs" "system:authenticated"]) is attempting to grant RBAC permissions not currently held:`,
 		"create", "role", "up", "-n", "shop", "--verb=*", "--resource=nodes")
-	refuseAs(t, s, ada, "", `rolebindings.rbac.authorization.k8s.io "up" is forbidden: user "ada"`, "create", "rolebinding", "up", "-n", "shop", "--clusterrole=cluster-admin", "--user=ada")
-	refuseAs(t, s, ada, "", `clusterrolebindings.rbac.authorization.k8s.io is forbidden: User "ada" cannot create resource "clusterrolebindings"`, "create", "clusterrolebinding", "up", "--clusterrole=cluster-admin", "--user=ada")
+	refuseAs(t, s, ada, `rolebindings.rbac.authorization.k8s.io "up" is forbidden: user "ada"`, "create", "rolebinding", "up", "-n", "shop", "--clusterrole=cluster-admin", "--user=ada")
+	refuseAs(t, s, ada, `clusterrolebindings.rbac.authorization.k8s.io is forbidden: User "ada" cannot create resource "clusterrolebindings"`, "create", "clusterrolebinding", "up", "--clusterrole=cluster-admin", "--user=ada")
 	if out, stderr, err := s.KubectlAs(t, ada, "", "create", "rolebinding", "view", "-n", "shop", "--clusterrole=view", "--user=bob"); err != nil {
 		t.Errorf("bind what one has: %v %s%s", err, out, stderr)
 	}
@@ -61,7 +61,7 @@ func TestRBAC(t *testing.T) {
 	refuse(t, s, "", []string{"auth", "can-i", "delete", "pods", "-n", "shop", "--as", "bob"}, "no")
 	expect(t, s, "", []string{"auth", "can-i", "--list", "-n", "shop", "--as", "x", "--as-group", "devs"}, "deployments.apps", "selfsubjectaccessreviews.authorization.k8s.io")
 	refuse(t, s, "", []string{"delete", "deployment", "web", "-n", "shop", "--as", "bob"}, `deployments.apps "web" is forbidden: User "bob" cannot delete resource "deployments" in API group "apps" in the namespace "shop"`)
-	refuseAs(t, s, ada, "", `users "root" is forbidden: User "ada" cannot impersonate resource "users" in API group "" at the cluster scope`, "get", "pods", "-n", "shop", "--as", "root")
+	refuseAs(t, s, ada, `users "root" is forbidden: User "ada" cannot impersonate resource "users" in API group "" at the cluster scope`, "get", "pods", "-n", "shop", "--as", "root")
 }
 
 // kubectl create token makes tokens that the API knows, until what they depend

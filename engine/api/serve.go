@@ -25,7 +25,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.generic.Destroy()
 	if err := rbac.Reconcile(ctx, s.store, time.Now()); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // an end, not a failure
+			return nil
 		}
 		return err
 	}

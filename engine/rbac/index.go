@@ -14,10 +14,8 @@ import (
 
 // The kinds that decisions depend on.
 var (
-	roleKind               = schema.GroupKind{Group: rbacv1.GroupName, Kind: "Role"}
-	clusterRoleKind        = schema.GroupKind{Group: rbacv1.GroupName, Kind: "ClusterRole"}
-	roleBindingKind        = schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"}
-	clusterRoleBindingKind = schema.GroupKind{Group: rbacv1.GroupName, Kind: "ClusterRoleBinding"}
+	roleKind        = schema.GroupKind{Group: rbacv1.GroupName, Kind: "Role"}
+	clusterRoleKind = schema.GroupKind{Group: rbacv1.GroupName, Kind: "ClusterRole"}
 )
 
 // Index holds the roles, and the bindings by whom they are for. The zero value

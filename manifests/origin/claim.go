@@ -2,6 +2,7 @@ package origin
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,8 +57,8 @@ func (l *layer) images(c claim) (Origin, bool) {
 	}
 	name, tag, digest := splitImage(c.value.Value)
 	entries := l.each("images")
-	for i := len(entries) - 1; i >= 0; i-- {
-		get := func(f string) string { return scalar(entries[i], f) }
+	for i, entrie := range slices.Backward(entries) {
+		get := func(f string) string { return scalar(entrie, f) }
 		newName := get("newName")
 		if newName == "" {
 			newName = get("name")
@@ -100,8 +101,8 @@ func (l *layer) replicas(c claim) (Origin, bool) {
 		return Origin{}, false
 	}
 	entries := l.each("replicas")
-	for i := len(entries) - 1; i >= 0; i-- {
-		if c.trace.named(scalar(entries[i], "name")) && scalar(entries[i], "count") == c.value.Value {
+	for i, entrie := range slices.Backward(entries) {
+		if c.trace.named(scalar(entrie, "name")) && scalar(entrie, "count") == c.value.Value {
 			return l.entry(Replicas, item("replicas", i, ".count"))
 		}
 	}
@@ -110,12 +111,7 @@ func (l *layer) replicas(c claim) (Origin, bool) {
 
 // named says whether the object had a name on its way.
 func (t *Trace) named(name string) bool {
-	for _, n := range t.names {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(t.names, name)
 }
 
 func (l *layer) namespace(c claim) (Origin, bool) {
@@ -174,9 +170,9 @@ func (l *layer) labels(c claim) (Origin, bool) {
 	}
 	top := strings.HasPrefix(c.field, "metadata.labels")
 	entries := l.each("labels")
-	for i := len(entries) - 1; i >= 0; i-- {
-		reaches := top || scalar(entries[i], "includeSelectors") == "true" || fieldpath.Child(entries[i], "fields") != nil ||
-			at == "labels" && scalar(entries[i], "includeTemplates") == "true"
+	for i, entrie := range slices.Backward(entries) {
+		reaches := top || scalar(entrie, "includeSelectors") == "true" || fieldpath.Child(entrie, "fields") != nil ||
+			at == "labels" && scalar(entrie, "includeTemplates") == "true"
 		if o, ok := l.pair(Labels, item("labels", i, ".pairs"), key, c); ok && reaches {
 			return o, true
 		}

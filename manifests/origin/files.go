@@ -143,8 +143,8 @@ func (d *document) origin(how How, key, value *yaml.Node, field string) Origin {
 // origin prefixes the path of an item of a list.
 func (p *place) origin(how How, key, value *yaml.Node, field string) Origin {
 	o := p.document.origin(how, key, value, field)
-	switch {
-	case p.prefix == "":
+	switch p.prefix {
+	case "":
 	default:
 		o.Field = p.prefix + "." + o.Field
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -23,11 +24,11 @@ func (l *layer) generators(c claim) (Origin, bool) {
 		return Origin{}, false
 	}
 	entries := l.each(field)
-	for i := len(entries) - 1; i >= 0; i-- {
-		if !c.trace.generated(scalar(entries[i], "name")) {
+	for i, entrie := range slices.Backward(entries) {
+		if !c.trace.generated(scalar(entrie, "name")) {
 			continue
 		}
-		if o, ok := l.generator(entries[i], item(field, i, ""), c); ok {
+		if o, ok := l.generator(entrie, item(field, i, ""), c); ok {
 			return o, true
 		}
 	}

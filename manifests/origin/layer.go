@@ -83,7 +83,7 @@ func (t *Trace) choose(ways [][]*layer, declared []*place, item load.Item) {
 			for _, l := range way {
 				names = append(names, l.rename(names[len(names)-1]))
 			}
-			score := 1
+			var score int
 			switch {
 			case names[len(names)-1] == name:
 				score = 4

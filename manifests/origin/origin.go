@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -107,8 +108,8 @@ func (t *Trace) Field(field string) (Origin, bool) {
 		return Origin{}, false
 	}
 	c := claim{trace: t, field: field, value: value}
-	for i := len(t.layers) - 1; i >= 0; i-- {
-		if o, ok := t.layers[i].claims(c); ok {
+	for _, v := range slices.Backward(t.layers) {
+		if o, ok := v.claims(c); ok {
 			return o, true
 		}
 	}
@@ -145,17 +146,17 @@ func (t *Trace) fromManifest(c claim) Origin {
 // somewhere is the answer for what was computed: the last kustomization that
 // has something of that kind, else the manifest or the last kustomization.
 func (t *Trace) somewhere(how How) Origin {
-	for i := len(t.layers) - 1; i >= 0; i-- {
+	for _, v := range slices.Backward(t.layers) {
 		for _, field := range []string{"replacements", "transformers", "vars"} {
-			if key, value := fieldpath.Lookup(t.layers[i].node, field); value != nil && how == Replacement {
-				o := t.layers[i].origin(how, key, value, field)
+			if key, value := fieldpath.Lookup(v.node, field); value != nil && how == Replacement {
+				o := v.origin(how, key, value, field)
 				o.Exact = false
 				return o
 			}
 		}
 	}
-	for i := len(t.layers) - 1; i >= 0; i-- {
-		if l := t.layers[i]; !l.spec {
+	for _, v := range slices.Backward(t.layers) {
+		if l := v; !l.spec {
 			return Origin{How: Rendered, Source: load.Source{File: l.file, Line: l.node.Line}, End: l.node.Line, Document: l.index}
 		}
 	}

@@ -3,6 +3,7 @@ package origin
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,12 +22,12 @@ func (l *layer) jsonPatches(c claim) (Origin, bool) { return l.patchList("patche
 
 func (l *layer) patchList(field string, c claim) (Origin, bool) {
 	entries := l.each(field)
-	for i := len(entries) - 1; i >= 0; i-- {
-		target := fieldpath.Child(entries[i], "target")
+	for i, entrie := range slices.Backward(entries) {
+		target := fieldpath.Child(entrie, "target")
 		if target != nil && !c.trace.selected(target) {
 			continue
 		}
-		docs := l.contents(scalar(entries[i], "path"), fieldpath.Child(entries[i], "patch"), item(field, i, ".patch"))
+		docs := l.contents(scalar(entrie, "path"), fieldpath.Child(entrie, "patch"), item(field, i, ".patch"))
 		if o, ok := patched(docs, target != nil, c); ok {
 			return o, true
 		}
@@ -38,10 +39,10 @@ func (l *layer) patchList(field string, c claim) (Origin, bool) {
 func (l *layer) mergePatches(c claim) (Origin, bool) {
 	const field = "patchesStrategicMerge"
 	entries := l.each(field)
-	for i := len(entries) - 1; i >= 0; i-- {
-		file, inline := entries[i].Value, (*yaml.Node)(nil)
+	for i, entrie := range slices.Backward(entries) {
+		file, inline := entrie.Value, (*yaml.Node)(nil)
 		if strings.ContainsAny(file, "\n{") {
-			file, inline = "", entries[i]
+			file, inline = "", entrie
 		}
 		if o, ok := patched(l.contents(file, inline, item(field, i, "")), false, c); ok {
 			return o, true
@@ -68,8 +69,8 @@ func (l *layer) contents(file string, inline *yaml.Node, field string) []*docume
 
 // patched is the origin of a field that one of the documents sets.
 func patched(docs []*document, targeted bool, c claim) (Origin, bool) {
-	for i := len(docs) - 1; i >= 0; i-- {
-		d := docs[i]
+	for _, d := range slices.Backward(docs) {
+
 		if d.root.Kind == yaml.SequenceNode {
 			if o, ok := operations(d, c); ok {
 				return o, true
@@ -94,8 +95,8 @@ func patched(docs []*document, targeted bool, c claim) (Origin, bool) {
 // JSON 6902 patch sets.
 func operations(d *document, c claim) (Origin, bool) {
 	pointers := c.trace.pointer(c.field)
-	for i := len(d.root.Content) - 1; i >= 0; i-- {
-		op := d.root.Content[i]
+	for i, op := range slices.Backward(d.root.Content) {
+
 		if kind := scalar(op, "op"); kind != "add" && kind != "replace" {
 			continue
 		}
@@ -108,15 +109,16 @@ func operations(d *document, c claim) (Origin, bool) {
 		if !ok {
 			continue
 		}
-		at := item("", i, ".value")
+		var at strings.Builder
+		at.WriteString(item("", i, ".value"))
 		for _, step := range rest {
 			if key, value, _ = fieldpath.Step(value, []fieldpath.Segment{{Text: step, Bracket: true}}); value == nil {
 				break
 			}
-			at += "[" + step + "]"
+			at.WriteString("[" + step + "]")
 		}
 		if value != nil && same(c.value, value) {
-			return d.origin(JSONPatch, key, value, at), true
+			return d.origin(JSONPatch, key, value, at.String()), true
 		}
 	}
 	return Origin{}, false
@@ -197,12 +199,7 @@ func anyMatches(expr string, texts []string) bool {
 	if err != nil {
 		return false
 	}
-	for _, text := range texts {
-		if re.MatchString(text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(texts, re.MatchString)
 }
 
 // namespaces are those that the object may have had on its way.

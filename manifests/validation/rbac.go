@@ -1,11 +1,12 @@
 package validation
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -96,7 +97,7 @@ func roleRef(ref rbacv1.RoleRef, kinds ...string) field.ErrorList {
 	if ref.Name == "" {
 		return append(errs, field.Required(at.Child("name"), ""))
 	}
-	return append(errs, invalid(at.Child("name"), ref.Name, path.ValidatePathSegmentName(ref.Name, false))...)
+	return append(errs, invalid(at.Child("name"), ref.Name, pathSegmentName(ref.Name, false))...)
 }
 
 // supported refuses also an empty value as none of the allowed ones.
@@ -130,4 +131,19 @@ func subjects(list []rbacv1.Subject, namespaced bool) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// pathSegmentName is what the names of roles and bindings have to be: one
+// segment of a URL's path. Other kinds' names have to be DNS names besides.
+func pathSegmentName(name string, prefix bool) []string {
+	if !prefix && (name == "." || name == "..") {
+		return []string{fmt.Sprintf("may not be '%s'", name)}
+	}
+	var faults []string
+	for _, illegal := range []string{"/", "%"} {
+		if strings.Contains(name, illegal) {
+			faults = append(faults, fmt.Sprintf("may not contain '%s'", illegal))
+		}
+	}
+	return faults
 }

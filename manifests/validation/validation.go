@@ -23,7 +23,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/object"
@@ -131,10 +130,10 @@ var table = map[reflect.Type]rules{
 	reflect.TypeFor[*appsv1.ReplicaSet]():         {name: apivalidation.NameIsDNSSubdomain, object: one(replicaSet), update: two(replicaSetUpdate), status: two(replicaSetStatus)},
 	reflect.TypeFor[*coordinationv1.Lease]():      {name: apivalidation.NameIsDNSSubdomain, object: one(lease)},
 	reflect.TypeFor[*discoveryv1.EndpointSlice](): {name: apivalidation.NameIsDNSSubdomain, object: one(endpointSlice), update: two(endpointSliceUpdate)},
-	reflect.TypeFor[*rbacv1.Role]():               {name: path.ValidatePathSegmentName, object: one(role)},
-	reflect.TypeFor[*rbacv1.RoleBinding]():        {name: path.ValidatePathSegmentName, object: one(roleBinding), update: two(roleBindingUpdate)},
-	reflect.TypeFor[*rbacv1.ClusterRole]():        {name: path.ValidatePathSegmentName, object: one(clusterRole)},
-	reflect.TypeFor[*rbacv1.ClusterRoleBinding](): {name: path.ValidatePathSegmentName, object: one(clusterRoleBinding), update: two(clusterRoleBindingUpdate)},
+	reflect.TypeFor[*rbacv1.Role]():               {name: pathSegmentName, object: one(role)},
+	reflect.TypeFor[*rbacv1.RoleBinding]():        {name: pathSegmentName, object: one(roleBinding), update: two(roleBindingUpdate)},
+	reflect.TypeFor[*rbacv1.ClusterRole]():        {name: pathSegmentName, object: one(clusterRole)},
+	reflect.TypeFor[*rbacv1.ClusterRoleBinding](): {name: pathSegmentName, object: one(clusterRoleBinding), update: two(clusterRoleBindingUpdate)},
 	reflect.TypeFor[*sourcev1.GitRepository]():    {name: apivalidation.NameIsDNSSubdomain, object: one(gitRepository), replaces: two(gitRepositoryUpdate)},
 	reflect.TypeFor[*kustomizev1.Kustomization](): {name: apivalidation.NameIsDNSSubdomain, object: one(kustomization)},
 }

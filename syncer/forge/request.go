@@ -67,8 +67,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
+		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err
 		}
 		return &Error{message: c.scrub(fmt.Sprintf("%s does not answer: %v", request.URL.Host, err))}

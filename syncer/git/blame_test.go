@@ -229,7 +229,7 @@ func TestBlameAtTheEndOfHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer repo.Close()
+	defer func() { _ = repo.Close() }()
 	sha, oldest := runGit(t, dir, "rev-parse", "main"), runGit(t, dir, "rev-parse", "main~2")
 	got, err := repo.Blame(t.Context(), sha, "dir/sub/file.yaml")
 	if err != nil {
@@ -255,7 +255,7 @@ func TestBlameAtTheEndOfHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer damaged.Close()
+	defer func() { _ = damaged.Close() }()
 	if _, err := damaged.Blame(t.Context(), sha, "dir/sub/file.yaml"); err == nil {
 		t.Error("blame of a history with a commit missing has an answer, want an error")
 	}
