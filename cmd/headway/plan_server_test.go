@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
@@ -120,7 +121,9 @@ func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 	go func() { done <- sync.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-done // the context's end
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 	})
 	return srv
 }
