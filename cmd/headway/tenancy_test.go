@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -78,7 +79,31 @@ func startTenants(t *testing.T) *tenants {
 	for _, tenant := range []string{"a", "b"} {
 		w.onboard(tenant)
 	}
+	w.settle()
 	return w
+}
+
+// settle waits until the controllers have made what they make at the start and
+// in new namespaces: it must not be taken for what a tenant has written.
+func (w *tenants) settle() {
+	w.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for before := w.snapshot(); ; {
+		<-time.After(300 * time.Millisecond)
+		after := w.snapshot()
+		complete := maps.Equal(before, after)
+		namespaces, _ := w.engine.Store().List(schema.GroupKind{Kind: "Namespace"}, "")
+		for _, ns := range namespaces {
+			complete = complete && w.get("ServiceAccount", ns.GetName(), "default") != nil
+		}
+		if complete {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatal("the controllers still write after a minute")
+		}
+		before = after
+	}
 }
 
 // onboard makes what an administrator makes for a tenant.
