@@ -18,8 +18,8 @@ import (
 const (
 	// maxLength bounds an expression, in bytes.
 	maxLength = 10_000
-	// maxCost bounds one evaluation, in CEL's units: about a second at most.
-	maxCost = 10_000_000
+	// maxCost bounds one evaluation, in CEL's units: some tenths of a second.
+	maxCost = 1_000_000
 )
 
 // Condition is a compiled expression that yields true or false. It is safe for
