@@ -211,11 +211,8 @@ func TestKilledBetweenFetchAndJournal(t *testing.T) {
 	// The first and last calls all, for there the transactions are; of the
 	// others, which only read, some.
 	points := map[int]bool{}
-	for i := range 8 {
-		points[1+i], points[calls-2*i] = true, true
-	}
-	for i := range 8 {
-		points[1+i*calls/8] = true
+	for i := range 5 {
+		points[1+i], points[calls-2*i], points[1+i*calls/5] = true, true, true
 	}
 	seen := map[string]int{}
 	for call := range points {
@@ -237,7 +234,7 @@ func TestKilledWhileStoring(t *testing.T) {
 	s := newScene(t)
 	for _, call := range []string{"pwrite64", "fdatasync"} {
 		ended := false
-		for n := 1; n <= 60 && !ended; n += max(1, n/3) {
+		for n := 1; n <= 60 && !ended; n += max(1, n/2) {
 			below := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", call, n)}
 			dead, _ := s.die(fmt.Sprintf("killed at %s %d", call, n), 0, below)
 			ended = !dead
