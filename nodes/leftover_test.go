@@ -2,6 +2,7 @@ package nodes_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/nodes/nodetest"
+	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
 
@@ -41,6 +43,25 @@ func TestLeftoversAreRemoved(t *testing.T) {
 			return ""
 		})
 	}
+}
+
+// TestSandboxWithoutHostsFile: an agent that is killed when it has made a pod's
+// sandbox, and nothing after it, leaves a pod that the next one starts.
+func TestSandboxWithoutHostsFile(t *testing.T) {
+	c := newCluster(t)
+	c.stop()
+	p := c.run("web", one(tool("read", "/etc/hosts")))
+	sandbox, err := c.node.EnsureSandbox(t.Context(), pod.SandboxConfig(p, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	nodetest.Eventually(t, 30*time.Second, func() string {
+		if got := c.log(p, "app", 0); !strings.Contains(got, sandbox.IPs[0]+"\tweb\n") {
+			return fmt.Sprintf("hosts file %q does not have the pod's address %s", got, sandbox.IPs[0])
+		}
+		return ""
+	})
 }
 
 // TestNodeIsRegisteredAgain: a Node object that is deleted while the agent runs

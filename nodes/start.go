@@ -62,10 +62,6 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		a.events.Event(p, corev1.EventTypeWarning, "ShareProcessNamespaceNotSupported",
 			"shareProcessNamespace is not supported: each container has a process namespace of its own")
 	}
-	hosts := pod.Hosts(p, sandbox.IPs, a.cfg.ClusterDomain, readSmall("/etc/hosts"))
-	if err := writeHosts(w.hostsFile(), hosts); err != nil {
-		return err
-	}
 	delete(w.failures, "")
 	return nil
 }
@@ -233,6 +229,12 @@ func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start
 		return none, err
 	}
 	if !volume.MountsPath(c, "/etc/hosts") {
+		// Here, not with the sandbox: an agent that is killed right after it made
+		// the sandbox finds that done, and would start containers without the file.
+		hosts := pod.Hosts(p, facts.PodIPs, a.cfg.ClusterDomain, readSmall("/etc/hosts"))
+		if err := writeHosts(w.hostsFile(), hosts); err != nil {
+			return none, err
+		}
 		mounts = append(mounts, runtime.Mount{HostPath: w.hostsFile(), ContainerPath: "/etc/hosts"})
 	}
 	log, err := w.terminationLog(c.Name, s.Attempt)
