@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/nodes"
@@ -332,6 +333,11 @@ func TestRestartOfTheAgent(t *testing.T) {
 	c.run("web", one(tool("serve", ":8080")))
 	c.run("loop", one(tool("exit", "7")))
 	before := c.wait("web", ready)
+	for _, condition := range before.Status.Conditions {
+		if condition.Status == corev1.ConditionTrue && condition.Reason+condition.Message != "" {
+			t.Errorf("condition %+v still has the reason why it was false", condition)
+		}
+	}
 	c.wait("loop", func(p *corev1.Pod) string {
 		if len(p.Status.ContainerStatuses) == 0 || p.Status.ContainerStatuses[0].State.Waiting == nil || p.Status.ContainerStatuses[0].State.Waiting.Reason != "CrashLoopBackOff" {
 			return fmt.Sprintf("not in back-off: %+v", p.Status)
@@ -366,8 +372,8 @@ func TestRestartOfTheAgent(t *testing.T) {
 	}
 	for _, action := range c.client.Actions() {
 		if action.Matches("patch", "pods/status") {
-			if name := action.(interface{ GetName() string }).GetName(); name == "web" {
-				t.Errorf("the status of an unchanged pod was written again: %v", action)
+			if patch := action.(clienttesting.PatchAction); patch.GetName() == "web" {
+				t.Errorf("the status of an unchanged pod was written again: %s", patch.GetPatch())
 			}
 		}
 	}

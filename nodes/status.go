@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -184,9 +185,10 @@ var ownedFields = []string{
 }
 
 // ownedConditions are the conditions the node owns; others belong to others.
-var ownedConditions = map[corev1.PodConditionType]bool{
-	corev1.PodReadyToStartContainers: true, corev1.PodInitialized: true, corev1.PodReady: true,
-	corev1.ContainersReady: true,
+// They are compared and sent in this order: a merge in the API may have left
+// another one, which is no difference.
+var ownedConditions = []corev1.PodConditionType{
+	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
 }
 
 // ownedStatus is the part of a status that the node writes, as a strategic
@@ -217,14 +219,32 @@ func ownedStatus(status corev1.PodStatus) ([]byte, error) {
 	if len(status.HostIPs) > 0 {
 		out["hostIPs"] = append(toAny(status.HostIPs), replace)
 	}
-	var conditions []corev1.PodCondition
-	for _, c := range status.Conditions {
-		if ownedConditions[c.Type] {
-			conditions = append(conditions, c)
+	var conditions []any
+	for _, kind := range ownedConditions {
+		i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
+		if i < 0 {
+			continue
 		}
+		c := status.Conditions[i]
+		conditions = append(conditions, struct {
+			corev1.PodCondition
+
+			// Conditions are merged by type: sent as null like the fields above, or
+			// the reason of a False condition would stay when it becomes True.
+			Reason  *string `json:"reason"`
+			Message *string `json:"message"`
+		}{c, orNull(c.Reason), orNull(c.Message)})
 	}
 	out["conditions"] = conditions
 	return json.Marshal(out)
+}
+
+// orNull is nil for the empty string.
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func toAny[T any](list []T) []any {
