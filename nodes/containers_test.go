@@ -99,7 +99,13 @@ func TestVolumesFollow(t *testing.T) {
 		{Name: "mem", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}},
 	}
 	c.run("web", spec)
-	c.waitEvent("Unhealthy Readiness probe failed: tool: open /settings/new: no such file or directory")
+	// What the command printed before may stand in front: two streams, no order.
+	nodetest.Eventually(t, 30*time.Second, func() string {
+		if events := strings.Join(c.events(), "; "); !strings.Contains(events, "tool: open /settings/new: no such file or directory") {
+			return "events: " + events
+		}
+		return ""
+	})
 	settings.Data["new"] = "there"
 	if _, err := c.client.CoreV1().ConfigMaps("default").Update(ctx, settings, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
@@ -113,7 +119,7 @@ func TestLivenessRestarts(t *testing.T) {
 	app.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intOrString(8080)}}, PeriodSeconds: 1, FailureThreshold: 2}
 	c.run("web", one(app))
 	p := c.wait("web", ready)
-	get(t, "http://"+p.Status.PodIP+":8080/unready")
+	nodetest.Get(t, "http://"+p.Status.PodIP+":8080/unready") // ready without a readiness probe does not mean that it listens
 	c.wait("web", func(p *corev1.Pod) string {
 		if s := p.Status.ContainerStatuses[0]; s.RestartCount != 1 || s.State.Running == nil {
 			return fmt.Sprintf("not restarted: %+v", s)

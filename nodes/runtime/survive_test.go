@@ -146,7 +146,9 @@ func TestExitWhileTheAgentIsDead(t *testing.T) {
 	}
 }
 
-// mustGet reads the pod while no agent runs: it starts one, asks, stops it.
+// mustGet reads the pod while no agent runs: it starts one, asks, waits until
+// the log has what the container prints at its start, and stops it: what a
+// container prints and leaves behind while no agent runs ends with it.
 func mustGet(t *testing.T, n *nodetest.Node, c *child, pod runtime.SandboxConfig) runtime.Pod {
 	t.Helper()
 	c.kill()
@@ -156,6 +158,12 @@ func mustGet(t *testing.T, n *nodetest.Node, c *child, pod runtime.SandboxConfig
 	if err != nil || p.Sandbox == nil || len(p.Containers) == 0 {
 		t.Fatalf("pod = %+v, %v", p, err)
 	}
+	nodetest.Eventually(t, 15*time.Second, func() string {
+		if data, err := os.ReadFile(p.Containers[0].LogPath); err != nil || len(data) == 0 {
+			return fmt.Sprintf("log = %q, %v", data, err)
+		}
+		return ""
+	})
 	return p
 }
 

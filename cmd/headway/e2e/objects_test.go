@@ -38,7 +38,9 @@ func TestKubectlCreateRolloutAndDelete(t *testing.T) {
 	onePod := func() string {
 		t.Helper()
 		var pod string
-		c.Eventually(30*time.Second, "one pod is left", func() error {
+		// Longer than the grace period: the first process of a container that is
+		// stopped before it handles SIGTERM does not get the signal.
+		c.Eventually(60*time.Second, "one pod is left", func() error {
 			if pod = pods(); pod == "" || strings.Contains(pod, " ") {
 				return fmt.Errorf("there are %q", pod)
 			}
