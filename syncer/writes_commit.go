@@ -72,12 +72,17 @@ func (s *Syncer) staysHere(item load.Item, c fieldChange) bool {
 	if !c.removed && c.path != "spec.replicas" {
 		return false
 	}
+	return !declares(item, c.path)
+}
+
+// declares says that Git sets the field or a part of it.
+func declares(item load.Item, path string) bool {
 	for _, f := range fieldChanges(nil, item.Object) {
-		if partOf(f.path, c.path) || strings.HasPrefix(c.path, "data[") && f.path == "stringData"+c.path[len("data"):] || f.path == strings.Replace(c.path, "data.", "stringData.", 1) {
-			return false
+		if partOf(f.path, path) || strings.HasPrefix(path, "data[") && f.path == "stringData"+path[len("data"):] || f.path == strings.Replace(path, "data.", "stringData.", 1) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // handWrite is one write on its way to Git.

@@ -88,6 +88,11 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 			words = append(words, fmt.Sprintf("and %d more", len(paths)-most))
 			break
 		}
+		if path != "" && !declares(item, path) {
+			words = append(words, path+" is not in Git, and the next sync would take it away")
+			causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: item.Source.String()})
+			continue
+		}
 		at := item.Source
 		if o, ok := nearest(trace, path); ok {
 			at = o.Source
@@ -105,7 +110,7 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 		words = append(words, name+" is set by Git in "+place)
 		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})
 	}
-	out := refusedWrite(key, fmt.Sprintf("%s; change it there and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
+	out := refusedWrite(key, fmt.Sprintf("%s; change it in Git and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
 		strings.Join(words, "; "), ks.Namespace, ks.Name, GitWrites, healMode))
 	out.ErrStatus.Details.Causes = causes
 	return out

@@ -45,15 +45,7 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 	c.run("", "git", "init", "-q", "--bare", "-b", "main", c.bare)
 	c.run("", "git", "clone", "-q", c.bare, c.work)
 	c.run(c.work, "git", "checkout", "-q", "-b", "main")
-	for name, text := range files {
-		path := filepath.Join(c.work, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c.write(files)
 	c.run(c.work, "git", "add", "-A")
 	c.run(c.work, "git", "commit", "-q", "-m", "Begin")
 	c.run(c.work, "git", "push", "-q", "origin", "main")
@@ -113,6 +105,20 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 		return strings.HasSuffix(c.ks().Status.LastAppliedRevision, c.head())
 	})
 	return c
+}
+
+// write puts files into the working tree.
+func (c *writesCluster) write(files map[string]string) {
+	c.t.Helper()
+	for name, text := range files {
+		path := filepath.Join(c.work, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 func (c *writesCluster) ks() *kustomizev1.Kustomization {
@@ -457,13 +463,18 @@ func TestWritesAreRefused(t *testing.T) {
 		{`patch deploy/web --type=json -p [{"op":"remove","path":"/spec/template/spec/containers/0/env/0"}]`, "web.yaml:2"},
 		{"delete deploy/web", "the object is set by Git in web.yaml:2"},
 		{"delete deploy --all", "the object is set by Git in"},
+		{"annotate deploy/web note=mine", "metadata.annotations.note is not in Git"},
+		{"set env deploy/web EXTRA=1", "env[name=EXTRA]"},
 	} {
 		out, err := c.try("", "", "kubectl", strings.Fields(tt.args)...)
 		if err == nil || !strings.Contains(out, "Forbidden") && !strings.Contains(out, "forbidden") || !strings.Contains(out, tt.want) {
 			t.Errorf("kubectl %s: %v\n%s\nwant %s", tt.args, err, out, tt.want)
 		}
 	}
-	for _, args := range []string{"annotate deploy/web note=mine", "label deploy/web tier=front", "rollout restart deploy/web", "scale deploy/free --replicas=3", "set env deploy/web EXTRA=1"} {
+	for _, args := range []string{
+		"annotate deploy/web note=mine --field-manager=ada", "label deploy/web tier=front --field-manager=ada", "rollout restart deploy/web",
+		"scale deploy/free --replicas=3", "set env deploy/web EXTRA=1 --field-manager=ada",
+	} {
 		c.run("", "kubectl", strings.Fields(args)...)
 	}
 	// Controllers write on: the Deployment's status and its ReplicaSets.

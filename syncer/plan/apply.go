@@ -78,19 +78,25 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	if err != nil {
 		return fail(err)
 	}
+	from, byHand := live, false
 	if live != nil {
 		if err := keepIgnored(in.Ignore, kind.GroupVersionKind, patch, live); err != nil {
 			return fail(err)
 		}
+		if from, byHand, err = override(kind, item.Object, live); err != nil {
+			return fail(err)
+		}
 	}
-	next, err := a.merge(kind, patch, live)
+	next, err := a.merge(kind, patch, from)
 	if err != nil {
 		return fail(err)
 	}
 	if live == nil {
 		return applied{object: next}, errorsAt(item, key, validation.Create(next))
 	}
-	keepReplicas(next, live, patch)
+	if !byHand {
+		keepReplicas(next, live, patch)
+	}
 	defaults.Apply(next)
 	// Without it, what the server gave an object of the old type would be
 	// taken for what Git asks of the new one.
@@ -100,10 +106,10 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	if len(faults) == 0 {
 		return applied{object: next}, nil
 	}
-	if !in.Force || len(immutable) < len(faults) {
+	if !in.Force && !inMetadata(item.Object, forceKey, enabled) || len(immutable) < len(faults) {
 		errs := errorsAt(item, key, faults)
 		if len(immutable) > 0 {
-			errs[0].Reason += " (set spec.force on the Kustomization to delete and create the object)"
+			errs[0].Reason += " (set spec.force on the Kustomization, or " + forceKey + ": " + enabled + " on the object, to delete and create it)"
 		}
 		return applied{}, errs
 	}

@@ -22,6 +22,7 @@ const (
 	pruneKey            = "kustomize.toolkit.fluxcd.io/prune"
 	reconcileKey        = "kustomize.toolkit.fluxcd.io/reconcile"
 	ssaKey              = "kustomize.toolkit.fluxcd.io/ssa"
+	forceKey            = "kustomize.toolkit.fluxcd.io/force"
 	disabled            = "disabled"
 )
 
