@@ -41,11 +41,12 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 		}
 		return nil, err
 	}
-	src.close()
+	at := restored(obj, repo)
 	src.mu.Lock()
-	src.repo, src.url, src.reopen = repo, obj.Spec.URL, false
+	src.replace(repo, at)
+	src.url, src.reopen = obj.Spec.URL, false
 	src.mu.Unlock()
-	src.restore(obj, repo)
+	src.s.wakeFollowers(src.key)
 	if repo.Local() {
 		watchCtx, cancel := context.WithCancel(ctx)
 		ready := make(chan struct{})
@@ -62,23 +63,20 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	return repo, nil
 }
 
-// restore takes up the head that was accepted before a restart, so that drift
-// is corrected even while Git is down or its history was rewritten.
-func (src *source) restore(obj *sourcev1.GitRepository, repo *git.Repository) {
+// restored is the head that was accepted before a restart, so that drift is
+// corrected even while Git is down or its history was rewritten.
+func restored(obj *sourcev1.GitRepository, repo *git.Repository) git.Head {
 	if !sameSource(obj) || len(obj.Spec.Include)+len(obj.Spec.SparseCheckout) > 0 {
-		return // of the other sources nothing is known yet
+		return git.Head{} // of the other sources nothing is known yet
 	}
 	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
 	if !ok {
-		return
+		return git.Head{}
 	}
 	if _, err := repo.Commit(before.Commit); err != nil {
-		return
+		return git.Head{}
 	}
-	src.mu.Lock()
-	src.head = before
-	src.mu.Unlock()
-	src.s.wakeFollowers(src.key)
+	return before
 }
 
 // artifactURL is the artifact's metadata that says what it was fetched from.

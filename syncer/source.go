@@ -126,8 +126,8 @@ func (src *source) failedLocal() bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	_, local := src.s.cfg.Local[src.name()]
-	src.reopen = local
-	return local
+	src.reopen = local && (src.repo == nil || src.repo.Local())
+	return src.reopen
 }
 
 // done ends a round.
@@ -157,6 +157,12 @@ func (src *source) done(err error, next time.Time) {
 func (src *source) close() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
+	src.replace(nil, git.Head{})
+}
+
+// replace closes the repository and puts another in its place. It is called
+// with mu held.
+func (src *source) replace(repo *git.Repository, at git.Head) {
 	if src.watch != nil {
 		src.watch()
 	}
@@ -165,7 +171,7 @@ func (src *source) close() {
 			src.s.log.Warn("close repository", "source", src.name(), "err", err)
 		}
 	}
-	src.repo, src.head = nil, git.Head{}
+	src.repo, src.head, src.watch = repo, at, nil
 }
 
 // head is a fetched state with its files.
