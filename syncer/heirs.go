@@ -2,6 +2,8 @@ package syncer
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -15,9 +17,13 @@ import (
 	"headway.dev/syncer/plan"
 )
 
-// buildPatience bounds the wait for another Kustomization's build: one that is
-// slow to render must not hold up the others.
-const buildPatience = 5 * time.Second
+// Those that are slow to render must not hold up the others: buildPatience
+// bounds the wait for another Kustomization's build, and familyPatience the
+// time for all of them, however many there are.
+const (
+	buildPatience  = 5 * time.Second
+	familyPatience = 20 * time.Second
+)
 
 // heirs says which other Kustomization declares an object at the head that
 // self is planned for. What moves from one to another in a commit is handed
@@ -73,6 +79,7 @@ func (s *Syncer) families(ctx context.Context, self, source object.Key, at head)
 	}
 	var out []*family
 	seen := map[string]bool{}
+	until := time.Now().Add(familyPatience)
 	for len(queue) > 0 && ctx.Err() == nil {
 		ks := queue[0]
 		queue = queue[1:]
@@ -83,7 +90,7 @@ func (s *Syncer) families(ctx context.Context, self, source object.Key, at head)
 		}
 		seen[id] = true
 		key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
-		items, f := s.render(ctx, key, ks, source, at)
+		items, f := s.render(ctx, key, ks, source, at, until)
 		for _, it := range items {
 			if declared, ok := it.Object.(*kustomizev1.Kustomization); ok {
 				queue = append(queue, declared)
@@ -103,8 +110,8 @@ func extent(ks *kustomizev1.Kustomization) string {
 }
 
 // render is what a Kustomization declares at the head, or at its own source's
-// if it follows another.
-func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kustomization, source object.Key, at head) ([]load.Item, *family) {
+// if it follows another. After until it is not known any more.
+func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kustomization, source object.Key, at head, until time.Time) ([]load.Item, *family) {
 	f := &family{spec: ks, owner: plan.Owner{Namespace: key.Namespace, Name: key.Name}}
 	s.mu.Lock()
 	k := s.kustomizations[key]
@@ -118,7 +125,11 @@ func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kus
 			return nil, nil
 		}
 	}
-	items, err := k.rendered(ctx, ks, at)
+	var items []load.Item
+	err := errSlow
+	if time.Now().Before(until) {
+		items, err = k.rendered(ctx, ks, at)
+	}
 	if err != nil {
 		f.unknown, f.mentions = true, func(name string) bool { return k.mentions(ks, at, name) }
 		return nil, f
@@ -132,6 +143,9 @@ func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kus
 	return items, f
 }
 
+// errSlow says that there was no time left to render something.
+var errSlow = errors.New("there was no time to render it")
+
 // lockBuild takes the builder; the caller must return it with unlockBuild.
 func (k *kustomization) lockBuild(ctx context.Context) error {
 	select {
@@ -144,8 +158,31 @@ func (k *kustomization) lockBuild(ctx context.Context) error {
 
 func (k *kustomization) unlockBuild() { <-k.building }
 
+// barren is a build that failed: of what, and how.
+type barren struct {
+	of  string
+	err error
+}
+
+// note remembers what came of a build, under the builder's lock.
+func (k *kustomization) note(ks *kustomizev1.Kustomization, at head, err error) {
+	k.barren = barren{}
+	if err != nil {
+		k.barren = barren{of: k.buildID(ks, at), err: err}
+	}
+}
+
+// buildID identifies all that a build depends on.
+func (k *kustomization) buildID(ks *kustomizev1.Kustomization, at head) string {
+	spec, err := json.Marshal(ks.Spec)
+	if err != nil {
+		return "" // it is no object of the API
+	}
+	return strings.Join([]string{at.revision(), at.form.mark(), k.ignore(ks), k.inputsID(ks), string(spec)}, "\n")
+}
+
 // rendered builds for another loop, with the same builder, so that the work
-// is done once.
+// is done once: also for what cannot be built, of which there may be hundreds.
 func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomization, at head) ([]load.Item, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildPatience)
 	defer cancel()
@@ -154,11 +191,15 @@ func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomizat
 	}
 	defer k.unlockBuild()
 	var items []load.Item
-	err := safely(func() error {
+	err := k.s.safely(func() error {
+		if k.barren.err != nil && k.barren.of == k.buildID(ks, at) {
+			return k.barren.err
+		}
 		t, err := at.tree(k.ignore(ks))
 		if err == nil {
 			items, err = k.render(ks, t, at.revision())
 		}
+		k.note(ks, at, err)
 		return err
 	})
 	return items, err

@@ -45,6 +45,7 @@ type kustomization struct {
 	// building guards builder, which others ask what is wanted (see heirs).
 	building chan struct{}
 	builder  builder
+	barren   barren // what could not be built last
 
 	// attempted is what the last attempt was made for, failed whether it
 	// failed; due is when the next one is without any reason.
@@ -141,7 +142,7 @@ func (k *kustomization) run(ctx context.Context) {
 		k.s.claim(k, inventoryOf(ks))
 	}
 	for {
-		delay, more := k.step(ctx)
+		delay, more := k.safeStep(ctx)
 		if !more || ctx.Err() != nil {
 			return
 		}
@@ -212,7 +213,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 	if !ok {
 		d = ks.GetRetryInterval()
 	}
-	d = jitter(d)
+	d = pace(d)
 	k.due = now.Add(d)
 	k.mu.Lock()
 	k.next = k.due

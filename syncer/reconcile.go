@@ -55,9 +55,9 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			r.commit.Signer, _ = src.trusted(head.Commit)
 		}
 	}
-	err := safely(func() error { return k.build(ctx, ks, r) })
+	err := k.s.safely(func() error { return k.build(ctx, ks, r) })
 	for try := 0; err == nil && try < 10; try++ {
-		if err = safely(func() error { return k.plan(ctx, ks, r) }); err != nil {
+		if err = k.s.safely(func() error { return k.plan(ctx, ks, r) }); err != nil {
 			break
 		}
 		if err = k.store(ctx, ks, r); err == nil || !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
@@ -97,6 +97,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	}
 	defer k.unlockBuild()
 	r.items, err = k.render(ks, t, r.head.revision())
+	k.note(ks, r.head, err)
 	return err
 }
 

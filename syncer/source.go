@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -35,8 +34,6 @@ const (
 
 const (
 	defaultTimeout = 60 * time.Second
-	minBackoff     = 750 * time.Millisecond
-	maxBackoff     = 15 * time.Minute
 	// localRetry bounds the wait for a local repository, which costs nothing
 	// to look for.
 	localRetry = 5 * time.Second
@@ -65,10 +62,14 @@ type source struct {
 	watch  context.CancelFunc // ends the watch of a local repository
 	reopen bool
 	told   string // head of the last progress event
+
+	// committing serializes the commits of writes by hand: they change the same
+	// branch, and the second has to stand on the first.
+	committing chan struct{}
 }
 
 func newSource(s *Syncer, key object.Key) *source {
-	return &source{s: s, key: key, wake: newFlag()}
+	return &source{s: s, key: key, wake: newFlag(), committing: make(chan struct{}, 1)}
 }
 
 func (src *source) name() string { return src.key.Namespace + "/" + src.key.Name }
@@ -91,23 +92,23 @@ func (src *source) run(ctx context.Context) {
 			}
 			continue
 		}
-		err := safely(func() error { return src.look(ctx, obj, &wg) })
+		err := src.s.safely(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
 			return
 		}
-		delay := jitter(obj.Spec.Interval.Duration)
+		delay := pace(obj.Spec.Interval.Duration)
 		switch {
 		case err == nil:
 			failures = 0
-			src.s.hosts.succeeded(src.host(obj))
+			src.s.backoff.succeeded(src.host(obj), src.name())
 		case refused(err):
 			// The remote did its part: what it brought is looked at again as
 			// often as something new would be.
 			failures++
-			src.s.hosts.succeeded(src.host(obj))
+			src.s.backoff.succeeded(src.host(obj), src.name())
 		default:
 			failures++
-			delay = src.s.hosts.failed(src.host(obj))
+			delay = src.s.backoff.failed(src.blame(obj, err))
 			if src.failedLocal() {
 				delay = min(delay, localRetry)
 			}
@@ -299,40 +300,4 @@ func reasonOf(err error, otherwise string) string {
 		return f.reason
 	}
 	return otherwise
-}
-
-// jitter spreads d by up to a twentieth either way.
-func jitter(d time.Duration) time.Duration {
-	if d <= 0 {
-		d = time.Minute
-	}
-	return d + time.Duration((rand.Float64()-0.5)*0.1*float64(d))
-}
-
-// hostBackoff keeps sources of one host that is down from asking it in turns.
-type hostBackoff struct {
-	mu       sync.Mutex
-	failures map[string]int
-}
-
-// failed is how long to wait before the next try.
-func (b *hostBackoff) failed(host string) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failures == nil {
-		b.failures = map[string]int{}
-	}
-	n := b.failures[host]
-	b.failures[host] = n + 1
-	d := maxBackoff
-	if n < 20 {
-		d = min(maxBackoff, minBackoff<<n)
-	}
-	return jitter(d)
-}
-
-func (b *hostBackoff) succeeded(host string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.failures, host)
 }

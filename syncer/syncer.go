@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -84,7 +83,7 @@ type Syncer struct {
 	journal  *journal
 	hands    hands
 	feed     feed
-	hosts    hostBackoff
+	backoff  backoff
 	statuses *statuses
 
 	mu             sync.Mutex
@@ -108,7 +107,7 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store}, hands: hands{committing: make(chan struct{}, 1)},
+		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store},
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
 	s.statuses = newStatuses(s)
@@ -365,16 +364,4 @@ func (f flag) sleep(ctx context.Context, d time.Duration) bool {
 	case <-after:
 	}
 	return ctx.Err() == nil
-}
-
-// safely turns a panic into an error: what a repository holds goes through
-// libraries that were not all written for hostile input, and one bad source
-// must not stop the others.
-func safely(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("internal error: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return f()
 }

@@ -36,9 +36,11 @@ type world struct {
 	bare  string // the source
 	work  string // a clone of it
 	data  string
-	local map[string]string
-	cfg   func(*syncer.Config)
-	stop  func()
+	// remote is the URL of the source over HTTP, if a test serves it.
+	remote string
+	local  map[string]string
+	cfg    func(*syncer.Config)
+	stop   func()
 }
 
 // newWorld makes a repository with one commit of files, and a source and a

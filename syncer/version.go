@@ -115,7 +115,7 @@ func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, 
 		return nil, err
 	}
 	v.tree = t
-	err = safely(func() (err error) {
+	err = s.safely(func() (err error) {
 		v.items, err = v.k.render(then, t, "sha1:"+commit)
 		return err
 	})

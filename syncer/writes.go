@@ -31,8 +31,6 @@ type hands struct {
 	planner *plan.Planner
 	// views render for writes what the loops render for syncs.
 	views map[object.Key]*view
-	// committing serializes commits, which all change the same branches.
-	committing chan struct{}
 }
 
 // view is what a Kustomization declares at one revision.
@@ -140,7 +138,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 
 func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
-	err := safely(func() (err error) {
+	err := s.safely(func() (err error) {
 		items, err = k.render(ks, t, revision)
 		return err
 	})

@@ -104,14 +104,13 @@ func (h *handWrite) carryOut(ctx context.Context) (object.Object, error) {
 	if err != nil {
 		return nil, refusedWrite(h.key, err.Error())
 	}
-	// One at a time: the second has to stand on the first.
 	select {
-	case h.s.hands.committing <- struct{}{}:
+	case src.committing <- struct{}{}:
 	case <-ctx.Done():
-		return nil, apierrors.NewTimeoutError("other writes to Git are under way", 1)
+		return nil, apierrors.NewTimeoutError("other writes to the same source are under way", 1)
 	}
 	sha, err := h.push(ctx, src, obj, branch)
-	<-h.s.hands.committing
+	<-src.committing
 	if err != nil || h.request.DryRun {
 		return h.request.Next, h.status(err)
 	}
