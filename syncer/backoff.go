@@ -50,9 +50,14 @@ func (b *backoff) failed(blame string) time.Duration {
 	}
 	n := b.failures[blame]
 	b.failures[blame] = n + 1
+	return waitAfter(n)
+}
+
+// waitAfter is how long to wait after so many failures before this one.
+func waitAfter(failures int) time.Duration {
 	d := maxBackoff
-	if n < 20 {
-		d = min(maxBackoff, minBackoff<<n)
+	if failures < 20 {
+		d = min(maxBackoff, minBackoff<<failures)
 	}
 	return jitter(d)
 }

@@ -61,6 +61,7 @@ type kustomization struct {
 	// the verdict was failed.
 	answered attempt
 	reason   string
+	tries    revertTries
 
 	drifts    int
 	lastDrift time.Time
@@ -197,9 +198,13 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	}
 	k.judge(ctx)
 	k.answer(ctx, head, want)
+	k.retryRevert(ctx, head)
 	delay := k.due.Sub(k.s.now())
 	if wait > 0 {
 		delay = min(delay, wait)
+	}
+	if !k.tries.due.IsZero() {
+		delay = min(delay, k.tries.due.Sub(k.s.now()))
 	}
 	if k.pending != nil {
 		delay = min(delay, k.pending.deadline.Sub(k.s.now()))

@@ -2,9 +2,7 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -80,7 +78,7 @@ func (f failing) respond() (response, string) {
 	case !f.contained:
 		why = "the branch does not contain it any more"
 	case f.recent >= revertsPerHour:
-		why = fmt.Sprintf("%d commits were reverted within the last hour", f.recent)
+		why = errTooManyReverts(f.recent).Error()
 	default:
 		return respondRevert, ""
 	}
@@ -122,17 +120,16 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 		}
 		return
 	case respondRevert:
-		author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.now()}
-		_, err := k.s.revert(ctx, src, c.SHA, reason, author)
-		if err == nil || errors.Is(err, git.ErrNothingToRevert) {
-			src.wake.set()
+		err := k.revertCommit(ctx, src, c, reason)
+		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if ctx.Err() != nil {
+		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
+		if git.Temporary(err) && stateOf(ks).healthy != "" {
+			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+bounded(err.Error())+pendingEnd)
 			return
 		}
 		why = "it cannot be reverted: " + err.Error()
-		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
 	case respondHold:
 	}
 	if f.mode == onFailureRevert {
@@ -142,7 +139,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 	if stateOf(ks).healthy == "" {
 		return // nothing is known to be good
 	}
-	k.quarantine(ctx, ks, h, reason)
+	k.quarantine(ctx, ks, h, meta.HealthCheckFailedReason, reason)
 }
 
 // failing gathers what the answer to a failed commit depends on.
@@ -156,7 +153,7 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head,
 	if f.contained, err = h.repo.IsAncestor(sha, h.Commit); err != nil {
 		return f, c, err
 	}
-	f.recent, err = k.s.recentReverts(h, k.s.now())
+	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.now())
 	return f, c, err
 }
 
@@ -170,29 +167,4 @@ func (k *kustomization) failure(ks *kustomizev1.Kustomization) string {
 		return c.Message
 	}
 	return "health check failed"
-}
-
-// recentReverts counts our own reverts of the last hour on the branch. The
-// branch itself says what was reverted, so that a restart forgets nothing.
-func (s *Syncer) recentReverts(h head, now time.Time) (int, error) {
-	const most = 1000 // commits; an hour has less, or its clocks are wrong
-	n, seen := 0, map[string]bool{}
-	for next := []string{h.Commit}; len(next) > 0 && len(seen) < most; next = next[1:] {
-		if seen[next[0]] {
-			continue
-		}
-		seen[next[0]] = true
-		c, err := h.repo.Commit(next[0])
-		if err != nil {
-			return n, fmt.Errorf("count the reverts on the branch: %w", err)
-		}
-		if now.Sub(c.Committer.When) > time.Hour {
-			continue
-		}
-		if c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email {
-			n++
-		}
-		next = append(next, c.Parents...)
-	}
-	return n, nil
 }

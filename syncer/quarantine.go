@@ -58,9 +58,9 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 }
 
 // quarantine remembers that the applied commit has failed, and goes back to
-// the last good one. The first is durable before the second begins, so that a
+// the last good one; reason is the condition's. The first is durable before the second begins, so that a
 // restart between them goes on with it.
-func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h head, why string) {
+func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h head, reason, why string) {
 	st := stateOf(ks)
 	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.revision, why, st.healthy)
 	now := metav1.NewTime(k.s.now())
@@ -72,7 +72,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		}
 		before := cur.Status.DeepCopy()
 		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
-		set.put(quarantinedCondition, metav1.ConditionTrue, meta.HealthCheckFailedReason, msg+
+		set.put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
 			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, Retry, bad.Commit))
 		if h.revision() == st.revision {
 			set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)

@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
 // writer adds objects to the database, as files that their owner can still
@@ -122,7 +123,26 @@ func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash
 		strings.Contains(err.Error(), "fetch first"), strings.Contains(err.Error(), "cannot lock ref"):
 		return ErrMoved
 	}
-	return r.remoteError(ctx, "push the revert to", err)
+	return r.remoteError(ctx, "push to", err)
+}
+
+// Temporary says that writing to a branch may succeed when it is tried again
+// later: the remote was not reached or failed, or the branch kept moving. What
+// the remote refuses (credentials, a hook, a protected branch) is not.
+func Temporary(err error) bool {
+	if errors.Is(err, ErrMoved) {
+		return true
+	}
+	said, ok := errors.AsType[*saidError](err)
+	if !ok {
+		return false
+	}
+	for _, final := range []error{transport.ErrAuthenticationRequired, transport.ErrAuthorizationFailed, transport.ErrRepositoryNotFound, ErrTooLarge} {
+		if errors.Is(said, final) {
+			return false
+		}
+	}
+	return !strings.Contains(said.err.Error(), "command error on ") // the remote's answer to the push itself
 }
 
 // moveLocal moves a branch from old to new the way Git does, by its lock

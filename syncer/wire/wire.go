@@ -243,6 +243,7 @@ const (
 	EntryRejected = "rejected"
 	EntryDrift    = "drift"
 	EntryVerdict  = "verdict"
+	EntryReverted = "reverted"
 )
 
 // Entry is one record of the journal.
@@ -250,8 +251,9 @@ type Entry struct {
 	// Seq counts the entries from 0.
 	Seq int64 `json:"seq"`
 	// Type is applied (a commit was stored), rejected (a commit was refused
-	// whole), drift (changes by hand were put back) or verdict (what came of
-	// an applied commit).
+	// whole), drift (changes by hand were put back), verdict (what came of
+	// an applied commit) or reverted (a failed commit was taken back
+	// automatically).
 	Type          string         `json:"type"`
 	Time          time.Time      `json:"time"`
 	Source        string         `json:"source"`

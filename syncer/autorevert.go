@@ -1,0 +1,205 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+const (
+	// revertPending is the reason of a quarantine during which the revert of
+	// the commit is tried again and again. It is part of the status, so that a
+	// restart goes on with it.
+	revertPending = "RevertPending"
+	// pendingText stands in the quarantine's message between why the commit
+	// failed and why it is not reverted yet.
+	pendingText = "; its revert failed and is tried again: "
+)
+
+// revertTries says when a revert is tried again.
+type revertTries struct {
+	failures int
+	due      time.Time
+}
+
+// revertCommit reverts a failed commit automatically, and journals that.
+func (k *kustomization) revertCommit(ctx context.Context, src *source, c git.Commit, reason string) error {
+	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.now()}
+	res, err := k.s.revert(ctx, src, c.SHA, reason, author)
+	if errors.Is(err, git.ErrNothingToRevert) {
+		src.wake.set()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	entry := &wire.Entry{
+		Type: wire.EntryReverted, Time: k.s.now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
+		Commit: wireCommit(c), Reason: bounded(fmt.Sprintf("commit %s takes it back: %s", res.Revert, reason)),
+	}
+	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
+		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
+	}
+	return nil
+}
+
+// retryRevert tries the revert of the commit in quarantine again, if it could
+// not be pushed for a reason that passes, and it is time.
+func (k *kustomization) retryRevert(ctx context.Context, h head) {
+	ks := k.get()
+	if ks == nil || ctx.Err() != nil {
+		return
+	}
+	c := (conditions{list: &ks.Status.Conditions}).get(quarantinedCondition)
+	src := k.s.source(sourceKey(ks))
+	if c == nil || c.Reason != revertPending || ks.Annotations[OnFailure] != onFailureRevert || src == nil {
+		k.tries = revertTries{}
+		return
+	}
+	now := k.s.now()
+	if k.tries.due.IsZero() {
+		k.tries.due = now.Add(waitAfter(k.tries.failures))
+	}
+	if now.Before(k.tries.due) {
+		return
+	}
+	why := failureIn(c.Message)
+	err := k.revertHeld(ctx, ks, src, h, quarantinedRevision(c.Message), why)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		k.tries = revertTries{}
+		k.pendingOver(ctx, ks, "")
+	case git.Temporary(err):
+		k.tries.failures++
+		k.tries.due = k.s.now().Add(waitAfter(k.tries.failures))
+		k.s.log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
+	default:
+		k.tries = revertTries{}
+		k.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
+	}
+}
+
+// revertHeld reverts the commit in quarantine if that is still called for.
+func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomization, src *source, h head, revision, why string) error {
+	bad, ok := git.ParseRevision(revision)
+	if !ok {
+		return fmt.Errorf("revision %q cannot be read", revision)
+	}
+	if err := k.s.mayWriteGit(ks); err != nil {
+		return err
+	}
+	c, err := h.repo.Commit(bad.Commit)
+	if err != nil {
+		return err
+	}
+	recent, err := k.s.recentReverts(h, src.name(), k.s.now())
+	if err != nil {
+		return err
+	}
+	if recent >= revertsPerHour {
+		return errTooManyReverts(recent)
+	}
+	return k.revertCommit(ctx, src, c, why)
+}
+
+func errTooManyReverts(n int) error {
+	return fmt.Errorf("%d commits were reverted within the last hour", n)
+}
+
+// pendingOver ends the tries: the quarantine stays, with a note in place of
+// what the last try said.
+func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomization, note string) {
+	now := metav1.NewTime(k.s.now())
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
+		c := set.get(quarantinedCondition)
+		if c == nil || c.Reason != revertPending {
+			return false
+		}
+		set.put(quarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
+		if r := set.get(meta.ReadyCondition); r != nil && r.Status == metav1.ConditionFalse {
+			set.put(meta.ReadyCondition, r.Status, r.Reason, withoutPending(r.Message, note))
+		}
+		return true
+	})}}
+	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		k.s.log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
+	}
+}
+
+// failureIn is why the commit failed, in a quarantine's message.
+func failureIn(message string) string {
+	_, rest, _ := strings.Cut(message, ": ")
+	why, _, _ := strings.Cut(rest, pendingText)
+	return why
+}
+
+// withoutPending puts a note in place of what a message says about the tries,
+// which ends before what stays applied.
+func withoutPending(message, note string) string {
+	before, rest, ok := strings.Cut(message, pendingText)
+	if !ok {
+		return message
+	}
+	end := strings.LastIndex(rest, pendingEnd)
+	if end < 0 {
+		return before + note
+	}
+	return before + note + rest[end+len(pendingEnd):]
+}
+
+// pendingEnd ends what the message says about the tries.
+const pendingEnd = " (with back-off)"
+
+// recentReverts counts the automatic reverts of the last hour on the branch of
+// a source: those in the journal, and those that the branch has if the journal
+// lacks them. The dates of other commits say nothing: whoever writes one can
+// choose its date.
+func (s *Syncer) recentReverts(h head, source string, now time.Time) (int, error) {
+	const most = 1000 // commits and journal entries that are looked at
+	reverted, seen := map[string]bool{}, 0
+	err := s.journal.backwards(func(e wire.Entry) bool {
+		if seen++; seen > most || now.Sub(e.Time) > time.Hour {
+			return false
+		}
+		if e.Type == wire.EntryReverted && e.Source == source && e.Commit != nil {
+			reverted[e.Commit.SHA] = true
+		}
+		return true
+	})
+	if err != nil {
+		return 0, err
+	}
+	walked := map[string]bool{}
+	for next := []string{h.Commit}; len(next) > 0 && len(walked) < most; next = next[1:] {
+		if walked[next[0]] {
+			continue
+		}
+		walked[next[0]] = true
+		c, err := h.repo.Commit(next[0])
+		if err != nil {
+			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
+		}
+		if c.Reverts() != "" && now.Sub(c.Committer.When) <= time.Hour && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email {
+			reverted[c.Reverts()] = true
+		}
+		next = append(next, c.Parents...)
+	}
+	return len(reverted), nil
+}
