@@ -16,7 +16,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	"github.com/go-git/go-git/v5/plumbing/object"
 
 	"headway.dev/syncer/git/odb"
@@ -42,7 +41,7 @@ const (
 type Tree struct {
 	repo   *Repository
 	root   plumbing.Hash
-	ignore gitignore.Matcher
+	ignore *ignorer
 	listed atomic.Int64
 }
 
@@ -90,17 +89,7 @@ func (r *Repository) Tree(commit, ignore string) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{repo: r, root: plumbing.NewHash(c.Tree)}
-	var patterns []gitignore.Pattern
-	for line := range strings.Lines(ignore) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			patterns = append(patterns, gitignore.ParsePattern(line, nil))
-		}
-	}
-	if len(patterns) > 0 {
-		t.ignore = gitignore.NewMatcher(patterns)
-	}
-	return t, nil
+	return &Tree{repo: r, root: plumbing.NewHash(c.Tree), ignore: newIgnorer(ignore)}, nil
 }
 
 // Hash identifies the content of the file or directory name: equal hashes,
@@ -180,7 +169,7 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	list := make([]fs.DirEntry, 0, len(dir.entries))
 	for _, child := range dir.entries {
-		if child.Mode == filemode.Submodule || t.ignore != nil && t.ignored(path.Join(name, child.Name), child.Mode) {
+		if child.Mode == filemode.Submodule || t.ignore != nil && t.ignore.ignores(path.Join(name, child.Name), child.Mode) {
 			continue
 		}
 		list = append(list, dirEntry{tree: t, entry: child})
@@ -188,10 +177,6 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	// Git sorts directories as if their names ended in a slash.
 	sort.Slice(list, func(i, j int) bool { return list[i].Name() < list[j].Name() })
 	return list, nil
-}
-
-func (t *Tree) ignored(name string, mode filemode.FileMode) bool {
-	return t.ignore.Match(strings.Split(name, "/"), mode == filemode.Dir)
 }
 
 func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
@@ -224,7 +209,7 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 		if t.ignore == nil {
 			continue // most have none, and names need not be put together
 		}
-		if seen = path.Join(seen, part); t.ignored(seen, cur.Mode) {
+		if seen = path.Join(seen, part); t.ignore.ignores(seen, cur.Mode) {
 			return none, fail(fs.ErrNotExist)
 		}
 	}
