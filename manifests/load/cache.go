@@ -3,8 +3,6 @@ package load
 import (
 	"crypto/sha256"
 	"slices"
-
-	"headway.dev/manifests/object"
 )
 
 // keepLoads is for how many loads a Cache keeps what none of them used.
@@ -14,11 +12,13 @@ const keepLoads = 100
 // their contents, rendered kustomizations by those of every file that the build
 // looked at. Where the tree has a method Hash(name string) (string, error) that
 // identifies the contents of a file, as that of Git's trees does, a file that
-// is remembered is not read again. A load through it costs little for what has not changed. It is
-// for one tree and its later versions, and for one load at a time; the zero
-// value is ready to use. Loads hand out copies of the objects in it.
+// is remembered is not read again. A load through it costs little for what has
+// not changed. It is for one tree and its later versions, and for one load at a
+// time; the zero value is ready to use. Loads hand out the objects in it, the
+// same ones for what has not changed: nobody may change them.
 type Cache struct {
 	loads  int
+	made   int
 	files  map[string]*remembered
 	builds map[string]*remembered
 }
@@ -72,9 +72,26 @@ func sumOf(data []byte) string {
 	return string(sum[:])
 }
 
+// Clone is a Cache that knows the same, for loads beside those through c.
+func (c *Cache) Clone() Cache {
+	clone := func(m map[string]*remembered) map[string]*remembered {
+		dup := make(map[string]*remembered, len(m))
+		for k, r := range m {
+			entry := *r // the number of the load that used it is each one's own
+			dup[k] = &entry
+		}
+		return dup
+	}
+	return Cache{loads: c.loads, files: clone(c.files), builds: clone(c.builds)}
+}
+
+// Made is how many objects the last load had to decode or render.
+func (c *Cache) Made() int { return c.made }
+
 // begin starts a load, and forgets what was not used for long.
 func (c *Cache) begin() {
 	c.loads++
+	c.made = 0
 	for _, m := range []*map[string]*remembered{&c.files, &c.builds} {
 		if *m == nil {
 			*m = map[string]*remembered{}
@@ -159,14 +176,14 @@ func (l *loader) remember(part func()) *remembered {
 	}
 	r := &remembered{items: slices.Clone(l.items[items:]), inputs: l.tree.opts.Inputs, varies: l.varies}
 	l.items = l.items[:items]
+	l.tree.opts.Cache.made += len(r.items)
 	return r
 }
 
-// reuse adds copies, because callers may change what they get.
+// reuse adds what is remembered.
 func (l *loader) reuse(r *remembered) {
 	r.used = l.tree.opts.Cache.loads
 	for _, it := range r.items {
-		it.Object = it.Object.DeepCopyObject().(object.Object)
 		l.add(it)
 	}
 }

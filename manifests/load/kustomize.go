@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/fieldpath"
+	"headway.dev/manifests/object"
 	"headway.dev/manifests/sops"
 )
 
@@ -395,14 +396,16 @@ func applySpec(k *types.Kustomization, spec *kustomizev1.KustomizationSpec) erro
 
 // setCommonMetadata sets the labels and annotations on every object, as
 // kustomize-controller does after the build: on the objects themselves only,
-// over what they have.
+// over what they have. It sets them on copies: a Cache may have the objects.
 func setCommonMetadata(items []Item, common *kustomizev1.CommonMetadata) {
 	if common == nil {
 		return
 	}
-	for _, it := range items {
-		it.Object.SetLabels(merged(it.Object.GetLabels(), common.Labels))
-		it.Object.SetAnnotations(merged(it.Object.GetAnnotations(), common.Annotations))
+	for i, it := range items {
+		obj := it.Object.DeepCopyObject().(object.Object)
+		obj.SetLabels(merged(obj.GetLabels(), common.Labels))
+		obj.SetAnnotations(merged(obj.GetAnnotations(), common.Annotations))
+		items[i].Object = obj
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
 )
 
 var update = flag.Bool("update", false, "write the results as the new expectations")
@@ -331,17 +332,31 @@ func TestCache(t *testing.T) {
 			t.Errorf("again: %d files were read although none changed", *hashed.reads)
 		}
 	}
-	// What a caller does to its objects stays with it.
-	items, err := load.Dir(tree, ".", load.Options{Cache: cache})
-	if err != nil {
+	// What did not change are the same objects, also to a clone of the cache;
+	// metadata that is set on all does not end up in them.
+	before := cache.Clone()
+	tree["b.yaml"] = configMap("b2")
+	common := &kustomizev1.KustomizationSpec{CommonMetadata: &kustomizev1.CommonMetadata{Labels: map[string]string{"a": "b"}}}
+	if _, err := load.Dir(tree, ".", load.Options{Cache: cache, Build: common}); err != nil {
 		t.Fatal(err)
 	}
-	for _, it := range items {
-		it.Object.SetName("changed")
-		it.Object.SetLabels(map[string]string{"a": "b"})
-	}
 	if diff := cmp.Diff(render(t, tree, ".", load.Options{}), render(t, tree, ".", load.Options{Cache: cache})); diff != "" {
-		t.Errorf("after changing the objects (-without +with):\n%s", diff)
+		t.Errorf("after a load with common metadata (-without +with):\n%s", diff)
+	}
+	objects, n := map[object.Object]bool{}, 0
+	for _, c := range []*load.Cache{cache, &before} {
+		items, err := load.Dir(tree, ".", load.Options{Cache: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = len(items)
+		for _, it := range items {
+			objects[it.Object] = true
+		}
+	}
+	// b2 was decoded by each, all else once for both.
+	if got, want := len(objects), n+1; got != want || cache.Made() != 0 || before.Made() != 1 {
+		t.Errorf("%d objects, want %d; made %d and %d, want 0 and 1", got, want, cache.Made(), before.Made())
 	}
 }
 
