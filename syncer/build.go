@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	"sigs.k8s.io/kustomize/api/konfig"
 
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
@@ -20,7 +20,10 @@ import (
 // changed: a file of plain YAML by its blob's hash, a kustomization by all
 // that its build looked at. It returns the same objects for the same files.
 type builder struct {
-	files map[string]builtFile // by path
+	// plain is the directory if it holds nothing but plain files, and plainAt
+	// where it is and by which patterns it was listed.
+	plain   *plainDir
+	plainAt [2]string
 	// cache is of directories that are more than plain files.
 	cache load.Cache
 
@@ -31,11 +34,8 @@ type builder struct {
 	spec   kustomizev1.KustomizationSpec
 	inputs string
 	last   []load.Item
-}
-
-type builtFile struct {
-	hash  string
-	items []load.Item
+	// made is how many objects the last build had to decode or render.
+	made int
 }
 
 // errPath says that the directory is not in the tree.
@@ -66,6 +66,7 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 		}
 		return nil, &errPath{dir: dir, revision: revision}
 	}
+	b.made = 0
 	root, err := tree.Hash(".")
 	if err != nil {
 		return nil, err
@@ -73,17 +74,23 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 	if b.last != nil && b.root == root && b.dir == dir && b.ignore == ignore && b.inputs == in.id && equality.Semantic.DeepEqual(b.spec, spec) {
 		return b.last, nil
 	}
+	before, at := b.plain, [2]string{dir, ignore}
+	if b.plainAt[0] != dir {
+		before = nil
+	}
 	var items []load.Item
-	files, plain, err := plainFiles(tree, dir)
+	files, plain, err := scanPlain(tree, dir, before, b.plainAt == at)
 	switch {
 	case err != nil:
 		return nil, err
 	case plain && !shaped(spec) && in.id == "":
-		b.cache = load.Cache{}
-		items, err = b.buildFiles(tree, files)
+		b.cache, b.plain, b.plainAt = load.Cache{}, files, at
+		b.made, err = files.build(tree, dir)
+		items = files.items
 	default:
-		b.files = nil
+		b.plain = nil
 		items, err = load.Dir(tree, dir, in.options(load.Options{Build: &spec, Cache: &b.cache}))
+		b.made = b.cache.Made()
 		b.reuse(items)
 	}
 	if err != nil {
@@ -99,6 +106,13 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 // reuse puts the objects of the last build where they are unchanged, so that
 // they are known as the same ones.
 func (b *builder) reuse(items []load.Item) {
+	known := make(map[object.Object]bool, len(b.last))
+	for _, it := range b.last {
+		known[it.Object] = true
+	}
+	if !slices.ContainsFunc(items, func(it load.Item) bool { return !known[it.Object] }) {
+		return
+	}
 	before := make(map[object.Key]object.Object, len(b.last))
 	for _, it := range b.last {
 		if key, err := scheme.KeyOf(it.Object); err == nil {
@@ -106,6 +120,9 @@ func (b *builder) reuse(items []load.Item) {
 		}
 	}
 	for i := range items {
+		if known[items[i].Object] {
+			continue
+		}
 		key, err := scheme.KeyOf(items[i].Object)
 		if old := before[key]; err == nil && old != nil && equality.Semantic.DeepEqual(old, items[i].Object) {
 			items[i].Object = old
@@ -125,78 +142,4 @@ func unsupported(spec kustomizev1.KustomizationSpec) error {
 		return errors.New("not supported yet: spec.kubeConfig")
 	}
 	return nil
-}
-
-// plainFile is a file of YAML and its content's hash.
-type plainFile struct{ name, hash string }
-
-// plainFiles lists the YAML files below dir, as load.Dir visits them. It
-// reports false if there is anything among them that only load.Dir can judge.
-func plainFiles(tree tree, dir string) ([]plainFile, bool, error) {
-	entries, err := tree.ReadDir(dir)
-	if err != nil {
-		return nil, false, err
-	}
-	var files []plainFile
-	for _, e := range entries {
-		for _, name := range konfig.RecognizedKustomizationFileNames() {
-			if e.Name() == name {
-				return nil, false, nil
-			}
-		}
-		name, ext := path.Join(dir, e.Name()), path.Ext(e.Name())
-		switch {
-		case strings.HasPrefix(e.Name(), "."):
-		case e.Type()&fs.ModeSymlink != 0 || ext == ".json":
-			return nil, false, nil
-		case e.IsDir():
-			below, plain, err := plainFiles(tree, name)
-			if err != nil || !plain {
-				return nil, false, err
-			}
-			files = append(files, below...)
-		case ext == ".yaml" || ext == ".yml":
-			hash, err := tree.Hash(name)
-			if err != nil {
-				return nil, false, err
-			}
-			files = append(files, plainFile{name: name, hash: hash})
-		}
-	}
-	return files, true, nil
-}
-
-// maxPlainFile bounds one manifest file, as load's default does.
-const maxPlainFile = 5 << 20
-
-// buildFiles decodes the files that changed.
-func (b *builder) buildFiles(tree tree, files []plainFile) ([]load.Item, error) {
-	next := make(map[string]builtFile, len(files))
-	items := make([]load.Item, 0, len(b.last)+1)
-	var errs []error
-	for _, f := range files {
-		built, ok := b.files[f.name]
-		if !ok || built.hash != f.hash {
-			data, err := tree.ReadFile(f.name)
-			if err == nil && len(data) > maxPlainFile {
-				err = &load.Error{Source: load.Source{File: f.name}, Reason: fmt.Sprintf("the file is larger than %d bytes", maxPlainFile)}
-			}
-			if err == nil {
-				built = builtFile{hash: f.hash}
-				built.items, err = load.Bytes(f.name, data)
-			}
-			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-		}
-		next[f.name] = built
-		items = append(items, built.items...)
-	}
-	// What could be decoded is kept also when something could not.
-	b.files = next
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return items, nil
 }

@@ -31,6 +31,7 @@ type round struct {
 	want   attempt
 	commit *wire.Commit
 	items  []load.Item
+	made   int // how many of the items had to be decoded or rendered
 	plan   plan.Result
 	before string // what was known of the cluster before
 	digest string
@@ -98,6 +99,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	defer k.unlockBuild()
 	r.items, err = k.render(ks, t, r.head.revision())
 	k.note(ks, r.head, err)
+	r.made = k.builder.made
 	return err
 }
 

@@ -256,7 +256,7 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 	if len(lines) > 0 {
 		k.s.record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
 	}
-	k.s.log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	k.s.log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
 	k.s.emit(wire.Event{
 		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false),
 	})

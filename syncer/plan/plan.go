@@ -129,6 +129,9 @@ type Result struct {
 	Inventory []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
+	// Compared counts the objects that were applied onto the stored ones; of the
+	// others it was known that nothing changed.
+	Compared int
 }
 
 // Changes says whether the plan changes anything that a user can see.
@@ -146,6 +149,8 @@ type Planner struct {
 	applier *applier
 	memo    map[object.Key]memo
 	ignore  []kustomizev1.IgnoreRule // that the memos were made with
+	// compared counts for the result of the plan that is being made.
+	compared int
 }
 
 // memo says that want applied to live changes nothing; want is nil where live
@@ -176,6 +181,7 @@ func (p *Planner) Applied(a Action, stored object.Object) {
 // Plan decides. It never changes the items' objects nor the stored ones.
 func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	var res Result
+	p.compared = 0
 	if !equality.Semantic.DeepEqual(p.ignore, in.Ignore) {
 		clear(p.memo)
 		p.ignore = in.Ignore
@@ -213,6 +219,7 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 			delete(p.memo, key)
 		}
 	}
+	res.Compared = p.compared
 	return res
 }
 
@@ -264,6 +271,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted map[objec
 			return fail(reason)
 		}
 	}
+	p.compared++
 	next, errs := p.applier.apply(in, key, item, live)
 	if len(errs) > 0 {
 		return Action{}, errs
