@@ -95,6 +95,7 @@ bench: images ## measure clusters and parts on this machine and print the table 
 	@scripts/deps test
 	@mkdir -p $(BUILD)
 	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 60m ./cmd/headway/e2e | tee $(BUILD)/bench.txt
+	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 60m ./cmd/headway | tee -a $(BUILD)/bench.txt
 	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) -timeout 60m ./engine/... ./manifests/... ./syncer/... ./proxy/... | tee -a $(BUILD)/bench.txt
 	$(GO) tool -modfile=tools/go.mod benchstat $(BUILD)/bench.txt
 
