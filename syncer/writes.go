@@ -24,6 +24,14 @@ const (
 	commitMode = "commit"
 )
 
+// GitAccounts on a Kustomization names the ServiceAccounts, as namespace/name,
+// separated by commas, whose writes become commits with
+// headway.dev/git-writes: commit. Those of all others are put back.
+const GitAccounts = "headway.dev/git-accounts"
+
+// accountsGroup is the group of all ServiceAccounts.
+const accountsGroup = "system:serviceaccounts"
+
 // hands is what judging and committing writes by hand needs.
 type hands struct {
 	// mu guards all below: writes are judged one at a time.
@@ -67,12 +75,18 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	case rejectMode:
 		return nil, s.reject(ctx, ks, key, w)
 	case commitMode:
-		if slices.Contains(w.Groups, "system:serviceaccounts") {
+		if slices.Contains(w.Groups, accountsGroup) && !mayCommit(ks, w.User) {
 			return nil, nil // controllers do not write to Git
 		}
 		return s.intercept(ks, key, w)
 	}
 	return nil, nil
+}
+
+// mayCommit says whether a ServiceAccount writes commits, as people do.
+func mayCommit(ks *kustomizev1.Kustomization, user string) bool {
+	name := strings.Replace(strings.TrimPrefix(user, "system:serviceaccount:"), ":", "/", 1)
+	return slices.Contains(strings.FieldsFunc(ks.Annotations[GitAccounts], func(r rune) bool { return r == ',' || r == ' ' }), name)
 }
 
 // exempt are the writes of the cluster's own parts.

@@ -91,7 +91,8 @@ func (h *handWrite) written(item load.Item) []fieldChange {
 		return list
 	}
 	for i, c := range slices.Backward(h.changes) {
-		if c.removed || strings.HasPrefix(c.path, "metadata.") {
+		// No label and no data has a default, and stringData hides what is written to data.
+		if c.removed || strings.HasPrefix(c.path, "metadata.") || strings.HasPrefix(c.path, "data") {
 			continue
 		}
 		less := slices.Delete(slices.Clone(list), i, i+1)
