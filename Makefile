@@ -24,8 +24,8 @@ IMAGES := $(BUILD)/images
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 # Every package, split by how its tests share the machine: those of MACHINE
 # drive containerd, iptables and whole clusters, one package at a time.
-MACHINE := ./cmd/... ./nodes/... ./proxy/...
-PURE := . ./engine/... ./examples/... ./manifests/... ./syncer/...
+MACHINE := ./cmd/headway/e2e ./nodes/... ./proxy/...
+PURE = $(shell $(GO) list ./... | grep -vE '/(cmd/headway/e2e|nodes|proxy)(/|$$)')
 
 .PHONY: help
 help: ## show this list
