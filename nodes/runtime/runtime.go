@@ -146,11 +146,6 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 			lock.Close()
 		}
 	}()
-	for _, dir := range []string{filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.RunDir, "sandboxes"), cfg.LogDir} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return nil, fmt.Errorf("make directory: %w", err)
-		}
-	}
 	r := &Runtime{
 		cfg: cfg, log: cfg.Log, lock: lock,
 		tees:       newTeePool(2 * goruntime.NumCPU()),
@@ -174,6 +169,12 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 	}
 	if r.client, err = connectContainerd(ctx, r.address, cfg.Namespace); err != nil {
 		return nil, err
+	}
+	// Not earlier: a start that is refused leaves nothing outside the data dir.
+	for _, dir := range []string{filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.RunDir, "sandboxes"), cfg.LogDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, errors.Join(fmt.Errorf("make directory: %w", err), r.client.Close())
+		}
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(ctx, cfg.Namespace))
 	ready := make(chan error, 1)
