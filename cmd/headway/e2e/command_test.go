@@ -12,6 +12,7 @@ import (
 // The commands that the other stories do not tell of: version, validate, sync,
 // status for programs, image import, and the kubectl that is built in.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	head := c.Git("rev-parse", "HEAD")
 	c.Deployed(head)

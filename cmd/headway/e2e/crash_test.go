@@ -19,6 +19,7 @@ import (
 // Twenty times: kill -9 at a random moment of a rollout. It comes back,
 // converges, runs the right pods once each, and has every acknowledged write.
 func TestKillDuringRollouts(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	seed := uint64(time.Now().UnixNano())
@@ -200,6 +201,7 @@ func TestContainerdKilled(t *testing.T) {
 // A cluster that is stopped while its containers are being made is cleaned up
 // whole: the harness finds what is left of it.
 func TestCleanupAfterAnInterruptedStart(t *testing.T) {
+	t.Parallel()
 	for range 3 {
 		c := e2e.New(t)
 		c.Spawn()

@@ -5,4 +5,7 @@
 // Start gives a cluster that follows a clone of the example repository; the
 // test commits and pushes with git, asks with headway and kubectl, and sends
 // requests to Services from inside the cluster's network namespace.
+//
+// Clusters share nothing, and much of a story is waiting: all run side by side
+// but those that count requests or log lines under load.
 package e2e

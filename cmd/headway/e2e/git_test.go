@@ -53,6 +53,7 @@ func wantValue(t *testing.T, c *e2e.Cluster, name, want string) {
 // A commit with one invalid manifest among ten changes nothing; status names
 // file, line and field; the next good commit deploys.
 func TestInvalidManifestChangesNothing(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	good := plainRepo(t, c)
 	c.Deployed(good)
@@ -87,6 +88,7 @@ func TestInvalidManifestChangesNothing(t *testing.T) {
 // Removing a file prunes its objects and nothing else; what nobody declared in
 // Git is not touched; a hand edit of a field that Git manages is put back.
 func TestPruneAndDrift(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(plainRepo(t, c))
 	c.Kubectl("create", "configmap", "by-hand", "-n", "default", "--from-literal=key=mine")
@@ -132,6 +134,7 @@ func TestPruneAndDrift(t *testing.T) {
 // A rollback is a revert commit on the branch that the cluster follows, and
 // the log of the Deployment lists both commits.
 func TestRollbackIsARevertCommit(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	first := c.Git("rev-parse", "HEAD")
 	c.Deployed(first)
@@ -169,6 +172,7 @@ func TestRollbackIsARevertCommit(t *testing.T) {
 // plan prints what an unmerged branch or a working directory would change, and
 // changes nothing; its exit code says whether there is something.
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	head := c.Git("rev-parse", "HEAD")
 	c.Deployed(head)
@@ -213,6 +217,7 @@ func TestPlan(t *testing.T) {
 // While Git cannot be reached everything keeps running, and status says since
 // when and what is tried next; when Git is back the cluster catches up.
 func TestGitUnreachable(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	before := readyPods(t, c, 3)
@@ -254,6 +259,7 @@ func TestGitUnreachable(t *testing.T) {
 
 // A push to the local repository is noticed by itself.
 func TestPushIsNoticed(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(plainRepo(t, c))
 	if _, err := os.Stat(filepath.Join(c.Remote, "HEAD")); err != nil {

@@ -36,6 +36,7 @@ spec:
 // The machine's own kubectl works against the cluster: every command of the
 // tour that a person knows.
 func TestKubectl(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	k := func(args ...string) string { t.Helper(); return c.Kubectl(args...) }
@@ -79,12 +80,13 @@ func TestKubectl(t *testing.T) {
 	if err := os.WriteFile(editor, []byte("#!/bin/sh\nexec sed -i 's/team: a/team: c/' \"$1\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("KUBE_EDITOR", editor)
-	contains(t, "edit", k("edit", "deploy/web"), "edited")
+	if r := c.Run("", "env", "KUBE_EDITOR="+editor, "kubectl", "edit", "deploy/web"); r.Code != 0 || !strings.Contains(r.Stdout, "edited") {
+		t.Errorf("edit: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
 	contains(t, "edited label", k("get", "deploy/web", "-o", "jsonpath={.metadata.labels.team}"), "c")
 
 	var pod string
-	c.Eventually(30*time.Second, "one pod is left", func() error {
+	c.Eventually(time.Minute, "one pod is left", func() error {
 		pods := strings.Fields(k("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"))
 		if len(pods) != 1 {
 			return fmt.Errorf("there are %v", pods)
@@ -109,6 +111,7 @@ func TestKubectl(t *testing.T) {
 // exec runs commands in containers, with and without a terminal, and logs
 // follow, end and remember the previous container.
 func TestKubectlExecAndLogs(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	c.KubectlIn(`apiVersion: v1
 kind: Pod

@@ -15,6 +15,7 @@ import (
 // Secret and its own fields, its files from volumes, and its limits as cgroup
 // settings.
 func TestPodEnvironmentVolumesAndResources(t *testing.T) {
+	t.Parallel()
 	host := t.TempDir()
 	if err := os.WriteFile(filepath.Join(host, "fact"), []byte("from the host"), 0o644); err != nil {
 		t.Fatal(err)
@@ -90,6 +91,7 @@ spec:
 // A failing liveness probe restarts the container, a failing readiness probe
 // takes the pod out of its Service, and a startup probe holds both back.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	c.KubectlIn(`apiVersion: v1
 kind: Service
@@ -138,6 +140,7 @@ spec:
 
 // What cannot run says why, in Kubernetes' words.
 func TestPodsThatCannotRun(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	for _, tt := range []struct{ name, spec, column, want string }{
 		{"huge", `containers: [{name: a, image: "headway.dev/test/busybox:1", resources: {requests: {cpu: "1000"}}}]`, "Pending", "0/1 nodes are available: 1 Insufficient cpu"},
@@ -172,6 +175,7 @@ func TestPodsThatCannotRun(t *testing.T) {
 // Termination is graceful: the program is told, has its time to end, and its
 // last words are in the log until the pod is gone.
 func TestGracefulTermination(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
@@ -200,6 +204,7 @@ spec:
 
 // NodePort answers on the node's address.
 func TestNodePort(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	c.Kubectl("expose", "deploy/hello", "-n", "hello", "--name=outside", "--type=NodePort", "--port=80", "--target-port=8080")

@@ -15,6 +15,7 @@ import (
 // kubectl creates objects without a manifest, restarts, pauses and resumes a
 // Deployment, and deletes with and without what belongs to it.
 func TestKubectlCreateRolloutAndDelete(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	k := func(args ...string) string { t.Helper(); return c.Kubectl(args...) }
 	contains(t, "create namespace", k("create", "namespace", "team"), "namespace/team created")
@@ -98,6 +99,7 @@ func TestKubectlCreateRolloutAndDelete(t *testing.T) {
 // A namespace goes with its pods and all else, and nothing new comes into it
 // meanwhile. A cordoned node takes no new pod and keeps its own.
 func TestNamespaceDeletionAndCordon(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Kubectl("create", "namespace", "team")
 	c.KubectlIn(strings.Replace(shell, "terminationGracePeriodSeconds: 2", "terminationGracePeriodSeconds: 1", 1)+`---

@@ -17,6 +17,7 @@ import (
 
 // Bad input gets a clear error on stderr, a non-zero exit code and no change.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	c := e2e.New(t)
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
@@ -68,10 +69,12 @@ func TestRefusals(t *testing.T) {
 	if r := c.Run("", "setpriv", "--reuid=65534", "--clear-groups", e2e.Program(), "up", "--data-dir", filepath.Join(dir, "data")); r.Code == 0 || !strings.Contains(r.Stderr, "root") {
 		t.Errorf("up without root: exit code %d\n%s", r.Code, r.Stderr)
 	}
+	c.NoLeaks(c.DataDir)
 }
 
 // A data directory serves one process, a port one listener.
 func TestInUse(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	if r := c.Headway("up", "--listen", "127.0.0.1:7443"); r.Code == 0 || !strings.Contains(r.Stderr, "in use by another process") {
 		t.Errorf("a second headway on the data dir: exit code %d\n%s", r.Code, r.Stderr)
@@ -86,6 +89,7 @@ func TestInUse(t *testing.T) {
 
 // A data directory that a newer version wrote is refused and left as it is.
 func TestNewerStore(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	c.Stop()

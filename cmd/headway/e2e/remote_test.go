@@ -29,6 +29,7 @@ func secretFor(t *testing.T, c *e2e.Cluster, data map[string]string) {
 // A repository behind HTTP with a password: pushes are fetched every interval
 // and with sync, an outage is told and survived, and a rollback is pushed.
 func TestHTTPRemote(t *testing.T) {
+	t.Parallel()
 	c := e2e.New(t, "--repo", "http://127.0.0.1:8080/remote.git", "--interval", "1s")
 	c.NewRemote()
 	plainRepo(t, c)
@@ -63,6 +64,7 @@ func TestHTTPRemote(t *testing.T) {
 
 // A repository behind SSH, with a private key and the server's known key.
 func TestSSHRemote(t *testing.T) {
+	t.Parallel()
 	c := e2e.New(t, "--interval", "1h")
 	c.NewRemote()
 	plainRepo(t, c)
@@ -119,6 +121,7 @@ func statusHas(t *testing.T, c *e2e.Cluster, wants ...string) {
 // A repository declares a second repository and what to apply of it, in order;
 // a broken one beside it delays nobody, neither now nor after a restart.
 func TestNestedSources(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t)
 	other := filepath.Join(t.TempDir(), "other")
 	for _, dir := range []string{"first", "second", "broken"} {

@@ -51,6 +51,7 @@ func TestBadImageKeepsServing(t *testing.T) {
 
 // Recreate ends the old pod, which takes its time, before the new one starts.
 func TestRecreate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	manifest := func(round string) string {

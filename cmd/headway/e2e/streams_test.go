@@ -17,6 +17,7 @@ import (
 // attach talks to the container's own program, port-forward reaches a pod and
 // a Service, cp copies both ways, and a followed log ends with its pod.
 func TestKubectlStreams(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	c.KubectlIn(`apiVersion: v1
 kind: Service
@@ -96,6 +97,7 @@ spec:
 // kubectl run -i --rm gives a program its input, prints what it prints, ends
 // with its exit code and leaves nothing.
 func TestKubectlRun(t *testing.T) {
+	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
 	r := c.Run("in\n", "kubectl", "run", "once", "-i", "--rm", "--restart=Never", "--quiet", "--image=headway.dev/test/busybox:1", "--", "sh", "-c", "read line; echo out $line; exit 3")
 	if r.Code != 3 || !strings.Contains(r.Stdout, "out in") {

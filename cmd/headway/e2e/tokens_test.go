@@ -17,6 +17,7 @@ import (
 // another is refused; without one there are only health and version. A change
 // of the file counts without a restart.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	write := func(content string, mode os.FileMode) {
 		t.Helper()
