@@ -132,7 +132,7 @@ func (s *Syncer) authorize(ks *kustomizev1.Kustomization, res plan.Result) error
 			planned.changed[a.Key] = a.Object
 		}
 	}
-	var errs []*plan.Error
+	errs := s.mayWatch(ks, user)
 	for _, e := range res.Errors {
 		// What is wrong with an object that the user may not read could tell
 		// what is in it.
@@ -153,6 +153,34 @@ func (s *Syncer) authorize(ks *kustomizev1.Kustomization, res plan.Result) error
 	}
 	if len(errs) > 0 {
 		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: errs})
+	}
+	return nil
+}
+
+// mayWatch are the reasons why the user may not wait for spec.healthChecks:
+// what is wrong with those objects is told in the status.
+func (s *Syncer) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error {
+	if ks.Spec.Wait {
+		return nil // they are not looked at
+	}
+	var errs []*plan.Error
+	for i, key := range healthChecks(ks) {
+		if err := s.cfg.Access.Allowed(user, "get", key); err != nil {
+			errs = append(errs, &plan.Error{Reason: fmt.Sprintf("spec.healthChecks[%d]: %v", i, err)})
+		}
+	}
+	return errs
+}
+
+// mayDependOn is nil if the Kustomization may wait for another: whether that
+// is ready, and by readyExpr what is in it, is told in the status. Those of its
+// own namespace it may, as in Flux.
+func (s *Syncer) mayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error {
+	if dep.Namespace == ks.Namespace {
+		return nil
+	}
+	if err := s.allowed(ks, "get", dep); err != nil {
+		return fail(acl.AccessDeniedReason, fmt.Errorf("dependency '%s/%s': %w", dep.Namespace, dep.Name, err))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -239,4 +240,38 @@ func (r *recorder) all() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.text.String()
+}
+
+// An account may only wait for what it may read.
+func TestWaitingNeedsRights(t *testing.T) {
+	const theirs = deployer + " get theirs"
+	for _, tt := range []struct {
+		name         string
+		edit         func(*kustomizev1.Kustomization)
+		denied, then string
+	}{
+		{"healthChecks", func(ks *kustomizev1.Kustomization) {
+			ks.Spec.HealthChecks = []meta.NamespacedObjectKindReference{{APIVersion: "v1", Kind: "ConfigMap", Namespace: "theirs", Name: "c"}}
+		}, `False ReconciliationFailed spec.healthChecks[0]: c is forbidden: User "` + deployer + `" cannot get`, "Running health checks"},
+		{"dependsOn", func(ks *kustomizev1.Kustomization) {
+			ks.Spec.DependsOn = []kustomizev1.DependencyReference{{Namespace: "theirs", Name: "c", ReadyExpr: "dep.spec.path == 'secret'"}}
+		}, `False AccessDenied dependency 'theirs/c': c is forbidden: User "` + deployer + `" cannot get`, "False DependencyNotReady dependency 'theirs/c' not found"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &rights{}
+			r.set(grants("get", "patch", "create")...)
+			w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+				ks.Spec.ServiceAccountName = "deployer"
+				tt.edit(ks)
+			}, func(c *syncer.Config) { c.Access = r })
+			w.commit(w.account("deployer"))
+			w.eventually(tt.denied, func() bool { return strings.Contains(w.ready("Kustomization"), tt.denied) })
+			if w.configMap("a") != nil {
+				t.Error("a was stored")
+			}
+			r.set(append(grants("get", "patch", "create"), theirs)...)
+			w.commit(w.account("nudge"))
+			w.eventually(tt.then, func() bool { return strings.Contains(w.ready("Kustomization"), tt.then) })
+		})
+	}
 }

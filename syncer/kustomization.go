@@ -285,6 +285,9 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 	k.deps = deps
 	k.mu.Unlock()
 	for i, key := range deps {
+		if err := k.s.mayDependOn(ks, key); err != nil {
+			return err
+		}
 		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
 		why := ""
 		// As in Flux the expression stands in place of the usual conditions.

@@ -39,6 +39,8 @@ type round struct {
 	drift  bool
 	hold   bool // it is the last good commit, while the newest is in quarantine
 	began  time.Time
+	// culprits says who changed what is put back, if that is known.
+	culprits string
 }
 
 func (r *round) took(phase string, since time.Time) {
@@ -247,6 +249,8 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 		}
 		if r.drift {
 			entry.Type = wire.EntryDrift
+			entry.Reason = k.s.blameDrift(r.plan, entry.Objects)
+			r.culprits = entry.Reason
 		}
 		if r.hold {
 			entry.Reason = k.attempted.revision + " has failed: back to the last good commit"

@@ -65,11 +65,7 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 	v.exprs, _ = k.exprs.healthOf(ks)
 	v.checks = inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
-		v.checks = nil
-		for _, c := range ks.Spec.HealthChecks {
-			gv, _ := schema.ParseGroupVersion(c.APIVersion)
-			v.checks = append(v.checks, object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: c.Kind}, Namespace: c.Namespace, Name: c.Name})
-		}
+		v.checks = healthChecks(ks)
 	}
 	// A Kustomization among its own objects would wait for itself.
 	own := v.checks[:0:0]
@@ -80,6 +76,16 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 	}
 	v.checks, v.open = own, keySet(own)
 	return v
+}
+
+// healthChecks are the objects that spec.healthChecks names.
+func healthChecks(ks *kustomizev1.Kustomization) []object.Key {
+	var keys []object.Key
+	for _, c := range ks.Spec.HealthChecks {
+		gv, _ := schema.ParseGroupVersion(c.APIVersion)
+		keys = append(keys, object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: c.Kind}, Namespace: c.Namespace, Name: c.Name})
+	}
+	return keys
 }
 
 func keySet(keys []object.Key) map[object.Key]bool {
@@ -252,6 +258,9 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 	const most = 50
 	if n := len(lines); n > most {
 		lines = append(lines[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if len(lines) > 0 && r.culprits != "" {
+		lines = append(lines, r.culprits)
 	}
 	if len(lines) > 0 {
 		k.s.record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))

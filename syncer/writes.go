@@ -34,6 +34,8 @@ const accountsGroup = "system:serviceaccounts"
 
 // hands is what judging and committing writes by hand needs.
 type hands struct {
+	// writers are those whose writes were let through.
+	writers writers
 	// mu guards all below: writes are judged one at a time.
 	mu      sync.Mutex
 	planner *plan.Planner
@@ -75,11 +77,12 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	case rejectMode:
 		return nil, s.reject(ctx, ks, key, w)
 	case commitMode:
-		if slices.Contains(w.Groups, accountsGroup) && !mayCommit(ks, w.User) {
-			return nil, nil // controllers do not write to Git
+		// Controllers do not write to Git.
+		if !slices.Contains(w.Groups, accountsGroup) || mayCommit(ks, w.User) {
+			return s.intercept(ks, key, w)
 		}
-		return s.intercept(ks, key, w)
 	}
+	s.hands.writers.note(key, w, s.now())
 	return nil, nil
 }
 

@@ -235,6 +235,8 @@ type ObjectResult struct {
 	Namespace string   `json:"namespace,omitempty"`
 	Name      string   `json:"name"`
 	Fields    []string `json:"fields,omitempty"`
+	// ChangedBy are those who changed what a drift put back.
+	ChangedBy []Changer `json:"changedBy,omitempty"`
 }
 
 // Entry types.

@@ -1,0 +1,105 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+const (
+	// maxWriters bounds the writes that are remembered; maxWriterAge is for how
+	// long one is: what is put back later was changed by another.
+	maxWriters   = 1024
+	maxWriterAge = time.Minute
+	// maxNamed bounds the names in a message.
+	maxNamed = 5
+)
+
+// writers remembers who wrote last what Git declares, until that is put back.
+type writers struct {
+	mu   sync.Mutex
+	last map[object.Key]wire.Changer
+}
+
+// note remembers a write that is let through.
+func (w *writers) note(key object.Key, req change.Request, now time.Time) {
+	if req.DryRun {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil || len(w.last) >= maxWriters {
+		w.last = map[object.Key]wire.Changer{}
+	}
+	w.last[key] = wire.Changer{User: oneLine(req.User), Manager: oneLine(req.Manager), Time: now}
+}
+
+// take is who wrote an object last, if that is known, and forgets it.
+func (w *writers) take(key object.Key, now time.Time) (wire.Changer, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c, ok := w.last[key]
+	delete(w.last, key)
+	return c, ok && now.Sub(c.Time) <= maxWriterAge
+}
+
+// changers are those who changed what an action puts back: the managers of the
+// fields, the one of the last write with its user. It may be asked once.
+func (s *Syncer) changers(a plan.Action) []wire.Changer {
+	var list []wire.Changer
+	if a.Live != nil {
+		for _, m := range managersOf(a.Live) {
+			owns := func(path string) bool { return m.owns(path) }
+			if m.name != plan.Manager && slices.ContainsFunc(fieldPaths(a), owns) {
+				list = append(list, wire.Changer{Manager: oneLine(m.name), Time: m.time.UTC()})
+			}
+		}
+	}
+	last, ok := s.hands.writers.take(a.Key, s.now())
+	if !ok {
+		return list
+	}
+	for i := range list {
+		if list[i].Manager == last.Manager || last.Manager == "" && len(list) == 1 {
+			list[i].User = last.User
+			return list
+		}
+	}
+	return append(list, last)
+}
+
+// blameDrift notes in the results of a plan that puts things back who changed
+// them. It returns a sentence about that, or nothing if nobody is known.
+func (s *Syncer) blameDrift(res plan.Result, results []wire.ObjectResult) string {
+	byKey := map[object.Key][]wire.Changer{}
+	for _, a := range res.Actions {
+		if a.Writes() && a.Type != plan.Unchanged {
+			byKey[a.Key] = s.changers(a)
+		}
+	}
+	var names []string
+	for i, r := range results {
+		key := object.Key{Namespace: r.Namespace, Name: r.Name}
+		key.Group, key.Kind = r.Group, r.Kind
+		results[i].ChangedBy = byKey[key]
+		for _, c := range byKey[key] {
+			if name := c.String(); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	if n := len(names); n > maxNamed {
+		names = append(names[:maxNamed], fmt.Sprintf("%d more", n-maxNamed))
+	}
+	return "changed by " + strings.Join(names, ", ")
+}
