@@ -1,7 +1,6 @@
 package syncer_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -17,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
@@ -25,30 +22,8 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// said collects what a Syncer logs and records.
-type said struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (s *said) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *said) Event(_ object.Object, typ, reason, message string) {
-	fmt.Fprintln(s, typ, reason, message)
-}
-
-func (s *said) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
 // forgeWorld is a world whose repository comes from a forge.
-func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit func(*kustomizev1.Kustomization)) (*world, *forgetest.Server, *said) {
+func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit func(*kustomizev1.Kustomization)) (*world, *forgetest.Server, *listener) {
 	t.Helper()
 	srv := forgetest.New(t, kind)
 	root := t.TempDir()
@@ -67,7 +42,7 @@ func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit fun
 		}
 	})
 	w.stop()
-	log := &said{}
+	log := &listener{}
 	w.cfg = func(cfg *syncer.Config) {
 		cfg.Log, cfg.Events = slog.New(slog.NewTextHandler(log, nil)), log
 	}

@@ -195,6 +195,14 @@ func rendered(t *testing.T, files map[string]string, dir string, spec *kustomize
 	return got
 }
 
+// wantOrigins renders a tree and compares where all of its fields come from.
+func wantOrigins(t *testing.T, files map[string]string, dir string, spec *kustomizev1.KustomizationSpec, want map[string]string) {
+	t.Helper()
+	if d := cmp.Diff(want, rendered(t, files, dir, spec)); d != "" {
+		t.Errorf("origins (-want +got):\n%s", d)
+	}
+}
+
 func each(t *testing.T, files map[string]string, dir string, spec *kustomizev1.KustomizationSpec, f func(object, path string, value any, o origin.Origin)) {
 	t.Helper()
 	items, err := load.Dir(tree(files), dir, load.Options{Build: spec})
@@ -345,8 +353,7 @@ func TestFluxSpec(t *testing.T) {
 		Images:         []kustomize.Image{{Name: "i", NewTag: "2"}},
 		Patches:        []kustomize.Patch{{Patch: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  l: patched\n"}},
 	}
-	got := rendered(t, files, "app", spec)
-	want := map[string]string{
+	wantOrigins(t, files, "app", spec, map[string]string{
 		"ConfigMap/pre-a data.k":                  "manifest app/a.yaml:6 data.k",
 		"ConfigMap/pre-a data.l":                  "patch  spec.patches[0].patch data.l",
 		"ConfigMap/pre-a metadata.labels.team":    "labels  spec.commonMetadata.labels[team]",
@@ -357,10 +364,7 @@ func TestFluxSpec(t *testing.T) {
 		"Pod/pre-p metadata.namespace":            "namespace  spec.targetNamespace",
 		"Pod/pre-p spec.containers[name=c].image": "images  spec.images[0].newTag",
 		"Pod/pre-p spec.containers[name=c].name":  "manifest app/pod.yaml:7 spec.containers[name=c].name",
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("origins (-want +got):\n%s", d)
-	}
+	})
 }
 
 // A base that two overlays use is traced through the one that named the object.
@@ -373,18 +377,14 @@ func TestSharedBase(t *testing.T) {
 		"base/kustomization.yaml": "resources: [c.yaml]\n",
 		"base/c.yaml":             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  k: base\n",
 	}
-	got := rendered(t, files, ".", nil)
-	want := map[string]string{
+	wantOrigins(t, files, ".", nil, map[string]string{
 		"ConfigMap/a-c metadata.name": "namePrefix a/kustomization.yaml:1 namePrefix",
 		"ConfigMap/a-c data.k":        "patch a/kustomization.yaml:8 patches[0].patch data.k",
 		"ConfigMap/b-c metadata.name": "namePrefix b/kustomization.yaml:1 namePrefix",
 		"ConfigMap/b-c data.k":        "manifest base/c.yaml:6 data.k",
 		"ConfigMap/r metadata.name":   "manifest replaced.yaml:3 metadata.name",
 		"ConfigMap/r data.k":          "replacements kustomization.yaml:2-6 replacements inexact",
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("origins (-want +got):\n%s", d)
-	}
+	})
 }
 
 // Kustomizations below a plain directory are found, and plain files stay plain.
@@ -395,18 +395,14 @@ func TestPlainDirectory(t *testing.T) {
 		"apps/deep/c.yaml":             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
 		"apps/z.json":                  "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"ConfigMap\",\n\t\"metadata\": {\"name\": \"z\"},\n\t\"data\": {\n\t\t\"k\": \"v\"\n\t}\n}\n",
 	}
-	got := rendered(t, files, "apps", nil)
-	want := map[string]string{
+	wantOrigins(t, files, "apps", nil, map[string]string{
 		"ConfigMap/c metadata.name":      "manifest apps/deep/c.yaml:3 metadata.name",
 		"ConfigMap/c metadata.namespace": "namespace apps/deep/kustomization.yaml:2 namespace",
 		"ConfigMap/plain data.k":         "manifest apps/plain.yaml:4 data.k",
 		"ConfigMap/plain metadata.name":  "manifest apps/plain.yaml:3 metadata.name",
 		"ConfigMap/z data.k":             "manifest apps/z.json:6 data.k",
 		"ConfigMap/z metadata.name":      "manifest apps/z.json:4 metadata.name",
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("origins (-want +got):\n%s", d)
-	}
+	})
 }
 
 func FuzzOf(f *testing.F) {
