@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"iter"
 	"maps"
 	"reflect"
@@ -26,8 +25,8 @@ type tree = btree.BTree[*entry]
 func newTree() *tree { return btree.New(32, entryLess) }
 
 func entryLess(a, b *entry) bool {
-	if c := cmp.Compare(a.key.Namespace, b.key.Namespace); c != 0 {
-		return c < 0
+	if a.key.Namespace != b.key.Namespace {
+		return a.key.Namespace < b.key.Namespace
 	}
 	return a.key.Name < b.key.Name
 }
