@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,27 +28,33 @@ const Manager = "headway"
 
 // applier does server-side apply in process.
 type applier struct {
-	typed    managedfields.TypeConverter
 	managers map[schema.GroupVersionKind]*managedfields.FieldManager
 }
 
 func newApplier() *applier {
-	return &applier{
-		typed:    applyconfigurations.NewTypeConverter(scheme.Scheme),
-		managers: map[schema.GroupVersionKind]*managedfields.FieldManager{},
-	}
+	return &applier{managers: map[schema.GroupVersionKind]*managedfields.FieldManager{}}
 }
+
+// typed converts by the schemas of all kinds. Reading those takes a while.
+var typed = sync.OnceValue(func() managedfields.TypeConverter {
+	return applyconfigurations.NewTypeConverter(scheme.Scheme)
+})
+
+// ReadSchemas reads what the first plan of the process needs; else that would.
+func ReadSchemas() { typed() }
 
 // manager returns the field manager of a kind.
 func (a *applier) manager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {
 	if m := a.managers[gvk]; m != nil {
 		return m, nil
 	}
-	converter := a.typed
+	var converter managedfields.TypeConverter
 	if strings.HasSuffix(gvk.Group, ".fluxcd.io") {
 		// Kinds that client-go has no schema for merge like custom resources
 		// without one: maps by key, lists as a whole.
 		converter = managedfields.NewDeducedTypeConverter()
+	} else {
+		converter = typed()
 	}
 	m, err := managedfields.NewDefaultFieldManager(converter, convertor{}, noDefaults{}, emptyObjects{}, gvk, gvk.GroupVersion(), "", nil)
 	if err != nil {

@@ -2,7 +2,9 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"sort"
+	"sync"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -146,7 +148,9 @@ func (r Result) Changes() bool {
 
 // Planner makes plans for one Kustomization, and remembers what it found.
 type Planner struct {
+	mu      sync.Mutex
 	applier *applier
+	wanted  *wanted // of the plan before
 	memo    map[object.Key]memo
 	ignore  []kustomizev1.IgnoreRule // that the memos were made with
 	// compared counts for the result of the plan that is being made.
@@ -162,15 +166,27 @@ func New() *Planner {
 	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}}
 }
 
+// Fork returns a Planner that knows what p does, and from which p learns
+// nothing: for plans that are only looked at. It may be called at any time.
+func (p *Planner) Fork() *Planner {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore}
+}
+
 // Drifted says whether the live state of a key differs from the one that the
 // last plan was made for, in more than its status.
 func (p *Planner) Drifted(key object.Key, live object.Object) bool {
+	p.mu.Lock()
 	m, ok := p.memo[key]
+	p.mu.Unlock()
 	return !ok || !SameButStatus(m.live, live)
 }
 
 // Applied tells the planner what an action has stored.
 func (p *Planner) Applied(a Action, stored object.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if a.Type == Delete || stored == nil {
 		delete(p.memo, a.Key)
 		return
@@ -180,30 +196,20 @@ func (p *Planner) Applied(a Action, stored object.Object) {
 
 // Plan decides. It never changes the items' objects nor the stored ones.
 func (p *Planner) Plan(in Input, stored object.Reader) Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var res Result
 	p.compared = 0
 	if !equality.Semantic.DeepEqual(p.ignore, in.Ignore) {
 		clear(p.memo)
 		p.ignore = in.Ignore
 	}
-	wanted := make(map[object.Key]load.Item, len(in.Items))
-	order := make([]object.Key, 0, len(in.Items))
-	for _, item := range in.Items {
-		key, err := KeyOf(item.Object)
-		if err != nil {
-			res.Errors = append(res.Errors, &Error{Source: item.Source, Reason: err.Error()})
-			continue
-		}
-		if first, twice := wanted[key]; twice {
-			res.Errors = append(res.Errors, &Error{Source: item.Source, Key: key, Reason: fmt.Sprintf("declared twice, also in %s:%d", first.Source.File, first.Source.Line)})
-			continue
-		}
-		wanted[key] = item
-		order = append(order, key)
-	}
-	sortKeys(order)
-	for _, key := range order {
-		a, errs := p.one(in, key, wanted[key], wanted, stored)
+	var want *wanted
+	want, res.Errors = newWanted(in.Items, p.wanted)
+	res.Actions = make([]Action, 0, len(want.order))
+	res.Inventory = make([]object.Key, 0, len(want.order))
+	for i, key := range want.sorted {
+		a, errs := p.one(in, key, want.items[want.order[i]], want, stored)
 		if len(errs) > 0 {
 			res.Errors = append(res.Errors, errs...)
 			continue
@@ -211,14 +217,15 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 		res.Actions = append(res.Actions, a)
 		res.Inventory = append(res.Inventory, key)
 	}
-	deletes, kept := prune(in, wanted, stored)
+	deletes, kept := prune(in, want, stored)
 	res.Actions = append(res.Actions, deletes...)
 	res.Inventory = append(res.Inventory, kept...)
 	for key := range p.memo {
-		if _, ok := wanted[key]; !ok {
+		if !want.has(key) {
 			delete(p.memo, key)
 		}
 	}
+	p.wanted = want
 	res.Compared = p.compared
 	return res
 }
@@ -241,11 +248,13 @@ func KeyOf(obj object.Object) (object.Key, error) {
 }
 
 // one decides about one wanted object.
-func (p *Planner) one(in Input, key object.Key, item load.Item, wanted map[object.Key]load.Item, stored object.Reader) (Action, []*Error) {
+func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, stored object.Reader) (Action, []*Error) {
 	live := stored.Get(key)
 	a := Action{Type: Unchanged, Key: key, Live: live, Source: item.Source, want: item.Object}
 	if m, ok := p.memo[key]; ok && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
-		p.memo[key] = memo{want: item.Object, live: live}
+		if m.live != live {
+			p.memo[key] = memo{want: item.Object, live: live}
+		}
 		return a, nil
 	}
 	delete(p.memo, key)
@@ -325,11 +334,11 @@ func excluded(want, live object.Object) string {
 
 // namespaceFault is why nothing can be created in a namespace, in the API
 // server's words, or empty.
-func namespaceFault(name string, wanted map[object.Key]load.Item, stored object.Reader) string {
+func namespaceFault(name string, wanted *wanted, stored object.Reader) string {
 	key := object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}
 	ns := stored.Get(key)
 	if ns == nil {
-		if _, ok := wanted[key]; ok {
+		if wanted.has(key) {
 			return ""
 		}
 		return fmt.Sprintf("namespaces %q not found: declare the Namespace in the repository, too", name)
@@ -348,17 +357,18 @@ func OwnerOf(obj object.Object) (Owner, bool) {
 }
 
 func sortKeys(keys []object.Key) {
-	sort.SliceStable(keys, func(i, j int) bool {
-		a, b := keys[i], keys[j]
+	sort.SliceStable(keys, func(i, j int) bool { return keyLess(keys[i], keys[j]) })
+}
+
+func keyLess(a, b object.Key) bool {
+	if a.GroupKind != b.GroupKind {
 		if ra, rb := rank(a.GroupKind), rank(b.GroupKind); ra != rb {
 			return ra < rb
 		}
-		if a.GroupKind != b.GroupKind {
-			return a.GroupKind.String() < b.GroupKind.String()
-		}
-		if a.Namespace != b.Namespace {
-			return a.Namespace < b.Namespace
-		}
-		return a.Name < b.Name
-	})
+		return a.GroupKind.String() < b.GroupKind.String()
+	}
+	if a.Namespace != b.Namespace {
+		return a.Namespace < b.Namespace
+	}
+	return a.Name < b.Name
 }

@@ -247,3 +247,26 @@ func BenchmarkPlan(b *testing.B) {
 		}
 	})
 }
+
+// A fork knows what its planner does; what it finds out, its planner does not
+// take for done.
+func TestFork(t *testing.T) {
+	list := items(t, namespace, config)
+	s, p, _ := setUp(t)
+	carryOut(t, s, p.Plan(input(list), s))
+	p.Plan(input(list), s)
+	fork := p.Fork()
+	if res := fork.Plan(input(list), s); res.Changes() || res.Compared != 0 {
+		t.Errorf("the fork compared %d objects and found changes: %t, want neither", res.Compared, res.Changes())
+	}
+	edited := items(t, namespace, config)
+	edited[1].Object.SetLabels(map[string]string{"new": "label"})
+	want(t, fork.Plan(input(edited), s), "Unchanged Namespace/web", "Update ConfigMap/web metadata.labels.new:<nil>>label")
+	if res := p.Plan(input(list), s); res.Changes() || res.Compared != 0 {
+		t.Errorf("after the fork's plan %d objects are compared, changes: %t, want neither", res.Compared, res.Changes())
+	}
+	edit(t, s, "ConfigMap", "web", func(c *corev1.ConfigMap) { c.Data = nil })
+	if res := p.Fork().Plan(input(list), s); !res.Changes() || res.Compared != 1 {
+		t.Errorf("after an edit by hand the fork compared %d objects, changes: %t, want the one", res.Compared, res.Changes())
+	}
+}

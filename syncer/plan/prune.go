@@ -5,20 +5,19 @@ import (
 	"slices"
 
 	"headway.dev/manifests/diff"
-	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 )
 
 // prune decides about what was applied before and is no longer wanted. kept
 // stays in the inventory: until its heir has it, it is ours to delete, should
 // the heir not want it any more.
-func prune(in Input, wanted map[object.Key]load.Item, stored object.Reader) (actions []Action, kept []object.Key) {
+func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, kept []object.Key) {
 	if !in.Prune {
 		return nil, nil
 	}
 	var gone []object.Key
 	for _, key := range in.Inventory {
-		if _, ok := wanted[key]; !ok {
+		if !wanted.has(key) {
 			gone = append(gone, key)
 		}
 	}
