@@ -143,3 +143,11 @@ func unsupported(spec kustomizev1.KustomizationSpec) error {
 	}
 	return nil
 }
+
+// fork is a builder that knows what b does, and from which b learns nothing:
+// for what is only looked at. The objects are the same ones.
+func (b *builder) fork() builder {
+	dup := *b
+	dup.cache = b.cache.Clone()
+	return dup
+}

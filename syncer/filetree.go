@@ -100,9 +100,13 @@ func (t *fileTree) Hash(name string) (string, error) {
 	if _, err := t.Stat(name); err != nil {
 		return "", err
 	}
+	if data, ok := t.files[name]; ok {
+		sum := sha256.Sum256([]byte(data))
+		return hex.EncodeToString(sum[:]), nil
+	}
 	h := sha256.New()
 	for _, file := range slices.Sorted(maps.Keys(t.files)) {
-		if file == name || name == "." || strings.HasPrefix(file, name+"/") {
+		if name == "." || strings.HasPrefix(file, name+"/") {
 			fmt.Fprintf(h, "%q %d\n%s", strings.TrimPrefix(file, name), len(t.files[file]), t.files[file])
 		}
 	}

@@ -158,6 +158,27 @@ func (k *kustomization) lockBuild(ctx context.Context) error {
 
 func (k *kustomization) unlockBuild() { <-k.building }
 
+// lookalike is a kustomization to plan with what is only looked at, and must
+// not be remembered as applied. It knows what the one that follows the object
+// does, so that what did not change is neither rendered nor planned again.
+func (s *Syncer) lookalike(ctx context.Context, key object.Key) *kustomization {
+	k := newKustomization(s, key)
+	s.mu.Lock()
+	follows := s.kustomizations[key]
+	s.mu.Unlock()
+	if follows == nil {
+		return k
+	}
+	k.planner = follows.planner.Fork()
+	ctx, cancel := context.WithTimeout(ctx, buildPatience)
+	defer cancel()
+	if follows.lockBuild(ctx) == nil {
+		k.builder = follows.builder.fork()
+		follows.unlockBuild()
+	}
+	return k
+}
+
 // barren is a build that failed: of what, and how.
 type barren struct {
 	of  string

@@ -91,7 +91,7 @@ func TestBlame(t *testing.T) {
 		d, _ := o.(*appsv1.Deployment)
 		d.Annotations = map[string]string{"by": "hand"}
 		d.ManagedFields = append(d.ManagedFields, metav1.ManagedFieldsEntry{
-			Manager: "kubectl-edit", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
+			Manager: "web-operator", Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "apps/v1", FieldsType: "FieldsV1",
 			Time: &metav1.Time{Time: time.Now()}, FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{"f:by":{}}}}`),
 		})
 		return true
@@ -103,7 +103,7 @@ func TestBlame(t *testing.T) {
 		container + ".image":                                fmt.Sprintf("%.7s Grace apps/web.yaml:17 manifest", second),
 		container + ".args":                                 fmt.Sprintf("%.7s Ada apps/web.yaml:18 manifest", first),
 		"spec.selector.matchLabels.app":                     fmt.Sprintf("%.7s Ada apps/web.yaml:10 manifest", first),
-		"metadata.annotations.by":                           "manager kubectl-edit",
+		"metadata.annotations.by":                           "manager web-operator",
 		"metadata.labels[kustomize.toolkit.fluxcd.io/name]": "kustomization headway-system/cluster",
 		container + ".imagePullPolicy":                      "default",
 		"spec.strategy.type":                                "default",

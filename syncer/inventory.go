@@ -1,15 +1,52 @@
 package syncer
 
 import (
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
 )
+
+// knownInventory is the inventory of last time, in both forms: it seldom
+// changes, and may be long.
+type knownInventory struct {
+	entries []kustomizev1.ResourceRef
+	keys    []object.Key
+}
+
+// of is inventoryOf.
+func (k *knownInventory) of(ks *kustomizev1.Kustomization) []object.Key {
+	if ks.Status.Inventory == nil {
+		return nil
+	}
+	if entries := ks.Status.Inventory.Entries; !slices.Equal(entries, k.entries) {
+		k.entries, k.keys = entries, inventoryOf(ks)
+	}
+	return k.keys
+}
+
+// form is inventory.
+func (k *knownInventory) form(keys []object.Key) *kustomizev1.ResourceInventory {
+	if !slices.Equal(keys, k.keys) {
+		k.entries, k.keys = inventory(keys).Entries, slices.Clone(keys)
+	}
+	return &kustomizev1.ResourceInventory{Entries: k.entries}
+}
+
+// sameStatus compares two statuses, fast where their inventories are the same.
+func sameStatus(a, b *kustomizev1.KustomizationStatus) bool {
+	x, y := *a, *b
+	if x.Inventory != nil && y.Inventory != nil && slices.Equal(x.Inventory.Entries, y.Inventory.Entries) {
+		x.Inventory, y.Inventory = nil, nil
+	}
+	return equality.Semantic.DeepEqual(&x, &y)
+}
 
 // inventory is the status field's form of a list of keys.
 func inventory(keys []object.Key) *kustomizev1.ResourceInventory {

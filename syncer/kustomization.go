@@ -39,8 +39,10 @@ type kustomization struct {
 	key  object.Key
 	wake flag
 
-	planner *plan.Planner
-	exprs   expressions
+	planner   *plan.Planner
+	inventory knownInventory
+	claimed   []object.Key // guarded by the Syncer's mu
+	exprs     expressions
 
 	// building guards builder, which others ask what is wanted (see heirs).
 	building chan struct{}
@@ -90,7 +92,7 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
+	return &kustomization{s: s, key: key, wake: newFlag(), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -136,11 +138,10 @@ func (k *kustomization) waitsFor(key object.Key) bool {
 // run takes a step whenever it is woken or due, until the object is gone.
 func (k *kustomization) run(ctx context.Context) {
 	defer k.s.claim(k, nil)
-	// Here, because making the first one reads all schemas, while the source is
-	// being fetched.
-	k.planner = plan.New()
+	// Here, while the source is being fetched.
+	plan.ReadSchemas()
 	if ks := k.get(); ks != nil {
-		k.s.claim(k, inventoryOf(ks))
+		k.s.claim(k, k.inventory.of(ks))
 	}
 	for {
 		delay, more := k.safeStep(ctx)

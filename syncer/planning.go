@@ -35,7 +35,6 @@ type planning struct {
 	// behind is how the commit relates to the followed branch, if badly.
 	behind string
 
-	planner *plan.Planner
 	// namespaces are those that the plans so far would create.
 	namespaces map[object.Key]object.Object
 	queue      []planned
@@ -100,7 +99,7 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 }
 
 // run plans what is in the queue, and what that adds to it.
-func (p *planning) run() {
+func (p *planning) run(ctx context.Context) {
 	for len(p.queue) > 0 {
 		next := p.queue[0]
 		p.queue = p.queue[1:]
@@ -118,14 +117,14 @@ func (p *planning) run() {
 		if next.times = before.times + 1; next.times > 3 {
 			continue
 		}
-		p.one(&next)
+		p.one(ctx, &next)
 		*before = next
 		p.descend(before)
 	}
 	// Namespaces may come with a plan that was made later.
 	for _, one := range p.order {
 		if len(one.plan.Errors) > 0 && len(p.namespaces) > 0 {
-			p.one(one)
+			p.one(ctx, one)
 		}
 	}
 }
@@ -154,12 +153,10 @@ func keyOf(ks *kustomizev1.Kustomization) object.Key {
 	return object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
 }
 
-// one plans one Kustomization, with a builder of its own: what is only looked
-// at must not be remembered as applied.
-func (p *planning) one(out *planned) {
+// one plans one Kustomization.
+func (p *planning) one(ctx context.Context, out *planned) {
 	ks := out.ks
-	k := newKustomization(p.s, keyOf(ks))
-	k.planner = p.planner
+	k := p.s.lookalike(ctx, keyOf(ks))
 	out.plan = wire.Plan{Kustomization: k.name(), Parent: out.parent, Base: ks.Status.LastAppliedRevision, Target: p.target, Actions: []wire.Action{}}
 	for _, d := range ks.Spec.DependsOn {
 		out.plan.DependsOn = append(out.plan.DependsOn, cmp.Or(d.Namespace, ks.Namespace)+"/"+d.Name)

@@ -28,7 +28,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if list, err = s.readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	p := &planning{s: s, req: req, planner: plan.New(), source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
+	p := &planning{s: s, req: req, source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
 	if len(req.Files) > 0 {
 		p.tree, err = newFileTree(req.Files)
 	} else {
@@ -40,7 +40,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	for _, ks := range list {
 		p.queue = append(p.queue, planned{ks: ks})
 	}
-	p.run()
+	p.run(ctx)
 	all := p.answer()
 	s.hideValues(ctx, all.Actions)
 	return all, nil

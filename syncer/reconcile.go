@@ -14,7 +14,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -119,7 +118,7 @@ func (e *errInvalid) Error() string {
 // input is what a plan for the Kustomization depends on.
 func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
 	in := plan.Input{
-		Items: items, Inventory: inventoryOf(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
+		Items: items, Inventory: k.inventory.of(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
 	for _, a := range []struct {
@@ -337,7 +336,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	if !r.drift || st.LastAttemptedRevision == "" {
 		st.LastAttemptedRevision = k.attempted.revision
 	}
-	st.Inventory = inventory(r.plan.Inventory)
+	st.Inventory = k.inventory.form(r.plan.Inventory)
 	msg := "Applied revision: " + revision
 	switch {
 	case r.hold, heals && before.LastAppliedRevision == revision, r.drift && k.pending != nil:
@@ -365,7 +364,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	if before.LastAppliedRevision != revision {
 		st.History.Upsert(r.digest, now, time.Since(r.began), meta.ReconciliationSucceededReason, map[string]string{"revision": revision})
 	}
-	return !equality.Semantic.DeepEqual(before, st)
+	return !sameStatus(before, st)
 }
 
 func sourceName(ks *kustomizev1.Kustomization) string {

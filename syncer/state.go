@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
 )
 
@@ -80,16 +82,27 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 		return beforeUnjudged
 	case !p.Changes():
 		return beforeUnchanged
-	case st.revision == ks.Status.LastAppliedRevision && st.result == unhealthy, !k.allHealthy(ks):
+	case st.revision == ks.Status.LastAppliedRevision && st.result == unhealthy, !k.allHealthy(ks, p):
 		return beforeUnhealthy
 	}
 	return beforeHealthy
 }
 
-// allHealthy says whether everything that is applied is healthy now.
-func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization) bool {
-	for _, key := range inventoryOf(ks) {
-		if key != k.key && k.s.check(key).Status != health.Current {
+// allHealthy says whether everything that is applied is healthy now. The plan
+// has most of the live states, in the order of the inventory.
+func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result) bool {
+	planned := p.Actions
+	for _, key := range k.inventory.of(ks) {
+		if key == k.key {
+			continue
+		}
+		var live object.Object
+		if i := slices.IndexFunc(planned[:min(len(planned), 8)], func(a plan.Action) bool { return a.Key == key }); i >= 0 {
+			live, planned = planned[i].Live, planned[i+1:]
+		} else {
+			live = k.s.cfg.Store.Get(key)
+		}
+		if live == nil || health.Of(live, k.s.cfg.Store).Status != health.Current {
 			return false
 		}
 	}
@@ -136,7 +149,7 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
 		return
 	}
 	now := k.s.now()
-	v := k.newVerdict(ks, r, inventoryOf(ks))
+	v := k.newVerdict(ks, r, k.inventory.of(ks))
 	v.began, v.failed = st.began, st.result == unhealthy
 	v.deadline = st.began.Add(ks.GetTimeout())
 	if grace := now.Add(min(least, ks.GetTimeout())); v.deadline.Before(grace) {

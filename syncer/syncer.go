@@ -316,14 +316,18 @@ func (s *Syncer) wakeFollowers(source object.Key) {
 func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, owner := range s.applied {
-		if owner == k {
-			delete(s.applied, key)
+	if !slices.Equal(k.claimed, inventory) {
+		still := keySet(inventory)
+		for _, key := range k.claimed {
+			if s.applied[key] == k && !still[key] {
+				delete(s.applied, key)
+			}
 		}
+		k.claimed = slices.Clone(inventory)
 	}
 	for _, key := range inventory {
 		// What moved to another stays in the inventory until it is looked at.
-		if other := s.applied[key]; other == nil || other == k || !other.owns(key) {
+		if other := s.applied[key]; other != k && (other == nil || !other.owns(key)) {
 			s.applied[key] = k
 		}
 	}

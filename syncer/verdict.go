@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -40,7 +40,7 @@ type verdict struct {
 	checks     []object.Key
 	exprs      map[checked]*expr.Health
 	// open are the checks that were not healthy when last looked at.
-	open map[object.Key]bool
+	open []object.Key
 	// failed says that the verdict was given; recovery is still noticed.
 	failed bool
 }
@@ -68,13 +68,10 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 		v.checks = healthChecks(ks)
 	}
 	// A Kustomization among its own objects would wait for itself.
-	own := v.checks[:0:0]
-	for _, key := range v.checks {
-		if key != k.key {
-			own = append(own, key)
-		}
+	if slices.Contains(v.checks, k.key) {
+		v.checks = slices.DeleteFunc(slices.Clone(v.checks), func(key object.Key) bool { return key == k.key })
 	}
-	v.checks, v.open = own, keySet(own)
+	v.open = v.checks
 	return v
 }
 
@@ -111,23 +108,11 @@ func (k *kustomization) judge(ctx context.Context) {
 	if v == nil {
 		return
 	}
-	failed := false
-	for key := range v.open {
-		switch v.check(k.s, key).Status {
-		case health.Current:
-			delete(v.open, key)
-		case health.Failed:
-			failed = true
-		case health.InProgress, health.Terminating, health.NotFound:
-		}
-	}
-	if len(v.open) == 0 {
+	all := len(v.open) == len(v.checks)
+	failed := k.look(v, v.open)
+	if len(v.open) == 0 && !all {
 		// All were healthy at some time: are they now?
-		for _, key := range v.checks {
-			if v.check(k.s, key).Status != health.Current {
-				v.open[key] = true
-			}
-		}
+		failed = k.look(v, v.checks) || failed
 	}
 	late := !k.s.now().Before(v.deadline)
 	switch {
@@ -146,10 +131,28 @@ func (k *kustomization) judge(ctx context.Context) {
 	}
 }
 
+// look makes those of the keys the open ones that are not healthy now, and
+// reports whether one has failed.
+func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
+	var open []object.Key
+	for _, key := range keys {
+		switch v.check(k.s, key).Status {
+		case health.Current:
+			continue
+		case health.Failed:
+			failed = true
+		case health.InProgress, health.Terminating, health.NotFound:
+		}
+		open = append(open, key)
+	}
+	v.open = open
+	return failed
+}
+
 // reasons says what is not healthy, and why, in Flux's words.
 func (k *kustomization) reasons(v *verdict, late bool) string {
 	var list []string
-	for key := range v.open {
+	for _, key := range v.open {
 		res := v.check(k.s, key)
 		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
 		if res.Message != "" {
@@ -228,7 +231,7 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 				set.drop(meta.ReconcilingCondition)
 			}
 		}
-		return !equality.Semantic.DeepEqual(before, &cur.Status)
+		return !sameStatus(before, &cur.Status)
 	}))
 	if _, err := k.s.journal.commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the verdict", "kustomization", k.name(), "err", err)
