@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"headway.dev/manifests/change"
@@ -14,20 +17,45 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// journalLog is the store's log that the journal is kept in.
-const journalLog = "journal"
+// journalLog is the store's log that the journal is kept in, headLog the one
+// that says how it begins and ends.
+const (
+	journalLog = "journal"
+	headLog    = "journal-head"
+)
+
+const (
+	// maxEntry bounds an entry, in bytes; what is over is left out of it.
+	maxEntry = 4 << 20
+	// maxReason bounds an entry's reason, in bytes.
+	maxReason = 32 << 10
+)
 
 // journal appends hash-chained entries, each in the transaction that it is
 // about.
 type journal struct {
 	store Store
+	// keep is how many entries stay, roughly; 0 is all.
+	keep int64
 	// mu spans making an entry and storing it: two loops must not chain onto
 	// the same predecessor.
 	mu     sync.Mutex
 	loaded bool
-	last   string // hash of the newest entry
-	next   int64  // sequence number of the next one
+	head   journalHead
 	index  journalIndex
+}
+
+// journalHead is kept beside the journal and written with each entry: what is
+// cut off the journal's end does not fit it any more, and what was removed from
+// its beginning on purpose leaves the hash that the rest is chained to.
+type journalHead struct {
+	// First and Next are the sequence numbers of the oldest entry that is kept
+	// and of the next one. They are equal in an empty journal.
+	First int64 `json:"first"`
+	Next  int64 `json:"next"`
+	// Anchor is the hash of the entry before First, Last that of the newest.
+	Anchor string `json:"anchor,omitempty"`
+	Last   string `json:"last"`
 }
 
 // commit stores a transaction, with an entry if there is one.
@@ -38,39 +66,119 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entry *wire.Entry) (
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.loaded {
-		records, err := j.store.Records(journalLog, -1, 1)
-		if err != nil {
-			return nil, fmt.Errorf("read the journal: %w", err)
+		if err := j.load(); err != nil {
+			return nil, err
 		}
-		if len(records) == 1 {
-			var e wire.Entry
-			if err := json.Unmarshal(records[0], &e); err != nil {
-				return nil, fmt.Errorf("read the journal: %w", err)
-			}
-			j.last, j.next = e.Hash, e.Seq+1
-		}
-		j.loaded = true
 	}
-	entry.Prev, entry.Seq = j.last, j.next
-	entry.Time = entry.Time.UTC()
-	hash, err := entryHash(*entry)
+	data, err := j.seal(entry)
 	if err != nil {
 		return nil, err
 	}
-	entry.Hash = hash
-	data, err := json.Marshal(entry)
-	if err != nil {
-		return nil, fmt.Errorf("write the journal: %w", err)
+	next := j.head
+	next.Next, next.Last = entry.Seq+1, entry.Hash
+	record := change.Record{Log: journalLog, Data: data}
+	// A tenth more than is kept, so that it is not done each time.
+	if j.keep > 0 && next.Next-next.First > j.keep+j.keep/10 {
+		record.Keep = j.keep
+		next.First = next.Next - j.keep
+		if next.Anchor, err = j.hashOf(next.First-1, entry); err != nil {
+			return nil, err
+		}
 	}
-	tx.Append = append(tx.Append, change.Record{Log: journalLog, Data: data})
+	head, err := json.Marshal(next)
+	if err != nil {
+		return nil, fmt.Errorf("write the journal's head: %w", err)
+	}
+	tx.Append = append(tx.Append, record, change.Record{Log: headLog, Data: head, Keep: 1})
 	states, err := j.store.Commit(ctx, tx)
 	if err != nil {
 		// Whether it was stored is not known if the context ended meanwhile.
 		j.loaded = false
 		return nil, err
 	}
-	j.last, j.next = hash, j.next+1
+	j.head = next
 	return states, nil
+}
+
+// load reads how the journal ends.
+func (j *journal) load() error {
+	head, _, err := readHead(j.store)
+	if err != nil {
+		return err
+	}
+	records, err := j.store.Records(journalLog, -1, 1)
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	if len(records) == 1 {
+		var e wire.Entry
+		if err := json.Unmarshal(records[0], &e); err != nil {
+			return fmt.Errorf("read the journal: %w", err)
+		}
+		// The log goes on where it ends; if that is not where the head says,
+		// the gap in the chain remains for VerifyJournal to find.
+		head.Last, head.Next = e.Hash, max(head.Next, e.Seq+1)
+	}
+	j.head, j.loaded = head, true
+	return nil
+}
+
+// readHead reads the head; there is none before the first entry.
+func readHead(store Store) (journalHead, bool, error) {
+	var head journalHead
+	records, err := store.Records(headLog, -1, 1)
+	if err == nil && len(records) == 1 {
+		err = json.Unmarshal(records[0], &head)
+	}
+	if err != nil {
+		return head, false, fmt.Errorf("read the journal's head: %w", err)
+	}
+	return head, len(records) == 1, nil
+}
+
+// seal chains an entry to the journal, and encodes it within its bounds.
+func (j *journal) seal(entry *wire.Entry) ([]byte, error) {
+	entry.Prev, entry.Seq = j.head.Last, j.head.Next
+	entry.Time = entry.Time.UTC()
+	if len(entry.Reason) > maxReason {
+		entry.Reason = strings.ToValidUTF8(entry.Reason[:maxReason-3], "") + "..."
+	}
+	encode := func() ([]byte, error) {
+		hash, err := entryHash(*entry)
+		if err != nil {
+			return nil, err
+		}
+		entry.Hash = hash
+		data, err := json.Marshal(entry)
+		if err != nil {
+			return nil, fmt.Errorf("write the journal: %w", err)
+		}
+		return data, nil
+	}
+	data, err := encode()
+	if err != nil || len(data) <= maxEntry {
+		return data, err
+	}
+	for i := range entry.Objects {
+		entry.Objects[i].Fields, entry.Objects[i].ChangedBy = nil, nil
+	}
+	for {
+		if data, err = encode(); err != nil || len(data) <= maxEntry || len(entry.Objects) == 0 {
+			return data, err
+		}
+		left := len(entry.Objects) * maxEntry / len(data) * 9 / 10
+		entry.Omitted += len(entry.Objects) - left
+		entry.Objects = entry.Objects[:left]
+	}
+}
+
+// hashOf is the hash of an entry, which may be the one that is being written.
+func (j *journal) hashOf(seq int64, writing *wire.Entry) (string, error) {
+	if seq == writing.Seq {
+		return writing.Hash, nil
+	}
+	e, err := j.entry(seq)
+	return e.Hash, err
 }
 
 func entryHash(e wire.Entry) (string, error) {
@@ -83,62 +191,92 @@ func entryHash(e wire.Entry) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// VerifyJournal reads the whole journal and checks its chain of hashes. It
-// returns how many entries are sound, and fails at the first that was changed,
-// removed or put in afterwards. Entries cut off the end leave no trace in what
-// is left; who wants to know keeps the newest hash elsewhere.
+// VerifyJournal reads the whole journal and checks its chain of hashes, from
+// the oldest entry that is kept. It returns how many entries are sound, and
+// fails at the first that was changed, removed or put in afterwards, and if
+// entries are missing at its end.
 func (s *Syncer) VerifyJournal() (int, error) {
-	const page = 256
-	prev, n := "", 0
 	for {
-		records, err := s.cfg.Store.Records(journalLog, int64(n), page)
+		head, there, err := readHead(s.cfg.Store)
+		if err != nil {
+			return 0, err
+		}
+		n, err := s.verifyJournal(head, there)
+		if err == nil {
+			return n, nil
+		}
+		// Entries may have been removed at the beginning meanwhile.
+		if now, _, herr := readHead(s.cfg.Store); herr != nil || now.First == head.First {
+			return n, err
+		}
+	}
+}
+
+func (s *Syncer) verifyJournal(head journalHead, there bool) (int, error) {
+	const page = 256
+	prev, next, n := head.Anchor, head.First, 0
+	for {
+		records, err := s.cfg.Store.Records(journalLog, next, page)
 		if err != nil {
 			return n, fmt.Errorf("read the journal: %w", err)
 		}
 		for _, r := range records {
 			var e wire.Entry
 			if err := json.Unmarshal(r, &e); err != nil {
-				return n, fmt.Errorf("journal entry %d: %w", n, err)
+				return n, fmt.Errorf("journal entry %d: %w", next, err)
 			}
-			if e.Prev != prev || e.Seq != int64(n) {
-				return n, fmt.Errorf("journal entry %d does not follow the one before it: an entry was changed, removed or inserted", n)
+			if e.Prev != prev || e.Seq != next {
+				return n, fmt.Errorf("journal entry %d does not follow the one before it: an entry was changed, removed or inserted", next)
 			}
 			hash, err := entryHash(e)
 			if err != nil {
 				return n, err
 			}
-			if hash != e.Hash {
-				return n, fmt.Errorf("journal entry %d was changed after it was written", n)
+			if hash != e.Hash || next == head.Next-1 && hash != head.Last {
+				return n, fmt.Errorf("journal entry %d was changed after it was written", next)
 			}
 			prev = e.Hash
+			next++
 			n++
 		}
 		if len(records) < page {
-			return n, nil
+			break
 		}
 	}
+	switch {
+	case next < head.Next:
+		return n, fmt.Errorf("the journal ends before entry %d, and %d were written: entries were cut off its end", next, head.Next)
+	case n > 0 && !there:
+		return n, errors.New("the record of where the journal ends is gone: entries may have been cut off its end")
+	}
+	return n, nil
 }
 
 // backwards calls f with the entries, newest first, until it returns false.
 func (j *journal) backwards(f func(wire.Entry) bool) error {
 	const page = 64
+	newest := int64(math.MaxInt64)
 	records, err := j.store.Records(journalLog, -1, 1)
 	for err == nil && len(records) > 0 {
-		var e wire.Entry
+		oldest := newest
 		for _, record := range slices.Backward(records) {
-			e = wire.Entry{}
+			var e wire.Entry
 			if err := json.Unmarshal(record, &e); err != nil {
 				return fmt.Errorf("read the journal: %w", err)
 			}
-			if !f(e) {
+			if e.Seq >= newest {
+				continue // where older ones were removed, newer ones are read again
+			}
+			if oldest = e.Seq; !f(e) {
 				return nil
 			}
 		}
-		if e.Seq == 0 {
+		if oldest == newest || oldest == 0 {
 			return nil
 		}
-		from := max(0, e.Seq-page)
-		records, err = j.store.Records(journalLog, from, int(e.Seq-from))
+		newest = oldest
+		from := max(0, newest-page)
+		records, err = j.store.Records(journalLog, from, int(newest-from))
 	}
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,6 +112,9 @@ func (j *journal) find(kind, name string, before int64, limit int, fits func(wir
 			continue
 		}
 		e, err := j.entry(seq)
+		if errors.Is(err, errRemoved) {
+			break // and all older ones
+		}
 		if err != nil {
 			return nil, false, err
 		}
@@ -130,18 +134,23 @@ func (j *journal) find(kind, name string, before int64, limit int, fits func(wir
 	return list, true, nil
 }
 
+// errRemoved says that an entry is no longer kept.
+var errRemoved = errors.New("it is not there any more")
+
 // entry reads one entry.
 func (j *journal) entry(seq int64) (wire.Entry, error) {
 	records, err := j.store.Records(journalLog, seq, 1)
 	if err != nil {
 		return wire.Entry{}, fmt.Errorf("read the journal: %w", err)
 	}
-	if len(records) == 0 {
-		return wire.Entry{}, fmt.Errorf("the journal has no entry %d", seq)
-	}
 	var e wire.Entry
-	if err := json.Unmarshal(records[0], &e); err != nil {
-		return wire.Entry{}, fmt.Errorf("read the journal: %w", err)
+	if len(records) == 1 {
+		if err := json.Unmarshal(records[0], &e); err != nil {
+			return wire.Entry{}, fmt.Errorf("read the journal: %w", err)
+		}
+	}
+	if len(records) == 0 || e.Seq != seq {
+		return wire.Entry{}, fmt.Errorf("entry %d of the journal: %w", seq, errRemoved)
 	}
 	return e, nil
 }

@@ -68,6 +68,9 @@ type Config struct {
 	DefaultServiceAccount string
 	// NoCrossNamespaceRefs refuses sources of other namespaces, as in Flux.
 	NoCrossNamespaceRefs bool
+	// JournalEntries is how many entries of the journal are kept, or a tenth
+	// more; 0 is all.
+	JournalEntries int
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
 	// Progress is called with every step of every source, in order, and must
@@ -107,7 +110,7 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store},
+		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store, keep: int64(cfg.JournalEntries)},
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
 	s.statuses = newStatuses(s)

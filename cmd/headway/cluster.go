@@ -82,6 +82,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Access:   access{c.engine.Roles()},
 
 		DefaultServiceAccount: cfg.defaultServiceAccount,
+		JournalEntries:        cfg.journalEntries,
 		NoCrossNamespaceRefs:  cfg.noCrossNamespaceRefs,
 
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },

@@ -35,6 +35,7 @@ type upOptions struct {
 	// What follows is Flux's lockdown for clusters with several tenants.
 	defaultServiceAccount string
 	noCrossNamespaceRefs  bool
+	journalEntries        int
 	verbose               bool
 }
 
@@ -77,6 +78,7 @@ Run it as root: containers, networks and cgroups need it.`,
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
+	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
 	return cmd

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -234,8 +235,23 @@ func appendRecords(tx *bolt.Tx, records []change.Record) error {
 		if err == nil {
 			err = b.Put(revisionKey(seq), r.Data)
 		}
+		if err == nil && r.Keep > 0 && seq > uint64(r.Keep) {
+			err = trimLog(b, seq-uint64(r.Keep))
+		}
 		if err != nil {
 			return fmt.Errorf("append to log %q: %w", r.Log, err)
+		}
+	}
+	return nil
+}
+
+// trimLog removes the entries of a log up to a key's number.
+func trimLog(b *bolt.Bucket, upTo uint64) error {
+	last := revisionKey(upTo)
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil && bytes.Compare(k, last) <= 0; k, _ = c.First() {
+		if err := c.Delete(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -10,8 +10,8 @@ import (
 )
 
 // Records reads up to limit entries of an append-only log from index from
-// (0-based) on, oldest first; negative from counts from the end. A log that
-// was never written to is empty.
+// (0-based) on, oldest first; negative from counts from the end. Entries that
+// were removed are passed over. A log that was never written to is empty.
 func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
 	var out [][]byte
 	err := s.db.View(func(tx *bolt.Tx) error {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -319,6 +320,40 @@ func TestRecords(t *testing.T) {
 	if got, err := s.Records("other", 0, 1); err != nil || got != nil {
 		t.Errorf("records of an unwritten log = %v, %v", got, err)
 	}
+}
+
+// Entries that are removed leave the indexes of the others as they are, also
+// after the log is opened again.
+func TestTrimmedRecords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	s := open(t, store.Options{Path: path})
+	add := func(text string, keep int64) {
+		t.Helper()
+		if _, err := s.Commit(t.Context(), change.Tx{Append: []change.Record{{Log: "journal", Data: []byte(text), Keep: keep}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		add(fmt.Sprint(i), 0)
+	}
+	add("5", 3)
+	check := func(from int64, limit int, want string) {
+		t.Helper()
+		got, err := s.Records("journal", from, limit)
+		if joined := string(bytes.Join(got, nil)); err != nil || joined != want {
+			t.Errorf("Records(%d, %d) = %s, %v, want %s", from, limit, joined, err, want)
+		}
+	}
+	check(0, 10, "345")
+	check(4, 1, "4")
+	check(-1, 1, "5")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, store.Options{Path: path})
+	add("6", 1)
+	check(0, 10, "6")
+	check(6, 10, "6")
 }
 
 func TestClosed(t *testing.T) {

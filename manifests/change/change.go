@@ -36,6 +36,9 @@ type Change struct {
 type Record struct {
 	Log  string
 	Data []byte
+	// Keep, if positive, removes all but the newest so many entries of the log
+	// in the same transaction. The others keep their indexes.
+	Keep int64
 }
 
 // Tx is written whole or not at all.

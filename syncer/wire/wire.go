@@ -264,6 +264,9 @@ type Entry struct {
 	Commit        *Commit        `json:"commit,omitempty"`
 	PlanDigest    string         `json:"planDigest,omitempty"`
 	Objects       []ObjectResult `json:"objects,omitempty"`
+	// Omitted is how many more objects there were, in an entry that would have
+	// been too large.
+	Omitted int `json:"omitted,omitempty"`
 	// Millis are the durations of the phases, in milliseconds.
 	Millis map[string]float64 `json:"millis,omitempty"`
 	// Verdict is healthy, failed, superseded or recovered.

@@ -21,6 +21,7 @@ type Store struct {
 	objects map[object.Key]object.Object
 	events  []object.Event
 	logs    map[string][][]byte
+	removed map[string]int64 // entries that a log no longer has
 	rev     uint64
 	// Commits counts the transactions that changed something.
 	commits int
@@ -28,7 +29,7 @@ type Store struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{changed: make(chan struct{}), objects: map[object.Key]object.Object{}, logs: map[string][][]byte{}, rev: 1}
+	return &Store{changed: make(chan struct{}), objects: map[object.Key]object.Object{}, logs: map[string][][]byte{}, removed: map[string]int64{}, rev: 1}
 }
 
 // Get implements object.Reader.
@@ -109,6 +110,10 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 	}
 	for _, r := range tx.Append {
 		s.logs[r.Log] = append(s.logs[r.Log], r.Data)
+		if over := int64(len(s.logs[r.Log])) - r.Keep; r.Keep > 0 && over > 0 {
+			s.logs[r.Log] = s.logs[r.Log][over:]
+			s.removed[r.Log] += over
+		}
 	}
 	if wrote {
 		s.commits++
@@ -129,6 +134,8 @@ func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
 	all := s.logs[log]
 	if from < 0 {
 		from = max(0, int64(len(all))+from)
+	} else {
+		from = max(0, from-s.removed[log])
 	}
 	if from >= int64(len(all)) {
 		return nil, nil
