@@ -48,6 +48,7 @@ type kustomization struct {
 	building chan struct{}
 	builder  builder
 	barren   barren // what could not be built last
+	prints   fingerprints
 
 	// attempted is what the last attempt was made for, failed whether it
 	// failed; due is when the next one is without any reason.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -270,9 +271,7 @@ func TestHangingWriteDelaysNoOther(t *testing.T) {
 		old := w.store.Get(key("ConfigMap", "default", name))
 		next, _ := old.DeepCopyObject().(object.Object)
 		next.SetLabels(map[string]string{"by": "hand"})
-		for k, v := range old.GetLabels() {
-			next.GetLabels()[k] = v
-		}
+		maps.Copy(next.GetLabels(), old.GetLabels())
 		carryOut, err := w.sync.Judge(ctx, change.Request{User: "ada", Old: old, Next: next})
 		if err != nil {
 			return err
@@ -303,5 +302,7 @@ func TestHangingWriteDelaysNoOther(t *testing.T) {
 	default:
 	}
 	cancel()
-	<-hung
+	if err := <-hung; err == nil {
+		t.Error("the write whose server hangs succeeded")
+	}
 }

@@ -34,10 +34,12 @@ type round struct {
 	plan   plan.Result
 	before string // what was known of the cluster before
 	digest string
-	millis map[string]float64
-	drift  bool
-	hold   bool // it is the last good commit, while the newest is in quarantine
-	began  time.Time
+	// resources identifies what was rendered.
+	resources string
+	millis    map[string]float64
+	drift     bool
+	hold      bool // it is the last good commit, while the newest is in quarantine
+	began     time.Time
 	// culprits says who changed what is put back, if that is known.
 	culprits string
 }
@@ -49,7 +51,7 @@ func (r *round) took(phase string, since time.Time) {
 // converge makes the stored objects what the head declares, whole or not at
 // all, and reports whether it could.
 func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) bool {
-	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: time.Now()}
+	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: k.s.now()}
 	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
@@ -101,6 +103,9 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	r.items, err = k.render(ks, t, r.head.revision())
 	k.note(ks, r.head, err)
 	r.made = k.builder.made
+	if err == nil {
+		r.resources = k.prints.digest(r.items)
+	}
 	return err
 }
 
@@ -361,8 +366,8 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
 		set.drop(quarantinedCondition)
 	}
-	if before.LastAppliedRevision != revision {
-		st.History.Upsert(r.digest, now, time.Since(r.began), meta.ReconciliationSucceededReason, map[string]string{"revision": revision})
+	if before.LastAppliedRevision != revision && (!judge || !waits) {
+		r.snapshot(st, now, meta.ReconciliationSucceededReason)
 	}
 	return !sameStatus(before, st)
 }

@@ -39,6 +39,9 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		if revision != "" {
 			st.LastAttemptedRevision = revision
 		}
+		if r != nil && fresh && reason != meta.DependencyNotReadyReason {
+			r.snapshot(st, now, reason)
+		}
 		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
 		set.drop(meta.HealthyCondition, frozenCondition)

@@ -219,12 +219,14 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 		switch {
 		case !v.conditions:
 		case ok:
+			v.round.snapshot(&cur.Status, now.Time, meta.ReconciliationSucceededReason)
 			set.put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
 			if newest {
 				set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
 				set.drop(meta.ReconcilingCondition, meta.StalledCondition)
 			}
 		default:
+			v.round.snapshot(&cur.Status, now.Time, meta.HealthCheckFailedReason)
 			set.put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
 			if newest {
 				set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)

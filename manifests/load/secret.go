@@ -157,6 +157,9 @@ func (h *hidden) add(value any) {
 	}
 }
 
+// HasSecrets reports whether the object holds values that are secret.
+func (i Item) HasSecrets() bool { return i.hidden != nil }
+
 // Redact is a message about the item, or what can be said in its place if it
 // holds a value of the item that is secret.
 func (i Item) Redact(message string) string {
