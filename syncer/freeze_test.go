@@ -245,3 +245,27 @@ func TestSignedCommitsAllow(t *testing.T) {
 	}
 	w.eventually("the last one waits", func() bool { return strings.HasSuffix(w.condition("headway.dev/Frozen"), last+" waits") })
 }
+
+// Events tell when a freeze begins and ends, also if no commit waits.
+func TestFreezeEvents(t *testing.T) {
+	r := &listener{}
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, nil)
+	w.applied(w.main())
+	w.stop()
+	// A moment before the weekend begins, and then before it ends.
+	for _, at := range []time.Time{time.Date(2026, 6, 5, 16, 0, 0, 0, time.UTC), time.Date(2026, 6, 8, 6, 0, 0, 0, time.UTC)} {
+		began := time.Now()
+		w.cfg = func(cfg *syncer.Config) {
+			cfg.Events = r
+			cfg.Now = func() time.Time { return at.Add(time.Since(began) - time.Second) }
+		}
+		w.start()
+		w.annotate("Kustomization", syncer.Freeze, weekend)
+		want := "Normal Frozen Frozen until 2026-06-08T08:00:00+02:00"
+		if at.Day() == 8 {
+			want = "Normal Thawed The freeze is over"
+		}
+		w.eventually(want, func() bool { return strings.Contains(w.said(r), want) })
+		w.stop()
+	}
+}

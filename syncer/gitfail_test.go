@@ -14,6 +14,8 @@ import (
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer"
+	headwaygit "headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
 )
 
@@ -239,5 +241,20 @@ func TestSourceURLs(t *testing.T) {
 			}
 			return false
 		})
+	}
+}
+
+// What is larger than the operator allows is refused, and says where to look.
+func TestGitLimits(t *testing.T) {
+	for _, limits := range []headwaygit.MirrorOptions{{MaxObjects: 2}, {MaxPack: 100}} {
+		var srv *gitserver.Server
+		w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, remote(t, &srv, nil), func(c *syncer.Config) { c.GitLimits = limits })
+		w.eventually("it is refused", func() bool {
+			got := w.ready("GitRepository")
+			return strings.HasPrefix(got, "False GitOperationFailed") && strings.Contains(got, "docs/gitops/sources.md")
+		})
+		if w.configMap("a") != nil {
+			t.Error("a was stored")
+		}
 	}
 }

@@ -65,6 +65,7 @@ type kustomization struct {
 	answered attempt
 	reason   string
 	tries    revertTries
+	frozen   bool // a freeze was told of that is not over
 
 	drifts    int
 	lastDrift time.Time
@@ -202,6 +203,9 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	k.answer(ctx, head, want)
 	k.retryRevert(ctx, head)
 	delay := k.due.Sub(k.s.now())
+	if next := k.watchFreeze(ks); !next.IsZero() {
+		delay = min(delay, next.Sub(k.s.now()))
+	}
 	if wait > 0 {
 		delay = min(delay, wait)
 	}

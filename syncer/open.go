@@ -33,7 +33,7 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if local && strings.TrimPrefix(obj.Spec.URL, "file://") == path {
 		repo, err = git.Open(path)
 	} else {
-		repo, err = openMirror(src.s.mirrorDir(src.key), obj.Spec.URL)
+		repo, err = openMirror(src.s.mirrorDir(src.key), obj.Spec.URL, src.s.cfg.GitLimits)
 	}
 	if err != nil {
 		if !same {
@@ -99,7 +99,7 @@ func redacted(raw string) string {
 
 // openMirror opens the mirror of a URL, and starts it over if it was another
 // URL's: objects of one source must never be offered to another's.
-func openMirror(dir, remote string) (*git.Repository, error) {
+func openMirror(dir, remote string, limits git.MirrorOptions) (*git.Repository, error) {
 	if err := git.CheckURL(remote); err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func openMirror(dir, remote string) (*git.Repository, error) {
 			return nil, fmt.Errorf("clear the mirror: %w", err)
 		}
 	}
-	repo, err := git.Mirror(dir, remote, git.MirrorOptions{})
+	repo, err := git.Mirror(dir, remote, limits)
 	if err != nil {
 		return nil, err
 	}

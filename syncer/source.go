@@ -62,6 +62,7 @@ type source struct {
 	watch  context.CancelFunc // ends the watch of a local repository
 	reopen bool
 	told   string // head of the last progress event
+	hooked bool   // a webhook asks for a look
 
 	// committing serializes the commits of writes by hand: they change the same
 	// branch, and the second has to stand on the first.
@@ -92,6 +93,8 @@ func (src *source) run(ctx context.Context) {
 			}
 			continue
 		}
+		began := src.s.now()
+		src.takeHooked() // this look answers them
 		err := src.s.safely(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
 			return
@@ -116,7 +119,7 @@ func (src *source) run(ctx context.Context) {
 		next := src.s.now().Add(delay)
 		src.report(ctx, obj, err, failures, next)
 		src.done(err, next)
-		if !src.wake.sleep(ctx, delay) {
+		if !src.wake.sleep(ctx, delay) || !src.holdBack(ctx, began) {
 			return
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
 
@@ -71,6 +72,8 @@ type Config struct {
 	// JournalEntries is how many entries of the journal are kept, or a tenth
 	// more; 0 is all.
 	JournalEntries int
+	// GitLimits bound what is fetched of remote repositories.
+	GitLimits git.MirrorOptions
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
 	// Progress is called with every step of every source, in order, and must

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -27,6 +28,9 @@ const (
 	maxHooks = 16
 	// hookTimeout bounds how long one may take to arrive.
 	hookTimeout = 10 * time.Second
+	// hookPace is the least time between the beginnings of two looks at a
+	// source that webhooks ask for: what comes meanwhile is answered by one.
+	hookPace = time.Second
 )
 
 // hooks serves webhooks. All that it does for one is to look at the source.
@@ -68,9 +72,41 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if push := hook.Read(r.Header, body); !push.Ping && follows(obj, push.Refs) {
-		src.wake.set()
+		src.hook()
 	}
 	w.WriteHeader(http.StatusOK)
+}
+
+// hook asks for a look at the source.
+func (src *source) hook() {
+	src.mu.Lock()
+	src.hooked = true
+	src.mu.Unlock()
+	src.wake.set()
+}
+
+// takeHooked says whether a webhook asked for a look since it was called last.
+func (src *source) takeHooked() bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	hooked := src.hooked
+	src.hooked = false
+	return hooked
+}
+
+// holdBack waits while the last look, which began at a time, is too recent for
+// another one that only webhooks ask for. It reports whether to go on.
+func (src *source) holdBack(ctx context.Context, began time.Time) bool {
+	for src.takeHooked() {
+		wait := hookPace - src.s.now().Sub(began)
+		if wait <= 0 {
+			break
+		}
+		if !src.wake.sleep(ctx, min(wait, hookPace)) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // target is the source and the secret of its webhooks, or the decoy, which

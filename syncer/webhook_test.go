@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -107,4 +108,47 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("status %d", status)
 	}
 	w.applied(sha)
+}
+
+// A burst of webhooks is answered by the look that it begins with and one that
+// follows, which sees what was pushed meanwhile.
+func TestBurstOfWebhooks(t *testing.T) {
+	var srv *gitserver.Server
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
+		srv = gitserver.New(t, filepath.Dir(strings.TrimPrefix(src.Spec.URL, "file://")))
+		src.Spec.URL = srv.URL + "/repo.git"
+		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+	})
+	w.create(secret("hook", map[string]string{"token": "6f2a1d1c7a5e4d0f"}))
+	w.applied(w.main())
+	api := httptest.NewServer(w.sync.Handler())
+	defer api.Close()
+	w.poke() // whatever the Secret began is over with this
+	w.eventually("it is looked at", func() bool {
+		src := w.store.Get(key("GitRepository", "headway-system", "cluster")).(*sourcev1.GitRepository)
+		return src.Status.LastHandledReconcileAt != ""
+	})
+	before := len(srv.Requests())
+	began := time.Now()
+	var sha string
+	for i := range 60 {
+		if i == 40 {
+			w.write(map[string]string{"a.yaml": configMap("a", "two")})
+			sha = w.push("second")
+		}
+		if status, _ := post(t, api.URL, "headway-system/cluster", "X-Gitlab-Token", "6f2a1d1c7a5e4d0f", `{"ref":"refs/heads/main"}`); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	}
+	w.applied(sha)
+	looks := 0
+	for _, r := range srv.Requests()[before:] {
+		if strings.Contains(r, "info/refs") {
+			looks++
+		}
+	}
+	// One at once, and one for each second that the test took.
+	if most := 2 + int(time.Since(began)/time.Second); looks > most {
+		t.Errorf("%d looks for 60 webhooks within %s, want at most %d", looks, time.Since(began), most)
+	}
 }

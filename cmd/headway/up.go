@@ -15,6 +15,9 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"headway.dev/syncer/git"
 )
 
 // upOptions are the flags of `headway up`.
@@ -36,6 +39,8 @@ type upOptions struct {
 	defaultServiceAccount string
 	noCrossNamespaceRefs  bool
 	journalEntries        int
+	gitMaxFetch           string
+	gitMaxObjects         int64
 	verbose               bool
 }
 
@@ -79,6 +84,8 @@ Run it as root: containers, networks and cgroups need it.`,
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
 	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
+	flags.StringVar(&up.gitMaxFetch, "git-max-fetch", "4Gi", "most bytes that one fetch of a remote repository brings, and that an object in it has")
+	flags.Int64Var(&up.gitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects that one fetch of a remote repository brings")
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
 	return cmd
@@ -89,6 +96,7 @@ type upConfig struct {
 	upOptions
 	clusterCIDR, serviceCIDR netip.Prefix
 	nodeIP                   netip.Addr
+	gitLimits                git.MirrorOptions
 	log                      *slog.Logger
 }
 
@@ -104,6 +112,14 @@ func (o *upOptions) config() (*upConfig, error) {
 	if cfg.clusterCIDR.Overlaps(cfg.serviceCIDR) {
 		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.clusterCIDR, cfg.serviceCIDR)
 	}
+	fetch, err := resource.ParseQuantity(o.gitMaxFetch)
+	if err != nil || fetch.Value() <= 0 {
+		return nil, fmt.Errorf("--git-max-fetch %q is not a number of bytes such as 500Mi", o.gitMaxFetch)
+	}
+	if o.gitMaxObjects <= 0 {
+		return nil, fmt.Errorf("--git-max-objects %d is not a number of objects", o.gitMaxObjects)
+	}
+	cfg.gitLimits = git.MirrorOptions{MaxPack: fetch.Value(), MaxObjects: o.gitMaxObjects}
 	if _, _, err := net.SplitHostPort(o.listen); err != nil {
 		return nil, fmt.Errorf("--listen %q is not HOST:PORT: %w", o.listen, err)
 	}
