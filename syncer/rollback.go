@@ -102,7 +102,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, rev, extra string, aut
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
-	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Extra: extra, Author: author, Committer: committer, Auth: auth})
+	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Extra: extra, Author: author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}

@@ -58,7 +58,9 @@ type Config struct {
 	Local map[string]string
 	// Identity is the committer of reverts.
 	Identity Identity
-	Events   Events
+	// SigningKey signs the commits that are written; nil leaves them unsigned.
+	SigningKey *git.SigningKey
+	Events     Events
 	// Access authorizes what a Kustomization with a serviceAccountName writes;
 	// without it such a one is refused.
 	Access Access

@@ -139,8 +139,8 @@ func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
 	if src == nil || !ok {
 		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
 	}
-	if obj.Spec.Verification != nil {
-		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none: commit and sign it yourself", src.name())
+	if obj.Spec.Verification != nil && h.s.cfg.SigningKey == nil {
+		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.name())
 	}
 	branch, err := branchOf(obj)
 	if err != nil {
@@ -234,7 +234,7 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 	if h.request.DryRun {
 		return "", nil
 	}
-	return tip.repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message()})
+	return tip.repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message(), Key: h.s.cfg.SigningKey})
 }
 
 // check builds what the edited files declare, for every Kustomization of the

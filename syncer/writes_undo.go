@@ -46,7 +46,7 @@ func (h *handWrite) asRevert(tip head, branch string, before *view, base object.
 		return "", false
 	}
 	sha, err = tip.repo.WriteRevert(tip.Commit, git.RevertOptions{
-		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer,
+		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
 	})
 	if err != nil {
 		return "", false

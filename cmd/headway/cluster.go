@@ -84,6 +84,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		DefaultServiceAccount: cfg.defaultServiceAccount,
 		JournalEntries:        cfg.journalEntries,
 		GitLimits:             cfg.gitLimits,
+		SigningKey:            cfg.signingKey,
 		NoCrossNamespaceRefs:  cfg.noCrossNamespaceRefs,
 
 		Progress: func(e wire.Event) { c.progress.sync(e, c.engine.Store()) },

@@ -41,6 +41,7 @@ type upOptions struct {
 	journalEntries        int
 	gitMaxFetch           string
 	gitMaxObjects         int64
+	gitSigningKey         string
 	verbose               bool
 }
 
@@ -84,6 +85,7 @@ Run it as root: containers, networks and cgroups need it.`,
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
 	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
+	flags.StringVar(&up.gitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")
 	flags.StringVar(&up.gitMaxFetch, "git-max-fetch", "4Gi", "most bytes that one fetch of a remote repository brings, and that an object in it has")
 	flags.Int64Var(&up.gitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects that one fetch of a remote repository brings")
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
@@ -97,6 +99,7 @@ type upConfig struct {
 	clusterCIDR, serviceCIDR netip.Prefix
 	nodeIP                   netip.Addr
 	gitLimits                git.MirrorOptions
+	signingKey               *git.SigningKey
 	log                      *slog.Logger
 }
 
@@ -111,6 +114,15 @@ func (o *upOptions) config() (*upConfig, error) {
 	}
 	if cfg.clusterCIDR.Overlaps(cfg.serviceCIDR) {
 		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.clusterCIDR, cfg.serviceCIDR)
+	}
+	if o.gitSigningKey != "" {
+		data, err := os.ReadFile(o.gitSigningKey)
+		if err != nil {
+			return nil, fmt.Errorf("--git-signing-key: %w", err)
+		}
+		if cfg.signingKey, err = git.ParseSigningKey(data); err != nil {
+			return nil, fmt.Errorf("--git-signing-key %s: %w", o.gitSigningKey, err)
+		}
 	}
 	fetch, err := resource.ParseQuantity(o.gitMaxFetch)
 	if err != nil || fetch.Value() <= 0 {

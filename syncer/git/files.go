@@ -17,6 +17,8 @@ type FilesOptions struct {
 	Edits             map[string][]byte
 	Author, Committer Signature
 	Message           string
+	// Key signs the commit; nil leaves it unsigned.
+	Key *SigningKey
 }
 
 // WriteFiles writes a commit with edited files on top of base, and leaves the
@@ -61,10 +63,10 @@ func (r *Repository) WriteFiles(base string, opts FilesOptions) (string, error) 
 				return err
 			}
 		}
-		hash, err = w.object(&object.Commit{
+		hash, err = w.commit(&object.Commit{
 			Author: object.Signature(opts.Author), Committer: object.Signature(opts.Committer), Message: opts.Message,
 			TreeHash: tree, ParentHashes: []plumbing.Hash{plumbing.NewHash(base)},
-		})
+		}, opts.Key)
 		return err
 	})
 	if err != nil {

@@ -50,7 +50,9 @@ type RevertOptions struct {
 	// Extra is appended to the message, after Git's own lines.
 	Extra             string
 	Author, Committer Signature
-	Auth              *Auth
+	// Key signs the commit; nil leaves it unsigned.
+	Key  *SigningKey
+	Auth *Auth
 }
 
 // Revert writes a commit on the branch that takes the commit's changes back,
@@ -136,10 +138,10 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 			}
 		}
 		sign := func(s Signature) object.Signature { return object.Signature(s) }
-		hash, err = w.object(&object.Commit{
+		hash, err = w.commit(&object.Commit{
 			Author: sign(opts.Author), Committer: sign(opts.Committer), Message: revertMessage(commit, opts.Extra),
 			TreeHash: tree, ParentHashes: []plumbing.Hash{plumbing.NewHash(head)},
-		})
+		}, opts.Key)
 		return err
 	})
 	if err != nil {
