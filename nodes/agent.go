@@ -100,6 +100,7 @@ type Agent struct {
 	probes   *probe.Manager
 	statuses *statusWriter
 	objects  *objects
+	tokens   *tokens
 	services *serviceStore
 	images   *images
 	machine  machine
@@ -144,6 +145,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: a.cfg.NodeName})
 
 	a.objects = newObjects(ctx, a.cfg.Client, a.objectChanged)
+	a.tokens = newTokens(a.cfg.Client, a.objectChanged)
 	a.services = newServiceStore()
 	a.statuses = newStatusWriter(a.cfg.Client, a.log)
 	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
@@ -176,6 +178,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.probes.Stop()
 	a.stopWorkers()
 	a.objects.stop()
+	a.tokens.stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("node agent: %w", err)
 	}

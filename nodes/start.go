@@ -114,6 +114,9 @@ func (w *worker) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 			return a.objects.configMap(ctx, w.uid, p.Namespace, name)
 		},
 		Secret: func(name string) (*corev1.Secret, error) { return a.objects.secret(ctx, w.uid, p.Namespace, name) },
+		Token: func(audience string, seconds int64) (string, error) {
+			return a.tokens.get(ctx, p, audience, seconds)
+		},
 	}
 	switch {
 	case p.Spec.HostNetwork:

@@ -103,6 +103,7 @@ func (w *worker) teardown(ctx context.Context, p *corev1.Pod) error {
 		return err
 	}
 	a.objects.release(w.uid)
+	a.tokens.release(w.uid)
 	w.tornDown = true
 	return nil
 }

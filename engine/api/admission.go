@@ -2,10 +2,8 @@ package api
 
 import (
 	"context"
-	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -79,27 +77,4 @@ func (a requestAdmission) namespaces(attrs admission.Attributes) error {
 	case admission.Update, admission.Connect:
 	}
 	return err
-}
-
-// nodeRestriction completes what authz.Node cannot tell from the path: a node
-// registers only itself and makes only its own lease.
-func (a requestAdmission) nodeRestriction(attrs admission.Attributes) error {
-	node, ok := authz.NodeName(attrs.GetUserInfo())
-	if !ok || attrs.GetOperation() != admission.Create || attrs.GetSubresource() != "" {
-		return nil
-	}
-	name := attrs.GetName()
-	if obj, ok := attrs.GetObject().(object.Object); ok && name == "" {
-		name = obj.GetName()
-	}
-	if name == node {
-		return nil
-	}
-	switch attrs.GetResource().GroupResource() {
-	case schema.GroupResource{Resource: "nodes"}:
-		return admission.NewForbidden(attrs, fmt.Errorf("node %q is not allowed to modify node %q", node, name))
-	case schema.GroupResource{Group: "coordination.k8s.io", Resource: "leases"}:
-		return admission.NewForbidden(attrs, fmt.Errorf("can only access node lease with the same name as the requesting node"))
-	}
-	return nil
 }

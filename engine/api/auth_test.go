@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -104,6 +105,22 @@ func TestNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, name := range []string{"default", "foreign"} {
+		if _, err := admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+	token := func(account string, bound *corev1.Pod, audiences ...string) error {
+		req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}
+		if bound != nil {
+			req.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: bound.Name, UID: bound.UID}
+		}
+		got, err := node.CoreV1().ServiceAccounts("default").CreateToken(ctx, account, req, metav1.CreateOptions{})
+		if err == nil && got.Status.Token == "" {
+			t.Error("a token is empty")
+		}
+		return err
+	}
 	mine.Status.Phase = corev1.PodRunning
 	own := metav1.ListOptions{FieldSelector: "spec.nodeName=n1"}
 	for _, c := range []struct {
@@ -157,6 +174,11 @@ func TestNode(t *testing.T) {
 			}, metav1.CreateOptions{})
 			return err
 		}},
+		{"token for own pod", true, func() error { return token("default", mine) }},
+		{"token for another node's pod", false, func() error { return token("default", other) }},
+		{"token for no pod", false, func() error { return token("default", nil) }},
+		{"token of an account that no own pod has", false, func() error { return token("foreign", mine) }},
+		{"token for an audience that the pod does not ask for", false, func() error { return token("default", mine, "vault") }},
 		{"delete another's pod", false, func() error { return node.CoreV1().Pods("default").Delete(ctx, "other", metav1.DeleteOptions{}) }},
 		{"delete own pod", true, func() error {
 			return node.CoreV1().Pods("default").Delete(ctx, "mine", *metav1.NewDeleteOptions(0))

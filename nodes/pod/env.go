@@ -25,6 +25,9 @@ type Facts struct {
 	// errors become the message of CreateContainerConfigError.
 	ConfigMap func(name string) (*corev1.ConfigMap, error)
 	Secret    func(name string) (*corev1.Secret, error)
+	// Token is a token of the pod's service account for an audience, empty for
+	// the API server, that is good for some time.
+	Token func(audience string, seconds int64) (string, error)
 }
 
 // Service is what service environment variables need of a Service.

@@ -52,8 +52,10 @@ func contents(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) (payload, error)
 			err = out.secret(s.Secret.Name, s.Secret.Items, def, s.Secret.Optional, facts)
 		case s.DownwardAPI != nil:
 			err = out.downward(p, s.DownwardAPI.Items, def, facts)
+		case s.ServiceAccountToken != nil:
+			err = out.token(p, s.ServiceAccountToken, def, facts)
 		default:
-			err = errors.New("this projected source is not supported: use configMap, secret or downwardAPI")
+			err = errors.New("this projected source is not supported: use configMap, secret, downwardAPI or serviceAccountToken")
 		}
 		if err != nil {
 			return nil, err
@@ -147,6 +149,26 @@ func (out payload) downward(p *corev1.Pod, items []corev1.DownwardAPIVolumeFile,
 		}
 	}
 	return nil
+}
+
+// defaultTokenLife is what the API fills in for expirationSeconds.
+const defaultTokenLife = 60 * 60
+
+// token adds a service-account token. Where a group owns the volume, nobody
+// else reads it.
+func (out payload) token(p *corev1.Pod, s *corev1.ServiceAccountTokenProjection, def fs.FileMode, facts pod.Facts) error {
+	seconds := int64(defaultTokenLife)
+	if s.ExpirationSeconds != nil {
+		seconds = *s.ExpirationSeconds
+	}
+	value, err := facts.Token(s.Audience, seconds)
+	if err != nil {
+		return err
+	}
+	if fsGroup(p) != nil {
+		def = 0o600
+	}
+	return out.put(s.Path, file{[]byte(value), def})
 }
 
 // put adds a file. The path comes from an API object: it must stay inside the

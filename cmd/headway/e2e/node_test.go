@@ -57,11 +57,17 @@ spec:
     - {name: settings, mountPath: /settings}
     - {name: keys, mountPath: /keys, readOnly: true}
     - {name: host, mountPath: /host, readOnly: true}
+    - {name: account, mountPath: /account}
   volumes:
   - {name: work, emptyDir: {}}
   - {name: settings, configMap: {name: settings}}
   - {name: keys, secret: {secretName: keys, defaultMode: 0400}}
   - {name: host, hostPath: {path: HOST, type: Directory}}
+  - name: account
+    projected:
+      sources:
+      - serviceAccountToken: {path: token, expirationSeconds: 600}
+      - serviceAccountToken: {path: vault, audience: vault.example.com}
 `, "HOST", host), "apply", "-f", "-")
 	c.Kubectl("wait", "--for=condition=Ready", "pod/box", "--timeout=60s")
 
@@ -76,6 +82,17 @@ spec:
 	}
 	if got := c.CgroupValue("box", "cpu", "cpu.cfs_quota_us"); got != "50000" {
 		t.Errorf("CPU quota is %s, want 50000", got)
+	}
+
+	// Its token says who it is, to the API server; that for another audience
+	// does not, there.
+	account := func(file string) e2e.Result {
+		return c.Run("", "kubectl", "--kubeconfig", os.DevNull, "--server", "https://127.0.0.1:6443", "--insecure-skip-tls-verify",
+			"--token", c.Kubectl("exec", "box", "--", "cat", "/account/"+file), "auth", "whoami", "-o", "yaml")
+	}
+	contains(t, "the pod's account", account("token").Stdout, "username: system:serviceaccount:default:default", "authentication.kubernetes.io/pod-name", "- box")
+	if r := account("vault"); r.Code == 0 {
+		t.Errorf("the API server takes a token for another audience:\n%s", r.Stdout)
 	}
 
 	// A changed ConfigMap reaches the mounted file.

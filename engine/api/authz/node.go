@@ -30,8 +30,8 @@ func NodeName(u user.Info) (name string, ok bool) {
 }
 
 // Node grants a node what its agent and proxy need: itself, the pods bound to
-// it, its lease, the ConfigMaps and Secrets that its pods refer to, and what
-// traffic to services needs.
+// it, its lease, the ConfigMaps and Secrets that its pods refer to, tokens of
+// their service accounts, and what traffic to services needs.
 //
 // What a request's path does not tell (the name of a node or lease that is
 // being created) is checked at admission.
@@ -64,6 +64,7 @@ var (
 		{"", "pods/eviction", []string{"create"}, ownPod},
 		{"", "configmaps", read, referenced},
 		{"", "secrets", read, referenced},
+		{"", "serviceaccounts/token", []string{"create"}, accountOfPod},
 		{"coordination.k8s.io", "leases", []string{"get", "create", "update", "patch", "delete"}, ownLease},
 	}
 )
@@ -139,6 +140,18 @@ func referenced(n Node, node string, a authorizer.Attributes) string {
 	pods, _ := n.Reader.List(podKind, a.GetNamespace())
 	for _, obj := range pods {
 		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == node && refers(pod, a.GetResource(), name) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
+}
+
+// accountOfPod grants tokens of the accounts that the node's pods run with.
+// That the token is bound to such a pod is checked at admission.
+func accountOfPod(n Node, node string, a authorizer.Attributes) string {
+	pods, _ := n.Reader.List(podKind, a.GetNamespace())
+	for _, obj := range pods {
+		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == node && pod.Spec.ServiceAccountName == a.GetName() {
 			return ""
 		}
 	}
