@@ -265,13 +265,14 @@ func (r *Repository) remoteError(ctx context.Context, step string, err error) er
 	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	text := fmt.Sprintf("%s %s: %s", step, endpoint, printable(err.Error(), maxSaid))
+	said := printable(r.link.redact(err.Error()), maxSaid)
+	text := fmt.Sprintf("%s %s: %s", step, endpoint, said)
 	switch {
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
 		r.link.forgetToken()
 		text += "; check the credentials in the secret of spec.secretRef"
 	case errors.Is(err, context.DeadlineExceeded):
-		text = fmt.Sprintf("%s %s: no answer within spec.timeout: %s", step, endpoint, printable(err.Error(), maxSaid))
+		text = fmt.Sprintf("%s %s: no answer within spec.timeout: %s", step, endpoint, said)
 	case errors.Is(err, ErrTooLarge):
 		text += "; see docs/gitops/sources.md for the limits"
 	}

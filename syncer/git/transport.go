@@ -80,6 +80,7 @@ type link struct {
 	mark  [sha256.Size]byte // of what client was made from
 	http  *http.Client
 	token appToken
+	sent  []string // secrets that the remote may repeat
 }
 
 func (l *link) close() {
@@ -188,6 +189,8 @@ func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMeth
 		return nil, err
 	}
 	method := &httpAuth{client: c}
+	password, _ := u.User.Password()
+	r.link.learn(append(auth.secrets(), basic(u.User.Username(), password)...)...)
 	switch {
 	case auth == nil:
 	case auth.App != nil:
@@ -196,6 +199,7 @@ func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMeth
 			return nil, err
 		}
 		method.header = &githttp.BasicAuth{Username: "x-access-token", Password: token}
+		r.link.learn(append(auth.secrets(), basic("x-access-token", token)...)...)
 	case auth.BearerToken != "":
 		method.header = &githttp.TokenAuth{Token: auth.BearerToken}
 	case auth.Username != "":
