@@ -56,7 +56,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 }
 
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
-	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: obj.Spec.URL, Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
+	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
 	if branch, err := branchOf(obj); err == nil {
 		out.Branch = branch
 	}

@@ -288,14 +288,15 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 // hiddenValue stands for the values of a Secret.
 const hiddenValue = "(hidden)"
 
-// withoutSecrets is an object as JSON has it, without the values of a Secret.
+// withoutSecrets is an object as JSON has it, without the values of a Secret
+// and those that come from one.
 func withoutSecrets(obj object.Object) (map[string]any, error) {
 	raw, err := json.Marshal(obj)
 	if err != nil {
 		return nil, fmt.Errorf("encode the object: %w", err)
 	}
-	var m map[string]any
-	if err := json.Unmarshal(raw, &m); err != nil {
+	m, err := maskHidden(obj, raw)
+	if err != nil {
 		return nil, fmt.Errorf("encode the object: %w", err)
 	}
 	if _, secret := obj.(*corev1.Secret); !secret {

@@ -59,6 +59,13 @@ func hiddenFields(objects ...object.Object) hiddenPaths {
 	return h
 }
 
+// Hidden are the paths of the fields of an object that are marked as secret;
+// all says that the whole object is.
+func Hidden(obj object.Object) (paths []string, all bool) {
+	h := hiddenFields(obj)
+	return h.paths, h.all
+}
+
 // covers says whether a field is hidden, lies in one that is, or holds one.
 func (h hiddenPaths) covers(path string) bool {
 	if h.all {
