@@ -44,18 +44,31 @@ type fetched struct {
 func fetchAlone(url, dir string) (f fetched) {
 	runtime.GC()
 	f.BeforeMB = memory("VmRSS")
+	if err := f.fetch(url, dir); err != nil {
+		f.Error = err.Error()
+	}
+	f.PeakMB = memory("VmHWM")
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		return fetched{Error: err.Error()}
+	}
+	f.CPU = float64(use.Utime.Sec+use.Stime.Sec) + float64(use.Utime.Usec+use.Stime.Usec)/1e6
+	return f
+}
+
+func (f *fetched) fetch(url, dir string) error {
 	r, err := git.Mirror(dir, url, git.MirrorOptions{})
 	if err != nil {
-		return fetched{Error: err.Error()}
+		return err
 	}
 	defer func() { _ = r.Close() }()
 	head, err := r.Fetch(context.Background(), git.Ref{Branch: "main"}, nil)
 	if err != nil {
-		return fetched{Error: err.Error()}
+		return err
 	}
 	tree, err := r.Tree(head.Commit, "")
 	if err != nil {
-		return fetched{Error: err.Error()}
+		return err
 	}
 	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -66,20 +79,11 @@ func fetchAlone(url, dir string) (f fetched) {
 		return err
 	})
 	if err != nil {
-		return fetched{Error: err.Error()}
+		return err
 	}
 	log, err := r.Log(head.Commit, 1<<20)
-	if err != nil {
-		return fetched{Error: err.Error()}
-	}
 	f.Commits = len(log)
-	f.PeakMB = memory("VmHWM")
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-		return fetched{Error: err.Error()}
-	}
-	f.CPU = float64(use.Utime.Sec+use.Stime.Sec) + float64(use.Utime.Usec+use.Stime.Usec)/1e6
-	return f
+	return err
 }
 
 // memory reads a line of /proc/self/status, in MB.
@@ -103,16 +107,26 @@ func memory(name string) float64 {
 // inChild fetches in another process.
 func inChild(tb testing.TB, url string) fetched {
 	tb.Helper()
+	f := tryInChild(tb, url, tb.TempDir())
+	if f.Error != "" {
+		tb.Fatalf("fetch: %s", f.Error)
+	}
+	return f
+}
+
+// tryInChild fetches into a mirror in another process, which may fail.
+func tryInChild(tb testing.TB, url, dir string) fetched {
+	tb.Helper()
 	cmd := exec.CommandContext(tb.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), fetchURL+"="+url, fetchURL+"_DIR="+tb.TempDir())
+	cmd.Env = append(os.Environ(), fetchURL+"="+url, fetchURL+"_DIR="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var f fetched
-	if err := json.Unmarshal(out, &f); err != nil || f.Error != "" {
-		tb.Fatalf("fetch: %s %v", f.Error, err)
+	if err := json.Unmarshal(out, &f); err != nil {
+		tb.Fatal(err)
 	}
 	return f
 }
