@@ -64,14 +64,24 @@ func (r *gitRepo) git(dir string, args ...string) string {
 // push commits the files on top of what is checked out, and pushes to a ref.
 func (r *gitRepo) push(ref string, files map[string]string) {
 	r.t.Helper()
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(r.work, name), []byte(data), 0o644); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	r.write(files)
 	r.git(r.work, "add", "-A")
 	r.git(r.work, "commit", "-q", "-m", "change")
 	r.git(r.work, "push", "-q", "origin", "HEAD:"+ref)
+}
+
+// write puts files into the clone.
+func (r *gitRepo) write(files map[string]string) {
+	r.t.Helper()
+	for name, data := range files {
+		path := filepath.Join(r.work, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			r.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 }
 
 // planWorld is a real API server and syncer, with nodes of one CPU each.

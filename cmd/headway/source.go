@@ -130,8 +130,11 @@ func (s *source) declare(ctx context.Context, store committer) error {
 	}}
 	now := time.Now()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}
+	// A controller would make it in a moment. The first commit may be there
+	// before that, and would be refused for want of it.
+	ofUsers := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceDefault}}
 	var changes []change.Change
-	for _, want := range []object.Object{namespace, repository, kustomization} {
+	for _, want := range []object.Object{namespace, ofUsers, repository, kustomization} {
 		key, err := scheme.KeyOf(want)
 		if err != nil {
 			return err
@@ -146,6 +149,8 @@ func (s *source) declare(ctx context.Context, store committer) error {
 				obj.Spec.URL, obj.Spec.Reference, obj.Spec.Interval = repository.Spec.URL, repository.Spec.Reference, repository.Spec.Interval
 			case *kustomizev1.Kustomization:
 				obj.Spec.Path = kustomization.Spec.Path
+			default:
+				return false
 			}
 			return true
 		}))

@@ -16,8 +16,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine"
@@ -69,11 +67,6 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 	}
 	src := &source{cfg: &upConfig{upOptions: upOptions{branch: "main", path: ".", interval: time.Hour}}, url: "file://" + c.bare, dir: c.bare}
 	if err := src.declare(t.Context(), c.engine.Store()); err != nil {
-		t.Fatal(err)
-	}
-	// The namespace that a controller makes in a moment, and the files need now.
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceDefault}}
-	if _, err := c.engine.Store().Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(namespace, time.Now())}}); err != nil {
 		t.Fatal(err)
 	}
 	c.patch(func(ks *kustomizev1.Kustomization) {

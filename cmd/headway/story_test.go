@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// storyTokens are the users of stories, besides the administrator of the
+// kubeconfig.
+const storyTokens = "token-of-bob,bob,2\ntoken-of-viewer,viewer,3\n"
+
+// story is what `headway up -v` runs, but for the agent and the proxy, which
+// no story about Git needs, and a repository for it.
+type story struct {
+	t       *testing.T
+	repo    *gitRepo
+	cfg     *upConfig
+	cluster *cluster
+	// out and log are what it prints.
+	out, log printed
+}
+
+// printed collects what several goroutines print.
+type printed struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (p *printed) Write(data []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.buf.Write(data)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.buf.String()
+}
+
+// newStory runs a cluster on a repository of files until the test ends. edit
+// may change the flags.
+func newStory(t *testing.T, files map[string]string, edit func(*story, *upOptions)) *story {
+	t.Helper()
+	s := &story{t: t, repo: newGitRepo(t, files)}
+	dir := t.TempDir()
+	tokens := filepath.Join(dir, "tokens.csv")
+	if err := os.WriteFile(tokens, []byte(storyTokens), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(clientcmd.RecommendedConfigPathEnvVar, "")
+	up := &upOptions{
+		options: &options{dataDir: filepath.Join(dir, "data"), in: strings.NewReader(""), out: &s.out, err: &s.log},
+		repo:    s.repo.bare, branch: "main", path: ".", interval: time.Hour, nodeName: "node-1", nodeIP: "127.0.0.1", listen: "127.0.0.1:0",
+		clusterCIDR: "10.42.0.0/16", serviceCIDR: "10.43.0.0/16", controllers: []string{"*"}, tokenAuthFile: tokens, verbose: true,
+		gitMaxFetch: "4Gi", gitMaxObjects: git.DefaultMaxObjects,
+	}
+	if edit != nil {
+		edit(s, up)
+	}
+	before := slog.Default()
+	cfg, err := up.config()
+	t.Cleanup(func() {
+		slog.SetDefault(before)
+		logrus.SetOutput(os.Stderr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cfg = cfg
+	s.run()
+	return s
+}
+
+func (s *story) run() {
+	s.t.Helper()
+	unlock, err := lockDataDir(s.cfg.dataDir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := openCluster(s.t.Context(), s.cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c.progress = newProgress(s.cfg, time.Now())
+	s.cluster = c
+	ctx, cancel := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.engine.Run(ctx) })
+	group.Go(func() error { return c.syncer.Run(ctx) })
+	group.Go(func() error { return c.progress.pods(ctx, c.engine.Store()) })
+	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
+	s.t.Cleanup(func() {
+		cancel()
+		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+			s.t.Error(err)
+		}
+		unlock()
+	})
+	<-c.engine.Ready()
+}
+
+// headway runs a command against the cluster.
+func (s *story) headway(args ...string) (code int, out, errOut string) {
+	s.t.Helper()
+	return headway(s.t, append([]string{"--data-dir", s.cfg.dataDir}, args...)...)
+}
+
+// must is headway for a command that ends with the code.
+func (s *story) must(want int, args ...string) string {
+	s.t.Helper()
+	code, out, errOut := s.headway(args...)
+	if code != want {
+		s.t.Errorf("headway %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, out, errOut)
+	}
+	return out + errOut
+}
+
+// deployed waits until a commit is applied and judged.
+func (s *story) deployed(sha string) {
+	s.t.Helper()
+	s.eventually("commit "+sha+" is deployed", func() bool {
+		var status wire.Status
+		code, out, _ := s.headway("status", "-o", "json")
+		if code != exitOK || json.Unmarshal([]byte(out), &status) != nil || len(status.Sources) == 0 {
+			return false
+		}
+		for _, k := range status.Sources[0].Kustomizations {
+			if !strings.HasSuffix(k.Applied, sha) || k.Ready != "True" {
+				return false
+			}
+		}
+		return len(status.Sources[0].Kustomizations) > 0
+	})
+}
+
+// eventually waits for an effect.
+func (s *story) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			_, out, errOut := s.headway("status")
+			s.t.Fatalf("not within a minute: %s\n%s%s", what, out, errOut)
+		}
+	}
+}
+
+// push commits files on main, and returns the commit.
+func (s *story) push(files map[string]string) string {
+	s.t.Helper()
+	s.repo.push("main", files)
+	return s.repo.git(s.repo.work, "rev-parse", "HEAD")
+}
+
+// create stores objects, as an administrator would.
+func (s *story) create(objects ...object.Object) {
+	s.t.Helper()
+	var changes []change.Change
+	for _, o := range objects {
+		changes = append(changes, change.Create(o, time.Now()))
+	}
+	if _, err := s.cluster.engine.Store().Commit(s.t.Context(), change.Tx{Changes: changes}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// ask sends a request to the API: as the administrator, as the user of a
+// token, or as nobody for the token "-".
+func (s *story) ask(token, method, path, body string, header http.Header) (int, string) {
+	s.t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if token != "" {
+		config = rest.AnonymousClientConfig(config)
+		config.BearerToken = strings.TrimPrefix(token, "-")
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, config.Host+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	maps.Copy(req.Header, header)
+	res, err := client.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+// gitHTTP serves the repositories below root with Git's own backend, to those
+// whom allow lets in.
+func gitHTTP(t *testing.T, root string, allow func(*http.Request) bool) string {
+	t.Helper()
+	path, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Stderr: io.Discard,
+		Env: []string{
+			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+			"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_CONFIG_KEY_1=http.receivepack", "GIT_CONFIG_VALUE_1=true",
+		},
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if allow != nil && !allow(r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// patch changes the GitRepository or Kustomization of the command line.
+func (s *story) patch(kind string, edit func(object.Object)) {
+	s.t.Helper()
+	_, err := s.cluster.engine.Store().Commit(s.t.Context(), change.Tx{Changes: []change.Change{change.Patch(rootKey(kind), func(o object.Object) bool {
+		edit(o)
+		return true
+	})}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
