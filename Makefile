@@ -88,16 +88,27 @@ fuzz: ## fuzz everything that parses input, a minute each
 		done; \
 	done
 
-# Whole clusters once an operation, the parts for as long as Go finds useful.
+# Whole clusters and servers once an operation, the parts for as long as Go
+# finds useful. BENCH selects benchmarks by a regular expression.
 BENCH_COUNT ?= 3
+BENCH ?= .
+MEASURE = $(GO) test -run '^$$' -bench '$(BENCH)' -count $(BENCH_COUNT) -timeout 60m
+SUMMARY = $(GO) tool -modfile=tools/go.mod benchstat $(BUILD)/bench.txt
 .PHONY: bench
-bench: images ## measure clusters and parts on this machine and print the table (BENCH_COUNT samples)
+bench: images ## measure clusters and parts on this machine and print the table (BENCH_COUNT samples, BENCH regexp)
 	@scripts/deps test
-	@mkdir -p $(BUILD)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 60m ./cmd/headway/e2e | tee $(BUILD)/bench.txt
-	$(GO) test -run '^$$' -bench . -benchtime 1x -count $(BENCH_COUNT) -timeout 60m ./cmd/headway | tee -a $(BUILD)/bench.txt
-	$(GO) test -run '^$$' -bench . -count $(BENCH_COUNT) -timeout 60m ./engine/... ./manifests/... ./syncer/... ./proxy/... | tee -a $(BUILD)/bench.txt
-	$(GO) tool -modfile=tools/go.mod benchstat $(BUILD)/bench.txt
+	@mkdir -p $(BUILD) && rm -f $(BUILD)/bench.txt
+	$(MAKE) bench-git BENCH='$(BENCH)' SUMMARY=@true
+	$(MEASURE) -benchtime 1x ./cmd/headway/e2e | tee -a $(BUILD)/bench.txt
+	$(MEASURE) ./engine/... ./manifests/... ./proxy/... | tee -a $(BUILD)/bench.txt
+	$(SUMMARY)
+
+.PHONY: bench-git
+bench-git: ## measure what is between a push and the store, plans, blame and fetches alone
+	@mkdir -p $(BUILD) && rm -f $(BUILD)/bench.txt
+	$(MEASURE) -benchtime 1x ./cmd/headway | tee -a $(BUILD)/bench.txt
+	$(MEASURE) -benchtime 0.3s ./syncer/... | tee -a $(BUILD)/bench.txt
+	$(SUMMARY)
 
 .PHONY: cover
 cover: images ## coverage of all tests

@@ -58,6 +58,41 @@ func BenchmarkPushStored(b *testing.B) {
 	}
 }
 
+// BenchmarkPushKustomize is BenchmarkPushStored for 50 directories with a
+// kustomization of 20 ConfigMaps each.
+func BenchmarkPushKustomize(b *testing.B) {
+	const n = 1000
+	s := startServer(b, "apps")
+	file := func(i int, value string) (name, content string) {
+		return fmt.Sprintf("apps/%d/c%05d.yaml", i/20, i), fmt.Sprintf(
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%05d, namespace: default}\ndata: {key: %s}\n", i, value)
+	}
+	files := map[string]string{}
+	for i := range n {
+		name, content := file(i, "first")
+		files[name] = content
+		files[fmt.Sprintf("apps/%d/kustomization.yaml", i/20)] += fmt.Sprintf("- c%05d.yaml\n", i)
+	}
+	for i := range n / 20 {
+		name := fmt.Sprintf("apps/%d/kustomization.yaml", i)
+		files[name] = "resources:\n" + files[name]
+	}
+	s.write(files)
+	s.commitMany()
+	s.push(func() bool { return s.value(fmt.Sprintf("c%05d", n-1)) == "first" })
+	for b.Loop() {
+		var changes []timing
+		for i := range 20 {
+			value := fmt.Sprintf("v%d-%d", s.n, i)
+			name, content := file(7, value)
+			s.write(map[string]string{name: content})
+			s.commit()
+			changes = append(changes, s.push(func() bool { return s.value("c00007") == value }))
+		}
+		s.report(changes)
+	}
+}
+
 // BenchmarkFirstSync measures a commit that brings many ConfigMaps, until all
 // are stored.
 func BenchmarkFirstSync(b *testing.B) {

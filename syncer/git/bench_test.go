@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"headway.dev/syncer/git"
 )
@@ -48,11 +49,11 @@ func fetchAlone(url, dir string) (f fetched) {
 		f.Error = err.Error()
 	}
 	f.PeakMB = memory("VmHWM")
-	var use syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+	used, err := processorTime()
+	if err != nil {
 		return fetched{Error: err.Error()}
 	}
-	f.CPU = float64(use.Utime.Sec+use.Stime.Sec) + float64(use.Utime.Usec+use.Stime.Usec)/1e6
+	f.CPU = used.Seconds()
 	return f
 }
 
@@ -84,6 +85,22 @@ func (f *fetched) fetch(url, dir string) error {
 	log, err := r.Log(head.Commit, 1<<20)
 	f.Commits = len(log)
 	return err
+}
+
+// processorTime is what this process has used.
+func processorTime() (time.Duration, error) {
+	var use syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &use)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), err
+}
+
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	used, err := processorTime()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used
 }
 
 // memory reads a line of /proc/self/status, in MB.
@@ -187,7 +204,7 @@ func BenchmarkFetchGigabyteHistory(b *testing.B) {
 		}
 		b.ReportMetric(f.PeakMB-f.BeforeMB, "extra-RSS-MB")
 		b.ReportMetric(f.PeakMB, "peak-RSS-MB")
-		b.ReportMetric(f.CPU, "CPU-s")
+		b.ReportMetric(f.CPU, "cpu-s/op")
 	}
 }
 

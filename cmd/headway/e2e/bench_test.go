@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -93,77 +92,6 @@ func BenchmarkPods(b *testing.B) {
 				b.ReportMetric((c.CPU() - before).Seconds(), "delete-cpu-s")
 			}
 		})
-	}
-}
-
-// BenchmarkChange measures a one-line change in a repository of many manifests,
-// from the start of the push to the stored object.
-func BenchmarkChange(b *testing.B) {
-	for _, manifests := range []int{10, 1000} {
-		b.Run(fmt.Sprintf("manifests=%d", manifests), func(b *testing.B) {
-			c := e2e.Start(b)
-			c.Git("rm", "-r", "-q", ".")
-			for i := range manifests {
-				c.Write(fmt.Sprintf("config-%d.yaml", i), configMap(i, "value-0"))
-			}
-			c.Deployed(c.Push("Many ConfigMaps"))
-			client := clientFor(b, c).CoreV1().ConfigMaps("default")
-			const changes = 20
-			for b.Loop() {
-				var push, stored []float64
-				before := c.CPU()
-				for n := range changes {
-					value := fmt.Sprintf("value-%d", n+1)
-					c.Write("config-7.yaml", configMap(7, value))
-					c.Commit(value)
-					w, err := client.Watch(b.Context(), metav1.ListOptions{FieldSelector: "metadata.name=config-7"})
-					if err != nil {
-						b.Fatal(err)
-					}
-					start := time.Now()
-					c.Git("push", "-q", "origin", "HEAD")
-					push = append(push, ms(start))
-					for event := range w.ResultChan() {
-						if cm, ok := event.Object.(*corev1.ConfigMap); ok && cm.Data["key"] == value {
-							break
-						}
-					}
-					stored = append(stored, ms(start))
-					w.Stop()
-				}
-				b.ReportMetric(median(push), "git-push-ms")
-				b.ReportMetric(median(stored), "push-to-stored-ms")
-				b.ReportMetric((c.CPU()-before).Seconds()/changes, "cpu-s")
-			}
-		})
-	}
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-// BenchmarkFirstSync measures the first sync of many ConfigMaps.
-func BenchmarkFirstSync(b *testing.B) {
-	const manifests = 1000
-	for b.Loop() {
-		c := e2e.Start(b)
-		for i := range manifests {
-			c.Write(fmt.Sprintf("many/config-%d.yaml", i), configMap(i, "one"))
-		}
-		c.Git("rm", "-q", "-r", "apps", "kustomization.yaml")
-		before := c.CPU()
-		client := clientFor(b, c).CoreV1().ConfigMaps("default")
-		c.Commit("A thousand ConfigMaps")
-		start := time.Now()
-		c.Git("push", "-q", "origin", "HEAD")
-		c.Eventually(time.Minute, "all are stored", func() error {
-			_, err := client.Get(b.Context(), "config-999", metav1.GetOptions{})
-			return err
-		})
-		b.ReportMetric(ms(start), "push-to-stored-ms")
-		b.ReportMetric((c.CPU() - before).Seconds(), "cpu-s")
 	}
 }
 
