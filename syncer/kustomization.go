@@ -122,10 +122,15 @@ func sourceKey(ks *kustomizev1.Kustomization) object.Key {
 	return key
 }
 
-// touch says that an object that was applied may have changed.
-func (k *kustomization) touch(key object.Key) {
+// touch says that objects that were applied may have changed.
+func (k *kustomization) touch(keys ...object.Key) {
+	if len(keys) == 0 {
+		return
+	}
 	k.mu.Lock()
-	k.touched[key] = true
+	for _, key := range keys {
+		k.touched[key] = true
+	}
 	k.mu.Unlock()
 	k.wake.set()
 }

@@ -322,6 +322,12 @@ func (s *Syncer) wakeFollowers(source object.Key) {
 
 // claim makes k the one to wake for what it has applied.
 func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
+	// What changed before it was claimed has woken nobody.
+	k.touch(s.claimNow(k, inventory)...)
+}
+
+// claimNow is claim, and returns what k did not have before.
+func (s *Syncer) claimNow(k *kustomization, inventory []object.Key) (fresh []object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Equal(k.claimed, inventory) {
@@ -337,8 +343,10 @@ func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 		// What moved to another stays in the inventory until it is looked at.
 		if other := s.applied[key]; other != k && (other == nil || !other.owns(key)) {
 			s.applied[key] = k
+			fresh = append(fresh, key)
 		}
 	}
+	return fresh
 }
 
 // record makes an event, if anyone listens.
