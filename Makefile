@@ -23,9 +23,10 @@ BUILD := build
 IMAGES := $(BUILD)/images
 LINT := $(GO) tool -modfile=tools/go.mod golangci-lint
 # Every package, split by how its tests share the machine: those of MACHINE
-# drive containerd, iptables and whole clusters, one package at a time.
-MACHINE := ./cmd/headway/e2e ./nodes/... ./proxy/...
-PURE = $(shell $(GO) list ./... | grep -vE '/(cmd/headway/e2e|nodes|proxy)(/|$$)')
+# use its containerd, iptables and networks, one package at a time. The clusters
+# of cmd/headway/e2e are apart from it, and spend half of their time waiting.
+MACHINE := ./nodes/... ./proxy/...
+APART = $(shell $(GO) list ./... | grep -vE '/(nodes|proxy)(/|$$)')
 
 .PHONY: help
 help: ## show this list
@@ -60,7 +61,7 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	@# Some distributions have no package of kubectl: the built-in one serves.
 	@command -v kubectl >/dev/null || { $(MAKE) build && ln -sf headway $(BUILD)/kubectl; }
 	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
-	$(GO) test -race -shuffle=on -timeout 15m $(PURE)
+	$(GO) test -race -shuffle=on -timeout 30m $(APART)
 	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
 
 .PHONY: lint
