@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -116,41 +120,73 @@ func TestWorkIsProportionalToTheChange(t *testing.T) {
 	}
 }
 
-// hasty is a store in which somebody edits an object the moment it is there.
+// hasty is a store in which something happens the moment an object is there,
+// before the syncer knows that it has stored it.
 type hasty struct {
 	*memstore.Store
-	edit change.Change
+	at   object.Key
+	then func(ctx context.Context)
 	once sync.Once
 }
 
 func (s *hasty) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
 	states, err := s.Store.Commit(ctx, tx)
 	for _, c := range tx.Changes {
-		if err == nil && c.Key == s.edit.Key {
-			s.once.Do(func() {
-				_, err = s.Store.Commit(ctx, change.Tx{Changes: []change.Change{s.edit}})
-				<-time.After(200 * time.Millisecond) // all who watch have seen it
-			})
+		if err == nil && c.Key == s.at {
+			s.once.Do(func() { s.then(ctx) })
 		}
 	}
 	return states, err
 }
 
-// An edit by hand is put back also if it is made before the syncer has noted
-// that the object is its own.
-func TestEditRightAfterTheCommitIsPutBack(t *testing.T) {
-	edited := make(chan struct{})
-	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) {
+// hurried makes the store of a world a hasty one.
+func hurried(t *testing.T, at object.Key, then func(context.Context, *memstore.Store)) func(*syncer.Config) {
+	return func(c *syncer.Config) {
 		store, ok := c.Store.(*memstore.Store)
 		if !ok {
 			t.Fatalf("the store is a %T", c.Store)
 		}
-		c.Store = &hasty{Store: store, edit: change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
+		c.Store = &hasty{Store: store, at: at, then: func(ctx context.Context) { then(ctx, store) }}
+	}
+}
+
+// An edit by hand is put back also if it is made before the syncer has noted
+// that the object is its own.
+func TestEditRightAfterTheCommitIsPutBack(t *testing.T) {
+	edited := make(chan error, 1)
+	at := key("ConfigMap", "default", "a")
+	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, hurried(t, at, func(ctx context.Context, store *memstore.Store) {
+		_, err := store.Commit(ctx, change.Tx{Changes: []change.Change{change.Patch(at, func(o object.Object) bool {
 			o.(*corev1.ConfigMap).Data["key"] = "by hand"
-			close(edited)
 			return true
-		})}
-	})
-	<-edited
+		})}})
+		<-time.After(200 * time.Millisecond) // all who watch have seen it
+		edited <- err
+	}))
+	if err := <-edited; err != nil {
+		t.Fatal(err)
+	}
 	w.eventually("the edit is put back", func() bool { return w.configMap("a")["key"] == "one" })
+}
+
+// A write by hand is judged also if it comes that early.
+func TestWriteRightAfterTheCommitIsJudged(t *testing.T) {
+	judged := make(chan error, 1)
+	at := key("ConfigMap", "default", "b")
+	var w *world
+	w = newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		ks.Annotations = map[string]string{syncer.GitWrites: "reject"}
+	}, hurried(t, at, func(ctx context.Context, store *memstore.Store) {
+		old := store.Get(at)
+		next, _ := old.DeepCopyObject().(*corev1.ConfigMap)
+		next.Data["key"] = "by hand"
+		_, err := w.sync.Judge(ctx, change.Request{User: "ada", Old: old, Next: next})
+		judged <- err
+	}))
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	w.write(map[string]string{"b.yaml": configMap("b", "one")})
+	w.push("add b")
+	if err := <-judged; !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "b.yaml") {
+		t.Errorf("the write: %v, want it forbidden with the file that owns the field", err)
+	}
 }

@@ -63,9 +63,7 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	if err != nil {
 		return nil, nil //nolint:nilerr // a kind that Git cannot declare
 	}
-	s.mu.Lock()
-	k := s.applied[key]
-	s.mu.Unlock()
+	k := s.applier(key, w.Old)
 	if k == nil {
 		return nil, nil
 	}
@@ -84,6 +82,26 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	}
 	s.hands.writers.note(key, w, s.now())
 	return nil, nil
+}
+
+// applier is the Kustomization that applied an object, or nil. Between the
+// transaction that stored a new object and its loop's note of it the object's
+// labels tell, which anyone may write, so the inventory has to agree.
+func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
+	owner, labelled := plan.OwnerOf(obj)
+	s.mu.Lock()
+	k, noted := s.applied[key]
+	if !noted && labelled {
+		k = s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: owner.Namespace, Name: owner.Name}]
+	}
+	s.mu.Unlock()
+	if noted || k == nil {
+		return k
+	}
+	if ks := k.get(); ks == nil || !slices.Contains(inventoryOf(ks), key) {
+		return nil
+	}
+	return k
 }
 
 // mayCommit says whether a ServiceAccount writes commits, as people do.
