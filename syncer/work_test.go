@@ -141,6 +141,7 @@ func (s *hasty) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 
 // hurried makes the store of a world a hasty one.
 func hurried(t *testing.T, at object.Key, then func(context.Context, *memstore.Store)) func(*syncer.Config) {
+	t.Helper()
 	return func(c *syncer.Config) {
 		store, ok := c.Store.(*memstore.Store)
 		if !ok {
