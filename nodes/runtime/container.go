@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,8 +24,6 @@ import (
 	"github.com/containerd/containerd/mount"
 	"github.com/containerd/containerd/plugin"
 	"github.com/containerd/typeurl/v2"
-	"github.com/moby/sys/signal"
-	"golang.org/x/sys/unix"
 
 	"headway.dev/nodes/image"
 )
@@ -116,6 +113,11 @@ func (r *Runtime) CreateContainer(ctx context.Context, pod SandboxConfig, cfg Co
 		return Container{}, err
 	}
 	defer release()
+	if err := ctx.Err(); err != nil {
+		return Container{}, err
+	}
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	c, err := r.create(ctx, box, id, cfg)
 	if err != nil {
 		return Container{}, fmt.Errorf("create container %s: %w", cfg.Name, err)
@@ -260,6 +262,17 @@ func (r *Runtime) fromStored(stored containers.Container) (*container, error) {
 	return c, nil
 }
 
+// startTimeout bounds creates and starts: a containerd that hangs must not keep
+// the agent from ending.
+const startTimeout = time.Minute
+
+// toTheEnd is for what must not be cut off half way by who asked for it: of a
+// create nobody would know what to remove, of a start whether the process runs,
+// and that would be killed without its grace period.
+func toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+}
+
 // StartContainer implements Interface. A container that cannot be started, for
 // example because its command does not exist, becomes Exited with Reason
 // StartError, as with other container runtimes.
@@ -279,13 +292,15 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 		return err
 	}
 	defer release()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	started, err := r.start(ctx, c)
 	if err != nil {
 		err = fmt.Errorf("failed to start container %q: %w", c.info.Name, err)
-		if ctx.Err() != nil {
-			// Not the container's fault: it stays Created and may be tried again.
-			return errors.Join(err, r.abandonTask(context.WithoutCancel(ctx), c))
-		}
+		ctx := context.WithoutCancel(ctx)
 		err = errors.Join(err, r.abandonTask(ctx, c))
 		rec := exitRecord{StartedAt: started, FinishedAt: time.Now().UTC(), ExitCode: 128, Reason: "StartError", Message: err.Error()}
 		return errors.Join(err, r.recordExit(c, rec))
@@ -390,187 +405,4 @@ func (r *Runtime) abandonTask(ctx context.Context, c *container) error {
 	c.closeIO()
 	c.streams.Store(nil) // Another start connects it anew.
 	return errors.Join(err, r.removeRecord(c))
-}
-
-// deleteTask kills and deletes the container's task, if there is one.
-func (r *Runtime) deleteTask(ctx context.Context, id string) error {
-	for {
-		_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-		err = errdefs.FromGRPC(err)
-		switch {
-		case err == nil, errdefs.IsNotFound(err):
-			return nil
-		case !errdefs.IsFailedPrecondition(err):
-			return fmt.Errorf("delete task: %w", err)
-		}
-		if err := r.kill(ctx, id, unix.SIGKILL); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// kill signals the container's first process, all of them with SIGKILL. One
-// that has ended is no error; then who waits for the exit must not wait for an
-// event that has been missed.
-func (r *Runtime) kill(ctx context.Context, id string, sig unix.Signal) error {
-	_, err := r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: sig == unix.SIGKILL})
-	err = errdefs.FromGRPC(err)
-	if errdefs.IsNotFound(err) {
-		return r.resync(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("send %s: %w", unix.SignalName(sig), err)
-	}
-	return nil
-}
-
-func stopSignal(name string) (unix.Signal, error) {
-	if name == "" {
-		return unix.SIGTERM, nil
-	}
-	s, err := signal.ParseSignal(name)
-	if err != nil {
-		return 0, fmt.Errorf("stop signal %q: %w", name, err)
-	}
-	return s, nil
-}
-
-// StopContainer implements Interface.
-func (r *Runtime) StopContainer(ctx context.Context, id string, grace time.Duration) error {
-	ctx = r.namespaced(ctx)
-	c, err := r.get(id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	c.op.Lock()
-	state := r.stateOf(c).State
-	c.op.Unlock()
-	if state != Running {
-		return nil
-	}
-	if grace > 0 {
-		sig, err := stopSignal(c.signal)
-		if err != nil {
-			return err
-		}
-		if err := r.kill(ctx, id, sig); err != nil {
-			return fmt.Errorf("stop container %s: %w", c.info.Name, err)
-		}
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-c.done:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-		}
-	}
-	if err := r.kill(ctx, id, unix.SIGKILL); err != nil {
-		return fmt.Errorf("stop container %s: %w", c.info.Name, err)
-	}
-	select {
-	case <-c.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("container %s does not end after SIGKILL: %w", c.info.Name, ctx.Err())
-	}
-}
-
-// RemoveContainer implements Interface.
-func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
-	c, err := r.get(id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	// The log first: once the container is gone nobody asks for this again.
-	if r.stateOf(c).State != Running {
-		if err := removeLog(c.info.LogPath); err != nil {
-			return fmt.Errorf("remove log of container %s: %w", c.info.Name, err)
-		}
-	}
-	return r.removeContainer(ctx, id)
-}
-
-// removeContainer removes a container and leaves its log.
-func (r *Runtime) removeContainer(ctx context.Context, id string) error {
-	ctx = r.namespaced(ctx)
-	c, err := r.get(id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	c.op.Lock()
-	defer c.op.Unlock()
-	if r.stateOf(c).State == Running {
-		return fmt.Errorf("container %s is running: stop it first", c.info.Name)
-	}
-	c.closeIO()
-	if err := r.deleteContainer(ctx, id); err != nil {
-		return fmt.Errorf("remove container %s: %w", c.info.Name, err)
-	}
-	if err := errors.Join(c.removeIO(r), r.removeRecord(c)); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	delete(r.containers, id)
-	r.mu.Unlock()
-	r.emit(c.info.Pod.UID)
-	return nil
-}
-
-// deleteContainer deletes task, snapshot and container, as far as there are.
-func (r *Runtime) deleteContainer(ctx context.Context, id string) error {
-	if err := r.deleteTask(ctx, id); err != nil {
-		return err
-	}
-	if err := r.client.SnapshotService(image.Snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("delete its file system: %w", err)
-	}
-	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("delete it: %w", err)
-	}
-	return nil
-}
-
-// exitRecord is what must be remembered of a container beyond its task.
-type exitRecord struct {
-	StartedAt  time.Time
-	FinishedAt time.Time `json:",omitzero"`
-	ExitCode   int32     `json:",omitempty"`
-	OOMKilled  bool      `json:",omitempty"`
-	Reason     string    `json:",omitempty"`
-	Message    string    `json:",omitempty"`
-}
-
-func (r *Runtime) recordFile(c *container) string {
-	return filepath.Join(r.stateDir(c.info.Pod.UID), "containers", c.info.ID+".json")
-}
-
-func (r *Runtime) saveRecord(c *container, rec exitRecord) error {
-	data, err := json.Marshal(rec)
-	if err != nil {
-		return fmt.Errorf("encode container record: %w", err)
-	}
-	if err := writeFile(r.recordFile(c), data); err != nil {
-		return fmt.Errorf("write container record: %w", err)
-	}
-	return nil
-}
-
-func (r *Runtime) loadRecord(c *container) (exitRecord, bool) {
-	var rec exitRecord
-	data, err := os.ReadFile(r.recordFile(c))
-	if err != nil || json.Unmarshal(data, &rec) != nil {
-		return exitRecord{}, false
-	}
-	return rec, true
-}
-
-func (r *Runtime) removeRecord(c *container) error {
-	return ignoreNotExist(os.Remove(r.recordFile(c)))
 }
