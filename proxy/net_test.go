@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -189,24 +190,35 @@ func (h *host) serve(tb testing.TB, name string, port int) {
 	}); err != nil {
 		tb.Fatalf("serve on %s: %v", addr, err)
 	}
-	tb.Cleanup(func() { ln.Close(); udp.Close() })
-	go func() {
+	var wg sync.WaitGroup
+	open := connSet{conns: map[net.Conn]bool{}}
+	tb.Cleanup(func() {
+		ln.Close()
+		udp.Close()
+		// What a client did not close would end only with its network, if at all.
+		open.close()
+		wg.Wait()
+	})
+	wg.Go(func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			if !open.add(c) {
+				return
+			}
+			wg.Go(func() {
 				defer c.Close()
 				in := bufio.NewScanner(c)
 				for in.Scan() {
 					from, _, _ := net.SplitHostPort(c.RemoteAddr().String())
 					fmt.Fprintf(c, "%s %s\n", name, from)
 				}
-			}()
+			})
 		}
-	}()
-	go func() {
+	})
+	wg.Go(func() {
 		buf := make([]byte, 100)
 		for {
 			_, from, err := udp.ReadFrom(buf)
@@ -215,7 +227,35 @@ func (h *host) serve(tb testing.TB, name string, port int) {
 			}
 			fmt.Fprint(&packetWriter{udp, from}, name)
 		}
-	}()
+	})
+}
+
+// connSet is the connections that a server has accepted.
+type connSet struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// add takes a connection; after close it closes it and returns false.
+func (s *connSet) add(c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		c.Close()
+		return false
+	}
+	s.conns[c] = true
+	return true
+}
+
+func (s *connSet) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for c := range s.conns {
+		c.Close()
+	}
 }
 
 type packetWriter struct {
