@@ -70,6 +70,10 @@ func newStatuses(s *Syncer) *statuses {
 	return &statuses{s: s, lane: map[object.Key]*lane{}, told: openTold(s.cfg.DataDir)}
 }
 
+// appliedWords describe a commit whose verdict is good, in whichever way that
+// was learnt.
+const appliedWords = "applied and healthy"
+
 // observe queues what a step of progress means for commits' statuses.
 func (t *statuses) observe(ev wire.Event) {
 	key, ok := t.wanted(ev.Source)
@@ -91,7 +95,7 @@ func (t *statuses) observe(ev wire.Event) {
 	case "commit":
 		p.state, p.words = forge.Running, fmt.Sprintf("applied, %s; waiting until all is healthy", plural(len(ev.Actions), "change"))
 	case "verdict":
-		p.state, p.words = forge.Success, "applied and healthy"
+		p.state, p.words = forge.Success, appliedWords
 		if ev.Verdict == unhealthy {
 			p.state, p.words = forge.Failure, ev.Message
 		}
@@ -123,7 +127,7 @@ func (t *statuses) fetched(source object.Key, revision, sha string) {
 		case ks.Spec.Suspend:
 			continue
 		case ks.Status.LastAppliedRevision == revision && isReady(ks):
-			p.state, p.words = forge.Success, "applied and ready"
+			p.state, p.words = forge.Success, appliedWords
 		case ks.Status.LastAppliedRevision == revision:
 			continue
 		}
