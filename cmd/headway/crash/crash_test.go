@@ -3,20 +3,25 @@ package crash_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/store"
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )
@@ -25,20 +30,29 @@ import (
 // most of them, adds some and removes as many.
 const objects = 200
 
-// scene is a store at the first of two commits.
+// scene is a store and a mirror at the first of two commits.
 type scene struct {
 	t             *testing.T
-	repo          string
+	child         string
 	first, second string
 	data          string // never run again: each round has a copy
 }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, repo: filepath.Join(t.TempDir(), "repo.git"), data: t.TempDir()}
-	work := filepath.Join(t.TempDir(), "work")
-	git(t, "", "init", "-q", "--bare", "-b", "main", s.repo)
-	git(t, "", "clone", "-q", s.repo, work)
+	root, work := t.TempDir(), filepath.Join(t.TempDir(), "work")
+	s := &scene{t: t, data: t.TempDir(), child: filepath.Join(t.TempDir(), "child")}
+	s.must("", "go", "build", "-o", s.child, "headway.dev/cmd/headway/crash/child")
+	s.must("", "git", "init", "-q", "--bare", "-b", "main", filepath.Join(root, "repo.git"))
+	s.must("", "git", "clone", "-q", filepath.Join(root, "repo.git"), work)
+	program, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(&cgi.Handler{
+		Path: program, Args: []string{"http-backend"}, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"},
+	})
+	t.Cleanup(server.Close)
 	commit := func(from int, value string) string {
 		for i := range objects {
 			name := fmt.Sprintf("c%03d", from+i)
@@ -52,50 +66,75 @@ func newScene(t *testing.T) *scene {
 				t.Fatal(err)
 			}
 		}
-		git(t, work, "add", "-A")
-		git(t, work, "commit", "-q", "-m", value)
-		git(t, work, "push", "-q", "origin", "HEAD:main")
-		return git(t, work, "rev-parse", "HEAD")
+		s.must(work, "git", "add", "-A")
+		s.must(work, "git", "commit", "-q", "-m", value)
+		s.must(work, "git", "push", "-q", "origin", "HEAD:main")
+		return s.must(work, "git", "rev-parse", "HEAD")
 	}
-	prepare(t, s.data, s.repo)
+	prepare(t, s.data, server.URL+"/repo.git")
 	s.first = commit(0, "old")
-	if out, err := s.run(s.data, s.first, 0, nil); err != nil {
-		t.Fatalf("the first commit: %v\n%s", err, out)
-	}
+	s.reach(s.data, s.first, "the first commit")
 	s.second = commit(20, "new")
 	return s
 }
 
-func git(t *testing.T, dir string, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(context.Background(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
+// must runs a command and returns what it prints.
+func (s *scene) must(dir string, args ...string) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		s.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return strings.TrimSpace(string(out))
 }
 
-// run runs the child, below the command if there is one.
-func (s *scene) run(dir, commit string, call int, below []string) (string, error) {
-	args := append(below, os.Args[0])
-	cmd := exec.CommandContext(s.t.Context(), args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), dirEnv+"="+dir, repoEnv+"="+s.repo, commitEnv+"="+commit, callEnv+"="+strconv.Itoa(call))
-	out, err := cmd.CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+// prepare makes a store with the source and its Kustomization.
+func prepare(t *testing.T, dir, url string) {
+	t.Helper()
+	s, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}
+	hour := metav1.Duration{Duration: time.Hour}
+	var tx change.Tx
+	for _, o := range []object.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "headway-system"}},
+		&sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{
+			URL: url, Interval: hour, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+		}},
+		&kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
+			Interval: hour, Path: "./", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
+		}},
+	} {
+		tx.Changes = append(tx.Changes, change.Create(o, time.Now()))
+	}
+	if _, err := s.Commit(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reach runs the child until the commit is applied.
+func (s *scene) reach(dir, commit, when string) {
+	s.t.Helper()
+	if out, err := exec.CommandContext(s.t.Context(), s.child, "--data-dir", dir, "--commit", commit).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", when, err, out)
+	}
 }
 
 // copy is the state before the second commit, for one round.
 func (s *scene) copy() string {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	data, err := os.ReadFile(filepath.Join(s.data, "store.db"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "store.db"), data, 0o600); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(s.data)); err != nil {
 		s.t.Fatal(err)
 	}
 	return dir
@@ -105,12 +144,21 @@ func (s *scene) copy() string {
 // that says which, once. It returns that commit.
 func (s *scene) check(dir, when string) string {
 	s.t.Helper()
-	db, err := openStore(dir)
+	db, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
 	if err != nil {
 		s.t.Fatalf("%s: %v", when, err)
 	}
-	defer closeStore(s.t, db)
-	commit := strings.TrimPrefix(applied(db), "main@sha1:")
+	defer func() {
+		if err := db.Close(); err != nil {
+			s.t.Errorf("%s: %v", when, err)
+		}
+	}()
+	kind := schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+	ks, ok := db.Get(object.Key{GroupKind: kind, Namespace: "headway-system", Name: "cluster"}).(*kustomizev1.Kustomization)
+	if !ok {
+		s.t.Fatalf("%s: the Kustomization is gone", when)
+	}
+	commit := strings.TrimPrefix(ks.Status.LastAppliedRevision, "main@sha1:")
 	wantValue, from := map[string]string{s.first: "old", s.second: "new"}[commit], 0
 	if commit == s.second {
 		from = 20
@@ -159,88 +207,40 @@ func journal(t *testing.T, db *store.Store) map[string]int {
 	return n
 }
 
-func killed(err error) bool {
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return false
-	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
-}
-
-// die runs one round: killed on the way to the second commit, looked at, run
-// again to the end, looked at again.
-func (s *scene) die(when string, call int, below []string) (dead bool, after string) {
-	s.t.Helper()
-	dir := s.copy()
-	out, err := s.run(dir, s.second, call, below)
-	dead = killed(err)
-	if err != nil && !dead {
-		s.t.Fatalf("%s: %v\n%s", when, err, out)
-	}
-	after = s.check(dir, when)
-	if !dead {
-		return false, after
-	}
-	if out, err := s.run(dir, s.second, 0, nil); err != nil {
-		s.t.Fatalf("%s: the next start: %v\n%s", when, err, out)
-	}
-	if got := s.check(dir, when+", started again"); got != s.second {
-		s.t.Errorf("%s: after the next start %.8s is applied, want the second commit", when, got)
-	}
-	return true, after
-}
-
-// Killed at any call that it makes of the store, from the start through fetch,
-// build, plan, check, transaction and what follows it, the syncer leaves the
-// one commit or the other, and the journal says which.
-func TestKilledBetweenFetchAndJournal(t *testing.T) {
+// The syncer is killed before each single change that it makes to a file, from
+// its start through fetch, plan and transaction to what it writes after the
+// journal. Between two of these a killed process leaves the same files wherever
+// it was, so this is every step. Each time the one commit or the other is
+// there, and the journal says which; the next start brings the new one.
+func TestKilledBeforeEachChange(t *testing.T) {
 	s := newScene(t)
-	dir := s.copy()
-	out, err := s.run(dir, s.second, 0, nil)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	calls, err := strconv.Atoi(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := s.check(dir, "never killed"); got != s.second {
-		t.Fatalf("applied %.8s, want the second commit", got)
-	}
-	// The first and last calls all, for there the transactions are; of the
-	// others, which only read, some.
-	points := map[int]bool{}
-	for i := range 5 {
-		points[1+i], points[calls-2*i], points[1+i*calls/5] = true, true, true
-	}
 	seen := map[string]int{}
-	for call := range points {
-		if call < 1 {
-			continue
+	for at, dead := 1, true; dead; at++ {
+		dir := s.copy()
+		what, changes, err := run(t.Context(), at, dir, s.child, "--data-dir", dir, "--commit", s.second)
+		if err != nil {
+			t.Fatalf("killed at change %d: %v", at, err)
 		}
-		// A run may end some calls earlier than another did.
-		if dead, after := s.die(fmt.Sprintf("killed at call %d of %d", call, calls), call, nil); dead {
-			seen[after]++
+		dead = what != ""
+		when := fmt.Sprintf("killed at change %d, %s", at, what)
+		if !dead {
+			when = fmt.Sprintf("ended after %d changes", changes)
+		}
+		after := s.check(dir, when)
+		seen[after]++
+		t.Logf("%s: %.8s", when, after)
+		if dead {
+			s.reach(dir, s.second, when+", the next start")
+			after = s.check(dir, when+", started again")
+		}
+		if after != s.second {
+			t.Errorf("%s: at the end %.8s is applied, want the second commit", when, after)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if seen[s.first] == 0 {
-		t.Errorf("no run was killed before the commit: %v", seen)
-	}
-}
-
-// Killed by the kernel at each write and each flush of the store's file, too.
-func TestKilledWhileStoring(t *testing.T) {
-	s := newScene(t)
-	for _, call := range []string{"pwrite64", "fdatasync"} {
-		ended := false
-		for n := 1; n <= 60 && !ended; n += max(1, n/2) {
-			below := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", call, n)}
-			dead, _ := s.die(fmt.Sprintf("killed at %s %d", call, n), 0, below)
-			ended = !dead
-		}
-		if !ended {
-			t.Errorf("more than 60 calls of %s for two transactions", call)
-		}
+	if seen[s.first] == 0 || seen[s.second] < 2 {
+		t.Errorf("%d kills left the first commit and %d the second, want both", seen[s.first], seen[s.second]-1)
 	}
 }

@@ -1,3 +1,4 @@
 // Package crash holds the tests of the syncer on the real store that end with
-// kill -9: it has no code of its own.
+// kill -9; its only code is [headway.dev/cmd/headway/crash/child], which is
+// what they kill.
 package crash

@@ -1,0 +1,72 @@
+// Command child is what the tests of package crash kill: the syncer on the
+// real store, until one commit is applied. With a socket as file descriptor 3
+// every change of a file waits for the leave of who has the other end.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/engine/store"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer"
+)
+
+func main() {
+	dir := flag.String("data-dir", "", "the `directory` of the store and the mirrors")
+	commit := flag.String("commit", "", "the commit to `reach`")
+	gated := flag.Bool("gated", false, "let the process at the other end of descriptor 3 allow each change of a file")
+	flag.Parse()
+	if *gated {
+		if err := gate(3); err != nil {
+			fmt.Fprintln(os.Stderr, "gate:", err)
+			os.Exit(1)
+		}
+	}
+	if err := follow(*dir, "main@sha1:"+*commit); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// follow runs the syncer until the revision is applied.
+func follow(dir, revision string) (err error) {
+	s, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	sync := syncer.New(syncer.Config{Store: s, DataDir: dir})
+	go func() { done <- sync.Run(ctx) }()
+	for applied(s) != revision && ctx.Err() == nil {
+		<-time.After(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if got := applied(s); got != revision {
+		return fmt.Errorf("applied is %q, want %q", got, revision)
+	}
+	return nil
+}
+
+func applied(s *store.Store) string {
+	kind := schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+	ks, ok := s.Get(object.Key{GroupKind: kind, Namespace: "headway-system", Name: "cluster"}).(*kustomizev1.Kustomization)
+	if !ok {
+		return ""
+	}
+	return ks.Status.LastAppliedRevision
+}
