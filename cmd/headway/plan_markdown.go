@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,37 +69,37 @@ func warns(checks []wire.Check) bool {
 }
 
 // comment is a text of bounded size.
-type comment struct {
-	strings.Builder
-	left int // lines that found no room
-}
+type comment struct{ strings.Builder }
 
 // always writes what the summary needs; it is short by its nature.
 func (c *comment) always(format string, args ...any) { fmt.Fprintf(c, format, args...) }
 
-// details writes a collapsed block, cut at a line where the text gets too
-// long.
-func (c *comment) details(title, head string, lines []string) {
-	if len(lines) == 0 {
-		return
-	}
+// details writes a collapsed block of n lines, cut at a line where the text
+// gets too long. Lines that find no room are not asked for: a plan may have
+// millions.
+func (c *comment) details(title, head string, n int, lines iter.Seq[string]) {
 	const end = "\n</details>\n"
 	const reserve = 200 // for the end, and for saying what is left out
 	start := fmt.Sprintf("\n<details><summary>%s</summary>\n\n%s", title, head)
-	if c.Len()+len(start)+len(lines[0])+reserve > maxComment {
-		c.left += len(lines)
-		c.note()
-		return
-	}
-	c.WriteString(start)
-	for i, line := range lines {
+	written := 0
+	for line := range lines {
+		if written == 0 {
+			if c.Len()+len(start)+len(line)+reserve > maxComment {
+				c.note()
+				return
+			}
+			c.WriteString(start)
+		}
 		if c.Len()+len(line)+reserve > maxComment {
-			fmt.Fprintf(c, "\n%d more lines are left out: run `headway plan` for all.\n", len(lines)-i)
+			fmt.Fprintf(c, "\n%d more lines are left out: run `headway plan` for all.\n", n-written)
 			break
 		}
 		c.WriteString(line)
+		written++
 	}
-	c.WriteString(end)
+	if written > 0 {
+		c.WriteString(end)
+	}
 }
 
 // note says once that blocks are left out.
@@ -124,43 +125,56 @@ func (c *comment) faults(faults []wire.Fault) {
 }
 
 func (c *comment) checks(checks []wire.Check, several bool) {
-	var open, passed []string
-	for _, check := range checks {
+	line := func(icon string, check wire.Check) string {
 		who := ""
 		if several {
 			who = code(check.Kustomization) + " "
 		}
-		line := fmt.Sprintf("- %s%s: %s\n", who, code(check.Name), code(check.Message))
+		return fmt.Sprintf("- %s %s%s: %s\n", icon, who, code(check.Name), code(check.Message))
+	}
+	var open, passed []wire.Check
+	for _, check := range checks {
 		switch {
 		case check.Result == wire.CheckPassed:
-			passed = append(passed, "- ✅ "+line[2:])
+			passed = append(passed, check)
 		case check.Result == wire.CheckFailed && check.Name == "validation":
 			// Told above, fault by fault.
-		case check.Result == wire.CheckFailed:
-			open = append(open, "- ❌ "+line[2:])
 		default:
-			open = append(open, "- ⚠️ "+line[2:])
+			open = append(open, check)
 		}
 	}
 	if len(open) > 0 {
 		c.always("\n")
 	}
-	for i, line := range open {
+	for i, check := range open {
 		if i == 20 {
 			c.always("- and %s more\n", count(len(open)-i, "warning"))
 			break
 		}
-		c.always("%s", line)
+		icon := "⚠️"
+		if check.Result == wire.CheckFailed {
+			icon = "❌"
+		}
+		c.always("%s", line(icon, check))
 	}
-	c.details("Checks passed", "", passed)
+	c.details("Checks passed", "", len(passed), func(yield func(string) bool) {
+		for _, check := range passed {
+			if !yield(line("✅", check)) {
+				return
+			}
+		}
+	})
 }
 
 func (c *comment) rollouts(p wire.Plan) {
-	var lines []string
-	for _, r := range p.Rollouts {
-		lines = append(lines, fmt.Sprintf("| %s | %s | %s |\n", code(objectName(r.Kind, r.Namespace, r.Name)), code(rolloutWords(r)), scheduleWords(r)))
-	}
-	c.details(fmt.Sprintf("Pods of %s (%d)", codeHTML(p.Kustomization), len(lines)), "| workload | pods | nodes |\n|---|---|---|\n", lines)
+	title := fmt.Sprintf("Pods of %s (%d)", codeHTML(p.Kustomization), len(p.Rollouts))
+	c.details(title, "| workload | pods | nodes |\n|---|---|---|\n", len(p.Rollouts), func(yield func(string) bool) {
+		for _, r := range p.Rollouts {
+			if !yield(fmt.Sprintf("| %s | %s | %s |\n", code(objectName(r.Kind, r.Namespace, r.Name)), code(rolloutWords(r)), scheduleWords(r))) {
+				return
+			}
+		}
+	})
 }
 
 // scheduleWords tells where the new pods would run.
@@ -179,26 +193,36 @@ func scheduleWords(r wire.Rollout) string {
 }
 
 func (c *comment) objects(p wire.Plan) {
-	var lines []string
-	objects := 0
+	n := len(p.Actions)
 	for _, a := range p.Actions {
-		action := strings.ToLower(a.Action)
-		switch {
-		case a.Recreate:
-			action = "recreate"
-		case a.Restart:
-			action += ", replaces pods"
-		case a.Action == "Skip":
-			action = "leave: " + code(a.Reason)
-		}
-		objects++
-		lines = append(lines, fmt.Sprintf("| %s | %s | | | |\n", action, code(objectName(a.Kind, a.Namespace, a.Name))))
-		for _, f := range a.Fields {
-			lines = append(lines, fmt.Sprintf("| | | %s | %s | %s |\n", code(f.Path), code(planValue(f.Old)), code(planValue(f.New))))
-		}
+		n += len(a.Fields)
 	}
-	title := fmt.Sprintf("Objects of %s (%d)", codeHTML(p.Kustomization), objects)
-	c.details(title, "| action | object | field | old | new |\n|---|---|---|---|---|\n", lines)
+	title := fmt.Sprintf("Objects of %s (%d)", codeHTML(p.Kustomization), len(p.Actions))
+	c.details(title, "| action | object | field | old | new |\n|---|---|---|---|---|\n", n, func(yield func(string) bool) {
+		for _, a := range p.Actions {
+			if !yield(fmt.Sprintf("| %s | %s | | | |\n", actionWords(a), code(objectName(a.Kind, a.Namespace, a.Name)))) {
+				return
+			}
+			for _, f := range a.Fields {
+				if !yield(fmt.Sprintf("| | | %s | %s | %s |\n", code(f.Path), code(planValue(f.Old)), code(planValue(f.New)))) {
+					return
+				}
+			}
+		}
+	})
+}
+
+func actionWords(a wire.Action) string {
+	action := strings.ToLower(a.Action)
+	switch {
+	case a.Recreate:
+		return "recreate"
+	case a.Restart:
+		return action + ", replaces pods"
+	case a.Action == "Skip":
+		return "leave: " + code(a.Reason)
+	}
+	return action
 }
 
 // code shows hostile text as code in one line, also within a table: a fence of
@@ -231,6 +255,9 @@ func codeHTML(text string) string {
 // direction of writing. The bar becomes one that looks like it: within a table
 // some renderers end the cell at an escaped bar, too.
 func visible(text string) string {
+	if most := (maxCell + 1) * utf8.UTFMax; len(text) > most {
+		text = text[:most] // more is not looked at
+	}
 	text = strings.ToValidUTF8(text, "�")
 	if utf8.RuneCountInString(text) > maxCell {
 		text = string([]rune(text)[:maxCell]) + "…"
