@@ -94,13 +94,14 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR})
+	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert})
 	if err != nil {
 		return nil, err
 	}
 	e.store, err = store.Open(store.Options{
 		Path:  filepath.Join(cfg.DataDir, StoreFile),
 		Admit: e.admission.Hooks(),
+		Along: e.admission.Along,
 		Observe: func(events []object.Event) {
 			e.admission.Observe(events)
 			e.roles.Observe(events)
@@ -209,6 +210,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		ClusterCIDR: e.cfg.ClusterCIDR,
 		ServiceIP:   e.admission.KubernetesIP(),
 		APIServer:   e.cfg.Address,
+		RootCA:      e.pki.CACert,
 		Log:         e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ func (c *cluster) open() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.store, err = store.Open(store.Options{Path: c.path, Admit: a.Hooks(), Observe: a.Observe})
+	c.store, err = store.Open(store.Options{Path: c.path, Admit: a.Hooks(), Along: a.Along, Observe: a.Observe})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -4,7 +4,7 @@
 // cluster IP or node port.
 //
 //	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
-//	store.Open(store.Options{Admit: admission.Hooks(), Observe: admission.Observe, …})
+//	store.Open(store.Options{Admit: admission.Hooks(), Along: admission.Along, Observe: admission.Observe, …})
 //
 // # Concurrency
 //
@@ -30,6 +30,9 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// NodePorts is the range of the node ports (default 30000-32767).
 	NodePorts PortRange
+	// RootCA are the certificates, in PEM, by which pods verify the API.
+	// Empty: namespaces get no ConfigMap with them.
+	RootCA []byte
 }
 
 // PortRange is a range of ports, both ends included.
@@ -41,6 +44,7 @@ func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last
 // Admission is the set of checks for one store.
 type Admission struct {
 	services *services
+	rootCA   []byte
 }
 
 // New fails if a range is of no use.
@@ -55,7 +59,7 @@ func New(c Config) (*Admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Admission{services: newServices(addresses, c.NodePorts)}, nil
+	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA}, nil
 }
 
 // KubernetesIP is the cluster IP of the Service default/kubernetes.

@@ -39,7 +39,7 @@ func Namespaces(view object.Reader, next, old object.Object) (object.Object, err
 	if ns == nil {
 		return nil, apierrors.NewNotFound(namespaces, name)
 	}
-	if ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
+	if !Alive(ns) {
 		return nil, terminating(next)
 	}
 	return next, nil

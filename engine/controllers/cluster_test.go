@@ -27,6 +27,8 @@ import (
 	"headway.dev/manifests/object"
 )
 
+const rootCA = "-----BEGIN CERTIFICATE-----\n"
+
 // cluster is a real store with the controllers and the scheduler running on
 // it. Pods become ready by agent, which writes what a node's agent would.
 type cluster struct {
@@ -47,11 +49,11 @@ func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster
 
 func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
-	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA)})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	opts.Admit, opts.Observe = append(adm.Hooks(), opts.Admit...), adm.Observe
+	opts.Admit, opts.Along, opts.Observe = append(adm.Hooks(), opts.Admit...), adm.Along, adm.Observe
 	s, err := store.Open(opts)
 	if err != nil {
 		tb.Fatal(err)
@@ -61,7 +63,7 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
 	cfg := controllers.Config{
 		Store: s, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
-		ServiceIP: adm.KubernetesIP(), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"),
+		ServiceIP: adm.KubernetesIP(), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"), RootCA: []byte(rootCA),
 	}
 	for _, e := range edit {
 		e(&cfg)

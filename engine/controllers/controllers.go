@@ -22,6 +22,7 @@ import (
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
 	"headway.dev/engine/controllers/replicaset"
+	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
 	"headway.dev/manifests/scheme"
@@ -47,6 +48,9 @@ type Config struct {
 	ServiceIP netip.Addr
 	// APIServer is where pods reach the API.
 	APIServer netip.AddrPort
+	// RootCA are the certificates, in PEM, by which pods verify the API. Empty:
+	// namespaces get no ConfigMap with them.
+	RootCA []byte
 	// NodeGrace is for how long a node may be silent (default 40 s).
 	NodeGrace time.Duration
 	// NodeGone is for how long a node has to be missing before its pods are
@@ -85,6 +89,7 @@ func New(cfg Config) (*Controllers, error) {
 	all := []control.Controller{
 		bootstrap.New(c.env, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
 		serviceaccount.New(c.env),
+		rootca.New(c.env, cfg.RootCA),
 		deployment.New(c.env),
 		replicaset.New(c.env),
 		endpoints.New(c.env),

@@ -7,6 +7,7 @@
 //
 //	bootstrap       system namespaces, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"
+//	rootca          ConfigMap "kube-root-ca.crt"
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -37,8 +38,12 @@ func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, er
 		if err := w.applyChange(b, c, durable); err != nil {
 			return nil, err
 		}
-		if w.work.revision != before {
-			results[i].Revision = w.work.revision
+		if w.work.revision == before {
+			continue
+		}
+		results[i].Revision = w.work.revision
+		if err := w.applyAlong(b, r.tx.Changes, durable); err != nil {
+			return nil, err
 		}
 	}
 	for i, c := range r.tx.Changes {
@@ -70,6 +75,23 @@ func (w *writer) applyChange(b *batch, c change.Change, durable bool) error {
 		}
 	}
 	return w.set(b, c.Key, prev, next, durable)
+}
+
+// applyAlong applies what goes along with the newest change of b, but for what
+// the transaction changes itself.
+func (w *writer) applyAlong(b *batch, own []change.Change, durable bool) error {
+	if w.along == nil {
+		return nil
+	}
+	for _, c := range w.along(b.events[len(b.events)-1].public()) {
+		if slices.ContainsFunc(own, func(o change.Change) bool { return o.Key == c.Key }) {
+			continue
+		}
+		if err := w.applyChange(b, c, durable); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // set puts next, nil for a deletion, in the place of prev.

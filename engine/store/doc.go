@@ -8,7 +8,7 @@
 //
 //	Commit ─▶ requests ─▶ writer goroutine ──────────────────────────▶ readers, watchers
 //	                       take all that wait (a batch)
-//	                       run Mutate and Admit on the working trees
+//	                       run Mutate, Admit and Along on the working trees
 //	                       one bbolt transaction for the batch
 //	                       publish: snapshot, events, wake the watchers
 //

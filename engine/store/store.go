@@ -44,6 +44,10 @@ type Options struct {
 	// Path of the database file. It is locked while open.
 	Path  string
 	Admit []Admit
+	// Along says what else is written with a change, right after it and in the
+	// same transaction. A key that the transaction changes itself is left to
+	// it. It must not call the store.
+	Along func(ev object.Event) []change.Change
 	// Observe gets everything that is committed, in order: first all objects
 	// as Added, by Open, then each batch's events, after readers see them and
 	// before the next call of an Admit. With it an Admit can keep an index

@@ -269,6 +269,43 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// What goes along with a change is there for the next one, is taken back with
+// the transaction, and gives way to what that changes itself.
+func TestAlong(t *testing.T) {
+	opts := store.Options{Path: filepath.Join(t.TempDir(), "db")}
+	opts.Along = func(ev object.Event) []change.Change {
+		if name, ok := strings.CutPrefix(ev.Key.Name, "lead-"); ok && ev.Type == object.Added {
+			return []change.Change{put(name, "along")}
+		}
+		return nil
+	}
+	opts.Admit = []store.Admit{func(view object.Reader, next, _ object.Object) (object.Object, error) {
+		if next.GetName() == "needs-a" && view.Get(configKey("a")) == nil {
+			return nil, errors.New("there is no a")
+		}
+		return next, nil
+	}}
+	s := open(t, opts)
+	try := func(changes ...change.Change) error {
+		_, err := s.Commit(t.Context(), change.Tx{Changes: changes})
+		return err
+	}
+	if err := try(put("lead-b", "1"), put("needs-a", "1")); err == nil || err.Error() != "there is no a" {
+		t.Errorf("error = %v, want that of the hook", err)
+	}
+	wantValues(t, s, map[string]string{})
+	if err := try(put("lead-a", "1"), put("needs-a", "1"), put("lead-c", "1"), put("c", "own")); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"lead-a": "1", "a": "along", "needs-a": "1", "lead-c": "1", "c": "own"}
+	wantValues(t, s, want)
+	results, err := s.DryRun(t.Context(), change.Tx{Changes: []change.Change{put("lead-d", "1")}})
+	if err != nil || len(results) != 1 || results[0].Object.GetName() != "lead-d" {
+		t.Errorf("results = %v, %v, want those of the transaction's own changes", results, err)
+	}
+	wantValues(t, s, want)
+}
+
 // A dry run says what would happen and leaves nothing behind.
 func TestDryRun(t *testing.T) {
 	s := tempStore(t)

@@ -45,6 +45,7 @@ type writer struct {
 	db      *bolt.DB
 	log     *slog.Logger
 	admit   []Admit
+	along   func(object.Event) []change.Change
 	observe func([]object.Event)
 	codecs  func(schema.GroupKind) Codec
 
@@ -84,7 +85,7 @@ type dirtyKey struct {
 
 func newWriter(s *Store, opts Options, c contents) *writer {
 	w := &writer{
-		store: s, db: s.db, log: opts.Log, admit: opts.Admit, observe: opts.Observe, codecs: opts.Codec,
+		store: s, db: s.db, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec,
 		work:       &state{revision: c.revision, kinds: c.kinds},
 		dirty:      map[object.Key]dirtyKey{},
 		unreadable: c.unreadable,

@@ -64,7 +64,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	}
 	roles := &rbac.Index{}
 	st, err := store.Open(store.Options{
-		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Observe: func(events []object.Event) {
+		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Along: admission.Along, Observe: func(events []object.Event) {
 			admission.Observe(events)
 			roles.Observe(events)
 		},

@@ -18,6 +18,7 @@ var (
 	Service        = schema.GroupKind{Kind: "Service"}
 	Endpoints      = schema.GroupKind{Kind: "Endpoints"}
 	Event          = schema.GroupKind{Kind: "Event"}
+	ConfigMap      = schema.GroupKind{Kind: "ConfigMap"}
 	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
 	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}

@@ -7,14 +7,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 )
-
-const name = "default"
 
 // New makes the controller.
 func New(env control.Env) control.Controller {
@@ -24,18 +22,17 @@ func New(env control.Env) control.Controller {
 			switch {
 			case ev.Key.GroupKind == control.Namespace && ev.Type != object.Deleted:
 				add(ev.Key)
-			case ev.Key.GroupKind == control.ServiceAccount && ev.Key.Name == name && ev.Type == object.Deleted:
+			case ev.Key.GroupKind == control.ServiceAccount && ev.Key.Name == admit.DefaultAccount && ev.Type == object.Deleted:
 				add(object.Key{GroupKind: control.Namespace, Name: ev.Key.Namespace})
 			}
 		},
 		Reconcile: func(ctx context.Context, key object.Key) (time.Duration, error) {
 			ns := control.Get[corev1.Namespace](env.Store, key)
-			account := object.Key{GroupKind: control.ServiceAccount, Namespace: key.Name, Name: name}
-			if ns == nil || ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating || env.Store.Get(account) != nil {
+			account := object.Key{GroupKind: control.ServiceAccount, Namespace: key.Name, Name: admit.DefaultAccount}
+			if ns == nil || !admit.Alive(ns) || env.Store.Get(account) != nil {
 				return 0, nil
 			}
-			sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: key.Name, Name: name}}
-			if _, err := env.Commit(ctx, change.Tx{Changes: []change.Change{control.Absent(change.Create(sa, env.Now()))}}); err != nil {
+			if _, err := env.Commit(ctx, change.Tx{Changes: []change.Change{admit.NewDefaultAccount(key.Name, env.Now())}}); err != nil {
 				return 0, fmt.Errorf("create service account %s: %w", account, err)
 			}
 			return 0, nil

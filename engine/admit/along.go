@@ -1,0 +1,78 @@
+package admit
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+)
+
+// What every namespace has.
+const (
+	// DefaultAccount is the ServiceAccount of pods that name none.
+	DefaultAccount = "default"
+	// RootCAName is the ConfigMap with the certificate authority of the API.
+	RootCAName = "kube-root-ca.crt"
+	// RootCAKey is the key of the certificates in that ConfigMap.
+	RootCAKey = "ca.crt"
+)
+
+// DescriptionAnnotation says what the ConfigMap is for, RootCADescription in
+// Kubernetes' words.
+const (
+	DescriptionAnnotation = "kubernetes.io/description"
+	RootCADescription     = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints " +
+		"such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."
+)
+
+// RootCAData is the data of the ConfigMap, for certificates in PEM.
+func RootCAData(pem []byte) map[string]string { return map[string]string{RootCAKey: string(pem)} }
+
+// NewDefaultAccount makes the account of a namespace if it is not there.
+func NewDefaultAccount(namespace string, now time.Time) change.Change {
+	return absent(change.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: DefaultAccount}}, now))
+}
+
+// NewRootCA makes the ConfigMap of a namespace if it is not there.
+func NewRootCA(namespace string, pem []byte, now time.Time) change.Change {
+	return absent(change.Create(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: RootCAName,
+			Annotations: map[string]string{DescriptionAnnotation: RootCADescription},
+		},
+		Data: RootCAData(pem),
+	}, now))
+}
+
+func absent(c change.Change) change.Change {
+	create := c.Mutate
+	c.Mutate = func(current object.Object) (object.Object, error) {
+		if current != nil {
+			return current, nil
+		}
+		return create(nil)
+	}
+	return c
+}
+
+// Along is for store.Options.Along: a namespace is written with what every
+// namespace has, so that its first pods need not wait for that.
+func (a *Admission) Along(ev object.Event) []change.Change {
+	ns, ok := ev.Object.(*corev1.Namespace)
+	if !ok || ev.Type != object.Added || !Alive(ns) {
+		return nil
+	}
+	changes := []change.Change{NewDefaultAccount(ns.Name, ns.CreationTimestamp.Time)}
+	if len(a.rootCA) > 0 {
+		changes = append(changes, NewRootCA(ns.Name, a.rootCA, ns.CreationTimestamp.Time))
+	}
+	return changes
+}
+
+// Alive says whether things can be created in a namespace.
+func Alive(ns *corev1.Namespace) bool {
+	return ns.DeletionTimestamp == nil && ns.Status.Phase != corev1.NamespaceTerminating
+}
