@@ -36,6 +36,10 @@ type Cluster struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	output *output
+	// kube is made at the first use, and kept: a handshake for each question
+	// would take much of the machine.
+	mu   sync.Mutex
+	kube kubernetes.Interface
 	// started is how much had been printed when the program was last started.
 	started int
 }
@@ -223,11 +227,21 @@ func (c *Cluster) must(r Result, name string, args []string) string {
 }
 
 func (c *Cluster) client() (kubernetes.Interface, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kube != nil {
+		return c.kube, nil
+	}
 	config, err := c.Config()
 	if err != nil {
 		return nil, err
 	}
-	return kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	c.kube = client
+	return client, nil
 }
 
 // Config reaches the API from inside the cluster's network namespace.
@@ -256,7 +270,7 @@ func (c *Cluster) Client() kubernetes.Interface {
 func (c *Cluster) Eventually(limit time.Duration, what string, check func() error) {
 	c.tb.Helper()
 	deadline := time.Now().Add(limit)
-	for {
+	for pause := 50 * time.Millisecond; ; pause = min(pause*5/4, 400*time.Millisecond) {
 		err := check()
 		if err == nil {
 			return
@@ -264,7 +278,7 @@ func (c *Cluster) Eventually(limit time.Duration, what string, check func() erro
 		if time.Now().After(deadline) {
 			c.tb.Fatalf("after %s not: %s: %v\n--- headway's output:\n%s", limit, what, err, c.output.tail(60))
 		}
-		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls an effect seen from outside
+		time.Sleep(pause) //nolint:forbidigo // polls an effect seen from outside
 	}
 }
 
@@ -277,6 +291,9 @@ func (c *Cluster) OutputSinceStart() string { return c.output.String()[c.started
 // cleanup ends the cluster and finds what it leaves behind.
 func (c *Cluster) cleanup() {
 	if c.cmd != nil {
+		if c.tb.Failed() {
+			c.tb.Logf("--- pods and events:\n%s", c.Run("", "kubectl", "get", "pods,events", "-A", "-o", "wide", "--request-timeout=10s").Stdout)
+		}
 		c.Stop()
 	}
 	if c.tb.Failed() {

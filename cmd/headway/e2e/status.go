@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -12,12 +13,16 @@ import (
 type kustomization struct{ kustomizev1.Kustomization }
 
 func (c *Cluster) kustomization(check func(kustomization) error) error {
-	r := c.Run("", "kubectl", "get", "kustomization", "cluster", "-n", "headway-system", "-o", "json")
-	if r.Code != 0 {
-		return fmt.Errorf("kubectl get kustomization: %s", r.Stderr)
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	data, err := client.Discovery().RESTClient().Get().AbsPath("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/headway-system/kustomizations/cluster").DoRaw(context.Background())
+	if err != nil {
+		return err
 	}
 	var k kustomization
-	if err := json.Unmarshal([]byte(r.Stdout), &k); err != nil {
+	if err := json.Unmarshal(data, &k); err != nil {
 		return err
 	}
 	return check(k)
