@@ -15,6 +15,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -58,11 +59,10 @@ func startServer(b *testing.B, path string) *server {
 	s.git("config", "gc.auto", "0")
 	s.git("-C", s.bare, "config", "gc.auto", "0")
 
-	up := &upOptions{
-		options: &options{dataDir: filepath.Join(dir, "data"), out: s.log, err: s.log},
-		repo:    s.bare, branch: "main", path: path, interval: time.Hour, nodeName: "none", nodeIP: "127.0.0.1", listen: "127.0.0.1:0",
-		clusterCIDR: "10.42.0.0/16", serviceCIDR: "10.43.0.0/16", cgroupRoot: "none", controllers: []string{"*"},
-	}
+	up := &upOptions{options: &options{dataDir: filepath.Join(dir, "data"), out: s.log, err: s.log}}
+	up.addFlags(&cobra.Command{})
+	up.repo, up.path, up.interval = s.bare, path, time.Hour
+	up.nodeName, up.nodeIP, up.listen, up.cgroupRoot = "none", "127.0.0.1", "127.0.0.1:0", "none"
 	cfg, err := up.config()
 	if err != nil {
 		b.Fatal(err)

@@ -20,13 +20,13 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
-	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
 
@@ -74,12 +74,10 @@ func newStory(t *testing.T, files map[string]string, edit func(*story, *upOption
 		t.Fatal(err)
 	}
 	t.Setenv(clientcmd.RecommendedConfigPathEnvVar, "")
-	up := &upOptions{
-		options: &options{dataDir: filepath.Join(dir, "data"), in: strings.NewReader(""), out: &s.out, err: &s.log},
-		repo:    s.repo.bare, branch: "main", path: ".", interval: time.Hour, nodeName: "node-1", nodeIP: "127.0.0.1", listen: "127.0.0.1:0",
-		clusterCIDR: "10.42.0.0/16", serviceCIDR: "10.43.0.0/16", controllers: []string{"*"}, tokenAuthFile: tokens, verbose: true,
-		gitMaxFetch: "4Gi", gitMaxObjects: git.DefaultMaxObjects,
-	}
+	up := &upOptions{options: &options{dataDir: filepath.Join(dir, "data"), in: strings.NewReader(""), out: &s.out, err: &s.log}}
+	up.addFlags(&cobra.Command{})
+	up.repo, up.interval, up.tokenAuthFile, up.verbose = s.repo.bare, time.Hour, tokens, true
+	up.nodeName, up.nodeIP, up.listen = "node-1", "127.0.0.1", "127.0.0.1:0"
 	if edit != nil {
 		edit(s, up)
 	}

@@ -68,6 +68,12 @@ Run it as root: containers, networks and cgroups need it.`,
 			return runUp(cmd.Context(), cfg)
 		},
 	}
+	up.addFlags(cmd)
+	return cmd
+}
+
+// addFlags adds the flags, and sets their defaults.
+func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&up.repo, "repo", "", "URL or path of the Git repository (default: one made in the data dir from the example)")
 	flags.StringVar(&up.branch, "branch", "main", "branch to follow")
@@ -90,7 +96,6 @@ Run it as root: containers, networks and cgroups need it.`,
 	flags.Int64Var(&up.gitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects that one fetch of a remote repository brings")
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
-	return cmd
 }
 
 // upConfig is what the flags mean, checked.
