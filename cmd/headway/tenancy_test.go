@@ -37,6 +37,7 @@ import (
 type tenants struct {
 	t      *testing.T
 	engine *engine.Engine
+	sync   *syncer.Syncer
 	dirs   map[string]string // work trees, by tenant
 }
 
@@ -63,15 +64,15 @@ func startTenants(t *testing.T) *tenants {
 		w.git(tenant, "commit", "-q", "--allow-empty", "-m", "begin")
 		local[tenant+"/app"] = w.dirs[tenant]
 	}
-	sync := syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}})
-	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}, nil); err != nil {
+	w.sync = syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}})
+	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(w.sync.Handler())}, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- w.engine.Run(ctx) }()
 	<-w.engine.Ready()
-	go func() { done <- sync.Run(ctx) }()
+	go func() { done <- w.sync.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		_, _ = <-done, <-done
@@ -241,7 +242,7 @@ func TestTenantsStayInTheirNamespaces(t *testing.T) {
 	for name, c := range map[string]struct{ manifest, want string }{
 		"another's namespace":   {settings("b", "planted", "x"), `configmaps "planted" is forbidden: ` + user + `get resource "configmaps" in API group "" in the namespace "b"`},
 		"another's object":      {settings("b", "own", "stolen"), `configmaps "own" is forbidden: ` + user + `get resource "configmaps" in API group "" in the namespace "b"`},
-		"the cluster":           {"apiVersion: v1\nkind: Namespace\nmetadata: {name: mine}\n", `namespaces "mine" is forbidden: ` + user + `get resource "namespaces" in API group "" at the cluster scope`},
+		"the cluster":           {"apiVersion: v1\nkind: Namespace\nmetadata: {name: mine}\n", `namespaces "mine" is forbidden: ` + user + `get resource "namespaces" in API group "" in the namespace "mine"`},
 		"a binding to all":      {rbac + "kind: RoleBinding\nmetadata: {name: up, namespace: a}\nroleRef: {kind: ClusterRole, name: cluster-admin, apiGroup: rbac.authorization.k8s.io}\nsubjects: [{kind: ServiceAccount, name: deployer, namespace: a}]\n", `rolebindings.rbac.authorization.k8s.io "up" is forbidden: ` + user},
 		"a cluster-wide one":    {rbac + "kind: ClusterRoleBinding\nmetadata: {name: up}\nroleRef: {kind: ClusterRole, name: cluster-admin, apiGroup: rbac.authorization.k8s.io}\nsubjects: [{kind: ServiceAccount, name: deployer, namespace: a}]\n", `clusterrolebindings.rbac.authorization.k8s.io "up" is forbidden: ` + user},
 		"a Kustomization":       {"apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: up, namespace: a}\nspec: {interval: 1h, prune: true, path: ./, sourceRef: {kind: GitRepository, name: app}}\n", `kustomizations.kustomize.toolkit.fluxcd.io "up" is forbidden: ` + user + `patch`},

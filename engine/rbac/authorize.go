@@ -36,13 +36,17 @@ type Request struct {
 	Namespace, Name string
 }
 
-// about asks about an object.
+// about asks about an object. As in the API a Namespace is in itself, so that a
+// role in it may allow to read, change or delete it; its creation is not.
 func about(verb string, key object.Key) Request {
-	resource := key.Kind
+	r := Request{Verb: verb, Group: key.Group, Resource: key.Kind, Namespace: key.Namespace, Name: key.Name}
 	if k, ok := scheme.ForKind(key.GroupKind); ok {
-		resource = k.Plural
+		r.Resource = k.Plural
 	}
-	return Request{Verb: verb, Group: key.Group, Resource: resource, Namespace: key.Namespace, Name: key.Name}
+	if key.GroupKind == namespaceKind && verb != "create" {
+		r.Namespace = key.Name
+	}
+	return r
 }
 
 // Authorize says whether a user may do what is asked, and in Kubernetes' words

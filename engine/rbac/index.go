@@ -16,6 +16,7 @@ import (
 var (
 	roleKind        = schema.GroupKind{Group: rbacv1.GroupName, Kind: "Role"}
 	clusterRoleKind = schema.GroupKind{Group: rbacv1.GroupName, Kind: "ClusterRole"}
+	namespaceKind   = schema.GroupKind{Kind: "Namespace"}
 )
 
 // Index holds the roles, and the bindings by whom they are for. The zero value
