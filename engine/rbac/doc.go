@@ -3,8 +3,9 @@
 //
 // Key types, in reading order: [Index], which [Index.Observe] keeps up with the
 // store, [User] and [Request], what [Index.Authorize] decides about,
-// [Index.Escalates], which keeps a user from granting more than they have, and
-// [Defaults] with [Reconcile], the roles that every cluster has.
+// [Index.Escalates], which keeps a user from granting more than they have,
+// [Index.After], which tells what holds after changes, and [Defaults] with
+// [Reconcile], the roles that every cluster has.
 //
 //	store ──Observe──▶ Index ◀── Authorize (API server, syncer)
 //	                         ◀── Escalates (admission, syncer)

@@ -23,7 +23,7 @@ var (
 // is empty.
 type Index struct {
 	mu       sync.RWMutex
-	rules    map[object.Key][]rbacv1.PolicyRule // of roles
+	roles    map[object.Key]object.Object
 	bindings map[subject][]*binding
 }
 
@@ -49,8 +49,8 @@ func (x *Index) Observe(events []object.Event) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.rules == nil {
-		x.rules, x.bindings = map[object.Key][]rbacv1.PolicyRule{}, map[subject][]*binding{}
+	if x.roles == nil {
+		x.roles, x.bindings = map[object.Key]object.Object{}, map[subject][]*binding{}
 	}
 	for _, ev := range events {
 		if ev.Key.Group == rbacv1.GroupName {
@@ -67,14 +67,14 @@ func (x *Index) observe(ev object.Event) {
 		for _, b := range bindingsOf(ev.Object) {
 			x.remove(b)
 		}
-		delete(x.rules, ev.Key)
+		delete(x.roles, ev.Key)
 		return
 	}
 	for _, b := range bindingsOf(ev.Object) {
 		x.add(b)
 	}
-	if rules, ok := rulesOf(ev.Object); ok {
-		x.rules[ev.Key] = rules
+	if _, ok := rulesOf(ev.Object); ok {
+		x.roles[ev.Key] = ev.Object
 	}
 }
 
@@ -126,7 +126,7 @@ func (x *Index) add(b *binding) {
 	}
 	list := x.bindings[who]
 	at, _ := slices.BinarySearchFunc(list, b.name, func(other *binding, name string) int { return cmp.Compare(other.name, name) })
-	// A copy: readers may hold the list.
+	// A copy: readers and the Indexes made by After may hold the list.
 	x.bindings[who] = slices.Insert(slices.Clone(list), at, b)
 }
 
@@ -171,7 +171,7 @@ func (x *Index) visit(user User, namespace string, yield func(b *binding, rules 
 
 func (x *Index) resolve(b *binding) ([]rbacv1.PolicyRule, error) {
 	key := refKey(b.ref, b.namespace)
-	rules, ok := x.rules[key]
+	rules, ok := rulesOf(x.roles[key])
 	if !ok {
 		return nil, notFound(key)
 	}
