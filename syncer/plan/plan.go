@@ -28,6 +28,8 @@ const (
 	disabled            = "disabled"
 )
 
+var namespaceKind = schema.GroupKind{Kind: "Namespace"}
+
 // Type is what an action does.
 type Type string
 
@@ -218,6 +220,7 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 		res.Inventory = append(res.Inventory, key)
 	}
 	deletes, kept := prune(in, want, stored)
+	res.Errors = append(res.Errors, doomed(res.Actions, deletes)...)
 	res.Actions = append(res.Actions, deletes...)
 	res.Inventory = append(res.Inventory, kept...)
 	for key := range p.memo {
@@ -335,7 +338,7 @@ func excluded(want, live object.Object) string {
 // namespaceFault is why nothing can be created in a namespace, in the API
 // server's words, or empty.
 func namespaceFault(name string, wanted *wanted, stored object.Reader) string {
-	key := object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}
+	key := object.Key{GroupKind: namespaceKind, Name: name}
 	ns := stored.Get(key)
 	if ns == nil {
 		if wanted.has(key) {

@@ -53,3 +53,25 @@ func heirOf(in Input, key object.Key) (Heir, bool) {
 	}
 	return in.Heir(key)
 }
+
+// doomed are the faults of objects that are wanted in a namespace that is
+// pruned: they would be gone as soon as they are stored.
+func doomed(actions, deletes []Action) []*Error {
+	pruned := map[string]bool{}
+	for _, a := range deletes {
+		if a.Type == Delete && a.Key.GroupKind == namespaceKind {
+			pruned[a.Key.Name] = true
+		}
+	}
+	if len(pruned) == 0 {
+		return nil
+	}
+	var errs []*Error
+	for _, a := range actions {
+		if a.Type != Skip && pruned[a.Key.Namespace] {
+			errs = append(errs, &Error{Source: a.Source, Key: a.Key, Reason: fmt.Sprintf(
+				"the Namespace %s is no longer declared, and would be deleted with all that is in it: declare it, or move the object", a.Key.Namespace)})
+		}
+	}
+	return errs
+}
