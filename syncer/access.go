@@ -230,19 +230,20 @@ func changesRights(key object.Key) bool {
 	return key.Group == "rbac.authorization.k8s.io" || key.GroupKind == serviceAccountKind
 }
 
-// retryRefused has the Kustomizations that act as an account and failed try
-// again: they may have got the rights that they lacked.
+// retryRefused has the Kustomizations that act as an account and failed, or are
+// about to, try again: they may have got the rights that they lacked.
 func (s *Syncer) retryRefused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kustomizations {
-		k.mu.Lock()
-		failed := k.settled != (attempt{}) && !k.settledOK
-		k.mu.Unlock()
-		if !failed {
+		if ks := k.get(); ks == nil || s.serviceAccount(ks) == "" {
 			continue
 		}
-		if ks := k.get(); ks != nil && s.serviceAccount(ks) != "" {
+		k.mu.Lock()
+		failed := k.settled != (attempt{}) && !k.settledOK
+		k.regained = !failed
+		k.mu.Unlock()
+		if failed {
 			k.again()
 		}
 	}

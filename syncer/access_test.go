@@ -23,6 +23,8 @@ import (
 type rights struct {
 	mu    sync.Mutex
 	grant map[string]bool
+	// refusing, if set, is called once, after a refusal was decided on.
+	refusing func()
 }
 
 func (r *rights) set(grants ...string) {
@@ -37,9 +39,16 @@ func (r *rights) set(grants ...string) {
 // Allowed implements syncer.Access.
 func (r *rights) Allowed(user syncer.User, verb string, key object.Key) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.grant[user.Name+" "+verb+" "+key.Namespace] {
+	granted, refusing := r.grant[user.Name+" "+verb+" "+key.Namespace], r.refusing
+	if !granted {
+		r.refusing = nil
+	}
+	r.mu.Unlock()
+	switch {
+	case granted:
 		return nil
+	case refusing != nil:
+		refusing()
 	}
 	return fmt.Errorf("%s is forbidden: User %q cannot %s", key.Name, user.Name, verb)
 }
@@ -120,6 +129,22 @@ func TestImpersonation(t *testing.T) {
 	if w.configMap("a") == nil || w.configMap("c") != nil {
 		t.Error("a commit that may not prune was applied in part")
 	}
+}
+
+// Rights that come while a commit is being refused have it tried again, too.
+func TestRightsThatComeDuringAnAttempt(t *testing.T) {
+	r := &rights{}
+	var w *world
+	r.refusing = func() {
+		r.set(grants("get", "patch", "create")...)
+		w.commit(w.account("nudge"))
+		<-time.After(200 * time.Millisecond) // the syncer sees it
+	}
+	w = newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		ks.Spec.ServiceAccountName = "deployer"
+	}, func(c *syncer.Config) { c.Access = r })
+	w.commit(w.account("deployer"))
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 }
 
 // Drift is put back, and a deleted Kustomization cleans up, with the account's

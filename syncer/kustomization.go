@@ -78,7 +78,10 @@ type kustomization struct {
 	settled   attempt
 	settledOK bool
 	retry     bool
-	next      time.Time
+	// regained says that rights have changed since the step began: what it
+	// refuses may have been judged by those from before.
+	regained bool
+	next     time.Time
 	faults    []wire.Fault
 	// built is what is applied, as it was rendered.
 	built rememberedBuild
@@ -169,6 +172,9 @@ func (k *kustomization) get() *kustomizev1.Kustomization {
 // step does what there is to do now. It returns when there is something to do
 // again without being woken (0: never), and false once the object is gone.
 func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+	k.mu.Lock()
+	k.regained = false
+	k.mu.Unlock()
 	ks := k.get()
 	switch {
 	case ks == nil:
@@ -374,13 +380,17 @@ func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
 	}
 	k.mu.Lock()
 	k.settled, k.settledOK, k.faults = a, ok, faults
+	again := !ok && k.regained
 	k.mu.Unlock()
+	if again {
+		k.again()
+	}
 }
 
 // again asks for an attempt now, also of what failed.
 func (k *kustomization) again() {
 	k.mu.Lock()
-	k.retry, k.settled = true, attempt{}
+	k.retry, k.settled, k.regained = true, attempt{}, false
 	k.mu.Unlock()
 	k.wake.set()
 }
