@@ -58,6 +58,9 @@ func (r *rights) Escalates(syncer.User, object.Reader, object.Object, object.Obj
 	return nil
 }
 
+// After implements syncer.Access: rights change by set alone.
+func (r *rights) After([]object.Event) syncer.Access { return r }
+
 // impersonating is a world whose Kustomization acts as the account deployer.
 func impersonating(t *testing.T, files map[string]string) (*world, *rights) {
 	t.Helper()
@@ -235,6 +238,7 @@ spec: {interval: 1h, path: ./app, prune: true, sourceRef: {kind: GitRepository, 
 		})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.commit(w.account("default"))
+	plans := w.plan(wire.PlanRequest{})
 	for namespace, want := range map[string]string{
 		"default":        "AccessDenied can't access 'GitRepository/headway-system/cluster', cross-namespace references have been blocked",
 		"headway-system": `ConfigMap default/stolen: stolen is forbidden: User "system:serviceaccount:headway-system:default" cannot get`,
@@ -243,6 +247,16 @@ spec: {interval: 1h, path: ./app, prune: true, sourceRef: {kind: GitRepository, 
 			ks, _ := w.store.Get(key("Kustomization", namespace, "tenant")).(*kustomizev1.Kustomization)
 			return ks != nil && strings.Contains(fmt.Sprint(ks.Status.Conditions), want)
 		})
+		// A plan tells the same, and shows nothing.
+		said := strings.TrimPrefix(want, "AccessDenied ")
+		for _, p := range plans.Plans {
+			if p.Kustomization == namespace+"/tenant" && (len(p.Actions) > 0 || len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Message, said)) {
+				t.Errorf("plan of %s: actions %+v, errors %+v; want %s", p.Kustomization, p.Actions, p.Errors, said)
+			}
+		}
+	}
+	if len(plans.Plans) != 3 {
+		t.Errorf("%d plans, want 3", len(plans.Plans))
 	}
 	if w.configMap("stolen") != nil {
 		t.Error("an object was stored without rights")
@@ -293,6 +307,11 @@ func TestWaitingNeedsRights(t *testing.T) {
 			w.eventually(tt.denied, func() bool { return strings.Contains(w.ready("Kustomization"), tt.denied) })
 			if w.configMap("a") != nil {
 				t.Error("a was stored")
+			}
+			_, said, _ := strings.Cut(tt.denied, " ")
+			_, said, _ = strings.Cut(said, " ")
+			if p := w.plan(wire.PlanRequest{}); len(p.Actions) > 0 || len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Message, said) {
+				t.Errorf("plan: actions %+v, errors %+v; want %s", p.Actions, p.Errors, said)
 			}
 			r.set(append(grants("get", "patch", "create"), theirs)...)
 			w.commit(w.account("nudge"))

@@ -39,6 +39,10 @@ func (p *planning) checks(one *planned) []wire.Check {
 	default:
 		c.add(wire.CheckPassed, "validation", "%s valid", plural(len(one.res.Inventory), "object"))
 	}
+	if len(one.orphans) > 0 {
+		c.add(wire.CheckWarning, "spec.serviceAccountName", "the account that the Kustomization acts as will not exist, which leaves %s that nobody else may delete: %s. Remove the account in a later commit",
+			plural(len(one.orphans), "object"), someKeys(one.orphans))
+	}
 	one.bounds(c)
 	one.recreations(c)
 	one.foreign(c, p.source)

@@ -43,12 +43,12 @@ func (s *Syncer) heirs(ctx context.Context, self object.Key, source object.Key, 
 			families, asked = s.families(ctx, self, source, at), true
 		}
 		for _, f := range families {
-			if f.wants[key] && s.allowed(f.spec, "patch", key) == nil {
+			if f.wants[key] && s.rights().allowed(f.spec, "patch", key) == nil {
 				return plan.Heir{Owner: f.owner}, true
 			}
 		}
 		for _, f := range families {
-			if f.unknown && s.allowed(f.spec, "patch", key) == nil && f.mentions(key.Name) {
+			if f.unknown && s.rights().allowed(f.spec, "patch", key) == nil && f.mentions(key.Name) {
 				return plan.Heir{Owner: f.owner, Unsure: true}, true
 			}
 		}

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ type kustomization struct {
 	// refuses may have been judged by those from before.
 	regained bool
 	next     time.Time
-	faults    []wire.Fault
+	faults   []wire.Fault
 	// built is what is applied, as it was rendered.
 	built rememberedBuild
 }
@@ -290,19 +291,12 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 // apply the head if it follows the same source: a commit that adds a database
 // and what uses it brings the database first.
 func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) error {
-	var deps []object.Key
-	for _, d := range ks.Spec.DependsOn {
-		key := object.Key{GroupKind: kustomizationKind, Namespace: d.Namespace, Name: d.Name}
-		if key.Namespace == "" {
-			key.Namespace = ks.Namespace
-		}
-		deps = append(deps, key)
-	}
+	deps := dependenciesOf(ks)
 	k.mu.Lock()
 	k.deps = deps
 	k.mu.Unlock()
 	for i, key := range deps {
-		if err := k.s.mayDependOn(ks, key); err != nil {
+		if err := k.s.rights().mayDependOn(ks, key); err != nil {
 			return err
 		}
 		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
@@ -333,6 +327,15 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 		return fail(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
 	}
 	return nil
+}
+
+// dependenciesOf are the Kustomizations of spec.dependsOn.
+func dependenciesOf(ks *kustomizev1.Kustomization) []object.Key {
+	var deps []object.Key
+	for _, d := range ks.Spec.DependsOn {
+		deps = append(deps, object.Key{GroupKind: kustomizationKind, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name})
+	}
+	return deps
 }
 
 func isReady(ks *kustomizev1.Kustomization) bool {

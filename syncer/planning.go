@@ -51,11 +51,15 @@ type planned struct {
 	ks      *kustomizev1.Kustomization
 	parent  string
 	deleted bool
+	arrives bool // or is changed, by the plan of parent
 	denied  bool // to the account that the Kustomization acts as
 	times   int
 	plan    wire.Plan
 	res     plan.Result
-	unruly  []object.Key // no longer declared, and kept
+	grants  map[object.Key]object.Object // see grantsOf
+	unruly  []object.Key                 // no longer declared, and kept
+	// orphans stay because the account that would delete them is gone.
+	orphans []object.Key
 }
 
 // fetch finds the tree of the revision that is asked for.
@@ -100,10 +104,18 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 
 // run plans what is in the queue, and what that adds to it.
 func (p *planning) run(ctx context.Context) {
+	p.drain(ctx)
+	for p.retry(ctx) {
+		p.drain(ctx)
+	}
+	p.revoke()
+}
+
+func (p *planning) drain(ctx context.Context) {
 	for len(p.queue) > 0 {
 		next := p.queue[0]
 		p.queue = p.queue[1:]
-		key := object.Key{GroupKind: kustomizationKind, Namespace: next.ks.Namespace, Name: next.ks.Name}
+		key := keyOf(next.ks)
 		before := p.done[key]
 		if before == nil {
 			before = &planned{}
@@ -117,16 +129,30 @@ func (p *planning) run(ctx context.Context) {
 		if next.times = before.times + 1; next.times > 3 {
 			continue
 		}
-		p.one(ctx, &next)
 		*before = next
+		p.one(ctx, before)
 		p.descend(before)
 	}
-	// Namespaces may come with a plan that was made later.
+}
+
+// retry plans once more what was refused, for namespaces and rights may come
+// with a plan that was made later. It says whether something is refused no
+// more, which may bring others in turn.
+func (p *planning) retry(ctx context.Context) bool {
+	if len(p.namespaces) == 0 && !p.grants() {
+		return false
+	}
+	mended := false
 	for _, one := range p.order {
-		if len(one.plan.Errors) > 0 && len(p.namespaces) > 0 {
-			p.one(ctx, one)
+		if len(one.plan.Errors) == 0 {
+			continue
+		}
+		if p.one(ctx, one); len(one.plan.Errors) == 0 {
+			p.descend(one)
+			mended = true
 		}
 	}
+	return mended
 }
 
 // descend queues the Kustomizations that a plan declares or deletes.
@@ -144,7 +170,7 @@ func (p *planning) descend(parent *planned) {
 			continue
 		}
 		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && sourceKey(child) == p.source {
-			p.queue = append(p.queue, planned{ks: child, parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete})
+			p.queue = append(p.queue, planned{ks: child, parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
 		}
 	}
 }
@@ -156,10 +182,16 @@ func keyOf(ks *kustomizev1.Kustomization) object.Key {
 // one plans one Kustomization.
 func (p *planning) one(ctx context.Context, out *planned) {
 	ks := out.ks
+	*out = planned{ks: ks, parent: out.parent, deleted: out.deleted, arrives: out.arrives, times: out.times}
 	k := p.s.lookalike(ctx, keyOf(ks))
 	out.plan = wire.Plan{Kustomization: k.name(), Parent: out.parent, Base: ks.Status.LastAppliedRevision, Target: p.target, Actions: []wire.Action{}}
-	for _, d := range ks.Spec.DependsOn {
-		out.plan.DependsOn = append(out.plan.DependsOn, cmp.Or(d.Namespace, ks.Namespace)+"/"+d.Name)
+	for _, key := range dependenciesOf(ks) {
+		out.plan.DependsOn = append(out.plan.DependsOn, key.Namespace+"/"+key.Name)
+	}
+	r := p.rights(out)
+	if err := p.mayRefer(r, out); err != nil {
+		out.plan.Errors = faults(err)
+		return
 	}
 	items, err := p.build(k, out)
 	if err != nil {
@@ -175,10 +207,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		in.Prune = deletes(ks)
 	}
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
-	if err := p.s.authorize(ks, out.res); err != nil {
-		// The actions would show what the Kustomization may not read.
-		out.res, out.denied = plan.Result{}, true
-		out.plan.Errors = faults(err)
+	if !p.authorize(r, out) {
 		return
 	}
 	if !in.Prune {
@@ -190,6 +219,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 			p.namespaces[a.Key] = a.Object
 		}
 	}
+	out.grants = grantsOf(out.res)
 	out.plan.Actions = wireActions(out.res, true)
 	if len(out.res.Errors) > 0 {
 		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})

@@ -163,7 +163,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	}
 	r.plan = k.planner.Plan(in, k.s.cfg.Store)
 	r.took("plan", start)
-	if err := k.s.authorize(ks, r.plan); err != nil {
+	if err := k.s.rights().authorize(ks, r.plan); err != nil {
 		return err
 	}
 	if len(r.plan.Errors) > 0 {

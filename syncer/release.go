@@ -31,7 +31,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 			in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), at)
 		}
 		res := k.planner.Plan(in, k.s.cfg.Store)
-		err := k.s.authorize(ks, res)
+		err := k.s.rights().authorize(ks, res)
 		if gone := (*errAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.
 			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))

@@ -29,6 +29,11 @@ func (a access) Escalates(user syncer.User, planned object.Reader, next, old obj
 	})
 }
 
+// After implements syncer.Access.
+func (a access) After(changes []object.Event) syncer.Access {
+	return access{a.roles.After(changes)}
+}
+
 // withUser tells the syncer's API who asks: the API server has authenticated
 // them.
 func withUser(next http.Handler) http.Handler {

@@ -1,0 +1,170 @@
+package syncer
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// What an account may do in a plan is what it may do once the other plans of
+// the answer are carried out, as far as they would be before the Kustomization
+// is applied. What the Kustomization itself brings does not count: no commit can
+// authorize itself, and so does a sync decide.
+
+// grantsOf are the changes of a plan that change what accounts may do; nil
+// stands for a deletion.
+func grantsOf(res plan.Result) map[object.Key]object.Object {
+	var grants map[object.Key]object.Object
+	put := func(key object.Key, obj object.Object) {
+		if grants == nil {
+			grants = map[object.Key]object.Object{}
+		}
+		grants[key] = obj
+	}
+	for _, a := range res.Actions {
+		switch {
+		case !a.Writes():
+		case changesRights(a.Key):
+			put(a.Key, a.Object)
+		case a.Key.GroupKind == namespaceKind && a.Type == plan.Delete:
+			put(a.Key, nil)
+		case a.Key.GroupKind == namespaceKind && a.Live == nil:
+			// Its controller gives every namespace this account.
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Name, Name: "default"}}
+			put(object.Key{GroupKind: serviceAccountKind, Namespace: a.Key.Name, Name: account.Name}, account)
+		}
+	}
+	return grants
+}
+
+// grants says whether a plan changes what accounts may do.
+func (p *planning) grants() bool {
+	return slices.ContainsFunc(p.order, func(one *planned) bool { return len(one.grants) > 0 })
+}
+
+// rights are those that count when a Kustomization is applied.
+func (p *planning) rights(one *planned) rights {
+	r := p.s.rights()
+	if p.s.serviceAccount(one.ks) == "" || r.access == nil {
+		return r
+	}
+	changed := map[object.Key]object.Object{}
+	for _, other := range p.order {
+		if len(other.grants) > 0 && other != one && p.precedes(other, one) {
+			maps.Copy(changed, other.grants)
+		}
+	}
+	if len(changed) == 0 {
+		return r
+	}
+	var events []object.Event
+	for key, obj := range changed {
+		ev := object.Event{Type: object.Modified, Key: key, Object: obj, Old: r.stored.Get(key)}
+		switch {
+		case obj == nil && ev.Old == nil:
+			continue
+		case obj == nil:
+			ev.Type, ev.Object = object.Deleted, ev.Old
+		case ev.Old == nil:
+			ev.Type = object.Added
+		}
+		events = append(events, ev)
+	}
+	return rights{p.s, r.access.After(events), afterwards{r.stored, changed}}
+}
+
+// precedes says whether another plan would be carried out before that of one
+// is: not if it is refused or suspended, or waits for one. What a commit
+// declares comes with what declares it, whatever may hold that up.
+func (p *planning) precedes(other, one *planned) bool {
+	if one.arrives && one.parent == other.plan.Kustomization {
+		return true
+	}
+	return len(other.plan.Errors) == 0 && !other.ks.Spec.Suspend && !p.waits(other, keyOf(one.ks), map[*planned]bool{})
+}
+
+// waits says whether a Kustomization depends on another, also by others.
+func (p *planning) waits(one *planned, key object.Key, seen map[*planned]bool) bool {
+	if one == nil || one.deleted || seen[one] {
+		return false
+	}
+	seen[one] = true
+	return slices.ContainsFunc(dependenciesOf(one.ks), func(dep object.Key) bool { return dep == key || p.waits(p.done[dep], key, seen) })
+}
+
+// mayRefer is nil if a Kustomization may have the source that it names, and
+// depend on what it names.
+func (p *planning) mayRefer(r rights, one *planned) error {
+	if one.deleted {
+		return nil // it neither reads nor waits any more
+	}
+	if err := p.s.sourceAllowed(one.ks); err != nil {
+		return err
+	}
+	for _, dep := range dependenciesOf(one.ks) {
+		if err := r.mayDependOn(one.ks, dep); err != nil {
+			one.denied = true
+			return err
+		}
+	}
+	return nil
+}
+
+// authorize says whether the account may carry out a plan. If not, the plan is
+// emptied, for its actions would show what the account may not read.
+func (p *planning) authorize(r rights, one *planned) bool {
+	err := r.authorize(one.ks, one.res)
+	if gone := (*errAccount)(nil); one.deleted && errors.As(err, &gone) {
+		// See release: nothing is deleted, and that holds nothing up.
+		one.orphans = orphans(r, one.res)
+		one.empty()
+		return true
+	}
+	if err != nil {
+		one.empty()
+		one.denied, one.plan.Errors = true, faults(err)
+	}
+	return err == nil
+}
+
+// orphans are the objects that a plan cannot delete without its account, and
+// that nothing else takes along.
+func orphans(r rights, res plan.Result) []object.Key {
+	var keys []object.Key
+	for _, a := range res.Actions {
+		if a.Type == plan.Delete && r.stored.Get(a.Key) != nil {
+			keys = append(keys, a.Key)
+		}
+	}
+	return keys
+}
+
+func (one *planned) empty() {
+	one.res, one.grants, one.gates, one.held, one.unruly = plan.Result{}, nil, nil, 0, nil
+	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
+}
+
+// revoke refuses what a plan takes the rights for that was made later, and
+// leaves out what would have come with it.
+func (p *planning) revoke() {
+	if !p.grants() {
+		return
+	}
+	for i := 0; i < len(p.order); i++ {
+		one := p.order[i]
+		if len(one.plan.Errors) > one.held || len(one.orphans) > 0 || p.authorize(p.rights(one), one) {
+			continue
+		}
+		came := func(other *planned) bool { return other.arrives && other.parent == one.plan.Kustomization }
+		p.order = slices.DeleteFunc(p.order, came)
+		maps.DeleteFunc(p.done, func(_ object.Key, other *planned) bool { return came(other) })
+		i = -1 // what it granted is gone, too
+	}
+}
