@@ -59,6 +59,8 @@ func definitions() (map[string]*spec.Schema, error) {
 	objects := []runtime.Object{
 		&autoscalingv1.Scale{}, &corev1.Binding{}, &policyv1.Eviction{},
 		&authorizationv1.SelfSubjectAccessReview{}, &authorizationv1.SelfSubjectRulesReview{}, &authenticationv1.SelfSubjectReview{},
+		&authorizationv1.SubjectAccessReview{}, &authorizationv1.LocalSubjectAccessReview{},
+		&authenticationv1.TokenReview{}, &authenticationv1.TokenRequest{},
 	}
 	for _, kind := range scheme.Kinds() {
 		objects = append(objects, kind.New(), kind.NewList())

@@ -5,9 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -79,6 +82,24 @@ func TestEveryKindIsKnown(t *testing.T) {
 		}
 		if !set.Has(fieldpath.MakePathOrDie("metadata", "labels", "a")) || !set.Has(fieldpath.MakePathOrDie("metadata", "ownerReferences", fieldpath.KeyByFields("uid", "u"))) {
 			t.Errorf("%s: fields %s", kind.Kind, set)
+		}
+	}
+}
+
+// What is created and not stored passes the field manager, too.
+func TestReviewsHaveTypes(t *testing.T) {
+	for _, obj := range []runtime.Object{
+		&authenticationv1.TokenRequest{}, &authenticationv1.TokenReview{}, &authenticationv1.SelfSubjectReview{},
+		&authorizationv1.SubjectAccessReview{}, &authorizationv1.LocalSubjectAccessReview{},
+		&authorizationv1.SelfSubjectAccessReview{}, &authorizationv1.SelfSubjectRulesReview{},
+	} {
+		gvks, _, err := scheme.Scheme.ObjectKinds(obj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		obj.GetObjectKind().SetGroupVersionKind(gvks[0])
+		if _, err := openapi.TypeConverter().ObjectToTyped(obj); err != nil {
+			t.Errorf("%s: %v", gvks[0].Kind, err)
 		}
 	}
 }
