@@ -2,19 +2,24 @@ package nodes_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	clienttesting "k8s.io/client-go/testing"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/pod"
@@ -75,7 +80,9 @@ func TestConfigurationOfContainers(t *testing.T) {
 }
 
 // TestVolumesFollow: a running container sees a changed ConfigMap, swapped in
-// whole, and a Secret that never touched the disk.
+// whole, and a Secret that never touched the disk; after a restart of the agent
+// it sees what changes then, and gets a new token, also if the API refuses the
+// first time.
 func TestVolumesFollow(t *testing.T) {
 	c := newCluster(t)
 	ctx := context.Background()
@@ -87,6 +94,16 @@ func TestVolumesFollow(t *testing.T) {
 	if _, err := c.client.CoreV1().Secrets("default").Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	var asked atomic.Int32
+	c.client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		n := asked.Add(1)
+		if n == 2 {
+			return true, nil, errors.New("try later")
+		}
+		req := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenRequest).DeepCopy()
+		req.Status = authenticationv1.TokenRequestStatus{Token: fmt.Sprint("token-", n), ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}
+		return true, req, nil
+	})
 	app := tool("serve", ":8080")
 	app.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}, {Name: "key", MountPath: "/key"}, {Name: "mem", MountPath: "/mem"}}
 	app.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intOrString(8080)}}}
@@ -96,9 +113,12 @@ func TestVolumesFollow(t *testing.T) {
 	spec.Volumes = []corev1.Volume{
 		{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}}},
 		{Name: "key", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "key"}}},
+		{Name: "account", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
+		}}}},
 		{Name: "mem", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}},
 	}
-	c.run("web", spec)
+	web := c.run("web", spec)
 	// What the command printed before may stand in front: two streams, no order.
 	nodetest.Eventually(t, 30*time.Second, func() string {
 		if events := strings.Join(c.events(), "; "); !strings.Contains(events, "tool: open /settings/new: no such file or directory") {
@@ -106,11 +126,32 @@ func TestVolumesFollow(t *testing.T) {
 		}
 		return ""
 	})
-	settings.Data["new"] = "there"
-	if _, err := c.client.CoreV1().ConfigMaps("default").Update(ctx, settings, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
+	set := func(key, value string) {
+		t.Helper()
+		settings.Data[key] = value
+		if _, err := c.client.CoreV1().ConfigMaps("default").Update(ctx, settings, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	set("new", "there")
 	c.wait("web", ready)
+
+	holds := func(file, want string) {
+		t.Helper()
+		nodetest.Eventually(t, 30*time.Second, func() string {
+			data, err := os.ReadFile(filepath.Join(c.config.DataDir, "pods", string(web.UID), "volumes", file))
+			if err != nil || string(data) != want {
+				return fmt.Sprintf("%s holds %q, %v, want %q", file, data, err, want)
+			}
+			return ""
+		})
+	}
+	holds("account/token", "token-1")
+	c.stop()
+	c.start()
+	holds("account/token", "token-3")
+	set("later", "too")
+	holds("settings/later", "too")
 }
 
 func TestLivenessRestarts(t *testing.T) {

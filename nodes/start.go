@@ -66,6 +66,24 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 	return nil
 }
 
+// refreshVolumes brings the volumes of a pod with a sandbox up to date with the
+// API. If that fails they stay as they are, and it is tried again: a token must
+// not expire for one answer that did not come.
+func (w *worker) refreshVolumes(ctx context.Context, p *corev1.Pod, observed runtime.Pod) {
+	err := w.agent.volumes.Setup(p, w.facts(ctx, p, observed))
+	if err == nil {
+		w.stale = pod.Failure{}
+		return
+	}
+	if ctx.Err() == nil {
+		w.agent.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+		w.stale = w.stale.Again("FailedMount", err.Error(), time.Now(), mountRetry, retryMax)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refresh = true
+}
+
 // stopHere turns a noted failure into one that also ends this round: without
 // volumes and sandbox there is nothing to start.
 func stopHere(err error) error { return &roundOver{err} }

@@ -38,6 +38,7 @@ type worker struct {
 
 	// The rest belongs to the goroutine.
 	failures      map[string]pod.Failure
+	stale         pod.Failure       // why volumes are behind the API
 	messages      map[string]string // by container ID
 	hooks         map[string]bool   // container IDs whose preStop hook ran
 	announced     map[string]time.Time
@@ -60,7 +61,11 @@ func (w *worker) update(p *corev1.Pod) {
 	defer w.mu.Unlock()
 	old := w.pod
 	w.pod = p
-	if old != nil {
+	if old == nil {
+		// An agent before this one may have mounted volumes; its tokens age, and
+		// nobody follows the objects.
+		w.refresh = true
+	} else {
 		w.refresh = w.refresh || !maps.Equal(old.Labels, p.Labels) || !maps.Equal(old.Annotations, p.Annotations)
 		if endsSooner(old, p) {
 			w.interrupt()
@@ -233,8 +238,9 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 	if !plan.Stopping {
 		a.probes.Sync(p, plan.Status.PodIP, targets(p, observed))
 		if refresh && observed.Sandbox != nil && volume.Refreshable(p) {
-			if err := a.volumes.Setup(p, w.facts(ctx, p, observed)); err != nil && ctx.Err() == nil {
-				a.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
+			w.refreshVolumes(ctx, p, observed)
+			if at := w.stale.RetryAt; !at.IsZero() && (plan.Wake.IsZero() || at.Before(plan.Wake)) {
+				plan.Wake = at
 			}
 		}
 	}
