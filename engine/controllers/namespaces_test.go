@@ -1,10 +1,13 @@
 package controllers_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -56,5 +59,43 @@ func TestRootCA(t *testing.T) {
 	c.eventually("the end of the namespace", func() bool { return c.store.Get(ns) == nil })
 	if c.store.Get(key) != nil || c.store.Get(account) != nil {
 		t.Error("something is left of the namespace")
+	}
+}
+
+// Pods of an account that does not exist are refused, in Kubernetes' words, and
+// made as soon as it does.
+func TestPodsWaitForTheirAccount(t *testing.T) {
+	c := start(t, 1)
+	c.commit(newNamespace("shop"))
+	web := newDeployment("web", 2)
+	web.Namespace, web.Spec.Template.Spec.ServiceAccountName = "shop", "robot"
+	c.commit(change.Create(web, time.Now()))
+	const refused = `pods "NAME-" is forbidden: error looking up service account shop/robot: serviceaccount "robot" not found`
+	var rs *appsv1.ReplicaSet
+	c.eventually("the failure is told", func() bool {
+		sets, _ := c.store.List(control.ReplicaSet, "shop")
+		if len(sets) != 1 {
+			return false
+		}
+		rs = sets[0].(*appsv1.ReplicaSet)
+		return len(rs.Status.Conditions) == 1 && rs.Status.Conditions[0].Message == strings.Replace(refused, "NAME", rs.Name, 1)
+	})
+	c.eventually("the event", func() bool {
+		events, _ := c.store.List(control.Event, "shop")
+		return slices.ContainsFunc(events, func(o object.Object) bool {
+			e := o.(*corev1.Event)
+			return e.Reason == "FailedCreate" && e.Message == "Error creating: "+rs.Status.Conditions[0].Message
+		})
+	})
+	c.commit(change.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "robot"}}, time.Now()))
+	c.eventually("the pods", func() bool {
+		d := control.Get[appsv1.Deployment](c.store, object.Key{GroupKind: control.Deployment, Namespace: "shop", Name: "web"})
+		return d != nil && d.Status.AvailableReplicas == 2
+	})
+	pods, _ := c.store.List(control.Pod, "shop")
+	for _, o := range pods {
+		if p := o.(*corev1.Pod); len(p.Spec.Volumes) != 1 || len(p.Spec.Containers[0].VolumeMounts) != 1 {
+			t.Errorf("pod %s has the volumes %+v, want its token", p.Name, p.Spec.Volumes)
+		}
 	}
 }

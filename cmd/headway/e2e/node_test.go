@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ func TestPodEnvironmentVolumesAndResources(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(host, "fact"), []byte("from the host"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t), "--listen", "0.0.0.0:6443")
 	c.KubectlIn(strings.ReplaceAll(`apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
@@ -68,8 +69,18 @@ spec:
       sources:
       - serviceAccountToken: {path: token, expirationSeconds: 600}
       - serviceAccountToken: {path: vault, audience: vault.example.com}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: plain}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: plain
+    image: headway.dev/test/busybox:1
+    command: [sleep, "3600"]
 `, "HOST", host), "apply", "-f", "-")
-	c.Kubectl("wait", "--for=condition=Ready", "pod/box", "--timeout=60s")
+	c.Kubectl("wait", "--for=condition=Ready", "pod/box", "pod/plain", "--timeout=60s")
 
 	facts := c.Kubectl("exec", "box", "--", "sh", "-c",
 		"echo $COLOUR $TOKEN $POD $BOTH; cat /shared/note; cat /settings/file.txt; echo; cat /keys/token; echo; cat /host/fact; echo; stat -L -c %a /keys/token; hostname; touch /host/x || echo read-only")
@@ -86,14 +97,31 @@ spec:
 
 	// Its token says who it is, to the API server; that for another audience
 	// does not, there.
-	account := func(file string) e2e.Result {
+	whoami := func(file string) e2e.Result {
 		return c.Run("", "kubectl", "--kubeconfig", os.DevNull, "--server", "https://127.0.0.1:6443", "--insecure-skip-tls-verify",
 			"--token", c.Kubectl("exec", "box", "--", "cat", "/account/"+file), "auth", "whoami", "-o", "yaml")
 	}
-	contains(t, "the pod's account", account("token").Stdout, "username: system:serviceaccount:default:default", "authentication.kubernetes.io/pod-name", "- box")
-	if r := account("vault"); r.Code == 0 {
+	contains(t, "the pod's account", whoami("token").Stdout, "username: system:serviceaccount:default:default", "authentication.kubernetes.io/pod-name", "- box")
+	if r := whoami("vault"); r.Code == 0 {
 		t.Errorf("the API server takes a token for another audience:\n%s", r.Stdout)
 	}
+
+	// A pod that asks for nothing reaches the API by what client libraries look
+	// for in a cluster, and verifies it.
+	path, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.KubectlIn(string(program), "exec", "-i", "plain", "--", "sh", "-c", "cat > /tmp/kubectl && chmod +x /tmp/kubectl")
+	contains(t, "who the plain pod is", c.Kubectl("exec", "plain", "--", "/tmp/kubectl", "auth", "whoami", "-o", "yaml"),
+		"username: system:serviceaccount:default:default", "authentication.kubernetes.io/pod-name", "- plain")
+	const account = "/var/run/secrets/kubernetes.io/serviceaccount"
+	contains(t, "what it has", c.Kubectl("exec", "plain", "--", "sh", "-c", "cd "+account+"; ls; cat namespace; touch x || echo read-only"),
+		"ca.crt\nnamespace\ntoken\ndefault", "read-only")
 
 	// A changed ConfigMap reaches the mounted file.
 	c.Kubectl("patch", "configmap", "settings", "-p", `{"data":{"file.txt":"new content"}}`)

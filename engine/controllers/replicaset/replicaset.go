@@ -7,6 +7,7 @@
 package replicaset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -53,11 +55,25 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		if ev.Type != object.Deleted {
 			add(ev.Key)
 		}
+	case control.ServiceAccount:
+		// What failed for want of the account need not wait for its back-off.
+		if ev.Type == object.Added {
+			c.runAs(ev.Key, add)
+		}
 	case control.Pod:
 		control.ControllerKeys(ev, control.ReplicaSet, add)
 		control.AdopterKeys(ev, control.ReplicaSet, c.ns.Get(ev.Key.Namespace), func(owner object.Object) *metav1.LabelSelector {
 			return owner.(*appsv1.ReplicaSet).Spec.Selector
 		}, add)
+	}
+}
+
+// runAs adds the replica sets whose pods run with an account.
+func (c *controller) runAs(account object.Key, add func(object.Key)) {
+	for _, rs := range c.ns.Get(account.Namespace) {
+		if cmp.Or(rs.(*appsv1.ReplicaSet).Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount) == account.Name {
+			add(control.KeyOf(control.ReplicaSet, rs))
+		}
 	}
 }
 
