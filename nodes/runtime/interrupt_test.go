@@ -16,7 +16,7 @@ import (
 func TestInterruptedStart(t *testing.T) {
 	n := nodetest.Start(t)
 	states := map[runtime.ContainerState]int{}
-	for i := range 40 {
+	for i := range 20 {
 		pod := nodetest.Sandbox(fmt.Sprintf("interrupted-%d", i))
 		if _, err := n.EnsureSandbox(t.Context(), pod); err != nil {
 			t.Fatal(err)
@@ -25,7 +25,7 @@ func TestInterruptedStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		after := time.Duration(i*8) * time.Millisecond
+		after := time.Duration(i*16) * time.Millisecond
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		err = n.StartContainer(ctx, c.ID)
 		cancel()
