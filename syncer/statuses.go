@@ -195,7 +195,7 @@ func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
 		p := l.waiting[0]
 		t.mu.Unlock()
 		err := t.post(ctx, source, p)
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			continue
 		}
 		p.tries++

@@ -108,7 +108,12 @@ func TestCommitStatuses(t *testing.T) {
 			second := w.pushed("mended")
 			told(w, srv, second, "success")
 
-			// After a restart nothing is told again.
+			// After a restart nothing is told again. The forge knows before its
+			// answer is remembered.
+			w.eventually("it is remembered", func() bool {
+				data, err := os.ReadFile(filepath.Join(w.data, "commit-status.json"))
+				return err == nil && strings.Contains(string(data), `{"sha":"`+second+`","state":"success"}`)
+			})
 			w.stop()
 			before := srv.Requests()
 			w.start()
