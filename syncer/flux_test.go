@@ -193,7 +193,7 @@ func TestSyncEndsWhenDependencyFails(t *testing.T) {
 	}
 	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False BuildFailed") })
 	w.eventually("three waits", func() bool { return strings.Contains(w.readyOf("three"), "DependencyNotReady") })
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var last wire.Event
 	err := w.sync.Sync(ctx, wire.SyncRequest{Wait: true}, func(ev wire.Event) error {

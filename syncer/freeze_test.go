@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,24 +249,38 @@ func TestSignedCommitsAllow(t *testing.T) {
 
 // Events tell when a freeze begins and ends, also if no commit waits.
 func TestFreezeEvents(t *testing.T) {
-	r := &listener{}
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, nil)
 	w.applied(w.main())
 	w.stop()
-	// A moment before the weekend begins, and then before it ends.
-	for _, at := range []time.Time{time.Date(2026, 6, 5, 16, 0, 0, 0, time.UTC), time.Date(2026, 6, 8, 6, 0, 0, 0, time.UTC)} {
-		began := time.Now()
-		w.cfg = func(cfg *syncer.Config) {
-			cfg.Events = r
-			cfg.Now = func() time.Time { return at.Add(time.Since(began) - time.Second) }
-		}
+	// run starts the Syncer with a clock, and returns its events.
+	run := func(now func() time.Time) *listener {
+		r := &listener{}
+		w.cfg = func(cfg *syncer.Config) { cfg.Events, cfg.Now = r, now }
 		w.start()
-		w.annotate("Kustomization", syncer.Freeze, weekend)
-		want := "Normal Frozen Frozen until 2026-06-08T08:00:00+02:00"
-		if at.Day() == 8 {
-			want = "Normal Thawed The freeze is over"
-		}
-		w.eventually(want, func() bool { return strings.Contains(w.said(r), want) })
-		w.stop()
+		return r
 	}
+	says := func(r *listener, want string) {
+		t.Helper()
+		w.eventually(want, func() bool { return strings.Contains(r.String(), want) })
+	}
+	const frozen = "Normal Frozen Frozen until 2026-06-08T08:00:00+02:00"
+	// A moment before the weekend begins.
+	start, began := time.Date(2026, 6, 5, 16, 0, 0, 0, time.UTC), time.Now()
+	r := run(func() time.Time { return start.Add(time.Since(began) - time.Second) })
+	w.annotate("Kustomization", syncer.Freeze, weekend)
+	says(r, frozen)
+	w.stop()
+	// Before it ends, and once it has.
+	var over atomic.Bool
+	end := time.Date(2026, 6, 8, 6, 0, 0, 0, time.UTC)
+	r = run(func() time.Time {
+		if over.Load() {
+			return end.Add(time.Since(began))
+		}
+		return end.Add(-time.Hour)
+	})
+	says(r, frozen)
+	over.Store(true)
+	w.annotate("Kustomization", meta.ReconcileRequestAnnotation, "1")
+	says(r, "Normal Thawed The freeze is over")
 }

@@ -99,14 +99,18 @@ func TestHangingRemote(t *testing.T) {
 	if code, body := w.call("status", nil, nil); code != http.StatusOK {
 		t.Errorf("status: %d %s", code, body)
 	}
-	w.commit(change.Patch(key("GitRepository", "headway-system", "cluster"), func(o object.Object) bool {
-		o.(*sourcev1.GitRepository).Spec.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
-		return true
-	}))
+	timeout := func(d time.Duration) {
+		w.commit(change.Patch(key("GitRepository", "headway-system", "cluster"), func(o object.Object) bool {
+			o.(*sourcev1.GitRepository).Spec.Timeout = &metav1.Duration{Duration: d}
+			return true
+		}))
+	}
+	timeout(200 * time.Millisecond)
 	w.stop()
 	w.start()
 	w.eventually("the timeout is said", func() bool { return strings.Contains(w.ready("GitRepository"), "no answer within spec.timeout") })
 	srv.Fail(nil)
+	timeout(30 * time.Second) // a good answer may take longer, too
 	w.write(map[string]string{"a.yaml": configMap("a", "two")})
 	w.applied(w.push("second"))
 }

@@ -234,9 +234,7 @@ func TestPushIsStored(t *testing.T) {
 		t.Errorf("a.data.key = %q, want one", got)
 	}
 	want := "True Succeeded stored artifact for revision 'main@sha1:" + first + "'"
-	if got := w.ready("GitRepository"); got != want {
-		t.Errorf("GitRepository is %q, want %q", got, want)
-	}
+	w.eventually(want, func() bool { return w.ready("GitRepository") == want }) // the objects may be faster
 	if inv := w.ks().Status.Inventory.Entries; len(inv) != 1 || inv[0].ID != "default_a__ConfigMap" || inv[0].Version != "v1" {
 		t.Errorf("inventory = %+v", inv)
 	}
