@@ -70,6 +70,7 @@ type Engine struct {
 	events    *event.Recorder
 	pki       *pki.Set
 	tokens    api.Tokens
+	accounts  *satoken.Issuer
 	server    *api.Server
 }
 
@@ -146,8 +147,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	if err != nil {
 		return err
 	}
-	accounts, err := satoken.New(accountKey, e.store, time.Now)
-	if err != nil {
+	if e.accounts, err = satoken.New(accountKey, e.store, time.Now); err != nil {
 		return err
 	}
 	e.server, err = api.New(api.Config{
@@ -162,7 +162,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Roles:       &e.roles,
 		Gate:        gate,
 
-		AccountTokens: accounts,
+		AccountTokens: e.accounts,
 		Ready:         map[string]func() error{"store": e.store.Err},
 		Log:           e.cfg.Log.With("part", "api"),
 	})
@@ -211,6 +211,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		ServiceIP:   e.admission.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
+		Tokens:      e.accounts,
 		Log:         e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {

@@ -21,6 +21,8 @@ import (
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/event"
+	"headway.dev/engine/pki"
+	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/change"
@@ -32,9 +34,10 @@ const rootCA = "-----BEGIN CERTIFICATE-----\n"
 // cluster is a real store with the controllers and the scheduler running on
 // it. Pods become ready by agent, which writes what a node's agent would.
 type cluster struct {
-	t     testing.TB
-	store *store.Store
-	ctx   context.Context //nolint:containedctx // as long as the test
+	t      testing.TB
+	store  *store.Store
+	tokens *satoken.Issuer
+	ctx    context.Context //nolint:containedctx // as long as the test
 	// pull is how long a pod takes to become ready.
 	pull time.Duration
 	// broken pods never become ready.
@@ -68,6 +71,14 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 	for _, e := range edit {
 		e(&cfg)
 	}
+	key, err := pki.AccountKey(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if cfg.Tokens, err = satoken.New(key, s, time.Now); err != nil {
+		tb.Fatal(err)
+	}
+	c.tokens = cfg.Tokens
 	ctl, err := controllers.New(cfg)
 	if err != nil {
 		tb.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
+	"headway.dev/engine/satoken"
 	"headway.dev/manifests/scheme"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	// RootCA are the certificates, in PEM, by which pods verify the API. Empty:
 	// namespaces get no ConfigMap with them.
 	RootCA []byte
+	// Tokens signs the tokens of service accounts that Secrets hold.
+	Tokens *satoken.Issuer
 	// NodeGrace is for how long a node may be silent (default 40 s).
 	NodeGrace time.Duration
 	// NodeGone is for how long a node has to be missing before its pods are
@@ -89,6 +92,7 @@ func New(cfg Config) (*Controllers, error) {
 	all := []control.Controller{
 		bootstrap.New(c.env, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
 		serviceaccount.New(c.env),
+		serviceaccount.NewTokens(c.env, cfg.Tokens, cfg.RootCA),
 		rootca.New(c.env, cfg.RootCA),
 		deployment.New(c.env),
 		replicaset.New(c.env),

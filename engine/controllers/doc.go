@@ -6,7 +6,7 @@
 // pure core where there is something to decide:
 //
 //	bootstrap       system namespaces, Service default/kubernetes
-//	serviceaccount  ServiceAccount "default"
+//	serviceaccount  ServiceAccount "default"; tokens in Secrets
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods

@@ -1,8 +1,8 @@
 // Package satoken makes and checks the tokens of service accounts: JSON Web
 // Tokens with the claims that Kubernetes gives them, signed with ES256.
 //
-// Key types, in reading order: [Issuer] with [Issuer.Issue] and
-// [Issuer.Check], [Bound], [Identity].
+// Key types, in reading order: [Issuer] with [Issuer.Issue],
+// [Issuer.IssueForSecret] and [Issuer.Check], [Bound], [Identity].
 //
 // A token is good until it expires, its account is gone, or the pod or Secret
 // that it is bound to is; all of that is read from the store when the token is
@@ -107,13 +107,23 @@ func (i *Issuer) Issue(account *corev1.ServiceAccount, audiences []string, lifet
 	if bound.Secret != nil {
 		c.Kubernetes.Secret = &ref{bound.Secret.Name, bound.Secret.UID}
 	}
-	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
-	t.Header["kid"] = i.id
-	if token, err = t.SignedString(i.key); err != nil {
-		return "", time.Time{}, fmt.Errorf("sign the token: %w", err)
+	if token, err = i.sign(c); err != nil {
+		return "", time.Time{}, err
 	}
 	return token, expires, nil
 }
+
+func (i *Issuer) sign(c jwt.Claims) (string, error) {
+	t := jwt.NewWithClaims(jwt.SigningMethodES256, c)
+	t.Header["kid"] = i.id
+	token, err := t.SignedString(i.key)
+	if err != nil {
+		return "", fmt.Errorf("sign the token: %w", err)
+	}
+	return token, nil
+}
+
+func (i *Issuer) verifier(*jwt.Token) (any, error) { return &i.key.PublicKey, nil }
 
 // ErrForeign says that a token is none of this issuer's, and may be another's.
 var ErrForeign = errors.New("not a token of a service account of this cluster")
@@ -124,35 +134,42 @@ var ErrForeign = errors.New("not a token of a service account of this cluster")
 func (i *Issuer) Check(token string, audiences []string) (*Identity, error) {
 	var c claims
 	unverified, _, err := jwt.NewParser().ParseUnverified(token, &c)
-	if err != nil || c.Issuer != URL || unverified.Header["kid"] != i.id {
+	if err != nil || unverified.Header["kid"] != i.id {
+		return nil, ErrForeign
+	}
+	switch c.Issuer {
+	case URL:
+	case secretIssuer:
+		return i.checkSecret(token, audiences)
+	default:
 		return nil, ErrForeign
 	}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), jwt.WithTimeFunc(i.now), jwt.WithExpirationRequired(), jwt.WithIssuer(URL))
 	c = claims{}
-	if _, err := parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return &i.key.PublicKey, nil }); err != nil {
+	if _, err := parser.ParseWithClaims(token, &c, i.verifier); err != nil {
 		return nil, fmt.Errorf("service account token: %w", err)
 	}
 	if len(audiences) == 0 {
 		audiences = []string{URL}
 	}
-	id := &Identity{}
+	var granted []string
 	for _, a := range c.Audience {
 		if slices.Contains(audiences, a) {
-			id.Audiences = append(id.Audiences, a)
+			granted = append(granted, a)
 		}
 	}
-	if len(id.Audiences) == 0 {
+	if len(granted) == 0 {
 		return nil, fmt.Errorf("token audiences %q is invalid for the target audiences %q", []string(c.Audience), audiences)
 	}
 	if err := i.lives(c.Kubernetes); err != nil {
 		return nil, err
 	}
 	k := c.Kubernetes
-	id.Name, id.UID = userName(k.Namespace, k.ServiceAccount.Name), string(k.ServiceAccount.UID)
+	id := identity(k.Namespace, k.ServiceAccount)
 	if id.Name != c.Subject {
-		return nil, errors.New("service account token: the subject is not its account")
+		return nil, errSubject
 	}
-	id.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + k.Namespace}
+	id.Audiences = granted
 	id.Extra = map[string][]string{"authentication.kubernetes.io/credential-id": {"JTI=" + c.ID}}
 	for name, r := range map[string]*ref{"pod": k.Pod, "node": k.Node} {
 		if r != nil {
@@ -163,16 +180,21 @@ func (i *Issuer) Check(token string, audiences []string) (*Identity, error) {
 	return id, nil
 }
 
+var errSubject = errors.New("service account token: the subject is not its account")
+
+func identity(namespace string, account ref) *Identity {
+	return &Identity{
+		Name: userName(namespace, account.Name), UID: string(account.UID),
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace},
+	}
+}
+
 // lives says whether the account and what a token is bound to are still there.
 // What is being deleted keeps its tokens until it is gone, as pods need them to
 // end, but for Secrets and accounts, whose deletion takes them back.
 func (i *Issuer) lives(c accountClaim) error {
-	account, err := i.find("ServiceAccount", c.Namespace, c.ServiceAccount)
-	if err != nil {
+	if err := i.accountLives(c.Namespace, c.ServiceAccount); err != nil {
 		return err
-	}
-	if account.GetDeletionTimestamp() != nil {
-		return fmt.Errorf("service account %s/%s has been deleted", c.Namespace, c.ServiceAccount.Name)
 	}
 	if c.Secret != nil {
 		secret, err := i.find("Secret", c.Namespace, *c.Secret)
@@ -191,8 +213,23 @@ func (i *Issuer) lives(c accountClaim) error {
 	return nil
 }
 
+func (i *Issuer) accountLives(namespace string, r ref) error {
+	account, err := i.find("ServiceAccount", namespace, r)
+	if err != nil {
+		return err
+	}
+	if account.GetDeletionTimestamp() != nil {
+		return fmt.Errorf("service account %s/%s has been deleted", namespace, r.Name)
+	}
+	return nil
+}
+
+func (i *Issuer) get(kind, namespace, name string) object.Object {
+	return i.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: kind}, Namespace: namespace, Name: name})
+}
+
 func (i *Issuer) find(kind, namespace string, r ref) (object.Object, error) {
-	obj := i.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: kind}, Namespace: namespace, Name: r.Name})
+	obj := i.get(kind, namespace, r.Name)
 	switch {
 	case obj == nil:
 		return nil, fmt.Errorf("service account token: the %s %s/%s does not exist", kind, namespace, r.Name)

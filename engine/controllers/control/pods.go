@@ -19,6 +19,7 @@ var (
 	Endpoints      = schema.GroupKind{Kind: "Endpoints"}
 	Event          = schema.GroupKind{Kind: "Event"}
 	ConfigMap      = schema.GroupKind{Kind: "ConfigMap"}
+	Secret         = schema.GroupKind{Kind: "Secret"}
 	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
 	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}

@@ -1,4 +1,5 @@
-// Package serviceaccount keeps a ServiceAccount "default" in every namespace.
+// Package serviceaccount keeps a ServiceAccount "default" in every namespace,
+// and tokens in the Secrets that ask for one.
 package serviceaccount
 
 import (

@@ -1,0 +1,67 @@
+package satoken
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/golang-jwt/jwt/v5"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// secretIssuer is who Kubernetes says issues the tokens that are kept in
+// Secrets.
+const secretIssuer = "kubernetes/serviceaccount"
+
+// secretClaims are those of a token in a Secret. It does not expire, and is
+// for the API server only.
+type secretClaims struct {
+	jwt.RegisteredClaims
+	Namespace  string    `json:"kubernetes.io/serviceaccount/namespace"`
+	Secret     string    `json:"kubernetes.io/serviceaccount/secret.name"`
+	Account    string    `json:"kubernetes.io/serviceaccount/service-account.name"`
+	AccountUID types.UID `json:"kubernetes.io/serviceaccount/service-account.uid"`
+}
+
+// IssueForSecret signs a token of an account that is good as long as the Secret
+// of that name, in the account's namespace, holds it.
+func (i *Issuer) IssueForSecret(account *corev1.ServiceAccount, secret string) (string, error) {
+	token, err := i.sign(secretClaims{
+		RegisteredClaims: jwt.RegisteredClaims{Issuer: secretIssuer, Subject: userName(account.Namespace, account.Name)},
+		Namespace:        account.Namespace, Secret: secret, Account: account.Name, AccountUID: account.UID,
+	})
+	if err != nil {
+		return "", err
+	}
+	return token, nil
+}
+
+// checkSecret is Check for a token in a Secret.
+func (i *Issuer) checkSecret(token string, audiences []string) (*Identity, error) {
+	var c secretClaims
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), jwt.WithTimeFunc(i.now), jwt.WithIssuer(secretIssuer))
+	if _, err := parser.ParseWithClaims(token, &c, i.verifier); err != nil {
+		return nil, fmt.Errorf("service account token: %w", err)
+	}
+	if len(audiences) > 0 && !slices.Contains(audiences, URL) {
+		return nil, fmt.Errorf("token audiences %q is invalid for the target audiences %q", []string{URL}, audiences)
+	}
+	if err := i.accountLives(c.Namespace, ref{c.Account, c.AccountUID}); err != nil {
+		return nil, err
+	}
+	secret, ok := i.get("Secret", c.Namespace, c.Secret).(*corev1.Secret)
+	if !ok || secret.DeletionTimestamp != nil {
+		return nil, errors.New("service account token has been invalidated")
+	}
+	if subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) != 1 {
+		return nil, errors.New("service account token is not the one in its Secret")
+	}
+	id := identity(c.Namespace, ref{c.Account, c.AccountUID})
+	if id.Name != c.Subject {
+		return nil, errSubject
+	}
+	id.Audiences = []string{URL}
+	return id, nil
+}
