@@ -49,9 +49,10 @@ type Options struct {
 	// it. It must not call the store.
 	Along func(ev object.Event) []change.Change
 	// Observe gets everything that is committed, in order: first all objects
-	// as Added, by Open, then each batch's events, after readers see them and
-	// before the next call of an Admit. With it an Admit can keep an index
-	// that transactions taken back do not spoil. It must not call the store.
+	// as Added, by Open, then each batch's events, before readers and watchers
+	// see them and before the next call of an Admit. With it an Admit can keep
+	// an index that transactions taken back do not spoil, and who learns of a
+	// change finds it in there. It must not call the store.
 	Observe func(events []object.Event)
 	// History is how many events each kind keeps for watchers (default 4096).
 	History int

@@ -306,6 +306,32 @@ func TestAlong(t *testing.T) {
 	wantValues(t, s, want)
 }
 
+// The observer knows of a change before anybody reads it or is told of it: what
+// it keeps is asked by who was.
+func TestObserverIsFirst(t *testing.T) {
+	observing, release := make(chan struct{}), make(chan struct{})
+	s := open(t, store.Options{Path: filepath.Join(t.TempDir(), "db"), Observe: func(events []object.Event) {
+		if len(events) > 0 {
+			close(observing)
+			<-release
+		}
+	}})
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Commit(t.Context(), change.Tx{Changes: []change.Change{put("a", "1")}})
+		done <- err
+	}()
+	<-observing
+	if got := s.Get(configKey("a")); got != nil {
+		t.Errorf("read %v before the observer knew of it", got)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	wantValues(t, s, map[string]string{"a": "1"})
+}
+
 // A dry run says what would happen and leaves nothing behind.
 func TestDryRun(t *testing.T) {
 	s := tempStore(t)

@@ -203,21 +203,22 @@ func (w *writer) process(reqs []*request, durable bool) {
 	}
 }
 
-// publish shows readers the working state and watchers its events.
+// publish shows the observer the events, then readers the working state and
+// watchers its events: who learns of a change and asks what the observer keeps
+// must find it there.
 func (w *writer) publish(events []event) {
+	if w.observe != nil {
+		public := make([]object.Event, len(events))
+		for i, e := range events {
+			public[i] = e.public()
+		}
+		w.observe(public)
+	}
 	changed := map[schema.GroupKind]bool{}
 	for _, e := range events {
 		changed[e.entry.key.GroupKind] = true
 	}
 	w.store.publish(w.snapshot(changed), events)
-	if w.observe == nil {
-		return
-	}
-	public := make([]object.Event, len(events))
-	for i, e := range events {
-		public[i] = e.public()
-	}
-	w.observe(public)
 }
 
 // observeAll shows the observer what the store was opened with.
