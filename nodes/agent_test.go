@@ -34,9 +34,13 @@ type cluster struct {
 	serial int
 }
 
-func newCluster(t *testing.T) *cluster {
+// newCluster runs an agent. prepare gets the API's client before that does.
+func newCluster(t *testing.T, prepare ...func(*fake.Clientset)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, node: nodetest.Start(t), client: fake.NewClientset()}
+	for _, f := range prepare {
+		f(c.client)
+	}
 	// Below the runtime's directory, whose mounts the cleanup checks.
 	dir := filepath.Join(filepath.Dir(c.node.Config.Root), "agent")
 	c.config = nodes.Config{

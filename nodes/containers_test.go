@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"headway.dev/nodes/nodetest"
@@ -84,7 +85,18 @@ func TestConfigurationOfContainers(t *testing.T) {
 // it sees what changes then, and gets a new token, also if the API refuses the
 // first time.
 func TestVolumesFollow(t *testing.T) {
-	c := newCluster(t)
+	var asked atomic.Int32
+	c := newCluster(t, func(client *fake.Clientset) {
+		client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			n := asked.Add(1)
+			if n == 2 {
+				return true, nil, errors.New("try later")
+			}
+			req := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenRequest).DeepCopy()
+			req.Status = authenticationv1.TokenRequestStatus{Token: fmt.Sprint("token-", n), ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}
+			return true, req, nil
+		})
+	})
 	ctx := context.Background()
 	settings := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "settings"}, Data: map[string]string{"greeting": "hello"}}
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "key"}, Data: map[string][]byte{"pin": []byte("1234")}}
@@ -94,16 +106,6 @@ func TestVolumesFollow(t *testing.T) {
 	if _, err := c.client.CoreV1().Secrets("default").Create(ctx, secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	var asked atomic.Int32
-	c.client.PrependReactor("create", "serviceaccounts", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		n := asked.Add(1)
-		if n == 2 {
-			return true, nil, errors.New("try later")
-		}
-		req := a.(clienttesting.CreateAction).GetObject().(*authenticationv1.TokenRequest).DeepCopy()
-		req.Status = authenticationv1.TokenRequestStatus{Token: fmt.Sprint("token-", n), ExpirationTimestamp: metav1.NewTime(time.Now().Add(time.Hour))}
-		return true, req, nil
-	})
 	app := tool("serve", ":8080")
 	app.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}, {Name: "key", MountPath: "/key"}, {Name: "mem", MountPath: "/mem"}}
 	app.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intOrString(8080)}}}
