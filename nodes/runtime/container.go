@@ -300,8 +300,8 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	started, err := r.start(ctx, c)
 	if err != nil {
 		err = fmt.Errorf("failed to start container %q: %w", c.info.Name, err)
-		ctx := context.WithoutCancel(ctx)
-		err = errors.Join(err, r.abandonTask(ctx, c))
+		err = errors.Join(err, r.deleteTask(context.WithoutCancel(ctx), c.info.ID))
+		c.closeIO()
 		rec := exitRecord{StartedAt: started, FinishedAt: time.Now().UTC(), ExitCode: 128, Reason: "StartError", Message: err.Error()}
 		return errors.Join(err, r.recordExit(c, rec))
 	}
@@ -397,12 +397,4 @@ func rootfs(mounts []mount.Mount) []*types.Mount {
 		out = append(out, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
 	return out
-}
-
-// abandonTask removes what start got done before it failed.
-func (r *Runtime) abandonTask(ctx context.Context, c *container) error {
-	err := r.deleteTask(ctx, c.info.ID)
-	c.closeIO()
-	c.streams.Store(nil) // Another start connects it anew.
-	return errors.Join(err, r.removeRecord(c))
 }

@@ -129,16 +129,13 @@ func (r *Runtime) exited(id string, code uint32, at time.Time) {
 
 // finish deletes the task of a container that has ended and records how.
 func (r *Runtime) finish(ctx context.Context, c *container, code uint32, at time.Time) error {
-	rec, started := r.loadRecord(c)
-	if state := r.stateOf(c).State; state == Exited {
+	known := r.stateOf(c)
+	if known.State == Exited {
 		return nil
-	} else if !started {
-		// What ended is a start that was given up: the container may be
-		// started again.
-		r.mu.Lock()
-		c.exiting = false
-		r.mu.Unlock()
-		return nil
+	}
+	rec, ok := r.loadRecord(c)
+	if !ok {
+		rec.StartedAt = known.StartedAt
 	}
 	// Before the task: with it goes the cgroup.
 	kills := r.cgroups.oomKills(c.cgroup)
