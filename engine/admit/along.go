@@ -33,29 +33,18 @@ func RootCAData(pem []byte) map[string]string { return map[string]string{RootCAK
 
 // NewDefaultAccount makes the account of a namespace if it is not there.
 func NewDefaultAccount(namespace string, now time.Time) change.Change {
-	return absent(change.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: DefaultAccount}}, now))
+	return change.Absent(change.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: DefaultAccount}}, now))
 }
 
 // NewRootCA makes the ConfigMap of a namespace if it is not there.
 func NewRootCA(namespace string, pem []byte, now time.Time) change.Change {
-	return absent(change.Create(&corev1.ConfigMap{
+	return change.Absent(change.Create(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: RootCAName,
 			Annotations: map[string]string{DescriptionAnnotation: RootCADescription},
 		},
 		Data: RootCAData(pem),
 	}, now))
-}
-
-func absent(c change.Change) change.Change {
-	create := c.Mutate
-	c.Mutate = func(current object.Object) (object.Object, error) {
-		if current != nil {
-			return current, nil
-		}
-		return create(nil)
-	}
-	return c
 }
 
 // Along is for store.Options.Along: a namespace is written with what every

@@ -42,6 +42,18 @@ func Create(obj object.Object, now time.Time) Change {
 	}}
 }
 
+// Absent makes a creation that does nothing if the object is there already.
+func Absent(create Change) Change {
+	mutate := create.Mutate
+	create.Mutate = func(current object.Object) (object.Object, error) {
+		if current != nil {
+			return current, nil
+		}
+		return mutate(current)
+	}
+	return create
+}
+
 // Update replaces the main resource by obj, which it takes over. A set
 // resourceVersion must match (Conflict otherwise); NotFound without a stored
 // object; a set UID must match.

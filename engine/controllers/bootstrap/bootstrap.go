@@ -77,7 +77,7 @@ func (c *controller) ensure(ctx context.Context) error {
 	var changes []change.Change
 	for _, name := range namespaces() {
 		if c.Store.Get(object.Key{GroupKind: control.Namespace, Name: name}) == nil {
-			changes = append(changes, control.Absent(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, now)))
+			changes = append(changes, change.Absent(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, now)))
 		}
 	}
 	if c.APIServer.IsValid() && c.ServiceIP.IsValid() {

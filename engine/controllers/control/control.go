@@ -103,18 +103,6 @@ func Guarded(c change.Change, is func(current object.Object) bool) change.Change
 	return c
 }
 
-// Absent makes a creation that does nothing if the object is there already.
-func Absent(c change.Change) change.Change {
-	mutate := c.Mutate
-	c.Mutate = func(current object.Object) (object.Object, error) {
-		if current != nil {
-			return current, nil
-		}
-		return mutate(current)
-	}
-	return c
-}
-
 // recovered runs fn and turns a panic into an error, so that one poisonous
 // object does not end the process.
 func recovered(key object.Key, fn func() (time.Duration, error)) (after time.Duration, err error) {
