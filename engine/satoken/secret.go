@@ -28,14 +28,10 @@ type secretClaims struct {
 // IssueForSecret signs a token of an account that is good as long as the Secret
 // of that name, in the account's namespace, holds it.
 func (i *Issuer) IssueForSecret(account *corev1.ServiceAccount, secret string) (string, error) {
-	token, err := i.sign(secretClaims{
+	return i.sign(secretClaims{
 		RegisteredClaims: jwt.RegisteredClaims{Issuer: secretIssuer, Subject: userName(account.Namespace, account.Name)},
 		Namespace:        account.Namespace, Secret: secret, Account: account.Name, AccountUID: account.UID,
 	})
-	if err != nil {
-		return "", err
-	}
-	return token, nil
 }
 
 // checkSecret is Check for a token in a Secret.
