@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -42,8 +43,8 @@ func gate(socket int) error {
 	if err := unix.Sendmsg(socket, []byte{0}, unix.UnixRights(int(listener)), nil, 0); err != nil {
 		return fmt.Errorf("pass the listener: %w", err)
 	}
-	_ = unix.Close(socket)
-	return unix.Close(int(listener)) // the other end has the only one
+	// The other end has the only one left.
+	return errors.Join(unix.Close(socket), unix.Close(int(listener)))
 }
 
 func filter() []unix.SockFilter {
@@ -58,7 +59,7 @@ func filter() []unix.SockFilter {
 	}
 	program := []unix.SockFilter{load(offsetNumber)}
 	for i, call := range changes {
-		// Over the rest of these and the five lines about openat.
+		// Over the rest of these and the four lines about openat.
 		program = append(program, equal(call, len(changes)-1-i+4, 0))
 	}
 	return append(program,
