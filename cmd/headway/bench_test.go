@@ -115,15 +115,7 @@ func (s *server) head() string { return s.git("rev-parse", "HEAD") }
 // write writes files of the work tree.
 func (s *server) write(files map[string]string) {
 	s.b.Helper()
-	for name, content := range files {
-		name = filepath.Join(s.work, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			s.b.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			s.b.Fatal(err)
-		}
-	}
+	writeFiles(s.b, s.work, files)
 }
 
 // commit commits the work tree.

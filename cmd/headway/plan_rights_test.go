@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,21 +33,7 @@ func landlord(t *testing.T) *tenants {
 // edit writes files of the landlord's repository; empty contents remove one.
 func (w *tenants) edit(files map[string]string) {
 	w.t.Helper()
-	for name, data := range files {
-		path := filepath.Join(w.dirs["a"], name)
-		if data == "" {
-			if err := os.Remove(path); err != nil {
-				w.t.Fatal(err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
-			w.t.Fatal(err)
-		}
-	}
+	writeFiles(w.t, w.dirs["a"], files)
 }
 
 func (w *tenants) commitFiles() string {

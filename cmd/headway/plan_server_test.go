@@ -70,16 +70,28 @@ func (r *gitRepo) push(ref string, files map[string]string) {
 	r.git(r.work, "push", "-q", "origin", "HEAD:"+ref)
 }
 
-// write puts files into the clone.
+// write puts files into the clone; empty contents remove one.
 func (r *gitRepo) write(files map[string]string) {
 	r.t.Helper()
+	writeFiles(r.t, r.work, files)
+}
+
+// writeFiles puts files below dir; empty contents remove one.
+func writeFiles(tb testing.TB, dir string, files map[string]string) {
+	tb.Helper()
 	for name, data := range files {
-		path := filepath.Join(r.work, name)
+		path := filepath.Join(dir, name)
+		if data == "" {
+			if err := os.Remove(path); err != nil {
+				tb.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			r.t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
-			r.t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
