@@ -24,6 +24,7 @@ import (
 
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/slot"
 	"headway.dev/nodes/volume"
 )
 
@@ -104,13 +105,16 @@ type Agent struct {
 	services *serviceStore
 	images   *images
 	machine  machine
-	slots    chan struct{}
+	slots    *slot.Slots
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // the life of Run: workers start on demand
 	workers map[types.UID]*worker
 	wg      sync.WaitGroup // the workers' goroutines
 }
+
+// startTime is the longest that the start of one pod keeps others waiting.
+const startTime = 10 * time.Second
 
 // New checks the configuration and reads what the machine is. It starts
 // nothing.
@@ -127,7 +131,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node agent: %w", err)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: make(chan struct{}, cfg.ParallelStarts)}
+	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: slot.New(cfg.ParallelStarts, startTime)}
 	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
 	return a, nil
 }

@@ -19,11 +19,16 @@ import (
 
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/slot"
 )
 
 // parallelPulls bounds how many images are pulled side by side. Not one, the
 // kubelet's default: a registry that hangs would hold up all others.
 const parallelPulls = 4
+
+// pullTime is the longest that one pull keeps others waiting: a registry may
+// send a byte now and then.
+const pullTime = 2 * time.Minute
 
 // images gets images into the store: by pulling them, each image by one pod at
 // a time, and by importing the archives of a directory.
@@ -32,7 +37,7 @@ type images struct {
 	dir     string
 	log     *slog.Logger
 	changed func()        // called when images were imported
-	pulling chan struct{} // holds the pulls under way
+	pulling *slot.Slots // for the pulls under way
 
 	mu    sync.Mutex
 	turns map[string]*turn // by image
@@ -48,7 +53,7 @@ type turn struct {
 func newImages(r runtime.Interface, dir string, changed func(), log *slog.Logger) *images {
 	return &images{
 		runtime: r, dir: dir, changed: changed, log: log,
-		pulling: make(chan struct{}, parallelPulls), turns: map[string]*turn{},
+		pulling: slot.New(parallelPulls, pullTime), turns: map[string]*turn{},
 	}
 }
 
@@ -152,12 +157,11 @@ func (i *images) pull(ctx context.Context, image string, policy corev1.PullPolic
 		return runtime.ImageInfo{}, err
 	}
 	defer release()
-	select {
-	case i.pulling <- struct{}{}:
-	case <-ctx.Done():
-		return runtime.ImageInfo{}, ctx.Err()
+	done, err := i.pulling.Take(ctx)
+	if err != nil {
+		return runtime.ImageInfo{}, err
 	}
-	defer func() { <-i.pulling }()
+	defer done()
 	if policy != corev1.PullAlways {
 		if info, ok, err := i.runtime.Image(ctx, image); err == nil && ok {
 			return info, nil
@@ -329,7 +333,7 @@ func (i *images) importFile(ctx context.Context, name string) {
 	if ctx.Err() != nil || filepath.Ext(name) != ".tar" {
 		return
 	}
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		i.log.Warn("image archive cannot be opened", "file", name, "err", err)
 		return

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/nodes/pod"
@@ -97,7 +98,7 @@ func (w *worker) hostsFile() string {
 
 // writeHosts writes in place: running containers have the file bound.
 func writeHosts(name, content string) error {
-	if have, err := os.ReadFile(name); err == nil && string(have) == content {
+	if readSmall(name) == content {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -109,9 +110,10 @@ func writeHosts(name, content string) error {
 	return nil
 }
 
-// readSmall is the content of a file of the node, empty if it cannot be read.
+// readSmall is the content of a regular file, empty if it cannot be read.
+// Containers may have written to it.
 func readSmall(name string) string {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return ""
 	}
@@ -121,6 +123,20 @@ func readSmall(name string) string {
 		return ""
 	}
 	return string(data)
+}
+
+// openRegular opens a file that containers may have to do with: nothing there
+// may keep the agent waiting.
+func openRegular(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s is not a regular file", name)
+	}
+	return f, nil
 }
 
 // facts is what the pod's environment and files are made from right now.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -153,13 +152,13 @@ func (w *worker) readMessages(p *corev1.Pod, observed runtime.Pod) {
 // tailOf is the end of a file that a container wrote: at most maxMessage bytes,
 // whatever is there.
 func tailOf(name string) string {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
 	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
 		return ""
 	}
 	if info.Size() > maxMessage {

@@ -45,7 +45,7 @@ type worker struct {
 	stoppingSince time.Time
 	tornDown      bool
 	finished      bool
-	slot          bool
+	slot          func() // gives the slot back that it holds
 }
 
 func newWorker(a *Agent, uid types.UID) *worker {
@@ -351,21 +351,17 @@ func targets(p *corev1.Pod, observed runtime.Pod) []probe.Target {
 
 // hold takes one of the slots that bound how many pods start side by side.
 func (w *worker) hold(ctx context.Context) error {
-	if w.slot {
+	if w.slot != nil {
 		return nil
 	}
-	select {
-	case w.agent.slots <- struct{}{}:
-		w.slot = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	var err error
+	w.slot, err = w.agent.slots.Take(ctx)
+	return err
 }
 
 func (w *worker) release() {
-	if w.slot {
-		<-w.agent.slots
-		w.slot = false
+	if w.slot != nil {
+		w.slot()
+		w.slot = nil
 	}
 }

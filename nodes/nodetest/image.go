@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,9 @@ type ImageOptions struct {
 	StopSignal string
 	// Busybox adds /bin/busybox with its commands.
 	Busybox bool
+	// Instead are what the image has at their names instead of what it would
+	// have there, regular files with zeros.
+	Instead []tar.Header
 }
 
 // tool compiles the test program once for each test process.
@@ -69,6 +73,10 @@ func Image(tb testing.TB, opts ImageOptions) v1.Image {
 	}
 	if opts.Busybox {
 		files = append(files, busybox(tb)...)
+	}
+	for _, h := range opts.Instead {
+		files = slices.DeleteFunc(files, func(f file) bool { return f.name == h.Name })
+		files = append(files, file{name: h.Name, header: &h})
 	}
 	layer := static.NewLayer(pack(tb, files), types.OCIUncompressedLayer)
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
@@ -109,6 +117,7 @@ type file struct {
 	name, link string
 	mode       int64
 	data       []byte
+	header     *tar.Header // instead of all else
 }
 
 func pack(tb testing.TB, files []file) []byte {
@@ -122,6 +131,9 @@ func pack(tb testing.TB, files []file) []byte {
 			h.Typeflag, h.Linkname, h.Mode = tar.TypeSymlink, f.link, 0o777
 		case strings.HasSuffix(f.name, "/"):
 			h.Typeflag = tar.TypeDir
+		}
+		if f.header != nil {
+			h, f.data = f.header, make([]byte, f.header.Size)
 		}
 		if err := w.WriteHeader(h); err != nil {
 			tb.Fatal(err)

@@ -108,7 +108,7 @@ func (r *Runtime) CreateContainer(ctx context.Context, pod SandboxConfig, cfg Co
 	if box == nil || !box.ready {
 		return Container{}, fmt.Errorf("pod %s/%s has no sandbox: %w", pod.Namespace, pod.Name, ErrNotFound)
 	}
-	release, err := r.slot(ctx)
+	release, err := r.starts.Take(ctx)
 	if err != nil {
 		return Container{}, err
 	}
@@ -145,13 +145,13 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 	if err != nil {
 		return nil, err
 	}
-	hostname, err := os.ReadFile(filepath.Join(r.stateDir(pod.UID), "hostname"))
+	hostname, err := sandboxHostname(pod)
 	if err != nil {
-		return nil, fmt.Errorf("read host name of the sandbox: %w", err)
+		return nil, err
 	}
 	spec, err := buildSpec(ctx, specInput{
 		id: id, pod: pod, cfg: cfg, image: cached.config, user: user,
-		stateDir: r.stateDir(pod.UID), runDir: r.runDir(pod.UID), hostname: strings.TrimSpace(string(hostname)),
+		stateDir: r.stateDir(pod.UID), runDir: r.runDir(pod.UID), hostname: hostname,
 		cgroup: r.cgroups.specPath(box.rec.Cgroup, id), unified: r.cgroups.unified,
 		oomScoreAdj: r.oomAdj.adjust(r, cfg.OOMScoreAdj, caps), availableCaps: caps,
 	})
@@ -273,6 +273,24 @@ func toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 }
 
+// abandonTime is what a start has to come to its end once nobody wants it.
+const abandonTime = 10 * time.Second
+
+// abandon ends a start that hangs after its caller has left: by what it puts at
+// /etc/passwd, a container can have its first process wait forever before it
+// runs, and containerd would wait with it.
+func (r *Runtime) abandon(c *container, done <-chan struct{}) {
+	r.background(func(ctx context.Context) {
+		select {
+		case <-done:
+		case <-ctx.Done():
+		case <-time.After(abandonTime):
+			err := r.cgroups.kill(c.cgroup)
+			r.log.Warn("ended a start that nobody waits for", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+		}
+	})
+}
+
 // StartContainer implements Interface. A container that cannot be started, for
 // example because its command does not exist, becomes Exited with Reason
 // StartError, as with other container runtimes.
@@ -287,7 +305,7 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if r.stateOf(c).State != Created {
 		return nil
 	}
-	release, err := r.slot(ctx)
+	release, err := r.starts.Take(ctx)
 	if err != nil {
 		return err
 	}
@@ -295,6 +313,9 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	done := make(chan struct{})
+	defer close(done)
+	defer context.AfterFunc(ctx, func() { r.abandon(c, done) })()
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
 	started, err := r.start(ctx, c)

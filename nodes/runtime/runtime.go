@@ -12,12 +12,14 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/namespaces"
 	"golang.org/x/sys/unix"
 
 	"headway.dev/nodes/network"
+	"headway.dev/nodes/slot"
 )
 
 // defaultNamespace is our namespace in containerd.
@@ -109,7 +111,7 @@ type Runtime struct {
 	images  imageCache
 	tees    *teePool
 	events  chan Event
-	starts  chan struct{} // one slot for each create or start under way
+	starts  *slot.Slots // one for each create or start under way
 	podLock keyedLock
 	oomAdj  oomAdjuster
 	views   atomic.Uint64 // numbers the temporary views of images
@@ -150,7 +152,7 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 		cfg: cfg, log: cfg.Log, lock: lock,
 		tees:       newTeePool(2 * goruntime.NumCPU()),
 		events:     make(chan Event, 1024),
-		starts:     make(chan struct{}, cfg.ParallelStarts),
+		starts:     slot.New(cfg.ParallelStarts, slotTime),
 		sandboxes:  map[string]*sandbox{},
 		containers: map[string]*container{},
 	}
@@ -245,15 +247,8 @@ func (r *Runtime) namespaced(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, r.cfg.Namespace)
 }
 
-// slot waits for one of the places for creates and starts.
-func (r *Runtime) slot(ctx context.Context) (release func(), err error) {
-	select {
-	case r.starts <- struct{}{}:
-		return func() { <-r.starts }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
+// slotTime is the longest that one create or start keeps the others waiting.
+const slotTime = 5 * time.Second
 
 // List implements Interface.
 func (r *Runtime) List(context.Context) (map[string]Pod, error) {

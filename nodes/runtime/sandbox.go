@@ -72,7 +72,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, cfg SandboxConfig) (Sandbox
 	if old != nil && old.ready {
 		return old.info(), nil
 	}
-	release, err := r.slot(ctx)
+	release, err := r.starts.Take(ctx)
 	if err != nil {
 		return Sandbox{}, err
 	}
@@ -98,9 +98,9 @@ func (r *Runtime) makeSandbox(ctx context.Context, cfg SandboxConfig) (*sandbox,
 			return nil, fmt.Errorf("make sandbox directory: %w", err)
 		}
 	}
-	hostname := cfg.Hostname
-	if cfg.HostNetwork {
-		hostname, _ = os.Hostname()
+	hostname, err := sandboxHostname(cfg)
+	if err != nil {
+		return nil, err
 	}
 	for name, content := range map[string]string{"hostname": hostname + "\n", "hosts": cfg.Hosts, "resolv.conf": cfg.ResolvConf} {
 		if err := os.WriteFile(filepath.Join(state, name), []byte(content), 0o644); err != nil {
@@ -143,6 +143,19 @@ func (r *Runtime) makeSandbox(ctx context.Context, cfg SandboxConfig) (*sandbox,
 		return nil, fmt.Errorf("write sandbox: %w", err)
 	}
 	return s, nil
+}
+
+// sandboxHostname is the pod's host name. Its file is not asked: containers may
+// write what they like into it.
+func sandboxHostname(cfg SandboxConfig) (string, error) {
+	if !cfg.HostNetwork {
+		return cfg.Hostname, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("read the node's host name: %w", err)
+	}
+	return name, nil
 }
 
 // loadSandboxes reads back the sandboxes of a former run and removes those

@@ -1,18 +1,13 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"strings"
 
-	"github.com/containerd/containerd/mount"
 	"github.com/moby/sys/user"
-
-	"headway.dev/nodes/image"
 )
 
 // ConfigError is an error of a container's configuration: trying again with
@@ -76,11 +71,16 @@ func (r *Runtime) resolveUser(ctx context.Context, img *cachedImage, spec string
 		return u.(execUser), nil
 	}
 	var u execUser
-	err := r.withRootfs(ctx, img, func(root *os.Root) error {
-		passwd, group := openIn(root, "etc/passwd"), openIn(root, "etc/group")
-		defer passwd.Close()
-		defer group.Close()
-		found, err := user.GetExecUser(spec, nil, passwd, group)
+	err := r.withRootfs(ctx, img, func(dir string) error {
+		passwd, err := readImageFile(dir, "etc/passwd")
+		if err != nil {
+			return err
+		}
+		group, err := readImageFile(dir, "etc/group")
+		if err != nil {
+			return err
+		}
+		found, err := user.GetExecUser(spec, nil, bytes.NewReader(passwd), bytes.NewReader(group))
 		if err != nil {
 			return &ConfigError{err}
 		}
@@ -95,41 +95,4 @@ func (r *Runtime) resolveUser(ctx context.Context, img *cachedImage, spec string
 	}
 	img.users.Store(spec, u)
 	return u, nil
-}
-
-// withRootfs mounts the image's file system for reading.
-func (r *Runtime) withRootfs(ctx context.Context, img *cachedImage, f func(*os.Root) error) error {
-	snapshots := r.client.SnapshotService(image.Snapshotter)
-	ctx, done, err := r.client.WithLease(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = done(ctx) }()
-	key := "headway-view-" + strconv.FormatInt(int64(os.Getpid()), 10) + "-" + strconv.FormatUint(r.views.Add(1), 10)
-	mounts, err := snapshots.View(ctx, key, img.chainID)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = snapshots.Remove(context.WithoutCancel(ctx), key) }()
-	return mount.WithReadonlyTempMount(ctx, mounts, func(dir string) error {
-		// Root keeps the image's symbolic links from leading out of it.
-		root, err := os.OpenRoot(dir)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f(root), root.Close())
-	})
-}
-
-// openIn opens a file of an image; one that is not there is empty.
-func openIn(root *os.Root, name string) io.ReadCloser {
-	f, err := root.Open(name)
-	if err != nil {
-		return io.NopCloser(strings.NewReader(""))
-	}
-	// Far more than any real file: an image is not to fill our memory.
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(f, 4<<20), f}
 }

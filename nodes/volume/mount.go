@@ -47,36 +47,54 @@ func isMount(dir string) (bool, error) {
 	return own.Dev_major != parent.Dev_major || own.Dev_minor != parent.Dev_minor, nil
 }
 
-// bindSubPath mounts source/sub at target. The path is resolved below source by
-// the kernel, and what it led to is pinned by a descriptor: a container that
-// swaps a part of it for a symlink at the same time cannot lead it out of the
-// volume (CVE-2017-1002101, CVE-2021-25741).
-func bindSubPath(source, sub, target string, readOnly bool) error {
+// subPath is an opened sub path of a volume.
+type subPath struct {
+	file *os.File
+	dir  bool
+}
+
+// openSubPath opens sub below source, and makes it if it is not there and the
+// volume may be written. The path is resolved below source by the kernel.
+func openSubPath(source, sub string, readOnly bool) (subPath, error) {
 	root, err := os.OpenRoot(source)
 	if err != nil {
-		return fmt.Errorf("open the volume: %w", err)
+		return subPath{}, fmt.Errorf("open the volume: %w", err)
 	}
 	defer root.Close()
 	// Not waiting: opening a FIFO that a container left there would never end.
 	f, err := root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) && !readOnly {
 		if err := root.MkdirAll(sub, 0o750); err != nil {
-			return fmt.Errorf("make %q in the volume: %w", sub, err)
+			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
 		// The pod's users need it as much as the volume itself.
 		if err := root.Chmod(sub, 0o777); err != nil {
-			return fmt.Errorf("make %q in the volume: %w", sub, err)
+			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
 		f, err = root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	}
 	if err != nil {
-		return fmt.Errorf("open %q in the volume: %w", sub, err)
+		return subPath{}, fmt.Errorf("open %q in the volume: %w", sub, err)
 	}
-	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("open %q in the volume: %w", sub, err)
+		f.Close()
+		return subPath{}, fmt.Errorf("open %q in the volume: %w", sub, err)
 	}
+	return subPath{f, info.IsDir()}, nil
+}
+
+// bindSubPath mounts source/sub at target. What the path led to is pinned by a
+// descriptor: a container that swaps a part of it for a symlink at the same
+// time cannot lead it out of the volume (CVE-2017-1002101, CVE-2021-25741).
+func (m *Manager) bindSubPath(source, sub, target string, readOnly bool) error {
+	opened, err := do(&m.reach, filepath.Join(source, sub),
+		func() (subPath, error) { return openSubPath(source, sub, readOnly) },
+		func(s subPath) { s.file.Close() })
+	if err != nil {
+		return err
+	}
+	defer opened.file.Close()
 	if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
@@ -87,7 +105,7 @@ func bindSubPath(source, sub, target string, readOnly bool) error {
 	if err := os.RemoveAll(target); err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	if info.IsDir() {
+	if opened.dir {
 		err = os.Mkdir(target, 0o750)
 	} else {
 		err = os.WriteFile(target, nil, 0o640)
@@ -95,7 +113,7 @@ func bindSubPath(source, sub, target string, readOnly bool) error {
 	if err != nil {
 		return fmt.Errorf("make the mount point: %w", err)
 	}
-	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), target, "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", opened.file.Fd()), target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %q: %w", sub, err)
 	}
 	return nil

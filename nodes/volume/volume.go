@@ -35,8 +35,9 @@ import (
 
 // Manager keeps the volumes of all pods below one directory.
 type Manager struct {
-	dir string
-	log *slog.Logger
+	dir   string
+	log   *slog.Logger
+	reach reach
 }
 
 // New returns a manager that works below dir, an absolute path.
@@ -87,7 +88,8 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 	dir := m.volumeDir(p.UID, v.Name)
 	switch {
 	case v.HostPath != nil:
-		return checkHostPath(v.HostPath)
+		_, err := do(&m.reach, v.HostPath.Path, func() (struct{}, error) { return struct{}{}, checkHostPath(v.HostPath) }, nil)
+		return err
 	case v.EmptyDir != nil:
 		return m.emptyDir(p, v.EmptyDir, dir)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -174,7 +176,7 @@ func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string)
 		}
 		if sub != "" {
 			target := filepath.Join(m.PodDir(p.UID), "subpaths", c.Name, fmt.Sprint(i))
-			if err := bindSubPath(source, sub, target, vm.ReadOnly || readOnly(v)); err != nil {
+			if err := m.bindSubPath(source, sub, target, vm.ReadOnly || readOnly(v)); err != nil {
 				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
 			}
 			source = target
