@@ -36,7 +36,7 @@ type images struct {
 	runtime runtime.Interface
 	dir     string
 	log     *slog.Logger
-	changed func()        // called when images were imported
+	changed func()      // called when images were imported
 	pulling *slot.Slots // for the pulls under way
 
 	mu    sync.Mutex
