@@ -9,12 +9,8 @@ import (
 	"time"
 )
 
-// applyRules writes our chains in one transaction, then makes sure that the
-// kernel's chains lead to them.
-func applyRules(ctx context.Context, chains, rules string) error {
-	if err := restore(ctx, rules); err != nil {
-		return fmt.Errorf("write iptables rules: %w", err)
-	}
+// ensureJumps makes sure that the kernel's chains lead to ours.
+func ensureJumps(ctx context.Context, chains string) error {
 	for _, j := range jumps(chains) {
 		if iptables(ctx, j.args("-C")...) == nil {
 			continue

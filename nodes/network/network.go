@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoPodCIDR is returned while the node has no range of pod addresses yet.
@@ -117,6 +118,11 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 	if err := checkPorts(ports); err != nil {
 		return nil, err
 	}
+	for _, p := range ports {
+		if err := inUse(p); err != nil {
+			return nil, err
+		}
+	}
 	lease, bridge, gateway, err := n.reserve(ctx, pod, ports)
 	if err != nil {
 		return nil, err
@@ -219,22 +225,36 @@ func (n *Network) ensureNode(ctx context.Context) error {
 	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
 		return err
 	}
-	if err := n.writeRules(ctx); err != nil {
+	if err := errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains)); err != nil {
 		return err
 	}
 	n.ready = true
 	return nil
 }
 
+// writeRules writes our chains in one transaction of one program.
 func (n *Network) writeRules(ctx context.Context) error {
+	if err := restore(ctx, n.rules()); err != nil {
+		return fmt.Errorf("write iptables rules: %w", err)
+	}
+	return nil
+}
+
+// rules are the rules of now.
+func (n *Network) rules() string {
 	cluster := n.cfg.ClusterCIDR
 	if !cluster.IsValid() {
 		cluster = n.ipam.prefix
 	}
-	return applyRules(ctx, n.cfg.Chains, rules(ruleInput{
+	leases := n.ipam.sorted()
+	for i, l := range leases {
+		// A program that came to listen after the pod keeps its port.
+		leases[i].Ports = slices.DeleteFunc(slices.Clone(l.Ports), func(p HostPort) bool { return errors.Is(inUse(p), unix.EADDRINUSE) })
+	}
+	return rules(ruleInput{
 		Chains: n.cfg.Chains, Bridge: n.cfg.Bridge,
-		PodCIDR: n.ipam.prefix, ClusterCIDR: cluster, Leases: n.ipam.sorted(),
-	}))
+		PodCIDR: n.ipam.prefix, ClusterCIDR: cluster, Leases: leases,
+	})
 }
 
 // vethName is the host end of a pod's link. It depends on the bridge too, so
@@ -242,21 +262,4 @@ func (n *Network) writeRules(ctx context.Context) error {
 func (n *Network) vethName(pod string) string {
 	sum := sha256.Sum256([]byte(n.cfg.Bridge + "/" + pod))
 	return "veth" + hex.EncodeToString(sum[:5])
-}
-
-func checkPorts(ports []HostPort) error {
-	for _, p := range ports {
-		if p.HostPort < 1 || p.HostPort > 65535 || p.ContainerPort < 1 || p.ContainerPort > 65535 {
-			return fmt.Errorf("host port %d to %d: ports are 1 to 65535", p.HostPort, p.ContainerPort)
-		}
-		if p.Protocol != "" && p.Protocol != "TCP" && p.Protocol != "UDP" && p.Protocol != "SCTP" {
-			return fmt.Errorf("host port %d: unknown protocol %q", p.HostPort, p.Protocol)
-		}
-		if p.HostIP != "" {
-			if _, err := netip.ParseAddr(p.HostIP); err != nil {
-				return fmt.Errorf("host port %d: %w", p.HostPort, err)
-			}
-		}
-	}
-	return nil
 }

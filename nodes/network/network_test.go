@@ -3,10 +3,12 @@ package network_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,103 @@ func TestHostPorts(t *testing.T) {
 	if resp, err := client.Do(nodetest.Request(t, "http://127.0.0.1:28081/")); err == nil {
 		resp.Body.Close()
 		t.Error("the host port answers after its pod is gone")
+	}
+}
+
+// TestHostPortOfTheNode: what a program of the node listens on is not a pod's
+// to take, whether the pod comes later or was there before.
+func TestHostPortOfTheNode(t *testing.T) {
+	n := nodetest.Start(t)
+	serve := func(address string) (port int32, stop func()) {
+		t.Helper()
+		listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "the node's own") })}
+		go func() { _ = server.Serve(listener) }()
+		stop = func() { _ = server.Close() }
+		t.Cleanup(stop)
+		return int32(listener.Addr().(*net.TCPAddr).Port), stop
+	}
+	port, _ := serve("127.0.0.1:0")
+	packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packets.Close()
+	for _, taken := range []runtime.HostPort{
+		{HostPort: port, ContainerPort: 8080},
+		{HostPort: port, ContainerPort: 8080, HostIP: "127.0.0.1"},
+		{HostPort: port, ContainerPort: 8080, HostIP: "0.0.0.0", Protocol: "TCP"},
+		{HostPort: int32(packets.LocalAddr().(*net.UDPAddr).Port), ContainerPort: 8080, Protocol: "UDP"},
+	} {
+		pod := nodetest.Sandbox("thief")
+		pod.HostPorts = []runtime.HostPort{taken}
+		want := fmt.Sprintf("host port %d ", taken.HostPort)
+		if _, err := n.EnsureSandbox(t.Context(), pod); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "is used by a program of the node") {
+			t.Errorf("a pod with %+v: %v, want that %s is used", taken, err, want)
+		}
+	}
+	if leases, err := os.ReadDir(n.NetConf.StateDir); err != nil || len(leases) > 0 {
+		t.Errorf("leases of refused pods = %v, %v; want none", leases, err)
+	}
+
+	// An address that nobody listens on is free, and so is the other protocol.
+	first, later := nodetest.Sandbox("first"), nodetest.Sandbox("later")
+	first.HostPorts = []runtime.HostPort{{HostPort: port, ContainerPort: 8080, HostIP: "127.0.0.2"}, {HostPort: port, ContainerPort: 8080, Protocol: "UDP"}, {HostPort: 28083, ContainerPort: 8080}}
+	n.Run(t, first, "main", "serve")
+	if got := nodetest.Get(t, fmt.Sprintf("http://127.0.0.2:%d/hostname", port)); got != "first\n" {
+		t.Errorf("the pod's own address answers %q", got)
+	}
+	if got := nodetest.Get(t, fmt.Sprintf("http://127.0.0.1:%d/", port)); got != "the node's own" {
+		t.Errorf("the node's own port answers %q", got)
+	}
+
+	// A program that comes to listen where a pod is has its port back with the
+	// next change, and the pod when that program has gone.
+	get := func() string { return nodetest.Get(t, "http://127.0.0.1:28083/hostname") }
+	if got := get(); got != "first\n" {
+		t.Errorf("the host port answers %q", got)
+	}
+	_, stop := serve("127.0.0.1:28083")
+	later.HostPorts = []runtime.HostPort{{HostPort: 28084, ContainerPort: 8080}}
+	n.Run(t, later, "main", "serve")
+	if got := get(); got != "the node's own" {
+		t.Errorf("the port that a program listens on answers %q", got)
+	}
+	stop()
+	if err := n.RemoveSandbox(t.Context(), later.PodRef); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(); got != "first\n" {
+		t.Errorf("the host port answers %q after the program has ended", got)
+	}
+}
+
+// TestOneProgramForHostPorts: a pod with a host port costs one program run.
+func TestOneProgramForHostPorts(t *testing.T) {
+	n := nodetest.Start(t)
+	n.Run(t, nodetest.Sandbox("before"), "main", "sleep") // sets the node up
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "iptables-restore", "iptables-save"} {
+		real, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := fmt.Sprintf("#!/bin/sh\necho %s >> %s/calls\nexec %s \"$@\"\n", name, dir, real)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	pod := nodetest.Sandbox("port")
+	pod.HostPorts = []runtime.HostPort{{HostPort: 28085, ContainerPort: 8080}}
+	if _, err := n.EnsureSandbox(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	if calls, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || string(calls) != "iptables-restore\n" {
+		t.Errorf("programs run = %q, %v; want iptables-restore once", calls, err)
 	}
 }
 
