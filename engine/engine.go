@@ -44,6 +44,10 @@ import (
 // StoreFile is the store's file in the data dir.
 const StoreFile = "store.db"
 
+// storeReserve is how much of the disk is kept for the store: half of it is for
+// deletions and statuses alone.
+const storeReserve = 32 << 20
+
 // Config of an engine.
 type Config struct {
 	// DataDir holds the store and the certificates.
@@ -107,7 +111,8 @@ func Open(cfg Config) (*Engine, error) {
 			e.admission.Observe(events)
 			e.roles.Observe(events)
 		},
-		Log: cfg.Log.With("part", "store"),
+		Reserve: storeReserve,
+		Log:     cfg.Log.With("part", "store"),
 	})
 	if err != nil {
 		return nil, err

@@ -65,6 +65,9 @@ func (w *writer) applyChange(b *batch, c change.Change, durable bool) error {
 	if next == current { // also when there was none and there shall be none
 		return nil
 	}
+	if err := w.mayStore(next, current); err != nil {
+		return err
+	}
 	for _, admit := range w.admit {
 		admitted, err := admit(view{w.work}, next, current)
 		if err != nil {

@@ -14,7 +14,7 @@
 //
 // A transaction that fails is taken back from the working trees and does not
 // touch the others of its batch. change.Wait transactions are published after
-// the bbolt commit. change.Behind transactions are published at once and their
+// the bbolt commit: what anybody has seen of them is on disk. change.Behind transactions are published at once and their
 // keys marked dirty; the next bbolt commit, of a Wait batch or soon after by a
 // timer, writes the newest state of every dirty key. So the file always holds
 // a prefix of the revisions: after a crash the newest Behind writes may be
@@ -29,7 +29,8 @@
 // Bucket "objects" maps the revision (8 bytes, big endian) to a record: what
 // happened, the key, the encoded object, a checksum. Sequential keys make
 // bbolt append to its last page. Records that newer ones replace are deleted
-// in the background. Open replays the bucket into memory. Bucket "logs" holds
+// in the background. Open reads every page first, so that a damaged file is
+// refused before anything is done with it, and replays the bucket into memory. Bucket "logs" holds
 // the append-only logs, bucket "meta" the format version and the ceiling.
 //
 // # Concurrency

@@ -1,10 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -38,25 +41,54 @@ func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
 		InitialMmapSize: 1 << 30,
 	}
 	info, err := os.Stat(path)
-	exists := err == nil && info.Mode().IsRegular() && info.Size() > 0
-	if exists {
-		// Read-only first, which touches little of the file: opened for
-		// writing, bbolt looks for free pages in a goroutine of its own, and
-		// on a truncated file the process would die there.
-		readOnly := options
-		readOnly.ReadOnly = true
-		if err := inspect(path, &readOnly); err != nil {
-			return nil, err
-		}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = create(path, &options)
+	} else if err == nil && info.Mode().IsRegular() && info.Size() < int64(2*os.Getpagesize()) {
+		// Never one of ours: create makes it whole or not at all. An empty one
+		// would be an empty cluster, and all pods would be removed.
+		err = damaged("it is %d bytes long", info.Size())
 	}
-	db, err := openBolt(path, &options)
 	if err != nil {
 		return nil, err
 	}
-	if err := layOut(db); err != nil {
-		return nil, errors.Join(err, db.Close())
+	// Read-only first: opened for writing, bbolt looks for free pages in a
+	// goroutine of its own, and on a file that is truncated or has a page
+	// overwritten the process would die there.
+	readOnly := options
+	readOnly.ReadOnly = true
+	if err := inspect(path, &readOnly); err != nil {
+		return nil, err
 	}
-	return db, nil
+	return openBolt(path, &options)
+}
+
+// create makes a file with its buckets under another name first, so that there
+// is never a part of one. One that another process makes meanwhile is kept.
+func create(path string, options *bolt.Options) error {
+	dir := filepath.Dir(path)
+	temp, err := os.CreateTemp(dir, filepath.Base(path)+".new-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(temp.Name()) }() // gone or harmless
+	if err := temp.Close(); err != nil {
+		return err
+	}
+	db, err := openBolt(temp.Name(), options)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(layOut(db), db.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
@@ -73,7 +105,8 @@ func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
 	return db, err
 }
 
-// inspect checks the size and the format version of an existing file.
+// inspect checks the size and the format version of an existing file, and reads
+// every page of it that is in use.
 func inspect(path string, options *bolt.Options) error {
 	db, err := openBolt(path, options)
 	if err != nil {
@@ -90,27 +123,42 @@ func inspect(path string, options *bolt.Options) error {
 			}
 			meta := tx.Bucket(metaBucket)
 			if meta == nil {
-				if name, _ := tx.Cursor().First(); name != nil {
-					return damaged("it has no %s bucket", metaBucket)
-				}
-				return nil // killed before it was laid out
+				return damaged("it has no %s bucket", metaBucket)
 			}
-			return checkFormat(string(meta.Get(formatKey)))
+			if err := checkFormat(string(meta.Get(formatKey))); err != nil {
+				return err
+			}
+			for _, name := range [][]byte{objectsBucket, logsBucket} {
+				if tx.Bucket(name) == nil {
+					return damaged("it has no %s bucket", name)
+				}
+			}
+			return tx.ForEach(func(_ []byte, b *bolt.Bucket) error { return walk(b) })
 		})
 	})
 	return errors.Join(err, db.Close())
 }
 
+// walk reads all of a bucket. Its keys must ascend, also from page to page.
+func walk(b *bolt.Bucket) error {
+	var last []byte
+	return b.ForEach(func(k, v []byte) error {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return damaged("key %x stands after %x", k, last)
+		}
+		last = k
+		if v != nil {
+			return nil
+		}
+		if nested := b.Bucket(k); nested != nil {
+			return walk(nested)
+		}
+		return damaged("key %x is neither a value nor a bucket", k)
+	})
+}
+
 // layOut makes the buckets of a new file.
 func layOut(db *bolt.DB) error {
-	complete := false
-	err := db.View(func(tx *bolt.Tx) error {
-		complete = tx.Bucket(metaBucket) != nil
-		return nil
-	})
-	if err != nil || complete {
-		return err
-	}
 	return db.Update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{objectsBucket, logsBucket, metaBucket} {
 			if _, err := tx.CreateBucket(name); err != nil {
@@ -153,5 +201,5 @@ func guardFaults(f func() error) (err error) {
 }
 
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %w; restore it from a backup, or use another data directory", ErrDamaged, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: %w; restore it from a backup (with Headway stopped, put the copy in its place), or use another data directory", ErrDamaged, fmt.Errorf(format, args...))
 }

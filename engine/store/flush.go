@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -54,6 +55,7 @@ func (w *writer) flush() error {
 		return err
 	}
 	w.store.failure.Store(nil)
+	w.reserve.keep(w.used())
 	w.ceiling = ceiling
 	w.written(writes)
 	return nil
@@ -217,7 +219,7 @@ func (w *writer) finish() error {
 	if err != nil {
 		err = fmt.Errorf("write to the store's file: %w", err)
 	}
-	if closeErr := w.db.Close(); err == nil && closeErr != nil {
+	if closeErr := errors.Join(w.reserve.close(), w.db.Close()); err == nil && closeErr != nil {
 		err = fmt.Errorf("close the store's file: %w", closeErr)
 	}
 	return err

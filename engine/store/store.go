@@ -66,6 +66,10 @@ type Options struct {
 	// FlushDelay is how long change.Behind writes may stay in memory alone
 	// (default 50ms).
 	FlushDelay time.Duration
+	// Reserve is how many bytes of the disk are kept for the file beyond what it
+	// uses, so that a disk that somebody else fills still takes deletions and
+	// changes; creations are then refused with ReasonInsufficientStorage.
+	Reserve int64
 	// Codec finds how a kind is encoded; nil for a kind that is not stored.
 	// The default is ServedCodec, for the kinds of manifests/scheme.
 	Codec func(kind schema.GroupKind) Codec
@@ -155,6 +159,10 @@ func Open(opts Options) (*Store, error) {
 		ended:     make(chan struct{}),
 	}
 	w := newWriter(s, opts, loaded)
+	if w.reserve, err = openReserve(opts.Path, opts.Reserve, opts.Log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), db.Close())
+	}
+	w.reserve.keep(w.used())
 	s.current.Store(w.snapshot(nil))
 	w.observeAll()
 	go w.run()

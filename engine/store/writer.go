@@ -62,6 +62,7 @@ type writer struct {
 	// they can be deleted: a deletion's own record after what it deleted.
 	garbage    []uint64
 	compacting bool
+	reserve    *reserve
 	// pending are the records to append with the batch being processed.
 	pending []change.Record
 
@@ -158,6 +159,9 @@ func (w *writer) serve(reqs []*request) {
 	if len(wait) > 0 {
 		w.process(wait, true)
 	}
+	if w.reserve.low {
+		w.makeRoom()
+	}
 }
 
 // batch collects the effects of transactions until they are published or
@@ -184,13 +188,19 @@ func (w *writer) process(reqs []*request, durable bool) {
 	var err error
 	if changed := len(b.events)+len(w.pending) > 0; changed {
 		if durable || w.work.revision > w.ceiling {
-			err = w.flush()
+			if err = w.flush(); isFull(err) && w.makeRoom() {
+				err = w.flush()
+			}
 		}
 		w.pending = nil
 		if err != nil {
 			// The revisions stay used: the disk may hold them after all.
 			w.takeBack(&b, 0)
-			err = fmt.Errorf("write to the store's file: %w", err)
+			if isFull(err) {
+				err = noSpace(w.store.path, err)
+			} else {
+				err = fmt.Errorf("write to the store's file: %w", err)
+			}
 		} else {
 			w.publish(b.events)
 		}
