@@ -15,5 +15,7 @@
 // route_localnet opens.
 //
 // Endpoints are chosen as kube-proxy does: those that are ready; if there are
-// none, those that are terminating but still serve. Only IPv4 is handled.
+// none, those that are terminating but still serve; where a policy says Local,
+// of this node's. externalTrafficPolicy binds who comes from outside of the
+// cluster, not its pods and nodes. Only IPv4 is handled.
 package rules

@@ -11,16 +11,15 @@ import (
 
 // endpoint is where a service port leads to.
 type endpoint struct {
-	addr netip.AddrPort
-	node string
+	addr  netip.AddrPort
+	node  string
+	ready bool // or else it terminates and still serves
 }
 
-// choose lists the endpoints of a service port in a fixed order: the ready
-// ones; if there are none, those that terminate but still serve. So the last
-// pods of a service answer until they are gone, and a pod that ends while
-// others are ready gets no new connections.
-func choose(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort) []endpoint {
-	var ready, leaving []endpoint
+// usable lists the endpoints of a service port in a fixed order: those that are
+// ready, and those that terminate but still serve.
+func usable(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort) []endpoint {
+	var found []endpoint
 	for _, s := range endpointSlices {
 		if s.AddressType != discoveryv1.AddressTypeIPv4 || s.DeletionTimestamp != nil {
 			continue
@@ -37,23 +36,41 @@ func choose(endpointSlices []*discoveryv1.EndpointSlice, port corev1.ServicePort
 			if err != nil || !ip.Is4() {
 				continue
 			}
-			is := endpoint{addr: netip.AddrPortFrom(ip, number), node: ptr.Deref(e.NodeName, "")}
 			c := e.Conditions
-			switch isReady := ptr.Deref(c.Ready, true); {
-			case isReady:
-				ready = append(ready, is)
-			case ptr.Deref(c.Serving, isReady) && ptr.Deref(c.Terminating, false):
-				leaving = append(leaving, is)
+			ready := ptr.Deref(c.Ready, true)
+			if ready || ptr.Deref(c.Serving, ready) && ptr.Deref(c.Terminating, false) {
+				found = append(found, endpoint{addr: netip.AddrPortFrom(ip, number), node: ptr.Deref(e.NodeName, ""), ready: ready})
 			}
 		}
 	}
-	chosen := ready
-	if len(chosen) == 0 {
-		chosen = leaving
-	}
+	slices.SortFunc(found, func(a, b endpoint) int {
+		if c := a.addr.Compare(b.addr); c != 0 || a.ready == b.ready {
+			return c
+		}
+		if a.ready {
+			return -1
+		}
+		return 1
+	})
 	// An endpoint that moves between slices is in both for a while.
-	slices.SortFunc(chosen, func(a, b endpoint) int { return a.addr.Compare(b.addr) })
-	return slices.CompactFunc(chosen, func(a, b endpoint) bool { return a.addr == b.addr })
+	return slices.CompactFunc(found, func(a, b endpoint) bool { return a.addr == b.addr })
+}
+
+// prefer takes the ready ones; if there are none, those that terminate but
+// still serve (KEP-1669). So the last pods of a service, or of its part on one
+// node, answer until they are gone, and a pod that ends while others are ready
+// gets no new connections.
+func prefer(endpoints []endpoint) []endpoint {
+	ready := slices.DeleteFunc(slices.Clone(endpoints), func(e endpoint) bool { return !e.ready })
+	if len(ready) > 0 {
+		return ready
+	}
+	return endpoints
+}
+
+// on keeps the endpoints of one node.
+func on(node string, endpoints []endpoint) []endpoint {
+	return slices.DeleteFunc(slices.Clone(endpoints), func(e endpoint) bool { return e.node != node })
 }
 
 // targetPort is the port number of the slice that has the service port's name.

@@ -32,7 +32,7 @@ func (p *part) build() {
 	}
 	for _, port := range p.svc.Spec.Ports {
 		if port.Protocol != corev1.ProtocolSCTP {
-			p.port(p.svc, ip, port, choose(p.endpoints, port))
+			p.port(p.svc, ip, port, usable(p.endpoints, port))
 		}
 	}
 }
@@ -42,7 +42,7 @@ func (p *part) chain(name string, rules []string) {
 }
 
 // port adds what one port of a service needs.
-func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort, endpoints []endpoint) {
+func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort, all []endpoint) {
 	name := svc.Namespace + "/" + svc.Name
 	if port.Name != "" {
 		name += ":" + port.Name
@@ -54,15 +54,17 @@ func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort,
 	matchNode := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port.NodePort)
 	comment := fmt.Sprintf("-m comment --comment %q", name)
 
-	for _, e := range endpoints {
-		if e.node == p.cfg.NodeName {
-			p.hairpin = append(p.hairpin, e.addr.Addr())
-		}
+	// The endpoints of the whole cluster, and those of this node: one that
+	// terminates here may be the best of this node while others are ready
+	// elsewhere.
+	cluster, local := prefer(all), prefer(on(p.cfg.NodeName, all))
+	for _, e := range slices.Concat(on(p.cfg.NodeName, cluster), local) {
+		p.hairpin = append(p.hairpin, e.addr.Addr())
 	}
-	local := slices.DeleteFunc(slices.Clone(endpoints), func(e endpoint) bool { return e.node != p.cfg.NodeName })
-	internal, refuse := endpoints, "REJECT"
-	if policy := svc.Spec.InternalTrafficPolicy; policy != nil && *policy == corev1.ServiceInternalTrafficPolicyLocal {
-		if internal = local; len(endpoints) > 0 {
+	internal, refuse := cluster, "REJECT"
+	internalLocal := svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal
+	if internalLocal {
+		if internal = local; len(all) > 0 {
 			refuse = "DROP" // other nodes do serve it
 		}
 	}
@@ -92,38 +94,47 @@ func (p *part) port(svc *corev1.Service, ip netip.Addr, port corev1.ServicePort,
 		return
 	}
 
-	external, refuse := endpoints, "REJECT"
 	onlyLocal := svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	external, refuse := cluster, "REJECT"
 	if onlyLocal {
-		if external = local; len(endpoints) > 0 {
+		if external = local; len(all) > 0 {
 			refuse = "DROP"
 		}
 	}
 	if proto == "udp" {
-		p.udp[UDPPort{Port: uint16(port.NodePort)}] = addrs(external)
+		to := slices.Concat(addrs(cluster), addrs(external))
+		slices.SortFunc(to, netip.AddrPort.Compare)
+		p.udp[UDPPort{Port: uint16(port.NodePort)}] = slices.Compact(to)
 	}
 	if len(external) == 0 {
 		for _, dst := range p.cfg.nodeAddresses() {
 			p.reject = append(p.reject, fmt.Sprintf("%s%s %s -j %s", dst, matchNode, comment, refuse))
 		}
+	}
+	if len(cluster) == 0 {
 		return
 	}
 	p.nodePorts = append(p.nodePorts, fmt.Sprintf("%s %s -j %s", matchNode, comment, extChain))
-	if onlyLocal {
-		// The client's address is kept: the endpoint is on this node, so the
-		// answers come back here anyway. Only this node's own connections need
-		// another source, because they may come from 127.0.0.1.
-		rules := []string{"-m addrtype --src-type LOCAL -j " + Mark}
-		p.chain(extChain, append(rules, balance(extChain, proto, external, affinity)...))
+	// Where the whole cluster's endpoints are spread.
+	allChain := svcChain
+	if internalLocal {
+		allChain = allPrefix + id
+		p.chain(allChain, balance(allChain, proto, cluster, affinity))
+	}
+	if !onlyLocal {
+		p.chain(extChain, []string{"-j " + Mark, "-j " + allChain})
 		return
 	}
-	rules := []string{"-j " + Mark}
-	if slices.Equal(internal, external) {
-		rules = append(rules, "-j "+svcChain)
-	} else {
-		rules = append(rules, balance(extChain, proto, external, affinity)...)
+	// The policy is for clients outside of the cluster, whose address is kept:
+	// the endpoint is on this node, so the answers come back here anyway. The
+	// cluster's pods and this node reach all endpoints, as by the cluster IP;
+	// this node by another source, because it may be 127.0.0.1.
+	var rules []string
+	if p.cfg.ClusterCIDR.IsValid() {
+		rules = append(rules, fmt.Sprintf("-s %s -j %s", p.cfg.ClusterCIDR, allChain))
 	}
-	p.chain(extChain, rules)
+	rules = append(rules, "-m addrtype --src-type LOCAL -j "+Mark, "-m addrtype --src-type LOCAL -j "+allChain)
+	p.chain(extChain, append(rules, balance(extChain, proto, external, affinity)...))
 }
 
 // balance spreads new connections evenly: the first of n endpoints takes one
@@ -148,16 +159,18 @@ func balance(chain, proto string, endpoints []endpoint, affinity int) []string {
 }
 
 // What the names of the chains of single services begin with: one for the
-// cluster IP, one for the node port.
+// cluster IP, one for the node port, and one for all endpoints where that of the
+// cluster IP has only this node's.
 const (
 	svcPrefix = Prefix + "SVC-"
 	extPrefix = Prefix + "EXT-"
+	allPrefix = Prefix + "ALL-"
 )
 
 // IsServiceChain tells the chains of single services from those that all
 // services share.
 func IsServiceChain(name string) bool {
-	return strings.HasPrefix(name, svcPrefix) || strings.HasPrefix(name, extPrefix)
+	return strings.HasPrefix(name, svcPrefix) || strings.HasPrefix(name, extPrefix) || strings.HasPrefix(name, allPrefix)
 }
 
 // hash makes a short name that is the same on every node.
