@@ -60,6 +60,11 @@ type Config struct {
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's, for example containerd://1.6.20.
 	Version, RuntimeVersion string
+	// EvictionHard are the amounts of free disk below which pods are evicted;
+	// zero watches nothing. EvictionPeriod is how often the disk and the pods'
+	// limits are looked at; default 10 seconds.
+	EvictionHard   Thresholds
+	EvictionPeriod time.Duration
 	// ParallelStarts bounds how many pods are started side by side; default
 	// twice the number of CPUs: more only adds latency.
 	ParallelStarts int
@@ -86,6 +91,9 @@ func (c *Config) check() error {
 	if c.MaxPods <= 0 {
 		c.MaxPods = 110
 	}
+	if c.EvictionPeriod <= 0 {
+		c.EvictionPeriod = evictionPeriod
+	}
 	if c.ParallelStarts <= 0 {
 		c.ParallelStarts = 2 * goruntime.NumCPU()
 	}
@@ -104,6 +112,7 @@ type Agent struct {
 	tokens   *tokens
 	services *serviceStore
 	images   *images
+	evictor  *evictor
 	machine  machine
 	slots    *slot.Slots
 
@@ -133,6 +142,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: slot.New(cfg.ParallelStarts, startTime)}
 	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
+	a.evictor = newEvictor(a)
 	return a, nil
 }
 
@@ -157,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	group.Go(func() error { return a.statuses.run(ctx) })
 	group.Go(func() error { return a.runtimeEvents(ctx) })
+	group.Go(func() error { a.evictor.run(ctx); return nil })
 	group.Go(func() error { a.services.run(ctx, a.cfg.Client); return nil })
 	if a.cfg.StreamingListener != nil {
 		group.Go(func() error { return a.serveStreams(ctx) })

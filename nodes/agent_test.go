@@ -37,7 +37,13 @@ type cluster struct {
 // newCluster runs an agent. prepare gets the API's client before that does.
 func newCluster(t *testing.T, prepare ...func(*fake.Clientset)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, node: nodetest.Start(t), client: fake.NewClientset()}
+	return newClusterOn(t, nodetest.Start(t), nil, prepare...)
+}
+
+// newClusterOn runs an agent on a node. configure changes its configuration.
+func newClusterOn(t *testing.T, node *nodetest.Node, configure func(*nodes.Config), prepare ...func(*fake.Clientset)) *cluster {
+	t.Helper()
+	c := &cluster{t: t, node: node, client: fake.NewClientset()}
 	for _, f := range prepare {
 		f(c.client)
 	}
@@ -46,6 +52,9 @@ func newCluster(t *testing.T, prepare ...func(*fake.Clientset)) *cluster {
 	c.config = nodes.Config{
 		NodeName: "n1", NodeIP: "192.0.2.1", Client: c.client, Runtime: c.node.Runtime, DataDir: dir,
 		ImagesDir: filepath.Join(dir, "images"), Version: "v1.37.2", RuntimeVersion: "containerd://test", Log: nodetest.Logger(t),
+	}
+	if configure != nil {
+		configure(&c.config)
 	}
 	c.start()
 	t.Cleanup(func() {

@@ -116,24 +116,26 @@ func osImage() string {
 	return "Linux"
 }
 
-// The kubelet's default eviction thresholds.
-const (
-	memoryLow     = 100 << 20
-	diskLowShare  = 10 // percent free
-	inodeLowShare = 5
-)
+// memoryLow is the kubelet's default threshold.
+const memoryLow = 100 << 20
 
-// pressure reports what the machine is short of.
-func (m machine) pressure() (memory, disk bool) {
-	if mem, err := meminfo(); err == nil {
-		memory = mem["MemAvailable"] < memoryLow
-	}
+// memoryPressure reports whether the machine is short of memory.
+func (m machine) memoryPressure() bool {
+	mem, err := meminfo()
+	return err == nil && mem["MemAvailable"] < memoryLow
+}
+
+// disk is the state of a file system.
+type disk struct{ size, available, inodes, inodesFree int64 }
+
+// disk looks at the file system that pods use.
+func (m machine) disk() (disk, error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(m.dir, &fs); err == nil && fs.Blocks > 0 {
-		disk = fs.Bavail*100/fs.Blocks < diskLowShare
-		if fs.Files > 0 {
-			disk = disk || fs.Ffree*100/fs.Files < inodeLowShare
-		}
+	if err := unix.Statfs(m.dir, &fs); err != nil {
+		return disk{}, fmt.Errorf("look at the file system of %s: %w", m.dir, err)
 	}
-	return memory, disk
+	return disk{
+		size: int64(fs.Blocks) * fs.Bsize, available: int64(fs.Bavail) * fs.Bsize,
+		inodes: int64(fs.Files), inodesFree: int64(fs.Ffree),
+	}, nil
 }

@@ -318,7 +318,7 @@ func (a *Agent) nodeStatus(networkReady bool, now time.Time, last corev1.NodeSta
 			}
 		}
 	}
-	memory, disk := m.pressure()
+	memory, disk := m.memoryPressure(), a.evictor.pressure()
 	bad := func(short bool, yes, no, yesText, noText string) (corev1.ConditionStatus, string, string) {
 		if short {
 			return corev1.ConditionTrue, yes, yesText

@@ -95,10 +95,12 @@ func (w *worker) hook(ctx context.Context, p *corev1.Pod, c *corev1.Container, i
 func (w *worker) teardown(ctx context.Context, p *corev1.Pod) error {
 	a := w.agent
 	a.probes.Sync(p, "", nil)
-	if err := a.cfg.Runtime.RemoveSandbox(ctx, pod.Ref(p)); err != nil {
-		return fmt.Errorf("remove sandbox: %w", err)
+	err := a.cfg.Runtime.RemoveSandbox(ctx, pod.Ref(p))
+	if err != nil {
+		err = fmt.Errorf("remove sandbox: %w", err)
 	}
-	if err := a.volumes.Teardown(w.uid); err != nil {
+	// Also after a failure: on a full disk it may be the volumes that fill it.
+	if err := errors.Join(err, a.volumes.Teardown(w.uid)); err != nil {
 		return err
 	}
 	a.objects.release(w.uid)

@@ -33,6 +33,7 @@ type worker struct {
 	pulling bool // the step in progress waits for a registry
 	running bool
 	stopped bool
+	evicted string             // why the pod has to go; empty if it has not
 	cancel  context.CancelFunc // ends the steps in progress
 	timer   *time.Timer
 
@@ -226,7 +227,7 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 	plan := pod.Decide(pod.Input{
 		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.cfg.NodeIP},
 		Probes: a.probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
-		StoppingSince: w.stoppingSince, TornDown: w.tornDown, Now: now,
+		StoppingSince: w.stoppingSince, Evicted: w.evictedFor(), TornDown: w.tornDown, Now: now,
 	})
 	if plan.Stopping && w.stoppingSince.IsZero() {
 		w.stoppingSince = now

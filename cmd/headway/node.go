@@ -70,6 +70,7 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 		},
 		DataDir:           c.cfg.dataDir,
 		ImagesDir:         c.cfg.imagesDir,
+		EvictionHard:      c.cfg.eviction,
 		StreamingListener: listener,
 		StreamingTLS:      streaming,
 		Version:           kube.Get().GitVersion,

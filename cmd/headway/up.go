@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"headway.dev/nodes"
 	"headway.dev/syncer/git"
 )
 
@@ -33,6 +34,7 @@ type upOptions struct {
 	containerd         string
 	imagesDir          string
 	cgroupRoot         string
+	evictionHard       string
 	controllers        []string
 	tokenAuthFile      string
 	// What follows is Flux's lockdown for clusters with several tenants.
@@ -87,6 +89,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringVar(&up.imagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
+	flags.StringVar(&up.evictionHard, "eviction-hard", nodes.DefaultEvictionHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
@@ -103,6 +106,7 @@ type upConfig struct {
 	upOptions
 	clusterCIDR, serviceCIDR netip.Prefix
 	nodeIP                   netip.Addr
+	eviction                 nodes.Thresholds
 	gitLimits                git.MirrorOptions
 	signingKey               *git.SigningKey
 	log                      *slog.Logger
@@ -137,6 +141,9 @@ func (o *upOptions) config() (*upConfig, error) {
 		return nil, fmt.Errorf("--git-max-objects %d is not a number of objects", o.gitMaxObjects)
 	}
 	cfg.gitLimits = git.MirrorOptions{MaxPack: fetch.Value(), MaxObjects: o.gitMaxObjects}
+	if cfg.eviction, err = nodes.ParseEvictionHard(o.evictionHard); err != nil {
+		return nil, fmt.Errorf("--eviction-hard: %w", err)
+	}
 	if _, _, err := net.SplitHostPort(o.listen); err != nil {
 		return nil, fmt.Errorf("--listen %q is not HOST:PORT: %w", o.listen, err)
 	}

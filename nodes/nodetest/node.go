@@ -34,11 +34,26 @@ type Node struct {
 	Config  runtime.Config
 	NetConf network.Config
 	id      string
+	small   bool // its directory is a mount
 }
 
 // Names returns configurations nothing else on the machine uses, and cleans up
 // after what was started with them.
 func Names(tb testing.TB) *Node {
+	tb.Helper()
+	return names(tb, "")
+}
+
+// Small is Start with all of the node's files on a file system of its own of
+// this size.
+func Small(tb testing.TB, size string) *Node {
+	tb.Helper()
+	n := names(tb, size)
+	n.begin(tb)
+	return n
+}
+
+func names(tb testing.TB, size string) *Node {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Fatal("this test runs containers: run it as root, for example with sudo make test")
@@ -53,9 +68,14 @@ func Names(tb testing.TB) *Node {
 	if err := os.Mkdir(dir, 0o711); err != nil {
 		tb.Fatal(err)
 	}
+	if size != "" {
+		if err := unix.Mount("small", dir, "tmpfs", 0, "mode=0711,size="+size); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	cidr := subnet(tb)
 	n := &Node{
-		id: id,
+		id: id, small: size != "",
 		NetConf: network.Config{
 			Bridge: "hwb" + id, Chains: "HWT" + id, PodCIDR: cidr, ClusterCIDR: cidr,
 			StateDir: filepath.Join(dir, "net"),
@@ -73,11 +93,16 @@ func Names(tb testing.TB) *Node {
 func Start(tb testing.TB) *Node {
 	tb.Helper()
 	n := Names(tb)
+	n.begin(tb)
+	return n
+}
+
+func (n *Node) begin(tb testing.TB) {
+	tb.Helper()
 	n.Restart(tb)
 	if _, err := n.Import(tb.Context(), bytes.NewReader(OCIArchive(tb, ToolImage, Image(tb, ImageOptions{})))); err != nil {
 		tb.Fatal(err)
 	}
-	return n
 }
 
 // Restart closes the runtime if it runs, and starts it with the same names.
@@ -127,6 +152,11 @@ func (n *Node) cleanup(tb testing.TB, dir string) {
 	n.Config.Log = slog.New(slog.DiscardHandler)
 	if err := runtime.Cleanup(ctx, n.Config); err != nil {
 		tb.Error(err)
+	}
+	if n.small {
+		if err := unix.Unmount(dir, 0); err != nil {
+			tb.Errorf("unmount the node's directory, of which nothing must be in use: %v", err)
+		}
 	}
 	for _, leak := range n.leaks(dir) {
 		tb.Errorf("left behind after cleanup: %s", leak)

@@ -29,6 +29,8 @@ type Input struct {
 	// StoppingSince is when the agent first saw that the pod has to stop. The
 	// grace period counts from it, so it does not depend on other clocks.
 	StoppingSince time.Time
+	// Evicted says why the node evicts the pod; empty if it does not.
+	Evicted string
 	// TornDown says that sandbox and volumes of the pod are gone.
 	TornDown bool
 	Now      time.Time
@@ -161,7 +163,7 @@ func (d *decision) deadline() {
 }
 
 func (d *decision) mustEnd() bool {
-	return d.Removed || d.Pod.DeletionTimestamp != nil || d.expired ||
+	return d.Removed || d.Pod.DeletionTimestamp != nil || d.expired || d.Evicted != "" ||
 		terminal(d.Pod.Status.Phase) || d.finished()
 }
 
@@ -229,6 +231,9 @@ func (d *decision) graceLeft() time.Duration {
 	}
 	if s := d.Pod.DeletionGracePeriodSeconds; s != nil {
 		grace = time.Duration(*s) * time.Second
+	}
+	if d.Evicted != "" {
+		return time.Second // what it takes is needed now, as with the kubelet
 	}
 	if !d.StoppingSince.IsZero() {
 		grace -= d.Now.Sub(d.StoppingSince)

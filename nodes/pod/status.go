@@ -55,6 +55,12 @@ func (d *decision) status() corev1.PodStatus {
 			s.Reason = "DeadlineExceeded"
 			s.Message = "Pod was active on the node longer than the specified deadline"
 		}
+		if d.Evicted != "" && s.Phase == corev1.PodFailed {
+			s.Reason, s.Message = ReasonEvicted, d.Evicted
+			d.setCondition(&s, corev1.DisruptionTarget, corev1.PodCondition{
+				Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet, Message: d.Evicted,
+			})
+		}
 	}
 	d.setConditions(&s)
 	return s
@@ -147,7 +153,7 @@ func (d *decision) waiting(v *view, initialized bool) *corev1.ContainerStateWait
 // phase sums the containers up.
 func (d *decision) phase(s corev1.PodStatus) corev1.PodPhase {
 	// A pod is never called over while something of it still runs.
-	if d.expired && !d.anyRunning() {
+	if (d.expired || d.Evicted != "") && !d.anyRunning() {
 		return corev1.PodFailed
 	}
 	var waiting, alive, stopped, succeeded int

@@ -230,6 +230,9 @@ type Interface interface {
 	Exec(ctx context.Context, id string, opts ExecOptions) (int, error)
 	Attach(ctx context.Context, id string, opts ExecOptions) error
 	Stats(ctx context.Context, podUID string) ([]Stats, error)
+	// StorageUsage is what the writable layers and logs of a pod's containers
+	// take of the disk, by container name, in bytes.
+	StorageUsage(ctx context.Context, podUID string) (map[string]int64, error)
 	// LogPath is where a container's log file is, whether it exists or not.
 	LogPath(pod PodRef, container string, attempt int) string
 	// DialPod connects to a port on the pod's loopback, for port-forward.

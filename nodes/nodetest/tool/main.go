@@ -98,6 +98,9 @@ func run(command string, args []string) error {
 		}
 	case "write":
 		return os.WriteFile(arg(0, ""), []byte(arg(1, "")), 0o644)
+	case "fill":
+		// fill FILE MIB: writes until there is no room, then stays.
+		return fill(arg(0, ""), number(1, "0"))
 	case "get":
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, arg(0, ""), nil)
 		if err != nil {
@@ -149,6 +152,24 @@ func serve(addr string) error {
 	}()
 	fmt.Println("serving on", addr)
 	return server.ListenAndServe()
+}
+
+// fill writes mib MiB, or until the disk is full.
+func fill(file string, mib int) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	buf := make([]byte, 1<<20)
+	for range mib {
+		if _, err = f.Write(buf); err != nil {
+			break
+		}
+	}
+	fmt.Println("filled", err)
+	<-time.After(time.Hour)
+	return nil
 }
 
 // eat takes memory and keeps it.

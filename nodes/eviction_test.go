@@ -1,0 +1,133 @@
+package nodes_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/nodes"
+	"headway.dev/nodes/nodetest"
+)
+
+func emptyDir(limit string) corev1.Volume {
+	v := corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+	if limit != "" {
+		v.EmptyDir.SizeLimit = new(resource.MustParse(limit))
+	}
+	return v
+}
+
+// writer is a pod that writes mib MiB to file, with an emptyDir at /data.
+func writer(file, mib, dirLimit, limit string) corev1.PodSpec {
+	app := tool("fill", file, mib)
+	app.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+	if limit != "" {
+		app.Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse(limit)}
+	}
+	spec := one(app)
+	spec.Volumes = []corev1.Volume{emptyDir(dirLimit)}
+	return spec
+}
+
+// evicted waits for the kubelet's status of an evicted pod.
+func (c *cluster) evicted(name, message string) {
+	c.t.Helper()
+	p := c.wait(name, phase(corev1.PodFailed))
+	if p.Status.Reason != "Evicted" || !strings.HasPrefix(p.Status.Message, message) {
+		c.t.Errorf("pod %s ended with %q: %q, want Evicted: %q", name, p.Status.Reason, p.Status.Message, message)
+	}
+	if said := hasCondition(p, corev1.DisruptionTarget, corev1.ConditionTrue); said != "" {
+		c.t.Errorf("pod %s: %s", name, said)
+	}
+	c.waitEvent("Evicted " + message)
+}
+
+func TestStorageLimits(t *testing.T) {
+	c := newClusterOn(t, nodetest.Start(t), func(cfg *nodes.Config) { cfg.EvictionPeriod = 200 * time.Millisecond })
+	c.run("keeps", writer("/data/file", "3", "4Mi", "16Mi"))
+	c.run("dir", writer("/data/file", "8", "4Mi", ""))
+	c.run("layer", writer("/file", "8", "", "4Mi"))
+	logs := one(tool("lines", "200000"))
+	logs.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("2Mi")}
+	logs.RestartPolicy = corev1.RestartPolicyAlways
+	c.run("logs", logs)
+	c.evicted("dir", `Usage of EmptyDir volume "data" exceeds the limit "4Mi". `)
+	c.evicted("layer", "Pod ephemeral local storage usage exceeds the total limit of containers 4Mi. ")
+	c.evicted("logs", "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ")
+	if p := c.wait("keeps", ready); p.Status.Phase != corev1.PodRunning {
+		t.Errorf("a pod within its limits is %s", p.Status.Phase)
+	}
+}
+
+// TestFullDisk: a pod that fills the disk is evicted, the one beside it is not,
+// and the node says so; where nothing is evicted it can still be deleted.
+func TestFullDisk(t *testing.T) {
+	for name, evicts := range map[string]bool{"evicted": true, "deleted": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newClusterOn(t, nodetest.Small(t, "96m"), func(cfg *nodes.Config) {
+				cfg.EvictionPeriod = 200 * time.Millisecond
+				if evicts {
+					cfg.EvictionHard = nodes.Thresholds{Available: nodes.Threshold{Percent: 10}}
+				}
+			})
+			c.run("beside", one(tool("serve", ":8080")))
+			c.wait("beside", ready)
+			c.run("filler", writer("/data/file", "1000", "", ""))
+			if evicts {
+				c.evicted("filler", "The node was low on resource: ephemeral-storage. Threshold quantity: ")
+				c.waitNode(corev1.NodeDiskPressure, corev1.ConditionTrue)
+			} else {
+				nodetest.Eventually(t, time.Minute, func() string {
+					var fs unix.Statfs_t
+					if err := unix.Statfs(c.config.DataDir, &fs); err != nil || fs.Bavail > 0 {
+						return "the disk is not full yet"
+					}
+					return ""
+				})
+			}
+			c.delete("filler", 1)
+			c.wait("filler", gone)
+			c.wait("beside", ready)
+			c.run("after", one(tool("serve", ":8080")))
+			c.wait("after", ready)
+		})
+	}
+}
+
+func (c *cluster) waitNode(condition corev1.NodeConditionType, want corev1.ConditionStatus) {
+	c.t.Helper()
+	nodetest.Eventually(c.t, time.Minute, func() string {
+		node, err := c.client.CoreV1().Nodes().Get(context.Background(), "n1", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		for _, have := range node.Status.Conditions {
+			if have.Type == condition && have.Status == want {
+				return ""
+			}
+		}
+		return "the node's condition " + string(condition) + " is not " + string(want)
+	})
+}
+
+func TestParseEvictionHard(t *testing.T) {
+	got, err := nodes.ParseEvictionHard(nodes.DefaultEvictionHard)
+	if want := (nodes.Thresholds{Available: nodes.Threshold{Percent: 10}, InodesFree: nodes.Threshold{Percent: 5}}); err != nil || got != want {
+		t.Errorf("the default = %+v, %v; want %+v", got, err, want)
+	}
+	got, err = nodes.ParseEvictionHard("nodefs.available<1Gi")
+	if want := (nodes.Thresholds{Available: nodes.Threshold{Amount: 1 << 30}}); err != nil || got != want {
+		t.Errorf("an amount = %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{"nodefs.available", "nodefs.available<x", "nodefs.available<0%", "nodefs.available<100%", "memory.available<1Gi", "nodefs.available>1Gi"} {
+		if _, err := nodes.ParseEvictionHard(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

@@ -1,0 +1,40 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/errdefs"
+
+	"headway.dev/nodes/image"
+)
+
+// StorageUsage implements Interface.
+func (r *Runtime) StorageUsage(ctx context.Context, podUID string) (map[string]int64, error) {
+	ctx = r.namespaced(ctx)
+	out := map[string]int64{}
+	for _, id := range r.containersOf(podUID) {
+		c, err := r.get(id)
+		if err != nil {
+			continue // It has just been removed.
+		}
+		usage, err := r.client.SnapshotService(image.Snapshotter).Usage(ctx, id)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, fmt.Errorf("size of the file system of container %s: %w", c.info.Name, err)
+		}
+		out[c.info.Name] += usage.Size
+		// The log with what has been rotated of it, this container's and no other's.
+		logs, err := filepath.Glob(c.info.LogPath + "*")
+		if err != nil {
+			return nil, fmt.Errorf("list the logs of container %s: %w", c.info.Name, err)
+		}
+		for _, log := range logs {
+			if info, err := os.Lstat(log); err == nil {
+				out[c.info.Name] += info.Size()
+			}
+		}
+	}
+	return out, nil
+}
