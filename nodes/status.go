@@ -185,10 +185,13 @@ var ownedFields = []string{
 }
 
 // ownedConditions are the conditions the node owns; others belong to others.
+// DisruptionTarget is shared: it is sent as it was found, unless the node
+// evicts the pod.
 // They are compared and sent in this order: a merge in the API may have left
 // another one, which is no difference.
 var ownedConditions = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
+	corev1.DisruptionTarget,
 }
 
 // ownedStatus is the part of a status that the node writes, as a strategic
