@@ -55,6 +55,7 @@ func (w *world) call(path string, in, out any) (int, string) {
 // A rollback is a revert commit in Git's own form, and the cluster follows it.
 func TestRollback(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one"), "b.yaml": configMap("b", "one")}, nil)
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.write(map[string]string{"a.yaml": configMap("a", "two"), "b.yaml": "", "dir/c.yaml": configMap("c", "new")})
 	second := w.push("second, with \"quotes\"")
 	w.applied(second)

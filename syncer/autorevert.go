@@ -33,10 +33,20 @@ type revertTries struct {
 	due      time.Time
 }
 
-// revertCommit reverts a failed commit automatically, and journals that.
-func (k *kustomization) revertCommit(ctx context.Context, src *source, c git.Commit, reason string) error {
+// revertFailed takes back automatically all that the head has since the
+// revision that was healthy last, and journals that. What was not applied yet
+// is among it: on top of what failed nobody can say that it would be.
+func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, healthy, reason string) error {
+	good, ok := git.ParseRevision(healthy)
+	if !ok {
+		return fmt.Errorf("no earlier commit is known to be healthy (%q)", healthy)
+	}
+	c, err := h.repo.Commit(h.Commit)
+	if err != nil {
+		return err
+	}
 	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.now()}
-	res, err := k.s.revert(ctx, src, c.SHA, reason, author)
+	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: reason, author: author})
 	if errors.Is(err, git.ErrNothingToRevert) {
 		src.wake.set()
 		return nil
@@ -46,7 +56,7 @@ func (k *kustomization) revertCommit(ctx context.Context, src *source, c git.Com
 	}
 	entry := &wire.Entry{
 		Type: wire.EntryReverted, Time: k.s.now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
-		Commit: wireCommit(c), Reason: bounded(fmt.Sprintf("commit %s takes it back: %s", res.Revert, reason)),
+		Commit: wireCommit(c), Reason: bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
 	}
 	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
@@ -100,9 +110,8 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if err := k.s.mayWriteGit(ks); err != nil {
 		return err
 	}
-	c, err := h.repo.Commit(bad.Commit)
-	if err != nil {
-		return err
+	if on, err := h.repo.IsAncestor(bad.Commit, h.Commit); err != nil || !on {
+		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
 	recent, err := k.s.recentReverts(h, src.name(), k.s.now())
 	if err != nil {
@@ -111,7 +120,7 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if recent >= revertsPerHour {
 		return errTooManyReverts(recent)
 	}
-	return k.revertCommit(ctx, src, c, why)
+	return k.revertFailed(ctx, src, h, stateOf(ks).healthy, why)
 }
 
 func errTooManyReverts(n int) error {
@@ -196,7 +205,7 @@ func (s *Syncer) recentReverts(h head, source string, now time.Time) (int, error
 		if err != nil {
 			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
 		}
-		if c.Reverts() != "" && now.Sub(c.Committer.When) <= time.Hour && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email {
+		if s.automatic(c) && now.Sub(c.Committer.When) <= time.Hour {
 			reverted[c.Reverts()] = true
 		}
 		next = append(next, c.Parents...)

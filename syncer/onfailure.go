@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -37,8 +38,8 @@ const (
 type failing struct {
 	mode string // headway.dev/on-failure
 	state
-	// contained says that the branch has the commit, reverts that it takes
-	// another one back.
+	// contained says that the branch has the commit, and it the one that was
+	// healthy last; reverts that nothing but reverts came since that one.
 	contained, reverts bool
 	// denied is why the Kustomization may not write to the branch.
 	denied error
@@ -48,11 +49,12 @@ type failing struct {
 
 // respond decides what follows a failed verdict, and why it is not more.
 //
-// A commit is reverted only if it can be blamed: everything was healthy before
-// it, and it changed something. Reverts are not reverted, and their number is
-// bounded, or they could answer each other. A commit that may be to blame but
-// is not reverted is held; nothing is done about one that is not to blame, nor
-// if there is nothing good to go back to.
+// A commit is reverted only if it, or one since the last healthy one, can be
+// blamed: everything was healthy before them, and they changed something. All
+// of them are taken back together, which is known to be enough. Reverts are not
+// reverted, and their number is bounded, or they could answer each other. A
+// commit that may be to blame but is not reverted is held; nothing is done about
+// one that is not to blame, nor if there is nothing good to go back to.
 func (f failing) respond() (response, string) {
 	switch {
 	case f.mode != onFailureRevert && f.mode != onFailureHold:
@@ -65,25 +67,22 @@ func (f failing) respond() (response, string) {
 		return respondNot, "it was not healthy before the commit either"
 	case f.healthy == f.revision:
 		return respondNot, "it was healthy once, so that the commit is not to blame"
+	case f.healthy == "":
+		return respondNot, "no earlier commit is known to be healthy"
 	}
 	why := ""
 	switch {
 	case f.mode == onFailureHold:
 	case f.denied != nil:
 		why = f.denied.Error()
-	case f.before == beforeUnjudged:
-		why = "the commit before it was not judged yet"
 	case f.reverts:
 		why = "the commit is itself a revert"
 	case !f.contained:
-		why = "the branch does not contain it any more"
+		why = "the branch does not contain it any more, or not what was healthy before it"
 	case f.recent >= revertsPerHour:
 		why = errTooManyReverts(f.recent).Error()
 	default:
 		return respondRevert, ""
-	}
-	if f.healthy == "" {
-		return respondNot, "no earlier commit is known to be healthy"
 	}
 	return respondHold, why
 }
@@ -106,7 +105,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 	}
 	k.answered = want
 	bad, _ := git.ParseRevision(st.revision)
-	f, c, err := k.failing(ks, st, h, bad.Commit)
+	f, err := k.failing(ks, st, h, bad.Commit)
 	if err != nil {
 		k.s.log.Error("answer the failed commit", "kustomization", k.name(), "revision", st.revision, "err", err)
 		f.contained = false
@@ -120,11 +119,11 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 		}
 		return
 	case respondRevert:
-		err := k.revertCommit(ctx, src, c, reason)
+		err := k.revertFailed(ctx, src, h, st.healthy, reason)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", c.SHA, "err", err)
+		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
 		if git.Temporary(err) && stateOf(ks).healthy != "" {
 			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+bounded(err.Error())+pendingEnd)
 			return
@@ -143,18 +142,44 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 }
 
 // failing gathers what the answer to a failed commit depends on.
-func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head, sha string) (failing, git.Commit, error) {
+func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head, sha string) (failing, error) {
 	f := failing{mode: ks.Annotations[OnFailure], state: st}
-	c, err := h.repo.Commit(sha)
-	if err != nil || f.mode != onFailureRevert {
-		return f, c, err
+	good, ok := git.ParseRevision(st.healthy)
+	if f.mode != onFailureRevert || !ok {
+		return f, nil
 	}
-	f.reverts, f.denied = c.Reverts() != "", k.s.mayWriteGit(ks)
-	if f.contained, err = h.repo.IsAncestor(sha, h.Commit); err != nil {
-		return f, c, err
+	f.denied = k.s.mayWriteGit(ks)
+	var err error
+	if f.contained, err = h.repo.IsAncestor(sha, h.Commit); err != nil || !f.contained {
+		return f, err
+	}
+	if f.contained, err = h.repo.IsAncestor(good.Commit, sha); err != nil || !f.contained {
+		return f, err
+	}
+	if f.reverts, err = k.s.revertsOnly(h.repo, good.Commit, sha); err != nil {
+		return f, err
 	}
 	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.now())
-	return f, c, err
+	return f, err
+}
+
+// revertsOnly says whether a failed commit is an automatic revert, or there
+// are only reverts since the one that was healthy.
+func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, error) {
+	c, err := repo.Commit(sha)
+	if err != nil || c.Reverts() == "" {
+		return false, err
+	}
+	if s.automatic(c) {
+		return true, nil
+	}
+	list, err := repo.Between(good, sha, maxReach)
+	return !slices.ContainsFunc(list, func(c git.Commit) bool { return c.Reverts() == "" && len(c.Parents) < 2 }), err
+}
+
+// automatic says whether a commit is a revert in the server's own name.
+func (s *Syncer) automatic(c git.Commit) bool {
+	return c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email
 }
 
 // failure is why the applied commit failed.

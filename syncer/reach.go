@@ -43,26 +43,47 @@ func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, erro
 	if r.thaws || applied.Commit == "" {
 		return r, nil
 	}
-	r.thaws, err = onlyReverts(h.repo, commits)
-	r.rollback = r.thaws && len(commits) == 1 && commits[0].Reverts() == applied.Commit
+	r.thaws, r.rollback, err = src.s.onlyReverts(h.repo, ks, commits, applied.Commit)
 	return r, err
 }
 
-// onlyReverts says whether each of the commits, newest first, takes back a
-// commit, or is itself taken back by a later one of them.
-func onlyReverts(repo *git.Repository, commits []git.Commit) (bool, error) {
+// onlyReverts says whether each of the commits, newest first, takes back
+// others, or is itself taken back by a later one of them; and whether the first
+// of them alone takes back all the others and the applied one. What goes back
+// more than one commit counts only if it goes back to what the Kustomization
+// had deployed.
+func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization, commits []git.Commit, applied string) (only, rollback bool, err error) {
 	gone := map[string]bool{}
+	reverts := 0
 	for _, c := range commits {
 		if gone[c.SHA] {
 			continue
 		}
-		reverted, err := repo.RevertOf(c.SHA)
-		if err != nil || reverted == "" {
-			return false, err
+		back, err := repo.RevertOf(c.SHA)
+		if err != nil || back.Commit == "" {
+			return false, false, err
 		}
-		gone[reverted] = true
+		reverts++
+		gone[back.Commit] = true
+		was, err := repo.Commit(back.Commit)
+		if err != nil {
+			return false, false, err
+		}
+		if back.Since == was.Parent() {
+			continue
+		}
+		if had, err := s.hadDeployed(ks, back.Since); err != nil || !had {
+			return false, false, err
+		}
+		taken, err := repo.Between(back.Since, back.Commit, maxReach)
+		if err != nil {
+			return false, false, err
+		}
+		for _, c := range taken {
+			gone[c.SHA] = true
+		}
 	}
-	return true, nil
+	return true, reverts == 1 && gone[applied], nil
 }
 
 // thawed is the newest commit below the head, along first parents, that a

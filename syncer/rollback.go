@@ -17,10 +17,11 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// Rollback writes a commit on the source's branch that reverts one commit (by
-// default the newest applied one), and wakes the source. It does not wait
-// until that is applied. It fails with a git.ConflictError if later commits
-// changed the same files, with nothing written.
+// Rollback writes one commit on the source's branch, and wakes the source: one
+// that reverts req.Commit, or that brings back the state of req.To, or by
+// default what was deployed before (see deployedBefore). It does not wait until
+// that is applied. It fails with a git.ConflictError if later commits changed
+// the same lines, with nothing written.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
 	src, err := s.findSource(req.Source)
 	if err != nil {
@@ -29,17 +30,16 @@ func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.R
 	if err := s.permitted(ctx, "patch", src.key); err != nil {
 		return wire.RollbackResult{}, err
 	}
-	sha := req.Commit
-	if sha == "" {
-		if sha, err = s.newestApplied(src); err != nil {
+	what := undo{commit: req.Commit, extra: req.Message, author: git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}}
+	if req.Commit == "" {
+		if what.commit, what.since, err = s.deployedBefore(src); err != nil {
 			return wire.RollbackResult{}, err
 		}
 	}
-	author := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
 	if req.Author != nil && req.Author.Name != "" {
-		author.Name, author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
+		what.author.Name, what.author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
 	}
-	return s.revert(ctx, src, sha, req.Message, author)
+	return s.revert(ctx, src, what)
 }
 
 // oneLine keeps a name from adding headers to a commit.
@@ -52,30 +52,15 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// newestApplied is the commit that the source's Kustomizations applied last,
-// though they may have gone back from it since.
-func (s *Syncer) newestApplied(src *source) (string, error) {
-	var newest *wire.Commit
-	for _, ks := range s.followers(src.key) {
-		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
-		if bad, held := git.ParseRevision(stateOf(ks).quarantined); held {
-			head, ok = bad, true
-		}
-		if !ok {
-			continue
-		}
-		c, err := src.commit(head.Commit)
-		if err == nil && (newest == nil || c.Committer.Date.After(newest.Committer.Date)) {
-			newest = c
-		}
-	}
-	if newest == nil {
-		return "", fmt.Errorf("nothing of %s was applied yet: there is nothing to roll back", src.name())
-	}
-	return newest.SHA, nil
+// undo is what a revert takes back: commit alone, or all that it has and since
+// has not.
+type undo struct {
+	commit, since string
+	extra         string // for the message
+	author        git.Signature
 }
 
-func (s *Syncer) revert(ctx context.Context, src *source, rev, extra string, author git.Signature) (wire.RollbackResult, error) {
+func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.RollbackResult, error) {
 	h, lastErr := src.current()
 	if h.repo == nil {
 		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
@@ -88,7 +73,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, rev, extra string, aut
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
-	sha, err := h.repo.Resolve(rev)
+	sha, err := h.repo.Resolve(what.commit)
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -102,14 +87,18 @@ func (s *Syncer) revert(ctx context.Context, src *source, rev, extra string, aut
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
-	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Extra: extra, Author: author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
+	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
-	s.log.Info("reverted", "source", src.name(), "commit", sha, "revert", c.SHA)
-	s.record(obj, corev1.EventTypeNormal, "Reverted", fmt.Sprintf("commit %s reverts %s", c.SHA, sha))
+	s.log.Info("reverted", "source", src.name(), "commit", sha, "since", what.since, "revert", c.SHA)
+	told := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
+	if what.since != "" {
+		told += " and goes back to " + what.since
+	}
+	s.record(obj, corev1.EventTypeNormal, "Reverted", told)
 	src.wake.set()
-	return wire.RollbackResult{Reverted: sha, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
+	return wire.RollbackResult{Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
 }
 
 // branchOf is the branch that a source follows; only a branch can be written.

@@ -25,6 +25,14 @@ func onFailure(mode string) func(*sourcev1.GitRepository, *kustomizev1.Kustomiza
 	}
 }
 
+// onPath is edit for a Kustomization of a directory.
+func onPath(path string, edit func(*sourcev1.GitRepository, *kustomizev1.Kustomization)) func(*sourcev1.GitRepository, *kustomizev1.Kustomization) {
+	return func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+		edit(src, ks)
+		ks.Spec.Path = "./" + path
+	}
+}
+
 func (w *world) image() string {
 	d := w.deployment()
 	if d == nil {
@@ -204,31 +212,33 @@ func TestNoRevertOfTheInnocent(t *testing.T) {
 	}
 }
 
-// A commit that cannot be reverted is gone back from all the same: if later
-// commits changed the same file, and without the right to push.
+// A commit that cannot be reverted is gone back from all the same: if the
+// branch lost what was good, and without the right to push.
 func TestRevertThatFailsHolds(t *testing.T) {
-	t.Run("conflict", func(t *testing.T) {
+	t.Run("rewritten", func(t *testing.T) {
 		w := newWorld(t, map[string]string{"d.yaml": deployment("web:1")}, onFailure("revert"))
-		first := w.started()
+		root := git(t, w.work, "rev-parse", "HEAD")
+		w.started()
+		good := w.deploy("web:2", true)
+		git(t, w.work, "reset", "-q", "--hard", root)
 		w.write(map[string]string{"d.yaml": deployment("web:broken")})
-		w.push("break it")
+		git(t, w.work, "commit", "-q", "-a", "-m", "break it")
+		bad := git(t, w.work, "rev-parse", "HEAD")
+		git(t, w.work, "push", "-q", "--force", "origin", "HEAD:main")
+		w.eventually("it stops", func() bool { return strings.HasPrefix(w.ready("GitRepository"), "False HistoryRewritten") })
+		w.annotate("GitRepository", syncer.AcceptHistory, bad)
 		w.eventually("it is applied", func() bool { return w.image() == "web:broken" })
-		w.write(map[string]string{"d.yaml": deployment("web:broken") + "unknown: 1\n"})
-		refused := w.push("make it worse")
-		w.eventually("it is refused", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False BuildFailed") })
 		w.fail()
-		w.eventually("the last good commit is back", func() bool { return w.image() == "web:1" })
-		if got := w.ks().Status.LastAppliedRevision; got != "main@sha1:"+first {
-			t.Errorf("applied is %s, want %s", got, first)
+		w.eventually("the last good commit is back", func() bool { return w.image() == "web:2" })
+		if got := w.ks().Status.LastAppliedRevision; got != "main@sha1:"+good {
+			t.Errorf("applied is %s, want %s", got, good)
 		}
-		if got := w.condition("headway.dev/Quarantined"); !strings.Contains(got, "cannot be reverted") || !strings.Contains(got, "d.yaml") {
+		if got := w.condition("headway.dev/Quarantined"); !strings.Contains(got, "not what was healthy before it") {
 			t.Errorf("quarantined: %q", got)
 		}
-		if got := git(t, w.bare, "rev-parse", "main"); got != refused {
+		if got := git(t, w.bare, "rev-parse", "main"); got != bad {
 			t.Errorf("main moved to %s", got)
 		}
-		w.restart()
-		w.deploy("web:2", true)
 	})
 	t.Run("push", func(t *testing.T) {
 		var srv *gitserver.Server

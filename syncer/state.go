@@ -78,6 +78,8 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 	switch {
 	case ks.Status.LastAppliedRevision == "":
 		return beforeNothing
+	case st.revision == ks.Status.LastAppliedRevision && st.result == "" && (st.before == beforeUnhealthy || st.before == beforeNothing):
+		return st.before // nor is what comes on top to blame
 	case st.revision == ks.Status.LastAppliedRevision && st.result == "" && st.before != beforeUnchanged:
 		return beforeUnjudged
 	case !p.Changes():

@@ -21,15 +21,14 @@ func newRollback(opts *options) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "rollback [COMMIT]",
-		Short: "Revert a commit on the branch and wait until the cluster has followed",
-		Long: `Rollback writes a commit that reverts COMMIT (by default the newest deployed one),
-pushes it to the branch without force, and waits until the cluster has converged.
-If later commits changed the same files it stops, names them, and changes
-nothing. A commit in quarantine is the newest deployed one, although the cluster
-has gone back from it.
+		Short: "Go back to what was deployed before, by a commit, and wait until the cluster has followed",
+		Long: `Rollback writes one commit that takes back all that the branch has since what was
+deployed and healthy before, or that reverts COMMIT alone, pushes it without force,
+and waits until the cluster has converged. If later commits changed the same files
+it stops, names them, and changes nothing.
 
-With -o json the answer is one object: reverted, revert, subject and branch;
-converged and error, once that is known; conflicts, if nothing was changed.
+With -o json the answer is one object: reverted, to (all since then was taken back),
+revert, subject and branch; converged and error, once that is known; conflicts, if nothing was changed.
 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
@@ -84,7 +83,11 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	if format.json() {
 		progress = opts.err
 	}
-	fmt.Fprintf(progress, "%s on %s: %s reverts %s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted))
+	back := ""
+	if outcome.To != "" {
+		back = ", back to " + short(outcome.To)
+	}
+	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted), back)
 	if wait {
 		err = c.sync(ctx, wire.SyncRequest{Source: request.Source, Wait: true}, outputFormat{}, progress)
 		outcome.Converged = new(err == nil)

@@ -45,6 +45,20 @@ func (c Commit) Reverts() string {
 	return rest[:40]
 }
 
+// reversed is the SHA of the commit that a revert says it goes back to, or
+// empty if it names none: then it is the reverted commit's parent.
+func (c Commit) reversed() string {
+	_, rest, _ := strings.Cut(c.Message, "This reverts commit ")
+	if len(rest) < 40 {
+		return ""
+	}
+	rest, found := strings.CutPrefix(rest[40:], reversing)
+	if !found || len(rest) < 40 || !plumbing.IsHash(rest[:40]) {
+		return ""
+	}
+	return rest[:40]
+}
+
 // Commit reads a commit by its full SHA.
 func (r *Repository) Commit(sha string) (Commit, error) {
 	var c *object.Commit

@@ -34,19 +34,27 @@ func (e *ConflictError) Error() string {
 
 // CheckedOutError says that the branch is checked out in a working tree,
 // which a new commit behind its back would make look edited.
-type CheckedOutError struct{ Branch, Dir, Commit string }
+type CheckedOutError struct{ Branch, Dir, Commit, Since string }
 
 func (e *CheckedOutError) Error() string {
-	if e.Commit == "" {
-		return fmt.Sprintf("branch %s is checked out in %s: commit the change there", e.Branch, e.Dir)
+	do := "commit the change there"
+	switch {
+	case e.Since != "":
+		do = "run there: git restore --source=" + e.Since + " --staged --worktree :/ && git commit"
+	case e.Commit != "":
+		do = "run there: git revert " + e.Commit
 	}
-	return fmt.Sprintf("branch %s is checked out in %s: run there: git revert %s", e.Branch, e.Dir, e.Commit)
+	return fmt.Sprintf("branch %s is checked out in %s: %s", e.Branch, e.Dir, do)
 }
 
 // RevertOptions say what to revert, where, and in whose name.
 type RevertOptions struct {
-	// Branch gets the revert commit, Commit (full SHA) is what it takes back.
+	// Branch gets the revert commit, Commit (full SHA) is what it takes back;
+	// empty is the branch's newest.
 	Branch, Commit string
+	// Since takes back all that Commit has and this one, which is before it,
+	// has not; empty is Commit's first parent.
+	Since string
 	// Extra is appended to the message, after Git's own lines.
 	Extra             string
 	Author, Committer Signature
@@ -55,11 +63,11 @@ type RevertOptions struct {
 	Auth *Auth
 }
 
-// Revert writes a commit on the branch that takes the commit's changes back,
-// file by file against its first parent, and moves the branch to it without
-// force: if the branch moved meanwhile, it starts over from there. It fails
-// with a ConflictError, having changed nothing, if a file was changed again
-// since.
+// Revert writes one commit on the branch that takes back what changed from
+// opts.Since to opts.Commit, and moves the branch to it without force: if the
+// branch moved meanwhile, it starts over from there. It fails with a
+// ConflictError, having changed nothing, if what is to be taken back was
+// changed again since.
 func (r *Repository) Revert(ctx context.Context, opts RevertOptions) (Commit, error) {
 	for range 5 {
 		head, err := r.Fetch(ctx, Ref{Branch: opts.Branch}, opts.Auth)
@@ -96,26 +104,15 @@ type edit struct {
 func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash, error) {
 	if r.Local() && !r.bare {
 		if ref, err := r.store.Reference(plumbing.HEAD); err == nil && ref.Target() == plumbing.NewBranchReferenceName(opts.Branch) {
-			return plumbing.ZeroHash, &CheckedOutError{Branch: opts.Branch, Dir: filepath.Dir(r.gitDir), Commit: opts.Commit}
+			return plumbing.ZeroHash, &CheckedOutError{Branch: opts.Branch, Dir: filepath.Dir(r.gitDir), Commit: opts.Commit, Since: opts.Since}
 		}
 	}
-	contained, err := r.IsAncestor(opts.Commit, head)
+	if opts.Commit == "" {
+		opts.Commit = head
+	}
+	back, err := r.reverted(head, opts)
 	if err != nil {
 		return plumbing.ZeroHash, err
-	}
-	if !contained {
-		return plumbing.ZeroHash, fmt.Errorf("commit %s is not on branch %s", opts.Commit, opts.Branch)
-	}
-	commit, err := r.Commit(opts.Commit)
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	if commit.Parent() == "" {
-		return plumbing.ZeroHash, fmt.Errorf("commit %s is the first one: there is nothing before it to go back to", opts.Commit)
-	}
-	parent, err := r.Commit(commit.Parent())
-	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("the commit's parent is beyond what was fetched: %w", err)
 	}
 	tip, err := r.Commit(head)
 	if err != nil {
@@ -123,11 +120,11 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 	}
 	var hash plumbing.Hash
 	err = r.read(func() error {
-		var edits map[string]edit
-		if edits, err = r.revertEdits(plumbing.NewHash(parent.Tree), plumbing.NewHash(commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit); err != nil {
+		w := &writer{r: r}
+		edits, err := r.revertEdits(plumbing.NewHash(back.since.Tree), plumbing.NewHash(back.commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit)
+		if err != nil {
 			return err
 		}
-		w := &writer{r: r}
 		tree, err := w.tree(plumbing.NewHash(tip.Tree), edits)
 		if err != nil {
 			return err
@@ -139,7 +136,7 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 		}
 		sign := func(s Signature) object.Signature { return object.Signature(s) }
 		hash, err = w.commit(&object.Commit{
-			Author: sign(opts.Author), Committer: sign(opts.Committer), Message: revertMessage(commit, opts.Extra),
+			Author: sign(opts.Author), Committer: sign(opts.Committer), Message: back.message(opts.Extra),
 			TreeHash: tree, ParentHashes: []plumbing.Hash{plumbing.NewHash(head)},
 		}, opts.Key)
 		return err
@@ -150,18 +147,91 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 	return hash, nil
 }
 
-// revertMessage is the message that git revert writes.
-func revertMessage(c Commit, extra string) string {
-	msg := "Revert \"" + c.Subject + "\"\n\nThis reverts commit " + c.SHA
-	if len(c.Parents) > 1 {
-		msg += ", reversing\nchanges made to " + c.Parents[0]
+// taken is what a revert takes back: all that commit has and since has not.
+type taken struct {
+	since, commit Commit
+	// between are those commits, newest first; more says that there are others.
+	between []Commit
+	more    bool
+}
+
+// maxTaken bounds the commits that a revert's message names.
+const maxTaken = 50
+
+// reverted finds what is to be taken back of the branch at head.
+func (r *Repository) reverted(head string, opts RevertOptions) (taken, error) {
+	var back taken
+	contained, err := r.IsAncestor(opts.Commit, head)
+	if err != nil {
+		return back, err
+	}
+	if !contained {
+		return back, fmt.Errorf("commit %s is not on branch %s", opts.Commit, opts.Branch)
+	}
+	if back.commit, err = r.Commit(opts.Commit); err != nil {
+		return back, err
+	}
+	since := opts.Since
+	if since == "" {
+		if since = back.commit.Parent(); since == "" {
+			return back, fmt.Errorf("commit %s is the first one: there is nothing before it to go back to", opts.Commit)
+		}
+	} else if contained, err = r.IsAncestor(since, opts.Commit); err != nil || !contained || since == opts.Commit {
+		if err == nil && since == opts.Commit {
+			return back, ErrNothingToRevert
+		}
+		return back, errors.Join(fmt.Errorf("commit %s is not before %s on branch %s", since, opts.Commit, opts.Branch), err)
+	}
+	if back.since, err = r.Commit(since); err != nil {
+		return back, fmt.Errorf("the commit's parent is beyond what was fetched: %w", err)
+	}
+	if back.single() {
+		return back, nil
+	}
+	back.between, err = r.Between(since, opts.Commit, maxTaken+1)
+	if back.more = len(back.between) > maxTaken; back.more {
+		back.between = back.between[:maxTaken]
+	}
+	return back, err
+}
+
+// single says that one commit is taken back, as git revert does it.
+func (t taken) single() bool { return t.since.SHA == t.commit.Parent() }
+
+// message is the message that git revert writes. For several commits it names
+// the newest, and the one whose state comes back, in the words that Git has
+// for a merge.
+func (t taken) message(extra string) string {
+	msg := "Revert \"" + t.commit.Subject + "\""
+	if n := len(t.between); n > 1 {
+		msg = fmt.Sprintf("Revert %d commits, back to %.12s", n, t.since.SHA)
+		if t.more {
+			msg = fmt.Sprintf("Revert more than %d commits, back to %.12s", n, t.since.SHA)
+		}
+	}
+	msg += "\n\nThis reverts commit " + t.commit.SHA
+	if len(t.commit.Parents) > 1 || !t.single() {
+		msg += reversing + t.since.SHA
 	}
 	msg += ".\n"
+	if len(t.between) > 1 {
+		msg += "\nThese are taken back:\n"
+		for _, c := range t.between {
+			msg += fmt.Sprintf("  %.12s %s\n", c.SHA, c.Subject)
+		}
+		if t.more {
+			msg += "  and older ones\n"
+		}
+	}
 	if extra = strings.TrimSpace(extra); extra != "" {
 		msg += "\n" + extra + "\n"
 	}
 	return msg
 }
+
+// reversing stands in the message of a revert before the commit that it goes
+// back to, if that is not the only parent of what it reverts.
+const reversing = ", reversing\nchanges made to "
 
 // revertEdits compares file by file: what the commit changed (parent to
 // commit) must still be as the commit left it in tip.
@@ -243,37 +313,60 @@ func (r *Repository) inTheWay(tip plumbing.Hash, name string, edits map[string]e
 	return list, nil
 }
 
-// RevertOf says which commit sha takes back, and nothing else: its message names
-// it, and its files are those that Revert would have written. Empty for any
+// Reverted is what a commit takes back: Commit, and all else that Since, which
+// is before it, has not.
+type Reverted struct{ Commit, Since string }
+
+// RevertOf says what sha takes back, if it does nothing else: its message names
+// it, and its files are those that Revert would have written. Zero for any
 // other commit, whatever it says of itself.
-func (r *Repository) RevertOf(sha string) (string, error) {
+func (r *Repository) RevertOf(sha string) (Reverted, error) {
 	c, err := r.Commit(sha)
 	if err != nil {
-		return "", err
+		return Reverted{}, err
 	}
-	reverted := c.Reverts()
-	if reverted == "" || len(c.Parents) != 1 {
-		return "", nil
+	back := Reverted{Commit: c.Reverts(), Since: c.reversed()}
+	if back.Commit == "" || len(c.Parents) != 1 {
+		return Reverted{}, nil
 	}
-	contained, err := r.IsAncestor(reverted, c.Parent())
+	contained, err := r.IsAncestor(back.Commit, c.Parent())
 	if err != nil || !contained {
-		return "", err
+		return Reverted{}, err
 	}
-	var trees [4]plumbing.Hash // before the reverted commit, after it; before the revert, after it
-	was, err := r.Commit(reverted)
-	if err != nil || was.Parent() == "" {
-		return "", err
+	was, err := r.Commit(back.Commit)
+	if err != nil {
+		return Reverted{}, err
 	}
-	for i, sha := range []string{was.Parent(), reverted, c.Parent(), sha} {
+	if back.Since == "" {
+		back.Since = was.Parent()
+	}
+	if back.Since == "" || back.Since == back.Commit {
+		return Reverted{}, nil
+	}
+	if before, err := r.IsAncestor(back.Since, back.Commit); err != nil || !before {
+		return Reverted{}, err
+	}
+	same, err := r.reverts(back, c)
+	if err != nil || !same {
+		return Reverted{}, err
+	}
+	return back, nil
+}
+
+// reverts says whether the files of a commit are those that Revert would have
+// written on its parent.
+func (r *Repository) reverts(back Reverted, c Commit) (bool, error) {
+	var trees [4]plumbing.Hash // before what is reverted, after it; before the revert, after it
+	for i, sha := range []string{back.Since, back.Commit, c.Parent(), c.SHA} {
 		at, err := r.Commit(sha)
 		if err != nil {
-			return "", err
+			return false, err
 		}
 		trees[i] = plumbing.NewHash(at.Tree)
 	}
 	same := false
-	err = r.read(func() error {
-		edits, err := r.revertEdits(trees[0], trees[1], trees[2], reverted)
+	err := r.read(func() error {
+		edits, err := r.revertEdits(trees[0], trees[1], trees[2], back.Commit)
 		var conflict *ConflictError
 		if errors.As(err, &conflict) || errors.Is(err, ErrNothingToRevert) {
 			return nil
@@ -292,82 +385,5 @@ func (r *Repository) RevertOf(sha string) (string, error) {
 		}
 		return nil
 	})
-	if err != nil || !same {
-		return "", err
-	}
-	return reverted, nil
-}
-
-// diffTrees collects the files that differ, without reading equal trees.
-func (r *Repository) diffTrees(dir string, a, b plumbing.Hash, changed map[string][2]edit) error {
-	if a == b {
-		return nil
-	}
-	before, err := r.entries(a)
-	if err != nil {
-		return err
-	}
-	after, err := r.entries(b)
-	if err != nil {
-		return err
-	}
-	names := map[string]bool{}
-	for n := range before {
-		names[n] = true
-	}
-	for n := range after {
-		names[n] = true
-	}
-	for n := range names {
-		x, y, full := before[n], after[n], path.Join(dir, n)
-		if x == y {
-			continue
-		}
-		var subtrees [2]plumbing.Hash
-		if x.Mode == filemode.Dir {
-			subtrees[0], x = x.Hash, edit{}
-		}
-		if y.Mode == filemode.Dir {
-			subtrees[1], y = y.Hash, edit{}
-		}
-		if err := r.diffTrees(full, subtrees[0], subtrees[1], changed); err != nil {
-			return err
-		}
-		if x != y {
-			changed[full] = [2]edit{x, y}
-		}
-	}
-	return nil
-}
-
-// entries reads a tree; the zero hash is an empty one.
-func (r *Repository) entries(tree plumbing.Hash) (map[string]edit, error) {
-	m := map[string]edit{}
-	if tree.IsZero() {
-		return m, nil
-	}
-	t, err := object.GetTree(r.store, tree)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range t.Entries {
-		m[e.Name] = edit{Mode: e.Mode, Hash: e.Hash}
-	}
-	return m, nil
-}
-
-// entry finds a path in a tree; the zero edit if it is not there.
-func (r *Repository) entry(tree plumbing.Hash, name string) (edit, error) {
-	cur := edit{Mode: filemode.Dir, Hash: tree}
-	for part := range strings.SplitSeq(name, "/") {
-		if cur.Mode != filemode.Dir {
-			return edit{}, nil
-		}
-		m, err := r.entries(cur.Hash)
-		if err != nil {
-			return edit{}, err
-		}
-		cur = m[part]
-	}
-	return cur, nil
+	return same, err
 }

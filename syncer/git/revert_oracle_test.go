@@ -131,8 +131,8 @@ func TestRevertAsGitDoes(t *testing.T) {
 				if c.Tree != want && (want != "" || !exact(t, bare, ids[0], ids[1], head, c.Tree)) {
 					t.Errorf("revert of %s: tree %s, git's is %q\n%s", ids[0], c.Tree, want, run(t, bare, "diff", "--stat", c.Tree, head))
 				}
-				if of, err := r.RevertOf(c.SHA); err != nil || of != ids[0] {
-					t.Errorf("RevertOf = %q, %v; want %s", of, err, ids[0])
+				if of, err := r.RevertOf(c.SHA); err != nil || of.Commit != ids[0] || of.Since != ids[1] {
+					t.Errorf("RevertOf = %v, %v; want %s", of, err, ids[0])
 				}
 				run(t, bare, "fsck", "--strict")
 				run(t, bare, "update-ref", "refs/heads/main", head)
@@ -223,19 +223,19 @@ func TestRevertOf(t *testing.T) {
 		"nothing, in fact": {"a": "2"},
 	} {
 		sha := push(t, work, says, files)
-		if of, err := r.RevertOf(sha); err != nil || of != "" {
-			t.Errorf("%s: RevertOf = %q, %v", name, of, err)
+		if of, err := r.RevertOf(sha); err != nil || of.Commit != "" {
+			t.Errorf("%s: RevertOf = %v, %v", name, of, err)
 		}
 		run(t, work, "reset", "-q", "--hard", second)
 		run(t, work, "push", "-q", "--force", "origin", "HEAD:main")
 	}
 	run(t, work, "revert", "--no-edit", second)
 	run(t, work, "push", "-q", "origin", "HEAD:main")
-	if of, err := r.RevertOf(run(t, work, "rev-parse", "HEAD")); err != nil || of != second {
-		t.Errorf("git's own revert: RevertOf = %q, %v", of, err)
+	if of, err := r.RevertOf(run(t, work, "rev-parse", "HEAD")); err != nil || of.Commit != second {
+		t.Errorf("git's own revert: RevertOf = %v, %v", of, err)
 	}
-	if of, err := r.RevertOf(second); err != nil || of != "" {
-		t.Errorf("no revert: RevertOf = %q, %v", of, err)
+	if of, err := r.RevertOf(second); err != nil || of.Commit != "" {
+		t.Errorf("no revert: RevertOf = %v, %v", of, err)
 	}
 }
 

@@ -120,8 +120,8 @@ type Plans struct {
 	Plans      []Plan `json:"plans,omitempty"`
 }
 
-// RollbackRequest asks for a revert commit of Commit (default: the newest
-// deployed one).
+// RollbackRequest asks for a revert commit of Commit (default: of all since
+// what was deployed before).
 type RollbackRequest struct {
 	Source  string `json:"source,omitempty"`
 	Commit  string `json:"commit,omitempty"`
@@ -130,9 +130,12 @@ type RollbackRequest struct {
 	Author *Signature `json:"author,omitempty"`
 }
 
-// RollbackResult names the commit that was reverted and the one that does.
+// RollbackResult names the commit that was reverted and the one that does. If
+// all since another commit was taken back, To is that one, and Reverted the
+// newest of them.
 type RollbackResult struct {
 	Reverted string `json:"reverted"`
+	To       string `json:"to,omitempty"`
 	Revert   string `json:"revert"`
 	Subject  string `json:"subject"`
 	Branch   string `json:"branch"`

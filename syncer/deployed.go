@@ -1,0 +1,87 @@
+package syncer
+
+import (
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/wire"
+)
+
+// maxDeployed bounds the journal entries that are looked at for what was
+// deployed.
+const maxDeployed = 20_000
+
+// deployedBefore is what a rollback goes back to, and from: since is the newest
+// commit below the source's head that was deployed and found healthy and whose
+// files differ from the head's; if none was ever healthy, the newest that was
+// applied. What lies between was never found healthy, or was not deployed on
+// its own, so that nobody can say which of it is to blame.
+func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
+	h, lastErr := src.current()
+	if h.repo == nil || h.Commit == "" {
+		return "", "", fmt.Errorf("source %s is not fetched yet: %w", src.name(), lastErr)
+	}
+	tip, err := h.repo.Commit(h.Commit)
+	if err != nil {
+		return "", "", err
+	}
+	applied := ""
+	seen := 0
+	tried := map[string]bool{h.Commit: true}
+	before := func(e wire.Entry) (string, bool) {
+		at, ok := git.ParseRevision(e.Revision)
+		if e.Source != src.name() || !ok || tried[at.Commit] {
+			return "", false
+		}
+		c, err := h.repo.Commit(at.Commit)
+		if err != nil || c.Tree == tip.Tree {
+			return "", false
+		}
+		below, err := h.repo.IsAncestor(at.Commit, h.Commit)
+		return at.Commit, err == nil && below
+	}
+	err = s.journal.backwards(func(e wire.Entry) bool {
+		if seen++; seen > maxDeployed || since != "" {
+			return false
+		}
+		good := e.Type == wire.EntryVerdict && (e.Verdict == healthy || e.Verdict == recovered)
+		if !good && (e.Type != wire.EntryApplied || applied != "") {
+			return true
+		}
+		switch sha, ok := before(e); {
+		case !ok:
+		case good:
+			since = sha
+		default:
+			applied = sha
+		}
+		return true
+	})
+	if err != nil {
+		return "", "", err
+	}
+	if since == "" {
+		since = applied
+	}
+	if since == "" {
+		return "", "", missing("nothing else of %s was deployed before %.12s: name the commit to take back, or with --to the one whose state shall come back", src.name(), h.Commit)
+	}
+	return h.Commit, since, nil
+}
+
+// hadDeployed says whether a Kustomization has applied a commit.
+func (s *Syncer) hadDeployed(ks *kustomizev1.Kustomization, sha string) (bool, error) {
+	name := ks.Namespace + "/" + ks.Name
+	found, seen := false, 0
+	err := s.journal.backwards(func(e wire.Entry) bool {
+		if e.Kustomization == name && e.Type == wire.EntryApplied {
+			at, ok := git.ParseRevision(e.Revision)
+			found = ok && at.Commit == sha
+		}
+		seen++
+		return !found && seen < maxDeployed
+	})
+	return found, err
+}
