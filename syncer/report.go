@@ -83,14 +83,9 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 		}
 		return !equality.Semantic.DeepEqual(before, &g.Status)
 	}
-	tx := change.Tx{Durability: change.Wait, Changes: []change.Change{change.PatchStatus(src.key, edit)}}
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(src.key, edit)}}
 	if err == nil && !obj.Status.Artifact.HasRevision(revision) {
 		tx.Changes = append(tx.Changes, src.acceptances(obj, head.Commit)...)
-	}
-	// The artifact's revision decides what counts as rewritten history, so it
-	// is written durably; the words about a failure need not be.
-	if err != nil {
-		tx.Durability = change.Behind
 	}
 	if _, cerr := src.s.cfg.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
 		src.s.log.Error("write the status", "source", src.name(), "err", cerr)

@@ -53,7 +53,7 @@ func (s *Scheduler) cycle(ctx context.Context) {
 		s.bind(ctx, batch)
 	}
 	for batch := range slices.Chunk(refusals, together) {
-		if _, err := s.Store.Commit(ctx, change.Tx{Durability: change.Behind, Changes: batch}); err != nil && ctx.Err() == nil {
+		if _, err := s.Store.Commit(ctx, change.Tx{Changes: batch}); err != nil && ctx.Err() == nil {
 			s.Log.Warn("could not write why pods are pending", "pods", len(batch), "error", err)
 		}
 	}

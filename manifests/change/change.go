@@ -11,12 +11,13 @@ import (
 type Durability uint8
 
 const (
-	// Wait acknowledges after the change is on disk: for anything that a user
-	// or Git wrote, bindings and specs.
+	// Wait acknowledges, and shows the change to readers and watchers, after it
+	// is on disk: nothing that anybody was told is ever taken back.
 	Wait Durability = iota
 	// Behind acknowledges once the change can be read and writes it soon
-	// after, only the newest state of a key: for status, events and leases,
-	// which their writers can make again after a crash.
+	// after, only the newest state of a key. It is for Events alone: of all
+	// others somebody may have drawn a conclusion that a crash would undo, and
+	// their resource versions would run backwards.
 	Behind
 )
 

@@ -40,7 +40,9 @@ type Server struct {
 	// URL is the server's address; Kubeconfig the path of an administrator's
 	// kubeconfig, Config the same for client-go.
 	URL, Kubeconfig string
-	Config          *rest.Config
+	// StoreFile is the path of the store's file.
+	StoreFile string
+	Config    *rest.Config
 
 	dir  string
 	stop func()
@@ -63,8 +65,9 @@ func Start(tb testing.TB, options ...Option) *Server {
 		tb.Fatalf("admission: %v", err)
 	}
 	roles := &rbac.Index{}
+	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
-		Path: filepath.Join(dir, "state.db"), Admit: admission.Hooks(), Along: admission.Along, Observe: func(events []object.Event) {
+		Path: file, Admit: admission.Hooks(), Along: admission.Along, Observe: func(events []object.Event) {
 			admission.Observe(events)
 			roles.Observe(events)
 		},
@@ -123,7 +126,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		done <- nil
 		tb.Fatalf("API server: %v", err)
 	}
-	s := &Server{API: server, Store: st, PKI: set, URL: "https://" + listener.Addr().String(), dir: dir, stop: stop}
+	s := &Server{API: server, Store: st, PKI: set, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
 		s.Namespace(tb, name)
 	}

@@ -8,9 +8,6 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
-
-	"headway.dev/engine/api/storage"
-	"headway.dev/manifests/change"
 )
 
 // Status is the REST storage of a subresource that is the whole object with
@@ -38,11 +35,10 @@ func (s Status) Get(ctx context.Context, name string, options *metav1.GetOptions
 	return s.store.Get(ctx, name, options)
 }
 
-// Update implements rest.Updater. Whoever writes a status can make it again
-// after a crash, so the answer does not wait for the disk.
+// Update implements rest.Updater.
 func (s Status) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	// A subresource never creates its object.
-	return s.store.Update(storage.WithDurability(ctx, change.Behind), name, info, create, update, false, options)
+	return s.store.Update(ctx, name, info, create, update, false, options)
 }
 
 // GetResetFields implements rest.ResetFieldsStrategy.

@@ -68,18 +68,15 @@ func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
 }
 
 // Decorator is a generic.StorageDecorator that makes the Storage of a kind.
-// Events and Leases are written change.Behind, see WithDurability; Events found
-// at the start live for another hour.
+// Events alone are written change.Behind; those found at the start live for
+// another hour.
 func Decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
 	return func(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
 		config := Config{Store: s, Kind: kind, Prefix: prefix, New: newFunc}
-		switch kind {
-		case schema.GroupKind{Kind: "Event"}:
+		if kind == (schema.GroupKind{Kind: "Event"}) {
 			config.Durability, config.RestoredTTL = change.Behind, eventTTL
-		case schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}:
-			config.Durability = change.Behind
 		}
 		st, err := New(config)
 		if err != nil {

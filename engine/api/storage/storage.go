@@ -30,7 +30,7 @@ type Config struct {
 	Prefix string
 	// New returns an empty object, for bookmarks.
 	New func() runtime.Object
-	// Durability of writes whose context says nothing else.
+	// Durability of all writes.
 	Durability change.Durability
 	// RestoredTTL is after how long the objects that are stored already are
 	// removed; 0 is never. A time to live does not survive a restart: this one
@@ -42,15 +42,15 @@ type Config struct {
 
 // Storage implements storage.Interface over the store.
 type Storage struct {
-	store     *store.Store
-	kind      schema.GroupKind
-	prefix    string // with a slash at its end
-	create    func() runtime.Object
-	behind    change.Durability
-	interval  time.Duration
-	versioner storage.APIObjectVersioner
-	expiry    *expiry
-	encoded   encodedObjects
+	store      *store.Store
+	kind       schema.GroupKind
+	prefix     string // with a slash at its end
+	create     func() runtime.Object
+	durability change.Durability
+	interval   time.Duration
+	versioner  storage.APIObjectVersioner
+	expiry     *expiry
+	encoded    encodedObjects
 	// forgotten is what the store's history did not have from the start.
 	forgotten uint64
 	sizes     atomic.Bool
@@ -74,14 +74,14 @@ func New(c Config) (*Storage, error) {
 		c.BookmarkInterval = time.Minute
 	}
 	s := &Storage{
-		store:     c.Store,
-		kind:      c.Kind,
-		prefix:    strings.TrimSuffix(c.Prefix, "/") + "/",
-		create:    c.New,
-		behind:    c.Durability,
-		interval:  c.BookmarkInterval,
-		forgotten: c.Store.Forgotten(c.Kind),
-		progress:  make(chan struct{}),
+		store:      c.Store,
+		kind:       c.Kind,
+		prefix:     strings.TrimSuffix(c.Prefix, "/") + "/",
+		create:     c.New,
+		durability: c.Durability,
+		interval:   c.BookmarkInterval,
+		forgotten:  c.Store.Forgotten(c.Kind),
+		progress:   make(chan struct{}),
 	}
 	s.expiry = newExpiry(s)
 	if c.RestoredTTL > 0 {
@@ -228,20 +228,4 @@ func toObject(obj runtime.Object) (object.Object, error) {
 		return nil, fmt.Errorf("storage: %T has no metadata", obj)
 	}
 	return o, nil
-}
-
-type durabilityKey struct{}
-
-// WithDurability returns a context under which the API server's writes to the
-// store have the given durability. Without it Events and Leases are
-// change.Behind and all else is change.Wait.
-func WithDurability(ctx context.Context, d change.Durability) context.Context {
-	return context.WithValue(ctx, durabilityKey{}, d)
-}
-
-func (s *Storage) durability(ctx context.Context) change.Durability {
-	if d, ok := ctx.Value(durabilityKey{}).(change.Durability); ok {
-		return d
-	}
-	return s.behind
 }

@@ -53,7 +53,7 @@ func (s *Storage) prepare(obj runtime.Object) (object.Object, error) {
 // commit changes one key, and returns its state and the change's revision.
 func (s *Storage) commit(ctx context.Context, key object.Key, mutate func(object.Object) (object.Object, error)) (object.Object, uint64, error) {
 	results, err := s.store.Transact(ctx, change.Tx{
-		Durability: s.durability(ctx),
+		Durability: s.durability,
 		Changes:    []change.Change{{Key: key, Mutate: mutate}},
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	} else {
 		plan.Delete = existing
 	}
-	tx := change.Tx{Durability: change.Behind, Changes: plan.changes(c.Now())}
+	tx := change.Tx{Changes: plan.changes(c.Now())}
 	if _, err := c.Commit(ctx, tx); err != nil {
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return 0, nil // the Endpoints go too

@@ -79,7 +79,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	for batch := range slices.Chunk(changes, together) {
 		if _, err := c.Commit(ctx, change.Tx{Changes: batch}); err != nil {
 			conditions := conditionsOf(ns.Status.Conditions, left, err, c.Now())
-			if _, failed := c.Commit(ctx, change.Tx{Durability: change.Behind, Changes: []change.Change{writeConditions(key, ns, conditions)}}); failed != nil {
+			if _, failed := c.Commit(ctx, change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}); failed != nil {
 				return 0, fmt.Errorf("tell why %s stays: %w", key, failed)
 			}
 			return 0, fmt.Errorf("delete the content of %s: %w", key, err)
@@ -89,7 +89,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		left = c.left(key.Name)
 	}
 	conditions := conditionsOf(ns.Status.Conditions, left, nil, c.Now())
-	tx := change.Tx{Durability: change.Behind, Changes: []change.Change{writeConditions(key, ns, conditions)}}
+	tx := change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}
 	if len(left) > 0 {
 		_, err := c.Commit(ctx, tx)
 		if deleted && left[0].kind.GroupKind() != control.Pod {
@@ -97,7 +97,6 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		}
 		return again, err
 	}
-	tx.Durability = change.Wait
 	tx.Changes = append(tx.Changes, control.Guarded(change.PatchFinalize(key.Name, func(ns *corev1.Namespace) bool {
 		ns.Spec.Finalizers = slices.DeleteFunc(slices.Clone(ns.Spec.Finalizers), func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })
 		return true
