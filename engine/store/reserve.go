@@ -44,7 +44,7 @@ func openReserve(path string, size int64, log *slog.Logger) (*reserve, error) {
 		return r, nil
 	}
 	var err error
-	r.file, err = os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the store's own file
+	r.file, err = os.OpenFile(path, os.O_RDWR, 0)
 	return r, err
 }
 
