@@ -89,6 +89,7 @@ func New(cfg Config) (*Controllers, error) {
 		kinds = append(kinds, k.GroupKind())
 	}
 	c.env = control.Env{Store: cfg.Store, Feed: control.NewFeed(cfg.Store, kinds, cfg.Log), Events: cfg.Events, Now: cfg.Now, Log: cfg.Log}
+	pulse := node.NewPulse(cfg.NodeGrace)
 	all := []control.Controller{
 		bootstrap.New(c.env, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
 		serviceaccount.New(c.env),
@@ -100,10 +101,10 @@ func New(cfg Config) (*Controllers, error) {
 		endpoints.NewMirror(c.env),
 		gc.New(c.env),
 		namespace.New(c.env),
-		node.NewLifecycle(c.env, cfg.NodeGrace),
-		node.NewEviction(c.env),
+		node.NewLifecycle(c.env, pulse),
+		node.NewEviction(c.env, pulse),
 		node.NewIPAM(c.env, cfg.ClusterCIDR),
-		node.NewPodGC(c.env, cfg.TerminatedPods, cfg.NodeGone),
+		node.NewPodGC(c.env, pulse, cfg.TerminatedPods, cfg.NodeGone),
 		eventttl.New(c.env, cfg.EventTTL),
 		aggregation.New(c.env),
 	}

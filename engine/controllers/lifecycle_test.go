@@ -1,8 +1,12 @@
 package controllers_test
 
 import (
+	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +19,7 @@ import (
 
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/store"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 )
@@ -303,5 +308,122 @@ func TestSelect(t *testing.T) {
 		if err != nil || got[names[0]] != tc.want[0] || got[names[1]] != tc.want[1] {
 			t.Errorf("Select(%q) = %v, %v, want %v", tc.flags, got, err, tc.want)
 		}
+	}
+}
+
+// A dependent that cannot be released keeps its owner, and is not deleted.
+func TestOrphanThatCannotBeReleased(t *testing.T) {
+	var held atomic.Bool
+	c := startOn(t, store.Options{
+		Path: filepath.Join(t.TempDir(), "db"),
+		Admit: []store.Admit{func(_ object.Reader, next, old object.Object) (object.Object, error) {
+			if cm, ok := next.(*corev1.ConfigMap); ok && old != nil && cm.Name == "held" && held.Load() {
+				return nil, errors.New("held back")
+			}
+			return next, nil
+		}},
+	}, 0)
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "owner"}}
+	ownerKey := object.Key{GroupKind: control.ConfigMap, Namespace: "default", Name: "owner"}
+	c.commit(change.Create(owner, time.Now()))
+	ref := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "owner", UID: owner.UID}
+	for _, name := range []string{"free", "held"} {
+		c.commit(change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, OwnerReferences: []metav1.OwnerReference{ref}}}, time.Now()))
+	}
+	references := func(name string) int {
+		cm := c.store.Get(object.Key{GroupKind: control.ConfigMap, Namespace: "default", Name: name})
+		if cm == nil {
+			t.Fatalf("ConfigMap %s is gone", name)
+		}
+		return len(cm.GetOwnerReferences())
+	}
+	held.Store(true)
+	c.delete(ownerKey, metav1.DeletePropagationOrphan)
+	c.eventually("the other one's release", func() bool { return references("free") == 0 })
+	if c.store.Get(ownerKey) == nil {
+		t.Error("the owner is gone although a dependent still refers to it")
+	}
+	held.Store(false)
+	c.eventually("the owner's end", func() bool { return c.store.Get(ownerKey) == nil })
+	if n := references("held"); n != 0 {
+		t.Errorf("the dependent has %d owners, want none", n)
+	}
+}
+
+// Objects whose owner references form a circle go when one of them is deleted
+// in the foreground.
+func TestCircleOfOwners(t *testing.T) {
+	c := start(t, 1)
+	const n = 3
+	name := func(i int) string { return fmt.Sprintf("pod-%d", i%n) }
+	key := func(i int) object.Key { return object.Key{GroupKind: control.Pod, Namespace: "default", Name: name(i)} }
+	for i := range n {
+		c.commit(change.Create(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name(i)},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example/web:1"}}},
+		}, time.Now()))
+	}
+	for i := range n {
+		owner := c.store.Get(key(i + 1))
+		c.commit(change.Patch(key(i), func(obj object.Object) bool {
+			obj.SetOwnerReferences([]metav1.OwnerReference{{
+				APIVersion: "v1", Kind: "Pod", Name: name(i + 1), UID: owner.GetUID(), Controller: new(true), BlockOwnerDeletion: new(true),
+			}})
+			return true
+		}))
+	}
+	c.delete(key(0), metav1.DeletePropagationForeground)
+	c.eventually("the end of all", func() bool { return c.count("pod") == 0 })
+}
+
+// A toleration expires also for a taint that does not say since when it is
+// there, as those that kubectl sets.
+func TestUndatedTaint(t *testing.T) {
+	c := start(t, 1)
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "example.com/drain", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](1)}}
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	pod := c.pods()[0]
+	c.commit(change.Patch(object.Key{GroupKind: control.Node, Name: "node-00"}, func(obj object.Object) bool {
+		n := obj.(*corev1.Node)
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "example.com/drain", Effect: corev1.TaintEffectNoExecute})
+		return true
+	}))
+	c.eventually("eviction", func() bool {
+		return slices.Contains(c.events("Pod", pod.Name), "TaintManagerEviction: Marking for deletion Pod default/"+pod.Name)
+	})
+}
+
+// A controller that stood still has heard no heartbeats: that says nothing
+// about the nodes.
+func TestStoppedController(t *testing.T) {
+	var ahead atomic.Int64
+	c := start(t, 1, func(cfg *controllers.Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	pod := c.pods()[0]
+	ahead.Store(int64(10 * time.Minute))
+	node := object.Key{GroupKind: control.Node, Name: "node-00"}
+	c.commit(change.Patch(node, func(obj object.Object) bool {
+		obj.SetAnnotations(map[string]string{"example.com/touched": "yes"})
+		return true
+	}))
+	// One worker looks at the nodes in the order of their events: when it has
+	// tainted this one, it has judged the other.
+	c.commit(change.Create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-new"}}, time.Now()))
+	c.eventually("the new node's taint", func() bool {
+		return len(control.Get[corev1.Node](c.store, object.Key{GroupKind: control.Node, Name: "node-new"}).Spec.Taints) > 0
+	})
+	n := control.Get[corev1.Node](c.store, node)
+	if n.Status.Conditions[0].Status != corev1.ConditionTrue || len(n.Spec.Taints) != 0 {
+		t.Errorf("the node has conditions %v and taints %v, want it Ready", n.Status.Conditions, n.Spec.Taints)
+	}
+	if pods := c.pods(); len(pods) != 1 || pods[0].UID != pod.UID || !control.Ready(pods[0]) {
+		t.Errorf("pods are %v, want the one from before, ready", pods)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,6 +97,38 @@ func TestQuotaOfOne(t *testing.T) {
 	c.eventually("the event", func() bool {
 		return slices.Contains(c.events("ReplicaSet", rs.Name), "FailedCreate: Error creating: pods are not allowed here")
 	})
+}
+
+// Of a batch of pods of which some are refused, the others are created.
+func TestQuotaOfSome(t *testing.T) {
+	const limit = 37
+	c := startOn(t, store.Options{
+		Path: filepath.Join(t.TempDir(), "db"),
+		Admit: []store.Admit{func(view object.Reader, next, old object.Object) (object.Object, error) {
+			if pod, ok := next.(*corev1.Pod); ok && old == nil {
+				if pods, _ := view.List(control.Pod, pod.Namespace); len(pods) >= limit {
+					return nil, fmt.Errorf("exceeded quota: used: %d", len(pods))
+				}
+			}
+			return next, nil
+		}},
+	}, 1)
+	c.commit(change.Create(newDeployment("web", 500), time.Now()))
+	c.eventually("as many pods as there may be", func() bool { return len(c.pods()) == limit })
+	rs := c.newest(c.deployment("web"))
+	c.eventually("the status", func() bool {
+		cond := condition(c.deployment("web"), appsv1.DeploymentReplicaFailure)
+		return cond.Reason == "FailedCreate" && cond.Message == fmt.Sprintf("exceeded quota: used: %d", limit) && c.deployment("web").Status.Replicas == limit
+	})
+	created := 0
+	for _, e := range c.events("ReplicaSet", rs.Name) {
+		if strings.HasPrefix(e, "SuccessfulCreate: ") {
+			created++
+		}
+	}
+	if created == 0 {
+		t.Error("no event tells of the pods that were created")
+	}
 }
 
 // BenchmarkDeployments100 takes 100 Deployments of 10 pods, each with a

@@ -1,17 +1,22 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/event"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 )
+
+// atOnce is how many transactions of one key wait for the store together.
+const atOnce = 64
 
 // Store is what controllers need of the store.
 type Store interface {
@@ -48,7 +53,7 @@ type Env struct {
 	Log    *slog.Logger
 }
 
-// Commit writes tx, and returns when the indexes include it.
+// Commit writes tx, and returns when the indexes include it, or ctx has ended.
 func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
 	if len(tx.Changes) == 0 {
 		return nil, nil
@@ -58,6 +63,28 @@ func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) 
 		return nil, err
 	}
 	return objs, e.Feed.wait(ctx, e.Store.Revision())
+}
+
+// CommitEach writes each change by itself, so that one that is refused keeps
+// none of the others; they share the store's batches. It returns what became of
+// each, in their order, when the indexes include all.
+func (e Env) CommitEach(ctx context.Context, changes []change.Change) []error {
+	errs := make([]error, len(changes))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, c := range changes {
+		group.Go(func() error {
+			_, errs[i] = e.Store.Commit(ctx, change.Tx{Changes: []change.Change{c}})
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+	if err := e.Feed.wait(ctx, e.Store.Revision()); err != nil {
+		for i := range errs {
+			errs[i] = cmp.Or(errs[i], err)
+		}
+	}
+	return errs
 }
 
 // Get reads an object as its own type; nil if there is none.

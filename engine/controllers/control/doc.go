@@ -13,6 +13,7 @@
 //
 // One goroutine follows the feed and writes the indexes; each controller has
 // its own workers. A key is never reconciled by two workers at a time. Commit
-// returns when the indexes include what it wrote, so that a reconcile sees all
-// that the ones before it did, and needs no expectations.
+// returns when the indexes include what it wrote, however far the feed is
+// behind: a reconcile sees all that the ones before it did, and needs no
+// expectations.
 package control

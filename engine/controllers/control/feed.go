@@ -6,17 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/object"
 )
-
-// catchUp bounds how long a writer waits for the feed to pass its own write.
-// Going on earlier is safe, only wasteful: every decision is taken again with
-// the next event.
-const catchUp = time.Second
 
 // Feed follows the store's events, keeps the indexes and tells the
 // controllers. Indexes and subscriptions are made before run.
@@ -160,9 +154,10 @@ func (f *Feed) advance(revision uint64) {
 	}
 }
 
-// wait returns when the indexes include the given revision.
+// wait returns when the indexes include the given revision, however long that
+// takes: who decides without what it wrote before would write it again, a
+// second replica set or as many pods once more.
 func (f *Feed) wait(ctx context.Context, revision uint64) error {
-	var timeout <-chan time.Time
 	for {
 		f.mu.Lock()
 		reached, moved := f.revision >= revision, f.moved
@@ -170,15 +165,8 @@ func (f *Feed) wait(ctx context.Context, revision uint64) error {
 		if reached {
 			return nil
 		}
-		if timeout == nil {
-			timer := time.NewTimer(catchUp)
-			defer timer.Stop()
-			timeout = timer.C
-		}
 		select {
 		case <-moved:
-		case <-timeout:
-			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -1,6 +1,9 @@
 package control
 
 import (
+	"maps"
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -84,32 +87,60 @@ func SameUID(uid types.UID) func(object.Object) bool {
 	return func(current object.Object) bool { return current.GetUID() == uid }
 }
 
-// ByController is an index function: the UID of an object's controller, or
-// "orphans/namespace" without one.
+// ByController is an index function: the UID of an object's controller, or,
+// without one, the namespace and each of its labels.
 func ByController(obj object.Object) []string {
 	if ref := metav1.GetControllerOfNoCopy(obj); ref != nil {
 		return []string{string(ref.UID)}
 	}
-	return []string{Orphans(obj.GetNamespace())}
+	return anyPair(obj.GetNamespace(), obj.GetLabels())
 }
 
-// Orphans is the value under which ByController has a namespace's objects
-// without a controller.
-func Orphans(namespace string) string { return "orphans/" + namespace }
+// Orphans is a value under which ByController has all of a namespace's objects
+// without a controller that a selector matches, and others.
+func Orphans(namespace string, selector *metav1.LabelSelector) string {
+	return onePair(namespace, selector)
+}
 
-// ByNamespace is an index function.
-func ByNamespace(obj object.Object) []string { return []string{obj.GetNamespace()} }
+// BySelector makes an index function that files owners so that AdopterKeys
+// finds those that may select an object without looking at all others.
+func BySelector(selector func(object.Object) *metav1.LabelSelector) func(object.Object) []string {
+	return func(owner object.Object) []string { return []string{onePair(owner.GetNamespace(), selector(owner))} }
+}
+
+// onePair names one pair of labels that all objects have which the selector
+// matches, or only the namespace if it asks for none.
+func onePair(namespace string, selector *metav1.LabelSelector) string {
+	if selector == nil || len(selector.MatchLabels) == 0 {
+		return namespace + "/"
+	}
+	key := slices.Min(slices.Collect(maps.Keys(selector.MatchLabels)))
+	return namespace + "/" + key + "=" + selector.MatchLabels[key]
+}
+
+// anyPair are all values of onePair under which an object is found.
+func anyPair(namespace string, labels map[string]string) []string {
+	values := make([]string, 0, len(labels)+1)
+	values = append(values, namespace+"/")
+	for k, v := range labels {
+		values = append(values, namespace+"/"+k+"="+v)
+	}
+	return values
+}
 
 // AdopterKeys calls add with the keys of those owners, all of kind, that adopt
-// an event's object: it has no controller, and their selector matches it.
-func AdopterKeys(ev object.Event, kind schema.GroupKind, owners []object.Object, selector func(object.Object) *metav1.LabelSelector, add func(object.Key)) {
+// an event's object: it has no controller, and their selector matches it. The
+// index is one by BySelector.
+func AdopterKeys(ev object.Event, kind schema.GroupKind, owners *Index, selector func(object.Object) *metav1.LabelSelector, add func(object.Key)) {
 	if metav1.GetControllerOfNoCopy(ev.Object) != nil || ev.Type == object.Deleted {
 		return
 	}
-	for _, owner := range owners {
-		matcher, err := metav1.LabelSelectorAsSelector(selector(owner))
-		if err == nil && !matcher.Empty() && matcher.Matches(labels.Set(ev.Object.GetLabels())) {
-			add(KeyOf(kind, owner))
+	for _, value := range anyPair(ev.Key.Namespace, ev.Object.GetLabels()) {
+		for _, owner := range owners.Get(value) {
+			matcher, err := metav1.LabelSelectorAsSelector(selector(owner))
+			if err == nil && !matcher.Empty() && matcher.Matches(labels.Set(ev.Object.GetLabels())) {
+				add(KeyOf(kind, owner))
+			}
 		}
 	}
 }

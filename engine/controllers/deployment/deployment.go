@@ -24,7 +24,8 @@ type controller struct {
 	control.Env
 	sets *control.Index // replica sets by controller
 	pods *control.Index // pods by controller
-	ns   *control.Index // deployments by namespace
+	// selecting are deployments by selector.
+	selecting *control.Index
 }
 
 // New makes the controller.
@@ -33,7 +34,8 @@ func New(env control.Env) control.Controller {
 		Env:  env,
 		sets: env.Feed.Index("replica sets by controller", control.ByController, control.ReplicaSet),
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
-		ns:   env.Feed.Index("deployments by namespace", control.ByNamespace, control.Deployment),
+
+		selecting: env.Feed.Index("deployments by selector", control.BySelector(selectorOf), control.Deployment),
 	}
 	return control.Controller{Name: "deployment-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -46,9 +48,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		}
 	case control.ReplicaSet:
 		control.ControllerKeys(ev, control.Deployment, add)
-		control.AdopterKeys(ev, control.Deployment, c.ns.Get(ev.Key.Namespace), func(owner object.Object) *metav1.LabelSelector {
-			return owner.(*appsv1.Deployment).Spec.Selector
-		}, add)
+		control.AdopterKeys(ev, control.Deployment, c.selecting, selectorOf, add)
 	case control.Pod:
 		// Recreate waits for the old pods' end; the counts of ReplicaSets come
 		// with the sets' own events.
@@ -66,6 +66,14 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	}
 }
 
+func selectorOf(obj object.Object) *metav1.LabelSelector {
+	d, ok := obj.(*appsv1.Deployment)
+	if !ok {
+		return nil
+	}
+	return d.Spec.Selector
+}
+
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	d := control.Get[appsv1.Deployment](c.Store, key)
 	if d == nil {
@@ -79,7 +87,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		c.Events.Warning(source, d, "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.")
 		return 0, nil
 	}
-	claims := control.Claim(d, selector, c.sets.Get(string(d.UID)), c.sets.Get(control.Orphans(d.Namespace)))
+	claims := control.Claim(d, selector, c.sets.Get(string(d.UID)), c.sets.Get(control.Orphans(d.Namespace, d.Spec.Selector)))
 	if changes := claims.Changes(control.ReplicaSet, *reference(d)); len(changes) > 0 {
 		if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 			return 0, fmt.Errorf("adopt and release replica sets of %s: %w", key, err)
@@ -109,7 +117,7 @@ func (c *controller) running(rs *appsv1.ReplicaSet) bool {
 
 // apply writes a plan as one transaction.
 func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deployment, p Plan, now time.Time) (time.Duration, error) {
-	tx := change.Tx{Durability: change.Behind}
+	var tx change.Tx
 	if p.Create != nil {
 		tx.Changes = append(tx.Changes, change.Create(p.Create, now))
 	}
@@ -138,16 +146,13 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 			return true
 		}), control.SameUID(d.UID)))
 	}
-	if len(tx.Changes) > 0 {
-		tx.Durability = change.Wait
-	}
 	if !apiequality.Semantic.DeepEqual(d.Status, p.Status) {
 		tx.Changes = append(tx.Changes, c.writeStatus(key, d, p.Status))
 	}
 	_, err := c.Commit(ctx, tx)
 	switch {
 	case p.Create != nil && apierrors.IsAlreadyExists(err):
-		return 0, c.collided(ctx, key, d, err)
+		return 0, c.collided(ctx, key, d, p.Create, err)
 	case p.Create != nil && err != nil:
 		return 0, c.refused(ctx, key, d, p.Create, err)
 	case err != nil:
@@ -159,9 +164,17 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 	return p.After, nil
 }
 
-// collided makes the next attempt use another name: the set of this name has
-// another template, or another owner.
-func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Deployment, cause error) error {
+// collided makes the next attempt use another name if the set of this name has
+// another template or another owner. Otherwise it is the one that was to be
+// made, which its event will tell of.
+func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Deployment, wanted *appsv1.ReplicaSet, cause error) error {
+	there := control.Get[appsv1.ReplicaSet](c.Store, setKey(wanted))
+	if there == nil {
+		return cause // it went meanwhile
+	}
+	if metav1.IsControlledBy(there, d) && templateEqual(&d.Spec.Template, &there.Spec.Template) {
+		return nil
+	}
 	status := *d.Status.DeepCopy()
 	status.CollisionCount = new(ptr.Deref(status.CollisionCount, 0) + 1)
 	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{c.writeStatus(key, d, status)}}); err != nil {
@@ -185,7 +198,7 @@ func (c *controller) refused(ctx context.Context, key object.Key, d *appsv1.Depl
 	w.setProgressing(corev1.ConditionFalse, reason, message)
 	status := *d.Status.DeepCopy()
 	status.Conditions = w.conditions
-	if _, err := c.Commit(ctx, change.Tx{Durability: change.Behind, Changes: []change.Change{c.writeStatus(key, d, status)}}); err != nil {
+	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{c.writeStatus(key, d, status)}}); err != nil {
 		return fmt.Errorf("tell that %s failed: %w", key, err)
 	}
 	return cause

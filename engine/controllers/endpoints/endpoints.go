@@ -2,8 +2,7 @@
 // Service with a selector at what its pods are.
 //
 // DecideSlices and DecideObject are the pure cores. Both results are one
-// transaction that does not wait for the disk (they can be computed again), so
-// that a pod that becomes unready leaves the proxies' rules at once.
+// transaction, so that all proxies change their rules once.
 package endpoints
 
 import (
@@ -131,7 +130,6 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	current := control.Get[corev1.Endpoints](c.Store, object.Key{GroupKind: control.Endpoints, Namespace: key.Namespace, Name: key.Name})
 	now := c.Now()
 	var tx change.Tx
-	tx.Durability = change.Behind
 	switch {
 	case svc == nil:
 		for _, s := range existing {

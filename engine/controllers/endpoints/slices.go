@@ -130,7 +130,8 @@ func (g *group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSl
 	}
 	slices.SortStableFunc(byRoom, func(a, b int) int { return len(kept[b]) - len(kept[a]) })
 	for _, i := range byRoom {
-		n := min(perSlice-len(kept[i]), len(added))
+		// Others may have put more into a slice than we would.
+		n := min(max(0, perSlice-len(kept[i])), len(added))
 		kept[i] = append(kept[i], added[:n]...)
 		added = added[n:]
 	}

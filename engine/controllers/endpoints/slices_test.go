@@ -115,6 +115,23 @@ func TestSlice(t *testing.T) {
 	}
 }
 
+// A slice that others have made larger than ours are stays as it is.
+func TestOverfullSlice(t *testing.T) {
+	var pods []*corev1.Pod
+	for i := range 150 {
+		pods = append(pods, pod(i))
+	}
+	// One slice of 140 that somebody else has filled, and ten new pods.
+	full := endpoints.DecideSlices(service(), pods[:100], nil, noZone).Create[0]
+	full.Name = "web-full"
+	rest := endpoints.DecideSlices(service(), pods[100:140], nil, noZone).Create[0]
+	full.Endpoints = append(full.Endpoints, rest.Endpoints...)
+	plan := endpoints.DecideSlices(service(), pods, []*discoveryv1.EndpointSlice{full}, noZone)
+	if len(plan.Create) != 1 || len(plan.Create[0].Endpoints) != 10 || len(plan.Update)+len(plan.Delete) != 0 {
+		t.Errorf("plan creates %d, updates %d, deletes %d slices; want one more with the ten new endpoints", len(plan.Create), len(plan.Update), len(plan.Delete))
+	}
+}
+
 // Pods in which the named port is another number get a slice of their own.
 func TestNamedPorts(t *testing.T) {
 	other := pod(1, func(p *corev1.Pod) { p.Spec.Containers[0].Ports[0].ContainerPort = 9090 })

@@ -141,7 +141,12 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	switch {
 	case orphans(obj):
-		changes = c.release(key, obj)
+		// Only when all are released: whoever still has the reference goes with
+		// the owner.
+		if err := c.write(ctx, key, c.release(obj)); err != nil {
+			return 0, err
+		}
+		changes = []change.Change{dropFinalizer(key, obj, metav1.FinalizerOrphanDependents)}
 	case waits(obj):
 		changes = c.foreground(key, obj)
 	}
@@ -151,23 +156,21 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 // write keeps the changes of one object together only as far as that helps: if
 // a batch is refused, each change is tried by itself.
 func (c *controller) write(ctx context.Context, key object.Key, changes []change.Change) error {
+	var failed error
 	for batch := range slices.Chunk(changes, together) {
 		if _, err := c.Commit(ctx, change.Tx{Changes: batch}); err == nil {
 			continue
 		} else if len(batch) == 1 || ctx.Err() != nil {
-			return fmt.Errorf("collect garbage of %s: %w", key, err)
+			failed = fmt.Errorf("collect garbage of %s: %w", key, err)
+			continue
 		}
-		var failed error
-		for _, one := range batch {
-			if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{one}}); err != nil {
-				failed = fmt.Errorf("collect garbage of %s: %s: %w", key, one.Key, err)
+		for i, err := range c.CommitEach(ctx, batch) {
+			if err != nil {
+				failed = fmt.Errorf("collect garbage of %s: %s: %w", key, batch[i].Key, err)
 			}
 		}
-		if failed != nil {
-			return failed
-		}
 	}
-	return nil
+	return failed
 }
 
 // foreground deletes the dependents that block, and lets go when there is none
@@ -188,14 +191,14 @@ func (c *controller) foreground(key object.Key, obj object.Object) []change.Chan
 }
 
 // release takes the owner's references off its dependents.
-func (c *controller) release(key object.Key, obj object.Object) []change.Change {
+func (c *controller) release(obj object.Object) []change.Change {
 	var changes []change.Change
 	for _, dep := range c.dependents.Get(string(obj.GetUID())) {
 		if k, err := scheme.KeyOf(dep); err == nil {
 			changes = append(changes, dropOwners(k, dep, map[types.UID]bool{obj.GetUID(): true}))
 		}
 	}
-	return append(changes, dropFinalizer(key, obj, metav1.FinalizerOrphanDependents))
+	return changes
 }
 
 // collect decides what becomes of an object by its owners.
@@ -233,19 +236,47 @@ func (c *controller) collect(obj object.Object) []change.Change {
 	case stays:
 		return nil
 	}
+	// The references may have changed since: an object that was adopted in the
+	// meantime must not go.
+	seen := obj.GetOwnerReferences()
+	var changes []change.Change
 	policy := metav1.DeletePropagationBackground
 	switch {
-	case waiting && c.dependents.Len(string(obj.GetUID())) > 0, slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+	case waiting && c.dependents.Len(string(obj.GetUID())) > 0:
+		policy = metav1.DeletePropagationForeground
+		if slices.ContainsFunc(c.dependents.Get(string(obj.GetUID())), waits) {
+			// Its dependent waits as its owner does: they may be a circle, in
+			// which each would wait for the next for ever.
+			changes = append(changes, unblock(key, obj, seen))
+			seen = unblocked(seen)
+		}
+	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
 		policy = metav1.DeletePropagationForeground
 	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents):
 		policy = metav1.DeletePropagationOrphan
 	}
-	// The references may have changed since: an object that was adopted in the
-	// meantime must not go.
-	seen := obj.GetOwnerReferences()
-	return []change.Change{control.Guarded(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &policy}, c.Now()), func(current object.Object) bool {
+	return append(changes, control.Guarded(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &policy}, c.Now()), func(current object.Object) bool {
 		return current.GetUID() == obj.GetUID() && apiequality.Semantic.DeepEqual(current.GetOwnerReferences(), seen)
-	})}
+	}))
+}
+
+// unblock makes none of an object's owners wait for it.
+func unblock(key object.Key, obj object.Object, seen []metav1.OwnerReference) change.Change {
+	return control.Guarded(change.Patch(key, func(current object.Object) bool {
+		if !apiequality.Semantic.DeepEqual(current.GetOwnerReferences(), seen) {
+			return false
+		}
+		current.SetOwnerReferences(unblocked(seen))
+		return true
+	}), control.SameUID(obj.GetUID()))
+}
+
+func unblocked(refs []metav1.OwnerReference) []metav1.OwnerReference {
+	next := slices.Clone(refs)
+	for i := range next {
+		next[i].BlockOwnerDeletion = new(false)
+	}
+	return next
 }
 
 func dropFinalizer(key object.Key, obj object.Object, name string) change.Change {

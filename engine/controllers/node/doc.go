@@ -8,6 +8,6 @@
 //
 // Health, Taints and Evict are the pure cores. A node's heartbeat counts from
 // when it was seen, by the clock of this process, so that a node's clock that
-// is wrong does no harm, and a server that was down gives every node a whole
-// grace period.
+// is wrong does no harm, and a server that was down, or stood still (Pulse),
+// gives every node a whole grace period.
 package node

@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -81,19 +82,30 @@ func tolerance(pod *corev1.Pod, t *corev1.Taint) (limit time.Duration, bounded b
 
 type eviction struct {
 	control.Env
-	pods *control.Index
+	pulse *Pulse
+	pods  *control.Index
+	// since is when a taint was first seen that does not say since when it is
+	// there, as those that users set. Owned by the one worker.
+	since map[string]firstSeen
+}
+
+// firstSeen is when the undated taints of a node were first seen.
+type firstSeen struct {
+	uid types.UID
+	at  map[corev1.Taint]time.Time
 }
 
 // NewEviction makes the taint-eviction controller.
-func NewEviction(env control.Env) control.Controller {
-	c := &eviction{env, podsByNode(env)}
+func NewEviction(env control.Env, pulse *Pulse) control.Controller {
+	c := &eviction{env, pulse, podsByNode(env), map[string]firstSeen{}}
 	return control.Controller{Name: "taint-eviction-controller", Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func (c *eviction) keys(ev object.Event, add func(object.Key)) {
 	switch obj := ev.Object.(type) {
 	case *corev1.Node:
-		if ev.Type != object.Deleted && executes(obj) {
+		before, _ := ev.Old.(*corev1.Node)
+		if ev.Type != object.Deleted && executes(obj) || before != nil && executes(before) {
 			add(ev.Key)
 		}
 	case *corev1.Pod:
@@ -116,10 +128,12 @@ func executes(node *corev1.Node) bool {
 
 func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	node := control.Get[corev1.Node](c.Store, key)
-	if node == nil || !executes(node) {
+	now := c.Now()
+	taints := c.dated(key.Name, node, now)
+	if len(taints) == 0 {
 		return 0, nil
 	}
-	now := c.Now()
+	left := c.pulse.left(now)
 	var next time.Duration
 	var tx change.Tx
 	var evicted []*corev1.Pod
@@ -128,7 +142,7 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 		if !ok || pod.DeletionTimestamp != nil {
 			continue
 		}
-		after, stays := Evict(pod, node.Spec.Taints, now)
+		after, stays := evictAfterPause(pod, taints, left, now)
 		switch {
 		case stays:
 		case after > 0:
@@ -148,6 +162,55 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 		c.Events.Normal(evictionSource, pod, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
 	}
 	return next, nil
+}
+
+// dated are the node's NoExecute taints, each with the time since which it is
+// there; a node that is gone has none. What is gone is forgotten.
+func (c *eviction) dated(name string, node *corev1.Node, now time.Time) []corev1.Taint {
+	if node == nil {
+		delete(c.since, name)
+		return nil
+	}
+	seen := c.since[name]
+	if seen.uid != node.UID {
+		seen = firstSeen{uid: node.UID}
+	}
+	next := firstSeen{uid: node.UID, at: map[corev1.Taint]time.Time{}}
+	var taints []corev1.Taint
+	for _, t := range node.Spec.Taints {
+		if t.Effect != corev1.TaintEffectNoExecute {
+			continue
+		}
+		if t.TimeAdded == nil {
+			at, ok := seen.at[t]
+			if !ok {
+				at = now
+			}
+			next.at[t] = at
+			t.TimeAdded = &metav1.Time{Time: at}
+		}
+		taints = append(taints, t)
+	}
+	if len(next.at) > 0 {
+		c.since[name] = next
+	} else {
+		delete(c.since, name)
+	}
+	return taints
+}
+
+// evictAfterPause is Evict where taints that follow from a node's silence have
+// no effect before left is over.
+func evictAfterPause(pod *corev1.Pod, taints []corev1.Taint, left time.Duration, now time.Time) (time.Duration, bool) {
+	after, stays := Evict(pod, taints, now)
+	if stays || after >= left {
+		return after, stays
+	}
+	theirs, none := Evict(pod, slices.DeleteFunc(slices.Clone(taints), ours), now)
+	if none {
+		return left, false
+	}
+	return min(theirs, left), false
 }
 
 // disrupt says in the pod's status who deletes it, and why.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/change"
@@ -20,7 +21,7 @@ const source = "node-controller"
 
 type lifecycle struct {
 	control.Env
-	grace time.Duration
+	pulse *Pulse
 	pods  *control.Index
 
 	mu    sync.Mutex
@@ -35,12 +36,12 @@ type heartbeat struct {
 	ready corev1.ConditionStatus
 }
 
-// NewLifecycle makes the node-lifecycle controller; grace 0 is DefaultGrace.
-func NewLifecycle(env control.Env, grace time.Duration) control.Controller {
-	if grace <= 0 {
-		grace = DefaultGrace
-	}
-	c := &lifecycle{Env: env, grace: grace, pods: podsByNode(env), heard: map[string]heartbeat{}}
+// pulseKey is the queue key under which the pulse is felt.
+var pulseKey = object.Key{GroupKind: schema.GroupKind{Group: "node", Kind: "Pulse"}}
+
+// NewLifecycle makes the node-lifecycle controller.
+func NewLifecycle(env control.Env, pulse *Pulse) control.Controller {
+	c := &lifecycle{Env: env, pulse: pulse, pods: podsByNode(env), heard: map[string]heartbeat{}}
 	return control.Controller{Name: "node-lifecycle-controller", Keys: c.keys, Reconcile: c.reconcile}
 }
 
@@ -74,6 +75,7 @@ func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 			c.mu.Unlock()
 			return
 		}
+		add(pulseKey)
 		c.see(obj.Name, func(h *heartbeat) bool {
 			var posted time.Time
 			for _, cond := range obj.Status.Conditions {
@@ -101,6 +103,11 @@ func (c *lifecycle) see(name string, newer func(*heartbeat) bool) {
 }
 
 func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
+	now := c.Now()
+	resumed := c.pulse.Beat(now)
+	if key == pulseKey {
+		return c.pulse.interval(), nil
+	}
 	node := control.Get[corev1.Node](c.Store, key)
 	if node == nil {
 		return 0, nil
@@ -108,10 +115,13 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	c.mu.Lock()
 	last := c.heard[key.Name]
 	c.mu.Unlock()
-	now := c.Now()
-	conditions, after := Health(node, last.at, c.grace, now)
-	if after == 0 {
-		after = c.grace // a Lease alone does not add the key
+	if last.at.Before(resumed) {
+		last.at = resumed // nobody listened
+	}
+	conditions, after := Health(node, last.at, c.pulse.grace, now)
+	silent := after == 0
+	if silent {
+		after = c.pulse.grace // a Lease alone does not add the key
 	}
 	var tx change.Tx
 	if !apiequality.Semantic.DeepEqual(conditions, node.Status.Conditions) {
@@ -133,7 +143,7 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	var failing []*corev1.Pod
 	// An agent that is heard has the last word on its pods: after the change,
 	// it may say again that they are ready.
-	if lost || status == corev1.ConditionUnknown {
+	if lost || silent && status == corev1.ConditionUnknown {
 		failing = c.failing(key.Name)
 		for _, pod := range failing {
 			tx.Changes = append(tx.Changes, notReady(pod, now))

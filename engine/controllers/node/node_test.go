@@ -107,3 +107,27 @@ func TestEvict(t *testing.T) {
 		})
 	}
 }
+
+// A gap between two beats is a pause of the process if it is long; sleeping
+// machines stop the monotonic clock alone.
+func TestPulse(t *testing.T) {
+	p := node.NewPulse(node.DefaultGrace)
+	at := time.Now()
+	for range 30 {
+		if resumed := p.Beat(at); !resumed.IsZero() {
+			t.Fatalf("a pause until %v, want none", resumed)
+		}
+		at = at.Add(2 * time.Second)
+	}
+	at = at.Add(55 * time.Second)
+	for i := range 3 {
+		if resumed := p.Beat(at.Add(time.Duration(i) * time.Second)); !resumed.Equal(at) {
+			t.Errorf("resumed at %v, want %v", resumed, at)
+		}
+	}
+	// The wall clock alone goes on.
+	slept := at.Add(3 * time.Second).Round(0).Add(time.Hour)
+	if resumed := p.Beat(slept); !resumed.Equal(slept) {
+		t.Errorf("resumed at %v, want %v", resumed, slept)
+	}
+}

@@ -33,6 +33,7 @@ type podGC struct {
 	control.Env
 	keep  int
 	wait  time.Duration
+	pulse *Pulse
 	pods  *control.Index // by node
 	ended *control.Index
 	gone  map[string]time.Time // nodes missing since; owned by the one worker
@@ -40,14 +41,14 @@ type podGC struct {
 
 // NewPodGC makes the pod garbage collector; keep 0 is DefaultTerminated, and
 // wait 0 is 40 s.
-func NewPodGC(env control.Env, keep int, wait time.Duration) control.Controller {
+func NewPodGC(env control.Env, pulse *Pulse, keep int, wait time.Duration) control.Controller {
 	if keep <= 0 {
 		keep = DefaultTerminated
 	}
 	if wait <= 0 {
 		wait = quarantine
 	}
-	c := &podGC{Env: env, keep: keep, wait: wait, pods: podsByNode(env), gone: map[string]time.Time{}}
+	c := &podGC{Env: env, keep: keep, wait: wait, pulse: pulse, pods: podsByNode(env), gone: map[string]time.Time{}}
 	c.ended = env.Feed.Index("ended pods", func(obj object.Object) []string {
 		if pod, ok := obj.(*corev1.Pod); ok && control.Terminal(pod) {
 			return []string{ended}
@@ -90,6 +91,9 @@ func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, e
 	if !ok {
 		since = now
 		c.gone[key.Name] = now
+	}
+	if resumed := c.pulse.Beat(now); since.Before(resumed) {
+		since = resumed // it may have wanted to register anew meanwhile
 	}
 	if left := since.Add(c.wait).Sub(now); left > 0 {
 		return left, nil

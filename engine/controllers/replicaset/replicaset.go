@@ -2,8 +2,9 @@
 //
 // Decide and StatusOf are the pure core. All pods that one look at a replica
 // set creates or deletes, and the status that counts them, are one
-// transaction; so there is no slow start: either all of them are refused or
-// none is.
+// transaction. If it is refused, the pods are created each by itself, a few at
+// first and ever more, up to the first that is refused again: a quota is used
+// up to its end.
 package replicaset
 
 import (
@@ -35,7 +36,8 @@ type controller struct {
 	control.Env
 	pods *control.Index // by controller
 	sets *control.Index // by controller
-	ns   *control.Index // replica sets by namespace
+	// selecting are replica sets by selector, accounts by what their pods run as.
+	selecting, accounts *control.Index
 }
 
 // New makes the controller.
@@ -44,7 +46,9 @@ func New(env control.Env) control.Controller {
 		Env:  env,
 		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
 		sets: env.Feed.Index("replica sets by controller", control.ByController, control.ReplicaSet),
-		ns:   env.Feed.Index("replica sets by namespace", control.ByNamespace, control.ReplicaSet),
+
+		selecting: env.Feed.Index("replica sets by selector", control.BySelector(selectorOf), control.ReplicaSet),
+		accounts:  env.Feed.Index("replica sets by account", byAccount, control.ReplicaSet),
 	}
 	return control.Controller{Name: "replicaset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -58,23 +62,31 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	case control.ServiceAccount:
 		// What failed for want of the account need not wait for its back-off.
 		if ev.Type == object.Added {
-			c.runAs(ev.Key, add)
+			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
+				add(key)
+			}
 		}
 	case control.Pod:
 		control.ControllerKeys(ev, control.ReplicaSet, add)
-		control.AdopterKeys(ev, control.ReplicaSet, c.ns.Get(ev.Key.Namespace), func(owner object.Object) *metav1.LabelSelector {
-			return owner.(*appsv1.ReplicaSet).Spec.Selector
-		}, add)
+		control.AdopterKeys(ev, control.ReplicaSet, c.selecting, selectorOf, add)
 	}
 }
 
-// runAs adds the replica sets whose pods run with an account.
-func (c *controller) runAs(account object.Key, add func(object.Key)) {
-	for _, rs := range c.ns.Get(account.Namespace) {
-		if cmp.Or(rs.(*appsv1.ReplicaSet).Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount) == account.Name {
-			add(control.KeyOf(control.ReplicaSet, rs))
-		}
+func selectorOf(obj object.Object) *metav1.LabelSelector {
+	rs, ok := obj.(*appsv1.ReplicaSet)
+	if !ok {
+		return nil
 	}
+	return rs.Spec.Selector
+}
+
+// byAccount files replica sets under the account that their pods run with.
+func byAccount(obj object.Object) []string {
+	rs, ok := obj.(*appsv1.ReplicaSet)
+	if !ok {
+		return nil
+	}
+	return []string{rs.Namespace + "/" + cmp.Or(rs.Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount)}
 }
 
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
@@ -86,7 +98,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	if err != nil || selector.Empty() {
 		return 0, nil //nolint:nilerr // validation refuses these; one that got in owns nothing
 	}
-	claims := control.Claim(rs, selector, c.pods.Get(string(rs.UID)), c.pods.Get(control.Orphans(rs.Namespace)))
+	claims := control.Claim(rs, selector, c.pods.Get(string(rs.UID)), c.pods.Get(control.Orphans(rs.Namespace, rs.Spec.Selector)))
 	if changes := claims.Changes(control.Pod, *reference(rs)); len(changes) > 0 {
 		if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 			return 0, fmt.Errorf("adopt and release pods of %s: %w", key, err)
@@ -104,7 +116,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 }
 
 func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.ReplicaSet, pods []*corev1.Pod, plan Plan, now time.Time) error {
-	tx := change.Tx{Durability: change.Behind}
+	var tx change.Tx
 	after := append([]*corev1.Pod(nil), pods...)
 	var created []string
 	base := rs.Name + "-"
@@ -121,22 +133,53 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(podKey(pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
 		after = filter(after, func(p *corev1.Pod) bool { return p != pod })
 	}
-	if len(tx.Changes) > 0 {
-		tx.Durability = change.Wait
-	}
 	if status := StatusOf(rs, after, nil, now); !same(rs.Status, status) {
 		tx.Changes = append(tx.Changes, writeStatus(key, rs, status))
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
+		if plan.Create > 1 && told(err) {
+			created, err = c.slowStart(ctx, tx.Changes[:plan.Create])
+			c.tellCreated(rs, created)
+			if err == nil {
+				return nil // the pods' events tell what to do next
+			}
+			pods = after[:len(pods)+len(created)]
+		}
 		return c.failed(ctx, key, rs, pods, plan, err)
 	}
-	for _, name := range created {
-		c.Events.Normal(source, rs, "SuccessfulCreate", "Created pod: %s", name)
-	}
+	c.tellCreated(rs, created)
 	for _, pod := range plan.Delete {
 		c.Events.Normal(source, rs, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 	}
 	return nil
+}
+
+// slowStart creates pods in batches that double as long as all goes well. It
+// returns the names of those that were made, and why others were not.
+func (c *controller) slowStart(ctx context.Context, creations []change.Change) (made []string, refusal error) {
+	for size := 1; len(creations) > 0 && refusal == nil; size *= 2 {
+		batch := creations[:min(size, len(creations))]
+		creations = creations[len(batch):]
+		for i, err := range c.CommitEach(ctx, batch) {
+			if err != nil {
+				refusal = err
+				continue
+			}
+			made = append(made, batch[i].Key.Name)
+		}
+	}
+	return made, refusal
+}
+
+func (c *controller) tellCreated(rs *appsv1.ReplicaSet, names []string) {
+	for _, name := range names {
+		c.Events.Normal(source, rs, "SuccessfulCreate", "Created pod: %s", name)
+	}
+}
+
+// told reports whether a refusal is one that users are told about.
+func told(cause error) bool {
+	return !errors.Is(cause, context.Canceled) && !apierrors.IsAlreadyExists(cause) && !apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause)
 }
 
 // failed tells why the pods could not be created or deleted.
@@ -162,7 +205,7 @@ func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.Repl
 	}
 	status := StatusOf(rs, pods, failure, now)
 	if !same(rs.Status, status) {
-		if _, err := c.Commit(ctx, change.Tx{Durability: change.Behind, Changes: []change.Change{writeStatus(key, rs, status)}}); err != nil {
+		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{writeStatus(key, rs, status)}}); err != nil {
 			return errors.Join(cause, err)
 		}
 	}
