@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"testing"
 	"time"
@@ -85,20 +86,22 @@ func TestLaggingFeed(t *testing.T) {
 	}
 }
 
-// touch labels the Deployment and its sets again and again.
+// touch annotates the Deployment and its sets again and again.
 func touch(ctx context.Context, s *store.Store) error {
 	for i := 0; ; i++ {
-		label := func(obj object.Object) bool {
-			obj.SetAnnotations(map[string]string{"example.com/touched": fmt.Sprint(i)})
+		edit := func(obj object.Object) bool {
+			annotations := maps.Clone(obj.GetAnnotations())
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
+			annotations["example.com/touched"] = fmt.Sprint(i)
+			obj.SetAnnotations(annotations)
 			return true
 		}
-		changes := []change.Change{change.Patch(deploymentKey("web"), label)}
+		changes := []change.Change{change.Patch(deploymentKey("web"), edit)}
 		sets, _ := s.List(control.ReplicaSet, "default")
 		for _, rs := range sets {
-			changes = append(changes, change.Patch(control.KeyOf(control.ReplicaSet, rs), func(obj object.Object) bool {
-				obj.SetLabels(map[string]string{"app": "web", "pod-template-hash": rs.GetLabels()["pod-template-hash"], "touched": fmt.Sprint(i)})
-				return true
-			}))
+			changes = append(changes, change.Patch(control.KeyOf(control.ReplicaSet, rs), edit))
 		}
 		if _, err := s.Commit(ctx, change.Tx{Changes: changes}); err != nil && ctx.Err() == nil {
 			return err

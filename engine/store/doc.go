@@ -14,11 +14,12 @@
 //
 // A transaction that fails is taken back from the working trees and does not
 // touch the others of its batch. change.Wait transactions are published after
-// the bbolt commit: what anybody has seen of them is on disk. change.Behind transactions (Events) are published at once and their
-// keys marked dirty; the next bbolt commit, of a Wait batch or soon after by a
-// timer, writes the newest state of every dirty key. So the file always holds
-// a prefix of the revisions: after a crash the newest Behind writes may be
-// missing, never something older than what is there.
+// the bbolt commit: what anybody has seen of them is on disk. change.Behind
+// transactions (Events) are published at once and their keys marked dirty; the
+// next bbolt commit, of a Wait batch or soon after by a timer, writes the newest
+// state of every dirty key. So the file always holds a prefix of the revisions:
+// after a crash the newest Behind writes may be missing, never something older
+// than what is there.
 //
 // Every change gets its own revision from one counter, and is its object's
 // resourceVersion. A ceiling above all revisions given out is kept in the file,
