@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -240,7 +241,7 @@ func (s *Syncer) blockedBy(k *kustomization, revision string) string {
 	seen := map[object.Key]bool{}
 	for wait := []*kustomization{k}; len(wait) > 0; wait = wait[1:] {
 		wait[0].mu.Lock()
-		deps := wait[0].deps
+		deps := append(slices.Clone(wait[0].deps), wait[0].elder)
 		wait[0].mu.Unlock()
 		for _, key := range deps {
 			s.mu.Lock()

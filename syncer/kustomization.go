@@ -74,6 +74,7 @@ type kustomization struct {
 	mu      sync.Mutex
 	touched map[object.Key]bool
 	deps    []object.Key
+	elder   object.Key   // whose application of the head it waits for, see follows
 	reads   []object.Key // by the build
 	// settled is the attempt that is done with: applied and judged, or failed.
 	settled   attempt
@@ -139,11 +140,12 @@ func (k *kustomization) touch(keys ...object.Key) {
 	k.wake.set()
 }
 
-// waitsFor says whether the Kustomization depends on another.
+// waitsFor says whether the Kustomization depends on another, or is declared
+// by it.
 func (k *kustomization) waitsFor(key object.Key) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Contains(k.deps, key)
+	return k.elder == key || slices.Contains(k.deps, key)
 }
 
 // run takes a step whenever it is woken or due, until the object is gone.
@@ -195,7 +197,20 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, "", fail(reasonOf(err, meta.ArtifactFailedReason), err), nil)
 		return k.until(ks, now, false), true
 	}
-	if err := k.dependencies(ks, head); err != nil {
+	err = k.follows(ctx, ks, head)
+	if errors.Is(err, errParent) {
+		return 0, true
+	}
+	// The parent may have changed it since it was read.
+	cur := k.get()
+	if cur == nil || cur.Generation != ks.Generation || cur.DeletionTimestamp != nil {
+		return time.Millisecond, true
+	}
+	ks = cur
+	if err == nil {
+		err = k.dependencies(ks, head)
+	}
+	if err != nil {
 		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}

@@ -193,7 +193,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.plan.Errors = faults(err)
 		return
 	}
-	items, err := p.build(k, out)
+	ks, items, err := p.build(k, out)
 	if err != nil {
 		out.plan.Errors = faults(err)
 		return
@@ -249,12 +249,12 @@ func (p *planning) gates(out *planned) {
 	}
 }
 
-// build renders the Kustomization's directory of what is planned; nothing for
-// one that is deleted.
-func (p *planning) build(k *kustomization, out *planned) ([]load.Item, error) {
+// build renders the Kustomization's directory of what is planned, with the spec
+// that counts there; nothing for one that is deleted.
+func (p *planning) build(k *kustomization, out *planned) (*kustomizev1.Kustomization, []load.Item, error) {
 	ks := out.ks
 	if out.deleted {
-		return nil, nil
+		return ks, nil, nil
 	}
 	if len(p.req.Files) > 0 && out.parent == "" {
 		dir := cleanDir(cmp.Or(p.req.Path, ks.Spec.Path))
@@ -263,8 +263,10 @@ func (p *planning) build(k *kustomization, out *planned) ([]load.Item, error) {
 		}
 		ks = ks.DeepCopy()
 		ks.Spec.Path = dir
+		items, err := k.render(ks, p.tree, p.target)
+		return ks, items, err
 	}
-	return k.render(ks, p.tree, p.target)
+	return k.renderSettled(ks, p.tree, p.target)
 }
 
 func isDir(files fs.FS, dir string) bool {

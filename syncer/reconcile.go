@@ -59,7 +59,10 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			r.commit.Signer, _ = src.trusted(head.Commit)
 		}
 	}
-	err := k.s.safely(func() error { return k.build(ctx, ks, r) })
+	err := k.s.safely(func() (err error) {
+		ks, err = k.build(ctx, ks, r)
+		return err
+	})
 	for try := 0; err == nil && try < 10; try++ {
 		if err = k.s.safely(func() error { return k.plan(ctx, ks, r) }); err != nil {
 			break
@@ -88,25 +91,26 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	return false
 }
 
-// build is the phase that renders the tree.
-func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
+// build is the phase that renders the tree. It returns the Kustomization with
+// the spec that counts at the head.
+func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) (*kustomizev1.Kustomization, error) {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
 	t, err := r.head.tree(k.ignore(ks))
 	if err != nil {
-		return fail(meta.ArtifactFailedReason, err)
+		return ks, fail(meta.ArtifactFailedReason, err)
 	}
 	if err := k.lockBuild(ctx); err != nil {
-		return err
+		return ks, err
 	}
 	defer k.unlockBuild()
-	r.items, err = k.render(ks, t, r.head.revision())
+	ks, r.items, err = k.renderSettled(ks, t, r.head.revision())
 	k.note(ks, r.head, err)
 	r.made = k.builder.made
 	if err == nil {
 		r.resources = k.prints.digest(r.items)
 	}
-	return err
+	return ks, err
 }
 
 // errInvalid holds all faults of a plan.

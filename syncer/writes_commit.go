@@ -12,6 +12,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -371,8 +372,8 @@ func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.
 			}
 		}
 		if tried, ok := git.ParseRevision(ks.Status.LastAttemptedRevision); ok && tried.Commit == sha {
-			if c := (conditions{list: &ks.Status.Conditions}).get("Ready"); c != nil && c.Status == metav1.ConditionFalse && applied.Commit != sha {
-				return nil, apierrors.NewInternalError(fmt.Errorf("commit %s is pushed, and was not applied: %s", sha, c.Message))
+			if why := h.notApplied(ks); why != "" {
+				return nil, apierrors.NewInternalError(fmt.Errorf("commit %s is pushed, and was not applied: %s", sha, why))
 			}
 		}
 		select {
@@ -382,6 +383,28 @@ func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.
 		case <-time.After(100 * time.Millisecond): // an event may have been missed
 		}
 	}
+}
+
+// notApplied is why the commit that was tried last is not applied, or empty if
+// it may still be: what it waits for has not failed.
+func (h *handWrite) notApplied(ks *kustomizev1.Kustomization) string {
+	c := (conditions{list: &ks.Status.Conditions}).get(meta.ReadyCondition)
+	if c == nil || c.Status != metav1.ConditionFalse || ks.Status.LastAppliedRevision == ks.Status.LastAttemptedRevision {
+		return ""
+	}
+	if c.Reason != meta.DependencyNotReadyReason {
+		return c.Message
+	}
+	h.s.mu.Lock()
+	k := h.s.kustomizations[keyOf(ks)]
+	h.s.mu.Unlock()
+	if k == nil {
+		return c.Message
+	}
+	if dep := h.s.blockedBy(k, ks.Status.LastAttemptedRevision); dep != "" {
+		return "it waits for the Kustomization " + dep + ", which failed"
+	}
+	return ""
 }
 
 func (h *handWrite) kustomization() *kustomization {

@@ -281,3 +281,33 @@ func TestAuthorsOfWrites(t *testing.T) {
 		t.Error("an account that is not named made a commit")
 	}
 }
+
+// A write to what depends on another Kustomization, and is declared by a third,
+// is answered once it is applied, which is after those.
+func TestWriteWaitsForDependencies(t *testing.T) {
+	two := strings.Replace(nested("two", "./two", "  dependsOn: [{name: one}]\n"), "namespace: headway-system}", `namespace: headway-system, annotations: {headway.dev/git-writes: commit}}`, 1)
+	w := mono(t, map[string]string{
+		"cluster/one.yaml": nested("one", "./one", ""), "cluster/two.yaml": two,
+		"one/a.yaml": configMap("a", "one"), "two/b.yaml": configMap("b", "one"),
+	})
+	w.eventually("two is ready", func() bool { return strings.HasPrefix(w.readyOf("two"), "True") && w.configMap("b") != nil })
+	for _, value := range []string{"two", "three", "four"} {
+		if err := w.set("b", value); err != nil {
+			t.Fatalf("set %s: %v", value, err)
+		}
+		if got := w.configMap("b")["key"]; got != value {
+			t.Errorf("when the write of %s was answered b was %q", value, got)
+		}
+		if got := git(t, w.bare, "show", "main:two/b.yaml"); !strings.Contains(got, "key: "+value) {
+			t.Errorf("b.yaml is %q", got)
+		}
+	}
+	// What it waits for fails: the answer says so.
+	w.write(map[string]string{"one/a.yaml": configMap("a", "one") + "bad: 1\n"})
+	git(t, w.work, "pull", "-q", "--rebase", "--autostash", "origin", "main")
+	w.push("break one")
+	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False BuildFailed") })
+	if err := w.set("b", "five"); err == nil || !strings.Contains(err.Error(), "was not applied: it waits for the Kustomization headway-system/one, which failed") {
+		t.Errorf("the write while one is broken: %v", err)
+	}
+}

@@ -185,6 +185,13 @@ func (p *Planner) Drifted(key object.Key, live object.Object) bool {
 	return !ok || !SameButStatus(m.live, live)
 }
 
+// Wants says whether the last plan wanted the key, or there was none yet.
+func (p *Planner) Wants(key object.Key) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted == nil || p.wanted.has(key)
+}
+
 // Applied tells the planner what an action has stored.
 func (p *Planner) Applied(a Action, stored object.Object) {
 	p.mu.Lock()

@@ -1,0 +1,212 @@
+package syncer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+)
+
+// A commit may change a Kustomization and the files that it applies. So that
+// nothing is applied with the spec of the commit before, one that is declared
+// in the source that it follows waits until the Kustomization that declares
+// it, its parent, has applied the commit; and one that declares itself is
+// applied with the spec that it declares.
+
+// errParent says that the parent has yet to apply the head. Nothing is wrong,
+// and the parent wakes the Kustomization.
+var errParent = errors.New("what declares the Kustomization is being applied")
+
+// parent is the Kustomization that has applied this one and follows the same
+// source; nil if there is none, or it does nothing at present.
+func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	owner, ok := plan.OwnerOf(ks)
+	if !ok || owner == k.owner() {
+		return nil
+	}
+	p, ok := k.s.cfg.Store.Get(ownerKey(owner)).(*kustomizev1.Kustomization)
+	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || sourceKey(p) != sourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
+		return nil
+	}
+	// Anyone can write labels.
+	id := inventory([]object.Key{k.key}).Entries[0].ID
+	if !slices.ContainsFunc(p.Status.Inventory.Entries, func(e kustomizev1.ResourceRef) bool { return e.ID == id }) {
+		return nil
+	}
+	return p
+}
+
+func ownerKey(o plan.Owner) object.Key {
+	return object.Key{GroupKind: kustomizationKind, Namespace: o.Namespace, Name: o.Name}
+}
+
+// follows fails while the parent has yet to apply the head: with errParent if
+// it is about to, and otherwise, if what it declares of this one at the head
+// is not what is stored, with the reason for the status.
+func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomization, h head) error {
+	p := k.parent(ks)
+	var key object.Key
+	if p != nil && !k.s.dependsOn(p, k.key) {
+		key = keyOf(p)
+	}
+	k.mu.Lock()
+	k.elder = key
+	k.mu.Unlock()
+	switch {
+	case key == object.Key{}:
+		return nil
+	case p.Status.LastAppliedRevision == h.revision() && p.Status.ObservedGeneration == p.Generation:
+		return k.heirFollows(ctx, ks, p, h)
+	case !k.s.held(p, h):
+		return errParent
+	case k.s.declaredAsStored(ctx, p, ks, h):
+		return nil
+	}
+	return fail(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.revision()))
+}
+
+// heirFollows is for the moment in which the parent has dropped its child and
+// another Kustomization is about to take it over.
+func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h head) error {
+	k.s.mu.Lock()
+	loop := k.s.kustomizations[keyOf(parent)]
+	k.s.mu.Unlock()
+	if loop == nil || loop.planner.Wants(k.key) {
+		return nil
+	}
+	heir, ok := k.s.heirs(ctx, k.key, sourceKey(ks), h)(k.key)
+	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
+		return nil
+	}
+	next, ok := k.s.cfg.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
+	if !ok || sourceKey(next) != sourceKey(ks) || next.Status.LastAppliedRevision == h.revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
+		return nil
+	}
+	k.mu.Lock()
+	k.elder = ownerKey(heir.Owner)
+	k.mu.Unlock()
+	return errParent
+}
+
+// held says whether a Kustomization has looked at the head and has not applied
+// it, and will not before something changes. It goes by the status, whose
+// changes wake those that wait.
+func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
+	set := conditions{list: &ks.Status.Conditions}
+	switch ready := set.get(meta.ReadyCondition); {
+	case stateOf(ks).quarantined == h.revision():
+		return true
+	case ks.Status.LastAttemptedRevision != h.revision():
+		return false
+	default:
+		return ready != nil && ready.Status == metav1.ConditionFalse || set.get(frozenCondition) != nil
+	}
+}
+
+// declaredAsStored says whether applying the head's files of parent would leave
+// the child as it is.
+func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
+	items, _ := s.render(ctx, keyOf(parent), parent, sourceKey(parent), h, time.Now().Add(buildPatience))
+	i := declaring(items, keyOf(child))
+	if i < 0 {
+		return false
+	}
+	in := plan.Input{Items: items[i : i+1], Owner: plan.Owner{Namespace: parent.Namespace, Name: parent.Name}, Ignore: parent.Spec.Ignore}
+	res := plan.New().Plan(in, s.cfg.Store)
+	return len(res.Errors) == 0 && !res.Changes()
+}
+
+// declaring is the index of the item that declares a Kustomization, or -1.
+func declaring(items []load.Item, key object.Key) int {
+	return slices.IndexFunc(items, func(it load.Item) bool {
+		if _, ok := it.Object.(*kustomizev1.Kustomization); !ok {
+			return false
+		}
+		declared, err := plan.KeyOf(it.Object)
+		return err == nil && declared == key
+	})
+}
+
+// dependsOn says whether a Kustomization waits for another, by spec.dependsOn
+// or for a parent, also by way of others.
+func (s *Syncer) dependsOn(ks *kustomizev1.Kustomization, key object.Key) bool {
+	seen := map[object.Key]bool{}
+	for queue := []*kustomizev1.Kustomization{ks}; len(queue) > 0; queue = queue[1:] {
+		for _, dep := range s.awaited(queue[0]) {
+			if dep == key {
+				return true
+			}
+			if next, ok := s.cfg.Store.Get(dep).(*kustomizev1.Kustomization); ok && !seen[dep] {
+				seen[dep] = true
+				queue = append(queue, next)
+			}
+		}
+	}
+	return false
+}
+
+// awaited are the Kustomizations that one waits for.
+func (s *Syncer) awaited(ks *kustomizev1.Kustomization) []object.Key {
+	list := dependenciesOf(ks)
+	s.mu.Lock()
+	k := s.kustomizations[keyOf(ks)]
+	s.mu.Unlock()
+	if k != nil {
+		if p := k.parent(ks); p != nil {
+			list = append(list, keyOf(p))
+		}
+	}
+	return list
+}
+
+// selfDeclared is the Kustomization with the spec that it declares for itself
+// among what it renders, or nil if that is the one it has.
+func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load.Item) *kustomizev1.Kustomization {
+	i := declaring(items, k.key)
+	if i < 0 {
+		return nil
+	}
+	in := plan.Input{Items: items[i : i+1], Owner: k.owner(), Claimed: k.s.claimed(k.key), Ignore: ks.Spec.Ignore}
+	stored := afterwards{k.s.cfg.Store, map[object.Key]object.Object{k.key: ks}}
+	res := plan.New().Plan(in, stored)
+	if len(res.Errors) > 0 || len(res.Actions) != 1 || res.Actions[0].Object == nil {
+		return nil // the plan of all tells what is wrong
+	}
+	next, ok := res.Actions[0].Object.(*kustomizev1.Kustomization)
+	// With another source the files are others, and a suspended one applies
+	// none: both are for the next attempt.
+	if !ok || equality.Semantic.DeepEqual(next.Spec, ks.Spec) || sourceKey(next) != sourceKey(ks) || next.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || next.Spec.Suspend {
+		return nil
+	}
+	out := ks.DeepCopy()
+	out.Spec = next.Spec
+	return out
+}
+
+// renderSettled renders, and again with the spec that the Kustomization
+// declares for itself, until that says nothing new. It returns that spec's
+// Kustomization.
+func (k *kustomization) renderSettled(ks *kustomizev1.Kustomization, t tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
+	const most = 3 // one that renders another spec from each is its own fault
+	for i := 0; ; i++ {
+		items, err := k.render(ks, t, revision)
+		if err != nil || i == most {
+			return ks, items, err
+		}
+		next := k.selfDeclared(ks, items)
+		if next == nil {
+			return ks, items, nil
+		}
+		ks = next
+	}
+}
