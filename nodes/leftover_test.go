@@ -116,18 +116,3 @@ func TestNodeIsRegisteredAgain(t *testing.T) {
 		t.Errorf("container = %s after the node was registered again, want %s", got, want)
 	}
 }
-
-// TestSharedProcessNamespaceIsRefusedAloud: what is not done for a pod is said.
-func TestSharedProcessNamespaceIsRefusedAloud(t *testing.T) {
-	c := newCluster(t)
-	spec := one(tool("sleep"))
-	spec.ShareProcessNamespace = new(true)
-	c.run("sharing", spec)
-	c.wait("sharing", ready)
-	nodetest.Eventually(t, 30*time.Second, func() string {
-		if events := strings.Join(c.events(), "; "); !strings.Contains(events, "shareProcessNamespace is not supported") {
-			return "events: " + events
-		}
-		return ""
-	})
-}

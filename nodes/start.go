@@ -59,10 +59,6 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		return stopHere(w.fail("", "FailedCreatePodSandBox", err.Error(), sandboxRetry, retryMax))
 	}
 	observed.Sandbox = &sandbox
-	if share := p.Spec.ShareProcessNamespace; share != nil && *share {
-		a.events.Event(p, corev1.EventTypeWarning, "ShareProcessNamespaceNotSupported",
-			"shareProcessNamespace is not supported: each container has a process namespace of its own")
-	}
 	delete(w.failures, "")
 	return nil
 }

@@ -45,6 +45,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 	}
 	one.bounds(c)
 	one.recreations(c)
+	one.ignored(c)
 	one.foreign(c, p.source)
 	scheduling(c, one.plan.Rollouts)
 	return c.list

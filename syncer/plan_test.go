@@ -178,6 +178,30 @@ func check(tb testing.TB, p wire.Plans, result, name string, words ...string) {
 }
 
 // A plan says which policies and budgets the commit meets.
+// TestFieldsWithoutEffect: what a commit sets in vain is told before, as a
+// warning of its plan, and after, as an event with the object; what would break
+// a promise is refused by the plan and the sync alike.
+func TestFieldsWithoutEffect(t *testing.T) {
+	service := func(spec string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports: [{port: 80}]\n  " + spec + "\n"
+	}
+	events := &recorder{}
+	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) { c.Events = events })
+	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	w.branch("refused", map[string]string{"s.yaml": service("externalIPs: [192.0.2.1]")})
+	p := w.plan(wire.PlanRequest{Rev: "refused"})
+	if len(p.Errors) != 1 || p.Errors[0].Field != "spec.externalIPs" || p.Errors[0].Line != 6 || !strings.Contains(p.Errors[0].Message, "not supported yet") {
+		t.Errorf("errors = %+v, want one of spec.externalIPs in line 6", p.Errors)
+	}
+	w.branch("hint", map[string]string{"s.yaml": service("trafficDistribution: PreferClose")})
+	check(t, w.plan(wire.PlanRequest{Rev: "hint"}), wire.CheckWarning, "spec.trafficDistribution", "Service/default/s: spec.trafficDistribution: not supported yet and without effect")
+	w.write(map[string]string{"s.yaml": service("trafficDistribution: PreferClose")})
+	w.applied(w.push("a hint"))
+	w.eventually("an event with the Service", func() bool {
+		return strings.Contains(events.all(), "FieldWithoutEffect spec.trafficDistribution: not supported yet")
+	})
+}
+
 func TestPlanChecks(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one"), "b.yaml": configMap("b", "one"), "c.yaml": configMap("c", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Annotations = map[string]string{syncer.MaxDeletes: "1"}

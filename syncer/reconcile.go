@@ -279,6 +279,7 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 	}
 	if visible || advanced {
 		k.announce(ks, r, actions)
+		k.tellIgnored(actions)
 	}
 	k.takeOver(r.plan.Inventory)
 	k.remember(ks, r)

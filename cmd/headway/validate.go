@@ -29,6 +29,9 @@ func newValidate(opts *options) *cobra.Command {
 has a kustomization file), sets defaults and validates, as the cluster would
 before it applies them. It reaches no cluster and no network.
 
+Fields that are accepted and have no effect are told as warnings on standard
+error.
+
 Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
 		Args:    cobra.ExactArgs(1),
@@ -38,12 +41,18 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		if err == nil {
 			err = check.Items(items)
 		}
+		warnings := check.Warnings(items)
 		if format.json() {
-			if err := printJSON(opts.out, map[string]any{"objects": len(items), "faults": faults(err)}); err != nil {
+			if err := printJSON(opts.out, map[string]any{"objects": len(items), "faults": faults(err), "warnings": asFaults(warnings)}); err != nil {
 				return err
 			}
-		} else if err != nil {
-			fmt.Fprintln(opts.err, err)
+		} else {
+			for _, w := range warnings {
+				fmt.Fprintf(opts.err, "warning: %s: not supported yet and without effect\n", w)
+			}
+			if err != nil {
+				fmt.Fprintln(opts.err, err)
+			}
 		}
 		if err != nil {
 			return exitError{exitFailed}
@@ -112,12 +121,17 @@ func workTree(path string) (root, dir string, err error) {
 
 // faults takes a load's or a check's joined error apart.
 func faults(err error) []fault {
-	found := []fault{}
-	for _, e := range load.Errors(err) {
-		found = append(found, fault{File: e.Source.File, Line: e.Source.Line, Field: e.Field, Reason: e.Reason})
-	}
+	found := asFaults(load.Errors(err))
 	if err != nil && len(found) == 0 {
 		found = append(found, fault{Reason: err.Error()})
+	}
+	return found
+}
+
+func asFaults(list []*load.Error) []fault {
+	found := []fault{}
+	for _, e := range list {
+		found = append(found, fault{File: e.Source.File, Line: e.Source.Line, Field: e.Field, Reason: e.Reason})
 	}
 	return found
 }

@@ -1,7 +1,7 @@
 // Package admit holds the checks that the store makes at the point of commit,
 // for what must hold between objects: things are created only in namespaces
 // that exist and are not being deleted, no two Services have the same cluster
-// IP or node port, and pods run with accounts that exist.
+// IP or node port, and pods run with accounts and priority classes that exist.
 //
 //	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
 //	store.Open(store.Options{Admit: admission.Hooks(), Along: admission.Along, Observe: admission.Observe, …})
@@ -67,7 +67,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{Namespaces, a.services.admit, Accounts}
+	return []store.Admit{Namespaces, a.services.admit, Accounts, Priorities}
 }
 
 // Observe is for store.Options.Observe.

@@ -10,6 +10,7 @@ import (
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/support"
 	"headway.dev/manifests/validation"
 )
 
@@ -34,4 +35,16 @@ func Items(items []load.Item) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// Warnings names the fields of the items that would be accepted and have no
+// effect, each with its file and line.
+func Warnings(items []load.Item) []*load.Error {
+	var warnings []*load.Error
+	for _, item := range items {
+		for _, w := range support.Warnings(item.Object) {
+			warnings = append(warnings, item.Fault(w.Field, w.Reason))
+		}
+	}
+	return warnings
 }

@@ -104,16 +104,25 @@ func milli(list corev1.ResourceList) {
 	}
 }
 
-// priority resolves the two classes that every cluster has. Any other name is
-// left without a value.
-func priority(spec *corev1.PodSpec) {
-	switch spec.PriorityClassName {
+// PriorityOf is the priority of a PriorityClass, and whether there is such a
+// class: only the two that every cluster has are there. No name stands for no
+// class.
+func PriorityOf(class string) (int32, bool) {
+	switch class {
 	case "":
-		unset(&spec.Priority, 0)
+		return 0, true
 	case "system-cluster-critical":
-		unset(&spec.Priority, 2000000000)
+		return 2000000000, true
 	case "system-node-critical":
-		unset(&spec.Priority, 2000001000)
+		return 2000001000, true
+	default:
+		return 0, false
+	}
+}
+
+func priority(spec *corev1.PodSpec) {
+	if value, ok := PriorityOf(spec.PriorityClassName); ok {
+		unset(&spec.Priority, value)
 	}
 	unset(&spec.PreemptionPolicy, corev1.PreemptLowerPriority)
 }

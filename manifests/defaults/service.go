@@ -9,10 +9,7 @@ import (
 func service(svc *corev1.Service) {
 	spec := &svc.Spec
 	zero(&spec.SessionAffinity, corev1.ServiceAffinityNone)
-	switch spec.SessionAffinity {
-	case corev1.ServiceAffinityNone:
-		spec.SessionAffinityConfig = nil
-	case corev1.ServiceAffinityClientIP:
+	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		unset(&spec.SessionAffinityConfig, corev1.SessionAffinityConfig{})
 		unset(&spec.SessionAffinityConfig.ClientIP, corev1.ClientIPConfig{})
 		unset(&spec.SessionAffinityConfig.ClientIP.TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)

@@ -80,6 +80,9 @@ func dropUnused(svc, old *corev1.ServiceSpec) {
 			svc.Ports[i].NodePort = 0
 		}
 	}
+	if was := old.SessionAffinity; was == corev1.ServiceAffinityClientIP && svc.SessionAffinity != was && !differ(svc.SessionAffinityConfig, old.SessionAffinityConfig) {
+		svc.SessionAffinityConfig = nil
+	}
 	if hasHealthCheck(old) && !hasHealthCheck(svc) && svc.HealthCheckNodePort == old.HealthCheckNodePort {
 		svc.HealthCheckNodePort = 0
 	}

@@ -89,6 +89,11 @@ func TestServiceUpdateKeepsWhatWasAllocated(t *testing.T) {
 				Ports: []corev1.ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 81}},
 			},
 		},
+		"affinity off, with what it was": {
+			old:  spec{SessionAffinity: "ClientIP", SessionAffinityConfig: &corev1.SessionAffinityConfig{}},
+			in:   spec{SessionAffinity: "None", SessionAffinityConfig: &corev1.SessionAffinityConfig{}},
+			want: spec{SessionAffinity: "None"},
+		},
 		"cluster IP to external name with the old address": {
 			old:  spec{Type: corev1.ServiceTypeClusterIP, ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}},
 			in:   spec{Type: corev1.ServiceTypeExternalName, ExternalName: "a.example", ClusterIP: "10.0.0.1", ClusterIPs: []string{"10.0.0.1"}},

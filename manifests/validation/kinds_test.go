@@ -136,6 +136,15 @@ func TestService(t *testing.T) {
 			s.Spec.ExternalIPs = []string{"127.0.0.1"}
 			s.Spec.ExternalTrafficPolicy = "Cluster"
 		}, []string{`spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
+		"distribution": {func(s *corev1.Service) { s.Spec.TrafficDistribution = new("Zork") }, []string{`spec.trafficDistribution: Unsupported value: "Zork": supported values: "PreferClose", "PreferSameZone", "PreferSameNode"`}},
+		"source ranges": {func(s *corev1.Service) {
+			typed("LoadBalancer", 0)(s)
+			s.Spec.LoadBalancerSourceRanges = []string{"foo"}
+		}, []string{`spec.loadBalancerSourceRanges[0]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`}},
+		"affinity config": {func(s *corev1.Service) {
+			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(5))}}
+			defaults.Apply(s)
+		}, []string{"spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"}},
 		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("x") }, []string{"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
 		"node port, no IP": {func(s *corev1.Service) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"}
@@ -145,8 +154,9 @@ func TestService(t *testing.T) {
 		"health check port": {func(s *corev1.Service) { s.Spec.HealthCheckNodePort = 30001 }, []string{"spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"}},
 	})
 	create(t, `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {type: ExternalName, externalName: a.example}}`, cases[*corev1.Service]{
-		"no name": {func(s *corev1.Service) { s.Spec.ExternalName = "" }, []string{"spec.externalName: Required value"}},
-		"address": {func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1"} }, []string{"spec.clusterIPs: Forbidden: may not be set for ExternalName services"}},
+		"no name":     {func(s *corev1.Service) { s.Spec.ExternalName = "" }, []string{"spec.externalName: Required value"}},
+		"address":     {func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1"} }, []string{"spec.clusterIPs: Forbidden: may not be set for ExternalName services"}},
+		"older field": {func(s *corev1.Service) { s.Spec.ClusterIP = "10.0.0.1" }, []string{"spec.clusterIPs: Forbidden: may not be set for ExternalName services"}},
 	})
 	update(t, baseService, cases[*corev1.Service]{
 		"another address": {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.0.0.2", []string{"10.0.0.2"} }, []string{`spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`}},

@@ -20,6 +20,19 @@ func pod(p *corev1.Pod) field.ErrorList {
 	return append(errs, trimmedImages(p.Spec.InitContainers, spec.Child("initContainers"))...)
 }
 
+// podCreate holds for new pods, as what it is about comes later or is done by
+// then.
+func podCreate(p *corev1.Pod) field.ErrorList {
+	var errs field.ErrorList
+	if len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(spec.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	if len(p.Spec.SchedulingGates) > 0 && p.Spec.NodeName != "" {
+		errs = append(errs, field.Forbidden(spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
+}
+
 // podTemplate holds for the templates of controllers that keep pods running.
 func podTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
@@ -66,6 +79,9 @@ func podSpec(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 	errs = append(errs, seconds31(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
 	errs = append(errs, tolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, hostAliases(s.HostAliases, path.Child("hostAliases"))...)
+	if s.OS != nil {
+		errs = append(errs, operatingSystem(s.OS, path.Child("os", "name"))...)
+	}
 	if s.PreemptionPolicy != nil {
 		errs = append(errs, oneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
@@ -76,6 +92,13 @@ func podSpec(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 		errs = append(errs, resources(s.Resources, path.Child("resources"))...)
 	}
 	return errs
+}
+
+func operatingSystem(os *corev1.PodOS, path *field.Path) field.ErrorList {
+	if os.Name == "" {
+		return field.ErrorList{field.Required(path, "cannot be empty")}
+	}
+	return oneOf(os.Name, path, corev1.Linux, corev1.Windows)
 }
 
 // podNames checks the fields that are nothing but a name.

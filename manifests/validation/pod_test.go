@@ -257,18 +257,25 @@ func TestPodSpec(t *testing.T) {
 		"deadline": {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(0)) }), []string{
 			"spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
 		}},
-		"hostname": {podSpec(func(s *corev1.PodSpec) { s.Hostname = "A" }), []string{`spec.hostname: Invalid value: "A": ` + dnsLabelMessage}},
+		"gates and node": {podSpec(func(s *corev1.PodSpec) {
+			s.SchedulingGates, s.NodeName = []corev1.PodSchedulingGate{{Name: "a"}}, "n"
+		}), []string{"spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"}},
+		"operating system": {podSpec(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: "plan9"} }), []string{`spec.os.name: Unsupported value: "plan9": supported values: "linux", "windows"`}},
+		"hostname":         {podSpec(func(s *corev1.PodSpec) { s.Hostname = "A" }), []string{`spec.hostname: Invalid value: "A": ` + dnsLabelMessage}},
 		"user": {podSpec(func(s *corev1.PodSpec) { s.SecurityContext.RunAsUser = new(int64(-1)) }), []string{
 			"spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
 		}},
 		"seccomp": {podSpec(func(s *corev1.PodSpec) {
 			s.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: "Localhost"}
-		}), []string{"spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost"}},
+		}), []string{"spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
+			"spec.securityContext.seccompProfile.type: Forbidden: not supported yet: use RuntimeDefault or Unconfined",
+		}},
 		"privileged": {web(func(c *corev1.Container) {
 			c.SecurityContext = &corev1.SecurityContext{Privileged: new(true), AllowPrivilegeEscalation: new(false)}
 		}), []string{"spec.containers[0].securityContext: Invalid value: {\"privileged\":true,\"allowPrivilegeEscalation\":false}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"}},
 		"pid": {podSpec(func(s *corev1.PodSpec) { s.ShareProcessNamespace = new(true); s.HostPID = true }), []string{
 			"spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+			"spec.shareProcessNamespace: Forbidden: not supported yet: each container has a process namespace of its own",
 		}},
 		"toleration without a key": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = []corev1.Toleration{{Operator: "Equal"}} }), []string{
 			"spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
@@ -284,7 +291,9 @@ func TestPodSpec(t *testing.T) {
 				NodeAffinity:    &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{}},
 				PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "a"}}},
 			}
-		}), []string{"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term"}},
+		}), []string{"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term",
+			"spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: Forbidden: not supported yet: the scheduler does not look at other pods; preferredDuringSchedulingIgnoredDuringExecution is accepted as a hint",
+		}},
 		"node operator": {podSpec(func(s *corev1.PodSpec) {
 			s.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "a", Operator: "In"}}}},

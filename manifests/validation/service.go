@@ -48,6 +48,13 @@ func service(svc *corev1.Service) field.ErrorList {
 		errs = append(errs, address(ip, spec.Child("externalIPs").Index(i))...)
 	}
 	errs = append(errs, trafficPolicies(s)...)
+	if s.TrafficDistribution != nil {
+		errs = append(errs, oneOf(*s.TrafficDistribution, spec.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
+			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
+	}
+	for i, ranges := range s.LoadBalancerSourceRanges {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(spec.Child("loadBalancerSourceRanges").Index(i), ranges, true, nil)...)
+	}
 	if s.Type != corev1.ServiceTypeLoadBalancer {
 		errs = append(errs, noneOf(spec, "may only be used when `type` is 'LoadBalancer'", []setField{
 			{"loadBalancerSourceRanges", len(s.LoadBalancerSourceRanges) > 0},
@@ -63,8 +70,9 @@ func headless(s *corev1.ServiceSpec) bool {
 }
 
 func externalName(s *corev1.ServiceSpec) field.ErrorList {
+	// clusterIP is the first of clusterIPs by another name.
 	errs := noneOf(spec, "may not be set for ExternalName services", []setField{
-		{"clusterIPs", len(s.ClusterIPs) > 0}, {"ipFamilies", len(s.IPFamilies) > 0}, {"ipFamilyPolicy", s.IPFamilyPolicy != nil},
+		{"clusterIPs", len(s.ClusterIPs) > 0 || s.ClusterIP != ""}, {"ipFamilies", len(s.IPFamilies) > 0}, {"ipFamilyPolicy", s.IPFamilyPolicy != nil},
 	})
 	if s.ExternalName == "" {
 		return append(errs, field.Required(spec.Child("externalName"), ""))

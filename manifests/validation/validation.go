@@ -8,12 +8,15 @@
 // so that a user sees all mistakes at once. All of it is pure and safe for
 // concurrent use.
 //
-// Fields that only a part Headway does not have would read (Windows options,
-// volume types of outside storage) are not looked at.
+// Fields that only a part Headway does not have would read (volume types of
+// outside storage) are refused by [headway.dev/manifests/support], and their
+// contents are not looked at.
 package validation
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -27,6 +30,7 @@ import (
 
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/support"
 )
 
 // Create validates a new object whose defaults are set.
@@ -39,7 +43,10 @@ func Create(obj object.Object) field.ErrorList {
 	if r.object != nil {
 		errs = append(errs, r.object(obj)...)
 	}
-	return errs
+	if r.create != nil {
+		errs = append(errs, r.create(obj)...)
+	}
+	return withRefusals(errs, support.Refusals(obj, nil))
 }
 
 // Update validates a change of everything but the status. An obj without a
@@ -56,7 +63,7 @@ func Update(obj, old object.Object) field.ErrorList {
 	if r.update != nil {
 		errs = append(errs, r.update(obj, old)...)
 	}
-	return errs
+	return withRefusals(errs, support.Refusals(obj, old))
 }
 
 // UpdateStatus validates a change of the status.
@@ -65,6 +72,18 @@ func UpdateStatus(obj, old object.Object) field.ErrorList {
 	errs := metaUpdate(obj, old, r)
 	if r.status != nil {
 		errs = append(errs, r.status(obj, old)...)
+	}
+	return errs
+}
+
+// withRefusals adds the fields that are refused whatever their value, but for
+// those with a fault: one error is enough for a field.
+func withRefusals(errs, refusals field.ErrorList) field.ErrorList {
+	faults := errs
+	for _, r := range refusals {
+		if !slices.ContainsFunc(faults, func(err *field.Error) bool { return strings.HasPrefix(err.Field, r.Field) }) {
+			errs = append(errs, r)
+		}
 	}
 	return errs
 }
@@ -109,6 +128,8 @@ type rules struct {
 	name apivalidation.ValidateNameFunc
 	// object holds on create and on update.
 	object func(obj object.Object) field.ErrorList
+	// create holds on create, after object.
+	create func(obj object.Object) field.ErrorList
 	// update holds on update, after object.
 	update func(obj, old object.Object) field.ErrorList
 	// replaces holds on update instead of object and update.
@@ -119,7 +140,7 @@ type rules struct {
 var table = map[reflect.Type]rules{
 	reflect.TypeFor[*corev1.Namespace]():          {name: apivalidation.ValidateNamespaceName, object: one(namespace), status: two(namespaceStatus)},
 	reflect.TypeFor[*corev1.Node]():               {name: apivalidation.NameIsDNSSubdomain, object: one(node), update: two(nodeUpdate), status: two(nodeStatus)},
-	reflect.TypeFor[*corev1.Pod]():                {name: apivalidation.NameIsDNSSubdomain, object: one(pod), replaces: two(podUpdate), status: two(podStatus)},
+	reflect.TypeFor[*corev1.Pod]():                {name: apivalidation.NameIsDNSSubdomain, object: one(pod), create: one(podCreate), replaces: two(podUpdate), status: two(podStatus)},
 	reflect.TypeFor[*corev1.ConfigMap]():          {name: apivalidation.NameIsDNSSubdomain, object: one(configMap), update: two(configMapUpdate)},
 	reflect.TypeFor[*corev1.Secret]():             {name: apivalidation.NameIsDNSSubdomain, object: one(secret), update: two(secretUpdate)},
 	reflect.TypeFor[*corev1.Service]():            {name: apivalidation.NameIsDNSLabel, object: one(service), update: two(serviceUpdate)},

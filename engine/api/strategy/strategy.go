@@ -20,6 +20,7 @@ import (
 	"headway.dev/manifests/lifecycle"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/support"
 	"headway.dev/manifests/validation"
 )
 
@@ -51,7 +52,18 @@ func (s Main) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
 }
 
 // WarningsOnCreate implements rest.RESTCreateStrategy.
-func (s Main) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+func (s Main) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	return warnings(obj)
+}
+
+// warnings are the fields of obj that have no effect.
+func warnings(obj runtime.Object) []string {
+	var texts []string
+	for _, w := range support.Warnings(obj) {
+		texts = append(texts, w.String())
+	}
+	return texts
+}
 
 // Canonicalize implements the rest strategies.
 func (s Main) Canonicalize(runtime.Object) {}
@@ -97,7 +109,9 @@ func (s Main) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.E
 }
 
 // WarningsOnUpdate implements rest.RESTUpdateStrategy.
-func (s Main) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string { return nil }
+func (s Main) WarningsOnUpdate(_ context.Context, obj, _ runtime.Object) []string {
+	return warnings(obj)
+}
 
 // GetResetFields implements rest.ResetFieldsStrategy: whoever applies the main
 // resource does not come to own its status.
@@ -137,6 +151,10 @@ func (s Status) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 func (s Status) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
 	return validation.UpdateStatus(obj.(object.Object), old.(object.Object))
 }
+
+// WarningsOnUpdate implements rest.RESTUpdateStrategy: who writes a status has
+// not written the fields that there would be a warning about.
+func (s Status) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string { return nil }
 
 // GetResetFields implements rest.ResetFieldsStrategy.
 func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {

@@ -1,0 +1,220 @@
+// Package support says which fields of the API have their effect.
+//
+// One table, in fields.go, lists every field of the types that are served:
+// those that are honoured by name, the others each with a [Rule]. A field that
+// would break a promise if it were ignored (of security, of a limit, of a
+// place to run) is [Refused]; one that only prefers or describes is a [Hint],
+// which is accepted with a warning. A test walks the Go types and fails on a
+// field that the table does not name, so that a new version of the API cannot
+// bring fields that are silently ignored. docs/api-compatibility.md is made
+// from the same table.
+//
+//	support.Refusals(obj, nil) // for a new object
+//	support.Warnings(obj)
+//
+// All of it is pure and safe for concurrent use. What it costs is proportional
+// to the fields that have a rule, not to the size of the types.
+package support
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Level is what becomes of an object that sets a field.
+type Level int
+
+const (
+	// Hint: the object is accepted with a warning, and the field has no effect.
+	Hint Level = iota + 1
+	// Refused: the object is refused.
+	Refused
+)
+
+// Rule is about a field that is not honoured, or not with every value.
+type Rule struct {
+	Level Level
+	// Reason says why, and what to do instead where there is something.
+	Reason string
+	// Values names the values that the rule is about, for people. Empty: all.
+	Values string
+	// asks reports whether the struct that has the field asks for what is
+	// missing. Nil: it does if the field is not the zero value.
+	asks func(parent reflect.Value) bool
+	// at is a name to show below the field, such as a key of a map.
+	at string
+}
+
+// Refusals returns an error for each field of obj that is refused, by the path
+// and in the form of the API's own validation. What old, which may be nil, asks
+// for as well is let be: an object that was accepted once can still be changed.
+func Refusals(obj, old runtime.Object) field.ErrorList {
+	had := map[*Rule]bool{}
+	if old != nil {
+		walk(old, func(_ *field.Path, rule *Rule) { had[rule] = true })
+	}
+	var errs field.ErrorList
+	walk(obj, func(path *field.Path, rule *Rule) {
+		if rule.Level == Refused && !had[rule] {
+			errs = append(errs, field.Forbidden(path, "not supported yet: "+rule.Reason))
+		}
+	})
+	return errs
+}
+
+// Warning is a field that is set and has no effect.
+type Warning struct {
+	Field, Reason string
+}
+
+// String is the text that the API sends to its clients.
+func (w Warning) String() string {
+	return fmt.Sprintf("%s: not supported yet and without effect: %s", w.Field, w.Reason)
+}
+
+// Warnings returns the fields of obj that are accepted and have no effect.
+func Warnings(obj runtime.Object) []Warning {
+	var warnings []Warning
+	walk(obj, func(path *field.Path, rule *Rule) {
+		if rule.Level == Hint {
+			warnings = append(warnings, Warning{Field: path.String(), Reason: rule.Reason})
+		}
+	})
+	return warnings
+}
+
+// node is what there is to look at in one struct type.
+type node struct {
+	rules    []ruleAt
+	children []child
+}
+
+type ruleAt struct {
+	index int
+	name  string
+	rule  *Rule
+}
+
+// child is a field that leads to further rules.
+type child struct {
+	index int
+	name  string // empty: an embedded struct, whose fields are the parent's
+	node  *node
+}
+
+// nodes are made at first use, one for each type: *node by reflect.Type.
+var nodes sync.Map
+
+func nodeOf(t reflect.Type) *node {
+	if n, ok := nodes.Load(t); ok {
+		return n.(*node)
+	}
+	n := &node{}
+	entry := table[t]
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, key := jsonName(f)
+		if rule := entry.rules[key]; rule != nil {
+			n.rules = append(n.rules, ruleAt{i, name, rule})
+			if rule.asks == nil {
+				continue // what is refused whole has nothing to look at within
+			}
+		}
+		if inner := structOf(f.Type); inner != nil && key != "status" {
+			if below := nodeOf(inner); len(below.rules)+len(below.children) > 0 {
+				n.children = append(n.children, child{i, name, below})
+			}
+		}
+	}
+	nodes.Store(t, n)
+	return n
+}
+
+// jsonName is a field's name in manifests, empty if it is embedded, and the
+// name under which the table has it.
+func jsonName(f reflect.StructField) (name, key string) {
+	name, _, _ = strings.Cut(f.Tag.Get("json"), ",")
+	if name == "" {
+		return "", f.Name
+	}
+	return name, name
+}
+
+// structOf is the struct type of the table that a field leads to, or nil.
+func structOf(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if _, ok := table[t]; ok {
+		return t
+	}
+	return nil
+}
+
+func walk(obj runtime.Object, found func(*field.Path, *Rule)) {
+	v := reflect.ValueOf(obj)
+	if v.Kind() != reflect.Pointer || v.IsNil() || structOf(v.Type()) == nil {
+		return
+	}
+	nodeOf(v.Type().Elem()).walk(v.Elem(), nil, found)
+}
+
+// place is the way to a struct, kept on the stack: a path is made of it only
+// where a rule holds.
+type place struct {
+	parent *place
+	name   string
+	index  int // -1: not an element of a list
+}
+
+func (p *place) path() *field.Path {
+	if p == nil {
+		return nil
+	}
+	path := p.parent.path()
+	if p.name != "" {
+		path = path.Child(p.name)
+	}
+	if p.index >= 0 {
+		path = path.Index(p.index)
+	}
+	return path
+}
+
+func (n *node) walk(v reflect.Value, at *place, found func(*field.Path, *Rule)) {
+	for i := range n.rules {
+		r := &n.rules[i]
+		if r.rule.asks == nil && v.Field(r.index).IsZero() || r.rule.asks != nil && !r.rule.asks(v) {
+			continue
+		}
+		path := at.path().Child(r.name)
+		if r.rule.at != "" {
+			path = path.Child(r.rule.at)
+		}
+		found(path, r.rule)
+	}
+	for i := range n.children {
+		c := &n.children[i]
+		c.node.enter(v.Field(c.index), at, c.name, found)
+	}
+}
+
+func (n *node) enter(v reflect.Value, at *place, name string, found func(*field.Path, *Rule)) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			n.enter(v.Elem(), at, name, found)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			n.walk(v.Index(i), &place{at, name, i}, found)
+		}
+	default:
+		n.walk(v, &place{at, name, -1}, found)
+	}
+}
