@@ -21,7 +21,7 @@ var serviceSpec = fields{
 		"loadBalancerIP":           {Level: Hint, Reason: "there is no load balancer"},
 		"loadBalancerClass":        {Level: Hint, Reason: "there is no load balancer"},
 		"loadBalancerSourceRanges": notServed("the proxy does not filter by the client's address"),
-		"healthCheckNodePort":      notServed("no health checks are answered for load balancers"),
+		"healthCheckNodePort":      {Level: Hint, Reason: "there is no load balancer, whose health checks would be answered at it"},
 		"trafficDistribution":      {Level: Hint, Reason: "the proxy prefers no endpoint to another"},
 	},
 }

@@ -134,7 +134,6 @@ func TestRefusals(t *testing.T) {
 		"emptyDir":            {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("1Mi"))}}), nil},
 		"external IPs":        {service(corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}}), []string{"spec.externalIPs"}},
 		"source ranges":       {service(corev1.ServiceSpec{LoadBalancerSourceRanges: []string{"192.0.2.0/24"}}), []string{"spec.loadBalancerSourceRanges"}},
-		"health check":        {service(corev1.ServiceSpec{HealthCheckNodePort: 30000}), []string{"spec.healthCheckNodePort"}},
 		"SCTP":                {service(corev1.ServiceSpec{Ports: []corev1.ServicePort{{}, {Protocol: corev1.ProtocolSCTP}}}), []string{"spec.ports[1].protocol"}},
 		"ephemeral container": {pod(func(s *corev1.PodSpec) {
 			s.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{VolumeDevices: []corev1.VolumeDevice{{}}}}}
@@ -180,6 +179,7 @@ func TestWarnings(t *testing.T) {
 		}), "spec.topologySpreadConstraints"},
 		"subdomain":     {pod(func(s *corev1.PodSpec) { s.Subdomain = "db" }), "spec.subdomain"},
 		"load balancer": {&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, "spec.type"},
+		"health check":  {&corev1.Service{Spec: corev1.ServiceSpec{HealthCheckNodePort: 30000}}, "spec.healthCheckNodePort"},
 		"distribution":  {&corev1.Service{Spec: corev1.ServiceSpec{TrafficDistribution: new("PreferClose")}}, "spec.trafficDistribution"},
 	} {
 		t.Run(name, func(t *testing.T) {
