@@ -154,7 +154,9 @@ func (s Status) ValidateUpdate(_ context.Context, obj, old runtime.Object) field
 
 // WarningsOnUpdate implements rest.RESTUpdateStrategy: who writes a status has
 // not written the fields that there would be a warning about.
-func (s Status) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string { return nil }
+func (s Status) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
 
 // GetResetFields implements rest.ResetFieldsStrategy.
 func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
