@@ -198,6 +198,9 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 			return err
 		}
 		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+		if cut := (*runtime.InterruptedError)(nil); errors.As(err, &cut) {
+			return w.fail(c.Name, "RunContainerError", err.Error(), configRetry, retryMax)
+		}
 		return &noted{err}
 	}
 	a.events.Eventf(ref, corev1.EventTypeNormal, "Started", "Started container %s", c.Name)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"headway.dev/nodes/network"
@@ -27,6 +28,7 @@ type childConfig struct {
 	Network network.Config
 	Pod     runtime.SandboxConfig
 	Run     *runtime.ContainerConfig
+	Pods    []runtime.SandboxConfig // to start one container each of, side by side, after "ready"
 }
 
 // childMain starts the runtime, says so, and waits to be killed.
@@ -67,8 +69,32 @@ func runChild() error {
 		}
 	}
 	fmt.Println("ready")
+	startAll(ctx, r, cfg.Pods)
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// startAll starts a container in each pod, side by side. The errors are by the
+// container's pod.
+func startAll(ctx context.Context, r *runtime.Runtime, pods []runtime.SandboxConfig) []error {
+	errs := make([]error, len(pods))
+	var wg sync.WaitGroup
+	for i, pod := range pods {
+		wg.Go(func() {
+			if _, err := r.EnsureSandbox(ctx, pod); err != nil {
+				errs[i] = err
+				return
+			}
+			c, err := r.CreateContainer(ctx, pod, runtime.ContainerConfig{Name: "main", Image: nodetest.ToolImage, Args: []string{"sleep"}})
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			errs[i] = r.StartContainer(ctx, c.ID)
+		})
+	}
+	wg.Wait()
+	return errs
 }
 
 // child is a running one.
@@ -79,9 +105,9 @@ type child struct {
 
 // startChild runs a process that owns the node's runtime, and returns when it
 // has adopted everything and started what it is to run.
-func startChild(t *testing.T, n *nodetest.Node, pod runtime.SandboxConfig, run *runtime.ContainerConfig) *child {
+func startChild(t *testing.T, n *nodetest.Node, pod runtime.SandboxConfig, run *runtime.ContainerConfig, pods ...runtime.SandboxConfig) *child {
 	t.Helper()
-	cfg := childConfig{Runtime: n.Config, Network: n.NetConf, Pod: pod, Run: run}
+	cfg := childConfig{Runtime: n.Config, Network: n.NetConf, Pod: pod, Run: run, Pods: pods}
 	cfg.Runtime.Log, cfg.Runtime.Network = nil, nil
 	data, err := json.Marshal(cfg)
 	if err != nil {

@@ -57,6 +57,7 @@ type container struct {
 	streams atomic.Pointer[containerIO]
 	done    chan struct{} // closed once the exit is recorded
 	exiting bool          // the exit is being recorded
+	cut     bool          // a start was interrupted; op guards it
 	oom     bool          // an OOM event was seen
 	op      sync.Mutex    // start and remove exclude each other
 }
@@ -293,7 +294,8 @@ func (r *Runtime) abandon(c *container, done <-chan struct{}) {
 
 // StartContainer implements Interface. A container that cannot be started, for
 // example because its command does not exist, becomes Exited with Reason
-// StartError, as with other container runtimes.
+// StartError, as with other container runtimes. After an InterruptedError it
+// is Created still.
 func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	ctx = r.namespaced(ctx)
 	c, err := r.get(id)
@@ -321,6 +323,9 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	started, err := r.start(ctx, c)
 	if err != nil {
 		err = fmt.Errorf("failed to start container %q: %w", c.info.Name, err)
+		if c.cut = interrupted(err); c.cut {
+			return &InterruptedError{err}
+		}
 		err = errors.Join(err, r.deleteTask(context.WithoutCancel(ctx), c.info.ID))
 		c.closeIO()
 		rec := exitRecord{StartedAt: started, FinishedAt: time.Now().UTC(), ExitCode: 128, Reason: "StartError", Message: err.Error()}
@@ -333,6 +338,14 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	}
 	r.mu.Unlock()
 	r.emit(c.info.Pod.UID)
+	if c.cut { // its end may have come before it was known as running
+		c.cut = false
+		r.background(func(ctx context.Context) {
+			if err := r.resync(ctx); err != nil && ctx.Err() == nil {
+				r.log.Warn("cannot compare the containers with containerd's", "err", err)
+			}
+		})
+	}
 	return nil
 }
 
@@ -342,6 +355,11 @@ func (r *Runtime) start(ctx context.Context, c *container) (time.Time, error) {
 	now := time.Now().UTC()
 	if err := r.openIO(c); err != nil {
 		return now, err
+	}
+	if c.cut {
+		if started, done, err := r.takeUp(ctx, c); err != nil || done {
+			return started, errors.Join(err, r.setQuotas(c))
+		}
 	}
 	if err := r.createTask(ctx, c); err != nil {
 		return now, err
@@ -392,10 +410,15 @@ func (r *Runtime) createTask(ctx context.Context, c *container) error {
 			return nil
 		}
 		err = errdefs.FromGRPC(err)
-		if try == 3 || ctx.Err() != nil || !shimGone(err) {
+		if try == 3 || ctx.Err() != nil || !shimGone(err) && !leftover(err) {
 			return fmt.Errorf("failed to create task for container: %w", err)
 		}
 		r.log.Info("starting a container again with a new shim", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+		if leftover(err) {
+			if err := r.removeLeftover(ctx, c.info.ID); err != nil {
+				return fmt.Errorf("failed to create task for container: %w", err)
+			}
+		}
 		_, _ = r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.info.ID})
 		select {
 		case <-ctx.Done():

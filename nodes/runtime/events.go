@@ -252,6 +252,12 @@ func (r *Runtime) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Before anything is started again, and after what is listed is known.
+	defer func() {
+		if err := r.removeLeftovers(ctx); err != nil {
+			r.log.Warn("what a start that was cut off left cannot all be removed", "err", err)
+		}
+	}()
 	for _, s := range stored {
 		if err := r.adoptContainer(ctx, s, all[s.ID]); err != nil {
 			// One broken container must not keep the others from being served.
@@ -300,13 +306,13 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 		r.exited(stored.ID, task.ExitStatus, task.ExitedAt.AsTime())
 	case task.Status == tasktypes.Status_CREATED:
 		// The agent ended between the record and the start.
-		_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: stored.ID})
-		if err = errdefs.FromGRPC(err); err != nil {
-			// As when a start fails; or it would be called running for ever.
-			err = fmt.Errorf("failed to start container %q: %w", c.info.Name, err)
-			now := time.Now().UTC()
-			return errors.Join(err, r.deleteTask(ctx, stored.ID),
-				r.recordExit(c, exitRecord{StartedAt: rec.StartedAt, FinishedAt: now, ExitCode: 128, Reason: "StartError", Message: err.Error()}))
+		if err := r.begin(ctx, stored.ID); err != nil {
+			r.log.Info("removing a container whose start was cut off", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+			c.closeIO()
+			r.mu.Lock()
+			delete(r.containers, stored.ID)
+			r.mu.Unlock()
+			return errors.Join(r.deleteContainer(ctx, stored.ID), c.removeIO(r), r.removeRecord(c))
 		}
 	}
 	if task != nil {

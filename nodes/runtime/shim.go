@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,23 +8,28 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
+// shimSockets is where the shims of all containerds of a machine listen.
+const shimSockets = "/run/containerd/s/"
+
 // shimSocket is where the shim of a pod listens. containerd derives the name
-// from its own address, the namespace and the group, and puts it into a
-// directory that all containerds of the machine share: runtime/v2/shim
-// SocketAddress.
+// from its own address, the namespace and the group, and puts it into
+// one directory: runtime/v2/shim SocketAddress.
 func shimSocket(address, namespace, podUID string) string {
-	return fmt.Sprintf("/run/containerd/s/%x", sha256.Sum256([]byte(filepath.Join(address, namespace, podUID))))
+	return fmt.Sprintf(shimSockets+"%x", sha256.Sum256([]byte(filepath.Join(address, namespace, podUID))))
 }
 
 // removeShimSocket removes what a shim that was killed leaves; one that lives
 // removes its socket itself when it ends.
 func removeShimSocket(ctx context.Context, address, namespace, podUID string) error {
-	path := shimSocket(address, namespace, podUID)
+	return removeDeadSocket(ctx, shimSocket(address, namespace, podUID))
+}
+
+// removeDeadSocket removes a socket that nobody listens on.
+func removeDeadSocket(ctx context.Context, path string) error {
 	conn, err := dialUnix(ctx, path)
 	if err == nil {
 		return conn.Close()
@@ -41,30 +45,19 @@ func removeShimSocket(ctx context.Context, address, namespace, podUID string) er
 
 // killShims ends the shims of a containerd address and namespace.
 func killShims(address, namespace string) error {
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	found, err := findShims(address, namespace)
 	if err != nil {
 		return err
 	}
-	has := func(args [][]byte, flag, value string) bool {
-		i := slices.IndexFunc(args, func(a []byte) bool { return string(a) == flag })
-		return i >= 0 && i+1 < len(args) && string(args[i+1]) == value
-	}
-	for _, line := range lines {
-		data, err := os.ReadFile(line)
-		if err != nil {
-			continue // it has ended
-		}
-		args := bytes.Split(data, []byte{0})
-		if !bytes.Contains(args[0], []byte("containerd-shim")) || !has(args, "-address", address) || !has(args, "-namespace", namespace) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
-		if err != nil {
-			continue
-		}
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("end shim %d: %w", pid, err)
+	for _, s := range found {
+		if err := unix.Kill(s.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("end shim %d: %w", s.pid, err)
 		}
 	}
 	return nil
+}
+
+func hasFlag(args [][]byte, flag, value string) bool {
+	i := slices.IndexFunc(args, func(a []byte) bool { return string(a) == flag })
+	return i >= 0 && i+1 < len(args) && string(args[i+1]) == value
 }
