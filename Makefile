@@ -64,6 +64,12 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	$(GO) test -race -shuffle=on -timeout 30m $(APART)
 	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
 
+# How many kills the long form of the crash suite makes.
+KILLS ?= 60
+.PHONY: soak
+soak: images ## kill headway, containerd, shims and containers under load, for a long time (KILLS times)
+	HEADWAY_SOAK_KILLS=$(KILLS) $(GO) test -run TestKillAnything -count 1 -timeout 120m -v ./cmd/headway/e2e
+
 .PHONY: lint
 lint: ## run the linters
 	$(LINT) run

@@ -60,6 +60,8 @@ type Config struct {
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	// Controllers selects controllers as kube-controller-manager's flag does.
 	Controllers []string
+	// NodeGrace is for how long a node may be silent; 0 is the default.
+	NodeGrace time.Duration
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -212,6 +214,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		Store:       e.store,
 		Events:      e.events,
 		Enabled:     e.cfg.Controllers,
+		NodeGrace:   e.cfg.NodeGrace,
 		ClusterCIDR: e.cfg.ClusterCIDR,
 		ServiceIP:   e.admission.KubernetesIP(),
 		APIServer:   e.cfg.Address,

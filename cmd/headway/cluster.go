@@ -58,6 +58,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		ClusterCIDR:   cfg.clusterCIDR,
 		ServiceCIDR:   cfg.serviceCIDR,
 		Controllers:   cfg.controllers,
+		NodeGrace:     cfg.nodeGrace,
 		TokenAuthFile: cfg.tokenAuthFile,
 		Log:           cfg.log,
 	})

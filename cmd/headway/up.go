@@ -36,6 +36,7 @@ type upOptions struct {
 	cgroupRoot         string
 	evictionHard       string
 	controllers        []string
+	nodeGrace          time.Duration
 	tokenAuthFile      string
 	// What follows is Flux's lockdown for clusters with several tenants.
 	defaultServiceAccount string
@@ -91,6 +92,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
 	flags.StringVar(&up.evictionHard, "eviction-hard", nodes.DefaultEvictionHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
+	flags.DurationVar(&up.nodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
 	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
@@ -100,6 +102,9 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
 }
+
+// minNodeGrace is a heartbeat and a half.
+const minNodeGrace = 15 * time.Second
 
 // upConfig is what the flags mean, checked.
 type upConfig struct {
@@ -120,6 +125,9 @@ func (o *upOptions) config() (*upConfig, error) {
 	}
 	if cfg.serviceCIDR, err = parsePrefix("service-cidr", o.serviceCIDR); err != nil {
 		return nil, err
+	}
+	if o.nodeGrace < minNodeGrace {
+		return nil, fmt.Errorf("--node-monitor-grace-period %s: must be at least %s, as agents report every 10s", o.nodeGrace, minNodeGrace)
 	}
 	if cfg.clusterCIDR.Overlaps(cfg.serviceCIDR) {
 		return nil, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap: pods and Services need ranges of their own", cfg.clusterCIDR, cfg.serviceCIDR)

@@ -148,6 +148,23 @@ func (c *Cluster) Stop() {
 	c.signal(syscall.SIGINT)
 }
 
+// Suspend stops the program where it is, as a laptop's lid does. Resume lets it
+// go on.
+func (c *Cluster) Suspend() {
+	c.tb.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// Resume lets a suspended program go on.
+func (c *Cluster) Resume() {
+	c.tb.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
 func (c *Cluster) signal(signal syscall.Signal) {
 	c.tb.Helper()
 	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -113,6 +113,50 @@ func (c *Cluster) KillContainerd() {
 	}
 }
 
+// KillOne ends one of the cluster's processes that has the given command name's
+// prefix with SIGKILL, and reports whether there was one. pick chooses among n.
+func (c *Cluster) KillOne(prefix string, pick func(n int) int) bool {
+	c.tb.Helper()
+	pids := c.named(prefix)
+	if len(pids) == 0 {
+		return false
+	}
+	err := syscall.Kill(pids[pick(len(pids))], syscall.SIGKILL)
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
+		c.tb.Fatalf("kill %s: %v", prefix, err)
+	}
+	return err == nil
+}
+
+// Shims is how many shims of containerd run for the cluster.
+func (c *Cluster) Shims() int {
+	c.tb.Helper()
+	return len(c.named("containerd-shim"))
+}
+
+// named are the processes of the cluster, those of containers included, whose
+// command name begins with prefix.
+func (c *Cluster) named(prefix string) (pids []int) {
+	c.tb.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	for _, dir := range dirs {
+		name, errName := os.ReadFile(filepath.Join(dir, "comm"))
+		cgroup, errCgroup := os.ReadFile(filepath.Join(dir, "cgroup"))
+		pid, errPid := strconv.Atoi(filepath.Base(dir))
+		if errors.Join(errName, errCgroup, errPid) != nil {
+			continue // ended meanwhile
+		}
+		ours := strings.Contains(string(cgroup), "/"+c.id+"/") || strings.Contains(string(cgroup), "/"+c.id+"-self")
+		if ours && strings.HasPrefix(string(name), prefix) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // Background is a command that runs beside the test.
 type Background struct {
 	cmd    *exec.Cmd
