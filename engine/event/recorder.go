@@ -133,7 +133,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 			for next, more := first, true; more; {
 				c := correlators[next.source]
 				if c == nil {
-					c = record.NewEventCorrelator(passive{r.now})
+					c = record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{Clock: passive{r.now}, SpamKeyFunc: spamKey})
 					correlators[next.source] = c
 				}
 				if ch, ok := r.correlate(c, next.event); ok {
@@ -169,6 +169,7 @@ func (r *Recorder) write(ctx context.Context, changes []change.Change) {
 func (r *Recorder) correlate(c *record.EventCorrelator, ev *corev1.Event) (change.Change, bool) {
 	result, err := c.EventCorrelate(ev)
 	if err != nil || result.Skip {
+		r.log.Debug("event dropped, too many about the object", "object", ev.InvolvedObject.Name, "reason", ev.Reason)
 		return change.Change{}, false
 	}
 	next := result.Event
@@ -186,6 +187,18 @@ func (r *Recorder) correlate(c *record.EventCorrelator, ev *corev1.Event) (chang
 		updated.Count, updated.LastTimestamp, updated.Message = max(next.Count, stored.Count+1), next.LastTimestamp, next.Message
 		return &updated, nil
 	}}, true
+}
+
+// spamKey is what the rate limit counts by: the source and the object, as in
+// client-go. About what follows Git it counts each reason by itself: one that is
+// told of many commits must not lose what is told seldom.
+func spamKey(ev *corev1.Event) string {
+	o := ev.InvolvedObject
+	parts := []string{ev.Source.Component, ev.Source.Host, o.Kind, o.Namespace, o.Name, string(o.UID), o.APIVersion}
+	if strings.Contains(o.APIVersion, ".fluxcd.io/") {
+		parts = append(parts, ev.Type, ev.Reason)
+	}
+	return strings.Join(parts, "\x00")
 }
 
 // passive is the clock that the correlator asks.
