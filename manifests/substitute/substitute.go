@@ -97,8 +97,8 @@ func Contains(text []byte) bool {
 }
 
 // Eval substitutes. If a secret variable is used it says so; with placeholders
-// set these take the place of the values of secret ones. Unset variables are
-// empty.
+// set these take the place of the values of secret ones. A variable that is not
+// set and has no default is an error, as kustomize-controller has it since 1.9.
 func (v *Vars) Eval(text string, placeholders bool) (out string, secret bool, err error) {
 	if len(text) > maxSize {
 		return "", false, fmt.Errorf("a manifest with variables may have %d bytes at most", maxSize)
@@ -107,12 +107,12 @@ func (v *Vars) Eval(text string, placeholders bool) (out string, secret bool, er
 		return "", false, fmt.Errorf("a manifest may have %d variables at most", maxDollars)
 	}
 	value := func(name string) (string, bool) {
-		x := v.values[name]
+		x, set := v.values[name]
 		secret = secret || x.secret
 		if x.secret && placeholders {
 			return x.placeholder, true
 		}
-		return x.value, true
+		return x.value, set
 	}
 	defer func() {
 		if recover() != nil { // the library does, for absurd positions

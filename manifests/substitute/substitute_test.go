@@ -28,7 +28,6 @@ func TestFunctions(t *testing.T) {
 		"a ${name} b":             "a podinfo b",
 		"$name":                   "$name",
 		"$${name}":                "${name}",
-		"${unset}":                "",
 		"${unset:=default}":       "default",
 		"${unset:-default}":       "default",
 		"${name:=default}":        "podinfo",
@@ -124,5 +123,21 @@ func TestID(t *testing.T) {
 	}
 	if a.ID() == b.ID() {
 		t.Error("different values, equal IDs")
+	}
+}
+
+// A variable that is not set is refused unless the text says what stands in its
+// place, in kustomize-controller's words.
+func TestUnset(t *testing.T) {
+	for _, text := range []string{"${unset}", "a ${unset} b", "${unset^^}", "${#unset}", "${unset/a/b}", "${unset##*/}"} {
+		want := `variable substitution failed: variable not set (strict mode): "unset"`
+		if got, _, err := vars(t).Eval(text, false); err == nil || err.Error() != want {
+			t.Errorf("Eval(%q) = %q, %v; want %s", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{"${unset:=}": "", "${unset:-x}": "x", "$${unset}": "${unset}", "${empty}": ""} {
+		if got, _, err := vars(t).Eval(text, false); err != nil || got != want {
+			t.Errorf("Eval(%q) = %q, %v; want %q", text, got, err, want)
+		}
 	}
 }
