@@ -141,6 +141,9 @@ func unsupported(spec kustomizev1.KustomizationSpec) error {
 	if spec.KubeConfig != nil {
 		return errors.New("not supported yet: spec.kubeConfig")
 	}
+	if spec.Decryption != nil && spec.Decryption.ServiceAccountName != "" {
+		return errors.New("not supported yet: spec.decryption.serviceAccountName")
+	}
 	return nil
 }
 

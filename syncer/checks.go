@@ -44,6 +44,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 			plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
 	one.bounds(c)
+	one.kept(c)
 	one.recreations(c)
 	one.ignored(c)
 	one.foreign(c, p.source)
@@ -104,6 +105,15 @@ func (one *planned) bounds(c *checklist) {
 	}
 	if len(one.unruly) > 0 {
 		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", plural(len(one.unruly), "object"), someKeys(one.unruly))
+	}
+}
+
+// kept tells of what is no longer declared and stays for another's sake.
+func (one *planned) kept(c *checklist) {
+	for _, a := range one.res.Actions {
+		if a.Type == plan.Skip && (a.Heir != nil && a.Heir.Unsure || one.deleted && a.Key.GroupKind == namespaceKind) {
+			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", describe(a.Key), a.Reason)
+		}
 	}
 }
 

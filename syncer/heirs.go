@@ -2,11 +2,7 @@ package syncer
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"io/fs"
-	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,43 +13,156 @@ import (
 	"headway.dev/syncer/plan"
 )
 
-// Those that are slow to render must not hold up the others: buildPatience
-// bounds the wait for another Kustomization's build, and familyPatience the
-// time for all of them, however many there are.
-const (
-	buildPatience  = 5 * time.Second
-	familyPatience = 20 * time.Second
-)
+// familyPatience bounds the time for rendering all other Kustomizations,
+// however many there are.
+const familyPatience = 20 * time.Second
 
-// heirs says which other Kustomization declares an object at the head that
-// self is planned for. What moves from one to another in a commit is handed
-// over instead of being deleted by one and created by the other, whichever of
-// them comes first, and also if the commit declares the heir itself.
+// neighbours are the Kustomizations besides the one that a plan is for, with
+// what they declare at the planned revision: what moves from one to another in
+// a commit is handed over instead of being deleted by one and created by the
+// other, whichever of them comes first, and also if the commit declares the
+// heir itself; and what one deletes must not take along what is another's.
 //
-// One that must not write the object is no heir: a tenant could else keep
-// another's objects from being deleted.
+// One that must not write an object counts for nothing: a tenant could else
+// keep another's objects from being deleted.
 //
 // Only what is gone from one Kustomization, or is claimed by another, is asked
 // for; a commit that moves nothing costs nothing.
-func (s *Syncer) heirs(ctx context.Context, self object.Key, source object.Key, at head) func(object.Key) (plan.Heir, bool) {
-	var families []*family
-	asked := false
-	return func(key object.Key) (plan.Heir, bool) {
-		if !asked {
-			families, asked = s.families(ctx, self, source, at), true
-		}
-		for _, f := range families {
-			if f.wants[key] && s.rights().allowed(f.spec, "patch", key) == nil {
-				return plan.Heir{Owner: f.owner}, true
+type neighbours struct {
+	s            *Syncer
+	self, source object.Key
+	// render renders one that follows the source at the planned revision, and
+	// files is the tree that it is rendered from.
+	render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)
+	files  func() (tree, error)
+	// gone says of which it is known that they are deleted.
+	gone func(object.Key) bool
+
+	known    bool
+	families []*family
+}
+
+// neighbours are those of self at the head that it is planned for.
+func (s *Syncer) neighbours(self, source object.Key, at head) *neighbours {
+	return &neighbours{
+		s: s, self: self, source: source,
+		render: func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
+			if at.repo == nil {
+				return nil, errNotYet
 			}
-		}
-		for _, f := range families {
-			if f.unknown && s.rights().allowed(f.spec, "patch", key) == nil && f.mentions(key.Name) {
-				return plan.Heir{Owner: f.owner, Unsure: true}, true
+			return s.follower(ks).rendered(ctx, ks, at)
+		},
+		files: func() (tree, error) {
+			if at.repo == nil {
+				return nil, errNotYet
 			}
-		}
-		return plan.Heir{}, false
+			return at.tree(s.ignoreOf(source))
+		},
+		gone: func(object.Key) bool { return false },
 	}
+}
+
+// rendering is what came of rendering a Kustomization for a plan.
+type rendering struct {
+	items []load.Item
+	err   error
+}
+
+// neighbours are those of a Kustomization at what is planned.
+func (p *planning) neighbours(self object.Key) *neighbours {
+	return &neighbours{
+		s: p.s, self: self, source: p.source,
+		render: func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
+			id := keyOf(ks).String() + extent(ks)
+			done, ok := p.rendered[id]
+			if !ok {
+				k := p.s.lookalike(ctx, keyOf(ks))
+				done.err = p.s.safely(func() (err error) {
+					_, done.items, err = k.renderSettled(ks, p.tree, p.target)
+					return err
+				})
+				if p.rendered == nil {
+					p.rendered = map[string]rendering{}
+				}
+				p.rendered[id] = done
+			}
+			return done.items, done.err
+		},
+		files: func() (tree, error) { return p.tree, nil },
+		gone: func(key object.Key) bool {
+			one := p.done[key]
+			return one != nil && one.deleted
+		},
+	}
+}
+
+// tell gives a plan what it needs to know of the neighbours.
+func (n *neighbours) tell(ctx context.Context, in *plan.Input) {
+	in.Heir = func(key object.Key) (plan.Heir, bool) { return n.heir(ctx, key) }
+	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
+}
+
+func (n *neighbours) all(ctx context.Context) []*family {
+	if !n.known {
+		n.families, n.known = n.find(ctx), true
+	}
+	return n.families
+}
+
+// heir is which other Kustomization declares an object, or may.
+func (n *neighbours) heir(ctx context.Context, key object.Key) (plan.Heir, bool) {
+	list := n.all(ctx)
+	for _, f := range list {
+		if f.wants[key] && !f.idle && n.s.rights().allowed(f.spec, "patch", key) == nil {
+			return plan.Heir{Owner: f.owner}, true
+		}
+	}
+	for _, f := range list {
+		if f.unknown && !f.idle && n.mayInherit(f, key) && f.names(key) {
+			return plan.Heir{Owner: f.owner, Unsure: true}, true
+		}
+	}
+	return plan.Heir{}, false
+}
+
+// mayInherit says whether one that cannot be rendered may be what an object
+// moves to: it follows the same source, in which a commit can move it, or acts
+// as an account that has been given the right to write it.
+func (n *neighbours) mayInherit(f *family, key object.Key) bool {
+	if n.s.rights().allowed(f.spec, "patch", key) != nil {
+		return false
+	}
+	return sourceKey(f.spec) == n.source || n.s.serviceAccount(f.spec) != ""
+}
+
+// resident is an object in a namespace that another Kustomization declares, or
+// has applied if it cannot be told what it declares.
+func (n *neighbours) resident(ctx context.Context, namespace string) (plan.Owner, object.Key, bool) {
+	for _, f := range n.all(ctx) {
+		var here []object.Key
+		for key := range f.wants {
+			if key.Namespace == namespace && n.s.rights().allowed(f.spec, "patch", key) == nil {
+				here = append(here, key)
+			}
+		}
+		if f.unknown || f.idle {
+			for _, key := range inventoryOf(f.spec) {
+				if live := n.s.cfg.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
+					here = append(here, key)
+				}
+			}
+		}
+		if len(here) > 0 {
+			slices.SortFunc(here, func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
+			return f.owner, here[0], true
+		}
+	}
+	return plan.Owner{}, object.Key{}, false
+}
+
+func ownedBy(obj object.Object, owner plan.Owner) bool {
+	is, ok := plan.OwnerOf(obj)
+	return ok && is == owner
 }
 
 // family is a Kustomization with what it declares.
@@ -61,77 +170,166 @@ type family struct {
 	spec  *kustomizev1.Kustomization
 	owner plan.Owner
 	wants map[object.Key]bool
-	// unknown says that it could not be rendered; mentions then looks for a
-	// name in its files.
-	unknown  bool
-	mentions func(name string) bool
+	// unknown says that it could not be rendered; names then looks for an object
+	// in its files. idle says that it is suspended: it takes nothing over.
+	unknown, idle bool
+	references    []reference
+	files         func() []reference
 }
 
-// families renders the Kustomizations but self: those of the store, and those
-// that the commit adds or points elsewhere.
-func (s *Syncer) families(ctx context.Context, self, source object.Key, at head) []*family {
+func (f *family) names(key object.Key) bool {
+	if f.references == nil && f.files != nil {
+		f.references, f.files = f.files(), nil
+	}
+	return slices.ContainsFunc(f.references, func(r reference) bool { return r.fits(f.spec, key) })
+}
+
+// find renders the Kustomizations but self: those of the store, and those that
+// the revision adds or points elsewhere, without those that it takes away.
+func (n *neighbours) find(ctx context.Context) []*family {
+	byKey := map[object.Key]*family{}
+	var order []object.Key
 	var queue []*kustomizev1.Kustomization
-	list, _ := s.cfg.Store.List(kustomizationKind, "")
+	list, _ := n.s.cfg.Store.List(kustomizationKind, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !ks.Spec.Suspend {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(keyOf(ks)) {
 			queue = append(queue, ks)
 		}
 	}
-	var out []*family
-	seen := map[string]bool{}
+	tries := map[object.Key]int{}
 	until := time.Now().Add(familyPatience)
-	for len(queue) > 0 && ctx.Err() == nil {
+	for ; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
 		ks := queue[0]
-		queue = queue[1:]
+		key := keyOf(ks)
+		f := byKey[key]
 		// Two that declare each other must not be rendered for ever.
-		id := ks.Namespace + "/" + ks.Name + extent(ks)
-		if seen[id] {
+		if f != nil && (extent(f.spec) == extent(ks) || tries[key] > 2) || n.gone(key) {
 			continue
 		}
-		seen[id] = true
-		key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
-		items, f := s.render(ctx, key, ks, source, at, until)
+		tries[key]++
+		if f == nil {
+			order = append(order, key)
+		}
+		items, f := n.render1(ctx, ks, until)
+		byKey[key] = f
 		for _, it := range items {
-			if declared, ok := it.Object.(*kustomizev1.Kustomization); ok {
-				queue = append(queue, declared)
+			if child, ok := it.Object.(*kustomizev1.Kustomization); ok {
+				if child = n.arriving(ks, child); child != nil {
+					queue = append(queue, child)
+				}
 			}
 		}
-		if key != self && f != nil {
+	}
+	n.drop(byKey)
+	var out []*family
+	for _, key := range order {
+		if f := byKey[key]; f != nil && key != n.self {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
+// arriving is a Kustomization as it will be once parent has applied what it
+// declares of it; nil if parent must not.
+func (n *neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	key, err := plan.KeyOf(declared)
+	if err != nil || parent.Spec.Suspend || n.s.rights().allowed(parent, "patch", key) != nil {
+		return nil
+	}
+	out := declared.DeepCopy()
+	out.Namespace = key.Namespace
+	if stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok {
+		if stored.DeletionTimestamp == nil {
+			// What a hand has suspended stays so.
+			out.Spec.Suspend = out.Spec.Suspend || stored.Spec.Suspend
+		}
+		out.Status = stored.Status
+	}
+	return out
+}
+
+// drop leaves out those that are deleted with the revision: what declared them
+// prunes them, or goes itself.
+func (n *neighbours) drop(byKey map[object.Key]*family) {
+	for again := true; again; {
+		again = false
+		for key, f := range byKey {
+			stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+			owner, labelled := plan.Owner{}, false
+			if ok {
+				owner, labelled = plan.OwnerOf(stored)
+			}
+			if !labelled || owner == f.owner || n.wanted(byKey, key) {
+				continue
+			}
+			if n.prunes(byKey, ownerKey(owner), key) {
+				delete(byKey, key)
+				again = true
+			}
+		}
+	}
+}
+
+func (n *neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
+	for _, f := range byKey {
+		if f.wants[key] {
+			return true
+		}
+	}
+	return false
+}
+
+// prunes says whether a Kustomization deletes one that it no longer declares.
+func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
+	stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+	if !ok || !slices.Contains(inventoryOf(stored), child) {
+		return false
+	}
+	if obj := n.s.cfg.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
+		return false
+	}
+	f := byKey[key]
+	if f == nil { // it goes itself
+		return deletes(stored)
+	}
+	return !f.unknown && !f.idle && f.spec.Spec.Prune
+}
+
 // extent is what decides which objects a Kustomization declares, other than
 // the files.
 func extent(ks *kustomizev1.Kustomization) string {
-	return strings.Join([]string{"", cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
+	return strings.Join([]string{"", sourceKey(ks).String(), cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
 }
 
-// render is what a Kustomization declares at the head, or at its own source's
-// if it follows another. After until it is not known any more.
-func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kustomization, source object.Key, at head, until time.Time) ([]load.Item, *family) {
-	f := &family{spec: ks, owner: plan.Owner{Namespace: key.Namespace, Name: key.Name}}
-	s.mu.Lock()
-	k := s.kustomizations[key]
-	s.mu.Unlock()
-	if stored, _ := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || extent(stored) != extent(ks) {
-		k = newKustomization(s, key) // which the commit adds or changes
-	}
-	if sourceKey(ks) != source {
-		var err error
-		if at, err = k.head(ks); err != nil {
-			return nil, nil
+// render1 is what a Kustomization declares at the revision, or at its own
+// source's head if it follows another. After until it is not known any more.
+func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *family) {
+	f := &family{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
+	render, files := n.render, n.files
+	if sourceKey(ks) != n.source {
+		at, err := n.s.follower(ks).head(ks)
+		if err != nil {
+			f.unknown = true
+			return nil, f
 		}
+		other := n.s.neighbours(n.self, sourceKey(ks), at)
+		render, files = other.render, other.files
 	}
 	var items []load.Item
 	err := errSlow
 	if time.Now().Before(until) {
-		items, err = k.rendered(ctx, ks, at)
+		items, err = render(ctx, ks)
 	}
 	if err != nil {
-		f.unknown, f.mentions = true, func(name string) bool { return k.mentions(ks, at, name) }
+		f.unknown = true
+		f.files = func() []reference {
+			t, err := files()
+			if err != nil {
+				return nil
+			}
+			return referencesIn(t, cleanDir(ks.Spec.Path))
+		}
 		return nil, f
 	}
 	f.wants = make(map[object.Key]bool, len(items))
@@ -143,138 +341,15 @@ func (s *Syncer) render(ctx context.Context, key object.Key, ks *kustomizev1.Kus
 	return items, f
 }
 
-// errSlow says that there was no time left to render something.
-var errSlow = errors.New("there was no time to render it")
-
-// lockBuild takes the builder; the caller must return it with unlockBuild.
-func (k *kustomization) lockBuild(ctx context.Context) error {
-	select {
-	case k.building <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (k *kustomization) unlockBuild() { <-k.building }
-
-// lookalike is a kustomization to plan with what is only looked at, and must
-// not be remembered as applied. It knows what the one that follows the object
-// does, so that what did not change is neither rendered nor planned again.
-func (s *Syncer) lookalike(ctx context.Context, key object.Key) *kustomization {
-	k := newKustomization(s, key)
+// follower is the loop that follows a Kustomization, or one like it if the
+// stored one is another: the revision adds or changes it.
+func (s *Syncer) follower(ks *kustomizev1.Kustomization) *kustomization {
+	key := keyOf(ks)
 	s.mu.Lock()
-	follows := s.kustomizations[key]
+	k := s.kustomizations[key]
 	s.mu.Unlock()
-	if follows == nil {
-		return k
-	}
-	k.planner = follows.planner.Fork()
-	ctx, cancel := context.WithTimeout(ctx, buildPatience)
-	defer cancel()
-	if follows.lockBuild(ctx) == nil {
-		k.builder = follows.builder.fork()
-		follows.unlockBuild()
+	if stored, _ := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || extent(stored) != extent(ks) {
+		return newKustomization(s, key)
 	}
 	return k
-}
-
-// barren is a build that failed: of what, and how.
-type barren struct {
-	of  string
-	err error
-}
-
-// note remembers what came of a build, under the builder's lock.
-func (k *kustomization) note(ks *kustomizev1.Kustomization, at head, err error) {
-	k.barren = barren{}
-	if err != nil {
-		k.barren = barren{of: k.buildID(ks, at), err: err}
-	}
-}
-
-// buildID identifies all that a build depends on.
-func (k *kustomization) buildID(ks *kustomizev1.Kustomization, at head) string {
-	spec, err := json.Marshal(ks.Spec)
-	if err != nil {
-		return "" // it is no object of the API
-	}
-	return strings.Join([]string{at.revision(), at.form.mark(), k.ignore(ks), k.inputsID(ks), string(spec)}, "\n")
-}
-
-// rendered builds for another loop, with the same builder, so that the work
-// is done once: also for what cannot be built, of which there may be hundreds.
-func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomization, at head) ([]load.Item, error) {
-	ctx, cancel := context.WithTimeout(ctx, buildPatience)
-	defer cancel()
-	if err := k.lockBuild(ctx); err != nil {
-		return nil, err
-	}
-	defer k.unlockBuild()
-	var items []load.Item
-	err := k.s.safely(func() error {
-		if k.barren.err != nil && k.barren.of == k.buildID(ks, at) {
-			return k.barren.err
-		}
-		t, err := at.tree(k.ignore(ks))
-		if err == nil {
-			items, err = k.render(ks, t, at.revision())
-		}
-		k.note(ks, at, err)
-		return err
-	})
-	return items, err
-}
-
-// mentions says whether a file of the Kustomization's directory has the name.
-func (k *kustomization) mentions(ks *kustomizev1.Kustomization, at head, name string) bool {
-	const most = 1 << 20
-	tree, err := at.tree(k.ignore(ks))
-	if err != nil {
-		return true
-	}
-	found := false
-	dir := cleanDir(ks.Spec.Path)
-	if dir == "" {
-		dir = "."
-	}
-	err = fs.WalkDir(tree, dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !d.Type().IsRegular() {
-			return nil // what cannot be read mentions nothing
-		}
-		switch path.Ext(p) {
-		case ".yaml", ".yml", ".json":
-		default:
-			return nil
-		}
-		file, err := tree.Open(p)
-		if err != nil {
-			return nil
-		}
-		defer file.Close()
-		data, _ := io.ReadAll(io.LimitReader(file, most))
-		if strings.Contains(string(data), name) {
-			found = true
-			return fs.SkipAll
-		}
-		return nil
-	})
-	return found || err != nil
-}
-
-// takeOver claims what was applied, and has those look again who applied it
-// before: it is no longer theirs.
-func (k *kustomization) takeOver(inventory []object.Key) {
-	former := map[*kustomization]bool{}
-	k.s.mu.Lock()
-	for _, key := range inventory {
-		if other := k.s.applied[key]; other != nil && other != k && k.owns(key) {
-			former[other] = true
-		}
-	}
-	k.s.mu.Unlock()
-	k.s.claim(k, inventory)
-	for other := range former {
-		other.again()
-	}
 }

@@ -57,8 +57,10 @@ type kustomization struct {
 	failed    bool
 	due       time.Time
 	pending   *verdict
+	judgedBy  string // see healthSpec
 	// stuck is why its deletion fails.
 	stuck    string
+	left     string    // what its deletion leaves behind, as it was told
 	restored bool      // pending was, after the start
 	thaw     time.Time // end of the freeze that the newest commit waits for
 	// answered is the attempt whose failed verdict was answered; reason is why
@@ -76,6 +78,8 @@ type kustomization struct {
 	deps    []object.Key
 	elder   object.Key   // whose application of the head it waits for, see follows
 	reads   []object.Key // by the build
+	// heirs are those for which something is kept that is no longer declared.
+	heirs map[object.Key]bool
 	// settled is the attempt that is done with: applied and judged, or failed.
 	settled   attempt
 	settledOK bool

@@ -84,7 +84,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
 	}
-	heir, ok := k.s.heirs(ctx, k.key, sourceKey(ks), h)(k.key)
+	heir, ok := k.s.neighbours(k.key, sourceKey(ks), h).heir(ctx, k.key)
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
 // declaredAsStored says whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
-	items, _ := s.render(ctx, keyOf(parent), parent, sourceKey(parent), h, time.Now().Add(buildPatience))
+	items, _ := s.neighbours(keyOf(child), sourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
 	i := declaring(items, keyOf(child))
 	if i < 0 {
 		return false

@@ -37,6 +37,7 @@ type planning struct {
 
 	// namespaces are those that the plans so far would create.
 	namespaces map[object.Key]object.Object
+	rendered   map[string]rendering // for neighbours
 	queue      []planned
 	done       map[object.Key]*planned
 	order      []*planned
@@ -204,8 +205,9 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		return
 	}
 	if out.deleted {
-		in.Prune = deletes(ks)
+		in.Prune, in.Released = deletes(ks), true
 	}
+	p.neighbours(k.key).tell(ctx, &in)
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
 	if !p.authorize(r, out) {
 		return

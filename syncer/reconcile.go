@@ -161,7 +161,7 @@ func (s *Syncer) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
 func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
 	start := time.Now()
 	in, err := k.input(ks, r.items)
-	in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), r.head)
+	k.s.neighbours(k.key, sourceKey(ks), r.head).tell(ctx, &in)
 	if err != nil {
 		return fail(reasonOf(err, meta.BuildFailedReason), err)
 	}
@@ -228,7 +228,9 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 	// The last good commit, put back while the newest is refused, is judged
 	// already; not so one that is gone back to.
 	heals := k.failed && k.attempted.revision != r.head.revision()
-	judge := advanced || !heals && (visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
+	health := healthSpec(ks)
+	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != health
+	judge := advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
 		k.pending == nil && stateOf(ks).revision != r.head.revision())
 	r.before = k.before(ks, r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
@@ -281,14 +283,24 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 		k.announce(ks, r, actions)
 		k.tellIgnored(actions)
 	}
+	k.keep(ks, r)
 	k.takeOver(r.plan.Inventory)
 	k.remember(ks, r)
 	if judge {
+		k.judgedBy = health
 		k.watch(ks, r)
 	} else {
 		k.settle(r.want, k.pending == nil, nil)
 	}
 	return nil
+}
+
+// healthSpec is what of the spec decides how a commit is judged: when that
+// changes it is judged anew.
+func healthSpec(ks *kustomizev1.Kustomization) string {
+	// It cannot fail: these came as JSON.
+	data, _ := json.Marshal([]any{ks.Spec.Wait, ks.Spec.HealthChecks, ks.Spec.HealthCheckExprs, ks.GetTimeout()})
+	return string(data)
 }
 
 // learn tells the planner what was stored, so that it knows its own writes.
@@ -367,6 +379,11 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	}
 	if !heals {
 		set.drop(frozenCondition)
+	}
+	if msg := unpruned(r); msg != "" {
+		set.put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
+	} else {
+		set.drop(unprunedCondition)
 	}
 	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
 		set.drop(quarantinedCondition)

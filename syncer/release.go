@@ -25,11 +25,11 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
 	if deletes(ks) {
-		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true}
-		if at, err := k.head(ks); err == nil {
-			// Renaming a Kustomization deletes one and creates another.
-			in.Heir = k.s.heirs(ctx, k.key, sourceKey(ks), at)
-		}
+		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
+		// Renaming a Kustomization deletes one and creates another. Without a head
+		// it is not known what those of the same source declare.
+		at, _ := k.head(ks)
+		k.s.neighbours(k.key, sourceKey(ks), at).tell(ctx, &in)
 		res := k.planner.Plan(in, k.s.cfg.Store)
 		err := k.s.rights().authorize(ks, res)
 		if gone := (*errAccount)(nil); errors.As(err, &gone) {
@@ -40,6 +40,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		if err != nil {
 			return err
 		}
+		k.leaves(ks, res)
 		for _, a := range res.Actions {
 			if a.Writes() {
 				changes = append(changes, writes(a, now)...)
@@ -64,6 +65,21 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		return nil
 	}
 	return err
+}
+
+// leaves tells, once, what of another's a deleted Kustomization leaves behind.
+func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
+	var lines []string
+	for _, a := range res.Actions {
+		if a.Type == plan.Skip && (a.Key.GroupKind == namespaceKind || a.Heir != nil && a.Heir.Unsure) {
+			lines = append(lines, describe(a.Key)+" is not deleted: "+a.Reason)
+		}
+	}
+	if msg := bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
+		k.left = msg
+		k.s.log.Warn("left behind", "kustomization", k.name(), "objects", msg)
+		k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, msg)
+	}
 }
 
 // deletions lists what a plan deletes.

@@ -104,6 +104,9 @@ func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result)
 		} else {
 			live = k.s.cfg.Store.Get(key)
 		}
+		if live != nil && plan.LeftAlone(live) {
+			continue
+		}
 		if live == nil || health.Of(live, k.s.cfg.Store).Status != health.Current {
 			return false
 		}

@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"sort"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -13,6 +14,7 @@ import (
 	"headway.dev/manifests/health"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
 
@@ -105,9 +107,12 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	switch {
 	case ks.Spec.Suspend:
 		out.Sync = "Suspended"
+		out.Message, out.Since = suspendedBy(ks)
 	case cond == nil:
 	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
 		out.Sync = "Synced"
+	case cond.Reason == meta.DependencyNotReadyReason:
+		out.Sync = "Waiting"
 	case cond.Status == metav1.ConditionFalse:
 		out.Sync = "Failed"
 	case cond.Status == metav1.ConditionUnknown:
@@ -118,9 +123,12 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	out.WaitsFor = s.waitsFor(ks)
 	out.Holds = holds(ks)
 	keys := inventoryOf(ks)
-	out.Objects, out.Healthy = len(keys), true
+	out.Objects, out.Healthy = len(keys), out.Applied != ""
 	for _, key := range keys {
 		if key == (object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) {
+			continue
+		}
+		if obj := s.cfg.Store.Get(key); obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
 		if res := s.check(key); res.Status != health.Current {
@@ -132,17 +140,31 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	return out
 }
 
-// holds is what keeps the newest commit from being applied, though nothing is
-// wrong with its manifests.
+// suspendedBy says who suspended a Kustomization, and when, as far as its
+// managed fields tell.
+func suspendedBy(ks *kustomizev1.Kustomization) (string, time.Time) {
+	for _, m := range managersOf(ks) {
+		if m.owns("spec.suspend") && len(m.fields) > 0 && m.fields["f:spec"] != nil {
+			if m.name == plan.Manager {
+				return "suspended by Git", m.time
+			}
+			return "suspended by " + m.name, m.time
+		}
+	}
+	return "suspended", time.Time{}
+}
+
+// holds is what keeps the newest commit from being applied, or from being applied
+// whole, though nothing is wrong with its manifests.
 func holds(ks *kustomizev1.Kustomization) []wire.Hold {
 	var list []wire.Hold
-	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, quarantinedCondition}, {wire.GateFreeze, frozenCondition}} {
+	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, quarantinedCondition}, {wire.GateFreeze, frozenCondition}, {wire.HoldUnpruned, unprunedCondition}} {
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, h.condition)
 		if c == nil {
 			continue
 		}
 		hold := wire.Hold{Kind: h.kind, Message: c.Message, Since: c.LastTransitionTime.Time, Revision: ks.Status.LastAttemptedRevision}
-		if h.kind == wire.GateQuarantine {
+		if h.kind != wire.GateFreeze {
 			hold.Revision = quarantinedRevision(c.Message)
 		}
 		list = append(list, hold)

@@ -244,6 +244,9 @@ func (s *Syncer) dispatch(ev object.Event) {
 			if k.waitsFor(ev.Key) {
 				k.wake.set()
 			}
+			if k.keepsFor(ev.Key) {
+				k.again()
+			}
 		}
 		s.mu.Unlock()
 	case secretKind:

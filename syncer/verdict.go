@@ -49,8 +49,12 @@ type verdict struct {
 func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 	v := k.newVerdict(ks, r, r.plan.Inventory)
 	if k.pending != nil && k.pending.round.head.Commit == r.head.Commit && !k.pending.failed {
-		// Drift was put back meanwhile.
-		k.pending.round, k.pending.checks, k.pending.open = r, v.checks, v.open
+		// Drift was put back meanwhile, or the spec says otherwise what to wait for.
+		v.began = k.pending.began
+		if r.drift {
+			v.deadline = k.pending.deadline
+		}
+		k.pending = v
 		return
 	}
 	k.pending = v
@@ -67,12 +71,20 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = healthChecks(ks)
 	}
-	// A Kustomization among its own objects would wait for itself.
-	if slices.Contains(v.checks, k.key) {
-		v.checks = slices.DeleteFunc(slices.Clone(v.checks), func(key object.Key) bool { return key == k.key })
-	}
+	named := !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0
+	v.checks = slices.DeleteFunc(slices.Clone(v.checks), func(key object.Key) bool {
+		// A Kustomization among its own objects would wait for itself.
+		return key == k.key || !named && k.leftAlone(r, key)
+	})
 	v.open = v.checks
 	return v
+}
+
+// leftAlone says whether an object of the inventory is not waited for: it asks
+// to be left alone, or is no longer declared and waits for an heir.
+func (k *kustomization) leftAlone(r *round, key object.Key) bool {
+	live := k.s.cfg.Store.Get(key)
+	return live != nil && plan.LeftAlone(live) || slices.Contains(r.plan.Kept, key)
 }
 
 // healthChecks are the objects that spec.healthChecks names.

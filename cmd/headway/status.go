@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,8 +89,13 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	} else if k.Applied != "" {
 		fmt.Fprintf(out, "    applied  %s\n", k.Applied)
 	}
-	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" && len(k.Holds) == 0 {
-		fmt.Fprintf(out, "    refused  %s\n", shortRevision(k.Attempted))
+	stopped := slices.ContainsFunc(k.Holds, func(h wire.Hold) bool { return h.Kind != wire.HoldUnpruned })
+	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" && !stopped {
+		word := "refused"
+		if k.Sync == "Waiting" {
+			word = "waiting"
+		}
+		fmt.Fprintf(out, "    %-8s %s\n", word, shortRevision(k.Attempted))
 	}
 	state := colour.green(k.Sync)
 	if k.Sync != "Synced" {
@@ -100,29 +106,43 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	}
 	fmt.Fprintf(out, "    sync     %s, %s\n", state, objects(k.Objects))
 	health := colour.green("healthy")
-	if !k.Healthy {
+	switch {
+	case k.Applied == "":
+		health = colour.yellow("nothing is applied yet")
+	case !k.Healthy:
 		health = colour.red("not healthy")
 	}
 	fmt.Fprintf(out, "    health   %s\n", health)
-	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 && len(k.Holds) == 0 {
+	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 && !stopped {
 		fmt.Fprintf(out, "    why      %s since %s: %s\n", k.Reason, since(k.Since, now), k.Message)
 		if !k.Next.IsZero() {
 			fmt.Fprintf(out, "             next try %s\n", until(k.Next, now))
 		}
 	}
 	for _, o := range k.WaitsFor {
+		if k.Sync == "Waiting" && o.Message != "" && strings.Contains(k.Message, o.Message) {
+			continue // it was said
+		}
 		fmt.Fprintf(out, "    waits for %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
 	}
 	for _, h := range k.Holds {
 		fmt.Fprintf(out, "    %-8s %s since %s: %s\n", h.Kind, shortRevision(h.Revision), since(h.Since, now), h.Message)
 	}
 	for _, o := range k.Unhealthy {
+		if k.Ready != "True" && o.Message != "" && strings.Contains(k.Message, o.Message) {
+			continue // it was said
+		}
 		fmt.Fprintf(out, "    %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
 	}
-	if len(k.Holds) > 0 {
+	if stopped {
 		return // the errors would say the same
 	}
+	said := map[string]bool{}
 	for _, e := range k.Errors {
+		if said[e.Message] {
+			continue
+		}
+		said[e.Message] = true
 		fmt.Fprintf(out, "    %s %s\n", colour.red("error"), e.Message)
 	}
 }

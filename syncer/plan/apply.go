@@ -87,6 +87,7 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	}
 	from, byHand := live, false
 	if live != nil {
+		keepSuspended(patch, live)
 		if err := keepIgnored(in.Ignore, kind.GroupVersionKind, patch, live); err != nil {
 			return fail(err)
 		}

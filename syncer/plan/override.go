@@ -14,13 +14,9 @@ import (
 	"headway.dev/manifests/scheme"
 )
 
-const (
-	mergePolicy = "Merge"
-	enabled     = "enabled"
-	// beforeFirstApply is the manager of what an object without any manager
-	// had when it was applied first.
-	beforeFirstApply = "before-first-apply"
-)
+// beforeFirstApply is the manager of what an object without any manager had
+// when it was applied first.
+const beforeFirstApply = "before-first-apply"
 
 // requests are the annotations by which people ask for something to be done
 // once; what they say is not for Git to say.
@@ -61,7 +57,7 @@ func override(kind scheme.Kind, want, live object.Object) (_ object.Object, repl
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
 		out.SetAnnotations(annotations)
 	}
-	entries, replicas, err := fold(out.GetManagedFields(), kind.GroupVersion().String())
+	entries, replicas, err := fold(out.GetManagedFields(), kind.GroupVersion().String(), exemptOf(live))
 	if err != nil {
 		return nil, false, err
 	}
@@ -70,7 +66,7 @@ func override(kind scheme.Kind, want, live object.Object) (_ object.Object, repl
 }
 
 // fold moves the fields of the managers that are overridden to Headway's.
-func fold(entries []metav1.ManagedFieldsEntry, version string) (_ []metav1.ManagedFieldsEntry, replicas bool, _ error) {
+func fold(entries []metav1.ManagedFieldsEntry, version string, stays *fieldpath.Set) (_ []metav1.ManagedFieldsEntry, replicas bool, _ error) {
 	own := metav1.ManagedFieldsEntry{Manager: Manager, Operation: metav1.ManagedFieldsOperationApply, APIVersion: version, FieldsType: "FieldsV1"}
 	taken := &fieldpath.Set{}
 	var rest []metav1.ManagedFieldsEntry
@@ -90,7 +86,7 @@ func fold(entries []metav1.ManagedFieldsEntry, version string) (_ []metav1.Manag
 			continue
 		}
 		replicas = replicas || fields.Has(fieldpath.MakePathOrDie("spec", "replicas"))
-		kept := fields.Intersection(exempt())
+		kept := fields.Intersection(stays)
 		taken = taken.Union(fields.Difference(kept))
 		if kept.Empty() {
 			continue
@@ -117,9 +113,4 @@ func exempt() *fieldpath.Set {
 		set.Insert(fieldpath.MakePathOrDie("metadata", "annotations", name))
 	}
 	return set
-}
-
-// inMetadata says whether an object has the annotation or label.
-func inMetadata(obj object.Object, key, value string) bool {
-	return obj.GetAnnotations()[key] == value || obj.GetLabels()[key] == value
 }

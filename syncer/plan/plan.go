@@ -17,15 +17,10 @@ import (
 	"headway.dev/manifests/scheme"
 )
 
-// Labels and annotations that Flux gives a meaning.
+// The labels by which an object names its Kustomization.
 const (
 	OwnerNameLabel      = "kustomize.toolkit.fluxcd.io/name"
 	OwnerNamespaceLabel = "kustomize.toolkit.fluxcd.io/namespace"
-	pruneKey            = "kustomize.toolkit.fluxcd.io/prune"
-	reconcileKey        = "kustomize.toolkit.fluxcd.io/reconcile"
-	ssaKey              = "kustomize.toolkit.fluxcd.io/ssa"
-	forceKey            = "kustomize.toolkit.fluxcd.io/force"
-	disabled            = "disabled"
 )
 
 var namespaceKind = schema.GroupKind{Kind: "Namespace"}
@@ -58,6 +53,12 @@ type Input struct {
 	// Heir returns another Kustomization that declares the key in the commit
 	// that is planned; nil if that is not known of any.
 	Heir func(object.Key) (Heir, bool)
+	// Resident returns an object in a namespace that another Kustomization
+	// declares, and which; nil if that is not known of any.
+	Resident func(namespace string) (Owner, object.Key, bool)
+	// Released says that the owner is being deleted: what it must not delete it
+	// leaves behind.
+	Released bool
 	// Prune deletes what is in the inventory and no longer wanted; Force
 	// deletes and creates what cannot be updated.
 	Prune, Force bool
@@ -88,6 +89,10 @@ type Action struct {
 	Recreate bool
 	// Reason says why, of a Skip and a Recreate.
 	Reason string
+	// Excluded says that the object itself asks to be left alone, of a Skip.
+	Excluded bool
+	// Heir is who takes over or may, of a Skip that waits for it.
+	Heir   *Heir
 	Source load.Source
 
 	want object.Object // of the item
@@ -131,6 +136,8 @@ type Result struct {
 	Actions []Action
 	// Inventory is what the owner has applied once the plan is carried out.
 	Inventory []object.Key
+	// Kept is what of it is no longer wanted and waits for an heir.
+	Kept []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
 	// Compared counts the objects that were applied onto the stored ones; of the
@@ -224,12 +231,15 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 			continue
 		}
 		res.Actions = append(res.Actions, a)
-		res.Inventory = append(res.Inventory, key)
+		if !a.Excluded || a.Live != nil && ownedBy(a.Live, in.Owner) {
+			res.Inventory = append(res.Inventory, key)
+		}
 	}
-	deletes, kept := prune(in, want, stored)
+	deletes, kept, errs := prune(in, want, stored)
+	res.Errors = append(res.Errors, errs...)
 	res.Errors = append(res.Errors, doomed(res.Actions, deletes)...)
 	res.Actions = append(res.Actions, deletes...)
-	res.Inventory = append(res.Inventory, kept...)
+	res.Inventory, res.Kept = append(res.Inventory, kept...), kept
 	for key := range p.memo {
 		if !want.has(key) {
 			delete(p.memo, key)
@@ -272,7 +282,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		return Action{}, []*Error{{Source: item.Source, Key: key, Reason: reason}}
 	}
 	if reason := excluded(item.Object, live); reason != "" {
-		a.Type, a.Reason = Skip, reason
+		a.Type, a.Reason, a.Excluded = Skip, reason, true
 		p.memo[key] = memo{live: live}
 		return a, nil
 	}
@@ -326,22 +336,6 @@ func heldBy(in Input, key object.Key, live object.Object) (Owner, bool) {
 	return other, ok && declares.Owner == other
 }
 
-// excluded is why an object is not applied at all, or empty.
-func excluded(want, live object.Object) string {
-	switch want.GetAnnotations()[ssaKey] {
-	case "Ignore":
-		return "annotation " + ssaKey + ": Ignore"
-	case "IfNotPresent":
-		if live != nil {
-			return "annotation " + ssaKey + ": IfNotPresent"
-		}
-	}
-	if want.GetAnnotations()[reconcileKey] == disabled || live != nil && live.GetAnnotations()[reconcileKey] == disabled {
-		return "annotation " + reconcileKey + ": " + disabled
-	}
-	return ""
-}
-
 // namespaceFault is why nothing can be created in a namespace, in the API
 // server's words, or empty.
 func namespaceFault(name string, wanted *wanted, stored object.Reader) string {
@@ -364,6 +358,11 @@ func OwnerOf(obj object.Object) (Owner, bool) {
 	labels := obj.GetLabels()
 	o := Owner{Namespace: labels[OwnerNamespaceLabel], Name: labels[OwnerNameLabel]}
 	return o, o.Name != ""
+}
+
+func ownedBy(obj object.Object, owner Owner) bool {
+	is, ok := OwnerOf(obj)
+	return ok && is == owner
 }
 
 func sortKeys(keys []object.Key) {

@@ -11,9 +11,9 @@ import (
 // prune decides about what was applied before and is no longer wanted. kept
 // stays in the inventory: until its heir has it, it is ours to delete, should
 // the heir not want it any more.
-func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, kept []object.Key) {
+func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, kept []object.Key, errs []*Error) {
 	if !in.Prune {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var gone []object.Key
 	for _, key := range in.Inventory {
@@ -28,24 +28,41 @@ func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, ke
 			continue
 		}
 		a := Action{Type: Delete, Key: key, Live: live}
-		if live.GetAnnotations()[pruneKey] == disabled || live.GetLabels()[pruneKey] == disabled {
-			a.Type, a.Reason = Skip, pruneKey+": "+disabled
+		if reason := Spared(live); reason != "" {
+			a.Type, a.Reason = Skip, reason
 		} else if owner, ok := OwnerOf(live); !ok || owner != in.Owner {
 			// Its labels say that it is no longer ours.
 			a.Type, a.Reason = Skip, "its labels no longer name this Kustomization"
 		} else if heir, ok := heirOf(in, key); ok {
-			a.Type, a.Reason = Skip, fmt.Sprintf("the Kustomization %s takes it over", heir.Owner)
+			a.Type, a.Heir, a.Reason = Skip, &heir, fmt.Sprintf("the Kustomization %s takes it over", heir.Owner)
 			if heir.Unsure {
 				a.Reason = fmt.Sprintf("the Kustomization %s, which cannot be rendered, may take it over", heir.Owner)
 			}
 			kept = append(kept, key)
+		} else if other, lives, ok := residentOf(in, key); ok && in.Released {
+			a.Type, a.Reason = Skip, fmt.Sprintf("the Kustomization %s declares %s in it", other, nameOf(lives))
 		} else {
+			if ok {
+				errs = append(errs, &Error{Key: key, Reason: fmt.Sprintf("is no longer declared, and would be deleted with all that is in it, "+
+					"%s of the Kustomization %s included: declare it, or move those objects", nameOf(lives), other)})
+			}
 			a.Fields = diff.Objects(live, nil)
 		}
 		actions = append(actions, a)
 	}
-	return actions, kept
+	return actions, kept, errs
 }
+
+// residentOf is an object of another Kustomization that would be deleted with a
+// Namespace.
+func residentOf(in Input, key object.Key) (Owner, object.Key, bool) {
+	if in.Resident == nil || key.GroupKind != namespaceKind {
+		return Owner{}, object.Key{}, false
+	}
+	return in.Resident(key.Name)
+}
+
+func nameOf(key object.Key) string { return key.Kind + " " + key.Namespace + "/" + key.Name }
 
 func heirOf(in Input, key object.Key) (Heir, bool) {
 	if in.Heir == nil {

@@ -8,6 +8,8 @@ const (
 	GateMaxRestarts = "max-restarts"
 	GateFreeze      = "freeze"
 	GateQuarantine  = "quarantine"
+	// HoldUnpruned is no gate: the commit is applied, but for what is to be pruned.
+	HoldUnpruned = "unpruned"
 )
 
 // Gate is one of the bounds on what a commit may do, and what it makes of a

@@ -211,7 +211,8 @@ type KustomizationStatus struct {
 	Applied   string  `json:"applied,omitempty"`
 	Attempted string  `json:"attempted,omitempty"`
 	Commit    *Commit `json:"commit,omitempty"`
-	// Sync is Synced, Syncing, OutOfSync, Failed, Suspended or Unknown.
+	// Sync is Synced, Syncing, Waiting (for a dependency), OutOfSync, Failed,
+	// Suspended or Unknown.
 	Sync      string    `json:"sync"`
 	Ready     string    `json:"ready"`
 	Reason    string    `json:"reason,omitempty"`
