@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/health"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -46,7 +47,7 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, h
 		return err
 	}
 	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.now()}
-	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: reason, author: author})
+	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: health.WithoutWords(reason), author: author})
 	if errors.Is(err, git.ErrNothingToRevert) {
 		src.wake.set()
 		return nil

@@ -42,9 +42,16 @@ func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
 		below, err := h.repo.IsAncestor(at.Commit, h.Commit)
 		return at.Commit, err == nil && below
 	}
+	failed := map[string]bool{} // after it was healthy, maybe
 	err = s.journal.backwards(func(e wire.Entry) bool {
 		if seen++; seen > maxDeployed || since != "" {
 			return false
+		}
+		if e.Type == wire.EntryVerdict {
+			if failed[e.Kustomization+" "+e.Revision] {
+				return true
+			}
+			failed[e.Kustomization+" "+e.Revision] = e.Verdict == unhealthy
 		}
 		good := e.Type == wire.EntryVerdict && (e.Verdict == healthy || e.Verdict == recovered)
 		if !good && (e.Type != wire.EntryApplied || applied != "") {

@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"fmt"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
@@ -82,23 +83,23 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 
 // check is the health of an object: by the expressions of the Kustomization
 // that waits for it, if it has any for the kind.
-func (v *verdict) check(s *Syncer, key object.Key) health.Result {
+func (v *verdict) check(s *Syncer, st *health.Standing, key object.Key) (res health.Result, wait time.Duration) {
+	obj := s.cfg.Store.Get(key)
+	if obj == nil {
+		return health.Result{Status: health.NotFound, Message: "not found"}, 0
+	}
 	if len(v.exprs) > 0 {
 		if kind, ok := scheme.ForKind(key.GroupKind); ok {
 			if h := v.exprs[checked{kind.GroupVersion(), key.Kind}]; h != nil {
-				obj := s.cfg.Store.Get(key)
-				if obj == nil {
-					return health.Of(nil, nil)
-				}
 				m, err := asMap(obj)
 				if err != nil {
-					return health.Result{Status: health.InProgress, Message: err.Error()}
+					return health.Result{Status: health.InProgress, Message: err.Error()}, 0
 				}
-				return h.Of(m)
+				return h.Of(m), 0
 			}
 		}
 	}
-	return s.check(key)
+	return st.Of(obj)
 }
 
 // asMap is an object's JSON form with its kind, which stored objects lack.

@@ -58,6 +58,7 @@ type kustomization struct {
 	due       time.Time
 	pending   *verdict
 	judgedBy  string // see healthSpec
+	watched   *verdict // what was found healthy, while on probation
 	// stuck is why its deletion fails.
 	stuck    string
 	left     string    // what its deletion leaves behind, as it was told
@@ -243,8 +244,8 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	if !k.tries.due.IsZero() {
 		delay = min(delay, k.tries.due.Sub(k.s.now()))
 	}
-	if k.pending != nil {
-		delay = min(delay, k.pending.deadline.Sub(k.s.now()))
+	if next, ok := k.nextLook(k.s.now()); ok {
+		delay = min(delay, next.Sub(k.s.now()))
 	}
 	return max(delay, time.Millisecond), true
 }
@@ -267,7 +268,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // attempt may do.
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 	list := []string{k.ignore(ks)}
-	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry} {
+	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
 		list = append(list, ks.Annotations[name])
 	}
 	if src := k.s.cfg.Store.Get(sourceKey(ks)); src != nil {
@@ -475,7 +476,7 @@ func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization
 // finalize deletes what the Kustomization applied, if it prunes, and lets the
 // object go.
 func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomization) (time.Duration, bool) {
-	k.pending = nil
+	k.pending, k.watched = nil, nil
 	if err := k.release(ctx, ks); err != nil {
 		if ctx.Err() != nil {
 			return 0, true

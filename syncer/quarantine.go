@@ -93,7 +93,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		return
 	}
 	k.failed = true
-	k.pending = nil
+	k.pending, k.watched = nil, nil
 	k.hold(ctx, ks, h)
 	k.settle(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
 }

@@ -138,6 +138,9 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
+	if _, err := k.s.patienceOf(ks); err != nil {
+		return in, err
+	}
 	if _, err := k.exprs.healthOf(ks); err != nil {
 		return in, badExpression(err)
 	}

@@ -23,6 +23,9 @@ const (
 	verdictCondition = "headway.dev/Verdict"
 	// healthyCondition's message is the revision that was judged healthy last.
 	healthyCondition = "headway.dev/LastHealthy"
+	// earlierCondition's message is the revision that was judged healthy last
+	// before that one.
+	earlierCondition = "headway.dev/HealthyBefore"
 	// quarantinedCondition holds while the newest commit has failed and is not
 	// tried again. Its message begins with its revision and a colon.
 	quarantinedCondition = "headway.dev/Quarantined"
@@ -94,6 +97,8 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 // has most of the live states, in the order of the inventory.
 func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result) bool {
 	planned := p.Actions
+	now := k.s.now()
+	st := health.Standing{Reader: k.s.cfg.Store, Since: now.Add(-steady), Now: now, Steady: steady}
 	for _, key := range k.inventory.of(ks) {
 		if key == k.key {
 			continue
@@ -104,10 +109,13 @@ func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result)
 		} else {
 			live = k.s.cfg.Store.Get(key)
 		}
-		if live != nil && plan.LeftAlone(live) {
+		if live == nil {
+			return false
+		}
+		if plan.LeftAlone(live) {
 			continue
 		}
-		if live == nil || health.Of(live, k.s.cfg.Store).Status != health.Current {
+		if res, _ := st.Of(live); res.Status != health.Current {
 			return false
 		}
 	}
@@ -134,7 +142,28 @@ func (c conditions) judged(revision string, ok bool) {
 		return
 	}
 	c.put(verdictCondition, metav1.ConditionTrue, before, revision)
+	if old := c.get(healthyCondition); old != nil && old.Message != revision {
+		c.put(earlierCondition, metav1.ConditionTrue, meta.SucceededReason, old.Message)
+	}
 	c.put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, revision)
+}
+
+// relapsed takes a good verdict back: it is waited for again, and what was
+// healthy last is the revision before.
+func (c conditions) relapsed(revision string) {
+	before := beforeUnjudged
+	if old := c.get(verdictCondition); old != nil && old.Message == revision {
+		before = old.Reason
+	}
+	c.put(verdictCondition, metav1.ConditionUnknown, before, revision)
+	if last := c.get(healthyCondition); last == nil || last.Message != revision {
+		return
+	}
+	c.drop(healthyCondition)
+	if earlier := c.get(earlierCondition); earlier != nil {
+		c.put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, earlier.Message)
+		c.drop(earlierCondition)
+	}
 }
 
 // restore takes up, once after the start, the verdict about what is applied.
@@ -146,7 +175,7 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
 	}
 	k.restored = true
 	st := stateOf(ks)
-	if st.revision != ks.Status.LastAppliedRevision || st.result == healthy || k.pending != nil {
+	if st.revision != ks.Status.LastAppliedRevision || k.pending != nil {
 		return
 	}
 	r, ok := k.revision(ks, h, st.revision)
@@ -155,6 +184,12 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
 	}
 	now := k.s.now()
 	v := k.newVerdict(ks, r, k.inventory.of(ks))
+	if st.result == healthy {
+		if v.began = st.began; now.Before(st.began.Add(v.patience.probation)) {
+			k.keepWatch(v, st.began)
+		}
+		return
+	}
 	v.began, v.failed = st.began, st.result == unhealthy
 	v.deadline = st.began.Add(ks.GetTimeout())
 	if grace := now.Add(min(least, ks.GetTimeout())); v.deadline.Before(grace) {

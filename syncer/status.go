@@ -128,10 +128,11 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 		if key == (object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) {
 			continue
 		}
-		if obj := s.cfg.Store.Get(key); obj != nil && plan.LeftAlone(obj) {
+		obj := s.cfg.Store.Get(key)
+		if obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
-		if res := s.check(key); res.Status != health.Current {
+		if res := health.Of(obj, s.cfg.Store); res.Status != health.Current {
 			out.Healthy = false
 			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
 		}

@@ -76,6 +76,10 @@ type Config struct {
 	JournalEntries int
 	// GitLimits bound what is fetched of remote repositories.
 	GitLimits git.MirrorOptions
+	// Settle is how long a container without a readiness probe has to run before
+	// it counts as healthy, where neither minReadySeconds nor the annotation
+	// headway.dev/settle says so (default DefaultSettle, negative: not at all).
+	Settle time.Duration
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
 	// Progress is called with every step of every source, in order, and must
@@ -110,6 +114,12 @@ func New(cfg Config) *Syncer {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	switch {
+	case cfg.Settle == 0:
+		cfg.Settle = DefaultSettle
+	case cfg.Settle < 0:
+		cfg.Settle = 0
 	}
 	if cfg.Identity.Name == "" {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}

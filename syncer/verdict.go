@@ -43,6 +43,14 @@ type verdict struct {
 	open []object.Key
 	// failed says that the verdict was given; recovery is still noticed.
 	failed bool
+	// patience is how long containers have to run.
+	patience patience
+	// due is when what is open for want of time only is looked at again;
+	// extended says that the deadline was moved for that.
+	due      time.Time
+	extended bool
+	// relapsed says that it was healthy before.
+	relapsed bool
 }
 
 // watch starts to judge what was applied.
@@ -57,7 +65,7 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 		k.pending = v
 		return
 	}
-	k.pending = v
+	k.pending, k.watched = v, nil
 	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
 }
 
@@ -65,6 +73,7 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inventory []object.Key) *verdict {
 	now := k.s.now()
 	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
+	v.patience, _ = k.s.patienceOf(ks)
 	// They compiled when the commit was planned.
 	v.exprs, _ = k.exprs.healthOf(ks)
 	v.checks = inventory
@@ -105,17 +114,9 @@ func keySet(keys []object.Key) map[object.Key]bool {
 	return m
 }
 
-// check is the health of one object.
-func (s *Syncer) check(key object.Key) health.Result {
-	obj := s.cfg.Store.Get(key)
-	if obj == nil {
-		return health.Result{Status: health.NotFound, Message: "not found"}
-	}
-	return health.Of(obj, s.cfg.Store)
-}
-
 // judge gives the pending verdict, if it can be given.
 func (k *kustomization) judge(ctx context.Context) {
+	k.relapse(ctx)
 	v := k.pending
 	if v == nil {
 		return
@@ -126,19 +127,26 @@ func (k *kustomization) judge(ctx context.Context) {
 		// All were healthy at some time: are they now?
 		failed = k.look(v, v.checks) || failed
 	}
-	late := !k.s.now().Before(v.deadline)
+	now := k.s.now()
+	late := !now.Before(v.deadline)
+	if late && !failed && !v.extended && now.Before(v.due) && v.due.Sub(now) <= v.patience.settle {
+		// All that is wanting is that a container runs for a moment longer.
+		v.deadline, v.extended, late = v.due, true, false
+	}
 	switch {
-	case len(v.open) == 0 && v.failed:
-		k.pending = nil
-		k.conclude(ctx, v, recovered, "")
 	case len(v.open) == 0:
+		result := healthy
+		if v.failed || v.relapsed {
+			result = recovered
+		}
 		k.pending = nil
-		k.conclude(ctx, v, healthy, "")
+		k.conclude(ctx, v, result, "")
+		k.keepWatch(v, now)
 	case v.failed:
-		v.deadline = k.s.now().Add(time.Hour)
+		v.deadline = now.Add(time.Hour)
 	case failed || late:
 		v.failed = true
-		v.deadline = k.s.now().Add(time.Hour)
+		v.deadline = now.Add(time.Hour)
 		k.conclude(ctx, v, unhealthy, k.reasons(v, late))
 	}
 }
@@ -147,15 +155,29 @@ func (k *kustomization) judge(ctx context.Context) {
 // reports whether one has failed.
 func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
 	var open []object.Key
+	now := k.s.now()
+	v.due = time.Time{}
+	only := true // a little time is what is wanting
+	st := v.standing(k.s)
+	var longest time.Duration
 	for _, key := range keys {
-		switch v.check(k.s, key).Status {
+		res, wait := v.check(k.s, st, key)
+		switch res.Status {
 		case health.Current:
 			continue
 		case health.Failed:
 			failed = true
 		case health.InProgress, health.Terminating, health.NotFound:
 		}
+		only = only && wait > 0
+		longest = max(longest, wait)
 		open = append(open, key)
+	}
+	if longest > 0 {
+		v.due = now.Add(longest)
+		if !only {
+			v.due = now.Add(time.Second)
+		}
 	}
 	v.open = open
 	return failed
@@ -164,8 +186,9 @@ func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
 // reasons says what is not healthy, and why, in Flux's words.
 func (k *kustomization) reasons(v *verdict, late bool) string {
 	var list []string
+	st := v.standing(k.s)
 	for _, key := range v.open {
-		res := v.check(k.s, key)
+		res, _ := v.check(k.s, st, key)
 		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message
@@ -186,6 +209,7 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 
 // supersede ends a pending verdict because something newer is applied.
 func (k *kustomization) supersede(ctx context.Context, ks *kustomizev1.Kustomization, revision string) {
+	k.watched = nil
 	v := k.pending
 	if v == nil || v.round.head.revision() == revision {
 		return

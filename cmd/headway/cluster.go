@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		DefaultServiceAccount: cfg.defaultServiceAccount,
 		JournalEntries:        cfg.journalEntries,
 		GitLimits:             cfg.gitLimits,
+		Settle:                cmp.Or(cfg.settle, -1),
 		SigningKey:            cfg.signingKey,
 		NoCrossNamespaceRefs:  cfg.noCrossNamespaceRefs,
 

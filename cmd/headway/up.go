@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/nodes"
+	"headway.dev/syncer"
 	"headway.dev/syncer/git"
 )
 
@@ -25,7 +26,7 @@ import (
 type upOptions struct {
 	*options
 	repo, branch, path string
-	interval           time.Duration
+	interval, settle   time.Duration
 	nodeName           string
 	nodeIP             string
 	listen             string
@@ -82,6 +83,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.branch, "branch", "main", "branch to follow")
 	flags.StringVar(&up.path, "path", ".", "directory in the repository to apply")
 	flags.DurationVar(&up.interval, "interval", time.Minute, "how often a remote repository is fetched")
+	flags.DurationVar(&up.settle, "settle", syncer.DefaultSettle, "how long a container without a readiness probe has to run to count as healthy, where minReadySeconds and headway.dev/settle do not say so")
 	flags.StringVar(&up.nodeName, "node-name", "", "name of this node (default: the hostname)")
 	flags.StringVar(&up.nodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&up.listen, "listen", "127.0.0.1:6443", "address and port of the API")
@@ -182,6 +184,9 @@ func (o *upOptions) config() (*upConfig, error) {
 	}
 	if o.interval < time.Second {
 		return nil, fmt.Errorf("--interval %s: must be at least 1s", o.interval)
+	}
+	if o.settle < 0 {
+		return nil, fmt.Errorf("--settle %s: must not be negative", o.settle)
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")

@@ -2,7 +2,9 @@ package health
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -119,11 +121,35 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 	return trouble{2, "NotReady", message}
 }
 
+// exit says how a container ended, and what it left as its termination message.
 func exit(t *corev1.ContainerStateTerminated) string {
+	text := fmt.Sprintf("exit code %d (%s)", t.ExitCode, t.Reason)
 	if t.Signal != 0 {
-		return fmt.Sprintf("signal %d (%s)", t.Signal, t.Reason)
+		text = fmt.Sprintf("signal %d (%s)", t.Signal, t.Reason)
 	}
-	return fmt.Sprintf("exit code %d (%s)", t.ExitCode, t.Reason)
+	if words := lastLines(t.Message); words != "" {
+		text += said + strconv.Quote(words)
+	}
+	return text
+}
+
+// said stands before a container's termination message. With the policy
+// FallbackToLogsOnError these are the last lines of its log: a pod's owner
+// decides that way that they may be shown to who sees its status.
+const said = ", it said: "
+
+// WithoutWords removes from a message what containers said: for places that
+// more people read than the status.
+func WithoutWords(message string) string { return saidWords.ReplaceAllString(message, "") }
+
+var saidWords = regexp.MustCompile(said + `"(?:[^"\\]|\\.)*"`)
+
+// lastLines are the end of a text: at most five lines, and 500 bytes.
+func lastLines(text string) string {
+	const most, lines = 500, 5
+	list := strings.Split(strings.TrimSpace(text), "\n")
+	text = strings.Join(list[max(0, len(list)-lines):], "\n")
+	return strings.ToValidUTF8(text[max(0, len(text)-most):], "")
 }
 
 // probeEvent is the newest thing that the kubelet said about the probe.

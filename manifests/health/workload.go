@@ -3,6 +3,7 @@ package health
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,9 @@ import (
 
 const revisionAnnotation = "deployment.kubernetes.io/revision"
 
+// pendingTermination begins kstatus' message about pods that are too many.
+const pendingTermination = "Pending termination: "
+
 var (
 	replicaSetKind = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 	podKind        = schema.GroupKind{Kind: "Pod"}
@@ -25,7 +29,11 @@ func deployment(d *appsv1.Deployment, reader object.Reader) Result {
 		return r
 	}
 	because := func(status Status, message string) Result {
-		if why := whyDeployment(d, reader); why != "" {
+		switch why := whyDeployment(d, reader); {
+		case why == "":
+		case strings.HasPrefix(message, pendingTermination):
+			message = why + "; " + message // old pods stay because of the new ones
+		default:
 			message += "; " + why
 		}
 		return Result{status, message}
@@ -50,7 +58,7 @@ func deployment(d *appsv1.Deployment, reader object.Reader) Result {
 	case want > s.UpdatedReplicas:
 		return because(InProgress, fmt.Sprintf("Updated: %d/%d", s.UpdatedReplicas, want))
 	case s.Replicas > want:
-		return because(InProgress, fmt.Sprintf("Pending termination: %d", s.Replicas-want))
+		return because(InProgress, fmt.Sprintf(pendingTermination+"%d", s.Replicas-want))
 	case s.UpdatedReplicas > s.AvailableReplicas:
 		return because(InProgress, fmt.Sprintf("Available: %d/%d", s.AvailableReplicas, s.UpdatedReplicas))
 	case want > s.ReadyReplicas:
@@ -74,6 +82,18 @@ func whyDeployment(d *appsv1.Deployment, reader object.Reader) string {
 	if reader == nil {
 		return ""
 	}
+	newest := newestSet(d, reader)
+	if newest == nil {
+		return ""
+	}
+	return whyPods(newest, reader)
+}
+
+// newestSet is the ReplicaSet of the Deployment's newest template, or nil.
+func newestSet(d *appsv1.Deployment, reader object.Reader) object.Object {
+	if reader == nil {
+		return nil
+	}
 	var newest object.Object
 	sets, _ := reader.List(replicaSetKind, d.Namespace)
 	for _, rs := range sets {
@@ -81,10 +101,7 @@ func whyDeployment(d *appsv1.Deployment, reader object.Reader) string {
 			newest = rs
 		}
 	}
-	if newest == nil {
-		return ""
-	}
-	return whyPods(newest, reader)
+	return newest
 }
 
 func replicaSet(rs *appsv1.ReplicaSet, reader object.Reader) Result {

@@ -91,7 +91,7 @@ func (c *Cluster) AddFlags(flags ...string) { c.flags = append(c.flags, flags...
 func (c *Cluster) upArgs() []string {
 	return append([]string{
 		"up", "--data-dir", c.DataDir, "--images-dir", images, "--node-name", "node-1",
-		"--cgroup-root", c.id, "--listen", "127.0.0.1:6443",
+		"--cgroup-root", c.id, "--listen", "127.0.0.1:6443", "--settle", "1s",
 	}, c.flags...)
 }
 

@@ -1,0 +1,134 @@
+package syncer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+// Annotations of a Kustomization about when what was applied counts as healthy.
+const (
+	// Settle is how long a container without a readiness probe has to run,
+	// where minReadySeconds says nothing.
+	Settle = "headway.dev/settle"
+	// Probation is for how long after its verdict a commit that turns bad is
+	// still answered for.
+	Probation = "headway.dev/probation"
+)
+
+const (
+	// DefaultSettle is a container's first back-off: one that exits at once has
+	// been seen to by then.
+	DefaultSettle = 10 * time.Second
+	// DefaultProbation has room for a container that crashes within a minute.
+	DefaultProbation = 2 * time.Minute
+	// steady is how long a container has to run that ended since the commit.
+	steady = time.Minute
+	// watchPace is how often what was found healthy is looked at on probation,
+	// besides when something changes.
+	watchPace   = 10 * time.Second
+	maxPatience = time.Hour
+)
+
+// patience is how long containers have to run, and commits to stay healthy.
+type patience struct{ settle, steady, probation time.Duration }
+
+// patienceOf reads the annotations. No commit can fail only because its timeout
+// is shorter than what has to be waited for.
+func (s *Syncer) patienceOf(ks *kustomizev1.Kustomization) (patience, error) {
+	p := patience{settle: s.cfg.Settle, steady: steady, probation: DefaultProbation}
+	for name, d := range map[string]*time.Duration{Settle: &p.settle, Probation: &p.probation} {
+		text, ok := ks.Annotations[name]
+		if !ok {
+			continue
+		}
+		v, err := time.ParseDuration(text)
+		if err != nil || v < 0 || v > maxPatience {
+			return p, fmt.Errorf("annotation %s: %q is not a duration from 0s to %s", name, text, maxPatience)
+		}
+		*d = v
+	}
+	p.settle, p.steady = min(p.settle, ks.GetTimeout()/2), min(p.steady, ks.GetTimeout()/2)
+	return p, nil
+}
+
+// standing judges by what is stored now.
+func (v *verdict) standing(s *Syncer) *health.Standing {
+	return &health.Standing{Reader: s.cfg.Store, Since: v.began, Now: s.now(), Settle: v.patience.settle, Steady: v.patience.steady}
+}
+
+// keepWatch goes on looking at what was found healthy.
+func (k *kustomization) keepWatch(v *verdict, now time.Time) {
+	if v.patience.probation > 0 {
+		v.deadline, v.failed, v.extended, v.relapsed = now.Add(v.patience.probation), false, false, false
+		k.watched = v
+	}
+}
+
+// relapse takes a verdict back if what was found healthy no longer is, within
+// the probation: it is judged once more, with its whole timeout.
+func (k *kustomization) relapse(ctx context.Context) {
+	v := k.watched
+	if v == nil || k.pending != nil {
+		return
+	}
+	now := k.s.now()
+	v.due = time.Time{}
+	if k.look(v, v.checks); len(v.open) == 0 {
+		if !now.Before(v.deadline) {
+			k.watched = nil
+		}
+		return
+	}
+	ks := k.get()
+	revision := v.round.head.revision()
+	if k.watched = nil; ks == nil || stateOf(ks).revision != revision {
+		return
+	}
+	reason := k.reasons(v, false)
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: metav1.NewTime(now)}.relapsed(revision)
+		return true
+	})}}
+	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil {
+		if ctx.Err() == nil {
+			k.s.log.Error("take back the verdict", "kustomization", k.name(), "err", err)
+		}
+		k.watched = v // again at the next look
+		return
+	}
+	k.s.log.Warn("no longer healthy", "kustomization", k.name(), "revision", revision, "why", reason)
+	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
+	v.deadline, v.relapsed = now.Add(ks.GetTimeout()), true
+	k.pending = v
+}
+
+// nextLook is when a verdict has to be looked at again without being woken.
+func (k *kustomization) nextLook(now time.Time) (time.Time, bool) {
+	switch {
+	case k.pending != nil:
+		if v := k.pending; !v.failed && !v.due.IsZero() && v.due.Before(v.deadline) {
+			return v.due, true
+		}
+		return k.pending.deadline, true
+	case k.watched != nil:
+		next := now.Add(watchPace)
+		if k.watched.deadline.Before(next) {
+			next = k.watched.deadline
+		}
+		return next, true
+	}
+	return time.Time{}, false
+}
