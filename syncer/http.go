@@ -127,6 +127,8 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 			return err
 		}
 		targets = append(targets, src)
+	} else if src, err := s.findSource(""); err == nil {
+		targets = append(targets, src)
 	} else {
 		s.mu.Lock()
 		for _, src := range s.sources {

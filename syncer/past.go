@@ -117,13 +117,13 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 	if h.repo == nil {
 		return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
 	}
-	to, err := h.repo.Resolve(req.To)
+	to, err := h.resolve(req.To)
 	if err != nil {
 		return wire.Plans{}, err
 	}
 	from := ""
 	if req.From != "" {
-		if from, err = h.repo.Resolve(req.From); err != nil {
+		if from, err = h.resolve(req.From); err != nil {
 			return wire.Plans{}, err
 		}
 	}

@@ -1,11 +1,13 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -30,16 +32,45 @@ func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.R
 	if err := s.permitted(ctx, "patch", src.key); err != nil {
 		return wire.RollbackResult{}, err
 	}
-	what := undo{commit: req.Commit, extra: req.Message, author: git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}}
-	if req.Commit == "" {
+	what := undo{commit: req.Commit, since: req.To}
+	what.author, what.extra = s.asker(ctx, req)
+	switch {
+	case req.Commit != "" && req.To != "":
+		return wire.RollbackResult{}, errors.New("a rollback takes back one commit, or goes back to one: name either")
+	case req.Commit == "" && req.To == "":
 		if what.commit, what.since, err = s.deployedBefore(src); err != nil {
 			return wire.RollbackResult{}, err
 		}
 	}
-	if req.Author != nil && req.Author.Name != "" {
-		what.author.Name, what.author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
-	}
 	return s.revert(ctx, src, what)
+}
+
+// superusers may do anything, also in another's name.
+const superusers = "system:masters"
+
+// asker is the author of the commit that a caller asks for, and what its
+// message says besides: who was authenticated. Only a call from this process
+// and an administrator, who could push it as well, may name somebody else, as
+// whose certificate says nothing about who they are.
+func (s *Syncer) asker(ctx context.Context, req wire.RollbackRequest) (git.Signature, string) {
+	author := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
+	user, known := ctx.Value(userKey{}).(User)
+	admin := !known || slices.Contains(user.Groups, superusers)
+	switch {
+	case admin && req.Author != nil && req.Author.Name != "":
+		author.Name, author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
+	case !admin:
+		author.Name = cmp.Or(oneLine(user.Name), "unknown")
+		author.Email = strings.NewReplacer(":", ".", " ", ".").Replace(author.Name)
+		if !strings.Contains(author.Email, "@") {
+			author.Email += "@cluster.local"
+		}
+	}
+	extra := strings.TrimSpace(req.Message)
+	if known && user.Name != "" {
+		extra = strings.TrimLeft(extra+"\n\nRequested-by: "+oneLine(user.Name), "\n")
+	}
+	return author, extra
 }
 
 // oneLine keeps a name from adding headers to a commit.
@@ -52,8 +83,8 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// undo is what a revert takes back: commit alone, or all that it has and since
-// has not.
+// undo is what a revert takes back: commit (empty: the branch's newest) alone,
+// or all that it has and since has not.
 type undo struct {
 	commit, since string
 	extra         string // for the message
@@ -73,9 +104,17 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
-	sha, err := h.repo.Resolve(what.commit)
-	if err != nil {
-		return wire.RollbackResult{}, err
+	sha := ""
+	for _, name := range []struct {
+		rev string
+		sha *string
+	}{{what.commit, &sha}, {what.since, &what.since}} {
+		if name.rev == "" {
+			continue
+		}
+		if *name.sha, err = h.resolve(name.rev); err != nil {
+			return wire.RollbackResult{}, err
+		}
 	}
 	src.mu.Lock()
 	auth := src.auth
@@ -91,6 +130,9 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
+	if sha == "" {
+		sha = c.Reverts()
+	}
 	s.log.Info("reverted", "source", src.name(), "commit", sha, "since", what.since, "revert", c.SHA)
 	told := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
 	if what.since != "" {
@@ -98,7 +140,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	}
 	s.record(obj, corev1.EventTypeNormal, "Reverted", told)
 	src.wake.set()
-	return wire.RollbackResult{Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
+	return wire.RollbackResult{Source: src.name(), Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
 }
 
 // branchOf is the branch that a source follows; only a branch can be written.

@@ -192,6 +192,18 @@ func (h head) revision() string {
 	return h.Revision()
 }
 
+// resolve finds the commit that a revision means; HEAD is the newest that the
+// source has accepted, as a mirror has no other.
+func (h head) resolve(rev string) (string, error) {
+	if rest, ok := strings.CutPrefix(rev, "HEAD"); ok && h.Commit != "" && (rest == "" || strings.ContainsRune("~^", rune(rest[0]))) {
+		if rest == "" {
+			return h.Commit, nil
+		}
+		rev = h.Commit + rest
+	}
+	return h.repo.Resolve(rev)
+}
+
 // current is the accepted head, and the error of the last look.
 func (src *source) current() (head, error) {
 	src.mu.Lock()

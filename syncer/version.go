@@ -247,11 +247,11 @@ func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, err
 	if t, ok := parseTime(at, s.now()); ok {
 		return s.appliedAt(ks.Namespace+"/"+ks.Name, t)
 	}
-	repo, err := s.repository(ks)
-	if err != nil {
+	if _, err := s.repository(ks); err != nil {
 		return "", err
 	}
-	return repo.Resolve(at)
+	h, _ := s.source(sourceKey(ks)).current()
+	return h.resolve(at)
 }
 
 // appliedAt is the commit that was applied at a time, as the journal tells.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,14 +19,14 @@ import (
 
 func newRollback(opts *options) *cobra.Command {
 	var format outputFormat
-	var source, message string
+	var source, message, to string
 	var wait bool
 	cmd := &cobra.Command{
 		Use:   "rollback [COMMIT]",
 		Short: "Go back to what was deployed before, by a commit, and wait until the cluster has followed",
 		Long: `Rollback writes one commit that takes back all that the branch has since what was
-deployed and healthy before, or that reverts COMMIT alone, pushes it without force,
-and waits until the cluster has converged. If later commits changed the same files
+deployed and healthy before, or since --to, or that reverts COMMIT alone, pushes it
+without force, and waits until the cluster has converged. If later commits changed the same files
 it stops, names them, and changes nothing.
 
 With -o json the answer is one object: reverted, to (all since then was taken back),
@@ -32,14 +34,14 @@ revert, subject and branch; converged and error, once that is known; conflicts, 
 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
-		Example: "  headway rollback\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
+		Example: "  headway rollback\n  headway rollback --to v1.4\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := opts.client()
 			if err != nil {
 				return err
 			}
-			request := wire.RollbackRequest{Source: source, Message: message, Author: author()}
+			request := wire.RollbackRequest{Source: source, To: to, Message: message, Author: author(cmd.Context())}
 			if len(args) > 0 {
 				request.Commit = args[0]
 			}
@@ -47,6 +49,7 @@ changed, because the commit cannot be reverted as it is.`,
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source whose branch is reverted, as NAMESPACE/NAME")
+	cmd.Flags().StringVar(&to, "to", "", "bring back the state of this commit, as one new commit")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for the commit's message")
 	cmd.Flags().BoolVar(&wait, "wait", true, "wait until the cluster has converged")
 	format.register(cmd)
@@ -89,7 +92,7 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	}
 	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted), back)
 	if wait {
-		err = c.sync(ctx, wire.SyncRequest{Source: request.Source, Wait: true}, outputFormat{}, progress)
+		err = c.sync(ctx, wire.SyncRequest{Source: outcome.Source, Wait: true}, outputFormat{}, progress)
 		outcome.Converged = new(err == nil)
 		if err != nil {
 			outcome.Error = err.Error()
@@ -102,9 +105,11 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 }
 
 // author is who asks for a rollback, as Git would name them: from Git's
-// environment, else the account on this machine. Nil if that is unknown.
-func author() *wire.Signature {
-	name, email := os.Getenv("GIT_AUTHOR_NAME"), os.Getenv("GIT_AUTHOR_EMAIL")
+// environment or configuration, else the account on this machine. Nil if that
+// is unknown.
+func author(ctx context.Context) *wire.Signature {
+	name := cmp.Or(os.Getenv("GIT_AUTHOR_NAME"), gitConfig(ctx, "user.name"))
+	email := cmp.Or(os.Getenv("GIT_AUTHOR_EMAIL"), gitConfig(ctx, "user.email"))
 	if account, err := user.Current(); err == nil {
 		host, err := os.Hostname()
 		if err != nil {
@@ -117,4 +122,14 @@ func author() *wire.Signature {
 		return nil
 	}
 	return &wire.Signature{Name: name, Email: email, Date: time.Now()}
+}
+
+// gitConfig is a setting of the git program, or empty if that or the program
+// is not there.
+func gitConfig(ctx context.Context, key string) string {
+	out, err := exec.CommandContext(ctx, "git", "config", "--get", key).Output() //nolint:gosec // the key is ours
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
 }

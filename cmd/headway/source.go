@@ -57,6 +57,11 @@ func openSource(cfg *upConfig) (*source, error) {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
+		if cfg.repo == "" && !missing(dir) {
+			if err := git.Durable(dir); err != nil {
+				return nil, err
+			}
+		}
 		return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
 	}
 	dir, err := filepath.Abs(dir)

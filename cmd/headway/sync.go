@@ -21,7 +21,7 @@ func newSync(opts *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Fetch and converge now",
-		Long: `Sync fetches every source now, applies what is new, and waits until it is healthy,
+		Long: `Sync fetches the source headway-system/cluster (without one: all) now, applies what is new, and waits until it is healthy,
 printing each step. With -o json every step is one JSON object a line.
 
 Exit code 0: all is applied and healthy. 1: something failed.`,

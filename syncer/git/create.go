@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/go-git/go-billy/v5"
@@ -28,7 +29,32 @@ func Create(dir, branch string, files fs.FS, by Signature, subject string) error
 	if err := create(unfinished, branch, files, by, subject); err != nil {
 		return errors.Join(err, os.RemoveAll(unfinished))
 	}
-	return os.Rename(unfinished, dir)
+	if err := os.Rename(unfinished, dir); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(dir))
+}
+
+// Durable has the git program write what is pushed to the repository in dir to
+// disk before the branch that names it. Without that a power cut can leave a
+// branch with empty objects.
+func Durable(dir string) error {
+	repo, err := gogit.PlainOpen(dir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	cfg, err := repo.Config()
+	if err != nil {
+		return fmt.Errorf("read the configuration of %s: %w", dir, err)
+	}
+	if cfg.Raw.Section("core").HasOption("fsync") {
+		return nil // its owner has decided
+	}
+	cfg.Raw.Section("core").SetOption("fsync", "all")
+	if err := repo.SetConfig(cfg); err != nil {
+		return fmt.Errorf("write the configuration of %s: %w", dir, err)
+	}
+	return nil
 }
 
 func create(dir, branch string, files fs.FS, by Signature, subject string) error {
@@ -64,7 +90,18 @@ func create(dir, branch string, files fs.FS, by Signature, subject string) error
 		return fmt.Errorf("make it bare: %w", err)
 	}
 	// A bare repository has no index.
-	return os.Remove(path.Join(dir, "index"))
+	if err := os.Remove(path.Join(dir, "index")); err != nil {
+		return err
+	}
+	if err := Durable(dir); err != nil {
+		return err
+	}
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return syncPath(path)
+	})
 }
 
 func copyFiles(to billy.Filesystem, from fs.FS) error {

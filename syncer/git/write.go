@@ -35,11 +35,27 @@ func (w *writer) object(o interface {
 	if err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("write object: %w", err)
 	}
+	dir := filepath.Join(commonDir(w.r.gitDir), "objects", hash.String()[:2])
+	file := filepath.Join(dir, hash.String()[2:])
 	if w.r.Local() {
-		dir := filepath.Join(commonDir(w.r.gitDir), "objects", hash.String()[:2])
-		giveTo(filepath.Dir(dir), dir, filepath.Join(dir, hash.String()[2:]))
+		giveTo(filepath.Dir(dir), dir, file)
+	}
+	// The branch will name it: that must not be on disk before it is.
+	for _, path := range []string{file, dir, filepath.Dir(dir)} {
+		if err := syncPath(path); err != nil && !errors.Is(err, os.ErrNotExist) { // it was packed before
+			return plumbing.ZeroHash, fmt.Errorf("write object %s: %w", hash, err)
+		}
 	}
 	return hash, nil
+}
+
+// syncPath makes a file's content, or a directory's entries, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // tree writes base with the edits, keyed by path.
@@ -172,7 +188,7 @@ func (r *Repository) moveLocal(branch, old, new string) error {
 		return errors.Join(ErrMoved, err)
 	}
 	giveTo(filepath.Join(commonDir(r.gitDir), "refs"), filepath.Dir(file), lock)
-	if err := os.Rename(lock, file); err != nil {
+	if err := errors.Join(os.Rename(lock, file), syncPath(filepath.Dir(file))); err != nil {
 		return fmt.Errorf("move branch %s: %w", branch, err)
 	}
 	return nil

@@ -120,13 +120,15 @@ type Plans struct {
 	Plans      []Plan `json:"plans,omitempty"`
 }
 
-// RollbackRequest asks for a revert commit of Commit (default: of all since
-// what was deployed before).
+// RollbackRequest asks for a revert commit of Commit, or one that brings back
+// the state of To (default: of what was deployed before).
 type RollbackRequest struct {
 	Source  string `json:"source,omitempty"`
 	Commit  string `json:"commit,omitempty"`
+	To      string `json:"to,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Author is who asks (default: the server's identity).
+	// Author is whom the commit names; an administrator's only, for any other
+	// caller it is who was authenticated (default: the server's identity).
 	Author *Signature `json:"author,omitempty"`
 }
 
@@ -134,6 +136,7 @@ type RollbackRequest struct {
 // all since another commit was taken back, To is that one, and Reverted the
 // newest of them.
 type RollbackResult struct {
+	Source   string `json:"source"`
 	Reverted string `json:"reverted"`
 	To       string `json:"to,omitempty"`
 	Revert   string `json:"revert"`

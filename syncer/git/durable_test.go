@@ -1,0 +1,32 @@
+package git_test
+
+import (
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+
+	"headway.dev/syncer/git"
+)
+
+// The git program writes what is pushed to the built-in repository to disk
+// before the branch that names it.
+func TestBuiltInRepositoryIsDurable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo.git")
+	files := fstest.MapFS{"a.yaml": {Data: []byte("a")}}
+	if err := git.Create(dir, "main", files, git.Signature{Name: "Bot", Email: "bot@example.com"}, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if got := run(t, dir, "config", "core.fsync"); got != "all" {
+		t.Errorf("core.fsync is %q", got)
+	}
+	run(t, dir, "fsck", "--strict")
+	// What its owner has set stays, and one without gets it.
+	run(t, dir, "config", "core.fsync", "none")
+	if err := git.Durable(dir); err != nil || run(t, dir, "config", "core.fsync") != "none" {
+		t.Errorf("Durable: %v, core.fsync is %s", err, run(t, dir, "config", "core.fsync"))
+	}
+	run(t, dir, "config", "--unset", "core.fsync")
+	if err := git.Durable(dir); err != nil || run(t, dir, "config", "core.fsync") != "all" {
+		t.Errorf("Durable: %v", err)
+	}
+}
