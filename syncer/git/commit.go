@@ -77,14 +77,16 @@ func describe(c *object.Commit) Commit {
 	for i, p := range c.ParentHashes {
 		parents[i] = p.String()
 	}
-	subject, _, _ := strings.Cut(strings.TrimLeft(c.Message, "\n"), "\n")
+	text := decoder(c)
+	body := text(c.Message)
+	subject, _, _ := strings.Cut(strings.TrimLeft(body, "\n"), "\n")
 	// Who wrote the commit chose all of this, and terminals will show it.
 	sign := func(s object.Signature) Signature {
-		return Signature{Name: printable(s.Name, maxName), Email: printable(s.Email, maxName), When: s.When}
+		return Signature{Name: printable(text(s.Name), maxName), Email: printable(text(s.Email), maxName), When: s.When}
 	}
 	return Commit{
 		SHA: c.Hash.String(), Tree: c.TreeHash.String(), Parents: parents,
-		Author: sign(c.Author), Committer: sign(c.Committer), Subject: printable(subject, maxSubject), Message: message(c.Message),
+		Author: sign(c.Author), Committer: sign(c.Committer), Subject: printable(subject, maxSubject), Message: message(body),
 	}
 }
 

@@ -59,17 +59,29 @@ func advertised(ctx context.Context, c conversation) (*packp.AdvRefs, error) {
 	defer body.Close()
 	limited := &io.LimitedReader{R: body, N: maxAdvertised}
 	refs := packp.NewAdvRefs()
-	err = refs.Decode(limited)
+	var start opening
+	err = refs.Decode(io.TeeReader(limited, &start))
 	switch {
 	case limited.N <= 0:
 		return nil, fmt.Errorf("the list of references is larger than %d MiB", maxAdvertised>>20)
 	case errors.Is(err, packp.ErrEmptyAdvRefs), err == nil && refs.IsEmpty():
 		return nil, transport.ErrEmptyRemoteRepository
+	case err != nil && strings.Contains(string(start), "object-format=sha256"):
+		return nil, errSHA256("the remote")
 	case err != nil:
 		return nil, fmt.Errorf("read the list of references: %w", err)
 	}
 	transport.FilterUnsupportedCapabilities(refs.Capabilities)
 	return refs, nil
+}
+
+// opening keeps the beginning of what is written to it.
+type opening []byte
+
+func (b *opening) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	*b = append(*b, p[:min(len(p), most-len(*b))]...)
+	return len(p), nil
 }
 
 // answer is what a server says before the pack, and the pack.

@@ -290,15 +290,22 @@ func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing
 func (r *Repository) peel(hash plumbing.Hash) (string, error) {
 	err := r.read(func() error {
 		for {
-			tag, err := object.GetTag(r.store, hash)
-			if errors.Is(err, plumbing.ErrObjectNotFound) {
-				_, err = object.GetCommit(r.store, hash)
-				return err
-			}
+			obj, err := r.store.EncodedObject(plumbing.AnyObject, hash)
 			if err != nil {
 				return err
 			}
-			hash = tag.Target
+			switch obj.Type() {
+			case plumbing.CommitObject:
+				return nil
+			case plumbing.TagObject:
+				tag, err := object.DecodeTag(r.store, obj)
+				if err != nil {
+					return err
+				}
+				hash = tag.Target
+			default:
+				return fmt.Errorf("it names a %s, %s, and not a commit: point it at a commit", obj.Type(), hash)
+			}
 		}
 	})
 	return hash.String(), err

@@ -14,6 +14,7 @@ import (
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+	"gopkg.in/ini.v1"
 
 	"headway.dev/syncer/git/odb"
 )
@@ -63,6 +64,9 @@ func Open(path string) (*Repository, error) {
 	if _, err := os.Stat(abs); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
+	if sha256Named(abs) {
+		return nil, fmt.Errorf("open repository: %w", errSHA256(path))
+	}
 	repo, err := gogit.PlainOpenWithOptions(abs, &gogit.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w (%w); create one with git init", path, ErrNotRepository, err)
@@ -82,6 +86,18 @@ func Open(path string) (*Repository, error) {
 	}
 	store := &storage{Storage: fsStore, db: odb.Open(filepath.Join(commonDir(dir), "objects"))}
 	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: cfg.Core.IsBare}, nil
+}
+
+// sha256Named says whether the repository at path has SHA-256 object names,
+// which go-git only says by an error about an extension.
+func sha256Named(path string) bool {
+	for _, file := range []string{filepath.Join(path, "config"), filepath.Join(path, ".git", "config")} {
+		cfg, err := ini.Load(file)
+		if err == nil && strings.EqualFold(cfg.Section("extensions").Key("objectformat").String(), "sha256") {
+			return true
+		}
+	}
+	return false
 }
 
 // MirrorOptions shape a mirror.
