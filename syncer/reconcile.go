@@ -20,6 +20,7 @@ import (
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -260,6 +261,9 @@ func (k *kustomization) store(ctx context.Context, ks *kustomizev1.Kustomization
 			Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.revision(),
 			Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
 		}
+		if advanced && !r.hold {
+			k.with(entry, ks.Status.LastAppliedRevision, r)
+		}
 		if r.drift {
 			entry.Type = wire.EntryDrift
 			entry.Reason = k.s.blameDrift(r.plan, entry.Objects)
@@ -304,6 +308,29 @@ func healthSpec(ks *kustomizev1.Kustomization) string {
 	// It cannot fail: these came as JSON.
 	data, _ := json.Marshal([]any{ks.Spec.Wait, ks.Spec.HealthChecks, ks.Spec.HealthCheckExprs, ks.GetTimeout()})
 	return string(data)
+}
+
+// with names the other commits that are applied together with the head. It is
+// for readers: what cannot be listed is left out.
+func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
+	from, ok := git.ParseRevision(applied)
+	if !ok {
+		return
+	}
+	list, err := r.head.repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
+	if err != nil {
+		k.s.log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.revision(), "err", err)
+		return
+	}
+	for _, c := range list {
+		switch {
+		case c.SHA == r.head.Commit:
+		case len(entry.With) == wire.MaxWith:
+			entry.MoreWith = true
+		default:
+			entry.With = append(entry.With, *wireCommit(c))
+		}
+	}
 }
 
 // learn tells the planner what was stored, so that it knows its own writes.

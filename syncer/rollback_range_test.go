@@ -44,6 +44,21 @@ func TestRevertOfAPushOfSeveralCommits(t *testing.T) {
 	w.eventually("it is applied", func() bool { return w.image() == "web:broken" })
 	w.fail()
 	w.eventually("it is reverted", func() bool { return w.image() == "web:1" })
+	log, err := w.sync.Log("", "", "", -1, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var with []string
+	for _, e := range log {
+		if e.Type == wire.EntryApplied && strings.HasSuffix(e.Revision, head) {
+			for _, c := range e.With {
+				with = append(with, c.Subject)
+			}
+		}
+	}
+	if got := strings.Join(with, ", "); got != "harmless, bad image" {
+		t.Errorf("the log names %q beside the newest commit", got)
+	}
 	message := git(t, w.bare, "log", "-1", "--format=%B", w.wentBack(head, good))
 	for _, want := range []string{"Revert 3 commits, back to " + good[:12], "This reverts commit " + head, bad[:12] + " bad image", "Deployment/default/web"} {
 		if !strings.Contains(message, want) {

@@ -108,6 +108,12 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 	if e.Commit != nil {
 		sha, author, subject = short(e.Commit.SHA), e.Commit.Author.Name, e.Commit.Subject
 	}
+	for i, c := range e.With {
+		subject += map[bool]string{true: "; with ", false: ", "}[i == 0] + short(c.SHA) + " " + c.Subject
+	}
+	if e.MoreWith {
+		subject += " and more"
+	}
 	result := e.Type
 	if e.Type == wire.EntryApplied {
 		result = cmp.Or(e.Verdict, "in progress")

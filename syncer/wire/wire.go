@@ -255,6 +255,9 @@ const (
 	EntryReverted = "reverted"
 )
 
+// MaxWith bounds Entry.With.
+const MaxWith = 20
+
 // Entry is one record of the journal.
 type Entry struct {
 	// Seq counts the entries from 0.
@@ -263,14 +266,19 @@ type Entry struct {
 	// whole), drift (changes by hand were put back), verdict (what came of
 	// an applied commit) or reverted (a failed commit was taken back
 	// automatically).
-	Type          string         `json:"type"`
-	Time          time.Time      `json:"time"`
-	Source        string         `json:"source"`
-	Kustomization string         `json:"kustomization"`
-	Revision      string         `json:"revision"`
-	Commit        *Commit        `json:"commit,omitempty"`
-	PlanDigest    string         `json:"planDigest,omitempty"`
-	Objects       []ObjectResult `json:"objects,omitempty"`
+	Type          string    `json:"type"`
+	Time          time.Time `json:"time"`
+	Source        string    `json:"source"`
+	Kustomization string    `json:"kustomization"`
+	Revision      string    `json:"revision"`
+	Commit        *Commit   `json:"commit,omitempty"`
+	// With are the other commits that were applied with it, newest first, at
+	// most MaxWith; MoreWith says that there were more.
+	With     []Commit `json:"with,omitempty"`
+	MoreWith bool     `json:"moreWith,omitempty"`
+
+	PlanDigest string         `json:"planDigest,omitempty"`
+	Objects    []ObjectResult `json:"objects,omitempty"`
 	// Omitted is how many more objects there were, in an entry that would have
 	// been too large.
 	Omitted int `json:"omitted,omitempty"`
