@@ -34,8 +34,11 @@ const (
 	steady = time.Minute
 	// watchPace is how often what was found healthy is looked at on probation,
 	// besides when something changes.
-	watchPace   = 10 * time.Second
-	maxPatience = time.Hour
+	watchPace = 10 * time.Second
+	// relapseAfter is how long what was found healthy has to be otherwise before
+	// its verdict is taken back: a pod that is deleted by hand comes back sooner.
+	relapseAfter = 5 * time.Second
+	maxPatience  = time.Hour
 )
 
 // patience is how long containers have to run, and commits to stay healthy.
@@ -82,10 +85,18 @@ func (k *kustomization) relapse(ctx context.Context) {
 	}
 	now := k.s.now()
 	v.due = time.Time{}
-	if k.look(v, v.checks); len(v.open) == 0 {
+	failed := k.look(v, v.checks)
+	switch {
+	case len(v.open) == 0:
+		v.badSince = time.Time{}
 		if !now.Before(v.deadline) {
 			k.watched = nil
 		}
+		return
+	case v.badSince.IsZero():
+		v.badSince = now
+	}
+	if !failed && now.Sub(v.badSince) < relapseAfter {
 		return
 	}
 	ks := k.get()
@@ -106,12 +117,12 @@ func (k *kustomization) relapse(ctx context.Context) {
 		if ctx.Err() == nil {
 			k.s.log.Error("take back the verdict", "kustomization", k.name(), "err", err)
 		}
-		k.watched = v // again at the next look
+		k.watched, v.badSince = v, now // again later
 		return
 	}
 	k.s.log.Warn("no longer healthy", "kustomization", k.name(), "revision", revision, "why", reason)
 	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
-	v.deadline, v.relapsed = now.Add(ks.GetTimeout()), true
+	v.deadline, v.relapsed, v.badSince = now.Add(ks.GetTimeout()), true, time.Time{}
 	k.pending = v
 }
 
@@ -124,6 +135,9 @@ func (k *kustomization) nextLook(now time.Time) (time.Time, bool) {
 		}
 		return k.pending.deadline, true
 	case k.watched != nil:
+		if v := k.watched; !v.badSince.IsZero() {
+			return v.badSince.Add(relapseAfter), true
+		}
 		next := now.Add(watchPace)
 		if k.watched.deadline.Before(next) {
 			next = k.watched.deadline

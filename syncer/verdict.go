@@ -49,8 +49,10 @@ type verdict struct {
 	// extended says that the deadline was moved for that.
 	due      time.Time
 	extended bool
-	// relapsed says that it was healthy before.
+	// relapsed says that it was healthy before; badSince is since when what is on
+	// probation is not.
 	relapsed bool
+	badSince time.Time
 }
 
 // watch starts to judge what was applied.
