@@ -89,7 +89,7 @@ func TestRevertOfAllSince(t *testing.T) {
 					t.Errorf("RevertOf = %v, %v; want all from %s to %s\n%s", of, err, since, commit, c.Message)
 				}
 				single := run(t, bare, "rev-parse", commit+"^1") == since // in Git's own words
-				for _, taken := range strings.Fields(run(t, bare, "rev-list", since+".."+commit)) {
+				for taken := range strings.FieldsSeq(run(t, bare, "rev-list", since+".."+commit)) {
 					if !single && !strings.Contains(c.Message, taken[:12]) {
 						t.Errorf("the message does not name %s, which is taken back:\n%s", taken, c.Message)
 					}
