@@ -44,9 +44,9 @@ func TestWhatCannotBeFollowed(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "sha256.git")
 	run(t, work, "init", "-q", "--bare", "--object-format=sha256", "-b", "main", other)
 	clone := filepath.Join(t.TempDir(), "clone")
-	run(t, work, "clone", "-q", other, clone)
+	run(t, work, "init", "-q", "--object-format=sha256", "-b", "main", clone)
 	run(t, clone, "commit", "-q", "--allow-empty", "-m", "first")
-	run(t, clone, "push", "-q", "origin", "HEAD:main")
+	run(t, clone, "push", "-q", other, "HEAD:main")
 	if _, err := git.Open(other); err == nil || !strings.Contains(err.Error(), "SHA-256") {
 		t.Errorf("a local repository with SHA-256: %v", err)
 	}
