@@ -57,7 +57,7 @@ type kustomization struct {
 	failed    bool
 	due       time.Time
 	pending   *verdict
-	judgedBy  string // see healthSpec
+	judgedBy  string   // see healthSpec
 	watched   *verdict // what was found healthy, while on probation
 	// stuck is why its deletion fails.
 	stuck    string
