@@ -23,9 +23,6 @@ const WebhookSecret = "headway.dev/webhook-secret"
 const (
 	// maxHook bounds a webhook's body, in bytes.
 	maxHook = 3 << 20
-	// maxHooks bounds how many are read at once: whoever is not known yet
-	// must not be able to fill the memory.
-	maxHooks = 16
 	// hookTimeout bounds how long one may take to arrive.
 	hookTimeout = 10 * time.Second
 	// hookPace is the least time between the beginnings of two looks at a
@@ -36,28 +33,28 @@ const (
 // hooks serves webhooks. All that it does for one is to look at the source.
 type hooks struct {
 	s     *Syncer
-	slots chan struct{}
+	queue arrivals
 	decoy []byte // a secret that nobody knows
 }
 
 func newHooks(s *Syncer) *hooks {
-	return &hooks{s: s, slots: make(chan struct{}, maxHooks), decoy: []byte(rand.Text())}
+	return &hooks{s: s, decoy: []byte(rand.Text())}
 }
 
 // ServeHTTP answers the same to a request for a source that does not exist or
 // has no secret, and to one that is not signed with it.
 func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
+	// Not every connection has deadlines, and those of an in-process one need none.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(hookTimeout))
+	a := h.queue.enter(r.RemoteAddr, r.PathValue("namespace")+"/"+r.PathValue("name"), func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+	body, err := io.ReadAll(&counted{Reader: http.MaxBytesReader(w, r.Body, maxHook), queue: &h.queue, of: a})
+	gone := h.queue.leave(a)
+	if gone || errors.Is(err, errCrowded) {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many requests", http.StatusTooManyRequests)
 		return
 	}
-	// Not every connection has deadlines, and those of an in-process one need none.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(hookTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxHook))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		http.Error(w, "the request is too large", http.StatusRequestEntityTooLarge)
 		return

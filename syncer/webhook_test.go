@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -150,5 +152,32 @@ func TestBurstOfWebhooks(t *testing.T) {
 	// One at once, and one for each second that the test took.
 	if most := 2 + int(time.Since(began)/time.Second); looks > most {
 		t.Errorf("%d looks for 60 webhooks within %s, want at most %d", looks, time.Since(began), most)
+	}
+}
+
+// Many who are slow keep out nobody, from one address or from many.
+func TestSlowWebhooks(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
+		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+	})
+	w.create(secret("hook", map[string]string{"token": "6f2a1d1c7a5e4d0f"}))
+	api := httptest.NewServer(w.sync.Handler())
+	defer api.Close()
+	const source = "headway-system/cluster"
+	for i := range 300 {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i%30))}}
+		conn, err := dialer.DialContext(t.Context(), "tcp", api.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := fmt.Fprintf(conn, "POST /headway/v1/hooks/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", source); err != nil {
+			t.Fatal(err)
+		}
+		if i%20 == 0 {
+			if status, text := post(t, api.URL, source, "X-Gitlab-Token", "6f2a1d1c7a5e4d0f", "{}"); status != http.StatusOK {
+				t.Fatalf("after %d slow ones: %d %s", i+1, status, text)
+			}
+		}
 	}
 }
