@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,7 +53,7 @@ func cleanDir(p string) string {
 
 // build renders dir of the tree. ignore are the patterns that the tree was
 // opened with, which its hashes do not tell; in is what it depends on besides.
-func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
+func (b *builder) build(ctx context.Context, tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -89,7 +90,7 @@ func (b *builder) build(tree tree, revision, ignore string, spec kustomizev1.Kus
 		items = files.items
 	default:
 		b.plain = nil
-		items, err = load.Dir(tree, dir, in.options(load.Options{Build: &spec, Cache: &b.cache}))
+		items, err = load.Dir(ctx, tree, dir, in.options(load.Options{Build: &spec, Cache: &b.cache}))
 		b.made = b.cache.Made()
 		b.reuse(items)
 	}

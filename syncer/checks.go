@@ -43,6 +43,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 		c.add(wire.CheckWarning, "spec.serviceAccountName", "the account that the Kustomization acts as will not exist, which leaves %s that nobody else may delete: %s. Remove the account in a later commit",
 			plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
+	unreadCheck(c, one)
 	one.bounds(c)
 	one.kept(c)
 	one.recreations(c)
@@ -73,6 +74,8 @@ func (p *planning) dependencies(c *checklist, one *planned) {
 		case dep != nil && len(dep.plan.Errors) > 0:
 			c.add(wire.CheckWarning, "spec.dependsOn", "%s would be refused: the Kustomization would wait for it", name)
 		case dep != nil:
+		case p.s.permitted(p.ctx, "get", key) != nil:
+			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s: whether the Kustomization would wait for it is not known", name)
 		case !ok:
 			c.add(wire.CheckWarning, "spec.dependsOn", "%s does not exist: the Kustomization would wait for it", name)
 		case !isReady(stored):

@@ -77,8 +77,10 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 			done, ok := p.rendered[id]
 			if !ok {
 				k := p.s.lookalike(ctx, keyOf(ks))
+				// What the caller may not read shows in no neighbour either.
+				k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: p.rights(&planned{ks: ks})}
 				done.err = p.s.safely(func() (err error) {
-					_, done.items, err = k.renderSettled(ks, p.tree, p.target)
+					_, done.items, err = k.renderSettled(ctx, ks, p.tree, p.target)
 					return err
 				})
 				if p.rendered == nil {

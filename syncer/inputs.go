@@ -25,12 +25,18 @@ type inputs struct {
 	vars     *substitute.Vars
 	keys     *sops.Keys
 	decrypts bool
-	id       string
+	// blind leaves out what depends on Secrets that are not to be read.
+	blind bool
+	id    string
 }
 
 func (in inputs) options(o load.Options) load.Options {
 	o.Substitute, o.Inputs = in.vars, in.id
-	if in.decrypts {
+	o.Blind = in.blind
+	switch {
+	case in.decrypts && in.blind && in.keys == nil:
+		o.Decrypt = sops.Placeholders
+	case in.decrypts:
 		o.Decrypt = in.keys.Decrypt
 	}
 	return o
@@ -59,7 +65,13 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 	var in inputs
 	if d := ks.Spec.Decryption; d != nil {
 		in.decrypts = true
-		if d.SecretRef != nil {
+		if d.SecretRef == nil {
+			in.id = "keys " + in.keys.ID()
+		} else if read, err := k.mayRead(ks, d.SecretRef.Name); err != nil {
+			return in, err
+		} else if !read {
+			in.blind, in.id = true, "no keys"
+		} else {
 			secret, ok := k.s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
 			if !ok {
 				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(secretKind, d.SecretRef.Name))
@@ -68,8 +80,8 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 			if in.keys, err = sops.ParseKeys(secret.Data); err != nil {
 				return in, fmt.Errorf("failed to import data from %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, err)
 			}
+			in.id = "keys " + in.keys.ID()
 		}
-		in.id = "keys " + in.keys.ID()
 	}
 	vars, err := k.variables(ks)
 	if err != nil {
@@ -77,9 +89,32 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 	}
 	if vars != nil {
 		in.vars = vars
+		in.blind = in.blind || vars.Partial()
 		in.id += " vars " + vars.ID()
 	}
 	return in, nil
+}
+
+// mayRead reports whether a Secret of the Kustomization's namespace is to be
+// read. It fails if whom the Kustomization acts as may not: who may declare a
+// Kustomization could else read by it what its account may not. A plan does
+// without those that its caller may not read, whether they exist or not.
+func (k *kustomization) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
+	key := object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: name}
+	acts := k.s.rights()
+	if k.onlooker != nil {
+		acts = k.onlooker.rights
+	}
+	if err := acts.allowed(ks, "get", key); err != nil {
+		return false, err
+	}
+	if k.onlooker == nil || k.onlooker.sees(key) {
+		return true, nil
+	}
+	if !slices.Contains(k.onlooker.unread, key) {
+		k.onlooker.unread = append(k.onlooker.unread, key)
+	}
+	return false, nil
 }
 
 // variables are those of spec.postBuild; nil if nothing is to be substituted.
@@ -91,6 +126,14 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 	}
 	vars := substitute.New()
 	for _, ref := range p.SubstituteFrom {
+		if ref.Kind == secretKind.Kind {
+			if read, err := k.mayRead(ks, ref.Name); err != nil {
+				return nil, err
+			} else if !read {
+				vars.Forget()
+				continue
+			}
+		}
 		key := object.Key{GroupKind: schema.GroupKind{Kind: ref.Kind}, Namespace: ks.Namespace, Name: ref.Name}
 		values := map[string]string{}
 		switch obj := k.s.cfg.Store.Get(key).(type) {
@@ -113,7 +156,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 	if err := setAll(vars, p.Substitute, false); err != nil {
 		return nil, err
 	}
-	if vars.Len() == 0 && ks.GetSubstituteStrategy() != kustomizev1.SubstituteStrategyAlways {
+	if vars.Len() == 0 && !vars.Partial() && ks.GetSubstituteStrategy() != kustomizev1.SubstituteStrategyAlways {
 		return nil, nil
 	}
 	return vars, nil

@@ -41,6 +41,7 @@ type kustomization struct {
 	wake flag
 
 	planner   *plan.Planner
+	onlooker  *onlooker // whom it is planned for, if that is all
 	inventory knownInventory
 	claimed   []object.Key // guarded by the Syncer's mu
 	exprs     expressions
@@ -74,11 +75,13 @@ type kustomization struct {
 	drifts    int
 	lastDrift time.Time
 
-	mu      sync.Mutex
-	touched map[object.Key]bool
-	deps    []object.Key
-	elder   object.Key   // whose application of the head it waits for, see follows
-	reads   []object.Key // by the build
+	mu sync.Mutex
+	// interrupt ends the build that runs.
+	interrupt context.CancelCauseFunc
+	touched   map[object.Key]bool
+	deps      []object.Key
+	elder     object.Key   // whose application of the head it waits for, see follows
+	reads     []object.Key // by the build
 	// heirs are those for which something is kept that is no longer declared.
 	heirs map[object.Key]bool
 	// settled is the attempt that is done with: applied and judged, or failed.

@@ -196,10 +196,10 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 // renderSettled renders, and again with the spec that the Kustomization
 // declares for itself, until that says nothing new. It returns that spec's
 // Kustomization.
-func (k *kustomization) renderSettled(ks *kustomizev1.Kustomization, t tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
+func (k *kustomization) renderSettled(ctx context.Context, ks *kustomizev1.Kustomization, t tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
 	const most = 3 // one that renders another spec from each is its own fault
 	for i := 0; ; i++ {
-		items, err := k.render(ks, t, revision)
+		items, err := k.render(ctx, ks, t, revision)
 		if err != nil || i == most {
 			return ks, items, err
 		}

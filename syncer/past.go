@@ -33,7 +33,7 @@ func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObje
 		if err := ctx.Err(); err != nil {
 			return wire.PastObject{}, err
 		}
-		out, err := s.past(ks, key, q.At)
+		out, err := s.past(ctx, ks, key, q.At)
 		if err == nil {
 			return out, nil
 		}
@@ -55,12 +55,12 @@ func firstFault(errs []error) error {
 	return errs[0]
 }
 
-func (s *Syncer) past(ks *kustomizev1.Kustomization, key object.Key, at string) (wire.PastObject, error) {
+func (s *Syncer) past(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, at string) (wire.PastObject, error) {
 	commit, err := s.commitAt(ks, at)
 	if err != nil {
 		return wire.PastObject{}, err
 	}
-	v, err := s.pastVersion(ks, commit)
+	v, err := s.pastVersion(ctx, ks, commit)
 	if err != nil {
 		return wire.PastObject{}, err
 	}
@@ -68,6 +68,9 @@ func (s *Syncer) past(ks *kustomizev1.Kustomization, key object.Key, at string) 
 		have, err := plan.KeyOf(it.Object)
 		if err != nil || have.GroupKind != key.GroupKind || have.Name != key.Name || key.Namespace != "" && have.Namespace != key.Namespace {
 			continue
+		}
+		if reason := it.LeftOut(); reason != "" {
+			return wire.PastObject{}, fmt.Errorf("%s/%s %s", key.Kind, key.Name, reason)
 		}
 		obj, err := withoutSecrets(it.Object)
 		if err != nil {
@@ -132,7 +135,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		if err := ctx.Err(); err != nil {
 			return wire.Plans{}, err
 		}
-		p, err := s.difference(ks, from, to)
+		p, err := s.difference(ctx, ks, from, to)
 		if err != nil {
 			return wire.Plans{}, err
 		}
@@ -153,7 +156,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 
 // difference compares what one Kustomization makes of two commits; an empty
 // from is what it has applied.
-func (s *Syncer) difference(ks *kustomizev1.Kustomization, from, to string) (wire.Plan, error) {
+func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, from, to string) (wire.Plan, error) {
 	out := wire.Plan{Kustomization: ks.Namespace + "/" + ks.Name, Target: "sha1:" + to, Actions: []wire.Action{}}
 	if from == "" {
 		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
@@ -163,11 +166,11 @@ func (s *Syncer) difference(ks *kustomizev1.Kustomization, from, to string) (wir
 		from = head.Commit
 	}
 	out.Base = "sha1:" + from
-	old, oldErr := s.pastVersion(ks, from)
+	old, oldErr := s.pastVersion(ctx, ks, from)
 	if oldErr = ignoreMissingPath(oldErr); oldErr != nil {
 		out.Errors = append(out.Errors, faults(oldErr)...)
 	}
-	next, nextErr := s.pastVersion(ks, to)
+	next, nextErr := s.pastVersion(ctx, ks, to)
 	if nextErr = ignoreMissingPath(nextErr); nextErr != nil {
 		out.Errors = append(out.Errors, faults(nextErr)...)
 	}
@@ -180,6 +183,13 @@ func (s *Syncer) difference(ks *kustomizev1.Kustomization, from, to string) (wir
 		if !existed {
 			out.Summary.Create++
 			out.Actions = append(out.Actions, actionOn(plan.Create, key, it))
+			continue
+		}
+		if reason := cmp.Or(was.LeftOut(), it.LeftOut()); reason != "" {
+			a := actionOn(plan.Skip, key, it)
+			a.Reason = reason
+			out.Actions = append(out.Actions, a)
+			out.Summary.Unchanged++
 			continue
 		}
 		fields := diff.Objects(was.Object, it.Object)

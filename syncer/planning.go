@@ -25,6 +25,7 @@ import (
 // planning is the making of one answer: the plans of some Kustomizations and
 // of those that they declare and that follow the same source.
 type planning struct {
+	ctx    context.Context //nolint:containedctx // of the one request that it answers
 	s      *Syncer
 	req    wire.PlanRequest
 	source object.Key
@@ -61,6 +62,7 @@ type planned struct {
 	unruly  []object.Key                 // no longer declared, and kept
 	// orphans stay because the account that would delete them is gone.
 	orphans []object.Key
+	unread  []object.Key // Secrets that the plan was made without
 }
 
 // fetch finds the tree of the revision that is asked for.
@@ -132,7 +134,7 @@ func (p *planning) drain(ctx context.Context) {
 		}
 		*before = next
 		p.one(ctx, before)
-		p.descend(before)
+		p.descend(ctx, before)
 	}
 }
 
@@ -149,7 +151,7 @@ func (p *planning) retry(ctx context.Context) bool {
 			continue
 		}
 		if p.one(ctx, one); len(one.plan.Errors) == 0 {
-			p.descend(one)
+			p.descend(ctx, one)
 			mended = true
 		}
 	}
@@ -157,7 +159,7 @@ func (p *planning) retry(ctx context.Context) bool {
 }
 
 // descend queues the Kustomizations that a plan declares or deletes.
-func (p *planning) descend(parent *planned) {
+func (p *planning) descend(ctx context.Context, parent *planned) {
 	for _, a := range parent.res.Actions {
 		if a.Key.GroupKind != kustomizationKind {
 			continue
@@ -171,7 +173,7 @@ func (p *planning) descend(parent *planned) {
 			continue
 		}
 		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && sourceKey(child) == p.source {
-			p.queue = append(p.queue, planned{ks: child, parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
+			p.queue = append(p.queue, planned{ks: p.known(ctx, child), parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
 		}
 	}
 }
@@ -194,7 +196,9 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.plan.Errors = faults(err)
 		return
 	}
+	k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: r}
 	ks, items, err := p.build(k, out)
+	out.unread = k.onlooker.unread
 	if err != nil {
 		out.plan.Errors = faults(err)
 		return
@@ -208,6 +212,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		in.Prune, in.Released = deletes(ks), true
 	}
 	p.neighbours(k.key).tell(ctx, &in)
+	k.restrict(&in)
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
 	if !p.authorize(r, out) {
 		return
@@ -265,10 +270,10 @@ func (p *planning) build(k *kustomization, out *planned) (*kustomizev1.Kustomiza
 		}
 		ks = ks.DeepCopy()
 		ks.Spec.Path = dir
-		items, err := k.render(ks, p.tree, p.target)
+		items, err := k.render(p.ctx, ks, p.tree, p.target)
 		return ks, items, err
 	}
-	return k.renderSettled(ks, p.tree, p.target)
+	return k.renderSettled(p.ctx, ks, p.tree, p.target)
 }
 
 func isDir(files fs.FS, dir string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -18,7 +20,7 @@ import (
 // Plan says what a revision or a set of files would change, and changes
 // nothing.
 func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, error) {
-	if req.Rev != "" && len(req.Files) > 0 {
+	if req.Rev != "" && len(req.Files)+len(req.Binary) > 0 {
 		return wire.Plans{}, errors.New("a plan takes either a revision or files")
 	}
 	list, src, err := s.planned(req)
@@ -28,9 +30,9 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if list, err = s.readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	p := &planning{s: s, req: req, source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
+	p := &planning{ctx: ctx, s: s, req: req, source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
 	if len(req.Files) > 0 {
-		p.tree, err = newFileTree(req.Files)
+		p.tree, err = s.uploaded(req, p.source)
 	} else {
 		err = p.fetch(ctx, src)
 	}
@@ -55,7 +57,10 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 		for _, o := range all {
 			ks, ok := o.(*kustomizev1.Kustomization)
 			full := o.GetNamespace() + "/" + o.GetName()
-			if ok && (full == name || o.GetName() == name || name == "" && (full == "headway-system/cluster" || len(all) == 1)) {
+			if len(req.Files) > 0 && req.Source != "" && ok && !sourceNamed(req.Source, sourceKey(ks)) {
+				continue
+			}
+			if ok && (full == name || o.GetName() == name || name == "" && (full == "headway-system/cluster" && req.Source == "" || len(all) == 1 || req.Source != "" && s.onlyFollower(ks))) {
 				list = append(list, ks)
 			}
 		}
@@ -79,6 +84,44 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 		return nil, nil, fmt.Errorf("no Kustomization follows GitRepository %s", src.name())
 	}
 	return list, src, nil
+}
+
+// uploaded is the tree of a request's files, without those that a source leaves
+// out of what it fetches.
+func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, error) {
+	files := maps.Clone(req.Files)
+	for name, data := range req.Binary {
+		if _, twice := files[name]; twice {
+			return nil, fmt.Errorf("%q is there twice", name)
+		}
+		files[name] = string(data)
+	}
+	ignored := git.Ignored(s.ignoreOf(source))
+	maps.DeleteFunc(files, func(name, _ string) bool { return ignored(name) })
+	return newFileTree(files)
+}
+
+// onlyFollower reports whether a Kustomization is the only one of its source, or
+// the one that has declared all others.
+func (s *Syncer) onlyFollower(ks *kustomizev1.Kustomization) bool {
+	roots := 0
+	for _, other := range s.followers(sourceKey(ks)) {
+		s.mu.Lock()
+		parent := s.applied[keyOf(other)]
+		s.mu.Unlock()
+		if parent == nil || parent.key == keyOf(other) {
+			roots++
+			if keyOf(other) != keyOf(ks) {
+				return false
+			}
+		}
+	}
+	return roots == 1
+}
+
+// sourceNamed reports whether [namespace/]name is that of a key.
+func sourceNamed(name string, key object.Key) bool {
+	return name == key.Name || name == key.Namespace+"/"+key.Name
 }
 
 // byPath is the one Kustomization of a source that applies a directory, or

@@ -105,7 +105,12 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 		return ks, err
 	}
 	defer k.unlockBuild()
-	ks, r.items, err = k.renderSettled(ks, t, r.head.revision())
+	building, done := k.interruptible(ctx)
+	defer done()
+	r.items, err = k.sparing(ks, r.head, func() (items []load.Item, err error) {
+		ks, items, err = k.renderSettled(building, ks, t, r.head.revision())
+		return items, err
+	})
 	k.note(ks, r.head, err)
 	r.made = k.builder.made
 	if err == nil {
@@ -408,7 +413,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 		set.judging(revision, r.before)
 	}
 	if !heals {
-		set.drop(frozenCondition)
+		set.drop(frozenCondition, overrunCondition)
 	}
 	if msg := unpruned(r); msg != "" {
 		set.put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)

@@ -45,6 +45,11 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
 		set.drop(meta.HealthyCondition, frozenCondition)
+		if e := (*errOverrun)(nil); errors.As(err, &e) {
+			set.put(overrunCondition, metav1.ConditionTrue, overrunReason, e.message)
+		} else {
+			set.drop(overrunCondition)
+		}
 		return !equality.Semantic.DeepEqual(before, st)
 	}
 	probe := ks.DeepCopy()

@@ -92,7 +92,7 @@ func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomizat
 		}
 		t, err := at.tree(k.ignore(ks))
 		if err == nil {
-			items, err = k.render(ks, t, at.revision())
+			items, err = k.sparing(ks, at, func() ([]load.Item, error) { return k.render(ctx, ks, t, at.revision()) })
 		}
 		k.note(ks, at, err)
 		return err

@@ -247,6 +247,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 		}
 	case kustomizationKind:
 		if !statusOnly(ev) {
+			s.interrupt(ev)
 			s.ensureOrWake(ev)
 		}
 		s.mu.Lock()

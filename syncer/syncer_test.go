@@ -20,12 +20,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/load/kustomize"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/internal/memstore"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	kustomize.Main()
+	goleak.VerifyTestMain(m)
+}
 
 // world is a store that a Syncer fills from a repository that the git program
 // pushes to.

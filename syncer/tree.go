@@ -1,7 +1,9 @@
 package syncer
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -31,12 +33,14 @@ func (h head) tree(ignore string) (tree, error) {
 
 // render turns a revision's files into the objects that the Kustomization
 // wants: the step between a source, of any kind, and a plan.
-func (k *kustomization) render(ks *kustomizev1.Kustomization, t tree, revision string) ([]load.Item, error) {
+func (k *kustomization) render(ctx context.Context, ks *kustomizev1.Kustomization, t tree, revision string) ([]load.Item, error) {
 	in, err := k.inputs(ks)
 	if err != nil {
 		return nil, fail(meta.BuildFailedReason, err)
 	}
-	items, err := k.builder.build(t, revision, k.ignore(ks), ks.Spec, in)
+	ctx, cancel := context.WithTimeoutCause(ctx, ks.GetTimeout(), fmt.Errorf("the build takes longer than spec.timeout, %s", ks.GetTimeout()))
+	defer cancel()
+	items, err := k.builder.build(ctx, t, revision, k.ignore(ks), ks.Spec, in)
 	if missing := (*errPath)(nil); errors.As(err, &missing) {
 		return nil, fail(meta.ArtifactFailedReason, err)
 	}

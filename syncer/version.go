@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
 	built := k.built
 	k.mu.Unlock()
 	if built.revision != ks.Status.LastAppliedRevision {
-		return s.versionAt(ks, repo, head.Commit, ks.Spec)
+		return s.versionAt(context.Background(), ks, repo, head.Commit, ks.Spec)
 	}
 	t, err := s.treeAt(ks, repo, head.Commit)
 	if err != nil {
@@ -102,12 +103,13 @@ func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, repo *git.Repository, com
 	return h.tree(s.ignoreOf(sourceKey(ks)))
 }
 
-// versionAt renders a commit with a spec.
-func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
+// versionAt renders a commit with a spec, for the caller of a request.
+func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
 	v := &version{
 		k:    newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}),
 		spec: spec, repo: repo, commit: commit,
 	}
+	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights()}
 	then := ks.DeepCopy()
 	then.Spec = spec
 	t, err := s.treeAt(ks, repo, commit)
@@ -116,7 +118,7 @@ func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, 
 	}
 	v.tree = t
 	err = s.safely(func() (err error) {
-		v.items, err = v.k.render(then, t, "sha1:"+commit)
+		v.items, err = v.k.render(ctx, then, t, "sha1:"+commit)
 		return err
 	})
 	if err != nil {
@@ -127,17 +129,17 @@ func (s *Syncer) versionAt(ks *kustomizev1.Kustomization, repo *git.Repository, 
 
 // pastVersion renders a commit with the spec that the Kustomization had in it,
 // if it is declared in the same source, else with the one that it has now.
-func (s *Syncer) pastVersion(ks *kustomizev1.Kustomization, commit string) (*version, error) {
+func (s *Syncer) pastVersion(ctx context.Context, ks *kustomizev1.Kustomization, commit string) (*version, error) {
 	repo, err := s.repository(ks)
 	if err != nil {
 		return nil, err
 	}
-	return s.versionAt(ks, repo, commit, s.specAt(ks, repo, commit, 0))
+	return s.versionAt(ctx, ks, repo, commit, s.specAt(ctx, ks, repo, commit, 0))
 }
 
 // specAt finds the spec. Kustomizations that declare each other are followed a
 // few steps.
-func (s *Syncer) specAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
+func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
 	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
 	s.mu.Lock()
 	parent := s.applied[key]
@@ -151,9 +153,9 @@ func (s *Syncer) specAt(ks *kustomizev1.Kustomization, repo *git.Repository, com
 	}
 	spec := declared.Spec
 	if parent.key != key {
-		spec = s.specAt(declared, repo, commit, depth+1)
+		spec = s.specAt(ctx, declared, repo, commit, depth+1)
 	}
-	v, err := s.versionAt(declared, repo, commit, spec)
+	v, err := s.versionAt(ctx, declared, repo, commit, spec)
 	if err != nil {
 		return ks.Spec
 	}

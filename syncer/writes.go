@@ -174,7 +174,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
 	err := s.safely(func() (err error) {
-		items, err = k.render(ks, t, revision)
+		items, err = k.render(context.Background(), ks, t, revision)
 		return err
 	})
 	if err != nil {

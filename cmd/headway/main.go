@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"headway.dev/manifests/load/kustomize"
 )
 
 // Exit codes, as documented in the README.
@@ -29,6 +31,7 @@ type exitError struct{ code int }
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 func main() {
+	kustomize.Main()
 	// A second signal ends the program at once: the first one's clean
 	// shutdown may hang on a machine in trouble.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -100,7 +101,7 @@ func (o *planOptions) request(args []string) (wire.PlanRequest, error) {
 		if err != nil {
 			return request, err
 		}
-		if request.Files, err = readTree(root); err != nil {
+		if request.Files, request.Binary, err = readTree(root); err != nil {
 			return request, err
 		}
 		if below != "." {
@@ -137,10 +138,10 @@ func showPlan(opts *options, plan wire.Plans, format outputFormat) error {
 }
 
 // readTree reads the files below dir that a build may use.
-func readTree(dir string) (map[string]string, error) {
-	files := map[string]string{}
+func readTree(dir string) (files map[string]string, binary map[string][]byte, err error) {
+	files, binary = map[string]string{}, map[string][]byte{}
 	var total int64
-	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -168,11 +169,15 @@ func readTree(dir string) (map[string]string, error) {
 		if err != nil {
 			return err
 		}
-		files[filepath.ToSlash(rel)] = string(data)
+		if name := filepath.ToSlash(rel); utf8.Valid(data) {
+			files[name] = string(data)
+		} else {
+			binary[name] = data
+		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("read %s: %w", dir, err)
 	}
-	return files, nil
+	return files, binary, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,8 +37,8 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
 		Args:    cobra.ExactArgs(1),
 	}
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		items, err := loadPath(args[0])
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		items, err := loadPath(cmd.Context(), args[0])
 		if err == nil {
 			err = check.Items(items)
 		}
@@ -68,7 +69,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 
 // loadPath loads a file, or a directory whose kustomizations may refer to
 // files beside it, up to the root of its Git work tree.
-func loadPath(path string) ([]load.Item, error) {
+func loadPath(ctx context.Context, path string) ([]load.Item, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func loadPath(path string) ([]load.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load.Dir(os.DirFS(root), dir, load.Options{Decrypt: withoutKeys})
+	return load.Dir(ctx, os.DirFS(root), dir, load.Options{Decrypt: withoutKeys})
 }
 
 // withoutKeys reads encrypted files with placeholders for their values: what

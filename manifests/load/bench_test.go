@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/fstest"
@@ -24,7 +25,7 @@ func BenchmarkDir(b *testing.B) {
 		b.Run(dir, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if items, err := load.Dir(tree, dir, load.Options{}); err != nil || len(items) != 1000 {
+				if items, err := load.Dir(context.Background(), tree, dir, load.Options{}); err != nil || len(items) != 1000 {
 					b.Fatal(len(items), err)
 				}
 			}
@@ -32,7 +33,7 @@ func BenchmarkDir(b *testing.B) {
 		b.Run(dir+"/cached", func(b *testing.B) {
 			opts := load.Options{Cache: &load.Cache{}}
 			for b.Loop() {
-				if items, err := load.Dir(tree, dir, opts); err != nil || len(items) != 1000 {
+				if items, err := load.Dir(context.Background(), tree, dir, opts); err != nil || len(items) != 1000 {
 					b.Fatal(len(items), err)
 				}
 			}

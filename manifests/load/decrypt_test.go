@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func (v *vault) load(files map[string]string) ([]load.Item, error) {
 	for name, data := range files {
 		tree[name] = &fstest.MapFile{Data: []byte(data)}
 	}
-	return load.Dir(tree, ".", v.opts)
+	return load.Dir(context.Background(), tree, ".", v.opts)
 }
 
 func one[T any](t *testing.T, items []load.Item, err error) T {

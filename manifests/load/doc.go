@@ -13,6 +13,6 @@
 // A field path that is found wrong later, by validation for example, is turned
 // into a line of the file by Item.Line, or into an *Error by Item.Fault.
 //
-// Loads may run concurrently; kustomize builds run one at a time, because the
-// library keeps the OpenAPI schema of a build in a global variable.
+// Loads may run concurrently. Kustomizations are built in processes of their
+// own, with a budget: see package kustomize.
 package load

@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"context"
 	"fmt"
 	"testing/fstest"
 
@@ -16,7 +17,7 @@ func ExampleDir() {
 		"base/config.yaml":        {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: hello\n")},
 		"prod/kustomization.yaml": {Data: []byte("namespace: shop\nresources: [../base]\n")},
 	}
-	items, err := load.Dir(tree, "prod", load.Options{})
+	items, err := load.Dir(context.Background(), tree, "prod", load.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

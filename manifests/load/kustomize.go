@@ -2,6 +2,7 @@ package load
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,25 +11,18 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"sigs.k8s.io/kustomize/api/konfig"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/api/resmap"
-	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
 	kyaml "sigs.k8s.io/kustomize/kyaml/yaml"
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/fieldpath"
+	"headway.dev/manifests/load/kustomize"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/sops"
 )
-
-// building is held during a kustomize build: the library keeps the schema that
-// a kustomization's openapi field sets in a global variable.
-var building sync.Mutex
 
 // build renders the kustomization in dir and adds what comes out. change, if
 // set, edits the kustomization of dir itself first.
@@ -42,11 +36,15 @@ func (l *loader) build(dir string, change func(*types.Kustomization) error) {
 	case err != nil:
 		b.report(err)
 	default:
-		for _, res := range rendered.Resources() {
+		for _, res := range rendered {
 			b.add(l, res)
 		}
 	}
 }
+
+// ErrBudget says that a kustomization took more CPU time or memory than a build
+// may, or that too much came out of it. It would again.
+var ErrBudget = kustomize.ErrBudget
 
 // report adds what is wrong with a build.
 func (b *build) report(err error) {
@@ -54,13 +52,19 @@ func (b *build) report(err error) {
 		b.loader.errs = append(b.loader.errs, b.errs...)
 		return
 	}
-	b.fail(Source{File: b.kustomizationFile(b.dir)}, "kustomize build: %v", err)
+	fault := &Error{Source: Source{File: b.kustomizationFile(b.dir)}, Reason: fmt.Sprintf("kustomize build: %v", err)}
+	if errors.Is(err, ErrBudget) {
+		fault.Reason, fault.cause = err.Error()+"; make the kustomization simpler, or split it", ErrBudget
+	} else if b.ctx.Err() != nil {
+		fault.Reason, fault.cause = fmt.Sprintf("kustomize build: %v", context.Cause(b.ctx)), b.ctx.Err()
+	}
+	b.loader.errs = append(b.loader.errs, fault)
 }
 
 // buildAgain renders with the decrypted values, and adds each object together
 // with the one that has placeholders. failed is what was wrong with those; a
 // build for which only the values are right is hidden as a whole.
-func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
+func (b *build) buildAgain(standIn []kustomize.Resource, failed error) {
 	faults := b.errs
 	b.standIn, b.errs = false, nil
 	real, err := b.run()
@@ -69,18 +73,18 @@ func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
 		b.report(cmp.Or(failed, errSecret))
 		return
 	}
-	var others []*resource.Resource
-	if failed == nil && real.Size() == standIn.Size() {
-		others = standIn.Resources()
+	var others []kustomize.Resource
+	if failed == nil && len(real) == len(standIn) {
+		others = standIn
 	}
 	b.renamed = map[string]string{}
 	for i, other := range others {
-		if name := real.Resources()[i].GetName(); sameButHash(name, other.GetName()) {
-			b.renamed[name] = other.GetName()
+		if name := real[i].Name; sameButHash(name, other.Name) {
+			b.renamed[name] = other.Name
 		}
 	}
 	b.named = others == nil
-	for i, res := range real.Resources() {
+	for i, res := range real {
 		if b.named && !b.namedInFile(res) {
 			b.report(errSecret)
 			continue
@@ -96,29 +100,20 @@ func (b *build) buildAgain(standIn resmap.ResMap, failed error) {
 }
 
 // namedInFile says whether a resource is named as in the file that it is from.
-func (b *build) namedInFile(res *resource.Resource) bool {
-	origin, err := res.GetOrigin()
-	if err != nil || origin == nil || origin.Path == "" {
-		return false
-	}
-	return slices.ContainsFunc(b.declared(path.Join(b.dir, origin.Path)), func(c *candidate) bool {
-		return c.kind == res.GetKind() && c.name == res.GetName() && c.ns == res.GetNamespace()
+func (b *build) namedInFile(res kustomize.Resource) bool {
+	return res.Path != "" && slices.ContainsFunc(b.declared(path.Join(b.dir, res.Path)), func(c *candidate) bool {
+		return c.kind == res.Kind && c.name == res.Name && c.ns == res.Namespace
 	})
 }
 
 // run is one run of kustomize, with an error that can be shown.
-func (b *build) run() (resmap.ResMap, error) {
+func (b *build) run() ([]kustomize.Resource, error) {
 	b.tree.prepare = b.prepare
-	building.Lock()
-	defer building.Unlock()
-	rendered, err := krusty.MakeKustomizer(&krusty.Options{
-		Reorder: krusty.ReorderOptionNone,
-		// Files are confined to the tree by treeFS, as Flux confines them to
-		// the artifact, rather than to the directory of each kustomization.
-		LoadRestrictions: types.LoadRestrictionsNone,
-		PluginConfig:     types.DisabledPluginConfig(),
-	}).Run(b.tree, path.Join(treeRoot, b.dir))
-	if err == nil && len(b.errs) > 0 {
+	rendered, err := kustomize.Build(b.ctx, b.tree, path.Join(treeRoot, b.dir), func() bool { return slices.Contains(b.keeps, types.OriginAnnotations) })
+	switch {
+	case errors.Is(err, ErrBudget) || b.ctx.Err() != nil:
+		return nil, cmp.Or(err, b.ctx.Err())
+	case err == nil && len(b.errs) > 0:
 		err = errPrepare
 	}
 	if err != nil && b.tree.exceeded != nil {
@@ -207,34 +202,21 @@ func (b *build) kustomizationFile(dir string) string {
 
 // add decodes a rendered resource, with its position in the file that it came
 // from.
-func (b *build) add(l *loader, res *resource.Resource) {
+func (b *build) add(l *loader, res kustomize.Resource) {
 	at := &position{doc: newDocument(b.kustomizationFile(b.dir), 1, nil, false)}
-	if origin, err := res.GetOrigin(); err == nil && origin != nil {
-		if origin.Path != "" {
-			at = b.locate(path.Join(b.dir, origin.Path), res)
-		} else if origin.ConfiguredIn != "" {
-			at = &position{doc: newDocument(path.Join(b.dir, origin.ConfiguredIn), 1, nil, false)}
-		}
+	if res.Path != "" {
+		at = b.locate(path.Join(b.dir, res.Path), res)
+	} else if res.ConfiguredIn != "" {
+		at = &position{doc: newDocument(path.Join(b.dir, res.ConfiguredIn), 1, nil, false)}
 	}
-	if !slices.Contains(b.keeps, types.OriginAnnotations) {
-		if err := res.SetOrigin(nil); err != nil {
-			l.fail(at.source(""), "strip the origin annotation: %v", err)
-			return
-		}
-	}
-	raw, err := res.MarshalJSON()
-	if err != nil {
-		l.fail(at.source(""), "encode the rendered object: %v", err)
-		return
-	}
-	l.value(raw, at, typeMeta{}, 0)
+	l.value(res.JSON, at, typeMeta{}, 0)
 }
 
 // locate finds a rendered resource in the file that declares it. Kustomize has
 // forgotten the resource's first name by now, so of the file's objects of that
 // kind it is the only one, the one of that name, or the one with the longest
 // name that the name contains (prefixes and suffixes).
-func (b *build) locate(file string, res *resource.Resource) *position {
+func (b *build) locate(file string, res kustomize.Resource) *position {
 	declared, ok := b.origins[file]
 	if !ok {
 		declared = b.declared(file)
@@ -245,17 +227,17 @@ func (b *build) locate(file string, res *resource.Resource) *position {
 		switch {
 		case c == nil:
 			return -1
-		case c.name == res.GetName() && c.ns == res.GetNamespace():
+		case c.name == res.Name && c.ns == res.Namespace:
 			return 2000
-		case c.name == res.GetName():
+		case c.name == res.Name:
 			return 1000
-		case strings.Contains(res.GetName(), c.name):
+		case strings.Contains(res.Name, c.name):
 			return len(c.name)
 		}
 		return 0
 	}
 	for _, c := range declared {
-		if c.kind == res.GetKind() && c.apiVersion == res.GetApiVersion() && rank(c) > rank(best) {
+		if c.kind == res.Kind && c.apiVersion == res.APIVersion && rank(c) > rank(best) {
 			best = c
 		}
 	}

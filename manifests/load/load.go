@@ -2,6 +2,7 @@ package load
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,7 +40,15 @@ type Item struct {
 
 	at     *position
 	hidden *hidden
+	left   string
 }
+
+// LeftOut is why the item is not made, and empty if it is. Of one that is left
+// out only the kind, the namespace and the name are right. See Options.Blind.
+func (i Item) LeftOut() string { return i.left }
+
+// leftOut is what is said of an object that is left out.
+const leftOut = "depends on a Secret or on encrypted values, which you may not read"
 
 // Line is the line in Source.File of the field at path, in the notation of
 // field.Error and of package diff (spec.containers[0].image,
@@ -66,7 +75,13 @@ type Error struct {
 	// Field is the path in the object (spec.replicas), if the fault has one.
 	Field  string
 	Reason string
+
+	cause error
 }
+
+// Unwrap is the cause, if it is one to tell apart: ErrBudget, or that of a
+// context that ended.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Error is "file:line: Kind/name: field: reason".
 func (e *Error) Error() string {
@@ -113,6 +128,10 @@ type Options struct {
 	Decrypt func(name string, data []byte) (sops.File, error)
 	// Substitute, if set, substitutes variables in what was built.
 	Substitute *substitute.Vars
+	// Blind leaves out what depends on secrets: Decrypt is sops.Placeholders, and
+	// Substitute may not know all variables. What is left out shows nothing of
+	// any value, also not by whether it would be valid.
+	Blind bool
 	// Inputs identifies what Decrypt and Substitute work with, for the Cache.
 	Inputs string
 
@@ -134,14 +153,14 @@ func (o Options) withDefaults() Options {
 // order (as Flux's generated kustomization does), where a directory below that
 // has a kustomization file is built as such. Files and directories whose names
 // begin with a dot are left out, and so are JSON files that are not API
-// objects. On error it returns a joined error of *Error values (errors.Join),
+// objects. It ends when ctx does. On error it returns a joined error of *Error values (errors.Join),
 // and no items.
-func Dir(tree fs.FS, dir string, opts Options) ([]Item, error) {
+func Dir(ctx context.Context, tree fs.FS, dir string, opts Options) ([]Item, error) {
 	dir = path.Clean(strings.TrimPrefix(dir, "/"))
 	if opts.Cache != nil {
 		opts.Cache.begin()
 	}
-	l := &loader{tree: newTreeFS(tree, opts.withDefaults())}
+	l := &loader{ctx: ctx, tree: newTreeFS(tree, opts.withDefaults())}
 	if kind := l.tree.kind(dir); kind != kindDir {
 		l.fail(Source{File: dir}, "%s", kind.problem("directory"))
 	} else if opts.Build != nil && changesBuild(opts.Build) {
@@ -158,13 +177,14 @@ func Dir(tree fs.FS, dir string, opts Options) ([]Item, error) {
 // Bytes decodes one file of YAML or JSON. On error it returns a joined error
 // of *Error values and no items.
 func Bytes(file string, data []byte) ([]Item, error) {
-	l := &loader{tree: newTreeFS(nil, Options{}.withDefaults())}
+	l := &loader{ctx: context.Background(), tree: newTreeFS(nil, Options{}.withDefaults())}
 	l.file(file, data)
 	return l.result()
 }
 
 // loader gathers the items and faults of one load.
 type loader struct {
+	ctx   context.Context //nolint:containedctx // of the one load
 	tree  *treeFS
 	items []Item
 	errs  []*Error
@@ -198,6 +218,9 @@ func (l *loader) add(it Item) {
 }
 
 func (l *loader) result() ([]Item, error) {
+	if err := l.ctx.Err(); err != nil && len(l.errs) == 0 {
+		return nil, context.Cause(l.ctx)
+	}
 	l.rejectDuplicates()
 	if len(l.errs) == 0 {
 		return l.items, nil
@@ -238,7 +261,7 @@ func (l *loader) dir(dir string) {
 	l.walk(dir, func(p string, isDir bool) {
 		if isDir {
 			l.cachedBuild(p, func() { l.build(p, nil) })
-		} else if l.knownFile(p) {
+		} else if l.ctx.Err() != nil || l.knownFile(p) {
 			return
 		} else if data, err := l.tree.read(p); err != nil {
 			l.fail(Source{File: p}, "%v", err)

@@ -83,7 +83,7 @@ func TestDir(t *testing.T) {
 // that says where it is from.
 func render(t *testing.T, tree fs.FS, dir string, opts load.Options) string {
 	t.Helper()
-	items, err := load.Dir(tree, dir, opts)
+	items, err := load.Dir(t.Context(), tree, dir, opts)
 	if err != nil {
 		if len(items) > 0 {
 			t.Errorf("Dir returned %d items with an error", len(items))
@@ -194,12 +194,12 @@ func TestLimits(t *testing.T) {
 		"total":   {load.Options{MaxTotalBytes: 100}, "more than 100 bytes"},
 		"objects": {load.Options{MaxObjects: 2}, "more than 2 objects"},
 	} {
-		items, err := load.Dir(tree, ".", test.opts)
+		items, err := load.Dir(t.Context(), tree, ".", test.opts)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: Dir = %d items, error %v, want %q", name, len(items), err, test.want)
 		}
 	}
-	if items, err := load.Dir(tree, ".", load.Options{}); err != nil || len(items) != 3 {
+	if items, err := load.Dir(t.Context(), tree, ".", load.Options{}); err != nil || len(items) != 3 {
 		t.Errorf("Dir = %d items, %v, want 3", len(items), err)
 	}
 }
@@ -234,7 +234,7 @@ func TestBombs(t *testing.T) {
 		"deep":               {fstest.MapFS{"a.yaml": {Data: []byte("a: " + strings.Repeat("[", 100_000))}}, ".", "depth"},
 		"bases":              {exponential, "a0", "more than 2000 files"},
 	} {
-		_, err := load.Dir(test.tree, test.dir, load.Options{MaxFiles: 2000})
+		_, err := load.Dir(t.Context(), test.tree, test.dir, load.Options{MaxFiles: 2000})
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v, want %q", name, err, test.want)
 		}
@@ -260,7 +260,7 @@ func TestLinksOnDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		items, err := load.Dir(os.DirFS(dir), ".", load.Options{})
+		items, err := load.Dir(t.Context(), os.DirFS(dir), ".", load.Options{})
 		if err == nil || strings.Count(err.Error(), "symbolic link") != 2 {
 			t.Errorf("with %q: Dir = %d items, error %v, want both links refused", name, len(items), err)
 		}
@@ -337,7 +337,7 @@ func TestCache(t *testing.T) {
 	before := cache.Clone()
 	tree["b.yaml"] = configMap("b2")
 	common := &kustomizev1.KustomizationSpec{CommonMetadata: &kustomizev1.CommonMetadata{Labels: map[string]string{"a": "b"}}}
-	if _, err := load.Dir(tree, ".", load.Options{Cache: cache, Build: common}); err != nil {
+	if _, err := load.Dir(t.Context(), tree, ".", load.Options{Cache: cache, Build: common}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(render(t, tree, ".", load.Options{}), render(t, tree, ".", load.Options{Cache: cache})); diff != "" {
@@ -345,7 +345,7 @@ func TestCache(t *testing.T) {
 	}
 	objects, n := map[object.Object]bool{}, 0
 	for _, c := range []*load.Cache{cache, &before} {
-		items, err := load.Dir(tree, ".", load.Options{Cache: c})
+		items, err := load.Dir(t.Context(), tree, ".", load.Options{Cache: c})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +361,7 @@ func TestCache(t *testing.T) {
 }
 
 func TestNoSuchDirectory(t *testing.T) {
-	_, err := load.Dir(fstest.MapFS{}, "clusters/missing", load.Options{})
+	_, err := load.Dir(t.Context(), fstest.MapFS{}, "clusters/missing", load.Options{})
 	var fault *load.Error
 	if !errors.As(err, &fault) || fault.Error() != "clusters/missing: no such directory" {
 		t.Errorf("Dir of a missing directory: %v", err)

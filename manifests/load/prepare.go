@@ -65,6 +65,7 @@ func (b *build) prepareKustomization(file string, data []byte) []byte {
 		b.refuse(at.source(field), field, "%v", err)
 		return data
 	}
+	empty := k.CheckEmpty() != nil
 	k.FixKustomization()
 	if len(k.CommonLabels) > 0 {
 		// The same under its present name; for the old one kustomize writes a
@@ -90,6 +91,11 @@ func (b *build) prepareKustomization(file string, data []byte) []byte {
 	out, err := syaml.Marshal(k)
 	if err != nil {
 		b.refuse(at.source(""), "", "encode the kustomization: %v", err)
+	}
+	if !empty && len(k.Resources) == 0 {
+		// Lists without an entry get lost on the way, and a kustomization that
+		// has nothing else would be refused as empty.
+		out = append(out, "resources: []\n"...)
 	}
 	return out
 }

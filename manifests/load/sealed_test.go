@@ -114,7 +114,7 @@ func TestRenderChild(t *testing.T) {
 			}
 			tree[file] = &fstest.MapFile{Data: []byte(data)}
 		}
-		items, err := load.Dir(tree, ".", load.Options{Substitute: vars, MaxFiles: 2000})
+		items, err := load.Dir(t.Context(), tree, ".", load.Options{Substitute: vars, MaxFiles: 2000})
 		for _, it := range items {
 			raw, _ := json.Marshal(it.Object)
 			fmt.Fprintf(out, "%s: %s\n", name, raw)

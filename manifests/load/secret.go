@@ -16,6 +16,7 @@ import (
 
 	"headway.dev/manifests/diff"
 	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
 	"headway.dev/manifests/sops"
 	"headway.dev/manifests/substitute"
 )
@@ -31,8 +32,8 @@ var errSecret = errors.New("a value that comes from a Secret or an encrypted fil
 
 // pair loads both and keeps the items of the first.
 func (l *loader) pair(at *position, real, standIn func(*loader)) {
-	a := &loader{tree: l.tree, paired: true}
-	b := &loader{tree: l.tree, paired: true, standIn: true, renamed: l.renamed}
+	a := &loader{ctx: l.ctx, tree: l.tree, paired: true}
+	b := &loader{ctx: l.ctx, tree: l.tree, paired: true, standIn: true, renamed: l.renamed}
 	real(a)
 	standIn(b)
 	l.varies = true
@@ -45,6 +46,13 @@ func (l *loader) pair(at *position, real, standIn func(*loader)) {
 			}
 			if field := exposed(nameOfObject(it.Object), b.seen, i, l.renamed); field != "" && !l.named {
 				l.fail(it.at.source(field), "%s: would show a value that comes from a Secret or an encrypted file", field)
+				continue
+			}
+			if l.tree.opts.Blind { // a name that depends on a secret is one, too
+				if it = hide(it, other, nil); it.hidden != nil {
+					it.left = leftOut
+				}
+				l.add(it)
 				continue
 			}
 			l.add(hide(it, other, l.renamed))
@@ -83,6 +91,10 @@ func exposed(is naming, seen []naming, i int, renamed map[string]string) string 
 
 // hashed is the form of names that end in kustomize's hash of the content.
 var hashed = regexp.MustCompile(`^(.*)-[2456789bcdfghkmt]{10}$`)
+
+// SameButHash reports whether two names differ in the hash alone that kustomize's
+// generators end names in, which depends on the content.
+func SameButHash(a, b string) bool { return sameButHash(a, b) }
 
 // sameButHash says whether two names differ in the hash alone.
 func sameButHash(a, b string) bool {
@@ -207,6 +219,10 @@ func (l *loader) object(raw []byte, at *position, id identity) {
 	plain, standIn, secret := version{raw: raw}, version{raw: raw}, false
 	if id.Kind == "Secret" || substitute.Contains(raw) {
 		l.varies = true
+		if l.unknown(raw, id) {
+			l.leave(at, id)
+			return
+		}
 		secret = l.decryptData(&plain, &standIn, id)
 		if l.substitutes(id) {
 			secret = l.substitute(&plain, &standIn, secret) || secret
@@ -244,6 +260,39 @@ func (l *loader) substitutes(id identity) bool {
 		return true
 	}
 	return meta.Labels[substituteKey] != "disabled" && meta.Annotations[substituteKey] != "disabled"
+}
+
+// unknown reports whether an object has variables whose values are not known.
+func (l *loader) unknown(raw []byte, id identity) bool {
+	if !l.tree.opts.Blind || !l.substitutes(id) || !substitute.Contains(raw) {
+		return false
+	}
+	text, err := yaml.JSONToYAML(raw)
+	return err == nil && l.tree.opts.Substitute.Unknown(string(text))
+}
+
+// leave adds an object that is left out.
+func (l *loader) leave(at *position, id identity) {
+	is := id.naming()
+	for field, value := range map[string]string{"kind": is.kind, "metadata.namespace": is.namespace, "metadata.name": is.name} {
+		if strings.Contains(value, "$") {
+			l.fail(at.source(field), "%s: would show a value that comes from a Secret or an encrypted file", field)
+			return
+		}
+	}
+	kind, ok := scheme.ForKind(id.gvk().GroupKind())
+	if !ok || kind.Version != id.gvk().Version {
+		l.errs = append(l.errs, &Error{Source: at.source("kind"), Object: id.object, Field: "kind", Reason: fmt.Sprintf("no matches for kind %q in version %q", id.Kind, id.APIVersion)})
+		return
+	}
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	obj.SetNamespace(is.namespace)
+	obj.SetName(is.name)
+	if l.standIn {
+		l.seen = append(l.seen, is)
+	}
+	l.add(Item{Object: obj, Source: at.source(""), at: at, hidden: &hidden{all: true}, left: leftOut})
 }
 
 // substitute substitutes the variables, and says whether a secret one was.

@@ -38,7 +38,7 @@ func TestErrorsHoldNoSecrets(t *testing.T) {
 			for file, data := range files {
 				tree[file] = &fstest.MapFile{Data: []byte(data)}
 			}
-			_, err := load.Dir(tree, ".", load.Options{})
+			_, err := load.Dir(t.Context(), tree, ".", load.Options{})
 			if err == nil {
 				t.Fatal("no error")
 			}

@@ -16,8 +16,6 @@ import (
 // leaves the tree (../../..) would then be cleaned into one inside of it.
 const treeRoot = "/tree"
 
-var errReadOnly = errors.New("the tree is read-only")
-
 // treeFS reads the files of a tree within the limits of Options. It is also
 // the file system that kustomize sees: the tree and nothing else, where
 // kustomization files come out as prepare makes them.
@@ -187,7 +185,7 @@ func inTree(p string) string {
 	return "../" + strings.TrimPrefix(p, "/") // not valid: outside
 }
 
-// CleanedAbs implements filesys.FileSystem.
+// CleanedAbs implements kustomize.FS.
 func (t *treeFS) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
 	p := inTree(name)
 	switch kind := t.kind(p); kind {
@@ -200,7 +198,7 @@ func (t *treeFS) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
 	}
 }
 
-// ReadFile implements filesys.FileSystem.
+// ReadFile implements kustomize.FS.
 func (t *treeFS) ReadFile(name string) ([]byte, error) {
 	p := inTree(name)
 	data, err := t.read(p)
@@ -210,38 +208,11 @@ func (t *treeFS) ReadFile(name string) ([]byte, error) {
 	return t.prepare(p, data)
 }
 
-// IsDir implements filesys.FileSystem.
+// IsDir implements kustomize.FS.
 func (t *treeFS) IsDir(name string) bool { return t.kind(inTree(name)) == kindDir }
 
-// Exists implements filesys.FileSystem.
+// Exists implements kustomize.FS.
 func (t *treeFS) Exists(name string) bool {
 	kind := t.kind(inTree(name))
 	return kind == kindDir || kind == kindFile
 }
-
-// RemoveAll implements filesys.FileSystem.
-func (t *treeFS) RemoveAll(string) error { return errReadOnly }
-
-// WriteFile implements filesys.FileSystem.
-func (t *treeFS) WriteFile(string, []byte) error { return errReadOnly }
-
-// MkdirAll implements filesys.FileSystem.
-func (t *treeFS) MkdirAll(string) error { return errReadOnly }
-
-// Mkdir implements filesys.FileSystem.
-func (t *treeFS) Mkdir(string) error { return errReadOnly }
-
-// Create implements filesys.FileSystem.
-func (t *treeFS) Create(string) (filesys.File, error) { return nil, errReadOnly }
-
-// Open implements filesys.FileSystem.
-func (t *treeFS) Open(string) (filesys.File, error) { return nil, errReadOnly }
-
-// ReadDir implements filesys.FileSystem.
-func (t *treeFS) ReadDir(string) ([]string, error) { return nil, errReadOnly }
-
-// Glob implements filesys.FileSystem.
-func (t *treeFS) Glob(string) ([]string, error) { return nil, errReadOnly }
-
-// Walk implements filesys.FileSystem.
-func (t *treeFS) Walk(string, filepath.WalkFunc) error { return errReadOnly }

@@ -205,7 +205,7 @@ func wantOrigins(t *testing.T, files map[string]string, dir string, spec *kustom
 
 func each(t *testing.T, files map[string]string, dir string, spec *kustomizev1.KustomizationSpec, f func(object, path string, value any, o origin.Origin)) {
 	t.Helper()
-	items, err := load.Dir(tree(files), dir, load.Options{Build: spec})
+	items, err := load.Dir(t.Context(), tree(files), dir, load.Options{Build: spec})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,7 +414,7 @@ func FuzzOf(f *testing.F) {
 			return // alias bombs are refused by the load, before
 		}
 		// An object of the sound tree, traced through one that is not.
-		items, err := load.Dir(tree(overlay), "base", load.Options{})
+		items, err := load.Dir(t.Context(), tree(overlay), "base", load.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -131,6 +131,12 @@ func (c ciphertext) placeholder() value {
 	return value{kind: c.kind, text: text}
 }
 
+// otherPlaceholder is like placeholder, and different from it.
+func (c ciphertext) otherPlaceholder() value {
+	text := map[kind]string{kindString: "b3RoZXJz", kindInt: "1147", kindFloat: "11.47", kindBool: "False", kindTime: "1971-01-01T00:00:00Z"}[c.kind]
+	return value{kind: c.kind, text: text}
+}
+
 // aad binds a value to the keys above it. Positions in lists do not count.
 func aad(path []string) string { return strings.Join(path, ":") + ":" }
 

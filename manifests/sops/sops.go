@@ -29,6 +29,18 @@ func Placeholder(name string, data []byte) ([]byte, error) {
 	return f.Placeholder, err
 }
 
+// Placeholders is the file with two different placeholders for each value that
+// is encrypted, for those who may not use the keys: what differs in what is made
+// of the two depends on such a value.
+func Placeholders(name string, data []byte) (File, error) {
+	f, err := open(name, data, nil)
+	if err != nil {
+		return File{}, err
+	}
+	other, err := open(name, data, func(*metadata) ([]byte, error) { return nil, nil })
+	return File{Plain: other.Placeholder, Placeholder: f.Placeholder}, err
+}
+
 // open reads a file of any format. Without dataKey there is no Plain.
 func open(name string, data []byte, dataKey func(*metadata) ([]byte, error)) (File, error) {
 	if len(data) > MaxFile {
@@ -51,7 +63,9 @@ func open(name string, data []byte, dataKey func(*metadata) ([]byte, error)) (Fi
 type opened struct {
 	meta *metadata
 	key  []byte // nil: placeholders only
-	seal *seal
+	// other says that they are the second ones of Placeholders.
+	other bool
+	seal  *seal
 }
 
 func begin(m *metadata, dataKey func(*metadata) ([]byte, error)) (*opened, error) {
@@ -65,6 +79,10 @@ func begin(m *metadata, dataKey func(*metadata) ([]byte, error)) (*opened, error
 	key, err := dataKey(m)
 	if err != nil {
 		return nil, err
+	}
+	if key == nil {
+		o.other = true
+		return o, nil
 	}
 	o.key, o.seal = key, newSeal(m.MACOnlyEncrypted)
 	return o, nil
@@ -88,7 +106,10 @@ func (o *opened) leaf(path []string, v value) (plain, placeholder value, err err
 	if err != nil {
 		return v, v, fmt.Errorf("%s: %w", where(path), err)
 	}
-	if o.key == nil {
+	switch {
+	case o.key == nil && o.other:
+		return v, c.otherPlaceholder(), nil
+	case o.key == nil:
 		return v, c.placeholder(), nil
 	}
 	if plain, err = c.open(o.key, aad(path)); err != nil {

@@ -39,6 +39,8 @@ var validName = regexp.MustCompile(pattern)
 // Vars are variables and their values. Create them with New and Set.
 type Vars struct {
 	values map[string]variable
+	// partial says that there may be others; see Forget.
+	partial bool
 }
 
 type variable struct {
@@ -58,6 +60,34 @@ func (v *Vars) Set(name, value string, secret bool) error {
 	value = strings.ReplaceAll(value, "\n", "")
 	v.values[name] = variable{value: value, placeholder: placeholder(value), secret: secret}
 	return nil
+}
+
+// Forget makes the variables unknown that are not set later: what would set
+// some of them is not to be read.
+func (v *Vars) Forget() { v.values, v.partial = map[string]variable{}, true }
+
+// Partial reports whether there may be variables that are unknown.
+func (v *Vars) Partial() bool { return v.partial }
+
+// Unknown reports whether a text has a variable whose value is unknown, or may
+// have: what cannot be parsed fails in Eval, which reads no values for that.
+func (v *Vars) Unknown(text string) bool {
+	if !v.partial || len(text) > maxSize || strings.Count(text, "$") > maxDollars {
+		return false
+	}
+	tree, err := parse.Parse(text)
+	return err == nil && v.unknown(tree.Root)
+}
+
+func (v *Vars) unknown(n parse.Node) bool {
+	switch n := n.(type) {
+	case *parse.ListNode:
+		return slices.ContainsFunc(n.Nodes, v.unknown)
+	case *parse.FuncNode:
+		_, known := v.values[n.Param]
+		return !known || slices.ContainsFunc(n.Args, v.unknown)
+	}
+	return false
 }
 
 // placeholder stands for a secret value. It says nothing of it but what kind
@@ -84,6 +114,7 @@ func (v *Vars) Len() int { return len(v.values) }
 // ID is different for different variables or values.
 func (v *Vars) ID() string {
 	h := sha256.New()
+	fmt.Fprintf(h, "%t\n", v.partial)
 	for _, name := range slices.Sorted(maps.Keys(v.values)) {
 		fmt.Fprintf(h, "%q %q %t\n", name, v.values[name].value, v.values[name].secret)
 	}

@@ -39,6 +39,23 @@ func newIgnorer(lines string) *ignorer {
 	return ig
 }
 
+// Ignored reports which files patterns leave out of a tree: those that match,
+// and those below directories that do.
+func Ignored(lines string) func(name string) bool {
+	ig := newIgnorer(lines)
+	return func(name string) bool {
+		if ig == nil {
+			return false
+		}
+		for i, c := range name {
+			if c == '/' && ig.ignores(name[:i], filemode.Dir) {
+				return true
+			}
+		}
+		return ig.ignores(name, filemode.Regular)
+	}
+}
+
 // need notes what a path must have for a pattern to match it: each segment of
 // the pattern, but for **, matches a component of the path.
 func (ig *ignorer) need(pattern string) {

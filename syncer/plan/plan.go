@@ -64,6 +64,11 @@ type Input struct {
 	Prune, Force bool
 	// Ignore names fields of live objects that stay as they are.
 	Ignore []kustomizev1.IgnoreRule
+	// Unseen reports whether a plan must tell nothing of the stored object of a
+	// key, not even that there is one; nil if it may tell all. What is then
+	// planned depends on Before alone: what was applied last, as it was declared.
+	Unseen func(object.Key) bool
+	Before map[object.Key]object.Object
 }
 
 // Heir is who declares an object besides the owner that a plan is for. Unsure
@@ -271,6 +276,14 @@ func KeyOf(obj object.Object) (object.Key, error) {
 func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, stored object.Reader) (Action, []*Error) {
 	live := stored.Get(key)
 	a := Action{Type: Unchanged, Key: key, Live: live, Source: item.Source, want: item.Object}
+	if reason := item.LeftOut(); reason != "" {
+		a.Type, a.Reason, a.Live = Skip, reason, nil
+		delete(p.memo, key)
+		return a, nil
+	}
+	if in.Unseen != nil && in.Unseen(key) {
+		return p.unseen(in, key, item, wanted, stored)
+	}
 	if m, ok := p.memo[key]; ok && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
 		if m.live != live {
 			p.memo[key] = memo{want: item.Object, live: live}

@@ -23,6 +23,10 @@ func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, ke
 	}
 	sortKeys(gone)
 	for _, key := range slices.Backward(gone) {
+		if in.Unseen != nil && in.Unseen(key) {
+			actions = append(actions, Action{Type: Delete, Key: key, Reason: unseenReason})
+			continue
+		}
 		live := stored.Get(key)
 		if live == nil || live.GetDeletionTimestamp() != nil {
 			continue

@@ -87,6 +87,8 @@ type PlanRequest struct {
 	// their root if they have none such).
 	Files map[string]string `json:"files,omitempty"`
 	Path  string            `json:"path,omitempty"`
+	// Binary are further files, which are no UTF-8 and would not survive as text.
+	Binary map[string][]byte `json:"binary,omitempty"`
 }
 
 // Plan is the answer: nothing was changed.
