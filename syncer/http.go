@@ -166,6 +166,7 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 	// now and then in case a hint was missed.
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	told := map[string]string{}
 	for {
 		if done, last := s.synced(targets, rounds); done {
 			return step(last)
@@ -174,7 +175,19 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+			for _, ev := range s.waiting(targets) {
+				if told[ev.Kustomization] == ev.Message {
+					continue
+				}
+				told[ev.Kustomization] = ev.Message
+				if err := step(ev); err != nil {
+					return err
+				}
+			}
 		case ev := <-events:
+			if !concernsOne(targets, ev.Source) {
+				continue
+			}
 			if err := step(ev); err != nil {
 				return err
 			}

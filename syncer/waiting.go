@@ -1,0 +1,71 @@
+package syncer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"headway.dev/manifests/health"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+// concernsOne reports whether an event is about one of the sources.
+func concernsOne(targets []*source, name string) bool {
+	return slices.ContainsFunc(targets, func(src *source) bool { return src.name() == name })
+}
+
+// waiting tells, of each Kustomization of the sources that is not done with
+// the newest commit, what it waits for.
+func (s *Syncer) waiting(targets []*source) []wire.Event {
+	var list []wire.Event
+	for _, src := range targets {
+		h, _ := src.current()
+		revision := h.revision()
+		for _, ks := range s.followers(src.key) {
+			s.mu.Lock()
+			k := s.kustomizations[keyOf(ks)]
+			s.mu.Unlock()
+			if k == nil || ks.Spec.Suspend {
+				continue
+			}
+			k.mu.Lock()
+			settled := k.settled.revision == revision
+			k.mu.Unlock()
+			// What is not applied yet has not begun to be waited for.
+			if settled || ks.Status.LastAppliedRevision != revision {
+				continue
+			}
+			if open := s.unready(keyOf(ks), inventoryOf(ks)); open != "" {
+				list = append(list, wire.Event{
+					Time: s.now(), Source: src.name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
+				})
+			}
+		}
+	}
+	return list
+}
+
+// unready names the first objects that are not healthy, with the reason, and
+// counts the rest.
+func (s *Syncer) unready(self object.Key, keys []object.Key) string {
+	const most = 3
+	var words []string
+	n := 0
+	for _, key := range keys {
+		if key == self {
+			continue
+		}
+		res := s.check(key)
+		if res.Status == health.Current {
+			continue
+		}
+		if n++; n <= most {
+			words = append(words, describe(key)+": "+res.Message)
+		}
+	}
+	if n > most {
+		words = append(words, fmt.Sprintf("and %d more", n-most))
+	}
+	return strings.Join(words, "; ")
+}
