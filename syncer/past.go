@@ -146,6 +146,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		all.Summary.Create += p.Summary.Create
 		all.Summary.Update += p.Summary.Update
 		all.Summary.Delete += p.Summary.Delete
+		all.Summary.Replace += p.Summary.Replace
 		all.Summary.Unchanged += p.Summary.Unchanged
 	}
 	if len(all.Plans) == 1 {
@@ -213,6 +214,8 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 	slices.SortFunc(out.Actions, func(a, b wire.Action) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	declared := objectsOf(after)
+	out.Summary.Replace = describeNew(out.Actions, objectsOf(before), declared, declared)
 	return out, nil
 }
 

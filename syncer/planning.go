@@ -228,6 +228,8 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	}
 	out.grants = grantsOf(out.res)
 	out.plan.Actions = wireActions(out.res, true)
+	before, after := sidesOf(out.res)
+	out.plan.Summary.Replace = describeNew(out.plan.Actions, before, after, declaredIn(items))
 	if len(out.res.Errors) > 0 {
 		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})
 	}
@@ -336,6 +338,7 @@ func (p *planning) answer() wire.Plans {
 		all.Summary.Create += one.plan.Summary.Create
 		all.Summary.Update += one.plan.Summary.Update
 		all.Summary.Delete += one.plan.Summary.Delete
+		all.Summary.Replace += one.plan.Summary.Replace
 		all.Summary.Unchanged += one.plan.Summary.Unchanged
 		all.Summary.Restart += one.plan.Summary.Restart
 	}

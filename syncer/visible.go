@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -56,7 +57,7 @@ const hidden = "(hidden)"
 // not read.
 func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
 	for _, a := range actions {
-		key := object.Key{Namespace: a.Namespace, Name: a.Name}
+		key := object.Key{Namespace: a.Namespace, Name: cmp.Or(a.Replaces, a.Name)}
 		key.Group, key.Kind = a.Group, a.Kind
 		if len(a.Fields) == 0 || s.permitted(ctx, "get", key) == nil {
 			continue

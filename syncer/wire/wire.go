@@ -41,6 +41,14 @@ type Action struct {
 	Namespace string  `json:"namespace,omitempty"`
 	Name      string  `json:"name"`
 	Fields    []Field `json:"fields,omitempty"`
+	// Object is what a Create makes, as the files say it, without defaults; the
+	// values of Secrets are "(hidden)". It is left out where a plan gets long.
+	Object map[string]any `json:"object,omitempty"`
+	// Replaces is, of a Create, the name that the same generated object had
+	// before its content changed; Fields are what changed. The Delete of that
+	// object has ReplacedBy.
+	Replaces   string `json:"replaces,omitempty"`
+	ReplacedBy string `json:"replacedBy,omitempty"`
 	// Restart says that running pods are replaced.
 	Restart bool `json:"restart,omitempty"`
 	// Recreate says that an Update deletes the object and creates it again,
@@ -71,6 +79,9 @@ type Summary struct {
 	Delete    int `json:"delete"`
 	Unchanged int `json:"unchanged"`
 	Restart   int `json:"restart"`
+	// Replace is how many of Create, and of Delete, are a generated object that
+	// gets another name because its content changes.
+	Replace int `json:"replace,omitempty"`
 }
 
 // PlanRequest asks what a revision or a set of files would change.
