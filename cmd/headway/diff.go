@@ -62,12 +62,13 @@ func showDiff(opts *options, d wire.Plans, format outputFormat) error {
 	} else {
 		colour := paletteFor(opts.out)
 		list := perKustomization(d)
+		shown := &actions{out: opts.out, colour: colour}
 		for _, p := range list {
 			if len(list) > 1 {
 				fmt.Fprintln(opts.out, colour.dim("Kustomization "+p.Kustomization))
 			}
 			for _, a := range p.Actions {
-				actionText(opts.out, colour, a)
+				shown.print(a)
 			}
 		}
 		if sum := d.Summary; sum.Create+sum.Update+sum.Delete == 0 && len(d.Errors) == 0 {

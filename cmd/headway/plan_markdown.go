@@ -48,7 +48,7 @@ func planMarkdown(out io.Writer, plans wire.Plans) {
 			break
 		}
 		s := p.Summary
-		doc.always("| %s | %d | %d | %d | %d | %d |\n", code(p.Kustomization), s.Create, s.Update, s.Delete, s.Restart, len(p.Errors))
+		doc.always("| %s | %d | %d | %d | %d | %d |\n", code(p.Kustomization), s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart, len(p.Errors))
 	}
 	doc.faults(plans.Errors)
 	doc.checks(plans.Checks, len(list) > 1)
@@ -91,7 +91,7 @@ func (c *comment) details(title, head string, n int, lines iter.Seq[string]) {
 			c.WriteString(start)
 		}
 		if c.Len()+len(line)+reserve > maxComment {
-			fmt.Fprintf(c, "\n%d more lines are left out: run `headway plan` for all.\n", n-written)
+			fmt.Fprintf(c, "\n%d more are left out: run `headway plan` for all.\n", n-written)
 			break
 		}
 		c.WriteString(line)
@@ -192,24 +192,82 @@ func scheduleWords(r wire.Rollout) string {
 	return ""
 }
 
+// maxBlock bounds what is shown of one object, in bytes, and maxBlockLines in
+// lines for a field or a new object.
+const (
+	maxBlock      = 8 << 10
+	maxBlockLines = 60
+)
+
 func (c *comment) objects(p wire.Plan) {
-	n := len(p.Actions)
+	blocks := 0
 	for _, a := range p.Actions {
-		n += len(a.Fields)
+		if a.ReplacedBy == "" {
+			blocks++
+		}
 	}
-	title := fmt.Sprintf("Objects of %s (%d)", codeHTML(p.Kustomization), len(p.Actions))
-	c.details(title, "| action | object | field | old | new |\n|---|---|---|---|---|\n", n, func(yield func(string) bool) {
+	title := fmt.Sprintf("Objects of %s (%d)", codeHTML(p.Kustomization), blocks)
+	c.details(title, "", blocks, func(yield func(string) bool) {
 		for _, a := range p.Actions {
-			if !yield(fmt.Sprintf("| %s | %s | | | |\n", actionWords(a), code(objectName(a.Kind, a.Namespace, a.Name)))) {
+			if a.ReplacedBy == "" && !yield(objectBlock(a)) {
 				return
-			}
-			for _, f := range a.Fields {
-				if !yield(fmt.Sprintf("| | | %s | %s | %s |\n", code(f.Path), code(planValue(f.Old)), code(planValue(f.New)))) {
-					return
-				}
 			}
 		}
 	})
+}
+
+// objectBlock is what becomes of one object: a line, and below it the fields
+// that differ or, folded, what a new one holds.
+func objectBlock(a wire.Action) string {
+	name := objectName(a.Kind, a.Namespace, a.Name)
+	switch {
+	case a.Action == "Create" && a.Object != nil:
+		return fmt.Sprintf("<details><summary>create %s</summary>\n\n%s\n</details>\n\n", codeHTML(name), fenced("yaml", objectLines(a.Object, maxBlockLines)))
+	case a.Replaces != "":
+		name = objectName(a.Kind, a.Namespace, a.Replaces)
+		return fmt.Sprintf("update %s, which becomes %s\n\n%s\n", code(name), code(a.Name), fenced("diff", blockFields(a.Fields)))
+	case len(a.Fields) > 0:
+		return fmt.Sprintf("%s: %s\n\n%s\n", actionWords(a), code(name), fenced("diff", blockFields(a.Fields)))
+	}
+	return fmt.Sprintf("%s: %s\n\n", actionWords(a), code(name))
+}
+
+// blockFields are the lines of a diff of all fields.
+func blockFields(fields []wire.Field) []string {
+	var lines []string
+	for _, f := range fields {
+		lines = append(lines, "@@ "+printable(strings.ReplaceAll(f.Path, "\n", "⏎"))+" @@")
+		lines = append(lines, fieldLines(f, maxBlockLines)...)
+	}
+	return lines
+}
+
+// fenced is a block of code that none of its lines can end, of bounded size.
+func fenced(language string, lines []string) string {
+	var text strings.Builder
+	for i, line := range lines {
+		if text.Len()+len(line) > maxBlock {
+			fmt.Fprintf(&text, "… %s: headway plan shows all\n", count(len(lines)-i, "more line"))
+			break
+		}
+		text.WriteString(cutLine(printable(line), 0) + "\n")
+	}
+	fence := strings.Repeat("`", max(3, longestRun(text.String())+1))
+	return fence + language + "\n" + text.String() + fence + "\n"
+}
+
+// longestRun is the longest run of backticks in a text.
+func longestRun(text string) int {
+	longest, run := 0, 0
+	for _, r := range text {
+		if r == '`' {
+			run++
+			longest = max(longest, run)
+		} else {
+			run = 0
+		}
+	}
+	return longest
 }
 
 func actionWords(a wire.Action) string {
@@ -229,16 +287,7 @@ func actionWords(a wire.Action) string {
 // backticks longer than any in it, no line break, no bar, nothing invisible.
 func code(text string) string {
 	text = visible(text)
-	longest, run := 0, 0
-	for _, r := range text {
-		if r == '`' {
-			run++
-			longest = max(longest, run)
-		} else {
-			run = 0
-		}
-	}
-	fence := strings.Repeat("`", longest+1)
+	fence := strings.Repeat("`", longestRun(text)+1)
 	pad := ""
 	if text == "" || strings.HasPrefix(text, "`") || strings.HasSuffix(text, "`") || strings.HasPrefix(text, " ") {
 		pad = " "

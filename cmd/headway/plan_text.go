@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -20,12 +19,13 @@ func perKustomization(plans wire.Plans) []wire.Plan {
 func planText(out io.Writer, plans wire.Plans) {
 	colour := paletteFor(out)
 	list := perKustomization(plans)
+	shown := &actions{out: out, colour: colour}
 	for _, p := range list {
 		if len(list) > 1 {
 			fmt.Fprintln(out, colour.dim(strings.TrimSpace("Kustomization "+p.Kustomization+" "+planRelations(p))))
 		}
 		for _, a := range p.Actions {
-			actionText(out, colour, a)
+			shown.print(a)
 		}
 		for _, r := range p.Rollouts {
 			fmt.Fprintln(out, "  "+objectName(r.Kind, r.Namespace, r.Name)+": "+rolloutWords(r))
@@ -48,30 +48,75 @@ func planText(out io.Writer, plans wire.Plans) {
 	fmt.Fprintf(out, "%s%s\n", planTarget(plans.Plan), planSummary(plans.Summary))
 }
 
-func actionText(out io.Writer, colour palette, a wire.Action) {
+const (
+	// maxFieldLines bounds the lines of a field or a new object, and
+	// maxContent those of all new objects together.
+	maxFieldLines = 200
+	maxContent    = 2000
+)
+
+// actions prints what becomes of objects.
+type actions struct {
+	out     io.Writer
+	colour  palette
+	content int // lines of new objects so far
+}
+
+func (p *actions) print(a wire.Action) {
 	name := objectName(a.Kind, a.Namespace, a.Name)
 	switch a.Action {
 	case "Create":
-		fmt.Fprintln(out, colour.green("+ create "+name))
+		if a.Replaces != "" {
+			fmt.Fprintln(p.out, p.colour.yellow("~ update "+objectName(a.Kind, a.Namespace, a.Replaces))+", which becomes "+a.Name)
+			p.fields(a.Fields)
+			return
+		}
+		fmt.Fprintln(p.out, p.colour.green("+ create "+name))
+		lines := objectLines(a.Object, maxFieldLines)
+		if p.content += len(lines); p.content > maxContent {
+			lines = []string{"… its content is left out"}
+		}
+		for _, line := range lines {
+			fmt.Fprintln(p.out, "    "+p.colour.green(printable(line)))
+		}
 	case "Delete":
-		fmt.Fprintln(out, colour.red("- delete "+name))
+		if a.ReplacedBy == "" {
+			fmt.Fprintln(p.out, p.colour.red("- delete "+name))
+		}
 	case "Skip":
-		fmt.Fprintln(out, colour.dim("· leave "+name+": "+a.Reason))
+		fmt.Fprintln(p.out, p.colour.dim("· leave "+name+": "+a.Reason))
 	case "Update":
 		line := "~ update " + name
 		if a.Recreate {
 			line = "± recreate " + name
 		}
-		line = colour.yellow(line)
+		line = p.colour.yellow(line)
 		if a.Restart {
 			line += " (replaces its pods)"
 		}
 		if a.Recreate {
 			line += " (" + a.Reason + ")"
 		}
-		fmt.Fprintln(out, line)
-		for _, f := range a.Fields {
-			fmt.Fprintf(out, "    %s: %s → %s\n", f.Path, planValue(f.Old), planValue(f.New))
+		fmt.Fprintln(p.out, line)
+		p.fields(a.Fields)
+	}
+}
+
+func (p *actions) fields(fields []wire.Field) {
+	for _, f := range fields {
+		if text, ok := inline(f); ok {
+			fmt.Fprintf(p.out, "    %s: %s\n", printable(f.Path), text)
+			continue
+		}
+		fmt.Fprintf(p.out, "    %s:\n", printable(f.Path))
+		for _, line := range fieldLines(f, maxFieldLines) {
+			switch line[0] {
+			case '+':
+				line = p.colour.green(line)
+			case '-':
+				line = p.colour.red(line)
+			}
+			fmt.Fprintln(p.out, "      "+line)
 		}
 	}
 }
@@ -151,19 +196,5 @@ func planSummary(s wire.Summary) string {
 	if s.Create+s.Update+s.Delete == 0 {
 		return "no change"
 	}
-	return fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", s.Create, s.Update, s.Delete, s.Restart)
-}
-
-func planValue(value any) string {
-	if value == nil {
-		return "(none)"
-	}
-	if text, ok := value.(string); ok && !strings.ContainsAny(text, "\n\r\x1b") {
-		return text
-	}
-	data, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
-	return string(data)
+	return fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart)
 }
