@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"headway.dev/syncer/wire"
 )
@@ -29,7 +30,7 @@ func TestPrintBlame(t *testing.T) {
 		},
 	}
 	var out bytes.Buffer
-	if err := printBlame(&out, blame); err != nil {
+	if err := printBlame(&out, blame, true, 0); err != nil {
 		t.Fatal(err)
 	}
 	want := `Deployment/hello in hello  Kustomization headway-system/cluster at 9c41f7e
@@ -40,5 +41,35 @@ func TestPrintBlame(t *testing.T) {
 -        kubelet                                  status.text         "two\nlines ` + strings.Repeat("x", 47) + "…\n"
 	if got := out.String(); got != want {
 		t.Errorf("blame:\n%s\nwant:\n%s", got, want)
+	}
+
+	// What nobody set is not in the way, and long paths do not widen the rest.
+	blame.Fields = append(blame.Fields[:4:4],
+		wire.BlameField{Path: "spec.template.spec.containers[name=web].env[name=" + strings.Repeat("A", 60) + "].value", Value: "x", Owner: wire.OwnerManager, Name: "kubectl"},
+		wire.BlameField{Path: "spec.uid", Value: "1", Owner: wire.OwnerServer},
+		wire.BlameField{Path: "status.replicas", Value: 3, Owner: wire.OwnerManager, Name: "headway"},
+	)
+	out.Reset()
+	if err := printBlame(&out, blame, false, 0); err != nil {
+		t.Fatal(err)
+	}
+	want = `Deployment/hello in hello  Kustomization headway-system/cluster at 9c41f7e
+3f9c2d1  Ada      2026-11-24  apps/a.yaml:4       metadata.name  hello
+                              apps/a.yaml:7       spec.paused    false
+9c41f7e  Zoë      2026-11-24  k.yaml:12 replicas  spec.replicas  3
+-        kubectl                                  spec.template.spec.containers[name=web].env[name=` + strings.Repeat("A", 60) + `].value  x
+3 more fields of defaults, controllers and the status: --all shows all
+`
+	if got := out.String(); got != want {
+		t.Errorf("blame:\n%s\nwant:\n%s", got, want)
+	}
+	out.Reset()
+	if err := printBlame(&out, blame, true, 100); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(line); n > 101 {
+			t.Errorf("%d characters do not fit into 100: %s", n, line)
+		}
 	}
 }

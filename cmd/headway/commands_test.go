@@ -67,7 +67,11 @@ func TestHistoryCommands(t *testing.T) {
 	s.deployed(second)
 
 	out := s.must(exitOK, "blame", "cm/settings", "-n", "default")
-	shows(t, "blame", out, "ConfigMap/settings in default", short(second)+"  Ada", "settings.yaml:7  data.colour", "blue", short(first)+"  Ada", "settings.yaml:8  data.size", "big", "metadata.uid")
+	shows(t, "blame", out, "ConfigMap/settings in default", short(second)+"  Ada", "settings.yaml:7  data.colour", "blue", short(first)+"  Ada", "settings.yaml:8  data.size", "big")
+	if strings.Contains(out, "metadata.uid") {
+		t.Errorf("blame shows what nobody set:\n%s", out)
+	}
+	shows(t, "blame --all", s.must(exitOK, "blame", "cm/settings", "-n", "default", "--all"), "metadata.uid")
 	var blame wire.Blame
 	if err := json.Unmarshal([]byte(s.must(exitOK, "blame", "configmap/settings", "-o", "json")), &blame); err != nil || blame.Commits[second].Author.Name != "Ada" {
 		t.Errorf("blame -o json: %v, %+v", err, blame.Commits)
