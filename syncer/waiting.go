@@ -56,7 +56,7 @@ func (s *Syncer) unready(self object.Key, keys []object.Key) string {
 		if key == self {
 			continue
 		}
-		res := s.check(key)
+		res := health.Of(s.cfg.Store.Get(key), s.cfg.Store)
 		if res.Status == health.Current {
 			continue
 		}

@@ -113,8 +113,8 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		health = colour.red("not healthy")
 	}
 	fmt.Fprintf(out, "    health   %s\n", health)
-	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 && !stopped {
-		fmt.Fprintf(out, "    why      %s since %s: %s\n", k.Reason, since(k.Since, now), k.Message)
+	if k.Ready != "True" && k.Message != "" && len(k.Errors) == 0 && len(k.Holds) == 0 && !stopped {
+		fmt.Fprintf(out, "    why      %s since %s: %s\n", k.Reason, since(k.Since, now), reasonOf(k))
 		if !k.Next.IsZero() {
 			fmt.Fprintf(out, "             next try %s\n", until(k.Next, now))
 		}
@@ -129,7 +129,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		fmt.Fprintf(out, "    %-8s %s since %s: %s\n", h.Kind, shortRevision(h.Revision), since(h.Since, now), h.Message)
 	}
 	for _, o := range k.Unhealthy {
-		if k.Ready != "True" && o.Message != "" && strings.Contains(k.Message, o.Message) {
+		if k.Ready != "True" && o.Message != "" && strings.Contains(reasonOf(k), o.Message) {
 			continue // it was said
 		}
 		fmt.Fprintf(out, "    %s %s: %s\n", objectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)
@@ -139,12 +139,20 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 	}
 	said := map[string]bool{}
 	for _, e := range k.Errors {
-		if said[e.Message] {
-			continue
+		if !said[e.Message] {
+			fmt.Fprintf(out, "    %s %s\n", colour.red("error"), e.Message)
 		}
 		said[e.Message] = true
-		fmt.Fprintf(out, "    %s %s\n", colour.red("error"), e.Message)
 	}
+}
+
+// reasonOf is why a Kustomization is not ready, without the objects that have
+// lines of their own.
+func reasonOf(k wire.KustomizationStatus) string {
+	if before, _, listed := strings.Cut(k.Message, ": ["); listed && len(k.Unhealthy) > 0 {
+		return before
+	}
+	return k.Message
 }
 
 // commitLine is one commit as a person reads it.
