@@ -12,8 +12,6 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
-
 func ready(ks *kustomizev1.Kustomization) bool {
 	return apimeta.IsStatusConditionTrue(ks.Status.Conditions, "Ready") && ks.Status.ObservedGeneration == ks.Generation
 }

@@ -37,13 +37,14 @@ func cutFlag(arg string) (name, value string, hasValue bool) {
 
 func cut(s string) (string, string, bool) { return strings.Cut(s, "=") }
 
-// findKubeconfig is the file that says which cluster is meant: the flag, else
-// the environment, else the data directory's.
+// findKubeconfig is the file that says which cluster is meant: that of the
+// flags, --kubeconfig before --data-dir, else the environment's, else that of
+// the default data directory.
 func (o *options) findKubeconfig() string {
 	if o.kubeconfig != "" {
 		return o.kubeconfig
 	}
-	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
+	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" && !o.dataDirGiven() {
 		return env
 	}
 	return filepath.Join(o.dataDir, "kubeconfig")
@@ -128,9 +129,13 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 	if answer == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(response, maxAnswer)).Decode(answer); err != nil {
+	limited := io.LimitReader(response, maxAnswer)
+	if err := json.NewDecoder(limited).Decode(answer); err != nil {
 		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)
 	}
+	// To its end: the server takes an answer that nobody reads to the end for
+	// a client that went away, and logs an error.
+	_, _ = io.Copy(io.Discard, limited)
 	return nil
 }
 
@@ -153,7 +158,7 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("the cluster at %s does not answer (is `headway up` running?): %w", c.config.Host, err)
+		return nil, &unansweredError{c.config.Host, err}
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
 		defer response.Body.Close()
@@ -161,6 +166,20 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 	}
 	return response.Body, nil
 }
+
+// unansweredError is a request that reached no server.
+type unansweredError struct {
+	host string
+	err  error
+}
+
+func (e *unansweredError) Error() string {
+	return fmt.Sprintf("the cluster at %s does not answer (is `headway up` running?): %v", e.host, e.err)
+}
+
+func (e *unansweredError) Unwrap() error { return e.err }
+
+func isUnanswered(err error) bool { return errors.As(err, new(*unansweredError)) }
 
 // refusedError is a request that nothing came of, because it cannot be met as
 // things are.

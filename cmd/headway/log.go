@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -33,8 +34,9 @@ line of a page follow with --before and its number.
 With --verify it reads the whole journal instead, checks that no entry was
 changed, removed or put in afterwards, and says how many there are. Exit code 1
 if one was.`,
-		Example: "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: opts.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if verify {
 				return verifyLog(cmd, opts, format)
@@ -65,11 +67,7 @@ if one was.`,
 			if format.json() {
 				return printJSON(opts.out, entries)
 			}
-			var rows [][]string
-			for _, e := range entries {
-				rows = append(rows, logRow(e, time.Now()))
-			}
-			return table(opts.out, []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}, rows)
+			return printLog(opts.out, entries, time.Now())
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
@@ -101,6 +99,26 @@ func verifyLog(cmd *cobra.Command, opts *options, format outputFormat) error {
 		return exitError{exitFailed}
 	}
 	return err
+}
+
+// printLog prints a table, with the Kustomizations if there are others than
+// the one of `headway up`.
+func printLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
+	const place = 2 // of the Kustomization's column
+	header := []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}
+	several := slices.ContainsFunc(entries, func(e wire.LogEntry) bool { return e.Kustomization != systemNamespace+"/"+rootName })
+	if several {
+		header = slices.Insert(header, place, "KUSTOMIZATION")
+	}
+	var rows [][]string
+	for _, e := range entries {
+		row := logRow(e, now)
+		if several {
+			row = slices.Insert(row, place, e.Kustomization)
+		}
+		rows = append(rows, row)
+	}
+	return table(out, header, rows)
 }
 
 func logRow(e wire.LogEntry, now time.Time) []string {

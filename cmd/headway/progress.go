@@ -14,6 +14,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,6 +27,8 @@ import (
 var (
 	podKind     = schema.GroupKind{Kind: "Pod"}
 	serviceKind = schema.GroupKind{Kind: "Service"}
+
+	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
 )
 
 // progress tells the person at the terminal of `headway up` what happens.
@@ -34,10 +37,10 @@ type progress struct {
 	start  time.Time
 	colour palette
 
-	mu     sync.Mutex
-	out    io.Writer
-	hinted bool
-	last   string
+	mu       sync.Mutex
+	out      io.Writer
+	deployed bool
+	last     string
 }
 
 func newProgress(cfg *upConfig, start time.Time) *progress {
@@ -64,25 +67,23 @@ func (p *progress) ready(ctx context.Context, ready <-chan struct{}, address net
 	case <-ready:
 	}
 	p.line("API at https://%s (%s)", address, p.elapsed())
-	root, ok := reader.Get(object.Key{
-		GroupKind: schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind},
-		Namespace: systemNamespace, Name: rootName,
-	}).(*kustomizev1.Kustomization)
+	p.hints()
+	root, ok := reader.Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
 	if ok && meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
 		p.line("%s", p.colour.green(shortRevision(root.Status.LastAppliedRevision)+" is deployed"))
 		p.mu.Lock()
-		p.hinted = true
+		p.deployed = true
 		p.mu.Unlock()
-		p.hints(reader)
+		p.services(reader)
 	}
 	return nil
 }
 
-// sync tells a step of the syncer, and after the first deployed commit what
-// the person can do next.
+// sync tells a step of the syncer, and after the first deployed commit where
+// its Services answer.
 func (p *progress) sync(e wire.Event, reader object.Reader) {
 	// The source and each Kustomization that follows it tell of a commit.
-	if line := eventLine(e); line != "" && p.changed(line) {
+	if line := namingOf(reader).line(e); line != "" && p.changed(line) {
 		if e.Phase == "error" {
 			line = p.colour.red(line)
 		}
@@ -92,13 +93,20 @@ func (p *progress) sync(e wire.Event, reader object.Reader) {
 		return
 	}
 	p.mu.Lock()
-	first := !p.hinted
-	p.hinted = true
+	first := !p.deployed
+	p.deployed = true
 	p.mu.Unlock()
 	if first {
 		p.line("%s", p.colour.green("deployed in "+p.elapsed()))
-		p.hints(reader)
+		p.services(reader)
 	}
+}
+
+// namingOf is how lines are told apart in a cluster.
+func namingOf(reader object.Reader) naming {
+	sources, _ := reader.List(schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: sourcev1.GitRepositoryKind}, "")
+	kustomizations, _ := reader.List(kustomizationKind, "")
+	return naming{sources: len(sources) > 1, kustomizations: len(kustomizations) > 1}
 }
 
 // changed says whether a line is another than the one before.
@@ -109,11 +117,22 @@ func (p *progress) changed(line string) bool {
 	return line != p.last
 }
 
-// hints are the lines that a newcomer copies.
-func (p *progress) hints(reader object.Reader) {
+// hints are the lines that a newcomer copies. They hold whether or not
+// anything can be deployed.
+func (p *progress) hints() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.out)
+	if p.cfg.repo == "" {
+		fmt.Fprintf(p.out, "  Change something:  git clone %s && cd repo\n", filepath.Join(p.cfg.dataDir, "repo.git"))
+	}
+	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
+	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
+}
+
+// services are the addresses to ask.
+func (p *progress) services(reader object.Reader) {
+	var lines []string
 	services, _ := reader.List(serviceKind, "")
 	for _, obj := range services {
 		service := obj.(*corev1.Service)
@@ -124,13 +143,14 @@ func (p *progress) hints(reader object.Reader) {
 		if port := service.Spec.Ports[0].Port; port != 80 {
 			address = net.JoinHostPort(address, strconv.Itoa(int(port)))
 		}
-		fmt.Fprintf(p.out, "  Service %s/%s:   curl http://%s\n", service.Namespace, service.Name, address)
+		lines = append(lines, fmt.Sprintf("  Service %s/%s:   curl http://%s\n", service.Namespace, service.Name, address))
 	}
-	if p.cfg.repo == "" {
-		fmt.Fprintf(p.out, "  Change something:  git clone %s && cd repo\n", filepath.Join(p.cfg.dataDir, "repo.git"))
+	if len(lines) == 0 {
+		return
 	}
-	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
-	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "\n%s\n", strings.Join(lines, ""))
 }
 
 // watcher is what progress follows pods by.

@@ -20,7 +20,7 @@ import (
 func newRollback(opts *options) *cobra.Command {
 	var format outputFormat
 	var source, message, to string
-	var wait bool
+	var waiting waitOptions
 	cmd := &cobra.Command{
 		Use:   "rollback [COMMIT]",
 		Short: "Go back to what was deployed before, by a commit, and wait until the cluster has followed",
@@ -34,9 +34,13 @@ revert, subject and branch; converged and error, once that is known; conflicts, 
 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
-		Example: "  headway rollback\n  headway rollback --to v1.4\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
-		Args:    cobra.MaximumNArgs(1),
+		Example:           "  headway rollback\n  headway rollback --to v1.4\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: opts.completeCommit,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := waiting.check(); err != nil {
+				return err
+			}
 			client, err := opts.client()
 			if err != nil {
 				return err
@@ -45,13 +49,13 @@ changed, because the commit cannot be reverted as it is.`,
 			if len(args) > 0 {
 				request.Commit = args[0]
 			}
-			return client.rollback(cmd.Context(), opts, request, format, wait)
+			return client.rollback(cmd.Context(), opts, request, format, waiting)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source whose branch is reverted, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&to, "to", "", "bring back the state of this commit, as one new commit")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for the commit's message")
-	cmd.Flags().BoolVar(&wait, "wait", true, "wait until the cluster has converged")
+	waiting.register(cmd)
 	format.register(cmd)
 	return cmd
 }
@@ -66,7 +70,7 @@ type rollbackOutcome struct {
 }
 
 // rollback asks for the revert, and waits until the cluster has followed it.
-func (c *client) rollback(ctx context.Context, opts *options, request wire.RollbackRequest, format outputFormat, wait bool) error {
+func (c *client) rollback(ctx context.Context, opts *options, request wire.RollbackRequest, format outputFormat, waiting waitOptions) error {
 	var outcome rollbackOutcome
 	err := c.call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {
@@ -78,6 +82,9 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 			}
 		}
 		return exitError{exitRefused}
+	}
+	if err != nil && ctx.Err() != nil {
+		return errors.New("interrupted while the revert was written: whether it was pushed is in `git log` of the branch")
 	}
 	if err != nil {
 		return err
@@ -91,8 +98,8 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 		back = ", back to " + short(outcome.To)
 	}
 	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted), back)
-	if wait {
-		err = c.sync(ctx, wire.SyncRequest{Source: outcome.Source, Wait: true}, outputFormat{}, progress)
+	if !waiting.no {
+		err = c.sync(ctx, wire.SyncRequest{Source: outcome.Source}, waiting, outputFormat{}, progress)
 		outcome.Converged = new(err == nil)
 		if err != nil {
 			outcome.Error = err.Error()

@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -16,67 +13,64 @@ import (
 
 func newSync(opts *options) *cobra.Command {
 	var source string
-	var wait bool
+	var waiting waitOptions
 	var format outputFormat
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Fetch and converge now",
-		Long: `Sync fetches the source headway-system/cluster (without one: all) now, applies what is new, and waits until it is healthy,
-printing each step. With -o json every step is one JSON object a line.
+		Long: `Sync fetches the source headway-system/cluster (without one: all) now, applies
+what is new, and waits until it is healthy, printing each step and, meanwhile,
+what it waits for. With -o json every step is one JSON object a line. Ctrl-C ends
+the waiting and nothing else: the cluster goes on by itself.
 
-Exit code 0: all is applied and healthy. 1: something failed.`,
-		Example: "  headway sync\n  headway sync --source headway-system/cluster\n  headway sync --wait=false",
+Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.`,
+		Example: "  headway sync\n  headway sync --source headway-system/cluster --timeout 10m\n  headway sync --no-wait",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := waiting.check(); err != nil {
+				return err
+			}
 			client, err := opts.client()
 			if err != nil {
 				return err
 			}
-			return client.sync(cmd.Context(), wire.SyncRequest{Source: source, Wait: wait}, format, opts.out)
+			return client.sync(cmd.Context(), wire.SyncRequest{Source: source}, waiting, format, opts.out)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "only this source, as NAMESPACE/NAME")
-	cmd.Flags().BoolVar(&wait, "wait", true, "wait until it is applied and healthy")
+	waiting.register(cmd)
 	format.register(cmd)
 	return cmd
 }
 
-// sync asks for a sync and prints its steps until it ends.
-func (c *client) sync(ctx context.Context, request wire.SyncRequest, format outputFormat, out io.Writer) error {
-	if !request.Wait {
-		return c.call(ctx, http.MethodPost, "/headway/v1/sync", request, nil)
+// naming says of which source or Kustomization a line is, where there are
+// several.
+type naming struct{ sources, kustomizations bool }
+
+// naming asks how many there are. Names are shown if nobody says.
+func (c *client) naming(ctx context.Context) naming {
+	var status wire.Status
+	if err := c.call(ctx, http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
+		return naming{sources: true, kustomizations: true}
 	}
-	body, err := c.open(ctx, http.MethodPost, "/headway/v1/sync", request)
-	if err != nil {
-		return err
+	n := len(status.Kustomizations)
+	for _, s := range status.Sources {
+		n += len(s.Kustomizations)
 	}
-	defer body.Close()
-	decoder := json.NewDecoder(body)
-	var last string
-	for {
-		var event wire.Event
-		if err := decoder.Decode(&event); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the server ended the answer before the sync was done; see `headway status`")
-			}
-			return err
-		}
-		if format.json() {
-			if err := json.NewEncoder(out).Encode(event); err != nil {
-				return err
-			}
-		} else if line := eventLine(event); line != "" && line != last {
-			// The source and each Kustomization that follows it tell of a commit.
-			fmt.Fprintln(out, line)
-			last = line
-		}
-		if event.Done {
-			if !event.OK {
-				return errors.New("not everything is applied and healthy; see `headway status`")
-			}
-			return nil
-		}
+	return naming{sources: len(status.Sources) > 1, kustomizations: n > 1}
+}
+
+// line tells one step of progress; empty for steps that say nothing.
+func (n naming) line(e wire.Event) string {
+	line := eventLine(e)
+	switch {
+	case line == "":
+	case n.kustomizations && e.Kustomization != "":
+		return e.Kustomization + ": " + line
+	case n.sources && e.Source != "" && e.Kustomization == "":
+		return e.Source + ": " + line
 	}
+	return line
 }
 
 // eventLine tells one step of progress; empty for steps that say nothing.

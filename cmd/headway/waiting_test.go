@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/syncer/wire"
+)
+
+// starved is a Deployment that waits for its pod as long as its Kustomization
+// lets it: there is no node.
+const starved = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: default}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "example.com/web:1"}]}
+`
+
+// A wait says what it waits for, and ends with a clear word when somebody
+// interrupts it or its time is over; without a wait there is nothing to say.
+func TestSyncTellsWhatItWaitsFor(t *testing.T) {
+	s := newStory(t, map[string]string{"web.yaml": starved}, nil)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	reader, writer := io.Pipe()
+	var errOut printed
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync"}, strings.NewReader(""), writer, &errOut)
+		writer.Close()
+	}()
+	told := false
+	for lines := bufio.NewScanner(reader); lines.Scan(); {
+		// The pod that is missing, why, and for how long.
+		if line := lines.Text(); strings.HasPrefix(line, "waiting for Deployment/default/web: ") && strings.Contains(line, "pod web-") && strings.Contains(line, "Unschedulable") && strings.HasSuffix(line, "s)") {
+			told = true
+			interrupt()
+		}
+	}
+	if got := <-code; got != exitFailed || !told {
+		t.Errorf("exit code %d; told what it waits for: %v", got, told)
+	}
+	shows(t, "the end", errOut.String(), "headway: interrupted (waiting for Deployment/default/web", "the cluster goes on by itself", "headway status")
+
+	// Nothing is deployed, and what a newcomer copies is printed all the same.
+	shows(t, "up", s.out.String(), "Look around:       export KUBECONFIG="+s.cfg.kubeconfigPath(), "Stop: ")
+
+	shows(t, "sync --timeout", s.must(exitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
+	shows(t, "sync --timeout -1s", s.must(exitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
+	s.must(exitOK, "sync", "--no-wait")
+
+	second := s.push(map[string]string{"web.yaml": strings.ReplaceAll(starved, "web:1", "web:2")})
+	s.eventually("the second commit is applied", func() bool { return strings.Contains(s.must(exitOK, "log"), short(second)) })
+	out := s.must(exitFailed, "rollback", second, "--timeout", "100ms")
+	shows(t, "rollback --timeout", out, "reverts "+short(second), "not applied and healthy after 100ms")
+}
+
+// An answer that breaks off is asked for again, until there is an end.
+func TestSyncOutlivesBrokenConnections(t *testing.T) {
+	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
+	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Between the command and the cluster: it drops the first three syncs.
+	var syncs atomic.Int32
+	front := httptest.NewServer(&httputil.ReverseProxy{
+		Transport: transport,
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ModifyResponse: func(r *http.Response) error {
+			if strings.HasSuffix(r.Request.URL.Path, "/sync") && syncs.Add(1) <= 3 {
+				r.Body = io.NopCloser(io.MultiReader(strings.NewReader(`{"phase":"fetch","mess`), broken{}))
+			}
+			return nil
+		},
+		FlushInterval: -1,
+	})
+	t.Cleanup(front.Close)
+	c, err := newServerClient(&rest.Config{Host: front.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
+	var out printed
+	if err := c.sync(t.Context(), wire.SyncRequest{}, waitOptions{}, outputFormat{}, &out); err != nil {
+		t.Errorf("sync: %v\n%s", err, &out)
+	}
+	if n := syncs.Load(); n != 4 {
+		t.Errorf("%d syncs were asked for, want 4\n%s", n, &out)
+	}
+	shows(t, "sync", out.String(), "the connection broke off; asking again")
+	s.deployed(second)
+}
+
+// broken is the rest of an answer whose connection is lost.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// With several Kustomizations each line says which one it is about, and a sync
+// of one source tells of no other.
+func TestLinesNameKustomizations(t *testing.T) {
+	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
+	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	if out := s.must(exitOK, "sync") + s.must(exitOK, "log") + s.out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
+		t.Errorf("the name of the only Kustomization is shown:\n%s", out)
+	}
+
+	other := newGitRepo(t, map[string]string{"more.yaml": strings.Replace(coloured("green"), "name: settings", "name: more", 1)})
+	server := gitHTTP(t, filepath.Dir(other.bare), nil)
+	meta := metav1.ObjectMeta{Namespace: "default", Name: "other"}
+	s.create(
+		&sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{URL: server + "/" + filepath.Base(other.bare), Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"}}},
+		&kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "other"}, Path: "./", Interval: metav1.Duration{Duration: time.Hour}}},
+	)
+	s.eventually("the other Kustomization is applied", func() bool {
+		return strings.Contains(s.out.String(), "default/other: applied 1 object: ConfigMap/more")
+	})
+	shows(t, "up", s.out.String(), "default/other: commit ")
+
+	s.push(map[string]string{"settings.yaml": coloured("blue")})
+	s.eventually("the push is applied", func() bool {
+		return strings.Contains(s.out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
+	})
+	shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ", "default/other: ")
+	shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
+
+	s.push(map[string]string{"web.yaml": starved})
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	var waits printed
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync", "--source", "headway-system/cluster"}, strings.NewReader(""), &waits, io.Discard)
+	}()
+	s.eventually("the sync waits", func() bool { return strings.Contains(waits.String(), "waiting for Deployment") })
+	other.push("main", map[string]string{"more.yaml": strings.Replace(coloured("yellow"), "name: settings", "name: more", 1)})
+	shows(t, "sync of the other", s.must(exitOK, "sync", "--source", "default/other"), "default/other: applied")
+	interrupt()
+	<-ended
+	if strings.Contains(waits.String(), "default/other") {
+		t.Errorf("sync --source tells of another source:\n%s", &waits)
+	}
+}
