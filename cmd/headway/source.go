@@ -40,11 +40,11 @@ type source struct {
 // openSource checks the source: a repository on this machine must have the
 // branch and the path, so that a typing error is answered at once.
 func openSource(cfg *upConfig) (*source, error) {
-	if strings.Contains(cfg.repo, "://") && !strings.HasPrefix(cfg.repo, "file://") {
-		if err := git.CheckURL(cfg.repo); err != nil {
+	if remote := sshURL(cfg.repo); strings.Contains(remote, "://") && !strings.HasPrefix(remote, "file://") {
+		if err := git.CheckURL(remote); err != nil {
 			return nil, fmt.Errorf("--repo: %w", err)
 		}
-		return &source{cfg: cfg, url: cfg.repo}, nil
+		return &source{cfg: cfg, url: remote}, nil
 	}
 	dir := strings.TrimPrefix(cfg.repo, "file://")
 	if dir == "" {
@@ -72,6 +72,16 @@ func openSource(cfg *upConfig) (*source, error) {
 		return nil, err
 	}
 	return &source{cfg: cfg, url: "file://" + dir, dir: dir}, nil
+}
+
+// sshURL writes [user@]host:path, which Git takes for ssh, as the URL that the
+// GitRepository must have. As for Git a slash before the colon makes it a path.
+func sshURL(repo string) string {
+	host, path, ok := strings.Cut(repo, ":")
+	if !ok || host == "" || strings.Contains(host, "/") || strings.HasPrefix(path, "//") {
+		return repo
+	}
+	return "ssh://" + host + "/" + strings.TrimPrefix(path, "/")
 }
 
 func missing(path string) bool {

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -165,14 +164,8 @@ func (o *upOptions) config() (*upConfig, error) {
 			return nil, fmt.Errorf("--token-auth-file: %w", err)
 		}
 	}
-	if cfg.imagesDir == "" {
-		cfg.imagesDir = filepath.Join(cfg.dataDir, "images")
-	}
-	if cfg.nodeName == "" {
-		if cfg.nodeName, err = os.Hostname(); err != nil {
-			return nil, fmt.Errorf("read the hostname: %w; give --node-name", err)
-		}
-		cfg.nodeName = strings.ToLower(cfg.nodeName)
+	if err := cfg.checkNames(); err != nil {
+		return nil, err
 	}
 	if o.nodeIP == "" {
 		cfg.nodeIP, err = defaultAddress()
