@@ -14,7 +14,7 @@ func newImage(opts *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Work with the node's image store",
-		Args:  cobra.NoArgs,
+		Args:  commandsOnly,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newImageImport(opts))

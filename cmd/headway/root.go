@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // options are the flags that every command has.
@@ -12,7 +13,12 @@ type options struct {
 	kubeconfig string
 	in         io.Reader
 	out, err   io.Writer
+	// flags say what was given; nil if nothing was.
+	flags *pflag.FlagSet
 }
+
+// dataDirGiven reports whether the command line has --data-dir.
+func (o *options) dataDirGiven() bool { return o.flags != nil && o.flags.Changed("data-dir") }
 
 func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {
 	opts := &options{in: in, out: out, err: errOut}
@@ -28,15 +34,16 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
   headway kubectl get pods -A`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          commandsOnly,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(suggestFlags)
+	opts.flags = root.PersistentFlags()
 	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", defaultDataDir, "where the cluster keeps its state")
-	root.PersistentFlags().StringVar(&opts.kubeconfig, "kubeconfig", "", "the cluster to talk to (default: KUBECONFIG, else <data-dir>/kubeconfig)")
+	root.PersistentFlags().StringVar(&opts.kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
 	root.AddCommand(
 		newUp(opts),
 		newStatus(opts),
@@ -52,6 +59,8 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 		newKubectl(opts),
 		newCleanup(opts),
 		newVersion(opts),
+		newMan(opts),
 	)
+	opts.completeFlags(root)
 	return root
 }

@@ -21,6 +21,14 @@ type fault struct {
 	Reason string `json:"reason"`
 }
 
+// validated is what -o json prints.
+type validated struct {
+	Objects int     `json:"objects"`
+	Faults  []fault `json:"faults"`
+	// Warnings are about fields that are accepted and have no effect.
+	Warnings []fault `json:"warnings"`
+}
+
 func newValidate(opts *options) *cobra.Command {
 	var format outputFormat
 	cmd := &cobra.Command{
@@ -44,7 +52,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		}
 		warnings := check.Warnings(items)
 		if format.json() {
-			if err := printJSON(opts.out, map[string]any{"objects": len(items), "faults": faults(err), "warnings": asFaults(warnings)}); err != nil {
+			if err := printJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
 				return err
 			}
 		} else {

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// The flag is nearer than the environment.
+func TestDataDirWinsOverEnvironment(t *testing.T) {
+	t.Setenv(clientcmd.RecommendedConfigPathEnvVar, "/elsewhere/kubeconfig")
+	for _, c := range []struct{ args, want string }{
+		{"--data-dir /here status", "/here/kubeconfig"},
+		{"status --data-dir /here", "/here/kubeconfig"},
+		{"status --data-dir /here --kubeconfig /there", "/there"},
+		{"kubectl --data-dir /here get pods", "/here/kubeconfig"},
+		{"status", "/elsewhere/kubeconfig"},
+	} {
+		args := append([]string{"headway"}, strings.Fields(c.args)...)
+		if args[1] == "kubectl" {
+			opts := &options{}
+			root := newRoot(strings.NewReader(""), os.Stdout, os.Stderr)
+			opts.flags = root.PersistentFlags()
+			command, rest, err := root.Find(args[1:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rest, err = headwayFlags(command, rest); err != nil || strings.Join(rest, " ") != "get pods" {
+				t.Errorf("%s: kubectl gets %q: %v", c.args, rest, err)
+			}
+			if !opts.dataDirGiven() {
+				t.Errorf("%s: --data-dir is not seen", c.args)
+			}
+			continue
+		}
+		code, _, errOut := headway(t, args[1:]...)
+		if code != exitFailed || !strings.Contains(errOut, "no kubeconfig at "+c.want+":") {
+			t.Errorf("%s: exit code %d, want a word about %s: %s", c.args, code, c.want, errOut)
+		}
+	}
+}
+
+// What cannot be meant is refused at once, with the flag's name.
+func TestUpRefusesFlags(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ flags, want string }{
+		{"--node-name=Foo_Bar", `--node-name "Foo_Bar" cannot name a node: a lowercase RFC 1123 subdomain`},
+		{"--node-name=" + strings.Repeat("a", 64), "must be no more than 63"},
+		{"--branch=", "--branch: it is empty"},
+		{"--branch=a..b", "--branch: Git allows no branch"},
+		{"--images-dir=" + dir + "/none", "--images-dir: stat " + dir + "/none: no such file or directory"},
+		{"--images-dir=" + file, "--images-dir: " + file + " is not a directory"},
+	} {
+		code, _, errOut := headway(t, "up", "--data-dir", filepath.Join(dir, "data"), c.flags)
+		if code != exitFailed || !strings.Contains(errOut, c.want) {
+			t.Errorf("up %s: exit code %d, want %q: %s", c.flags, code, c.want, errOut)
+		}
+	}
+}
+
+// Git takes host:path for ssh; a GitRepository has URLs only.
+func TestRepoOfSSH(t *testing.T) {
+	for repo, want := range map[string]string{
+		"git@git.example.com:team/deploy.git": "ssh://git@git.example.com/team/deploy.git",
+		"git.example.com:/srv/deploy":         "ssh://git.example.com/srv/deploy",
+		"ssh://git@git.example.com:22/deploy": "ssh://git@git.example.com:22/deploy",
+		"https://git.example.com/team/deploy": "https://git.example.com/team/deploy",
+		"/srv/a:b":                            "/srv/a:b",
+		"./a:b":                               "./a:b",
+		"file:///srv/deploy.git":              "file:///srv/deploy.git",
+		"":                                    "",
+	} {
+		if got := sshURL(repo); got != want {
+			t.Errorf("%s is %s, want %s", repo, got, want)
+		}
+	}
+	up := &upOptions{options: &options{dataDir: t.TempDir()}}
+	up.addFlags(&cobra.Command{})
+	up.repo = "git@git.example.com:team/deploy.git"
+	source, err := openSource(&upConfig{upOptions: *up})
+	if err != nil || source.url != "ssh://git@git.example.com/team/deploy.git" || source.dir != "" {
+		t.Errorf("openSource: %+v, %v", source, err)
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	for _, c := range []struct{ args, want string }{
+		{"stauts", "did you mean status?"},
+		{"rolback", "did you mean rollback?"},
+		{"image imprt", "did you mean import?"},
+		{"plan --soruce x", "unknown flag: --soruce: did you mean --source?"},
+		{"sync --wait=false", "did you mean --no-wait?"},
+		{"xyzzy", "unknown command \"xyzzy\" for \"headway\"; see `headway --help`"},
+		{"status --xyzzy", "unknown flag: --xyzzy; see `headway status --help`"},
+	} {
+		code, _, errOut := headway(t, strings.Fields(c.args)...)
+		if code != exitFailed || !strings.Contains(errOut, c.want) {
+			t.Errorf("%s: exit code %d, want %q: %s", c.args, code, c.want, errOut)
+		}
+	}
+}
+
+// An answer that a command has read is no aborted one.
+func TestCommandsReadAnswersToTheEnd(t *testing.T) {
+	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
+	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	for range 30 {
+		s.must(exitOK, "log")
+	}
+	s.must(exitOK, "sync")
+	if log := s.log.String(); strings.Contains(log, "Timeout or abort") {
+		t.Errorf("the server logs aborted requests:\n%s", log)
+	}
+}
