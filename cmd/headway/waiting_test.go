@@ -150,7 +150,7 @@ func TestLinesNameKustomizations(t *testing.T) {
 	s.eventually("the push is applied", func() bool {
 		return strings.Contains(s.out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
 	})
-	shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ", "default/other: ")
+	shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ")
 	shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
 
 	s.push(map[string]string{"web.yaml": starved})
