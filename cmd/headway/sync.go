@@ -88,10 +88,10 @@ func eventLine(e wire.Event) string {
 	case "health":
 		return e.Message
 	case "verdict":
-		if e.Message != "" {
+		if e.Message != "" && e.Verdict != "" {
 			return e.Verdict + ": " + e.Message
 		}
-		return e.Verdict
+		return e.Verdict + e.Message
 	case "error":
 		return "error: " + e.Message
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -192,8 +193,9 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 		return true, printJSONLine(w.out, event)
 	}
 	line := w.names.line(event)
-	// The source and each Kustomization that follows it tell of a commit.
-	if line == "" || line == w.last {
+	// The source and each Kustomization that follows it tell of a commit, and
+	// the last event says once more why the one before it is a failure.
+	if line == "" || line == w.last || event.Done && event.Message != "" && strings.HasSuffix(w.last, event.Message) {
 		return false, nil
 	}
 	w.last = line

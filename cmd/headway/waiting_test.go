@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -169,5 +170,23 @@ func TestLinesNameKustomizations(t *testing.T) {
 	<-ended
 	if strings.Contains(waits.String(), "default/other") {
 		t.Errorf("sync --source tells of another source:\n%s", &waits)
+	}
+}
+
+// The end of a failed sync does not repeat why it failed.
+func TestSyncSaysOneErrorOnce(t *testing.T) {
+	var out printed
+	w := &wait{out: &out, start: time.Now()}
+	for _, event := range []wire.Event{
+		{Phase: "verdict", Kustomization: "ns/a", Verdict: "failed", Message: "no room"},
+		{Phase: "verdict", Kustomization: "ns/a", Message: "no room", Done: true},
+		{Phase: "verdict", Kustomization: "ns/b", Message: "waits for ns/c, which failed", Done: true},
+	} {
+		if _, err := w.tell(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := regexp.MustCompile(` \(\d[^)]*s\)`).ReplaceAllString(out.String(), ""); got != "failed: no room\nwaits for ns/c, which failed\n" {
+		t.Errorf("a sync says:\n%s", got)
 	}
 }
