@@ -39,18 +39,18 @@ func (w *world) running(started time.Time, restarts int32) {
 			ExitCode: 3, Reason: "Error", Message: "cannot read the-secret", FinishedAt: metav1.NewTime(started),
 		}
 	}
-	if k := key("Pod", "default", pod.Name); w.store.Get(k) != nil {
-		w.commit(change.PatchStatus(k, func(o object.Object) bool {
-			now, ok := o.(*corev1.Pod)
-			if ok {
-				now.Status = pod.Status
-			}
-			return ok
-		}))
-	} else {
+	k, status := key("Pod", "default", pod.Name), pod.Status
+	if w.store.Get(k) == nil {
 		w.create(rs)
-		w.create(pod)
+		w.create(pod) // without its status
 	}
+	w.commit(change.PatchStatus(k, func(o object.Object) bool {
+		now, ok := o.(*corev1.Pod)
+		if ok {
+			now.Status = status
+		}
+		return ok
+	}))
 	w.rollout()
 }
 
