@@ -172,10 +172,14 @@ func TestPlanOfAMove(t *testing.T) {
 		want  []string
 	}{
 		"git mv": {map[string]string{"one/a.yaml": "", "two/a.yaml": configMap("a", "one")}, []string{"Skip ConfigMap/a", "Update ConfigMap/a"}},
-		"rename": {map[string]string{"cluster/one.yaml": "", "cluster/uno.yaml": nested("uno", "./one", "")},
-			[]string{"Create Kustomization/uno", "Delete Kustomization/one", "Update ConfigMap/a", "Update ConfigMap/keep1", "Skip ConfigMap/keep1", "Skip ConfigMap/a"}},
-		"swap": {map[string]string{"cluster/one.yaml": nested("one", "./two", ""), "cluster/two.yaml": nested("two", "./one", "")},
-			[]string{"Update Kustomization/one", "Update Kustomization/two", "Update ConfigMap/a", "Skip ConfigMap/a", "Update ConfigMap/keep1", "Skip ConfigMap/keep1", "Update ConfigMap/keep2", "Skip ConfigMap/keep2"}},
+		"rename": {
+			map[string]string{"cluster/one.yaml": "", "cluster/uno.yaml": nested("uno", "./one", "")},
+			[]string{"Create Kustomization/uno", "Delete Kustomization/one", "Update ConfigMap/a", "Update ConfigMap/keep1", "Skip ConfigMap/keep1", "Skip ConfigMap/a"},
+		},
+		"swap": {
+			map[string]string{"cluster/one.yaml": nested("one", "./two", ""), "cluster/two.yaml": nested("two", "./one", "")},
+			[]string{"Update Kustomization/one", "Update Kustomization/two", "Update ConfigMap/a", "Skip ConfigMap/a", "Update ConfigMap/keep1", "Skip ConfigMap/keep1", "Update ConfigMap/keep2", "Skip ConfigMap/keep2"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := mono(t, map[string]string{
