@@ -1,40 +1,46 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"headway.dev/proxy"
 )
 
 func newCleanup(opts *options) *cobra.Command {
 	up := &upOptions{options: opts}
-	var keepData bool
+	var keepData, yes bool
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove every trace from this machine",
 		Long: `Cleanup ends all containers of the data dir's cluster and removes its namespaces,
-interfaces, rules, cgroups, mounts and data. Stop headway first.`,
+interfaces, rules, cgroups, mounts and data. Stop headway first. Where the data
+dir has the cluster's Git repository, it asks before it deletes that.`,
 		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return cleanup(cmd.Context(), up, keepData)
+			return cleanup(cmd.Context(), up, keepData, yes)
 		},
 	}
 	cmd.Flags().StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods, as given to up")
 	cmd.Flags().StringVar(&up.containerd, "containerd-address", "", "socket of the containerd, as given to up")
 	cmd.Flags().BoolVar(&keepData, "keep-data", false, "keep the store, the keys, the repository and the images directory")
+	cmd.Flags().BoolVar(&yes, "yes", false, "delete the repository without asking")
 	return cmd
 }
 
 // cleanup removes what a stopped cluster left on the machine.
-func cleanup(ctx context.Context, up *upOptions, keepData bool) error {
+func cleanup(ctx context.Context, up *upOptions, keepData, yes bool) error {
 	if os.Geteuid() != 0 {
 		return errors.New("cleanup needs root, as up does; run it with sudo")
 	}
@@ -51,16 +57,60 @@ func cleanup(ctx context.Context, up *upOptions, keepData bool) error {
 		return err
 	}
 	defer unlock()
+	repository := filepath.Join(dir, "repo.git")
+	if !missing(repository) && !keepData && !yes {
+		fmt.Fprintf(up.out, "%s is the cluster's Git repository: with it goes what is in no clone of it.\nDelete it? [y/N] ", repository)
+		answer, err := bufio.NewReader(io.LimitReader(up.in, 100)).ReadString('\n')
+		if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+			if err != nil {
+				fmt.Fprintln(up.out) // nobody ended the line
+			}
+			return errors.New("nothing was removed: say yes, give --yes, or keep the repository with --keep-data")
+		}
+	}
 	cfg := &upConfig{upOptions: *up}
 	cfg.dataDir = dir
-	if err := cleanupNode(ctx, cfg); err != nil {
+	owned, err := cleanupNode(ctx, cfg)
+	if err != nil {
 		return err
 	}
-	if err := proxy.Cleanup(ctx); err != nil {
-		return err
+	if owned != nil {
+		fmt.Fprintf(up.out, "left the network, the rules and the cgroups: they are those of the cluster of %s\n", owned.Owner)
+	} else {
+		if err := proxy.Cleanup(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintln(up.out, "removed the pods, their network and rules, and their cgroups")
 	}
 	if keepData {
+		fmt.Fprintf(up.out, "kept the store, the keys, the repository and the images in %s\n", dir)
 		return nil
 	}
-	return os.RemoveAll(dir)
+	return removeDataDir(dir, up.out)
+}
+
+// removeDataDir removes a directory and says what was in it. A mount point
+// cannot be removed; it is left empty.
+func removeDataDir(dir string, out io.Writer) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("list the data dir: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove the data: %w", err)
+		}
+		names = append(names, e.Name())
+	}
+	err = os.Remove(dir)
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		fmt.Fprintf(out, "removed all in %s (%s); the directory is a mount point and stays\n", dir, strings.Join(names, ", "))
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove the data dir: %w", err)
+	}
+	fmt.Fprintf(out, "removed %s (%s)\n", dir, strings.Join(names, ", "))
+	return nil
 }

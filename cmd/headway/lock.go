@@ -15,8 +15,8 @@ import (
 // store, or two agents on one node's containers, would undo each other's work.
 // The lock ends with the process, however that ends.
 func lockDataDir(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return nil, fmt.Errorf("make the data dir: %w", err)
+	if err := closeDataDir(dir); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(dir, "lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
@@ -37,6 +37,29 @@ func lockDataDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock the data dir: %w", err)
 	}
 	return func() { file.Close() }, nil
+}
+
+// closeDataDir makes the data dir, or closes the one there is, to other users:
+// it has the store with its Secrets, keys, and the repository. A directory that
+// others use too, such as /tmp, stays as it is and is refused.
+func closeDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the data dir: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the data dir: %w", err)
+	}
+	if info.Mode()&os.ModeSticky != 0 {
+		return fmt.Errorf("data dir %s is a directory that all users share: give --data-dir one of its own", dir)
+	}
+	if info.Mode().Perm() == 0o700 {
+		return nil
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("close the data dir to other users: %w", err)
+	}
+	return nil
 }
 
 func writeString(file *os.File, text string) error {

@@ -86,9 +86,19 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 func newNetwork(cfg *upConfig) (*network.Network, error) {
 	return network.New(network.Config{
 		Bridge:      "headway0",
+		Owner:       cfg.dataDir,
 		ClusterCIDR: cfg.clusterCIDR,
 		StateDir:    filepath.Join(cfg.dataDir, "network"),
 	}, cfg.log.With("part", "network"))
+}
+
+// claimNetwork fails if this machine's pod network is that of another data dir.
+func claimNetwork(cfg *upConfig) error {
+	net, err := newNetwork(cfg)
+	if err != nil {
+		return err
+	}
+	return net.Claim()
 }
 
 func runtimeConfig(cfg *upConfig, net *network.Network) runtime.Config {
@@ -103,17 +113,23 @@ func runtimeConfig(cfg *upConfig, net *network.Network) runtime.Config {
 	}
 }
 
-// cleanupNode removes containers, networks, cgroups and mounts.
-func cleanupNode(ctx context.Context, cfg *upConfig) error {
+// cleanupNode removes containers, networks, cgroups and mounts. What another
+// data dir's cluster has of the machine stays: owned says which.
+func cleanupNode(ctx context.Context, cfg *upConfig) (owned *network.OwnedError, err error) {
 	cfg.log = slog.New(slog.DiscardHandler)
 	net, err := newNetwork(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := runtime.Cleanup(ctx, runtimeConfig(cfg, net)); err != nil {
-		return err
+	if err := net.Claim(); err != nil && !errors.As(err, &owned) {
+		return nil, err
 	}
-	return nodes.Cleanup(cfg.dataDir)
+	machine := runtimeConfig(cfg, net)
+	machine.Shared = owned != nil
+	if err := runtime.Cleanup(ctx, machine); err != nil {
+		return owned, err
+	}
+	return owned, nodes.Cleanup(cfg.dataDir)
 }
 
 // streamingTLS lets in the API server alone, by its client certificate.

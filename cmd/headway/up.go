@@ -227,6 +227,9 @@ func runUp(ctx context.Context, cfg *upConfig) error {
 		return err
 	}
 	defer unlock()
+	if err := claimNetwork(cfg); err != nil {
+		return err
+	}
 	cluster, err := openCluster(ctx, cfg)
 	if err != nil {
 		return err

@@ -34,6 +34,9 @@ type Config struct {
 	MTU int
 	// StateDir keeps one lease file per pod.
 	StateDir string
+	// Owner says whose network it is, for others to see: the bridge and the
+	// chains serve one cluster. Empty asks nobody.
+	Owner string
 	// Chains is the prefix of the names of our iptables chains, HWPODS if
 	// empty; at most 14 characters. Chains whose names begin with HEADWAY- are
 	// the service proxy's, which removes those that it does not know.
@@ -217,11 +220,17 @@ func (n *Network) ensureNode(ctx context.Context) error {
 	if mtu == 0 {
 		mtu = defaultMTU()
 	}
+	if err := n.claim(); err != nil {
+		return err
+	}
 	bridge, err := ensureBridge(n.cfg.Bridge, netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits()), mtu)
 	if err != nil {
 		return err
 	}
 	n.bridge = bridge
+	if err := n.mark(bridge); err != nil {
+		return err
+	}
 	if err := setSysctls(ctx, n.cfg.Bridge); err != nil {
 		return err
 	}

@@ -200,6 +200,46 @@ func TestOneProgramForHostPorts(t *testing.T) {
 	}
 }
 
+// TestNetworkOfAnotherCluster: two clusters do not share a bridge. The second
+// is told whose it is, until that one's data are gone.
+func TestNetworkOfAnotherCluster(t *testing.T) {
+	n := nodetest.Names(t)
+	owner := filepath.Join(t.TempDir(), "first")
+	if err := os.Mkdir(owner, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.NetConf.Owner = owner
+	n.Restart(t)
+	if err := n.Net.Claim(); err != nil {
+		t.Fatalf("a free network: %v", err)
+	}
+	if _, err := n.EnsureSandbox(t.Context(), nodetest.Sandbox("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Net.Claim(); err != nil {
+		t.Errorf("its own network: %v", err)
+	}
+	other := n.NetConf
+	other.Owner, other.StateDir = t.TempDir(), t.TempDir()
+	second, err := network.New(other, nodetest.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var owned *network.OwnedError
+	if err := second.Claim(); !errors.As(err, &owned) || owned.Owner != owner || !strings.Contains(err.Error(), "headway cleanup --data-dir "+owner) {
+		t.Errorf("another cluster's network: %v, want that it is that of %s", err, owner)
+	}
+	if _, err := second.Attach(t.Context(), "pod", "/proc/self/ns/net", nil); !errors.As(err, &owned) {
+		t.Errorf("a pod in another cluster's network: %v, want that it is refused", err)
+	}
+	if err := os.Remove(owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Claim(); err != nil {
+		t.Errorf("the network of a cluster that is gone: %v", err)
+	}
+}
+
 // TestDetachIsRepeated: a removal that fails in the midst can be tried again,
 // and leaves no lease then.
 func TestDetachIsRepeated(t *testing.T) {

@@ -36,7 +36,7 @@ func Cleanup(ctx context.Context, cfg Config) error {
 		// A shim whose container was being created when the agent ended is
 		// listed nowhere, and nobody but us would end it.
 		if err == nil {
-			err = errors.Join(killShims(r.daemon.socket, r.cfg.Namespace), r.cgroups.kill(""))
+			err = errors.Join(killShims(r.daemon.socket, r.cfg.Namespace), killAll(r.cfg, r.cgroups))
 		}
 	}
 	if err == nil {
@@ -80,7 +80,7 @@ func cleanupWithout(ctx context.Context, cfg Config, reason error) error {
 	if err := killShims(address, cfg.Namespace); err != nil {
 		return err
 	}
-	if err := groups.kill(""); err != nil {
+	if err := killAll(cfg, groups); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(filepath.Join(cfg.Root, "sandboxes"))
@@ -92,7 +92,7 @@ func cleanupWithout(ctx context.Context, cfg Config, reason error) error {
 			return err
 		}
 	}
-	if err := errors.Join(cfg.Network.Cleanup(ctx), removeFiles(cfg, groups)); err != nil {
+	if err := errors.Join(cleanNetwork(ctx, cfg), removeFiles(cfg, groups)); err != nil {
 		return err
 	}
 	if cfg.ContainerdAddress != "" {
@@ -103,7 +103,10 @@ func cleanupWithout(ctx context.Context, cfg Config, reason error) error {
 
 // removeFiles removes cgroups, mounts and files; nothing may run any more.
 func removeFiles(cfg Config, groups *cgroups) error {
-	errs := []error{groups.remove("")}
+	var errs []error
+	if !cfg.Shared {
+		errs = append(errs, groups.remove(""))
+	}
 	for _, dir := range []string{cfg.RunDir, cfg.Root} {
 		errs = append(errs, unmountBelow(dir))
 	}
@@ -145,5 +148,20 @@ func (r *Runtime) removeAll(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return r.cfg.Network.Cleanup(ctx)
+	return cleanNetwork(ctx, r.cfg)
+}
+
+func cleanNetwork(ctx context.Context, cfg Config) error {
+	if cfg.Shared {
+		return nil
+	}
+	return cfg.Network.Cleanup(ctx)
+}
+
+// killAll ends all processes of our cgroups.
+func killAll(cfg Config, groups *cgroups) error {
+	if cfg.Shared {
+		return nil
+	}
+	return groups.kill("")
 }

@@ -55,6 +55,9 @@ type Config struct {
 	// Namespace is the containerd namespace; headway if empty.
 	Namespace string
 	Network   Network
+	// Shared says that another agent has the network and the cgroups: Cleanup
+	// leaves them.
+	Shared bool
 	// ParallelStarts bounds how many containers are created or started at a
 	// time; zero chooses by the number of CPUs. More only adds latency.
 	ParallelStarts int

@@ -58,7 +58,7 @@ func Durable(dir string) error {
 }
 
 func create(dir, branch string, files fs.FS, by Signature, subject string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	store := filesystem.NewStorage(osfs.New(dir), cache.NewObjectLRUDefault())
@@ -86,6 +86,8 @@ func create(dir, branch string, files fs.FS, by Signature, subject string) error
 		return err
 	}
 	cfg.Core.IsBare, cfg.Core.Worktree = true, ""
+	// What pushes bring is closed to other users, whatever their umask.
+	cfg.Raw.Section("core").SetOption("sharedRepository", "0600")
 	if err := repo.SetConfig(cfg); err != nil {
 		return fmt.Errorf("make it bare: %w", err)
 	}

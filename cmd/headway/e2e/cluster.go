@@ -322,7 +322,7 @@ func (c *Cluster) cleanup() {
 	if c.cmd == nil {
 		return
 	}
-	if r := c.Headway("cleanup", "--cgroup-root", c.id); r.Code != 0 {
+	if r := c.Headway("cleanup", "--yes", "--cgroup-root", c.id); r.Code != 0 {
 		c.tb.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	c.nothingLeft(func() []string {
