@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync"
 
 	kube "k8s.io/component-base/version"
 
@@ -39,6 +40,9 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, machine.Close()) }()
+	if warning := runtime.RuncWarning(ctx); warning != "" {
+		c.progress.line("warning: %s", warning)
+	}
 	client, err := newClient(c.engine.Client("system:node:"+c.cfg.nodeName, "system:nodes"))
 	if err != nil {
 		return err
@@ -80,6 +84,11 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { c.network.Run(ctx) })
 	return agent.Run(ctx)
 }
 

@@ -19,6 +19,8 @@ type Lease struct {
 	Pod   string
 	IP    netip.Addr
 	Ports []HostPort `json:",omitempty"`
+	// NetNS is the path of the pod's network namespace.
+	NetNS string `json:",omitempty"`
 }
 
 // ipam hands out the addresses of one prefix, in turn: an address is used
@@ -47,7 +49,7 @@ func newIPAM(leases []Lease) *ipam {
 func (a *ipam) gateway() netip.Addr { return a.prefix.Masked().Addr().Next() }
 
 // take returns the pod's lease with the given ports, making one if needed.
-func (a *ipam) take(pod string, ports []HostPort) (Lease, error) {
+func (a *ipam) take(pod, netns string, ports []HostPort) (Lease, error) {
 	l, ok := a.leases[pod]
 	if !ok {
 		ip, err := a.next()
@@ -56,7 +58,7 @@ func (a *ipam) take(pod string, ports []HostPort) (Lease, error) {
 		}
 		l = Lease{Pod: pod, IP: ip}
 	}
-	l.Ports = slices.Clone(ports)
+	l.Ports, l.NetNS = slices.Clone(ports), netns
 	a.leases[pod] = l
 	a.used[l.IP] = true
 	return l, nil

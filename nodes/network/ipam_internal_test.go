@@ -11,7 +11,7 @@ func TestIPAMHandsOutEveryAddressOnce(t *testing.T) {
 	a.prefix = netip.MustParsePrefix("10.1.2.0/28")
 	seen := map[netip.Addr]bool{}
 	for i := range 13 { // 16 less network, gateway and broadcast
-		l, err := a.take(fmt.Sprintf("p%d", i), nil)
+		l, err := a.take(fmt.Sprintf("p%d", i), "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -20,15 +20,15 @@ func TestIPAMHandsOutEveryAddressOnce(t *testing.T) {
 		}
 		seen[l.IP] = true
 	}
-	if l, err := a.take("one-more", nil); err == nil {
+	if l, err := a.take("one-more", "", nil); err == nil {
 		t.Errorf("a full range gave %s", l.IP)
 	}
 	freed := a.leases["p5"].IP
 	a.release("p5")
-	if l, err := a.take("again", nil); err != nil || l.IP != freed {
+	if l, err := a.take("again", "", nil); err != nil || l.IP != freed {
 		t.Errorf("take = %s, %v; want the one free address %s", l.IP, err, freed)
 	}
-	if l, err := a.take("again", nil); err != nil || l.IP != freed {
+	if l, err := a.take("again", "", nil); err != nil || l.IP != freed {
 		t.Errorf("taking again = %s, %v; want the same %s", l.IP, err, freed)
 	}
 }

@@ -88,6 +88,9 @@ func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway ne
 	if connected(inside, name, bridge, ip) {
 		return nil
 	}
+	if done, err := rejoin(name, bridge, inside, ip); done || err != nil {
+		return err
+	}
 	if err := deleteLink(name); err != nil {
 		return err
 	}
@@ -115,9 +118,11 @@ func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway ne
 // connected says whether the pod's link is already as connect makes it.
 func connected(inside *netlink.Handle, name string, bridge netlink.Link, ip netip.Addr) bool {
 	host, err := netlink.LinkByName(name)
-	if err != nil || host.Attrs().MasterIndex != bridge.Attrs().Index {
-		return false
-	}
+	return err == nil && host.Attrs().MasterIndex == bridge.Attrs().Index && addressed(inside, ip)
+}
+
+// addressed says whether the pod's end of its link is set up.
+func addressed(inside *netlink.Handle, ip netip.Addr) bool {
 	eth0, err := inside.LinkByName("eth0")
 	if err != nil {
 		return false
@@ -128,6 +133,19 @@ func connected(inside *netlink.Handle, name string, bridge netlink.Link, ip neti
 	}
 	routes, err := inside.RouteList(eth0, netlink.FAMILY_V4)
 	return err == nil && len(routes) == 2
+}
+
+// rejoin puts a pod's link that lost its bridge on it again, and keeps by that
+// the pod's connections.
+func rejoin(name string, bridge netlink.Link, inside *netlink.Handle, ip netip.Addr) (bool, error) {
+	host, err := netlink.LinkByName(name)
+	if err != nil || host.Attrs().MasterIndex != 0 || !addressed(inside, ip) {
+		return false, nil //nolint:nilerr // then it is made anew
+	}
+	if err := errors.Join(netlink.LinkSetMaster(host, bridge), netlink.LinkSetHairpin(host, true), netlink.LinkSetUp(host)); err != nil {
+		return false, fmt.Errorf("put the link on the bridge: %w", err)
+	}
+	return true, nil
 }
 
 func configureInside(inside *netlink.Handle, addr netip.Prefix, gateway netip.Addr) error {

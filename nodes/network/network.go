@@ -59,6 +59,8 @@ type Network struct {
 	ipam   *ipam
 	ready  bool // bridge, sysctls and rules are set up
 	bridge netlink.Link
+	// written are the rules as they were written last.
+	written string
 }
 
 // New reads the leases of a former run. It touches nothing on the machine
@@ -126,7 +128,7 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 			return nil, err
 		}
 	}
-	lease, bridge, gateway, err := n.reserve(ctx, pod, ports)
+	lease, bridge, gateway, err := n.reserve(ctx, pod, netns, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +141,7 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 
 // reserve sets the node up if that is still to do, and takes an address and
 // the host ports for a pod.
-func (n *Network) reserve(ctx context.Context, pod string, ports []HostPort) (Lease, netlink.Link, netip.Prefix, error) {
+func (n *Network) reserve(ctx context.Context, pod, netns string, ports []HostPort) (Lease, netlink.Link, netip.Prefix, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var none netip.Prefix
@@ -151,11 +153,11 @@ func (n *Network) reserve(ctx context.Context, pod string, ports []HostPort) (Le
 	}
 	gateway := netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits())
 	old, had := n.ipam.leases[pod]
-	lease, err := n.ipam.take(pod, ports)
+	lease, err := n.ipam.take(pod, netns, ports)
 	if err != nil {
 		return Lease{}, nil, none, err
 	}
-	if had && slices.Equal(old.Ports, lease.Ports) {
+	if had && old.NetNS == netns && slices.Equal(old.Ports, lease.Ports) {
 		return lease, n.bridge, gateway, nil
 	}
 	if err := saveLease(n.cfg.StateDir, lease); err != nil {
@@ -243,9 +245,12 @@ func (n *Network) ensureNode(ctx context.Context) error {
 
 // writeRules writes our chains in one transaction of one program.
 func (n *Network) writeRules(ctx context.Context) error {
-	if err := restore(ctx, n.rules()); err != nil {
+	want := n.rules()
+	n.written = ""
+	if err := restore(ctx, want); err != nil {
 		return fmt.Errorf("write iptables rules: %w", err)
 	}
+	n.written = want
 	return nil
 }
 

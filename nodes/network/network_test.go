@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -197,6 +198,61 @@ func TestOneProgramForHostPorts(t *testing.T) {
 	}
 	if calls, err := os.ReadFile(filepath.Join(dir, "calls")); err != nil || string(calls) != "iptables-restore\n" {
 		t.Errorf("programs run = %q, %v; want iptables-restore once", calls, err)
+	}
+}
+
+// TestNetworkHeals: whoever takes links or rules away, running pods have them
+// back without anybody asking.
+func TestNetworkHeals(t *testing.T) {
+	n := nodetest.Start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Net.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	pod := nodetest.Sandbox("web")
+	pod.HostPorts = []runtime.HostPort{{HostPort: 28086, ContainerPort: 8080}}
+	n.Run(t, pod, "main", "serve")
+	inside := "http://" + podIP(t, n, pod.UID) + ":8080/hostname"
+	veth := func() string {
+		t.Helper()
+		bridge, err := netlink.LinkByName(n.NetConf.Bridge)
+		if err != nil {
+			t.Fatal(err)
+		}
+		links, err := netlink.LinkList()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if l.Attrs().MasterIndex == bridge.Attrs().Index {
+				return l.Attrs().Name
+			}
+		}
+		t.Fatal("the bridge has no link")
+		return ""
+	}
+	for _, harm := range [][]string{
+		{"ip", "link", "del", n.NetConf.Bridge},
+		{"ip", "link", "del", veth()},
+		{"ip", "link", "set", veth(), "nomaster"},
+		{"ip", "link", "set", n.NetConf.Bridge, "down"},
+		{"iptables", "-w", "-t", "nat", "-F", n.NetConf.Chains + "-HOSTPORTS"},
+		{"iptables", "-w", "-t", "nat", "-D", "OUTPUT", "-m", "addrtype", "--dst-type", "LOCAL", "-j", n.NetConf.Chains + "-HOSTPORTS"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), harm[0], harm[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", harm, err, out)
+		}
+		for _, url := range []string{inside, "http://127.0.0.1:28086/hostname"} {
+			client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+			nodetest.Eventually(t, 40*time.Second, func() string {
+				resp, err := client.Do(nodetest.Request(t, url))
+				if err != nil {
+					return fmt.Sprintf("after %v: %v", harm, err)
+				}
+				resp.Body.Close()
+				return ""
+			})
+		}
 	}
 }
 

@@ -189,6 +189,9 @@ func unique(list []string) []string {
 // from Environment and the volumes.
 func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Mount, memoryCapacity int64) (runtime.ContainerConfig, error) {
 	c := s.Container
+	if sc := c.SecurityContext; sc != nil && sc.ProcMount != nil && *sc.ProcMount == corev1.UnmaskedProcMount {
+		return runtime.ContainerConfig{}, errors.New("securityContext.procMount: Unmasked is not supported: it needs user namespaces (hostUsers: false)")
+	}
 	security, err := securityOf(p, &c)
 	if err != nil {
 		return runtime.ContainerConfig{}, err

@@ -1,0 +1,127 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// healPeriod is how often rules are looked at. Links tell of their end.
+const healPeriod = 10 * time.Second
+
+// Run puts back what others take away, until ctx ends: the bridge and the pods'
+// links at once, rules within seconds; and it gives host ports to programs of
+// the node that have come to listen on them.
+func (n *Network) Run(ctx context.Context) {
+	updates := make(chan netlink.LinkUpdate, 64)
+	if err := netlink.LinkSubscribe(updates, ctx.Done()); err != nil {
+		n.log.Warn("links that are removed are put back only every few seconds", "err", err)
+		updates = nil
+	}
+	tick := time.NewTicker(healPeriod)
+	defer tick.Stop()
+	retry := time.NewTimer(healPeriod)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u, ok := <-updates:
+			if !ok {
+				updates = nil // the ticker goes on
+				continue
+			}
+			if !n.lost(u) {
+				continue
+			}
+		case <-tick.C:
+		case <-retry.C:
+		}
+		if err := n.heal(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("the pod network is not whole; trying again in 1s", "err", err)
+			retry.Reset(time.Second)
+		}
+	}
+}
+
+// lost reports whether a change of a link takes something from the pod network.
+func (n *Network) lost(u netlink.LinkUpdate) bool {
+	name, gone := u.Attrs().Name, u.Header.Type == unix.RTM_DELLINK
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name == n.cfg.Bridge {
+		return gone || u.Attrs().Flags&unix.IFF_UP == 0
+	}
+	for pod := range n.ipam.leases {
+		if n.vethName(pod) == name {
+			return gone || n.bridge == nil || u.Attrs().MasterIndex != n.bridge.Attrs().Index
+		}
+	}
+	return false
+}
+
+// heal brings links and rules into the state in which they should be. It changes
+// nothing before the first pod.
+func (n *Network) heal(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.ready {
+		return nil
+	}
+	link, err := netlink.LinkByName(n.cfg.Bridge)
+	if err != nil || link.Attrs().Flags&unix.IFF_UP == 0 {
+		n.log.Warn("the bridge of the pods was taken away or down; putting it back", "bridge", n.cfg.Bridge)
+		n.ready = false
+		if err := n.ensureNode(ctx); err != nil {
+			return err
+		}
+	}
+	gateway := netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits())
+	var errs []error
+	for _, l := range n.ipam.sorted() {
+		// A pod that is being made or removed has no namespace.
+		if _, err := os.Stat(l.NetNS); l.NetNS == "" || err != nil {
+			continue
+		}
+		errs = append(errs, connect(n.bridge, n.vethName(l.Pod), l.NetNS, l.IP, gateway))
+	}
+	return errors.Join(append(errs, n.healRules(ctx))...)
+}
+
+func (n *Network) healRules(ctx context.Context) error {
+	want := n.rules()
+	if want == n.written && hasRules(ctx, n.cfg.Chains, strings.Count(want, "\n-A "+n.cfg.Chains+"-")) {
+		return nil
+	}
+	n.log.Info("writing the rules of the pod network again")
+	return errors.Join(n.writeRules(ctx), ensureJumps(ctx, n.cfg.Chains))
+}
+
+// hasRules reports whether the kernel's chains lead to ours, and those have as
+// many rules as they should.
+func hasRules(ctx context.Context, chains string, count int) bool {
+	for _, j := range jumps(chains) {
+		if iptables(ctx, j.args("-C")...) != nil {
+			return false
+		}
+	}
+	for _, chain := range []string{"-HOSTPORTS", "-PODMASQ", "-PODFWD"} {
+		table := "nat"
+		if chain == "-PODFWD" {
+			table = "filter"
+		}
+		out, err := exec.CommandContext(ctx, "iptables", "-w", "10", "-t", table, "-S", chains+chain).Output()
+		if err != nil {
+			return false
+		}
+		count -= strings.Count(string(out), "-A "+chains+chain+" ")
+	}
+	return count == 0
+}
