@@ -32,6 +32,10 @@ func (n *Network) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			if updates != nil {
+				for range updates { //nolint:revive // until who sends has seen the end
+				}
+			}
 			return
 		case u, ok := <-updates:
 			if !ok {
@@ -61,7 +65,7 @@ func (n *Network) lost(u netlink.LinkUpdate) bool {
 	}
 	for pod := range n.ipam.leases {
 		if n.vethName(pod) == name {
-			return gone || n.bridge == nil || u.Attrs().MasterIndex != n.bridge.Attrs().Index
+			return !n.busy[pod] && (gone || n.bridge == nil || u.Attrs().MasterIndex != n.bridge.Attrs().Index)
 		}
 	}
 	return false
@@ -86,9 +90,11 @@ func (n *Network) heal(ctx context.Context) error {
 	gateway := netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits())
 	var errs []error
 	for _, l := range n.ipam.sorted() {
-		// A pod that is being made or removed has no namespace.
-		if _, err := os.Stat(l.NetNS); l.NetNS == "" || err != nil {
+		if n.busy[l.Pod] || l.NetNS == "" {
 			continue
+		}
+		if _, err := os.Stat(l.NetNS); err != nil {
+			continue // its namespace is gone: it will be made anew, or removed
 		}
 		errs = append(errs, connect(n.bridge, n.vethName(l.Pod), l.NetNS, l.IP, gateway))
 	}

@@ -61,6 +61,8 @@ type Network struct {
 	bridge netlink.Link
 	// written are the rules as they were written last.
 	written string
+	// busy are the pods whose links are being made or removed.
+	busy map[string]bool
 }
 
 // New reads the leases of a former run. It touches nothing on the machine
@@ -84,7 +86,7 @@ func New(cfg Config, log *slog.Logger) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, log: log, ipam: newIPAM(leases)}
+	n := &Network{cfg: cfg, log: log, ipam: newIPAM(leases), busy: map[string]bool{}}
 	if cfg.PodCIDR.IsValid() {
 		if err := n.SetPodCIDR(cfg.PodCIDR); err != nil {
 			return nil, err
@@ -136,6 +138,7 @@ func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPor
 		// The address must not stay taken by a pod that never ran.
 		return nil, errors.Join(fmt.Errorf("connect pod %s: %w", pod, err), n.Detach(ctx, pod))
 	}
+	n.setBusy(pod, false)
 	return []netip.Addr{lease.IP}, nil
 }
 
@@ -151,6 +154,7 @@ func (n *Network) reserve(ctx context.Context, pod, netns string, ports []HostPo
 	if err := n.ensureNode(ctx); err != nil {
 		return Lease{}, nil, none, err
 	}
+	n.busy[pod] = true
 	gateway := netip.PrefixFrom(n.ipam.gateway(), n.ipam.prefix.Bits())
 	old, had := n.ipam.leases[pod]
 	lease, err := n.ipam.take(pod, netns, ports)
@@ -175,6 +179,8 @@ func (n *Network) reserve(ctx context.Context, pod, netns string, ports []HostPo
 // Detach removes the pod's link, host ports and address. Nothing to remove is
 // success.
 func (n *Network) Detach(ctx context.Context, pod string) error {
+	// Also after a failure: a pod that goes gets no link again.
+	n.setBusy(pod, true)
 	if err := deleteLink(n.vethName(pod)); err != nil {
 		return fmt.Errorf("disconnect pod %s: %w", pod, err)
 	}
@@ -182,6 +188,7 @@ func (n *Network) Detach(ctx context.Context, pod string) error {
 	defer n.mu.Unlock()
 	lease, ok := n.ipam.leases[pod]
 	if !ok {
+		delete(n.busy, pod)
 		return nil
 	}
 	n.ipam.release(pod)
@@ -192,8 +199,19 @@ func (n *Network) Detach(ctx context.Context, pod string) error {
 			return err
 		}
 	}
+	delete(n.busy, pod)
 	// Last, so that an interrupted Detach is repeated.
 	return removeLease(n.cfg.StateDir, pod)
+}
+
+func (n *Network) setBusy(pod string, busy bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if busy {
+		n.busy[pod] = true
+		return
+	}
+	delete(n.busy, pod)
 }
 
 // Cleanup removes the bridge with all links on it, the iptables chains and the
