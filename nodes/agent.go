@@ -22,6 +22,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/slot"
@@ -166,8 +167,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
 
 	group.Go(func() error { return a.statuses.run(ctx) })
-	group.Go(func() error { return a.runtimeEvents(ctx) })
-	group.Go(func() error { a.evictor.run(ctx); return nil })
+	group.Go(func() error { return guard.Loop(ctx, "runtime events", a.runtimeEvents) })
+	group.Go(func() error {
+		return guard.Loop(ctx, "evict pods", func(ctx context.Context) error { a.evictor.run(ctx); return nil })
+	})
 	group.Go(func() error { a.services.run(ctx, a.cfg.Client); return nil })
 	if a.cfg.StreamingListener != nil {
 		group.Go(func() error { return a.serveStreams(ctx) })
@@ -175,7 +178,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error {
 		// Images first: a pod that finds its image missing waits for its back-off.
 		imported := make(chan struct{})
-		group.Go(func() error { return a.images.watch(ctx, imported) })
+		first := sync.OnceFunc(func() { close(imported) })
+		group.Go(func() error {
+			return guard.Loop(ctx, "import images", func(ctx context.Context) error { return a.images.watch(ctx, first) })
+		})
 		if err := a.register(ctx, group); err != nil {
 			return err
 		}
@@ -184,7 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		return a.watchPods(ctx)
+		return guard.Loop(ctx, "watch pods", a.watchPods)
 	})
 
 	err := group.Wait()

@@ -265,36 +265,36 @@ func loginMatches(registry string, image reference.Named) bool {
 }
 
 // watch imports the archives of the directory and then those that appear. It
-// closes imported when the first ones are in.
-func (i *images) watch(ctx context.Context, imported chan<- struct{}) error {
+// calls imported when the first ones are in.
+func (i *images) watch(ctx context.Context, imported func()) error {
 	if i.dir == "" {
-		close(imported)
+		imported()
 		return nil
 	}
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		close(imported)
+		imported()
 		return fmt.Errorf("watch the image directory: %w", err)
 	}
 	defer watcher.Close()
 	if err := os.MkdirAll(i.dir, 0o755); err != nil {
-		close(imported)
+		imported()
 		return fmt.Errorf("make the image directory: %w", err)
 	}
 	// Watched before it is listed: nothing that appears in between is missed.
 	if err := watcher.Add(i.dir); err != nil {
-		close(imported)
+		imported()
 		return fmt.Errorf("watch the image directory: %w", err)
 	}
 	entries, err := os.ReadDir(i.dir)
 	if err != nil {
-		close(imported)
+		imported()
 		return fmt.Errorf("list the image directory: %w", err)
 	}
 	for _, e := range entries {
 		i.importFile(ctx, filepath.Join(i.dir, e.Name()))
 	}
-	close(imported)
+	imported()
 	// A file is imported when it has been quiet for a moment: until then its
 	// writer may not be done.
 	const quiet = 300 * time.Millisecond

@@ -24,6 +24,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/utils/clock"
+
+	"headway.dev/manifests/guard"
 )
 
 // The kubelet's heartbeat.
@@ -45,7 +47,9 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 	}
 	status := &nodeStatus{agent: a}
 	status.uid.Store(&node.UID)
-	group.Go(func() error { a.renewLease(ctx, &status.uid); return nil })
+	group.Go(func() error {
+		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { a.renewLease(ctx, &status.uid); return nil })
+	})
 	if a.cfg.SetPodCIDR != nil {
 		if node.Spec.PodCIDR == "" {
 			status.report(ctx, false)
@@ -61,7 +65,9 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 	status.podCIDR = node.Spec.PodCIDR
 	status.report(ctx, true)
 	lost := make(chan struct{}, 1)
-	group.Go(func() error { a.watchSelf(ctx, &status.uid, lost); return nil })
+	group.Go(func() error {
+		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { a.watchSelf(ctx, &status.uid, lost); return nil })
+	})
 	group.Go(func() error {
 		tick := time.NewTicker(statusCheck)
 		defer tick.Stop()
@@ -75,7 +81,7 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 					return nil
 				}
 			}
-			status.report(ctx, true)
+			guard.Do(ctx, "report the node's status", func() { status.report(ctx, true) })
 		}
 	})
 	return nil
@@ -102,7 +108,11 @@ func (s *nodeStatus) again(ctx context.Context) bool {
 func (a *Agent) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
 	wait := 100 * time.Millisecond
 	for {
-		node, err := a.tryNode(ctx, podCIDR)
+		var node *corev1.Node
+		err := guard.Call(ctx, "register the node", func() (err error) {
+			node, err = a.tryNode(ctx, podCIDR)
+			return err
+		})
 		if err == nil {
 			return node, nil
 		}

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
+
+	"headway.dev/manifests/guard"
 )
 
 const (
@@ -65,7 +67,7 @@ func (s *statusWriter) run(ctx context.Context) error {
 				if shutdown {
 					return nil
 				}
-				if err := s.write(ctx, uid); err != nil && ctx.Err() == nil {
+				if err := guard.Call(ctx, "write the status of pod "+string(uid), func() error { return s.write(ctx, uid) }); err != nil && ctx.Err() == nil {
 					s.log.Warn("pod status not written, trying again", "uid", uid, "err", err)
 					s.queue.AddRateLimited(uid)
 				} else {

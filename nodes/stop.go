@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/logs"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/probe"
@@ -33,10 +34,11 @@ func (w *worker) stopContainers(ctx context.Context, p *corev1.Pod, s pod.Stop, 
 		wg.Go(func() {
 			began := time.Now()
 			if runHook {
-				w.preStop(ctx, p, c, podIP(p, observed, a.cfg.NodeIP))
+				guard.Do(ctx, "preStop hook of "+pod.Describe(p), func() { w.preStop(ctx, p, c, podIP(p, observed, a.cfg.NodeIP)) })
 			}
 			grace := max(c.Grace-time.Since(began), time.Second)
-			if err := a.cfg.Runtime.StopContainer(ctx, c.ID, grace); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+			err := guard.Call(ctx, "stop", func() error { return a.cfg.Runtime.StopContainer(ctx, c.ID, grace) })
+			if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 				errs[i] = fmt.Errorf("stop container %s: %w", c.Spec.Name, err)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
@@ -181,7 +182,8 @@ func (w *worker) run() {
 		w.cancel = cancel
 		w.mu.Unlock()
 
-		again := w.look(ctx, p, removed, refresh)
+		again := afterPanic
+		guard.Do(ctx, "work for pod "+pod.Describe(p), func() { again = w.look(ctx, p, removed, refresh) })
 		w.release()
 
 		w.mu.Lock()
@@ -197,6 +199,9 @@ func (w *worker) run() {
 		w.mu.Unlock()
 	}
 }
+
+// afterPanic is when a pod is looked at again whose look panicked.
+const afterPanic = 10 * time.Second
 
 // never is the answer of look when only a change can make more to do.
 const never = time.Duration(-1)

@@ -11,6 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/proxy/iptables"
 	"headway.dev/proxy/rules"
 )
@@ -81,9 +82,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	sourceDone := make(chan error, 1)
-	go func() { sourceDone <- p.cfg.Source.Run(ctx) }()
-	p.loop(ctx)
-	cancel() // the source ends with us, also when only it was left
+	go func() { sourceDone <- guard.Loop(ctx, "follow services", p.cfg.Source.Run) }()
+	_ = guard.Loop(ctx, "service rules", func(ctx context.Context) error { p.loop(ctx); return nil }) // the loop has no error
+	cancel()                                                                                          // the source ends with us, also when only it was left
 	if err := <-sourceDone; err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow services: %w", err)
 	}

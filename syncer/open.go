@@ -15,6 +15,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 )
@@ -53,7 +54,7 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 		src.mu.Lock()
 		src.watch = cancel
 		src.mu.Unlock()
-		wg.Go(func() { src.watchLocal(watchCtx, repo, ready) })
+		wg.Go(func() { guard.Do(watchCtx, "watch a repository", func() { src.watchLocal(watchCtx, repo, ready) }) })
 		// A push from now on is either seen by this look or reported.
 		select {
 		case <-ready:

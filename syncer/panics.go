@@ -4,21 +4,20 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+
+	"headway.dev/manifests/guard"
 )
 
 // panicError is a panic of code that worked on what a user wrote.
 type panicError struct {
 	value any
-	stack []byte
 }
 
 // Error tells what the runtime says, an index for example. What other code
-// panics with may hold what it worked on, secrets too, and is left out; so is
-// the stack, which is for the log.
+// panics with may hold what it worked on, secrets too, and is left out.
 func (e *panicError) Error() string {
 	const what = "internal error, a bug: please report it with the stack in Headway's log"
 	if err, ok := e.value.(runtime.Error); ok {
@@ -33,12 +32,19 @@ func (e *panicError) Error() string {
 func (s *Syncer) safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e := &panicError{value: p, stack: debug.Stack()}
-			s.log.Error("recovered from a panic", "err", e, "stack", string(e.stack))
-			err = e
+			err = &panicError{value: p}
+			guard.Report(context.Background(), "work of the syncer", err)
 		}
 	}()
 	return f()
+}
+
+// discreetly replaces what is panicked with by what may be logged of it. It is
+// to be deferred inside of what guard watches.
+func discreetly() {
+	if p := recover(); p != nil {
+		panic(&panicError{value: p})
+	}
 }
 
 // safeStep is step for a Kustomization that may make it panic. Such a one is

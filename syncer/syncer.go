@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 	"headway.dev/manifests/scheme"
 	"headway.dev/syncer/git"
@@ -140,7 +141,15 @@ func (s *Syncer) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	s.mu.Lock()
-	s.start = func(loop func(context.Context)) { wg.Go(func() { loop(ctx) }) }
+	s.start = func(loop func(context.Context)) {
+		wg.Go(func() {
+			_ = guard.Loop(ctx, "loop of the syncer", func(ctx context.Context) error { // loops have no error
+				defer discreetly()
+				loop(ctx)
+				return nil
+			})
+		})
+	}
 	s.mu.Unlock()
 	s.removeMirrors()
 	for {
@@ -174,7 +183,10 @@ func (s *Syncer) follow(ctx context.Context) error {
 			return err
 		}
 		for _, ev := range events {
-			s.dispatch(ev)
+			guard.Do(ctx, "look at the event of "+ev.Key.String(), func() {
+				defer discreetly()
+				s.dispatch(ev)
+			})
 		}
 	}
 }

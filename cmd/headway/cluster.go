@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/engine"
 	"headway.dev/engine/event"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 	"headway.dev/nodes/network"
 	"headway.dev/proxy"
@@ -61,6 +62,8 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Controllers:   cfg.controllers,
 		NodeGrace:     cfg.nodeGrace,
 		TokenAuthFile: cfg.tokenAuthFile,
+		Names:         cfg.names,
+		PodSecurity:   cfg.podSecurity,
 		Log:           cfg.log,
 	})
 	if err != nil {
@@ -128,7 +131,9 @@ func (c *cluster) run(ctx context.Context) error {
 	group.Go(func() error { return c.syncer.Run(ctx) })
 	group.Go(func() error { return c.runNode(ctx) })
 	group.Go(func() error { return c.runProxy(ctx) })
-	group.Go(func() error { return c.progress.pods(ctx, c.engine.Store()) })
+	group.Go(func() error {
+		return guard.Loop(ctx, "tell progress", func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) })
+	})
 	group.Go(func() error { return trimAfterStart(ctx) })
 	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
 	err := group.Wait()

@@ -70,20 +70,38 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if request.Body == nil {
 		request.Body = http.NoBody
 	}
-	w := &writer{ctx: ctx, request: r, header: http.Header{}, cancel: cancel, response: make(chan *http.Response, 1)}
+	w := &writer{ctx: ctx, request: r, header: http.Header{}, cancel: cancel, response: make(chan *http.Response, 1), aborted: make(chan struct{})}
 	go func() {
 		defer done()
-		defer w.finish()
 		defer request.Body.Close()
-		t.server.handler.ServeHTTP(w, request)
+		t.server.serve(w, request)
 	}()
 	select {
 	case response := <-w.response:
 		return response, nil
+	case <-w.aborted:
+		cancel()
+		return nil, errAborted
 	case <-ctx.Done():
 		cancel()
 		return nil, ctx.Err()
 	}
+}
+
+// errAborted is what a client gets whose request's handler aborted it. Over a
+// network it would be the end of the stream.
+var errAborted = errors.New("the API server aborted the request")
+
+// serve is what net/http does around a handler: a panic ends the request, and
+// not the process.
+func (s *Server) serve(w *writer, r *http.Request) {
+	defer func() {
+		if recover() != nil { // recoverPanics has told it
+			w.abort()
+		}
+	}()
+	s.handler.ServeHTTP(w, r)
+	w.finish()
 }
 
 // writer collects a response. The first Flush, or a body that grows large,
@@ -93,6 +111,7 @@ type writer struct {
 	request  *http.Request
 	cancel   context.CancelFunc
 	response chan *http.Response
+	aborted  chan struct{}
 
 	mu     sync.Mutex
 	header http.Header
@@ -182,6 +201,17 @@ func (w *writer) finish() {
 		return
 	}
 	w.respond(bytes.NewReader(w.body.Bytes()), nil, int64(w.body.Len()))
+}
+
+// abort ends a response that is not complete.
+func (w *writer) abort() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stream != nil {
+		_ = w.stream.CloseWithError(errAborted) // never fails
+		return
+	}
+	close(w.aborted)
 }
 
 func (w *writer) respond(body io.Reader, stream *io.PipeReader, length int64) {

@@ -22,8 +22,10 @@ import (
 // those of one store beside them.
 func metricsHandler(s *store.Store) (http.Handler, error) {
 	own := prometheus.NewRegistry()
-	if err := own.Register(storeMetrics{s}); err != nil {
-		return nil, err
+	for _, c := range []prometheus.Collector{storeMetrics{s}, panics} {
+		if err := own.Register(c); err != nil {
+			return nil, err
+		}
 	}
 	gatherers := prometheus.Gatherers{legacyregistry.DefaultGatherer, own}
 	return promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}), nil

@@ -26,6 +26,7 @@ import (
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
 	"headway.dev/engine/satoken"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/scheme"
 )
 
@@ -128,7 +129,7 @@ func New(cfg Config) (*Controllers, error) {
 func (c *Controllers) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if c.ownEvents {
-		group.Go(func() error { return c.env.Events.Run(ctx) })
+		group.Go(func() error { return guard.Loop(ctx, "write events", c.env.Events.Run) })
 	}
 	group.Go(func() error { return control.Run(ctx, c.env, c.run) })
 	return group.Wait()

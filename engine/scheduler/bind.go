@@ -10,6 +10,7 @@ import (
 
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -38,7 +39,12 @@ func (s *Scheduler) cycle(ctx context.Context) {
 			refusals = s.refuse(refusals, it, corev1.PodReasonSchedulingGated, gatedMessage)
 			continue
 		}
-		node, failure := placement.Pick(it.pod, s.snapshot, s.Seed)
+		var node string
+		var failure *placement.Failure
+		if !guard.Do(ctx, "schedule "+it.key.String(), func() { node, failure = placement.Pick(it.pod, s.snapshot, s.Seed) }) {
+			s.queue.failed(it, s.Now())
+			continue
+		}
 		if failure != nil {
 			message := failure.Message()
 			s.queue.fitsNowhere(it, s.Now())

@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -100,7 +101,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		for _, ev := range events {
 			if ev.Revision > s.listed[ev.Key.GroupKind] {
-				s.observe(ev)
+				guard.Do(ctx, "look at the event of "+ev.Key.String(), func() { s.observe(ev) })
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -222,13 +223,18 @@ func (w *writer) publish(events []event) {
 		for i, e := range events {
 			public[i] = e.public()
 		}
-		w.observe(public)
+		w.tell(public)
 	}
 	changed := map[schema.GroupKind]bool{}
 	for _, e := range events {
 		changed[e.entry.key.GroupKind] = true
 	}
 	w.store.publish(w.snapshot(changed), events)
+}
+
+// tell shows events to the observer, whose panic is no matter of the store.
+func (w *writer) tell(events []object.Event) {
+	guard.Do(context.Background(), "observe the store's events", func() { w.observe(events) })
 }
 
 // observeAll shows the observer what the store was opened with.
@@ -244,7 +250,7 @@ func (w *writer) observeAll() {
 		})
 	}
 	slices.SortFunc(events, func(a, b object.Event) int { return cmp.Compare(a.Revision, b.Revision) })
-	w.observe(events)
+	w.tell(events)
 }
 
 // snapshot is the working state for publication; changed are the kinds that

@@ -27,6 +27,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/pod"
 )
 
@@ -126,7 +127,9 @@ func (m *Manager) begin(p *corev1.Pod, podIP string, t Target) *container {
 			return
 		}
 		w := &worker{manager: m, pod: p, podIP: podIP, target: t, state: c, kind: kind, spec: withDefaults(spec)}
-		m.wg.Go(func() { w.run(ctx) })
+		m.wg.Go(func() {
+			_ = guard.Loop(ctx, kind+" probe of "+pod.Describe(p), func(ctx context.Context) error { w.run(ctx); return nil }) // run has no error
+		})
 	}
 	c.result = pod.ProbeResult{Started: t.Reported.Started || t.Spec.StartupProbe == nil, Ready: t.Reported.Ready}
 	if c.result.Started {

@@ -14,6 +14,8 @@ import (
 	"github.com/containerd/containerd/errdefs"
 	"github.com/containerd/containerd/events"
 	"github.com/containerd/typeurl/v2"
+
+	"headway.dev/manifests/guard"
 )
 
 // resyncEvery is how often the state is compared with containerd's though no
@@ -68,7 +70,7 @@ func (r *Runtime) follow(ctx context.Context, first bool, ready chan<- error) er
 	for {
 		select {
 		case e := <-stream:
-			r.handle(e)
+			guard.Do(ctx, "take up an event of containerd", func() { r.handle(e) })
 		case err := <-errs:
 			return err
 		case <-tick.C:
@@ -118,7 +120,7 @@ func (r *Runtime) exited(id string, code uint32, at time.Time) {
 		// A start under way first: it decides what the container is.
 		c.op.Lock()
 		defer c.op.Unlock()
-		if err := r.finish(ctx, c, code, at); err != nil {
+		if err := guard.Call(ctx, "record the exit of container "+c.info.Name, func() error { return r.finish(ctx, c, code, at) }); err != nil {
 			r.log.Warn("cannot record a container's exit yet", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
 			r.mu.Lock()
 			c.exiting = false

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/containerd/cio"
 	"github.com/containerd/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"headway.dev/manifests/guard"
 )
 
 // outputGrace is how long output is waited for after the end of a process: its
@@ -94,7 +96,7 @@ func (r *Runtime) runExec(ctx context.Context, p containerd.Process, stdin *eofR
 		case <-ctx.Done():
 		}
 	})
-	wg.Go(func() { followSizes(ctx, opts.Resize, p.Resize) })
+	wg.Go(func() { guard.Do(ctx, "resize a terminal", func() { followSizes(ctx, opts.Resize, p.Resize) }) })
 
 	var timeout <-chan time.Time
 	if opts.Timeout > 0 {

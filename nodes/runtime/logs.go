@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"headway.dev/manifests/guard"
 )
 
 // teeSize is the most that is copied at a time: the capacity of a pipe.
@@ -100,7 +103,7 @@ func startLogs(p logPaths, rot rotation, tees *teePool, log *slog.Logger) (_ *lo
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	for _, s := range l.streams {
-		l.wg.Go(func() { l.run(s) })
+		l.wg.Go(func() { guard.Do(context.Background(), "copy container output", func() { l.run(s) }) })
 	}
 	return l, nil
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"headway.dev/manifests/guard"
 )
 
 // nsfsMagic is the file system type of a namespace file, from statfs(2).
@@ -142,7 +144,7 @@ func onOwnThread(f func() error) error {
 			done <- onOwnThread(f)
 			return
 		}
-		done <- f()
+		done <- guard.Call(context.Background(), "work in a namespace", f)
 	}()
 	return <-done
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/namespaces"
 	"golang.org/x/sys/unix"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/slot"
 )
@@ -231,7 +232,7 @@ func (r *Runtime) background(f func(ctx context.Context)) {
 	if r.closed {
 		return
 	}
-	r.wg.Go(func() { f(r.ctx) })
+	r.wg.Go(func() { guard.Do(r.ctx, "work of the container runtime", func() { f(r.ctx) }) })
 }
 
 // Events implements Interface.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/network"
 )
 
@@ -199,10 +200,12 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, pod PodRef) error {
 	var g errgroup.Group
 	for _, id := range r.containersOf(pod.UID) {
 		g.Go(func() error {
-			if err := r.StopContainer(ctx, id, 0); err != nil {
-				return err
-			}
-			return r.removeContainer(ctx, id)
+			return guard.Call(ctx, "remove container "+id, func() error {
+				if err := r.StopContainer(ctx, id, 0); err != nil {
+					return err
+				}
+				return r.removeContainer(ctx, id)
+			})
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -68,7 +69,9 @@ func (e *expiry) add(d deadline) {
 	heap.Push(&e.queue, d)
 	if !e.running {
 		e.running = true
-		e.done.Go(e.run)
+		e.done.Go(func() {
+			_ = guard.Loop(e.ctx, "remove expired objects", func(context.Context) error { e.run(); return nil }) // run has no error
+		})
 		return
 	}
 	if e.queue[0] == d {

@@ -14,6 +14,7 @@ import (
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 
 	"headway.dev/engine/store"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -98,12 +99,16 @@ func (w *watcher) run(st start, err error) {
 	defer close(w.results)
 	defer w.cancel()
 	if err == nil {
-		err = w.sendInitial(st.snapshot)
+		// A poisonous object ends the watches that meet it, and nothing else.
+		err = guard.Call(w.ctx, "watch "+w.key.String(), func() error {
+			if err := w.sendInitial(st.snapshot); err != nil {
+				return err
+			}
+			utilflowcontrol.WatchInitialized(w.ctx)
+			return w.follow(st.cursor)
+		})
 	}
 	utilflowcontrol.WatchInitialized(w.ctx)
-	if err == nil {
-		err = w.follow(st.cursor)
-	}
 	if err != nil && w.ctx.Err() == nil {
 		w.send(watch.Event{Type: watch.Error, Object: errorStatus(err)})
 	}

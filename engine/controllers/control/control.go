@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -128,15 +127,4 @@ func Guarded(c change.Change, is func(current object.Object) bool) change.Change
 		return mutate(current)
 	}
 	return c
-}
-
-// recovered runs fn and turns a panic into an error, so that one poisonous
-// object does not end the process.
-func recovered(key object.Key, fn func() (time.Duration, error)) (after time.Duration, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("reconcile %s: panic: %v", key, p)
-		}
-	}()
-	return fn()
 }

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -60,7 +61,7 @@ func (f *Feed) subscribe(fn func(object.Event)) { f.subs = append(f.subs, fn) }
 
 // load lists everything and tells it as events, and returns a watcher from
 // there on.
-func (f *Feed) load() (object.Watcher, error) {
+func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 	// From before the list, so that nothing falls between.
 	watcher, err := f.store.Watch(0, f.kinds...)
 	if err != nil {
@@ -86,17 +87,17 @@ func (f *Feed) load() (object.Watcher, error) {
 	// All of it goes into the indexes before anyone is told any of it, or the
 	// first keys would be judged by half a cluster.
 	for i := range events {
-		f.keep(&events[i])
+		f.keep(ctx, &events[i])
 	}
 	for _, ev := range events {
-		f.tell(ev)
+		f.tell(ctx, ev)
 	}
 	f.advance(start)
 	return watcher, nil
 }
 
 // keep replaces the event's Old by what the indexes know, and updates them.
-func (f *Feed) keep(ev *object.Event) {
+func (f *Feed) keep(ctx context.Context, ev *object.Event) {
 	ev.Old = f.seen[ev.Key]
 	if ev.Old != nil && ev.Type == object.Added {
 		ev.Type = object.Modified
@@ -107,14 +108,36 @@ func (f *Feed) keep(ev *object.Event) {
 		f.seen[ev.Key] = ev.Object
 	}
 	for _, ix := range f.indexes {
-		ix.observe(*ev)
+		guarded(ctx, ev.Key, func() { ix.observe(*ev) })
 	}
 }
 
-func (f *Feed) tell(ev object.Event) {
+// tell hands an event on. What one subscriber makes of it is no matter of the
+// others.
+func (f *Feed) tell(ctx context.Context, ev object.Event) {
 	for _, sub := range f.subs {
-		sub(ev)
+		guarded(ctx, ev.Key, func() { sub(ev) })
 	}
+}
+
+// guarded keeps a poisonous object from stopping the feed of all the others.
+// The key is only put into words when there is something to tell.
+func guarded(ctx context.Context, key object.Key, look func()) {
+	defer func() {
+		if value := recover(); value != nil {
+			guard.Report(ctx, "look at the event of "+key.String(), value)
+		}
+	}()
+	look()
+}
+
+// run follows the store until ctx ends.
+func (f *Feed) run(ctx context.Context) error {
+	watcher, err := f.load(ctx)
+	if err != nil {
+		return err
+	}
+	return f.follow(ctx, watcher)
 }
 
 // follow hands on events until ctx ends.
@@ -126,7 +149,7 @@ func (f *Feed) follow(ctx context.Context, watcher object.Watcher) error {
 			return nil //nolint:nilerr // the end that was asked for
 		case errors.Is(err, object.ErrExpired):
 			f.log.Warn("controllers fell behind the store's events, listing again")
-			if watcher, err = f.load(); err != nil {
+			if watcher, err = f.load(ctx); err != nil {
 				return err
 			}
 			continue
@@ -137,8 +160,8 @@ func (f *Feed) follow(ctx context.Context, watcher object.Watcher) error {
 			if ev.Revision <= f.listed[ev.Key.GroupKind] {
 				continue
 			}
-			f.keep(&ev)
-			f.tell(ev)
+			f.keep(ctx, &ev)
+			f.tell(ctx, ev)
 		}
 		f.advance(watcher.Revision())
 	}

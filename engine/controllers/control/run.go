@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/util/workqueue"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -31,32 +32,23 @@ func Run(ctx context.Context, env Env, controllers []Controller) error {
 	for i, c := range controllers {
 		q := workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[object.Key](firstRetry, lastRetry))
 		queues[i] = q
-		env.Feed.subscribe(func(ev object.Event) {
-			// A poisonous object must not stop the feed of all the others.
-			if _, err := recovered(ev.Key, func() (time.Duration, error) { c.Keys(ev, q.Add); return 0, nil }); err != nil {
-				env.Log.Error("controller could not read an event", "controller", c.Name, "object", ev.Key, "error", err)
-			}
-		})
+		env.Feed.subscribe(func(ev object.Event) { c.Keys(ev, q.Add) })
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for i, c := range controllers {
 		if c.Start != nil {
-			if err := c.Start(ctx); err != nil {
+			if err := guard.Call(ctx, "start controller "+c.Name, func() error { return c.Start(ctx) }); err != nil {
 				shutDown(queues)
 				return fmt.Errorf("start controller %s: %w", c.Name, err)
 			}
 		}
 		for range max(c.Workers, 1) {
-			group.Go(func() error { work(ctx, env, c, queues[i]); return nil })
+			group.Go(func() error {
+				return guard.Loop(ctx, "controller "+c.Name, func(ctx context.Context) error { work(ctx, env, c, queues[i]); return nil })
+			})
 		}
 	}
-	group.Go(func() error {
-		watcher, err := env.Feed.load()
-		if err != nil {
-			return err
-		}
-		return env.Feed.follow(ctx, watcher)
-	})
+	group.Go(func() error { return guard.Loop(ctx, "the controllers' feed", env.Feed.run) })
 	group.Go(func() error {
 		<-ctx.Done()
 		shutDown(queues)
@@ -82,7 +74,11 @@ func work(ctx context.Context, env Env, c Controller, q queue) {
 			q.Done(key)
 			continue
 		}
-		after, err := recovered(key, func() (time.Duration, error) { return c.Reconcile(ctx, key) })
+		var after time.Duration
+		err := guard.Call(ctx, fmt.Sprintf("%s: reconcile %s", c.Name, key), func() (err error) {
+			after, err = c.Reconcile(ctx, key)
+			return err
+		})
 		switch {
 		case errors.Is(err, context.Canceled):
 		case err != nil:

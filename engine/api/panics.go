@@ -1,0 +1,38 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"headway.dev/manifests/guard"
+)
+
+// panics counts the panics of the process.
+var panics = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "headway_panics_total",
+	Help: "Number of panics that were stopped at the boundary of a request, a reconcile, a pod or a loop.",
+})
+
+// recoverPanics answers a request whose handler panics, tells the panic, and
+// aborts the request as net/http does: over HTTP/2 a client must not take half
+// an answer for a whole one. A handler that aborts by itself says what happened
+// where it does so, or the client knows: it went away.
+func recoverPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			value := recover()
+			if value == nil {
+				return
+			}
+			if err, ok := value.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				guard.Report(r.Context(), fmt.Sprintf("serve %s %s", r.Method, r.URL.Path), value)
+				http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
+			}
+			panic(http.ErrAbortHandler)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,114 @@
+package api_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"k8s.io/client-go/rest"
+
+	"headway.dev/engine/api"
+	"headway.dev/engine/api/apitest"
+)
+
+// TestPanics: neither a handler's panic nor the abort of a request whose
+// client goes away ends the process, whether it came over the network or not.
+func TestPanics(t *testing.T) {
+	begun, ended := make(chan struct{}, 1), make(chan struct{}, 1)
+	s := apitest.Start(t, func(c *api.Config) {
+		c.Routes = map[string]http.Handler{
+			"/test/poison": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("poisonous request") }),
+			"/test/half": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, "half an ans")
+				begun <- struct{}{}
+				<-r.Context().Done()
+				ended <- struct{}{}
+			}),
+		}
+	})
+	for name, config := range map[string]*rest.Config{"over TLS": s.Config, "in process": s.API.InProcess("admin", "system:masters")} {
+		t.Run(name, func(t *testing.T) {
+			client, err := rest.HTTPClientFor(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.CloseIdleConnections()
+			get := func(ctx context.Context, path string) (string, error) {
+				r, err := http.NewRequestWithContext(ctx, http.MethodGet, config.Host+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response, err := client.Do(r)
+				if err != nil {
+					return "", err
+				}
+				defer response.Body.Close()
+				body, err := io.ReadAll(response.Body)
+				return string(body), err
+			}
+			before := metric(t, s, "headway_panics_total")
+			if body, err := get(t.Context(), "/test/poison"); err == nil {
+				t.Errorf("a poisonous request was answered whole: %q", body)
+			}
+			if got := metric(t, s, "headway_panics_total"); got != before+1 {
+				t.Errorf("headway_panics_total: got %v, want %v", got, before+1)
+			}
+
+			ctx, cancel := context.WithCancel(t.Context())
+			failed := make(chan error, 1)
+			go func() {
+				_, err := get(ctx, "/test/half")
+				failed <- err
+			}()
+			<-begun
+			cancel()
+			if err := <-failed; err == nil {
+				t.Error("half an answer was taken for a whole one")
+			}
+			<-ended
+			if body, err := get(t.Context(), "/healthz"); err != nil || body != "ok" {
+				t.Errorf("after it: got %q, %v", body, err)
+			}
+			if got := metric(t, s, "headway_panics_total"); got != before+1 {
+				t.Errorf("headway_panics_total after an abort: got %v, want %v", got, before+1)
+			}
+		})
+	}
+}
+
+// metric reads a metric without labels.
+func metric(t *testing.T, s *apitest.Server, name string) float64 {
+	t.Helper()
+	out, errOut, err := s.Kubectl(t, "", "get", "--raw", "/metrics")
+	if err != nil {
+		t.Fatalf("metrics: %v: %s", err, errOut)
+	}
+	for line := range strings.Lines(out) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
+}
+
+// TestOwnRoutesHaveNoDeadline: a sync may take longer than other requests.
+func TestOwnRoutesHaveNoDeadline(t *testing.T) {
+	s := apitest.Start(t, func(c *api.Config) {
+		c.Routes = map[string]http.Handler{"/test/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if at, limited := r.Context().Deadline(); limited {
+				http.Error(w, "cut at "+at.String(), http.StatusInternalServerError)
+				return
+			}
+			_, _ = io.WriteString(w, "no deadline")
+		})}
+	})
+	expect(t, s, "", args("get --raw /test/sync"), "no deadline")
+}
