@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -24,22 +25,37 @@ import (
 	"headway.dev/engine/satoken"
 )
 
-// longRunning tells the requests without a deadline.
-var longRunning = genericfilters.BasicLongRunningRequestCheck(
-	sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
+// longRunning tells the requests without a deadline: those of the library, and
+// those to our own routes, whose handlers know how long they may take. A sync
+// waits until a commit has been rolled out.
+func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRequestCheck {
+	known := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
+	return func(r *http.Request, info *genericapirequest.RequestInfo) bool {
+		if known(r, info) {
+			return true
+		}
+		for path := range routes {
+			if r.URL.Path == path || strings.HasSuffix(path, "/") && strings.HasPrefix(r.URL.Path, path) {
+				return true
+			}
+		}
+		return false
+	}
+}
 
 // filters is the chain that every request goes through, the last line first.
 // It is the library's own without auditing, tracing and what only matters to a
 // server behind a load balancer. The order matters:
 //
-//   - a panic is answered by whatever stands outside of it;
+//   - a panic is answered by whatever stands outside of it: recoverPanics stands
+//     outside of everything;
 //   - the deadline starts before authentication, which may be slow;
 //   - impersonation changes the user and so stands between authentication and
 //     authorization.
 func filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	failed := genericapifilters.Unauthorized(c.Serializer)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
-	handler = genericfilters.WithMaxInFlightLimit(handler, c.MaxRequestsInFlight, c.MaxMutatingRequestsInFlight, c.LongRunningFunc)
+	handler = withLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
 	handler = genericapifilters.WithWarningRecorder(handler)
@@ -50,8 +66,7 @@ func filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	handler = genericapifilters.WithLatencyTrackers(handler)
 	handler = genericapifilters.WithRequestInfo(handler, c.RequestInfoResolver)
 	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
-	handler = genericfilters.WithPanicRecovery(handler, c.RequestInfoResolver)
-	return genericapifilters.WithAuditInit(handler)
+	return recoverPanics(genericapifilters.WithAuditInit(handler))
 }
 
 // authentication asks, in this order: who the process itself says it is, the

@@ -38,7 +38,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	conns := &hijacked{}
 	server := &http.Server{
-		Handler:           conns.track(s.endWatches(ctx, s.handler)),
+		Handler:           withBodyDeadline(conns.track(s.endWatches(ctx, s.handler))),
 		TLSConfig:         s.tls,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 32 * time.Second,

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+)
+
+// How many requests may be under way at once: those that only read and the
+// others apart, as kube-apiserver's --max-requests-inflight and
+// --max-mutating-requests-inflight have it. Of each, one user may have a
+// quarter; who is over a limit waits for a moment and is then told to try
+// again.
+const (
+	maxReading, maxWriting   = 400, 200
+	userReading, userWriting = maxReading / 4, maxWriting / 4
+	// userLong bounds the long requests of one user: watches, logs, streams,
+	// and those of our own API.
+	userLong = 1000
+	// anonymousLong bounds those of one address that tells no user: webhooks.
+	anonymousLong = 20
+	// maxQueued and maxWait bound who waits at one limit.
+	maxQueued = 200
+	maxWait   = 10 * time.Second
+)
+
+var errNoRequestInfo = errors.New("no RequestInfo found in the context, handler chain must be wrong")
+
+// limits keeps users from taking all of the server. What the process itself
+// asks, administrators and nodes never wait behind users: they are not counted
+// among them. A node has limits of its own.
+type limits struct {
+	reading, writing *turnstile
+
+	mu    sync.Mutex
+	users map[string]*userLimits
+}
+
+// userLimits are those of one user while it has requests under way.
+type userLimits struct {
+	reading, writing, long *turnstile
+	requests               int
+}
+
+func withLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
+	l := &limits{reading: newTurnstile(maxReading), writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
+	reads := sets.NewString("get", "list", "watch")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		info, ok := genericapirequest.RequestInfoFrom(ctx)
+		if !ok {
+			responsewriters.InternalError(w, r, errNoRequestInfo)
+			return
+		}
+		u, ok := genericapirequest.UserFrom(ctx)
+		if _, inside := ctx.Value(userKey{}).(user.Info); inside || ok && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		key, shared := requester(r, u), !ok || !slices.Contains(u.GetGroups(), user.NodesGroup)
+		mine := l.begin(key, !ok || u.GetName() == user.Anonymous)
+		defer l.end(key)
+		var gates []*turnstile
+		switch {
+		case long(r, info):
+			gates = []*turnstile{mine.long}
+		case reads.Has(info.Verb):
+			gates = []*turnstile{mine.reading, l.reading}
+		default:
+			gates = []*turnstile{mine.writing, l.writing}
+		}
+		if !shared {
+			gates = gates[:1]
+		}
+		for _, gate := range gates {
+			if !gate.enter(ctx) {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
+				return
+			}
+			defer gate.leave()
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// requester is whom a request is counted for: its user, or its address if it
+// tells none.
+func requester(r *http.Request, u user.Info) string {
+	if u != nil && u.GetName() != user.Anonymous {
+		return "user " + u.GetName()
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return "address " + host
+}
+
+func (l *limits) begin(key string, anonymous bool) *userLimits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u := l.users[key]
+	if u == nil {
+		long := userLong
+		if anonymous {
+			long = anonymousLong
+		}
+		u = &userLimits{reading: newTurnstile(userReading), writing: newTurnstile(userWriting), long: newTurnstile(long)}
+		l.users[key] = u
+	}
+	u.requests++
+	return u
+}
+
+func (l *limits) end(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if u := l.users[key]; u.requests > 1 {
+		u.requests--
+		return
+	}
+	delete(l.users, key)
+}
+
+// turnstile lets a number of requests through at a time.
+type turnstile struct {
+	inside chan struct{}
+	queued atomic.Int32
+}
+
+func newTurnstile(n int) *turnstile { return &turnstile{inside: make(chan struct{}, n)} }
+
+// enter reports whether the request may go on; it waits a moment for that.
+func (t *turnstile) enter(ctx context.Context) bool {
+	select {
+	case t.inside <- struct{}{}:
+		return true
+	default:
+	}
+	defer t.queued.Add(-1)
+	if t.queued.Add(1) > maxQueued {
+		return false
+	}
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case t.inside <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (t *turnstile) leave() { <-t.inside }
+
+// A request's body has bodyGrace to come in, and a second more for every
+// bodyRate bytes of it.
+const (
+	bodyGrace = 15 * time.Second
+	bodyRate  = 32 << 10
+)
+
+// withBodyDeadline ends requests whose body comes in too slowly, or not at all:
+// they would hold their place until the request's own deadline, and those that
+// have none for ever.
+func withBodyDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != nil && r.Body != http.NoBody {
+			body := &timelyBody{ReadCloser: r.Body, conn: http.NewResponseController(w), began: time.Now()}
+			r.Body = body
+			defer body.done()
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type timelyBody struct {
+	io.ReadCloser
+	conn  *http.ResponseController
+	began time.Time
+	read  int64
+	ended atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *timelyBody) Read(p []byte) (int, error) {
+	if b.ended.Load() {
+		return b.ReadCloser.Read(p)
+	}
+	deadline := b.began.Add(bodyGrace + time.Duration(b.read/bodyRate)*time.Second)
+	if err := b.conn.SetReadDeadline(deadline); err != nil {
+		b.ended.Store(true) // a connection that was taken over has its own rules
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	if err != nil {
+		b.done()
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *timelyBody) Close() error {
+	b.done()
+	return b.ReadCloser.Close()
+}
+
+// done takes the deadline off: what comes after the body is the next request,
+// or the end of the connection, by which a handler learns that its client left.
+func (b *timelyBody) done() {
+	if !b.ended.Swap(true) {
+		_ = b.conn.SetReadDeadline(time.Time{}) // or the connection was taken over
+	}
+}
