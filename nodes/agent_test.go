@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -44,6 +46,12 @@ func newCluster(t *testing.T, prepare ...func(*fake.Clientset)) *cluster {
 func newClusterOn(t *testing.T, node *nodetest.Node, configure func(*nodes.Config), prepare ...func(*fake.Clientset)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, node: node, client: fake.NewClientset()}
+	// The certificate of the streams' client is that of an API server.
+	c.client.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
+		review.Status.Allowed = review.Spec.User == "test"
+		return true, review, nil
+	})
 	for _, f := range prepare {
 		f(c.client)
 	}

@@ -18,7 +18,7 @@ import (
 // is open then is cut: a stream has no end of its own.
 func (a *Agent) serveStreams(ctx context.Context) error {
 	s := &http.Server{
-		Handler:           server.New(a.cfg.NodeName, a, a.cfg.Runtime, a.log),
+		Handler:           server.New(a.cfg.NodeName, a, a.cfg.Runtime, a.cfg.Client.AuthorizationV1().SubjectAccessReviews(), a.log),
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}

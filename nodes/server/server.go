@@ -7,9 +7,10 @@
 //	GET,POST /portForward/{namespace}/{pod}[/{uid}]
 //	GET  /pods /healthz /metrics /stats/summary
 //
-// [New] builds the handler over [Pods], which finds a pod, and the runtime. Who
-// may call is decided before: by the TLS configuration of the
-// listener, which requires a client certificate.
+// [New] builds the handler over [Pods], which finds a pod, and the runtime. The
+// TLS configuration of the listener says who a client is, by its certificate;
+// what it may is asked of the API, by a SubjectAccessReview on nodes/proxy or
+// the finer subresource that the path has.
 package server
 
 import (
@@ -34,12 +35,13 @@ type Server struct {
 	node    string
 	pods    Pods
 	runtime runtime.Interface
+	reviews Reviewer
 	log     *slog.Logger
 }
 
 // New returns the handler for the node with that name.
-func New(node string, pods Pods, r runtime.Interface, log *slog.Logger) http.Handler {
-	s := &Server{node: node, pods: pods, runtime: r, log: log}
+func New(node string, pods Pods, r runtime.Interface, reviews Reviewer, log *slog.Logger) http.Handler {
+	s := &Server{node: node, pods: pods, runtime: r, reviews: reviews, log: log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
 	for _, method := range []string{"GET", "POST"} {
@@ -57,7 +59,7 @@ func New(node string, pods Pods, r runtime.Interface, log *slog.Logger) http.Han
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /stats/summary", s.summary)
 	mux.HandleFunc("GET /metrics", s.metrics)
-	return mux
+	return s.authorize(mux)
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -65,6 +65,10 @@ var (
 		{"", "configmaps", read, referenced},
 		{"", "secrets", read, referenced},
 		{"", "serviceaccounts/token", []string{"create"}, accountOfPod},
+		// Its server asks who may read logs and run commands.
+		{"authentication.k8s.io", "tokenreviews", []string{"create"}, nil},
+		{"authorization.k8s.io", "subjectaccessreviews", []string{"create"}, nil},
+		{"authorization.k8s.io", "localsubjectaccessreviews", []string{"create"}, nil},
 		{"coordination.k8s.io", "leases", []string{"get", "create", "update", "patch", "delete"}, ownLease},
 	}
 )
