@@ -18,9 +18,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
@@ -158,6 +160,9 @@ func TestStreaming(t *testing.T) {
 	kubectl(t, s, "", "run", "pending", "--image=example.com/c")
 
 	expect(t, s, "", args("logs one --tail=3"), "log of main tail=3\n")
+	if got := logOverWebSocket(t, s, "/api/v1/namespaces/default/pods/one/log?tailLines=3"); got != "log of main tail=3\n" {
+		t.Errorf("log over a WebSocket: got %q", got)
+	}
 	expect(t, s, "", args("logs two -c b"), "log of b")
 	refuse(t, s, "", args("logs two -c x"), "container x is not valid for pod two")
 	refuse(t, s, "", args("logs one -p"), `previous terminated container "main" in pod "one" not found`)
@@ -231,4 +236,28 @@ func portForward(t *testing.T, s *apitest.Server) {
 	}
 	cancel()
 	_ = cmd.Wait() // killed
+}
+
+// logOverWebSocket reads a log as browsers do.
+func logOverWebSocket(t *testing.T, s *apitest.Server, path string) string {
+	t.Helper()
+	config, err := websocket.NewConfig("wss"+strings.TrimPrefix(s.URL, "https")+path, s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.TlsConfig, err = rest.TLSConfigFor(s.Config); err != nil {
+		t.Fatal(err)
+	}
+	config.TlsConfig.NextProtos = []string{"http/1.1"}
+	config.Protocol = []string{"binary.k8s.io"}
+	conn, err := config.DialContext(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	out, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }

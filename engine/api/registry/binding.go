@@ -76,6 +76,9 @@ func (b Binding) Create(ctx context.Context, name string, obj runtime.Object, va
 			if pod.Spec.NodeName != "" {
 				return nil, fmt.Errorf("pod %v is already assigned to node %q", pod.Name, pod.Spec.NodeName)
 			}
+			if len(pod.Spec.SchedulingGates) > 0 {
+				return nil, fmt.Errorf("pod %v has non-empty .spec.schedulingGates", pod.Name)
+			}
 			return bind(pod, binding), nil
 		}), dryrun.IsDryRun(options.DryRun), nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package streaming
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/url"
 	"strconv"
 	"time"
@@ -81,14 +82,45 @@ func (l Log) Get(ctx context.Context, name string, opts runtime.Object) (runtime
 		RedirectChecker: genericrest.PreventRedirects,
 	}
 	if pod.Spec.NodeName == "" {
-		return stream, nil
+		return logStream{stream}, nil
 	}
 	stream.Location, err = l.nodes.location(pod.Spec.NodeName, fmt.Sprintf("/containerLogs/%s/%s/%s", pod.Namespace, pod.Name, container), logQuery(options))
 	if err != nil {
 		return nil, err
 	}
 	stream.Transport = l.nodes.transport
-	return stream, nil
+	return logStream{stream}, nil
+}
+
+// logStream hands out a stream whose end comes by itself: what the library
+// copies to a WebSocket leaves out bytes that are read together with the end,
+// and a short log is read so.
+type logStream struct{ *genericrest.LocationStreamer }
+
+// InputStream implements rest.ResourceStreamer.
+func (l logStream) InputStream(ctx context.Context, version, accept string) (io.ReadCloser, bool, string, error) {
+	stream, flush, contentType, err := l.LocationStreamer.InputStream(ctx, version, accept)
+	if stream != nil {
+		stream = &endApart{ReadCloser: stream}
+	}
+	return stream, flush, contentType, err
+}
+
+type endApart struct {
+	io.ReadCloser
+	end error
+}
+
+// Read implements io.Reader.
+func (e *endApart) Read(p []byte) (int, error) {
+	if e.end != nil {
+		return 0, e.end
+	}
+	n, err := e.ReadCloser.Read(p)
+	if n > 0 && err != nil {
+		e.end, err = err, nil
+	}
+	return n, err
 }
 
 func logQuery(o *corev1.PodLogOptions) url.Values {

@@ -111,7 +111,8 @@ func (g *group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSl
 	for i, s := range existing {
 		for _, e := range s.Endpoints {
 			uid := target(e)
-			if next, ok := left[uid]; ok {
+			// What is over the limit, in a slice that another program made, goes elsewhere.
+			if next, ok := left[uid]; ok && len(kept[i]) < perSlice {
 				kept[i] = append(kept[i], next)
 				delete(left, uid)
 			}
