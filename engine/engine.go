@@ -38,6 +38,7 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -54,6 +55,8 @@ type Config struct {
 	DataDir string
 	// Listener is where the API answers. The engine closes it.
 	Listener net.Listener
+	// Names are further names and addresses that the API's certificate is for.
+	Names []string
 	// Address is what agents and pods reach the API by.
 	Address netip.AddrPort
 	// ClusterCIDR and ServiceCIDR are the ranges of pods and Services.
@@ -62,6 +65,9 @@ type Config struct {
 	Controllers []string
 	// NodeGrace is for how long a node may be silent; 0 is the default.
 	NodeGrace time.Duration
+	// PodSecurity is the level that pods are held to in namespaces whose labels
+	// say nothing: privileged (also if empty), baseline or restricted.
+	PodSecurity string
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -71,6 +77,7 @@ type Config struct {
 type Engine struct {
 	cfg       Config
 	admission *admit.Admission
+	security  *admit.Security
 	store     *store.Store
 	roles     rbac.Index
 	events    *event.Recorder
@@ -94,14 +101,17 @@ func Open(cfg Config) (*Engine, error) {
 		e.tokens = tokens
 	}
 	var err error
-	e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), []string{
+	e.pki, err = pki.Ensure(filepath.Join(cfg.DataDir, "pki"), append([]string{
 		cfg.Address.Addr().String(), e.host(), "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		cfg.ServiceCIDR.Masked().Addr().Next().String(),
-	})
+	}, cfg.Names...))
 	if err != nil {
 		return nil, err
 	}
-	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert})
+	if e.security, err = admit.NewSecurity(cfg.PodSecurity); err != nil {
+		return nil, err
+	}
+	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Security: e.security})
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +178,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Routes:      routes,
 		Roles:       &e.roles,
 		Gate:        gate,
+		Security:    e.security,
 
 		AccountTokens: e.accounts,
 		Ready:         map[string]func() error{"store": e.store.Err},
@@ -227,9 +238,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	placer := scheduler.New(scheduler.Config{Store: e.store, Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{e.server.Run, e.events.Run, manager.Run, placer.Run} {
-		group.Go(func() error { return run(ctx) })
-	}
+	group.Go(func() error { return e.server.Run(ctx) })
+	group.Go(func() error { return manager.Run(ctx) })
+	group.Go(func() error { return guard.Loop(ctx, "write events", e.events.Run) })
+	group.Go(func() error { return guard.Loop(ctx, "scheduler", placer.Run) })
 	err = group.Wait()
 	// The store is closed after its last user has ended: what they wrote
 	// behind would be lost otherwise.

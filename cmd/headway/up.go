@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -38,6 +40,8 @@ type upOptions struct {
 	controllers        []string
 	nodeGrace          time.Duration
 	tokenAuthFile      string
+	tlsSANs            []string
+	podSecurity        string
 	// What follows is Flux's lockdown for clusters with several tenants.
 	defaultServiceAccount string
 	noCrossNamespaceRefs  bool
@@ -86,6 +90,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.nodeName, "node-name", "", "name of this node (default: the hostname)")
 	flags.StringVar(&up.nodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&up.listen, "listen", "127.0.0.1:6443", "address and port of the API")
+	flags.StringSliceVar(&up.tlsSANs, "tls-san", nil, "further host name or address that the API's certificate is for (repeatable)")
 	flags.StringVar(&up.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.serviceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
 	flags.StringVar(&up.containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
@@ -95,6 +100,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.nodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
+	flags.StringVar(&up.podSecurity, "pod-security", "privileged", "what pods may in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; where a Kustomization with a serviceAccountName writes, at least baseline")
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
 	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
 	flags.StringVar(&up.gitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")
@@ -114,6 +120,7 @@ type upConfig struct {
 	nodeIP                   netip.Addr
 	eviction                 nodes.Thresholds
 	gitLimits                git.MirrorOptions
+	names                    []string // of the API, for its certificate
 	signingKey               *git.SigningKey
 	log                      *slog.Logger
 }
@@ -153,8 +160,11 @@ func (o *upOptions) config() (*upConfig, error) {
 	if cfg.eviction, err = nodes.ParseEvictionHard(o.evictionHard); err != nil {
 		return nil, fmt.Errorf("--eviction-hard: %w", err)
 	}
-	if _, _, err := net.SplitHostPort(o.listen); err != nil {
-		return nil, fmt.Errorf("--listen %q is not HOST:PORT: %w", o.listen, err)
+	if cfg.names, err = servingNames(o.listen, o.tlsSANs); err != nil {
+		return nil, err
+	}
+	if !slices.Contains([]string{"privileged", "baseline", "restricted"}, o.podSecurity) {
+		return nil, fmt.Errorf("--pod-security %q is none of privileged, baseline, restricted", o.podSecurity)
 	}
 	if cfg.dataDir, err = filepath.Abs(o.dataDir); err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)

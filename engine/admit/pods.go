@@ -56,6 +56,16 @@ func Accounts(view object.Reader, next, old object.Object) (object.Object, error
 	return &pod, nil
 }
 
+// RuntimeClasses is Kubernetes' RuntimeClass admission. There is no kind
+// RuntimeClass yet, so that no pod can name one that exists.
+func RuntimeClasses(_ object.Reader, next, old object.Object) (object.Object, error) {
+	pod, ok := next.(*corev1.Pod)
+	if !ok || old != nil || pod.Spec.RuntimeClassName == nil {
+		return next, nil
+	}
+	return nil, apierrors.NewForbidden(pods, cmp.Or(pod.GenerateName, pod.Name), fmt.Errorf("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName))
+}
+
 // automounts says whether the token is mounted; the pod has the last word.
 func automounts(account *corev1.ServiceAccount, pod *corev1.Pod) bool {
 	wants := cmp.Or(pod.Spec.AutomountServiceAccountToken, account.AutomountServiceAccountToken)

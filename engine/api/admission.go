@@ -7,6 +7,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/warning"
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
@@ -22,6 +23,8 @@ type requestAdmission struct {
 	reader object.Reader
 	roles  *rbac.Index
 	auth   authorizer.Authorizer
+	// security warns of pods; it may be nil.
+	security *admit.Security
 }
 
 // Handles implements admission.Interface.
@@ -37,7 +40,19 @@ func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attribut
 	if err := a.nodeRestriction(attrs); err != nil {
 		return err
 	}
+	a.warn(ctx, attrs)
 	return a.escalation(ctx, attrs)
+}
+
+// warn tells of pods that the namespace's policy warns of.
+func (a requestAdmission) warn(ctx context.Context, attrs admission.Attributes) {
+	obj, ok := attrs.GetObject().(object.Object)
+	if !ok || a.security == nil || attrs.GetSubresource() != "" || attrs.GetOperation() == admission.Delete {
+		return
+	}
+	if text := a.security.Warning(a.reader, obj); text != "" {
+		warning.AddWarning(ctx, "", text)
+	}
 }
 
 // escalation keeps users from granting what they have not.

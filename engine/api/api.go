@@ -21,6 +21,7 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/klog/v2" //nolint:depguard // the libraries log to it: it is routed to slog here
 
+	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/openapi"
@@ -30,6 +31,7 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/scheme"
 )
 
@@ -61,6 +63,8 @@ type Config struct {
 	// service accounts.
 	Roles         *rbac.Index
 	AccountTokens *satoken.Issuer
+	// Security warns of pods that a namespace does not want, if set.
+	Security *admit.Security
 	// Gate is asked about users' writes, if set.
 	Gate registry.Gate
 	// Ready are further conditions of /readyz, by name.
@@ -89,8 +93,9 @@ type Server struct {
 	ready    chan struct{}
 }
 
-// klogOnce guards klog's logger, which is the process's.
-var klogOnce sync.Once
+// processOnce guards what is the process's: klog's logger, and what becomes of
+// panics.
+var processOnce sync.Once
 
 // New wires the server. It serves nothing before Run, but InProcess clients
 // may be made, and used once Run has started.
@@ -98,7 +103,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	klogOnce.Do(func() { klog.SetSlogLogger(cfg.Log.With("component", "apiserver")) })
+	processOnce.Do(func() {
+		klog.SetSlogLogger(cfg.Log.With("component", "apiserver"))
+		guard.Install(panics.Inc)
+	})
 	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
@@ -113,7 +121,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, auth: auth,
-		admission: requestAdmission{cfg.Store, cfg.Roles, auth},
+		admission: requestAdmission{cfg.Store, cfg.Roles, auth, cfg.Security},
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
@@ -140,7 +148,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.Authentication.Authenticator = authentication(clientCAs, tokens)
 	c.Authorization.Authorizer = s.auth
 	c.AdmissionControl = s.admission
-	c.LongRunningFunc = longRunning
+	c.LongRunningFunc = longRunning(cfg.Routes)
 	c.FlowControl = nil
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil

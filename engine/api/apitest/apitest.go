@@ -60,7 +60,11 @@ type Option func(*api.Config)
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	admission, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+	security, err := admit.NewSecurity("")
+	if err != nil {
+		tb.Fatalf("pod security: %v", err)
+	}
+	admission, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Security: security})
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
@@ -100,7 +104,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, AccountTokens: tokens,
+		Roles: roles, AccountTokens: tokens, Security: security,
 		Log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {

@@ -1,0 +1,168 @@
+package admit
+
+import (
+	"cmp"
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	securityapi "k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+
+	"headway.dev/manifests/object"
+)
+
+var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
+
+// Security is Kubernetes' PodSecurity admission: the labels
+// pod-security.kubernetes.io/… of a namespace say what its pods may.
+//
+// A namespace that does not say what is enforced, and that a Kustomization with
+// a serviceAccountName writes to, has baseline: roles do not tell a harmless pod
+// from one that owns the machine.
+type Security struct {
+	defaults  securityapi.Policy
+	evaluator interface {
+		EvaluatePod(securityapi.LevelVersion, *metav1.ObjectMeta, *corev1.PodSpec) []policy.CheckResult
+	}
+}
+
+// NewSecurity makes the admission. enforce is the level of namespaces that say
+// nothing: privileged, baseline or restricted; empty is privileged.
+func NewSecurity(enforce string) (*Security, error) {
+	level, err := securityapi.ParseLevel(cmp.Or(enforce, string(securityapi.LevelPrivileged)))
+	if err != nil {
+		return nil, fmt.Errorf("pod security level %q: %w", enforce, err)
+	}
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("pod security: %w", err)
+	}
+	privileged := securityapi.LevelVersion{Level: securityapi.LevelPrivileged, Version: securityapi.LatestVersion()}
+	enforced := securityapi.LevelVersion{Level: level, Version: securityapi.LatestVersion()}
+	return &Security{defaults: securityapi.Policy{Enforce: enforced, Audit: privileged, Warn: enforced}, evaluator: evaluator}, nil
+}
+
+// admit is the check at the point of commit, for whoever creates a pod.
+func (s *Security) admit(view object.Reader, next, old object.Object) (object.Object, error) {
+	switch obj := next.(type) {
+	case *corev1.Namespace:
+		before, _ := old.(*corev1.Namespace)
+		return next, s.labels(obj, before)
+	case *corev1.Pod:
+		// What may be changed of a pod changes no verdict, but for these.
+		if before, ok := old.(*corev1.Pod); ok && len(before.Spec.EphemeralContainers) == len(obj.Spec.EphemeralContainers) {
+			return next, nil
+		}
+		p := s.policy(view, obj.Namespace)
+		if detail := s.violations(p.Enforce, &obj.ObjectMeta, &obj.Spec); detail != "" {
+			return nil, apierrors.NewForbidden(pods, cmp.Or(obj.GenerateName, obj.Name), fmt.Errorf("violates PodSecurity %q: %s", p.Enforce.String(), detail))
+		}
+	}
+	return next, nil
+}
+
+// labels refuses levels and versions that there are not, where they are new.
+func (s *Security) labels(ns, before *corev1.Namespace) error {
+	_, errs := securityapi.PolicyToEvaluate(ns.Labels, s.defaults)
+	if len(errs) == 0 {
+		return nil
+	}
+	if before != nil {
+		if _, known := securityapi.PolicyToEvaluate(before.Labels, s.defaults); len(known) > 0 {
+			return nil
+		}
+	}
+	return apierrors.NewInvalid(namespaceKind, ns.Name, errs)
+}
+
+// policy is that of a namespace.
+func (s *Security) policy(view object.Reader, namespace string) securityapi.Policy {
+	ns, _ := view.Get(object.Key{GroupKind: namespaceKind, Name: namespace}).(*corev1.Namespace)
+	if ns == nil {
+		return s.defaults
+	}
+	p, _ := securityapi.PolicyToEvaluate(ns.Labels, s.defaults) // of wrong labels it makes restricted
+	if _, said := ns.Labels[securityapi.EnforceLevelLabel]; !said && p.Enforce.Level == securityapi.LevelPrivileged && tenant(view, namespace) {
+		p.Enforce.Level = securityapi.LevelBaseline
+		if securityapi.CompareLevels(p.Warn.Level, p.Enforce.Level) < 0 {
+			p.Warn = p.Enforce
+		}
+	}
+	return p
+}
+
+// tenant reports whether a Kustomization that acts as an account writes to a
+// namespace.
+func tenant(view object.Reader, namespace string) bool {
+	all, _ := view.List(kustomizationKind, "")
+	for _, obj := range all {
+		ks, ok := obj.(*kustomizev1.Kustomization)
+		if ok && ks.Spec.ServiceAccountName != "" && (ks.Namespace == namespace || ks.Spec.TargetNamespace == namespace) {
+			return true
+		}
+	}
+	return false
+}
+
+// violations tells what a pod violates of a level, in Kubernetes' words; empty
+// if nothing.
+func (s *Security) violations(level securityapi.LevelVersion, meta *metav1.ObjectMeta, spec *corev1.PodSpec) string {
+	if level.Level == securityapi.LevelPrivileged {
+		return ""
+	}
+	result := policy.AggregateCheckResults(s.evaluator.EvaluatePod(level, meta, spec))
+	if result.Allowed {
+		return ""
+	}
+	return result.ForbiddenDetail()
+}
+
+// Warning is what to tell who writes a pod, or what makes pods, that the
+// namespace's policy warns of; empty for nothing. What makes pods is stored all
+// the same: its pods are refused.
+func (s *Security) Warning(view object.Reader, obj object.Object) string {
+	meta, spec := podTemplate(obj)
+	if spec == nil {
+		return ""
+	}
+	p := s.policy(view, obj.GetNamespace())
+	if detail := s.violations(p.Warn, meta, spec); detail != "" {
+		return fmt.Sprintf("would violate PodSecurity %q: %s", p.Warn.String(), detail)
+	}
+	return ""
+}
+
+// podTemplate is what obj makes pods of, nil if it makes none.
+func podTemplate(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) {
+	var t *corev1.PodTemplateSpec
+	switch o := obj.(type) {
+	case *corev1.Pod:
+		return &o.ObjectMeta, &o.Spec
+	case *corev1.PodTemplate:
+		t = &o.Template
+	case *corev1.ReplicationController:
+		t = o.Spec.Template
+	case *appsv1.ReplicaSet:
+		t = &o.Spec.Template
+	case *appsv1.Deployment:
+		t = &o.Spec.Template
+	case *appsv1.DaemonSet:
+		t = &o.Spec.Template
+	case *appsv1.StatefulSet:
+		t = &o.Spec.Template
+	case *batchv1.Job:
+		t = &o.Spec.Template
+	case *batchv1.CronJob:
+		t = &o.Spec.JobTemplate.Spec.Template
+	}
+	if t == nil {
+		return nil, nil
+	}
+	return &t.ObjectMeta, &t.Spec
+}

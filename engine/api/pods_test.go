@@ -1,0 +1,65 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/engine/api/apitest"
+)
+
+// TestPodsRefused: what Kubernetes refuses of pods, in its words.
+func TestPodsRefused(t *testing.T) {
+	s := apitest.Start(t)
+	const runtimeClass = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"runtimeClassName":"gvisor","containers":[{"name":"c","image":"i"}]}}`
+	refuse(t, s, runtimeClass, []string{"create", "-f", "-"}, `pods "p" is forbidden: pod rejected: RuntimeClass "gvisor" not found`)
+
+	client := kubernetes.NewForConfigOrDie(s.Config)
+	gated := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "gated"}, Spec: corev1.PodSpec{
+		SchedulingGates: []corev1.PodSchedulingGate{{Name: "example.com/wait"}}, Containers: []corev1.Container{{Name: "c", Image: "i"}},
+	}}
+	if _, err := client.CoreV1().Pods("default").Create(t.Context(), gated, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "gated"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n1"}}
+	err := client.CoreV1().Pods("default").Bind(t.Context(), binding, metav1.CreateOptions{})
+	if err == nil || !strings.Contains(err.Error(), "pod gated has non-empty .spec.schedulingGates") {
+		t.Errorf("bind a gated pod: %v", err)
+	}
+}
+
+const privileged = `{"securityContext":{"privileged":true},"name":"c","image":"i"}`
+
+// TestPodSecurity: the labels of a namespace hold its pods to a level, a
+// Deployment is warned of, and where a Kustomization acts as an account, it is
+// baseline unless the labels say otherwise.
+func TestPodSecurity(t *testing.T) {
+	s := apitest.Start(t)
+	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[` + privileged + `]}}`
+	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
+		"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[` + privileged + `]}}}}`
+	const violated = `violate PodSecurity "baseline:latest": privileged (container "c" must not set securityContext.privileged=true)`
+	for _, ns := range []string{"labelled", "free", "team", "trusted"} {
+		kubectl(t, s, "", "create", "namespace", ns)
+	}
+	kubectl(t, s, "", "label", "namespace", "labelled", "pod-security.kubernetes.io/enforce=baseline")
+	kubectl(t, s, "", "label", "namespace", "trusted", "pod-security.kubernetes.io/enforce=privileged")
+	for _, ns := range []string{"team", "trusted"} {
+		kubectl(t, s, `{"apiVersion":"kustomize.toolkit.fluxcd.io/v1","kind":"Kustomization","metadata":{"name":"app","namespace":"`+ns+`"},
+			"spec":{"interval":"10m","prune":true,"serviceAccountName":"deployer","sourceRef":{"kind":"GitRepository","name":"app"}}}`, "create", "-f", "-")
+	}
+	for _, ns := range []string{"labelled", "team"} {
+		refuse(t, s, pod, []string{"create", "-n", ns, "-f", "-"}, `pods "p" is forbidden: `+strings.Replace(violated, "violate", "violates", 1))
+		_, stderr, err := s.Kubectl(t, deployment, "create", "-n", ns, "-f", "-")
+		if err != nil || !strings.Contains(stderr, "Warning: would "+violated) {
+			t.Errorf("%s: a Deployment of privileged pods: %v, %q", ns, err, stderr)
+		}
+	}
+	for _, ns := range []string{"free", "trusted"} {
+		kubectl(t, s, pod, "create", "-n", ns, "-f", "-")
+	}
+	refuse(t, s, "", []string{"label", "namespace", "free", "pod-security.kubernetes.io/enforce=strict"}, `metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict"`)
+}
