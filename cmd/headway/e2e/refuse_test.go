@@ -43,6 +43,7 @@ func TestRefusals(t *testing.T) {
 		{"bad CIDR", []string{"up", "--service-cidr", "10.0.0.0"}, []string{"service-cidr", "10.0.0.0"}},
 		{"bad listen address", []string{"up", "--listen", "nonsense"}, []string{"listen", "nonsense"}},
 		{"overlapping ranges", []string{"up", "--service-cidr", "10.42.0.0/16", "--cluster-cidr", "10.42.0.0/16"}, []string{"overlap"}},
+		{"grace period below the heartbeat", []string{"up", "--node-monitor-grace-period", "5s"}, []string{"node-monitor-grace-period", "5s", "at least 15s"}},
 		{"no repository", []string{"up", "--repo", filepath.Join(dir, "missing")}, []string{"missing", "does not exist"}},
 		{"not a repository", []string{"up", "--repo", empty}, []string{empty, "not a Git repository"}},
 		{"no such branch", []string{"up", "--repo", repo, "--branch", "nope"}, []string{"nope", "main"}},
