@@ -114,18 +114,16 @@ func (c *Cluster) KillContainerd() {
 }
 
 // KillOne ends one of the cluster's processes that has the given command name's
-// prefix with SIGKILL, and reports whether there was one. pick chooses among n.
-func (c *Cluster) KillOne(prefix string, pick func(n int) int) bool {
+// prefix with SIGKILL, as soon as there is one. pick chooses among n.
+func (c *Cluster) KillOne(prefix string, pick func(n int) int) {
 	c.tb.Helper()
-	pids := c.named(prefix)
-	if len(pids) == 0 {
-		return false
-	}
-	err := syscall.Kill(pids[pick(len(pids))], syscall.SIGKILL)
-	if err != nil && !errors.Is(err, syscall.ESRCH) {
-		c.tb.Fatalf("kill %s: %v", prefix, err)
-	}
-	return err == nil
+	c.Eventually(30*time.Second, prefix+" runs", func() error {
+		pids := c.named(prefix)
+		if len(pids) == 0 {
+			return errors.New("there is no such process")
+		}
+		return syscall.Kill(pids[pick(len(pids))], syscall.SIGKILL)
+	})
 }
 
 // Shims is how many shims of containerd run for the cluster.
