@@ -111,8 +111,7 @@ func (g *group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSl
 	for i, s := range existing {
 		for _, e := range s.Endpoints {
 			uid := target(e)
-			// What is over the limit, in a slice that another program made, goes elsewhere.
-			if next, ok := left[uid]; ok && len(kept[i]) < perSlice {
+			if next, ok := left[uid]; ok {
 				kept[i] = append(kept[i], next)
 				delete(left, uid)
 			}

@@ -213,27 +213,6 @@ func TestSlicesProperties(t *testing.T) {
 	}
 }
 
-// A slice that another program made too large is brought under the limit.
-func TestSlicesTooLarge(t *testing.T) {
-	var pods []*corev1.Pod
-	for i := range 130 {
-		pods = append(pods, pod(i))
-	}
-	large := &discoveryv1.EndpointSlice{}
-	for _, s := range endpoints.DecideSlices(service(), pods, nil, noZone).Create {
-		if large.Name == "" {
-			large = s.DeepCopy()
-			large.Name = "large"
-			continue
-		}
-		large.Endpoints = append(large.Endpoints, s.Endpoints...)
-	}
-	plan := endpoints.DecideSlices(service(), pods, []*discoveryv1.EndpointSlice{large}, noZone)
-	if len(plan.Update) != 1 || len(plan.Update[0].Endpoints) != 100 || len(plan.Create) != 1 || len(plan.Create[0].Endpoints) != 30 {
-		t.Errorf("got %d updates and %d new slices, want one of 100 and one of 30", len(plan.Update), len(plan.Create))
-	}
-}
-
 // The Endpoints object leaves out what terminates and tells the rest apart.
 func TestObject(t *testing.T) {
 	got := endpoints.DecideObject(service(), []*corev1.Pod{pod(1), pod(0), pod(2, unready), pod(3, terminating)}, nil)
