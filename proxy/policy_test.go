@@ -46,8 +46,10 @@ func TestLocalPolicies(t *testing.T) {
 				from       *host
 				addr, want string
 			}{
-				{"outside", outside, port, state.fromOutside}, {"a pod", client, port, state.fromPod},
-				{"the node", nil, port, state.fromNode}, {"a pod, by the cluster IP", client, vip + ":80", state.byClusterIP},
+				{"outside", outside, port, state.fromOutside},
+				{"a pod", client, port, state.fromPod},
+				{"the node", nil, port, state.fromNode},
+				{"a pod, by the cluster IP", client, vip + ":80", state.byClusterIP},
 			} {
 				if way.want != "" {
 					eventually(t, way.name+" is answered by "+way.want, reaches(way.from, way.addr, way.want))

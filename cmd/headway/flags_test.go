@@ -55,7 +55,7 @@ func TestUpRefusesFlags(t *testing.T) {
 		{"--node-name=Foo_Bar", `--node-name "Foo_Bar" cannot name a node: a lowercase RFC 1123 subdomain`},
 		{"--node-name=" + strings.Repeat("a", 64), "must be no more than 63"},
 		{"--branch=", "--branch: it is empty"},
-		{"--branch=a..b", "--branch: Git allows no branch"},
+		{"--branch=a..b", "--branch: no name of a branch in Git"},
 		{"--images-dir=" + dir + "/none", "--images-dir: stat " + dir + "/none: no such file or directory"},
 		{"--images-dir=" + file, "--images-dir: " + file + " is not a directory"},
 	} {
@@ -96,7 +96,7 @@ func TestDidYouMean(t *testing.T) {
 		{"stauts", "did you mean status?"},
 		{"rolback", "did you mean rollback?"},
 		{"image imprt", "did you mean import?"},
-		{"plan --soruce x", "unknown flag: --soruce: did you mean --source?"},
+		{"plan --sourc x", "unknown flag: --sourc: did you mean --source?"},
 		{"sync --wait=false", "did you mean --no-wait?"},
 		{"xyzzy", "unknown command \"xyzzy\" for \"headway\"; see `headway --help`"},
 		{"status --xyzzy", "unknown flag: --xyzzy; see `headway status --help`"},

@@ -21,10 +21,14 @@ func TestPriorities(t *testing.T) {
 		want string
 	}{
 		"no such class": {func(s *corev1.PodSpec) { s.PriorityClassName = "urgent" }, `pods "web" is forbidden: no PriorityClass with name urgent was found`},
-		"a number without a class": {func(s *corev1.PodSpec) { s.Priority = new(int32(7)) },
-			`pods "web" is forbidden: the integer value of priority (7) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name`},
-		"a policy without a class": {func(s *corev1.PodSpec) { s.PreemptionPolicy = new(corev1.PreemptNever) },
-			`pods "web" is forbidden: the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name`},
+		"a number without a class": {
+			func(s *corev1.PodSpec) { s.Priority = new(int32(7)) },
+			`pods "web" is forbidden: the integer value of priority (7) must not be provided in pod spec; priority admission controller computed 0 from the given PriorityClass name`,
+		},
+		"a policy without a class": {
+			func(s *corev1.PodSpec) { s.PreemptionPolicy = new(corev1.PreemptNever) },
+			`pods "web" is forbidden: the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) { wantError(t, name, c.commit(pod(test.edit)), apierrors.IsForbidden, test.want) })
 	}

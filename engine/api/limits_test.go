@@ -44,7 +44,7 @@ func TestSlowRequests(t *testing.T) {
 	for range slow {
 		wg.Go(func() {
 			body, w := io.Pipe()
-			defer w.Close()
+			defer func() { _ = w.Close() }()
 			r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
 			if err != nil {
 				t.Error(err)

@@ -61,7 +61,7 @@ func (node) PortForward(ctx context.Context, _, _ string, port int32, stream io.
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	go func() { _, _ = io.Copy(conn, stream) }()
 	_, err = io.Copy(stream, conn)
 	return err

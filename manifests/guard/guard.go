@@ -39,7 +39,7 @@ func (p *Panic) Error() string { return fmt.Sprintf("%s: panic: %v", p.What, p.V
 func Call(ctx context.Context, what string, f func() error) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = Report(ctx, what, value)
+			err = report(ctx, what, value)
 		}
 	}()
 	return f()
@@ -52,7 +52,11 @@ func Do(ctx context.Context, what string, f func()) bool {
 
 // Report tells a recovered panic to the panic handlers. It is to be called by
 // the deferred function that recovered, so that the stack still shows where.
-func Report(ctx context.Context, what string, value any) *Panic {
+func Report(ctx context.Context, what string, value any) {
+	report(ctx, what, value)
+}
+
+func report(ctx context.Context, what string, value any) *Panic {
 	p := &Panic{What: what, Value: value}
 	for _, handler := range utilruntime.PanicHandlers {
 		handler(ctx, p)
@@ -89,7 +93,7 @@ func once(ctx context.Context, what string, run func(context.Context) error) (pa
 	defer cancel()
 	defer func() {
 		if value := recover(); value != nil {
-			panicked, err = true, Report(ctx, what, value)
+			panicked, err = true, report(ctx, what, value)
 		}
 	}()
 	return false, run(ctx)

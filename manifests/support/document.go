@@ -38,8 +38,7 @@ func Gaps() []string {
 		}
 		honoured := strings.Fields(entry.honoured)
 		names := map[string]bool{}
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			_, key := jsonName(f)
 			names[key] = true
 			rule := entry.rules[key]

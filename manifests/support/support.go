@@ -30,9 +30,9 @@ import (
 type Level int
 
 const (
-	// Hint: the object is accepted with a warning, and the field has no effect.
+	// Hint has the object accepted with a warning; the field has no effect.
 	Hint Level = iota + 1
-	// Refused: the object is refused.
+	// Refused has the object refused.
 	Refused
 )
 

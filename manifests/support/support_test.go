@@ -115,8 +115,10 @@ func TestRefusals(t *testing.T) {
 		}), nil},
 		"AppArmor":    {security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}}), []string{"spec.containers[1].securityContext.appArmorProfile.type"}},
 		"no AppArmor": {security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}), nil},
-		"AppArmor, as annotation": {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"container.apparmor.security.beta.kubernetes.io/one": "runtime/default"}}},
-			[]string{"metadata.annotations"}},
+		"AppArmor, as annotation": {
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"container.apparmor.security.beta.kubernetes.io/one": "runtime/default"}}},
+			[]string{"metadata.annotations"},
+		},
 		"proc":                {security(corev1.SecurityContext{ProcMount: new(corev1.UnmaskedProcMount)}), []string{"spec.containers[1].securityContext.procMount"}},
 		"masked proc":         {security(corev1.SecurityContext{ProcMount: new(corev1.DefaultProcMount)}), nil},
 		"seccomp":             {security(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeLocalhost}}), []string{"spec.containers[1].securityContext.seccompProfile.type"}},
@@ -138,8 +140,10 @@ func TestRefusals(t *testing.T) {
 		"ephemeral container": {pod(func(s *corev1.PodSpec) {
 			s.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{VolumeDevices: []corev1.VolumeDevice{{}}}}}
 		}), []string{"spec.ephemeralContainers[0].volumeDevices"}},
-		"template of a Deployment": {&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{HostUsers: new(false)}}}},
-			[]string{"spec.template.spec.hostUsers"}},
+		"template of a Deployment": {
+			&appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{HostUsers: new(false)}}}},
+			[]string{"spec.template.spec.hostUsers"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -267,7 +267,8 @@ func TestPodSpec(t *testing.T) {
 		}},
 		"seccomp": {podSpec(func(s *corev1.PodSpec) {
 			s.SecurityContext.SeccompProfile = &corev1.SeccompProfile{Type: "Localhost"}
-		}), []string{"spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
+		}), []string{
+			"spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost",
 			"spec.securityContext.seccompProfile.type: Forbidden: not supported yet: use RuntimeDefault or Unconfined",
 		}},
 		"privileged": {web(func(c *corev1.Container) {
@@ -291,7 +292,8 @@ func TestPodSpec(t *testing.T) {
 				NodeAffinity:    &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{}},
 				PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "a"}}},
 			}
-		}), []string{"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term",
+		}), []string{
+			"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term",
 			"spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: Forbidden: not supported yet: the scheduler does not look at other pods; preferredDuringSchedulingIgnoredDuringExecution is accepted as a hint",
 		}},
 		"node operator": {podSpec(func(s *corev1.PodSpec) {

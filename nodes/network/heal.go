@@ -33,7 +33,8 @@ func (n *Network) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			if updates != nil {
-				for range updates { //nolint:revive // until who sends has seen the end
+				for range updates {
+					continue // until who sends has seen the end
 				}
 			}
 			return

@@ -13,7 +13,7 @@ func CheckBranch(name string) error {
 		return errors.New("it is empty: give the name of a branch, such as main")
 	}
 	if err := plumbing.NewBranchReferenceName(name).Validate(); err != nil {
-		return fmt.Errorf("Git allows no branch %q", name)
+		return fmt.Errorf("no name of a branch in Git: %q", name)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package kustomize_test
 
 import (
+	"fmt"
 	"bytes"
 	"os"
 	"os/exec"
@@ -28,10 +29,10 @@ func TestConfined(t *testing.T) {
 			"unshare": func() error { return syscall.Unshare(syscall.CLONE_NEWUSER) },
 		} {
 			if err := call(); err == nil {
-				os.Stdout.WriteString(name + " is allowed\n")
+				fmt.Println(name, "is allowed")
 			}
 		}
-		os.Stdout.WriteString("tried\n")
+		fmt.Println("tried")
 		os.Exit(0)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestConfined$")

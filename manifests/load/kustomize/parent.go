@@ -31,9 +31,11 @@ type Budget struct {
 	Memory uint64        // bytes
 }
 
-var budget atomic.Pointer[Budget]
-
-func init() { budget.Store(&Budget{CPU: time.Minute, Memory: 1 << 30}) }
+var budget = func() *atomic.Pointer[Budget] {
+	p := new(atomic.Pointer[Budget])
+	p.Store(&Budget{CPU: time.Minute, Memory: 1 << 30})
+	return p
+}()
 
 // Limit sets the budget of the builds that begin later, and returns the one
 // before.
