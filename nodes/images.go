@@ -141,7 +141,7 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 		err = w.fail(c.Name, "ErrImagePull", message, pullRetry, pullRetryMax)
 		f := w.failures[c.Name]
 		f.Image = c.Image
-		w.failures[c.Name] = f
+		w.remember(c.Name, f)
 		return err
 	}
 	took := time.Since(began).Truncate(time.Millisecond)

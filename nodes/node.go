@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +32,8 @@ const (
 	leaseSeconds   = 40
 	leaseRenewal   = leaseSeconds / 4 * time.Second
 	statusCheck    = 10 * time.Second
+	statusRetry    = time.Second
+	statusPace     = time.Second
 	statusInterval = 5 * time.Minute
 	imagesInterval = time.Minute
 	maxNodeImages  = 50
@@ -45,7 +46,7 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
-	status := &nodeStatus{agent: a}
+	status := newNodeStatus(a)
 	status.uid.Store(&node.UID)
 	group.Go(func() error {
 		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { a.renewLease(ctx, &status.uid); return nil })
@@ -64,43 +65,13 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 	}
 	status.podCIDR = node.Spec.PodCIDR
 	status.report(ctx, true)
-	lost := make(chan struct{}, 1)
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { a.watchSelf(ctx, &status.uid, lost); return nil })
+		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { a.watchSelf(ctx, status); return nil })
 	})
 	group.Go(func() error {
-		tick := time.NewTicker(statusCheck)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-tick.C:
-			case <-lost:
-				if !status.again(ctx) {
-					return nil
-				}
-			}
-			guard.Do(ctx, "report the node's status", func() { status.report(ctx, true) })
-		}
+		return guard.Loop(ctx, "keep the node's status", func(ctx context.Context) error { status.run(ctx); return nil })
 	})
 	return nil
-}
-
-// again registers the node anew after its object was deleted. The pods go on
-// running, with the addresses they have: the node asks for its range again.
-func (s *nodeStatus) again(ctx context.Context) bool {
-	node, err := s.agent.ensureNode(ctx, s.podCIDR)
-	if err != nil {
-		return false // only the end of ctx ends the tries
-	}
-	if node.UID == *s.uid.Load() {
-		return true
-	}
-	s.agent.log.Warn("the Node object was deleted; registered again", "node", node.Name)
-	s.uid.Store(&node.UID)
-	s.last, s.at = corev1.NodeStatus{}, time.Time{}
-	return true
 }
 
 // ensureNode creates the Node or brings the one there is up to date. It tries
@@ -213,47 +184,6 @@ func (s nodeStore) look(obj any) {
 	}
 }
 
-// watchSelf puts a value into lost when the Node object is gone or another one
-// has its name.
-func (a *Agent) watchSelf(ctx context.Context, uid *atomic.Pointer[types.UID], lost chan<- struct{}) {
-	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
-	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{uid, lost}, "node-self")
-}
-
-// selfStore looks for the end of the node with a UID.
-type selfStore struct {
-	uid  *atomic.Pointer[types.UID]
-	lost chan<- struct{}
-}
-
-func (s selfStore) Add(obj any) error    { s.look(obj); return nil }
-func (s selfStore) Update(obj any) error { s.look(obj); return nil }
-func (s selfStore) Delete(any) error     { s.tell(); return nil }
-func (s selfStore) Resync() error        { return nil }
-
-func (s selfStore) Replace(list []any, _ string) error {
-	if len(list) == 0 {
-		s.tell()
-	}
-	for _, obj := range list {
-		s.look(obj)
-	}
-	return nil
-}
-
-func (s selfStore) look(obj any) {
-	if obj.(*corev1.Node).UID != *s.uid.Load() {
-		s.tell()
-	}
-}
-
-func (s selfStore) tell() {
-	select {
-	case s.lost <- struct{}{}:
-	default: // it has been told
-	}
-}
-
 // renewLease keeps the node's Lease fresh: the cheap part of the heartbeat.
 func (a *Agent) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
 	own := func(l *coordinationv1.Lease) error {
@@ -263,51 +193,6 @@ func (a *Agent) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) 
 	lease.NewController(clock.RealClock{}, a.cfg.Client, a.cfg.NodeName, leaseSeconds, func() {
 		a.log.Warn("the node's lease could not be renewed several times in a row", "node", a.cfg.NodeName)
 	}, leaseRenewal, a.cfg.NodeName, corev1.NamespaceNodeLease, own).Run(ctx)
-}
-
-// nodeStatus writes the Node's status: when it changed, and every five minutes.
-type nodeStatus struct {
-	agent   *Agent
-	uid     atomic.Pointer[types.UID]
-	podCIDR string
-	last    corev1.NodeStatus
-	at      time.Time
-	// images are listed more rarely than the rest: it costs more.
-	images   []corev1.ContainerImage
-	imagesAt time.Time
-}
-
-// report writes the status if there is something to say. A failure is tried
-// again with the next report.
-func (s *nodeStatus) report(ctx context.Context, networkReady bool) {
-	now := time.Now()
-	if now.Sub(s.imagesAt) >= imagesInterval {
-		s.images, s.imagesAt = s.agent.nodeImages(ctx), now
-	}
-	want := s.agent.nodeStatus(networkReady, now, s.last)
-	want.Images = s.images
-	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && equality.Semantic.DeepEqual(withoutHeartbeat(want), withoutHeartbeat(s.last)) {
-		return
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
-	if err == nil {
-		_, err = s.agent.cfg.Client.CoreV1().Nodes().Patch(ctx, s.agent.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	}
-	if err != nil {
-		if ctx.Err() == nil {
-			s.agent.log.Warn("node status not written, trying again", "node", s.agent.cfg.NodeName, "err", err)
-		}
-		return
-	}
-	s.last, s.at = want, now
-}
-
-func withoutHeartbeat(s corev1.NodeStatus) corev1.NodeStatus {
-	s = *s.DeepCopy()
-	for i := range s.Conditions {
-		s.Conditions[i].LastHeartbeatTime = metav1.Time{}
-	}
-	return s
 }
 
 // nodeStatus is the node's status as of now; last is the one reported before.

@@ -39,6 +39,7 @@ func (s *podStore) Replace(list []any, _ string) error {
 	for _, obj := range list {
 		p := obj.(*corev1.Pod)
 		have[p.UID] = true
+		s.agent.statuses.listed(p)
 		s.agent.podChanged(p)
 	}
 	s.agent.mu.Lock()

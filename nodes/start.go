@@ -32,7 +32,7 @@ const (
 
 // fail remembers why a container could not be started.
 func (w *worker) fail(name, reason, message string, first, limit time.Duration) error {
-	w.failures[name] = w.failures[name].Again(reason, message, time.Now(), first, limit)
+	w.remember(name, w.failures[name].Again(reason, message, time.Now(), first, limit))
 	return &noted{errors.New(message)}
 }
 
@@ -59,7 +59,7 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		return stopHere(w.fail("", "FailedCreatePodSandBox", err.Error(), sandboxRetry, retryMax))
 	}
 	observed.Sandbox = &sandbox
-	delete(w.failures, "")
+	w.forget("")
 	return nil
 }
 
@@ -192,7 +192,10 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 		id = created.ID
 		a.events.Eventf(ref, corev1.EventTypeNormal, "Created", "Created container: %s", c.Name)
 	}
-	delete(w.failures, c.Name)
+	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
+		w.setHooked(id)
+		defer w.setHooked("")
+	}
 	if err := a.cfg.Runtime.StartContainer(ctx, id); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -201,8 +204,10 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 		if cut := (*runtime.InterruptedError)(nil); errors.As(err, &cut) {
 			return w.fail(c.Name, "RunContainerError", err.Error(), configRetry, retryMax)
 		}
+		w.forget(c.Name)
 		return &noted{err}
 	}
+	w.forget(c.Name)
 	a.events.Eventf(ref, corev1.EventTypeNormal, "Started", "Started container %s", c.Name)
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
 		w.release() // the hook may take long, and uses nothing the slots protect

@@ -46,10 +46,10 @@ type podStatus struct {
 	namespace, name string
 	want            []byte
 	// sent is what the API has, as far as we know: what it told, or what we
-	// wrote last; sentVersion is the resource version of our write.
-	sent        []byte
-	sentVersion uint64
-	finish      bool // remove the pod after the write
+	// wrote last; version is the resource version of that.
+	sent    []byte
+	version uint64
+	finish  bool // remove the pod after the write
 }
 
 func newStatusWriter(client kubernetes.Interface, log *slog.Logger) *statusWriter {
@@ -103,8 +103,8 @@ func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) 
 	}
 	// A version newer than our last write tells whether others changed the
 	// status since; an older one is just late.
-	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.sentVersion {
-		e.sent = told
+	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.version {
+		e.sent, e.version = told, version
 	}
 	e.want, e.finish = want, e.finish || finish
 	switch {
@@ -114,6 +114,30 @@ func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) 
 	case starting(status):
 		s.queue.AddAfter(p.UID, statusPause)
 	default:
+		s.queue.Add(p.UID)
+	}
+}
+
+// listed takes a pod of a full list, which is what the API has, whatever was
+// known before: a server that went back to an older state has lost what it had
+// acknowledged, and its resource versions begin anew from there.
+func (s *statusWriter) listed(p *corev1.Pod) {
+	version, err := strconv.ParseUint(p.ResourceVersion, 10, 64)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.pods[p.UID]
+	if e == nil || e.version <= version {
+		return
+	}
+	told, err := ownedStatus(p.Status)
+	if err != nil {
+		told = nil
+	}
+	e.sent, e.version = told, version
+	if !bytes.Equal(e.want, e.sent) {
 		s.queue.Add(p.UID)
 	}
 }
@@ -165,7 +189,7 @@ func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
 		s.mu.Lock()
 		e.sent = want
 		if version, err := strconv.ParseUint(updated.ResourceVersion, 10, 64); err == nil {
-			e.sentVersion = max(e.sentVersion, version)
+			e.version = max(e.version, version)
 		}
 		s.mu.Unlock()
 	}

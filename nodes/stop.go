@@ -29,8 +29,7 @@ func (w *worker) stopContainers(ctx context.Context, p *corev1.Pod, s pod.Stop, 
 	errs := make([]error, len(s.Containers))
 	for i, c := range s.Containers {
 		a.events.Event(containerRef(p, c.Spec.Name), corev1.EventTypeNormal, "Killing", c.Message)
-		runHook := c.Spec.Lifecycle != nil && c.Spec.Lifecycle.PreStop != nil && !w.hooks[c.ID]
-		w.hooks[c.ID] = true
+		runHook := w.hookDue(c.ID) && c.Spec.Lifecycle != nil && c.Spec.Lifecycle.PreStop != nil
 		wg.Go(func() {
 			began := time.Now()
 			if runHook {
@@ -96,7 +95,10 @@ func (w *worker) hook(ctx context.Context, p *corev1.Pod, c *corev1.Container, i
 // teardown releases everything the pod holds on this machine, its logs aside.
 func (w *worker) teardown(ctx context.Context, p *corev1.Pod) error {
 	a := w.agent
-	a.probes.Sync(p, "", nil)
+	w.memory.Lock()
+	w.closing = true
+	w.memory.Unlock()
+	a.probes.Sync(p, "", nil, true)
 	err := a.cfg.Runtime.RemoveSandbox(ctx, pod.Ref(p))
 	if err != nil {
 		err = fmt.Errorf("remove sandbox: %w", err)
@@ -107,7 +109,9 @@ func (w *worker) teardown(ctx context.Context, p *corev1.Pod) error {
 	}
 	a.objects.release(w.uid)
 	a.tokens.release(w.uid)
+	w.memory.Lock()
 	w.tornDown = true
+	w.memory.Unlock()
 	return nil
 }
 

@@ -33,21 +33,28 @@ type worker struct {
 	images  bool // images have come in
 	pulling bool // the step in progress waits for a registry
 	running bool
+	acting  bool // steps are in progress
 	stopped bool
 	evicted string             // why the pod has to go; empty if it has not
 	cancel  context.CancelFunc // ends the steps in progress
 	timer   *time.Timer
 
-	// The rest belongs to the goroutine.
+	// Of these what steps learn goes into the status, also while others are in
+	// progress. Only the goroutine changes them, except for messages and hooks.
+	memory        sync.Mutex
 	failures      map[string]pod.Failure
-	stale         pod.Failure       // why volumes are behind the API
 	messages      map[string]string // by container ID
 	hooks         map[string]bool   // container IDs whose preStop hook ran
-	announced     map[string]time.Time
+	hooked        string            // container ID whose postStart hook runs
 	stoppingSince time.Time
 	tornDown      bool
-	finished      bool
-	slot          func() // gives the slot back that it holds
+	closing       bool // what the status is made from is being removed
+
+	// The rest belongs to the goroutine.
+	stale     pod.Failure // why volumes are behind the API
+	announced map[string]time.Time
+	finished  bool
+	slot      func() // gives the slot back that it holds
 }
 
 func newWorker(a *Agent, uid types.UID) *worker {
@@ -59,6 +66,7 @@ func newWorker(a *Agent, uid types.UID) *worker {
 
 // update takes a newer version of the pod.
 func (w *worker) update(p *corev1.Pod) {
+	defer w.publish()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old := w.pod
@@ -104,7 +112,9 @@ func (w *worker) remove(p *corev1.Pod) {
 	w.wakeLocked()
 }
 
+// notify says that containers or their probes may have changed.
 func (w *worker) notify() {
+	defer w.publish()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wakeLocked()
@@ -169,25 +179,28 @@ func (w *worker) run() {
 		}
 		w.dirty = false
 		p, removed, refresh := w.pod, w.removed, w.refresh
-		if w.images {
-			maps.DeleteFunc(w.failures, func(_ string, f pod.Failure) bool {
-				return f.Reason == "ErrImagePull" || f.Reason == "ErrImageNeverPull"
-			})
-		}
+		images := w.images
 		w.refresh, w.images = false, false
 		if w.timer != nil {
 			w.timer.Stop()
 		}
 		ctx, cancel := context.WithCancel(w.agent.ctx)
-		w.cancel = cancel
+		w.cancel, w.acting = cancel, true
 		w.mu.Unlock()
 
 		again := afterPanic
-		guard.Do(ctx, "work for pod "+pod.Describe(p), func() { again = w.look(ctx, p, removed, refresh) })
+		guard.Do(ctx, "work for pod "+pod.Describe(p), func() {
+			if images {
+				w.forgive(func(_ string, f pod.Failure) bool {
+					return f.Reason == "ErrImagePull" || f.Reason == "ErrImageNeverPull"
+				})
+			}
+			again = w.look(ctx, p, removed, refresh)
+		})
 		w.release()
 
 		w.mu.Lock()
-		w.cancel = nil
+		w.cancel, w.acting = nil, false
 		cancel()
 		switch {
 		case again < 0:
@@ -219,35 +232,18 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 	}
 	if refresh {
 		// What was missing may be there now.
-		maps.DeleteFunc(w.failures, func(name string, f pod.Failure) bool {
-			return name == "" || f.Reason == "CreateContainerConfigError"
-		})
+		w.forgive(func(name string, f pod.Failure) bool { return name == "" || f.Reason == "CreateContainerConfigError" })
 	}
-	observed, err := a.cfg.Runtime.Get(ctx, string(w.uid))
+	plan, observed, err := w.decide(ctx, p, removed, false)
 	if err != nil {
 		return w.trouble(ctx, p, "look at the machine", err)
 	}
-	w.readMessages(p, observed)
 	now := time.Now()
-	plan := pod.Decide(pod.Input{
-		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.cfg.NodeIP},
-		Probes: a.probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
-		StoppingSince: w.stoppingSince, Evicted: w.evictedFor(), TornDown: w.tornDown, Now: now,
-	})
-	if plan.Stopping && w.stoppingSince.IsZero() {
-		w.stoppingSince = now
-	}
-	if !removed && !w.finished {
-		a.statuses.set(p, plan.Status, false)
-	}
 	w.backOffEvents(p, plan.BackOffs, now)
-	if !plan.Stopping {
-		a.probes.Sync(p, plan.Status.PodIP, targets(p, observed))
-		if refresh && observed.Sandbox != nil && volume.Refreshable(p) {
-			w.refreshVolumes(ctx, p, observed)
-			if at := w.stale.RetryAt; !at.IsZero() && (plan.Wake.IsZero() || at.Before(plan.Wake)) {
-				plan.Wake = at
-			}
+	if !plan.Stopping && refresh && observed.Sandbox != nil && volume.Refreshable(p) {
+		w.refreshVolumes(ctx, p, observed)
+		if at := w.stale.RetryAt; !at.IsZero() && (plan.Wake.IsZero() || at.Before(plan.Wake)) {
+			plan.Wake = at
 		}
 	}
 	for _, step := range plan.Steps {
@@ -328,8 +324,7 @@ func (w *worker) do(ctx context.Context, p *corev1.Pod, step pod.Step, status co
 		if err := w.agent.cfg.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
 			return fmt.Errorf("remove logs: %w", err)
 		}
-		w.agent.statuses.set(p, status, true)
-		w.finished = true
+		w.finish(p, status)
 		return nil
 	}
 	return fmt.Errorf("unknown step %T", step)

@@ -68,6 +68,9 @@ type Manager struct {
 // container is the state of one container's probes.
 type container struct {
 	cancel context.CancelFunc
+	// cancelLife ends the probes that could end the container.
+	cancelLife context.CancelFunc
+
 	result pod.ProbeResult
 	// started is closed when the startup probe has succeeded.
 	started chan struct{}
@@ -87,8 +90,9 @@ func (m *Manager) Stop() {
 }
 
 // Sync makes the probes of p those of the containers that run. podIP is where
-// network probes go.
-func (m *Manager) Sync(p *corev1.Pod, podIP string, targets []Target) {
+// network probes go. Of a pod that is stopping only readiness matters: until its
+// containers have ended it says where requests may go.
+func (m *Manager) Sync(p *corev1.Pod, podIP string, targets []Target, stopping bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	have := m.pods[p.UID]
@@ -99,13 +103,16 @@ func (m *Manager) Sync(p *corev1.Pod, podIP string, targets []Target) {
 		}
 		want[t.ID] = true
 		if have[t.ID] != nil || m.ctx.Err() != nil {
+			if have[t.ID] != nil && stopping {
+				have[t.ID].cancelLife()
+			}
 			continue
 		}
 		if have == nil {
 			have = map[string]*container{}
 			m.pods[p.UID] = have
 		}
-		have[t.ID] = m.begin(p, podIP, t)
+		have[t.ID] = m.begin(p, podIP, t, stopping)
 	}
 	for id, c := range have {
 		if !want[id] {
@@ -119,10 +126,14 @@ func (m *Manager) Sync(p *corev1.Pod, podIP string, targets []Target) {
 }
 
 // begin starts a container's workers.
-func (m *Manager) begin(p *corev1.Pod, podIP string, t Target) *container {
+func (m *Manager) begin(p *corev1.Pod, podIP string, t Target, stopping bool) *container {
 	ctx, cancel := context.WithCancel(m.ctx)
-	c := &container{cancel: cancel, started: make(chan struct{})}
-	start := func(kind string, spec *corev1.Probe) {
+	life, cancelLife := context.WithCancel(ctx)
+	c := &container{cancel: cancel, cancelLife: cancelLife, started: make(chan struct{})}
+	if stopping {
+		cancelLife()
+	}
+	start := func(ctx context.Context, kind string, spec *corev1.Probe) {
 		if spec == nil {
 			return
 		}
@@ -135,10 +146,10 @@ func (m *Manager) begin(p *corev1.Pod, podIP string, t Target) *container {
 	if c.result.Started {
 		close(c.started)
 	} else {
-		start("Startup", t.Spec.StartupProbe)
+		start(life, "Startup", t.Spec.StartupProbe)
 	}
-	start("Readiness", t.Spec.ReadinessProbe)
-	start("Liveness", t.Spec.LivenessProbe)
+	start(ctx, "Readiness", t.Spec.ReadinessProbe)
+	start(life, "Liveness", t.Spec.LivenessProbe)
 	return c
 }
 

@@ -177,8 +177,8 @@ func TestSchedule(t *testing.T) {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}
 		spec := corev1.Container{Name: "app", StartupProbe: execProbe(5), ReadinessProbe: execProbe(2), LivenessProbe: execProbe(2)}
 		target := []probe.Target{{ID: "c1", Spec: spec, StartedAt: time.Now()}}
-		m.Sync(p, "", target)
-		m.Sync(p, "", target) // changes nothing
+		m.Sync(p, "", target, false)
+		m.Sync(p, "", target, false) // changes nothing
 		at := func(after time.Duration, want pod.ProbeResult, calls int32) {
 			t.Helper()
 			time.Sleep(after) //nolint:forbidigo // on the clock of the bubble
@@ -206,7 +206,7 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("got events %q", s.events)
 		}
 		s.mu.Unlock()
-		m.Sync(p, "", nil)
+		m.Sync(p, "", nil, false)
 		at(time.Minute, pod.ProbeResult{}, 11)
 		if len(changes) == 0 {
 			t.Error("nobody was told")
@@ -229,7 +229,7 @@ func TestQuickStart(t *testing.T) {
 	m := probe.New(s, s, func(types.UID) { ready <- struct{}{} }, slog.New(slog.DiscardHandler))
 	defer m.Stop()
 	slow := &corev1.Probe{PeriodSeconds: 3600, ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(port(t, web.Listener.Addr()))}}}
-	m.Sync(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}, "127.0.0.1", []probe.Target{{ID: "c1", Spec: corev1.Container{Name: "app", ReadinessProbe: slow}, StartedAt: time.Now()}})
+	m.Sync(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}, "127.0.0.1", []probe.Target{{ID: "c1", Spec: corev1.Container{Name: "app", ReadinessProbe: slow}, StartedAt: time.Now()}}, false)
 	time.AfterFunc(200*time.Millisecond, func() { up.Store(true) })
 	select {
 	case <-ready:

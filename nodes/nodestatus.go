@@ -1,0 +1,208 @@
+package nodes
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/guard"
+)
+
+// nodeStatus writes the Node's status: when the API has another one, and every
+// five minutes.
+type nodeStatus struct {
+	agent   *Agent
+	uid     atomic.Pointer[types.UID]
+	seen    atomic.Pointer[seenNode] // what the API told last
+	lost    chan struct{}            // the Node object is gone, or another one has its name
+	changed chan struct{}            // seen is new
+	podCIDR string
+	last    corev1.NodeStatus // what was written last, and when
+	at      time.Time
+	version uint64 // the resource version that write made
+	// images are listed more rarely than the rest: it costs more.
+	images   []corev1.ContainerImage
+	imagesAt time.Time
+}
+
+// seenNode is a version of the Node object. One of a list is what the API has
+// even if its version is older than that of the last write: then the server went
+// back to an older state.
+type seenNode struct {
+	node   *corev1.Node
+	listed bool
+}
+
+func newNodeStatus(a *Agent) *nodeStatus {
+	return &nodeStatus{agent: a, lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+}
+
+// run keeps the status true until ctx ends.
+func (s *nodeStatus) run(ctx context.Context) {
+	timer := time.NewTimer(statusCheck)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.changed:
+		case <-s.lost:
+			if !s.again(ctx) {
+				return
+			}
+		}
+		next := statusRetry
+		guard.Do(ctx, "report the node's status", func() {
+			if s.report(ctx, true) {
+				next = statusCheck
+			}
+		})
+		timer.Reset(next)
+		// Who else writes the status must not make this a race.
+		if !sleep(ctx, statusPace) {
+			return
+		}
+	}
+}
+
+// again registers the node anew after its object was deleted. The pods go on
+// running, with the addresses they have: the node asks for its range again.
+func (s *nodeStatus) again(ctx context.Context) bool {
+	node, err := s.agent.ensureNode(ctx, s.podCIDR)
+	if err != nil {
+		return false // only the end of ctx ends the tries
+	}
+	if node.UID == *s.uid.Load() {
+		return true
+	}
+	s.agent.log.Warn("the Node object was deleted; registered again", "node", node.Name)
+	s.uid.Store(&node.UID)
+	s.last, s.at = corev1.NodeStatus{}, time.Time{}
+	s.seen.Store(nil)
+	return true
+}
+
+// report writes the status if there is something to say, and reports whether
+// the API has it.
+func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
+	now := time.Now()
+	if now.Sub(s.imagesAt) >= imagesInterval {
+		s.images, s.imagesAt = s.agent.nodeImages(ctx), now
+	}
+	have := s.have()
+	want := s.agent.nodeStatus(networkReady, now, have)
+	want.Images = s.images
+	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && told(want, have) {
+		return true
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
+	var node *corev1.Node
+	if err == nil {
+		node, err = s.agent.cfg.Client.CoreV1().Nodes().Patch(ctx, s.agent.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			s.agent.log.Warn("node status not written, trying again", "node", s.agent.cfg.NodeName, "err", err)
+		}
+		return false
+	}
+	s.last, s.at = want, now
+	if version, err := strconv.ParseUint(node.ResourceVersion, 10, 64); err == nil {
+		s.version = version
+	}
+	return true
+}
+
+// have is the status the API has: what it told last, unless that is older than
+// what was written since.
+func (s *nodeStatus) have() corev1.NodeStatus {
+	seen := s.seen.Load()
+	if seen == nil {
+		return s.last
+	}
+	if version, err := strconv.ParseUint(seen.node.ResourceVersion, 10, 64); err == nil && version < s.version {
+		if !seen.listed {
+			return s.last
+		}
+		s.version = version
+	}
+	return seen.node.Status
+}
+
+// told reports whether the API has what is to be said, times aside. Conditions,
+// addresses and resources that others have put there are theirs.
+func told(want, have corev1.NodeStatus) bool {
+	for _, c := range want.Conditions {
+		if !slices.ContainsFunc(have.Conditions, func(h corev1.NodeCondition) bool {
+			return h.Type == c.Type && h.Status == c.Status && h.Reason == c.Reason && h.Message == c.Message
+		}) {
+			return false
+		}
+	}
+	for _, a := range want.Addresses {
+		if !slices.Contains(have.Addresses, a) {
+			return false
+		}
+	}
+	for _, list := range []struct{ want, have corev1.ResourceList }{{want.Capacity, have.Capacity}, {want.Allocatable, have.Allocatable}} {
+		for name, q := range list.want {
+			if h, ok := list.have[name]; !ok || q.Cmp(h) != 0 {
+				return false
+			}
+		}
+	}
+	return equality.Semantic.DeepEqual(want.NodeInfo, have.NodeInfo) && want.DaemonEndpoints == have.DaemonEndpoints &&
+		equality.Semantic.DeepEqual(want.Images, have.Images)
+}
+
+// watchSelf follows the Node object.
+func (a *Agent) watchSelf(ctx context.Context, s *nodeStatus) {
+	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
+	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{s}, "node-self")
+}
+
+// selfStore hands what the API tells of the Node to its status.
+type selfStore struct{ status *nodeStatus }
+
+func (s selfStore) Add(obj any) error    { s.look(obj, false); return nil }
+func (s selfStore) Update(obj any) error { s.look(obj, false); return nil }
+func (s selfStore) Delete(any) error     { wake(s.status.lost); return nil }
+func (s selfStore) Resync() error        { return nil }
+
+func (s selfStore) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		wake(s.status.lost)
+	}
+	for _, obj := range list {
+		s.look(obj, true)
+	}
+	return nil
+}
+
+func (s selfStore) look(obj any, listed bool) {
+	node := obj.(*corev1.Node)
+	if node.UID != *s.status.uid.Load() {
+		wake(s.status.lost)
+		return
+	}
+	s.status.seen.Store(&seenNode{node, listed})
+	wake(s.status.changed)
+}
+
+// wake puts a value into a channel of one, unless it has one.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
