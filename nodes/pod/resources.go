@@ -2,6 +2,7 @@ package pod
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
 	"k8s.io/kubectl/pkg/util/qos"
 
@@ -51,6 +52,23 @@ func Resources(p *corev1.Pod) runtime.Resources {
 		memory = bounds.Memory().Value()
 	}
 	return limits(requests.Cpu().MilliValue(), cpu, memory)
+}
+
+// MemoryVolumeBytes is the size of an emptyDir in memory: the least of its own
+// limit, the pod's, and what the node gives to all pods, as the kubelet has it.
+// Zero leaves it to the kernel.
+func MemoryVolumeBytes(p *corev1.Pod, sizeLimit *apiresource.Quantity, allocatable corev1.ResourceList) int64 {
+	size := allocatable.Memory().Value()
+	bounds := []int64{Resources(p).MemoryBytes}
+	if sizeLimit != nil {
+		bounds = append(bounds, sizeLimit.Value())
+	}
+	for _, bound := range bounds {
+		if bound > 0 && (size == 0 || bound < size) {
+			size = bound
+		}
+	}
+	return size
 }
 
 func limits(requestMilli, limitMilli, memory int64) runtime.Resources {

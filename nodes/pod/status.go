@@ -96,11 +96,7 @@ func (d *decision) initialized() bool {
 
 func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{Name: v.spec.Name, Image: v.spec.Image, RestartCount: int32(v.attempt), Started: new(false)}
-	if v.current != nil {
-		s.ContainerID, s.ImageID = containerID(v.current.ID), v.current.ImageID
-	} else if v.lost {
-		s.ContainerID, s.ImageID = v.api.ContainerID, v.api.ImageID
-	}
+	d.describe(&s, v)
 	if v.api != nil {
 		s.LastTerminationState = v.api.LastTerminationState
 	}
@@ -239,7 +235,7 @@ func (d *decision) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 	if s.Phase == corev1.PodSucceeded {
 		return corev1.PodCondition{Status: corev1.ConditionTrue, Reason: "PodCompleted"}
 	}
-	if d.initialized() || (terminal(s.Phase) && len(d.Observed.Containers) == 0) {
+	if d.initialized() {
 		return corev1.PodCondition{Status: corev1.ConditionTrue}
 	}
 	var names []string

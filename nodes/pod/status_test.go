@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/nodes/pod"
@@ -65,6 +66,71 @@ func TestConditions(t *testing.T) {
 				t.Errorf("conditions (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestFailedInit: a pod whose initialisation failed for good was never
+// initialised, also when nothing is left of it but what the API remembers.
+func TestFailedInit(t *testing.T) {
+	p := newPod(inits("a"), policy("Never"))
+	in := pod.Input{Pod: p, Observed: observed(dead("a", 0, 3, 0, time.Minute)), Now: now}
+	for _, when := range []string{"with its containers", "torn down"} {
+		s := pod.Decide(in).Status
+		if s.Phase != corev1.PodFailed {
+			t.Errorf("%s: phase %s, want Failed", when, s.Phase)
+		}
+		want := "False ContainersNotInitialized: containers with incomplete status: [a]"
+		if got := conditions(s)["Initialized"]; got != want {
+			t.Errorf("%s: Initialized is %q, want %q", when, got, want)
+		}
+		if got := s.InitContainerStatuses[0].State.Terminated; got == nil || got.Reason != "Error" || got.ExitCode != 3 {
+			t.Errorf("%s: the init container is %+v, want it terminated with Error", when, s.InitContainerStatuses[0].State)
+		}
+		if got := s.ContainerStatuses[0].State.Waiting; got == nil || got.Reason != "PodInitializing" {
+			t.Errorf("%s: the container is %+v, want PodInitializing", when, s.ContainerStatuses[0].State)
+		}
+		p.Status = s
+		in = pod.Input{Pod: p, TornDown: true, Now: now.Add(time.Minute)}
+	}
+}
+
+// TestDescription: a container's status says as what it was made, also when only
+// the API remembers it.
+func TestDescription(t *testing.T) {
+	p := newPod(policy("Never"), func(p *corev1.Pod) {
+		c := &p.Spec.Containers[0]
+		c.Resources = corev1.ResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
+			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")},
+		}
+		c.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}, {Name: "conf", MountPath: "/conf", ReadOnly: true}}
+	})
+	c := dead("app", 0, 0, 0, time.Second)
+	c.ImageID = "registry.example/img@sha256:1"
+	c.User = &runtime.User{UID: 7, GID: 8, Groups: []int64{8, 9}}
+	first := pod.Decide(pod.Input{Pod: p, Observed: observed(c), Now: now}).Status
+	want := corev1.ContainerStatus{
+		Name: "app", Image: "img:1", ImageID: "registry.example/img@sha256:1", ContainerID: "containerd://app-0",
+		Resources: &p.Spec.Containers[0].Resources, AllocatedResources: p.Spec.Containers[0].Resources.Requests,
+		VolumeMounts: []corev1.VolumeMountStatus{
+			{Name: "data", MountPath: "/data"},
+			{Name: "conf", MountPath: "/conf", ReadOnly: true, RecursiveReadOnly: new(corev1.RecursiveReadOnlyDisabled)},
+		},
+		User: &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: 7, GID: 8, SupplementalGroups: []int64{8, 9}}},
+	}
+	got := first.ContainerStatuses[0]
+	want.State, want.Started = got.State, got.Started
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	p.Status = first
+	p.Status.Phase = corev1.PodRunning // the agent lost everything before it reported the end
+	if diff := cmp.Diff(got, pod.Decide(pod.Input{Pod: p, Now: now}).Status.ContainerStatuses[0]); diff != "" {
+		t.Errorf("status from memory (-first +second):\n%s", diff)
+	}
+	waiting := pod.Decide(pod.Input{Pod: newPod(), Now: now}).Status.ContainerStatuses[0]
+	if waiting.Resources != nil || waiting.User != nil || waiting.ImageID != "" {
+		t.Errorf("a container that does not exist yet is described: %+v", waiting)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/containerd/mount"
 	"github.com/containerd/containerd/plugin"
 	"github.com/containerd/typeurl/v2"
+	"github.com/distribution/reference"
 
 	"headway.dev/nodes/image"
 )
@@ -41,6 +42,7 @@ const (
 	labelSignal    = "headway.dev/stop-signal"
 	labelMode      = "headway.dev/mode"      // tty, stdin and once, as far as they apply
 	labelQuota     = "headway.dev/cpu-quota" // microseconds in each period: 50000/100000
+	labelUser      = "headway.dev/user"      // uid:gid:group,group
 	userLabel      = "headway.dev/label."
 )
 
@@ -138,7 +140,7 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 	if err := checkNonRoot(pod.PodRef, cfg.Name, cfg.Security, cached.config.User); err != nil {
 		return nil, err
 	}
-	user, err := r.resolveUser(ctx, cached, userString(cfg.Security, cached.config.User))
+	user, err := r.findUser(ctx, cached, userString(cfg.Security, cached.config.User))
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +177,7 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 	}
 	record := containers.Container{
 		ID: id, Image: img.Name, Spec: encoded,
-		Labels:      containerLabels(pod.PodRef, cfg, img.Name, img.Target.Digest.String(), stop),
+		Labels:      containerLabels(pod.PodRef, cfg, img.Name, img.Target.Digest.String(), stop, user),
 		Snapshotter: image.Snapshotter, SnapshotKey: id,
 		Runtime: containers.RuntimeInfo{Name: plugin.RuntimeRuncV2, Options: runc},
 	}
@@ -202,7 +204,7 @@ func (r *Runtime) create(ctx context.Context, box *sandbox, id string, cfg Conta
 	return c, nil
 }
 
-func containerLabels(pod PodRef, cfg ContainerConfig, imageName, imageID, stop string) map[string]string {
+func containerLabels(pod PodRef, cfg ContainerConfig, imageName, imageID, stop string, user execUser) map[string]string {
 	var mode []string
 	for name, on := range map[string]bool{"tty": cfg.TTY, "stdin": cfg.Stdin, "once": cfg.StdinOnce} {
 		if on {
@@ -214,6 +216,7 @@ func containerLabels(pod PodRef, cfg ContainerConfig, imageName, imageID, stop s
 		labelName: cfg.Name, labelAttempt: strconv.Itoa(cfg.Attempt),
 		labelImage: cmp.Or(cfg.Image, imageName), labelImageID: imageID,
 		labelSignal: stop, labelMode: strings.Join(mode, ","),
+		labelUser: userLabelValue(user.uid, user.gid, additionalGroups(user, cfg.Security)),
 	}
 	if q := cfg.Resources; q.CPUQuota > 0 {
 		labels[labelQuota] = fmt.Sprintf("%d/%d", q.CPUQuota, q.CPUPeriod)
@@ -241,8 +244,8 @@ func (r *Runtime) fromStored(stored containers.Container) (*container, error) {
 	c := &container{
 		info: Container{
 			ID: stored.ID, Pod: pod, Name: l[labelName], Attempt: attempt,
-			Image: l[labelImage], ImageID: l[labelImageID], State: Created, CreatedAt: stored.CreatedAt,
-			LogPath: r.LogPath(pod, l[labelName], attempt), Labels: labels,
+			Image: l[labelImage], ImageID: repoDigest(stored.Image, l[labelImageID]), State: Created, CreatedAt: stored.CreatedAt,
+			LogPath: r.LogPath(pod, l[labelName], attempt), Labels: labels, User: parseUserLabel(l[labelUser]),
 		},
 		signal: l[labelSignal],
 		done:   make(chan struct{}),
@@ -261,6 +264,15 @@ func (r *Runtime) fromStored(stored containers.Container) (*container, error) {
 	}
 	r.mu.Unlock()
 	return c, nil
+}
+
+// repoDigest names an image by its repository and digest, as a registry would.
+func repoDigest(name, digest string) string {
+	ref, err := reference.ParseDockerRef(name)
+	if err != nil || digest == "" {
+		return digest
+	}
+	return ref.Name() + "@" + digest
 }
 
 // startTimeout bounds creates and starts: a containerd that hangs must not keep

@@ -234,10 +234,11 @@ func TestUsers(t *testing.T) {
 		sec   runtime.Security
 		want  string
 	}{
-		{nodetest.ToolImage, runtime.Security{}, "0 0 []"},
-		{"byname:1", runtime.Security{}, "1234 2345 [3456]"},
-		{"byname:1", runtime.Security{RunAsUser: number(1234), RunAsNonRoot: true}, "1234 2345 [3456]"},
-		{nodetest.ToolImage, runtime.Security{RunAsUser: number(77), RunAsGroup: number(88), FSGroup: number(99), SupplementalGroups: []int64{5, 4}}, "77 88 [4 5 99]"},
+		{nodetest.ToolImage, runtime.Security{}, "0 0 [0]"},
+		{"byname:1", runtime.Security{}, "1234 2345 [2345 3456]"},
+		{"byname:1", runtime.Security{RunAsUser: number(1234), RunAsNonRoot: true}, "1234 2345 [2345 3456]"},
+		{"byname:1", runtime.Security{RunAsUser: number(1234), RunAsGroup: number(88), SupplementalGroups: []int64{5}}, "1234 88 [5 88 3456]"},
+		{nodetest.ToolImage, runtime.Security{RunAsUser: number(77), RunAsGroup: number(88), FSGroup: number(99), SupplementalGroups: []int64{5, 4}}, "77 88 [4 5 88 99]"},
 	} {
 		got := output(t, n, pod, runtime.ContainerConfig{Name: fmt.Sprintf("u%d", i), Image: c.image, Args: []string{"id"}, Security: c.sec})
 		if strings.TrimSpace(got) != c.want {

@@ -32,7 +32,7 @@ func TestImportAndLookup(t *testing.T) {
 		t.Error("Image of an invalid name succeeded")
 	}
 	c := n.RunConfig(t, nodetest.Sandbox("cmd"), runtime.ContainerConfig{Name: "main", Image: "web:v1"})
-	if end := n.WaitExited(t, c); end.ExitCode != 6 || end.ImageID != digest.String() || end.Image != "web:v1" {
+	if end := n.WaitExited(t, c); end.ExitCode != 6 || end.ImageID != "docker.io/library/web@"+digest.String() || end.Image != "web:v1" {
 		t.Errorf("container of the image's own command = %+v, want exit code 6", end)
 	}
 

@@ -101,14 +101,6 @@ func processArgs(cfg ContainerConfig, img ocispec.ImageConfig) ([]string, error)
 
 func process(in specInput, args []string) *specs.Process {
 	sec := in.cfg.Security
-	groups := slices.Clone(in.user.groups)
-	for _, g := range sec.SupplementalGroups {
-		groups = append(groups, uint32(g))
-	}
-	if sec.FSGroup != nil {
-		groups = append(groups, uint32(*sec.FSGroup))
-	}
-	slices.Sort(groups)
 	caps := capabilities(sec, in.availableCaps)
 	effective := caps
 	if in.user.uid != 0 {
@@ -121,12 +113,27 @@ func process(in specInput, args []string) *specs.Process {
 		Env:      environment(in),
 		Cwd:      cmp.Or(in.cfg.WorkingDir, in.image.WorkingDir, "/"),
 		User: specs.User{
-			UID: in.user.uid, GID: in.user.gid, AdditionalGids: slices.Compact(groups),
+			UID: in.user.uid, GID: in.user.gid, AdditionalGids: additionalGroups(in.user, sec),
 		},
 		Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Permitted: effective, Effective: effective},
 		NoNewPrivileges: sec.NoNewPrivileges,
 		OOMScoreAdj:     &in.oomScoreAdj,
 	}
+}
+
+// additionalGroups are the groups of a process besides its primary one, which
+// is among them: a program that changes its effective group must not lose the
+// access of its own, nor escape rules that forbid it (CVE-2023-25173).
+func additionalGroups(user execUser, sec Security) []uint32 {
+	groups := append([]uint32{user.gid}, user.groups...)
+	for _, g := range sec.SupplementalGroups {
+		groups = append(groups, uint32(g))
+	}
+	if sec.FSGroup != nil {
+		groups = append(groups, uint32(*sec.FSGroup))
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 // environment puts the pod's variables over the image's. HOSTNAME is set as

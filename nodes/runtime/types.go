@@ -109,7 +109,8 @@ type Container struct {
 	Name      string
 	Attempt   int
 	Image     string // as asked for
-	ImageID   string // digest
+	ImageID   string // repository and digest
+	User      *User  // nil if it is not known
 	State     ContainerState
 	CreatedAt time.Time
 	StartedAt time.Time

@@ -91,7 +91,7 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 		_, err := do(&m.reach, v.HostPath.Path, func() (struct{}, error) { return struct{}{}, checkHostPath(v.HostPath) }, nil)
 		return err
 	case v.EmptyDir != nil:
-		return m.emptyDir(p, v.EmptyDir, dir)
+		return m.emptyDir(p, v.EmptyDir, dir, facts)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		files, err := contents(p, v, facts)
 		if err != nil {
@@ -114,7 +114,7 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 	}
 }
 
-func (m *Manager) emptyDir(p *corev1.Pod, e *corev1.EmptyDirVolumeSource, dir string) error {
+func (m *Manager) emptyDir(p *corev1.Pod, e *corev1.EmptyDirVolumeSource, dir string, facts pod.Facts) error {
 	if mounted, err := isMount(dir); err == nil && mounted {
 		return nil
 	}
@@ -126,11 +126,7 @@ func (m *Manager) emptyDir(p *corev1.Pod, e *corev1.EmptyDirVolumeSource, dir st
 			return fmt.Errorf("make the volume's directory: %w", err)
 		}
 	case corev1.StorageMediumMemory:
-		var size int64
-		if e.SizeLimit != nil {
-			size = e.SizeLimit.Value()
-		}
-		if err := mountTmpfs(dir, size); err != nil {
+		if err := mountTmpfs(dir, pod.MemoryVolumeBytes(p, e.SizeLimit, facts.Allocatable)); err != nil {
 			return err
 		}
 		fresh = true
