@@ -14,7 +14,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -22,6 +22,7 @@ import (
 
 	"headway.dev/nodes"
 	"headway.dev/nodes/nodetest"
+	"headway.dev/nodes/runtime"
 )
 
 // cluster is an agent on a real runtime. Only the API is client-go's object
@@ -33,6 +34,7 @@ type cluster struct {
 	config nodes.Config
 	agent  *nodes.Agent
 	stop   func()
+	wrap   func(runtime.Interface) runtime.Interface // the runtime the agent gets; nil: the node's own
 	serial int
 }
 
@@ -47,7 +49,7 @@ func newClusterOn(t *testing.T, node *nodetest.Node, configure func(*nodes.Confi
 	t.Helper()
 	c := &cluster{t: t, node: node, client: fake.NewClientset()}
 	// The certificate of the streams' client is that of an API server.
-	c.client.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+	c.client.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, apiruntime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview)
 		review.Status.Allowed = review.Spec.User == "test"
 		return true, review, nil
@@ -86,6 +88,9 @@ func newClusterOn(t *testing.T, node *nodetest.Node, configure func(*nodes.Confi
 func (c *cluster) start() {
 	c.t.Helper()
 	c.config.Runtime = c.node.Runtime
+	if c.wrap != nil {
+		c.config.Runtime = c.wrap(c.node.Runtime)
+	}
 	agent, err := nodes.New(c.config)
 	if err != nil {
 		c.t.Fatal(err)

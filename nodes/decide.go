@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
@@ -61,7 +62,11 @@ func (w *worker) publish() {
 	if !busy || w.agent.ctx.Err() != nil {
 		return
 	}
-	if _, _, err := w.decide(w.agent.ctx, p, false, true); err != nil && w.agent.ctx.Err() == nil {
+	err := guard.Call(w.agent.ctx, "status of pod "+pod.Describe(p), func() error {
+		_, _, err := w.decide(w.agent.ctx, p, false, true)
+		return err
+	})
+	if err != nil && w.agent.ctx.Err() == nil {
 		w.agent.log.Warn("pod status not brought up to date", "pod", pod.Describe(p), "err", err)
 	}
 }

@@ -245,3 +245,57 @@ func TestQuickStart(t *testing.T) {
 		t.Errorf("got events %q, want that of the first attempt at most", s.events)
 	}
 }
+
+// bomb panics once, and succeeds from then on.
+type bomb struct {
+	script
+	thrown atomic.Bool
+}
+
+func (b *bomb) ExecProbe(context.Context, string, []string, time.Duration) (string, int, error) {
+	if !b.thrown.Swap(true) {
+		panic("this probe is too much")
+	}
+	return "", 0, nil
+}
+
+// TestPanic: a probe that panics is made again.
+func TestPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bomb{}
+		m := probe.New(b, b, func(types.UID) {}, slog.New(slog.DiscardHandler))
+		defer m.Stop()
+		spec := corev1.Container{Name: "app", ReadinessProbe: execProbe(1)}
+		m.Sync(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}, "", []probe.Target{{ID: "c1", Spec: spec, StartedAt: time.Now()}}, false)
+		time.Sleep(time.Minute) //nolint:forbidigo // on the clock of the bubble
+		synctest.Wait()
+		if got := m.Results("u1")["c1"]; !b.thrown.Load() || !got.Ready {
+			t.Errorf("got %+v, want it ready after a panic", got)
+		}
+	})
+}
+
+// TestStopping: of a pod that terminates only the readiness probes go on.
+func TestStopping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{}
+		s.healthy.Store(true)
+		m := probe.New(s, s, func(types.UID) {}, slog.New(slog.DiscardHandler))
+		defer m.Stop()
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u1"}}
+		target := []probe.Target{{ID: "c1", Spec: corev1.Container{Name: "app", ReadinessProbe: execProbe(1), LivenessProbe: execProbe(1)}, StartedAt: time.Now()}}
+		m.Sync(p, "", target, false)
+		time.Sleep(6 * time.Second) //nolint:forbidigo // on the clock of the bubble
+		synctest.Wait()
+		if got := m.Results("u1")["c1"]; !got.Ready {
+			t.Fatalf("got %+v, want it ready", got)
+		}
+		s.healthy.Store(false)
+		m.Sync(p, "", target, true)
+		time.Sleep(time.Minute) //nolint:forbidigo // on the clock of the bubble
+		synctest.Wait()
+		if got, want := m.Results("u1")["c1"], (pod.ProbeResult{Started: true}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
+}

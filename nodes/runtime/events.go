@@ -27,7 +27,11 @@ const resyncEvery = time.Minute
 // first comparison on ready.
 func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
 	for first := true; ctx.Err() == nil; first = false {
-		err := r.follow(ctx, first, ready)
+		err := guard.Call(ctx, "follow containerd's events", func() error { return r.follow(ctx, first, ready) })
+		select {
+		case ready <- err: // it panicked before it could say so
+		default:
+		}
 		if ctx.Err() != nil {
 			return
 		}
