@@ -12,6 +12,7 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -115,7 +116,10 @@ type Agent struct {
 	images   *images
 	evictor  *evictor
 	machine  machine
-	slots    *slot.Slots
+	// admission makes pods be admitted one after the other.
+	admission sync.Mutex
+	status    atomic.Pointer[nodeStatus] // once the node is registered
+	slots     *slot.Slots
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // the life of Run: workers start on demand

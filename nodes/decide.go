@@ -20,7 +20,7 @@ func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile b
 	a := w.agent
 	w.memory.Lock()
 	defer w.memory.Unlock()
-	if meanwhile && w.closing {
+	if meanwhile && (w.closing || !w.admitted.Load()) {
 		return pod.Plan{}, runtime.Pod{}, nil
 	}
 	observed, err := a.cfg.Runtime.Get(ctx, string(w.uid))

@@ -47,6 +47,7 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
 	status := newNodeStatus(a)
+	a.status.Store(status)
 	status.uid.Store(&node.UID)
 	group.Go(func() error {
 		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { a.renewLease(ctx, &status.uid); return nil })

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,8 @@ type worker struct {
 	cancel  context.CancelFunc // ends the steps in progress
 	timer   *time.Timer
 
+	admitted atomic.Bool // the node runs the pod
+
 	// Of these what steps learn goes into the status, also while others are in
 	// progress. Only the goroutine changes them, except for messages and hooks.
 	memory        sync.Mutex
@@ -53,6 +56,7 @@ type worker struct {
 	// The rest belongs to the goroutine.
 	stale     pod.Failure // why volumes are behind the API
 	announced map[string]time.Time
+	rejection *pod.Rejection
 	finished  bool
 	slot      func() // gives the slot back that it holds
 }
@@ -233,6 +237,18 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 	if refresh {
 		// What was missing may be there now.
 		w.forgive(func(name string, f pod.Failure) bool { return name == "" || f.Reason == "CreateContainerConfigError" })
+	}
+	if !removed {
+		have, err := a.cfg.Runtime.Get(ctx, string(w.uid))
+		if err != nil {
+			return w.trouble(ctx, p, "look at the machine", err)
+		}
+		switch ok, err := w.admit(ctx, p, have); {
+		case err != nil:
+			return w.trouble(ctx, p, "admit it", err)
+		case !ok:
+			return never // it has failed
+		}
 	}
 	plan, observed, err := w.decide(ctx, p, removed, false)
 	if err != nil {

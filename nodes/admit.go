@@ -1,0 +1,97 @@
+package nodes
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/nodes/pod"
+	"headway.dev/nodes/runtime"
+)
+
+// admit reports whether the node runs the pod. It is asked when the pod is new
+// here: a binding may have been made by somebody who looked at nothing. One that
+// is rejected fails for good, as with the kubelet.
+func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod) (bool, error) {
+	a := w.agent
+	if w.admitted.Load() {
+		return true, nil
+	}
+	known := p.Status.StartTime != nil || p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+	if known || observed.Sandbox != nil || len(observed.Containers) > 0 {
+		w.admitted.Store(true)
+		return true, nil
+	}
+	if w.rejection != nil {
+		a.statuses.set(p, w.rejection.Status(p), false)
+		return false, nil
+	}
+	// One after the other: what is free is counted with those admitted before.
+	a.admission.Lock()
+	defer a.admission.Unlock()
+	// What was seen of the node may be older than the binding, and a rejection is
+	// for good: it takes the node as it is now.
+	var rejection *pod.Rejection
+	for _, now := range []bool{false, true} {
+		node, err := a.self(ctx, now)
+		if err != nil {
+			return false, err
+		}
+		rejection = pod.Admit(p, node, a.holding(w))
+		if rejection == nil {
+			w.admitted.Store(true)
+			return true, nil
+		}
+	}
+	w.rejection = rejection
+	a.events.Event(p, corev1.EventTypeWarning, w.rejection.Reason, w.rejection.Message)
+	a.statuses.set(p, w.rejection.Status(p), false)
+	return false, nil
+}
+
+// holding are the pods besides w's that were admitted and hold resources still.
+func (a *Agent) holding(w *worker) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, o := range a.allWorkers() {
+		if o == w || !o.admitted.Load() {
+			continue
+		}
+		o.memory.Lock()
+		over := o.tornDown
+		o.memory.Unlock()
+		o.mu.Lock()
+		p, removed := o.pod, o.removed
+		o.mu.Unlock()
+		if !over && !removed && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// self is the Node as the API told it last, or as it has it now, with what this
+// agent knows better.
+func (a *Agent) self(ctx context.Context, now bool) (*corev1.Node, error) {
+	var node *corev1.Node
+	if status := a.status.Load(); status != nil && !now {
+		if seen := status.seen.Load(); seen != nil {
+			node = seen.node.DeepCopy()
+		}
+	}
+	if node == nil {
+		got, err := a.cfg.Client.CoreV1().Nodes().Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		node = got
+	}
+	if node.Status.Allocatable == nil {
+		node.Status.Allocatable = corev1.ResourceList{}
+	}
+	maps.Copy(node.Status.Allocatable, a.machine.allocatable)
+	node.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
+	return node, nil
+}
