@@ -227,7 +227,11 @@ func (a *Agent) runtimeEvents(ctx context.Context) error {
 				}
 				return errors.New("the container runtime has ended")
 			}
-			a.notify(types.UID(e.PodUID))
+			if e.PodUID == "" {
+				a.imagesChanged()
+			} else {
+				a.notify(types.UID(e.PodUID))
+			}
 		case <-tick.C:
 			for _, w := range a.allWorkers() {
 				w.notify()

@@ -58,7 +58,8 @@ func (r *Runtime) follow(ctx context.Context, first bool, ready chan<- error) er
 	// Before reading, so that nothing falls in between.
 	stream, errs := r.client.Subscribe(ctx,
 		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/exit"`,
-		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/oom"`)
+		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/oom"`,
+		"namespace=="+r.cfg.Namespace+`,topic=="/images/update"`)
 	var err error
 	if first {
 		err = r.adopt(ctx)
@@ -101,6 +102,10 @@ func (r *Runtime) handle(e *events.Envelope) {
 			c.oom = true
 		}
 		r.mu.Unlock()
+	case *eventsapi.ImageUpdate:
+		if event.Labels[labelImported] != "" {
+			r.emit("")
+		}
 	case *eventsapi.TaskExit:
 		// Processes of exec have an ID of their own.
 		if event.ID == event.ContainerID {

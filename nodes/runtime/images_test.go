@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
@@ -84,5 +85,30 @@ func TestPullWithLogin(t *testing.T) {
 	info, err := n.Pull(t.Context(), ref, []runtime.Auth{{Username: "other", Password: "x"}, {Username: "user", Password: "secret-password"}})
 	if err != nil || info.Name != ref {
 		t.Errorf("Pull = %+v, %v", info, err)
+	}
+}
+
+// TestImportByAnother: what another process imports is announced once it is
+// there, so that the pods that wait for it are looked at.
+func TestImportByAnother(t *testing.T) {
+	n := nodetest.Start(t)
+	archive := nodetest.OCIArchive(t, "web:v9", nodetest.Image(t, nodetest.ImageOptions{}))
+	if _, err := runtime.ImportInto(t.Context(), n.Config, bytes.NewReader(archive)); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case e := <-n.Events():
+			if e.PodUID != "" {
+				continue
+			}
+			if _, ok, err := n.Image(t.Context(), "web:v9"); err != nil || !ok {
+				t.Errorf("Image(web:v9) = %v, %v; want it there", ok, err)
+			}
+			return
+		case <-timeout:
+			t.Fatal("the import was not announced")
+		}
 	}
 }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
+	"github.com/containerd/containerd"
+	"github.com/containerd/containerd/images"
 	"github.com/containerd/containerd/namespaces"
 
 	"headway.dev/nodes/image"
@@ -42,8 +45,23 @@ func ImportInto(ctx context.Context, cfg Config, archive io.Reader) ([]ImageInfo
 			return infos, fmt.Errorf("size of image %s: %w", img.Name(), err)
 		}
 		infos = append(infos, ImageInfo{Name: img.Name(), Digest: img.Target().Digest.String(), Size: size})
+		if err := announce(ctx, client, img.Name()); err != nil {
+			return infos, err
+		}
 	}
 	return infos, nil
+}
+
+// labelImported is when an image was imported by another process: the change
+// tells the agent that it is there, with everything in it.
+const labelImported = "headway.dev/imported"
+
+func announce(ctx context.Context, client *containerd.Client, name string) error {
+	changed := images.Image{Name: name, Labels: map[string]string{labelImported: time.Now().UTC().Format("20060102T150405.000000000Z")}}
+	if _, err := client.ImageService().Update(ctx, changed, "labels."+labelImported); err != nil {
+		return fmt.Errorf("tell the agent of image %s: %w", name, err)
+	}
+	return nil
 }
 
 // Version is the container runtime's name and version, as a Node reports it:

@@ -144,7 +144,8 @@ type Pod struct {
 	Containers []Container
 }
 
-// Event says that something about a pod changed: look again.
+// Event says that something about a pod changed: look again. Without a pod it
+// says that another process imported images.
 type Event struct {
 	PodUID string
 }
