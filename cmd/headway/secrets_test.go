@@ -135,6 +135,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	}
 	second := l.push(files)
 	l.ask("", http.MethodPost, "/headway/v1/sync", `{}`, nil)
+	l.ask("", http.MethodPost, "/headway/v1/sync", `{"source":"headway-system/told"}`, nil)
 	l.settled(second)
 	l.repo.git(l.repo.work, "checkout", "-q", "-b", "change")
 	change := map[string]string{
