@@ -162,7 +162,7 @@ func TestSlowWebhooks(t *testing.T) {
 	})
 	w.create(secret("hook", map[string]string{"token": "6f2a1d1c7a5e4d0f"}))
 	api := httptest.NewServer(w.sync.Handler())
-	defer api.Close()
+	t.Cleanup(api.Close) // after the connections
 	const source = "headway-system/cluster"
 	for i := range 300 {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i%30))}}

@@ -108,7 +108,7 @@ func (b *build) namedInFile(res kustomize.Resource) bool {
 
 // run is one run of kustomize, with an error that can be shown.
 func (b *build) run() ([]kustomize.Resource, error) {
-	b.tree.prepare = b.prepare
+	b.tree.prepare, b.tree.prepared = b.prepare, map[string][]byte{}
 	rendered, err := kustomize.Build(b.ctx, b.tree, path.Join(treeRoot, b.dir), func() bool { return slices.Contains(b.keeps, types.OriginAnnotations) })
 	switch {
 	case errors.Is(err, ErrBudget) || b.ctx.Err() != nil:

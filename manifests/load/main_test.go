@@ -8,6 +8,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	kustomize.Main()
+	// What TestRenderingIsSealed traces builds in its own process: that a child can
+	// do none of it is shown where it is confined.
+	if os.Getenv("HEADWAY_OUTSIDE") == "" {
+		kustomize.Main()
+	}
 	os.Exit(m.Run())
 }

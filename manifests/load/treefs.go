@@ -28,6 +28,8 @@ type treeFS struct {
 	links map[string]bool
 	// prepare checks and completes the contents of a kustomization file.
 	prepare func(file string, data []byte) ([]byte, error)
+	// prepared are the files of the build that were read.
+	prepared map[string][]byte
 	// generated holds files that only the build sees.
 	generated map[string][]byte
 	// exceeded is the first limit that was met. Kustomize drops the errors of
@@ -201,11 +203,17 @@ func (t *treeFS) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
 // ReadFile implements kustomize.FS.
 func (t *treeFS) ReadFile(name string) ([]byte, error) {
 	p := inTree(name)
+	if data, ok := t.prepared[p]; ok {
+		return data, t.count(1)
+	}
 	data, err := t.read(p)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
-	return t.prepare(p, data)
+	if data, err = t.prepare(p, data); err == nil {
+		t.prepared[p] = data
+	}
+	return data, err
 }
 
 // IsDir implements kustomize.FS.

@@ -38,7 +38,7 @@ func Main() {
 
 // serve makes one build for the process at the other ends of the pipes.
 func serve(in io.Reader, out io.Writer) error {
-	r := &remoteFS{send: gob.NewEncoder(out), answers: make(chan answer), read: map[string]answer{}}
+	r := &remoteFS{send: gob.NewEncoder(out), answers: make(chan answer), known: map[string]answer{}}
 	go func() { // ends with the process, also while it builds
 		receive := gob.NewDecoder(in)
 		for {
@@ -67,15 +67,16 @@ func build(r *remoteFS, dir string) (list []Resource, err error) {
 	return render(readOnly{r}, dir, func() bool { return r.ask(askKeep, "").Yes })
 }
 
-// remoteFS asks the parent, for each thing once: nothing changes meanwhile.
+// remoteFS asks the parent: for each thing once, as nothing changes meanwhile,
+// but for contents again and again. The parent counts what is read.
 type remoteFS struct {
 	send    *gob.Encoder
 	answers chan answer
-	read    map[string]answer
+	known   map[string]answer
 }
 
 func (r *remoteFS) ask(what, path string) answer {
-	known, ok := r.read[what+" "+path]
+	known, ok := r.known[what+" "+path]
 	if ok {
 		return known
 	}
@@ -83,7 +84,9 @@ func (r *remoteFS) ask(what, path string) answer {
 		os.Exit(1)
 	}
 	a := <-r.answers
-	r.read[what+" "+path] = a
+	if what != askRead {
+		r.known[what+" "+path] = a
+	}
 	return a
 }
 
@@ -103,7 +106,7 @@ func (r *remoteFS) CleanedAbs(name string) (filesys.ConfirmedDir, string, error)
 // ReadFile implements FS.
 func (r *remoteFS) ReadFile(name string) ([]byte, error) {
 	a := r.ask(askRead, name)
-	return append([]byte(nil), a.Data...), a.err()
+	return a.Data, a.err()
 }
 
 // IsDir implements FS.

@@ -1,8 +1,8 @@
 package kustomize_test
 
 import (
-	"fmt"
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -29,7 +29,7 @@ func TestConfined(t *testing.T) {
 			"unshare": func() error { return syscall.Unshare(syscall.CLONE_NEWUSER) },
 		} {
 			if err := call(); err == nil {
-				fmt.Println(name, "is allowed")
+				fmt.Println(name + " is allowed")
 			}
 		}
 		fmt.Println("tried")

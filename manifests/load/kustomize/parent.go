@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -31,23 +30,31 @@ type Budget struct {
 	Memory uint64        // bytes
 }
 
-var budget = func() *atomic.Pointer[Budget] {
-	p := new(atomic.Pointer[Budget])
-	p.Store(&Budget{CPU: time.Minute, Memory: 1 << 30})
-	return p
-}()
+var (
+	budgetMu sync.Mutex
+	budget   = Budget{CPU: time.Minute, Memory: 1 << 30}
+)
+
+func currentBudget() Budget {
+	budgetMu.Lock()
+	defer budgetMu.Unlock()
+	return budget
+}
 
 // Limit sets the budget of the builds that begin later, and returns the one
 // before.
 func Limit(b Budget) Budget {
-	before := budget.Swap(&b)
+	budgetMu.Lock()
+	before := budget
+	budget = b
+	budgetMu.Unlock()
 	select {
 	case p := <-spare: // it has the old one
 		_ = p.end()
 		_ = p.stderr.Close()
 	default:
 	}
-	return *before
+	return before
 }
 
 // process is a child that waits for what to build.
@@ -67,7 +74,7 @@ func (p *process) said() string {
 }
 
 func start() (*process, error) {
-	b := *budget.Load()
+	b := currentBudget()
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{childName, strconv.Itoa(int(b.CPU / time.Second)), strconv.FormatUint(b.Memory, 10)}, Dir: "/",
 		Env:         []string{"GOMAXPROCS=2", fmt.Sprintf("GOMEMLIMIT=%d", b.Memory/4*3), "GOTRACEBACK=none"},
