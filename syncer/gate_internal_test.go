@@ -123,7 +123,7 @@ func TestRespond(t *testing.T) {
 		want response
 	}{
 		"reverted":                {good, respondRevert},
-		"nothing known to be ok":  {with(func(f *failing) { f.healthy = "" }), respondRevert},
+		"nothing known to be ok":  {with(func(f *failing) { f.healthy = "" }), respondNot},
 		"none":                    {with(func(f *failing) { f.mode = "none" }), respondNot},
 		"no annotation":           {with(func(f *failing) { f.mode = "" }), respondNot},
 		"hold":                    {with(func(f *failing) { f.mode = onFailureHold }), respondHold},
@@ -135,7 +135,7 @@ func TestRespond(t *testing.T) {
 		"changed nothing":         {with(func(f *failing) { f.before = beforeUnchanged }), respondNot},
 		"unhealthy before":        {with(func(f *failing) { f.before = beforeUnhealthy }), respondNot},
 		"healthy once":            {with(func(f *failing) { f.healthy = "bad" }), respondNot},
-		"not judged before":       {with(func(f *failing) { f.before = beforeUnjudged }), respondHold},
+		"not judged before":       {with(func(f *failing) { f.before = beforeUnjudged }), respondRevert},
 		"a revert":                {with(func(f *failing) { f.reverts = true }), respondHold},
 		"not allowed to":          {with(func(f *failing) { f.denied = errNoVerify }), respondHold},
 		"no longer there":         {with(func(f *failing) { f.contained = false }), respondHold},
