@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
@@ -282,7 +283,7 @@ func TestNodeRegisters(t *testing.T) {
 func TestPodLifecycle(t *testing.T) {
 	c := newCluster(t)
 	web := tool("serve", ":8080")
-	web.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intOrString(8080)}}, PeriodSeconds: 1}
+	web.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1}
 	c.run("web", one(web))
 	p := c.wait("web", ready)
 	if p.Status.PodIP == "" || p.Status.HostIP != "192.0.2.1" || p.Status.Phase != corev1.PodRunning || p.Status.StartTime == nil {

@@ -26,8 +26,6 @@ import (
 	"headway.dev/nodes/pod"
 )
 
-func intOrString(port int) intstr.IntOrString { return intstr.FromInt32(int32(port)) }
-
 func get(t *testing.T, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
@@ -108,7 +106,7 @@ func TestVolumesFollow(t *testing.T) {
 	}
 	app := tool("serve", ":8080")
 	app.VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}, {Name: "key", MountPath: "/key"}, {Name: "mem", MountPath: "/mem"}}
-	app.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intOrString(8080)}}}
+	app.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8080)}}}
 	app.ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/tool", "read", "/settings/greeting", "/key/pin", "/settings/new"}}}}
 	spec := one(app)
 	size := resource.MustParse("1Mi")
@@ -159,7 +157,7 @@ func TestVolumesFollow(t *testing.T) {
 func TestLivenessRestarts(t *testing.T) {
 	c := newCluster(t)
 	app := tool("serve", ":8080")
-	app.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intOrString(8080)}}, PeriodSeconds: 1, FailureThreshold: 2}
+	app.LivenessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 1, FailureThreshold: 2}
 	c.run("web", one(app))
 	p := c.wait("web", ready)
 	nodetest.Get(t, "http://"+p.Status.PodIP+":8080/unready") // ready without a readiness probe does not mean that it listens

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/nodes/nodetest"
 )
@@ -20,7 +21,7 @@ func served() corev1.Container {
 	app := tool("serve", ":8080")
 	app.ReadinessProbe = &corev1.Probe{
 		PeriodSeconds: 1, FailureThreshold: 1,
-		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intOrString(8080)}},
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ready", Port: intstr.FromInt32(8080)}},
 	}
 	return app
 }

@@ -192,24 +192,29 @@ type timelyBody struct {
 	conn  *http.ResponseController
 	began time.Time
 	read  int64
-	ended atomic.Bool
+	// mu is held while the deadline is set: the handler may have been left
+	// behind by its own deadline, and still read when the response has ended.
+	mu    sync.Mutex
+	ended bool
 }
 
 // Read implements io.Reader.
 func (b *timelyBody) Read(p []byte) (int, error) {
-	if b.ended.Load() {
-		return b.ReadCloser.Read(p)
-	}
-	deadline := b.began.Add(bodyGrace + time.Duration(b.read/bodyRate)*time.Second)
-	if err := b.conn.SetReadDeadline(deadline); err != nil {
-		b.ended.Store(true) // a connection that was taken over has its own rules
-	}
+	b.extend(b.began.Add(bodyGrace + time.Duration(b.read/bodyRate)*time.Second))
 	n, err := b.ReadCloser.Read(p)
 	b.read += int64(n)
 	if err != nil {
 		b.done()
 	}
 	return n, err
+}
+
+func (b *timelyBody) extend(deadline time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended && b.conn.SetReadDeadline(deadline) != nil {
+		b.ended = true // a connection that was taken over has its own rules
+	}
 }
 
 // Close implements io.Closer.
@@ -221,7 +226,10 @@ func (b *timelyBody) Close() error {
 // done takes the deadline off: what comes after the body is the next request,
 // or the end of the connection, by which a handler learns that its client left.
 func (b *timelyBody) done() {
-	if !b.ended.Swap(true) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		b.ended = true
 		_ = b.conn.SetReadDeadline(time.Time{}) // or the connection was taken over
 	}
 }

@@ -254,7 +254,7 @@ func logOverWebSocket(t *testing.T, s *apitest.Server, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	out, err := io.ReadAll(conn)
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func Do(ctx context.Context, what string, f func()) bool {
 // Report tells a recovered panic to the panic handlers. It is to be called by
 // the deferred function that recovered, so that the stack still shows where.
 func Report(ctx context.Context, what string, value any) {
-	report(ctx, what, value)
+	_ = report(ctx, what, value)
 }
 
 func report(ctx context.Context, what string, value any) *Panic {

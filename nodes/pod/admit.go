@@ -3,13 +3,12 @@ package pod
 import (
 	"fmt"
 	"slices"
-	"sort"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // the library wants a logger of it
 	"k8s.io/kubectl/pkg/util/qos"
 )
 
@@ -76,7 +75,7 @@ func resourcesFit(p *corev1.Pod, node *corev1.Node, others []*corev1.Pod) *Rejec
 			rest = append(rest, name)
 		}
 	}
-	sort.Slice(rest, func(i, j int) bool { return rest[i] < rest[j] })
+	slices.Sort(rest)
 	for _, name := range append(first, rest...) {
 		wanted, has := amount(requests, name), amount(allocatable, name)
 		if wanted > 0 && wanted > has-used[name] {
