@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine"
+	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/pki"
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -57,7 +58,7 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 		t.Fatal(err)
 	}
 	address := listener.Addr().(*net.TCPAddr).AddrPort()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(apitest.Output(t), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c.engine, err = engine.Open(engine.Config{
 		DataDir: data, Listener: listener, Address: address, Log: log, Controllers: []string{"*"},
 		ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"),

@@ -105,7 +105,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
 		Roles: roles, AccountTokens: tokens, Security: security,
-		Log: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
 		option(&cfg)
