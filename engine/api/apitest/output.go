@@ -10,6 +10,7 @@ import (
 // once the test has ended. The logger of the process's libraries is that of the
 // first server and outlives its test, and a late word to it would end all tests.
 func Output(tb testing.TB) io.Writer {
+	tb.Helper()
 	o := &output{to: tb.Output()}
 	tb.Cleanup(func() {
 		o.mu.Lock()
