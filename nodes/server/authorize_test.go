@@ -61,7 +61,7 @@ func TestAuthorization(t *testing.T) {
 		{"api", "GET", "/healthz", http.StatusOK},
 		{"api", "GET", "/metrics", http.StatusForbidden},
 		{"api", "GET", "/containerLogs/default/web/main", http.StatusNotFound},
-		{"api", "POST", "/exec/default/web/main", http.StatusNotFound},
+		{"api", "POST", "/exec/default/web/main?output=1&command=id", http.StatusNotFound},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), test.method, test.path, http.NoBody)
 		r.TLS = &tls.ConnectionState{}
