@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -33,7 +34,7 @@ func planMarkdown(out io.Writer, plans wire.Plans) {
 	case warns(plans.Checks):
 		verdict = "⚠️"
 	}
-	doc.always("### %s Headway plan: %s\n\n", verdict, planSummary(plans.Summary))
+	doc.always("### %s Headway plan: %s\n\n", verdict, planSummary(plans))
 	switch {
 	case plans.Base != "":
 		doc.always("%s → %s\n", code(shortRevision(plans.Base)), code(shortRevision(plans.Target)))
@@ -50,7 +51,7 @@ func planMarkdown(out io.Writer, plans wire.Plans) {
 		s := p.Summary
 		doc.always("| %s | %d | %d | %d | %d | %d |\n", code(p.Kustomization), s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart, len(p.Errors))
 	}
-	doc.faults(plans.Errors)
+	doc.faults(plans)
 	doc.checks(plans.Checks, len(list) > 1)
 	for _, p := range list {
 		doc.rollouts(p)
@@ -110,11 +111,17 @@ func (c *comment) note() {
 	}
 }
 
-func (c *comment) faults(faults []wire.Fault) {
+func (c *comment) faults(plans wire.Plans) {
+	faults := plans.Errors
 	if len(faults) == 0 {
 		return
 	}
-	c.always("\n**Nothing of this would be applied:**\n\n")
+	list := perKustomization(plans)
+	title := "Nothing of this would be applied:"
+	if slices.ContainsFunc(list, func(p wire.Plan) bool { return len(p.Errors) == 0 }) {
+		title = "Nothing would be applied of the Kustomizations with faults:"
+	}
+	c.always("\n**%s**\n\n", title)
 	for i, f := range faults {
 		if i == 20 {
 			c.always("- and %s more\n", count(len(faults)-i, "fault"))

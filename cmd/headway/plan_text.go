@@ -45,7 +45,7 @@ func planText(out io.Writer, plans wire.Plans) {
 			fmt.Fprintln(out, colour.dim("✓ "+line))
 		}
 	}
-	fmt.Fprintf(out, "%s%s\n", planTarget(plans.Plan), planSummary(plans.Summary))
+	fmt.Fprintf(out, "%s%s\n", planTarget(plans.Plan), planSummary(plans))
 }
 
 const (
@@ -192,9 +192,34 @@ func planTarget(plan wire.Plan) string {
 	return fmt.Sprintf("Plan %s → %s: ", shortRevision(plan.Base), shortRevision(plan.Target))
 }
 
-func planSummary(s wire.Summary) string {
-	if s.Create+s.Update+s.Delete == 0 {
+// planSummary is a plan in a line: what would change, and before it what would
+// not because it is refused.
+func planSummary(plans wire.Plans) string {
+	list := perKustomization(plans)
+	var sum wire.Summary
+	refused := 0
+	for _, p := range list {
+		if len(p.Errors) > 0 {
+			refused++
+			continue
+		}
+		sum.Create += p.Summary.Create - p.Summary.Replace
+		sum.Update += p.Summary.Update + p.Summary.Replace
+		sum.Delete += p.Summary.Delete - p.Summary.Replace
+		sum.Restart += p.Summary.Restart
+	}
+	faults := count(len(plans.Errors), "fault")
+	changes := fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", sum.Create, sum.Update, sum.Delete, sum.Restart)
+	none := sum.Create+sum.Update+sum.Delete == 0
+	switch {
+	case len(plans.Errors) > 0 && (refused == 0 || refused == len(list)):
+		return "refused, nothing would be applied (" + faults + ")"
+	case refused > 0 && none:
+		return fmt.Sprintf("%d of %d Kustomizations refused (%s), and the others stay as they are", refused, len(list), faults)
+	case refused > 0:
+		return fmt.Sprintf("%d of %d Kustomizations refused (%s); of the others %s", refused, len(list), faults, changes)
+	case none:
 		return "no change"
 	}
-	return fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart)
+	return changes
 }
