@@ -48,7 +48,7 @@ build: ## build build/headway
 .PHONY: images
 images: $(IMAGES)/web.tar
 
-$(IMAGES)/web.tar: $(wildcard examples/web/*.go examples/web/archive/*.go)
+$(IMAGES)/web.tar: $(wildcard examples/web/*.go examples/web/*/*.go)
 	@mkdir -p $(IMAGES)
 	for v in 1.0.0 1.1.0; do CGO_ENABLED=0 $(GO) build -ldflags "-s -w -X main.version=$$v" -o $(BUILD)/web-$$v ./examples/web; done
 	$(GO) run ./examples/web/archive -o $@.tmp \

@@ -43,6 +43,9 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 	if warning := runtime.RuncWarning(ctx); warning != "" {
 		c.progress.line("warning: %s", warning)
 	}
+	if c.cfg.ownExample {
+		c.loadExample(ctx, machine)
+	}
 	client, err := newClient(c.engine.Client("system:node:"+c.cfg.nodeName, "system:nodes"))
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 		newCleanup(opts),
 		newVersion(opts),
 		newMan(opts),
+		newExampleWeb(),
 	)
 	opts.completeFlags(root)
 	return root

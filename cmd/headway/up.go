@@ -122,6 +122,8 @@ type upConfig struct {
 	names                    []string // of the API, for its certificate
 	signingKey               *git.SigningKey
 	log                      *slog.Logger
+	// ownExample says that nobody brings an image of the example's program.
+	ownExample bool
 }
 
 func (o *upOptions) config() (*upConfig, error) {

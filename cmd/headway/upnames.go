@@ -17,7 +17,7 @@ func (cfg *upConfig) checkNames() error {
 	if err := git.CheckBranch(cfg.branch); err != nil {
 		return fmt.Errorf("--branch: %w", err)
 	}
-	if cfg.imagesDir == "" {
+	if cfg.ownExample = cfg.imagesDir == "" && cfg.repo == ""; cfg.imagesDir == "" {
 		cfg.imagesDir = filepath.Join(cfg.dataDir, "images")
 	} else if info, err := os.Stat(cfg.imagesDir); err != nil {
 		return fmt.Errorf("--images-dir: %w", err)
