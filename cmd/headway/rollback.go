@@ -26,8 +26,9 @@ func newRollback(opts *options) *cobra.Command {
 		Short: "Go back to what was deployed before, by a commit, and wait until the cluster has followed",
 		Long: `Rollback writes one commit that takes back all that the branch has since what was
 deployed and healthy before, or since --to, or that reverts COMMIT alone, pushes it
-without force, and waits until the cluster has converged. If later commits changed the same files
-it stops, names them, and changes nothing.
+without force, and waits until the cluster has converged. Files that were changed again
+since are merged by lines, as git revert does. Where later commits changed the same
+lines it stops, names the files, and changes nothing.
 
 With -o json the answer is one object: reverted, to (all since then was taken back),
 revert, subject and branch; converged and error, once that is known; conflicts, if nothing was changed.

@@ -21,14 +21,14 @@ var ErrMoved = errors.New("the branch keeps moving: try again")
 // before the commit.
 var ErrNothingToRevert = errors.New("nothing to revert: the files are already as they were before the commit")
 
-// ConflictError says that files were changed again after the commit.
+// ConflictError says that the same lines were changed again after the commit.
 type ConflictError struct {
 	Commit string
 	Files  []string
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("commit %.12s cannot be reverted, later commits changed the same files: %s; revert those first, or edit the files and commit",
+	return fmt.Sprintf("commit %.12s cannot be reverted, later commits changed the same lines: %s; revert those first, or edit the files and commit",
 		e.Commit, strings.Join(e.Files, ", "))
 }
 
@@ -121,9 +121,14 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 	var hash plumbing.Hash
 	err = r.read(func() error {
 		w := &writer{r: r}
-		edits, err := r.revertEdits(plumbing.NewHash(back.since.Tree), plumbing.NewHash(back.commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit)
+		edits, merged, err := r.revertEdits(plumbing.NewHash(back.since.Tree), plumbing.NewHash(back.commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit)
 		if err != nil {
 			return err
+		}
+		for _, content := range merged {
+			if _, err := w.blob(content); err != nil {
+				return err
+			}
 		}
 		tree, err := w.tree(plumbing.NewHash(tip.Tree), edits)
 		if err != nil {
@@ -233,24 +238,37 @@ func (t taken) message(extra string) string {
 // back to, if that is not the only parent of what it reverts.
 const reversing = ", reversing\nchanges made to "
 
-// revertEdits compares file by file: what the commit changed (parent to
-// commit) must still be as the commit left it in tip.
-func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) (map[string]edit, error) {
+// revertEdits finds what becomes of tip when what changed from parent to commit
+// is taken back: file by file, and by lines in files that were changed again
+// since. It also returns the contents that no object has yet.
+func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) (map[string]edit, [][]byte, error) {
 	changed := map[string][2]edit{} // before, after
 	if err := r.diffTrees("", parent, commit, changed); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	edits := map[string]edit{}
+	var contents [][]byte
 	var conflicts []string
 	for name, c := range changed {
 		now, err := r.file(tip, name)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, nil, err
 		case now == c[1]:
 			edits[name] = c[0]
 		case now != c[0]:
-			conflicts = append(conflicts, name)
+			merged, content, ok, err := r.mergeFile(c[1], now, c[0])
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case !ok:
+				conflicts = append(conflicts, name)
+			case merged != now:
+				edits[name] = merged
+				if content != nil {
+					contents = append(contents, content)
+				}
+			}
 		}
 	}
 	for name, e := range edits {
@@ -259,18 +277,18 @@ func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) 
 		}
 		in, err := r.inTheWay(tip, name, edits)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		conflicts = append(conflicts, in...)
 	}
 	if len(conflicts) > 0 {
 		slices.Sort(conflicts)
-		return nil, &ConflictError{Commit: sha, Files: slices.Compact(conflicts)}
+		return nil, nil, &ConflictError{Commit: sha, Files: slices.Compact(conflicts)}
 	}
 	if len(edits) == 0 {
-		return nil, ErrNothingToRevert
+		return nil, nil, ErrNothingToRevert
 	}
-	return edits, nil
+	return edits, contents, nil
 }
 
 // file is entry for files: a directory is no file of its name.
@@ -366,7 +384,7 @@ func (r *Repository) reverts(back Reverted, c Commit) (bool, error) {
 	}
 	same := false
 	err := r.read(func() error {
-		edits, err := r.revertEdits(trees[0], trees[1], trees[2], back.Commit)
+		edits, _, err := r.revertEdits(trees[0], trees[1], trees[2], back.Commit)
 		var conflict *ConflictError
 		if errors.As(err, &conflict) || errors.Is(err, ErrNothingToRevert) {
 			return nil
