@@ -41,7 +41,8 @@ func (w *writers) note(key object.Key, req change.Request, now time.Time) {
 	w.last[key] = wire.Changer{User: oneLine(req.User), Manager: oneLine(req.Manager), Time: now}
 }
 
-// take is who wrote an object last, if that is known, and forgets it.
+// take is who wrote an object last, if that is known and was a moment ago, and
+// forgets it.
 func (w *writers) take(key object.Key, now time.Time) (wire.Changer, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

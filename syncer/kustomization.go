@@ -192,7 +192,9 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		return 0, false
 	case ks.DeletionTimestamp != nil:
 		return k.finalize(ctx, ks)
-	case ks.Spec.Suspend:
+	}
+	k.s.tellSuspended(ctx, k.key, ks)
+	if ks.Spec.Suspend {
 		k.settle(attempt{}, true, nil)
 		return 0, true
 	}

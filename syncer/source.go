@@ -86,6 +86,7 @@ func (src *source) run(ctx context.Context) {
 		if !ok || obj == nil {
 			return
 		}
+		src.s.tellSuspended(ctx, src.key, obj)
 		if obj.Spec.Suspend {
 			src.done(nil, time.Time{})
 			if !src.wake.sleep(ctx, 0) {

@@ -3,7 +3,6 @@ package syncer
 import (
 	"cmp"
 	"sort"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -59,6 +58,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
+	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
 	if branch, err := branchOf(obj); err == nil {
 		out.Branch = branch
 	}
@@ -107,7 +107,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	switch {
 	case ks.Spec.Suspend:
 		out.Sync = "Suspended"
-		out.Message, out.Since = suspendedBy(ks)
+		out.SuspendedBy, out.SuspendedSince = suspendedBy(ks)
 	case cond == nil:
 	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
 		out.Sync = "Synced"
@@ -139,20 +139,6 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	}
 	sort.SliceStable(out.Unhealthy, func(i, j int) bool { return out.Unhealthy[i].Name < out.Unhealthy[j].Name })
 	return out
-}
-
-// suspendedBy says who suspended a Kustomization, and when, as far as its
-// managed fields tell.
-func suspendedBy(ks *kustomizev1.Kustomization) (string, time.Time) {
-	for _, m := range managersOf(ks) {
-		if m.owns("spec.suspend") && len(m.fields) > 0 && m.fields["f:spec"] != nil {
-			if m.name == plan.Manager {
-				return "suspended by Git", m.time
-			}
-			return "suspended by " + m.name, m.time
-		}
-	}
-	return "suspended", time.Time{}
 }
 
 // holds is what keeps the newest commit from being applied, or from being applied

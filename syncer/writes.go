@@ -36,6 +36,8 @@ const accountsGroup = "system:serviceaccounts"
 type hands struct {
 	// writers are those whose writes were let through.
 	writers writers
+	// suspenders are those who suspended something a moment ago.
+	suspenders writers
 	// mu guards all below: writes are judged one at a time.
 	mu      sync.Mutex
 	planner *plan.Planner
@@ -56,6 +58,7 @@ type view struct {
 // lets everything pass, reject refuses what the next sync would put back, and
 // commit carries changes of people out as commits.
 func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+	s.noteSuspender(w)
 	if w.Old == nil || exempt(w) {
 		return nil, nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -139,8 +140,23 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 	return nil
 }
 
+// patch sends a change of an object.
+func (c *client) patch(ctx context.Context, path string, form types.PatchType, change any) error {
+	response, err := c.send(ctx, http.MethodPatch, path, string(form), change)
+	if err != nil {
+		return err
+	}
+	defer response.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(response, maxAnswer))
+	return err
+}
+
 // open sends a request and returns the body of a successful answer.
 func (c *client) open(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
+	return c.send(ctx, method, path, "application/json", body)
+}
+
+func (c *client) send(ctx context.Context, method, path, contentType string, body any) (io.ReadCloser, error) {
 	var reader io.Reader
 	if body != nil {
 		data, err := json.Marshal(body)
@@ -154,7 +170,7 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 		return nil, err
 	}
 	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", contentType)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {

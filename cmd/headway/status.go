@@ -63,7 +63,7 @@ func printStatus(out io.Writer, status wire.Status, now time.Time) {
 			fmt.Fprintf(out, "  newest   %s\n", commitLine(source.Commit, now))
 		}
 		if source.Suspended {
-			fmt.Fprintf(out, "  source   %s\n", colour.yellow("suspended"))
+			fmt.Fprintf(out, "  source   %s\n", colour.yellow(suspendedLine(source.SuspendedBy, source.SuspendedSince, now)))
 		} else if source.Ready != "True" {
 			fmt.Fprintf(out, "  source   %s since %s: %s\n", colour.red(cmp.Or(source.Reason, "not ready")), since(source.Since, now), source.Message)
 			if !source.Next.IsZero() {
@@ -105,6 +105,9 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		state = colour.red(k.Sync)
 	}
 	fmt.Fprintf(out, "    sync     %s, %s\n", state, objects(k.Objects))
+	if k.Sync == "Suspended" {
+		fmt.Fprintf(out, "             %s\n", suspendedLine(k.SuspendedBy, k.SuspendedSince, now))
+	}
 	health := colour.green("healthy")
 	switch {
 	case k.Applied == "":
@@ -144,6 +147,14 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		}
 		said[e.Message] = true
 	}
+}
+
+// suspendedLine says who suspended something, and what goes on.
+func suspendedLine(who string, at, now time.Time) string {
+	if who == "" {
+		return "suspended"
+	}
+	return fmt.Sprintf("suspended by %s since %s: new commits wait for `headway resume`", who, since(at, now))
 }
 
 // reasonOf is why a Kustomization is not ready, without the objects that have

@@ -213,8 +213,12 @@ type SourceStatus struct {
 	Message string    `json:"message,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
 	// Next is when the source is looked at next.
-	Next           time.Time             `json:"next,omitzero"`
-	Suspended      bool                  `json:"suspended,omitempty"`
+	Next      time.Time `json:"next,omitzero"`
+	Suspended bool      `json:"suspended,omitempty"`
+	// SuspendedBy is who suspended it, since SuspendedSince: a user and the
+	// program, or Git.
+	SuspendedBy    string                `json:"suspendedBy,omitempty"`
+	SuspendedSince time.Time             `json:"suspendedSince,omitzero"`
 	Kustomizations []KustomizationStatus `json:"kustomizations,omitempty"`
 }
 
@@ -238,6 +242,10 @@ type KustomizationStatus struct {
 	Objects   int       `json:"objects"`
 	Healthy   bool      `json:"healthy"`
 	Unhealthy []Object  `json:"unhealthy,omitempty"`
+	// SuspendedBy is who suspended it, since SuspendedSince: a user and the
+	// program, or Git.
+	SuspendedBy    string    `json:"suspendedBy,omitempty"`
+	SuspendedSince time.Time `json:"suspendedSince,omitzero"`
 	// WaitsFor are the Kustomizations of dependsOn that are not ready.
 	WaitsFor []Object `json:"waitsFor,omitempty"`
 	// Holds keep the newest commit from being applied.

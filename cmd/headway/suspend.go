@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/scheme"
+	"headway.dev/syncer/wire"
+)
+
+func newSuspend(opts *options) *cobra.Command {
+	return newSuspension(opts, true, &cobra.Command{
+		Use:   "suspend [KIND/NAME]",
+		Short: "Stop following Git, for one Kustomization or source",
+		Long: `Suspend keeps new commits from being applied by a Kustomization, and what is
+edited by hand from being put back; or, of a GitRepository, new commits from being
+fetched. Without an argument it is the Kustomization headway-system/cluster. It
+holds until headway resume, also for one that is itself declared in Git, and status
+says who suspended it, and when. What runs goes on.
+
+Exit code 0: it is suspended. 1: something failed.`,
+		Example: "  headway suspend\n  headway suspend ks/apps -n web\n  headway suspend gitrepo/cluster",
+	})
+}
+
+func newResume(opts *options) *cobra.Command {
+	return newSuspension(opts, false, &cobra.Command{
+		Use:   "resume [KIND/NAME]",
+		Short: "Follow Git again, after suspend",
+		Long: `Resume lets a Kustomization (without an argument headway-system/cluster) or a
+GitRepository go on after headway suspend: the newest commit is applied at once.
+What Git itself suspends is resumed there, by a commit.
+
+Exit code 0: it is resumed. 1: something failed.`,
+		Example: "  headway resume\n  headway resume ks/apps -n web\n  headway resume gitrepo/cluster",
+	})
+}
+
+// suspension is what -o json prints.
+type suspension struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Suspended bool   `json:"suspended"`
+}
+
+func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Command {
+	var format outputFormat
+	var namespace string
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.ValidArgsFunction = opts.completeSuspendable(suspend)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		target := "kustomization/" + rootName
+		if len(args) > 0 {
+			target = args[0]
+		}
+		kind, name, err := parseObject(target)
+		if err != nil {
+			return err
+		}
+		if kind != "Kustomization" && kind != "GitRepository" {
+			return fmt.Errorf("a %s follows no Git: name a Kustomization (ks/NAME) or a GitRepository (gitrepo/NAME)", kind)
+		}
+		client, err := opts.client()
+		if err != nil {
+			return err
+		}
+		out := suspension{Kind: kind, Namespace: namespace, Name: name, Suspended: suspend}
+		byGit, err := client.suspend(cmd.Context(), out)
+		if err != nil {
+			return err
+		}
+		if format.json() {
+			return printJSON(opts.out, out)
+		}
+		return tellSuspension(opts, out, byGit)
+	}
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", systemNamespace, "namespace of the object")
+	format.register(cmd)
+	return cmd
+}
+
+func tellSuspension(opts *options, s suspension, byGit bool) error {
+	word := "resumed"
+	if s.Suspended {
+		word = "suspended"
+	}
+	if byGit && !s.Suspended {
+		fmt.Fprintln(opts.err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
+	}
+	_, err := fmt.Fprintf(opts.out, "%s %s/%s %s\n", s.Kind, s.Namespace, s.Name, word)
+	return err
+}
+
+// suspend sets spec.suspend, and reports whether Git sets it to true as well.
+func (c *client) suspend(ctx context.Context, s suspension) (byGit bool, err error) {
+	at := slices.IndexFunc(scheme.Kinds(), func(k scheme.Kind) bool { return k.Kind == s.Kind })
+	kind := scheme.Kinds()[at]
+	path := fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s/%s", kind.Group, kind.Version, s.Namespace, kind.Plural, s.Name)
+	var before struct {
+		metav1.ObjectMeta `json:"metadata"`
+		Spec              struct {
+			Suspend bool `json:"suspend"`
+		} `json:"spec"`
+	}
+	if err := c.call(ctx, http.MethodGet, path, nil, &before); err != nil {
+		return false, err
+	}
+	for _, m := range before.ManagedFields {
+		var set struct {
+			Spec map[string]json.RawMessage `json:"f:spec"`
+		}
+		if m.Manager == "headway" && m.Operation == metav1.ManagedFieldsOperationApply && m.FieldsV1 != nil && json.Unmarshal(m.FieldsV1.GetRawBytes(), &set) == nil {
+			_, owns := set.Spec["f:suspend"]
+			byGit = byGit || owns && before.Spec.Suspend
+		}
+	}
+	word := "resume"
+	if s.Suspended {
+		word = "suspend"
+	}
+	patch := map[string]any{"spec": map[string]any{"suspend": s.Suspended}}
+	return byGit, c.patch(ctx, path+"?fieldManager=headway-"+word, types.MergePatchType, patch)
+}
+
+// completeSuspendable completes what can be suspended, or resumed.
+func (o *options) completeSuspendable(suspend bool) completion {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		client, err := o.client()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var status wire.Status
+		if client.call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		namespace := cmd.Flag("namespace").Value.String()
+		var words []cobra.Completion
+		add := func(kind, in, name string, suspended bool) {
+			if in == namespace && suspended != suspend {
+				words = append(words, kind+"/"+name)
+			}
+		}
+		all := status.Kustomizations
+		for _, s := range status.Sources {
+			add("gitrepository", s.Namespace, s.Name, s.Suspended)
+			all = append(all, s.Kustomizations...)
+		}
+		for _, k := range all {
+			add("kustomization", k.Namespace, k.Name, k.Sync == "Suspended")
+		}
+		slices.Sort(words)
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,119 @@
+package syncer
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+)
+
+// suspendedCondition says who suspended a Kustomization or a GitRepository, and
+// since when, while it is suspended.
+const (
+	suspendedCondition = "headway.dev/Suspended"
+	bySomebody         = "suspended by " // begins its message
+)
+
+// suspendable are the parts of an object that can be suspended; false for any
+// other.
+func suspendable(obj object.Object) (suspended bool, list *[]metav1.Condition, ok bool) {
+	switch obj := obj.(type) {
+	case *kustomizev1.Kustomization:
+		return obj.Spec.Suspend, &obj.Status.Conditions, true
+	case *sourcev1.GitRepository:
+		return obj.Spec.Suspend, &obj.Status.Conditions, true
+	}
+	return false, nil, false
+}
+
+// noteSuspender remembers who suspends something, until its loop writes that
+// down.
+func (s *Syncer) noteSuspender(w change.Request) {
+	if w.Next == nil {
+		return
+	}
+	if suspended, _, _ := suspendable(w.Next); !suspended {
+		return
+	}
+	if w.Old != nil {
+		if before, _, _ := suspendable(w.Old); before {
+			return
+		}
+	}
+	if key, err := storedKey(w.Next); err == nil {
+		s.hands.suspenders.note(key, w, s.now())
+	}
+}
+
+// tellSuspended makes the condition of an object agree with its spec.suspend.
+func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.Object) {
+	suspended, list, ok := suspendable(obj)
+	if !ok || suspended == (apimeta.FindStatusCondition(*list, suspendedCondition) != nil) {
+		return
+	}
+	who, since := s.suspender(key, obj)
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(key, func(o object.Object) bool {
+		now, list, ok := suspendable(o)
+		if !ok || now != suspended {
+			return false // its loop is woken for that
+		}
+		set := conditions{list: list, generation: o.GetGeneration(), now: metav1.NewTime(since)}
+		if suspended {
+			set.put(suspendedCondition, metav1.ConditionTrue, "Suspended", bySomebody+who)
+		} else {
+			set.drop(suspendedCondition)
+		}
+		return true
+	})}}
+	if _, err := s.cfg.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		s.log.Error("write who suspended it", "object", key, "err", err)
+	}
+}
+
+// suspender is who suspended an object, and when: who wrote it, if that is
+// remembered, else what its managed fields tell.
+func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since time.Time) {
+	who, since = "somebody", s.now()
+	for _, m := range managersOf(obj) {
+		switch {
+		case m.fields["f:spec"] == nil || !m.owns("spec.suspend"):
+		case m.name != plan.Manager:
+			who, since = oneLine(m.name), m.time
+		case who == "somebody":
+			who, since = "Git", m.time
+		}
+	}
+	last, ok := s.hands.suspenders.take(key, s.now())
+	switch {
+	case !ok || who == "Git":
+	case last.Manager == "":
+		who, since = last.User, last.Time
+	default:
+		who, since = last.User+" with "+last.Manager, last.Time
+	}
+	if since.IsZero() {
+		since = s.now()
+	}
+	return who, since
+}
+
+// suspendedBy is what the condition says; empty if the object is not suspended.
+func suspendedBy(obj object.Object) (who string, since time.Time) {
+	suspended, list, _ := suspendable(obj)
+	if !suspended {
+		return "", time.Time{}
+	}
+	c := apimeta.FindStatusCondition(*list, suspendedCondition)
+	if c == nil {
+		return "", time.Time{} // it was this moment
+	}
+	return strings.TrimPrefix(c.Message, bySomebody), c.LastTransitionTime.Time
+}
