@@ -32,6 +32,8 @@ var jsonOutputs = []struct {
 	{command: "diff", value: wire.Plans{}},
 	{command: "validate", value: validated{}},
 	{command: "rollback", value: rollbackOutcome{}},
+	{command: "suspend", value: suspension{}},
+	{command: "resume", value: suspension{}},
 	{command: "log", value: []wire.LogEntry{}},
 	{command: "log --verify", value: wire.Verification{}},
 	{command: "blame", value: wire.Blame{}},

@@ -19,10 +19,9 @@ type Credentials struct {
 	ClusterName      string
 }
 
-// WriteKubeconfig writes a kubeconfig for the server at the URL server, with
-// everything it needs inside, readable by its owner only. The cluster's name
-// is "headway" unless given.
-func WriteKubeconfig(path, server string, caPEM []byte, as Credentials) error {
+// Kubeconfig is a kubeconfig for the server at the URL server, with everything
+// that it needs inside. The cluster's name is "headway" unless given.
+func Kubeconfig(server string, caPEM []byte, as Credentials) ([]byte, error) {
 	cluster := as.ClusterName
 	if cluster == "" {
 		cluster = "headway"
@@ -37,7 +36,16 @@ func WriteKubeconfig(path, server string, caPEM []byte, as Credentials) error {
 	config.CurrentContext = name
 	data, err := clientcmd.Write(*config)
 	if err != nil {
-		return fmt.Errorf("encode kubeconfig: %w", err)
+		return nil, fmt.Errorf("encode kubeconfig: %w", err)
+	}
+	return data, nil
+}
+
+// WriteKubeconfig writes a Kubeconfig to a file that only its owner can read.
+func WriteKubeconfig(path, server string, caPEM []byte, as Credentials) error {
+	data, err := Kubeconfig(server, caPEM, as)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)

@@ -64,13 +64,44 @@ func Ensure(dir string, sans []string) (*Set, error) {
 	return s, nil
 }
 
+// Load reads the set of dir, and makes nothing.
+func Load(dir string) (*Set, error) {
+	s := &Set{}
+	read := func(name string) (data []byte, err error) { return os.ReadFile(filepath.Join(dir, name)) }
+	var key []byte
+	var err error
+	if s.CACert, err = read("ca.crt"); err != nil {
+		return nil, err
+	}
+	if key, err = read("ca.key"); err != nil {
+		return nil, err
+	}
+	if s.ServerCert, err = read("server.crt"); err != nil {
+		return nil, err
+	}
+	return s, s.use(s.CACert, key)
+}
+
 // Client signs a certificate for the user cn in the groups orgs, valid for a
 // year.
 func (s *Set) Client(cn string, orgs ...string) (certPEM, keyPEM []byte, err error) {
+	return s.ClientFor(leafLifetime, cn, orgs...)
+}
+
+// ClientFor signs a certificate for the user cn in the groups orgs, valid for so
+// long.
+func (s *Set) ClientFor(lifetime time.Duration, cn string, orgs ...string) (certPEM, keyPEM []byte, err error) {
 	return s.sign(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: cn, Organization: orgs},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		NotAfter:    time.Now().Add(lifetime),
 	})
+}
+
+// Serves reports whether the API's certificate is for a host name or address.
+func (s *Set) Serves(host string) bool {
+	certs, err := cert.ParseCertsPEM(s.ServerCert)
+	return err == nil && certs[0].VerifyHostname(host) == nil
 }
 
 // Server signs a serving certificate for the DNS names and IP addresses in
@@ -115,6 +146,11 @@ func (s *Set) ensureAuthority(dir string) error {
 	} else if err := errors.Join(certErr, keyErr); err != nil {
 		return err
 	}
+	return s.use(certPEM, keyPEM)
+}
+
+// use takes the authority's certificate and key.
+func (s *Set) use(certPEM, keyPEM []byte) error {
 	certs, err := cert.ParseCertsPEM(certPEM)
 	if err != nil {
 		return fmt.Errorf("parse ca.crt: %w", err)
@@ -175,7 +211,9 @@ func (s *Set) sign(template *x509.Certificate) (certPEM, keyPEM []byte, err erro
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.NotBefore = time.Now().Add(-clockSkew)
-	template.NotAfter = time.Now().Add(leafLifetime)
+	if template.NotAfter.IsZero() {
+		template.NotAfter = time.Now().Add(leafLifetime)
+	}
 	if template.NotAfter.After(s.caCert.NotAfter) {
 		template.NotAfter = s.caCert.NotAfter
 	}
