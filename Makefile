@@ -64,10 +64,13 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	$(GO) test -race -shuffle=on -timeout 30m $(APART)
 	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
 
-# How many kills the long form of the crash suite makes.
+# How long the long form of the churn of pods lasts, and how many kills that of
+# the crash suite makes.
+CHURN ?= 10m
 KILLS ?= 60
 .PHONY: soak
-soak: images ## kill headway, containerd, shims and containers under load, for a long time (KILLS times)
+soak: images ## churn 400 pods (for CHURN), then kill headway, containerd, shims and containers under load (KILLS times)
+	HEADWAY_SOAK_CHURN=$(CHURN) $(GO) test -race -run 'TestPodChurn$$' -count 1 -timeout 60m -v ./cmd/headway/e2e
 	HEADWAY_SOAK_KILLS=$(KILLS) $(GO) test -run TestKillAnything -count 1 -timeout 120m -v ./cmd/headway/e2e
 
 .PHONY: lint

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -21,6 +22,16 @@ func BusyboxImages(tb testing.TB) string {
 		if out, err := exec.CommandContext(tb.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
 			tb.Fatalf("%v: %v\n%s", args, err, out)
 		}
+	}
+	return dir
+}
+
+// AllImages is BusyboxImages with those of the example beside it.
+func AllImages(tb testing.TB) string {
+	tb.Helper()
+	dir := BusyboxImages(tb)
+	if err := os.Symlink(filepath.Join(images, "web.tar"), filepath.Join(dir, "web.tar")); err != nil {
+		tb.Fatal(err)
 	}
 	return dir
 }

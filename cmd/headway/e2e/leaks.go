@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,11 +59,8 @@ func leaks(dataDir, id string) (found []string) {
 			found = append(found, "cgroup "+cgroup)
 		}
 	}
-	// Its name is made from the data dir's.
-	sum := sha256.Sum256([]byte(dataDir))
-	runDir := "/run/headway-" + hex.EncodeToString(sum[:4])
-	if _, err := os.Stat(runDir); err == nil {
-		found = append(found, runDir)
+	if _, err := os.Stat(runDir(dataDir)); err == nil {
+		found = append(found, runDir(dataDir))
 	}
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {

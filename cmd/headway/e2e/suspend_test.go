@@ -41,11 +41,7 @@ func TestSuspended(t *testing.T) {
 	if err := podsAre(c, pods); err != nil {
 		t.Error(err)
 	}
-	events, err := c.Client().CoreV1().Events("").List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range events.Items {
+	for _, e := range events(t, c) {
 		if e.Reason == "NodeNotReady" || e.Reason == "TaintManagerEviction" {
 			t.Errorf("event %s: %s", e.Reason, e.Message)
 		}
@@ -55,16 +51,7 @@ func TestSuspended(t *testing.T) {
 // readiness is since when the node and the example's pods are ready.
 func readiness(t *testing.T, c *e2e.Cluster) string {
 	t.Helper()
-	var lines []string
-	node, err := c.Client().CoreV1().Nodes().Get(t.Context(), "node-1", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cond := range node.Status.Conditions {
-		if cond.Type == corev1.NodeReady {
-			lines = append(lines, fmt.Sprint("node ", cond.Status, " since ", cond.LastTransitionTime, " taints ", node.Spec.Taints))
-		}
-	}
+	lines := []string{readySince(t, c)}
 	pods, err := c.Client().CoreV1().Pods("hello").List(t.Context(), metav1.ListOptions{LabelSelector: "app=hello"})
 	if err != nil {
 		t.Fatal(err)

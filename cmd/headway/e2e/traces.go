@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// runDir is where the sockets and namespaces of a data dir's cluster are. Its
+// name is made from the data dir's.
+func runDir(dataDir string) string {
+	sum := sha256.Sum256([]byte(dataDir))
+	return "/run/headway-" + hex.EncodeToString(sum[:4])
+}
+
+// Traces is everything on the machine that belongs to the pods of the cluster,
+// a line each: processes, shims, cgroups, mounts, network links, iptables
+// rules, files, and what containerd keeps. Two clusters at rest with the same
+// pods have the same traces.
+func (c *Cluster) Traces() []string {
+	c.tb.Helper()
+	found := map[string]int{}
+	note := func(kind string, lines ...string) {
+		for _, line := range lines {
+			found[kind+" "+line]++
+		}
+	}
+	c.eachProcess("", func(pid, program string) { note("process", pid+" "+program) })
+	for _, pid := range c.named("containerd-shim") {
+		note("shim", strconv.Itoa(pid))
+	}
+	for _, pattern := range []string{"/sys/fs/cgroup/" + c.id, "/sys/fs/cgroup/*/" + c.id} {
+		roots, err := filepath.Glob(pattern)
+		if err != nil {
+			c.tb.Fatal(err)
+		}
+		for _, root := range roots {
+			note("cgroup", below(c.tb.Fatal, root, func(d fs.DirEntry) bool {
+				// Those of the classes of pods stay, as the kubelet's do.
+				return d.IsDir() && d.Name() != "burstable" && d.Name() != "besteffort"
+			})...)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line)[1]; strings.HasPrefix(at, c.DataDir) || strings.HasPrefix(at, runDir(c.DataDir)) {
+			note("mount", at)
+		}
+	}
+	for line := range strings.Lines(c.must(c.Run("", "ip", "-o", "link"), "ip", nil)) {
+		note("link", strings.Fields(line)[1])
+	}
+	counters := regexp.MustCompile(`\[\d+:\d+\]`)
+	for line := range strings.Lines(c.must(c.Run("", "iptables-save"), "iptables-save", nil)) {
+		if !strings.HasPrefix(line, "#") {
+			note("rule", counters.ReplaceAllString(strings.TrimSpace(line), ""))
+		}
+	}
+	for _, dir := range []string{"network", "pods", "logs"} {
+		note("file", below(c.tb.Fatal, filepath.Join(c.DataDir, dir), func(fs.DirEntry) bool { return true })...)
+	}
+	note("file", below(c.tb.Fatal, runDir(c.DataDir), func(fs.DirEntry) bool { return true })...)
+	for _, list := range []string{"containers ls -q", "tasks ls -q", "snapshots ls", "leases ls -q"} {
+		args := append([]string{"ctr", "--address", c.containerdSocket(), "--namespace", "headway"}, strings.Fields(list)...)
+		for line := range strings.Lines(c.must(c.Run("", args...), "ctr", args)) {
+			note(args[5], strings.Join(strings.Fields(line), " "))
+		}
+	}
+	lines := make([]string, 0, len(found))
+	for _, line := range slices.Sorted(maps.Keys(found)) {
+		if n := found[line]; n > 1 {
+			line += fmt.Sprintf(" (%d times)", n)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// containerdSocket is that of the cluster's private containerd.
+func (c *Cluster) containerdSocket() string {
+	return filepath.Join(runDir(c.DataDir), "containerd", "c.sock")
+}
+
+// below lists what is in a directory, which may change meanwhile.
+func below(fatal func(...any), root string, want func(fs.DirEntry) bool) (found []string) {
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		// Files of volumes and mounted images belong to the pods themselves.
+		if d != nil && d.IsDir() && (d.Name() == "volumes" || d.Name() == "rootfs") {
+			found = append(found, path)
+			return fs.SkipDir
+		}
+		if err == nil && want(d) {
+			found = append(found, path)
+		}
+		return err
+	})
+	if err != nil {
+		fatal(err)
+	}
+	return found
+}
+
+// Metric is the value of one of the program's own metrics without labels.
+func (c *Cluster) Metric(name string) (float64, error) {
+	client, err := c.client()
+	if err != nil {
+		return 0, err
+	}
+	data, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewScanner(strings.NewReader(string(data)))
+	lines.Buffer(nil, len(data)+1)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("the program has no metric %s", name)
+}
+
+// Descriptors is how many files and sockets the program has open.
+func (c *Cluster) Descriptors() int {
+	c.tb.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return len(entries)
+}
+
+// Running fails if the program has ended.
+func (c *Cluster) Running() error {
+	select {
+	case <-c.exited:
+		return fmt.Errorf("headway up ended: %v", c.cmd.ProcessState)
+	default:
+		return nil
+	}
+}
