@@ -54,6 +54,9 @@ type Config struct {
 	Taints            []corev1.Taint
 	// MaxPods defaults to 110.
 	MaxPods int
+	// PodPidsLimit is how many processes and threads a pod may have, the kubelet's
+	// podPidsLimit. It defaults to DefaultPodPidsLimit; negative is no limit.
+	PodPidsLimit int64
 	// SystemReserved is kept from pods: capacity minus it is allocatable.
 	SystemReserved corev1.ResourceList
 	// ClusterDNS are the name servers of pods, ClusterDomain their domain.
@@ -72,6 +75,9 @@ type Config struct {
 	ParallelStarts int
 	Log            *slog.Logger
 }
+
+// DefaultPodPidsLimit is more than programs need, and less than takes a node.
+const DefaultPodPidsLimit = 4096
 
 func (c *Config) check() error {
 	for _, field := range []struct {
@@ -92,6 +98,9 @@ func (c *Config) check() error {
 	}
 	if c.MaxPods <= 0 {
 		c.MaxPods = 110
+	}
+	if c.PodPidsLimit == 0 {
+		c.PodPidsLimit = DefaultPodPidsLimit
 	}
 	if c.EvictionPeriod <= 0 {
 		c.EvictionPeriod = evictionPeriod
@@ -170,14 +179,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
 	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
 
-	group.Go(func() error { return a.statuses.run(ctx) })
+	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.run(ctx) }) })
 	group.Go(func() error { return guard.Loop(ctx, "runtime events", a.runtimeEvents) })
 	group.Go(func() error {
 		return guard.Loop(ctx, "evict pods", func(ctx context.Context) error { a.evictor.run(ctx); return nil })
 	})
-	group.Go(func() error { a.services.run(ctx, a.cfg.Client); return nil })
+	group.Go(func() error {
+		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.services.run(ctx, a.cfg.Client); return nil })
+	})
 	if a.cfg.StreamingListener != nil {
-		group.Go(func() error { return a.serveStreams(ctx) })
+		group.Go(func() error {
+			return guard.Call(ctx, "serve logs and exec", func() error { return a.serveStreams(ctx) })
+		})
 	}
 	group.Go(func() error {
 		// Images first: a pod that finds its image missing waits for its back-off.
@@ -186,7 +199,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		group.Go(func() error {
 			return guard.Loop(ctx, "import images", func(ctx context.Context) error { return a.images.watch(ctx, first) })
 		})
-		if err := a.register(ctx, group); err != nil {
+		if err := guard.Call(ctx, "register the node", func() error { return a.register(ctx, group) }); err != nil {
 			return err
 		}
 		select {

@@ -49,8 +49,7 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		a.events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
 		return stopHere(w.fail("", "FailedMount", err.Error(), mountRetry, retryMax))
 	}
-	dns := pod.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
-	sandbox, err := a.cfg.Runtime.EnsureSandbox(ctx, pod.SandboxConfig(p, pod.ResolvConf(p, dns)))
+	sandbox, err := a.cfg.Runtime.EnsureSandbox(ctx, a.sandboxConfig(p))
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -177,7 +176,7 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 			a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Error: %v", err)
 			return w.fail(c.Name, "CreateContainerConfigError", err.Error(), configRetry, retryMax)
 		}
-		created, err := a.cfg.Runtime.CreateContainer(ctx, w.sandboxConfig(p), cfg)
+		created, err := a.cfg.Runtime.CreateContainer(ctx, w.agent.sandboxConfig(p), cfg)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -239,9 +238,12 @@ func podIP(p *corev1.Pod, observed runtime.Pod, nodeIP string) string {
 	return ""
 }
 
-func (w *worker) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
-	dns := pod.DNS{Servers: w.agent.cfg.ClusterDNS, Domain: w.agent.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
-	return pod.SandboxConfig(p, pod.ResolvConf(p, dns))
+// sandboxConfig is what the runtime is to make of a pod.
+func (a *Agent) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
+	dns := pod.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
+	cfg := pod.SandboxConfig(p, pod.ResolvConf(p, dns))
+	cfg.Resources.PidsLimit = max(a.cfg.PodPidsLimit, 0)
+	return cfg
 }
 
 // containerConfig puts together what a container needs: environment, mounts

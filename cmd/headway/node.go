@@ -78,6 +78,7 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 		DataDir:           c.cfg.dataDir,
 		ImagesDir:         c.cfg.imagesDir,
 		EvictionHard:      c.cfg.eviction,
+		PodPidsLimit:      c.cfg.podMaxPids,
 		StreamingListener: listener,
 		StreamingTLS:      streaming,
 		Version:           kube.Get().GitVersion,

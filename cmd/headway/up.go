@@ -36,6 +36,7 @@ type upOptions struct {
 	imagesDir          string
 	cgroupRoot         string
 	evictionHard       string
+	podMaxPids         int64
 	controllers        []string
 	nodeGrace          time.Duration
 	tokenAuthFile      string
@@ -96,6 +97,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.imagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.cgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
 	flags.StringVar(&up.evictionHard, "eviction-hard", nodes.DefaultEvictionHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
+	flags.Int64Var(&up.podMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "processes and threads that a pod may have (-1: as many as it likes)")
 	flags.StringSliceVar(&up.controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.nodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
@@ -160,6 +162,9 @@ func (o *upOptions) config() (*upConfig, error) {
 	cfg.gitLimits = git.MirrorOptions{MaxPack: fetch.Value(), MaxObjects: o.gitMaxObjects}
 	if cfg.eviction, err = nodes.ParseEvictionHard(o.evictionHard); err != nil {
 		return nil, fmt.Errorf("--eviction-hard: %w", err)
+	}
+	if o.podMaxPids == 0 || o.podMaxPids < -1 {
+		return nil, fmt.Errorf("--pod-max-pids %d is neither a number of processes nor -1", o.podMaxPids)
 	}
 	if cfg.names, err = servingNames(o.listen, o.tlsSANs); err != nil {
 		return nil, err

@@ -97,6 +97,12 @@ func (c *cgroups) createPod(path string, res Resources) error {
 	if err := c.mkdirs(path); err != nil {
 		return err
 	}
+	// What each pod may have is for its owner; this is for the node.
+	if limit := pidsForPods(); limit > 0 {
+		if err := c.write("pids", "kubepods", "pids.max", strconv.FormatInt(limit, 10)); err != nil {
+			return err
+		}
+	}
 	if strings.HasPrefix(path, "kubepods/besteffort/") {
 		// All pods without requests share what others leave.
 		if err := c.setShares("kubepods/besteffort", 2); err != nil {
@@ -121,6 +127,24 @@ func (c *cgroups) createPod(path string, res Resources) error {
 		return c.write("pids", path, pids, strconv.FormatInt(res.PidsLimit, 10))
 	}
 	return nil
+}
+
+// pidsForPods is how many processes and threads all pods may have together: a
+// tenth of what the kernel can number or hold is kept for the node itself. Zero
+// is unknown.
+func pidsForPods() int64 {
+	var most int64
+	for _, name := range []string{"pid_max", "threads-max"} {
+		text, err := os.ReadFile("/proc/sys/kernel/" + name)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err == nil && (most == 0 || n < most) {
+			most = n
+		}
+	}
+	return most - most/10
 }
 
 func (c *cgroups) setShares(path string, shares uint64) error {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Processes lists the processes of the cluster's containers whose program
-// starts with prefix, as "pid program".
+// Processes lists the processes of the cluster's containers whose command line,
+// with a NUL after each argument, starts with prefix, as "pid program".
 func (c *Cluster) Processes(prefix string) []string {
 	c.tb.Helper()
 	var found []string
@@ -51,7 +51,7 @@ func (c *Cluster) eachProcess(prefix string, visit func(pid, program string)) {
 		program, _, _ := strings.Cut(string(cmdline), "\x00")
 		pid := filepath.Base(filepath.Dir(file))
 		cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%s/cgroup", pid))
-		if err == nil && strings.HasPrefix(program, prefix) && strings.Contains(string(cgroup), "/"+c.id+"/") {
+		if err == nil && strings.HasPrefix(string(cmdline), prefix) && strings.Contains(string(cgroup), "/"+c.id+"/") {
 			visit(pid, program)
 		}
 	}
@@ -84,6 +84,17 @@ func (c *Cluster) CgroupValue(pod, controller, file string) string {
 		}
 	})
 	return value
+}
+
+// PidsCgroup is the directory of the cluster's pods in the cgroups that bound
+// the number of processes.
+func (c *Cluster) PidsCgroup() string {
+	for _, dir := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
+		if _, err := os.Stat(filepath.Join(dir, c.id)); err == nil {
+			return filepath.Join(dir, c.id)
+		}
+	}
+	return ""
 }
 
 // KillContainerd ends the cluster's private containerd with SIGKILL.
