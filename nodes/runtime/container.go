@@ -56,12 +56,13 @@ type container struct {
 	stdin     bool
 	stdinOnce bool
 
-	streams atomic.Pointer[containerIO]
-	done    chan struct{} // closed once the exit is recorded
-	exiting bool          // the exit is being recorded
-	cut     bool          // a start was interrupted; op guards it
-	oom     bool          // an OOM event was seen
-	op      sync.Mutex    // start and remove exclude each other
+	streams  atomic.Pointer[containerIO]
+	done     chan struct{} // closed once the exit is recorded
+	exiting  bool          // the exit is being recorded
+	cut      bool          // a start was interrupted; op guards it
+	oom      bool          // an OOM event was seen
+	attached atomic.Bool   // somebody was attached
+	op       sync.Mutex    // start and remove exclude each other
 }
 
 // snapshot copies what callers may keep.

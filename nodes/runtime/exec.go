@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd"
-	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/cio"
 	"github.com/containerd/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -53,9 +51,10 @@ func (r *Runtime) Exec(ctx context.Context, id string, opts ExecOptions) (int, e
 		proc.Env = append(proc.Env, "TERM=xterm")
 	}
 	stdin := &eofReader{r: opts.Stdin, eof: make(chan struct{})}
+	stdout, stderr := guardedWriter{ctx, orDiscard(opts.Stdout)}, guardedWriter{ctx, orDiscard(opts.Stderr)}
 	streams := []cio.Opt{
 		cio.WithFIFODir(filepath.Join(r.runDir(c.info.Pod.UID), "io")),
-		cio.WithStreams(stdin.orNil(), orDiscard(opts.Stdout), orDiscard(opts.Stderr)),
+		cio.WithStreams(stdin.orNil(), stdout, stderr),
 	}
 	if opts.TTY {
 		streams = append(streams, cio.WithTerminal)
@@ -89,12 +88,14 @@ func (r *Runtime) runExec(ctx context.Context, p containerd.Process, stdin *eofR
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() {
-		select {
-		case <-stdin.eof:
-			// The process may have ended by itself.
-			_ = p.CloseIO(after, containerd.WithStdinCloser)
-		case <-ctx.Done():
-		}
+		guard.Do(ctx, "close the input of a command", func() {
+			select {
+			case <-stdin.eof:
+				// The process may have ended by itself.
+				_ = p.CloseIO(after, containerd.WithStdinCloser)
+			case <-ctx.Done():
+			}
+		})
 	})
 	wg.Go(func() { guard.Do(ctx, "resize a terminal", func() { followSizes(ctx, opts.Resize, p.Resize) }) })
 
@@ -130,7 +131,10 @@ func waitOutput(streams cio.IO) {
 		return
 	}
 	done := make(chan struct{})
-	go func() { streams.Wait(); close(done) }()
+	go guard.Do(context.Background(), "copy the output of a command", func() {
+		defer close(done)
+		streams.Wait()
+	})
 	select {
 	case <-done:
 	case <-time.After(outputGrace):
@@ -168,75 +172,6 @@ func (r *Runtime) running(id string) (*container, error) {
 	return c, nil
 }
 
-// Attach implements Interface: it passes on what the container prints from now
-// on, and input if it has stdin, until the container exits or ctx ends.
-func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error {
-	ctx = r.namespaced(ctx)
-	c, err := r.running(id)
-	if err != nil {
-		return err
-	}
-	streams := c.streams.Load()
-	if streams == nil {
-		return fmt.Errorf("container %s: its output is not being copied", c.info.Name)
-	}
-	reader := streams.logs.subscribe()
-	if reader == nil {
-		return nil // It has just ended.
-	}
-	defer streams.logs.unsubscribe(reader)
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if opts.Stdin != nil && streams.paths.stdin != "" {
-		stdin, err := os.OpenFile(streams.paths.stdin, os.O_WRONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return fmt.Errorf("attach: open the container's input: %w", err)
-		}
-		// Not waited for: it ends with the caller's stream or the container's.
-		go r.copyStdin(ctx, c, stdin, opts.Stdin)
-	}
-	go followSizes(ctx, opts.Resize, func(ctx context.Context, w, h uint32) error {
-		_, err := r.client.TaskService().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: id, Width: w, Height: h})
-		return err
-	})
-	stdout, stderr := orDiscard(opts.Stdout), orDiscard(opts.Stderr)
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case chunk, ok := <-reader.chunks:
-			if !ok {
-				if reader.behind {
-					return errors.New("attach: the output came faster than it was read")
-				}
-				return nil
-			}
-			to := stdout
-			if chunk.stream == "stderr" {
-				to = stderr
-			}
-			if _, err := to.Write(chunk.data); err != nil {
-				return fmt.Errorf("attach: %w", err)
-			}
-		}
-	}
-}
-
-// copyStdin feeds the container. With stdinOnce the end of the first input is
-// the end of all.
-func (r *Runtime) copyStdin(ctx context.Context, c *container, stdin *os.File, in io.Reader) {
-	_, err := io.Copy(stdin, in)
-	err = errors.Join(err, stdin.Close())
-	if c.stdinOnce {
-		_, cerr := r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
-		err = errors.Join(err, cerr)
-	}
-	if err != nil {
-		r.log.Debug("container's input ended", "container", c.info.Name, "err", err)
-	}
-}
-
 // eofReader tells when its source has ended.
 type eofReader struct {
 	r    io.Reader
@@ -244,8 +179,12 @@ type eofReader struct {
 	eof  chan struct{}
 }
 
-func (e *eofReader) Read(p []byte) (int, error) {
-	n, err := e.r.Read(p)
+func (e *eofReader) Read(p []byte) (n int, err error) {
+	// The goroutine is the library's.
+	err = guard.Call(context.Background(), "read the input of a command", func() (err error) {
+		n, err = e.r.Read(p)
+		return err
+	})
 	if err != nil {
 		e.once.Do(func() { close(e.eof) })
 	}
@@ -258,6 +197,21 @@ func (e *eofReader) orNil() io.Reader {
 		return nil
 	}
 	return e
+}
+
+// guardedWriter makes a panic of a client's stream an error of that stream: the
+// goroutines that write to it are the library's.
+type guardedWriter struct {
+	ctx context.Context //nolint:containedctx // of the one call that it belongs to
+	w   io.Writer
+}
+
+func (g guardedWriter) Write(p []byte) (n int, err error) {
+	err = guard.Call(g.ctx, "pass on what a command prints", func() (err error) {
+		n, err = g.w.Write(p)
+		return err
+	})
+	return n, err
 }
 
 func orDiscard(w io.Writer) io.Writer {

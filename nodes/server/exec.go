@@ -6,20 +6,23 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/runtime"
 )
 
 // idle is how long a stream without traffic stays open, as the kubelet has it.
 const idle = 4 * time.Hour
 
-// container finds the running container of a request, or answers why not.
-func (s *Server) container(w http.ResponseWriter, r *http.Request) (runtime.Container, *corev1.Pod, bool) {
+// container finds the container of a request, which has to be as wanted, or
+// answers why not.
+func (s *Server) container(w http.ResponseWriter, r *http.Request, want func(*corev1.Pod, runtime.Container) bool) (runtime.Container, *corev1.Pod, bool) {
 	var none runtime.Container
 	p, ok := s.lookup(w, r)
 	if !ok {
@@ -32,11 +35,24 @@ func (s *Server) container(w http.ResponseWriter, r *http.Request) (runtime.Cont
 	}
 	name := r.PathValue("container")
 	c, ok := newest(observed, name, false)
-	if !ok || c.State != runtime.Running {
+	if !ok || !want(p, c) {
 		http.Error(w, fmt.Sprintf("container not found (%q)", name), http.StatusNotFound)
 		return none, nil, false
 	}
 	return c, p, true
+}
+
+func running(_ *corev1.Pod, c runtime.Container) bool { return c.State == runtime.Running }
+
+// attachable reports whether there is something to attach to: who comes too
+// late for a program that was started for one client still gets its output.
+func attachable(p *corev1.Pod, c runtime.Container) bool {
+	return c.State == runtime.Running || c.State == runtime.Exited && stdinOnce(p, c.Name)
+}
+
+func stdinOnce(p *corev1.Pod, name string) bool {
+	i := slices.IndexFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == name })
+	return i >= 0 && p.Spec.Containers[i].Stdin && p.Spec.Containers[i].StdinOnce
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
@@ -50,7 +66,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "you must specify at least one command", http.StatusBadRequest)
 		return
 	}
-	c, p, ok := s.container(w, r)
+	c, p, ok := s.container(w, r, running)
 	if !ok {
 		return
 	}
@@ -64,7 +80,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	c, p, ok := s.container(w, r)
+	c, p, ok := s.container(w, r, attachable)
 	if !ok {
 		return
 	}
@@ -118,26 +134,29 @@ func options(ctx context.Context, command []string, in io.Reader, out, errOut io
 	if resize != nil {
 		sizes := make(chan runtime.TerminalSize)
 		opts.Resize = sizes
-		go func() { // ends with the request: resize closes, or ctx does
-			defer close(sizes)
-			for {
-				select {
-				case size, ok := <-resize:
-					if !ok {
-						return
-					}
-					select {
-					case sizes <- runtime.TerminalSize{Width: size.Width, Height: size.Height}:
-					case <-ctx.Done():
-						return
-					}
-				case <-ctx.Done():
-					return
-				}
-			}
-		}()
+		// It ends with the request: resize closes, or ctx does.
+		go guard.Do(ctx, "pass on a terminal's size", func() { passSizes(ctx, resize, sizes) })
 	}
 	return opts
+}
+
+func passSizes(ctx context.Context, from <-chan remotecommand.TerminalSize, to chan<- runtime.TerminalSize) {
+	defer close(to)
+	for {
+		select {
+		case size, ok := <-from:
+			if !ok {
+				return
+			}
+			select {
+			case to <- runtime.TerminalSize{Width: size.Width, Height: size.Height}:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // exitError is a command's exit code in the form the library looks for.
@@ -156,15 +175,20 @@ func (s streams) PortForward(ctx context.Context, _, uid string, port int32, str
 	}
 	defer conn.Close()
 	inbound := make(chan struct{})
-	go func() { // ends when the stream is closed below, or by the client
+	// It ends when the stream is closed below, or by the client.
+	go guard.Do(ctx, "pass on what is sent to a pod's port", func() {
 		defer close(inbound)
+		whole := false
+		defer func() {
+			if half, ok := conn.(interface{ CloseWrite() error }); ok && whole {
+				_ = half.CloseWrite() // the pod may still answer
+			} else {
+				_ = conn.Close()
+			}
+		}()
 		_, err := io.Copy(conn, stream)
-		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil {
-			_ = half.CloseWrite() // the pod may still answer
-		} else {
-			_ = conn.Close()
-		}
-	}()
+		whole = err == nil
+	})
 	_, err = io.Copy(stream, conn)
 	_ = stream.Close()
 	_ = conn.Close()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -106,4 +107,48 @@ func TestKubectlRun(t *testing.T) {
 	if _, err := c.Client().CoreV1().Pods("default").Get(t.Context(), "once", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the pod of kubectl run --rm is still there: %v", err)
 	}
+}
+
+// A program that ends at once loses nothing of what it printed to kubectl run -i,
+// nor says it twice, whether kubectl comes before its end or after.
+func TestKubectlRunShort(t *testing.T) {
+	t.Parallel()
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	var want strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&want, "%d\n", i+1)
+	}
+	var group sync.WaitGroup
+	names := make(chan string)
+	for range 3 {
+		group.Go(func() {
+			for name := range names {
+				r := c.Run("in\n", "kubectl", "run", name, "-i", "--rm", "--restart=Never", "--quiet", "--image=headway.dev/test/busybox:1", "--", "sh", "-c", "cat; seq 1 2000; exit 7")
+				if got := "in\n" + want.String(); r.Stdout != got || r.Code != 7 {
+					t.Errorf("%s: exit code %d, %d of %d bytes: %q …\n%s", name, r.Code, len(r.Stdout), len(got), r.Stdout[:min(len(r.Stdout), 40)], r.Stderr)
+				}
+			}
+		})
+	}
+	for i := range 10 {
+		names <- fmt.Sprintf("with-input-%d", i)
+	}
+	close(names)
+	group.Wait()
+	names = make(chan string)
+	for range 3 {
+		group.Go(func() {
+			for name := range names {
+				r := c.Run("", "kubectl", "run", name, "-i", "--rm", "--restart=Never", "--quiet", "--image=headway.dev/test/busybox:1", "--", "seq", "1", "2000")
+				if r.Stdout != want.String() || r.Code != 0 {
+					t.Errorf("%s: exit code %d, %d of %d bytes: %q …\n%s", name, r.Code, len(r.Stdout), want.Len(), r.Stdout[:min(len(r.Stdout), 40)], r.Stderr)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		names <- fmt.Sprintf("short-%d", i)
+	}
+	close(names)
+	group.Wait()
 }

@@ -1,0 +1,123 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"golang.org/x/sys/unix"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/nodes/logs"
+)
+
+// Attach implements Interface: it passes on what the container prints, and
+// input if it has stdin, until the container exits or ctx ends.
+//
+// A container with stdinOnce is there for one client, who comes when it runs
+// already, or has even ended: the first one gets what it printed before, too.
+// All others get what comes from then on.
+func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error {
+	ctx = r.namespaced(ctx)
+	c, err := r.get(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if c.stdin && c.stdinOnce && c.attached.CompareAndSwap(false, true) {
+		if err := r.attachInput(ctx, c, opts); err != nil && r.stateOf(c).State != Exited {
+			return err
+		}
+		return r.attachWhole(ctx, c, opts)
+	}
+	if _, err := r.running(id); err != nil {
+		return err
+	}
+	streams := c.streams.Load()
+	if streams == nil {
+		return fmt.Errorf("container %s: its output is not being copied", c.info.Name)
+	}
+	reader := streams.logs.subscribe()
+	if reader == nil {
+		return nil // It has just ended.
+	}
+	defer streams.logs.unsubscribe(reader)
+	if err := r.attachInput(ctx, c, opts); err != nil {
+		return err
+	}
+	return attachLive(ctx, reader, opts)
+}
+
+// attachInput begins to pass on the client's input and sizes of its terminal.
+func (r *Runtime) attachInput(ctx context.Context, c *container, opts ExecOptions) error {
+	if path := r.ioPaths(c).stdin; opts.Stdin != nil && path != "" {
+		stdin, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("attach: open the container's input: %w", err)
+		}
+		// Not waited for: it ends with the caller's stream or the container's.
+		go guard.Do(ctx, "pass on input to container "+c.info.Name, func() { r.copyStdin(ctx, c, stdin, opts.Stdin) })
+	}
+	go guard.Do(ctx, "resize the terminal of container "+c.info.Name, func() {
+		followSizes(ctx, opts.Resize, func(ctx context.Context, w, h uint32) error {
+			_, err := r.client.TaskService().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: c.info.ID, Width: w, Height: h})
+			return err
+		})
+	})
+	return nil
+}
+
+// attachWhole passes on all that the container prints, from its log: there it
+// is from the first byte, each byte once, however slowly the client reads.
+func (r *Runtime) attachWhole(ctx context.Context, c *container, opts ExecOptions) error {
+	running := func() bool { return r.stateOf(c).State != Exited }
+	err := logs.Read(ctx, c.info.LogPath, logs.Options{TailLines: -1, Follow: true, Running: running}, orDiscard(opts.Stdout), orDiscard(opts.Stderr))
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	return ctx.Err()
+}
+
+// attachLive passes on what is printed from now on.
+func attachLive(ctx context.Context, reader *logReader, opts ExecOptions) error {
+	stdout, stderr := orDiscard(opts.Stdout), orDiscard(opts.Stderr)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case chunk, ok := <-reader.chunks:
+			if !ok {
+				if reader.behind {
+					return errors.New("attach: the output came faster than it was read")
+				}
+				return nil
+			}
+			to := stdout
+			if chunk.stream == "stderr" {
+				to = stderr
+			}
+			if _, err := to.Write(chunk.data); err != nil {
+				return fmt.Errorf("attach: %w", err)
+			}
+		}
+	}
+}
+
+// copyStdin feeds the container. With stdinOnce the end of the first input is
+// the end of all.
+func (r *Runtime) copyStdin(ctx context.Context, c *container, stdin *os.File, in io.Reader) {
+	defer stdin.Close() // also after a panic
+	_, err := io.Copy(stdin, in)
+	err = errors.Join(err, stdin.Close())
+	if c.stdinOnce {
+		_, cerr := r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
+		err = errors.Join(err, cerr)
+	}
+	if err != nil {
+		r.log.Debug("container's input ended", "container", c.info.Name, "err", err)
+	}
+}
