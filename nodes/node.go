@@ -60,7 +60,8 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 			}
 			status.uid.Store(&node.UID)
 		}
-		if err := a.cfg.SetPodCIDR(node.Spec.PodCIDR); err != nil {
+		err := guard.Call(ctx, "set up the pod network", func() error { return a.cfg.SetPodCIDR(node.Spec.PodCIDR) })
+		if err != nil {
 			return fmt.Errorf("set up the pod network %s: %w", node.Spec.PodCIDR, err)
 		}
 	}
@@ -151,7 +152,9 @@ func (a *Agent) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
 	defer cancel()
 	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
 	wg.Go(func() {
-		follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
+		guard.Do(ctx, "wait for the node's pod CIDR", func() {
+			follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
+		})
 	})
 	select {
 	case node := <-found:

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/manifests/guard"
 )
 
 // objects holds the ConfigMaps and Secrets that pods of this node use, and no
@@ -96,11 +98,13 @@ func (o *objects) entry(user types.UID, key objectKey) *object {
 	o.entries[key] = e
 	selector := fields.OneTermEqualSelector("metadata.name", key.name).String()
 	o.wg.Go(func() {
-		if key.resource == "secrets" {
-			follow(ctx, o.client, o.client.CoreV1().Secrets(key.namespace), selector, &corev1.Secret{}, e, "node-secrets")
-		} else {
-			follow(ctx, o.client, o.client.CoreV1().ConfigMaps(key.namespace), selector, &corev1.ConfigMap{}, e, "node-configmaps")
-		}
+		guard.Do(ctx, "watch "+key.resource, func() {
+			if key.resource == "secrets" {
+				follow(ctx, o.client, o.client.CoreV1().Secrets(key.namespace), selector, &corev1.Secret{}, e, "node-secrets")
+			} else {
+				follow(ctx, o.client, o.client.CoreV1().ConfigMaps(key.namespace), selector, &corev1.ConfigMap{}, e, "node-configmaps")
+			}
+		})
 	})
 	return e
 }

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"headway.dev/manifests/guard"
+	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
 
@@ -27,10 +29,17 @@ type podStore struct {
 	once  sync.Once
 }
 
-func (s *podStore) Add(obj any) error    { s.agent.podChanged(obj.(*corev1.Pod)); return nil }
-func (s *podStore) Update(obj any) error { s.agent.podChanged(obj.(*corev1.Pod)); return nil }
-func (s *podStore) Delete(obj any) error { s.agent.podRemoved(obj.(*corev1.Pod)); return nil }
+func (s *podStore) Add(obj any) error    { s.each(obj, s.agent.podChanged); return nil }
+func (s *podStore) Update(obj any) error { s.each(obj, s.agent.podChanged); return nil }
+func (s *podStore) Delete(obj any) error { s.each(obj, s.agent.podRemoved); return nil }
 func (s *podStore) Resync() error        { return nil }
+
+// each hands over one pod. One that is too much for the agent must not keep it
+// from the others: the list would begin with the same one again.
+func (s *podStore) each(obj any, take func(*corev1.Pod)) {
+	p := obj.(*corev1.Pod)
+	guard.Do(s.agent.ctx, "take up pod "+pod.Describe(p), func() { take(p) })
+}
 
 // Replace takes a full list: pods that are not in it are gone. Only after the
 // first one is it known which of the machine's pods the API does not have.
@@ -39,8 +48,10 @@ func (s *podStore) Replace(list []any, _ string) error {
 	for _, obj := range list {
 		p := obj.(*corev1.Pod)
 		have[p.UID] = true
-		s.agent.statuses.listed(p)
-		s.agent.podChanged(p)
+		s.each(obj, func(p *corev1.Pod) {
+			s.agent.statuses.listed(p)
+			s.agent.podChanged(p)
+		})
 	}
 	s.agent.mu.Lock()
 	var gone []*worker

@@ -31,12 +31,13 @@ func (w *worker) stopContainers(ctx context.Context, p *corev1.Pod, s pod.Stop, 
 		a.events.Event(containerRef(p, c.Spec.Name), corev1.EventTypeNormal, "Killing", c.Message)
 		runHook := w.hookDue(c.ID) && c.Spec.Lifecycle != nil && c.Spec.Lifecycle.PreStop != nil
 		wg.Go(func() {
+			// The hook apart: the container is stopped whatever becomes of it.
 			began := time.Now()
 			if runHook {
 				guard.Do(ctx, "preStop hook of "+pod.Describe(p), func() { w.preStop(ctx, p, c, podIP(p, observed, a.cfg.NodeIP)) })
 			}
 			grace := max(c.Grace-time.Since(began), time.Second)
-			err := guard.Call(ctx, "stop", func() error { return a.cfg.Runtime.StopContainer(ctx, c.ID, grace) })
+			err := guard.Call(ctx, "stop a container of "+pod.Describe(p), func() error { return a.cfg.Runtime.StopContainer(ctx, c.ID, grace) })
 			if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 				errs[i] = fmt.Errorf("stop container %s: %w", c.Spec.Name, err)
 			}

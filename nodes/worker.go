@@ -158,7 +158,7 @@ func (w *worker) wakeLocked() {
 	w.dirty = true
 	if !w.running && !w.stopped && w.agent.ctx.Err() == nil {
 		w.running = true
-		w.agent.wg.Go(w.run)
+		w.agent.wg.Go(func() { guard.Do(w.agent.ctx, "worker of a pod", w.run) })
 	}
 }
 

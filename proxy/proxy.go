@@ -82,7 +82,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	sourceDone := make(chan error, 1)
-	go func() { sourceDone <- guard.Loop(ctx, "follow services", p.cfg.Source.Run) }()
+	go guard.Do(ctx, "follow services", func() { sourceDone <- guard.Loop(ctx, "follow services", p.cfg.Source.Run) })
 	_ = guard.Loop(ctx, "service rules", func(ctx context.Context) error { p.loop(ctx); return nil }) // the loop has no error
 	cancel()                                                                                          // the source ends with us, also when only it was left
 	if err := <-sourceDone; err != nil && ctx.Err() == nil {

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/manifests/guard"
 )
 
 // notProxied leaves out, as kube-proxy does, what another proxy serves.
@@ -67,7 +69,7 @@ func (s *clientSource) notify() {
 func (s *clientSource) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, r := range s.reflectors {
-		wg.Go(func() { r.RunWithContext(ctx) })
+		wg.Go(func() { guard.Do(ctx, "watch "+r.Name(), func() { r.RunWithContext(ctx) }) })
 	}
 	wg.Wait()
 	return nil

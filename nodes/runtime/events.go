@@ -44,7 +44,7 @@ func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
 		if r.daemon == nil {
 			continue
 		}
-		if err := r.daemon.ensure(ctx); err != nil && ctx.Err() == nil {
+		if err := guard.Call(ctx, "start containerd again", func() error { return r.daemon.ensure(ctx) }); err != nil && ctx.Err() == nil {
 			r.log.Error("cannot start containerd again", "err", err)
 		}
 	}

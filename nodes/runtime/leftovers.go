@@ -17,6 +17,8 @@ import (
 	"github.com/containerd/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"headway.dev/manifests/guard"
 )
 
 // An end of this process in the midst of a start leaves things that containerd
@@ -53,7 +55,9 @@ func (r *Runtime) removeLeftovers(ctx context.Context) error {
 	}
 	var g errgroup.Group // each may wait
 	for id := range ids {
-		g.Go(func() error { return r.removeLeftover(ctx, id) })
+		g.Go(func() error {
+			return guard.Call(ctx, "remove what is left of "+id, func() error { return r.removeLeftover(ctx, id) })
+		})
 	}
 	return errors.Join(append(errs, g.Wait())...)
 }

@@ -134,7 +134,8 @@ func checkSysctl(name string, cfg SandboxConfig) error {
 // the thread's namespaces touches nothing else.
 func onOwnThread(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
+	ctx := context.Background()
+	go guard.Do(ctx, "work in a namespace", func() {
 		goruntime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
 			// The first thread would not end but stay in the namespaces, and
@@ -144,8 +145,8 @@ func onOwnThread(f func() error) error {
 			done <- onOwnThread(f)
 			return
 		}
-		done <- guard.Call(context.Background(), "work in a namespace", f)
-	}()
+		done <- guard.Call(ctx, "work in a namespace", f)
+	})
 	return <-done
 }
 

@@ -184,7 +184,7 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(ctx, cfg.Namespace))
 	ready := make(chan error, 1)
-	r.wg.Go(func() { r.watch(r.ctx, ready) })
+	r.wg.Go(func() { guard.Do(r.ctx, "watch containerd", func() { r.watch(r.ctx, ready) }) })
 	if err := <-ready; err != nil {
 		return nil, errors.Join(err, r.shutdown())
 	}

@@ -15,11 +15,13 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/runtime"
 )
 
@@ -59,7 +61,25 @@ func New(node string, pods Pods, r runtime.Interface, reviews Reviewer, log *slo
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /stats/summary", s.summary)
 	mux.HandleFunc("GET /metrics", s.metrics)
-	return s.authorize(mux)
+	return guarded(s.authorize(mux))
+}
+
+// guarded ends a request that panics, and nothing else. net/http would do so,
+// too, but count it nowhere.
+func guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			value := recover()
+			if value == nil {
+				return
+			}
+			if err, ok := value.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				guard.Report(r.Context(), "request to the node "+r.Method+" "+r.URL.Path, value)
+			}
+			panic(http.ErrAbortHandler)
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -1,10 +1,13 @@
 package volume
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	"headway.dev/manifests/guard"
 )
 
 // patience is how long a file system of the node may take to answer.
@@ -47,8 +50,13 @@ func do[T any](r *reach, path string, f func() (T, error), late func(T)) (T, err
 	}
 	results := make(chan result)
 	gone := make(chan struct{})
-	go func() {
-		value, err := f()
+	ctx := context.Background() // nothing ends a system call
+	go guard.Do(ctx, "look at "+path, func() {
+		var value T
+		err := guard.Call(ctx, "look at "+path, func() (err error) {
+			value, err = f()
+			return err
+		})
 		r.mu.Lock()
 		delete(r.hung, path)
 		r.mu.Unlock()
@@ -59,7 +67,7 @@ func do[T any](r *reach, path string, f func() (T, error), late func(T)) (T, err
 				late(value)
 			}
 		}
-	}()
+	})
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
