@@ -53,6 +53,8 @@ const storeReserve = 32 << 20
 type Config struct {
 	// DataDir holds the store and the certificates.
 	DataDir string
+	// NewStore says that the store is missing on purpose.
+	NewStore bool
 	// Listener is where the API answers. The engine closes it.
 	Listener net.Listener
 	// Names are further names and addresses that the API's certificate is for.
@@ -93,6 +95,9 @@ type Gate = registry.Gate
 // Open opens the store and prepares certificates. Close it if it is not run.
 func Open(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg}
+	if err := ensureStore(cfg.DataDir, cfg.NewStore); err != nil {
+		return nil, err
+	}
 	if cfg.TokenAuthFile != "" {
 		tokens, err := tokenfile.Open(cfg.TokenAuthFile, cfg.Log.With("part", "api"))
 		if err != nil {

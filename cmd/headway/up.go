@@ -42,6 +42,7 @@ type upOptions struct {
 	tokenAuthFile      string
 	tlsSANs            []string
 	podSecurity        string
+	newStore           bool
 	// What follows is Flux's lockdown for clusters with several tenants.
 	defaultServiceAccount string
 	noCrossNamespaceRefs  bool
@@ -102,6 +103,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.DurationVar(&up.nodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.tokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.podSecurity, "pod-security", "privileged", "what pods may in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; where a Kustomization with a serviceAccountName writes, at least baseline")
+	flags.BoolVar(&up.newStore, "new-store", false, "begin with an empty store where a cluster has lost its own: what is not in Git is gone, and pods that nothing declares are removed")
 	flags.StringVar(&up.defaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
 	flags.IntVar(&up.journalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
 	flags.StringVar(&up.gitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")

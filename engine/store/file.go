@@ -29,8 +29,8 @@ var (
 	ceilingKey = []byte("ceiling")
 )
 
-func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
-	options := bolt.Options{
+func fileOptions(lockTimeout time.Duration) *bolt.Options {
+	return &bolt.Options{
 		Timeout: lockTimeout,
 		// The free list is found again while opening, which reads the whole
 		// file anyhow, instead of being written with every commit.
@@ -40,9 +40,13 @@ func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
 		// the readers.
 		InitialMmapSize: 1 << 30,
 	}
+}
+
+func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
+	options := fileOptions(lockTimeout)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = create(path, &options)
+		err = create(path, options)
 	} else if err == nil && info.Mode().IsRegular() && info.Size() < int64(2*os.Getpagesize()) {
 		// Never one of ours: create makes it whole or not at all. An empty one
 		// would be an empty cluster, and all pods would be removed.
@@ -54,12 +58,27 @@ func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
 	// Read-only first: opened for writing, bbolt looks for free pages in a
 	// goroutine of its own, and on a file that is truncated or has a page
 	// overwritten the process would die there.
-	readOnly := options
+	readOnly := *options
 	readOnly.ReadOnly = true
 	if err := inspect(path, &readOnly); err != nil {
 		return nil, err
 	}
-	return openBolt(path, &options)
+	return openBolt(path, options)
+}
+
+// Create makes the file of a store that holds nothing; one that is there is left
+// as it is.
+func Create(path string) error {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("create store: %w", err)
+	}
+	if err := create(path, fileOptions(time.Second)); err != nil {
+		return fmt.Errorf("create store %s: %w", path, err)
+	}
+	return nil
 }
 
 // create makes a file with its buckets under another name first, so that there
