@@ -55,6 +55,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 	port := c.listener.Addr().(*net.TCPAddr).AddrPort().Port()
 	c.engine, err = engine.Open(engine.Config{
 		DataDir:       cfg.dataDir,
+		NewStore:      cfg.newStore,
 		Listener:      c.listener,
 		Address:       netip.AddrPortFrom(cfg.nodeIP, port),
 		ClusterCIDR:   cfg.clusterCIDR,
@@ -134,7 +135,7 @@ func (c *cluster) run(ctx context.Context) error {
 	group.Go(func() error {
 		return guard.Loop(ctx, "tell progress", func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) })
 	})
-	group.Go(func() error { return trimAfterStart(ctx) })
+	group.Go(func() error { return trim(ctx) })
 	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {

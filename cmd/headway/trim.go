@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -16,30 +17,74 @@ import (
 // of it ever again.
 const settle = 15 * time.Second
 
-// trimAfterStart gives the memory of the start back to the kernel.
-func trimAfterStart(ctx context.Context) error {
-	timer := time.NewTimer(settle)
+// Every trimInterval memory is given back if there is more to give than is
+// worth a collection: more than minIdle, and more than a half of what is in use.
+const (
+	trimInterval = 30 * time.Second
+	minIdle      = 64 << 20
+)
+
+// trim gives the memory of the start back to the kernel, and from then on what
+// large requests leave behind. The collector would do so too, but only after
+// the next one or two collections, for which an idle program has no reason: two
+// minutes and more each.
+func trim(ctx context.Context) error {
+	if !pause(ctx, settle) {
+		return ctx.Err()
+	}
+	trimStart()
+	var given uint64
+	for pause(ctx, trimInterval) {
+		if held := heapHeld(); held > given+max(minIdle, given/2) {
+			debug.FreeOSMemory()
+			given = heapHeld()
+		} else {
+			given = min(given, held)
+		}
+	}
+	return ctx.Err()
+}
+
+// heapHeld is the memory that the heap holds of the kernel's: what is in use,
+// what is garbage and what is free.
+func heapHeld() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	metrics.Read(samples)
+	var held uint64
+	for _, s := range samples {
+		held += s.Value.Uint64()
+	}
+	return held
+}
+
+// pause reports whether d has passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false
 	case <-timer.C:
+		return true
 	}
+}
+
+// trimStart gives back what only the start needed.
+func trimStart() {
 	debug.FreeOSMemory()
 	// Without it the program only keeps some memory.
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
-		return nil
+		return
 	}
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {
-		return nil
+		return
 	}
 	for _, r := range untouched(string(maps), program) {
 		// It fails harmlessly where the kernel does not want it.
 		_, _, _ = unix.Syscall(unix.SYS_MADVISE, r.from, r.to-r.from, unix.MADV_DONTNEED)
 	}
-	return nil
 }
 
 // region is a range of addresses.

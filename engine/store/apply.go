@@ -128,7 +128,9 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 			if err != nil {
 				return fmt.Errorf("store %s: %w", key, err)
 			}
-			d.data = data
+			d.data, d.entry.size = data, int64(len(data))
+		} else if m, ok := next.(protobufMessage); ok {
+			d.entry.size = int64(m.Size()) // it is encoded later
 		}
 	}
 	b.undo = append(b.undo, undo{key, prev, dirty, wasDirty})

@@ -19,6 +19,17 @@ type event struct {
 	at int64
 }
 
+// weight is how many bytes the event alone keeps in memory, as they are
+// encoded: the state that it replaced. The new state is the store's own, or
+// becomes the old one of the next event of its key; that of a deletion shares
+// what it holds with the old one.
+func (e event) weight() int64 {
+	if e.old == nil {
+		return 0
+	}
+	return e.old.size
+}
+
 func (e event) public() object.Event {
 	out := object.Event{Type: e.kind, Key: e.entry.key, Object: e.entry.object, Revision: e.revision}
 	if e.old != nil {
@@ -35,6 +46,8 @@ type history struct {
 	limit int
 	start int
 	count int
+	// weight is that of all events kept.
+	weight int64
 	// forgotten is the revision of the newest event that is no longer kept.
 	forgotten uint64
 	// changed is closed and replaced when there is a new event.
@@ -53,6 +66,7 @@ func (h *history) add(e event) {
 	}
 	h.ring[(h.start+h.count)%len(h.ring)] = e
 	h.count++
+	h.weight += e.weight()
 }
 
 func (h *history) grow() {
@@ -65,6 +79,7 @@ func (h *history) grow() {
 
 func (h *history) drop() {
 	h.forgotten = h.ring[h.start].revision
+	h.weight -= h.ring[h.start].weight()
 	h.ring[h.start] = event{}
 	h.start = (h.start + 1) % len(h.ring)
 	h.count--
@@ -85,11 +100,34 @@ func (h *history) expire(before int64) {
 	}
 }
 
+// forget drops events that became too old, then the oldest ones of whichever
+// kind keeps the most bytes until all together are within the budget: who
+// changes large objects makes nobody forget the events of small ones. s.mu must
+// be held for writing.
+func (s *Store) forget(now time.Time) {
+	before := now.Add(-s.age).UnixNano()
+	var total int64
+	for _, h := range s.histories {
+		h.expire(before)
+		total += h.weight
+	}
+	for total > s.budget {
+		var heaviest *history
+		for _, h := range s.histories {
+			if heaviest == nil || h.weight > heaviest.weight {
+				heaviest = h
+			}
+		}
+		total -= heaviest.weight
+		heaviest.drop()
+		total += heaviest.weight
+	}
+}
+
 // publish makes next the readable state and adds its events, in one step, then
 // wakes the watchers concerned.
 func (s *Store) publish(next *state, events []event) {
 	now := time.Now()
-	before := now.Add(-s.age).UnixNano()
 	s.mu.Lock()
 	wake := []chan struct{}{s.changed}
 	s.changed = make(chan struct{})
@@ -98,13 +136,13 @@ func (s *Store) publish(next *state, events []event) {
 		h := s.history(e.entry.key.GroupKind)
 		e.at = now.UnixNano()
 		h.add(e)
-		h.expire(before)
 		if !woken[h] {
 			woken[h] = true
 			wake = append(wake, h.changed)
 			h.changed = make(chan struct{})
 		}
 	}
+	s.forget(now)
 	s.current.Store(next)
 	s.mu.Unlock()
 	for _, c := range wake {

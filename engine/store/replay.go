@@ -124,7 +124,7 @@ func decodeAll(live []*found, codecs func(schema.GroupKind) Codec, log *slog.Log
 						continue
 					}
 					obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
-					f.entry = &entry{key: f.record.key, object: obj, revision: f.revision}
+					f.entry = &entry{key: f.record.key, object: obj, revision: f.revision, size: int64(len(f.record.data))}
 				}
 				return nil
 			})

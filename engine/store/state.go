@@ -18,6 +18,8 @@ type entry struct {
 	key      object.Key
 	object   object.Object
 	revision uint64
+	// size is that of the encoded object, in bytes.
+	size int64
 }
 
 type tree = btree.BTree[*entry]

@@ -56,9 +56,13 @@ type Options struct {
 	Observe func(events []object.Event)
 	// History is how many events each kind keeps for watchers (default 4096).
 	History int
+	// HistoryBytes bounds what the events of all kinds together keep of replaced
+	// and deleted objects, in encoded bytes (default 64 MiB). Who follows more
+	// slowly than it is used up is told object.ErrExpired, and lists again.
+	HistoryBytes int64
 	// HistoryAge is how long events are kept (default 10m): they hold their
 	// objects' older states in memory. The newest 128 of a kind are kept
-	// however old they are.
+	// however old they are, within HistoryBytes.
 	HistoryAge time.Duration
 	Log        *slog.Logger
 	// LockTimeout bounds the wait for another process's lock (default 1s).
@@ -78,6 +82,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.History <= 0 {
 		o.History = 4096
+	}
+	if o.HistoryBytes <= 0 {
+		o.HistoryBytes = 64 << 20
 	}
 	if o.HistoryAge <= 0 {
 		o.HistoryAge = 10 * time.Minute
@@ -114,6 +121,7 @@ type Store struct {
 	// own has no events: what was there when the store was opened.
 	forgotten uint64
 	limit     int
+	budget    int64
 	age       time.Duration
 	// changed is closed and replaced with every publication.
 	changed chan struct{}
@@ -153,6 +161,7 @@ func Open(opts Options) (*Store, error) {
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
 		limit:     opts.History,
+		budget:    opts.HistoryBytes,
 		age:       opts.HistoryAge,
 		changed:   make(chan struct{}),
 		requests:  make(chan *request, maxBatch),

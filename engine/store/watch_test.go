@@ -152,6 +152,44 @@ func TestHistoryAge(t *testing.T) {
 	})
 }
 
+// The events of large objects are kept within a budget of bytes: whoever is
+// slow is told to list again. The events of other kinds are not the price.
+func TestHistoryBytes(t *testing.T) {
+	const size = 10_000
+	s := open(t, store.Options{Path: filepath.Join(t.TempDir(), "db"), HistoryBytes: 20 * size})
+	start := s.Revision()
+	quiet := watch(t, s, 0, object.Key{GroupKind: podKind})
+	commit(t, s, change.Wait, putPod("p"))
+	for i := range 10 {
+		commit(t, s, change.Wait, put("a", fmt.Sprint(i, strings.Repeat("x", size))))
+	}
+	if _, err := s.Watch(start, configMapKind); err != nil {
+		t.Errorf("within the budget: %v", err)
+	}
+	for range 3 {
+		for i := range 10 {
+			commit(t, s, change.Wait, put("a", fmt.Sprint(i, strings.Repeat("y", size))))
+		}
+		commit(t, s, change.Wait, put("a", ""))
+	}
+	if _, err := s.Watch(start, configMapKind); !errors.Is(err, object.ErrExpired) {
+		t.Errorf("beyond the budget: %v, want ErrExpired", err)
+	}
+	kept := 0
+	for revision := s.Revision(); revision > start; revision-- {
+		if _, err := s.SnapshotAt(configMapKind, revision); err != nil {
+			break
+		}
+		kept++
+	}
+	if kept < 15 || kept > 21 {
+		t.Errorf("%d events of %d bytes are kept within %d", kept, size, 20*size)
+	}
+	if got := names(next(t, quiet)); got != "1p" {
+		t.Errorf("the quiet kind's events = %s, want 1p", got)
+	}
+}
+
 // What was there before the store was opened has no events.
 func TestWatchAfterReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "db")

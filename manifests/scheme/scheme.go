@@ -99,8 +99,9 @@ var (
 	// meta types. The published v1 types are also the hub ("__internal") types:
 	// there is no second set of types and no conversion.
 	Scheme = newScheme()
-	// Codecs encodes and decodes the kinds of Scheme.
-	Codecs = serializer.NewCodecFactory(Scheme)
+	// Codecs encodes and decodes the kinds of Scheme. Lists are written item by
+	// item, so that never a whole one is held encoded.
+	Codecs = serializer.NewCodecFactory(Scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
 	// ParameterCodec decodes the query parameters of the API.
 	ParameterCodec = runtime.NewParameterCodec(Scheme)
 )

@@ -3,6 +3,7 @@ package storage
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -18,9 +19,14 @@ import (
 // the type on what they encode, which on a shared object would be a data race.
 type cached struct {
 	object object.Object
+	// grew is told how many bytes another encoding takes that is kept; it may
+	// be nil.
+	grew func(n int)
 
 	mu        sync.Mutex
 	encodings map[runtime.Identifier]*encoding
+	// forgets says that encodings are no longer kept.
+	forgets bool
 }
 
 type encoding struct {
@@ -40,6 +46,9 @@ func (c *cached) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 		var b bytes.Buffer
 		e.err = encode(c.GetObject(), &b)
 		e.data = b.Bytes()
+		if c.grew != nil {
+			c.grew(len(e.data))
+		}
 	})
 	if e.err != nil {
 		return e.err
@@ -55,6 +64,9 @@ func (c *cached) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 func (c *cached) encoding(id runtime.Identifier) *encoding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.forgets {
+		return &encoding{}
+	}
 	if c.encodings == nil {
 		c.encodings = map[runtime.Identifier]*encoding{}
 	}
@@ -64,6 +76,14 @@ func (c *cached) encoding(id runtime.Identifier) *encoding {
 		c.encodings[id] = e
 	}
 	return e
+}
+
+// forget drops the encodings, and keeps none from now on: who is slow to send
+// the object encodes it for itself.
+func (c *cached) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.encodings, c.forgets = nil, true
 }
 
 // GetObject implements runtime.CacheableObject: the caller owns the result.
@@ -89,20 +109,32 @@ func (c *cached) DeepCopyObject() runtime.Object {
 }
 
 // encodedKept is how many events' objects are kept for other watchers, which
-// get them at about the same time.
-const encodedKept = 256
+// get them at about the same time, and encodedBytes how long all encodings of
+// them may be together.
+const (
+	encodedKept  = 256
+	encodedBytes = 8 << 20
+)
 
 // encodedObjects shares cached objects between watchers. Revisions are unique.
 type encodedObjects struct {
-	mu    sync.Mutex
-	order [encodedKept]encodedKey
-	next  int
-	byKey map[encodedKey]*cached
+	mu sync.Mutex
+	// order are the keys, from the oldest on.
+	order []encodedKey
+	byKey map[encodedKey]*kept
+	// size is that of all encodings kept.
+	size int
 }
 
 type encodedKey struct {
 	revision uint64
 	old      bool
+}
+
+// kept is an object with the size of its encodings.
+type kept struct {
+	*cached
+	size int
 }
 
 // get is the event's object.
@@ -122,16 +154,41 @@ func (c *encodedObjects) getOld(e object.Event) *cached {
 func (c *encodedObjects) getOr(key encodedKey, create func() object.Object) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if obj := c.byKey[key]; obj != nil {
-		return obj
+	if k := c.byKey[key]; k != nil {
+		return k.cached
 	}
 	if c.byKey == nil {
-		c.byKey = make(map[encodedKey]*cached, encodedKept)
+		c.byKey = make(map[encodedKey]*kept, encodedKept)
 	}
-	obj := newCached(create())
-	delete(c.byKey, c.order[c.next])
-	c.order[c.next] = key
-	c.next = (c.next + 1) % encodedKept
-	c.byKey[key] = obj
-	return obj
+	k := &kept{cached: newCached(create())}
+	k.grew = func(n int) { c.account(key, k, n) }
+	if len(c.order) == encodedKept {
+		c.dropOldest()
+	}
+	c.order = append(c.order, key)
+	c.byKey[key] = k
+	return k.cached
+}
+
+// account adds to the size of a kept object, and drops the oldest ones until
+// all are within their bytes.
+func (c *encodedObjects) account(key encodedKey, k *kept, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byKey[key] != k {
+		return // dropped meanwhile
+	}
+	k.size += n
+	c.size += n
+	for c.size > encodedBytes {
+		c.dropOldest()
+	}
+}
+
+func (c *encodedObjects) dropOldest() {
+	oldest := c.byKey[c.order[0]]
+	delete(c.byKey, c.order[0])
+	c.order = slices.Delete(c.order, 0, 1)
+	c.size -= oldest.size
+	oldest.forget()
 }
