@@ -251,6 +251,7 @@ func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
 	if err != nil {
 		return err
 	}
+	cfg.Egress = t.s.cfg.GitLimits.Egress
 	client, err := forge.New(cfg)
 	if err != nil {
 		return fmt.Errorf("annotation %s: %w", CommitStatus, err)

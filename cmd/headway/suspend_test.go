@@ -33,14 +33,16 @@ func (s *story) value() string {
 	return ""
 }
 
-func (s *story) status() wire.SourceStatus {
+func (s *story) sources() []wire.SourceStatus {
 	s.t.Helper()
 	var status wire.Status
-	if err := json.Unmarshal([]byte(s.must(exitOK, "status", "-o", "json")), &status); err != nil || len(status.Sources) != 1 {
+	if err := json.Unmarshal([]byte(s.must(exitOK, "status", "-o", "json")), &status); err != nil || len(status.Sources) == 0 {
 		s.t.Fatalf("status: %v, %+v", err, status)
 	}
-	return status.Sources[0]
+	return status.Sources
 }
+
+func (s *story) status() wire.SourceStatus { return s.sources()[0] }
 
 func (s *story) kustomization(name string) wire.KustomizationStatus {
 	s.t.Helper()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -19,6 +20,7 @@ import (
 
 	"headway.dev/nodes"
 	"headway.dev/syncer"
+	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 )
 
@@ -50,6 +52,7 @@ type upOptions struct {
 	gitMaxFetch           string
 	gitMaxObjects         int64
 	gitSigningKey         string
+	denyAddresses         []string
 	verbose               bool
 }
 
@@ -109,6 +112,7 @@ func (up *upOptions) addFlags(cmd *cobra.Command) {
 	flags.StringVar(&up.gitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")
 	flags.StringVar(&up.gitMaxFetch, "git-max-fetch", "4Gi", "most bytes that one fetch of a remote repository brings, and that an object in it has")
 	flags.Int64Var(&up.gitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects that one fetch of a remote repository brings")
+	flags.StringSliceVar(&up.denyAddresses, "deny-addresses", []string{"link-local", "metadata"}, "addresses that are not reached for sources, their proxies and forges: "+strings.Join(egress.Names(), ", ")+", and ranges such as 10.0.0.0/8; none denies nothing")
 	flags.BoolVar(&up.noCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.verbose, "verbose", "v", false, "log what the parts do to standard error")
 }
@@ -162,6 +166,9 @@ func (o *upOptions) config() (*upConfig, error) {
 		return nil, fmt.Errorf("--git-max-objects %d is not a number of objects", o.gitMaxObjects)
 	}
 	cfg.gitLimits = git.MirrorOptions{MaxPack: fetch.Value(), MaxObjects: o.gitMaxObjects}
+	if cfg.gitLimits.Egress, err = egress.Parse(o.denyAddresses); err != nil {
+		return nil, fmt.Errorf("--deny-addresses: %w", err)
+	}
 	if cfg.eviction, err = nodes.ParseEvictionHard(o.evictionHard); err != nil {
 		return nil, fmt.Errorf("--eviction-hard: %w", err)
 	}

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"headway.dev/syncer/egress"
 )
 
 // Kind is a forge's API.
@@ -79,6 +81,8 @@ type Config struct {
 	Token   string
 	// CA is a PEM bundle to trust besides the system's, or nil.
 	CA []byte
+	// Egress denies addresses; nil denies none.
+	Egress *egress.Policy
 }
 
 // Client speaks to one repository's forge.
@@ -119,6 +123,7 @@ func New(cfg Config) (*Client, error) {
 		}
 		transport.TLSClientConfig.RootCAs = pool
 	}
+	cfg.Egress.Transport(transport, timeout)
 	c.http = &http.Client{
 		Transport: transport, Timeout: timeout,
 		// A redirect could take the token elsewhere, and turns a POST into a GET.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 	"golang.org/x/net/proxy"
+
+	"headway.dev/syncer/egress"
 )
 
 // sshTimeout bounds the connection set-up with an SSH server, which go-git
@@ -105,7 +108,7 @@ func ProxyFromSecret(remote string, data map[string][]byte) (*url.URL, error) {
 }
 
 // ssh makes go-git's form of a; dir takes the known_hosts file for a moment.
-func (a *Auth) ssh(u *url.URL, dir string) (transport.AuthMethod, error) {
+func (a *Auth) ssh(u *url.URL, dir string, policy *egress.Policy) (transport.AuthMethod, error) {
 	user := u.User.Username()
 	if user == "" {
 		user = "git"
@@ -133,20 +136,33 @@ func (a *Auth) ssh(u *url.URL, dir string) (transport.AuthMethod, error) {
 		port = "22"
 	}
 	host := net.JoinHostPort(u.Hostname(), port)
-	keys.HostKeyCallback = explain(db.HostKeyCallback())
+	keys.HostKeyCallback = permitted(policy, explain(db.HostKeyCallback()))
 	// Without this the server may present a key of another type than the
 	// known one, which would read as a changed key.
 	keys.HostKeyAlgorithms = db.HostKeyAlgorithms(host)
 	if len(keys.HostKeyAlgorithms) == 0 {
 		return nil, fmt.Errorf("host key of %s is not known: add it to 'known_hosts' in the secret", host)
 	}
-	auth := &sshAuth{PublicKeys: keys}
+	auth := &sshAuth{PublicKeys: keys, egress: policy}
 	if p := a.Proxy; p != nil {
 		address := url.URL{Scheme: p.Scheme, Host: p.Host}
 		auth.proxy.URL, auth.proxy.Username = address.String(), p.User.Username()
 		auth.proxy.Password, _ = p.User.Password()
 	}
 	return auth, nil
+}
+
+// permitted refuses a server whose address is denied, before it is sent anything:
+// go-git's own dialer, which pushes, does not ask.
+func permitted(policy *egress.Policy, check ssh.HostKeyCallback) ssh.HostKeyCallback {
+	return func(host string, remote net.Addr, key ssh.PublicKey) error {
+		if at, err := netip.ParseAddrPort(remote.String()); err == nil {
+			if err := policy.Check(at.Addr()); err != nil {
+				return err
+			}
+		}
+		return check(host, remote, key)
+	}
 }
 
 // explain says what to do about a host key that is not the known one.
@@ -163,7 +179,8 @@ func explain(check ssh.HostKeyCallback) ssh.HostKeyCallback {
 
 type sshAuth struct {
 	*gitssh.PublicKeys
-	proxy transport.ProxyOptions
+	proxy  transport.ProxyOptions
+	egress *egress.Policy
 }
 
 // ClientConfig implements ssh.AuthMethod.
@@ -177,9 +194,16 @@ func (a *sshAuth) ClientConfig() (*ssh.ClientConfig, error) {
 
 // dial connects to the server, through the proxy if there is one.
 func (a *sshAuth) dial(ctx context.Context, addr string) (net.Conn, error) {
-	direct := &net.Dialer{Timeout: sshTimeout}
+	direct := a.egress.Dialer(sshTimeout)
 	if a.proxy.URL == "" {
 		return direct.DialContext(ctx, "tcp", addr)
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.egress.Target(ctx, host); err != nil {
+		return nil, err
 	}
 	u, err := a.proxy.FullURL()
 	if err != nil {

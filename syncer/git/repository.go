@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"gopkg.in/ini.v1"
 
+	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git/odb"
 )
 
@@ -52,6 +53,7 @@ type Repository struct {
 	limits  odb.Limits
 	dirs    directories
 	link    link // to the remote
+	egress  *egress.Policy
 }
 
 // Open opens the repository at path in place, bare or with a working tree.
@@ -107,6 +109,8 @@ type MirrorOptions struct {
 	MaxPack int64
 	// MaxObjects bounds the objects of one fetch (default DefaultMaxObjects).
 	MaxObjects int64
+	// Egress denies addresses of remotes and their proxies; nil denies none.
+	Egress *egress.Policy
 }
 
 // Mirror opens or creates the bare repository in dir that mirrors remote, an
@@ -139,7 +143,7 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := odb.Clean(filepath.Join(dir, "objects", "pack")); err != nil {
 		return nil, fmt.Errorf("open mirror %s: %w", dir, err)
 	}
-	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, url: remote, limits: limits}, nil
+	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, url: remote, limits: limits, egress: opts.Egress}, nil
 }
 
 // maxURL bounds a URL, in bytes.

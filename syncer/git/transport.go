@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,6 +18,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport/client"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
+
+	"headway.dev/syncer/egress"
 )
 
 // install makes go-git's clients, which are the process's, take everything
@@ -94,7 +95,7 @@ func (l *link) close() {
 
 // client is the HTTP client for auth, the same one as long as auth says the
 // same about the connection.
-func (l *link) client(remote *url.URL, auth *Auth) (*http.Client, error) {
+func (l *link) client(remote *url.URL, auth *Auth, policy *egress.Policy) (*http.Client, error) {
 	conn := connection{Remote: remote.Host, Secret: remote.User != nil}
 	if auth != nil {
 		conn.CA, conn.Cert, conn.Key = auth.CAFile, auth.ClientCert, auth.ClientKey
@@ -113,7 +114,7 @@ func (l *link) client(remote *url.URL, auth *Auth) (*http.Client, error) {
 	if l.http != nil && l.mark == mark {
 		return l.http, nil
 	}
-	c, err := conn.client(auth)
+	c, err := conn.client(auth, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -133,10 +134,9 @@ type connection struct {
 	Secret bool
 }
 
-func (c connection) client(auth *Auth) (*http.Client, error) {
+func (c connection) client(auth *Auth, policy *egress.Policy) (*http.Client, error) {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
-		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 20 * time.Second, IdleConnTimeout: 90 * time.Second,
 		MaxIdleConns: 2, MaxResponseHeaderBytes: 64 << 10,
 	}
@@ -160,6 +160,7 @@ func (c connection) client(auth *Auth) (*http.Client, error) {
 	if c.Proxy != "" {
 		t.Proxy = http.ProxyURL(auth.Proxy)
 	}
+	policy.Transport(t, 30*time.Second)
 	return &http.Client{Transport: t, CheckRedirect: c.checkRedirect}, nil
 }
 
@@ -182,9 +183,9 @@ func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMeth
 		if auth == nil || len(auth.Identity) == 0 {
 			return nil, errors.New("ssh needs a secretRef with 'identity' and 'known_hosts'")
 		}
-		return auth.ssh(u, r.gitDir)
+		return auth.ssh(u, r.gitDir, r.egress)
 	}
-	c, err := r.link.client(u, auth)
+	c, err := r.link.client(u, auth, r.egress)
 	if err != nil {
 		return nil, err
 	}
