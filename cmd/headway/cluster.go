@@ -136,7 +136,7 @@ func (c *cluster) run(ctx context.Context) error {
 		return guard.Loop(ctx, "tell progress", func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) })
 	})
 	group.Go(func() error { return trim(ctx) })
-	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
+	group.Go(func() error { return c.progress.ready(ctx, c) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,9 +19,11 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubectl/pkg/util/podutils"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/wire"
 )
@@ -41,10 +45,12 @@ type progress struct {
 	out      io.Writer
 	deployed bool
 	last     string
+	// told is the newest reason that was told of a container that waits.
+	told map[string]string
 }
 
 func newProgress(cfg *upConfig, start time.Time) *progress {
-	return &progress{cfg: cfg, start: start, out: cfg.out, colour: paletteFor(cfg.out)}
+	return &progress{cfg: cfg, start: start, out: cfg.out, colour: paletteFor(cfg.out), told: map[string]string{}}
 }
 
 func (p *progress) line(format string, args ...any) {
@@ -58,23 +64,68 @@ func (p *progress) elapsed() string {
 	return fmt.Sprintf("%.1f s", time.Since(p.start).Seconds())
 }
 
-// ready tells when the API answers and, after a restart, that what was
-// deployed still is.
-func (p *progress) ready(ctx context.Context, ready <-chan struct{}, address net.Addr, reader object.Reader) error {
+// ready tells when the API answers and, after a restart, what is applied. What
+// the store has of pods may be older than they are until the agent has looked at
+// them, so it is not told that they run.
+func (p *progress) ready(ctx context.Context, c *cluster) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-ready:
+	case <-c.engine.Ready():
 	}
-	p.line("API at https://%s (%s)", address, p.elapsed())
+	p.line("API at https://%s (%s)", c.listener.Addr(), p.elapsed())
 	p.hints()
-	root, ok := reader.Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
-	if ok && meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
-		p.line("%s", p.colour.green(shortRevision(root.Status.LastAppliedRevision)+" is deployed"))
-		p.mu.Lock()
-		p.deployed = true
-		p.mu.Unlock()
-		p.services(reader)
+	store := c.engine.Store()
+	root, ok := store.Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
+	if !ok || !meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
+		return nil
+	}
+	revision := shortRevision(root.Status.LastAppliedRevision)
+	p.line("%s is applied", revision)
+	p.mu.Lock()
+	p.deployed = true
+	p.mu.Unlock()
+	p.services(store)
+	var err error
+	guard.Do(ctx, "tell what is healthy again", func() {
+		err = p.recovers(ctx, revision, store, func() []wire.Object { return unhealthy(c.syncer.Status()) })
+	})
+	return err
+}
+
+// recovers tells what of a revision is not healthy, and when all is again.
+func (p *progress) recovers(ctx context.Context, revision string, store watcher, unhealthy func() []wire.Object) error {
+	sick := unhealthy()
+	if len(sick) == 0 {
+		return nil
+	}
+	p.line("%s", p.colour.yellow(fmt.Sprintf("not healthy: %s: %s", objectName(sick[0].Kind, sick[0].Namespace, sick[0].Name), sick[0].Message)))
+	for {
+		watch, err := store.Watch(0)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			if len(unhealthy()) == 0 {
+				p.line("%s", p.colour.green(revision+" is healthy"))
+				return nil
+			}
+			_, err = watch.Next(ctx)
+		}
+		if !errors.Is(err, object.ErrExpired) {
+			return err
+		}
+	}
+}
+
+// unhealthy are the objects of the root Kustomization that are not healthy.
+func unhealthy(status wire.Status) []wire.Object {
+	for _, s := range status.Sources {
+		for _, k := range s.Kustomizations {
+			if k.Namespace == systemNamespace && k.Name == rootName {
+				return k.Unhealthy
+			}
+		}
 	}
 	return nil
 }
@@ -194,11 +245,12 @@ func (p *progress) pod(e object.Event) {
 		p.line("pod %s is Running at %s", name, pod.Status.PodIP)
 	case podutils.IsPodReady(pod) && !podutils.IsPodReady(old):
 		p.line("pod %s is Ready", name)
+		p.forget(pod)
 	// A pod that is being deleted ends as its program does when it is told to.
 	case pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
 		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
 	default:
-		p.waiting(name, pod, old)
+		p.waiting(name, pod)
 	}
 }
 
@@ -217,18 +269,55 @@ func failure(pod *corev1.Pod) string {
 }
 
 // waiting tells why containers do not start, when the reason changes.
-func (p *progress) waiting(name string, pod, old *corev1.Pod) {
-	before := map[string]string{}
-	for _, c := range old.Status.ContainerStatuses {
-		if c.State.Waiting != nil {
-			before[c.Name] = c.State.Waiting.Reason
+func (p *progress) waiting(name string, pod *corev1.Pod) {
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if w := c.State.Waiting; w != nil && w.Message != "" && p.news(pod, c.Name, w) {
+			p.line("%s", p.colour.yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
 		}
-	}
-	for _, c := range pod.Status.ContainerStatuses {
-		w := c.State.Waiting
-		if w == nil || w.Message == "" || before[c.Name] == w.Reason {
-			continue
-		}
-		p.line("%s", p.colour.yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
 	}
 }
+
+// maxTold bounds what is remembered of what was told.
+const maxTold = 1000
+
+// news reports whether something else was told last of a container, in whichever
+// of the pods that one owner has. Between its tries a pull that fails waits for
+// its back-off, which says nothing new, and other restarts differ in how long
+// they wait.
+func (p *progress) news(pod *corev1.Pod, container string, w *corev1.ContainerStateWaiting) bool {
+	key, what := ownerOf(pod)+container, w.Reason
+	if w.Reason == "ErrImagePull" || w.Reason == "ErrImageNeverPull" {
+		what += localPort.ReplaceAllString(w.Message, "")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.told[key]
+	if last == what || w.Reason == "ImagePullBackOff" && strings.HasPrefix(last, "ErrImage") {
+		return false
+	}
+	if len(p.told) >= maxTold {
+		clear(p.told)
+	}
+	p.told[key] = what
+	return true
+}
+
+// forget makes news of what is told of a pod again, once it was ready.
+func (p *progress) forget(pod *corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.told, func(key, _ string) bool { return strings.HasPrefix(key, ownerOf(pod)) })
+}
+
+// ownerOf names what pods are told of together, with a slash at the end.
+func ownerOf(pod *corev1.Pod) string {
+	owner := "Pod/" + pod.Name
+	if ref := metav1.GetControllerOf(pod); ref != nil {
+		owner = ref.Kind + "/" + ref.Name
+	}
+	return pod.Namespace + "/" + owner + "/"
+}
+
+// localPort is this machine's end of a connection in an error, another one at
+// each try.
+var localPort = regexp.MustCompile(`\S+:\d+->`)

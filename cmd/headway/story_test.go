@@ -112,7 +112,7 @@ func (s *story) run() {
 	group.Go(func() error { return c.engine.Run(ctx) })
 	group.Go(func() error { return c.syncer.Run(ctx) })
 	group.Go(func() error { return c.progress.pods(ctx, c.engine.Store()) })
-	group.Go(func() error { return c.progress.ready(ctx, c.engine.Ready(), c.listener.Addr(), c.engine.Store()) })
+	group.Go(func() error { return c.progress.ready(ctx, c) })
 	s.t.Cleanup(func() {
 		cancel()
 		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
