@@ -271,6 +271,25 @@ func TestNodeGone(t *testing.T) {
 	})
 }
 
+// A pod without a node whose deletion was cut off after it was marked goes.
+func TestUnscheduledPodBeingDeleted(t *testing.T) {
+	c := start(t, 0)
+	key := object.Key{GroupKind: control.Pod, Namespace: "default", Name: "waiting"}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "waiting"},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "web"}}},
+	}
+	marked := func(current object.Object) (object.Object, error) {
+		next := current.DeepCopyObject().(object.Object)
+		next.SetDeletionTimestamp(new(metav1.NewTime(time.Now().Add(-4 * time.Second))))
+		next.SetDeletionGracePeriodSeconds(new(int64(0)))
+		return next, nil
+	}
+	c.commit(change.Create(pod, time.Now()))
+	c.commit(change.Change{Key: key, Mutate: marked})
+	c.eventually("the pod to go", func() bool { return c.store.Get(key) == nil })
+}
+
 // Events are removed when their time has come.
 func TestEventsExpire(t *testing.T) {
 	c := start(t, 0)

@@ -23,6 +23,10 @@ const (
 	// DefaultTerminated is how many ended pods are kept.
 	DefaultTerminated = 12500
 
+	// deserted is how long a deletion of a pod without a node may take: the API
+	// server does it in two writes.
+	deserted = 5 * time.Second
+
 	ended = "ended"
 )
 
@@ -71,6 +75,9 @@ func (c *podGC) keys(ev object.Event, add func(object.Key)) {
 		if control.Terminal(obj) && c.ended.Len(ended) > c.keep {
 			add(endedKey)
 		}
+		if unscheduled(obj) {
+			add(ev.Key)
+		}
 		before, _ := ev.Old.(*corev1.Pod)
 		if obj.Spec.NodeName != "" && (before == nil || before.Spec.NodeName == "") && c.Store.Get(nodeKey(obj.Spec.NodeName)) == nil {
 			add(nodeKey(obj.Spec.NodeName))
@@ -81,6 +88,9 @@ func (c *podGC) keys(ev object.Event, add func(object.Key)) {
 func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	if key == endedKey {
 		return 0, c.trim(ctx)
+	}
+	if key.GroupKind == control.Pod {
+		return c.desert(ctx, key)
 	}
 	if c.Store.Get(key) != nil || c.pods.Len(key.Name) == 0 {
 		delete(c.gone, key.Name)
@@ -110,6 +120,29 @@ func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, e
 		return 0, fmt.Errorf("remove the pods of %s, which is gone: %w", key, err)
 	}
 	delete(c.gone, key.Name)
+	return 0, nil
+}
+
+// unscheduled reports whether a pod is being deleted and no node has it, so that
+// nobody but the API server will ever remove it.
+func unscheduled(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil && pod.Spec.NodeName == ""
+}
+
+// desert removes a pod without a node whose deletion was cut off between its two
+// writes: the client went away, or the server ended.
+func (c *podGC) desert(ctx context.Context, key object.Key) (time.Duration, error) {
+	pod, ok := c.Store.Get(key).(*corev1.Pod)
+	if !ok || !unscheduled(pod) {
+		return 0, nil
+	}
+	now := c.Now()
+	if left := pod.DeletionTimestamp.Add(deserted).Sub(now); left > 0 {
+		return left, nil
+	}
+	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{remove(pod, now)}}); err != nil {
+		return 0, fmt.Errorf("remove %s, which is being deleted and is on no node: %w", key, err)
+	}
 	return 0, nil
 }
 
