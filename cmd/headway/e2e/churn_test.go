@@ -32,14 +32,16 @@ const churners = 8
 func TestPodChurn(t *testing.T) {
 	t.Parallel()
 	length, pods := 10*time.Second, 40
+	flags := []string{"--images-dir", e2e.AllImages(t)}
 	if v := os.Getenv(churnEnv); v != "" {
 		var err error
 		if length, err = time.ParseDuration(v); err != nil {
 			t.Fatalf("%s: %v", churnEnv, err)
 		}
 		pods = 400
+		flags = append(flags, "--verbose") // nobody is there when it fails
 	}
-	c := e2e.Start(t, "--images-dir", e2e.AllImages(t))
+	c := e2e.Start(t, flags...)
 	c.Deployed(c.Git("rev-parse", "HEAD"))
 	c.Kubectl("create", "namespace", "churn")
 	c.KubectlIn(churnObjects(), "apply", "-f", "-")
