@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -118,10 +119,44 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// BenchmarkBuild compares builds in this process with those in a child, of
+// kustomizations of so many objects.
 func BenchmarkBuild(b *testing.B) {
-	for b.Loop() {
-		if _, err := kustomize.Build(b.Context(), small(b), "/a", never); err != nil {
-			b.Fatal(err)
+	for _, n := range []int{1, 20, 200} {
+		files, list := fstest.MapFS{}, "resources:\n"
+		for i := range n {
+			name := fmt.Sprintf("cm%d.yaml", i)
+			files["a/"+name] = &fstest.MapFile{Data: fmt.Appendf(nil, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x%d, namespace: default}\ndata: {key: value}\n", i)}
+			list += "- " + name + "\n"
+		}
+		files["a/kustomization.yaml"] = &fstest.MapFile{Data: []byte(list)}
+		for where, build := range map[string]func() ([]kustomize.Resource, error){
+			"here":  func() ([]kustomize.Resource, error) { return kustomize.Here(tree{files}, "/a", never) },
+			"child": func() ([]kustomize.Resource, error) { return kustomize.Build(b.Context(), tree{files}, "/a", never) },
+		} {
+			b.Run(fmt.Sprintf("objects=%d/%s", n, where), func(b *testing.B) {
+				before := cpu(b)
+				for b.Loop() {
+					if list, err := build(); err != nil || len(list) != n {
+						b.Fatal(len(list), err)
+					}
+				}
+				b.ReportMetric((cpu(b)-before).Seconds()*1000/float64(b.N), "cpu-ms/op")
+			})
 		}
 	}
+}
+
+// cpu is the processor time of this process and of its children that ended.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }
