@@ -1,6 +1,7 @@
 // Package syncer makes the cluster follow Git: it serves Flux's GitRepository
 // and Kustomization kinds and writes the objects that a branch declares to the
-// store, one transaction per commit.
+// store: a commit is one transaction for all Kustomizations of a source that are
+// due.
 //
 // Key types, in reading order: [Config], [Syncer] with [New] and
 // [Syncer.Run], then [Store] and [Events], what it needs of the others.
@@ -15,7 +16,9 @@
 // Run owns one goroutine per GitRepository and per Kustomization and one that
 // follows the store; a loop that fails or hangs stops no other. A loop is
 // level-triggered: it is told that something may have changed and looks for
-// itself.
+// itself. A new head is applied by a group first, which a second goroutine of
+// the GitRepository gathers: who steps a Kustomization, its loop or a group, has
+// its turn.
 //
 // The journal is the store's log "journal": one JSON [wire.Entry] per record,
 // each with the hash of the one before.

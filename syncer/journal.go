@@ -58,9 +58,10 @@ type journalHead struct {
 	Last   string `json:"last"`
 }
 
-// commit stores a transaction, with an entry if there is one.
-func (j *journal) commit(ctx context.Context, tx change.Tx, entry *wire.Entry) ([]object.Object, error) {
-	if entry == nil {
+// commit stores a transaction, with the entries of those that are not nil.
+func (j *journal) commit(ctx context.Context, tx change.Tx, entries ...*wire.Entry) ([]object.Object, error) {
+	entries = slices.DeleteFunc(slices.Clone(entries), func(e *wire.Entry) bool { return e == nil })
+	if len(entries) == 0 {
 		return j.store.Commit(ctx, tx)
 	}
 	j.mu.Lock()
@@ -70,18 +71,20 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entry *wire.Entry) (
 			return nil, err
 		}
 	}
-	data, err := j.seal(entry)
-	if err != nil {
-		return nil, err
-	}
 	next := j.head
-	next.Next, next.Last = entry.Seq+1, entry.Hash
-	record := change.Record{Log: journalLog, Data: data}
+	for _, entry := range entries {
+		data, err := next.seal(entry)
+		if err != nil {
+			return nil, err
+		}
+		tx.Append = append(tx.Append, change.Record{Log: journalLog, Data: data})
+	}
 	// A tenth more than is kept, so that it is not done each time.
 	if j.keep > 0 && next.Next-next.First > j.keep+j.keep/10 {
-		record.Keep = j.keep
+		tx.Append[len(tx.Append)-1].Keep = j.keep
 		next.First = next.Next - j.keep
-		if next.Anchor, err = j.hashOf(next.First-1, entry); err != nil {
+		var err error
+		if next.Anchor, err = j.hashOf(next.First-1, entries); err != nil {
 			return nil, err
 		}
 	}
@@ -89,7 +92,7 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entry *wire.Entry) (
 	if err != nil {
 		return nil, fmt.Errorf("write the journal's head: %w", err)
 	}
-	tx.Append = append(tx.Append, record, change.Record{Log: headLog, Data: head, Keep: 1})
+	tx.Append = append(tx.Append, change.Record{Log: headLog, Data: head, Keep: 1})
 	states, err := j.store.Commit(ctx, tx)
 	if err != nil {
 		// Whether it was stored is not known if the context ended meanwhile.
@@ -136,9 +139,17 @@ func readHead(store Store) (journalHead, bool, error) {
 	return head, len(records) == 1, nil
 }
 
-// seal chains an entry to the journal, and encodes it within its bounds.
-func (j *journal) seal(entry *wire.Entry) ([]byte, error) {
-	entry.Prev, entry.Seq = j.head.Last, j.head.Next
+// seal chains an entry to the journal, and encodes it within its bounds. The
+// head is then the one after it.
+func (h *journalHead) seal(entry *wire.Entry) ([]byte, error) {
+	entry.Prev, entry.Seq = h.Last, h.Next
+	data, err := encodeEntry(entry)
+	h.Last, h.Next = entry.Hash, entry.Seq+1
+	return data, err
+}
+
+// encodeEntry encodes an entry within its bounds, with its hash.
+func encodeEntry(entry *wire.Entry) ([]byte, error) {
 	entry.Time = entry.Time.UTC()
 	if len(entry.Reason) > maxReason {
 		entry.Reason = strings.ToValidUTF8(entry.Reason[:maxReason-3], "") + "..."
@@ -172,10 +183,11 @@ func (j *journal) seal(entry *wire.Entry) ([]byte, error) {
 	}
 }
 
-// hashOf is the hash of an entry, which may be the one that is being written.
-func (j *journal) hashOf(seq int64, writing *wire.Entry) (string, error) {
-	if seq == writing.Seq {
-		return writing.Hash, nil
+// hashOf is the hash of an entry, which may be one of those that are being
+// written.
+func (j *journal) hashOf(seq int64, writing []*wire.Entry) (string, error) {
+	if i := seq - writing[0].Seq; i >= 0 && i < int64(len(writing)) {
+		return writing[i].Hash, nil
 	}
 	e, err := j.entry(seq)
 	return e.Hash, err

@@ -33,12 +33,14 @@ const (
 	driftSlow  = 10 * time.Second
 )
 
-// kustomization follows one Kustomization. Its fields belong to its loop,
-// those under mu aside.
+// kustomization follows one Kustomization. Its fields belong to who has its
+// turn, those under mu aside.
 type kustomization struct {
 	s    *Syncer
 	key  object.Key
 	wake flag
+	// turn is held by who steps it: its loop, or a group of its source's.
+	turn chan struct{}
 
 	planner   *plan.Planner
 	onlooker  *onlooker // whom it is planned for, if that is all
@@ -107,7 +109,7 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
+	return &kustomization{s: s, key: key, wake: newFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -161,9 +163,13 @@ func (k *kustomization) run(ctx context.Context) {
 	defer k.s.claim(k, nil)
 	// Here, while the source is being fetched.
 	plan.ReadSchemas()
+	if !k.take(ctx) {
+		return
+	}
 	if ks := k.get(); ks != nil {
 		k.s.claim(k, k.inventory.of(ks))
 	}
+	k.giveBack()
 	for {
 		delay, more := k.safeStep(ctx)
 		if !more || ctx.Err() != nil {
@@ -207,6 +213,9 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, "", fail(reasonOf(err, meta.ArtifactFailedReason), err), nil)
 		return k.until(ks, now, false), true
 	}
+	if src := k.s.source(sourceKey(ks)); src != nil && !src.gathered(head) {
+		return 0, true // the group wakes it
+	}
 	err = k.follows(ctx, ks, head)
 	if errors.Is(err, errParent) {
 		return 0, true
@@ -224,7 +233,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, head.revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
-	want := attempt{revision: head.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation], settings: k.settings(ks) + "\n" + head.form.mark() + "\n" + k.inputsID(ks)}
+	want := k.wants(ks, head)
 	k.restore(ks, head)
 	drift, wait := k.drift(now)
 	switch {
@@ -253,6 +262,14 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		delay = min(delay, next.Sub(k.s.now()))
 	}
 	return max(delay, time.Millisecond), true
+}
+
+// wants is the attempt to apply the head.
+func (k *kustomization) wants(ks *kustomizev1.Kustomization, h head) attempt {
+	return attempt{
+		revision: h.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		settings: k.settings(ks) + "\n" + h.form.mark() + "\n" + k.inputsID(ks),
+	}
 }
 
 // until plans the next look after a refusal or a success.

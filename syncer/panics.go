@@ -50,6 +50,10 @@ func discreetly() {
 // safeStep is step for a Kustomization that may make it panic. Such a one is
 // tried again as one that fails is.
 func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
+	if !k.take(ctx) {
+		return 0, false
+	}
+	defer k.giveBack()
 	err := k.s.safely(func() error {
 		delay, more = k.step(ctx)
 		return nil

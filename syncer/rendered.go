@@ -57,6 +57,8 @@ func (s *Syncer) lookalike(ctx context.Context, key object.Key) *kustomization {
 type barren struct {
 	of  string
 	err error
+	// aside says that it was built in a group, and failed there without a word.
+	aside bool
 }
 
 // note remembers what came of a build, under the builder's lock.
@@ -65,6 +67,19 @@ func (k *kustomization) note(ks *kustomizev1.Kustomization, at head, err error) 
 	if err != nil {
 		k.barren = barren{of: k.buildID(ks, at), err: err}
 	}
+}
+
+// builtBefore is how a build has failed that was just made in a group: once,
+// for the Kustomization to tell of it.
+func (k *kustomization) builtBefore(ks *kustomizev1.Kustomization, r *round) error {
+	if r.group != nil || !k.barren.aside {
+		return nil
+	}
+	k.barren.aside = false
+	if k.barren.of != k.buildID(ks, r.head) {
+		return nil
+	}
+	return k.barren.err
 }
 
 // buildID identifies all that a build depends on.

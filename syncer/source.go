@@ -10,6 +10,7 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -46,6 +47,8 @@ type source struct {
 	s    *Syncer
 	key  object.Key
 	wake flag
+	// moved asks for the group of the head.
+	moved flag
 
 	mu   sync.Mutex
 	repo *git.Repository
@@ -63,6 +66,7 @@ type source struct {
 	reopen bool
 	told   string // head of the last progress event
 	hooked bool   // a webhook asks for a look
+	joined string // head that its Kustomizations were gathered for
 
 	// committing serializes the commits of writes by hand: they change the same
 	// branch, and the second has to stand on the first.
@@ -70,7 +74,7 @@ type source struct {
 }
 
 func newSource(s *Syncer, key object.Key) *source {
-	return &source{s: s, key: key, wake: newFlag(), committing: make(chan struct{}, 1)}
+	return &source{s: s, key: key, wake: newFlag(), moved: newFlag(), committing: make(chan struct{}, 1)}
 }
 
 func (src *source) name() string { return src.key.Namespace + "/" + src.key.Name }
@@ -80,6 +84,15 @@ func (src *source) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer src.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		_ = guard.Loop(ctx, "groups of a source", func(ctx context.Context) error { // it has no error
+			defer discreetly()
+			src.gather(ctx, &wg)
+			return nil
+		})
+	})
 	failures := 0
 	for {
 		obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)

@@ -228,13 +228,33 @@ func (s *Syncer) ensure(key object.Key) {
 			k.wake.set()
 			return
 		}
-		k := newKustomization(s, key)
-		s.kustomizations[key] = k
-		s.start(func(ctx context.Context) {
-			k.run(ctx)
-			s.ended(ctx, key)
-		})
+		s.startLoop(key, false)
 	}
+}
+
+// loop is the loop of a Kustomization, which is started if there is none;
+// taken says that it is the caller's turn then. It reports whether it is.
+func (s *Syncer) loop(key object.Key, taken bool) (*kustomization, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.kustomizations[key]; k != nil {
+		return k, false
+	}
+	return s.startLoop(key, taken), taken
+}
+
+// startLoop starts the loop of a Kustomization. It is called with mu held.
+func (s *Syncer) startLoop(key object.Key, taken bool) *kustomization {
+	k := newKustomization(s, key)
+	if taken {
+		k.turn <- struct{}{}
+	}
+	s.kustomizations[key] = k
+	s.start(func(ctx context.Context) {
+		k.run(ctx)
+		s.ended(ctx, key)
+	})
+	return k
 }
 
 // ended forgets a loop whose object is gone, and starts another if the object
@@ -354,17 +374,9 @@ func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 
 // claimNow is claim, and returns what k did not have before.
 func (s *Syncer) claimNow(k *kustomization, inventory []object.Key) (fresh []object.Key) {
+	s.disclaim(k, inventory)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !slices.Equal(k.claimed, inventory) {
-		still := keySet(inventory)
-		for _, key := range k.claimed {
-			if s.applied[key] == k && !still[key] {
-				delete(s.applied, key)
-			}
-		}
-		k.claimed = slices.Clone(inventory)
-	}
 	for _, key := range inventory {
 		// What moved to another stays in the inventory until it is looked at.
 		if other := s.applied[key]; other != k && (other == nil || !other.owns(key)) {
@@ -373,6 +385,22 @@ func (s *Syncer) claimNow(k *kustomization, inventory []object.Key) (fresh []obj
 		}
 	}
 	return fresh
+}
+
+// disclaim gives up what k no longer has.
+func (s *Syncer) disclaim(k *kustomization, inventory []object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(k.claimed, inventory) {
+		return
+	}
+	still := keySet(inventory)
+	for _, key := range k.claimed {
+		if s.applied[key] == k && !still[key] {
+			delete(s.applied, key)
+		}
+	}
+	k.claimed = slices.Clone(inventory)
 }
 
 // record makes an event, if anyone listens.

@@ -209,21 +209,13 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 	return fmt.Sprintf("health check failed after %s: failed early due to stalled resources: [%s]", after, strings.Join(list, ", "))
 }
 
-// supersede ends a pending verdict because something newer is applied.
-func (k *kustomization) supersede(ctx context.Context, ks *kustomizev1.Kustomization, revision string) {
-	k.watched = nil
-	v := k.pending
-	if v == nil || v.round.head.revision() == revision {
-		return
+// superseded is the journal's entry about a pending verdict that ends because
+// something newer is applied; nil if there is none.
+func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision string) *wire.Entry {
+	if v := k.pending; v != nil && !v.failed && v.round.head.revision() != revision {
+		return k.entry(sourceName(ks), v, superseded, "superseded by "+revision)
 	}
-	k.pending = nil
-	if v.failed {
-		return
-	}
-	entry := k.entry(sourceName(ks), v, superseded, "superseded by "+revision)
-	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
-		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
-	}
+	return nil
 }
 
 func (k *kustomization) entry(source string, v *verdict, result, reason string) *wire.Entry {

@@ -1,0 +1,293 @@
+package syncer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/change"
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// part is what one Kustomization's round adds to a transaction: its actions, its
+// status and entries for the journal.
+type part struct {
+	k       *kustomization
+	ks      *kustomizev1.Kustomization
+	r       *round
+	changes []change.Change
+	actions []plan.Action
+	entries []*wire.Entry
+	// told says that there is something to report, advanced that another revision
+	// is applied than before, judge that it is waited for until it is healthy.
+	told, advanced, judge bool
+}
+
+// part is the phase that puts together what a round writes. It has no changes if
+// there is nothing to write.
+func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
+	p := &part{k: k, ks: ks, r: r}
+	now := k.s.now()
+	for _, a := range r.plan.Actions {
+		if a.Writes() {
+			p.changes = append(p.changes, writes(a, now)...)
+			p.actions = append(p.actions, a)
+		}
+	}
+	visible := r.plan.Changes()
+	p.advanced = ks.Status.LastAppliedRevision != r.head.revision()
+	p.told = visible || p.advanced
+	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
+	// The last good commit, put back while the newest is refused, is judged
+	// already; not so one that is gone back to.
+	heals := k.failed && k.attempted.revision != r.head.revision()
+	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
+	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
+		k.pending == nil && stateOf(ks).revision != r.head.revision())
+	r.before = k.before(ks, r.plan)
+	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
+		p.changes = append(p.changes, change.Patch(k.key, func(o object.Object) bool {
+			if slices.Contains(o.GetFinalizers(), kustomizev1.KustomizationFinalizer) {
+				return false
+			}
+			o.SetFinalizers(append(slices.Clone(o.GetFinalizers()), kustomizev1.KustomizationFinalizer))
+			return true
+		}))
+	}
+	edit := func(o object.Object) bool {
+		cur, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return false
+		}
+		return k.appliedStatus(cur, r, now, heals, p.judge, waits)
+	}
+	p.changes = append(p.changes, k.forget(ks, r)...)
+	if len(p.changes) == 0 && !edit(ks.DeepCopy()) {
+		return p
+	}
+	p.changes = append(p.changes, change.PatchStatus(k.key, edit))
+	if p.advanced {
+		p.entries = append(p.entries, k.superseded(ks, r.head.revision()))
+	}
+	if p.told {
+		p.entries = append(p.entries, k.applied(ks, r, now, p.advanced))
+	}
+	return p
+}
+
+// applied is the journal's entry about what a round applies.
+func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now time.Time, advanced bool) *wire.Entry {
+	entry := &wire.Entry{
+		Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.revision(),
+		Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
+	}
+	if advanced && !r.hold {
+		k.with(entry, ks.Status.LastAppliedRevision, r)
+	}
+	if r.drift {
+		entry.Type = wire.EntryDrift
+		entry.Reason = k.s.blameDrift(r.plan, entry.Objects)
+		r.culprits = entry.Reason
+	}
+	if r.hold {
+		entry.Reason = k.attempted.revision + " has failed: back to the last good commit"
+	}
+	return entry
+}
+
+// commit is the phase that writes: all parts in one transaction, or nothing.
+// If it fails it returns the part with the change that the store refused, if it
+// was one.
+func (s *Syncer) commit(ctx context.Context, parts ...*part) (refused *part, err error) {
+	start := time.Now()
+	var at atomic.Pointer[part]
+	var tx change.Tx
+	var entries []*wire.Entry
+	for _, p := range parts {
+		for _, c := range p.changes {
+			mutate := c.Mutate
+			// The store makes the changes one after the other and stops at the first
+			// that it refuses.
+			c.Mutate = func(current object.Object) (object.Object, error) {
+				at.Store(p)
+				return mutate(current)
+			}
+			tx.Changes = append(tx.Changes, c)
+		}
+		entries = append(entries, p.entries...)
+	}
+	if len(tx.Changes) == 0 {
+		return nil, nil
+	}
+	states, err := s.journal.commit(ctx, tx, entries...)
+	if err != nil {
+		return at.Load(), fail(meta.ReconciliationFailedReason, err)
+	}
+	stored := make(map[object.Key]object.Object, len(states))
+	for i, c := range tx.Changes {
+		stored[c.Key] = states[i]
+	}
+	for _, p := range parts {
+		p.learn(stored)
+		if len(p.changes) > 0 {
+			p.r.took("store", start)
+		}
+	}
+	return nil, nil
+}
+
+// learn takes up what was stored: the planner knows its own writes, and the
+// Kustomization may have come, or changed, with the transaction.
+func (p *part) learn(stored map[object.Key]object.Object) {
+	for _, a := range p.actions {
+		p.k.planner.Applied(a, stored[a.Key])
+	}
+	if ks, ok := stored[p.k.key].(*kustomizev1.Kustomization); ok {
+		p.ks = ks
+	}
+}
+
+// done does what follows once a part is stored: it is told, and judged.
+func (p *part) done() {
+	k, r := p.k, p.r
+	if p.advanced {
+		k.watched = nil
+		if k.pending != nil && k.pending.round.head.revision() != r.head.revision() {
+			k.pending = nil
+		}
+	}
+	if p.told {
+		k.announce(p.ks, r, p.actions)
+		k.tellIgnored(p.actions)
+	}
+	k.keep(p.ks, r)
+	k.takeOver(r.plan.Inventory)
+	k.remember(p.ks, r)
+	if p.judge {
+		k.judgedBy = healthSpec(p.ks)
+		k.watch(p.ks, r)
+	} else {
+		k.settle(r.want, k.pending == nil, nil)
+	}
+}
+
+// healthSpec is what of the spec decides how a commit is judged: when that
+// changes it is judged anew.
+func healthSpec(ks *kustomizev1.Kustomization) string {
+	// It cannot fail: these came as JSON.
+	data, _ := json.Marshal([]any{ks.Spec.Wait, ks.Spec.HealthChecks, ks.Spec.HealthCheckExprs, ks.GetTimeout()})
+	return string(data)
+}
+
+// with names the other commits that are applied together with the head. It is
+// for readers: what cannot be listed is left out.
+func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
+	from, ok := git.ParseRevision(applied)
+	if !ok {
+		return
+	}
+	list, err := r.head.repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
+	if err != nil {
+		k.s.log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.revision(), "err", err)
+		return
+	}
+	for _, c := range list {
+		switch {
+		case c.SHA == r.head.Commit:
+		case len(entry.With) == wire.MaxWith:
+			entry.MoreWith = true
+		default:
+			entry.With = append(entry.With, *wireCommit(c))
+		}
+	}
+}
+
+// writes are the changes of one action. They fail with a Conflict if the
+// object is no longer what the plan saw.
+func writes(a plan.Action, now time.Time) []change.Change {
+	guard := func(c change.Change) change.Change {
+		inner := c.Mutate
+		c.Mutate = func(current object.Object) (object.Object, error) {
+			if !plan.SameButStatus(a.Live, current) {
+				return nil, apierrors.NewConflict(plan.Resource(a.Key), a.Key.Name, errors.New("the object changed since it was planned"))
+			}
+			return inner(current)
+		}
+		return c
+	}
+	background := metav1.DeletePropagationBackground
+	remove := change.Delete(a.Key, metav1.DeleteOptions{PropagationPolicy: &background}, now)
+	switch {
+	case a.Type == plan.Delete:
+		return []change.Change{guard(remove)}
+	case a.Recreate:
+		return []change.Change{guard(remove), change.Create(a.Object, now)}
+	case a.Live == nil:
+		return []change.Change{change.Create(a.Object, now)}
+	default:
+		a.Object.SetResourceVersion("")
+		return []change.Change{guard(change.Update(a.Object))}
+	}
+}
+
+// appliedStatus edits the status for what was applied: heals says that it is
+// not the newest commit, judge that it is judged, waits that Ready waits for
+// the verdict.
+func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, judge, waits bool) bool {
+	before := ks.Status.DeepCopy()
+	st := &ks.Status
+	set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
+	revision := r.head.revision()
+	st.ObservedGeneration = ks.Generation
+	st.LastAppliedRevision = revision
+	st.LastHandledReconcileAt = r.want.request
+	if !r.drift || st.LastAttemptedRevision == "" {
+		st.LastAttemptedRevision = k.attempted.revision
+	}
+	st.Inventory = k.inventory.form(r.plan.Inventory)
+	msg := "Applied revision: " + revision
+	switch {
+	case r.hold, heals && before.LastAppliedRevision == revision, r.drift && k.pending != nil:
+		// What the conditions say holds on.
+	case judge && waits:
+		msg = fmt.Sprintf("Running health checks for revision %s with a timeout of %s", revision, ks.GetTimeout())
+		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
+		set.put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+		set.put(meta.HealthyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+	case r.drift && (ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0):
+		// Ready already: the verdict stands.
+	default:
+		set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
+		set.drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
+	}
+	if judge {
+		set.judging(revision, r.before)
+	}
+	if !heals {
+		set.drop(frozenCondition, overrunCondition)
+	}
+	if msg := unpruned(r); msg != "" {
+		set.put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
+	} else {
+		set.drop(unprunedCondition)
+	}
+	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
+		set.drop(quarantinedCondition)
+	}
+	if before.LastAppliedRevision != revision && (!judge || !waits) {
+		r.snapshot(st, now, meta.ReconciliationSucceededReason)
+	}
+	return !sameStatus(before, st)
+}

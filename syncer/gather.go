@@ -1,0 +1,182 @@
+package syncer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/object"
+)
+
+// The Kustomizations of a source that are due for the same commit are applied
+// in one transaction. When a source has a new head their loops wait until the
+// group has been: it takes the turns of those that have time, builds them, plans
+// them one upon the other, and commits what could be planned. What is left out
+// goes on in its own loop as if there had been no group, and says there what is
+// wrong.
+
+// turnPatience bounds the wait for loops that are busy; they are left out.
+const turnPatience = time.Second
+
+// take makes the caller the one to step the Kustomization, until giveBack.
+func (k *kustomization) take(ctx context.Context) bool {
+	select {
+	case k.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (k *kustomization) giveBack() { <-k.turn }
+
+// id tells heads apart that have to be applied.
+func (h head) id() string { return h.revision() + "\n" + h.form.mark() }
+
+// gathered says whether the group has been that applies the head; if not, it
+// is asked for, and wakes the Kustomizations when it is over.
+func (src *source) gathered(h head) bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	if src.joined != h.id() {
+		src.moved.set()
+		return false
+	}
+	return true
+}
+
+// gather applies each head by a group, until ctx ends.
+func (src *source) gather(ctx context.Context, wg *sync.WaitGroup) {
+	for src.moved.sleep(ctx, 0) {
+		h, _ := src.current()
+		if h.Commit == "" || h.repo == nil || src.gathered(h) {
+			continue
+		}
+		_ = src.s.safely(func() error {
+			src.s.together(ctx, wg, src.key, h)
+			return nil
+		}) // it was reported; all go on by themselves
+		src.mu.Lock()
+		src.joined = h.id()
+		src.mu.Unlock()
+		src.s.wakeFollowers(src.key)
+	}
+}
+
+// together applies the head to all Kustomizations of the source that are due.
+// Builds that nobody waits for any more end in wg.
+func (s *Syncer) together(ctx context.Context, wg *sync.WaitGroup, source object.Key, h head) {
+	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(groupMost)}
+	defer g.leave()
+	g.invite(ctx)
+	const most = 10 // transactions that are refused; what is left goes on by itself
+	for try := 0; try < most && ctx.Err() == nil; try++ {
+		g.plan(ctx)
+		if g.commit(ctx) {
+			return
+		}
+	}
+}
+
+// invite takes the turns of those that are due for the head.
+func (g *group) invite(ctx context.Context) {
+	patience, cancel := context.WithTimeout(ctx, turnPatience)
+	defer cancel()
+	for _, ks := range g.s.followers(g.source) {
+		k, ours := g.s.loop(keyOf(ks), false)
+		if !ours && !k.take(patience) {
+			continue
+		}
+		var m *member
+		// A panic is told of by its own loop.
+		_ = g.s.safely(func() error {
+			m = g.consider(k)
+			return nil
+		})
+		if m == nil {
+			k.giveBack()
+			continue
+		}
+		g.add(m)
+	}
+	for _, m := range slices.Clone(g.order) {
+		m.out = g.s.safely(func() error {
+			p := m.k.parent(m.ks)
+			switch {
+			case p == nil || g.s.dependsOn(p, m.k.key):
+			case g.members[keyOf(p)] != nil:
+				m.parent = keyOf(p)
+			default:
+				return m.k.follows(ctx, m.ks, g.head)
+			}
+			return nil
+		}) != nil
+	}
+}
+
+// consider is a Kustomization as a member of the group; nil if there is nothing
+// to do for it, or nothing that it has in common with others.
+func (g *group) consider(k *kustomization) *member {
+	ks := k.get()
+	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || sourceKey(ks) != g.source {
+		return nil
+	}
+	if _, err := k.head(ks); err != nil {
+		return nil
+	}
+	if k.attempted == (attempt{}) {
+		g.s.claim(k, k.inventory.of(ks))
+	}
+	k.restore(ks, g.head)
+	m := &member{k: k, ks: ks, want: k.wants(ks, g.head)}
+	k.mu.Lock()
+	retry := k.retry
+	k.mu.Unlock()
+	if m.want == k.attempted && !retry && g.s.now().Before(k.due) {
+		return nil
+	}
+	return m
+}
+
+func (g *group) add(m *member) {
+	g.members[m.k.key] = m
+	g.order = append(g.order, m)
+}
+
+// arrive makes what a member creates a member: the Kustomization, as it will be.
+func (g *group) arrive(ctx context.Context, parent *member, ks *kustomizev1.Kustomization) {
+	key := keyOf(ks)
+	m := g.came[key]
+	if m == nil {
+		k, ours := g.s.loop(key, true)
+		if !ours {
+			patience, cancel := context.WithTimeout(ctx, turnPatience)
+			defer cancel()
+			if !k.take(patience) {
+				return
+			}
+		}
+		m = &member{k: k}
+		if g.came == nil {
+			g.came = map[object.Key]*member{}
+		}
+		g.came[key] = m
+	}
+	m.parent, m.after, m.planned = parent.k.key, parent.k.key, false
+	g.add(m)
+}
+
+// leave gives all turns back.
+func (g *group) leave() {
+	for _, m := range g.order {
+		if g.came[m.k.key] == nil {
+			m.k.giveBack()
+		}
+	}
+	for _, m := range g.came {
+		m.k.giveBack()
+	}
+}

@@ -1,0 +1,198 @@
+package syncer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+)
+
+// group applies one head to some Kustomizations of a source. Each is planned
+// upon what the ones before it lead to, parents before their children, and all
+// or nothing of it is applied; who cannot be planned is out, and nobody else
+// sees anything of it.
+type group struct {
+	s       *Syncer
+	wg      *sync.WaitGroup
+	source  object.Key
+	head    head
+	until   time.Time // builds are waited for
+	members map[object.Key]*member
+	order   []*member
+	ready   []*member              // who is planned, in that order
+	came    map[object.Key]*member // those that members create
+	renders map[string]rendering   // of Kustomizations that are no members
+	// What the plans so far write, and whose the objects then are.
+	written map[object.Key]written
+	claims  map[object.Key]plan.Owner
+}
+
+// member is a Kustomization in a group, which has its turn.
+type member struct {
+	k *kustomization
+	// ks is the Kustomization as it will be when it is applied.
+	ks   *kustomizev1.Kustomization
+	want attempt
+	// parent is the member that declares it, if there is one; after is the one
+	// that has to be planned first.
+	parent, after object.Key
+	r             *round
+	out, planned  bool
+	late          bool // its build goes on
+	tries         int  // of transactions that found something changed
+}
+
+// written is what a member's plan makes of an object; nil: it is deleted.
+type written struct {
+	by  *member
+	obj object.Object
+}
+
+// others reads the store as the other members' plans leave it.
+type others struct {
+	object.Reader
+	g *group
+	m *member
+}
+
+// Get implements object.Reader.
+func (o others) Get(key object.Key) object.Object {
+	if w, ok := o.g.written[key]; ok && w.by != o.m {
+		return w.obj
+	}
+	return o.Reader.Get(key)
+}
+
+// claimed looks up which other Kustomization has an object.
+func (g *group) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
+	stored := g.s.claimed(self)
+	return func(key object.Key) (plan.Owner, bool) {
+		if owner, ok := g.claims[key]; ok {
+			return owner, ownerKey(owner) != self
+		}
+		return stored(key)
+	}
+}
+
+// plan plans all members anew, until nobody is left that what the others do
+// puts out.
+func (g *group) plan(ctx context.Context) {
+	for again := true; again && ctx.Err() == nil; {
+		g.begin()
+		for wave := g.next(ctx); len(wave) > 0; wave = g.next(ctx) {
+			g.build(ctx, wave)
+			for _, m := range wave {
+				if !m.out {
+					g.planOne(ctx, m)
+				}
+			}
+		}
+		again = !g.handOver(ctx) || g.disturbed()
+	}
+}
+
+// begin forgets all plans.
+func (g *group) begin() {
+	g.written, g.claims, g.ready = map[object.Key]written{}, map[object.Key]plan.Owner{}, nil
+	g.order = slices.DeleteFunc(g.order, func(m *member) bool { return g.came[m.k.key] != nil })
+	for key := range g.came {
+		delete(g.members, key)
+	}
+	for _, m := range g.order {
+		m.planned, m.after = false, m.parent
+	}
+}
+
+// next are the members that can be planned now.
+func (g *group) next(ctx context.Context) []*member {
+	var wave []*member
+	for _, m := range g.order {
+		if m.out || m.planned || !g.mayPlan(ctx, m) {
+			continue
+		}
+		m.out = true
+		_ = g.s.safely(func() error {
+			m.out = !g.settle(ctx, m)
+			return nil
+		})
+		if !m.out {
+			wave = append(wave, m)
+		}
+	}
+	return wave
+}
+
+// mayPlan says whether what a member waits for is decided: its parent, or who
+// takes it over from that.
+func (g *group) mayPlan(ctx context.Context, m *member) bool {
+	first := g.members[m.after]
+	if first == nil || first.out {
+		return true
+	}
+	if !first.planned {
+		return false
+	}
+	for _, a := range first.r.plan.Actions {
+		if a.Key != m.k.key || a.Heir == nil || a.Heir.Unsure {
+			continue
+		}
+		heir := g.members[ownerKey(a.Heir.Owner)]
+		if heir == nil || heir.out || heir == m {
+			m.out = true // once that one has it
+			return false
+		}
+		m.after = heir.k.key
+		return g.mayPlan(ctx, m)
+	}
+	return true
+}
+
+// settle finds out what a member is applied with, and reports whether it can be
+// now.
+func (g *group) settle(ctx context.Context, m *member) bool {
+	stored := m.k.get()
+	first := g.members[m.after]
+	switch {
+	case first == nil:
+	case !first.out:
+		next, ok := others{g.s.cfg.Store, g, m}.Get(m.k.key).(*kustomizev1.Kustomization)
+		if !ok {
+			return false // it is pruned
+		}
+		stored = arriving(next, stored)
+	case stored == nil || first.late || !g.s.declaredAsStored(ctx, first.ks, stored, g.head):
+		return false
+	}
+	ks := stored
+	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || sourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
+		return false
+	}
+	if g.s.sourceAllowed(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
+		return false
+	}
+	m.ks, m.want = ks, m.k.wants(ks, g.head)
+	m.r = m.k.newRound(ks, g.head, m.want)
+	m.r.group = g
+	m.r.upon = basis{others{g.s.cfg.Store, g, m}, g.claimed}
+	return true
+}
+
+// arriving is a Kustomization as it is once what a parent plans for it is
+// stored.
+func arriving(next, stored *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	if next == stored {
+		return next
+	}
+	out := next.DeepCopy()
+	out.Status = kustomizev1.KustomizationStatus{}
+	if stored != nil {
+		stored.Status.DeepCopyInto(&out.Status)
+	}
+	return out
+}

@@ -1,0 +1,108 @@
+package syncer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/load"
+)
+
+// A group waits for builds as long as one ends every now and then; who is slow
+// goes alone.
+const (
+	groupPatience = 2 * time.Second  // without any that ends
+	groupMost     = 10 * time.Second // for all of them
+)
+
+// built is what came of a member's build.
+type built struct {
+	m   *member
+	ks  *kustomizev1.Kustomization
+	err error
+}
+
+// build renders some members side by side. Who is slow is out: its build goes
+// on, and is ready when its own loop comes to it.
+func (g *group) build(ctx context.Context, wave []*member) {
+	results := make(chan built, len(wave))
+	open := map[*member]bool{}
+	for _, m := range wave {
+		open[m] = true
+		k, ks, r := m.k, m.ks, m.r
+		g.wg.Go(func() {
+			guard.Do(ctx, "build in a group", func() {
+				b := built{m: m}
+				b.err = g.s.safely(func() (err error) {
+					b.ks, err = k.build(ctx, ks, r)
+					return err
+				})
+				results <- b
+			})
+		})
+	}
+	for len(open) > 0 {
+		patience, others := groupPatience, g.waiting(open)
+		if others {
+			patience = min(patience, max(time.Until(g.until), 0))
+		}
+		timer := time.NewTimer(patience)
+		select {
+		case b := <-results:
+			timer.Stop()
+			delete(open, b.m)
+			if b.m.out = b.err != nil; !b.m.out {
+				b.m.ks = b.ks
+			}
+		case <-timer.C:
+			if !others {
+				continue // there is nobody whom it holds up
+			}
+			for m := range open {
+				m.out, m.late, m.r = true, true, nil
+			}
+			return
+		}
+	}
+}
+
+// waiting says whether there are members that could go on without some whose
+// builds are slow, and without who comes after those.
+func (g *group) waiting(slow map[*member]bool) bool {
+	return slices.ContainsFunc(g.order, func(m *member) bool {
+		for first := m; first != nil; first = g.members[first.after] {
+			if slow[first] {
+				return false
+			}
+			if first.planned || first.out {
+				return true
+			}
+		}
+		return true
+	})
+}
+
+// rendered renders Kustomizations to see what they declare: each once for all
+// members, and none that is slow.
+func (g *group) rendered(render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)) func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error) {
+	return func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
+		if m := g.members[keyOf(ks)]; m != nil && m.late {
+			return nil, errSlow
+		} else if m != nil && m.planned && extent(m.ks) == extent(ks) {
+			return m.r.items, nil
+		}
+		id := keyOf(ks).String() + extent(ks)
+		done, ok := g.renders[id]
+		if !ok {
+			done.items, done.err = render(ctx, ks)
+			if g.renders == nil {
+				g.renders = map[string]rendering{}
+			}
+			g.renders[id] = done
+		}
+		return done.items, done.err
+	}
+}

@@ -1,0 +1,148 @@
+package syncer
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+)
+
+// planOne plans a member that is built.
+func (g *group) planOne(ctx context.Context, m *member) {
+	err := g.s.safely(func() error { return m.k.plan(ctx, m.ks, m.r) })
+	if m.out = err != nil || !g.write(m); m.out {
+		return
+	}
+	if !m.planned {
+		g.ready = append(g.ready, m)
+	}
+	m.planned = true
+	for _, a := range m.r.plan.Actions {
+		child, ok := a.Object.(*kustomizev1.Kustomization)
+		if ok && a.Live == nil && g.members[a.Key] == nil && sourceKey(child) == g.source {
+			g.arrive(ctx, m, child)
+		}
+	}
+}
+
+// write notes what a member's plan writes, unless another's does, too.
+func (g *group) write(m *member) bool {
+	for _, a := range m.r.plan.Actions {
+		if w, ok := g.written[a.Key]; ok && a.Writes() && w.by != m {
+			return false
+		}
+	}
+	owner := m.k.owner()
+	if m.planned { // what it planned before does not count any more
+		maps.DeleteFunc(g.written, func(_ object.Key, w written) bool { return w.by == m })
+		maps.DeleteFunc(g.claims, func(_ object.Key, is plan.Owner) bool { return is == owner })
+	}
+	for _, a := range m.r.plan.Actions {
+		if a.Writes() {
+			g.written[a.Key] = written{m, a.Object}
+		}
+	}
+	for _, key := range m.r.plan.Inventory {
+		if _, ok := g.claims[key]; !ok || !slices.Contains(m.r.plan.Kept, key) {
+			g.claims[key] = owner
+		}
+	}
+	return true
+}
+
+// handOver plans those anew of which another member takes something over: it
+// is no longer theirs. It reports whether all is well.
+func (g *group) handOver(ctx context.Context) bool {
+	for _, m := range g.ready {
+		if !slices.ContainsFunc(m.r.plan.Actions, func(a plan.Action) bool {
+			if a.Heir == nil || a.Heir.Unsure {
+				return false
+			}
+			heir := g.members[ownerKey(a.Heir.Owner)]
+			return heir != nil && heir.planned && g.written[a.Key].by == heir
+		}) {
+			continue
+		}
+		if g.planOne(ctx, m); m.out {
+			return false
+		}
+	}
+	return true
+}
+
+// disturbed puts out whose rights, or whose variables and keys, the others
+// change: what they come to is known once that is stored. It reports whether
+// there is one.
+func (g *group) disturbed() bool {
+	found := false
+	for _, m := range g.ready {
+		reads := readsFrom(m.ks)
+		acts := g.s.serviceAccount(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
+		if len(reads) == 0 && !acts {
+			continue
+		}
+		for key, w := range g.written {
+			if w.by != m && (slices.Contains(reads, key) || acts && changesRights(key)) {
+				m.out, found = true, true
+				break
+			}
+		}
+	}
+	return found
+}
+
+// commit writes what is planned. It reports whether that is settled; if not,
+// who was refused is out, or was planned upon what has changed since.
+func (g *group) commit(ctx context.Context) bool {
+	var parts []*part
+	by := map[*part]*member{}
+	before := map[*member]attempt{}
+	defer func() {
+		for m, a := range before {
+			m.k.attempted = a
+		}
+	}()
+	for _, m := range g.ready {
+		before[m] = m.k.attempted
+		m.k.attempted = m.want
+		p := m.k.part(m.ks, m.r)
+		parts, by[p] = append(parts, p), m
+	}
+	refused, err := g.s.commit(ctx, parts...)
+	if err != nil {
+		m := by[refused]
+		if m == nil {
+			return true // nobody in particular
+		}
+		m.tries++
+		m.out = !outdated(err) || m.tries > 3
+		return false
+	}
+	clear(before)
+	for i, m := range g.ready {
+		g.s.disclaim(m.k, parts[i].r.plan.Inventory)
+	}
+	for i, m := range g.ready {
+		_ = g.s.safely(func() error {
+			m.applied(parts[i])
+			return nil
+		})
+	}
+	return true
+}
+
+// applied is what follows for a member whose part is stored.
+func (m *member) applied(p *part) {
+	k := m.k
+	m.want.generation = p.ks.Generation
+	p.r.want = m.want
+	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}
+	k.takeRetry()
+	p.done()
+	k.until(p.ks, k.s.now(), true)
+}
