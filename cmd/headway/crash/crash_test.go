@@ -26,9 +26,33 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// objects is how many there are before and after the commit, which changes
-// most of them, adds some and removes as many.
-const objects = 200
+const (
+	// objects is how many there are before and after the commit, which changes
+	// most of them, adds some and removes as many.
+	objects = 200
+	// perApp is how many of them one of the Kustomizations declares that cluster
+	// declares.
+	perApp = 50
+)
+
+// files are those of a commit: the objects from one on, and the Kustomizations
+// in whose directories they are. Each of these has its directory in dir: with the
+// commit before's spec it would find nothing. What is added to the first objects
+// has a Kustomization of its own; the others move as far as the first ones go.
+func files(dir string, from int, value string) map[string]string {
+	files := map[string]string{}
+	for i := range objects {
+		app := i / perApp
+		if from+i >= objects {
+			app = objects / perApp
+		}
+		name, path := fmt.Sprintf("c%03d", from+i), fmt.Sprintf("%s/%d", dir, app)
+		files[path+"/"+name+".yaml"] = fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: default}\ndata: {value: %s}\n", name, value)
+		files[fmt.Sprintf("cluster/%d.yaml", app)] = fmt.Sprintf("apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: app-%d, namespace: headway-system}\n"+
+			"spec: {interval: 1h, path: ./%s, prune: true, sourceRef: {kind: GitRepository, name: cluster}}\n", app, path)
+	}
+	return files
+}
 
 // scene is a store and a mirror at the first of two commits.
 type scene struct {
@@ -53,16 +77,18 @@ func newScene(t *testing.T) *scene {
 		Path: program, Args: []string{"http-backend"}, Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"},
 	})
 	t.Cleanup(server.Close)
-	commit := func(from int, value string) string {
-		for i := range objects {
-			name := fmt.Sprintf("c%03d", from+i)
-			data := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: default}\ndata: {value: %s}\n", name, value)
-			if err := os.WriteFile(filepath.Join(work, name+".yaml"), []byte(data), 0o644); err != nil {
+	commit := func(dir string, from int, value string) string {
+		for _, old := range []string{"old", "cluster"} {
+			if err := os.RemoveAll(filepath.Join(work, old)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for i := range from {
-			if err := os.Remove(filepath.Join(work, fmt.Sprintf("c%03d.yaml", i))); err != nil {
+		for name, data := range files(dir, from, value) {
+			name = filepath.Join(work, name)
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, []byte(data), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -72,9 +98,9 @@ func newScene(t *testing.T) *scene {
 		return s.must(work, "git", "rev-parse", "HEAD")
 	}
 	prepare(t, s.data, server.URL+"/repo.git")
-	s.first = commit(0, "old")
+	s.first = commit("old", 0, "old")
 	s.reach(s.data, s.first, "the first commit")
-	s.second = commit(20, "new")
+	s.second = commit("new", 20, "new")
 	return s
 }
 
@@ -109,7 +135,7 @@ func prepare(t *testing.T, dir, url string) {
 			URL: url, Interval: hour, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 		}},
 		&kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
-			Interval: hour, Path: "./", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
+			Interval: hour, Path: "./cluster", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
 		}},
 	} {
 		tx.Changes = append(tx.Changes, change.Create(o, time.Now()))
@@ -140,8 +166,17 @@ func (s *scene) copy() string {
 	return dir
 }
 
-// check reads what is on the disk: all objects of one commit, and a journal
-// that says which, once. It returns that commit.
+// kustomizations is how many there are at the second commit, or the first.
+func kustomizations(second bool) int {
+	if second {
+		return 2 + objects/perApp
+	}
+	return 1 + objects/perApp
+}
+
+// check reads what is on the disk: all objects of one commit, whatever
+// Kustomization they are of, and a journal that says which, once for each. It
+// returns that commit.
 func (s *scene) check(dir, when string) string {
 	s.t.Helper()
 	db, err := store.Open(store.Options{Path: filepath.Join(dir, "store.db")})
@@ -154,11 +189,21 @@ func (s *scene) check(dir, when string) string {
 		}
 	}()
 	kind := schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
-	ks, ok := db.Get(object.Key{GroupKind: kind, Namespace: "headway-system", Name: "cluster"}).(*kustomizev1.Kustomization)
-	if !ok {
-		s.t.Fatalf("%s: the Kustomization is gone", when)
+	all, _ := db.List(kind, "headway-system")
+	var commit string
+	for _, o := range all {
+		ks := o.(*kustomizev1.Kustomization)
+		applied := strings.TrimPrefix(ks.Status.LastAppliedRevision, "main@sha1:")
+		if commit == "" {
+			commit = applied
+		}
+		if applied != commit {
+			s.t.Fatalf("%s: %s has applied %.8s, and others %.8s: between two commits", when, ks.Name, applied, commit)
+		}
 	}
-	commit := strings.TrimPrefix(ks.Status.LastAppliedRevision, "main@sha1:")
+	if got, want := len(all), kustomizations(commit == s.second); got != want {
+		s.t.Errorf("%s: %d Kustomizations, want %d", when, got, want)
+	}
 	wantValue, from := map[string]string{s.first: "old", s.second: "new"}[commit], 0
 	if commit == s.second {
 		from = 20
@@ -174,8 +219,8 @@ func (s *scene) check(dir, when string) string {
 		}
 	}
 	entries := journal(s.t, db)
-	want := map[string]int{s.first: 1}
-	want[commit] = 1
+	want := map[string]int{s.first: kustomizations(false)}
+	want[commit] = kustomizations(commit == s.second)
 	for _, sha := range []string{s.first, s.second} {
 		if got := entries[sha]; got != want[sha] {
 			s.t.Errorf("%s: %.8s is applied and the journal says %d times that %.8s was", when, commit, got, sha)
