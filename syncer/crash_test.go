@@ -1,6 +1,8 @@
 package syncer_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -61,10 +63,16 @@ func (w *world) running(started time.Time, restarts int32) {
 func TestCrashLoopIsReverted(t *testing.T) {
 	for name, crashesBefore := range map[string]bool{"before the verdict": true, "after the verdict": false} {
 		t.Run(name, func(t *testing.T) {
+			said := &recorder{}
 			w := newWorldWith(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 				onFailure("revert")(src, ks)
 				ks.Spec.Timeout = &metav1.Duration{Duration: 4 * time.Second}
-			}, func(cfg *syncer.Config) { cfg.Settle = -1 })
+			}, func(cfg *syncer.Config) {
+				cfg.Settle, cfg.Events = -1, said
+				cfg.Logs = func(_ context.Context, p *corev1.Pod, container string, previous bool, lines int64) (string, error) {
+					return fmt.Sprintf("%s\ncut off\n%s/%s %v %d\n", strings.Repeat("x", 2000), p.Name, container, previous, lines), nil
+				}
+			})
 			good := w.started()
 			w.write(map[string]string{"d.yaml": deployment("web:crashes")})
 			bad := w.push("crash")
@@ -94,6 +102,12 @@ func TestCrashLoopIsReverted(t *testing.T) {
 			}
 			if !told {
 				t.Errorf("the journal does not tell what the container said: %+v", log)
+			}
+			if want := "LastLogLines pod web-1-a, container web printed last:\ncut off\nweb-1-a/web true 10\n"; !strings.Contains(said.all(), want) {
+				t.Errorf("no event %q in:\n%s", want, said.all())
+			}
+			if all := fmt.Sprintf("%+v", log) + message + w.condition("Ready"); strings.Contains(all, "cut off") {
+				t.Errorf("the end of the log is where all may read it: %s", all)
 			}
 		})
 	}

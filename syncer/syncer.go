@@ -81,6 +81,8 @@ type Config struct {
 	// it counts as healthy, where neither minReadySeconds nor the annotation
 	// headway.dev/settle says so (default DefaultSettle, negative: not at all).
 	Settle time.Duration
+	// Logs reads the logs of crashed containers; nil: nobody is told of them.
+	Logs Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
 	// Progress is called with every step of every source, in order, and must

@@ -149,7 +149,9 @@ func (k *kustomization) judge(ctx context.Context) {
 	case failed || late:
 		v.failed = true
 		v.deadline = now.Add(time.Hour)
-		k.conclude(ctx, v, unhealthy, k.reasons(v, late))
+		reason := k.reasons(v, late)
+		k.lastWords(ctx, v)
+		k.conclude(ctx, v, unhealthy, reason)
 	}
 }
 

@@ -85,6 +85,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Local:    source.local(),
 		Events:   syncEvents{c.engine.Events()},
 		Simulate: simulate(c.engine.Store()),
+		Logs:     c.logs,
 		Access:   access{c.engine.Roles()},
 
 		DefaultServiceAccount: cfg.defaultServiceAccount,

@@ -74,7 +74,7 @@ func (s *Standing) Of(obj object.Object) (res Result, wait time.Duration) {
 func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left time.Duration) {
 	for _, status := range p.Status.ContainerStatuses {
 		need, text := time.Duration(0), ""
-		if last := status.LastTerminationState.Terminated; last != nil && !last.FinishedAt.Time.Before(s.Since.Truncate(time.Second)) {
+		if last := status.LastTerminationState.Terminated; last != nil && !s.before(last) {
 			need = s.Steady
 			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, exit(last))
 		} else if !probed(p, status.Name) {
