@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -69,6 +70,9 @@ type Config struct {
 	Gate registry.Gate
 	// Ready are further conditions of /readyz, by name.
 	Ready map[string]func() error
+	// RequestTimeout ends requests, but for watches, streams and what goes to
+	// Routes (default: a minute).
+	RequestTimeout time.Duration
 	// Version is what /version reports as gitVersion. Empty: what the build set
 	// in k8s.io/component-base/version, else the compatible Kubernetes version.
 	Version string
@@ -149,6 +153,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.Authorization.Authorizer = s.auth
 	c.AdmissionControl = s.admission
 	c.LongRunningFunc = longRunning(cfg.Routes)
+	c.RequestTimeout = cmp.Or(cfg.RequestTimeout, c.RequestTimeout)
 	c.FlowControl = nil
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil
