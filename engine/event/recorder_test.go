@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -116,6 +117,27 @@ func TestFlood(t *testing.T) {
 	if combined != 1 {
 		t.Errorf("%d combined events, want 1", combined)
 	}
+}
+
+// A Kustomization that is told of many commits loses none of what is told of it
+// seldom.
+func TestBusyKustomization(t *testing.T) {
+	r := start(t)
+	ks := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster", UID: "uid-1"}}
+	for i := range 200 {
+		r.recorder.Normal("kustomize-controller", ks, "ReconciliationSucceeded", "Applied revision: main@sha1:%040d", i)
+		r.recorder.Normal("kustomize-controller", ks, "Progressing", "ConfigMap/default/c%d created", i)
+	}
+	r.recorder.Normal("kustomize-controller", ks, "Frozen", "Frozen until then")
+	r.recorder.Normal("kustomize-controller", ks, "Thawed", "The freeze is over: new commits are applied")
+	r.recorder.Warning("kustomize-controller", ks, "HealthCheckFailed", "web is not ready")
+	r.wait("all that is seldom", func(events []*corev1.Event) bool {
+		found := map[string]bool{}
+		for _, ev := range events {
+			found[ev.Reason+": "+ev.Message] = true
+		}
+		return found["Frozen: Frozen until then"] && found["Thawed: The freeze is over: new commits are applied"] && found["HealthCheckFailed: web is not ready"]
+	})
 }
 
 // Events about objects without a namespace go to default; a message that is
