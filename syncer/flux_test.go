@@ -138,6 +138,10 @@ func TestIgnoreChanges(t *testing.T) {
 	if w.configMap("a") == nil {
 		t.Error("a was pruned, too")
 	}
+	src, _ := w.store.Get(key("GitRepository", "headway-system", "cluster")).(*sourcev1.GitRepository)
+	if src.Status.ObservedIgnore == nil || *src.Status.ObservedIgnore != "/b.yaml" {
+		t.Errorf("status.observedIgnore = %v", src.Status.ObservedIgnore)
+	}
 }
 
 // The mirror of a source that is deleted, or was while the syncer did not run,

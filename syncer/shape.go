@@ -102,6 +102,7 @@ func (src *source) shape(obj *sourcev1.GitRepository) (shape, error) {
 // report writes into the status what the artifact was made of.
 func (s shape) report(obj *sourcev1.GitRepository, now metav1.Time) {
 	obj.Status.ObservedInclude, obj.Status.ObservedSparseCheckout = obj.Spec.Include, obj.Spec.SparseCheckout
+	obj.Status.ObservedIgnore = obj.Spec.Ignore
 	before := obj.Status.IncludedArtifacts
 	obj.Status.IncludedArtifacts = nil
 	for _, in := range s.includes {
