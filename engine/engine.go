@@ -243,8 +243,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	placer := scheduler.New(scheduler.Config{Store: e.store, Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return e.server.Run(ctx) })
-	group.Go(func() error { return manager.Run(ctx) })
+	group.Go(func() error { return guard.Call(ctx, "API server", func() error { return e.server.Run(ctx) }) })
+	group.Go(func() error { return guard.Call(ctx, "controllers", func() error { return manager.Run(ctx) }) })
 	group.Go(func() error { return guard.Loop(ctx, "write events", e.events.Run) })
 	group.Go(func() error { return guard.Loop(ctx, "scheduler", placer.Run) })
 	err = group.Wait()

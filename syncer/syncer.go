@@ -176,7 +176,10 @@ func (s *Syncer) follow(ctx context.Context) error {
 	for _, kind := range []schema.GroupKind{gitRepositoryKind, kustomizationKind} {
 		list, _ := s.cfg.Store.List(kind, "")
 		for _, obj := range list {
-			s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
+			guard.Do(ctx, "look at an object", func() {
+				defer discreetly()
+				s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
+			})
 		}
 	}
 	for {

@@ -128,16 +128,42 @@ func (e syncEvents) Event(obj object.Object, typ, reason, message string) {
 // watching its pods and leaves them running; the proxy leaves its rules, so
 // that Services go on working; the store closes last, within the engine.
 func (c *cluster) run(ctx context.Context) error {
+	return runParts(ctx,
+		part{name: "engine", run: c.engine.Run},
+		part{name: "syncer", run: c.syncer.Run},
+		part{name: "agent", run: c.runNode},
+		part{name: "service proxy", run: c.runProxy, again: true},
+		part{name: "progress of pods", run: func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) }, again: true},
+		part{name: "what gives memory back", run: trim, again: true},
+		part{name: "progress", run: func(ctx context.Context) error { return c.progress.ready(ctx, c) }, again: true},
+	)
+}
+
+// part is one of those that run as long as the cluster.
+type part struct {
+	name string
+	run  func(context.Context) error
+	// again says that it can begin anew after a panic. The others guard what
+	// they start, and can only panic while they start it: that ends all parts
+	// in order, and is the error.
+	again bool
+}
+
+func (p part) keep(ctx context.Context) error {
+	if p.again {
+		return guard.Loop(ctx, p.name, p.run)
+	}
+	return p.run(ctx)
+}
+
+// runParts runs parts until ctx ends or one of them fails.
+func runParts(ctx context.Context, parts ...part) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.engine.Run(ctx) })
-	group.Go(func() error { return c.syncer.Run(ctx) })
-	group.Go(func() error { return c.runNode(ctx) })
-	group.Go(func() error { return c.runProxy(ctx) })
-	group.Go(func() error {
-		return guard.Loop(ctx, "tell progress", func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) })
-	})
-	group.Go(func() error { return trim(ctx) })
-	group.Go(func() error { return c.progress.ready(ctx, c) })
+	for _, p := range parts {
+		group.Go(func() error {
+			return guard.Call(ctx, p.name, func() error { return p.keep(ctx) })
+		})
+	}
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/examples/web/serve"
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/runtime"
 )
 
@@ -51,8 +52,11 @@ func (c *cluster) loadExample(ctx context.Context, images imageStore) {
 	reader, writer := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		err := writeExample(writer, ownProgram)
-		written <- errors.Join(err, writer.CloseWithError(err))
+		defer writer.Close()
+		written <- guard.Call(ctx, "write the example's image", func() error {
+			err := writeExample(writer, ownProgram)
+			return errors.Join(err, writer.CloseWithError(err))
+		})
 	}()
 	_, err := images.Import(ctx, reader)
 	if err == nil {

@@ -15,6 +15,7 @@ import (
 
 	kube "k8s.io/component-base/version"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/runtime"
@@ -92,7 +93,9 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { c.network.Run(ctx) })
+	wg.Go(func() {
+		_ = guard.Loop(ctx, "network of the pods", func(ctx context.Context) error { c.network.Run(ctx); return nil }) // it has no error
+	})
 	return agent.Run(ctx)
 }
 

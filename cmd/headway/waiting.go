@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/syncer/wire"
 )
 
@@ -130,7 +131,7 @@ func (w *wait) once(ctx context.Context, request wire.SyncRequest) (told bool, e
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		read(ctx, body, answers)
+		guard.Do(ctx, "read the answer", func() { read(ctx, body, answers) })
 	}()
 	defer func() {
 		cancel()

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
+
+	"headway.dev/manifests/guard"
 )
 
 // InProcess returns a client configuration for a part of this process that
@@ -74,7 +76,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		defer done()
 		defer request.Body.Close()
-		t.server.serve(w, request)
+		guard.Do(ctx, "serve in process", func() { t.server.serve(w, request) })
 	}()
 	select {
 	case response := <-w.response:

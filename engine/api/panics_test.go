@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
+	"headway.dev/manifests/change"
 )
 
 // TestPanics: neither a handler's panic nor the abort of a request whose
@@ -77,6 +78,34 @@ func TestPanics(t *testing.T) {
 			}
 		})
 	}
+}
+
+// poisonousGate panics at writes of objects of that name.
+type poisonousGate struct{}
+
+func (poisonousGate) Judge(_ context.Context, write change.Request) (change.Elsewhere, error) {
+	if write.Next != nil && write.Next.GetName() == "poison" {
+		panic("poisonous write")
+	}
+	return nil, nil
+}
+
+// TestPanicOfAGate: a panic between a request and the store, as of an
+// admission, answers that request and no other.
+func TestPanicOfAGate(t *testing.T) {
+	s := apitest.Start(t, func(c *api.Config) { c.Gate = poisonousGate{} })
+	for _, name := range []string{"poison", "good"} {
+		expect(t, s, "", args("create configmap "+name), "configmap/"+name+" created")
+	}
+	before := metric(t, s, "headway_panics_total")
+	if out, errOut, err := s.Kubectl(t, "", args("label configmap poison a=b")...); err == nil {
+		t.Errorf("a poisonous write was stored: %s%s", out, errOut)
+	}
+	if got := metric(t, s, "headway_panics_total"); got < before+1 {
+		t.Errorf("headway_panics_total: got %v, want more than %v", got, before)
+	}
+	expect(t, s, "", args("label configmap good a=b"), "configmap/good labeled")
+	expect(t, s, "", args("get configmaps -l a=b -o name"), "configmap/good")
 }
 
 // metric reads a metric without labels.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"headway.dev/engine/rbac"
+	"headway.dev/manifests/guard"
 )
 
 // drain is how long requests under way may take to end once Run's context has.
@@ -50,10 +51,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	var group errgroup.Group
 	group.Go(func() error {
-		if err := server.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve the API on %s: %w", s.listener.Addr(), err)
-		}
-		return nil
+		return guard.Call(ctx, "serve the API", func() error {
+			if err := server.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve the API on %s: %w", s.listener.Addr(), err)
+			}
+			return nil
+		})
 	})
 	s.requests.open()
 	close(s.ready)
@@ -61,7 +64,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	// The server ends with ctx, or by itself when its listener fails.
 	served := make(chan error, 1)
-	go func() { served <- group.Wait() }()
+	go func() { served <- guard.Call(ctx, "wait for the API server", group.Wait) }()
 	var err error
 	select {
 	case <-ctx.Done():

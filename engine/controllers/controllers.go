@@ -131,7 +131,9 @@ func (c *Controllers) Run(ctx context.Context) error {
 	if c.ownEvents {
 		group.Go(func() error { return guard.Loop(ctx, "write events", c.env.Events.Run) })
 	}
-	group.Go(func() error { return control.Run(ctx, c.env, c.run) })
+	group.Go(func() error {
+		return guard.Call(ctx, "run controllers", func() error { return control.Run(ctx, c.env, c.run) })
+	})
 	return group.Wait()
 }
 

@@ -80,7 +80,7 @@ func New(cfg Config) *Scheduler {
 
 // Run schedules until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
-	watcher, err := s.load()
+	watcher, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 			return nil //nolint:nilerr // the end that was asked for
 		case errors.Is(err, object.ErrExpired):
 			s.Log.Warn("scheduler fell behind the store's events, listing again")
-			if watcher, err = s.load(); err != nil {
+			if watcher, err = s.load(ctx); err != nil {
 				return err
 			}
 		case errors.Is(err, context.DeadlineExceeded):
@@ -118,7 +118,7 @@ func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.
 }
 
 // load starts from what there is.
-func (s *Scheduler) load() (object.Watcher, error) {
+func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
 	watcher, err := s.Store.Watch(0, podKind, nodeKind)
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
@@ -129,8 +129,10 @@ func (s *Scheduler) load() (object.Watcher, error) {
 		objs, revision := s.Store.List(kind, "")
 		s.listed[kind] = revision
 		for _, obj := range objs {
-			key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
-			s.observe(object.Event{Type: object.Added, Key: key, Object: obj})
+			guard.Do(ctx, "look at an object", func() {
+				key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+				s.observe(object.Event{Type: object.Added, Key: key, Object: obj})
+			})
 		}
 	}
 	return watcher, nil

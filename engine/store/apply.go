@@ -2,10 +2,10 @@ package store
 
 import (
 	"fmt"
-	"runtime/debug"
 	"slices"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -15,7 +15,7 @@ func (w *writer) apply(b *batch, r *request, durable bool) (results []Result, er
 	undone, events, revision := len(b.undo), len(b.events), w.work.revision
 	defer func() {
 		if p := recover(); p != nil {
-			w.log.Error("panic in a transaction", "panic", p, "stack", string(debug.Stack()))
+			guard.Report(r.ctx, "transaction of the store", p)
 			err = fmt.Errorf("store: panic in a transaction: %v", p)
 		}
 		if err == nil && !r.dryRun {

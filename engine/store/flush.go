@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -39,7 +41,7 @@ func (w *writer) flush() error {
 	if w.work.revision > ceiling {
 		ceiling = w.work.revision + revisionBlock
 	}
-	err := w.db.Update(func(tx *bolt.Tx) error {
+	err := w.update(func(tx *bolt.Tx) error {
 		if ceiling != w.ceiling {
 			if err := putCeiling(tx, ceiling); err != nil {
 				return err
@@ -88,12 +90,17 @@ func (w *writer) writes() []write {
 }
 
 func (w *writer) encode(e *entry) (data []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("encode: panic: %v", p)
-		}
-	}()
-	return w.codecs(e.key.GroupKind).Encode(e.object)
+	err = guard.Call(context.Background(), "encode "+e.key.String(), func() error {
+		data, err = w.codecs(e.key.GroupKind).Encode(e.object)
+		return err
+	})
+	return data, err
+}
+
+// update changes the file. A panic in it is an error like those of the disk,
+// and leaves the file as it was.
+func (w *writer) update(change func(*bolt.Tx) error) error {
+	return guard.Call(context.Background(), "write to the store's file", func() error { return w.db.Update(change) })
 }
 
 func putObjects(tx *bolt.Tx, writes []write) error {
@@ -191,7 +198,7 @@ func (w *writer) compact() error {
 	n := min(len(w.garbage), max(compactChunk, len(w.garbage)/8))
 	chunk := slices.Clone(w.garbage[:n])
 	slices.Sort(chunk)
-	err := w.db.Update(func(tx *bolt.Tx) error {
+	err := w.update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(objectsBucket)
 		b.FillPercent = 1
 		for _, revision := range chunk {
@@ -214,7 +221,7 @@ func (w *writer) finish() error {
 	w.timer.Stop()
 	err := w.flush()
 	if err == nil && w.ceiling > w.work.revision {
-		err = w.db.Update(func(tx *bolt.Tx) error { return putCeiling(tx, w.work.revision) })
+		err = w.update(func(tx *bolt.Tx) error { return putCeiling(tx, w.work.revision) })
 	}
 	if err != nil {
 		err = fmt.Errorf("write to the store's file: %w", err)

@@ -127,9 +127,18 @@ func (s *Store) forget(now time.Time) {
 // publish makes next the readable state and adds its events, in one step, then
 // wakes the watchers concerned.
 func (s *Store) publish(next *state, events []event) {
+	for _, c := range s.replace(next, events) {
+		close(c)
+	}
+}
+
+// replace is the step of publish that nobody sees a part of. It returns what
+// the watchers concerned wait for.
+func (s *Store) replace(next *state, events []event) (wake []chan struct{}) {
 	now := time.Now()
 	s.mu.Lock()
-	wake := []chan struct{}{s.changed}
+	defer s.mu.Unlock()
+	wake = []chan struct{}{s.changed}
 	s.changed = make(chan struct{})
 	woken := map[*history]bool{}
 	for _, e := range events {
@@ -144,10 +153,7 @@ func (s *Store) publish(next *state, events []event) {
 	}
 	s.forget(now)
 	s.current.Store(next)
-	s.mu.Unlock()
-	for _, c := range wake {
-		close(c)
-	}
+	return wake
 }
 
 // endWatches wakes all watchers for the last time.

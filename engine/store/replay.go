@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -134,13 +136,12 @@ func decodeAll(live []*found, codecs func(schema.GroupKind) Codec, log *slog.Log
 }
 
 func decodeObject(codec Codec, r record) (obj object.Object, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("decode: panic: %v", p)
-		}
-	}()
 	if codec == nil {
 		return nil, fmt.Errorf("unknown kind %s", r.key.GroupKind)
 	}
-	return codec.Decode(r.data)
+	err = guard.Call(context.Background(), "decode "+r.key.String(), func() error {
+		obj, err = codec.Decode(r.data)
+		return err
+	})
+	return obj, err
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -174,7 +175,10 @@ func Open(opts Options) (*Store, error) {
 	w.reserve.keep(w.used())
 	s.current.Store(w.snapshot(nil))
 	w.observeAll()
-	go w.run()
+	go func() {
+		defer close(s.ended)
+		_ = guard.Loop(context.Background(), "the store's writer", func(context.Context) error { w.run(); return nil }) // run has no error
+	}()
 	return s, nil
 }
 

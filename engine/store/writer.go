@@ -103,9 +103,8 @@ func newWriter(s *Store, opts Options, c contents) *writer {
 }
 
 // run is the writer goroutine: it ends when the store's requests are closed
-// and served.
+// and served. After a panic it may be run again.
 func (w *writer) run() {
-	defer close(w.store.ended)
 	for {
 		if w.wantsTick() {
 			w.arm(w.delay)
@@ -180,38 +179,44 @@ type undo struct {
 }
 
 func (w *writer) process(reqs []*request, durable bool) {
-	var b batch
 	outcomes := make([]outcome, len(reqs))
-	for i, r := range reqs {
-		results, err := w.apply(&b, r, durable)
-		outcomes[i] = outcome{results, err}
-	}
-	var err error
-	if changed := len(b.events)+len(w.pending) > 0; changed {
-		if durable || w.work.revision > w.ceiling {
-			if err = w.flush(); isFull(err) && w.makeRoom() {
-				err = w.flush()
-			}
-		}
-		w.pending = nil
-		if err != nil {
-			// The revisions stay used: the disk may hold them after all.
-			w.takeBack(&b, 0)
-			if isFull(err) {
-				err = noSpace(w.store.path, err)
-			} else {
-				err = fmt.Errorf("write to the store's file: %w", err)
-			}
-		} else {
-			w.publish(b.events)
-		}
-	}
+	// Whatever happens, who waits is answered.
+	err := guard.Call(context.Background(), "write to the store", func() error { return w.commit(reqs, outcomes, durable) })
 	for i, r := range reqs {
 		if err != nil && outcomes[i].err == nil {
 			outcomes[i] = outcome{err: err}
 		}
 		r.done <- outcomes[i]
 	}
+}
+
+// commit applies transactions, notes what became of each, writes what they
+// changed, and publishes it.
+func (w *writer) commit(reqs []*request, outcomes []outcome, durable bool) (err error) {
+	var b batch
+	for i, r := range reqs {
+		results, err := w.apply(&b, r, durable)
+		outcomes[i] = outcome{results, err}
+	}
+	if len(b.events)+len(w.pending) == 0 {
+		return nil
+	}
+	if durable || w.work.revision > w.ceiling {
+		if err = w.flush(); isFull(err) && w.makeRoom() {
+			err = w.flush()
+		}
+	}
+	w.pending = nil
+	if err == nil {
+		w.publish(b.events)
+		return nil
+	}
+	// The revisions stay used: the disk may hold them after all.
+	w.takeBack(&b, 0)
+	if isFull(err) {
+		return noSpace(w.store.path, err)
+	}
+	return fmt.Errorf("write to the store's file: %w", err)
 }
 
 // publish shows the observer the events, then readers the working state and

@@ -49,7 +49,7 @@ func (s *Storage) Watch(ctx context.Context, path string, opts storage.ListOptio
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	start, err := w.begin(from)
-	go w.run(start, err)
+	go func() { guard.Do(w.ctx, "watch "+key.String(), func() { w.run(start, err) }) }()
 	return w, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/engine/event"
 	"headway.dev/manifests/change"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -73,7 +74,10 @@ func (e Env) CommitEach(ctx context.Context, changes []change.Change) []error {
 	group.SetLimit(atOnce)
 	for i, c := range changes {
 		group.Go(func() error {
-			_, errs[i] = e.Store.Commit(ctx, change.Tx{Changes: []change.Change{c}})
+			errs[i] = guard.Call(ctx, "write "+c.Key.String(), func() error {
+				_, err := e.Store.Commit(ctx, change.Tx{Changes: []change.Change{c}})
+				return err
+			})
 			return nil
 		})
 	}

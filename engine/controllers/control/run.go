@@ -50,9 +50,11 @@ func Run(ctx context.Context, env Env, controllers []Controller) error {
 	}
 	group.Go(func() error { return guard.Loop(ctx, "the controllers' feed", env.Feed.run) })
 	group.Go(func() error {
-		<-ctx.Done()
-		shutDown(queues)
-		return nil
+		return guard.Call(ctx, "end the controllers", func() error {
+			<-ctx.Done()
+			shutDown(queues)
+			return nil
+		})
 	})
 	return group.Wait()
 }

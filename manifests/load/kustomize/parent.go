@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"headway.dev/manifests/guard"
 )
 
 const (
@@ -153,7 +155,7 @@ func inChild(ctx context.Context, files FS, dir string, keepOrigin func() bool) 
 		return nil, err
 	}
 	defer p.stderr.Close()
-	defer func() { go replace() }()
+	defer func() { go guard.Do(context.WithoutCancel(ctx), "prepare the next build", replace) }()
 	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
 	defer stop()
 	list, err := p.build(files, dir, keepOrigin)
