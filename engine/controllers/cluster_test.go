@@ -52,7 +52,11 @@ func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster
 
 func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
-	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA)})
+	security, err := admit.NewSecurity("")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA), Security: security})
 	if err != nil {
 		tb.Fatal(err)
 	}

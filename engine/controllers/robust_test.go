@@ -99,6 +99,38 @@ func TestQuotaOfOne(t *testing.T) {
 	})
 }
 
+// A replica set whose pods its namespace's PodSecurity refuses says so in
+// Kubernetes' words, in its events and its condition.
+func TestPodSecurityRefusesReplicas(t *testing.T) {
+	c := start(t, 1)
+	c.commit(change.Patch(object.Key{GroupKind: control.Namespace, Name: "default"}, func(obj object.Object) bool {
+		obj.SetLabels(map[string]string{"pod-security.kubernetes.io/enforce": "baseline"})
+		return true
+	}))
+	d := newDeployment("web", 2)
+	d.Spec.Template.Spec.HostNetwork = true
+	c.commit(change.Create(d, time.Now()))
+	const violation = `is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)`
+	c.eventually("the Deployment's condition", func() bool {
+		cond := condition(c.deployment("web"), appsv1.DeploymentReplicaFailure)
+		return cond.Reason == "FailedCreate" && strings.HasPrefix(cond.Message, `pods "web-`) && strings.Contains(cond.Message, violation)
+	})
+	rs := c.newest(c.deployment("web"))
+	if !slices.ContainsFunc(rs.Status.Conditions, func(cond appsv1.ReplicaSetCondition) bool {
+		return cond.Type == appsv1.ReplicaSetReplicaFailure && cond.Status == corev1.ConditionTrue && cond.Reason == "FailedCreate" && strings.Contains(cond.Message, violation)
+	}) {
+		t.Errorf("the replica set's conditions: %+v", rs.Status.Conditions)
+	}
+	c.eventually("the event", func() bool {
+		return slices.ContainsFunc(c.events("ReplicaSet", rs.Name), func(e string) bool {
+			return strings.HasPrefix(e, `FailedCreate: Error creating: pods "`+rs.Name+"-") && strings.Contains(e, violation)
+		})
+	})
+	if pods := c.pods(); len(pods) > 0 {
+		t.Errorf("%d pods were created", len(pods))
+	}
+}
+
 // Of a batch of pods of which some are refused, the others are created.
 func TestQuotaOfSome(t *testing.T) {
 	const limit = 37
