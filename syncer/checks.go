@@ -29,7 +29,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 		c.add(wire.CheckWarning, "history", "%s", p.behind)
 	}
 	p.suspended(c, one.ks)
-	p.dependencies(c, one)
+	p.waitsFor(c, one)
 	switch n := len(one.plan.Errors); {
 	case n > 0 && n == one.held:
 	case one.denied:
@@ -59,28 +59,6 @@ func (p *planning) suspended(c *checklist, ks *kustomizev1.Kustomization) {
 	}
 	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the GitRepository %s/%s is suspended: nothing is fetched before it is resumed", src.Namespace, src.Name)
-	}
-}
-
-// dependencies tells of what spec.dependsOn waits for and would not get.
-func (p *planning) dependencies(c *checklist, one *planned) {
-	for _, name := range one.plan.DependsOn {
-		namespace, short, _ := strings.Cut(name, "/")
-		key := object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: short}
-		stored, ok := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
-		switch dep := p.done[key]; {
-		case dep != nil && dep.deleted:
-			c.add(wire.CheckWarning, "spec.dependsOn", "%s is deleted by this commit: the Kustomization would wait for it", name)
-		case dep != nil && len(dep.plan.Errors) > 0:
-			c.add(wire.CheckWarning, "spec.dependsOn", "%s would be refused: the Kustomization would wait for it", name)
-		case dep != nil:
-		case p.s.permitted(p.ctx, "get", key) != nil:
-			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s: whether the Kustomization would wait for it is not known", name)
-		case !ok:
-			c.add(wire.CheckWarning, "spec.dependsOn", "%s does not exist: the Kustomization would wait for it", name)
-		case !isReady(stored):
-			c.add(wire.CheckWarning, "spec.dependsOn", "%s is not ready: the Kustomization waits for it", name)
-		}
 	}
 }
 

@@ -101,6 +101,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 // tell gives a plan what it needs to know of the neighbours.
 func (n *neighbours) tell(ctx context.Context, in *plan.Input) {
 	in.Heir = func(key object.Key) (plan.Heir, bool) { return n.heir(ctx, key) }
+	in.Declares = func(owner plan.Owner, key object.Key) bool { return n.declares(ctx, owner, key) }
 	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
 }
 
@@ -111,20 +112,39 @@ func (n *neighbours) all(ctx context.Context) []*family {
 	return n.families
 }
 
-// heir is which other Kustomization declares an object, or may.
+// heir is which other Kustomization declares an object, the first of several by
+// name, or which may.
 func (n *neighbours) heir(ctx context.Context, key object.Key) (plan.Heir, bool) {
 	list := n.all(ctx)
+	var first *family
 	for _, f := range list {
-		if f.wants[key] && !f.idle && n.s.rights().allowed(f.spec, "patch", key) == nil {
-			return plan.Heir{Owner: f.owner}, true
+		if n.takes(f, key) && (first == nil || f.owner.String() < first.owner.String()) {
+			first = f
 		}
 	}
+	if first != nil {
+		return plan.Heir{Owner: first.owner}, true
+	}
 	for _, f := range list {
-		if f.unknown && !f.idle && n.mayInherit(f, key) && f.names(key) {
+		if n.mayTake(f, key) {
 			return plan.Heir{Owner: f.owner, Unsure: true}, true
 		}
 	}
 	return plan.Heir{}, false
+}
+
+// declares says whether one certain other Kustomization declares an object, or
+// may: an object of which several do stays with the one that has it.
+func (n *neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
+	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(f, key)) })
+}
+
+func (n *neighbours) takes(f *family, key object.Key) bool {
+	return f.wants[key] && !f.idle && n.s.rights().allowed(f.spec, "patch", key) == nil
+}
+
+func (n *neighbours) mayTake(f *family, key object.Key) bool {
+	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(key)
 }
 
 // mayInherit says whether one that cannot be rendered may be what an object

@@ -9,6 +9,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
 )
 
 // mono is a world whose Kustomization cluster declares others in cluster/.
@@ -134,4 +135,46 @@ func TestMoveToBrokenKustomization(t *testing.T) {
 	w.write(map[string]string{"two/a.yaml": ""})
 	w.push("drop it")
 	w.eventually("it is pruned at last", func() bool { return w.configMap("moved") == nil })
+}
+
+// What several declare stays with the one that has it, whoever else comes, and
+// the plan says the same.
+func TestSeveralDeclareOneObject(t *testing.T) {
+	w := mono(t, map[string]string{
+		"cluster/one.yaml": nested("one", "./one", ""), "cluster/three.yaml": nested("three", "./three", ""), "cluster/two.yaml": nested("two", "./two", ""),
+		"one/keep.yaml": configMap("keep1", "x"), "three/keep.yaml": configMap("keep3", "x"), "two/a.yaml": configMap("a", "two"),
+	})
+	w.eventually("two has it", func() bool {
+		return w.ownerOf("a") == "two" && w.configMap("keep3") != nil && w.configMap("keep1") != nil
+	})
+	w.branch("next", map[string]string{"one/a.yaml": configMap("a", "one"), "three/a.yaml": configMap("a", "three")})
+	p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "next"})
+	const words = "ConfigMap default/a: is managed by the Kustomization headway-system/two: remove it from there first"
+	if len(p.Errors) != 2 || !strings.HasSuffix(p.Errors[0].Message, words) || !strings.HasSuffix(p.Errors[1].Message, words) || len(p.Actions) > 0 {
+		t.Errorf("the plan changes %q with the errors %q", actionsOf(p), messages(p.Errors))
+	}
+	git(t, w.work, "merge", "-q", "--ff-only", "next")
+	w.push("declare it twice more")
+	for _, name := range []string{"one", "three"} {
+		w.eventually(name+" is refused", func() bool { return strings.HasSuffix(w.readyOf(name), words) })
+	}
+	if w.ownerOf("a") != "two" || w.configMap("a")["key"] != "two" {
+		t.Errorf("a is %v of %s, want it to stay with two", w.configMap("a"), w.ownerOf("a"))
+	}
+
+	// Once the one that has it drops it, the first by name takes it over.
+	life := w.life("a")
+	w.branch("drop", map[string]string{"two/a.yaml": configMap("b", "two")})
+	p = w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "drop"})
+	const taken = "ConfigMap default/a: is taken over by the Kustomization headway-system/one: remove it from there first"
+	if len(p.Errors) != 1 || !strings.HasSuffix(p.Errors[0].Message, taken) {
+		t.Errorf("the plan changes %q with the errors %q", actionsOf(p), messages(p.Errors))
+	}
+	git(t, w.work, "merge", "-q", "--ff-only", "drop")
+	w.push("drop it")
+	w.eventually("one has it", func() bool { return w.ownerOf("a") == "one" && w.configMap("a")["key"] == "one" })
+	w.allSettled()
+	if got := w.readyOf("three"); !strings.Contains(got, "ConfigMap default/a: is ") || w.life("a") != life {
+		t.Errorf("three is %q, and a is another: %v", got, w.life("a") != life)
+	}
 }

@@ -117,7 +117,12 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
 	items, _ := s.neighbours(keyOf(child), sourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
-	i := declaring(items, keyOf(child))
+	return s.leavesAsStored(items, parent, keyOf(child))
+}
+
+// leavesAsStored says whether what parent declares leaves the child as it is.
+func (s *Syncer) leavesAsStored(items []load.Item, parent *kustomizev1.Kustomization, child object.Key) bool {
+	i := declaring(items, child)
 	if i < 0 {
 		return false
 	}

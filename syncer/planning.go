@@ -57,12 +57,15 @@ type planned struct {
 	denied  bool // to the account that the Kustomization acts as
 	times   int
 	plan    wire.Plan
+	items   []load.Item // that it declares; none if they cannot be told
 	res     plan.Result
 	grants  map[object.Key]object.Object // see grantsOf
 	unruly  []object.Key                 // no longer declared, and kept
 	// orphans stay because the account that would delete them is gone.
 	orphans []object.Key
 	unread  []object.Key // Secrets that the plan was made without
+	// stalling says that it is being found out why it would not be applied.
+	stalling bool
 }
 
 // fetch finds the tree of the revision that is asked for.
@@ -203,6 +206,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.plan.Errors = faults(err)
 		return
 	}
+	out.items = items
 	in, err := k.input(ks, items)
 	if err != nil {
 		out.plan.Errors = faults(err)

@@ -53,6 +53,9 @@ type Input struct {
 	// Heir returns another Kustomization that declares the key in the commit
 	// that is planned; nil if that is not known of any.
 	Heir func(object.Key) (Heir, bool)
+	// Declares reports whether another Kustomization still declares a key in the
+	// commit that is planned, or may; nil if that is not known of any.
+	Declares func(Owner, object.Key) bool
 	// Resident returns an object in a namespace that another Kustomization
 	// declares, and which; nil if that is not known of any.
 	Resident func(namespace string) (Owner, object.Key, bool)
@@ -300,8 +303,8 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		return a, nil
 	}
 	if live != nil {
-		if other, held := heldBy(in, key, live); held {
-			return fail(fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other))
+		if reason := heldBy(in, key, live); reason != "" {
+			return fail(reason)
 		}
 		if live.GetDeletionTimestamp() != nil {
 			a.Type, a.Reason = Skip, "is being deleted; it is created again once it is gone"
@@ -331,22 +334,25 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 	return a, nil
 }
 
-// heldBy is another Kustomization that has applied an object and still
-// declares it; what it no longer declares is taken over.
-func heldBy(in Input, key object.Key, live object.Object) (Owner, bool) {
+// heldBy is why an object is another Kustomization's: that has applied it and
+// still declares it, or takes it over as well and has the name that comes
+// first. Empty if it can be had.
+func heldBy(in Input, key object.Key, live object.Object) string {
 	owner, ok := OwnerOf(live)
 	if !ok || owner == in.Owner || in.Claimed == nil {
-		return Owner{}, false
+		return ""
 	}
 	other, claimed := in.Claimed(key)
-	if !claimed || other == in.Owner {
-		return Owner{}, false
+	switch {
+	case !claimed || other == in.Owner:
+		return ""
+	case in.Declares == nil || in.Declares(other, key):
+		return fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other)
 	}
-	if in.Heir == nil {
-		return other, true
+	if heir, ok := heirOf(in, key); ok && !heir.Unsure && heir.Owner.String() < in.Owner.String() {
+		return fmt.Sprintf("is taken over by the Kustomization %s: remove it from there first", heir.Owner)
 	}
-	declares, ok := in.Heir(key)
-	return other, ok && declares.Owner == other
+	return ""
 }
 
 // namespaceFault is why nothing can be created in a namespace, in the API

@@ -1,0 +1,107 @@
+package syncer
+
+import (
+	"slices"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/wire"
+)
+
+// A Kustomization whose dependency or parent would not apply the commit would
+// not apply it either. Its plan is shown all the same: it is what follows once
+// the other is mended.
+
+// waitsFor tells what a Kustomization would wait for in vain.
+func (p *planning) waitsFor(c *checklist, one *planned) {
+	for _, key := range one.awaits() {
+		if p.done[key] == nil && p.s.permitted(p.ctx, "get", key) != nil {
+			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s/%s: whether the Kustomization would wait for it is not known", key.Namespace, key.Name)
+		} else if why := p.missing(key); why != "" {
+			c.add(wire.CheckWarning, "spec.dependsOn", "%s/%s %s: the Kustomization would wait for it", key.Namespace, key.Name, why)
+		}
+	}
+	if parent := p.heldBy(one); parent != nil && one.deleted {
+		c.add(wire.CheckWarning, "parent", "%s, which would delete this one, %s: it stays", parent.plan.Kustomization, p.stalls(parent))
+	} else if parent != nil {
+		c.add(wire.CheckWarning, "parent", "%s, which declares this one, %s, and may change it: the Kustomization would wait for it", parent.plan.Kustomization, p.stalls(parent))
+	}
+}
+
+// awaits are the dependencies that are waited for; not to be deleted.
+func (one *planned) awaits() []object.Key {
+	if one.deleted {
+		return nil
+	}
+	return dependenciesOf(one.ks)
+}
+
+// missing is why a dependency would not be what is waited for, or empty.
+func (p *planning) missing(key object.Key) string {
+	if dep := p.done[key]; dep != nil {
+		if dep.deleted {
+			return "is deleted by this commit"
+		}
+		return p.stalls(dep)
+	}
+	if p.s.permitted(p.ctx, "get", key) != nil {
+		return ""
+	}
+	switch stored, ok := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization); {
+	case !ok:
+		return "does not exist"
+	case !isReady(stored):
+		return "is not ready"
+	}
+	return ""
+}
+
+// stalls is why a Kustomization would not apply the commit, or empty.
+func (p *planning) stalls(one *planned) string {
+	if one.stalling { // they wait for each other
+		return "waits for itself"
+	}
+	one.stalling = true
+	defer func() { one.stalling = false }()
+	switch {
+	case len(one.plan.Errors) > 0:
+		return "would be refused"
+	case one.ks.Spec.Suspend && !one.deleted:
+		return "is suspended"
+	case slices.ContainsFunc(one.gates, func(g wire.Gate) bool { return !g.Open }):
+		return "would be held by a freeze"
+	case slices.ContainsFunc(one.awaits(), func(key object.Key) bool { return p.missing(key) != "" }), p.heldBy(one) != nil:
+		return "would wait itself"
+	}
+	return ""
+}
+
+// heldBy is the Kustomization that declares one in the source that both follow,
+// if it would not apply the commit and does not leave one as it is: see follows.
+func (p *planning) heldBy(one *planned) *planned {
+	k := &kustomization{s: p.s, key: keyOf(one.ks)}
+	var parent *planned
+	stored, ok := p.s.cfg.Store.Get(k.key).(*kustomizev1.Kustomization)
+	if ok {
+		if by := k.parent(stored); by != nil && !p.s.dependsOn(by, k.key) {
+			parent = p.done[keyOf(by)]
+		}
+	} else {
+		parent = p.named(one.parent)
+	}
+	if parent == nil || parent == one || parent.ks.Spec.Suspend || p.stalls(parent) == "" || ok && p.s.leavesAsStored(parent.items, parent.ks, k.key) {
+		return nil
+	}
+	return parent
+}
+
+// named is the planned Kustomization of a name.
+func (p *planning) named(name string) *planned {
+	for _, one := range p.order {
+		if one.ks.Namespace+"/"+one.ks.Name == name {
+			return one
+		}
+	}
+	return nil
+}
