@@ -51,9 +51,8 @@ func cleanDir(p string) string {
 	return strings.TrimPrefix(path.Clean("/"+p), "/")
 }
 
-// build renders dir of the tree. ignore are the patterns that the tree was
-// opened with, which its hashes do not tell; in is what it depends on besides.
-func (b *builder) build(ctx context.Context, tree tree, revision, ignore string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
+// build renders dir of the tree. in is what it depends on besides.
+func (b *builder) build(ctx context.Context, tree tree, revision string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -68,6 +67,7 @@ func (b *builder) build(ctx context.Context, tree tree, revision, ignore string,
 		return nil, &errPath{dir: dir, revision: revision}
 	}
 	b.made = 0
+	ignore := tree.Rules()
 	root, err := tree.Hash(".")
 	if err != nil {
 		return nil, err

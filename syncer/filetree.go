@@ -113,6 +113,9 @@ func (t *fileTree) Hash(name string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// Rules implements tree: hashes tell all of it.
+func (t *fileTree) Rules() string { return "" }
+
 type treeFile struct {
 	io.Reader
 	info treeInfo

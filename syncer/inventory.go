@@ -91,37 +91,10 @@ func parseID(id string) (object.Key, bool) {
 	return object.Key{GroupKind: schema.GroupKind{Group: parts[n-2], Kind: parts[n-1]}, Namespace: parts[0], Name: name}, true
 }
 
-// defaultIgnore are the files that Flux leaves out of every artifact.
-const defaultIgnore = `.git/
-.gitignore
-.gitmodules
-.gitattributes
-*.jpg
-*.jpeg
-*.gif
-*.png
-*.wmv
-*.flv
-*.tar.gz
-*.zip
-.github/
-.circleci/
-.travis.yml
-.gitlab-ci.yml
-appveyor.yml
-.drone.yml
-cloudbuild.yaml
-codeship-services.yml
-codeship-steps.yml
-**/.goreleaser.yml
-**/.sops.yaml
-**/.flux.yaml
-`
-
-// ignoreOf is a source's patterns of files to leave out.
+// ignoreOf is a source's spec.ignore, which may be empty.
 func (s *Syncer) ignoreOf(source object.Key) string {
 	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
 		return *obj.Spec.Ignore
 	}
-	return defaultIgnore
+	return ""
 }

@@ -165,6 +165,18 @@ func (t *mounts) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
+// Rules implements tree.
+func (t *mounts) Rules() string {
+	rules := ""
+	if t.base != nil {
+		rules = t.base.Rules()
+	}
+	for _, m := range t.list {
+		rules += "\n" + m.tree.Rules()
+	}
+	return rules
+}
+
 // Hash implements tree.
 func (t *mounts) Hash(name string) (string, error) {
 	in, there, err := t.find("hash", name)

@@ -96,8 +96,15 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, e
 		}
 		files[name] = string(data)
 	}
-	ignored := git.Ignored(s.ignoreOf(source))
-	maps.DeleteFunc(files, func(name, _ string) bool { return ignored(name) })
+	all, err := newFileTree(files)
+	if err != nil {
+		return nil, err
+	}
+	excluded, err := git.ReadExcluded(all, s.ignoreOf(source))
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(files, func(name, _ string) bool { return excluded.File(name) })
 	return newFileTree(files)
 }
 

@@ -14,15 +14,18 @@ import (
 
 // tree is what a source yields: the files of one revision, whatever they were
 // fetched from. Hash identifies the content of a file or directory: equal
-// hashes, equal contents, so that what did not change is not built again.
+// hashes, equal contents, so that what did not change is not built again. Rules
+// identifies the patterns of what is left out, which hashes do not tell.
 type tree interface {
 	fs.ReadDirFS
 	fs.ReadFileFS
 	fs.StatFS
 	Hash(name string) (string, error)
+	Rules() string
 }
 
-// tree opens the files of the head, without those that ignore leaves out.
+// tree opens the files of the head, without those that the source leaves out,
+// of which ignore is its spec.ignore.
 func (h head) tree(ignore string) (tree, error) {
 	t, err := h.repo.Tree(h.Commit, ignore)
 	if err != nil {
@@ -40,7 +43,7 @@ func (k *kustomization) render(ctx context.Context, ks *kustomizev1.Kustomizatio
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, ks.GetTimeout(), fmt.Errorf("the build takes longer than spec.timeout, %s", ks.GetTimeout()))
 	defer cancel()
-	items, err := k.builder.build(ctx, t, revision, k.ignore(ks), ks.Spec, in)
+	items, err := k.builder.build(ctx, t, revision, ks.Spec, in)
 	if missing := (*errPath)(nil); errors.As(err, &missing) {
 		return nil, fail(meta.ArtifactFailedReason, err)
 	}

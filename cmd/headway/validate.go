@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -11,6 +12,7 @@ import (
 	"headway.dev/manifests/check"
 	"headway.dev/manifests/load"
 	"headway.dev/manifests/sops"
+	"headway.dev/syncer/git"
 )
 
 // fault is one error of validate's JSON.
@@ -37,6 +39,11 @@ func newValidate(opts *options) *cobra.Command {
 		Long: `Validate decodes the manifests in a file or a directory (through kustomize if it
 has a kustomization file), sets defaults and validates, as the cluster would
 before it applies them. It reaches no cluster and no network.
+
+Of a directory it leaves out what a source does: what .sourceignore files from
+the clone's root on name, or without any the files that Flux leaves out. It knows
+no spec.ignore of a GitRepository: headway plan --path does. A directory that is
+itself left out, and a single file, are checked all the same.
 
 Fields that are accepted and have no effect are told as warnings on standard
 error.
@@ -98,7 +105,25 @@ func loadPath(ctx context.Context, path string) ([]load.Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	return load.Dir(ctx, os.DirFS(root), dir, load.Options{Decrypt: withoutKeys})
+	tree, err := asSource(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	return load.Dir(ctx, tree, dir, load.Options{Decrypt: withoutKeys})
+}
+
+// asSource are the files below root as a source yields them, unless it yields
+// nothing of the directory that is asked for.
+func asSource(root, dir string) (fs.FS, error) {
+	tree := os.DirFS(root)
+	excluded, err := git.ReadExcluded(tree, "")
+	if err != nil {
+		return nil, err
+	}
+	if excluded.Dir(dir) {
+		return tree, nil
+	}
+	return excluded.From(tree), nil
 }
 
 // withoutKeys reads encrypted files with placeholders for their values: what

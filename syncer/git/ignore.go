@@ -1,6 +1,9 @@
 package git
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -16,44 +19,43 @@ type ignorer struct {
 	matcher gitignore.Matcher
 	names   map[string]bool
 	endings []string
-	// any says that a pattern may match every path.
-	any bool
+	// any says that a pattern may match every path, includes that some take
+	// back what others leave out.
+	any, includes bool
+	id            string // of all patterns
 }
 
-// newIgnorer reads patterns in the format of .gitignore, one per line. It
+// patterns are those of one place, a line each in the format of .gitignore;
+// they are for what is below the directory dir.
+type patterns struct{ dir, lines string }
+
+// newIgnorer puts patterns together, of which the later ones count more. It
 // returns nil if there are none.
-func newIgnorer(lines string) *ignorer {
+func newIgnorer(list ...patterns) *ignorer {
 	ig := &ignorer{names: map[string]bool{}}
-	var patterns []gitignore.Pattern
-	for line := range strings.Lines(lines) {
-		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
-			continue
+	var all []gitignore.Pattern
+	id := sha256.New()
+	for _, p := range list {
+		var domain []string
+		if p.dir != "." && p.dir != "" {
+			domain = strings.Split(p.dir, "/")
 		}
-		patterns = append(patterns, gitignore.ParsePattern(line, nil))
-		ig.need(line)
+		for line := range strings.Lines(p.lines) {
+			line = strings.TrimRight(line, "\r\n")
+			if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			all = append(all, gitignore.ParsePattern(line, domain))
+			ig.need(strings.TrimRight(line, " "))
+			ig.includes = ig.includes || strings.HasPrefix(line, "!")
+			fmt.Fprintf(id, "%q %q\n", p.dir, line)
+		}
 	}
-	if len(patterns) == 0 {
+	if len(all) == 0 {
 		return nil
 	}
-	ig.matcher = gitignore.NewMatcher(patterns)
+	ig.matcher, ig.id = gitignore.NewMatcher(all), hex.EncodeToString(id.Sum(nil))
 	return ig
-}
-
-// Ignored reports which files patterns leave out of a tree: those that match,
-// and those below directories that do.
-func Ignored(lines string) func(name string) bool {
-	ig := newIgnorer(lines)
-	return func(name string) bool {
-		if ig == nil {
-			return false
-		}
-		for i, c := range name {
-			if c == '/' && ig.ignores(name[:i], filemode.Dir) {
-				return true
-			}
-		}
-		return ig.ignores(name, filemode.Regular)
-	}
 }
 
 // need notes what a path must have for a pattern to match it: each segment of

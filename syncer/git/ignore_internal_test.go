@@ -27,16 +27,16 @@ func TestIgnorerIsTheLibrarys(t *testing.T) {
 	ignored := 0
 	for range 20_000 {
 		var lines []string
-		var patterns []gitignore.Pattern
+		var all []gitignore.Pattern
 		for range 1 + rnd.IntN(3) {
 			line := pattern()
 			if strings.Trim(line, "/!") == "" {
 				continue
 			}
 			lines = append(lines, line)
-			patterns = append(patterns, gitignore.ParsePattern(line, nil))
+			all = append(all, gitignore.ParsePattern(line, nil))
 		}
-		ig := newIgnorer("# comment\n\n" + strings.Join(lines, "\n"))
+		ig := newIgnorer(patterns{lines: "# comment\n\n" + strings.Join(lines, "\n")})
 		if (ig == nil) != (len(lines) == 0) {
 			t.Fatalf("patterns %q: ignorer is nil: %t", lines, ig == nil)
 		}
@@ -51,7 +51,7 @@ func TestIgnorerIsTheLibrarys(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			mode = filemode.Dir
 		}
-		want := gitignore.NewMatcher(patterns).Match(parts, mode == filemode.Dir)
+		want := gitignore.NewMatcher(all).Match(parts, mode == filemode.Dir)
 		if got := ig.ignores(strings.Join(parts, "/"), mode); got != want {
 			t.Fatalf("patterns %q ignore %q (%s): %t, want %t", lines, parts, mode, got, want)
 		}

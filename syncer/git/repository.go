@@ -52,6 +52,7 @@ type Repository struct {
 	blames  blames
 	limits  odb.Limits
 	dirs    directories
+	ignores ignoreFiles
 	link    link // to the remote
 	egress  *egress.Policy
 }

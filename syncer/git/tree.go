@@ -43,6 +43,9 @@ type Tree struct {
 	root   plumbing.Hash
 	ignore *ignorer
 	listed atomic.Int64
+
+	mu     sync.Mutex
+	hollow map[string]bool // of directories that are left out, see leavesOut
 }
 
 // directories keeps those that were read last: from one commit to the next
@@ -82,14 +85,15 @@ var (
 	_ fs.StatFS     = (*Tree)(nil)
 )
 
-// Tree opens the tree of a commit. ignore holds patterns of files to leave
-// out, in the format of .gitignore, one per line.
+// Tree opens the tree of a commit, without what a source leaves out: ignore is
+// its spec.ignore, patterns in the format of .gitignore, one per line.
 func (r *Repository) Tree(commit, ignore string) (*Tree, error) {
 	c, err := r.Commit(commit)
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{repo: r, root: plumbing.NewHash(c.Tree), ignore: newIgnorer(ignore)}, nil
+	t := &Tree{repo: r, root: plumbing.NewHash(c.Tree)}
+	return t, t.readIgnore(ignore)
 }
 
 // Hash identifies the content of the file or directory name: equal hashes,
@@ -169,7 +173,12 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	}
 	list := make([]fs.DirEntry, 0, len(dir.entries))
 	for _, child := range dir.entries {
-		if child.Mode == filemode.Submodule || t.ignore != nil && t.ignore.ignores(path.Join(name, child.Name), child.Mode) {
+		if child.Mode == filemode.Submodule {
+			continue
+		}
+		if out, err := t.leavesOut(path.Join(name, child.Name), child.Mode, child.Hash); err != nil {
+			return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
+		} else if out {
 			continue
 		}
 		list = append(list, dirEntry{tree: t, entry: child})
@@ -192,7 +201,6 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 	if strings.Count(name, "/") >= maxNesting {
 		return none, fail(fmt.Errorf("directories are nested more than %d deep", maxNesting))
 	}
-	seen := ""
 	for part := range strings.SplitSeq(name, "/") {
 		if cur.Mode != filemode.Dir {
 			return none, fail(fs.ErrNotExist)
@@ -206,12 +214,11 @@ func (t *Tree) lookup(op, name string) (object.TreeEntry, error) {
 		if !found || cur.Mode == filemode.Submodule {
 			return none, fail(fs.ErrNotExist)
 		}
-		if t.ignore == nil {
-			continue // most have none, and names need not be put together
-		}
-		if seen = path.Join(seen, part); t.ignore.ignores(seen, cur.Mode) {
-			return none, fail(fs.ErrNotExist)
-		}
+	}
+	if out, err := t.leavesOut(name, cur.Mode, cur.Hash); err != nil {
+		return none, fail(err)
+	} else if out {
+		return none, fail(fs.ErrNotExist)
 	}
 	return cur, nil
 }
@@ -234,7 +241,7 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 			return directory{}, fmt.Errorf("read tree %s: %w", hash, err)
 		}
 		if _, twice := dir.byName[e.Name]; twice {
-			return directory{}, fmt.Errorf("read tree %s: %q is in it twice", hash, printable(e.Name, 100))
+			return directory{}, fmt.Errorf("read tree %s: %w", hash, &entryError{fmt.Sprintf("%q is in it twice", printable(e.Name, 100))})
 		}
 		dir.byName[e.Name] = e
 	}
@@ -246,10 +253,15 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 // hold any name.
 func checkEntry(e object.TreeEntry) error {
 	if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") || e.Name == "." || strings.EqualFold(e.Name, ".git") || strings.ContainsRune(e.Name, 0) {
-		return fmt.Errorf("invalid file name %q", printable(e.Name, 100))
+		return &entryError{fmt.Sprintf("invalid file name %q", printable(e.Name, 100))}
 	}
 	return nil
 }
+
+// entryError is why a tree object cannot be read, whoever tries.
+type entryError struct{ reason string }
+
+func (e *entryError) Error() string { return e.reason }
 
 func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
 	kind, data, err := t.repo.store.db.Read(odb.Hash(hash), maxBlob)

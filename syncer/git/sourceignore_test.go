@@ -1,0 +1,146 @@
+package git_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"headway.dev/syncer/git"
+)
+
+// fed is what git prints of an input.
+func fed(tb testing.TB, dir, input string, args ...string) string {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), "git", args...)
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(input)
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// filesOf are the files that a tree lists, each of which can be read.
+func filesOf(tb testing.TB, tree fs.FS) []string {
+	tb.Helper()
+	var list []string
+	err := fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		list = append(list, name)
+		_, err = fs.ReadFile(tree, name)
+		return err
+	})
+	if err != nil {
+		tb.Error(err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// What a source leaves out follows source-controller's rules, for a commit and
+// for a directory alike.
+func TestSourceIgnore(t *testing.T) {
+	all := map[string]string{
+		"a.yaml": "x", "logo.png": "x", ".sops.yaml": "x", ".gitignore": "x", ".github/workflow.yaml": "x",
+		"apps/a.yaml": "x", "apps/b.md": "x", "apps/tests/t.yaml": "x", "apps/tests/deep/u.yaml": "x", "docs/d.yaml": "x", "docs/kept/k.yaml": "x",
+	}
+	for _, c := range []struct {
+		name, spec string
+		ignore     map[string]string
+		want       string
+	}{
+		{"nothing is said", "", nil, "a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml docs/d.yaml docs/kept/k.yaml"},
+		{"comments say nothing", "# all\n\n", map[string]string{"": "# none\n"}, ".sourceignore a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml docs/d.yaml docs/kept/k.yaml"},
+		{
+			"a file takes the place of the defaults", "", map[string]string{"": "docs/\n*.md\n"},
+			".github/workflow.yaml .sops.yaml .sourceignore a.yaml apps/a.yaml apps/tests/deep/u.yaml apps/tests/t.yaml logo.png",
+		},
+		{
+			"one in a directory is for what is below", "", map[string]string{"apps": "/tests\n/a.yaml\n"},
+			".github/workflow.yaml .sops.yaml a.yaml apps/.sourceignore apps/b.md docs/d.yaml docs/kept/k.yaml logo.png",
+		},
+		{
+			"the deeper one counts more", "", map[string]string{"": "*.yaml\n", "docs/kept": "!*.yaml\n"},
+			".gitkeep .sourceignore apps/b.md docs/kept/.sourceignore docs/kept/k.yaml logo.png",
+		},
+		{
+			"what is in a directory that is left out can be taken back", "", map[string]string{"": "/*\n!/docs/kept\n"},
+			"docs/kept/k.yaml",
+		},
+		{"spec.ignore counts more", "/*\n!/apps/tests/t.yaml\n", map[string]string{"apps": "tests/\n"}, "apps/tests/t.yaml"},
+		{
+			"files are told from directories", "", map[string]string{"": "a.yaml/\nlogo.png\n.github\ndocs\n.sops.yaml\r\n"},
+			".sourceignore a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bare, work := repository(t)
+			files := map[string]string{}
+			for name, data := range all {
+				files[name] = data
+			}
+			if strings.Contains(c.want, ".gitkeep") {
+				files[".gitkeep"] = "x"
+			}
+			for dir, lines := range c.ignore {
+				files[strings.TrimPrefix(dir+"/.sourceignore", "/")] = lines
+			}
+			sha := push(t, work, "first", files)
+			tree, err := open(t, bare).Tree(sha, c.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(filesOf(t, tree), " "); got != c.want {
+				t.Errorf("the commit yields\n%s, want\n%s", got, c.want)
+			}
+			if err := fstest.TestFS(tree, strings.Fields(c.want)...); err != nil {
+				t.Error(err)
+			}
+			dir := os.DirFS(work)
+			excluded, err := git.ReadExcluded(dir, c.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(filesOf(t, excluded.From(dir)), " "); got != c.want {
+				t.Errorf("the directory yields\n%s, want\n%s", got, c.want)
+			}
+			for name := range files {
+				_, err := fs.Stat(tree, name)
+				if _, inDir := fs.Stat(excluded.From(dir), name); (err == nil) != slices.Contains(strings.Fields(c.want), name) || (inDir == nil) != (err == nil) {
+					t.Errorf("%s: %v in the commit, %v in the directory", name, err, inDir)
+				}
+			}
+		})
+	}
+}
+
+// A tree of a few objects that are used over and over, or with patterns without
+// end, is refused at once.
+func TestSourceIgnoreIsBounded(t *testing.T) {
+	bare, work := repository(t)
+	sha := push(t, work, "large", map[string]string{".sourceignore": strings.Repeat("some-file-of-a-name\n", 20_000)})
+	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), ".sourceignore files of 400000 bytes") {
+		t.Errorf("400,000 bytes of patterns: %v", err)
+	}
+	// Each level holds the one below ten times.
+	blob := fed(t, bare, "x\n", "hash-object", "-w", "--stdin")
+	below := fed(t, bare, fmt.Sprintf("100644 blob %s\t.sourceignore\n", blob), "mktree")
+	for range 30 {
+		var lines strings.Builder
+		for i := range 10 {
+			fmt.Fprintf(&lines, "040000 tree %s\td%d\n", below, i)
+		}
+		below = fed(t, bare, lines.String(), "mktree")
+	}
+	sha = run(t, bare, "commit-tree", "-m", "x", below)
+	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "more than 1000 .sourceignore files") {
+		t.Errorf("10^30 files: %v", err)
+	}
+}
