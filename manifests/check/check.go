@@ -5,6 +5,9 @@ package check
 
 import (
 	"errors"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/defaults"
 	"headway.dev/manifests/load"
@@ -29,8 +32,15 @@ func Items(items []load.Item) error {
 		if kind, ok := scheme.ForKind(key.GroupKind); ok && kind.Namespaced && key.Namespace == "" {
 			obj.SetNamespace("default")
 		}
+		twice := validation.Duplicates(obj)
+		for _, fault := range twice {
+			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
+		}
 		defaults.Apply(obj)
 		for _, fault := range validation.Create(obj) {
+			if slices.ContainsFunc(twice, func(e *field.Error) bool { return e.Field == fault.Field }) {
+				continue // it is the same
+			}
 			faults = append(faults, item.Fault(fault.Field, fault.ErrorBody()))
 		}
 	}

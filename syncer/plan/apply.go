@@ -81,6 +81,9 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	if !ok {
 		return fail(fmt.Errorf("kind %s is not served", key.GroupKind))
 	}
+	if twice := validation.Duplicates(item.Object); len(twice) > 0 {
+		return applied{}, errorsAt(item, key, twice)
+	}
 	patch, err := patchOf(in.Owner, key, kind.GroupVersionKind, item.Object)
 	if err != nil {
 		return fail(err)
