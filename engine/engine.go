@@ -144,6 +144,9 @@ func (e *Engine) Store() *store.Store { return e.store }
 // Roles says who may do what by roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }
 
+// Security says what pods may, by the labels of their namespaces.
+func (e *Engine) Security() *admit.Security { return e.security }
+
 // Events records events about objects, while the engine runs.
 func (e *Engine) Events() *event.Recorder { return e.events }
 

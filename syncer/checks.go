@@ -44,6 +44,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 			plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
 	unreadCheck(c, one)
+	one.foreseen.tell(c)
 	one.bounds(c)
 	one.kept(c)
 	one.recreations(c)

@@ -62,8 +62,9 @@ type planned struct {
 	grants  map[object.Key]object.Object // see grantsOf
 	unruly  []object.Key                 // no longer declared, and kept
 	// orphans stay because the account that would delete them is gone.
-	orphans []object.Key
-	unread  []object.Key // Secrets that the plan was made without
+	orphans  []object.Key
+	unread   []object.Key // Secrets that the plan was made without
+	foreseen foreseen
 	// stalling says that it is being found out why it would not be applied.
 	stalling bool
 }
@@ -218,6 +219,8 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	p.neighbours(k.key).tell(ctx, &in)
 	k.restrict(&in)
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
+	sees := func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) == nil }
+	out.foreseen = p.s.foresee(&out.res, &overlay{p.s.cfg.Store, p.namespaces}, sees)
 	if !p.authorize(r, out) {
 		return
 	}

@@ -147,7 +147,7 @@ func orphans(r rights, res plan.Result) []object.Key {
 }
 
 func (one *planned) empty() {
-	one.res, one.grants, one.gates, one.held, one.unruly = plan.Result{}, nil, nil, 0, nil
+	one.res, one.grants, one.gates, one.held, one.unruly, one.foreseen = plan.Result{}, nil, nil, 0, nil, foreseen{}
 	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
 }
 

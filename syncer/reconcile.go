@@ -38,8 +38,10 @@ type round struct {
 	items  []load.Item
 	made   int // how many of the items had to be decoded or rendered
 	plan   plan.Result
-	before string // what was known of the cluster before
-	digest string
+	// foreseen is what admission says of the plan.
+	foreseen foreseen
+	before   string // what was known of the cluster before
+	digest   string
 	// resources identifies what was rendered.
 	resources string
 	millis    map[string]float64
@@ -201,6 +203,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 		return fail(reasonOf(err, meta.BuildFailedReason), err)
 	}
 	r.plan = k.planner.Plan(in, r.upon)
+	r.foreseen = k.s.foresee(&r.plan, r.upon, nil)
 	r.took("plan", start)
 	if err := k.s.rights().authorize(ks, r.plan); err != nil {
 		return err

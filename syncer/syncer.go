@@ -85,6 +85,9 @@ type Config struct {
 	Logs Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
+	// Foresee tells what would come of storing an object, in a state of the
+	// cluster: why it would be refused, or what is to be said of it.
+	Foresee func(view object.Reader, obj, old object.Object) (refused error, warning string)
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)

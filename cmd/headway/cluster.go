@@ -86,6 +86,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Events:   syncEvents{c.engine.Events()},
 		Simulate: simulate(c.engine.Store()),
 		Logs:     c.logs,
+		Foresee:  c.engine.Security().Foresee,
 		Access:   access{c.engine.Roles()},
 
 		DefaultServiceAccount: cfg.defaultServiceAccount,

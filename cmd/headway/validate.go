@@ -2,15 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/engine/admit"
 	"headway.dev/manifests/check"
 	"headway.dev/manifests/load"
+	"headway.dev/manifests/object"
+	"headway.dev/manifests/scheme"
 	"headway.dev/manifests/sops"
 	"headway.dev/syncer/git"
 )
@@ -27,12 +32,14 @@ type fault struct {
 type validated struct {
 	Objects int     `json:"objects"`
 	Faults  []fault `json:"faults"`
-	// Warnings are about fields that are accepted and have no effect.
+	// Warnings are about fields that are accepted and have no effect, and about
+	// pods that would be refused.
 	Warnings []fault `json:"warnings"`
 }
 
 func newValidate(opts *options) *cobra.Command {
 	var format outputFormat
+	var podSecurity string
 	cmd := &cobra.Command{
 		Use:   "validate PATH",
 		Short: "Check manifests without a cluster",
@@ -45,8 +52,9 @@ the clone's root on name, or without any the files that Flux leaves out. It know
 no spec.ignore of a GitRepository: headway plan --path does. A directory that is
 itself left out, and a single file, are checked all the same.
 
-Fields that are accepted and have no effect are told as warnings on standard
-error.
+Fields that are accepted and have no effect, and workloads whose pods the
+PodSecurity of a namespace would refuse, are told as warnings on standard error.
+Namespaces are known by what is validated; others have the level --pod-security.
 
 Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
@@ -58,13 +66,22 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 			err = check.Items(items)
 		}
 		warnings := check.Warnings(items)
+		for _, w := range warnings {
+			w.Reason += ": not supported yet and without effect"
+		}
+		security, levelErr := admit.NewSecurity(podSecurity)
+		if levelErr != nil {
+			return fmt.Errorf("--pod-security: %w", levelErr)
+		}
+		refused, warned := foreseePods(security, items)
+		err, warnings = errors.Join(err, refused), append(warnings, warned...)
 		if format.json() {
 			if err := printJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
 				return err
 			}
 		} else {
 			for _, w := range warnings {
-				fmt.Fprintf(opts.err, "warning: %s: not supported yet and without effect\n", w)
+				fmt.Fprintf(opts.err, "warning: %s\n", w)
 			}
 			if err != nil {
 				fmt.Fprintln(opts.err, err)
@@ -79,7 +96,54 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		return nil
 	}
 	format.register(cmd)
+	cmd.Flags().StringVar(&podSecurity, "pod-security", "privileged", "what pods may in namespaces that are not among the manifests or say nothing: privileged, baseline or restricted, as headway up has it")
 	return cmd
+}
+
+// foreseePods says which pods the PodSecurity of their namespaces would refuse,
+// and which workloads make such.
+func foreseePods(security *admit.Security, items []load.Item) (refused error, warnings []*load.Error) {
+	declared := declaredObjects{}
+	for _, item := range items {
+		if key, err := scheme.KeyOf(item.Object); err == nil {
+			declared[key] = item.Object
+		}
+	}
+	var faults []error
+	for _, item := range items {
+		obj := item.Object.DeepCopyObject().(object.Object)
+		key, err := scheme.KeyOf(obj)
+		if kind, ok := scheme.ForKind(key.GroupKind); err != nil || !ok {
+			continue
+		} else if kind.Namespaced && key.Namespace == "" {
+			obj.SetNamespace("default")
+		}
+		no, warning := security.Foresee(declared, obj, nil)
+		if no != nil {
+			faults = append(faults, item.Fault("", no.Error()))
+		}
+		if warning != "" {
+			warnings = append(warnings, item.Fault("", warning))
+		}
+	}
+	return errors.Join(faults...), warnings
+}
+
+// declaredObjects is a cluster that has what is declared and nothing else.
+type declaredObjects map[object.Key]object.Object
+
+// Get implements object.Reader.
+func (d declaredObjects) Get(key object.Key) object.Object { return d[key] }
+
+// List implements object.Reader.
+func (d declaredObjects) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
+	var list []object.Object
+	for key, obj := range d {
+		if key.GroupKind == kind && (namespace == "" || key.Namespace == namespace) {
+			list = append(list, obj)
+		}
+	}
+	return list, 0
 }
 
 // loadPath loads a file, or a directory whose kustomizations may refer to

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	lockedNamespace  = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  labels: {pod-security.kubernetes.io/enforce: baseline}\n"
+	privilegedDeploy = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: shop}\nspec:\n  selector: {matchLabels: {a: b}}\n  template:\n    metadata: {labels: {a: b}}\n    spec:\n      containers: [{name: c, image: x, securityContext: {privileged: true}}]\n"
+	privilegedPod    = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\nspec:\n  containers: [{name: c, image: x, securityContext: {privileged: true}}]\n"
+	violatesBaseline = `violates PodSecurity "baseline:latest": privileged (container "c" must not set securityContext.privileged=true)`
+)
+
+// PodSecurity is told before it bites: a plan and validate refuse a Pod with the
+// words and the line that sync has, and say of a workload that its pods would be
+// refused, also where the commit itself makes the namespace.
+func TestPlanTellsPodSecurity(t *testing.T) {
+	s := newStory(t, map[string]string{"keep.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: keep, namespace: default}\n"}, nil)
+	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.repo.push("workload", map[string]string{"ns.yaml": lockedNamespace, "web.yaml": privilegedDeploy})
+	out := s.must(exitChanges, "plan", "workload")
+	shows(t, "the plan of a workload", out, "+ create Deployment/web in shop", "! pod-security: Deployment/shop/web: its pods would be refused: "+violatesBaseline)
+
+	const refused = `pod.yaml:1: Pod shop/p: pods "p" is forbidden: ` + violatesBaseline
+	s.repo.push("pod", map[string]string{"ns.yaml": lockedNamespace, "pod.yaml": privilegedPod})
+	code, out, errOut := s.headway("plan", "pod")
+	if code != exitFailed || !strings.Contains(errOut, "error: "+refused) || !strings.Contains(out, "refused, nothing would be applied (1 fault)") {
+		t.Errorf("the plan of a Pod: exit code %d\n%s%s", code, out, errOut)
+	}
+	s.repo.git(s.repo.work, "push", "-q", "origin", "HEAD:main")
+	if code, out, errOut := s.headway("sync"); code != exitFailed || !strings.Contains(out+errOut, refused) {
+		t.Errorf("the sync of a Pod: exit code %d\n%s%s", code, out, errOut)
+	}
+
+	dir := t.TempDir()
+	for name, text := range map[string]string{"ns.yaml": lockedNamespace, "web.yaml": privilegedDeploy, "pod.yaml": privilegedPod} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, errOut = headway(t, "validate", dir)
+	if code != exitFailed || !strings.Contains(errOut, `pod.yaml:1: Pod/p: pods "p" is forbidden: `+violatesBaseline) || !strings.Contains(errOut, "warning: web.yaml:1: Deployment/web: its pods would be refused: "+violatesBaseline) {
+		t.Errorf("validate: exit code %d\n%s%s", code, out, errOut)
+	}
+	if code, out, errOut = headway(t, "validate", filepath.Join(dir, "pod.yaml")); code != exitOK {
+		t.Errorf("validate without the namespace: exit code %d\n%s%s", code, out, errOut)
+	}
+	if code, out, errOut = headway(t, "validate", "--pod-security", "baseline", filepath.Join(dir, "pod.yaml")); code != exitFailed || !strings.Contains(errOut, violatesBaseline) {
+		t.Errorf("validate with a level: exit code %d\n%s%s", code, out, errOut)
+	}
+}

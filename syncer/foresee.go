@@ -1,0 +1,92 @@
+package syncer
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/object"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/wire"
+)
+
+// maxForeseen is how many warnings a plan tells.
+const maxForeseen = 20
+
+// foreseen is what the admission of the store says of a plan's objects, besides
+// faults: warnings, and the namespaces whose policy the caller may not read.
+type foreseen struct {
+	warnings []string
+	more     int
+	unread   []object.Key
+}
+
+// foresee adds to a plan's faults what the store would refuse it for, at the
+// object's file and line, and says what is to be told besides. view is the
+// cluster as it will be; sees reports which namespaces may be spoken of, nil for
+// all.
+func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.Key) bool) foreseen {
+	var f foreseen
+	if s.cfg.Foresee == nil {
+		return f
+	}
+	planned := afterwards{view, map[object.Key]object.Object{}}
+	for _, a := range res.Actions {
+		if a.Writes() {
+			planned.changed[a.Key] = a.Object
+		}
+	}
+	unread := map[object.Key]bool{}
+	for _, a := range res.Actions {
+		if a.Type != plan.Create && a.Type != plan.Update || a.Object == nil {
+			continue
+		}
+		old := a.Live
+		if a.Recreate {
+			old = nil
+		}
+		refused, warning := s.cfg.Foresee(planned, a.Object, old)
+		if refused == nil && warning == "" {
+			continue
+		}
+		ns := object.Key{GroupKind: namespaceKind, Name: a.Key.Namespace}
+		switch stored := view.Get(ns); {
+		case a.Key.Namespace != "" && stored != nil && sees != nil && !sees(ns):
+			if !unread[ns] {
+				unread[ns] = true
+				f.unread = append(f.unread, ns)
+			}
+		case refused != nil:
+			res.Errors = append(res.Errors, &plan.Error{Source: a.Source, Key: a.Key, Reason: refused.Error()})
+		case len(f.warnings) == maxForeseen:
+			f.more++
+		default:
+			f.warnings = append(f.warnings, describe(a.Key)+": "+warning)
+		}
+	}
+	return f
+}
+
+// tell adds what was foreseen to the checks.
+func (f foreseen) tell(c *checklist) {
+	const name = "pod-security"
+	for _, w := range f.warnings {
+		c.add(wire.CheckWarning, name, "%s", w)
+	}
+	if f.more > 0 {
+		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", plural(f.more, "object"))
+	}
+	if len(f.unread) > 0 {
+		c.add(wire.CheckWarning, name, "you may not read %s: whether it lets the pods in is not known", someKeys(f.unread))
+	}
+}
+
+// tellForeseen records events with what is stored and warned of.
+func (k *kustomization) tellForeseen(f foreseen, actions []plan.Action) {
+	for _, a := range actions {
+		prefix := describe(a.Key) + ": "
+		for _, w := range f.warnings {
+			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
+				k.s.record(a.Object, corev1.EventTypeWarning, "PodSecurity", bounded(w[len(prefix):]))
+			}
+		}
+	}
+}
