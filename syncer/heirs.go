@@ -35,8 +35,9 @@ type neighbours struct {
 	// files is the tree that it is rendered from.
 	render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)
 	files  func() (tree, error)
-	// gone says of which it is known that they are deleted.
-	gone func(object.Key) bool
+	// gone says of which it is known that they are deleted, and hidden of which
+	// stored ones nothing may be told: they count for nothing.
+	gone, hidden func(object.Key) bool
 
 	known    bool
 	families []*family
@@ -58,8 +59,18 @@ func (s *Syncer) neighbours(self, source object.Key, at head) *neighbours {
 			}
 			return at.tree(s.ignoreOf(source))
 		},
-		gone: func(object.Key) bool { return false },
+		gone:   func(object.Key) bool { return false },
+		hidden: func(object.Key) bool { return false },
 	}
+}
+
+// stored is a Kustomization of the store, nil if nothing may be told of it.
+func (n *neighbours) stored(key object.Key) *kustomizev1.Kustomization {
+	if n.hidden(key) {
+		return nil
+	}
+	ks, _ := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+	return ks
 }
 
 // rendering is what came of rendering a Kustomization for a plan.
@@ -95,6 +106,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 			one := p.done[key]
 			return one != nil && one.deleted
 		},
+		hidden: func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) != nil },
 	}
 }
 
@@ -214,7 +226,7 @@ func (n *neighbours) find(ctx context.Context) []*family {
 	var queue []*kustomizev1.Kustomization
 	list, _ := n.s.cfg.Store.List(kustomizationKind, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(keyOf(ks)) {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(keyOf(ks)) && !n.hidden(keyOf(ks)) {
 			queue = append(queue, ks)
 		}
 	}
@@ -261,7 +273,8 @@ func (n *neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kust
 	}
 	out := declared.DeepCopy()
 	out.Namespace = key.Namespace
-	if stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok {
+	out.Status = kustomizev1.KustomizationStatus{}
+	if stored := n.stored(key); stored != nil {
 		if stored.DeletionTimestamp == nil {
 			// What a hand has suspended stays so.
 			out.Spec.Suspend = out.Spec.Suspend || stored.Spec.Suspend
@@ -277,9 +290,8 @@ func (n *neighbours) drop(byKey map[object.Key]*family) {
 	for again := true; again; {
 		again = false
 		for key, f := range byKey {
-			stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
 			owner, labelled := plan.Owner{}, false
-			if ok {
+			if stored := n.stored(key); stored != nil {
 				owner, labelled = plan.OwnerOf(stored)
 			}
 			if !labelled || owner == f.owner || n.wanted(byKey, key) {
@@ -304,8 +316,8 @@ func (n *neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
 
 // prunes says whether a Kustomization deletes one that it no longer declares.
 func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
-	stored, ok := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
-	if !ok || !slices.Contains(inventoryOf(stored), child) {
+	stored := n.stored(key)
+	if stored == nil || !slices.Contains(inventoryOf(stored), child) {
 		return false
 	}
 	if obj := n.s.cfg.Store.Get(child); obj != nil && plan.Spared(obj) != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -170,6 +171,44 @@ replacements:
 	full, err := w.sync.Plan(t.Context(), wire.PlanRequest{Source: "headway-system/cluster", Rev: "tries"})
 	if raw, _ := json.Marshal(full); err != nil || strings.Contains(string(raw), "you may not read") {
 		t.Errorf("without a user: %v\n%s", err, raw)
+	}
+}
+
+// Who takes over, or lives in a namespace, is told only to those who may read
+// the Kustomization that does: what a plan deletes does not depend on others.
+func TestPlanTellsNothingOfHiddenNeighbours(t *testing.T) {
+	w := newWorldWith(t, map[string]string{"apps/a.yaml": configMap("a", "one"), "apps/ns.yaml": webNamespace, "apps/keep.yaml": configMap("keep", "one"), "hidden/a.yaml": configMap("a", "two"), "hidden/x.yaml": inWeb("x")},
+		func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "./apps" }, func(c *syncer.Config) { c.Access = viewer{} })
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}})
+	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
+	w.branch("drop", map[string]string{"apps/a.yaml": "", "apps/ns.yaml": ""})
+	plan := func() string {
+		t.Helper()
+		all, err := w.sync.Plan(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: "drop"})
+		raw, _ := json.MarshalIndent(all, "", " ")
+		if err != nil || len(all.Errors) > 0 || all.Summary.Delete != 2 {
+			t.Errorf("%v: the plan tells of others, or fails:\n%s", err, raw)
+		}
+		return string(raw)
+	}
+	without := plan()
+	w.create(&kustomizev1.Kustomization{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "hidden"},
+		Spec: kustomizev1.KustomizationSpec{
+			Interval: metav1.Duration{Duration: time.Hour}, Path: "./hidden", Suspend: false,
+			SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster", Namespace: "headway-system"},
+		},
+	})
+	w.eventually("the hidden one is there", func() bool {
+		ks, ok := w.store.Get(key("Kustomization", "other", "hidden")).(*kustomizev1.Kustomization)
+		return ok && ks.Status.LastAttemptedRevision != ""
+	})
+	if with := plan(); with != without {
+		t.Errorf("the plan tells of a hidden Kustomization:\n%s\nwithout it:\n%s", with, without)
+	}
+	// Who may read all has the plan as it will be.
+	if p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "drop", Kustomization: "headway-system/cluster"}); !strings.Contains(strings.Join(actionsOf(p), " "), "Skip ConfigMap/a") || len(p.Errors) != 1 {
+		t.Errorf("without a user: %q %q", actionsOf(p), messages(p.Errors))
 	}
 }
 

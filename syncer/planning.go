@@ -116,12 +116,19 @@ func (p *planning) run(ctx context.Context) {
 		p.drain(ctx)
 	}
 	p.revoke()
+	if p.ctx.Err() != nil && len(p.order) > 0 {
+		p.order[0].plan.Errors = append(p.order[0].plan.Errors, faults(p.spent())...)
+	}
 }
 
 func (p *planning) drain(ctx context.Context) {
 	for len(p.queue) > 0 {
 		next := p.queue[0]
 		p.queue = p.queue[1:]
+		if err := p.spent(); err != nil {
+			p.cut(next, err)
+			return
+		}
 		key := keyOf(next.ks)
 		before := p.done[key]
 		if before == nil {
@@ -151,7 +158,7 @@ func (p *planning) retry(ctx context.Context) bool {
 	}
 	mended := false
 	for _, one := range p.order {
-		if len(one.plan.Errors) == 0 {
+		if len(one.plan.Errors) == 0 || p.spent() != nil {
 			continue
 		}
 		if p.one(ctx, one); len(one.plan.Errors) == 0 {

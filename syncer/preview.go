@@ -42,6 +42,9 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	for _, ks := range list {
 		p.queue = append(p.queue, planned{ks: ks})
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.planTimeout(), fmt.Errorf("%w: it takes longer than %s", errPlanBudget, s.planTimeout()))
+	defer cancel()
+	p.ctx = ctx
 	p.run(ctx)
 	all := p.answer()
 	s.hideValues(ctx, all.Actions)

@@ -85,6 +85,8 @@ type Config struct {
 	Logs Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]Rollout) []Placement
+	// PlanTimeout bounds the time for one plan (default 2 minutes).
+	PlanTimeout time.Duration
 	// Foresee tells what would come of storing an object, in a state of the
 	// cluster: why it would be refused, or what is to be said of it.
 	Foresee func(view object.Reader, obj, old object.Object) (refused error, warning string)

@@ -1,0 +1,53 @@
+package syncer_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/syncer"
+	"headway.dev/syncer/wire"
+)
+
+// What a commit may ask of one plan is bounded, for all Kustomizations together
+// that it declares; what is left out is said, and makes the plan fail.
+func TestPlanIsBounded(t *testing.T) {
+	w := newWorldWith(t, map[string]string{"cluster/a.yaml": configMap("a", "one")},
+		func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "./cluster" },
+		func(c *syncer.Config) { c.PlanTimeout = 5 * time.Second })
+	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
+
+	// Each takes a minute of CPU time by itself.
+	files := costly(t, "slow")
+	for i := range 20 {
+		files[fmt.Sprintf("cluster/slow-%d.yaml", i)] = nested(fmt.Sprintf("slow-%d", i), "./slow", fmt.Sprintf("  namePrefix: n%d-\n", i))
+	}
+	w.branch("slow", files)
+	refused := func(rev, want string) {
+		t.Helper()
+		p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: rev})
+		if said := strings.Join(messages(p.Errors), "\n"); !strings.Contains(said, want) || !strings.Contains(said, "still to be planned are left out") {
+			t.Errorf("the plan of %s does not say %q:\n%.2000s", rev, want, said)
+		}
+	}
+	refused("slow", "the plan is too large: it takes longer than 5s")
+}
+
+// The number of Kustomizations is bounded, however little each is.
+func TestPlanOfCountlessKustomizations(t *testing.T) {
+	w := mono(t, map[string]string{"cluster/a.yaml": configMap("a", "one")})
+	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
+	var many strings.Builder
+	for i := range 1100 {
+		many.WriteString("---\n" + nested(fmt.Sprintf("child-%d", i), "./leaf", ""))
+	}
+	w.branch("many", map[string]string{"cluster/many.yaml": many.String(), "leaf/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: leaf, namespace: default}\n"})
+	p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "many"})
+	if len(p.Plans) > 1010 || len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Message, "the plan is too large: it has more than 1000 Kustomizations") {
+		t.Errorf("%d plans, with the errors %.1000q", len(p.Plans), messages(p.Errors))
+	}
+}
