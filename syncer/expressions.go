@@ -24,6 +24,10 @@ type expressions struct {
 	health map[kustomize.HealthCheckExpressions]*expr.Health
 }
 
+// maxExpressions bounds the entries of spec.healthCheckExprs: each is compiled,
+// also for a plan of a commit that nobody has looked at.
+const maxExpressions = 100
+
 // checked is a kind of objects that a healthCheckExprs entry judges.
 type checked struct {
 	schema.GroupVersion
@@ -58,6 +62,9 @@ func (e *expressions) readyExpr(source string, self, dep *kustomizev1.Kustomizat
 func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr.Health, error) {
 	if len(ks.Spec.HealthCheckExprs) == 0 {
 		return nil, nil
+	}
+	if n := len(ks.Spec.HealthCheckExprs); n > maxExpressions {
+		return nil, fmt.Errorf("spec.healthCheckExprs: has %d entries, more than %d", n, maxExpressions)
 	}
 	kept := map[kustomize.HealthCheckExpressions]*expr.Health{}
 	out := map[checked]*expr.Health{}

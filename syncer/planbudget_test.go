@@ -51,3 +51,18 @@ func TestPlanOfCountlessKustomizations(t *testing.T) {
 		t.Errorf("%d plans, with the errors %.1000q", len(p.Plans), messages(p.Errors))
 	}
 }
+
+// So is the number of expressions that are compiled.
+func TestCountlessExpressions(t *testing.T) {
+	w := mono(t, map[string]string{"cluster/a.yaml": configMap("a", "one")})
+	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
+	for n, want := range map[int]string{100: "", 101: "spec.healthCheckExprs: has 101 entries, more than 100"} {
+		exprs := "  healthCheckExprs:\n" + strings.Repeat("  - {apiVersion: v1, kind: ConfigMap, current: 'true'}\n", n)
+		rev := fmt.Sprint("exprs-", n)
+		w.branch(rev, map[string]string{"cluster/child.yaml": nested("child", "./leaf", exprs), "leaf/a.yaml": configMap("leaf", "x")})
+		p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: rev})
+		if got := strings.Join(messages(p.Errors), "; "); got != want {
+			t.Errorf("%d expressions: %q, want %q", n, got, want)
+		}
+	}
+}

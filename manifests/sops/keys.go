@@ -25,8 +25,14 @@ const (
 	pgpSuffix = ".asc"
 )
 
-// maxWrapped bounds an encrypted data key, in bytes.
-const maxWrapped = 64 << 10
+// Bounds of what is tried to get at a file's data key: each try costs the
+// decryption with a private key, and who wrote the file says how many there are.
+const (
+	// maxWrapped bounds an encrypted data key, in bytes.
+	maxWrapped = 8 << 10
+	// maxRecipients bounds how often a file has its data key.
+	maxRecipients = 100
+)
 
 // Keys are private keys. A nil *Keys has none.
 type Keys struct {
@@ -118,6 +124,9 @@ func (k *Keys) dataKey(m *metadata) ([]byte, error) {
 	groups := m.groups()
 	if len(groups) > 1 {
 		return nil, errors.New("sops: data keys that are split into several key groups are not supported")
+	}
+	if n := len(groups[0].Age) + len(groups[0].PGP); n > maxRecipients {
+		return nil, fmt.Errorf("sops: the data key is encrypted %d times, more than %d", n, maxRecipients)
 	}
 	if k == nil {
 		k = &Keys{}

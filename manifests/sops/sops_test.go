@@ -203,6 +203,22 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A file says how often its data key is to be decrypted: not without end.
+func TestRecipientsAreBounded(t *testing.T) {
+	id := ageKey(t)
+	k := keys(t, map[string][]byte{"x.agekey": []byte(id.String())})
+	for n, want := range map[int]string{100: "", 101: "sops: the data key is encrypted 101 times, more than 100"} {
+		var recipients []any
+		for range n - 1 {
+			recipients = append(recipients, ageKey(t).Recipient())
+		}
+		got, err := k.Decrypt("s.yaml", sopstest.Secret(t, "s", map[string]string{"password": canary}, append(recipients, id.Recipient())...))
+		if want == "" && (err != nil || !bytes.Contains(got.Plain, []byte(canary))) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d recipients: %v, want %q", n, err, want)
+		}
+	}
+}
+
 // What was changed or moved, and what the keys are not for, is not decrypted,
 // and errors hold neither values nor keys.
 func TestTampering(t *testing.T) {
