@@ -129,7 +129,7 @@ func (e *evictor) see() *shortage {
 	if want := e.thresholds.Available.of(d.size); d.available < want {
 		found = &shortage{corev1.ResourceEphemeralStorage, quantity(want, resource.BinarySI), quantity(d.available>>10<<10, resource.BinarySI)}
 	} else if want := e.thresholds.InodesFree.of(d.inodes); d.inodes > 0 && d.inodesFree < want {
-		found = &shortage{"inodes", quantity(want, resource.DecimalSI), quantity(d.inodesFree, resource.DecimalSI)}
+		found = &shortage{pod.Inodes, quantity(want, resource.DecimalSI), quantity(d.inodesFree, resource.DecimalSI)}
 	}
 	if found != nil {
 		e.mu.Lock()
@@ -168,7 +168,7 @@ func (e *evictor) look(ctx context.Context) time.Duration {
 	}
 	// One at a time, and what it frees is seen before the next one.
 	if short != nil && !leaving {
-		if ranked := pod.RankForDisk(candidates); len(ranked) > 0 {
+		if ranked := pod.RankForDisk(candidates, short.resource); len(ranked) > 0 {
 			if w := e.agent.worker(ranked[0].Pod.UID); w != nil {
 				w.evict(ranked[0].Pod, pod.LowDisk(ranked[0], short.resource, short.threshold, short.available))
 			}
@@ -180,12 +180,12 @@ func (e *evictor) look(ctx context.Context) time.Duration {
 func (e *evictor) measure(ctx context.Context, p *corev1.Pod) (pod.Storage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	containers, err := e.agent.cfg.Runtime.StorageUsage(ctx, string(p.UID))
+	containers, layers, err := e.agent.cfg.Runtime.StorageUsage(ctx, string(p.UID))
 	if err != nil {
 		return pod.Storage{}, err
 	}
-	volumes, other, err := e.agent.volumes.Usage(p)
-	return pod.Storage{EmptyDirs: volumes, Containers: containers, Other: other}, err
+	volumes, other, files, err := e.agent.volumes.Usage(p)
+	return pod.Storage{EmptyDirs: volumes, Containers: containers, Other: other, Inodes: layers + files}, err
 }
 
 // storage is the pod, if it may be evicted; going says that it ends anyway, and

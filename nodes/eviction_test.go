@@ -65,27 +65,44 @@ func TestStorageLimits(t *testing.T) {
 	}
 }
 
-// TestFullDisk: a pod that fills the disk is evicted, the one beside it is not,
-// and the node says so; where nothing is evicted it can still be deleted.
+// TestFullDisk: a pod that fills the disk, with bytes or with files, is evicted,
+// the one beside it is not, and the node says so; where nothing is evicted it can
+// still be deleted.
 func TestFullDisk(t *testing.T) {
-	for name, evicts := range map[string]bool{"evicted": true, "deleted": false} {
+	bytes := writer("/data/file", "1000", "", "")
+	many := writer("", "", "", "")
+	many.Containers[0].Args = []string{"files", "/data", "1000000"}
+	for name, test := range map[string]struct {
+		disk   string
+		filler corev1.PodSpec
+		evict  nodes.Thresholds // none: it is deleted
+		says   string
+	}{
+		"bytes, evicted": {
+			"96m", bytes, nodes.Thresholds{Available: nodes.Threshold{Percent: 10}},
+			"The node was low on resource: ephemeral-storage. Threshold quantity: ",
+		},
+		"bytes, deleted": {"96m", bytes, nodes.Thresholds{}, ""},
+		"files, evicted": {
+			"96m,nr_inodes=8k", many, nodes.Thresholds{InodesFree: nodes.Threshold{Percent: 10}},
+			"The node was low on resource: inodes. Threshold quantity: ",
+		},
+		"files, deleted": {"96m,nr_inodes=8k", many, nodes.Thresholds{}, ""},
+	} {
 		t.Run(name, func(t *testing.T) {
-			c := newClusterOn(t, nodetest.Small(t, "96m"), func(cfg *nodes.Config) {
-				cfg.EvictionPeriod = 200 * time.Millisecond
-				if evicts {
-					cfg.EvictionHard = nodes.Thresholds{Available: nodes.Threshold{Percent: 10}}
-				}
+			c := newClusterOn(t, nodetest.Small(t, test.disk), func(cfg *nodes.Config) {
+				cfg.EvictionPeriod, cfg.EvictionHard = 200*time.Millisecond, test.evict
 			})
 			c.run("beside", one(tool("serve", ":8080")))
 			c.wait("beside", ready)
-			c.run("filler", writer("/data/file", "1000", "", ""))
-			if evicts {
-				c.evicted("filler", "The node was low on resource: ephemeral-storage. Threshold quantity: ")
+			c.run("filler", test.filler)
+			if test.says != "" {
+				c.evicted("filler", test.says)
 				c.waitNode(corev1.NodeDiskPressure, corev1.ConditionTrue)
 			} else {
 				nodetest.Eventually(t, time.Minute, func() string {
 					var fs unix.Statfs_t
-					if err := unix.Statfs(c.config.DataDir, &fs); err != nil || fs.Bavail > 0 {
+					if err := unix.Statfs(c.config.DataDir, &fs); err != nil || fs.Bavail > 0 && fs.Ffree > 0 {
 						return "the disk is not full yet"
 					}
 					return ""

@@ -14,6 +14,9 @@ import (
 // ReasonEvicted is the reason of an evicted pod, and of its event.
 const ReasonEvicted = "Evicted"
 
+// Inodes is what the disk is short of when there are too many files.
+const Inodes corev1.ResourceName = "inodes"
+
 // Storage is what a pod takes of the node's disk, in bytes.
 type Storage struct {
 	// EmptyDirs are its emptyDirs on disk, by volume.
@@ -22,6 +25,16 @@ type Storage struct {
 	Containers map[string]int64
 	// Other is what else is the pod's: termination messages and the like.
 	Other int64
+	// Inodes is how many files and directories all of that is.
+	Inodes int64
+}
+
+// of is how much it is of what the disk may be short of.
+func (s Storage) of(what corev1.ResourceName) int64 {
+	if what == Inodes {
+		return s.Inodes
+	}
+	return s.Total()
 }
 
 // Total is all of it.
@@ -83,14 +96,15 @@ type Candidate struct {
 	Used Storage
 }
 
-// RankForDisk orders pods by which is evicted first when the disk is short:
+// RankForDisk orders pods by which is evicted first when the disk is short of
+// something:
 // those that use more than they requested, then by priority, then by how much
 // they use above their request. Pods that the node cannot do without are left
 // out, and so are those that take nothing.
 // https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#pod-selection-for-kubelet-eviction
-func RankForDisk(pods []Candidate) []Candidate {
-	above := func(c Candidate) int64 { return c.Used.Total() - storageRequest(c.Pod) }
-	pods = slices.DeleteFunc(slices.Clone(pods), func(c Candidate) bool { return critical(c.Pod) || c.Used.Total() <= 0 })
+func RankForDisk(pods []Candidate, what corev1.ResourceName) []Candidate {
+	above := func(c Candidate) int64 { return c.Used.of(what) - storageRequest(c.Pod, what) }
+	pods = slices.DeleteFunc(slices.Clone(pods), func(c Candidate) bool { return critical(c.Pod) || c.Used.of(what) <= 0 })
 	slices.SortStableFunc(pods, func(a, b Candidate) int {
 		aboveA, aboveB := above(a), above(b)
 		if (aboveA > 0) != (aboveB > 0) {
@@ -101,8 +115,8 @@ func RankForDisk(pods []Candidate) []Candidate {
 	return pods
 }
 
-func storageRequest(p *corev1.Pod) int64 {
-	request := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})[corev1.ResourceEphemeralStorage]
+func storageRequest(p *corev1.Pod, what corev1.ResourceName) int64 {
+	request := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})[what] // nobody requests inodes
 	return request.Value()
 }
 
@@ -121,6 +135,9 @@ func critical(p *corev1.Pod) bool { return priority(p) >= 2000000000 }
 func LowDisk(c Candidate, what corev1.ResourceName, threshold, available *resource.Quantity) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "The node was low on resource: %s. Threshold quantity: %s, available: %s. ", what, threshold, available)
+	if what != corev1.ResourceEphemeralStorage {
+		return b.String() // the kubelet says no more of inodes either
+	}
 	for _, container := range c.Pod.Spec.Containers {
 		request := container.Resources.Requests[corev1.ResourceEphemeralStorage]
 		if used := c.Used.Containers[container.Name]; used > request.Value() {

@@ -63,7 +63,7 @@ func TestRankForDisk(t *testing.T) {
 		{storagePod("nothing", -9, "", ""), used(0)},
 		{storagePod("critical", 2000000000, "", ""), used(1 << 40)},
 		{storagePod("large", 0, "", ""), used(100 << 20)},
-	})
+	}, corev1.ResourceEphemeralStorage)
 	var names []string
 	for _, c := range got {
 		names = append(names, c.Pod.Name)
@@ -80,5 +80,20 @@ func TestRankForDisk(t *testing.T) {
 	message := pod.LowDisk(got[0], corev1.ResourceEphemeralStorage, resource.NewQuantity(10<<20, resource.BinarySI), resource.NewQuantity(3<<20, resource.BinarySI))
 	if wantMessage := "The node was low on resource: ephemeral-storage. Threshold quantity: 10Mi, available: 3Mi. Container app was using 100Mi, request is 0, has larger consumption of ephemeral-storage. "; message != wantMessage {
 		t.Errorf("message = %q, want %q", message, wantMessage)
+	}
+}
+
+func TestRankForInodes(t *testing.T) {
+	got := pod.RankForDisk([]pod.Candidate{
+		{storagePod("bytes", 0, "", ""), pod.Storage{Other: 1 << 40, Inodes: 3}},
+		{storagePod("files", 0, "1Gi", ""), pod.Storage{Inodes: 5000}},
+		{storagePod("none", 0, "", ""), pod.Storage{Other: 1 << 40}},
+	}, pod.Inodes)
+	if len(got) != 2 || got[0].Pod.Name != "files" || got[1].Pod.Name != "bytes" {
+		t.Fatalf("order = %v, want files and bytes", got)
+	}
+	message := pod.LowDisk(got[0], pod.Inodes, resource.NewQuantity(819, resource.DecimalSI), resource.NewQuantity(3, resource.DecimalSI))
+	if want := "The node was low on resource: inodes. Threshold quantity: 819, available: 3. "; message != want {
+		t.Errorf("message = %q, want %q", message, want)
 	}
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // StorageUsage implements Interface.
-func (r *Runtime) StorageUsage(ctx context.Context, podUID string) (map[string]int64, error) {
+func (r *Runtime) StorageUsage(ctx context.Context, podUID string) (bytes map[string]int64, inodes int64, err error) {
 	ctx = r.namespaced(ctx)
-	out := map[string]int64{}
+	bytes = map[string]int64{}
 	for _, id := range r.containersOf(podUID) {
 		c, err := r.get(id)
 		if err != nil {
@@ -22,19 +22,21 @@ func (r *Runtime) StorageUsage(ctx context.Context, podUID string) (map[string]i
 		}
 		usage, err := r.client.SnapshotService(image.Snapshotter).Usage(ctx, id)
 		if err != nil && !errdefs.IsNotFound(err) {
-			return nil, fmt.Errorf("size of the file system of container %s: %w", c.info.Name, err)
+			return nil, 0, fmt.Errorf("size of the file system of container %s: %w", c.info.Name, err)
 		}
-		out[c.info.Name] += usage.Size
+		bytes[c.info.Name] += usage.Size
+		inodes += usage.Inodes
 		// The log with what has been rotated of it, this container's and no other's.
 		logs, err := filepath.Glob(c.info.LogPath + "*")
 		if err != nil {
-			return nil, fmt.Errorf("list the logs of container %s: %w", c.info.Name, err)
+			return nil, 0, fmt.Errorf("list the logs of container %s: %w", c.info.Name, err)
 		}
 		for _, log := range logs {
 			if info, err := os.Lstat(log); err == nil {
-				out[c.info.Name] += info.Size()
+				bytes[c.info.Name] += info.Size()
+				inodes++
 			}
 		}
 	}
-	return out, nil
+	return bytes, inodes, nil
 }

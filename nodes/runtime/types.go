@@ -233,8 +233,9 @@ type Interface interface {
 	Attach(ctx context.Context, id string, opts ExecOptions) error
 	Stats(ctx context.Context, podUID string) ([]Stats, error)
 	// StorageUsage is what the writable layers and logs of a pod's containers
-	// take of the disk, by container name, in bytes.
-	StorageUsage(ctx context.Context, podUID string) (map[string]int64, error)
+	// take of the disk, by container name, in bytes, and how many files all of
+	// them are.
+	StorageUsage(ctx context.Context, podUID string) (bytes map[string]int64, inodes int64, err error)
 	// LogPath is where a container's log file is, whether it exists or not.
 	LogPath(pod PodRef, container string, attempt int) string
 	// DialPod connects to a port on the pod's loopback, for port-forward.

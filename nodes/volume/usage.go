@@ -20,9 +20,9 @@ const (
 )
 
 // Usage is what a pod's emptyDirs take of the disk, by volume, and what the
-// rest of its directory does. Reading ends with the bounds above, and only in
+// rest of its directory does, and how many files all of them are. Reading ends with the bounds above, and only in
 // the pod's own files: no link and no mount is followed.
-func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other int64, err error) {
+func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other, inodes int64, err error) {
 	walk := &measure{deadline: time.Now().Add(measureTime), linked: map[uint64]bool{}}
 	volumes = map[string]int64{}
 	for _, v := range p.Spec.Volumes {
@@ -31,18 +31,18 @@ func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other int64, e
 		}
 		n, err := walk.dir(m.volumeDir(p.UID, v.Name))
 		if err != nil {
-			return nil, 0, fmt.Errorf("measure volume %q: %w", v.Name, err)
+			return nil, 0, 0, fmt.Errorf("measure volume %q: %w", v.Name, err)
 		}
 		volumes[v.Name] = n
 	}
 	for _, name := range []string{"containers", "etc-hosts"} {
 		n, err := walk.dir(filepath.Join(m.PodDir(p.UID), name))
 		if err != nil {
-			return nil, 0, fmt.Errorf("measure the pod's files: %w", err)
+			return nil, 0, 0, fmt.Errorf("measure the pod's files: %w", err)
 		}
 		other += n
 	}
-	return volumes, other, nil
+	return volumes, other, int64(walk.entries), nil
 }
 
 // measure adds up blocks.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -101,6 +102,9 @@ func run(command string, args []string) error {
 	case "fill":
 		// fill FILE MIB: writes until there is no room, then stays.
 		return fill(arg(0, ""), number(1, "0"))
+	case "files":
+		// files DIR N: makes empty files until there is no room, then stays.
+		return files(arg(0, ""), number(1, "0"))
 	case "get":
 		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, arg(0, ""), nil)
 		if err != nil {
@@ -164,6 +168,18 @@ func fill(file string, mib int) error {
 	buf := make([]byte, 1<<20)
 	for range mib {
 		if _, err = f.Write(buf); err != nil {
+			break
+		}
+	}
+	fmt.Println("filled", err)
+	<-time.After(time.Hour)
+	return nil
+}
+
+func files(dir string, n int) error {
+	var err error
+	for i := range n {
+		if err = os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o644); err != nil {
 			break
 		}
 	}
