@@ -79,12 +79,14 @@ func TestFullDisk(t *testing.T) {
 		says   string
 	}{
 		"bytes, evicted": {
-			"96m", bytes, nodes.Thresholds{Available: nodes.Threshold{Percent: 10}},
+			"96m", bytes,
+			nodes.Thresholds{Available: nodes.Threshold{Percent: 10}},
 			"The node was low on resource: ephemeral-storage. Threshold quantity: ",
 		},
 		"bytes, deleted": {"96m", bytes, nodes.Thresholds{}, ""},
 		"files, evicted": {
-			"96m,nr_inodes=8k", many, nodes.Thresholds{InodesFree: nodes.Threshold{Percent: 10}},
+			"96m,nr_inodes=8k", many,
+			nodes.Thresholds{InodesFree: nodes.Threshold{Percent: 10}},
 			"The node was low on resource: inodes. Threshold quantity: ",
 		},
 		"files, deleted": {"96m,nr_inodes=8k", many, nodes.Thresholds{}, ""},

@@ -43,7 +43,7 @@ func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.
 		if a.Recreate {
 			old = nil
 		}
-		refused, warning := s.cfg.Foresee(planned, a.Object, old)
+		warning, refused := s.cfg.Foresee(planned, a.Object, old)
 		if refused == nil && warning == "" {
 			continue
 		}

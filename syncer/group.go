@@ -113,7 +113,7 @@ func (g *group) begin() {
 func (g *group) next(ctx context.Context) []*member {
 	var wave []*member
 	for _, m := range g.order {
-		if m.out || m.planned || !g.mayPlan(ctx, m) {
+		if m.out || m.planned || !g.mayPlan(m) {
 			continue
 		}
 		m.out = true
@@ -128,9 +128,9 @@ func (g *group) next(ctx context.Context) []*member {
 	return wave
 }
 
-// mayPlan says whether what a member waits for is decided: its parent, or who
+// mayPlan reports whether what a member waits for is decided: its parent, or who
 // takes it over from that.
-func (g *group) mayPlan(ctx context.Context, m *member) bool {
+func (g *group) mayPlan(m *member) bool {
 	first := g.members[m.after]
 	if first == nil || first.out {
 		return true
@@ -148,7 +148,7 @@ func (g *group) mayPlan(ctx context.Context, m *member) bool {
 			return false
 		}
 		m.after = heir.k.key
-		return g.mayPlan(ctx, m)
+		return g.mayPlan(m)
 	}
 	return true
 }

@@ -89,7 +89,7 @@ type Config struct {
 	PlanTimeout time.Duration
 	// Foresee tells what would come of storing an object, in a state of the
 	// cluster: why it would be refused, or what is to be said of it.
-	Foresee func(view object.Reader, obj, old object.Object) (refused error, warning string)
+	Foresee func(view object.Reader, obj, old object.Object) (warning string, refused error)
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)

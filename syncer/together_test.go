@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -232,9 +233,7 @@ func TestBrokenNeighbourIsLeftOut(t *testing.T) {
 			o.mu.Unlock()
 			seen := o.observe(data("root", "a", "b"))
 			files := twoChanged()
-			for name, data := range c.files {
-				files[name] = data
-			}
+			maps.Copy(files, c.files)
 			w.write(files)
 			w.settled(w.push("and a broken one"), "cluster", "one")
 			w.eventually("two says "+c.says, func() bool { return strings.HasPrefix(w.readyOf("two"), c.says) })
@@ -269,9 +268,7 @@ func TestSlowNeighbour(t *testing.T) {
 	})
 	first := git(t, w.work, "rev-parse", "HEAD")
 	files := twoChanged()
-	for name, data := range costly(t, "two/costly") {
-		files[name] = data
-	}
+	maps.Copy(files, costly(t, "two/costly"))
 	files["two/kustomization.yaml"] = "resources: [b.yaml, costly]\n"
 	w.write(files)
 	second := w.push("one that is slow")

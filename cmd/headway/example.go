@@ -52,7 +52,7 @@ func (c *cluster) loadExample(ctx context.Context, images imageStore) {
 	reader, writer := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		defer writer.Close()
+		defer func() { _ = writer.Close() }()
 		written <- guard.Call(ctx, "write the example's image", func() error {
 			err := writeExample(writer, ownProgram)
 			return errors.Join(err, writer.CloseWithError(err))

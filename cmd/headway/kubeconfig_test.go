@@ -41,8 +41,10 @@ func TestKubeconfigOfATeammate(t *testing.T) {
 	}
 	forbidden("get", "configmap", "settings") // by itself it allows nothing
 	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}
-	s.create(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "team"}, RoleRef: ref,
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "web-team"}}})
+	s.create(&rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "team"}, RoleRef: ref,
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "web-team"}},
+	})
 	s.eventually("the group's rights hold", func() bool {
 		out, err := kubectl("get", "configmap", "settings", "-o", "name")
 		return err == nil && out == "configmap/settings\n"
@@ -52,8 +54,10 @@ func TestKubeconfigOfATeammate(t *testing.T) {
 	forbidden("get", "configmaps", "-n", "kube-system")
 	forbidden("get", "nodes")
 	ref.Name = "edit"
-	s.create(&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "ada"}, RoleRef: ref,
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "ada"}}})
+	s.create(&rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "ada"}, RoleRef: ref,
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "ada"}},
+	})
 	s.eventually("the user's rights hold", func() bool { _, err := kubectl("create", "configmap", "mine"); return err == nil })
 	forbidden("create", "rolebinding", "more", "--clusterrole=cluster-admin", "--user=ada")
 	forbidden("create", "namespace", "mine")

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
@@ -23,7 +22,7 @@ func TestUpTellsAFailingPullOnce(t *testing.T) {
 	waits := func(name, owner, reason, message string) {
 		old := pods[name]
 		if old == nil {
-			old = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: owner, Controller: ptr.To(true)}}}}
+			old = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: owner, Controller: new(true)}}}}
 		}
 		pod := old.DeepCopy()
 		pod.Status.Conditions = nil

@@ -43,11 +43,14 @@ func TestStatusWords(t *testing.T) {
 		edit        func(*wire.KustomizationStatus)
 		says, never []string
 	}{
-		"waits for a dependency": {func(k *wire.KustomizationStatus) {
-			k.Sync, k.Reason, k.Message = "Waiting", "DependencyNotReady", "dependency 'web/base' is not ready"
-			k.WaitsFor = []wire.Object{{Kind: "Kustomization", Namespace: "web", Name: "base", Status: "False", Message: "its image cannot be pulled"}}
-		}, []string{"waiting  main@3c7ab33", "sync     Waiting", "dependency 'web/base' is not ready", "waits for Kustomization/base in web False: its image cannot be pulled", "nothing is applied yet"},
-			[]string{"refused", "health   healthy", "not healthy"}},
+		"waits for a dependency": {
+			func(k *wire.KustomizationStatus) {
+				k.Sync, k.Reason, k.Message = "Waiting", "DependencyNotReady", "dependency 'web/base' is not ready"
+				k.WaitsFor = []wire.Object{{Kind: "Kustomization", Namespace: "web", Name: "base", Status: "False", Message: "its image cannot be pulled"}}
+			},
+			[]string{"waiting  main@3c7ab33", "sync     Waiting", "dependency 'web/base' is not ready", "waits for Kustomization/base in web False: its image cannot be pulled", "nothing is applied yet"},
+			[]string{"refused", "health   healthy", "not healthy"},
+		},
 		"refused": {func(k *wire.KustomizationStatus) {
 			k.Sync, k.Message, k.Errors = "Failed", "a.yaml:3: no", []wire.Fault{{Message: "a.yaml:3: no"}}
 		}, []string{"refused  main@3c7ab33", "sync     Failed", "error a.yaml:3: no", "nothing is applied yet"}, []string{"waiting", "health   healthy", "why "}},

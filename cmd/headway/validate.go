@@ -73,7 +73,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		if levelErr != nil {
 			return fmt.Errorf("--pod-security: %w", levelErr)
 		}
-		refused, warned := foreseePods(security, items)
+		warned, refused := foreseePods(security, items)
 		err, warnings = errors.Join(err, refused), append(warnings, warned...)
 		if format.json() {
 			if err := printJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
@@ -102,7 +102,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 
 // foreseePods says which pods the PodSecurity of their namespaces would refuse,
 // and which workloads make such.
-func foreseePods(security *admit.Security, items []load.Item) (refused error, warnings []*load.Error) {
+func foreseePods(security *admit.Security, items []load.Item) (warnings []*load.Error, refused error) {
 	declared := declaredObjects{}
 	for _, item := range items {
 		if key, err := scheme.KeyOf(item.Object); err == nil {
@@ -118,7 +118,7 @@ func foreseePods(security *admit.Security, items []load.Item) (refused error, wa
 		} else if kind.Namespaced && key.Namespace == "" {
 			obj.SetNamespace("default")
 		}
-		no, warning := security.Foresee(declared, obj, nil)
+		warning, no := security.Foresee(declared, obj, nil)
 		if no != nil {
 			faults = append(faults, item.Fault("", no.Error()))
 		}
@@ -126,7 +126,7 @@ func foreseePods(security *admit.Security, items []load.Item) (refused error, wa
 			warnings = append(warnings, item.Fault("", warning))
 		}
 	}
-	return errors.Join(faults...), warnings
+	return warnings, errors.Join(faults...)
 }
 
 // declaredObjects is a cluster that has what is declared and nothing else.

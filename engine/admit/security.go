@@ -139,22 +139,22 @@ func (s *Security) Warning(view object.Reader, obj object.Object) string {
 }
 
 // Foresee is what would come of storing obj, in a state of the cluster that has
-// its namespace: why it would be refused, or what is to be told of it. What makes
+// its namespace: what is to be told of it, or why it would be refused. What makes
 // pods is stored whatever they violate, and its pods are refused.
-func (s *Security) Foresee(view object.Reader, obj, old object.Object) (refused error, warning string) {
+func (s *Security) Foresee(view object.Reader, obj, old object.Object) (warning string, refused error) {
 	if _, err := s.admit(view, obj, old); err != nil {
-		return err, ""
+		return "", err
 	}
 	meta, spec := podTemplate(obj)
 	if spec == nil {
-		return nil, ""
+		return "", nil
 	}
 	if p := s.policy(view, obj.GetNamespace()); p.Enforce.Level != securityapi.LevelPrivileged {
 		if detail := s.violations(p.Enforce, meta, spec); detail != "" {
-			return nil, fmt.Sprintf("its pods would be refused: violates PodSecurity %q: %s", p.Enforce.String(), detail)
+			return fmt.Sprintf("its pods would be refused: violates PodSecurity %q: %s", p.Enforce.String(), detail), nil
 		}
 	}
-	return nil, s.Warning(view, obj)
+	return s.Warning(view, obj), nil
 }
 
 // podTemplate is what obj makes pods of, nil if it makes none.

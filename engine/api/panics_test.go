@@ -50,11 +50,11 @@ func TestPanics(t *testing.T) {
 				body, err := io.ReadAll(response.Body)
 				return string(body), err
 			}
-			before := metric(t, s, "headway_panics_total")
+			before := panics(t, s)
 			if body, err := get(t.Context(), "/test/poison"); err == nil {
 				t.Errorf("a poisonous request was answered whole: %q", body)
 			}
-			if got := metric(t, s, "headway_panics_total"); got != before+1 {
+			if got := panics(t, s); got != before+1 {
 				t.Errorf("headway_panics_total: got %v, want %v", got, before+1)
 			}
 
@@ -73,7 +73,7 @@ func TestPanics(t *testing.T) {
 			if body, err := get(t.Context(), "/healthz"); err != nil || body != "ok" {
 				t.Errorf("after it: got %q, %v", body, err)
 			}
-			if got := metric(t, s, "headway_panics_total"); got != before+1 {
+			if got := panics(t, s); got != before+1 {
 				t.Errorf("headway_panics_total after an abort: got %v, want %v", got, before+1)
 			}
 		})
@@ -97,20 +97,21 @@ func TestPanicOfAGate(t *testing.T) {
 	for _, name := range []string{"poison", "good"} {
 		expect(t, s, "", args("create configmap "+name), "configmap/"+name+" created")
 	}
-	before := metric(t, s, "headway_panics_total")
+	before := panics(t, s)
 	if out, errOut, err := s.Kubectl(t, "", args("label configmap poison a=b")...); err == nil {
 		t.Errorf("a poisonous write was stored: %s%s", out, errOut)
 	}
-	if got := metric(t, s, "headway_panics_total"); got < before+1 {
+	if got := panics(t, s); got < before+1 {
 		t.Errorf("headway_panics_total: got %v, want more than %v", got, before)
 	}
 	expect(t, s, "", args("label configmap good a=b"), "configmap/good labeled")
 	expect(t, s, "", args("get configmaps -l a=b -o name"), "configmap/good")
 }
 
-// metric reads a metric without labels.
-func metric(t *testing.T, s *apitest.Server, name string) float64 {
+// panics reads how many panics the server counted.
+func panics(t *testing.T, s *apitest.Server) float64 {
 	t.Helper()
+	const name = "headway_panics_total"
 	out, errOut, err := s.Kubectl(t, "", "get", "--raw", "/metrics")
 	if err != nil {
 		t.Fatalf("metrics: %v: %s", err, errOut)

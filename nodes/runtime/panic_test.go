@@ -51,7 +51,9 @@ func TestPanicsOfClients(t *testing.T) {
 	go func() { attached <- n.Attach(ctx, c.ID, runtime.ExecOptions{Stdin: badStream{}}) }()
 	wantTold("an attached input", 1)
 	cancel()
-	<-attached
+	if err := <-attached; err != nil && ctx.Err() == nil {
+		t.Errorf("Attach = %v", err)
+	}
 
 	var out buffer
 	if code, err := n.Exec(t.Context(), c.ID, runtime.ExecOptions{Command: []string{"/tool", "both"}, Stdout: &out}); err != nil || code != 0 || out.String() != "to stdout\nno newline" {

@@ -48,7 +48,7 @@ func TestDeniedRemotes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer r.Close()
+				defer func() { _ = r.Close() }()
 				before := used()
 				h, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, a)
 				switch {

@@ -217,7 +217,7 @@ func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 		case err != nil && name == ".":
 			return err
 		case err != nil:
-			return nil // who reads it will be told
+			return nil //nolint:nilerr // who reads it will be told
 		case e.IsDir() && e.Name() == ".git":
 			return fs.SkipDir
 		case e.Name() != SourceIgnore || !e.Type().IsRegular():

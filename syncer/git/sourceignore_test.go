@@ -3,6 +3,7 @@ package git_test
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -59,33 +60,36 @@ func TestSourceIgnore(t *testing.T) {
 		{"nothing is said", "", nil, "a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml docs/d.yaml docs/kept/k.yaml"},
 		{"comments say nothing", "# all\n\n", map[string]string{"": "# none\n"}, ".sourceignore a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml docs/d.yaml docs/kept/k.yaml"},
 		{
-			"a file takes the place of the defaults", "", map[string]string{"": "docs/\n*.md\n"},
+			"a file takes the place of the defaults", "",
+			map[string]string{"": "docs/\n*.md\n"},
 			".github/workflow.yaml .sops.yaml .sourceignore a.yaml apps/a.yaml apps/tests/deep/u.yaml apps/tests/t.yaml logo.png",
 		},
 		{
-			"one in a directory is for what is below", "", map[string]string{"apps": "/tests\n/a.yaml\n"},
+			"one in a directory is for what is below", "",
+			map[string]string{"apps": "/tests\n/a.yaml\n"},
 			".github/workflow.yaml .sops.yaml a.yaml apps/.sourceignore apps/b.md docs/d.yaml docs/kept/k.yaml logo.png",
 		},
 		{
-			"the deeper one counts more", "", map[string]string{"": "*.yaml\n", "docs/kept": "!*.yaml\n"},
+			"the deeper one counts more", "",
+			map[string]string{"": "*.yaml\n", "docs/kept": "!*.yaml\n"},
 			".gitkeep .sourceignore apps/b.md docs/kept/.sourceignore docs/kept/k.yaml logo.png",
 		},
 		{
-			"what is in a directory that is left out can be taken back", "", map[string]string{"": "/*\n!/docs/kept\n"},
+			"what is in a directory that is left out can be taken back", "",
+			map[string]string{"": "/*\n!/docs/kept\n"},
 			"docs/kept/k.yaml",
 		},
 		{"spec.ignore counts more", "/*\n!/apps/tests/t.yaml\n", map[string]string{"apps": "tests/\n"}, "apps/tests/t.yaml"},
 		{
-			"files are told from directories", "", map[string]string{"": "a.yaml/\nlogo.png\n.github\ndocs\n.sops.yaml\r\n"},
+			"files are told from directories", "",
+			map[string]string{"": "a.yaml/\nlogo.png\n.github\ndocs\n.sops.yaml\r\n"},
 			".sourceignore a.yaml apps/a.yaml apps/b.md apps/tests/deep/u.yaml apps/tests/t.yaml",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bare, work := repository(t)
 			files := map[string]string{}
-			for name, data := range all {
-				files[name] = data
-			}
+			maps.Copy(files, all)
 			if strings.Contains(c.want, ".gitkeep") {
 				files[".gitkeep"] = "x"
 			}

@@ -177,13 +177,12 @@ func fill(file string, mib int) error {
 }
 
 func files(dir string, n int) error {
-	var err error
 	for i := range n {
-		if err = os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o644); err != nil {
+			fmt.Println("no more after", i, err)
 			break
 		}
 	}
-	fmt.Println("filled", err)
 	<-time.After(time.Hour)
 	return nil
 }
