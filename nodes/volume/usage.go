@@ -20,8 +20,9 @@ const (
 )
 
 // Usage is what a pod's emptyDirs take of the disk, by volume, and what the
-// rest of its directory does, and how many files all of them are. Reading ends with the bounds above, and only in
-// the pod's own files: no link and no mount is followed.
+// rest of its directory does, and how many inodes all of them are: a file counts
+// once, however many names it has. Reading ends with the bounds above, and only
+// in the pod's own files: no link and no mount is followed.
 func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other, inodes int64, err error) {
 	walk := &measure{deadline: time.Now().Add(measureTime), linked: map[uint64]bool{}}
 	volumes = map[string]int64{}
@@ -42,13 +43,14 @@ func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other, inodes 
 		}
 		other += n
 	}
-	return volumes, other, int64(walk.entries), nil
+	return volumes, other, walk.inodes, nil
 }
 
-// measure adds up blocks.
+// measure adds up blocks and inodes.
 type measure struct {
 	deadline time.Time
-	entries  int
+	entries  int // names that were seen, which are bounded
+	inodes   int64
 	device   uint64
 	linked   map[uint64]bool // files with several names that were counted
 }
@@ -62,6 +64,7 @@ func (m *measure) dir(path string) (int64, error) {
 		return 0, err
 	}
 	m.device = st.Dev
+	m.inodes++
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return st.Blocks * 512, nil
 	}
@@ -98,6 +101,7 @@ func (m *measure) below(dir *os.File, depth int) (total int64) {
 				}
 				m.linked[st.Ino] = true
 			}
+			m.inodes++
 			total += st.Blocks * 512
 			if !isDir || depth >= measureDepth {
 				continue
