@@ -27,6 +27,10 @@ import (
 type Options struct {
 	// TailLines is how many of the last lines to start with; negative is all.
 	TailLines int64
+	// Whole begins with the oldest file of the log that is kept, not with the
+	// newest, and fails rather than leave anything out: when a file goes that a
+	// slow reader has not come to yet. TailLines is not heeded.
+	Whole bool
 	// Since drops entries before it, if it is not zero.
 	Since time.Time
 	// LimitBytes ends after that many bytes; zero or less is no limit.
@@ -40,6 +44,12 @@ type Options struct {
 
 // maxLine bounds one entry. The writer splits lines long before.
 const maxLine = 1 << 20
+
+// The failures of Whole.
+var (
+	errBehind  = errors.New("the output came faster than it was read")
+	errRemoved = errors.New("the container's log was removed before all of it was read")
+)
 
 // errLimit says that LimitBytes are written.
 var errLimit = errors.New("byte limit reached")
@@ -60,6 +70,7 @@ type reader struct {
 	opts           Options
 	stdout, stderr io.Writer
 	left           int64
+	later          bool // what is read had been rotated when it was opened
 }
 
 func (r *reader) read(ctx context.Context, path string) error {
@@ -79,7 +90,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 			return fmt.Errorf("watch the log: %w", err)
 		}
 	}
-	f, err := open(path)
+	f, err := r.first(path)
 	if err != nil {
 		return err
 	}
@@ -88,7 +99,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 			f.Close()
 		}
 	}()
-	if f != nil {
+	if f != nil && !r.opts.Whole {
 		start, err := tailStart(f, r.opts.TailLines)
 		if err != nil {
 			return fmt.Errorf("find the last lines: %w", err)
@@ -102,7 +113,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 		// Asked before reading: what a dead container wrote is all there.
 		running := r.opts.Follow && r.opts.Running()
 		if f == nil {
-			if f, err = open(path); err != nil {
+			if f, err = r.first(path); err != nil {
 				return err
 			}
 		}
@@ -115,7 +126,7 @@ func (r *reader) read(ctx context.Context, path string) error {
 				if _, err := r.copy(f, rest); err != nil {
 					return err
 				}
-				following, err := next(f, path)
+				following, err := r.next(f, path)
 				if err != nil {
 					return err
 				}
@@ -125,6 +136,9 @@ func (r *reader) read(ctx context.Context, path string) error {
 			}
 		}
 		if !running {
+			if r.opts.Whole && r.later {
+				return errRemoved
+			}
 			return nil
 		}
 		if err := wait(ctx, watcher); err != nil {
@@ -169,32 +183,54 @@ func rotated(f *os.File, path string) bool {
 	return err == nil && !os.SameFile(own, now)
 }
 
+// first opens the file to begin with, nil if there is none yet.
+func (r *reader) first(path string) (*os.File, error) {
+	if !r.opts.Whole {
+		return open(path)
+	}
+	return r.choose(path, func(names []string) (string, error) { return names[0], nil })
+}
+
 // next opens the file that follows f, whose name was path: a reader that is
-// slow may be several rotations behind. If f itself is gone by now, the oldest
-// file is the nearest to it. It returns nil if there is no file.
-func next(f *os.File, path string) (*os.File, error) {
+// slow may be several rotations behind. If f itself is gone by now, others may
+// be that came after it: the oldest file is the nearest to it. It returns nil
+// if there is no file.
+func (r *reader) next(f *os.File, path string) (*os.File, error) {
 	own, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("look at the log: %w", err)
 	}
+	return r.choose(path, func(names []string) (string, error) {
+		for i, name := range names[:len(names)-1] {
+			if info, err := os.Stat(name); err == nil && os.SameFile(own, info) {
+				return names[i+1], nil
+			}
+		}
+		if r.opts.Whole {
+			return "", errBehind
+		}
+		return names[0], nil
+	})
+}
+
+// choose opens one of the files of a log; no rotation comes in between.
+func (r *reader) choose(path string, which func(names []string) (string, error)) (*os.File, error) {
 	for {
 		names, err := files(path)
 		if err != nil {
 			return nil, err
 		}
-		following := names[0]
-		for i, name := range names[:len(names)-1] {
-			if info, err := os.Stat(name); err == nil && os.SameFile(own, info) {
-				following = names[i+1]
+		name, failure := which(names)
+		var fresh *os.File
+		if failure == nil {
+			if fresh, err = open(name); err != nil {
+				return nil, err
 			}
-		}
-		fresh, err := open(following)
-		if err != nil {
-			return nil, err
 		}
 		again, err := files(path)
 		if err == nil && slices.Equal(names, again) {
-			return fresh, nil
+			r.later = name != path
+			return fresh, failure
 		}
 		// A rotation came in between: what was opened may not be what it was.
 		if fresh != nil {

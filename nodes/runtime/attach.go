@@ -71,11 +71,12 @@ func (r *Runtime) attachInput(ctx context.Context, c *container, opts ExecOption
 	return nil
 }
 
-// attachWhole passes on all that the container prints, from its log: there it
-// is from the first byte, each byte once, however slowly the client reads.
+// attachWhole passes on all that the container prints, from its log: each byte
+// once, from the first one that is kept. A client so slow that files of the log
+// are removed before they are read gets an error, not a hole.
 func (r *Runtime) attachWhole(ctx context.Context, c *container, opts ExecOptions) error {
 	running := func() bool { return r.stateOf(c).State != Exited }
-	err := logs.Read(ctx, c.info.LogPath, logs.Options{TailLines: -1, Follow: true, Running: running}, orDiscard(opts.Stdout), orDiscard(opts.Stderr))
+	err := logs.Read(ctx, c.info.LogPath, logs.Options{Whole: true, Follow: true, Running: running}, orDiscard(opts.Stdout), orDiscard(opts.Stderr))
 	if err != nil {
 		return fmt.Errorf("attach: %w", err)
 	}

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,5 +43,62 @@ func TestAttachFromTheStart(t *testing.T) {
 	n.WaitExited(t, many)
 	if err := n.Attach(t.Context(), many.ID, runtime.ExecOptions{Stdout: &stdout}); err == nil || !strings.Contains(err.Error(), "container not running") {
 		t.Errorf("Attach to a container for many that has ended = %v", err)
+	}
+}
+
+// TestAttachToRotatedLogs: the client that comes after the log has been rotated
+// gets what is in its older files too.
+func TestAttachToRotatedLogs(t *testing.T) {
+	n := nodetest.Start(t)
+	n.Stop(t)
+	n.Config.LogMaxSize, n.Config.LogMaxFiles = 100<<10, 1000
+	n.Restart(t)
+	const count = 20000
+	c := n.RunConfig(t, nodetest.Sandbox("older"), runtime.ContainerConfig{Name: "main", Args: []string{"lines", fmt.Sprint(count)}, Stdin: true, StdinOnce: true})
+	ended := n.WaitExited(t, c)
+	if rotated, _ := filepath.Glob(ended.LogPath + ".*"); len(rotated) < 2 {
+		t.Fatalf("%d rotated files, want several", len(rotated))
+	}
+	var all buffer
+	if err := n.Attach(t.Context(), c.ID, runtime.ExecOptions{Stdout: &all}); err != nil {
+		t.Errorf("Attach = %v", err)
+	}
+	if want := wantLines(count); all.String() != want {
+		t.Errorf("attached output differs from what was printed: %s", firstDifference(all.String(), want))
+	}
+}
+
+// held takes nothing until it is let go.
+type held struct {
+	buffer
+	reached chan struct{} // gets a value at each write
+	let     chan struct{}
+}
+
+func (h *held) Write(p []byte) (int, error) {
+	select {
+	case h.reached <- struct{}{}:
+	default:
+	}
+	<-h.let
+	return h.buffer.Write(p)
+}
+
+// TestAttachTooSlowly: when files of the log go before the client has read
+// them, it is told so.
+func TestAttachTooSlowly(t *testing.T) {
+	n := nodetest.Start(t)
+	n.Stop(t)
+	n.Config.LogMaxSize, n.Config.LogMaxFiles = 100<<10, 3
+	n.Restart(t)
+	c := n.RunConfig(t, nodetest.Sandbox("slow"), runtime.ContainerConfig{Name: "main", Args: []string{"lines", "30000", "2000"}, Stdin: true, StdinOnce: true})
+	out := &held{reached: make(chan struct{}, 1), let: make(chan struct{})}
+	attached := make(chan error, 1)
+	go func() { attached <- n.Attach(t.Context(), c.ID, runtime.ExecOptions{Stdout: out}) }()
+	<-out.reached
+	n.WaitExited(t, c)
+	close(out.let)
+	if err := <-attached; err == nil || !strings.Contains(err.Error(), "the output came faster than it was read") {
+		t.Errorf("Attach = %v, with %d bytes written; want an error", err, len(out.String()))
 	}
 }
