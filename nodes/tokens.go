@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/manifests/guard"
 )
 
 // tokens holds the service-account tokens that pods of this node have in
@@ -66,7 +68,9 @@ func (t *tokens) get(ctx context.Context, p *corev1.Pod, audience string, second
 	life := min(got.Status.ExpirationTimestamp.Sub(began)*4/5, longestUse)
 	fresh := &token{value: got.Status.Token, renew: began.Add(life)}
 	uid := p.UID
-	fresh.timer = time.AfterFunc(life, func() { t.changed(uid) })
+	fresh.timer = time.AfterFunc(life, func() {
+		guard.Do(context.WithoutCancel(ctx), "renew a token of a pod", func() { t.changed(uid) })
+	})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.entries[uid] == nil {

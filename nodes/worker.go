@@ -211,7 +211,7 @@ func (w *worker) run() {
 		case again == 0:
 			w.dirty = true
 		default:
-			w.timer = time.AfterFunc(again, w.notify)
+			w.timer = time.AfterFunc(again, func() { guard.Do(w.agent.ctx, "look at a pod again", w.notify) })
 		}
 		w.mu.Unlock()
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/sirupsen/logrus"
+
+	"headway.dev/manifests/guard"
 )
 
 // Auth is a registry login; empty is anonymous.
@@ -50,7 +52,7 @@ func pull(ctx context.Context, client *containerd.Client, ref string, auth Auth)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
 	progress := &progressTransport{next: transport, stall: PullTimeout, cancel: cancel}
-	progress.timer = time.AfterFunc(PullTimeout, progress.stalled)
+	progress.timer = time.AfterFunc(PullTimeout, func() { guard.Do(ctx, "watch over a pull", progress.stalled) })
 	defer progress.timer.Stop()
 
 	img, err := client.Pull(ctx, ref,

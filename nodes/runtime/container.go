@@ -26,6 +26,7 @@ import (
 	"github.com/containerd/typeurl/v2"
 	"github.com/distribution/reference"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/nodes/image"
 )
 
@@ -330,7 +331,9 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	}
 	done := make(chan struct{})
 	defer close(done)
-	defer context.AfterFunc(ctx, func() { r.abandon(c, done) })()
+	defer context.AfterFunc(ctx, func() {
+		guard.Do(ctx, "abandon the start of container "+c.info.Name, func() { r.abandon(c, done) })
+	})()
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
 	started, err := r.start(ctx, c)
