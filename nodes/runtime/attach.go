@@ -30,6 +30,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 	defer cancel()
 	if c.stdin && c.stdinOnce && c.attached.CompareAndSwap(false, true) {
 		if err := r.attachInput(ctx, c, opts); err != nil && r.stateOf(c).State != Exited {
+			c.attached.Store(false) // the next one is the first that gets anything
 			return err
 		}
 		return r.attachWhole(ctx, c, opts)
@@ -56,6 +57,11 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 func (r *Runtime) attachInput(ctx context.Context, c *container, opts ExecOptions) error {
 	if path := r.ioPaths(c).stdin; opts.Stdin != nil && path != "" {
 		stdin, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if errors.Is(err, unix.ENXIO) && r.stateOf(c).State != Created {
+			// Nobody reads it any more: the shim has closed it, as the container
+			// has ended, which is not recorded yet. What it printed is there.
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("attach: open the container's input: %w", err)
 		}

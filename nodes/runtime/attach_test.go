@@ -1,10 +1,16 @@
 package runtime_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
@@ -100,5 +106,56 @@ func TestAttachTooSlowly(t *testing.T) {
 	close(out.let)
 	if err := <-attached; err == nil || !strings.Contains(err.Error(), "the output came faster than it was read") {
 		t.Errorf("Attach = %v, with %d bytes written; want an error", err, len(out.String()))
+	}
+}
+
+// attachFor attaches until what is wanted was printed, and returns all that was.
+func attachFor(t *testing.T, n *nodetest.Node, c runtime.Container, in io.Reader, want string) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var out buffer
+	ended := make(chan error, 1)
+	go func() { ended <- n.Attach(ctx, c.ID, runtime.ExecOptions{Stdin: in, Stdout: &out}) }()
+	waitFor(t, &out, want)
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("Attach = %v", err)
+	}
+	return out.String()
+}
+
+// inputOf is the FIFO of a container's input.
+func inputOf(n *nodetest.Node, c runtime.Container) string {
+	return filepath.Join(n.Config.RunDir, "sandboxes", c.Pod.UID, "io", c.Name+"-0.in")
+}
+
+// TestAttachAgainAfterFailure: an attach that fails does not use up the only
+// one from the first byte, and an input that nobody reads any more, as when the
+// program has just ended, does not fail one.
+func TestAttachAgainAfterFailure(t *testing.T) {
+	n := nodetest.Start(t)
+	args := []string{"lines", "200", "600000000"} // a hundred, and then nothing for long
+	c := n.RunConfig(t, nodetest.Sandbox("again"), runtime.ContainerConfig{Name: "main", Args: args, Stdin: true, StdinOnce: true})
+	input := inputOf(n, c)
+	if err := os.Rename(input, input+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Attach(t.Context(), c.ID, runtime.ExecOptions{Stdin: strings.NewReader("")}); err == nil {
+		t.Error("Attach without the container's input = nil")
+	}
+	if err := os.Rename(input+".away", input); err != nil {
+		t.Fatal(err)
+	}
+	if got := attachFor(t, n, c, strings.NewReader(""), "line 99 "); !strings.HasPrefix(got, "line 0 \nline 1 x\n") {
+		t.Errorf("the next Attach got %q; want all lines", got)
+	}
+
+	c = n.RunConfig(t, nodetest.Sandbox("ending"), runtime.ContainerConfig{Name: "main", Args: args, Stdin: true, StdinOnce: true})
+	input = inputOf(n, c)
+	if err := errors.Join(os.Remove(input), unix.Mkfifo(input, 0o600)); err != nil { // without a reader
+		t.Fatal(err)
+	}
+	if got := attachFor(t, n, c, strings.NewReader(""), "line 99 "); !strings.HasPrefix(got, "line 0 \nline 1 x\n") {
+		t.Errorf("Attach while nobody reads the input got %q; want all lines", got)
 	}
 }
