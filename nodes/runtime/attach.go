@@ -33,6 +33,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 			c.attached.Store(false) // the next one is the first that gets anything
 			return err
 		}
+		r.noteAttached(c)
 		return r.attachWhole(ctx, c, opts)
 	}
 	if _, err := r.running(id); err != nil {
@@ -51,6 +52,20 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts ExecOptions) error
 		return err
 	}
 	return attachLive(ctx, reader, opts)
+}
+
+// noteAttached keeps for the next process that the container's one client has
+// come: a shell that has run for days must not repeat them after a restart.
+func (r *Runtime) noteAttached(c *container) {
+	if err := os.WriteFile(r.ioPaths(c).attached, nil, 0o600); err != nil {
+		r.log.Warn("cannot note that a container was attached to", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+	}
+}
+
+// wasAttached reports what noteAttached has noted.
+func (r *Runtime) wasAttached(c *container) bool {
+	_, err := os.Stat(r.ioPaths(c).attached)
+	return err == nil
 }
 
 // attachInput begins to pass on the client's input and sizes of its terminal.

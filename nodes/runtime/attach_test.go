@@ -159,3 +159,28 @@ func TestAttachAgainAfterFailure(t *testing.T) {
 		t.Errorf("Attach while nobody reads the input got %q; want all lines", got)
 	}
 }
+
+// TestAttachAfterRestart: who attaches again after a restart of the agent gets
+// what comes from then on, as without one.
+func TestAttachAfterRestart(t *testing.T) {
+	n := nodetest.Start(t)
+	c := n.RunConfig(t, nodetest.Sandbox("days"), runtime.ContainerConfig{Name: "main", Args: []string{"cat"}, Stdin: true, StdinOnce: true})
+	if err := os.WriteFile(inputOf(n, c), []byte("long ago\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if got := attachFor(t, n, c, nil, "long ago\n"); got != "long ago\n" {
+		t.Errorf("the first Attach got %q", got)
+	}
+	n.Restart(t)
+	var out buffer
+	if err := n.Attach(t.Context(), c.ID, runtime.ExecOptions{Stdin: strings.NewReader("now\n"), Stdout: &out}); err != nil || out.String() != "now\n" {
+		t.Errorf("Attach after a restart = %v, with %q; want what came since", err, out.String())
+	}
+	n.WaitExited(t, c)
+	if err := n.RemoveContainer(t.Context(), c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(inputOf(n, c)), "main-0.*")); err != nil || len(left) > 0 {
+		t.Errorf("left after the container's removal: %q, %v", left, err)
+	}
+}

@@ -293,6 +293,7 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 		r.log.Info("removing a container that was never started", "container", c.info.Name, "pod", c.info.Pod.UID)
 		return r.deleteContainer(ctx, stored.ID)
 	}
+	c.attached.Store(r.wasAttached(c))
 	r.mu.Lock()
 	r.containers[stored.ID] = c
 	r.mu.Unlock()

@@ -17,13 +17,14 @@ type containerIO struct {
 }
 
 type ioPaths struct {
-	stdin string
-	log   logPaths
+	stdin    string
+	attached string // is there once somebody was attached
+	log      logPaths
 }
 
 func (r *Runtime) ioPaths(c *container) ioPaths {
 	base := filepath.Join(r.runDir(c.info.Pod.UID), "io", c.info.Name+"-"+strconv.Itoa(c.info.Attempt))
-	p := ioPaths{log: logPaths{stdout: base + ".out", position: base + ".pos", file: c.info.LogPath}}
+	p := ioPaths{attached: base + ".attached", log: logPaths{stdout: base + ".out", position: base + ".pos", file: c.info.LogPath}}
 	if !c.tty {
 		p.log.stderr = base + ".err"
 	}
@@ -72,7 +73,7 @@ func (c *container) endIO(drain bool) {
 func (c *container) removeIO(r *Runtime) error {
 	p := r.ioPaths(c)
 	var errs []error
-	for _, path := range []string{p.stdin, p.log.stdout, p.log.stderr, p.log.position} {
+	for _, path := range []string{p.stdin, p.attached, p.log.stdout, p.log.stderr, p.log.position} {
 		if path != "" {
 			errs = append(errs, ignoreNotExist(os.Remove(path)))
 		}
