@@ -138,7 +138,7 @@ func (n *neighbours) heir(ctx context.Context, key object.Key) (plan.Heir, bool)
 		return plan.Heir{Owner: first.owner}, true
 	}
 	for _, f := range list {
-		if n.mayTake(f, key) {
+		if n.mayTake(ctx, f, key) {
 			return plan.Heir{Owner: f.owner, Unsure: true}, true
 		}
 	}
@@ -148,15 +148,15 @@ func (n *neighbours) heir(ctx context.Context, key object.Key) (plan.Heir, bool)
 // declares says whether one certain other Kustomization declares an object, or
 // may: an object of which several do stays with the one that has it.
 func (n *neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
-	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(f, key)) })
+	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
 }
 
 func (n *neighbours) takes(f *family, key object.Key) bool {
 	return f.wants[key] && !f.idle && n.s.rights().allowed(f.spec, "patch", key) == nil
 }
 
-func (n *neighbours) mayTake(f *family, key object.Key) bool {
-	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(key)
+func (n *neighbours) mayTake(ctx context.Context, f *family, key object.Key) bool {
+	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(ctx, key)
 }
 
 // mayInherit says whether one that cannot be rendered may be what an object
@@ -207,15 +207,16 @@ type family struct {
 	// unknown says that it could not be rendered; names then looks for an object
 	// in its files. idle says that it is suspended: it takes nothing over.
 	unknown, idle bool
-	references    []reference
-	files         func() []reference
+	references    *references
+	files         func(context.Context) *references
 }
 
-func (f *family) names(key object.Key) bool {
+// names says whether an object is, or may be, named in the files.
+func (f *family) names(ctx context.Context, key object.Key) bool {
 	if f.references == nil && f.files != nil {
-		f.references, f.files = f.files(), nil
+		f.references, f.files = f.files(ctx), nil
 	}
-	return slices.ContainsFunc(f.references, func(r reference) bool { return r.fits(f.spec, key) })
+	return f.references != nil && (ctx.Err() != nil || f.references.fit(f.spec, key))
 }
 
 // find renders the Kustomizations but self: those of the store, and those that
@@ -357,12 +358,12 @@ func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization,
 	}
 	if err != nil {
 		f.unknown = true
-		f.files = func() []reference {
+		f.files = func(ctx context.Context) *references {
 			t, err := files()
 			if err != nil {
 				return nil
 			}
-			return referencesIn(t, cleanDir(ks.Spec.Path))
+			return referencesIn(ctx, t, cleanDir(ks.Spec.Path))
 		}
 		return nil, f
 	}

@@ -98,11 +98,12 @@ func TestBrokenNeighbour(t *testing.T) {
 		"namespace": strings.Replace(configMap("gone", "x"), "namespace: default", "namespace: web", 1) + "bad: 1\n",
 	}
 	exact := map[string]string{
-		"exact":       configMap("gone", "x") + "bad: 1\n",
-		"no YAML":     configMap("gone", "x") + "  : : [\n",
-		"generator":   "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamePrefix: go\nnamespace: default\nconfigMapGenerator: [{name: ne, literals: [a=b]}]\nbad: 1\n",
-		"variable":    configMap("${n}e", "x") + "bad: 1\n",
-		"in the list": "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: gone, namespace: default}, bad: 1}\n",
+		"exact":                  configMap("gone", "x") + "bad: 1\n",
+		"no YAML":                configMap("gone", "x") + "  : : [\n",
+		"generator":              "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamePrefix: go\nnamespace: default\nconfigMapGenerator: [{name: ne, literals: [a=b]}]\nbad: 1\n",
+		"variable":               configMap("${n}e", "x") + "bad: 1\n",
+		"no YAML, and countless": "kind: ConfigMap\nname: gone\n  : : [\n" + strings.Repeat("kind: A\nname: b\n", 60_000),
+		"in the list":            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: gone, namespace: default}, bad: 1}\n",
 	}
 	for _, group := range []struct {
 		files map[string]string
