@@ -107,8 +107,16 @@ func within(addr netip.Addr) []netip.Addr {
 	b := addr.As16()
 	v4 := func(at int) []netip.Addr { return []netip.Addr{netip.AddrFrom4([4]byte(b[at : at+4]))} }
 	switch {
-	case netip.MustParsePrefix("64:ff9b::/96").Contains(addr), netip.MustParsePrefix("64:ff9b:1::/48").Contains(addr):
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(addr):
 		return v4(12)
+	case netip.MustParsePrefix("64:ff9b:1::/48").Contains(addr):
+		// A network may use it as it is, or a longer prefix of it (RFC 8215).
+		list := append(v4(12),
+			netip.AddrFrom4([4]byte{b[6], b[7], b[9], b[10]}),   // /48
+			netip.AddrFrom4([4]byte{b[7], b[9], b[10], b[11]}),  // /56
+			netip.AddrFrom4([4]byte{b[9], b[10], b[11], b[12]})) // /64
+		// 0.0.0.0/8, which the bytes of another length seem to be, leads nowhere.
+		return slices.DeleteFunc(list, func(a netip.Addr) bool { return a.As4()[0] == 0 })
 	case netip.MustParsePrefix("2002::/16").Contains(addr):
 		return v4(2)
 	case netip.MustParsePrefix("::/96").Contains(addr) && addr != netip.IPv6Loopback():

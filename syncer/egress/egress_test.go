@@ -29,8 +29,10 @@ func TestCheck(t *testing.T) {
 			"169.254.169.254": true, "169.254.1.1": true, "fe80::1": true, "fe80::1%eth0": true, "::ffff:169.254.169.254": true,
 			"fd00:ec2::254": true, "100.100.100.200": true, "64:ff9b::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true, "::169.254.169.254": true,
 			"127.0.0.1": false, "::1": false, "10.0.0.1": false, "93.184.215.14": false, "2001:db8::1": false, "64:ff9b::0808:0808": false,
+			// The IPv4 address behind 96, 48, 56 and 64 bits.
+			"64:ff9b:1::a9fe:a9fe": true, "64:ff9b:1:a9fe:a9:fe00::": true, "64:ff9b:1:ca9:fe:a9fe::": true, "64:ff9b:1::a9:fea9:fe00:0": true, "64:ff9b:1:808:8:800::": false,
 		},
-		"loopback":              {"127.0.0.1": true, "127.9.9.9": true, "::1": true, "0.0.0.0": true, "::": true, "::ffff:127.0.0.1": true, "10.0.0.1": false},
+		"loopback":              {"127.0.0.1": true, "127.9.9.9": true, "::1": true, "0.0.0.0": true, "::": true, "::ffff:127.0.0.1": true, "64:ff9b:1:7f00:0:100::": true, "64:ff9b:1::808:808": false, "64:ff9b:1:808:8:800::": false, "10.0.0.1": false},
 		"private":               {"10.1.2.3": true, "172.31.0.1": true, "192.168.1.1": true, "fd12::1": true, "172.32.0.1": false, "127.0.0.1": false},
 		"192.0.2.0/24,10.0.0.7": {"192.0.2.9": true, "10.0.0.7": true, "10.0.0.8": false},
 		"none":                  {"169.254.169.254": false, "127.0.0.1": false},
