@@ -107,7 +107,15 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, e
 	if err != nil {
 		return nil, err
 	}
-	maps.DeleteFunc(files, func(name, _ string) bool { return excluded.File(name) })
+	for name := range files {
+		out, err := excluded.File(name)
+		if err != nil {
+			return nil, err
+		}
+		if out {
+			delete(files, name)
+		}
+	}
 	return newFileTree(files)
 }
 

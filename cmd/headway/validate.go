@@ -184,8 +184,8 @@ func asSource(root, dir string) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if excluded.Dir(dir) {
-		return tree, nil
+	if out, err := excluded.Dir(dir); err != nil || out {
+		return tree, err
 	}
 	return excluded.From(tree), nil
 }

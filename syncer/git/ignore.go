@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
@@ -23,7 +24,13 @@ type ignorer struct {
 	// back what others leave out.
 	any, includes bool
 	id            string // of all patterns
+	count, size   int    // of patterns, and their bytes
+	work          atomic.Int64
 }
+
+// maxIgnoreWork bounds what it costs, in patterns that are tried on components of
+// names, to find out what is left out of one tree: a few seconds.
+const maxIgnoreWork = 500_000_000
 
 // patterns are those of one place, a line each in the format of .gitignore;
 // they are for what is below the directory dir.
@@ -47,6 +54,7 @@ func newIgnorer(list ...patterns) *ignorer {
 			}
 			all = append(all, gitignore.ParsePattern(line, domain))
 			ig.need(strings.TrimRight(line, " "))
+			ig.size += len(line)
 			ig.includes = ig.includes || strings.HasPrefix(line, "!")
 			fmt.Fprintf(id, "%q %q\n", p.dir, line)
 		}
@@ -54,6 +62,7 @@ func newIgnorer(list ...patterns) *ignorer {
 	if len(all) == 0 {
 		return nil
 	}
+	ig.count = len(all)
 	ig.matcher, ig.id = gitignore.NewMatcher(all), hex.EncodeToString(id.Sum(nil))
 	return ig
 }
@@ -90,12 +99,29 @@ func (ig *ignorer) may(component string) bool {
 	return false
 }
 
-// ignores says whether the path, of the tree's root, is left out.
-func (ig *ignorer) ignores(name string, mode filemode.FileMode) bool {
-	for component := range strings.SplitSeq(name, "/") {
-		if ig.may(component) {
-			return ig.matcher.Match(strings.Split(name, "/"), mode == filemode.Dir)
-		}
+// ignores says whether the path, of the tree's root, is left out. It fails once
+// that has cost too much.
+func (ig *ignorer) ignores(name string, mode filemode.FileMode) (bool, error) {
+	components := strings.Count(name, "/") + 1
+	if err := ig.charge(components * (1 + len(ig.endings)/16)); err != nil {
+		return false, err
 	}
-	return false
+	for component := range strings.SplitSeq(name, "/") {
+		if !ig.may(component) {
+			continue
+		}
+		// A long name is held against a long pattern byte by byte.
+		if err := ig.charge(ig.count*components + ig.size*len(name)/64); err != nil {
+			return false, err
+		}
+		return ig.matcher.Match(strings.Split(name, "/"), mode == filemode.Dir), nil
+	}
+	return false, nil
+}
+
+func (ig *ignorer) charge(work int) error {
+	if ig.work.Add(int64(work)) > maxIgnoreWork {
+		return fmt.Errorf("the tree has too many names for the %d patterns that say what is left out: write fewer in %s files and spec.ignore", ig.count, SourceIgnore)
+	}
+	return nil
 }

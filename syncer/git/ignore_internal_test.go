@@ -52,8 +52,8 @@ func TestIgnorerIsTheLibrarys(t *testing.T) {
 			mode = filemode.Dir
 		}
 		want := gitignore.NewMatcher(all).Match(parts, mode == filemode.Dir)
-		if got := ig.ignores(strings.Join(parts, "/"), mode); got != want {
-			t.Fatalf("patterns %q ignore %q (%s): %t, want %t", lines, parts, mode, got, want)
+		if got, err := ig.ignores(strings.Join(parts, "/"), mode); err != nil || got != want {
+			t.Fatalf("patterns %q ignore %q (%s): %t, %v, want %t", lines, parts, mode, got, err, want)
 		}
 		if want {
 			ignored++

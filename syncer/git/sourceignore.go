@@ -13,6 +13,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/odb"
 )
 
 // A source leaves files out of what it yields, by the rules of Flux's
@@ -60,23 +62,30 @@ codeship-steps.yml
 const (
 	maxIgnoreFiles = 1000
 	maxIgnoreBytes = 256 << 10
+	// maxIgnorePatterns are those of spec.ignore, too.
+	maxIgnorePatterns = 2000
 )
+
+// tooMuch is why files that hold more than the bounds are refused.
+func tooMuch(files, size int) error {
+	if files <= maxIgnoreFiles && size <= maxIgnoreBytes {
+		return nil
+	}
+	return fmt.Errorf("the tree has %d %s files of %d bytes: more than %d files or %d bytes", files, SourceIgnore, size, maxIgnoreFiles, maxIgnoreBytes)
+}
 
 // sourceIgnorer is what files and spec.ignore leave out together.
 func sourceIgnorer(files []patterns, spec string) (*ignorer, error) {
-	size := 0
-	for _, f := range files {
-		size += len(f.lines)
-	}
-	if len(files) > maxIgnoreFiles || size > maxIgnoreBytes {
-		return nil, fmt.Errorf("the tree has %d %s files of %d bytes: more than %d files or %d bytes", len(files), SourceIgnore, size, maxIgnoreFiles, maxIgnoreBytes)
-	}
 	list := append([]patterns{{lines: vcsIgnore}}, files...)
 	list = append(list, patterns{lines: spec})
 	if newIgnorer(list[1:]...) == nil {
 		list = []patterns{{lines: vcsIgnore + defaultIgnore}}
 	}
-	return newIgnorer(list...), nil
+	ig := newIgnorer(list...)
+	if ig.count > maxIgnorePatterns {
+		return nil, fmt.Errorf("%s files and spec.ignore have %d patterns, more than %d", SourceIgnore, ig.count, maxIgnorePatterns)
+	}
+	return ig, nil
 }
 
 // ignoreFile is a .sourceignore file below a tree object.
@@ -150,7 +159,17 @@ func (t *Tree) readIgnore(spec string) error {
 		return err
 	}
 	var files []patterns
+	var size int64
 	for _, f := range found {
+		_, n, err := t.repo.store.db.Stat(odb.Hash(f.hash))
+		if err != nil {
+			return fmt.Errorf("%s: %w", path.Join(f.dir, SourceIgnore), err)
+		}
+		// One large file may be in many directories.
+		size += n
+		if err := tooMuch(len(found), int(size)); err != nil {
+			return err
+		}
 		data, err := t.blob(f.hash)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path.Join(f.dir, SourceIgnore), err)
@@ -167,9 +186,9 @@ func (t *Tree) Rules() string { return t.ignore.id }
 // leavesOut reports whether an entry of the tree is left out. A directory is
 // still there if something in it is.
 func (t *Tree) leavesOut(name string, mode filemode.FileMode, hash plumbing.Hash) (bool, error) {
-	out := t.ignore.ignores(name, mode)
-	if !out || mode != filemode.Dir || !t.ignore.includes {
-		return out, nil
+	out, err := t.ignore.ignores(name, mode)
+	if err != nil || !out || mode != filemode.Dir || !t.ignore.includes {
+		return out, err
 	}
 	t.mu.Lock()
 	known, ok := t.hollow[name]
@@ -212,6 +231,7 @@ type Excluded struct{ ig *ignorer }
 // source's spec.ignore, which may be empty.
 func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 	var files []patterns
+	size := 0
 	err := fs.WalkDir(tree, ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil && name == ".":
@@ -233,6 +253,10 @@ func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 		if info.Size() > maxIgnoreBytes {
 			return fmt.Errorf("%s is larger than %d bytes", name, maxIgnoreBytes)
 		}
+		size += int(info.Size())
+		if err := tooMuch(len(files)+1, size); err != nil {
+			return err
+		}
 		data, err := fs.ReadFile(tree, name)
 		files = append(files, patterns{dir: path.Dir(name), lines: string(data)})
 		return err
@@ -245,12 +269,24 @@ func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 	return &Excluded{ig}, err
 }
 
-// File reports whether a file is left out.
-func (x *Excluded) File(name string) bool { return x.ig.ignores(name, filemode.Regular) }
+// File reports whether a file is left out. It fails once that has cost too much
+// for all names together.
+func (x *Excluded) File(name string) (bool, error) { return x.ig.ignores(name, filemode.Regular) }
 
-// Dir reports whether a directory is left out with all that is in it.
-func (x *Excluded) Dir(name string) bool {
-	return name != "." && !x.ig.includes && x.ig.ignores(name, filemode.Dir)
+// Dir reports whether a directory is left out with all that is in it. It fails
+// as File does.
+func (x *Excluded) Dir(name string) (bool, error) {
+	if name == "." || x.ig.includes {
+		return false, nil
+	}
+	return x.ig.ignores(name, filemode.Dir)
+}
+
+func (x *Excluded) either(name string, dir bool) (bool, error) {
+	if dir {
+		return x.Dir(name)
+	}
+	return x.File(name)
 }
 
 // From is the tree without what is left out.
@@ -268,7 +304,11 @@ func (w without) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err != nil || info.IsDir() && w.Dir(name) || !info.IsDir() && w.File(name) {
+	out := false
+	if err == nil {
+		out, err = w.either(name, info.IsDir())
+	}
+	if err != nil || out {
 		_ = f.Close() // nothing was written
 		return nil, &fs.PathError{Op: "open", Path: name, Err: cmp.Or(err, fs.ErrNotExist)}
 	}
@@ -277,12 +317,19 @@ func (w without) Open(name string) (fs.File, error) {
 
 // ReadDir implements fs.ReadDirFS.
 func (w without) ReadDir(name string) ([]fs.DirEntry, error) {
-	if w.Dir(name) {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	if out, err := w.Dir(name); err != nil || out {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: cmp.Or(err, fs.ErrNotExist)}
 	}
 	list, err := fs.ReadDir(w.tree, name)
-	return slices.DeleteFunc(list, func(e fs.DirEntry) bool {
-		p := path.Join(name, e.Name())
-		return e.IsDir() && w.Dir(p) || !e.IsDir() && w.File(p)
-	}), err
+	var kept []fs.DirEntry
+	for _, e := range list {
+		out, failed := w.either(path.Join(name, e.Name()), e.IsDir())
+		if failed != nil {
+			return nil, &fs.PathError{Op: "readdir", Path: name, Err: failed}
+		}
+		if !out {
+			kept = append(kept, e)
+		}
+	}
+	return kept, err
 }

@@ -133,6 +133,24 @@ func TestSourceIgnoreIsBounded(t *testing.T) {
 	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), ".sourceignore files of 400000 bytes") {
 		t.Errorf("400,000 bytes of patterns: %v", err)
 	}
+	sha = push(t, work, "many", map[string]string{".sourceignore": strings.Repeat("?a\n", 2001)})
+	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "patterns, more than 2000") {
+		t.Errorf("2,001 patterns: %v", err)
+	}
+	if _, err := git.ReadExcluded(os.DirFS(work), ""); err == nil || !strings.Contains(err.Error(), "patterns, more than 2000") {
+		t.Errorf("2,001 patterns in a directory: %v", err)
+	}
+	// One file of 30 MiB is in many directories, and would be read for each.
+	huge := fed(t, bare, strings.Repeat("#", 30<<20), "hash-object", "-w", "--stdin")
+	dir := fed(t, bare, fmt.Sprintf("100644 blob %s\t.sourceignore\n", huge), "mktree")
+	var twenty strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&twenty, "040000 tree %s\td%d\n", dir, i)
+	}
+	sha = run(t, bare, "commit-tree", "-m", "x", fed(t, bare, twenty.String(), "mktree"))
+	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "the tree has 20 .sourceignore files of 31457280 bytes") {
+		t.Errorf("a file of 30 MiB in 20 directories: %v", err)
+	}
 	// Each level holds the one below ten times.
 	blob := fed(t, bare, "x\n", "hash-object", "-w", "--stdin")
 	below := fed(t, bare, fmt.Sprintf("100644 blob %s\t.sourceignore\n", blob), "mktree")
@@ -146,5 +164,38 @@ func TestSourceIgnoreIsBounded(t *testing.T) {
 	sha = run(t, bare, "commit-tree", "-m", "x", below)
 	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "more than 1000 .sourceignore files") {
 		t.Errorf("10^30 files: %v", err)
+	}
+}
+
+// What patterns cost that may match any name is bounded for all names together,
+// of a commit and of a directory.
+func TestSourceIgnoreCostIsBounded(t *testing.T) {
+	bare, _ := repository(t)
+	rules := fed(t, bare, strings.Repeat("[b-c]?\n", 1900), "hash-object", "-w", "--stdin")
+	file := fed(t, bare, "x\n", "hash-object", "-w", "--stdin")
+	var list strings.Builder
+	files := fstest.MapFS{".sourceignore": {Data: []byte(strings.Repeat("[b-c]?\n", 1900))}}
+	for i := range 5000 {
+		name := fmt.Sprintf("a%d-%s", i, strings.Repeat("a", 800))
+		fmt.Fprintf(&list, "100644 blob %s\t%s\n", file, name)
+		files["all/"+name] = &fstest.MapFile{}
+	}
+	all := fed(t, bare, list.String(), "mktree")
+	root := fed(t, bare, fmt.Sprintf("100644 blob %s\t.sourceignore\n040000 tree %s\tall\n", rules, all), "mktree")
+	tree, err := open(t, bare).Tree(run(t, bare, "commit-tree", "-m", "x", root), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	excluded, err := git.ReadExcluded(files, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, tree := range map[string]fs.FS{"commit": tree, "directory": excluded.From(files)} {
+		if _, err := fs.Stat(tree, "all"); err != nil {
+			t.Errorf("a few names of the %s: %v", what, err)
+		}
+		if _, err := fs.ReadDir(tree, "all"); err == nil || !strings.Contains(err.Error(), "too many names for the 1904 patterns") {
+			t.Errorf("many names of the %s: %v", what, err)
+		}
 	}
 }
