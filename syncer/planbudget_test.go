@@ -66,3 +66,29 @@ func TestCountlessExpressions(t *testing.T) {
 		}
 	}
 }
+
+// It is found out once for each Kustomization whether it would wait, however many
+// ways lead to it by what it depends on.
+func TestPlanOfManyWaysToWait(t *testing.T) {
+	w := mono(t, map[string]string{"cluster/a.yaml": configMap("a", "one")})
+	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
+	const n = 50
+	files := map[string]string{"leaf/a.yaml": configMap("leaf", "x")}
+	for i := range n {
+		extra := fmt.Sprintf("  namePrefix: n%d-\n", i)
+		if i >= 2 {
+			extra += fmt.Sprintf("  dependsOn: [{name: c%d}, {name: c%d}]\n", i-1, i-2)
+		}
+		files[fmt.Sprintf("cluster/c%d.yaml", i)] = nested(fmt.Sprintf("c%d", i), "./leaf", extra)
+	}
+	w.branch("ways", files)
+	p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "ways"})
+	if len(p.Plans) != n+1 || len(p.Errors) > 0 {
+		t.Errorf("%d plans, want %d: %q", len(p.Plans), n+1, messages(p.Errors))
+	}
+	for _, c := range p.Checks {
+		if c.Name == "spec.dependsOn" {
+			t.Errorf("%s: %s", c.Kustomization, c.Message)
+		}
+	}
+}

@@ -42,6 +42,8 @@ type planning struct {
 	queue      []planned
 	done       map[object.Key]*planned
 	order      []*planned
+	// stalled remembers why one would not be applied, or that it would be.
+	stalled map[*planned]string
 }
 
 // planned is one Kustomization and its plan.
@@ -65,8 +67,6 @@ type planned struct {
 	orphans  []object.Key
 	unread   []object.Key // Secrets that the plan was made without
 	foreseen foreseen
-	// stalling says that it is being found out why it would not be applied.
-	stalling bool
 }
 
 // fetch finds the tree of the revision that is asked for.
@@ -322,6 +322,7 @@ func count(sum *wire.Summary, a plan.Action) {
 // answer puts the plans together: those that others wait for first.
 func (p *planning) answer() wire.Plans {
 	p.sort()
+	p.stalled = map[*planned]string{}
 	var moves []rollout
 	pods, gone := indexPods(p.s.cfg.Store), map[types.UID]bool{}
 	for _, one := range p.order {

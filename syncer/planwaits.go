@@ -57,13 +57,19 @@ func (p *planning) missing(key object.Key) string {
 	return ""
 }
 
-// stalls is why a Kustomization would not apply the commit, or empty.
+// stalls is why a Kustomization would not apply the commit, or empty. It is found
+// out once for each: there may be any number of ways from one to another.
 func (p *planning) stalls(one *planned) string {
-	if one.stalling { // they wait for each other
-		return "waits for itself"
+	if why, ok := p.stalled[one]; ok {
+		return why
 	}
-	one.stalling = true
-	defer func() { one.stalling = false }()
+	p.stalled[one] = "waits for itself" // if they wait for each other
+	why := p.stallsNow(one)
+	p.stalled[one] = why
+	return why
+}
+
+func (p *planning) stallsNow(one *planned) string {
 	switch {
 	case len(one.plan.Errors) > 0:
 		return "would be refused"
