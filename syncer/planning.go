@@ -115,9 +115,14 @@ func (p *planning) run(ctx context.Context) {
 	for p.retry(ctx) {
 		p.drain(ctx)
 	}
-	p.revoke()
-	if p.ctx.Err() != nil && len(p.order) > 0 {
-		p.order[0].plan.Errors = append(p.order[0].plan.Errors, faults(p.spent())...)
+	proven := p.revoke()
+	for i, one := range p.order {
+		if !proven { // no account may be shown what it perhaps may not read
+			one.empty()
+		}
+		if !proven || i == 0 && p.ctx.Err() != nil {
+			one.plan.Errors = append(one.plan.Errors, faults(p.spent())...)
+		}
 	}
 }
 

@@ -152,19 +152,25 @@ func (one *planned) empty() {
 }
 
 // revoke refuses what a plan takes the rights for that was made later, and
-// leaves out what would have come with it.
-func (p *planning) revoke() {
-	if !p.grants() {
-		return
-	}
-	for i := 0; i < len(p.order); i++ {
-		one := p.order[i]
-		if len(one.plan.Errors) > one.held || len(one.orphans) > 0 || p.authorize(p.rights(one), one) {
-			continue
+// leaves out what would have come with it. It says whether there was the time to
+// do so.
+func (p *planning) revoke() bool {
+	for again := p.grants(); again; {
+		again = false
+		for i := 0; i < len(p.order); i++ {
+			if p.ctx.Err() != nil {
+				return false
+			}
+			one := p.order[i]
+			if len(one.plan.Errors) > one.held || len(one.orphans) > 0 || p.authorize(p.rights(one), one) {
+				continue
+			}
+			came := func(other *planned) bool { return other.arrives && other.parent == one.plan.Kustomization }
+			p.order = slices.DeleteFunc(p.order, came)
+			maps.DeleteFunc(p.done, func(_ object.Key, other *planned) bool { return came(other) })
+			i = slices.Index(p.order, one)
+			again = true // what it granted is gone, too
 		}
-		came := func(other *planned) bool { return other.arrives && other.parent == one.plan.Kustomization }
-		p.order = slices.DeleteFunc(p.order, came)
-		maps.DeleteFunc(p.done, func(_ object.Key, other *planned) bool { return came(other) })
-		i = -1 // what it granted is gone, too
 	}
+	return true
 }
