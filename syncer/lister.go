@@ -3,6 +3,7 @@ package syncer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -59,10 +60,13 @@ func (l *lister) goOn() bool {
 }
 
 func (l *lister) dir(dir string) {
-	// What cannot be read names nothing, and nothing is returned.
+	// A file that cannot be read names nothing, and nothing is returned.
 	_ = fs.WalkDir(l.files, dir, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
+		switch {
+		case err == nil && d.Type().IsRegular():
 			l.file(p)
+		case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid):
+			l.refs.all = true // it cannot be listed
 		}
 		if !l.goOn() {
 			return fs.SkipAll
