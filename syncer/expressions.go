@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -24,14 +25,31 @@ type expressions struct {
 	health map[kustomize.HealthCheckExpressions]*expr.Health
 }
 
-// maxExpressions bounds the entries of spec.healthCheckExprs: each is compiled,
-// also for a plan of a commit that nobody has looked at.
+// maxExpressions bounds the entries of spec.healthCheckExprs, and those of
+// spec.dependsOn that have a readyExpr: each is compiled.
 const maxExpressions = 100
 
 // checked is a kind of objects that a healthCheckExprs entry judges.
 type checked struct {
 	schema.GroupVersion
 	Kind string
+}
+
+// dependOn fails if a Kustomization has too many expressions for what it depends
+// on, and forgets those that it has no more.
+func (e *expressions) dependOn(ks *kustomizev1.Kustomization) error {
+	n, texts := 0, map[string]bool{}
+	for _, d := range ks.Spec.DependsOn {
+		if d.ReadyExpr != "" {
+			n++
+			texts[d.ReadyExpr] = true
+		}
+	}
+	if n > maxExpressions {
+		return fmt.Errorf("spec.dependsOn: has %d entries with a readyExpr, more than %d", n, maxExpressions)
+	}
+	maps.DeleteFunc(e.ready, func(text string, _ *expr.Condition) bool { return !texts[text] })
+	return nil
 }
 
 // readyExpr says whether a dependency is ready as self sees it.

@@ -3,6 +3,8 @@ package syncer_test
 import (
 	"strings"
 	"testing"
+
+	"headway.dev/syncer/wire"
 )
 
 // dependsOn[].readyExpr decides instead of the usual conditions, and sees both
@@ -55,4 +57,35 @@ func TestHealthCheckExprs(t *testing.T) {
 	w.write(map[string]string{"cluster/one.yaml": nested("one", "./one", strings.Replace(exprs, "data.key == 'done'", "1 + 1", 1))})
 	w.push("a number")
 	w.eventually("the number is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False InvalidCELExpression") })
+}
+
+// A plan does not claim to know whether a readyExpr will hold, and their number is
+// bounded.
+func TestReadyExprsOfAPlan(t *testing.T) {
+	w := mono(t, map[string]string{"cluster/one.yaml": nested("one", "./one", "  suspend: true\n"), "one/a.yaml": configMap("a", "x"), "two/b.yaml": configMap("b", "x")})
+	w.eventually("one is there", func() bool { return w.readyOf("one") != "gone" })
+	w.branch("next", map[string]string{
+		"cluster/two.yaml":   nested("two", "./two", "  dependsOn: [{name: one}]\n"),
+		"cluster/three.yaml": nested("three", "./two", "  namePrefix: three-\n  dependsOn: [{name: one, readyExpr: 'true'}]\n"),
+	})
+	for _, one := range w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "next"}).Plans {
+		said := ""
+		for _, c := range one.Checks {
+			if c.Name == "spec.dependsOn" {
+				said += c.Message
+			}
+		}
+		want := ""
+		if one.Kustomization == "headway-system/two" {
+			want = "headway-system/one is suspended: the Kustomization would wait for it"
+		}
+		if said != want {
+			t.Errorf("%s: %q, want %q", one.Kustomization, said, want)
+		}
+	}
+	w.write(map[string]string{"cluster/four.yaml": nested("four", "./two", "  dependsOn:\n"+strings.Repeat("  - {name: one, readyExpr: 'true'}\n", 101))})
+	w.push("countless expressions")
+	w.eventually("they are refused", func() bool {
+		return w.readyOf("four") == "False InvalidCELExpression spec.dependsOn: has 101 entries with a readyExpr, more than 100"
+	})
 }

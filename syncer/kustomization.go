@@ -337,6 +337,9 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 	k.mu.Lock()
 	k.deps = deps
 	k.mu.Unlock()
+	if err := k.exprs.dependOn(ks); err != nil {
+		return badExpression(err)
+	}
 	for i, key := range deps {
 		if err := k.s.rights().mayDependOn(ks, key); err != nil {
 			return err

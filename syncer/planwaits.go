@@ -15,10 +15,10 @@ import (
 
 // waitsFor tells what a Kustomization would wait for in vain.
 func (p *planning) waitsFor(c *checklist, one *planned) {
-	for _, key := range one.awaits() {
+	for i, key := range one.awaits() {
 		if p.done[key] == nil && p.s.permitted(p.ctx, "get", key) != nil {
 			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s/%s: whether the Kustomization would wait for it is not known", key.Namespace, key.Name)
-		} else if why := p.missing(key); why != "" {
+		} else if why := p.missing(one, i, key); why != "" {
 			c.add(wire.CheckWarning, "spec.dependsOn", "%s/%s %s: the Kustomization would wait for it", key.Namespace, key.Name, why)
 		}
 	}
@@ -37,11 +37,17 @@ func (one *planned) awaits() []object.Key {
 	return dependenciesOf(one.ks)
 }
 
-// missing is why a dependency would not be what is waited for, or empty.
-func (p *planning) missing(key object.Key) string {
+// missing is why a dependency of one, the i-th, would not be what is waited for,
+// or empty. Of one with a readyExpr only that counts, which nobody can tell
+// before: it sees what the dependency will be.
+func (p *planning) missing(one *planned, i int, key object.Key) string {
+	custom := one.ks.Spec.DependsOn[i].ReadyExpr != ""
 	if dep := p.done[key]; dep != nil {
-		if dep.deleted {
+		switch {
+		case dep.deleted:
 			return "is deleted by this commit"
+		case custom:
+			return ""
 		}
 		return p.stalls(dep)
 	}
@@ -51,6 +57,7 @@ func (p *planning) missing(key object.Key) string {
 	switch stored, ok := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization); {
 	case !ok:
 		return "does not exist"
+	case custom:
 	case !isReady(stored):
 		return "is not ready"
 	}
@@ -77,8 +84,13 @@ func (p *planning) stallsNow(one *planned) string {
 		return "is suspended"
 	case slices.ContainsFunc(one.gates, func(g wire.Gate) bool { return !g.Open }):
 		return "would be held by a freeze"
-	case slices.ContainsFunc(one.awaits(), func(key object.Key) bool { return p.missing(key) != "" }), p.heldBy(one) != nil:
+	case p.heldBy(one) != nil:
 		return "would wait itself"
+	}
+	for i, key := range one.awaits() {
+		if p.missing(one, i, key) != "" {
+			return "would wait itself"
+		}
 	}
 	return ""
 }
