@@ -29,7 +29,7 @@ func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.R
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
-	if err := s.permitted(ctx, "patch", src.key); err != nil {
+	if err := s.permittedSource(ctx, verbRollback, src.key); err != nil {
 		return wire.RollbackResult{}, err
 	}
 	what := undo{commit: req.Commit, since: req.To}

@@ -22,14 +22,31 @@ func WithUser(ctx context.Context, user User) context.Context {
 
 // permitted is nil if whoever makes the call may do the verb on the object, and
 // else the API server's Forbidden error. Who sees a Kustomization (get) may see
-// what it applied and would apply; who may patch a source may have it synced
-// and its commits reverted, as with Flux's annotations.
+// what it applied and would apply.
 func (s *Syncer) permitted(ctx context.Context, verb string, key object.Key) error {
 	user, ok := ctx.Value(userKey{}).(User)
 	if !ok || s.cfg.Access == nil {
 		return nil
 	}
 	return s.cfg.Access.Allowed(user, verb, key)
+}
+
+// Verbs of a source that are Headway's own: to have it synced, and to have its
+// commits reverted.
+const (
+	verbSync     = "sync"
+	verbRollback = "rollback"
+)
+
+// permittedSource is permitted for a verb of a source's that is Headway's own.
+// Who may patch the source may do that as well, by Flux's annotations or by
+// what the source follows.
+func (s *Syncer) permittedSource(ctx context.Context, verb string, key object.Key) error {
+	err := s.permitted(ctx, verb, key)
+	if err != nil && s.permitted(ctx, "patch", key) == nil {
+		return nil
+	}
+	return err
 }
 
 // readable are the Kustomizations that the caller may see; it fails if that is
@@ -117,7 +134,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 	var denied error
 	var list []*source
 	for _, src := range all {
-		if err := s.permitted(ctx, "patch", src.key); err != nil {
+		if err := s.permittedSource(ctx, verbSync, src.key); err != nil {
 			denied = err
 			continue
 		}

@@ -143,9 +143,13 @@ func headwayRoles() []*rbacv1.ClusterRole {
 	const api = "/headway/v1/"
 	sources := on(readVerbs, "source.toolkit.fluxcd.io", "gitrepositories", "gitrepositories/status")
 	kustomizations := on(readVerbs, "kustomize.toolkit.fluxcd.io", "kustomizations", "kustomizations/status")
-	trigger := []rbacv1.PolicyRule{
-		on([]string{"get", "patch"}, "source.toolkit.fluxcd.io", "gitrepositories"),
-		on([]string{"get", "patch"}, "kustomize.toolkit.fluxcd.io", "kustomizations"),
+	// The verbs sync and rollback are Headway's own: to patch a source or a
+	// Kustomization is the right to deploy anything, with all rights.
+	may := func(verbs ...string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{
+			on(verbs, "source.toolkit.fluxcd.io", "gitrepositories"),
+			on(get, "kustomize.toolkit.fluxcd.io", "kustomizations"),
+		}
 	}
 	return []*rbacv1.ClusterRole{
 		aggregated("view", clusterRole("headway:aggregate-to-view", sources, kustomizations)),
@@ -153,8 +157,20 @@ func headwayRoles() []*rbacv1.ClusterRole {
 		// Everybody's: what serves it asks for a signature.
 		clusterRole(webhookRole, at([]string{"post"}, api+"hooks/*")),
 		clusterRole("headway:plan", at(get, api+"*"), at([]string{"post"}, api+"plan"), sources, kustomizations),
-		clusterRole("headway:sync", append(trigger, at(get, api+"*"), at([]string{"post"}, api+"sync"))...),
-		clusterRole("headway:rollback", append(trigger, at(get, api+"*"), at([]string{"post"}, api+"sync", api+"rollback"))...),
+		clusterRole("headway:sync", append(may("get", "sync"), at(get, api+"*"), at([]string{"post"}, api+"sync"))...),
+		clusterRole("headway:rollback", append(may("get", "sync", "rollback"), at(get, api+"*"), at([]string{"post"}, api+"sync", api+"rollback"))...),
+	}
+}
+
+// withdrawn are rules that default roles had once and must not have.
+func withdrawn(role string) []rbacv1.PolicyRule {
+	if role != "headway:sync" && role != "headway:rollback" {
+		return nil
+	}
+	verbs := []string{"get", "patch"}
+	return []rbacv1.PolicyRule{
+		on(verbs, "source.toolkit.fluxcd.io", "gitrepositories"),
+		on(verbs, "kustomize.toolkit.fluxcd.io", "kustomizations"),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/component-helpers/auth/rbac/validation"
 
 	"headway.dev/manifests/change"
@@ -22,8 +23,8 @@ type Store interface {
 
 // Reconcile makes the default roles and bindings that are missing, and gives
 // those that are there the rules, subjects, labels and annotations that they
-// lack. What an administrator added stays, and so does all of an object whose
-// annotation rbac.authorization.kubernetes.io/autoupdate is not "true".
+// lack, and takes away rules that they had once and must not have. What an
+// administrator added stays, and so does all of an object whose annotation rbac.authorization.kubernetes.io/autoupdate is not "true".
 func Reconcile(ctx context.Context, store Store, now time.Time) error {
 	var changes []change.Change
 	for _, want := range Defaults() {
@@ -59,8 +60,8 @@ func aggregateDefaults(ctx context.Context, store Store) error {
 	return nil
 }
 
-// complete adds to obj what of want it lacks, and says whether that was
-// anything.
+// complete adds to obj what of want it lacks, takes away what is withdrawn, and
+// says whether that was anything.
 func complete(obj, want object.Object) bool {
 	changed := false
 	labels, annotations := maps.Clone(obj.GetLabels()), maps.Clone(obj.GetAnnotations())
@@ -88,6 +89,12 @@ func complete(obj, want object.Object) bool {
 				o.AggregationRule, changed = want.AggregationRule, true
 			}
 			break
+		}
+		kept := slices.DeleteFunc(slices.Clone(o.Rules), func(rule rbacv1.PolicyRule) bool {
+			return slices.ContainsFunc(withdrawn(o.Name), func(old rbacv1.PolicyRule) bool { return equality.Semantic.DeepEqual(rule, old) })
+		})
+		if len(kept) < len(o.Rules) {
+			o.Rules, changed = kept, true
 		}
 		if covered, missing := validation.Covers(o.Rules, want.Rules); !covered {
 			o.Rules, changed = append(o.Rules, missing...), true
