@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/object"
 )
 
@@ -44,7 +46,11 @@ func (c *cached) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 	e := c.encoding(id)
 	e.once.Do(func() {
 		var b bytes.Buffer
-		e.err = encode(c.GetObject(), &b)
+		// A panic is an error for all who ask: the Once does not run again.
+		e.err = guard.Call(context.Background(), "encode for watchers", func() error { return encode(c.GetObject(), &b) })
+		if e.err != nil {
+			return
+		}
 		e.data = b.Bytes()
 		if c.grew != nil {
 			c.grew(len(e.data))

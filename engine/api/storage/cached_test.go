@@ -59,3 +59,16 @@ func TestEncodingsKept(t *testing.T) {
 		t.Errorf("an object that is no longer kept was encoded %d times and keeps %d encodings", encoded, len(first.encodings))
 	}
 }
+
+// An encoder that panics is an error for every watcher of the object, and
+// never an empty encoding.
+func TestEncoderThatPanics(t *testing.T) {
+	c := newCached(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}})
+	for i := range 2 {
+		var out strings.Builder
+		err := c.CacheEncode("json", func(runtime.Object, io.Writer) error { panic("poisonous object") }, &out)
+		if err == nil || !strings.Contains(err.Error(), "poisonous object") || out.Len() > 0 {
+			t.Errorf("watcher %d: %q, %v", i+1, out.String(), err)
+		}
+	}
+}
