@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync/atomic"
 
@@ -53,7 +54,7 @@ type Watcher struct {
 // Next implements object.Watcher.
 func (w *Watcher) Next(ctx context.Context) ([]object.Event, error) {
 	for {
-		events, changed, err := w.Poll()
+		events, changed, err := w.poll(math.MaxInt, math.MaxInt64)
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
@@ -65,9 +66,24 @@ func (w *Watcher) Next(ctx context.Context) ([]object.Event, error) {
 	}
 }
 
-// Poll returns the events since the last call, without waiting, and a channel
-// that is closed when there may be more. Its errors are those of Next.
+// What Poll returns at once: so many events, and of large objects so many that
+// their states are this long together, as they are encoded.
+const (
+	polledEvents = 16
+	polledBytes  = 1 << 20
+)
+
+// Poll returns the next few events since the last call, without waiting, and,
+// if there are none, a channel that is closed when there may be some. A caller
+// that is slow to do something with them keeps only these alive, and the store
+// forgets the others. Its errors are those of Next.
 func (w *Watcher) Poll() ([]object.Event, <-chan struct{}, error) {
+	return w.poll(polledEvents, polledBytes)
+}
+
+// poll returns at most limit events, and after the first no more than are size
+// bytes together.
+func (w *Watcher) poll(limit int, size int64) ([]object.Event, <-chan struct{}, error) {
 	s := w.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -75,20 +91,31 @@ func (w *Watcher) Poll() ([]object.Event, <-chan struct{}, error) {
 		return nil, nil, object.ErrExpired
 	}
 	position := w.position.Load()
-	var events []object.Event
+	var pending []event
 	w.each(func(h *history) {
-		for i := h.after(position); i < h.count; i++ {
-			events = append(events, h.at(i).public())
+		first := h.after(position)
+		// One more than is returned tells that there are more.
+		for i := first; i < h.count && i-first <= limit; i++ {
+			pending = append(pending, h.at(i))
 		}
 	})
-	if s.done && len(events) == 0 {
+	if s.done && len(pending) == 0 {
 		return nil, nil, ErrClosed
 	}
 	changed := s.changed
 	if len(w.kinds) == 1 {
 		changed = s.histories[w.kinds[0]].changed
 	} else {
-		slices.SortFunc(events, func(a, b object.Event) int { return cmp.Compare(a.Revision, b.Revision) })
+		slices.SortFunc(pending, func(a, b event) int { return cmp.Compare(a.revision, b.revision) })
+	}
+	var events []object.Event
+	for _, e := range pending {
+		size -= e.entry.size + e.weight()
+		if len(events) == limit || size < 0 && len(events) > 0 {
+			w.position.Store(events[len(events)-1].Revision)
+			return events, changed, nil
+		}
+		events = append(events, e.public())
 	}
 	w.position.Store(max(position, s.current.Load().revision))
 	return events, changed, nil

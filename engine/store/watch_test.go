@@ -104,6 +104,61 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// Poll returns a few events at a time, by their number and by their size, in
+// order and without a gap, and tells how far it has got.
+func TestPollIsBounded(t *testing.T) {
+	s := tempStore(t)
+	one, err := s.Follow(0, configMapKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := s.Follow(0, configMapKind, podKind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := s.Revision()
+	for i := range 20 {
+		commit(t, s, change.Wait, put("a", fmt.Sprint(i+1)), putPod(fmt.Sprint("p", i)))
+	}
+	large := strings.Repeat("x", 400_000)
+	for i := range 4 {
+		commit(t, s, change.Wait, put(fmt.Sprint("large-", i), large))
+	}
+	end := s.Revision()
+	commit(t, s, change.Wait, put("huge", strings.Repeat("x", 1_200_000)), put("z", "1"))
+	for name, tc := range map[string]struct {
+		w    *store.Watcher
+		want []int
+	}{
+		"one kind":  {one, []int{16, 6, 2, 1, 1}},
+		"two kinds": {both, []int{16, 16, 10, 2, 1, 1}},
+	} {
+		last := start
+		for _, want := range tc.want {
+			events, _, err := tc.w.Poll()
+			if err != nil || len(events) != want {
+				t.Fatalf("%s: %d events after %d, want %d: %v", name, len(events), last, want, err)
+			}
+			for _, e := range events {
+				if e.Revision <= last || tc.w == both && e.Revision != last+1 {
+					t.Errorf("%s: event at %d after %d", name, e.Revision, last)
+				}
+				last = e.Revision
+			}
+			if got := tc.w.Revision(); got != last {
+				t.Errorf("%s: revision %d after an event at %d", name, got, last)
+			}
+		}
+		if events, changed, err := tc.w.Poll(); len(events) > 0 || changed == nil || err != nil || tc.w.Revision() != s.Revision() {
+			t.Errorf("%s: %d more events, at %d of %d: %v", name, len(events), tc.w.Revision(), s.Revision(), err)
+		}
+	}
+	// Who is in this process gets all at once.
+	if got := next(t, watch(t, s, start, object.Key{GroupKind: configMapKind}, object.Key{GroupKind: podKind})); len(got) != int(s.Revision()-start) || got[43].Revision != end {
+		t.Errorf("Next returned %d events of %d", len(got), s.Revision()-start)
+	}
+}
+
 // A watcher that falls behind, or starts too early, is told to list again; a
 // quiet kind is not affected by a busy one.
 func TestWatchExpired(t *testing.T) {

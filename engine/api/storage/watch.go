@@ -42,7 +42,7 @@ func (s *Storage) Watch(ctx context.Context, path string, opts storage.ListOptio
 		key:       key,
 		recursive: opts.Recursive,
 		predicate: opts.Predicate,
-		results:   make(chan watch.Event, 100),
+		results:   make(chan watch.Event, buffered),
 		bookmarks: opts.ProgressNotify || opts.Predicate.AllowWatchBookmarks,
 		initial:   wanted || opts.SendInitialEvents == nil && from == 0,
 		announce:  wanted && opts.Predicate.AllowWatchBookmarks,
@@ -52,6 +52,11 @@ func (s *Storage) Watch(ctx context.Context, path string, opts storage.ListOptio
 	go func() { guard.Do(w.ctx, "watch "+key.String(), func() { w.run(start, err) }) }()
 	return w, nil
 }
+
+// buffered is how many events wait for a client, as many as with Kubernetes.
+// The store's history, which is bounded in bytes, keeps the others: a client
+// that does not read is told to list again.
+const buffered = 10
 
 // watcher implements watch.Interface.
 type watcher struct {
