@@ -18,7 +18,10 @@ import (
 const settle = 15 * time.Second
 
 // Every trimInterval memory is given back if there is more to give than is
-// worth a collection: more than minIdle, and more than a half of what is in use.
+// worth a collection: more than minIdle, and more than a half of what is in
+// use. That is what the heap grew by since the last time, which may be garbage,
+// and what a collection found free since: of what was in use at the last time
+// and is not any more. An idle program collects every two minutes.
 const (
 	trimInterval = 30 * time.Second
 	minIdle      = 64 << 20
@@ -33,28 +36,34 @@ func trim(ctx context.Context) error {
 		return ctx.Err()
 	}
 	trimStart()
-	var given uint64
+	var t trimmer
 	for pause(ctx, trimInterval) {
-		if held := heapHeld(); held > given+max(minIdle, given/2) {
-			debug.FreeOSMemory()
-			given = heapHeld()
-		} else {
-			given = min(given, held)
-		}
+		t.trim()
 	}
 	return ctx.Err()
 }
 
-// heapHeld is the memory that the heap holds of the kernel's: what is in use,
-// what is garbage and what is free.
-func heapHeld() uint64 {
-	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
-	metrics.Read(samples)
-	var held uint64
-	for _, s := range samples {
-		held += s.Value.Uint64()
+// trimmer knows what the heap held when memory was given back last.
+type trimmer struct{ given uint64 }
+
+// trim gives memory back if that is worth it.
+func (t *trimmer) trim() {
+	used, free := heap()
+	if used+free > t.given+max(minIdle, t.given/2) || free > max(minIdle, used/2) {
+		debug.FreeOSMemory()
+		used, free = heap()
+		t.given = used + free
+		return
 	}
-	return held
+	t.given = min(t.given, used+free)
+}
+
+// heap is the memory that the heap holds of the kernel's: what is in use or
+// garbage, and what is free.
+func heap() (used, free uint64) {
+	samples := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}}
+	metrics.Read(samples)
+	return samples[1].Value.Uint64() + samples[2].Value.Uint64(), samples[0].Value.Uint64()
 }
 
 // pause reports whether d has passed before ctx ended.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,5 +27,33 @@ Anonymous:             0 kB
 	want := []region{{0x400000, 0x500000}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(region{})); diff != "" {
 		t.Errorf("untouched mappings (-want +got):\n%s", diff)
+	}
+}
+
+// What was in use when memory was given back last, and no longer is, is given
+// back after the next collection; and so is growth.
+func TestTrimAfterDeletions(t *testing.T) {
+	const size = 512 << 20
+	held := func() uint64 {
+		used, free := heap()
+		return used + free
+	}
+	var trims trimmer
+	trims.trim()
+	before := held()
+	kept := make([][]byte, size>>20)
+	for i := range kept {
+		kept[i] = make([]byte, 1<<20)
+	}
+	trims.trim()
+	if trims.given < before+size/2 {
+		t.Fatalf("grown by %d, and not trimmed", held()-before)
+	}
+	runtime.KeepAlive(kept)
+	kept = nil
+	runtime.GC() // the runtime's own comes every two minutes
+	trims.trim()
+	if now := held(); now > before+size/4 {
+		t.Errorf("the heap holds %d MiB, and %d MiB before", now>>20, before>>20)
 	}
 }
