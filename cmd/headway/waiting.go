@@ -144,6 +144,13 @@ func (w *wait) once(ctx context.Context, request wire.SyncRequest) (told bool, e
 		select {
 		case <-ctx.Done():
 			return told, ctx.Err()
+		case <-done:
+			// Each answer that the reader sent was received, and the last one
+			// ends this loop: it went without.
+			if ctx.Err() != nil {
+				return told, ctx.Err()
+			}
+			return told, errors.New("the server's answer could not be read: the cluster goes on by itself; see `headway status`")
 		case <-quiet.C:
 			w.say(cmp.Or(w.open, "still waiting") + w.elapsed())
 			quiet.Reset(silence)

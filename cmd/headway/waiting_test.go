@@ -190,3 +190,31 @@ func TestSyncSaysOneErrorOnce(t *testing.T) {
 		t.Errorf("a sync says:\n%s", got)
 	}
 }
+
+// poisonous is an answer whose reading panics.
+type poisonous struct{}
+
+func (poisonous) Read([]byte) (int, error) { panic("poisonous answer") }
+func (poisonous) Close() error             { return nil }
+
+// answering is a RoundTripper that gives every request the same answer.
+type answering struct{ body io.ReadCloser }
+
+// RoundTrip implements http.RoundTripper.
+func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(r.URL.Path, "/sync") {
+		return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	}
+	return &http.Response{StatusCode: http.StatusOK, Request: r, Body: a.body}, nil
+}
+
+// A wait ends with an error when its answer cannot be read, whatever the reason.
+func TestSyncEndsWithItsReader(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := &client{config: &rest.Config{Host: "http://cluster.example.com"}, http: &http.Client{Transport: answering{poisonous{}}}}
+	err := c.sync(ctx, wire.SyncRequest{}, waitOptions{}, outputFormat{}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "the server's answer could not be read") {
+		t.Errorf("sync: %v", err)
+	}
+}
