@@ -49,6 +49,8 @@ type suspension struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Suspended bool   `json:"suspended"`
+	// ByGit says that Git sets spec.suspend to true as well.
+	ByGit bool `json:"byGit,omitempty"`
 }
 
 func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Command {
@@ -73,27 +75,26 @@ func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Comma
 			return err
 		}
 		out := suspension{Kind: kind, Namespace: namespace, Name: name, Suspended: suspend}
-		byGit, err := client.suspend(cmd.Context(), out)
-		if err != nil {
+		if out.ByGit, err = client.suspend(cmd.Context(), out); err != nil {
 			return err
+		}
+		if out.ByGit && !suspend {
+			fmt.Fprintln(opts.err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
 		}
 		if format.json() {
 			return printJSON(opts.out, out)
 		}
-		return tellSuspension(opts, out, byGit)
+		return tellSuspension(opts, out)
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", systemNamespace, "namespace of the object")
 	format.register(cmd)
 	return cmd
 }
 
-func tellSuspension(opts *options, s suspension, byGit bool) error {
+func tellSuspension(opts *options, s suspension) error {
 	word := "resumed"
 	if s.Suspended {
 		word = "suspended"
-	}
-	if byGit && !s.Suspended {
-		fmt.Fprintln(opts.err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
 	}
 	_, err := fmt.Fprintf(opts.out, "%s %s/%s %s\n", s.Kind, s.Namespace, s.Name, word)
 	return err

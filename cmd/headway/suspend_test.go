@@ -114,7 +114,7 @@ func TestSuspendSource(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
 	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
 	var out suspension
-	if err := json.Unmarshal([]byte(s.must(exitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (suspension{"GitRepository", systemNamespace, "cluster", true}) {
+	if err := json.Unmarshal([]byte(s.must(exitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (suspension{Kind: "GitRepository", Namespace: systemNamespace, Name: "cluster", Suspended: true}) {
 		t.Errorf("suspend -o json: %+v %v", out, err)
 	}
 	s.eventually("status says who suspended it", func() bool {
@@ -128,4 +128,20 @@ func TestSuspendSource(t *testing.T) {
 
 	shows(t, "refusal", s.must(exitFailed, "suspend", "deploy/web"), "a Deployment follows no Git")
 	shows(t, "refusal", s.must(exitFailed, "suspend", "ks/nothing"), `"nothing" not found`)
+}
+
+// Who resumes what Git suspends is told that it does not last, in every format.
+func TestResumeOfWhatGitSuspends(t *testing.T) {
+	s := newStory(t, map[string]string{"apps.yaml": strings.Replace(childKustomization("1h"), "suspend: false", "suspend: true", 1)}, nil)
+	s.eventually("the Kustomization is suspended", func() bool {
+		code, out, _ := s.headway("status")
+		return code == exitOK && strings.Contains(out, "Suspended")
+	})
+	const warning = "warning: spec.suspend is true in Git, too"
+	code, out, errOut := s.headway("resume", "ks/apps", "-o", "json")
+	var got suspension
+	want := suspension{Kind: "Kustomization", Namespace: systemNamespace, Name: "apps", ByGit: true}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || got != want || !strings.Contains(errOut, warning) {
+		t.Errorf("resume -o json: %d %v\n%s%s", code, err, out, errOut)
+	}
 }
