@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,11 +56,14 @@ Exit code 0: it was made. 1: something failed.`,
 	flags.DurationVar(&access.lifetime, "lifetime", defaultAccess, "how long the certificate is valid, at most 8760h")
 	flags.StringVar(&access.server, "server", "", "URL of the API as the user reaches it (default: that of <data-dir>/kubeconfig)")
 	flags.StringVarP(&access.namespace, "namespace", "n", "", "namespace that kubectl uses by default")
-	flags.StringVarP(&access.file, "file", "f", "", "file to write, readable by its owner only (default: standard output)")
+	flags.StringVarP(&access.file, "file", "f", "", "file to write, readable by its owner only; - is standard output (default: standard output)")
 	return cmd
 }
 
 func (a *accessOptions) make(opts *options) error {
+	if a.file == "-" {
+		a.file = ""
+	}
 	if err := a.check(); err != nil {
 		return err
 	}
@@ -79,6 +84,9 @@ func (a *accessOptions) make(opts *options) error {
 			return fmt.Errorf("find the API's address: %w; give --server", err)
 		}
 		a.server = config.Host
+		if loopback(a.server) {
+			fmt.Fprintf(opts.err, "warning: %s is an address of this machine only: give --server for a user elsewhere\n", a.server)
+		}
 	}
 	at, err := url.Parse(a.server)
 	if err != nil || at.Scheme != "https" || at.Hostname() == "" {
@@ -103,6 +111,16 @@ func (a *accessOptions) make(opts *options) error {
 	return err
 }
 
+// loopback reports whether a server's URL leads to the machine that asks.
+func loopback(server string) bool {
+	at, err := url.Parse(server)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(at.Hostname())
+	return at.Hostname() == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
 // check refuses what would be more than a person: the names that Kubernetes
 // keeps for its own parts have rights that no binding shows.
 func (a *accessOptions) check() error {
@@ -116,6 +134,11 @@ func (a *accessOptions) check() error {
 		case strings.HasPrefix(given, "system:"):
 			return fmt.Errorf("%q is a name of the cluster's own parts: bind a ClusterRole, such as cluster-admin, to a name of yours", given)
 		}
+	}
+	// The file is replaced at once, by its name: a link or a device would be
+	// gone, and what it leads to would not be written.
+	if info, err := os.Lstat(a.file); a.file != "" && err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("--file %s is not a regular file: give another name, or - for standard output", a.file)
 	}
 	if a.lifetime < time.Minute || a.lifetime > maxAccess {
 		return fmt.Errorf("--lifetime %s is not between 1m and %dh", a.lifetime, int(maxAccess.Hours()))

@@ -90,6 +90,27 @@ func TestKubeconfigRefusals(t *testing.T) {
 		shows(t, "refusal", s.must(exitFailed, append([]string{"kubeconfig"}, args...)...), want)
 	}
 	shows(t, "kubeconfig", s.must(exitOK, "kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"), "server: https://cluster.example.com:7443")
+	// What is no file is not replaced; - is standard output.
+	link := filepath.Join(t.TempDir(), "stdout")
+	if err := os.Symlink("/dev/null", link); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, "a device", s.must(exitFailed, "kubeconfig", "--user", "ada", "-f", link), link+" is not a regular file")
+	if to, err := os.Readlink(link); err != nil || to != "/dev/null" {
+		t.Errorf("the link was replaced: %q %v", to, err)
+	}
+	t.Chdir(t.TempDir())
+	const local = "is an address of this machine only: give --server"
+	code, out, errOut := s.headway("kubeconfig", "--user", "ada", "-f", "-")
+	if code != exitOK || !strings.Contains(out, "server: https://127.0.0.1:") || !strings.Contains(errOut, local) {
+		t.Errorf("-f -: %d\n%s%s", code, out, errOut)
+	}
+	if _, err := os.Lstat("-"); err == nil {
+		t.Error("-f - made a file")
+	}
+	if _, _, errOut := s.headway("kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"); errOut != "" {
+		t.Errorf("with --server: %s", errOut)
+	}
 	empty := t.TempDir()
 	if code, _, errOut := headway(t, "--data-dir", empty, "kubeconfig", "--user", "ada"); code != exitFailed || !strings.Contains(errOut, "no cluster in "+empty) {
 		t.Errorf("without a cluster: %d %s", code, errOut)
