@@ -111,6 +111,9 @@ func (g *group) commit(ctx context.Context) bool {
 		before[m] = m.k.attempted
 		m.k.attempted = m.want
 		p := m.k.part(m.ks, m.r)
+		if w, ok := g.written[m.k.key]; !ok || w.by == m {
+			p.hold()
+		}
 		parts, by[p] = append(parts, p), m
 	}
 	refused, err := g.s.commit(ctx, parts...)
@@ -128,6 +131,9 @@ func (g *group) commit(ctx context.Context) bool {
 		g.s.disclaim(m.k, parts[i].r.plan.Inventory)
 	}
 	for i, m := range g.ready {
+		if _, ok := g.written[m.k.key]; ok {
+			m.want.generation = parts[i].ks.Generation
+		}
 		_ = g.s.safely(func() error {
 			m.applied(parts[i])
 			return nil
@@ -139,7 +145,6 @@ func (g *group) commit(ctx context.Context) bool {
 // applied is what follows for a member whose part is stored.
 func (m *member) applied(p *part) {
 	k := m.k
-	m.want.generation = p.ks.Generation
 	p.r.want = m.want
 	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}
 	k.takeRetry()

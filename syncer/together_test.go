@@ -362,3 +362,46 @@ func TestRightsOfTheSameCommit(t *testing.T) {
 	w.settled(w.push("no binding"), "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, "root new of cluster, a new of one, b old of two", twoNew, twoOld)
 }
+
+// Who is changed while the group runs is applied as it is then; who is suspended
+// meanwhile is not.
+func TestEditedWhileTogether(t *testing.T) {
+	files := two()
+	files["cluster/one.yaml"] = nested("one", "./one", "  postBuild: {substitute: {other: x}}\n")
+	files["one/a.yaml"] = configMap("a", "${v:=old}")
+	w, o := monoObserved(t, files, nil)
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	edit := func(name string, edit func(*kustomizev1.Kustomization)) {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.before = func(ctx context.Context) error {
+			_, err := o.Store.Commit(ctx, change.Tx{Changes: []change.Change{change.Patch(key("Kustomization", "headway-system", name), func(obj object.Object) bool {
+				ks, ok := obj.(*kustomizev1.Kustomization)
+				if ok {
+					edit(ks)
+				}
+				return ok
+			})}})
+			return err
+		}
+	}
+	seen := o.observe(data("root", "a", "b"))
+	edit("one", func(ks *kustomizev1.Kustomization) { ks.Spec.PostBuild.Substitute["v"] = "hand" })
+	files = twoChanged()
+	files["one/a.yaml"] = configMap("a", "${v:=new}")
+	w.write(files)
+	second := w.push("one is edited meanwhile")
+	w.settled(second, "cluster", "one", "two")
+	byHand := "root new of cluster, a hand of one, b new of two"
+	w.eventually("what was edited counts", func() bool { return data("root", "a", "b")(w.store) == byHand })
+	wantStates(t, seen(), twoOld, byHand)
+
+	edit("two", func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
+	w.write(map[string]string{"cluster/root.yaml": configMap("root", "newer"), "two/b.yaml": configMap("b", "newer")})
+	third := w.push("two is suspended meanwhile")
+	w.settled(third, "cluster", "one")
+	wantStates(t, seen(), twoOld, byHand, "root newer of cluster, a hand of one, b new of two")
+	if got := w.readyOf("two"); !strings.HasSuffix(got, second) {
+		t.Errorf("Ready of what is suspended is %q", got)
+	}
+}
