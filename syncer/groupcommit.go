@@ -96,9 +96,29 @@ func (g *group) disturbed() bool {
 	return found
 }
 
+// stands puts out whose plans are not allowed any more: between them and the
+// transaction others are built. It reports whether there is none.
+func (g *group) stands() bool {
+	all := true
+	for _, m := range g.ready {
+		if err := g.s.safely(func() error {
+			if err := g.s.rights().authorize(m.ks, m.r.plan); err != nil {
+				return err
+			}
+			return g.s.pass(m.ks, m.r)
+		}); err != nil {
+			m.out, all = true, false
+		}
+	}
+	return all
+}
+
 // commit writes what is planned. It reports whether that is settled; if not,
 // who was refused is out, or was planned upon what has changed since.
 func (g *group) commit(ctx context.Context) bool {
+	if !g.stands() {
+		return false
+	}
 	var parts []*part
 	by := map[*part]*member{}
 	before := map[*member]attempt{}

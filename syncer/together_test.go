@@ -405,3 +405,49 @@ func TestEditedWhileTogether(t *testing.T) {
 		t.Errorf("Ready of what is suspended is %q", got)
 	}
 }
+
+// revoking are rights that change once somebody is asked about.
+type revoking struct {
+	*rights
+	mu     sync.Mutex
+	asked  string
+	revoke func()
+}
+
+// Allowed implements syncer.Access.
+func (r *revoking) Allowed(user syncer.User, verb string, key object.Key) error {
+	r.mu.Lock()
+	if r.revoke != nil && user.Name == r.asked {
+		r.revoke()
+		r.revoke = nil
+	}
+	r.mu.Unlock()
+	return r.rights.Allowed(user, verb, key)
+}
+
+// Who loses rights after it was planned, while others are, is left out.
+func TestRightsRevokedWhileTogether(t *testing.T) {
+	account := func(name string) string { return "system:serviceaccount:headway-system:" + name }
+	var first, second []string
+	for _, verb := range []string{"get", "patch", "create", "delete"} {
+		first = append(first, account("first")+" "+verb+" default")
+		second = append(second, account("second")+" "+verb+" default")
+	}
+	files := two()
+	files["cluster/one.yaml"] = nested("one", "./one", "  serviceAccountName: first\n")
+	files["cluster/two.yaml"] = nested("two", "./two", "  serviceAccountName: second\n")
+	r := &revoking{rights: &rights{}, asked: account("second")}
+	r.set(slices.Concat(first, second)...)
+	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
+	w.commit(w.account("first"))
+	w.commit(w.account("second"))
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	seen := o.observe(data("root", "a", "b"))
+	r.mu.Lock()
+	r.revoke = func() { r.set(second...) }
+	r.mu.Unlock()
+	w.write(twoChanged())
+	w.settled(w.push("one loses its rights"), "cluster", "two")
+	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False ReconciliationFailed") })
+	wantStates(t, seen(), twoOld, "root new of cluster, a old of one, b new of two")
+}
