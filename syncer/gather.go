@@ -21,12 +21,26 @@ import (
 // turnPatience bounds the wait for loops that are busy; they are left out.
 const turnPatience = time.Second
 
-// take makes the caller the one to step the Kustomization, until giveBack.
+// take makes the caller the one to step the Kustomization, until giveBack. It
+// waits until ctx ends; a turn that is free is taken even then.
 func (k *kustomization) take(ctx context.Context) bool {
+	if k.takeNow() {
+		return true
+	}
 	select {
 	case k.turn <- struct{}{}:
 		return true
 	case <-ctx.Done():
+		return false
+	}
+}
+
+// takeNow is take without any waiting.
+func (k *kustomization) takeNow() bool {
+	select {
+	case k.turn <- struct{}{}:
+		return true
+	default:
 		return false
 	}
 }
@@ -85,9 +99,14 @@ func (s *Syncer) together(ctx context.Context, wg *sync.WaitGroup, source object
 func (g *group) invite(ctx context.Context) {
 	patience, cancel := context.WithTimeout(ctx, turnPatience)
 	defer cancel()
+	var list []*kustomization
+	taken := map[*kustomization]bool{}
 	for _, ks := range g.s.followers(g.source) {
-		k, ours := g.s.loop(keyOf(ks), false)
-		if !ours && !k.take(patience) {
+		k, _ := g.s.loop(keyOf(ks), false)
+		list, taken[k] = append(list, k), k.takeNow()
+	}
+	for _, k := range list { // those that are free have their turns taken already
+		if !taken[k] && !k.take(patience) {
 			continue
 		}
 		var m *member
