@@ -58,15 +58,32 @@ func (g *group) build(ctx context.Context, wave []*member) {
 				b.m.ks = b.ks
 			}
 		case <-timer.C:
-			if !others {
+			if !others && !g.outsiders() {
 				continue // there is nobody whom it holds up
 			}
-			for m := range open {
-				m.out, m.late, m.r = true, true, nil
-			}
+			leaveOut(open)
+			return
+		case <-ctx.Done():
+			timer.Stop()
+			leaveOut(open)
 			return
 		}
 	}
+}
+
+// leaveOut puts out members whose builds go on.
+func leaveOut(open map[*member]bool) {
+	for m := range open {
+		m.out, m.late, m.r = true, true, nil
+	}
+}
+
+// outsiders says whether there are Kustomizations that wait for the end of the
+// group and are not in it: who was busy when it began, or came after that.
+func (g *group) outsiders() bool {
+	return slices.ContainsFunc(g.s.followers(g.source), func(ks *kustomizev1.Kustomization) bool {
+		return g.members[keyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.sourceAllowed(ks) == nil
+	})
 }
 
 // waiting says whether there are members that could go on without some whose

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -450,4 +451,26 @@ func TestRightsRevokedWhileTogether(t *testing.T) {
 	w.settled(w.push("one loses its rights"), "cluster", "two")
 	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False ReconciliationFailed") })
 	wantStates(t, seen(), twoOld, "root new of cluster, a old of one, b new of two")
+}
+
+// Who comes while the only one of a group is built for long does not wait for
+// it.
+func TestNewcomerWhileTogether(t *testing.T) {
+	before := kustomize.Limit(kustomize.Budget{CPU: time.Hour, Memory: 4 << 30})
+	t.Cleanup(func() { kustomize.Limit(before) })
+	files := map[string]string{"cluster/root.yaml": configMap("root", "old"), "late/a.yaml": configMap("a", "new")}
+	w, o := monoObserved(t, files, nil)
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster")
+	seen := o.observe(data("root", "a"))
+	files = costly(t, "cluster/costly")
+	files["cluster/root.yaml"], files["cluster/kustomization.yaml"] = configMap("root", "new"), "resources: [root.yaml, costly]\n"
+	w.write(files)
+	second := w.push("one that is slow")
+	w.eventually("it is being built", func() bool { return children(t) > 0 })
+	late := w.ks().DeepCopy()
+	late.ObjectMeta = metav1.ObjectMeta{Namespace: "headway-system", Name: "late"}
+	late.Spec.Path, late.Status = "late", kustomizev1.KustomizationStatus{}
+	w.create(late)
+	w.settled(second, "late")
+	wantStates(t, seen(), "root old of cluster, a -", "root old of cluster, a new of late")
 }
