@@ -192,10 +192,20 @@ func (g *group) arrive(ctx context.Context, parent *member, ks *kustomizev1.Kust
 func (g *group) leave() {
 	for _, m := range g.order {
 		if g.came[m.k.key] == nil {
-			m.k.giveBack()
+			m.leave()
 		}
 	}
 	for _, m := range g.came {
-		m.k.giveBack()
+		m.leave()
 	}
+}
+
+// leave gives the turn back, with the retry that was not made.
+func (m *member) leave() {
+	if m.retry {
+		m.k.mu.Lock()
+		m.k.retry = true
+		m.k.mu.Unlock()
+	}
+	m.k.giveBack()
 }

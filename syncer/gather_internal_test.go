@@ -4,9 +4,12 @@ import (
 	"context"
 	"testing"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"headway.dev/manifests/object"
 )
+
+func loopOf(name string, s *Syncer) *kustomization {
+	return newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: "headway-system", Name: name})
+}
 
 // A turn that is free is taken also when there is no time left to wait, and one
 // that is not is not.
@@ -14,12 +17,38 @@ func TestTakeWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		k := newKustomization(nil, keyOf(&kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "one"}}))
+		k := loopOf("one", nil)
 		if !k.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
 		if k.take(ctx) {
 			t.Fatal("the turn was taken twice")
+		}
+	}
+}
+
+// A retry that a group has taken up and not made is made later, and so is one
+// that was asked for after a member's round had begun.
+func TestRetryOutlivesGroup(t *testing.T) {
+	for name, tc := range map[string]struct{ taken, meanwhile, want bool }{
+		"not made":            {taken: true, want: true},
+		"asked for meanwhile": {meanwhile: true, want: true},
+		"none":                {},
+	} {
+		k := loopOf("one", nil)
+		k.takeNow()
+		k.retry = tc.taken
+		m := &member{k: k, retry: k.takeRetry()}
+		g := &group{order: []*member{m}}
+		if tc.meanwhile {
+			k.again()
+		}
+		g.leave()
+		if k.retry != tc.want {
+			t.Errorf("%s: a retry is due: %v, want %v", name, k.retry, tc.want)
+		}
+		if !k.takeNow() {
+			t.Errorf("%s: the turn was not given back", name)
 		}
 	}
 }

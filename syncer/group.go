@@ -45,6 +45,7 @@ type member struct {
 	r             *round
 	out, planned  bool
 	late          bool // its build goes on
+	retry         bool // it was asked for, and is done if the member is applied
 	tries         int  // of transactions that found something changed
 }
 
@@ -176,6 +177,8 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 	if g.s.sourceAllowed(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
 		return false
 	}
+	// What is asked for from here on is not answered by this round.
+	m.retry = m.k.takeRetry() || m.retry
 	m.ks, m.want = ks, m.k.wants(ks, g.head)
 	m.r = m.k.newRound(ks, g.head, m.want)
 	m.r.group = g

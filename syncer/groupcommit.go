@@ -167,7 +167,7 @@ func (m *member) applied(p *part) {
 	k := m.k
 	p.r.want = m.want
 	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}
-	k.takeRetry()
+	m.retry = false
 	p.done()
 	k.until(p.ks, k.s.now(), true)
 }
