@@ -133,7 +133,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 		ks, items, err = k.renderSettled(building, ks, t, r.head.revision())
 		return items, err
 	})
-	k.note(ks, r.head, err)
+	k.note(building, ks, r.head, err)
 	k.barren.aside = r.group != nil
 	r.made = k.builder.made
 	if err == nil {

@@ -61,10 +61,11 @@ type barren struct {
 	aside bool
 }
 
-// note remembers what came of a build, under the builder's lock.
-func (k *kustomization) note(ks *kustomizev1.Kustomization, at head, err error) {
+// note remembers what came of a build, under the builder's lock. A build that
+// was cut off as ctx ended says nothing about the next.
+func (k *kustomization) note(ctx context.Context, ks *kustomizev1.Kustomization, at head, err error) {
 	k.barren = barren{}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		k.barren = barren{of: k.buildID(ks, at), err: err}
 	}
 }
@@ -94,9 +95,9 @@ func (k *kustomization) buildID(ks *kustomizev1.Kustomization, at head) string {
 // rendered builds for another loop, with the same builder, so that the work
 // is done once: also for what cannot be built, of which there may be hundreds.
 func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomization, at head) ([]load.Item, error) {
-	ctx, cancel := context.WithTimeout(ctx, buildPatience)
+	patience, cancel := context.WithTimeout(ctx, buildPatience)
 	defer cancel()
-	if err := k.lockBuild(ctx); err != nil {
+	if err := k.lockBuild(patience); err != nil {
 		return nil, err
 	}
 	defer k.unlockBuild()
@@ -107,9 +108,9 @@ func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomizat
 		}
 		t, err := at.tree(k.ignore(ks))
 		if err == nil {
-			items, err = k.sparing(ks, at, func() ([]load.Item, error) { return k.render(ctx, ks, t, at.revision()) })
+			items, err = k.sparing(ks, at, func() ([]load.Item, error) { return k.render(patience, ks, t, at.revision()) })
 		}
-		k.note(ks, at, err)
+		k.note(ctx, ks, at, err) // also that it took too long: others do not wait for it again
 		return err
 	})
 	return items, err

@@ -474,3 +474,31 @@ func TestNewcomerWhileTogether(t *testing.T) {
 	w.settled(second, "late")
 	wantStates(t, seen(), "root old of cluster, a -", "root old of cluster, a new of late")
 }
+
+// A build in a group that a suspension ends is made anew after that.
+func TestSuspendedWhileTogether(t *testing.T) {
+	before := kustomize.Limit(kustomize.Budget{CPU: time.Hour, Memory: 4 << 30})
+	t.Cleanup(func() { kustomize.Limit(before) })
+	files := map[string]string{"cluster/root.yaml": configMap("root", "old")}
+	w, o := monoObserved(t, files, nil)
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster")
+	seen := o.observe(func(object.Reader) string { return w.readyOf("cluster") })
+	suspend := func(is bool) {
+		w.commit(change.Patch(w.ksKey(), func(obj object.Object) bool {
+			obj.(*kustomizev1.Kustomization).Spec.Suspend = is
+			return true
+		}))
+	}
+	files = costly(t, "cluster/costly")
+	files["cluster/kustomization.yaml"] = "resources: [root.yaml, costly]\n"
+	w.write(files)
+	w.push("one that is slow")
+	w.eventually("it is being built", func() bool { return children(t) > 0 })
+	suspend(true)
+	w.eventually("the build is ended", func() bool { return children(t) == 0 })
+	suspend(false)
+	w.eventually("it is built again", func() bool {
+		return children(t) > 0 || !strings.HasPrefix(w.readyOf("cluster"), "True")
+	})
+	wantStates(t, seen(), seen()[0])
+}
