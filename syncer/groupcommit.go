@@ -75,12 +75,16 @@ func (g *group) handOver(ctx context.Context) bool {
 	return true
 }
 
-// disturbed puts out whose rights, or whose variables and keys, the others
+// disturbed puts out whose source, rights, or variables and keys, the others
 // change: what they come to is known once that is stored. It reports whether
 // there is one.
 func (g *group) disturbed() bool {
 	found := false
 	for _, m := range g.ready {
+		if w, ok := g.written[g.source]; ok && w.by != m {
+			m.out, found = true, true
+			continue
+		}
 		reads := readsFrom(m.ks)
 		acts := g.s.serviceAccount(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
 		if len(reads) == 0 && !acts {

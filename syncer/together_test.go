@@ -15,6 +15,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -501,4 +502,25 @@ func TestSuspendedWhileTogether(t *testing.T) {
 		return children(t) > 0 || !strings.HasPrefix(w.readyOf("cluster"), "True")
 	})
 	wantStates(t, seen(), seen()[0])
+}
+
+// A commit that freezes its own source is applied by who declares that; the
+// others are frozen.
+func TestSourceFrozenByItsOwnCommit(t *testing.T) {
+	w, o := monoObserved(t, two(), nil)
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	seen := o.observe(data("root", "a", "b"))
+	files := twoChanged()
+	files["cluster/source.yaml"] = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\n" +
+		"metadata: {name: cluster, namespace: headway-system, annotations: {headway.dev/freeze: \"* * * * * / 24h\"}}\n" +
+		"spec: {interval: 1h, url: \"file://" + w.bare + "\", ref: {branch: main}}\n"
+	w.write(files)
+	w.settled(w.push("and a freeze"), "cluster")
+	for _, name := range []string{"one", "two"} {
+		w.eventually(name+" is frozen", func() bool {
+			ks, ok := w.store.Get(key("Kustomization", "headway-system", name)).(*kustomizev1.Kustomization)
+			return ok && apimeta.IsStatusConditionTrue(ks.Status.Conditions, "headway.dev/Frozen")
+		})
+	}
+	wantStates(t, seen(), twoOld, "root new of cluster, a old of one, b old of two")
 }
