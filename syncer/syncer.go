@@ -388,8 +388,9 @@ func (s *Syncer) claimNow(k *kustomization, inventory []object.Key) (fresh []obj
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range inventory {
-		// What moved to another stays in the inventory until it is looked at.
-		if other := s.applied[key]; other != k && (other == nil || !other.owns(key)) {
+		// What moved to another stays in the inventory until it is looked at. The
+		// loop of the same Kustomization from before has no claim any more.
+		if other := s.applied[key]; other != k && (other == nil || other.key == k.key || !other.owns(key)) {
 			s.applied[key] = k
 			fresh = append(fresh, key)
 		}
