@@ -87,22 +87,6 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	return p
 }
 
-// hold makes the part fail with a Conflict if the Kustomization is no longer the
-// one that was planned: somebody has changed, suspended or deleted it.
-func (p *part) hold() {
-	if len(p.changes) == 0 {
-		return
-	}
-	key, planned := p.k.key, p.ks
-	same := change.Change{Key: key, Mutate: func(cur object.Object) (object.Object, error) {
-		if cur == nil || cur.GetUID() != planned.UID || cur.GetGeneration() != planned.Generation || cur.GetDeletionTimestamp() != nil {
-			return nil, apierrors.NewConflict(plan.Resource(key), key.Name, errors.New("the Kustomization changed since it was planned"))
-		}
-		return cur, nil
-	}}
-	p.changes = append([]change.Change{same}, p.changes...)
-}
-
 // applied is the journal's entry about what a round applies.
 func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now time.Time, advanced bool) *wire.Entry {
 	entry := &wire.Entry{

@@ -2,12 +2,15 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
 )
@@ -164,6 +167,22 @@ func (g *group) commit(ctx context.Context) bool {
 		})
 	}
 	return true
+}
+
+// hold makes the part fail with a Conflict if the Kustomization is no longer the
+// one that was planned: somebody has changed, suspended or deleted it.
+func (p *part) hold() {
+	if len(p.changes) == 0 {
+		return
+	}
+	key, planned := p.k.key, p.ks
+	same := change.Change{Key: key, Mutate: func(cur object.Object) (object.Object, error) {
+		if cur == nil || cur.GetUID() != planned.UID || cur.GetGeneration() != planned.Generation || cur.GetDeletionTimestamp() != nil {
+			return nil, apierrors.NewConflict(plan.Resource(key), key.Name, errors.New("the Kustomization changed since it was planned"))
+		}
+		return cur, nil
+	}}
+	p.changes = append([]change.Change{same}, p.changes...)
 }
 
 // applied is what follows for a member whose part is stored.
