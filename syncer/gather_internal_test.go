@@ -14,8 +14,8 @@ import (
 	"headway.dev/syncer/plan"
 )
 
-func loopOf(name string, s *Syncer) *kustomization {
-	return newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: "headway-system", Name: name})
+func loopOf(s *Syncer) *kustomization {
+	return newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: "headway-system", Name: "one"})
 }
 
 // A turn that is free is taken also when there is no time left to wait, and one
@@ -24,7 +24,7 @@ func TestTakeWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		k := loopOf("one", nil)
+		k := loopOf(nil)
 		if !k.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
@@ -42,7 +42,7 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		"asked for meanwhile": {meanwhile: true, want: true},
 		"none":                {},
 	} {
-		k := loopOf("one", nil)
+		k := loopOf(nil)
 		k.takeNow()
 		k.retry = tc.taken
 		m := &member{k: k, retry: k.takeRetry()}
@@ -73,7 +73,7 @@ func TestClaimOfSuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	inventory := []object.Key{create.Key}
-	old, successor := loopOf("one", s), loopOf("one", s)
+	old, successor := loopOf(s), loopOf(s)
 	s.claim(old, inventory)
 	if !old.owns(create.Key) || s.applied[create.Key] != old {
 		t.Fatal("the first has not got it")

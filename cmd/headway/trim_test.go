@@ -50,7 +50,6 @@ func TestTrimAfterDeletions(t *testing.T) {
 		t.Fatalf("grown by %d, and not trimmed", held()-before)
 	}
 	runtime.KeepAlive(kept)
-	kept = nil
 	runtime.GC() // the runtime's own comes every two minutes
 	trims.trim()
 	if now := held(); now > before+size/4 {
