@@ -16,13 +16,14 @@ import (
 func TestForkBomb(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t), "--pod-max-pids=50")
+	// A shell that cannot fork ends: the first one goes on with a new one.
 	c.KubectlIn(`apiVersion: v1
 kind: Pod
 metadata: {name: bomb}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
-  - {name: main, image: "headway.dev/test/busybox:1", command: [sh, -c, "while true; do sleep 1000 & done"]}
+  - {name: main, image: "headway.dev/test/busybox:1", command: [sh, -c, "while true; do (while true; do sleep 1000 & done); sleep 1; done"]}
 `, "apply", "-f", "-")
 	c.Eventually(time.Minute, "the pod has all the processes that it may have", func() error {
 		if n := len(c.Processes("sleep")) + len(c.Processes("sh")); n < 45 {
