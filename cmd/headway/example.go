@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -147,6 +148,9 @@ func openLayer(program string) (_ *layer, err error) {
 			_ = file.Close() // it was only read
 		}
 	}()
+	if err := standsAlone(file); err != nil {
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
@@ -165,6 +169,21 @@ func openLayer(program string) (_ *layer, err error) {
 	}
 	l.digest, err = digest.FromReader(content)
 	return l, err
+}
+
+// standsAlone refuses a program that needs a loader and libraries, which an image
+// of the program alone does not have: its containers would end at once.
+func standsAlone(file io.ReaderAt) error {
+	program, err := elf.NewFile(file)
+	if err != nil {
+		return err
+	}
+	for _, part := range program.Progs {
+		if part.Type == elf.PT_INTERP {
+			return errors.New("the program is linked dynamically: build it with CGO_ENABLED=0")
+		}
+	}
+	return nil
 }
 
 func (l *layer) reader() (io.Reader, error) {
