@@ -331,8 +331,9 @@ func (r *Runtime) StartContainer(ctx context.Context, id string) error {
 	}
 	done := make(chan struct{})
 	defer close(done)
-	defer context.AfterFunc(ctx, func() {
-		guard.Do(ctx, "abandon the start of container "+c.info.Name, func() { r.abandon(c, done) })
+	caller := ctx // ctx becomes another below, when this may run already
+	defer context.AfterFunc(caller, func() {
+		guard.Do(caller, "abandon the start of container "+c.info.Name, func() { r.abandon(c, done) })
 	})()
 	ctx, cancel := toTheEnd(ctx)
 	defer cancel()
