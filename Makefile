@@ -61,7 +61,7 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 	@# Some distributions have no package of kubectl: the built-in one serves.
 	@command -v kubectl >/dev/null || { $(MAKE) build && ln -sf headway $(BUILD)/kubectl; }
 	@[ "$$(id -u)" = 0 ] || { echo "make test: run it as root: the tests start containers and change iptables" >&2; exit 1; }
-	$(GO) test -race -shuffle=on -timeout 30m $(APART)
+	$(GO) test -race -shuffle=on -timeout 45m $(APART)
 	$(GO) test -race -shuffle=on -timeout 30m -p 1 $(MACHINE)
 
 # How long the long form of the churn of pods lasts, and how many kills that of
