@@ -72,6 +72,7 @@ KILLS ?= 60
 soak: images ## churn 400 pods (for CHURN), then kill headway, containerd, shims and containers under load (KILLS times)
 	HEADWAY_SOAK_CHURN=$(CHURN) $(GO) test -race -run 'TestPodChurn$$' -count 1 -timeout 60m -v ./cmd/headway/e2e
 	HEADWAY_SOAK_KILLS=$(KILLS) $(GO) test -run TestKillAnything -count 1 -timeout 120m -v ./cmd/headway/e2e
+	$(GO) test -run TestMemoryOfLargeObjects -count 1 -timeout 30m -v ./cmd/headway/e2e
 
 .PHONY: lint
 lint: ## run the linters

@@ -1,3 +1,8 @@
+// The race detector takes many times the memory and minutes for the lists:
+// `make soak` runs this test without it.
+
+//go:build !race
+
 package e2e_test
 
 import (
