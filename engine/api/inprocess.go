@@ -198,9 +198,14 @@ func (w *writer) finish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writeHeader(http.StatusOK)
+	// A handler that ends because its client is gone may have said half of it.
+	gone := context.Cause(w.ctx)
 	if w.stream != nil {
-		_ = w.stream.Close() // never fails
+		_ = w.stream.CloseWithError(gone) // never fails
 		return
+	}
+	if gone != nil {
+		return // the client's wait has ended
 	}
 	w.respond(bytes.NewReader(w.body.Bytes()), nil, int64(w.body.Len()))
 }
