@@ -138,10 +138,11 @@ func TestIgnoreChanges(t *testing.T) {
 	if w.configMap("a") == nil {
 		t.Error("a was pruned, too")
 	}
-	src, _ := w.store.Get(key("GitRepository", "headway-system", "cluster")).(*sourcev1.GitRepository)
-	if src.Status.ObservedIgnore == nil || *src.Status.ObservedIgnore != "/b.yaml" {
-		t.Errorf("status.observedIgnore = %v", src.Status.ObservedIgnore)
-	}
+	// What is fetched is applied while the status is still written.
+	w.eventually("status.observedIgnore is /b.yaml", func() bool {
+		src, _ := w.store.Get(key("GitRepository", "headway-system", "cluster")).(*sourcev1.GitRepository)
+		return src.Status.ObservedIgnore != nil && *src.Status.ObservedIgnore == "/b.yaml"
+	})
 }
 
 // The mirror of a source that is deleted, or was while the syncer did not run,

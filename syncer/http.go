@@ -11,6 +11,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/fluxcd/pkg/apis/meta"
+
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -167,8 +169,20 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	told := map[string]string{}
+	tell := func(ev wire.Event) error {
+		if !concernsOne(targets, ev.Source) || ev.Kustomization != "" && !s.sees(ctx, ev.Kustomization) {
+			return nil
+		}
+		return step(ev)
+	}
 	for {
-		if done, last := s.synced(targets, rounds); done {
+		if done, last := s.synced(ctx, targets, rounds); done {
+			// What led there was sent before, and may not have been read yet.
+			for len(events) > 0 {
+				if err := tell(<-events); err != nil {
+					return err
+				}
+			}
 			return step(last)
 		}
 		select {
@@ -180,25 +194,33 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 					continue
 				}
 				told[ev.Kustomization] = ev.Message
-				if err := step(ev); err != nil {
+				if err := tell(ev); err != nil {
 					return err
 				}
 			}
 		case ev := <-events:
-			if !concernsOne(targets, ev.Source) {
-				continue
-			}
-			if err := step(ev); err != nil {
+			if err := tell(ev); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// synced says whether the sources were looked at since the given rounds, and
-// what they brought is done with, and how.
-func (s *Syncer) synced(targets []*source, rounds map[*source]int) (bool, wire.Event) {
+// synced reports whether the sources were looked at since the given rounds, and
+// what they brought is done with, and how. Of what the caller may not read it
+// says only that it failed.
+func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*source]int) (bool, wire.Event) {
 	last := wire.Event{Time: s.now(), Phase: "verdict", Done: true, OK: true}
+	fail := func(name, why string, names ...string) {
+		if slices.ContainsFunc(names, func(name string) bool { return !s.sees(ctx, name) }) {
+			if last.OK {
+				last.Message = "a Kustomization failed that you may not read"
+			}
+			last.OK = false
+			return
+		}
+		last.OK, last.Kustomization, last.Message = false, name, why
+	}
 	for _, src := range targets {
 		src.mu.Lock()
 		looked, err, revision := src.rounds > rounds[src], src.err, head{Head: src.head}.revision()
@@ -226,24 +248,22 @@ func (s *Syncer) synced(targets []*source, rounds map[*source]int) (bool, wire.E
 			k.mu.Unlock()
 			if settled.revision != revision || settled.generation != ks.Generation {
 				if dep := s.blockedBy(k, revision); dep != "" {
-					last.OK, last.Kustomization = false, k.name()
-					last.Message = "waits for " + dep + ", which failed"
+					fail(k.name(), "waits for "+dep+", which failed", dep, k.name())
 					continue
 				}
 				return false, last
 			}
 			if !ok {
-				last.OK, last.Kustomization = false, k.name()
-				last.Message = ""
+				why := ""
 				for _, f := range faults {
-					last.Message += f.Message + "\n"
+					why += f.Message + "\n"
 				}
-				if cur := k.get(); last.Message == "" && cur != nil {
-					c := conditions{list: &cur.Status.Conditions}.get("Ready")
-					if c != nil {
-						last.Message = c.Message
+				if cur := k.get(); why == "" && cur != nil {
+					if c := (conditions{list: &cur.Status.Conditions}).get(meta.ReadyCondition); c != nil {
+						why = c.Message
 					}
 				}
+				fail(k.name(), why, k.name())
 			}
 		}
 	}

@@ -430,6 +430,7 @@ func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
 	k.settled, k.settledOK, k.faults = a, ok, faults
 	again := !ok && k.regained
 	k.mu.Unlock()
+	k.s.feed.nudge()
 	if again {
 		k.again()
 	}

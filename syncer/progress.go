@@ -33,6 +33,10 @@ func (f *feed) send(ev wire.Event) {
 	}
 }
 
+// nudge makes those who subscribed look at the state again. What is told is
+// sent before the state says so, and the nudge after it.
+func (f *feed) nudge() { f.send(wire.Event{}) }
+
 // Subscribe returns a channel of progress and a function that ends it. A
 // listener that falls far behind misses events.
 func (s *Syncer) Subscribe() (<-chan wire.Event, func()) {

@@ -148,28 +148,29 @@ func (src *source) failedLocal() bool {
 	return src.reopen
 }
 
-// done ends a round.
+// done ends a round. It is told before it counts: who waits for the round has
+// then been sent what it brought.
 func (src *source) done(err error, next time.Time) {
-	src.mu.Lock()
-	src.rounds++
-	news := err != nil || src.err != nil || src.told != src.head.Commit
-	src.err, src.next, src.told = err, next, src.head.Commit
-	src.mu.Unlock()
-	src.s.wakeFollowers(src.key)
-	src.s.wakeIncluders(src.key)
 	ev := wire.Event{Time: src.s.now(), Source: src.name(), Phase: "fetch"}
-	head, _ := src.current()
+	head, before := src.current()
 	ev.Revision = head.revision()
 	if err != nil {
 		ev.Phase, ev.Message = "error", err.Error()
 	} else if c, cerr := src.commit(head.Commit); cerr == nil {
 		ev.Commit = c
 	}
-	if news {
+	if err != nil || before != nil || src.told != head.Commit {
 		src.s.emit(ev)
 	} else {
 		src.s.feed.send(ev) // for those who wait for a look
 	}
+	src.mu.Lock()
+	src.rounds++
+	src.err, src.next, src.told = err, next, head.Commit
+	src.mu.Unlock()
+	src.s.feed.nudge()
+	src.s.wakeFollowers(src.key)
+	src.s.wakeIncluders(src.key)
 }
 
 func (src *source) close() {

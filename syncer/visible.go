@@ -100,18 +100,22 @@ func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status 
 // visibleKustomizations leaves out what the caller may not see, and why a
 // Kustomization is not ready that another waits for.
 func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.KustomizationStatus) []wire.KustomizationStatus {
-	see := func(namespace, name string) bool {
-		return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
-	}
-	list = slices.DeleteFunc(list, func(ks wire.KustomizationStatus) bool { return !see(ks.Namespace, ks.Name) })
+	list = slices.DeleteFunc(list, func(ks wire.KustomizationStatus) bool { return !s.sees(ctx, ks.Namespace+"/"+ks.Name) })
 	for _, ks := range list {
 		for i, o := range ks.WaitsFor {
-			if !see(o.Namespace, o.Name) {
+			if !s.sees(ctx, o.Namespace+"/"+o.Name) {
 				ks.WaitsFor[i].Status, ks.WaitsFor[i].Message = "NotReady", hidden
 			}
 		}
 	}
 	return list
+}
+
+// sees reports whether the caller may see the Kustomization, given as
+// NAMESPACE/NAME.
+func (s *Syncer) sees(ctx context.Context, kustomization string) bool {
+	namespace, name, _ := strings.Cut(kustomization, "/")
+	return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
 }
 
 // visibleLog is a log cut to the Kustomizations that the caller may see.
@@ -120,8 +124,7 @@ func (s *Syncer) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.Lo
 	return slices.DeleteFunc(list, func(e wire.LogEntry) bool {
 		seen, known := may[e.Kustomization]
 		if !known {
-			namespace, name, _ := strings.Cut(e.Kustomization, "/")
-			seen = s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
+			seen = s.sees(ctx, e.Kustomization)
 			may[e.Kustomization] = seen
 		}
 		return !seen
