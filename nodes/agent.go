@@ -73,7 +73,11 @@ type Config struct {
 	// ParallelStarts bounds how many pods are started side by side; default
 	// twice the number of CPUs: more only adds latency.
 	ParallelStarts int
-	Log            *slog.Logger
+	// Looked is called once, when the API has what this agent saw of each pod that
+	// the node had when it began. Until then pods have the statuses of the agent
+	// before it. Nil: nobody wants to know.
+	Looked func()
+	Log    *slog.Logger
 }
 
 // DefaultPodPidsLimit is more than programs need, and less than takes a node.
@@ -104,6 +108,9 @@ func (c *Config) check() error {
 	}
 	if c.EvictionPeriod <= 0 {
 		c.EvictionPeriod = evictionPeriod
+	}
+	if c.Looked == nil {
+		c.Looked = func() {}
 	}
 	if c.ParallelStarts <= 0 {
 		c.ParallelStarts = 2 * goruntime.NumCPU()
@@ -175,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.objects = newObjects(ctx, a.cfg.Client, a.objectChanged)
 	a.tokens = newTokens(a.cfg.Client, a.objectChanged)
 	a.services = newServiceStore()
-	a.statuses = newStatusWriter(a.cfg.Client, a.log)
+	a.statuses = newStatusWriter(a.cfg.Client, newFirstLook(a.cfg.Looked), a.log)
 	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
 	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
 

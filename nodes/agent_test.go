@@ -374,13 +374,42 @@ func TestRestartOfTheAgent(t *testing.T) {
 	c.waitEvent("BackOff Back-off restarting failed container app in pod loop_default(")
 	c.run("gone", one(tool("serve", ":8080")))
 	gonePod := c.wait("gone", ready)
+	never := one(tool("serve", ":8080"))
+	never.Containers[0].ReadinessProbe = &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(1)}}}
+	c.run("stale", never)
+	stale := c.wait("stale", func(p *corev1.Pod) string {
+		if p.Status.Phase != corev1.PodRunning {
+			return string(p.Status.Phase)
+		}
+		return ""
+	})
 	c.stop()
+	// What an agent that was killed may leave: a pod that was ready once.
+	for i := range stale.Status.Conditions {
+		stale.Status.Conditions[i].Status = corev1.ConditionTrue
+	}
+	if _, err := c.client.CoreV1().Pods("default").UpdateStatus(context.Background(), stale, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	c.node.Restart(t)
 	if err := c.client.CoreV1().Pods("default").Delete(context.Background(), "gone", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	c.client.ClearActions()
+	looked := make(chan string, 2)
+	c.config.Looked = func() {
+		now, err := c.client.CoreV1().Pods("default").Get(context.Background(), "stale", metav1.GetOptions{})
+		if err != nil {
+			looked <- err.Error()
+			return
+		}
+		looked <- ready(now)
+	}
 	c.start()
+	if notReady := <-looked; notReady == "" {
+		t.Error("the agent says that it looked while the API has the status of the agent before")
+	}
+	c.config.Looked = nil
 	nodetest.Eventually(t, 30*time.Second, func() string {
 		if o, err := c.node.Get(context.Background(), string(gonePod.UID)); err != nil || o.Sandbox != nil {
 			return fmt.Sprintf("the pod that left the API is still there: %+v, %v", o, err)

@@ -64,7 +64,10 @@ func (s *podStore) Replace(list []any, _ string) error {
 	for _, w := range gone {
 		w.remove(nil)
 	}
-	s.once.Do(func() { s.agent.adoptUnknown(have) })
+	s.once.Do(func() {
+		s.agent.statuses.look.begin(have)
+		s.agent.adoptUnknown(have)
+	})
 	return nil
 }
 

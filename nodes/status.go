@@ -34,6 +34,7 @@ const (
 // in order for each pod, until it succeeds.
 type statusWriter struct {
 	client kubernetes.Interface
+	look   *firstLook
 	log    *slog.Logger
 	queue  workqueue.TypedRateLimitingInterface[types.UID]
 
@@ -52,9 +53,9 @@ type podStatus struct {
 	finish  bool // remove the pod after the write
 }
 
-func newStatusWriter(client kubernetes.Interface, log *slog.Logger) *statusWriter {
+func newStatusWriter(client kubernetes.Interface, look *firstLook, log *slog.Logger) *statusWriter {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](50*time.Millisecond, 5*time.Second)
-	return &statusWriter{client: client, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
+	return &statusWriter{client: client, look: look, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
 }
 
 // run writes until ctx ends.
@@ -111,6 +112,7 @@ func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) 
 	case e.finish:
 		s.queue.Add(p.UID)
 	case bytes.Equal(e.want, e.sent):
+		s.look.saw(p.UID)
 	case starting(status):
 		s.queue.AddAfter(p.UID, statusPause)
 	default:
@@ -159,6 +161,7 @@ func starting(status corev1.PodStatus) bool {
 }
 
 func (s *statusWriter) forget(uid types.UID) {
+	defer s.look.saw(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pods, uid)
@@ -182,6 +185,7 @@ func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			// The pod is gone, or another one has its name: the watch will tell.
+			s.look.saw(uid)
 			return nil
 		case err != nil:
 			return fmt.Errorf("patch status of %s: %w", name, err)
@@ -193,6 +197,7 @@ func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
 		}
 		s.mu.Unlock()
 	}
+	s.look.saw(uid)
 	if !finish {
 		return nil
 	}

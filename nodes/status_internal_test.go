@@ -23,7 +23,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 		answer.ResourceVersion = version
 		return true, answer, nil
 	})
-	s := newStatusWriter(client, slog.New(slog.DiscardHandler))
+	s := newStatusWriter(client, newFirstLook(func() {}), slog.New(slog.DiscardHandler))
 	defer s.queue.ShutDown()
 	running := corev1.PodStatus{Phase: corev1.PodRunning}
 	write := func() {

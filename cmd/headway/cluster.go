@@ -34,6 +34,8 @@ type cluster struct {
 	network  *network.Network
 	listener net.Listener
 	progress *progress
+	// looked is closed once the API has what the agent saw of the node's pods.
+	looked chan struct{}
 }
 
 // openCluster checks and opens what must be there before anything starts, in
@@ -43,7 +45,7 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{cfg: cfg}
+	c := &cluster{cfg: cfg, looked: make(chan struct{})}
 	if c.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.listen); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}

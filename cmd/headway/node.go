@@ -84,6 +84,7 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 		StreamingTLS:      streaming,
 		Version:           kube.Get().GitVersion,
 		RuntimeVersion:    version,
+		Looked:            func() { close(c.looked) },
 		Log:               c.cfg.log.With("part", "agent"),
 	})
 	if err != nil {

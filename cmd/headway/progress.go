@@ -64,9 +64,7 @@ func (p *progress) elapsed() string {
 	return fmt.Sprintf("%.1f s", time.Since(p.start).Seconds())
 }
 
-// ready tells when the API answers and, after a restart, what is applied. What
-// the store has of pods may be older than they are until the agent has looked at
-// them, so it is not told that they run.
+// ready tells when the API answers and, after a restart, what is applied.
 func (p *progress) ready(ctx context.Context, c *cluster) error {
 	select {
 	case <-ctx.Done():
@@ -88,46 +86,9 @@ func (p *progress) ready(ctx context.Context, c *cluster) error {
 	p.services(store)
 	var err error
 	guard.Do(ctx, "tell what is healthy again", func() {
-		err = p.recovers(ctx, revision, store, func() []wire.Object { return unhealthy(c.syncer.Status()) })
+		err = p.recovers(ctx, revision, c.looked, c.syncer.Status, store)
 	})
 	return err
-}
-
-// recovers tells what of a revision is not healthy, and when all is again.
-func (p *progress) recovers(ctx context.Context, revision string, store watcher, unhealthy func() []wire.Object) error {
-	sick := unhealthy()
-	if len(sick) == 0 {
-		return nil
-	}
-	p.line("%s", p.colour.yellow(fmt.Sprintf("not healthy: %s: %s", objectName(sick[0].Kind, sick[0].Namespace, sick[0].Name), sick[0].Message)))
-	for {
-		watch, err := store.Watch(0)
-		if err != nil {
-			return err
-		}
-		for err == nil {
-			if len(unhealthy()) == 0 {
-				p.line("%s", p.colour.green(revision+" is healthy"))
-				return nil
-			}
-			_, err = watch.Next(ctx)
-		}
-		if !errors.Is(err, object.ErrExpired) {
-			return err
-		}
-	}
-}
-
-// unhealthy are the objects of the root Kustomization that are not healthy.
-func unhealthy(status wire.Status) []wire.Object {
-	for _, s := range status.Sources {
-		for _, k := range s.Kustomizations {
-			if k.Namespace == systemNamespace && k.Name == rootName {
-				return k.Unhealthy
-			}
-		}
-	}
-	return nil
 }
 
 // sync tells a step of the syncer, and after the first deployed commit where

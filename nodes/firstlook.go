@@ -1,0 +1,56 @@
+package nodes
+
+import (
+	"maps"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// firstLook knows when the API has what the agent saw of each pod that the node
+// had when the agent began.
+type firstLook struct {
+	done func()
+
+	mu    sync.Mutex
+	seen  map[types.UID]bool // before it was known which pods there are
+	want  map[types.UID]bool // not seen yet; nil until it is known
+	ended bool
+}
+
+func newFirstLook(done func()) *firstLook {
+	return &firstLook{done: done, seen: map[types.UID]bool{}}
+}
+
+// begin says which pods the node had.
+func (l *firstLook) begin(pods map[types.UID]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.want = maps.Clone(pods)
+	for uid := range l.seen {
+		delete(l.want, uid)
+	}
+	l.seen = nil
+	l.check()
+}
+
+// saw says that the API has what the agent saw of a pod, or that the pod is gone.
+func (l *firstLook) saw(uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.ended:
+	case l.want == nil:
+		l.seen[uid] = true
+	default:
+		delete(l.want, uid)
+		l.check()
+	}
+}
+
+func (l *firstLook) check() {
+	if len(l.want) == 0 && !l.ended {
+		l.ended = true
+		l.done()
+	}
+}
