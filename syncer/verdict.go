@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -303,7 +304,11 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 		k.s.record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
 	}
 	k.s.log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	message := ""
+	if r.drift {
+		message = cmp.Or(r.culprits, "it was not as Git has it")
+	}
 	k.s.emit(wire.Event{
-		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false),
+		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
 	})
 }

@@ -47,16 +47,33 @@ type progress struct {
 	last     string
 	// told is the newest reason that was told of a container that waits.
 	told map[string]string
+	// held is what waits until the first line was printed; nil if nothing does.
+	held []string
 }
 
 func newProgress(cfg *upConfig, start time.Time) *progress {
 	return &progress{cfg: cfg, start: start, out: cfg.out, colour: paletteFor(cfg.out), told: map[string]string{}}
 }
 
-func (p *progress) line(format string, args ...any) {
+// hold keeps lines back until the API answers: what is told first is where.
+func (p *progress) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "headway: "+format+"\n", args...)
+	p.held = []string{}
+}
+
+func (p *progress) line(format string, args ...any) {
+	p.print(fmt.Sprintf("headway: "+format+"\n", args...))
+}
+
+func (p *progress) print(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held != nil {
+		p.held = append(p.held, text)
+		return
+	}
+	fmt.Fprint(p.out, text)
 }
 
 // elapsed is the time since the program started.
@@ -71,8 +88,7 @@ func (p *progress) ready(ctx context.Context, c *cluster) error {
 		return ctx.Err()
 	case <-c.engine.Ready():
 	}
-	p.line("API at https://%s (%s)", c.listener.Addr(), p.elapsed())
-	p.hints()
+	p.open(c.listener.Addr())
 	store := c.engine.Store()
 	root, ok := store.Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
 	if !ok || !meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
@@ -129,17 +145,21 @@ func (p *progress) changed(line string) bool {
 	return line != p.last
 }
 
-// hints are the lines that a newcomer copies. They hold whether or not
-// anything can be deployed.
-func (p *progress) hints() {
+// open tells where the API is, what a newcomer copies, which holds whether or not
+// anything can be deployed, and then what happened before.
+func (p *progress) open(address net.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintln(p.out)
+	fmt.Fprintf(p.out, "headway: API at https://%s (%s)\n\n", address, p.elapsed())
 	if p.cfg.repo == "" {
 		fmt.Fprintf(p.out, "  Change something:  git clone %s && cd repo\n", filepath.Join(p.cfg.dataDir, "repo.git"))
 	}
 	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
 	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
+	for _, line := range p.held {
+		fmt.Fprint(p.out, line)
+	}
+	p.held = nil
 }
 
 // services are the addresses to ask.
@@ -160,9 +180,7 @@ func (p *progress) services(reader object.Reader) {
 	if len(lines) == 0 {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "\n%s\n", strings.Join(lines, ""))
+	p.print("\n" + strings.Join(lines, "") + "\n")
 }
 
 // watcher is what progress follows pods by.

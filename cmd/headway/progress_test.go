@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -111,4 +113,34 @@ func TestUpAfterARestart(t *testing.T) {
 		t.Error(err)
 	}
 	shows(t, "up", out.String(), "main@"+short(head)+" is healthy (")
+}
+
+// What is told first is where the API is, whatever was done before it answers; a
+// commit is named as short as elsewhere, and what was put back with who changed it.
+func TestLinesOfUp(t *testing.T) {
+	var out printed
+	p := newProgress(&upConfig{upOptions: upOptions{options: &options{out: &out, dataDir: "/data"}}}, time.Now())
+	p.hold()
+	p.line("commit 4f1c2ab")
+	p.open(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6443})
+	p.line("applied")
+	lines := strings.Split(out.String(), "\n")
+	if first, last := lines[0], lines[len(lines)-3:]; !strings.HasPrefix(first, "headway: API at https://127.0.0.1:6443 (") || last[0] != "headway: commit 4f1c2ab" || last[1] != "headway: applied" {
+		t.Errorf("the lines are\n%s", &out)
+	}
+
+	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
+	head := s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	s.deployed(head)
+	if code, answer := s.ask("", http.MethodPatch, "/api/v1/namespaces/default/configmaps/settings?fieldManager=kubectl-edit", `{"data":{"value":"by hand"}}`,
+		http.Header{"Content-Type": {"application/merge-patch+json"}}); code != http.StatusOK {
+		t.Fatal(code, answer)
+	}
+	s.eventually("it tells what was put back", func() bool {
+		return strings.Contains(s.out.String(), "headway: put back 1 object: ConfigMap/settings (changed by kubernetes-admin with kubectl-edit)\n")
+	})
+	shows(t, "up", s.out.String(), "headway: healthy: main@"+short(head)+"\n")
+	if strings.Contains(s.out.String(), "sha1:") {
+		t.Errorf("a whole hash is told:\n%s", &s.out)
+	}
 }

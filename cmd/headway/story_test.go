@@ -106,6 +106,7 @@ func (s *story) run() {
 		s.t.Fatal(err)
 	}
 	c.progress = newProgress(s.cfg, time.Now())
+	c.progress.hold()
 	s.cluster = c
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)

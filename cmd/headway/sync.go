@@ -81,14 +81,21 @@ func eventLine(e wire.Event) string {
 			return fmt.Sprintf("commit %s %q by %s", short(e.Commit.SHA), e.Commit.Subject, e.Commit.Author.Name)
 		}
 	case "commit":
-		if line := actionsLine(e.Actions); line != "" {
-			return "applied " + line
+		line := actionsLine(e.Actions)
+		switch {
+		case line == "":
+			return "nothing to change"
+		case e.Message != "": // who changed it
+			return "put back " + line + " (" + e.Message + ")"
 		}
-		return "nothing to change"
+		return "applied " + line
 	case "health":
 		return e.Message
 	case "verdict":
-		if e.Message != "" && e.Verdict != "" {
+		switch {
+		case e.Verdict == "healthy" && e.Revision != "":
+			return e.Verdict + ": " + shortRevision(e.Revision)
+		case e.Message != "" && e.Verdict != "":
 			return e.Verdict + ": " + e.Message
 		}
 		return e.Verdict + e.Message

@@ -260,7 +260,12 @@ func runUp(ctx context.Context, cfg *upConfig) error {
 		return err
 	}
 	cluster.progress = newProgress(cfg, start)
-	return cluster.run(ctx)
+	cluster.progress.hold()
+	if err := cluster.run(ctx); err != nil {
+		return err
+	}
+	cluster.progress.line("stopped; containers keep running, and the next start adopts them")
+	return nil
 }
 
 // kubeconfigPath is where the administrator's kubeconfig is written.
