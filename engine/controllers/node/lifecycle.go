@@ -9,7 +9,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/controllers/control"
@@ -56,17 +55,17 @@ func podsByNode(env control.Env) *control.Index {
 
 func nodeKey(name string) object.Key { return object.Key{GroupKind: control.Node, Name: name} }
 
+func leaseKey(node string) object.Key {
+	return object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: node}
+}
+
 func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 	switch obj := ev.Object.(type) {
 	case *coordinationv1.Lease:
 		// A node that is alive needs no look for each of its heartbeats: the
 		// next one is due when its grace period would end.
-		if ev.Key.Namespace == corev1.NamespaceNodeLease && obj.Spec.RenewTime != nil && ev.Type != object.Deleted {
-			c.see(ev.Key.Name, func(h *heartbeat) bool {
-				newer := !h.renewed.Equal(obj.Spec.RenewTime.Time)
-				h.renewed = obj.Spec.RenewTime.Time
-				return newer
-			})
+		if ev.Key.Namespace == corev1.NamespaceNodeLease && ev.Type != object.Deleted {
+			c.see(ev.Key.Name, obj, nil)
 		}
 	case *corev1.Node:
 		if ev.Type == object.Deleted {
@@ -76,30 +75,47 @@ func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 			return
 		}
 		add(pulseKey)
-		c.see(obj.Name, func(h *heartbeat) bool {
-			var posted time.Time
-			for _, cond := range obj.Status.Conditions {
-				if cond.Type == corev1.NodeReady {
-					posted = cond.LastHeartbeatTime.Time
-				}
-			}
-			newer := h.at.IsZero() || !h.posted.Equal(posted)
-			h.posted = posted
-			return newer
-		})
+		c.see(obj.Name, nil, obj)
 		add(ev.Key)
 	}
 }
 
-// see notes the time if there is a newer sign of life.
-func (c *lifecycle) see(name string, newer func(*heartbeat) bool) {
+// see notes the time if the node's Lease or the node itself, nil if unknown, is
+// a newer sign of life, and returns what is known now.
+func (c *lifecycle) see(name string, lease *coordinationv1.Lease, node *corev1.Node) heartbeat {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h := c.heard[name]
-	if newer(&h) {
+	newer := false
+	if renewed := renewTime(lease); !renewed.IsZero() && !renewed.Equal(h.renewed) {
+		h.renewed, newer = renewed, true
+	}
+	if node != nil {
+		if posted := postTime(node); h.at.IsZero() || !posted.Equal(h.posted) {
+			h.posted, newer = posted, true
+		}
+	}
+	if newer {
 		h.at = c.Now()
 	}
 	c.heard[name] = h
+	return h
+}
+
+func renewTime(lease *coordinationv1.Lease) time.Time {
+	if lease == nil || lease.Spec.RenewTime == nil {
+		return time.Time{}
+	}
+	return lease.Spec.RenewTime.Time
+}
+
+func postTime(node *corev1.Node) time.Time {
+	for _, cond := range node.Status.Conditions {
+		if cond.Type == corev1.NodeReady {
+			return cond.LastHeartbeatTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
@@ -112,9 +128,8 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	if node == nil {
 		return 0, nil
 	}
-	c.mu.Lock()
-	last := c.heard[key.Name]
-	c.mu.Unlock()
+	// What is stored counts: of the newest heartbeats the feed may tell late.
+	last := c.see(key.Name, control.Get[coordinationv1.Lease](c.Store, leaseKey(key.Name)), node)
 	if last.at.Before(resumed) {
 		last.at = resumed // nobody listened
 	}
@@ -123,12 +138,10 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	if silent {
 		after = c.pulse.grace // a Lease alone does not add the key
 	}
+	w := verdict{c: c, node: node, last: last, now: now, ready: readyStatus(conditions)}
 	var tx change.Tx
 	if !apiequality.Semantic.DeepEqual(conditions, node.Status.Conditions) {
-		tx.Changes = append(tx.Changes, control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
-			obj.(*corev1.Node).Status.Conditions = conditions
-			return true
-		}), func(current object.Object) bool { return current.GetResourceVersion() == node.ResourceVersion }))
+		tx.Changes = append(tx.Changes, w.lease(), w.conditions(conditions))
 	}
 	if taints := Taints(node, conditions, now); !apiequality.Semantic.DeepEqual(taints, node.Spec.Taints) {
 		// What users taint must not be lost: decide again on what is stored.
@@ -138,23 +151,26 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 			return true
 		}), control.SameUID(node.UID)))
 	}
-	status := readyStatus(conditions)
-	lost := status != corev1.ConditionTrue && (last.ready == corev1.ConditionTrue || readyStatus(node.Status.Conditions) == corev1.ConditionTrue)
+	lost := w.ready != corev1.ConditionTrue && (last.ready == corev1.ConditionTrue || readyStatus(node.Status.Conditions) == corev1.ConditionTrue)
 	var failing []*corev1.Pod
 	// An agent that is heard has the last word on its pods: after the change,
 	// it may say again that they are ready.
-	if lost || silent && status == corev1.ConditionUnknown {
+	if lost || silent && w.ready == corev1.ConditionUnknown {
+		tx.Changes = append(tx.Changes, w.stored())
 		failing = c.failing(key.Name)
 		for _, pod := range failing {
-			tx.Changes = append(tx.Changes, notReady(pod, now))
+			tx.Changes = append(tx.Changes, w.notReady(pod))
 		}
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
 		return 0, fmt.Errorf("write the state of %s: %w", key, err)
 	}
+	if w.stale {
+		return c.pulse.interval(), nil
+	}
 	c.mu.Lock()
 	if h, ok := c.heard[key.Name]; ok {
-		h.ready = status
+		h.ready = w.ready
 		c.heard[key.Name] = h
 	}
 	c.mu.Unlock()
@@ -177,15 +193,4 @@ func (c *lifecycle) failing(node string) []*corev1.Pod {
 		}
 	}
 	return pods
-}
-
-func notReady(pod *corev1.Pod, now time.Time) change.Change {
-	return control.Guarded(change.PatchStatus(control.KeyOf(control.Pod, pod), func(obj object.Object) bool {
-		c := control.PodCondition(obj.(*corev1.Pod), corev1.PodReady)
-		if c == nil || c.Status != corev1.ConditionTrue {
-			return false
-		}
-		c.Status, c.LastTransitionTime = corev1.ConditionFalse, metav1.NewTime(now)
-		return true
-	}), control.SameUID(pod.UID))
 }
