@@ -21,6 +21,9 @@ import (
 // need the disk for it only once per so many.
 const revisionBlock = 1 << 16
 
+// slowFlush is what a write of the file takes that somebody should hear of.
+const slowFlush = time.Second
+
 // The background compaction starts at minGarbage records of garbage that are
 // also half as many as the live ones, and deletes compactChunk at a time.
 const (
@@ -36,6 +39,7 @@ type write struct {
 // flush writes all dirty keys and pending records in one transaction of the
 // file. If it fails, nothing has changed.
 func (w *writer) flush() error {
+	began := time.Now()
 	writes := w.writes()
 	ceiling := w.ceiling
 	if w.work.revision > ceiling {
@@ -57,6 +61,9 @@ func (w *writer) flush() error {
 		return err
 	}
 	w.store.failure.Store(nil)
+	if took := time.Since(began); took > slowFlush {
+		w.log.Warn("the store's file was slow to write: its disk is slow or busy, and all writes wait for it", "took", took, "objects", len(writes))
+	}
 	w.reserve.keep(w.used())
 	w.ceiling = ceiling
 	w.written(writes)
