@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
-
 	"headway.dev/proxy"
 )
 
@@ -25,7 +23,8 @@ func newCleanup(opts *options) *cobra.Command {
 		Short: "Remove every trace from this machine",
 		Long: `Cleanup ends all containers of the data dir's cluster and removes its namespaces,
 interfaces, rules, cgroups, mounts and data. Stop headway first. Where the data
-dir has the cluster's Git repository, it asks before it deletes that.`,
+dir has the cluster's Git repository, it asks before it deletes that. What else
+somebody has put into the data dir stays.`,
 		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,6 +50,10 @@ func cleanup(ctx context.Context, up *upOptions, keepData, yes bool) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		fmt.Fprintf(up.out, "nothing to clean up: there is no %s\n", dir)
 		return nil
+	}
+	// Before the lock, which makes a file and closes the directory.
+	if err := checkUsedDataDir(dir); err != nil {
+		return err
 	}
 	unlock, err := lockDataDir(dir)
 	if err != nil {
@@ -87,30 +90,4 @@ func cleanup(ctx context.Context, up *upOptions, keepData, yes bool) error {
 		return nil
 	}
 	return removeDataDir(dir, up.out)
-}
-
-// removeDataDir removes a directory and says what was in it. A mount point
-// cannot be removed; it is left empty.
-func removeDataDir(dir string, out io.Writer) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("list the data dir: %w", err)
-	}
-	var names []string
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("remove the data: %w", err)
-		}
-		names = append(names, e.Name())
-	}
-	err = os.Remove(dir)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		fmt.Fprintf(out, "removed all in %s (%s); the directory is a mount point and stays\n", dir, strings.Join(names, ", "))
-		return nil
-	case err != nil:
-		return fmt.Errorf("remove the data dir: %w", err)
-	}
-	fmt.Fprintf(out, "removed %s (%s)\n", dir, strings.Join(names, ", "))
-	return nil
 }

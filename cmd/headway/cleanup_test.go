@@ -39,6 +39,15 @@ func TestCleanupAsks(t *testing.T) {
 	if err := git.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
 		t.Fatal(err)
 	}
+	begin := func() {
+		t.Helper()
+		unlock, err := lockDataDir(dir) // as up does before anything else
+		if err != nil {
+			t.Fatal(err)
+		}
+		unlock()
+	}
+	begin()
 	clean := func(answer string, yes bool) (string, error) {
 		var out bytes.Buffer
 		up := &upOptions{options: &options{dataDir: dir, in: strings.NewReader(answer), out: &out, err: &out}, cgroupRoot: "hwt-cleanup"}
@@ -63,6 +72,38 @@ func TestCleanupAsks(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("cleanup leaves %v, %v", left, err)
+	}
+
+	// What somebody else has in a data dir is not cleanup's, and a directory
+	// that never was a data dir is neither emptied nor closed to others.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	notes, mine := filepath.Join(dir, "pods.yaml"), filepath.Join(dir, "pki")
+	for _, path := range []string{notes, mine} {
+		if err := os.Mkdir(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := clean("", true); err == nil || !strings.Contains(err.Error(), "is no data dir of Headway") {
+		t.Errorf("cleanup of a directory that is none of Headway's: %v, %q", err, out)
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 || missing(notes) || missing(mine) {
+		t.Errorf("a directory that is none of Headway's has mode %v, %v; notes gone: %v, pki gone: %v", info.Mode(), err, missing(notes), missing(mine))
+	}
+	if err := checkNewDataDir(dir); err == nil || !strings.Contains(err.Error(), "has pods.yaml in it, which is not Headway's") {
+		t.Errorf("up among somebody else's files: %v", err)
+	}
+	begin()
+	if err := checkNewDataDir(dir); err != nil {
+		t.Errorf("up in a data dir into which somebody put a file later: %v", err)
+	}
+	out, err = clean("", true)
+	if err != nil || !strings.Contains(out, "left pods.yaml, which is not") {
+		t.Errorf("cleanup beside somebody else's files: %v, %q", err, out)
+	}
+	if missing(notes) || !missing(mine) || !missing(filepath.Join(dir, lockFile)) {
+		t.Errorf("cleanup leaves pki: %v, lock: %v; somebody's notes are gone: %v", !missing(mine), !missing(filepath.Join(dir, lockFile)), missing(notes))
 	}
 }
 

@@ -18,7 +18,7 @@ func lockDataDir(dir string) (unlock func(), err error) {
 	if err := closeDataDir(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockFile)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the data dir: %w", err)

@@ -247,6 +247,9 @@ func defaultAddress() (netip.Addr, error) {
 // runUp runs the cluster until ctx ends.
 func runUp(ctx context.Context, cfg *upConfig) error {
 	start := time.Now()
+	if err := checkNewDataDir(cfg.dataDir); err != nil {
+		return err
+	}
 	unlock, err := lockDataDir(cfg.dataDir)
 	if err != nil {
 		return err

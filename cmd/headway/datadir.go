@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"headway.dev/engine"
+)
+
+// lockFile is the first file that a data dir gets, and the last that it loses.
+const lockFile = "lock"
+
+// dataNames are what Headway has in a data dir.
+var dataNames = []string{
+	engine.StoreFile, "pki", "repo.git", "git", "commit-status.json", "runtime", "pods", "logs", "network", "images", "kubeconfig", lockFile,
+}
+
+// cutOff begin the names of what a write that was cut off leaves.
+var cutOff = []string{engine.StoreFile + ".new-", "repo.git.unfinished", ".kubeconfig-", "commit-status.json.next"}
+
+// dataOf splits what is in a directory into Headway's and what somebody else has
+// put there. A directory that does not exist has nothing.
+func dataOf(dir string) (own, foreign []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("list the data dir: %w", err)
+	}
+	for _, e := range entries {
+		begins := func(prefix string) bool { return strings.HasPrefix(e.Name(), prefix) }
+		if slices.Contains(dataNames, e.Name()) || slices.ContainsFunc(cutOff, begins) {
+			own = append(own, e.Name())
+		} else {
+			foreign = append(foreign, e.Name())
+		}
+	}
+	return own, foreign, nil
+}
+
+// checkNewDataDir refuses to begin a cluster among somebody else's files, whose
+// directory would be closed to other users.
+func checkNewDataDir(dir string) error {
+	own, foreign, err := dataOf(dir)
+	// Every file system of ext4 begins with this one.
+	foreign = slices.DeleteFunc(foreign, func(name string) bool { return name == "lost+found" })
+	if err != nil || len(foreign) == 0 || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) {
+		return err
+	}
+	return fmt.Errorf("data dir %s has %s in it, which is not Headway's: give --data-dir a directory of its own", dir, listed(foreign))
+}
+
+// checkUsedDataDir refuses to clean up where no cluster has been.
+func checkUsedDataDir(dir string) error {
+	own, _, err := dataOf(dir)
+	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) {
+		return err
+	}
+	return fmt.Errorf("%s is no data dir of Headway: it has neither %s nor %s; nothing was removed", dir, lockFile, engine.StoreFile)
+}
+
+// removeDataDir removes what Headway has in a directory and says what that was.
+// The directory goes, too, unless somebody else has something in it, or it is a
+// mount point.
+func removeDataDir(dir string, out io.Writer) error {
+	own, foreign, err := dataOf(dir)
+	if err != nil {
+		return err
+	}
+	// What is cut off here can be cleaned up again as long as the lock is there.
+	slices.SortStableFunc(own, func(a, b string) int { return strings.Compare(last(a), last(b)) })
+	for _, name := range own {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("remove the data: %w", err)
+		}
+	}
+	removed := strings.Join(own, ", ")
+	if len(foreign) > 0 {
+		fmt.Fprintf(out, "removed what is Headway's in %s (%s); left %s, which is not\n", dir, removed, listed(foreign))
+		return nil
+	}
+	err = os.Remove(dir)
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		fmt.Fprintf(out, "removed all in %s (%s); the directory is a mount point and stays\n", dir, removed)
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove the data dir: %w", err)
+	}
+	fmt.Fprintf(out, "removed %s (%s)\n", dir, removed)
+	return nil
+}
+
+// last sorts the lock behind everything else.
+func last(name string) string {
+	if name == lockFile {
+		return "1"
+	}
+	return "0"
+}
+
+// listed names a few of many files.
+func listed(names []string) string {
+	const few = 5
+	if len(names) > few {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
+	}
+	return strings.Join(names, ", ")
+}
