@@ -1,6 +1,7 @@
 package support
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -135,10 +136,19 @@ var table = map[reflect.Type]fields{
 	typeOf[corev1.EphemeralContainerCommon](): container,
 	typeOf[corev1.ContainerPort](): {
 		honoured: "name hostPort containerPort protocol hostIP",
-		rules: map[string]*Rule{"hostPort": {
-			Level: Refused, Values: "of protocol SCTP", Reason: "host ports are TCP and UDP only",
-			asks: when(func(p *corev1.ContainerPort) bool { return p.HostPort != 0 && p.Protocol == corev1.ProtocolSCTP }),
-		}},
+		rules: map[string]*Rule{
+			"hostPort": {
+				Level: Refused, Values: "of protocol SCTP", Reason: "host ports are TCP and UDP only",
+				asks: when(func(p *corev1.ContainerPort) bool { return p.HostPort != 0 && p.Protocol == corev1.ProtocolSCTP }),
+			},
+			"hostIP": {
+				Level: Refused, Values: "no IPv4 address, with a hostPort", Reason: "host ports are opened at IPv4 addresses only",
+				asks: when(func(p *corev1.ContainerPort) bool {
+					ip, err := netip.ParseAddr(p.HostIP)
+					return p.HostPort != 0 && p.HostIP != "" && (err != nil || !ip.Is4())
+				}),
+			},
+		},
 	},
 	typeOf[corev1.EnvFromSource]():        {honoured: "prefix configMapRef secretRef"},
 	typeOf[corev1.ConfigMapEnvSource]():   {honoured: "LocalObjectReference optional"},

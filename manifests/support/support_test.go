@@ -110,6 +110,11 @@ func TestRefusals(t *testing.T) {
 		"SCTP host port": {pod(func(s *corev1.PodSpec) {
 			s.Containers[0].Ports = []corev1.ContainerPort{{HostPort: 1, Protocol: corev1.ProtocolSCTP}}
 		}), []string{"spec.containers[0].ports[0].hostPort"}},
+		"host port at an IPv6 address": {pod(func(s *corev1.PodSpec) {
+			s.Containers[0].Ports = []corev1.ContainerPort{
+				{HostPort: 1, HostIP: "::1"}, {HostPort: 2, HostIP: "127.0.0.1"}, {HostPort: 3, HostIP: "::ffff:127.0.0.1"}, {HostPort: 4, HostIP: "localhost"}, {HostIP: "::1"}, {HostPort: 5},
+			}
+		}), []string{"spec.containers[0].ports[0].hostIP", "spec.containers[0].ports[2].hostIP", "spec.containers[0].ports[3].hostIP"}},
 		"SCTP port": {pod(func(s *corev1.PodSpec) {
 			s.Containers[0].Ports = []corev1.ContainerPort{{Protocol: corev1.ProtocolSCTP}}
 		}), nil},

@@ -18,8 +18,13 @@ func checkPorts(ports []HostPort) error {
 			return fmt.Errorf("host port %d: unknown protocol %q", p.HostPort, p.Protocol)
 		}
 		if p.HostIP != "" {
-			if _, err := netip.ParseAddr(p.HostIP); err != nil {
+			ip, err := netip.ParseAddr(p.HostIP)
+			if err != nil {
 				return fmt.Errorf("host port %d: %w", p.HostPort, err)
+			}
+			// A rule without it would open the port at every address.
+			if !ip.Is4() {
+				return fmt.Errorf("host port %d at %s: host ports are opened at IPv4 addresses only", p.HostPort, p.HostIP)
 			}
 		}
 	}

@@ -139,6 +139,14 @@ func TestHostPortOfTheNode(t *testing.T) {
 			t.Errorf("a pod with %+v: %v, want that %s is used", taken, err, want)
 		}
 	}
+	// An address of the other family opens no port at all addresses of this one.
+	for _, address := range []string{"::1", "::ffff:127.0.0.1", "::"} {
+		pod := nodetest.Sandbox("other-family")
+		pod.HostPorts = []runtime.HostPort{{HostPort: 28086, ContainerPort: 8080, HostIP: address}}
+		if _, err := n.EnsureSandbox(t.Context(), pod); err == nil || !strings.Contains(err.Error(), "host port 28086 at "+address+": host ports are opened at IPv4 addresses only") {
+			t.Errorf("a host port at %s: %v", address, err)
+		}
+	}
 	if leases, err := os.ReadDir(n.NetConf.StateDir); err != nil || len(leases) > 0 {
 		t.Errorf("leases of refused pods = %v, %v; want none", leases, err)
 	}

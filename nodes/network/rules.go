@@ -64,8 +64,13 @@ func writeHostPort(b *strings.Builder, chain string, ip netip.Addr, p HostPort) 
 		proto = "tcp"
 	}
 	dst := ""
-	if addr, err := netip.ParseAddr(p.HostIP); err == nil && addr.Is4() && !addr.IsUnspecified() {
-		dst = " -d " + addr.String()
+	if addr, err := netip.ParseAddr(p.HostIP); err == nil {
+		if !addr.Is4() {
+			return // a lease of the time before these were refused
+		}
+		if !addr.IsUnspecified() {
+			dst = " -d " + addr.String()
+		}
 	}
 	fmt.Fprintf(b, "-A %s%s -p %s -m %s --dport %d -j DNAT --to-destination %s:%d\n",
 		chain, dst, proto, proto, p.HostPort, ip, p.ContainerPort)
