@@ -70,6 +70,10 @@ type Config struct {
 	// PodSecurity is the level that pods are held to in namespaces whose labels
 	// say nothing: privileged (also if empty), baseline or restricted.
 	PodSecurity string
+	// DefaultServiceAccount is the account that Kustomizations which name none act
+	// as; empty is the cluster itself. Where one acts as an account, pods are held
+	// to baseline at least.
+	DefaultServiceAccount string
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -113,7 +117,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.security, err = admit.NewSecurity(cfg.PodSecurity); err != nil {
+	if e.security, err = admit.NewSecurity(cfg.PodSecurity, cfg.DefaultServiceAccount); err != nil {
 		return nil, err
 	}
 	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Security: e.security})

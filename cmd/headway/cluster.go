@@ -68,6 +68,8 @@ func openCluster(ctx context.Context, cfg *upConfig) (_ *cluster, err error) {
 		Names:         cfg.names,
 		PodSecurity:   cfg.podSecurity,
 		Log:           cfg.log,
+
+		DefaultServiceAccount: cfg.defaultServiceAccount,
 	})
 	if err != nil {
 		return nil, err

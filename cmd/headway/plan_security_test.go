@@ -5,6 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/object"
 )
 
 const (
@@ -50,5 +54,41 @@ func TestPlanTellsPodSecurity(t *testing.T) {
 	}
 	if code, out, errOut = headway(t, "validate", "--pod-security", "baseline", filepath.Join(dir, "pod.yaml")); code != exitFailed || !strings.Contains(errOut, violatesBaseline) {
 		t.Errorf("validate with a level: exit code %d\n%s%s", code, out, errOut)
+	}
+}
+
+// Where --default-service-account has a Kustomization act as an account, its
+// namespace is held to baseline as if it named one; the command line's own
+// Kustomization, which has all rights, is not.
+func TestDefaultAccountIsHeldToBaseline(t *testing.T) {
+	s := newStory(t, map[string]string{
+		"platform/team.yaml": `apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: default, namespace: shop}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{kind: ServiceAccount, name: default, namespace: shop}]
+---
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: team, namespace: shop}
+spec: {interval: 1h, path: ./team, prune: true, sourceRef: {kind: GitRepository, name: cluster, namespace: headway-system}}
+`,
+		"platform/own.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: own}\n---\n" + strings.ReplaceAll(privilegedPod, "namespace: shop", "namespace: own"),
+		"team/pod.yaml":     privilegedPod,
+	}, func(_ *story, up *upOptions) { up.path, up.defaultServiceAccount = "platform", "default" })
+	const refused = `team/pod.yaml:1: Pod shop/p: pods "p" is forbidden: ` + violatesBaseline
+	s.eventually("the tenant's pod is refused", func() bool {
+		_, out, errOut := s.headway("status")
+		return strings.Contains(out+errOut, refused)
+	})
+	pod := func(namespace string) object.Object {
+		return s.cluster.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: namespace, Name: "p"})
+	}
+	if pod("shop") != nil || pod("own") == nil {
+		t.Errorf("the tenant's pod: %v, the pod of the command line's Kustomization: %v; want this one alone", pod("shop"), pod("own"))
 	}
 }

@@ -69,7 +69,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		for _, w := range warnings {
 			w.Reason += ": not supported yet and without effect"
 		}
-		security, levelErr := admit.NewSecurity(podSecurity)
+		security, levelErr := admit.NewSecurity(podSecurity, "")
 		if levelErr != nil {
 			return fmt.Errorf("--pod-security: %w", levelErr)
 		}

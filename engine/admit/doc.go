@@ -65,7 +65,7 @@ func New(c Config) (*Admission, error) {
 		return nil, err
 	}
 	if c.Security == nil {
-		if c.Security, err = NewSecurity(""); err != nil {
+		if c.Security, err = NewSecurity("", ""); err != nil {
 			return nil, err
 		}
 	}

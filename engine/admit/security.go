@@ -22,19 +22,24 @@ var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, 
 // Security is Kubernetes' PodSecurity admission: the labels
 // pod-security.kubernetes.io/… of a namespace say what its pods may.
 //
-// A namespace that does not say what is enforced, and that a Kustomization with
-// a serviceAccountName writes to, has baseline: roles do not tell a harmless pod
+// A namespace that does not say what is enforced, and that a Kustomization that
+// acts as an account writes to, has baseline: roles do not tell a harmless pod
 // from one that owns the machine.
 type Security struct {
-	defaults  securityapi.Policy
-	evaluator interface {
+	defaults securityapi.Policy
+	// defaultAccount says that Kustomizations without a serviceAccountName act
+	// as one, too.
+	defaultAccount bool
+	evaluator      interface {
 		EvaluatePod(securityapi.LevelVersion, *metav1.ObjectMeta, *corev1.PodSpec) []policy.CheckResult
 	}
 }
 
 // NewSecurity makes the admission. enforce is the level of namespaces that say
 // nothing: privileged, baseline or restricted; empty is privileged.
-func NewSecurity(enforce string) (*Security, error) {
+// defaultAccount is what Kustomizations without a serviceAccountName act as,
+// but for the command line's own; empty is the cluster itself.
+func NewSecurity(enforce, defaultAccount string) (*Security, error) {
 	level, err := securityapi.ParseLevel(cmp.Or(enforce, string(securityapi.LevelPrivileged)))
 	if err != nil {
 		return nil, fmt.Errorf("pod security level %q: %w", enforce, err)
@@ -45,7 +50,7 @@ func NewSecurity(enforce string) (*Security, error) {
 	}
 	privileged := securityapi.LevelVersion{Level: securityapi.LevelPrivileged, Version: securityapi.LatestVersion()}
 	enforced := securityapi.LevelVersion{Level: level, Version: securityapi.LatestVersion()}
-	return &Security{defaults: securityapi.Policy{Enforce: enforced, Audit: privileged, Warn: enforced}, evaluator: evaluator}, nil
+	return &Security{defaults: securityapi.Policy{Enforce: enforced, Audit: privileged, Warn: enforced}, defaultAccount: defaultAccount != "", evaluator: evaluator}, nil
 }
 
 // admit is the check at the point of commit, for whoever creates a pod.
@@ -88,7 +93,7 @@ func (s *Security) policy(view object.Reader, namespace string) securityapi.Poli
 		return s.defaults
 	}
 	p, _ := securityapi.PolicyToEvaluate(ns.Labels, s.defaults) // of wrong labels it makes restricted
-	if _, said := ns.Labels[securityapi.EnforceLevelLabel]; !said && p.Enforce.Level == securityapi.LevelPrivileged && tenant(view, namespace) {
+	if _, said := ns.Labels[securityapi.EnforceLevelLabel]; !said && p.Enforce.Level == securityapi.LevelPrivileged && s.tenant(view, namespace) {
 		p.Enforce.Level = securityapi.LevelBaseline
 		if securityapi.CompareLevels(p.Warn.Level, p.Enforce.Level) < 0 {
 			p.Warn = p.Enforce
@@ -99,15 +104,21 @@ func (s *Security) policy(view object.Reader, namespace string) securityapi.Poli
 
 // tenant reports whether a Kustomization that acts as an account writes to a
 // namespace.
-func tenant(view object.Reader, namespace string) bool {
+func (s *Security) tenant(view object.Reader, namespace string) bool {
 	all, _ := view.List(kustomizationKind, "")
 	for _, obj := range all {
 		ks, ok := obj.(*kustomizev1.Kustomization)
-		if ok && ks.Spec.ServiceAccountName != "" && (ks.Namespace == namespace || ks.Spec.TargetNamespace == namespace) {
+		if ok && s.actsAsAccount(ks) && (ks.Namespace == namespace || ks.Spec.TargetNamespace == namespace) {
 			return true
 		}
 	}
 	return false
+}
+
+// actsAsAccount reports whether a Kustomization has an account's rights alone.
+// The one of the command line has all, unless it names an account.
+func (s *Security) actsAsAccount(ks *kustomizev1.Kustomization) bool {
+	return ks.Spec.ServiceAccountName != "" || s.defaultAccount && ks.Namespace+"/"+ks.Name != "headway-system/cluster"
 }
 
 // violations tells what a pod violates of a level, in Kubernetes' words; empty

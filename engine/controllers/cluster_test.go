@@ -52,7 +52,7 @@ func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster
 
 func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
-	security, err := admit.NewSecurity("")
+	security, err := admit.NewSecurity("", "")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -60,7 +60,7 @@ type Option func(*api.Config)
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	security, err := admit.NewSecurity("")
+	security, err := admit.NewSecurity("", "")
 	if err != nil {
 		tb.Fatalf("pod security: %v", err)
 	}
