@@ -97,8 +97,7 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 		}
 		return trouble{3, term.Reason, fmt.Sprintf("container %s: %s", s.Name, exit(term))}
 	}
-	sidecar := ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
-	if s.State.Running == nil || s.Ready || init && !sidecar {
+	if s.State.Running == nil || s.Ready || init && !sidecar(&c) {
 		return trouble{}
 	}
 	// It runs but is not Ready: a probe fails, or did not succeed yet.

@@ -2,6 +2,7 @@ package health
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -72,12 +73,16 @@ func (s *Standing) Of(obj object.Object) (res Result, wait time.Duration) {
 
 // pod says which container does not stand yet, and how long it has to run on.
 func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left time.Duration) {
-	for _, status := range p.Status.ContainerStatuses {
+	for _, status := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		c := standing(&p.Spec, status.Name)
+		if c == nil {
+			continue
+		}
 		need, text := time.Duration(0), ""
 		if last := status.LastTerminationState.Terminated; last != nil && !s.before(last) {
 			need = s.Steady
 			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, exit(last))
-		} else if !probed(p, status.Name) {
+		} else if c.ReadinessProbe == nil {
 			need = settle
 			text = fmt.Sprintf("container %s has no readiness probe and runs for less than %s", status.Name, settle)
 		}
@@ -97,13 +102,22 @@ func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left ti
 	return why, left
 }
 
-func probed(p *corev1.Pod, container string) bool {
-	for _, c := range p.Spec.Containers {
-		if c.Name == container {
-			return c.ReadinessProbe != nil
-		}
+// standing is the container of that name if it is to run as long as its pod:
+// init containers are not, but for sidecars.
+func standing(spec *corev1.PodSpec, name string) *corev1.Container {
+	named := func(c corev1.Container) bool { return c.Name == name }
+	if i := slices.IndexFunc(spec.Containers, named); i >= 0 {
+		return &spec.Containers[i]
 	}
-	return false
+	if i := slices.IndexFunc(spec.InitContainers, named); i >= 0 && sidecar(&spec.InitContainers[i]) {
+		return &spec.InitContainers[i]
+	}
+	return nil
+}
+
+// sidecar reports whether an init container runs beside the others.
+func sidecar(c *corev1.Container) bool {
+	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }
 
 // of are the pods of an owner; a namespace is listed once.

@@ -61,3 +61,42 @@ func TestStanding(t *testing.T) {
 		}
 	}
 }
+
+// Sidecars have to stand as the other containers do; an init container that has
+// done its work need not, whatever happened before it succeeded.
+func TestStandingOfInitContainers(t *testing.T) {
+	since := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	runs := func(after time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(since.Add(after))}}
+	}
+	ended := func(code int32, after time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: "Error", FinishedAt: metav1.NewTime(since.Add(after))}}
+	}
+	always := new(corev1.ContainerRestartPolicyAlways)
+	for name, c := range map[string]struct {
+		container corev1.Container
+		status    corev1.ContainerStatus
+		want      string
+	}{
+		"a sidecar that ended":             {corev1.Container{RestartPolicy: always}, corev1.ContainerStatus{RestartCount: 3, State: runs(25 * time.Second), LastTerminationState: ended(7, 24*time.Second)}, "InProgress: pod p: container first has ended and was restarted (3 times), last exit: exit code 7 (Error)"},
+		"a sidecar that runs for a moment": {corev1.Container{RestartPolicy: always}, corev1.ContainerStatus{State: runs(29 * time.Second)}, "InProgress: pod p: container first has no readiness probe and runs for less than 10s"},
+		"a sidecar that is ready":          {corev1.Container{RestartPolicy: always, ReadinessProbe: &corev1.Probe{}}, corev1.ContainerStatus{State: runs(29 * time.Second)}, "Current: Pod is Ready"},
+		"a sidecar that stands":            {corev1.Container{RestartPolicy: always}, corev1.ContainerStatus{State: runs(time.Second)}, "Current: Pod is Ready"},
+		"one that has done its work":       {corev1.Container{}, corev1.ContainerStatus{RestartCount: 1, State: ended(0, 24*time.Second), LastTerminationState: ended(7, 23*time.Second)}, "Current: Pod is Ready"},
+	} {
+		c.container.Name, c.status.Name = "first", "first"
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"},
+			Spec:       corev1.PodSpec{InitContainers: []corev1.Container{c.container}, Containers: []corev1.Container{{Name: "c"}}},
+			Status: corev1.PodStatus{
+				Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+				InitContainerStatuses: []corev1.ContainerStatus{c.status}, ContainerStatuses: []corev1.ContainerStatus{{Name: "c", Ready: true, State: runs(time.Second)}},
+			},
+		}
+		st := health.Standing{Since: since, Now: since.Add(30 * time.Second), Settle: 10 * time.Second, Steady: time.Minute}
+		res, _ := st.Of(p)
+		if got := string(res.Status) + ": " + res.Message; got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
