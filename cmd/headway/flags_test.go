@@ -55,6 +55,7 @@ func TestUpRefusesFlags(t *testing.T) {
 		{"--node-name=Foo_Bar", `--node-name "Foo_Bar" cannot name a node: a lowercase RFC 1123 subdomain`},
 		{"--node-name=" + strings.Repeat("a", 64), "must be no more than 63"},
 		{"--branch=", "--branch: it is empty"},
+		{"--listen=127.0.0.1:30443", "--listen 127.0.0.1:30443: the ports 30000 to 32767 are the Services' node ports"},
 		{"--branch=a..b", "--branch: no name of a branch in Git"},
 		{"--images-dir=" + dir + "/none", "--images-dir: stat " + dir + "/none: no such file or directory"},
 		{"--images-dir=" + file, "--images-dir: " + file + " is not a directory"},

@@ -4,17 +4,26 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	servicevalidation "headway.dev/manifests/validation"
 )
 
 // servingNames are what the API's certificate is for besides what every cluster
 // has: the host of --listen, and what --tls-san asks for.
 func servingNames(listen string, sans []string) ([]string, error) {
-	host, _, err := net.SplitHostPort(listen)
+	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen %q is not HOST:PORT: %w", listen, err)
+	}
+	// A Service may have any of these on all addresses of the machine, and who
+	// may make one would get the API's connections.
+	if n, err := strconv.Atoi(port); err == nil && n >= servicevalidation.MinNodePort && n <= servicevalidation.MaxNodePort {
+		return nil, fmt.Errorf("--listen %s: the ports %d to %d are the Services' node ports, and one of them could take the API's connections: choose another port",
+			listen, servicevalidation.MinNodePort, servicevalidation.MaxNodePort)
 	}
 	var names []string
 	if host != "" {
