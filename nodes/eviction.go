@@ -20,6 +20,9 @@ const (
 	// measureShare bounds the part of the time that goes into measuring: after
 	// a measurement it rests for this many times as long.
 	measureShare = 10
+	// releasePeriods is for how many periods what ends is expected to free what
+	// it takes: half a minute, the kubelet's timeout for that.
+	releasePeriods = 3
 	// pressureHold is how long DiskPressure is told after it was last seen: the
 	// kubelet's eviction-pressure-transition-period.
 	pressureHold = 5 * time.Minute
@@ -147,9 +150,9 @@ func (e *evictor) look(ctx context.Context) time.Duration {
 	var candidates []pod.Candidate
 	leaving := false
 	for _, w := range e.agent.allWorkers() {
-		p, going := w.storage()
+		p, going := w.storage(began, releasePeriods*e.agent.cfg.EvictionPeriod)
 		leaving = leaving || going
-		if p == nil || going || short == nil && !pod.StorageLimited(p) {
+		if p == nil || short == nil && !pod.StorageLimited(p) {
 			continue
 		}
 		used, err := e.measure(ctx, p)
@@ -189,18 +192,28 @@ func (e *evictor) measure(ctx context.Context, p *corev1.Pod) (pod.Storage, erro
 }
 
 // storage is the pod, if it may be evicted; going says that it ends anyway, and
-// what it takes will soon be free.
-func (w *worker) storage() (p *corev1.Pod, going bool) {
+// that what it takes will soon be free. A pod may take its time to end and fill
+// the disk meanwhile, so that going lasts for one release.
+func (w *worker) storage(now time.Time, release time.Duration) (p *corev1.Pod, going bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pod == nil || w.stopped {
 		return nil, false
 	}
-	ends := w.removed || w.pod.DeletionTimestamp != nil || w.evicted != ""
-	if !ends && (w.pod.Status.Phase == corev1.PodSucceeded || w.pod.Status.Phase == corev1.PodFailed) {
-		return nil, false
+	if !w.removed && w.pod.DeletionTimestamp == nil && w.evicted == "" {
+		if w.pod.Status.Phase == corev1.PodSucceeded || w.pod.Status.Phase == corev1.PodFailed {
+			return nil, false
+		}
+		return w.pod, false
 	}
-	return w.pod, ends
+	if w.ending.IsZero() {
+		w.ending = now
+	}
+	going = now.Sub(w.ending) < release
+	if w.evicted != "" {
+		return nil, going
+	}
+	return w.pod, going
 }
 
 // evict makes the pod end.
@@ -210,7 +223,7 @@ func (w *worker) evict(p *corev1.Pod, why string) {
 	if w.evicted != "" {
 		return
 	}
-	w.evicted = why
+	w.evicted, w.ending = why, time.Now()
 	w.agent.events.Event(p, corev1.EventTypeWarning, pod.ReasonEvicted, why)
 	w.agent.log.Warn("evicting a pod", "pod", pod.Describe(p), "reason", why)
 	w.interrupt()

@@ -119,6 +119,34 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestEndingPodsAreEvicted: a pod that takes its whole grace period to end
+// neither keeps the disk from others meanwhile, nor others from eviction.
+func TestEndingPodsAreEvicted(t *testing.T) {
+	c := newClusterOn(t, nodetest.Small(t, "96m"), func(cfg *nodes.Config) {
+		cfg.EvictionPeriod, cfg.EvictionHard = 200*time.Millisecond, nodes.Thresholds{Available: nodes.Threshold{Percent: 10}}
+	})
+	ending := func(name string, hook corev1.LifecycleHandler) {
+		t.Helper()
+		app := tool("sleep")
+		app.VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+		app.Lifecycle = &corev1.Lifecycle{PreStop: &hook}
+		spec := one(app)
+		spec.TerminationGracePeriodSeconds, spec.Volumes = new(int64(600)), []corev1.Volume{emptyDir("4Mi")}
+		c.run(name, spec)
+		c.wait(name, ready)
+		c.delete(name, 600)
+	}
+	ending("over", corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/tool", "fill", "/data/file", "8"}}})
+	c.waitEvent(`Evicted Usage of EmptyDir volume "data" exceeds the limit "4Mi". `)
+	c.wait("over", gone)
+
+	ending("lingers", corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 600}})
+	c.run("filler", writer("/data/file", "1000", "", ""))
+	c.evicted("filler", "The node was low on resource: ephemeral-storage. Threshold quantity: ")
+	c.delete("lingers", 1)
+	c.wait("lingers", gone)
+}
+
 func (c *cluster) waitNode(condition corev1.NodeConditionType, want corev1.ConditionStatus) {
 	c.t.Helper()
 	nodetest.Eventually(c.t, time.Minute, func() string {

@@ -37,6 +37,7 @@ type worker struct {
 	acting  bool // steps are in progress
 	stopped bool
 	evicted string             // why the pod has to go; empty if it has not
+	ending  time.Time          // when the evictor saw first that the pod ends
 	cancel  context.CancelFunc // ends the steps in progress
 	timer   *time.Timer
 
