@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -81,6 +82,16 @@ var (
 	unknownAnchor = regexp.MustCompile(`(?s)unknown anchor '.*' referenced`)
 )
 
+// indentedByTab reports whether there is a tab in the indentation of a line.
+func indentedByTab(data []byte, number int) bool {
+	for line := range bytes.Lines(data) {
+		if number--; number == 0 {
+			return bytes.ContainsRune(line[:len(line)-len(bytes.TrimLeft(line, " \t"))], '\t')
+		}
+	}
+	return false
+}
+
 // yamlError moves the line that the parser counted within the document to the
 // file, and out of the message.
 func yamlError(doc *document, err error) *Error {
@@ -91,6 +102,9 @@ func yamlError(doc *document, err error) *Error {
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			at.Line = doc.line + n - 1
 			msg = strings.Replace(msg, m[0], "", 1)
+			if indentedByTab(doc.data, n) {
+				msg += ": the line begins with a tab, indent with spaces"
+			}
 		}
 	}
 	// It may be a password that begins with an asterisk and is not quoted.

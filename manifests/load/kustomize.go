@@ -52,6 +52,10 @@ func (b *build) report(err error) {
 		b.loader.errs = append(b.loader.errs, b.errs...)
 		return
 	}
+	if faults := b.malformed(err); len(faults) > 0 {
+		b.loader.errs = append(b.loader.errs, faults...)
+		return
+	}
 	fault := &Error{Source: Source{File: b.kustomizationFile(b.dir)}, Reason: fmt.Sprintf("kustomize build: %v", err)}
 	if errors.Is(err, ErrBudget) {
 		fault.Reason, fault.cause = err.Error()+"; make the kustomization simpler, or split it", ErrBudget
@@ -59,6 +63,26 @@ func (b *build) report(err error) {
 		fault.Reason, fault.cause = fmt.Sprintf("kustomize build: %v", context.Cause(b.ctx)), b.ctx.Err()
 	}
 	b.loader.errs = append(b.loader.errs, fault)
+}
+
+// malformed finds the place in a file that kustomize could not parse: its own
+// error names a path relative to a directory that it does not name.
+func (b *build) malformed(err error) []*Error {
+	if len(b.decrypted) > 0 || !strings.Contains(err.Error(), "MalformedYAMLError") {
+		return nil
+	}
+	var faults []*Error
+	for _, file := range slices.Sorted(maps.Keys(b.tree.prepared)) {
+		if !strings.Contains(err.Error(), path.Base(file)) {
+			continue
+		}
+		for _, doc := range split(file, b.tree.prepared[file]) {
+			if _, err := doc.nodes(); err != nil {
+				faults = append(faults, yamlError(doc, err))
+			}
+		}
+	}
+	return faults
 }
 
 // buildAgain renders with the decrypted values, and adds each object together
