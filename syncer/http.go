@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -254,10 +255,11 @@ func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*sour
 				return false, last
 			}
 			if !ok {
-				why := ""
-				for _, f := range faults {
-					why += f.Message + "\n"
+				lines := make([]string, len(faults))
+				for i, f := range faults {
+					lines[i] = f.Message
 				}
+				why := strings.Join(lines, "\n")
 				if cur := k.get(); why == "" && cur != nil {
 					if c := (conditions{list: &cur.Status.Conditions}).get(meta.ReadyCondition); c != nil {
 						why = c.Message

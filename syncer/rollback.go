@@ -180,7 +180,7 @@ func (s *Syncer) findSource(name string) (*source, error) {
 	case name == "":
 		return nil, fmt.Errorf("there are %d GitRepositories: name one", len(all))
 	}
-	return nil, fmt.Errorf("GitRepository %q not found", name)
+	return nil, fmt.Errorf("GitRepository %q not found: `headway status` names those there are, as NAMESPACE/NAME", name)
 }
 
 // followers are the Kustomizations of a source.

@@ -25,7 +25,7 @@ A mark behind the line says how the value got from there into the object, if the
 file does not simply declare it: patch, images, replicas, …; (computed) means
 that a kustomization made the value from what stands there.`,
 		Example:           "  headway blame deploy/hello\n  headway blame deploy/hello -n hello -o json | jq '.fields[] | select(.path == \"spec.replicas\")'",
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: opts.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var blame wire.Blame

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +25,7 @@ interfaces, rules, cgroups, mounts and data. Stop headway first. Where the data
 dir has the cluster's Git repository, it asks before it deletes that. What else
 somebody has put into the data dir stays.`,
 		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return cleanup(cmd.Context(), up, keepData, yes)
 		},
@@ -47,7 +46,8 @@ func cleanup(ctx context.Context, up *upOptions, keepData, yes bool) error {
 	if err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	// Who removed the data dir by hand left containers, rules and mounts behind.
+	if missing(dir) && missing(runDir(dir)) {
 		fmt.Fprintf(up.out, "nothing to clean up: there is no %s\n", dir)
 		return nil
 	}

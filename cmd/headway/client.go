@@ -57,12 +57,25 @@ type client struct {
 	http   *http.Client
 }
 
+// forbidden reports whether a file may not be read by who runs this: the library's
+// error no longer says so.
+func forbidden(path string) bool {
+	file, err := os.Open(path)
+	if err == nil {
+		_ = file.Close() // it was not even read
+	}
+	return errors.Is(err, fs.ErrPermission)
+}
+
 func (o *options) client() (*client, error) {
 	path := o.findKubeconfig()
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(path)}, nil).ClientConfig()
 	if errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err) {
 		return nil, fmt.Errorf("no kubeconfig at %s: start a cluster with `headway up`, or name one with --data-dir or --kubeconfig", path)
+	}
+	if err != nil && forbidden(path) {
+		return nil, fmt.Errorf("kubeconfig %s is not yours to read: run it as root, or name one of your own with --kubeconfig (on the server `headway kubeconfig --user NAME` makes one)", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)

@@ -133,12 +133,17 @@ func (e syncEvents) Event(obj object.Object, typ, reason, message string) {
 // watching its pods and leaves them running; the proxy leaves its rules, so
 // that Services go on working; the store closes last, within the engine.
 func (c *cluster) run(ctx context.Context) error {
+	held, err := heldDataDir(c.cfg.dataDir)
+	if err != nil {
+		return err
+	}
 	return runParts(ctx,
 		part{name: "engine", run: c.engine.Run},
 		part{name: "syncer", run: c.syncer.Run},
 		part{name: "agent", run: c.runNode},
 		part{name: "service proxy", run: c.runProxy, again: true},
 		part{name: "progress of pods", run: func(ctx context.Context) error { return c.progress.pods(ctx, c.engine.Store()) }, again: true},
+		part{name: "watch over the data dir", run: func(ctx context.Context) error { return held.keep(ctx, dataDirPeriod) }, again: true},
 		part{name: "what gives memory back", run: trim, again: true},
 		part{name: "progress", run: func(ctx context.Context) error { return c.progress.ready(ctx, c) }, again: true},
 	)

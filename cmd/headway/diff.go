@@ -24,7 +24,7 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 		Example: `  headway diff HEAD~1 HEAD
   headway diff v1.4 v1.5 -o json
   headway diff 3f9c2d1        # from what is applied to that commit`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{"to": {args[len(args)-1]}}
 			if len(args) == 2 {

@@ -33,7 +33,7 @@ const (
 // newExampleWeb is what the example's pods run.
 func newExampleWeb() *cobra.Command {
 	return &cobra.Command{
-		Use: exampleCommand, Short: "Run the example's web program", Hidden: true, Args: cobra.NoArgs,
+		Use: exampleCommand, Short: "Run the example's web program", Hidden: true, Args: takes(0, 0),
 		RunE: func(*cobra.Command, []string) error { return serve.Run(exampleVersion) },
 	}
 }

@@ -25,7 +25,7 @@ a duration such as 2h for so long ago.`,
 		Example: `  headway get deploy/hello --at HEAD~3
   headway get deploy/hello -n hello --at 2026-11-24T09:30:00Z
   headway get deploy/hello --at 36h -o json`,
-		Args:              cobra.ExactArgs(1),
+		Args:              takes(1, 1),
 		ValidArgsFunction: opts.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var past wire.PastObject

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,8 +38,11 @@ func newImageImport(opts *options) *cobra.Command {
 the containerd that a running cluster uses; - reads standard input. Pods with
 imagePullPolicy IfNotPresent or Never then start without a registry.`,
 		Example: "  headway image import web.tar\n  docker save web:v1 | headway image import -",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if os.Geteuid() != 0 {
+				return errors.New("image import needs root: the node's containerd answers nobody else; run it with sudo")
+			}
 			archive := opts.in
 			if args[0] != "-" {
 				file, err := os.Open(args[0])

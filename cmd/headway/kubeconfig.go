@@ -47,7 +47,7 @@ Exit code 0: it was made. 1: something failed.`,
 		Example: `  headway kubeconfig --user ada --group web-team --server https://cluster.example.com:6443 > ada.kubeconfig
   headway kubectl create rolebinding ada -n web --clusterrole=edit --user=ada
   headway kubectl create rolebinding web-team -n web --clusterrole=view --group=web-team`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: func(*cobra.Command, []string) error { return access.make(opts) },
 	}
 	flags := cmd.Flags()
@@ -74,6 +74,9 @@ func (a *accessOptions) make(opts *options) error {
 	set, err := pki.Load(filepath.Join(dir, "pki"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no cluster in %s: start one with `headway up`, or name its --data-dir on its machine", dir)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("kubeconfig needs root: the authority's key in %s is readable by nobody else; run it with sudo", dir)
 	}
 	if err != nil {
 		return fmt.Errorf("read the certificate authority: %w", err)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,6 +40,35 @@ func lockDataDir(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock the data dir: %w", err)
 	}
 	return func() { file.Close() }, nil
+}
+
+// dataDirPeriod is how often it is looked whether the data dir is there.
+const dataDirPeriod = 2 * time.Second
+
+// heldDir is a data dir that this process has locked.
+type heldDir struct {
+	dir  string
+	lock os.FileInfo
+}
+
+func heldDataDir(dir string) (heldDir, error) {
+	lock, err := os.Stat(filepath.Join(dir, "lock"))
+	if err != nil {
+		return heldDir{}, fmt.Errorf("look at the data dir: %w", err)
+	}
+	return heldDir{dir, lock}, nil
+}
+
+// keep returns an error once the data dir is gone: the process would go on with a
+// store that nobody can open again, and another could start beside it.
+func (h heldDir) keep(ctx context.Context, every time.Duration) error {
+	for pause(ctx, every) {
+		now, err := os.Stat(filepath.Join(h.dir, "lock"))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(h.lock, now) {
+			return fmt.Errorf("data dir %s was removed or replaced while the cluster ran, and the store with it: containers go on until `headway cleanup --data-dir %[1]s` removes what is left", h.dir)
+		}
+	}
+	return ctx.Err()
 }
 
 // closeDataDir makes the data dir, or closes the one there is, to other users:

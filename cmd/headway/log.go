@@ -35,7 +35,7 @@ With --verify it reads the whole journal instead, checks that no entry was
 changed, removed or put in afterwards, and says how many there are. Exit code 1
 if one was.`,
 		Example:           "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              takes(0, 1),
 		ValidArgsFunction: opts.completeObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if verify {
@@ -67,6 +67,10 @@ if one was.`,
 			if format.json() {
 				return printJSON(opts.out, entries)
 			}
+			if len(entries) == 0 {
+				fmt.Fprintln(opts.err, nothingLogged(args, before))
+				return nil
+			}
 			return printLog(opts.out, entries, time.Now())
 		},
 	}
@@ -76,6 +80,18 @@ if one was.`,
 	cmd.Flags().BoolVar(&verify, "verify", false, "check the journal's chain of hashes")
 	format.register(cmd)
 	return cmd
+}
+
+// nothingLogged says that there is no entry, where a table would be empty.
+func nothingLogged(args []string, before int64) string {
+	line := "the journal has no entry"
+	if len(args) > 0 {
+		line += " of " + args[0]
+	}
+	if before >= 0 {
+		line += fmt.Sprintf(" before number %d", before)
+	}
+	return line
 }
 
 // verifyLog has the journal checked.

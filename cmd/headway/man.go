@@ -18,7 +18,7 @@ func newMan(opts *options) *cobra.Command {
 		Long:    "Man writes a manual page of each command (headway.1, headway-plan.1, …) into a\ndirectory, which it makes if it is not there.",
 		Example: "  headway man /usr/local/share/man/man1",
 		Hidden:  true,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err

@@ -52,7 +52,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
   headway plan my-branch -o markdown     # for a comment on a pull request
   headway plan pull/12 --comment 12      # writes that comment, or edits it
   HEADWAY_TOKEN=… headway plan --server https://headway.example.com:6443 pull/12`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return plan.run(cmd.Context(), args) },
 	}
 	cmd.Flags().StringVar(&plan.source, "source", "", "source to plan for, as NAMESPACE/NAME")

@@ -112,7 +112,7 @@ func (p *progress) ready(ctx context.Context, c *cluster) error {
 func (p *progress) sync(e wire.Event, reader object.Reader) {
 	// The source and each Kustomization that follows it tell of a commit.
 	if line := namingOf(reader).line(e); line != "" && p.changed(line) {
-		if e.Phase == "error" {
+		if e.Phase == "error" || e.Verdict == "failed" {
 			line = p.colour.red(line)
 		}
 		p.line("%s", line)
@@ -151,8 +151,8 @@ func (p *progress) open(address net.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, "headway: API at https://%s (%s)\n\n", address, p.elapsed())
-	if p.cfg.repo == "" {
-		fmt.Fprintf(p.out, "  Change something:  git clone %s && cd repo\n", filepath.Join(p.cfg.dataDir, "repo.git"))
+	if line := p.changing(); line != "" {
+		fmt.Fprintf(p.out, "  Change something:  %s\n", line)
 	}
 	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
 	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
@@ -160,6 +160,20 @@ func (p *progress) open(address net.Addr) {
 		fmt.Fprint(p.out, line)
 	}
 	p.held = nil
+}
+
+// changing says how the repository is changed, if it is on this machine. Who gives
+// a working tree may expect that its files count.
+func (p *progress) changing() string {
+	switch dir := p.cfg.repo; {
+	case dir == "":
+		return fmt.Sprintf("git clone %s && cd repo", filepath.Join(p.cfg.dataDir, "repo.git"))
+	case !missing(filepath.Join(dir, ".git")):
+		return fmt.Sprintf("commit to %s in %s; what is not committed does not count", p.cfg.branch, dir)
+	case !missing(filepath.Join(dir, "objects")):
+		return fmt.Sprintf("git clone %s", dir)
+	}
+	return ""
 }
 
 // services are the addresses to ask.

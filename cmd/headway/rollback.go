@@ -36,7 +36,7 @@ revert, subject and branch; converged and error, once that is known; conflicts, 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
 		Example:           "  headway rollback\n  headway rollback --to v1.4\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              takes(0, 1),
 		ValidArgsFunction: opts.completeCommit,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := waiting.check(); err != nil {

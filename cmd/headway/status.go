@@ -25,7 +25,7 @@ not healthy, and why.
 
 Exit code 0 whenever the cluster answers; scripts read -o json.`,
 		Example: "  headway status\n  headway status -o json | jq '.sources[].kustomizations[].sync'",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := opts.client()
 			if err != nil {

@@ -56,7 +56,7 @@ type suspension struct {
 func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Command {
 	var format outputFormat
 	var namespace string
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args = takes(0, 1)
 	cmd.ValidArgsFunction = opts.completeSuspendable(suspend)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		target := "kustomization/" + rootName

@@ -25,7 +25,7 @@ the waiting and nothing else: the cluster goes on by itself.
 
 Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.`,
 		Example: "  headway sync\n  headway sync --source headway-system/cluster --timeout 10m\n  headway sync --no-wait",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := waiting.check(); err != nil {
 				return err
@@ -34,7 +34,11 @@ Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.
 			if err != nil {
 				return err
 			}
-			return client.sync(cmd.Context(), wire.SyncRequest{Source: source}, waiting, format, opts.out)
+			if err := client.sync(cmd.Context(), wire.SyncRequest{Source: source}, waiting, format, opts.out); err != nil || !waiting.no || format.json() {
+				return err
+			}
+			_, err = fmt.Fprintln(opts.out, "asked for; `headway status` says what becomes of it")
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "only this source, as NAMESPACE/NAME")

@@ -70,7 +70,7 @@ Run it as root: containers, networks and cgroups need it.`,
 		Example: `  headway up
   headway up --repo /srv/git/deploy.git --path clusters/prod
   headway up --repo https://git.example.com/team/deploy --branch main --interval 30s`,
-		Args: cobra.NoArgs,
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := up.config()
 			if err != nil {
@@ -194,8 +194,8 @@ func (o *upOptions) config() (*upConfig, error) {
 	}
 	if o.nodeIP == "" {
 		cfg.nodeIP, err = defaultAddress()
-	} else {
-		cfg.nodeIP, err = netip.ParseAddr(o.nodeIP)
+	} else if cfg.nodeIP, err = netip.ParseAddr(o.nodeIP); err != nil {
+		err = fmt.Errorf("%q is not an address", o.nodeIP)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--node-ip: %w", err)

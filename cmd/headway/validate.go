@@ -58,7 +58,7 @@ Namespaces are known by what is validated; others have the level --pod-security.
 
 Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		items, err := loadPath(cmd.Context(), args[0])

@@ -28,7 +28,7 @@ func newVersion(opts *options) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  headway version\n  headway version -o json",
-		Args:    cobra.NoArgs,
+		Args:    takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			info := versionInfo{
 				Version: version, Commit: commit, Go: runtime.Version(),

@@ -67,6 +67,7 @@ type wait struct {
 	// last is the newest line, and open the newest of what is waited for.
 	last, open string
 	begun      bool // an answer has been read
+	acted      bool // something was applied, judged or refused
 }
 
 // answer is one element of the server's stream, or how it broke off.
@@ -201,6 +202,10 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 		return true, printJSONLine(w.out, event)
 	}
 	line := w.names.line(event)
+	if event.Done && event.OK && !w.acted && line == "" {
+		line = "nothing new: all is applied and healthy"
+	}
+	w.acted = w.acted || event.Phase != "fetch" && line != ""
 	// The source and each Kustomization that follows it tell of a commit, and
 	// the last event says once more why the one before it is a failure.
 	if line == "" || line == w.last || event.Done && event.Message != "" && strings.HasSuffix(w.last, event.Message) {

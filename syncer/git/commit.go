@@ -146,6 +146,9 @@ func (r *Repository) Resolve(rev string) (string, error) {
 		_, err = object.GetCommit(r.store, *found)
 		return err
 	})
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return "", fmt.Errorf("unknown revision %q: the repository has no branch, tag or commit of that name; is it pushed?", rev)
+	}
 	if err != nil {
 		return "", fmt.Errorf("unknown revision %q: %w", rev, err)
 	}
