@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -39,9 +40,26 @@ type (
 // and kills it before change number at of those below dir; 0 is none. It
 // returns the change at which it was killed, or how many there were.
 func run(ctx context.Context, at int, dir string, args ...string) (change string, changes int, err error) {
+	err = watch(ctx, func(asked notification) (kill bool) {
+		what := describe(asked, dir)
+		if what == "" {
+			return false
+		}
+		if changes++; changes == at {
+			change = what
+		}
+		return changes == at
+	}, args...)
+	return change, changes, err
+}
+
+// watch runs the program and has see look at each of its calls that change or
+// flush a file, before it is made. The program is killed there if see says so,
+// and has to succeed otherwise.
+func watch(ctx context.Context, see func(notification) (kill bool), args ...string) (err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return "", 0, err
+		return err
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "gate"), os.NewFile(uintptr(pair[1]), "gate")
 	defer ours.Close()
@@ -51,13 +69,14 @@ func run(ctx context.Context, at int, dir string, args ...string) (change string
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		return "", 0, err
+		return err
 	}
+	killed := false
 	defer func() {
 		_ = cmd.Wait() // how it ended is in its state
 		status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
 		asWanted := status == 0
-		if change != "" {
+		if killed {
 			asWanted = status.Signaled() && status.Signal() == unix.SIGKILL
 		}
 		if err == nil && !asWanted {
@@ -67,7 +86,7 @@ func run(ctx context.Context, at int, dir string, args ...string) (change string
 	listener, err := receive(ours)
 	if err != nil {
 		_ = cmd.Process.Kill()
-		return "", 0, err
+		return err
 	}
 	defer listener.Close()
 	for {
@@ -76,17 +95,16 @@ func run(ctx context.Context, at int, dir string, args ...string) (change string
 			if err != nil {
 				_ = cmd.Process.Kill()
 			}
-			return "", changes, err
+			return err
 		}
-		if what := describe(asked, dir); what != "" {
-			if changes++; changes == at {
-				return what, changes, cmd.Process.Kill()
-			}
+		if see(asked) {
+			killed = true
+			return cmd.Process.Kill()
 		}
 		answer := response{id: asked.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE}
 		if err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&answer)); err != nil && !errors.Is(err, unix.ENOENT) {
 			_ = cmd.Process.Kill()
-			return "", changes, fmt.Errorf("answer: %w", err)
+			return fmt.Errorf("answer: %w", err)
 		}
 	}
 }
@@ -153,9 +171,15 @@ var onDescriptor = map[int32]string{
 	unix.SYS_FTRUNCATE: "ftruncate", unix.SYS_FALLOCATE: "fallocate", unix.SYS_SENDFILE: "sendfile", unix.SYS_FCHMOD: "fchmod",
 }
 
-// describe names a call that changes something below dir; the others, to
-// sockets and pipes, are "".
+// flushes make what was changed outlive a power cut.
+var flushes = []int32{unix.SYS_FSYNC, unix.SYS_FDATASYNC}
+
+// describe names a call that changes something below dir; the others, flushes
+// and those to sockets and pipes, are "".
 func describe(call notification, dir string) string {
+	if slices.Contains(flushes, call.data.number) {
+		return ""
+	}
 	if name, ok := onPath[call.data.number]; ok {
 		return name
 	}

@@ -9,9 +9,11 @@ import (
 )
 
 // changes are the system calls that change what a later process finds in the
-// files of this one. Flushes are none: a process that is killed takes nothing
-// with it that it has written. openat is one if it creates or truncates.
+// files of this one, and flushes, which change what is found after a power cut:
+// a process that is killed takes nothing with it that it has written. openat is
+// one if it creates or truncates.
 var changes = []uintptr{
+	unix.SYS_FSYNC, unix.SYS_FDATASYNC,
 	unix.SYS_WRITE, unix.SYS_PWRITE64, unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2,
 	unix.SYS_FTRUNCATE, unix.SYS_TRUNCATE, unix.SYS_FALLOCATE,
 	unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_SPLICE,

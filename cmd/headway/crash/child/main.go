@@ -1,6 +1,7 @@
 // Command child is what the tests of package crash kill: the syncer on the
-// real store, until one commit is applied. With a socket as file descriptor 3
-// every change of a file waits for the leave of who has the other end.
+// real store, until one commit is applied; or what a rollback does to a
+// repository of this machine. With a socket as file descriptor 3 every change of
+// a file waits for the leave of who has the other end.
 package main
 
 import (
@@ -18,11 +19,13 @@ import (
 	"headway.dev/engine/store"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/git"
 )
 
 func main() {
 	dir := flag.String("data-dir", "", "the `directory` of the store and the mirrors")
 	commit := flag.String("commit", "", "the commit to `reach`")
+	revert := flag.String("revert", "", "the `repository` whose newest commit to revert instead")
 	gated := flag.Bool("gated", false, "let the process at the other end of descriptor 3 allow each change of a file")
 	flag.Parse()
 	if *gated {
@@ -31,10 +34,27 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	if err := follow(*dir, "main@sha1:"+*commit); err != nil {
+	var err error
+	if *revert != "" {
+		err = rollback(*revert)
+	} else {
+		err = follow(*dir, "main@sha1:"+*commit)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// rollback reverts the newest commit of main.
+func rollback(dir string) error {
+	repo, err := git.Open(dir)
+	if err != nil {
+		return err
+	}
+	by := git.Signature{Name: "Ada", Email: "ada@example.com", When: time.Now()}
+	_, err = repo.Revert(context.Background(), git.RevertOptions{Branch: "main", Author: by, Committer: by})
+	return err
 }
 
 // follow runs the syncer until the revision is applied.
