@@ -151,3 +151,26 @@ func TestDataIsClosed(t *testing.T) {
 		t.Errorf("the pushed branch has mode %v, %v; want it closed", info.Mode(), err)
 	}
 }
+
+// TestCleanupAfterRemoval: who removes the data dir by hand can clean up what ran
+// there, once.
+func TestCleanupAfterRemoval(t *testing.T) {
+	goruntime.LockOSThread() // as above
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(filepath.Join(runDir(dir), "sandboxes"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"removed the pods, their network and rules, and their cgroups", "nothing to clean up"} {
+		var out bytes.Buffer
+		up := &upOptions{options: &options{dataDir: dir, in: strings.NewReader(""), out: &out, err: &out}, cgroupRoot: "hwt-removal"}
+		if err := cleanup(t.Context(), up, false, false); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%v, %q; want %q", err, &out, want)
+		}
+		if !missing(dir) || !missing(runDir(dir)) {
+			t.Errorf("left: %v, %v", !missing(dir), !missing(runDir(dir)))
+		}
+	}
+}

@@ -56,10 +56,11 @@ func checkNewDataDir(dir string) error {
 	return fmt.Errorf("data dir %s has %s in it, which is not Headway's: give --data-dir a directory of its own", dir, listed(foreign))
 }
 
-// checkUsedDataDir refuses to clean up where no cluster has been.
+// checkUsedDataDir refuses to clean up where no cluster has been. One has been, too,
+// where somebody removed the files by hand and its sockets and namespaces are there.
 func checkUsedDataDir(dir string) error {
 	own, _, err := dataOf(dir)
-	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) {
+	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) || !missing(runDir(dir)) {
 		return err
 	}
 	return fmt.Errorf("%s is no data dir of Headway: it has neither %s nor %s; nothing was removed", dir, lockFile, engine.StoreFile)

@@ -52,7 +52,7 @@ type heldDir struct {
 }
 
 func heldDataDir(dir string) (heldDir, error) {
-	lock, err := os.Stat(filepath.Join(dir, "lock"))
+	lock, err := os.Stat(filepath.Join(dir, lockFile))
 	if err != nil {
 		return heldDir{}, fmt.Errorf("look at the data dir: %w", err)
 	}
@@ -63,7 +63,7 @@ func heldDataDir(dir string) (heldDir, error) {
 // store that nobody can open again, and another could start beside it.
 func (h heldDir) keep(ctx context.Context, every time.Duration) error {
 	for pause(ctx, every) {
-		now, err := os.Stat(filepath.Join(h.dir, "lock"))
+		now, err := os.Stat(filepath.Join(h.dir, lockFile))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(h.lock, now) {
 			return fmt.Errorf("data dir %s was removed or replaced while the cluster ran, and the store with it: containers go on until `headway cleanup --data-dir %[1]s` removes what is left", h.dir)
 		}
