@@ -148,7 +148,7 @@ func scheduling(c *checklist, rollouts []wire.Rollout) {
 		}
 	}
 	if fits > 0 {
-		c.add(wire.CheckPassed, "scheduling", "%s fit beside today's", plural(fits, "new pod"))
+		c.add(wire.CheckPassed, "scheduling", "there is room for %s beside today's", plural(fits, "new pod"))
 	}
 }
 

@@ -158,7 +158,7 @@ func TestPlanPods(t *testing.T) {
 	}
 	check(t, p, wire.CheckWarning, "scheduling", "Deployment/default/roll: the update would stand still with 3 of 4 new pods pending", "Insufficient cpu")
 	check(t, p, wire.CheckPassed, "scheduling", "Deployment/default/all: 2 of 2 new pods fit only where old pods leave")
-	check(t, p, wire.CheckPassed, "scheduling", "6 new pods fit beside today's")
+	check(t, p, wire.CheckPassed, "scheduling", "there is room for 6 new pods beside today's")
 	check(t, p, wire.CheckPassed, syncer.MaxDeletes, "1 deletion, no bound is set")
 }
 
