@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -128,6 +129,12 @@ func TestRestartKeepsContainers(t *testing.T) {
 	load := startLoad(c, url)
 	c.Up()
 	readyPods(t, c, 3)
+	c.Eventually(30*time.Second, "it says that all is healthy, once it has looked", func() error {
+		if out := c.OutputSinceStart(); !strings.Contains(out, " is healthy (") {
+			return errors.New(out)
+		}
+		return nil
+	})
 	c.Eventually(30*time.Second, "clients have sent requests for a while", func() error {
 		if n := load.sent(); n < 500 {
 			return fmt.Errorf("%d requests", n)
