@@ -83,7 +83,7 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 	if p.req.Rev != "" {
 		ctx, cancel := context.WithTimeout(ctx, p.s.timeoutOf(src.key))
 		defer cancel()
-		if sha, err = h.repo.FetchRevision(ctx, p.req.Rev, auth); err != nil {
+		if sha, err = h.repo.FetchRevision(ctx, h.absolute(p.req.Rev), auth); err != nil {
 			return err
 		}
 	}

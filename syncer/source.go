@@ -209,14 +209,14 @@ func (h head) revision() string {
 
 // resolve finds the commit that a revision means; HEAD is the newest that the
 // source has accepted, as a mirror has no other.
-func (h head) resolve(rev string) (string, error) {
+func (h head) resolve(rev string) (string, error) { return h.repo.Resolve(h.absolute(rev)) }
+
+// absolute is a revision that does not depend on what the repository calls HEAD.
+func (h head) absolute(rev string) string {
 	if rest, ok := strings.CutPrefix(rev, "HEAD"); ok && h.Commit != "" && (rest == "" || strings.ContainsRune("~^", rune(rest[0]))) {
-		if rest == "" {
-			return h.Commit, nil
-		}
-		rev = h.Commit + rest
+		return h.Commit + rest
 	}
-	return h.repo.Resolve(rev)
+	return rev
 }
 
 // current is the accepted head, and the error of the last look.
