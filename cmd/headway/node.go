@@ -149,7 +149,8 @@ func cleanupNode(ctx context.Context, cfg *upConfig) (owned *network.OwnedError,
 	return owned, nodes.Cleanup(cfg.dataDir)
 }
 
-// streamingTLS lets in the API server alone, by its client certificate.
+// streamingTLS lets in who has a client certificate of the cluster's authority;
+// what they may then is asked of the API.
 func (c *cluster) streamingTLS() (*tls.Config, error) {
 	cert, key, err := c.engine.PKI().Server("system:node:"+c.cfg.nodeName, c.cfg.nodeIP.String(), c.cfg.nodeName)
 	if err != nil {
