@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -60,10 +61,12 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 			return
 		}
 		subject := r.TLS.VerifiedChains[0][0].Subject
+		// A list of its own: requests of one connection share the certificate.
+		groups := slices.Concat(subject.Organization, []string{"system:authenticated"})
 		wanted := subresources(r.URL.Path)
 		for _, subresource := range wanted {
 			review, err := s.reviews.Create(r.Context(), &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: subject.CommonName, Groups: append(subject.Organization, "system:authenticated"),
+				User: subject.CommonName, Groups: groups,
 				ResourceAttributes: &authorizationv1.ResourceAttributes{
 					Verb: verbs[r.Method], Version: "v1", Resource: "nodes", Subresource: subresource, Name: s.node,
 				},

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -76,5 +77,28 @@ func TestAuthorization(t *testing.T) {
 		if test.want == http.StatusForbidden && !strings.HasPrefix(w.Body.String(), "Forbidden (user="+test.user+", verb=") {
 			t.Errorf("%s %s %s: said %q", test.user, test.method, test.path, w.Body)
 		}
+	}
+}
+
+// Requests of one connection share its certificate, which none may change.
+func TestAuthorizationOfRequestsSideBySide(t *testing.T) {
+	handler := server.New("n1", noPods{}, nil, rights{"reader get nodes/pods n1"}, slog.New(slog.DiscardHandler))
+	organizations := make([]string, 3, 8) // as appending makes them
+	state := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "reader", Organization: organizations}}}}}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/pods", http.NoBody)
+			r.TLS = state
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if w.Code != http.StatusOK {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+	}
+	all.Wait()
+	if got := organizations[:4][3]; got != "" {
+		t.Errorf("a request has written %q behind the certificate's organizations", got)
 	}
 }
