@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"headway.dev/manifests/load/kustomize"
 )
 
 // validate checks what a source yields of a directory: neither what a
@@ -44,4 +47,19 @@ func TestValidateLeavesOutWhatASourceDoes(t *testing.T) {
 	}
 	write(map[string]string{"apps/.sourceignore": "# nothing\n", ".sourceignore": "", "apps/tests/b.yaml": strings.ReplaceAll(good, "name: a", "name: b")})
 	check("Flux's own list", "apps", exitOK, "2 objects, no fault")
+}
+
+// Files that make much work of little end with a word, as they do for a sync.
+func TestValidateIsBounded(t *testing.T) {
+	before := kustomize.Limit(kustomize.Budget{CPU: time.Second, Memory: 512 << 20})
+	t.Cleanup(func() { kustomize.Limit(before) })
+	for _, name := range []string{"replgrow", "dblpatch", "diamond"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../manifests/load/testdata", name))); err != nil {
+			t.Fatal(err)
+		}
+		if code, out, errOut := headway(t, "validate", dir); code != exitFailed || !strings.Contains(errOut, kustomize.ErrBudget.Error()) {
+			t.Errorf("validate of %s: exit code %d\n%.500s%.500s", name, code, out, errOut)
+		}
+	}
 }
