@@ -94,12 +94,21 @@ type Server struct {
 
 	// requests are the in-process requests under way; closed ends new ones.
 	requests inProcessRequests
-	ready    chan struct{}
+	// conns are the connections that handlers took over, and count the handlers.
+	conns hijacked
+	ready chan struct{}
 }
 
 // processOnce guards what is the process's: klog's logger, and what becomes of
 // panics.
 var processOnce sync.Once
+
+func setUpProcess(log *slog.Logger) {
+	processOnce.Do(func() {
+		klog.SetSlogLogger(libraryLog(log.With("component", "apiserver")))
+		guard.Install(panics.Inc)
+	})
+}
 
 // New wires the server. It serves nothing before Run, but InProcess clients
 // may be made, and used once Run has started.
@@ -107,10 +116,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	processOnce.Do(func() {
-		klog.SetSlogLogger(cfg.Log.With("component", "apiserver"))
-		guard.Install(panics.Inc)
-	})
+	setUpProcess(cfg.Log)
 	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate: %w", err)
@@ -157,7 +163,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.FlowControl = nil
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil
-	c.BuildHandlerChainFunc = filters
+	c.BuildHandlerChainFunc = s.filters
 	// It only measures how much is in flight, every second.
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter")
 	// The library's check of its log has a goroutine that never ends.

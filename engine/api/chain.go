@@ -52,14 +52,14 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 //   - the deadline starts before authentication, which may be slow;
 //   - impersonation changes the user and so stands between authentication and
 //     authorization.
-func filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
+func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	failed := genericapifilters.Unauthorized(c.Serializer)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = withLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
 	handler = genericapifilters.WithWarningRecorder(handler)
-	handler = genericfilters.WithTimeoutForNonLongRunningRequests(handler, c.LongRunningFunc)
+	handler = withDeadlines(handler, c.LongRunningFunc, c.Serializer, s.conns.count)
 	handler = genericapifilters.WithRequestDeadline(handler, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	handler = genericfilters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
 	handler = genericapifilters.WithCacheControl(handler)

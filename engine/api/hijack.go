@@ -89,6 +89,9 @@ type trackedWriter struct {
 	conn  net.Conn
 }
 
+// Unwrap lets http.ResponseController find the deadlines of the connection.
+func (w *trackedWriter) Unwrap() http.ResponseWriter { return w.fullWriter }
+
 // Hijack implements http.Hijacker.
 func (w *trackedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := w.fullWriter.Hijack()

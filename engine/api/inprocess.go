@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -173,6 +174,17 @@ func (w *writer) Flush() {
 	if w.stream == nil {
 		w.startStream()
 	}
+}
+
+// SetWriteDeadline is what http.ResponseController looks for. Only a time that
+// has passed has an effect: it ends a write that waits for the client.
+func (w *writer) SetWriteDeadline(at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stream != nil && at.Before(time.Now()) {
+		_ = w.stream.CloseWithError(errAborted) // never fails
+	}
+	return nil
 }
 
 // CloseNotify implements http.CloseNotifier, without which the library does

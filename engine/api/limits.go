@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -165,71 +164,3 @@ func (t *turnstile) enter(ctx context.Context) bool {
 }
 
 func (t *turnstile) leave() { <-t.inside }
-
-// A request's body has bodyGrace to come in, and a second more for every
-// bodyRate bytes of it.
-const (
-	bodyGrace = 15 * time.Second
-	bodyRate  = 32 << 10
-)
-
-// withBodyDeadline ends requests whose body comes in too slowly, or not at all:
-// they would hold their place until the request's own deadline, and those that
-// have none for ever.
-func withBodyDeadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Body != nil && r.Body != http.NoBody {
-			body := &timelyBody{ReadCloser: r.Body, conn: http.NewResponseController(w), began: time.Now()}
-			r.Body = body
-			defer body.done()
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-type timelyBody struct {
-	io.ReadCloser
-	conn  *http.ResponseController
-	began time.Time
-	read  int64
-	// mu is held while the deadline is set: the handler may have been left
-	// behind by its own deadline, and still read when the response has ended.
-	mu    sync.Mutex
-	ended bool
-}
-
-// Read implements io.Reader.
-func (b *timelyBody) Read(p []byte) (int, error) {
-	b.extend(b.began.Add(bodyGrace + time.Duration(b.read/bodyRate)*time.Second))
-	n, err := b.ReadCloser.Read(p)
-	b.read += int64(n)
-	if err != nil {
-		b.done()
-	}
-	return n, err
-}
-
-func (b *timelyBody) extend(deadline time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.ended && b.conn.SetReadDeadline(deadline) != nil {
-		b.ended = true // a connection that was taken over has its own rules
-	}
-}
-
-// Close implements io.Closer.
-func (b *timelyBody) Close() error {
-	b.done()
-	return b.ReadCloser.Close()
-}
-
-// done takes the deadline off: what comes after the body is the next request,
-// or the end of the connection, by which a handler learns that its client left.
-func (b *timelyBody) done() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.ended {
-		b.ended = true
-		_ = b.conn.SetReadDeadline(time.Time{}) // or the connection was taken over
-	}
-}

@@ -3,12 +3,10 @@ package api_test
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
-	"headway.dev/engine/pki"
 	"headway.dev/manifests/change"
 )
 
@@ -38,21 +35,9 @@ func (stuckGate) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 // take: our own routes (a sync, a rollback), watches, logs that are followed,
 // and exec. What tells them apart names port-forward and attach as well.
 func TestLongAnswersAreNotCut(t *testing.T) {
-	set, err := pki.Ensure(filepath.Join(t.TempDir(), "pki"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	release := make(chan struct{})
-	s := apitest.Start(t, func(c *api.Config) {
-		certPEM, keyPEM, err := set.Client("headway-apiserver", "system:masters")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pair, err := tls.X509KeyPair(certPEM, keyPEM)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.NodeTLS = &tls.Config{RootCAs: set.Pool(), Certificates: []tls.Certificate{pair}}
+	n1 := newNode(t)
+	s := apitest.Start(t, n1.trusted, func(c *api.Config) {
 		c.RequestTimeout = 2 * time.Second
 		c.Gate = stuckGate{}
 		c.Routes = map[string]http.Handler{"/headway/v1/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -65,26 +50,7 @@ func TestLongAnswersAreNotCut(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	client := kubernetes.NewForConfigOrDie(s.Config)
-	n, err := client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
-	n.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(startNode(t, set))
-	if _, err := client.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	pod, err := client.CoreV1().Pods("default").Create(ctx, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "one"},
-		Spec:       corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "main", Image: "example.com/c"}}},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod.Status.Phase = corev1.PodRunning
-	if _, err := client.CoreV1().Pods("default").UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	n1.join(t, s, map[string][]string{"one": {"main"}})
 
 	transport, err := rest.HTTPClientFor(s.Config)
 	if err != nil {

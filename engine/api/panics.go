@@ -29,10 +29,14 @@ func recoverPanics(next http.Handler) http.Handler {
 			}
 			if err, ok := value.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 				guard.Report(r.Context(), fmt.Sprintf("serve %s %s", r.Method, r.URL.Path), value)
-				http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
+				answerPanic(w)
 			}
 			panic(http.ErrAbortHandler)
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+func answerPanic(w http.ResponseWriter) {
+	http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
 }

@@ -37,9 +37,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopHooks()
 	s.generic.RunPostStartHooks(hooks)
 
-	conns := &hijacked{}
 	server := &http.Server{
-		Handler:           withBodyDeadline(conns.track(s.endWatches(ctx, s.handler))),
+		Handler:           withBodyDeadline(s.conns.track(s.endWatches(ctx, s.handler))),
 		TLSConfig:         s.tls,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 32 * time.Second,
@@ -75,7 +74,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// of them, so that no handler runs when Run has returned.
 	timeout, stop := context.WithTimeout(context.WithoutCancel(base), drain)
 	defer stop()
-	conns.close()
+	s.conns.close()
 	if shutdownErr := server.Shutdown(timeout); shutdownErr != nil {
 		s.log.Warn("API requests were cut off at shutdown", "error", shutdownErr)
 	}
@@ -85,7 +84,7 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(err, closeErr)
 	}
 	s.requests.wait()
-	if waitErr := conns.wait(timeout); waitErr != nil {
+	if waitErr := s.conns.wait(timeout); waitErr != nil {
 		s.log.Warn("API streams did not end at shutdown", "error", waitErr)
 	}
 	return errors.Join(err, <-served)

@@ -67,6 +67,63 @@ func (node) PortForward(ctx context.Context, _, _ string, port int32, stream io.
 	return err
 }
 
+// testNode is the node n1: a streaming server of this machine.
+type testNode struct {
+	set  *pki.Set
+	port int
+}
+
+func newNode(t *testing.T) testNode {
+	t.Helper()
+	set, err := pki.Ensure(filepath.Join(t.TempDir(), "pki"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testNode{set, startNode(t, set)}
+}
+
+// trusted is an apitest.Option: the server and the node know each other.
+func (n testNode) trusted(c *api.Config) {
+	certPEM, keyPEM, err := n.set.Client("headway-apiserver", "system:masters")
+	if err != nil {
+		panic(err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		panic(err)
+	}
+	c.NodeTLS = &tls.Config{RootCAs: n.set.Pool(), Certificates: []tls.Certificate{pair}}
+}
+
+// join registers the node, with pods that run on it, by their containers.
+func (n testNode) join(t *testing.T, s *apitest.Server, pods map[string][]string) {
+	t.Helper()
+	client := kubernetes.NewForConfigOrDie(s.Config).CoreV1()
+	node, err := client.Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(n.port)
+	if _, err := client.Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, containers := range pods {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: "n1"}}
+		for _, c := range containers {
+			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: c, Image: "example.com/c"})
+		}
+		created, err := client.Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		created.Status.Phase = corev1.PodRunning
+		if _, err := client.Pods("default").UpdateStatus(t.Context(), created, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // startNode serves a machine's streaming server to whoever has a certificate
 // for a member of system:masters, and returns its port.
 func startNode(t *testing.T, set *pki.Set) int {
@@ -117,46 +174,11 @@ func startNode(t *testing.T, set *pki.Set) int {
 // Logs, exec and port-forward reach the node over both protocols that kubectl
 // speaks, with exit codes and errors as Kubernetes has them.
 func TestStreaming(t *testing.T) {
-	set, err := pki.Ensure(filepath.Join(t.TempDir(), "pki"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := apitest.Start(t, func(c *api.Config) {
-		certPEM, keyPEM, err := set.Client("headway-apiserver", "system:masters")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pair, err := tls.X509KeyPair(certPEM, keyPEM)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.NodeTLS = &tls.Config{RootCAs: set.Pool(), Certificates: []tls.Certificate{pair}}
-	})
+	n1 := newNode(t)
+	s := apitest.Start(t, n1.trusted)
 	ctx := t.Context()
 	client := kubernetes.NewForConfigOrDie(s.Config)
-	n, err := client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
-	n.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(startNode(t, set))
-	if _, err := client.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	for name, containers := range map[string][]string{"one": {"main"}, "two": {"a", "b"}} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: "n1"}}
-		for _, c := range containers {
-			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: c, Image: "example.com/c"})
-		}
-		created, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		created.Status.Phase = corev1.PodRunning
-		if _, err := client.CoreV1().Pods("default").UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n1.join(t, s, map[string][]string{"one": {"main"}, "two": {"a", "b"}})
 	kubectl(t, s, "", "run", "pending", "--image=example.com/c")
 
 	expect(t, s, "", args("logs one --tail=3"), "log of main tail=3\n")
