@@ -2,7 +2,6 @@ package storage_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,11 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 	apistorage "k8s.io/apiserver/pkg/storage"
 
-	"headway.dev/engine/api/storage"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/change"
 )
@@ -22,22 +19,7 @@ import (
 // An object that makes a watch panic ends the watches that look into it, with
 // an error for their clients, and no other.
 func TestPanicOfAWatch(t *testing.T) {
-	s, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	st, err := storage.New(storage.Config{
-		Store: s, Kind: schema.GroupKind{Kind: "ConfigMap"}, Prefix: "/configmaps", New: func() runtime.Object { return &corev1.ConfigMap{} },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Destroy()
+	s, st := openConfigMaps(t, store.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	follow := func(predicate apistorage.SelectionPredicate) watch.Interface {

@@ -38,6 +38,9 @@ type Config struct {
 	RestoredTTL time.Duration
 	// BookmarkInterval is the time between two bookmarks (default 1m).
 	BookmarkInterval time.Duration
+	// Patience is how long a watch holds the objects with which it begins for a
+	// client that takes none of them (default 1m).
+	Patience time.Duration
 }
 
 // Storage implements storage.Interface over the store.
@@ -48,6 +51,7 @@ type Storage struct {
 	create     func() runtime.Object
 	durability change.Durability
 	interval   time.Duration
+	patience   time.Duration
 	versioner  storage.APIObjectVersioner
 	expiry     *expiry
 	encoded    encodedObjects
@@ -73,6 +77,9 @@ func New(c Config) (*Storage, error) {
 	if c.BookmarkInterval <= 0 {
 		c.BookmarkInterval = time.Minute
 	}
+	if c.Patience <= 0 {
+		c.Patience = time.Minute
+	}
 	s := &Storage{
 		store:      c.Store,
 		kind:       c.Kind,
@@ -80,6 +87,7 @@ func New(c Config) (*Storage, error) {
 		create:     c.New,
 		durability: c.Durability,
 		interval:   c.BookmarkInterval,
+		patience:   c.Patience,
 		forgotten:  c.Store.Forgotten(c.Kind),
 		progress:   make(chan struct{}),
 	}

@@ -46,6 +46,7 @@ func (s *Storage) Watch(ctx context.Context, path string, opts storage.ListOptio
 		bookmarks: opts.ProgressNotify || opts.Predicate.AllowWatchBookmarks,
 		initial:   wanted || opts.SendInitialEvents == nil && from == 0,
 		announce:  wanted && opts.Predicate.AllowWatchBookmarks,
+		patience:  s.patience,
 	}
 	w.ctx, w.cancel = context.WithCancel(ctx)
 	start, err := w.begin(from)
@@ -68,6 +69,9 @@ type watcher struct {
 	// initial says that the present objects come first, announce that a
 	// bookmark tells when they are complete.
 	initial, announce bool
+	// patience is how long the present objects wait for a client that takes
+	// none of them. What changes later waits in the store's history.
+	patience time.Duration
 
 	ctx     context.Context //nolint:containedctx // the life of the watch, which Stop ends
 	cancel  context.CancelFunc
@@ -132,6 +136,29 @@ func errorStatus(err error) runtime.Object {
 	return &status
 }
 
+// errStalled ends a watch that takes none of the present objects: they would be
+// kept as they were for as long as its client likes.
+var errStalled = apierrors.NewResourceExpired("the client did not read the initial events of the watch")
+
+// sendPresent sends what is there when the watch begins.
+func (w *watcher) sendPresent(e watch.Event) error {
+	select {
+	case w.results <- e:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(w.patience)
+	defer timer.Stop()
+	select {
+	case w.results <- e:
+		return nil
+	case <-timer.C:
+		return errStalled
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	}
+}
+
 // send returns false when the watch has ended.
 func (w *watcher) send(e watch.Event) bool {
 	select {
@@ -146,18 +173,20 @@ func (w *watcher) sendInitial(snapshot *store.Snapshot) error {
 	if snapshot == nil {
 		return nil
 	}
-	switch {
-	case !w.recursive:
+	if !w.recursive {
 		if obj := snapshot.Get(w.key.Namespace, w.key.Name); obj != nil && w.selects(obj) {
 			w.send(watch.Event{Type: watch.Added, Object: newCached(obj)})
 		}
-	default:
+	} else {
 		for key, obj := range snapshot.From(w.key.Namespace, "") {
 			if w.key.Namespace != "" && key.Namespace != w.key.Namespace {
 				break
 			}
-			if w.concerns(key) && w.selects(obj) && !w.send(watch.Event{Type: watch.Added, Object: newCached(obj)}) {
-				return w.ctx.Err()
+			if !w.concerns(key) || !w.selects(obj) {
+				continue
+			}
+			if err := w.sendPresent(watch.Event{Type: watch.Added, Object: newCached(obj)}); err != nil {
+				return err
 			}
 		}
 	}
