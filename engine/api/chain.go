@@ -55,6 +55,7 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	failed := genericapifilters.Unauthorized(c.Serializer)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
+	handler = withWholeAnswers(handler)
 	handler = withLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)

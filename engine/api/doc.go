@@ -5,7 +5,8 @@
 //	agents, proxy ──InProcess transport──────┤
 //	                                         ▼
 //	         filters: panic · request info · deadline · authentication
-//	                  · impersonation · in-flight limit · authorization
+//	                  · impersonation · in-flight limit · line of large answers
+//	                  · authorization
 //	                                         ▼
 //	    handlers of k8s.io/apiserver: decode, admission, patch, apply, watch
 //	                                         ▼
@@ -25,5 +26,6 @@
 // and run go generate in openapi.
 //
 // A Server is safe for concurrent use. Its goroutines are the listener's, one
-// per in-process request, and the library's housekeeping; Run waits for all.
+// per in-process request, one per handler that has a deadline, and the library's
+// housekeeping; Run waits for all.
 package api

@@ -93,6 +93,9 @@ func (s *Storage) GetList(ctx context.Context, path string, opts storage.ListOpt
 	if err != nil {
 		return err
 	}
+	if err := turn(ctx, items); err != nil {
+		return err
+	}
 	token, remaining, err := storage.PrepareContinueToken(s.path(page.last), prepared, int64(snapshot.Revision()), page.count, page.more, opts)
 	if err != nil {
 		return err

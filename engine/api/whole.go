@@ -1,0 +1,57 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apiserver/pkg/authentication/user"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+
+	"headway.dev/engine/api/storage"
+)
+
+// wholeBytes bounds the answers to lists that are built whole at one time: those
+// of users together, and as much again for administrators, who wait for no user.
+const wholeBytes = 32 << 20
+
+// withWholeAnswers lets lists wait for their turn that the library does not send
+// item by item: tables, metadata, YAML and what is indented for people. Of each
+// it holds the encoding, several times while that grows.
+func withWholeAnswers(next http.Handler) http.Handler {
+	users, administrators := storage.NewLine(wholeBytes), storage.NewLine(wholeBytes)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		info, ok := genericapirequest.RequestInfoFrom(ctx)
+		if !ok || info.Verb != "list" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		whole, metadata := builtWhole(r)
+		if !whole {
+			next.ServeHTTP(w, r)
+			return
+		}
+		list := &storage.Whole{Line: users, MetadataOnly: metadata}
+		if u, ok := genericapirequest.UserFrom(ctx); ok && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
+			list.Line = administrators
+		}
+		defer list.Done()
+		next.ServeHTTP(w, r.WithContext(storage.WithWhole(ctx, list)))
+	})
+}
+
+// builtWhole reports whether the answer to a list is built whole, and has
+// metadata only.
+func builtWhole(r *http.Request) (whole, metadata bool) {
+	accept, query := strings.Join(r.Header.Values("Accept"), ","), r.URL.Query()
+	converted := strings.Contains(accept, "as=Table") || strings.Contains(accept, "as=PartialObjectMetadataList")
+	indented, err := strconv.ParseBool(query.Get("pretty"))
+	if err != nil { // or nothing is said: the library looks who asks
+		agent := r.UserAgent()
+		indented = strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+	}
+	whole = converted || indented || strings.Contains(accept, "yaml")
+	return whole, converted && query.Get("includeObject") != "Object"
+}
