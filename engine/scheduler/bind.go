@@ -17,7 +17,11 @@ import (
 // together bounds how many pods are bound in one transaction.
 const together = 500
 
-const gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
+const (
+	gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
+	// panicMessage does not tell what was given to panic, which may be anything.
+	panicMessage = "running the scheduler for this pod: panic; the log of Headway tells more"
+)
 
 // binding is a decision that is not written yet.
 type binding struct {
@@ -41,8 +45,10 @@ func (s *Scheduler) cycle(ctx context.Context) {
 		}
 		var node string
 		var failure *placement.Failure
-		if !guard.Do(ctx, "schedule "+it.key.String(), func() { node, failure = placement.Pick(it.pod, s.snapshot, s.Seed) }) {
+		if !guard.Do(ctx, "schedule "+it.key.String(), func() { node, failure = s.pick(it.pod, s.snapshot, s.Seed) }) {
 			s.queue.failed(it, s.Now())
+			refusals = s.refuse(refusals, it, corev1.PodReasonSchedulerError, panicMessage)
+			s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", panicMessage)
 			continue
 		}
 		if failure != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -52,4 +53,22 @@ func TestPanicAtTheStart(t *testing.T) {
 		}
 	}()
 	r.eventually("a is bound", func() bool { return r.pod("a").Spec.NodeName == "n1" })
+}
+
+// A pod whose placement panics says that it is pending for that, and the pods
+// before and after it are scheduled.
+func TestPanicOfAPlacement(t *testing.T) {
+	r := startWith(t, store.Options{}, func(s *scheduler.Scheduler) { s.Poison("poison") }, nodeChanges("n1", "4")...)
+	r.commit(podChange("a", "1"), podChange("poison", "1"), podChange("z", "1"))
+	r.eventually("the others are bound", func() bool {
+		return r.pod("a").Spec.NodeName == "n1" && r.pod("z").Spec.NodeName == "n1"
+	})
+	const message = "running the scheduler for this pod: panic; the log of Headway tells more"
+	r.eventually("the condition", func() bool {
+		c := r.scheduled("poison")
+		return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonSchedulerError && c.Message == message
+	})
+	r.eventually("the event", func() bool { return slices.Contains(r.events("poison"), "Warning FailedScheduling "+message) })
+	r.commit(podChange("later", "1"))
+	r.eventually("a later one is bound", func() bool { return r.pod("later").Spec.NodeName == "n1" })
 }

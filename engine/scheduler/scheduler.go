@@ -62,6 +62,8 @@ type Scheduler struct {
 	queue    *queue
 	seen     map[object.Key]object.Object
 	listed   map[schema.GroupKind]uint64
+	// pick is placement.Pick.
+	pick func(*corev1.Pod, *placement.Snapshot, uint64) (string, *placement.Failure)
 }
 
 // New makes a scheduler.
@@ -75,7 +77,7 @@ func New(cfg Config) *Scheduler {
 	if cfg.Name == "" {
 		cfg.Name = corev1.DefaultSchedulerName
 	}
-	return &Scheduler{Config: cfg}
+	return &Scheduler{Config: cfg, pick: placement.Pick}
 }
 
 // Run schedules until ctx ends.

@@ -43,6 +43,11 @@ type rig struct {
 
 func start(tb testing.TB, opts store.Options, before ...change.Change) *rig {
 	tb.Helper()
+	return startWith(tb, opts, func(*scheduler.Scheduler) {}, before...)
+}
+
+func startWith(tb testing.TB, opts store.Options, prepare func(*scheduler.Scheduler), before ...change.Change) *rig {
+	tb.Helper()
 	opts.Path = filepath.Join(tb.TempDir(), "db")
 	s, err := store.Open(opts)
 	if err != nil {
@@ -56,7 +61,9 @@ func start(tb testing.TB, opts store.Options, before ...change.Change) *rig {
 	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
 	done := make(chan error, 2)
 	go func() { done <- events.Run(ctx) }()
-	go func() { done <- scheduler.New(scheduler.Config{Store: s, Events: events}).Run(ctx) }()
+	sched := scheduler.New(scheduler.Config{Store: s, Events: events})
+	prepare(sched)
+	go func() { done <- sched.Run(ctx) }()
 	tb.Cleanup(func() {
 		cancel()
 		for range 2 {
