@@ -44,12 +44,7 @@ func newHooks(s *Syncer) *hooks {
 // ServeHTTP answers the same to a request for a source that does not exist or
 // has no secret, and to one that is not signed with it.
 func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Not every connection has deadlines, and those of an in-process one need none.
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(hookTimeout))
-	a := h.queue.enter(r.RemoteAddr, r.PathValue("namespace")+"/"+r.PathValue("name"), func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
-	body, err := io.ReadAll(&counted{Reader: http.MaxBytesReader(w, r.Body, maxHook), queue: &h.queue, of: a})
-	gone := h.queue.leave(a)
+	body, gone, err := h.read(w, r)
 	if gone || errors.Is(err, errCrowded) {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many requests", http.StatusTooManyRequests)
@@ -72,6 +67,19 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		src.hook()
 	}
 	w.WriteHeader(http.StatusOK)
+}
+
+// read reads a webhook's body, and reports whether it had to go for others.
+func (h *hooks) read(w http.ResponseWriter, r *http.Request) (body []byte, gone bool, err error) {
+	// Not every connection has deadlines, and those of an in-process one need none.
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(hookTimeout))
+	a := h.queue.enter(r.RemoteAddr, r.PathValue("namespace")+"/"+r.PathValue("name"), func() { _ = control.SetReadDeadline(time.Unix(1, 0)) })
+	// Also if reading panics: whoever stayed would be dropped later, after its
+	// request has ended, and its bytes would be missing to others for ever.
+	defer func() { gone = h.queue.leave(a) }()
+	body, err = io.ReadAll(&counted{Reader: http.MaxBytesReader(w, r.Body, maxHook), queue: &h.queue, of: a})
+	return body, false, err
 }
 
 // hook asks for a look at the source.

@@ -181,3 +181,31 @@ func TestSlowWebhooks(t *testing.T) {
 		}
 	}
 }
+
+// poisonousBody panics whoever reads it.
+type poisonousBody struct{}
+
+func (poisonousBody) Read([]byte) (int, error) { panic("poisonous body") }
+
+// A webhook that panics takes nothing with it that the next ones need.
+func TestPanicOfAWebhook(t *testing.T) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, nil)
+	handler := w.sync.Handler()
+	const size, together = 3<<20 - 1, 32 << 20
+	for range together/size + 1 {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the request did not panic")
+				}
+			}()
+			body := io.MultiReader(strings.NewReader(strings.Repeat("x", size)), poisonousBody{})
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/headway/v1/hooks/headway-system/cluster", body))
+		}()
+	}
+	api := httptest.NewServer(handler)
+	defer api.Close()
+	if status, text := post(t, api.URL, "headway-system/cluster", "X-Gitlab-Token", "wrong", "{}"); status != http.StatusUnauthorized {
+		t.Errorf("the next webhook: status %d %q", status, text)
+	}
+}
