@@ -66,7 +66,7 @@ func (s *Security) admit(view object.Reader, next, old object.Object) (object.Ob
 		}
 		p := s.policy(view, obj.Namespace)
 		if detail := s.violations(p.Enforce, &obj.ObjectMeta, &obj.Spec); detail != "" {
-			return nil, apierrors.NewForbidden(pods, cmp.Or(obj.GenerateName, obj.Name), fmt.Errorf("violates PodSecurity %q: %s", p.Enforce.String(), detail))
+			return nil, apierrors.NewForbidden(pods, cmp.Or(obj.Name, obj.GenerateName), fmt.Errorf("violates PodSecurity %q: %s", p.Enforce.String(), detail))
 		}
 	}
 	return next, nil

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -62,4 +64,21 @@ func TestPodSecurity(t *testing.T) {
 		kubectl(t, s, pod, "create", "-n", ns, "-f", "-")
 	}
 	refuse(t, s, "", []string{"label", "namespace", "free", "pod-security.kubernetes.io/enforce=strict"}, `metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: "strict"`)
+}
+
+// PodSecurity names the pod that it refuses as Kubernetes does: by the name that
+// was generated for it, where the checks that come before have only the prefix.
+func TestPodSecurityNamesThePod(t *testing.T) {
+	s := apitest.Start(t)
+	expect(t, s, "", args("label namespace default pod-security.kubernetes.io/enforce=baseline"), "labeled")
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {%s}\nspec: {hostNetwork: true, containers: [{name: c, image: example.com/c}]}\n"
+	for metadata, want := range map[string]string{
+		"name: web":          `pods "web" is forbidden: violates PodSecurity "baseline:latest": host namespaces \(hostNetwork=true\)`,
+		"generateName: web-": `pods "web-[a-z0-9]{5}" is forbidden: violates PodSecurity "baseline:latest": host namespaces \(hostNetwork=true\)`,
+	} {
+		_, errOut, err := s.Kubectl(t, fmt.Sprintf(pod, metadata), args("create -f -")...)
+		if err == nil || !regexp.MustCompile(want).MatchString(errOut) {
+			t.Errorf("%s: got %v %q, want %s", metadata, err, errOut, want)
+		}
+	}
 }
