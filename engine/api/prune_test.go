@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -35,4 +36,18 @@ metadata: {name: dropped, labels: {app: web}}
 			}
 		})
 	}
+}
+
+// Without a list of kinds, kubectl applies all and then prunes nothing: it stops
+// at the first kind of its own list that is not served, as it does with any API
+// server that does not serve it.
+func TestApplyPruneWithoutKinds(t *testing.T) {
+	s := apitest.Start(t)
+	const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, labels: {app: web}}\n"
+	flags := args("apply --prune -l app=web -f -")
+	const stops = `error retrieving RESTMappings to prune: invalid resource /v1, Kind=PersistentVolumeClaim, Namespaced=true: no matches for kind "PersistentVolumeClaim" in version "v1"`
+	for _, name := range []string{"first", "second"} {
+		refuse(t, s, fmt.Sprintf(one, name), flags, "configmap/"+name+" created", stops)
+	}
+	expect(t, s, "", args("get configmaps -l app=web -o name"), "configmap/first", "configmap/second")
 }
