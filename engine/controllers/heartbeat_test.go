@@ -29,7 +29,7 @@ func TestHeartbeatsToldLate(t *testing.T) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	for i := 0; i < 1200 && ready < 60; i++ {
 		<-tick.C
-		c.beat("node-00")
+		c.beat()
 		if len(c.pods()) == 1 && control.Ready(c.pods()[0]) {
 			ready++
 		} else if ready > 0 {
@@ -70,26 +70,26 @@ func TestHeardBeforeTheVerdict(t *testing.T) {
 		h.Store = cfg.Store
 		cfg.Store = h
 	})
-	c.beat("node-00")
+	c.beat()
 	c.commit(change.Create(newDeployment("web", 1), time.Now()))
 	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
 	<-h.asked
-	c.beat("node-00")
+	c.beat()
 	close(h.free)
 	tick := time.NewTicker(50 * time.Millisecond)
 	for range 20 {
 		<-tick.C
-		c.beat("node-00")
+		c.beat()
 	}
 	if events := c.events("Node", "node-00"); len(events) > 0 || !control.Ready(c.pods()[0]) {
 		t.Errorf("events of a node that is heard: %q, its pod is ready: %t", events, control.Ready(c.pods()[0]))
 	}
 }
 
-// beat renews the node's Lease.
-func (c *cluster) beat(node string) {
+// beat renews the first node's Lease.
+func (c *cluster) beat() {
 	c.t.Helper()
-	key := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: node}
+	key := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: "node-00"}
 	c.commit(change.Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
 		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 		if l, ok := current.(*coordinationv1.Lease); ok {
