@@ -2,15 +2,12 @@ package syncer
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
 )
@@ -108,12 +105,7 @@ func (g *group) disturbed() bool {
 func (g *group) stands() bool {
 	all := true
 	for _, m := range g.ready {
-		if err := g.s.safely(func() error {
-			if err := g.s.rights().authorize(m.ks, m.r.plan); err != nil {
-				return err
-			}
-			return g.s.pass(m.ks, m.r)
-		}); err != nil {
+		if err := g.s.stands(m.ks, m.r); err != nil {
 			m.out, all = true, false
 		}
 	}
@@ -167,22 +159,6 @@ func (g *group) commit(ctx context.Context) bool {
 		})
 	}
 	return true
-}
-
-// hold makes the part fail with a Conflict if the Kustomization is no longer the
-// one that was planned: somebody has changed, suspended or deleted it.
-func (p *part) hold() {
-	if len(p.changes) == 0 {
-		return
-	}
-	key, planned := p.k.key, p.ks
-	same := change.Change{Key: key, Mutate: func(cur object.Object) (object.Object, error) {
-		if cur == nil || cur.GetUID() != planned.UID || cur.GetGeneration() != planned.Generation || cur.GetDeletionTimestamp() != nil {
-			return nil, apierrors.NewConflict(plan.Resource(key), key.Name, errors.New("the Kustomization changed since it was planned"))
-		}
-		return cur, nil
-	}}
-	p.changes = append([]change.Change{same}, p.changes...)
 }
 
 // applied is what follows for a member whose part is stored.

@@ -289,14 +289,20 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // settings are the annotations, and what of the source, that change what an
 // attempt may do.
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
-	list := []string{k.ignore(ks)}
-	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
-		list = append(list, ks.Annotations[name])
-	}
+	list := append([]string{k.ignore(ks)}, annotated(ks)...)
 	if src := k.s.cfg.Store.Get(sourceKey(ks)); src != nil {
 		list = append(list, src.GetAnnotations()[Freeze])
 	}
 	return strings.Join(list, "\n")
+}
+
+// annotated are the values of the annotations that change what an attempt may do.
+func annotated(ks *kustomizev1.Kustomization) []string {
+	var list []string
+	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
+		list = append(list, ks.Annotations[name])
+	}
+	return list
 }
 
 // errNotYet says that the source is being looked at for the first time since
@@ -455,7 +461,8 @@ func (k *kustomization) takeRetry() bool {
 // attempt applies the head, or another commit while that is not to be applied,
 // and plans the next attempt.
 func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) {
-	first := k.attempted == (attempt{})
+	before, failed := k.attempted, k.failed
+	first := before == (attempt{})
 	k.attempted, k.thaw = want, time.Time{}
 	if k.quarantined(ks, head) {
 		k.failed = true
@@ -464,6 +471,11 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 		k.settle(want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
 	} else {
 		k.failed = !k.converge(ctx, ks, head, want)
+	}
+	if k.failed && !k.same(ks) {
+		// Nothing is known of it as it is now: the next step tries that.
+		k.attempted, k.failed = before, failed
+		return
 	}
 	if first && k.failed {
 		// What was changed by hand before the start is put back.

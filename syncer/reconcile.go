@@ -84,16 +84,22 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			break
 		}
 		p := k.part(ks, r)
+		p.hold()
+		if err = k.s.stands(ks, r); err != nil {
+			break
+		}
 		if _, err = k.s.commit(ctx, p); err == nil {
 			p.done()
 			return true
 		}
-		if outdated(err) && try < 9 {
+		if outdated(err) && try < 9 && k.same(ks) {
 			err = nil // again
 		}
 	}
 	switch {
 	case ctx.Err() != nil:
+	case !k.same(ks):
+		k.wake.set() // it is looked at as it is now
 	case !thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
 	case head.revision() != k.attempted.revision:
