@@ -65,7 +65,9 @@ func TestEditedWhileAlone(t *testing.T) {
 			edit: func(ks *kustomizev1.Kustomization) {
 				ks.Annotations = map[string]string{"headway.dev/on-failure": "nonsense"}
 			},
-			until:  func(ks *kustomizev1.Kustomization) bool { return !apimeta.IsStatusConditionTrue(ks.Status.Conditions, "Ready") },
+			until: func(ks *kustomizev1.Kustomization) bool {
+				return !apimeta.IsStatusConditionTrue(ks.Status.Conditions, "Ready")
+			},
 			states: []string{"a old of one"},
 		},
 	} {

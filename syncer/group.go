@@ -46,7 +46,7 @@ type member struct {
 	out, planned  bool
 	late          bool // its build goes on
 	retry         bool // it was asked for, and is done if the member is applied
-	tries         int  // of transactions that found something changed
+	tries         int  // that found something changed
 }
 
 // written is what a member's plan makes of an object; nil: it is deleted.

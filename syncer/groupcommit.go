@@ -7,10 +7,15 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
 )
+
+// mostAnew is how often a member is planned anew for what somebody changes
+// meanwhile.
+const mostAnew = 3
 
 // planOne plans a member that is built.
 func (g *group) planOne(ctx context.Context, m *member) {
@@ -57,6 +62,9 @@ func (g *group) write(m *member) bool {
 
 // handOver plans those anew of which another member takes something over: it
 // is no longer theirs. It reports whether all is well.
+//
+// By then somebody may have edited a Kustomization that they declare, and the new
+// plan has that edit, while the member was planned without it.
 func (g *group) handOver(ctx context.Context) bool {
 	for _, m := range g.ready {
 		if !slices.ContainsFunc(m.r.plan.Actions, func(a plan.Action) bool {
@@ -68,11 +76,31 @@ func (g *group) handOver(ctx context.Context) bool {
 		}) {
 			continue
 		}
+		before := maps.Clone(g.written)
 		if g.planOne(ctx, m); m.out {
+			return false
+		}
+		for _, other := range g.ready {
+			was, is := before[other.k.key], g.written[other.k.key]
+			if other == m || sameSpec(was.obj, is.obj) {
+				continue
+			}
+			other.tries++
+			other.out = other.tries > mostAnew
 			return false
 		}
 	}
 	return true
+}
+
+// sameSpec reports whether two states of a Kustomization are applied alike.
+func sameSpec(a, b object.Object) bool {
+	was, _ := a.(*kustomizev1.Kustomization)
+	is, _ := b.(*kustomizev1.Kustomization)
+	if was == nil || is == nil {
+		return was == is
+	}
+	return equality.Semantic.DeepEqual(was.Spec, is.Spec) && maps.Equal(was.Annotations, is.Annotations)
 }
 
 // disturbed puts out whose source, rights, or variables and keys, the others
@@ -142,7 +170,7 @@ func (g *group) commit(ctx context.Context) bool {
 			return true // nobody in particular
 		}
 		m.tries++
-		m.out = !outdated(err) || m.tries > 3
+		m.out = !outdated(err) || m.tries > mostAnew
 		return false
 	}
 	clear(before)

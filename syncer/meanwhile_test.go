@@ -61,6 +61,41 @@ func TestEditedWhileTogether(t *testing.T) {
 	}
 }
 
+// Who is edited while its parent is planned anew, for another takes something
+// over from that, is applied as it is then, in the same transaction.
+func TestEditedWhileHandedOver(t *testing.T) {
+	files := two()
+	files["cluster/one.yaml"] = nested("one", "./one", "  postBuild: {substitute: {other: x}}\n")
+	files["one/a.yaml"] = configMap("a", "${v:=old}")
+	files["cluster/m.yaml"] = configMap("moves", "old")
+	w, o := monoObserved(t, files, nil)
+	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	look := data("root", "a", "b", "moves", "mark")
+	seen := o.observe(look)
+	var once sync.Once
+	read := func(read object.Key) {
+		if read != key("ConfigMap", "default", "mark") {
+			return
+		}
+		once.Do(func() { // two is being planned, and cluster has been
+			if _, err := o.Store.Commit(context.Background(), change.Tx{Changes: []change.Change{patched(substitutes("hand"))}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	o.read.Store(&read)
+	files = twoChanged()
+	files["cluster/one.yaml"] = nested("one", "./one", "  postBuild: {substitute: {other: z}}\n")
+	files["one/a.yaml"] = configMap("a", "${v:=new}")
+	files["cluster/m.yaml"], files["two/m.yaml"], files["two/mark.yaml"] = "", configMap("moves", "new"), configMap("mark", "new")
+	w.write(files)
+	sha := w.push("something moves from cluster to two")
+	w.settled(sha, "cluster", "one", "two")
+	want := "root new of cluster, a hand of one, b new of two, moves new of two, mark new of two"
+	w.eventually("what was edited counts", func() bool { return look(w.store) == want })
+	wantStates(t, seen(), "root old of cluster, a old of one, b old of two, moves old of cluster, mark -", want)
+}
+
 // revoking are rights that change once somebody is asked about.
 type revoking struct {
 	*rights

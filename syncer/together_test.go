@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -31,8 +32,16 @@ type observed struct {
 	mu     sync.Mutex
 	look   func(object.Reader) string
 	seen   []string
-	refuse string                      // the name of an object that must not be written
-	before func(context.Context) error // the next transaction that writes a ConfigMap, once
+	refuse string                           // the name of an object that must not be written
+	before func(context.Context) error      // the next transaction that writes a ConfigMap, once
+	read   atomic.Pointer[func(object.Key)] // is called before an object is read
+}
+
+func (o *observed) Get(key object.Key) object.Object {
+	if read := o.read.Load(); read != nil {
+		(*read)(key)
+	}
+	return o.Store.Get(key)
 }
 
 func (o *observed) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
