@@ -100,10 +100,15 @@ func (k *kustomization) interruptible(ctx context.Context) (context.Context, con
 
 var errInterrupted = errors.New("the Kustomization is deleted or suspended")
 
+// unwanted reports whether a Kustomization is stored and must not be applied.
+func unwanted(ks *kustomizev1.Kustomization) bool {
+	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
+}
+
 // interrupt ends the build of a Kustomization that is not wanted any more.
 func (s *Syncer) interrupt(ev object.Event) {
-	ks, ok := ev.Object.(*kustomizev1.Kustomization)
-	if ev.Type != object.Deleted && (!ok || ks.DeletionTimestamp == nil && !ks.Spec.Suspend) {
+	ks, _ := ev.Object.(*kustomizev1.Kustomization)
+	if ev.Type != object.Deleted && !unwanted(ks) {
 		return
 	}
 	s.mu.Lock()

@@ -132,6 +132,9 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	defer k.unlockBuild()
 	building, done := k.interruptible(ctx)
 	defer done()
+	if unwanted(k.get()) { // since before it could be interrupted
+		return ks, errInterrupted
+	}
 	if err := k.builtBefore(ks, r); err != nil {
 		return ks, err
 	}
