@@ -1,7 +1,10 @@
 package syncer
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
@@ -19,6 +22,67 @@ type foreseen struct {
 	unread   []object.Key
 }
 
+// decides reports whether what pods may do depends on an object: the policy of
+// a namespace is its labels', and that of who deploys to it.
+func decides(key object.Key) bool {
+	return key.GroupKind == namespaceKind || key.GroupKind == kustomizationKind
+}
+
+// foresee holds all plans against the policies as the whole commit leaves them.
+// Of whom the caller may not read nothing counts.
+func (p *planning) foresee() {
+	if p.s.cfg.Foresee == nil {
+		return
+	}
+	changed := map[object.Key]object.Object{}
+	for _, one := range p.order {
+		if len(one.plan.Errors) > one.held || one.ks.Spec.Suspend {
+			continue // it would not be applied
+		}
+		for _, a := range one.res.Actions {
+			if a.Writes() && decides(a.Key) {
+				changed[a.Key] = a.Object
+			}
+		}
+	}
+	sees := func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) == nil }
+	view := afterwards{visible{&overlay{p.s.cfg.Store, p.namespaces}, sees}, changed}
+	for _, one := range p.order {
+		known := len(one.res.Errors)
+		one.foreseen = p.s.foresee(&one.res, view, sees)
+		if refused := one.res.Errors[known:]; len(refused) > 0 {
+			one.plan.Errors = append(faults(&errInvalid{errs: refused}), one.plan.Errors...)
+		}
+	}
+}
+
+// visible lists only what may be spoken of.
+type visible struct {
+	object.Reader
+	sees func(object.Key) bool
+}
+
+// List implements object.Reader.
+func (v visible) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
+	list, revision := v.Reader.List(kind, namespace)
+	return slices.DeleteFunc(slices.Clone(list), func(obj object.Object) bool {
+		key, err := plan.KeyOf(obj)
+		return err != nil || !v.sees(key)
+	}), revision
+}
+
+// foreseeable is the cluster as a group leaves it, to hold a plan of one of its
+// members against.
+func (g *group) foreseeable(self object.Key) afterwards {
+	changed := map[object.Key]object.Object{}
+	for key, w := range g.written {
+		if decides(key) && w.by.k.key != self {
+			changed[key] = w.obj
+		}
+	}
+	return afterwards{g.s.cfg.Store, changed}
+}
+
 // foresee adds to a plan's faults what the store would refuse it for, at the
 // object's file and line, and says what is to be told besides. view is the
 // cluster as it will be; sees reports which namespaces may be spoken of, nil for
@@ -30,7 +94,7 @@ func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.
 	}
 	planned := afterwards{view, map[object.Key]object.Object{}}
 	for _, a := range res.Actions {
-		if a.Writes() {
+		if a.Writes() && decides(a.Key) {
 			planned.changed[a.Key] = a.Object
 		}
 	}

@@ -115,6 +115,7 @@ func (p *planning) run(ctx context.Context) {
 	for p.retry(ctx) {
 		p.drain(ctx)
 	}
+	p.foresee()
 	proven := p.revoke()
 	for i, one := range p.order {
 		if !proven { // no account may be shown what it perhaps may not read
@@ -231,8 +232,6 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	p.neighbours(k.key).tell(ctx, &in)
 	k.restrict(&in)
 	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
-	sees := func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) == nil }
-	out.foreseen = p.s.foresee(&out.res, &overlay{p.s.cfg.Store, p.namespaces}, sees)
 	if !p.authorize(r, out) {
 		return
 	}
@@ -240,21 +239,29 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.unruly = undeclared(in.Inventory, out.res)
 	}
 	for _, a := range out.res.Actions {
-		count(&out.plan.Summary, a)
 		if a.Type == plan.Create && a.Key.GroupKind == namespaceKind {
 			p.namespaces[a.Key] = a.Object
 		}
 	}
 	out.grants = grantsOf(out.res)
-	out.plan.Actions = wireActions(out.res, true)
-	before, after := sidesOf(out.res)
-	out.plan.Summary.Replace = describeNew(out.plan.Actions, before, after, declaredIn(items))
+	out.show()
 	if len(out.res.Errors) > 0 {
 		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})
 	}
 	if !out.deleted {
 		p.gates(out)
 	}
+}
+
+// show is what a plan's actions look like in the answer.
+func (one *planned) show() {
+	one.plan.Summary = wire.Summary{}
+	for _, a := range one.res.Actions {
+		count(&one.plan.Summary, a)
+	}
+	one.plan.Actions = wireActions(one.res, true)
+	before, after := sidesOf(one.res)
+	one.plan.Summary.Replace = describeNew(one.plan.Actions, before, after, declaredIn(one.items))
 }
 
 // gates holds a plan against the bounds of its Kustomization.

@@ -212,7 +212,11 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 		return fail(reasonOf(err, meta.BuildFailedReason), err)
 	}
 	r.plan = k.planner.Plan(in, r.upon)
-	r.foreseen = k.s.foresee(&r.plan, r.upon, nil)
+	view := object.Reader(r.upon)
+	if r.group != nil {
+		view = r.group.foreseeable(k.key)
+	}
+	r.foreseen = k.s.foresee(&r.plan, view, nil)
 	r.took("plan", start)
 	if err := k.s.rights().authorize(ks, r.plan); err != nil {
 		return err

@@ -3,10 +3,12 @@ package syncer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/acl"
 	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/object"
 	"headway.dev/syncer/plan"
@@ -167,4 +169,32 @@ func (a afterwards) Get(key object.Key) object.Object {
 		return obj
 	}
 	return a.Reader.Get(key)
+}
+
+// List implements object.Reader.
+func (a afterwards) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
+	list, revision := a.Reader.List(kind, namespace)
+	concerns := func(key object.Key) bool {
+		return key.GroupKind == kind && (namespace == "" || key.Namespace == namespace)
+	}
+	copied := false
+	for key := range a.changed {
+		if !copied && concerns(key) {
+			copied = true
+			list = slices.DeleteFunc(slices.Clone(list), func(obj object.Object) bool {
+				key, err := plan.KeyOf(obj)
+				_, changed := a.changed[key]
+				return err == nil && changed
+			})
+		}
+	}
+	if !copied {
+		return list, revision
+	}
+	for key, obj := range a.changed {
+		if obj != nil && concerns(key) {
+			list = append(list, obj)
+		}
+	}
+	return list, revision
 }

@@ -92,3 +92,57 @@ spec: {interval: 1h, path: ./team, prune: true, sourceRef: {kind: GitRepository,
 		t.Errorf("the tenant's pod: %v, the pod of the command line's Kustomization: %v; want this one alone", pod("shop"), pod("own"))
 	}
 }
+
+// A namespace is a tenant's, with baseline, if the commit itself has a
+// Kustomization with an account deploy to it, or makes the Namespace with such a
+// level: the plan judges by what the commit makes, and so does the sync.
+func TestPlanOfPodsOfNewTenants(t *testing.T) {
+	w := landlord(t)
+	deploy := func(ns string) string { return strings.ReplaceAll(privilegedDeploy, "shop", ns) }
+	pod := func(ns string) string { return strings.ReplaceAll(privilegedPod, "shop", ns) }
+	tenant := func(ns string) string {
+		return documents(space(ns), account(ns), bindTo(ns, "deployer", "ClusterRole", "edit"), follow(ns, "app", ns, as("deployer")))
+	}
+	warning := func(ns string) string {
+		return "Create Deployment/web\npod-security: Deployment/" + ns + "/web: its pods would be refused: " + violatesBaseline
+	}
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  string
+		says  string // of the sync
+	}{
+		{name: "workload", files: map[string]string{"cluster/workload.yaml": tenant("workload"), "workload/web.yaml": deploy("workload")}, want: warning("workload"), says: "True Applied revision"},
+		{name: "pod", files: map[string]string{"cluster/pod.yaml": tenant("pod"), "pod/p.yaml": pod("pod")},
+			want: "Create Pod/p\n" + `pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline, says: `False pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline},
+		// Another Kustomization is the tenant's.
+		{name: "other", files: map[string]string{
+			"cluster/other.yaml": documents(space("other"), account("other"), bindTo("other", "deployer", "ClusterRole", "edit"), follow("other", "tenant", "other-tenant", as("deployer")), follow("other", "app", "other", "")),
+			"other/web.yaml":     deploy("other"), "other-tenant/cm.yaml": settings("other", "first", "one"),
+		}, want: warning("other"), says: "True Applied revision"},
+		// The Namespace is another Kustomization's, and says so itself.
+		{name: "labelled", files: map[string]string{
+			"cluster/labelled.yaml": documents(strings.ReplaceAll(lockedNamespace, "shop", "labelled"), follow("labelled", "app", "labelled", "")), "labelled/web.yaml": deploy("labelled"),
+		}, want: warning("labelled"), says: "True Applied revision"},
+		{name: "privileged", files: map[string]string{
+			"cluster/privileged.yaml": documents(space("privileged"), follow("privileged", "app", "privileged", "")), "privileged/web.yaml": deploy("privileged"),
+		}, want: "Create Deployment/web", says: "True Applied revision"},
+		// A commit that makes a stored namespace stricter.
+		{name: "stricter", files: map[string]string{
+			"cluster/privileged.yaml": documents(strings.Replace(space("privileged"), "name: privileged", "name: privileged, labels: {pod-security.kubernetes.io/enforce: baseline}", 1), follow("privileged", "app", "privileged", "")),
+			"privileged/web.yaml":     strings.ReplaceAll(deploy("privileged"), "name: web", "name: web2"),
+		}, want: "Create Deployment/web2\nDelete Deployment/web\npod-security: Deployment/privileged/web2: its pods would be refused: " + violatesBaseline, says: "True Applied revision"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.t = t
+			ns := c.name
+			if ns == "stricter" {
+				ns = "privileged"
+			}
+			if got := w.branch(c.name, c.files)[ns+"/app"]; got != c.want {
+				t.Errorf("planned: %q, want %q", got, c.want)
+			}
+			w.condition(ns, w.merge(c.name), c.says)
+		})
+	}
+}

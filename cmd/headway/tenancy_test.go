@@ -64,7 +64,7 @@ func startTenants(t *testing.T) *tenants {
 		w.git(tenant, "commit", "-q", "--allow-empty", "-m", "begin")
 		local[tenant+"/app"] = w.dirs[tenant]
 	}
-	w.sync = syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}})
+	w.sync = syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}, Foresee: w.engine.Security().Foresee})
 	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(w.sync.Handler())}, nil); err != nil {
 		t.Fatal(err)
 	}
