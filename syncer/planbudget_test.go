@@ -45,7 +45,7 @@ func TestPlanOfCountlessKustomizations(t *testing.T) {
 	for i := range 1100 {
 		many.WriteString("---\n" + nested(fmt.Sprintf("child-%d", i), "./leaf", ""))
 	}
-	w.branch("many", map[string]string{"cluster/many.yaml": many.String(), "leaf/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: leaf, namespace: default}\n"})
+	w.branch("many", map[string]string{"cluster/many.yaml": many.String(), "leaf/README": "nothing\n"})
 	p := w.plan(wire.PlanRequest{Source: "headway-system/cluster", Rev: "many"})
 	if len(p.Plans) > 1010 || len(p.Errors) != 1 || !strings.Contains(p.Errors[0].Message, "the plan is too large: it has more than 1000 Kustomizations") {
 		t.Errorf("%d plans, with the errors %.1000q", len(p.Plans), messages(p.Errors))

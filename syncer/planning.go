@@ -115,7 +115,10 @@ func (p *planning) run(ctx context.Context) {
 	for p.retry(ctx) {
 		p.drain(ctx)
 	}
-	p.foresee()
+	if p.ctx.Err() == nil {
+		p.contend()
+		p.foresee()
+	}
 	proven := p.revoke()
 	for i, one := range p.order {
 		if !proven { // no account may be shown what it perhaps may not read

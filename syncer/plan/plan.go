@@ -347,12 +347,17 @@ func heldBy(in Input, key object.Key, live object.Object) string {
 	case !claimed || other == in.Owner:
 		return ""
 	case in.Declares == nil || in.Declares(other, key):
-		return fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", other)
+		return ManagedBy(other.String())
 	}
 	if heir, ok := heirOf(in, key); ok && !heir.Unsure && heir.Owner.String() < in.Owner.String() {
 		return fmt.Sprintf("is taken over by the Kustomization %s: remove it from there first", heir.Owner)
 	}
 	return ""
+}
+
+// ManagedBy is why an object cannot be had that another Kustomization has.
+func ManagedBy(kustomization string) string {
+	return fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", kustomization)
 }
 
 // namespaceFault is why nothing can be created in a namespace, in the API
