@@ -56,7 +56,7 @@ func (p *planning) inTurn() []*planned {
 		if p.late(one) {
 			t.late = 1
 		}
-		if p.s.cfg.Store.Get(keyOf(one.ks)) == nil {
+		if p.stored(keyOf(one.ks)) == nil {
 			t.fresh = 1
 		}
 		if parent := p.named(one.parent); parent != nil {

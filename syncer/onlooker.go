@@ -99,11 +99,10 @@ func (s *Syncer) lastDeclared(key object.Key) map[object.Key]object.Object {
 // known is a Kustomization that a commit declares, with the status that it has
 // and not with the one that the commit says it had: what is in an inventory is
 // read. Of one that the caller may not see nothing is known.
-func (p *planning) known(ctx context.Context, child *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+func (p *planning) known(child *kustomizev1.Kustomization) *kustomizev1.Kustomization {
 	ks := child.DeepCopy()
 	ks.Status = kustomizev1.KustomizationStatus{}
-	stored, ok := p.s.cfg.Store.Get(keyOf(child)).(*kustomizev1.Kustomization)
-	if ok && p.s.permitted(ctx, "get", keyOf(child)) == nil {
+	if stored := p.stored(keyOf(child)); stored != nil {
 		ks.Status = *stored.Status.DeepCopy()
 	}
 	return ks

@@ -154,7 +154,7 @@ func (p *planning) drain(ctx context.Context) {
 		}
 		*before = next
 		p.one(ctx, before)
-		p.descend(ctx, before)
+		p.descend(before)
 	}
 }
 
@@ -171,7 +171,7 @@ func (p *planning) retry(ctx context.Context) bool {
 			continue
 		}
 		if p.one(ctx, one); len(one.plan.Errors) == 0 {
-			p.descend(ctx, one)
+			p.descend(one)
 			mended = true
 		}
 	}
@@ -179,7 +179,7 @@ func (p *planning) retry(ctx context.Context) bool {
 }
 
 // descend queues the Kustomizations that a plan declares or deletes.
-func (p *planning) descend(ctx context.Context, parent *planned) {
+func (p *planning) descend(parent *planned) {
 	for _, a := range parent.res.Actions {
 		if a.Key.GroupKind != kustomizationKind {
 			continue
@@ -193,7 +193,7 @@ func (p *planning) descend(ctx context.Context, parent *planned) {
 			continue
 		}
 		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && sourceKey(child) == p.source {
-			p.queue = append(p.queue, planned{ks: p.known(ctx, child), parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
+			p.queue = append(p.queue, planned{ks: p.known(child), parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
 		}
 	}
 }

@@ -54,8 +54,8 @@ func (p *planning) missing(one *planned, i int, key object.Key) string {
 	if p.s.permitted(p.ctx, "get", key) != nil {
 		return ""
 	}
-	switch stored, ok := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization); {
-	case !ok:
+	switch stored := p.stored(key); {
+	case stored == nil:
 		return "does not exist"
 	case custom:
 	case !isReady(stored):
@@ -100,7 +100,8 @@ func (p *planning) stallsNow(one *planned) string {
 func (p *planning) heldBy(one *planned) *planned {
 	k := &kustomization{s: p.s, key: keyOf(one.ks)}
 	var parent *planned
-	stored, ok := p.s.cfg.Store.Get(k.key).(*kustomizev1.Kustomization)
+	stored := p.stored(k.key)
+	ok := stored != nil
 	if ok {
 		if by := k.parent(stored); by != nil && !p.s.dependsOn(by, k.key) {
 			parent = p.done[keyOf(by)]
@@ -112,6 +113,16 @@ func (p *planning) heldBy(one *planned) *planned {
 		return nil
 	}
 	return parent
+}
+
+// stored is a Kustomization as it is stored; nil if there is none, or the caller
+// may not read it: a plan does not depend on that.
+func (p *planning) stored(key object.Key) *kustomizev1.Kustomization {
+	if p.s.permitted(p.ctx, "get", key) != nil {
+		return nil
+	}
+	ks, _ := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+	return ks
 }
 
 // named is the planned Kustomization of a name.
