@@ -2,9 +2,14 @@ package git_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
@@ -61,5 +66,103 @@ func TestDeniedRemotes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A revert is not pushed to an address that is denied, over http as over ssh,
+// and the remote stays as it is; without the rule it is.
+func TestDeniedPushes(t *testing.T) {
+	identity, user := gitserver.Keys(t)
+	host, hostKey := gitserver.Keys(t)
+	for _, scheme := range []string{"http", "ssh"} {
+		t.Run(scheme, func(t *testing.T) {
+			bare, work := repository(t)
+			push(t, work, "first", map[string]string{"a": "1"})
+			second := push(t, work, "second", map[string]string{"a": "2"})
+			web := serve(t, filepath.Dir(bare), "", "")
+			target := strings.TrimPrefix(web.URL, "http://")
+			if scheme == "ssh" {
+				target = gitserver.SSH(t, host, user)
+			}
+			front, accepted := gitserver.Front(t, "127.0.0.1", target)
+			remote, a := "http://"+front+"/repo.git", &git.Auth{}
+			if scheme == "ssh" {
+				remote = "ssh://root@" + front + bare
+				a = auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(front, hostKey))})
+			}
+			dir := t.TempDir()
+			mirrored := func(rule string) *git.Repository {
+				deny, err := egress.Parse([]string{rule})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := git.Mirror(dir, remote, git.MirrorOptions{Egress: deny})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = r.Close() })
+				return r
+			}
+			sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
+			revert := func(r *git.Repository) (git.Commit, error) {
+				return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: a})
+			}
+			fetch(t, mirrored("none"), git.Ref{Branch: "main"}, a)
+			before := accepted()
+			if _, err := revert(mirrored("loopback")); !errors.As(err, new(*egress.DeniedError)) {
+				t.Errorf("denied: %v", err)
+			}
+			if accepted() != before {
+				t.Error("the remote was connected to")
+			}
+			if got := run(t, bare, "rev-parse", "main"); got != second {
+				t.Errorf("main is at %s, want %s", got, second)
+			}
+			if c, err := revert(mirrored("none")); err != nil || run(t, bare, "rev-parse", "main") != c.SHA || accepted() == before {
+				t.Errorf("not denied: %v", err)
+			}
+		})
+	}
+}
+
+// A remote that may be reached cannot lead a push to an address that is denied.
+func TestDeniedRedirectOfPush(t *testing.T) {
+	bare, work := repository(t)
+	push(t, work, "first", map[string]string{"a": "1"})
+	second := push(t, work, "second", map[string]string{"a": "2"})
+	web := serve(t, filepath.Dir(bare), "", "")
+	target, err := url.Parse(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, accepted := gitserver.Front(t, "127.0.0.2", target.Host)
+	passes := httputil.NewSingleHostReverseProxy(target)
+	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("service") == "git-receive-pack" || strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
+			http.Redirect(w, r, "http://"+elsewhere+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+			return
+		}
+		passes.ServeHTTP(w, r)
+	}))
+	defer remote.Close()
+	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
+	for _, rule := range []string{"127.0.0.2/32", "none"} {
+		deny, err := egress.Parse([]string{rule})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := git.Mirror(t.TempDir(), remote.URL+"/repo.git", git.MirrorOptions{Egress: deny})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = r.Close() }()
+		fetch(t, r, git.Ref{Branch: "main"}, &git.Auth{})
+		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &git.Auth{}})
+		switch at := run(t, bare, "rev-parse", "main"); {
+		case rule == "none" && (err != nil || at != c.SHA || accepted() == 0):
+			t.Errorf("not denied: %v, %d connections", err, accepted())
+		case rule != "none" && (!errors.As(err, new(*egress.DeniedError)) || at != second || accepted() > 0):
+			t.Errorf("denied: %v, %d connections, main is at %s", err, accepted(), at)
+		}
 	}
 }
