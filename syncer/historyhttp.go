@@ -69,7 +69,7 @@ func ask[In, Out any](s *Syncer, parse func(url.Values) (In, error), call func(c
 			return err
 		})
 		if err != nil {
-			http.Error(w, err.Error(), statusOf(err))
+			refuseWith(w, err)
 			return
 		}
 		writeJSON(w, out)

@@ -52,14 +52,25 @@ func answer[In, Out any](call func(context.Context, In) (Out, error)) http.Handl
 		}
 		out, err := call(r.Context(), in)
 		if err != nil {
-			http.Error(w, err.Error(), statusOf(err))
+			refuseWith(w, err)
 			return
 		}
 		writeJSON(w, out)
 	}
 }
 
+// refuseWith answers with an error, and when to try again if that may help.
+func refuseWith(w http.ResponseWriter, err error) {
+	if statusOf(err) == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "2")
+	}
+	http.Error(w, err.Error(), statusOf(err))
+}
+
 func statusOf(err error) int {
+	if errors.As(err, new(*busyError)) {
+		return http.StatusTooManyRequests
+	}
 	if apierrors.IsForbidden(err) {
 		return http.StatusForbidden
 	}

@@ -109,6 +109,11 @@ func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomiza
 // Diff says which objects and fields differ between two commits, as the
 // Kustomizations of a source render them. It changes nothing.
 func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
+	done, err := s.planTurn(ctx)
+	if err != nil {
+		return wire.Plans{}, err
+	}
+	defer done()
 	list, src, err := s.planned(wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
 	if err != nil {
 		return wire.Plans{}, err
@@ -131,6 +136,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		}
 	}
 	all := wire.Plans{Plan: wire.Plan{Target: "sha1:" + to, Actions: []wire.Action{}}}
+	room := s.room()
 	for _, ks := range list {
 		if err := ctx.Err(); err != nil {
 			return wire.Plans{}, err
@@ -139,6 +145,8 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		if err != nil {
 			return wire.Plans{}, err
 		}
+		room.fit(&p)
+		all.Checks = append(all.Checks, p.Checks...)
 		all.Plans = append(all.Plans, p)
 		all.Base, all.Kustomization = p.Base, p.Kustomization
 		all.Actions = append(all.Actions, p.Actions...)

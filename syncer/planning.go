@@ -352,6 +352,7 @@ func (p *planning) answer() wire.Plans {
 			all.Repository = u.String()
 		}
 	}
+	room := p.s.room()
 	for _, one := range p.order {
 		for _, m := range moves {
 			if m.owner == one.plan.Kustomization {
@@ -359,6 +360,7 @@ func (p *planning) answer() wire.Plans {
 			}
 		}
 		one.plan.Checks = p.checks(one)
+		room.fit(&one.plan)
 		all.Plans = append(all.Plans, one.plan)
 		all.Base, all.Kustomization = cmp.Or(all.Base, one.plan.Base), cmp.Or(all.Kustomization, one.plan.Kustomization)
 		all.Actions = append(all.Actions, one.plan.Actions...)

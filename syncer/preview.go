@@ -20,6 +20,11 @@ import (
 // Plan says what a revision or a set of files would change, and changes
 // nothing.
 func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, error) {
+	done, err := s.planTurn(ctx)
+	if err != nil {
+		return wire.Plans{}, err
+	}
+	defer done()
 	if req.Rev != "" && len(req.Files)+len(req.Binary) > 0 {
 		return wire.Plans{}, errors.New("a plan takes either a revision or files")
 	}

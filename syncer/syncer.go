@@ -87,6 +87,10 @@ type Config struct {
 	Simulate func([]Rollout) []Placement
 	// PlanTimeout bounds the time for one plan (default 2 minutes).
 	PlanTimeout time.Duration
+	// PlanBytes bounds the values in the answer of one plan or diff, and as much
+	// again the names of its objects, and its faults (default 16 MiB). PlansOfUser
+	// is how many of them one user may have made at once (default 4).
+	PlanBytes, PlansOfUser int
 	// Foresee tells what would come of storing an object, in a state of the
 	// cluster: why it would be refused, or what is to be said of it.
 	Foresee func(view object.Reader, obj, old object.Object) (warning string, refused error)
@@ -105,6 +109,7 @@ type Syncer struct {
 	feed     feed
 	backoff  backoff
 	statuses *statuses
+	turns    turns
 
 	mu             sync.Mutex
 	sources        map[object.Key]*source

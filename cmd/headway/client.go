@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -169,14 +171,54 @@ func (c *client) open(ctx context.Context, method, path string, body any) (io.Re
 	return c.send(ctx, method, path, "application/json", body)
 }
 
+// send sends a request, and again where the server asks for that, for at most
+// busyPatience: nothing came of it before.
 func (c *client) send(ctx context.Context, method, path, contentType string, body any) (io.ReadCloser, error) {
-	var reader io.Reader
+	var data []byte
 	if body != nil {
-		data, err := json.Marshal(body)
+		var err error
+		if data, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	for end := time.Now().Add(busyPatience); ; {
+		response, err := c.try(ctx, method, path, contentType, data)
 		if err != nil {
 			return nil, err
 		}
-		reader = bytes.NewReader(data)
+		if response.StatusCode < http.StatusMultipleChoices {
+			return response.Body, nil
+		}
+		err = answerError(response)
+		_ = response.Body.Close()
+		wait, again := retryAfter(response)
+		if !again || time.Now().Add(wait).After(end) {
+			return nil, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// busyPatience bounds the time for which a request is repeated because the
+// server has too much to do.
+const busyPatience = 2 * time.Minute
+
+// retryAfter is how long the server asks to wait before the same request is sent
+// again, if it does because it has too much to do.
+func retryAfter(response *http.Response) (time.Duration, bool) {
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	return time.Duration(max(seconds, 1)) * time.Second, err == nil && response.StatusCode == http.StatusTooManyRequests
+}
+
+// try sends a request once; an empty body is none.
+func (c *client) try(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.config.Host, "/")+path, reader)
 	if err != nil {
@@ -189,11 +231,7 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 	if err != nil {
 		return nil, &unansweredError{c.config.Host, err}
 	}
-	if response.StatusCode >= http.StatusMultipleChoices {
-		defer response.Body.Close()
-		return nil, answerError(response)
-	}
-	return response.Body, nil
+	return response, nil
 }
 
 // unansweredError is a request that reached no server.

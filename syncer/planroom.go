@@ -1,0 +1,95 @@
+package syncer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"headway.dev/syncer/wire"
+)
+
+// maxPlanBytes bounds what an answer says of the values of fields and of new
+// objects, and as much again what it says of their names, and of faults.
+const maxPlanBytes = 16 << 20
+
+// room is what is left of an answer's size. What does not fit is left out, and
+// that is said: the summary counts all of it.
+type room struct{ values, names, faults int }
+
+func (s *Syncer) room() *room {
+	most := maxPlanBytes
+	if s.cfg.PlanBytes > 0 {
+		most = s.cfg.PlanBytes
+	}
+	return &room{most, most, most}
+}
+
+// fit leaves out of a plan what there is no room for.
+func (r *room) fit(p *wire.Plan) {
+	var left []string
+	say := func(n int, noun, what string) {
+		if n > 0 {
+			left = append(left, fmt.Sprintf(what, plural(n, noun)))
+		}
+	}
+	bare := 0
+	for i := range p.Actions {
+		a := &p.Actions[i]
+		if len(a.Fields) == 0 && a.Object == nil || take(&r.values, []any{a.Fields, a.Object}) {
+			continue
+		}
+		a.Fields, a.Object = nil, nil
+		bare++
+	}
+	say(bare, "object", "what changes of %s")
+	names, dropped := fitting(&r.names, p.Actions, func(a wire.Action) any {
+		a.Fields, a.Object = nil, nil
+		return a
+	})
+	p.Actions = names
+	say(dropped, "object", "%s altogether")
+	p.Rollouts, dropped = fitting(&r.names, p.Rollouts, func(ro wire.Rollout) any { return ro })
+	say(dropped, "workload", "how %s would be replaced")
+	p.Checks, dropped = fitting(&r.names, p.Checks, func(c wire.Check) any { return c })
+	say(dropped, "check", "%s")
+	first := len(p.Errors) > 0
+	if first { // a plan with faults keeps one, or it would seem to have none
+		p.Errors[0].Reason, p.Errors[0].Message = bounded(p.Errors[0].Reason), bounded(p.Errors[0].Message)
+		rest, n := fitting(&r.faults, p.Errors[1:], func(f wire.Fault) any { return f })
+		p.Errors = append(p.Errors[:1:1], rest...)
+		say(n, "fault", "%s")
+	}
+	if len(left) > 0 {
+		p.Checks = append(p.Checks, wire.Check{
+			Name: "answer", Kustomization: p.Kustomization, Result: wire.CheckWarning,
+			Message: "the answer is too large, and leaves out " + strings.Join(left, ", ") + ": plan one directory at a time (headway plan --path DIR), or make the commit smaller",
+		})
+	}
+}
+
+// fitting are the elements of a list that there is room for, and how many others
+// there are.
+func fitting[T any](room *int, list []T, told func(T) any) (fit []T, left int) {
+	fit = list[:0:0]
+	for _, e := range list {
+		if take(room, told(e)) {
+			fit = append(fit, e)
+		} else {
+			left++
+		}
+	}
+	if left == 0 {
+		return list, 0
+	}
+	return fit, left
+}
+
+// take reports whether there is room for a value as JSON, and takes it.
+func take(room *int, v any) bool {
+	data, err := json.Marshal(v)
+	if err != nil || len(data) > *room {
+		return false
+	}
+	*room -= len(data)
+	return true
+}
