@@ -155,7 +155,7 @@ func TestNewcomerWhileTogether(t *testing.T) {
 	files["cluster/root.yaml"], files["cluster/kustomization.yaml"] = configMap("root", "new"), "resources: [root.yaml, costly]\n"
 	w.write(files)
 	second := w.push("one that is slow")
-	w.eventually("it is being built", func() bool { return children(t) > 0 })
+	w.eventually("it is being built", func() bool { return building(t) > 0 })
 	late := w.ks().DeepCopy()
 	late.ObjectMeta = metav1.ObjectMeta{Namespace: "headway-system", Name: "late"}
 	late.Spec.Path, late.Status = "late", kustomizev1.KustomizationStatus{}
@@ -182,12 +182,12 @@ func TestSuspendedWhileTogether(t *testing.T) {
 	files["cluster/kustomization.yaml"] = "resources: [root.yaml, costly]\n"
 	w.write(files)
 	w.push("one that is slow")
-	w.eventually("it is being built", func() bool { return children(t) > 0 })
+	w.eventually("it is being built", func() bool { return building(t) > 0 })
 	suspend(true)
-	w.eventually("the build is ended", func() bool { return children(t) == 0 })
+	w.eventually("the build is ended", func() bool { return building(t) == 0 })
 	suspend(false)
 	w.eventually("it is built again", func() bool {
-		return children(t) > 0 || !strings.HasPrefix(w.readyOf("cluster"), "True")
+		return building(t) > 0 || !strings.HasPrefix(w.readyOf("cluster"), "True")
 	})
 	wantStates(t, seen(), seen()[0])
 }

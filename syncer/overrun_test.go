@@ -1,9 +1,11 @@
 package syncer_test
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,13 +83,15 @@ func TestDeletionEndsBuild(t *testing.T) {
 		ks.Finalizers = []string{kustomizev1.KustomizationFinalizer}
 		ks.Spec.Timeout = &metav1.Duration{Duration: time.Hour}
 	})
-	w.eventually("it is being built", func() bool { return children(t) > 0 })
+	w.eventually("it is being built", func() bool { return building(t) > 0 })
 	w.commit(change.Delete(w.ksKey(), metav1.DeleteOptions{}, time.Now()))
 	w.eventually("it is gone", func() bool { return w.store.Get(w.ksKey()) == nil })
 }
 
-// children counts the processes of builds that this process has started.
-func children(t *testing.T) int {
+// building counts the processes of builds that this process has started and that
+// have taken more than a second of CPU time: one waits in advance for what to
+// build.
+func building(t *testing.T) int {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
@@ -101,7 +105,21 @@ func children(t *testing.T) int {
 		}
 		for pid := range strings.FieldsSeq(string(data)) {
 			name, err := os.ReadFile("/proc/" + pid + "/cmdline")
-			if err == nil && strings.HasPrefix(string(name), "headway-render") {
+			if err != nil || !strings.HasPrefix(string(name), "headway-render") {
+				continue
+			}
+			stat, err := os.ReadFile("/proc/" + pid + "/stat")
+			if err != nil {
+				continue // it has ended
+			}
+			// Those after the name, which is in parentheses, begin with the third.
+			fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+			user, uerr := strconv.Atoi(fields[11])
+			system, serr := strconv.Atoi(fields[12])
+			if uerr != nil || serr != nil {
+				t.Fatalf("/proc/%s/stat: %s", pid, stat)
+			}
+			if user+system > 100 { // hundredths of a second
 				n++
 			}
 		}
