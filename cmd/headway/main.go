@@ -55,6 +55,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	case errors.As(err, &exit):
 		return exit.code
 	}
-	fmt.Fprintln(errOut, "headway:", err)
+	fmt.Fprintln(errOut, "headway:", screen(err.Error()))
 	return exitFailed
 }

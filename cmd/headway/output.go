@@ -104,7 +104,7 @@ func withVersion(object []byte) []byte {
 func table(w io.Writer, header []string, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 3, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
-		if _, err := fmt.Fprintln(tw, strings.Join(row, "\t")); err != nil {
+		if _, err := fmt.Fprintln(tw, screen(strings.Join(row, "\t"))); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ func perKustomization(plans wire.Plans) []wire.Plan {
 
 func planText(out io.Writer, plans wire.Plans) {
 	colour := paletteFor(out)
+	out = screened{out}
 	list := perKustomization(plans)
 	shown := &actions{out: out, colour: colour}
 	for _, p := range list {

@@ -63,7 +63,7 @@ func (p *progress) hold() {
 }
 
 func (p *progress) line(format string, args ...any) {
-	p.print(fmt.Sprintf("headway: "+format+"\n", args...))
+	p.print(screen(fmt.Sprintf("headway: "+format+"\n", args...)))
 }
 
 func (p *progress) print(text string) {

@@ -76,7 +76,7 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	err := c.call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {
 		outcome.Error, outcome.Conflicts = refused.Message, refused.Conflicts
-		fmt.Fprintln(opts.err, "error:", refused.Message)
+		fmt.Fprintln(opts.err, "error:", screen(refused.Message))
 		if format.json() {
 			if err := printJSON(opts.out, outcome); err != nil {
 				return err

@@ -48,6 +48,7 @@ Exit code 0 whenever the cluster answers; scripts read -o json.`,
 
 func printStatus(out io.Writer, status wire.Status, now time.Time) {
 	colour := paletteFor(out)
+	out = screened{out}
 	if len(status.Sources)+len(status.Kustomizations) == 0 {
 		fmt.Fprintln(out, "No source. Start one with `headway up --repo URL`, or apply a GitRepository and a Kustomization.")
 	}

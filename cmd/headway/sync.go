@@ -66,7 +66,7 @@ func (c *client) naming(ctx context.Context) naming {
 
 // line tells one step of progress; empty for steps that say nothing.
 func (n naming) line(e wire.Event) string {
-	line := eventLine(e)
+	line := screen(eventLine(e))
 	switch {
 	case line == "":
 	case n.kustomizations && e.Kustomization != "":
