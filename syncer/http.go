@@ -135,14 +135,10 @@ func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {
 // set. An error of step ends it.
 func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Event) error) error {
 	var targets []*source
-	if req.Source != "" {
-		src, err := s.findSource(req.Source)
-		if err != nil {
-			return err
-		}
+	if src, err := s.permittedSourceNamed(ctx, verbSync, req.Source); err == nil {
 		targets = append(targets, src)
-	} else if src, err := s.findSource(""); err == nil {
-		targets = append(targets, src)
+	} else if req.Source != "" {
+		return err
 	} else {
 		s.mu.Lock()
 		for _, src := range s.sources {

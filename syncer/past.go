@@ -114,7 +114,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		return wire.Plans{}, err
 	}
 	defer done()
-	list, src, err := s.planned(wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
+	list, src, err := s.planned(ctx, wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
 	if err != nil {
 		return wire.Plans{}, err
 	}

@@ -28,7 +28,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if req.Rev != "" && len(req.Files)+len(req.Binary) > 0 {
 		return wire.Plans{}, errors.New("a plan takes either a revision or files")
 	}
-	list, src, err := s.planned(req)
+	list, src, err := s.planned(ctx, req)
 	if err != nil {
 		return wire.Plans{}, err
 	}
@@ -57,9 +57,10 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 }
 
 // planned are the Kustomizations that a request is about.
-func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source, error) {
+func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source, error) {
 	var list []*kustomizev1.Kustomization
 	all, _ := s.cfg.Store.List(kustomizationKind, "")
+	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool { return !s.sees(ctx, o.GetNamespace()+"/"+o.GetName()) })
 	if req.Kustomization != "" || len(req.Files) > 0 {
 		name := req.Kustomization
 		for _, o := range all {
@@ -70,6 +71,11 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 			}
 			if ok && (full == name || o.GetName() == name || name == "" && (full == "headway-system/cluster" && req.Source == "" || len(all) == 1 || req.Source != "" && s.onlyFollower(ks))) {
 				list = append(list, ks)
+			}
+		}
+		if len(list) == 0 {
+			if err := s.permitted(ctx, "get", named(kustomizationKind, name)); err != nil {
+				return nil, nil, err
 			}
 		}
 		if len(list) != 1 {
@@ -84,7 +90,7 @@ func (s *Syncer) planned(req wire.PlanRequest) ([]*kustomizev1.Kustomization, *s
 		}
 		return list, src, nil
 	}
-	src, err := s.findSource(req.Source)
+	src, err := s.plannedSource(ctx, req.Source)
 	if err != nil {
 		return nil, nil, err
 	}

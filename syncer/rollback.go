@@ -25,11 +25,8 @@ import (
 // that is applied. It fails with a git.ConflictError if later commits changed
 // the same lines, with nothing written.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
-	src, err := s.findSource(req.Source)
+	src, err := s.permittedSourceNamed(ctx, verbRollback, req.Source)
 	if err != nil {
-		return wire.RollbackResult{}, err
-	}
-	if err := s.permittedSource(ctx, verbRollback, src.key); err != nil {
 		return wire.RollbackResult{}, err
 	}
 	what := undo{commit: req.Commit, since: req.To}
@@ -155,32 +152,6 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 		return "master", nil
 	}
 	return r.Branch, nil
-}
-
-// findSource finds a source by [namespace/]name; without a name it is
-// headway-system/cluster or else the only one.
-func (s *Syncer) findSource(name string) (*source, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all, match []*source
-	for key, src := range s.sources {
-		all = append(all, src)
-		full := key.Namespace + "/" + key.Name
-		if full == name || key.Name == name || name == "" && full == "headway-system/cluster" {
-			match = append(match, src)
-		}
-	}
-	switch {
-	case len(match) == 1:
-		return match[0], nil
-	case len(match) > 1:
-		return nil, fmt.Errorf("several GitRepositories are named %q: give namespace/name", name)
-	case name == "" && len(all) == 1:
-		return all[0], nil
-	case name == "":
-		return nil, fmt.Errorf("there are %d GitRepositories: name one", len(all))
-	}
-	return nil, fmt.Errorf("GitRepository %q not found: `headway status` names those there are, as NAMESPACE/NAME", name)
 }
 
 // followers are the Kustomizations of a source.

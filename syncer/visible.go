@@ -144,7 +144,8 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 		list = append(list, src)
 	}
 	if len(list) == 0 {
-		return nil, denied
+		// It names what was asked for, not what there is.
+		return nil, cmp.Or(s.permittedSource(ctx, verbSync, named(gitRepositoryKind, "")), denied)
 	}
 	return list, nil
 }
