@@ -113,8 +113,10 @@ func TestPlanOfPodsOfNewTenants(t *testing.T) {
 		says  string // of the sync
 	}{
 		{name: "workload", files: map[string]string{"cluster/workload.yaml": tenant("workload"), "workload/web.yaml": deploy("workload")}, want: warning("workload"), says: "True Applied revision"},
-		{name: "pod", files: map[string]string{"cluster/pod.yaml": tenant("pod"), "pod/p.yaml": pod("pod")},
-			want: "Create Pod/p\n" + `pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline, says: `False pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline},
+		{
+			name: "pod", files: map[string]string{"cluster/pod.yaml": tenant("pod"), "pod/p.yaml": pod("pod")},
+			want: "Create Pod/p\n" + `pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline, says: `False pod/p.yaml:1: Pod pod/p: pods "p" is forbidden: ` + violatesBaseline,
+		},
 		// Another Kustomization is the tenant's.
 		{name: "other", files: map[string]string{
 			"cluster/other.yaml": documents(space("other"), account("other"), bindTo("other", "deployer", "ClusterRole", "edit"), follow("other", "tenant", "other-tenant", as("deployer")), follow("other", "app", "other", "")),

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -165,10 +166,7 @@ func (a *timelyAnswer) begin() (first bool, err error) {
 	}
 	if first = !a.begun; first {
 		a.begun = true
-		to := a.w.Header()
-		for name, values := range a.header {
-			to[name] = values
-		}
+		maps.Copy(a.w.Header(), a.header)
 	}
 	return first, nil
 }

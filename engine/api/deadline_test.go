@@ -171,7 +171,7 @@ func TestSlowBodies(t *testing.T) {
 				defer cancel()
 				body, w := io.Pipe()
 				defer context.AfterFunc(ctx, func() { _ = w.Close() })()
-				defer w.Close()
+				defer func() { _ = w.Close() }() // it never fails
 				r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/api/v1/namespaces"+test.query, body)
 				if err != nil {
 					t.Fatal(err)

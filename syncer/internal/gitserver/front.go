@@ -1,6 +1,7 @@
 package gitserver
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -25,7 +26,7 @@ func Front(tb testing.TB, host, target string) (addr string, accepted func() int
 				return
 			}
 			n.Add(1)
-			wg.Go(func() { pass(tb, c, target) })
+			wg.Go(func() { pass(tb.Context(), c, target) })
 		}
 	})
 	tb.Cleanup(func() {
@@ -36,9 +37,9 @@ func Front(tb testing.TB, host, target string) (addr string, accepted func() int
 }
 
 // pass copies both ways until either side ends.
-func pass(tb testing.TB, c net.Conn, target string) {
+func pass(ctx context.Context, c net.Conn, target string) {
 	defer c.Close()
-	server, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", target)
+	server, err := (&net.Dialer{}).DialContext(ctx, "tcp", target)
 	if err != nil {
 		return
 	}
