@@ -39,12 +39,10 @@ func TestHeartbeatsToldLate(t *testing.T) {
 	if ready == 0 {
 		t.Fatal("the pod did not become ready")
 	}
-	if events := c.events("Node", "node-00"); len(events) > 0 || !control.Ready(c.pods()[0]) {
-		t.Errorf("events of a node that is heard: %q, its pod is ready: %t", events, control.Ready(c.pods()[0]))
-	}
+	c.undisturbed()
 }
 
-// held holds up the first write of a node's taints until it is let go.
+// held holds up the first verdict that a node is lost until it is let go.
 type held struct {
 	control.Store
 	asked, free chan struct{}
@@ -81,8 +79,14 @@ func TestHeardBeforeTheVerdict(t *testing.T) {
 		<-tick.C
 		c.beat()
 	}
+	c.undisturbed()
+}
+
+// undisturbed fails unless the first node was found ready all the time.
+func (c *cluster) undisturbed() {
+	c.t.Helper()
 	if events := c.events("Node", "node-00"); len(events) > 0 || !control.Ready(c.pods()[0]) {
-		t.Errorf("events of a node that is heard: %q, its pod is ready: %t", events, control.Ready(c.pods()[0]))
+		c.t.Errorf("events of a node that is heard: %q, its pod is ready: %t", events, control.Ready(c.pods()[0]))
 	}
 }
 

@@ -9,5 +9,6 @@
 // Health, Taints and Evict are the pure cores. A node's heartbeat counts from
 // when it was seen, by the clock of this process, so that a node's clock that
 // is wrong does no harm, and a server that was down, or stood still (Pulse),
-// gives every node a whole grace period.
+// gives every node a whole grace period. What counts is what is stored when the
+// verdict is written: of heartbeats the controllers may be told late.
 package node
