@@ -152,15 +152,9 @@ func TestQuotaOfSome(t *testing.T) {
 		cond := condition(c.deployment("web"), appsv1.DeploymentReplicaFailure)
 		return cond.Reason == "FailedCreate" && cond.Message == fmt.Sprintf("exceeded quota: used: %d", limit) && c.deployment("web").Status.Replicas == limit
 	})
-	created := 0
-	for _, e := range c.events("ReplicaSet", rs.Name) {
-		if strings.HasPrefix(e, "SuccessfulCreate: ") {
-			created++
-		}
-	}
-	if created == 0 {
-		t.Error("no event tells of the pods that were created")
-	}
+	c.eventually("an event of the pods that were created", func() bool {
+		return slices.ContainsFunc(c.events("ReplicaSet", rs.Name), func(e string) bool { return strings.HasPrefix(e, "SuccessfulCreate: ") })
+	})
 }
 
 // BenchmarkDeployments100 takes 100 Deployments of 10 pods, each with a
