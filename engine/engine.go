@@ -39,7 +39,7 @@ import (
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // StoreFile is the store's file in the data dir.

@@ -7,7 +7,7 @@ import (
 	"github.com/fluxcd/pkg/apis/acl"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // User is whom the syncer acts as.

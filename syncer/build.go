@@ -12,9 +12,9 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/load"
 )
 
 // builder renders a Kustomization's directory, and renders again only what

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 )
 

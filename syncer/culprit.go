@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

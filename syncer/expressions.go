@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/expr"
-	"headway.dev/manifests/health"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/expr"
+	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // expressions are a Kustomization's compiled CEL expressions. Compiling costs

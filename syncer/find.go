@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // findSource finds a source by [namespace/]name among those that are seen;

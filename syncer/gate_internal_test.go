@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )

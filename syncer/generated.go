@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"regexp"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

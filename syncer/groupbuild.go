@@ -8,7 +8,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/load"
+	"headway.dev/manifests/yaml/load"
 )
 
 // A group waits for builds as long as one ends every now and then; who is slow

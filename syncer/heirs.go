@@ -8,8 +8,8 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/plan"
 )
 

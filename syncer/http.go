@@ -14,7 +14,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )

@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/support"
+	"headway.dev/manifests/model/support"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

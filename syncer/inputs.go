@@ -10,10 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/sops"
-	"headway.dev/manifests/substitute"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/manifests/yaml/sops"
+	"headway.dev/manifests/yaml/substitute"
 	"headway.dev/syncer/plan"
 )
 

@@ -17,10 +17,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
-	"headway.dev/manifests/sops/sopstest"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )

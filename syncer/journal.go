@@ -12,8 +12,8 @@ import (
 	"strings"
 	"sync"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
 )
 

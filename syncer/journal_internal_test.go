@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/wire"
 )

@@ -8,8 +8,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/fieldpath"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/fieldpath"
+	"headway.dev/manifests/model/object"
 )
 
 // manager is one entry of managedFields.

@@ -3,9 +3,9 @@ package syncer
 import (
 	"go.yaml.in/yaml/v3"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/fieldpath"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/fieldpath"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
 )
 
 // maskHidden decodes an object's JSON, without the values of the fields that

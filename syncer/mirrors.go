@@ -4,7 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // mirrorMark is the file in a mirror that says which URL it is of.

@@ -14,9 +14,9 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/git"
 )
 

@@ -16,16 +16,16 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/load/kustomize"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load/kustomize"
 )
 
 // costly are files whose build takes minutes, below a directory.
 func costly(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	tree := os.DirFS("../manifests/load/testdata/diamond")
+	tree := os.DirFS("../manifests/yaml/load/testdata/diamond")
 	err := fs.WalkDir(tree, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

@@ -9,9 +9,9 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"

@@ -8,9 +8,9 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/health"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
 )
 

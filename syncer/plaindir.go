@@ -10,7 +10,7 @@ import (
 
 	"sigs.k8s.io/kustomize/api/konfig"
 
-	"headway.dev/manifests/load"
+	"headway.dev/manifests/yaml/load"
 )
 
 // plainDir is a directory of plain YAML files as it was built, with those

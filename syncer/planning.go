@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"

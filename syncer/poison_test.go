@@ -13,8 +13,8 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/sops/sopstest"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer"
 	"headway.dev/syncer/internal/memstore"
 )

@@ -10,8 +10,8 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"

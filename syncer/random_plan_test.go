@@ -18,8 +18,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
 	"headway.dev/syncer/wire"
 )
 

@@ -9,8 +9,8 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
 	"headway.dev/syncer/wire"
 )
 

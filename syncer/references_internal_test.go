@@ -9,7 +9,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // What is read of files that cannot be rendered, and kept of it, is bounded,

@@ -14,7 +14,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )

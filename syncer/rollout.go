@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
-	"headway.dev/manifests/defaults"
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

@@ -8,9 +8,9 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/load"
 )
 
 // fingerprints are the hashes of rendered objects. The builder hands out the

@@ -11,7 +11,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )

@@ -13,10 +13,10 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )

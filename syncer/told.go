@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/forge"
 )
 

@@ -9,7 +9,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 
-	"headway.dev/manifests/load"
+	"headway.dev/manifests/yaml/load"
 )
 
 // tree is what a source yields: the files of one revision, whatever they were

@@ -7,7 +7,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 const (

@@ -15,10 +15,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/expr"
-	"headway.dev/manifests/health"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/expr"
+	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

@@ -13,9 +13,9 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"

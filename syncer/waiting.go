@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"headway.dev/manifests/health"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/hook"
 )
 

@@ -10,9 +10,9 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )

@@ -13,10 +13,10 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"sigs.k8s.io/kustomize/api/konfig"
 
-	"headway.dev/manifests/edit"
-	"headway.dev/manifests/fieldpath"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/origin"
+	"headway.dev/manifests/model/fieldpath"
+	"headway.dev/manifests/yaml/edit"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/manifests/yaml/origin"
 )
 
 // mapping turns changes of an object's fields into edits of the files that

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
-	"headway.dev/manifests/defaults"
-	"headway.dev/manifests/edit"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/edit"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )

@@ -5,7 +5,7 @@ import (
 
 	"headway.dev/engine"
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 )
 

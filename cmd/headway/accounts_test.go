@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 const robotYAML = `apiVersion: v1

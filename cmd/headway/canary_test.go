@@ -23,8 +23,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/sops/sopstest"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"

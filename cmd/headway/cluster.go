@@ -18,7 +18,7 @@ import (
 	"headway.dev/engine"
 	"headway.dev/engine/event"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/nodes/network"
 	"headway.dev/proxy"
 	"headway.dev/proxy/rules"

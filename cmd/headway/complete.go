@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 

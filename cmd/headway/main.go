@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"headway.dev/manifests/load/kustomize"
+	"headway.dev/manifests/yaml/load/kustomize"
 )
 
 // Exit codes, as documented in the README.

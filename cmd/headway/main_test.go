@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"headway.dev/manifests/load/kustomize"
+	"headway.dev/manifests/yaml/load/kustomize"
 )
 
 func TestMain(m *testing.M) {

@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	servicevalidation "headway.dev/manifests/validation"
+	servicevalidation "headway.dev/manifests/model/validation"
 )
 
 // servingNames are what the API's certificate is for besides what every cluster

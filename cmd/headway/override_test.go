@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Everything that kubectl adds to what Git declares goes again, as with Flux's

@@ -27,8 +27,8 @@ import (
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )

@@ -24,7 +24,7 @@ import (
 	"k8s.io/kubectl/pkg/util/podutils"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
 )
 

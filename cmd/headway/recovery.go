@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubectl/pkg/util/podutils"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

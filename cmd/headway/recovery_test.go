@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )

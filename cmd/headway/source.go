@@ -18,9 +18,9 @@ import (
 
 	"headway.dev/engine"
 	"headway.dev/examples"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
 )
 

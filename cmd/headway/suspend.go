@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 

@@ -12,11 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/admit"
-	"headway.dev/manifests/check"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
-	"headway.dev/manifests/sops"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/check"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/manifests/yaml/sops"
 	"headway.dev/syncer/git"
 )
 

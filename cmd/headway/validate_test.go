@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"headway.dev/manifests/load/kustomize"
+	"headway.dev/manifests/yaml/load/kustomize"
 )
 
 // validate checks what a source yields of a directory: neither what a
@@ -55,7 +55,7 @@ func TestValidateIsBounded(t *testing.T) {
 	t.Cleanup(func() { kustomize.Limit(before) })
 	for _, name := range []string{"replgrow", "dblpatch", "diamond"} {
 		dir := filepath.Join(t.TempDir(), name)
-		if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../manifests/load/testdata", name))); err != nil {
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../manifests/yaml/load/testdata", name))); err != nil {
 			t.Fatal(err)
 		}
 		if code, out, errOut := headway(t, "validate", dir); code != exitFailed || !strings.Contains(errOut, kustomize.ErrBudget.Error()) {

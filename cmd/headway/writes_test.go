@@ -21,8 +21,8 @@ import (
 	"headway.dev/engine"
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/pki"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 )
 

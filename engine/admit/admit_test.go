@@ -16,9 +16,9 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 var serviceKind = schema.GroupKind{Kind: "Service"}

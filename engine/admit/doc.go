@@ -21,7 +21,7 @@ import (
 	"net/netip"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Config of the checks.

@@ -9,8 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 var (

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 const (

@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"headway.dev/manifests/defaults"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/object"
 )
 
 // Priorities is Kubernetes' Priority admission for new pods: the class exists,

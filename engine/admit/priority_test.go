@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 func TestPriorities(t *testing.T) {

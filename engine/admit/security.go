@@ -14,7 +14,7 @@ import (
 	securityapi "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}

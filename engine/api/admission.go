@@ -12,7 +12,7 @@ import (
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // requestAdmission is what a request is checked against that its object alone does not

@@ -12,7 +12,7 @@ import (
 
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/satoken"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // nodeRestriction completes what authz.Node cannot tell from the path: a node

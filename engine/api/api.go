@@ -33,7 +33,7 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Tokens knows the bearer tokens.

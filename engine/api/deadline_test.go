@@ -21,7 +21,7 @@ import (
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/api/registry"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // deafGate holds each write of a namespace, whatever becomes of its request,

@@ -16,12 +16,12 @@
 //
 // [New] wires a [Server], [Server.Run] serves until its context ends, and
 // [Server.InProcess] gives parts of the same process a client configuration
-// that needs no connection. What a kind is comes from manifests/scheme; what is
+// that needs no connection. What a kind is comes from manifests/model/scheme; what is
 // special about some kinds stands in tables, each in its package: field
 // selectors in fields, columns in printers, subresources in registry, what
 // nodes may do in authz, schemas in openapi.
 //
-// To add a kind: add it to manifests/scheme (and its defaults, validation and
+// To add a kind: add it to manifests/model/scheme (and its defaults, validation and
 // lifecycle rules), its columns to printers, its selectable fields to fields,
 // and run go generate in openapi.
 //

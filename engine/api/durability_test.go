@@ -14,8 +14,8 @@ import (
 
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // onDisk is what a server would find that starts after a kill -9 at this

@@ -20,7 +20,7 @@ import (
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // heldGate tells of each write of a namespace and holds it until its client is

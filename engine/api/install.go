@@ -20,7 +20,7 @@ import (
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 // minWatch is how long a watch lasts at least that gives no timeout itself.

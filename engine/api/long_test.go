@@ -18,7 +18,7 @@ import (
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // stuckGate holds each write of a namespace until its request ends.

@@ -12,7 +12,7 @@ import (
 
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // TestPanics: neither a handler's panic nor the abort of a request whose

@@ -25,8 +25,8 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 const rootCA = "-----BEGIN CERTIFICATE-----\n"

@@ -27,7 +27,7 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Config of New.

@@ -17,8 +17,8 @@ import (
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/replicaset"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // lagging tells controllers of every event late.

@@ -13,8 +13,8 @@ import (
 
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // A node whose heartbeats are stored in time stays ready, however late the

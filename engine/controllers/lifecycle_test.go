@@ -20,8 +20,8 @@ import (
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 func (c *cluster) delete(key object.Key, policy metav1.DeletionPropagation) {

@@ -16,8 +16,8 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

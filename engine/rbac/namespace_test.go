@@ -6,7 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // A Namespace is in itself, but for its creation.

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/component-helpers/auth/rbac/validation"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // Store is what Reconcile needs of the store.

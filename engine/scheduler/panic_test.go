@@ -14,7 +14,7 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // poisonedStore lists a pod first that makes whoever looks at it panic.

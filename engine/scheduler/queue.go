@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 const (

@@ -24,9 +24,9 @@ import (
 
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler/placement"
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 var (

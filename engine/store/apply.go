@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"slices"
 
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // apply runs one transaction on the working state. If it fails, or was only a

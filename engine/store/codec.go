@@ -7,8 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Codec turns the objects of one kind into bytes and back. What Decode returns
@@ -25,7 +25,7 @@ const (
 	encodedJSON     byte = 'j'
 )
 
-// ServedCodec is the codec of the kinds in manifests/scheme: protobuf for
+// ServedCodec is the codec of the kinds in manifests/model/scheme: protobuf for
 // Kubernetes' own kinds, JSON for those that have no protobuf form. It is nil
 // for other kinds.
 func ServedCodec(kind schema.GroupKind) Codec {

@@ -9,7 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // Records that newer ones replace disappear from the file, in time; what was

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 const (

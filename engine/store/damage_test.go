@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 const pageSize = 4096

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // onDisk is what a process would find that starts after a crash at this

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // Two objects in one transaction, and the events that follow.

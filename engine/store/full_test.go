@@ -14,7 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // smallDisk is a directory with a file system of its own.

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // model is what the store should be: the states at all revisions.

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // contents is what Open finds in the file.

@@ -13,9 +13,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/change"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // Errors of the store, to be tested with errors.Is.
@@ -76,7 +76,7 @@ type Options struct {
 	// changes; creations are then refused with ReasonInsufficientStorage.
 	Reserve int64
 	// Codec finds how a kind is encoded; nil for a kind that is not stored.
-	// The default is ServedCodec, for the kinds of manifests/scheme.
+	// The default is ServedCodec, for the kinds of manifests/model/scheme.
 	Codec func(kind schema.GroupKind) Codec
 }
 

@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"headway.dev/manifests/load"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/proxy/rules"
 )
 

@@ -15,12 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 
-	"headway.dev/manifests/defaults"
-	"headway.dev/manifests/lifecycle"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
-	"headway.dev/manifests/validation"
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/model/validation"
+	"headway.dev/manifests/yaml/load"
 )
 
 // Manager is the field manager in whose name Git's fields are applied.

@@ -3,7 +3,7 @@ package plan_test
 import (
 	"testing"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/plan"
 )

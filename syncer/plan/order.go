@@ -5,7 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/diff"
+	"headway.dev/manifests/yaml/diff"
 )
 
 // first and last are the kinds that are applied before and after all others,

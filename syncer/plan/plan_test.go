@@ -14,9 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/plan"
 )

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"headway.dev/manifests/diff"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/diff"
 )
 
 // prune decides about what was applied before and is no longer wanted. kept

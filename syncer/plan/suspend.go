@@ -5,7 +5,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // suspended says whether something that follows Git is suspended.

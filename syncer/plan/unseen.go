@@ -5,8 +5,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 )
 
 // unseenReason is told where a plan must not compare with what is stored.

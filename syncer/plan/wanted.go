@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"sort"
 
-	"headway.dev/manifests/load"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
 )
 
 // wanted is what the items of a plan are, by key. It does not change once it

@@ -3,7 +3,7 @@ package plan
 import (
 	"strings"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Labels and annotations by which objects ask to be treated otherwise. As in

@@ -28,8 +28,8 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // Server is a running API server with what is needed to reach it.

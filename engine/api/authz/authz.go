@@ -16,7 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authorization/union"
 
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // New makes the server's authorizer.

@@ -1,4 +1,4 @@
-// Package codec adapts the scheme of manifests/scheme to what the API
+// Package codec adapts the scheme of manifests/model/scheme to what the API
 // machinery of k8s.io/apiserver expects of its codecs.
 //
 // The published v1 types are also the internal types here, so objects read from
@@ -6,7 +6,7 @@
 // stamps the kind into whatever it encodes or converts, which for shared
 // objects is a data race. [Serializer] and [Convertor] therefore hand the
 // library a shallow copy of the outer struct. They also apply the defaults of
-// manifests/defaults, which are not registered in the scheme.
+// manifests/model/defaults, which are not registered in the scheme.
 //
 // Everything here is stateless and safe for concurrent use.
 package codec
@@ -19,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/defaults"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Serializer wraps a negotiated serializer: what it encodes is never changed,
@@ -80,7 +80,7 @@ func (d decoder) Decode(data []byte, gvk *schema.GroupVersionKind, into runtime.
 	return obj, kind, err
 }
 
-// Defaulter applies the defaults of manifests/defaults.
+// Defaulter applies the defaults of manifests/model/defaults.
 type Defaulter struct{}
 
 // Default implements runtime.ObjectDefaulter.

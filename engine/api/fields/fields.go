@@ -17,7 +17,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // selectable lists, for each kind, the fields beyond the metadata. Order does

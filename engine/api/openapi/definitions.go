@@ -31,7 +31,7 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"headway.dev/engine/api/openapi/names"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 //go:generate go run ./gen definitions.json.gz

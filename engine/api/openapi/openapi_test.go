@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"headway.dev/engine/api/openapi"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // The merge rules that are read from the Go sources (which lists are maps, by

@@ -17,7 +17,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/engine/api/printers"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 func row(t *testing.T, obj runtime.Object) string {

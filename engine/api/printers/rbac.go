@@ -6,7 +6,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 func roleRow(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} }

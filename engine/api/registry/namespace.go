@@ -14,7 +14,7 @@ import (
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/util/dryrun"
 
-	"headway.dev/manifests/lifecycle"
+	"headway.dev/manifests/model/lifecycle"
 )
 
 // Namespaces is the REST storage of namespaces: a delete marks them

@@ -1,5 +1,5 @@
 // Package registry makes the REST storage of every resource and subresource
-// from the table of manifests/scheme. [Groups] is its entry; a kind gets its
+// from the table of manifests/model/scheme. [Groups] is its entry; a kind gets its
 // main resource, its status and its scale from the table alone, and the
 // subresources that only one kind has (binding, eviction, log, exec, …) are
 // added by name.
@@ -24,9 +24,9 @@ import (
 	"headway.dev/engine/api/streaming"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Options of Groups.

@@ -17,7 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 
 	"headway.dev/engine/satoken"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 const (

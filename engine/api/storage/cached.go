@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // cached is a stored object as the API server's encoders see it: each encoding

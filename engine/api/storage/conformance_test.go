@@ -23,8 +23,8 @@ import (
 
 	"headway.dev/engine/api/storage"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // The tests of k8s.io/apiserver/pkg/storage/testing run against Storage. Left

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // expiry removes objects whose time to live is over. A later write to the

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/scheme"
 )
 
 // eventTTL is kube-apiserver's default for --event-ttl.
@@ -28,7 +28,7 @@ type Options struct {
 	// encoded with it.
 	Codec runtime.Codec
 	// Kinds finds the kind under which a resource is stored. The default looks
-	// in manifests/scheme.
+	// in manifests/model/scheme.
 	Kinds func(schema.GroupResource) (schema.GroupKind, bool)
 }
 

@@ -13,7 +13,7 @@ import (
 	apistorage "k8s.io/apiserver/pkg/storage"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
+	"headway.dev/manifests/model/change"
 )
 
 // An object that makes a watch panic ends the watches that look into it, with

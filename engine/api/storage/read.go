@@ -13,7 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Kubernetes' own messages for state that is no longer there.

@@ -26,8 +26,8 @@ import (
 
 	"headway.dev/engine/api/storage"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // strategy lets everything through.

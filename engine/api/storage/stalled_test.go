@@ -14,8 +14,8 @@ import (
 	apistorage "k8s.io/apiserver/pkg/storage"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // A watch whose client does not read keeps a few states alive, whatever

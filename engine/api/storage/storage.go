@@ -16,8 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // Config of one resource's storage.

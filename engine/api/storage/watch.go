@@ -15,7 +15,7 @@ import (
 
 	"headway.dev/engine/store"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Watch implements storage.Interface:

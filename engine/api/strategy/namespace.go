@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"headway.dev/manifests/lifecycle"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/validation"
+	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/validation"
 )
 
 // Finalize is the strategy of namespaces' finalize subresource, which writes

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"headway.dev/manifests/lifecycle"
+	"headway.dev/manifests/model/lifecycle"
 )
 
 // Graceful is the main strategy of Pods, which the node ends before they go.

@@ -1,5 +1,5 @@
 // Package strategy tells k8s.io/apiserver what each verb does to each kind, by
-// calling manifests/lifecycle and manifests/validation. One [Main] and one
+// calling manifests/model/lifecycle and manifests/model/validation. One [Main] and one
 // [Status] serve every kind; a kind differs through its entry in the tables of
 // this package.
 //
@@ -17,11 +17,11 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"headway.dev/manifests/lifecycle"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
-	"headway.dev/manifests/support"
-	"headway.dev/manifests/validation"
+	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/model/support"
+	"headway.dev/manifests/model/validation"
 )
 
 // Main is the strategy of a kind's main resource.

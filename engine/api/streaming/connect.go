@@ -16,7 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Subresources makes the storages of log, exec, attach and portforward, by

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 func findPod(ctx context.Context, reader object.Reader, name string) (*corev1.Pod, error) {

@@ -13,8 +13,8 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 var clusterRole = schema.GroupKind{Group: rbacv1.GroupName, Kind: "ClusterRole"}

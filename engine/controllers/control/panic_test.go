@@ -16,8 +16,8 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 // An index, a handler of events and a reconcile that panic are told of, and

@@ -14,8 +14,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 const source = "deployment-controller"

@@ -27,9 +27,9 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // together bounds the changes of one transaction.

@@ -23,8 +23,8 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 const source = "replicaset-controller"

@@ -11,8 +11,8 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/satoken"
-	"headway.dev/manifests/change"
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 )
 
 type tokens struct {

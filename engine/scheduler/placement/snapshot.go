@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
-	"headway.dev/manifests/object"
+	"headway.dev/manifests/model/object"
 )
 
 // Snapshot is the nodes, and what the pods on them take.

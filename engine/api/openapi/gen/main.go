@@ -28,7 +28,7 @@ import (
 	"golang.org/x/tools/go/packages"
 
 	"headway.dev/engine/api/openapi/names"
-	"headway.dev/manifests/scheme"
+	"headway.dev/manifests/model/scheme"
 )
 
 func main() {

@@ -1,0 +1,50 @@
+// Package change describes writes to the store: what a transaction holds, and
+// the rules of the API's verbs (create, update, status, delete) that writers
+// inside the process follow when they bypass the API server.
+package change
+
+import (
+	"headway.dev/manifests/model/object"
+)
+
+// Durability says when a transaction is acknowledged.
+type Durability uint8
+
+const (
+	// Wait acknowledges, and shows the change to readers and watchers, after it
+	// is on disk: nothing that anybody was told is ever taken back.
+	Wait Durability = iota
+	// Behind acknowledges once the change can be read and writes it soon
+	// after, only the newest state of a key. It is for Events alone: of all
+	// others somebody may have drawn a conclusion that a crash would undo, and
+	// their resource versions would run backwards.
+	Behind
+)
+
+// Change is one object's part of a transaction.
+type Change struct {
+	Key object.Key
+	// Mutate gets the stored state (nil if there is none) and returns the
+	// state to store; nil deletes. Returning current itself changes nothing.
+	// It must not modify current. It runs while the transaction holds the
+	// store, so it must be quick and must not call the store; an error aborts
+	// the whole transaction and is returned as it is.
+	Mutate func(current object.Object) (object.Object, error)
+}
+
+// Record is an entry for one of the store's append-only logs, such as the
+// syncer's journal.
+type Record struct {
+	Log  string
+	Data []byte
+	// Keep, if positive, removes all but the newest so many entries of the log
+	// in the same transaction. The others keep their indexes.
+	Keep int64
+}
+
+// Tx is written whole or not at all.
+type Tx struct {
+	Durability Durability
+	Changes    []Change
+	Append     []Record
+}

@@ -1,0 +1,196 @@
+package change
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+)
+
+// Create adds obj, with defaults and server-set fields filled in; it takes obj
+// over. AlreadyExists if there is one of its name. A generated name is set
+// when Create returns, in the key and in obj.
+func Create(obj object.Object, now time.Time) Change {
+	defaults.Apply(obj)
+	lifecycle.PrepareCreate(obj, now)
+	obj.SetResourceVersion("")
+	key, err := scheme.KeyOf(obj)
+	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		if err != nil {
+			return nil, err
+		}
+		if current != nil {
+			exists := apierrors.NewAlreadyExists(resourceOf(key), key.Name)
+			if current.GetDeletionTimestamp() != nil {
+				exists.ErrStatus.Message = "object is being deleted: " + exists.ErrStatus.Message
+			}
+			return nil, exists
+		}
+		return obj, nil
+	}}
+}
+
+// Absent makes a creation that does nothing if the object is there already.
+func Absent(create Change) Change {
+	mutate := create.Mutate
+	create.Mutate = func(current object.Object) (object.Object, error) {
+		if current != nil {
+			return current, nil
+		}
+		return mutate(current)
+	}
+	return create
+}
+
+// Update replaces the main resource by obj, which it takes over. A set
+// resourceVersion must match (Conflict otherwise); NotFound without a stored
+// object; a set UID must match.
+func Update(obj object.Object) Change {
+	defaults.Apply(obj)
+	return replace(obj, lifecycle.PrepareUpdate)
+}
+
+// UpdateStatus replaces the status, with Update's rules.
+func UpdateStatus(obj object.Object) Change {
+	return replace(obj, lifecycle.PrepareUpdateStatus)
+}
+
+// Patch reads, changes and writes without a conflict: edit gets a deep copy of
+// the current object and changes it in place; NotFound without one. Returning
+// false leaves the object as it is.
+func Patch(key object.Key, edit func(obj object.Object) bool) Change {
+	return patch(key, edit, func(obj, current object.Object) {
+		defaults.Apply(obj)
+		lifecycle.PrepareUpdate(obj, current)
+	})
+}
+
+// PatchStatus is Patch for the status subresource.
+func PatchStatus(key object.Key, edit func(obj object.Object) bool) Change {
+	return patch(key, edit, lifecycle.PrepareUpdateStatus)
+}
+
+// PatchFinalize is Patch for the finalize subresource of a namespace, the only
+// way to change its spec.finalizers.
+func PatchFinalize(name string, edit func(ns *corev1.Namespace) bool) Change {
+	key := object.Key{GroupKind: corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), Name: name}
+	return patch(key, func(obj object.Object) bool { return edit(obj.(*corev1.Namespace)) },
+		func(obj, current object.Object) {
+			lifecycle.PrepareFinalize(obj.(*corev1.Namespace), current.(*corev1.Namespace))
+		})
+}
+
+// Delete deletes as the API's DELETE does: finalizers, grace periods and
+// preconditions hold. NotFound without an object.
+func Delete(key object.Key, opts metav1.DeleteOptions, now time.Time) Change {
+	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		if current == nil {
+			return nil, notFound(key)
+		}
+		return lifecycle.Delete(current, opts, now)
+	}}
+}
+
+func replace(obj object.Object, prepare func(obj, old object.Object)) Change {
+	key, err := scheme.KeyOf(obj)
+	// prepare overwrites them, and a Mutate may run again on a newer state.
+	uid, version := obj.GetUID(), obj.GetResourceVersion()
+	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		if err != nil {
+			return nil, err
+		}
+		if err := mayReplace(key, uid, version, current); err != nil {
+			return nil, err
+		}
+		prepare(obj, current)
+		return settle(obj, current), nil
+	}}
+}
+
+// errModified is the text that clients look for to retry.
+var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")
+
+func mayReplace(key object.Key, uid types.UID, version string, current object.Object) error {
+	switch {
+	case current == nil:
+		return notFound(key)
+	case uid != "" && uid != current.GetUID():
+		return apierrors.NewConflict(resourceOf(key), key.Name, fmt.Errorf( //nolint:staticcheck // Kubernetes' own message
+			"Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, current.GetUID()))
+	case version != "" && version != current.GetResourceVersion():
+		return apierrors.NewConflict(resourceOf(key), key.Name, errModified)
+	}
+	return nil
+}
+
+func patch(key object.Key, edit func(obj object.Object) bool, prepare func(obj, old object.Object)) Change {
+	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		if current == nil {
+			return nil, notFound(key)
+		}
+		obj := current.DeepCopyObject().(object.Object)
+		if !edit(obj) {
+			return current, nil
+		}
+		prepare(obj, current)
+		return settle(obj, current), nil
+	}}
+}
+
+// settle turns a prepared object into what Mutate returns: nil if nothing
+// holds it any more, current itself if nothing changed, so that no revision is
+// used and nobody is woken.
+func settle(obj, current object.Object) object.Object {
+	if lifecycle.Removable(obj) {
+		return nil
+	}
+	if unchanged(obj, current) {
+		return current
+	}
+	return obj
+}
+
+// unchanged compares but for the times in managedFields, which differ on every
+// apply. It gives obj the version and type of current.
+func unchanged(obj, current object.Object) bool {
+	obj.SetResourceVersion(current.GetResourceVersion())
+	obj.GetObjectKind().SetGroupVersionKind(current.GetObjectKind().GroupVersionKind())
+	managed := obj.GetManagedFields()
+	if !slices.EqualFunc(managed, current.GetManagedFields(), sameManager) {
+		return false
+	}
+	obj.SetManagedFields(current.GetManagedFields())
+	if equality.Semantic.DeepEqual(obj, current) {
+		return true
+	}
+	obj.SetManagedFields(managed)
+	return false
+}
+
+func sameManager(a, b metav1.ManagedFieldsEntry) bool {
+	a.Time, b.Time = nil, nil
+	return equality.Semantic.DeepEqual(a, b)
+}
+
+func notFound(key object.Key) error { return apierrors.NewNotFound(resourceOf(key), key.Name) }
+
+// resourceOf names the resource in errors; a kind that is not served goes by
+// its own name.
+func resourceOf(key object.Key) schema.GroupResource {
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		return k.Resource().GroupResource()
+	}
+	return schema.GroupResource{Group: key.Group, Resource: key.Kind}
+}

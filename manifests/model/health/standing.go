@@ -1,0 +1,149 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/manifests/model/object"
+)
+
+// Standing judges whether containers stay up, which being Ready once does not
+// say: without a readiness probe a container is Ready as soon as it runs, also
+// one that exits a moment later, again and again.
+type Standing struct {
+	Reader object.Reader
+	// Since is when what is judged was applied.
+	Since, Now time.Time
+	// Settle is how long a container without a readiness probe has to run where
+	// minReadySeconds says nothing; Steady how long one that ended since.
+	Settle, Steady time.Duration
+
+	pods map[string]map[types.UID][]*corev1.Pod // by namespace and owner
+}
+
+// Of judges as the function of that name, and what is Current besides by its
+// containers. If these only have to run longer, wait says for how long.
+func (s *Standing) Of(obj object.Object) (res Result, wait time.Duration) {
+	res = Of(obj, s.Reader)
+	if res.Status != Current {
+		return res, 0
+	}
+	var pods []*corev1.Pod
+	settle := s.Settle
+	switch o := obj.(type) {
+	case *appsv1.Deployment:
+		if o.Spec.MinReadySeconds > 0 {
+			settle = 0
+		}
+		if set := newestSet(o, s.Reader); set != nil {
+			pods = s.of(set)
+		}
+	case *appsv1.ReplicaSet:
+		if o.Spec.MinReadySeconds > 0 {
+			settle = 0
+		}
+		pods = s.of(o)
+	case *corev1.Pod:
+		pods = []*corev1.Pod{o}
+	}
+	message := ""
+	for _, p := range pods {
+		if p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		why, left := s.pod(p, settle)
+		if left > wait {
+			wait = left
+		}
+		if message == "" && why != "" {
+			message = "pod " + p.Name + ": " + why
+		}
+	}
+	if message != "" {
+		return Result{InProgress, message}, wait
+	}
+	return res, 0
+}
+
+// pod says which container does not stand yet, and how long it has to run on.
+func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left time.Duration) {
+	for _, status := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		c := standing(&p.Spec, status.Name)
+		if c == nil {
+			continue
+		}
+		need, text := time.Duration(0), ""
+		if last := status.LastTerminationState.Terminated; last != nil && !s.before(last) {
+			need = s.Steady
+			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, exit(last))
+		} else if c.ReadinessProbe == nil {
+			need = settle
+			text = fmt.Sprintf("container %s has no readiness probe and runs for less than %s", status.Name, settle)
+		}
+		run := status.State.Running
+		if need == 0 || run != nil && s.Now.Sub(run.StartedAt.Time) >= need {
+			continue
+		}
+		rest := need
+		if run != nil {
+			rest = run.StartedAt.Add(need).Sub(s.Now)
+		}
+		if why == "" || rest > left {
+			why = text
+		}
+		left = max(left, rest)
+	}
+	return why, left
+}
+
+// standing is the container of that name if it is to run as long as its pod:
+// init containers are not, but for sidecars.
+func standing(spec *corev1.PodSpec, name string) *corev1.Container {
+	named := func(c corev1.Container) bool { return c.Name == name }
+	if i := slices.IndexFunc(spec.Containers, named); i >= 0 {
+		return &spec.Containers[i]
+	}
+	if i := slices.IndexFunc(spec.InitContainers, named); i >= 0 && sidecar(&spec.InitContainers[i]) {
+		return &spec.InitContainers[i]
+	}
+	return nil
+}
+
+// sidecar reports whether an init container runs beside the others.
+func sidecar(c *corev1.Container) bool {
+	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
+}
+
+// of are the pods of an owner; a namespace is listed once.
+func (s *Standing) of(owner object.Object) []*corev1.Pod {
+	if s.Reader == nil {
+		return nil
+	}
+	namespace := owner.GetNamespace()
+	if s.pods == nil {
+		s.pods = map[string]map[types.UID][]*corev1.Pod{}
+	}
+	if s.pods[namespace] == nil {
+		byOwner := map[types.UID][]*corev1.Pod{}
+		list, _ := s.Reader.List(podKind, namespace)
+		for _, o := range list {
+			p, ok := o.(*corev1.Pod)
+			if !ok {
+				continue
+			}
+			for _, ref := range p.OwnerReferences {
+				if ptr.Deref(ref.Controller, false) {
+					byOwner[ref.UID] = append(byOwner[ref.UID], p)
+				}
+			}
+		}
+		s.pods[namespace] = byOwner
+	}
+	return s.pods[namespace][owner.GetUID()]
+}

@@ -1,0 +1,231 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+)
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
+
+func TestPrepareCreate(t *testing.T) {
+	generation := map[string]int64{
+		"Pod": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1,
+	}
+	for _, k := range scheme.Kinds() {
+		obj := k.New()
+		obj.SetGenerateName("web-")
+		obj.SetGeneration(7)
+		obj.SetDeletionTimestamp(&metav1.Time{Time: now})
+		obj.SetDeletionGracePeriodSeconds(new(int64(3)))
+		lifecycle.PrepareCreate(obj, now)
+		if got, want := obj.GetGeneration(), generation[k.Kind]; got != want {
+			t.Errorf("%s: generation = %d, want %d", k.Kind, got, want)
+		}
+		if obj.GetUID() == "" || obj.GetDeletionTimestamp() != nil || obj.GetDeletionGracePeriodSeconds() != nil {
+			t.Errorf("%s: UID %q, deletionTimestamp %v, want one and none", k.Kind, obj.GetUID(), obj.GetDeletionTimestamp())
+		}
+		if got, want := obj.GetCreationTimestamp().Time, now.Truncate(time.Second); !got.Equal(want) {
+			t.Errorf("%s: creationTimestamp = %v, want %v", k.Kind, got, want)
+		}
+		if name := obj.GetName(); !strings.HasPrefix(name, "web-") || len(name) != len("web-")+5 {
+			t.Errorf("%s: generated name = %q, want web- and five characters", k.Kind, name)
+		}
+	}
+}
+
+func TestPrepareCreateKeepsIdentity(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", GenerateName: "b-", UID: "u", CreationTimestamp: metav1.Unix(1, 0)}}
+	lifecycle.PrepareCreate(pod, now)
+	if pod.Name != "a" || pod.UID != "u" || pod.CreationTimestamp.Unix() != 1 {
+		t.Errorf("name, UID, created = %s, %s, %v, want what was set", pod.Name, pod.UID, pod.CreationTimestamp)
+	}
+}
+
+func TestGenerateName(t *testing.T) {
+	if got := lifecycle.GenerateName(strings.Repeat("a", 100)); len(got) != 63 {
+		t.Errorf("generated name has %d characters, want 63", len(got))
+	}
+}
+
+func TestCreateStatus(t *testing.T) {
+	limited := corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{},
+	}}}}
+	pod := &corev1.Pod{Spec: limited, Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1"}}
+	lifecycle.PrepareCreate(pod, now)
+	if diff := cmp.Diff(corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort}, pod.Status); diff != "" {
+		t.Errorf("pod status (-want +got):\n%s", diff)
+	}
+
+	gated := &corev1.Pod{Spec: corev1.PodSpec{SchedulingGates: []corev1.PodSchedulingGate{{Name: "g"}}}}
+	lifecycle.PrepareCreate(gated, now)
+	if len(gated.Status.Conditions) != 1 || gated.Status.Conditions[0].Reason != "SchedulingGated" {
+		t.Errorf("conditions of a gated pod = %v, want SchedulingGated", gated.Status.Conditions)
+	}
+
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
+	lifecycle.PrepareCreate(ns, now)
+	if ns.Status.Phase != corev1.NamespaceActive || ns.Labels["kubernetes.io/metadata.name"] != "n" ||
+		!cmp.Equal(ns.Spec.Finalizers, []corev1.FinalizerName{"kubernetes"}) {
+		t.Errorf("namespace = %+v, want Active, the name label and the finalizer", ns)
+	}
+
+	node := &corev1.Node{Status: corev1.NodeStatus{Phase: corev1.NodeRunning}}
+	lifecycle.PrepareCreate(node, now)
+	if node.Status.Phase != corev1.NodeRunning {
+		t.Error("a node must keep the status that it registers with")
+	}
+
+	for _, obj := range []object.Object{
+		&appsv1.Deployment{Status: appsv1.DeploymentStatus{Replicas: 1}},
+		&appsv1.ReplicaSet{Status: appsv1.ReplicaSetStatus{Replicas: 1}},
+		&kustomizev1.Kustomization{Status: kustomizev1.KustomizationStatus{ObservedGeneration: 1}},
+	} {
+		lifecycle.PrepareCreate(obj, now)
+		switch obj := obj.(type) {
+		case *appsv1.Deployment:
+			if obj.Status.Replicas != 0 {
+				t.Error("deployment keeps its status on create")
+			}
+		case *appsv1.ReplicaSet:
+			if obj.Status.Replicas != 0 {
+				t.Error("replica set keeps its status on create")
+			}
+		case *kustomizev1.Kustomization:
+			if obj.Status.ObservedGeneration != 0 {
+				t.Error("kustomization keeps its status on create")
+			}
+		}
+	}
+}
+
+func meta() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: "x", Namespace: "n", UID: "u", Generation: 3, CreationTimestamp: metav1.Unix(1, 0)}
+}
+
+func TestGeneration(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: meta()}
+	bound := pod.DeepCopy()
+	bound.Spec.NodeName = "node"
+	deployment := &appsv1.Deployment{ObjectMeta: meta()}
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: meta()}
+	for name, tc := range map[string]struct {
+		old  object.Object
+		edit func(obj object.Object)
+		want int64
+	}{
+		"nothing":              {deployment, func(object.Object) {}, 3},
+		"labels":               {deployment, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 3},
+		"annotations":          {deployment, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 4},
+		"spec":                 {deployment, func(o object.Object) { o.(*appsv1.Deployment).Spec.Paused = true }, 4},
+		"status":               {deployment, func(o object.Object) { o.(*appsv1.Deployment).Status.Replicas = 1 }, 3},
+		"the client's":         {deployment, func(o object.Object) { o.SetGeneration(99) }, 3},
+		"pod: bound":           {pod, func(o object.Object) { o.(*corev1.Pod).Spec.NodeName = "node" }, 3},
+		"pod: image":           {bound, func(o object.Object) { o.(*corev1.Pod).Spec.Containers = []corev1.Container{{Image: "i"}} }, 4},
+		"slice: labels":        {slice, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 4},
+		"slice: annotations":   {slice, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 3},
+		"service: has none":    {&corev1.Service{}, func(o object.Object) { o.(*corev1.Service).Spec.ExternalName = "x" }, 0},
+		"config map: has none": {&corev1.ConfigMap{}, func(o object.Object) { o.(*corev1.ConfigMap).Data = map[string]string{"a": "b"} }, 0},
+	} {
+		obj := tc.old.DeepCopyObject().(object.Object)
+		tc.edit(obj)
+		lifecycle.PrepareUpdate(obj, tc.old)
+		if got := obj.GetGeneration(); got != tc.want {
+			t.Errorf("%s: generation = %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
+func TestUpdateKeepsStatus(t *testing.T) {
+	for _, k := range scheme.Kinds() {
+		if !k.Status {
+			continue
+		}
+		old := k.New()
+		setCondition(old, "Old")
+		obj := k.New()
+		setCondition(obj, "New")
+		obj.SetUID("other")
+		lifecycle.PrepareUpdate(obj, old)
+		if got := condition(obj); got != "Old" {
+			t.Errorf("%s: an update of the main resource left the condition %q, want Old", k.Kind, got)
+		}
+		if obj.GetUID() != old.GetUID() {
+			t.Errorf("%s: an update changed the UID", k.Kind)
+		}
+	}
+}
+
+func TestUpdateStatusKeepsSpec(t *testing.T) {
+	old := &corev1.Pod{ObjectMeta: meta(), Spec: corev1.PodSpec{NodeName: "a"}, Status: corev1.PodStatus{QOSClass: "Burstable"}}
+	old.DeletionTimestamp = &metav1.Time{Time: now}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{NodeName: "b"}, Status: corev1.PodStatus{Phase: "Running"}}
+	pod.OwnerReferences = []metav1.OwnerReference{{Name: "x"}}
+	lifecycle.PrepareUpdateStatus(pod, old)
+	if pod.Spec.NodeName != "a" || pod.Status.Phase != "Running" || pod.Status.QOSClass != "Burstable" ||
+		pod.OwnerReferences != nil || pod.Generation != 3 || pod.DeletionTimestamp == nil {
+		t.Errorf("pod after a status update = %+v", pod)
+	}
+
+	was := &kustomizev1.Kustomization{ObjectMeta: meta()}
+	k := was.DeepCopy()
+	k.Labels = map[string]string{"a": "b"}
+	k.ResourceVersion = "5"
+	k.Spec.Prune = true
+	k.Status.LastAppliedRevision = "r"
+	lifecycle.PrepareUpdateStatus(k, was)
+	if k.Labels != nil || k.Spec.Prune || k.Status.LastAppliedRevision != "r" || k.ResourceVersion != "5" {
+		t.Errorf("kustomization after a status update = %+v, want the status to change only", k)
+	}
+}
+
+func setCondition(obj object.Object, typ string) {
+	switch obj := obj.(type) {
+	case *corev1.Namespace:
+		obj.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceConditionType(typ)}}
+	case *corev1.Node:
+		obj.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeConditionType(typ)}}
+	case *corev1.Pod:
+		obj.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodConditionType(typ)}}
+	case *corev1.Service:
+		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
+	case *appsv1.Deployment:
+		obj.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentConditionType(typ)}}
+	case *appsv1.ReplicaSet:
+		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
+	case interface{ SetConditions([]metav1.Condition) }:
+		obj.SetConditions([]metav1.Condition{{Type: typ}})
+	}
+}
+
+func condition(obj object.Object) string {
+	switch obj := obj.(type) {
+	case *corev1.Namespace:
+		return string(obj.Status.Conditions[0].Type)
+	case *corev1.Node:
+		return string(obj.Status.Conditions[0].Type)
+	case *corev1.Pod:
+		return string(obj.Status.Conditions[0].Type)
+	case *corev1.Service:
+		return obj.Status.Conditions[0].Type
+	case *appsv1.Deployment:
+		return string(obj.Status.Conditions[0].Type)
+	case *appsv1.ReplicaSet:
+		return string(obj.Status.Conditions[0].Type)
+	case interface{ GetConditions() []metav1.Condition }:
+		return obj.GetConditions()[0].Type
+	}
+	return "a kind that the test does not know"
+}

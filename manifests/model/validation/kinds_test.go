@@ -1,0 +1,289 @@
+package validation_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/validation"
+)
+
+const baseDeployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "web:1"}]}
+`
+
+func TestDeployment(t *testing.T) {
+	rolling := func(unavailable, surge intstr.IntOrString) func(*appsv1.Deployment) {
+		return func(d *appsv1.Deployment) {
+			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxUnavailable: &unavailable, MaxSurge: &surge}
+		}
+	}
+	zero := intstr.FromInt32(0)
+	create(t, baseDeployment, cases[*appsv1.Deployment]{
+		"replicas":         {func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(-1)) }, []string{"spec.replicas: Invalid value: -1: must be greater than or equal to 0"}},
+		"no selector":      {func(d *appsv1.Deployment) { d.Spec.Selector = nil }, []string{"spec.selector: Required value"}},
+		"empty selector":   {func(d *appsv1.Deployment) { d.Spec.Selector.MatchLabels = nil }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for deployment"}},
+		"other labels":     {func(d *appsv1.Deployment) { d.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},
+		"strategy":         {func(d *appsv1.Deployment) { d.Spec.Strategy.Type = "Fast" }, []string{`spec.strategy.type: Unsupported value: "Fast": supported values: "Recreate", "RollingUpdate"`}},
+		"recreate":         {func(d *appsv1.Deployment) { d.Spec.Strategy.Type = "Recreate" }, []string{"spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"}},
+		"both 0":           {rolling(zero, zero), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"}},
+		"both 0%":          {rolling(intstr.FromString("0%"), zero), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0"}},
+		"over 100%":        {rolling(intstr.FromString("101%"), zero), []string{`spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
+		"not a percentage": {rolling(intstr.FromInt32(1), intstr.FromString("x")), []string{`spec.strategy.rollingUpdate.maxSurge: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`}},
+		"deadline":         {func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 600 }, []string{"spec.progressDeadlineSeconds: Invalid value: 600: must be greater than minReadySeconds"}},
+		"restart policy":   {func(d *appsv1.Deployment) { d.Spec.Template.Spec.RestartPolicy = "Never" }, []string{`spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`}},
+		"active deadline":  {func(d *appsv1.Deployment) { d.Spec.Template.Spec.ActiveDeadlineSeconds = new(int64(1)) }, []string{"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"}},
+		"no image":         {func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "" }, []string{"spec.template.spec.containers[0].image: Required value"}},
+		"host network, port left out": {func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.HostNetwork = true
+			d.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, Protocol: "TCP"}}
+		}, nil},
+	})
+	update(t, baseDeployment, cases[*appsv1.Deployment]{
+		"image": {func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "web:2" }, nil},
+		"selector": {func(d *appsv1.Deployment) {
+			d.Spec.Selector.MatchLabels = map[string]string{"app": "x"}
+			d.Spec.Template.Labels["app"] = "x"
+		}, []string{`spec.selector: Invalid value: {"matchLabels":{"app":"x"}}: field is immutable`}},
+	})
+	updateStatus(t, baseDeployment, cases[*appsv1.Deployment]{
+		"fine": {func(d *appsv1.Deployment) { d.Status.Replicas, d.Status.ReadyReplicas = 2, 2 }, nil},
+		"ready": {func(d *appsv1.Deployment) { d.Status.ReadyReplicas = 2 }, []string{
+			"status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas",
+		}},
+		"available": {func(d *appsv1.Deployment) { d.Status.Replicas, d.Status.AvailableReplicas = 2, 2 }, []string{
+			"status.availableReplicas: Invalid value: 2: cannot be greater than readyReplicas",
+		}},
+	})
+}
+
+func TestReplicaSet(t *testing.T) {
+	base := strings.Replace(baseDeployment, "Deployment", "ReplicaSet", 1)
+	create(t, base, cases[*appsv1.ReplicaSet]{
+		"other labels": {func(rs *appsv1.ReplicaSet) { rs.Spec.Template.Labels = nil }, []string{"spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"}},
+		"minReady":     {func(rs *appsv1.ReplicaSet) { rs.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"}},
+	})
+	updateStatus(t, base, cases[*appsv1.ReplicaSet]{
+		"labeled": {func(rs *appsv1.ReplicaSet) { rs.Status.FullyLabeledReplicas = 1 }, []string{
+			"status.fullyLabeledReplicas: Invalid value: 1: cannot be greater than status.replicas",
+		}},
+	})
+}
+
+const baseService = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}}`
+
+func TestService(t *testing.T) {
+	port := func(edit func(p *corev1.ServicePort)) func(*corev1.Service) {
+		return func(s *corev1.Service) { edit(&s.Spec.Ports[0]) }
+	}
+	second := func(name string, number int32) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Spec.Ports[0].Name = "a"
+			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: name, Port: number, Protocol: "TCP", TargetPort: intstr.FromInt32(number)})
+		}
+	}
+	typed := func(typ corev1.ServiceType, nodePort int32) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Spec.Type = typ
+			s.Spec.Ports[0].NodePort = nodePort
+			defaults.Apply(s)
+		}
+	}
+	create(t, baseService, cases[*corev1.Service]{
+		"name, a digit": {func(s *corev1.Service) { s.Name = "1a" }, nil},
+		"name":          {func(s *corev1.Service) { s.Name = "a_b" }, []string{`metadata.name: Invalid value: "a_b": ` + dnsLabelMessage}},
+		"no ports":      {func(s *corev1.Service) { s.Spec.Ports = nil }, []string{"spec.ports: Required value"}},
+		"headless": {func(s *corev1.Service) {
+			s.Spec.Ports, s.Spec.ClusterIP, s.Spec.ClusterIPs = nil, "None", []string{"None"}
+		}, nil},
+		"type":            {func(s *corev1.Service) { s.Spec.Type = "Pipe" }, []string{`spec.type: Unsupported value: "Pipe": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"`}},
+		"port 0":          {port(func(p *corev1.ServicePort) { p.Port = 0 }), []string{"spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"}},
+		"protocol":        {port(func(p *corev1.ServicePort) { p.Protocol = "X" }), []string{`spec.ports[0].protocol: Unsupported value: "X": supported values: "SCTP", "TCP", "UDP"`}},
+		"target port":     {port(func(p *corev1.ServicePort) { p.TargetPort = intstr.FromString("a!") }), []string{`spec.ports[0].targetPort: Invalid value: "a!": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)`}},
+		"second, no name": {second("", 81), []string{"spec.ports[1].name: Required value"}},
+		"same name":       {second("a", 81), []string{`spec.ports[1].name: Duplicate value: "a"`}},
+		"same port":       {second("b", 80), []string{`spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":80,"TargetPort":0,"NodePort":0}`}},
+		"node port":       {typed("NodePort", 30001), nil},
+		"low node port":   {typed("NodePort", 80), []string{"spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767"}},
+		"unused port":     {typed("ClusterIP", 30001), []string{"spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"}},
+		"affinity":        {func(s *corev1.Service) { s.Spec.SessionAffinity = "IP" }, []string{`spec.sessionAffinity: Unsupported value: "IP": supported values: "ClientIP", "None"`}},
+		"affinity time": {func(s *corev1.Service) {
+			s.Spec.SessionAffinity = "ClientIP"
+			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(0))}}
+		}, []string{"spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 0: must be greater than 0 and less than 86400"}},
+		"address":         {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "x", []string{"x"} }, []string{`spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`}},
+		"two addresses":   {func(s *corev1.Service) { s.Spec.ClusterIP = "10.0.0.2" }, []string{"spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: first value must match `clusterIP`"}},
+		"external policy": {func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = "Local" }, []string{`spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services`}},
+		"internal policy": {func(s *corev1.Service) { *s.Spec.InternalTrafficPolicy = "x" }, []string{`spec.internalTrafficPolicy: Unsupported value: "x": supported values: "Cluster", "Local"`}},
+		"external IP": {func(s *corev1.Service) {
+			s.Spec.ExternalIPs = []string{"127.0.0.1"}
+			s.Spec.ExternalTrafficPolicy = "Cluster"
+		}, []string{`spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
+		"distribution": {func(s *corev1.Service) { s.Spec.TrafficDistribution = new("Zork") }, []string{`spec.trafficDistribution: Unsupported value: "Zork": supported values: "PreferClose", "PreferSameZone", "PreferSameNode"`}},
+		"source ranges": {func(s *corev1.Service) {
+			typed("LoadBalancer", 0)(s)
+			s.Spec.LoadBalancerSourceRanges = []string{"foo"}
+		}, []string{`spec.loadBalancerSourceRanges[0]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`}},
+		"affinity config": {func(s *corev1.Service) {
+			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(5))}}
+			defaults.Apply(s)
+		}, []string{"spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"}},
+		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("x") }, []string{"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
+		"node port, no IP": {func(s *corev1.Service) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"}
+			typed("NodePort", 0)(s)
+		}, []string{`spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services`}},
+		"selector":          {func(s *corev1.Service) { s.Spec.Selector["app"] = "-" }, []string{`spec.selector: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`}},
+		"health check port": {func(s *corev1.Service) { s.Spec.HealthCheckNodePort = 30001 }, []string{"spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"}},
+	})
+	create(t, `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {type: ExternalName, externalName: a.example}}`, cases[*corev1.Service]{
+		"no name":     {func(s *corev1.Service) { s.Spec.ExternalName = "" }, []string{"spec.externalName: Required value"}},
+		"address":     {func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1"} }, []string{"spec.clusterIPs: Forbidden: may not be set for ExternalName services"}},
+		"older field": {func(s *corev1.Service) { s.Spec.ClusterIP = "10.0.0.1" }, []string{"spec.clusterIPs: Forbidden: may not be set for ExternalName services"}},
+	})
+	update(t, baseService, cases[*corev1.Service]{
+		"another address": {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "10.0.0.2", []string{"10.0.0.2"} }, []string{`spec.clusterIPs[0]: Invalid value: ["10.0.0.2"]: may not change once set`}},
+		"no address":      {func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil }, []string{`spec.clusterIPs[0]: Invalid value: null: primary clusterIP can not be unset`}},
+		"another family":  {func(s *corev1.Service) { s.Spec.IPFamilies = []corev1.IPFamily{"IPv6"} }, []string{"spec.clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`", `spec.ipFamilies[0]: Invalid value: ["IPv6"]: may not change once set`}},
+	})
+}
+
+func TestConfigMap(t *testing.T) {
+	create(t, cm, cases[*corev1.ConfigMap]{
+		"key": {func(c *corev1.ConfigMap) { c.Data = map[string]string{"a b": ""} }, []string{`data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')`}},
+		"twice": {func(c *corev1.ConfigMap) {
+			c.Data, c.BinaryData = map[string]string{"a": ""}, map[string][]byte{"a": nil}
+		}, []string{`data[a]: Invalid value: "a": duplicate of key present in binaryData`}},
+		"size":  {func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": strings.Repeat("x", 1<<20+1)} }, []string{`[]: Too long: may not be more than 1048576 bytes`}},
+		"1 MiB": {func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": strings.Repeat("x", 1<<20)} }, nil},
+	})
+	update(t, strings.Replace(cm, "metadata", "immutable: true, metadata", 1), cases[*corev1.ConfigMap]{
+		"data":    {func(c *corev1.ConfigMap) { c.Data = map[string]string{"a": "b"} }, []string{"data: Forbidden: field is immutable when `immutable` is set"}},
+		"mutable": {func(c *corev1.ConfigMap) { c.Immutable = nil }, []string{"immutable: Forbidden: field is immutable when `immutable` is set"}},
+		"labels":  {func(c *corev1.ConfigMap) { c.Labels = map[string]string{"a": "b"} }, nil},
+	})
+}
+
+func TestSecret(t *testing.T) {
+	base := strings.Replace(cm, "ConfigMap", "Secret", 1)
+	typed := func(typ corev1.SecretType, data map[string][]byte) func(*corev1.Secret) {
+		return func(s *corev1.Secret) { s.Type, s.Data = typ, data }
+	}
+	create(t, base, cases[*corev1.Secret]{
+		"tls":         {typed("kubernetes.io/tls", nil), []string{"data[tls.crt]: Required value", "data[tls.key]: Required value"}},
+		"basic":       {typed("kubernetes.io/basic-auth", nil), []string{"data[username]: Required value", "data[password]: Required value"}},
+		"basic, user": {typed("kubernetes.io/basic-auth", map[string][]byte{"username": nil}), nil},
+		"ssh":         {typed("kubernetes.io/ssh-auth", nil), []string{"data[ssh-privatekey]: Required value"}},
+		"docker":      {typed("kubernetes.io/dockerconfigjson", nil), []string{"data[.dockerconfigjson]: Required value"}},
+		"not JSON":    {typed("kubernetes.io/dockerconfigjson", map[string][]byte{".dockerconfigjson": []byte("x")}), []string{`data[.dockerconfigjson]: Invalid value: "<secret contents redacted>": invalid character 'x' looking for beginning of value`}},
+		"token":       {typed("kubernetes.io/service-account-token", nil), []string{"metadata.annotations[kubernetes.io/service-account.name]: Required value"}},
+		"size":        {typed("Opaque", map[string][]byte{"a": make([]byte, 1<<20+1)}), []string{"data: Too long: may not be more than 1048576 bytes"}},
+	})
+	update(t, base, cases[*corev1.Secret]{
+		"type": {func(s *corev1.Secret) { s.Type = "other" }, []string{`type: Invalid value: "other": field is immutable`}},
+	})
+	update(t, strings.Replace(base, "metadata", "immutable: true, metadata", 1), cases[*corev1.Secret]{
+		"data": {func(s *corev1.Secret) { s.Data = map[string][]byte{"a": []byte("hidden")} }, []string{"data: Forbidden: field is immutable when `immutable` is set"}},
+	})
+}
+
+func TestCluster(t *testing.T) {
+	updateStatus(t, `{apiVersion: v1, kind: Namespace, metadata: {name: a}}`, cases[*corev1.Namespace]{
+		"phase": {func(ns *corev1.Namespace) { ns.Status.Phase = "Terminating" }, []string{"status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"}},
+	})
+	node := `{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDRs: [10.0.0.0/24], providerID: x}}`
+	create(t, node, cases[*corev1.Node]{
+		"taint": {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: "x"}} }, []string{`spec.taints[0].effect: Unsupported value: "x": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`}},
+		"taints": {func(n *corev1.Node) {
+			n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: "NoSchedule"}, {Key: "a", Effect: "NoSchedule"}}
+		}, []string{
+			`spec.taints[1]: Duplicate value: {"key":"a","effect":"NoSchedule"}: taints must be unique by key and effect pair`,
+		}},
+	})
+	update(t, node, cases[*corev1.Node]{
+		"cidr":     {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.0.1.0/24"} }, []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
+		"provider": {func(n *corev1.Node) { n.Spec.ProviderID = "y" }, []string{`spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
+	})
+	updateStatus(t, node, cases[*corev1.Node]{
+		"capacity": {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"cpu": resource.MustParse("-1")} }, []string{`status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0`}},
+		"pods":     {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"pods": resource.MustParse("1500m")} }, []string{`status.capacity.pods: Invalid value: "1500m": must be an integer`}},
+		"addresses": {func(n *corev1.Node) {
+			n.Status.Addresses = []corev1.NodeAddress{{Type: "Hostname", Address: "a"}, {Type: "Hostname", Address: "a"}}
+		}, []string{`status.addresses[1]: Duplicate value: {"type":"Hostname","address":"a"}`}},
+	})
+	create(t, `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a, namespace: b}}`, cases[*coordinationv1.Lease]{
+		"duration": {func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(0)) }, []string{"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"}},
+	})
+	create(t, `{apiVersion: v1, kind: Event, metadata: {name: a, namespace: b}, involvedObject: {namespace: b}}`, cases[*corev1.Event]{
+		"elsewhere": {func(e *corev1.Event) { e.InvolvedObject.Namespace = "c" }, []string{`involvedObject.namespace: Invalid value: "c": does not match event.namespace`}},
+		"new style": {func(e *corev1.Event) { e.EventTime.Time = time.Unix(1, 0); e.ReportingController = "a"; e.Action = "b" }, []string{"reportingInstance: Required value", "reason: Required value"}},
+	})
+}
+
+func TestEndpoints(t *testing.T) {
+	create(t, `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: b}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]}`, cases[*discoveryv1.EndpointSlice]{
+		"type":     {func(s *discoveryv1.EndpointSlice) { s.AddressType = "x" }, []string{`addressType: Unsupported value: "x": supported values: "FQDN", "IPv4", "IPv6"`}},
+		"none":     {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses = nil }, []string{"endpoints[0].addresses: Required value: must contain at least 1 address"}},
+		"family":   {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses[0] = "fd00::1" }, []string{`endpoints[0].addresses[0]: Invalid value: "fd00::1": must be an IPv4 address`}},
+		"loopback": {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses[0] = "127.0.0.1" }, []string{`endpoints[0].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
+		"names":    {func(s *discoveryv1.EndpointSlice) { s.Ports = append(s.Ports, s.Ports[0]) }, []string{`ports[1].name: Duplicate value: ""`}},
+	})
+	create(t, `{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: b}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}`, cases[*corev1.Endpoints]{
+		"none": {func(e *corev1.Endpoints) { e.Subsets[0].Addresses = nil }, []string{"subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"}},
+	})
+}
+
+func TestFlux(t *testing.T) {
+	repo := `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: g, namespace: b}, spec: {url: "https://x.example/y", interval: 1m}}`
+	create(t, repo, cases[*sourcev1.GitRepository]{
+		"url":             {func(r *sourcev1.GitRepository) { r.Spec.URL = "file:///x" }, []string{`spec.url: Invalid value: "file:///x": spec.url in body should match '^(http|https|ssh)://.*$'`}},
+		"no url":          {func(r *sourcev1.GitRepository) { r.Spec.URL = "" }, []string{"spec.url: Required value"}},
+		"interval":        {func(r *sourcev1.GitRepository) { r.Spec.Interval.Duration = 0 }, []string{"spec.interval: Required value"}},
+		"negative":        {func(r *sourcev1.GitRepository) { r.Spec.Interval.Duration = -time.Minute }, []string{`spec.interval: Invalid value: "-1m0s": spec.interval in body should match '^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$'`}},
+		"provider":        {func(r *sourcev1.GitRepository) { r.Spec.Provider = "x" }, []string{`spec.provider: Unsupported value: "x": supported values: "generic", "aws", "azure", "github"`}},
+		"service account": {func(r *sourcev1.GitRepository) { r.Spec.ServiceAccountName = "x" }, []string{`spec: Invalid value: "object": serviceAccountName can only be set when provider is 'azure' or 'aws'`}},
+	})
+	update(t, strings.Replace(repo, "https://x.example/y", "/srv/repo", 1), cases[*sourcev1.GitRepository]{
+		"a local repository, from the command line": {func(r *sourcev1.GitRepository) { r.Spec.Suspend = true }, nil},
+		"another local repository":                  {func(r *sourcev1.GitRepository) { r.Spec.URL = "/etc" }, []string{`spec.url: Invalid value: "/etc": spec.url in body should match '^(http|https|ssh)://.*$'`}},
+	})
+	create(t, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k, namespace: b}, spec: {interval: 1h, prune: true, sourceRef: {kind: GitRepository, name: g}}}`, cases[*kustomizev1.Kustomization]{
+		"source":     {func(k *kustomizev1.Kustomization) { k.Spec.SourceRef.Kind = "X" }, []string{`spec.sourceRef.kind: Unsupported value: "X": supported values: "OCIRepository", "GitRepository", "Bucket", "ExternalArtifact"`}},
+		"no source":  {func(k *kustomizev1.Kustomization) { k.Spec.SourceRef.Name = "" }, []string{"spec.sourceRef.name: Required value"}},
+		"deletion":   {func(k *kustomizev1.Kustomization) { k.Spec.DeletionPolicy = "x" }, []string{`spec.deletionPolicy: Unsupported value: "x": supported values: "MirrorPrune", "Delete", "WaitForTermination", "Orphan"`}},
+		"prefix":     {func(k *kustomizev1.Kustomization) { k.Spec.NamePrefix = strings.Repeat("x", 201) }, []string{"spec.namePrefix: Too long: may not be more than 200 bytes"}},
+		"decryption": {func(k *kustomizev1.Kustomization) { k.Spec.Decryption = &kustomizev1.Decryption{Provider: "x"} }, []string{`spec.decryption.provider: Unsupported value: "x": supported values: "sops"`}},
+		"values": {func(k *kustomizev1.Kustomization) {
+			k.Spec.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "Secret"}}}
+		}, []string{`spec.postBuild.substituteFrom[0].name: Invalid value: "": spec.postBuild.substituteFrom[0].name in body should be at least 1 chars long`}},
+	})
+}
+
+func BenchmarkDeployment(b *testing.B) {
+	base := parse[*appsv1.Deployment](b, baseDeployment)
+	b.ReportAllocs()
+	for b.Loop() {
+		d := base.DeepCopy()
+		defaults.Apply(d)
+		if errs := validation.Create(d); len(errs) > 0 {
+			b.Fatal(errs)
+		}
+	}
+}
