@@ -37,6 +37,53 @@ var owners = map[string][]string{
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }
 
+// rooms are the folders within a folder, in the order in which they build on
+// each other: a room imports only those above it, in its own table and in that
+// of each folder around it. "." is the folder's own package. What is below a
+// room belongs to it, unless it has a table of its own. Tests may reach into
+// every room of their top folder.
+var rooms = map[string][]string{
+	"manifests":       {"guard", "model", "yaml"},
+	"manifests/model": {"fieldpath", "object", "defaults", "health", "expr", "scheme", "lifecycle", "change", "support", "validation"},
+	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
+	"syncer":          {"egress", "forge", "git", "hook", "internal", "plan", "wire", "."},
+	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
+	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", ".", "apitest"},
+	"engine/controllers": {
+		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
+		"serviceaccount", ".",
+	},
+	"nodes":       {"image", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
+	"proxy":       {"rules", "iptables", "."},
+	"cmd/headway": {".", "crash", "e2e"},
+}
+
+// checkRooms reports an import by a file of the folder dir that goes against a
+// table of rooms.
+func checkRooms(t *testing.T, file, dir, target string) {
+	t.Helper()
+	for folder, order := range rooms {
+		from, to := roomOf(folder, order, dir), roomOf(folder, order, target)
+		if from < len(order) && to < len(order) && to > from && order[from] != order[to] {
+			t.Errorf("%s imports %s: in %s/, %s stands above %s", file, target, folder, order[from], order[to])
+		}
+	}
+}
+
+// roomOf returns the index of the room of folder in which dir lies, and one that
+// is out of range if dir lies outside of folder.
+func roomOf(folder string, order []string, dir string) int {
+	if dir == folder {
+		return slices.Index(order, ".")
+	}
+	below, ok := strings.CutPrefix(dir, folder+"/")
+	if !ok {
+		return len(order)
+	}
+	name, _, _ := strings.Cut(below, "/")
+	return slices.Index(order, name)
+}
+
 func TestImports(t *testing.T) {
 	var files int
 	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
@@ -54,6 +101,11 @@ func TestImports(t *testing.T) {
 		}
 		files++
 		checkFile(t, filepath.ToSlash(file))
+		for folder, order := range rooms {
+			if roomOf(folder, order, path.Dir(filepath.ToSlash(file))) < 0 {
+				t.Errorf("%s: its folder is in no table of rooms of %s/", file, folder)
+			}
+		}
 		return nil
 	})
 	if err != nil {
@@ -84,6 +136,9 @@ func checkFile(t *testing.T, file string) {
 			allowed, known := mayImport[root]
 			if dir != "." && (!known || target != root && !slices.Contains(allowed, target)) {
 				t.Errorf("%s imports %s: %s/ may import only %v of ours", file, imported, root, allowed)
+			}
+			if !strings.HasSuffix(file, "_test.go") {
+				checkRooms(t, file, dir, ours)
 			}
 		}
 		for system, dirs := range owners {
