@@ -64,13 +64,15 @@ func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit,
 // blame is one run. Lines that nobody is found for yet belong to a suspect, a
 // commit that has them; it passes them to the parents that have them, too.
 type blame struct {
-	repo      *Repository
-	shallow   map[plumbing.Hash]bool // commits whose parents were not fetched
-	file      string
-	path      []string
-	lines     []*Commit
-	suspects  map[plumbing.Hash]*suspect
-	queue     queue // the same, newest first
+	repo     *Repository
+	shallow  map[plumbing.Hash]bool // commits whose parents were not fetched
+	file     string
+	path     []string
+	lines    []*Commit
+	suspects map[plumbing.Hash]*suspect
+	// queue has the same, newest first: so all children of a commit usually
+	// have passed it their lines before it is looked at.
+	queue     byDate[*suspect]
 	described map[plumbing.Hash]*Commit
 }
 
@@ -87,6 +89,7 @@ type suspect struct {
 type line struct{ final, at int }
 
 func (s *suspect) blob() plumbing.Hash { return s.chain[len(s.chain)-1] }
+func (s *suspect) when() int64         { return s.commit.Committer.When.Unix() }
 
 func (b *blame) begin(hash plumbing.Hash) error {
 	var shallow []plumbing.Hash
@@ -319,29 +322,6 @@ func (b *blame) match(older, newer plumbing.Hash) ([]int, error) {
 		}
 	}
 	return origin, nil
-}
-
-// queue orders suspects by time, newest first: so all children of a commit
-// usually have passed it their lines before it is looked at.
-type queue []*suspect
-
-func (q queue) Len() int { return len(q) }
-func (q queue) Less(i, j int) bool {
-	return q[i].commit.Committer.When.After(q[j].commit.Committer.When)
-}
-func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-
-// Push implements heap.Interface.
-func (q *queue) Push(x any) {
-	s, _ := x.(*suspect)
-	*q = append(*q, s)
-}
-
-// Pop implements heap.Interface.
-func (q *queue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
 }
 
 // blames keeps the newest answer for each of some files.

@@ -1,7 +1,6 @@
 package git
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"strings"
@@ -153,80 +152,4 @@ func (r *Repository) Resolve(rev string) (string, error) {
 		return "", fmt.Errorf("unknown revision %q: %w", rev, err)
 	}
 	return found.String(), nil
-}
-
-// IsAncestor says whether the commit ancestor is contained in the history of
-// the commit sha. A commit that the repository does not have is no ancestor.
-func (r *Repository) IsAncestor(ancestor, sha string) (bool, error) {
-	if ancestor == sha {
-		return true, nil
-	}
-	want, start := plumbing.NewHash(ancestor), plumbing.NewHash(sha)
-	found := false
-	err := r.read(func() error {
-		if err := r.store.HasEncodedObject(want); err != nil {
-			return err
-		}
-		var err error
-		found, err = r.reaches(start, want)
-		return err
-	})
-	// Only now: what was packed meanwhile is found at the second try.
-	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("compare the histories of %s and %s: %w", ancestor, sha, err)
-	}
-	return found, nil
-}
-
-// reaches says whether a commit is another one or after it. It looks at the
-// newest first: the answer for a fast-forward is a few steps away, however
-// long the history is. Dates only order the steps, so wrong clocks make it
-// slower and not wrong.
-func (r *Repository) reaches(start, want plumbing.Hash) (bool, error) {
-	first, err := object.GetCommit(r.store, start)
-	if err != nil {
-		return false, err
-	}
-	queue, seen := commitQueue{first}, map[plumbing.Hash]bool{start: true}
-	for len(queue) > 0 {
-		c := heap.Pop(&queue).(*object.Commit)
-		if c.Hash == want {
-			return true, nil
-		}
-		for _, parent := range c.ParentHashes {
-			if parent == want {
-				return true, nil
-			}
-			if seen[parent] {
-				continue
-			}
-			seen[parent] = true
-			p, err := object.GetCommit(r.store, parent)
-			if errors.Is(err, plumbing.ErrObjectNotFound) {
-				continue // a shallow boundary
-			}
-			if err != nil {
-				return false, err
-			}
-			heap.Push(&queue, p)
-		}
-	}
-	return false, nil
-}
-
-// commitQueue is a heap of commits, the newest first.
-type commitQueue []*object.Commit
-
-func (q commitQueue) Len() int           { return len(q) }
-func (q commitQueue) Less(i, j int) bool { return q[i].Committer.When.After(q[j].Committer.When) }
-func (q commitQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *commitQueue) Push(x any)        { *q = append(*q, x.(*object.Commit)) }
-func (q *commitQueue) Pop() any {
-	old := *q
-	last := old[len(old)-1]
-	*q = old[:len(old)-1]
-	return last
 }

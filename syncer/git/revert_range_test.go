@@ -158,6 +158,12 @@ func TestBetweenWhateverTheDates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, limit := range []int{1, 2, 5} {
+			first, err := r.Between(from, to, limit)
+			if err != nil || !slices.EqualFunc(first, list[:min(limit, len(list))], func(a, b git.Commit) bool { return a.SHA == b.SHA }) {
+				t.Errorf("%s..%s: of %d commits the first %d are %d others, %v", from, to, len(list), limit, len(first), err)
+			}
+		}
 		place := map[string]int{}
 		for i, c := range list {
 			place[c.SHA] = i
