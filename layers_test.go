@@ -44,7 +44,7 @@ var owners = map[string][]string{
 // every room of their top folder.
 var rooms = map[string][]string{
 	"manifests":       {"guard", "model", "yaml"},
-	"manifests/model": {"fieldpath", "object", "defaults", "health", "expr", "scheme", "lifecycle", "change", "support", "validation"},
+	"manifests/model": {"fieldpath", "object", "kind", "kinds", "defaults", "health", "expr", "scheme", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"egress", "forge", "git", "hook", "internal", "plan", "wire", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},

@@ -13,6 +13,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
@@ -192,14 +193,14 @@ func (v *version) describe() *wire.Commit {
 func (v *version) dir() string { return cmp.Or(cleanDir(v.spec.Path), ".") }
 
 // servedKind finds what a user calls a kind.
-func servedKind(name string) (scheme.Kind, error) {
+func servedKind(name string) (*kind.Kind, error) {
 	word, group, _ := strings.Cut(name, ".")
 	for _, k := range scheme.Kinds() {
 		if (group == "" || group == k.Group) && (strings.EqualFold(word, k.Kind) || strings.EqualFold(word, k.Plural) || slices.Contains(k.ShortNames, strings.ToLower(word))) {
 			return k, nil
 		}
 	}
-	return scheme.Kind{}, missing("the server doesn't have a resource type %q", name)
+	return nil, missing("the server doesn't have a resource type %q", name)
 }
 
 // live finds the one object that is meant.

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
@@ -102,7 +103,7 @@ func tellSuspension(opts *options, s suspension) error {
 
 // suspend sets spec.suspend, and reports whether Git sets it to true as well.
 func (c *client) suspend(ctx context.Context, s suspension) (byGit bool, err error) {
-	at := slices.IndexFunc(scheme.Kinds(), func(k scheme.Kind) bool { return k.Kind == s.Kind })
+	at := slices.IndexFunc(scheme.Kinds(), func(k *kind.Kind) bool { return k.Kind == s.Kind })
 	kind := scheme.Kinds()[at]
 	path := fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s/%s", kind.Group, kind.Version, s.Namespace, kind.Plural, s.Name)
 	var before struct {

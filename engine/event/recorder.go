@@ -79,7 +79,10 @@ func (r *Recorder) record(source string, about object.Object, typ, reason, messa
 		r.log.Warn("event about an unknown kind", "error", err)
 		return
 	}
-	k, _ := scheme.ForKind(key.GroupKind)
+	apiVersion := ""
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		apiVersion = k.GroupVersion().String()
+	}
 	now := metav1.NewTime(r.now())
 	namespace := key.Namespace
 	if namespace == "" {
@@ -94,7 +97,7 @@ func (r *Recorder) record(source string, about object.Object, typ, reason, messa
 			Namespace: namespace,
 		},
 		InvolvedObject: corev1.ObjectReference{
-			APIVersion: k.GroupVersion().String(), Kind: key.Kind, Namespace: key.Namespace, Name: key.Name,
+			APIVersion: apiVersion, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name,
 			UID: about.GetUID(), ResourceVersion: about.GetResourceVersion(),
 		},
 		Reason: reason, Message: message, Type: typ,

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/applyconfigurations"
 
 	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -133,7 +134,7 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 }
 
 // merge applies the patch onto live, or onto an empty object.
-func (a *applier) merge(kind scheme.Kind, patch map[string]any, live object.Object) (object.Object, error) {
+func (a *applier) merge(kind *kind.Kind, patch map[string]any, live object.Object) (object.Object, error) {
 	m, err := a.manager(kind.GroupVersionKind)
 	if err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 // beforeFirstApply is the manager of what an object without any manager had
@@ -43,7 +43,7 @@ func overridden(e metav1.ManagedFieldsEntry) bool {
 // apply removes of that what Git does not want. An object whose annotation
 // kustomize.toolkit.fluxcd.io/ssa is Merge, in Git or in the cluster, is left
 // as it is. replicas says that people set spec.replicas.
-func override(kind scheme.Kind, want, live object.Object) (_ object.Object, replicas bool, _ error) {
+func override(kind *kind.Kind, want, live object.Object) (_ object.Object, replicas bool, _ error) {
 	if inMetadata(want, ssaKey, mergePolicy) || inMetadata(live, ssaKey, mergePolicy) {
 		return live, false, nil
 	}

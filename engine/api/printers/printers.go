@@ -27,8 +27,8 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 // table is how one kind is shown.
@@ -66,7 +66,7 @@ var tables = map[schema.GroupKind]table{
 }
 
 // For returns the table convertor of a kind.
-func For(kind scheme.Kind) rest.TableConvertor {
+func For(kind *kind.Kind) rest.TableConvertor {
 	t, ok := tables[kind.GroupKind()]
 	if !ok {
 		t = table{columns("Name", "Age"), rowOf(func(o object.Object, now time.Time) []any { return []any{o.GetName(), age(o, now)} })}

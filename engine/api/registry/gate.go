@@ -15,7 +15,6 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 // Gate is asked last about updates and deletions of objects that exist, dry
@@ -154,4 +153,4 @@ func (r Resource) DeleteCollection(ctx context.Context, validate rest.ValidateOb
 var _ interface {
 	rest.GracefulDeleter
 	rest.CollectionDeleter
-} = Resource{kind: scheme.Kind{}}
+} = Resource{}

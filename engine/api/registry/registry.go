@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -70,7 +71,7 @@ func Groups(opts Options) ([]Group, error) {
 	return groups, nil
 }
 
-func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error {
+func addKind(into map[string]rest.Storage, kind *kind.Kind, opts Options) error {
 	main, err := newStore(kind, opts)
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func addKind(into map[string]rest.Storage, kind scheme.Kind, opts Options) error
 // eventTTL is how long an event is kept, as kube-apiserver's --event-ttl has it.
 const eventTTL = time.Hour
 
-func newStore(kind scheme.Kind, opts Options) (*genericregistry.Store, error) {
+func newStore(kind *kind.Kind, opts Options) (*genericregistry.Store, error) {
 	main := strategy.New(kind, opts.Now)
 	var create rest.RESTCreateStrategy = main
 	var update rest.RESTUpdateStrategy = main
@@ -140,7 +141,7 @@ var returnsDeleted = map[schema.GroupKind]bool{
 // Resource is the REST storage of a kind's main resource.
 type Resource struct {
 	*genericregistry.Store
-	kind scheme.Kind
+	kind *kind.Kind
 	try  func(context.Context, change.Tx) ([]store.Result, error)
 	gate Gate
 }

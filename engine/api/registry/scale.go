@@ -16,14 +16,14 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 // Scale is the REST storage of the scale subresource.
 type Scale struct {
 	store    *genericregistry.Store
-	kind     scheme.Kind
+	kind     *kind.Kind
 	resource Resource
 }
 
@@ -76,7 +76,7 @@ func (s Scale) ConvertToTable(ctx context.Context, obj, options runtime.Object) 
 type scaledObject struct {
 	name    string
 	request rest.UpdatedObjectInfo
-	kind    scheme.Kind
+	kind    *kind.Kind
 }
 
 // Preconditions implements rest.UpdatedObjectInfo.

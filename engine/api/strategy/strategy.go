@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -28,13 +29,13 @@ import (
 type Main struct {
 	runtime.ObjectTyper
 	names.NameGenerator
-	kind scheme.Kind
+	kind *kind.Kind
 	now  func() time.Time
 }
 
 // New makes the strategy of the main resource of a kind. now is the clock of
 // creation and deletion stamps.
-func New(kind scheme.Kind, now func() time.Time) Main {
+func New(kind *kind.Kind, now func() time.Time) Main {
 	return Main{ObjectTyper: scheme.Scheme, NameGenerator: names.SimpleNameGenerator, kind: kind, now: now}
 }
 

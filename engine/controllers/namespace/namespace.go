@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -52,7 +53,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 
 // content is what is left in a namespace of one kind.
 type content struct {
-	kind scheme.Kind
+	kind *kind.Kind
 	objs []object.Object
 }
 

@@ -118,8 +118,8 @@ func namespaced(obj object.Object) bool {
 	if err != nil {
 		return obj.GetNamespace() != ""
 	}
-	kind, _ := scheme.ForKind(key.GroupKind)
-	return kind.Namespaced
+	kind, ok := scheme.ForKind(key.GroupKind)
+	return ok && kind.Namespaced
 }
 
 // rules are what one kind has of its own. A nil function means no rule.

@@ -1,0 +1,89 @@
+// Package kinds_test finds what a kind lacks.
+package kinds_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/scheme"
+)
+
+// shared are the files of a group that are about no kind alone.
+var shared = []string{"doc.go", "shared.go"}
+
+// TestEveryFileIsServed finds files whose kind is not registered, and kinds
+// that are not in a file of their name. A large kind may have more files, which
+// begin with its name: pod_columns.go.
+func TestEveryFileIsServed(t *testing.T) {
+	files, err := filepath.Glob("*/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files of kinds: %v", err)
+	}
+	named := map[string]int{}
+	for _, file := range files {
+		base := filepath.Base(file)
+		if slices.Contains(shared, base) || strings.HasSuffix(base, "_test.go") {
+			continue
+		}
+		named[fileOf(file)]++
+	}
+	for _, k := range scheme.Kinds() {
+		group, _, _ := strings.Cut(k.Group, ".")
+		if group == "" {
+			group = "core"
+		}
+		file := filepath.Join(group, strings.ToLower(k.Kind))
+		if _, err := os.Stat(file + ".go"); err != nil {
+			t.Errorf("the kind %s is not in %s.go", k.GroupVersionKind, file)
+		}
+		delete(named, file)
+	}
+	for file := range named {
+		t.Errorf("%s.go is there, but its kind is in no Group, or its Group is not in manifests/model/scheme", file)
+	}
+}
+
+// fileOf is the name of the first file of the kind that a file is about.
+func fileOf(file string) string {
+	dir, base := filepath.Split(strings.TrimSuffix(file, ".go"))
+	base, _, _ = strings.Cut(base, "_")
+	return dir + base
+}
+
+// TestGaps finds kinds that lack a part that every kind needs.
+func TestGaps(t *testing.T) {
+	for _, k := range scheme.Kinds() {
+		for _, gap := range gaps(k) {
+			t.Errorf("%s: %s", k.GroupVersionKind, gap)
+		}
+	}
+}
+
+func gaps(k *kind.Kind) []string {
+	var gaps []string
+	need := func(ok bool, gap string) {
+		if !ok {
+			gaps = append(gaps, gap)
+		}
+	}
+	need(k.Version != "" && k.Kind != "" && k.Plural != "" && k.Singular != "", "has no name")
+	key, err := scheme.KeyOf(k.New())
+	need(err == nil && key.GroupKind == k.GroupKind(), "is not the kind of its Go type")
+	_, _, err = scheme.Scheme.ObjectKinds(k.NewList())
+	need(err == nil, "has a list of no known type")
+	_, hasStatus := reflect.TypeOf(k.New()).Elem().FieldByName("Status")
+	need(k.Status == hasStatus, "has a status subresource exactly if its type has a status")
+	return gaps
+}
+
+// TestGapsAreFound shows that a kind without its parts is noticed.
+func TestGapsAreFound(t *testing.T) {
+	if found := gaps(&kind.Kind{New: scheme.Kinds()[0].New, NewList: scheme.Kinds()[0].NewList}); len(found) < 3 {
+		t.Errorf("an empty kind has the gaps %q", found)
+	}
+}
