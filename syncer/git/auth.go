@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -136,7 +135,7 @@ func (a *Auth) ssh(u *url.URL, dir string, policy *egress.Policy) (transport.Aut
 		port = "22"
 	}
 	host := net.JoinHostPort(u.Hostname(), port)
-	keys.HostKeyCallback = permitted(policy, explain(db.HostKeyCallback()))
+	keys.HostKeyCallback = explain(db.HostKeyCallback())
 	// Without this the server may present a key of another type than the
 	// known one, which would read as a changed key.
 	keys.HostKeyAlgorithms = db.HostKeyAlgorithms(host)
@@ -150,19 +149,6 @@ func (a *Auth) ssh(u *url.URL, dir string, policy *egress.Policy) (transport.Aut
 		auth.proxy.Password, _ = p.User.Password()
 	}
 	return auth, nil
-}
-
-// permitted refuses a server whose address is denied, before it is sent anything:
-// go-git's own dialer, which pushes, does not ask.
-func permitted(policy *egress.Policy, check ssh.HostKeyCallback) ssh.HostKeyCallback {
-	return func(host string, remote net.Addr, key ssh.PublicKey) error {
-		if at, err := netip.ParseAddrPort(remote.String()); err == nil {
-			if err := policy.Check(at.Addr()); err != nil {
-				return err
-			}
-		}
-		return check(host, remote, key)
-	}
 }
 
 // explain says what to do about a host key that is not the known one.

@@ -25,17 +25,24 @@ const (
 	maxSaid       = 400      // characters of an error
 )
 
-// conversation is an exchange with a remote: its references, then a pack.
+// Git's services: what a fetch asks, and what a push asks.
+const (
+	uploadPack  = "git-upload-pack"
+	receivePack = "git-receive-pack"
+)
+
+// conversation is an exchange with a service of a remote: its references, then
+// a request and the answer.
 type conversation interface {
 	// refs brings the list of references, in Git's protocol.
 	refs(ctx context.Context) (io.ReadCloser, error)
-	// pack sends a request, and brings what the server answers.
-	pack(ctx context.Context, request []byte) (io.ReadCloser, error)
+	// ask sends a request, and brings what the server answers.
+	ask(ctx context.Context, request []byte) (io.ReadCloser, error)
 	close()
 }
 
-// converse starts a conversation.
-func (r *Repository) converse(ctx context.Context, auth *Auth) (conversation, error) {
+// converse starts a conversation with a service.
+func (r *Repository) converse(ctx context.Context, service string, auth *Auth) (conversation, error) {
 	method, err := r.method(ctx, auth)
 	if err != nil {
 		return nil, err
@@ -45,9 +52,9 @@ func (r *Repository) converse(ctx context.Context, auth *Auth) (conversation, er
 		return nil, fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
 	}
 	if u.Scheme == "ssh" {
-		return dialSSH(ctx, u, method)
+		return dialSSH(ctx, u, service, method)
 	}
-	return overHTTP(u, method)
+	return overHTTP(u, service, method)
 }
 
 // advertised reads the list of references.

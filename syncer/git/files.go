@@ -91,7 +91,7 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string, auth 
 	if r.Local() {
 		return r.moveLocal(branch, from, to)
 	}
-	return r.push(ctx, branch, plumbing.NewHash(to), auth)
+	return r.push(ctx, plumbing.NewBranchReferenceName(branch), plumbing.NewHash(from), plumbing.NewHash(to), auth)
 }
 
 // checkedOut says whether the branch is that of a working tree, and of which.

@@ -16,31 +16,33 @@ import (
 )
 
 const (
-	service     = "git-upload-pack"
 	infoRefs    = "/info/refs"
 	maxRedirect = 5
 )
 
 // httpConversation speaks Git's smart HTTP protocol.
 type httpConversation struct {
-	client *http.Client
-	base   *url.URL // without credentials; where a redirect led
-	auth   githttp.AuthMethod
+	client  *http.Client
+	service string
+	base    *url.URL // without credentials; where a redirect led
+	auth    githttp.AuthMethod
 }
 
-func overHTTP(u *url.URL, method transport.AuthMethod) (conversation, error) {
+func overHTTP(u *url.URL, service string, method transport.AuthMethod) (conversation, error) {
 	a, ok := method.(*httpAuth)
 	if !ok {
 		return nil, transport.ErrInvalidAuthMethod
 	}
-	c := &httpConversation{auth: a.header}
+	c := &httpConversation{client: a.client, service: service, auth: a.header}
 	if password, ok := u.User.Password(); c.auth == nil && (ok || u.User.Username() != "") {
 		c.auth = &githttp.BasicAuth{Username: u.User.Username(), Password: password}
 	}
 	base := *u
 	base.User, base.RawQuery, base.Fragment = nil, "", ""
 	c.base = &base
-	c.client = &http.Client{Transport: a.client.Transport, CheckRedirect: checkRedirect}
+	if service == uploadPack {
+		c.client = &http.Client{Transport: a.client.Transport, CheckRedirect: checkRedirect}
+	}
 	return c, nil
 }
 
@@ -66,9 +68,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 
 func (c *httpConversation) refs(ctx context.Context) (io.ReadCloser, error) {
 	u := *c.base
-	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+infoRefs, "service="+service
+	u.Path, u.RawQuery = strings.TrimSuffix(u.Path, "/")+infoRefs, "service="+c.service
 	u.RawPath = ""
-	res, err := c.do(ctx, http.MethodGet, &u, nil, "application/x-"+service+"-advertisement")
+	res, err := c.do(ctx, http.MethodGet, &u, nil, "application/x-"+c.service+"-advertisement")
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +82,10 @@ func (c *httpConversation) refs(ctx context.Context) (io.ReadCloser, error) {
 	return res.Body, nil
 }
 
-func (c *httpConversation) pack(ctx context.Context, request []byte) (io.ReadCloser, error) {
+func (c *httpConversation) ask(ctx context.Context, request []byte) (io.ReadCloser, error) {
 	u := *c.base
-	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+"/"+service, ""
-	res, err := c.do(ctx, http.MethodPost, &u, request, "application/x-"+service+"-result")
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+"/"+c.service, ""
+	res, err := c.do(ctx, http.MethodPost, &u, request, "application/x-"+c.service+"-result")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,7 @@ func (c *httpConversation) do(ctx context.Context, method string, u *url.URL, bo
 	req.Header.Set("User-Agent", capability.DefaultAgent())
 	req.Header.Set("Accept", want)
 	if body != nil {
-		req.Header.Set("Content-Type", "application/x-"+service+"-request")
+		req.Header.Set("Content-Type", "application/x-"+c.service+"-request")
 	}
 	if c.auth != nil {
 		c.auth.SetAuth(req)

@@ -37,7 +37,7 @@ type incoming struct {
 // ask starts a conversation with the remote, and reads its references.
 func (r *Repository) ask(ctx context.Context, auth *Auth) (*incoming, error) {
 	const step = "list the references of"
-	talk, err := r.converse(ctx, auth)
+	talk, err := r.converse(ctx, uploadPack, auth)
 	if err != nil {
 		return nil, r.remoteError(ctx, step, err)
 	}
@@ -136,7 +136,7 @@ func (in *incoming) bring(ctx context.Context, wants, shallows []plumbing.Hash, 
 	if err != nil {
 		return err
 	}
-	body, err := in.talk.pack(ctx, asked)
+	body, err := in.talk.ask(ctx, asked)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 	"unicode"
 
 	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"gopkg.in/ini.v1"
 
@@ -121,7 +120,6 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := CheckURL(remote); err != nil {
 		return nil, err
 	}
-	install()
 	limits := odb.Limits{Bytes: opts.MaxPack, Objects: opts.MaxObjects}
 	if limits.Bytes == 0 {
 		limits.Bytes = DefaultMaxPack
@@ -196,20 +194,6 @@ func (r *Repository) writing(ctx context.Context, f func() error) error {
 	}
 	defer func() { <-r.network }()
 	return f()
-}
-
-// remote calls f with the mirror's remote, one call at a time. It has a
-// storage of its own, so that a slow remote keeps nobody from reading.
-func (r *Repository) remote(ctx context.Context, f func(*gogit.Remote) error) error {
-	return r.writing(ctx, func() error {
-		store := newStorage(r.gitDir)
-		defer func() { _ = store.Close() }()
-		err := f(gogit.NewRemote(store, &config.RemoteConfig{Name: remoteName, URLs: []string{r.url}}))
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.store.reindex()
-		return err
-	})
 }
 
 // read runs f under the lock, and once more after looking at the packs again

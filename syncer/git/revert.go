@@ -78,11 +78,7 @@ func (r *Repository) Revert(ctx context.Context, opts RevertOptions) (Commit, er
 		if err != nil {
 			return Commit{}, err
 		}
-		if r.Local() {
-			err = r.moveLocal(opts.Branch, head.Commit, hash.String())
-		} else {
-			err = r.push(ctx, opts.Branch, hash, opts.Auth)
-		}
+		err = r.Advance(ctx, opts.Branch, head.Commit, hash.String(), opts.Auth)
 		if errors.Is(err, ErrMoved) {
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshConversation runs git-upload-pack on the remote.
+// sshConversation runs the service on the remote.
 type sshConversation struct {
 	client  *ssh.Client
 	session *ssh.Session
@@ -23,10 +23,11 @@ type sshConversation struct {
 	in      io.WriteCloser
 	out     io.Reader
 	said    *said
+	began   bool // the program has answered
 }
 
 // dialSSH logs in and starts the program. The connection ends with ctx.
-func dialSSH(ctx context.Context, u *url.URL, method transport.AuthMethod) (conversation, error) {
+func dialSSH(ctx context.Context, u *url.URL, service string, method transport.AuthMethod) (conversation, error) {
 	auth, ok := method.(*sshAuth)
 	if !ok {
 		return nil, transport.ErrInvalidAuthMethod
@@ -46,24 +47,39 @@ func dialSSH(ctx context.Context, u *url.URL, method transport.AuthMethod) (conv
 	}
 	c := &sshConversation{said: &said{}}
 	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	trusted := false
+	check := cfg.HostKeyCallback
+	cfg.HostKeyCallback = func(host string, remote net.Addr, key ssh.PublicKey) error {
+		err := check(host, remote, key)
+		trusted = err == nil
+		return err
+	}
 	sc, chans, reqs, err := ssh.NewClientConn(conn, addr, cfg)
 	if err != nil {
 		c.stop()
 		_ = conn.Close()
-		if strings.Contains(err.Error(), "unable to authenticate") {
+		// After the server's key comes ours; the library has no error of its own
+		// for that one.
+		if trusted && !broken(err) {
 			return nil, fmt.Errorf("%w: %w", transport.ErrAuthorizationFailed, err)
 		}
 		return nil, err
 	}
 	c.client = ssh.NewClient(sc, chans, reqs)
-	if err := c.start(u.Path); err != nil {
+	if err := c.start(service, u.Path); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *sshConversation) start(path string) error {
+// broken reports whether an error is that of a connection.
+func broken(err error) bool {
+	var failed net.Error
+	return errors.As(err, &failed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+func (c *sshConversation) start(service, path string) error {
 	var err error
 	if c.session, err = c.client.NewSession(); err != nil {
 		return err
@@ -90,7 +106,7 @@ func (c *sshConversation) refs(context.Context) (io.ReadCloser, error) {
 	return io.NopCloser(&explained{c}), nil
 }
 
-func (c *sshConversation) pack(_ context.Context, request []byte) (io.ReadCloser, error) {
+func (c *sshConversation) ask(_ context.Context, request []byte) (io.ReadCloser, error) {
 	if _, err := io.Copy(c.in, bytes.NewReader(request)); err != nil {
 		return nil, err
 	}
@@ -112,14 +128,19 @@ func (c *sshConversation) close() {
 // the program says about it.
 type explained struct{ c *sshConversation }
 
+// exitFatal is how Git's programs end that cannot begin: of the services, if
+// there is no repository that they may serve.
+const exitFatal = 128
+
 func (e *explained) Read(p []byte) (int, error) {
 	n, err := e.c.out.Read(p)
+	e.c.began = e.c.began || n > 0
 	if n > 0 || !errors.Is(err, io.EOF) {
 		return n, err
 	}
-	_ = e.c.session.Wait() // the program has ended, or is ended by its input
+	ended := e.c.session.Wait() // the program has ended, or is ended by its input
 	if text := e.c.said.String(); text != "" {
-		if strings.Contains(text, "does not appear to be a git repository") || strings.Contains(text, "not found") {
+		if exit, ok := errors.AsType[*ssh.ExitError](ended); ok && exit.ExitStatus() == exitFatal && !e.c.began {
 			return 0, fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, text)
 		}
 		return 0, fmt.Errorf("the server says: %s", text)

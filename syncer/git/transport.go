@@ -15,55 +15,10 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
-	"github.com/go-git/go-git/v5/plumbing/transport/client"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
-	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
 
 	"headway.dev/syncer/egress"
 )
-
-// install makes go-git's clients, which are the process's, take everything
-// that belongs to one source (certificates, proxy, connections) from the
-// authentication method that comes with each call.
-var install = sync.OnceFunc(func() {
-	for _, scheme := range []string{"http", "https", "ssh"} {
-		client.InstallProtocol(scheme, perSource{})
-	}
-})
-
-// perSource is a transport.Transport.
-type perSource struct{}
-
-func (perSource) NewUploadPackSession(ep *transport.Endpoint, auth transport.AuthMethod) (transport.UploadPackSession, error) {
-	t, auth, err := choice(ep, auth)
-	if err != nil {
-		return nil, err
-	}
-	return t.NewUploadPackSession(ep, auth)
-}
-
-func (perSource) NewReceivePackSession(ep *transport.Endpoint, auth transport.AuthMethod) (transport.ReceivePackSession, error) {
-	t, auth, err := choice(ep, auth)
-	if err != nil {
-		return nil, err
-	}
-	return t.NewReceivePackSession(ep, auth)
-}
-
-func choice(ep *transport.Endpoint, auth transport.AuthMethod) (transport.Transport, transport.AuthMethod, error) {
-	switch a := auth.(type) {
-	case *httpAuth:
-		if a.header == nil {
-			return githttp.NewClient(a.client), nil, nil
-		}
-		return githttp.NewClient(a.client), a.header, nil
-	case *sshAuth:
-		ep.Proxy = a.proxy
-		return gitssh.DefaultClient, a, nil
-	default:
-		return nil, nil, transport.ErrInvalidAuthMethod
-	}
-}
 
 // httpAuth is what one source talks HTTP with.
 type httpAuth struct {

@@ -2,7 +2,6 @@ package git
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,12 +10,9 @@ import (
 	"strings"
 	"syscall"
 
-	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
 // writer adds objects to the database, as files that their owner can still
@@ -107,58 +103,6 @@ func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash,
 		return plumbing.ZeroHash, nil
 	}
 	return w.object(t)
-}
-
-// push moves the remote's branch forward; ErrMoved if it cannot be.
-func (r *Repository) push(ctx context.Context, branch string, hash plumbing.Hash, auth *Auth) error {
-	method, err := r.method(ctx, auth)
-	if err != nil {
-		return err
-	}
-	// A name for each, so that two pushes at once do not share it.
-	from := plumbing.ReferenceName("refs/headway/push-" + hash.String())
-	setRef := func(f func() error) error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return f()
-	}
-	if err := setRef(func() error { return r.store.SetReference(plumbing.NewHashReference(from, hash)) }); err != nil {
-		return fmt.Errorf("push: %w", err)
-	}
-	defer func() { _ = setRef(func() error { return r.store.RemoveReference(from) }) }()
-	err = r.remote(ctx, func(remote *gogit.Remote) error {
-		return remote.PushContext(ctx, &gogit.PushOptions{
-			RemoteName: remoteName, Auth: method,
-			RefSpecs: []config.RefSpec{config.RefSpec(from.String() + ":" + plumbing.NewBranchReferenceName(branch).String())},
-		})
-	})
-	switch {
-	case err == nil, errors.Is(err, gogit.NoErrAlreadyUpToDate):
-		return nil
-	case strings.Contains(err.Error(), "non-fast-forward"), strings.Contains(err.Error(), "failed to update ref"),
-		strings.Contains(err.Error(), "fetch first"), strings.Contains(err.Error(), "cannot lock ref"):
-		return ErrMoved
-	}
-	return r.remoteError(ctx, "push to", err)
-}
-
-// Temporary says that writing to a branch may succeed when it is tried again
-// later: the remote was not reached or failed, or the branch kept moving. What
-// the remote refuses (credentials, a hook, a protected branch) is not.
-func Temporary(err error) bool {
-	if errors.Is(err, ErrMoved) {
-		return true
-	}
-	said, ok := errors.AsType[*saidError](err)
-	if !ok {
-		return false
-	}
-	for _, final := range []error{transport.ErrAuthenticationRequired, transport.ErrAuthorizationFailed, transport.ErrRepositoryNotFound, ErrTooLarge} {
-		if errors.Is(said, final) {
-			return false
-		}
-	}
-	return !strings.Contains(said.err.Error(), "command error on ") // the remote's answer to the push itself
 }
 
 // moveLocal moves a branch from old to new the way Git does, by its lock
