@@ -1,9 +1,13 @@
 package syncer_test
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,17 +207,48 @@ func TestCommitDates(t *testing.T) {
 // what is new alone.
 func TestRemoteQuickSuccession(t *testing.T) {
 	var srv *gitserver.Server
-	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "none")}, remote(t, &srv, nil))
-	w.applied(git(t, w.work, "rev-parse", "HEAD"))
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "none")}, remote(t, &srv, func(src *sourcev1.GitRepository) {
+		src.Spec.Interval = metav1.Duration{Duration: time.Hour}
+	}))
+	first := git(t, w.work, "rev-parse", "HEAD")
+	w.applied(first)
+	var looks, fetches atomic.Int32
+	var asked atomic.Value // the last request for a pack
+	pushed := make(chan struct{})
+	release := sync.OnceFunc(func() { close(pushed) })
+	defer release()
+	srv.Fail(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.URL.Query().Get("service") == "git-upload-pack" {
+			looks.Add(1)
+			<-pushed
+		} else if strings.HasSuffix(r.URL.Path, "/git-upload-pack") {
+			body, _ := io.ReadAll(r.Body)
+			asked.Store(string(body))
+			fetches.Add(1)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		next.ServeHTTP(rw, r)
+	})
 	last := ""
 	for _, v := range []string{"one", "two", "three"} {
 		w.write(map[string]string{"a.yaml": configMap("a", v)})
 		last = w.push(v)
 		w.poke()
+		w.eventually("the remote is looked at", func() bool { return looks.Load() > 0 })
 	}
+	release()
 	w.applied(last)
 	if got := w.configMap("a")["key"]; got != "three" {
 		t.Errorf("a = %q, want three", got)
+	}
+	before := looks.Load()
+	w.poke()
+	w.eventually("the remote is looked at again", func() bool { return looks.Load() > before })
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("the remote was asked for a pack %d times, want once", n)
+	}
+	if text, _ := asked.Load().(string); !strings.Contains(text, "want "+last) || !strings.Contains(text, "have "+first) {
+		t.Errorf("the remote was asked for %q, want %s of who has %s", text, last, first)
 	}
 }
 
