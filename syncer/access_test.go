@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -197,7 +198,7 @@ func TestTenantDoesNotRevertElsewhere(t *testing.T) {
 		waitForHealth(src, ks)
 		src.Namespace, ks.Spec.SourceRef.Namespace = "default", "default"
 		ks.Spec.ServiceAccountName = "deployer"
-		ks.Annotations = map[string]string{syncer.OnFailure: "revert"}
+		ks.Annotations = map[string]string{flux.OnFailure: "revert"}
 	}, func(c *syncer.Config) {
 		c.Access, c.Events = r, events
 		c.Local["default/cluster"] = c.Local["headway-system/cluster"]

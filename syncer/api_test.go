@@ -17,7 +17,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -206,7 +206,7 @@ func TestSyncWaits(t *testing.T) {
 func TestRevertOnFailure(t *testing.T) {
 	w := newWorld(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		waitForHealth(src, ks)
-		ks.Annotations = map[string]string{syncer.OnFailure: "revert"}
+		ks.Annotations = map[string]string{flux.OnFailure: "revert"}
 	})
 	w.eventually("it is stored", func() bool { return w.deployment() != nil })
 	w.rollout()
@@ -268,7 +268,7 @@ func TestSecretsStaySecret(t *testing.T) {
 func TestRevertsAreBounded(t *testing.T) {
 	w := newWorld(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		waitForHealth(src, ks)
-		ks.Annotations = map[string]string{syncer.OnFailure: "revert"}
+		ks.Annotations = map[string]string{flux.OnFailure: "revert"}
 	})
 	image := func() string { return w.deployment().Spec.Template.Spec.Containers[0].Image }
 	w.eventually("it is stored", func() bool { return w.deployment() != nil })

@@ -14,6 +14,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
@@ -74,7 +75,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 	}
 	c := (conditions{list: &ks.Status.Conditions}).get(quarantinedCondition)
 	src := k.s.source(sourceKey(ks))
-	if c == nil || c.Reason != revertPending || ks.Annotations[OnFailure] != onFailureRevert || src == nil {
+	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != onFailureRevert || src == nil {
 		k.tries = revertTries{}
 		return
 	}

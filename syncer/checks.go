@@ -8,6 +8,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -83,7 +84,7 @@ func (one *planned) bounds(c *checklist) {
 		}
 	}
 	if n := one.plan.Summary.Delete; n > 0 && !bounded {
-		c.add(wire.CheckPassed, MaxDeletes, "%s, no bound is set", plural(n, "deletion"))
+		c.add(wire.CheckPassed, flux.MaxDeletes, "%s, no bound is set", plural(n, "deletion"))
 	}
 	if len(one.unruly) > 0 {
 		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", plural(len(one.unruly), "object"), someKeys(one.unruly))

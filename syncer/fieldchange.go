@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/diff"
+	"headway.dev/syncer/flux"
 )
 
 // fieldChange is one field that differs between two states of an object, with
@@ -72,10 +73,15 @@ func mapKeys(maps ...map[string][]byte) func(func(string) bool) {
 // what only asks for something to happen, and what controllers keep.
 func livesHere(path string) bool {
 	for _, p := range []string{
-		"metadata.finalizers", "metadata.ownerReferences", "metadata.annotations[reconcile.fluxcd.io/requestedAt]",
+		"metadata.finalizers", "metadata.ownerReferences",
 		"spec.template.metadata.annotations[kubectl.kubernetes.io/restartedAt]",
 	} {
 		if partOf(path, p) {
+			return true
+		}
+	}
+	for _, name := range flux.Requests() {
+		if path == fieldpath.Join("metadata.annotations", name) {
 			return true
 		}
 	}

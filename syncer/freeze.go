@@ -10,18 +10,6 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Freeze on a Kustomization or GitRepository names the times at which new
-// commits are not applied: windows of "CRON / DURATION [TIME ZONE]", one a
-// line or separated by semicolons, such as
-//
-//	0 18 * * FRI / 62h Europe/Berlin
-//
-// The five fields of cron say when a window starts. Start and duration are
-// those of the clock on the wall in the zone (default UTC): the window above
-// ends on Monday at 8 also when the clocks change in between, and a start in
-// the hour that is left out in spring is not left out.
-const Freeze = "headway.dev/freeze"
-
 const (
 	// maxFreeze bounds one window.
 	maxFreeze = 366 * 24 * time.Hour

@@ -22,6 +22,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,7 +48,7 @@ func TestFreeze(t *testing.T) {
 	w.stop()
 	w.saturday(24 * time.Hour)
 	w.start()
-	w.annotate("Kustomization", syncer.Freeze, weekend)
+	w.annotate("Kustomization", flux.Freeze, weekend)
 	w.write(map[string]string{"a.yaml": configMap("a", "three")})
 	third := w.push("third")
 	frozen := "True Frozen until 2026-06-08T08:00:00+02:00 (headway.dev/freeze: " + weekend + ")"
@@ -121,7 +122,7 @@ func TestFreezeOfTheSource(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one"), "other/b.yaml": configMap("b", "one")},
 		func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 			ks.Spec.Path = "./other"
-			ks.Annotations = map[string]string{syncer.Freeze: "whenever I am away"}
+			ks.Annotations = map[string]string{flux.Freeze: "whenever I am away"}
 		})
 	w.eventually("the annotation is named", func() bool {
 		return strings.HasPrefix(w.ready("Kustomization"), `False BuildFailed annotation headway.dev/freeze: window "whenever I am away": write it as`)
@@ -134,7 +135,7 @@ func TestFreezeOfTheSource(t *testing.T) {
 		},
 	})
 	w.eventually("the other one is applied", func() bool { return w.configMap("b")["key"] == "one" })
-	w.annotate("GitRepository", syncer.Freeze, "* * * * * / 1h")
+	w.annotate("GitRepository", flux.Freeze, "* * * * * / 1h")
 	w.write(map[string]string{"other/b.yaml": configMap("b", "two")})
 	w.push("second")
 	w.eventually("it waits", func() bool {
@@ -144,7 +145,7 @@ func TestFreezeOfTheSource(t *testing.T) {
 	if got := w.configMap("b")["key"]; got != "one" {
 		t.Errorf("b = %q in the freeze", got)
 	}
-	w.annotate("GitRepository", syncer.Freeze, "")
+	w.annotate("GitRepository", flux.Freeze, "")
 	w.eventually("it is applied once the annotation is gone", func() bool { return w.configMap("b")["key"] == "two" })
 }
 
@@ -193,7 +194,7 @@ func TestSignedCommitsAllow(t *testing.T) {
 		files[name+".yaml"] = configMap(name, "one")
 	}
 	w := newWorld(t, files, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
-		ks.Annotations = map[string]string{syncer.MaxDeletes: "0", syncer.MaxRestarts: "0"}
+		ks.Annotations = map[string]string{flux.MaxDeletes: "0", flux.MaxRestarts: "0"}
 	})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "keys"}, Data: map[string][]byte{"ada.asc": public.Bytes()}})
@@ -226,7 +227,7 @@ func TestSignedCommitsAllow(t *testing.T) {
 		t.Errorf("b = %v, image %s", w.configMap("b"), w.image())
 	}
 
-	w.annotate("Kustomization", syncer.Freeze, "* * * * * / 1h")
+	w.annotate("Kustomization", flux.Freeze, "* * * * * / 1h")
 	w.write(map[string]string{"c.yaml": configMap("c", "two")})
 	w.signedPush(ada, "Reviewed-by: Bob")
 	w.eventually("it waits", func() bool { return strings.HasPrefix(w.condition("headway.dev/Frozen"), "True Frozen until") })
@@ -267,7 +268,7 @@ func TestFreezeEvents(t *testing.T) {
 	// A moment before the weekend begins.
 	start, began := time.Date(2026, 6, 5, 16, 0, 0, 0, time.UTC), time.Now()
 	r := run(func() time.Time { return start.Add(time.Since(began) - time.Second) })
-	w.annotate("Kustomization", syncer.Freeze, weekend)
+	w.annotate("Kustomization", flux.Freeze, weekend)
 	says(r, frozen)
 	w.stop()
 	// Before it ends, and once it has.

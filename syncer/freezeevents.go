@@ -6,6 +6,8 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/syncer/flux"
 )
 
 // thawedReason is the reason of the event that a freeze is over.
@@ -23,7 +25,7 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 	until, in := frozen(b.windows, now)
 	switch {
 	case !until.IsZero() && !k.frozen:
-		k.s.record(ks, corev1.EventTypeNormal, frozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), Freeze, in))
+		k.s.record(ks, corev1.EventTypeNormal, frozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.Freeze, in))
 	case until.IsZero() && k.frozen:
 		k.s.record(ks, corev1.EventTypeNormal, thawedReason, "The freeze is over: new commits are applied")
 	}

@@ -11,14 +11,11 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
-
-// MaxRestarts on a Kustomization bounds how many workloads (Deployments,
-// StatefulSets, DaemonSets) a commit may make replace their pods.
-const MaxRestarts = "headway.dev/max-restarts"
 
 // frozenReason is the reason of a commit that waits for the end of a freeze.
 const frozenReason = "Frozen"
@@ -48,10 +45,10 @@ type bounds struct {
 // boundsOf reads the annotations of a Kustomization and of its source.
 func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 	b := bounds{}
-	if bad, ok := git.ParseRevision(stateOf(ks).quarantined); ok && !names(ks.Annotations[Retry], bad.Commit) {
+	if bad, ok := git.ParseRevision(stateOf(ks).quarantined); ok && !names(ks.Annotations[flux.Retry], bad.Commit) {
 		b.quarantined = bad.Commit
 	}
-	for name, limit := range map[string]**int{MaxDeletes: &b.maxDeletes, MaxRestarts: &b.maxRestarts} {
+	for name, limit := range map[string]**int{flux.MaxDeletes: &b.maxDeletes, flux.MaxRestarts: &b.maxRestarts} {
 		v, ok := ks.Annotations[name]
 		if !ok {
 			continue
@@ -62,14 +59,14 @@ func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 		}
 		*limit = &n
 	}
-	windows, err := freezeWindows(ks.Annotations[Freeze])
+	windows, err := freezeWindows(ks.Annotations[flux.Freeze])
 	if err != nil {
-		return b, fmt.Errorf("annotation %s: %w", Freeze, err)
+		return b, fmt.Errorf("annotation %s: %w", flux.Freeze, err)
 	}
 	b.windows = windows
 	if src, ok := s.cfg.Store.Get(sourceKey(ks)).(*sourcev1.GitRepository); ok {
-		if windows, err = freezeWindows(src.Annotations[Freeze]); err != nil {
-			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", Freeze, src.Namespace, src.Name, err)
+		if windows, err = freezeWindows(src.Annotations[flux.Freeze]); err != nil {
+			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", flux.Freeze, src.Namespace, src.Name, err)
 		}
 		b.windows = append(b.windows, windows...)
 	}
@@ -141,21 +138,21 @@ func (b bounds) judge(res plan.Result, sha string, r reach, now time.Time) []wir
 	}
 	switch {
 	case b.maxDeletes != nil:
-		budget(wire.GateMaxDeletes, MaxDeletes, "deletes", deletes, b.maxDeletes, r.allow.deletes,
-			fmt.Sprintf("this commit would delete %d objects, and the annotation %s allows %d", deletes, MaxDeletes, *b.maxDeletes))
+		budget(wire.GateMaxDeletes, flux.MaxDeletes, "deletes", deletes, b.maxDeletes, r.allow.deletes,
+			fmt.Sprintf("this commit would delete %d objects, and the annotation %s allows %d", deletes, flux.MaxDeletes, *b.maxDeletes))
 	case deletes > 0 && len(res.Inventory) == 0:
-		budget(wire.GateMaxDeletes, MaxDeletes, "deletes", deletes, nil, r.allow.deletes,
+		budget(wire.GateMaxDeletes, flux.MaxDeletes, "deletes", deletes, nil, r.allow.deletes,
 			fmt.Sprintf("this commit would delete all %d objects that were applied before", deletes))
 	}
 	if b.maxRestarts != nil {
-		budget(wire.GateMaxRestarts, MaxRestarts, "restarts", restarts, b.maxRestarts, r.allow.restarts,
-			fmt.Sprintf("this commit would replace the pods of %d workloads, and the annotation %s allows %d", restarts, MaxRestarts, *b.maxRestarts))
+		budget(wire.GateMaxRestarts, flux.MaxRestarts, "restarts", restarts, b.maxRestarts, r.allow.restarts,
+			fmt.Sprintf("this commit would replace the pods of %d workloads, and the annotation %s allows %d", restarts, flux.MaxRestarts, *b.maxRestarts))
 	}
 	if until, in := frozen(b.windows, now); !until.IsZero() && res.Changes() {
 		g := wire.Gate{Name: wire.GateFreeze, Until: until, Open: r.thaws || r.rollback, Message: "it is a rollback, or a signed commit that says " + allowTrailer + ": freeze"}
 		if !g.Open {
 			g.Message = fmt.Sprintf("Frozen until %s (%s: %s); what is applied stays. To deploy meanwhile, say so in a signed commit by the trailer %s: freeze%s",
-				until.Format(time.RFC3339), Freeze, in, allowTrailer, ignored)
+				until.Format(time.RFC3339), flux.Freeze, in, allowTrailer, ignored)
 		}
 		list = append(list, g)
 	}

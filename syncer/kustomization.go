@@ -17,6 +17,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -291,7 +292,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 	list := append([]string{k.ignore(ks)}, annotated(ks)...)
 	if src := k.s.cfg.Store.Get(sourceKey(ks)); src != nil {
-		list = append(list, src.GetAnnotations()[Freeze])
+		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
 }
@@ -299,7 +300,7 @@ func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 // annotated are the values of the annotations that change what an attempt may do.
 func annotated(ks *kustomizev1.Kustomization) []string {
 	var list []string
-	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
+	for _, name := range []string{flux.MaxDeletes, flux.MaxRestarts, flux.OnFailure, flux.GitWrites, flux.Freeze, flux.Retry, flux.Settle, flux.Probation} {
 		list = append(list, ks.Annotations[name])
 	}
 	return list

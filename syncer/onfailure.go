@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
 
@@ -143,7 +144,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 
 // failing gathers what the answer to a failed commit depends on.
 func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head, sha string) (failing, error) {
-	f := failing{mode: ks.Annotations[OnFailure], state: st}
+	f := failing{mode: ks.Annotations[flux.OnFailure], state: st}
 	good, ok := git.ParseRevision(st.healthy)
 	if f.mode != onFailureRevert || !ok {
 		return f, nil

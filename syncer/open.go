@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
 
@@ -167,17 +168,17 @@ func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repositor
 	}
 	return fail(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
 		"To follow the new history run: kubectl annotate --overwrite -n %s gitrepository/%s %s=%s",
-		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, AcceptHistory, fetched.Commit))
+		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, flux.AcceptHistory, fetched.Commit))
 }
 
 // accepting are the objects whose annotation accepts the commit.
 func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []object.Key {
 	var keys []object.Key
-	if names(obj.Annotations[AcceptHistory], commit) {
+	if names(obj.Annotations[flux.AcceptHistory], commit) {
 		keys = append(keys, src.key)
 	}
 	for _, ks := range src.s.followers(src.key) {
-		if names(ks.Annotations[AcceptHistory], commit) {
+		if names(ks.Annotations[flux.AcceptHistory], commit) {
 			keys = append(keys, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
 		}
 	}
@@ -189,7 +190,7 @@ func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []objec
 func (src *source) acceptances(obj *sourcev1.GitRepository, commit string) []change.Change {
 	var list []change.Change
 	for _, key := range src.accepting(obj, commit) {
-		list = append(list, change.Patch(key, func(o object.Object) bool { return dropAnnotation(o, AcceptHistory) }))
+		list = append(list, change.Patch(key, func(o object.Object) bool { return dropAnnotation(o, flux.AcceptHistory) }))
 	}
 	return list
 }

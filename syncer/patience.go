@@ -11,17 +11,8 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
-)
-
-// Annotations of a Kustomization about when what was applied counts as healthy.
-const (
-	// Settle is how long a container without a readiness probe has to run,
-	// where minReadySeconds says nothing.
-	Settle = "headway.dev/settle"
-	// Probation is for how long after its verdict a commit that turns bad is
-	// still answered for.
-	Probation = "headway.dev/probation"
 )
 
 const (
@@ -48,7 +39,7 @@ type patience struct{ settle, steady, probation time.Duration }
 // is shorter than what has to be waited for.
 func (s *Syncer) patienceOf(ks *kustomizev1.Kustomization) (patience, error) {
 	p := patience{settle: s.cfg.Settle, steady: steady, probation: DefaultProbation}
-	for name, d := range map[string]*time.Duration{Settle: &p.settle, Probation: &p.probation} {
+	for name, d := range map[string]*time.Duration{flux.Settle: &p.settle, flux.Probation: &p.probation} {
 		text, ok := ks.Annotations[name]
 		if !ok {
 			continue

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -159,7 +160,7 @@ func TestPlanPods(t *testing.T) {
 	check(t, p, wire.CheckWarning, "scheduling", "Deployment/default/roll: the update would stand still with 3 of 4 new pods pending", "Insufficient cpu")
 	check(t, p, wire.CheckPassed, "scheduling", "Deployment/default/all: 2 of 2 new pods fit only where old pods leave")
 	check(t, p, wire.CheckPassed, "scheduling", "there is room for 6 new pods beside today's")
-	check(t, p, wire.CheckPassed, syncer.MaxDeletes, "1 deletion, no bound is set")
+	check(t, p, wire.CheckPassed, flux.MaxDeletes, "1 deletion, no bound is set")
 }
 
 // check wants a check with words in its message.
@@ -204,19 +205,19 @@ func TestFieldsWithoutEffect(t *testing.T) {
 
 func TestPlanChecks(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one"), "b.yaml": configMap("b", "one"), "c.yaml": configMap("c", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
-		ks.Annotations = map[string]string{syncer.MaxDeletes: "1"}
+		ks.Annotations = map[string]string{flux.MaxDeletes: "1"}
 		ks.Spec.DependsOn = nil
 	})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.branch("one", map[string]string{"a.yaml": ""})
 	w.branch("two", map[string]string{"a.yaml": "", "b.yaml": ""})
 	p := w.plan(wire.PlanRequest{Rev: "one"})
-	check(t, p, wire.CheckPassed, syncer.MaxDeletes, "1 deletion, 1 allowed")
+	check(t, p, wire.CheckPassed, flux.MaxDeletes, "1 deletion, 1 allowed")
 	if len(p.Errors) > 0 {
 		t.Errorf("errors: %+v", p.Errors)
 	}
 	p = w.plan(wire.PlanRequest{Rev: "two"})
-	check(t, p, wire.CheckFailed, syncer.MaxDeletes, "would delete 2 objects", "allows 1")
+	check(t, p, wire.CheckFailed, flux.MaxDeletes, "would delete 2 objects", "allows 1")
 	if len(p.Errors) != 1 {
 		t.Errorf("a plan over its budget has errors %+v, want one", p.Errors)
 	}

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/url"
 	"slices"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -17,6 +16,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -81,7 +81,8 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 	sha := h.Commit
 	var err error
 	if p.req.Rev != "" {
-		ctx, cancel := context.WithTimeout(ctx, p.s.timeoutOf(src.key))
+		obj, _ := p.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+		ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 		defer cancel()
 		if sha, err = h.repo.FetchRevision(ctx, h.absolute(p.req.Rev), auth); err != nil {
 			return err
@@ -346,7 +347,7 @@ func (p *planning) answer() wire.Plans {
 	p.s.simulate(moves)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
 	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok {
-		all.Forge = src.Annotations[CommitStatus]
+		all.Forge = src.Annotations[flux.CommitStatus]
 		if u, err := url.Parse(src.Spec.URL); err == nil {
 			u.User = nil
 			all.Repository = u.String()
@@ -419,12 +420,4 @@ func (o *overlay) Get(key object.Key) object.Object {
 		return obj
 	}
 	return o.namespaces[key]
-}
-
-// timeoutOf bounds an operation with a source's remote.
-func (s *Syncer) timeoutOf(source object.Key) time.Duration {
-	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
-		return obj.Spec.Timeout.Duration
-	}
-	return defaultTimeout
 }

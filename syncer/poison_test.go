@@ -15,7 +15,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/memstore"
 )
 
@@ -100,15 +100,15 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 		"other-transform": {files: map[string]string{"kustomization.yaml": "transformers: [t.yaml]\n", "t.yaml": "apiVersion: example.com/v1\nkind: Exec\nmetadata: {name: x, annotations: {config.kubernetes.io/function: 'exec: {path: /bin/sh}'}}\n"}, wants: []string{"False BuildFailed"}},
 
 		// Annotations.
-		"freeze":       {files: plain, edit: annotated(syncer.Freeze, "for ever"), wants: []string{"False BuildFailed", "annotation headway.dev/freeze"}},
-		"max-deletes":  {files: plain, edit: annotated(syncer.MaxDeletes, "many"), wants: []string{"False BuildFailed", `annotation headway.dev/max-deletes: "many"`}},
-		"max-restarts": {files: plain, edit: annotated(syncer.MaxRestarts, "-1"), wants: []string{"False BuildFailed", `annotation headway.dev/max-restarts: "-1"`}},
-		"git-writes":   {files: plain, edit: annotated(syncer.GitWrites, "sometimes"), wants: []string{"False BuildFailed", `annotation headway.dev/git-writes: "sometimes"`}},
-		"on-failure":   {files: plain, edit: annotated(syncer.OnFailure, "explode"), wants: []string{"False BuildFailed", `annotation headway.dev/on-failure: "explode"`}},
+		"freeze":       {files: plain, edit: annotated(flux.Freeze, "for ever"), wants: []string{"False BuildFailed", "annotation headway.dev/freeze"}},
+		"max-deletes":  {files: plain, edit: annotated(flux.MaxDeletes, "many"), wants: []string{"False BuildFailed", `annotation headway.dev/max-deletes: "many"`}},
+		"max-restarts": {files: plain, edit: annotated(flux.MaxRestarts, "-1"), wants: []string{"False BuildFailed", `annotation headway.dev/max-restarts: "-1"`}},
+		"git-writes":   {files: plain, edit: annotated(flux.GitWrites, "sometimes"), wants: []string{"False BuildFailed", `annotation headway.dev/git-writes: "sometimes"`}},
+		"on-failure":   {files: plain, edit: annotated(flux.OnFailure, "explode"), wants: []string{"False BuildFailed", `annotation headway.dev/on-failure: "explode"`}},
 		// These are only compared: any value will do, and the rest applies.
 		"requested-at": {files: map[string]string{"cm.yaml": configMap("requested-at", "x")}, edit: annotated(meta.ReconcileRequestAnnotation, "never\x00 "+strings.Repeat("x", 100_000)), wants: []string{"True ReconciliationSucceeded"}},
-		"accept":       {files: map[string]string{"cm.yaml": configMap("accept", "x")}, edit: annotated(syncer.AcceptHistory, "../../x"), wants: []string{"True ReconciliationSucceeded"}},
-		"retry":        {files: map[string]string{"cm.yaml": configMap("retry", "x")}, edit: annotated(syncer.Retry, "nothing"), wants: []string{"True ReconciliationSucceeded"}},
+		"accept":       {files: map[string]string{"cm.yaml": configMap("accept", "x")}, edit: annotated(flux.AcceptHistory, "../../x"), wants: []string{"True ReconciliationSucceeded"}},
+		"retry":        {files: map[string]string{"cm.yaml": configMap("retry", "x")}, edit: annotated(flux.Retry, "nothing"), wants: []string{"True ReconciliationSucceeded"}},
 
 		// The Kustomization.
 		"no-path":     {files: plain, edit: func(ks *kustomizev1.Kustomization) { ks.Spec.Path = "../../etc" }, wants: []string{"False ArtifactFailed", "path not found"}},
@@ -134,7 +134,7 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 		},
 
 		// Sources.
-		"frozen":   {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{syncer.Freeze: "always"} }, wants: []string{"True Succeeded"}},
+		"frozen":   {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{flux.Freeze: "always"} }, wants: []string{"True Succeeded"}},
 		"hangs":    {source: url(http + "/hangs.git"), wants: []string{}},
 		"trickles": {source: url(http + "/trickles.git"), wants: []string{}},
 		"dead":     {source: url("http://" + dead + "/x.git"), wants: []string{}},
@@ -151,7 +151,7 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 		"no-keys": {source: func(s *sourcev1.GitRepository) {
 			s.Spec.Verification = &sourcev1.GitRepositoryVerification{Mode: "Sometimes", SecretRef: meta.LocalObjectReference{Name: "none"}}
 		}, wants: []string{"False", `secrets "none" not found`}},
-		"verify":  {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{syncer.Verify: "now and then"} }, wants: []string{"False", "headway.dev/verify"}},
+		"verify":  {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{flux.Verify: "now and then"} }, wants: []string{"False", "headway.dev/verify"}},
 		"rapid":   {source: func(s *sourcev1.GitRepository) { s.Spec.URL, s.Spec.Interval.Duration = http+"/garbage.git", 1 }, wants: []string{"False GitOperationFailed"}},
 		"eternal": {source: func(s *sourcev1.GitRepository) { s.Spec.URL, s.Spec.Interval.Duration = http+"/garbage.git", 1<<63-1 }, wants: []string{"False GitOperationFailed"}},
 		"includes": {source: func(s *sourcev1.GitRepository) {

@@ -20,6 +20,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/wire"
@@ -251,13 +252,13 @@ func TestPoisonDelaysNobody(t *testing.T) {
 func TestHangingWriteDelaysNoOther(t *testing.T) {
 	w := newWorld(t, map[string]string{"good/a.yaml": configMap("good", "one"), "remote/b.yaml": configMap("far", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.Path = "./good"
-		ks.Annotations = map[string]string{syncer.GitWrites: "commit"}
+		ks.Annotations = map[string]string{flux.GitWrites: "commit"}
 	})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	srv := gitserver.New(t, filepath.Dir(w.bare))
 	t.Cleanup(w.stop)
 	w.remote = srv.URL + "/repo.git"
-	w.add("far", "./remote", poison{source: func(*sourcev1.GitRepository) {}, edit: annotated(syncer.GitWrites, "commit")})
+	w.add("far", "./remote", poison{source: func(*sourcev1.GitRepository) {}, edit: annotated(flux.GitWrites, "commit")})
 	w.eventually("far is applied", func() bool {
 		return w.configMap("far") != nil && strings.HasPrefix(w.statusOf("Kustomization", "far"), "True")
 	})

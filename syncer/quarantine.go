@@ -14,13 +14,10 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
-
-// Retry on a Kustomization names a commit in quarantine that is tried once
-// more; it is removed when that is done.
-const Retry = "headway.dev/retry"
 
 // names says whether an annotation names the commit, by at least seven digits.
 func names(annotation, sha string) bool {
@@ -30,7 +27,7 @@ func names(annotation, sha string) bool {
 // quarantined says whether the commit has failed and is not to be tried again.
 func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h head) bool {
 	q, ok := git.ParseRevision(stateOf(ks).quarantined)
-	return ok && q.Commit == h.Commit && !names(ks.Annotations[Retry], h.Commit)
+	return ok && q.Commit == h.Commit && !names(ks.Annotations[flux.Retry], h.Commit)
 }
 
 // quarantinedRevision is the revision in a condition's message.
@@ -41,10 +38,10 @@ func quarantinedRevision(message string) string {
 
 // forget removes the annotation that was heeded by the round.
 func (k *kustomization) forget(ks *kustomizev1.Kustomization, r *round) []change.Change {
-	if r.hold || !names(ks.Annotations[Retry], r.head.Commit) {
+	if r.hold || !names(ks.Annotations[flux.Retry], r.head.Commit) {
 		return nil
 	}
-	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return dropAnnotation(o, Retry) })}
+	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return dropAnnotation(o, flux.Retry) })}
 }
 
 // hold goes back to the commit that was healthy last.
@@ -73,7 +70,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		before := cur.Status.DeepCopy()
 		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
 		set.put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
-			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, Retry, bad.Commit))
+			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, bad.Commit))
 		if h.revision() == st.revision {
 			set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
 			set.drop(meta.ReconcilingCondition)

@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -171,7 +172,7 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	for _, a := range []struct {
 		name  string
 		known []string
-	}{{OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
+	}{{flux.OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {flux.GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
 		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
@@ -116,11 +117,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	src.mu.Lock()
 	auth := src.auth
 	src.mu.Unlock()
-	timeout := defaultTimeout
-	if obj.Spec.Timeout != nil {
-		timeout = obj.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
 	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})

@@ -12,7 +12,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/wire"
 )
@@ -21,7 +21,7 @@ import (
 func onFailure(mode string) func(*sourcev1.GitRepository, *kustomizev1.Kustomization) {
 	return func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		waitForHealth(src, ks)
-		ks.Annotations = map[string]string{syncer.OnFailure: mode}
+		ks.Annotations = map[string]string{flux.OnFailure: mode}
 	}
 }
 
@@ -131,14 +131,14 @@ func TestHold(t *testing.T) {
 		t.Errorf("after a restart: the bad commit was applied %d times, the image is %s", got, w.image())
 	}
 
-	w.annotate("Kustomization", syncer.Retry, bad)
+	w.annotate("Kustomization", flux.Retry, bad)
 	w.eventually("it is tried again", func() bool { return w.image() == "web:broken" })
 	w.fail()
 	w.eventually("it is held again", held)
 	if got := w.times(bad); got != 2 {
 		t.Errorf("the bad commit was applied %d times, want 2", got)
 	}
-	if _, there := w.ks().Annotations[syncer.Retry]; there {
+	if _, there := w.ks().Annotations[flux.Retry]; there {
 		t.Error("the annotation is still there")
 	}
 
@@ -175,7 +175,7 @@ func TestFailureIsLeft(t *testing.T) {
 		t.Errorf("main is at %s, the image is %s", got, w.image())
 	}
 	// What is set later counts for what failed before.
-	w.annotate("Kustomization", syncer.OnFailure, "hold")
+	w.annotate("Kustomization", flux.OnFailure, "hold")
 	w.eventually("the last good commit is back", func() bool { return w.image() == "web:1" })
 }
 
@@ -226,7 +226,7 @@ func TestRevertThatFailsHolds(t *testing.T) {
 		bad := git(t, w.work, "rev-parse", "HEAD")
 		git(t, w.work, "push", "-q", "--force", "origin", "HEAD:main")
 		w.eventually("it stops", func() bool { return strings.HasPrefix(w.ready("GitRepository"), "False HistoryRewritten") })
-		w.annotate("GitRepository", syncer.AcceptHistory, bad)
+		w.annotate("GitRepository", flux.AcceptHistory, bad)
 		w.eventually("it is applied", func() bool { return w.image() == "web:broken" })
 		w.fail()
 		w.eventually("the last good commit is back", func() bool { return w.image() == "web:2" })
@@ -278,10 +278,10 @@ func TestAcceptanceIsConsumed(t *testing.T) {
 	w.applied(second)
 	git(t, w.work, "push", "-q", "--force", "origin", first+":main")
 	w.eventually("it stops", func() bool { return strings.HasPrefix(w.ready("GitRepository"), "False HistoryRewritten") })
-	w.annotate("GitRepository", syncer.AcceptHistory, first)
+	w.annotate("GitRepository", flux.AcceptHistory, first)
 	w.applied(first)
 	w.eventually("the annotation is gone", func() bool {
-		return w.store.Get(key("GitRepository", "headway-system", "cluster")).GetAnnotations()[syncer.AcceptHistory] == ""
+		return w.store.Get(key("GitRepository", "headway-system", "cluster")).GetAnnotations()[flux.AcceptHistory] == ""
 	})
 	w.restart()
 	w.write(map[string]string{"a.yaml": configMap("a", "three")})

@@ -13,6 +13,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	headwaygit "headway.dev/syncer/git"
 )
 
@@ -66,7 +67,7 @@ func TestSignedCommitsOfHeadway(t *testing.T) {
 			}
 			w := newWorldWith(t, map[string]string{"d.yaml": deployment("web:1"), "a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 				onFailure("revert")(src, ks)
-				ks.Annotations[syncer.GitWrites] = "commit"
+				ks.Annotations[flux.GitWrites] = "commit"
 				src.Spec.Verification = &sourcev1.GitRepositoryVerification{Mode: "HEAD", SecretRef: meta.LocalObjectReference{Name: "keys"}}
 			}, func(c *syncer.Config) { c.SigningKey = key })
 			w.create(secret("keys", map[string]string{"ada.sshpub": adaPublic, tt.file: tt.public}))

@@ -12,29 +12,12 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
 
-// Annotations of Headway.
 const (
-	// AcceptHistory on a GitRepository or Kustomization names the commit of a
-	// rewritten branch that may be applied although it does not descend from
-	// the one applied last.
-	AcceptHistory = "headway.dev/accept-history"
-	// MaxDeletes on a Kustomization bounds how many objects a commit deletes.
-	MaxDeletes = "headway.dev/max-deletes"
-	// OnFailure on a Kustomization says what follows a failed verdict.
-	// (revert, or none, the default).
-	OnFailure = "headway.dev/on-failure"
-	// GitWrites on a Kustomization says what happens to changes by hand of
-	// what Git declares: heal, the default, puts them back, reject refuses them,
-	// commit writes them to the branch.
-	GitWrites = "headway.dev/git-writes"
-)
-
-const (
-	defaultTimeout = 60 * time.Second
 	// localRetry bounds the wait for a local repository, which costs nothing
 	// to look for.
 	localRetry = 5 * time.Second
@@ -276,11 +259,7 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return err
 	}
-	timeout := defaultTimeout
-	if obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
-		timeout = obj.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	ref := git.Ref{}
 	if r := obj.Spec.Reference; r != nil {

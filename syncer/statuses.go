@@ -11,22 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
-)
-
-// Annotations on a GitRepository about the forge that it comes from.
-const (
-	// CommitStatus names the forge (github, gitlab, gitea or forgejo) that is
-	// told what becomes of each commit.
-	CommitStatus = "headway.dev/commit-status"
-	// ForgeSecret names the Secret, in the same namespace, with the forge's
-	// token under the key token; if needed, with the API's URL under address
-	// and a CA to trust under caFile.
-	ForgeSecret = "headway.dev/forge-secret"
-	// StatusLink is the URL that statuses link to, if any.
-	StatusLink = "headway.dev/status-link"
 )
 
 const (
@@ -114,7 +102,7 @@ func (t *statuses) wanted(source string) (object.Key, bool) {
 		return key, false
 	}
 	obj, ok := t.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
-	return key, ok && obj.Annotations[CommitStatus] != ""
+	return key, ok && obj.Annotations[flux.CommitStatus] != ""
 }
 
 // fetched queues that a commit is there, for each Kustomization that follows
@@ -244,7 +232,7 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 // mended meanwhile.
 func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
 	obj, ok := t.s.cfg.Store.Get(source).(*sourcev1.GitRepository)
-	if !ok || obj.Annotations[CommitStatus] == "" {
+	if !ok || obj.Annotations[flux.CommitStatus] == "" {
 		return nil
 	}
 	cfg, err := t.s.forgeConfig(obj)
@@ -254,11 +242,11 @@ func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
 	cfg.Egress = t.s.cfg.GitLimits.Egress
 	client, err := forge.New(cfg)
 	if err != nil {
-		return fmt.Errorf("annotation %s: %w", CommitStatus, err)
+		return fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
 	}
 	defer client.Close()
 	return client.SetStatus(ctx, p.sha, forge.Status{
-		State: p.state, Context: "headway/" + p.kustomization, Description: p.words, Link: obj.Annotations[StatusLink],
+		State: p.state, Context: "headway/" + p.kustomization, Description: p.words, Link: obj.Annotations[flux.StatusLink],
 	})
 }
 
@@ -266,18 +254,18 @@ func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
 func (s *Syncer) forgeConfig(obj *sourcev1.GitRepository) (forge.Config, error) {
 	cfg := forge.Config{Repository: obj.Spec.URL}
 	var err error
-	if cfg.Kind, err = forge.ParseKind(obj.Annotations[CommitStatus]); err != nil {
-		return cfg, fmt.Errorf("annotation %s: %w", CommitStatus, err)
+	if cfg.Kind, err = forge.ParseKind(obj.Annotations[flux.CommitStatus]); err != nil {
+		return cfg, fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
 	}
-	name := obj.Annotations[ForgeSecret]
+	name := obj.Annotations[flux.ForgeSecret]
 	secret, ok := s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
 	switch {
 	case name == "":
-		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", ForgeSecret)
+		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", flux.ForgeSecret)
 	case !ok:
-		return cfg, fmt.Errorf("annotation %s: secrets %q not found", ForgeSecret, name)
+		return cfg, fmt.Errorf("annotation %s: secrets %q not found", flux.ForgeSecret, name)
 	case len(secret.Data["token"]) == 0:
-		return cfg, fmt.Errorf("annotation %s: the Secret %s has no key token", ForgeSecret, name)
+		return cfg, fmt.Errorf("annotation %s: the Secret %s has no key token", flux.ForgeSecret, name)
 	}
 	cfg.Token, cfg.Address, cfg.CA = trimmed(secret.Data["token"]), trimmed(secret.Data["address"]), secret.Data["caFile"]
 	return cfg, nil

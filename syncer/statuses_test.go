@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 	"headway.dev/syncer/internal/gitserver"
@@ -36,7 +37,7 @@ func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit fun
 			t.Fatal(err)
 		}
 		src.Spec.URL = remote.URL + "/team/deploy.git"
-		src.Annotations = map[string]string{syncer.CommitStatus: string(kind), syncer.ForgeSecret: "forge", syncer.StatusLink: "https://example.com/status"}
+		src.Annotations = map[string]string{flux.CommitStatus: string(kind), flux.ForgeSecret: "forge", flux.StatusLink: "https://example.com/status"}
 		if edit != nil {
 			edit(ks)
 		}

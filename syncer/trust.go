@@ -9,13 +9,9 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
-
-// Verify on a GitRepository that has spec.verify widens what must be signed:
-// its one value is every-commit, for all commits between the accepted head
-// and a new one.
-const Verify = "headway.dev/verify"
 
 const everyCommit = "every-commit"
 
@@ -77,14 +73,14 @@ func (src *source) keys(obj *sourcev1.GitRepository) (*git.Keys, error) {
 // verify checks the signatures that the spec and the annotation ask for, and
 // returns what was verified, in Flux's words.
 func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) (string, error) {
-	wish, every := obj.Annotations[Verify]
+	wish, every := obj.Annotations[flux.Verify]
 	switch v := obj.Spec.Verification; {
 	case every && wish != everyCommit:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", Verify, wish, everyCommit))
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", flux.Verify, wish, everyCommit))
 	case every && v == nil:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", Verify))
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", flux.Verify))
 	case every && !fetched.Branch:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", Verify, fetched.Revision()))
+		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", flux.Verify, fetched.Revision()))
 	case v == nil:
 		return "", nil
 	case v.VerifyTag() && fetched.Tag.Name == "":

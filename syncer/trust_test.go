@@ -20,7 +20,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 )
 
 // signingKey makes an SSH key; it returns its file for the git program and
@@ -143,7 +143,7 @@ func TestVerifiedSource(t *testing.T) {
 func TestEveryCommitIsVerified(t *testing.T) {
 	ada, public := signingKey(t)
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
-		src.Annotations = map[string]string{syncer.Verify: "every-commit"}
+		src.Annotations = map[string]string{flux.Verify: "every-commit"}
 		src.Spec.Suspend = true
 	})
 	w.create(secret("keys", map[string]string{"ada.sshpub": public}))

@@ -13,12 +13,9 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/hook"
 )
-
-// WebhookSecret on a GitRepository names the Secret of its namespace whose
-// token webhooks must prove to know; without it there are none.
-const WebhookSecret = "headway.dev/webhook-secret"
 
 const (
 	// maxHook bounds a webhook's body, in bytes.
@@ -120,10 +117,10 @@ func (h *hooks) target(namespace, name string) (*source, *sourcev1.GitRepository
 	key := object.Key{GroupKind: gitRepositoryKind, Namespace: namespace, Name: name}
 	obj, ok := h.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
 	src := h.s.source(key)
-	if !ok || src == nil || obj.Annotations[WebhookSecret] == "" {
+	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {
 		return nil, nil, h.decoy
 	}
-	data, err := src.secret(obj.Annotations[WebhookSecret])
+	data, err := src.secret(obj.Annotations[flux.WebhookSecret])
 	token := strings.TrimSpace(string(data["token"]))
 	if err != nil || token == "" {
 		return nil, nil, h.decoy

@@ -17,7 +17,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/gitserver"
 )
 
@@ -48,7 +48,7 @@ func TestWebhook(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
 		srv = gitserver.New(t, filepath.Dir(strings.TrimPrefix(src.Spec.URL, "file://")))
 		src.Spec.URL = srv.URL + "/repo.git"
-		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+		src.Annotations = map[string]string{flux.WebhookSecret: "hook"}
 	})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	api := httptest.NewServer(w.sync.Handler())
@@ -119,7 +119,7 @@ func TestBurstOfWebhooks(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
 		srv = gitserver.New(t, filepath.Dir(strings.TrimPrefix(src.Spec.URL, "file://")))
 		src.Spec.URL = srv.URL + "/repo.git"
-		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+		src.Annotations = map[string]string{flux.WebhookSecret: "hook"}
 	})
 	w.create(secret("hook", map[string]string{"token": "6f2a1d1c7a5e4d0f"}))
 	w.applied(w.main())
@@ -158,7 +158,7 @@ func TestBurstOfWebhooks(t *testing.T) {
 // Many who are slow keep out nobody, from one address or from many.
 func TestSlowWebhooks(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, _ *kustomizev1.Kustomization) {
-		src.Annotations = map[string]string{syncer.WebhookSecret: "hook"}
+		src.Annotations = map[string]string{flux.WebhookSecret: "hook"}
 	})
 	w.create(secret("hook", map[string]string{"token": "6f2a1d1c7a5e4d0f"}))
 	api := httptest.NewServer(w.sync.Handler())

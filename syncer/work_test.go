@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/wire"
 )
@@ -176,7 +177,7 @@ func TestWriteRightAfterTheCommitIsJudged(t *testing.T) {
 	at := key("ConfigMap", "default", "b")
 	var w *world
 	w = newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
-		ks.Annotations = map[string]string{syncer.GitWrites: "reject"}
+		ks.Annotations = map[string]string{flux.GitWrites: "reject"}
 	}, hurried(t, at, func(ctx context.Context, store *memstore.Store) {
 		old := store.Get(at)
 		next, _ := old.DeepCopyObject().(*corev1.ConfigMap)

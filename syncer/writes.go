@@ -13,6 +13,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )
@@ -23,11 +24,6 @@ const (
 	rejectMode = "reject"
 	commitMode = "commit"
 )
-
-// GitAccounts on a Kustomization names the ServiceAccounts, as namespace/name,
-// separated by commas, whose writes become commits with
-// headway.dev/git-writes: commit. Those of all others are put back.
-const GitAccounts = "headway.dev/git-accounts"
 
 // accountsGroup is the group of all ServiceAccounts.
 const accountsGroup = "system:serviceaccounts"
@@ -74,7 +70,7 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
-	switch ks.Annotations[GitWrites] {
+	switch ks.Annotations[flux.GitWrites] {
 	case rejectMode:
 		return nil, s.reject(ctx, ks, key, w)
 	case commitMode:
@@ -110,7 +106,7 @@ func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
 // mayCommit says whether a ServiceAccount writes commits, as people do.
 func mayCommit(ks *kustomizev1.Kustomization, user string) bool {
 	name := strings.Replace(strings.TrimPrefix(user, "system:serviceaccount:"), ":", "/", 1)
-	return slices.Contains(strings.FieldsFunc(ks.Annotations[GitAccounts], func(r rune) bool { return r == ',' || r == ' ' }), name)
+	return slices.Contains(strings.FieldsFunc(ks.Annotations[flux.GitAccounts], func(r rune) bool { return r == ',' || r == ' ' }), name)
 }
 
 // exempt are the writes of the cluster's own parts.

@@ -21,17 +21,14 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )
 
-// AuthorDomain on a Kustomization is the domain of the e-mail addresses in the
-// commits that headway.dev/git-writes: commit makes (default cluster.local).
-// The user's extra value of the same name as emailExtra goes before it.
-const (
-	AuthorDomain = "headway.dev/git-author-domain"
-	emailExtra   = "headway.dev/email"
-)
+// emailExtra is the user's extra value that has the e-mail address of their
+// commits, and goes before the annotation flux.AuthorDomain.
+const emailExtra = "headway.dev/email"
 
 // intercept decides whether a write becomes a commit.
 func (s *Syncer) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
@@ -160,11 +157,7 @@ func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepo
 	src.mu.Lock()
 	auth := src.auth
 	src.mu.Unlock()
-	timeout := defaultTimeout
-	if obj.Spec.Timeout != nil && obj.Spec.Timeout.Duration > 0 {
-		timeout = obj.Spec.Timeout.Duration
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	for range 5 {
 		tip, err := at.repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
@@ -315,7 +308,7 @@ func (h *handWrite) author() git.Signature {
 	if extra := h.request.Extra[emailExtra]; len(extra) > 0 {
 		email = oneLine(extra[0])
 	} else if !strings.Contains(name, "@") {
-		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(oneLine(h.ks.Annotations[AuthorDomain]), "cluster.local")
+		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(oneLine(h.ks.Annotations[flux.AuthorDomain]), "cluster.local")
 	}
 	return git.Signature{Name: name, Email: email, When: h.s.now()}
 }

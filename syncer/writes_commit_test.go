@@ -21,13 +21,13 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/gitserver"
 )
 
 // writesCommit makes a Kustomization that turns writes into commits.
 func writesCommit(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
-	ks.Annotations = map[string]string{syncer.GitWrites: "commit"}
+	ks.Annotations = map[string]string{flux.GitWrites: "commit"}
 }
 
 // hand is a write of a user through the API: edit changes the stored object.
@@ -243,8 +243,8 @@ func TestWritesToASharedBase(t *testing.T) {
 func TestAuthorsOfWrites(t *testing.T) {
 	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		writesCommit(src, ks)
-		ks.Annotations[syncer.AuthorDomain] = "example.com"
-		ks.Annotations[syncer.GitAccounts] = "ci/deployer"
+		ks.Annotations[flux.AuthorDomain] = "example.com"
+		ks.Annotations[flux.GitAccounts] = "ci/deployer"
 	})
 	w.applied(w.main())
 	account := func(name string) change.Request {

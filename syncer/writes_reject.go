@@ -13,6 +13,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/manifests/yaml/origin"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )
@@ -111,7 +112,7 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})
 	}
 	out := refusedWrite(key, fmt.Sprintf("%s; change it in Git and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
-		strings.Join(words, "; "), ks.Namespace, ks.Name, GitWrites, healMode))
+		strings.Join(words, "; "), ks.Namespace, ks.Name, flux.GitWrites, healMode))
 	out.ErrStatus.Details.Causes = causes
 	return out
 }

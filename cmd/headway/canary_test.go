@@ -25,7 +25,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 )
@@ -194,7 +194,7 @@ func (l *leaky) objects(t *testing.T, dirs []string) []object.Object {
 	})
 	// The forge of this one repeats the token that it does not take.
 	source("told", l.git+"/"+forgeProject, "source", func(s *sourcev1.GitRepository) {
-		s.Annotations = map[string]string{syncer.CommitStatus: "gitea", syncer.ForgeSecret: "echo-forge"}
+		s.Annotations = map[string]string{flux.CommitStatus: "gitea", flux.ForgeSecret: "echo-forge"}
 	})
 	for _, dir := range append(dirs, "told") {
 		ks := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: dir}, Spec: kustomizev1.KustomizationSpec{
@@ -270,7 +270,7 @@ func newLeaky(t *testing.T) *leaky {
 	l.patch("GitRepository", func(o object.Object) {
 		src := o.(*sourcev1.GitRepository)
 		src.Spec.SecretRef = &meta.LocalObjectReference{Name: "source"}
-		src.Annotations = map[string]string{syncer.CommitStatus: "gitea", syncer.ForgeSecret: "forge", syncer.WebhookSecret: "hook"}
+		src.Annotations = map[string]string{flux.CommitStatus: "gitea", flux.ForgeSecret: "forge", flux.WebhookSecret: "hook"}
 	})
 	l.patch("Kustomization", func(o object.Object) {
 		ks := o.(*kustomizev1.Kustomization)

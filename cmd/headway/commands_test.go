@@ -20,7 +20,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 	"headway.dev/syncer/wire"
@@ -148,7 +148,7 @@ func TestRollbackCommand(t *testing.T) {
 // its reason; a rollback ends a quarantine.
 func TestStatusTellsHolds(t *testing.T) {
 	s := newStory(t, map[string]string{"web.yaml": workload(0)}, nil)
-	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{syncer.OnFailure: "hold"}) })
+	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.OnFailure: "hold"}) })
 	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
 
 	bad := s.push(map[string]string{"web.yaml": workload(1)})
@@ -178,7 +178,7 @@ func TestStatusTellsHolds(t *testing.T) {
 		t.Errorf("after the rollback: %+v", h)
 	}
 
-	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{syncer.Freeze: "* * * * * / 1h"}) })
+	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.Freeze: "* * * * * / 1h"}) })
 	s.repo.git(s.repo.work, "pull", "-q", "--ff-only", "origin", "main")
 	waits := s.push(map[string]string{"settings.yaml": coloured("red")})
 	s.eventually("the commit waits for the end of the freeze", func() bool { return strings.HasSuffix(hold().Revision, waits) })
@@ -187,7 +187,7 @@ func TestStatusTellsHolds(t *testing.T) {
 	shows(t, "get while frozen", s.must(exitFailed, "get", "cm/settings"), "not declared")
 	shows(t, "plan while frozen", s.must(exitChanges, "plan"), "create ConfigMap/settings", "Frozen until")
 
-	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{syncer.MaxDeletes: "none"}) })
+	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.MaxDeletes: "none"}) })
 	s.eventually("an annotation that nobody understands is told", func() bool {
 		return strings.Contains(s.must(exitOK, "status"), `annotation headway.dev/max-deletes: "none" is not a number of objects`)
 	})
@@ -250,7 +250,7 @@ func TestWebhookOverTLS(t *testing.T) {
 	})
 	const token = "6f2a1d1c7a5e4d0f"
 	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "hook"}, Data: map[string][]byte{"token": []byte(token)}})
-	s.patch("GitRepository", func(o object.Object) { o.SetAnnotations(map[string]string{syncer.WebhookSecret: "hook"}) })
+	s.patch("GitRepository", func(o object.Object) { o.SetAnnotations(map[string]string{flux.WebhookSecret: "hook"}) })
 	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
 	// The annotation, too, made the source be looked at: let that be over.
 	for last := int64(-1); last != fetches.Load(); <-time.After(300 * time.Millisecond) {

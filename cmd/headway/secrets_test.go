@@ -20,7 +20,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
-	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge/forgetest"
 )
 
@@ -261,7 +261,7 @@ func (l *leaky) errors(c *channels) {
 			l.t.Errorf("%s: the answer is empty", name)
 		}
 	}
-	l.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{syncer.GitWrites: "reject"}) })
+	l.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.GitWrites: "reject"}) })
 	code, body := l.ask("", http.MethodPatch, "/api/v1/namespaces/default/secrets/plain", `{"stringData":{"password":"`+l.secrets.add("value of a refused write")+`"}}`,
 		http.Header{"Content-Type": {"application/merge-patch+json"}})
 	if code != http.StatusForbidden {

@@ -29,6 +29,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 )
 
 // tenants is a server with a syncer, without nodes, and a repository for each
@@ -122,7 +123,7 @@ func (w *tenants) onboard(tenant string) {
 			URL: "file://" + w.dirs[tenant], Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 		}}, time.Now()),
 		change.Create(&kustomizev1.Kustomization{
-			ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "app", Annotations: map[string]string{syncer.MaxDeletes: "100"}},
+			ObjectMeta: metav1.ObjectMeta{Namespace: tenant, Name: "app", Annotations: map[string]string{flux.MaxDeletes: "100"}},
 			Spec: kustomizev1.KustomizationSpec{
 				Interval: metav1.Duration{Duration: time.Hour}, Path: "./", Prune: true, ServiceAccountName: "deployer",
 				SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "app"},

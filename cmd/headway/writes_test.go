@@ -24,6 +24,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/flux"
 )
 
 // writesCluster is a server and a syncer without nodes, driven with kubectl by
@@ -71,7 +72,7 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 		t.Fatal(err)
 	}
 	c.patch(func(ks *kustomizev1.Kustomization) {
-		ks.Annotations = map[string]string{syncer.GitWrites: mode}
+		ks.Annotations = map[string]string{flux.GitWrites: mode}
 		ks.Spec.Wait = false
 	})
 	sync := syncer.New(syncer.Config{Store: c.engine.Store(), DataDir: data, Log: log, Local: src.local(), Events: syncEvents{c.engine.Events()}})

@@ -22,6 +22,7 @@ import (
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/validation"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 )
 
 // Manager is the field manager in whose name Git's fields are applied.
@@ -118,10 +119,10 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	if len(faults) == 0 {
 		return applied{object: next}, nil
 	}
-	if !in.Force && !inMetadata(item.Object, forceKey, enabled) || len(immutable) < len(faults) {
+	if !in.Force && !inMetadata(item.Object, flux.Force, enabled) || len(immutable) < len(faults) {
 		errs := errorsAt(item, key, faults)
 		if len(immutable) > 0 {
-			errs[0].Reason += " (set spec.force on the Kustomization, or " + forceKey + ": " + enabled + " on the object, to delete and create it)"
+			errs[0].Reason += " (set spec.force on the Kustomization, or " + flux.Force + ": " + enabled + " on the object, to delete and create it)"
 		}
 		return applied{}, errs
 	}

@@ -12,18 +12,12 @@ import (
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 )
 
 // beforeFirstApply is the manager of what an object without any manager had
 // when it was applied first.
 const beforeFirstApply = "before-first-apply"
-
-// requests are the annotations by which people ask for something to be done
-// once; what they say is not for Git to say.
-var requests = []string{
-	"reconcile.fluxcd.io/requestedAt", "reconcile.fluxcd.io/forceAt", "reconcile.fluxcd.io/resetAt",
-	"headway.dev/retry", "headway.dev/accept-history",
-}
 
 // overridden says whether an apply takes over the fields of a manager. Those
 // are kubectl's verbs, as in Flux: "kubectl apply", edit, patch, label and so
@@ -44,7 +38,7 @@ func overridden(e metav1.ManagedFieldsEntry) bool {
 // kustomize.toolkit.fluxcd.io/ssa is Merge, in Git or in the cluster, is left
 // as it is. replicas says that people set spec.replicas.
 func override(kind *kind.Kind, want, live object.Object) (_ object.Object, replicas bool, _ error) {
-	if inMetadata(want, ssaKey, mergePolicy) || inMetadata(live, ssaKey, mergePolicy) {
+	if inMetadata(want, flux.ServerSideApply, mergePolicy) || inMetadata(live, flux.ServerSideApply, mergePolicy) {
 		return live, false, nil
 	}
 	_, applied := live.GetAnnotations()[corev1.LastAppliedConfigAnnotation]
@@ -109,7 +103,7 @@ func fold(entries []metav1.ManagedFieldsEntry, version string, stays *fieldpath.
 // exempt are the fields that stay whoever set them.
 func exempt() *fieldpath.Set {
 	set := fieldpath.NewSet()
-	for _, name := range requests {
+	for _, name := range flux.Requests() {
 		set.Insert(fieldpath.MakePathOrDie("metadata", "annotations", name))
 	}
 	return set

@@ -4,17 +4,12 @@ import (
 	"strings"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 )
 
-// Labels and annotations by which objects ask to be treated otherwise. As in
-// Flux each may be a label or an annotation, and upper and lower case are the
-// same in their values.
+// Values of the annotations or labels by which objects ask to be treated
+// otherwise.
 const (
-	pruneKey     = "kustomize.toolkit.fluxcd.io/prune"
-	reconcileKey = "kustomize.toolkit.fluxcd.io/reconcile"
-	ssaKey       = "kustomize.toolkit.fluxcd.io/ssa"
-	forceKey     = "kustomize.toolkit.fluxcd.io/force"
-
 	disabled     = "disabled"
 	enabled      = "enabled"
 	ignorePolicy = "Ignore"
@@ -30,12 +25,12 @@ func inMetadata(obj object.Object, key, value string) bool {
 // excluded is why an object is not applied at all, or empty.
 func excluded(want, live object.Object) string {
 	switch {
-	case inMetadata(want, ssaKey, ignorePolicy):
-		return ssaKey + ": " + ignorePolicy
-	case live != nil && inMetadata(want, ssaKey, ifNotPresent):
-		return ssaKey + ": " + ifNotPresent
-	case inMetadata(want, reconcileKey, disabled), live != nil && inMetadata(live, reconcileKey, disabled):
-		return reconcileKey + ": " + disabled
+	case inMetadata(want, flux.ServerSideApply, ignorePolicy):
+		return flux.ServerSideApply + ": " + ignorePolicy
+	case live != nil && inMetadata(want, flux.ServerSideApply, ifNotPresent):
+		return flux.ServerSideApply + ": " + ifNotPresent
+	case inMetadata(want, flux.Reconcile, disabled), live != nil && inMetadata(live, flux.Reconcile, disabled):
+		return flux.Reconcile + ": " + disabled
 	}
 	return ""
 }
@@ -44,12 +39,12 @@ func excluded(want, live object.Object) string {
 // Kustomization; empty if it may be.
 func Spared(live object.Object) string {
 	switch {
-	case inMetadata(live, pruneKey, disabled):
-		return pruneKey + ": " + disabled
-	case inMetadata(live, reconcileKey, disabled):
-		return reconcileKey + ": " + disabled
-	case inMetadata(live, ssaKey, ignorePolicy):
-		return ssaKey + ": " + ignorePolicy
+	case inMetadata(live, flux.Prune, disabled):
+		return flux.Prune + ": " + disabled
+	case inMetadata(live, flux.Reconcile, disabled):
+		return flux.Reconcile + ": " + disabled
+	case inMetadata(live, flux.ServerSideApply, ignorePolicy):
+		return flux.ServerSideApply + ": " + ignorePolicy
 	}
 	return ""
 }
@@ -57,5 +52,5 @@ func Spared(live object.Object) string {
 // LeftAlone says whether a stored object asks not to be applied: then it is
 // not waited for either.
 func LeftAlone(live object.Object) bool {
-	return inMetadata(live, reconcileKey, disabled) || inMetadata(live, ssaKey, ignorePolicy) || inMetadata(live, ssaKey, ifNotPresent)
+	return inMetadata(live, flux.Reconcile, disabled) || inMetadata(live, flux.ServerSideApply, ignorePolicy) || inMetadata(live, flux.ServerSideApply, ifNotPresent)
 }
