@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	},
 	"nodes":       {"image", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
 	"proxy":       {"rules", "iptables", "."},
-	"cmd/headway": {".", "crash", "e2e"},
+	"cmd/headway": {"report", "headwaytest", ".", "crash", "e2e"},
 }
 
 // checkRooms reports an import by a file of the folder dir that goes against a

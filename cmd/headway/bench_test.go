@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 )
 
@@ -115,7 +116,7 @@ func (s *server) head() string { return s.git("rev-parse", "HEAD") }
 // write writes files of the work tree.
 func (s *server) write(files map[string]string) {
 	s.b.Helper()
-	writeFiles(s.b, s.work, files)
+	headwaytest.WriteFiles(s.b, s.work, files)
 }
 
 // commit commits the work tree.

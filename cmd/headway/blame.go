@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -33,9 +34,9 @@ that a kustomization made the value from what stands there.`,
 				return err
 			}
 			if format.json() {
-				return printJSON(opts.out, blame)
+				return report.PrintJSON(opts.out, blame)
 			}
-			return printBlame(opts.out, blame, all, terminalWidth(opts.out))
+			return report.PrintBlame(opts.out, blame, all, report.TerminalWidth(opts.out))
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: the only one that has it)")

@@ -23,11 +23,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
+	"headway.dev/syncer/wire"
 )
 
 // canaries are the secrets of the run, by what they are.
@@ -87,7 +89,7 @@ type leaky struct {
 const forgeProject = forgetest.Project + ".git"
 
 func (l *leaky) secret(name string, data map[string]string) *corev1.Secret {
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name}, Data: map[string][]byte{}}
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: name}, Data: map[string][]byte{}}
 	for k, v := range data {
 		s.Data[k] = []byte(v)
 	}
@@ -168,7 +170,7 @@ func (l *leaky) objects(t *testing.T, dirs []string) []object.Object {
 		l.secret("app", map[string]string{"githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": c.add("malformed key of a GitHub App")}),
 	}
 	source := func(name, url, secret string, edit func(*sourcev1.GitRepository)) {
-		src := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: name}, Spec: sourcev1.GitRepositorySpec{
+		src := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: name}, Spec: sourcev1.GitRepositorySpec{
 			URL: url, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 		}}
 		if secret != "" {
@@ -197,9 +199,9 @@ func (l *leaky) objects(t *testing.T, dirs []string) []object.Object {
 		s.Annotations = map[string]string{flux.CommitStatus: "gitea", flux.ForgeSecret: "echo-forge"}
 	})
 	for _, dir := range append(dirs, "told") {
-		ks := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: dir}, Spec: kustomizev1.KustomizationSpec{
+		ks := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: dir}, Spec: kustomizev1.KustomizationSpec{
 			Interval: metav1.Duration{Duration: time.Hour}, Path: "./" + dir, Prune: true,
-			SourceRef:  kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: rootName},
+			SourceRef:  kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: wire.RootName},
 			Decryption: &kustomizev1.Decryption{Provider: "sops", SecretRef: &meta.LocalObjectReference{Name: "keys"}},
 			PostBuild:  &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "Secret", Name: "values"}}},
 		}}
@@ -256,10 +258,10 @@ func newLeaky(t *testing.T) *leaky {
 	}
 	l.story = newStory(t, files, func(s *story, up *upOptions) {
 		root := t.TempDir()
-		s.repo.git("", "clone", "-q", "--mirror", s.repo.bare, root+"/"+forgeProject)
-		s.repo.bare = root + "/" + forgeProject
-		s.repo.git(s.repo.work, "remote", "set-url", "origin", s.repo.bare)
-		l.git = gitHTTP(t, root, func(r *http.Request) bool {
+		s.repo.Git("", "clone", "-q", "--mirror", s.repo.Bare, root+"/"+forgeProject)
+		s.repo.Bare = root + "/" + forgeProject
+		s.repo.Git(s.repo.Work, "remote", "set-url", "origin", s.repo.Bare)
+		l.git = headwaytest.ServeGit(t, root, func(r *http.Request) bool {
 			_, pass, _ := r.BasicAuth()
 			return pass == password
 		})
@@ -286,5 +288,5 @@ func rootKey(kind string) object.Key {
 	if kind == "Kustomization" {
 		group = kustomizev1.GroupVersion.Group
 	}
-	return object.Key{GroupKind: schema.GroupKind{Group: group, Kind: kind}, Namespace: systemNamespace, Name: rootName}
+	return object.Key{GroupKind: schema.GroupKind{Group: group, Kind: kind}, Namespace: wire.SystemNamespace, Name: wire.RootName}
 }

@@ -18,6 +18,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -46,59 +48,49 @@ spec:
 `, replicas)
 }
 
-// shows checks that a text has all of some words.
-func shows(t *testing.T, what, text string, words ...string) {
-	t.Helper()
-	for _, w := range words {
-		if !strings.Contains(text, w) {
-			t.Errorf("%s does not show %q:\n%s", what, w, text)
-		}
-	}
-}
-
 // What was, who did it and where, asked of a running cluster; and the journal
 // tells when somebody has been at it.
 func TestHistoryCommands(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	first := s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	first := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 	s.deployed(first)
 	between := time.Now()
 	second := s.push(map[string]string{"settings.yaml": coloured("blue"), "more.yaml": strings.Replace(coloured("green"), "name: settings", "name: more", 1)})
 	s.deployed(second)
 
 	out := s.must(exitOK, "blame", "cm/settings", "-n", "default")
-	shows(t, "blame", out, "ConfigMap/settings in default", short(second)+"  Ada", "settings.yaml:7  data.colour", "blue", short(first)+"  Ada", "settings.yaml:8  data.size", "big")
+	headwaytest.Shows(t, "blame", out, "ConfigMap/settings in default", report.ShortSHA(second)+"  Ada", "settings.yaml:7  data.colour", "blue", report.ShortSHA(first)+"  Ada", "settings.yaml:8  data.size", "big")
 	if strings.Contains(out, "metadata.uid") {
 		t.Errorf("blame shows what nobody set:\n%s", out)
 	}
-	shows(t, "blame --all", s.must(exitOK, "blame", "cm/settings", "-n", "default", "--all"), "metadata.uid")
+	headwaytest.Shows(t, "blame --all", s.must(exitOK, "blame", "cm/settings", "-n", "default", "--all"), "metadata.uid")
 	var blame wire.Blame
 	if err := json.Unmarshal([]byte(s.must(exitOK, "blame", "configmap/settings", "-o", "json")), &blame); err != nil || blame.Commits[second].Author.Name != "Ada" {
 		t.Errorf("blame -o json: %v, %+v", err, blame.Commits)
 	}
 
-	shows(t, "get --at COMMIT", s.must(exitOK, "get", "cm/settings", "--at", short(first)), "colour: red", "settings.yaml:1", first)
-	shows(t, "get --at TIME", s.must(exitOK, "get", "cm/settings", "--at", between.Format(time.RFC3339Nano)), "colour: red")
-	shows(t, "get", s.must(exitOK, "get", "cm/settings"), "colour: blue")
-	shows(t, "get of what was not there yet", s.must(exitFailed, "get", "cm/more", "--at", first), "ConfigMap/more was not declared at "+first[:12])
-	shows(t, "get of an unknown commit", s.must(exitFailed, "get", "cm/settings", "--at", "0123456"), "0123456")
+	headwaytest.Shows(t, "get --at COMMIT", s.must(exitOK, "get", "cm/settings", "--at", report.ShortSHA(first)), "colour: red", "settings.yaml:1", first)
+	headwaytest.Shows(t, "get --at TIME", s.must(exitOK, "get", "cm/settings", "--at", between.Format(time.RFC3339Nano)), "colour: red")
+	headwaytest.Shows(t, "get", s.must(exitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get of what was not there yet", s.must(exitFailed, "get", "cm/more", "--at", first), "ConfigMap/more was not declared at "+first[:12])
+	headwaytest.Shows(t, "get of an unknown commit", s.must(exitFailed, "get", "cm/settings", "--at", "0123456"), "0123456")
 
 	out = s.must(exitChanges, "diff", first, second)
-	shows(t, "diff", out, "+ create ConfigMap/more", "~ update ConfigMap/settings", "data.colour: red → blue")
-	shows(t, "diff backwards", s.must(exitChanges, "diff", second, first), "- delete ConfigMap/more", "data.colour: blue → red")
+	headwaytest.Shows(t, "diff", out, "+ create ConfigMap/more", "~ update ConfigMap/settings", "data.colour: red → blue")
+	headwaytest.Shows(t, "diff backwards", s.must(exitChanges, "diff", second, first), "- delete ConfigMap/more", "data.colour: blue → red")
 	s.must(exitOK, "diff", second, second)
 	s.must(exitFailed, "diff", second, "none")
 
 	out = s.must(exitOK, "log", "cm/settings", "-n", "default")
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 3 || !strings.Contains(lines[1], short(second)) || !strings.Contains(lines[2], short(first)) || !strings.Contains(lines[1], "healthy") {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 3 || !strings.Contains(lines[1], report.ShortSHA(second)) || !strings.Contains(lines[2], report.ShortSHA(first)) || !strings.Contains(lines[1], "healthy") {
 		t.Errorf("log of settings:\n%s", out)
 	}
 	out = s.must(exitOK, "log", "cm/more")
-	if strings.Contains(out, short(first)) || !strings.Contains(out, short(second)) {
+	if strings.Contains(out, report.ShortSHA(first)) || !strings.Contains(out, report.ShortSHA(second)) {
 		t.Errorf("log of more:\n%s", out)
 	}
 
-	shows(t, "log --verify", s.must(exitOK, "log", "--verify"), "The journal is whole: 4 entries")
+	headwaytest.Shows(t, "log --verify", s.must(exitOK, "log", "--verify"), "The journal is whole: 4 entries")
 	records, err := s.cluster.engine.Store().Records("journal", 0, 10)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +99,7 @@ func TestHistoryCommands(t *testing.T) {
 	if _, err := s.cluster.engine.Store().Commit(t.Context(), change.Tx{Append: []change.Record{{Log: "journal", Data: forged}}}); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "log --verify of a forged journal", s.must(exitFailed, "log", "--verify"), "The journal is broken after 4 sound entries", "changed, removed or inserted")
+	headwaytest.Shows(t, "log --verify of a forged journal", s.must(exitFailed, "log", "--verify"), "The journal is broken after 4 sound entries", "changed, removed or inserted")
 	var verified wire.Verification
 	if err := json.Unmarshal([]byte(s.must(exitFailed, "log", "--verify", "-o", "json")), &verified); err != nil || verified.OK || verified.Entries != 4 {
 		t.Errorf("log --verify -o json: %v, %+v", err, verified)
@@ -118,30 +110,30 @@ func TestHistoryCommands(t *testing.T) {
 // and has an exit code of its own.
 func TestRollbackCommand(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
 	s.deployed(second)
 	third := s.push(map[string]string{"settings.yaml": coloured("green")})
 	s.deployed(third)
 
 	out := s.must(exitRefused, "rollback", second)
-	shows(t, "a conflict", out, "settings.yaml")
+	headwaytest.Shows(t, "a conflict", out, "settings.yaml")
 	var outcome struct{ Conflicts []string }
 	_, text, _ := s.headway("rollback", second, "-o", "json")
 	if err := json.Unmarshal([]byte(text), &outcome); err != nil || len(outcome.Conflicts) != 1 || outcome.Conflicts[0] != "settings.yaml" {
 		t.Errorf("rollback -o json of a conflict: %v\n%s", err, text)
 	}
-	if got := s.repo.git(s.repo.bare, "rev-parse", "main"); got != third {
+	if got := s.repo.Git(s.repo.Bare, "rev-parse", "main"); got != third {
 		t.Errorf("main is at %s after a conflict, want %s", got, third)
 	}
-	shows(t, "an unknown commit", s.must(exitFailed, "rollback", "0123456"), "0123456")
+	headwaytest.Shows(t, "an unknown commit", s.must(exitFailed, "rollback", "0123456"), "0123456")
 
 	out = s.must(exitOK, "rollback", "-m", "green is out")
-	shows(t, "rollback", out, "Revert", "reverts "+short(third))
-	if got := s.repo.git(s.repo.bare, "log", "-1", "--format=%P %B", "main"); !strings.HasPrefix(got, third) || !strings.Contains(got, "This reverts commit "+third+".") || !strings.Contains(got, "green is out") {
+	headwaytest.Shows(t, "rollback", out, "Revert", "reverts "+report.ShortSHA(third))
+	if got := s.repo.Git(s.repo.Bare, "log", "-1", "--format=%P %B", "main"); !strings.HasPrefix(got, third) || !strings.Contains(got, "This reverts commit "+third+".") || !strings.Contains(got, "green is out") {
 		t.Errorf("the newest commit: %s", got)
 	}
-	shows(t, "get after the rollback", s.must(exitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get after the rollback", s.must(exitOK, "get", "cm/settings"), "colour: blue")
 }
 
 // What keeps a commit from being applied, or has failed, is in the status with
@@ -149,12 +141,12 @@ func TestRollbackCommand(t *testing.T) {
 func TestStatusTellsHolds(t *testing.T) {
 	s := newStory(t, map[string]string{"web.yaml": workload(0)}, nil)
 	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.OnFailure: "hold"}) })
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 
 	bad := s.push(map[string]string{"web.yaml": workload(1)})
 	s.eventually("the failed commit is in quarantine", func() bool { return strings.Contains(s.must(exitOK, "status"), "quarantine") })
 	out := s.must(exitOK, "status")
-	shows(t, "status of a quarantine", out, "quarantine main@"+short(bad), "Deployment/default/web")
+	headwaytest.Shows(t, "status of a quarantine", out, "quarantine main@"+report.ShortSHA(bad), "Deployment/default/web")
 	hold := func() wire.Hold {
 		t.Helper()
 		var status wire.Status
@@ -169,23 +161,23 @@ func TestStatusTellsHolds(t *testing.T) {
 	if h := hold(); h.Kind != wire.GateQuarantine || !strings.HasSuffix(h.Revision, bad) || h.Message == "" || h.Since.IsZero() {
 		t.Errorf("status -o json of a quarantine: %+v", h)
 	}
-	shows(t, "sync of a quarantine", s.must(exitFailed, "sync"), "not everything is applied")
-	shows(t, "log of a quarantine", s.must(exitOK, "log"), "failed", short(bad))
+	headwaytest.Shows(t, "sync of a quarantine", s.must(exitFailed, "sync"), "not everything is applied")
+	headwaytest.Shows(t, "log of a quarantine", s.must(exitOK, "log"), "failed", report.ShortSHA(bad))
 	out = s.must(exitOK, "rollback")
-	shows(t, "rollback of a quarantine", out, "reverts "+short(bad))
-	s.deployed(s.repo.git(s.repo.bare, "rev-parse", "main"))
+	headwaytest.Shows(t, "rollback of a quarantine", out, "reverts "+report.ShortSHA(bad))
+	s.deployed(s.repo.Git(s.repo.Bare, "rev-parse", "main"))
 	if h := hold(); h.Kind != "" {
 		t.Errorf("after the rollback: %+v", h)
 	}
 
 	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.Freeze: "* * * * * / 1h"}) })
-	s.repo.git(s.repo.work, "pull", "-q", "--ff-only", "origin", "main")
+	s.repo.Git(s.repo.Work, "pull", "-q", "--ff-only", "origin", "main")
 	waits := s.push(map[string]string{"settings.yaml": coloured("red")})
 	s.eventually("the commit waits for the end of the freeze", func() bool { return strings.HasSuffix(hold().Revision, waits) })
 	out = s.must(exitOK, "status")
-	shows(t, "status of a freeze", out, "freeze   main@"+short(waits), "Frozen until", "* * * * * / 1h")
-	shows(t, "get while frozen", s.must(exitFailed, "get", "cm/settings"), "not declared")
-	shows(t, "plan while frozen", s.must(exitChanges, "plan"), "create ConfigMap/settings", "Frozen until")
+	headwaytest.Shows(t, "status of a freeze", out, "freeze   main@"+report.ShortSHA(waits), "Frozen until", "* * * * * / 1h")
+	headwaytest.Shows(t, "get while frozen", s.must(exitFailed, "get", "cm/settings"), "not declared")
+	headwaytest.Shows(t, "plan while frozen", s.must(exitChanges, "plan"), "create ConfigMap/settings", "Frozen until")
 
 	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.MaxDeletes: "none"}) })
 	s.eventually("an annotation that nobody understands is told", func() bool {
@@ -198,8 +190,8 @@ func TestStatusTellsHolds(t *testing.T) {
 func TestPlanCommentStory(t *testing.T) {
 	git := forgetest.New(t, forge.Gitea)
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
-	s.repo.push("refs/pull/12/head", map[string]string{"settings.yaml": coloured("blue")})
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
+	s.repo.Push("refs/pull/12/head", map[string]string{"settings.yaml": coloured("blue")})
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(ca, s.cluster.engine.PKI().CACert, 0o600); err != nil {
 		t.Fatal(err)
@@ -210,7 +202,7 @@ func TestPlanCommentStory(t *testing.T) {
 		"plan", "--server", "https://" + s.cluster.listener.Addr().String(), "--certificate-authority", ca, "pull/12",
 		"--comment", "12", "--forge", "gitea", "--repository", git.URL + "/" + forgeProject, "--forge-address", git.URL + "/api/v1",
 	}
-	shows(t, "a token without the right", s.must(exitFailed, args...), "cannot post path")
+	headwaytest.Shows(t, "a token without the right", s.must(exitFailed, args...), "cannot post path")
 	if n := len(git.Comments()); n != 0 {
 		t.Errorf("%d comments of a plan that was refused", n)
 	}
@@ -225,7 +217,7 @@ func TestPlanCommentStory(t *testing.T) {
 			out = o + e
 			return code == exitChanges
 		})
-		shows(t, "plan", out, "update ConfigMap/settings", "→ blue", verb+" the comment on pull request 12")
+		headwaytest.Shows(t, "plan", out, "update ConfigMap/settings", "→ blue", verb+" the comment on pull request 12")
 	}
 	if list := git.Comments(); len(list) != 1 || !strings.Contains(list[0].Body, "ConfigMap/settings") {
 		t.Errorf("comments at the forge: %+v", list)
@@ -241,23 +233,23 @@ func TestPlanCommentStory(t *testing.T) {
 func TestWebhookOverTLS(t *testing.T) {
 	var fetches atomic.Int64
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, func(s *story, up *upOptions) {
-		up.repo = gitHTTP(t, filepath.Dir(s.repo.bare), func(r *http.Request) bool {
+		up.repo = headwaytest.ServeGit(t, filepath.Dir(s.repo.Bare), func(r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/info/refs") && r.URL.Query().Get("service") == "git-upload-pack" {
 				fetches.Add(1)
 			}
 			return true
-		}) + "/" + filepath.Base(s.repo.bare)
+		}) + "/" + filepath.Base(s.repo.Bare)
 	})
 	const token = "6f2a1d1c7a5e4d0f"
-	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "hook"}, Data: map[string][]byte{"token": []byte(token)}})
+	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: "hook"}, Data: map[string][]byte{"token": []byte(token)}})
 	s.patch("GitRepository", func(o object.Object) { o.SetAnnotations(map[string]string{flux.WebhookSecret: "hook"}) })
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	// The annotation, too, made the source be looked at: let that be over.
 	for last := int64(-1); last != fetches.Load(); <-time.After(300 * time.Millisecond) {
 		last = fetches.Load()
 	}
 	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
-	const path, body = "/headway/v1/hooks/" + systemNamespace + "/" + rootName, `{"ref":"refs/heads/main"}`
+	const path, body = "/headway/v1/hooks/" + wire.SystemNamespace + "/" + wire.RootName, `{"ref":"refs/heads/main"}`
 	signature := func(key string) http.Header {
 		mac := hmac.New(sha256.New, []byte(key))
 		mac.Write([]byte(body))
@@ -293,5 +285,5 @@ func TestWebhookOverTLS(t *testing.T) {
 		t.Errorf("signed: %d %q", code, text)
 	}
 	s.deployed(second)
-	shows(t, "get after the webhook", s.must(exitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get after the webhook", s.must(exitOK, "get", "cm/settings"), "colour: blue")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
@@ -87,7 +88,7 @@ func (o *options) completeCommit(cmd *cobra.Command, args []string, _ string) ([
 	var commits []cobra.Completion
 	for _, e := range entries {
 		if e.Commit != nil {
-			if word := cobra.CompletionWithDesc(short(e.Commit.SHA), e.Commit.Subject); !slices.Contains(commits, word) {
+			if word := cobra.CompletionWithDesc(report.ShortSHA(e.Commit.SHA), e.Commit.Subject); !slices.Contains(commits, word) {
 				commits = append(commits, word)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -56,24 +57,11 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 // showDiff prints the difference; its result carries the exit code.
 func showDiff(opts *options, d wire.Plans, format outputFormat) error {
 	if format.json() {
-		if err := printJSON(opts.out, d); err != nil {
+		if err := report.PrintJSON(opts.out, d); err != nil {
 			return err
 		}
 	} else {
-		colour := paletteFor(opts.out)
-		list := perKustomization(d)
-		shown := &actions{out: opts.out, colour: colour}
-		for _, p := range list {
-			if len(list) > 1 {
-				fmt.Fprintln(opts.out, colour.dim("Kustomization "+p.Kustomization))
-			}
-			for _, a := range p.Actions {
-				shown.print(a)
-			}
-		}
-		if sum := d.Summary; sum.Create+sum.Update+sum.Delete == 0 && len(d.Errors) == 0 {
-			fmt.Fprintln(opts.out, "no difference")
-		}
+		report.DiffText(opts.out, d)
 	}
 	for _, fault := range d.Errors {
 		fmt.Fprintln(opts.err, "error:", fault.Message)

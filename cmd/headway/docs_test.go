@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"go/ast"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -26,6 +27,7 @@ var jsonOutputs = []struct {
 	value   any
 	stream  bool
 }{
+
 	{command: "status", value: wire.Status{}},
 	{command: "sync", value: wire.Event{}, stream: true},
 	{command: "plan", value: wire.Plans{}},
@@ -71,7 +73,7 @@ func TestCommandsPage(t *testing.T) {
 		}
 	}
 	describe(root)
-	golden(t, "../../../docs/commands.md", page.String())
+	headwaytest.Golden(t, "../../docs/commands.md", page.String())
 }
 
 // docs/json.md says what -o json prints, from the types and their comments;
@@ -87,7 +89,7 @@ version fields are added, but none changes its meaning or goes. Fields without a
 value are left out where this page says so. Times are RFC 3339. A test keeps this
 page equal to the program.
 
-`, jsonVersion)
+`, report.JsonVersion)
 	var queue []reflect.Type
 	for _, o := range jsonOutputs {
 		typ := reflect.TypeOf(o.value)
@@ -116,7 +118,7 @@ page equal to the program.
 		page.WriteString("| field | type | |\n|---|---|---|\n")
 		queue = append(queue, jsonFields(page, typ, comments)...)
 	}
-	golden(t, "../../../docs/json.md", page.String())
+	headwaytest.Golden(t, "../../docs/json.md", page.String())
 }
 
 // jsonFields writes the rows of a type, and returns the types of its fields.
@@ -201,24 +203,6 @@ func typeComments(t *testing.T, dirs ...string) map[string]string {
 	return comments
 }
 
-// Each object carries the version, and stays what it was otherwise.
-func TestJSONHasVersion(t *testing.T) {
-	for _, c := range []struct {
-		value any
-		want  string
-	}{
-		{map[string]any{"a": 1}, `{"apiVersion":"cli.headway.dev/v1","a":1}`},
-		{struct{}{}, `{"apiVersion":"cli.headway.dev/v1"}`},
-		{[]map[string]any{{"a": 1}, {}}, `[{"apiVersion":"cli.headway.dev/v1","a":1},{"apiVersion":"cli.headway.dev/v1"}]`},
-		{[]string(nil), `[]`},
-	} {
-		var out bytes.Buffer
-		if err := printJSONLine(&out, c.value); err != nil || out.String() != c.want+"\n" {
-			t.Errorf("%v: %s, %v; want %s", c.value, &out, err, c.want)
-		}
-	}
-}
-
 // The manual has a page of each command.
 func TestManPages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "man1")
@@ -235,21 +219,21 @@ func TestManPages(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		shows(t, name, string(page), words...)
+		headwaytest.Shows(t, name, string(page), words...)
 	}
 }
 
 // A shell completes kinds, and the names of what the cluster has.
 func TestCompletion(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	head := s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	head := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 	s.deployed(head)
 	for _, c := range []struct{ typed, want string }{
 		{"blame dep", "deployment/\n"},
 		{"blame configmap/se", "configmap/settings\n"},
 		{"log cm/", "cm/settings\n"},
 		{"get cm/ -n default", "cm/settings\n"},
-		{"rollback ", short(head) + "\tchange\n"},
+		{"rollback ", report.ShortSHA(head) + "\tchange\n"},
 		{"sync --source ", "headway-system/cluster\n"},
 		{"diff --kustomization ", "headway-system/cluster\n"},
 		{"st", "status\t"},

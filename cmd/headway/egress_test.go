@@ -9,6 +9,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/syncer/wire"
 )
 
@@ -16,10 +17,10 @@ import (
 // why, while one on loopback, where tests and proxies are, is fetched.
 func TestSourcesMayNotReachMetadata(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	for name, url := range map[string]string{
 		"metadata": "http://169.254.169.254/latest/meta-data.git", "mapped": "http://[::ffff:169.254.169.254]/x.git",
-		"local": gitHTTP(t, filepath.Dir(s.repo.bare), nil) + "/repo.git",
+		"local": headwaytest.ServeGit(t, filepath.Dir(s.repo.Bare), nil) + "/repo.git",
 	} {
 		s.create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: sourcev1.GitRepositorySpec{
 			URL: url, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},

@@ -65,7 +65,7 @@ func (c *cluster) loadExample(ctx context.Context, images imageStore) {
 	}
 	_ = reader.CloseWithError(err) // ends the writer, also when nothing was read
 	if err = errors.Join(err, <-written); err != nil && ctx.Err() == nil {
-		c.progress.line("%s", c.progress.colour.red(fmt.Sprintf("the image of the example cannot be loaded: %v", err)))
+		c.progress.line("%s", c.progress.colour.Red(fmt.Sprintf("the image of the example cannot be loaded: %v", err)))
 	}
 }
 

@@ -112,7 +112,7 @@ func TestDidYouMean(t *testing.T) {
 // An answer that a command has read is no aborted one.
 func TestCommandsReadAnswersToTheEnd(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	for range 30 {
 		s.must(exitOK, "log")
 	}

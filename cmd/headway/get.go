@@ -1,12 +1,11 @@
 package main
 
 import (
-	"fmt"
 	"net/url"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -34,9 +33,9 @@ a duration such as 2h for so long ago.`,
 				return err
 			}
 			if format.json() {
-				return printJSON(opts.out, past)
+				return report.PrintJSON(opts.out, past)
 			}
-			return printPast(opts, past)
+			return report.PrintPast(opts.out, past)
 		},
 	}
 	cmd.Flags().StringVar(&at, "at", "", "commit, branch, tag or time (default: what is applied)")
@@ -44,18 +43,4 @@ a duration such as 2h for so long ago.`,
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
 	cmd.Flags().VarP(&formatFlag{&format, []string{"yaml", "json"}}, "output", "o", "output format: yaml|json")
 	return cmd
-}
-
-// printPast writes the object as YAML, with where it is from as a comment.
-func printPast(opts *options, past wire.PastObject) error {
-	data, err := yaml.Marshal(past.Object)
-	if err != nil {
-		return err
-	}
-	from := past.Revision
-	if c := past.Commit; c != nil {
-		from = fmt.Sprintf("%s %q by %s", c.SHA, c.Subject, c.Author.Name)
-	}
-	_, err = fmt.Fprintf(opts.out, "# %s\n# %s:%d, Kustomization %s\n%s", from, past.File, past.Line, past.Kustomization, data)
-	return err
 }

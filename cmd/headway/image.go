@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/nodes/runtime"
 )
 
@@ -67,9 +68,9 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 				rows[i] = []string{info.Name, info.Digest, fmt.Sprintf("%.1f MiB", float64(info.Size)/(1<<20))}
 			}
 			if format.json() {
-				return printJSON(opts.out, images)
+				return report.PrintJSON(opts.out, images)
 			}
-			return table(opts.out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
+			return report.Table(opts.out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
 		},
 	}
 	cmd.Flags().StringVar(&address, "containerd-address", "", "socket of the containerd, as given to up")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"headway.dev/cmd/headway/headwaytest"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -19,7 +20,7 @@ import (
 // the group, and nothing else, for as long as was asked.
 func TestKubeconfigOfATeammate(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	file := filepath.Join(t.TempDir(), "ada.kubeconfig")
 	s.must(exitOK, "kubeconfig", "--user", "ada", "--group", "web-team", "--lifetime", "48h", "-n", "default", "-f", file)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -87,15 +88,15 @@ func TestKubeconfigRefusals(t *testing.T) {
 		"is not a URL":      {"--user", "ada", "--server", "http://cluster.example.com"},
 		"--tls-san other":   {"--user", "ada", "--server", "https://other:6443"},
 	} {
-		shows(t, "refusal", s.must(exitFailed, append([]string{"kubeconfig"}, args...)...), want)
+		headwaytest.Shows(t, "refusal", s.must(exitFailed, append([]string{"kubeconfig"}, args...)...), want)
 	}
-	shows(t, "kubeconfig", s.must(exitOK, "kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"), "server: https://cluster.example.com:7443")
+	headwaytest.Shows(t, "kubeconfig", s.must(exitOK, "kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"), "server: https://cluster.example.com:7443")
 	// What is no file is not replaced; - is standard output.
 	link := filepath.Join(t.TempDir(), "stdout")
 	if err := os.Symlink("/dev/null", link); err != nil {
 		t.Fatal(err)
 	}
-	shows(t, "a device", s.must(exitFailed, "kubeconfig", "--user", "ada", "-f", link), link+" is not a regular file")
+	headwaytest.Shows(t, "a device", s.must(exitFailed, "kubeconfig", "--user", "ada", "-f", link), link+" is not a regular file")
 	if to, err := os.Readlink(link); err != nil || to != "/dev/null" {
 		t.Errorf("the link was replaced: %q %v", to, err)
 	}

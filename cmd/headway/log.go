@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
@@ -65,13 +64,13 @@ if one was.`,
 				return err
 			}
 			if format.json() {
-				return printJSON(opts.out, entries)
+				return report.PrintJSON(opts.out, entries)
 			}
 			if len(entries) == 0 {
 				fmt.Fprintln(opts.err, nothingLogged(args, before))
 				return nil
 			}
-			return printLog(opts.out, entries, time.Now())
+			return report.PrintLog(opts.out, entries, time.Now())
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
@@ -105,7 +104,7 @@ func verifyLog(cmd *cobra.Command, opts *options, format outputFormat) error {
 		return err
 	}
 	if format.json() {
-		err = printJSON(opts.out, result)
+		err = report.PrintJSON(opts.out, result)
 	} else if result.OK {
 		_, err = fmt.Fprintf(opts.out, "The journal is whole: %d entries, each chained to the one before it.\n", result.Entries)
 	} else {
@@ -115,59 +114,6 @@ func verifyLog(cmd *cobra.Command, opts *options, format outputFormat) error {
 		return exitError{exitFailed}
 	}
 	return err
-}
-
-// printLog prints a table, with the Kustomizations if there are others than
-// the one of `headway up`.
-func printLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
-	const place = 2 // of the Kustomization's column
-	header := []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}
-	several := slices.ContainsFunc(entries, func(e wire.LogEntry) bool { return e.Kustomization != systemNamespace+"/"+rootName })
-	if several {
-		header = slices.Insert(header, place, "KUSTOMIZATION")
-	}
-	var rows [][]string
-	for _, e := range entries {
-		row := logRow(e, now)
-		if several {
-			row = slices.Insert(row, place, e.Kustomization)
-		}
-		rows = append(rows, row)
-	}
-	return table(out, header, rows)
-}
-
-func logRow(e wire.LogEntry, now time.Time) []string {
-	sha, author, subject := "-", "-", "-"
-	if e.Commit != nil {
-		sha, author, subject = short(e.Commit.SHA), e.Commit.Author.Name, e.Commit.Subject
-	}
-	for i, c := range e.With {
-		subject += map[bool]string{true: "; with ", false: ", "}[i == 0] + short(c.SHA) + " " + c.Subject
-	}
-	if e.MoreWith {
-		subject += " and more"
-	}
-	result := e.Type
-	if e.Type == wire.EntryApplied {
-		result = cmp.Or(e.Verdict, "in progress")
-	}
-	// Why it failed or was refused, on one line of the table.
-	reason, _, _ := strings.Cut(e.Reason, "\n")
-	if e.Verdict == "healthy" {
-		reason = ""
-	}
-	counts := map[string]int{}
-	for _, o := range e.Objects {
-		counts[o.Action]++
-	}
-	var changes []string
-	for _, action := range []string{"Create", "Update", "Delete"} {
-		if n := counts[action]; n > 0 {
-			changes = append(changes, fmt.Sprintf("%d %s", n, strings.ToLower(action)+"d"))
-		}
-	}
-	return []string{strconv.FormatInt(e.Seq, 10), sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject, cmp.Or(reason, "-")}
 }
 
 // parseObject reads KIND/NAME, with the kind as kubectl takes it.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/yaml/load/kustomize"
 )
 
@@ -55,6 +56,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	case errors.As(err, &exit):
 		return exit.code
 	}
-	fmt.Fprintln(errOut, "headway:", screen(err.Error()))
+	fmt.Fprintln(errOut, "headway:", report.Screen(err.Error()))
 	return exitFailed
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"headway.dev/cmd/headway/report"
 )
 
 // newMan is for those who package the program.
@@ -33,7 +34,7 @@ func newMan(opts *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(opts.out, "%s in %s\n", count(len(pages), "page"), args[0])
+			_, err = fmt.Fprintf(opts.out, "%s in %s\n", report.Count(len(pages), "page"), args[0])
 			return err
 		},
 	}

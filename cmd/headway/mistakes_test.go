@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"headway.dev/cmd/headway/headwaytest"
 )
 
 // What a newcomer gets wrong is answered with what to do, in words that are not
 // those of a library.
 func TestMistakesAreExplained(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	for _, mistake := range []struct {
 		args []string
 		want string
@@ -43,7 +44,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"sync"}, "nothing new: all is applied and healthy ("},
 		{[]string{"sync", "--no-wait"}, "asked for; `headway status` says what becomes of it\n"},
 	} {
-		shows(t, strings.Join(quiet.args, " "), s.must(exitOK, quiet.args...), quiet.want)
+		headwaytest.Shows(t, strings.Join(quiet.args, " "), s.must(exitOK, quiet.args...), quiet.want)
 	}
 	if out := s.must(exitOK, "sync", "--no-wait", "-o", "json"); out != "" {
 		t.Errorf("a program that does not wait is told %q", out)

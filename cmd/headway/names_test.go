@@ -17,7 +17,7 @@ func TestServingNames(t *testing.T) {
 		up.listen = "localhost:0"
 		up.tlsSANs = []string{"cluster.example.com", "*.apps.example.com", "192.0.2.10"}
 	})
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD")) // by the kubeconfig
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD")) // by the kubeconfig
 	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -117,13 +118,13 @@ func (o *planOptions) request(args []string) (wire.PlanRequest, error) {
 func showPlan(opts *options, plan wire.Plans, format outputFormat) error {
 	switch format.value {
 	case "json":
-		if err := printJSON(opts.out, plan); err != nil {
+		if err := report.PrintJSON(opts.out, plan); err != nil {
 			return err
 		}
 	case "markdown":
-		planMarkdown(opts.out, plan)
+		report.PlanMarkdown(opts.out, plan)
 	default:
-		planText(opts.out, plan)
+		report.PlanText(opts.out, plan)
 	}
 	if len(plan.Errors) > 0 {
 		for _, fault := range plan.Errors {

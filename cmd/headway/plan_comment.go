@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/wire"
 )
@@ -82,9 +83,9 @@ func (o *commentOptions) post(ctx context.Context, plans wire.Plans, log io.Writ
 	}
 	var body strings.Builder
 	if o.cluster != "" {
-		fmt.Fprintf(&body, "%s\n\n", code(o.cluster))
+		fmt.Fprintf(&body, "%s\n\n", report.InlineCode(o.cluster))
 	}
-	planMarkdown(&body, plans)
+	report.PlanMarkdown(&body, plans)
 	created, err := client.Comment(ctx, n, strings.TrimSpace("headway plan of "+plans.Source+" "+o.cluster), body.String())
 	if err != nil {
 		return fmt.Errorf("--comment: %w", err)

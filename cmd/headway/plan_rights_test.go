@@ -10,6 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -33,7 +34,7 @@ func landlord(t *testing.T) *tenants {
 // edit writes files of the landlord's repository; empty contents remove one.
 func (w *tenants) edit(files map[string]string) {
 	w.t.Helper()
-	writeFiles(w.t, w.dirs["a"], files)
+	headwaytest.WriteFiles(w.t, w.dirs["a"], files)
 }
 
 func (w *tenants) commitFiles() string {

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 )
 
@@ -23,18 +24,18 @@ const (
 // refused, also where the commit itself makes the namespace.
 func TestPlanTellsPodSecurity(t *testing.T) {
 	s := newStory(t, map[string]string{"keep.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: keep, namespace: default}\n"}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
-	s.repo.push("workload", map[string]string{"ns.yaml": lockedNamespace, "web.yaml": privilegedDeploy})
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
+	s.repo.Push("workload", map[string]string{"ns.yaml": lockedNamespace, "web.yaml": privilegedDeploy})
 	out := s.must(exitChanges, "plan", "workload")
-	shows(t, "the plan of a workload", out, "+ create Deployment/web in shop", "! pod-security: Deployment/shop/web: its pods would be refused: "+violatesBaseline)
+	headwaytest.Shows(t, "the plan of a workload", out, "+ create Deployment/web in shop", "! pod-security: Deployment/shop/web: its pods would be refused: "+violatesBaseline)
 
 	const refused = `pod.yaml:1: Pod shop/p: pods "p" is forbidden: ` + violatesBaseline
-	s.repo.push("pod", map[string]string{"ns.yaml": lockedNamespace, "pod.yaml": privilegedPod})
+	s.repo.Push("pod", map[string]string{"ns.yaml": lockedNamespace, "pod.yaml": privilegedPod})
 	code, out, errOut := s.headway("plan", "pod")
 	if code != exitFailed || !strings.Contains(errOut, "error: "+refused) || !strings.Contains(out, "refused, nothing would be applied (1 fault)") {
 		t.Errorf("the plan of a Pod: exit code %d\n%s%s", code, out, errOut)
 	}
-	s.repo.git(s.repo.work, "push", "-q", "origin", "HEAD:main")
+	s.repo.Git(s.repo.Work, "push", "-q", "origin", "HEAD:main")
 	if code, out, errOut := s.headway("sync"); code != exitFailed || !strings.Contains(out+errOut, refused) {
 		t.Errorf("the sync of a Pod: exit code %d\n%s%s", code, out, errOut)
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/api/tokenfile"
@@ -33,71 +33,8 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// gitRepo is a bare repository and a clone.
-type gitRepo struct {
-	t          *testing.T
-	bare, work string
-}
-
-func newGitRepo(t *testing.T, files map[string]string) *gitRepo {
-	t.Helper()
-	r := &gitRepo{t: t, bare: filepath.Join(t.TempDir(), "repo.git"), work: filepath.Join(t.TempDir(), "work")}
-	r.git("", "init", "-q", "--bare", "-b", "main", r.bare)
-	r.git("", "clone", "-q", r.bare, r.work)
-	r.git(r.work, "checkout", "-q", "-b", "main")
-	r.push("main", files)
-	return r
-}
-
-func (r *gitRepo) git(dir string, args ...string) string {
-	r.t.Helper()
-	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		r.t.Fatalf("git %q: %v\n%s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// push commits the files on top of what is checked out, and pushes to a ref.
-func (r *gitRepo) push(ref string, files map[string]string) {
-	r.t.Helper()
-	r.write(files)
-	r.git(r.work, "add", "-A")
-	r.git(r.work, "commit", "-q", "-m", "change")
-	r.git(r.work, "push", "-q", "origin", "HEAD:"+ref)
-}
-
-// write puts files into the clone; empty contents remove one.
-func (r *gitRepo) write(files map[string]string) {
-	r.t.Helper()
-	writeFiles(r.t, r.work, files)
-}
-
-// writeFiles puts files below dir; empty contents remove one.
-func writeFiles(tb testing.TB, dir string, files map[string]string) {
-	tb.Helper()
-	for name, data := range files {
-		path := filepath.Join(dir, name)
-		if data == "" {
-			if err := os.Remove(path); err != nil {
-				tb.Fatal(err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			tb.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
-			tb.Fatal(err)
-		}
-	}
-}
-
 // planWorld is a real API server and syncer, with nodes of one CPU each.
-func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
+func planWorld(t *testing.T, r *headwaytest.Repository, nodes ...string) *apitest.Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := os.WriteFile(file, []byte("token-of-ada,ada,1,system:masters\ntoken-of-bob,bob,2\ntoken-of-ci,ci,3\n"), 0o600); err != nil {
@@ -109,7 +46,7 @@ func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 	}
 	var sync *syncer.Syncer
 	srv := apitest.Start(t, func(c *api.Config) {
-		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.bare}, Simulate: simulate(c.Store), Access: access{c.Roles}})
+		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.Bare}, Simulate: simulate(c.Store), Access: access{c.Roles}})
 		c.Tokens = tokens
 		c.Routes = map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}
 	})
@@ -133,7 +70,7 @@ func planWorld(t *testing.T, r *gitRepo, nodes ...string) *apitest.Server {
 		}}})
 	}
 	create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: sourcev1.GitRepositorySpec{
-		URL: "file://" + r.bare, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
+		URL: "file://" + r.Bare, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
 	}})
 	create(&kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: kustomizev1.KustomizationSpec{
 		Interval: metav1.Duration{Duration: time.Hour}, Path: "./", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
@@ -172,7 +109,7 @@ stringData: {password: canary-one}
 // tells in its own words what would not fit, in every format, and no value of
 // a Secret is in any.
 func TestPlanOnServer(t *testing.T) {
-	r := newGitRepo(t, map[string]string{"shop.yaml": shop})
+	r := headwaytest.NewRepository(t, map[string]string{"shop.yaml": shop})
 	srv := planWorld(t, r, "a", "b")
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(ca, srv.PKI.CACert, 0o600); err != nil {
@@ -195,7 +132,7 @@ func TestPlanOnServer(t *testing.T) {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
-	r.push("refs/pull/12/head", map[string]string{"shop.yaml": strings.NewReplacer("replicas: 3", "replicas: 9", "canary-one", "canary-two").Replace(shop)})
+	r.Push("refs/pull/12/head", map[string]string{"shop.yaml": strings.NewReplacer("replicas: 3", "replicas: 9", "canary-one", "canary-two").Replace(shop)})
 	const words = "0/2 nodes are available: 2 Insufficient cpu."
 	var all bytes.Buffer
 	code, out, errOut := plan("pull/12")
@@ -233,7 +170,7 @@ func TestPlanOnServer(t *testing.T) {
 	onlyPlans(t, srv, r)
 	t.Setenv("HEADWAY_TOKEN", "token-of-ada")
 	// Faults have their file and line, and show no value either.
-	r.push("refs/pull/13/head", map[string]string{"shop.yaml": strings.NewReplacer("stringData: {password: canary-one}", "stringData: {password: canary-three}\nimmutable: canary-four\ndata: {other: canary-five!}").Replace(shop)})
+	r.Push("refs/pull/13/head", map[string]string{"shop.yaml": strings.NewReplacer("stringData: {password: canary-one}", "stringData: {password: canary-three}\nimmutable: canary-four\ndata: {other: canary-five!}").Replace(shop)})
 	code, out, errOut = plan("pull/13")
 	all.WriteString(out + errOut)
 	if code != exitFailed || !strings.Contains(errOut, "shop.yaml:1") {
@@ -245,13 +182,13 @@ func TestPlanOnServer(t *testing.T) {
 }
 
 // onlyPlans tries what the token of a CI job must not do.
-func onlyPlans(t *testing.T, srv *apitest.Server, r *gitRepo) {
+func onlyPlans(t *testing.T, srv *apitest.Server, r *headwaytest.Repository) {
 	t.Helper()
 	ci, err := newServerClient(&rest.Config{Host: srv.URL, BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.PKI.CACert}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	head := r.git(r.bare, "rev-parse", "main")
+	head := r.Git(r.Bare, "rev-parse", "main")
 	const apps, core = "/apis/apps/v1/namespaces/default/", "/api/v1/namespaces/default/"
 	object := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "x"}}
 	for _, c := range []struct {
@@ -271,7 +208,7 @@ func onlyPlans(t *testing.T, srv *apitest.Server, r *gitRepo) {
 			t.Errorf("%s %s: %v, want it forbidden", c.method, c.path, err)
 		}
 	}
-	if got := r.git(r.bare, "rev-parse", "main"); got != head {
+	if got := r.Git(r.Bare, "rev-parse", "main"); got != head {
 		t.Errorf("main moved to %s", got)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubectl/pkg/util/podutils"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -39,7 +40,7 @@ var (
 type progress struct {
 	cfg    *upConfig
 	start  time.Time
-	colour palette
+	colour report.Palette
 
 	mu       sync.Mutex
 	out      io.Writer
@@ -52,7 +53,7 @@ type progress struct {
 }
 
 func newProgress(cfg *upConfig, start time.Time) *progress {
-	return &progress{cfg: cfg, start: start, out: cfg.out, colour: paletteFor(cfg.out), told: map[string]string{}}
+	return &progress{cfg: cfg, start: start, out: cfg.out, colour: report.PaletteFor(cfg.out), told: map[string]string{}}
 }
 
 // hold keeps lines back until the API answers: what is told first is where.
@@ -63,7 +64,7 @@ func (p *progress) hold() {
 }
 
 func (p *progress) line(format string, args ...any) {
-	p.print(screen(fmt.Sprintf("headway: "+format+"\n", args...)))
+	p.print(report.Screen(fmt.Sprintf("headway: "+format+"\n", args...)))
 }
 
 func (p *progress) print(text string) {
@@ -90,11 +91,11 @@ func (p *progress) ready(ctx context.Context, c *cluster) error {
 	}
 	p.open(c.listener.Addr())
 	store := c.engine.Store()
-	root, ok := store.Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
+	root, ok := store.Get(object.Key{GroupKind: kustomizationKind, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
 	if !ok || !meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
 		return nil
 	}
-	revision := shortRevision(root.Status.LastAppliedRevision)
+	revision := report.ShortRevision(root.Status.LastAppliedRevision)
 	p.line("%s is applied", revision)
 	p.mu.Lock()
 	p.deployed = true
@@ -111,9 +112,9 @@ func (p *progress) ready(ctx context.Context, c *cluster) error {
 // its Services answer.
 func (p *progress) sync(e wire.Event, reader object.Reader) {
 	// The source and each Kustomization that follows it tell of a commit.
-	if line := namingOf(reader).line(e); line != "" && p.changed(line) {
+	if line := namingOf(reader).Line(e); line != "" && p.changed(line) {
 		if e.Phase == "error" || e.Verdict == "failed" {
-			line = p.colour.red(line)
+			line = p.colour.Red(line)
 		}
 		p.line("%s", line)
 	}
@@ -125,16 +126,16 @@ func (p *progress) sync(e wire.Event, reader object.Reader) {
 	p.deployed = true
 	p.mu.Unlock()
 	if first {
-		p.line("%s", p.colour.green("deployed in "+p.elapsed()))
+		p.line("%s", p.colour.Green("deployed in "+p.elapsed()))
 		p.services(reader)
 	}
 }
 
 // namingOf is how lines are told apart in a cluster.
-func namingOf(reader object.Reader) naming {
+func namingOf(reader object.Reader) report.Naming {
 	sources, _ := reader.List(schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: sourcev1.GitRepositoryKind}, "")
 	kustomizations, _ := reader.List(kustomizationKind, "")
-	return naming{sources: len(sources) > 1, kustomizations: len(kustomizations) > 1}
+	return report.Naming{Sources: len(sources) > 1, Kustomizations: len(kustomizations) > 1}
 }
 
 // changed says whether a line is another than the one before.
@@ -241,7 +242,7 @@ func (p *progress) pod(e object.Event) {
 		p.forget(pod)
 	// A pod that is being deleted ends as its program does when it is told to.
 	case pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
-		p.line("%s", p.colour.red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
+		p.line("%s", p.colour.Red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
 	default:
 		p.waiting(name, pod)
 	}
@@ -265,7 +266,7 @@ func failure(pod *corev1.Pod) string {
 func (p *progress) waiting(name string, pod *corev1.Pod) {
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := c.State.Waiting; w != nil && w.Message != "" && p.news(pod, c.Name, w) {
-			p.line("%s", p.colour.yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
+			p.line("%s", p.colour.Yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
@@ -18,7 +20,7 @@ import (
 // A pull that fails is told once for all pods of a Deployment, however often it
 // is tried, and again when it fails for another reason.
 func TestUpTellsAFailingPullOnce(t *testing.T) {
-	var out printed
+	var out headwaytest.Output
 	p := newProgress(&upConfig{upOptions: upOptions{options: &options{out: &out}}}, time.Now())
 	pods := map[string]*corev1.Pod{}
 	waits := func(name, owner, reason, message string) {
@@ -86,19 +88,19 @@ func TestUpAfterARestart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	head := s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	head := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 	s.eventually("it is applied", func() bool { return strings.HasSuffix(s.status().Kustomizations[0].Applied, head) })
 	ready(true)
 	s.deployed(head)
 
-	var out printed
+	var out headwaytest.Output
 	cfg := *s.cfg
 	options := *cfg.options
 	options.out, cfg.options = &out, &options
 	p := newProgress(&cfg, time.Now())
 	done := make(chan error, 1)
 	go func() { done <- p.ready(t.Context(), s.cluster) }()
-	s.eventually("it tells what is applied", func() bool { return strings.Contains(out.String(), "main@"+short(head)+" is applied") })
+	s.eventually("it tells what is applied", func() bool { return strings.Contains(out.String(), "main@"+report.ShortSHA(head)+" is applied") })
 	// The pod has ended meanwhile, which the agent tells with its first look.
 	ready(false)
 	close(s.cluster.looked)
@@ -112,13 +114,13 @@ func TestUpAfterARestart(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	shows(t, "up", out.String(), "main@"+short(head)+" is healthy (")
+	headwaytest.Shows(t, "up", out.String(), "main@"+report.ShortSHA(head)+" is healthy (")
 }
 
 // What is told first is where the API is, whatever was done before it answers; a
 // commit is named as short as elsewhere, and what was put back with who changed it.
 func TestLinesOfUp(t *testing.T) {
-	var out printed
+	var out headwaytest.Output
 	p := newProgress(&upConfig{upOptions: upOptions{options: &options{out: &out, dataDir: "/data"}}}, time.Now())
 	p.hold()
 	p.line("commit 4f1c2ab")
@@ -130,7 +132,7 @@ func TestLinesOfUp(t *testing.T) {
 	}
 
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	head := s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	head := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 	s.deployed(head)
 	if code, answer := s.ask("", http.MethodPatch, "/api/v1/namespaces/default/configmaps/settings?fieldManager=kubectl-edit", `{"data":{"value":"by hand"}}`,
 		http.Header{"Content-Type": {"application/merge-patch+json"}}); code != http.StatusOK {
@@ -139,7 +141,7 @@ func TestLinesOfUp(t *testing.T) {
 	s.eventually("it tells what was put back", func() bool {
 		return strings.Contains(s.out.String(), "headway: put back 1 object: ConfigMap/settings (changed by kubernetes-admin with kubectl-edit)\n")
 	})
-	shows(t, "up", s.out.String(), "headway: healthy: main@"+short(head)+"\n")
+	headwaytest.Shows(t, "up", s.out.String(), "headway: healthy: main@"+report.ShortSHA(head)+"\n")
 	if strings.Contains(s.out.String(), "sha1:") {
 		t.Errorf("a whole hash is told:\n%s", &s.out)
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubectl/pkg/util/podutils"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -44,11 +45,11 @@ func (p *progress) recovers(ctx context.Context, revision string, looked <-chan 
 			}
 			why := unhealthy(status, store)
 			if why == "" {
-				p.line("%s", p.colour.green(fmt.Sprintf("%s is healthy (%s)", revision, p.elapsed())))
+				p.line("%s", p.colour.Green(fmt.Sprintf("%s is healthy (%s)", revision, p.elapsed())))
 				return nil
 			}
 			if !told {
-				p.line("%s", p.colour.yellow("not healthy: "+why))
+				p.line("%s", p.colour.Yellow("not healthy: "+why))
 				told = true
 			}
 			_, err = watch.Next(ctx)
@@ -63,8 +64,8 @@ func (p *progress) recovers(ctx context.Context, revision string, looked <-chan 
 func rootRevision(status wire.Status) string {
 	for _, s := range status.Sources {
 		for _, k := range s.Kustomizations {
-			if k.Namespace == systemNamespace && k.Name == rootName {
-				return shortRevision(k.Applied)
+			if k.Namespace == wire.SystemNamespace && k.Name == wire.RootName {
+				return report.ShortRevision(k.Applied)
 			}
 		}
 	}
@@ -75,14 +76,14 @@ func rootRevision(status wire.Status) string {
 func unhealthy(status wire.Status, reader object.Reader) string {
 	followers := map[types.NamespacedName]bool{}
 	for _, s := range status.Sources {
-		if s.Namespace != systemNamespace || s.Name != rootName {
+		if s.Namespace != wire.SystemNamespace || s.Name != wire.RootName {
 			continue
 		}
 		for _, k := range s.Kustomizations {
 			followers[types.NamespacedName{Namespace: k.Namespace, Name: k.Name}] = true
 			if len(k.Unhealthy) > 0 {
 				sick := k.Unhealthy[0]
-				return fmt.Sprintf("%s: %s", objectName(sick.Kind, sick.Namespace, sick.Name), sick.Message)
+				return fmt.Sprintf("%s: %s", report.ObjectName(sick.Kind, sick.Namespace, sick.Name), sick.Message)
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func TestPodsSayBeforeTheirDeployment(t *testing.T) {
 	own := func(kind, name string) []metav1.OwnerReference {
 		return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, Controller: new(true)}}
 	}
-	labels := map[string]string{plan.OwnerNamespaceLabel: systemNamespace, plan.OwnerNameLabel: rootName}
+	labels := map[string]string{plan.OwnerNamespaceLabel: wire.SystemNamespace, plan.OwnerNameLabel: wire.RootName}
 	web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web", Labels: labels}}
 	set := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web-1", OwnerReferences: own("Deployment", "web")}}
 	pod := func(name string, ready corev1.ConditionStatus, owners []metav1.OwnerReference) *corev1.Pod {
@@ -51,8 +51,8 @@ func TestPodsSayBeforeTheirDeployment(t *testing.T) {
 		}
 	}
 	status := wire.Status{Sources: []wire.SourceStatus{
-		{Namespace: "other", Name: rootName, Kustomizations: []wire.KustomizationStatus{{Namespace: "other", Name: "sick", Unhealthy: []wire.Object{{Kind: "Pod", Name: "x"}}}}},
-		{Namespace: systemNamespace, Name: rootName, Kustomizations: []wire.KustomizationStatus{{Namespace: systemNamespace, Name: rootName}}},
+		{Namespace: "other", Name: wire.RootName, Kustomizations: []wire.KustomizationStatus{{Namespace: "other", Name: "sick", Unhealthy: []wire.Object{{Kind: "Pod", Name: "x"}}}}},
+		{Namespace: wire.SystemNamespace, Name: wire.RootName, Kustomizations: []wire.KustomizationStatus{{Namespace: wire.SystemNamespace, Name: wire.RootName}}},
 	}}
 	byHand := pod("by-hand", corev1.ConditionFalse, nil)
 	ended := pod("ended", corev1.ConditionFalse, own("ReplicaSet", "web-1"))

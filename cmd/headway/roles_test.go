@@ -13,13 +13,14 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/wire"
 )
 
 // Who has the role headway:sync or headway:rollback syncs and rolls back, and
 // has no way to change what is followed, with which rights.
 func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	s.deployed(s.push(map[string]string{"settings.yaml": settingsFile("one")}))
 	store := s.cluster.engine.Store()
 	// The roles as an older version left them, with what an administrator added.
@@ -77,7 +78,7 @@ func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 			"kustomization/cluster": `{"spec":{"serviceAccountName":null}}`,
 			"gitrepository/cluster": `{"spec":{"url":"https://git.example.com/other"}}`,
 		} {
-			out, err := exec.CommandContext(t.Context(), "kubectl", "--kubeconfig", files[user], "-n", systemNamespace, "patch", resource, "--type=merge", "-p", patch).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "kubectl", "--kubeconfig", files[user], "-n", wire.SystemNamespace, "patch", resource, "--type=merge", "-p", patch).CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "(Forbidden)") || !strings.Contains(string(out), `User "`+user+`" cannot patch`) {
 				t.Errorf("kubectl patch %s as %s: %v\n%s", resource, user, err, out)
 			}

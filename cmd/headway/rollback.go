@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -76,9 +77,9 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	err := c.call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {
 		outcome.Error, outcome.Conflicts = refused.Message, refused.Conflicts
-		fmt.Fprintln(opts.err, "error:", screen(refused.Message))
+		fmt.Fprintln(opts.err, "error:", report.Screen(refused.Message))
 		if format.json() {
-			if err := printJSON(opts.out, outcome); err != nil {
+			if err := report.PrintJSON(opts.out, outcome); err != nil {
 				return err
 			}
 		}
@@ -96,9 +97,9 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	}
 	back := ""
 	if outcome.To != "" {
-		back = ", back to " + short(outcome.To)
+		back = ", back to " + report.ShortSHA(outcome.To)
 	}
-	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, short(outcome.Revert), short(outcome.Reverted), back)
+	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, report.ShortSHA(outcome.Revert), report.ShortSHA(outcome.Reverted), back)
 	if !waiting.no {
 		err = c.sync(ctx, wire.SyncRequest{Source: outcome.Source}, waiting, outputFormat{}, progress)
 		outcome.Converged = new(err == nil)
@@ -107,7 +108,7 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 		}
 	}
 	if format.json() {
-		return errors.Join(printJSON(opts.out, outcome), err)
+		return errors.Join(report.PrintJSON(opts.out, outcome), err)
 	}
 	return err
 }

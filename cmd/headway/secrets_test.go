@@ -22,6 +22,7 @@ import (
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge/forgetest"
+	"headway.dev/syncer/wire"
 )
 
 // channels collects everything that a cluster says.
@@ -70,7 +71,7 @@ func (l *leaky) settled(sha string) {
 		for _, o := range l.followers() {
 			want := metav1.ConditionFalse
 			ks, ok := o.(*kustomizev1.Kustomization)
-			if o.GetName() == rootName || o.GetName() == "told" && !ok {
+			if o.GetName() == wire.RootName || o.GetName() == "told" && !ok {
 				want = metav1.ConditionTrue
 			}
 			c := apimeta.FindStatusCondition(statusConditions(o), "Ready")
@@ -125,7 +126,7 @@ func (l *leaky) present(plain map[string]string) {
 // or at the forge.
 func TestSecretsDoNotShow(t *testing.T) {
 	l := newLeaky(t)
-	first := l.repo.git(l.repo.work, "rev-parse", "HEAD")
+	first := l.repo.Git(l.repo.Work, "rev-parse", "HEAD")
 	l.settled(first)
 	files := l.manifests(t) // with other secrets
 	for name, text := range files {
@@ -137,15 +138,15 @@ func TestSecretsDoNotShow(t *testing.T) {
 	l.ask("", http.MethodPost, "/headway/v1/sync", `{}`, nil)
 	l.ask("", http.MethodPost, "/headway/v1/sync", `{"source":"headway-system/told"}`, nil)
 	l.settled(second)
-	l.repo.git(l.repo.work, "checkout", "-q", "-b", "change")
+	l.repo.Git(l.repo.Work, "checkout", "-q", "-b", "change")
 	change := map[string]string{
 		"good/plain.yaml":  strings.Replace(files["good/plain.yaml"], "password: ", "password: x"+l.secrets.add("Secret of the branch"), 1),
 		"good/sealed.yaml": string(sopstest.Secret(t, "sealed", map[string]string{"password": l.secrets.add("encrypted Secret of the branch"), "more": "x"}, l.own.Recipient())),
 		"good/new.yaml":    "apiVersion: v1\nkind: Secret\nmetadata: {name: new, namespace: default}\nstringData: {password: " + l.secrets.add("new Secret") + "}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: new, namespace: default}\ndata: {dsn: '${password}'}\n",
 	}
-	l.repo.push("change", change)
-	l.repo.git(l.repo.work, "checkout", "-q", "-b", "broken")
-	l.repo.push("broken", map[string]string{"good/plain.yaml": files["type/a.yaml"]})
+	l.repo.Push("change", change)
+	l.repo.Git(l.repo.Work, "checkout", "-q", "-b", "broken")
+	l.repo.Push("broken", map[string]string{"good/plain.yaml": files["type/a.yaml"]})
 	plain := map[string]string{}
 	for _, list := range []map[string]string{files, change} {
 		for name, text := range list {
@@ -180,8 +181,8 @@ func (l *leaky) plans(c *channels) {
 		c.add("plan of a broken branch -o "+format, "plain.yaml", out+errOut)
 	}
 	c.add("plan of a commit that is applied", "headway-system/tampered", l.must(exitFailed, "plan"))
-	l.repo.git(l.repo.work, "checkout", "-q", "change")
-	c.add("plan --path", "password", l.must(exitChanges, "plan", "--path", filepath.Join(l.repo.work, "good")))
+	l.repo.Git(l.repo.Work, "checkout", "-q", "change")
+	c.add("plan --path", "password", l.must(exitChanges, "plan", "--path", filepath.Join(l.repo.Work, "good")))
 	l.t.Setenv("HEADWAY_FORGE_TOKEN", l.secrets["forge token"])
 	out := l.must(exitFailed, "plan", "change", "--comment", "12", "--repository", l.forge.URL+"/"+forgeProject, "--forge", "gitea", "--forge-address", l.forge.URL+"/api/v1")
 	c.add("plan --comment", "comment on pull request 12", out)
@@ -215,7 +216,7 @@ func (l *leaky) history(c *channels, first, second string) {
 	for _, format := range []string{"text", "json"} {
 		c.add("diff", "password", l.must(exitFailed, "diff", first, second, "-o", format))
 		c.add("log", second[:7], l.must(exitOK, "log", "--limit", "1000", "-o", format))
-		c.add("status", rootName, l.must(exitOK, "status", "-o", format))
+		c.add("status", wire.RootName, l.must(exitOK, "status", "-o", format))
 	}
 	for _, path := range []string{"diff?from=" + first + "&to=" + second, "log", "status"} {
 		_, body := l.ask("token-of-viewer", http.MethodGet, "/headway/v1/"+path, "", nil)
@@ -249,7 +250,7 @@ func (l *leaky) errors(c *channels) {
 		"a revert of nothing":    {"", http.MethodPost, "/headway/v1/rollback", `{"commit":"0123456"}`},
 		"a plan of nothing":      {"", http.MethodPost, "/headway/v1/plan", `{"rev":"none"}`},
 		"files that are no plan": {"", http.MethodPost, "/headway/v1/plan", `{"files":[{"path":"a.yaml","data":"` + base64.StdEncoding.EncodeToString([]byte(l.secrets["plain Secret"])) + `"}]}`},
-		"a webhook unsigned":     {"-", http.MethodPost, "/headway/v1/hooks/" + systemNamespace + "/" + rootName, `{}`},
+		"a webhook unsigned":     {"-", http.MethodPost, "/headway/v1/hooks/" + wire.SystemNamespace + "/" + wire.RootName, `{}`},
 		"history of nothing":     {"", http.MethodGet, "/headway/v1/get?kind=Secret&namespace=default&name=none&at=main", ""},
 	} {
 		code, body := l.ask(r.token, r.method, r.path, r.body, nil)

@@ -22,12 +22,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
-)
-
-// The objects that `headway up` makes: the root of everything that Git says.
-const (
-	systemNamespace = "headway-system"
-	rootName        = "cluster"
+	"headway.dev/syncer/wire"
 )
 
 // source is the Git source given on the command line.
@@ -117,7 +112,7 @@ func (s *source) local() map[string]string {
 	if s.dir == "" {
 		return nil
 	}
-	return map[string]string{systemNamespace + "/" + rootName: s.dir}
+	return map[string]string{wire.SystemNamespace + "/" + wire.RootName: s.dir}
 }
 
 // committer is what declare needs of the store.
@@ -129,14 +124,14 @@ type committer interface {
 // declare writes the GitRepository and the Kustomization that the flags ask
 // for. What else a user set on them (annotations, suspend) stays.
 func (s *source) declare(ctx context.Context, store committer) error {
-	meta := metav1.ObjectMeta{Namespace: systemNamespace, Name: rootName}
+	meta := metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: wire.RootName}
 	repository := &sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{
 		URL:       s.url,
 		Interval:  metav1.Duration{Duration: s.cfg.interval},
 		Reference: &sourcev1.GitRepositoryRef{Branch: s.cfg.branch},
 	}}
 	kustomization := &kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
-		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: rootName},
+		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: wire.RootName},
 		Path:      "./" + strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(s.cfg.path)), "/"),
 		Interval:  metav1.Duration{Duration: 10 * time.Minute},
 		Timeout:   &metav1.Duration{Duration: 5 * time.Minute},
@@ -144,7 +139,7 @@ func (s *source) declare(ctx context.Context, store committer) error {
 		Wait:      true,
 	}}
 	now := time.Now()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: systemNamespace}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: wire.SystemNamespace}}
 	// A controller would make it in a moment. The first commit may be there
 	// before that, and would be refused for want of it.
 	ofUsers := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceDefault}}

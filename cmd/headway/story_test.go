@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,13 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/cgi"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -38,36 +34,18 @@ const storyTokens = "token-of-bob,bob,2\ntoken-of-viewer,viewer,3\n"
 // no story about Git needs, and a repository for it.
 type story struct {
 	t       *testing.T
-	repo    *gitRepo
+	repo    *headwaytest.Repository
 	cfg     *upConfig
 	cluster *cluster
 	// out and log are what it prints.
-	out, log printed
-}
-
-// printed collects what several goroutines print.
-type printed struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (p *printed) Write(data []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.buf.Write(data)
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.buf.String()
+	out, log headwaytest.Output
 }
 
 // newStory runs a cluster on a repository of files until the test ends. edit
 // may change the flags.
 func newStory(t *testing.T, files map[string]string, edit func(*story, *upOptions)) *story {
 	t.Helper()
-	s := &story{t: t, repo: newGitRepo(t, files)}
+	s := &story{t: t, repo: headwaytest.NewRepository(t, files)}
 	dir := t.TempDir()
 	tokens := filepath.Join(dir, "tokens.csv")
 	if err := os.WriteFile(tokens, []byte(storyTokens), 0o600); err != nil {
@@ -76,7 +54,7 @@ func newStory(t *testing.T, files map[string]string, edit func(*story, *upOption
 	t.Setenv(clientcmd.RecommendedConfigPathEnvVar, "")
 	up := &upOptions{options: &options{dataDir: filepath.Join(dir, "data"), in: strings.NewReader(""), out: &s.out, err: &s.log}}
 	up.addFlags(&cobra.Command{})
-	up.repo, up.interval, up.tokenAuthFile, up.verbose = s.repo.bare, time.Hour, tokens, true
+	up.repo, up.interval, up.tokenAuthFile, up.verbose = s.repo.Bare, time.Hour, tokens, true
 	up.nodeName, up.nodeIP, up.listen = "node-1", "127.0.0.1", "127.0.0.1:0"
 	if edit != nil {
 		edit(s, up)
@@ -172,8 +150,8 @@ func (s *story) eventually(what string, ok func() bool) {
 // push commits files on main, and returns the commit.
 func (s *story) push(files map[string]string) string {
 	s.t.Helper()
-	s.repo.push("main", files)
-	return s.repo.git(s.repo.work, "rev-parse", "HEAD")
+	s.repo.Push("main", files)
+	return s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 }
 
 // create stores objects, as an administrator would.
@@ -220,33 +198,6 @@ func (s *story) ask(token, method, path, body string, header http.Header) (int, 
 		s.t.Fatal(err)
 	}
 	return res.StatusCode, string(text)
-}
-
-// gitHTTP serves the repositories below root with Git's own backend, to those
-// whom allow lets in.
-func gitHTTP(t *testing.T, root string, allow func(*http.Request) bool) string {
-	t.Helper()
-	path, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	backend := &cgi.Handler{
-		Path: filepath.Join(strings.TrimSpace(string(path)), "git-http-backend"), Stderr: io.Discard,
-		Env: []string{
-			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=ada", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-			"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*", "GIT_CONFIG_KEY_1=http.receivepack", "GIT_CONFIG_VALUE_1=true",
-		},
-	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if allow != nil && !allow(r) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		backend.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	return srv.URL
 }
 
 // patch changes the GitRepository or Kustomization of the command line.

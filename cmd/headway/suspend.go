@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
@@ -60,7 +61,7 @@ func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Comma
 	cmd.Args = takes(0, 1)
 	cmd.ValidArgsFunction = opts.completeSuspendable(suspend)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		target := "kustomization/" + rootName
+		target := "kustomization/" + wire.RootName
 		if len(args) > 0 {
 			target = args[0]
 		}
@@ -83,11 +84,11 @@ func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Comma
 			fmt.Fprintln(opts.err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
 		}
 		if format.json() {
-			return printJSON(opts.out, out)
+			return report.PrintJSON(opts.out, out)
 		}
 		return tellSuspension(opts, out)
 	}
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", systemNamespace, "namespace of the object")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", wire.SystemNamespace, "namespace of the object")
 	format.register(cmd)
 	return cmd
 }

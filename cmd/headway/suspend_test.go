@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
 )
@@ -60,7 +61,7 @@ func (s *story) kustomization(name string) wire.KustomizationStatus {
 // changes of it, until it is resumed; status says by whom and since when.
 func TestSuspendAndResume(t *testing.T) {
 	s := newStory(t, map[string]string{"root.yaml": childKustomization("1h"), "apps/settings.yaml": settingsFile("zero"), "kustomization.yaml": "resources: [root.yaml]\n"}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	s.eventually("the child is applied", func() bool { return s.value() == "zero" })
 
 	byCommand := func(yes bool) {
@@ -85,14 +86,14 @@ func TestSuspendAndResume(t *testing.T) {
 		next := fmt.Sprint("next", i)
 		head := s.push(map[string]string{"root.yaml": childKustomization(fmt.Sprint(2+i, "h")), "apps/settings.yaml": settingsFile(next)})
 		s.eventually("the parent applies the commit, the child's spec included", func() bool {
-			obj := s.cluster.engine.Store().Get(object.Key{GroupKind: kustomizationKind, Namespace: systemNamespace, Name: "apps"})
+			obj := s.cluster.engine.Store().Get(object.Key{GroupKind: kustomizationKind, Namespace: wire.SystemNamespace, Name: "apps"})
 			return strings.HasSuffix(s.kustomization("cluster").Applied, head) && obj.(*kustomizev1.Kustomization).Spec.Interval.Hours() == float64(2+i)
 		})
 		k := s.kustomization("apps")
 		if k.Sync != "Suspended" || !strings.HasSuffix(k.SuspendedBy, " with "+way.with) || k.SuspendedSince.IsZero() {
 			t.Errorf("suspended with %s: %s by %q since %s", way.with, k.Sync, k.SuspendedBy, k.SuspendedSince)
 		}
-		shows(t, "status", s.must(exitOK, "status"), "suspended by "+k.SuspendedBy+" since ", "new commits wait for `headway resume`")
+		headwaytest.Shows(t, "status", s.must(exitOK, "status"), "suspended by "+k.SuspendedBy+" since ", "new commits wait for `headway resume`")
 		if got := s.value(); got != before {
 			t.Errorf("suspended, and a new commit was applied: %q", got)
 		}
@@ -112,22 +113,22 @@ func TestSuspendAndResume(t *testing.T) {
 // resumed. What follows no Git cannot be.
 func TestSuspendSource(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	var out suspension
-	if err := json.Unmarshal([]byte(s.must(exitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (suspension{Kind: "GitRepository", Namespace: systemNamespace, Name: "cluster", Suspended: true}) {
+	if err := json.Unmarshal([]byte(s.must(exitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (suspension{Kind: "GitRepository", Namespace: wire.SystemNamespace, Name: "cluster", Suspended: true}) {
 		t.Errorf("suspend -o json: %+v %v", out, err)
 	}
 	s.eventually("status says who suspended it", func() bool {
 		st := s.status()
 		return st.Suspended && strings.HasSuffix(st.SuspendedBy, " with headway-suspend") && !st.SuspendedSince.IsZero()
 	})
-	shows(t, "status", s.must(exitOK, "status"), "  source   suspended by ")
+	headwaytest.Shows(t, "status", s.must(exitOK, "status"), "  source   suspended by ")
 	s.push(map[string]string{"settings.yaml": settingsFile("one")})
 	s.must(exitOK, "resume", "gitrepo/cluster")
 	s.eventually("the commit is applied", func() bool { return s.value() == "one" && s.status().SuspendedBy == "" })
 
-	shows(t, "refusal", s.must(exitFailed, "suspend", "deploy/web"), "a Deployment follows no Git")
-	shows(t, "refusal", s.must(exitFailed, "suspend", "ks/nothing"), `"nothing" not found`)
+	headwaytest.Shows(t, "refusal", s.must(exitFailed, "suspend", "deploy/web"), "a Deployment follows no Git")
+	headwaytest.Shows(t, "refusal", s.must(exitFailed, "suspend", "ks/nothing"), `"nothing" not found`)
 }
 
 // Who resumes what Git suspends is told that it does not last, in every format.
@@ -140,7 +141,7 @@ func TestResumeOfWhatGitSuspends(t *testing.T) {
 	const warning = "warning: spec.suspend is true in Git, too"
 	code, out, errOut := s.headway("resume", "ks/apps", "-o", "json")
 	var got suspension
-	want := suspension{Kind: "Kustomization", Namespace: systemNamespace, Name: "apps", ByGit: true}
+	want := suspension{Kind: "Kustomization", Namespace: wire.SystemNamespace, Name: "apps", ByGit: true}
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || got != want || !strings.Contains(errOut, warning) {
 		t.Errorf("resume -o json: %d %v\n%s%s", code, err, out, errOut)
 	}

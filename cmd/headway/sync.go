@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,89 +47,15 @@ Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.
 	return cmd
 }
 
-// naming says of which source or Kustomization a line is, where there are
-// several.
-type naming struct{ sources, kustomizations bool }
-
 // naming asks how many there are. Names are shown if nobody says.
-func (c *client) naming(ctx context.Context) naming {
+func (c *client) naming(ctx context.Context) report.Naming {
 	var status wire.Status
 	if err := c.call(ctx, http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
-		return naming{sources: true, kustomizations: true}
+		return report.Naming{Sources: true, Kustomizations: true}
 	}
 	n := len(status.Kustomizations)
 	for _, s := range status.Sources {
 		n += len(s.Kustomizations)
 	}
-	return naming{sources: len(status.Sources) > 1, kustomizations: n > 1}
-}
-
-// line tells one step of progress; empty for steps that say nothing.
-func (n naming) line(e wire.Event) string {
-	line := screen(eventLine(e))
-	switch {
-	case line == "":
-	case n.kustomizations && e.Kustomization != "":
-		return e.Kustomization + ": " + line
-	case n.sources && e.Source != "" && e.Kustomization == "":
-		return e.Source + ": " + line
-	}
-	return line
-}
-
-// eventLine tells one step of progress; empty for steps that say nothing.
-func eventLine(e wire.Event) string {
-	switch e.Phase {
-	case "fetch":
-		if e.Commit != nil {
-			return fmt.Sprintf("commit %s %q by %s", short(e.Commit.SHA), e.Commit.Subject, e.Commit.Author.Name)
-		}
-	case "commit":
-		line := actionsLine(e.Actions)
-		switch {
-		case line == "":
-			return "nothing to change"
-		case e.Message != "": // who changed it
-			return "put back " + line + " (" + e.Message + ")"
-		}
-		return "applied " + line
-	case "health":
-		return e.Message
-	case "verdict":
-		switch {
-		case e.Verdict == "healthy" && e.Revision != "":
-			return e.Verdict + ": " + shortRevision(e.Revision)
-		case e.Message != "" && e.Verdict != "":
-			return e.Verdict + ": " + e.Message
-		}
-		return e.Verdict + e.Message
-	case "error":
-		return "error: " + e.Message
-	}
-	return ""
-}
-
-// actionsLine names the first objects that a commit changed, and counts the
-// rest.
-func actionsLine(actions []wire.Action) string {
-	const most = 5
-	var names []string
-	for _, a := range actions {
-		if a.Action == "Unchanged" || a.Action == "Skip" {
-			continue
-		}
-		name := a.Kind + "/" + a.Name
-		if a.Action == "Delete" {
-			name += " (deleted)"
-		}
-		names = append(names, name)
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	line := objects(len(names)) + ": "
-	if len(names) > most {
-		return line + strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return line + strings.Join(names, ", ")
+	return report.Naming{Sources: len(status.Sources) > 1, Kustomizations: n > 1}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/engine/admit"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -76,7 +77,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		warned, refused := foreseePods(security, items)
 		err, warnings = errors.Join(err, refused), append(warnings, warned...)
 		if format.json() {
-			if err := printJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
+			if err := report.PrintJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
 				return err
 			}
 		} else {
@@ -91,7 +92,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 			return exitError{exitFailed}
 		}
 		if !format.json() {
-			fmt.Fprintf(opts.out, "%s, no fault\n", objects(len(items)))
+			fmt.Fprintf(opts.out, "%s, no fault\n", report.CountObjects(len(items)))
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+	"headway.dev/cmd/headway/report"
 	kube "k8s.io/component-base/version"
 )
 
@@ -36,7 +37,7 @@ func newVersion(opts *options) *cobra.Command {
 				Kubernetes: kube.Get().GitVersion,
 			}
 			if format.json() {
-				return printJSON(opts.out, info)
+				return report.PrintJSON(opts.out, info)
 			}
 			_, err := fmt.Fprintf(opts.out, "headway %s (commit %s, %s, %s, Kubernetes API %s)\n",
 				info.Version, info.Commit, info.Go, info.Platform, info.Kubernetes)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/guard"
 	"headway.dev/syncer/wire"
 )
@@ -62,7 +63,7 @@ type wait struct {
 	client *client
 	format outputFormat
 	out    io.Writer
-	names  naming
+	names  report.Naming
 	start  time.Time
 	// last is the newest line, and open the newest of what is waited for.
 	last, open string
@@ -199,9 +200,9 @@ func read(ctx context.Context, body io.Reader, answers chan<- answer) {
 // tell prints one step, and reports whether it did.
 func (w *wait) tell(event wire.Event) (bool, error) {
 	if w.format.json() {
-		return true, printJSONLine(w.out, event)
+		return true, report.PrintJSONLine(w.out, event)
 	}
-	line := w.names.line(event)
+	line := w.names.Line(event)
 	if event.Done && event.OK && !w.acted && line == "" {
 		line = "nothing new: all is applied and healthy"
 	}

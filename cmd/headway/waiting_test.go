@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
@@ -43,7 +45,7 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	reader, writer := io.Pipe()
-	var errOut printed
+	var errOut headwaytest.Output
 	code := make(chan int, 1)
 	go func() {
 		code <- run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync"}, strings.NewReader(""), writer, &errOut)
@@ -60,25 +62,25 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 	if got := <-code; got != exitFailed || !told {
 		t.Errorf("exit code %d; told what it waits for: %v", got, told)
 	}
-	shows(t, "the end", errOut.String(), "headway: interrupted (waiting for Deployment/default/web", "the cluster goes on by itself", "headway status")
+	headwaytest.Shows(t, "the end", errOut.String(), "headway: interrupted (waiting for Deployment/default/web", "the cluster goes on by itself", "headway status")
 
 	// Nothing is deployed, and what a newcomer copies is printed all the same.
-	shows(t, "up", s.out.String(), "Look around:       export KUBECONFIG="+s.cfg.kubeconfigPath(), "Stop: ")
+	headwaytest.Shows(t, "up", s.out.String(), "Look around:       export KUBECONFIG="+s.cfg.kubeconfigPath(), "Stop: ")
 
-	shows(t, "sync --timeout", s.must(exitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
-	shows(t, "sync --timeout -1s", s.must(exitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
+	headwaytest.Shows(t, "sync --timeout", s.must(exitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
+	headwaytest.Shows(t, "sync --timeout -1s", s.must(exitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
 	s.must(exitOK, "sync", "--no-wait")
 
 	second := s.push(map[string]string{"web.yaml": strings.ReplaceAll(starved, "web:1", "web:2")})
-	s.eventually("the second commit is applied", func() bool { return strings.Contains(s.must(exitOK, "log"), short(second)) })
+	s.eventually("the second commit is applied", func() bool { return strings.Contains(s.must(exitOK, "log"), report.ShortSHA(second)) })
 	out := s.must(exitFailed, "rollback", second, "--timeout", "100ms")
-	shows(t, "rollback --timeout", out, "reverts "+short(second), "not applied and healthy after 100ms")
+	headwaytest.Shows(t, "rollback --timeout", out, "reverts "+report.ShortSHA(second), "not applied and healthy after 100ms")
 }
 
 // An answer that breaks off is asked for again, until there is an end.
 func TestSyncOutlivesBrokenConnections(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
 	if err != nil {
 		t.Fatal(err)
@@ -110,14 +112,14 @@ func TestSyncOutlivesBrokenConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
-	var out printed
+	var out headwaytest.Output
 	if err := c.sync(t.Context(), wire.SyncRequest{}, waitOptions{}, outputFormat{}, &out); err != nil {
 		t.Errorf("sync: %v\n%s", err, &out)
 	}
 	if n := syncs.Load(); n != 4 {
 		t.Errorf("%d syncs were asked for, want 4\n%s", n, &out)
 	}
-	shows(t, "sync", out.String(), "the connection broke off; asking again")
+	headwaytest.Shows(t, "sync", out.String(), "the connection broke off; asking again")
 	s.deployed(second)
 }
 
@@ -130,42 +132,42 @@ func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // of one source tells of no other.
 func TestLinesNameKustomizations(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
-	s.deployed(s.repo.git(s.repo.work, "rev-parse", "HEAD"))
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	if out := s.must(exitOK, "sync") + s.must(exitOK, "log") + s.out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
 		t.Errorf("the name of the only Kustomization is shown:\n%s", out)
 	}
 
-	other := newGitRepo(t, map[string]string{"more.yaml": strings.Replace(coloured("green"), "name: settings", "name: more", 1)})
-	server := gitHTTP(t, filepath.Dir(other.bare), nil)
+	other := headwaytest.NewRepository(t, map[string]string{"more.yaml": strings.Replace(coloured("green"), "name: settings", "name: more", 1)})
+	server := headwaytest.ServeGit(t, filepath.Dir(other.Bare), nil)
 	meta := metav1.ObjectMeta{Namespace: "default", Name: "other"}
 	s.create(
-		&sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{URL: server + "/" + filepath.Base(other.bare), Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"}}},
+		&sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{URL: server + "/" + filepath.Base(other.Bare), Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"}}},
 		&kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "other"}, Path: "./", Interval: metav1.Duration{Duration: time.Hour}}},
 	)
 	s.eventually("the other Kustomization is applied", func() bool {
 		return strings.Contains(s.out.String(), "default/other: applied 1 object: ConfigMap/more")
 	})
-	shows(t, "up", s.out.String(), "default/other: commit ")
+	headwaytest.Shows(t, "up", s.out.String(), "default/other: commit ")
 
 	s.push(map[string]string{"settings.yaml": coloured("blue")})
 	s.eventually("the push is applied", func() bool {
 		return strings.Contains(s.out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
 	})
-	shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ")
-	shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
+	headwaytest.Shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ")
+	headwaytest.Shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
 
 	s.push(map[string]string{"web.yaml": starved})
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	var waits printed
+	var waits headwaytest.Output
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync", "--source", "headway-system/cluster"}, strings.NewReader(""), &waits, io.Discard)
 	}()
 	s.eventually("the sync waits", func() bool { return strings.Contains(waits.String(), "waiting for Deployment") })
-	other.push("main", map[string]string{"more.yaml": strings.Replace(coloured("yellow"), "name: settings", "name: more", 1)})
-	shows(t, "sync of the other", s.must(exitOK, "sync", "--source", "default/other"), "default/other: applied")
+	other.Push("main", map[string]string{"more.yaml": strings.Replace(coloured("yellow"), "name: settings", "name: more", 1)})
+	headwaytest.Shows(t, "sync of the other", s.must(exitOK, "sync", "--source", "default/other"), "default/other: applied")
 	interrupt()
 	<-ended
 	if strings.Contains(waits.String(), "default/other") {
@@ -175,7 +177,7 @@ func TestLinesNameKustomizations(t *testing.T) {
 
 // The end of a failed sync does not repeat why it failed.
 func TestSyncSaysOneErrorOnce(t *testing.T) {
-	var out printed
+	var out headwaytest.Output
 	w := &wait{out: &out, start: time.Now()}
 	for _, event := range []wire.Event{
 		{Phase: "verdict", Kustomization: "ns/a", Verdict: "failed", Message: "no room"},

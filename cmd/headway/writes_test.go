@@ -25,6 +25,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/wire"
 )
 
 // writesCluster is a server and a syncer without nodes, driven with kubectl by
@@ -117,13 +118,13 @@ func (c *writesCluster) write(files map[string]string) {
 }
 
 func (c *writesCluster) ks() *kustomizev1.Kustomization {
-	ks, _ := c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: systemNamespace, Name: rootName}).(*kustomizev1.Kustomization)
+	ks, _ := c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
 	return ks
 }
 
 func (c *writesCluster) patch(edit func(*kustomizev1.Kustomization)) {
 	c.t.Helper()
-	key := object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: systemNamespace, Name: rootName}
+	key := object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: wire.SystemNamespace, Name: wire.RootName}
 	_, err := c.engine.Store().Commit(c.t.Context(), change.Tx{Changes: []change.Change{change.Patch(key, func(o object.Object) bool {
 		edit(o.(*kustomizev1.Kustomization))
 		return true
@@ -478,6 +479,6 @@ func TestWritesAreRefused(t *testing.T) {
 			c.run("", "kubectl", "get", "deploy/web", "-o", "jsonpath={.metadata.generation}")
 	})
 	// The way out in an emergency.
-	c.run("", "kubectl", "-n", systemNamespace, "annotate", "kustomization", "cluster", "headway.dev/git-writes=heal", "--overwrite")
+	c.run("", "kubectl", "-n", wire.SystemNamespace, "annotate", "kustomization", "cluster", "headway.dev/git-writes=heal", "--overwrite")
 	c.run("", "kubectl", "scale", "deploy/web", "--replicas=5")
 }

@@ -1,10 +1,11 @@
-package main
+package report
 
 import (
 	"strings"
 	"testing"
 	"time"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/syncer/wire"
 )
 
@@ -18,16 +19,16 @@ func TestStatusSaysOneErrorOnce(t *testing.T) {
 		Unhealthy: []wire.Object{{Kind: "Deployment", Namespace: "shop", Name: "web", Status: "InProgress", Message: why}},
 	}
 	var out strings.Builder
-	printKustomization(&out, sick, now, palette{})
+	printKustomization(&out, sick, now, Palette{})
 	if strings.Count(out.String(), why) != 1 {
 		t.Errorf("not once:\n%s", &out)
 	}
-	shows(t, "status", out.String(), "HealthCheckFailed since", "health check failed after 5m0s: timeout waiting for\n", "Deployment/web in shop InProgress: "+why)
+	headwaytest.Shows(t, "status", out.String(), "HealthCheckFailed since", "health check failed after 5m0s: timeout waiting for\n", "Deployment/web in shop InProgress: "+why)
 
 	fault := wire.Fault{Message: "a.yaml:3: Deployment/web: spec.replicas: must not be negative"}
 	refused := wire.KustomizationStatus{Namespace: "headway-system", Name: "cluster", Ready: "False", Sync: "Failed", Message: fault.Message, Errors: []wire.Fault{fault, fault}}
 	out.Reset()
-	printKustomization(&out, refused, now, palette{})
+	printKustomization(&out, refused, now, Palette{})
 	if strings.Count(out.String(), fault.Message) != 1 {
 		t.Errorf("not once:\n%s", &out)
 	}
@@ -65,8 +66,8 @@ func TestStatusWords(t *testing.T) {
 			k := base
 			c.edit(&k)
 			var out strings.Builder
-			printKustomization(&out, k, now, palette{})
-			shows(t, "status", out.String(), c.says...)
+			printKustomization(&out, k, now, Palette{})
+			headwaytest.Shows(t, "status", out.String(), c.says...)
 			for _, word := range c.never {
 				if strings.Contains(out.String(), word) {
 					t.Errorf("it says %q:\n%s", word, &out)

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func TestPrintBlame(t *testing.T) {
 		},
 	}
 	var out bytes.Buffer
-	if err := printBlame(&out, blame, true, 0); err != nil {
+	if err := PrintBlame(&out, blame, true, 0); err != nil {
 		t.Fatal(err)
 	}
 	want := `Deployment/hello in hello  Kustomization headway-system/cluster at 9c41f7e
@@ -50,7 +50,7 @@ func TestPrintBlame(t *testing.T) {
 		wire.BlameField{Path: "status.replicas", Value: 3, Owner: wire.OwnerManager, Name: "headway"},
 	)
 	out.Reset()
-	if err := printBlame(&out, blame, false, 0); err != nil {
+	if err := PrintBlame(&out, blame, false, 0); err != nil {
 		t.Fatal(err)
 	}
 	want = `Deployment/hello in hello  Kustomization headway-system/cluster at 9c41f7e
@@ -64,7 +64,7 @@ func TestPrintBlame(t *testing.T) {
 		t.Errorf("blame:\n%s\nwant:\n%s", got, want)
 	}
 	out.Reset()
-	if err := printBlame(&out, blame, true, 100); err != nil {
+	if err := PrintBlame(&out, blame, true, 100); err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(out.String()) {

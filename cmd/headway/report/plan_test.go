@@ -1,41 +1,13 @@
-package main
+package report
 
 import (
-	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/syncer/wire"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares a text with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got; -update writes it anew):\n%s", file, d)
-	}
-}
 
 // shownPlan has a change of each sort.
 func shownPlan() wire.Plans {
@@ -78,10 +50,10 @@ func shownPlan() wire.Plans {
 // Each sort of change is shown so that a person sees what differs.
 func TestPlanIsShown(t *testing.T) {
 	var text, markdown strings.Builder
-	planText(&text, shownPlan())
-	planMarkdown(&markdown, shownPlan())
-	golden(t, "plan.txt", text.String())
-	golden(t, "plan.md", markdown.String())
+	PlanText(&text, shownPlan())
+	PlanMarkdown(&markdown, shownPlan())
+	headwaytest.Golden(t, "testdata/plan.txt", text.String())
+	headwaytest.Golden(t, "testdata/plan.md", markdown.String())
 	outsideCode(t, markdown.String())
 	for _, shown := range []string{text.String(), markdown.String()} {
 		if !strings.Contains(shown, "OLD") || !strings.Contains(shown, "NEW") {
@@ -100,46 +72,9 @@ func TestPlanTextIsBounded(t *testing.T) {
 		plans.Actions = append(plans.Actions, wire.Action{Action: "Create", Kind: "ConfigMap", Name: "new", Object: map[string]any{"data": lines[:10_000]}})
 	}
 	var text strings.Builder
-	planText(&text, plans)
+	PlanText(&text, plans)
 	if n := strings.Count(text.String(), "\n"); n > 4000 || text.Len() > 1<<20 {
 		t.Errorf("%d lines, %d bytes", n, text.Len())
 	}
-	shows(t, "the text", text.String(), "too many to compare", "more lines: -o json has all", "its content is left out")
-}
-
-// The server says what a plan creates and what a generated object's change is;
-// of secrets it says nothing.
-func TestPlanTellsContent(t *testing.T) {
-	const password = "hunter2"
-	generated := func(colour, password string) string {
-		return "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: default\nconfigMapGenerator:\n- name: settings\n  literals: [colour=" + colour + ", size=big]\nsecretGenerator:\n- name: key\n  literals: [password=" + password + "]\n"
-	}
-	s := newStory(t, map[string]string{"kustomization.yaml": generated("red", password)}, nil)
-	first := s.repo.git(s.repo.work, "rev-parse", "HEAD")
-	s.deployed(first)
-	s.repo.push("next", map[string]string{
-		"kustomization.yaml": generated("blue", password+"x") + "resources: [more.yaml]\n",
-		"more.yaml":          "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata:\n  motd: |\n    Hello\n    world\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: plain}\nstringData: {token: " + password + "}\n",
-	})
-	next := s.repo.git(s.repo.work, "rev-parse", "HEAD")
-	for _, args := range [][]string{{"plan", "next"}, {"diff", first, next}} {
-		out := s.must(exitChanges, args...)
-		shows(t, args[0], out, "~ update ConfigMap/settings-", "which becomes settings-", "data.colour: red → blue", "+ create ConfigMap/more in default", "motd: |\n        Hello\n        world",
-			"~ update Secret/key-", "data.password: (hidden) → (changed)", "token: (hidden)")
-		if strings.Contains(out, "size") || strings.Contains(out, "- delete") || strings.Contains(out, password) || strings.Contains(out, "aHVudGVy") {
-			t.Errorf("%s shows too much:\n%s", args[0], out)
-		}
-		_, text, _ := s.headway(append(args, "-o", "json")...)
-		var plans wire.Plans
-		if err := json.Unmarshal([]byte(text), &plans); err != nil {
-			t.Fatal(err)
-		}
-		if sum := plans.Summary; sum.Create != 4 || sum.Delete != 2 || sum.Replace != 2 {
-			t.Errorf("%s: summary %+v", args[0], sum)
-		}
-		if strings.Contains(text, password) || strings.Contains(text, "aHVudGVy") {
-			t.Errorf("%s -o json shows a secret:\n%s", args[0], text)
-		}
-	}
-	shows(t, "plan", s.must(exitChanges, "plan", "next"), "2 to create, 2 to update, 0 to delete")
+	headwaytest.Shows(t, "the text", text.String(), "too many to compare", "more lines: -o json has all", "its content is left out")
 }

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"cmp"
@@ -25,13 +25,13 @@ const (
 // blameRow is one line; the first four cells say who, as git blame does.
 type blameRow struct{ commit, author, date, place, path, value string }
 
-// printBlame prints a table that fits a terminal; a width of 0 is none.
-func printBlame(out io.Writer, b wire.Blame, all bool, width int) error {
-	colour := paletteFor(out)
-	title := objectName(b.Kind, b.Namespace, b.Name)
+// PrintBlame prints a table that fits a terminal; a width of 0 is none.
+func PrintBlame(out io.Writer, b wire.Blame, all bool, width int) error {
+	colour := PaletteFor(out)
+	title := ObjectName(b.Kind, b.Namespace, b.Name)
 	switch {
 	case b.Kustomization != "":
-		title += colour.dim(fmt.Sprintf("  Kustomization %s at %s", b.Kustomization, short(strings.TrimPrefix(b.Revision, "sha1:"))))
+		title += colour.dim(fmt.Sprintf("  Kustomization %s at %s", b.Kustomization, ShortSHA(strings.TrimPrefix(b.Revision, "sha1:"))))
 	case b.Owner != "":
 		title += colour.dim("  not in Git; it belongs to " + b.Owner)
 	default:
@@ -52,7 +52,7 @@ func printBlame(out io.Writer, b wire.Blame, all bool, width int) error {
 	if err := printBlameRows(out, rows, width); err != nil || left == 0 {
 		return err
 	}
-	_, err := fmt.Fprintln(out, colour.dim(count(left, "more field")+" of defaults, controllers and the status: --all shows all"))
+	_, err := fmt.Fprintln(out, colour.dim(Count(left, "more field")+" of defaults, controllers and the status: --all shows all"))
 	return err
 }
 
@@ -65,7 +65,7 @@ func setByHand(f wire.BlameField) bool {
 }
 
 func printBlameRows(out io.Writer, rows []blameRow, width int) error {
-	colour := paletteFor(out)
+	colour := PaletteFor(out)
 	var wide [5]int
 	for _, r := range rows {
 		for i, cell := range []string{r.commit, r.author, r.date, r.place, r.path} {
@@ -93,8 +93,8 @@ func printBlameRows(out io.Writer, rows []blameRow, width int) error {
 			r.place, r.path = cutLeft(r.place, wide[3]), cutLeft(r.path, wide[4])
 			r.value = cutRight(r.value, max(minValue, width-wide[0]-wide[1]-wide[2]-wide[3]-max(wide[4], utf8.RuneCountInString(r.path))-5*2))
 		}
-		line := colour.yellow(pad(commit, wide[0])) + "  " + pad(author, wide[1]) + "  " + colour.dim(pad(date, wide[2])) + "  " +
-			colour.dim(pad(r.place, wide[3])) + "  " + pad(r.path, wide[4]) + "  " + colour.green(r.value)
+		line := colour.Yellow(pad(commit, wide[0])) + "  " + pad(author, wide[1]) + "  " + colour.dim(pad(date, wide[2])) + "  " +
+			colour.dim(pad(r.place, wide[3])) + "  " + pad(r.path, wide[4]) + "  " + colour.Green(r.value)
 		if _, err := fmt.Fprintln(out, strings.TrimRight(line, " ")); err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func rowOf(b wire.Blame, f wire.BlameField) blameRow {
 			r.place += " (computed)"
 		}
 		if c, ok := b.Commits[f.Commit]; ok {
-			r.commit, r.author, r.date = short(c.SHA), c.Author.Name, c.Author.Date.Format(time.DateOnly)
+			r.commit, r.author, r.date = ShortSHA(c.SHA), c.Author.Name, c.Author.Date.Format(time.DateOnly)
 		}
 	case wire.OwnerManager:
 		r.author = f.Name

@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -16,8 +16,9 @@ func perKustomization(plans wire.Plans) []wire.Plan {
 	return []wire.Plan{plans.Plan}
 }
 
-func planText(out io.Writer, plans wire.Plans) {
-	colour := paletteFor(out)
+// PlanText writes a plan for a terminal.
+func PlanText(out io.Writer, plans wire.Plans) {
+	colour := PaletteFor(out)
 	out = screened{out}
 	list := perKustomization(plans)
 	shown := &actions{out: out, colour: colour}
@@ -29,7 +30,7 @@ func planText(out io.Writer, plans wire.Plans) {
 			shown.print(a)
 		}
 		for _, r := range p.Rollouts {
-			fmt.Fprintln(out, "  "+objectName(r.Kind, r.Namespace, r.Name)+": "+rolloutWords(r))
+			fmt.Fprintln(out, "  "+ObjectName(r.Kind, r.Namespace, r.Name)+": "+rolloutWords(r))
 		}
 	}
 	for _, c := range plans.Checks {
@@ -39,9 +40,9 @@ func planText(out io.Writer, plans wire.Plans) {
 		}
 		switch c.Result {
 		case wire.CheckFailed:
-			fmt.Fprintln(out, colour.red("✗ "+line))
+			fmt.Fprintln(out, colour.Red("✗ "+line))
 		case wire.CheckWarning:
-			fmt.Fprintln(out, colour.yellow("! "+line))
+			fmt.Fprintln(out, colour.Yellow("! "+line))
 		default:
 			fmt.Fprintln(out, colour.dim("✓ "+line))
 		}
@@ -59,30 +60,30 @@ const (
 // actions prints what becomes of objects.
 type actions struct {
 	out     io.Writer
-	colour  palette
+	colour  Palette
 	content int // lines of new objects so far
 }
 
 func (p *actions) print(a wire.Action) {
-	name := objectName(a.Kind, a.Namespace, a.Name)
+	name := ObjectName(a.Kind, a.Namespace, a.Name)
 	switch a.Action {
 	case "Create":
 		if a.Replaces != "" {
-			fmt.Fprintln(p.out, p.colour.yellow("~ update "+objectName(a.Kind, a.Namespace, a.Replaces))+", which becomes "+a.Name)
+			fmt.Fprintln(p.out, p.colour.Yellow("~ update "+ObjectName(a.Kind, a.Namespace, a.Replaces))+", which becomes "+a.Name)
 			p.fields(a.Fields)
 			return
 		}
-		fmt.Fprintln(p.out, p.colour.green("+ create "+name))
+		fmt.Fprintln(p.out, p.colour.Green("+ create "+name))
 		lines := objectLines(a.Object, maxFieldLines)
 		if p.content += len(lines); p.content > maxContent {
 			lines = []string{"… its content is left out"}
 		}
 		for _, line := range lines {
-			fmt.Fprintln(p.out, "    "+p.colour.green(printable(line)))
+			fmt.Fprintln(p.out, "    "+p.colour.Green(printable(line)))
 		}
 	case "Delete":
 		if a.ReplacedBy == "" {
-			fmt.Fprintln(p.out, p.colour.red("- delete "+name))
+			fmt.Fprintln(p.out, p.colour.Red("- delete "+name))
 		}
 	case "Skip":
 		fmt.Fprintln(p.out, p.colour.dim("· leave "+name+": "+a.Reason))
@@ -91,7 +92,7 @@ func (p *actions) print(a wire.Action) {
 		if a.Recreate {
 			line = "± recreate " + name
 		}
-		line = p.colour.yellow(line)
+		line = p.colour.Yellow(line)
 		if a.Restart {
 			line += " (replaces its pods)"
 		}
@@ -113,9 +114,9 @@ func (p *actions) fields(fields []wire.Field) {
 		for _, line := range fieldLines(f, maxFieldLines) {
 			switch line[0] {
 			case '+':
-				line = p.colour.green(line)
+				line = p.colour.Green(line)
 			case '-':
-				line = p.colour.red(line)
+				line = p.colour.Red(line)
 			}
 			fmt.Fprintln(p.out, "      "+line)
 		}
@@ -144,15 +145,15 @@ func planRelations(p wire.Plan) string {
 func rolloutWords(r wire.Rollout) string {
 	var words []string
 	if n := len(r.Replaced); n > 0 {
-		words = append(words, fmt.Sprintf("replaces %s by %d: %s", count(n, "pod"), r.New, someNames(r.Replaced)))
+		words = append(words, fmt.Sprintf("replaces %s by %d: %s", Count(n, "pod"), r.New, someNames(r.Replaced)))
 	} else if r.New > 0 {
-		words = append(words, "starts "+count(r.New, "pod"))
+		words = append(words, "starts "+Count(r.New, "pod"))
 	}
 	if n := len(r.Removed); n > 0 {
-		words = append(words, fmt.Sprintf("removes %s: %s", count(n, "pod"), someNames(r.Removed)))
+		words = append(words, fmt.Sprintf("removes %s: %s", Count(n, "pod"), someNames(r.Removed)))
 	}
 	if r.Fewer > 0 {
-		words = append(words, "removes "+count(r.Fewer, "pod"))
+		words = append(words, "removes "+Count(r.Fewer, "pod"))
 	}
 	switch r.Strategy {
 	case "":
@@ -167,30 +168,14 @@ func rolloutWords(r wire.Rollout) string {
 	return strings.Join(words, "; ")
 }
 
-// someNames names the first pods and counts the rest.
-func someNames(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 func planTarget(plan wire.Plan) string {
 	switch {
 	case plan.Target == "":
 		return "Plan: "
 	case plan.Base == "":
-		return "Plan of " + shortRevision(plan.Target) + ": "
+		return "Plan of " + ShortRevision(plan.Target) + ": "
 	}
-	return fmt.Sprintf("Plan %s → %s: ", shortRevision(plan.Base), shortRevision(plan.Target))
+	return fmt.Sprintf("Plan %s → %s: ", ShortRevision(plan.Base), ShortRevision(plan.Target))
 }
 
 // planSummary is a plan in a line: what would change, and before it what would
@@ -209,7 +194,7 @@ func planSummary(plans wire.Plans) string {
 		sum.Delete += p.Summary.Delete - p.Summary.Replace
 		sum.Restart += p.Summary.Restart
 	}
-	faults := count(len(plans.Errors), "fault")
+	faults := Count(len(plans.Errors), "fault")
 	changes := fmt.Sprintf("%d to create, %d to update, %d to delete, %d with restarts", sum.Create, sum.Update, sum.Delete, sum.Restart)
 	none := sum.Create+sum.Update+sum.Delete == 0
 	switch {
@@ -223,4 +208,22 @@ func planSummary(plans wire.Plans) string {
 		return "no change"
 	}
 	return changes
+}
+
+// DiffText writes a comparison of commits.
+func DiffText(out io.Writer, d wire.Plans) {
+	colour := PaletteFor(out)
+	list := perKustomization(d)
+	shown := &actions{out: out, colour: colour}
+	for _, p := range list {
+		if len(list) > 1 {
+			fmt.Fprintln(out, colour.dim("Kustomization "+p.Kustomization))
+		}
+		for _, a := range p.Actions {
+			shown.print(a)
+		}
+	}
+	if sum := d.Summary; sum.Create+sum.Update+sum.Delete == 0 && len(d.Errors) == 0 {
+		fmt.Fprintln(out, "no difference")
+	}
 }

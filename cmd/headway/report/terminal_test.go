@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"bytes"
@@ -23,23 +23,23 @@ func TestScreen(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	printStatus(&out, wire.Status{Kustomizations: []wire.KustomizationStatus{{
+	PrintStatus(&out, wire.Status{Kustomizations: []wire.KustomizationStatus{{
 		Namespace: "default", Name: "web", Ready: "False", Message: evil, Reason: "HealthCheckFailed", Sync: "Failed", Errors: []wire.Fault{{Message: evil}},
 		Unhealthy: []wire.Object{{Kind: "Deployment", Name: "web", Message: evil}}, WaitsFor: []wire.Object{{Kind: "Kustomization", Name: "db", Message: evil}},
 	}}}, now)
 	clean("status", out.String())
 	out.Reset()
-	if err := table(&out, []string{"REASON"}, [][]string{logRow(wire.LogEntry{Entry: wire.Entry{Reason: evil}}, now)}); err != nil {
+	if err := Table(&out, []string{"REASON"}, [][]string{logRow(wire.LogEntry{Entry: wire.Entry{Reason: evil}}, now)}); err != nil {
 		t.Fatal(err)
 	}
 	clean("log", out.String())
-	clean("sync", naming{}.line(wire.Event{Phase: "verdict", Verdict: "unhealthy", Message: evil}))
+	clean("sync", Naming{}.Line(wire.Event{Phase: "verdict", Verdict: "unhealthy", Message: evil}))
 	out.Reset()
-	planText(&out, wire.Plans{Plan: wire.Plan{Checks: []wire.Check{{Name: "health", Result: wire.CheckFailed, Message: evil}}}})
+	PlanText(&out, wire.Plans{Plan: wire.Plan{Checks: []wire.Check{{Name: "health", Result: wire.CheckFailed, Message: evil}}}})
 	clean("plan", out.String())
 
-	painted := palette{on: true}.red("a\tb\n") + palette{on: true}.dim("c")
-	if got := screen(painted); got != painted {
+	painted := Palette{on: true}.Red("a\tb\n") + Palette{on: true}.dim("c")
+	if got := Screen(painted); got != painted {
 		t.Errorf("screen(%q) = %q", painted, got)
 	}
 }

@@ -1,10 +1,9 @@
-package main
+package report
 
 import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -134,21 +133,6 @@ func cutLine(line string, from int) string {
 		part += "…"
 	}
 	return part
-}
-
-// printable replaces what a terminal would act upon, or nobody would see.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return r
-		case r == '\r':
-			return '␍'
-		case r == utf8.RuneError || r == '\u2028' || r == '\u2029' || unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
-			return '�'
-		}
-		return r
-	}, text)
 }
 
 // planValue is a value in a word.

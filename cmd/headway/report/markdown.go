@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"fmt"
@@ -20,12 +20,12 @@ const (
 	maxCell = 300
 )
 
-// planMarkdown writes a plan as a comment on a pull request: a summary that is
+// PlanMarkdown writes a plan as a comment on a pull request: a summary that is
 // always whole, and details that are cut where they get too long. Everything
 // in it that a repository can choose is shown as code, in a form that cannot
 // end the code: no name or value can mention people, make links or tags, or
 // break the table.
-func planMarkdown(out io.Writer, plans wire.Plans) {
+func PlanMarkdown(out io.Writer, plans wire.Plans) {
 	doc := &comment{}
 	verdict := "✅"
 	switch {
@@ -37,9 +37,9 @@ func planMarkdown(out io.Writer, plans wire.Plans) {
 	doc.always("### %s Headway plan: %s\n\n", verdict, planSummary(plans))
 	switch {
 	case plans.Base != "":
-		doc.always("%s → %s\n", code(shortRevision(plans.Base)), code(shortRevision(plans.Target)))
+		doc.always("%s → %s\n", InlineCode(ShortRevision(plans.Base)), InlineCode(ShortRevision(plans.Target)))
 	case plans.Target != "":
-		doc.always("%s\n", code(shortRevision(plans.Target)))
+		doc.always("%s\n", InlineCode(ShortRevision(plans.Target)))
 	}
 	list := perKustomization(plans)
 	doc.always("\n| Kustomization | create | update | delete | restart | faults |\n|---|--:|--:|--:|--:|--:|\n")
@@ -49,7 +49,7 @@ func planMarkdown(out io.Writer, plans wire.Plans) {
 			break
 		}
 		s := p.Summary
-		doc.always("| %s | %d | %d | %d | %d | %d |\n", code(p.Kustomization), s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart, len(p.Errors))
+		doc.always("| %s | %d | %d | %d | %d | %d |\n", InlineCode(p.Kustomization), s.Create-s.Replace, s.Update+s.Replace, s.Delete-s.Replace, s.Restart, len(p.Errors))
 	}
 	doc.faults(plans)
 	doc.checks(plans.Checks, len(list) > 1)
@@ -124,10 +124,10 @@ func (c *comment) faults(plans wire.Plans) {
 	c.always("\n**%s**\n\n", title)
 	for i, f := range faults {
 		if i == 20 {
-			c.always("- and %s more\n", count(len(faults)-i, "fault"))
+			c.always("- and %s more\n", Count(len(faults)-i, "fault"))
 			break
 		}
-		c.always("- %s\n", code(f.Message))
+		c.always("- %s\n", InlineCode(f.Message))
 	}
 }
 
@@ -135,9 +135,9 @@ func (c *comment) checks(checks []wire.Check, several bool) {
 	line := func(icon string, check wire.Check) string {
 		who := ""
 		if several {
-			who = code(check.Kustomization) + " "
+			who = InlineCode(check.Kustomization) + " "
 		}
-		return fmt.Sprintf("- %s %s%s: %s\n", icon, who, code(check.Name), code(check.Message))
+		return fmt.Sprintf("- %s %s%s: %s\n", icon, who, InlineCode(check.Name), InlineCode(check.Message))
 	}
 	var open, passed []wire.Check
 	for _, check := range checks {
@@ -155,7 +155,7 @@ func (c *comment) checks(checks []wire.Check, several bool) {
 	}
 	for i, check := range open {
 		if i == 20 {
-			c.always("- and %s more\n", count(len(open)-i, "warning"))
+			c.always("- and %s more\n", Count(len(open)-i, "warning"))
 			break
 		}
 		icon := "⚠️"
@@ -177,7 +177,7 @@ func (c *comment) rollouts(p wire.Plan) {
 	title := fmt.Sprintf("Pods of %s (%d)", codeHTML(p.Kustomization), len(p.Rollouts))
 	c.details(title, "| workload | pods | nodes |\n|---|---|---|\n", len(p.Rollouts), func(yield func(string) bool) {
 		for _, r := range p.Rollouts {
-			if !yield(fmt.Sprintf("| %s | %s | %s |\n", code(objectName(r.Kind, r.Namespace, r.Name)), code(rolloutWords(r)), scheduleWords(r))) {
+			if !yield(fmt.Sprintf("| %s | %s | %s |\n", InlineCode(ObjectName(r.Kind, r.Namespace, r.Name)), InlineCode(rolloutWords(r)), scheduleWords(r))) {
 				return
 			}
 		}
@@ -226,17 +226,17 @@ func (c *comment) objects(p wire.Plan) {
 // objectBlock is what becomes of one object: a line, and below it the fields
 // that differ or, folded, what a new one holds.
 func objectBlock(a wire.Action) string {
-	name := objectName(a.Kind, a.Namespace, a.Name)
+	name := ObjectName(a.Kind, a.Namespace, a.Name)
 	switch {
 	case a.Action == "Create" && a.Object != nil:
 		return fmt.Sprintf("<details><summary>create %s</summary>\n\n%s\n</details>\n\n", codeHTML(name), fenced("yaml", objectLines(a.Object, maxBlockLines)))
 	case a.Replaces != "":
-		name = objectName(a.Kind, a.Namespace, a.Replaces)
-		return fmt.Sprintf("update %s, which becomes %s\n\n%s\n", code(name), code(a.Name), fenced("diff", blockFields(a.Fields)))
+		name = ObjectName(a.Kind, a.Namespace, a.Replaces)
+		return fmt.Sprintf("update %s, which becomes %s\n\n%s\n", InlineCode(name), InlineCode(a.Name), fenced("diff", blockFields(a.Fields)))
 	case len(a.Fields) > 0:
-		return fmt.Sprintf("%s: %s\n\n%s\n", actionWords(a), code(name), fenced("diff", blockFields(a.Fields)))
+		return fmt.Sprintf("%s: %s\n\n%s\n", actionWords(a), InlineCode(name), fenced("diff", blockFields(a.Fields)))
 	}
-	return fmt.Sprintf("%s: %s\n\n", actionWords(a), code(name))
+	return fmt.Sprintf("%s: %s\n\n", actionWords(a), InlineCode(name))
 }
 
 // blockFields are the lines of a diff of all fields.
@@ -254,7 +254,7 @@ func fenced(language string, lines []string) string {
 	var text strings.Builder
 	for i, line := range lines {
 		if text.Len()+len(line) > maxBlock {
-			fmt.Fprintf(&text, "… %s: headway plan shows all\n", count(len(lines)-i, "more line"))
+			fmt.Fprintf(&text, "… %s: headway plan shows all\n", Count(len(lines)-i, "more line"))
 			break
 		}
 		text.WriteString(cutLine(printable(line), 0) + "\n")
@@ -285,14 +285,14 @@ func actionWords(a wire.Action) string {
 	case a.Restart:
 		return action + ", replaces pods"
 	case a.Action == "Skip":
-		return "leave: " + code(a.Reason)
+		return "leave: " + InlineCode(a.Reason)
 	}
 	return action
 }
 
-// code shows hostile text as code in one line, also within a table: a fence of
+// InlineCode shows hostile text as code in one line, also within a table: a fence of
 // backticks longer than any in it, no line break, no bar, nothing invisible.
-func code(text string) string {
+func InlineCode(text string) string {
 	text = visible(text)
 	fence := strings.Repeat("`", longestRun(text)+1)
 	pad := ""

@@ -1,0 +1,82 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"headway.dev/syncer/wire"
+)
+
+// Naming says of which source or Kustomization a line is, where there are
+// several.
+type Naming struct{ Sources, Kustomizations bool }
+
+// Line tells one step of progress; empty for steps that say nothing.
+func (n Naming) Line(e wire.Event) string {
+	line := Screen(eventLine(e))
+	switch {
+	case line == "":
+	case n.Kustomizations && e.Kustomization != "":
+		return e.Kustomization + ": " + line
+	case n.Sources && e.Source != "" && e.Kustomization == "":
+		return e.Source + ": " + line
+	}
+	return line
+}
+
+// eventLine tells one step of progress; empty for steps that say nothing.
+func eventLine(e wire.Event) string {
+	switch e.Phase {
+	case "fetch":
+		if e.Commit != nil {
+			return fmt.Sprintf("commit %s %q by %s", ShortSHA(e.Commit.SHA), e.Commit.Subject, e.Commit.Author.Name)
+		}
+	case "commit":
+		line := actionsLine(e.Actions)
+		switch {
+		case line == "":
+			return "nothing to change"
+		case e.Message != "": // who changed it
+			return "put back " + line + " (" + e.Message + ")"
+		}
+		return "applied " + line
+	case "health":
+		return e.Message
+	case "verdict":
+		switch {
+		case e.Verdict == "healthy" && e.Revision != "":
+			return e.Verdict + ": " + ShortRevision(e.Revision)
+		case e.Message != "" && e.Verdict != "":
+			return e.Verdict + ": " + e.Message
+		}
+		return e.Verdict + e.Message
+	case "error":
+		return "error: " + e.Message
+	}
+	return ""
+}
+
+// actionsLine names the first objects that a commit changed, and counts the
+// rest.
+func actionsLine(actions []wire.Action) string {
+	const most = 5
+	var names []string
+	for _, a := range actions {
+		if a.Action == "Unchanged" || a.Action == "Skip" {
+			continue
+		}
+		name := a.Kind + "/" + a.Name
+		if a.Action == "Delete" {
+			name += " (deleted)"
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	line := CountObjects(len(names)) + ": "
+	if len(names) > most {
+		return line + strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return line + strings.Join(names, ", ")
+}
