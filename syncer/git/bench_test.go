@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // fetchURL names, in the environment, what this program is to fetch instead
@@ -154,9 +155,9 @@ func incompressible(tb testing.TB, size int) (bare string, commits int) {
 	tb.Helper()
 	const file = 64 << 10
 	bare = filepath.Join(tb.TempDir(), "repo.git")
-	run(tb, "", "init", "-q", "--bare", "-b", "main", bare)
+	gittest.Git(tb, "", "init", "-q", "--bare", "-b", "main", bare)
 	for _, key := range []string{"core.compression", "pack.compression", "pack.window"} {
-		run(tb, bare, "config", key, "0")
+		gittest.Git(tb, bare, "config", key, "0")
 	}
 	cmd := exec.CommandContext(tb.Context(), "git", "fast-import", "--quiet")
 	cmd.Dir = bare
@@ -196,7 +197,7 @@ func incompressible(tb testing.TB, size int) (bare string, commits int) {
 // own: how much memory it takes more, and CPU.
 func BenchmarkFetchGigabyteHistory(b *testing.B) {
 	bare, commits := incompressible(b, 1<<30)
-	srv := serve(b, filepath.Dir(bare), "", "")
+	srv := gittest.Serve(b, filepath.Dir(bare), "", "")
 	for b.Loop() {
 		f := inChild(b, srv.URL+"/repo.git")
 		if f.Commits != commits || f.Files != 101 {
@@ -216,21 +217,21 @@ func TestFetchMemory(t *testing.T) {
 	large := make([]byte, 48<<20)
 	_, _ = rand.NewChaCha8([32]byte{2}).Read(large[:1<<20])
 	work := filepath.Join(t.TempDir(), "work")
-	run(t, "", "clone", "-q", bare, work)
+	gittest.Git(t, "", "clone", "-q", bare, work)
 	for i := range 2 {
 		large[i*1000] ^= 1
 		if err := os.WriteFile(filepath.Join(work, "large"), large, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		run(t, work, "add", "-A")
-		run(t, work, "commit", "-q", "-m", "large")
+		gittest.Git(t, work, "add", "-A")
+		gittest.Git(t, work, "commit", "-q", "-m", "large")
 	}
-	run(t, work, "rm", "-q", "large")
-	run(t, work, "commit", "-q", "-m", "no more")
-	run(t, work, "push", "-q", "origin", "HEAD:main")
-	run(t, bare, "config", "pack.window", "2")
-	run(t, bare, "repack", "-q", "-ad")
-	if f := inChild(t, serve(t, filepath.Dir(bare), "", "").URL+"/repo.git"); f.PeakMB-f.BeforeMB > 80 {
+	gittest.Git(t, work, "rm", "-q", "large")
+	gittest.Git(t, work, "commit", "-q", "-m", "no more")
+	gittest.Git(t, work, "push", "-q", "origin", "HEAD:main")
+	gittest.Git(t, bare, "config", "pack.window", "2")
+	gittest.Git(t, bare, "repack", "-q", "-ad")
+	if f := inChild(t, gittest.Serve(t, filepath.Dir(bare), "", "").URL+"/repo.git"); f.PeakMB-f.BeforeMB > 80 {
 		t.Errorf("the fetch took %.0f MB more, want less than 80", f.PeakMB-f.BeforeMB)
 	}
 }
@@ -240,7 +241,7 @@ func TestFetchMemory(t *testing.T) {
 func tenThousand(tb testing.TB) (bare string, change func()) {
 	tb.Helper()
 	bare = filepath.Join(tb.TempDir(), "repo.git")
-	run(tb, "", "init", "-q", "--bare", "-b", "main", bare)
+	gittest.Git(tb, "", "init", "-q", "--bare", "-b", "main", bare)
 	n := 0
 	commit := func(files func(in *strings.Builder)) {
 		var in strings.Builder
@@ -265,7 +266,7 @@ func tenThousand(tb testing.TB) (bare string, change func()) {
 			file(in, i, "one")
 		}
 	})
-	run(tb, bare, "repack", "-q", "-ad")
+	gittest.Git(tb, bare, "repack", "-q", "-ad")
 	return bare, func() { commit(func(in *strings.Builder) { file(in, 4711, fmt.Sprint("v", n)) }) }
 }
 
@@ -275,8 +276,10 @@ func tenThousand(tb testing.TB) (bare string, change func()) {
 func BenchmarkFetchOneLine(b *testing.B) {
 	bare, change := tenThousand(b)
 	for name, open := range map[string]func() *git.Repository{
-		"local": func() *git.Repository { return open(b, bare) },
-		"http":  func() *git.Repository { return mirror(b, serve(b, filepath.Dir(bare), "", "").URL+"/repo.git") },
+		"local": func() *git.Repository { return gittest.Open(b, bare) },
+		"http": func() *git.Repository {
+			return gittest.Mirror(b, gittest.Serve(b, filepath.Dir(bare), "", "").URL+"/repo.git")
+		},
 	} {
 		b.Run(name, func(b *testing.B) {
 			r := open()

@@ -6,6 +6,7 @@ import (
 	"testing/fstest"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // The git program writes what is pushed to the built-in repository to disk
@@ -16,17 +17,17 @@ func TestBuiltInRepositoryIsDurable(t *testing.T) {
 	if err := git.Create(dir, "main", files, git.Signature{Name: "Bot", Email: "bot@example.com"}, "first"); err != nil {
 		t.Fatal(err)
 	}
-	if got := run(t, dir, "config", "core.fsync"); got != "all" {
+	if got := gittest.Git(t, dir, "config", "core.fsync"); got != "all" {
 		t.Errorf("core.fsync is %q", got)
 	}
-	run(t, dir, "fsck", "--strict")
+	gittest.Git(t, dir, "fsck", "--strict")
 	// What its owner has set stays, and one without gets it.
-	run(t, dir, "config", "core.fsync", "none")
-	if err := git.Durable(dir); err != nil || run(t, dir, "config", "core.fsync") != "none" {
-		t.Errorf("Durable: %v, core.fsync is %s", err, run(t, dir, "config", "core.fsync"))
+	gittest.Git(t, dir, "config", "core.fsync", "none")
+	if err := git.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "none" {
+		t.Errorf("Durable: %v, core.fsync is %s", err, gittest.Git(t, dir, "config", "core.fsync"))
 	}
-	run(t, dir, "config", "--unset", "core.fsync")
-	if err := git.Durable(dir); err != nil || run(t, dir, "config", "core.fsync") != "all" {
+	gittest.Git(t, dir, "config", "--unset", "core.fsync")
+	if err := git.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "all" {
 		t.Errorf("Durable: %v", err)
 	}
 }

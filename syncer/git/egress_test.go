@@ -14,14 +14,15 @@ import (
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // A remote whose address is denied is not connected to, over http as over ssh,
 // directly as through a proxy; without the rule each of them is fetched.
 func TestDeniedRemotes(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
-	web := serve(t, filepath.Dir(bare), "", "")
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	web := gittest.Serve(t, filepath.Dir(bare), "", "")
 	identity, user := gitserver.Keys(t)
 	host, hostKey := gitserver.Keys(t)
 	ssh := gitserver.SSH(t, host, user)
@@ -41,7 +42,7 @@ func TestDeniedRemotes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := &git.Auth{}
 			if c.data != nil {
-				a = auth(t, c.url, c.data)
+				a = gittest.Auth(t, c.url, c.data)
 			}
 			a.Proxy = c.proxy
 			for _, rule := range []string{"loopback", "none"} {
@@ -76,10 +77,10 @@ func TestDeniedPushes(t *testing.T) {
 	host, hostKey := gitserver.Keys(t)
 	for _, scheme := range []string{"http", "ssh"} {
 		t.Run(scheme, func(t *testing.T) {
-			bare, work := repository(t)
-			push(t, work, "first", map[string]string{"a": "1"})
-			second := push(t, work, "second", map[string]string{"a": "2"})
-			web := serve(t, filepath.Dir(bare), "", "")
+			bare, work := gittest.Repository(t)
+			gittest.Push(t, work, "first", map[string]string{"a": "1"})
+			second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+			web := gittest.Serve(t, filepath.Dir(bare), "", "")
 			target := strings.TrimPrefix(web.URL, "http://")
 			if scheme == "ssh" {
 				target = gitserver.SSH(t, host, user)
@@ -88,7 +89,7 @@ func TestDeniedPushes(t *testing.T) {
 			remote, a := "http://"+front+"/repo.git", &git.Auth{}
 			if scheme == "ssh" {
 				remote = "ssh://root@" + front + bare
-				a = auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(front, hostKey))})
+				a = gittest.Auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(front, hostKey))})
 			}
 			dir := t.TempDir()
 			mirrored := func(rule string) *git.Repository {
@@ -107,7 +108,7 @@ func TestDeniedPushes(t *testing.T) {
 			revert := func(r *git.Repository) (git.Commit, error) {
 				return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: a})
 			}
-			fetch(t, mirrored("none"), git.Ref{Branch: "main"}, a)
+			gittest.Fetch(t, mirrored("none"), git.Ref{Branch: "main"}, a)
 			before := accepted()
 			if _, err := revert(mirrored("loopback")); !errors.As(err, new(*egress.DeniedError)) {
 				t.Errorf("denied: %v", err)
@@ -115,10 +116,10 @@ func TestDeniedPushes(t *testing.T) {
 			if accepted() != before {
 				t.Error("the remote was connected to")
 			}
-			if got := run(t, bare, "rev-parse", "main"); got != second {
+			if got := gittest.Git(t, bare, "rev-parse", "main"); got != second {
 				t.Errorf("main is at %s, want %s", got, second)
 			}
-			if c, err := revert(mirrored("none")); err != nil || run(t, bare, "rev-parse", "main") != c.SHA || accepted() == before {
+			if c, err := revert(mirrored("none")); err != nil || gittest.Git(t, bare, "rev-parse", "main") != c.SHA || accepted() == before {
 				t.Errorf("not denied: %v", err)
 			}
 		})
@@ -127,10 +128,10 @@ func TestDeniedPushes(t *testing.T) {
 
 // A remote that may be reached cannot lead a push to an address that is denied.
 func TestDeniedRedirectOfPush(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2"})
-	web := serve(t, filepath.Dir(bare), "", "")
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	web := gittest.Serve(t, filepath.Dir(bare), "", "")
 	target, err := url.Parse(web.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -156,9 +157,9 @@ func TestDeniedRedirectOfPush(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = r.Close() }()
-		fetch(t, r, git.Ref{Branch: "main"}, &git.Auth{})
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, &git.Auth{})
 		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &git.Auth{}})
-		switch at := run(t, bare, "rev-parse", "main"); {
+		switch at := gittest.Git(t, bare, "rev-parse", "main"); {
 		case rule == "none" && (err != nil || at != c.SHA || accepted() == 0):
 			t.Errorf("not denied: %v, %d connections", err, accepted())
 		case rule != "none" && (!errors.As(err, new(*egress.DeniedError)) || at != second || accepted() > 0):

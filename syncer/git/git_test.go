@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,95 +13,17 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
-// run runs the git program.
-func run(tb testing.TB, dir string, args ...string) string {
-	tb.Helper()
-	cmd := exec.CommandContext(context.Background(), "git", append([]string{"-c", "user.name=Ada", "-c", "user.email=ada@example.com"}, args...)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		tb.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// repository makes a bare repository and a clone of it.
-func repository(tb testing.TB) (bare, work string) {
-	tb.Helper()
-	bare, work = filepath.Join(tb.TempDir(), "repo.git"), filepath.Join(tb.TempDir(), "work")
-	run(tb, "", "init", "-q", "--bare", "-b", "main", bare)
-	run(tb, bare, "config", "http.receivepack", "true")
-	run(tb, "", "clone", "-q", bare, work)
-	run(tb, work, "checkout", "-q", "-b", "main")
-	return bare, work
-}
-
-// push commits the files (an empty content removes one) and pushes them.
-func push(tb testing.TB, work, subject string, files map[string]string) string {
-	tb.Helper()
-	for name, data := range files {
-		path := filepath.Join(work, name)
-		if data == "" {
-			if err := os.Remove(path); err != nil {
-				tb.Fatal(err)
-			}
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			tb.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	run(tb, work, "add", "-A")
-	run(tb, work, "commit", "-q", "--allow-empty", "-m", subject)
-	run(tb, work, "push", "-q", "origin", "HEAD:main")
-	return run(tb, work, "rev-parse", "HEAD")
-}
-
-func open(tb testing.TB, path string) *git.Repository {
-	tb.Helper()
-	r, err := git.Open(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = r.Close() })
-	return r
-}
-
-func mirror(tb testing.TB, url string) *git.Repository {
-	tb.Helper()
-	r, err := git.Mirror(tb.TempDir(), url, git.MirrorOptions{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = r.Close() })
-	return r
-}
-
-func fetch(tb testing.TB, r *git.Repository, ref git.Ref, auth *git.Auth) git.Head {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
-	defer cancel()
-	h, err := r.Fetch(ctx, ref, auth)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return h
-}
-
 func TestTree(t *testing.T) {
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	if err := os.Symlink("/etc/passwd", filepath.Join(work, "link.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	sha := push(t, work, "first", map[string]string{"a.yaml": "a", "dir/b.yaml": "b", "dir.yaml": "c", "logo.png": "p"})
-	r := open(t, bare)
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Revision() != "main@sha1:"+sha {
+	sha := gittest.Push(t, work, "first", map[string]string{"a.yaml": "a", "dir/b.yaml": "b", "dir.yaml": "c", "logo.png": "p"})
+	r := gittest.Open(t, bare)
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Revision() != "main@sha1:"+sha {
 		t.Errorf("head = %s, want %s", h.Revision(), sha)
 	}
 	tree, err := r.Tree(sha, "*.png\nlink.yaml")
@@ -122,29 +43,29 @@ func TestTree(t *testing.T) {
 		t.Errorf("a symbolic link was followed: %q", data)
 	}
 	// Another process packs and prunes while the tree is read.
-	run(t, bare, "gc", "-q", "--prune=now")
+	gittest.Git(t, bare, "gc", "-q", "--prune=now")
 	if data, err := fs.ReadFile(tree, "dir/b.yaml"); err != nil || string(data) != "b" {
 		t.Errorf("after gc: %q, %v", data, err)
 	}
 	// More objects than a push keeps loose come as a pack.
 	for i := range 120 {
-		run(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint("commit ", i))
+		gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", fmt.Sprint("commit ", i))
 	}
-	push(t, work, "last", map[string]string{"a.yaml": "new"})
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != run(t, work, "rev-parse", "HEAD") {
+	gittest.Push(t, work, "last", map[string]string{"a.yaml": "new"})
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != gittest.Git(t, work, "rev-parse", "HEAD") {
 		t.Errorf("after another push: %s", h.Commit)
 	}
 }
 
 func TestRefs(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": "1"})
-	run(t, work, "tag", "-a", "-m", "release", "v1.2.0")
-	second := push(t, work, "second", map[string]string{"a": "2"})
-	run(t, work, "tag", "1.3.0-rc.1")
-	run(t, work, "push", "-q", "--tags", "origin", "HEAD:refs/heads/feature/x", "HEAD:refs/pull/7/head")
-	srv := serve(t, filepath.Dir(bare), "", "")
-	for name, r := range map[string]*git.Repository{"local": open(t, bare), "http": mirror(t, srv.URL+"/repo.git")} {
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	gittest.Git(t, work, "tag", "-a", "-m", "release", "v1.2.0")
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	gittest.Git(t, work, "tag", "1.3.0-rc.1")
+	gittest.Git(t, work, "push", "-q", "--tags", "origin", "HEAD:refs/heads/feature/x", "HEAD:refs/pull/7/head")
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	for name, r := range map[string]*git.Repository{"local": gittest.Open(t, bare), "http": gittest.Mirror(t, srv.URL+"/repo.git")} {
 		for _, c := range []struct {
 			ref  git.Ref
 			want string
@@ -158,7 +79,7 @@ func TestRefs(t *testing.T) {
 			{git.Ref{Commit: first}, "sha1:" + first},
 			{git.Ref{Commit: first, Branch: "main"}, "main@sha1:" + first},
 		} {
-			if got := fetch(t, r, c.ref, nil).Revision(); got != c.want {
+			if got := gittest.Fetch(t, r, c.ref, nil).Revision(); got != c.want {
 				t.Errorf("%s: Fetch(%+v) = %s, want %s", name, c.ref, got, c.want)
 			}
 		}
@@ -197,23 +118,23 @@ func TestNotARepository(t *testing.T) {
 		}
 	}
 	bare := filepath.Join(t.TempDir(), "empty.git")
-	run(t, "", "init", "-q", "--bare", bare)
-	if _, err := open(t, bare).Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, git.ErrEmpty) {
+	gittest.Git(t, "", "init", "-q", "--bare", bare)
+	if _, err := gittest.Open(t, bare).Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, git.ErrEmpty) {
 		t.Errorf("Fetch of an empty repository: %v", err)
 	}
-	srv := serve(t, filepath.Dir(bare), "", "")
-	if _, err := mirror(t, srv.URL+"/empty.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, git.ErrEmpty) {
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	if _, err := gittest.Mirror(t, srv.URL+"/empty.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, git.ErrEmpty) {
 		t.Errorf("Fetch of an empty remote repository: %v", err)
 	}
-	if _, err := mirror(t, srv.URL+"/none.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); err == nil || !strings.Contains(err.Error(), "not found") {
+	if _, err := gittest.Mirror(t, srv.URL+"/none.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("Fetch of a missing repository: %v", err)
 	}
 }
 
 func TestWatch(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	r := open(t, bare)
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	r := gittest.Open(t, bare)
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, ready, done := make(chan struct{}, 100), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -226,9 +147,9 @@ func TestWatch(t *testing.T) {
 	}()
 	<-ready
 	for what, act := range map[string]func(){
-		"push":          func() { push(t, work, "more", map[string]string{"a": fmt.Sprint(time.Now())}) },
-		"nested branch": func() { run(t, work, "push", "-q", "origin", "HEAD:refs/heads/team/one/x") },
-		"packed refs":   func() { run(t, bare, "pack-refs", "--all") },
+		"push":          func() { gittest.Push(t, work, "more", map[string]string{"a": fmt.Sprint(time.Now())}) },
+		"nested branch": func() { gittest.Git(t, work, "push", "-q", "origin", "HEAD:refs/heads/team/one/x") },
+		"packed refs":   func() { gittest.Git(t, bare, "pack-refs", "--all") },
 	} {
 		for len(changed) > 0 {
 			<-changed

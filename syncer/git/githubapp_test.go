@@ -19,6 +19,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // githubAPI stands in for GitHub's API: it gives tokens to who shows a JWT of
@@ -93,8 +94,8 @@ func (g *githubAPI) check(r *http.Request) string {
 }
 
 func TestGitHubApp(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +138,7 @@ func TestGitHubApp(t *testing.T) {
 			t.Errorf("%d tokens were issued, want %d; wrong requests: %q", api.issued, want, api.faults)
 		}
 	}
-	r := mirror(t, remote)
+	r := gittest.Mirror(t, remote)
 	for range 3 { // each with the secret read anew
 		if err := get(r, nil); err != nil {
 			t.Fatal(err)
@@ -157,7 +158,7 @@ func TestGitHubApp(t *testing.T) {
 	api.mu.Lock()
 	api.life = time.Minute
 	api.mu.Unlock()
-	soon := mirror(t, remote)
+	soon := gittest.Mirror(t, remote)
 	for range 2 {
 		if err := get(soon, map[string]string{"githubAppInstallationID": "", "githubAppInstallationOwner": "ada"}); err != nil {
 			t.Fatal(err)
@@ -169,7 +170,7 @@ func TestGitHubApp(t *testing.T) {
 		"a redirect elsewhere": {"githubAppInstallationID": "5"},
 		"no such owner":        {"githubAppInstallationID": "", "githubAppInstallationOwner": "eve"},
 	} {
-		if err := get(mirror(t, remote), change); err == nil || strings.Contains(err.Error(), "evil.example.com") && !strings.Contains(err.Error(), "307") {
+		if err := get(gittest.Mirror(t, remote), change); err == nil || strings.Contains(err.Error(), "evil.example.com") && !strings.Contains(err.Error(), "307") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

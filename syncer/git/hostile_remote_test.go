@@ -14,18 +14,19 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // A server that breaks off, garbles, stalls or refuses is told of in words
 // that name the step and hold nothing that a terminal would obey; the mirror
 // recovers as soon as the server does.
 func TestBrokenServers(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": strings.Repeat("some text\n", 1000)})
-	srv := serve(t, filepath.Dir(bare), "", "")
-	r := mirror(t, srv.URL+"/repo.git")
-	fetch(t, r, git.Ref{Branch: "main"}, nil)
-	second := push(t, work, "second", map[string]string{"b": strings.Repeat("more text\n", 1000)})
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": strings.Repeat("some text\n", 1000)})
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	r := gittest.Mirror(t, srv.URL+"/repo.git")
+	gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
+	second := gittest.Push(t, work, "second", map[string]string{"b": strings.Repeat("more text\n", 1000)})
 	escape := "\x1b]0;owned\x07\x1b[2J"
 	for name, c := range map[string]struct {
 		fault gitserver.Fault
@@ -58,16 +59,16 @@ func TestBrokenServers(t *testing.T) {
 		}
 	}
 	srv.Fail(nil)
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != second {
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != second {
 		t.Errorf("after all that: %s, want %s", h.Commit, second)
 	}
 }
 
 // Whoever does not answer in time is left, however they do it.
 func TestSlowServers(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	srv := serve(t, filepath.Dir(bare), "", "")
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
 	identity, _ := gitserver.Keys(t)
 	_, host := gitserver.Keys(t)
 	dead := gitserver.Dead(t)
@@ -87,7 +88,7 @@ func TestSlowServers(t *testing.T) {
 		srv.Fail(c.fault)
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		start := time.Now()
-		_, err := mirror(t, c.url).Fetch(ctx, git.Ref{Branch: "main"}, c.auth)
+		_, err := gittest.Mirror(t, c.url).Fetch(ctx, git.Ref{Branch: "main"}, c.auth)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no answer within spec.timeout") {
 			t.Errorf("%s: %v", name, err)
@@ -96,7 +97,7 @@ func TestSlowServers(t *testing.T) {
 			t.Errorf("%s: took %s", name, took)
 		}
 	}
-	if _, err := mirror(t, "http://"+gitserver.Refused(t)+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, err := gittest.Mirror(t, "http://"+gitserver.Refused(t)+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody listens: %v", err)
 	}
 }
@@ -104,10 +105,10 @@ func TestSlowServers(t *testing.T) {
 // A redirect is followed where it stays with the server that the URL names,
 // and no further: not to files, other hosts, or other ports of this machine.
 func TestRedirects(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
-	target := serve(t, filepath.Dir(bare), "", "")
-	srv := serve(t, filepath.Dir(bare), "ada", "secret")
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	target := gittest.Serve(t, filepath.Dir(bare), "", "")
+	srv := gittest.Serve(t, filepath.Dir(bare), "ada", "secret")
 	auth := &git.Auth{Username: "ada", Password: "secret"}
 	for to, want := range map[string]string{
 		target.URL:               "which is not followed: set spec.url to where the repository is",
@@ -118,7 +119,7 @@ func TestRedirects(t *testing.T) {
 		"http://[::1]:1":         "which is not followed",
 	} {
 		srv.Fail(gitserver.Redirect(to))
-		_, err := mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, auth)
+		_, err := gittest.Mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, auth)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("redirect to %s: %v, want an error with %q", to, err, want)
 		}
@@ -127,7 +128,7 @@ func TestRedirects(t *testing.T) {
 		t.Errorf("the other server was asked: %v", target.Requests())
 	}
 	srv.Fail(gitserver.OnPack(gitserver.Redirect(srv.URL)))
-	if _, err := mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, auth); err == nil || !strings.Contains(err.Error(), "in the middle of a fetch") {
+	if _, err := gittest.Mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, auth); err == nil || !strings.Contains(err.Error(), "in the middle of a fetch") {
 		t.Errorf("a redirected pack: %v", err)
 	}
 	srv.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -137,7 +138,7 @@ func TestRedirects(t *testing.T) {
 		}
 		next.ServeHTTP(w, r)
 	})
-	if h := fetch(t, mirror(t, srv.URL+"/old.git"), git.Ref{Branch: "main"}, auth); h.Commit != sha {
+	if h := gittest.Fetch(t, gittest.Mirror(t, srv.URL+"/old.git"), git.Ref{Branch: "main"}, auth); h.Commit != sha {
 		t.Errorf("a renamed repository: %s, want %s", h.Commit, sha)
 	}
 }
@@ -157,7 +158,7 @@ func TestHostileReferences(t *testing.T) {
 	for _, n := range names {
 		pairs = append(pairs, sha, n)
 	}
-	srv := serve(t, t.TempDir(), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	srv.Fail(gitserver.Serve(gitserver.Refs(pairs...), gitserver.PackAnswer(pack, "\x1b[2J")))
 	dir := t.TempDir()
 	r, err := git.Mirror(dir, srv.URL+"/repo.git", git.MirrorOptions{})
@@ -165,7 +166,7 @@ func TestHostileReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != made {
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != made {
 		t.Errorf("head = %s, want %s", h.Commit, made)
 	}
 	config, err := os.ReadFile(filepath.Join(dir, "config"))
@@ -193,7 +194,7 @@ func TestHostileReferences(t *testing.T) {
 
 // A list of references without end is not read to its end.
 func TestEndlessReferences(t *testing.T) {
-	srv := serve(t, t.TempDir(), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	line := gitserver.PktLine(strings.Repeat("1", 40) + " refs/heads/" + strings.Repeat("n", 60000) + "\n")
 	first := string(gitserver.Refs(strings.Repeat("1", 40), "refs/heads/main"))
 	srv.Fail(func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -205,7 +206,7 @@ func TestEndlessReferences(t *testing.T) {
 			}
 		}
 	})
-	_, err := mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil)
+	_, err := gittest.Mirror(t, srv.URL+"/repo.git").Fetch(t.Context(), git.Ref{Branch: "main"}, nil)
 	if err == nil || !strings.Contains(err.Error(), "the list of references is larger than 32 MiB") {
 		t.Errorf("Fetch = %v", err)
 	}
@@ -232,14 +233,14 @@ func TestHostileURLs(t *testing.T) {
 // A path cannot leave its quotes on the remote's command line, and a program
 // that fails has its say.
 func TestSSHQuoting(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	identity, user := gitserver.Keys(t)
 	hostPEM, hostKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, hostPEM, user)
 	auth := &git.Auth{Identity: identity, KnownHosts: gitserver.KnownHosts(addr, hostKey)}
 	canary := filepath.Join(t.TempDir(), "canary")
-	_, err := mirror(t, "ssh://root@"+addr+bare+"'%20;touch%20"+canary+";'").Fetch(t.Context(), git.Ref{Branch: "main"}, auth)
+	_, err := gittest.Mirror(t, "ssh://root@"+addr+bare+"'%20;touch%20"+canary+";'").Fetch(t.Context(), git.Ref{Branch: "main"}, auth)
 	if err == nil || !strings.Contains(err.Error(), "repository not found") {
 		t.Errorf("a path with a quote: %v", err)
 	}
@@ -247,7 +248,7 @@ func TestSSHQuoting(t *testing.T) {
 		t.Error("the path was run as a command")
 	}
 	stranger, _ := gitserver.Keys(t)
-	if _, err := mirror(t, "ssh://root@"+addr+bare).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: stranger, KnownHosts: auth.KnownHosts}); err == nil || !strings.Contains(err.Error(), "check the credentials") {
+	if _, err := gittest.Mirror(t, "ssh://root@"+addr+bare).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: stranger, KnownHosts: auth.KnownHosts}); err == nil || !strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("a key that is not let in: %v", err)
 	}
 }
@@ -255,12 +256,12 @@ func TestSSHQuoting(t *testing.T) {
 // Whatever revision a user asks for, resolving it ends without a panic, and
 // finds a commit or says that there is none.
 func FuzzResolve(f *testing.F) {
-	bare, work := repository(f)
-	push(f, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(f)
+	gittest.Push(f, work, "first", map[string]string{"a": "1"})
 	for _, rev := range []string{"main", "HEAD~1", "main^{commit}", "@{-1}", ":/first", "main^{/fix}", "--all", "../../x", "main@{yesterday}", "^", "0000", "HEAD~999999999999", "\x00"} {
 		f.Add(rev)
 	}
-	r := open(f, bare)
+	r := gittest.Open(f, bare)
 	f.Fuzz(func(t *testing.T, rev string) {
 		if sha, err := r.Resolve(rev); err == nil {
 			if _, err := r.Commit(sha); err != nil {
@@ -275,8 +276,8 @@ func FuzzAdvertisement(f *testing.F) {
 	f.Add(gitserver.Refs(strings.Repeat("1", 40), "refs/heads/main", strings.Repeat("2", 40), "refs/tags/v1"))
 	f.Add([]byte("0000"))
 	f.Add([]byte("fffe"))
-	srv := serve(f, f.TempDir(), "", "")
-	r := mirror(f, srv.URL+"/repo.git")
+	srv := gittest.Serve(f, f.TempDir(), "", "")
+	r := gittest.Mirror(f, srv.URL+"/repo.git")
 	f.Fuzz(func(t *testing.T, refs []byte) {
 		srv.Fail(gitserver.OnRefs(gitserver.Answer(refs)))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

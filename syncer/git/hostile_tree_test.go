@@ -12,13 +12,14 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // crafted makes a bare repository whose main is a commit of the tree.
 func crafted(tb testing.TB, tree func(bare string) string) (bare, sha string) {
 	tb.Helper()
 	bare = filepath.Join(tb.TempDir(), "repo.git")
-	run(tb, "", "init", "-q", "--bare", "-b", "main", bare)
+	gittest.Git(tb, "", "init", "-q", "--bare", "-b", "main", bare)
 	sha = gitserver.WriteObject(tb, bare, "commit", gitserver.CommitData(tree(bare), "crafted\n"))
 	gitserver.SetRef(tb, bare, "refs/heads/main", sha)
 	return bare, sha
@@ -64,7 +65,7 @@ func TestHostileNames(t *testing.T) {
 			bare, sha := crafted(t, func(bare string) string {
 				return gitserver.WriteObject(t, bare, "tree", c.entries(t, bare))
 			})
-			tree, err := open(t, bare).Tree(sha, "")
+			tree, err := gittest.Open(t, bare).Tree(sha, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -84,9 +85,9 @@ func TestHostileNames(t *testing.T) {
 // Names that differ in case are two files, and escape sequences stay out of
 // what is shown.
 func TestNamesAreBytes(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"A.yaml": "upper", "a.yaml": "lower", "Dir/x": "1", "dir/x": "2"})
-	tree, err := open(t, bare).Tree(sha, "")
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"A.yaml": "upper", "a.yaml": "lower", "Dir/x": "1", "dir/x": "2"})
+	tree, err := gittest.Open(t, bare).Tree(sha, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,9 +96,9 @@ func TestNamesAreBytes(t *testing.T) {
 			t.Errorf("%s = %q, %v, want %q", name, got, err, want)
 		}
 	}
-	run(t, work, "commit", "-q", "--allow-empty", "--author", "Eve \x1b[2J <eve\x07@example.com>", "-m", "bell \x07 and \x1b]0;title\x07\n\nbody \x1b[31m red\n")
-	run(t, work, "push", "-q", "origin", "HEAD:main")
-	c, err := open(t, bare).Commit(run(t, work, "rev-parse", "HEAD"))
+	gittest.Git(t, work, "commit", "-q", "--allow-empty", "--author", "Eve \x1b[2J <eve\x07@example.com>", "-m", "bell \x07 and \x1b]0;title\x07\n\nbody \x1b[31m red\n")
+	gittest.Git(t, work, "push", "-q", "origin", "HEAD:main")
+	c, err := gittest.Open(t, bare).Commit(gittest.Git(t, work, "rev-parse", "HEAD"))
 	if all := fmt.Sprint(c); err != nil || strings.ContainsAny(all, "\x1b\x07") || !strings.Contains(all, "red") {
 		t.Errorf("the commit reads %q, %v", all, err)
 	}
@@ -111,7 +112,7 @@ func TestSymbolicLinks(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(outside, 0o755), os.WriteFile(filepath.Join(outside, "secret"), []byte(canary), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	for name, target := range map[string]string{
 		"absolute": filepath.Join(outside, "secret"), "absolute-dir": outside, "parents": "../../../../../../../.." + outside + "/secret",
 		"chain1": "chain2", "chain2": "chain3", "chain3": filepath.Join(outside, "secret"), "loop": "loop",
@@ -121,8 +122,8 @@ func TestSymbolicLinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sha := push(t, work, "links", map[string]string{"a.yaml": "a"})
-	tree, err := open(t, bare).Tree(sha, "")
+	sha := gittest.Push(t, work, "links", map[string]string{"a.yaml": "a"})
+	tree, err := gittest.Open(t, bare).Tree(sha, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +171,7 @@ func TestHostileSubmodules(t *testing.T) {
 		entries = append(entries, gitserver.TreeEntry("100644", "a.yaml", gitserver.WriteObject(t, bare, "blob", blob))...)
 		return gitserver.WriteObject(t, bare, "tree", append(entries, gitserver.TreeEntry("160000", "sub", strings.Repeat("2", 40))...))
 	})
-	tree, err := open(t, bare).Tree(sha, "")
+	tree, err := gittest.Open(t, bare).Tree(sha, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestHostileSizes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bare, sha := crafted(t, c.tree)
-			tree, err := open(t, bare).Tree(sha, "")
+			tree, err := gittest.Open(t, bare).Tree(sha, "")
 			if err == nil {
 				err = walk(tree)
 			}
@@ -231,8 +232,8 @@ func TestHostileSizes(t *testing.T) {
 			}
 		})
 	}
-	bare, work := repository(t)
-	run(t, bare, "config", "core.compression", "1")
+	bare, work := gittest.Repository(t)
+	gittest.Git(t, bare, "config", "core.compression", "1")
 	big := filepath.Join(work, "big.yaml")
 	if err := os.WriteFile(big, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -240,10 +241,10 @@ func TestHostileSizes(t *testing.T) {
 	if err := os.Truncate(big, 40<<20); err != nil {
 		t.Fatal(err)
 	}
-	sha := push(t, work, "big", map[string]string{"small.yaml": "s"})
-	m := mirror(t, serve(t, filepath.Dir(bare), "", "").URL+"/repo.git")
-	fetch(t, m, git.Ref{Branch: "main"}, nil)
-	for what, r := range map[string]*git.Repository{"local": open(t, bare), "mirror": m} {
+	sha := gittest.Push(t, work, "big", map[string]string{"small.yaml": "s"})
+	m := gittest.Mirror(t, gittest.Serve(t, filepath.Dir(bare), "", "").URL+"/repo.git")
+	gittest.Fetch(t, m, git.Ref{Branch: "main"}, nil)
+	for what, r := range map[string]*git.Repository{"local": gittest.Open(t, bare), "mirror": m} {
 		tree, err := r.Tree(sha, "")
 		if err != nil {
 			t.Fatal(err)
@@ -259,8 +260,8 @@ func TestHostileSizes(t *testing.T) {
 		}
 	}
 	// A message of many megabytes.
-	huge := gitserver.WriteObject(t, bare, "commit", gitserver.CommitData(run(t, bare, "rev-parse", "main^{tree}"), strings.Repeat("x", 5<<20)))
-	if _, err := open(t, bare).Commit(huge); err == nil || !strings.Contains(err.Error(), "is larger than the limit of 4194304") {
+	huge := gitserver.WriteObject(t, bare, "commit", gitserver.CommitData(gittest.Git(t, bare, "rev-parse", "main^{tree}"), strings.Repeat("x", 5<<20)))
+	if _, err := gittest.Open(t, bare).Commit(huge); err == nil || !strings.Contains(err.Error(), "is larger than the limit of 4194304") {
 		t.Errorf("a commit of 5 MiB: %v", err)
 	}
 }
@@ -272,8 +273,8 @@ func FuzzTree(f *testing.F) {
 	f.Add(gitserver.TreeEntry("40000", "..", strings.Repeat("1", 40)))
 	f.Add([]byte("100644 a"))
 	bare := filepath.Join(f.TempDir(), "repo.git")
-	run(f, "", "init", "-q", "--bare", bare)
-	r := open(f, bare)
+	gittest.Git(f, "", "init", "-q", "--bare", bare)
+	r := gittest.Open(f, bare)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sha := gitserver.WriteObject(t, bare, "commit", gitserver.CommitData(gitserver.WriteObject(t, bare, "tree", data), "fuzz"))
 		tree, err := r.Tree(sha, "")

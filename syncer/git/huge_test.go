@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 const gigabyte = 1 << 30
@@ -94,10 +95,10 @@ func diskUse(tb testing.TB, dir string) int64 {
 func TestHugeBlobIsMirrored(t *testing.T) {
 	pack, sha := zeroPack(t, mirroredBlob, mirroredBlob)
 	answer := gitserver.PackAnswer(pack, "")
-	bare, work := repository(t)
-	other := push(t, work, "other", map[string]string{"a": "1"})
-	good := serve(t, filepath.Dir(bare), "", "")
-	srv := serve(t, t.TempDir(), "", "")
+	bare, work := gittest.Repository(t)
+	other := gittest.Push(t, work, "other", map[string]string{"a": "1"})
+	good := gittest.Serve(t, filepath.Dir(bare), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	refs := gitserver.Refs(sha, "refs/heads/main")
 	srv.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if strings.HasSuffix(r.URL.Path, "/info/refs") {
@@ -108,7 +109,7 @@ func TestHugeBlobIsMirrored(t *testing.T) {
 		_, _ = w.Write(answer[:len(answer)/2])
 		_ = http.NewResponseController(w).Flush()
 		// In the middle of the fetch of this, that of the other is whole.
-		if h := fetch(t, mirror(t, good.URL+"/repo.git"), git.Ref{Branch: "main"}, nil); h.Commit != other {
+		if h := gittest.Fetch(t, gittest.Mirror(t, good.URL+"/repo.git"), git.Ref{Branch: "main"}, nil); h.Commit != other {
 			t.Errorf("the other source is at %s, want %s", h.Commit, other)
 		}
 		_, _ = w.Write(answer[len(answer)/2:])
@@ -129,23 +130,23 @@ func TestHugeBlobIsMirrored(t *testing.T) {
 func TestGigabyteBlobIsRefused(t *testing.T) {
 	pack, sha := zeroPack(t, gigabyte, gigabyte)
 	lying, _ := zeroPack(t, gigabyte, 1000)
-	srv := serve(t, t.TempDir(), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	refs := gitserver.Refs(sha, "refs/heads/main")
 	bare := filepath.Join(t.TempDir(), "big.git")
-	run(t, "", "init", "-q", "--bare", "-b", "main", bare)
+	gittest.Git(t, "", "init", "-q", "--bare", "-b", "main", bare)
 	file := filepath.Join(bare, "objects", "pack", "pack-1.pack")
 	if err := os.WriteFile(file, pack, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, bare, "index-pack", file)
-	run(t, bare, "update-ref", "refs/heads/main", sha)
+	gittest.Git(t, bare, "index-pack", file)
+	gittest.Git(t, bare, "update-ref", "refs/heads/main", sha)
 	const tooLarge = "an object in the pack of 1073741824 is larger than the limit of 536870912; see docs/gitops/sources.md for the limits"
 	for name, c := range map[string]struct {
 		fault gitserver.Fault
 		url   string
 		want  string
 	}{
-		"by Git":             {nil, serve(t, filepath.Dir(bare), "", "").URL + "/big.git", tooLarge},
+		"by Git":             {nil, gittest.Serve(t, filepath.Dir(bare), "", "").URL + "/big.git", tooLarge},
 		"by hand":            {gitserver.Serve(refs, gitserver.PackAnswer(pack, "")), "", tooLarge},
 		"under a false size": {gitserver.Serve(refs, gitserver.PackAnswer(lying, "")), "", "corrupt: an object is longer than its header says"},
 	} {
@@ -178,7 +179,7 @@ func TestGigabyteBlobIsRefused(t *testing.T) {
 func TestEndlessPack(t *testing.T) {
 	const limit = 32 << 20
 	sha := strings.Repeat("1", 40)
-	srv := serve(t, t.TempDir(), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	dir := t.TempDir()
 	noise := make([]byte, 60_000)
 	source := rand.NewChaCha8([32]byte{1})
@@ -225,7 +226,7 @@ func TestMillionReferences(t *testing.T) {
 	commit := gitserver.CommitData(gitserver.Hash("tree", nil), "made up\n")
 	sha := gitserver.Hash("commit", commit)
 	pack := gitserver.PackAnswer(gitserver.Pack(gitserver.Plain(gitserver.Commit, commit), gitserver.Plain(gitserver.Tree, nil)), "")
-	srv := serve(t, t.TempDir(), "", "")
+	srv := gittest.Serve(t, t.TempDir(), "", "")
 	for _, c := range []struct {
 		count int
 		want  string

@@ -12,22 +12,23 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // gitRevertAt is the tree that the git program makes of HEAD by a revert, or
 // else the files that it finds in conflict.
 func gitRevertAt(tb testing.TB, work, sha string) (tree string, conflicts []string) {
 	tb.Helper()
-	before := run(tb, work, "rev-parse", "HEAD")
+	before := gittest.Git(tb, work, "rev-parse", "HEAD")
 	cmd := exec.CommandContext(context.Background(), "git", "-c", "merge.renames=false", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", "revert", "--no-edit", sha)
 	cmd.Dir = work
 	if err := cmd.Run(); err == nil {
-		tree = run(tb, work, "rev-parse", "HEAD^{tree}")
+		tree = gittest.Git(tb, work, "rev-parse", "HEAD^{tree}")
 	} else {
-		conflicts = slices.Compact(strings.Fields(run(tb, work, "diff", "--name-only", "--diff-filter=U")))
+		conflicts = slices.Compact(strings.Fields(gittest.Git(tb, work, "diff", "--name-only", "--diff-filter=U")))
 	}
-	run(tb, work, "reset", "-q", "--hard", before)
-	run(tb, work, "clean", "-qfdx")
+	gittest.Git(tb, work, "reset", "-q", "--hard", before)
+	gittest.Git(tb, work, "clean", "-qfdx")
 	return tree, conflicts
 }
 
@@ -68,7 +69,7 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 	for seed := range 3 {
 		rng := rand.New(rand.NewPCG(uint64(seed), 17))
 		words := []int{4, 12, 200}[seed%3]
-		bare, work := repository(t)
+		bare, work := gittest.Repository(t)
 		files := map[string][]string{}
 		for _, name := range []string{"a.yaml", "d/b.yaml", "d/e/c.yaml"} {
 			files[name] = lines(rng, 12+rng.IntN(60), words)
@@ -81,7 +82,7 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 					content[name] += "\n" // else the last line has no end
 				}
 			}
-			push(t, work, subject, content)
+			gittest.Push(t, work, subject, content)
 		}
 		save("first", "a.yaml", "d/b.yaml", "d/e/c.yaml")
 		for i := range 12 {
@@ -96,29 +97,29 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 			files[own] = []string{"n"}
 			save(fmt.Sprint("commit ", i), append(names, own)...)
 		}
-		r := open(t, bare)
+		r := gittest.Open(t, bare)
 		sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-		commits := strings.Fields(run(t, work, "rev-list", "HEAD"))
-		head := run(t, work, "rev-parse", "HEAD^{tree}")
+		commits := strings.Fields(gittest.Git(t, work, "rev-list", "HEAD"))
+		head := gittest.Git(t, work, "rev-parse", "HEAD^{tree}")
 		for _, sha := range commits[:len(commits)-1] {
 			want, conflicts := gitRevertAt(t, work, sha)
 			c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 			refusal, conflict := errors.AsType[*git.ConflictError](err)
 			switch {
 			case err == nil && c.Tree != want:
-				t.Errorf("seed %d: revert of %s: tree %s, git's is %q (conflicts %v)\n%s", seed, sha, c.Tree, want, conflicts, run(t, bare, "diff", commits[0], c.Tree))
+				t.Errorf("seed %d: revert of %s: tree %s, git's is %q (conflicts %v)\n%s", seed, sha, c.Tree, want, conflicts, gittest.Git(t, bare, "diff", commits[0], c.Tree))
 			case err == nil:
 				merged++
 				if of, err := r.RevertOf(c.SHA); err != nil || of.Commit != sha {
 					t.Errorf("RevertOf = %v, %v; want %s", of, err, sha)
 				}
-				run(t, bare, "update-ref", "refs/heads/main", commits[0])
+				gittest.Git(t, bare, "update-ref", "refs/heads/main", commits[0])
 			case conflict:
 				refused++
 				if !slices.Equal(refusal.Files, conflicts) {
 					t.Errorf("seed %d: revert of %s: conflicts in %v, git's are in %v", seed, sha, refusal.Files, conflicts)
 				}
-				if got := run(t, bare, "rev-parse", "main"); got != commits[0] {
+				if got := gittest.Git(t, bare, "rev-parse", "main"); got != commits[0] {
 					t.Errorf("a conflict moved main to %s", got)
 				}
 			case errors.Is(err, git.ErrNothingToRevert):
@@ -129,7 +130,7 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 				t.Errorf("revert of %s: %v", sha, err)
 			}
 		}
-		run(t, bare, "fsck", "--strict")
+		gittest.Git(t, bare, "fsck", "--strict")
 	}
 	t.Logf("%d merged, %d refused", merged, refused)
 	if merged < 9 || refused < 9 {
@@ -140,10 +141,10 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 // Three versions of a file, as git merges them: far more than histories can
 // have, with lines that are alike and longer texts.
 func TestMergedFilesAreGits(t *testing.T) {
-	bare, work := repository(t)
-	r := open(t, bare)
+	bare, work := gittest.Repository(t)
+	r := gittest.Open(t, bare)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	push(t, work, "first", map[string]string{"f": "x\n"})
+	gittest.Push(t, work, "first", map[string]string{"f": "x\n"})
 	rng := rand.New(rand.NewPCG(3, 5))
 	text := func(lines []string) string { return strings.Join(lines, "\n") + "\n" }
 	merged, refused := 0, 0
@@ -152,9 +153,9 @@ func TestMergedFilesAreGits(t *testing.T) {
 		parent := lines(rng, 5+rng.IntN(250), words)
 		commit := edited(rng, edited(rng, parent, words), words)
 		tip := edited(rng, edited(rng, commit, words), words)
-		push(t, work, "parent", map[string]string{"f": text(parent), "n": fmt.Sprint(i, " parent")})
-		sha := push(t, work, "commit", map[string]string{"f": text(commit), "m": fmt.Sprint(i)})
-		head := push(t, work, "tip", map[string]string{"f": text(tip), "n": fmt.Sprint(i, " tip")})
+		gittest.Push(t, work, "parent", map[string]string{"f": text(parent), "n": fmt.Sprint(i, " parent")})
+		sha := gittest.Push(t, work, "commit", map[string]string{"f": text(commit), "m": fmt.Sprint(i)})
+		head := gittest.Push(t, work, "tip", map[string]string{"f": text(tip), "n": fmt.Sprint(i, " tip")})
 		want := mergeTree(t, bare, head, sha, sha+"^")
 		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 		switch _, conflict := errors.AsType[*git.ConflictError](err); {
@@ -163,7 +164,7 @@ func TestMergedFilesAreGits(t *testing.T) {
 			if c.Tree != want {
 				t.Errorf("case %d: the tree is %s, git makes %q", i, c.Tree, want)
 			}
-			run(t, bare, "update-ref", "refs/heads/main", head)
+			gittest.Git(t, bare, "update-ref", "refs/heads/main", head)
 		case conflict:
 			refused++
 			if want != "" {
@@ -190,14 +191,14 @@ func TestMergeIsBounded(t *testing.T) {
 		"too hard":  {random(rng, 60_000, 3), random(rng, 60_000, 3), random(rng, 60_000, 3)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bare, work := repository(t)
-			push(t, work, "first", map[string]string{"f": versions[0]})
-			sha := push(t, work, "second", map[string]string{"f": versions[1]})
-			push(t, work, "third", map[string]string{"f": versions[2]})
+			bare, work := gittest.Repository(t)
+			gittest.Push(t, work, "first", map[string]string{"f": versions[0]})
+			sha := gittest.Push(t, work, "second", map[string]string{"f": versions[1]})
+			gittest.Push(t, work, "third", map[string]string{"f": versions[2]})
 			sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			_, err := open(t, bare).Revert(ctx, git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+			_, err := gittest.Open(t, bare).Revert(ctx, git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 			conflict, ok := errors.AsType[*git.ConflictError](err)
 			if !ok || !slices.Equal(conflict.Files, []string{"f"}) || ctx.Err() != nil {
 				t.Errorf("revert: %v", err)

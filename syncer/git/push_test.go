@@ -10,6 +10,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // report makes pushes be answered with what lines says, and brings none about.
@@ -31,11 +32,11 @@ func report(lines func() []string) gitserver.Fault {
 // Whether a push was refused, came too late or failed, the protocol and the
 // branch tell, and not the words that a remote has for it.
 func TestPushIsToldByTheBranch(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	bad := push(t, work, "second", map[string]string{"a": "2"})
-	srv := serve(t, filepath.Dir(bare), "", "")
-	r := mirror(t, srv.URL+"/repo.git")
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	bad := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	r := gittest.Mirror(t, srv.URL+"/repo.git")
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func() (git.Commit, error) {
 		return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: bad, Author: sig, Committer: sig})
@@ -62,7 +63,7 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 	// Too late, in other words.
 	theirs, pushes := "", 0
 	late := report(func() []string {
-		theirs = push(t, work, "theirs", map[string]string{"b": "1"})
+		theirs = gittest.Push(t, work, "theirs", map[string]string{"b": "1"})
 		return []string{"unpack ok", "ng refs/heads/main la branche a avancé"}
 	})
 	srv.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -75,21 +76,21 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 		late(w, r, next)
 	})
 	c, err := revert()
-	if err != nil || c.Parent() != theirs || run(t, bare, "rev-parse", "main") != c.SHA || pushes != 2 {
+	if err != nil || c.Parent() != theirs || gittest.Git(t, bare, "rev-parse", "main") != c.SHA || pushes != 2 {
 		t.Errorf("too late: %+v, %v; %d pushes", c, err, pushes)
 	}
-	run(t, bare, "fsck", "--strict")
+	gittest.Git(t, bare, "fsck", "--strict")
 }
 
 // A push moves a branch forward from where its caller knows it to be, or not
 // at all.
 func TestPushNeverForces(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": "1"})
-	second := push(t, work, "second", map[string]string{"dir/a": "2"})
-	srv := serve(t, filepath.Dir(bare), "", "")
-	r := mirror(t, srv.URL+"/repo.git")
-	fetch(t, r, git.Ref{Branch: "main"}, nil)
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"dir/a": "2"})
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	r := gittest.Mirror(t, srv.URL+"/repo.git")
+	gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	write := func(base, text string) string {
 		sha, err := r.WriteFiles(base, git.FilesOptions{Branch: "main", Edits: map[string][]byte{"dir/deep/b": []byte(text)}, Author: sig, Committer: sig, Message: text})
@@ -100,34 +101,34 @@ func TestPushNeverForces(t *testing.T) {
 	}
 	aside := write(first, "aside")
 	for from, to := range map[string]string{first: aside, second: aside} {
-		if err := r.Advance(t.Context(), "main", from, to, nil); !errors.Is(err, git.ErrMoved) || run(t, bare, "rev-parse", "main") != second {
+		if err := r.Advance(t.Context(), "main", from, to, nil); !errors.Is(err, git.ErrMoved) || gittest.Git(t, bare, "rev-parse", "main") != second {
 			t.Errorf("from %s to %s: %v", from, to, err)
 		}
 	}
 	// Two commits at once, which share a directory with what is there.
 	tip := write(write(second, "one"), "two")
 	for range 2 { // once more is none too many
-		if err := r.Advance(t.Context(), "main", second, tip, nil); err != nil || run(t, bare, "rev-parse", "main") != tip {
+		if err := r.Advance(t.Context(), "main", second, tip, nil); err != nil || gittest.Git(t, bare, "rev-parse", "main") != tip {
 			t.Errorf("main is not at %s: %v", tip, err)
 		}
 	}
-	run(t, bare, "fsck", "--strict")
+	gittest.Git(t, bare, "fsck", "--strict")
 }
 
 // A key that the server does not take is told from a connection that breaks.
 func TestSSHCredentials(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	_, user := gitserver.Keys(t)
 	other, _ := gitserver.Keys(t)
 	host, hostKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, host, user)
 	url := "ssh://root@" + addr + bare
-	_, err := mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, hostKey)})
+	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, hostKey)})
 	if err == nil || git.Temporary(err) || !strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another key: %v", err)
 	}
-	_, err = mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, user)})
+	_, err = gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, user)})
 	if err == nil || !git.Temporary(err) || strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another server: %v", err)
 	}

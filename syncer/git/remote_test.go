@@ -10,20 +10,13 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
-// serve serves the repositories below root to who gives the password.
-func serve(tb testing.TB, root, user, password string) *gitserver.Server {
-	tb.Helper()
-	srv := gitserver.New(tb, root)
-	srv.Require(user, password)
-	return srv
-}
-
 func TestHTTPAuth(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
-	srv := serve(t, filepath.Dir(bare), "ada", "secret")
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	srv := gittest.Serve(t, filepath.Dir(bare), "ada", "secret")
 	url := srv.URL + "/repo.git"
 	for _, data := range []map[string][]byte{
 		{"username": []byte("ada"), "password": []byte("secret")},
@@ -33,11 +26,11 @@ func TestHTTPAuth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h := fetch(t, mirror(t, url), git.Ref{Branch: "main"}, auth); h.Commit != sha {
+		if h := gittest.Fetch(t, gittest.Mirror(t, url), git.Ref{Branch: "main"}, auth); h.Commit != sha {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 	}
-	_, err := mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Username: "ada", Password: "wrong-password"})
+	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Username: "ada", Password: "wrong-password"})
 	if err == nil || !strings.Contains(err.Error(), "check the credentials") || strings.Contains(err.Error(), "wrong-password") {
 		t.Errorf("wrong password: %v", err)
 	}
@@ -45,13 +38,13 @@ func TestHTTPAuth(t *testing.T) {
 
 // A fetch that is cut short or too large leaves a mirror that recovers.
 func TestTruncatedAndTooLarge(t *testing.T) {
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	noise := make([]byte, 1<<20)
 	if _, err := rand.Read(noise); err != nil {
 		t.Fatal(err)
 	}
-	sha := push(t, work, "first", map[string]string{"a": string(noise)})
-	srv := serve(t, filepath.Dir(bare), "", "")
+	sha := gittest.Push(t, work, "first", map[string]string{"a": string(noise)})
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
 	srv.Fail(gitserver.OnPack(gitserver.Truncate()))
 	dir := t.TempDir()
 	r, err := git.Mirror(dir, srv.URL+"/repo.git", git.MirrorOptions{})
@@ -76,7 +69,7 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != sha {
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != sha {
 		t.Errorf("head = %s, want %s", h.Commit, sha)
 	}
 	if c, err := r.Commit(sha); err != nil || c.Subject != "first" || c.Author.Email != "ada@example.com" {
@@ -85,8 +78,8 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 }
 
 func TestSSH(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	identity, user := gitserver.Keys(t)
 	hostPEM, hostKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, hostPEM, user)
@@ -96,18 +89,18 @@ func TestSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := mirror(t, url)
-	if h := fetch(t, r, git.Ref{Branch: "main"}, auth); h.Commit != first {
+	r := gittest.Mirror(t, url)
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, auth); h.Commit != first {
 		t.Errorf("head = %s, want %s", h.Commit, first)
 	}
-	second := push(t, work, "second", map[string]string{"a": "2"})
-	fetch(t, r, git.Ref{Branch: "main"}, auth)
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	gittest.Fetch(t, r, git.Ref{Branch: "main"}, auth)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: auth})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := run(t, bare, "rev-parse", "main"); got != c.SHA {
+	if got := gittest.Git(t, bare, "rev-parse", "main"); got != c.SHA {
 		t.Errorf("main is at %s, want the revert %s", got, c.SHA)
 	}
 	// An unknown host and a changed key fail closed.
@@ -116,7 +109,7 @@ func TestSSH(t *testing.T) {
 		"unknown host": gitserver.KnownHosts("example.com:22", hostKey),
 		"changed key":  gitserver.KnownHosts(addr, other),
 	} {
-		_, err := mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: identity, KnownHosts: known})
+		_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: identity, KnownHosts: known})
 		if err == nil {
 			t.Errorf("%s: the fetch went on", what)
 		} else {

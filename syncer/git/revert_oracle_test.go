@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // gitRevert is the tree that the git program makes of HEAD by a revert, or
@@ -26,13 +27,13 @@ func gitRevert(tb testing.TB, work, sha string, merge bool) string {
 	cmd := exec.CommandContext(context.Background(), "git", append(args, sha)...)
 	cmd.Dir = work
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null")
-	before := run(tb, work, "rev-parse", "HEAD")
-	defer run(tb, work, "clean", "-qfdx")
-	defer run(tb, work, "reset", "-q", "--hard", before)
+	before := gittest.Git(tb, work, "rev-parse", "HEAD")
+	defer gittest.Git(tb, work, "clean", "-qfdx")
+	defer gittest.Git(tb, work, "reset", "-q", "--hard", before)
 	if err := cmd.Run(); err != nil {
 		return ""
 	}
-	return run(tb, work, "rev-parse", "HEAD^{tree}")
+	return gittest.Git(tb, work, "rev-parse", "HEAD^{tree}")
 }
 
 // exact says whether tree is head with all that the commit changed, and nobody
@@ -42,7 +43,7 @@ func exact(tb testing.TB, bare, commit, parent, head, tree string) bool {
 	tb.Helper()
 	diff := func(a, b string) map[string]bool {
 		files := map[string]bool{}
-		for name := range strings.FieldsSeq(run(tb, bare, "diff", "--no-renames", "--name-only", a, b)) {
+		for name := range strings.FieldsSeq(gittest.Git(tb, bare, "diff", "--no-renames", "--name-only", a, b)) {
 			files[name] = true
 		}
 		return files
@@ -69,7 +70,7 @@ func TestRevertAsGitDoes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 11))
 	clean, conflicts := 0, 0
 	for range 4 {
-		bare, work := repository(t)
+		bare, work := gittest.Repository(t)
 		edit := func() {
 			name := []string{"a", "b", "d", "d/a", "d/b", "d/e/a", "c"}[rng.IntN(7)]
 			path := filepath.Join(work, name)
@@ -98,8 +99,8 @@ func TestRevertAsGitDoes(t *testing.T) {
 			for range 1 + rng.IntN(3) {
 				edit()
 			}
-			run(t, work, "add", "-A")
-			run(t, work, "commit", "-q", "--allow-empty", "-m", subject)
+			gittest.Git(t, work, "add", "-A")
+			gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", subject)
 		}
 		commit("first")
 		for i := range 8 {
@@ -107,16 +108,16 @@ func TestRevertAsGitDoes(t *testing.T) {
 				commit(fmt.Sprint("commit ", i))
 				continue
 			}
-			run(t, work, "checkout", "-q", "-b", fmt.Sprint("topic", i))
+			gittest.Git(t, work, "checkout", "-q", "-b", fmt.Sprint("topic", i))
 			commit("topic")
-			run(t, work, "checkout", "-q", "main")
-			run(t, work, "commit", "-q", "--allow-empty", "-m", "main goes on")
-			run(t, work, "merge", "-q", "--no-ff", "-m", "merge", fmt.Sprint("topic", i))
+			gittest.Git(t, work, "checkout", "-q", "main")
+			gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "main goes on")
+			gittest.Git(t, work, "merge", "-q", "--no-ff", "-m", "merge", fmt.Sprint("topic", i))
 		}
-		run(t, work, "push", "-q", "origin", "main")
-		head := run(t, work, "rev-parse", "HEAD")
-		r := open(t, bare)
-		for line := range strings.SplitSeq(run(t, work, "rev-list", "--first-parent", "--parents", "HEAD"), "\n") {
+		gittest.Git(t, work, "push", "-q", "origin", "main")
+		head := gittest.Git(t, work, "rev-parse", "HEAD")
+		r := gittest.Open(t, bare)
+		for line := range strings.SplitSeq(gittest.Git(t, work, "rev-list", "--first-parent", "--parents", "HEAD"), "\n") {
 			ids := strings.Fields(line)
 			if len(ids) < 2 {
 				continue // the first one
@@ -129,26 +130,26 @@ func TestRevertAsGitDoes(t *testing.T) {
 			case err == nil:
 				clean++
 				if c.Tree != want && (want != "" || !exact(t, bare, ids[0], ids[1], head, c.Tree)) {
-					t.Errorf("revert of %s: tree %s, git's is %q\n%s", ids[0], c.Tree, want, run(t, bare, "diff", "--stat", c.Tree, head))
+					t.Errorf("revert of %s: tree %s, git's is %q\n%s", ids[0], c.Tree, want, gittest.Git(t, bare, "diff", "--stat", c.Tree, head))
 				}
 				if of, err := r.RevertOf(c.SHA); err != nil || of.Commit != ids[0] || of.Since != ids[1] {
 					t.Errorf("RevertOf = %v, %v; want %s", of, err, ids[0])
 				}
-				run(t, bare, "fsck", "--strict")
-				run(t, bare, "update-ref", "refs/heads/main", head)
+				gittest.Git(t, bare, "fsck", "--strict")
+				gittest.Git(t, bare, "update-ref", "refs/heads/main", head)
 			case errors.As(err, &conflict):
 				conflicts++
-				touched := run(t, work, "log", "--format=", "--name-only", "--no-renames", "-m", "--first-parent", ids[0]+"..HEAD")
+				touched := gittest.Git(t, work, "log", "--format=", "--name-only", "--no-renames", "-m", "--first-parent", ids[0]+"..HEAD")
 				for _, f := range conflict.Files {
 					if !strings.Contains(touched, f) {
 						t.Errorf("revert of %s: a conflict in %s, which nobody touched since:\n%s", ids[0], f, touched)
 					}
 				}
-				if got := run(t, bare, "rev-parse", "main"); got != head {
+				if got := gittest.Git(t, bare, "rev-parse", "main"); got != head {
 					t.Errorf("a conflict moved main to %s", got)
 				}
 			case errors.Is(err, git.ErrNothingToRevert):
-				if want != "" && want != run(t, work, "rev-parse", "HEAD^{tree}") {
+				if want != "" && want != gittest.Git(t, work, "rev-parse", "HEAD^{tree}") {
 					t.Errorf("nothing to revert of %s, but git makes %s", ids[0], want)
 				}
 			default:
@@ -166,7 +167,7 @@ func TestRevertOverwritesNothing(t *testing.T) {
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func(t *testing.T, bare, sha string) (git.Commit, error) {
 		t.Helper()
-		return open(t, bare).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+		return gittest.Open(t, bare).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 	}
 	conflict := func(t *testing.T, err error, file string) {
 		t.Helper()
@@ -176,34 +177,34 @@ func TestRevertOverwritesNothing(t *testing.T) {
 		}
 	}
 	t.Run("a file where the directory was", func(t *testing.T) {
-		bare, work := repository(t)
-		push(t, work, "first", map[string]string{"d/a": "1", "b": "1"})
-		second := push(t, work, "second", map[string]string{"d/a": ""})
+		bare, work := gittest.Repository(t)
+		gittest.Push(t, work, "first", map[string]string{"d/a": "1", "b": "1"})
+		second := gittest.Push(t, work, "second", map[string]string{"d/a": ""})
 		if err := os.Remove(filepath.Join(work, "d")); err != nil {
 			t.Fatal(err)
 		}
-		push(t, work, "third", map[string]string{"d": "3"})
+		gittest.Push(t, work, "third", map[string]string{"d": "3"})
 		_, err := revert(t, bare, second)
 		conflict(t, err, "d")
 	})
 	t.Run("a directory where the file was", func(t *testing.T) {
-		bare, work := repository(t)
-		push(t, work, "first", map[string]string{"d": "1", "b": "1"})
-		second := push(t, work, "second", map[string]string{"d": ""})
-		push(t, work, "third", map[string]string{"d/a": "3"})
+		bare, work := gittest.Repository(t)
+		gittest.Push(t, work, "first", map[string]string{"d": "1", "b": "1"})
+		second := gittest.Push(t, work, "second", map[string]string{"d": ""})
+		gittest.Push(t, work, "third", map[string]string{"d/a": "3"})
 		_, err := revert(t, bare, second)
 		conflict(t, err, "d/a")
 	})
 	t.Run("one for the other", func(t *testing.T) {
-		bare, work := repository(t)
-		push(t, work, "first", map[string]string{"d": "1", "b": "1"})
-		run(t, work, "rm", "-q", "d")
-		second := push(t, work, "second", map[string]string{"d/a": "2"})
+		bare, work := gittest.Repository(t)
+		gittest.Push(t, work, "first", map[string]string{"d": "1", "b": "1"})
+		gittest.Git(t, work, "rm", "-q", "d")
+		second := gittest.Push(t, work, "second", map[string]string{"d/a": "2"})
 		c, err := revert(t, bare, second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := run(t, bare, "ls-tree", "-r", "--name-only", c.SHA); got != "b\nd" {
+		if got := gittest.Git(t, bare, "ls-tree", "-r", "--name-only", c.SHA); got != "b\nd" {
 			t.Errorf("files after the revert: %q", got)
 		}
 	})
@@ -211,27 +212,27 @@ func TestRevertOverwritesNothing(t *testing.T) {
 
 // A commit that claims to be a revert and is not is none.
 func TestRevertOf(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1", "b": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1", "b": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
 	says := "Revert\n\nThis reverts commit " + second + "."
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	for name, files := range map[string]map[string]string{
 		"something else":   {"b": "2"},
 		"more than that":   {"a": "1", "b": "3"},
 		"not what was":     {"a": "9"},
 		"nothing, in fact": {"a": "2"},
 	} {
-		sha := push(t, work, says, files)
+		sha := gittest.Push(t, work, says, files)
 		if of, err := r.RevertOf(sha); err != nil || of.Commit != "" {
 			t.Errorf("%s: RevertOf = %v, %v", name, of, err)
 		}
-		run(t, work, "reset", "-q", "--hard", second)
-		run(t, work, "push", "-q", "--force", "origin", "HEAD:main")
+		gittest.Git(t, work, "reset", "-q", "--hard", second)
+		gittest.Git(t, work, "push", "-q", "--force", "origin", "HEAD:main")
 	}
-	run(t, work, "revert", "--no-edit", second)
-	run(t, work, "push", "-q", "origin", "HEAD:main")
-	if of, err := r.RevertOf(run(t, work, "rev-parse", "HEAD")); err != nil || of.Commit != second {
+	gittest.Git(t, work, "revert", "--no-edit", second)
+	gittest.Git(t, work, "push", "-q", "origin", "HEAD:main")
+	if of, err := r.RevertOf(gittest.Git(t, work, "rev-parse", "HEAD")); err != nil || of.Commit != second {
 		t.Errorf("git's own revert: RevertOf = %v, %v", of, err)
 	}
 	if of, err := r.RevertOf(second); err != nil || of.Commit != "" {
@@ -241,16 +242,16 @@ func TestRevertOf(t *testing.T) {
 
 // Between lists what git log has for two commits, across merges.
 func TestBetween(t *testing.T) {
-	bare, work := repository(t)
-	base := push(t, work, "base", map[string]string{"a": "1"})
-	run(t, work, "checkout", "-q", "-b", "topic")
-	run(t, work, "commit", "-q", "--allow-empty", "-m", "topic")
-	run(t, work, "checkout", "-q", "main")
-	mid := push(t, work, "mid", map[string]string{"a": "2"})
-	run(t, work, "merge", "-q", "--no-ff", "-m", "merge", "topic")
-	tip := push(t, work, "tip", map[string]string{"a": "3"})
-	r := open(t, bare)
-	for _, from := range []string{base, mid, tip, run(t, work, "rev-parse", "topic")} {
+	bare, work := gittest.Repository(t)
+	base := gittest.Push(t, work, "base", map[string]string{"a": "1"})
+	gittest.Git(t, work, "checkout", "-q", "-b", "topic")
+	gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "topic")
+	gittest.Git(t, work, "checkout", "-q", "main")
+	mid := gittest.Push(t, work, "mid", map[string]string{"a": "2"})
+	gittest.Git(t, work, "merge", "-q", "--no-ff", "-m", "merge", "topic")
+	tip := gittest.Push(t, work, "tip", map[string]string{"a": "3"})
+	r := gittest.Open(t, bare)
+	for _, from := range []string{base, mid, tip, gittest.Git(t, work, "rev-parse", "topic")} {
 		list, err := r.Between(from, tip, 100)
 		if err != nil {
 			t.Fatal(err)
@@ -259,7 +260,7 @@ func TestBetween(t *testing.T) {
 		for _, c := range list {
 			got[c.SHA] = true
 		}
-		want := strings.Fields(run(t, work, "rev-list", from+".."+tip))
+		want := strings.Fields(gittest.Git(t, work, "rev-list", from+".."+tip))
 		for _, sha := range want {
 			if !got[sha] {
 				t.Errorf("from %s: %s is missing", from, sha)

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // mergeTree is the tree that the git program makes of tip when what changed
 // from since to commit is taken back; empty if that conflicts.
 func mergeTree(tb testing.TB, bare, tip, commit, since string) string {
 	tb.Helper()
-	undone := run(tb, bare, "commit-tree", "-p", commit, "-m", "undone", since+"^{tree}")
+	undone := gittest.Git(tb, bare, "commit-tree", "-p", commit, "-m", "undone", since+"^{tree}")
 	cmd := exec.CommandContext(tb.Context(), "git", "-c", "merge.renames=false", "merge-tree", "--write-tree", tip, undone)
 	cmd.Dir = bare
 	out, err := cmd.Output()
@@ -37,35 +38,35 @@ func TestRevertOfAllSince(t *testing.T) {
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	backs, moved := 0, 0
 	for range 2 {
-		bare, work := repository(t)
-		push(t, work, "first", map[string]string{"a": "1", "b": "1", "d/c": "1"})
+		bare, work := gittest.Repository(t)
+		gittest.Push(t, work, "first", map[string]string{"a": "1", "b": "1", "d/c": "1"})
 		change := func(i int) map[string]string {
 			return map[string]string{[]string{"a", "b", "d/c", fmt.Sprintf("new%d", i)}[rng.IntN(4)]: fmt.Sprint(rng.IntN(100))}
 		}
 		for i := range 8 {
-			before := run(t, work, "rev-parse", "HEAD")
+			before := gittest.Git(t, work, "rev-parse", "HEAD")
 			t.Setenv("GIT_COMMITTER_DATE", fmt.Sprintf("%d +0000", 1_700_000_000+rng.IntN(10_000_000)))
-			push(t, work, fmt.Sprint("commit ", i), change(i))
+			gittest.Push(t, work, fmt.Sprint("commit ", i), change(i))
 			if rng.IntN(2) > 0 {
 				continue
 			}
 			// A pull: the first parent is the local commit, the second what
 			// others had pushed.
-			local := run(t, work, "rev-parse", "HEAD")
-			run(t, work, "checkout", "-q", "--detach", before)
+			local := gittest.Git(t, work, "rev-parse", "HEAD")
+			gittest.Git(t, work, "checkout", "-q", "--detach", before)
 			if err := os.WriteFile(filepath.Join(work, fmt.Sprint("theirs", i)), nil, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			run(t, work, "add", "-A")
-			run(t, work, "commit", "-q", "-m", fmt.Sprint("theirs ", i))
-			theirs := run(t, work, "rev-parse", "HEAD")
-			run(t, work, "checkout", "-q", "main")
-			run(t, work, "reset", "-q", "--hard", local)
-			run(t, work, "merge", "-q", "--no-ff", "-m", "Merge branch 'main'", theirs)
-			run(t, work, "push", "-q", "origin", "main")
+			gittest.Git(t, work, "add", "-A")
+			gittest.Git(t, work, "commit", "-q", "-m", fmt.Sprint("theirs ", i))
+			theirs := gittest.Git(t, work, "rev-parse", "HEAD")
+			gittest.Git(t, work, "checkout", "-q", "main")
+			gittest.Git(t, work, "reset", "-q", "--hard", local)
+			gittest.Git(t, work, "merge", "-q", "--no-ff", "-m", "Merge branch 'main'", theirs)
+			gittest.Git(t, work, "push", "-q", "origin", "main")
 		}
-		r := open(t, bare)
-		commits := strings.Fields(run(t, work, "rev-list", "HEAD"))
+		r := gittest.Open(t, bare)
+		commits := strings.Fields(gittest.Git(t, work, "rev-list", "HEAD"))
 		head := commits[0]
 		for _, since := range commits[1:] {
 			commit := commits[rng.IntN(slices.Index(commits, since))]
@@ -79,8 +80,8 @@ func TestRevertOfAllSince(t *testing.T) {
 			switch {
 			case err == nil:
 				backs++
-				if commit == head && c.Tree != run(t, bare, "rev-parse", since+"^{tree}") {
-					t.Errorf("all since %s: not the tree of then\n%s", since, run(t, bare, "diff", "--stat", since, c.SHA))
+				if commit == head && c.Tree != gittest.Git(t, bare, "rev-parse", since+"^{tree}") {
+					t.Errorf("all since %s: not the tree of then\n%s", since, gittest.Git(t, bare, "diff", "--stat", since, c.SHA))
 				}
 				if c.Tree != want {
 					t.Errorf("%s..%s: the tree is %s, git makes %q", since, commit, c.Tree, want)
@@ -88,27 +89,27 @@ func TestRevertOfAllSince(t *testing.T) {
 				if of, err := r.RevertOf(c.SHA); err != nil || of != (git.Reverted{Commit: commit, Since: since}) {
 					t.Errorf("RevertOf = %v, %v; want all from %s to %s\n%s", of, err, since, commit, c.Message)
 				}
-				single := run(t, bare, "rev-parse", commit+"^1") == since // in Git's own words
-				for taken := range strings.FieldsSeq(run(t, bare, "rev-list", since+".."+commit)) {
+				single := gittest.Git(t, bare, "rev-parse", commit+"^1") == since // in Git's own words
+				for taken := range strings.FieldsSeq(gittest.Git(t, bare, "rev-list", since+".."+commit)) {
 					if !single && !strings.Contains(c.Message, taken[:12]) {
 						t.Errorf("the message does not name %s, which is taken back:\n%s", taken, c.Message)
 					}
 				}
-				run(t, bare, "update-ref", "refs/heads/main", head)
+				gittest.Git(t, bare, "update-ref", "refs/heads/main", head)
 			case errors.As(err, &conflict):
 				moved++
 				if want != "" {
 					t.Errorf("%s..%s: %v, but git makes %s", since, commit, err, want)
 				}
 			case errors.Is(err, git.ErrNothingToRevert):
-				if want != run(t, bare, "rev-parse", head+"^{tree}") {
+				if want != gittest.Git(t, bare, "rev-parse", head+"^{tree}") {
 					t.Errorf("%s..%s: nothing to revert, but git makes %s", since, commit, want)
 				}
 			default:
 				t.Errorf("%s..%s: %v", since, commit, err)
 			}
 		}
-		run(t, bare, "fsck", "--strict")
+		gittest.Git(t, bare, "fsck", "--strict")
 	}
 	if backs < 10 || moved < 2 {
 		t.Errorf("%d reverts and %d conflicts: the histories are too simple", backs, moved)
@@ -117,15 +118,15 @@ func TestRevertOfAllSince(t *testing.T) {
 
 // What is not before a commit cannot be gone back to.
 func TestRevertToWhatIsNotBefore(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2"})
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	if _, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: first, Since: second, Author: sig, Committer: sig}); err == nil || !strings.Contains(err.Error(), "is not before") {
 		t.Errorf("revert to a later commit: %v", err)
 	}
-	if got := run(t, bare, "rev-parse", "main"); got != second {
+	if got := gittest.Git(t, bare, "rev-parse", "main"); got != second {
 		t.Errorf("main moved to %s", got)
 	}
 }
@@ -134,24 +135,24 @@ func TestRevertToWhatIsNotBefore(t *testing.T) {
 // newer, than they say are listed as git lists them, each before its parents.
 func TestBetweenWhateverTheDates(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 5))
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	commits := []string{run(t, work, "rev-parse", "HEAD")}
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	commits := []string{gittest.Git(t, work, "rev-parse", "HEAD")}
 	for i := range 25 {
 		t.Setenv("GIT_COMMITTER_DATE", fmt.Sprintf("%d +0000", 1_000_000_000+rng.IntN(700_000_000)))
 		parents := []string{"-p", commits[len(commits)-1-rng.IntN(min(4, len(commits)))]}
 		if p := commits[rng.IntN(len(commits))]; rng.IntN(3) == 0 && p != parents[1] {
 			parents = append(parents, "-p", p)
 		}
-		commits = append(commits, run(t, work, append([]string{"commit-tree", "-m", fmt.Sprint(i), "HEAD^{tree}"}, parents...)...))
-		run(t, work, "update-ref", fmt.Sprint("refs/heads/c", i), commits[len(commits)-1])
+		commits = append(commits, gittest.Git(t, work, append([]string{"commit-tree", "-m", fmt.Sprint(i), "HEAD^{tree}"}, parents...)...))
+		gittest.Git(t, work, "update-ref", fmt.Sprint("refs/heads/c", i), commits[len(commits)-1])
 	}
-	run(t, work, "push", "-q", "origin", "refs/heads/*:refs/heads/*")
+	gittest.Git(t, work, "push", "-q", "origin", "refs/heads/*:refs/heads/*")
 	histories := map[string]string{}
 	for _, sha := range commits {
-		histories[sha] = run(t, bare, "rev-list", sha)
+		histories[sha] = gittest.Git(t, bare, "rev-list", sha)
 	}
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	for range 80 {
 		from, to := commits[rng.IntN(len(commits))], commits[rng.IntN(len(commits))]
 		list, err := r.Between(from, to, 1000)

@@ -11,29 +11,30 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 func TestRevert(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1", "dir/b": "1", "dir/c": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2", "dir/b": "", "new/d": "2"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1", "dir/b": "1", "dir/c": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2", "dir/b": "", "new/d": "2"})
 	// Another commit in between, to other files.
-	push(t, work, "third", map[string]string{"dir/c": "3"})
+	gittest.Push(t, work, "third", map[string]string{"dir/c": "3"})
 	// A merge commit, which is reverted against its first parent.
-	run(t, work, "checkout", "-q", "-b", "topic", "HEAD~1")
-	run(t, work, "commit", "-q", "--allow-empty", "-m", "topic")
+	gittest.Git(t, work, "checkout", "-q", "-b", "topic", "HEAD~1")
+	gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "topic")
 	if err := os.WriteFile(filepath.Join(work, "topic"), []byte("t"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, work, "add", "-A")
-	run(t, work, "commit", "-q", "-m", "topic file")
-	run(t, work, "checkout", "-q", "main")
-	run(t, work, "merge", "-q", "--no-ff", "-m", "merge topic", "topic")
-	run(t, work, "push", "-q", "origin", "main")
-	merge := run(t, work, "rev-parse", "HEAD")
+	gittest.Git(t, work, "add", "-A")
+	gittest.Git(t, work, "commit", "-q", "-m", "topic file")
+	gittest.Git(t, work, "checkout", "-q", "main")
+	gittest.Git(t, work, "merge", "-q", "--no-ff", "-m", "merge topic", "topic")
+	gittest.Git(t, work, "push", "-q", "origin", "main")
+	merge := gittest.Git(t, work, "rev-parse", "HEAD")
 
-	srv := serve(t, filepath.Dir(bare), "", "")
-	r := mirror(t, srv.URL+"/repo.git")
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	r := gittest.Mirror(t, srv.URL+"/repo.git")
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func(sha string) (git.Commit, error) {
 		return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
@@ -47,40 +48,40 @@ func TestRevert(t *testing.T) {
 		if sha == merge {
 			args = append(args, "-m", "1")
 		}
-		run(t, work, append(args, sha)...)
+		gittest.Git(t, work, append(args, sha)...)
 		// The git program makes the same tree and the same message.
 		for _, format := range []string{"%T", "%B"} {
-			if got, want := run(t, bare, "log", "-1", "--format="+format, c.SHA), run(t, work, "log", "-1", "--format="+format, "HEAD"); got != want {
+			if got, want := gittest.Git(t, bare, "log", "-1", "--format="+format, c.SHA), gittest.Git(t, work, "log", "-1", "--format="+format, "HEAD"); got != want {
 				t.Errorf("revert of %s: %s is %q, git's is %q", sha, format, got, want)
 			}
 		}
 	}
-	run(t, bare, "fsck", "--strict")
-	before := run(t, bare, "rev-parse", "main")
+	gittest.Git(t, bare, "fsck", "--strict")
+	before := gittest.Git(t, bare, "rev-parse", "main")
 	if _, err := revert(second); !errors.Is(err, git.ErrNothingToRevert) {
 		t.Errorf("reverting again: %v", err)
 	}
-	root := run(t, bare, "rev-list", "--max-parents=0", "main")
+	root := gittest.Git(t, bare, "rev-list", "--max-parents=0", "main")
 	if _, err := revert(root); err == nil {
 		t.Error("the first commit was reverted")
 	}
-	if got := run(t, bare, "rev-parse", "main"); got != before {
+	if got := gittest.Git(t, bare, "rev-parse", "main"); got != before {
 		t.Errorf("main moved to %s", got)
 	}
 	// A branch that is checked out is not moved behind its working tree.
 	var checkedOut *git.CheckedOutError
-	run(t, work, "reset", "-q", "--hard", second)
-	if _, err := open(t, work).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig}); !errors.As(err, &checkedOut) {
+	gittest.Git(t, work, "reset", "-q", "--hard", second)
+	if _, err := gittest.Open(t, work).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig}); !errors.As(err, &checkedOut) {
 		t.Errorf("revert in a working tree: %v", err)
 	}
 }
 
 // Reverts and pushes at the same time: nothing is lost.
 func TestRevertWhileThePushersPush(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2"})
-	r := open(t, bare)
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	r := gittest.Open(t, bare)
 	done := make(chan struct{})
 	stop := make(chan struct{})
 	go func() {
@@ -106,9 +107,9 @@ func TestRevertWhileThePushersPush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, bare, "merge-base", "--is-ancestor", c.SHA, "main")
-	run(t, bare, "fsck", "--strict")
-	if got := run(t, bare, "show", "main:a"); got != "1" {
+	gittest.Git(t, bare, "merge-base", "--is-ancestor", c.SHA, "main")
+	gittest.Git(t, bare, "fsck", "--strict")
+	if got := gittest.Git(t, bare, "show", "main:a"); got != "1" {
 		t.Errorf("a = %q after the revert", got)
 	}
 }

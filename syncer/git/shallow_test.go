@@ -8,34 +8,35 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // A revert whose parent lies beyond the boundary of a shallow repository says
 // so, and changes nothing; one within it is made.
 func TestRevertPastShallowBoundary(t *testing.T) {
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	var shas []string
 	for i := range 4 {
-		shas = append(shas, push(t, work, fmt.Sprint("commit ", i), map[string]string{fmt.Sprint("f", i): "x"}))
+		shas = append(shas, gittest.Push(t, work, fmt.Sprint("commit ", i), map[string]string{fmt.Sprint("f", i): "x"}))
 	}
 	shallow := filepath.Join(t.TempDir(), "shallow.git")
-	run(t, "", "clone", "-q", "--bare", "--depth", "2", "file://"+bare, shallow)
-	run(t, shallow, "config", "http.receivepack", "true")
-	srv := serve(t, filepath.Dir(shallow), "", "")
+	gittest.Git(t, "", "clone", "-q", "--bare", "--depth", "2", "file://"+bare, shallow)
+	gittest.Git(t, shallow, "config", "http.receivepack", "true")
+	srv := gittest.Serve(t, filepath.Dir(shallow), "", "")
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	for name, r := range map[string]*git.Repository{"local": open(t, shallow), "mirror": mirror(t, srv.URL+"/shallow.git")} {
-		fetch(t, r, git.Ref{Branch: "main"}, nil)
+	for name, r := range map[string]*git.Repository{"local": gittest.Open(t, shallow), "mirror": gittest.Mirror(t, srv.URL+"/shallow.git")} {
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 		revert := func(sha string) (git.Commit, error) {
 			return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 		}
-		before := run(t, shallow, "rev-parse", "main")
+		before := gittest.Git(t, shallow, "rev-parse", "main")
 		if _, err := revert(shas[2]); err == nil || !strings.Contains(err.Error(), "beyond what was fetched") {
 			t.Errorf("%s: a revert of the boundary: %v", name, err)
 		}
 		if _, err := revert(shas[0]); err == nil || !strings.Contains(err.Error(), "is not on branch main") {
 			t.Errorf("%s: a revert past the boundary: %v", name, err)
 		}
-		if now := run(t, shallow, "rev-parse", "main"); now != before {
+		if now := gittest.Git(t, shallow, "rev-parse", "main"); now != before {
 			t.Errorf("%s: main moved to %s", name, now)
 		}
 		for _, c := range []struct {
@@ -51,7 +52,7 @@ func TestRevertPastShallowBoundary(t *testing.T) {
 			continue
 		}
 		c, err := revert(before)
-		if err != nil || run(t, shallow, "rev-parse", "main") != c.SHA {
+		if err != nil || gittest.Git(t, shallow, "rev-parse", "main") != c.SHA {
 			t.Errorf("%s: a revert within the boundary: %v", name, err)
 		}
 	}
@@ -60,21 +61,21 @@ func TestRevertPastShallowBoundary(t *testing.T) {
 // A tag comes alone; the branch that it is on comes whole afterwards, and
 // stays whole.
 func TestTagThenBranch(t *testing.T) {
-	bare, work := repository(t)
-	first := push(t, work, "first", map[string]string{"a": "1"})
-	second := push(t, work, "second", map[string]string{"a": "2"})
-	run(t, work, "tag", "-a", "-m", "release", "v1")
-	run(t, work, "push", "-q", "--tags")
-	srv := serve(t, filepath.Dir(bare), "", "")
-	r := mirror(t, srv.URL+"/repo.git")
-	if h := fetch(t, r, git.Ref{Tag: "v1"}, nil); h.Commit != second {
+	bare, work := gittest.Repository(t)
+	first := gittest.Push(t, work, "first", map[string]string{"a": "1"})
+	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
+	gittest.Git(t, work, "tag", "-a", "-m", "release", "v1")
+	gittest.Git(t, work, "push", "-q", "--tags")
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	r := gittest.Mirror(t, srv.URL+"/repo.git")
+	if h := gittest.Fetch(t, r, git.Ref{Tag: "v1"}, nil); h.Commit != second {
 		t.Errorf("tag: %s, want %s", h.Commit, second)
 	}
 	if _, err := r.Commit(first); err == nil {
 		t.Error("the tag came with what is before it")
 	}
-	third := push(t, work, "third", map[string]string{"a": "3"})
-	if h := fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != third {
+	third := gittest.Push(t, work, "third", map[string]string{"a": "3"})
+	if h := gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil); h.Commit != third {
 		t.Errorf("branch: %s, want %s", h.Commit, third)
 	}
 	if list, err := r.Log(third, 10); err != nil || len(list) != 3 {
@@ -82,8 +83,8 @@ func TestTagThenBranch(t *testing.T) {
 	}
 	// The next fetch is of what is new alone, in two requests.
 	before := len(srv.Requests())
-	fourth := push(t, work, "fourth", map[string]string{"a": "4"})
-	fetch(t, r, git.Ref{Branch: "main"}, nil)
+	fourth := gittest.Push(t, work, "fourth", map[string]string{"a": "4"})
+	gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 	if ok, err := r.IsAncestor(first, fourth); !ok || err != nil {
 		t.Errorf("first is no ancestor of fourth: %v", err)
 	}
@@ -91,7 +92,7 @@ func TestTagThenBranch(t *testing.T) {
 		t.Errorf("a fetch asked %v", got)
 	}
 	before = len(srv.Requests())
-	fetch(t, r, git.Ref{Branch: "main"}, nil)
+	gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 	if got := srv.Requests()[before:]; len(got) != 1 {
 		t.Errorf("a look without news asked %v", got)
 	}
@@ -99,14 +100,14 @@ func TestTagThenBranch(t *testing.T) {
 
 // Dates of commits say nothing about their order.
 func TestClockSkew(t *testing.T) {
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	var shas []string
 	for i, date := range []string{"2037-01-01T00:00:00Z", "1990-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "1970-01-01T00:00:01Z"} {
 		t.Setenv("GIT_COMMITTER_DATE", date)
 		t.Setenv("GIT_AUTHOR_DATE", date)
-		shas = append(shas, push(t, work, date, map[string]string{"a": fmt.Sprint(i)}))
+		shas = append(shas, gittest.Push(t, work, date, map[string]string{"a": fmt.Sprint(i)}))
 	}
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	for i, a := range shas {
 		for j, b := range shas {
 			if got, err := r.IsAncestor(a, b); got != (i <= j) || err != nil {
@@ -121,8 +122,8 @@ func TestClockSkew(t *testing.T) {
 
 // After thousands of fetches there are few packs, and everything is there.
 func TestManyFetches(t *testing.T) {
-	bare, work := repository(t)
-	srv := serve(t, filepath.Dir(bare), "", "")
+	bare, work := gittest.Repository(t)
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
 	dir := t.TempDir()
 	r, err := git.Mirror(dir, srv.URL+"/repo.git", git.MirrorOptions{})
 	if err != nil {
@@ -131,8 +132,8 @@ func TestManyFetches(t *testing.T) {
 	defer func() { _ = r.Close() }()
 	var last string
 	for i := range 20 {
-		last = push(t, work, fmt.Sprint("commit ", i), map[string]string{fmt.Sprint("dir/f", i): fmt.Sprint("content ", i)})
-		fetch(t, r, git.Ref{Branch: "main"}, nil)
+		last = gittest.Push(t, work, fmt.Sprint("commit ", i), map[string]string{fmt.Sprint("dir/f", i): fmt.Sprint("content ", i)})
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 	}
 	packs, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "*.pack"))
 	if err != nil || len(packs) == 0 || len(packs) > 16 {
@@ -141,5 +142,5 @@ func TestManyFetches(t *testing.T) {
 	if list, err := r.Log(last, 100); err != nil || len(list) != 20 {
 		t.Errorf("Log has %d commits, %v", len(list), err)
 	}
-	run(t, dir, "fsck", "--full", "--strict")
+	gittest.Git(t, dir, "fsck", "--full", "--strict")
 }

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // fed is what git prints of an input.
@@ -87,7 +88,7 @@ func TestSourceIgnore(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bare, work := repository(t)
+			bare, work := gittest.Repository(t)
 			files := map[string]string{}
 			maps.Copy(files, all)
 			if strings.Contains(c.want, ".gitkeep") {
@@ -96,8 +97,8 @@ func TestSourceIgnore(t *testing.T) {
 			for dir, lines := range c.ignore {
 				files[strings.TrimPrefix(dir+"/.sourceignore", "/")] = lines
 			}
-			sha := push(t, work, "first", files)
-			tree, err := open(t, bare).Tree(sha, c.spec)
+			sha := gittest.Push(t, work, "first", files)
+			tree, err := gittest.Open(t, bare).Tree(sha, c.spec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,13 +129,13 @@ func TestSourceIgnore(t *testing.T) {
 // A tree of a few objects that are used over and over, or with patterns without
 // end, is refused at once.
 func TestSourceIgnoreIsBounded(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "large", map[string]string{".sourceignore": strings.Repeat("some-file-of-a-name\n", 20_000)})
-	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), ".sourceignore files of 400000 bytes") {
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "large", map[string]string{".sourceignore": strings.Repeat("some-file-of-a-name\n", 20_000)})
+	if _, err := gittest.Open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), ".sourceignore files of 400000 bytes") {
 		t.Errorf("400,000 bytes of patterns: %v", err)
 	}
-	sha = push(t, work, "many", map[string]string{".sourceignore": strings.Repeat("?a\n", 2001)})
-	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "patterns, more than 2000") {
+	sha = gittest.Push(t, work, "many", map[string]string{".sourceignore": strings.Repeat("?a\n", 2001)})
+	if _, err := gittest.Open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "patterns, more than 2000") {
 		t.Errorf("2,001 patterns: %v", err)
 	}
 	if _, err := git.ReadExcluded(os.DirFS(work), ""); err == nil || !strings.Contains(err.Error(), "patterns, more than 2000") {
@@ -147,8 +148,8 @@ func TestSourceIgnoreIsBounded(t *testing.T) {
 	for i := range 20 {
 		fmt.Fprintf(&twenty, "040000 tree %s\td%d\n", dir, i)
 	}
-	sha = run(t, bare, "commit-tree", "-m", "x", fed(t, bare, twenty.String(), "mktree"))
-	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "the tree has 20 .sourceignore files of 31457280 bytes") {
+	sha = gittest.Git(t, bare, "commit-tree", "-m", "x", fed(t, bare, twenty.String(), "mktree"))
+	if _, err := gittest.Open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "the tree has 20 .sourceignore files of 31457280 bytes") {
 		t.Errorf("a file of 30 MiB in 20 directories: %v", err)
 	}
 	// Each level holds the one below ten times.
@@ -161,8 +162,8 @@ func TestSourceIgnoreIsBounded(t *testing.T) {
 		}
 		below = fed(t, bare, lines.String(), "mktree")
 	}
-	sha = run(t, bare, "commit-tree", "-m", "x", below)
-	if _, err := open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "more than 1000 .sourceignore files") {
+	sha = gittest.Git(t, bare, "commit-tree", "-m", "x", below)
+	if _, err := gittest.Open(t, bare).Tree(sha, ""); err == nil || !strings.Contains(err.Error(), "more than 1000 .sourceignore files") {
 		t.Errorf("10^30 files: %v", err)
 	}
 }
@@ -170,7 +171,7 @@ func TestSourceIgnoreIsBounded(t *testing.T) {
 // What patterns cost that may match any name is bounded for all names together,
 // of a commit and of a directory.
 func TestSourceIgnoreCostIsBounded(t *testing.T) {
-	bare, _ := repository(t)
+	bare, _ := gittest.Repository(t)
 	rules := fed(t, bare, strings.Repeat("[b-c]?\n", 1900), "hash-object", "-w", "--stdin")
 	file := fed(t, bare, "x\n", "hash-object", "-w", "--stdin")
 	var list strings.Builder
@@ -182,7 +183,7 @@ func TestSourceIgnoreCostIsBounded(t *testing.T) {
 	}
 	all := fed(t, bare, list.String(), "mktree")
 	root := fed(t, bare, fmt.Sprintf("100644 blob %s\t.sourceignore\n040000 tree %s\tall\n", rules, all), "mktree")
-	tree, err := open(t, bare).Tree(run(t, bare, "commit-tree", "-m", "x", root), "")
+	tree, err := gittest.Open(t, bare).Tree(gittest.Git(t, bare, "commit-tree", "-m", "x", root), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/internal/gittest"
 )
 
 func TestTrailers(t *testing.T) {
@@ -37,7 +38,7 @@ func TestTrailers(t *testing.T) {
 
 // The git program finds the same trailers in messages put together at random.
 func TestTrailersAsGitFindsThem(t *testing.T) {
-	bare, _ := repository(t)
+	bare, _ := gittest.Repository(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{
 		"subject", "words and words", "", "", " ", "Headway-Allow: deletes=1", "headway-allow: freeze", "Headway-Allow : restarts=2", "Headway-Allow:", " restarts=9", "\tdeletes=7",
@@ -54,7 +55,7 @@ func TestTrailersAsGitFindsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 		var want []string
-		out := run(t, bare, "interpret-trailers", "--only-trailers", "--only-input", "--unfold", "--no-divider", file)
+		out := gittest.Git(t, bare, "interpret-trailers", "--only-trailers", "--only-input", "--unfold", "--no-divider", file)
 		for line := range strings.SplitSeq(out, "\n") {
 			if key, value, ok := strings.Cut(line, ":"); ok && strings.EqualFold(strings.TrimSpace(key), "Headway-Allow") {
 				want = append(want, strings.TrimSpace(value))

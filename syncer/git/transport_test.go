@@ -27,6 +27,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // authority signs certificates.
@@ -99,37 +100,24 @@ func (a *authority) client(tb testing.TB) (cert, key []byte) {
 	return cert, key
 }
 
-func auth(tb testing.TB, remote string, data map[string]string) *git.Auth {
-	tb.Helper()
-	secret := map[string][]byte{}
-	for k, v := range data {
-		secret[k] = []byte(v)
-	}
-	a, err := git.AuthFromSecret(remote, secret)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return a
-}
-
 // Certificates are one source's, also where another one asks the same server
 // at the same time.
 func TestClientCertificates(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	servers, clients, strangers := newAuthority(t), newAuthority(t), newAuthority(t)
 	srv := servers.serveTLS(t, gitserver.New(t, filepath.Dir(bare)), clients)
 	remote := srv.URL + "/repo.git"
 	cert, key := clients.client(t)
 	other, otherKey := strangers.client(t)
 	good := map[string]string{"ca.crt": string(servers.pem), "tls.crt": string(cert), "tls.key": string(key)}
-	with := mirror(t, remote)
+	with := gittest.Mirror(t, remote)
 	for _, data := range []map[string]string{
 		good,
 		{"caFile": string(servers.pem), "certFile": string(cert), "keyFile": string(key)},
 		{"caFile": string(strangers.pem), "ca.crt": string(servers.pem), "tls.crt": string(cert), "tls.key": string(key)},
 	} {
-		if h := fetch(t, with, git.Ref{Branch: "main"}, auth(t, remote, data)); h.Commit != sha {
+		if h := gittest.Fetch(t, with, git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); h.Commit != sha {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 	}
@@ -139,13 +127,13 @@ func TestClientCertificates(t *testing.T) {
 		"an unknown authority":  {"tls.crt": string(cert), "tls.key": string(key)},
 		"nothing":               {},
 	} {
-		r := mirror(t, remote)
-		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, auth(t, remote, data)); err == nil {
+		r := gittest.Mirror(t, remote)
+		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); err == nil {
 			t.Errorf("%s: fetched", what)
 		}
 		// The same repository, when the secret is put right and wrong again.
-		fetch(t, r, git.Ref{Branch: "main"}, auth(t, remote, good))
-		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, auth(t, remote, data)); err == nil {
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, gittest.Auth(t, remote, good))
+		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); err == nil {
 			t.Errorf("%s: fetched with what the secret said before", what)
 		}
 	}
@@ -161,16 +149,16 @@ func TestClientCertificates(t *testing.T) {
 			t.Errorf("%s: accepted", what)
 		}
 	}
-	bad := auth(t, remote, map[string]string{"ca.crt": "not PEM canary"})
-	if _, err := mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, bad); err == nil || strings.Contains(err.Error(), "canary") {
+	bad := gittest.Auth(t, remote, map[string]string{"ca.crt": "not PEM canary"})
+	if _, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, bad); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("a CA that is not PEM: %v", err)
 	}
 }
 
 // No redirect takes credentials to another host, of whatever kind they are.
 func TestRedirectsKeepCredentials(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	servers, clients := newAuthority(t), newAuthority(t)
 	var mu sync.Mutex
 	var reached []string
@@ -192,7 +180,7 @@ func TestRedirectsKeepCredentials(t *testing.T) {
 		"certificate": {"tls.crt": string(cert), "tls.key": string(key)},
 	} {
 		data["ca.crt"] = string(servers.pem)
-		_, err := mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, auth(t, remote, data))
+		_, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data))
 		if err == nil || !strings.Contains(err.Error(), "redirects to") || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -206,8 +194,8 @@ func TestRedirectsKeepCredentials(t *testing.T) {
 
 // An HTTP proxy gets its own credentials and the remote's go past it.
 func TestHTTPProxy(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	var mu sync.Mutex
 	seen := 0
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("prox:canary"))
@@ -232,20 +220,20 @@ func TestHTTPProxy(t *testing.T) {
 	secure := servers.serveTLS(t, plain, nil)
 	for _, base := range []string{plain.URL, secure.URL} {
 		remote := base + "/repo.git"
-		a := auth(t, remote, map[string]string{"username": "ada", "password": "secret", "ca.crt": string(servers.pem)})
+		a := gittest.Auth(t, remote, map[string]string{"username": "ada", "password": "secret", "ca.crt": string(servers.pem)})
 		var err error
 		if a.Proxy, err = git.ProxyFromSecret(remote, map[string][]byte{"address": []byte(proxy.URL), "username": []byte("prox"), "password": []byte("canary")}); err != nil {
 			t.Fatal(err)
 		}
 		before := seen
-		if h := fetch(t, mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
+		if h := gittest.Fetch(t, gittest.Mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 		if seen == before {
 			t.Errorf("%s: the proxy was not used", base)
 		}
 		a.Proxy.User = url.UserPassword("prox", "canary-wrong")
-		if _, err := mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a); err == nil || strings.Contains(err.Error(), "canary") {
+		if _, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("wrong password of the proxy: %v", err)
 		}
 	}
@@ -290,24 +278,24 @@ func join(a, b net.Conn) {
 
 // SSH goes through a SOCKS5 proxy, and a changed host key is found there too.
 func TestSSHProxy(t *testing.T) {
-	bare, work := repository(t)
-	sha := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	identity, user := gitserver.Keys(t)
 	host, hostKey := gitserver.Keys(t)
 	_, otherKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, host, user)
 	proxy, used := socks(t)
 	remote := "ssh://root@" + addr + bare
-	a := auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(addr, hostKey))})
+	a := gittest.Auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(addr, hostKey))})
 	a.Proxy = &url.URL{Scheme: "socks5", Host: proxy}
-	if h := fetch(t, mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
+	if h := gittest.Fetch(t, gittest.Mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
 		t.Errorf("head = %s, want %s", h.Commit, sha)
 	}
 	if used() == 0 {
 		t.Error("the proxy was not used")
 	}
 	a.KnownHosts = gitserver.KnownHosts(addr, otherKey)
-	_, err := mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a)
+	_, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a)
 	if err == nil || !strings.Contains(err.Error(), "which is not the one in the secret's 'known_hosts'") {
 		t.Errorf("a changed host key: %v", err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // hashObject writes an object as it is.
@@ -101,15 +102,15 @@ func (k sshIdentity) sign(tb testing.TB, text, namespace string) string {
 // git runs the git program so that it signs with the key.
 func (k sshIdentity) git(tb testing.TB, dir string, args ...string) {
 	tb.Helper()
-	run(tb, dir, append([]string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + k.file + ".pub"}, args...)...)
+	gittest.Git(tb, dir, append([]string{"-c", "gpg.format=ssh", "-c", "user.signingkey=" + k.file + ".pub"}, args...)...)
 }
 
 // commit makes an empty commit, signed by the key, and pushes it.
 func (k sshIdentity) commit(tb testing.TB, work, subject string) string {
 	tb.Helper()
 	k.git(tb, work, "commit", "-q", "-S", "--allow-empty", "-m", subject)
-	run(tb, work, "push", "-q", "-f", "origin", "HEAD:main")
-	return run(tb, work, "rev-parse", "HEAD")
+	gittest.Git(tb, work, "push", "-q", "-f", "origin", "HEAD:main")
+	return gittest.Git(tb, work, "rev-parse", "HEAD")
 }
 
 func trust(tb testing.TB, data map[string]string) *git.Keys {
@@ -126,8 +127,8 @@ func trust(tb testing.TB, data map[string]string) *git.Keys {
 }
 
 func TestVerifyCommit(t *testing.T) {
-	bare, work := repository(t)
-	unsigned := push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	unsigned := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	long := time.Now().Add(-100 * time.Hour)
 	then := &packet.Config{KeyLifetimeSecs: 3600, Time: func() time.Time { return long }}
 	ada, adaPGP := pgpKey(t, "Ada", nil)
@@ -136,14 +137,14 @@ func TestVerifyCommit(t *testing.T) {
 	adaSSH, eveSSH := sshKey(t, "ada@example.com"), sshKey(t, "eve@example.com")
 	both := map[string]string{"ada.asc": string(adaPGP), "ada.sshpub": adaSSH.public}
 	eve := map[string]string{"eve.asc": string(evePGP), "eve.sshpub": eveSSH.public}
-	raw := run(t, bare, "cat-file", "commit", unsigned) + "\n"
+	raw := gittest.Git(t, bare, "cat-file", "commit", unsigned) + "\n"
 	object := func(text string) string { return hashObject(t, bare, "commit", text) }
 	pgp := object(embed(raw, pgpSign(t, ada, raw, nil)))
 	byGit := adaSSH.commit(t, work, "signed by git")
-	signed := run(t, bare, "cat-file", "commit", byGit) + "\n"
+	signed := gittest.Git(t, bare, "cat-file", "commit", byGit) + "\n"
 	key := strings.TrimSpace(adaSSH.public)
 	bare64 := strings.Join(strings.Fields(key)[:2], " ")
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	for _, c := range []struct {
 		name string
 		sha  string
@@ -203,31 +204,31 @@ func TestParseKeys(t *testing.T) {
 }
 
 func TestVerifyTag(t *testing.T) {
-	bare, work := repository(t)
-	push(t, work, "first", map[string]string{"a": "1"})
+	bare, work := gittest.Repository(t)
+	gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	ada, eve := sshKey(t, "ada@example.com"), sshKey(t, "eve@example.com")
 	pgp, pgpPublic := pgpKey(t, "Ada", nil)
 	ada.git(t, work, "tag", "-s", "-m", "release", "v1.0.0")
 	eve.git(t, work, "tag", "-s", "-m", "release", "v1.1.0")
-	run(t, work, "tag", "-a", "-m", "release", "v1.2.0")
-	run(t, work, "tag", "v1.3.0")
+	gittest.Git(t, work, "tag", "-a", "-m", "release", "v1.2.0")
+	gittest.Git(t, work, "tag", "v1.3.0")
 	// An old release under a new name.
-	run(t, work, "update-ref", "refs/tags/v2.0.0", run(t, work, "rev-parse", "refs/tags/v1.0.0"))
-	run(t, work, "push", "-q", "--tags", "origin")
-	raw := strings.ReplaceAll(run(t, bare, "cat-file", "tag", "v1.2.0"), "v1.2.0", "v1.4.0") + "\n"
-	run(t, bare, "update-ref", "refs/tags/v1.4.0", hashObject(t, bare, "tag", raw+pgpSign(t, pgp, raw, nil)+"\n"))
+	gittest.Git(t, work, "update-ref", "refs/tags/v2.0.0", gittest.Git(t, work, "rev-parse", "refs/tags/v1.0.0"))
+	gittest.Git(t, work, "push", "-q", "--tags", "origin")
+	raw := strings.ReplaceAll(gittest.Git(t, bare, "cat-file", "tag", "v1.2.0"), "v1.2.0", "v1.4.0") + "\n"
+	gittest.Git(t, bare, "update-ref", "refs/tags/v1.4.0", hashObject(t, bare, "tag", raw+pgpSign(t, pgp, raw, nil)+"\n"))
 	changed := strings.Replace(raw, "release", "malware", 1)
-	run(t, bare, "update-ref", "refs/tags/v1.5.0", hashObject(t, bare, "tag", strings.ReplaceAll(changed, "v1.4.0", "v1.5.0")+pgpSign(t, pgp, raw, nil)+"\n"))
+	gittest.Git(t, bare, "update-ref", "refs/tags/v1.5.0", hashObject(t, bare, "tag", strings.ReplaceAll(changed, "v1.4.0", "v1.5.0")+pgpSign(t, pgp, raw, nil)+"\n"))
 	trusted := trust(t, map[string]string{"ada.sshpub": ada.public, "ada.asc": string(pgpPublic)})
-	srv := serve(t, filepath.Dir(bare), "", "")
-	for where, r := range map[string]*git.Repository{"local": open(t, bare), "http": mirror(t, srv.URL+"/repo.git")} {
+	srv := gittest.Serve(t, filepath.Dir(bare), "", "")
+	for where, r := range map[string]*git.Repository{"local": gittest.Open(t, bare), "http": gittest.Mirror(t, srv.URL+"/repo.git")} {
 		for tag, want := range map[string]string{
 			"v1.0.0": "", "v1.1.0": "does not hold its key", "v1.2.0": "unsigned", "v1.3.0": "unsigned",
 			"v1.4.0": "", "v1.5.0": "invalid signature", "v2.0.0": `made as the tag "v1.0.0"`,
 		} {
 			for _, ref := range []git.Ref{{Tag: tag}, {SemVer: tag}, {Name: "refs/tags/" + tag}} {
-				h := fetch(t, r, ref, nil)
-				if h.Tag.Name != tag || h.Commit != run(t, bare, "rev-parse", "main") {
+				h := gittest.Fetch(t, r, ref, nil)
+				if h.Tag.Name != tag || h.Commit != gittest.Git(t, bare, "rev-parse", "main") {
 					t.Errorf("%s: Fetch(%+v) = %+v", where, ref, h)
 				}
 				isSigned, err := r.IsSigned(h.Tag)
@@ -247,13 +248,13 @@ func TestVerifyTag(t *testing.T) {
 }
 
 func TestVerifyBetween(t *testing.T) {
-	bare, work := repository(t)
+	bare, work := gittest.Repository(t)
 	ada := sshKey(t, "ada@example.com")
 	trusted := trust(t, map[string]string{"ada.sshpub": ada.public})
-	push(t, work, "unsigned, before", map[string]string{"a": "1"})
+	gittest.Push(t, work, "unsigned, before", map[string]string{"a": "1"})
 	base := ada.commit(t, work, "base")
 	second := ada.commit(t, work, "second")
-	r := open(t, bare)
+	r := gittest.Open(t, bare)
 	check := func(what, old, new, unsigned string) {
 		t.Helper()
 		err := r.VerifyBetween(t.Context(), old, new, trusted, time.Now())
@@ -267,11 +268,11 @@ func TestVerifyBetween(t *testing.T) {
 	check("all signed", base, second, "")
 	check("the same", second, second, "")
 
-	run(t, work, "checkout", "-q", "-b", "side", base)
-	run(t, work, "commit", "-q", "--allow-empty", "-m", "hidden")
-	hidden := run(t, work, "rev-parse", "HEAD")
+	gittest.Git(t, work, "checkout", "-q", "-b", "side", base)
+	gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "hidden")
+	hidden := gittest.Git(t, work, "rev-parse", "HEAD")
 	ada.git(t, work, "commit", "-q", "-S", "--allow-empty", "-m", "tip of the side")
-	run(t, work, "checkout", "-q", "-B", "main", second)
+	gittest.Git(t, work, "checkout", "-q", "-B", "main", second)
 	ada.git(t, work, "merge", "-q", "-S", "--no-ff", "-m", "merge", "side")
 	merge := ada.commit(t, work, "after the merge")
 	check("unsigned behind a merge", second, merge, hidden)
@@ -282,7 +283,7 @@ func TestVerifyBetween(t *testing.T) {
 	old := func(args ...string) string {
 		ada.git(t, work, append([]string{"commit", "-q", "--allow-empty"}, args...)...)
 		date := time.Now().Add(-1000 * time.Hour).Unix()
-		raw := run(t, work, "cat-file", "commit", "HEAD")
+		raw := gittest.Git(t, work, "cat-file", "commit", "HEAD")
 		header, body, _ := strings.Cut(raw, "\n\n")
 		lines := strings.Split(header, "\n")
 		var kept []string
@@ -298,20 +299,20 @@ func TestVerifyBetween(t *testing.T) {
 		if slices.Contains(args, "-S") {
 			raw = embed(raw, ada.sign(t, raw, "git"))
 		}
-		run(t, work, "reset", "-q", "--hard", hashObject(t, work, "commit", raw))
-		return run(t, work, "rev-parse", "HEAD")
+		gittest.Git(t, work, "reset", "-q", "--hard", hashObject(t, work, "commit", raw))
+		return gittest.Git(t, work, "rev-parse", "HEAD")
 	}
-	run(t, work, "checkout", "-q", "-B", "main", merge)
+	gittest.Git(t, work, "checkout", "-q", "-B", "main", merge)
 	backdated := old("-m", "backdated, unsigned")
 	check("backdated", merge, ada.commit(t, work, "on top"), backdated)
-	run(t, work, "checkout", "-q", "-B", "main", second)
+	gittest.Git(t, work, "checkout", "-q", "-B", "main", second)
 	accepted := old("-S", "-m", "backdated, signed")
-	run(t, work, "push", "-q", "-f", "origin", "HEAD:main")
+	gittest.Git(t, work, "push", "-q", "-f", "origin", "HEAD:main")
 	check("an unsigned ancestor that is known", accepted, ada.commit(t, work, "on top of it"), "")
 
-	run(t, work, "checkout", "-q", "--orphan", "other")
-	run(t, work, "commit", "-q", "--allow-empty", "-m", "another root")
-	root := run(t, work, "rev-parse", "HEAD")
+	gittest.Git(t, work, "checkout", "-q", "--orphan", "other")
+	gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "another root")
+	root := gittest.Git(t, work, "rev-parse", "HEAD")
 	check("another history", second, ada.commit(t, work, "on another root"), root)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
