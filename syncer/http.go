@@ -231,7 +231,7 @@ func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*sour
 	}
 	for _, src := range targets {
 		src.mu.Lock()
-		looked, err, revision := src.rounds > rounds[src], src.err, head{Head: src.head}.revision()
+		looked, err, revision := src.rounds > rounds[src], src.err, src.accepted().revision()
 		src.mu.Unlock()
 		if !looked {
 			return false, last

@@ -500,8 +500,8 @@ func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization,
 		return
 	}
 	if good, ok := git.ParseRevision(ks.Status.LastAppliedRevision); ok {
-		h.Head = good
-		k.apply(ctx, ks, h, k.quarantined(ks, head{Head: good}))
+		h = h.at(good)
+		k.apply(ctx, ks, h, k.quarantined(ks, h))
 	}
 }
 

@@ -88,9 +88,7 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 			return err
 		}
 	}
-	planned := h
-	planned.Commit = sha
-	if p.tree, err = planned.tree(p.s.ignoreOf(src.key)); err != nil {
+	if p.tree, err = h.at(git.Head{Commit: sha}).tree(p.s.ignoreOf(src.key)); err != nil {
 		return err
 	}
 	switch p.req.Rev {

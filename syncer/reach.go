@@ -100,7 +100,9 @@ func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h head) (head, boo
 		if err != nil || c.Parent() == "" || c.Parent() == applied.Commit {
 			return h, false
 		}
-		h.Commit = c.Parent()
+		below := h.Head
+		below.Commit = c.Parent()
+		h = h.at(below)
 		if above, err := h.repo.IsAncestor(applied.Commit, h.Commit); err != nil || !above {
 			return h, false
 		}

@@ -42,6 +42,17 @@ func (s shape) mark() string {
 	return strings.Join(lines, "\n")
 }
 
+// includedFrom is the source that a file is included from, as namespace/name,
+// or empty.
+func (s shape) includedFrom(file string) string {
+	for _, in := range s.includes {
+		if within(file, in.to) {
+			return in.src.name()
+		}
+	}
+	return ""
+}
+
 // apply puts a tree into shape.
 func (s shape) apply(t tree) (tree, error) {
 	if len(s.sparse) > 0 {

@@ -176,11 +176,19 @@ func (src *source) replace(repo *git.Repository, at git.Head) {
 	src.repo, src.head, src.watch = repo, at, nil
 }
 
-// head is a fetched state with its files.
+// head is a fetched state with its files. There are two ways to one: what the
+// source has (current), and another commit of the same source (at), so that none
+// is without what the source includes.
 type head struct {
 	git.Head
 	repo *git.Repository
 	form shape
+}
+
+// at is the head of another commit of the same source.
+func (h head) at(other git.Head) head {
+	h.Head = other
+	return h
 }
 
 func (h head) revision() string {
@@ -206,7 +214,12 @@ func (h head) absolute(rev string) string {
 func (src *source) current() (head, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	return head{Head: src.head, repo: src.repo, form: src.form}, src.err
+	return src.accepted(), src.err
+}
+
+// accepted is the accepted head. It is called with mu held.
+func (src *source) accepted() head {
+	return head{Head: src.head, repo: src.repo, form: src.form}
 }
 
 // looked says whether the first look since the start is over.

@@ -73,7 +73,7 @@ func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
 	if built.revision != ks.Status.LastAppliedRevision {
 		return s.versionAt(context.Background(), ks, repo, head.Commit, ks.Spec)
 	}
-	t, err := s.treeAt(ks, repo, head.Commit)
+	t, err := s.treeAt(ks, head.Commit)
 	if err != nil {
 		return nil, err
 	}
@@ -82,26 +82,31 @@ func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
 
 // repository is where a Kustomization's source keeps its commits.
 func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
+	h, err := s.headOf(ks)
+	return h.repo, err
+}
+
+// headOf is the head of a Kustomization's source, which may have accepted no
+// commit yet, but is open.
+func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (head, error) {
 	src := s.source(sourceKey(ks))
 	if src == nil {
-		return nil, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
+		return head{}, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
 	}
 	h, err := src.current()
 	if h.repo == nil {
-		return nil, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), err)
+		return h, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), err)
 	}
-	return h.repo, nil
+	return h, nil
 }
 
 // treeAt opens the files of a commit in the shape that the source has now.
-func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, repo *git.Repository, commit string) (tree, error) {
-	h := head{repo: repo}
-	if src := s.source(sourceKey(ks)); src != nil {
-		now, _ := src.current()
-		h.form = now.form
+func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree, error) {
+	h, err := s.headOf(ks)
+	if err != nil {
+		return nil, err
 	}
-	h.Commit = commit
-	return h.tree(s.ignoreOf(sourceKey(ks)))
+	return h.at(git.Head{Commit: commit}).tree(s.ignoreOf(sourceKey(ks)))
 }
 
 // versionAt renders a commit with a spec, for the caller of a request.
@@ -113,7 +118,7 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights()}
 	then := ks.DeepCopy()
 	then.Spec = spec
-	t, err := s.treeAt(ks, repo, commit)
+	t, err := s.treeAt(ks, commit)
 	if err != nil {
 		return nil, err
 	}

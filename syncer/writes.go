@@ -45,6 +45,7 @@ type hands struct {
 type view struct {
 	k        *kustomization
 	revision string
+	head     head
 	items    map[object.Key]load.Item
 	tree     tree
 }
@@ -118,31 +119,27 @@ func exempt(w change.Request) bool {
 // declared is the item of an object at the applied revision, and what else is
 // rendered there. It is looked up in the repository, which needs no network.
 func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
-	head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
+	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 	src := s.source(sourceKey(ks))
 	if !ok || src == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
 	}
-	src.mu.Lock()
-	repo := src.repo
-	src.mu.Unlock()
-	if repo == nil {
+	now, _ := src.current()
+	if now.repo == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("the Git repository is not open yet: try again in a moment")
 	}
-	v, err := s.viewOf(ks, headOf(head, repo))
+	v, err := s.viewOf(ks, now.at(applied))
 	if err != nil {
 		return load.Item{}, nil, fmt.Errorf("read what Git declares: %w", err)
 	}
 	return v.items[key], v, nil
 }
 
-func headOf(h git.Head, repo *git.Repository) head { return head{Head: h, repo: repo} }
-
 // viewOf renders a Kustomization at a head, unless that is known.
 func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
 	known := s.hands.views[key]
-	at := fmt.Sprintf("%s %d", h.revision(), ks.Generation)
+	at := fmt.Sprintf("%s %d", h.id(), ks.Generation)
 	if known != nil && known.revision == at {
 		return known, nil
 	}
@@ -157,7 +154,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := &view{k: known.k, revision: at, items: items, tree: t}
+	next := &view{k: known.k, revision: at, head: h, items: items, tree: t}
 	if s.hands.views == nil {
 		s.hands.views = map[object.Key]*view{}
 	}

@@ -164,7 +164,7 @@ func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepo
 		if err != nil {
 			return "", err
 		}
-		sha, err := h.write(headOf(tip, at.repo), branch)
+		sha, err := h.write(at.at(tip), branch)
 		if err != nil || h.request.DryRun {
 			return sha, err
 		}
@@ -221,6 +221,11 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 	}
 	if err != nil {
 		return "", err
+	}
+	for file := range m.edits {
+		if from := tip.form.includedFrom(file); from != "" {
+			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
+		}
 	}
 	if err := h.check(tip, editedTree{before.tree, m.edits}, before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
 		return "", err

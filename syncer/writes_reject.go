@@ -101,6 +101,8 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 		place := at.String()
 		if at.File == "" {
 			place = fmt.Sprintf("the spec of the Kustomization %s/%s", ks.Namespace, ks.Name)
+		} else if from := v.head.form.includedFrom(at.File); from != "" {
+			place += ", included from the GitRepository " + from
 		} else if c, err := s.lineCommit(ctx, ks, h.Commit, at); err == nil {
 			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
 		}

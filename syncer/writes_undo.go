@@ -51,7 +51,7 @@ func (h *handWrite) asRevert(tip head, branch string, before *view, base object.
 	if err != nil {
 		return "", false
 	}
-	after := head{Head: git.Head{Commit: sha}, repo: tip.repo}
+	after := tip.at(git.Head{Commit: sha})
 	t, err := after.tree(before.k.ignore(h.ks))
 	if err != nil || h.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
