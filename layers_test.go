@@ -33,7 +33,7 @@ var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
 	"go.etcd.io/bbolt":                 {"engine/store"},
 	"k8s.io/apiserver":                 {"engine/api"},
-	"github.com/containerd/containerd": {"nodes/runtime", "nodes/image"},
+	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }
 
@@ -53,9 +53,10 @@ var rooms = map[string][]string{
 		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
 		"serviceaccount", ".",
 	},
-	"nodes":       {"image", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
-	"proxy":       {"rules", "iptables", "."},
-	"cmd/headway": {"report", "headwaytest", ".", "crash", "e2e"},
+	"nodes":         {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
+	"nodes/runtime": {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "containerd"},
+	"proxy":         {"rules", "iptables", "."},
+	"cmd/headway":   {"report", "headwaytest", ".", "crash", "e2e"},
 }
 
 // checkRooms reports an import by a file of the folder dir that goes against a

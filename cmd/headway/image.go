@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/report"
-	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/containerd"
 )
 
 func newImage(opts *options) *cobra.Command {
@@ -57,7 +57,7 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 			if err != nil {
 				return fmt.Errorf("--data-dir: %w", err)
 			}
-			infos, err := runtime.ImportInto(cmd.Context(), runtime.Config{RunDir: runDir(dir), ContainerdAddress: address}, archive)
+			infos, err := containerd.ImportInto(cmd.Context(), containerd.Config{RunDir: runDir(dir), ContainerdAddress: address}, archive)
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,8 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
-	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/containerd"
+	"headway.dev/nodes/runtime/runc"
 )
 
 // defaultDataDir's cluster keeps what ends with a reboot in /run/headway.
@@ -36,12 +37,12 @@ func runDir(dataDir string) string {
 }
 
 func (c *cluster) runNode(ctx context.Context) (err error) {
-	machine, err := runtime.Start(ctx, runtimeConfig(c.cfg, c.network))
+	machine, err := containerd.Start(ctx, runtimeConfig(c.cfg, c.network))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, machine.Close()) }()
-	if warning := runtime.RuncWarning(ctx); warning != "" {
+	if warning := runc.Warning(ctx); warning != "" {
 		c.progress.line("warning: %s", warning)
 	}
 	if c.cfg.ownExample {
@@ -118,8 +119,8 @@ func claimNetwork(cfg *upConfig) error {
 	return net.Claim()
 }
 
-func runtimeConfig(cfg *upConfig, net *network.Network) runtime.Config {
-	return runtime.Config{
+func runtimeConfig(cfg *upConfig, net *network.Network) containerd.Config {
+	return containerd.Config{
 		Root:              filepath.Join(cfg.dataDir, "runtime"),
 		RunDir:            runDir(cfg.dataDir),
 		LogDir:            filepath.Join(cfg.dataDir, "logs"),
@@ -143,7 +144,7 @@ func cleanupNode(ctx context.Context, cfg *upConfig) (owned *network.OwnedError,
 	}
 	machine := runtimeConfig(cfg, net)
 	machine.Shared = owned != nil
-	if err := runtime.Cleanup(ctx, machine); err != nil {
+	if err := containerd.Cleanup(ctx, machine); err != nil {
 		return owned, err
 	}
 	return owned, nodes.Cleanup(cfg.dataDir)

@@ -24,14 +24,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"headway.dev/nodes/network"
-	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/containerd"
 )
 
 // Node is a node's machinery under test.
 type Node struct {
-	*runtime.Runtime
+	*containerd.Runtime
 	Net     *network.Network
-	Config  runtime.Config
+	Config  containerd.Config
 	NetConf network.Config
 	id      string
 	small   bool // its directory is a mount
@@ -80,7 +80,7 @@ func names(tb testing.TB, size string) *Node {
 			Bridge: "hwb" + id, Chains: "HWT" + id, PodCIDR: cidr, ClusterCIDR: cidr,
 			StateDir: filepath.Join(dir, "net"),
 		},
-		Config: runtime.Config{
+		Config: containerd.Config{
 			Root: filepath.Join(dir, "root"), RunDir: filepath.Join(dir, "run"),
 			CgroupRoot: "hwt" + id, Log: Logger(tb),
 		},
@@ -133,7 +133,7 @@ func (n *Node) start() error {
 	}
 	n.Config.Network = n.Net
 	// Its life is not the test's context: that ends before the cleanups run.
-	n.Runtime, err = runtime.Start(context.Background(), n.Config)
+	n.Runtime, err = containerd.Start(context.Background(), n.Config)
 	return err
 }
 
@@ -150,7 +150,7 @@ func (n *Node) cleanup(tb testing.TB, dir string) {
 	}
 	n.Config.Network = net
 	n.Config.Log = slog.New(slog.DiscardHandler)
-	if err := runtime.Cleanup(ctx, n.Config); err != nil {
+	if err := containerd.Cleanup(ctx, n.Config); err != nil {
 		tb.Error(err)
 	}
 	if n.small {

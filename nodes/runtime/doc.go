@@ -1,37 +1,5 @@
-// Package runtime runs pods on one machine: sandboxes (namespaces, cgroup,
-// network) and the containers in them, on containerd. It is the only user of
-// containerd. It executes what it is told and reports what there is; the
-// decisions are nodes/pod's.
-//
-// The machine side of the agent, in reading order: [Start] makes a [Runtime],
-// which implements [Interface]; containerd.go keeps the private containerd
-// child; sandbox.go, namespaces.go and cgroup.go make what the containers of a
-// pod share; spec.go, user.go and container.go make containers; events.go
-// learns of their exits; logs.go copies what they print.
-//
-//	EnsureSandbox ─▶ CreateContainer ─▶ StartContainer ─▶ Running
-//	                                                        │ exit event, or
-//	    Events ◀── record exit ◀── drain log ◀── delete task ◀┘ resync
-//
-// Nothing depends on the agent staying alive: containers belong to their shim,
-// namespaces are held by bind mounts, what containers print waits in FIFOs, and
-// sandboxes and exits are remembered in files. The next Start reads it all back.
-//
-// What is where:
-//
-//	<Root>/sandboxes/<uid>/sandbox.json      the sandbox, written when complete
-//	<Root>/sandboxes/<uid>/{hosts,…}         mounted into the containers
-//	<Root>/sandboxes/<uid>/containers/*.json start and exit of each container
-//	<RunDir>/sandboxes/<uid>/{net,ipc,uts}   bind mounts of the namespaces
-//	<RunDir>/sandboxes/<uid>/shm             the pod's /dev/shm
-//	<RunDir>/sandboxes/<uid>/io/             FIFOs, and how far they are copied
-//	<RunDir>/runc                            what runc knows of its containers
-//	<Root>/containerd, <RunDir>/containerd   the private containerd
-//
-// Concurrency: every method may be called from many goroutines. Runtime.mu
-// guards what is known of pods and containers and is never held during a call
-// to containerd or the kernel; making and removing a pod's sandbox exclude each
-// other by a lock for each pod. The goroutine of Runtime.watch owns the event
-// stream; each exit is handled in a goroutine of its own, each log stream is
-// copied by one; Close waits for all of them.
+// Package runtime has the words between the agent and the machine it runs pods
+// on: what a sandbox and a container are to be, what is known of those there
+// are, and [Interface], what the agent asks for. It does nothing itself: the
+// pure core of the agent depends on it. Room containerd implements it.
 package runtime

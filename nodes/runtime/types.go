@@ -127,6 +127,12 @@ type Container struct {
 	Labels          map[string]string
 }
 
+// User is who the first process of a container runs as.
+type User struct {
+	UID, GID int64
+	Groups   []int64
+}
+
 // Sandbox is what is known of a pod's sandbox.
 type Sandbox struct {
 	Pod       PodRef
@@ -186,6 +192,27 @@ type Stats struct {
 // ErrNotFound is wrapped by the errors for containers and images that do not
 // exist.
 var ErrNotFound = errors.New("not found")
+
+// ConfigError is an error of a container's configuration: trying again with
+// the same configuration and image gives the same. The kubelet reports it as
+// CreateContainerConfigError.
+type ConfigError struct{ Err error }
+
+// Error implements error.
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap implements errors.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// InterruptedError says that a container was not started for a reason that is
+// not its own: it is as it was, to be started again.
+type InterruptedError struct{ Err error }
+
+// Error implements error.
+func (e *InterruptedError) Error() string { return e.Err.Error() }
+
+// Unwrap implements errors.
+func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // Interface is what the agent asks of the machine. Every method may be called
 // from many goroutines and repeated: asking for what is already there returns

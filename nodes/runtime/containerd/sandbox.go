@@ -1,0 +1,304 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/nodes/network"
+	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/cgroup"
+	"headway.dev/nodes/runtime/daemon"
+	"headway.dev/nodes/runtime/fsutil"
+	"headway.dev/nodes/runtime/netns"
+)
+
+// sandboxRecord is the content of sandbox.json.
+type sandboxRecord struct {
+	Config    runtime.SandboxConfig
+	IPs       []string
+	CreatedAt time.Time
+	Cgroup    string
+}
+
+// sandbox is a pod's sandbox as known in memory. It is replaced, not changed.
+type sandbox struct {
+	rec   sandboxRecord
+	ready bool
+	netns string
+}
+
+func (s *sandbox) info() runtime.Sandbox {
+	return runtime.Sandbox{
+		Pod: s.rec.Config.PodRef, Ready: s.ready, IPs: s.rec.IPs, CreatedAt: s.rec.CreatedAt,
+		CgroupPath: s.rec.Cgroup, NetNSPath: s.netns,
+	}
+}
+
+// stateDir keeps what survives a reboot, runDir what does not.
+func (r *Runtime) stateDir(uid string) string { return filepath.Join(r.cfg.Root, "sandboxes", uid) }
+
+func (r *Runtime) runDir(uid string) string { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
+
+// checkPodRef keeps names that would lead out of our directories away from the
+// file system.
+func checkPodRef(p runtime.PodRef) error {
+	for _, s := range []string{p.UID, p.Namespace, p.Name} {
+		if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\x00") {
+			return fmt.Errorf("invalid pod reference %q/%q uid %q", p.Namespace, p.Name, p.UID)
+		}
+	}
+	return nil
+}
+
+// EnsureSandbox implements Interface. A sandbox that lost its namespaces (the
+// machine was restarted) is made anew.
+func (r *Runtime) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.Sandbox, error) {
+	if err := checkPodRef(cfg.PodRef); err != nil {
+		return runtime.Sandbox{}, err
+	}
+	if cfg.QOSClass == "" {
+		cfg.QOSClass = "BestEffort"
+	}
+	if _, ok := cgroup.QOSDirs()[cfg.QOSClass]; !ok {
+		return runtime.Sandbox{}, fmt.Errorf("unknown QoS class %q", cfg.QOSClass)
+	}
+	defer r.podLock.lock(cfg.UID)()
+	r.mu.Lock()
+	old := r.sandboxes[cfg.UID]
+	r.mu.Unlock()
+	if old != nil && old.ready {
+		return old.info(), nil
+	}
+	release, err := r.starts.Take(ctx)
+	if err != nil {
+		return runtime.Sandbox{}, err
+	}
+	defer release()
+	s, err := r.makeSandbox(ctx, cfg)
+	if err != nil {
+		// Nothing must stay taken by a pod that may never be tried again. The
+		// caller's context may be what ended the attempt.
+		return runtime.Sandbox{}, errors.Join(err, r.teardown(context.WithoutCancel(ctx), cfg.UID))
+	}
+	r.mu.Lock()
+	r.sandboxes[cfg.UID] = s
+	r.mu.Unlock()
+	return s.info(), nil
+}
+
+// makeSandbox makes what is missing of a sandbox; sandbox.json comes last and
+// says that it is complete.
+func (r *Runtime) makeSandbox(ctx context.Context, cfg runtime.SandboxConfig) (*sandbox, error) {
+	state, run := r.stateDir(cfg.UID), r.runDir(cfg.UID)
+	for _, dir := range []string{filepath.Join(state, "containers"), filepath.Join(run, "io")} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return nil, fmt.Errorf("make sandbox directory: %w", err)
+		}
+	}
+	hostname, err := sandboxHostname(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for name, content := range map[string]string{"hostname": hostname + "\n", "hosts": cfg.Hosts, "resolv.conf": cfg.ResolvConf} {
+		if err := os.WriteFile(filepath.Join(state, name), []byte(content), 0o644); err != nil {
+			return nil, fmt.Errorf("write %s of the sandbox: %w", name, err)
+		}
+	}
+	s := &sandbox{ready: true, rec: sandboxRecord{
+		Config: cfg, CreatedAt: time.Now().UTC(), Cgroup: r.cgroups.PodPath(cfg.QOSClass, cfg.UID),
+	}}
+	if err := r.cgroups.CreatePod(s.rec.Cgroup, cfg.Resources); err != nil {
+		return nil, err
+	}
+	if !cfg.HostIPC {
+		if err := netns.MountShm(filepath.Join(run, "shm")); err != nil {
+			return nil, err
+		}
+	}
+	if err := netns.Make(run, cfg); err != nil {
+		return nil, fmt.Errorf("make namespaces: %w", err)
+	}
+	if !cfg.HostNetwork {
+		s.netns = filepath.Join(run, "net")
+		var ports []network.HostPort
+		for _, p := range cfg.HostPorts {
+			ports = append(ports, network.HostPort(p))
+		}
+		ips, err := r.cfg.Network.Attach(ctx, cfg.UID, s.netns, ports)
+		if err != nil {
+			return nil, fmt.Errorf("set up network: %w", err)
+		}
+		for _, ip := range ips {
+			s.rec.IPs = append(s.rec.IPs, ip.String())
+		}
+	}
+	data, err := json.Marshal(s.rec)
+	if err != nil {
+		return nil, fmt.Errorf("encode sandbox: %w", err)
+	}
+	if err := fsutil.WriteFile(filepath.Join(state, "sandbox.json"), data); err != nil {
+		return nil, fmt.Errorf("write sandbox: %w", err)
+	}
+	return s, nil
+}
+
+// sandboxHostname is the pod's host name. Its file is not asked: containers may
+// write what they like into it.
+func sandboxHostname(cfg runtime.SandboxConfig) (string, error) {
+	if !cfg.HostNetwork {
+		return cfg.Hostname, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("read the node's host name: %w", err)
+	}
+	return name, nil
+}
+
+// loadSandboxes reads back the sandboxes of a former run and removes those
+// that were never completed.
+func (r *Runtime) loadSandboxes(ctx context.Context) error {
+	entries, err := os.ReadDir(filepath.Join(r.cfg.Root, "sandboxes"))
+	if err != nil {
+		return fmt.Errorf("read sandboxes: %w", err)
+	}
+	for _, e := range entries {
+		uid := e.Name()
+		s := &sandbox{}
+		data, err := os.ReadFile(filepath.Join(r.stateDir(uid), "sandbox.json"))
+		if err == nil {
+			err = json.Unmarshal(data, &s.rec)
+		}
+		if err != nil || s.rec.Config.UID != uid {
+			r.log.Warn("removing an incomplete sandbox", "pod", uid, "err", err)
+			if err := r.teardown(ctx, uid); err != nil {
+				r.log.Warn("cannot remove it", "pod", uid, "err", err)
+			}
+			continue
+		}
+		s.ready = netns.Held(r.runDir(uid), s.rec.Config)
+		if !s.rec.Config.HostNetwork {
+			s.netns = filepath.Join(r.runDir(uid), "net")
+		}
+		r.mu.Lock()
+		r.sandboxes[uid] = s
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// RemoveSandbox implements Interface.
+func (r *Runtime) RemoveSandbox(ctx context.Context, pod runtime.PodRef) error {
+	if err := checkPodRef(pod); err != nil {
+		return err
+	}
+	defer r.podLock.lock(pod.UID)()
+	var g errgroup.Group
+	for _, id := range r.containersOf(pod.UID) {
+		g.Go(func() error {
+			return guard.Call(ctx, "remove container "+id, func() error {
+				if err := r.StopContainer(ctx, id, 0); err != nil {
+					return err
+				}
+				return r.removeContainer(ctx, id)
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("remove containers of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	if err := r.teardown(ctx, pod.UID); err != nil {
+		return fmt.Errorf("remove sandbox of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	r.mu.Lock()
+	delete(r.sandboxes, pod.UID)
+	r.mu.Unlock()
+	r.emit(pod.UID)
+	return nil
+}
+
+func (r *Runtime) containersOf(uid string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []string
+	for id, c := range r.containers {
+		if c.info.Pod.UID == uid {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// teardown undoes makeSandbox, however far it came. The directory goes last:
+// while it is there, the next start tries again.
+func (r *Runtime) teardown(ctx context.Context, uid string) error {
+	err := errors.Join(
+		r.cfg.Network.Detach(ctx, uid),
+		fsutil.UnmountBelow(r.runDir(uid)),
+		r.cgroups.RemovePod(uid),
+		daemon.RemoveShimSocket(ctx, r.address, r.cfg.Namespace, uid),
+	)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(r.runDir(uid)), os.RemoveAll(r.stateDir(uid)))
+}
+
+// RemoveLogs implements Interface.
+func (r *Runtime) RemoveLogs(pod runtime.PodRef) error {
+	if err := checkPodRef(pod); err != nil {
+		return err
+	}
+	return os.RemoveAll(r.podLogDir(pod))
+}
+
+// LoggedPods implements Interface.
+func (r *Runtime) LoggedPods() ([]runtime.PodRef, error) {
+	entries, err := os.ReadDir(r.cfg.LogDir)
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	var out []runtime.PodRef
+	for _, e := range entries {
+		// Neither namespaces nor names have underscores.
+		if f := strings.SplitN(e.Name(), "_", 3); len(f) == 3 && e.IsDir() {
+			if ref := (runtime.PodRef{Namespace: f[0], Name: f[1], UID: f[2]}); checkPodRef(ref) == nil {
+				out = append(out, ref)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (r *Runtime) podLogDir(p runtime.PodRef) string {
+	return filepath.Join(r.cfg.LogDir, p.Namespace+"_"+p.Name+"_"+p.UID)
+}
+
+// LogPath implements Interface.
+func (r *Runtime) LogPath(pod runtime.PodRef, container string, attempt int) string {
+	return filepath.Join(r.podLogDir(pod), container, fmt.Sprintf("%d.log", attempt))
+}
+
+// DialPod implements Interface.
+func (r *Runtime) DialPod(ctx context.Context, podUID string, port int32) (io.ReadWriteCloser, error) {
+	r.mu.Lock()
+	s := r.sandboxes[podUID]
+	r.mu.Unlock()
+	if s == nil {
+		return nil, fmt.Errorf("pod %s has no sandbox: %w", podUID, runtime.ErrNotFound)
+	}
+	if s.rec.Config.HostNetwork {
+		return netns.DialLoopback(ctx, port)
+	}
+	return netns.Dial(ctx, filepath.Join(r.runDir(podUID), "net"), port)
+}
