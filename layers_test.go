@@ -46,7 +46,7 @@ var rooms = map[string][]string{
 	"manifests":       {"guard", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "kind", "kinds", "defaults", "health", "expr", "scheme", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
-	"syncer":          {"egress", "flux", "forge", "git", "hook", "internal", "plan", "wire", "."},
+	"syncer":          {"egress", "flux", "forge", "git", "hook", "internal", "plan", "wire", "fault", "tree", "journal", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", ".", "apitest"},
 	"engine/controllers": {

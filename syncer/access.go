@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 )
 
 // User is whom the syncer acts as.
@@ -64,7 +66,7 @@ func (s *Syncer) serviceAccount(ks *kustomizev1.Kustomization) string {
 // branch (a revert, a write by hand): they are pushed with the source's
 // credentials, so one that acts as an account may only in its own namespace.
 func (s *Syncer) mayWriteGit(ks *kustomizev1.Kustomization) error {
-	source := sourceKey(ks)
+	source := flux.SourceKey(ks)
 	if s.serviceAccount(ks) == "" || source.Namespace == ks.Namespace {
 		return nil
 	}
@@ -74,11 +76,11 @@ func (s *Syncer) mayWriteGit(ks *kustomizev1.Kustomization) error {
 
 // sourceAllowed is nil if the Kustomization may refer to its source.
 func (s *Syncer) sourceAllowed(ks *kustomizev1.Kustomization) error {
-	source := sourceKey(ks)
+	source := flux.SourceKey(ks)
 	if !s.cfg.NoCrossNamespaceRefs || source.Namespace == ks.Namespace {
 		return nil
 	}
-	return fail(acl.AccessDeniedReason, fmt.Errorf("can't access '%s/%s/%s', cross-namespace references have been blocked",
+	return fault.New(acl.AccessDeniedReason, fmt.Errorf("can't access '%s/%s/%s', cross-namespace references have been blocked",
 		ks.Spec.SourceRef.Kind, source.Namespace, source.Name))
 }
 

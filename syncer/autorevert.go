@@ -58,9 +58,9 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, h
 	}
 	entry := &wire.Entry{
 		Type: wire.EntryReverted, Time: k.s.now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
-		Commit: wireCommit(c), Reason: bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
+		Commit: wireCommit(c), Reason: flux.Bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
 	}
-	if _, err := k.s.journal.commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
+	if _, err := k.s.journal.Commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
 	}
 	return nil
@@ -73,8 +73,8 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
-	c := (conditions{list: &ks.Status.Conditions}).get(quarantinedCondition)
-	src := k.s.source(sourceKey(ks))
+	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(quarantinedCondition)
+	src := k.s.source(flux.SourceKey(ks))
 	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != onFailureRevert || src == nil {
 		k.tries = revertTries{}
 		return
@@ -99,7 +99,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 		k.s.log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
 	default:
 		k.tries = revertTries{}
-		k.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
+		k.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+flux.Bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
 	}
 }
 
@@ -138,14 +138,14 @@ func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomi
 		if !ok {
 			return false
 		}
-		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
-		c := set.get(quarantinedCondition)
+		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
+		c := set.Get(quarantinedCondition)
 		if c == nil || c.Reason != revertPending {
 			return false
 		}
-		set.put(quarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
-		if r := set.get(meta.ReadyCondition); r != nil && r.Status == metav1.ConditionFalse {
-			set.put(meta.ReadyCondition, r.Status, r.Reason, withoutPending(r.Message, note))
+		set.Put(quarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
+		if r := set.Get(meta.ReadyCondition); r != nil && r.Status == metav1.ConditionFalse {
+			set.Put(meta.ReadyCondition, r.Status, r.Reason, withoutPending(r.Message, note))
 		}
 		return true
 	})}}
@@ -185,7 +185,7 @@ const pendingEnd = " (with back-off)"
 func (s *Syncer) recentReverts(h head, source string, now time.Time) (int, error) {
 	const most = 1000 // commits and journal entries that are looked at
 	reverted, seen := map[string]bool{}, 0
-	err := s.journal.backwards(func(e wire.Entry) bool {
+	err := s.journal.Backwards(func(e wire.Entry) bool {
 		if seen++; seen > most || now.Sub(e.Time) > time.Hour {
 			return false
 		}

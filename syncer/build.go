@@ -10,11 +10,14 @@ import (
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/tree"
 )
 
 // builder renders a Kustomization's directory, and renders again only what
@@ -52,7 +55,7 @@ func cleanDir(p string) string {
 }
 
 // build renders dir of the tree. in is what it depends on besides.
-func (b *builder) build(ctx context.Context, tree tree, revision string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
+func (b *builder) build(ctx context.Context, tree tree.Tree, revision string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
 	dir := cleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
@@ -154,4 +157,23 @@ func (b *builder) fork() builder {
 	dup := *b
 	dup.cache = b.cache.Clone()
 	return dup
+}
+
+// render turns a revision's files into the objects that the Kustomization
+// wants: the step between a source, of any kind, and a plan.
+func (k *kustomization) render(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) ([]load.Item, error) {
+	in, err := k.inputs(ks)
+	if err != nil {
+		return nil, fault.New(meta.BuildFailedReason, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, ks.GetTimeout(), fmt.Errorf("the build takes longer than spec.timeout, %s", ks.GetTimeout()))
+	defer cancel()
+	items, err := k.builder.build(ctx, t, revision, ks.Spec, in)
+	if missing := (*errPath)(nil); errors.As(err, &missing) {
+		return nil, fault.New(meta.ArtifactFailedReason, err)
+	}
+	if err != nil {
+		return nil, fault.New(meta.BuildFailedReason, err)
+	}
+	return items, nil
 }

@@ -94,7 +94,7 @@ func (one *planned) bounds(c *checklist) {
 // kept tells of what is no longer declared and stays for another's sake.
 func (one *planned) kept(c *checklist) {
 	for _, a := range one.res.Actions {
-		if a.Type == plan.Skip && (a.Heir != nil && a.Heir.Unsure || one.deleted && a.Key.GroupKind == namespaceKind) {
+		if a.Type == plan.Skip && (a.Heir != nil && a.Heir.Unsure || one.deleted && a.Key.GroupKind == flux.Namespace) {
 			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", describe(a.Key), a.Reason)
 		}
 	}
@@ -118,7 +118,7 @@ func (one *planned) recreations(c *checklist) {
 func (one *planned) foreign(c *checklist, source object.Key) {
 	for _, a := range one.res.Actions {
 		ks, ok := a.Object.(*kustomizev1.Kustomization)
-		if ok && a.Type != plan.Unchanged && (ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind || sourceKey(ks) != source) {
+		if ok && a.Type != plan.Unchanged && (ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind || flux.SourceKey(ks) != source) {
 			c.add(wire.CheckWarning, "sources", "%s follows %s %s: what that brings is not in this plan", describe(a.Key), ks.Spec.SourceRef.Kind, ks.Spec.SourceRef.Name)
 		}
 		if a.Type != plan.Unchanged && a.Type != plan.Skip && a.Key == source {

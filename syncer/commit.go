@@ -16,6 +16,8 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -131,9 +133,9 @@ func (s *Syncer) commit(ctx context.Context, parts ...*part) (refused *part, err
 	if len(tx.Changes) == 0 {
 		return nil, nil
 	}
-	states, err := s.journal.commit(ctx, tx, entries...)
+	states, err := s.journal.Commit(ctx, tx, entries...)
 	if err != nil {
-		return at.Load(), fail(meta.ReconciliationFailedReason, err)
+		return at.Load(), fault.New(meta.ReconciliationFailedReason, err)
 	}
 	stored := make(map[object.Key]object.Object, len(states))
 	for i, c := range tx.Changes {
@@ -249,7 +251,7 @@ func writes(a plan.Action, now time.Time) []change.Change {
 func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, judge, waits bool) bool {
 	before := ks.Status.DeepCopy()
 	st := &ks.Status
-	set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
+	set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: metav1.NewTime(now)}
 	revision := r.head.revision()
 	st.ObservedGeneration = ks.Generation
 	st.LastAppliedRevision = revision
@@ -257,38 +259,38 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	if !r.drift || st.LastAttemptedRevision == "" {
 		st.LastAttemptedRevision = k.attempted.revision
 	}
-	st.Inventory = k.inventory.form(r.plan.Inventory)
+	st.Inventory = k.inventory.Form(r.plan.Inventory)
 	msg := "Applied revision: " + revision
 	switch {
 	case r.hold, heals && before.LastAppliedRevision == revision, r.drift && k.pending != nil:
 		// What the conditions say holds on.
 	case judge && waits:
 		msg = fmt.Sprintf("Running health checks for revision %s with a timeout of %s", revision, ks.GetTimeout())
-		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
-		set.put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
-		set.put(meta.HealthyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
+		set.Put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
+		set.Put(meta.HealthyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
 	case r.drift && (ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0):
 		// Ready already: the verdict stands.
 	default:
-		set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
-		set.drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
+		set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
+		set.Drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
 	}
 	if judge {
-		set.judging(revision, r.before)
+		judging(set, revision, r.before)
 	}
 	if !heals {
-		set.drop(frozenCondition, overrunCondition)
+		set.Drop(frozenCondition, overrunCondition)
 	}
 	if msg := unpruned(r); msg != "" {
-		set.put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
+		set.Put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
 	} else {
-		set.drop(unprunedCondition)
+		set.Drop(unprunedCondition)
 	}
 	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
-		set.drop(quarantinedCondition)
+		set.Drop(quarantinedCondition)
 	}
 	if before.LastAppliedRevision != revision && (!judge || !waits) {
 		r.snapshot(st, now, meta.ReconciliationSucceededReason)
 	}
-	return !sameStatus(before, st)
+	return !flux.SameStatus(before, st)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/plan"
 )
 
@@ -36,7 +37,7 @@ func (p *planning) contend() {
 		one.res.Actions = slices.DeleteFunc(one.res.Actions, func(a plan.Action) bool { return taken[a.Key] != nil && a.Object != nil })
 		one.res.Errors = append(one.res.Errors, lost...)
 		one.show()
-		one.plan.Errors = append(faults(&errInvalid{errs: lost}), one.plan.Errors...)
+		one.plan.Errors = append(faults(&fault.Invalid{Errs: lost}), one.plan.Errors...)
 	}
 }
 

@@ -8,12 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
 
 // secret reads a Secret of the source's namespace.
 func (src *source) secret(name string) (map[string][]byte, error) {
-	key := object.Key{GroupKind: secretKind, Namespace: src.key.Namespace, Name: name}
+	key := object.Key{GroupKind: flux.Secret, Namespace: src.key.Namespace, Name: name}
 	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
 	if !ok {
 		return nil, fmt.Errorf("secrets %q not found", name)
@@ -26,35 +28,35 @@ func (src *source) secret(name string) (map[string][]byte, error) {
 func (src *source) credentials(obj *sourcev1.GitRepository) (*git.Auth, error) {
 	app := obj.GetProvider() == sourcev1.GitProviderGitHub
 	if app && obj.Spec.SecretRef == nil {
-		return nil, fail(sourcev1.InvalidProviderConfigurationReason, errors.New("secretRef with github app data must be specified when provider is set to github"))
+		return nil, fault.New(sourcev1.InvalidProviderConfigurationReason, errors.New("secretRef with github app data must be specified when provider is set to github"))
 	}
 	var auth *git.Auth
 	if ref := obj.Spec.SecretRef; ref != nil {
 		data, err := src.secret(ref.Name)
 		if err != nil {
-			return nil, fail(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get secret '%s/%s': %w", obj.Namespace, ref.Name, err))
+			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
 		if !app && len(data["githubAppID"]) > 0 {
-			return nil, fail(sourcev1.InvalidProviderConfigurationReason,
+			return nil, fault.New(sourcev1.InvalidProviderConfigurationReason,
 				fmt.Errorf("secretRef '%s/%s' has github app data but provider is not set to github", obj.Namespace, ref.Name))
 		}
 		if auth, err = git.AuthFromSecret(obj.Spec.URL, data); err == nil && app {
 			auth.App, err = git.AppFromSecret(obj.Spec.URL, data)
 		}
 		if err != nil {
-			return nil, fail(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to configure authentication options: %w", err))
+			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to configure authentication options: %w", err))
 		}
 	}
 	if ref := obj.Spec.ProxySecretRef; ref != nil {
 		data, err := src.secret(ref.Name)
 		if err != nil {
-			return nil, fail(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
+			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
 		if auth == nil {
 			auth = &git.Auth{}
 		}
 		if auth.Proxy, err = git.ProxyFromSecret(obj.Spec.URL, data); err != nil {
-			return nil, fail(sourcev1.AuthenticationFailedReason, fmt.Errorf("invalid proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
+			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("invalid proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
 	}
 	return auth, nil

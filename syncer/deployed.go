@@ -43,7 +43,7 @@ func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe
-	err = s.journal.backwards(func(e wire.Entry) bool {
+	err = s.journal.Backwards(func(e wire.Entry) bool {
 		if seen++; seen > maxDeployed || since != "" {
 			return false
 		}
@@ -82,7 +82,7 @@ func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
 func (s *Syncer) hadDeployed(ks *kustomizev1.Kustomization, sha string) (bool, error) {
 	name := ks.Namespace + "/" + ks.Name
 	found, seen := false, 0
-	err := s.journal.backwards(func(e wire.Entry) bool {
+	err := s.journal.Backwards(func(e wire.Entry) bool {
 		if e.Kustomization == name && e.Type == wire.EntryApplied {
 			at, ok := git.ParseRevision(e.Revision)
 			found = ok && at.Commit == sha

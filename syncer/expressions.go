@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/fault"
 )
 
 // expressions are a Kustomization's compiled CEL expressions. Compiling costs
@@ -143,4 +144,4 @@ func asMap(obj object.Object) (map[string]any, error) {
 
 // badExpression is the failure of an expression, which only a change of the
 // Kustomization can mend.
-func badExpression(err error) error { return fail(meta.InvalidCELExpressionReason, err) }
+func badExpression(err error) error { return fault.New(meta.InvalidCELExpressionReason, err) }

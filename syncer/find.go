@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 )
 
 // findSource finds a source by [namespace/]name among those that are seen;
@@ -50,7 +51,7 @@ func (s *Syncer) permittedSourceNamed(ctx context.Context, verb, name string) (*
 		return s.permittedSource(ctx, verb, key) == nil || s.permitted(ctx, "get", key) == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.permittedSource(ctx, verb, named(gitRepositoryKind, name)), err)
+		return nil, cmp.Or(s.permittedSource(ctx, verb, named(flux.GitRepository, name)), err)
 	}
 	return src, s.permittedSource(ctx, verb, src.key)
 }
@@ -66,7 +67,7 @@ func (s *Syncer) plannedSource(ctx context.Context, name string) (*source, error
 		return denied == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.permitted(ctx, "get", named(gitRepositoryKind, name)), err)
+		return nil, cmp.Or(s.permitted(ctx, "get", named(flux.GitRepository, name)), err)
 	}
 	return src, nil
 }

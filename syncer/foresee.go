@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -25,7 +27,7 @@ type foreseen struct {
 // decides reports whether what pods may do depends on an object: the policy of
 // a namespace is its labels', and that of who deploys to it.
 func decides(key object.Key) bool {
-	return key.GroupKind == namespaceKind || key.GroupKind == kustomizationKind
+	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization
 }
 
 // foresee holds all plans against the policies as the whole commit leaves them.
@@ -51,7 +53,7 @@ func (p *planning) foresee() {
 		known := len(one.res.Errors)
 		one.foreseen = p.s.foresee(&one.res, view, sees)
 		if refused := one.res.Errors[known:]; len(refused) > 0 {
-			one.plan.Errors = append(faults(&errInvalid{errs: refused}), one.plan.Errors...)
+			one.plan.Errors = append(faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
 		}
 	}
 }
@@ -111,7 +113,7 @@ func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.
 		if refused == nil && warning == "" {
 			continue
 		}
-		ns := object.Key{GroupKind: namespaceKind, Name: a.Key.Namespace}
+		ns := object.Key{GroupKind: flux.Namespace, Name: a.Key.Namespace}
 		switch stored := view.Get(ns); {
 		case a.Key.Namespace != "" && stored != nil && sees != nil && !sees(ns):
 			if !unread[ns] {
@@ -149,7 +151,7 @@ func (k *kustomization) tellForeseen(f foreseen, actions []plan.Action) {
 		prefix := describe(a.Key) + ": "
 		for _, w := range f.warnings {
 			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
-				k.s.record(a.Object, corev1.EventTypeWarning, "PodSecurity", bounded(w[len(prefix):]))
+				k.s.record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))
 			}
 		}
 	}

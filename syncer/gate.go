@@ -11,6 +11,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
@@ -64,7 +65,7 @@ func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 		return b, fmt.Errorf("annotation %s: %w", flux.Freeze, err)
 	}
 	b.windows = windows
-	if src, ok := s.cfg.Store.Get(sourceKey(ks)).(*sourcev1.GitRepository); ok {
+	if src, ok := s.cfg.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository); ok {
 		if windows, err = freezeWindows(src.Annotations[flux.Freeze]); err != nil {
 			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", flux.Freeze, src.Namespace, src.Name, err)
 		}
@@ -83,7 +84,7 @@ func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha strin
 		return nil, err
 	}
 	list := b.judge(res, sha, reach{}, s.now())
-	src := s.source(sourceKey(ks))
+	src := s.source(flux.SourceKey(ks))
 	if shut(list) == nil || sha == "" || src == nil {
 		return list, nil
 	}
@@ -175,7 +176,7 @@ func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
 	}
 	list, err := s.gates(ks, r.plan, r.head.Commit)
 	if err != nil {
-		return fail(meta.BuildFailedReason, err)
+		return fault.New(meta.BuildFailedReason, err)
 	}
 	g := shut(list)
 	if g == nil || r.drift && g.Name == wire.GateFreeze {
@@ -184,11 +185,11 @@ func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
 	err = &gateError{gate: *g}
 	switch g.Name {
 	case wire.GateFreeze:
-		return fail(frozenReason, err)
+		return fault.New(frozenReason, err)
 	case wire.GateMaxDeletes:
-		return fail(meta.PruneFailedReason, err)
+		return fault.New(meta.PruneFailedReason, err)
 	}
-	return fail(meta.ReconciliationFailedReason, err)
+	return fault.New(meta.ReconciliationFailedReason, err)
 }
 
 // thaw is when the freeze that err tells of ends.

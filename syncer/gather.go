@@ -9,6 +9,8 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 )
 
 // The Kustomizations of a source that are due for the same commit are applied
@@ -69,7 +71,7 @@ func (src *source) gather(ctx context.Context, wg *sync.WaitGroup) {
 		if h.Commit == "" || h.repo == nil || src.gathered(h) {
 			continue
 		}
-		_ = src.s.safely(func() error {
+		_ = fault.Catch(func() error {
 			src.s.together(ctx, wg, src.key, h)
 			return nil
 		}) // it was reported; all go on by themselves
@@ -111,7 +113,7 @@ func (g *group) invite(ctx context.Context) {
 		}
 		var m *member
 		// A panic is told of by its own loop.
-		_ = g.s.safely(func() error {
+		_ = fault.Catch(func() error {
 			m = g.consider(k)
 			return nil
 		})
@@ -122,7 +124,7 @@ func (g *group) invite(ctx context.Context) {
 		g.add(m)
 	}
 	for _, m := range slices.Clone(g.order) {
-		m.out = g.s.safely(func() error {
+		m.out = fault.Catch(func() error {
 			p := m.k.parent(m.ks)
 			switch {
 			case p == nil || g.s.dependsOn(p, m.k.key):
@@ -140,14 +142,14 @@ func (g *group) invite(ctx context.Context) {
 // to do for it, or nothing that it has in common with others.
 func (g *group) consider(k *kustomization) *member {
 	ks := k.get()
-	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || sourceKey(ks) != g.source {
+	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source {
 		return nil
 	}
 	if _, err := k.head(ks); err != nil {
 		return nil
 	}
 	if k.attempted == (attempt{}) {
-		g.s.claim(k, k.inventory.of(ks))
+		g.s.claim(k, k.inventory.Of(ks))
 	}
 	k.restore(ks, g.head)
 	m := &member{k: k, ks: ks, want: k.wants(ks, g.head)}

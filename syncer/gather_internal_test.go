@@ -10,12 +10,13 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/internal/memstore"
 	"headway.dev/syncer/plan"
 )
 
 func loopOf(s *Syncer) *kustomization {
-	return newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: "headway-system", Name: "one"})
+	return newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: "headway-system", Name: "one"})
 }
 
 // A turn that is free is taken also when there is no time left to wait, and one

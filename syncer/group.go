@@ -10,6 +10,8 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -118,7 +120,7 @@ func (g *group) next(ctx context.Context) []*member {
 			continue
 		}
 		m.out = true
-		_ = g.s.safely(func() error {
+		_ = fault.Catch(func() error {
 			m.out = !g.settle(ctx, m)
 			return nil
 		})
@@ -171,7 +173,7 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 		return false
 	}
 	ks := stored
-	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || sourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
+	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
 		return false
 	}
 	if g.s.sourceAllowed(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {

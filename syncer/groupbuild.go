@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 )
 
 // A group waits for builds as long as one ends every now and then; who is slow
@@ -36,7 +37,7 @@ func (g *group) build(ctx context.Context, wave []*member) {
 		g.wg.Go(func() {
 			guard.Do(ctx, "build in a group", func() {
 				b := built{m: m}
-				b.err = g.s.safely(func() (err error) {
+				b.err = fault.Catch(func() (err error) {
 					b.ks, err = k.build(ctx, ks, r)
 					return err
 				})

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -19,7 +21,7 @@ const mostAnew = 3
 
 // planOne plans a member that is built.
 func (g *group) planOne(ctx context.Context, m *member) {
-	err := g.s.safely(func() error { return m.k.plan(ctx, m.ks, m.r) })
+	err := fault.Catch(func() error { return m.k.plan(ctx, m.ks, m.r) })
 	if m.out = err != nil || !g.write(m); m.out {
 		return
 	}
@@ -29,7 +31,7 @@ func (g *group) planOne(ctx context.Context, m *member) {
 	m.planned = true
 	for _, a := range m.r.plan.Actions {
 		child, ok := a.Object.(*kustomizev1.Kustomization)
-		if ok && a.Live == nil && g.members[a.Key] == nil && sourceKey(child) == g.source {
+		if ok && a.Live == nil && g.members[a.Key] == nil && flux.SourceKey(child) == g.source {
 			g.arrive(ctx, m, child)
 		}
 	}
@@ -181,7 +183,7 @@ func (g *group) commit(ctx context.Context) bool {
 		if _, ok := g.written[m.k.key]; ok {
 			m.want.generation = parts[i].ks.Generation
 		}
-		_ = g.s.safely(func() error {
+		_ = fault.Catch(func() error {
 			m.applied(parts[i])
 			return nil
 		})

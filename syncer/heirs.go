@@ -10,7 +10,10 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 )
 
 // familyPatience bounds the time for rendering all other Kustomizations,
@@ -34,7 +37,7 @@ type neighbours struct {
 	// render renders one that follows the source at the planned revision, and
 	// files is the tree that it is rendered from.
 	render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)
-	files  func() (tree, error)
+	files  func() (tree.Tree, error)
 	// gone says of which it is known that they are deleted, and hidden of which
 	// stored ones nothing may be told: they count for nothing.
 	gone, hidden func(object.Key) bool
@@ -53,7 +56,7 @@ func (s *Syncer) neighbours(self, source object.Key, at head) *neighbours {
 			}
 			return s.follower(ks).rendered(ctx, ks, at)
 		},
-		files: func() (tree, error) {
+		files: func() (tree.Tree, error) {
 			if at.repo == nil {
 				return nil, errNotYet
 			}
@@ -90,7 +93,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 				k := p.s.lookalike(ctx, keyOf(ks))
 				// What the caller may not read shows in no neighbour either.
 				k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: p.rights(&planned{ks: ks})}
-				done.err = p.s.safely(func() (err error) {
+				done.err = fault.Catch(func() (err error) {
 					_, done.items, err = k.renderSettled(ctx, ks, p.tree, p.target)
 					return err
 				})
@@ -101,7 +104,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 			}
 			return done.items, done.err
 		},
-		files: func() (tree, error) { return p.tree, nil },
+		files: func() (tree.Tree, error) { return p.tree, nil },
 		gone: func(key object.Key) bool {
 			one := p.done[key]
 			return one != nil && one.deleted
@@ -166,7 +169,7 @@ func (n *neighbours) mayInherit(f *family, key object.Key) bool {
 	if n.s.rights().allowed(f.spec, "patch", key) != nil {
 		return false
 	}
-	return sourceKey(f.spec) == n.source || n.s.serviceAccount(f.spec) != ""
+	return flux.SourceKey(f.spec) == n.source || n.s.serviceAccount(f.spec) != ""
 }
 
 // resident is an object in a namespace that another Kustomization declares, or
@@ -180,7 +183,7 @@ func (n *neighbours) resident(ctx context.Context, namespace string) (plan.Owner
 			}
 		}
 		if f.unknown || f.idle {
-			for _, key := range inventoryOf(f.spec) {
+			for _, key := range flux.InventoryOf(f.spec) {
 				if live := n.s.cfg.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
 					here = append(here, key)
 				}
@@ -225,7 +228,7 @@ func (n *neighbours) find(ctx context.Context) []*family {
 	byKey := map[object.Key]*family{}
 	var order []object.Key
 	var queue []*kustomizev1.Kustomization
-	list, _ := n.s.cfg.Store.List(kustomizationKind, "")
+	list, _ := n.s.cfg.Store.List(flux.Kustomization, "")
 	for _, o := range list {
 		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(keyOf(ks)) && !n.hidden(keyOf(ks)) {
 			queue = append(queue, ks)
@@ -318,7 +321,7 @@ func (n *neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
 // prunes says whether a Kustomization deletes one that it no longer declares.
 func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
 	stored := n.stored(key)
-	if stored == nil || !slices.Contains(inventoryOf(stored), child) {
+	if stored == nil || !slices.Contains(flux.InventoryOf(stored), child) {
 		return false
 	}
 	if obj := n.s.cfg.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
@@ -334,7 +337,7 @@ func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key)
 // extent is what decides which objects a Kustomization declares, other than
 // the files.
 func extent(ks *kustomizev1.Kustomization) string {
-	return strings.Join([]string{"", sourceKey(ks).String(), cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
+	return strings.Join([]string{"", flux.SourceKey(ks).String(), cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
 }
 
 // render1 is what a Kustomization declares at the revision, or at its own
@@ -342,13 +345,13 @@ func extent(ks *kustomizev1.Kustomization) string {
 func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *family) {
 	f := &family{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
 	render, files := n.render, n.files
-	if sourceKey(ks) != n.source {
+	if flux.SourceKey(ks) != n.source {
 		at, err := n.s.follower(ks).head(ks)
 		if err != nil {
 			f.unknown = true
 			return nil, f
 		}
-		other := n.s.neighbours(n.self, sourceKey(ks), at)
+		other := n.s.neighbours(n.self, flux.SourceKey(ks), at)
 		render, files = other.render, other.files
 	}
 	var items []load.Item

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/wire"
 )
 
@@ -64,7 +65,7 @@ func ask[In, Out any](s *Syncer, parse func(url.Values) (In, error), call func(c
 		defer cancel()
 		var out Out
 		// A hostile repository must not end the process by way of a question.
-		err = s.safely(func() (err error) {
+		err = fault.Catch(func() (err error) {
 			out, err = call(ctx, in)
 			return err
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
 )
@@ -162,7 +163,7 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 		src.mu.Unlock()
 		s.mu.Lock()
 		for _, ks := range s.followers(src.key) {
-			if k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]; k != nil {
+			if k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]; k != nil {
 				k.again()
 			}
 		}
@@ -246,7 +247,7 @@ func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*sour
 				continue
 			}
 			s.mu.Lock()
-			k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]
+			k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]
 			s.mu.Unlock()
 			if k == nil {
 				return false, last
@@ -268,7 +269,7 @@ func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*sour
 				}
 				why := strings.Join(lines, "\n")
 				if cur := k.get(); why == "" && cur != nil {
-					if c := (conditions{list: &cur.Status.Conditions}).get(meta.ReadyCondition); c != nil {
+					if c := (flux.Conditions{List: &cur.Status.Conditions}).Get(meta.ReadyCondition); c != nil {
 						why = c.Message
 					}
 				}

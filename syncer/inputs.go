@@ -14,10 +14,9 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/manifests/yaml/sops"
 	"headway.dev/manifests/yaml/substitute"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
-
-var configMapKind = schema.GroupKind{Kind: "ConfigMap"}
 
 // inputs are what a build depends on besides the files: values of variables,
 // and keys. id differs for different ones, and is empty if there are none.
@@ -46,7 +45,7 @@ func (in inputs) options(o load.Options) load.Options {
 func readsFrom(ks *kustomizev1.Kustomization) []object.Key {
 	var keys []object.Key
 	if d := ks.Spec.Decryption; d != nil && d.SecretRef != nil {
-		keys = append(keys, object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: d.SecretRef.Name})
+		keys = append(keys, object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name})
 	}
 	if p := ks.Spec.PostBuild; p != nil {
 		for _, ref := range p.SubstituteFrom {
@@ -72,9 +71,9 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 		} else if !read {
 			in.blind, in.id = true, "no keys"
 		} else {
-			secret, ok := k.s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
+			secret, ok := k.s.cfg.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
 			if !ok {
-				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(secretKind, d.SecretRef.Name))
+				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(flux.Secret, d.SecretRef.Name))
 			}
 			var err error
 			if in.keys, err = sops.ParseKeys(secret.Data); err != nil {
@@ -100,7 +99,7 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 // Kustomization could else read by it what its account may not. A plan does
 // without those that its caller may not read, whether they exist or not.
 func (k *kustomization) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
-	key := object.Key{GroupKind: secretKind, Namespace: ks.Namespace, Name: name}
+	key := object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: name}
 	acts := k.s.rights()
 	if k.onlooker != nil {
 		acts = k.onlooker.rights
@@ -126,7 +125,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 	}
 	vars := substitute.New()
 	for _, ref := range p.SubstituteFrom {
-		if ref.Kind == secretKind.Kind {
+		if ref.Kind == flux.Secret.Kind {
 			if read, err := k.mayRead(ks, ref.Name); err != nil {
 				return nil, err
 			} else if !read {
@@ -149,7 +148,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 			}
 			return nil, fmt.Errorf("substitute from '%s/%s' error: %w", ref.Kind, ref.Name, notFound(key.GroupKind, ref.Name))
 		}
-		if err := setAll(vars, values, ref.Kind == secretKind.Kind); err != nil {
+		if err := setAll(vars, values, ref.Kind == flux.Secret.Kind); err != nil {
 			return nil, err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
@@ -45,7 +46,7 @@ type kustomization struct {
 
 	planner   *plan.Planner
 	onlooker  *onlooker // whom it is planned for, if that is all
-	inventory knownInventory
+	inventory flux.KnownInventory
 	claimed   []object.Key // guarded by the Syncer's mu
 	exprs     expressions
 
@@ -129,15 +130,6 @@ func (k *kustomization) owns(key object.Key) bool {
 	return ok && owner == k.owner()
 }
 
-// sourceKey is the GitRepository that a Kustomization refers to.
-func sourceKey(ks *kustomizev1.Kustomization) object.Key {
-	key := object.Key{GroupKind: gitRepositoryKind, Namespace: ks.Spec.SourceRef.Namespace, Name: ks.Spec.SourceRef.Name}
-	if key.Namespace == "" {
-		key.Namespace = ks.Namespace
-	}
-	return key
-}
-
 // touch says that objects that were applied may have changed.
 func (k *kustomization) touch(keys ...object.Key) {
 	if len(keys) == 0 {
@@ -168,7 +160,7 @@ func (k *kustomization) run(ctx context.Context) {
 		return
 	}
 	if ks := k.get(); ks != nil {
-		k.s.claim(k, k.inventory.of(ks))
+		k.s.claim(k, k.inventory.Of(ks))
 	}
 	k.giveBack()
 	for {
@@ -211,10 +203,10 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		return 0, true
 	}
 	if err != nil {
-		k.refuse(ctx, ks, "", fail(reasonOf(err, meta.ArtifactFailedReason), err), nil)
+		k.refuse(ctx, ks, "", fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err), nil)
 		return k.until(ks, now, false), true
 	}
-	if src := k.s.source(sourceKey(ks)); src != nil && !src.gathered(head) {
+	if src := k.s.source(flux.SourceKey(ks)); src != nil && !src.gathered(head) {
 		return 0, true // the group wakes it
 	}
 	err = k.follows(ctx, ks, head)
@@ -291,7 +283,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // attempt may do.
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 	list := append([]string{k.ignore(ks)}, annotated(ks)...)
-	if src := k.s.cfg.Store.Get(sourceKey(ks)); src != nil {
+	if src := k.s.cfg.Store.Get(flux.SourceKey(ks)); src != nil {
 		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
@@ -319,12 +311,12 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	if err := k.s.sourceAllowed(ks); err != nil {
 		return head{}, err
 	}
-	src := k.s.source(sourceKey(ks))
-	if src == nil && k.s.cfg.Store.Get(sourceKey(ks)) != nil {
+	src := k.s.source(flux.SourceKey(ks))
+	if src == nil && k.s.cfg.Store.Get(flux.SourceKey(ks)) != nil {
 		return head{}, errNotYet // its loop has not begun yet
 	}
 	if src == nil {
-		return head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, sourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
+		return head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
 	}
 	h, _ := src.current()
 	if h.Commit == "" || h.repo == nil {
@@ -371,12 +363,12 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 			continue
 		case !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
 			why = "is not ready"
-		case sourceKey(dep) == sourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.revision():
+		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.revision():
 			why = "revision is not up to date"
 		default:
 			continue
 		}
-		return fail(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
+		return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
 	}
 	return nil
 }
@@ -385,7 +377,7 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 func dependenciesOf(ks *kustomizev1.Kustomization) []object.Key {
 	var deps []object.Key
 	for _, d := range ks.Spec.DependsOn {
-		deps = append(deps, object.Key{GroupKind: kustomizationKind, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name})
+		deps = append(deps, object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name})
 	}
 	return deps
 }
@@ -523,7 +515,7 @@ func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomizat
 		if msg := err.Error(); msg != k.stuck {
 			k.stuck = msg
 			k.s.log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
-			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, bounded(msg))
+			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, flux.Bounded(msg))
 		}
 		return time.Second, true
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"headway.dev/syncer/tree"
 )
 
 // Bounds of what is read of a Kustomization that cannot be rendered. Of one that
@@ -33,7 +34,7 @@ var (
 
 // referencesIn are the objects that the manifests below a directory name, and
 // those that its kustomizations refer to.
-func referencesIn(ctx context.Context, files tree, dir string) *references {
+func referencesIn(ctx context.Context, files tree.Tree, dir string) *references {
 	l := &lister{ctx: ctx, files: files, seen: map[string]bool{}, refs: &references{byKind: map[string][]reference{}, known: map[reference]bool{}}}
 	l.dir(cmp.Or(dir, "."))
 	l.refs.known = nil
@@ -43,7 +44,7 @@ func referencesIn(ctx context.Context, files tree, dir string) *references {
 // lister reads the files of what cannot be rendered.
 type lister struct {
 	ctx   context.Context //nolint:containedctx // of the one walk
-	files tree
+	files tree.Tree
 	seen  map[string]bool
 	read  int // bytes
 	found int // documents, and what they name

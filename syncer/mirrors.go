@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 )
 
 // mirrorMark is the file in a mirror that says which URL it is of.
@@ -22,7 +23,7 @@ func (s *Syncer) removeMirrors() {
 	marks, _ := filepath.Glob(s.mirrorDir(object.Key{Namespace: "*", Name: "*"}) + "/" + mirrorMark)
 	for _, mark := range marks {
 		dir := filepath.Dir(mark)
-		key := object.Key{GroupKind: gitRepositoryKind, Namespace: filepath.Base(filepath.Dir(dir)), Name: filepath.Base(dir)}
+		key := object.Key{GroupKind: flux.GitRepository, Namespace: filepath.Base(filepath.Dir(dir)), Name: filepath.Base(dir)}
 		if s.cfg.Store.Get(key) == nil {
 			s.removeMirror(dir)
 		}

@@ -97,7 +97,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 		return
 	}
 	st := stateOf(ks)
-	src := k.s.source(sourceKey(ks))
+	src := k.s.source(flux.SourceKey(ks))
 	if st.result != unhealthy || st.revision != ks.Status.LastAppliedRevision || src == nil {
 		return
 	}
@@ -126,7 +126,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 		}
 		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
 		if git.Temporary(err) && stateOf(ks).healthy != "" {
-			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+bounded(err.Error())+pendingEnd)
+			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+flux.Bounded(err.Error())+pendingEnd)
 			return
 		}
 		why = "it cannot be reverted: " + err.Error()
@@ -189,7 +189,7 @@ func (k *kustomization) failure(ks *kustomizev1.Kustomization) string {
 		return k.reason
 	}
 	// After a restart the condition knows, if it waits for the verdict.
-	if c := (conditions{list: &ks.Status.Conditions}).get(meta.ReadyCondition); c != nil && c.Reason == meta.HealthCheckFailedReason {
+	if c := (flux.Conditions{List: &ks.Status.Conditions}).Get(meta.ReadyCondition); c != nil && c.Reason == meta.HealthCheckFailedReason {
 		return c.Message
 	}
 	return "health check failed"

@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -33,13 +34,13 @@ func (o *onlooker) sees(key object.Key) bool { return o.s.permitted(o.ctx, "get"
 // Kustomization has applied that the caller may see is known by its inventory,
 // unless it holds secrets: of those not even may be told that a value is right.
 func (o *onlooker) unseen(key object.Key) bool {
-	if key.GroupKind == namespaceKind || o.sees(key) {
+	if key.GroupKind == flux.Namespace || o.sees(key) {
 		return false
 	}
 	o.s.mu.Lock()
 	owner := o.s.applied[key]
 	o.s.mu.Unlock()
-	if owner == nil || !o.sees(owner.key) || key.GroupKind == secretKind {
+	if owner == nil || !o.sees(owner.key) || key.GroupKind == flux.Secret {
 		return true
 	}
 	live := o.s.cfg.Store.Get(key)

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
@@ -161,12 +162,12 @@ func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repositor
 	}
 	descends, err := repo.IsAncestor(before.Commit, fetched.Commit)
 	if err != nil {
-		return fail(sourcev1.GitOperationFailedReason, err)
+		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}
 	if descends || len(src.accepting(obj, fetched.Commit)) > 0 {
 		return nil
 	}
-	return fail(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
+	return fault.New(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
 		"To follow the new history run: kubectl annotate --overwrite -n %s gitrepository/%s %s=%s",
 		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, flux.AcceptHistory, fetched.Commit))
 }
@@ -179,7 +180,7 @@ func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []objec
 	}
 	for _, ks := range src.s.followers(src.key) {
 		if names(ks.Annotations[flux.AcceptHistory], commit) {
-			keys = append(keys, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name})
+			keys = append(keys, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name})
 		}
 	}
 	return keys

@@ -16,6 +16,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 )
 
 // overrunCondition is on a Kustomization whose build took more than it may. The
@@ -65,7 +66,7 @@ func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at head, build fu
 	id := hex.EncodeToString(sum[:6])
 	until, tries, message := overrun(ks, id)
 	if k.s.now().Before(until) {
-		return nil, fail(meta.BuildFailedReason, &errOverrun{message, until})
+		return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
 	}
 	items, err := build()
 	if !errors.Is(err, load.ErrBudget) {
@@ -77,7 +78,7 @@ func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at head, build fu
 	}
 	until = k.s.now().Add(wait).UTC().Truncate(time.Second)
 	message = fmt.Sprintf("%s. It is tried again at %s, or once something changes [build %s, try %d]", clip(err.Error()), until.Format(time.RFC3339), id, tries+1)
-	return nil, fail(meta.BuildFailedReason, &errOverrun{message, until})
+	return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
 }
 
 // clip leaves room for what follows in a condition.

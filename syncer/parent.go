@@ -14,7 +14,10 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 )
 
 // A commit may change a Kustomization and the files that it applies. So that
@@ -35,11 +38,11 @@ func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kusto
 		return nil
 	}
 	p, ok := k.s.cfg.Store.Get(ownerKey(owner)).(*kustomizev1.Kustomization)
-	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || sourceKey(p) != sourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
+	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || flux.SourceKey(p) != flux.SourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
 		return nil
 	}
 	// Anyone can write labels.
-	id := inventory([]object.Key{k.key}).Entries[0].ID
+	id := flux.Inventory([]object.Key{k.key}).Entries[0].ID
 	if !slices.ContainsFunc(p.Status.Inventory.Entries, func(e kustomizev1.ResourceRef) bool { return e.ID == id }) {
 		return nil
 	}
@@ -47,7 +50,7 @@ func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kusto
 }
 
 func ownerKey(o plan.Owner) object.Key {
-	return object.Key{GroupKind: kustomizationKind, Namespace: o.Namespace, Name: o.Name}
+	return object.Key{GroupKind: flux.Kustomization, Namespace: o.Namespace, Name: o.Name}
 }
 
 // follows fails while the parent has yet to apply the head: with errParent if
@@ -72,7 +75,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	case k.s.declaredAsStored(ctx, p, ks, h):
 		return nil
 	}
-	return fail(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.revision()))
+	return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.revision()))
 }
 
 // heirFollows is for the moment in which the parent has dropped its child and
@@ -84,12 +87,12 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
 	}
-	heir, ok := k.s.neighbours(k.key, sourceKey(ks), h).heir(ctx, k.key)
+	heir, ok := k.s.neighbours(k.key, flux.SourceKey(ks), h).heir(ctx, k.key)
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
 	next, ok := k.s.cfg.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
-	if !ok || sourceKey(next) != sourceKey(ks) || next.Status.LastAppliedRevision == h.revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
+	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
 		return nil
 	}
 	k.mu.Lock()
@@ -102,21 +105,21 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 // it, and will not before something changes. It goes by the status, whose
 // changes wake those that wait.
 func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
-	set := conditions{list: &ks.Status.Conditions}
-	switch ready := set.get(meta.ReadyCondition); {
+	set := flux.Conditions{List: &ks.Status.Conditions}
+	switch ready := set.Get(meta.ReadyCondition); {
 	case stateOf(ks).quarantined == h.revision():
 		return true
 	case ks.Status.LastAttemptedRevision != h.revision():
 		return false
 	default:
-		return ready != nil && ready.Status == metav1.ConditionFalse || set.get(frozenCondition) != nil
+		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(frozenCondition) != nil
 	}
 }
 
 // declaredAsStored says whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
-	items, _ := s.neighbours(keyOf(child), sourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
+	items, _ := s.neighbours(keyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
 	return s.leavesAsStored(items, parent, keyOf(child))
 }
 
@@ -190,7 +193,7 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 	next, ok := res.Actions[0].Object.(*kustomizev1.Kustomization)
 	// With another source the files are others, and a suspended one applies
 	// none: both are for the next attempt.
-	if !ok || equality.Semantic.DeepEqual(next.Spec, ks.Spec) || sourceKey(next) != sourceKey(ks) || next.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || next.Spec.Suspend {
+	if !ok || equality.Semantic.DeepEqual(next.Spec, ks.Spec) || flux.SourceKey(next) != flux.SourceKey(ks) || next.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || next.Spec.Suspend {
 		return nil
 	}
 	out := ks.DeepCopy()
@@ -201,7 +204,7 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 // renderSettled renders, and again with the spec that the Kustomization
 // declares for itself, until that says nothing new. It returns that spec's
 // Kustomization.
-func (k *kustomization) renderSettled(ctx context.Context, ks *kustomizev1.Kustomization, t tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
+func (k *kustomization) renderSettled(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
 	const most = 3 // one that renders another spec from each is its own fault
 	for i := 0; ; i++ {
 		items, err := k.render(ctx, ks, t, revision)

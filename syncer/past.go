@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -88,13 +89,13 @@ func (s *Syncer) past(ctx context.Context, ks *kustomizev1.Kustomization, key ob
 // that has applied it, or else all.
 func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomization {
 	var claimed, others []*kustomizev1.Kustomization
-	list, _ := s.cfg.Store.List(kustomizationKind, "")
+	list, _ := s.cfg.Store.List(flux.Kustomization, "")
 	for _, o := range list {
 		ks, ok := o.(*kustomizev1.Kustomization)
 		if !ok || name != "" && ks.Namespace+"/"+ks.Name != name && ks.Name != name {
 			continue
 		}
-		has := slices.ContainsFunc(inventoryOf(ks), func(k object.Key) bool {
+		has := slices.ContainsFunc(flux.InventoryOf(ks), func(k object.Key) bool {
 			return k.GroupKind == key.GroupKind && k.Name == key.Name && (key.Namespace == "" || k.Namespace == key.Namespace)
 		})
 		if has {

@@ -101,7 +101,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 		if !ok {
 			return false
 		}
-		conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: metav1.NewTime(now)}.relapsed(revision)
+		relapsed(flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: metav1.NewTime(now)}, revision)
 		return true
 	})}}
 	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/kustomize/api/konfig"
 
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/tree"
 )
 
 // plainDir is a directory of plain YAML files as it was built, with those
@@ -40,7 +41,7 @@ type plainFile struct {
 // with what is known of before: of directories only if they are listed by the
 // same rules. It reports false if there is anything among them that only
 // load.Dir can judge.
-func scanPlain(tree tree, dir string, before *plainDir, sameRules bool) (*plainDir, bool, error) {
+func scanPlain(tree tree.Tree, dir string, before *plainDir, sameRules bool) (*plainDir, bool, error) {
 	hash, err := tree.Hash(dir)
 	if err != nil {
 		return nil, false, err
@@ -93,7 +94,7 @@ const maxPlainFile = 5 << 20
 // build decodes the files below dir that are not yet, and returns how many
 // objects that made. What could be decoded is kept also when something could
 // not.
-func (d *plainDir) build(tree tree, dir string) (made int, err error) {
+func (d *plainDir) build(tree tree.Tree, dir string) (made int, err error) {
 	if d.whole {
 		return 0, nil
 	}
@@ -127,7 +128,7 @@ func (d *plainDir) build(tree tree, dir string) (made int, err error) {
 	return made, errors.Join(errs...)
 }
 
-func decodePlain(tree tree, name string) ([]load.Item, error) {
+func decodePlain(tree tree.Tree, name string) ([]load.Item, error) {
 	data, err := tree.ReadFile(name)
 	if err != nil {
 		return nil, err

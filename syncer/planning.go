@@ -16,9 +16,11 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
 
@@ -31,7 +33,7 @@ type planning struct {
 	source object.Key
 	// tree is what is planned: a commit's, whose revision target is, or one of
 	// files.
-	tree   tree
+	tree   tree.Tree
 	target string
 	// behind is how the commit relates to the followed branch, if badly.
 	behind string
@@ -180,7 +182,7 @@ func (p *planning) retry(ctx context.Context) bool {
 // descend queues the Kustomizations that a plan declares or deletes.
 func (p *planning) descend(parent *planned) {
 	for _, a := range parent.res.Actions {
-		if a.Key.GroupKind != kustomizationKind {
+		if a.Key.GroupKind != flux.Kustomization {
 			continue
 		}
 		obj := a.Object
@@ -191,14 +193,14 @@ func (p *planning) descend(parent *planned) {
 		if !ok || a.Type == plan.Skip || a.Key == keyOf(parent.ks) {
 			continue
 		}
-		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && sourceKey(child) == p.source {
+		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && flux.SourceKey(child) == p.source {
 			p.queue = append(p.queue, planned{ks: p.known(child), parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
 		}
 	}
 }
 
 func keyOf(ks *kustomizev1.Kustomization) object.Key {
-	return object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+	return object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
 }
 
 // one plans one Kustomization.
@@ -241,14 +243,14 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.unruly = undeclared(in.Inventory, out.res)
 	}
 	for _, a := range out.res.Actions {
-		if a.Type == plan.Create && a.Key.GroupKind == namespaceKind {
+		if a.Type == plan.Create && a.Key.GroupKind == flux.Namespace {
 			p.namespaces[a.Key] = a.Object
 		}
 	}
 	out.grants = grantsOf(out.res)
 	out.show()
 	if len(out.res.Errors) > 0 {
-		out.plan.Errors = faults(&errInvalid{errs: out.res.Errors})
+		out.plan.Errors = faults(&fault.Invalid{Errs: out.res.Errors})
 	}
 	if !out.deleted {
 		p.gates(out)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -33,9 +34,9 @@ func grantsOf(res plan.Result) map[object.Key]object.Object {
 		case !a.Writes():
 		case changesRights(a.Key):
 			put(a.Key, a.Object)
-		case a.Key.GroupKind == namespaceKind && a.Type == plan.Delete:
+		case a.Key.GroupKind == flux.Namespace && a.Type == plan.Delete:
 			put(a.Key, nil)
-		case a.Key.GroupKind == namespaceKind && a.Live == nil:
+		case a.Key.GroupKind == flux.Namespace && a.Live == nil:
 			// Its controller gives every namespace this account.
 			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Name, Name: "default"}}
 			put(object.Key{GroupKind: serviceAccountKind, Namespace: a.Key.Name, Name: account.Name}, account)

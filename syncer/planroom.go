@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -54,7 +55,7 @@ func (r *room) fit(p *wire.Plan) {
 	say(dropped, "check", "%s")
 	first := len(p.Errors) > 0
 	if first { // a plan with faults keeps one, or it would seem to have none
-		p.Errors[0].Reason, p.Errors[0].Message = bounded(p.Errors[0].Reason), bounded(p.Errors[0].Message)
+		p.Errors[0].Reason, p.Errors[0].Message = flux.Bounded(p.Errors[0].Reason), flux.Bounded(p.Errors[0].Message)
 		rest, n := fitting(&r.faults, p.Errors[1:], func(f wire.Fault) any { return f })
 		p.Errors = append(p.Errors[:1:1], rest...)
 		say(n, "fault", "%s")

@@ -12,8 +12,10 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
 
@@ -35,7 +37,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if list, err = s.readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	p := &planning{ctx: ctx, s: s, req: req, source: sourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
+	p := &planning{ctx: ctx, s: s, req: req, source: flux.SourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
 	if len(req.Files) > 0 {
 		p.tree, err = s.uploaded(req, p.source)
 	} else {
@@ -59,14 +61,14 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 // planned are the Kustomizations that a request is about.
 func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source, error) {
 	var list []*kustomizev1.Kustomization
-	all, _ := s.cfg.Store.List(kustomizationKind, "")
+	all, _ := s.cfg.Store.List(flux.Kustomization, "")
 	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool { return !s.sees(ctx, o.GetNamespace()+"/"+o.GetName()) })
 	if req.Kustomization != "" || len(req.Files) > 0 {
 		name := req.Kustomization
 		for _, o := range all {
 			ks, ok := o.(*kustomizev1.Kustomization)
 			full := o.GetNamespace() + "/" + o.GetName()
-			if len(req.Files) > 0 && req.Source != "" && ok && !sourceNamed(req.Source, sourceKey(ks)) {
+			if len(req.Files) > 0 && req.Source != "" && ok && !sourceNamed(req.Source, flux.SourceKey(ks)) {
 				continue
 			}
 			if ok && (full == name || o.GetName() == name || name == "" && (full == "headway-system/cluster" && req.Source == "" || len(all) == 1 || req.Source != "" && s.onlyFollower(ks))) {
@@ -74,7 +76,7 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 			}
 		}
 		if len(list) == 0 {
-			if err := s.permitted(ctx, "get", named(kustomizationKind, name)); err != nil {
+			if err := s.permitted(ctx, "get", named(flux.Kustomization, name)); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -82,9 +84,9 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 			return nil, nil, fmt.Errorf("%d Kustomizations match %q: name one as namespace/name", len(list), name)
 		}
 		if name == "" && req.Path != "" {
-			list = s.byPath(sourceKey(list[0]), req.Path, list)
+			list = s.byPath(flux.SourceKey(list[0]), req.Path, list)
 		}
-		src := s.source(sourceKey(list[0]))
+		src := s.source(flux.SourceKey(list[0]))
 		if src == nil && len(req.Files) == 0 {
 			return nil, nil, fmt.Errorf("the source of Kustomization %s/%s does not exist", list[0].Namespace, list[0].Name)
 		}
@@ -102,7 +104,7 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 
 // uploaded is the tree of a request's files, without those that a source leaves
 // out of what it fetches.
-func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, error) {
+func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*tree.Files, error) {
 	files := maps.Clone(req.Files)
 	for name, data := range req.Binary {
 		if _, twice := files[name]; twice {
@@ -110,7 +112,7 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, e
 		}
 		files[name] = string(data)
 	}
-	all, err := newFileTree(files)
+	all, err := tree.NewFiles(files)
 	if err != nil {
 		return nil, err
 	}
@@ -127,14 +129,14 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*fileTree, e
 			delete(files, name)
 		}
 	}
-	return newFileTree(files)
+	return tree.NewFiles(files)
 }
 
 // onlyFollower reports whether a Kustomization is the only one of its source, or
 // the one that has declared all others.
 func (s *Syncer) onlyFollower(ks *kustomizev1.Kustomization) bool {
 	roots := 0
-	for _, other := range s.followers(sourceKey(ks)) {
+	for _, other := range s.followers(flux.SourceKey(ks)) {
 		s.mu.Lock()
 		parent := s.applied[keyOf(other)]
 		s.mu.Unlock()
@@ -214,7 +216,7 @@ func results(res plan.Result) []wire.ObjectResult {
 func (s *Syncer) Log(kind, namespace, name string, before int64, limit int) ([]wire.LogEntry, error) {
 	kind = kindName(kind)
 	fits := func(e wire.Entry) bool { return concerns(e, kind, namespace, name) }
-	if list, ok, err := s.journal.find(kind, name, before, limit, fits); ok || err != nil {
+	if list, ok, err := s.journal.Find(kind, name, before, limit, fits); ok || err != nil {
 		return list, err
 	}
 	return s.scanLog(fits, before, limit)
@@ -224,7 +226,7 @@ func (s *Syncer) Log(kind, namespace, name string, before int64, limit int) ([]w
 func (s *Syncer) scanLog(fits func(wire.Entry) bool, before int64, limit int) ([]wire.LogEntry, error) {
 	verdicts := map[string]wire.Entry{} // the newest of each applied revision
 	var list []wire.LogEntry
-	err := s.journal.backwards(func(e wire.Entry) bool {
+	err := s.journal.Backwards(func(e wire.Entry) bool {
 		at := e.Kustomization + " " + e.Revision
 		if e.Type == wire.EntryVerdict {
 			if _, newer := verdicts[at]; !newer {

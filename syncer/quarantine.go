@@ -68,12 +68,12 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 			return false
 		}
 		before := cur.Status.DeepCopy()
-		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
-		set.put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
+		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
+		set.Put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
 			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, bad.Commit))
 		if h.revision() == st.revision {
-			set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
-			set.drop(meta.ReconcilingCondition)
+			set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
+			set.Drop(meta.ReconcilingCondition)
 		}
 		return !equality.Semantic.DeepEqual(before, &cur.Status)
 	})}}
@@ -113,7 +113,7 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h head, revision
 // is as ready as it was, so that nothing that depends on it waits.
 func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
 	k.thaw = thaw(err)
-	msg := bounded(fmt.Sprintf("%v; %s waits", err, r.head.revision()))
+	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.revision()))
 	now := metav1.NewTime(k.s.now())
 	fresh := false
 	edit := func(o object.Object) bool {
@@ -123,18 +123,18 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 		before := cur.Status.DeepCopy()
 		st := &cur.Status
-		set := conditions{list: &st.Conditions, generation: ks.Generation, now: now}
-		c := set.get(frozenCondition)
+		set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: now}
+		c := set.Get(frozenCondition)
 		fresh = c == nil || c.Message != msg
 		st.LastAttemptedRevision = r.head.revision()
 		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
-		set.put(frozenCondition, metav1.ConditionTrue, frozenReason, msg)
+		set.Put(frozenCondition, metav1.ConditionTrue, frozenReason, msg)
 		if st.LastAppliedRevision == "" {
-			set.put(meta.ReadyCondition, metav1.ConditionFalse, frozenReason, msg)
-		} else if c := set.get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
+			set.Put(meta.ReadyCondition, metav1.ConditionFalse, frozenReason, msg)
+		} else if c := set.Get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
 			// A refused commit is no longer the newest.
-			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)
-			set.drop(meta.ReconcilingCondition)
+			set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)
+			set.Drop(meta.ReconcilingCondition)
 		}
 		return !equality.Semantic.DeepEqual(before, st)
 	}

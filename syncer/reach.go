@@ -7,6 +7,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
 
@@ -90,7 +91,7 @@ func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization
 // freeze does not hold; false if there is none above the applied one.
 func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h head) (head, bool) {
 	const most = 100 // commits of one freeze that are looked at
-	src := k.s.source(sourceKey(ks))
+	src := k.s.source(flux.SourceKey(ks))
 	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 	if src == nil || !ok {
 		return h, false

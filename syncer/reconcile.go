@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -65,7 +66,7 @@ func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head head, want 
 	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
-		if src := k.s.source(sourceKey(ks)); src != nil {
+		if src := k.s.source(flux.SourceKey(ks)); src != nil {
 			r.commit.Signer, _ = src.trusted(head.Commit)
 		}
 	}
@@ -76,12 +77,12 @@ func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head head, want 
 // all, and reports whether it could.
 func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) bool {
 	r := k.newRound(ks, head, want)
-	err := k.s.safely(func() (err error) {
+	err := fault.Catch(func() (err error) {
 		ks, err = k.build(ctx, ks, r)
 		return err
 	})
 	for try := 0; err == nil; try++ {
-		if err = k.s.safely(func() error { return k.plan(ctx, ks, r) }); err != nil {
+		if err = fault.Catch(func() error { return k.plan(ctx, ks, r) }); err != nil {
 			break
 		}
 		p := k.part(ks, r)
@@ -106,7 +107,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	case head.revision() != k.attempted.revision:
 		// The conditions are about the newest commit.
 		k.s.log.Warn("not applied again", "kustomization", k.name(), "revision", head.revision(), "err", err)
-		k.s.record(ks, corev1.EventTypeWarning, reasonOf(err, meta.ReconciliationFailedReason), bounded(err.Error()))
+		k.s.record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
 	default:
 		k.refuse(ctx, ks, head.revision(), err, r)
 	}
@@ -125,7 +126,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	defer func() { r.took("build", start) }()
 	t, err := r.head.tree(k.ignore(ks))
 	if err != nil {
-		return ks, fail(meta.ArtifactFailedReason, err)
+		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
 	if err := k.lockBuild(ctx); err != nil {
 		return ks, err
@@ -152,21 +153,10 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	return ks, err
 }
 
-// errInvalid holds all faults of a plan.
-type errInvalid struct{ errs []*plan.Error }
-
-func (e *errInvalid) Error() string {
-	lines := make([]string, len(e.errs))
-	for i, f := range e.errs {
-		lines[i] = f.Error()
-	}
-	return strings.Join(lines, "\n")
-}
-
 // input is what a plan for the Kustomization depends on.
 func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
 	in := plan.Input{
-		Items: items, Inventory: k.inventory.of(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
+		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
 	for _, a := range []struct {
@@ -204,13 +194,13 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	start := time.Now()
 	in, err := k.input(ks, r.items)
 	in.Claimed = r.upon.claimed(k.key)
-	n := k.s.neighbours(k.key, sourceKey(ks), r.head)
+	n := k.s.neighbours(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {
 		n.render = r.group.rendered(n.render)
 	}
 	n.tell(ctx, &in)
 	if err != nil {
-		return fail(reasonOf(err, meta.BuildFailedReason), err)
+		return fault.New(fault.ReasonOf(err, meta.BuildFailedReason), err)
 	}
 	r.plan = k.planner.Plan(in, r.upon)
 	view := object.Reader(r.upon)
@@ -223,7 +213,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 		return err
 	}
 	if len(r.plan.Errors) > 0 {
-		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: r.plan.Errors})
+		return fault.New(meta.ReconciliationFailedReason, &fault.Invalid{Errs: r.plan.Errors})
 	}
 	if err := k.s.pass(ks, r); err != nil {
 		return err
@@ -262,11 +252,36 @@ func fieldPaths(a plan.Action) []string {
 }
 
 func sourceName(ks *kustomizev1.Kustomization) string {
-	key := sourceKey(ks)
+	key := flux.SourceKey(ks)
 	return key.Namespace + "/" + key.Name
 }
 
 // ignore is the source's spec.ignore, or Flux's default.
 func (k *kustomization) ignore(ks *kustomizev1.Kustomization) string {
-	return k.s.ignoreOf(sourceKey(ks))
+	return k.s.ignoreOf(flux.SourceKey(ks))
+}
+
+// safeStep is step for a Kustomization that may make it panic. Such a one is
+// tried again as one that fails is.
+func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
+	if !k.take(ctx) {
+		return 0, false
+	}
+	defer k.giveBack()
+	err := fault.Catch(func() error {
+		delay, more = k.step(ctx)
+		return nil
+	})
+	if err == nil {
+		return delay, more
+	}
+	ks := k.get()
+	if ks == nil {
+		return 0, false
+	}
+	_ = fault.Catch(func() error {
+		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, err), nil)
+		return nil
+	})
+	return k.until(ks, k.s.now(), false), true
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/tree"
 )
 
 // What is read of files that cannot be rendered, and kept of it, is bounded,
@@ -52,7 +53,7 @@ func TestReferencesAreBounded(t *testing.T) {
 		"countless resources":                      {copies(1, "resources:\n"+lines(60_000, "- a#\n")), true, true},
 		"countless prefixes":                       {copies(1, lines(200, "---\nkind: Kustomization\nnamePrefix: p#\n")), true, true},
 	} {
-		tree, err := newFileTree(tc.files)
+		tree, err := tree.NewFiles(tc.files)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +76,7 @@ func TestReferencesAreBounded(t *testing.T) {
 	for i := range 90 {
 		text += "---\nkind: Kustomization\nnamePrefix: " + strings.Repeat("a", i+1) + "\nnameSuffix: " + strings.Repeat("a", i+1) + "\n"
 	}
-	tree, err := newFileTree(copies(1, text))
+	tree, err := tree.NewFiles(copies(1, text))
 	if err != nil {
 		t.Fatal(err)
 	}

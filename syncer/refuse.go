@@ -14,14 +14,16 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
 // refuse writes why a revision was not applied; everything stays as it was.
 func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
 	now := k.s.now()
-	reason := reasonOf(err, meta.ReconciliationFailedReason)
-	msg := bounded(err.Error())
+	reason := fault.ReasonOf(err, meta.ReconciliationFailedReason)
+	msg := flux.Bounded(err.Error())
 	fresh := false
 	edit := func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
@@ -30,8 +32,8 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 		before := cur.Status.DeepCopy()
 		st := &cur.Status
-		set := conditions{list: &st.Conditions, generation: ks.Generation, now: metav1.NewTime(now)}
-		if c := set.get(meta.ReadyCondition); c == nil || c.Message != msg || c.Reason != reason || revision != "" && st.LastAttemptedRevision != revision {
+		set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: metav1.NewTime(now)}
+		if c := set.Get(meta.ReadyCondition); c == nil || c.Message != msg || c.Reason != reason || revision != "" && st.LastAttemptedRevision != revision {
 			fresh = true
 		}
 		st.ObservedGeneration = ks.Generation
@@ -42,13 +44,13 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		if r != nil && fresh && reason != meta.DependencyNotReadyReason {
 			r.snapshot(st, now, reason)
 		}
-		set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
-		set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
-		set.drop(meta.HealthyCondition, frozenCondition)
+		set.Put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
+		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
+		set.Drop(meta.HealthyCondition, frozenCondition)
 		if e := (*errOverrun)(nil); errors.As(err, &e) {
-			set.put(overrunCondition, metav1.ConditionTrue, overrunReason, e.message)
+			set.Put(overrunCondition, metav1.ConditionTrue, overrunReason, e.message)
 		} else {
-			set.drop(overrunCondition)
+			set.Drop(overrunCondition)
 		}
 		return !equality.Semantic.DeepEqual(before, st)
 	}
@@ -62,7 +64,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 			}
 		}
 		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
-		if _, cerr := k.s.journal.commit(ctx, tx, entry); cerr != nil && ctx.Err() == nil {
+		if _, cerr := k.s.journal.Commit(ctx, tx, entry); cerr != nil && ctx.Err() == nil {
 			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
 		}
 	}
@@ -88,9 +90,9 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 
 // faults takes an error apart into those of the single manifests.
 func faults(err error) []wire.Fault {
-	if invalid, ok := errors.AsType[*errInvalid](err); ok {
+	if invalid, ok := errors.AsType[*fault.Invalid](err); ok {
 		var list []wire.Fault
-		for _, e := range invalid.errs {
+		for _, e := range invalid.Errs {
 			list = append(list, wire.Fault{
 				File: e.Source.File, Line: e.Source.Line, Kind: e.Key.Kind, Namespace: e.Key.Namespace, Name: e.Key.Name,
 				Field: e.Field, Reason: e.Reason, Message: e.Error(),

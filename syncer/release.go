@@ -13,6 +13,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -25,11 +26,11 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
 	if deletes(ks) {
-		in := plan.Input{Inventory: inventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
+		in := plan.Input{Inventory: flux.InventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
 		// Renaming a Kustomization deletes one and creates another. Without a head
 		// it is not known what those of the same source declare.
 		at, _ := k.head(ks)
-		k.s.neighbours(k.key, sourceKey(ks), at).tell(ctx, &in)
+		k.s.neighbours(k.key, flux.SourceKey(ks), at).tell(ctx, &in)
 		res := k.planner.Plan(in, k.s.cfg.Store)
 		err := k.s.rights().authorize(ks, res)
 		if gone := (*errAccount)(nil); errors.As(err, &gone) {
@@ -71,11 +72,11 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	var lines []string
 	for _, a := range res.Actions {
-		if a.Type == plan.Skip && (a.Key.GroupKind == namespaceKind || a.Heir != nil && a.Heir.Unsure) {
+		if a.Type == plan.Skip && (a.Key.GroupKind == flux.Namespace || a.Heir != nil && a.Heir.Unsure) {
 			lines = append(lines, describe(a.Key)+" is not deleted: "+a.Reason)
 		}
 	}
-	if msg := bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
+	if msg := flux.Bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
 		k.left = msg
 		k.s.log.Warn("left behind", "kustomization", k.name(), "objects", msg)
 		k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, msg)
@@ -107,7 +108,7 @@ func deletes(ks *kustomizev1.Kustomization) bool {
 
 // terminating says whether something of the inventory is still being deleted.
 func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
-	for _, key := range inventoryOf(ks) {
+	for _, key := range flux.InventoryOf(ks) {
 		if obj := k.s.cfg.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
 			return true
 		}

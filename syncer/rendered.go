@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 )
 
 // buildPatience bounds the wait for another Kustomization's build: those that
@@ -102,7 +103,7 @@ func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomizat
 	}
 	defer k.unlockBuild()
 	var items []load.Item
-	err := k.s.safely(func() error {
+	err := fault.Catch(func() error {
 		if k.barren.err != nil && k.barren.of == k.buildID(ks, at) {
 			return k.barren.err
 		}

@@ -14,6 +14,8 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 )
 
 // report writes the source's status, if it changed.
@@ -31,7 +33,7 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			return false
 		}
 		before := g.Status.DeepCopy()
-		set := conditions{list: &g.Status.Conditions, generation: obj.Generation, now: now}
+		set := flux.Conditions{List: &g.Status.Conditions, Generation: obj.Generation, Now: now}
 		g.Status.ObservedGeneration = obj.Generation
 		g.Status.LastHandledReconcileAt = obj.Annotations[meta.ReconcileRequestAnnotation]
 		if err == nil {
@@ -44,42 +46,42 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 				}
 			}
 			msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
-			set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
-			set.put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
-			set.drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition, sourcev1.IncludeUnavailableCondition)
+			set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
+			set.Put(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, meta.SucceededReason, msg)
+			set.Drop(sourcev1.FetchFailedCondition, meta.StalledCondition, meta.ReconcilingCondition, sourcev1.SourceVerifiedCondition, sourcev1.IncludeUnavailableCondition)
 			form.report(g, now)
 			g.Status.SourceVerificationMode = nil
 			if v := g.Spec.Verification; v != nil {
 				mode := v.GetMode()
 				g.Status.SourceVerificationMode = &mode
-				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, meta.SucceededReason, verified)
+				set.Put(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, meta.SucceededReason, verified)
 			}
 		} else {
 			reason, msg := sourcev1.GitOperationFailedReason, err.Error()
-			if f := (*failure)(nil); errors.As(err, &f) {
-				reason = f.reason
+			if f := (*fault.Error)(nil); errors.As(err, &f) {
+				reason = f.Reason
 			}
 			if unverified(reason) {
-				set.put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
+				set.Put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
 			}
 			if reason == includeNotFound || reason == includeNoArtifact {
-				set.put(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, reason, msg)
+				set.Put(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, reason, msg)
 			}
 			if stalls(reason) {
-				set.put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)
-				set.drop(meta.ReconcilingCondition)
+				set.Put(meta.StalledCondition, metav1.ConditionTrue, reason, msg)
+				set.Drop(meta.ReconcilingCondition)
 			} else {
 				since := now
-				if c := set.get(sourcev1.FetchFailedCondition); c != nil && c.Status == metav1.ConditionTrue {
+				if c := set.Get(sourcev1.FetchFailedCondition); c != nil && c.Status == metav1.ConditionTrue {
 					since = c.LastTransitionTime
 				}
 				msg = fmt.Sprintf("%s; failing since %s, attempt %d, next try at %s; what is applied keeps running",
 					msg, since.UTC().Format(time.RFC3339), failures, next.UTC().Format(time.RFC3339))
-				set.put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
-				set.drop(meta.StalledCondition)
+				set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
+				set.Drop(meta.StalledCondition)
 			}
-			set.put(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, msg)
-			set.put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
+			set.Put(sourcev1.FetchFailedCondition, metav1.ConditionTrue, reason, msg)
+			set.Put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		}
 		return !equality.Semantic.DeepEqual(before, &g.Status)
 	}
@@ -94,7 +96,7 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 	case err != nil:
 		src.s.log.Warn("source failed", "source", src.name(), "err", err, "attempt", failures, "next", next)
 		if failures == 1 {
-			src.s.record(obj, corev1.EventTypeWarning, reasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
+			src.s.record(obj, corev1.EventTypeWarning, fault.ReasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
 		}
 	case advanced:
 		src.s.log.Info("fetched", "source", src.name(), "revision", revision)

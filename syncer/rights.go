@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -64,7 +66,7 @@ func (r rights) allowed(ks *kustomizev1.Kustomization, verb string, key object.K
 func (r rights) authorize(ks *kustomizev1.Kustomization, res plan.Result) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil {
-		return fail(meta.ReconciliationFailedReason, err)
+		return fault.New(meta.ReconciliationFailedReason, err)
 	}
 	if !ok {
 		return nil
@@ -95,7 +97,7 @@ func (r rights) authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 		}
 	}
 	if len(errs) > 0 {
-		return fail(meta.ReconciliationFailedReason, &errInvalid{errs: errs})
+		return fault.New(meta.ReconciliationFailedReason, &fault.Invalid{Errs: errs})
 	}
 	return nil
 }
@@ -107,7 +109,7 @@ func (r rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error
 		return nil // they are not looked at
 	}
 	var errs []*plan.Error
-	for i, key := range healthChecks(ks) {
+	for i, key := range flux.HealthChecks(ks) {
 		if err := r.access.Allowed(user, "get", key); err != nil {
 			errs = append(errs, &plan.Error{Reason: fmt.Sprintf("spec.healthChecks[%d]: %v", i, err)})
 		}
@@ -123,7 +125,7 @@ func (r rights) mayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error
 		return nil
 	}
 	if err := r.allowed(ks, "get", dep); err != nil {
-		return fail(acl.AccessDeniedReason, fmt.Errorf("dependency '%s/%s': %w", dep.Namespace, dep.Name, err))
+		return fault.New(acl.AccessDeniedReason, fmt.Errorf("dependency '%s/%s': %w", dep.Namespace, dep.Name, err))
 	}
 	return nil
 }
@@ -162,7 +164,7 @@ type afterwards struct {
 
 // Get implements object.Reader. What is in a namespace goes with it.
 func (a afterwards) Get(key object.Key) object.Object {
-	if ns, ok := a.changed[object.Key{GroupKind: namespaceKind, Name: key.Namespace}]; ok && ns == nil {
+	if ns, ok := a.changed[object.Key{GroupKind: flux.Namespace, Name: key.Namespace}]; ok && ns == nil {
 		return nil
 	}
 	if obj, ok := a.changed[key]; ok {

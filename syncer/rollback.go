@@ -154,9 +154,9 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 // followers are the Kustomizations of a source.
 func (s *Syncer) followers(src object.Key) []*kustomizev1.Kustomization {
 	var out []*kustomizev1.Kustomization
-	list, _ := s.cfg.Store.List(kustomizationKind, "")
+	list, _ := s.cfg.Store.List(flux.Kustomization, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && sourceKey(ks) == src {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == src {
 			out = append(out, ks)
 		}
 	}

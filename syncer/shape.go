@@ -11,6 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/tree"
 )
 
 // Flux's reasons of an include that cannot be had.
@@ -46,7 +49,7 @@ func (s shape) mark() string {
 // or empty.
 func (s shape) includedFrom(file string) string {
 	for _, in := range s.includes {
-		if within(file, in.to) {
+		if tree.Within(file, in.to) {
 			return in.src.name()
 		}
 	}
@@ -54,13 +57,13 @@ func (s shape) includedFrom(file string) string {
 }
 
 // apply puts a tree into shape.
-func (s shape) apply(t tree) (tree, error) {
+func (s shape) apply(t tree.Tree) (tree.Tree, error) {
 	if len(s.sparse) > 0 {
-		var list []mount
+		var list []tree.Mount
 		for _, dir := range s.sparse {
-			list = append(list, mount{at: dir, from: dir, tree: t})
+			list = append(list, tree.Mount{At: dir, From: dir, Tree: t})
 		}
-		cut, err := newMounts(nil, list)
+		cut, err := tree.NewMounts(nil, list)
 		if err != nil {
 			return nil, fmt.Errorf("spec.sparseCheckout: %w", err)
 		}
@@ -69,7 +72,7 @@ func (s shape) apply(t tree) (tree, error) {
 	if len(s.includes) == 0 {
 		return t, nil
 	}
-	var list []mount
+	var list []tree.Mount
 	for _, in := range s.includes {
 		now, _ := in.src.current() // its repository may have been opened anew
 		if now.repo == nil {
@@ -79,9 +82,9 @@ func (s shape) apply(t tree) (tree, error) {
 		if err != nil {
 			return nil, fmt.Errorf("include '%s': %w", in.src.key.Name, err)
 		}
-		list = append(list, mount{at: in.to, from: in.from, tree: other})
+		list = append(list, tree.Mount{At: in.to, From: in.from, Tree: other})
 	}
-	whole, err := newMounts(t, list)
+	whole, err := tree.NewMounts(t, list)
 	if err != nil {
 		return nil, fmt.Errorf("spec.include: %w", err)
 	}
@@ -97,13 +100,13 @@ func (src *source) shape(obj *sourcev1.GitRepository) (shape, error) {
 	}
 	for _, in := range obj.Spec.Include {
 		name := in.GitRepositoryRef.Name
-		other := src.s.source(object.Key{GroupKind: gitRepositoryKind, Namespace: obj.Namespace, Name: name})
+		other := src.s.source(object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: name})
 		if other == nil {
-			return s, fail(includeNotFound, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
+			return s, fault.New(includeNotFound, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
 		}
 		head, _ := other.current()
 		if head.Commit == "" || head.repo == nil {
-			return s, fail(includeNoArtifact, fmt.Errorf("no artifact available for include '%s'", name))
+			return s, fault.New(includeNoArtifact, fmt.Errorf("no artifact available for include '%s'", name))
 		}
 		s.includes = append(s.includes, included{src: other, head: head, from: path.Clean("./" + in.FromPath), to: path.Clean("./" + in.GetToPath())})
 	}
@@ -158,4 +161,22 @@ func (src *source) includedCommit(i int) string {
 		return ""
 	}
 	return src.form.includes[i].head.Commit
+}
+
+// ignoreOf is a source's spec.ignore, which may be empty.
+func (s *Syncer) ignoreOf(source object.Key) string {
+	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
+		return *obj.Spec.Ignore
+	}
+	return ""
+}
+
+// tree opens the files of the head, without those that the source leaves out,
+// of which ignore is its spec.ignore.
+func (h head) tree(ignore string) (tree.Tree, error) {
+	t, err := h.repo.Tree(h.Commit, ignore)
+	if err != nil {
+		return nil, err
+	}
+	return h.form.apply(t)
 }

@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -71,7 +72,7 @@ func (src *source) run(ctx context.Context) {
 	defer cancel()
 	wg.Go(func() {
 		_ = guard.Loop(ctx, "groups of a source", func(ctx context.Context) error { // it has no error
-			defer discreetly()
+			defer fault.Discreetly()
 			src.gather(ctx, &wg)
 			return nil
 		})
@@ -92,7 +93,7 @@ func (src *source) run(ctx context.Context) {
 		}
 		began := src.s.now()
 		src.takeHooked() // this look answers them
-		err := src.s.safely(func() error { return src.look(ctx, obj, &wg) })
+		err := fault.Catch(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
 			return
 		}
@@ -248,25 +249,14 @@ func wireCommit(c git.Commit) *wire.Commit {
 	return &wire.Commit{SHA: c.SHA, Parent: c.Parent(), Author: sign(c.Author), Committer: sign(c.Committer), Subject: c.Subject, Reverts: c.Reverts()}
 }
 
-// failure is an error with the condition's reason.
-type failure struct {
-	reason string
-	err    error
-}
-
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-
-func fail(reason string, err error) error { return &failure{reason: reason, err: err} }
-
 // look fetches, and accepts the new head unless history was rewritten.
 func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) error {
 	if err := unsupportedSource(obj); err != nil {
-		return fail(sourcev1.InvalidProviderConfigurationReason, err)
+		return fault.New(sourcev1.InvalidProviderConfigurationReason, err)
 	}
 	repo, err := src.open(ctx, obj, wg)
 	if err != nil {
-		return fail(sourcev1.URLInvalidReason, err)
+		return fault.New(sourcev1.URLInvalidReason, err)
 	}
 	auth, err := src.credentials(obj)
 	if err != nil {
@@ -280,7 +270,7 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	}
 	fetched, err := repo.Fetch(ctx, ref, auth)
 	if err != nil {
-		return fail(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
+		return fault.New(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
 	}
 	verified, err := src.verify(ctx, obj, repo, fetched)
 	if err != nil {
@@ -294,7 +284,7 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 		return err
 	}
 	if _, err := (head{Head: fetched, repo: repo, form: form}).tree(src.s.ignoreOf(src.key)); err != nil {
-		return fail(sourcev1.GitOperationFailedReason, err)
+		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}
 	src.mu.Lock()
 	src.head, src.form, src.auth, src.verified = fetched, form, auth, verified
@@ -315,11 +305,4 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 		return fmt.Errorf("not supported yet: %s", strings.Join(fields, ", "))
 	}
 	return nil
-}
-
-func reasonOf(err error, otherwise string) string {
-	if f := (*failure)(nil); errors.As(err, &f) {
-		return f.reason
-	}
-	return otherwise
 }

@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/plan"
 )
 
@@ -18,7 +19,7 @@ import (
 
 // stands fails if a plan is not allowed any more.
 func (s *Syncer) stands(ks *kustomizev1.Kustomization, r *round) error {
-	return s.safely(func() error {
+	return fault.Catch(func() error {
 		if err := s.rights().authorize(ks, r.plan); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -99,7 +100,7 @@ func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result)
 	planned := p.Actions
 	now := k.s.now()
 	st := health.Standing{Reader: k.s.cfg.Store, Since: now.Add(-steady), Now: now, Steady: steady}
-	for _, key := range k.inventory.of(ks) {
+	for _, key := range k.inventory.Of(ks) {
 		if key == k.key {
 			continue
 		}
@@ -123,46 +124,46 @@ func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result)
 }
 
 // judging notes in the status that a verdict is waited for.
-func (c conditions) judging(revision, before string) {
-	if old := c.get(verdictCondition); old != nil && old.Message == revision && old.Status == metav1.ConditionUnknown {
+func judging(c flux.Conditions, revision, before string) {
+	if old := c.Get(verdictCondition); old != nil && old.Message == revision && old.Status == metav1.ConditionUnknown {
 		return
 	}
-	c.drop(verdictCondition) // or the time would be that of another revision
-	c.put(verdictCondition, metav1.ConditionUnknown, before, revision)
+	c.Drop(verdictCondition) // or the time would be that of another revision
+	c.Put(verdictCondition, metav1.ConditionUnknown, before, revision)
 }
 
 // judged notes a verdict.
-func (c conditions) judged(revision string, ok bool) {
+func judged(c flux.Conditions, revision string, ok bool) {
 	before := beforeUnjudged
-	if old := c.get(verdictCondition); old != nil && old.Message == revision {
+	if old := c.Get(verdictCondition); old != nil && old.Message == revision {
 		before = old.Reason
 	}
 	if !ok {
-		c.put(verdictCondition, metav1.ConditionFalse, before, revision)
+		c.Put(verdictCondition, metav1.ConditionFalse, before, revision)
 		return
 	}
-	c.put(verdictCondition, metav1.ConditionTrue, before, revision)
-	if old := c.get(healthyCondition); old != nil && old.Message != revision {
-		c.put(earlierCondition, metav1.ConditionTrue, meta.SucceededReason, old.Message)
+	c.Put(verdictCondition, metav1.ConditionTrue, before, revision)
+	if old := c.Get(healthyCondition); old != nil && old.Message != revision {
+		c.Put(earlierCondition, metav1.ConditionTrue, meta.SucceededReason, old.Message)
 	}
-	c.put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, revision)
+	c.Put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, revision)
 }
 
 // relapsed takes a good verdict back: it is waited for again, and what was
 // healthy last is the revision before.
-func (c conditions) relapsed(revision string) {
+func relapsed(c flux.Conditions, revision string) {
 	before := beforeUnjudged
-	if old := c.get(verdictCondition); old != nil && old.Message == revision {
+	if old := c.Get(verdictCondition); old != nil && old.Message == revision {
 		before = old.Reason
 	}
-	c.put(verdictCondition, metav1.ConditionUnknown, before, revision)
-	if last := c.get(healthyCondition); last == nil || last.Message != revision {
+	c.Put(verdictCondition, metav1.ConditionUnknown, before, revision)
+	if last := c.Get(healthyCondition); last == nil || last.Message != revision {
 		return
 	}
-	c.drop(healthyCondition)
-	if earlier := c.get(earlierCondition); earlier != nil {
-		c.put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, earlier.Message)
-		c.drop(earlierCondition)
+	c.Drop(healthyCondition)
+	if earlier := c.Get(earlierCondition); earlier != nil {
+		c.Put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, earlier.Message)
+		c.Drop(earlierCondition)
 	}
 }
 
@@ -183,7 +184,7 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
 		return
 	}
 	now := k.s.now()
-	v := k.newVerdict(ks, r, k.inventory.of(ks))
+	v := k.newVerdict(ks, r, k.inventory.Of(ks))
 	if st.result == healthy {
 		if v.began = st.began; now.Before(st.began.Add(v.patience.probation)) {
 			k.keepWatch(v, st.began)

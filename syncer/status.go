@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -20,15 +21,15 @@ import (
 // Status is the state of all sources and what follows them.
 func (s *Syncer) Status() wire.Status {
 	st := wire.Status{Sources: []wire.SourceStatus{}}
-	list, _ := s.cfg.Store.List(gitRepositoryKind, "")
+	list, _ := s.cfg.Store.List(flux.GitRepository, "")
 	for _, o := range list {
 		if obj, ok := o.(*sourcev1.GitRepository); ok {
 			st.Sources = append(st.Sources, s.sourceStatus(obj))
 		}
 	}
-	list, _ = s.cfg.Store.List(kustomizationKind, "")
+	list, _ = s.cfg.Store.List(flux.Kustomization, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.cfg.Store.Get(sourceKey(ks)) == nil {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.cfg.Store.Get(flux.SourceKey(ks)) == nil {
 			st.Kustomizations = append(st.Kustomizations, s.kustomizationStatus(ks, nil, ""))
 		}
 	}
@@ -40,7 +41,7 @@ func (s *Syncer) Status() wire.Status {
 func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 	var list []wire.Object
 	for _, d := range ks.Spec.DependsOn {
-		key := object.Key{GroupKind: kustomizationKind, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
+		key := object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
 		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
 		if dep, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok {
 			if isReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
@@ -65,7 +66,7 @@ func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	if c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition); c != nil {
 		out.Ready, out.Reason, out.Message, out.Since = string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time
 	}
-	key := object.Key{GroupKind: gitRepositoryKind, Namespace: obj.Namespace, Name: obj.Name}
+	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
 	src := s.source(key)
 	if obj.Status.Artifact != nil {
 		out.Revision = obj.Status.Artifact.Revision
@@ -97,7 +98,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 		out.Commit, _ = src.commit(head.Commit)
 	}
 	s.mu.Lock()
-	k := s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}]
+	k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]
 	s.mu.Unlock()
 	if k != nil {
 		k.mu.Lock()
@@ -122,10 +123,10 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 	}
 	out.WaitsFor = s.waitsFor(ks)
 	out.Holds = holds(ks)
-	keys := inventoryOf(ks)
+	keys := flux.InventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), out.Applied != ""
 	for _, key := range keys {
-		if key == (object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}) {
+		if key == (object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}) {
 			continue
 		}
 		obj := s.cfg.Store.Get(key)

@@ -258,7 +258,7 @@ func (s *Syncer) forgeConfig(obj *sourcev1.GitRepository) (forge.Config, error) 
 		return cfg, fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
 	}
 	name := obj.Annotations[flux.ForgeSecret]
-	secret, ok := s.cfg.Store.Get(object.Key{GroupKind: secretKind, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
+	secret, ok := s.cfg.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
 	switch {
 	case name == "":
 		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", flux.ForgeSecret)

@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -65,11 +66,11 @@ func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.O
 		if !ok || now != suspended {
 			return false // its loop is woken for that
 		}
-		set := conditions{list: list, generation: o.GetGeneration(), now: metav1.NewTime(since)}
+		set := flux.Conditions{List: list, Generation: o.GetGeneration(), Now: metav1.NewTime(since)}
 		if suspended {
-			set.put(suspendedCondition, metav1.ConditionTrue, "Suspended", bySomebody+who)
+			set.Put(suspendedCondition, metav1.ConditionTrue, "Suspended", bySomebody+who)
 		} else {
-			set.drop(suspendedCondition)
+			set.Drop(suspendedCondition)
 		}
 		return true
 	})}}

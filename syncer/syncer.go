@@ -17,16 +17,11 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/journal"
 	"headway.dev/syncer/wire"
-)
-
-// The kinds that the syncer reconciles.
-var (
-	gitRepositoryKind = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
-	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
-	secretKind        = schema.GroupKind{Kind: "Secret"}
-	namespaceKind     = schema.GroupKind{Kind: "Namespace"}
 )
 
 // Store is what the syncer needs of the store.
@@ -104,7 +99,7 @@ type Syncer struct {
 	cfg      Config
 	log      *slog.Logger
 	now      func() time.Time
-	journal  *journal
+	journal  *journal.Journal
 	hands    hands
 	feed     feed
 	backoff  backoff
@@ -138,7 +133,7 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: &journal{store: cfg.Store, keep: int64(cfg.JournalEntries)},
+		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: journal.New(cfg.Store, cfg.JournalEntries),
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
 	s.statuses = newStatuses(s)
@@ -156,7 +151,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	s.start = func(loop func(context.Context)) {
 		wg.Go(func() {
 			_ = guard.Loop(ctx, "loop of the syncer", func(ctx context.Context) error { // loops have no error
-				defer discreetly()
+				defer fault.Discreetly()
 				loop(ctx)
 				return nil
 			})
@@ -183,11 +178,11 @@ func (s *Syncer) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []schema.GroupKind{gitRepositoryKind, kustomizationKind} {
+	for _, kind := range []schema.GroupKind{flux.GitRepository, flux.Kustomization} {
 		list, _ := s.cfg.Store.List(kind, "")
 		for _, obj := range list {
 			guard.Do(ctx, "look at an object", func() {
-				defer discreetly()
+				defer fault.Discreetly()
 				s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
 			})
 		}
@@ -199,7 +194,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 		}
 		for _, ev := range events {
 			guard.Do(ctx, "look at the event of "+ev.Key.String(), func() {
-				defer discreetly()
+				defer fault.Discreetly()
 				s.dispatch(ev)
 			})
 		}
@@ -224,7 +219,7 @@ func (s *Syncer) ensure(key object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch key.GroupKind {
-	case gitRepositoryKind:
+	case flux.GitRepository:
 		if src := s.sources[key]; src != nil {
 			src.wake.set()
 			return
@@ -238,7 +233,7 @@ func (s *Syncer) ensure(key object.Key) {
 			}
 			s.ended(ctx, key)
 		})
-	case kustomizationKind:
+	case flux.Kustomization:
 		if k := s.kustomizations[key]; k != nil {
 			k.wake.set()
 			return
@@ -287,12 +282,12 @@ func (s *Syncer) ended(ctx context.Context, key object.Key) {
 // dispatch wakes the loops that an event concerns.
 func (s *Syncer) dispatch(ev object.Event) {
 	switch ev.Key.GroupKind {
-	case gitRepositoryKind:
+	case flux.GitRepository:
 		if !statusOnly(ev) {
 			s.ensureOrWake(ev)
 			s.wakeFollowers(ev.Key)
 		}
-	case kustomizationKind:
+	case flux.Kustomization:
 		if !statusOnly(ev) {
 			s.interrupt(ev)
 			s.ensureOrWake(ev)
@@ -307,10 +302,10 @@ func (s *Syncer) dispatch(ev object.Event) {
 			}
 		}
 		s.mu.Unlock()
-	case secretKind:
+	case flux.Secret:
 		s.wakeUsers(ev.Key)
 		s.wakeReaders(ev.Key)
-	case configMapKind:
+	case flux.ConfigMap:
 		s.wakeReaders(ev.Key)
 	}
 	if changesRights(ev.Key) {
@@ -375,7 +370,7 @@ func (s *Syncer) wakeFollowers(source object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, k := range s.kustomizations {
-		if ks, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok && sourceKey(ks) == source {
+		if ks, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == source {
 			k.wake.set()
 		}
 	}
@@ -418,6 +413,10 @@ func (s *Syncer) disclaim(k *kustomization, inventory []object.Key) {
 	}
 	k.claimed = slices.Clone(inventory)
 }
+
+// VerifyJournal reads the whole journal and checks its chain of hashes: it
+// returns how many entries are sound, and fails at the first that is not.
+func (s *Syncer) VerifyJournal() (int, error) { return s.journal.Verify() }
 
 // record makes an event, if anyone listens.
 func (s *Syncer) record(obj object.Object, typ, reason, message string) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 )
 
@@ -62,7 +63,7 @@ func (t *toldFile) set(at string, s toldStatus, log *slog.Logger) {
 // sourceKeyOf is the key of a GitRepository named namespace/name.
 func sourceKeyOf(name string) (object.Key, bool) {
 	namespace, short, ok := strings.Cut(name, "/")
-	return object.Key{GroupKind: gitRepositoryKind, Namespace: namespace, Name: short}, ok
+	return object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: short}, ok
 }
 
 func trimmed(data []byte) string { return strings.TrimSpace(string(data)) }

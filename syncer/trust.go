@@ -9,6 +9,7 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 )
@@ -38,7 +39,7 @@ func stalls(reason string) bool {
 // refused says whether a look failed for what was fetched or asked for, and
 // not for the remote.
 func refused(err error) bool {
-	reason := reasonOf(err, "")
+	reason := fault.ReasonOf(err, "")
 	return unverified(reason) || stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, includeNotFound, includeNoArtifact}, reason)
 }
 
@@ -76,19 +77,19 @@ func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo
 	wish, every := obj.Annotations[flux.Verify]
 	switch v := obj.Spec.Verification; {
 	case every && wish != everyCommit:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", flux.Verify, wish, everyCommit))
+		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", flux.Verify, wish, everyCommit))
 	case every && v == nil:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", flux.Verify))
+		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", flux.Verify))
 	case every && !fetched.Branch:
-		return "", fail(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", flux.Verify, fetched.Revision()))
+		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", flux.Verify, fetched.Revision()))
 	case v == nil:
 		return "", nil
 	case v.VerifyTag() && fetched.Tag.Name == "":
-		return "", fail(invalidVerificationMode, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
+		return "", fault.New(invalidVerificationMode, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
 	}
 	keys, err := src.keys(obj)
 	if err != nil {
-		return "", fail(sourcev1.VerificationError, err)
+		return "", fault.New(sourcev1.VerificationError, err)
 	}
 	var lines []string
 	if obj.Spec.Verification.VerifyTag() {
@@ -104,7 +105,7 @@ func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo
 			err = src.verifyEvery(ctx, obj, repo, fetched.Commit, keys)
 		}
 		if err != nil {
-			return "", fail(invalidCommitSignature, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
+			return "", fault.New(invalidCommitSignature, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
 		}
 		lines = append(lines, fmt.Sprintf("\n\t- commit '%s' with key '%s'", fetched.Commit, signer.Key))
 	}
@@ -115,13 +116,13 @@ func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) 
 	isSigned, err := repo.IsSigned(tag)
 	switch {
 	case err != nil:
-		return git.Signer{}, fail(sourcev1.GitOperationFailedReason, err)
+		return git.Signer{}, fault.New(sourcev1.GitOperationFailedReason, err)
 	case !isSigned:
-		return git.Signer{}, fail(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
+		return git.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
 	}
 	signer, err := repo.VerifyTag(tag, keys, src.s.now())
 	if err != nil {
-		return git.Signer{}, fail(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
+		return git.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
 	}
 	return signer, nil
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 )
 
 const (
@@ -54,7 +55,7 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
 		k.left = told
 		if told != "" {
-			k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, bounded(msg))
+			k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, flux.Bounded(msg))
 		}
 	}
 }

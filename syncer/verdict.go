@@ -13,12 +13,12 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/expr"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -81,7 +81,7 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 	v.exprs, _ = k.exprs.healthOf(ks)
 	v.checks = inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
-		v.checks = healthChecks(ks)
+		v.checks = flux.HealthChecks(ks)
 	}
 	named := !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0
 	v.checks = slices.DeleteFunc(slices.Clone(v.checks), func(key object.Key) bool {
@@ -97,16 +97,6 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 func (k *kustomization) leftAlone(r *round, key object.Key) bool {
 	live := k.s.cfg.Store.Get(key)
 	return live != nil && plan.LeftAlone(live) || slices.Contains(r.plan.Kept, key)
-}
-
-// healthChecks are the objects that spec.healthChecks names.
-func healthChecks(ks *kustomizev1.Kustomization) []object.Key {
-	var keys []object.Key
-	for _, c := range ks.Spec.HealthChecks {
-		gv, _ := schema.ParseGroupVersion(c.APIVersion)
-		keys = append(keys, object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: c.Kind}, Namespace: c.Namespace, Name: c.Name})
-	}
-	return keys
 }
 
 func keySet(keys []object.Key) map[object.Key]bool {
@@ -245,30 +235,30 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 			return false
 		}
 		before := cur.Status.DeepCopy()
-		set := conditions{list: &cur.Status.Conditions, generation: cur.Generation, now: now}
-		set.judged(revision, ok)
+		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
+		judged(set, revision, ok)
 		// Of the last good commit, while the newest is refused, Ready says nothing.
 		newest := !k.failed || k.attempted.revision == revision || !k.thaw.IsZero()
 		switch {
 		case !v.conditions:
 		case ok:
 			v.round.snapshot(&cur.Status, now.Time, meta.ReconciliationSucceededReason)
-			set.put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
+			set.Put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
 			if newest {
-				set.put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
-				set.drop(meta.ReconcilingCondition, meta.StalledCondition)
+				set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
+				set.Drop(meta.ReconcilingCondition, meta.StalledCondition)
 			}
 		default:
 			v.round.snapshot(&cur.Status, now.Time, meta.HealthCheckFailedReason)
-			set.put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+			set.Put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
 			if newest {
-				set.put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
-				set.drop(meta.ReconcilingCondition)
+				set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
+				set.Drop(meta.ReconcilingCondition)
 			}
 		}
-		return !sameStatus(before, &cur.Status)
+		return !flux.SameStatus(before, &cur.Status)
 	}))
-	if _, err := k.s.journal.commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
+	if _, err := k.s.journal.Commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
 		k.s.log.Error("write the verdict", "kustomization", k.name(), "err", err)
 	}
 	k.settle(v.round.want, ok, nil)

@@ -17,8 +17,11 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
 
@@ -28,7 +31,7 @@ type version struct {
 	spec   kustomizev1.KustomizationSpec
 	repo   *git.Repository
 	commit string
-	tree   tree
+	tree   tree.Tree
 	items  []load.Item
 }
 
@@ -89,7 +92,7 @@ func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, err
 // headOf is the head of a Kustomization's source, which may have accepted no
 // commit yet, but is open.
 func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (head, error) {
-	src := s.source(sourceKey(ks))
+	src := s.source(flux.SourceKey(ks))
 	if src == nil {
 		return head{}, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
 	}
@@ -101,18 +104,18 @@ func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (head, error) {
 }
 
 // treeAt opens the files of a commit in the shape that the source has now.
-func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree, error) {
+func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tree, error) {
 	h, err := s.headOf(ks)
 	if err != nil {
 		return nil, err
 	}
-	return h.at(git.Head{Commit: commit}).tree(s.ignoreOf(sourceKey(ks)))
+	return h.at(git.Head{Commit: commit}).tree(s.ignoreOf(flux.SourceKey(ks)))
 }
 
 // versionAt renders a commit with a spec, for the caller of a request.
 func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
 	v := &version{
-		k:    newKustomization(s, object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}),
+		k:    newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}),
 		spec: spec, repo: repo, commit: commit,
 	}
 	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights()}
@@ -123,7 +126,7 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 		return nil, err
 	}
 	v.tree = t
-	err = s.safely(func() (err error) {
+	err = fault.Catch(func() (err error) {
 		v.items, err = v.k.render(ctx, then, t, "sha1:"+commit)
 		return err
 	})
@@ -146,7 +149,7 @@ func (s *Syncer) pastVersion(ctx context.Context, ks *kustomizev1.Kustomization,
 // specAt finds the spec. Kustomizations that declare each other are followed a
 // few steps.
 func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
-	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
 	s.mu.Lock()
 	parent := s.applied[key]
 	s.mu.Unlock()
@@ -154,7 +157,7 @@ func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo
 		return ks.Spec
 	}
 	declared := parent.get()
-	if declared == nil || sourceKey(declared) != sourceKey(ks) {
+	if declared == nil || flux.SourceKey(declared) != flux.SourceKey(ks) {
 		return ks.Spec
 	}
 	spec := declared.Spec
@@ -258,14 +261,14 @@ func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, err
 	if _, err := s.repository(ks); err != nil {
 		return "", err
 	}
-	h, _ := s.source(sourceKey(ks)).current()
+	h, _ := s.source(flux.SourceKey(ks)).current()
 	return h.resolve(at)
 }
 
 // appliedAt is the commit that was applied at a time, as the journal tells.
 func (s *Syncer) appliedAt(kustomization string, t time.Time) (string, error) {
 	commit := ""
-	err := s.journal.backwards(func(e wire.Entry) bool {
+	err := s.journal.Backwards(func(e wire.Entry) bool {
 		if e.Kustomization == kustomization && e.Type == wire.EntryApplied && !e.Time.After(t) {
 			if head, ok := git.ParseRevision(e.Revision); ok {
 				commit = head.Commit

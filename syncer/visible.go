@@ -9,6 +9,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -88,7 +89,7 @@ func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
 // visibleStatus is a status cut to what the caller may see.
 func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
 	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {
-		return s.permitted(ctx, "get", object.Key{GroupKind: gitRepositoryKind, Namespace: src.Namespace, Name: src.Name}) != nil
+		return s.permitted(ctx, "get", object.Key{GroupKind: flux.GitRepository, Namespace: src.Namespace, Name: src.Name}) != nil
 	})
 	st.Kustomizations = s.visibleKustomizations(ctx, st.Kustomizations)
 	for i := range st.Sources {
@@ -115,7 +116,7 @@ func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.Kustomiz
 // NAMESPACE/NAME.
 func (s *Syncer) sees(ctx context.Context, kustomization string) bool {
 	namespace, name, _ := strings.Cut(kustomization, "/")
-	return s.permitted(ctx, "get", object.Key{GroupKind: kustomizationKind, Namespace: namespace, Name: name}) == nil
+	return s.permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: namespace, Name: name}) == nil
 }
 
 // visibleLog is a log cut to the Kustomizations that the caller may see.
@@ -145,7 +146,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 	}
 	if len(list) == 0 {
 		// It names what was asked for, not what there is.
-		return nil, cmp.Or(s.permittedSource(ctx, verbSync, named(gitRepositoryKind, "")), denied)
+		return nil, cmp.Or(s.permittedSource(ctx, verbSync, named(flux.GitRepository, "")), denied)
 	}
 	return list, nil
 }

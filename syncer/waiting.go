@@ -7,6 +7,7 @@ import (
 
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -36,7 +37,7 @@ func (s *Syncer) waiting(targets []*source) []wire.Event {
 			if settled || ks.Status.LastAppliedRevision != revision {
 				continue
 			}
-			if open := s.unready(keyOf(ks), inventoryOf(ks)); open != "" {
+			if open := s.unready(keyOf(ks), flux.InventoryOf(ks)); open != "" {
 				list = append(list, wire.Event{
 					Time: s.now(), Source: src.name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
 				})

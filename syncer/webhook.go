@@ -114,7 +114,7 @@ func (src *source) holdBack(ctx context.Context, began time.Time) bool {
 // target is the source and the secret of its webhooks, or the decoy, which
 // takes as long to check.
 func (h *hooks) target(namespace, name string) (*source, *sourcev1.GitRepository, []byte) {
-	key := object.Key{GroupKind: gitRepositoryKind, Namespace: namespace, Name: name}
+	key := object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: name}
 	obj, ok := h.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
 	src := h.s.source(key)
 	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {

@@ -13,9 +13,11 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 )
 
 // The values of the annotation headway.dev/git-writes.
@@ -47,7 +49,7 @@ type view struct {
 	revision string
 	head     head
 	items    map[object.Key]load.Item
-	tree     tree
+	tree     tree.Tree
 }
 
 // Judge decides about a user's write through the API, by the annotation
@@ -92,13 +94,13 @@ func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
 	s.mu.Lock()
 	k, noted := s.applied[key]
 	if !noted && labelled {
-		k = s.kustomizations[object.Key{GroupKind: kustomizationKind, Namespace: owner.Namespace, Name: owner.Name}]
+		k = s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: owner.Namespace, Name: owner.Name}]
 	}
 	s.mu.Unlock()
 	if noted || k == nil {
 		return k
 	}
-	if ks := k.get(); ks == nil || !slices.Contains(inventoryOf(ks), key) {
+	if ks := k.get(); ks == nil || !slices.Contains(flux.InventoryOf(ks), key) {
 		return nil
 	}
 	return k
@@ -120,7 +122,7 @@ func exempt(w change.Request) bool {
 // rendered there. It is looked up in the repository, which needs no network.
 func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
 	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
-	src := s.source(sourceKey(ks))
+	src := s.source(flux.SourceKey(ks))
 	if !ok || src == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
 	}
@@ -137,7 +139,7 @@ func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.I
 
 // viewOf renders a Kustomization at a head, unless that is known.
 func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
-	key := object.Key{GroupKind: kustomizationKind, Namespace: ks.Namespace, Name: ks.Name}
+	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
 	known := s.hands.views[key]
 	at := fmt.Sprintf("%s %d", h.id(), ks.Generation)
 	if known != nil && known.revision == at {
@@ -167,9 +169,9 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 	return next, nil
 }
 
-func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree, revision string) (map[object.Key]load.Item, error) {
+func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
-	err := s.safely(func() (err error) {
+	err := fault.Catch(func() (err error) {
 		items, err = k.render(context.Background(), ks, t, revision)
 		return err
 	})

@@ -24,6 +24,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/tree"
 )
 
 // emailExtra is the user's extra value that has the e-mail address of their
@@ -132,8 +133,8 @@ func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
 	if err := h.s.mayWriteGit(h.ks); err != nil {
 		return nil, nil, "", err
 	}
-	src := h.s.source(sourceKey(h.ks))
-	obj, ok := h.s.cfg.Store.Get(sourceKey(h.ks)).(*sourcev1.GitRepository)
+	src := h.s.source(flux.SourceKey(h.ks))
+	obj, ok := h.s.cfg.Store.Get(flux.SourceKey(h.ks)).(*sourcev1.GitRepository)
 	if src == nil || !ok {
 		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
 	}
@@ -227,7 +228,7 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
 		}
 	}
-	if err := h.check(tip, editedTree{before.tree, m.edits}, before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
+	if err := h.check(tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
 		return "", err
 	}
 	if h.request.DryRun {
@@ -238,9 +239,9 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 
 // check builds what the edited files declare, for every Kustomization of the
 // source, and fails unless exactly the change that was asked for comes out.
-func (h *handWrite) check(tip head, edited tree, before *view, base object.Object, files []string) error {
+func (h *handWrite) check(tip head, edited tree.Tree, before *view, base object.Object, files []string) error {
 	var after load.Item
-	for _, ks := range h.s.followers(sourceKey(h.ks)) {
+	for _, ks := range h.s.followers(flux.SourceKey(h.ks)) {
 		same := ks.Namespace == h.ks.Namespace && ks.Name == h.ks.Name
 		was, err := h.s.viewOf(ks, tip)
 		if same {
@@ -386,7 +387,7 @@ func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.
 // notApplied is why the commit that was tried last is not applied, or empty if
 // it may still be: what it waits for has not failed.
 func (h *handWrite) notApplied(ks *kustomizev1.Kustomization) string {
-	c := (conditions{list: &ks.Status.Conditions}).get(meta.ReadyCondition)
+	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(meta.ReadyCondition)
 	if c == nil || c.Status != metav1.ConditionFalse || ks.Status.LastAppliedRevision == ks.Status.LastAttemptedRevision {
 		return ""
 	}
@@ -406,5 +407,5 @@ func (h *handWrite) notApplied(ks *kustomizev1.Kustomization) string {
 }
 
 func (h *handWrite) kustomization() *kustomization {
-	return newKustomization(h.s, object.Key{GroupKind: kustomizationKind, Namespace: h.ks.Namespace, Name: h.ks.Name})
+	return newKustomization(h.s, object.Key{GroupKind: flux.Kustomization, Namespace: h.ks.Namespace, Name: h.ks.Name})
 }

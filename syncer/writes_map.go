@@ -17,12 +17,13 @@ import (
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/manifests/yaml/origin"
+	"headway.dev/syncer/tree"
 )
 
 // mapping turns changes of an object's fields into edits of the files that
 // they come from.
 type mapping struct {
-	tree  tree
+	tree  tree.Tree
 	ks    *kustomizev1.Kustomization
 	item  load.Item
 	trace *origin.Trace
@@ -30,7 +31,7 @@ type mapping struct {
 	edits map[string][]byte
 }
 
-func newMapping(ks *kustomizev1.Kustomization, t tree, item load.Item) (*mapping, error) {
+func newMapping(ks *kustomizev1.Kustomization, t tree.Tree, item load.Item) (*mapping, error) {
 	trace, err := origin.Of(t, cleanDir(ks.Spec.Path), &ks.Spec, item)
 	if err != nil {
 		return nil, err

@@ -132,7 +132,7 @@ func nearest(trace *origin.Trace, path string) (origin.Origin, bool) {
 
 // lineCommit is the commit that the line of a file is from.
 func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
-	src := s.source(sourceKey(ks))
+	src := s.source(flux.SourceKey(ks))
 	if src == nil {
 		return nil, errNotYet
 	}

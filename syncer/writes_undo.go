@@ -29,7 +29,7 @@ func (h *handWrite) asRevert(tip head, branch string, before *view, base object.
 		return "", false
 	}
 	bad := ""
-	err := h.s.journal.backwards(func(e wire.Entry) bool {
+	err := h.s.journal.Backwards(func(e wire.Entry) bool {
 		if e.Type != wire.EntryApplied || e.Commit == nil || e.Kustomization != h.ks.Namespace+"/"+h.ks.Name {
 			return true
 		}

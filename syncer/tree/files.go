@@ -1,4 +1,4 @@
-package syncer
+package tree
 
 import (
 	"bytes"
@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// fileTree is a read-only file system of contents by path.
-type fileTree struct {
+// Files is a read-only file system of contents by path.
+type Files struct {
 	files map[string]string
 	dirs  map[string]map[string]bool // names in each directory
 }
 
-// newFileTree checks the paths: slash-separated, relative, without dots.
-func newFileTree(files map[string]string) (*fileTree, error) {
-	t := &fileTree{files: files, dirs: map[string]map[string]bool{".": {}}}
+// NewFiles checks the paths: slash-separated, relative, without dots.
+func NewFiles(files map[string]string) (*Files, error) {
+	t := &Files{files: files, dirs: map[string]map[string]bool{".": {}}}
 	for name := range files {
 		if !fs.ValidPath(name) || name == "." {
 			return nil, fmt.Errorf("invalid file name %q", name)
@@ -46,7 +46,7 @@ func newFileTree(files map[string]string) (*fileTree, error) {
 }
 
 // Open implements fs.FS.
-func (t *fileTree) Open(name string) (fs.File, error) {
+func (t *Files) Open(name string) (fs.File, error) {
 	if data, ok := t.files[name]; ok && fs.ValidPath(name) {
 		return &treeFile{Reader: strings.NewReader(data), info: treeInfo{name: path.Base(name), size: int64(len(data))}}, nil
 	}
@@ -65,7 +65,7 @@ func (t *fileTree) Open(name string) (fs.File, error) {
 }
 
 // ReadDir implements fs.ReadDirFS.
-func (t *fileTree) ReadDir(name string) ([]fs.DirEntry, error) {
+func (t *Files) ReadDir(name string) ([]fs.DirEntry, error) {
 	f, err := t.Open(name)
 	if err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (t *fileTree) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 // ReadFile implements fs.ReadFileFS.
-func (t *fileTree) ReadFile(name string) ([]byte, error) {
+func (t *Files) ReadFile(name string) ([]byte, error) {
 	data, ok := t.files[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
@@ -87,7 +87,7 @@ func (t *fileTree) ReadFile(name string) ([]byte, error) {
 }
 
 // Stat implements fs.StatFS.
-func (t *fileTree) Stat(name string) (fs.FileInfo, error) {
+func (t *Files) Stat(name string) (fs.FileInfo, error) {
 	f, err := t.Open(name)
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (t *fileTree) Stat(name string) (fs.FileInfo, error) {
 }
 
 // Hash identifies the content of a file, or of all files below a directory.
-func (t *fileTree) Hash(name string) (string, error) {
+func (t *Files) Hash(name string) (string, error) {
 	if _, err := t.Stat(name); err != nil {
 		return "", err
 	}
@@ -114,7 +114,7 @@ func (t *fileTree) Hash(name string) (string, error) {
 }
 
 // Rules implements tree: hashes tell all of it.
-func (t *fileTree) Rules() string { return "" }
+func (t *Files) Rules() string { return "" }
 
 type treeFile struct {
 	io.Reader

@@ -1,4 +1,4 @@
-package syncer
+package journal
 
 import (
 	"context"
@@ -17,11 +17,11 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// journalLog is the store's log that the journal is kept in, headLog the one
+// logName is the store's log that the journal is kept in, headLog the one
 // that says how it begins and ends.
 const (
-	journalLog = "journal"
-	headLog    = "journal-head"
+	logName  = "journal"
+	headName = "journal-head"
 )
 
 const (
@@ -31,9 +31,15 @@ const (
 	maxReason = 32 << 10
 )
 
-// journal appends hash-chained entries, each in the transaction that it is
+// Store is what the journal needs of the store.
+type Store interface {
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+	Records(log string, from int64, limit int) ([][]byte, error)
+}
+
+// Journal appends hash-chained entries, each in the transaction that it is
 // about.
-type journal struct {
+type Journal struct {
 	store Store
 	// keep is how many entries stay, roughly; 0 is all.
 	keep int64
@@ -41,14 +47,18 @@ type journal struct {
 	// the same predecessor.
 	mu     sync.Mutex
 	loaded bool
-	head   journalHead
-	index  journalIndex
+	head   head
+	index  index
 }
 
-// journalHead is kept beside the journal and written with each entry: what is
+// New is the journal in a store; keep is how many entries stay of it,
+// roughly: 0 is all.
+func New(store Store, keep int) *Journal { return &Journal{store: store, keep: int64(keep)} }
+
+// head is kept beside the journal and written with each entry: what is
 // cut off the journal's end does not fit it any more, and what was removed from
 // its beginning on purpose leaves the hash that the rest is chained to.
-type journalHead struct {
+type head struct {
 	// First and Next are the sequence numbers of the oldest entry that is kept
 	// and of the next one. They are equal in an empty journal.
 	First int64 `json:"first"`
@@ -58,8 +68,8 @@ type journalHead struct {
 	Last   string `json:"last"`
 }
 
-// commit stores a transaction, with the entries of those that are not nil.
-func (j *journal) commit(ctx context.Context, tx change.Tx, entries ...*wire.Entry) ([]object.Object, error) {
+// Commit stores a transaction, with the entries of those that are not nil.
+func (j *Journal) Commit(ctx context.Context, tx change.Tx, entries ...*wire.Entry) ([]object.Object, error) {
 	entries = slices.DeleteFunc(slices.Clone(entries), func(e *wire.Entry) bool { return e == nil })
 	if len(entries) == 0 {
 		return j.store.Commit(ctx, tx)
@@ -77,7 +87,7 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entries ...*wire.Ent
 		if err != nil {
 			return nil, err
 		}
-		tx.Append = append(tx.Append, change.Record{Log: journalLog, Data: data})
+		tx.Append = append(tx.Append, change.Record{Log: logName, Data: data})
 	}
 	// A tenth more than is kept, so that it is not done each time.
 	if j.keep > 0 && next.Next-next.First > j.keep+j.keep/10 {
@@ -92,7 +102,7 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entries ...*wire.Ent
 	if err != nil {
 		return nil, fmt.Errorf("write the journal's head: %w", err)
 	}
-	tx.Append = append(tx.Append, change.Record{Log: headLog, Data: head, Keep: 1})
+	tx.Append = append(tx.Append, change.Record{Log: headName, Data: head, Keep: 1})
 	states, err := j.store.Commit(ctx, tx)
 	if err != nil {
 		// Whether it was stored is not known if the context ended meanwhile.
@@ -104,12 +114,12 @@ func (j *journal) commit(ctx context.Context, tx change.Tx, entries ...*wire.Ent
 }
 
 // load reads how the journal ends.
-func (j *journal) load() error {
+func (j *Journal) load() error {
 	head, _, err := readHead(j.store)
 	if err != nil {
 		return err
 	}
-	records, err := j.store.Records(journalLog, -1, 1)
+	records, err := j.store.Records(logName, -1, 1)
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)
 	}
@@ -127,9 +137,9 @@ func (j *journal) load() error {
 }
 
 // readHead reads the head; there is none before the first entry.
-func readHead(store Store) (journalHead, bool, error) {
-	var head journalHead
-	records, err := store.Records(headLog, -1, 1)
+func readHead(store Store) (head, bool, error) {
+	var head head
+	records, err := store.Records(headName, -1, 1)
 	if err == nil && len(records) == 1 {
 		err = json.Unmarshal(records[0], &head)
 	}
@@ -141,7 +151,7 @@ func readHead(store Store) (journalHead, bool, error) {
 
 // seal chains an entry to the journal, and encodes it within its bounds. The
 // head is then the one after it.
-func (h *journalHead) seal(entry *wire.Entry) ([]byte, error) {
+func (h *head) seal(entry *wire.Entry) ([]byte, error) {
 	entry.Prev, entry.Seq = h.Last, h.Next
 	data, err := encodeEntry(entry)
 	h.Last, h.Next = entry.Hash, entry.Seq+1
@@ -185,7 +195,7 @@ func encodeEntry(entry *wire.Entry) ([]byte, error) {
 
 // hashOf is the hash of an entry, which may be one of those that are being
 // written.
-func (j *journal) hashOf(seq int64, writing []*wire.Entry) (string, error) {
+func (j *Journal) hashOf(seq int64, writing []*wire.Entry) (string, error) {
 	if i := seq - writing[0].Seq; i >= 0 && i < int64(len(writing)) {
 		return writing[i].Hash, nil
 	}
@@ -203,32 +213,32 @@ func entryHash(e wire.Entry) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// VerifyJournal reads the whole journal and checks its chain of hashes, from
+// Verify reads the whole journal and checks its chain of hashes, from
 // the oldest entry that is kept. It returns how many entries are sound, and
 // fails at the first that was changed, removed or put in afterwards, and if
 // entries are missing at its end.
-func (s *Syncer) VerifyJournal() (int, error) {
+func (j *Journal) Verify() (int, error) {
 	for {
-		head, there, err := readHead(s.cfg.Store)
+		head, there, err := readHead(j.store)
 		if err != nil {
 			return 0, err
 		}
-		n, err := s.verifyJournal(head, there)
+		n, err := j.verifyFrom(head, there)
 		if err == nil {
 			return n, nil
 		}
 		// Entries may have been removed at the beginning meanwhile.
-		if now, _, herr := readHead(s.cfg.Store); herr != nil || now.First == head.First {
+		if now, _, herr := readHead(j.store); herr != nil || now.First == head.First {
 			return n, err
 		}
 	}
 }
 
-func (s *Syncer) verifyJournal(head journalHead, there bool) (int, error) {
+func (j *Journal) verifyFrom(head head, there bool) (int, error) {
 	const page = 256
 	prev, next, n := head.Anchor, head.First, 0
 	for {
-		records, err := s.cfg.Store.Records(journalLog, next, page)
+		records, err := j.store.Records(logName, next, page)
 		if err != nil {
 			return n, fmt.Errorf("read the journal: %w", err)
 		}
@@ -264,11 +274,11 @@ func (s *Syncer) verifyJournal(head journalHead, there bool) (int, error) {
 	return n, nil
 }
 
-// backwards calls f with the entries, newest first, until it returns false.
-func (j *journal) backwards(f func(wire.Entry) bool) error {
+// Backwards calls f with the entries, newest first, until it returns false.
+func (j *Journal) Backwards(f func(wire.Entry) bool) error {
 	const page = 64
 	newest := int64(math.MaxInt64)
-	records, err := j.store.Records(journalLog, -1, 1)
+	records, err := j.store.Records(logName, -1, 1)
 	for err == nil && len(records) > 0 {
 		oldest := newest
 		for _, record := range slices.Backward(records) {
@@ -288,7 +298,7 @@ func (j *journal) backwards(f func(wire.Entry) bool) error {
 		}
 		newest = oldest
 		from := max(0, newest-page)
-		records, err = j.store.Records(journalLog, from, int(newest-from))
+		records, err = j.store.Records(logName, from, int(newest-from))
 	}
 	if err != nil {
 		return fmt.Errorf("read the journal: %w", err)

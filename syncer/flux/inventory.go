@@ -1,11 +1,10 @@
-package syncer
+package flux
 
 import (
 	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -13,34 +12,34 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// knownInventory is the inventory of last time, in both forms: it seldom
+// KnownInventory is the inventory of last time, in both forms: it seldom
 // changes, and may be long.
-type knownInventory struct {
+type KnownInventory struct {
 	entries []kustomizev1.ResourceRef
 	keys    []object.Key
 }
 
-// of is inventoryOf.
-func (k *knownInventory) of(ks *kustomizev1.Kustomization) []object.Key {
+// Of is InventoryOf.
+func (k *KnownInventory) Of(ks *kustomizev1.Kustomization) []object.Key {
 	if ks.Status.Inventory == nil {
 		return nil
 	}
 	if entries := ks.Status.Inventory.Entries; !slices.Equal(entries, k.entries) {
-		k.entries, k.keys = entries, inventoryOf(ks)
+		k.entries, k.keys = entries, InventoryOf(ks)
 	}
 	return k.keys
 }
 
-// form is inventory.
-func (k *knownInventory) form(keys []object.Key) *kustomizev1.ResourceInventory {
+// Form is Inventory.
+func (k *KnownInventory) Form(keys []object.Key) *kustomizev1.ResourceInventory {
 	if !slices.Equal(keys, k.keys) {
-		k.entries, k.keys = inventory(keys).Entries, slices.Clone(keys)
+		k.entries, k.keys = Inventory(keys).Entries, slices.Clone(keys)
 	}
 	return &kustomizev1.ResourceInventory{Entries: k.entries}
 }
 
-// sameStatus compares two statuses, fast where their inventories are the same.
-func sameStatus(a, b *kustomizev1.KustomizationStatus) bool {
+// SameStatus compares two statuses, fast where their inventories are the same.
+func SameStatus(a, b *kustomizev1.KustomizationStatus) bool {
 	x, y := *a, *b
 	if x.Inventory != nil && y.Inventory != nil && slices.Equal(x.Inventory.Entries, y.Inventory.Entries) {
 		x.Inventory, y.Inventory = nil, nil
@@ -48,8 +47,8 @@ func sameStatus(a, b *kustomizev1.KustomizationStatus) bool {
 	return equality.Semantic.DeepEqual(&x, &y)
 }
 
-// inventory is the status field's form of a list of keys.
-func inventory(keys []object.Key) *kustomizev1.ResourceInventory {
+// Inventory is the status field's form of a list of keys.
+func Inventory(keys []object.Key) *kustomizev1.ResourceInventory {
 	inv := &kustomizev1.ResourceInventory{Entries: make([]kustomizev1.ResourceRef, 0, len(keys))}
 	for _, key := range keys {
 		version := ""
@@ -63,9 +62,9 @@ func inventory(keys []object.Key) *kustomizev1.ResourceInventory {
 	return inv
 }
 
-// inventoryOf reads the status's inventory; entries that are not
+// InventoryOf reads the status's inventory; entries that are not
 // <namespace>_<name>_<group>_<kind> are left out.
-func inventoryOf(ks *kustomizev1.Kustomization) []object.Key {
+func InventoryOf(ks *kustomizev1.Kustomization) []object.Key {
 	if ks.Status.Inventory == nil {
 		return nil
 	}
@@ -89,12 +88,4 @@ func parseID(id string) (object.Key, bool) {
 	}
 	name := strings.ReplaceAll(strings.Join(parts[1:n-2], "_"), "__", ":")
 	return object.Key{GroupKind: schema.GroupKind{Group: parts[n-2], Kind: parts[n-1]}, Namespace: parts[0], Name: name}, true
-}
-
-// ignoreOf is a source's spec.ignore, which may be empty.
-func (s *Syncer) ignoreOf(source object.Key) string {
-	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
-		return *obj.Spec.Ignore
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package syncer
+package tree
 
 import (
 	"crypto/sha256"
@@ -10,23 +10,27 @@ import (
 	"strings"
 )
 
-// editedTree is a tree with some files edited: what a commit of them would make.
-type editedTree struct {
-	tree
+// Edited is a tree with some files edited: what a commit of them would make.
+type Edited struct {
+	Tree
 	// edits are contents by path; nil is a file that is gone.
 	edits map[string][]byte
 }
 
+// NewEdited is t with some files edited: edits are contents by path, nil is a file
+// that is gone.
+func NewEdited(t Tree, edits map[string][]byte) Edited { return Edited{t, edits} }
+
 // Open implements fs.FS.
-func (o editedTree) Open(name string) (fs.File, error) {
+func (o Edited) Open(name string) (fs.File, error) {
 	data, edited := o.edits[name]
 	if !edited {
-		return o.tree.Open(name)
+		return o.Tree.Open(name)
 	}
 	if data == nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	t, err := newFileTree(map[string]string{name: string(data)})
+	t, err := NewFiles(map[string]string{name: string(data)})
 	if err != nil {
 		return nil, err
 	}
@@ -34,11 +38,11 @@ func (o editedTree) Open(name string) (fs.File, error) {
 }
 
 // ReadFile implements fs.ReadFileFS.
-func (o editedTree) ReadFile(name string) ([]byte, error) {
+func (o Edited) ReadFile(name string) ([]byte, error) {
 	data, edited := o.edits[name]
 	switch {
 	case !edited:
-		return o.tree.ReadFile(name)
+		return o.Tree.ReadFile(name)
 	case data == nil:
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fs.ErrNotExist}
 	}
@@ -46,11 +50,11 @@ func (o editedTree) ReadFile(name string) ([]byte, error) {
 }
 
 // Stat implements fs.StatFS.
-func (o editedTree) Stat(name string) (fs.FileInfo, error) {
+func (o Edited) Stat(name string) (fs.FileInfo, error) {
 	data, edited := o.edits[name]
 	switch {
 	case !edited:
-		return o.tree.Stat(name)
+		return o.Tree.Stat(name)
 	case data == nil:
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
@@ -59,8 +63,8 @@ func (o editedTree) Stat(name string) (fs.FileInfo, error) {
 
 // ReadDir implements fs.ReadDirFS. Edits add no files, they change those that
 // are there.
-func (o editedTree) ReadDir(name string) ([]fs.DirEntry, error) {
-	entries, err := o.tree.ReadDir(name)
+func (o Edited) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := o.Tree.ReadDir(name)
 	return slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool {
 		data, edited := o.edits[path.Join(name, e.Name())]
 		return edited && data == nil
@@ -68,7 +72,7 @@ func (o editedTree) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 // Hash identifies the content of a file or directory.
-func (o editedTree) Hash(name string) (string, error) {
+func (o Edited) Hash(name string) (string, error) {
 	if _, err := o.Stat(name); err != nil {
 		return "", err
 	}
@@ -78,7 +82,7 @@ func (o editedTree) Hash(name string) (string, error) {
 			below = append(below, file)
 		}
 	}
-	sum, err := o.tree.Hash(name)
+	sum, err := o.Tree.Hash(name)
 	if err != nil || len(below) == 0 {
 		return sum, err
 	}

@@ -1,4 +1,4 @@
-package syncer
+package tree
 
 import (
 	"crypto/sha256"
@@ -11,68 +11,68 @@ import (
 	"strings"
 )
 
-// mounts is a tree that is put together: base, which may be nil, and on top of
+// Mounts is a tree that is put together: base, which may be nil, and on top of
 // it directories of other trees, at paths of their own.
-type mounts struct {
-	base tree
-	list []mount
+type Mounts struct {
+	base Tree
+	list []Mount
 }
 
-// mount shows the directory from of a tree at the path at.
-type mount struct {
-	at, from string
-	tree     tree
+// Mount shows the directory from of a tree at the path at.
+type Mount struct {
+	At, From string
+	Tree     Tree
 }
 
-var _ tree = (*mounts)(nil)
+var _ Tree = (*Mounts)(nil)
 
-// newMounts fails for paths that lead out of the tree, that overlap, or that
+// NewMounts fails for paths that lead out of the tree, that overlap, or that
 // base has already.
-func newMounts(base tree, list []mount) (*mounts, error) {
+func NewMounts(base Tree, list []Mount) (*Mounts, error) {
 	for i, m := range list {
-		if !fs.ValidPath(m.at) || !fs.ValidPath(m.from) {
-			return nil, fmt.Errorf("%q or %q is not a path below the repository's root", m.at, m.from)
+		if !fs.ValidPath(m.At) || !fs.ValidPath(m.From) {
+			return nil, fmt.Errorf("%q or %q is not a path below the repository's root", m.At, m.From)
 		}
 		for _, other := range list[:i] {
-			if within(m.at, other.at) || within(other.at, m.at) {
-				return nil, fmt.Errorf("%q and %q overlap", other.at, m.at)
+			if Within(m.At, other.At) || Within(other.At, m.At) {
+				return nil, fmt.Errorf("%q and %q overlap", other.At, m.At)
 			}
 		}
-		if info, err := fs.Stat(m.tree, m.from); err != nil {
+		if info, err := fs.Stat(m.Tree, m.From); err != nil {
 			return nil, err
 		} else if !info.IsDir() {
-			return nil, fmt.Errorf("%q is not a directory", m.from)
+			return nil, fmt.Errorf("%q is not a directory", m.From)
 		}
 		if base == nil {
 			continue
 		}
-		if _, err := base.Stat(m.at); err == nil {
-			return nil, fmt.Errorf("%q is in the repository already", m.at)
+		if _, err := base.Stat(m.At); err == nil {
+			return nil, fmt.Errorf("%q is in the repository already", m.At)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	return &mounts{base: base, list: list}, nil
+	return &Mounts{base: base, list: list}, nil
 }
 
-// within says whether name is dir or below it.
-func within(name, dir string) bool {
+// Within reports whether name is dir or below it.
+func Within(name, dir string) bool {
 	return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
 }
 
 // find is the tree that a name is in, and its name there; a nil tree is that
 // of a directory above mounts that is nowhere else.
-func (t *mounts) find(op, name string) (tree, string, error) {
+func (t *Mounts) find(op, name string) (Tree, string, error) {
 	if !fs.ValidPath(name) {
 		return nil, "", &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
 	for _, m := range t.list {
-		if within(name, m.at) {
-			rest := strings.TrimPrefix(strings.TrimPrefix(name, m.at), "/")
-			if m.at == "." {
+		if Within(name, m.At) {
+			rest := strings.TrimPrefix(strings.TrimPrefix(name, m.At), "/")
+			if m.At == "." {
 				rest = name
 			}
-			return m.tree, path.Join(m.from, rest), nil
+			return m.Tree, path.Join(m.From, rest), nil
 		}
 	}
 	above := len(t.children(name)) > 0
@@ -88,12 +88,12 @@ func (t *mounts) find(op, name string) (tree, string, error) {
 }
 
 // children are the names right below a directory on the way to mounts.
-func (t *mounts) children(dir string) []string {
+func (t *Mounts) children(dir string) []string {
 	var names []string
 	for _, m := range t.list {
-		rest, below := strings.CutPrefix(m.at, dir+"/")
+		rest, below := strings.CutPrefix(m.At, dir+"/")
 		if dir == "." {
-			rest, below = m.at, m.at != "."
+			rest, below = m.At, m.At != "."
 		}
 		if below {
 			name, _, _ := strings.Cut(rest, "/")
@@ -105,7 +105,7 @@ func (t *mounts) children(dir string) []string {
 }
 
 // Open implements fs.FS.
-func (t *mounts) Open(name string) (fs.File, error) {
+func (t *Mounts) Open(name string) (fs.File, error) {
 	in, there, err := t.find("open", name)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (t *mounts) Open(name string) (fs.File, error) {
 }
 
 // ReadFile implements fs.ReadFileFS.
-func (t *mounts) ReadFile(name string) ([]byte, error) {
+func (t *Mounts) ReadFile(name string) ([]byte, error) {
 	in, there, err := t.find("read", name)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func (t *mounts) ReadFile(name string) ([]byte, error) {
 }
 
 // Stat implements fs.StatFS.
-func (t *mounts) Stat(name string) (fs.FileInfo, error) {
+func (t *Mounts) Stat(name string) (fs.FileInfo, error) {
 	in, there, err := t.find("stat", name)
 	if err != nil {
 		return nil, err
@@ -145,7 +145,7 @@ func (t *mounts) Stat(name string) (fs.FileInfo, error) {
 }
 
 // ReadDir implements fs.ReadDirFS.
-func (t *mounts) ReadDir(name string) ([]fs.DirEntry, error) {
+func (t *Mounts) ReadDir(name string) ([]fs.DirEntry, error) {
 	in, there, err := t.find("readdir", name)
 	if err != nil {
 		return nil, err
@@ -166,19 +166,19 @@ func (t *mounts) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 // Rules implements tree.
-func (t *mounts) Rules() string {
+func (t *Mounts) Rules() string {
 	rules := ""
 	if t.base != nil {
 		rules = t.base.Rules()
 	}
 	for _, m := range t.list {
-		rules += "\n" + m.tree.Rules()
+		rules += "\n" + m.Tree.Rules()
 	}
 	return rules
 }
 
 // Hash implements tree.
-func (t *mounts) Hash(name string) (string, error) {
+func (t *Mounts) Hash(name string) (string, error) {
 	in, there, err := t.find("hash", name)
 	if err != nil {
 		return "", err
@@ -192,12 +192,12 @@ func (t *mounts) Hash(name string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, own)
 	for _, m := range t.list {
-		if within(m.at, name) {
-			sum, err := m.tree.Hash(m.from)
+		if Within(m.At, name) {
+			sum, err := m.Tree.Hash(m.From)
 			if err != nil {
 				return "", err
 			}
-			fmt.Fprintf(h, "%q %s\n", m.at, sum)
+			fmt.Fprintf(h, "%q %s\n", m.At, sum)
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil

@@ -1,4 +1,4 @@
-package syncer
+package tree
 
 import (
 	"io/fs"
@@ -6,9 +6,9 @@ import (
 	"testing/fstest"
 )
 
-func files(tb testing.TB, list map[string]string) tree {
+func files(tb testing.TB, list map[string]string) Tree {
 	tb.Helper()
-	t, err := newFileTree(list)
+	t, err := NewFiles(list)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -18,14 +18,14 @@ func files(tb testing.TB, list map[string]string) tree {
 func TestMounts(t *testing.T) {
 	base := map[string]string{"a.yaml": "a", "dir/b.yaml": "b", "dir/deep/c.yaml": "c", "other/d.yaml": "d"}
 	lib := files(t, map[string]string{"x.yaml": "x", "deploy/y.yaml": "y"})
-	whole, err := newMounts(files(t, base), []mount{{at: "dir/lib", from: ".", tree: lib}, {at: "new/place", from: "deploy", tree: lib}})
+	whole, err := NewMounts(files(t, base), []Mount{{At: "dir/lib", From: ".", Tree: lib}, {At: "new/place", From: "deploy", Tree: lib}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := fstest.TestFS(whole, "a.yaml", "dir/b.yaml", "dir/deep/c.yaml", "other/d.yaml", "dir/lib/x.yaml", "dir/lib/deploy/y.yaml", "new/place/y.yaml"); err != nil {
 		t.Error(err)
 	}
-	cut, err := newMounts(nil, []mount{{at: "dir/deep", from: "dir/deep", tree: files(t, base)}})
+	cut, err := NewMounts(nil, []Mount{{At: "dir/deep", From: "dir/deep", Tree: files(t, base)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestMounts(t *testing.T) {
 			t.Errorf("%s is there although it was cut off", name)
 		}
 	}
-	hash := func(tr tree, name string) string {
+	hash := func(tr Tree, name string) string {
 		t.Helper()
 		sum, err := tr.Hash(name)
 		if err != nil {
@@ -45,7 +45,7 @@ func TestMounts(t *testing.T) {
 		}
 		return sum
 	}
-	changed, err := newMounts(files(t, base), []mount{{at: "dir/lib", from: ".", tree: files(t, map[string]string{"x.yaml": "other"})}})
+	changed, err := NewMounts(files(t, base), []Mount{{At: "dir/lib", From: ".", Tree: files(t, map[string]string{"x.yaml": "other"})}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,16 +57,16 @@ func TestMounts(t *testing.T) {
 	if hash(whole, "dir/deep") != hash(changed, "dir/deep") {
 		t.Error("dir/deep has another hash with the same content")
 	}
-	for what, m := range map[string]mount{
-		"out of the tree": {at: "../x", from: ".", tree: lib}, "from outside": {at: "x", from: "../..", tree: lib},
-		"a file's place": {at: "a.yaml", from: ".", tree: lib}, "a directory's": {at: "dir", from: ".", tree: lib},
-		"below a file": {at: "new", from: "x.yaml", tree: lib}, "nowhere": {at: "new", from: "none", tree: lib}, "the root": {at: ".", from: ".", tree: lib},
+	for what, m := range map[string]Mount{
+		"out of the tree": {At: "../x", From: ".", Tree: lib}, "from outside": {At: "x", From: "../..", Tree: lib},
+		"a file's place": {At: "a.yaml", From: ".", Tree: lib}, "a directory's": {At: "dir", From: ".", Tree: lib},
+		"below a file": {At: "new", From: "x.yaml", Tree: lib}, "nowhere": {At: "new", From: "none", Tree: lib}, "the root": {At: ".", From: ".", Tree: lib},
 	} {
-		if _, err := newMounts(files(t, base), []mount{m}); err == nil {
+		if _, err := NewMounts(files(t, base), []Mount{m}); err == nil {
 			t.Errorf("%s: accepted", what)
 		}
 	}
-	if _, err := newMounts(files(t, base), []mount{{at: "x", from: ".", tree: lib}, {at: "x/y", from: ".", tree: lib}}); err == nil {
+	if _, err := NewMounts(files(t, base), []Mount{{At: "x", From: ".", Tree: lib}, {At: "x/y", From: ".", Tree: lib}}); err == nil {
 		t.Error("two at one place: accepted")
 	}
 }

@@ -1,4 +1,4 @@
-package syncer
+package journal
 
 import (
 	"encoding/json"
@@ -15,10 +15,10 @@ import (
 // from the journal itself.
 const maxIndexed = 4_000_000
 
-// journalIndex knows which entries are about an object, and which entry tells
+// index knows which entries are about an object, and which entry tells
 // what came of another. It is built when it is first asked, and goes on from
 // where it was.
-type journalIndex struct {
+type index struct {
 	mu   sync.Mutex
 	next int64 // sequence number of the first entry that is not in it
 	refs int
@@ -37,13 +37,13 @@ func objectName(kind, name string) string { return strings.ToLower(kind) + "/" +
 
 // update takes in what the journal got since. It reports false if the journal
 // is too large for it.
-func (x *journalIndex) update(store Store) (bool, error) {
+func (x *index) update(store Store) (bool, error) {
 	const page = 512
 	if x.byObject == nil && !x.full {
 		x.byObject, x.verdicts, x.applied = map[string][]int64{}, map[int64]int64{}, map[string]int64{}
 	}
 	for !x.full {
-		records, err := store.Records(journalLog, x.next, page)
+		records, err := store.Records(logName, x.next, page)
 		if err != nil {
 			return false, fmt.Errorf("read the journal: %w", err)
 		}
@@ -63,7 +63,7 @@ func (x *journalIndex) update(store Store) (bool, error) {
 	return !x.full, nil
 }
 
-func (x *journalIndex) add(e wire.Entry) {
+func (x *index) add(e wire.Entry) {
 	x.next = e.Seq + 1
 	at := e.Kustomization + " " + e.Revision
 	if e.Type == wire.EntryVerdict {
@@ -89,10 +89,10 @@ func (x *journalIndex) add(e wire.Entry) {
 	}
 }
 
-// find lists the newest entries about an object (all, without a kind) that
+// Find lists the newest entries about an object (all, without a kind) that
 // fit, from before a sequence number unless that is negative, with what came of
 // each. It reports false if it cannot tell because the journal is too large.
-func (j *journal) find(kind, name string, before int64, limit int, fits func(wire.Entry) bool) ([]wire.LogEntry, bool, error) {
+func (j *Journal) Find(kind, name string, before int64, limit int, fits func(wire.Entry) bool) ([]wire.LogEntry, bool, error) {
 	x := &j.index
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -138,8 +138,8 @@ func (j *journal) find(kind, name string, before int64, limit int, fits func(wir
 var errRemoved = errors.New("it is not there any more")
 
 // entry reads one entry.
-func (j *journal) entry(seq int64) (wire.Entry, error) {
-	records, err := j.store.Records(journalLog, seq, 1)
+func (j *Journal) entry(seq int64) (wire.Entry, error) {
+	records, err := j.store.Records(logName, seq, 1)
 	if err != nil {
 		return wire.Entry{}, fmt.Errorf("read the journal: %w", err)
 	}

@@ -1,0 +1,43 @@
+package fault
+
+import (
+	"errors"
+	"strings"
+
+	"headway.dev/syncer/plan"
+)
+
+// Error is an error with the condition's reason.
+type Error struct {
+	Reason string
+	err    error
+}
+
+// Error implements error.
+func (f *Error) Error() string { return f.err.Error() }
+
+// Unwrap returns the error without its reason.
+func (f *Error) Unwrap() error { return f.err }
+
+// New gives an error the reason of the condition that will tell it.
+func New(reason string, err error) error { return &Error{Reason: reason, err: err} }
+
+// ReasonOf returns the reason that an error was given, otherwise another.
+func ReasonOf(err error, otherwise string) string {
+	if f := (*Error)(nil); errors.As(err, &f) {
+		return f.Reason
+	}
+	return otherwise
+}
+
+// Invalid holds all faults of a plan.
+type Invalid struct{ Errs []*plan.Error }
+
+// Error implements error: a line each.
+func (e *Invalid) Error() string {
+	lines := make([]string, len(e.Errs))
+	for i, f := range e.Errs {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}

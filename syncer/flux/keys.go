@@ -1,0 +1,37 @@
+package flux
+
+import (
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/model/object"
+)
+
+// The kinds that the syncer reconciles, and those that they name.
+var (
+	GitRepository = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
+	Kustomization = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+	Secret        = schema.GroupKind{Kind: "Secret"}
+	ConfigMap     = schema.GroupKind{Kind: "ConfigMap"}
+	Namespace     = schema.GroupKind{Kind: "Namespace"}
+)
+
+// SourceKey is the GitRepository that a Kustomization refers to.
+func SourceKey(ks *kustomizev1.Kustomization) object.Key {
+	key := object.Key{GroupKind: GitRepository, Namespace: ks.Spec.SourceRef.Namespace, Name: ks.Spec.SourceRef.Name}
+	if key.Namespace == "" {
+		key.Namespace = ks.Namespace
+	}
+	return key
+}
+
+// HealthChecks are the objects that spec.healthChecks names.
+func HealthChecks(ks *kustomizev1.Kustomization) []object.Key {
+	var keys []object.Key
+	for _, c := range ks.Spec.HealthChecks {
+		gv, _ := schema.ParseGroupVersion(c.APIVersion)
+		keys = append(keys, object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: c.Kind}, Namespace: c.Namespace, Name: c.Name})
+	}
+	return keys
+}
