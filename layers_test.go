@@ -18,13 +18,14 @@ const module = "headway.dev"
 // mayImport is the import table of ARCHITECTURE.md: which folders of ours a
 // folder may import besides itself.
 var mayImport = map[string][]string{
-	"manifests": nil,
-	"syncer":    {"manifests"},
-	"engine":    {"manifests"},
-	"nodes":     {"manifests"},
-	"proxy":     {"manifests"},
-	"cmd":       {"manifests", "syncer", "engine", "nodes", "proxy", "examples"},
-	"examples":  nil,
+	"manifests":  nil,
+	"syncer":     {"manifests"},
+	"syncer/git": {"odb", "remote", "."},
+	"engine":     {"manifests"},
+	"nodes":      {"manifests"},
+	"proxy":      {"manifests"},
+	"cmd":        {"manifests", "syncer", "engine", "nodes", "proxy", "examples"},
+	"examples":   nil,
 }
 
 // owners says which folder alone may import an outside system, so that its

@@ -10,7 +10,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 )
 
 // secret reads a Secret of the source's namespace.
@@ -25,12 +25,12 @@ func (src *source) secret(name string) (map[string][]byte, error) {
 
 // credentials are what the source's Secrets say about how to reach its
 // repository, or nil.
-func (src *source) credentials(obj *sourcev1.GitRepository) (*git.Auth, error) {
+func (src *source) credentials(obj *sourcev1.GitRepository) (*remote.Auth, error) {
 	app := obj.GetProvider() == sourcev1.GitProviderGitHub
 	if app && obj.Spec.SecretRef == nil {
 		return nil, fault.New(sourcev1.InvalidProviderConfigurationReason, errors.New("secretRef with github app data must be specified when provider is set to github"))
 	}
-	var auth *git.Auth
+	var auth *remote.Auth
 	if ref := obj.Spec.SecretRef; ref != nil {
 		data, err := src.secret(ref.Name)
 		if err != nil {
@@ -40,8 +40,8 @@ func (src *source) credentials(obj *sourcev1.GitRepository) (*git.Auth, error) {
 			return nil, fault.New(sourcev1.InvalidProviderConfigurationReason,
 				fmt.Errorf("secretRef '%s/%s' has github app data but provider is not set to github", obj.Namespace, ref.Name))
 		}
-		if auth, err = git.AuthFromSecret(obj.Spec.URL, data); err == nil && app {
-			auth.App, err = git.AppFromSecret(obj.Spec.URL, data)
+		if auth, err = remote.AuthFromSecret(obj.Spec.URL, data); err == nil && app {
+			auth.App, err = remote.AppFromSecret(obj.Spec.URL, data)
 		}
 		if err != nil {
 			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to configure authentication options: %w", err))
@@ -53,9 +53,9 @@ func (src *source) credentials(obj *sourcev1.GitRepository) (*git.Auth, error) {
 			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
 		if auth == nil {
-			auth = &git.Auth{}
+			auth = &remote.Auth{}
 		}
-		if auth.Proxy, err = git.ProxyFromSecret(obj.Spec.URL, data); err != nil {
+		if auth.Proxy, err = remote.ProxyFromSecret(obj.Spec.URL, data); err != nil {
 			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("invalid proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
 	}

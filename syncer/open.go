@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 )
 
 // open opens the repository, again if the URL changed or a local one failed:
@@ -102,17 +103,17 @@ func redacted(raw string) string {
 
 // openMirror opens the mirror of a URL, and starts it over if it was another
 // URL's: objects of one source must never be offered to another's.
-func openMirror(dir, remote string, limits git.MirrorOptions) (*git.Repository, error) {
-	if err := git.CheckURL(remote); err != nil {
+func openMirror(dir, address string, limits git.MirrorOptions) (*git.Repository, error) {
+	if err := remote.CheckURL(address); err != nil {
 		return nil, err
 	}
-	mark, want := filepath.Join(dir, mirrorMark), redacted(remote)
+	mark, want := filepath.Join(dir, mirrorMark), redacted(address)
 	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("clear the mirror: %w", err)
 		}
 	}
-	repo, err := git.Mirror(dir, remote, limits)
+	repo, err := git.Mirror(dir, address, limits)
 	if err != nil {
 		return nil, err
 	}

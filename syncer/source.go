@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/wire"
 )
 
@@ -39,7 +40,7 @@ type source struct {
 	url  string
 	head git.Head // zero until there is one
 	form shape    // of the head's tree
-	auth *git.Auth
+	auth *remote.Auth
 	// verified says who signed the head, if signatures are checked.
 	verified string
 	next     time.Time

@@ -22,6 +22,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
+	gitremote "headway.dev/syncer/git/remote"
 	"headway.dev/syncer/wire"
 )
 
@@ -35,11 +36,11 @@ type source struct {
 // openSource checks the source: a repository on this machine must have the
 // branch and the path, so that a typing error is answered at once.
 func openSource(cfg *upConfig) (*source, error) {
-	if remote := sshURL(cfg.repo); strings.Contains(remote, "://") && !strings.HasPrefix(remote, "file://") {
-		if err := git.CheckURL(remote); err != nil {
+	if address := sshURL(cfg.repo); strings.Contains(address, "://") && !strings.HasPrefix(address, "file://") {
+		if err := gitremote.CheckURL(address); err != nil {
 			return nil, fmt.Errorf("--repo: %w", err)
 		}
-		return &source{cfg: cfg, url: remote}, nil
+		return &source{cfg: cfg, url: address}, nil
 	}
 	dir := strings.TrimPrefix(cfg.repo, "file://")
 	if dir == "" {

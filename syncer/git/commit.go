@@ -10,6 +10,8 @@ import (
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/remote"
 )
 
 // Signature says who did something, and when.
@@ -81,11 +83,11 @@ func describe(c *object.Commit) Commit {
 	subject, _, _ := strings.Cut(strings.TrimLeft(body, "\n"), "\n")
 	// Who wrote the commit chose all of this, and terminals will show it.
 	sign := func(s object.Signature) Signature {
-		return Signature{Name: printable(text(s.Name), maxName), Email: printable(text(s.Email), maxName), When: s.When}
+		return Signature{Name: remote.Printable(text(s.Name), maxName), Email: remote.Printable(text(s.Email), maxName), When: s.When}
 	}
 	return Commit{
 		SHA: c.Hash.String(), Tree: c.TreeHash.String(), Parents: parents,
-		Author: sign(c.Author), Committer: sign(c.Committer), Subject: printable(subject, maxSubject), Message: message(body),
+		Author: sign(c.Author), Committer: sign(c.Committer), Subject: remote.Printable(subject, maxSubject), Message: message(body),
 	}
 }
 

@@ -1,7 +1,6 @@
 package git
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/object"
@@ -27,9 +26,4 @@ func decoder(c *object.Commit) func(string) string {
 		}
 		return out
 	}
-}
-
-// errSHA256 says that a repository names its objects by SHA-256.
-func errSHA256(where string) error {
-	return fmt.Errorf("%s has SHA-256 object names, which are not supported: use a repository with SHA-1 (git init --object-format=sha1)", where)
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/remote"
 )
 
 // Ref says what to follow, with the precedence of GitRepository's spec.ref:
@@ -82,7 +84,7 @@ func (e *RefError) Error() string {
 // Fetch brings what ref points at into the repository (nothing, for a local
 // one) and says where that is. A branch comes with its whole history, which
 // reverts and the detection of a rewritten one need; a tag comes alone.
-func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *Auth) (Head, error) {
+func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *remote.Auth) (Head, error) {
 	if err := ref.check(); err != nil {
 		return Head{}, err
 	}
@@ -130,12 +132,12 @@ func (ref Ref) check() error {
 		case "", "refs/heads/", "refs/tags/":
 		default:
 			if !validRef(name) {
-				return fmt.Errorf("invalid reference name %q", printable(name.String(), 100))
+				return fmt.Errorf("invalid reference name %q", remote.Printable(name.String(), 100))
 			}
 		}
 	}
 	if ref.Commit != "" && !plumbing.IsHash(ref.Commit) {
-		return fmt.Errorf("spec.ref.commit %q is not a full SHA", printable(ref.Commit, 100))
+		return fmt.Errorf("spec.ref.commit %q is not a full SHA", remote.Printable(ref.Commit, 100))
 	}
 	return nil
 }
@@ -148,7 +150,7 @@ func validRef(name plumbing.ReferenceName) bool {
 
 // references are those of the source by name, without symbolic ones; and,
 // for a remote, the conversation in which it told them.
-func (r *Repository) references(ctx context.Context, auth *Auth) (map[plumbing.ReferenceName]*plumbing.Reference, *incoming, error) {
+func (r *Repository) references(ctx context.Context, auth *remote.Auth) (map[plumbing.ReferenceName]*plumbing.Reference, *incoming, error) {
 	if r.Local() {
 		refs, err := r.localRefs()
 		return refs, nil, err

@@ -8,6 +8,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/remote"
 )
 
 // FilesOptions say what a commit of files holds, and in whose name.
@@ -87,7 +89,7 @@ func (r *Repository) WriteRevert(head string, opts RevertOptions) (string, error
 
 // Advance moves the branch from one commit to another that stands on it. It
 // fails with ErrMoved, having changed nothing, if the branch is elsewhere.
-func (r *Repository) Advance(ctx context.Context, branch, from, to string, auth *Auth) error {
+func (r *Repository) Advance(ctx context.Context, branch, from, to string, auth *remote.Auth) error {
 	if r.Local() {
 		return r.moveLocal(branch, from, to)
 	}

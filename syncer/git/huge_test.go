@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -162,7 +163,7 @@ func TestGigabyteBlobIsRefused(t *testing.T) {
 		}
 		before := diskUse(t, kept)
 		_, err = r.Fetch(t.Context(), git.Ref{Branch: "main"}, nil)
-		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, git.ErrTooLarge) != (c.want == tooLarge) {
+		if err == nil || !strings.Contains(err.Error(), c.want) || errors.Is(err, remote.ErrTooLarge) != (c.want == tooLarge) {
 			t.Errorf("%s: %v, want it to say %q", name, err, c.want)
 		}
 		if after := diskUse(t, kept); after > before+4096 {
@@ -207,7 +208,7 @@ func TestEndlessPack(t *testing.T) {
 	}
 	before := diskUse(t, dir)
 	_, err = r.Fetch(t.Context(), git.Ref{Branch: "main"}, nil)
-	if !errors.Is(err, git.ErrTooLarge) || !strings.Contains(err.Error(), "the fetched pack is larger than the limit of 33554432") {
+	if !errors.Is(err, remote.ErrTooLarge) || !strings.Contains(err.Error(), "the fetched pack is larger than the limit of 33554432") {
 		t.Errorf("Fetch = %v", err)
 	}
 	if err := r.Close(); err != nil {

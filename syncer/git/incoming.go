@@ -13,6 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 
 	"headway.dev/syncer/git/odb"
+	"headway.dev/syncer/git/remote"
 )
 
 const (
@@ -29,27 +30,22 @@ const (
 // incoming is a fetch under way: the remote's references are known.
 type incoming struct {
 	r    *Repository
-	talk conversation
+	with *remote.Session
 	adv  *packp.AdvRefs
 	refs map[plumbing.ReferenceName]*plumbing.Reference
 }
 
 // ask starts a conversation with the remote, and reads its references.
-func (r *Repository) ask(ctx context.Context, auth *Auth) (*incoming, error) {
-	const step = "list the references of"
-	talk, err := r.converse(ctx, uploadPack, auth)
-	if err != nil {
-		return nil, r.remoteError(ctx, step, err)
+func (r *Repository) ask(ctx context.Context, auth *remote.Auth) (*incoming, error) {
+	with, err := r.remote.Open(ctx, remote.UploadPack, auth)
+	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
+		return nil, ErrEmpty
 	}
-	adv, err := advertised(ctx, talk)
 	if err != nil {
-		talk.close()
-		if errors.Is(err, transport.ErrEmptyRemoteRepository) {
-			return nil, ErrEmpty
-		}
-		return nil, r.remoteError(ctx, step, err)
+		return nil, r.remote.Error(ctx, "list the references of", err)
 	}
-	in := &incoming{r: r, talk: talk, adv: adv, refs: make(map[plumbing.ReferenceName]*plumbing.Reference, len(adv.References))}
+	adv := with.Advertised
+	in := &incoming{r: r, with: with, adv: adv, refs: make(map[plumbing.ReferenceName]*plumbing.Reference, len(adv.References))}
 	for name, hash := range adv.References {
 		// What Git would not create is not there, whatever a server says.
 		if n := plumbing.ReferenceName(name); validRef(n) && !hash.IsZero() {
@@ -61,7 +57,7 @@ func (r *Repository) ask(ctx context.Context, auth *Auth) (*incoming, error) {
 
 func (in *incoming) close() {
 	if in != nil {
-		in.talk.close()
+		in.with.Close()
 	}
 }
 
@@ -99,11 +95,11 @@ func (in *incoming) fetch(ctx context.Context, wants []target, history bool) err
 	defer in.r.mu.Unlock()
 	in.r.store.reindex()
 	if err != nil {
-		return in.r.remoteError(ctx, "fetch", err)
+		return in.r.remote.Error(ctx, "fetch", err)
 	}
 	for _, want := range wants {
 		if err := in.r.store.HasEncodedObject(want.hash); err != nil {
-			return in.r.remoteError(ctx, "fetch", fmt.Errorf("the server did not send %s, which is %s: %w", want.hash, want.name, err))
+			return in.r.remote.Error(ctx, "fetch", fmt.Errorf("the server did not send %s, which is %s: %w", want.hash, want.name, err))
 		}
 		if err := in.r.store.SetReference(plumbing.NewHashReference(want.to, want.hash)); err != nil {
 			return fmt.Errorf("fetch: set %s: %w", want.to, err)
@@ -132,22 +128,14 @@ func (in *incoming) bring(ctx context.Context, wants, shallows []plumbing.Hash, 
 	if depth == 1 && !in.adv.Capabilities.Supports("shallow") {
 		depth = 0
 	}
-	asked, err := packRequest(in.adv.Capabilities, wants, in.haves(), shallows, depth)
+	got, err := in.with.Fetch(ctx, remote.Request{Wants: wants, Haves: in.haves(), Shallows: shallows, Depth: depth})
 	if err != nil {
 		return err
 	}
-	body, err := in.talk.ask(ctx, asked)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	got, err := readAnswer(body, depth > 0)
-	if err != nil {
-		return err
-	}
-	err = odb.Receive(ctx, filepath.Join(in.r.gitDir, "objects", "pack"), got.pack, in.r.limits)
+	defer func() { _ = got.Close() }()
+	err = odb.Receive(ctx, filepath.Join(in.r.gitDir, "objects", "pack"), got.Pack, in.r.limits)
 	if size := (*odb.SizeError)(nil); errors.As(err, &size) {
-		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+		return fmt.Errorf("%w: %w", remote.ErrTooLarge, err)
 	}
 	if err != nil {
 		return err
@@ -175,9 +163,9 @@ func (in *incoming) shallows() ([]plumbing.Hash, error) {
 	return list, nil
 }
 
-func (in *incoming) setShallows(before []plumbing.Hash, got answer) error {
-	after := slices.DeleteFunc(slices.Clone(before), func(h plumbing.Hash) bool { return slices.Contains(got.unshallow, h) })
-	for _, h := range got.shallow {
+func (in *incoming) setShallows(before []plumbing.Hash, got remote.Answer) error {
+	after := slices.DeleteFunc(slices.Clone(before), func(h plumbing.Hash) bool { return slices.Contains(got.Unshallow, h) })
+	for _, h := range got.Shallow {
 		if !slices.Contains(after, h) {
 			after = append(after, h)
 		}

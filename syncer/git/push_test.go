@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -47,7 +48,7 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 		return []string{"unpack ok", "ng refs/heads/main protected: fetch first from the release team (non-fast-forward)"}
 	}))
 	_, err := revert()
-	refused, ok := errors.AsType[*git.RefusedError](err)
+	refused, ok := errors.AsType[*remote.RefusedError](err)
 	if !ok || refused.Ref != "refs/heads/main" || git.Temporary(err) || errors.Is(err, git.ErrMoved) || !strings.Contains(err.Error(), "fetch first from the release team") {
 		t.Errorf("refused: %v", err)
 	}
@@ -124,11 +125,11 @@ func TestSSHCredentials(t *testing.T) {
 	host, hostKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, host, user)
 	url := "ssh://root@" + addr + bare
-	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, hostKey)})
+	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, hostKey)})
 	if err == nil || git.Temporary(err) || !strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another key: %v", err)
 	}
-	_, err = gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, user)})
+	_, err = gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, user)})
 	if err == nil || !git.Temporary(err) || strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another server: %v", err)
 	}

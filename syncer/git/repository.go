@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"unicode"
 
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/storage/filesystem"
@@ -17,6 +15,7 @@ import (
 
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git/odb"
+	"headway.dev/syncer/git/remote"
 )
 
 // Default bounds of a fetch: the bytes of one pack and of each object in it,
@@ -32,9 +31,6 @@ const remoteName = "origin"
 // ErrNotRepository says that a path holds no Git repository.
 var ErrNotRepository = errors.New("not a Git repository")
 
-// ErrTooLarge says that a fetch brought more than the bound.
-var ErrTooLarge = errors.New("the repository is larger than allowed")
-
 // Repository is a repository on this machine: the source itself if it is
 // local, or the mirror of a remote one.
 type Repository struct {
@@ -47,13 +43,11 @@ type Repository struct {
 	network chan struct{}
 	gitDir  string
 	bare    bool
-	url     string // empty for a local repository
+	remote  *remote.Remote // nil for a local repository
 	blames  blames
 	limits  odb.Limits
 	dirs    directories
 	ignores ignoreFiles
-	link    link // to the remote
-	egress  *egress.Policy
 }
 
 // Open opens the repository at path in place, bare or with a working tree.
@@ -67,7 +61,7 @@ func Open(path string) (*Repository, error) {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	if sha256Named(abs) {
-		return nil, fmt.Errorf("open repository: %w", errSHA256(path))
+		return nil, fmt.Errorf("open repository: %w", remote.SHA256Error(path))
 	}
 	repo, err := gogit.PlainOpenWithOptions(abs, &gogit.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {
@@ -113,11 +107,11 @@ type MirrorOptions struct {
 	Egress *egress.Policy
 }
 
-// Mirror opens or creates the bare repository in dir that mirrors remote, an
-// http, https or ssh URL. Nothing is fetched yet. Only one Repository may be
+// Mirror opens or creates the bare repository in dir that mirrors a remote at
+// an http, https or ssh URL. Nothing is fetched yet. Only one Repository may be
 // open for dir.
-func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
-	if err := CheckURL(remote); err != nil {
+func Mirror(dir, address string, opts MirrorOptions) (*Repository, error) {
+	if err := remote.CheckURL(address); err != nil {
 		return nil, err
 	}
 	limits := odb.Limits{Bytes: opts.MaxPack, Objects: opts.MaxObjects}
@@ -142,44 +136,17 @@ func Mirror(dir, remote string, opts MirrorOptions) (*Repository, error) {
 	if err := odb.Clean(filepath.Join(dir, "objects", "pack")); err != nil {
 		return nil, fmt.Errorf("open mirror %s: %w", dir, err)
 	}
-	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, url: remote, limits: limits, egress: opts.Egress}, nil
-}
-
-// maxURL bounds a URL, in bytes.
-const maxURL = 2048
-
-// CheckURL says whether a mirror can follow the URL. Other schemes, file
-// among them, are refused: an object of the cluster must not name files of
-// the machine. So is what a program could take for an option.
-func CheckURL(remote string) error {
-	u, err := url.Parse(remote)
-	if err != nil {
-		return fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
-	}
-	switch u.Scheme {
-	case "http", "https", "ssh":
-	default:
-		return fmt.Errorf("unsupported Git URL %q: use http://, https:// or ssh://", u.Redacted())
-	}
-	switch {
-	case u.Host == "" || u.Hostname() == "":
-		return fmt.Errorf("invalid Git URL %q: it names no host", u.Redacted())
-	case strings.HasPrefix(u.Host, "-") || strings.HasPrefix(u.User.Username(), "-"):
-		return fmt.Errorf("invalid Git URL %q: a host or user must not start with '-'", u.Redacted())
-	case len(remote) > maxURL:
-		return fmt.Errorf("invalid Git URL: it is longer than %d bytes", maxURL)
-	case strings.ContainsFunc(u.Path, unicode.IsControl):
-		return fmt.Errorf("invalid Git URL %q: its path has control characters", u.Redacted())
-	}
-	return nil
+	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, remote: remote.New(address, dir, opts.Egress), limits: limits}, nil
 }
 
 // Local says whether the repository is the source itself.
-func (r *Repository) Local() bool { return r.url == "" }
+func (r *Repository) Local() bool { return r.remote == nil }
 
 // Close releases the repository's files and connections.
 func (r *Repository) Close() error {
-	r.link.close()
+	if !r.Local() {
+		r.remote.Close()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.store.Close()

@@ -12,6 +12,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git/remote"
 )
 
 // ErrMoved says that the branch was moved meanwhile, time and again.
@@ -60,7 +62,7 @@ type RevertOptions struct {
 	Author, Committer Signature
 	// Key signs the commit; nil leaves it unsigned.
 	Key  *SigningKey
-	Auth *Auth
+	Auth *remote.Auth
 }
 
 // Revert writes one commit on the branch that takes back what changed from

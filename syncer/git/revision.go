@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"headway.dev/syncer/git/remote"
 )
 
 // planned is where a mirror keeps the references that were only looked at:
@@ -22,7 +24,7 @@ var request = regexp.MustCompile(`^(pull|merge-requests)/[0-9]+(/head|/merge)?$`
 // a branch, a tag, a commit, the full name of a reference, or a pull request
 // as pull/N or merge-requests/N, for what it proposes, or with /merge at the
 // end for its merge with the target, where the host keeps one.
-func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *Auth) (string, error) {
+func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *remote.Auth) (string, error) {
 	if plumbing.IsHash(rev) {
 		if _, err := r.Commit(rev); err == nil {
 			return rev, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 
 	"headway.dev/syncer/git/odb"
+	"headway.dev/syncer/git/remote"
 )
 
 // Bounds of what a tree may be, whatever was committed.
@@ -241,7 +242,7 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 			return directory{}, fmt.Errorf("read tree %s: %w", hash, err)
 		}
 		if _, twice := dir.byName[e.Name]; twice {
-			return directory{}, fmt.Errorf("read tree %s: %w", hash, &entryError{fmt.Sprintf("%q is in it twice", printable(e.Name, 100))})
+			return directory{}, fmt.Errorf("read tree %s: %w", hash, &entryError{fmt.Sprintf("%q is in it twice", remote.Printable(e.Name, 100))})
 		}
 		dir.byName[e.Name] = e
 	}
@@ -253,7 +254,7 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 // hold any name.
 func checkEntry(e object.TreeEntry) error {
 	if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") || e.Name == "." || strings.EqualFold(e.Name, ".git") || strings.ContainsRune(e.Name, 0) {
-		return &entryError{fmt.Sprintf("invalid file name %q", printable(e.Name, 100))}
+		return &entryError{fmt.Sprintf("invalid file name %q", remote.Printable(e.Name, 100))}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 )
 
@@ -86,7 +87,7 @@ func Mirror(tb testing.TB, url string) *git.Repository {
 }
 
 // Fetch fetches what ref points at.
-func Fetch(tb testing.TB, r *git.Repository, ref git.Ref, auth *git.Auth) git.Head {
+func Fetch(tb testing.TB, r *git.Repository, ref git.Ref, auth *remote.Auth) git.Head {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
 	defer cancel()
@@ -106,13 +107,13 @@ func Serve(tb testing.TB, root, user, password string) *gitserver.Server {
 }
 
 // Auth reads the data of a Secret.
-func Auth(tb testing.TB, remote string, data map[string]string) *git.Auth {
+func Auth(tb testing.TB, url string, data map[string]string) *remote.Auth {
 	tb.Helper()
 	secret := map[string][]byte{}
 	for k, v := range data {
 		secret[k] = []byte(v)
 	}
-	a, err := git.AuthFromSecret(remote, secret)
+	a, err := remote.AuthFromSecret(url, secret)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package git
+package remote
 
 import (
 	"context"
@@ -29,8 +29,7 @@ type httpAuth struct {
 func (*httpAuth) Name() string   { return "headway-http" }
 func (*httpAuth) String() string { return "headway-http" }
 
-// link is a repository's way to its remote. Its connections are kept, and
-// closed with the repository; nothing of it is shared with another one.
+// link is the way to a remote. Its connections are kept until it is closed; nothing of it is shared with another one.
 type link struct {
 	mu    sync.Mutex
 	mark  [sha256.Size]byte // of what client was made from
@@ -119,8 +118,8 @@ func (c connection) client(auth *Auth, policy *egress.Policy) (*http.Client, err
 	return &http.Client{Transport: t, CheckRedirect: c.checkRedirect}, nil
 }
 
-// checkRedirect keeps what is meant for one host from another. Headers go-git
-// would drop by itself, a client certificate not.
+// checkRedirect keeps what is meant for one host from another. Headers the
+// library would drop by itself, a client certificate not.
 func (c connection) checkRedirect(req *http.Request, _ []*http.Request) error {
 	if c.Secret && !strings.EqualFold(req.URL.Host, c.Remote) {
 		return fmt.Errorf("the server redirects to another host, %s, which does not get this one's credentials: set spec.url to where the repository is", req.URL.Host)
@@ -128,8 +127,8 @@ func (c connection) checkRedirect(req *http.Request, _ []*http.Request) error {
 	return nil
 }
 
-// method makes go-git's form of auth for the mirror's remote.
-func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMethod, error) {
+// method makes go-git's form of auth.
+func (r *Remote) method(ctx context.Context, auth *Auth) (transport.AuthMethod, error) {
 	u, err := url.Parse(r.url)
 	if err != nil {
 		return nil, fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
@@ -138,7 +137,7 @@ func (r *Repository) method(ctx context.Context, auth *Auth) (transport.AuthMeth
 		if auth == nil || len(auth.Identity) == 0 {
 			return nil, errors.New("ssh needs a secretRef with 'identity' and 'known_hosts'")
 		}
-		return auth.ssh(u, r.gitDir, r.egress)
+		return auth.ssh(u, r.dir, r.egress)
 	}
 	c, err := r.link.client(u, auth, r.egress)
 	if err != nil {

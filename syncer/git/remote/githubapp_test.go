@@ -1,4 +1,4 @@
-package git_test
+package remote_test
 
 import (
 	"crypto"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -106,15 +107,15 @@ func TestGitHubApp(t *testing.T) {
 	backend.Require("nobody", "at first")
 	api := &githubAPI{key: &key.PublicKey, git: backend, life: time.Hour}
 	hub := servers.serveTLS(t, api, nil)
-	remote := servers.serveTLS(t, backend, nil).URL + "/repo.git"
-	app := func(change map[string]string) (*git.Auth, error) {
+	origin := servers.serveTLS(t, backend, nil).URL + "/repo.git"
+	app := func(change map[string]string) (*remote.Auth, error) {
 		data := map[string][]byte{"githubAppID": []byte("7"), "githubAppInstallationID": []byte("3"), "githubAppPrivateKey": []byte(private), "githubAppBaseURL": []byte(hub.URL + "/api/v3/"), "ca.crt": servers.pem}
 		for k, v := range change {
 			data[k] = []byte(v)
 		}
-		a, err := git.AuthFromSecret(remote, data)
+		a, err := remote.AuthFromSecret(origin, data)
 		if err == nil {
-			a.App, err = git.AppFromSecret(remote, data)
+			a.App, err = remote.AppFromSecret(origin, data)
 		}
 		return a, err
 	}
@@ -138,7 +139,7 @@ func TestGitHubApp(t *testing.T) {
 			t.Errorf("%d tokens were issued, want %d; wrong requests: %q", api.issued, want, api.faults)
 		}
 	}
-	r := gittest.Mirror(t, remote)
+	r := gittest.Mirror(t, origin)
 	for range 3 { // each with the secret read anew
 		if err := get(r, nil); err != nil {
 			t.Fatal(err)
@@ -158,7 +159,7 @@ func TestGitHubApp(t *testing.T) {
 	api.mu.Lock()
 	api.life = time.Minute
 	api.mu.Unlock()
-	soon := gittest.Mirror(t, remote)
+	soon := gittest.Mirror(t, origin)
 	for range 2 {
 		if err := get(soon, map[string]string{"githubAppInstallationID": "", "githubAppInstallationOwner": "ada"}); err != nil {
 			t.Fatal(err)
@@ -170,7 +171,7 @@ func TestGitHubApp(t *testing.T) {
 		"a redirect elsewhere": {"githubAppInstallationID": "5"},
 		"no such owner":        {"githubAppInstallationID": "", "githubAppInstallationOwner": "eve"},
 	} {
-		if err := get(gittest.Mirror(t, remote), change); err == nil || strings.Contains(err.Error(), "evil.example.com") && !strings.Contains(err.Error(), "307") {
+		if err := get(gittest.Mirror(t, origin), change); err == nil || strings.Contains(err.Error(), "evil.example.com") && !strings.Contains(err.Error(), "307") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -186,7 +187,7 @@ func TestGitHubApp(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := git.AppFromSecret("http://example.com/x", map[string][]byte{}); err == nil {
+	if _, err := remote.AppFromSecret("http://example.com/x", map[string][]byte{}); err == nil {
 		t.Error("a token over http: accepted")
 	}
 }

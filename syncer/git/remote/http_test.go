@@ -1,4 +1,4 @@
-package git_test
+package remote_test
 
 import (
 	"crypto/rand"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -22,7 +23,7 @@ func TestHTTPAuth(t *testing.T) {
 		{"username": []byte("ada"), "password": []byte("secret")},
 		{"bearerToken": []byte("secret\n")},
 	} {
-		auth, err := git.AuthFromSecret(url, data)
+		auth, err := remote.AuthFromSecret(url, data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,7 @@ func TestHTTPAuth(t *testing.T) {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 	}
-	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Username: "ada", Password: "wrong-password"})
+	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Username: "ada", Password: "wrong-password"})
 	if err == nil || !strings.Contains(err.Error(), "check the credentials") || strings.Contains(err.Error(), "wrong-password") {
 		t.Errorf("wrong password: %v", err)
 	}
@@ -60,7 +61,7 @@ func TestTruncatedAndTooLarge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := small.Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, git.ErrTooLarge) {
+	if _, err := small.Fetch(t.Context(), git.Ref{Branch: "main"}, nil); !errors.Is(err, remote.ErrTooLarge) {
 		t.Errorf("a pack over the bound: %v", err)
 	}
 	_ = small.Close()
@@ -85,7 +86,7 @@ func TestSSH(t *testing.T) {
 	addr := gitserver.SSH(t, hostPEM, user)
 	url := "ssh://root@" + addr + bare
 	known := gitserver.KnownHosts(addr, hostKey)
-	auth, err := git.AuthFromSecret(url, map[string][]byte{"identity": identity, "known_hosts": known})
+	auth, err := remote.AuthFromSecret(url, map[string][]byte{"identity": identity, "known_hosts": known})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,14 +110,14 @@ func TestSSH(t *testing.T) {
 		"unknown host": gitserver.KnownHosts("example.com:22", hostKey),
 		"changed key":  gitserver.KnownHosts(addr, other),
 	} {
-		_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: identity, KnownHosts: known})
+		_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: identity, KnownHosts: known})
 		if err == nil {
 			t.Errorf("%s: the fetch went on", what)
 		} else {
 			t.Logf("%s: %v", what, err)
 		}
 	}
-	if _, err := git.AuthFromSecret(url, map[string][]byte{"identity": identity}); err == nil {
+	if _, err := remote.AuthFromSecret(url, map[string][]byte{"identity": identity}); err == nil {
 		t.Error("a secret without known_hosts was accepted")
 	}
 }

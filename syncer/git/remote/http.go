@@ -1,4 +1,4 @@
-package git
+package remote
 
 import (
 	"bytes"
@@ -40,7 +40,7 @@ func overHTTP(u *url.URL, service string, method transport.AuthMethod) (conversa
 	base := *u
 	base.User, base.RawQuery, base.Fragment = nil, "", ""
 	c.base = &base
-	if service == uploadPack {
+	if service == UploadPack {
 		c.client = &http.Client{Transport: a.client.Transport, CheckRedirect: checkRedirect}
 	}
 	return c, nil

@@ -1,4 +1,4 @@
-package git_test
+package remote_test
 
 import (
 	"bufio"
@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -107,17 +108,17 @@ func TestClientCertificates(t *testing.T) {
 	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	servers, clients, strangers := newAuthority(t), newAuthority(t), newAuthority(t)
 	srv := servers.serveTLS(t, gitserver.New(t, filepath.Dir(bare)), clients)
-	remote := srv.URL + "/repo.git"
+	origin := srv.URL + "/repo.git"
 	cert, key := clients.client(t)
 	other, otherKey := strangers.client(t)
 	good := map[string]string{"ca.crt": string(servers.pem), "tls.crt": string(cert), "tls.key": string(key)}
-	with := gittest.Mirror(t, remote)
+	with := gittest.Mirror(t, origin)
 	for _, data := range []map[string]string{
 		good,
 		{"caFile": string(servers.pem), "certFile": string(cert), "keyFile": string(key)},
 		{"caFile": string(strangers.pem), "ca.crt": string(servers.pem), "tls.crt": string(cert), "tls.key": string(key)},
 	} {
-		if h := gittest.Fetch(t, with, git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); h.Commit != sha {
+		if h := gittest.Fetch(t, with, git.Ref{Branch: "main"}, gittest.Auth(t, origin, data)); h.Commit != sha {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 	}
@@ -127,13 +128,13 @@ func TestClientCertificates(t *testing.T) {
 		"an unknown authority":  {"tls.crt": string(cert), "tls.key": string(key)},
 		"nothing":               {},
 	} {
-		r := gittest.Mirror(t, remote)
-		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); err == nil {
+		r := gittest.Mirror(t, origin)
+		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, origin, data)); err == nil {
 			t.Errorf("%s: fetched", what)
 		}
 		// The same repository, when the secret is put right and wrong again.
-		gittest.Fetch(t, r, git.Ref{Branch: "main"}, gittest.Auth(t, remote, good))
-		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data)); err == nil {
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, gittest.Auth(t, origin, good))
+		if _, err := r.Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, origin, data)); err == nil {
 			t.Errorf("%s: fetched with what the secret said before", what)
 		}
 	}
@@ -145,12 +146,12 @@ func TestClientCertificates(t *testing.T) {
 		for k, v := range data {
 			secret[k] = []byte(v)
 		}
-		if _, err := git.AuthFromSecret(remote, secret); err == nil {
+		if _, err := remote.AuthFromSecret(origin, secret); err == nil {
 			t.Errorf("%s: accepted", what)
 		}
 	}
-	bad := gittest.Auth(t, remote, map[string]string{"ca.crt": "not PEM canary"})
-	if _, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, bad); err == nil || strings.Contains(err.Error(), "canary") {
+	bad := gittest.Auth(t, origin, map[string]string{"ca.crt": "not PEM canary"})
+	if _, err := gittest.Mirror(t, origin).Fetch(t.Context(), git.Ref{Branch: "main"}, bad); err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("a CA that is not PEM: %v", err)
 	}
 }
@@ -173,14 +174,14 @@ func TestRedirectsKeepCredentials(t *testing.T) {
 		http.Redirect(w, r, evil.URL+r.URL.RequestURI(), http.StatusMovedPermanently)
 	}), nil)
 	cert, key := clients.client(t)
-	remote := srv.URL + "/repo.git"
+	origin := srv.URL + "/repo.git"
 	for what, data := range map[string]map[string]string{
 		"password":    {"username": "ada", "password": "canary"},
 		"token":       {"bearerToken": "canary"},
 		"certificate": {"tls.crt": string(cert), "tls.key": string(key)},
 	} {
 		data["ca.crt"] = string(servers.pem)
-		_, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, remote, data))
+		_, err := gittest.Mirror(t, origin).Fetch(t.Context(), git.Ref{Branch: "main"}, gittest.Auth(t, origin, data))
 		if err == nil || !strings.Contains(err.Error(), "redirects to") || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -219,30 +220,30 @@ func TestHTTPProxy(t *testing.T) {
 	plain.Require("ada", "secret")
 	secure := servers.serveTLS(t, plain, nil)
 	for _, base := range []string{plain.URL, secure.URL} {
-		remote := base + "/repo.git"
-		a := gittest.Auth(t, remote, map[string]string{"username": "ada", "password": "secret", "ca.crt": string(servers.pem)})
+		origin := base + "/repo.git"
+		a := gittest.Auth(t, origin, map[string]string{"username": "ada", "password": "secret", "ca.crt": string(servers.pem)})
 		var err error
-		if a.Proxy, err = git.ProxyFromSecret(remote, map[string][]byte{"address": []byte(proxy.URL), "username": []byte("prox"), "password": []byte("canary")}); err != nil {
+		if a.Proxy, err = remote.ProxyFromSecret(origin, map[string][]byte{"address": []byte(proxy.URL), "username": []byte("prox"), "password": []byte("canary")}); err != nil {
 			t.Fatal(err)
 		}
 		before := seen
-		if h := gittest.Fetch(t, gittest.Mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
+		if h := gittest.Fetch(t, gittest.Mirror(t, origin), git.Ref{Branch: "main"}, a); h.Commit != sha {
 			t.Errorf("head = %s, want %s", h.Commit, sha)
 		}
 		if seen == before {
 			t.Errorf("%s: the proxy was not used", base)
 		}
 		a.Proxy.User = url.UserPassword("prox", "canary-wrong")
-		if _, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a); err == nil || strings.Contains(err.Error(), "canary") {
+		if _, err := gittest.Mirror(t, origin).Fetch(t.Context(), git.Ref{Branch: "main"}, a); err == nil || strings.Contains(err.Error(), "canary") {
 			t.Errorf("wrong password of the proxy: %v", err)
 		}
 	}
-	for remote, address := range map[string]string{
+	for origin, address := range map[string]string{
 		"https://example.com/x": "", "https://example.com/y": "ftp://proxy.example.com", "https://example.com/z": "proxy.example.com",
 		"ssh://git@example.com/x": "http://proxy.example.com",
 	} {
-		if _, err := git.ProxyFromSecret(remote, map[string][]byte{"address": []byte(address)}); err == nil {
-			t.Errorf("proxy %q for %s: accepted", address, remote)
+		if _, err := remote.ProxyFromSecret(origin, map[string][]byte{"address": []byte(address)}); err == nil {
+			t.Errorf("proxy %q for %s: accepted", address, origin)
 		}
 	}
 }
@@ -285,17 +286,17 @@ func TestSSHProxy(t *testing.T) {
 	_, otherKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, host, user)
 	proxy, used := socks(t)
-	remote := "ssh://root@" + addr + bare
-	a := gittest.Auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(addr, hostKey))})
+	origin := "ssh://root@" + addr + bare
+	a := gittest.Auth(t, origin, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(addr, hostKey))})
 	a.Proxy = &url.URL{Scheme: "socks5", Host: proxy}
-	if h := gittest.Fetch(t, gittest.Mirror(t, remote), git.Ref{Branch: "main"}, a); h.Commit != sha {
+	if h := gittest.Fetch(t, gittest.Mirror(t, origin), git.Ref{Branch: "main"}, a); h.Commit != sha {
 		t.Errorf("head = %s, want %s", h.Commit, sha)
 	}
 	if used() == 0 {
 		t.Error("the proxy was not used")
 	}
 	a.KnownHosts = gitserver.KnownHosts(addr, otherKey)
-	_, err := gittest.Mirror(t, remote).Fetch(t.Context(), git.Ref{Branch: "main"}, a)
+	_, err := gittest.Mirror(t, origin).Fetch(t.Context(), git.Ref{Branch: "main"}, a)
 	if err == nil || !strings.Contains(err.Error(), "which is not the one in the secret's 'known_hosts'") {
 		t.Errorf("a changed host key: %v", err)
 	}

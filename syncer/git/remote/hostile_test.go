@@ -1,4 +1,4 @@
-package git_test
+package remote_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -76,14 +77,14 @@ func TestSlowServers(t *testing.T) {
 	for name, c := range map[string]struct {
 		url   string
 		fault gitserver.Fault
-		auth  *git.Auth
+		auth  *remote.Auth
 	}{
 		"dribbles refs":   {srv.URL + "/repo.git", gitserver.OnRefs(gitserver.Dribble(20 * time.Millisecond)), nil},
 		"dribbles a pack": {srv.URL + "/repo.git", gitserver.OnPack(gitserver.Dribble(20 * time.Millisecond)), nil},
 		"hangs":           {srv.URL + "/repo.git", gitserver.OnPack(gitserver.Hang()), nil},
 		"dead http":       {"http://" + dead + "/repo.git", nil, nil},
 		"dead https":      {"https://" + dead + "/repo.git", nil, nil},
-		"dead ssh":        {"ssh://" + dead + "/repo.git", nil, &git.Auth{Identity: identity, KnownHosts: known}},
+		"dead ssh":        {"ssh://" + dead + "/repo.git", nil, &remote.Auth{Identity: identity, KnownHosts: known}},
 	} {
 		srv.Fail(c.fault)
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -109,7 +110,7 @@ func TestRedirects(t *testing.T) {
 	sha := gittest.Push(t, work, "first", map[string]string{"a": "1"})
 	target := gittest.Serve(t, filepath.Dir(bare), "", "")
 	srv := gittest.Serve(t, filepath.Dir(bare), "ada", "secret")
-	auth := &git.Auth{Username: "ada", Password: "secret"}
+	auth := &remote.Auth{Username: "ada", Password: "secret"}
 	for to, want := range map[string]string{
 		target.URL:               "which is not followed: set spec.url to where the repository is",
 		"http://127.0.0.2:1":     "which is not followed",
@@ -187,7 +188,7 @@ func TestHostileReferences(t *testing.T) {
 		t.Error("a reference was written elsewhere")
 	}
 	// The URL of such a repository in an error is without escapes, too.
-	if err := git.CheckURL("https://example.com/\x1b[2J"); err == nil || strings.Contains(err.Error(), "\x1b") {
+	if err := remote.CheckURL("https://example.com/\x1b[2J"); err == nil || strings.Contains(err.Error(), "\x1b") {
 		t.Errorf("a URL with an escape sequence: %v", err)
 	}
 }
@@ -224,7 +225,7 @@ func TestHostileURLs(t *testing.T) {
 		}
 	}
 	for _, url := range []string{"https://example.com/x.git", "http://user@example.com:8080/a/b", "ssh://git@example.com/x", "ssh://example.com:22/~user/x", "https://[::1]/x"} {
-		if err := git.CheckURL(url); err != nil {
+		if err := remote.CheckURL(url); err != nil {
 			t.Errorf("CheckURL(%q) = %v", url, err)
 		}
 	}
@@ -238,7 +239,7 @@ func TestSSHQuoting(t *testing.T) {
 	identity, user := gitserver.Keys(t)
 	hostPEM, hostKey := gitserver.Keys(t)
 	addr := gitserver.SSH(t, hostPEM, user)
-	auth := &git.Auth{Identity: identity, KnownHosts: gitserver.KnownHosts(addr, hostKey)}
+	auth := &remote.Auth{Identity: identity, KnownHosts: gitserver.KnownHosts(addr, hostKey)}
 	canary := filepath.Join(t.TempDir(), "canary")
 	_, err := gittest.Mirror(t, "ssh://root@"+addr+bare+"'%20;touch%20"+canary+";'").Fetch(t.Context(), git.Ref{Branch: "main"}, auth)
 	if err == nil || !strings.Contains(err.Error(), "repository not found") {
@@ -248,7 +249,7 @@ func TestSSHQuoting(t *testing.T) {
 		t.Error("the path was run as a command")
 	}
 	stranger, _ := gitserver.Keys(t)
-	if _, err := gittest.Mirror(t, "ssh://root@"+addr+bare).Fetch(t.Context(), git.Ref{Branch: "main"}, &git.Auth{Identity: stranger, KnownHosts: auth.KnownHosts}); err == nil || !strings.Contains(err.Error(), "check the credentials") {
+	if _, err := gittest.Mirror(t, "ssh://root@"+addr+bare).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: stranger, KnownHosts: auth.KnownHosts}); err == nil || !strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("a key that is not let in: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package git_test
+package remote_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -40,7 +41,7 @@ func TestDeniedRemotes(t *testing.T) {
 		"ssh, socks5":  {url: "ssh://root@" + ssh + bare, data: keys, proxy: via},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := &git.Auth{}
+			a := &remote.Auth{}
 			if c.data != nil {
 				a = gittest.Auth(t, c.url, c.data)
 			}
@@ -86,10 +87,10 @@ func TestDeniedPushes(t *testing.T) {
 				target = gitserver.SSH(t, host, user)
 			}
 			front, accepted := gitserver.Front(t, "127.0.0.1", target)
-			remote, a := "http://"+front+"/repo.git", &git.Auth{}
+			origin, a := "http://"+front+"/repo.git", &remote.Auth{}
 			if scheme == "ssh" {
-				remote = "ssh://root@" + front + bare
-				a = gittest.Auth(t, remote, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(front, hostKey))})
+				origin = "ssh://root@" + front + bare
+				a = gittest.Auth(t, origin, map[string]string{"identity": string(identity), "known_hosts": string(gitserver.KnownHosts(front, hostKey))})
 			}
 			dir := t.TempDir()
 			mirrored := func(rule string) *git.Repository {
@@ -97,7 +98,7 @@ func TestDeniedPushes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := git.Mirror(dir, remote, git.MirrorOptions{Egress: deny})
+				r, err := git.Mirror(dir, origin, git.MirrorOptions{Egress: deny})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -138,27 +139,27 @@ func TestDeniedRedirectOfPush(t *testing.T) {
 	}
 	elsewhere, accepted := gitserver.Front(t, "127.0.0.2", target.Host)
 	passes := httputil.NewSingleHostReverseProxy(target)
-	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("service") == "git-receive-pack" || strings.HasSuffix(r.URL.Path, "/git-receive-pack") {
 			http.Redirect(w, r, "http://"+elsewhere+r.URL.RequestURI(), http.StatusTemporaryRedirect)
 			return
 		}
 		passes.ServeHTTP(w, r)
 	}))
-	defer remote.Close()
+	defer origin.Close()
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	for _, rule := range []string{"127.0.0.2/32", "none"} {
 		deny, err := egress.Parse([]string{rule})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := git.Mirror(t.TempDir(), remote.URL+"/repo.git", git.MirrorOptions{Egress: deny})
+		r, err := git.Mirror(t.TempDir(), origin.URL+"/repo.git", git.MirrorOptions{Egress: deny})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = r.Close() }()
-		gittest.Fetch(t, r, git.Ref{Branch: "main"}, &git.Auth{})
-		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &git.Auth{}})
+		gittest.Fetch(t, r, git.Ref{Branch: "main"}, &remote.Auth{})
+		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &remote.Auth{}})
 		switch at := gittest.Git(t, bare, "rev-parse", "main"); {
 		case rule == "none" && (err != nil || at != c.SHA || accepted() == 0):
 			t.Errorf("not denied: %v, %d connections", err, accepted())

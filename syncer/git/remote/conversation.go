@@ -1,4 +1,4 @@
-package git
+package remote
 
 import (
 	"bufio"
@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -27,8 +24,8 @@ const (
 
 // Git's services: what a fetch asks, and what a push asks.
 const (
-	uploadPack  = "git-upload-pack"
-	receivePack = "git-receive-pack"
+	UploadPack  = "git-upload-pack"
+	ReceivePack = "git-receive-pack"
 )
 
 // conversation is an exchange with a service of a remote: its references, then
@@ -39,22 +36,6 @@ type conversation interface {
 	// ask sends a request, and brings what the server answers.
 	ask(ctx context.Context, request []byte) (io.ReadCloser, error)
 	close()
-}
-
-// converse starts a conversation with a service.
-func (r *Repository) converse(ctx context.Context, service string, auth *Auth) (conversation, error) {
-	method, err := r.method(ctx, auth)
-	if err != nil {
-		return nil, err
-	}
-	u, err := url.Parse(r.url)
-	if err != nil {
-		return nil, fmt.Errorf("invalid Git URL: %w", errors.Unwrap(err))
-	}
-	if u.Scheme == "ssh" {
-		return dialSSH(ctx, u, service, method)
-	}
-	return overHTTP(u, service, method)
 }
 
 // advertised reads the list of references.
@@ -74,7 +55,7 @@ func advertised(ctx context.Context, c conversation) (*packp.AdvRefs, error) {
 	case errors.Is(err, packp.ErrEmptyAdvRefs), err == nil && refs.IsEmpty():
 		return nil, transport.ErrEmptyRemoteRepository
 	case err != nil && strings.Contains(string(start), "object-format=sha256"):
-		return nil, errSHA256("the remote")
+		return nil, SHA256Error("the remote")
 	case err != nil:
 		return nil, fmt.Errorf("read the list of references: %w", err)
 	}
@@ -91,19 +72,23 @@ func (b *opening) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// answer is what a server says before the pack, and the pack.
-type answer struct {
-	shallow, unshallow []plumbing.Hash
-	pack               io.Reader
+// Answer is what a server says before the pack, and the pack.
+type Answer struct {
+	Shallow, Unshallow []plumbing.Hash
+	Pack               io.Reader
+	body               io.Closer
 }
 
+// Close ends the exchange.
+func (a Answer) Close() error { return a.body.Close() }
+
 // readAnswer reads up to the pack. shallow says that the request had a depth.
-func readAnswer(body io.Reader, shallow bool) (answer, error) {
-	var a answer
+func readAnswer(body io.Reader, shallow bool) (Answer, error) {
+	var a Answer
 	r := bufio.NewReaderSize(body, 64<<10)
 	for range maxAnswers {
 		if head, err := r.Peek(4); err == nil && string(head) == "PACK" {
-			a.pack = r
+			a.Pack = r
 			return a, nil
 		}
 		line, err := readPacket(r)
@@ -114,9 +99,9 @@ func readAnswer(body io.Reader, shallow bool) (answer, error) {
 		kind, hash, _ := strings.Cut(text, " ")
 		switch {
 		case kind == "shallow" && shallow && plumbing.IsHash(hash):
-			a.shallow = append(a.shallow, plumbing.NewHash(hash))
+			a.Shallow = append(a.Shallow, plumbing.NewHash(hash))
 		case kind == "unshallow" && shallow && plumbing.IsHash(hash):
-			a.unshallow = append(a.unshallow, plumbing.NewHash(hash))
+			a.Unshallow = append(a.Unshallow, plumbing.NewHash(hash))
 		case line == nil && shallow:
 			shallow = false // the flush that ends the list
 		case kind == "ACK", kind == "NAK":
@@ -127,10 +112,10 @@ func readAnswer(body io.Reader, shallow bool) (answer, error) {
 			if err := d.take(line); err != nil {
 				return a, err
 			}
-			a.pack = d
+			a.Pack = d
 			return a, nil
 		default:
-			return a, fmt.Errorf("unexpected answer %q", printable(text, 80))
+			return a, fmt.Errorf("unexpected answer %q", Printable(text, 80))
 		}
 	}
 	return a, errors.New("the server says too much before the pack")
@@ -147,7 +132,7 @@ func readPacket(r *bufio.Reader) ([]byte, error) {
 	}
 	n, err := strconv.ParseUint(string(head[:]), 16, 16)
 	if err != nil || n > 65520 || n > 0 && n < 4 {
-		return nil, fmt.Errorf("invalid packet length %q", printable(string(head[:]), 4))
+		return nil, fmt.Errorf("invalid packet length %q", Printable(string(head[:]), 4))
 	}
 	if n == 0 {
 		return nil, nil
@@ -201,10 +186,20 @@ func (d *sideBand) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// packRequest is the request for a pack.
-func packRequest(caps *capability.List, wants, haves, shallows []plumbing.Hash, depth int) ([]byte, error) {
+// Request is what a fetch asks for.
+type Request struct {
+	// Wants are to be sent, without what Haves have in their histories.
+	Wants, Haves []plumbing.Hash
+	// Shallows are commits whose parents are not here.
+	Shallows []plumbing.Hash
+	// Depth bounds the histories; 0 does not, and brings the shallow ones no
+	// further.
+	Depth int
+}
+
+func (q Request) encode(caps *capability.List) ([]byte, error) {
 	want := []string{"ofs-delta", "side-band-64k", "no-progress", "agent=" + capability.DefaultAgent()}
-	if depth > 0 || len(shallows) > 0 {
+	if q.Depth > 0 || len(q.Shallows) > 0 {
 		if !caps.Supports(capability.Shallow) {
 			return nil, errors.New("the server cannot serve a part of a history")
 		}
@@ -221,79 +216,23 @@ func packRequest(caps *capability.List, wants, haves, shallows []plumbing.Hash, 
 		text := fmt.Sprintf(format, args...) + "\n"
 		fmt.Fprintf(&out, "%04x%s", len(text)+4, text)
 	}
-	for i, h := range wants {
+	for i, h := range q.Wants {
 		if i == 0 {
 			line("want %s %s", h, strings.Join(using, " "))
 		} else {
 			line("want %s", h)
 		}
 	}
-	for _, h := range shallows {
+	for _, h := range q.Shallows {
 		line("shallow %s", h)
 	}
-	if depth > 0 {
-		line("deepen %d", depth)
+	if q.Depth > 0 {
+		line("deepen %d", q.Depth)
 	}
 	out.WriteString("0000")
-	for _, h := range haves {
+	for _, h := range q.Haves {
 		line("have %s", h)
 	}
 	line("done")
 	return []byte(out.String()), nil
-}
-
-// saidError is an error in which a remote has its say: what a terminal would
-// take for a command is left out of its text.
-type saidError struct {
-	text string
-	err  error
-}
-
-func (e *saidError) Error() string { return e.text }
-func (e *saidError) Unwrap() error { return e.err }
-
-// printable is text without control characters, bounded.
-func printable(text string, most int) string {
-	var out strings.Builder
-	n := 0
-	for _, c := range text {
-		if n == most {
-			out.WriteString("…")
-			break
-		}
-		switch {
-		case c == '\n' || c == '\t':
-			c = ' '
-		case c == utf8.RuneError || !unicode.IsPrint(c):
-			c = '?'
-		}
-		out.WriteRune(c)
-		n++
-	}
-	return out.String()
-}
-
-// remoteError names the step and the host, without credentials.
-func (r *Repository) remoteError(ctx context.Context, step string, err error) error {
-	endpoint := r.url
-	if u, perr := url.Parse(r.url); perr == nil {
-		u.User = nil
-		endpoint = u.String()
-	}
-	// A connection that was closed because time was up fails with any error.
-	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err)
-	}
-	said := printable(r.link.redact(err.Error()), maxSaid)
-	text := fmt.Sprintf("%s %s: %s", step, endpoint, said)
-	switch {
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		r.link.forgetToken()
-		text += "; check the credentials in the secret of spec.secretRef"
-	case errors.Is(err, context.DeadlineExceeded):
-		text = fmt.Sprintf("%s %s: no answer within spec.timeout: %s", step, endpoint, said)
-	case errors.Is(err, ErrTooLarge):
-		text += "; see docs/gitops/sources.md for the limits"
-	}
-	return &saidError{text: text, err: err}
 }
