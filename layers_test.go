@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 		"serviceaccount", ".",
 	},
 	"nodes":         {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
-	"nodes/runtime": {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "containerd"},
+	"nodes/runtime": {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":         {"rules", "iptables", "."},
 	"cmd/headway":   {"report", "headwaytest", ".", "crash", "e2e"},
 }

@@ -3,7 +3,9 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -11,6 +13,17 @@ import (
 // derived from.
 type PodRef struct {
 	Namespace, Name, UID string
+}
+
+// Check keeps names that would lead out of the runtime's directories away from the
+// file system.
+func (p PodRef) Check() error {
+	for _, s := range []string{p.UID, p.Namespace, p.Name} {
+		if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\x00") {
+			return fmt.Errorf("invalid pod reference %q/%q uid %q", p.Namespace, p.Name, p.UID)
+		}
+	}
+	return nil
 }
 
 // SandboxConfig is what all containers of a pod share.

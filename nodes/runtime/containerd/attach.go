@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/containerd/containerd/api/services/tasks/v1"
+	taskapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"golang.org/x/sys/unix"
 
 	"headway.dev/manifests/guard"
@@ -22,8 +22,8 @@ import (
 // A container with stdinOnce is there for one client, who comes when it runs
 // already, or has even ended: the first one gets what it printed before, too.
 // All others get what comes from then on.
-func (r *Runtime) Attach(ctx context.Context, id string, opts runtime.ExecOptions) error {
-	ctx = r.namespaced(ctx)
+func (r *streams) Attach(ctx context.Context, id string, opts runtime.ExecOptions) error {
+	ctx = r.cfg.namespaced(ctx)
 	c, err := r.get(id)
 	if err != nil {
 		return err
@@ -35,7 +35,9 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts runtime.ExecOption
 			c.attached.Store(false) // the next one is the first that gets anything
 			return err
 		}
-		r.noteAttached(c)
+		if err := c.noteAttached(); err != nil {
+			r.log.Warn("cannot note that a container was attached to", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
+		}
 		return r.attachWhole(ctx, c, opts)
 	}
 	if _, err := r.running(id); err != nil {
@@ -56,23 +58,9 @@ func (r *Runtime) Attach(ctx context.Context, id string, opts runtime.ExecOption
 	return attachLive(ctx, reader, opts)
 }
 
-// noteAttached keeps for the next process that the container's one client has
-// come: a shell that has run for days must not repeat them after a restart.
-func (r *Runtime) noteAttached(c *container) {
-	if err := os.WriteFile(r.ioPaths(c).attached, nil, 0o600); err != nil {
-		r.log.Warn("cannot note that a container was attached to", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
-	}
-}
-
-// wasAttached reports what noteAttached has noted.
-func (r *Runtime) wasAttached(c *container) bool {
-	_, err := os.Stat(r.ioPaths(c).attached)
-	return err == nil
-}
-
 // attachInput begins to pass on the client's input and sizes of its terminal.
-func (r *Runtime) attachInput(ctx context.Context, c *container, opts runtime.ExecOptions) error {
-	if path := r.ioPaths(c).stdin; opts.Stdin != nil && path != "" {
+func (r *streams) attachInput(ctx context.Context, c *container, opts runtime.ExecOptions) error {
+	if path := c.paths.stdin; opts.Stdin != nil && path != "" {
 		stdin, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0)
 		if errors.Is(err, unix.ENXIO) && r.stateOf(c).State != runtime.Created {
 			// Nobody reads it any more: the shim has closed it, as the container
@@ -87,7 +75,7 @@ func (r *Runtime) attachInput(ctx context.Context, c *container, opts runtime.Ex
 	}
 	go guard.Do(ctx, "resize the terminal of container "+c.info.Name, func() {
 		followSizes(ctx, opts.Resize, func(ctx context.Context, w, h uint32) error {
-			_, err := r.client.TaskService().ResizePty(ctx, &tasks.ResizePtyRequest{ContainerID: c.info.ID, Width: w, Height: h})
+			_, err := r.client.TaskService().ResizePty(ctx, &taskapi.ResizePtyRequest{ContainerID: c.info.ID, Width: w, Height: h})
 			return err
 		})
 	})
@@ -97,7 +85,7 @@ func (r *Runtime) attachInput(ctx context.Context, c *container, opts runtime.Ex
 // attachWhole passes on all that the container prints, from its log: each byte
 // once, from the first one that is kept. A client so slow that files of the log
 // are removed before they are read gets an error, not a hole.
-func (r *Runtime) attachWhole(ctx context.Context, c *container, opts runtime.ExecOptions) error {
+func (r *streams) attachWhole(ctx context.Context, c *container, opts runtime.ExecOptions) error {
 	running := func() bool { return r.stateOf(c).State != runtime.Exited }
 	err := logs.Read(ctx, c.info.LogPath, logs.Options{Whole: true, Follow: true, Running: running}, orDiscard(opts.Stdout), orDiscard(opts.Stderr))
 	if err != nil {
@@ -133,12 +121,12 @@ func attachLive(ctx context.Context, reader *capture.Reader, opts runtime.ExecOp
 
 // copyStdin feeds the container. With stdinOnce the end of the first input is
 // the end of all.
-func (r *Runtime) copyStdin(ctx context.Context, c *container, stdin *os.File, in io.Reader) {
+func (r *streams) copyStdin(ctx context.Context, c *container, stdin *os.File, in io.Reader) {
 	defer stdin.Close() // also after a panic
 	_, err := io.Copy(stdin, in)
 	err = errors.Join(err, stdin.Close())
 	if c.stdinOnce {
-		_, cerr := r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
+		_, cerr := r.client.TaskService().CloseIO(context.WithoutCancel(ctx), &taskapi.CloseIORequest{ContainerID: c.info.ID, Stdin: true})
 		err = errors.Join(err, cerr)
 	}
 	if err != nil {

@@ -3,11 +3,14 @@
 // the containers in them. It executes what it is told and reports what there is;
 // the decisions are nodes/pod's.
 //
-// In reading order: [Start] makes a [Runtime]; sandbox.go makes what the containers
-// of a pod share, with the rooms netns and cgroup; container.go makes containers,
-// with the rooms images and spec; events.go learns of their exits; io.go connects
-// their streams, and room capture copies what they print. Room daemon keeps the
-// private containerd.
+// In reading order: [Start] makes a [Runtime], which is put together of four parts
+// over one state (state.go): sandboxSet makes what the containers of a pod share,
+// with the rooms netns and cgroup; containerSet makes containers (create.go, with the
+// rooms images, spec and record), starts and ends them (lifecycle.go, with room
+// tasks), and records their exits (events.go); streams runs commands and attaches.
+// watch.go follows containerd, offline.go is for another process than the agent.
+// Room capture copies what containers print, room daemon keeps the private
+// containerd.
 //
 //	EnsureSandbox ─▶ CreateContainer ─▶ StartContainer ─▶ Running
 //	                                                        │ exit event, or
@@ -28,10 +31,10 @@
 //	<RunDir>/runc                            what runc knows of its containers
 //	<Root>/containerd, <RunDir>/containerd   the private containerd
 //
-// Concurrency: every method may be called from many goroutines. Runtime.mu
-// guards what is known of pods and containers and is never held during a call
-// to containerd or the kernel; making and removing a pod's sandbox exclude each
-// other by a lock for each pod. The goroutine of Runtime.watch owns the event
-// stream; each exit is handled in a goroutine of its own, each log stream is
-// copied by one; Close waits for all of them.
+// Concurrency: every method may be called from many goroutines. state.mu guards what
+// is known of pods and containers and is never held during a call to containerd or
+// the kernel; making and removing a pod's sandbox exclude each other by a lock for
+// each pod. The goroutine of Runtime.watch owns the event stream; each exit is handled
+// in a goroutine of its own, each log stream is copied by one; Close waits for all of
+// them.
 package containerd

@@ -7,117 +7,19 @@ import (
 	"path/filepath"
 	"time"
 
-	eventsapi "github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/api/services/tasks/v1"
+	taskapi "github.com/containerd/containerd/api/services/tasks/v1"
 	tasktypes "github.com/containerd/containerd/api/types/task"
-	"github.com/containerd/containerd/containers"
+	store "github.com/containerd/containerd/containers"
 	"github.com/containerd/containerd/errdefs"
-	"github.com/containerd/containerd/events"
-	"github.com/containerd/typeurl/v2"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/record"
 )
-
-// resyncEvery is how often the state is compared with containerd's though no
-// event came: nothing depends on events being complete.
-const resyncEvery = time.Minute
-
-// watch follows containerd's events until ctx ends. Whenever the stream breaks
-// it makes sure containerd runs, and compares everything anew. It reports the
-// first comparison on ready.
-func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
-	for first := true; ctx.Err() == nil; first = false {
-		err := guard.Call(ctx, "follow containerd's events", func() error { return r.follow(ctx, first, ready) })
-		select {
-		case ready <- err: // it panicked before it could say so
-		default:
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		r.log.Warn("lost containerd's events; connecting again", "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(100 * time.Millisecond):
-		}
-		if r.daemon == nil {
-			continue
-		}
-		if err := guard.Call(ctx, "start containerd again", func() error { return r.daemon.Ensure(ctx) }); err != nil && ctx.Err() == nil {
-			r.log.Error("cannot start containerd again", "err", err)
-		}
-	}
-}
-
-// follow subscribes, reads what there is, and handles events until the stream
-// ends.
-func (r *Runtime) follow(ctx context.Context, first bool, ready chan<- error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	// Before reading, so that nothing falls in between.
-	stream, errs := r.client.Subscribe(ctx,
-		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/exit"`,
-		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/oom"`,
-		"namespace=="+r.cfg.Namespace+`,topic=="/images/update"`)
-	var err error
-	if first {
-		err = r.adopt(ctx)
-		ready <- err
-	} else {
-		err = r.resync(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(resyncEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case e := <-stream:
-			guard.Do(ctx, "take up an event of containerd", func() { r.handle(e) })
-		case err := <-errs:
-			return err
-		case <-tick.C:
-			if err := r.resync(ctx); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (r *Runtime) handle(e *events.Envelope) {
-	if e == nil || e.Event == nil {
-		return
-	}
-	event, err := typeurl.UnmarshalAny(e.Event)
-	if err != nil {
-		r.log.Warn("unreadable containerd event", "topic", e.Topic, "err", err)
-		return
-	}
-	switch event := event.(type) {
-	case *eventsapi.TaskOOM:
-		r.mu.Lock()
-		if c := r.containers[event.ContainerID]; c != nil {
-			c.oom = true
-		}
-		r.mu.Unlock()
-	case *eventsapi.ImageUpdate:
-		if event.Labels[labelImported] != "" {
-			r.emit("")
-		}
-	case *eventsapi.TaskExit:
-		// Processes of exec have an ID of their own.
-		if event.ID == event.ContainerID {
-			r.exited(event.ContainerID, event.ExitStatus, event.ExitedAt.AsTime())
-		}
-	}
-}
 
 // exited records a container's end, in the background, because it waits for
 // the rest of its output.
-func (r *Runtime) exited(id string, code uint32, at time.Time) {
+func (r *containerSet) exited(id string, code uint32, at time.Time) {
 	r.mu.Lock()
 	c := r.containers[id]
 	if c == nil || c.exiting || c.info.State == runtime.Exited {
@@ -126,7 +28,7 @@ func (r *Runtime) exited(id string, code uint32, at time.Time) {
 	}
 	c.exiting = true
 	r.mu.Unlock()
-	r.background(func(ctx context.Context) {
+	r.work.run(func(ctx context.Context) {
 		// A start under way first: it decides what the container is.
 		c.op.Lock()
 		defer c.op.Unlock()
@@ -140,12 +42,12 @@ func (r *Runtime) exited(id string, code uint32, at time.Time) {
 }
 
 // finish deletes the task of a container that has ended and records how.
-func (r *Runtime) finish(ctx context.Context, c *container, code uint32, at time.Time) error {
+func (r *containerSet) finish(ctx context.Context, c *container, code uint32, at time.Time) error {
 	known := r.stateOf(c)
 	if known.State == runtime.Exited {
 		return nil
 	}
-	rec, ok := r.loadRecord(c)
+	rec, ok := record.Load(c.record)
 	if !ok {
 		rec.StartedAt = known.StartedAt
 	}
@@ -159,11 +61,11 @@ func (r *Runtime) finish(ctx context.Context, c *container, code uint32, at time
 	r.mu.Unlock()
 	// Only the task knows it otherwise: an end of this process after the
 	// deletion would make a success a failure.
-	if err := r.saveRecord(c, rec); err != nil {
+	if err := rec.Save(c.record); err != nil {
 		r.log.Warn("a container's exit is not on disk yet", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
 	}
 	// It returns when the shim has passed on all output.
-	_, err := r.client.TaskService().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: c.info.ID})
+	_, err := r.client.TaskService().Delete(ctx, &taskapi.DeleteTaskRequest{ContainerID: c.info.ID})
 	if err = errdefs.FromGRPC(err); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("delete task: %w", err)
 	}
@@ -172,41 +74,28 @@ func (r *Runtime) finish(ctx context.Context, c *container, code uint32, at time
 
 // recordExit makes the end of a container known: on disk, in memory, to who
 // waits, as an event. Its output is complete before.
-func (r *Runtime) recordExit(c *container, rec exitRecord) error {
+func (r *containerSet) recordExit(c *container, rec record.Exit) error {
 	c.finishIO()
-	err := r.saveRecord(c, rec)
+	err := rec.Save(c.record)
 	r.mu.Lock()
 	if c.info.State != runtime.Exited {
 		c.applyExit(rec)
 		close(c.done)
 	}
 	r.mu.Unlock()
-	r.emit(c.info.Pod.UID)
+	r.hints.emit(c.info.Pod.UID)
 	return err
 }
 
-func (c *container) applyExit(rec exitRecord) {
+func (c *container) applyExit(rec record.Exit) {
 	c.info.State = runtime.Exited
 	c.info.StartedAt, c.info.FinishedAt = rec.StartedAt, rec.FinishedAt
 	c.info.ExitCode, c.info.OOMKilled = rec.ExitCode, rec.OOMKilled
 	c.info.Reason, c.info.Message = rec.Reason, rec.Message
 }
 
-// tasks returns the tasks of our namespace by container ID.
-func (r *Runtime) tasks(ctx context.Context) (map[string]*tasktypes.Process, error) {
-	list, err := r.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("list tasks: %w", errdefs.FromGRPC(err))
-	}
-	out := map[string]*tasktypes.Process{}
-	for _, t := range list.Tasks {
-		out[t.ID] = t
-	}
-	return out, nil
-}
-
 // resync finds the exits whose events were missed.
-func (r *Runtime) resync(ctx context.Context) error {
+func (r *containerSet) resync(ctx context.Context) error {
 	r.mu.Lock()
 	var running []*container
 	for _, c := range r.containers {
@@ -216,7 +105,7 @@ func (r *Runtime) resync(ctx context.Context) error {
 	}
 	r.mu.Unlock()
 	// After the list of containers: one started in between is not missed.
-	all, err := r.tasks(ctx)
+	all, err := r.tasks.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,8 +128,8 @@ func (r *Runtime) resync(ctx context.Context) error {
 }
 
 // lost records the end of a container nobody saw, as the kubelet reports it.
-func (r *Runtime) lost(c *container) {
-	rec, ok := r.loadRecord(c)
+func (r *containerSet) lost(c *container) {
+	rec, ok := record.Load(c.record)
 	if !ok {
 		rec.StartedAt = c.info.CreatedAt
 	}
@@ -252,49 +141,49 @@ func (r *Runtime) lost(c *container) {
 }
 
 // adopt reads back everything of a former run.
-func (r *Runtime) adopt(ctx context.Context) error {
-	if err := r.loadSandboxes(ctx); err != nil {
+func (r *containerSet) adopt(ctx context.Context) error {
+	if err := r.boxes.loadSandboxes(ctx); err != nil {
 		return err
 	}
 	stored, err := r.client.ContainerService().List(ctx)
 	if err != nil {
 		return fmt.Errorf("list containers: %w", err)
 	}
-	all, err := r.tasks(ctx)
+	all, err := r.tasks.List(ctx)
 	if err != nil {
 		return err
 	}
 	// Before anything is started again, and after what is listed is known.
 	defer func() {
-		if err := r.removeLeftovers(ctx); err != nil {
+		if err := r.tasks.RemoveLeftovers(ctx); err != nil {
 			r.log.Warn("what a start that was cut off left cannot all be removed", "err", err)
 		}
 	}()
 	for _, s := range stored {
 		if err := r.adoptContainer(ctx, s, all[s.ID]); err != nil {
 			// One broken container must not keep the others from being served.
-			r.log.Error("cannot adopt a container", "id", s.ID, "pod", s.Labels[labelUID], "err", err)
+			r.log.Error("cannot adopt a container", "id", s.ID, "pod", record.PodUID(s.Labels), "err", err)
 		}
 	}
 	return nil
 }
 
-func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Container, task *tasktypes.Process) error {
-	if stored.Labels[labelUID] == "" {
+func (r *containerSet) adoptContainer(ctx context.Context, stored store.Container, task *tasktypes.Process) error {
+	if record.PodUID(stored.Labels) == "" {
 		return nil // Somebody else's.
 	}
 	c, err := r.fromStored(stored)
 	if err != nil {
 		return err
 	}
-	rec, started := r.loadRecord(c)
+	rec, started := record.Load(c.record)
 	if !started {
 		// Its create or start was not finished: it never ran, so it can be
 		// made again.
 		r.log.Info("removing a container that was never started", "container", c.info.Name, "pod", c.info.Pod.UID)
-		return r.deleteContainer(ctx, stored.ID)
+		return r.tasks.DeleteContainer(ctx, stored.ID)
 	}
-	c.attached.Store(r.wasAttached(c))
+	c.attached.Store(c.wasAttached())
 	r.mu.Lock()
 	r.containers[stored.ID] = c
 	r.mu.Unlock()
@@ -303,7 +192,7 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 	if !rec.FinishedAt.IsZero() && (task == nil || rec.Reason != "") {
 		c.applyExit(rec)
 		close(c.done)
-		return r.deleteTask(ctx, stored.ID)
+		return r.tasks.Delete(ctx, stored.ID)
 	}
 	c.info.State, c.info.StartedAt = runtime.Running, rec.StartedAt
 	if task != nil && c.cgroup == "" {
@@ -319,13 +208,13 @@ func (r *Runtime) adoptContainer(ctx context.Context, stored containers.Containe
 		r.exited(stored.ID, task.ExitStatus, task.ExitedAt.AsTime())
 	case task.Status == tasktypes.Status_CREATED:
 		// The agent ended between the record and the start.
-		if err := r.begin(ctx, stored.ID); err != nil {
+		if err := r.tasks.Begin(ctx, stored.ID); err != nil {
 			r.log.Info("removing a container whose start was cut off", "container", c.info.Name, "pod", c.info.Pod.UID, "err", err)
 			c.closeIO()
 			r.mu.Lock()
 			delete(r.containers, stored.ID)
 			r.mu.Unlock()
-			return errors.Join(r.deleteContainer(ctx, stored.ID), c.removeIO(r), r.removeRecord(c))
+			return errors.Join(r.tasks.DeleteContainer(ctx, stored.ID), c.removeIO(), c.removeRecord())
 		}
 	}
 	if task != nil {

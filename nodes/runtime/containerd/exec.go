@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd"
@@ -23,10 +25,21 @@ import (
 // children may keep the streams open for ever.
 const outputGrace = 5 * time.Second
 
+// streams runs commands in containers, and attaches to what runs.
+type streams struct {
+	*state
+
+	cfg    Config
+	log    *slog.Logger
+	client *containerd.Client
+	boxes  *sandboxSet
+	execs  atomic.Uint64 // numbers the commands
+}
+
 // Exec implements Interface. A command that exceeds opts.Timeout is killed, and
 // the error wraps context.DeadlineExceeded.
-func (r *Runtime) Exec(ctx context.Context, id string, opts runtime.ExecOptions) (int, error) {
-	ctx = r.namespaced(ctx)
+func (r *streams) Exec(ctx context.Context, id string, opts runtime.ExecOptions) (int, error) {
+	ctx = r.cfg.namespaced(ctx)
 	c, err := r.running(id)
 	if err != nil {
 		return 0, err
@@ -54,7 +67,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, opts runtime.ExecOptions)
 	stdin := &eofReader{r: opts.Stdin, eof: make(chan struct{})}
 	stdout, stderr := guardedWriter{ctx, orDiscard(opts.Stdout)}, guardedWriter{ctx, orDiscard(opts.Stderr)}
 	streams := []cio.Opt{
-		cio.WithFIFODir(filepath.Join(r.runDir(c.info.Pod.UID), "io")),
+		cio.WithFIFODir(filepath.Join(r.boxes.runDir(c.info.Pod.UID), "io")),
 		cio.WithStreams(stdin.orNil(), stdout, stderr),
 	}
 	if opts.TTY {
@@ -69,7 +82,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, opts runtime.ExecOptions)
 }
 
 // runExec starts the process, passes on sizes and the end of input, and waits.
-func (r *Runtime) runExec(ctx context.Context, p containerd.Process, stdin *eofReader, opts runtime.ExecOptions) (_ int, err error) {
+func (r *streams) runExec(ctx context.Context, p containerd.Process, stdin *eofReader, opts runtime.ExecOptions) (_ int, err error) {
 	// What follows must also happen when the caller has gone.
 	after := context.WithoutCancel(ctx)
 	defer func() {
@@ -160,17 +173,6 @@ func followSizes(ctx context.Context, sizes <-chan runtime.TerminalSize, resize 
 			return
 		}
 	}
-}
-
-func (r *Runtime) running(id string) (*container, error) {
-	c, err := r.get(id)
-	if err != nil {
-		return nil, err
-	}
-	if r.stateOf(c).State != runtime.Running {
-		return nil, fmt.Errorf("container not running (%s)", id)
-	}
-	return c, nil
 }
 
 // eofReader tells when its source has ended.

@@ -9,13 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/namespaces"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"headway.dev/manifests/guard"
@@ -25,7 +24,7 @@ import (
 	"headway.dev/nodes/runtime/cgroup"
 	"headway.dev/nodes/runtime/daemon"
 	"headway.dev/nodes/runtime/images"
-	"headway.dev/nodes/runtime/spec"
+	"headway.dev/nodes/runtime/tasks"
 	"headway.dev/nodes/slot"
 )
 
@@ -112,29 +111,21 @@ func (c Config) withDefaults() (Config, error) {
 // Runtime implements Interface on containerd.
 type Runtime struct {
 	*images.Store // Image, Pull, Import and Images of Interface
+	*state        // List and Get
+	*sandboxSet   // EnsureSandbox and DialPod
+	*containerSet // those that create, start, stop and remove, Stats and StorageUsage
+	*streams      // Exec and Attach
+	logDir        // LogPath, RemoveLogs and LoggedPods
 
 	cfg     Config
 	log     *slog.Logger
 	lock    *os.File       // keeps a second runtime out of Root
 	daemon  *daemon.Daemon // nil with a containerd of somebody else
 	client  *containerd.Client
-	address string // of containerd
 	cgroups *cgroup.Tree
 	tees    *capture.Tees
-	events  chan runtime.Event
-	starts  *slot.Slots // one for each create or start under way
-	podLock keyedLock
-	oomAdj  spec.OOMAdjuster
-	execs   atomic.Uint64 // numbers the commands of exec
-
-	ctx    context.Context //nolint:containedctx // the life of the goroutines below
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-
-	mu         sync.Mutex
-	closed     bool
-	sandboxes  map[string]*sandbox   // by pod UID
-	containers map[string]*container // by ID
+	hints   hints
+	work    *work
 }
 
 var _ runtime.Interface = (*Runtime)(nil)
@@ -160,43 +151,57 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 		}
 	}()
 	r := &Runtime{
-		cfg: cfg, log: cfg.Log, lock: lock,
-		tees:       capture.NewTees(2 * goruntime.NumCPU()),
-		events:     make(chan runtime.Event, 1024),
-		starts:     slot.New(cfg.ParallelStarts, slotTime),
-		sandboxes:  map[string]*sandbox{},
-		containers: map[string]*container{},
+		cfg: cfg, log: cfg.Log, lock: lock, logDir: logDir(cfg.LogDir),
+		state: newState(), hints: make(hints, 1024), tees: capture.NewTees(2 * goruntime.NumCPU()),
 	}
 	if r.cgroups, err = cgroup.Open(cfg.CgroupRoot); err != nil {
 		return nil, err
 	}
-	r.address = cfg.ContainerdAddress
-	if r.address == "" {
+	address := cfg.ContainerdAddress
+	if address == "" {
 		if r.daemon, err = daemon.New(cfg.Root, cfg.RunDir, cfg.Log); err != nil {
 			return nil, err
 		}
 		if err := r.daemon.Ensure(ctx); err != nil {
 			return nil, err
 		}
-		r.address = r.daemon.Socket
+		address = r.daemon.Socket
 	}
-	if r.client, err = daemon.Connect(ctx, r.address, cfg.Namespace); err != nil {
+	if r.client, err = daemon.Connect(ctx, address, cfg.Namespace); err != nil {
 		return nil, err
 	}
-	r.Store = images.New(r.client, cfg.Namespace, cfg.Log)
 	// Not earlier: a start that is refused leaves nothing outside the data dir.
 	for _, dir := range []string{filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.RunDir, "sandboxes"), cfg.LogDir} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return nil, errors.Join(fmt.Errorf("make directory: %w", err), r.client.Close())
 		}
 	}
-	r.ctx, r.cancel = context.WithCancel(namespaces.WithNamespace(ctx, cfg.Namespace))
+	r.work = newWork(cfg.namespaced(ctx))
+	r.wire(address)
 	ready := make(chan error, 1)
-	r.wg.Go(func() { guard.Do(r.ctx, "watch containerd", func() { r.watch(r.ctx, ready) }) })
+	r.work.run(func(ctx context.Context) { guard.Do(ctx, "watch containerd", func() { r.watch(ctx, ready) }) })
 	if err := <-ready; err != nil {
 		return nil, errors.Join(err, r.shutdown())
 	}
 	return r, nil
+}
+
+// wire makes the parts of the runtime that work through containerd.
+func (r *Runtime) wire(address string) {
+	starts, podLock := slot.New(r.cfg.ParallelStarts, slotTime), &keyedLock{}
+	r.Store = images.New(r.client, r.cfg.Namespace, r.log)
+	r.sandboxSet = &sandboxSet{
+		state: r.state, cfg: r.cfg, log: r.log, address: address, cgroups: r.cgroups, starts: starts, podLock: podLock,
+	}
+	r.containerSet = &containerSet{
+		state: r.state, cfg: r.cfg, log: r.log, client: r.client, cgroups: r.cgroups, images: r.Store, boxes: r.sandboxSet, logs: r.logDir,
+		starts: starts, podLock: podLock, tees: r.tees, work: r.work, hints: r.hints,
+	}
+	r.tasks = tasks.New(tasks.Config{
+		Client: r.client, Address: address, Namespace: r.cfg.Namespace, RuncRoot: r.cfg.runcRoot(),
+		Daemon: r.daemon, Gone: r.resync, Log: r.log,
+	})
+	r.streams = &streams{state: r.state, cfg: r.cfg, log: r.log, client: r.client, boxes: r.sandboxSet}
 }
 
 // Close stops following events and copying logs and disconnects. Containers
@@ -208,106 +213,83 @@ func (r *Runtime) Close() error {
 }
 
 func (r *Runtime) shutdown() error {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+	// The watcher and exits first: they use the log copiers and the client.
+	if !r.work.end() {
 		return nil
 	}
-	r.closed = true
-	r.mu.Unlock()
-	r.cancel()
-	// The watcher and exits first: they use the log copiers and the client.
-	r.wg.Wait()
-	r.mu.Lock()
-	all := make([]*container, 0, len(r.containers))
-	for _, c := range r.containers {
-		all = append(all, c)
-	}
-	r.mu.Unlock()
-	for _, c := range all {
+	for _, c := range r.everyContainer() {
 		c.closeIO()
 	}
-	close(r.events)
+	close(r.hints)
 	r.tees.Close()
 	return r.client.Close()
 }
 
-// background runs f until it returns; Close waits for it. After Close has
-// begun it is not run: the next Start sees the same again.
-func (r *Runtime) background(f func(ctx context.Context)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed {
-		return
-	}
-	r.wg.Go(func() { guard.Do(r.ctx, "work of the container runtime", func() { f(r.ctx) }) })
-}
-
 // Events implements Interface.
-func (r *Runtime) Events() <-chan runtime.Event { return r.events }
+func (r *Runtime) Events() <-chan runtime.Event { return r.hints }
+
+// hints tells of what has changed.
+type hints chan runtime.Event
 
 // emit never blocks: a reader that is behind lists again anyway.
-func (r *Runtime) emit(podUID string) {
+func (h hints) emit(podUID string) {
 	select {
-	case r.events <- runtime.Event{PodUID: podUID}:
+	case h <- runtime.Event{PodUID: podUID}:
 	default:
 	}
 }
 
-// namespaced puts our containerd namespace into the context of a caller.
-func (r *Runtime) namespaced(ctx context.Context) context.Context {
-	return namespaces.WithNamespace(ctx, r.cfg.Namespace)
+// work owns the goroutines of the runtime.
+type work struct {
+	ctx    context.Context //nolint:containedctx // the life of the goroutines
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	ended bool
 }
+
+func newWork(ctx context.Context) *work {
+	w := &work{}
+	w.ctx, w.cancel = context.WithCancel(ctx)
+	return w
+}
+
+// run runs f until it returns; end waits for it. After end has begun it is not run:
+// the next Start sees the same again.
+func (w *work) run(f func(ctx context.Context)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
+	w.wg.Go(func() { guard.Do(w.ctx, "work of the container runtime", func() { f(w.ctx) }) })
+}
+
+// end cancels and waits for what runs. It reports whether it is the first one.
+func (w *work) end() bool {
+	w.mu.Lock()
+	first := !w.ended
+	w.ended = true
+	w.mu.Unlock()
+	if first {
+		w.cancel()
+		w.wg.Wait()
+	}
+	return first
+}
+
+// namespaced puts our containerd namespace into the context of a caller.
+func (c Config) namespaced(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, c.Namespace)
+}
+
+// runcRoot is where runc keeps its states: its default directory is shared by all
+// containerds of the machine, and IDs repeat among agents that run the same pod.
+func (c Config) runcRoot() string { return filepath.Join(c.RunDir, "runc") }
 
 // slotTime is the longest that one create or start keeps the others waiting.
 const slotTime = 5 * time.Second
-
-// List implements Interface.
-func (r *Runtime) List(context.Context) (map[string]runtime.Pod, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := map[string]runtime.Pod{}
-	for uid, s := range r.sandboxes {
-		info := s.info()
-		out[uid] = runtime.Pod{Sandbox: &info}
-	}
-	for _, c := range r.containers {
-		p := out[c.info.Pod.UID]
-		p.Containers = append(p.Containers, c.snapshot())
-		out[c.info.Pod.UID] = p
-	}
-	for _, p := range out {
-		sortContainers(p.Containers)
-	}
-	return out, nil
-}
-
-// Get implements Interface.
-func (r *Runtime) Get(_ context.Context, podUID string) (runtime.Pod, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var p runtime.Pod
-	if s := r.sandboxes[podUID]; s != nil {
-		info := s.info()
-		p.Sandbox = &info
-	}
-	for _, c := range r.containers {
-		if c.info.Pod.UID == podUID {
-			p.Containers = append(p.Containers, c.snapshot())
-		}
-	}
-	sortContainers(p.Containers)
-	return p, nil
-}
-
-func sortContainers(cs []runtime.Container) {
-	slices.SortFunc(cs, func(a, b runtime.Container) int {
-		if c := a.CreatedAt.Compare(b.CreatedAt); c != 0 {
-			return c
-		}
-		return a.Attempt - b.Attempt
-	})
-}
 
 // errInUse says that another process owns the root.
 var errInUse = errors.New("is in use by another process")
@@ -327,36 +309,42 @@ func lockRoot(root string) (*os.File, error) {
 	return f, nil
 }
 
-// keyedLock is a mutex for each key.
-type keyedLock struct {
-	mu    sync.Mutex
-	locks map[string]*countedMutex
+// RemoveSandbox implements Interface.
+func (r *Runtime) RemoveSandbox(ctx context.Context, pod runtime.PodRef) error {
+	if err := pod.Check(); err != nil {
+		return err
+	}
+	defer r.sandboxSet.podLock.lock(pod.UID)()
+	var g errgroup.Group
+	for _, id := range r.containersOf(pod.UID) {
+		g.Go(func() error {
+			return guard.Call(ctx, "remove container "+id, func() error {
+				if err := r.StopContainer(ctx, id, 0); err != nil {
+					return err
+				}
+				return r.removeContainer(ctx, id)
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("remove containers of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	if err := r.teardown(ctx, pod.UID); err != nil {
+		return fmt.Errorf("remove sandbox of pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	r.mu.Lock()
+	delete(r.sandboxes, pod.UID)
+	r.mu.Unlock()
+	r.hints.emit(pod.UID)
+	return nil
 }
 
-type countedMutex struct {
-	sync.Mutex
-	users int
-}
-
-func (k *keyedLock) lock(key string) (unlock func()) {
-	k.mu.Lock()
-	if k.locks == nil {
-		k.locks = map[string]*countedMutex{}
+// Version is the container runtime's name and version, as a Node reports it:
+// containerd://1.6.20.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	version, err := r.client.Version(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask containerd for its version: %w", err)
 	}
-	m := k.locks[key]
-	if m == nil {
-		m = &countedMutex{}
-		k.locks[key] = m
-	}
-	m.users++
-	k.mu.Unlock()
-	m.Lock()
-	return func() {
-		m.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if m.users--; m.users == 0 {
-			delete(k.locks, key)
-		}
-	}
+	return "containerd://" + version.Version, nil
 }

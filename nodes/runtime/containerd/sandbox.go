@@ -6,20 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"headway.dev/manifests/guard"
 	"headway.dev/nodes/network"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/runtime/cgroup"
 	"headway.dev/nodes/runtime/daemon"
 	"headway.dev/nodes/runtime/fsutil"
 	"headway.dev/nodes/runtime/netns"
+	"headway.dev/nodes/slot"
 )
 
 // sandboxRecord is the content of sandbox.json.
@@ -44,26 +43,27 @@ func (s *sandbox) info() runtime.Sandbox {
 	}
 }
 
-// stateDir keeps what survives a reboot, runDir what does not.
-func (r *Runtime) stateDir(uid string) string { return filepath.Join(r.cfg.Root, "sandboxes", uid) }
+// sandboxSet makes and removes what the containers of a pod share.
+type sandboxSet struct {
+	*state
 
-func (r *Runtime) runDir(uid string) string { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
-
-// checkPodRef keeps names that would lead out of our directories away from the
-// file system.
-func checkPodRef(p runtime.PodRef) error {
-	for _, s := range []string{p.UID, p.Namespace, p.Name} {
-		if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\x00") {
-			return fmt.Errorf("invalid pod reference %q/%q uid %q", p.Namespace, p.Name, p.UID)
-		}
-	}
-	return nil
+	cfg     Config
+	log     *slog.Logger
+	address string // of containerd
+	cgroups *cgroup.Tree
+	starts  *slot.Slots
+	podLock *keyedLock
 }
+
+// stateDir keeps what survives a reboot, runDir what does not.
+func (r *sandboxSet) stateDir(uid string) string { return filepath.Join(r.cfg.Root, "sandboxes", uid) }
+
+func (r *sandboxSet) runDir(uid string) string { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
 
 // EnsureSandbox implements Interface. A sandbox that lost its namespaces (the
 // machine was restarted) is made anew.
-func (r *Runtime) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.Sandbox, error) {
-	if err := checkPodRef(cfg.PodRef); err != nil {
+func (r *sandboxSet) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.Sandbox, error) {
+	if err := cfg.PodRef.Check(); err != nil {
 		return runtime.Sandbox{}, err
 	}
 	if cfg.QOSClass == "" {
@@ -73,9 +73,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) 
 		return runtime.Sandbox{}, fmt.Errorf("unknown QoS class %q", cfg.QOSClass)
 	}
 	defer r.podLock.lock(cfg.UID)()
-	r.mu.Lock()
-	old := r.sandboxes[cfg.UID]
-	r.mu.Unlock()
+	old := r.sandbox(cfg.UID)
 	if old != nil && old.ready {
 		return old.info(), nil
 	}
@@ -98,7 +96,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) 
 
 // makeSandbox makes what is missing of a sandbox; sandbox.json comes last and
 // says that it is complete.
-func (r *Runtime) makeSandbox(ctx context.Context, cfg runtime.SandboxConfig) (*sandbox, error) {
+func (r *sandboxSet) makeSandbox(ctx context.Context, cfg runtime.SandboxConfig) (*sandbox, error) {
 	state, run := r.stateDir(cfg.UID), r.runDir(cfg.UID)
 	for _, dir := range []string{filepath.Join(state, "containers"), filepath.Join(run, "io")} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
@@ -167,7 +165,7 @@ func sandboxHostname(cfg runtime.SandboxConfig) (string, error) {
 
 // loadSandboxes reads back the sandboxes of a former run and removes those
 // that were never completed.
-func (r *Runtime) loadSandboxes(ctx context.Context) error {
+func (r *sandboxSet) loadSandboxes(ctx context.Context) error {
 	entries, err := os.ReadDir(filepath.Join(r.cfg.Root, "sandboxes"))
 	if err != nil {
 		return fmt.Errorf("read sandboxes: %w", err)
@@ -197,51 +195,9 @@ func (r *Runtime) loadSandboxes(ctx context.Context) error {
 	return nil
 }
 
-// RemoveSandbox implements Interface.
-func (r *Runtime) RemoveSandbox(ctx context.Context, pod runtime.PodRef) error {
-	if err := checkPodRef(pod); err != nil {
-		return err
-	}
-	defer r.podLock.lock(pod.UID)()
-	var g errgroup.Group
-	for _, id := range r.containersOf(pod.UID) {
-		g.Go(func() error {
-			return guard.Call(ctx, "remove container "+id, func() error {
-				if err := r.StopContainer(ctx, id, 0); err != nil {
-					return err
-				}
-				return r.removeContainer(ctx, id)
-			})
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return fmt.Errorf("remove containers of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	if err := r.teardown(ctx, pod.UID); err != nil {
-		return fmt.Errorf("remove sandbox of pod %s/%s: %w", pod.Namespace, pod.Name, err)
-	}
-	r.mu.Lock()
-	delete(r.sandboxes, pod.UID)
-	r.mu.Unlock()
-	r.emit(pod.UID)
-	return nil
-}
-
-func (r *Runtime) containersOf(uid string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var ids []string
-	for id, c := range r.containers {
-		if c.info.Pod.UID == uid {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // teardown undoes makeSandbox, however far it came. The directory goes last:
 // while it is there, the next start tries again.
-func (r *Runtime) teardown(ctx context.Context, uid string) error {
+func (r *sandboxSet) teardown(ctx context.Context, uid string) error {
 	err := errors.Join(
 		r.cfg.Network.Detach(ctx, uid),
 		fsutil.UnmountBelow(r.runDir(uid)),
@@ -254,46 +210,9 @@ func (r *Runtime) teardown(ctx context.Context, uid string) error {
 	return errors.Join(os.RemoveAll(r.runDir(uid)), os.RemoveAll(r.stateDir(uid)))
 }
 
-// RemoveLogs implements Interface.
-func (r *Runtime) RemoveLogs(pod runtime.PodRef) error {
-	if err := checkPodRef(pod); err != nil {
-		return err
-	}
-	return os.RemoveAll(r.podLogDir(pod))
-}
-
-// LoggedPods implements Interface.
-func (r *Runtime) LoggedPods() ([]runtime.PodRef, error) {
-	entries, err := os.ReadDir(r.cfg.LogDir)
-	if err != nil {
-		return nil, fmt.Errorf("list logs: %w", err)
-	}
-	var out []runtime.PodRef
-	for _, e := range entries {
-		// Neither namespaces nor names have underscores.
-		if f := strings.SplitN(e.Name(), "_", 3); len(f) == 3 && e.IsDir() {
-			if ref := (runtime.PodRef{Namespace: f[0], Name: f[1], UID: f[2]}); checkPodRef(ref) == nil {
-				out = append(out, ref)
-			}
-		}
-	}
-	return out, nil
-}
-
-func (r *Runtime) podLogDir(p runtime.PodRef) string {
-	return filepath.Join(r.cfg.LogDir, p.Namespace+"_"+p.Name+"_"+p.UID)
-}
-
-// LogPath implements Interface.
-func (r *Runtime) LogPath(pod runtime.PodRef, container string, attempt int) string {
-	return filepath.Join(r.podLogDir(pod), container, fmt.Sprintf("%d.log", attempt))
-}
-
 // DialPod implements Interface.
-func (r *Runtime) DialPod(ctx context.Context, podUID string, port int32) (io.ReadWriteCloser, error) {
-	r.mu.Lock()
-	s := r.sandboxes[podUID]
-	r.mu.Unlock()
+func (r *sandboxSet) DialPod(ctx context.Context, podUID string, port int32) (io.ReadWriteCloser, error) {
+	s := r.sandbox(podUID)
 	if s == nil {
 		return nil, fmt.Errorf("pod %s has no sandbox: %w", podUID, runtime.ErrNotFound)
 	}
@@ -301,4 +220,42 @@ func (r *Runtime) DialPod(ctx context.Context, podUID string, port int32) (io.Re
 		return netns.DialLoopback(ctx, port)
 	}
 	return netns.Dial(ctx, filepath.Join(r.runDir(podUID), "net"), port)
+}
+
+// logDir is where the logs of all pods are.
+type logDir string
+
+// RemoveLogs implements Interface.
+func (l logDir) RemoveLogs(pod runtime.PodRef) error {
+	if err := pod.Check(); err != nil {
+		return err
+	}
+	return os.RemoveAll(l.of(pod))
+}
+
+// LoggedPods implements Interface.
+func (l logDir) LoggedPods() ([]runtime.PodRef, error) {
+	entries, err := os.ReadDir(string(l))
+	if err != nil {
+		return nil, fmt.Errorf("list logs: %w", err)
+	}
+	var out []runtime.PodRef
+	for _, e := range entries {
+		// Neither namespaces nor names have underscores.
+		if f := strings.SplitN(e.Name(), "_", 3); len(f) == 3 && e.IsDir() {
+			if ref := (runtime.PodRef{Namespace: f[0], Name: f[1], UID: f[2]}); ref.Check() == nil {
+				out = append(out, ref)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l logDir) of(p runtime.PodRef) string {
+	return filepath.Join(string(l), p.Namespace+"_"+p.Name+"_"+p.UID)
+}
+
+// LogPath implements Interface.
+func (l logDir) LogPath(pod runtime.PodRef, container string, attempt int) string {
+	return filepath.Join(l.of(pod), container, fmt.Sprintf("%d.log", attempt))
 }
