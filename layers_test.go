@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"manifests":       {"guard", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "kind", "kinds", "defaults", "health", "expr", "scheme", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
-	"syncer":          {"egress", "flux", "forge", "git", "hook", "internal", "plan", "wire", "fault", "tree", "journal", "."},
+	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "internal", "plan", "fault", "tree", "journal", "rights", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", ".", "apitest"},
 	"engine/controllers": {

@@ -17,18 +17,19 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
-// rights is an Access that grants "user verb namespace".
-type rights struct {
+// grantList is an Access that grants "user verb namespace".
+type grantList struct {
 	mu    sync.Mutex
 	grant map[string]bool
 	// refusing, if set, is called once, after a refusal was decided on.
 	refusing func()
 }
 
-func (r *rights) set(grants ...string) {
+func (r *grantList) set(grants ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.grant = map[string]bool{}
@@ -38,7 +39,7 @@ func (r *rights) set(grants ...string) {
 }
 
 // Allowed implements syncer.Access.
-func (r *rights) Allowed(user syncer.User, verb string, key object.Key) error {
+func (r *grantList) Allowed(user rights.User, verb string, key object.Key) error {
 	r.mu.Lock()
 	granted, refusing := r.grant[user.Name+" "+verb+" "+key.Namespace], r.refusing
 	if !granted {
@@ -55,17 +56,17 @@ func (r *rights) Allowed(user syncer.User, verb string, key object.Key) error {
 }
 
 // Escalates implements syncer.Access.
-func (r *rights) Escalates(syncer.User, object.Reader, object.Object, object.Object) error {
+func (r *grantList) Escalates(rights.User, object.Reader, object.Object, object.Object) error {
 	return nil
 }
 
 // After implements syncer.Access: rights change by set alone.
-func (r *rights) After([]object.Event) syncer.Access { return r }
+func (r *grantList) After([]object.Event) rights.Access { return r }
 
 // impersonating is a world whose Kustomization acts as the account deployer.
-func impersonating(t *testing.T, files map[string]string) (*world, *rights) {
+func impersonating(t *testing.T, files map[string]string) (*world, *grantList) {
 	t.Helper()
-	r := &rights{}
+	r := &grantList{}
 	w := newWorldWith(t, files, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.ServiceAccountName = "deployer"
 	}, func(c *syncer.Config) { c.Access = r })
@@ -137,7 +138,7 @@ func TestImpersonation(t *testing.T) {
 
 // Rights that come while a commit is being refused have it tried again, too.
 func TestRightsThatComeDuringAnAttempt(t *testing.T) {
-	r := &rights{}
+	r := &grantList{}
 	var w *world
 	r.refusing = func() {
 		r.set(grants("get", "patch", "create")...)
@@ -193,7 +194,7 @@ func TestImpersonationAfterRightsAreGone(t *testing.T) {
 // A Kustomization that acts as an account does not push to the repository of
 // another namespace by way of a revert.
 func TestTenantDoesNotRevertElsewhere(t *testing.T) {
-	r, events := &rights{}, &recorder{}
+	r, events := &grantList{}, &recorder{}
 	w := newWorldWith(t, map[string]string{"d.yaml": deployment("web:1")}, func(src *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		waitForHealth(src, ks)
 		src.Namespace, ks.Spec.SourceRef.Namespace = "default", "default"
@@ -223,7 +224,7 @@ func TestTenantDoesNotRevertElsewhere(t *testing.T) {
 // --default-service-account and --no-cross-namespace-refs hold for all but the
 // Kustomization of the command line.
 func TestLockdown(t *testing.T) {
-	r := &rights{}
+	r := &grantList{}
 	tenant := `apiVersion: kustomize.toolkit.fluxcd.io/v1
 kind: Kustomization
 metadata: {name: tenant, namespace: %s}
@@ -298,7 +299,7 @@ func TestWaitingNeedsRights(t *testing.T) {
 		}, `False AccessDenied dependency 'theirs/c': c is forbidden: User "` + deployer + `" cannot get`, "False DependencyNotReady dependency 'theirs/c' not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := &rights{}
+			r := &grantList{}
 			r.set(grants("get", "patch", "create")...)
 			w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 				ks.Spec.ServiceAccountName = "deployer"

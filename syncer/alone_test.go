@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 )
 
 // patched is a change of the Kustomization one.
@@ -100,20 +101,20 @@ func TestEditedWhileAlone(t *testing.T) {
 
 // late are rights that are taken away right after the last was asked for.
 type late struct {
-	*rights
+	*grantList
 	mu     sync.Mutex
 	revoke func()
 }
 
 // Escalates implements syncer.Access.
-func (l *late) Escalates(user syncer.User, view object.Reader, obj, old object.Object) error {
+func (l *late) Escalates(user rights.User, view object.Reader, obj, old object.Object) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.revoke != nil {
 		l.revoke()
 		l.revoke = nil
 	}
-	return l.rights.Escalates(user, view, obj, old)
+	return l.grantList.Escalates(user, view, obj, old)
 }
 
 // Who loses rights between its plan and its transaction is refused.
@@ -121,7 +122,7 @@ func TestRightsRevokedWhileAlone(t *testing.T) {
 	files := two()
 	files["cluster/one.yaml"] = nested("one", "./one", "  serviceAccountName: deployer\n  postBuild: {substitute: {other: x}}\n")
 	files["one/a.yaml"] = configMap("a", "${v:=old}")
-	r := &late{rights: &rights{}}
+	r := &late{grantList: &grantList{}}
 	r.set(grants("get", "patch", "create", "delete")...)
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.commit(w.account("deployer"))

@@ -14,6 +14,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/wire"
@@ -47,21 +48,21 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, h
 	if err != nil {
 		return err
 	}
-	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.now()}
+	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.env.Now()}
 	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: health.WithoutWords(reason), author: author})
 	if errors.Is(err, git.ErrNothingToRevert) {
-		src.wake.set()
+		src.wake.Set()
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	entry := &wire.Entry{
-		Type: wire.EntryReverted, Time: k.s.now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
+		Type: wire.EntryReverted, Time: k.s.env.Now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
 		Commit: wireCommit(c), Reason: flux.Bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
 	}
 	if _, err := k.s.journal.Commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
-		k.s.log.Error("write the journal", "kustomization", k.name(), "err", err)
+		k.s.env.Log.Error("write the journal", "kustomization", k.name(), "err", err)
 	}
 	return nil
 }
@@ -79,9 +80,9 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 		k.tries = revertTries{}
 		return
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	if k.tries.due.IsZero() {
-		k.tries.due = now.Add(waitAfter(k.tries.failures))
+		k.tries.due = now.Add(env.WaitAfter(k.tries.failures))
 	}
 	if now.Before(k.tries.due) {
 		return
@@ -95,8 +96,8 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 		k.pendingOver(ctx, ks, "")
 	case git.Temporary(err):
 		k.tries.failures++
-		k.tries.due = k.s.now().Add(waitAfter(k.tries.failures))
-		k.s.log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
+		k.tries.due = k.s.env.Now().Add(env.WaitAfter(k.tries.failures))
+		k.s.env.Log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
 	default:
 		k.tries = revertTries{}
 		k.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+flux.Bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
@@ -109,13 +110,13 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if !ok {
 		return fmt.Errorf("revision %q cannot be read", revision)
 	}
-	if err := k.s.mayWriteGit(ks); err != nil {
+	if err := k.s.rights.MayWriteGit(ks); err != nil {
 		return err
 	}
 	if on, err := h.repo.IsAncestor(bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
-	recent, err := k.s.recentReverts(h, src.name(), k.s.now())
+	recent, err := k.s.recentReverts(h, src.name(), k.s.env.Now())
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func errTooManyReverts(n int) error {
 // pendingOver ends the tries: the quarantine stays, with a note in place of
 // what the last try said.
 func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomization, note string) {
-	now := metav1.NewTime(k.s.now())
+	now := metav1.NewTime(k.s.env.Now())
 	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
 		if !ok {
@@ -149,8 +150,8 @@ func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomi
 		}
 		return true
 	})}}
-	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
-		k.s.log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
+	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		k.s.env.Log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
 	}
 }
 

@@ -26,7 +26,7 @@ func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, err
 	if err != nil {
 		return wire.Blame{}, err
 	}
-	if err := s.permitted(ctx, "get", key); err != nil {
+	if err := s.rights.Permitted(ctx, "get", key); err != nil {
 		return wire.Blame{}, err
 	}
 	b := &blamed{

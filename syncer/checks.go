@@ -59,7 +59,7 @@ func (p *planning) suspended(c *checklist, ks *kustomizev1.Kustomization) {
 	if ks.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the Kustomization is suspended: nothing is applied before it is resumed")
 	}
-	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
+	if src, ok := p.s.env.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the GitRepository %s/%s is suspended: nothing is fetched before it is resumed", src.Namespace, src.Name)
 	}
 }

@@ -41,7 +41,7 @@ type part struct {
 // there is nothing to write.
 func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	p := &part{k: k, ks: ks, r: r}
-	now := k.s.now()
+	now := k.s.env.Now()
 	for _, a := range r.plan.Actions {
 		if a.Writes() {
 			p.changes = append(p.changes, writes(a, now)...)
@@ -203,7 +203,7 @@ func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
 	}
 	list, err := r.head.repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
 	if err != nil {
-		k.s.log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.revision(), "err", err)
+		k.s.env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.revision(), "err", err)
 		return
 	}
 	for _, c := range list {

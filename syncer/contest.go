@@ -6,7 +6,9 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 )
 
 // Of several Kustomizations that one commit has declare the same object, and of
@@ -57,7 +59,7 @@ func (p *planning) inTurn() []*planned {
 		if p.late(one) {
 			t.late = 1
 		}
-		if p.stored(keyOf(one.ks)) == nil {
+		if p.stored(flux.KeyOf(one.ks)) == nil {
 			t.fresh = 1
 		}
 		if parent := p.named(one.parent); parent != nil {
@@ -96,13 +98,13 @@ func (p *planning) late(one *planned) bool {
 	if shut(one.gates) != nil {
 		return true
 	}
-	reads, acts := readsFrom(one.ks), p.s.serviceAccount(one.ks) != ""
+	reads, acts := readsFrom(one.ks), p.s.rights.Account(one.ks) != ""
 	if len(reads) == 0 && !acts {
 		return false
 	}
 	return slices.ContainsFunc(p.order, func(other *planned) bool {
 		return other != one && slices.ContainsFunc(other.res.Actions, func(a plan.Action) bool {
-			return a.Writes() && (slices.Contains(reads, a.Key) || acts && changesRights(a.Key))
+			return a.Writes() && (slices.Contains(reads, a.Key) || acts && rights.Concerns(a.Key))
 		})
 	})
 }

@@ -16,7 +16,7 @@ import (
 // secret reads a Secret of the source's namespace.
 func (src *source) secret(name string) (map[string][]byte, error) {
 	key := object.Key{GroupKind: flux.Secret, Namespace: src.key.Namespace, Name: name}
-	secret, ok := src.s.cfg.Store.Get(key).(*corev1.Secret)
+	secret, ok := src.s.env.Store.Get(key).(*corev1.Secret)
 	if !ok {
 		return nil, fmt.Errorf("secrets %q not found", name)
 	}

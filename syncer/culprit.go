@@ -63,7 +63,7 @@ func (s *Syncer) changers(a plan.Action) []wire.Changer {
 			}
 		}
 	}
-	last, ok := s.hands.writers.take(a.Key, s.now())
+	last, ok := s.hands.writers.take(a.Key, s.env.Now())
 	if !ok {
 		return list
 	}

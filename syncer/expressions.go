@@ -110,7 +110,7 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 // check is the health of an object: by the expressions of the Kustomization
 // that waits for it, if it has any for the kind.
 func (v *verdict) check(s *Syncer, st *health.Standing, key object.Key) (res health.Result, wait time.Duration) {
-	obj := s.cfg.Store.Get(key)
+	obj := s.env.Store.Get(key)
 	if obj == nil {
 		return health.Result{Status: health.NotFound, Message: "not found"}, 0
 	}

@@ -48,26 +48,26 @@ func (s *Syncer) findSource(name string, seen func(object.Key) bool) (*source, e
 // they are there.
 func (s *Syncer) permittedSourceNamed(ctx context.Context, verb, name string) (*source, error) {
 	src, err := s.findSource(name, func(key object.Key) bool {
-		return s.permittedSource(ctx, verb, key) == nil || s.permitted(ctx, "get", key) == nil
+		return s.rights.PermittedSource(ctx, verb, key) == nil || s.rights.Permitted(ctx, "get", key) == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.permittedSource(ctx, verb, named(flux.GitRepository, name)), err)
+		return nil, cmp.Or(s.rights.PermittedSource(ctx, verb, named(flux.GitRepository, name)), err)
 	}
-	return src, s.permittedSource(ctx, verb, src.key)
+	return src, s.rights.PermittedSource(ctx, verb, src.key)
 }
 
 // plannedSource finds the source that a caller names for a plan: one that the
 // caller may see, or has a Kustomization that the caller may see.
 func (s *Syncer) plannedSource(ctx context.Context, name string) (*source, error) {
 	src, err := s.findSource(name, func(key object.Key) bool {
-		if s.permitted(ctx, "get", key) == nil {
+		if s.rights.Permitted(ctx, "get", key) == nil {
 			return true
 		}
-		_, denied := s.readable(ctx, s.followers(key))
+		_, denied := s.rights.Readable(ctx, s.followers(key))
 		return denied == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.permitted(ctx, "get", named(flux.GitRepository, name)), err)
+		return nil, cmp.Or(s.rights.Permitted(ctx, "get", named(flux.GitRepository, name)), err)
 	}
 	return src, nil
 }

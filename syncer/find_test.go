@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -19,7 +20,7 @@ func TestHiddenSourcesAreNotFound(t *testing.T) {
 	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) { c.Access = viewer{} })
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}})
-	ctx := syncer.WithUser(t.Context(), syncer.User{Name: "ci"})
+	ctx := rights.WithUser(t.Context(), rights.User{Name: "ci"})
 	calls := map[string]func(name string) error{
 		"rollback": func(name string) error {
 			_, err := w.sync.Rollback(ctx, wire.RollbackRequest{Source: name})

@@ -10,6 +10,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,8 +48,8 @@ func (p *planning) foresee() {
 			}
 		}
 	}
-	sees := func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) == nil }
-	view := afterwards{visible{&overlay{p.s.cfg.Store, p.namespaces}, sees}, changed}
+	sees := func(key object.Key) bool { return p.s.rights.Permitted(p.ctx, "get", key) == nil }
+	view := rights.NewAfterwards(visible{&overlay{p.s.env.Store, p.namespaces}, sees}, changed)
 	for _, one := range p.order {
 		known := len(one.res.Errors)
 		one.foreseen = p.s.foresee(&one.res, view, sees)
@@ -75,14 +76,14 @@ func (v visible) List(kind schema.GroupKind, namespace string) ([]object.Object,
 
 // foreseeable is the cluster as a group leaves it, to hold a plan of one of its
 // members against.
-func (g *group) foreseeable(self object.Key) afterwards {
+func (g *group) foreseeable(self object.Key) rights.Afterwards {
 	changed := map[object.Key]object.Object{}
 	for key, w := range g.written {
 		if decides(key) && w.by.k.key != self {
 			changed[key] = w.obj
 		}
 	}
-	return afterwards{g.s.cfg.Store, changed}
+	return rights.NewAfterwards(g.s.env.Store, changed)
 }
 
 // foresee adds to a plan's faults what the store would refuse it for, at the
@@ -94,10 +95,10 @@ func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.
 	if s.cfg.Foresee == nil {
 		return f
 	}
-	planned := afterwards{view, map[object.Key]object.Object{}}
+	planned := rights.NewAfterwards(view, map[object.Key]object.Object{})
 	for _, a := range res.Actions {
 		if a.Writes() && decides(a.Key) {
-			planned.changed[a.Key] = a.Object
+			planned.Changed[a.Key] = a.Object
 		}
 	}
 	unread := map[object.Key]bool{}
@@ -151,7 +152,7 @@ func (k *kustomization) tellForeseen(f foreseen, actions []plan.Action) {
 		prefix := describe(a.Key) + ": "
 		for _, w := range f.warnings {
 			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
-				k.s.record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))
+				k.s.env.Record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))
 			}
 		}
 	}

@@ -21,13 +21,13 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 	if err != nil {
 		return time.Time{} // the plan tells of it
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	until, in := frozen(b.windows, now)
 	switch {
 	case !until.IsZero() && !k.frozen:
-		k.s.record(ks, corev1.EventTypeNormal, frozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.Freeze, in))
+		k.s.env.Record(ks, corev1.EventTypeNormal, frozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.Freeze, in))
 	case until.IsZero() && k.frozen:
-		k.s.record(ks, corev1.EventTypeNormal, thawedReason, "The freeze is over: new commits are applied")
+		k.s.env.Record(ks, corev1.EventTypeNormal, thawedReason, "The freeze is over: new commits are applied")
 	}
 	k.frozen = !until.IsZero()
 	if k.frozen {

@@ -65,7 +65,7 @@ func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 		return b, fmt.Errorf("annotation %s: %w", flux.Freeze, err)
 	}
 	b.windows = windows
-	if src, ok := s.cfg.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository); ok {
+	if src, ok := s.env.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository); ok {
 		if windows, err = freezeWindows(src.Annotations[flux.Freeze]); err != nil {
 			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", flux.Freeze, src.Namespace, src.Name, err)
 		}
@@ -83,7 +83,7 @@ func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha strin
 	if err != nil {
 		return nil, err
 	}
-	list := b.judge(res, sha, reach{}, s.now())
+	list := b.judge(res, sha, reach{}, s.env.Now())
 	src := s.source(flux.SourceKey(ks))
 	if shut(list) == nil || sha == "" || src == nil {
 		return list, nil
@@ -92,7 +92,7 @@ func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha strin
 	if err != nil {
 		return nil, err
 	}
-	return b.judge(res, sha, r, s.now()), nil
+	return b.judge(res, sha, r, s.env.Now()), nil
 }
 
 // shut is the first gate that does not let the plan pass, or nil.

@@ -58,7 +58,7 @@ func (src *source) gathered(h head) bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if src.joined != h.id() {
-		src.moved.set()
+		src.moved.Set()
 		return false
 	}
 	return true
@@ -66,7 +66,7 @@ func (src *source) gathered(h head) bool {
 
 // gather applies each head by a group, until ctx ends.
 func (src *source) gather(ctx context.Context, wg *sync.WaitGroup) {
-	for src.moved.sleep(ctx, 0) {
+	for src.moved.Sleep(ctx, 0) {
 		h, _ := src.current()
 		if h.Commit == "" || h.repo == nil || src.gathered(h) {
 			continue
@@ -104,7 +104,7 @@ func (g *group) invite(ctx context.Context) {
 	var list []*kustomization
 	taken := map[*kustomization]bool{}
 	for _, ks := range g.s.followers(g.source) {
-		k, _ := g.s.loop(keyOf(ks), false)
+		k, _ := g.s.loop(flux.KeyOf(ks), false)
 		list, taken[k] = append(list, k), k.takeNow()
 	}
 	for _, k := range list { // those that are free have their turns taken already
@@ -128,8 +128,8 @@ func (g *group) invite(ctx context.Context) {
 			p := m.k.parent(m.ks)
 			switch {
 			case p == nil || g.s.dependsOn(p, m.k.key):
-			case g.members[keyOf(p)] != nil:
-				m.parent = keyOf(p)
+			case g.members[flux.KeyOf(p)] != nil:
+				m.parent = flux.KeyOf(p)
 			default:
 				return m.k.follows(ctx, m.ks, g.head)
 			}
@@ -156,7 +156,7 @@ func (g *group) consider(k *kustomization) *member {
 	k.mu.Lock()
 	retry := k.retry
 	k.mu.Unlock()
-	if m.want == k.attempted && !retry && g.s.now().Before(k.due) {
+	if m.want == k.attempted && !retry && g.s.env.Now().Before(k.due) {
 		return nil
 	}
 	return m
@@ -169,7 +169,7 @@ func (g *group) add(m *member) {
 
 // arrive makes what a member creates a member: the Kustomization, as it will be.
 func (g *group) arrive(ctx context.Context, parent *member, ks *kustomizev1.Kustomization) {
-	key := keyOf(ks)
+	key := flux.KeyOf(ks)
 	m := g.came[key]
 	if m == nil {
 		k, ours := g.s.loop(key, true)

@@ -164,7 +164,7 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 	switch {
 	case first == nil:
 	case !first.out:
-		next, ok := others{g.s.cfg.Store, g, m}.Get(m.k.key).(*kustomizev1.Kustomization)
+		next, ok := others{g.s.env.Store, g, m}.Get(m.k.key).(*kustomizev1.Kustomization)
 		if !ok {
 			return false // it is pruned
 		}
@@ -176,7 +176,7 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
 		return false
 	}
-	if g.s.sourceAllowed(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
+	if g.s.rights.MayFollow(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
 		return false
 	}
 	// What is asked for from here on is not answered by this round.
@@ -184,7 +184,7 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 	m.ks, m.want = ks, m.k.wants(ks, g.head)
 	m.r = m.k.newRound(ks, g.head, m.want)
 	m.r.group = g
-	m.r.upon = basis{others{g.s.cfg.Store, g, m}, g.claimed}
+	m.r.upon = basis{others{g.s.env.Store, g, m}, g.claimed}
 	return true
 }
 

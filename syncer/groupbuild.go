@@ -10,6 +10,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 )
 
 // A group waits for builds as long as one ends every now and then; who is slow
@@ -83,7 +84,7 @@ func leaveOut(open map[*member]bool) {
 // group and are not in it: who was busy when it began, or came after that.
 func (g *group) outsiders() bool {
 	return slices.ContainsFunc(g.s.followers(g.source), func(ks *kustomizev1.Kustomization) bool {
-		return g.members[keyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.sourceAllowed(ks) == nil
+		return g.members[flux.KeyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.rights.MayFollow(ks) == nil
 	})
 }
 
@@ -107,12 +108,12 @@ func (g *group) waiting(slow map[*member]bool) bool {
 // members, and none that is slow.
 func (g *group) rendered(render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)) func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error) {
 	return func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
-		if m := g.members[keyOf(ks)]; m != nil && m.late {
+		if m := g.members[flux.KeyOf(ks)]; m != nil && m.late {
 			return nil, errSlow
 		} else if m != nil && m.planned && extent(m.ks) == extent(ks) {
 			return m.r.items, nil
 		}
-		id := keyOf(ks).String() + extent(ks)
+		id := flux.KeyOf(ks).String() + extent(ks)
 		done, ok := g.renders[id]
 		if !ok {
 			done.items, done.err = render(ctx, ks)

@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 )
 
 // mostAnew is how often a member is planned anew for what somebody changes
@@ -116,12 +117,12 @@ func (g *group) disturbed() bool {
 			continue
 		}
 		reads := readsFrom(m.ks)
-		acts := g.s.serviceAccount(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
+		acts := g.s.rights.Account(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
 		if len(reads) == 0 && !acts {
 			continue
 		}
 		for key, w := range g.written {
-			if w.by != m && (slices.Contains(reads, key) || acts && changesRights(key)) {
+			if w.by != m && (slices.Contains(reads, key) || acts && rights.Concerns(key)) {
 				m.out, found = true, true
 				break
 			}
@@ -198,5 +199,5 @@ func (m *member) applied(p *part) {
 	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}
 	m.retry = false
 	p.done()
-	k.until(p.ks, k.s.now(), true)
+	k.until(p.ks, k.s.env.Now(), true)
 }

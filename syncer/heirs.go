@@ -72,7 +72,7 @@ func (n *neighbours) stored(key object.Key) *kustomizev1.Kustomization {
 	if n.hidden(key) {
 		return nil
 	}
-	ks, _ := n.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+	ks, _ := n.s.env.Store.Get(key).(*kustomizev1.Kustomization)
 	return ks
 }
 
@@ -87,10 +87,10 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 	return &neighbours{
 		s: p.s, self: self, source: p.source,
 		render: func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
-			id := keyOf(ks).String() + extent(ks)
+			id := flux.KeyOf(ks).String() + extent(ks)
 			done, ok := p.rendered[id]
 			if !ok {
-				k := p.s.lookalike(ctx, keyOf(ks))
+				k := p.s.lookalike(ctx, flux.KeyOf(ks))
 				// What the caller may not read shows in no neighbour either.
 				k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: p.rights(&planned{ks: ks})}
 				done.err = fault.Catch(func() (err error) {
@@ -109,7 +109,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 			one := p.done[key]
 			return one != nil && one.deleted
 		},
-		hidden: func(key object.Key) bool { return p.s.permitted(p.ctx, "get", key) != nil },
+		hidden: func(key object.Key) bool { return p.s.rights.Permitted(p.ctx, "get", key) != nil },
 	}
 }
 
@@ -155,7 +155,7 @@ func (n *neighbours) declares(ctx context.Context, owner plan.Owner, key object.
 }
 
 func (n *neighbours) takes(f *family, key object.Key) bool {
-	return f.wants[key] && !f.idle && n.s.rights().allowed(f.spec, "patch", key) == nil
+	return f.wants[key] && !f.idle && n.s.rights.Allowed(f.spec, "patch", key) == nil
 }
 
 func (n *neighbours) mayTake(ctx context.Context, f *family, key object.Key) bool {
@@ -166,10 +166,10 @@ func (n *neighbours) mayTake(ctx context.Context, f *family, key object.Key) boo
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
 func (n *neighbours) mayInherit(f *family, key object.Key) bool {
-	if n.s.rights().allowed(f.spec, "patch", key) != nil {
+	if n.s.rights.Allowed(f.spec, "patch", key) != nil {
 		return false
 	}
-	return flux.SourceKey(f.spec) == n.source || n.s.serviceAccount(f.spec) != ""
+	return flux.SourceKey(f.spec) == n.source || n.s.rights.Account(f.spec) != ""
 }
 
 // resident is an object in a namespace that another Kustomization declares, or
@@ -178,13 +178,13 @@ func (n *neighbours) resident(ctx context.Context, namespace string) (plan.Owner
 	for _, f := range n.all(ctx) {
 		var here []object.Key
 		for key := range f.wants {
-			if key.Namespace == namespace && n.s.rights().allowed(f.spec, "patch", key) == nil {
+			if key.Namespace == namespace && n.s.rights.Allowed(f.spec, "patch", key) == nil {
 				here = append(here, key)
 			}
 		}
 		if f.unknown || f.idle {
 			for _, key := range flux.InventoryOf(f.spec) {
-				if live := n.s.cfg.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
+				if live := n.s.env.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
 					here = append(here, key)
 				}
 			}
@@ -228,9 +228,9 @@ func (n *neighbours) find(ctx context.Context) []*family {
 	byKey := map[object.Key]*family{}
 	var order []object.Key
 	var queue []*kustomizev1.Kustomization
-	list, _ := n.s.cfg.Store.List(flux.Kustomization, "")
+	list, _ := n.s.env.Store.List(flux.Kustomization, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(keyOf(ks)) && !n.hidden(keyOf(ks)) {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.gone(flux.KeyOf(ks)) && !n.hidden(flux.KeyOf(ks)) {
 			queue = append(queue, ks)
 		}
 	}
@@ -238,7 +238,7 @@ func (n *neighbours) find(ctx context.Context) []*family {
 	until := time.Now().Add(familyPatience)
 	for ; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
 		ks := queue[0]
-		key := keyOf(ks)
+		key := flux.KeyOf(ks)
 		f := byKey[key]
 		// Two that declare each other must not be rendered for ever.
 		if f != nil && (extent(f.spec) == extent(ks) || tries[key] > 2) || n.gone(key) {
@@ -272,7 +272,7 @@ func (n *neighbours) find(ctx context.Context) []*family {
 // declares of it; nil if parent must not.
 func (n *neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kustomizev1.Kustomization {
 	key, err := plan.KeyOf(declared)
-	if err != nil || parent.Spec.Suspend || n.s.rights().allowed(parent, "patch", key) != nil {
+	if err != nil || parent.Spec.Suspend || n.s.rights.Allowed(parent, "patch", key) != nil {
 		return nil
 	}
 	out := declared.DeepCopy()
@@ -324,7 +324,7 @@ func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key)
 	if stored == nil || !slices.Contains(flux.InventoryOf(stored), child) {
 		return false
 	}
-	if obj := n.s.cfg.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
+	if obj := n.s.env.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
 		return false
 	}
 	f := byKey[key]
@@ -382,11 +382,11 @@ func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization,
 // follower is the loop that follows a Kustomization, or one like it if the
 // stored one is another: the revision adds or changes it.
 func (s *Syncer) follower(ks *kustomizev1.Kustomization) *kustomization {
-	key := keyOf(ks)
+	key := flux.KeyOf(ks)
 	s.mu.Lock()
 	k := s.kustomizations[key]
 	s.mu.Unlock()
-	if stored, _ := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || extent(stored) != extent(ks) {
+	if stored, _ := s.env.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || extent(stored) != extent(ks) {
 		return newKustomization(s, key)
 	}
 	return k

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -136,7 +137,7 @@ func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {
 // set. An error of step ends it.
 func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Event) error) error {
 	var targets []*source
-	if src, err := s.permittedSourceNamed(ctx, verbSync, req.Source); err == nil {
+	if src, err := s.permittedSourceNamed(ctx, rights.VerbSync, req.Source); err == nil {
 		targets = append(targets, src)
 	} else if req.Source != "" {
 		return err
@@ -168,10 +169,10 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 			}
 		}
 		s.mu.Unlock()
-		src.wake.set()
+		src.wake.Set()
 	}
 	if !req.Wait {
-		return step(wire.Event{Time: s.now(), Phase: "fetch", Message: "requested", Done: true, OK: true})
+		return step(wire.Event{Time: s.env.Now(), Phase: "fetch", Message: "requested", Done: true, OK: true})
 	}
 	// Events are only hints: the state is what counts, and is looked at again
 	// now and then in case a hint was missed.
@@ -219,7 +220,7 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 // what they brought is done with, and how. Of what the caller may not read it
 // says only that it failed.
 func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*source]int) (bool, wire.Event) {
-	last := wire.Event{Time: s.now(), Phase: "verdict", Done: true, OK: true}
+	last := wire.Event{Time: s.env.Now(), Phase: "verdict", Done: true, OK: true}
 	fail := func(name, why string, names ...string) {
 		if slices.ContainsFunc(names, func(name string) bool { return !s.sees(ctx, name) }) {
 			if last.OK {

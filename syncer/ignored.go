@@ -42,7 +42,7 @@ func (k *kustomization) tellIgnored(actions []plan.Action) {
 			continue
 		}
 		for _, w := range support.Warnings(a.Object) {
-			k.s.record(a.Object, corev1.EventTypeWarning, "FieldWithoutEffect", fmt.Sprint(w))
+			k.s.env.Record(a.Object, corev1.EventTypeWarning, "FieldWithoutEffect", fmt.Sprint(w))
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 		} else if !read {
 			in.blind, in.id = true, "no keys"
 		} else {
-			secret, ok := k.s.cfg.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
+			secret, ok := k.s.env.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
 			if !ok {
 				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(flux.Secret, d.SecretRef.Name))
 			}
@@ -100,11 +100,11 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 // without those that its caller may not read, whether they exist or not.
 func (k *kustomization) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
 	key := object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: name}
-	acts := k.s.rights()
+	acts := k.s.rights
 	if k.onlooker != nil {
 		acts = k.onlooker.rights
 	}
-	if err := acts.allowed(ks, "get", key); err != nil {
+	if err := acts.Allowed(ks, "get", key); err != nil {
 		return false, err
 	}
 	if k.onlooker == nil || k.onlooker.sees(key) {
@@ -135,7 +135,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 		}
 		key := object.Key{GroupKind: schema.GroupKind{Kind: ref.Kind}, Namespace: ks.Namespace, Name: ref.Name}
 		values := map[string]string{}
-		switch obj := k.s.cfg.Store.Get(key).(type) {
+		switch obj := k.s.env.Store.Get(key).(type) {
 		case *corev1.ConfigMap:
 			values = obj.Data
 		case *corev1.Secret:
@@ -194,7 +194,7 @@ func (s *Syncer) wakeReaders(key object.Key) {
 		reads := slices.Contains(k.reads, key)
 		k.mu.Unlock()
 		if reads {
-			k.wake.set()
+			k.wake.Set()
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -40,7 +41,7 @@ const (
 type kustomization struct {
 	s    *Syncer
 	key  object.Key
-	wake flag
+	wake env.Flag
 	// turn is held by who steps it: its loop, or a group of its source's.
 	turn chan struct{}
 
@@ -111,7 +112,7 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: newFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
+	return &kustomization{s: s, key: key, wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -122,7 +123,7 @@ func (k *kustomization) owner() plan.Owner {
 
 // owns says whether an object's labels name the Kustomization.
 func (k *kustomization) owns(key object.Key) bool {
-	obj := k.s.cfg.Store.Get(key)
+	obj := k.s.env.Store.Get(key)
 	if obj == nil {
 		return false
 	}
@@ -140,7 +141,7 @@ func (k *kustomization) touch(keys ...object.Key) {
 		k.touched[key] = true
 	}
 	k.mu.Unlock()
-	k.wake.set()
+	k.wake.Set()
 }
 
 // waitsFor says whether the Kustomization depends on another, or is declared
@@ -168,14 +169,14 @@ func (k *kustomization) run(ctx context.Context) {
 		if !more || ctx.Err() != nil {
 			return
 		}
-		if !k.wake.sleep(ctx, delay) {
+		if !k.wake.Sleep(ctx, delay) {
 			return
 		}
 	}
 }
 
 func (k *kustomization) get() *kustomizev1.Kustomization {
-	ks, _ := k.s.cfg.Store.Get(k.key).(*kustomizev1.Kustomization)
+	ks, _ := k.s.env.Store.Get(k.key).(*kustomizev1.Kustomization)
 	return ks
 }
 
@@ -197,7 +198,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.settle(attempt{}, true, nil)
 		return 0, true
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	head, err := k.head(ks)
 	if errors.Is(err, errNotYet) {
 		return 0, true
@@ -241,18 +242,18 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	k.judge(ctx)
 	k.answer(ctx, head, want)
 	k.retryRevert(ctx, head)
-	delay := k.due.Sub(k.s.now())
+	delay := k.due.Sub(k.s.env.Now())
 	if next := k.watchFreeze(ks); !next.IsZero() {
-		delay = min(delay, next.Sub(k.s.now()))
+		delay = min(delay, next.Sub(k.s.env.Now()))
 	}
 	if wait > 0 {
 		delay = min(delay, wait)
 	}
 	if !k.tries.due.IsZero() {
-		delay = min(delay, k.tries.due.Sub(k.s.now()))
+		delay = min(delay, k.tries.due.Sub(k.s.env.Now()))
 	}
-	if next, ok := k.nextLook(k.s.now()); ok {
-		delay = min(delay, next.Sub(k.s.now()))
+	if next, ok := k.nextLook(k.s.env.Now()); ok {
+		delay = min(delay, next.Sub(k.s.env.Now()))
 	}
 	return max(delay, time.Millisecond), true
 }
@@ -271,7 +272,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 	if !ok {
 		d = ks.GetRetryInterval()
 	}
-	d = pace(d)
+	d = env.Pace(d)
 	k.due = now.Add(d)
 	k.mu.Lock()
 	k.next = k.due
@@ -283,7 +284,7 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // attempt may do.
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 	list := append([]string{k.ignore(ks)}, annotated(ks)...)
-	if src := k.s.cfg.Store.Get(flux.SourceKey(ks)); src != nil {
+	if src := k.s.env.Store.Get(flux.SourceKey(ks)); src != nil {
 		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
@@ -308,11 +309,11 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 	if ref.Kind != sourcev1.GitRepositoryKind {
 		return head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
 	}
-	if err := k.s.sourceAllowed(ks); err != nil {
+	if err := k.s.rights.MayFollow(ks); err != nil {
 		return head{}, err
 	}
 	src := k.s.source(flux.SourceKey(ks))
-	if src == nil && k.s.cfg.Store.Get(flux.SourceKey(ks)) != nil {
+	if src == nil && k.s.env.Store.Get(flux.SourceKey(ks)) != nil {
 		return head{}, errNotYet // its loop has not begun yet
 	}
 	if src == nil {
@@ -340,10 +341,10 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 		return badExpression(err)
 	}
 	for i, key := range deps {
-		if err := k.s.rights().mayDependOn(ks, key); err != nil {
+		if err := k.s.rights.MayDependOn(ks, key); err != nil {
 			return err
 		}
-		dep, ok := k.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+		dep, ok := k.s.env.Store.Get(key).(*kustomizev1.Kustomization)
 		why := ""
 		// As in Flux the expression stands in place of the usual conditions.
 		custom := ks.Spec.DependsOn[i].ReadyExpr
@@ -396,7 +397,7 @@ func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 		return false, 0
 	}
 	for key := range k.touched {
-		if !k.planner.Drifted(key, k.s.cfg.Store.Get(key)) {
+		if !k.planner.Drifted(key, k.s.env.Store.Get(key)) {
 			delete(k.touched, key)
 		}
 	}
@@ -429,7 +430,7 @@ func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
 	k.settled, k.settledOK, k.faults = a, ok, faults
 	again := !ok && k.regained
 	k.mu.Unlock()
-	k.s.feed.nudge()
+	k.s.env.Feed.Nudge()
 	if again {
 		k.again()
 	}
@@ -440,7 +441,7 @@ func (k *kustomization) again() {
 	k.mu.Lock()
 	k.retry, k.settled, k.regained = true, attempt{}, false
 	k.mu.Unlock()
-	k.wake.set()
+	k.wake.Set()
 }
 
 func (k *kustomization) takeRetry() bool {
@@ -480,7 +481,7 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 			k.apply(ctx, ks, urgent, false)
 		}
 	}
-	k.until(ks, k.s.now(), !k.failed)
+	k.until(ks, k.s.env.Now(), !k.failed)
 	if !k.thaw.IsZero() && k.thaw.Before(k.due) {
 		k.due = k.thaw
 	}
@@ -514,8 +515,8 @@ func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomizat
 		}
 		if msg := err.Error(); msg != k.stuck {
 			k.stuck = msg
-			k.s.log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
-			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, flux.Bounded(msg))
+			k.s.env.Log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
+			k.s.env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, flux.Bounded(msg))
 		}
 		return time.Second, true
 	}
@@ -529,4 +530,23 @@ func describe(key object.Key) string {
 		parts = append(parts, key.Namespace)
 	}
 	return strings.Join(append(parts, key.Name), "/")
+}
+
+// retryRefused has the Kustomizations that act as an account and failed, or are
+// about to, try again: they may have got the rights that they lacked.
+func (s *Syncer) retryRefused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kustomizations {
+		if ks := k.get(); ks == nil || s.rights.Account(ks) == "" {
+			continue
+		}
+		k.mu.Lock()
+		failed := k.settled != (attempt{}) && !k.settledOK
+		k.regained = !failed
+		k.mu.Unlock()
+		if failed {
+			k.again()
+		}
+	}
 }

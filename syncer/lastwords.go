@@ -37,7 +37,7 @@ func (k *kustomization) lastWords(ctx context.Context, v *verdict) {
 	defer cancel()
 	st := v.standing(k.s)
 	for _, key := range v.open {
-		obj := k.s.cfg.Store.Get(key)
+		obj := k.s.env.Store.Get(key)
 		if obj == nil {
 			continue
 		}
@@ -51,11 +51,11 @@ func (k *kustomization) lastWords(ctx context.Context, v *verdict) {
 			return err
 		})
 		if err != nil {
-			k.s.log.Info("the last lines of a crashed container are not known", "pod", crash.Pod.Namespace+"/"+crash.Pod.Name, "container", crash.Container, "err", err)
+			k.s.env.Log.Info("the last lines of a crashed container are not known", "pod", crash.Pod.Namespace+"/"+crash.Pod.Name, "container", crash.Container, "err", err)
 			continue
 		}
 		if text = tail(text); text != "" {
-			k.s.record(obj, corev1.EventTypeWarning, lastWordsReason, fmt.Sprintf("pod %s, container %s printed last:\n%s", crash.Pod.Name, crash.Container, text))
+			k.s.env.Record(obj, corev1.EventTypeWarning, lastWordsReason, fmt.Sprintf("pod %s, container %s printed last:\n%s", crash.Pod.Name, crash.Container, text))
 		}
 	}
 }

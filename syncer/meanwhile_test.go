@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load/kustomize"
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 )
 
 // Who is changed while the group runs is applied as it is then; who is suspended
@@ -98,21 +99,21 @@ func TestEditedWhileHandedOver(t *testing.T) {
 
 // revoking are rights that change once somebody is asked about.
 type revoking struct {
-	*rights
+	*grantList
 	mu     sync.Mutex
 	asked  string
 	revoke func()
 }
 
 // Allowed implements syncer.Access.
-func (r *revoking) Allowed(user syncer.User, verb string, key object.Key) error {
+func (r *revoking) Allowed(user rights.User, verb string, key object.Key) error {
 	r.mu.Lock()
 	if r.revoke != nil && user.Name == r.asked {
 		r.revoke()
 		r.revoke = nil
 	}
 	r.mu.Unlock()
-	return r.rights.Allowed(user, verb, key)
+	return r.grantList.Allowed(user, verb, key)
 }
 
 // Who loses rights after it was planned, while others are, is left out.
@@ -126,7 +127,7 @@ func TestRightsRevokedWhileTogether(t *testing.T) {
 	files := two()
 	files["cluster/one.yaml"] = nested("one", "./one", "  serviceAccountName: first\n")
 	files["cluster/two.yaml"] = nested("two", "./two", "  serviceAccountName: second\n")
-	r := &revoking{rights: &rights{}, asked: account("second")}
+	r := &revoking{grantList: &grantList{}, asked: account("second")}
 	r.set(slices.Concat(first, second)...)
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.commit(w.account("first"))

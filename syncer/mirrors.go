@@ -24,7 +24,7 @@ func (s *Syncer) removeMirrors() {
 	for _, mark := range marks {
 		dir := filepath.Dir(mark)
 		key := object.Key{GroupKind: flux.GitRepository, Namespace: filepath.Base(filepath.Dir(dir)), Name: filepath.Base(dir)}
-		if s.cfg.Store.Get(key) == nil {
+		if s.env.Store.Get(key) == nil {
 			s.removeMirror(dir)
 		}
 	}
@@ -36,6 +36,6 @@ func (s *Syncer) removeMirror(dir string) {
 		return
 	}
 	if err := os.RemoveAll(dir); err != nil {
-		s.log.Warn("remove the mirror of a deleted source", "dir", dir, "err", err)
+		s.env.Log.Warn("remove the mirror of a deleted source", "dir", dir, "err", err)
 	}
 }

@@ -108,7 +108,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 	bad, _ := git.ParseRevision(st.revision)
 	f, err := k.failing(ks, st, h, bad.Commit)
 	if err != nil {
-		k.s.log.Error("answer the failed commit", "kustomization", k.name(), "revision", st.revision, "err", err)
+		k.s.env.Log.Error("answer the failed commit", "kustomization", k.name(), "revision", st.revision, "err", err)
 		f.contained = false
 	}
 	reason := k.failure(ks)
@@ -116,7 +116,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 	switch what {
 	case respondNot:
 		if why != "" {
-			k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and stays applied: %s", bad.Commit, why))
+			k.s.env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and stays applied: %s", bad.Commit, why))
 		}
 		return
 	case respondRevert:
@@ -124,7 +124,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		k.s.log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
+		k.s.env.Log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
 		if git.Temporary(err) && stateOf(ks).healthy != "" {
 			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+flux.Bounded(err.Error())+pendingEnd)
 			return
@@ -133,7 +133,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 	case respondHold:
 	}
 	if f.mode == onFailureRevert {
-		k.s.record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", bad.Commit, why))
+		k.s.env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", bad.Commit, why))
 		reason += "; it is not reverted automatically, because " + why + "; revert it by hand, or push a commit that mends it"
 	}
 	if stateOf(ks).healthy == "" {
@@ -149,7 +149,7 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head,
 	if f.mode != onFailureRevert || !ok {
 		return f, nil
 	}
-	f.denied = k.s.mayWriteGit(ks)
+	f.denied = k.s.rights.MayWriteGit(ks)
 	var err error
 	if f.contained, err = h.repo.IsAncestor(sha, h.Commit); err != nil || !f.contained {
 		return f, err
@@ -160,7 +160,7 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head,
 	if f.reverts, err = k.s.revertsOnly(h.repo, good.Commit, sha); err != nil {
 		return f, err
 	}
-	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.now())
+	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.env.Now())
 	return f, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -23,12 +24,12 @@ import (
 type onlooker struct {
 	s      *Syncer
 	ctx    context.Context //nolint:containedctx // of the one request that it serves
-	rights rights          // by which the Kustomization acts in the plan
+	rights rights.Rights   // by which the Kustomization acts in the plan
 	unread []object.Key
 }
 
 // sees reports whether the caller may read an object.
-func (o *onlooker) sees(key object.Key) bool { return o.s.permitted(o.ctx, "get", key) == nil }
+func (o *onlooker) sees(key object.Key) bool { return o.s.rights.Permitted(o.ctx, "get", key) == nil }
 
 // unseen reports whether nothing may be told of a stored object. What a
 // Kustomization has applied that the caller may see is known by its inventory,
@@ -43,7 +44,7 @@ func (o *onlooker) unseen(key object.Key) bool {
 	if owner == nil || !o.sees(owner.key) || key.GroupKind == flux.Secret {
 		return true
 	}
-	live := o.s.cfg.Store.Get(key)
+	live := o.s.env.Store.Get(key)
 	if live == nil {
 		return false
 	}
@@ -54,7 +55,7 @@ func (o *onlooker) unseen(key object.Key) bool {
 // restrict has a plan tell nothing but what its caller may know.
 func (k *kustomization) restrict(in *plan.Input) {
 	o := k.onlooker
-	if _, ok := o.ctx.Value(userKey{}).(User); !ok || k.s.cfg.Access == nil {
+	if _, ok := rights.Caller(o.ctx); !ok || k.s.cfg.Access == nil {
 		return // it comes from this process
 	}
 	seen := map[object.Key]bool{}
@@ -103,7 +104,7 @@ func (s *Syncer) lastDeclared(key object.Key) map[object.Key]object.Object {
 func (p *planning) known(child *kustomizev1.Kustomization) *kustomizev1.Kustomization {
 	ks := child.DeepCopy()
 	ks.Status = kustomizev1.KustomizationStatus{}
-	if stored := p.stored(keyOf(child)); stored != nil {
+	if stored := p.stored(flux.KeyOf(child)); stored != nil {
 		ks.Status = *stored.Status.DeepCopy()
 	}
 	return ks

@@ -18,6 +18,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -25,7 +26,7 @@ import (
 type viewer struct{}
 
 // Allowed implements syncer.Access.
-func (viewer) Allowed(user syncer.User, verb string, key object.Key) error {
+func (viewer) Allowed(user rights.User, verb string, key object.Key) error {
 	if user.Name == "ci" && verb == "get" && key.Kind != "Secret" && key.Namespace != "other" {
 		return nil
 	}
@@ -33,12 +34,12 @@ func (viewer) Allowed(user syncer.User, verb string, key object.Key) error {
 }
 
 // Escalates implements syncer.Access.
-func (viewer) Escalates(syncer.User, object.Reader, object.Object, object.Object) error {
+func (viewer) Escalates(rights.User, object.Reader, object.Object, object.Object) error {
 	return errors.New("is forbidden")
 }
 
 // After implements syncer.Access.
-func (v viewer) After([]object.Event) syncer.Access { return v }
+func (v viewer) After([]object.Event) rights.Access { return v }
 
 // childOf is a Kustomization in the namespace headway-system.
 func childOf(name, more string) string {
@@ -92,7 +93,7 @@ replacements:
 	w.branch("tries", files)
 	plan := func() (string, wire.Plans) {
 		t.Helper()
-		all, err := w.sync.Plan(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: "tries"})
+		all, err := w.sync.Plan(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: "tries"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +164,7 @@ replacements:
 		t.Errorf("the plan tells that a Secret was changed by hand: %+v, %+v", now.Summary, all.Summary)
 	}
 	// Diffs of commits render them, too.
-	diff, err := w.sync.Diff(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.DiffRequest{Source: "headway-system/cluster", To: "tries", From: "main"})
+	diff, err := w.sync.Diff(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.DiffRequest{Source: "headway-system/cluster", To: "tries", From: "main"})
 	if err != nil || len(diff.Errors) > 0 {
 		t.Errorf("diff: %v %+v", err, diff.Errors)
 	}
@@ -184,7 +185,7 @@ func TestPlanTellsNothingOfHiddenNeighbours(t *testing.T) {
 	w.branch("drop", map[string]string{"apps/a.yaml": "", "apps/ns.yaml": ""})
 	plan := func() string {
 		t.Helper()
-		all, err := w.sync.Plan(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: "drop"})
+		all, err := w.sync.Plan(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: "drop"})
 		raw, _ := json.MarshalIndent(all, "", " ")
 		if err != nil || len(all.Errors) > 0 || all.Summary.Delete != 2 {
 			t.Errorf("%v: the plan tells of others, or fails:\n%s", err, raw)
@@ -215,7 +216,7 @@ func TestPlanTellsNothingOfHiddenNeighbours(t *testing.T) {
 // A Kustomization that acts as an account reads no Secret that the account may
 // not, neither for variables nor as keys.
 func TestAccountReadsSecrets(t *testing.T) {
-	r := &rights{}
+	r := &grantList{}
 	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "${password}")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.ServiceAccountName = "deployer"
 		ks.Spec.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "Secret", Name: "vars"}}}

@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -44,7 +45,7 @@ func TestPlanIsNoOracleOfWhatIsWaitedFor(t *testing.T) {
 	revisions := map[string]string{"tries": "", "refused": ""}
 	plan := func(rev string) string {
 		t.Helper()
-		all, err := w.sync.Plan(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: rev})
+		all, err := w.sync.Plan(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.PlanRequest{Source: "headway-system/cluster", Rev: rev})
 		if err != nil {
 			t.Fatal(err)
 		}

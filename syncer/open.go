@@ -129,15 +129,15 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 	var once sync.Once
 	isReady := func() { once.Do(func() { close(ready) }) }
 	defer isReady()
-	err := repo.Watch(ctx, isReady, src.wake.set)
+	err := repo.Watch(ctx, isReady, src.wake.Set)
 	if ctx.Err() != nil {
 		return
 	}
 	if errors.Is(err, git.ErrGone) {
-		src.wake.set() // the look will fail, and say so
+		src.wake.Set() // the look will fail, and say so
 		return
 	}
-	src.s.log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.name(), "err", err)
+	src.s.env.Log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.name(), "err", err)
 	isReady()
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
@@ -146,7 +146,7 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			src.wake.set()
+			src.wake.Set()
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at head, build fu
 	sum := sha256.Sum256([]byte(k.buildID(ks, at)))
 	id := hex.EncodeToString(sum[:6])
 	until, tries, message := overrun(ks, id)
-	if k.s.now().Before(until) {
+	if k.s.env.Now().Before(until) {
 		return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
 	}
 	items, err := build()
@@ -76,7 +76,7 @@ func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at head, build fu
 	if tries < 8 {
 		wait = min(wait, overrunFirst<<tries)
 	}
-	until = k.s.now().Add(wait).UTC().Truncate(time.Second)
+	until = k.s.env.Now().Add(wait).UTC().Truncate(time.Second)
 	message = fmt.Sprintf("%s. It is tried again at %s, or once something changes [build %s, try %d]", clip(err.Error()), until.Format(time.RFC3339), id, tries+1)
 	return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
 }

@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/tree"
 )
 
@@ -37,7 +38,7 @@ func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kusto
 	if !ok || owner == k.owner() {
 		return nil
 	}
-	p, ok := k.s.cfg.Store.Get(ownerKey(owner)).(*kustomizev1.Kustomization)
+	p, ok := k.s.env.Store.Get(ownerKey(owner)).(*kustomizev1.Kustomization)
 	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || flux.SourceKey(p) != flux.SourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
 		return nil
 	}
@@ -60,7 +61,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	p := k.parent(ks)
 	var key object.Key
 	if p != nil && !k.s.dependsOn(p, k.key) {
-		key = keyOf(p)
+		key = flux.KeyOf(p)
 	}
 	k.mu.Lock()
 	k.elder = key
@@ -82,7 +83,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 // another Kustomization is about to take it over.
 func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h head) error {
 	k.s.mu.Lock()
-	loop := k.s.kustomizations[keyOf(parent)]
+	loop := k.s.kustomizations[flux.KeyOf(parent)]
 	k.s.mu.Unlock()
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
@@ -91,7 +92,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
-	next, ok := k.s.cfg.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
+	next, ok := k.s.env.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
 	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
 		return nil
 	}
@@ -119,8 +120,8 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
 // declaredAsStored says whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
-	items, _ := s.neighbours(keyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
-	return s.leavesAsStored(items, parent, keyOf(child))
+	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
+	return s.leavesAsStored(items, parent, flux.KeyOf(child))
 }
 
 // leavesAsStored says whether what parent declares leaves the child as it is.
@@ -130,7 +131,7 @@ func (s *Syncer) leavesAsStored(items []load.Item, parent *kustomizev1.Kustomiza
 		return false
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: plan.Owner{Namespace: parent.Namespace, Name: parent.Name}, Ignore: parent.Spec.Ignore}
-	res := plan.New().Plan(in, s.cfg.Store)
+	res := plan.New().Plan(in, s.env.Store)
 	return len(res.Errors) == 0 && !res.Changes()
 }
 
@@ -154,7 +155,7 @@ func (s *Syncer) dependsOn(ks *kustomizev1.Kustomization, key object.Key) bool {
 			if dep == key {
 				return true
 			}
-			if next, ok := s.cfg.Store.Get(dep).(*kustomizev1.Kustomization); ok && !seen[dep] {
+			if next, ok := s.env.Store.Get(dep).(*kustomizev1.Kustomization); ok && !seen[dep] {
 				seen[dep] = true
 				queue = append(queue, next)
 			}
@@ -167,11 +168,11 @@ func (s *Syncer) dependsOn(ks *kustomizev1.Kustomization, key object.Key) bool {
 func (s *Syncer) awaited(ks *kustomizev1.Kustomization) []object.Key {
 	list := dependenciesOf(ks)
 	s.mu.Lock()
-	k := s.kustomizations[keyOf(ks)]
+	k := s.kustomizations[flux.KeyOf(ks)]
 	s.mu.Unlock()
 	if k != nil {
 		if p := k.parent(ks); p != nil {
-			list = append(list, keyOf(p))
+			list = append(list, flux.KeyOf(p))
 		}
 	}
 	return list
@@ -185,7 +186,7 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 		return nil
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: k.owner(), Claimed: k.s.claimed(k.key), Ignore: ks.Spec.Ignore}
-	stored := afterwards{k.s.cfg.Store, map[object.Key]object.Object{k.key: ks}}
+	stored := rights.NewAfterwards(k.s.env.Store, map[object.Key]object.Object{k.key: ks})
 	res := plan.New().Plan(in, stored)
 	if len(res.Errors) > 0 || len(res.Actions) != 1 || res.Actions[0].Object == nil {
 		return nil // the plan of all tells what is wrong

@@ -27,7 +27,7 @@ func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObje
 	key := object.Key{GroupKind: kind.GroupKind(), Namespace: q.Namespace, Name: q.Name}
 	var errs []error
 	for _, ks := range s.declarers(key, q.Kustomization) {
-		if err := s.permitted(ctx, "get", keyOf(ks)); err != nil {
+		if err := s.rights.Permitted(ctx, "get", flux.KeyOf(ks)); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -89,7 +89,7 @@ func (s *Syncer) past(ctx context.Context, ks *kustomizev1.Kustomization, key ob
 // that has applied it, or else all.
 func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomization {
 	var claimed, others []*kustomizev1.Kustomization
-	list, _ := s.cfg.Store.List(flux.Kustomization, "")
+	list, _ := s.env.Store.List(flux.Kustomization, "")
 	for _, o := range list {
 		ks, ok := o.(*kustomizev1.Kustomization)
 		if !ok || name != "" && ks.Namespace+"/"+ks.Name != name && ks.Name != name {
@@ -119,7 +119,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 	if err != nil {
 		return wire.Plans{}, err
 	}
-	if list, err = s.readable(ctx, list); err != nil {
+	if list, err = s.rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
 	h, lastErr := src.current()

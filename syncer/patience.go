@@ -56,7 +56,7 @@ func (s *Syncer) patienceOf(ks *kustomizev1.Kustomization) (patience, error) {
 
 // standing judges by what is stored now.
 func (v *verdict) standing(s *Syncer) *health.Standing {
-	return &health.Standing{Reader: s.cfg.Store, Since: v.began, Now: s.now(), Settle: v.patience.settle, Steady: v.patience.steady}
+	return &health.Standing{Reader: s.env.Store, Since: v.began, Now: s.env.Now(), Settle: v.patience.settle, Steady: v.patience.steady}
 }
 
 // keepWatch goes on looking at what was found healthy.
@@ -74,7 +74,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 	if v == nil || k.pending != nil {
 		return
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	v.due = time.Time{}
 	failed := k.look(v, v.checks)
 	switch {
@@ -104,15 +104,15 @@ func (k *kustomization) relapse(ctx context.Context) {
 		relapsed(flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: metav1.NewTime(now)}, revision)
 		return true
 	})}}
-	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil {
+	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
-			k.s.log.Error("take back the verdict", "kustomization", k.name(), "err", err)
+			k.s.env.Log.Error("take back the verdict", "kustomization", k.name(), "err", err)
 		}
 		k.watched, v.badSince = v, now // again later
 		return
 	}
-	k.s.log.Warn("no longer healthy", "kustomization", k.name(), "revision", revision, "why", reason)
-	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
+	k.s.env.Log.Warn("no longer healthy", "kustomization", k.name(), "revision", revision, "why", reason)
+	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
 	v.deadline, v.relapsed, v.badSince = now.Add(ks.GetTimeout()), true, time.Time{}
 	k.pending = v
 }

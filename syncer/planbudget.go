@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -54,8 +55,8 @@ func (p *planning) cut(next planned, err error) {
 	next.plan.Parent, next.plan.Target = next.parent, p.target
 	next.plan.Base, next.plan.Actions = next.ks.Status.LastAppliedRevision, []wire.Action{}
 	next.plan.Errors = faults(fmt.Errorf("%w: %s and %s that are still to be planned are left out", err, next.plan.Kustomization, plural(len(p.queue), "Kustomization")))
-	if p.done[keyOf(next.ks)] == nil {
-		p.done[keyOf(next.ks)] = &next
+	if p.done[flux.KeyOf(next.ks)] == nil {
+		p.done[flux.KeyOf(next.ks)] = &next
 		p.order = append(p.order, &next)
 	} else {
 		p.order[0].plan.Errors = append(p.order[0].plan.Errors, next.plan.Errors...)

@@ -14,6 +14,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -79,7 +80,7 @@ type slow struct {
 }
 
 // Allowed implements syncer.Access.
-func (s *slow) Allowed(user syncer.User, verb string, key object.Key) error {
+func (s *slow) Allowed(user rights.User, verb string, key object.Key) error {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
@@ -99,7 +100,7 @@ func TestPlansOfOneUserAreBounded(t *testing.T) {
 	w.eventually("applied", func() bool { return w.configMap("a")["key"] == "one" })
 	handler := w.sync.Handler()
 	ask := func(user, method, path, body string) *httptest.ResponseRecorder {
-		r := httptest.NewRequestWithContext(syncer.WithUser(t.Context(), syncer.User{Name: user}), method, "/headway/v1/"+path, strings.NewReader(body))
+		r := httptest.NewRequestWithContext(rights.WithUser(t.Context(), rights.User{Name: user}), method, "/headway/v1/"+path, strings.NewReader(body))
 		rec := httptest.NewRecorder()
 		handler.ServeHTTP(rec, r)
 		return rec

@@ -83,7 +83,7 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 	sha := h.Commit
 	var err error
 	if p.req.Rev != "" {
-		obj, _ := p.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+		obj, _ := p.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
 		ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 		defer cancel()
 		if sha, err = h.repo.FetchRevision(ctx, h.absolute(p.req.Rev), auth); err != nil {
@@ -139,7 +139,7 @@ func (p *planning) drain(ctx context.Context) {
 			p.cut(next, err)
 			return
 		}
-		key := keyOf(next.ks)
+		key := flux.KeyOf(next.ks)
 		before := p.done[key]
 		if before == nil {
 			before = &planned{}
@@ -190,7 +190,7 @@ func (p *planning) descend(parent *planned) {
 			obj = a.Live
 		}
 		child, ok := obj.(*kustomizev1.Kustomization)
-		if !ok || a.Type == plan.Skip || a.Key == keyOf(parent.ks) {
+		if !ok || a.Type == plan.Skip || a.Key == flux.KeyOf(parent.ks) {
 			continue
 		}
 		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && flux.SourceKey(child) == p.source {
@@ -199,15 +199,11 @@ func (p *planning) descend(parent *planned) {
 	}
 }
 
-func keyOf(ks *kustomizev1.Kustomization) object.Key {
-	return object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
-}
-
 // one plans one Kustomization.
 func (p *planning) one(ctx context.Context, out *planned) {
 	ks := out.ks
 	*out = planned{ks: ks, parent: out.parent, deleted: out.deleted, arrives: out.arrives, times: out.times}
-	k := p.s.lookalike(ctx, keyOf(ks))
+	k := p.s.lookalike(ctx, flux.KeyOf(ks))
 	out.plan = wire.Plan{Kustomization: k.name(), Parent: out.parent, Base: ks.Status.LastAppliedRevision, Target: p.target, Actions: []wire.Action{}}
 	for _, key := range dependenciesOf(ks) {
 		out.plan.DependsOn = append(out.plan.DependsOn, key.Namespace+"/"+key.Name)
@@ -235,7 +231,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	}
 	p.neighbours(k.key).tell(ctx, &in)
 	k.restrict(&in)
-	out.res = k.planner.Plan(in, &overlay{p.s.cfg.Store, p.namespaces})
+	out.res = k.planner.Plan(in, &overlay{p.s.env.Store, p.namespaces})
 	if !p.authorize(r, out) {
 		return
 	}
@@ -340,13 +336,13 @@ func (p *planning) answer() wire.Plans {
 	p.sort()
 	p.stalled = map[*planned]string{}
 	var moves []rollout
-	pods, gone := indexPods(p.s.cfg.Store), map[types.UID]bool{}
+	pods, gone := indexPods(p.s.env.Store), map[types.UID]bool{}
 	for _, one := range p.order {
 		moves = append(moves, rollouts(one.plan.Kustomization, one.res.Actions, pods, gone)...)
 	}
 	p.s.simulate(moves)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
-	if src, ok := p.s.cfg.Store.Get(p.source).(*sourcev1.GitRepository); ok {
+	if src, ok := p.s.env.Store.Get(p.source).(*sourcev1.GitRepository); ok {
 		all.Forge = src.Annotations[flux.CommitStatus]
 		if u, err := url.Parse(src.Spec.URL); err == nil {
 			u.User = nil

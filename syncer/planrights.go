@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -32,14 +33,14 @@ func grantsOf(res plan.Result) map[object.Key]object.Object {
 	for _, a := range res.Actions {
 		switch {
 		case !a.Writes():
-		case changesRights(a.Key):
+		case rights.Concerns(a.Key):
 			put(a.Key, a.Object)
 		case a.Key.GroupKind == flux.Namespace && a.Type == plan.Delete:
 			put(a.Key, nil)
 		case a.Key.GroupKind == flux.Namespace && a.Live == nil:
 			// Its controller gives every namespace this account.
 			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.Key.Name, Name: "default"}}
-			put(object.Key{GroupKind: serviceAccountKind, Namespace: a.Key.Name, Name: account.Name}, account)
+			put(object.Key{GroupKind: flux.ServiceAccount, Namespace: a.Key.Name, Name: account.Name}, account)
 		}
 	}
 	return grants
@@ -51,9 +52,9 @@ func (p *planning) grants() bool {
 }
 
 // rights are those that count when a Kustomization is applied.
-func (p *planning) rights(one *planned) rights {
-	r := p.s.rights()
-	if p.s.serviceAccount(one.ks) == "" || r.access == nil {
+func (p *planning) rights(one *planned) rights.Rights {
+	r := p.s.rights
+	if !r.Enforced(one.ks) {
 		return r
 	}
 	changed := map[object.Key]object.Object{}
@@ -65,20 +66,7 @@ func (p *planning) rights(one *planned) rights {
 	if len(changed) == 0 {
 		return r
 	}
-	var events []object.Event
-	for key, obj := range changed {
-		ev := object.Event{Type: object.Modified, Key: key, Object: obj, Old: r.stored.Get(key)}
-		switch {
-		case obj == nil && ev.Old == nil:
-			continue
-		case obj == nil:
-			ev.Type, ev.Object = object.Deleted, ev.Old
-		case ev.Old == nil:
-			ev.Type = object.Added
-		}
-		events = append(events, ev)
-	}
-	return rights{p.s, r.access.After(events), afterwards{r.stored, changed}}
+	return r.After(changed)
 }
 
 // precedes says whether another plan would be carried out before that of one
@@ -88,7 +76,7 @@ func (p *planning) precedes(other, one *planned) bool {
 	if one.arrives && one.parent == other.plan.Kustomization {
 		return true
 	}
-	return len(other.plan.Errors) == 0 && !other.ks.Spec.Suspend && !p.waits(other, keyOf(one.ks), map[*planned]bool{})
+	return len(other.plan.Errors) == 0 && !other.ks.Spec.Suspend && !p.waits(other, flux.KeyOf(one.ks), map[*planned]bool{})
 }
 
 // waits says whether a Kustomization depends on another, also by others.
@@ -102,15 +90,15 @@ func (p *planning) waits(one *planned, key object.Key, seen map[*planned]bool) b
 
 // mayRefer is nil if a Kustomization may have the source that it names, and
 // depend on what it names.
-func (p *planning) mayRefer(r rights, one *planned) error {
+func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 	if one.deleted {
 		return nil // it neither reads nor waits any more
 	}
-	if err := p.s.sourceAllowed(one.ks); err != nil {
+	if err := p.s.rights.MayFollow(one.ks); err != nil {
 		return err
 	}
 	for _, dep := range dependenciesOf(one.ks) {
-		if err := r.mayDependOn(one.ks, dep); err != nil {
+		if err := r.MayDependOn(one.ks, dep); err != nil {
 			one.denied = true
 			return err
 		}
@@ -120,9 +108,9 @@ func (p *planning) mayRefer(r rights, one *planned) error {
 
 // authorize says whether the account may carry out a plan. If not, the plan is
 // emptied, for its actions would show what the account may not read.
-func (p *planning) authorize(r rights, one *planned) bool {
-	err := r.authorize(one.ks, one.res)
-	if gone := (*errAccount)(nil); one.deleted && errors.As(err, &gone) {
+func (p *planning) authorize(r rights.Rights, one *planned) bool {
+	err := r.Authorize(one.ks, one.res)
+	if gone := (*rights.ErrAccount)(nil); one.deleted && errors.As(err, &gone) {
 		// See release: nothing is deleted, and that holds nothing up.
 		one.orphans = orphans(r, one.res)
 		one.empty()
@@ -137,10 +125,10 @@ func (p *planning) authorize(r rights, one *planned) bool {
 
 // orphans are the objects that a plan cannot delete without its account, and
 // that nothing else takes along.
-func orphans(r rights, res plan.Result) []object.Key {
+func orphans(r rights.Rights, res plan.Result) []object.Key {
 	var keys []object.Key
 	for _, a := range res.Actions {
-		if a.Type == plan.Delete && r.stored.Get(a.Key) != nil {
+		if a.Type == plan.Delete && r.Stored.Get(a.Key) != nil {
 			keys = append(keys, a.Key)
 		}
 	}

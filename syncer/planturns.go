@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"fmt"
+	"headway.dev/syncer/rights"
 	"sync"
 )
 
@@ -29,7 +30,7 @@ func (e *busyError) Error() string {
 // planTurn counts what the caller has made, until done is called. It fails with
 // a busyError if that is too much. What comes from this process is not counted.
 func (s *Syncer) planTurn(ctx context.Context) (done func(), err error) {
-	user, ok := ctx.Value(userKey{}).(User)
+	user, ok := rights.Caller(ctx)
 	if !ok {
 		return func() {}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 // waitsFor tells what a Kustomization would wait for in vain.
 func (p *planning) waitsFor(c *checklist, one *planned) {
 	for i, key := range one.awaits() {
-		if p.done[key] == nil && p.s.permitted(p.ctx, "get", key) != nil {
+		if p.done[key] == nil && p.s.rights.Permitted(p.ctx, "get", key) != nil {
 			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s/%s: whether the Kustomization would wait for it is not known", key.Namespace, key.Name)
 		} else if why := p.missing(one, i, key); why != "" {
 			c.add(wire.CheckWarning, "spec.dependsOn", "%s/%s %s: the Kustomization would wait for it", key.Namespace, key.Name, why)
@@ -51,7 +52,7 @@ func (p *planning) missing(one *planned, i int, key object.Key) string {
 		}
 		return p.stalls(dep)
 	}
-	if p.s.permitted(p.ctx, "get", key) != nil {
+	if p.s.rights.Permitted(p.ctx, "get", key) != nil {
 		return ""
 	}
 	switch stored := p.stored(key); {
@@ -98,13 +99,13 @@ func (p *planning) stallsNow(one *planned) string {
 // heldBy is the Kustomization that declares one in the source that both follow,
 // if it would not apply the commit and does not leave one as it is: see follows.
 func (p *planning) heldBy(one *planned) *planned {
-	k := &kustomization{s: p.s, key: keyOf(one.ks)}
+	k := &kustomization{s: p.s, key: flux.KeyOf(one.ks)}
 	var parent *planned
 	stored := p.stored(k.key)
 	ok := stored != nil
 	if ok {
 		if by := k.parent(stored); by != nil && !p.s.dependsOn(by, k.key) {
-			parent = p.done[keyOf(by)]
+			parent = p.done[flux.KeyOf(by)]
 		}
 	} else {
 		parent = p.named(one.parent)
@@ -118,10 +119,10 @@ func (p *planning) heldBy(one *planned) *planned {
 // stored is a Kustomization as it is stored; nil if there is none, or the caller
 // may not read it: a plan does not depend on that.
 func (p *planning) stored(key object.Key) *kustomizev1.Kustomization {
-	if p.s.permitted(p.ctx, "get", key) != nil {
+	if p.s.rights.Permitted(p.ctx, "get", key) != nil {
 		return nil
 	}
-	ks, _ := p.s.cfg.Store.Get(key).(*kustomizev1.Kustomization)
+	ks, _ := p.s.env.Store.Get(key).(*kustomizev1.Kustomization)
 	return ks
 }
 

@@ -34,7 +34,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 	if err != nil {
 		return wire.Plans{}, err
 	}
-	if list, err = s.readable(ctx, list); err != nil {
+	if list, err = s.rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
 	p := &planning{ctx: ctx, s: s, req: req, source: flux.SourceKey(list[0]), namespaces: map[object.Key]object.Object{}, done: map[object.Key]*planned{}}
@@ -61,7 +61,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 // planned are the Kustomizations that a request is about.
 func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source, error) {
 	var list []*kustomizev1.Kustomization
-	all, _ := s.cfg.Store.List(flux.Kustomization, "")
+	all, _ := s.env.Store.List(flux.Kustomization, "")
 	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool { return !s.sees(ctx, o.GetNamespace()+"/"+o.GetName()) })
 	if req.Kustomization != "" || len(req.Files) > 0 {
 		name := req.Kustomization
@@ -76,7 +76,7 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 			}
 		}
 		if len(list) == 0 {
-			if err := s.permitted(ctx, "get", named(flux.Kustomization, name)); err != nil {
+			if err := s.rights.Permitted(ctx, "get", named(flux.Kustomization, name)); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -138,11 +138,11 @@ func (s *Syncer) onlyFollower(ks *kustomizev1.Kustomization) bool {
 	roots := 0
 	for _, other := range s.followers(flux.SourceKey(ks)) {
 		s.mu.Lock()
-		parent := s.applied[keyOf(other)]
+		parent := s.applied[flux.KeyOf(other)]
 		s.mu.Unlock()
-		if parent == nil || parent.key == keyOf(other) {
+		if parent == nil || parent.key == flux.KeyOf(other) {
 			roots++
-			if keyOf(other) != keyOf(ks) {
+			if flux.KeyOf(other) != flux.KeyOf(ks) {
 				return false
 			}
 		}

@@ -60,7 +60,7 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h head, reason, why string) {
 	st := stateOf(ks)
 	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.revision, why, st.healthy)
-	now := metav1.NewTime(k.s.now())
+	now := metav1.NewTime(k.s.env.Now())
 	bad, _ := git.ParseRevision(st.revision)
 	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
@@ -77,15 +77,15 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		}
 		return !equality.Semantic.DeepEqual(before, &cur.Status)
 	})}}
-	if _, err := k.s.cfg.Store.Commit(ctx, tx); err != nil {
+	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
-			k.s.log.Error("write the quarantine", "kustomization", k.name(), "err", err)
+			k.s.env.Log.Error("write the quarantine", "kustomization", k.name(), "err", err)
 			k.answered = attempt{} // again at the next step
 		}
 		return
 	}
-	k.s.log.Warn("quarantined", "kustomization", k.name(), "revision", st.revision, "why", why)
-	k.s.record(ks, corev1.EventTypeWarning, "Quarantined", msg)
+	k.s.env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.revision, "why", why)
+	k.s.env.Record(ks, corev1.EventTypeWarning, "Quarantined", msg)
 	if ks = k.get(); ks == nil {
 		return
 	}
@@ -114,7 +114,7 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h head, revision
 func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
 	k.thaw = thaw(err)
 	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.revision()))
-	now := metav1.NewTime(k.s.now())
+	now := metav1.NewTime(k.s.env.Now())
 	fresh := false
 	edit := func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
@@ -140,14 +140,14 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 	}
 	if edit(ks.DeepCopy()) {
 		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
-		if _, cerr := k.s.cfg.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
-			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
+		if _, cerr := k.s.env.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
+			k.s.env.Log.Error("write the status", "kustomization", k.name(), "err", cerr)
 		}
 	}
 	if fresh {
-		k.s.log.Info("frozen", "kustomization", k.name(), "revision", r.head.revision(), "until", k.thaw.UTC().Format(time.RFC3339))
-		k.s.record(ks, corev1.EventTypeNormal, frozenReason, msg)
-		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.revision(), Commit: r.commit, Message: msg})
+		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.revision(), "until", k.thaw.UTC().Format(time.RFC3339))
+		k.s.env.Record(ks, corev1.EventTypeNormal, frozenReason, msg)
+		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.revision(), Commit: r.commit, Message: msg})
 	}
 	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }

@@ -15,7 +15,7 @@ import (
 // to sha say for themselves.
 func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, error) {
 	h, _ := src.current()
-	obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
 	if h.repo == nil || !ok {
 		return reach{}, fmt.Errorf("source %s is not fetched yet", src.name())
 	}

@@ -30,7 +30,7 @@ type basis struct {
 }
 
 // basis is that of now.
-func (s *Syncer) basis() basis { return basis{s.cfg.Store, s.claimed} }
+func (s *Syncer) basis() basis { return basis{s.env.Store, s.claimed} }
 
 // round is one attempt to apply a revision.
 type round struct {
@@ -62,7 +62,7 @@ func (r *round) took(phase string, since time.Time) {
 
 // newRound begins an attempt to apply the head.
 func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head head, want attempt) *round {
-	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: k.s.now(), upon: k.s.basis()}
+	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: k.s.env.Now(), upon: k.s.basis()}
 	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.repo.Commit(head.Commit); err == nil {
 		r.commit = wireCommit(c)
@@ -101,13 +101,13 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	switch {
 	case ctx.Err() != nil:
 	case !k.same(ks):
-		k.wake.set() // it is looked at as it is now
+		k.wake.Set() // it is looked at as it is now
 	case !thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
 	case head.revision() != k.attempted.revision:
 		// The conditions are about the newest commit.
-		k.s.log.Warn("not applied again", "kustomization", k.name(), "revision", head.revision(), "err", err)
-		k.s.record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
+		k.s.env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.revision(), "err", err)
+		k.s.env.Record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
 	default:
 		k.refuse(ctx, ks, head.revision(), err, r)
 	}
@@ -209,7 +209,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	}
 	r.foreseen = k.s.foresee(&r.plan, view, nil)
 	r.took("plan", start)
-	if err := k.s.rights().authorize(ks, r.plan); err != nil {
+	if err := k.s.rights.Authorize(ks, r.plan); err != nil {
 		return err
 	}
 	if len(r.plan.Errors) > 0 {
@@ -283,5 +283,5 @@ func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more
 		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, err), nil)
 		return nil
 	})
-	return k.until(ks, k.s.now(), false), true
+	return k.until(ks, k.s.env.Now(), false), true
 }

@@ -21,7 +21,7 @@ import (
 
 // refuse writes why a revision was not applied; everything stays as it was.
 func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
-	now := k.s.now()
+	now := k.s.env.Now()
 	reason := fault.ReasonOf(err, meta.ReconciliationFailedReason)
 	msg := flux.Bounded(err.Error())
 	fresh := false
@@ -65,19 +65,19 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
 		if _, cerr := k.s.journal.Commit(ctx, tx, entry); cerr != nil && ctx.Err() == nil {
-			k.s.log.Error("write the status", "kustomization", k.name(), "err", cerr)
+			k.s.env.Log.Error("write the status", "kustomization", k.name(), "err", cerr)
 		}
 	}
 	switch {
 	case !fresh:
 	case reason == meta.DependencyNotReadyReason:
 		// Nothing is wrong with the commit: it has to wait.
-		k.s.log.Info("waiting", "kustomization", k.name(), "revision", revision, "reason", msg)
-		k.s.record(ks, corev1.EventTypeNormal, reason, msg)
+		k.s.env.Log.Info("waiting", "kustomization", k.name(), "revision", revision, "reason", msg)
+		k.s.env.Record(ks, corev1.EventTypeNormal, reason, msg)
 	default:
-		k.s.log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
-		k.s.record(ks, corev1.EventTypeWarning, reason, msg)
-		k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
+		k.s.env.Log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
+		k.s.env.Record(ks, corev1.EventTypeWarning, reason, msg)
+		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
 	}
 	a := attempt{revision: revision, generation: ks.Generation}
 	if r != nil {

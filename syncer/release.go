@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 )
 
 // release deletes the inventory of a Kustomization that is being deleted, and
@@ -22,7 +23,7 @@ import (
 // is gone. As in Flux a suspended one leaves its objects alone, whatever its
 // deletionPolicy.
 func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
-	now := k.s.now()
+	now := k.s.env.Now()
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
 	if deletes(ks) {
@@ -31,11 +32,11 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		// it is not known what those of the same source declare.
 		at, _ := k.head(ks)
 		k.s.neighbours(k.key, flux.SourceKey(ks), at).tell(ctx, &in)
-		res := k.planner.Plan(in, k.s.cfg.Store)
-		err := k.s.rights().authorize(ks, res)
-		if gone := (*errAccount)(nil); errors.As(err, &gone) {
+		res := k.planner.Plan(in, k.s.env.Store)
+		err := k.s.rights.Authorize(ks, res)
+		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.
-			k.s.record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))
+			k.s.env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))
 			res, err = plan.Result{}, nil
 		}
 		if err != nil {
@@ -48,7 +49,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 			}
 		}
 		if waits && len(changes) > 0 {
-			if _, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+			if _, err := k.s.env.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 				return err
 			}
 			changes = nil
@@ -61,7 +62,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
 		return true
 	}))
-	_, err := k.s.cfg.Store.Commit(ctx, change.Tx{Changes: changes})
+	_, err := k.s.env.Store.Commit(ctx, change.Tx{Changes: changes})
 	if apierrors.IsNotFound(err) && k.get() == nil {
 		return nil
 	}
@@ -78,8 +79,8 @@ func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	}
 	if msg := flux.Bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
 		k.left = msg
-		k.s.log.Warn("left behind", "kustomization", k.name(), "objects", msg)
-		k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, msg)
+		k.s.env.Log.Warn("left behind", "kustomization", k.name(), "objects", msg)
+		k.s.env.Record(ks, corev1.EventTypeWarning, pruneSkippedReason, msg)
 	}
 }
 
@@ -109,7 +110,7 @@ func deletes(ks *kustomizev1.Kustomization) bool {
 // terminating says whether something of the inventory is still being deleted.
 func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
 	for _, key := range flux.InventoryOf(ks) {
-		if obj := k.s.cfg.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
+		if obj := k.s.env.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
 			return true
 		}
 	}

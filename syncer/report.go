@@ -20,7 +20,7 @@ import (
 
 // report writes the source's status, if it changed.
 func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
-	now := metav1.NewTime(src.s.now())
+	now := metav1.NewTime(src.s.env.Now())
 	head, _ := src.current()
 	src.mu.Lock()
 	verified, form := src.verified, src.form
@@ -89,21 +89,21 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 	if err == nil && !obj.Status.Artifact.HasRevision(revision) {
 		tx.Changes = append(tx.Changes, src.acceptances(obj, head.Commit)...)
 	}
-	if _, cerr := src.s.cfg.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
-		src.s.log.Error("write the status", "source", src.name(), "err", cerr)
+	if _, cerr := src.s.env.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
+		src.s.env.Log.Error("write the status", "source", src.name(), "err", cerr)
 	}
 	switch {
 	case err != nil:
-		src.s.log.Warn("source failed", "source", src.name(), "err", err, "attempt", failures, "next", next)
+		src.s.env.Log.Warn("source failed", "source", src.name(), "err", err, "attempt", failures, "next", next)
 		if failures == 1 {
-			src.s.record(obj, corev1.EventTypeWarning, fault.ReasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
+			src.s.env.Record(obj, corev1.EventTypeWarning, fault.ReasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
 		}
 	case advanced:
-		src.s.log.Info("fetched", "source", src.name(), "revision", revision)
+		src.s.env.Log.Info("fetched", "source", src.name(), "revision", revision)
 		msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
 		if c, cerr := src.commit(head.Commit); cerr == nil {
 			msg = fmt.Sprintf("stored artifact for commit '%s'", c.Subject)
 		}
-		src.s.record(obj, corev1.EventTypeNormal, "NewArtifact", msg)
+		src.s.env.Record(obj, corev1.EventTypeNormal, "NewArtifact", msg)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -26,7 +27,7 @@ import (
 // that is applied. It fails with a git.ConflictError if later commits changed
 // the same lines, with nothing written.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
-	src, err := s.permittedSourceNamed(ctx, verbRollback, req.Source)
+	src, err := s.permittedSourceNamed(ctx, rights.VerbRollback, req.Source)
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -51,8 +52,8 @@ const superusers = "system:masters"
 // and an administrator, who could push it as well, may name somebody else, as
 // whose certificate says nothing about who they are.
 func (s *Syncer) asker(ctx context.Context, req wire.RollbackRequest) (git.Signature, string) {
-	author := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
-	user, known := ctx.Value(userKey{}).(User)
+	author := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.env.Now()}
+	user, known := rights.Caller(ctx)
 	admin := !known || slices.Contains(user.Groups, superusers)
 	switch {
 	case admin && req.Author != nil && req.Author.Name != "":
@@ -94,7 +95,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	if h.repo == nil {
 		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
 	}
-	obj, ok := s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	obj, ok := s.env.Store.Get(src.key).(*sourcev1.GitRepository)
 	if !ok {
 		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.name())
 	}
@@ -119,7 +120,7 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	src.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
-	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.now()}
+	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.env.Now()}
 	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
@@ -127,13 +128,13 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 	if sha == "" {
 		sha = c.Reverts()
 	}
-	s.log.Info("reverted", "source", src.name(), "commit", sha, "since", what.since, "revert", c.SHA)
+	s.env.Log.Info("reverted", "source", src.name(), "commit", sha, "since", what.since, "revert", c.SHA)
 	told := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
 	if what.since != "" {
 		told += " and goes back to " + what.since
 	}
-	s.record(obj, corev1.EventTypeNormal, "Reverted", told)
-	src.wake.set()
+	s.env.Record(obj, corev1.EventTypeNormal, "Reverted", told)
+	src.wake.Set()
 	return wire.RollbackResult{Source: src.name(), Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
 }
 
@@ -154,7 +155,7 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 // followers are the Kustomizations of a source.
 func (s *Syncer) followers(src object.Key) []*kustomizev1.Kustomization {
 	var out []*kustomizev1.Kustomization
-	list, _ := s.cfg.Store.List(flux.Kustomization, "")
+	list, _ := s.env.Store.List(flux.Kustomization, "")
 	for _, o := range list {
 		if ks, ok := o.(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == src {
 			out = append(out, ks)

@@ -11,15 +11,15 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/syncer"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
 // as makes a call to the API in somebody's name.
-func (w *world) as(user syncer.User, path, body string) *httptest.ResponseRecorder {
+func (w *world) as(user rights.User, path, body string) *httptest.ResponseRecorder {
 	w.t.Helper()
-	r := httptest.NewRequestWithContext(syncer.WithUser(w.t.Context(), user), http.MethodPost, "/headway/v1/"+path, strings.NewReader(body))
+	r := httptest.NewRequestWithContext(rights.WithUser(w.t.Context(), user), http.MethodPost, "/headway/v1/"+path, strings.NewReader(body))
 	rec := httptest.NewRecorder()
 	w.sync.Handler().ServeHTTP(rec, r)
 	return rec
@@ -65,12 +65,12 @@ func TestAuthorOfARollback(t *testing.T) {
 	w.applied(w.push("second"))
 	const asked = `{"message":"why","author":{"name":"Grace","email":"grace@example.com","date":"2026-01-01T00:00:00Z"}}`
 	for _, c := range []struct {
-		user syncer.User
+		user rights.User
 		want string
 	}{
-		{syncer.User{Name: "mallory"}, "mallory <mallory@cluster.local>"},
-		{syncer.User{Name: "system:serviceaccount:ci:deploy"}, "system:serviceaccount:ci:deploy <system.serviceaccount.ci.deploy@cluster.local>"},
-		{syncer.User{Name: "admin", Groups: []string{"system:masters"}}, "Grace <grace@example.com>"},
+		{rights.User{Name: "mallory"}, "mallory <mallory@cluster.local>"},
+		{rights.User{Name: "system:serviceaccount:ci:deploy"}, "system:serviceaccount:ci:deploy <system.serviceaccount.ci.deploy@cluster.local>"},
+		{rights.User{Name: "admin", Groups: []string{"system:masters"}}, "Grace <grace@example.com>"},
 	} {
 		before := git(t, w.bare, "rev-parse", "main")
 		if rec := w.as(c.user, "rollback", strings.Replace(asked, "{", `{"commit":"`+before+`",`, 1)); rec.Code != http.StatusOK {

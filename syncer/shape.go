@@ -141,13 +141,13 @@ func (s *Syncer) wakeIncluders(source object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, src := range s.sources {
-		obj, ok := s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
 		if !ok || key.Namespace != source.Namespace {
 			continue
 		}
 		for i, in := range obj.Spec.Include {
 			if in.GitRepositoryRef.Name == source.Name && src.includedCommit(i) != now {
-				src.wake.set()
+				src.wake.Set()
 			}
 		}
 	}
@@ -165,7 +165,7 @@ func (src *source) includedCommit(i int) string {
 
 // ignoreOf is a source's spec.ignore, which may be empty.
 func (s *Syncer) ignoreOf(source object.Key) string {
-	if obj, ok := s.cfg.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
+	if obj, ok := s.env.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
 		return *obj.Spec.Ignore
 	}
 	return ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -31,9 +33,9 @@ const (
 type source struct {
 	s    *Syncer
 	key  object.Key
-	wake flag
+	wake env.Flag
 	// moved asks for the group of the head.
-	moved flag
+	moved env.Flag
 
 	mu   sync.Mutex
 	repo *git.Repository
@@ -59,7 +61,7 @@ type source struct {
 }
 
 func newSource(s *Syncer, key object.Key) *source {
-	return &source{s: s, key: key, wake: newFlag(), moved: newFlag(), committing: make(chan struct{}, 1)}
+	return &source{s: s, key: key, wake: env.NewFlag(), moved: env.NewFlag(), committing: make(chan struct{}, 1)}
 }
 
 func (src *source) name() string { return src.key.Namespace + "/" + src.key.Name }
@@ -80,45 +82,45 @@ func (src *source) run(ctx context.Context) {
 	})
 	failures := 0
 	for {
-		obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+		obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
 		if !ok || obj == nil {
 			return
 		}
 		src.s.tellSuspended(ctx, src.key, obj)
 		if obj.Spec.Suspend {
 			src.done(nil, time.Time{})
-			if !src.wake.sleep(ctx, 0) {
+			if !src.wake.Sleep(ctx, 0) {
 				return
 			}
 			continue
 		}
-		began := src.s.now()
+		began := src.s.env.Now()
 		src.takeHooked() // this look answers them
 		err := fault.Catch(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
 			return
 		}
-		delay := pace(obj.Spec.Interval.Duration)
+		delay := env.Pace(obj.Spec.Interval.Duration)
 		switch {
 		case err == nil:
 			failures = 0
-			src.s.backoff.succeeded(src.host(obj), src.name())
+			src.s.backoff.Succeeded(src.host(obj), src.name())
 		case refused(err):
 			// The remote did its part: what it brought is looked at again as
 			// often as something new would be.
 			failures++
-			src.s.backoff.succeeded(src.host(obj), src.name())
+			src.s.backoff.Succeeded(src.host(obj), src.name())
 		default:
 			failures++
-			delay = src.s.backoff.failed(src.blame(obj, err))
+			delay = src.s.backoff.Failed(src.blame(obj, err))
 			if src.failedLocal() {
 				delay = min(delay, localRetry)
 			}
 		}
-		next := src.s.now().Add(delay)
+		next := src.s.env.Now().Add(delay)
 		src.report(ctx, obj, err, failures, next)
 		src.done(err, next)
-		if !src.wake.sleep(ctx, delay) || !src.holdBack(ctx, began) {
+		if !src.wake.Sleep(ctx, delay) || !src.holdBack(ctx, began) {
 			return
 		}
 	}
@@ -136,7 +138,7 @@ func (src *source) failedLocal() bool {
 // done ends a round. It is told before it counts: who waits for the round has
 // then been sent what it brought.
 func (src *source) done(err error, next time.Time) {
-	ev := wire.Event{Time: src.s.now(), Source: src.name(), Phase: "fetch"}
+	ev := wire.Event{Time: src.s.env.Now(), Source: src.name(), Phase: "fetch"}
 	head, before := src.current()
 	ev.Revision = head.revision()
 	if err != nil {
@@ -145,15 +147,15 @@ func (src *source) done(err error, next time.Time) {
 		ev.Commit = c
 	}
 	if err != nil || before != nil || src.told != head.Commit {
-		src.s.emit(ev)
+		src.s.env.Emit(ev)
 	} else {
-		src.s.feed.send(ev) // for those who wait for a look
+		src.s.env.Feed.Send(ev) // for those who wait for a look
 	}
 	src.mu.Lock()
 	src.rounds++
 	src.err, src.next, src.told = err, next, head.Commit
 	src.mu.Unlock()
-	src.s.feed.nudge()
+	src.s.env.Feed.Nudge()
 	src.s.wakeFollowers(src.key)
 	src.s.wakeIncluders(src.key)
 }
@@ -172,7 +174,7 @@ func (src *source) replace(repo *git.Repository, at git.Head) {
 	}
 	if src.repo != nil {
 		if err := src.repo.Close(); err != nil {
-			src.s.log.Warn("close repository", "source", src.name(), "err", err)
+			src.s.env.Log.Warn("close repository", "source", src.name(), "err", err)
 		}
 	}
 	src.repo, src.head, src.watch = repo, at, nil
@@ -306,4 +308,16 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 		return fmt.Errorf("not supported yet: %s", strings.Join(fields, ", "))
 	}
 	return nil
+}
+
+// blame is what a failed look counts against. It is the host only if that took
+// no connection: a repository that is gone, too large or never sent must not
+// make the others of its host wait, and neither must a proxy or an API that
+// only this source uses.
+func (src *source) blame(obj *sourcev1.GitRepository, err error) string {
+	dial, ok := errors.AsType[*net.OpError](err)
+	if ok && dial.Op == "dial" && obj.Spec.ProxySecretRef == nil && obj.GetProvider() == sourcev1.GitProviderGeneric {
+		return src.host(obj)
+	}
+	return src.name()
 }

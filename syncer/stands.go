@@ -20,7 +20,7 @@ import (
 // stands fails if a plan is not allowed any more.
 func (s *Syncer) stands(ks *kustomizev1.Kustomization, r *round) error {
 	return fault.Catch(func() error {
-		if err := s.rights().authorize(ks, r.plan); err != nil {
+		if err := s.rights.Authorize(ks, r.plan); err != nil {
 			return err
 		}
 		return s.pass(ks, r)

@@ -98,8 +98,8 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 // has most of the live states, in the order of the inventory.
 func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result) bool {
 	planned := p.Actions
-	now := k.s.now()
-	st := health.Standing{Reader: k.s.cfg.Store, Since: now.Add(-steady), Now: now, Steady: steady}
+	now := k.s.env.Now()
+	st := health.Standing{Reader: k.s.env.Store, Since: now.Add(-steady), Now: now, Steady: steady}
 	for _, key := range k.inventory.Of(ks) {
 		if key == k.key {
 			continue
@@ -108,7 +108,7 @@ func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result)
 		if i := slices.IndexFunc(planned[:min(len(planned), 8)], func(a plan.Action) bool { return a.Key == key }); i >= 0 {
 			live, planned = planned[i].Live, planned[i+1:]
 		} else {
-			live = k.s.cfg.Store.Get(key)
+			live = k.s.env.Store.Get(key)
 		}
 		if live == nil {
 			return false
@@ -183,7 +183,7 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
 	if !ok {
 		return
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	v := k.newVerdict(ks, r, k.inventory.Of(ks))
 	if st.result == healthy {
 		if v.began = st.began; now.Before(st.began.Add(v.patience.probation)) {

@@ -21,15 +21,15 @@ import (
 // Status is the state of all sources and what follows them.
 func (s *Syncer) Status() wire.Status {
 	st := wire.Status{Sources: []wire.SourceStatus{}}
-	list, _ := s.cfg.Store.List(flux.GitRepository, "")
+	list, _ := s.env.Store.List(flux.GitRepository, "")
 	for _, o := range list {
 		if obj, ok := o.(*sourcev1.GitRepository); ok {
 			st.Sources = append(st.Sources, s.sourceStatus(obj))
 		}
 	}
-	list, _ = s.cfg.Store.List(flux.Kustomization, "")
+	list, _ = s.env.Store.List(flux.Kustomization, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.cfg.Store.Get(flux.SourceKey(ks)) == nil {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.env.Store.Get(flux.SourceKey(ks)) == nil {
 			st.Kustomizations = append(st.Kustomizations, s.kustomizationStatus(ks, nil, ""))
 		}
 	}
@@ -43,7 +43,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 	for _, d := range ks.Spec.DependsOn {
 		key := object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
 		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
-		if dep, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok {
+		if dep, ok := s.env.Store.Get(key).(*kustomizev1.Kustomization); ok {
 			if isReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
 				continue
 			}
@@ -129,11 +129,11 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 		if key == (object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}) {
 			continue
 		}
-		obj := s.cfg.Store.Get(key)
+		obj := s.env.Store.Get(key)
 		if obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
-		if res := health.Of(obj, s.cfg.Store); res.Status != health.Current {
+		if res := health.Of(obj, s.env.Store); res.Status != health.Current {
 			out.Healthy = false
 			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
 		}

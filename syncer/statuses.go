@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/git"
@@ -101,7 +102,7 @@ func (t *statuses) wanted(source string) (object.Key, bool) {
 	if !ok {
 		return key, false
 	}
-	obj, ok := t.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+	obj, ok := t.s.env.Store.Get(key).(*sourcev1.GitRepository)
 	return key, ok && obj.Annotations[flux.CommitStatus] != ""
 }
 
@@ -149,7 +150,7 @@ func (t *statuses) queue(source object.Key, p *post) {
 	}
 	l.add(p)
 	if len(l.waiting) > maxPosts {
-		t.s.log.Warn("too many commit statuses wait for the forge: the oldest is dropped", "source", source.Namespace+"/"+source.Name)
+		t.s.env.Log.Warn("too many commit statuses wait for the forge: the oldest is dropped", "source", source.Namespace+"/"+source.Name)
 		l.waiting = l.waiting[1:]
 	}
 	if !l.running && t.s.start != nil {
@@ -188,7 +189,7 @@ func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
 		}
 		p.tries++
 		wait := t.settle(source, l, p, err)
-		if wait > 0 && !newFlag().sleep(ctx, wait) {
+		if wait > 0 && !env.NewFlag().Sleep(ctx, wait) {
 			continue
 		}
 	}
@@ -202,8 +203,8 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 	refused, ok := errors.AsType[*forge.Error](err)
 	if ok && refused.Temporary() && p.tries < maxTries {
 		wait := min(lastWait, firstWait<<min(p.tries-1, 16))
-		t.s.log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
-		return jitter(max(wait, refused.RetryAfter))
+		t.s.env.Log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
+		return env.Jitter(max(wait, refused.RetryAfter))
 	}
 	for i, w := range l.waiting {
 		if w == p { // and nothing newer in its place
@@ -214,15 +215,15 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 	if err == nil {
 		l.warned = ""
 		if p.state != forge.Canceled {
-			t.told.set(source.Namespace+"/"+source.Name+" "+p.kustomization, toldStatus{SHA: p.sha, State: p.state}, t.s.log)
+			t.told.set(source.Namespace+"/"+source.Name+" "+p.kustomization, toldStatus{SHA: p.sha, State: p.state}, t.s.env.Log)
 		}
 		return 0
 	}
-	t.s.log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)
+	t.s.env.Log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)
 	if msg := err.Error(); msg != l.warned {
 		l.warned = msg
-		if obj := t.s.cfg.Store.Get(source); obj != nil {
-			t.s.record(obj, corev1.EventTypeWarning, "CommitStatusFailed", msg)
+		if obj := t.s.env.Store.Get(source); obj != nil {
+			t.s.env.Record(obj, corev1.EventTypeWarning, "CommitStatusFailed", msg)
 		}
 	}
 	return 0
@@ -231,7 +232,7 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 // post sets one status. The configuration is read each time: it may have been
 // mended meanwhile.
 func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
-	obj, ok := t.s.cfg.Store.Get(source).(*sourcev1.GitRepository)
+	obj, ok := t.s.env.Store.Get(source).(*sourcev1.GitRepository)
 	if !ok || obj.Annotations[flux.CommitStatus] == "" {
 		return nil
 	}
@@ -258,7 +259,7 @@ func (s *Syncer) forgeConfig(obj *sourcev1.GitRepository) (forge.Config, error) 
 		return cfg, fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
 	}
 	name := obj.Annotations[flux.ForgeSecret]
-	secret, ok := s.cfg.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
+	secret, ok := s.env.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
 	switch {
 	case name == "":
 		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", flux.ForgeSecret)

@@ -50,7 +50,7 @@ func (s *Syncer) noteSuspender(w change.Request) {
 		}
 	}
 	if key, err := storedKey(w.Next); err == nil {
-		s.hands.suspenders.note(key, w, s.now())
+		s.hands.suspenders.note(key, w, s.env.Now())
 	}
 }
 
@@ -74,15 +74,15 @@ func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.O
 		}
 		return true
 	})}}
-	if _, err := s.cfg.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
-		s.log.Error("write who suspended it", "object", key, "err", err)
+	if _, err := s.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		s.env.Log.Error("write who suspended it", "object", key, "err", err)
 	}
 }
 
 // suspender is who suspended an object, and when: who wrote it, if that is
 // remembered, else what its managed fields tell.
 func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since time.Time) {
-	who, since = "somebody", s.now()
+	who, since = "somebody", s.env.Now()
 	for _, m := range managersOf(obj) {
 		switch {
 		case m.fields["f:spec"] == nil || !m.owns("spec.suspend"):
@@ -92,7 +92,7 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 			who, since = "Git", m.time
 		}
 	}
-	last, ok := s.hands.suspenders.take(key, s.now())
+	last, ok := s.hands.suspenders.take(key, s.env.Now())
 	switch {
 	case !ok || who == "Git":
 	case last.Manager == "":
@@ -101,7 +101,7 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 		who, since = last.User+" with "+last.Manager, last.Time
 	}
 	if since.IsZero() {
-		since = s.now()
+		since = s.env.Now()
 	}
 	return who, since
 }

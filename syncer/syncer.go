@@ -14,35 +14,23 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/journal"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
-
-// Store is what the syncer needs of the store.
-type Store interface {
-	object.Reader
-	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
-	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
-	Records(log string, from int64, limit int) ([][]byte, error)
-}
-
-// Events records events about an object; typ is Normal or Warning.
-type Events interface {
-	Event(obj object.Object, typ, reason, message string)
-}
 
 // Identity is who writes commits.
 type Identity struct{ Name, Email string }
 
 // Config is what a Syncer works with. Store and DataDir are required.
 type Config struct {
-	Store Store
+	Store env.Store
 	// DataDir keeps the mirrors of remote repositories.
 	DataDir string
 	Log     *slog.Logger
@@ -56,10 +44,10 @@ type Config struct {
 	Identity Identity
 	// SigningKey signs the commits that are written; nil leaves them unsigned.
 	SigningKey *git.SigningKey
-	Events     Events
+	Events     env.Events
 	// Access authorizes what a Kustomization with a serviceAccountName writes;
 	// without it such a one is refused.
-	Access Access
+	Access rights.Access
 	// DefaultServiceAccount is the account that a Kustomization without
 	// spec.serviceAccountName acts as, in its own namespace, as in Flux; empty:
 	// as the cluster itself. The Kustomization headway-system/cluster of the
@@ -96,13 +84,12 @@ type Config struct {
 
 // Syncer makes the cluster follow Git. Create one with New.
 type Syncer struct {
+	env      *env.Env
+	rights   rights.Rights
 	cfg      Config
-	log      *slog.Logger
-	now      func() time.Time
 	journal  *journal.Journal
 	hands    hands
-	feed     feed
-	backoff  backoff
+	backoff  env.Backoff
 	statuses *statuses
 	turns    turns
 
@@ -133,10 +120,13 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		cfg: cfg, log: cfg.Log, now: cfg.Now, journal: journal.New(cfg.Store, cfg.JournalEntries),
+		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
+		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
+		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
 		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
 	s.statuses = newStatuses(s)
+	s.env.Told = s.statuses.observe
 	return s
 }
 
@@ -174,12 +164,12 @@ func (s *Syncer) Run(ctx context.Context) error {
 // the store.
 func (s *Syncer) follow(ctx context.Context) error {
 	// From before the lists on, or a change between them and the watch is lost.
-	watcher, err := s.cfg.Store.Watch(0, watchedKinds()...)
+	watcher, err := s.env.Store.Watch(0, watchedKinds()...)
 	if err != nil {
 		return err
 	}
 	for _, kind := range []schema.GroupKind{flux.GitRepository, flux.Kustomization} {
-		list, _ := s.cfg.Store.List(kind, "")
+		list, _ := s.env.Store.List(kind, "")
 		for _, obj := range list {
 			guard.Do(ctx, "look at an object", func() {
 				defer fault.Discreetly()
@@ -221,7 +211,7 @@ func (s *Syncer) ensure(key object.Key) {
 	switch key.GroupKind {
 	case flux.GitRepository:
 		if src := s.sources[key]; src != nil {
-			src.wake.set()
+			src.wake.Set()
 			return
 		}
 		src := newSource(s, key)
@@ -235,7 +225,7 @@ func (s *Syncer) ensure(key object.Key) {
 		})
 	case flux.Kustomization:
 		if k := s.kustomizations[key]; k != nil {
-			k.wake.set()
+			k.wake.Set()
 			return
 		}
 		s.startLoop(key, false)
@@ -274,7 +264,7 @@ func (s *Syncer) ended(ctx context.Context, key object.Key) {
 	delete(s.sources, key)
 	delete(s.kustomizations, key)
 	s.mu.Unlock()
-	if ctx.Err() == nil && s.cfg.Store.Get(key) != nil {
+	if ctx.Err() == nil && s.env.Store.Get(key) != nil {
 		s.ensure(key)
 	}
 }
@@ -295,7 +285,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 		s.mu.Lock()
 		for _, k := range s.kustomizations {
 			if k.waitsFor(ev.Key) {
-				k.wake.set()
+				k.wake.Set()
 			}
 			if k.keepsFor(ev.Key) {
 				k.again()
@@ -308,7 +298,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 	case flux.ConfigMap:
 		s.wakeReaders(ev.Key)
 	}
-	if changesRights(ev.Key) {
+	if rights.Concerns(ev.Key) {
 		s.retryRefused()
 	}
 	s.mu.Lock()
@@ -335,9 +325,9 @@ func (s *Syncer) wakeUsers(secret object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, src := range s.sources {
-		obj, ok := s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
 		if ok && obj.Namespace == secret.Namespace && slices.Contains(secretsOf(obj), secret.Name) {
-			src.wake.set()
+			src.wake.Set()
 		}
 	}
 }
@@ -370,8 +360,8 @@ func (s *Syncer) wakeFollowers(source object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, k := range s.kustomizations {
-		if ks, ok := s.cfg.Store.Get(key).(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == source {
-			k.wake.set()
+		if ks, ok := s.env.Store.Get(key).(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == source {
+			k.wake.Set()
 		}
 	}
 }
@@ -414,43 +404,10 @@ func (s *Syncer) disclaim(k *kustomization, inventory []object.Key) {
 	k.claimed = slices.Clone(inventory)
 }
 
+// Subscribe returns a channel of progress and a function that ends it. A
+// listener that falls far behind misses events.
+func (s *Syncer) Subscribe() (<-chan wire.Event, func()) { return s.env.Feed.Subscribe() }
+
 // VerifyJournal reads the whole journal and checks its chain of hashes: it
 // returns how many entries are sound, and fails at the first that is not.
 func (s *Syncer) VerifyJournal() (int, error) { return s.journal.Verify() }
-
-// record makes an event, if anyone listens.
-func (s *Syncer) record(obj object.Object, typ, reason, message string) {
-	if s.cfg.Events != nil && obj != nil {
-		s.cfg.Events.Event(obj, typ, reason, message)
-	}
-}
-
-// flag wakes one loop, however often it is set.
-type flag chan struct{}
-
-func newFlag() flag { return make(flag, 1) }
-
-func (f flag) set() {
-	select {
-	case f <- struct{}{}:
-	default:
-	}
-}
-
-// sleep waits for the flag, the context, or d (forever if not positive), and
-// reports whether to go on.
-func (f flag) sleep(ctx context.Context, d time.Duration) bool {
-	var after <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		after = t.C
-	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-f:
-	case <-after:
-	}
-	return ctx.Err() == nil
-}

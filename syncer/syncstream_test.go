@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/internal/gitserver"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
 
@@ -78,7 +79,7 @@ func TestSyncTellsTheLook(t *testing.T) {
 type syncOnly struct{ viewer }
 
 // Allowed implements syncer.Access.
-func (syncOnly) Allowed(user syncer.User, verb string, key object.Key) error {
+func (syncOnly) Allowed(user rights.User, verb string, key object.Key) error {
 	if user.Name == "ci" && (verb == "sync" || verb == "get" && key.Namespace != "other") {
 		return nil
 	}
@@ -103,7 +104,7 @@ func TestSyncHidesKustomizations(t *testing.T) {
 	sync := func() (string, wire.Event) {
 		t.Helper()
 		var told []wire.Event
-		err := w.sync.Sync(syncer.WithUser(t.Context(), syncer.User{Name: "ci"}), wire.SyncRequest{Wait: true}, func(ev wire.Event) error {
+		err := w.sync.Sync(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.SyncRequest{Wait: true}, func(ev wire.Event) error {
 			told = append(told, ev)
 			return nil
 		})

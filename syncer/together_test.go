@@ -357,7 +357,7 @@ func TestRightsOfTheSameCommit(t *testing.T) {
 	}
 	files := two()
 	files["cluster/two.yaml"], files["cluster/binding.yaml"] = nested("two", "./two", "  serviceAccountName: deployer\n"), binding("ada")
-	r := &rights{}
+	r := &grantList{}
 	r.set(grants("get", "patch", "create", "delete")...)
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "deployer"}})

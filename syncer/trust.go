@@ -100,7 +100,7 @@ func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo
 		lines = append(lines, fmt.Sprintf("\n\t- tag '%s' with key '%s'", fetched.Tag, signer.Key))
 	}
 	if obj.Spec.Verification.VerifyHEAD() || every {
-		signer, err := repo.VerifyCommit(fetched.Commit, keys, src.s.now())
+		signer, err := repo.VerifyCommit(fetched.Commit, keys, src.s.env.Now())
 		if err == nil && every {
 			err = src.verifyEvery(ctx, obj, repo, fetched.Commit, keys)
 		}
@@ -120,7 +120,7 @@ func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) 
 	case !isSigned:
 		return git.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
 	}
-	signer, err := repo.VerifyTag(tag, keys, src.s.now())
+	signer, err := repo.VerifyTag(tag, keys, src.s.env.Now())
 	if err != nil {
 		return git.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
 	}
@@ -139,7 +139,7 @@ func (src *source) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository,
 	if !ok {
 		return nil
 	}
-	return repo.VerifyBetween(ctx, before.Commit, commit, keys, src.s.now())
+	return repo.VerifyBetween(ctx, before.Commit, commit, keys, src.s.env.Now())
 }
 
 // trusted says who signed a commit of the source, if it was one of the owners
@@ -148,7 +148,7 @@ func (src *source) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository,
 // not verify signatures at all: then nobody is trusted. The commit must have
 // been fetched.
 func (src *source) trusted(sha string) (signer string, err error) {
-	obj, ok := src.s.cfg.Store.Get(src.key).(*sourcev1.GitRepository)
+	obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
 	switch head, _ := src.current(); {
 	case !ok || head.repo == nil:
 		return "", errors.New("the source has not been fetched")
@@ -159,7 +159,7 @@ func (src *source) trusted(sha string) (signer string, err error) {
 		if err != nil {
 			return "", err
 		}
-		by, err := head.repo.VerifyCommit(sha, keys, src.s.now())
+		by, err := head.repo.VerifyCommit(sha, keys, src.s.env.Now())
 		if err != nil {
 			return "", err
 		}

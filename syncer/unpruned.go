@@ -55,7 +55,7 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
 		k.left = told
 		if told != "" {
-			k.s.record(ks, corev1.EventTypeWarning, pruneSkippedReason, flux.Bounded(msg))
+			k.s.env.Record(ks, corev1.EventTypeWarning, pruneSkippedReason, flux.Bounded(msg))
 		}
 	}
 }

@@ -69,12 +69,12 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 		return
 	}
 	k.pending, k.watched = v, nil
-	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
 }
 
 // newVerdict is about what a round applied.
 func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inventory []object.Key) *verdict {
-	now := k.s.now()
+	now := k.s.env.Now()
 	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
 	v.patience, _ = k.s.patienceOf(ks)
 	// They compiled when the commit was planned.
@@ -95,7 +95,7 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 // leftAlone says whether an object of the inventory is not waited for: it asks
 // to be left alone, or is no longer declared and waits for an heir.
 func (k *kustomization) leftAlone(r *round, key object.Key) bool {
-	live := k.s.cfg.Store.Get(key)
+	live := k.s.env.Store.Get(key)
 	return live != nil && plan.LeftAlone(live) || slices.Contains(r.plan.Kept, key)
 }
 
@@ -120,7 +120,7 @@ func (k *kustomization) judge(ctx context.Context) {
 		// All were healthy at some time: are they now?
 		failed = k.look(v, v.checks) || failed
 	}
-	now := k.s.now()
+	now := k.s.env.Now()
 	late := !now.Before(v.deadline)
 	if late && !failed && !v.extended && now.Before(v.due) && v.due.Sub(now) <= v.patience.settle {
 		// All that is wanting is that a container runs for a moment longer.
@@ -150,7 +150,7 @@ func (k *kustomization) judge(ctx context.Context) {
 // reports whether one has failed.
 func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
 	var open []object.Key
-	now := k.s.now()
+	now := k.s.env.Now()
 	v.due = time.Time{}
 	only := true // a little time is what is wanting
 	st := v.standing(k.s)
@@ -195,7 +195,7 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 	if len(list) > most {
 		list = append(list[:most], fmt.Sprintf("and %d more", len(list)-most))
 	}
-	after := k.s.now().Sub(v.began).Round(time.Millisecond)
+	after := k.s.env.Now().Sub(v.began).Round(time.Millisecond)
 	if late {
 		return fmt.Sprintf("health check failed after %s: timeout waiting for: [%s]", after, strings.Join(list, ", "))
 	}
@@ -213,9 +213,9 @@ func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision strin
 
 func (k *kustomization) entry(source string, v *verdict, result, reason string) *wire.Entry {
 	return &wire.Entry{
-		Type: wire.EntryVerdict, Time: k.s.now(), Source: source, Kustomization: k.name(), Revision: v.round.head.revision(),
+		Type: wire.EntryVerdict, Time: k.s.env.Now(), Source: source, Kustomization: k.name(), Revision: v.round.head.revision(),
 		Commit: v.round.commit, Verdict: result, Reason: reason,
-		Millis: map[string]float64{"health": float64(k.s.now().Sub(v.began).Microseconds()) / 1000},
+		Millis: map[string]float64{"health": float64(k.s.env.Now().Sub(v.began).Microseconds()) / 1000},
 	}
 }
 
@@ -225,7 +225,7 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 	if ks == nil {
 		return
 	}
-	now := metav1.NewTime(k.s.now())
+	now := metav1.NewTime(k.s.env.Now())
 	ok := result != unhealthy
 	revision := v.round.head.revision()
 	tx := change.Tx{}
@@ -259,19 +259,19 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 		return !flux.SameStatus(before, &cur.Status)
 	}))
 	if _, err := k.s.journal.Commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
-		k.s.log.Error("write the verdict", "kustomization", k.name(), "err", err)
+		k.s.env.Log.Error("write the verdict", "kustomization", k.name(), "err", err)
 	}
 	k.settle(v.round.want, ok, nil)
 	k.reason = reason
 	msg := reason
 	if ok {
 		msg = "Reconciliation finished: " + revision + " is healthy"
-		k.s.record(ks, corev1.EventTypeNormal, meta.ReconciliationSucceededReason, msg)
+		k.s.env.Record(ks, corev1.EventTypeNormal, meta.ReconciliationSucceededReason, msg)
 	} else {
-		k.s.record(ks, corev1.EventTypeWarning, meta.HealthCheckFailedReason, reason)
+		k.s.env.Record(ks, corev1.EventTypeWarning, meta.HealthCheckFailedReason, reason)
 	}
-	k.s.log.Info("verdict", "kustomization", k.name(), "revision", revision, "verdict", result, "reason", reason)
-	k.s.emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
+	k.s.env.Log.Info("verdict", "kustomization", k.name(), "revision", revision, "verdict", result, "reason", reason)
+	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
 }
 
 // announce reports what was applied: events, log, progress.
@@ -291,14 +291,14 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 		lines = append(lines, r.culprits)
 	}
 	if len(lines) > 0 {
-		k.s.record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
+		k.s.env.Record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
 	}
-	k.s.log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	k.s.env.Log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
 	message := ""
 	if r.drift {
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
-	k.s.emit(wire.Event{
+	k.s.env.Emit(wire.Event{
 		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
 	})
 }

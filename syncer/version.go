@@ -118,7 +118,7 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 		k:    newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}),
 		spec: spec, repo: repo, commit: commit,
 	}
-	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights()}
+	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights}
 	then := ks.DeepCopy()
 	then.Spec = spec
 	t, err := s.treeAt(ks, commit)
@@ -222,7 +222,7 @@ func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 		key.Namespace = ""
 	}
 	if !kind.Namespaced || key.Namespace != "" {
-		obj := s.cfg.Store.Get(key)
+		obj := s.env.Store.Get(key)
 		if obj == nil {
 			return key, nil, missing("%s %q not found", kind.Resource().GroupResource(), q.Name)
 		}
@@ -230,7 +230,7 @@ func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 	}
 	var found []object.Object
 	var in []string
-	list, _ := s.cfg.Store.List(key.GroupKind, "")
+	list, _ := s.env.Store.List(key.GroupKind, "")
 	for _, obj := range list {
 		if obj.GetName() == q.Name {
 			found, in = append(found, obj), append(in, obj.GetNamespace())
@@ -255,7 +255,7 @@ func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, err
 		}
 		return head.Commit, nil
 	}
-	if t, ok := parseTime(at, s.now()); ok {
+	if t, ok := parseTime(at, s.env.Now()); ok {
 		return s.appliedAt(ks.Namespace+"/"+ks.Name, t)
 	}
 	if _, err := s.repository(ks); err != nil {

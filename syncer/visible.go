@@ -6,67 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/wire"
 )
-
-type userKey struct{}
-
-// WithUser says who makes a call: it shows and does only what the user may, by
-// Config.Access. A call without a user comes from this process.
-func WithUser(ctx context.Context, user User) context.Context {
-	return context.WithValue(ctx, userKey{}, user)
-}
-
-// permitted is nil if whoever makes the call may do the verb on the object, and
-// else the API server's Forbidden error. Who sees a Kustomization (get) may see
-// what it applied and would apply.
-func (s *Syncer) permitted(ctx context.Context, verb string, key object.Key) error {
-	user, ok := ctx.Value(userKey{}).(User)
-	if !ok || s.cfg.Access == nil {
-		return nil
-	}
-	return s.cfg.Access.Allowed(user, verb, key)
-}
-
-// Verbs of a source that are Headway's own: to have it synced, and to have its
-// commits reverted.
-const (
-	verbSync     = "sync"
-	verbRollback = "rollback"
-)
-
-// permittedSource is permitted for a verb of a source's that is Headway's own.
-// Who may patch the source may do that as well, by Flux's annotations or by
-// what the source follows.
-func (s *Syncer) permittedSource(ctx context.Context, verb string, key object.Key) error {
-	err := s.permitted(ctx, verb, key)
-	if err != nil && s.permitted(ctx, "patch", key) == nil {
-		return nil
-	}
-	return err
-}
-
-// readable are the Kustomizations that the caller may see; it fails if that is
-// none.
-func (s *Syncer) readable(ctx context.Context, list []*kustomizev1.Kustomization) ([]*kustomizev1.Kustomization, error) {
-	var denied error
-	var seen []*kustomizev1.Kustomization
-	for _, ks := range list {
-		if err := s.permitted(ctx, "get", keyOf(ks)); err != nil {
-			denied = err
-			continue
-		}
-		seen = append(seen, ks)
-	}
-	if len(seen) == 0 {
-		return nil, denied
-	}
-	return seen, nil
-}
 
 // hidden stands for a value that the caller may not read.
 const hidden = "(hidden)"
@@ -77,7 +21,7 @@ func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
 	for _, a := range actions {
 		key := object.Key{Namespace: a.Namespace, Name: cmp.Or(a.Replaces, a.Name)}
 		key.Group, key.Kind = a.Group, a.Kind
-		if len(a.Fields) == 0 || s.permitted(ctx, "get", key) == nil {
+		if len(a.Fields) == 0 || s.rights.Permitted(ctx, "get", key) == nil {
 			continue
 		}
 		for i := range a.Fields {
@@ -89,7 +33,7 @@ func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
 // visibleStatus is a status cut to what the caller may see.
 func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
 	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {
-		return s.permitted(ctx, "get", object.Key{GroupKind: flux.GitRepository, Namespace: src.Namespace, Name: src.Name}) != nil
+		return s.rights.Permitted(ctx, "get", object.Key{GroupKind: flux.GitRepository, Namespace: src.Namespace, Name: src.Name}) != nil
 	})
 	st.Kustomizations = s.visibleKustomizations(ctx, st.Kustomizations)
 	for i := range st.Sources {
@@ -116,7 +60,7 @@ func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.Kustomiz
 // NAMESPACE/NAME.
 func (s *Syncer) sees(ctx context.Context, kustomization string) bool {
 	namespace, name, _ := strings.Cut(kustomization, "/")
-	return s.permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: namespace, Name: name}) == nil
+	return s.rights.Permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: namespace, Name: name}) == nil
 }
 
 // visibleLog is a log cut to the Kustomizations that the caller may see.
@@ -138,7 +82,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 	var denied error
 	var list []*source
 	for _, src := range all {
-		if err := s.permittedSource(ctx, verbSync, src.key); err != nil {
+		if err := s.rights.PermittedSource(ctx, rights.VerbSync, src.key); err != nil {
 			denied = err
 			continue
 		}
@@ -146,7 +90,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 	}
 	if len(list) == 0 {
 		// It names what was asked for, not what there is.
-		return nil, cmp.Or(s.permittedSource(ctx, verbSync, named(flux.GitRepository, "")), denied)
+		return nil, cmp.Or(s.rights.PermittedSource(ctx, rights.VerbSync, named(flux.GitRepository, "")), denied)
 	}
 	return list, nil
 }

@@ -25,7 +25,7 @@ func (s *Syncer) waiting(targets []*source) []wire.Event {
 		revision := h.revision()
 		for _, ks := range s.followers(src.key) {
 			s.mu.Lock()
-			k := s.kustomizations[keyOf(ks)]
+			k := s.kustomizations[flux.KeyOf(ks)]
 			s.mu.Unlock()
 			if k == nil || ks.Spec.Suspend {
 				continue
@@ -37,9 +37,9 @@ func (s *Syncer) waiting(targets []*source) []wire.Event {
 			if settled || ks.Status.LastAppliedRevision != revision {
 				continue
 			}
-			if open := s.unready(keyOf(ks), flux.InventoryOf(ks)); open != "" {
+			if open := s.unready(flux.KeyOf(ks), flux.InventoryOf(ks)); open != "" {
 				list = append(list, wire.Event{
-					Time: s.now(), Source: src.name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
+					Time: s.env.Now(), Source: src.name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
 				})
 			}
 		}
@@ -57,7 +57,7 @@ func (s *Syncer) unready(self object.Key, keys []object.Key) string {
 		if key == self {
 			continue
 		}
-		res := health.Of(s.cfg.Store.Get(key), s.cfg.Store)
+		res := health.Of(s.env.Store.Get(key), s.env.Store)
 		if res.Status == health.Current {
 			continue
 		}

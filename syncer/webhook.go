@@ -84,7 +84,7 @@ func (src *source) hook() {
 	src.mu.Lock()
 	src.hooked = true
 	src.mu.Unlock()
-	src.wake.set()
+	src.wake.Set()
 }
 
 // takeHooked says whether a webhook asked for a look since it was called last.
@@ -100,11 +100,11 @@ func (src *source) takeHooked() bool {
 // another one that only webhooks ask for. It reports whether to go on.
 func (src *source) holdBack(ctx context.Context, began time.Time) bool {
 	for src.takeHooked() {
-		wait := hookPace - src.s.now().Sub(began)
+		wait := hookPace - src.s.env.Now().Sub(began)
 		if wait <= 0 {
 			break
 		}
-		if !src.wake.sleep(ctx, min(wait, hookPace)) {
+		if !src.wake.Sleep(ctx, min(wait, hookPace)) {
 			return false
 		}
 	}
@@ -115,7 +115,7 @@ func (src *source) holdBack(ctx context.Context, began time.Time) bool {
 // takes as long to check.
 func (h *hooks) target(namespace, name string) (*source, *sourcev1.GitRepository, []byte) {
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: name}
-	obj, ok := h.s.cfg.Store.Get(key).(*sourcev1.GitRepository)
+	obj, ok := h.s.env.Store.Get(key).(*sourcev1.GitRepository)
 	src := h.s.source(key)
 	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {
 		return nil, nil, h.decoy

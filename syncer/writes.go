@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/tree"
 )
 
@@ -82,7 +83,7 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 			return s.intercept(ks, key, w)
 		}
 	}
-	s.hands.writers.note(key, w, s.now())
+	s.hands.writers.note(key, w, s.env.Now())
 	return nil, nil
 }
 
@@ -161,7 +162,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
 		s.hands.views = map[object.Key]*view{}
 	}
 	for other := range s.hands.views {
-		if s.cfg.Store.Get(other) == nil {
+		if s.env.Store.Get(other) == nil {
 			delete(s.hands.views, other)
 		}
 	}
@@ -196,7 +197,7 @@ func (s *Syncer) afterSync(ks *kustomizev1.Kustomization, item load.Item, key ob
 	bare, _ := live.DeepCopyObject().(object.Object)
 	bare.SetResourceVersion("") // or the planner takes it for what is stored
 	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
-	res := s.hands.planner.Plan(in, afterwards{s.cfg.Store, map[object.Key]object.Object{key: bare}})
+	res := s.hands.planner.Plan(in, rights.NewAfterwards(s.env.Store, map[object.Key]object.Object{key: bare}))
 	if len(res.Errors) > 0 {
 		return nil, res.Errors[0]
 	}

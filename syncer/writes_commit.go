@@ -113,7 +113,7 @@ func (h *handWrite) carryOut(ctx context.Context) (object.Object, error) {
 	if err != nil || h.request.DryRun {
 		return h.request.Next, h.status(err)
 	}
-	src.wake.set()
+	src.wake.Set()
 	return h.await(ctx, src, sha)
 }
 
@@ -130,11 +130,11 @@ func (h *handWrite) status(err error) error {
 
 // target is the branch to write to.
 func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
-	if err := h.s.mayWriteGit(h.ks); err != nil {
+	if err := h.s.rights.MayWriteGit(h.ks); err != nil {
 		return nil, nil, "", err
 	}
 	src := h.s.source(flux.SourceKey(h.ks))
-	obj, ok := h.s.cfg.Store.Get(flux.SourceKey(h.ks)).(*sourcev1.GitRepository)
+	obj, ok := h.s.env.Store.Get(flux.SourceKey(h.ks)).(*sourcev1.GitRepository)
 	if src == nil || !ok {
 		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
 	}
@@ -176,8 +176,8 @@ func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepo
 		if err != nil {
 			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch)
 		}
-		h.s.log.Info("committed a write", "kustomization", h.ks.Namespace+"/"+h.ks.Name, "object", h.key.String(), "user", h.request.User, "commit", sha)
-		h.s.record(h.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, h.subject()))
+		h.s.env.Log.Info("committed a write", "kustomization", h.ks.Namespace+"/"+h.ks.Name, "object", h.key.String(), "user", h.request.User, "commit", sha)
+		h.s.env.Record(h.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, h.subject()))
 		return sha, nil
 	}
 	return "", git.ErrMoved
@@ -207,7 +207,7 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 			}
 		}
 	}
-	author, committer := h.author(), git.Signature{Name: h.s.cfg.Identity.Name, Email: h.s.cfg.Identity.Email, When: h.s.now()}
+	author, committer := h.author(), git.Signature{Name: h.s.cfg.Identity.Name, Email: h.s.cfg.Identity.Email, When: h.s.env.Now()}
 	if sha, ok := h.asRevert(tip, branch, before, base, author, committer); ok {
 		return sha, nil
 	}
@@ -316,7 +316,7 @@ func (h *handWrite) author() git.Signature {
 	} else if !strings.Contains(name, "@") {
 		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(oneLine(h.ks.Annotations[flux.AuthorDomain]), "cluster.local")
 	}
-	return git.Signature{Name: name, Email: email, When: h.s.now()}
+	return git.Signature{Name: name, Email: email, When: h.s.env.Now()}
 }
 
 func (h *handWrite) subject() string {
@@ -367,7 +367,7 @@ func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.
 		applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
 		if at.repo != nil && applied.Commit != "" {
 			if ok, err := at.repo.IsAncestor(sha, applied.Commit); err == nil && ok {
-				return h.s.cfg.Store.Get(h.key), nil
+				return h.s.env.Store.Get(h.key), nil
 			}
 		}
 		if tried, ok := git.ParseRevision(ks.Status.LastAttemptedRevision); ok && tried.Commit == sha {
@@ -395,7 +395,7 @@ func (h *handWrite) notApplied(ks *kustomizev1.Kustomization) string {
 		return c.Message
 	}
 	h.s.mu.Lock()
-	k := h.s.kustomizations[keyOf(ks)]
+	k := h.s.kustomizations[flux.KeyOf(ks)]
 	h.s.mu.Unlock()
 	if k == nil {
 		return c.Message

@@ -67,7 +67,7 @@ func (h *handWrite) undoes() bool {
 	if !ok || old == nil || !slices.ContainsFunc(h.changes, func(c fieldChange) bool { return strings.HasPrefix(c.path, "spec.template") }) {
 		return false
 	}
-	list, _ := h.s.cfg.Store.List(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, h.key.Namespace)
+	list, _ := h.s.env.Store.List(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, h.key.Namespace)
 	for _, o := range list {
 		rs, ok := o.(*appsv1.ReplicaSet)
 		if !ok || !slices.ContainsFunc(rs.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == old.UID }) {

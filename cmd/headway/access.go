@@ -6,20 +6,20 @@ import (
 	"headway.dev/engine"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
 )
 
 // access answers the syncer's questions about rights by the roles and bindings
 // in the store, as the API server answers its own.
 type access struct{ roles *rbac.Index }
 
-// Allowed implements syncer.Access.
-func (a access) Allowed(user syncer.User, verb string, key object.Key) error {
+// Allowed implements rights.Access.
+func (a access) Allowed(user rights.User, verb string, key object.Key) error {
 	return a.roles.Allowed(rbac.User(user), verb, key)
 }
 
-// Escalates implements syncer.Access.
-func (a access) Escalates(user syncer.User, planned object.Reader, next, old object.Object) error {
+// Escalates implements rights.Access.
+func (a access) Escalates(user rights.User, planned object.Reader, next, old object.Object) error {
 	return a.roles.Escalates(rbac.Grant{
 		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
 		May: func(r rbac.Request) bool {
@@ -29,8 +29,8 @@ func (a access) Escalates(user syncer.User, planned object.Reader, next, old obj
 	})
 }
 
-// After implements syncer.Access.
-func (a access) After(changes []object.Event) syncer.Access {
+// After implements rights.Access.
+func (a access) After(changes []object.Event) rights.Access {
 	return access{a.roles.After(changes)}
 }
 
@@ -43,6 +43,6 @@ func withUser(next http.Handler) http.Handler {
 			http.Error(w, "no user present on request", http.StatusForbidden)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(syncer.WithUser(r.Context(), syncer.User{Name: name, Groups: groups})))
+		next.ServeHTTP(w, r.WithContext(rights.WithUser(r.Context(), rights.User{Name: name, Groups: groups})))
 	})
 }

@@ -10,12 +10,18 @@ import (
 
 // The kinds that the syncer reconciles, and those that they name.
 var (
-	GitRepository = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
-	Kustomization = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
-	Secret        = schema.GroupKind{Kind: "Secret"}
-	ConfigMap     = schema.GroupKind{Kind: "ConfigMap"}
-	Namespace     = schema.GroupKind{Kind: "Namespace"}
+	GitRepository  = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
+	Kustomization  = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
+	Secret         = schema.GroupKind{Kind: "Secret"}
+	ConfigMap      = schema.GroupKind{Kind: "ConfigMap"}
+	Namespace      = schema.GroupKind{Kind: "Namespace"}
+	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 )
+
+// KeyOf is the key of a Kustomization.
+func KeyOf(ks *kustomizev1.Kustomization) object.Key {
+	return object.Key{GroupKind: Kustomization, Namespace: ks.Namespace, Name: ks.Name}
+}
 
 // SourceKey is the GitRepository that a Kustomization refers to.
 func SourceKey(ks *kustomizev1.Kustomization) object.Key {

@@ -1,11 +1,10 @@
-package syncer
+package rights
 
 import (
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/acl"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
@@ -41,69 +40,49 @@ type Access interface {
 // line: --default-service-account does not apply to it.
 const systemKustomization = "headway-system/cluster"
 
-var serviceAccountKind = schema.GroupKind{Kind: "ServiceAccount"}
+// ErrAccount says that the ServiceAccount to act as does not exist.
+type ErrAccount struct{ namespace, name string }
 
-// errAccount says that the ServiceAccount to act as does not exist.
-type errAccount struct{ namespace, name string }
-
-func (e *errAccount) Error() string {
+// Error implements error.
+func (e *ErrAccount) Error() string {
 	return fmt.Sprintf("ServiceAccount %s/%s not found: create it, or change spec.serviceAccountName of the Kustomization", e.namespace, e.name)
 }
 
-// serviceAccount is the name of the account that a Kustomization acts as, in
+// Account is the name of the account that a Kustomization acts as, in
 // its own namespace; empty means that it acts as the cluster itself.
-func (s *Syncer) serviceAccount(ks *kustomizev1.Kustomization) string {
+func (r Rights) Account(ks *kustomizev1.Kustomization) string {
 	switch {
 	case ks.Spec.ServiceAccountName != "":
 		return ks.Spec.ServiceAccountName
 	case ks.Namespace+"/"+ks.Name == systemKustomization:
 		return ""
 	}
-	return s.cfg.DefaultServiceAccount
+	return r.account
 }
 
-// mayWriteGit is nil if the Kustomization may cause commits on its source's
+// MayWriteGit is nil if the Kustomization may cause commits on its source's
 // branch (a revert, a write by hand): they are pushed with the source's
 // credentials, so one that acts as an account may only in its own namespace.
-func (s *Syncer) mayWriteGit(ks *kustomizev1.Kustomization) error {
+func (r Rights) MayWriteGit(ks *kustomizev1.Kustomization) error {
 	source := flux.SourceKey(ks)
-	if s.serviceAccount(ks) == "" || source.Namespace == ks.Namespace {
+	if r.Account(ks) == "" || source.Namespace == ks.Namespace {
 		return nil
 	}
 	return fmt.Errorf("the Kustomization acts as a ServiceAccount of the namespace %s, and the GitRepository %s/%s is of another: it must not write to its branch",
 		ks.Namespace, source.Namespace, source.Name)
 }
 
-// sourceAllowed is nil if the Kustomization may refer to its source.
-func (s *Syncer) sourceAllowed(ks *kustomizev1.Kustomization) error {
+// MayFollow is nil if the Kustomization may refer to its source.
+func (r Rights) MayFollow(ks *kustomizev1.Kustomization) error {
 	source := flux.SourceKey(ks)
-	if !s.cfg.NoCrossNamespaceRefs || source.Namespace == ks.Namespace {
+	if !r.ownSources || source.Namespace == ks.Namespace {
 		return nil
 	}
 	return fault.New(acl.AccessDeniedReason, fmt.Errorf("can't access '%s/%s/%s', cross-namespace references have been blocked",
 		ks.Spec.SourceRef.Kind, source.Namespace, source.Name))
 }
 
-// changesRights says whether what accounts may do depends on an object.
-func changesRights(key object.Key) bool {
-	return key.Group == "rbac.authorization.k8s.io" || key.GroupKind == serviceAccountKind
-}
-
-// retryRefused has the Kustomizations that act as an account and failed, or are
-// about to, try again: they may have got the rights that they lacked.
-func (s *Syncer) retryRefused() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
-		if ks := k.get(); ks == nil || s.serviceAccount(ks) == "" {
-			continue
-		}
-		k.mu.Lock()
-		failed := k.settled != (attempt{}) && !k.settledOK
-		k.regained = !failed
-		k.mu.Unlock()
-		if failed {
-			k.again()
-		}
-	}
+// Concerns reports whether what accounts may do depends on an object.
+func Concerns(key object.Key) bool {
+	return key.Group == "rbac.authorization.k8s.io" || key.GroupKind == flux.ServiceAccount
 }

@@ -1,14 +1,12 @@
-package syncer
+package rights
 
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/acl"
 	"github.com/fluxcd/pkg/apis/meta"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
@@ -16,29 +14,61 @@ import (
 	"headway.dev/syncer/plan"
 )
 
-// rights decides what Kustomizations may do, in one state of the cluster: the
+// Rights decides what Kustomizations may do, in one state of the cluster: the
 // stored one, or for plans the one that other plans lead to.
-type rights struct {
-	s      *Syncer
+type Rights struct {
 	access Access
-	stored object.Reader
+	Stored object.Reader
+	// account is the one of Kustomizations without spec.serviceAccountName.
+	account string
+	// ownSources refuses sources of other namespaces.
+	ownSources bool
 }
 
-// rights are those of the stored state.
-func (s *Syncer) rights() rights { return rights{s, s.cfg.Access, s.cfg.Store} }
+// New are the rights in the stored state, of which access, which may be
+// nil, decides. account is whom a Kustomization without spec.serviceAccountName
+// acts as; ownSources refuses sources of other namespaces.
+func New(access Access, stored object.Reader, account string, ownSources bool) Rights {
+	return Rights{access, stored, account, ownSources}
+}
+
+// After are the rights once the changes are stored.
+func (r Rights) After(changed map[object.Key]object.Object) Rights {
+	var events []object.Event
+	for key, obj := range changed {
+		ev := object.Event{Type: object.Modified, Key: key, Object: obj, Old: r.Stored.Get(key)}
+		switch {
+		case obj == nil && ev.Old == nil:
+			continue
+		case obj == nil:
+			ev.Type, ev.Object = object.Deleted, ev.Old
+		case ev.Old == nil:
+			ev.Type = object.Added
+		}
+		events = append(events, ev)
+	}
+	r.access, r.Stored = r.access.After(events), NewAfterwards(r.Stored, changed)
+	return r
+}
+
+// Enforced reports whether a Kustomization acts as an account, and there is who
+// decides what that may do.
+func (r Rights) Enforced(ks *kustomizev1.Kustomization) bool {
+	return r.access != nil && r.Account(ks) != ""
+}
 
 // impersonated is whom a Kustomization acts as; ok is false if it acts as the
 // cluster itself and may do anything. It fails if the account does not exist.
-func (r rights) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool, err error) {
-	name := r.s.serviceAccount(ks)
+func (r Rights) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool, err error) {
+	name := r.Account(ks)
 	if name == "" {
 		return User{}, false, nil
 	}
 	if r.access == nil {
 		return User{}, true, errors.New("spec.serviceAccountName: this server does not authorize, so nothing is applied in the name of an account")
 	}
-	if r.stored.Get(object.Key{GroupKind: serviceAccountKind, Namespace: ks.Namespace, Name: name}) == nil {
-		return User{}, true, &errAccount{ks.Namespace, name}
+	if r.Stored.Get(object.Key{GroupKind: flux.ServiceAccount, Namespace: ks.Namespace, Name: name}) == nil {
+		return User{}, true, &ErrAccount{ks.Namespace, name}
 	}
 	return User{
 		Name:   "system:serviceaccount:" + ks.Namespace + ":" + name,
@@ -46,10 +76,10 @@ func (r rights) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool,
 	}, true, nil
 }
 
-// allowed is nil if whom the Kustomization acts as may do the verb on the
+// Allowed is nil if whom the Kustomization acts as may do the verb on the
 // object. Whatever the syncer writes on behalf of a Kustomization asks here
 // (or by authorize) first.
-func (r rights) allowed(ks *kustomizev1.Kustomization, verb string, key object.Key) error {
+func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.Key) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil || !ok {
 		return err
@@ -57,13 +87,13 @@ func (r rights) allowed(ks *kustomizev1.Kustomization, verb string, key object.K
 	return r.access.Allowed(user, verb, key)
 }
 
-// authorize checks every write of a plan against the rights of whom the
+// Authorize checks every write of a plan against the rights of whom the
 // Kustomization acts as. It fails with all that is forbidden, by file and
 // line; then nothing may be written.
 //
 // An object is read and applied as Flux does: get and patch, and create if it
 // is not there; get and delete to prune it.
-func (r rights) authorize(ks *kustomizev1.Kustomization, res plan.Result) error {
+func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil {
 		return fault.New(meta.ReconciliationFailedReason, err)
@@ -71,10 +101,10 @@ func (r rights) authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 	if !ok {
 		return nil
 	}
-	planned := afterwards{r.stored, map[object.Key]object.Object{}}
+	planned := NewAfterwards(r.Stored, map[object.Key]object.Object{})
 	for _, a := range res.Actions {
 		if a.Writes() {
-			planned.changed[a.Key] = a.Object
+			planned.Changed[a.Key] = a.Object
 		}
 	}
 	errs := r.mayWatch(ks, user)
@@ -104,7 +134,7 @@ func (r rights) authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 
 // mayWatch are the reasons why the user may not wait for spec.healthChecks:
 // what is wrong with those objects is told in the status.
-func (r rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error {
+func (r Rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error {
 	if ks.Spec.Wait {
 		return nil // they are not looked at
 	}
@@ -117,21 +147,21 @@ func (r rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error
 	return errs
 }
 
-// mayDependOn is nil if the Kustomization may wait for another: whether that
+// MayDependOn is nil if the Kustomization may wait for another: whether that
 // is ready, and by readyExpr what is in it, is told in the status. Those of its
 // own namespace it may, as in Flux.
-func (r rights) mayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error {
+func (r Rights) MayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error {
 	if dep.Namespace == ks.Namespace {
 		return nil
 	}
-	if err := r.allowed(ks, "get", dep); err != nil {
+	if err := r.Allowed(ks, "get", dep); err != nil {
 		return fault.New(acl.AccessDeniedReason, fmt.Errorf("dependency '%s/%s': %w", dep.Namespace, dep.Name, err))
 	}
 	return nil
 }
 
 // mayWrite is the first reason why the user may not do the action, or nil.
-func (r rights) mayWrite(user User, planned object.Reader, a plan.Action) error {
+func (r Rights) mayWrite(user User, planned object.Reader, a plan.Action) error {
 	verbs := []string{"get", "patch"}
 	switch {
 	case a.Type == plan.Delete:
@@ -154,49 +184,4 @@ func (r rights) mayWrite(user User, planned object.Reader, a plan.Action) error 
 		old = nil
 	}
 	return r.access.Escalates(user, planned, a.Object, old)
-}
-
-// afterwards reads the store as it is once a plan is carried out.
-type afterwards struct {
-	object.Reader
-	changed map[object.Key]object.Object // nil: deleted
-}
-
-// Get implements object.Reader. What is in a namespace goes with it.
-func (a afterwards) Get(key object.Key) object.Object {
-	if ns, ok := a.changed[object.Key{GroupKind: flux.Namespace, Name: key.Namespace}]; ok && ns == nil {
-		return nil
-	}
-	if obj, ok := a.changed[key]; ok {
-		return obj
-	}
-	return a.Reader.Get(key)
-}
-
-// List implements object.Reader.
-func (a afterwards) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
-	list, revision := a.Reader.List(kind, namespace)
-	concerns := func(key object.Key) bool {
-		return key.GroupKind == kind && (namespace == "" || key.Namespace == namespace)
-	}
-	copied := false
-	for key := range a.changed {
-		if !copied && concerns(key) {
-			copied = true
-			list = slices.DeleteFunc(slices.Clone(list), func(obj object.Object) bool {
-				key, err := plan.KeyOf(obj)
-				_, changed := a.changed[key]
-				return err == nil && changed
-			})
-		}
-	}
-	if !copied {
-		return list, revision
-	}
-	for key, obj := range a.changed {
-		if obj != nil && concerns(key) {
-			list = append(list, obj)
-		}
-	}
-	return list, revision
 }

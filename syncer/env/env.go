@@ -1,0 +1,59 @@
+package env
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/wire"
+)
+
+// Store is what the syncer needs of the store.
+type Store interface {
+	object.Reader
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+	Records(log string, from int64, limit int) ([][]byte, error)
+}
+
+// Events records events about an object; typ is Normal or Warning.
+type Events interface {
+	Event(obj object.Object, typ, reason, message string)
+}
+
+// Env is what every part of the syncer works with.
+type Env struct {
+	Store Store
+	Log   *slog.Logger
+	Now   func() time.Time
+	// Events may be nil.
+	Events Events
+	// Feed hands progress to those who subscribed.
+	Feed Feed
+	// Progress, which may be nil, is called with every step of every source, in
+	// order, before those who subscribed; Told after them.
+	Progress, Told func(wire.Event)
+}
+
+// Record makes an event, if anyone listens.
+func (e *Env) Record(obj object.Object, typ, reason, message string) {
+	if e.Events != nil && obj != nil {
+		e.Events.Event(obj, typ, reason, message)
+	}
+}
+
+// Emit reports progress, stamped with the time.
+func (e *Env) Emit(ev wire.Event) {
+	ev.Time = e.Now()
+	if e.Progress != nil {
+		e.Progress(ev)
+	}
+	e.Feed.Send(ev)
+	if e.Told != nil {
+		e.Told(ev)
+	}
+}
