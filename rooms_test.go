@@ -25,6 +25,7 @@ var larger = map[string]string{
 	"cmd/headway/e2e":            "to be cut",
 	"engine/api":                 "to be cut",
 	"engine/store":               "to be cut",
+	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
 	"manifests/model/validation": "to be cut",
 	"nodes":                      "to be cut",
 	"syncer":                     "to be cut",

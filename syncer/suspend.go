@@ -5,13 +5,12 @@ import (
 	"strings"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
@@ -26,13 +25,12 @@ const (
 // suspendable are the parts of an object that can be suspended; false for any
 // other.
 func suspendable(obj object.Object) (suspended bool, list *[]metav1.Condition, ok bool) {
-	switch obj := obj.(type) {
-	case *kustomizev1.Kustomization:
-		return obj.Spec.Suspend, &obj.Status.Conditions, true
-	case *sourcev1.GitRepository:
-		return obj.Spec.Suspend, &obj.Status.Conditions, true
+	k, ok := scheme.ForObject(obj)
+	if !ok || k.Suspension == nil {
+		return false, nil, false
 	}
-	return false, nil, false
+	of := k.Suspension(obj)
+	return *of.Suspend, of.Conditions, true
 }
 
 // noteSuspender remembers who suspends something, until its loop writes that

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/kinds/core"
 	"headway.dev/manifests/model/object"
 )
 
@@ -22,7 +22,7 @@ func Priorities(_ object.Reader, next, old object.Object) (object.Object, error)
 		return nil, apierrors.NewForbidden(pods, cmp.Or(pod.GenerateName, pod.Name), fmt.Errorf(format, args...))
 	}
 	class := pod.Spec.PriorityClassName
-	computed, ok := defaults.PriorityOf(class)
+	computed, ok := core.PriorityOf(class)
 	if !ok {
 		return forbid("no PriorityClass with name %v was found", class)
 	}

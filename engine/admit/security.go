@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +13,7 @@ import (
 	"k8s.io/pod-security-admission/policy"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
@@ -170,29 +169,8 @@ func (s *Security) Foresee(view object.Reader, obj, old object.Object) (warning 
 
 // podTemplate is what obj makes pods of, nil if it makes none.
 func podTemplate(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) {
-	var t *corev1.PodTemplateSpec
-	switch o := obj.(type) {
-	case *corev1.Pod:
-		return &o.ObjectMeta, &o.Spec
-	case *corev1.PodTemplate:
-		t = &o.Template
-	case *corev1.ReplicationController:
-		t = o.Spec.Template
-	case *appsv1.ReplicaSet:
-		t = &o.Spec.Template
-	case *appsv1.Deployment:
-		t = &o.Spec.Template
-	case *appsv1.DaemonSet:
-		t = &o.Spec.Template
-	case *appsv1.StatefulSet:
-		t = &o.Spec.Template
-	case *batchv1.Job:
-		t = &o.Spec.Template
-	case *batchv1.CronJob:
-		t = &o.Spec.JobTemplate.Spec.Template
+	if k, ok := scheme.ForObject(obj); ok && k.PodTemplate != nil {
+		return k.PodTemplate(obj)
 	}
-	if t == nil {
-		return nil, nil
-	}
-	return &t.ObjectMeta, &t.Spec
+	return nil, nil
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -205,15 +204,9 @@ func keepReplicas(next, live object.Object, patch map[string]any) {
 	if _, set, _ := unstructured.NestedFieldNoCopy(patch, "spec", "replicas"); set {
 		return
 	}
-	switch next := next.(type) {
-	case *appsv1.Deployment:
-		if old, ok := live.(*appsv1.Deployment); ok {
-			next.Spec.Replicas = old.Spec.Replicas
-		}
-	case *appsv1.ReplicaSet:
-		if old, ok := live.(*appsv1.ReplicaSet); ok {
-			next.Spec.Replicas = old.Spec.Replicas
-		}
+	k, ok := scheme.ForObject(next)
+	if was, same := scheme.ForObject(live); ok && same && was == k && k.Scale != nil {
+		*k.Scale(next).Replicas = *k.Scale(live).Replicas
 	}
 }
 

@@ -1,22 +1,16 @@
 package plan
 
 import (
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // suspended says whether something that follows Git is suspended.
 func suspended(obj object.Object) bool {
-	switch obj := obj.(type) {
-	case *kustomizev1.Kustomization:
-		return obj.Spec.Suspend
-	case *sourcev1.GitRepository:
-		return obj.Spec.Suspend
-	}
-	return false
+	k, ok := scheme.ForObject(obj)
+	return ok && k.Suspension != nil && *k.Suspension(obj).Suspend
 }
 
 // keepSuspended makes the patch leave spec.suspend alone where the object is

@@ -133,7 +133,7 @@ func (r Resource) deleted(removed, stored object.Object) runtime.Object {
 	if stored != nil {
 		return stored // its finalizers keep it for now
 	}
-	if returnsDeleted[r.kind.GroupKind()] {
+	if r.kind.REST.ReturnsDeleted {
 		return removed
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{

@@ -1,8 +1,8 @@
 // Package registry makes the REST storage of every resource and subresource
-// from the table of manifests/model/scheme. [Groups] is its entry; a kind gets its
-// main resource, its status and its scale from the table alone, and the
-// subresources that only one kind has (binding, eviction, log, exec, …) are
-// added by name.
+// from the kinds of manifests/model/scheme. [Groups] is its entry; a kind gets its
+// main resource, its status and its scale from its definition alone, and the
+// subresources that only few kinds have (binding, eviction, log, exec, …) by
+// their names.
 //
 // The storages are immutable after Groups and safe for concurrent use.
 package registry
@@ -71,71 +71,76 @@ func Groups(opts Options) ([]Group, error) {
 	return groups, nil
 }
 
-func addKind(into map[string]rest.Storage, kind *kind.Kind, opts Options) error {
-	main, err := newStore(kind, opts)
+func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
+	main, err := newStore(k, opts)
 	if err != nil {
 		return err
 	}
-	resource := Resource{Store: main, kind: kind, try: opts.DryRun, gate: opts.Gate}
-	into[kind.Plural] = resource
-	if kind.Status {
-		into[kind.Plural+"/status"] = newStatus(main, strategy.Status{Main: strategy.New(kind, opts.Now)})
+	resource := Resource{Store: main, kind: k, try: opts.DryRun, gate: opts.Gate}
+	into[k.Plural] = resource
+	if k.Status {
+		into[k.Plural+"/status"] = newStatus(main, strategy.Status{Main: strategy.New(k, opts.Now)})
 	}
-	if kind.Scale {
-		into[kind.Plural+"/scale"] = newScale(resource)
+	if k.Scale != nil {
+		into[k.Plural+"/scale"] = newScale(resource)
 	}
-	switch kind.GroupKind() {
-	case schema.GroupKind{Kind: "Namespace"}:
-		into[kind.Plural] = newNamespaces(resource, opts.Now)
-		into[kind.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(kind, opts.Now)})
-	case schema.GroupKind{Kind: "ServiceAccount"}:
-		into[kind.Plural+"/token"] = AccountToken{opts.Reader, opts.Tokens}
-	case schema.GroupKind{Kind: "Pod"}:
-		into[kind.Plural+"/binding"] = Binding{main}
-		into["bindings"] = Bindings{Binding{main}}
-		into[kind.Plural+"/eviction"] = Eviction{main}
-		for name, storage := range streaming.Subresources(opts.Reader, opts.Nodes) {
-			into[kind.Plural+"/"+name] = storage
+	for _, name := range k.Subresources {
+		if err := addSubresource(into, k, name, resource, opts); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// eventTTL is how long an event is kept, as kube-apiserver's --event-ttl has it.
-const eventTTL = time.Hour
+// addSubresource adds one that only few kinds have.
+func addSubresource(into map[string]rest.Storage, k *kind.Kind, name string, resource Resource, opts Options) error {
+	path := k.Plural + "/" + name
+	switch path {
+	case "namespaces/finalize":
+		into[k.Plural] = newNamespaces(resource, opts.Now)
+		into[path] = newStatus(resource.Store, strategy.Finalize{Main: strategy.New(k, opts.Now)})
+	case "serviceaccounts/token":
+		into[path] = AccountToken{opts.Reader, opts.Tokens}
+	case "pods/binding":
+		into[path] = Binding{resource.Store}
+		into["bindings"] = Bindings{Binding{resource.Store}}
+	case "pods/eviction":
+		into[path] = Eviction{resource.Store}
+	default:
+		storage, ok := streaming.Subresources(opts.Reader, opts.Nodes)[name]
+		if !ok {
+			return fmt.Errorf("nothing serves the subresource %s", name)
+		}
+		into[path] = storage
+	}
+	return nil
+}
 
-func newStore(kind *kind.Kind, opts Options) (*genericregistry.Store, error) {
-	main := strategy.New(kind, opts.Now)
+func newStore(k *kind.Kind, opts Options) (*genericregistry.Store, error) {
+	main := strategy.New(k, opts.Now)
 	var create rest.RESTCreateStrategy = main
 	var update rest.RESTUpdateStrategy = main
 	var remove rest.RESTDeleteStrategy = main
-	if kind.GroupKind() == (schema.GroupKind{Kind: "Pod"}) {
+	if k.Lifecycle.Grace != nil {
 		remove = strategy.Graceful{Main: main}
 	}
 	s := &genericregistry.Store{
-		NewFunc:                   func() runtime.Object { return kind.New() },
-		NewListFunc:               kind.NewList,
-		DefaultQualifiedResource:  kind.Resource().GroupResource(),
-		SingularQualifiedResource: schema.GroupResource{Group: kind.Group, Resource: kind.Singular},
+		NewFunc:                   func() runtime.Object { return k.New() },
+		NewListFunc:               k.NewList,
+		DefaultQualifiedResource:  k.Resource().GroupResource(),
+		SingularQualifiedResource: schema.GroupResource{Group: k.Group, Resource: k.Singular},
 		CreateStrategy:            create,
 		UpdateStrategy:            update,
 		DeleteStrategy:            remove,
 		ResetFieldsStrategy:       main,
-		TableConvertor:            printers.For(kind),
-		// Kubernetes answers the deletion of these with the object itself.
-		ReturnDeletedObject: returnsDeleted[kind.GroupKind()],
+		TableConvertor:            printers.For(k),
+		ReturnDeletedObject:       k.REST.ReturnsDeleted,
 	}
-	if kind.Kind == "Event" {
-		s.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return uint64(eventTTL / time.Second), nil }
+	if ttl := k.REST.TTL; ttl > 0 {
+		s.TTLFunc = func(runtime.Object, uint64, bool) (uint64, error) { return uint64(ttl / time.Second), nil }
 	}
-	err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: opts.REST, AttrFunc: fields.Attrs(kind.GroupKind(), kind.Namespaced)})
+	err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: opts.REST, AttrFunc: fields.Attrs(k)})
 	return s, err
-}
-
-var returnsDeleted = map[schema.GroupKind]bool{
-	{Kind: "Pod"}:            true,
-	{Kind: "Service"}:        true,
-	{Kind: "ServiceAccount"}: true,
 }
 
 // Resource is the REST storage of a kind's main resource.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +17,7 @@ import (
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Scale is the REST storage of the scale subresource.
@@ -117,14 +117,7 @@ func (i *scaledObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 	if scale.ResourceVersion != "" {
 		obj.SetResourceVersion(scale.ResourceVersion)
 	}
-	switch o := obj.(type) {
-	case *appsv1.Deployment:
-		o.Spec.Replicas = &scale.Spec.Replicas
-	case *appsv1.ReplicaSet:
-		o.Spec.Replicas = &scale.Spec.Replicas
-	default:
-		return nil, fmt.Errorf("scale a %T: not supported", obj)
-	}
+	*i.kind.Scale(obj).Replicas = &scale.Spec.Replicas
 	entries, err := fields.ToParent(scale.ManagedFields)
 	if err != nil {
 		return nil, err
@@ -134,34 +127,28 @@ func (i *scaledObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 }
 
 func scaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) {
-	var (
-		replicas *int32
-		status   autoscalingv1.ScaleStatus
-		selector *metav1.LabelSelector
-	)
-	switch o := obj.(type) {
-	case *appsv1.Deployment:
-		replicas, selector, status.Replicas = o.Spec.Replicas, o.Spec.Selector, o.Status.Replicas
-	case *appsv1.ReplicaSet:
-		replicas, selector, status.Replicas = o.Spec.Replicas, o.Spec.Selector, o.Status.Replicas
-	default:
+	o, ok := obj.(object.Object)
+	if !ok {
+		return nil, fmt.Errorf("read the scale of a %T: not an API object", obj)
+	}
+	k, ok := scheme.ForObject(o)
+	if !ok || k.Scale == nil {
 		return nil, fmt.Errorf("read the scale of a %T: not supported", obj)
 	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
+	of := k.Scale(o)
+	selector, err := metav1.LabelSelectorAsSelector(of.Selector)
 	if err != nil {
 		return nil, err
 	}
-	status.Selector = s.String()
-	o := obj.(object.Object)
 	scale := &autoscalingv1.Scale{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: o.GetName(), Namespace: o.GetNamespace(), UID: o.GetUID(),
 			ResourceVersion: o.GetResourceVersion(), CreationTimestamp: o.GetCreationTimestamp(),
 		},
-		Status: status,
+		Status: autoscalingv1.ScaleStatus{Replicas: of.Current, Selector: selector.String()},
 	}
-	if replicas != nil {
-		scale.Spec.Replicas = *replicas
+	if n := *of.Replicas; n != nil {
+		scale.Spec.Replicas = *n
 	}
 	return scale, nil
 }

@@ -1,17 +1,17 @@
 // Package strategy tells k8s.io/apiserver what each verb does to each kind, by
 // calling manifests/model/lifecycle and manifests/model/validation. One [Main] and one
-// [Status] serve every kind; a kind differs through its entry in the tables of
-// this package.
+// [Status] serve every kind; a kind differs through its definition in
+// manifests/model/kinds.
 //
 // Strategies are immutable and safe for concurrent use.
 package strategy
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
@@ -69,35 +69,11 @@ func warnings(obj runtime.Object) []string {
 // Canonicalize implements the rest strategies.
 func (s Main) Canonicalize(runtime.Object) {}
 
-// createOnUpdate are the kinds that a PUT to a name that does not exist
-// creates, as in Kubernetes.
-var createOnUpdate = map[schema.GroupKind]bool{
-	{Kind: "Endpoints"}: true,
-	{Kind: "Event"}:     true,
-	{Kind: "Service"}:   true,
-	{Group: "coordination.k8s.io", Kind: "Lease"}: true,
-
-	{Group: "rbac.authorization.k8s.io", Kind: "Role"}:               true,
-	{Group: "rbac.authorization.k8s.io", Kind: "RoleBinding"}:        true,
-	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"}:        true,
-	{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"}: true,
-}
-
 // AllowCreateOnUpdate implements rest.RESTUpdateStrategy.
-func (s Main) AllowCreateOnUpdate(context.Context) bool { return createOnUpdate[s.kind.GroupKind()] }
-
-// resourceVersionRequired are the groups whose kinds refuse a PUT without a
-// resourceVersion: leases, and what are custom resources in Kubernetes.
-var resourceVersionRequired = map[string]bool{
-	"source.toolkit.fluxcd.io":    true,
-	"kustomize.toolkit.fluxcd.io": true,
-	"coordination.k8s.io":         true,
-}
+func (s Main) AllowCreateOnUpdate(context.Context) bool { return s.kind.REST.CreateOnUpdate }
 
 // AllowUnconditionalUpdate implements rest.RESTUpdateStrategy.
-func (s Main) AllowUnconditionalUpdate(context.Context) bool {
-	return !resourceVersionRequired[s.kind.Group]
-}
+func (s Main) AllowUnconditionalUpdate(context.Context) bool { return !s.kind.REST.VersionRequired }
 
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
 func (s Main) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
@@ -125,7 +101,7 @@ func (s Main) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 
 // DefaultGarbageCollectionPolicy implements rest.GarbageCollectionDeleteStrategy.
 func (s Main) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
-	if s.kind.Kind == "Event" {
+	if s.kind.REST.NoDependents {
 		return rest.Unsupported
 	}
 	return rest.DeleteDependents
@@ -162,11 +138,12 @@ func (s Status) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object
 // GetResetFields implements rest.ResetFieldsStrategy.
 func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	paths := []fieldpath.Path{fieldpath.MakePathOrDie("spec")}
-	switch s.kind.GroupKind() {
-	case schema.GroupKind{Kind: "Pod"}:
-		paths = append(paths, fieldpath.MakePathOrDie("metadata", "deletionTimestamp"), fieldpath.MakePathOrDie("metadata", "ownerReferences"))
-	case schema.GroupKind{Group: "apps", Kind: "Deployment"}:
-		paths = append(paths, fieldpath.MakePathOrDie("metadata", "labels"))
+	for _, path := range s.kind.REST.StatusResets {
+		var names []any
+		for _, name := range strings.Split(path, ".") {
+			names = append(names, name)
+		}
+		paths = append(paths, fieldpath.MakePathOrDie(names...))
 	}
 	return s.reset(paths...)
 }

@@ -87,9 +87,7 @@ func PatchStatus(key object.Key, edit func(obj object.Object) bool) Change {
 func PatchFinalize(name string, edit func(ns *corev1.Namespace) bool) Change {
 	key := object.Key{GroupKind: corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), Name: name}
 	return patch(key, func(obj object.Object) bool { return edit(obj.(*corev1.Namespace)) },
-		func(obj, current object.Object) {
-			lifecycle.PrepareFinalize(obj.(*corev1.Namespace), current.(*corev1.Namespace))
-		})
+		lifecycle.PrepareFinalize)
 }
 
 // Delete deletes as the API's DELETE does: finalizers, grace periods and

@@ -5,6 +5,11 @@
 package kind
 
 import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -35,10 +40,78 @@ func (n Names) Resource() schema.GroupVersionResource {
 }
 
 // Definition is all that is particular to a kind with the Go type T, a pointer.
+// A part that is not set is one that the kind does not have.
 type Definition[T object.Object] struct {
 	Names
-	// Status and Scale say which subresources there are.
-	Status, Scale bool
+	// Status says that there is a status subresource.
+	Status bool
+	// Subresources are those that few kinds have, by name, but for status and
+	// scale. How they are served is the API's matter.
+	Subresources []string
+	REST         REST
+
+	// Default sets each unset field that has a default. It is idempotent.
+	Default   func(obj T)
+	Lifecycle Lifecycle[T]
+	Table     Table[T]
+	Fields    Fields[T]
+
+	// PodTemplate returns what pods are made of, which for a pod is itself.
+	PodTemplate func(obj T) (*metav1.ObjectMeta, *corev1.PodSpec)
+	// Scale returns what the scale subresource is about.
+	Scale func(obj T) Scale
+	// Suspension returns what suspends the kinds that follow Git.
+	Suspension func(obj T) Suspension
+}
+
+// REST says in what the API answers differently for a kind.
+type REST struct {
+	// CreateOnUpdate: a PUT to a name that does not exist creates.
+	CreateOnUpdate bool
+	// VersionRequired: a PUT without a resourceVersion is refused.
+	VersionRequired bool
+	// ReturnsDeleted: the deletion is answered with the object itself.
+	ReturnsDeleted bool
+	// NoDependents: a delete knows no propagation policy.
+	NoDependents bool
+	// TTL is how long an object is kept; 0 stands for ever.
+	TTL time.Duration
+	// StatusResets are the fields besides spec that whoever applies the status
+	// does not come to own.
+	StatusResets []string
+}
+
+// Scale is what of an object its scale subresource reads and writes.
+type Scale struct {
+	Replicas **int32
+	Selector *metav1.LabelSelector
+	// Current is the number in the status.
+	Current int32
+}
+
+// Suspension is what of an object suspends it and tells of that.
+type Suspension struct {
+	Suspend    *bool
+	Conditions *[]metav1.Condition
+}
+
+// Table is how kubectl get shows a kind.
+type Table[T object.Object] struct {
+	Columns []metav1.TableColumnDefinition
+	// Row returns the cells of one object in the order of Columns.
+	Row func(obj T, now time.Time) []any
+	// Conditions are what clients may want to know of a row as a whole.
+	Conditions func(obj T) []metav1.TableRowCondition
+}
+
+// Fields are those that a field selector can name, besides those of the
+// metadata.
+type Fields[T object.Object] struct {
+	Names []string
+	// Aliases are old spellings.
+	Aliases map[string]string
+	// Read adds the values of Names.
+	Read func(obj T, into fields.Set)
 }
 
 // Define makes the kind whose objects are of the type T and whose lists are of
@@ -50,13 +123,62 @@ func Define[T, L any, PT interface {
 	*L
 	runtime.Object
 }](d Definition[PT]) *Kind {
-	return &Kind{
-		Definition: Definition[object.Object]{
-			Names:  d.Names,
-			Status: d.Status,
-			Scale:  d.Scale,
-		},
+	k := &Kind{
 		New:     func() object.Object { return PT(new(T)) },
 		NewList: func() runtime.Object { return PL(new(L)) },
 	}
+	k.Names, k.Status, k.Subresources, k.REST = d.Names, d.Status, d.Subresources, d.REST
+	k.Default = do(d.Default)
+	k.Lifecycle = untyped(d.Lifecycle)
+	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Conditions: of(d.Table.Conditions)}
+	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
+	k.Scale, k.Suspension = of(d.Scale), of(d.Suspension)
+	if f := d.PodTemplate; f != nil {
+		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }
+	}
+	return k
+}
+
+// The functions below take the type from a function; nil stays nil.
+
+func do[T object.Object](f func(obj T)) func(object.Object) {
+	if f == nil {
+		return nil
+	}
+	return func(obj object.Object) { f(obj.(T)) }
+}
+
+func doWith[T object.Object, A any](f func(obj T, arg A)) func(object.Object, A) {
+	if f == nil {
+		return nil
+	}
+	return func(obj object.Object, arg A) { f(obj.(T), arg) }
+}
+
+func of[T object.Object, R any](f func(obj T) R) func(object.Object) R {
+	if f == nil {
+		return nil
+	}
+	return func(obj object.Object) R { return f(obj.(T)) }
+}
+
+func with[T object.Object, A, R any](f func(obj T, arg A) R) func(object.Object, A) R {
+	if f == nil {
+		return nil
+	}
+	return func(obj object.Object, arg A) R { return f(obj.(T), arg) }
+}
+
+func doBoth[T object.Object](f func(obj, old T)) func(obj, old object.Object) {
+	if f == nil {
+		return nil
+	}
+	return func(obj, old object.Object) { f(obj.(T), old.(T)) }
+}
+
+func both[T object.Object, R any](f func(obj, old T) R) func(obj, old object.Object) R {
+	if f == nil {
+		return nil
+	}
+	return func(obj, old object.Object) R { return f(obj.(T), old.(T)) }
 }

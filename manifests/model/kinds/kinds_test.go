@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
@@ -78,6 +81,26 @@ func gaps(k *kind.Kind) []string {
 	need(err == nil, "has a list of no known type")
 	_, hasStatus := reflect.TypeOf(k.New()).Elem().FieldByName("Status")
 	need(k.Status == hasStatus, "has a status subresource exactly if its type has a status")
+	need(!k.Status || k.Lifecycle.Update != nil && k.Lifecycle.UpdateStatus != nil, "has a status, and does not say what of it an update and a status update keep")
+	need((k.Lifecycle.Finalize != nil) == slices.Contains(k.Subresources, "finalize"), "has a finalize subresource exactly if it says what that keeps")
+	need(k.Table.Row != nil && len(k.Table.Columns) > 0, "has no columns")
+	if k.Table.Row != nil {
+		need(len(k.Table.Row(k.New(), time.Now())) == len(k.Table.Columns), "has not as many cells as columns")
+	}
+	need((k.Fields.Read != nil) == (len(k.Fields.Names) > 0), "has no values of its selectable fields")
+	if k.Fields.Read != nil {
+		read := fields.Set{}
+		k.Fields.Read(k.New(), read)
+		for _, name := range k.Fields.Names {
+			alias := k.Fields.Aliases[name]
+			need(read.Has(name) || read.Has(alias), "has no value of its selectable field "+name)
+		}
+	}
+	if spec := reflect.ValueOf(k.New()).Elem().FieldByName("Spec"); spec.IsValid() {
+		need(!spec.FieldByName("Template").IsValid() || k.PodTemplate != nil, "has a template of pods, and does not say where")
+		need(!spec.FieldByName("Replicas").IsValid() || k.Scale != nil, "has replicas, and no scale")
+		need(!spec.FieldByName("Suspend").IsValid() || k.Suspension != nil, "can be suspended, and does not say where")
+	}
 	return gaps
 }
 

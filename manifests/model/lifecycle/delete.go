@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -22,9 +23,9 @@ func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (ob
 	if err := checkPreconditions(current, opts.Preconditions); err != nil {
 		return nil, err
 	}
-	s := strategyOf(current)
+	s := of(current)
 	finalizers := current.GetFinalizers()
-	if !s.noGarbageCollection {
+	if !s.IgnoresPropagation {
 		finalizers = collectionFinalizers(finalizers, opts)
 	}
 	next := current.DeepCopyObject().(object.Object)
@@ -35,12 +36,12 @@ func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (ob
 		if next.GetGeneration() > 0 {
 			next.SetGeneration(next.GetGeneration() + 1)
 		}
-		if s.markDeleted != nil {
-			s.markDeleted(next)
+		if s.MarkDeleted != nil {
+			s.MarkDeleted(next)
 		}
 	}
 	next.SetDeletionTimestamp(&stamp)
-	if s.held == nil {
+	if s.Held == nil {
 		next.SetDeletionGracePeriodSeconds(&grace)
 	}
 	if Removable(next) {
@@ -56,21 +57,21 @@ func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (ob
 // stampsAfter returns the deletionTimestamp and the grace period in seconds
 // that a delete leaves. A delete of a terminating object may only shorten the
 // period, which still counts from the first delete.
-func stampsAfter(current object.Object, s strategy, opts metav1.DeleteOptions, now time.Time) (metav1.Time, int64) {
+func stampsAfter(current object.Object, s kind.Lifecycle[object.Object], opts metav1.DeleteOptions, now time.Time) (metav1.Time, int64) {
 	if stamp := current.GetDeletionTimestamp(); stamp != nil {
 		var grace int64
 		if g := current.GetDeletionGracePeriodSeconds(); g != nil {
 			grace = *g
 		}
-		if s.grace == nil || opts.GracePeriodSeconds == nil || *opts.GracePeriodSeconds >= grace {
+		if s.Grace == nil || opts.GracePeriodSeconds == nil || *opts.GracePeriodSeconds >= grace {
 			return *stamp, grace
 		}
 		shorter := max(*opts.GracePeriodSeconds, 0)
 		return metav1.NewTime(stamp.Add(time.Duration(shorter-grace) * time.Second)), shorter
 	}
 	var grace int64
-	if s.grace != nil {
-		grace = s.grace(current, opts)
+	if s.Grace != nil {
+		grace = s.Grace(current, opts)
 	}
 	return wireTime(now.Add(time.Duration(grace) * time.Second)), grace
 }
@@ -84,7 +85,7 @@ func Removable(obj object.Object) bool {
 	if grace := obj.GetDeletionGracePeriodSeconds(); grace != nil && *grace > 0 {
 		return false
 	}
-	held := strategyOf(obj).held
+	held := of(obj).Held
 	return held == nil || !held(obj)
 }
 

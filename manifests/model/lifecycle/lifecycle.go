@@ -8,22 +8,22 @@
 //	                             │                        │ Removable?
 //	                             └▶ Delete ─▶ terminating ┴──────────▶ gone
 //
-// What all kinds have in common is in this file and in delete.go; what a kind
-// has of its own is its strategy, in the file of the kind. A kind without one
-// gets the common rules. The functions are pure but for the clock passed in
+// What all kinds have in common is here; what a kind has of its own is the
+// lifecycle of its definition, in manifests/model/kinds. A kind without one gets
+// the common rules. The functions are pure but for the clock passed in
 // and the random names and UIDs of PrepareCreate, and safe for concurrent use.
 package lifecycle
 
 import (
-	"reflect"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // PrepareCreate sets what the server owns on a new object: it clears status
@@ -44,11 +44,11 @@ func PrepareCreate(obj object.Object, now time.Time) {
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
 	obj.SetGeneration(0)
-	s := strategyOf(obj)
-	if s.create != nil {
-		s.create(obj)
+	s := of(obj)
+	if s.Create != nil {
+		s.Create(obj)
 	}
-	if s.changed != nil {
+	if s.Changed != nil {
 		obj.SetGeneration(1)
 	}
 }
@@ -59,11 +59,11 @@ func PrepareCreate(obj object.Object, now time.Time) {
 // The resourceVersion is left as it is.
 func PrepareUpdate(obj, old object.Object) {
 	keepStamps(obj, old)
-	s := strategyOf(obj)
-	if s.update != nil {
-		s.update(obj, old)
+	s := of(obj)
+	if s.Update != nil {
+		s.Update(obj, old)
 	}
-	if s.changed != nil && s.changed(obj, old) {
+	if s.Changed != nil && s.Changed(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 }
@@ -73,8 +73,17 @@ func PrepareUpdate(obj, old object.Object) {
 // some metadata) is old's.
 func PrepareUpdateStatus(obj, old object.Object) {
 	keepStamps(obj, old)
-	if s := strategyOf(obj); s.updateStatus != nil {
-		s.updateStatus(obj, old)
+	if s := of(obj); s.UpdateStatus != nil {
+		s.UpdateStatus(obj, old)
+	}
+}
+
+// PrepareFinalize makes obj a legal successor of old for a write through the
+// finalize subresource of its kind: all but that and the metadata is old's.
+func PrepareFinalize(obj, old object.Object) {
+	keepStamps(obj, old)
+	if s := of(obj); s.Finalize != nil {
+		s.Finalize(obj, old)
 	}
 }
 
@@ -107,54 +116,11 @@ func GenerateName(base string) string {
 // object would differ from itself after a restart.
 func wireTime(t time.Time) metav1.Time { return metav1.NewTime(t.UTC().Truncate(time.Second)) }
 
-// strategy is what a kind has of its own. Every field may be nil.
-type strategy struct {
-	create       func(obj object.Object)
-	update       func(obj, old object.Object)
-	updateStatus func(obj, old object.Object)
-	// changed says whether an update raises the generation; nil for kinds that
-	// have none. It runs after update.
-	changed func(obj, old object.Object) bool
-	// grace returns the seconds that a delete leaves an object, nil for kinds
-	// that go without.
-	grace func(obj object.Object, opts metav1.DeleteOptions) int64
-	// markDeleted changes the copy that gets its deletionTimestamp.
-	markDeleted func(obj object.Object)
-	// held reports whether something other than metadata.finalizers and the
-	// grace period holds a terminating object.
-	held func(obj object.Object) bool
-	// noGarbageCollection says that nothing can depend on the kind, so that the
-	// propagation policy means nothing.
-	noGarbageCollection bool
+// of is what the kind of obj has of its own; nothing for a kind that is not
+// served.
+func of(obj object.Object) kind.Lifecycle[object.Object] {
+	if k, ok := scheme.ForObject(obj); ok {
+		return k.Lifecycle
+	}
+	return kind.Lifecycle[object.Object]{}
 }
-
-// strategies is the list of kinds; each one's rules are in its own file.
-var strategies = map[reflect.Type]strategy{
-	typeNamespace:     namespaceStrategy,
-	typeNode:          nodeStrategy,
-	typePod:           podStrategy,
-	typeService:       serviceStrategy,
-	typeEvent:         eventStrategy,
-	typeDeployment:    deploymentStrategy,
-	typeReplicaSet:    replicaSetStrategy,
-	typeEndpointSlice: endpointSliceStrategy,
-	typeGitRepository: gitRepositoryStrategy,
-	typeKustomization: kustomizationStrategy,
-}
-
-func strategyOf(obj object.Object) strategy { return strategies[reflect.TypeOf(obj)] }
-
-// create1, update2 and changed2 give a kind's function its typed arguments.
-func create1[T object.Object](f func(obj T)) func(object.Object) {
-	return func(obj object.Object) { f(obj.(T)) }
-}
-
-func update2[T object.Object](f func(obj, old T)) func(obj, old object.Object) {
-	return func(obj, old object.Object) { f(obj.(T), old.(T)) }
-}
-
-func changed2[T object.Object](f func(obj, old T) bool) func(obj, old object.Object) bool {
-	return func(obj, old object.Object) bool { return f(obj.(T), old.(T)) }
-}
-
-func differ(a, b any) bool { return !equality.Semantic.DeepEqual(a, b) }

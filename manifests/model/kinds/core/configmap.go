@@ -1,8 +1,11 @@
 package core
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,4 +15,12 @@ var configMap = kind.Define[corev1.ConfigMap, corev1.ConfigMapList](kind.Definit
 		Plural:           "configmaps", Singular: "configmap",
 		ShortNames: []string{"cm"}, Namespaced: true,
 	},
+	Table: kind.Table[*corev1.ConfigMap]{
+		Columns: column.Define("Name", "#Data", "Age"),
+		Row:     configMapRow,
+	},
 })
+
+func configMapRow(cm *corev1.ConfigMap, now time.Time) []any {
+	return []any{cm.Name, int64(len(cm.Data) + len(cm.BinaryData)), column.Age(cm, now)}
+}

@@ -1,8 +1,13 @@
 package core
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"strings"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,4 +17,70 @@ var event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.
 		Plural:           "events", Singular: "event",
 		ShortNames: []string{"ev"}, Namespaced: true,
 	},
+	// Nothing depends on an event. It is kept as kube-apiserver's --event-ttl has
+	// it.
+	REST:      kind.REST{CreateOnUpdate: true, NoDependents: true, TTL: time.Hour},
+	Lifecycle: kind.Lifecycle[*corev1.Event]{IgnoresPropagation: true},
+	Table: kind.Table[*corev1.Event]{
+		Columns: column.Define("Last Seen", "Type", "Reason", "Object", "+Subobject", "+Source", "Message", "+First Seen", "+#Count", "+Name"),
+		Row:     eventRow,
+	},
+	Fields: kind.Fields[*corev1.Event]{
+		Names: []string{
+			"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
+			"involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type",
+		},
+		Read: func(event *corev1.Event, into fields.Set) {
+			into["involvedObject.kind"] = event.InvolvedObject.Kind
+			into["involvedObject.namespace"] = event.InvolvedObject.Namespace
+			into["involvedObject.name"] = event.InvolvedObject.Name
+			into["involvedObject.uid"] = string(event.InvolvedObject.UID)
+			into["involvedObject.apiVersion"] = event.InvolvedObject.APIVersion
+			into["involvedObject.resourceVersion"] = event.InvolvedObject.ResourceVersion
+			into["involvedObject.fieldPath"] = event.InvolvedObject.FieldPath
+			into["reason"] = event.Reason
+			into["reportingComponent"] = event.ReportingController
+			into["source"] = event.Source.Component
+			if into["source"] == "" {
+				into["source"] = event.ReportingController
+			}
+			into["type"] = event.Type
+		},
+	},
 })
+
+func eventRow(e *corev1.Event, now time.Time) []any {
+	first := column.Since(e.FirstTimestamp, now)
+	if e.FirstTimestamp.IsZero() {
+		first = column.SinceMicro(e.EventTime, now)
+	}
+	last := column.Since(e.LastTimestamp, now)
+	if e.LastTimestamp.IsZero() {
+		last = first
+	}
+	count := e.Count
+	if e.Series != nil {
+		last = column.SinceMicro(e.Series.LastObservedTime, now)
+		count = e.Series.Count
+	} else if count == 0 {
+		// An event of the new API that has not repeated has no count.
+		count = 1
+	}
+	target := strings.ToLower(e.InvolvedObject.Kind)
+	if e.InvolvedObject.Name != "" {
+		target += "/" + e.InvolvedObject.Name
+	}
+	return []any{
+		last, e.Type, e.Reason, target, e.InvolvedObject.FieldPath, eventSource(e), strings.TrimSpace(e.Message),
+		first, int64(count), e.Name,
+	}
+}
+
+func eventSource(e *corev1.Event) string {
+	component := column.Or(e.Source.Component, e.ReportingController)
+	host := column.Or(e.Source.Host, e.ReportingInstance)
+	if host == "" {
+		return component
+	}
+	return component + ", " + host
+}

@@ -1,8 +1,14 @@
 package core
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/kubectl/pkg/util/qos"
+
+	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,5 +18,79 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		Plural:           "pods", Singular: "pod",
 		ShortNames: []string{"po"}, Categories: []string{"all"}, Namespaced: true,
 	},
-	Status: true,
+	Status:       true,
+	Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward"},
+	REST:         kind.REST{ReturnsDeleted: true, StatusResets: []string{"metadata.deletionTimestamp", "metadata.ownerReferences"}},
+	Default:      defaultPod,
+	Lifecycle: kind.Lifecycle[*corev1.Pod]{
+		Create: func(pod *corev1.Pod) {
+			pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos.ComputePodQOS(pod)}
+			if len(pod.Spec.SchedulingGates) > 0 {
+				pod.Status.Conditions = []corev1.PodCondition{{
+					Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+					Reason:  corev1.PodReasonSchedulingGated,
+					Message: "Scheduling is blocked due to non-empty scheduling gates",
+				}}
+			}
+		},
+		Update: func(pod, old *corev1.Pod) { pod.Status = old.Status },
+		UpdateStatus: func(pod, old *corev1.Pod) {
+			pod.Spec = old.Spec
+			pod.OwnerReferences = old.OwnerReferences
+			if pod.Status.QOSClass == "" {
+				pod.Status.QOSClass = old.Status.QOSClass
+			}
+		},
+		Changed: func(pod, old *corev1.Pod) bool {
+			if old.Spec.NodeName == "" && pod.Spec.NodeName != "" {
+				// A binding is not a change of what the user asked for.
+				bound := old.Spec
+				bound.NodeName = pod.Spec.NodeName
+				return kind.Differ(pod.Spec, bound)
+			}
+			return kind.Differ(pod.Spec, old.Spec)
+		},
+		Grace: gracePeriod,
+	},
+	Table: kind.Table[*corev1.Pod]{
+		Columns:    column.Define("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
+		Row:        podRow,
+		Conditions: func(pod *corev1.Pod) []metav1.TableRowCondition { return endedConditions[pod.Status.Phase] },
+	},
+	Fields: kind.Fields[*corev1.Pod]{
+		Names:   []string{"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName"},
+		Aliases: map[string]string{"spec.host": "spec.nodeName", "status.podIPs": "status.podIP"},
+		Read: func(pod *corev1.Pod, into fields.Set) {
+			into["spec.nodeName"] = pod.Spec.NodeName
+			into["spec.restartPolicy"] = string(pod.Spec.RestartPolicy)
+			into["spec.schedulerName"] = pod.Spec.SchedulerName
+			into["spec.serviceAccountName"] = pod.Spec.ServiceAccountName
+			into["spec.hostNetwork"] = strconv.FormatBool(pod.Spec.HostNetwork)
+			into["status.phase"] = string(pod.Status.Phase)
+			into["status.podIP"] = pod.Status.PodIP
+			into["status.nominatedNodeName"] = pod.Status.NominatedNodeName
+		},
+	},
+	PodTemplate: func(pod *corev1.Pod) (*metav1.ObjectMeta, *corev1.PodSpec) { return &pod.ObjectMeta, &pod.Spec },
 })
+
+// gracePeriod is how many seconds a delete leaves pod: what the request asks
+// for, else what the pod does; 0 for one that runs nowhere or has ended, as no
+// agent would take it away.
+func gracePeriod(pod *corev1.Pod, opts metav1.DeleteOptions) int64 {
+	phase := pod.Status.Phase
+	if pod.Spec.NodeName == "" || phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+		return 0
+	}
+	seconds := opts.GracePeriodSeconds
+	if seconds == nil {
+		seconds = pod.Spec.TerminationGracePeriodSeconds
+	}
+	switch {
+	case seconds == nil:
+		return 0
+	case *seconds < 0:
+		return 1
+	}
+	return *seconds
+}

@@ -1,8 +1,20 @@
 package core
 
 import (
-	corev1 "k8s.io/api/core/v1"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
+	netutils "k8s.io/utils/net"
+
+	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,5 +24,127 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		Plural:           "services", Singular: "service",
 		ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
 	},
-	Status: true,
+	Status:  true,
+	REST:    kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
+	Default: defaultService,
+	Lifecycle: kind.Lifecycle[*corev1.Service]{
+		Create: func(svc *corev1.Service) { svc.Status = corev1.ServiceStatus{} },
+		Update: func(svc, old *corev1.Service) {
+			svc.Status = old.Status
+			keepAllocated(&svc.Spec, &old.Spec)
+			dropUnused(&svc.Spec, &old.Spec)
+		},
+		UpdateStatus: func(svc, old *corev1.Service) { svc.Spec = old.Spec },
+	},
+	Table: kind.Table[*corev1.Service]{
+		Columns: column.Define("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"),
+		Row:     serviceRow,
+	},
+	Fields: kind.Fields[*corev1.Service]{
+		Names: []string{"spec.clusterIP", "spec.type"},
+		Read: func(service *corev1.Service, into fields.Set) {
+			into["spec.clusterIP"] = service.Spec.ClusterIP
+			into["spec.type"] = string(service.Spec.Type)
+		},
+	},
 })
+
+func defaultService(svc *corev1.Service) {
+	spec := &svc.Spec
+	fill.Zero(&spec.SessionAffinity, corev1.ServiceAffinityNone)
+	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		fill.Unset(&spec.SessionAffinityConfig, corev1.SessionAffinityConfig{})
+		fill.Unset(&spec.SessionAffinityConfig.ClientIP, corev1.ClientIPConfig{})
+		fill.Unset(&spec.SessionAffinityConfig.ClientIP.TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)
+	}
+	fill.Zero(&spec.Type, corev1.ServiceTypeClusterIP)
+	for i := range spec.Ports {
+		p := &spec.Ports[i]
+		fill.Zero(&p.Protocol, corev1.ProtocolTCP)
+		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
+			p.TargetPort = intstr.FromInt32(p.Port)
+		}
+	}
+	switch spec.Type {
+	case corev1.ServiceTypeClusterIP:
+		if len(spec.ExternalIPs) > 0 {
+			fill.Zero(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+		}
+	case corev1.ServiceTypeNodePort:
+		fill.Zero(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+	case corev1.ServiceTypeLoadBalancer:
+		fill.Zero(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
+		fill.Unset(&spec.AllocateLoadBalancerNodePorts, true)
+	case corev1.ServiceTypeExternalName:
+		return
+	}
+	fill.Unset(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+	families(spec)
+}
+
+// families makes clusterIP and clusterIPs agree and sets the address families
+// of a single-stack cluster: those of the addresses, else IPv4.
+func families(spec *corev1.ServiceSpec) {
+	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
+	if spec.IPFamilyPolicy == nil && len(spec.IPFamilies) < 2 && len(spec.ClusterIPs) < 2 {
+		fill.Unset(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
+	}
+	if len(spec.IPFamilies) > 0 {
+		return
+	}
+	for _, ip := range spec.ClusterIPs {
+		if netutils.IsIPv4String(ip) {
+			spec.IPFamilies = append(spec.IPFamilies, corev1.IPv4Protocol)
+		} else if netutils.IsIPv6String(ip) {
+			spec.IPFamilies = append(spec.IPFamilies, corev1.IPv6Protocol)
+		}
+	}
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+}
+
+func serviceRow(svc *corev1.Service, now time.Time) []any {
+	clusterIP := column.None
+	if len(svc.Spec.ClusterIPs) > 0 {
+		clusterIP = svc.Spec.ClusterIPs[0]
+	} else {
+		clusterIP = column.Or(svc.Spec.ClusterIP, clusterIP)
+	}
+	var ports []string
+	for _, p := range svc.Spec.Ports {
+		if p.NodePort > 0 {
+			ports = append(ports, fmt.Sprintf("%d:%d/%s", p.Port, p.NodePort, p.Protocol))
+		} else {
+			ports = append(ports, fmt.Sprintf("%d/%s", p.Port, p.Protocol))
+		}
+	}
+	return []any{
+		svc.Name, string(svc.Spec.Type), clusterIP, externalIP(svc), column.Or(strings.Join(ports, ","), column.None), column.Age(svc, now),
+		metav1.FormatLabelSelector(metav1.SetAsLabelSelector(svc.Spec.Selector)),
+	}
+}
+
+func externalIP(svc *corev1.Service) string {
+	ips := svc.Spec.ExternalIPs
+	switch svc.Spec.Type {
+	case corev1.ServiceTypeExternalName:
+		return svc.Spec.ExternalName
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort:
+	case corev1.ServiceTypeLoadBalancer:
+		balancers := sets.New[string]()
+		for _, i := range svc.Status.LoadBalancer.Ingress {
+			if a := column.Or(i.IP, i.Hostname); a != "" {
+				balancers.Insert(a)
+			}
+		}
+		// As kubectl has it, also with external addresses of the spec alone.
+		if len(ips) == 0 && balancers.Len() == 0 {
+			return "<pending>"
+		}
+		ips = slices.Concat(sets.List(balancers), ips)
+	}
+	return column.Or(strings.Join(ips, ","), column.None)
+}

@@ -1,8 +1,11 @@
 package rbac
 
 import (
+	"time"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,4 +15,11 @@ var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Rol
 		Plural:           "roles", Singular: "role",
 		Namespaced: true,
 	},
+	REST: kind.REST{CreateOnUpdate: true},
+	Table: kind.Table[*rbacv1.Role]{
+		Columns: column.Define("Name", "Created At"),
+		Row:     roleRow,
+	},
 })
+
+func roleRow(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} }

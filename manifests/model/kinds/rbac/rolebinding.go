@@ -1,8 +1,12 @@
 package rbac
 
 import (
+	"time"
+
 	rbacv1 "k8s.io/api/rbac/v1"
 
+	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
 )
 
@@ -12,4 +16,20 @@ var roleBinding = kind.Define[rbacv1.RoleBinding, rbacv1.RoleBindingList](kind.D
 		Plural:           "rolebindings", Singular: "rolebinding",
 		Namespaced: true,
 	},
+	REST:    kind.REST{CreateOnUpdate: true},
+	Default: defaultRoleBinding,
+	Table: kind.Table[*rbacv1.RoleBinding]{
+		Columns: column.Define("Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"),
+		Row:     roleBindingRow,
+	},
 })
+
+func defaultRoleBinding(b *rbacv1.RoleBinding) {
+	fill.Zero(&b.RoleRef.APIGroup, rbacv1.GroupName)
+	defaultSubjects(b.Subjects)
+}
+
+func roleBindingRow(b *rbacv1.RoleBinding, now time.Time) []any {
+	users, groups, accounts := subjectCells(b.Subjects)
+	return []any{b.Name, b.RoleRef.Kind + "/" + b.RoleRef.Name, column.Age(b, now), users, groups, accounts}
+}

@@ -3,14 +3,14 @@ package strategy
 import (
 	"context"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"headway.dev/manifests/model/lifecycle"
+	"headway.dev/manifests/model/object"
 )
 
-// Graceful is the main strategy of Pods, which the node ends before they go.
+// Graceful is the main strategy of the kinds that a delete leaves time, as the
+// node has to end pods before they go.
 type Graceful struct{ Main }
 
 // CheckGracefulDelete implements rest.RESTGracefulDeleteStrategy: it settles
@@ -19,7 +19,7 @@ func (s Graceful) CheckGracefulDelete(_ context.Context, obj runtime.Object, opt
 	if options == nil {
 		return false
 	}
-	period := lifecycle.GracePeriod(obj.(*corev1.Pod), *options)
+	period := s.kind.Lifecycle.Grace(obj.(object.Object), *options)
 	options.GracePeriodSeconds = &period
 	return true
 }

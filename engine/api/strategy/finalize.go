@@ -3,7 +3,6 @@ package strategy
 import (
 	"context"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -18,7 +17,7 @@ type Finalize struct{ Main }
 
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
 func (s Finalize) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
-	lifecycle.PrepareFinalize(obj.(*corev1.Namespace), old.(*corev1.Namespace))
+	lifecycle.PrepareFinalize(obj.(object.Object), old.(object.Object))
 }
 
 // ValidateUpdate implements rest.RESTUpdateStrategy.

@@ -1,4 +1,4 @@
-package defaults
+package fill
 
 import (
 	"github.com/distribution/reference"
@@ -6,19 +6,19 @@ import (
 )
 
 func container(c *corev1.Container) {
-	zero(&c.ImagePullPolicy, pullPolicy(c.Image))
-	zero(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
-	zero(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
+	Zero(&c.ImagePullPolicy, pullPolicy(c.Image))
+	Zero(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	Zero(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
-		zero(&c.Ports[i].Protocol, corev1.ProtocolTCP)
+		Zero(&c.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil {
 			fieldRef(from.FieldRef)
 		}
 	}
-	milli(c.Resources.Limits)
-	milli(c.Resources.Requests)
+	Milli(c.Resources.Limits)
+	Milli(c.Resources.Requests)
 	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
 		probe(p)
 	}
@@ -46,13 +46,13 @@ func probe(p *corev1.Probe) {
 	if p == nil {
 		return
 	}
-	zero(&p.TimeoutSeconds, 1)
-	zero(&p.PeriodSeconds, 10)
-	zero(&p.SuccessThreshold, 1)
-	zero(&p.FailureThreshold, 3)
+	Zero(&p.TimeoutSeconds, 1)
+	Zero(&p.PeriodSeconds, 10)
+	Zero(&p.SuccessThreshold, 1)
+	Zero(&p.FailureThreshold, 3)
 	httpGet(p.HTTPGet)
 	if p.GRPC != nil {
-		unset(&p.GRPC.Service, "")
+		Unset(&p.GRPC.Service, "")
 	}
 }
 
@@ -64,13 +64,13 @@ func hook(h *corev1.LifecycleHandler) {
 
 func httpGet(get *corev1.HTTPGetAction) {
 	if get != nil {
-		zero(&get.Path, "/")
-		zero(&get.Scheme, corev1.URISchemeHTTP)
+		Zero(&get.Path, "/")
+		Zero(&get.Scheme, corev1.URISchemeHTTP)
 	}
 }
 
 func fieldRef(ref *corev1.ObjectFieldSelector) {
 	if ref != nil {
-		zero(&ref.APIVersion, "v1")
+		Zero(&ref.APIVersion, "v1")
 	}
 }

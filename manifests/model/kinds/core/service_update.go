@@ -1,22 +1,10 @@
-package lifecycle
+package core
 
 import (
-	"reflect"
-
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/model/kind"
 )
-
-var typeService = reflect.TypeFor[*corev1.Service]()
-
-var serviceStrategy = strategy{
-	create: create1(func(svc *corev1.Service) { svc.Status = corev1.ServiceStatus{} }),
-	update: update2(func(svc, old *corev1.Service) {
-		svc.Status = old.Status
-		keepAllocated(&svc.Spec, &old.Spec)
-		dropUnused(&svc.Spec, &old.Spec)
-	}),
-	updateStatus: update2(func(svc, old *corev1.Service) { svc.Spec = old.Spec }),
-}
 
 // keepAllocated fills in addresses and ports that old already has and the
 // manifest leaves out, so that applying the same file again does not ask for
@@ -29,7 +17,7 @@ func keepAllocated(svc, old *corev1.ServiceSpec) {
 		switch {
 		case svc.ClusterIP == old.ClusterIP && len(svc.ClusterIPs) == 0:
 			svc.ClusterIPs = old.ClusterIPs
-		case svc.ClusterIP != old.ClusterIP && !differ(svc.ClusterIPs, old.ClusterIPs):
+		case svc.ClusterIP != old.ClusterIP && !kind.Differ(svc.ClusterIPs, old.ClusterIPs):
 			// An edit of the older field alone: validation is to see it.
 			svc.ClusterIPs = []string{svc.ClusterIP}
 		}
@@ -80,7 +68,7 @@ func dropUnused(svc, old *corev1.ServiceSpec) {
 			svc.Ports[i].NodePort = 0
 		}
 	}
-	if was := old.SessionAffinity; was == corev1.ServiceAffinityClientIP && svc.SessionAffinity != was && !differ(svc.SessionAffinityConfig, old.SessionAffinityConfig) {
+	if was := old.SessionAffinity; was == corev1.ServiceAffinityClientIP && svc.SessionAffinity != was && !kind.Differ(svc.SessionAffinityConfig, old.SessionAffinityConfig) {
 		svc.SessionAffinityConfig = nil
 	}
 	if hasHealthCheck(old) && !hasHealthCheck(svc) && svc.HealthCheckNodePort == old.HealthCheckNodePort {
@@ -88,10 +76,10 @@ func dropUnused(svc, old *corev1.ServiceSpec) {
 	}
 	wasBalancer, isBalancer := old.Type == corev1.ServiceTypeLoadBalancer, svc.Type == corev1.ServiceTypeLoadBalancer
 	if wasBalancer && !isBalancer {
-		if !differ(svc.AllocateLoadBalancerNodePorts, old.AllocateLoadBalancerNodePorts) {
+		if !kind.Differ(svc.AllocateLoadBalancerNodePorts, old.AllocateLoadBalancerNodePorts) {
 			svc.AllocateLoadBalancerNodePorts = nil
 		}
-		if !differ(svc.LoadBalancerClass, old.LoadBalancerClass) {
+		if !kind.Differ(svc.LoadBalancerClass, old.LoadBalancerClass) {
 			svc.LoadBalancerClass = nil
 		}
 	}

@@ -1,4 +1,4 @@
-package defaults
+package fill
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -10,35 +10,35 @@ func volume(v *corev1.Volume) {
 		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
 	if v.HostPath != nil {
-		unset(&v.HostPath.Type, corev1.HostPathUnset)
+		Unset(&v.HostPath.Type, corev1.HostPathUnset)
 	}
 	if v.Secret != nil {
-		unset(&v.Secret.DefaultMode, corev1.SecretVolumeSourceDefaultMode)
+		Unset(&v.Secret.DefaultMode, corev1.SecretVolumeSourceDefaultMode)
 	}
 	if v.ConfigMap != nil {
-		unset(&v.ConfigMap.DefaultMode, corev1.ConfigMapVolumeSourceDefaultMode)
+		Unset(&v.ConfigMap.DefaultMode, corev1.ConfigMapVolumeSourceDefaultMode)
 	}
 	if v.DownwardAPI != nil {
-		unset(&v.DownwardAPI.DefaultMode, corev1.DownwardAPIVolumeSourceDefaultMode)
+		Unset(&v.DownwardAPI.DefaultMode, corev1.DownwardAPIVolumeSourceDefaultMode)
 		downwardFiles(v.DownwardAPI.Items)
 	}
 	if v.Projected != nil {
-		unset(&v.Projected.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
+		Unset(&v.Projected.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
 		for i := range v.Projected.Sources {
 			source := &v.Projected.Sources[i]
 			if source.DownwardAPI != nil {
 				downwardFiles(source.DownwardAPI.Items)
 			}
 			if source.ServiceAccountToken != nil {
-				unset(&source.ServiceAccountToken.ExpirationSeconds, 60*60)
+				Unset(&source.ServiceAccountToken.ExpirationSeconds, 60*60)
 			}
 		}
 	}
 	if v.Image != nil {
-		zero(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
+		Zero(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
 	}
 	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
-		unset(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+		Unset(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	}
 }
 

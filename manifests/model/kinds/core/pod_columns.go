@@ -1,4 +1,4 @@
-package printers
+package core
 
 import (
 	"fmt"
@@ -7,7 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+
+	"headway.dev/manifests/model/column"
 )
 
 var endedConditions = map[corev1.PodPhase][]metav1.TableRowCondition{
@@ -15,23 +16,22 @@ var endedConditions = map[corev1.PodPhase][]metav1.TableRowCondition{
 	corev1.PodFailed:    {{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(corev1.PodFailed), Message: "The pod failed."}},
 }
 
-func podRow(obj runtime.Object, now time.Time) ([]any, []metav1.TableRowCondition) {
-	pod := obj.(*corev1.Pod)
+func podRow(pod *corev1.Pod, now time.Time) []any {
 	s := summarize(pod)
 	restarts := strconv.Itoa(s.restarts)
 	if s.restarts != 0 && !s.lastRestart.IsZero() {
-		restarts = fmt.Sprintf("%d (%s ago)", s.restarts, since(s.lastRestart, now))
+		restarts = fmt.Sprintf("%d (%s ago)", s.restarts, column.Since(s.lastRestart, now))
 	}
-	ip := none
+	ip := column.None
 	if len(pod.Status.PodIPs) > 0 {
-		ip = or(pod.Status.PodIPs[0].IP, none)
+		ip = column.Or(pod.Status.PodIPs[0].IP, column.None)
 	} else {
-		ip = or(pod.Status.PodIP, ip)
+		ip = column.Or(pod.Status.PodIP, ip)
 	}
 	return []any{
-		pod.Name, fmt.Sprintf("%d/%d", s.ready, s.total), s.reason, restarts, age(pod, now),
-		ip, or(pod.Spec.NodeName, none), or(pod.Status.NominatedNodeName, none), readinessGates(pod),
-	}, endedConditions[pod.Status.Phase]
+		pod.Name, fmt.Sprintf("%d/%d", s.ready, s.total), s.reason, restarts, column.Age(pod, now),
+		ip, column.Or(pod.Spec.NodeName, column.None), column.Or(pod.Status.NominatedNodeName, column.None), readinessGates(pod),
+	}
 }
 
 // podSummary is what the columns of a pod say.
@@ -166,7 +166,7 @@ func endReason(t *corev1.ContainerStateTerminated) string {
 
 func readinessGates(pod *corev1.Pod) string {
 	if len(pod.Spec.ReadinessGates) == 0 {
-		return none
+		return column.None
 	}
 	met := 0
 	for _, gate := range pod.Spec.ReadinessGates {

@@ -1,16 +1,17 @@
-package defaults
+package core
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
+
+	"headway.dev/manifests/model/fill"
 )
 
-// pod sets what templates leave to the pods made from them, too: it depends
+// defaultPod sets what templates leave to the pods made from them, too: it depends
 // on the admission to one cluster.
-func pod(p *corev1.Pod) {
-	podSpec(&p.Spec)
-	unset(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+func defaultPod(p *corev1.Pod) {
+	fill.PodSpec(&p.Spec)
+	fill.Unset(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range containers {
 			requestsFromLimits(&containers[i].Resources)
@@ -20,47 +21,17 @@ func pod(p *corev1.Pod) {
 		}
 	}
 	podRequests(p)
-	zero(&p.Spec.ServiceAccountName, "default")
+	fill.Zero(&p.Spec.ServiceAccountName, "default")
 	p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName
 	priority(&p.Spec)
 	tolerate(&p.Spec, corev1.TaintNodeNotReady)
 	tolerate(&p.Spec, corev1.TaintNodeUnreachable)
-	zero(&p.Status.Phase, corev1.PodPending)
-}
-
-// podSpec sets the defaults that pods and pod templates share.
-func podSpec(spec *corev1.PodSpec) {
-	zero(&spec.RestartPolicy, corev1.RestartPolicyAlways)
-	zero(&spec.DNSPolicy, corev1.DNSClusterFirst)
-	zero(&spec.SchedulerName, corev1.DefaultSchedulerName)
-	unset(&spec.TerminationGracePeriodSeconds, int64(corev1.DefaultTerminationGracePeriodSeconds))
-	unset(&spec.SecurityContext, corev1.PodSecurityContext{})
-	// The old name and the new one always say the same; the new one wins.
-	zero(&spec.ServiceAccountName, spec.DeprecatedServiceAccount)
-	spec.DeprecatedServiceAccount = spec.ServiceAccountName
-	for i := range spec.Volumes {
-		volume(&spec.Volumes[i])
-	}
-	for i := range spec.InitContainers {
-		container(&spec.InitContainers[i])
-	}
-	for i := range spec.Containers {
-		container(&spec.Containers[i])
-	}
-	for i := range spec.EphemeralContainers {
-		// The two types differ only in TargetContainerName, by definition.
-		container((*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
-	}
-	milli(spec.Overhead)
-	if spec.Resources != nil {
-		milli(spec.Resources.Limits)
-		milli(spec.Resources.Requests)
-	}
+	fill.Zero(&p.Status.Phase, corev1.PodPending)
 }
 
 func hostPorts(ports []corev1.ContainerPort) {
 	for i := range ports {
-		zero(&ports[i].HostPort, ports[i].ContainerPort)
+		fill.Zero(&ports[i].HostPort, ports[i].ContainerPort)
 	}
 }
 
@@ -95,15 +66,6 @@ func podRequests(p *corev1.Pod) {
 	requestsFromLimits(r)
 }
 
-// milli rounds up to thousandths, the finest that the API keeps.
-func milli(list corev1.ResourceList) {
-	for name, quantity := range list {
-		if rounded := quantity.DeepCopy(); !rounded.RoundUp(resource.Milli) {
-			list[name] = rounded
-		}
-	}
-}
-
 // PriorityOf is the priority of a PriorityClass, and whether there is such a
 // class: only the two that every cluster has are there. No name stands for no
 // class.
@@ -122,9 +84,9 @@ func PriorityOf(class string) (int32, bool) {
 
 func priority(spec *corev1.PodSpec) {
 	if value, ok := PriorityOf(spec.PriorityClassName); ok {
-		unset(&spec.Priority, value)
+		fill.Unset(&spec.Priority, value)
 	}
-	unset(&spec.PreemptionPolicy, corev1.PreemptLowerPriority)
+	fill.Unset(&spec.PreemptionPolicy, corev1.PreemptLowerPriority)
 }
 
 // tolerationSeconds is how long a pod stays on a node that has gone bad.

@@ -1,0 +1,58 @@
+package kind
+
+import (
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/model/object"
+)
+
+// Lifecycle is what the verbs do to a kind besides what they do to all, as
+// manifests/model/lifecycle has it.
+type Lifecycle[T object.Object] struct {
+	Create       func(obj T)
+	Update       func(obj, old T)
+	UpdateStatus func(obj, old T)
+	// Finalize is the update through the finalize subresource.
+	Finalize func(obj, old T)
+	// Changed reports whether an update raises the generation; nil for kinds
+	// that have none. It runs after Update.
+	Changed func(obj, old T) bool
+	// Grace returns the seconds that a delete leaves an object, nil for kinds
+	// that go without.
+	Grace func(obj T, opts metav1.DeleteOptions) int64
+	// MarkDeleted changes the copy that gets its deletionTimestamp.
+	MarkDeleted func(obj T)
+	// Held reports whether something other than metadata.finalizers and the
+	// grace period holds a terminating object.
+	Held func(obj T) bool
+	// IgnoresPropagation says that the propagation policy of a delete means
+	// nothing: nothing can depend on the kind, or what does goes in any case.
+	IgnoresPropagation bool
+}
+
+func untyped[T object.Object](l Lifecycle[T]) Lifecycle[object.Object] {
+	return Lifecycle[object.Object]{
+		Create:             do(l.Create),
+		Update:             doBoth(l.Update),
+		UpdateStatus:       doBoth(l.UpdateStatus),
+		Finalize:           doBoth(l.Finalize),
+		Changed:            both(l.Changed),
+		Grace:              with(l.Grace),
+		MarkDeleted:        do(l.MarkDeleted),
+		Held:               of(l.Held),
+		IgnoresPropagation: l.IgnoresPropagation,
+	}
+}
+
+// Differ reports whether two values differ, as the API compares: nil and empty
+// are the same.
+func Differ(a, b any) bool { return !equality.Semantic.DeepEqual(a, b) }
+
+// KeepMeta undoes every change of the metadata but those that a status write
+// of a custom resource makes: managedFields and the version it is based on.
+func KeepMeta(meta, old *metav1.ObjectMeta) {
+	managed, version := meta.ManagedFields, meta.ResourceVersion
+	old.DeepCopyInto(meta)
+	meta.ManagedFields, meta.ResourceVersion = managed, version
+}
