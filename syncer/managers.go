@@ -1,12 +1,15 @@
 package syncer
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	managed "sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	managedvalue "sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"headway.dev/manifests/model/fieldpath"
 	"headway.dev/manifests/model/object"
@@ -14,21 +17,20 @@ import (
 
 // manager is one entry of managedFields.
 type manager struct {
-	name string
-	time time.Time
-	// fields are as FieldsV1 has them: "f:" and a field's name, "k:" and the
-	// keys of a list's item, "v:" and the value of one; {} is a whole value.
-	fields map[string]any
+	name   string
+	time   time.Time
+	fields *managed.Set
 }
 
+// managersOf leaves out the entries that name no fields, or cannot be read.
 func managersOf(obj object.Object) []manager {
 	var out []manager
 	for _, e := range obj.GetManagedFields() {
-		m := manager{name: e.Manager}
+		m := manager{name: e.Manager, fields: managed.NewSet()}
 		if e.Time != nil {
 			m.time = e.Time.Time
 		}
-		if e.FieldsV1 == nil || json.Unmarshal(e.FieldsV1.GetRawBytes(), &m.fields) != nil {
+		if e.FieldsV1 == nil || m.fields.FromJSON(bytes.NewReader(e.FieldsV1.GetRawBytes())) != nil {
 			continue
 		}
 		out = append(out, m)
@@ -37,30 +39,34 @@ func managersOf(obj object.Object) []manager {
 }
 
 // owns says whether the manager has set the field at a path in the notation of
-// package diff.
+// package diff: the field itself, a part of it, or the whole of something around
+// it.
 func (m manager) owns(path string) bool { return owns(m.fields, fieldpath.Parse(path)) }
 
-func owns(fields map[string]any, path []fieldpath.Segment) bool {
-	if len(path) == 0 || len(fields) == 0 {
-		return true // the field itself, or the whole of something around it
+func owns(set *managed.Set, path []fieldpath.Segment) bool {
+	found := false
+	set.Members.Iterate(func(e managed.PathElement) {
+		n := leads(e, path)
+		// What is owned together with parts of it is not owned as a whole.
+		found = found || n == len(path) || n > 0 && set.WithPrefix(e).Empty()
+	})
+	set.Children.Iterate(func(e managed.PathElement) {
+		n := leads(e, path)
+		found = found || n > 0 && (n == len(path) || owns(set.WithPrefix(e), path[n:]))
+	})
+	return found
+}
+
+// leads is how many segments at the beginning of the path an element of a set
+// is.
+func leads(e managed.PathElement, path []fieldpath.Segment) int {
+	switch {
+	case e.FieldName != nil:
+		return namesField(*e.FieldName, path)
+	case e.Key != nil && path[0].Bracket && hasKeys(*e.Key, path[0].Text):
+		return 1
 	}
-	for key, below := range fields {
-		kind, name, _ := strings.Cut(key, ":")
-		used := 0
-		switch kind {
-		case "f":
-			used = namesField(name, path)
-		case "k":
-			if path[0].Bracket && hasKeys(name, path[0].Text) {
-				used = 1
-			}
-		}
-		sub, ok := below.(map[string]any)
-		if used > 0 && ok && owns(sub, path[used:]) {
-			return true
-		}
-	}
-	return false
+	return 0
 }
 
 // namesField is how many segments of the path a field's name is: one that has
@@ -86,16 +92,15 @@ func namesField(name string, path []fieldpath.Segment) int {
 	return 0
 }
 
-// hasKeys compares {"containerPort":80,"protocol":"TCP"} with
+// hasKeys compares the keys containerPort: 80 and protocol: TCP with
 // containerPort=80.
-func hasKeys(keys, segment string) bool {
-	var have map[string]any
-	if json.Unmarshal([]byte(keys), &have) != nil || !strings.Contains(segment, "=") {
+func hasKeys(keys managedvalue.FieldList, segment string) bool {
+	if !strings.Contains(segment, "=") {
 		return false
 	}
 	for pair := range strings.SplitSeq(segment, ",") {
-		k, v, _ := strings.Cut(pair, "=")
-		if got, ok := have[k]; !ok || fmt.Sprint(got) != v {
+		name, want, _ := strings.Cut(pair, "=")
+		if !slices.ContainsFunc(keys, func(f managedvalue.Field) bool { return f.Name == name && fmt.Sprint(f.Value.Unstructured()) == want }) {
 			return false
 		}
 	}

@@ -83,7 +83,7 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 	who, since = "somebody", s.env.Now()
 	for _, m := range managersOf(obj) {
 		switch {
-		case m.fields["f:spec"] == nil || !m.owns("spec.suspend"):
+		case !m.owns("spec.suspend"):
 		case m.name != plan.Manager:
 			who, since = oneLine(m.name), m.time
 		case who == "somebody":
