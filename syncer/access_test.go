@@ -143,7 +143,7 @@ func TestRightsThatComeDuringAnAttempt(t *testing.T) {
 	r.refusing = func() {
 		r.set(grants("get", "patch", "create")...)
 		w.commit(w.account("nudge"))
-		<-time.After(200 * time.Millisecond) // the syncer sees it
+		w.eventually("the syncer sees it", w.store.Handled)
 	}
 	w = newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.ServiceAccountName = "deployer"

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -50,6 +49,14 @@ func (w *world) call(path string, in, out any) (int, string) {
 		}
 	}
 	return resp.StatusCode, string(data)
+}
+
+// synced asks for everything to be looked at again, and waits until it is.
+func (w *world) synced() {
+	w.t.Helper()
+	if code, body := w.call("sync", wire.SyncRequest{Wait: true}, nil); code != http.StatusOK || !strings.Contains(body, `"done":true`) {
+		w.t.Fatalf("sync: %d %s", code, body)
+	}
 }
 
 // A rollback is a revert commit in Git's own form, and the cluster follows it.
@@ -224,7 +231,7 @@ func TestRevertOnFailure(t *testing.T) {
 	// A failing revert is not answered with another.
 	w.fail()
 	w.eventually("the revert failed", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False HealthCheckFailed") })
-	<-time.After(200 * time.Millisecond)
+	w.synced()
 	if got := git(t, w.bare, "rev-parse", "main"); got != revert {
 		t.Errorf("main moved on to %s", got)
 	}
@@ -292,7 +299,7 @@ func TestRevertsAreBounded(t *testing.T) {
 	w.start()
 	bad := breakIt("d")
 	w.eventually("it failed", func() bool { return strings.HasPrefix(w.ready("Kustomization"), "False HealthCheckFailed") })
-	<-time.After(200 * time.Millisecond)
+	w.synced()
 	if got := git(t, w.bare, "rev-parse", "main"); got != bad {
 		t.Errorf("main is at %s, want the fourth bad commit %s", got, bad)
 	}

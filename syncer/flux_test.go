@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestDeleteWhileSuspended(t *testing.T) {
 // deletionPolicy: WaitForTermination keeps the Kustomization until what it
 // applied is really gone.
 func TestWaitForTermination(t *testing.T) {
-	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
+	w := newWorld(t, map[string]string{"a.yaml": configMap("a", "one"), "b.yaml": configMap("b", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
 		ks.Spec.DeletionPolicy = kustomizev1.DeletionPolicyWaitForTermination
 	})
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
@@ -53,7 +54,16 @@ func TestWaitForTermination(t *testing.T) {
 	w.commit(hold("example.com/hold"))
 	w.commit(change.Delete(w.ksKey(), metav1.DeleteOptions{}, time.Now()))
 	w.eventually("a is being deleted", func() bool { return w.store.Get(a).GetDeletionTimestamp() != nil })
-	<-time.After(200 * time.Millisecond)
+	w.eventually("b, which nothing holds, is gone", func() bool { return w.configMap("b") == nil })
+	// Its own events make the loop look again. Nothing tells of a look that leaves
+	// all as it is, so each is given one after which it was asked for another.
+	for i := range 3 {
+		w.commit(change.Patch(a, func(o object.Object) bool {
+			o.SetLabels(map[string]string{"look": strconv.Itoa(i)})
+			return true
+		}))
+		w.eventually("the syncer has seen it", w.store.Handled)
+	}
 	if w.store.Get(w.ksKey()) == nil {
 		t.Error("the Kustomization went before what it applied")
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,8 +90,13 @@ func TestHangingRemote(t *testing.T) {
 		src.Spec.Timeout = &metav1.Duration{Duration: 30 * time.Second}
 	}))
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
-	srv.Fail(gitserver.OnRefs(gitserver.Hang()))
-	<-time.After(300 * time.Millisecond) // a fetch is under way now
+	asked, hang := make(chan struct{}), gitserver.Hang()
+	var once sync.Once
+	srv.Fail(gitserver.OnRefs(func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		once.Do(func() { close(asked) })
+		hang(rw, r, next)
+	}))
+	<-asked // a fetch is under way now
 	w.commit(change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
 		o.(*corev1.ConfigMap).Data["key"] = "by hand"
 		return true

@@ -82,6 +82,11 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 	url := func(url string) func(*sourcev1.GitRepository) {
 		return func(s *sourcev1.GitRepository) { s.Spec.URL = url }
 	}
+	slow := func(url string, timeout time.Duration) func(*sourcev1.GitRepository) {
+		return func(s *sourcev1.GitRepository) {
+			s.Spec.URL, s.Spec.Timeout = url, &metav1.Duration{Duration: timeout}
+		}
+	}
 	list := map[string]poison{
 		// Objects.
 		"unknown-field":   {files: map[string]string{"cm.yaml": configMap("p", "x") + "colour: red\n"}, wants: []string{"False BuildFailed", "cm.yaml:8", "colour"}},
@@ -134,13 +139,11 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 		},
 
 		// Sources.
-		"frozen":   {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{flux.Freeze: "always"} }, wants: []string{"True Succeeded"}},
-		"hangs":    {source: url(http + "/hangs.git"), wants: []string{}},
-		"trickles": {source: url(http + "/trickles.git"), wants: []string{}},
-		"dead":     {source: url("http://" + dead + "/x.git"), wants: []string{}},
-		"late": {source: func(s *sourcev1.GitRepository) {
-			s.Spec.URL, s.Spec.Timeout = http+"/hangs.git", &metav1.Duration{Duration: 300 * time.Millisecond}
-		}, wants: []string{"False GitOperationFailed", "no answer within spec.timeout"}},
+		"frozen":    {source: func(s *sourcev1.GitRepository) { s.Annotations = map[string]string{flux.Freeze: "always"} }, wants: []string{"True Succeeded"}},
+		"hangs":     {source: slow(http+"/hangs.git", 5*time.Second), wants: []string{"False GitOperationFailed", "no answer within spec.timeout"}},
+		"trickles":  {source: slow(http+"/trickles.git", 5*time.Second), wants: []string{"False GitOperationFailed", "no answer within spec.timeout"}},
+		"dead":      {source: slow("http://"+dead+"/x.git", 5*time.Second), wants: []string{"False GitOperationFailed", "no answer within spec.timeout"}},
+		"late":      {source: slow(http+"/hangs.git", 300*time.Millisecond), wants: []string{"False GitOperationFailed", "no answer within spec.timeout"}},
 		"huge":      {source: url(http + "/huge.git"), wants: []string{"False GitOperationFailed", "larger than allowed"}},
 		"garbage":   {source: url(http + "/garbage.git"), wants: []string{"False GitOperationFailed", "list the references"}},
 		"gone":      {source: url(http + "/gone.git"), wants: []string{"False GitOperationFailed", "not found"}},

@@ -110,7 +110,7 @@ func (w *world) tells(name string, p poison, deadline time.Time) {
 	got := ""
 	for ; ; <-time.After(5 * time.Millisecond) {
 		got = w.statusOf(kind, name)
-		ok := len(p.wants) == 0 || strings.HasPrefix(got, p.wants[0])
+		ok := strings.HasPrefix(got, p.wants[0])
 		for _, want := range p.wants {
 			ok = ok && strings.Contains(got, want)
 		}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -162,7 +162,9 @@ func TestEditRightAfterTheCommitIsPutBack(t *testing.T) {
 			o.(*corev1.ConfigMap).Data["key"] = "by hand"
 			return true
 		})}})
-		<-time.After(200 * time.Millisecond) // all who watch have seen it
+		for ctx.Err() == nil && !store.Handled() {
+			runtime.Gosched() // all who watch are to have seen it
+		}
 		edited <- err
 	}))
 	if err := <-edited; err != nil {

@@ -23,13 +23,16 @@ type Store struct {
 	logs    map[string][][]byte
 	removed map[string]int64 // entries that a log no longer has
 	rev     uint64
+	// idle has the watchers that have had all there is, and wait for more; open
+	// those that somebody follows.
+	idle, open map[*watcher]bool
 	// Commits counts the transactions that changed something.
 	commits int
 }
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{changed: make(chan struct{}), objects: map[object.Key]object.Object{}, logs: map[string][][]byte{}, removed: map[string]int64{}, rev: 1}
+	return &Store{changed: make(chan struct{}), objects: map[object.Key]object.Object{}, logs: map[string][][]byte{}, removed: map[string]int64{}, idle: map[*watcher]bool{}, open: map[*watcher]bool{}, rev: 1}
 }
 
 // Get implements object.Reader.
@@ -61,6 +64,19 @@ func (s *Store) Commits() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.commits
+}
+
+// Handled reports whether all who watch have come back for more after the newest
+// event: they are done with it.
+func (s *Store) Handled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.open {
+		if !s.idle[w] || w.rev != s.rev {
+			return false
+		}
+	}
+	return true
 }
 
 // Commit applies tx whole or not at all.
@@ -169,8 +185,17 @@ func (w *watcher) Revision() uint64 { return w.rev }
 
 // Next implements object.Watcher.
 func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
+	defer func() {
+		w.s.mu.Lock()
+		delete(w.s.idle, w)
+		if ctx.Err() != nil {
+			delete(w.s.open, w)
+		}
+		w.s.mu.Unlock()
+	}()
 	for {
 		w.s.mu.Lock()
+		w.s.open[w] = true
 		var list []object.Event
 		for i := len(w.s.events) - 1; i >= 0 && w.s.events[i].Revision > w.rev; i-- {
 			if ev := w.s.events[i]; len(w.kinds) == 0 || w.kinds[ev.Key.GroupKind] {
@@ -178,6 +203,7 @@ func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
 			}
 		}
 		w.rev = w.s.rev
+		w.s.idle[w] = len(list) == 0
 		changed := w.s.changed
 		w.s.mu.Unlock()
 		if len(list) > 0 {
