@@ -30,6 +30,7 @@ var mayPanic = map[string]string{
 	"examples":                                          "programs of their own",
 	"cmd/headway/e2e":                                   "ends a test",
 	"cmd/headway/crash":                                 "ends a test",
+	"cmd/headway/up/uptest":                             "ends a test",
 	"engine/api/apitest":                                "ends a test",
 	"syncer/internal/gitserver":                         "ends a test",
 	"nodes/nodetest":                                    "ends a test",

@@ -54,10 +54,11 @@ var rooms = map[string][]string{
 		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
 		"serviceaccount", ".",
 	},
-	"nodes":         {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
-	"nodes/runtime": {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
-	"proxy":         {"rules", "iptables", "."},
-	"cmd/headway":   {"report", "headwaytest", ".", "crash", "e2e"},
+	"nodes":          {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
+	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
+	"proxy":          {"rules", "iptables", "."},
+	"cmd/headway":    {"headwaytest", "report", "up", ".", "crash", "e2e"},
+	"cmd/headway/up": {"datadir", "memory", "progress", ".", "uptest"},
 }
 
 // checkRooms reports an import by a file of the folder dir that goes against a

@@ -47,7 +47,7 @@ func TestAccountsFromGit(t *testing.T) {
 	c := newWritesCluster(t, "heal", map[string]string{"robot.yaml": robotYAML})
 	applied := func() bool { return strings.HasSuffix(c.ks().Status.LastAppliedRevision, c.head()) }
 	get := func(kind, name string) object.Object {
-		return c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: kind}, Namespace: "robots", Name: name})
+		return c.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: kind}, Namespace: "robots", Name: name})
 	}
 	secret := func() *corev1.Secret { s, _ := get("Secret", "robot").(*corev1.Secret); return s }
 	filled := func() bool { return secret() != nil && len(secret().Data["token"]) > 0 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -15,11 +16,12 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up"
+	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/manifests/model/object"
 )
 
@@ -37,10 +39,10 @@ import (
 
 // server is a `headway up` without its node, in this process.
 type server struct {
+	*uptest.Server
 	b          *testing.B
-	cluster    *cluster
 	bare, work string
-	log        *appliedLog
+	syncs      *appliedLog
 	n          int // commits
 }
 
@@ -49,7 +51,7 @@ type server struct {
 func startServer(b *testing.B, path string) *server {
 	b.Helper()
 	dir := b.TempDir()
-	s := &server{b: b, bare: filepath.Join(dir, "repo.git"), work: filepath.Join(dir, "work"), log: &appliedLog{}}
+	s := &server{b: b, bare: filepath.Join(dir, "repo.git"), work: filepath.Join(dir, "work"), syncs: &appliedLog{}}
 	s.git("init", "-q", "--bare", "-b", "main", s.bare)
 	s.git("init", "-q", "-b", "main", s.work)
 	s.write(map[string]string{path + "/empty.yaml": "# Nothing yet.\n"})
@@ -60,40 +62,12 @@ func startServer(b *testing.B, path string) *server {
 	s.git("config", "gc.auto", "0")
 	s.git("-C", s.bare, "config", "gc.auto", "0")
 
-	up := &upOptions{options: &options{dataDir: filepath.Join(dir, "data"), out: s.log, err: s.log}}
-	up.addFlags(&cobra.Command{})
-	up.repo, up.path, up.interval = s.bare, path, time.Hour
-	up.nodeName, up.nodeIP, up.listen, up.cgroupRoot = "none", "127.0.0.1", "127.0.0.1:0", "none"
-	cfg, err := up.config()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cfg.log = slog.New(s.log)
-	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	if s.cluster, err = openCluster(ctx, cfg); err != nil {
-		cancel()
-		b.Fatal(err)
-	}
-	s.cluster.progress = newProgress(cfg, time.Now())
-	var parts sync.WaitGroup
-	parts.Go(func() { s.ended(ctx, s.cluster.engine.Run(ctx)) })
-	parts.Go(func() { s.ended(ctx, s.cluster.syncer.Run(ctx)) })
-	b.Cleanup(func() {
-		cancel()
-		parts.Wait()
-	})
+	s.Server = uptest.Start(b, s.bare, uptest.Options{Handler: s.syncs, Flags: func(up *up.Options) {
+		up.Out, up.Err, up.Path, up.Verbose = io.Discard, io.Discard, path, false
+		up.NodeName, up.CgroupRoot = "none", "none"
+	}})
 	s.eventually("the first commit is applied", func() bool { return s.applied(s.head()) })
 	return s
-}
-
-// ended reports a part that ended by itself.
-func (s *server) ended(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		s.b.Errorf("a part of the server ended: %v", err)
-	}
 }
 
 func (s *server) git(args ...string) string {
@@ -143,7 +117,7 @@ func (s *server) push(done func() bool) timing {
 	pushed := time.Since(start)
 	for deadline := start.Add(5 * time.Minute); !done(); {
 		if time.Now().After(deadline) {
-			s.b.Fatalf("what was pushed is not stored after five minutes\n%s", s.log.all())
+			s.b.Fatalf("what was pushed is not stored after five minutes\n%s", s.syncs.all())
 		}
 		<-time.After(200 * time.Microsecond)
 	}
@@ -162,7 +136,7 @@ func (s *server) push(done func() bool) timing {
 
 // applied says whether all Kustomizations have applied a commit and judged it.
 func (s *server) applied(sha string) bool {
-	list, _ := s.cluster.engine.Store().List(kustomizationKind, "")
+	list, _ := s.Cluster.Engine.Store().List(rootKey("Kustomization").GroupKind, "")
 	for _, o := range list {
 		ks, ok := o.(*kustomizev1.Kustomization)
 		if !ok || !strings.HasSuffix(ks.Status.LastAppliedRevision, ":"+sha) || !ready(ks) {
@@ -176,14 +150,14 @@ func (s *server) eventually(what string, done func() bool) {
 	s.b.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !done(); {
 		if time.Now().After(deadline) {
-			s.b.Fatalf("not after five minutes: %s\n%s", what, s.log.all())
+			s.b.Fatalf("not after five minutes: %s\n%s", what, s.syncs.all())
 		}
 		<-time.After(time.Millisecond)
 	}
 }
 
 func (s *server) get(kind schema.GroupKind, namespace, name string) object.Object {
-	return s.cluster.engine.Store().Get(object.Key{GroupKind: kind, Namespace: namespace, Name: name})
+	return s.Cluster.Engine.Store().Get(object.Key{GroupKind: kind, Namespace: namespace, Name: name})
 }
 
 // value is the value of a ConfigMap's only key.
@@ -213,7 +187,7 @@ func (s *server) report(changes []timing) {
 	s.b.ReportMetric(float64(middle(func(c timing) time.Duration { return c.pushed }).Microseconds())/1000, "git-push-ms")
 	s.b.ReportMetric(middle(func(c timing) time.Duration { return c.cpu }).Seconds(), "cpu-s/op")
 	s.b.ReportMetric(middle(func(c timing) time.Duration { return c.git }).Seconds(), "git-cpu-s/op")
-	for name, n := range s.log.last() {
+	for name, n := range s.syncs.last() {
 		s.b.ReportMetric(float64(n), name)
 	}
 	s.b.ReportMetric(0, "ns/op") // includes what prepares the story
@@ -234,7 +208,7 @@ func usage(b *testing.B) processor {
 	return processor{read(syscall.RUSAGE_SELF), read(syscall.RUSAGE_CHILDREN)}
 }
 
-// appliedLog takes the server's log and output: it keeps what the syncer says
+// appliedLog takes the server's log: it keeps what the syncer says
 // about the work of each applied commit, and whatever is wrong.
 type appliedLog struct {
 	mu     sync.Mutex
@@ -245,7 +219,6 @@ type appliedLog struct {
 func (l *appliedLog) Enabled(context.Context, slog.Level) bool { return true }
 func (l *appliedLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
 func (l *appliedLog) WithGroup(string) slog.Handler            { return l }
-func (l *appliedLog) Write(p []byte) (int, error)              { return len(p), nil }
 
 func (l *appliedLog) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer/flux"
@@ -256,7 +257,7 @@ func newLeaky(t *testing.T) *leaky {
 			dirs = append(dirs, dir)
 		}
 	}
-	l.story = newStory(t, files, func(s *story, up *upOptions) {
+	l.story = newStory(t, files, func(s *story, up *up.Options) {
 		root := t.TempDir()
 		s.repo.Git("", "clone", "-q", "--mirror", s.repo.Bare, root+"/"+forgeProject)
 		s.repo.Bare = root + "/" + forgeProject
@@ -265,7 +266,7 @@ func newLeaky(t *testing.T) *leaky {
 			_, pass, _ := r.BasicAuth()
 			return pass == password
 		})
-		up.repo, up.path = l.git+"/"+forgeProject, "good"
+		up.Repo, up.Path = l.git+"/"+forgeProject, "good"
 	})
 	l.create(l.objects(t, dirs)...)
 	l.create(l.secret("source", map[string]string{"username": "ada", "password": password}))

@@ -20,6 +20,7 @@ import (
 
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/report"
+	"headway.dev/cmd/headway/up"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -91,12 +92,12 @@ func TestHistoryCommands(t *testing.T) {
 	}
 
 	headwaytest.Shows(t, "log --verify", s.must(exitOK, "log", "--verify"), "The journal is whole: 4 entries")
-	records, err := s.cluster.engine.Store().Records("journal", 0, 10)
+	records, err := s.Cluster.Engine.Store().Records("journal", 0, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
 	forged := []byte(strings.Replace(string(records[len(records)-1]), "healthy", "failed", 1))
-	if _, err := s.cluster.engine.Store().Commit(t.Context(), change.Tx{Append: []change.Record{{Log: "journal", Data: forged}}}); err != nil {
+	if _, err := s.Cluster.Engine.Store().Commit(t.Context(), change.Tx{Append: []change.Record{{Log: "journal", Data: forged}}}); err != nil {
 		t.Fatal(err)
 	}
 	headwaytest.Shows(t, "log --verify of a forged journal", s.must(exitFailed, "log", "--verify"), "The journal is broken after 4 sound entries", "changed, removed or inserted")
@@ -193,13 +194,13 @@ func TestPlanCommentStory(t *testing.T) {
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	s.repo.Push("refs/pull/12/head", map[string]string{"settings.yaml": coloured("blue")})
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(ca, s.cluster.engine.PKI().CACert, 0o600); err != nil {
+	if err := os.WriteFile(ca, s.Cluster.Engine.PKI().CACert, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv(tokenEnv, "token-of-viewer")
 	t.Setenv(forgeTokenEnv, forgetest.Token)
 	args := []string{
-		"plan", "--server", "https://" + s.cluster.listener.Addr().String(), "--certificate-authority", ca, "pull/12",
+		"plan", "--server", "https://" + s.Cluster.Listener.Addr().String(), "--certificate-authority", ca, "pull/12",
 		"--comment", "12", "--forge", "gitea", "--repository", git.URL + "/" + forgeProject, "--forge-address", git.URL + "/api/v1",
 	}
 	headwaytest.Shows(t, "a token without the right", s.must(exitFailed, args...), "cannot post path")
@@ -232,8 +233,8 @@ func TestPlanCommentStory(t *testing.T) {
 // then deploys the push.
 func TestWebhookOverTLS(t *testing.T) {
 	var fetches atomic.Int64
-	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, func(s *story, up *upOptions) {
-		up.repo = headwaytest.ServeGit(t, filepath.Dir(s.repo.Bare), func(r *http.Request) bool {
+	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, func(s *story, up *up.Options) {
+		up.Repo = headwaytest.ServeGit(t, filepath.Dir(s.repo.Bare), func(r *http.Request) bool {
 			if strings.HasSuffix(r.URL.Path, "/info/refs") && r.URL.Query().Get("service") == "git-upload-pack" {
 				fetches.Add(1)
 			}
@@ -267,14 +268,14 @@ func TestWebhookOverTLS(t *testing.T) {
 			t.Errorf("%s %s without credentials: status %d", r.method, r.path, code)
 		}
 	}
-	res, err := http.Post("http://"+s.cluster.listener.Addr().String()+path, "application/json", strings.NewReader(body)) //nolint:noctx // must fail
+	res, err := http.Post("http://"+s.Cluster.Listener.Addr().String()+path, "application/json", strings.NewReader(body)) //nolint:noctx // must fail
 	if err == nil {
 		res.Body.Close()
 		if res.StatusCode == http.StatusOK {
 			t.Error("a webhook without TLS was accepted")
 		}
 	}
-	if res, err := http.Post("https://"+s.cluster.listener.Addr().String()+path, "application/json", strings.NewReader(body)); err == nil { //nolint:noctx // must fail
+	if res, err := http.Post("https://"+s.Cluster.Listener.Addr().String()+path, "application/json", strings.NewReader(body)); err == nil { //nolint:noctx // must fail
 		res.Body.Close()
 		t.Error("a client that does not trust the cluster's authority was served")
 	}

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -67,31 +66,6 @@ func TestUpRefusesFlags(t *testing.T) {
 	}
 }
 
-// Git takes host:path for ssh; a GitRepository has URLs only.
-func TestRepoOfSSH(t *testing.T) {
-	for repo, want := range map[string]string{
-		"git@git.example.com:team/deploy.git": "ssh://git@git.example.com/team/deploy.git",
-		"git.example.com:/srv/deploy":         "ssh://git.example.com/srv/deploy",
-		"ssh://git@git.example.com:22/deploy": "ssh://git@git.example.com:22/deploy",
-		"https://git.example.com/team/deploy": "https://git.example.com/team/deploy",
-		"/srv/a:b":                            "/srv/a:b",
-		"./a:b":                               "./a:b",
-		"file:///srv/deploy.git":              "file:///srv/deploy.git",
-		"":                                    "",
-	} {
-		if got := sshURL(repo); got != want {
-			t.Errorf("%s is %s, want %s", repo, got, want)
-		}
-	}
-	up := &upOptions{options: &options{dataDir: t.TempDir()}}
-	up.addFlags(&cobra.Command{})
-	up.repo = "git@git.example.com:team/deploy.git"
-	source, err := openSource(&upConfig{upOptions: *up})
-	if err != nil || source.url != "ssh://git@git.example.com/team/deploy.git" || source.dir != "" {
-		t.Errorf("openSource: %+v, %v", source, err)
-	}
-}
-
 func TestDidYouMean(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"stauts", "did you mean status?"},
@@ -117,7 +91,7 @@ func TestCommandsReadAnswersToTheEnd(t *testing.T) {
 		s.must(exitOK, "log")
 	}
 	s.must(exitOK, "sync")
-	if log := s.log.String(); strings.Contains(log, "Timeout or abort") {
+	if log := s.Log.String(); strings.Contains(log, "Timeout or abort") {
 		t.Errorf("the server logs aborted requests:\n%s", log)
 	}
 }

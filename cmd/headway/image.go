@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headway.dev/cmd/headway/report"
+	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/nodes/runtime/containerd"
 )
 
@@ -57,7 +58,7 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 			if err != nil {
 				return fmt.Errorf("--data-dir: %w", err)
 			}
-			infos, err := containerd.ImportInto(cmd.Context(), containerd.Config{RunDir: runDir(dir), ContainerdAddress: address}, archive)
+			infos, err := containerd.ImportInto(cmd.Context(), containerd.Config{RunDir: datadir.RunDir(dir), ContainerdAddress: address}, archive)
 			if err != nil {
 				return err
 			}

@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"headway.dev/cmd/headway/headwaytest"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up"
 )
 
 // A teammate's kubeconfig lets the real kubectl do what is bound to the user and
@@ -79,7 +81,7 @@ func TestKubeconfigOfATeammate(t *testing.T) {
 // What would be more than a person, or could not work, is refused with what to
 // do; nothing is made of a directory without a cluster.
 func TestKubeconfigRefusals(t *testing.T) {
-	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, func(_ *story, up *upOptions) { up.tlsSANs = []string{"cluster.example.com"} })
+	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, func(_ *story, up *up.Options) { up.TLSSANs = []string{"cluster.example.com"} })
 	for want, args := range map[string][]string{
 		"--user is missing": {},
 		"the cluster's own": {"--user", "ada", "--group", "system:masters"},

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
 	"headway.dev/cmd/headway/headwaytest"
 )
 
@@ -76,28 +74,6 @@ func TestNotRoot(t *testing.T) {
 	for _, want := range []string{"headway kubeconfig --user NAME", "image import needs root", "kubeconfig needs root", "cleanup needs root", "up needs root"} {
 		if got := <-results; !strings.Contains(got, want) {
 			t.Errorf("it says %q, want %q", got, want)
-		}
-	}
-}
-
-// A repository on this machine is named with how it is changed: in a working tree
-// only what is committed counts.
-func TestUpTellsHowToChangeARepository(t *testing.T) {
-	tree, bare := t.TempDir(), t.TempDir()
-	for _, dir := range []string{filepath.Join(tree, ".git"), filepath.Join(bare, "objects")} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for repo, want := range map[string]string{
-		"":                             "git clone /data/repo.git && cd repo",
-		tree:                           "commit to main in " + tree + "; what is not committed does not count",
-		bare:                           "git clone " + bare,
-		"https://git.example.com/apps": "",
-	} {
-		p := newProgress(&upConfig{upOptions: upOptions{options: &options{dataDir: "/data"}, repo: repo, branch: "main"}}, time.Now())
-		if got := p.changing(); got != want {
-			t.Errorf("%s: %q, want %q", repo, got, want)
 		}
 	}
 }

@@ -7,18 +7,20 @@ import (
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/cmd/headway/up"
 )
 
 // The API's certificate is for the host name of --listen and for each --tls-san,
 // as a TLS client checks it, and for no other name; the administrator's
 // kubeconfig works by the name.
 func TestServingNames(t *testing.T) {
-	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, func(_ *story, up *upOptions) {
-		up.listen = "localhost:0"
-		up.tlsSANs = []string{"cluster.example.com", "*.apps.example.com", "192.0.2.10"}
+	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, func(_ *story, up *up.Options) {
+		up.Listen = "localhost:0"
+		up.TLSSANs = []string{"cluster.example.com", "*.apps.example.com", "192.0.2.10"}
 	})
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD")) // by the kubeconfig
-	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
+	config, err := clientcmd.BuildConfigFromFlags("", s.Cfg.KubeconfigPath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +33,7 @@ func TestServingNames(t *testing.T) {
 	}
 	handshake := func(name string) error {
 		dialer := &tls.Dialer{Config: &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12}}
-		conn, err := dialer.DialContext(t.Context(), "tcp", s.cluster.listener.Addr().String())
+		conn, err := dialer.DialContext(t.Context(), "tcp", s.Cluster.Listener.Addr().String())
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -45,11 +47,6 @@ func TestServingNames(t *testing.T) {
 	for _, name := range []string{"other.example.com", "a.b.apps.example.com", "192.0.2.11"} {
 		if err := handshake(name); err == nil {
 			t.Errorf("the certificate is for %s", name)
-		}
-	}
-	for listen, sans := range map[string][]string{"localhost": nil, "localhost:1": {"two words"}, "127.0.0.1:1": {"under_score"}} {
-		if _, err := servingNames(listen, sans); err == nil {
-			t.Errorf("--listen %s --tls-san %s was accepted", listen, sans)
 		}
 	}
 }

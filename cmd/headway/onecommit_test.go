@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/cmd/headway/up"
 )
 
 // Whoever lists what a repository declares, by several Kustomizations of which
@@ -32,7 +34,7 @@ func TestNobodySeesHalfACommit(t *testing.T) {
 		}
 		return files
 	}
-	s := newStory(t, commit(0), func(_ *story, up *upOptions) { up.path = "./cluster" })
+	s := newStory(t, commit(0), func(_ *story, up *up.Options) { up.Path = "./cluster" })
 	for i := range 6 {
 		if i > 0 {
 			s.push(commit(i))

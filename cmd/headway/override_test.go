@@ -71,12 +71,12 @@ func TestKubectlObjectsAreTakenOver(t *testing.T) {
 	c.eventually("it is applied", func() bool { return strings.HasSuffix(c.ks().Status.LastAppliedRevision, c.head()) })
 	c.commit(map[string]string{"default.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {from: git2}}\n"})
 	c.eventually("it is applied", func() bool { return strings.HasSuffix(c.ks().Status.LastAppliedRevision, c.head()) })
-	svc := c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Service"}, Namespace: "shop", Name: "web"}).(*corev1.Service)
+	svc := c.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Service"}, Namespace: "shop", Name: "web"}).(*corev1.Service)
 	if svc.Labels["old"] != "" || svc.Spec.SessionAffinity != corev1.ServiceAffinityNone || svc.Spec.ClusterIP != ip || svc.Annotations[corev1.LastAppliedConfigAnnotation] != "" {
 		t.Errorf("the Service is %+v %+v", svc.ObjectMeta, svc.Spec)
 	}
 	for _, name := range []string{"default", "shop"} {
-		ns := c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}).(*corev1.Namespace)
+		ns := c.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: name}).(*corev1.Namespace)
 		if ns.Labels[corev1.LabelMetadataName] != name || len(ns.Spec.Finalizers) != 1 {
 			t.Errorf("the namespace is %+v %+v", ns.ObjectMeta, ns.Spec)
 		}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up"
 	"headway.dev/manifests/model/object"
 )
 
@@ -80,14 +81,14 @@ spec: {interval: 1h, path: ./team, prune: true, sourceRef: {kind: GitRepository,
 `,
 		"platform/own.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: own}\n---\n" + strings.ReplaceAll(privilegedPod, "namespace: shop", "namespace: own"),
 		"team/pod.yaml":     privilegedPod,
-	}, func(_ *story, up *upOptions) { up.path, up.defaultServiceAccount = "platform", "default" })
+	}, func(_ *story, up *up.Options) { up.Path, up.DefaultServiceAccount = "platform", "default" })
 	const refused = `team/pod.yaml:1: Pod shop/p: pods "p" is forbidden: ` + violatesBaseline
 	s.eventually("the tenant's pod is refused", func() bool {
 		_, out, errOut := s.headway("status")
 		return strings.Contains(out+errOut, refused)
 	})
 	pod := func(namespace string) object.Object {
-		return s.cluster.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: namespace, Name: "p"})
+		return s.Cluster.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: namespace, Name: "p"})
 	}
 	if pod("shop") != nil || pod("own") == nil {
 		t.Errorf("the tenant's pod: %v, the pod of the command line's Kustomization: %v; want this one alone", pod("shop"), pod("own"))

@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,40 +18,31 @@ import (
 	"k8s.io/client-go/rest"
 
 	"headway.dev/cmd/headway/headwaytest"
-	"headway.dev/engine/api"
-	"headway.dev/engine/api/apitest"
-	"headway.dev/engine/api/tokenfile"
-	"headway.dev/engine/rbac"
+	"headway.dev/cmd/headway/up"
+	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
 	"headway.dev/syncer/wire"
 )
 
-// planWorld is a real API server and syncer, with nodes of one CPU each.
-func planWorld(t *testing.T, r *headwaytest.Repository, nodes ...string) *apitest.Server {
+// planWorld is a cluster with nodes of one CPU each, on which nothing runs.
+func planWorld(t *testing.T, r *headwaytest.Repository, nodes ...string) *uptest.Server {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := os.WriteFile(file, []byte("token-of-ada,ada,1,system:masters\ntoken-of-bob,bob,2\ntoken-of-ci,ci,3\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := tokenfile.Open(file, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sync *syncer.Syncer
-	srv := apitest.Start(t, func(c *api.Config) {
-		sync = syncer.New(syncer.Config{Store: c.Store, DataDir: t.TempDir(), Local: map[string]string{"headway-system/cluster": r.Bare}, Simulate: simulate(c.Store), Access: access{c.Roles}})
-		c.Tokens = tokens
-		c.Routes = map[string]http.Handler{"/headway/v1/": withUser(sync.Handler())}
-	})
-	srv.Namespace(t, "headway-system")
-	if err := rbac.Reconcile(t.Context(), srv.Store, time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	return uptest.Start(t, r.Bare, uptest.Options{Flags: func(up *up.Options) {
+		up.TokenAuthFile, up.Controllers = file, []string{"namespace-controller"}
+	}, Before: func(s *uptest.Server) { populate(t, s, nodes) }})
+}
+
+// populate stores the nodes, and who may plan.
+func populate(t *testing.T, s *uptest.Server, nodes []string) {
+	t.Helper()
 	create := func(obj object.Object) {
 		t.Helper()
-		if _, err := srv.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {
+		if _, err := s.Engine.Store().Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(obj, time.Now())}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,22 +55,6 @@ func planWorld(t *testing.T, r *headwaytest.Repository, nodes ...string) *apites
 			"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"), "pods": resource.MustParse("10"),
 		}}})
 	}
-	create(&sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: sourcev1.GitRepositorySpec{
-		URL: "file://" + r.Bare, Interval: metav1.Duration{Duration: time.Hour}, Reference: &sourcev1.GitRepositoryRef{Branch: "main"},
-	}})
-	create(&kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "cluster"}, Spec: kustomizev1.KustomizationSpec{
-		Interval: metav1.Duration{Duration: time.Hour}, Path: "./", Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: "cluster"},
-	}})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- sync.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	})
-	return srv
 }
 
 const shop = `apiVersion: apps/v1
@@ -112,14 +82,14 @@ func TestPlanOnServer(t *testing.T) {
 	r := headwaytest.NewRepository(t, map[string]string{"shop.yaml": shop})
 	srv := planWorld(t, r, "a", "b")
 	ca := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(ca, srv.PKI.CACert, 0o600); err != nil {
+	if err := os.WriteFile(ca, srv.Engine.PKI().CACert, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", "/nonexistent")
 	t.Setenv("HEADWAY_TOKEN", "token-of-ada")
 	plan := func(args ...string) (int, string, string) {
 		t.Helper()
-		return headway(t, append([]string{"plan", "--server", srv.URL, "--certificate-authority", ca}, args...)...)
+		return headway(t, append([]string{"plan", "--server", srv.URL(), "--certificate-authority", ca}, args...)...)
 	}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -182,9 +152,9 @@ func TestPlanOnServer(t *testing.T) {
 }
 
 // onlyPlans tries what the token of a CI job must not do.
-func onlyPlans(t *testing.T, srv *apitest.Server, r *headwaytest.Repository) {
+func onlyPlans(t *testing.T, srv *uptest.Server, r *headwaytest.Repository) {
 	t.Helper()
-	ci, err := newServerClient(&rest.Config{Host: srv.URL, BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.PKI.CACert}})
+	ci, err := newServerClient(&rest.Config{Host: srv.URL(), BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.Engine.PKI().CACert}})
 	if err != nil {
 		t.Fatal(err)
 	}

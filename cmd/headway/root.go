@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"headway.dev/cmd/headway/up/datadir"
 )
 
 // options are the flags that every command has.
@@ -42,7 +44,7 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 	root.SetErr(errOut)
 	root.SetFlagErrorFunc(suggestFlags)
 	opts.flags = root.PersistentFlags()
-	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", defaultDataDir, "where the cluster keeps its state")
+	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", datadir.Default, "where the cluster keeps its state")
 	root.PersistentFlags().StringVar(&opts.kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
 	root.AddCommand(
 		newUp(opts),

@@ -56,7 +56,7 @@ func statusConditions(o object.Object) []metav1.Condition {
 func (s *story) followers() []object.Object {
 	var all []object.Object
 	for _, kind := range []string{"GitRepository", "Kustomization"} {
-		list, _ := s.cluster.engine.Store().List(rootKey(kind).GroupKind, "")
+		list, _ := s.Cluster.Engine.Store().List(rootKey(kind).GroupKind, "")
 		all = append(all, list...)
 	}
 	return all
@@ -97,7 +97,7 @@ func (l *leaky) settled(sha string) {
 func (l *leaky) present(plain map[string]string) {
 	l.t.Helper()
 	var all strings.Builder
-	secrets, _ := l.cluster.engine.Store().List(schema.GroupKind{Kind: "Secret"}, "")
+	secrets, _ := l.Cluster.Engine.Store().List(schema.GroupKind{Kind: "Secret"}, "")
 	for _, o := range secrets {
 		for _, v := range o.(*corev1.Secret).Data {
 			all.Write(v)
@@ -226,7 +226,7 @@ func (l *leaky) history(c *channels, first, second string) {
 		_, body := l.ask("", http.MethodGet, "/headway/v1/"+path, "", nil)
 		c.add("the history as JSON", "plain", body)
 	}
-	records, err := l.cluster.engine.Store().Records("journal", 0, 1<<20)
+	records, err := l.Cluster.Engine.Store().Records("journal", 0, 1<<20)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -291,9 +291,9 @@ func (l *leaky) said(c *channels) {
 	}
 	_, body := l.ask("", http.MethodGet, "/api/v1/events", "", nil)
 	c.add("the events", "BuildFailed", body)
-	l.eventually("the other forge's refusal is told", func() bool { return strings.Contains(l.log.String(), "the forge takes no commit status") })
+	l.eventually("the other forge's refusal is told", func() bool { return strings.Contains(l.Log.String(), "the forge takes no commit status") })
 	_, body = l.ask("", http.MethodGet, "/metrics", "", nil)
 	c.add("the metrics", "headway_gitops_ready", body)
-	c.add("the log", "part=syncer", l.log.String())
-	c.add("what it prints", "API at https://", l.out.String())
+	c.add("the log", "part=syncer", l.Log.String())
+	c.add("what it prints", "API at https://", l.Out.String())
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -14,13 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up"
+	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -33,79 +29,34 @@ const storyTokens = "token-of-bob,bob,2\ntoken-of-viewer,viewer,3\n"
 // story is what `headway up -v` runs, but for the agent and the proxy, which
 // no story about Git needs, and a repository for it.
 type story struct {
-	t       *testing.T
-	repo    *headwaytest.Repository
-	cfg     *upConfig
-	cluster *cluster
-	// out and log are what it prints.
-	out, log headwaytest.Output
+	*uptest.Server
+	t    *testing.T
+	repo *headwaytest.Repository
 }
 
 // newStory runs a cluster on a repository of files until the test ends. edit
 // may change the flags.
-func newStory(t *testing.T, files map[string]string, edit func(*story, *upOptions)) *story {
+func newStory(t *testing.T, files map[string]string, edit func(*story, *up.Options)) *story {
 	t.Helper()
 	s := &story{t: t, repo: headwaytest.NewRepository(t, files)}
-	dir := t.TempDir()
-	tokens := filepath.Join(dir, "tokens.csv")
+	tokens := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := os.WriteFile(tokens, []byte(storyTokens), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv(clientcmd.RecommendedConfigPathEnvVar, "")
-	up := &upOptions{options: &options{dataDir: filepath.Join(dir, "data"), in: strings.NewReader(""), out: &s.out, err: &s.log}}
-	up.addFlags(&cobra.Command{})
-	up.repo, up.interval, up.tokenAuthFile, up.verbose = s.repo.Bare, time.Hour, tokens, true
-	up.nodeName, up.nodeIP, up.listen = "node-1", "127.0.0.1", "127.0.0.1:0"
-	if edit != nil {
-		edit(s, up)
-	}
-	before := slog.Default()
-	cfg, err := up.config()
-	t.Cleanup(func() {
-		slog.SetDefault(before)
-		logrus.SetOutput(os.Stderr)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.cfg = cfg
-	s.run()
-	return s
-}
-
-func (s *story) run() {
-	s.t.Helper()
-	unlock, err := lockDataDir(s.cfg.dataDir)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c, err := openCluster(s.t.Context(), s.cfg)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c.progress = newProgress(s.cfg, time.Now())
-	c.progress.hold()
-	s.cluster = c
-	ctx, cancel := context.WithCancel(context.Background())
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.engine.Run(ctx) })
-	group.Go(func() error { return c.syncer.Run(ctx) })
-	group.Go(func() error { return c.progress.pods(ctx, c.engine.Store()) })
-	group.Go(func() error { return c.progress.ready(ctx, c) })
-	s.t.Cleanup(func() {
-		cancel()
-		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			s.t.Error(err)
+	s.Server = uptest.Start(t, s.repo.Bare, uptest.Options{Flags: func(up *up.Options) {
+		up.TokenAuthFile = tokens
+		if edit != nil {
+			edit(s, up)
 		}
-		unlock()
-	})
-	<-c.engine.Ready()
+	}})
+	return s
 }
 
 // headway runs a command against the cluster.
 func (s *story) headway(args ...string) (code int, out, errOut string) {
 	s.t.Helper()
-	return headway(s.t, append([]string{"--data-dir", s.cfg.dataDir}, args...)...)
+	return headway(s.t, append([]string{"--data-dir", s.Cfg.DataDir}, args...)...)
 }
 
 // must is headway for a command that ends with the code.
@@ -161,7 +112,7 @@ func (s *story) create(objects ...object.Object) {
 	for _, o := range objects {
 		changes = append(changes, change.Create(o, time.Now()))
 	}
-	if _, err := s.cluster.engine.Store().Commit(s.t.Context(), change.Tx{Changes: changes}); err != nil {
+	if _, err := s.Cluster.Engine.Store().Commit(s.t.Context(), change.Tx{Changes: changes}); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -170,7 +121,7 @@ func (s *story) create(objects ...object.Object) {
 // token, or as nobody for the token "-".
 func (s *story) ask(token, method, path, body string, header http.Header) (int, string) {
 	s.t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
+	config, err := clientcmd.BuildConfigFromFlags("", s.Cfg.KubeconfigPath())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -203,7 +154,7 @@ func (s *story) ask(token, method, path, body string, header http.Header) (int, 
 // patch changes the GitRepository or Kustomization of the command line.
 func (s *story) patch(kind string, edit func(object.Object)) {
 	s.t.Helper()
-	_, err := s.cluster.engine.Store().Commit(s.t.Context(), change.Tx{Changes: []change.Change{change.Patch(rootKey(kind), func(o object.Object) bool {
+	_, err := s.Cluster.Engine.Store().Commit(s.t.Context(), change.Tx{Changes: []change.Change{change.Patch(rootKey(kind), func(o object.Object) bool {
 		edit(o)
 		return true
 	})}})

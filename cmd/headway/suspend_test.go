@@ -27,7 +27,7 @@ func settingsFile(value string) string {
 
 // value is what the cluster has of settings.
 func (s *story) value() string {
-	obj := s.cluster.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: "default", Name: "settings"})
+	obj := s.Cluster.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: "default", Name: "settings"})
 	if cm, ok := obj.(*corev1.ConfigMap); ok {
 		return cm.Data["value"]
 	}
@@ -86,7 +86,7 @@ func TestSuspendAndResume(t *testing.T) {
 		next := fmt.Sprint("next", i)
 		head := s.push(map[string]string{"root.yaml": childKustomization(fmt.Sprint(2+i, "h")), "apps/settings.yaml": settingsFile(next)})
 		s.eventually("the parent applies the commit, the child's spec included", func() bool {
-			obj := s.cluster.engine.Store().Get(object.Key{GroupKind: kustomizationKind, Namespace: wire.SystemNamespace, Name: "apps"})
+			obj := s.Cluster.Engine.Store().Get(object.Key{GroupKind: rootKey("Kustomization").GroupKind, Namespace: wire.SystemNamespace, Name: "apps"})
 			return strings.HasSuffix(s.kustomization("cluster").Applied, head) && obj.(*kustomizev1.Kustomization).Spec.Interval.Hours() == float64(2+i)
 		})
 		k := s.kustomization("apps")

@@ -88,7 +88,7 @@ func TestTenantDeletesNamespace(t *testing.T) {
 		}
 	}
 	w.grant("b", "more", "itself", core("delete", "namespaces"))
-	w.eventually("the other Namespace is gone", func() bool { return w.get("Namespace", "", "more") == nil && w.engine.Store().Get(app) == nil })
+	w.eventually("the other Namespace is gone", func() bool { return w.get("Namespace", "", "more") == nil && w.Engine.Store().Get(app) == nil })
 }
 
 // What a commit wants in a Namespace that it deletes refuses it: stored, it

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
-	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,11 +20,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/engine"
+	"headway.dev/cmd/headway/headwaytest"
+	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
-	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
 )
 
@@ -36,28 +32,14 @@ import (
 // of two tenants, a and b: the account deployer of the tenant's namespace has
 // the ClusterRole edit there, and the tenant's Kustomization acts as it.
 type tenants struct {
-	t      *testing.T
-	engine *engine.Engine
-	sync   *syncer.Syncer
-	dirs   map[string]string // work trees, by tenant
+	*uptest.Server
+	t    *testing.T
+	dirs map[string]string // work trees, by tenant
 }
 
 func startTenants(t *testing.T) *tenants {
 	t.Helper()
 	w := &tenants{t: t, dirs: map[string]string{}}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	w.engine, err = engine.Open(engine.Config{
-		DataDir: dir, Listener: listener, Log: slog.New(slog.DiscardHandler),
-		Address:     listener.Addr().(*net.TCPAddr).AddrPort(),
-		ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	local := map[string]string{}
 	for _, tenant := range []string{"a", "b"} {
 		w.dirs[tenant] = t.TempDir()
@@ -65,19 +47,8 @@ func startTenants(t *testing.T) *tenants {
 		w.git(tenant, "commit", "-q", "--allow-empty", "-m", "begin")
 		local[tenant+"/app"] = w.dirs[tenant]
 	}
-	w.sync = syncer.New(syncer.Config{Store: w.engine.Store(), DataDir: dir, Local: local, Access: access{w.engine.Roles()}, Events: syncEvents{w.engine.Events()}, Foresee: w.engine.Security().Foresee})
-	if err := w.engine.Prepare(map[string]http.Handler{"/headway/v1/": withUser(w.sync.Handler())}, nil); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- w.engine.Run(ctx) }()
-	<-w.engine.Ready()
-	go func() { done <- w.sync.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		_, _ = <-done, <-done
-	})
+	own := headwaytest.NewRepository(t, map[string]string{"empty.yaml": "# Nothing yet.\n"})
+	w.Server = uptest.Start(t, own.Bare, uptest.Options{Local: local})
 	for _, tenant := range []string{"a", "b"} {
 		w.onboard(tenant)
 	}
@@ -94,7 +65,7 @@ func (w *tenants) settle() {
 		<-time.After(300 * time.Millisecond)
 		after := w.snapshot()
 		complete := maps.Equal(before, after)
-		namespaces, _ := w.engine.Store().List(schema.GroupKind{Kind: "Namespace"}, "")
+		namespaces, _ := w.Engine.Store().List(schema.GroupKind{Kind: "Namespace"}, "")
 		for _, ns := range namespaces {
 			complete = complete && w.get("ServiceAccount", ns.GetName(), "default") != nil
 		}
@@ -134,7 +105,7 @@ func (w *tenants) onboard(tenant string) {
 
 func (w *tenants) commit(changes ...change.Change) {
 	w.t.Helper()
-	if _, err := w.engine.Store().Commit(w.t.Context(), change.Tx{Changes: changes}); err != nil {
+	if _, err := w.Engine.Store().Commit(w.t.Context(), change.Tx{Changes: changes}); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -189,7 +160,7 @@ func (w *tenants) condition(tenant, commit, want string) {
 func (w *tenants) get(kind, namespace, name string) object.Object {
 	for _, k := range scheme.Kinds() {
 		if k.Kind == kind {
-			return w.engine.Store().Get(object.Key{GroupKind: k.GroupKind(), Namespace: namespace, Name: name})
+			return w.Engine.Store().Get(object.Key{GroupKind: k.GroupKind(), Namespace: namespace, Name: name})
 		}
 	}
 	w.t.Fatalf("no kind %s", kind)
@@ -205,7 +176,7 @@ func (w *tenants) snapshot() map[string]string {
 		case "Event", "Kustomization", "GitRepository", "Lease":
 			continue
 		}
-		list, _ := w.engine.Store().List(k.GroupKind(), "")
+		list, _ := w.Engine.Store().List(k.GroupKind(), "")
 		for _, obj := range list {
 			all[k.Kind+" "+obj.GetNamespace()+"/"+obj.GetName()] = obj.GetResourceVersion()
 		}
@@ -314,7 +285,7 @@ func TestTenantsNeitherPruneNorHealBeyondTheirRights(t *testing.T) {
 		return true
 	}))
 	w.condition("a", w.push("a", settings("a", "own", "two")), `configmaps "hijacked" is forbidden: User "system:serviceaccount:a:deployer" cannot get resource "configmaps" in API group "" in the namespace "b"`)
-	if w.engine.Store().Get(hijacked) == nil {
+	if w.Engine.Store().Get(hijacked) == nil {
 		t.Fatal("an object of b was pruned by a")
 	}
 
@@ -326,7 +297,7 @@ func TestTenantsNeitherPruneNorHealBeyondTheirRights(t *testing.T) {
 		return true
 	}))
 	w.condition("b", "", `configmaps "own" is forbidden: User "system:serviceaccount:b:deployer" cannot`)
-	if cm := w.engine.Store().Get(own).(*corev1.ConfigMap); cm.Data["key"] != "by hand" {
+	if cm := w.Engine.Store().Get(own).(*corev1.ConfigMap); cm.Data["key"] != "by hand" {
 		t.Errorf("b's ConfigMap was healed without the right to: %v", cm.Data)
 	}
 
@@ -339,13 +310,13 @@ func TestTenantsNeitherPruneNorHealBeyondTheirRights(t *testing.T) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	if w.engine.Store().Get(own) == nil || w.engine.Store().Get(app("b")) == nil {
+	if w.Engine.Store().Get(own) == nil || w.Engine.Store().Get(app("b")) == nil {
 		t.Error("a deleted Kustomization is gone, or what its account may not delete is")
 	}
 }
 
 func (w *tenants) hasEvent(namespace, reason, message string) bool {
-	list, _ := w.engine.Store().List(schema.GroupKind{Kind: "Event"}, namespace)
+	list, _ := w.Engine.Store().List(schema.GroupKind{Kind: "Event"}, namespace)
 	for _, o := range list {
 		if ev, ok := o.(*corev1.Event); ok && ev.Reason == reason && strings.Contains(ev.Message, message) {
 			return true
@@ -360,7 +331,7 @@ func TestReadOnlyTokenPlans(t *testing.T) {
 	w := startTenants(t)
 	w.condition("a", w.push("a", settings("a", "own", "one")), "True Applied revision")
 	w.condition("b", w.push("b", settings("b", "own", "one")), "True Applied revision")
-	config := w.engine.Client("ci", "system:authenticated")
+	config := w.Engine.Client("ci", "system:authenticated")
 	do := func(method, path, body string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, config.Host+path, strings.NewReader(body))

@@ -48,7 +48,7 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 	var errOut headwaytest.Output
 	code := make(chan int, 1)
 	go func() {
-		code <- run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync"}, strings.NewReader(""), writer, &errOut)
+		code <- run(ctx, []string{"headway", "--data-dir", s.Cfg.DataDir, "sync"}, strings.NewReader(""), writer, &errOut)
 		_ = writer.Close() // it never fails
 	}()
 	told := false
@@ -65,7 +65,7 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 	headwaytest.Shows(t, "the end", errOut.String(), "headway: interrupted (waiting for Deployment/default/web", "the cluster goes on by itself", "headway status")
 
 	// Nothing is deployed, and what a newcomer copies is printed all the same.
-	headwaytest.Shows(t, "up", s.out.String(), "Look around:       export KUBECONFIG="+s.cfg.kubeconfigPath(), "Stop: ")
+	headwaytest.Shows(t, "up", s.Out.String(), "Look around:       export KUBECONFIG="+s.Cfg.KubeconfigPath(), "Stop: ")
 
 	headwaytest.Shows(t, "sync --timeout", s.must(exitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
 	headwaytest.Shows(t, "sync --timeout -1s", s.must(exitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
@@ -81,7 +81,7 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 func TestSyncOutlivesBrokenConnections(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
-	config, err := clientcmd.BuildConfigFromFlags("", s.cfg.kubeconfigPath())
+	config, err := clientcmd.BuildConfigFromFlags("", s.Cfg.KubeconfigPath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestLinesNameKustomizations(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
-	if out := s.must(exitOK, "sync") + s.must(exitOK, "log") + s.out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
+	if out := s.must(exitOK, "sync") + s.must(exitOK, "log") + s.Out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
 		t.Errorf("the name of the only Kustomization is shown:\n%s", out)
 	}
 
@@ -145,13 +145,13 @@ func TestLinesNameKustomizations(t *testing.T) {
 		&kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: "other"}, Path: "./", Interval: metav1.Duration{Duration: time.Hour}}},
 	)
 	s.eventually("the other Kustomization is applied", func() bool {
-		return strings.Contains(s.out.String(), "default/other: applied 1 object: ConfigMap/more")
+		return strings.Contains(s.Out.String(), "default/other: applied 1 object: ConfigMap/more")
 	})
-	headwaytest.Shows(t, "up", s.out.String(), "default/other: commit ")
+	headwaytest.Shows(t, "up", s.Out.String(), "default/other: commit ")
 
 	s.push(map[string]string{"settings.yaml": coloured("blue")})
 	s.eventually("the push is applied", func() bool {
-		return strings.Contains(s.out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
+		return strings.Contains(s.Out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
 	})
 	headwaytest.Shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ")
 	headwaytest.Shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
@@ -163,7 +163,7 @@ func TestLinesNameKustomizations(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		run(ctx, []string{"headway", "--data-dir", s.cfg.dataDir, "sync", "--source", "headway-system/cluster"}, strings.NewReader(""), &waits, io.Discard)
+		run(ctx, []string{"headway", "--data-dir", s.Cfg.DataDir, "sync", "--source", "headway-system/cluster"}, strings.NewReader(""), &waits, io.Discard)
 	}()
 	s.eventually("the sync waits", func() bool { return strings.Contains(waits.String(), "waiting for Deployment") })
 	other.Push("main", map[string]string{"more.yaml": strings.Replace(coloured("yellow"), "name: settings", "name: more", 1)})

@@ -2,11 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,12 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/engine"
-	"headway.dev/engine/api/apitest"
+	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/engine/pki"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
@@ -31,8 +24,8 @@ import (
 // writesCluster is a server and a syncer without nodes, driven with kubectl by
 // a user named ada.
 type writesCluster struct {
+	*uptest.Server
 	t          *testing.T
-	engine     *engine.Engine
 	bare, work string
 	kubeconfig string
 	env        []string
@@ -51,52 +44,20 @@ func newWritesCluster(t *testing.T, mode string, files map[string]string) *write
 	c.run(c.work, "git", "commit", "-q", "-m", "Begin")
 	c.run(c.work, "git", "push", "-q", "origin", "main")
 
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	c.Server = uptest.Start(t, c.bare, uptest.Options{Before: func(s *uptest.Server) {
+		c.Server = s
+		c.patch(func(ks *kustomizev1.Kustomization) {
+			ks.Annotations = map[string]string{flux.GitWrites: mode}
+			ks.Spec.Wait = false
+		})
+	}})
+	certPEM, keyPEM, err := c.Engine.PKI().Client("ada", "system:masters")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := filepath.Join(dir, "data")
-	if err := os.Mkdir(data, 0o700); err != nil {
+	if err := pki.WriteKubeconfig(c.kubeconfig, c.URL(), c.Engine.PKI().CACert, pki.Credentials{User: "ada", CertPEM: certPEM, KeyPEM: keyPEM}); err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().(*net.TCPAddr).AddrPort()
-	log := slog.New(slog.NewTextHandler(apitest.Output(t), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	c.engine, err = engine.Open(engine.Config{
-		DataDir: data, Listener: listener, Address: address, Log: log, Controllers: []string{"*"},
-		ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.43.0.0/16"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	src := &source{cfg: &upConfig{upOptions: upOptions{branch: "main", path: ".", interval: time.Hour}}, url: "file://" + c.bare, dir: c.bare}
-	if err := src.declare(t.Context(), c.engine.Store()); err != nil {
-		t.Fatal(err)
-	}
-	c.patch(func(ks *kustomizev1.Kustomization) {
-		ks.Annotations = map[string]string{flux.GitWrites: mode}
-		ks.Spec.Wait = false
-	})
-	sync := syncer.New(syncer.Config{Store: c.engine.Store(), DataDir: data, Log: log, Local: src.local(), Events: syncEvents{c.engine.Events()}})
-	if err := c.engine.Prepare(map[string]http.Handler{"/headway/v1/": sync.Handler()}, sync); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{}, 2)
-	go func() { _ = c.engine.Run(ctx); done <- struct{}{} }()
-	go func() { _ = sync.Run(ctx); done <- struct{}{} }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-		<-done
-	})
-	certPEM, keyPEM, err := c.engine.PKI().Client("ada", "system:masters")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pki.WriteKubeconfig(c.kubeconfig, "https://"+address.String(), c.engine.PKI().CACert, pki.Credentials{User: "ada", CertPEM: certPEM, KeyPEM: keyPEM}); err != nil {
-		t.Fatal(err)
-	}
-	<-c.engine.Ready()
 	c.eventually("the first commit is applied", func() bool {
 		return strings.HasSuffix(c.ks().Status.LastAppliedRevision, c.head())
 	})
@@ -118,14 +79,14 @@ func (c *writesCluster) write(files map[string]string) {
 }
 
 func (c *writesCluster) ks() *kustomizev1.Kustomization {
-	ks, _ := c.engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
+	ks, _ := c.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
 	return ks
 }
 
 func (c *writesCluster) patch(edit func(*kustomizev1.Kustomization)) {
 	c.t.Helper()
 	key := object.Key{GroupKind: schema.GroupKind{Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization"}, Namespace: wire.SystemNamespace, Name: wire.RootName}
-	_, err := c.engine.Store().Commit(c.t.Context(), change.Tx{Changes: []change.Change{change.Patch(key, func(o object.Object) bool {
+	_, err := c.Engine.Store().Commit(c.t.Context(), change.Tx{Changes: []change.Change{change.Patch(key, func(o object.Object) bool {
 		edit(o.(*kustomizev1.Kustomization))
 		return true
 	})}})

@@ -1,4 +1,4 @@
-package main
+package progress
 
 import (
 	"context"
@@ -17,16 +17,16 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// watchReader is what progress follows the recovery by.
-type watchReader interface {
+// Store is what progress follows the recovery by.
+type Store interface {
 	object.Reader
-	watcher
+	Watcher
 }
 
 // recovers tells, after a restart, what of a revision is not healthy, and when all
 // of it is. What the store has of pods is as old as the process before this one:
 // nothing is told of them until the agent has looked.
-func (p *progress) recovers(ctx context.Context, revision string, looked <-chan struct{}, look func() wire.Status, store watchReader) error {
+func (p *Progress) recovers(ctx context.Context, revision string, looked <-chan struct{}, look func() wire.Status, store Store) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -45,11 +45,11 @@ func (p *progress) recovers(ctx context.Context, revision string, looked <-chan 
 			}
 			why := unhealthy(status, store)
 			if why == "" {
-				p.line("%s", p.colour.Green(fmt.Sprintf("%s is healthy (%s)", revision, p.elapsed())))
+				p.Line("%s", p.colour.Green(fmt.Sprintf("%s is healthy (%s)", revision, p.elapsed())))
 				return nil
 			}
 			if !told {
-				p.line("%s", p.colour.Yellow("not healthy: "+why))
+				p.Line("%s", p.colour.Yellow("not healthy: "+why))
 				told = true
 			}
 			_, err = watch.Next(ctx)

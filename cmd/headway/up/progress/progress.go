@@ -1,4 +1,4 @@
-package main
+package progress
 
 import (
 	"context"
@@ -24,6 +24,7 @@ import (
 	"k8s.io/kubectl/pkg/util/podutils"
 
 	"headway.dev/cmd/headway/report"
+	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -36,10 +37,9 @@ var (
 	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
 )
 
-// progress tells the person at the terminal of `headway up` what happens.
-type progress struct {
-	cfg    *upConfig
-	start  time.Time
+// Progress tells the person at the terminal of `headway up` what happens.
+type Progress struct {
+	cfg    Config
 	colour report.Palette
 
 	mu       sync.Mutex
@@ -52,22 +52,42 @@ type progress struct {
 	held []string
 }
 
-func newProgress(cfg *upConfig, start time.Time) *progress {
-	return &progress{cfg: cfg, start: start, out: cfg.out, colour: report.PaletteFor(cfg.out), told: map[string]string{}}
+// Config is what progress knows of the cluster that it tells of.
+type Config struct {
+	// Out is where it is told.
+	Out io.Writer
+	// Start is when the program started.
+	Start time.Time
+	// Repo and branch are what is followed, as the flags have them, and dataDir
+	// is where the repository is if they name none.
+	Repo, Branch, DataDir string
+	// Kubeconfig is the path of the administrator's kubeconfig.
+	Kubeconfig string
 }
 
-// hold keeps lines back until the API answers: what is told first is where.
-func (p *progress) hold() {
+// New makes the progress of one cluster.
+func New(cfg Config) *Progress {
+	return &Progress{cfg: cfg, out: cfg.Out, colour: report.PaletteFor(cfg.Out), told: map[string]string{}}
+}
+
+// Hold keeps lines back until the API answers: what is told first is where.
+func (p *Progress) Hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = []string{}
 }
 
-func (p *progress) line(format string, args ...any) {
+// Line prints a line.
+func (p *Progress) Line(format string, args ...any) {
 	p.print(report.Screen(fmt.Sprintf("headway: "+format+"\n", args...)))
 }
 
-func (p *progress) print(text string) {
+// Fault prints a line about what is wrong.
+func (p *Progress) Fault(format string, args ...any) {
+	p.Line("%s", p.colour.Red(fmt.Sprintf(format, args...)))
+}
+
+func (p *Progress) print(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.held != nil {
@@ -78,45 +98,57 @@ func (p *progress) print(text string) {
 }
 
 // elapsed is the time since the program started.
-func (p *progress) elapsed() string {
-	return fmt.Sprintf("%.1f s", time.Since(p.start).Seconds())
+func (p *Progress) elapsed() string {
+	return fmt.Sprintf("%.1f s", time.Since(p.cfg.Start).Seconds())
 }
 
-// ready tells when the API answers and, after a restart, what is applied.
-func (p *progress) ready(ctx context.Context, c *cluster) error {
+// Cluster is a cluster that starts.
+type Cluster struct {
+	// Answers is closed once the API answers, at the address.
+	Answers <-chan struct{}
+	Address net.Addr
+	Store   Store
+	// Looked is closed once the API has what the agent saw of the node's pods.
+	Looked <-chan struct{}
+	// Status is what the syncer says of the sources.
+	Status func() wire.Status
+}
+
+// Ready tells when the API answers and, after a restart, what is applied.
+func (p *Progress) Ready(ctx context.Context, c Cluster) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.engine.Ready():
+	case <-c.Answers:
 	}
-	p.open(c.listener.Addr())
-	store := c.engine.Store()
+	p.open(c.Address)
+	store := c.Store
 	root, ok := store.Get(object.Key{GroupKind: kustomizationKind, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
 	if !ok || !meta.IsStatusConditionTrue(root.Status.Conditions, "Ready") {
 		return nil
 	}
 	revision := report.ShortRevision(root.Status.LastAppliedRevision)
-	p.line("%s is applied", revision)
+	p.Line("%s is applied", revision)
 	p.mu.Lock()
 	p.deployed = true
 	p.mu.Unlock()
 	p.services(store)
 	var err error
 	guard.Do(ctx, "tell what is healthy again", func() {
-		err = p.recovers(ctx, revision, c.looked, c.syncer.Status, store)
+		err = p.recovers(ctx, revision, c.Looked, c.Status, store)
 	})
 	return err
 }
 
-// sync tells a step of the syncer, and after the first deployed commit where
+// Sync tells a step of the syncer, and after the first deployed commit where
 // its Services answer.
-func (p *progress) sync(e wire.Event, reader object.Reader) {
+func (p *Progress) Sync(e wire.Event, reader object.Reader) {
 	// The source and each Kustomization that follows it tell of a commit.
 	if line := namingOf(reader).Line(e); line != "" && p.changed(line) {
 		if e.Phase == "error" || e.Verdict == "failed" {
 			line = p.colour.Red(line)
 		}
-		p.line("%s", line)
+		p.Line("%s", line)
 	}
 	if e.Phase != "verdict" || e.Verdict != "healthy" {
 		return
@@ -126,7 +158,7 @@ func (p *progress) sync(e wire.Event, reader object.Reader) {
 	p.deployed = true
 	p.mu.Unlock()
 	if first {
-		p.line("%s", p.colour.Green("deployed in "+p.elapsed()))
+		p.Line("%s", p.colour.Green("deployed in "+p.elapsed()))
 		p.services(reader)
 	}
 }
@@ -139,7 +171,7 @@ func namingOf(reader object.Reader) report.Naming {
 }
 
 // changed says whether a line is another than the one before.
-func (p *progress) changed(line string) bool {
+func (p *Progress) changed(line string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer func() { p.last = line }()
@@ -148,14 +180,14 @@ func (p *progress) changed(line string) bool {
 
 // open tells where the API is, what a newcomer copies, which holds whether or not
 // anything can be deployed, and then what happened before.
-func (p *progress) open(address net.Addr) {
+func (p *Progress) open(address net.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, "headway: API at https://%s (%s)\n\n", address, p.elapsed())
 	if line := p.changing(); line != "" {
 		fmt.Fprintf(p.out, "  Change something:  %s\n", line)
 	}
-	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.kubeconfigPath())
+	fmt.Fprintf(p.out, "  Look around:       export KUBECONFIG=%s; kubectl get all -A\n", p.cfg.Kubeconfig)
 	fmt.Fprintf(p.out, "  Stop:              Ctrl-C; containers keep running and the next start adopts them\n\n")
 	for _, line := range p.held {
 		fmt.Fprint(p.out, line)
@@ -165,20 +197,20 @@ func (p *progress) open(address net.Addr) {
 
 // changing says how the repository is changed, if it is on this machine. Who gives
 // a working tree may expect that its files count.
-func (p *progress) changing() string {
-	switch dir := p.cfg.repo; {
+func (p *Progress) changing() string {
+	switch dir := p.cfg.Repo; {
 	case dir == "":
-		return fmt.Sprintf("git clone %s && cd repo", filepath.Join(p.cfg.dataDir, "repo.git"))
-	case !missing(filepath.Join(dir, ".git")):
-		return fmt.Sprintf("commit to %s in %s; what is not committed does not count", p.cfg.branch, dir)
-	case !missing(filepath.Join(dir, "objects")):
+		return fmt.Sprintf("git clone %s && cd repo", filepath.Join(p.cfg.DataDir, "repo.git"))
+	case !datadir.Missing(filepath.Join(dir, ".git")):
+		return fmt.Sprintf("commit to %s in %s; what is not committed does not count", p.cfg.Branch, dir)
+	case !datadir.Missing(filepath.Join(dir, "objects")):
 		return fmt.Sprintf("git clone %s", dir)
 	}
 	return ""
 }
 
 // services are the addresses to ask.
-func (p *progress) services(reader object.Reader) {
+func (p *Progress) services(reader object.Reader) {
 	var lines []string
 	services, _ := reader.List(serviceKind, "")
 	for _, obj := range services {
@@ -198,13 +230,13 @@ func (p *progress) services(reader object.Reader) {
 	p.print("\n" + strings.Join(lines, "") + "\n")
 }
 
-// watcher is what progress follows pods by.
-type watcher interface {
+// Watcher is what progress follows pods by.
+type Watcher interface {
 	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
 }
 
-// pods tells when pods start to run and become ready, until ctx ends.
-func (p *progress) pods(ctx context.Context, store watcher) error {
+// Pods tells when pods start to run and become ready, until ctx ends.
+func (p *Progress) Pods(ctx context.Context, store Watcher) error {
 	for {
 		watch, err := store.Watch(0, podKind)
 		if err != nil {
@@ -224,7 +256,7 @@ func (p *progress) pods(ctx context.Context, store watcher) error {
 	}
 }
 
-func (p *progress) pod(e object.Event) {
+func (p *Progress) pod(e object.Event) {
 	pod, ok := e.Object.(*corev1.Pod)
 	if !ok || e.Type != object.Modified {
 		return
@@ -236,13 +268,13 @@ func (p *progress) pod(e object.Event) {
 	name := pod.Namespace + "/" + pod.Name
 	switch {
 	case pod.Status.Phase == corev1.PodRunning && old.Status.Phase != corev1.PodRunning:
-		p.line("pod %s is Running at %s", name, pod.Status.PodIP)
+		p.Line("pod %s is Running at %s", name, pod.Status.PodIP)
 	case podutils.IsPodReady(pod) && !podutils.IsPodReady(old):
-		p.line("pod %s is Ready", name)
+		p.Line("pod %s is Ready", name)
 		p.forget(pod)
 	// A pod that is being deleted ends as its program does when it is told to.
 	case pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
-		p.line("%s", p.colour.Red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
+		p.Line("%s", p.colour.Red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
 	default:
 		p.waiting(name, pod)
 	}
@@ -263,10 +295,10 @@ func failure(pod *corev1.Pod) string {
 }
 
 // waiting tells why containers do not start, when the reason changes.
-func (p *progress) waiting(name string, pod *corev1.Pod) {
+func (p *Progress) waiting(name string, pod *corev1.Pod) {
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := c.State.Waiting; w != nil && w.Message != "" && p.news(pod, c.Name, w) {
-			p.line("%s", p.colour.Yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
+			p.Line("%s", p.colour.Yellow(fmt.Sprintf("pod %s waits: %s: %s", name, w.Reason, w.Message)))
 		}
 	}
 }
@@ -278,7 +310,7 @@ const maxTold = 1000
 // of the pods that one owner has. Between its tries a pull that fails waits for
 // its back-off, which says nothing new, and other restarts differ in how long
 // they wait.
-func (p *progress) news(pod *corev1.Pod, container string, w *corev1.ContainerStateWaiting) bool {
+func (p *Progress) news(pod *corev1.Pod, container string, w *corev1.ContainerStateWaiting) bool {
 	key, what := ownerOf(pod)+container, w.Reason
 	if w.Reason == "ErrImagePull" || w.Reason == "ErrImageNeverPull" {
 		what += localPort.ReplaceAllString(w.Message, "")
@@ -297,7 +329,7 @@ func (p *progress) news(pod *corev1.Pod, container string, w *corev1.ContainerSt
 }
 
 // forget makes news of what is told of a pod again, once it was ready.
-func (p *progress) forget(pod *corev1.Pod) {
+func (p *Progress) forget(pod *corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.told, func(key, _ string) bool { return strings.HasPrefix(key, ownerOf(pod)) })

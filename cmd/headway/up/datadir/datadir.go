@@ -1,6 +1,8 @@
-package main
+package datadir
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,9 +46,9 @@ func dataOf(dir string) (own, foreign []string, err error) {
 	return own, foreign, nil
 }
 
-// checkNewDataDir refuses to begin a cluster among somebody else's files, whose
+// CheckNew refuses to begin a cluster among somebody else's files, whose
 // directory would be closed to other users.
-func checkNewDataDir(dir string) error {
+func CheckNew(dir string) error {
 	own, foreign, err := dataOf(dir)
 	// Every file system of ext4 begins with this one.
 	foreign = slices.DeleteFunc(foreign, func(name string) bool { return name == "lost+found" })
@@ -56,20 +58,20 @@ func checkNewDataDir(dir string) error {
 	return fmt.Errorf("data dir %s has %s in it, which is not Headway's: give --data-dir a directory of its own", dir, listed(foreign))
 }
 
-// checkUsedDataDir refuses to clean up where no cluster has been. One has been, too,
+// CheckUsed refuses to clean up where no cluster has been. One has been, too,
 // where somebody removed the files by hand and its sockets and namespaces are there.
-func checkUsedDataDir(dir string) error {
+func CheckUsed(dir string) error {
 	own, _, err := dataOf(dir)
-	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) || !missing(runDir(dir)) {
+	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) || !Missing(RunDir(dir)) {
 		return err
 	}
 	return fmt.Errorf("%s is no data dir of Headway: it has neither %s nor %s; nothing was removed", dir, lockFile, engine.StoreFile)
 }
 
-// removeDataDir removes what Headway has in a directory and says what that was.
+// Remove removes what Headway has in a directory and says what that was.
 // The directory goes, too, unless somebody else has something in it, or it is a
 // mount point.
-func removeDataDir(dir string, out io.Writer) error {
+func Remove(dir string, out io.Writer) error {
 	own, foreign, err := dataOf(dir)
 	if err != nil {
 		return err
@@ -113,4 +115,24 @@ func listed(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:few], ", "), len(names)-few)
 	}
 	return strings.Join(names, ", ")
+}
+
+// Default's cluster keeps what ends with a reboot in /run/headway.
+const Default = "/var/lib/headway"
+
+// RunDir is where sockets and namespaces of a data dir's cluster are. Not in
+// the data dir: it must be empty after a reboot, and socket paths must be
+// short.
+func RunDir(dataDir string) string {
+	if dataDir == Default {
+		return "/run/headway"
+	}
+	sum := sha256.Sum256([]byte(dataDir))
+	return "/run/headway-" + hex.EncodeToString(sum[:4])
+}
+
+// Missing reports whether there is nothing at a path.
+func Missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

@@ -1,4 +1,4 @@
-package main
+package datadir
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDataDir makes the data directory this process' own: two servers on one
+// Lock makes the data directory this process' own: two servers on one
 // store, or two agents on one node's containers, would undo each other's work.
 // The lock ends with the process, however that ends.
-func lockDataDir(dir string) (unlock func(), err error) {
+func Lock(dir string) (unlock func(), err error) {
 	if err := closeDataDir(dir); err != nil {
 		return nil, err
 	}
@@ -42,33 +42,37 @@ func lockDataDir(dir string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// dataDirPeriod is how often it is looked whether the data dir is there.
-const dataDirPeriod = 2 * time.Second
-
-// heldDir is a data dir that this process has locked.
-type heldDir struct {
+// Held is a data dir that this process has locked.
+type Held struct {
 	dir  string
 	lock os.FileInfo
 }
 
-func heldDataDir(dir string) (heldDir, error) {
+// Hold returns the data dir that this process has just locked.
+func Hold(dir string) (Held, error) {
 	lock, err := os.Stat(filepath.Join(dir, lockFile))
 	if err != nil {
-		return heldDir{}, fmt.Errorf("look at the data dir: %w", err)
+		return Held{}, fmt.Errorf("look at the data dir: %w", err)
 	}
-	return heldDir{dir, lock}, nil
+	return Held{dir, lock}, nil
 }
 
-// keep returns an error once the data dir is gone: the process would go on with a
+// Keep returns an error once the data dir is gone: the process would go on with a
 // store that nobody can open again, and another could start beside it.
-func (h heldDir) keep(ctx context.Context, every time.Duration) error {
-	for pause(ctx, every) {
+func (h Held) Keep(ctx context.Context, every time.Duration) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
 		now, err := os.Stat(filepath.Join(h.dir, lockFile))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(h.lock, now) {
 			return fmt.Errorf("data dir %s was removed or replaced while the cluster ran, and the store with it: containers go on until `headway cleanup --data-dir %[1]s` removes what is left", h.dir)
 		}
 	}
-	return ctx.Err()
 }
 
 // closeDataDir makes the data dir, or closes the one there is, to other users:

@@ -1,9 +1,8 @@
-package main
+package up
 
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/examples"
 	"headway.dev/syncer/git"
 )
@@ -41,7 +41,7 @@ func TestCleanupAsks(t *testing.T) {
 	}
 	begin := func() {
 		t.Helper()
-		unlock, err := lockDataDir(dir) // as up does before anything else
+		unlock, err := datadir.Lock(dir) // as up does before anything else
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,8 +50,7 @@ func TestCleanupAsks(t *testing.T) {
 	begin()
 	clean := func(answer string, yes bool) (string, error) {
 		var out bytes.Buffer
-		up := &upOptions{options: &options{dataDir: dir, in: strings.NewReader(answer), out: &out, err: &out}, cgroupRoot: "hwt-cleanup"}
-		err := cleanup(t.Context(), up, false, yes)
+		err := Cleanup{DataDir: dir, In: strings.NewReader(answer), Out: &out, CgroupRoot: "hwt-cleanup", Yes: yes}.Run(t.Context())
 		return out.String(), err
 	}
 	for _, answer := range []string{"", "n\n", "\n", "yesterday\n"} {
@@ -59,7 +58,7 @@ func TestCleanupAsks(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "--yes") || !strings.Contains(out, repository) {
 			t.Errorf("the answer %q: %v, %q; want a refusal that names --yes and the repository", answer, err, out)
 		}
-		if missing(repository) {
+		if datadir.Missing(repository) {
 			t.Fatalf("the answer %q deletes the repository", answer)
 		}
 	}
@@ -88,67 +87,22 @@ func TestCleanupAsks(t *testing.T) {
 	if out, err := clean("", true); err == nil || !strings.Contains(err.Error(), "is no data dir of Headway") {
 		t.Errorf("cleanup of a directory that is none of Headway's: %v, %q", err, out)
 	}
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 || missing(notes) || missing(mine) {
-		t.Errorf("a directory that is none of Headway's has mode %v, %v; notes gone: %v, pki gone: %v", info.Mode(), err, missing(notes), missing(mine))
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 || datadir.Missing(notes) || datadir.Missing(mine) {
+		t.Errorf("a directory that is none of Headway's has mode %v, %v; notes gone: %v, pki gone: %v", info.Mode(), err, datadir.Missing(notes), datadir.Missing(mine))
 	}
-	if err := checkNewDataDir(dir); err == nil || !strings.Contains(err.Error(), "has pods.yaml in it, which is not Headway's") {
+	if err := datadir.CheckNew(dir); err == nil || !strings.Contains(err.Error(), "has pods.yaml in it, which is not Headway's") {
 		t.Errorf("up among somebody else's files: %v", err)
 	}
 	begin()
-	if err := checkNewDataDir(dir); err != nil {
+	if err := datadir.CheckNew(dir); err != nil {
 		t.Errorf("up in a data dir into which somebody put a file later: %v", err)
 	}
 	out, err = clean("", true)
 	if err != nil || !strings.Contains(out, "left pods.yaml, which is not") {
 		t.Errorf("cleanup beside somebody else's files: %v, %q", err, out)
 	}
-	if missing(notes) || !missing(mine) || !missing(filepath.Join(dir, lockFile)) {
-		t.Errorf("cleanup leaves pki: %v, lock: %v; somebody's notes are gone: %v", !missing(mine), !missing(filepath.Join(dir, lockFile)), missing(notes))
-	}
-}
-
-// TestDataIsClosed: neither the data dir nor the repository in it is open to
-// other users, whatever umask who pushes has.
-func TestDataIsClosed(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	unlock, err := lockDataDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unlock()
-	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the data dir has mode %v, %v; want 0700", info.Mode(), err)
-	}
-	shared := filepath.Join(t.TempDir(), "shared")
-	if err := os.Mkdir(shared, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lockDataDir(shared); err == nil || !strings.Contains(err.Error(), "all users share") {
-		t.Errorf("a directory as /tmp: %v, want a refusal", err)
-	}
-
-	repository := filepath.Join(dir, "repo.git")
-	if err := git.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
-		t.Fatal(err)
-	}
-	script := "umask 022 && git clone -q \"$1\" work && cd work && echo x > new && git add new && git -c user.name=a -c user.email=a@b commit -qm new && git push -q"
-	cmd := exec.CommandContext(t.Context(), "sh", "-ec", script, "sh", repository)
-	cmd.Dir = t.TempDir()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if info, err := os.Stat(repository); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the repository has mode %v, %v; want 0700", info.Mode(), err)
-	}
-	tip := filepath.Join(repository, "refs", "heads", "main")
-	if info, err := os.Stat(tip); err != nil || info.Mode().Perm()&0o077 != 0 {
-		t.Errorf("the pushed branch has mode %v, %v; want it closed", info.Mode(), err)
+	if datadir.Missing(notes) || !datadir.Missing(mine) || !datadir.Missing(filepath.Join(dir, "lock")) {
+		t.Errorf("cleanup leaves pki: %v, lock: %v; somebody's notes are gone: %v", !datadir.Missing(mine), !datadir.Missing(filepath.Join(dir, "lock")), datadir.Missing(notes))
 	}
 }
 
@@ -160,17 +114,16 @@ func TestCleanupAfterRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	if err := os.MkdirAll(filepath.Join(runDir(dir), "sandboxes"), 0o711); err != nil {
+	if err := os.MkdirAll(filepath.Join(datadir.RunDir(dir), "sandboxes"), 0o711); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"removed the pods, their network and rules, and their cgroups", "nothing to clean up"} {
 		var out bytes.Buffer
-		up := &upOptions{options: &options{dataDir: dir, in: strings.NewReader(""), out: &out, err: &out}, cgroupRoot: "hwt-removal"}
-		if err := cleanup(t.Context(), up, false, false); err != nil || !strings.Contains(out.String(), want) {
+		if err := (Cleanup{DataDir: dir, In: strings.NewReader(""), Out: &out, CgroupRoot: "hwt-removal"}).Run(t.Context()); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("%v, %q; want %q", err, &out, want)
 		}
-		if !missing(dir) || !missing(runDir(dir)) {
-			t.Errorf("left: %v, %v", !missing(dir), !missing(runDir(dir)))
+		if !datadir.Missing(dir) || !datadir.Missing(datadir.RunDir(dir)) {
+			t.Errorf("left: %v, %v", !datadir.Missing(dir), !datadir.Missing(datadir.RunDir(dir)))
 		}
 	}
 }

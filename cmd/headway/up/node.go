@@ -1,10 +1,8 @@
-package main
+package up
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +13,7 @@ import (
 
 	kube "k8s.io/component-base/version"
 
+	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes"
 	"headway.dev/nodes/network"
@@ -22,37 +21,23 @@ import (
 	"headway.dev/nodes/runtime/runc"
 )
 
-// defaultDataDir's cluster keeps what ends with a reboot in /run/headway.
-const defaultDataDir = "/var/lib/headway"
-
-// runDir is where sockets and namespaces of a data dir's cluster are. Not in
-// the data dir: it must be empty after a reboot, and socket paths must be
-// short.
-func runDir(dataDir string) string {
-	if dataDir == defaultDataDir {
-		return "/run/headway"
-	}
-	sum := sha256.Sum256([]byte(dataDir))
-	return "/run/headway-" + hex.EncodeToString(sum[:4])
-}
-
-func (c *cluster) runNode(ctx context.Context) (err error) {
+func (c *Cluster) runNode(ctx context.Context) (err error) {
 	machine, err := containerd.Start(ctx, runtimeConfig(c.cfg, c.network))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, machine.Close()) }()
 	if warning := runc.Warning(ctx); warning != "" {
-		c.progress.line("warning: %s", warning)
+		c.progress.Line("warning: %s", warning)
 	}
 	if c.cfg.ownExample {
 		c.loadExample(ctx, machine)
 	}
-	client, err := newClient(c.engine.Client("system:node:"+c.cfg.nodeName, "system:nodes"))
+	client, err := newClient(c.Engine.Client("system:node:"+c.cfg.NodeName, "system:nodes"))
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.cfg.nodeIP.String(), "0"))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(c.cfg.NodeIP.String(), "0"))
 	if err != nil {
 		return fmt.Errorf("listen for logs and exec: %w", err)
 	}
@@ -66,8 +51,8 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 		return err
 	}
 	agent, err := nodes.New(nodes.Config{
-		NodeName: c.cfg.nodeName,
-		NodeIP:   c.cfg.nodeIP.String(),
+		NodeName: c.cfg.NodeName,
+		NodeIP:   c.cfg.NodeIP.String(),
 		Client:   client,
 		Runtime:  machine,
 		SetPodCIDR: func(cidr string) error {
@@ -77,16 +62,16 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 			}
 			return c.network.SetPodCIDR(prefix)
 		},
-		DataDir:           c.cfg.dataDir,
-		ImagesDir:         c.cfg.imagesDir,
+		DataDir:           c.cfg.DataDir,
+		ImagesDir:         c.cfg.ImagesDir,
 		EvictionHard:      c.cfg.eviction,
-		PodPidsLimit:      c.cfg.podMaxPids,
+		PodPidsLimit:      c.cfg.PodMaxPids,
 		StreamingListener: listener,
 		StreamingTLS:      streaming,
 		Version:           kube.Get().GitVersion,
 		RuntimeVersion:    version,
-		Looked:            func() { close(c.looked) },
-		Log:               c.cfg.log.With("part", "agent"),
+		Looked:            func() { close(c.Looked) },
+		Log:               c.cfg.Log.With("part", "agent"),
 	})
 	if err != nil {
 		return err
@@ -101,17 +86,17 @@ func (c *cluster) runNode(ctx context.Context) (err error) {
 	return agent.Run(ctx)
 }
 
-func newNetwork(cfg *upConfig) (*network.Network, error) {
+func newNetwork(cfg *Config) (*network.Network, error) {
 	return network.New(network.Config{
 		Bridge:      "headway0",
-		Owner:       cfg.dataDir,
-		ClusterCIDR: cfg.clusterCIDR,
-		StateDir:    filepath.Join(cfg.dataDir, "network"),
-	}, cfg.log.With("part", "network"))
+		Owner:       cfg.DataDir,
+		ClusterCIDR: cfg.ClusterCIDR,
+		StateDir:    filepath.Join(cfg.DataDir, "network"),
+	}, cfg.Log.With("part", "network"))
 }
 
 // claimNetwork fails if this machine's pod network is that of another data dir.
-func claimNetwork(cfg *upConfig) error {
+func claimNetwork(cfg *Config) error {
 	net, err := newNetwork(cfg)
 	if err != nil {
 		return err
@@ -119,22 +104,22 @@ func claimNetwork(cfg *upConfig) error {
 	return net.Claim()
 }
 
-func runtimeConfig(cfg *upConfig, net *network.Network) containerd.Config {
+func runtimeConfig(cfg *Config, net *network.Network) containerd.Config {
 	return containerd.Config{
-		Root:              filepath.Join(cfg.dataDir, "runtime"),
-		RunDir:            runDir(cfg.dataDir),
-		LogDir:            filepath.Join(cfg.dataDir, "logs"),
-		ContainerdAddress: cfg.containerd,
-		CgroupRoot:        cfg.cgroupRoot,
+		Root:              filepath.Join(cfg.DataDir, "runtime"),
+		RunDir:            datadir.RunDir(cfg.DataDir),
+		LogDir:            filepath.Join(cfg.DataDir, "logs"),
+		ContainerdAddress: cfg.Containerd,
+		CgroupRoot:        cfg.CgroupRoot,
 		Network:           net,
-		Log:               cfg.log.With("part", "runtime"),
+		Log:               cfg.Log.With("part", "runtime"),
 	}
 }
 
 // cleanupNode removes containers, networks, cgroups and mounts. What another
 // data dir's cluster has of the machine stays: owned says which.
-func cleanupNode(ctx context.Context, cfg *upConfig) (owned *network.OwnedError, err error) {
-	cfg.log = slog.New(slog.DiscardHandler)
+func cleanupNode(ctx context.Context, cfg *Config) (owned *network.OwnedError, err error) {
+	cfg.Log = slog.New(slog.DiscardHandler)
 	net, err := newNetwork(cfg)
 	if err != nil {
 		return nil, err
@@ -147,13 +132,13 @@ func cleanupNode(ctx context.Context, cfg *upConfig) (owned *network.OwnedError,
 	if err := containerd.Cleanup(ctx, machine); err != nil {
 		return owned, err
 	}
-	return owned, nodes.Cleanup(cfg.dataDir)
+	return owned, nodes.Cleanup(cfg.DataDir)
 }
 
 // streamingTLS lets in who has a client certificate of the cluster's authority;
 // what they may then is asked of the API.
-func (c *cluster) streamingTLS() (*tls.Config, error) {
-	cert, key, err := c.engine.PKI().Server("system:node:"+c.cfg.nodeName, c.cfg.nodeIP.String(), c.cfg.nodeName)
+func (c *Cluster) streamingTLS() (*tls.Config, error) {
+	cert, key, err := c.Engine.PKI().Server("system:node:"+c.cfg.NodeName, c.cfg.NodeIP.String(), c.cfg.NodeName)
 	if err != nil {
 		return nil, fmt.Errorf("serving certificate of the node: %w", err)
 	}
@@ -164,7 +149,7 @@ func (c *cluster) streamingTLS() (*tls.Config, error) {
 	return &tls.Config{
 		Certificates: []tls.Certificate{pair},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    c.engine.PKI().Pool(),
+		ClientCAs:    c.Engine.PKI().Pool(),
 		MinVersion:   tls.VersionTLS12,
 	}, nil
 }

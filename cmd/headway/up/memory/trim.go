@@ -1,4 +1,4 @@
-package main
+package memory
 
 import (
 	"context"
@@ -27,11 +27,11 @@ const (
 	minIdle      = 64 << 20
 )
 
-// trim gives the memory of the start back to the kernel, and from then on what
+// Trim gives the memory of the start back to the kernel, and from then on what
 // large requests leave behind. The collector would do so too, but only after
 // the next one or two collections, for which an idle program has no reason: two
 // minutes and more each.
-func trim(ctx context.Context) error {
+func Trim(ctx context.Context) error {
 	if !pause(ctx, settle) {
 		return ctx.Err()
 	}

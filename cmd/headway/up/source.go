@@ -1,11 +1,10 @@
-package main
+package up
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"maps"
 	"path"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/engine"
 	"headway.dev/examples"
 	"headway.dev/manifests/model/change"
@@ -28,32 +28,32 @@ import (
 
 // source is the Git source given on the command line.
 type source struct {
-	cfg *upConfig
+	cfg *Config
 	// url is what the GitRepository says; dir is set if it is on this machine.
 	url, dir string
 }
 
 // openSource checks the source: a repository on this machine must have the
 // branch and the path, so that a typing error is answered at once.
-func openSource(cfg *upConfig) (*source, error) {
-	if address := sshURL(cfg.repo); strings.Contains(address, "://") && !strings.HasPrefix(address, "file://") {
+func openSource(cfg *Config) (*source, error) {
+	if address := sshURL(cfg.Repo); strings.Contains(address, "://") && !strings.HasPrefix(address, "file://") {
 		if err := gitremote.CheckURL(address); err != nil {
 			return nil, fmt.Errorf("--repo: %w", err)
 		}
 		return &source{cfg: cfg, url: address}, nil
 	}
-	dir := strings.TrimPrefix(cfg.repo, "file://")
+	dir := strings.TrimPrefix(cfg.Repo, "file://")
 	if dir == "" {
-		dir = filepath.Join(cfg.dataDir, "repo.git")
+		dir = filepath.Join(cfg.DataDir, "repo.git")
 		// Only for a new cluster: one that has lost its repository keeps what
 		// it runs until that is back, instead of following a new beginning.
-		if missing(dir) && missing(filepath.Join(cfg.dataDir, engine.StoreFile)) {
-			if err := git.Create(dir, cfg.branch, examples.Repo(),
+		if datadir.Missing(dir) && datadir.Missing(filepath.Join(cfg.DataDir, engine.StoreFile)) {
+			if err := git.Create(dir, cfg.Branch, examples.Repo(),
 				git.Signature{Name: "Headway", Email: "headway@localhost"}, "Start from the example repository"); err != nil {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
-		if cfg.repo == "" && !missing(dir) {
+		if cfg.Repo == "" && !datadir.Missing(dir) {
 			if err := git.Durable(dir); err != nil {
 				return nil, err
 			}
@@ -80,13 +80,8 @@ func sshURL(repo string) string {
 	return "ssh://" + host + "/" + strings.TrimPrefix(path, "/")
 }
 
-func missing(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, fs.ErrNotExist)
-}
-
-func checkLocal(dir string, cfg *upConfig) error {
-	if missing(dir) {
+func checkLocal(dir string, cfg *Config) error {
+	if datadir.Missing(dir) {
 		return fmt.Errorf("--repo: %s does not exist", dir)
 	}
 	repo, err := git.Open(dir)
@@ -94,7 +89,7 @@ func checkLocal(dir string, cfg *upConfig) error {
 		return fmt.Errorf("--repo: %w", err)
 	}
 	defer func() { _ = repo.Close() }() // it was only read
-	head, err := repo.Fetch(context.Background(), git.Ref{Branch: cfg.branch}, nil)
+	head, err := repo.Fetch(context.Background(), git.Ref{Branch: cfg.Branch}, nil)
 	if err != nil {
 		return fmt.Errorf("--branch: %w", err)
 	}
@@ -102,18 +97,23 @@ func checkLocal(dir string, cfg *upConfig) error {
 	if err != nil {
 		return fmt.Errorf("--repo: %w", err)
 	}
-	if info, err := fs.Stat(tree, filepath.ToSlash(filepath.Clean(cfg.path))); err != nil || !info.IsDir() {
-		return fmt.Errorf("--path: %s is no directory of branch %s in %s", cfg.path, cfg.branch, dir)
+	if info, err := fs.Stat(tree, filepath.ToSlash(filepath.Clean(cfg.Path))); err != nil || !info.IsDir() {
+		return fmt.Errorf("--path: %s is no directory of branch %s in %s", cfg.Path, cfg.Branch, dir)
 	}
 	return nil
 }
 
-// local allows the syncer to open the command line's repository in place.
-func (s *source) local() map[string]string {
+// repositories are those that the syncer may open in place.
+func (s *source) repositories() map[string]string {
+	local := maps.Clone(s.cfg.Local)
 	if s.dir == "" {
-		return nil
+		return local
 	}
-	return map[string]string{wire.SystemNamespace + "/" + wire.RootName: s.dir}
+	if local == nil {
+		local = map[string]string{}
+	}
+	local[wire.SystemNamespace+"/"+wire.RootName] = s.dir
+	return local
 }
 
 // committer is what declare needs of the store.
@@ -128,12 +128,12 @@ func (s *source) declare(ctx context.Context, store committer) error {
 	meta := metav1.ObjectMeta{Namespace: wire.SystemNamespace, Name: wire.RootName}
 	repository := &sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{
 		URL:       s.url,
-		Interval:  metav1.Duration{Duration: s.cfg.interval},
-		Reference: &sourcev1.GitRepositoryRef{Branch: s.cfg.branch},
+		Interval:  metav1.Duration{Duration: s.cfg.Interval},
+		Reference: &sourcev1.GitRepositoryRef{Branch: s.cfg.Branch},
 	}}
 	kustomization := &kustomizev1.Kustomization{ObjectMeta: meta, Spec: kustomizev1.KustomizationSpec{
 		SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: sourcev1.GitRepositoryKind, Name: wire.RootName},
-		Path:      "./" + strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(s.cfg.path)), "/"),
+		Path:      "./" + strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(s.cfg.Path)), "/"),
 		Interval:  metav1.Duration{Duration: 10 * time.Minute},
 		Timeout:   &metav1.Duration{Duration: 5 * time.Minute},
 		Prune:     true,

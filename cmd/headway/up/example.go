@@ -1,4 +1,4 @@
-package main
+package up
 
 import (
 	"archive/tar"
@@ -15,9 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/spf13/cobra"
 
-	"headway.dev/examples/web/serve"
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/runtime"
 )
@@ -25,18 +23,10 @@ import (
 // The image that the example repository runs. Its only file is this program.
 const (
 	exampleImage   = "headway.dev/examples/web:1.0.0"
-	exampleVersion = "1.0.0"
-	exampleCommand = "example-web"
+	ExampleVersion = "1.0.0"
+	ExampleCommand = "example-web"
 	ownProgram     = "/proc/self/exe"
 )
-
-// newExampleWeb is what the example's pods run.
-func newExampleWeb() *cobra.Command {
-	return &cobra.Command{
-		Use: exampleCommand, Short: "Run the example's web program", Hidden: true, Args: takes(0, 0),
-		RunE: func(*cobra.Command, []string) error { return serve.Run(exampleVersion) },
-	}
-}
 
 // imageStore is what loading the example needs of the runtime.
 type imageStore interface {
@@ -46,7 +36,7 @@ type imageStore interface {
 
 // loadExample gives the example's image to the node, once. The cluster does
 // without it if need be: its pods say what they lack.
-func (c *cluster) loadExample(ctx context.Context, images imageStore) {
+func (c *Cluster) loadExample(ctx context.Context, images imageStore) {
 	if _, there, err := images.Image(ctx, exampleImage); there && err == nil {
 		return
 	}
@@ -65,7 +55,7 @@ func (c *cluster) loadExample(ctx context.Context, images imageStore) {
 	}
 	_ = reader.CloseWithError(err) // ends the writer, also when nothing was read
 	if err = errors.Join(err, <-written); err != nil && ctx.Err() == nil {
-		c.progress.line("%s", c.progress.colour.Red(fmt.Sprintf("the image of the example cannot be loaded: %v", err)))
+		c.progress.Fault("the image of the example cannot be loaded: %v", err)
 	}
 }
 
@@ -82,7 +72,7 @@ func writeExample(out io.Writer, program string) error {
 	archive := tar.NewWriter(out)
 	config, err := writeBlob(archive, ocispec.MediaTypeImageConfig, ocispec.Image{
 		Platform: platform,
-		Config:   ocispec.ImageConfig{Entrypoint: []string{"/headway", exampleCommand}, User: "65532:65532", WorkingDir: "/"},
+		Config:   ocispec.ImageConfig{Entrypoint: []string{"/headway", ExampleCommand}, User: "65532:65532", WorkingDir: "/"},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.digest}},
 	})
 	if err != nil {
@@ -95,7 +85,7 @@ func writeExample(out io.Writer, program string) error {
 		return err
 	}
 	manifest.Platform = &platform
-	manifest.Annotations = map[string]string{"io.containerd.image.name": exampleImage, ocispec.AnnotationRefName: exampleVersion}
+	manifest.Annotations = map[string]string{"io.containerd.image.name": exampleImage, ocispec.AnnotationRefName: ExampleVersion}
 	index, err := json.Marshal(ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{manifest},
 	})

@@ -1,0 +1,95 @@
+package up
+
+import (
+	"context"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/engine"
+	"headway.dev/engine/rbac"
+	"headway.dev/engine/scheduler/placement"
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer"
+	"headway.dev/syncer/rights"
+)
+
+// logs reads the end of a container's log, from whichever node it is on.
+func (c *Cluster) logs(ctx context.Context, pod *corev1.Pod, container string, previous bool, lines int64) (string, error) {
+	client, err := newClient(c.Engine.Client("system:headway", "system:masters"))
+	if err != nil {
+		return "", err
+	}
+	limit := int64(64 << 10) // lines may be long
+	text, err := client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: container, Previous: previous, TailLines: &lines, LimitBytes: &limit,
+	}).DoRaw(ctx)
+	return string(text), err
+}
+
+// access answers the syncer's questions about rights by the roles and bindings
+// in the store, as the API server answers its own.
+type access struct{ roles *rbac.Index }
+
+// Allowed implements rights.Access.
+func (a access) Allowed(user rights.User, verb string, key object.Key) error {
+	return a.roles.Allowed(rbac.User(user), verb, key)
+}
+
+// Escalates implements rights.Access.
+func (a access) Escalates(user rights.User, planned object.Reader, next, old object.Object) error {
+	return a.roles.Escalates(rbac.Grant{
+		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
+		May: func(r rbac.Request) bool {
+			allowed, _ := a.roles.Authorize(rbac.User(user), r)
+			return allowed
+		},
+	})
+}
+
+// After implements rights.Access.
+func (a access) After(changes []object.Event) rights.Access {
+	return access{a.roles.After(changes)}
+}
+
+// withUser tells the syncer's API who asks: the API server has authenticated
+// them.
+func withUser(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, groups, ok := engine.RequestUser(r)
+		if !ok {
+			http.Error(w, "no user present on request", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(rights.WithUser(r.Context(), rights.User{Name: name, Groups: groups})))
+	})
+}
+
+// simulate asks the scheduler's core about the pods of a plan, as things stand
+// in the store.
+func simulate(stored object.Reader) func([]syncer.Rollout) []syncer.Placement {
+	return func(list []syncer.Rollout) []syncer.Placement {
+		rollouts := make([]placement.Rollout, len(list))
+		for i, r := range list {
+			rollouts[i] = placement.Rollout(r)
+		}
+		placed := make([]syncer.Placement, len(list))
+		for i, o := range placement.Simulate(all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
+			placed[i] = syncer.Placement(o)
+		}
+		return placed
+	}
+}
+
+// all are the stored objects of a core kind.
+func all[T object.Object](stored object.Reader, kind string) []T {
+	objs, _ := stored.List(schema.GroupKind{Kind: kind}, "")
+	list := make([]T, 0, len(objs))
+	for _, o := range objs {
+		if one, ok := o.(T); ok {
+			list = append(list, one)
+		}
+	}
+	return list
+}

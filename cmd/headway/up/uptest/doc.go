@@ -1,0 +1,2 @@
+// Package uptest runs clusters in a test's own process.
+package uptest

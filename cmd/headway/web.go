@@ -1,0 +1,16 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"headway.dev/cmd/headway/up"
+	"headway.dev/examples/web/serve"
+)
+
+// newExampleWeb is what the example's pods run.
+func newExampleWeb() *cobra.Command {
+	return &cobra.Command{
+		Use: up.ExampleCommand, Short: "Run the example's web program", Hidden: true, Args: takes(0, 0),
+		RunE: func(*cobra.Command, []string) error { return serve.Run(up.ExampleVersion) },
+	}
+}
