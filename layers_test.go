@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"manifests":       {"guard", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "kind", "kinds", "scheme", "defaults", "health", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
-	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "internal", "plan", "fault", "tree", "journal", "rights", "."},
+	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "internal", "plan", "fault", "tree", "journal", "rights", "source", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", ".", "apitest"},
 	"engine/controllers": {

@@ -31,7 +31,6 @@ var larger = map[string]string{
 	"syncer":                     "to be cut",
 	"nodes/pod.decision":         "to be cut",
 	"nodes.worker":               "to be cut",
-	"syncer.source":              "to be cut",
 	"syncer.planning":            "to be cut",
 	"cmd/headway/e2e.Cluster":    "to be cut",
 	"syncer.Syncer":              "to be cut",

@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -39,27 +40,27 @@ type revertTries struct {
 // revertFailed takes back automatically all that the head has since the
 // revision that was healthy last, and journals that. What was not applied yet
 // is among it: on top of what failed nobody can say that it would be.
-func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, healthy, reason string) error {
+func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h source.Head, healthy, reason string) error {
 	good, ok := git.ParseRevision(healthy)
 	if !ok {
 		return fmt.Errorf("no earlier commit is known to be healthy (%q)", healthy)
 	}
-	c, err := h.repo.Commit(h.Commit)
+	c, err := h.Repo.Commit(h.Commit)
 	if err != nil {
 		return err
 	}
 	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.env.Now()}
 	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: health.WithoutWords(reason), author: author})
 	if errors.Is(err, git.ErrNothingToRevert) {
-		src.wake.Set()
+		src.Wake()
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	entry := &wire.Entry{
-		Type: wire.EntryReverted, Time: k.s.env.Now(), Source: src.name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
-		Commit: wireCommit(c), Reason: flux.Bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
+		Type: wire.EntryReverted, Time: k.s.env.Now(), Source: src.Name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
+		Commit: source.Commit(c), Reason: flux.Bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
 	}
 	if _, err := k.s.journal.Commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
 		k.s.env.Log.Error("write the journal", "kustomization", k.name(), "err", err)
@@ -69,13 +70,13 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source, h head, h
 
 // retryRevert tries the revert of the commit in quarantine again, if it could
 // not be pushed for a reason that passes, and it is time.
-func (k *kustomization) retryRevert(ctx context.Context, h head) {
+func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	ks := k.get()
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
 	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(quarantinedCondition)
-	src := k.s.source(flux.SourceKey(ks))
+	src := k.s.sources.Get(flux.SourceKey(ks))
 	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != onFailureRevert || src == nil {
 		k.tries = revertTries{}
 		return
@@ -105,7 +106,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h head) {
 }
 
 // revertHeld reverts the commit in quarantine if that is still called for.
-func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomization, src *source, h head, revision, why string) error {
+func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomization, src *source.Source, h source.Head, revision, why string) error {
 	bad, ok := git.ParseRevision(revision)
 	if !ok {
 		return fmt.Errorf("revision %q cannot be read", revision)
@@ -113,10 +114,10 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if err := k.s.rights.MayWriteGit(ks); err != nil {
 		return err
 	}
-	if on, err := h.repo.IsAncestor(bad.Commit, h.Commit); err != nil || !on {
+	if on, err := h.Repo.IsAncestor(bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
-	recent, err := k.s.recentReverts(h, src.name(), k.s.env.Now())
+	recent, err := k.s.recentReverts(h, src.Name(), k.s.env.Now())
 	if err != nil {
 		return err
 	}
@@ -183,7 +184,7 @@ const pendingEnd = " (with back-off)"
 // a source: those in the journal, and those that the branch has if the journal
 // lacks them. The dates of other commits say nothing: whoever writes one can
 // choose its date.
-func (s *Syncer) recentReverts(h head, source string, now time.Time) (int, error) {
+func (s *Syncer) recentReverts(h source.Head, source string, now time.Time) (int, error) {
 	const most = 1000 // commits and journal entries that are looked at
 	reverted, seen := map[string]bool{}, 0
 	err := s.journal.Backwards(func(e wire.Entry) bool {
@@ -204,7 +205,7 @@ func (s *Syncer) recentReverts(h head, source string, now time.Time) (int, error
 			continue
 		}
 		walked[next[0]] = true
-		c, err := h.repo.Commit(next[0])
+		c, err := h.Repo.Commit(next[0])
 		if err != nil {
 			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
 		}

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/yaml/origin"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -209,7 +210,7 @@ func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o orig
 	}
 	if c := newest(lines, o.Source.Line, o.End); c != nil {
 		f.Commit = c.SHA
-		b.out.Commits[c.SHA] = *wireCommit(*c)
+		b.out.Commits[c.SHA] = *source.Commit(*c)
 	}
 	return nil
 }

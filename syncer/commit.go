@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -49,15 +50,15 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 		}
 	}
 	visible := r.plan.Changes()
-	p.advanced = ks.Status.LastAppliedRevision != r.head.revision()
+	p.advanced = ks.Status.LastAppliedRevision != r.head.Revision()
 	p.told = visible || p.advanced
 	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
 	// The last good commit, put back while the newest is refused, is judged
 	// already; not so one that is gone back to.
-	heals := k.failed && k.attempted.revision != r.head.revision()
+	heals := k.failed && k.attempted.revision != r.head.Revision()
 	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
 	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
-		k.pending == nil && stateOf(ks).revision != r.head.revision())
+		k.pending == nil && stateOf(ks).revision != r.head.Revision())
 	r.before = k.before(ks, r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
 		p.changes = append(p.changes, change.Patch(k.key, func(o object.Object) bool {
@@ -81,7 +82,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	}
 	p.changes = append(p.changes, change.PatchStatus(k.key, edit))
 	if p.advanced {
-		p.entries = append(p.entries, k.superseded(ks, r.head.revision()))
+		p.entries = append(p.entries, k.superseded(ks, r.head.Revision()))
 	}
 	if p.told {
 		p.entries = append(p.entries, k.applied(ks, r, now, p.advanced))
@@ -92,7 +93,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 // applied is the journal's entry about what a round applies.
 func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now time.Time, advanced bool) *wire.Entry {
 	entry := &wire.Entry{
-		Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.revision(),
+		Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.Revision(),
 		Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
 	}
 	if advanced && !r.hold {
@@ -166,7 +167,7 @@ func (p *part) done() {
 	k, r := p.k, p.r
 	if p.advanced {
 		k.watched = nil
-		if k.pending != nil && k.pending.round.head.revision() != r.head.revision() {
+		if k.pending != nil && k.pending.round.head.Revision() != r.head.Revision() {
 			k.pending = nil
 		}
 	}
@@ -201,9 +202,9 @@ func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
 	if !ok {
 		return
 	}
-	list, err := r.head.repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
+	list, err := r.head.Repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
 	if err != nil {
-		k.s.env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.revision(), "err", err)
+		k.s.env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
 		return
 	}
 	for _, c := range list {
@@ -212,7 +213,7 @@ func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
 		case len(entry.With) == wire.MaxWith:
 			entry.MoreWith = true
 		default:
-			entry.With = append(entry.With, *wireCommit(c))
+			entry.With = append(entry.With, *source.Commit(c))
 		}
 	}
 }
@@ -252,7 +253,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 	before := ks.Status.DeepCopy()
 	st := &ks.Status
 	set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: metav1.NewTime(now)}
-	revision := r.head.revision()
+	revision := r.head.Revision()
 	st.ObservedGeneration = ks.Generation
 	st.LastAppliedRevision = revision
 	st.LastHandledReconcileAt = r.want.request

@@ -6,6 +6,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -18,12 +19,12 @@ const maxDeployed = 20_000
 // files differ from the head's; if none was ever healthy, the newest that was
 // applied. What lies between was never found healthy, or was not deployed on
 // its own, so that nobody can say which of it is to blame.
-func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
-	h, lastErr := src.current()
-	if h.repo == nil || h.Commit == "" {
-		return "", "", fmt.Errorf("source %s is not fetched yet: %w", src.name(), lastErr)
+func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err error) {
+	h, lastErr := src.Current()
+	if h.Repo == nil || h.Commit == "" {
+		return "", "", fmt.Errorf("source %s is not fetched yet: %w", src.Name(), lastErr)
 	}
-	tip, err := h.repo.Commit(h.Commit)
+	tip, err := h.Repo.Commit(h.Commit)
 	if err != nil {
 		return "", "", err
 	}
@@ -32,14 +33,14 @@ func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
 	tried := map[string]bool{h.Commit: true}
 	before := func(e wire.Entry) (string, bool) {
 		at, ok := git.ParseRevision(e.Revision)
-		if e.Source != src.name() || !ok || tried[at.Commit] {
+		if e.Source != src.Name() || !ok || tried[at.Commit] {
 			return "", false
 		}
-		c, err := h.repo.Commit(at.Commit)
+		c, err := h.Repo.Commit(at.Commit)
 		if err != nil || c.Tree == tip.Tree {
 			return "", false
 		}
-		below, err := h.repo.IsAncestor(at.Commit, h.Commit)
+		below, err := h.Repo.IsAncestor(at.Commit, h.Commit)
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe
@@ -73,7 +74,7 @@ func (s *Syncer) deployedBefore(src *source) (commit, since string, err error) {
 		since = applied
 	}
 	if since == "" {
-		return "", "", missing("nothing else of %s was deployed before %.12s: name the commit to take back, or with --to the one whose state shall come back", src.name(), h.Commit)
+		return "", "", missing("nothing else of %s was deployed before %.12s: name the commit to take back, or with --to the one whose state shall come back", src.Name(), h.Commit)
 	}
 	return h.Commit, since, nil
 }

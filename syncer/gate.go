@@ -46,7 +46,7 @@ type bounds struct {
 // boundsOf reads the annotations of a Kustomization and of its source.
 func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 	b := bounds{}
-	if bad, ok := git.ParseRevision(stateOf(ks).quarantined); ok && !names(ks.Annotations[flux.Retry], bad.Commit) {
+	if bad, ok := git.ParseRevision(stateOf(ks).quarantined); ok && !flux.Names(ks.Annotations[flux.Retry], bad.Commit) {
 		b.quarantined = bad.Commit
 	}
 	for name, limit := range map[string]**int{flux.MaxDeletes: &b.maxDeletes, flux.MaxRestarts: &b.maxRestarts} {
@@ -84,11 +84,11 @@ func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha strin
 		return nil, err
 	}
 	list := b.judge(res, sha, reach{}, s.env.Now())
-	src := s.source(flux.SourceKey(ks))
+	src := s.sources.Get(flux.SourceKey(ks))
 	if shut(list) == nil || sha == "" || src == nil {
 		return list, nil
 	}
-	r, err := src.reach(ks, sha)
+	r, err := s.reach(src, ks, sha)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/source"
 )
 
 // The Kustomizations of a source that are due for the same commit are applied
@@ -49,42 +50,25 @@ func (k *kustomization) takeNow() bool {
 
 func (k *kustomization) giveBack() { <-k.turn }
 
-// id tells heads apart that have to be applied.
-func (h head) id() string { return h.revision() + "\n" + h.form.mark() }
-
-// gathered says whether the group has been that applies the head; if not, it
-// is asked for, and wakes the Kustomizations when it is over.
-func (src *source) gathered(h head) bool {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	if src.joined != h.id() {
-		src.moved.Set()
-		return false
-	}
-	return true
-}
-
 // gather applies each head by a group, until ctx ends.
-func (src *source) gather(ctx context.Context, wg *sync.WaitGroup) {
-	for src.moved.Sleep(ctx, 0) {
-		h, _ := src.current()
-		if h.Commit == "" || h.repo == nil || src.gathered(h) {
+func (s *Syncer) gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup) {
+	for src.AwaitHead(ctx) {
+		h, _ := src.Current()
+		if h.Commit == "" || h.Repo == nil || src.Gathered(h) {
 			continue
 		}
 		_ = fault.Catch(func() error {
-			src.s.together(ctx, wg, src.key, h)
+			s.together(ctx, wg, src.Key, h)
 			return nil
 		}) // it was reported; all go on by themselves
-		src.mu.Lock()
-		src.joined = h.id()
-		src.mu.Unlock()
-		src.s.wakeFollowers(src.key)
+		src.SetGathered(h)
+		s.wakeFollowers(src.Key)
 	}
 }
 
 // together applies the head to all Kustomizations of the source that are due.
 // Builds that nobody waits for any more end in wg.
-func (s *Syncer) together(ctx context.Context, wg *sync.WaitGroup, source object.Key, h head) {
+func (s *Syncer) together(ctx context.Context, wg *sync.WaitGroup, source object.Key, h source.Head) {
 	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(groupMost)}
 	defer g.leave()
 	g.invite(ctx)
@@ -103,7 +87,7 @@ func (g *group) invite(ctx context.Context) {
 	defer cancel()
 	var list []*kustomization
 	taken := map[*kustomization]bool{}
-	for _, ks := range g.s.followers(g.source) {
+	for _, ks := range flux.Followers(g.s.env.Store, g.source) {
 		k, _ := g.s.loop(flux.KeyOf(ks), false)
 		list, taken[k] = append(list, k), k.takeNow()
 	}

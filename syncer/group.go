@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 )
 
 // group applies one head to some Kustomizations of a source. Each is planned
@@ -23,7 +24,7 @@ type group struct {
 	s       *Syncer
 	wg      *sync.WaitGroup
 	source  object.Key
-	head    head
+	head    source.Head
 	until   time.Time // builds are waited for
 	members map[object.Key]*member
 	order   []*member

@@ -83,7 +83,7 @@ func leaveOut(open map[*member]bool) {
 // outsiders says whether there are Kustomizations that wait for the end of the
 // group and are not in it: who was busy when it began, or came after that.
 func (g *group) outsiders() bool {
-	return slices.ContainsFunc(g.s.followers(g.source), func(ks *kustomizev1.Kustomization) bool {
+	return slices.ContainsFunc(flux.Followers(g.s.env.Store, g.source), func(ks *kustomizev1.Kustomization) bool {
 		return g.members[flux.KeyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.rights.MayFollow(ks) == nil
 	})
 }

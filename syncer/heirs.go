@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
 
@@ -47,20 +48,20 @@ type neighbours struct {
 }
 
 // neighbours are those of self at the head that it is planned for.
-func (s *Syncer) neighbours(self, source object.Key, at head) *neighbours {
+func (s *Syncer) neighbours(self, source object.Key, at source.Head) *neighbours {
 	return &neighbours{
 		s: s, self: self, source: source,
 		render: func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
-			if at.repo == nil {
+			if at.Repo == nil {
 				return nil, errNotYet
 			}
 			return s.follower(ks).rendered(ctx, ks, at)
 		},
 		files: func() (tree.Tree, error) {
-			if at.repo == nil {
+			if at.Repo == nil {
 				return nil, errNotYet
 			}
-			return at.tree(s.ignoreOf(source))
+			return at.Tree(flux.Ignore(s.env.Store, source))
 		},
 		gone:   func(object.Key) bool { return false },
 		hidden: func(object.Key) bool { return false },

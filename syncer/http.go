@@ -18,6 +18,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -136,17 +137,13 @@ func (s *Syncer) serveSync(w http.ResponseWriter, r *http.Request) {
 // the fetch brought is applied and judged, or failed. The last event has Done
 // set. An error of step ends it.
 func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Event) error) error {
-	var targets []*source
-	if src, err := s.permittedSourceNamed(ctx, rights.VerbSync, req.Source); err == nil {
+	var targets []*source.Source
+	if src, err := s.sources.Permitted(ctx, rights.VerbSync, req.Source); err == nil {
 		targets = append(targets, src)
 	} else if req.Source != "" {
 		return err
 	} else {
-		s.mu.Lock()
-		for _, src := range s.sources {
-			targets = append(targets, src)
-		}
-		s.mu.Unlock()
+		targets = s.sources.All()
 	}
 	if len(targets) == 0 {
 		return errors.New("there is no GitRepository to sync")
@@ -157,19 +154,17 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 	}
 	events, stop := s.Subscribe()
 	defer stop()
-	rounds := map[*source]int{}
+	rounds := map[*source.Source]int{}
 	for _, src := range targets {
-		src.mu.Lock()
-		rounds[src] = src.rounds
-		src.mu.Unlock()
+		rounds[src], _, _ = src.Looks()
 		s.mu.Lock()
-		for _, ks := range s.followers(src.key) {
+		for _, ks := range flux.Followers(s.env.Store, src.Key) {
 			if k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]; k != nil {
 				k.again()
 			}
 		}
 		s.mu.Unlock()
-		src.wake.Set()
+		src.Wake()
 	}
 	if !req.Wait {
 		return step(wire.Event{Time: s.env.Now(), Phase: "fetch", Message: "requested", Done: true, OK: true})
@@ -219,7 +214,7 @@ func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.
 // synced reports whether the sources were looked at since the given rounds, and
 // what they brought is done with, and how. Of what the caller may not read it
 // says only that it failed.
-func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*source]int) (bool, wire.Event) {
+func (s *Syncer) synced(ctx context.Context, targets []*source.Source, rounds map[*source.Source]int) (bool, wire.Event) {
 	last := wire.Event{Time: s.env.Now(), Phase: "verdict", Done: true, OK: true}
 	fail := func(name, why string, names ...string) {
 		if slices.ContainsFunc(names, func(name string) bool { return !s.sees(ctx, name) }) {
@@ -232,18 +227,16 @@ func (s *Syncer) synced(ctx context.Context, targets []*source, rounds map[*sour
 		last.OK, last.Kustomization, last.Message = false, name, why
 	}
 	for _, src := range targets {
-		src.mu.Lock()
-		looked, err, revision := src.rounds > rounds[src], src.err, src.accepted().revision()
-		src.mu.Unlock()
-		if !looked {
+		n, revision, err := src.Looks()
+		if n <= rounds[src] {
 			return false, last
 		}
 		last.Revision = revision
 		if err != nil {
-			last.OK, last.Source, last.Message = false, src.name(), err.Error()
+			last.OK, last.Source, last.Message = false, src.Name(), err.Error()
 			continue
 		}
-		for _, ks := range s.followers(src.key) {
+		for _, ks := range flux.Followers(s.env.Store, src.Key) {
 			if ks.Spec.Suspend {
 				continue
 			}

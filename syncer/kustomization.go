@@ -22,6 +22,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -207,7 +208,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.refuse(ctx, ks, "", fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err), nil)
 		return k.until(ks, now, false), true
 	}
-	if src := k.s.source(flux.SourceKey(ks)); src != nil && !src.gathered(head) {
+	if src := k.s.sources.Get(flux.SourceKey(ks)); src != nil && !src.Gathered(head) {
 		return 0, true // the group wakes it
 	}
 	err = k.follows(ctx, ks, head)
@@ -224,7 +225,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		err = k.dependencies(ks, head)
 	}
 	if err != nil {
-		k.refuse(ctx, ks, head.revision(), err, nil)
+		k.refuse(ctx, ks, head.Revision(), err, nil)
 		return k.until(ks, now, false), true
 	}
 	want := k.wants(ks, head)
@@ -259,10 +260,10 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 }
 
 // wants is the attempt to apply the head.
-func (k *kustomization) wants(ks *kustomizev1.Kustomization, h head) attempt {
+func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) attempt {
 	return attempt{
-		revision: h.revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation],
-		settings: k.settings(ks) + "\n" + h.form.mark() + "\n" + k.inputsID(ks),
+		revision: h.Revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.inputsID(ks),
 	}
 }
 
@@ -304,27 +305,27 @@ func annotated(ks *kustomizev1.Kustomization) []string {
 var errNotYet = errors.New("the source is being fetched")
 
 // head is the source's accepted head.
-func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
+func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error) {
 	ref := ks.Spec.SourceRef
 	if ref.Kind != sourcev1.GitRepositoryKind {
-		return head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
+		return source.Head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
 	}
 	if err := k.s.rights.MayFollow(ks); err != nil {
-		return head{}, err
+		return source.Head{}, err
 	}
-	src := k.s.source(flux.SourceKey(ks))
+	src := k.s.sources.Get(flux.SourceKey(ks))
 	if src == nil && k.s.env.Store.Get(flux.SourceKey(ks)) != nil {
-		return head{}, errNotYet // its loop has not begun yet
+		return source.Head{}, errNotYet // its loop has not begun yet
 	}
 	if src == nil {
-		return head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
+		return source.Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
 	}
-	h, _ := src.current()
-	if h.Commit == "" || h.repo == nil {
-		if !src.looked() {
-			return head{}, errNotYet
+	h, _ := src.Current()
+	if h.Commit == "" || h.Repo == nil {
+		if !src.Looked() {
+			return source.Head{}, errNotYet
 		}
-		return head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
+		return source.Head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
 	}
 	return h, nil
 }
@@ -332,7 +333,7 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (head, error) {
 // dependencies fails while one of spec.dependsOn is not ready, or has yet to
 // apply the head if it follows the same source: a commit that adds a database
 // and what uses it brings the database first.
-func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) error {
+func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Head) error {
 	deps := dependenciesOf(ks)
 	k.mu.Lock()
 	k.deps = deps
@@ -364,7 +365,7 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h head) erro
 			continue
 		case !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
 			why = "is not ready"
-		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.revision():
+		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.Revision():
 			why = "revision is not up to date"
 		default:
 			continue
@@ -454,7 +455,7 @@ func (k *kustomization) takeRetry() bool {
 
 // attempt applies the head, or another commit while that is not to be applied,
 // and plans the next attempt.
-func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) {
+func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want attempt) {
 	before, failed := k.attempted, k.failed
 	first := before == (attempt{})
 	k.attempted, k.thaw = want, time.Time{}
@@ -488,20 +489,20 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 }
 
 // heal applies again what was applied last.
-func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization, h head) {
+func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) {
 	if ks == nil {
 		return
 	}
 	if good, ok := git.ParseRevision(ks.Status.LastAppliedRevision); ok {
-		h = h.at(good)
+		h = h.At(good)
 		k.apply(ctx, ks, h, k.quarantined(ks, h))
 	}
 }
 
 // apply applies another commit than the head.
-func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization, h head, hold bool) {
+func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, hold bool) {
 	want := k.attempted
-	want.revision, want.hold = h.revision(), hold
+	want.revision, want.hold = h.Revision(), hold
 	k.converge(ctx, ks, h, want)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 )
 
 // The values of headway.dev/on-failure, besides none.
@@ -91,17 +92,17 @@ func (f failing) respond() (response, string) {
 // answer carries out headway.dev/on-failure if what is applied has failed,
 // once for each attempt. It goes by what the status says, so that a restart
 // forgets nothing.
-func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
+func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt) {
 	ks := k.get()
 	if ks == nil || ctx.Err() != nil || k.answered == want {
 		return
 	}
 	st := stateOf(ks)
-	src := k.s.source(flux.SourceKey(ks))
+	src := k.s.sources.Get(flux.SourceKey(ks))
 	if st.result != unhealthy || st.revision != ks.Status.LastAppliedRevision || src == nil {
 		return
 	}
-	if now, _ := src.current(); now.Commit != h.Commit {
+	if now, _ := src.Current(); now.Commit != h.Commit {
 		return // a newer commit is there: it is tried first
 	}
 	k.answered = want
@@ -143,7 +144,7 @@ func (k *kustomization) answer(ctx context.Context, h head, want attempt) {
 }
 
 // failing gathers what the answer to a failed commit depends on.
-func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head, sha string) (failing, error) {
+func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h source.Head, sha string) (failing, error) {
 	f := failing{mode: ks.Annotations[flux.OnFailure], state: st}
 	good, ok := git.ParseRevision(st.healthy)
 	if f.mode != onFailureRevert || !ok {
@@ -151,13 +152,13 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h head,
 	}
 	f.denied = k.s.rights.MayWriteGit(ks)
 	var err error
-	if f.contained, err = h.repo.IsAncestor(sha, h.Commit); err != nil || !f.contained {
+	if f.contained, err = h.Repo.IsAncestor(sha, h.Commit); err != nil || !f.contained {
 		return f, err
 	}
-	if f.contained, err = h.repo.IsAncestor(good.Commit, sha); err != nil || !f.contained {
+	if f.contained, err = h.Repo.IsAncestor(good.Commit, sha); err != nil || !f.contained {
 		return f, err
 	}
-	if f.reverts, err = k.s.revertsOnly(h.repo, good.Commit, sha); err != nil {
+	if f.reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
 		return f, err
 	}
 	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.env.Now())

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/source"
 )
 
 // overrunCondition is on a Kustomization whose build took more than it may. The
@@ -61,7 +62,7 @@ func overrun(ks *kustomizev1.Kustomization, build string) (until time.Time, trie
 }
 
 // sparing makes a build unless it is known to take too much.
-func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at head, build func() ([]load.Item, error)) ([]load.Item, error) {
+func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
 	sum := sha256.Sum256([]byte(k.buildID(ks, at)))
 	id := hex.EncodeToString(sum[:6])
 	until, tries, message := overrun(ks, id)

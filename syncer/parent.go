@@ -18,6 +18,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
 
@@ -57,7 +58,7 @@ func ownerKey(o plan.Owner) object.Key {
 // follows fails while the parent has yet to apply the head: with errParent if
 // it is about to, and otherwise, if what it declares of this one at the head
 // is not what is stored, with the reason for the status.
-func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomization, h head) error {
+func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) error {
 	p := k.parent(ks)
 	var key object.Key
 	if p != nil && !k.s.dependsOn(p, k.key) {
@@ -69,19 +70,19 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	switch {
 	case key == object.Key{}:
 		return nil
-	case p.Status.LastAppliedRevision == h.revision() && p.Status.ObservedGeneration == p.Generation:
+	case p.Status.LastAppliedRevision == h.Revision() && p.Status.ObservedGeneration == p.Generation:
 		return k.heirFollows(ctx, ks, p, h)
 	case !k.s.held(p, h):
 		return errParent
 	case k.s.declaredAsStored(ctx, p, ks, h):
 		return nil
 	}
-	return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.revision()))
+	return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.Revision()))
 }
 
 // heirFollows is for the moment in which the parent has dropped its child and
 // another Kustomization is about to take it over.
-func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h head) error {
+func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h source.Head) error {
 	k.s.mu.Lock()
 	loop := k.s.kustomizations[flux.KeyOf(parent)]
 	k.s.mu.Unlock()
@@ -93,7 +94,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 		return nil
 	}
 	next, ok := k.s.env.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
-	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
+	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
 		return nil
 	}
 	k.mu.Lock()
@@ -105,12 +106,12 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 // held says whether a Kustomization has looked at the head and has not applied
 // it, and will not before something changes. It goes by the status, whose
 // changes wake those that wait.
-func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
+func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 	set := flux.Conditions{List: &ks.Status.Conditions}
 	switch ready := set.Get(meta.ReadyCondition); {
-	case stateOf(ks).quarantined == h.revision():
+	case stateOf(ks).quarantined == h.Revision():
 		return true
-	case ks.Status.LastAttemptedRevision != h.revision():
+	case ks.Status.LastAttemptedRevision != h.Revision():
 		return false
 	default:
 		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(frozenCondition) != nil
@@ -119,7 +120,7 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h head) bool {
 
 // declaredAsStored says whether applying the head's files of parent would leave
 // the child as it is.
-func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h head) bool {
+func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
 	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
 	return s.leavesAsStored(items, parent, flux.KeyOf(child))
 }

@@ -122,17 +122,17 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 	if list, err = s.rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	h, lastErr := src.current()
-	if h.repo == nil {
-		return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+	h, lastErr := src.Current()
+	if h.Repo == nil {
+		return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
 	}
-	to, err := h.resolve(req.To)
+	to, err := h.Resolve(req.To)
 	if err != nil {
 		return wire.Plans{}, err
 	}
 	from := ""
 	if req.From != "" {
-		if from, err = h.resolve(req.From); err != nil {
+		if from, err = h.Resolve(req.From); err != nil {
 			return wire.Plans{}, err
 		}
 	}

@@ -91,7 +91,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 		return
 	}
 	ks := k.get()
-	revision := v.round.head.revision()
+	revision := v.round.head.Revision()
 	if k.watched = nil; ks == nil || stateOf(ks).revision != revision {
 		return
 	}

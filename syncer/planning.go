@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
@@ -72,30 +73,28 @@ type planned struct {
 }
 
 // fetch finds the tree of the revision that is asked for.
-func (p *planning) fetch(ctx context.Context, src *source) error {
-	h, lastErr := src.current()
-	if h.repo == nil {
-		return errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+func (p *planning) fetch(ctx context.Context, src *source.Source) error {
+	h, lastErr := src.Current()
+	if h.Repo == nil {
+		return errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
 	}
-	src.mu.Lock()
-	auth := src.auth
-	src.mu.Unlock()
+	auth := src.Auth()
 	sha := h.Commit
 	var err error
 	if p.req.Rev != "" {
-		obj, _ := p.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
+		obj, _ := p.s.env.Store.Get(src.Key).(*sourcev1.GitRepository)
 		ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 		defer cancel()
-		if sha, err = h.repo.FetchRevision(ctx, h.absolute(p.req.Rev), auth); err != nil {
+		if sha, err = h.Repo.FetchRevision(ctx, h.Absolute(p.req.Rev), auth); err != nil {
 			return err
 		}
 	}
-	if p.tree, err = h.at(git.Head{Commit: sha}).tree(p.s.ignoreOf(src.key)); err != nil {
+	if p.tree, err = h.At(git.Head{Commit: sha}).Tree(flux.Ignore(p.s.env.Store, src.Key)); err != nil {
 		return err
 	}
 	switch p.req.Rev {
 	case "":
-		p.target = h.revision()
+		p.target = h.Revision()
 	case sha:
 		p.target = "sha1:" + sha
 	default:
@@ -103,8 +102,8 @@ func (p *planning) fetch(ctx context.Context, src *source) error {
 	}
 	if h.Commit != "" && sha != h.Commit {
 		// Without the newest commits a plan shows them as taken back.
-		if current, err := h.repo.IsAncestor(h.Commit, sha); err == nil && !current {
-			p.behind = fmt.Sprintf("it lacks commits of %s, which the plan shows as taken back: merge or rebase it, or plan the merged revision", h.revision())
+		if current, err := h.Repo.IsAncestor(h.Commit, sha); err == nil && !current {
+			p.behind = fmt.Sprintf("it lacks commits of %s, which the plan shows as taken back: merge or rebase it, or plan the merged revision", h.Revision())
 		}
 	}
 	return nil

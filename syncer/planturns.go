@@ -3,8 +3,9 @@ package syncer
 import (
 	"context"
 	"fmt"
-	"headway.dev/syncer/rights"
 	"sync"
+
+	"headway.dev/syncer/rights"
 )
 
 // maxPlansOfUser is how many plans and diffs one user has made at once: each

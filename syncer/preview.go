@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
@@ -59,7 +60,7 @@ func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, er
 }
 
 // planned are the Kustomizations that a request is about.
-func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source, error) {
+func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source.Source, error) {
 	var list []*kustomizev1.Kustomization
 	all, _ := s.env.Store.List(flux.Kustomization, "")
 	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool { return !s.sees(ctx, o.GetNamespace()+"/"+o.GetName()) })
@@ -76,7 +77,7 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 			}
 		}
 		if len(list) == 0 {
-			if err := s.rights.Permitted(ctx, "get", named(flux.Kustomization, name)); err != nil {
+			if err := s.rights.Permitted(ctx, "get", source.Named(flux.Kustomization, name)); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -86,18 +87,18 @@ func (s *Syncer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomiz
 		if name == "" && req.Path != "" {
 			list = s.byPath(flux.SourceKey(list[0]), req.Path, list)
 		}
-		src := s.source(flux.SourceKey(list[0]))
+		src := s.sources.Get(flux.SourceKey(list[0]))
 		if src == nil && len(req.Files) == 0 {
 			return nil, nil, fmt.Errorf("the source of Kustomization %s/%s does not exist", list[0].Namespace, list[0].Name)
 		}
 		return list, src, nil
 	}
-	src, err := s.plannedSource(ctx, req.Source)
+	src, err := s.sources.Planned(ctx, req.Source)
 	if err != nil {
 		return nil, nil, err
 	}
-	if list = s.followers(src.key); len(list) == 0 {
-		return nil, nil, fmt.Errorf("no Kustomization follows GitRepository %s", src.name())
+	if list = flux.Followers(s.env.Store, src.Key); len(list) == 0 {
+		return nil, nil, fmt.Errorf("no Kustomization follows GitRepository %s", src.Name())
 	}
 	return list, src, nil
 }
@@ -116,7 +117,7 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*tree.Files,
 	if err != nil {
 		return nil, err
 	}
-	excluded, err := git.ReadExcluded(all, s.ignoreOf(source))
+	excluded, err := git.ReadExcluded(all, flux.Ignore(s.env.Store, source))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*tree.Files,
 // the one that has declared all others.
 func (s *Syncer) onlyFollower(ks *kustomizev1.Kustomization) bool {
 	roots := 0
-	for _, other := range s.followers(flux.SourceKey(ks)) {
+	for _, other := range flux.Followers(s.env.Store, flux.SourceKey(ks)) {
 		s.mu.Lock()
 		parent := s.applied[flux.KeyOf(other)]
 		s.mu.Unlock()
@@ -159,7 +160,7 @@ func sourceNamed(name string, key object.Key) bool {
 // otherwise.
 func (s *Syncer) byPath(source object.Key, dir string, otherwise []*kustomizev1.Kustomization) []*kustomizev1.Kustomization {
 	var match []*kustomizev1.Kustomization
-	for _, ks := range s.followers(source) {
+	for _, ks := range flux.Followers(s.env.Store, source) {
 		if cleanDir(ks.Spec.Path) == cleanDir(dir) {
 			match = append(match, ks)
 		}

@@ -16,18 +16,14 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
-// names says whether an annotation names the commit, by at least seven digits.
-func names(annotation, sha string) bool {
-	return len(annotation) >= 7 && strings.HasPrefix(sha, annotation)
-}
-
 // quarantined says whether the commit has failed and is not to be tried again.
-func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h head) bool {
+func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
 	q, ok := git.ParseRevision(stateOf(ks).quarantined)
-	return ok && q.Commit == h.Commit && !names(ks.Annotations[flux.Retry], h.Commit)
+	return ok && q.Commit == h.Commit && !flux.Names(ks.Annotations[flux.Retry], h.Commit)
 }
 
 // quarantinedRevision is the revision in a condition's message.
@@ -38,14 +34,14 @@ func quarantinedRevision(message string) string {
 
 // forget removes the annotation that was heeded by the round.
 func (k *kustomization) forget(ks *kustomizev1.Kustomization, r *round) []change.Change {
-	if r.hold || !names(ks.Annotations[flux.Retry], r.head.Commit) {
+	if r.hold || !flux.Names(ks.Annotations[flux.Retry], r.head.Commit) {
 		return nil
 	}
-	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return dropAnnotation(o, flux.Retry) })}
+	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return flux.DropAnnotation(o, flux.Retry) })}
 }
 
 // hold goes back to the commit that was healthy last.
-func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization, h head) {
+func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) {
 	good, ok := git.ParseRevision(stateOf(ks).healthy)
 	if !ok {
 		return
@@ -57,7 +53,7 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 // quarantine remembers that the applied commit has failed, and goes back to
 // the last good one; reason is the condition's. The first is durable before the second begins, so that a
 // restart between them goes on with it.
-func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h head, reason, why string) {
+func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) {
 	st := stateOf(ks)
 	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.revision, why, st.healthy)
 	now := metav1.NewTime(k.s.env.Now())
@@ -71,7 +67,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
 		set.Put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
 			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, bad.Commit))
-		if h.revision() == st.revision {
+		if h.Revision() == st.revision {
 			set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
 			set.Drop(meta.ReconcilingCondition)
 		}
@@ -96,15 +92,15 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 }
 
 // revision is a round about a commit that was applied before.
-func (k *kustomization) revision(ks *kustomizev1.Kustomization, h head, revision string) (*round, bool) {
+func (k *kustomization) revision(ks *kustomizev1.Kustomization, h source.Head, revision string) (*round, bool) {
 	at, ok := git.ParseRevision(revision)
 	if !ok {
 		return nil, false
 	}
 	h.Head = at
 	r := &round{head: h, want: attempt{revision: revision, generation: ks.Generation}, millis: map[string]float64{}}
-	if c, err := h.repo.Commit(at.Commit); err == nil {
-		r.commit = wireCommit(c)
+	if c, err := h.Repo.Commit(at.Commit); err == nil {
+		r.commit = source.Commit(c)
 	}
 	return r, true
 }
@@ -113,7 +109,7 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h head, revision
 // is as ready as it was, so that nothing that depends on it waits.
 func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
 	k.thaw = thaw(err)
-	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.revision()))
+	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.Revision()))
 	now := metav1.NewTime(k.s.env.Now())
 	fresh := false
 	edit := func(o object.Object) bool {
@@ -126,7 +122,7 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: now}
 		c := set.Get(frozenCondition)
 		fresh = c == nil || c.Message != msg
-		st.LastAttemptedRevision = r.head.revision()
+		st.LastAttemptedRevision = r.head.Revision()
 		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
 		set.Put(frozenCondition, metav1.ConditionTrue, frozenReason, msg)
 		if st.LastAppliedRevision == "" {
@@ -145,9 +141,9 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 	}
 	if fresh {
-		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.revision(), "until", k.thaw.UTC().Format(time.RFC3339))
+		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
 		k.s.env.Record(ks, corev1.EventTypeNormal, frozenReason, msg)
-		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.revision(), Commit: r.commit, Message: msg})
+		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
 	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }

@@ -9,18 +9,19 @@ import (
 
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 )
 
 // reach reads what the commits from the one that the Kustomization has applied
 // to sha say for themselves.
-func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, error) {
-	h, _ := src.current()
-	obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
-	if h.repo == nil || !ok {
-		return reach{}, fmt.Errorf("source %s is not fetched yet", src.name())
+func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha string) (reach, error) {
+	h, _ := src.Current()
+	obj, ok := s.env.Store.Get(src.Key).(*sourcev1.GitRepository)
+	if h.Repo == nil || !ok {
+		return reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
 	}
 	applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-	commits, err := h.repo.Between(applied.Commit, sha, maxReach)
+	commits, err := h.Repo.Between(applied.Commit, sha, maxReach)
 	if err != nil || len(commits) == 0 {
 		return reach{}, err
 	}
@@ -28,14 +29,14 @@ func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, erro
 		if obj.Spec.Verification == nil {
 			return errNoVerify
 		}
-		_, err := src.trusted(sha)
+		_, err := src.Trusted(sha)
 		return err
 	}
 	r := reach{allow: allowed(commits, signed)}
 	if r.allow.freeze {
 		// A signature vouches for what is below the commit, not above it.
 		tip := commits[slices.IndexFunc(commits, func(c git.Commit) bool { return c.SHA == sha })]
-		merged, err := h.repo.Between(tip.Parent(), sha, maxReach)
+		merged, err := h.Repo.Between(tip.Parent(), sha, maxReach)
 		if err != nil {
 			return reach{}, err
 		}
@@ -44,7 +45,7 @@ func (src *source) reach(ks *kustomizev1.Kustomization, sha string) (reach, erro
 	if r.thaws || applied.Commit == "" {
 		return r, nil
 	}
-	r.thaws, r.rollback, err = src.s.onlyReverts(h.repo, ks, commits, applied.Commit)
+	r.thaws, r.rollback, err = s.onlyReverts(h.Repo, ks, commits, applied.Commit)
 	return r, err
 }
 
@@ -89,25 +90,25 @@ func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization
 
 // thawed is the newest commit below the head, along first parents, that a
 // freeze does not hold; false if there is none above the applied one.
-func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h head) (head, bool) {
+func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h source.Head) (source.Head, bool) {
 	const most = 100 // commits of one freeze that are looked at
-	src := k.s.source(flux.SourceKey(ks))
+	src := k.s.sources.Get(flux.SourceKey(ks))
 	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 	if src == nil || !ok {
 		return h, false
 	}
 	for range most {
-		c, err := h.repo.Commit(h.Commit)
+		c, err := h.Repo.Commit(h.Commit)
 		if err != nil || c.Parent() == "" || c.Parent() == applied.Commit {
 			return h, false
 		}
 		below := h.Head
 		below.Commit = c.Parent()
-		h = h.at(below)
-		if above, err := h.repo.IsAncestor(applied.Commit, h.Commit); err != nil || !above {
+		h = h.At(below)
+		if above, err := h.Repo.IsAncestor(applied.Commit, h.Commit); err != nil || !above {
 			return h, false
 		}
-		if r, err := src.reach(ks, h.Commit); err == nil && r.thaws {
+		if r, err := k.s.reach(src, ks, h.Commit); err == nil && r.thaws {
 			return h, true
 		}
 	}

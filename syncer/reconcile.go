@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -34,7 +35,7 @@ func (s *Syncer) basis() basis { return basis{s.env.Store, s.claimed} }
 
 // round is one attempt to apply a revision.
 type round struct {
-	head   head
+	head   source.Head
 	want   attempt
 	commit *wire.Commit
 	items  []load.Item
@@ -61,13 +62,13 @@ func (r *round) took(phase string, since time.Time) {
 }
 
 // newRound begins an attempt to apply the head.
-func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head head, want attempt) *round {
+func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want attempt) *round {
 	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: k.s.env.Now(), upon: k.s.basis()}
-	r.drift = ks.Status.LastAppliedRevision == head.revision() && ks.Status.ObservedGeneration == ks.Generation
-	if c, err := head.repo.Commit(head.Commit); err == nil {
-		r.commit = wireCommit(c)
-		if src := k.s.source(flux.SourceKey(ks)); src != nil {
-			r.commit.Signer, _ = src.trusted(head.Commit)
+	r.drift = ks.Status.LastAppliedRevision == head.Revision() && ks.Status.ObservedGeneration == ks.Generation
+	if c, err := head.Repo.Commit(head.Commit); err == nil {
+		r.commit = source.Commit(c)
+		if src := k.s.sources.Get(flux.SourceKey(ks)); src != nil {
+			r.commit.Signer, _ = src.Trusted(head.Commit)
 		}
 	}
 	return r
@@ -75,7 +76,7 @@ func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head head, want 
 
 // converge makes the stored objects what the head declares, whole or not at
 // all, and reports whether it could.
-func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head head, want attempt) bool {
+func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want attempt) bool {
 	r := k.newRound(ks, head, want)
 	err := fault.Catch(func() (err error) {
 		ks, err = k.build(ctx, ks, r)
@@ -104,12 +105,12 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		k.wake.Set() // it is looked at as it is now
 	case !thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
-	case head.revision() != k.attempted.revision:
+	case head.Revision() != k.attempted.revision:
 		// The conditions are about the newest commit.
-		k.s.env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.revision(), "err", err)
+		k.s.env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.Revision(), "err", err)
 		k.s.env.Record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
 	default:
-		k.refuse(ctx, ks, head.revision(), err, r)
+		k.refuse(ctx, ks, head.Revision(), err, r)
 	}
 	return false
 }
@@ -124,7 +125,7 @@ func outdated(err error) bool {
 func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) (*kustomizev1.Kustomization, error) {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
-	t, err := r.head.tree(k.ignore(ks))
+	t, err := r.head.Tree(k.ignore(ks))
 	if err != nil {
 		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
@@ -141,7 +142,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 		return ks, err
 	}
 	r.items, err = k.sparing(ks, r.head, func() (items []load.Item, err error) {
-		ks, items, err = k.renderSettled(building, ks, t, r.head.revision())
+		ks, items, err = k.renderSettled(building, ks, t, r.head.Revision())
 		return items, err
 	})
 	k.note(building, ks, r.head, err)
@@ -258,7 +259,7 @@ func sourceName(ks *kustomizev1.Kustomization) string {
 
 // ignore is the source's spec.ignore, or Flux's default.
 func (k *kustomization) ignore(ks *kustomizev1.Kustomization) string {
-	return k.s.ignoreOf(flux.SourceKey(ks))
+	return flux.Ignore(k.s.env.Store, flux.SourceKey(ks))
 }
 
 // safeStep is step for a Kustomization that may make it panic. Such a one is

@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/source"
 )
 
 // buildPatience bounds the wait for another Kustomization's build: those that
@@ -64,7 +65,7 @@ type barren struct {
 
 // note remembers what came of a build, under the builder's lock. A build that
 // was cut off as ctx ended says nothing about the next.
-func (k *kustomization) note(ctx context.Context, ks *kustomizev1.Kustomization, at head, err error) {
+func (k *kustomization) note(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head, err error) {
 	k.barren = barren{}
 	if err != nil && ctx.Err() == nil {
 		k.barren = barren{of: k.buildID(ks, at), err: err}
@@ -85,17 +86,17 @@ func (k *kustomization) builtBefore(ks *kustomizev1.Kustomization, r *round) err
 }
 
 // buildID identifies all that a build depends on.
-func (k *kustomization) buildID(ks *kustomizev1.Kustomization, at head) string {
+func (k *kustomization) buildID(ks *kustomizev1.Kustomization, at source.Head) string {
 	spec, err := json.Marshal(ks.Spec)
 	if err != nil {
 		return "" // it is no object of the API
 	}
-	return strings.Join([]string{at.revision(), at.form.mark(), k.ignore(ks), k.inputsID(ks), string(spec)}, "\n")
+	return strings.Join([]string{at.Revision(), at.Form.Mark(), k.ignore(ks), k.inputsID(ks), string(spec)}, "\n")
 }
 
 // rendered builds for another loop, with the same builder, so that the work
 // is done once: also for what cannot be built, of which there may be hundreds.
-func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomization, at head) ([]load.Item, error) {
+func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head) ([]load.Item, error) {
 	patience, cancel := context.WithTimeout(ctx, buildPatience)
 	defer cancel()
 	if err := k.lockBuild(patience); err != nil {
@@ -107,9 +108,9 @@ func (k *kustomization) rendered(ctx context.Context, ks *kustomizev1.Kustomizat
 		if k.barren.err != nil && k.barren.of == k.buildID(ks, at) {
 			return k.barren.err
 		}
-		t, err := at.tree(k.ignore(ks))
+		t, err := at.Tree(k.ignore(ks))
 		if err == nil {
-			items, err = k.sparing(ks, at, func() ([]load.Item, error) { return k.render(patience, ks, t, at.revision()) })
+			items, err = k.sparing(ks, at, func() ([]load.Item, error) { return k.render(patience, ks, t, at.Revision()) })
 		}
 		k.note(ctx, ks, at, err) // also that it took too long: others do not wait for it again
 		return err

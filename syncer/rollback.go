@@ -10,14 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -27,7 +26,7 @@ import (
 // that is applied. It fails with a git.ConflictError if later commits changed
 // the same lines, with nothing written.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
-	src, err := s.permittedSourceNamed(ctx, rights.VerbRollback, req.Source)
+	src, err := s.sources.Permitted(ctx, rights.VerbRollback, req.Source)
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -90,14 +89,14 @@ type undo struct {
 	author        git.Signature
 }
 
-func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.RollbackResult, error) {
-	h, lastErr := src.current()
-	if h.repo == nil {
-		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+func (s *Syncer) revert(ctx context.Context, src *source.Source, what undo) (wire.RollbackResult, error) {
+	h, lastErr := src.Current()
+	if h.Repo == nil {
+		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
 	}
-	obj, ok := s.env.Store.Get(src.key).(*sourcev1.GitRepository)
+	obj, ok := s.env.Store.Get(src.Key).(*sourcev1.GitRepository)
 	if !ok {
-		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.name())
+		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.Name())
 	}
 	branch, err := branchOf(obj)
 	if err != nil {
@@ -111,31 +110,29 @@ func (s *Syncer) revert(ctx context.Context, src *source, what undo) (wire.Rollb
 		if name.rev == "" {
 			continue
 		}
-		if *name.sha, err = h.resolve(name.rev); err != nil {
+		if *name.sha, err = h.Resolve(name.rev); err != nil {
 			return wire.RollbackResult{}, err
 		}
 	}
-	src.mu.Lock()
-	auth := src.auth
-	src.mu.Unlock()
+	auth := src.Auth()
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.env.Now()}
-	c, err := h.repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
+	c, err := h.Repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
 	if sha == "" {
 		sha = c.Reverts()
 	}
-	s.env.Log.Info("reverted", "source", src.name(), "commit", sha, "since", what.since, "revert", c.SHA)
+	s.env.Log.Info("reverted", "source", src.Name(), "commit", sha, "since", what.since, "revert", c.SHA)
 	told := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
 	if what.since != "" {
 		told += " and goes back to " + what.since
 	}
 	s.env.Record(obj, corev1.EventTypeNormal, "Reverted", told)
-	src.wake.Set()
-	return wire.RollbackResult{Source: src.name(), Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
+	src.Wake()
+	return wire.RollbackResult{Source: src.Name(), Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
 }
 
 // branchOf is the branch that a source follows; only a branch can be written.
@@ -150,18 +147,6 @@ func branchOf(obj *sourcev1.GitRepository) (string, error) {
 		return "master", nil
 	}
 	return r.Branch, nil
-}
-
-// followers are the Kustomizations of a source.
-func (s *Syncer) followers(src object.Key) []*kustomizev1.Kustomization {
-	var out []*kustomizev1.Kustomization
-	list, _ := s.env.Store.List(flux.Kustomization, "")
-	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == src {
-			out = append(out, ks)
-		}
-	}
-	return out
 }
 
 // serveRollback answers what cannot be reverted as it is with a Conflict that

@@ -51,5 +51,5 @@ func (r *round) snapshot(st *kustomizev1.KustomizationStatus, now time.Time, sta
 	if r.resources == "" {
 		return // it was not built, or before a restart
 	}
-	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.revision()})
+	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.Revision()})
 }

@@ -13,6 +13,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 )
 
 // Headway's own conditions of a Kustomization. They are written in the
@@ -169,7 +170,7 @@ func relapsed(c flux.Conditions, revision string) {
 
 // restore takes up, once after the start, the verdict about what is applied.
 // Who was down had no time to become healthy: there is some at least.
-func (k *kustomization) restore(ks *kustomizev1.Kustomization, h head) {
+func (k *kustomization) restore(ks *kustomizev1.Kustomization, h source.Head) {
 	const least = 2 * time.Minute
 	if k.restored {
 		return

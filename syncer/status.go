@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -58,7 +59,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 }
 
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
-	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
+	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
 	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
 	if branch, err := branchOf(obj); err == nil {
 		out.Branch = branch
@@ -67,25 +68,23 @@ func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 		out.Ready, out.Reason, out.Message, out.Since = string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time
 	}
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
-	src := s.source(key)
+	src := s.sources.Get(key)
 	if obj.Status.Artifact != nil {
 		out.Revision = obj.Status.Artifact.Revision
 		if head, ok := git.ParseRevision(out.Revision); ok && src != nil {
-			out.Commit, _ = src.commit(head.Commit)
+			out.Commit, _ = src.Commit(head.Commit)
 		}
 	}
 	if src != nil {
-		src.mu.Lock()
-		out.Next = src.next
-		src.mu.Unlock()
+		out.Next = src.Due()
 	}
-	for _, ks := range s.followers(key) {
+	for _, ks := range flux.Followers(s.env.Store, key) {
 		out.Kustomizations = append(out.Kustomizations, s.kustomizationStatus(ks, src, out.Revision))
 	}
 	return out
 }
 
-func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source, fetched string) wire.KustomizationStatus {
+func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Source, fetched string) wire.KustomizationStatus {
 	out := wire.KustomizationStatus{
 		Namespace: ks.Namespace, Name: ks.Name, Path: ks.Spec.Path, Applied: ks.Status.LastAppliedRevision,
 		Attempted: ks.Status.LastAttemptedRevision, Ready: string(metav1.ConditionUnknown), Sync: "Unknown",
@@ -95,7 +94,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source,
 		out.Ready, out.Reason, out.Message, out.Since = string(cond.Status), cond.Reason, cond.Message, cond.LastTransitionTime.Time
 	}
 	if head, ok := git.ParseRevision(out.Applied); ok && src != nil {
-		out.Commit, _ = src.commit(head.Commit)
+		out.Commit, _ = src.Commit(head.Commit)
 	}
 	s.mu.Lock()
 	k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]

@@ -110,7 +110,7 @@ func (t *statuses) wanted(source string) (object.Key, bool) {
 // the source. One that has applied it, before a restart, is told of if its
 // verdict was not.
 func (t *statuses) fetched(source object.Key, revision, sha string) {
-	for _, ks := range t.s.followers(source) {
+	for _, ks := range flux.Followers(t.s.env.Store, source) {
 		p := &post{posting: posting{ks.Namespace + "/" + ks.Name, sha}, state: forge.Pending, words: "fetched, waiting to be applied"}
 		switch {
 		case ks.Spec.Suspend:

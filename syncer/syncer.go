@@ -10,7 +10,6 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
@@ -22,6 +21,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/journal"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -89,12 +89,11 @@ type Syncer struct {
 	cfg      Config
 	journal  *journal.Journal
 	hands    hands
-	backoff  env.Backoff
 	statuses *statuses
 	turns    turns
+	sources  *source.Set
 
 	mu             sync.Mutex
-	sources        map[object.Key]*source
 	kustomizations map[object.Key]*kustomization
 	// applied says which Kustomization has an object in its inventory.
 	applied map[object.Key]*kustomization
@@ -123,8 +122,12 @@ func New(cfg Config) *Syncer {
 		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
 		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
-		sources: map[object.Key]*source{}, kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
+		kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
 	}
+	s.sources = source.New(s.env, source.Options{
+		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
+		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.tellSuspended,
+	})
 	s.statuses = newStatuses(s)
 	s.env.Told = s.statuses.observe
 	return s
@@ -148,7 +151,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 		})
 	}
 	s.mu.Unlock()
-	s.removeMirrors()
+	s.sources.RemoveMirrors()
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {
@@ -210,16 +213,15 @@ func (s *Syncer) ensure(key object.Key) {
 	defer s.mu.Unlock()
 	switch key.GroupKind {
 	case flux.GitRepository:
-		if src := s.sources[key]; src != nil {
-			src.wake.Set()
+		src, fresh := s.sources.Ensure(key)
+		if !fresh {
+			src.Wake()
 			return
 		}
-		src := newSource(s, key)
-		s.sources[key] = src
 		s.start(func(ctx context.Context) {
-			src.run(ctx)
+			src.Run(ctx)
 			if ctx.Err() == nil {
-				s.removeMirror(s.mirrorDir(key))
+				s.sources.RemoveMirror(s.sources.MirrorDir(key))
 			}
 			s.ended(ctx, key)
 		})
@@ -260,8 +262,8 @@ func (s *Syncer) startLoop(key object.Key, taken bool) *kustomization {
 // ended forgets a loop whose object is gone, and starts another if the object
 // was created again before the loop was forgotten.
 func (s *Syncer) ended(ctx context.Context, key object.Key) {
+	s.sources.Forget(key)
 	s.mu.Lock()
-	delete(s.sources, key)
 	delete(s.kustomizations, key)
 	s.mu.Unlock()
 	if ctx.Err() == nil && s.env.Store.Get(key) != nil {
@@ -293,7 +295,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 		}
 		s.mu.Unlock()
 	case flux.Secret:
-		s.wakeUsers(ev.Key)
+		s.sources.WakeUsers(ev.Key)
 		s.wakeReaders(ev.Key)
 	case flux.ConfigMap:
 		s.wakeReaders(ev.Key)
@@ -311,24 +313,12 @@ func (s *Syncer) dispatch(ev object.Event) {
 
 // ensureOrWake also wakes the loop of an object that is gone, to end it.
 func (s *Syncer) ensureOrWake(ev object.Event) {
+	source := s.sources.Get(ev.Key) != nil
 	s.mu.Lock()
-	_, source := s.sources[ev.Key]
 	_, kustomization := s.kustomizations[ev.Key]
 	s.mu.Unlock()
 	if source || kustomization || ev.Type != object.Deleted {
 		s.ensure(ev.Key)
-	}
-}
-
-// wakeUsers wakes the sources that authenticate or verify with a Secret.
-func (s *Syncer) wakeUsers(secret object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, src := range s.sources {
-		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
-		if ok && obj.Namespace == secret.Namespace && slices.Contains(secretsOf(obj), secret.Name) {
-			src.wake.Set()
-		}
 	}
 }
 
@@ -347,12 +337,6 @@ func statusOnly(ev object.Event) bool {
 		}
 	}
 	return true
-}
-
-func (s *Syncer) source(key object.Key) *source {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sources[key]
 }
 
 // wakeFollowers wakes the Kustomizations of a source.

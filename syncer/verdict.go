@@ -69,7 +69,7 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 		return
 	}
 	k.pending, k.watched = v, nil
-	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.Revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
 }
 
 // newVerdict is about what a round applied.
@@ -205,7 +205,7 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 // superseded is the journal's entry about a pending verdict that ends because
 // something newer is applied; nil if there is none.
 func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision string) *wire.Entry {
-	if v := k.pending; v != nil && !v.failed && v.round.head.revision() != revision {
+	if v := k.pending; v != nil && !v.failed && v.round.head.Revision() != revision {
 		return k.entry(sourceName(ks), v, superseded, "superseded by "+revision)
 	}
 	return nil
@@ -213,7 +213,7 @@ func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision strin
 
 func (k *kustomization) entry(source string, v *verdict, result, reason string) *wire.Entry {
 	return &wire.Entry{
-		Type: wire.EntryVerdict, Time: k.s.env.Now(), Source: source, Kustomization: k.name(), Revision: v.round.head.revision(),
+		Type: wire.EntryVerdict, Time: k.s.env.Now(), Source: source, Kustomization: k.name(), Revision: v.round.head.Revision(),
 		Commit: v.round.commit, Verdict: result, Reason: reason,
 		Millis: map[string]float64{"health": float64(k.s.env.Now().Sub(v.began).Microseconds()) / 1000},
 	}
@@ -227,7 +227,7 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 	}
 	now := metav1.NewTime(k.s.env.Now())
 	ok := result != unhealthy
-	revision := v.round.head.revision()
+	revision := v.round.head.Revision()
 	tx := change.Tx{}
 	tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {
 		cur, isKs := o.(*kustomizev1.Kustomization)
@@ -293,12 +293,12 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 	if len(lines) > 0 {
 		k.s.env.Record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
 	}
-	k.s.env.Log.Info("applied", "kustomization", k.name(), "revision", r.head.revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	k.s.env.Log.Info("applied", "kustomization", k.name(), "revision", r.head.Revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
 	message := ""
 	if r.drift {
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
 	k.s.env.Emit(wire.Event{
-		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
+		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
 	})
 }

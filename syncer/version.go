@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
@@ -52,7 +53,7 @@ type rememberedBuild struct {
 
 func (k *kustomization) remember(ks *kustomizev1.Kustomization, r *round) {
 	k.mu.Lock()
-	k.built = rememberedBuild{revision: r.head.revision(), spec: ks.Spec, items: r.items}
+	k.built = rememberedBuild{revision: r.head.Revision(), spec: ks.Spec, items: r.items}
 	k.mu.Unlock()
 }
 
@@ -86,19 +87,19 @@ func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
 // repository is where a Kustomization's source keeps its commits.
 func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
 	h, err := s.headOf(ks)
-	return h.repo, err
+	return h.Repo, err
 }
 
 // headOf is the head of a Kustomization's source, which may have accepted no
 // commit yet, but is open.
-func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (head, error) {
-	src := s.source(flux.SourceKey(ks))
+func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (source.Head, error) {
+	src := s.sources.Get(flux.SourceKey(ks))
 	if src == nil {
-		return head{}, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
+		return source.Head{}, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
 	}
-	h, err := src.current()
-	if h.repo == nil {
-		return h, errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), err)
+	h, err := src.Current()
+	if h.Repo == nil {
+		return h, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), err)
 	}
 	return h, nil
 }
@@ -109,7 +110,7 @@ func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tree
 	if err != nil {
 		return nil, err
 	}
-	return h.at(git.Head{Commit: commit}).tree(s.ignoreOf(flux.SourceKey(ks)))
+	return h.At(git.Head{Commit: commit}).Tree(flux.Ignore(s.env.Store, flux.SourceKey(ks)))
 }
 
 // versionAt renders a commit with a spec, for the caller of a request.
@@ -194,7 +195,7 @@ func (v *version) describe() *wire.Commit {
 	if err != nil {
 		return nil
 	}
-	return wireCommit(c)
+	return source.Commit(c)
 }
 
 // dir is the directory that is rendered.
@@ -261,8 +262,8 @@ func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, err
 	if _, err := s.repository(ks); err != nil {
 		return "", err
 	}
-	h, _ := s.source(flux.SourceKey(ks)).current()
-	return h.resolve(at)
+	h, _ := s.sources.Get(flux.SourceKey(ks)).Current()
+	return h.Resolve(at)
 }
 
 // appliedAt is the commit that was applied at a time, as the journal tells.

@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -78,11 +79,11 @@ func (s *Syncer) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.Lo
 
 // syncable are the sources that the caller may have synced; it fails if that
 // is none.
-func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error) {
+func (s *Syncer) syncable(ctx context.Context, all []*source.Source) ([]*source.Source, error) {
 	var denied error
-	var list []*source
+	var list []*source.Source
 	for _, src := range all {
-		if err := s.rights.PermittedSource(ctx, rights.VerbSync, src.key); err != nil {
+		if err := s.rights.PermittedSource(ctx, rights.VerbSync, src.Key); err != nil {
 			denied = err
 			continue
 		}
@@ -90,7 +91,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source) ([]*source, error)
 	}
 	if len(list) == 0 {
 		// It names what was asked for, not what there is.
-		return nil, cmp.Or(s.rights.PermittedSource(ctx, rights.VerbSync, named(flux.GitRepository, "")), denied)
+		return nil, cmp.Or(s.rights.PermittedSource(ctx, rights.VerbSync, source.Named(flux.GitRepository, "")), denied)
 	}
 	return list, nil
 }

@@ -8,22 +8,23 @@ import (
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
 // concernsOne reports whether an event is about one of the sources.
-func concernsOne(targets []*source, name string) bool {
-	return slices.ContainsFunc(targets, func(src *source) bool { return src.name() == name })
+func concernsOne(targets []*source.Source, name string) bool {
+	return slices.ContainsFunc(targets, func(src *source.Source) bool { return src.Name() == name })
 }
 
 // waiting tells, of each Kustomization of the sources that is not done with
 // the newest commit, what it waits for.
-func (s *Syncer) waiting(targets []*source) []wire.Event {
+func (s *Syncer) waiting(targets []*source.Source) []wire.Event {
 	var list []wire.Event
 	for _, src := range targets {
-		h, _ := src.current()
-		revision := h.revision()
-		for _, ks := range s.followers(src.key) {
+		h, _ := src.Current()
+		revision := h.Revision()
+		for _, ks := range flux.Followers(s.env.Store, src.Key) {
 			s.mu.Lock()
 			k := s.kustomizations[flux.KeyOf(ks)]
 			s.mu.Unlock()
@@ -39,7 +40,7 @@ func (s *Syncer) waiting(targets []*source) []wire.Event {
 			}
 			if open := s.unready(flux.KeyOf(ks), flux.InventoryOf(ks)); open != "" {
 				list = append(list, wire.Event{
-					Time: s.env.Now(), Source: src.name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
+					Time: s.env.Now(), Source: src.Name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
 				})
 			}
 		}

@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/hook"
+	"headway.dev/syncer/source"
 )
 
 const (
@@ -22,9 +22,6 @@ const (
 	maxHook = 3 << 20
 	// hookTimeout bounds how long one may take to arrive.
 	hookTimeout = 10 * time.Second
-	// hookPace is the least time between the beginnings of two looks at a
-	// source that webhooks ask for: what comes meanwhile is answered by one.
-	hookPace = time.Second
 )
 
 // hooks serves webhooks. All that it does for one is to look at the source.
@@ -61,7 +58,7 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if push := hook.Read(r.Header, body); !push.Ping && follows(obj, push.Refs) {
-		src.hook()
+		src.Hook()
 	}
 	w.WriteHeader(http.StatusOK)
 }
@@ -79,48 +76,16 @@ func (h *hooks) read(w http.ResponseWriter, r *http.Request) (body []byte, gone 
 	return body, false, err
 }
 
-// hook asks for a look at the source.
-func (src *source) hook() {
-	src.mu.Lock()
-	src.hooked = true
-	src.mu.Unlock()
-	src.wake.Set()
-}
-
-// takeHooked says whether a webhook asked for a look since it was called last.
-func (src *source) takeHooked() bool {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	hooked := src.hooked
-	src.hooked = false
-	return hooked
-}
-
-// holdBack waits while the last look, which began at a time, is too recent for
-// another one that only webhooks ask for. It reports whether to go on.
-func (src *source) holdBack(ctx context.Context, began time.Time) bool {
-	for src.takeHooked() {
-		wait := hookPace - src.s.env.Now().Sub(began)
-		if wait <= 0 {
-			break
-		}
-		if !src.wake.Sleep(ctx, min(wait, hookPace)) {
-			return false
-		}
-	}
-	return ctx.Err() == nil
-}
-
 // target is the source and the secret of its webhooks, or the decoy, which
 // takes as long to check.
-func (h *hooks) target(namespace, name string) (*source, *sourcev1.GitRepository, []byte) {
+func (h *hooks) target(namespace, name string) (*source.Source, *sourcev1.GitRepository, []byte) {
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: name}
 	obj, ok := h.s.env.Store.Get(key).(*sourcev1.GitRepository)
-	src := h.s.source(key)
+	src := h.s.sources.Get(key)
 	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {
 		return nil, nil, h.decoy
 	}
-	data, err := src.secret(obj.Annotations[flux.WebhookSecret])
+	data, err := source.Secret(h.s.env.Store, namespace, obj.Annotations[flux.WebhookSecret])
 	token := strings.TrimSpace(string(data["token"]))
 	if err != nil || token == "" {
 		return nil, nil, h.decoy

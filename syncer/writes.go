@@ -18,6 +18,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
 
@@ -48,7 +49,7 @@ type hands struct {
 type view struct {
 	k        *kustomization
 	revision string
-	head     head
+	head     source.Head
 	items    map[object.Key]load.Item
 	tree     tree.Tree
 }
@@ -123,15 +124,15 @@ func exempt(w change.Request) bool {
 // rendered there. It is looked up in the repository, which needs no network.
 func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
 	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
-	src := s.source(flux.SourceKey(ks))
+	src := s.sources.Get(flux.SourceKey(ks))
 	if !ok || src == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
 	}
-	now, _ := src.current()
-	if now.repo == nil {
+	now, _ := src.Current()
+	if now.Repo == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("the Git repository is not open yet: try again in a moment")
 	}
-	v, err := s.viewOf(ks, now.at(applied))
+	v, err := s.viewOf(ks, now.At(applied))
 	if err != nil {
 		return load.Item{}, nil, fmt.Errorf("read what Git declares: %w", err)
 	}
@@ -139,21 +140,21 @@ func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.I
 }
 
 // viewOf renders a Kustomization at a head, unless that is known.
-func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h head) (*view, error) {
+func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, error) {
 	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
 	known := s.hands.views[key]
-	at := fmt.Sprintf("%s %d", h.id(), ks.Generation)
+	at := fmt.Sprintf("%s %d", h.ID(), ks.Generation)
 	if known != nil && known.revision == at {
 		return known, nil
 	}
 	if known == nil {
 		known = &view{k: newKustomization(s, key)}
 	}
-	t, err := h.tree(known.k.ignore(ks))
+	t, err := h.Tree(known.k.ignore(ks))
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.renderView(known.k, ks, t, h.revision())
+	items, err := s.renderView(known.k, ks, t, h.Revision())
 	if err != nil {
 		return nil, err
 	}

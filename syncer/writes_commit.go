@@ -24,6 +24,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
 
@@ -103,17 +104,15 @@ func (h *handWrite) carryOut(ctx context.Context) (object.Object, error) {
 	if err != nil {
 		return nil, refusedWrite(h.key, err.Error())
 	}
-	select {
-	case src.committing <- struct{}{}:
-	case <-ctx.Done():
+	if src.LockBranch(ctx) != nil {
 		return nil, apierrors.NewTimeoutError("other writes to the same source are under way", 1)
 	}
 	sha, err := h.push(ctx, src, obj, branch)
-	<-src.committing
+	src.UnlockBranch()
 	if err != nil || h.request.DryRun {
 		return h.request.Next, h.status(err)
 	}
-	src.wake.Set()
+	src.Wake()
 	return h.await(ctx, src, sha)
 }
 
@@ -129,17 +128,17 @@ func (h *handWrite) status(err error) error {
 }
 
 // target is the branch to write to.
-func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
+func (h *handWrite) target() (*source.Source, *sourcev1.GitRepository, string, error) {
 	if err := h.s.rights.MayWriteGit(h.ks); err != nil {
 		return nil, nil, "", err
 	}
-	src := h.s.source(flux.SourceKey(h.ks))
+	src := h.s.sources.Get(flux.SourceKey(h.ks))
 	obj, ok := h.s.env.Store.Get(flux.SourceKey(h.ks)).(*sourcev1.GitRepository)
 	if src == nil || !ok {
 		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
 	}
 	if obj.Spec.Verification != nil && h.s.cfg.SigningKey == nil {
-		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.name())
+		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.Name())
 	}
 	branch, err := branchOf(obj)
 	if err != nil {
@@ -150,26 +149,24 @@ func (h *handWrite) target() (*source, *sourcev1.GitRepository, string, error) {
 
 // push writes the commit on the newest state of the branch, again if that moved
 // meanwhile, and returns its SHA.
-func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepository, branch string) (string, error) {
-	at, lastErr := src.current()
-	if at.repo == nil {
-		return "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.name()), lastErr)
+func (h *handWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.GitRepository, branch string) (string, error) {
+	at, lastErr := src.Current()
+	if at.Repo == nil {
+		return "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
 	}
-	src.mu.Lock()
-	auth := src.auth
-	src.mu.Unlock()
+	auth := src.Auth()
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	for range 5 {
-		tip, err := at.repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
+		tip, err := at.Repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
 		if err != nil {
 			return "", err
 		}
-		sha, err := h.write(at.at(tip), branch)
+		sha, err := h.write(at.At(tip), branch)
 		if err != nil || h.request.DryRun {
 			return sha, err
 		}
-		err = at.repo.Advance(ctx, branch, tip.Commit, sha, auth)
+		err = at.Repo.Advance(ctx, branch, tip.Commit, sha, auth)
 		if errors.Is(err, git.ErrMoved) {
 			continue
 		}
@@ -185,7 +182,7 @@ func (h *handWrite) push(ctx context.Context, src *source, obj *sourcev1.GitRepo
 
 // write makes the commit on top of a head, and checks what it would do. In a
 // dry run it only checks.
-func (h *handWrite) write(tip head, branch string) (string, error) {
+func (h *handWrite) write(tip source.Head, branch string) (string, error) {
 	h.s.hands.mu.Lock()
 	defer h.s.hands.mu.Unlock()
 	before, err := h.s.viewOf(h.ks, tip)
@@ -224,7 +221,7 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 		return "", err
 	}
 	for file := range m.edits {
-		if from := tip.form.includedFrom(file); from != "" {
+		if from := tip.Form.IncludedFrom(file); from != "" {
 			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
 		}
 	}
@@ -234,14 +231,14 @@ func (h *handWrite) write(tip head, branch string) (string, error) {
 	if h.request.DryRun {
 		return "", nil
 	}
-	return tip.repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message(), Key: h.s.cfg.SigningKey})
+	return tip.Repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message(), Key: h.s.cfg.SigningKey})
 }
 
 // check builds what the edited files declare, for every Kustomization of the
 // source, and fails unless exactly the change that was asked for comes out.
-func (h *handWrite) check(tip head, edited tree.Tree, before *view, base object.Object, files []string) error {
+func (h *handWrite) check(tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
 	var after load.Item
-	for _, ks := range h.s.followers(flux.SourceKey(h.ks)) {
+	for _, ks := range flux.Followers(h.s.env.Store, flux.SourceKey(h.ks)) {
 		same := ks.Namespace == h.ks.Namespace && ks.Name == h.ks.Name
 		was, err := h.s.viewOf(ks, tip)
 		if same {
@@ -354,7 +351,7 @@ func (h *handWrite) message() string {
 
 // await waits until the commit is applied, and returns the object as it is
 // stored then.
-func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.Object, error) {
+func (h *handWrite) await(ctx context.Context, src *source.Source, sha string) (object.Object, error) {
 	events, stop := h.s.Subscribe()
 	defer stop()
 	k := h.kustomization()
@@ -363,10 +360,10 @@ func (h *handWrite) await(ctx context.Context, src *source, sha string) (object.
 		if ks == nil {
 			return nil, apierrors.NewInternalError(fmt.Errorf("commit %s is pushed, and the Kustomization that would apply it is gone", sha))
 		}
-		at, _ := src.current()
+		at, _ := src.Current()
 		applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-		if at.repo != nil && applied.Commit != "" {
-			if ok, err := at.repo.IsAncestor(sha, applied.Commit); err == nil && ok {
+		if at.Repo != nil && applied.Commit != "" {
+			if ok, err := at.Repo.IsAncestor(sha, applied.Commit); err == nil && ok {
 				return h.s.env.Store.Get(h.key), nil
 			}
 		}

@@ -101,7 +101,7 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 		place := at.String()
 		if at.File == "" {
 			place = fmt.Sprintf("the spec of the Kustomization %s/%s", ks.Namespace, ks.Name)
-		} else if from := v.head.form.includedFrom(at.File); from != "" {
+		} else if from := v.head.Form.IncludedFrom(at.File); from != "" {
 			place += ", included from the GitRepository " + from
 		} else if c, err := s.lineCommit(ctx, ks, h.Commit, at); err == nil {
 			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
@@ -132,15 +132,15 @@ func nearest(trace *origin.Trace, path string) (origin.Origin, bool) {
 
 // lineCommit is the commit that the line of a file is from.
 func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
-	src := s.source(flux.SourceKey(ks))
+	src := s.sources.Get(flux.SourceKey(ks))
 	if src == nil {
 		return nil, errNotYet
 	}
-	h, _ := src.current()
-	if h.repo == nil {
+	h, _ := src.Current()
+	if h.Repo == nil {
 		return nil, errNotYet
 	}
-	lines, err := h.repo.Blame(ctx, sha, at.File)
+	lines, err := h.Repo.Blame(ctx, sha, at.File)
 	if err != nil {
 		return nil, err
 	}

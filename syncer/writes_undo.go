@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
 
@@ -24,7 +25,7 @@ import (
 // template last, if that is what the write asks for: kubectl rollout undo puts
 // back the template of an older ReplicaSet. ok is false if the write is
 // something else, or such a commit would change anything besides.
-func (h *handWrite) asRevert(tip head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
+func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
 	if !h.undoes() {
 		return "", false
 	}
@@ -45,14 +46,14 @@ func (h *handWrite) asRevert(tip head, branch string, before *view, base object.
 	if err != nil || bad == "" {
 		return "", false
 	}
-	sha, err = tip.repo.WriteRevert(tip.Commit, git.RevertOptions{
+	sha, err = tip.Repo.WriteRevert(tip.Commit, git.RevertOptions{
 		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
 	})
 	if err != nil {
 		return "", false
 	}
-	after := tip.at(git.Head{Commit: sha})
-	t, err := after.tree(before.k.ignore(h.ks))
+	after := tip.At(git.Head{Commit: sha})
+	t, err := after.Tree(before.k.ignore(h.ks))
 	if err != nil || h.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
 	}

@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"context"
@@ -29,10 +29,10 @@ const (
 	historyRewritten = "HistoryRewritten"
 )
 
-// source follows one GitRepository.
-type source struct {
-	s    *Syncer
-	key  object.Key
+// Source follows one GitRepository.
+type Source struct {
+	set  *Set
+	Key  object.Key
 	wake env.Flag
 	// moved asks for the group of the head.
 	moved env.Flag
@@ -60,14 +60,15 @@ type source struct {
 	committing chan struct{}
 }
 
-func newSource(s *Syncer, key object.Key) *source {
-	return &source{s: s, key: key, wake: env.NewFlag(), moved: env.NewFlag(), committing: make(chan struct{}, 1)}
+func newSource(s *Set, key object.Key) *Source {
+	return &Source{set: s, Key: key, wake: env.NewFlag(), moved: env.NewFlag(), committing: make(chan struct{}, 1)}
 }
 
-func (src *source) name() string { return src.key.Namespace + "/" + src.key.Name }
+// Name is NAMESPACE/NAME.
+func (src *Source) Name() string { return src.Key.Namespace + "/" + src.Key.Name }
 
-// run looks at the source whenever it is woken or due, until it is gone.
-func (src *source) run(ctx context.Context) {
+// Run looks at the source whenever it is woken or due, until it is gone.
+func (src *Source) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer src.close()
@@ -76,17 +77,17 @@ func (src *source) run(ctx context.Context) {
 	wg.Go(func() {
 		_ = guard.Loop(ctx, "groups of a source", func(ctx context.Context) error { // it has no error
 			defer fault.Discreetly()
-			src.gather(ctx, &wg)
+			src.set.options.Apply(ctx, src, &wg)
 			return nil
 		})
 	})
 	failures := 0
 	for {
-		obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
+		obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
 		if !ok || obj == nil {
 			return
 		}
-		src.s.tellSuspended(ctx, src.key, obj)
+		src.set.options.Suspended(ctx, src.Key, obj)
 		if obj.Spec.Suspend {
 			src.done(nil, time.Time{})
 			if !src.wake.Sleep(ctx, 0) {
@@ -94,7 +95,7 @@ func (src *source) run(ctx context.Context) {
 			}
 			continue
 		}
-		began := src.s.env.Now()
+		began := src.set.env.Now()
 		src.takeHooked() // this look answers them
 		err := fault.Catch(func() error { return src.look(ctx, obj, &wg) })
 		if ctx.Err() != nil {
@@ -104,20 +105,20 @@ func (src *source) run(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
-			src.s.backoff.Succeeded(src.host(obj), src.name())
+			src.set.backoff.Succeeded(host(obj), src.Name())
 		case refused(err):
 			// The remote did its part: what it brought is looked at again as
 			// often as something new would be.
 			failures++
-			src.s.backoff.Succeeded(src.host(obj), src.name())
+			src.set.backoff.Succeeded(host(obj), src.Name())
 		default:
 			failures++
-			delay = src.s.backoff.Failed(src.blame(obj, err))
+			delay = src.set.backoff.Failed(blame(obj, err))
 			if src.failedLocal() {
 				delay = min(delay, localRetry)
 			}
 		}
-		next := src.s.env.Now().Add(delay)
+		next := src.set.env.Now().Add(delay)
 		src.report(ctx, obj, err, failures, next)
 		src.done(err, next)
 		if !src.wake.Sleep(ctx, delay) || !src.holdBack(ctx, began) {
@@ -127,40 +128,40 @@ func (src *source) run(ctx context.Context) {
 }
 
 // failedLocal makes a local repository that failed be opened anew.
-func (src *source) failedLocal() bool {
+func (src *Source) failedLocal() bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	_, local := src.s.cfg.Local[src.name()]
+	_, local := src.set.options.Local[src.Name()]
 	src.reopen = local && (src.repo == nil || src.repo.Local())
 	return src.reopen
 }
 
 // done ends a round. It is told before it counts: who waits for the round has
 // then been sent what it brought.
-func (src *source) done(err error, next time.Time) {
-	ev := wire.Event{Time: src.s.env.Now(), Source: src.name(), Phase: "fetch"}
-	head, before := src.current()
-	ev.Revision = head.revision()
+func (src *Source) done(err error, next time.Time) {
+	ev := wire.Event{Time: src.set.env.Now(), Source: src.Name(), Phase: "fetch"}
+	head, before := src.Current()
+	ev.Revision = head.Revision()
 	if err != nil {
 		ev.Phase, ev.Message = "error", err.Error()
-	} else if c, cerr := src.commit(head.Commit); cerr == nil {
+	} else if c, cerr := src.Commit(head.Commit); cerr == nil {
 		ev.Commit = c
 	}
 	if err != nil || before != nil || src.told != head.Commit {
-		src.s.env.Emit(ev)
+		src.set.env.Emit(ev)
 	} else {
-		src.s.env.Feed.Send(ev) // for those who wait for a look
+		src.set.env.Feed.Send(ev) // for those who wait for a look
 	}
 	src.mu.Lock()
 	src.rounds++
 	src.err, src.next, src.told = err, next, head.Commit
 	src.mu.Unlock()
-	src.s.env.Feed.Nudge()
-	src.s.wakeFollowers(src.key)
-	src.s.wakeIncluders(src.key)
+	src.set.env.Feed.Nudge()
+	src.set.options.OnHead(src.Key)
+	src.set.wakeIncluders(src.Key)
 }
 
-func (src *source) close() {
+func (src *Source) close() {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	src.replace(nil, git.Head{})
@@ -168,84 +169,123 @@ func (src *source) close() {
 
 // replace closes the repository and puts another in its place. It is called
 // with mu held.
-func (src *source) replace(repo *git.Repository, at git.Head) {
+func (src *Source) replace(repo *git.Repository, at git.Head) {
 	if src.watch != nil {
 		src.watch()
 	}
 	if src.repo != nil {
 		if err := src.repo.Close(); err != nil {
-			src.s.env.Log.Warn("close repository", "source", src.name(), "err", err)
+			src.set.env.Log.Warn("close repository", "source", src.Name(), "err", err)
 		}
 	}
 	src.repo, src.head, src.watch = repo, at, nil
 }
 
-// head is a fetched state with its files. There are two ways to one: what the
+// Head is a fetched state with its files. There are two ways to one: what the
 // source has (current), and another commit of the same source (at), so that none
 // is without what the source includes.
-type head struct {
+type Head struct {
 	git.Head
-	repo *git.Repository
-	form shape
+	Repo *git.Repository
+	Form shape
 }
 
-// at is the head of another commit of the same source.
-func (h head) at(other git.Head) head {
+// At is the head of another commit of the same source.
+func (h Head) At(other git.Head) Head {
 	h.Head = other
 	return h
 }
 
-func (h head) revision() string {
+// Revision is the revision as Flux writes it, empty before there is a commit.
+func (h Head) Revision() string {
 	if h.Commit == "" {
 		return ""
 	}
-	return h.Revision()
+	return h.Head.Revision()
 }
 
-// resolve finds the commit that a revision means; HEAD is the newest that the
+// Resolve finds the commit that a revision means; HEAD is the newest that the
 // source has accepted, as a mirror has no other.
-func (h head) resolve(rev string) (string, error) { return h.repo.Resolve(h.absolute(rev)) }
+func (h Head) Resolve(rev string) (string, error) { return h.Repo.Resolve(h.Absolute(rev)) }
 
-// absolute is a revision that does not depend on what the repository calls HEAD.
-func (h head) absolute(rev string) string {
+// Absolute is a revision that does not depend on what the repository calls HEAD.
+func (h Head) Absolute(rev string) string {
 	if rest, ok := strings.CutPrefix(rev, "HEAD"); ok && h.Commit != "" && (rest == "" || strings.ContainsRune("~^", rune(rest[0]))) {
 		return h.Commit + rest
 	}
 	return rev
 }
 
-// current is the accepted head, and the error of the last look.
-func (src *source) current() (head, error) {
+// Current is the accepted head, and the error of the last look.
+func (src *Source) Current() (Head, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return src.accepted(), src.err
 }
 
 // accepted is the accepted head. It is called with mu held.
-func (src *source) accepted() head {
-	return head{Head: src.head, repo: src.repo, form: src.form}
+func (src *Source) accepted() Head {
+	return Head{Head: src.head, Repo: src.repo, Form: src.form}
 }
 
-// looked says whether the first look since the start is over.
-func (src *source) looked() bool {
+// Auth are the credentials that the head was fetched with.
+func (src *Source) Auth() *remote.Auth {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.auth
+}
+
+// Due is when the source is looked at next.
+func (src *Source) Due() time.Time {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.next
+}
+
+// Looks are how many looks at the source are over, with what the last one
+// brought.
+func (src *Source) Looks() (n int, revision string, err error) {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.rounds, src.accepted().Revision(), src.err
+}
+
+// LockBranch makes the caller the one that commits to the source's branch, until
+// unlockBranch.
+func (src *Source) LockBranch(ctx context.Context) error {
+	select {
+	case src.committing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// UnlockBranch lets the next one commit.
+func (src *Source) UnlockBranch() { <-src.committing }
+
+// Looked reports whether the first look since the start is over.
+func (src *Source) Looked() bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return src.rounds > 0
 }
 
-func (src *source) commit(sha string) (*wire.Commit, error) {
-	h, _ := src.current()
-	if h.repo == nil || sha == "" {
+// Commit is what is told of a commit.
+func (src *Source) Commit(sha string) (*wire.Commit, error) {
+	h, _ := src.Current()
+	if h.Repo == nil || sha == "" {
 		return nil, errors.New("not fetched yet")
 	}
-	c, err := h.repo.Commit(sha)
+	c, err := h.Repo.Commit(sha)
 	if err != nil {
 		return nil, err
 	}
-	return wireCommit(c), nil
+	return Commit(c), nil
 }
 
-func wireCommit(c git.Commit) *wire.Commit {
+// Commit is what is told of a commit.
+func Commit(c git.Commit) *wire.Commit {
 	sign := func(s git.Signature) wire.Signature {
 		return wire.Signature{Name: s.Name, Email: s.Email, Date: s.When}
 	}
@@ -253,7 +293,7 @@ func wireCommit(c git.Commit) *wire.Commit {
 }
 
 // look fetches, and accepts the new head unless history was rewritten.
-func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) error {
+func (src *Source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) error {
 	if err := unsupportedSource(obj); err != nil {
 		return fault.New(sourcev1.InvalidProviderConfigurationReason, err)
 	}
@@ -261,7 +301,7 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return fault.New(sourcev1.URLInvalidReason, err)
 	}
-	auth, err := src.credentials(obj)
+	auth, err := credentials(src.set.env.Store, obj)
 	if err != nil {
 		return err
 	}
@@ -275,18 +315,18 @@ func (src *source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return fault.New(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
 	}
-	verified, err := src.verify(ctx, obj, repo, fetched)
+	verified, err := verifier{src.set.env}.verify(ctx, obj, repo, fetched)
 	if err != nil {
 		return err
 	}
-	if err := src.checkHistory(obj, repo, fetched); err != nil {
+	if err := checkHistory(src.set.env.Store, obj, repo, fetched); err != nil {
 		return err
 	}
 	form, err := src.shape(obj)
 	if err != nil {
 		return err
 	}
-	if _, err := (head{Head: fetched, repo: repo, form: form}).tree(src.s.ignoreOf(src.key)); err != nil {
+	if _, err := (Head{Head: fetched, Repo: repo, Form: form}).Tree(flux.Ignore(src.set.env.Store, src.Key)); err != nil {
 		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}
 	src.mu.Lock()
@@ -314,10 +354,10 @@ func unsupportedSource(obj *sourcev1.GitRepository) error {
 // no connection: a repository that is gone, too large or never sent must not
 // make the others of its host wait, and neither must a proxy or an API that
 // only this source uses.
-func (src *source) blame(obj *sourcev1.GitRepository, err error) string {
+func blame(obj *sourcev1.GitRepository, err error) string {
 	dial, ok := errors.AsType[*net.OpError](err)
 	if ok && dial.Op == "dial" && obj.Spec.ProxySecretRef == nil && obj.GetProvider() == sourcev1.GitProviderGeneric {
-		return src.host(obj)
+		return host(obj)
 	}
-	return src.name()
+	return obj.Namespace + "/" + obj.Name
 }

@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"errors"
@@ -13,10 +13,10 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// secret reads a Secret of the source's namespace.
-func (src *source) secret(name string) (map[string][]byte, error) {
-	key := object.Key{GroupKind: flux.Secret, Namespace: src.key.Namespace, Name: name}
-	secret, ok := src.s.env.Store.Get(key).(*corev1.Secret)
+// Secret reads a Secret of the source's namespace.
+func Secret(stored object.Reader, namespace, name string) (map[string][]byte, error) {
+	key := object.Key{GroupKind: flux.Secret, Namespace: namespace, Name: name}
+	secret, ok := stored.Get(key).(*corev1.Secret)
 	if !ok {
 		return nil, fmt.Errorf("secrets %q not found", name)
 	}
@@ -25,14 +25,14 @@ func (src *source) secret(name string) (map[string][]byte, error) {
 
 // credentials are what the source's Secrets say about how to reach its
 // repository, or nil.
-func (src *source) credentials(obj *sourcev1.GitRepository) (*remote.Auth, error) {
+func credentials(stored object.Reader, obj *sourcev1.GitRepository) (*remote.Auth, error) {
 	app := obj.GetProvider() == sourcev1.GitProviderGitHub
 	if app && obj.Spec.SecretRef == nil {
 		return nil, fault.New(sourcev1.InvalidProviderConfigurationReason, errors.New("secretRef with github app data must be specified when provider is set to github"))
 	}
 	var auth *remote.Auth
 	if ref := obj.Spec.SecretRef; ref != nil {
-		data, err := src.secret(ref.Name)
+		data, err := Secret(stored, obj.Namespace, ref.Name)
 		if err != nil {
 			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}
@@ -48,7 +48,7 @@ func (src *source) credentials(obj *sourcev1.GitRepository) (*remote.Auth, error
 		}
 	}
 	if ref := obj.Spec.ProxySecretRef; ref != nil {
-		data, err := src.secret(ref.Name)
+		data, err := Secret(stored, obj.Namespace, ref.Name)
 		if err != nil {
 			return nil, fault.New(sourcev1.AuthenticationFailedReason, fmt.Errorf("failed to get proxy secret '%s/%s': %w", obj.Namespace, ref.Name, err))
 		}

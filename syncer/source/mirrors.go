@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"os"
@@ -11,27 +11,27 @@ import (
 // mirrorMark is the file in a mirror that says which URL it is of.
 const mirrorMark = "headway-url"
 
-// mirrorDir is where the mirror of a source is kept.
-func (s *Syncer) mirrorDir(key object.Key) string {
-	return filepath.Join(s.cfg.DataDir, "git", key.Namespace, key.Name)
+// MirrorDir is where the mirror of a source is kept.
+func (s *Set) MirrorDir(key object.Key) string {
+	return filepath.Join(s.options.DataDir, "git", key.Namespace, key.Name)
 }
 
-// removeMirrors removes the mirrors of sources that were deleted while nobody
+// RemoveMirrors removes the mirrors of sources that were deleted while nobody
 // looked.
-func (s *Syncer) removeMirrors() {
+func (s *Set) RemoveMirrors() {
 	// The pattern is well-formed, and Glob has no other error.
-	marks, _ := filepath.Glob(s.mirrorDir(object.Key{Namespace: "*", Name: "*"}) + "/" + mirrorMark)
+	marks, _ := filepath.Glob(s.MirrorDir(object.Key{Namespace: "*", Name: "*"}) + "/" + mirrorMark)
 	for _, mark := range marks {
 		dir := filepath.Dir(mark)
 		key := object.Key{GroupKind: flux.GitRepository, Namespace: filepath.Base(filepath.Dir(dir)), Name: filepath.Base(dir)}
 		if s.env.Store.Get(key) == nil {
-			s.removeMirror(dir)
+			s.RemoveMirror(dir)
 		}
 	}
 }
 
-// removeMirror removes a directory if it is a mirror.
-func (s *Syncer) removeMirror(dir string) {
+// RemoveMirror removes a directory if it is a mirror.
+func (s *Set) RemoveMirror(dir string) {
 	if _, err := os.Stat(filepath.Join(dir, mirrorMark)); err != nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -24,19 +26,19 @@ const (
 	invalidCommitSignature  = "InvalidCommitSignature"
 )
 
-// unverified says whether a reason is one of signatures.
+// unverified reports whether a reason is one of signatures.
 func unverified(reason string) bool {
 	return slices.Contains([]string{
 		sourcev1.VerificationError, invalidVerificationMode, invalidGitObject, invalidTagSignature, invalidCommitSignature,
 	}, reason)
 }
 
-// stalls says whether a reason lasts until somebody changes the GitRepository.
+// stalls reports whether a reason lasts until somebody changes the GitRepository.
 func stalls(reason string) bool {
 	return slices.Contains([]string{historyRewritten, invalidVerificationMode, sourcev1.InvalidProviderConfigurationReason}, reason)
 }
 
-// refused says whether a look failed for what was fetched or asked for, and
+// refused reports whether a look failed for what was fetched or asked for, and
 // not for the remote.
 func refused(err error) bool {
 	reason := fault.ReasonOf(err, "")
@@ -59,8 +61,8 @@ func secretsOf(obj *sourcev1.GitRepository) []string {
 }
 
 // keys are the trusted keys of spec.verify.
-func (src *source) keys(obj *sourcev1.GitRepository) (*git.Keys, error) {
-	data, err := src.secret(obj.Spec.Verification.SecretRef.Name)
+func keys(stored object.Reader, obj *sourcev1.GitRepository) (*git.Keys, error) {
+	data, err := Secret(stored, obj.Namespace, obj.Spec.Verification.SecretRef.Name)
 	var keys *git.Keys
 	if err == nil {
 		keys, err = git.ParseKeys(data)
@@ -71,38 +73,41 @@ func (src *source) keys(obj *sourcev1.GitRepository) (*git.Keys, error) {
 	return keys, nil
 }
 
+// verifier checks the signatures of what was fetched.
+type verifier struct{ env *env.Env }
+
 // verify checks the signatures that the spec and the annotation ask for, and
 // returns what was verified, in Flux's words.
-func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) (string, error) {
+func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) (string, error) {
 	wish, every := obj.Annotations[flux.Verify]
-	switch v := obj.Spec.Verification; {
+	switch spec := obj.Spec.Verification; {
 	case every && wish != everyCommit:
 		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", flux.Verify, wish, everyCommit))
-	case every && v == nil:
+	case every && spec == nil:
 		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", flux.Verify))
 	case every && !fetched.Branch:
 		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", flux.Verify, fetched.Revision()))
-	case v == nil:
+	case spec == nil:
 		return "", nil
-	case v.VerifyTag() && fetched.Tag.Name == "":
+	case spec.VerifyTag() && fetched.Tag.Name == "":
 		return "", fault.New(invalidVerificationMode, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
 	}
-	keys, err := src.keys(obj)
+	trusted, err := keys(v.env.Store, obj)
 	if err != nil {
 		return "", fault.New(sourcev1.VerificationError, err)
 	}
 	var lines []string
 	if obj.Spec.Verification.VerifyTag() {
-		signer, err := src.verifyTag(repo, fetched.Tag, keys)
+		signer, err := v.verifyTag(repo, fetched.Tag, trusted)
 		if err != nil {
 			return "", err
 		}
 		lines = append(lines, fmt.Sprintf("\n\t- tag '%s' with key '%s'", fetched.Tag, signer.Key))
 	}
 	if obj.Spec.Verification.VerifyHEAD() || every {
-		signer, err := repo.VerifyCommit(fetched.Commit, keys, src.s.env.Now())
+		signer, err := repo.VerifyCommit(fetched.Commit, trusted, v.env.Now())
 		if err == nil && every {
-			err = src.verifyEvery(ctx, obj, repo, fetched.Commit, keys)
+			err = v.verifyEvery(ctx, obj, repo, fetched.Commit, trusted)
 		}
 		if err != nil {
 			return "", fault.New(invalidCommitSignature, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
@@ -112,7 +117,7 @@ func (src *source) verify(ctx context.Context, obj *sourcev1.GitRepository, repo
 	return "verified signature of" + strings.Join(lines, ""), nil
 }
 
-func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) (git.Signer, error) {
+func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) (git.Signer, error) {
 	isSigned, err := repo.IsSigned(tag)
 	switch {
 	case err != nil:
@@ -120,7 +125,7 @@ func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) 
 	case !isSigned:
 		return git.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
 	}
-	signer, err := repo.VerifyTag(tag, keys, src.s.env.Now())
+	signer, err := repo.VerifyTag(tag, keys, v.env.Now())
 	if err != nil {
 		return git.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
 	}
@@ -131,7 +136,7 @@ func (src *source) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) 
 // has not, those behind merges too. With no accepted head yet the new one
 // stands for its history, as for whoever begins to follow a repository: the
 // commits before the first signed one could never be signed.
-func (src *source) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *git.Keys) error {
+func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *git.Keys) error {
 	if !sameSource(obj) {
 		return nil
 	}
@@ -139,27 +144,27 @@ func (src *source) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository,
 	if !ok {
 		return nil
 	}
-	return repo.VerifyBetween(ctx, before.Commit, commit, keys, src.s.env.Now())
+	return repo.VerifyBetween(ctx, before.Commit, commit, keys, v.env.Now())
 }
 
-// trusted says who signed a commit of the source, if it was one of the owners
+// Trusted says who signed a commit of the source, if it was one of the owners
 // of the keys in spec.verify.secretRef, and as what it can be written down. It
 // fails with git.ErrUnsigned for any other commit, and also if the source does
 // not verify signatures at all: then nobody is trusted. The commit must have
 // been fetched.
-func (src *source) trusted(sha string) (signer string, err error) {
-	obj, ok := src.s.env.Store.Get(src.key).(*sourcev1.GitRepository)
-	switch head, _ := src.current(); {
-	case !ok || head.repo == nil:
+func (src *Source) Trusted(sha string) (signer string, err error) {
+	obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
+	switch head, _ := src.Current(); {
+	case !ok || head.Repo == nil:
 		return "", errors.New("the source has not been fetched")
 	case obj.Spec.Verification == nil:
-		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", git.ErrUnsigned, src.name())
+		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", git.ErrUnsigned, src.Name())
 	default:
-		keys, err := src.keys(obj)
+		trusted, err := keys(src.set.env.Store, obj)
 		if err != nil {
 			return "", err
 		}
-		by, err := head.repo.VerifyCommit(sha, keys, src.s.env.Now())
+		by, err := head.Repo.VerifyCommit(sha, trusted, src.set.env.Now())
 		if err != nil {
 			return "", err
 		}

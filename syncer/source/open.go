@@ -1,10 +1,9 @@
-package syncer
+package source
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -25,19 +24,19 @@ import (
 
 // open opens the repository, again if the URL changed or a local one failed:
 // another may be in its place, which the old watch would not see.
-func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
+func (src *Source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
 	src.mu.Lock()
 	repo, same, again := src.repo, src.url == obj.Spec.URL, src.reopen
 	src.mu.Unlock()
 	if repo != nil && same && !again {
 		return repo, nil
 	}
-	path, local := src.s.cfg.Local[src.name()]
+	path, local := src.set.options.Local[src.Name()]
 	var err error
 	if local && strings.TrimPrefix(obj.Spec.URL, "file://") == path {
 		repo, err = git.Open(path)
 	} else {
-		repo, err = openMirror(src.s.mirrorDir(src.key), obj.Spec.URL, src.s.cfg.GitLimits)
+		repo, err = openMirror(src.set.MirrorDir(src.Key), obj.Spec.URL, src.set.options.Limits)
 	}
 	if err != nil {
 		if !same {
@@ -50,7 +49,7 @@ func (src *source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	src.replace(repo, at)
 	src.url, src.reopen = obj.Spec.URL, false
 	src.mu.Unlock()
-	src.s.wakeFollowers(src.key)
+	src.set.options.OnHead(src.Key)
 	if repo.Local() {
 		watchCtx, cancel := context.WithCancel(ctx)
 		ready := make(chan struct{})
@@ -86,14 +85,14 @@ func restored(obj *sourcev1.GitRepository, repo *git.Repository) git.Head {
 // artifactURL is the artifact's metadata that says what it was fetched from.
 const artifactURL = "headway.dev/url"
 
-// sameSource says whether the artifact in the status is of the URL that the
+// sameSource reports whether the artifact in the status is of the URL that the
 // spec has now.
 func sameSource(obj *sourcev1.GitRepository) bool {
-	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == redacted(obj.Spec.URL)
+	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == Redacted(obj.Spec.URL)
 }
 
-// redacted is a URL without its password.
-func redacted(raw string) string {
+// Redacted is a URL without its password.
+func Redacted(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return "invalid"
@@ -107,7 +106,7 @@ func openMirror(dir, address string, limits git.MirrorOptions) (*git.Repository,
 	if err := remote.CheckURL(address); err != nil {
 		return nil, err
 	}
-	mark, want := filepath.Join(dir, mirrorMark), redacted(address)
+	mark, want := filepath.Join(dir, mirrorMark), Redacted(address)
 	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("clear the mirror: %w", err)
@@ -125,7 +124,7 @@ func openMirror(dir, address string, limits git.MirrorOptions) (*git.Repository,
 
 // watchLocal wakes the source at each change of a local repository's
 // references, by looking every half second where that cannot be watched.
-func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready chan struct{}) {
+func (src *Source) watchLocal(ctx context.Context, repo *git.Repository, ready chan struct{}) {
 	var once sync.Once
 	isReady := func() { once.Do(func() { close(ready) }) }
 	defer isReady()
@@ -137,7 +136,7 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 		src.wake.Set() // the look will fail, and say so
 		return
 	}
-	src.s.env.Log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.name(), "err", err)
+	src.set.env.Log.Warn("cannot watch the repository, looking every 500ms instead", "source", src.Name(), "err", err)
 	isReady()
 	t := time.NewTicker(500 * time.Millisecond)
 	defer t.Stop()
@@ -153,7 +152,7 @@ func (src *source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 
 // checkHistory refuses a branch that does not descend from what was accepted
 // before, until a user accepts that commit.
-func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {
+func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {
 	if !fetched.Branch || !sameSource(obj) {
 		return nil
 	}
@@ -165,22 +164,23 @@ func (src *source) checkHistory(obj *sourcev1.GitRepository, repo *git.Repositor
 	if err != nil {
 		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}
-	if descends || len(src.accepting(obj, fetched.Commit)) > 0 {
+	if descends || len(accepting(stored, obj, fetched.Commit)) > 0 {
 		return nil
 	}
 	return fault.New(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
 		"To follow the new history run: kubectl annotate --overwrite -n %s gitrepository/%s %s=%s",
-		fetched.Name, fetched.Commit, before.Commit, src.key.Namespace, src.key.Name, flux.AcceptHistory, fetched.Commit))
+		fetched.Name, fetched.Commit, before.Commit, obj.Namespace, obj.Name, flux.AcceptHistory, fetched.Commit))
 }
 
 // accepting are the objects whose annotation accepts the commit.
-func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []object.Key {
+func accepting(stored object.Reader, obj *sourcev1.GitRepository, commit string) []object.Key {
+	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
 	var keys []object.Key
-	if names(obj.Annotations[flux.AcceptHistory], commit) {
-		keys = append(keys, src.key)
+	if flux.Names(obj.Annotations[flux.AcceptHistory], commit) {
+		keys = append(keys, key)
 	}
-	for _, ks := range src.s.followers(src.key) {
-		if names(ks.Annotations[flux.AcceptHistory], commit) {
+	for _, ks := range flux.Followers(stored, key) {
+		if flux.Names(ks.Annotations[flux.AcceptHistory], commit) {
 			keys = append(keys, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name})
 		}
 	}
@@ -189,26 +189,17 @@ func (src *source) accepting(obj *sourcev1.GitRepository, commit string) []objec
 
 // acceptances removes the annotations that accepted a commit: another rewrite
 // that ends at the same one is to be accepted by itself.
-func (src *source) acceptances(obj *sourcev1.GitRepository, commit string) []change.Change {
+func acceptances(stored object.Reader, obj *sourcev1.GitRepository, commit string) []change.Change {
 	var list []change.Change
-	for _, key := range src.accepting(obj, commit) {
-		list = append(list, change.Patch(key, func(o object.Object) bool { return dropAnnotation(o, flux.AcceptHistory) }))
+	for _, key := range accepting(stored, obj, commit) {
+		list = append(list, change.Patch(key, func(o object.Object) bool { return flux.DropAnnotation(o, flux.AcceptHistory) }))
 	}
 	return list
 }
 
-// dropAnnotation reports whether there was one.
-func dropAnnotation(o object.Object, name string) bool {
-	left := maps.Clone(o.GetAnnotations())
-	_, there := left[name]
-	delete(left, name)
-	o.SetAnnotations(left)
-	return there
-}
-
-func (src *source) host(obj *sourcev1.GitRepository) string {
+func host(obj *sourcev1.GitRepository) string {
 	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Host != "" {
 		return u.Host
 	}
-	return src.name()
+	return obj.Namespace + "/" + obj.Name
 }

@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"context"
@@ -19,13 +19,13 @@ import (
 )
 
 // report writes the source's status, if it changed.
-func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
-	now := metav1.NewTime(src.s.env.Now())
-	head, _ := src.current()
+func (src *Source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
+	now := metav1.NewTime(src.set.env.Now())
+	head, _ := src.Current()
 	src.mu.Lock()
 	verified, form := src.verified, src.form
 	src.mu.Unlock()
-	revision := head.revision()
+	revision := head.Revision()
 	advanced := false
 	edit := func(o object.Object) bool {
 		g, ok := o.(*sourcev1.GitRepository)
@@ -41,7 +41,7 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 			if advanced {
 				g.Status.Artifact = &meta.Artifact{
 					Revision: revision, Digest: "sha1:" + head.Commit, LastUpdateTime: now,
-					Metadata: map[string]string{artifactURL: redacted(g.Spec.URL)},
+					Metadata: map[string]string{artifactURL: Redacted(g.Spec.URL)},
 					Path:     fmt.Sprintf("gitrepository/%s/%s/%s", g.Namespace, g.Name, head.Commit),
 				}
 			}
@@ -85,25 +85,25 @@ func (src *source) report(ctx context.Context, obj *sourcev1.GitRepository, err 
 		}
 		return !equality.Semantic.DeepEqual(before, &g.Status)
 	}
-	tx := change.Tx{Changes: []change.Change{change.PatchStatus(src.key, edit)}}
+	tx := change.Tx{Changes: []change.Change{change.PatchStatus(src.Key, edit)}}
 	if err == nil && !obj.Status.Artifact.HasRevision(revision) {
-		tx.Changes = append(tx.Changes, src.acceptances(obj, head.Commit)...)
+		tx.Changes = append(tx.Changes, acceptances(src.set.env.Store, obj, head.Commit)...)
 	}
-	if _, cerr := src.s.env.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
-		src.s.env.Log.Error("write the status", "source", src.name(), "err", cerr)
+	if _, cerr := src.set.env.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
+		src.set.env.Log.Error("write the status", "source", src.Name(), "err", cerr)
 	}
 	switch {
 	case err != nil:
-		src.s.env.Log.Warn("source failed", "source", src.name(), "err", err, "attempt", failures, "next", next)
+		src.set.env.Log.Warn("source failed", "source", src.Name(), "err", err, "attempt", failures, "next", next)
 		if failures == 1 {
-			src.s.env.Record(obj, corev1.EventTypeWarning, fault.ReasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
+			src.set.env.Record(obj, corev1.EventTypeWarning, fault.ReasonOf(err, sourcev1.GitOperationFailedReason), err.Error())
 		}
 	case advanced:
-		src.s.env.Log.Info("fetched", "source", src.name(), "revision", revision)
+		src.set.env.Log.Info("fetched", "source", src.Name(), "revision", revision)
 		msg := fmt.Sprintf("stored artifact for revision '%s'", revision)
-		if c, cerr := src.commit(head.Commit); cerr == nil {
+		if c, cerr := src.Commit(head.Commit); cerr == nil {
 			msg = fmt.Sprintf("stored artifact for commit '%s'", c.Subject)
 		}
-		src.s.env.Record(obj, corev1.EventTypeNormal, "NewArtifact", msg)
+		src.set.env.Record(obj, corev1.EventTypeNormal, "NewArtifact", msg)
 	}
 }

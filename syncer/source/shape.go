@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"fmt"
@@ -31,26 +31,26 @@ type shape struct {
 
 // included is a directory of another source at the commit that counts.
 type included struct {
-	src      *source
-	head     head
+	src      *Source
+	head     Head
 	from, to string
 }
 
-// mark tells shapes apart that yield other trees.
-func (s shape) mark() string {
+// Mark tells shapes apart that yield other trees.
+func (s shape) Mark() string {
 	lines := slices.Clone(s.sparse)
 	for _, in := range s.includes {
-		lines = append(lines, fmt.Sprintf("%s %s %q %q", in.src.name(), in.head.Commit, in.from, in.to))
+		lines = append(lines, fmt.Sprintf("%s %s %q %q", in.src.Name(), in.head.Commit, in.from, in.to))
 	}
 	return strings.Join(lines, "\n")
 }
 
-// includedFrom is the source that a file is included from, as namespace/name,
+// IncludedFrom is the source that a file is included from, as namespace/name,
 // or empty.
-func (s shape) includedFrom(file string) string {
+func (s shape) IncludedFrom(file string) string {
 	for _, in := range s.includes {
 		if tree.Within(file, in.to) {
-			return in.src.name()
+			return in.src.Name()
 		}
 	}
 	return ""
@@ -74,13 +74,13 @@ func (s shape) apply(t tree.Tree) (tree.Tree, error) {
 	}
 	var list []tree.Mount
 	for _, in := range s.includes {
-		now, _ := in.src.current() // its repository may have been opened anew
-		if now.repo == nil {
-			return nil, fmt.Errorf("no artifact available for include '%s'", in.src.key.Name)
+		now, _ := in.src.Current() // its repository may have been opened anew
+		if now.Repo == nil {
+			return nil, fmt.Errorf("no artifact available for include '%s'", in.src.Key.Name)
 		}
-		other, err := now.repo.Tree(in.head.Commit, in.src.s.ignoreOf(in.src.key))
+		other, err := now.Repo.Tree(in.head.Commit, flux.Ignore(in.src.set.env.Store, in.src.Key))
 		if err != nil {
-			return nil, fmt.Errorf("include '%s': %w", in.src.key.Name, err)
+			return nil, fmt.Errorf("include '%s': %w", in.src.Key.Name, err)
 		}
 		list = append(list, tree.Mount{At: in.to, From: in.from, Tree: other})
 	}
@@ -93,19 +93,19 @@ func (s shape) apply(t tree.Tree) (tree.Tree, error) {
 
 // shape is what the spec asks for, with the heads that the included sources
 // have now. What they include themselves is left out.
-func (src *source) shape(obj *sourcev1.GitRepository) (shape, error) {
+func (src *Source) shape(obj *sourcev1.GitRepository) (shape, error) {
 	var s shape
 	for _, dir := range obj.Spec.SparseCheckout {
 		s.sparse = append(s.sparse, path.Clean(dir))
 	}
 	for _, in := range obj.Spec.Include {
 		name := in.GitRepositoryRef.Name
-		other := src.s.source(object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: name})
+		other := src.set.Get(object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: name})
 		if other == nil {
 			return s, fault.New(includeNotFound, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
 		}
-		head, _ := other.current()
-		if head.Commit == "" || head.repo == nil {
+		head, _ := other.Current()
+		if head.Commit == "" || head.Repo == nil {
 			return s, fault.New(includeNoArtifact, fmt.Errorf("no artifact available for include '%s'", name))
 		}
 		s.includes = append(s.includes, included{src: other, head: head, from: path.Clean("./" + in.FromPath), to: path.Clean("./" + in.GetToPath())})
@@ -120,7 +120,7 @@ func (s shape) report(obj *sourcev1.GitRepository, now metav1.Time) {
 	before := obj.Status.IncludedArtifacts
 	obj.Status.IncludedArtifacts = nil
 	for _, in := range s.includes {
-		a := &meta.Artifact{Revision: in.head.revision(), LastUpdateTime: now, Digest: "sha1:" + in.head.Commit, Path: fmt.Sprintf("gitrepository/%s/%s/%s", in.src.key.Namespace, in.src.key.Name, in.head.Commit)}
+		a := &meta.Artifact{Revision: in.head.Revision(), LastUpdateTime: now, Digest: "sha1:" + in.head.Commit, Path: fmt.Sprintf("gitrepository/%s/%s/%s", in.src.Key.Namespace, in.src.Key.Name, in.head.Commit)}
 		for _, old := range before {
 			if old.HasRevision(a.Revision) {
 				a.LastUpdateTime = old.LastUpdateTime
@@ -132,15 +132,15 @@ func (s shape) report(obj *sourcev1.GitRepository, now metav1.Time) {
 
 // wakeIncluders wakes the sources that include this one at another commit, or
 // could not yet.
-func (s *Syncer) wakeIncluders(source object.Key) {
+func (s *Set) wakeIncluders(source object.Key) {
 	now := ""
-	if src := s.source(source); src != nil {
-		head, _ := src.current()
+	if src := s.Get(source); src != nil {
+		head, _ := src.Current()
 		now = head.Commit
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, src := range s.sources {
+	for key, src := range s.byKey {
 		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
 		if !ok || key.Namespace != source.Namespace {
 			continue
@@ -154,7 +154,7 @@ func (s *Syncer) wakeIncluders(source object.Key) {
 }
 
 // includedCommit is the commit of the ith include that the tree has.
-func (src *source) includedCommit(i int) string {
+func (src *Source) includedCommit(i int) string {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if i >= len(src.form.includes) {
@@ -163,20 +163,12 @@ func (src *source) includedCommit(i int) string {
 	return src.form.includes[i].head.Commit
 }
 
-// ignoreOf is a source's spec.ignore, which may be empty.
-func (s *Syncer) ignoreOf(source object.Key) string {
-	if obj, ok := s.env.Store.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
-		return *obj.Spec.Ignore
-	}
-	return ""
-}
-
-// tree opens the files of the head, without those that the source leaves out,
+// Tree opens the files of the head, without those that the source leaves out,
 // of which ignore is its spec.ignore.
-func (h head) tree(ignore string) (tree.Tree, error) {
-	t, err := h.repo.Tree(h.Commit, ignore)
+func (h Head) Tree(ignore string) (tree.Tree, error) {
+	t, err := h.Repo.Tree(h.Commit, ignore)
 	if err != nil {
 		return nil, err
 	}
-	return h.form.apply(t)
+	return h.Form.apply(t)
 }

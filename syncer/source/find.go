@@ -1,4 +1,4 @@
-package syncer
+package source
 
 import (
 	"cmp"
@@ -13,13 +13,13 @@ import (
 	"headway.dev/syncer/flux"
 )
 
-// findSource finds a source by [namespace/]name among those that are seen;
+// find finds a source by [namespace/]name among those that are seen;
 // without a name it is headway-system/cluster or else the only one.
-func (s *Syncer) findSource(name string, seen func(object.Key) bool) (*source, error) {
+func (s *Set) find(name string, seen func(object.Key) bool) (*Source, error) {
 	s.mu.Lock()
-	sources := maps.Clone(s.sources)
+	sources := maps.Clone(s.byKey)
 	s.mu.Unlock()
-	var all, match []*source
+	var all, match []*Source
 	for key, src := range sources {
 		if !seen(key) {
 			continue
@@ -43,38 +43,38 @@ func (s *Syncer) findSource(name string, seen func(object.Key) bool) (*source, e
 	return nil, fmt.Errorf("GitRepository %q not found: `headway status` names those there are, as NAMESPACE/NAME", name)
 }
 
-// permittedSourceNamed finds the source that a caller names and may do something
+// Permitted finds the source that a caller names and may do something
 // to. Of sources that the caller may not see it says nothing, not even whether
 // they are there.
-func (s *Syncer) permittedSourceNamed(ctx context.Context, verb, name string) (*source, error) {
-	src, err := s.findSource(name, func(key object.Key) bool {
-		return s.rights.PermittedSource(ctx, verb, key) == nil || s.rights.Permitted(ctx, "get", key) == nil
+func (s *Set) Permitted(ctx context.Context, verb, name string) (*Source, error) {
+	src, err := s.find(name, func(key object.Key) bool {
+		return s.options.Rights.PermittedSource(ctx, verb, key) == nil || s.options.Rights.Permitted(ctx, "get", key) == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.rights.PermittedSource(ctx, verb, named(flux.GitRepository, name)), err)
+		return nil, cmp.Or(s.options.Rights.PermittedSource(ctx, verb, Named(flux.GitRepository, name)), err)
 	}
-	return src, s.rights.PermittedSource(ctx, verb, src.key)
+	return src, s.options.Rights.PermittedSource(ctx, verb, src.Key)
 }
 
-// plannedSource finds the source that a caller names for a plan: one that the
+// Planned finds the source that a caller names for a plan: one that the
 // caller may see, or has a Kustomization that the caller may see.
-func (s *Syncer) plannedSource(ctx context.Context, name string) (*source, error) {
-	src, err := s.findSource(name, func(key object.Key) bool {
-		if s.rights.Permitted(ctx, "get", key) == nil {
+func (s *Set) Planned(ctx context.Context, name string) (*Source, error) {
+	src, err := s.find(name, func(key object.Key) bool {
+		if s.options.Rights.Permitted(ctx, "get", key) == nil {
 			return true
 		}
-		_, denied := s.rights.Readable(ctx, s.followers(key))
+		_, denied := s.options.Rights.Readable(ctx, flux.Followers(s.env.Store, key))
 		return denied == nil
 	})
 	if err != nil {
-		return nil, cmp.Or(s.rights.Permitted(ctx, "get", named(flux.GitRepository, name)), err)
+		return nil, cmp.Or(s.options.Rights.Permitted(ctx, "get", Named(flux.GitRepository, name)), err)
 	}
 	return src, nil
 }
 
-// named is what a caller names by [namespace/]name. Without a namespace it is
+// Named is what a caller names by [namespace/]name. Without a namespace it is
 // all of that name; without a name it is the command line's own.
-func named(kind schema.GroupKind, name string) object.Key {
+func Named(kind schema.GroupKind, name string) object.Key {
 	namespace, short, full := strings.Cut(cmp.Or(name, "headway-system/cluster"), "/")
 	if !full {
 		namespace, short = "", namespace

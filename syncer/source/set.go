@@ -1,0 +1,98 @@
+package source
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/rights"
+)
+
+// Options are what sources are followed with.
+type Options struct {
+	// DataDir keeps the mirrors of remote repositories.
+	DataDir string
+	// Local allows sources to be repositories on this machine: the path by
+	// namespace/name of the GitRepository.
+	Local map[string]string
+	// Limits bound what is fetched of remote repositories.
+	Limits git.MirrorOptions
+	Rights rights.Rights
+	// Apply applies the heads of a source as they come, until ctx ends. What it
+	// starts is in wg.
+	Apply func(ctx context.Context, src *Source, wg *sync.WaitGroup)
+	// OnHead is told that a source may have another head than before.
+	OnHead func(key object.Key)
+	// Suspended makes a status agree with its object's spec.suspend.
+	Suspended func(ctx context.Context, key object.Key, obj object.Object)
+}
+
+// Set are the sources that are followed.
+type Set struct {
+	env     *env.Env
+	options Options
+	backoff env.Backoff
+
+	mu    sync.Mutex
+	byKey map[object.Key]*Source
+}
+
+// New returns an empty set. The loop of a source that [Set.Ensure] adds is run by
+// who asked for it.
+func New(e *env.Env, options Options) *Set {
+	return &Set{env: e, options: options, byKey: map[object.Key]*Source{}}
+}
+
+// Get returns a source that is followed, or nil.
+func (s *Set) Get(key object.Key) *Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byKey[key]
+}
+
+// All are those that are followed.
+func (s *Set) All() []*Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*Source
+	for _, src := range s.byKey {
+		list = append(list, src)
+	}
+	return list
+}
+
+// Ensure returns a source, and whether it is new: then its loop has to be run.
+func (s *Set) Ensure(key object.Key) (src *Source, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if src := s.byKey[key]; src != nil {
+		return src, false
+	}
+	src = newSource(s, key)
+	s.byKey[key] = src
+	return src, true
+}
+
+// Forget is called when the loop of a source has ended.
+func (s *Set) Forget(key object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.byKey, key)
+}
+
+// WakeUsers wakes the sources that authenticate or verify with a Secret.
+func (s *Set) WakeUsers(secret object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, src := range s.byKey {
+		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
+		if ok && obj.Namespace == secret.Namespace && slices.Contains(secretsOf(obj), secret.Name) {
+			src.wake.Set()
+		}
+	}
+}
