@@ -35,8 +35,6 @@ var larger = map[string]string{
 	"cmd/headway/e2e.Cluster":    "to be cut",
 	"syncer.Syncer":              "to be cut",
 	"syncer.kustomization":       "to be cut",
-	"syncer/git":                 "to be cut",
-	"syncer/git.Repository":      "to be cut",
 }
 
 // TestRoomsAreSmall finds packages of too many files and types of too many

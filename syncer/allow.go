@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
 // allowTrailer is the trailer of a signed commit's message that lets the
@@ -27,7 +28,7 @@ type allowance struct {
 // add adds the trailers of a message. Commits are applied together, so that
 // the largest number counts.
 func (a *allowance) add(message string) {
-	for _, value := range git.Trailers(message, allowTrailer) {
+	for _, value := range write.Trailers(message, allowTrailer) {
 		for word := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
 			name, number, counts := strings.Cut(word, "=")
 			n, err := strconv.Atoi(number)

@@ -17,6 +17,8 @@ import (
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -51,7 +53,7 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h 
 	}
 	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.env.Now()}
 	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: health.WithoutWords(reason), author: author})
-	if errors.Is(err, git.ErrNothingToRevert) {
+	if errors.Is(err, write.ErrNothingToRevert) {
 		src.Wake()
 		return nil
 	}
@@ -95,7 +97,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	case err == nil:
 		k.tries = revertTries{}
 		k.pendingOver(ctx, ks, "")
-	case git.Temporary(err):
+	case write.Temporary(err):
 		k.tries.failures++
 		k.tries.due = k.s.env.Now().Add(env.WaitAfter(k.tries.failures))
 		k.s.env.Log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
@@ -114,7 +116,7 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if err := k.s.rights.MayWriteGit(ks); err != nil {
 		return err
 	}
-	if on, err := h.Repo.IsAncestor(bad.Commit, h.Commit); err != nil || !on {
+	if on, err := history.IsAncestor(h.Repo, bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
 	recent, err := k.s.recentReverts(h, src.Name(), k.s.env.Now())

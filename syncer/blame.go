@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/origin"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -204,7 +205,7 @@ func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o orig
 		return nil
 	}
 	f.File, f.Line = o.Source.File, o.Source.Line
-	lines, err := t.version.repo.Blame(ctx, t.version.commit, o.Source.File)
+	lines, err := history.Blame(ctx, t.version.repo, t.version.commit, o.Source.File)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -202,7 +203,7 @@ func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
 	if !ok {
 		return
 	}
-	list, err := r.head.Repo.Between(from.Commit, r.head.Commit, wire.MaxWith+2)
+	list, err := history.Between(r.head.Repo, from.Commit, r.head.Commit, wire.MaxWith+2)
 	if err != nil {
 		k.s.env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
 		return

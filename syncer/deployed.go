@@ -6,6 +6,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -40,7 +41,7 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 		if err != nil || c.Tree == tip.Tree {
 			return "", false
 		}
-		below, err := h.Repo.IsAncestor(at.Commit, h.Commit)
+		below, err := history.IsAncestor(h.Repo, at.Commit, h.Commit)
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe

@@ -16,7 +16,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -77,9 +77,9 @@ func statusOf(err error) int {
 	if apierrors.IsForbidden(err) {
 		return http.StatusForbidden
 	}
-	var conflict *git.ConflictError
-	var checkedOut *git.CheckedOutError
-	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, git.ErrMoved) || errors.Is(err, git.ErrNothingToRevert) {
+	var conflict *write.ConflictError
+	var checkedOut *write.CheckedOutError
+	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, write.ErrMoved) || errors.Is(err, write.ErrNothingToRevert) {
 		return http.StatusConflict
 	}
 	if isMissing(err) {

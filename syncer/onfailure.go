@@ -11,6 +11,8 @@ import (
 
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
 )
 
@@ -126,7 +128,7 @@ func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt)
 			return
 		}
 		k.s.env.Log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
-		if git.Temporary(err) && stateOf(ks).healthy != "" {
+		if write.Temporary(err) && stateOf(ks).healthy != "" {
 			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+flux.Bounded(err.Error())+pendingEnd)
 			return
 		}
@@ -152,10 +154,10 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h sourc
 	}
 	f.denied = k.s.rights.MayWriteGit(ks)
 	var err error
-	if f.contained, err = h.Repo.IsAncestor(sha, h.Commit); err != nil || !f.contained {
+	if f.contained, err = history.IsAncestor(h.Repo, sha, h.Commit); err != nil || !f.contained {
 		return f, err
 	}
-	if f.contained, err = h.Repo.IsAncestor(good.Commit, sha); err != nil || !f.contained {
+	if f.contained, err = history.IsAncestor(h.Repo, good.Commit, sha); err != nil || !f.contained {
 		return f, err
 	}
 	if f.reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
@@ -175,7 +177,7 @@ func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, erro
 	if s.automatic(c) {
 		return true, nil
 	}
-	list, err := repo.Between(good, sha, maxReach)
+	list, err := history.Between(repo, good, sha, maxReach)
 	return !slices.ContainsFunc(list, func(c git.Commit) bool { return c.Reverts() == "" && len(c.Parents) < 2 }), err
 }
 

@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
@@ -102,7 +103,7 @@ func (p *planning) fetch(ctx context.Context, src *source.Source) error {
 	}
 	if h.Commit != "" && sha != h.Commit {
 		// Without the newest commits a plan shows them as taken back.
-		if current, err := h.Repo.IsAncestor(h.Commit, sha); err == nil && !current {
+		if current, err := history.IsAncestor(h.Repo, h.Commit, sha); err == nil && !current {
 			p.behind = fmt.Sprintf("it lacks commits of %s, which the plan shows as taken back: merge or rebase it, or plan the merged revision", h.Revision())
 		}
 	}

@@ -9,6 +9,8 @@ import (
 
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
 )
 
@@ -21,7 +23,7 @@ func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha st
 		return reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
 	}
 	applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-	commits, err := h.Repo.Between(applied.Commit, sha, maxReach)
+	commits, err := history.Between(h.Repo, applied.Commit, sha, maxReach)
 	if err != nil || len(commits) == 0 {
 		return reach{}, err
 	}
@@ -36,7 +38,7 @@ func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha st
 	if r.allow.freeze {
 		// A signature vouches for what is below the commit, not above it.
 		tip := commits[slices.IndexFunc(commits, func(c git.Commit) bool { return c.SHA == sha })]
-		merged, err := h.Repo.Between(tip.Parent(), sha, maxReach)
+		merged, err := history.Between(h.Repo, tip.Parent(), sha, maxReach)
 		if err != nil {
 			return reach{}, err
 		}
@@ -61,7 +63,7 @@ func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization
 		if gone[c.SHA] {
 			continue
 		}
-		back, err := repo.RevertOf(c.SHA)
+		back, err := write.RevertOf(repo, c.SHA)
 		if err != nil || back.Commit == "" {
 			return false, false, err
 		}
@@ -77,7 +79,7 @@ func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization
 		if had, err := s.hadDeployed(ks, back.Since); err != nil || !had {
 			return false, false, err
 		}
-		taken, err := repo.Between(back.Since, back.Commit, maxReach)
+		taken, err := history.Between(repo, back.Since, back.Commit, maxReach)
 		if err != nil {
 			return false, false, err
 		}
@@ -105,7 +107,7 @@ func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h source.Head) (so
 		below := h.Head
 		below.Commit = c.Parent()
 		h = h.At(below)
-		if above, err := h.Repo.IsAncestor(applied.Commit, h.Commit); err != nil || !above {
+		if above, err := history.IsAncestor(h.Repo, applied.Commit, h.Commit); err != nil || !above {
 			return h, false
 		}
 		if r, err := k.s.reach(src, ks, h.Commit); err == nil && r.thaws {

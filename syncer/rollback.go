@@ -15,6 +15,7 @@ import (
 
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -23,7 +24,7 @@ import (
 // Rollback writes one commit on the source's branch, and wakes the source: one
 // that reverts req.Commit, or that brings back the state of req.To, or by
 // default what was deployed before (see deployedBefore). It does not wait until
-// that is applied. It fails with a git.ConflictError if later commits changed
+// that is applied. It fails with a write.ConflictError if later commits changed
 // the same lines, with nothing written.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
 	src, err := s.sources.Permitted(ctx, rights.VerbRollback, req.Source)
@@ -118,7 +119,7 @@ func (s *Syncer) revert(ctx context.Context, src *source.Source, what undo) (wir
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	committer := git.Signature{Name: s.cfg.Identity.Name, Email: s.cfg.Identity.Email, When: s.env.Now()}
-	c, err := h.Repo.Revert(ctx, git.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
+	c, err := write.Revert(ctx, h.Repo, write.RevertOptions{Branch: branch, Commit: sha, Since: what.since, Extra: what.extra, Author: what.author, Committer: committer, Key: s.cfg.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -167,7 +168,7 @@ func (s *Syncer) serveRollback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	refusal := wire.RollbackRefusal{Message: err.Error()}
-	if conflict, ok := errors.AsType[*git.ConflictError](err); ok {
+	if conflict, ok := errors.AsType[*write.ConflictError](err); ok {
 		refusal.Conflicts = conflict.Files
 	}
 	w.Header().Set("Content-Type", "application/json")

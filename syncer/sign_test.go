@@ -14,7 +14,7 @@ import (
 
 	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
-	headwaygit "headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 )
 
 // pgpKey makes an OpenPGP key, in its private and its public form.
@@ -61,7 +61,7 @@ func TestSignedCommitsOfHeadway(t *testing.T) {
 		{"openpgp", pgp, "headway.asc", pgpPublic},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			key, err := headwaygit.ParseSigningKey(tt.key)
+			key, err := signature.ParseSigningKey(tt.key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestSignedCommitsOfHeadway(t *testing.T) {
 // A key that cannot be used is refused without saying anything of it.
 func TestSigningKeysAreChecked(t *testing.T) {
 	for _, data := range []string{"", "nothing", "-----BEGIN PGP PRIVATE KEY BLOCK-----\nCANARY\n-----END PGP PRIVATE KEY BLOCK-----\n", "-----BEGIN OPENSSH PRIVATE KEY-----\nCANARY\n-----END OPENSSH PRIVATE KEY-----\n"} {
-		if _, err := headwaygit.ParseSigningKey([]byte(data)); err == nil || strings.Contains(err.Error(), "CANARY") {
+		if _, err := signature.ParseSigningKey([]byte(data)); err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("ParseSigningKey(%q): %v", data, err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/journal"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
@@ -43,7 +44,7 @@ type Config struct {
 	// Identity is the committer of reverts.
 	Identity Identity
 	// SigningKey signs the commits that are written; nil leaves them unsigned.
-	SigningKey *git.SigningKey
+	SigningKey *signature.SigningKey
 	Events     env.Events
 	// Access authorizes what a Kustomization with a serviceAccountName writes;
 	// without it such a one is refused.

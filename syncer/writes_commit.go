@@ -23,6 +23,8 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
@@ -121,7 +123,7 @@ func (h *handWrite) status(err error) error {
 	if _, ok := errors.AsType[*apierrors.StatusError](err); ok || err == nil {
 		return err
 	}
-	if errors.Is(err, git.ErrMoved) {
+	if errors.Is(err, write.ErrMoved) {
 		return h.conflict("%w", err)
 	}
 	return refusedWrite(h.key, err.Error())
@@ -166,8 +168,8 @@ func (h *handWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.
 		if err != nil || h.request.DryRun {
 			return sha, err
 		}
-		err = at.Repo.Advance(ctx, branch, tip.Commit, sha, auth)
-		if errors.Is(err, git.ErrMoved) {
+		err = write.Advance(ctx, at.Repo, branch, tip.Commit, sha, auth)
+		if errors.Is(err, write.ErrMoved) {
 			continue
 		}
 		if err != nil {
@@ -177,7 +179,7 @@ func (h *handWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.
 		h.s.env.Record(h.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, h.subject()))
 		return sha, nil
 	}
-	return "", git.ErrMoved
+	return "", write.ErrMoved
 }
 
 // write makes the commit on top of a head, and checks what it would do. In a
@@ -231,7 +233,7 @@ func (h *handWrite) write(tip source.Head, branch string) (string, error) {
 	if h.request.DryRun {
 		return "", nil
 	}
-	return tip.Repo.WriteFiles(tip.Commit, git.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message(), Key: h.s.cfg.SigningKey})
+	return write.Files(tip.Repo, tip.Commit, write.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: h.message(), Key: h.s.cfg.SigningKey})
 }
 
 // check builds what the edited files declare, for every Kustomization of the
@@ -363,7 +365,7 @@ func (h *handWrite) await(ctx context.Context, src *source.Source, sha string) (
 		at, _ := src.Current()
 		applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
 		if at.Repo != nil && applied.Commit != "" {
-			if ok, err := at.Repo.IsAncestor(sha, applied.Commit); err == nil && ok {
+			if ok, err := history.IsAncestor(at.Repo, sha, applied.Commit); err == nil && ok {
 				return h.s.env.Store.Get(h.key), nil
 			}
 		}

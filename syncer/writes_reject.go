@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/yaml/origin"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
 )
 
@@ -140,7 +141,7 @@ func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, 
 	if h.Repo == nil {
 		return nil, errNotYet
 	}
-	lines, err := h.Repo.Blame(ctx, sha, at.File)
+	lines, err := history.Blame(ctx, h.Repo, sha, at.File)
 	if err != nil {
 		return nil, err
 	}

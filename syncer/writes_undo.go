@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -46,7 +47,7 @@ func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base 
 	if err != nil || bad == "" {
 		return "", false
 	}
-	sha, err = tip.Repo.WriteRevert(tip.Commit, git.RevertOptions{
+	sha, err = write.RevertOn(tip.Repo, tip.Commit, write.RevertOptions{
 		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
 	})
 	if err != nil {

@@ -12,9 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/internal/gittest"
@@ -50,7 +48,7 @@ func fetchAlone(url, dir string) (f fetched) {
 		f.Error = err.Error()
 	}
 	f.PeakMB = memory("VmHWM")
-	used, err := processorTime()
+	used, err := gittest.ProcessorTime()
 	if err != nil {
 		return fetched{Error: err.Error()}
 	}
@@ -86,22 +84,6 @@ func (f *fetched) fetch(url, dir string) error {
 	log, err := r.Log(head.Commit, 1<<20)
 	f.Commits = len(log)
 	return err
-}
-
-// processorTime is what this process has used.
-func processorTime() (time.Duration, error) {
-	var use syscall.Rusage
-	err := syscall.Getrusage(syscall.RUSAGE_SELF, &use)
-	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), err
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	used, err := processorTime()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return used
 }
 
 // memory reads a line of /proc/self/status, in MB.

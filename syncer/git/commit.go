@@ -10,6 +10,7 @@ import (
 	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+	"golang.org/x/text/encoding/ianaindex"
 
 	"headway.dev/syncer/git/remote"
 )
@@ -46,34 +47,21 @@ func (c Commit) Reverts() string {
 	return rest[:40]
 }
 
-// reversed is the SHA of the commit that a revert says it goes back to, or
-// empty if it names none: then it is the reverted commit's parent.
-func (c Commit) reversed() string {
-	_, rest, _ := strings.Cut(c.Message, "This reverts commit ")
-	if len(rest) < 40 {
-		return ""
-	}
-	rest, found := strings.CutPrefix(rest[40:], reversing)
-	if !found || len(rest) < 40 || !plumbing.IsHash(rest[:40]) {
-		return ""
-	}
-	return rest[:40]
-}
-
 // Commit reads a commit by its full SHA.
 func (r *Repository) Commit(sha string) (Commit, error) {
 	var c *object.Commit
-	err := r.read(func() (err error) {
+	err := r.Read(func(*Storage) (err error) {
 		c, err = object.GetCommit(r.store, plumbing.NewHash(sha))
 		return err
 	})
 	if err != nil {
 		return Commit{}, fmt.Errorf("read commit %s: %w", sha, err)
 	}
-	return describe(c), nil
+	return Describe(c), nil
 }
 
-func describe(c *object.Commit) Commit {
+// Describe is the metadata of a commit object.
+func Describe(c *object.Commit) Commit {
 	parents := make([]string, len(c.ParentHashes))
 	for i, p := range c.ParentHashes {
 		parents[i] = p.String()
@@ -130,7 +118,7 @@ func (r *Repository) Log(sha string, limit int) ([]Commit, error) {
 // an expression such as HEAD~1) names in this repository.
 func (r *Repository) Resolve(rev string) (string, error) {
 	var found *plumbing.Hash
-	err := r.read(func() error {
+	err := r.Read(func(*Storage) error {
 		repo, err := gogit.Open(r.store, nil)
 		if err != nil {
 			return err
@@ -154,4 +142,25 @@ func (r *Repository) Resolve(rev string) (string, error) {
 		return "", fmt.Errorf("unknown revision %q: %w", rev, err)
 	}
 	return found.String(), nil
+}
+
+// decoder turns the texts of a commit into UTF-8, as its header encoding says.
+// What that does not name, or names an unknown one, is taken as it is.
+func decoder(c *object.Commit) func(string) string {
+	same := func(s string) string { return s }
+	name := strings.TrimSpace(string(c.Encoding))
+	if name == "" || strings.EqualFold(name, "utf-8") || strings.EqualFold(name, "utf8") {
+		return same
+	}
+	enc, err := ianaindex.IANA.Encoding(name)
+	if err != nil || enc == nil {
+		return same
+	}
+	return func(s string) string {
+		out, err := enc.NewDecoder().String(s)
+		if err != nil {
+			return s
+		}
+		return out
+	}
 }

@@ -148,6 +148,17 @@ func validRef(name plumbing.ReferenceName) bool {
 	return len(name) <= longest && strings.HasPrefix(name.String(), "refs/") && name.Validate() == nil
 }
 
+// CheckBranch reports, by an error, whether Git allows the name for a branch.
+func CheckBranch(name string) error {
+	if name == "" {
+		return errors.New("it is empty: give the name of a branch, such as main")
+	}
+	if err := plumbing.NewBranchReferenceName(name).Validate(); err != nil {
+		return fmt.Errorf("no name of a branch in Git: %q", name)
+	}
+	return nil
+}
+
 // references are those of the source by name, without symbolic ones; and,
 // for a remote, the conversation in which it told them.
 func (r *Repository) references(ctx context.Context, auth *remote.Auth) (map[plumbing.ReferenceName]*plumbing.Reference, *incoming, error) {
@@ -290,7 +301,7 @@ func (r *Repository) fetchCommit(ctx context.Context, ref Ref, refs map[plumbing
 
 // peel follows annotated tags to their commit.
 func (r *Repository) peel(hash plumbing.Hash) (string, error) {
-	err := r.read(func() error {
+	err := r.Read(func(*Storage) error {
 		for {
 			obj, err := r.store.EncodedObject(plumbing.AnyObject, hash)
 			if err != nil {

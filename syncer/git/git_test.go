@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -96,10 +97,10 @@ func TestRefs(t *testing.T) {
 				t.Errorf("%s: FetchRevision(%s) = %s, %v", name, rev, got, err)
 			}
 		}
-		if ok, err := r.IsAncestor(first, second); !ok || err != nil {
+		if ok, err := history.IsAncestor(r, first, second); !ok || err != nil {
 			t.Errorf("%s: first is no ancestor of second: %v", name, err)
 		}
-		if ok, err := r.IsAncestor(second, first); ok || err != nil {
+		if ok, err := history.IsAncestor(r, second, first); ok || err != nil {
 			t.Errorf("%s: second is an ancestor of first: %v", name, err)
 		}
 	}

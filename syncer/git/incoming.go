@@ -143,7 +143,7 @@ func (in *incoming) bring(ctx context.Context, wants, shallows []plumbing.Hash, 
 	if err := in.setShallows(shallows, got); err != nil {
 		return err
 	}
-	return in.r.store.db.Consolidate(ctx)
+	return in.r.store.Objects.Consolidate(ctx)
 }
 
 // shallows are the commits whose parents the mirror lacks. A remote that is
@@ -191,7 +191,7 @@ func (in *incoming) haves() []plumbing.Hash {
 			list = append(list, h)
 		}
 	}
-	_ = in.r.read(func() error {
+	_ = in.r.Read(func(*Storage) error {
 		iter, err := in.r.store.IterReferences()
 		if err != nil {
 			return err

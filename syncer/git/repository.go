@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	gogit "github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"gopkg.in/ini.v1"
 
@@ -37,14 +38,14 @@ type Repository struct {
 	// mu serialises go-git's storage, whose pack index is not safe to rebuild
 	// while another goroutine reads.
 	mu    sync.Mutex
-	store *storage
+	store *Storage
 	// network holds one token, of who writes what a remote gave. Who waits for
 	// it can give up.
 	network chan struct{}
 	gitDir  string
 	bare    bool
 	remote  *remote.Remote // nil for a local repository
-	blames  blames
+	memos   sync.Map       // by their keys
 	limits  odb.Limits
 	dirs    directories
 	ignores ignoreFiles
@@ -80,7 +81,7 @@ func Open(path string) (*Repository, error) {
 	if _, err := os.Stat(filepath.Join(commonDir(dir), "objects")); err != nil {
 		return nil, fmt.Errorf("open repository %s: %w; create one with git init", path, ErrNotRepository)
 	}
-	store := &storage{Storage: fsStore, db: odb.Open(filepath.Join(commonDir(dir), "objects"))}
+	store := &Storage{Storage: fsStore, Objects: odb.Open(filepath.Join(commonDir(dir), "objects"))}
 	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: cfg.Core.IsBare}, nil
 }
 
@@ -163,15 +164,43 @@ func (r *Repository) writing(ctx context.Context, f func() error) error {
 	return f()
 }
 
-// read runs f under the lock, and once more after looking at the packs again
-// if f fails: another process may have packed what f reads, or pushed a pack.
-func (r *Repository) read(f func() error) error {
+// Read calls f with the repository's objects and references, one call at a
+// time, and once more after looking at the packs again if f fails: another
+// process may have packed what f reads, or pushed a pack.
+func (r *Repository) Read(f func(*Storage) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := f()
+	err := f(r.store)
 	if err != nil {
 		r.store.reindex()
-		err = f()
+		err = f(r.store)
 	}
 	return err
+}
+
+// Memo is what a room above remembers of the repository under its key, made at
+// first use. It lasts as long as the repository is open.
+func (r *Repository) Memo(key any, make func() any) any {
+	memo, found := r.memos.Load(key)
+	if !found {
+		memo, _ = r.memos.LoadOrStore(key, make())
+	}
+	return memo
+}
+
+// Remote is what the repository mirrors; nil if it is local.
+func (r *Repository) Remote() *remote.Remote { return r.remote }
+
+// CommonDir is the directory with the objects and references: of a linked
+// working tree that of the main one.
+func (r *Repository) CommonDir() string { return commonDir(r.gitDir) }
+
+// WorkTree reports whether the branch is checked out in a working tree, and in
+// which.
+func (r *Repository) WorkTree(branch string) (dir string, out bool) {
+	if !r.Local() || r.bare {
+		return "", false
+	}
+	ref, err := r.store.Reference(plumbing.HEAD)
+	return filepath.Dir(r.gitDir), err == nil && ref.Target() == plumbing.NewBranchReferenceName(branch)
 }

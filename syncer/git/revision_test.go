@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -49,7 +50,7 @@ func TestFetchRevision(t *testing.T) {
 				t.Errorf("%s: FetchRevision(%s) = %s, %v, want %s", name, rev, got, err, want)
 				continue
 			}
-			if ok, err := r.IsAncestor(main, got); err != nil || !ok {
+			if ok, err := history.IsAncestor(r, main, got); err != nil || !ok {
 				t.Errorf("%s: %s came without its history: %v", name, rev, err)
 			}
 		}

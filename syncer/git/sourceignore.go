@@ -161,7 +161,7 @@ func (t *Tree) readIgnore(spec string) error {
 	var files []patterns
 	var size int64
 	for _, f := range found {
-		_, n, err := t.repo.store.db.Stat(odb.Hash(f.hash))
+		_, n, err := t.repo.store.Objects.Stat(odb.Hash(f.hash))
 		if err != nil {
 			return fmt.Errorf("%s: %w", path.Join(f.dir, SourceIgnore), err)
 		}

@@ -19,42 +19,43 @@ import (
 // has some 400,000 entries with names of average length.
 const (
 	maxCommit = 4 << 20
-	maxTree   = 16 << 20
+	MaxTree   = 16 << 20
 	maxObject = 64 << 20
 )
 
-// storage is go-git's, with objects read by odb: in bounded memory, and
+// Storage is go-git's, with objects read by odb: in bounded memory, and
 // without an index in memory.
-type storage struct {
+type Storage struct {
 	*filesystem.Storage
-	db *odb.Store
+	// Objects are the objects by themselves. Reading them needs no lock.
+	Objects *odb.Store
 }
 
 var (
-	_ storer.EncodedObjectStorer = (*storage)(nil)
-	_ storer.ReferenceStorer     = (*storage)(nil)
+	_ storer.EncodedObjectStorer = (*Storage)(nil)
+	_ storer.ReferenceStorer     = (*Storage)(nil)
 )
 
 // newStorage is the storage of a bare repository in dir.
-func newStorage(dir string) *storage {
+func newStorage(dir string) *Storage {
 	opts := filesystem.Options{LargeObjectThreshold: 1 << 20}
-	return &storage{
+	return &Storage{
 		Storage: filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(cache.MiByte), opts),
-		db:      odb.Open(filepath.Join(dir, "objects")),
+		Objects: odb.Open(filepath.Join(dir, "objects")),
 	}
 }
 
 // EncodedObject implements storer.EncodedObjectStorer.
-func (s *storage) EncodedObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
+func (s *Storage) EncodedObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
 	limit := int64(maxObject)
 	switch t {
 	case plumbing.CommitObject, plumbing.TagObject:
 		limit = maxCommit
 	case plumbing.TreeObject:
-		limit = maxTree
+		limit = MaxTree
 	default:
 	}
-	kind, data, err := s.db.Read(odb.Hash(h), limit)
+	kind, data, err := s.Objects.Read(odb.Hash(h), limit)
 	if err != nil {
 		return nil, notFound(err)
 	}
@@ -76,21 +77,21 @@ func notFound(err error) error {
 }
 
 // HasEncodedObject implements storer.EncodedObjectStorer.
-func (s *storage) HasEncodedObject(h plumbing.Hash) error {
-	_, _, err := s.db.Stat(odb.Hash(h))
+func (s *Storage) HasEncodedObject(h plumbing.Hash) error {
+	_, _, err := s.Objects.Stat(odb.Hash(h))
 	return notFound(err)
 }
 
 // EncodedObjectSize implements storer.EncodedObjectStorer.
-func (s *storage) EncodedObjectSize(h plumbing.Hash) (int64, error) {
-	_, size, err := s.db.Stat(odb.Hash(h))
+func (s *Storage) EncodedObjectSize(h plumbing.Hash) (int64, error) {
+	_, size, err := s.Objects.Stat(odb.Hash(h))
 	return size, notFound(err)
 }
 
 // HashesWithPrefix serves go-git's lookup of abbreviated names.
-func (s *storage) HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error) {
+func (s *Storage) HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error) {
 	const enough = 1000 // to say that a prefix is ambiguous
-	list, err := s.db.Prefix(fmt.Sprintf("%x", prefix), enough)
+	list, err := s.Objects.Prefix(fmt.Sprintf("%x", prefix), enough)
 	hashes := make([]plumbing.Hash, len(list))
 	for i, h := range list {
 		hashes[i] = plumbing.Hash(h)
@@ -99,14 +100,14 @@ func (s *storage) HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error) {
 }
 
 // reindex looks again which packs there are.
-func (s *storage) reindex() {
+func (s *Storage) reindex() {
 	s.Reindex()
-	_ = s.db.Refresh() // the read that follows tells what is wrong
+	_ = s.Objects.Refresh() // the read that follows tells what is wrong
 }
 
 // Close releases the files.
-func (s *storage) Close() error {
-	s.db.Close()
+func (s *Storage) Close() error {
+	s.Objects.Close()
 	if err := s.Storage.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close repository: %w", err)
 	}

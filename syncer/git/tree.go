@@ -229,7 +229,7 @@ func (t *Tree) dir(hash plumbing.Hash) (directory, error) {
 		return dir, nil
 	}
 	var tree *object.Tree
-	err := t.repo.read(func() (err error) {
+	err := t.repo.Read(func(*Storage) (err error) {
 		tree, err = object.GetTree(t.repo.store, hash)
 		return err
 	})
@@ -265,7 +265,7 @@ type entryError struct{ reason string }
 func (e *entryError) Error() string { return e.reason }
 
 func (t *Tree) blob(hash plumbing.Hash) ([]byte, error) {
-	kind, data, err := t.repo.store.db.Read(odb.Hash(hash), maxBlob)
+	kind, data, err := t.repo.store.Objects.Read(odb.Hash(hash), maxBlob)
 	if err == nil && kind != odb.Blob {
 		err = fmt.Errorf("object %s is a %s", hash, kind)
 	}
@@ -309,7 +309,7 @@ func (i fileInfo) Size() int64 {
 	if i.IsDir() {
 		return 0
 	}
-	_, size, err := i.tree.repo.store.db.Stat(odb.Hash(i.entry.Hash))
+	_, size, err := i.tree.repo.store.Objects.Stat(odb.Hash(i.entry.Hash))
 	if err != nil {
 		return 0 // opening it will tell
 	}

@@ -39,7 +39,7 @@ func (r *Repository) Watch(ctx context.Context, ready, changed func()) error {
 		return fmt.Errorf("watch repository: %w", err)
 	}
 	defer func() { _ = w.Close() }()
-	root := commonDir(r.gitDir)
+	root := r.CommonDir()
 	// The directory itself is watched for packed-refs and HEAD, which Git
 	// replaces by renaming a new file into place.
 	if err := w.Add(root); err != nil {

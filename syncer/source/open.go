@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/remote"
 )
 
@@ -160,7 +161,7 @@ func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.R
 	if !ok || before.Name != fetched.Name || before.Commit == fetched.Commit {
 		return nil
 	}
-	descends, err := repo.IsAncestor(before.Commit, fetched.Commit)
+	descends, err := history.IsAncestor(repo, before.Commit, fetched.Commit)
 	if err != nil {
 		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}

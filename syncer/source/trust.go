@@ -14,6 +14,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 )
 
 const everyCommit = "every-commit"
@@ -61,11 +62,11 @@ func secretsOf(obj *sourcev1.GitRepository) []string {
 }
 
 // keys are the trusted keys of spec.verify.
-func keys(stored object.Reader, obj *sourcev1.GitRepository) (*git.Keys, error) {
+func keys(stored object.Reader, obj *sourcev1.GitRepository) (*signature.Keys, error) {
 	data, err := Secret(stored, obj.Namespace, obj.Spec.Verification.SecretRef.Name)
-	var keys *git.Keys
+	var keys *signature.Keys
 	if err == nil {
-		keys, err = git.ParseKeys(data)
+		keys, err = signature.ParseKeys(data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("PGP public keys secret error: %w", err)
@@ -105,7 +106,7 @@ func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo 
 		lines = append(lines, fmt.Sprintf("\n\t- tag '%s' with key '%s'", fetched.Tag, signer.Key))
 	}
 	if obj.Spec.Verification.VerifyHEAD() || every {
-		signer, err := repo.VerifyCommit(fetched.Commit, trusted, v.env.Now())
+		signer, err := signature.VerifyCommit(repo, fetched.Commit, trusted, v.env.Now())
 		if err == nil && every {
 			err = v.verifyEvery(ctx, obj, repo, fetched.Commit, trusted)
 		}
@@ -117,17 +118,17 @@ func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo 
 	return "verified signature of" + strings.Join(lines, ""), nil
 }
 
-func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) (git.Signer, error) {
-	isSigned, err := repo.IsSigned(tag)
+func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *signature.Keys) (signature.Signer, error) {
+	isSigned, err := signature.IsSigned(repo, tag)
 	switch {
 	case err != nil:
-		return git.Signer{}, fault.New(sourcev1.GitOperationFailedReason, err)
+		return signature.Signer{}, fault.New(sourcev1.GitOperationFailedReason, err)
 	case !isSigned:
-		return git.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
+		return signature.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
 	}
-	signer, err := repo.VerifyTag(tag, keys, v.env.Now())
+	signer, err := signature.VerifyTag(repo, tag, keys, v.env.Now())
 	if err != nil {
-		return git.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
+		return signature.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
 	}
 	return signer, nil
 }
@@ -136,7 +137,7 @@ func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *git.Keys) (
 // has not, those behind merges too. With no accepted head yet the new one
 // stands for its history, as for whoever begins to follow a repository: the
 // commits before the first signed one could never be signed.
-func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *git.Keys) error {
+func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *signature.Keys) error {
 	if !sameSource(obj) {
 		return nil
 	}
@@ -144,12 +145,12 @@ func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, 
 	if !ok {
 		return nil
 	}
-	return repo.VerifyBetween(ctx, before.Commit, commit, keys, v.env.Now())
+	return signature.VerifyBetween(ctx, repo, before.Commit, commit, keys, v.env.Now())
 }
 
 // Trusted says who signed a commit of the source, if it was one of the owners
 // of the keys in spec.verify.secretRef, and as what it can be written down. It
-// fails with git.ErrUnsigned for any other commit, and also if the source does
+// fails with signature.ErrUnsigned for any other commit, and also if the source does
 // not verify signatures at all: then nobody is trusted. The commit must have
 // been fetched.
 func (src *Source) Trusted(sha string) (signer string, err error) {
@@ -158,13 +159,13 @@ func (src *Source) Trusted(sha string) (signer string, err error) {
 	case !ok || head.Repo == nil:
 		return "", errors.New("the source has not been fetched")
 	case obj.Spec.Verification == nil:
-		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", git.ErrUnsigned, src.Name())
+		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", signature.ErrUnsigned, src.Name())
 	default:
 		trusted, err := keys(src.set.env.Store, obj)
 		if err != nil {
 			return "", err
 		}
-		by, err := head.Repo.VerifyCommit(sha, trusted, src.set.env.Now())
+		by, err := signature.VerifyCommit(head.Repo, sha, trusted, src.set.env.Now())
 		if err != nil {
 			return "", err
 		}

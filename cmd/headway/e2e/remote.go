@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/examples"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
 // listenIn listens in the network namespace.
@@ -53,7 +54,7 @@ func listenIn(tb testing.TB, name, address string) net.Listener {
 func (c *Cluster) NewRemote() {
 	c.tb.Helper()
 	c.Remote = filepath.Join(filepath.Dir(c.DataDir), "remote.git")
-	if err := git.Create(c.Remote, "main", examples.Repo(), git.Signature{Name: "Ada", Email: "ada@example.com"}, "Start"); err != nil {
+	if err := write.Create(c.Remote, "main", examples.Repo(), git.Signature{Name: "Ada", Email: "ada@example.com"}, "Start"); err != nil {
 		c.tb.Fatal(err)
 	}
 	c.CloneRemote()

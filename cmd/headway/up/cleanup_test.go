@@ -13,6 +13,7 @@ import (
 	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/examples"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
 // TestCleanupAsks: the repository goes only when somebody says so, and what a
@@ -36,7 +37,7 @@ func TestCleanupAsks(t *testing.T) {
 		}
 	}()
 	repository := filepath.Join(dir, "repo.git")
-	if err := git.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
+	if err := write.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
 		t.Fatal(err)
 	}
 	begin := func() {

@@ -19,6 +19,7 @@ import (
 	"headway.dev/nodes"
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 )
 
 // Config is what the flags mean, checked.
@@ -29,7 +30,7 @@ type Config struct {
 	eviction                 nodes.Thresholds
 	gitLimits                git.MirrorOptions
 	names                    []string // of the API, for its certificate
-	signingKey               *git.SigningKey
+	signingKey               *signature.SigningKey
 	Log                      *slog.Logger
 	// Local are further repositories that are opened in place, by the
 	// NAMESPACE/NAME of their GitRepository.
@@ -59,7 +60,7 @@ func (o *Options) Config() (*Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--git-signing-key: %w", err)
 		}
-		if cfg.signingKey, err = git.ParseSigningKey(data); err != nil {
+		if cfg.signingKey, err = signature.ParseSigningKey(data); err != nil {
 			return nil, fmt.Errorf("--git-signing-key %s: %w", o.GitSigningKey, err)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/git"
 	gitremote "headway.dev/syncer/git/remote"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/wire"
 )
 
@@ -48,13 +49,13 @@ func openSource(cfg *Config) (*source, error) {
 		// Only for a new cluster: one that has lost its repository keeps what
 		// it runs until that is back, instead of following a new beginning.
 		if datadir.Missing(dir) && datadir.Missing(filepath.Join(cfg.DataDir, engine.StoreFile)) {
-			if err := git.Create(dir, cfg.Branch, examples.Repo(),
+			if err := write.Create(dir, cfg.Branch, examples.Repo(),
 				git.Signature{Name: "Headway", Email: "headway@localhost"}, "Start from the example repository"); err != nil {
 				return nil, fmt.Errorf("create the repository: %w", err)
 			}
 		}
 		if cfg.Repo == "" && !datadir.Missing(dir) {
-			if err := git.Durable(dir); err != nil {
+			if err := write.Durable(dir); err != nil {
 				return nil, err
 			}
 		}

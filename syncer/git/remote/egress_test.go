@@ -14,6 +14,7 @@ import (
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/remote"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -107,7 +108,7 @@ func TestDeniedPushes(t *testing.T) {
 			}
 			sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 			revert := func(r *git.Repository) (git.Commit, error) {
-				return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: a})
+				return write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: a})
 			}
 			gittest.Fetch(t, mirrored("none"), git.Ref{Branch: "main"}, a)
 			before := accepted()
@@ -159,7 +160,7 @@ func TestDeniedRedirectOfPush(t *testing.T) {
 		}
 		defer func() { _ = r.Close() }()
 		gittest.Fetch(t, r, git.Ref{Branch: "main"}, &remote.Auth{})
-		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &remote.Auth{}})
+		c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: &remote.Auth{}})
 		switch at := gittest.Git(t, bare, "rev-parse", "main"); {
 		case rule == "none" && (err != nil || at != c.SHA || accepted() == 0):
 			t.Errorf("not denied: %v, %d connections", err, accepted())

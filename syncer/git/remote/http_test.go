@@ -10,6 +10,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/remote"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -97,7 +98,7 @@ func TestSSH(t *testing.T) {
 	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
 	gittest.Fetch(t, r, git.Ref{Branch: "main"}, auth)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: auth})
+	c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig, Auth: auth})
 	if err != nil {
 		t.Fatal(err)
 	}

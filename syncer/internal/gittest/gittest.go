@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -118,4 +119,11 @@ func Auth(tb testing.TB, url string, data map[string]string) *remote.Auth {
 		tb.Fatal(err)
 	}
 	return a
+}
+
+// ProcessorTime is what this process has used.
+func ProcessorTime() (time.Duration, error) {
+	var use syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &use)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), err
 }

@@ -20,6 +20,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
 func main() {
@@ -53,7 +54,7 @@ func rollback(dir string) error {
 		return err
 	}
 	by := git.Signature{Name: "Ada", Email: "ada@example.com", When: time.Now()}
-	_, err = repo.Revert(context.Background(), git.RevertOptions{Branch: "main", Author: by, Committer: by})
+	_, err = write.Revert(context.Background(), repo, write.RevertOptions{Branch: "main", Author: by, Committer: by})
 	return err
 }
 

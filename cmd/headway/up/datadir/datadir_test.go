@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/examples"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
 // TestDataIsClosed: neither the data dir nor the repository in it is open to
@@ -38,7 +39,7 @@ func TestDataIsClosed(t *testing.T) {
 	}
 
 	repository := filepath.Join(dir, "repo.git")
-	if err := git.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
+	if err := write.Create(repository, "main", examples.Repo(), git.Signature{Name: "a", Email: "a@b"}, "begin"); err != nil {
 		t.Fatal(err)
 	}
 	script := "umask 022 && git clone -q \"$1\" work && cd work && echo x > new && git add new && git -c user.name=a -c user.email=a@b commit -qm new && git push -q"

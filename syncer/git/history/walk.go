@@ -1,4 +1,4 @@
-package git
+package history
 
 import (
 	"container/heap"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git"
 )
 
 // maxWalk bounds how many commits one walk between two commits looks at.
@@ -23,16 +25,19 @@ func (e *missingError) Error() string {
 
 func (e *missingError) Unwrap() error { return plumbing.ErrObjectNotFound }
 
-func (r *Repository) commit(hash plumbing.Hash) (*object.Commit, error) {
-	var c *object.Commit
-	err := r.read(func() (err error) {
-		c, err = object.GetCommit(r.store, hash)
-		return err
-	})
-	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		return nil, &missingError{hash}
+// reader reads the commits of a repository.
+func reader(repo *git.Repository) func(plumbing.Hash) (*object.Commit, error) {
+	return func(hash plumbing.Hash) (*object.Commit, error) {
+		var c *object.Commit
+		err := repo.Read(func(s *git.Storage) (err error) {
+			c, err = object.GetCommit(s, hash)
+			return err
+		})
+		if errors.Is(err, plumbing.ErrObjectNotFound) {
+			return nil, &missingError{hash}
+		}
+		return c, err
 	}
-	return c, err
 }
 
 // walk goes through histories from commits to their parents. What it finds is
@@ -60,8 +65,8 @@ type stop struct {
 
 func (v *stop) when() int64 { return v.date }
 
-func newWalk(read func(plumbing.Hash) (*object.Commit, error)) *walk {
-	return &walk{read: read, seen: map[plumbing.Hash]*stop{}}
+func newWalk(repo *git.Repository) *walk {
+	return &walk{read: reader(repo), seen: map[plumbing.Hash]*stop{}}
 }
 
 // add queues a commit, again if it turns out to be known after all, so that

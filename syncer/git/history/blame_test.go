@@ -1,4 +1,4 @@
-package git_test
+package history_test
 
 import (
 	"bytes"
@@ -10,8 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/internal/gittest"
 )
 
 // importHistory feeds git fast-import.
@@ -29,9 +32,9 @@ func importHistory(tb testing.TB, stream []byte) string {
 	return dir
 }
 
-// history is a random one, of one file that lines come into and go from, with
+// graph is a random history, of one file that lines come into and go from, with
 // branches that merge.
-type history struct {
+type graph struct {
 	bytes.Buffer
 	rnd   *rand.Rand
 	marks int
@@ -39,7 +42,7 @@ type history struct {
 	files map[int][]string // by mark
 }
 
-func (h *history) commit(parents []int, content []string, other bool) int {
+func (h *graph) commit(parents []int, content []string, other bool) int {
 	h.marks++
 	fmt.Fprintf(h, "commit refs/heads/main\nmark :%d\nauthor A%d <a@example.com> %d +0000\ncommitter C <c@example.com> %d +0000\ndata 2\nm\n",
 		h.marks, h.marks%7, 1_700_000_000+h.marks*60, 1_700_000_000+h.marks*60)
@@ -57,7 +60,7 @@ func (h *history) commit(parents []int, content []string, other bool) int {
 
 // edit changes some lines; each new one is unlike all others, so that there is
 // one shortest difference only.
-func (h *history) edit(content []string) []string {
+func (h *graph) edit(content []string) []string {
 	out := slices.Clone(content)
 	for range 1 + h.rnd.IntN(3) {
 		h.lines++
@@ -77,7 +80,7 @@ func (h *history) edit(content []string) []string {
 
 // merge takes the lines of both sides that a three-way merge would: here those
 // of the first, and some that only the second has, at the end.
-func (h *history) merge(a, b []string) []string {
+func (h *graph) merge(a, b []string) []string {
 	out := slices.Clone(a)
 	for _, l := range b {
 		if !slices.Contains(a, l) && h.rnd.IntN(2) == 0 {
@@ -89,7 +92,7 @@ func (h *history) merge(a, b []string) []string {
 
 func TestBlameIsThatOfGit(t *testing.T) {
 	for seed := range uint64(6) {
-		h := &history{rnd: rand.New(rand.NewPCG(seed, 1)), files: map[int][]string{}}
+		h := &graph{rnd: rand.New(rand.NewPCG(seed, 1)), files: map[int][]string{}}
 		heads := []int{h.commit(nil, []string{"a: 1", "b: 2", "c: 3", "d: 4"}, true)}
 		for range 60 {
 			i := h.rnd.IntN(len(heads))
@@ -121,7 +124,7 @@ func TestBlameIsThatOfGit(t *testing.T) {
 		// Older first: the second answer builds on the first.
 		for _, rev := range []string{"main~5", "main"} {
 			sha := runGit(t, dir, "rev-parse", rev)
-			got, err := repo.Blame(t.Context(), sha, "dir/sub/file.yaml")
+			got, err := history.Blame(t.Context(), repo, sha, "dir/sub/file.yaml")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +167,7 @@ func blameOfGit(tb testing.TB, dir, rev, file string) []string {
 }
 
 func TestBlameOfNoFile(t *testing.T) {
-	h := &history{files: map[int][]string{}}
+	h := &graph{files: map[int][]string{}}
 	h.commit(nil, []string{"a"}, true)
 	dir := importHistory(t, h.Bytes())
 	repo, err := git.Open(dir)
@@ -173,7 +176,7 @@ func TestBlameOfNoFile(t *testing.T) {
 	}
 	defer func() { _ = repo.Close() }()
 	for _, file := range []string{"nowhere.yaml", "dir", "dir/sub", "dir/other.yaml/x", ""} {
-		if _, err := repo.Blame(t.Context(), runGit(t, dir, "rev-parse", "main"), file); err == nil || !strings.Contains(err.Error(), "no such file") {
+		if _, err := history.Blame(t.Context(), repo, runGit(t, dir, "rev-parse", "main"), file); err == nil || !strings.Contains(err.Error(), "no such file") {
 			t.Errorf("blame of %q: %v, want that there is no such file", file, err)
 		}
 	}
@@ -182,7 +185,7 @@ func TestBlameOfNoFile(t *testing.T) {
 // One file in a history of 5,000 commits, 50 of which touch it; the others
 // touch its neighbours.
 func BenchmarkBlame5000Commits(b *testing.B) {
-	h := &history{rnd: rand.New(rand.NewPCG(1, 2)), files: map[int][]string{}}
+	h := &graph{rnd: rand.New(rand.NewPCG(1, 2)), files: map[int][]string{}}
 	content := []string{"a: 1"}
 	for i := range 40 {
 		content = append(content, fmt.Sprintf("k%d: 1", i))
@@ -198,14 +201,14 @@ func BenchmarkBlame5000Commits(b *testing.B) {
 	dir := importHistory(b, h.Bytes())
 	sha := runGit(b, dir, "rev-parse", "main")
 	b.ReportAllocs()
-	before := cpuTime(b)
+	before := processorTime(b)
 	for b.Loop() {
 		// A new one each time, which knows no answer yet.
 		repo, err := git.Open(dir)
 		if err != nil {
 			b.Fatal(err)
 		}
-		lines, err := repo.Blame(b.Context(), sha, "dir/sub/file.yaml")
+		lines, err := history.Blame(b.Context(), repo, sha, "dir/sub/file.yaml")
 		if err != nil || len(lines) < 40 {
 			b.Fatalf("%d lines, %v", len(lines), err)
 		}
@@ -213,13 +216,13 @@ func BenchmarkBlame5000Commits(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric((cpuTime(b)-before).Seconds()/float64(b.N), "cpu-s/op")
+	b.ReportMetric((processorTime(b)-before).Seconds()/float64(b.N), "cpu-s/op")
 }
 
 // Where history was not fetched, the oldest commit there is has set what is
 // left; a damaged repository is an error instead of a wrong answer.
 func TestBlameAtTheEndOfHistory(t *testing.T) {
-	h := &history{rnd: rand.New(rand.NewPCG(3, 3)), files: map[int][]string{}}
+	h := &graph{rnd: rand.New(rand.NewPCG(3, 3)), files: map[int][]string{}}
 	at := h.commit(nil, []string{"a: 1", "b: 2", "c: 3"}, true)
 	for range 6 {
 		at = h.commit([]int{at}, h.edit(h.files[at]), true)
@@ -233,7 +236,7 @@ func TestBlameAtTheEndOfHistory(t *testing.T) {
 	}
 	defer func() { _ = repo.Close() }()
 	sha, oldest := runGit(t, dir, "rev-parse", "main"), runGit(t, dir, "rev-parse", "main~2")
-	got, err := repo.Blame(t.Context(), sha, "dir/sub/file.yaml")
+	got, err := history.Blame(t.Context(), repo, sha, "dir/sub/file.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +261,16 @@ func TestBlameAtTheEndOfHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = damaged.Close() }()
-	if _, err := damaged.Blame(t.Context(), sha, "dir/sub/file.yaml"); err == nil {
+	if _, err := history.Blame(t.Context(), damaged, sha, "dir/sub/file.yaml"); err == nil {
 		t.Error("blame of a history with a commit missing has an answer, want an error")
 	}
+}
+
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	used, err := gittest.ProcessorTime()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used
 }

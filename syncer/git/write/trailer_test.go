@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"math/rand/v2"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -30,7 +30,7 @@ func TestTrailers(t *testing.T) {
 		"longer key":            {"subject\n\nX-Headway-Allow: freeze\n", nil},
 		"nothing":               {"", nil},
 	} {
-		if diff := cmp.Diff(tc.want, git.Trailers(tc.message, "Headway-Allow")); diff != "" {
+		if diff := cmp.Diff(tc.want, write.Trailers(tc.message, "Headway-Allow")); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
 	}
@@ -61,7 +61,7 @@ func TestTrailersAsGitFindsThem(t *testing.T) {
 				want = append(want, strings.TrimSpace(value))
 			}
 		}
-		if diff := cmp.Diff(want, git.Trailers(message, "Headway-Allow")); diff != "" {
+		if diff := cmp.Diff(want, write.Trailers(message, "Headway-Allow")); diff != "" {
 			t.Errorf("message %q: (-git +got)\n%s", message, diff)
 		}
 	}

@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"path/filepath"
@@ -6,6 +6,7 @@ import (
 	"testing/fstest"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestBuiltInRepositoryIsDurable(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo.git")
 	files := fstest.MapFS{"a.yaml": {Data: []byte("a")}}
-	if err := git.Create(dir, "main", files, git.Signature{Name: "Bot", Email: "bot@example.com"}, "first"); err != nil {
+	if err := write.Create(dir, "main", files, git.Signature{Name: "Bot", Email: "bot@example.com"}, "first"); err != nil {
 		t.Fatal(err)
 	}
 	if got := gittest.Git(t, dir, "config", "core.fsync"); got != "all" {
@@ -23,11 +24,11 @@ func TestBuiltInRepositoryIsDurable(t *testing.T) {
 	gittest.Git(t, dir, "fsck", "--strict")
 	// What its owner has set stays, and one without gets it.
 	gittest.Git(t, dir, "config", "core.fsync", "none")
-	if err := git.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "none" {
+	if err := write.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "none" {
 		t.Errorf("Durable: %v, core.fsync is %s", err, gittest.Git(t, dir, "config", "core.fsync"))
 	}
 	gittest.Git(t, dir, "config", "--unset", "core.fsync")
-	if err := git.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "all" {
+	if err := write.Durable(dir); err != nil || gittest.Git(t, dir, "config", "core.fsync") != "all" {
 		t.Errorf("Durable: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package git
+package write
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ const (
 // mergeFile merges what became of a file on two sides by lines, as Git does.
 // It returns the merged file and, if no object has it yet, its content; false
 // if the sides conflict.
-func (r *Repository) mergeFile(base, ours, theirs edit) (edit, []byte, bool, error) {
+func (r reader) mergeFile(base, ours, theirs edit) (edit, []byte, bool, error) {
 	mode, ok := mergeMode(base.Mode, ours.Mode, theirs.Mode)
 	if !ok {
 		return edit{}, nil, false, nil
@@ -69,7 +69,7 @@ func mergeMode(base, ours, theirs filemode.FileMode) (filemode.FileMode, bool) {
 }
 
 // text reads a blob; false if it is too large to be merged, or is no text.
-func (r *Repository) text(hash plumbing.Hash) ([]byte, bool, error) {
+func (r reader) text(hash plumbing.Hash) ([]byte, bool, error) {
 	blob, err := object.GetBlob(r.store, hash)
 	if err != nil {
 		return nil, false, err

@@ -1,4 +1,4 @@
-package git
+package write
 
 import (
 	"errors"
@@ -17,11 +17,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"headway.dev/syncer/git"
 )
 
 // Create makes a bare repository at dir, which must not exist, whose branch
 // holds one commit with the given files. A crash leaves nothing at dir.
-func Create(dir, branch string, files fs.FS, by Signature, subject string) error {
+func Create(dir, branch string, files fs.FS, by git.Signature, subject string) error {
 	unfinished := dir + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
@@ -57,7 +59,7 @@ func Durable(dir string) error {
 	return nil
 }
 
-func create(dir, branch string, files fs.FS, by Signature, subject string) error {
+func create(dir, branch string, files fs.FS, by git.Signature, subject string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package git
+package write
 
 import (
 	"github.com/go-git/go-git/v5/utils/diff"

@@ -1,4 +1,4 @@
-package git
+package history
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/utils/diff"
 	"github.com/sergi/go-diff/diffmatchpatch"
 
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/odb"
 )
 
@@ -35,15 +36,16 @@ const (
 //
 // Only commits that touch the file cost more than a comparison of hashes, and
 // an answer for the same file at an ancestor shortens the next one.
-func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit, error) {
+func Blame(ctx context.Context, repo *git.Repository, commit, file string) ([]*git.Commit, error) {
 	hash := plumbing.NewHash(commit)
-	if lines, ok := r.blames.get(file, hash); ok {
+	known, _ := repo.Memo(memoKey{}, func() any { return &blames{} }).(*blames)
+	if lines, ok := known.get(file, hash); ok {
 		return lines, nil
 	}
 	b := &blame{
-		repo: r, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*Commit{},
+		known: known, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*git.Commit{},
 	}
-	if err := b.begin(hash); err != nil {
+	if err := b.begin(repo, hash); err != nil {
 		return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
 	}
 	for steps := 0; len(b.queue) > 0; steps++ {
@@ -57,23 +59,24 @@ func (r *Repository) Blame(ctx context.Context, commit, file string) ([]*Commit,
 			return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
 		}
 	}
-	r.blames.put(file, hash, b.lines)
+	known.put(file, hash, b.lines)
 	return b.lines, nil
 }
 
 // blame is one run. Lines that nobody is found for yet belong to a suspect, a
 // commit that has them; it passes them to the parents that have them, too.
 type blame struct {
-	repo     *Repository
+	store    *git.Storage
+	known    *blames
 	shallow  map[plumbing.Hash]bool // commits whose parents were not fetched
 	file     string
 	path     []string
-	lines    []*Commit
+	lines    []*git.Commit
 	suspects map[plumbing.Hash]*suspect
 	// queue has the same, newest first: so all children of a commit usually
 	// have passed it their lines before it is looked at.
 	queue     byDate[*suspect]
-	described map[plumbing.Hash]*Commit
+	described map[plumbing.Hash]*git.Commit
 }
 
 // suspect is a commit with the lines that it may have set.
@@ -91,10 +94,11 @@ type line struct{ final, at int }
 func (s *suspect) blob() plumbing.Hash { return s.chain[len(s.chain)-1] }
 func (s *suspect) when() int64         { return s.commit.Committer.When.Unix() }
 
-func (b *blame) begin(hash plumbing.Hash) error {
+func (b *blame) begin(repo *git.Repository, hash plumbing.Hash) error {
 	var shallow []plumbing.Hash
-	err := b.repo.read(func() (err error) {
-		shallow, err = b.repo.store.Shallow()
+	err := repo.Read(func(store *git.Storage) (err error) {
+		b.store = store
+		shallow, err = store.Shallow()
 		return err
 	})
 	if err != nil {
@@ -106,7 +110,7 @@ func (b *blame) begin(hash plumbing.Hash) error {
 	}
 	// From here on objects are read only, which needs no lock: a sync does not
 	// have to wait for an answer.
-	c, err := object.GetCommit(b.repo.store, hash)
+	c, err := object.GetCommit(b.store, hash)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (b *blame) begin(hash plumbing.Hash) error {
 	if err != nil {
 		return err
 	}
-	b.lines = make([]*Commit, len(text))
+	b.lines = make([]*git.Commit, len(text))
 	for i := range text {
 		first.lines = append(first.lines, line{i, i})
 	}
@@ -135,7 +139,7 @@ func (b *blame) begin(hash plumbing.Hash) error {
 func (b *blame) step() error {
 	s, _ := heap.Pop(&b.queue).(*suspect)
 	delete(b.suspects, s.commit.Hash)
-	if known, ok := b.repo.blames.get(b.file, s.commit.Hash); ok {
+	if known, ok := b.known.get(b.file, s.commit.Hash); ok {
 		for _, l := range s.lines {
 			b.lines[l.final] = known[l.at]
 		}
@@ -162,7 +166,7 @@ func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
 	}
 	var parents []*suspect
 	for _, hash := range s.commit.ParentHashes {
-		c, err := object.GetCommit(b.repo.store, hash)
+		c, err := object.GetCommit(b.store, hash)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -215,10 +219,10 @@ func (b *blame) suspect(p *suspect) {
 	heap.Push(&b.queue, p)
 }
 
-func (b *blame) describe(c *object.Commit) *Commit {
+func (b *blame) describe(c *object.Commit) *git.Commit {
 	d := b.described[c.Hash]
 	if d == nil {
-		full := describe(c)
+		full := git.Describe(c)
 		d = &full
 		b.described[c.Hash] = d
 	}
@@ -250,7 +254,7 @@ func (b *blame) chain(tree plumbing.Hash, like []plumbing.Hash) ([]plumbing.Hash
 // child finds one name in a tree without decoding the others; the hash is zero
 // if there is no file or directory of that name.
 func (b *blame) child(tree plumbing.Hash, name string) (hash plumbing.Hash, isDir bool, err error) {
-	data, err := b.bytes(plumbing.TreeObject, tree, maxTree)
+	data, err := b.bytes(plumbing.TreeObject, tree, git.MaxTree)
 	if err != nil {
 		return plumbing.ZeroHash, false, err
 	}
@@ -275,7 +279,7 @@ func (b *blame) child(tree plumbing.Hash, name string) (hash plumbing.Hash, isDi
 }
 
 func (b *blame) bytes(kind plumbing.ObjectType, hash plumbing.Hash, limit int64) ([]byte, error) {
-	have, data, err := b.repo.store.db.Read(odb.Hash(hash), limit)
+	have, data, err := b.store.Objects.Read(odb.Hash(hash), limit)
 	if err == nil && plumbing.ObjectType(have) != kind {
 		err = fmt.Errorf("object %s is a %s instead of a %s", hash, have, kind)
 	}
@@ -324,6 +328,9 @@ func (b *blame) match(older, newer plumbing.Hash) ([]int, error) {
 	return origin, nil
 }
 
+// memoKey is what a repository keeps its blames under.
+type memoKey struct{}
+
 // blames keeps the newest answer for each of some files.
 type blames struct {
 	mu    sync.Mutex
@@ -333,17 +340,17 @@ type blames struct {
 
 type knownBlame struct {
 	commit plumbing.Hash
-	lines  []*Commit
+	lines  []*git.Commit
 }
 
-func (b *blames) get(file string, commit plumbing.Hash) ([]*Commit, bool) {
+func (b *blames) get(file string, commit plumbing.Hash) ([]*git.Commit, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k, ok := b.known[file]
 	return k.lines, ok && k.commit == commit
 }
 
-func (b *blames) put(file string, commit plumbing.Hash, lines []*Commit) {
+func (b *blames) put(file string, commit plumbing.Hash, lines []*git.Commit) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.known == nil {

@@ -1,4 +1,4 @@
-package git
+package write
 
 import (
 	"path"
@@ -7,10 +7,15 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git"
 )
 
+// reader reads trees and files.
+type reader struct{ store *git.Storage }
+
 // diffTrees collects the files that differ, without reading equal trees.
-func (r *Repository) diffTrees(dir string, a, b plumbing.Hash, changed map[string][2]edit) error {
+func (r reader) diffTrees(dir string, a, b plumbing.Hash, changed map[string][2]edit) error {
 	if a == b {
 		return nil
 	}
@@ -52,7 +57,7 @@ func (r *Repository) diffTrees(dir string, a, b plumbing.Hash, changed map[strin
 }
 
 // entries reads a tree; the zero hash is an empty one.
-func (r *Repository) entries(tree plumbing.Hash) (map[string]edit, error) {
+func (r reader) entries(tree plumbing.Hash) (map[string]edit, error) {
 	m := map[string]edit{}
 	if tree.IsZero() {
 		return m, nil
@@ -68,7 +73,7 @@ func (r *Repository) entries(tree plumbing.Hash) (map[string]edit, error) {
 }
 
 // entry finds a path in a tree; the zero edit if it is not there.
-func (r *Repository) entry(tree plumbing.Hash, name string) (edit, error) {
+func (r reader) entry(tree plumbing.Hash, name string) (edit, error) {
 	cur := edit{Mode: filemode.Dir, Hash: tree}
 	for part := range strings.SplitSeq(name, "/") {
 		if cur.Mode != filemode.Dir {

@@ -1,4 +1,4 @@
-package git_test
+package signature_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -113,13 +114,13 @@ func (k sshIdentity) commit(tb testing.TB, work, subject string) string {
 	return gittest.Git(tb, work, "rev-parse", "HEAD")
 }
 
-func trust(tb testing.TB, data map[string]string) *git.Keys {
+func trust(tb testing.TB, data map[string]string) *signature.Keys {
 	tb.Helper()
 	secret := map[string][]byte{}
 	for name, value := range data {
 		secret[name] = []byte(value)
 	}
-	k, err := git.ParseKeys(secret)
+	k, err := signature.ParseKeys(secret)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -173,11 +174,11 @@ func TestVerifyCommit(t *testing.T) {
 		{name: "x509", sha: object(embed(raw, "-----BEGIN SIGNED MESSAGE-----\nMII=\n-----END SIGNED MESSAGE-----")), keys: both, err: "neither OpenPGP's nor SSH's"},
 		{name: "garbage", sha: object(embed(raw, "-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----")), keys: both, err: "read its SSH signature"},
 	} {
-		who, err := r.VerifyCommit(c.sha, trust(t, c.keys), time.Now())
+		who, err := signature.VerifyCommit(r, c.sha, trust(t, c.keys), time.Now())
 		switch {
 		case c.err == "" && (err != nil || who.Name != c.who || who.Key == ""):
 			t.Errorf("%s: signer = %+v, %v, want %s", c.name, who, err, c.who)
-		case c.err != "" && (!errors.Is(err, git.ErrUnsigned) || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), "by Ada <ada@example.com>")):
+		case c.err != "" && (!errors.Is(err, signature.ErrUnsigned) || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), "by Ada <ada@example.com>")):
 			t.Errorf("%s: signer = %+v, error = %v, want one with %q", c.name, who, err, c.err)
 		}
 	}
@@ -195,7 +196,7 @@ func TestParseKeys(t *testing.T) {
 		"the same without anyone":    {"allowed_signers": []byte("cert-authority " + line)},
 		"a time that is none":        {"allowed_signers": []byte(`ada valid-before="soon" ` + line)},
 	} {
-		if _, err := git.ParseKeys(data); err == nil {
+		if _, err := signature.ParseKeys(data); err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), line) {
 			t.Errorf("%s: the error quotes the key: %v", name, err)
@@ -231,15 +232,15 @@ func TestVerifyTag(t *testing.T) {
 				if h.Tag.Name != tag || h.Commit != gittest.Git(t, bare, "rev-parse", "main") {
 					t.Errorf("%s: Fetch(%+v) = %+v", where, ref, h)
 				}
-				isSigned, err := r.IsSigned(h.Tag)
+				isSigned, err := signature.IsSigned(r, h.Tag)
 				if isSigned == (want == "unsigned") || err != nil {
 					t.Errorf("%s: IsSigned(%s) = %v, %v", where, tag, isSigned, err)
 				}
 				if want == "unsigned" {
 					continue
 				}
-				_, err = r.VerifyTag(h.Tag, trusted, time.Now())
-				if want == "" && err != nil || want != "" && (!errors.Is(err, git.ErrUnsigned) || !strings.Contains(err.Error(), want)) {
+				_, err = signature.VerifyTag(r, h.Tag, trusted, time.Now())
+				if want == "" && err != nil || want != "" && (!errors.Is(err, signature.ErrUnsigned) || !strings.Contains(err.Error(), want)) {
 					t.Errorf("%s: VerifyTag(%s): %v, want %q", where, tag, err, want)
 				}
 			}
@@ -257,11 +258,11 @@ func TestVerifyBetween(t *testing.T) {
 	r := gittest.Open(t, bare)
 	check := func(what, old, new, unsigned string) {
 		t.Helper()
-		err := r.VerifyBetween(t.Context(), old, new, trusted, time.Now())
+		err := signature.VerifyBetween(t.Context(), r, old, new, trusted, time.Now())
 		if unsigned == "" && err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-		if unsigned != "" && (!errors.Is(err, git.ErrUnsigned) || !strings.Contains(err.Error(), "commit "+unsigned+" by Ada <ada@example.com>")) {
+		if unsigned != "" && (!errors.Is(err, signature.ErrUnsigned) || !strings.Contains(err.Error(), "commit "+unsigned+" by Ada <ada@example.com>")) {
 			t.Errorf("%s: %v, want one of %s", what, err, unsigned)
 		}
 	}
@@ -316,10 +317,10 @@ func TestVerifyBetween(t *testing.T) {
 	check("another history", second, ada.commit(t, work, "on another root"), root)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := r.VerifyBetween(ctx, base, second, trusted, time.Now()); !errors.Is(err, context.Canceled) {
+	if err := signature.VerifyBetween(ctx, r, base, second, trusted, time.Now()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
-	if err := r.VerifyBetween(t.Context(), fmt.Sprintf("%040d", 1), second, trusted, time.Now()); err == nil {
+	if err := signature.VerifyBetween(t.Context(), r, fmt.Sprintf("%040d", 1), second, trusted, time.Now()); err == nil {
 		t.Error("an accepted commit that is not there: verified")
 	}
 }

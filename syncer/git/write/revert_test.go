@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -37,7 +38,7 @@ func TestRevert(t *testing.T) {
 	r := gittest.Mirror(t, srv.URL+"/repo.git")
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func(sha string) (git.Commit, error) {
-		return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+		return write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 	}
 	for _, sha := range []string{merge, second} {
 		c, err := revert(sha)
@@ -58,7 +59,7 @@ func TestRevert(t *testing.T) {
 	}
 	gittest.Git(t, bare, "fsck", "--strict")
 	before := gittest.Git(t, bare, "rev-parse", "main")
-	if _, err := revert(second); !errors.Is(err, git.ErrNothingToRevert) {
+	if _, err := revert(second); !errors.Is(err, write.ErrNothingToRevert) {
 		t.Errorf("reverting again: %v", err)
 	}
 	root := gittest.Git(t, bare, "rev-list", "--max-parents=0", "main")
@@ -69,9 +70,9 @@ func TestRevert(t *testing.T) {
 		t.Errorf("main moved to %s", got)
 	}
 	// A branch that is checked out is not moved behind its working tree.
-	var checkedOut *git.CheckedOutError
+	var checkedOut *write.CheckedOutError
 	gittest.Git(t, work, "reset", "-q", "--hard", second)
-	if _, err := gittest.Open(t, work).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig}); !errors.As(err, &checkedOut) {
+	if _, err := write.Revert(t.Context(), gittest.Open(t, work), write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig}); !errors.As(err, &checkedOut) {
 		t.Errorf("revert in a working tree: %v", err)
 	}
 }
@@ -101,7 +102,7 @@ func TestRevertWhileThePushersPush(t *testing.T) {
 	}()
 	<-time.After(50 * time.Millisecond)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig})
+	c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig})
 	close(stop)
 	<-done
 	if err != nil {

@@ -1,4 +1,4 @@
-package git
+package signature
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"headway.dev/syncer/git"
 )
 
 // maxSigned bounds a commit or tag object whose signature is checked, in bytes.
@@ -107,10 +109,10 @@ func tagName(raw []byte) string {
 }
 
 // raw reads an object's bytes.
-func (r *Repository) raw(kind plumbing.ObjectType, sha string) ([]byte, error) {
+func raw(repo *git.Repository, kind plumbing.ObjectType, sha string) ([]byte, error) {
 	var data []byte
-	err := r.read(func() error {
-		obj, err := r.store.EncodedObject(kind, plumbing.NewHash(sha))
+	err := repo.Read(func(s *git.Storage) error {
+		obj, err := s.EncodedObject(kind, plumbing.NewHash(sha))
 		if err != nil {
 			return err
 		}

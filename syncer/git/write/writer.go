@@ -1,9 +1,9 @@
-package git
+package write
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sort"
@@ -13,27 +13,33 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
 )
 
 // writer adds objects to the database, as files that their owner can still
 // manage when this process is root.
-type writer struct{ r *Repository }
+type writer struct {
+	reader
+	repo *git.Repository
+}
 
 func (w *writer) object(o interface {
 	Encode(plumbing.EncodedObject) error
 },
 ) (plumbing.Hash, error) {
-	enc := w.r.store.NewEncodedObject()
+	enc := w.store.NewEncodedObject()
 	if err := o.Encode(enc); err != nil {
 		return plumbing.ZeroHash, err
 	}
-	hash, err := w.r.store.SetEncodedObject(enc)
+	hash, err := w.store.SetEncodedObject(enc)
 	if err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("write object: %w", err)
 	}
-	dir := filepath.Join(commonDir(w.r.gitDir), "objects", hash.String()[:2])
+	dir := filepath.Join(w.repo.CommonDir(), "objects", hash.String()[:2])
 	file := filepath.Join(dir, hash.String()[2:])
-	if w.r.Local() {
+	if w.repo.Local() {
 		giveTo(filepath.Dir(dir), dir, file)
 	}
 	// The branch will name it: that must not be on disk before it is.
@@ -56,7 +62,7 @@ func syncPath(path string) error {
 
 // tree writes base with the edits, keyed by path.
 func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash, error) {
-	entries, err := w.r.entries(base)
+	entries, err := w.entries(base)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -105,48 +111,49 @@ func (w *writer) tree(base plumbing.Hash, edits map[string]edit) (plumbing.Hash,
 	return w.object(t)
 }
 
-// moveLocal moves a branch from old to new the way Git does, by its lock
-// file, so that it excludes a push at the same moment.
-func (r *Repository) moveLocal(branch, old, new string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name := plumbing.NewBranchReferenceName(branch)
-	file := filepath.Join(commonDir(r.gitDir), filepath.FromSlash(name.String()))
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // as Git creates it
-		return fmt.Errorf("move branch %s: %w", branch, err)
-	}
-	lock := file + ".lock"
-	f, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // as Git creates it
-	if errors.Is(err, os.ErrExist) {
-		return ErrMoved
-	}
-	if err != nil {
-		return fmt.Errorf("lock branch %s: %w", branch, err)
-	}
-	defer os.Remove(lock)
-	_, err = f.Write(append([]byte(new), '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("move branch %s: %w", branch, err)
-	}
-	if now, err := r.currentLocal(name, file); err != nil || now != old {
-		return errors.Join(ErrMoved, err)
-	}
-	giveTo(filepath.Join(commonDir(r.gitDir), "refs"), filepath.Dir(file), lock)
-	if err := errors.Join(os.Rename(lock, file), syncPath(filepath.Dir(file))); err != nil {
-		return fmt.Errorf("move branch %s: %w", branch, err)
-	}
-	return nil
+func (w *writer) blob(data []byte) (plumbing.Hash, error) {
+	return w.object(rawBlob(data))
 }
 
-func (r *Repository) currentLocal(name plumbing.ReferenceName, file string) (string, error) {
-	if data, err := os.ReadFile(file); err == nil {
-		return string(bytes.TrimSpace(data)), nil
-	}
-	ref, err := r.store.Reference(name) // packed
+// rawBlob is a file's content as an object.
+type rawBlob []byte
+
+// Encode implements what writer.object takes.
+func (b rawBlob) Encode(o plumbing.EncodedObject) error {
+	o.SetType(plumbing.BlobObject)
+	o.SetSize(int64(len(b)))
+	out, err := o.Writer()
 	if err != nil {
-		return "", err
+		return err
 	}
-	return ref.Hash().String(), nil
+	if _, err := out.Write(b); err != nil {
+		_ = out.Close()
+		return err
+	}
+	return out.Close()
+}
+
+// commit writes a commit, signed if there is a key.
+func (w *writer) commit(c *object.Commit, key *signature.SigningKey) (plumbing.Hash, error) {
+	if key == nil {
+		return w.object(c)
+	}
+	enc := &plumbing.MemoryObject{}
+	if err := c.EncodeWithoutSignature(enc); err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
+	}
+	r, err := enc.Reader()
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
+	}
+	payload, err := io.ReadAll(r)
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
+	}
+	if c.PGPSignature, err = key.Sign(payload); err != nil {
+		return plumbing.ZeroHash, err
+	}
+	return w.object(c)
 }
 
 // giveTo gives the files to the owner of like: written by root into a user's

@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -103,14 +104,14 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 		head := gittest.Git(t, work, "rev-parse", "HEAD^{tree}")
 		for _, sha := range commits[:len(commits)-1] {
 			want, conflicts := gitRevertAt(t, work, sha)
-			c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
-			refusal, conflict := errors.AsType[*git.ConflictError](err)
+			c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+			refusal, conflict := errors.AsType[*write.ConflictError](err)
 			switch {
 			case err == nil && c.Tree != want:
 				t.Errorf("seed %d: revert of %s: tree %s, git's is %q (conflicts %v)\n%s", seed, sha, c.Tree, want, conflicts, gittest.Git(t, bare, "diff", commits[0], c.Tree))
 			case err == nil:
 				merged++
-				if of, err := r.RevertOf(c.SHA); err != nil || of.Commit != sha {
+				if of, err := write.RevertOf(r, c.SHA); err != nil || of.Commit != sha {
 					t.Errorf("RevertOf = %v, %v; want %s", of, err, sha)
 				}
 				gittest.Git(t, bare, "update-ref", "refs/heads/main", commits[0])
@@ -122,7 +123,7 @@ func TestRevertMergesLinesAsGitDoes(t *testing.T) {
 				if got := gittest.Git(t, bare, "rev-parse", "main"); got != commits[0] {
 					t.Errorf("a conflict moved main to %s", got)
 				}
-			case errors.Is(err, git.ErrNothingToRevert):
+			case errors.Is(err, write.ErrNothingToRevert):
 				if want != "" && want != head {
 					t.Errorf("nothing to revert of %s, but git makes %s", sha, want)
 				}
@@ -157,8 +158,8 @@ func TestMergedFilesAreGits(t *testing.T) {
 		sha := gittest.Push(t, work, "commit", map[string]string{"f": text(commit), "m": fmt.Sprint(i)})
 		head := gittest.Push(t, work, "tip", map[string]string{"f": text(tip), "n": fmt.Sprint(i, " tip")})
 		want := mergeTree(t, bare, head, sha, sha+"^")
-		c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
-		switch _, conflict := errors.AsType[*git.ConflictError](err); {
+		c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+		switch _, conflict := errors.AsType[*write.ConflictError](err); {
 		case err == nil:
 			merged++
 			if c.Tree != want {
@@ -198,8 +199,8 @@ func TestMergeIsBounded(t *testing.T) {
 			sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
-			_, err := gittest.Open(t, bare).Revert(ctx, git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
-			conflict, ok := errors.AsType[*git.ConflictError](err)
+			_, err := write.Revert(ctx, gittest.Open(t, bare), write.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+			conflict, ok := errors.AsType[*write.ConflictError](err)
 			if !ok || !slices.Equal(conflict.Files, []string{"f"}) || ctx.Err() != nil {
 				t.Errorf("revert: %v", err)
 			}

@@ -1,4 +1,4 @@
-package git
+package write
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/remote"
 )
 
@@ -38,22 +40,22 @@ const packWindow = 10
 // push moves the remote's branch from one commit to another that stands on it.
 // It fails with ErrMoved if the branch is elsewhere, and with a RefusedError if
 // the remote does not let it be moved.
-func (r *Repository) push(ctx context.Context, branch plumbing.ReferenceName, from, to plumbing.Hash, auth *remote.Auth) error {
-	err := r.pushTo(ctx, branch, from, to, auth)
+func push(ctx context.Context, repo *git.Repository, branch plumbing.ReferenceName, from, to plumbing.Hash, auth *remote.Auth) error {
+	err := pushTo(ctx, repo, branch, from, to, auth)
 	if refused, ok := errors.AsType[*remote.RefusedError](err); ok {
 		// Whether somebody else was first, the reference tells and not the words.
-		if at, lookErr := r.lookAt(ctx, branch, auth); lookErr == nil && at != from || refused.Status == remote.NotUpdated {
+		if at, lookErr := lookAt(ctx, repo, branch, auth); lookErr == nil && at != from || refused.Status == remote.NotUpdated {
 			err = ErrMoved
 		}
 	}
 	if err == nil || errors.Is(err, ErrMoved) {
 		return err
 	}
-	return r.remote.Error(ctx, "push to", err)
+	return repo.Remote().Error(ctx, "push to", err)
 }
 
-func (r *Repository) pushTo(ctx context.Context, branch plumbing.ReferenceName, from, to plumbing.Hash, auth *remote.Auth) error {
-	with, err := r.remote.Open(ctx, remote.ReceivePack, auth)
+func pushTo(ctx context.Context, repo *git.Repository, branch plumbing.ReferenceName, from, to plumbing.Hash, auth *remote.Auth) error {
+	with, err := repo.Remote().Open(ctx, remote.ReceivePack, auth)
 	if err != nil {
 		return err
 	}
@@ -65,21 +67,23 @@ func (r *Repository) pushTo(ctx context.Context, branch plumbing.ReferenceName, 
 	default:
 		return ErrMoved
 	}
-	commits, err := newWalk(r.commit).between(ctx, from, to, 0)
-	if err != nil {
-		return fmt.Errorf("list the commits to push: %w", err)
-	}
-	if !above(commits, from)[to] {
+	if above, err := history.IsAncestor(repo, from.String(), to.String()); err != nil {
+		return err
+	} else if !above {
 		return ErrMoved // what it stood on is not the branch any more
 	}
+	commits, err := history.Since(ctx, repo, from.String(), to.String())
+	if err != nil {
+		return err
+	}
 	return with.Push(ctx, &packp.Command{Name: branch, Old: from, New: to}, func(w io.Writer, ofs bool) error {
-		return r.pack(w, commits, ofs)
+		return pack(repo, w, commits, ofs)
 	})
 }
 
 // lookAt asks where the remote's branch is.
-func (r *Repository) lookAt(ctx context.Context, branch plumbing.ReferenceName, auth *remote.Auth) (plumbing.Hash, error) {
-	with, err := r.remote.Open(ctx, remote.ReceivePack, auth)
+func lookAt(ctx context.Context, repo *git.Repository, branch plumbing.ReferenceName, auth *remote.Auth) (plumbing.Hash, error) {
+	with, err := repo.Remote().Open(ctx, remote.ReceivePack, auth)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
@@ -88,17 +92,18 @@ func (r *Repository) lookAt(ctx context.Context, branch plumbing.ReferenceName, 
 }
 
 // pack writes what the commits bring.
-func (r *Repository) pack(w io.Writer, commits []*stop, ofs bool) error {
+func pack(repo *git.Repository, w io.Writer, commits []string, ofs bool) error {
 	var buf bytes.Buffer
-	err := r.read(func() error {
+	err := repo.Read(func(s *git.Storage) error {
+		r := reader{s}
 		buf.Reset()
 		objects := map[plumbing.Hash]bool{}
-		for _, v := range commits {
-			if err := r.brings(v, objects); err != nil {
+		for _, sha := range commits {
+			if err := r.brings(plumbing.NewHash(sha), objects); err != nil {
 				return err
 			}
 		}
-		_, err := packfile.NewEncoder(&buf, r.store, !ofs).Encode(slices.Collect(maps.Keys(objects)), packWindow)
+		_, err := packfile.NewEncoder(&buf, s, !ofs).Encode(slices.Collect(maps.Keys(objects)), packWindow)
 		return err
 	})
 	if err != nil {
@@ -109,29 +114,24 @@ func (r *Repository) pack(w io.Writer, commits []*stop, ofs bool) error {
 }
 
 // brings adds the objects that a commit has and its first parent has not.
-func (r *Repository) brings(v *stop, objects map[plumbing.Hash]bool) error {
-	tree := func(commit plumbing.Hash) (plumbing.Hash, error) {
-		c, err := object.GetCommit(r.store, commit)
-		if err != nil {
-			return plumbing.ZeroHash, err
-		}
-		return c.TreeHash, nil
-	}
-	after, err := tree(v.hash)
+func (r reader) brings(commit plumbing.Hash, objects map[plumbing.Hash]bool) error {
+	c, err := object.GetCommit(r.store, commit)
 	if err != nil {
 		return err
 	}
 	var before plumbing.Hash
-	if len(v.parents) > 0 {
-		if before, err = tree(v.parents[0]); err != nil {
+	if len(c.ParentHashes) > 0 {
+		parent, err := object.GetCommit(r.store, c.ParentHashes[0])
+		if err != nil {
 			return err
 		}
+		before = parent.TreeHash
 	}
-	objects[v.hash] = true
-	return r.bringsBelow(before, after, objects)
+	objects[commit] = true
+	return r.bringsBelow(before, c.TreeHash, objects)
 }
 
-func (r *Repository) bringsBelow(before, after plumbing.Hash, objects map[plumbing.Hash]bool) error {
+func (r reader) bringsBelow(before, after plumbing.Hash, objects map[plumbing.Hash]bool) error {
 	if before == after || objects[after] {
 		return nil
 	}

@@ -1,14 +1,11 @@
-package git
+package signature
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/hiddeco/sshsig"
 	"golang.org/x/crypto/ssh"
 )
@@ -43,8 +40,8 @@ func ParseSigningKey(data []byte) (*SigningKey, error) {
 	return &SigningKey{pgp: list[0]}, nil
 }
 
-// sign is the armored signature of a commit's content.
-func (k *SigningKey) sign(payload []byte) (string, error) {
+// Sign is the armored signature of a commit's content.
+func (k *SigningKey) Sign(payload []byte) (string, error) {
 	if k.pgp != nil {
 		var out bytes.Buffer
 		if err := openpgp.ArmoredDetachSign(&out, k.pgp, bytes.NewReader(payload), nil); err != nil {
@@ -57,27 +54,4 @@ func (k *SigningKey) sign(payload []byte) (string, error) {
 		return "", fmt.Errorf("sign the commit: %w", err)
 	}
 	return string(sshsig.Armor(sig)), nil
-}
-
-// commit writes a commit, signed if there is a key.
-func (w *writer) commit(c *object.Commit, key *SigningKey) (plumbing.Hash, error) {
-	if key == nil {
-		return w.object(c)
-	}
-	enc := &plumbing.MemoryObject{}
-	if err := c.EncodeWithoutSignature(enc); err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
-	}
-	r, err := enc.Reader()
-	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
-	}
-	payload, err := io.ReadAll(r)
-	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("sign the commit: %w", err)
-	}
-	if c.PGPSignature, err = key.sign(payload); err != nil {
-		return plumbing.ZeroHash, err
-	}
-	return w.object(c)
 }

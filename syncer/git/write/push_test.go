@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/remote"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gitserver"
 	"headway.dev/syncer/internal/gittest"
 )
@@ -40,7 +41,7 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 	r := gittest.Mirror(t, srv.URL+"/repo.git")
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func() (git.Commit, error) {
-		return r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: bad, Author: sig, Committer: sig})
+		return write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: bad, Author: sig, Committer: sig})
 	}
 
 	// Refused, in the words of a branch that has moved.
@@ -49,7 +50,7 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 	}))
 	_, err := revert()
 	refused, ok := errors.AsType[*remote.RefusedError](err)
-	if !ok || refused.Ref != "refs/heads/main" || git.Temporary(err) || errors.Is(err, git.ErrMoved) || !strings.Contains(err.Error(), "fetch first from the release team") {
+	if !ok || refused.Ref != "refs/heads/main" || write.Temporary(err) || errors.Is(err, write.ErrMoved) || !strings.Contains(err.Error(), "fetch first from the release team") {
 		t.Errorf("refused: %v", err)
 	}
 
@@ -57,7 +58,7 @@ func TestPushIsToldByTheBranch(t *testing.T) {
 	srv.Fail(report(func() []string {
 		return []string{"unpack command error on disk", "ng refs/heads/main unpacker error"}
 	}))
-	if _, err := revert(); err == nil || !git.Temporary(err) || errors.Is(err, git.ErrMoved) {
+	if _, err := revert(); err == nil || !write.Temporary(err) || errors.Is(err, write.ErrMoved) {
 		t.Errorf("failed: %v", err)
 	}
 
@@ -93,23 +94,23 @@ func TestPushNeverForces(t *testing.T) {
 	r := gittest.Mirror(t, srv.URL+"/repo.git")
 	gittest.Fetch(t, r, git.Ref{Branch: "main"}, nil)
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
-	write := func(base, text string) string {
-		sha, err := r.WriteFiles(base, git.FilesOptions{Branch: "main", Edits: map[string][]byte{"dir/deep/b": []byte(text)}, Author: sig, Committer: sig, Message: text})
+	commit := func(base, text string) string {
+		sha, err := write.Files(r, base, write.FilesOptions{Branch: "main", Edits: map[string][]byte{"dir/deep/b": []byte(text)}, Author: sig, Committer: sig, Message: text})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return sha
 	}
-	aside := write(first, "aside")
+	aside := commit(first, "aside")
 	for from, to := range map[string]string{first: aside, second: aside} {
-		if err := r.Advance(t.Context(), "main", from, to, nil); !errors.Is(err, git.ErrMoved) || gittest.Git(t, bare, "rev-parse", "main") != second {
+		if err := write.Advance(t.Context(), r, "main", from, to, nil); !errors.Is(err, write.ErrMoved) || gittest.Git(t, bare, "rev-parse", "main") != second {
 			t.Errorf("from %s to %s: %v", from, to, err)
 		}
 	}
 	// Two commits at once, which share a directory with what is there.
-	tip := write(write(second, "one"), "two")
+	tip := commit(commit(second, "one"), "two")
 	for range 2 { // once more is none too many
-		if err := r.Advance(t.Context(), "main", second, tip, nil); err != nil || gittest.Git(t, bare, "rev-parse", "main") != tip {
+		if err := write.Advance(t.Context(), r, "main", second, tip, nil); err != nil || gittest.Git(t, bare, "rev-parse", "main") != tip {
 			t.Errorf("main is not at %s: %v", tip, err)
 		}
 	}
@@ -126,11 +127,11 @@ func TestSSHCredentials(t *testing.T) {
 	addr := gitserver.SSH(t, host, user)
 	url := "ssh://root@" + addr + bare
 	_, err := gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, hostKey)})
-	if err == nil || git.Temporary(err) || !strings.Contains(err.Error(), "check the credentials") {
+	if err == nil || write.Temporary(err) || !strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another key: %v", err)
 	}
 	_, err = gittest.Mirror(t, url).Fetch(t.Context(), git.Ref{Branch: "main"}, &remote.Auth{Identity: other, KnownHosts: gitserver.KnownHosts(addr, user)})
-	if err == nil || !git.Temporary(err) || strings.Contains(err.Error(), "check the credentials") {
+	if err == nil || !write.Temporary(err) || strings.Contains(err.Error(), "check the credentials") {
 		t.Errorf("another server: %v", err)
 	}
 }

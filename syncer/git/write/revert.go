@@ -1,11 +1,10 @@
-package git
+package write
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,11 +12,11 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
 
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/remote"
+	"headway.dev/syncer/git/signature"
 )
-
-// ErrMoved says that the branch was moved meanwhile, time and again.
-var ErrMoved = errors.New("the branch keeps moving: try again")
 
 // ErrNothingToRevert says that the branch already has the files as they were
 // before the commit.
@@ -59,9 +58,9 @@ type RevertOptions struct {
 	Since string
 	// Extra is appended to the message, after Git's own lines.
 	Extra             string
-	Author, Committer Signature
+	Author, Committer git.Signature
 	// Key signs the commit; nil leaves it unsigned.
-	Key  *SigningKey
+	Key  *signature.SigningKey
 	Auth *remote.Auth
 }
 
@@ -70,26 +69,26 @@ type RevertOptions struct {
 // branch moved meanwhile, it starts over from there. It fails with a
 // ConflictError, having changed nothing, if what is to be taken back was
 // changed again since.
-func (r *Repository) Revert(ctx context.Context, opts RevertOptions) (Commit, error) {
+func Revert(ctx context.Context, repo *git.Repository, opts RevertOptions) (git.Commit, error) {
 	for range 5 {
-		head, err := r.Fetch(ctx, Ref{Branch: opts.Branch}, opts.Auth)
+		head, err := repo.Fetch(ctx, git.Ref{Branch: opts.Branch}, opts.Auth)
 		if err != nil {
-			return Commit{}, err
+			return git.Commit{}, err
 		}
-		hash, err := r.writeRevert(head.Commit, opts)
+		hash, err := writeRevert(repo, head.Commit, opts)
 		if err != nil {
-			return Commit{}, err
+			return git.Commit{}, err
 		}
-		err = r.Advance(ctx, opts.Branch, head.Commit, hash.String(), opts.Auth)
+		err = Advance(ctx, repo, opts.Branch, head.Commit, hash.String(), opts.Auth)
 		if errors.Is(err, ErrMoved) {
 			continue
 		}
 		if err != nil {
-			return Commit{}, err
+			return git.Commit{}, err
 		}
-		return r.Commit(hash.String())
+		return repo.Commit(hash.String())
 	}
-	return Commit{}, ErrMoved
+	return git.Commit{}, ErrMoved
 }
 
 // edit is a file's new state; a zero Mode removes it.
@@ -99,27 +98,25 @@ type edit struct {
 }
 
 // writeRevert writes the revert commit's objects on top of head.
-func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash, error) {
-	if r.Local() && !r.bare {
-		if ref, err := r.store.Reference(plumbing.HEAD); err == nil && ref.Target() == plumbing.NewBranchReferenceName(opts.Branch) {
-			return plumbing.ZeroHash, &CheckedOutError{Branch: opts.Branch, Dir: filepath.Dir(r.gitDir), Commit: opts.Commit, Since: opts.Since}
-		}
+func writeRevert(repo *git.Repository, head string, opts RevertOptions) (plumbing.Hash, error) {
+	if dir, out := repo.WorkTree(opts.Branch); out {
+		return plumbing.ZeroHash, &CheckedOutError{Branch: opts.Branch, Dir: dir, Commit: opts.Commit, Since: opts.Since}
 	}
 	if opts.Commit == "" {
 		opts.Commit = head
 	}
-	back, err := r.reverted(head, opts)
+	back, err := reverted(repo, head, opts)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	tip, err := r.Commit(head)
+	tip, err := repo.Commit(head)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	var hash plumbing.Hash
-	err = r.read(func() error {
-		w := &writer{r: r}
-		edits, merged, err := r.revertEdits(plumbing.NewHash(back.since.Tree), plumbing.NewHash(back.commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit)
+	err = repo.Read(func(s *git.Storage) error {
+		w := &writer{reader{s}, repo}
+		edits, merged, err := w.revertEdits(plumbing.NewHash(back.since.Tree), plumbing.NewHash(back.commit.Tree), plumbing.NewHash(tip.Tree), opts.Commit)
 		if err != nil {
 			return err
 		}
@@ -137,7 +134,7 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 				return err
 			}
 		}
-		sign := func(s Signature) object.Signature { return object.Signature(s) }
+		sign := func(s git.Signature) object.Signature { return object.Signature(s) }
 		hash, err = w.commit(&object.Commit{
 			Author: sign(opts.Author), Committer: sign(opts.Committer), Message: back.message(opts.Extra),
 			TreeHash: tree, ParentHashes: []plumbing.Hash{plumbing.NewHash(head)},
@@ -152,9 +149,9 @@ func (r *Repository) writeRevert(head string, opts RevertOptions) (plumbing.Hash
 
 // taken is what a revert takes back: all that commit has and since has not.
 type taken struct {
-	since, commit Commit
+	since, commit git.Commit
 	// between are those commits, newest first; more says that there are others.
-	between []Commit
+	between []git.Commit
 	more    bool
 }
 
@@ -162,16 +159,16 @@ type taken struct {
 const maxTaken = 50
 
 // reverted finds what is to be taken back of the branch at head.
-func (r *Repository) reverted(head string, opts RevertOptions) (taken, error) {
+func reverted(repo *git.Repository, head string, opts RevertOptions) (taken, error) {
 	var back taken
-	contained, err := r.IsAncestor(opts.Commit, head)
+	contained, err := history.IsAncestor(repo, opts.Commit, head)
 	if err != nil {
 		return back, err
 	}
 	if !contained {
 		return back, fmt.Errorf("commit %s is not on branch %s", opts.Commit, opts.Branch)
 	}
-	if back.commit, err = r.Commit(opts.Commit); err != nil {
+	if back.commit, err = repo.Commit(opts.Commit); err != nil {
 		return back, err
 	}
 	since := opts.Since
@@ -179,19 +176,19 @@ func (r *Repository) reverted(head string, opts RevertOptions) (taken, error) {
 		if since = back.commit.Parent(); since == "" {
 			return back, fmt.Errorf("commit %s is the first one: there is nothing before it to go back to", opts.Commit)
 		}
-	} else if contained, err = r.IsAncestor(since, opts.Commit); err != nil || !contained || since == opts.Commit {
+	} else if contained, err = history.IsAncestor(repo, since, opts.Commit); err != nil || !contained || since == opts.Commit {
 		if err == nil && since == opts.Commit {
 			return back, ErrNothingToRevert
 		}
 		return back, errors.Join(fmt.Errorf("commit %s is not before %s on branch %s", since, opts.Commit, opts.Branch), err)
 	}
-	if back.since, err = r.Commit(since); err != nil {
+	if back.since, err = repo.Commit(since); err != nil {
 		return back, fmt.Errorf("the commit's parent is beyond what was fetched: %w", err)
 	}
 	if back.single() {
 		return back, nil
 	}
-	back.between, err = r.Between(since, opts.Commit, maxTaken+1)
+	back.between, err = history.Between(repo, since, opts.Commit, maxTaken+1)
 	if back.more = len(back.between) > maxTaken; back.more {
 		back.between = back.between[:maxTaken]
 	}
@@ -236,10 +233,24 @@ func (t taken) message(extra string) string {
 // back to, if that is not the only parent of what it reverts.
 const reversing = ", reversing\nchanges made to "
 
+// reversed is the SHA of the commit that a revert says it goes back to, or
+// empty if it names none: then it is the reverted commit's parent.
+func reversed(c git.Commit) string {
+	_, rest, _ := strings.Cut(c.Message, "This reverts commit ")
+	if len(rest) < 40 {
+		return ""
+	}
+	rest, found := strings.CutPrefix(rest[40:], reversing)
+	if !found || len(rest) < 40 || !plumbing.IsHash(rest[:40]) {
+		return ""
+	}
+	return rest[:40]
+}
+
 // revertEdits finds what becomes of tip when what changed from parent to commit
 // is taken back: file by file, and by lines in files that were changed again
 // since. It also returns the contents that no object has yet.
-func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) (map[string]edit, [][]byte, error) {
+func (r reader) revertEdits(parent, commit, tip plumbing.Hash, sha string) (map[string]edit, [][]byte, error) {
 	changed := map[string][2]edit{} // before, after
 	if err := r.diffTrees("", parent, commit, changed); err != nil {
 		return nil, nil, err
@@ -290,7 +301,7 @@ func (r *Repository) revertEdits(parent, commit, tip plumbing.Hash, sha string) 
 }
 
 // file is entry for files: a directory is no file of its name.
-func (r *Repository) file(tip plumbing.Hash, name string) (edit, error) {
+func (r reader) file(tip plumbing.Hash, name string) (edit, error) {
 	e, err := r.entry(tip, name)
 	if e.Mode == filemode.Dir {
 		e = edit{}
@@ -300,7 +311,7 @@ func (r *Repository) file(tip plumbing.Hash, name string) (edit, error) {
 
 // inTheWay are the files of tip that a file cannot stand beside, because one
 // needs a directory where the other is, if the edits do not remove them.
-func (r *Repository) inTheWay(tip plumbing.Hash, name string, edits map[string]edit) ([]string, error) {
+func (r reader) inTheWay(tip plumbing.Hash, name string, edits map[string]edit) ([]string, error) {
 	var list []string
 	removed := func(name string) bool {
 		e, ok := edits[name]
@@ -336,20 +347,20 @@ type Reverted struct{ Commit, Since string }
 // RevertOf says what sha takes back, if it does nothing else: its message names
 // it, and its files are those that Revert would have written. Zero for any
 // other commit, whatever it says of itself.
-func (r *Repository) RevertOf(sha string) (Reverted, error) {
-	c, err := r.Commit(sha)
+func RevertOf(repo *git.Repository, sha string) (Reverted, error) {
+	c, err := repo.Commit(sha)
 	if err != nil {
 		return Reverted{}, err
 	}
-	back := Reverted{Commit: c.Reverts(), Since: c.reversed()}
+	back := Reverted{Commit: c.Reverts(), Since: reversed(c)}
 	if back.Commit == "" || len(c.Parents) != 1 {
 		return Reverted{}, nil
 	}
-	contained, err := r.IsAncestor(back.Commit, c.Parent())
+	contained, err := history.IsAncestor(repo, back.Commit, c.Parent())
 	if err != nil || !contained {
 		return Reverted{}, err
 	}
-	was, err := r.Commit(back.Commit)
+	was, err := repo.Commit(back.Commit)
 	if err != nil {
 		return Reverted{}, err
 	}
@@ -359,10 +370,10 @@ func (r *Repository) RevertOf(sha string) (Reverted, error) {
 	if back.Since == "" || back.Since == back.Commit {
 		return Reverted{}, nil
 	}
-	if before, err := r.IsAncestor(back.Since, back.Commit); err != nil || !before {
+	if before, err := history.IsAncestor(repo, back.Since, back.Commit); err != nil || !before {
 		return Reverted{}, err
 	}
-	same, err := r.reverts(back, c)
+	same, err := reverts(repo, back, c)
 	if err != nil || !same {
 		return Reverted{}, err
 	}
@@ -371,17 +382,18 @@ func (r *Repository) RevertOf(sha string) (Reverted, error) {
 
 // reverts says whether the files of a commit are those that Revert would have
 // written on its parent.
-func (r *Repository) reverts(back Reverted, c Commit) (bool, error) {
+func reverts(repo *git.Repository, back Reverted, c git.Commit) (bool, error) {
 	var trees [4]plumbing.Hash // before what is reverted, after it; before the revert, after it
 	for i, sha := range []string{back.Since, back.Commit, c.Parent(), c.SHA} {
-		at, err := r.Commit(sha)
+		at, err := repo.Commit(sha)
 		if err != nil {
 			return false, err
 		}
 		trees[i] = plumbing.NewHash(at.Tree)
 	}
 	same := false
-	err := r.read(func() error {
+	err := repo.Read(func(s *git.Storage) error {
+		r := reader{s}
 		edits, _, err := r.revertEdits(trees[0], trees[1], trees[2], back.Commit)
 		var conflict *ConflictError
 		if errors.As(err, &conflict) || errors.Is(err, ErrNothingToRevert) {

@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -124,15 +125,15 @@ func TestRevertAsGitDoes(t *testing.T) {
 			}
 			sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 			want := gitRevert(t, work, ids[0], len(ids) > 2)
-			c, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: ids[0], Author: sig, Committer: sig})
-			var conflict *git.ConflictError
+			c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: ids[0], Author: sig, Committer: sig})
+			var conflict *write.ConflictError
 			switch {
 			case err == nil:
 				clean++
 				if c.Tree != want && (want != "" || !exact(t, bare, ids[0], ids[1], head, c.Tree)) {
 					t.Errorf("revert of %s: tree %s, git's is %q\n%s", ids[0], c.Tree, want, gittest.Git(t, bare, "diff", "--stat", c.Tree, head))
 				}
-				if of, err := r.RevertOf(c.SHA); err != nil || of.Commit != ids[0] || of.Since != ids[1] {
+				if of, err := write.RevertOf(r, c.SHA); err != nil || of.Commit != ids[0] || of.Since != ids[1] {
 					t.Errorf("RevertOf = %v, %v; want %s", of, err, ids[0])
 				}
 				gittest.Git(t, bare, "fsck", "--strict")
@@ -148,7 +149,7 @@ func TestRevertAsGitDoes(t *testing.T) {
 				if got := gittest.Git(t, bare, "rev-parse", "main"); got != head {
 					t.Errorf("a conflict moved main to %s", got)
 				}
-			case errors.Is(err, git.ErrNothingToRevert):
+			case errors.Is(err, write.ErrNothingToRevert):
 				if want != "" && want != gittest.Git(t, work, "rev-parse", "HEAD^{tree}") {
 					t.Errorf("nothing to revert of %s, but git makes %s", ids[0], want)
 				}
@@ -167,11 +168,11 @@ func TestRevertOverwritesNothing(t *testing.T) {
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	revert := func(t *testing.T, bare, sha string) (git.Commit, error) {
 		t.Helper()
-		return gittest.Open(t, bare).Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
+		return write.Revert(t.Context(), gittest.Open(t, bare), write.RevertOptions{Branch: "main", Commit: sha, Author: sig, Committer: sig})
 	}
 	conflict := func(t *testing.T, err error, file string) {
 		t.Helper()
-		var c *git.ConflictError
+		var c *write.ConflictError
 		if !errors.As(err, &c) || len(c.Files) != 1 || c.Files[0] != file {
 			t.Errorf("revert: %v, want a conflict in %s", err, file)
 		}
@@ -224,7 +225,7 @@ func TestRevertOf(t *testing.T) {
 		"nothing, in fact": {"a": "2"},
 	} {
 		sha := gittest.Push(t, work, says, files)
-		if of, err := r.RevertOf(sha); err != nil || of.Commit != "" {
+		if of, err := write.RevertOf(r, sha); err != nil || of.Commit != "" {
 			t.Errorf("%s: RevertOf = %v, %v", name, of, err)
 		}
 		gittest.Git(t, work, "reset", "-q", "--hard", second)
@@ -232,48 +233,10 @@ func TestRevertOf(t *testing.T) {
 	}
 	gittest.Git(t, work, "revert", "--no-edit", second)
 	gittest.Git(t, work, "push", "-q", "origin", "HEAD:main")
-	if of, err := r.RevertOf(gittest.Git(t, work, "rev-parse", "HEAD")); err != nil || of.Commit != second {
+	if of, err := write.RevertOf(r, gittest.Git(t, work, "rev-parse", "HEAD")); err != nil || of.Commit != second {
 		t.Errorf("git's own revert: RevertOf = %v, %v", of, err)
 	}
-	if of, err := r.RevertOf(second); err != nil || of.Commit != "" {
+	if of, err := write.RevertOf(r, second); err != nil || of.Commit != "" {
 		t.Errorf("no revert: RevertOf = %v, %v", of, err)
-	}
-}
-
-// Between lists what git log has for two commits, across merges.
-func TestBetween(t *testing.T) {
-	bare, work := gittest.Repository(t)
-	base := gittest.Push(t, work, "base", map[string]string{"a": "1"})
-	gittest.Git(t, work, "checkout", "-q", "-b", "topic")
-	gittest.Git(t, work, "commit", "-q", "--allow-empty", "-m", "topic")
-	gittest.Git(t, work, "checkout", "-q", "main")
-	mid := gittest.Push(t, work, "mid", map[string]string{"a": "2"})
-	gittest.Git(t, work, "merge", "-q", "--no-ff", "-m", "merge", "topic")
-	tip := gittest.Push(t, work, "tip", map[string]string{"a": "3"})
-	r := gittest.Open(t, bare)
-	for _, from := range []string{base, mid, tip, gittest.Git(t, work, "rev-parse", "topic")} {
-		list, err := r.Between(from, tip, 100)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]bool{}
-		for _, c := range list {
-			got[c.SHA] = true
-		}
-		want := strings.Fields(gittest.Git(t, work, "rev-list", from+".."+tip))
-		for _, sha := range want {
-			if !got[sha] {
-				t.Errorf("from %s: %s is missing", from, sha)
-			}
-		}
-		if len(got) != len(want) || len(list) != len(want) {
-			t.Errorf("from %s: %d commits, want %d", from, len(list), len(want))
-		}
-	}
-	if list, err := r.Between("", tip, 100); err != nil || len(list) != 1 || list[0].SHA != tip {
-		t.Errorf("from nothing: %v, %v", list, err)
-	}
-	if list, err := r.Between(base, tip, 2); err != nil || len(list) != 2 {
-		t.Errorf("at most two: %v, %v", list, err)
 	}
 }

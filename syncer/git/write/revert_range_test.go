@@ -1,4 +1,4 @@
-package git_test
+package write_test
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/internal/gittest"
 )
 
@@ -73,10 +74,10 @@ func TestRevertOfAllSince(t *testing.T) {
 			if exec.CommandContext(t.Context(), "git", "-C", bare, "merge-base", "--is-ancestor", since, commit).Run() != nil {
 				commit = head
 			}
-			opts := git.RevertOptions{Branch: "main", Commit: commit, Since: since, Author: sig, Committer: sig}
+			opts := write.RevertOptions{Branch: "main", Commit: commit, Since: since, Author: sig, Committer: sig}
 			want := mergeTree(t, bare, head, commit, since)
-			c, err := r.Revert(t.Context(), opts)
-			var conflict *git.ConflictError
+			c, err := write.Revert(t.Context(), r, opts)
+			var conflict *write.ConflictError
 			switch {
 			case err == nil:
 				backs++
@@ -86,7 +87,7 @@ func TestRevertOfAllSince(t *testing.T) {
 				if c.Tree != want {
 					t.Errorf("%s..%s: the tree is %s, git makes %q", since, commit, c.Tree, want)
 				}
-				if of, err := r.RevertOf(c.SHA); err != nil || of != (git.Reverted{Commit: commit, Since: since}) {
+				if of, err := write.RevertOf(r, c.SHA); err != nil || of != (write.Reverted{Commit: commit, Since: since}) {
 					t.Errorf("RevertOf = %v, %v; want all from %s to %s\n%s", of, err, since, commit, c.Message)
 				}
 				single := gittest.Git(t, bare, "rev-parse", commit+"^1") == since // in Git's own words
@@ -101,7 +102,7 @@ func TestRevertOfAllSince(t *testing.T) {
 				if want != "" {
 					t.Errorf("%s..%s: %v, but git makes %s", since, commit, err, want)
 				}
-			case errors.Is(err, git.ErrNothingToRevert):
+			case errors.Is(err, write.ErrNothingToRevert):
 				if want != gittest.Git(t, bare, "rev-parse", head+"^{tree}") {
 					t.Errorf("%s..%s: nothing to revert, but git makes %s", since, commit, want)
 				}
@@ -123,68 +124,10 @@ func TestRevertToWhatIsNotBefore(t *testing.T) {
 	second := gittest.Push(t, work, "second", map[string]string{"a": "2"})
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	r := gittest.Open(t, bare)
-	if _, err := r.Revert(t.Context(), git.RevertOptions{Branch: "main", Commit: first, Since: second, Author: sig, Committer: sig}); err == nil || !strings.Contains(err.Error(), "is not before") {
+	if _, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: first, Since: second, Author: sig, Committer: sig}); err == nil || !strings.Contains(err.Error(), "is not before") {
 		t.Errorf("revert to a later commit: %v", err)
 	}
 	if got := gittest.Git(t, bare, "rev-parse", "main"); got != second {
 		t.Errorf("main moved to %s", got)
-	}
-}
-
-// Dates say nothing about what a history contains: commits that are older, or
-// newer, than they say are listed as git lists them, each before its parents.
-func TestBetweenWhateverTheDates(t *testing.T) {
-	rng := rand.New(rand.NewPCG(9, 5))
-	bare, work := gittest.Repository(t)
-	gittest.Push(t, work, "first", map[string]string{"a": "1"})
-	commits := []string{gittest.Git(t, work, "rev-parse", "HEAD")}
-	for i := range 25 {
-		t.Setenv("GIT_COMMITTER_DATE", fmt.Sprintf("%d +0000", 1_000_000_000+rng.IntN(700_000_000)))
-		parents := []string{"-p", commits[len(commits)-1-rng.IntN(min(4, len(commits)))]}
-		if p := commits[rng.IntN(len(commits))]; rng.IntN(3) == 0 && p != parents[1] {
-			parents = append(parents, "-p", p)
-		}
-		commits = append(commits, gittest.Git(t, work, append([]string{"commit-tree", "-m", fmt.Sprint(i), "HEAD^{tree}"}, parents...)...))
-		gittest.Git(t, work, "update-ref", fmt.Sprint("refs/heads/c", i), commits[len(commits)-1])
-	}
-	gittest.Git(t, work, "push", "-q", "origin", "refs/heads/*:refs/heads/*")
-	histories := map[string]string{}
-	for _, sha := range commits {
-		histories[sha] = gittest.Git(t, bare, "rev-list", sha)
-	}
-	r := gittest.Open(t, bare)
-	for range 80 {
-		from, to := commits[rng.IntN(len(commits))], commits[rng.IntN(len(commits))]
-		list, err := r.Between(from, to, 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, limit := range []int{1, 2, 5} {
-			first, err := r.Between(from, to, limit)
-			if err != nil || !slices.EqualFunc(first, list[:min(limit, len(list))], func(a, b git.Commit) bool { return a.SHA == b.SHA }) {
-				t.Errorf("%s..%s: of %d commits the first %d are %d others, %v", from, to, len(list), limit, len(first), err)
-			}
-		}
-		place := map[string]int{}
-		for i, c := range list {
-			place[c.SHA] = i
-		}
-		// Not `git rev-list from..to`: it trusts the dates.
-		want := slices.DeleteFunc(strings.Fields(histories[to]), func(sha string) bool { return strings.Contains(histories[from], sha) })
-		for _, sha := range want {
-			if _, listed := place[sha]; !listed {
-				t.Errorf("%s..%s: %s is missing", from, to, sha)
-			}
-		}
-		if len(list) != len(want) || len(place) != len(want) {
-			t.Errorf("%s..%s: %d commits, git lists %d", from, to, len(list), len(want))
-		}
-		for i, c := range list {
-			for _, p := range c.Parents {
-				if at, listed := place[p]; listed && at < i {
-					t.Errorf("%s..%s: %s is listed after its parent %s", from, to, c.SHA, p)
-				}
-			}
-		}
 	}
 }
