@@ -46,7 +46,7 @@ type statuses struct {
 	s    *Syncer
 	mu   sync.Mutex
 	lane map[object.Key]*lane
-	told *toldFile
+	told *told
 }
 
 type lane struct {
@@ -56,7 +56,7 @@ type lane struct {
 }
 
 func newStatuses(s *Syncer) *statuses {
-	return &statuses{s: s, lane: map[object.Key]*lane{}, told: openTold(s.cfg.DataDir)}
+	return &statuses{s: s, lane: map[object.Key]*lane{}, told: newTold(s.env.Store, s.env.Log)}
 }
 
 // appliedWords describe a commit whose verdict is good, in whichever way that
@@ -187,6 +187,10 @@ func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
 		if err != nil && ctx.Err() != nil {
 			continue
 		}
+		if err == nil && p.state != forge.Canceled {
+			// The forge has it, even if this is the end: then it is to be known, too.
+			_ = t.told.remember(context.WithoutCancel(ctx), toldStatus{Of: source.Namespace + "/" + source.Name + " " + p.kustomization, SHA: p.sha, State: p.state})
+		}
 		p.tries++
 		wait := t.settle(source, l, p, err)
 		if wait > 0 && !env.NewFlag().Sleep(ctx, wait) {
@@ -214,9 +218,6 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 	}
 	if err == nil {
 		l.warned = ""
-		if p.state != forge.Canceled {
-			t.told.set(source.Namespace+"/"+source.Name+" "+p.kustomization, toldStatus{SHA: p.sha, State: p.state}, t.s.env.Log)
-		}
 		return 0
 	}
 	t.s.env.Log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)

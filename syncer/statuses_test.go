@@ -24,7 +24,7 @@ import (
 )
 
 // forgeWorld is a world whose repository comes from a forge.
-func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit func(*kustomizev1.Kustomization)) (*world, *forgetest.Server, *listener) {
+func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit func(*kustomizev1.Kustomization), before ...func(*world)) (*world, *forgetest.Server, *listener) {
 	t.Helper()
 	srv := forgetest.New(t, kind)
 	root := t.TempDir()
@@ -51,6 +51,9 @@ func forgeWorld(t *testing.T, kind forge.Kind, files map[string]string, edit fun
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "forge"}, Data: map[string][]byte{
 		"token": []byte(forgetest.Token + "\n"), "address": []byte(srv.URL + version),
 	}})
+	for _, f := range before {
+		f(w)
+	}
 	w.start()
 	return w, srv, log
 }
@@ -94,6 +97,15 @@ func told(w *world, srv *forgetest.Server, sha, state string, words ...string) {
 	}
 }
 
+// remembered waits until it is stored that the forge knows of a commit's success.
+func remembered(w *world, sha string) {
+	w.t.Helper()
+	w.eventually("it is remembered", func() bool {
+		records, err := w.store.Records("commit-status", -1, 1)
+		return err == nil && len(records) == 1 && strings.Contains(string(records[0]), `"sha":"`+sha+`","state":"success"}`)
+	})
+}
+
 // A forge is told of each commit what becomes of it, once, also across a
 // restart and while it is down, which delays nothing.
 func TestCommitStatuses(t *testing.T) {
@@ -111,10 +123,7 @@ func TestCommitStatuses(t *testing.T) {
 
 			// After a restart nothing is told again. The forge knows before its
 			// answer is remembered.
-			w.eventually("it is remembered", func() bool {
-				data, err := os.ReadFile(filepath.Join(w.data, "commit-status.json"))
-				return err == nil && strings.Contains(string(data), `{"sha":"`+second+`","state":"success"}`)
-			})
+			remembered(w, second)
 			w.stop()
 			before := srv.Requests()
 			w.start()
@@ -138,6 +147,53 @@ func TestCommitStatuses(t *testing.T) {
 			told(w, srv, first, "success")
 			if strings.Contains(log.String(), forgetest.Token) {
 				t.Errorf("the token is in the log or an event:\n%s", log)
+			}
+		})
+	}
+}
+
+// What an earlier version kept in a file is taken over once: nothing is told
+// again of it. A file that cannot be read stops nothing.
+func TestCommitStatusFileIsTakenOver(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		again      bool
+	}{
+		{"told", `{"headway-system/cluster headway-system/cluster":{"sha":"%s","state":"success"}}`, false},
+		{"broken", "%.3s{", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := ""
+			w, srv, _ := forgeWorld(t, forge.GitHub, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(w *world) {
+				file = filepath.Join(w.data, "commit-status.json")
+				for _, name := range []string{file, file + ".next"} {
+					if err := os.WriteFile(name, fmt.Appendf(nil, tt.text, w.main()), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+			first := w.main()
+			w.applied(first)
+			w.write(map[string]string{"a.yaml": configMap("a", "two")})
+			second := w.pushed("second")
+			told(w, srv, second, "success")
+			remembered(w, second)
+			if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
+				t.Errorf("%v is still there", left)
+			}
+			w.stop()
+			w.start()
+			w.write(map[string]string{"a.yaml": configMap("a", "three")})
+			told(w, srv, w.pushed("third"), "success")
+			told(w, srv, second, "success")
+			of := 0
+			for _, st := range srv.Statuses() {
+				if st.SHA == first {
+					of++
+				}
+			}
+			if (of > 0) != tt.again {
+				t.Errorf("%d statuses were set of the commit before, want some: %v", of, tt.again)
 			}
 		})
 	}

@@ -153,6 +153,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.sources.RemoveMirrors()
+	s.statuses.told.load(ctx, s.cfg.DataDir)
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {

@@ -1,63 +1,132 @@
 package syncer
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
 )
 
-// maxTold bounds what is remembered about forges, in Kustomizations.
-const maxTold = 10000
+const (
+	// toldLog is the store's log of what forges were told.
+	toldLog = "commit-status"
+	// maxTold bounds it, and what of it is known, in entries.
+	maxTold = 10000
+	// toldFile in the data dir is where earlier versions kept it.
+	toldFile = "commit-status.json"
+)
 
-// toldStatus is what a forge was told last about a Kustomization.
+// toldStatus is what a forge was told about a Kustomization.
 type toldStatus struct {
+	// Of is the source and the Kustomization.
+	Of    string      `json:"of,omitempty"`
 	SHA   string      `json:"sha"`
 	State forge.State `json:"state"`
 }
 
-// toldFile remembers across restarts what forges were told, so that nothing is
-// told twice and what began gets its end. What cannot be read is forgotten, at
-// the price of a status that is set again. Its user locks.
-type toldFile struct {
-	path string
-	all  map[string]toldStatus // by source and Kustomization
+// told knows across restarts what forges were told last, so that nothing is
+// told twice and what began gets its end. What is lost of it, or cannot be read,
+// costs a status that is set again.
+type told struct {
+	store env.Store
+	log   *slog.Logger
+	mu    sync.Mutex
+	all   map[string]toldStatus // by Of
 }
 
-func openTold(dir string) *toldFile {
-	t := &toldFile{path: filepath.Join(dir, "commit-status.json"), all: map[string]toldStatus{}}
-	data, err := os.ReadFile(t.path)
-	if err != nil || json.Unmarshal(data, &t.all) != nil || t.all == nil {
-		t.all = map[string]toldStatus{}
+func newTold(store env.Store, log *slog.Logger) *told {
+	return &told{store: store, log: log, all: map[string]toldStatus{}}
+}
+
+// load reads the log, and takes over the file that an earlier version left in
+// the data dir.
+func (t *told) load(ctx context.Context, dir string) {
+	records, err := t.store.Records(toldLog, -maxTold, maxTold)
+	if err != nil {
+		t.log.Warn("read what forges were told", "err", err)
 	}
-	return t
+	for _, r := range records {
+		var s toldStatus
+		if json.Unmarshal(r, &s) == nil {
+			t.note(s)
+		}
+	}
+	path := filepath.Join(dir, toldFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	old := map[string]toldStatus{}
+	if err == nil {
+		err = json.Unmarshal(data, &old)
+	}
+	if err != nil {
+		t.log.Warn("what forges were told is forgotten", "file", path, "err", err)
+	}
+	var list []toldStatus
+	for of, s := range old {
+		if _, known := t.last(of); !known && len(list) < maxTold {
+			s.Of = of
+			list = append(list, s)
+		}
+	}
+	if err := t.remember(ctx, list...); err != nil {
+		return // at the next start, then
+	}
+	for _, name := range []string{path, path + ".next"} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.log.Warn("remove what is in the store now", "err", err)
+		}
+	}
 }
 
-func (t *toldFile) last(at string) (toldStatus, bool) {
-	s, ok := t.all[at]
+// last is what was told last of a source and a Kustomization.
+func (t *told) last(of string) (toldStatus, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, ok := t.all[of]
 	return s, ok
 }
 
-func (t *toldFile) set(at string, s toldStatus, log *slog.Logger) {
+func (t *told) note(s toldStatus) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if len(t.all) >= maxTold {
 		clear(t.all)
 	}
-	t.all[at] = s
-	data, err := json.Marshal(t.all)
-	if err == nil {
-		next := t.path + ".next"
-		if err = os.WriteFile(next, data, 0o600); err == nil {
-			err = os.Rename(next, t.path)
+	t.all[s.Of] = s
+}
+
+// remember notes statuses, and writes them to the log.
+func (t *told) remember(ctx context.Context, list ...toldStatus) error {
+	var tx change.Tx
+	for _, s := range list {
+		t.note(s)
+		data, err := json.Marshal(s)
+		if err != nil {
+			return err
 		}
+		tx.Append = append(tx.Append, change.Record{Log: toldLog, Data: data, Keep: maxTold})
 	}
-	if err != nil {
-		log.Warn("remember what the forge was told", "err", err)
+	if len(list) == 0 {
+		return nil
 	}
+	if _, err := t.store.Commit(ctx, tx); err != nil {
+		t.log.Warn("remember what the forge was told", "err", err)
+		return err
+	}
+	return nil
 }
 
 // sourceKeyOf is the key of a GitRepository named namespace/name.

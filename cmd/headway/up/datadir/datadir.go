@@ -20,7 +20,8 @@ import (
 // lockFile is the first file that a data dir gets, and the last that it loses.
 const lockFile = "lock"
 
-// dataNames are what Headway has in a data dir.
+// dataNames are what Headway has in a data dir, and what earlier versions had
+// (commit-status.json).
 var dataNames = []string{
 	engine.StoreFile, "pki", "repo.git", "git", "commit-status.json", "runtime", "pods", "logs", "network", "images", "kubeconfig", lockFile,
 }
