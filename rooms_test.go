@@ -26,7 +26,6 @@ var larger = map[string]string{
 	"engine/api":                 "to be cut",
 	"engine/store":               "to be cut",
 	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
-	"manifests/model/validation": "to be cut",
 	"nodes":                      "to be cut",
 	"syncer":                     "to be cut",
 	"nodes/pod.decision":         "to be cut",

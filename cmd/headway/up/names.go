@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	servicevalidation "headway.dev/manifests/model/validation"
+	corekinds "headway.dev/manifests/model/kinds/core"
 	"headway.dev/syncer/git"
 )
 
@@ -53,9 +53,9 @@ func servingNames(listen string, sans []string) ([]string, error) {
 	}
 	// A Service may have any of these on all addresses of the machine, and who
 	// may make one would get the API's connections.
-	if n, err := strconv.Atoi(port); err == nil && n >= servicevalidation.MinNodePort && n <= servicevalidation.MaxNodePort {
+	if n, err := strconv.Atoi(port); err == nil && n >= corekinds.MinNodePort && n <= corekinds.MaxNodePort {
 		return nil, fmt.Errorf("--listen %s: the ports %d to %d are the Services' node ports, and one of them could take the API's connections: choose another port",
-			listen, servicevalidation.MinNodePort, servicevalidation.MaxNodePort)
+			listen, corekinds.MinNodePort, corekinds.MaxNodePort)
 	}
 	var names []string
 	if host != "" {

@@ -53,6 +53,7 @@ type Definition[T object.Object] struct {
 	// Default sets each unset field that has a default. It is idempotent.
 	Default   func(obj T)
 	Lifecycle Lifecycle[T]
+	Rules     Rules[T]
 	Table     Table[T]
 	Fields    Fields[T]
 
@@ -130,6 +131,7 @@ func Define[T, L any, PT interface {
 	k.Names, k.Status, k.Subresources, k.REST = d.Names, d.Status, d.Subresources, d.REST
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
+	k.Rules = untypedRules(d.Rules)
 	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Conditions: of(d.Table.Conditions)}
 	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
 	k.Scale, k.Suspension = of(d.Scale), of(d.Suspension)

@@ -83,6 +83,10 @@ func gaps(k *kind.Kind) []string {
 	need(k.Status == hasStatus, "has a status subresource exactly if its type has a status")
 	need(!k.Status || k.Lifecycle.Update != nil && k.Lifecycle.UpdateStatus != nil, "has a status, and does not say what of it an update and a status update keep")
 	need((k.Lifecycle.Finalize != nil) == slices.Contains(k.Subresources, "finalize"), "has a finalize subresource exactly if it says what that keeps")
+	// Kubernetes does not even look at the metadata of an event.
+	need((k.Rules.Name != nil) != (k.Kind == "Event"), "has no rule for its name")
+	need(k.Kind == "ServiceAccount" || k.Rules.Object != nil, "has no validation")
+	need(k.PodTemplate == nil || k.Rules.Duplicates != nil, "makes pods, and does not look for duplicates in their lists")
 	need(k.Table.Row != nil && len(k.Table.Columns) > 0, "has no columns")
 	if k.Table.Row != nil {
 		need(len(k.Table.Row(k.New(), time.Now())) == len(k.Table.Columns), "has not as many cells as columns")

@@ -1,12 +1,11 @@
 // Package validation says what is wrong with an object, in the words and with
 // the field paths of the Kubernetes API.
 //
-// Create, Update and UpdateStatus find the rules of the object's kind in
-// table; each kind's rules are in the file of its group. Pods and pod templates
-// share podSpec, which calls on container.go, env.go, probe.go, resources.go,
-// security.go, volume.go and scheduling.go. Every rule appends to a field.ErrorList and goes on,
-// so that a user sees all mistakes at once. All of it is pure and safe for
-// concurrent use.
+// Create, Update and UpdateStatus hold an object against the rules of its kind,
+// which are with its definition in manifests/model/kinds; what kinds share is in
+// manifests/model/rule and manifests/model/podspec. Every rule appends to a
+// field.ErrorList and goes on, so that a user sees all mistakes at once. All of
+// it is pure and safe for concurrent use.
 //
 // Fields that only a part Headway does not have would read (volume types of
 // outside storage) are refused by [headway.dev/manifests/model/support], and their
@@ -14,37 +13,32 @@
 package validation
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/rule"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/support"
 )
 
 // Create validates a new object whose defaults are set.
 func Create(obj object.Object) field.ErrorList {
-	r := table[reflect.TypeOf(obj)]
+	r := rulesOf(obj)
 	var errs field.ErrorList
-	if r.name != nil {
-		errs = apivalidation.ValidateObjectMetaAccessor(obj, namespaced(obj), r.name, metadata)
+	if r.Name != nil {
+		errs = apivalidation.ValidateObjectMetaAccessor(obj, namespaced(obj), r.Name, rule.Metadata)
 	}
-	if r.object != nil {
-		errs = append(errs, r.object(obj)...)
+	if r.Object != nil {
+		errs = append(errs, r.Object(obj)...)
 	}
-	if r.create != nil {
-		errs = append(errs, r.create(obj)...)
+	if r.Create != nil {
+		errs = append(errs, r.Create(obj)...)
 	}
 	return withRefusals(errs, support.Refusals(obj, nil))
 }
@@ -52,26 +46,26 @@ func Create(obj object.Object) field.ErrorList {
 // Update validates a change of everything but the status. An obj without a
 // resourceVersion is taken to be based on old.
 func Update(obj, old object.Object) field.ErrorList {
-	r := table[reflect.TypeOf(obj)]
+	r := rulesOf(obj)
 	errs := metaUpdate(obj, old, r)
-	if r.replaces != nil {
-		return append(errs, r.replaces(obj, old)...)
+	if r.Replaces != nil {
+		return append(errs, r.Replaces(obj, old)...)
 	}
-	if r.object != nil {
-		errs = append(errs, r.object(obj)...)
+	if r.Object != nil {
+		errs = append(errs, r.Object(obj)...)
 	}
-	if r.update != nil {
-		errs = append(errs, r.update(obj, old)...)
+	if r.Update != nil {
+		errs = append(errs, r.Update(obj, old)...)
 	}
 	return withRefusals(errs, support.Refusals(obj, old))
 }
 
 // UpdateStatus validates a change of the status.
 func UpdateStatus(obj, old object.Object) field.ErrorList {
-	r := table[reflect.TypeOf(obj)]
+	r := rulesOf(obj)
 	errs := metaUpdate(obj, old, r)
-	if r.status != nil {
-		errs = append(errs, r.status(obj, old)...)
+	if r.Status != nil {
+		errs = append(errs, r.Status(obj, old)...)
 	}
 	return errs
 }
@@ -88,20 +82,14 @@ func withRefusals(errs, refusals field.ErrorList) field.ErrorList {
 	return errs
 }
 
-var (
-	metadata = field.NewPath("metadata")
-	spec     = field.NewPath("spec")
-	status   = field.NewPath("status")
-)
-
-func metaUpdate(obj, old object.Object, r rules) field.ErrorList {
-	if r.name == nil {
+func metaUpdate(obj, old object.Object, r kind.Rules[object.Object]) field.ErrorList {
+	if r.Name == nil {
 		return nil
 	}
-	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metadata)
+	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, rule.Metadata)
 	if obj.GetResourceVersion() == "" {
 		// Which version an update is based on is the store's matter.
-		version := metadata.Child("resourceVersion").String()
+		version := rule.Metadata.Child("resourceVersion").String()
 		kept := errs[:0]
 		for _, err := range errs {
 			if err.Field != version {
@@ -114,55 +102,28 @@ func metaUpdate(obj, old object.Object, r rules) field.ErrorList {
 }
 
 func namespaced(obj object.Object) bool {
-	key, err := scheme.KeyOf(obj)
-	if err != nil {
-		return obj.GetNamespace() != ""
+	k, ok := scheme.ForObject(obj)
+	return ok && k.Namespaced
+}
+
+// rulesOf are those of the kind of obj; none for a kind that is not served.
+func rulesOf(obj object.Object) kind.Rules[object.Object] {
+	if k, ok := scheme.ForObject(obj); ok {
+		return k.Rules
 	}
-	kind, ok := scheme.ForKind(key.GroupKind)
-	return ok && kind.Namespaced
+	return kind.Rules[object.Object]{}
 }
 
-// rules are what one kind has of its own. A nil function means no rule.
-type rules struct {
-	// name is the rule for metadata.name; nil skips all of metadata.
-	name apivalidation.ValidateNameFunc
-	// object holds on create and on update.
-	object func(obj object.Object) field.ErrorList
-	// create holds on create, after object.
-	create func(obj object.Object) field.ErrorList
-	// update holds on update, after object.
-	update func(obj, old object.Object) field.ErrorList
-	// replaces holds on update instead of object and update.
-	replaces func(obj, old object.Object) field.ErrorList
-	status   func(obj, old object.Object) field.ErrorList
-}
-
-var table = map[reflect.Type]rules{
-	reflect.TypeFor[*corev1.Namespace]():          {name: apivalidation.ValidateNamespaceName, object: one(namespace), status: two(namespaceStatus)},
-	reflect.TypeFor[*corev1.Node]():               {name: apivalidation.NameIsDNSSubdomain, object: one(node), update: two(nodeUpdate), status: two(nodeStatus)},
-	reflect.TypeFor[*corev1.Pod]():                {name: apivalidation.NameIsDNSSubdomain, object: one(pod), create: one(podCreate), replaces: two(podUpdate), status: two(podStatus)},
-	reflect.TypeFor[*corev1.ConfigMap]():          {name: apivalidation.NameIsDNSSubdomain, object: one(configMap), update: two(configMapUpdate)},
-	reflect.TypeFor[*corev1.Secret]():             {name: apivalidation.NameIsDNSSubdomain, object: one(secret), update: two(secretUpdate)},
-	reflect.TypeFor[*corev1.Service]():            {name: apivalidation.NameIsDNSLabel, object: one(service), update: two(serviceUpdate)},
-	reflect.TypeFor[*corev1.Endpoints]():          {name: apivalidation.NameIsDNSSubdomain, object: one(endpoints)},
-	reflect.TypeFor[*corev1.Event]():              {object: one(event)},
-	reflect.TypeFor[*corev1.ServiceAccount]():     {name: apivalidation.ValidateServiceAccountName},
-	reflect.TypeFor[*appsv1.Deployment]():         {name: apivalidation.NameIsDNSSubdomain, object: one(deployment), update: two(deploymentUpdate), status: two(deploymentStatus)},
-	reflect.TypeFor[*appsv1.ReplicaSet]():         {name: apivalidation.NameIsDNSSubdomain, object: one(replicaSet), update: two(replicaSetUpdate), status: two(replicaSetStatus)},
-	reflect.TypeFor[*coordinationv1.Lease]():      {name: apivalidation.NameIsDNSSubdomain, object: one(lease)},
-	reflect.TypeFor[*discoveryv1.EndpointSlice](): {name: apivalidation.NameIsDNSSubdomain, object: one(endpointSlice), update: two(endpointSliceUpdate)},
-	reflect.TypeFor[*rbacv1.Role]():               {name: pathSegmentName, object: one(role)},
-	reflect.TypeFor[*rbacv1.RoleBinding]():        {name: pathSegmentName, object: one(roleBinding), update: two(roleBindingUpdate)},
-	reflect.TypeFor[*rbacv1.ClusterRole]():        {name: pathSegmentName, object: one(clusterRole)},
-	reflect.TypeFor[*rbacv1.ClusterRoleBinding](): {name: pathSegmentName, object: one(clusterRoleBinding), update: two(clusterRoleBindingUpdate)},
-	reflect.TypeFor[*sourcev1.GitRepository]():    {name: apivalidation.NameIsDNSSubdomain, object: one(gitRepository), replaces: two(gitRepositoryUpdate)},
-	reflect.TypeFor[*kustomizev1.Kustomization](): {name: apivalidation.NameIsDNSSubdomain, object: one(kustomization)},
-}
-
-func one[T object.Object](f func(obj T) field.ErrorList) func(object.Object) field.ErrorList {
-	return func(obj object.Object) field.ErrorList { return f(obj.(T)) }
-}
-
-func two[T object.Object](f func(obj, old T) field.ErrorList) func(obj, old object.Object) field.ErrorList {
-	return func(obj, old object.Object) field.ErrorList { return f(obj.(T), old.(T)) }
+// Duplicates finds what a manifest has twice in a list whose items are told
+// apart by a key. The API stores some of them (of two variables of a name the
+// last counts, with a warning), but server-side apply, by which manifests are
+// applied, takes none: it could not say whose field an item is. The object is as
+// it is declared, without defaults.
+func Duplicates(obj object.Object) field.ErrorList {
+	errs := rule.Twice(rule.Metadata.Child("finalizers"), "", obj.GetFinalizers(), func(f string) any { return f })
+	errs = append(errs, rule.Twice(rule.Metadata.Child("ownerReferences"), "uid", obj.GetOwnerReferences(), func(r metav1.OwnerReference) any { return string(r.UID) })...)
+	if r := rulesOf(obj); r.Duplicates != nil {
+		errs = append(errs, r.Duplicates(obj)...)
+	}
+	return errs
 }

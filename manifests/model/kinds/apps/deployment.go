@@ -6,13 +6,17 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/model/rule"
 )
 
 var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Definition[*appsv1.Deployment]{
@@ -34,6 +38,15 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 		// Annotations count too: the controller copies them to the replica sets.
 		Changed: func(d, old *appsv1.Deployment) bool {
 			return kind.Differ(d.Spec, old.Spec) || kind.Differ(d.Annotations, old.Annotations)
+		},
+	},
+	Rules: kind.Rules[*appsv1.Deployment]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateDeployment,
+		Update: validateDeploymentUpdate,
+		Status: validateDeploymentStatus,
+		Duplicates: func(d *appsv1.Deployment) field.ErrorList {
+			return podspec.Duplicates(&d.Spec.Template.Spec, rule.Spec.Child("template", "spec"))
 		},
 	},
 	Table: kind.Table[*appsv1.Deployment]{
@@ -79,4 +92,85 @@ func selectorCell(s *metav1.LabelSelector) string {
 		return "<invalid>"
 	}
 	return parsed.String()
+}
+
+func validateDeployment(d *appsv1.Deployment) field.ErrorList {
+	s := &d.Spec
+	errs := rule.OptionalNonNegative(s.Replicas, rule.Spec.Child("replicas"))
+	errs = append(errs, selected(s.Selector, &s.Template)...)
+	errs = append(errs, deploymentStrategy(&s.Strategy, rule.Spec.Child("strategy"))...)
+	errs = append(errs, rule.NonNegative(s.MinReadySeconds, rule.Spec.Child("minReadySeconds"))...)
+	errs = append(errs, rule.OptionalNonNegative(s.RevisionHistoryLimit, rule.Spec.Child("revisionHistoryLimit"))...)
+	if deadline := s.ProgressDeadlineSeconds; deadline != nil {
+		errs = append(errs, rule.NonNegative(*deadline, rule.Spec.Child("progressDeadlineSeconds"))...)
+		if *deadline <= s.MinReadySeconds {
+			errs = append(errs, field.Invalid(rule.Spec.Child("progressDeadlineSeconds"), *deadline, "must be greater than minReadySeconds"))
+		}
+	}
+	return errs
+}
+
+func validateDeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
+	return rule.Immutable(d.Spec.Selector, old.Spec.Selector, rule.Spec.Child("selector"))
+}
+
+func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
+	s := &d.Status
+	errs := rule.NonNegative(s.ObservedGeneration, rule.Status.Child("observedGeneration"))
+	errs = append(errs, replicaCounts(s.Replicas, s.ReadyReplicas, s.AvailableReplicas)...)
+	errs = append(errs, upToReplicas("updatedReplicas", s.UpdatedReplicas, s.Replicas)...)
+	errs = append(errs, rule.NonNegative(s.UnavailableReplicas, rule.Status.Child("unavailableReplicas"))...)
+	if was := old.Status.CollisionCount; was != nil {
+		if s.CollisionCount == nil || *s.CollisionCount < *was {
+			errs = append(errs, field.Invalid(rule.Status.Child("collisionCount"), s.CollisionCount, "cannot be decremented"))
+		}
+	}
+	return errs
+}
+
+func deploymentStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
+	switch s.Type {
+	case appsv1.RecreateDeploymentStrategyType:
+		if s.RollingUpdate != nil {
+			return field.ErrorList{field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")}
+		}
+		return nil
+	case appsv1.RollingUpdateDeploymentStrategyType:
+		if s.RollingUpdate == nil {
+			return field.ErrorList{field.Required(path.Child("rollingUpdate"), "this should be defaulted and never be nil")}
+		}
+		return rollingUpdate(s.RollingUpdate, path.Child("rollingUpdate"))
+	}
+	return field.ErrorList{field.NotSupported(path.Child("type"), s.Type,
+		[]appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})}
+}
+
+func rollingUpdate(r *appsv1.RollingUpdateDeployment, path *field.Path) field.ErrorList {
+	unavailable, surge := deref(r.MaxUnavailable), deref(r.MaxSurge)
+	at := path.Child("maxUnavailable")
+	errs := rule.IntOrPercent(unavailable, at)
+	errs = append(errs, rule.IntOrPercent(surge, path.Child("maxSurge"))...)
+	if amount(unavailable) == 0 && amount(surge) == 0 {
+		errs = append(errs, field.Invalid(at, unavailable, "may not be 0 when `maxSurge` is 0"))
+	}
+	if unavailable.Type == intstr.String && amount(unavailable) > 100 {
+		errs = append(errs, field.Invalid(at, unavailable, "must not be greater than 100%"))
+	}
+	return errs
+}
+
+func deref(v *intstr.IntOrString) intstr.IntOrString {
+	if v == nil {
+		return intstr.IntOrString{}
+	}
+	return *v
+}
+
+// amount is the number without the per cent sign; 0 if it is none.
+func amount(v intstr.IntOrString) int {
+	n, err := intstr.GetScaledValueFromIntOrPercent(&v, 100, true)
+	if err != nil {
+		return 0
+	}
+	return n
 }

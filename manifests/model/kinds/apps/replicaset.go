@@ -6,13 +6,17 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/model/rule"
 )
 
 var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Definition[*appsv1.ReplicaSet]{
@@ -28,6 +32,15 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 		Update:       func(rs, old *appsv1.ReplicaSet) { rs.Status = old.Status },
 		UpdateStatus: func(rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },
 		Changed:      func(rs, old *appsv1.ReplicaSet) bool { return kind.Differ(rs.Spec, old.Spec) },
+	},
+	Rules: kind.Rules[*appsv1.ReplicaSet]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateReplicaSet,
+		Update: validateReplicaSetUpdate,
+		Status: validateReplicaSetStatus,
+		Duplicates: func(rs *appsv1.ReplicaSet) field.ErrorList {
+			return podspec.Duplicates(&rs.Spec.Template.Spec, rule.Spec.Child("template", "spec"))
+		},
 	},
 	Table: kind.Table[*appsv1.ReplicaSet]{
 		Columns: column.Define("Name", "#Desired", "#Current", "#Ready", "Age", "+Containers", "+Images", "+Selector"),
@@ -58,4 +71,21 @@ func replicaSetRow(rs *appsv1.ReplicaSet, now time.Time) []any {
 		rs.Name, int64(ptr.Deref(rs.Spec.Replicas, 0)), int64(rs.Status.Replicas), int64(rs.Status.ReadyReplicas), column.Age(rs, now),
 		containers, images, metav1.FormatLabelSelector(rs.Spec.Selector),
 	}
+}
+
+func validateReplicaSet(rs *appsv1.ReplicaSet) field.ErrorList {
+	errs := rule.OptionalNonNegative(rs.Spec.Replicas, rule.Spec.Child("replicas"))
+	errs = append(errs, rule.NonNegative(rs.Spec.MinReadySeconds, rule.Spec.Child("minReadySeconds"))...)
+	return append(errs, selected(rs.Spec.Selector, &rs.Spec.Template)...)
+}
+
+func validateReplicaSetUpdate(rs, old *appsv1.ReplicaSet) field.ErrorList {
+	return rule.Immutable(rs.Spec.Selector, old.Spec.Selector, rule.Spec.Child("selector"))
+}
+
+func validateReplicaSetStatus(rs, _ *appsv1.ReplicaSet) field.ErrorList {
+	s := &rs.Status
+	errs := rule.NonNegative(s.ObservedGeneration, rule.Status.Child("observedGeneration"))
+	errs = append(errs, replicaCounts(s.Replicas, s.ReadyReplicas, s.AvailableReplicas)...)
+	return append(errs, upToReplicas("fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas)...)
 }

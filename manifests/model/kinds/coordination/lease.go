@@ -4,9 +4,12 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var lease = kind.Define[coordinationv1.Lease, coordinationv1.LeaseList](kind.Definition[*coordinationv1.Lease]{
@@ -16,6 +19,10 @@ var lease = kind.Define[coordinationv1.Lease, coordinationv1.LeaseList](kind.Def
 		Namespaced: true,
 	},
 	REST: kind.REST{CreateOnUpdate: true, VersionRequired: true},
+	Rules: kind.Rules[*coordinationv1.Lease]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateLease,
+	},
 	Table: kind.Table[*coordinationv1.Lease]{
 		Columns: column.Define("Name", "Holder", "Age"),
 		Row:     leaseRow,
@@ -28,4 +35,15 @@ func leaseRow(l *coordinationv1.Lease, now time.Time) []any {
 		holder = *l.Spec.HolderIdentity
 	}
 	return []any{l.Name, holder, column.Age(l, now)}
+}
+
+func validateLease(l *coordinationv1.Lease) field.ErrorList {
+	var errs field.ErrorList
+	if d := l.Spec.LeaseDurationSeconds; d != nil && *d <= 0 {
+		errs = append(errs, field.Invalid(rule.Spec.Child("leaseDurationSeconds"), *d, "must be greater than 0"))
+	}
+	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(rule.Spec.Child("leaseTransitions"), *n, "must be greater than or equal to 0"))
+	}
+	return errs
 }

@@ -6,10 +6,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var endpoints = kind.Define[corev1.Endpoints, corev1.EndpointsList](kind.Definition[*corev1.Endpoints]{
@@ -20,6 +23,10 @@ var endpoints = kind.Define[corev1.Endpoints, corev1.EndpointsList](kind.Definit
 	},
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultEndpoints,
+	Rules: kind.Rules[*corev1.Endpoints]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateEndpoints,
+	},
 	Table: kind.Table[*corev1.Endpoints]{
 		Columns: column.Define("Name", "Endpoints", "Age"),
 		Row:     endpointsRow,
@@ -67,4 +74,42 @@ func hostPort(host string, port int32) string {
 		host = "[" + host + "]"
 	}
 	return fmt.Sprintf("%s:%d", host, port)
+}
+
+func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
+	var errs field.ErrorList
+	for i := range e.Subsets {
+		s, at := &e.Subsets[i], field.NewPath("subsets").Index(i)
+		if len(s.Addresses)+len(s.NotReadyAddresses) == 0 {
+			errs = append(errs, field.Required(at, "must specify `addresses` or `notReadyAddresses`"))
+		}
+		for j := range s.Addresses {
+			errs = append(errs, endpointAddress(&s.Addresses[j], at.Child("addresses").Index(j))...)
+		}
+		for j := range s.NotReadyAddresses {
+			errs = append(errs, endpointAddress(&s.NotReadyAddresses[j], at.Child("notReadyAddresses").Index(j))...)
+		}
+		for j, p := range s.Ports {
+			at := at.Child("ports").Index(j)
+			if p.Name != "" {
+				errs = append(errs, rule.DNSLabel(p.Name, at.Child("name"))...)
+			} else if len(s.Ports) > 1 {
+				errs = append(errs, field.Required(at.Child("name"), ""))
+			}
+			errs = append(errs, rule.PortNumber(p.Port, at.Child("port"))...)
+			errs = append(errs, rule.OneOf(p.Protocol, at.Child("protocol"), rule.Protocols...)...)
+		}
+	}
+	return errs
+}
+
+func endpointAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorList {
+	errs := rule.Address(a.IP, path.Child("ip"))
+	if a.Hostname != "" {
+		errs = append(errs, rule.DNSLabel(a.Hostname, path.Child("hostname"))...)
+	}
+	if a.NodeName != nil {
+		errs = append(errs, rule.DNSSubdomain(*a.NodeName, path.Child("nodeName"))...)
+	}
+	return errs
 }

@@ -1,14 +1,18 @@
 package core
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.Event]{
@@ -21,6 +25,9 @@ var event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.
 	// it.
 	REST:      kind.REST{CreateOnUpdate: true, NoDependents: true, TTL: time.Hour},
 	Lifecycle: kind.Lifecycle[*corev1.Event]{IgnoresPropagation: true},
+	Rules: kind.Rules[*corev1.Event]{
+		Object: validateEvent,
+	},
 	Table: kind.Table[*corev1.Event]{
 		Columns: column.Define("Last Seen", "Type", "Reason", "Object", "+Subobject", "+Source", "Message", "+First Seen", "+#Count", "+Name"),
 		Row:     eventRow,
@@ -83,4 +90,57 @@ func eventSource(e *corev1.Event) string {
 		return component
 	}
 	return component + ", " + host
+}
+
+const (
+	maxEventName    = 128
+	maxEventMessage = 1024
+)
+
+// validateEvent holds for events of core/v1, which are checked less than those of
+// events.k8s.io/v1: not even their metadata is.
+func validateEvent(e *corev1.Event) field.ErrorList {
+	errs := eventNamespace(e)
+	if !e.EventTime.IsZero() {
+		controller := field.NewPath("reportingController")
+		if e.ReportingController == "" {
+			errs = append(errs, field.Required(controller, ""))
+		}
+		errs = append(errs, rule.Invalid(controller, e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
+		for _, f := range []struct {
+			name, value string
+		}{{"reportingInstance", e.ReportingInstance}, {"action", e.Action}, {"reason", e.Reason}} {
+			if f.value == "" {
+				errs = append(errs, field.Required(field.NewPath(f.name), ""))
+			}
+			errs = append(errs, atMost(f.value, maxEventName, f.name)...)
+		}
+		errs = append(errs, atMost(e.Message, maxEventMessage, "message")...)
+	}
+	return append(errs, rule.DNSSubdomain(e.Namespace, field.NewPath("namespace"))...)
+}
+
+// eventNamespace demands that an event lies with its object; those about
+// objects without a namespace lie in default.
+func eventNamespace(e *corev1.Event) field.ErrorList {
+	about, ok := e.InvolvedObject.Namespace, false
+	switch {
+	case about != "":
+		ok = about == e.Namespace || !e.EventTime.IsZero()
+	case e.EventTime.IsZero():
+		ok = e.Namespace == "" || e.Namespace == corev1.NamespaceDefault
+	default:
+		ok = e.Namespace == corev1.NamespaceDefault || e.Namespace == "kube-system"
+	}
+	if ok {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace")}
+}
+
+func atMost(value string, limit int, name string) field.ErrorList {
+	if len(value) <= limit {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(field.NewPath(name), "", fmt.Sprintf("can have at most %v characters", limit))}
 }

@@ -5,12 +5,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definition[*corev1.Namespace]{
@@ -44,6 +47,11 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 		// The namespace controller removes the content whatever the policy.
 		IgnoresPropagation: true,
 	},
+	Rules: kind.Rules[*corev1.Namespace]{
+		Name:   apivalidation.ValidateNamespaceName,
+		Object: validateNamespace,
+		Status: validateNamespaceStatus,
+	},
 	Table: kind.Table[*corev1.Namespace]{
 		Columns: column.Define("Name", "Status", "Age"),
 		Row:     namespaceRow,
@@ -63,4 +71,24 @@ func defaultNamespace(ns *corev1.Namespace) {
 
 func namespaceRow(ns *corev1.Namespace, now time.Time) []any {
 	return []any{ns.Name, string(ns.Status.Phase), column.Age(ns, now)}
+}
+
+func validateNamespace(ns *corev1.Namespace) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range ns.Spec.Finalizers {
+		errs = append(errs, apivalidation.ValidateFinalizerName(string(f), rule.Spec.Child("finalizers").Index(i))...)
+	}
+	return errs
+}
+
+func validateNamespaceStatus(ns, _ *corev1.Namespace) field.ErrorList {
+	// The capital is the API's.
+	path := field.NewPath("status", "Phase")
+	switch phase := ns.Status.Phase; {
+	case ns.DeletionTimestamp == nil && phase != corev1.NamespaceActive:
+		return field.ErrorList{field.Invalid(path, phase, "may only be 'Active' if `deletionTimestamp` is empty")}
+	case ns.DeletionTimestamp != nil && phase != corev1.NamespaceTerminating:
+		return field.ErrorList{field.Invalid(path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")}
+	}
+	return nil
 }

@@ -1,17 +1,25 @@
 package core
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/model/rule"
 )
 
 var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Node]{
@@ -26,6 +34,12 @@ var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Nod
 	Lifecycle: kind.Lifecycle[*corev1.Node]{
 		Update:       func(node, old *corev1.Node) { node.Status = old.Status },
 		UpdateStatus: func(node, old *corev1.Node) { node.Spec = old.Spec },
+	},
+	Rules: kind.Rules[*corev1.Node]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateNode,
+		Update: validateNodeUpdate,
+		Status: validateNodeStatus,
 	},
 	Table: kind.Table[*corev1.Node]{
 		Columns: column.Define("Name", "Status", "Roles", "Age", "Version", "+Internal-IP", "+External-IP", "+OS-Image", "+Kernel-Version", "+Container-Runtime"),
@@ -88,4 +102,58 @@ func nodeRoles(node *corev1.Node) []string {
 		}
 	}
 	return sets.List(roles)
+}
+
+func validateNode(n *corev1.Node) field.ErrorList {
+	errs := taints(n.Spec.Taints, rule.Spec.Child("taints"))
+	for i, cidr := range n.Spec.PodCIDRs {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(rule.Spec.Child("podCIDRs").Index(i), cidr, true, nil)...)
+	}
+	return append(errs, validateNodeStatus(n, n)...)
+}
+
+func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
+	var errs field.ErrorList
+	for name, list := range map[string]corev1.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
+		for _, resource := range slices.Sorted(maps.Keys(list)) {
+			errs = append(errs, podspec.Quantity(resource, list[resource], rule.Status.Child(name, string(resource)))...)
+		}
+	}
+	seen := map[corev1.NodeAddress]bool{}
+	for i, a := range n.Status.Addresses {
+		errs = append(errs, rule.Unique(seen, a, rule.Status.Child("addresses").Index(i))...)
+	}
+	return errs
+}
+
+func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
+	var errs field.ErrorList
+	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
+	}
+	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
+	}
+	return errs
+}
+
+func taints(list []corev1.Taint, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[corev1.Taint]bool{}
+	for i, t := range list {
+		at := path.Index(i)
+		errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
+		if bad := validation.IsValidLabelValue(t.Value); len(bad) > 0 {
+			errs = append(errs, field.Invalid(at.Child("value"), t.Value, strings.Join(bad, ";")))
+		}
+		errs = append(errs, rule.OneOf(t.Effect, at.Child("effect"), podspec.TaintEffects...)...)
+		if key := (corev1.Taint{Key: t.Key, Effect: t.Effect}); seen[key] {
+			twice := field.Duplicate(at, t)
+			twice.Detail = "taints must be unique by key and effect pair"
+			errs = append(errs, twice)
+		} else {
+			seen[key] = true
+		}
+	}
+	return errs
 }

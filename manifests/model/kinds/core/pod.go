@@ -4,12 +4,16 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubectl/pkg/util/qos"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/model/rule"
 )
 
 var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
@@ -51,6 +55,14 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 			return kind.Differ(pod.Spec, old.Spec)
 		},
 		Grace: gracePeriod,
+	},
+	Rules: kind.Rules[*corev1.Pod]{
+		Name:       apivalidation.NameIsDNSSubdomain,
+		Object:     validatePod,
+		Create:     validatePodCreate,
+		Replaces:   validatePodUpdate,
+		Status:     validatePodStatus,
+		Duplicates: func(p *corev1.Pod) field.ErrorList { return podspec.Duplicates(&p.Spec, rule.Spec) },
 	},
 	Table: kind.Table[*corev1.Pod]{
 		Columns:    column.Define("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -35,6 +36,12 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 			dropUnused(&svc.Spec, &old.Spec)
 		},
 		UpdateStatus: func(svc, old *corev1.Service) { svc.Spec = old.Spec },
+	},
+	Rules: kind.Rules[*corev1.Service]{
+		Name:       apivalidation.NameIsDNSLabel,
+		Object:     validateService,
+		Update:     validateServiceUpdate,
+		Duplicates: serviceDuplicates,
 	},
 	Table: kind.Table[*corev1.Service]{
 		Columns: column.Define("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"),

@@ -4,9 +4,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var serviceAccount = kind.Define[corev1.ServiceAccount, corev1.ServiceAccountList](kind.Definition[*corev1.ServiceAccount]{
@@ -17,6 +20,12 @@ var serviceAccount = kind.Define[corev1.ServiceAccount, corev1.ServiceAccountLis
 	},
 	Subresources: []string{"token"},
 	REST:         kind.REST{ReturnsDeleted: true},
+	Rules: kind.Rules[*corev1.ServiceAccount]{
+		Name: apivalidation.ValidateServiceAccountName,
+		Duplicates: func(a *corev1.ServiceAccount) field.ErrorList {
+			return rule.Twice(field.NewPath("secrets"), "name", a.Secrets, func(r corev1.ObjectReference) any { return r.Name })
+		},
+	},
 	Table: kind.Table[*corev1.ServiceAccount]{
 		Columns: column.Define("Name", "#Secrets", "Age"),
 		Row:     serviceAccountRow,

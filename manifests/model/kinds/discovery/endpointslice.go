@@ -7,10 +7,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/rule"
 )
 
 var endpointSlice = kind.Define[discoveryv1.EndpointSlice, discoveryv1.EndpointSliceList](kind.Definition[*discoveryv1.EndpointSlice]{
@@ -27,6 +32,11 @@ var endpointSlice = kind.Define[discoveryv1.EndpointSlice, discoveryv1.EndpointS
 			return s.AddressType != old.AddressType || kind.Differ(s.Endpoints, old.Endpoints) ||
 				kind.Differ(s.Ports, old.Ports) || kind.Differ(s.Labels, old.Labels)
 		},
+	},
+	Rules: kind.Rules[*discoveryv1.EndpointSlice]{
+		Name:   apivalidation.NameIsDNSSubdomain,
+		Object: validateEndpointSlice,
+		Update: validateEndpointSliceUpdate,
 	},
 	Table: kind.Table[*discoveryv1.EndpointSlice]{
 		Columns: column.Define("Name", "AddressType", "Ports", "Endpoints", "Age"),
@@ -67,4 +77,86 @@ func endpointSliceRow(s *discoveryv1.EndpointSlice, now time.Time) []any {
 		list += fmt.Sprintf(" + %d more...", count-column.Shown)
 	}
 	return []any{s.Name, string(s.AddressType), column.Or(strings.Join(ports, ","), "<unset>"), list, column.Age(s, now)}
+}
+
+const (
+	maxSliceEndpoints = 1000
+	maxSlicePorts     = 20000
+	maxAddresses      = 100
+)
+
+func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := rule.OneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)
+	list := field.NewPath("endpoints")
+	if len(s.Endpoints) > maxSliceEndpoints {
+		return append(errs, field.TooMany(list, len(s.Endpoints), maxSliceEndpoints))
+	}
+	for i := range s.Endpoints {
+		errs = append(errs, validateEndpoint(&s.Endpoints[i], s.AddressType, list.Index(i))...)
+	}
+	return append(errs, slicePorts(s.Ports, field.NewPath("ports"))...)
+}
+
+func validateEndpoint(e *discoveryv1.Endpoint, family discoveryv1.AddressType, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	list := path.Child("addresses")
+	switch n := len(e.Addresses); {
+	case n == 0:
+		errs = append(errs, field.Required(list, "must contain at least 1 address"))
+	case n > maxAddresses:
+		errs = append(errs, field.TooMany(list, n, maxAddresses))
+	}
+	for i, a := range e.Addresses {
+		switch at := list.Index(i); family {
+		case discoveryv1.AddressTypeIPv4:
+			if netutils.IsIPv6String(a) {
+				errs = append(errs, field.Invalid(at, a, "must be an IPv4 address"))
+			}
+			errs = append(errs, rule.Address(a, at)...)
+		case discoveryv1.AddressTypeIPv6:
+			if netutils.IsIPv4String(a) {
+				errs = append(errs, field.Invalid(at, a, "must be an IPv6 address"))
+			}
+			errs = append(errs, rule.Address(a, at)...)
+		case discoveryv1.AddressTypeFQDN:
+			errs = append(errs, validation.IsFullyQualifiedDomainName(at, a)...)
+		}
+	}
+	if e.Hostname != nil {
+		errs = append(errs, rule.DNSLabel(*e.Hostname, path.Child("hostname"))...)
+	}
+	if e.NodeName != nil {
+		errs = append(errs, rule.DNSSubdomain(*e.NodeName, path.Child("nodeName"))...)
+	}
+	return errs
+}
+
+func slicePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.ErrorList {
+	if len(ports) > maxSlicePorts {
+		return field.ErrorList{field.TooMany(path, len(ports), maxSlicePorts)}
+	}
+	var errs field.ErrorList
+	names := map[string]bool{}
+	for i, p := range ports {
+		at := path.Index(i)
+		if p.Name != nil {
+			if *p.Name != "" {
+				errs = append(errs, rule.DNSLabel(*p.Name, at.Child("name"))...)
+			}
+			errs = append(errs, rule.Unique(names, *p.Name, at.Child("name"))...)
+		}
+		if p.Port != nil {
+			errs = append(errs, rule.PortNumber(*p.Port, at.Child("port"))...)
+		}
+		if p.Protocol == nil {
+			errs = append(errs, field.Required(at.Child("protocol"), ""))
+		} else {
+			errs = append(errs, rule.OneOf(*p.Protocol, at.Child("protocol"), rule.Protocols...)...)
+		}
+	}
+	return errs
+}
+
+func validateEndpointSliceUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
+	return rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
 }

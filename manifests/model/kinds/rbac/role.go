@@ -4,6 +4,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
@@ -16,6 +17,10 @@ var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Rol
 		Namespaced: true,
 	},
 	REST: kind.REST{CreateOnUpdate: true},
+	Rules: kind.Rules[*rbacv1.Role]{
+		Name:   pathSegmentName,
+		Object: validateRole,
+	},
 	Table: kind.Table[*rbacv1.Role]{
 		Columns: column.Define("Name", "Created At"),
 		Row:     roleRow,
@@ -23,3 +28,5 @@ var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Rol
 })
 
 func roleRow(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} }
+
+func validateRole(r *rbacv1.Role) field.ErrorList { return policyRules(r.Rules, true) }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
@@ -18,6 +19,11 @@ var roleBinding = kind.Define[rbacv1.RoleBinding, rbacv1.RoleBindingList](kind.D
 	},
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultRoleBinding,
+	Rules: kind.Rules[*rbacv1.RoleBinding]{
+		Name:   pathSegmentName,
+		Object: validateRoleBinding,
+		Update: validateRoleBindingUpdate,
+	},
 	Table: kind.Table[*rbacv1.RoleBinding]{
 		Columns: column.Define("Name", "Role", "Age", "+Users", "+Groups", "+ServiceAccounts"),
 		Row:     roleBindingRow,
@@ -32,4 +38,12 @@ func defaultRoleBinding(b *rbacv1.RoleBinding) {
 func roleBindingRow(b *rbacv1.RoleBinding, now time.Time) []any {
 	users, groups, accounts := subjectCells(b.Subjects)
 	return []any{b.Name, b.RoleRef.Kind + "/" + b.RoleRef.Name, column.Age(b, now), users, groups, accounts}
+}
+
+func validateRoleBinding(b *rbacv1.RoleBinding) field.ErrorList {
+	return append(roleRef(b.RoleRef, "Role", "ClusterRole"), validateSubjects(b.Subjects, true)...)
+}
+
+func validateRoleBindingUpdate(b, old *rbacv1.RoleBinding) field.ErrorList {
+	return sameRole(b.RoleRef, old.RoleRef)
 }

@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"fmt"
@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-)
 
-var protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+	"headway.dev/manifests/model/rule"
+)
 
 func containers(list []corev1.Container, mountable volumeSet, grace int64, path *field.Path) field.ErrorList {
 	if len(list) == 0 {
@@ -20,7 +20,7 @@ func containers(list []corev1.Container, mountable volumeSet, grace int64, path 
 	for i := range list {
 		c, at := &list[i], path.Index(i)
 		errs = append(errs, container(c, mountable, at)...)
-		errs = append(errs, unique(names, c.Name, at.Child("name"))...)
+		errs = append(errs, rule.Unique(names, c.Name, at.Child("name"))...)
 		errs = append(errs, serving(c, grace, at)...)
 		if c.RestartPolicy != nil {
 			errs = append(errs, field.Forbidden(at.Child("restartPolicy"), "may not be set for non-init containers"))
@@ -39,22 +39,22 @@ func initContainers(list, regular []corev1.Container, mountable volumeSet, grace
 		c, at := &list[i], path.Index(i)
 		errs = append(errs, container(c, mountable, at)...)
 		if c.Name != "" {
-			errs = append(errs, unique(names, c.Name, at.Child("name"))...)
+			errs = append(errs, rule.Unique(names, c.Name, at.Child("name"))...)
 		}
 		// They run one after the other, so they may share a port.
 		errs = append(errs, hostPorts(list[i:i+1], path)...)
 		if c.RestartPolicy != nil {
-			errs = append(errs, oneOf(*c.RestartPolicy, at.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways)...)
+			errs = append(errs, rule.OneOf(*c.RestartPolicy, at.Child("restartPolicy"), corev1.ContainerRestartPolicyAlways)...)
 			if *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 				errs = append(errs, serving(c, grace, at)...)
 				continue
 			}
 		}
-		errs = append(errs, noneOf(at, "may not be set for init containers without restartPolicy=Always", []setField{
-			{"lifecycle", c.Lifecycle != nil},
-			{"livenessProbe", c.LivenessProbe != nil},
-			{"readinessProbe", c.ReadinessProbe != nil},
-			{"startupProbe", c.StartupProbe != nil},
+		errs = append(errs, rule.NoneOf(at, "may not be set for init containers without restartPolicy=Always", []rule.SetField{
+			{Name: "lifecycle", Set: c.Lifecycle != nil},
+			{Name: "livenessProbe", Set: c.LivenessProbe != nil},
+			{Name: "readinessProbe", Set: c.ReadinessProbe != nil},
+			{Name: "startupProbe", Set: c.StartupProbe != nil},
 		})...)
 	}
 	return errs
@@ -76,44 +76,20 @@ func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Pat
 		// The two types differ only in TargetContainerName, by definition.
 		c := (*corev1.Container)(&e.EphemeralContainerCommon)
 		errs = append(errs, container(c, mountable, at)...)
-		errs = append(errs, unique(names, c.Name, at.Child("name"))...)
+		errs = append(errs, rule.Unique(names, c.Name, at.Child("name"))...)
 		if e.TargetContainerName != "" && !targets[e.TargetContainerName] {
 			errs = append(errs, field.NotFound(at.Child("targetContainerName"), e.TargetContainerName))
 		}
-		errs = append(errs, noneOf(at, "cannot be set for an Ephemeral Container", []setField{
-			{"ports", len(c.Ports) > 0},
-			{"lifecycle", c.Lifecycle != nil},
-			{"livenessProbe", c.LivenessProbe != nil},
-			{"readinessProbe", c.ReadinessProbe != nil},
-			{"startupProbe", c.StartupProbe != nil},
-			{"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
+		errs = append(errs, rule.NoneOf(at, "cannot be set for an Ephemeral Container", []rule.SetField{
+			{Name: "ports", Set: len(c.Ports) > 0},
+			{Name: "lifecycle", Set: c.Lifecycle != nil},
+			{Name: "livenessProbe", Set: c.LivenessProbe != nil},
+			{Name: "readinessProbe", Set: c.ReadinessProbe != nil},
+			{Name: "startupProbe", Set: c.StartupProbe != nil},
+			{Name: "resources", Set: len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
 		})...)
 	}
 	return errs
-}
-
-type setField struct {
-	name string
-	set  bool
-}
-
-func noneOf(path *field.Path, message string, fields []setField) field.ErrorList {
-	var errs field.ErrorList
-	for _, f := range fields {
-		if f.set {
-			errs = append(errs, field.Forbidden(path.Child(f.name), message))
-		}
-	}
-	return errs
-}
-
-// unique reports a name seen before, and remembers it.
-func unique[T comparable](seen map[T]bool, value T, path *field.Path) field.ErrorList {
-	if seen[value] {
-		return field.ErrorList{field.Duplicate(path, value)}
-	}
-	seen[value] = true
-	return nil
 }
 
 // container holds for containers of every type.
@@ -122,18 +98,18 @@ func container(c *corev1.Container, mountable volumeSet, path *field.Path) field
 	if c.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	} else {
-		errs = append(errs, dnsLabel(c.Name, path.Child("name"))...)
+		errs = append(errs, rule.DNSLabel(c.Name, path.Child("name"))...)
 	}
 	if c.Image == "" {
 		errs = append(errs, field.Required(path.Child("image"), ""))
 	}
-	errs = append(errs, oneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
+	errs = append(errs, rule.OneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
 		corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)...)
 	errs = append(errs, containerPorts(c.Ports, path.Child("ports"))...)
 	errs = append(errs, env(c.Env, path.Child("env"))...)
 	errs = append(errs, envFrom(c.EnvFrom, path.Child("envFrom"))...)
 	errs = append(errs, volumeMounts(c, mountable, path.Child("volumeMounts"))...)
-	errs = append(errs, oneOf(c.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+	errs = append(errs, rule.OneOf(c.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, resources(&c.Resources, path.Child("resources"))...)
 	return append(errs, containerSecurity(c.SecurityContext, path.Child("securityContext"))...)
 }
@@ -157,20 +133,20 @@ func containerPorts(ports []corev1.ContainerPort, path *field.Path) field.ErrorL
 		at := path.Index(i)
 		if p.Name != "" {
 			if bad := validation.IsValidPortName(p.Name); len(bad) > 0 {
-				errs = append(errs, invalid(at.Child("name"), p.Name, bad)...)
+				errs = append(errs, rule.Invalid(at.Child("name"), p.Name, bad)...)
 			} else {
-				errs = append(errs, unique(names, p.Name, at.Child("name"))...)
+				errs = append(errs, rule.Unique(names, p.Name, at.Child("name"))...)
 			}
 		}
 		if p.ContainerPort == 0 {
 			errs = append(errs, field.Required(at.Child("containerPort"), ""))
 		} else {
-			errs = append(errs, portNumber(p.ContainerPort, at.Child("containerPort"))...)
+			errs = append(errs, rule.PortNumber(p.ContainerPort, at.Child("containerPort"))...)
 		}
 		if p.HostPort != 0 {
-			errs = append(errs, portNumber(p.HostPort, at.Child("hostPort"))...)
+			errs = append(errs, rule.PortNumber(p.HostPort, at.Child("hostPort"))...)
 		}
-		errs = append(errs, oneOf(p.Protocol, at.Child("protocol"), protocols...)...)
+		errs = append(errs, rule.OneOf(p.Protocol, at.Child("protocol"), rule.Protocols...)...)
 	}
 	return errs
 }
@@ -183,16 +159,16 @@ func hostPorts(list []corev1.Container, path *field.Path) field.ErrorList {
 		for j, p := range c.Ports {
 			if p.HostPort != 0 {
 				key := fmt.Sprintf("%s/%s/%d", p.Protocol, p.HostIP, p.HostPort)
-				errs = append(errs, unique(taken, key, path.Index(i).Child("ports").Index(j).Child("hostPort"))...)
+				errs = append(errs, rule.Unique(taken, key, path.Index(i).Child("ports").Index(j).Child("hostPort"))...)
 			}
 		}
 	}
 	return errs
 }
 
-// trimmedImages holds for pods only: templates with a blank image stand for
+// TrimmedImages holds for pods only: templates with a blank image stand for
 // one that something fills in later.
-func trimmedImages(list []corev1.Container, path *field.Path) field.ErrorList {
+func TrimmedImages(list []corev1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, c := range list {
 		if c.Image != strings.TrimSpace(c.Image) {

@@ -1,6 +1,7 @@
-package validation
+package core
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+
+	"headway.dev/manifests/model/rule"
 )
 
 // The node ports that a service may ask for or is given.
@@ -22,44 +25,44 @@ const maxAffinitySeconds = 86400
 
 var serviceTypes = []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort}
 
-func service(svc *corev1.Service) field.ErrorList {
+func validateService(svc *corev1.Service) field.ErrorList {
 	s := &svc.Spec
 	var errs field.ErrorList
 	if len(s.Ports) == 0 && !headless(s) && s.Type != corev1.ServiceTypeExternalName {
-		errs = append(errs, field.Required(spec.Child("ports"), ""))
+		errs = append(errs, field.Required(rule.Spec.Child("ports"), ""))
 	}
-	errs = append(errs, oneOf(s.Type, spec.Child("type"), serviceTypes...)...)
+	errs = append(errs, rule.OneOf(s.Type, rule.Spec.Child("type"), serviceTypes...)...)
 	switch s.Type {
 	case corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort:
 		if headless(s) {
-			errs = append(errs, field.Invalid(spec.Child("clusterIPs").Index(0), s.ClusterIPs[0], fmt.Sprintf("may not be set to 'None' for %s services", s.Type)))
+			errs = append(errs, field.Invalid(rule.Spec.Child("clusterIPs").Index(0), s.ClusterIPs[0], fmt.Sprintf("may not be set to 'None' for %s services", s.Type)))
 		}
 	case corev1.ServiceTypeExternalName:
 		errs = append(errs, externalName(s)...)
 	default:
 	}
-	errs = append(errs, servicePorts(s, spec.Child("ports"))...)
-	errs = append(errs, metavalidation.ValidateLabels(s.Selector, spec.Child("selector"))...)
+	errs = append(errs, servicePorts(s, rule.Spec.Child("ports"))...)
+	errs = append(errs, metavalidation.ValidateLabels(s.Selector, rule.Spec.Child("selector"))...)
 	errs = append(errs, sessionAffinity(s)...)
 	if s.Type != corev1.ServiceTypeExternalName {
 		errs = append(errs, clusterIPs(s)...)
 	}
 	for i, ip := range s.ExternalIPs {
-		errs = append(errs, address(ip, spec.Child("externalIPs").Index(i))...)
+		errs = append(errs, rule.Address(ip, rule.Spec.Child("externalIPs").Index(i))...)
 	}
 	errs = append(errs, trafficPolicies(s)...)
 	if s.TrafficDistribution != nil {
-		errs = append(errs, oneOf(*s.TrafficDistribution, spec.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
+		errs = append(errs, rule.OneOf(*s.TrafficDistribution, rule.Spec.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
 			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
 	for i, ranges := range s.LoadBalancerSourceRanges {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(spec.Child("loadBalancerSourceRanges").Index(i), ranges, true, nil)...)
+		errs = append(errs, validation.IsValidCIDRForLegacyField(rule.Spec.Child("loadBalancerSourceRanges").Index(i), ranges, true, nil)...)
 	}
 	if s.Type != corev1.ServiceTypeLoadBalancer {
-		errs = append(errs, noneOf(spec, "may only be used when `type` is 'LoadBalancer'", []setField{
-			{"loadBalancerSourceRanges", len(s.LoadBalancerSourceRanges) > 0},
-			{"allocateLoadBalancerNodePorts", s.AllocateLoadBalancerNodePorts != nil},
-			{"loadBalancerClass", s.LoadBalancerClass != nil},
+		errs = append(errs, rule.NoneOf(rule.Spec, "may only be used when `type` is 'LoadBalancer'", []rule.SetField{
+			{Name: "loadBalancerSourceRanges", Set: len(s.LoadBalancerSourceRanges) > 0},
+			{Name: "allocateLoadBalancerNodePorts", Set: s.AllocateLoadBalancerNodePorts != nil},
+			{Name: "loadBalancerClass", Set: s.LoadBalancerClass != nil},
 		})...)
 	}
 	return errs
@@ -71,13 +74,13 @@ func headless(s *corev1.ServiceSpec) bool {
 
 func externalName(s *corev1.ServiceSpec) field.ErrorList {
 	// clusterIP is the first of clusterIPs by another name.
-	errs := noneOf(spec, "may not be set for ExternalName services", []setField{
-		{"clusterIPs", len(s.ClusterIPs) > 0 || s.ClusterIP != ""}, {"ipFamilies", len(s.IPFamilies) > 0}, {"ipFamilyPolicy", s.IPFamilyPolicy != nil},
+	errs := rule.NoneOf(rule.Spec, "may not be set for ExternalName services", []rule.SetField{
+		{Name: "clusterIPs", Set: len(s.ClusterIPs) > 0 || s.ClusterIP != ""}, {Name: "ipFamilies", Set: len(s.IPFamilies) > 0}, {Name: "ipFamilyPolicy", Set: s.IPFamilyPolicy != nil},
 	})
 	if s.ExternalName == "" {
-		return append(errs, field.Required(spec.Child("externalName"), ""))
+		return append(errs, field.Required(rule.Spec.Child("externalName"), ""))
 	}
-	return append(errs, dnsSubdomain(strings.TrimSuffix(s.ExternalName, "."), spec.Child("externalName"))...)
+	return append(errs, rule.DNSSubdomain(strings.TrimSuffix(s.ExternalName, "."), rule.Spec.Child("externalName"))...)
 }
 
 // portKey is what makes a port a duplicate; the fields and their order are
@@ -97,7 +100,7 @@ func servicePorts(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 	for i := range s.Ports {
 		p, at := &s.Ports[i], path.Index(i)
 		errs = append(errs, servicePort(p, len(s.Ports) > 1, names, at)...)
-		errs = append(errs, unique(ports, portKey{Protocol: p.Protocol, Port: p.Port}, at)...)
+		errs = append(errs, rule.Unique(ports, portKey{Protocol: p.Protocol, Port: p.Port}, at)...)
 		if p.NodePort == 0 {
 			continue
 		}
@@ -123,23 +126,23 @@ func servicePort(p *corev1.ServicePort, needsName bool, names map[string]bool, p
 	var errs field.ErrorList
 	switch {
 	case p.Name != "":
-		errs = append(errs, dnsLabel(p.Name, path.Child("name"))...)
-		errs = append(errs, unique(names, p.Name, path.Child("name"))...)
+		errs = append(errs, rule.DNSLabel(p.Name, path.Child("name"))...)
+		errs = append(errs, rule.Unique(names, p.Name, path.Child("name"))...)
 	case needsName:
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
-	errs = append(errs, portNumber(p.Port, path.Child("port"))...)
-	errs = append(errs, oneOf(p.Protocol, path.Child("protocol"), protocols...)...)
-	errs = append(errs, portNumberOrName(p.TargetPort, path.Child("targetPort"))...)
+	errs = append(errs, rule.PortNumber(p.Port, path.Child("port"))...)
+	errs = append(errs, rule.OneOf(p.Protocol, path.Child("protocol"), rule.Protocols...)...)
+	errs = append(errs, rule.PortNumberOrName(p.TargetPort, path.Child("targetPort"))...)
 	if p.AppProtocol != nil {
-		errs = append(errs, invalid(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
+		errs = append(errs, rule.Invalid(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
 	}
 	return errs
 }
 
 func sessionAffinity(s *corev1.ServiceSpec) field.ErrorList {
-	errs := oneOf(s.SessionAffinity, spec.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
-	path, config := spec.Child("sessionAffinityConfig"), s.SessionAffinityConfig
+	errs := rule.OneOf(s.SessionAffinity, rule.Spec.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)
+	path, config := rule.Spec.Child("sessionAffinityConfig"), s.SessionAffinityConfig
 	switch {
 	case s.SessionAffinity == corev1.ServiceAffinityNone && config != nil:
 		errs = append(errs, field.Forbidden(path, "must not be set when session affinity is None"))
@@ -157,7 +160,7 @@ func sessionAffinity(s *corev1.ServiceSpec) field.ErrorList {
 
 func clusterIPs(s *corev1.ServiceSpec) field.ErrorList {
 	var errs field.ErrorList
-	path := spec.Child("clusterIPs")
+	path := rule.Spec.Child("clusterIPs")
 	switch {
 	case len(s.ClusterIPs) == 0 && s.ClusterIP != "":
 		return field.ErrorList{field.Required(path, "")}
@@ -182,12 +185,12 @@ func clusterIPs(s *corev1.ServiceSpec) field.ErrorList {
 	}
 	seen := map[corev1.IPFamily]bool{}
 	for i, family := range s.IPFamilies {
-		at := spec.Child("ipFamilies").Index(i)
-		errs = append(errs, oneOf(family, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
-		errs = append(errs, unique(seen, family, at)...)
+		at := rule.Spec.Child("ipFamilies").Index(i)
+		errs = append(errs, rule.OneOf(family, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		errs = append(errs, rule.Unique(seen, family, at)...)
 	}
 	if s.IPFamilyPolicy != nil {
-		errs = append(errs, oneOf(*s.IPFamilyPolicy, spec.Child("ipFamilyPolicy"), corev1.IPFamilyPolicySingleStack,
+		errs = append(errs, rule.OneOf(*s.IPFamilyPolicy, rule.Spec.Child("ipFamilyPolicy"), corev1.IPFamilyPolicySingleStack,
 			corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack)...)
 	}
 	return errs
@@ -195,35 +198,35 @@ func clusterIPs(s *corev1.ServiceSpec) field.ErrorList {
 
 func trafficPolicies(s *corev1.ServiceSpec) field.ErrorList {
 	var errs field.ErrorList
-	external := spec.Child("externalTrafficPolicy")
+	external := rule.Spec.Child("externalTrafficPolicy")
 	reachable := s.Type == corev1.ServiceTypeLoadBalancer || s.Type == corev1.ServiceTypeNodePort ||
 		s.Type == corev1.ServiceTypeClusterIP && len(s.ExternalIPs) > 0
 	switch {
 	case reachable:
-		errs = append(errs, oneOf(s.ExternalTrafficPolicy, external, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
+		errs = append(errs, rule.OneOf(s.ExternalTrafficPolicy, external, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
 	case s.ExternalTrafficPolicy != "":
 		errs = append(errs, field.Invalid(external, s.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
 	}
 	balanced := s.Type == corev1.ServiceTypeLoadBalancer && s.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 	if s.HealthCheckNodePort != 0 && !balanced {
-		errs = append(errs, field.Invalid(spec.Child("healthCheckNodePort"), s.HealthCheckNodePort,
+		errs = append(errs, field.Invalid(rule.Spec.Child("healthCheckNodePort"), s.HealthCheckNodePort,
 			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
-	internal := spec.Child("internalTrafficPolicy")
+	internal := rule.Spec.Child("internalTrafficPolicy")
 	switch {
 	case s.InternalTrafficPolicy != nil:
-		errs = append(errs, oneOf(*s.InternalTrafficPolicy, internal, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
+		errs = append(errs, rule.OneOf(*s.InternalTrafficPolicy, internal, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	case s.Type != corev1.ServiceTypeExternalName:
 		errs = append(errs, field.Required(internal, ""))
 	}
 	return errs
 }
 
-func serviceUpdate(svc, old *corev1.Service) field.ErrorList {
+func validateServiceUpdate(svc, old *corev1.Service) field.ErrorList {
 	s, was := &svc.Spec, &old.Spec
 	var errs field.ErrorList
 	if s.Type != corev1.ServiceTypeExternalName && was.Type != corev1.ServiceTypeExternalName {
-		at := spec.Child("clusterIPs").Index(0)
+		at := rule.Spec.Child("clusterIPs").Index(0)
 		switch {
 		case len(was.ClusterIPs) == 0:
 		case len(s.ClusterIPs) == 0:
@@ -232,12 +235,22 @@ func serviceUpdate(svc, old *corev1.Service) field.ErrorList {
 			errs = append(errs, field.Invalid(at, s.ClusterIPs, "may not change once set"))
 		}
 		if len(was.IPFamilies) > 0 && len(s.IPFamilies) > 0 && s.IPFamilies[0] != was.IPFamilies[0] {
-			errs = append(errs, field.Invalid(spec.Child("ipFamilies").Index(0), s.IPFamilies, "may not change once set"))
+			errs = append(errs, field.Invalid(rule.Spec.Child("ipFamilies").Index(0), s.IPFamilies, "may not change once set"))
 		}
 	}
 	if s.Type == corev1.ServiceTypeLoadBalancer && was.Type == corev1.ServiceTypeLoadBalancer &&
 		was.LoadBalancerClass != nil && (s.LoadBalancerClass == nil || *s.LoadBalancerClass != *was.LoadBalancerClass) {
-		errs = append(errs, field.Invalid(spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
+		errs = append(errs, field.Invalid(rule.Spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
 	}
 	return errs
+}
+
+// portOf is the key of a Service's port, in the API's form.
+type portOf struct {
+	Port     int32           `json:"port"`
+	Protocol corev1.Protocol `json:"protocol"`
+}
+
+func serviceDuplicates(svc *corev1.Service) field.ErrorList {
+	return rule.Twice(rule.Spec.Child("ports"), "", svc.Spec.Ports, func(p corev1.ServicePort) any { return portOf{p.Port, cmp.Or(p.Protocol, corev1.ProtocolTCP)} })
 }

@@ -1,4 +1,4 @@
-package validation
+package core
 
 import (
 	"fmt"
@@ -11,7 +11,29 @@ import (
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/podspec"
+	"headway.dev/manifests/model/rule"
 )
+
+func validatePod(p *corev1.Pod) field.ErrorList {
+	errs := podspec.Validate(&p.Spec, rule.Spec, true)
+	errs = append(errs, podspec.TrimmedImages(p.Spec.Containers, rule.Spec.Child("containers"))...)
+	return append(errs, podspec.TrimmedImages(p.Spec.InitContainers, rule.Spec.Child("initContainers"))...)
+}
+
+// validatePodCreate holds for new pods, as what it is about comes later or is done by
+// then.
+func validatePodCreate(p *corev1.Pod) field.ErrorList {
+	var errs field.ErrorList
+	if len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	if len(p.Spec.SchedulingGates) > 0 && p.Spec.NodeName != "" {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
+}
 
 // updatable is what the message lists, in its order.
 var updatable = strings.Join([]string{
@@ -22,29 +44,29 @@ var updatable = strings.Join([]string{
 	"`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
 }, ",")
 
-// podUpdate allows the few fields that an agent can follow in a running pod.
-func podUpdate(p, old *corev1.Pod) field.ErrorList {
-	errs := trimmedImages(p.Spec.Containers, spec.Child("containers"))
+// validatePodUpdate allows the few fields that an agent can follow in a running pod.
+func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
+	errs := podspec.TrimmedImages(p.Spec.Containers, rule.Spec.Child("containers"))
 	for list, counts := range map[string][2]int{
 		"containers":     {len(p.Spec.Containers), len(old.Spec.Containers)},
 		"initContainers": {len(p.Spec.InitContainers), len(old.Spec.InitContainers)},
 	} {
 		if counts[0] != counts[1] {
-			return append(errs, field.Forbidden(spec.Child(list), "pod updates may not add or remove containers"))
+			return append(errs, field.Forbidden(rule.Spec.Child(list), "pod updates may not add or remove containers"))
 		}
 	}
-	errs = append(errs, images(p.Spec.Containers, spec.Child("containers"))...)
-	errs = append(errs, images(p.Spec.InitContainers, spec.Child("initContainers"))...)
+	errs = append(errs, images(p.Spec.Containers, rule.Spec.Child("containers"))...)
+	errs = append(errs, images(p.Spec.InitContainers, rule.Spec.Child("initContainers"))...)
 	errs = append(errs, deadlineUpdate(p.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds)...)
-	errs = append(errs, tolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, spec.Child("tolerations"))...)
+	errs = append(errs, tolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, rule.Spec.Child("tolerations"))...)
 	for i, gate := range p.Spec.SchedulingGates {
 		if !slices.Contains(old.Spec.SchedulingGates, gate) {
-			errs = append(errs, field.Forbidden(spec.Child("schedulingGates").Index(i).Child("name"),
+			errs = append(errs, field.Forbidden(rule.Spec.Child("schedulingGates").Index(i).Child("name"),
 				fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name)))
 		}
 	}
 	if rest := withoutUpdatable(p, old); !equality.Semantic.DeepEqual(*rest, old.Spec) {
-		errs = append(errs, field.Forbidden(spec, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, diff.Diff(old.Spec, *rest))))
+		errs = append(errs, field.Forbidden(rule.Spec, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, diff.Diff(old.Spec, *rest))))
 	}
 	return errs
 }
@@ -79,7 +101,7 @@ func images(list []corev1.Container, path *field.Path) field.ErrorList {
 }
 
 func deadlineUpdate(deadline, old *int64) field.ErrorList {
-	path := spec.Child("activeDeadlineSeconds")
+	path := rule.Spec.Child("activeDeadlineSeconds")
 	if deadline == nil {
 		if old != nil {
 			return field.ErrorList{field.Invalid(path, deadline, "must not update from a positive integer to nil value")}
@@ -106,26 +128,26 @@ func tolerationsUpdate(list, old []corev1.Toleration, path *field.Path) field.Er
 			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
 		}
 	}
-	return tolerations(list, path)
+	return podspec.Tolerations(list, path)
 }
 
-func podStatus(p, old *corev1.Pod) field.ErrorList {
+func validatePodStatus(p, old *corev1.Pod) field.ErrorList {
 	var errs field.ErrorList
 	if name := p.Status.NominatedNodeName; name != "" {
-		errs = append(errs, dnsSubdomain(name, status.Child("nominatedNodeName"))...)
+		errs = append(errs, rule.DNSSubdomain(name, rule.Status.Child("nominatedNodeName"))...)
 	}
 	for i, condition := range p.Status.Conditions {
 		if condition.Type == "" {
-			errs = append(errs, field.Required(status.Child("conditions").Index(i).Child("type"), ""))
+			errs = append(errs, field.Required(rule.Status.Child("conditions").Index(i).Child("type"), ""))
 		}
 	}
 	for i, ip := range p.Status.PodIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(status.Child("podIPs").Index(i), ip.IP, true, nil)...)
+		errs = append(errs, validation.IsValidIPForLegacyField(rule.Status.Child("podIPs").Index(i), ip.IP, true, nil)...)
 	}
 	for i, ip := range p.Status.HostIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(status.Child("hostIPs").Index(i), ip.IP, true, nil)...)
+		errs = append(errs, validation.IsValidIPForLegacyField(rule.Status.Child("hostIPs").Index(i), ip.IP, true, nil)...)
 	}
-	return append(errs, noResurrection(p.Status.ContainerStatuses, old, status.Child("containerStatuses"))...)
+	return append(errs, noResurrection(p.Status.ContainerStatuses, old, rule.Status.Child("containerStatuses"))...)
 }
 
 // noResurrection refuses a container that runs again although its pod's policy

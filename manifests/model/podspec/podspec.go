@@ -1,4 +1,7 @@
-package validation
+// Package podspec validates what pods and pod templates share, in the words and with
+// the field paths of the Kubernetes API. All of it is pure and safe for
+// concurrent use.
+package podspec
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -6,6 +9,8 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 const (
@@ -14,30 +19,11 @@ const (
 	maxSearchChars = 2048
 )
 
-func pod(p *corev1.Pod) field.ErrorList {
-	errs := podSpec(&p.Spec, spec, true)
-	errs = append(errs, trimmedImages(p.Spec.Containers, spec.Child("containers"))...)
-	return append(errs, trimmedImages(p.Spec.InitContainers, spec.Child("initContainers"))...)
-}
-
-// podCreate holds for new pods, as what it is about comes later or is done by
-// then.
-func podCreate(p *corev1.Pod) field.ErrorList {
-	var errs field.ErrorList
-	if len(p.Spec.EphemeralContainers) > 0 {
-		errs = append(errs, field.Forbidden(spec.Child("ephemeralContainers"), "cannot be set on create"))
-	}
-	if len(p.Spec.SchedulingGates) > 0 && p.Spec.NodeName != "" {
-		errs = append(errs, field.Forbidden(spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
-	}
-	return errs
-}
-
-// podTemplate holds for the templates of controllers that keep pods running.
-func podTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+// ValidateTemplate holds for the templates of controllers that keep pods running.
+func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
-	errs = append(errs, podSpec(&t.Spec, path.Child("spec"), false)...)
+	errs = append(errs, Validate(&t.Spec, path.Child("spec"), false)...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
@@ -51,9 +37,9 @@ func podTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// podSpec holds for pods and templates. In a template a host port may be left
+// Validate holds for pods and templates. In a template a host port may be left
 // for the pod's defaults to fill in.
-func podSpec(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
+func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 	var grace int64
 	if s.TerminationGracePeriodSeconds != nil {
 		grace = *s.TerminationGracePeriodSeconds
@@ -63,27 +49,27 @@ func podSpec(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 	errs = append(errs, initContainers(s.InitContainers, s.Containers, mountable, grace, path.Child("initContainers"))...)
 	errs = append(errs, ephemeralContainers(s, mountable, path.Child("ephemeralContainers"))...)
 	errs = append(errs, hostNetwork(s, path.Child("containers"), isPod)...)
-	errs = append(errs, oneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
-	errs = append(errs, oneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
+	errs = append(errs, rule.OneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
+	errs = append(errs, rule.OneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
 	errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
 	errs = append(errs, podSecurity(s, path)...)
 	errs = append(errs, affinity(s.Affinity, path.Child("affinity"))...)
 	errs = append(errs, dnsConfig(s, path.Child("dnsConfig"))...)
 	for i, gate := range s.ReadinessGates {
 		name := string(gate.ConditionType)
-		errs = append(errs, invalid(path.Child("readinessGates").Index(i).Child("conditionType"), name, validation.IsQualifiedName(name))...)
+		errs = append(errs, rule.Invalid(path.Child("readinessGates").Index(i).Child("conditionType"), name, validation.IsQualifiedName(name))...)
 	}
 	errs = append(errs, schedulingGates(s.SchedulingGates, path.Child("schedulingGates"))...)
 	errs = append(errs, spread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
 	errs = append(errs, podNames(s, path)...)
-	errs = append(errs, seconds31(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
-	errs = append(errs, tolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, rule.Seconds31(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
+	errs = append(errs, Tolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, hostAliases(s.HostAliases, path.Child("hostAliases"))...)
 	if s.OS != nil {
 		errs = append(errs, operatingSystem(s.OS, path.Child("os", "name"))...)
 	}
 	if s.PreemptionPolicy != nil {
-		errs = append(errs, oneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+		errs = append(errs, rule.OneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
 	if s.Overhead != nil {
 		errs = append(errs, resources(&corev1.ResourceRequirements{Limits: s.Overhead}, path.Child("overhead"))...)
@@ -98,29 +84,29 @@ func operatingSystem(os *corev1.PodOS, path *field.Path) field.ErrorList {
 	if os.Name == "" {
 		return field.ErrorList{field.Required(path, "cannot be empty")}
 	}
-	return oneOf(os.Name, path, corev1.Linux, corev1.Windows)
+	return rule.OneOf(os.Name, path, corev1.Linux, corev1.Windows)
 }
 
 // podNames checks the fields that are nothing but a name.
 func podNames(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if s.ServiceAccountName != "" {
-		errs = append(errs, dnsSubdomain(s.ServiceAccountName, path.Child("serviceAccountName"))...)
+		errs = append(errs, rule.DNSSubdomain(s.ServiceAccountName, path.Child("serviceAccountName"))...)
 	}
 	if s.NodeName != "" {
-		errs = append(errs, dnsSubdomain(s.NodeName, path.Child("nodeName"))...)
+		errs = append(errs, rule.DNSSubdomain(s.NodeName, path.Child("nodeName"))...)
 	}
 	if s.Hostname != "" {
-		errs = append(errs, dnsLabel(s.Hostname, path.Child("hostname"))...)
+		errs = append(errs, rule.DNSLabel(s.Hostname, path.Child("hostname"))...)
 	}
 	if s.Subdomain != "" {
-		errs = append(errs, dnsLabel(s.Subdomain, path.Child("subdomain"))...)
+		errs = append(errs, rule.DNSLabel(s.Subdomain, path.Child("subdomain"))...)
 	}
 	if s.PriorityClassName != "" {
-		errs = append(errs, dnsSubdomain(s.PriorityClassName, path.Child("priorityClassName"))...)
+		errs = append(errs, rule.DNSSubdomain(s.PriorityClassName, path.Child("priorityClassName"))...)
 	}
 	if s.RuntimeClassName != nil {
-		errs = append(errs, dnsSubdomain(*s.RuntimeClassName, path.Child("runtimeClassName"))...)
+		errs = append(errs, rule.DNSSubdomain(*s.RuntimeClassName, path.Child("runtimeClassName"))...)
 	}
 	return errs
 }
@@ -187,7 +173,7 @@ func searchPath(search string, path *field.Path) field.ErrorList {
 	if n := len(search); n > 0 && search[n-1] == '.' {
 		search = search[:n-1]
 	}
-	return invalid(path, search, validation.IsDNS1123SubdomainWithUnderscore(search))
+	return rule.Invalid(path, search, validation.IsDNS1123SubdomainWithUnderscore(search))
 }
 
 func hostAliases(aliases []corev1.HostAlias, path *field.Path) field.ErrorList {
@@ -195,7 +181,7 @@ func hostAliases(aliases []corev1.HostAlias, path *field.Path) field.ErrorList {
 	for i, alias := range aliases {
 		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i).Child("ip"), alias.IP, true, nil)...)
 		for j, host := range alias.Hostnames {
-			errs = append(errs, dnsSubdomain(host, path.Index(i).Child("hostnames").Index(j))...)
+			errs = append(errs, rule.DNSSubdomain(host, path.Index(i).Child("hostnames").Index(j))...)
 		}
 	}
 	return errs

@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 // The fields of a pod that its containers can be told, by the way of telling.
@@ -27,7 +29,7 @@ func env(vars []corev1.EnvVar, path *field.Path) field.ErrorList {
 		if vars[i].Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		} else {
-			errs = append(errs, invalid(at.Child("name"), vars[i].Name, validation.IsRelaxedEnvVarName(vars[i].Name))...)
+			errs = append(errs, rule.Invalid(at.Child("name"), vars[i].Name, validation.IsRelaxedEnvVarName(vars[i].Name))...)
 		}
 		errs = append(errs, valueFrom(&vars[i], at.Child("valueFrom"))...)
 	}
@@ -69,11 +71,11 @@ func valueFrom(v *corev1.EnvVar, path *field.Path) field.ErrorList {
 }
 
 func keyRef(name, key string, path *field.Path) field.ErrorList {
-	errs := dnsSubdomain(name, path.Child("name"))
+	errs := rule.DNSSubdomain(name, path.Child("name"))
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
-	return append(errs, invalid(path.Child("key"), key, validation.IsConfigMapKey(key))...)
+	return append(errs, rule.Invalid(path.Child("key"), key, validation.IsConfigMapKey(key))...)
 }
 
 func envFrom(list []corev1.EnvFromSource, path *field.Path) field.ErrorList {
@@ -81,16 +83,16 @@ func envFrom(list []corev1.EnvFromSource, path *field.Path) field.ErrorList {
 	for i, from := range list {
 		at := path.Index(i)
 		if from.Prefix != "" {
-			errs = append(errs, invalid(at.Child("prefix"), from.Prefix, validation.IsRelaxedEnvVarName(from.Prefix))...)
+			errs = append(errs, rule.Invalid(at.Child("prefix"), from.Prefix, validation.IsRelaxedEnvVarName(from.Prefix))...)
 		}
 		sources := 0
 		if from.ConfigMapRef != nil {
 			sources++
-			errs = append(errs, objectName(from.ConfigMapRef.Name, at.Child("configMapRef", "name"))...)
+			errs = append(errs, rule.ObjectName(from.ConfigMapRef.Name, at.Child("configMapRef", "name"))...)
 		}
 		if from.SecretRef != nil {
 			sources++
-			errs = append(errs, objectName(from.SecretRef.Name, at.Child("secretRef", "name"))...)
+			errs = append(errs, rule.ObjectName(from.SecretRef.Name, at.Child("secretRef", "name"))...)
 		}
 		switch {
 		case sources == 0:
@@ -137,9 +139,9 @@ func subscript(path string) (name, key string, ok bool) {
 func subscripted(name, key string, path *field.Path) field.ErrorList {
 	switch name {
 	case "metadata.annotations":
-		return invalid(path, key, validation.IsQualifiedName(strings.ToLower(key)))
+		return rule.Invalid(path, key, validation.IsQualifiedName(strings.ToLower(key)))
 	case "metadata.labels":
-		return invalid(path, key, validation.IsQualifiedName(key))
+		return rule.Invalid(path, key, validation.IsQualifiedName(key))
 	}
 	return field.ErrorList{field.Invalid(path, name, "does not support subscript")}
 }

@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 // livenessProbe holds for startup probes too.
@@ -34,11 +36,11 @@ func readinessProbe(p *corev1.Probe, grace int64, path *field.Path) field.ErrorL
 
 func probe(p *corev1.Probe, grace int64, path *field.Path) field.ErrorList {
 	errs := handler(actions{exec: p.Exec, httpGet: p.HTTPGet, tcpSocket: p.TCPSocket, grpc: p.GRPC}, grace, path)
-	errs = append(errs, nonNegative(p.InitialDelaySeconds, path.Child("initialDelaySeconds"))...)
-	errs = append(errs, nonNegative(p.TimeoutSeconds, path.Child("timeoutSeconds"))...)
-	errs = append(errs, nonNegative(p.PeriodSeconds, path.Child("periodSeconds"))...)
-	errs = append(errs, nonNegative(p.SuccessThreshold, path.Child("successThreshold"))...)
-	errs = append(errs, nonNegative(p.FailureThreshold, path.Child("failureThreshold"))...)
+	errs = append(errs, rule.NonNegative(p.InitialDelaySeconds, path.Child("initialDelaySeconds"))...)
+	errs = append(errs, rule.NonNegative(p.TimeoutSeconds, path.Child("timeoutSeconds"))...)
+	errs = append(errs, rule.NonNegative(p.PeriodSeconds, path.Child("periodSeconds"))...)
+	errs = append(errs, rule.NonNegative(p.SuccessThreshold, path.Child("successThreshold"))...)
+	errs = append(errs, rule.NonNegative(p.FailureThreshold, path.Child("failureThreshold"))...)
 	if s := p.TerminationGracePeriodSeconds; s != nil && *s <= 0 {
 		errs = append(errs, field.Invalid(path.Child("terminationGracePeriodSeconds"), *s, "must be greater than 0"))
 	}
@@ -82,10 +84,10 @@ func handler(a actions, grace int64, path *field.Path) field.ErrorList {
 	})
 	check(a.httpGet != nil, "httpGet", func(at *field.Path) field.ErrorList { return httpGet(a.httpGet, at) })
 	check(a.tcpSocket != nil, "tcpSocket", func(at *field.Path) field.ErrorList {
-		return portNumberOrName(a.tcpSocket.Port, at.Child("port"))
+		return rule.PortNumberOrName(a.tcpSocket.Port, at.Child("port"))
 	})
 	check(a.grpc != nil, "grpc", func(at *field.Path) field.ErrorList {
-		return portNumberOrName(intstr.FromInt32(a.grpc.Port), at.Child("port"))
+		return rule.PortNumberOrName(intstr.FromInt32(a.grpc.Port), at.Child("port"))
 	})
 	check(a.sleep != nil, "sleep", func(at *field.Path) field.ErrorList {
 		if a.sleep.Seconds < 0 || a.sleep.Seconds > grace {
@@ -105,10 +107,10 @@ func httpGet(get *corev1.HTTPGetAction, path *field.Path) field.ErrorList {
 	if get.Path == "" {
 		errs = append(errs, field.Required(path.Child("path"), ""))
 	}
-	errs = append(errs, portNumberOrName(get.Port, path.Child("port"))...)
-	errs = append(errs, oneOf(get.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
+	errs = append(errs, rule.PortNumberOrName(get.Port, path.Child("port"))...)
+	errs = append(errs, rule.OneOf(get.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
 	for _, header := range get.HTTPHeaders {
-		errs = append(errs, invalid(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
+		errs = append(errs, rule.Invalid(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
 	}
 	return errs
 }

@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 const (
@@ -25,8 +27,8 @@ func podSecurity(s *corev1.PodSpec, specPath *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"))
 	}
 	if s.HostUsers != nil && !*s.HostUsers {
-		errs = append(errs, noneOf(specPath, "when `hostUsers` is false", []setField{
-			{"hostNetwork", s.HostNetwork}, {"hostPID", s.HostPID}, {"hostIPC", s.HostIPC},
+		errs = append(errs, rule.NoneOf(specPath, "when `hostUsers` is false", []rule.SetField{
+			{Name: "hostNetwork", Set: s.HostNetwork}, {Name: "hostPID", Set: s.HostPID}, {Name: "hostIPC", Set: s.HostIPC},
 		})...)
 	}
 	if sc == nil {
@@ -40,7 +42,7 @@ func podSecurity(s *corev1.PodSpec, specPath *field.Path) field.ErrorList {
 	}
 	errs = append(errs, sysctls(sc.Sysctls, path.Child("sysctls"))...)
 	if sc.FSGroupChangePolicy != nil {
-		errs = append(errs, optionalOneOf(*sc.FSGroupChangePolicy, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
+		errs = append(errs, rule.OptionalOneOf(*sc.FSGroupChangePolicy, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
 	}
 	return append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
 }
@@ -52,7 +54,7 @@ func containerSecurity(sc *corev1.SecurityContext, path *field.Path) field.Error
 	errs := userID(sc.RunAsUser, path.Child("runAsUser"))
 	errs = append(errs, groupID(sc.RunAsGroup, path.Child("runAsGroup"))...)
 	if sc.ProcMount != nil {
-		errs = append(errs, oneOf(*sc.ProcMount, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
+		errs = append(errs, rule.OneOf(*sc.ProcMount, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
 	}
 	errs = append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
 	if sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation {
@@ -70,14 +72,14 @@ func userID(id *int64, path *field.Path) field.ErrorList {
 	if id == nil {
 		return nil
 	}
-	return invalid(path, *id, validation.IsValidUserID(*id))
+	return rule.Invalid(path, *id, validation.IsValidUserID(*id))
 }
 
 func groupID(id *int64, path *field.Path) field.ErrorList {
 	if id == nil {
 		return nil
 	}
-	return invalid(path, *id, validation.IsValidGroupID(*id))
+	return rule.Invalid(path, *id, validation.IsValidGroupID(*id))
 }
 
 func seccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList {
@@ -96,7 +98,7 @@ func seccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList {
 	case p.LocalhostProfile != nil:
 		return field.ErrorList{field.Invalid(local, p, "can only be set when seccomp type is Localhost")}
 	}
-	return oneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
+	return rule.OneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
 }
 
 func sysctls(list []corev1.Sysctl, path *field.Path) field.ErrorList {
@@ -110,7 +112,7 @@ func sysctls(list []corev1.Sysctl, path *field.Path) field.ErrorList {
 		case len(s.Name) > sysctlMax || !sysctlName.MatchString(s.Name):
 			errs = append(errs, field.Invalid(at, s.Name, fmt.Sprintf("must have at most %d characters and match regex ^%s$", sysctlMax, sysctlFormat)))
 		default:
-			errs = append(errs, unique(names, s.Name, at)...)
+			errs = append(errs, rule.Unique(names, s.Name, at)...)
 		}
 	}
 	return errs

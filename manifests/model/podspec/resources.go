@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
@@ -56,11 +58,11 @@ func containerResource(name corev1.ResourceName, value resource.Quantity, path *
 	case !isNative(name) && !isExtended(name):
 		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
-	return append(errs, quantity(name, value, path)...)
+	return append(errs, Quantity(name, value, path)...)
 }
 
 func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	if errs := invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
+	if errs := rule.Invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
 		return errs
 	}
 	if !strings.Contains(string(name), "/") && !isStandard(name) && name != corev1.ResourcePods && name != corev1.ResourceStorage {
@@ -69,7 +71,8 @@ func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func quantity(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+// Quantity demands an amount of a resource that there can be.
+func Quantity(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if value.Sign() < 0 {
 		errs = append(errs, field.Invalid(path, value.String(), apivalidation.IsNegativeErrorMsg))

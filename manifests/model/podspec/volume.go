@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"path"
@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 // volumeSet is the names of the valid volumes of a pod.
@@ -29,7 +31,7 @@ func volumes(list []corev1.Volume, path *field.Path) (volumeSet, field.ErrorList
 		if v.Name == "" {
 			found = append(found, field.Required(at.Child("name"), ""))
 		} else {
-			found = append(found, dnsLabel(v.Name, at.Child("name"))...)
+			found = append(found, rule.DNSLabel(v.Name, at.Child("name"))...)
 		}
 		if valid[v.Name] {
 			found = append(found, field.Duplicate(at.Child("name"), v.Name))
@@ -259,7 +261,7 @@ func volumeMounts(c *corev1.Container, mountable volumeSet, path *field.Path) fi
 }
 
 func propagation(mode corev1.MountPropagationMode, c *corev1.Container, path *field.Path) field.ErrorList {
-	errs := oneOf(mode, path, corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)
+	errs := rule.OneOf(mode, path, corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)
 	privileged := c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged
 	if mode == corev1.MountPropagationBidirectional && !privileged {
 		errs = append(errs, field.Forbidden(path, "Bidirectional mount propagation is available only to privileged containers"))

@@ -1,4 +1,4 @@
-package validation
+package podspec
 
 import (
 	"strconv"
@@ -9,11 +9,15 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
-var taintEffects = []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
+// TaintEffects are what a taint can do.
+var TaintEffects = []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
 
-func tolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
+// Tolerations demands tolerations that can match a taint.
+func Tolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, t := range list {
 		at := path.Index(i)
@@ -39,28 +43,7 @@ func tolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
 		default:
 			errs = append(errs, field.NotSupported(operator, t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
 		}
-		errs = append(errs, optionalOneOf(t.Effect, at.Child("effect"), taintEffects...)...)
-	}
-	return errs
-}
-
-func taints(list []corev1.Taint, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	seen := map[corev1.Taint]bool{}
-	for i, t := range list {
-		at := path.Index(i)
-		errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
-		if bad := validation.IsValidLabelValue(t.Value); len(bad) > 0 {
-			errs = append(errs, field.Invalid(at.Child("value"), t.Value, strings.Join(bad, ";")))
-		}
-		errs = append(errs, oneOf(t.Effect, at.Child("effect"), taintEffects...)...)
-		if key := (corev1.Taint{Key: t.Key, Effect: t.Effect}); seen[key] {
-			twice := field.Duplicate(at, t)
-			twice.Detail = "taints must be unique by key and effect pair"
-			errs = append(errs, twice)
-		} else {
-			seen[key] = true
-		}
+		errs = append(errs, rule.OptionalOneOf(t.Effect, at.Child("effect"), TaintEffects...)...)
 	}
 	return errs
 }
@@ -69,8 +52,8 @@ func schedulingGates(list []corev1.PodSchedulingGate, path *field.Path) field.Er
 	var errs field.ErrorList
 	seen := map[string]bool{}
 	for i, gate := range list {
-		errs = append(errs, invalid(path.Index(i), gate.Name, validation.IsQualifiedName(gate.Name))...)
-		errs = append(errs, unique(seen, gate.Name, path.Index(i))...)
+		errs = append(errs, rule.Invalid(path.Index(i), gate.Name, validation.IsQualifiedName(gate.Name))...)
+		errs = append(errs, rule.Unique(seen, gate.Name, path.Index(i))...)
 	}
 	return errs
 }
@@ -126,7 +109,7 @@ func nodeSelectorTerm(t *corev1.NodeSelectorTerm, path *field.Path) field.ErrorL
 		errs = append(errs, nodeRequirement(r, at)...)
 		errs = append(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key"))...)
 		for j, value := range r.Values {
-			errs = append(errs, invalid(at.Child("values").Index(j), value, validation.IsValidLabelValue(value))...)
+			errs = append(errs, rule.Invalid(at.Child("values").Index(j), value, validation.IsValidLabelValue(value))...)
 		}
 	}
 	for i, r := range t.MatchFields {
@@ -185,7 +168,7 @@ func podAffinityTerm(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorLis
 	errs := metavalidation.ValidateLabelSelector(t.LabelSelector, opts, path.Child("labelSelector"))
 	errs = append(errs, metavalidation.ValidateLabelSelector(t.NamespaceSelector, opts, path.Child("namespaceSelector"))...)
 	for _, name := range t.Namespaces {
-		errs = append(errs, dnsLabel(name, path.Child("namespace"))...)
+		errs = append(errs, rule.DNSLabel(name, path.Child("namespace"))...)
 	}
 	if t.TopologyKey == "" {
 		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
@@ -209,7 +192,7 @@ func spread(list []corev1.TopologySpreadConstraint, path *field.Path) field.Erro
 			errs = append(errs, field.NotSupported(action, c.WhenUnsatisfiable, []corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}))
 		}
 		pair := "{" + c.TopologyKey + ", " + string(c.WhenUnsatisfiable) + "}"
-		errs = append(errs, unique(seen, pair, at.Child("{topologyKey, whenUnsatisfiable}"))...)
+		errs = append(errs, rule.Unique(seen, pair, at.Child("{topologyKey, whenUnsatisfiable}"))...)
 		if c.MinDomains != nil && *c.MinDomains <= 0 {
 			errs = append(errs, field.Invalid(at.Child("minDomains"), *c.MinDomains, "must be greater than zero"))
 		}

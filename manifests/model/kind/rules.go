@@ -1,0 +1,34 @@
+package kind
+
+import (
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/object"
+)
+
+// Rules are what a kind demands of its objects. A nil function means no rule.
+type Rules[T object.Object] struct {
+	// Name is the rule for metadata.name; nil skips all of metadata.
+	Name apivalidation.ValidateNameFunc
+	// Object holds on create and on update.
+	Object func(obj T) field.ErrorList
+	// Create holds on create, after Object.
+	Create func(obj T) field.ErrorList
+	// Update holds on update, after Object.
+	Update func(obj, old T) field.ErrorList
+	// Replaces holds on update instead of Object and Update.
+	Replaces func(obj, old T) field.ErrorList
+	// Status holds on an update of the status.
+	Status func(obj, old T) field.ErrorList
+	// Duplicates finds what a manifest has twice in a list whose items are told
+	// apart by a key.
+	Duplicates func(obj T) field.ErrorList
+}
+
+func untypedRules[T object.Object](r Rules[T]) Rules[object.Object] {
+	return Rules[object.Object]{
+		Name: r.Name, Object: of(r.Object), Create: of(r.Create), Update: both(r.Update),
+		Replaces: both(r.Replaces), Status: both(r.Status), Duplicates: of(r.Duplicates),
+	}
+}

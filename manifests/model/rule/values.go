@@ -1,0 +1,146 @@
+// Package rule holds the rules about single values of which the validations of
+// kinds are made, in the words of the Kubernetes API. All of it is pure and safe
+// for concurrent use.
+package rule
+
+import (
+	"math"
+	"net"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
+)
+
+// The roots of an object's paths.
+var (
+	Metadata = field.NewPath("metadata")
+	Spec     = field.NewPath("spec")
+	Status   = field.NewPath("status")
+)
+
+// Protocols are those that a port can have.
+var Protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
+
+// Invalid makes one error of every message.
+func Invalid(path *field.Path, value any, messages []string) field.ErrorList {
+	var errs field.ErrorList
+	for _, msg := range messages {
+		errs = append(errs, field.Invalid(path, value, msg))
+	}
+	return errs
+}
+
+// DNSLabel demands a label of a DNS name.
+func DNSLabel(value string, path *field.Path) field.ErrorList {
+	return Invalid(path, value, validation.IsDNS1123Label(value))
+}
+
+// DNSSubdomain demands a DNS name.
+func DNSSubdomain(value string, path *field.Path) field.ErrorList {
+	return Invalid(path, value, validation.IsDNS1123Subdomain(value))
+}
+
+// ObjectName is a required reference to an object with a subdomain name.
+func ObjectName(value string, path *field.Path) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return Invalid(path, value, apivalidation.NameIsDNSSubdomain(value, false))
+}
+
+// OneOf is an enumeration; unset is an error, as defaults come first.
+func OneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	return OptionalOneOf(value, path, allowed...)
+}
+
+// OptionalOneOf is an enumeration that may be left out.
+func OptionalOneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, value, allowed)}
+}
+
+// NonNegative demands at least 0.
+func NonNegative[T ~int32 | ~int64](value T, path *field.Path) field.ErrorList {
+	return apivalidation.ValidateNonnegativeField(int64(value), path)
+}
+
+// OptionalNonNegative demands at least 0 of what is set.
+func OptionalNonNegative[T ~int32 | ~int64](value *T, path *field.Path) field.ErrorList {
+	if value == nil {
+		return nil
+	}
+	return NonNegative(*value, path)
+}
+
+// Seconds31 is a positive number of seconds that fits 31 bits.
+func Seconds31(value *int64, path *field.Path) field.ErrorList {
+	if value == nil || *value >= 1 && *value <= math.MaxInt32 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, *value, validation.InclusiveRangeError(1, math.MaxInt32))}
+}
+
+// PortNumber demands the number of a port.
+func PortNumber(port int32, path *field.Path) field.ErrorList {
+	return Invalid(path, port, validation.IsValidPortNum(int(port)))
+}
+
+// PortNumberOrName demands the number or the name of a port.
+func PortNumberOrName(port intstr.IntOrString, path *field.Path) field.ErrorList {
+	if port.Type == intstr.Int {
+		return Invalid(path, port.IntValue(), validation.IsValidPortNum(port.IntValue()))
+	}
+	return Invalid(path, port.StrVal, validation.IsValidPortName(port.StrVal))
+}
+
+// IntOrPercent is a count or a percentage of at least 0.
+func IntOrPercent(value intstr.IntOrString, path *field.Path) field.ErrorList {
+	if value.Type == intstr.String {
+		return Invalid(path, value, validation.IsValidPercent(value.StrVal))
+	}
+	return NonNegative(value.IntVal, path)
+}
+
+// Immutable compares as the API does: nil and empty are the same.
+func Immutable(value, old any, path *field.Path) field.ErrorList {
+	if equality.Semantic.DeepEqual(value, old) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value, apivalidation.FieldImmutableErrorMsg)}
+}
+
+// Address is an IP address that another host can reach.
+func Address(value string, path *field.Path) field.ErrorList {
+	if errs := validation.IsValidIPForLegacyField(path, value, true, nil); len(errs) > 0 {
+		return errs
+	}
+	return ordinary(netutils.ParseIPSloppy(value), value, path)
+}
+
+func ordinary(ip net.IP, value string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if ip.IsUnspecified() {
+		errs = append(errs, field.Invalid(path, value, "may not be unspecified ("+value+")"))
+	}
+	if ip.IsLoopback() {
+		errs = append(errs, field.Invalid(path, value, "may not be in the loopback range (127.0.0.0/8, ::1/128)"))
+	}
+	if ip.IsLinkLocalUnicast() {
+		errs = append(errs, field.Invalid(path, value, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"))
+	}
+	if ip.IsLinkLocalMulticast() {
+		errs = append(errs, field.Invalid(path, value, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"))
+	}
+	return errs
+}
