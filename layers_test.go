@@ -44,7 +44,7 @@ var owners = map[string][]string{
 // every room of their top folder.
 var rooms = map[string][]string{
 	"manifests":       {"guard", "model", "yaml"},
-	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "kind", "kinds", "scheme", "defaults", "health", "expr", "lifecycle", "change", "support", "validation"},
+	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "internal", "plan", "fault", "tree", "journal", "rights", "source", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},

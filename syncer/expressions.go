@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/expr"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
@@ -109,7 +110,7 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 
 // check is the health of an object: by the expressions of the Kustomization
 // that waits for it, if it has any for the kind.
-func (v *verdict) check(s *Syncer, st *health.Standing, key object.Key) (res health.Result, wait time.Duration) {
+func (v *verdict) check(s *Syncer, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
 	obj := s.env.Store.Get(key)
 	if obj == nil {
 		return health.Result{Status: health.NotFound, Message: "not found"}, 0

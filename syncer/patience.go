@@ -8,8 +8,8 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/change"
-	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
@@ -55,8 +55,8 @@ func (s *Syncer) patienceOf(ks *kustomizev1.Kustomization) (patience, error) {
 }
 
 // standing judges by what is stored now.
-func (v *verdict) standing(s *Syncer) *health.Standing {
-	return &health.Standing{Reader: s.env.Store, Since: v.began, Now: s.env.Now(), Settle: v.patience.settle, Steady: v.patience.steady}
+func (v *verdict) standing(s *Syncer) *assess.Standing {
+	return &assess.Standing{Reader: s.env.Store, Since: v.began, Now: s.env.Now(), Settle: v.patience.settle, Steady: v.patience.steady}
 }
 
 // keepWatch goes on looking at what was found healthy.

@@ -9,6 +9,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -100,7 +101,7 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result) bool {
 	planned := p.Actions
 	now := k.s.env.Now()
-	st := health.Standing{Reader: k.s.env.Store, Since: now.Add(-steady), Now: now, Steady: steady}
+	st := assess.Standing{Reader: k.s.env.Store, Since: now.Add(-steady), Now: now, Steady: steady}
 	for _, key := range k.inventory.Of(ks) {
 		if key == k.key {
 			continue

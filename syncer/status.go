@@ -10,6 +10,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -132,7 +133,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 		if obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
-		if res := health.Of(obj, s.env.Store); res.Status != health.Current {
+		if res := assess.Of(obj, s.env.Store); res.Status != health.Current {
 			out.Healthy = false
 			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -58,7 +59,7 @@ func (s *Syncer) unready(self object.Key, keys []object.Key) string {
 		if key == self {
 			continue
 		}
-		res := health.Of(s.env.Store.Get(key), s.env.Store)
+		res := assess.Of(s.env.Store.Get(key), s.env.Store)
 		if res.Status == health.Current {
 			continue
 		}

@@ -30,34 +30,10 @@ func (t trouble) String() string {
 	return t.reason + ": " + t.message
 }
 
-func pod(p *corev1.Pod, reader object.Reader) Result {
-	because := func(status Status, message string) Result {
-		if t := troubleOf(p, reader); t.gravity > 0 {
-			message = t.String()
-		}
-		return Result{status, message}
-	}
-	switch p.Status.Phase {
-	case corev1.PodSucceeded:
-		return Result{Current, "Pod has completed successfully"}
-	case corev1.PodFailed:
-		return because(Failed, "Pod has completed, but not successfully")
-	case corev1.PodRunning:
-		if ready := condition(p, corev1.PodReady); ready != nil && ready.Status == corev1.ConditionTrue {
-			return Result{Current, "Pod is Ready"}
-		}
-		return because(InProgress, "Pod is running but is not Ready")
-	case corev1.PodPending:
-		return because(InProgress, "Pod is in the Pending phase")
-	case corev1.PodUnknown:
-	}
-	return Result{InProgress, "Pod phase not available"}
-}
-
 // troubleOf finds what a person would look for first: where the pod goes, then
 // its containers in the order in which they start.
 func troubleOf(p *corev1.Pod, reader object.Reader) trouble {
-	if c := condition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
+	if c := PodCondition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
 		return trouble{5, c.Reason, c.Message}
 	}
 	if p.Status.Phase == corev1.PodFailed && p.Status.Reason != "" {
@@ -87,7 +63,7 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 		}
 		t := trouble{4, w.Reason, w.Message}
 		if last := s.LastTerminationState.Terminated; last != nil {
-			t.message = strings.TrimPrefix(t.message+"; last exit: "+exit(last), "; ")
+			t.message = strings.TrimPrefix(t.message+"; last exit: "+Exit(last), "; ")
 		}
 		return t
 	}
@@ -95,9 +71,9 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 		if term.ExitCode == 0 && (init || p.Spec.RestartPolicy != corev1.RestartPolicyAlways) {
 			return trouble{}
 		}
-		return trouble{3, term.Reason, fmt.Sprintf("container %s: %s", s.Name, exit(term))}
+		return trouble{3, term.Reason, fmt.Sprintf("container %s: %s", s.Name, Exit(term))}
 	}
-	if s.State.Running == nil || s.Ready || init && !sidecar(&c) {
+	if s.State.Running == nil || s.Ready || init && !Sidecar(&c) {
 		return trouble{}
 	}
 	// It runs but is not Ready: a probe fails, or did not succeed yet.
@@ -115,13 +91,13 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 	}
 	message := fmt.Sprintf("%s probe of container %s has not succeeded", probe, c.Name)
 	if last := s.LastTerminationState.Terminated; last != nil {
-		message += fmt.Sprintf("; restarted %d times, last exit: %s", s.RestartCount, exit(last))
+		message += fmt.Sprintf("; restarted %d times, last exit: %s", s.RestartCount, Exit(last))
 	}
 	return trouble{2, "NotReady", message}
 }
 
-// exit says how a container ended, and what it left as its termination message.
-func exit(t *corev1.ContainerStateTerminated) string {
+// Exit says how a container ended, and what it left as its termination message.
+func Exit(t *corev1.ContainerStateTerminated) string {
 	text := fmt.Sprintf("exit code %d (%s)", t.ExitCode, t.Reason)
 	if t.Signal != 0 {
 		text = fmt.Sprintf("signal %d (%s)", t.Signal, t.Reason)
@@ -151,6 +127,13 @@ func lastLines(text string) string {
 	return strings.ToValidUTF8(text[max(0, len(text)-most):], "")
 }
 
+// Trouble is what keeps a pod from being Ready: what a person would look for
+// first, and whether anything does. The reader may be nil.
+func Trouble(p *corev1.Pod, reader object.Reader) (text string, found bool) {
+	t := troubleOf(p, reader)
+	return t.String(), t.gravity > 0
+}
+
 // probeEvent is the newest thing that the kubelet said about the probe.
 func probeEvent(p *corev1.Pod, probe string, reader object.Reader) string {
 	if reader == nil {
@@ -173,11 +156,17 @@ func probeEvent(p *corev1.Pod, probe string, reader object.Reader) string {
 	return newest.Message
 }
 
-func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
+// PodCondition finds a condition of a pod; nil if it does not have it.
+func PodCondition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range p.Status.Conditions {
 		if p.Status.Conditions[i].Type == t {
 			return &p.Status.Conditions[i]
 		}
 	}
 	return nil
+}
+
+// Sidecar reports whether an init container runs beside the others.
+func Sidecar(c *corev1.Container) bool {
+	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 )
 
@@ -56,6 +57,7 @@ type Definition[T object.Object] struct {
 	Rules     Rules[T]
 	Table     Table[T]
 	Fields    Fields[T]
+	Health    Health[T]
 
 	// PodTemplate returns what pods are made of, which for a pod is itself.
 	PodTemplate func(obj T) (*metav1.ObjectMeta, *corev1.PodSpec)
@@ -115,6 +117,19 @@ type Fields[T object.Object] struct {
 	Read func(obj T, into fields.Set)
 }
 
+// Health is when an object has reached what its spec asks for.
+type Health[T object.Object] struct {
+	// Of judges an object that is not being deleted; the reader, which may be
+	// nil, is asked for the pods, to say why. Without it an object that is there
+	// is Current.
+	Of func(obj T, reader object.Reader) health.Result
+	// Pods returns those that run what obj asks for now; owned are those whose
+	// controller is owner.
+	Pods func(obj T, reader object.Reader, owned func(owner object.Object) []*corev1.Pod) []*corev1.Pod
+	// MinReadySeconds is how long a pod has to be Ready to be available.
+	MinReadySeconds func(obj T) int32
+}
+
 // Define makes the kind whose objects are of the type T and whose lists are of
 // the type L.
 func Define[T, L any, PT interface {
@@ -134,6 +149,12 @@ func Define[T, L any, PT interface {
 	k.Rules = untypedRules(d.Rules)
 	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Conditions: of(d.Table.Conditions)}
 	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
+	k.Health = Health[object.Object]{Of: with(d.Health.Of), MinReadySeconds: of(d.Health.MinReadySeconds)}
+	if f := d.Health.Pods; f != nil {
+		k.Health.Pods = func(obj object.Object, reader object.Reader, owned func(object.Object) []*corev1.Pod) []*corev1.Pod {
+			return f(obj.(PT), reader, owned)
+		}
+	}
 	k.Scale, k.Suspension = of(d.Scale), of(d.Suspension)
 	if f := d.PodTemplate; f != nil {
 		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }

@@ -87,6 +87,9 @@ func gaps(k *kind.Kind) []string {
 	need((k.Rules.Name != nil) != (k.Kind == "Event"), "has no rule for its name")
 	need(k.Kind == "ServiceAccount" || k.Rules.Object != nil, "has no validation")
 	need(k.PodTemplate == nil || k.Rules.Duplicates != nil, "makes pods, and does not look for duplicates in their lists")
+	// A node is there, whatever its state.
+	need(!k.Status || k.Kind == "Node" || k.Health.Of != nil, "has a status, and does not say when it is healthy")
+	need(k.PodTemplate == nil || k.Health.Pods != nil, "makes pods, and does not say which run what it asks for now")
 	need(k.Table.Row != nil && len(k.Table.Columns) > 0, "has no columns")
 	if k.Table.Row != nil {
 		need(len(k.Table.Row(k.New(), time.Now())) == len(k.Table.Columns), "has not as many cells as columns")

@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
 )
@@ -58,6 +59,16 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 	},
 	Scale: func(d *appsv1.Deployment) kind.Scale {
 		return kind.Scale{Replicas: &d.Spec.Replicas, Selector: d.Spec.Selector, Current: d.Status.Replicas}
+	},
+	Health: kind.Health[*appsv1.Deployment]{
+		Of: deploymentHealth,
+		Pods: func(d *appsv1.Deployment, reader object.Reader, owned func(object.Object) []*corev1.Pod) []*corev1.Pod {
+			if set := newestSet(d, reader); set != nil {
+				return owned(set)
+			}
+			return nil
+		},
+		MinReadySeconds: func(d *appsv1.Deployment) int32 { return d.Spec.MinReadySeconds },
 	},
 })
 

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
 )
@@ -58,6 +61,13 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 	Scale: func(rs *appsv1.ReplicaSet) kind.Scale {
 		return kind.Scale{Replicas: &rs.Spec.Replicas, Selector: rs.Spec.Selector, Current: rs.Status.Replicas}
 	},
+	Health: kind.Health[*appsv1.ReplicaSet]{
+		Of: replicaSetHealth,
+		Pods: func(rs *appsv1.ReplicaSet, _ object.Reader, owned func(object.Object) []*corev1.Pod) []*corev1.Pod {
+			return owned(rs)
+		},
+		MinReadySeconds: func(rs *appsv1.ReplicaSet) int32 { return rs.Spec.MinReadySeconds },
+	},
 })
 
 func defaultReplicaSet(rs *appsv1.ReplicaSet) {
@@ -88,4 +98,33 @@ func validateReplicaSetStatus(rs, _ *appsv1.ReplicaSet) field.ErrorList {
 	errs := rule.NonNegative(s.ObservedGeneration, rule.Status.Child("observedGeneration"))
 	errs = append(errs, replicaCounts(s.Replicas, s.ReadyReplicas, s.AvailableReplicas)...)
 	return append(errs, upToReplicas("fullyLabeledReplicas", s.FullyLabeledReplicas, s.Replicas)...)
+}
+
+func replicaSetHealth(rs *appsv1.ReplicaSet, reader object.Reader) health.Result {
+	if r, yes := health.Behind("ReplicaSet", rs.Generation, rs.Status.ObservedGeneration); yes {
+		return r
+	}
+	for _, c := range rs.Status.Conditions {
+		if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
+			return health.Result{Status: health.InProgress, Message: "Replica Failure condition. " + c.Reason + ": " + c.Message}
+		}
+	}
+	want, s := ptr.Deref(rs.Spec.Replicas, 1), rs.Status
+	message := ""
+	switch {
+	case want > s.FullyLabeledReplicas:
+		message = fmt.Sprintf("Labelled: %d/%d", s.FullyLabeledReplicas, want)
+	case want > s.AvailableReplicas:
+		message = fmt.Sprintf("Available: %d/%d", s.AvailableReplicas, want)
+	case want > s.ReadyReplicas:
+		message = fmt.Sprintf("Ready: %d/%d", s.ReadyReplicas, want)
+	case s.Replicas > want:
+		message = fmt.Sprintf("Pending termination: %d", s.Replicas-want)
+	default:
+		return health.Result{Status: health.Current, Message: fmt.Sprintf("ReplicaSet is available. Replicas: %d", s.Replicas)}
+	}
+	if why := health.WhyPods(rs, reader); why != "" {
+		message += "; " + why
+	}
+	return health.Result{Status: health.InProgress, Message: message}
 }

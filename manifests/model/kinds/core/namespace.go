@@ -12,7 +12,9 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -60,6 +62,7 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 		Names: []string{"status.phase"},
 		Read:  func(ns *corev1.Namespace, into fields.Set) { into["status.phase"] = string(ns.Status.Phase) },
 	},
+	Health: kind.Health[*corev1.Namespace]{Of: namespaceHealth},
 })
 
 func defaultNamespace(ns *corev1.Namespace) {
@@ -91,4 +94,11 @@ func validateNamespaceStatus(ns, _ *corev1.Namespace) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")}
 	}
 	return nil
+}
+
+func namespaceHealth(ns *corev1.Namespace, _ object.Reader) health.Result {
+	if ns.Status.Phase == corev1.NamespaceTerminating {
+		return health.Result{Status: health.Terminating, Message: "Resource scheduled for deletion"}
+	}
+	return health.Result{Status: health.Current, Message: "Resource is current"}
 }

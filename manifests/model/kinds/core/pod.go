@@ -11,7 +11,9 @@ import (
 	"k8s.io/kubectl/pkg/util/qos"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
 )
@@ -84,6 +86,12 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		},
 	},
 	PodTemplate: func(pod *corev1.Pod) (*metav1.ObjectMeta, *corev1.PodSpec) { return &pod.ObjectMeta, &pod.Spec },
+	Health: kind.Health[*corev1.Pod]{
+		Of: podHealth,
+		Pods: func(pod *corev1.Pod, _ object.Reader, _ func(object.Object) []*corev1.Pod) []*corev1.Pod {
+			return []*corev1.Pod{pod}
+		},
+	},
 })
 
 // gracePeriod is how many seconds a delete leaves pod: what the request asks
@@ -105,4 +113,28 @@ func gracePeriod(pod *corev1.Pod, opts metav1.DeleteOptions) int64 {
 		return 1
 	}
 	return *seconds
+}
+
+func podHealth(p *corev1.Pod, reader object.Reader) health.Result {
+	because := func(status health.Status, message string) health.Result {
+		if why, found := health.Trouble(p, reader); found {
+			message = why
+		}
+		return health.Result{Status: status, Message: message}
+	}
+	switch p.Status.Phase {
+	case corev1.PodSucceeded:
+		return health.Result{Status: health.Current, Message: "Pod has completed successfully"}
+	case corev1.PodFailed:
+		return because(health.Failed, "Pod has completed, but not successfully")
+	case corev1.PodRunning:
+		if ready := health.PodCondition(p, corev1.PodReady); ready != nil && ready.Status == corev1.ConditionTrue {
+			return health.Result{Status: health.Current, Message: "Pod is Ready"}
+		}
+		return because(health.InProgress, "Pod is running but is not Ready")
+	case corev1.PodPending:
+		return because(health.InProgress, "Pod is in the Pending phase")
+	case corev1.PodUnknown:
+	}
+	return health.Result{Status: health.InProgress, Message: "Pod phase not available"}
 }

@@ -16,7 +16,9 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 )
 
 var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*corev1.Service]{
@@ -54,6 +56,7 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 			into["spec.type"] = string(service.Spec.Type)
 		},
 	},
+	Health: kind.Health[*corev1.Service]{Of: serviceHealth},
 })
 
 func defaultService(svc *corev1.Service) {
@@ -154,4 +157,11 @@ func externalIP(svc *corev1.Service) string {
 		ips = slices.Concat(sets.List(balancers), ips)
 	}
 	return column.Or(strings.Join(ips, ","), column.None)
+}
+
+func serviceHealth(svc *corev1.Service, _ object.Reader) health.Result {
+	if svc.Spec.Type == corev1.ServiceTypeLoadBalancer && svc.Spec.ClusterIP == "" {
+		return health.Result{Status: health.InProgress, Message: "ClusterIP not set. Service type: LoadBalancer"}
+	}
+	return health.Result{Status: health.Current, Message: "Service is ready"}
 }

@@ -9,7 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -41,6 +43,9 @@ var kustomization = kind.Define[kustomizev1.Kustomization, kustomizev1.Kustomiza
 	Suspension: func(k *kustomizev1.Kustomization) kind.Suspension {
 		return kind.Suspension{Suspend: &k.Spec.Suspend, Conditions: &k.Status.Conditions}
 	},
+	Health: kind.Health[*kustomizev1.Kustomization]{Of: func(k *kustomizev1.Kustomization, _ object.Reader) health.Result {
+		return health.Conditioned(k, k.Spec.Suspend, k.Status.ObservedGeneration, k.Status.Conditions)
+	}},
 })
 
 func kustomizationRow(k *kustomizev1.Kustomization, now time.Time) []any {

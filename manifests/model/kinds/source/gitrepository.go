@@ -11,7 +11,9 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -45,6 +47,9 @@ var gitRepository = kind.Define[sourcev1.GitRepository, sourcev1.GitRepositoryLi
 	Suspension: func(r *sourcev1.GitRepository) kind.Suspension {
 		return kind.Suspension{Suspend: &r.Spec.Suspend, Conditions: &r.Status.Conditions}
 	},
+	Health: kind.Health[*sourcev1.GitRepository]{Of: func(r *sourcev1.GitRepository, _ object.Reader) health.Result {
+		return health.Conditioned(r, r.Spec.Suspend, r.Status.ObservedGeneration, r.Status.Conditions)
+	}},
 })
 
 func defaultGitRepository(r *sourcev1.GitRepository) {

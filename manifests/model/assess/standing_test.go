@@ -1,4 +1,4 @@
-package health_test
+package assess_test
 
 import (
 	"strings"
@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 )
 
@@ -51,7 +52,7 @@ func TestStanding(t *testing.T) {
 				ExitCode: 7, Reason: "Error", Message: "no \"db\"\n", FinishedAt: metav1.NewTime(since.Add(c.ended)),
 			}
 		}
-		st := health.Standing{Since: since, Now: now, Settle: c.settle, Steady: time.Minute}
+		st := assess.Standing{Since: since, Now: now, Settle: c.settle, Steady: time.Minute}
 		res, wait := st.Of(p)
 		if got := string(res.Status) + ": " + res.Message; !strings.Contains(got, c.want) || wait != c.wait {
 			t.Errorf("%s: %q, wait %s; want %q, wait %s", name, got, wait, c.want, c.wait)
@@ -93,7 +94,7 @@ func TestStandingOfInitContainers(t *testing.T) {
 				InitContainerStatuses: []corev1.ContainerStatus{c.status}, ContainerStatuses: []corev1.ContainerStatus{{Name: "c", Ready: true, State: runs(time.Second)}},
 			},
 		}
-		st := health.Standing{Since: since, Now: since.Add(30 * time.Second), Settle: 10 * time.Second, Steady: time.Minute}
+		st := assess.Standing{Since: since, Now: since.Add(30 * time.Second), Settle: 10 * time.Second, Steady: time.Minute}
 		res, _ := st.Of(p)
 		if got := string(res.Status) + ": " + res.Message; got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

@@ -1,4 +1,4 @@
-package health_test
+package assess_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/tools/txtar"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -65,12 +66,12 @@ func TestOf(t *testing.T) {
 				for _, it := range items {
 					c = append(c, it.Object)
 				}
-				r := health.Of(c[0], c)
+				r := assess.Of(c[0], c)
 				if d := cmp.Diff(want, string(r.Status)+": "+r.Message); d != "" {
 					t.Errorf("(-want +got):\n%s", d)
 				}
 				// Without a reader the status must be the same.
-				if got := health.Of(c[0], nil); got.Status != r.Status {
+				if got := assess.Of(c[0], nil); got.Status != r.Status {
 					t.Errorf("without a reader: %s, want %s", got.Status, r.Status)
 				}
 			})
@@ -79,7 +80,7 @@ func TestOf(t *testing.T) {
 }
 
 func TestMissing(t *testing.T) {
-	if got := health.Of(nil, cluster{}); got.Status != health.NotFound {
+	if got := assess.Of(nil, cluster{}); got.Status != health.NotFound {
 		t.Errorf("Of(nil) = %v", got)
 	}
 }

@@ -1,12 +1,12 @@
-package health
+package assess
 
 import (
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Crash is a container that ended since what is judged was applied.
@@ -17,18 +17,11 @@ type Crash struct {
 	Previous bool
 }
 
-// Crash finds one among the containers of a Deployment, ReplicaSet or Pod.
+// Crash finds one among the containers of obj.
 func (s *Standing) Crash(obj object.Object) (Crash, bool) {
 	var pods []*corev1.Pod
-	switch o := obj.(type) {
-	case *appsv1.Deployment:
-		if set := newestSet(o, s.Reader); set != nil {
-			pods = s.of(set)
-		}
-	case *appsv1.ReplicaSet:
-		pods = s.of(o)
-	case *corev1.Pod:
-		pods = []*corev1.Pod{o}
+	if k, ok := scheme.ForObject(obj); ok && k.Health.Pods != nil {
+		pods = k.Health.Pods(obj, s.Reader, s.of)
 	}
 	for _, p := range pods {
 		for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {

@@ -1,17 +1,21 @@
-package health
+package assess
 
 import (
 	"fmt"
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
+
+var podKind = schema.GroupKind{Kind: "Pod"}
 
 // Standing judges whether containers stay up, which being Ready once does not
 // say: without a readiness probe a container is Ready as soon as it runs, also
@@ -29,28 +33,18 @@ type Standing struct {
 
 // Of judges as the function of that name, and what is Current besides by its
 // containers. If these only have to run longer, wait says for how long.
-func (s *Standing) Of(obj object.Object) (res Result, wait time.Duration) {
+func (s *Standing) Of(obj object.Object) (res health.Result, wait time.Duration) {
 	res = Of(obj, s.Reader)
-	if res.Status != Current {
+	if res.Status != health.Current {
 		return res, 0
 	}
 	var pods []*corev1.Pod
 	settle := s.Settle
-	switch o := obj.(type) {
-	case *appsv1.Deployment:
-		if o.Spec.MinReadySeconds > 0 {
+	if k, ok := scheme.ForObject(obj); ok && k.Health.Pods != nil {
+		if k.Health.MinReadySeconds != nil && k.Health.MinReadySeconds(obj) > 0 {
 			settle = 0
 		}
-		if set := newestSet(o, s.Reader); set != nil {
-			pods = s.of(set)
-		}
-	case *appsv1.ReplicaSet:
-		if o.Spec.MinReadySeconds > 0 {
-			settle = 0
-		}
-		pods = s.of(o)
-	case *corev1.Pod:
-		pods = []*corev1.Pod{o}
+		pods = k.Health.Pods(obj, s.Reader, s.of)
 	}
 	message := ""
 	for _, p := range pods {
@@ -66,7 +60,7 @@ func (s *Standing) Of(obj object.Object) (res Result, wait time.Duration) {
 		}
 	}
 	if message != "" {
-		return Result{InProgress, message}, wait
+		return health.Result{Status: health.InProgress, Message: message}, wait
 	}
 	return res, 0
 }
@@ -81,7 +75,7 @@ func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left ti
 		need, text := time.Duration(0), ""
 		if last := status.LastTerminationState.Terminated; last != nil && !s.before(last) {
 			need = s.Steady
-			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, exit(last))
+			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, health.Exit(last))
 		} else if c.ReadinessProbe == nil {
 			need = settle
 			text = fmt.Sprintf("container %s has no readiness probe and runs for less than %s", status.Name, settle)
@@ -109,15 +103,10 @@ func standing(spec *corev1.PodSpec, name string) *corev1.Container {
 	if i := slices.IndexFunc(spec.Containers, named); i >= 0 {
 		return &spec.Containers[i]
 	}
-	if i := slices.IndexFunc(spec.InitContainers, named); i >= 0 && sidecar(&spec.InitContainers[i]) {
+	if i := slices.IndexFunc(spec.InitContainers, named); i >= 0 && health.Sidecar(&spec.InitContainers[i]) {
 		return &spec.InitContainers[i]
 	}
 	return nil
-}
-
-// sidecar reports whether an init container runs beside the others.
-func sidecar(c *corev1.Container) bool {
-	return ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 }
 
 // of are the pods of an owner; a namespace is listed once.
