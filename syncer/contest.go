@@ -7,6 +7,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
 )
@@ -95,7 +96,7 @@ func (p *planning) late(one *planned) bool {
 			return true
 		}
 	}
-	if shut(one.gates) != nil {
+	if gate.Shut(one.gates) != nil {
 		return true
 	}
 	reads, acts := readsFrom(one.ks), p.s.rights.Account(one.ks) != ""

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
@@ -177,7 +178,7 @@ func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, erro
 	if s.automatic(c) {
 		return true, nil
 	}
-	list, err := history.Between(repo, good, sha, maxReach)
+	list, err := history.Between(repo, good, sha, gate.MaxCommits)
 	return !slices.ContainsFunc(list, func(c git.Commit) bool { return c.Reverts() == "" && len(c.Parents) < 2 }), err
 }
 

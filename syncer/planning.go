@@ -18,6 +18,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
@@ -278,7 +279,7 @@ func (p *planning) gates(out *planned) {
 	for _, g := range out.gates {
 		// A freeze passes by itself: the commit need not change.
 		if !g.Open && g.Name != wire.GateFreeze {
-			out.plan.Errors = append(out.plan.Errors, faults(&gateError{g})...)
+			out.plan.Errors = append(out.plan.Errors, faults(gate.Refusal(g))...)
 			out.held++
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -108,7 +109,7 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h source.Head, r
 // freeze writes that a commit waits for the end of a freeze. What is applied
 // is as ready as it was, so that nothing that depends on it waits.
 func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
-	k.thaw = thaw(err)
+	k.thaw = gate.Thaw(err)
 	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.Revision()))
 	now := metav1.NewTime(k.s.env.Now())
 	fresh := false
@@ -124,9 +125,9 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		fresh = c == nil || c.Message != msg
 		st.LastAttemptedRevision = r.head.Revision()
 		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
-		set.Put(frozenCondition, metav1.ConditionTrue, frozenReason, msg)
+		set.Put(frozenCondition, metav1.ConditionTrue, gate.FrozenReason, msg)
 		if st.LastAppliedRevision == "" {
-			set.Put(meta.ReadyCondition, metav1.ConditionFalse, frozenReason, msg)
+			set.Put(meta.ReadyCondition, metav1.ConditionFalse, gate.FrozenReason, msg)
 		} else if c := set.Get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
 			// A refused commit is no longer the newest.
 			set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)
@@ -142,7 +143,7 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 	}
 	if fresh {
 		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
-		k.s.env.Record(ks, corev1.EventTypeNormal, frozenReason, msg)
+		k.s.env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
 		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
 	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})

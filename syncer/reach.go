@@ -5,49 +5,54 @@ import (
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/wire"
 )
 
 // reach reads what the commits from the one that the Kustomization has applied
 // to sha say for themselves.
-func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha string) (reach, error) {
+func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha string) (gate.Reach, error) {
 	h, _ := src.Current()
 	obj, ok := s.env.Store.Get(src.Key).(*sourcev1.GitRepository)
 	if h.Repo == nil || !ok {
-		return reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
+		return gate.Reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
 	}
 	applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-	commits, err := history.Between(h.Repo, applied.Commit, sha, maxReach)
+	commits, err := history.Between(h.Repo, applied.Commit, sha, gate.MaxCommits)
 	if err != nil || len(commits) == 0 {
-		return reach{}, err
+		return gate.Reach{}, err
 	}
 	signed := func(sha string) error {
 		if obj.Spec.Verification == nil {
-			return errNoVerify
+			return gate.ErrNoVerify
 		}
 		_, err := src.Trusted(sha)
 		return err
 	}
-	r := reach{allow: allowed(commits, signed)}
-	if r.allow.freeze {
+	r := gate.NewReach(commits, signed)
+	if r.AsksThaw() {
 		// A signature vouches for what is below the commit, not above it.
 		tip := commits[slices.IndexFunc(commits, func(c git.Commit) bool { return c.SHA == sha })]
-		merged, err := history.Between(h.Repo, tip.Parent(), sha, maxReach)
+		merged, err := history.Between(h.Repo, tip.Parent(), sha, gate.MaxCommits)
 		if err != nil {
-			return reach{}, err
+			return gate.Reach{}, err
 		}
-		r.thaws = allowed(merged, signed).freeze
+		r.Thaws = gate.FreezeAllowed(merged, signed)
 	}
-	if r.thaws || applied.Commit == "" {
+	if r.Thaws || applied.Commit == "" {
 		return r, nil
 	}
-	r.thaws, r.rollback, err = s.onlyReverts(h.Repo, ks, commits, applied.Commit)
+	r.Thaws, r.Rollback, err = s.onlyReverts(h.Repo, ks, commits, applied.Commit)
 	return r, err
 }
 
@@ -79,7 +84,7 @@ func (s *Syncer) onlyReverts(repo *git.Repository, ks *kustomizev1.Kustomization
 		if had, err := s.hadDeployed(ks, back.Since); err != nil || !had {
 			return false, false, err
 		}
-		taken, err := history.Between(repo, back.Since, back.Commit, maxReach)
+		taken, err := history.Between(repo, back.Since, back.Commit, gate.MaxCommits)
 		if err != nil {
 			return false, false, err
 		}
@@ -110,9 +115,48 @@ func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h source.Head) (so
 		if above, err := history.IsAncestor(h.Repo, applied.Commit, h.Commit); err != nil || !above {
 			return h, false
 		}
-		if r, err := k.s.reach(src, ks, h.Commit); err == nil && r.thaws {
+		if r, err := k.s.reach(src, ks, h.Commit); err == nil && r.Thaws {
 			return h, true
 		}
 	}
 	return h, false
+}
+
+// boundsOf are the bounds of a Kustomization's commits.
+func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (gate.Bounds, error) {
+	src, _ := s.env.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository)
+	return gate.BoundsOf(ks, src, stateOf(ks).quarantined)
+}
+
+// gates says which of the bounds a plan meets, and what each makes of it: what
+// a commit could be stopped by. It is pure but for the commits that it reads:
+// sha is the planned one (empty for files that are no commit), whose signed
+// trailers count. An annotation that cannot be understood is an error.
+func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha string) ([]wire.Gate, error) {
+	b, err := s.boundsOf(ks)
+	if err != nil {
+		return nil, err
+	}
+	list := b.Judge(res, sha, gate.Reach{}, s.env.Now())
+	src := s.sources.Get(flux.SourceKey(ks))
+	if gate.Shut(list) == nil || sha == "" || src == nil {
+		return list, nil
+	}
+	r, err := s.reach(src, ks, sha)
+	if err != nil {
+		return nil, err
+	}
+	return b.Judge(res, sha, r, s.env.Now()), nil
+}
+
+// pass fails for a plan that one of the gates holds.
+func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
+	if r.hold {
+		return nil // what was applied before
+	}
+	list, err := s.gates(ks, r.plan, r.head.Commit)
+	if err != nil {
+		return fault.New(meta.BuildFailedReason, err)
+	}
+	return gate.Pass(list, r.drift)
 }

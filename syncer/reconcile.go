@@ -19,6 +19,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/gate"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -103,7 +104,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	case ctx.Err() != nil:
 	case !k.same(ks):
 		k.wake.Set() // it is looked at as it is now
-	case !thaw(err).IsZero():
+	case !gate.Thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
 	case head.Revision() != k.attempted.revision:
 		// The conditions are about the newest commit.

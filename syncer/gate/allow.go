@@ -1,4 +1,4 @@
-package syncer
+package gate
 
 import (
 	"errors"
@@ -46,8 +46,8 @@ func (a *allowance) add(message string) {
 	}
 }
 
-// errNoVerify says that a source checks no signatures.
-var errNoVerify = errors.New("it counts only in a signed commit, and the source checks no signatures: set spec.verify on the GitRepository")
+// ErrNoVerify says that a source checks no signatures.
+var ErrNoVerify = errors.New("it counts only in a signed commit, and the source checks no signatures: set spec.verify on the GitRepository")
 
 // allowed is what the commits allow, in the order given. signed fails for a
 // commit that is not signed by an allowed key, whose trailers do not count.

@@ -1,4 +1,4 @@
-package syncer
+package gate
 
 import (
 	"errors"
@@ -18,35 +18,58 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// frozenReason is the reason of a commit that waits for the end of a freeze.
-const frozenReason = "Frozen"
+// FrozenReason is the reason of a commit that waits for the end of a freeze.
+const FrozenReason = "Frozen"
 
-// maxReach bounds the commits that are looked at for trailers.
-const maxReach = 1000
+// MaxCommits bounds the commits that are looked at for trailers.
+const MaxCommits = 1000
 
-// reach is what the commits between the applied one and the planned one say
-// for themselves.
-type reach struct {
-	allow allowance
-	// thaws says that the freeze does not hold the planned commit: it is
-	// signed and says so, or there is nothing but reverts.
-	thaws bool
-	// rollback says that the planned commit takes back the applied one and
-	// does nothing else: what it deletes is what that one created.
-	rollback bool
+// NewReach is the reach of commits, in the order given: signed fails for a commit
+// whose trailers do not count.
+func NewReach(commits []git.Commit, signed func(sha string) error) Reach {
+	return Reach{allow: allowed(commits, signed)}
 }
 
-// bounds are what a user allows the commits of a Kustomization to do.
-type bounds struct {
+// FreezeAllowed reports whether one of the commits asks, and may, to pass a
+// freeze.
+func FreezeAllowed(commits []git.Commit, signed func(sha string) error) bool {
+	return allowed(commits, signed).freeze
+}
+
+// AsksThaw reports whether a signed commit asks to pass a freeze.
+func (r Reach) AsksThaw() bool { return r.allow.freeze }
+
+// FrozenAt is until when new commits wait at a time, and for which of the
+// windows; next is when the next window begins.
+func (b Bounds) FrozenAt(t time.Time) (until time.Time, in string, next time.Time) {
+	until, in = frozen(b.windows, t)
+	return until, in, nextFreeze(b.windows, t)
+}
+
+// Reach is what the commits between the applied one and the planned one say
+// for themselves.
+type Reach struct {
+	allow allowance
+	// Thaws says that the freeze does not hold the planned commit: it is
+	// signed and says so, or there is nothing but reverts.
+	Thaws bool
+	// Rollback says that the planned commit takes back the applied one and
+	// does nothing else: what it deletes is what that one created.
+	Rollback bool
+}
+
+// Bounds are what a user allows the commits of a Kustomization to do.
+type Bounds struct {
 	maxDeletes, maxRestarts *int
 	windows                 []window
 	quarantined             string // commit
 }
 
-// boundsOf reads the annotations of a Kustomization and of its source.
-func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
-	b := bounds{}
-	if bad, ok := git.ParseRevision(stateOf(ks).quarantined); ok && !flux.Names(ks.Annotations[flux.Retry], bad.Commit) {
+// BoundsOf reads the annotations of a Kustomization and of its source, which is
+// nil if it is not there. quarantined is the revision that has failed.
+func BoundsOf(ks *kustomizev1.Kustomization, src *sourcev1.GitRepository, quarantined string) (Bounds, error) {
+	b := Bounds{}
+	if bad, ok := git.ParseRevision(quarantined); ok && !flux.Names(ks.Annotations[flux.Retry], bad.Commit) {
 		b.quarantined = bad.Commit
 	}
 	for name, limit := range map[string]**int{flux.MaxDeletes: &b.maxDeletes, flux.MaxRestarts: &b.maxRestarts} {
@@ -65,7 +88,7 @@ func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 		return b, fmt.Errorf("annotation %s: %w", flux.Freeze, err)
 	}
 	b.windows = windows
-	if src, ok := s.env.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository); ok {
+	if src != nil {
 		if windows, err = freezeWindows(src.Annotations[flux.Freeze]); err != nil {
 			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", flux.Freeze, src.Namespace, src.Name, err)
 		}
@@ -74,29 +97,8 @@ func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (bounds, error) {
 	return b, nil
 }
 
-// gates says which of the bounds a plan meets, and what each makes of it: what
-// a commit could be stopped by. It is pure but for the commits that it reads:
-// sha is the planned one (empty for files that are no commit), whose signed
-// trailers count. An annotation that cannot be understood is an error.
-func (s *Syncer) gates(ks *kustomizev1.Kustomization, res plan.Result, sha string) ([]wire.Gate, error) {
-	b, err := s.boundsOf(ks)
-	if err != nil {
-		return nil, err
-	}
-	list := b.judge(res, sha, reach{}, s.env.Now())
-	src := s.sources.Get(flux.SourceKey(ks))
-	if shut(list) == nil || sha == "" || src == nil {
-		return list, nil
-	}
-	r, err := s.reach(src, ks, sha)
-	if err != nil {
-		return nil, err
-	}
-	return b.judge(res, sha, r, s.env.Now()), nil
-}
-
-// shut is the first gate that does not let the plan pass, or nil.
-func shut(list []wire.Gate) *wire.Gate {
+// Shut is the first gate that does not let the plan pass, or nil.
+func Shut(list []wire.Gate) *wire.Gate {
 	for i, g := range list {
 		if !g.Open {
 			return &list[i]
@@ -105,9 +107,9 @@ func shut(list []wire.Gate) *wire.Gate {
 	return nil
 }
 
-// judge decides about a plan. It lists the gates that are shut, or that apply
+// Judge decides about a plan. It lists the gates that are shut, or that apply
 // although they are open.
-func (b bounds) judge(res plan.Result, sha string, r reach, now time.Time) []wire.Gate {
+func (b Bounds) Judge(res plan.Result, sha string, r Reach, now time.Time) []wire.Gate {
 	var list []wire.Gate
 	deletes, restarts := 0, 0
 	for _, a := range res.Actions {
@@ -128,7 +130,7 @@ func (b bounds) judge(res plan.Result, sha string, r reach, now time.Time) []wir
 		case limit != nil && count <= *limit:
 		case count <= allow:
 			g.Message = fmt.Sprintf("allowed by the trailer %s: %s=%d", allowTrailer, word, allow)
-		case r.rollback:
+		case r.Rollback:
 			g.Message = "it takes back the commit that is applied"
 		default:
 			g.Open = false
@@ -150,7 +152,7 @@ func (b bounds) judge(res plan.Result, sha string, r reach, now time.Time) []wir
 			fmt.Sprintf("this commit would replace the pods of %d workloads, and the annotation %s allows %d", restarts, flux.MaxRestarts, *b.maxRestarts))
 	}
 	if until, in := frozen(b.windows, now); !until.IsZero() && res.Changes() {
-		g := wire.Gate{Name: wire.GateFreeze, Until: until, Open: r.thaws || r.rollback, Message: "it is a rollback, or a signed commit that says " + allowTrailer + ": freeze"}
+		g := wire.Gate{Name: wire.GateFreeze, Until: until, Open: r.Thaws || r.Rollback, Message: "it is a rollback, or a signed commit that says " + allowTrailer + ": freeze"}
 		if !g.Open {
 			g.Message = fmt.Sprintf("Frozen until %s (%s: %s); what is applied stays. To deploy meanwhile, say so in a signed commit by the trailer %s: freeze%s",
 				until.Format(time.RFC3339), flux.Freeze, in, allowTrailer, ignored)
@@ -163,38 +165,36 @@ func (b bounds) judge(res plan.Result, sha string, r reach, now time.Time) []wir
 	return list
 }
 
-// gateError is a gate that is shut.
-type gateError struct{ gate wire.Gate }
+// closed is a gate that is shut.
+type closed struct{ gate wire.Gate }
 
-func (e *gateError) Error() string { return e.gate.Message }
+// Error implements error.
+func (e *closed) Error() string { return e.gate.Message }
 
-// pass fails for a plan that one of the gates holds, with the reason for the
-// condition.
-func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
-	if r.hold {
-		return nil // what was applied before
+// Pass fails for a plan that one of the gates holds, with the reason for the
+// condition. drift says that it only puts back what is applied, which it does in
+// a freeze, too.
+func Pass(list []wire.Gate, drift bool) error {
+	g := Shut(list)
+	if g == nil || drift && g.Name == wire.GateFreeze {
+		return nil
 	}
-	list, err := s.gates(ks, r.plan, r.head.Commit)
-	if err != nil {
-		return fault.New(meta.BuildFailedReason, err)
-	}
-	g := shut(list)
-	if g == nil || r.drift && g.Name == wire.GateFreeze {
-		return nil // what is applied is put back in a freeze, too
-	}
-	err = &gateError{gate: *g}
+	err := Refusal(*g)
 	switch g.Name {
 	case wire.GateFreeze:
-		return fault.New(frozenReason, err)
+		return fault.New(FrozenReason, err)
 	case wire.GateMaxDeletes:
 		return fault.New(meta.PruneFailedReason, err)
 	}
 	return fault.New(meta.ReconciliationFailedReason, err)
 }
 
-// thaw is when the freeze that err tells of ends.
-func thaw(err error) time.Time {
-	if e, ok := errors.AsType[*gateError](err); ok && e.gate.Name == wire.GateFreeze {
+// Refusal is the error of a gate that is shut.
+func Refusal(g wire.Gate) error { return &closed{gate: g} }
+
+// Thaw is when the freeze that err tells of ends.
+func Thaw(err error) time.Time {
+	if e, ok := errors.AsType[*closed](err); ok && e.gate.Name == wire.GateFreeze {
 		return e.gate.Until
 	}
 	return time.Time{}

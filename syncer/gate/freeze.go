@@ -1,4 +1,4 @@
-package syncer
+package gate
 
 import (
 	"errors"
@@ -129,4 +129,23 @@ func frozen(windows []window, t time.Time) (until time.Time, in string) {
 		}
 	}
 	return until, in
+}
+
+// nextFreeze is when the next of the windows starts after t.
+func nextFreeze(windows []window, t time.Time) time.Time {
+	var first time.Time
+	for _, w := range windows {
+		s := w.start.Next(w.wall(t))
+		if s.IsZero() {
+			continue
+		}
+		start := time.Date(s.Year(), s.Month(), s.Day(), s.Hour(), s.Minute(), s.Second(), 0, w.zone)
+		if !start.After(t) {
+			start = t.Add(time.Minute) // when the clocks change
+		}
+		if first.IsZero() || start.Before(first) {
+			first = start
+		}
+	}
+	return first
 }
