@@ -57,7 +57,7 @@ var rooms = map[string][]string{
 	"nodes":          {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"rules", "iptables", "."},
-	"cmd/headway":    {"headwaytest", "report", "up", ".", "crash", "e2e"},
+	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},
 	"cmd/headway/up": {"datadir", "memory", "progress", ".", "uptest"},
 }
 

@@ -21,7 +21,6 @@ const (
 // larger are the packages and types ("folder.Type") that are larger, each with
 // the reason or the record of the decision that says why.
 var larger = map[string]string{
-	"cmd/headway":                "to be cut",
 	"cmd/headway/e2e":            "to be cut",
 	"engine/api":                 "to be cut",
 	"engine/store":               "to be cut",

@@ -3,10 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/up"
 )
 
-func newCleanup(opts *options) *cobra.Command {
+func newCleanup(opts *cli.Options) *cobra.Command {
 	var what up.Cleanup
 	cmd := &cobra.Command{
 		Use:   "cleanup",
@@ -16,9 +17,9 @@ interfaces, rules, cgroups, mounts and data. Stop headway first. Where the data
 dir has the cluster's Git repository, it asks before it deletes that. What else
 somebody has put into the data dir stays.`,
 		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
-		Args:    takes(0, 0),
+		Args:    cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			what.DataDir, what.In, what.Out = opts.dataDir, opts.in, opts.out
+			what.DataDir, what.In, what.Out = opts.DataDir, opts.In, opts.Out
 			return what.Run(cmd.Context())
 		},
 	}

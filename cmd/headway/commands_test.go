@@ -18,6 +18,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/cmd/headway/up"
@@ -59,39 +60,39 @@ func TestHistoryCommands(t *testing.T) {
 	second := s.push(map[string]string{"settings.yaml": coloured("blue"), "more.yaml": strings.Replace(coloured("green"), "name: settings", "name: more", 1)})
 	s.deployed(second)
 
-	out := s.must(exitOK, "blame", "cm/settings", "-n", "default")
+	out := s.must(cli.ExitOK, "blame", "cm/settings", "-n", "default")
 	headwaytest.Shows(t, "blame", out, "ConfigMap/settings in default", report.ShortSHA(second)+"  Ada", "settings.yaml:7  data.colour", "blue", report.ShortSHA(first)+"  Ada", "settings.yaml:8  data.size", "big")
 	if strings.Contains(out, "metadata.uid") {
 		t.Errorf("blame shows what nobody set:\n%s", out)
 	}
-	headwaytest.Shows(t, "blame --all", s.must(exitOK, "blame", "cm/settings", "-n", "default", "--all"), "metadata.uid")
+	headwaytest.Shows(t, "blame --all", s.must(cli.ExitOK, "blame", "cm/settings", "-n", "default", "--all"), "metadata.uid")
 	var blame wire.Blame
-	if err := json.Unmarshal([]byte(s.must(exitOK, "blame", "configmap/settings", "-o", "json")), &blame); err != nil || blame.Commits[second].Author.Name != "Ada" {
+	if err := json.Unmarshal([]byte(s.must(cli.ExitOK, "blame", "configmap/settings", "-o", "json")), &blame); err != nil || blame.Commits[second].Author.Name != "Ada" {
 		t.Errorf("blame -o json: %v, %+v", err, blame.Commits)
 	}
 
-	headwaytest.Shows(t, "get --at COMMIT", s.must(exitOK, "get", "cm/settings", "--at", report.ShortSHA(first)), "colour: red", "settings.yaml:1", first)
-	headwaytest.Shows(t, "get --at TIME", s.must(exitOK, "get", "cm/settings", "--at", between.Format(time.RFC3339Nano)), "colour: red")
-	headwaytest.Shows(t, "get", s.must(exitOK, "get", "cm/settings"), "colour: blue")
-	headwaytest.Shows(t, "get of what was not there yet", s.must(exitFailed, "get", "cm/more", "--at", first), "ConfigMap/more was not declared at "+first[:12])
-	headwaytest.Shows(t, "get of an unknown commit", s.must(exitFailed, "get", "cm/settings", "--at", "0123456"), "0123456")
+	headwaytest.Shows(t, "get --at COMMIT", s.must(cli.ExitOK, "get", "cm/settings", "--at", report.ShortSHA(first)), "colour: red", "settings.yaml:1", first)
+	headwaytest.Shows(t, "get --at TIME", s.must(cli.ExitOK, "get", "cm/settings", "--at", between.Format(time.RFC3339Nano)), "colour: red")
+	headwaytest.Shows(t, "get", s.must(cli.ExitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get of what was not there yet", s.must(cli.ExitFailed, "get", "cm/more", "--at", first), "ConfigMap/more was not declared at "+first[:12])
+	headwaytest.Shows(t, "get of an unknown commit", s.must(cli.ExitFailed, "get", "cm/settings", "--at", "0123456"), "0123456")
 
-	out = s.must(exitChanges, "diff", first, second)
+	out = s.must(cli.ExitChanges, "diff", first, second)
 	headwaytest.Shows(t, "diff", out, "+ create ConfigMap/more", "~ update ConfigMap/settings", "data.colour: red → blue")
-	headwaytest.Shows(t, "diff backwards", s.must(exitChanges, "diff", second, first), "- delete ConfigMap/more", "data.colour: blue → red")
-	s.must(exitOK, "diff", second, second)
-	s.must(exitFailed, "diff", second, "none")
+	headwaytest.Shows(t, "diff backwards", s.must(cli.ExitChanges, "diff", second, first), "- delete ConfigMap/more", "data.colour: blue → red")
+	s.must(cli.ExitOK, "diff", second, second)
+	s.must(cli.ExitFailed, "diff", second, "none")
 
-	out = s.must(exitOK, "log", "cm/settings", "-n", "default")
+	out = s.must(cli.ExitOK, "log", "cm/settings", "-n", "default")
 	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 3 || !strings.Contains(lines[1], report.ShortSHA(second)) || !strings.Contains(lines[2], report.ShortSHA(first)) || !strings.Contains(lines[1], "healthy") {
 		t.Errorf("log of settings:\n%s", out)
 	}
-	out = s.must(exitOK, "log", "cm/more")
+	out = s.must(cli.ExitOK, "log", "cm/more")
 	if strings.Contains(out, report.ShortSHA(first)) || !strings.Contains(out, report.ShortSHA(second)) {
 		t.Errorf("log of more:\n%s", out)
 	}
 
-	headwaytest.Shows(t, "log --verify", s.must(exitOK, "log", "--verify"), "The journal is whole: 4 entries")
+	headwaytest.Shows(t, "log --verify", s.must(cli.ExitOK, "log", "--verify"), "The journal is whole: 4 entries")
 	records, err := s.Cluster.Engine.Store().Records("journal", 0, 10)
 	if err != nil {
 		t.Fatal(err)
@@ -100,9 +101,9 @@ func TestHistoryCommands(t *testing.T) {
 	if _, err := s.Cluster.Engine.Store().Commit(t.Context(), change.Tx{Append: []change.Record{{Log: "journal", Data: forged}}}); err != nil {
 		t.Fatal(err)
 	}
-	headwaytest.Shows(t, "log --verify of a forged journal", s.must(exitFailed, "log", "--verify"), "The journal is broken after 4 sound entries", "changed, removed or inserted")
+	headwaytest.Shows(t, "log --verify of a forged journal", s.must(cli.ExitFailed, "log", "--verify"), "The journal is broken after 4 sound entries", "changed, removed or inserted")
 	var verified wire.Verification
-	if err := json.Unmarshal([]byte(s.must(exitFailed, "log", "--verify", "-o", "json")), &verified); err != nil || verified.OK || verified.Entries != 4 {
+	if err := json.Unmarshal([]byte(s.must(cli.ExitFailed, "log", "--verify", "-o", "json")), &verified); err != nil || verified.OK || verified.Entries != 4 {
 		t.Errorf("log --verify -o json: %v, %+v", err, verified)
 	}
 }
@@ -117,7 +118,7 @@ func TestRollbackCommand(t *testing.T) {
 	third := s.push(map[string]string{"settings.yaml": coloured("green")})
 	s.deployed(third)
 
-	out := s.must(exitRefused, "rollback", second)
+	out := s.must(cli.ExitRefused, "rollback", second)
 	headwaytest.Shows(t, "a conflict", out, "settings.yaml")
 	var outcome struct{ Conflicts []string }
 	_, text, _ := s.headway("rollback", second, "-o", "json")
@@ -127,14 +128,14 @@ func TestRollbackCommand(t *testing.T) {
 	if got := s.repo.Git(s.repo.Bare, "rev-parse", "main"); got != third {
 		t.Errorf("main is at %s after a conflict, want %s", got, third)
 	}
-	headwaytest.Shows(t, "an unknown commit", s.must(exitFailed, "rollback", "0123456"), "0123456")
+	headwaytest.Shows(t, "an unknown commit", s.must(cli.ExitFailed, "rollback", "0123456"), "0123456")
 
-	out = s.must(exitOK, "rollback", "-m", "green is out")
+	out = s.must(cli.ExitOK, "rollback", "-m", "green is out")
 	headwaytest.Shows(t, "rollback", out, "Revert", "reverts "+report.ShortSHA(third))
 	if got := s.repo.Git(s.repo.Bare, "log", "-1", "--format=%P %B", "main"); !strings.HasPrefix(got, third) || !strings.Contains(got, "This reverts commit "+third+".") || !strings.Contains(got, "green is out") {
 		t.Errorf("the newest commit: %s", got)
 	}
-	headwaytest.Shows(t, "get after the rollback", s.must(exitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get after the rollback", s.must(cli.ExitOK, "get", "cm/settings"), "colour: blue")
 }
 
 // What keeps a commit from being applied, or has failed, is in the status with
@@ -145,13 +146,13 @@ func TestStatusTellsHolds(t *testing.T) {
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 
 	bad := s.push(map[string]string{"web.yaml": workload(1)})
-	s.eventually("the failed commit is in quarantine", func() bool { return strings.Contains(s.must(exitOK, "status"), "quarantine") })
-	out := s.must(exitOK, "status")
+	s.eventually("the failed commit is in quarantine", func() bool { return strings.Contains(s.must(cli.ExitOK, "status"), "quarantine") })
+	out := s.must(cli.ExitOK, "status")
 	headwaytest.Shows(t, "status of a quarantine", out, "quarantine main@"+report.ShortSHA(bad), "Deployment/default/web")
 	hold := func() wire.Hold {
 		t.Helper()
 		var status wire.Status
-		if err := json.Unmarshal([]byte(s.must(exitOK, "status", "-o", "json")), &status); err != nil {
+		if err := json.Unmarshal([]byte(s.must(cli.ExitOK, "status", "-o", "json")), &status); err != nil {
 			t.Fatal(err)
 		}
 		if list := status.Sources[0].Kustomizations[0].Holds; len(list) == 1 {
@@ -162,9 +163,9 @@ func TestStatusTellsHolds(t *testing.T) {
 	if h := hold(); h.Kind != wire.GateQuarantine || !strings.HasSuffix(h.Revision, bad) || h.Message == "" || h.Since.IsZero() {
 		t.Errorf("status -o json of a quarantine: %+v", h)
 	}
-	headwaytest.Shows(t, "sync of a quarantine", s.must(exitFailed, "sync"), "not everything is applied")
-	headwaytest.Shows(t, "log of a quarantine", s.must(exitOK, "log"), "failed", report.ShortSHA(bad))
-	out = s.must(exitOK, "rollback")
+	headwaytest.Shows(t, "sync of a quarantine", s.must(cli.ExitFailed, "sync"), "not everything is applied")
+	headwaytest.Shows(t, "log of a quarantine", s.must(cli.ExitOK, "log"), "failed", report.ShortSHA(bad))
+	out = s.must(cli.ExitOK, "rollback")
 	headwaytest.Shows(t, "rollback of a quarantine", out, "reverts "+report.ShortSHA(bad))
 	s.deployed(s.repo.Git(s.repo.Bare, "rev-parse", "main"))
 	if h := hold(); h.Kind != "" {
@@ -175,14 +176,14 @@ func TestStatusTellsHolds(t *testing.T) {
 	s.repo.Git(s.repo.Work, "pull", "-q", "--ff-only", "origin", "main")
 	waits := s.push(map[string]string{"settings.yaml": coloured("red")})
 	s.eventually("the commit waits for the end of the freeze", func() bool { return strings.HasSuffix(hold().Revision, waits) })
-	out = s.must(exitOK, "status")
+	out = s.must(cli.ExitOK, "status")
 	headwaytest.Shows(t, "status of a freeze", out, "freeze   main@"+report.ShortSHA(waits), "Frozen until", "* * * * * / 1h")
-	headwaytest.Shows(t, "get while frozen", s.must(exitFailed, "get", "cm/settings"), "not declared")
-	headwaytest.Shows(t, "plan while frozen", s.must(exitChanges, "plan"), "create ConfigMap/settings", "Frozen until")
+	headwaytest.Shows(t, "get while frozen", s.must(cli.ExitFailed, "get", "cm/settings"), "not declared")
+	headwaytest.Shows(t, "plan while frozen", s.must(cli.ExitChanges, "plan"), "create ConfigMap/settings", "Frozen until")
 
 	s.patch("Kustomization", func(o object.Object) { o.SetAnnotations(map[string]string{flux.MaxDeletes: "none"}) })
 	s.eventually("an annotation that nobody understands is told", func() bool {
-		return strings.Contains(s.must(exitOK, "status"), `annotation headway.dev/max-deletes: "none" is not a number of objects`)
+		return strings.Contains(s.must(cli.ExitOK, "status"), `annotation headway.dev/max-deletes: "none" is not a number of objects`)
 	})
 }
 
@@ -197,13 +198,13 @@ func TestPlanCommentStory(t *testing.T) {
 	if err := os.WriteFile(ca, s.Cluster.Engine.PKI().CACert, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(tokenEnv, "token-of-viewer")
-	t.Setenv(forgeTokenEnv, forgetest.Token)
+	t.Setenv("HEADWAY_TOKEN", "token-of-viewer")
+	t.Setenv("HEADWAY_FORGE_TOKEN", forgetest.Token)
 	args := []string{
 		"plan", "--server", "https://" + s.Cluster.Listener.Addr().String(), "--certificate-authority", ca, "pull/12",
 		"--comment", "12", "--forge", "gitea", "--repository", git.URL + "/" + forgeProject, "--forge-address", git.URL + "/api/v1",
 	}
-	headwaytest.Shows(t, "a token without the right", s.must(exitFailed, args...), "cannot post path")
+	headwaytest.Shows(t, "a token without the right", s.must(cli.ExitFailed, args...), "cannot post path")
 	if n := len(git.Comments()); n != 0 {
 		t.Errorf("%d comments of a plan that was refused", n)
 	}
@@ -216,14 +217,14 @@ func TestPlanCommentStory(t *testing.T) {
 		s.eventually("the right is there", func() bool {
 			code, o, e := s.headway(args...)
 			out = o + e
-			return code == exitChanges
+			return code == cli.ExitChanges
 		})
 		headwaytest.Shows(t, "plan", out, "update ConfigMap/settings", "→ blue", verb+" the comment on pull request 12")
 	}
 	if list := git.Comments(); len(list) != 1 || !strings.Contains(list[0].Body, "ConfigMap/settings") {
 		t.Errorf("comments at the forge: %+v", list)
 	}
-	if got := s.must(exitOK, "get", "cm/settings"); !strings.Contains(got, "colour: red") {
+	if got := s.must(cli.ExitOK, "get", "cm/settings"); !strings.Contains(got, "colour: red") {
 		t.Errorf("the plan has changed something:\n%s", got)
 	}
 }
@@ -286,5 +287,5 @@ func TestWebhookOverTLS(t *testing.T) {
 		t.Errorf("signed: %d %q", code, text)
 	}
 	s.deployed(second)
-	headwaytest.Shows(t, "get after the webhook", s.must(exitOK, "get", "cm/settings"), "colour: blue")
+	headwaytest.Shows(t, "get after the webhook", s.must(cli.ExitOK, "get", "cm/settings"), "colour: blue")
 }

@@ -16,8 +16,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/gitops"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/report"
+	"headway.dev/cmd/headway/review"
 	"headway.dev/syncer/wire"
 )
 
@@ -32,10 +35,10 @@ var jsonOutputs = []struct {
 	{command: "sync", value: wire.Event{}, stream: true},
 	{command: "plan", value: wire.Plans{}},
 	{command: "diff", value: wire.Plans{}},
-	{command: "validate", value: validated{}},
-	{command: "rollback", value: rollbackOutcome{}},
-	{command: "suspend", value: suspension{}},
-	{command: "resume", value: suspension{}},
+	{command: "validate", value: review.Validated{}},
+	{command: "rollback", value: gitops.RollbackOutcome{}},
+	{command: "suspend", value: gitops.Suspension{}},
+	{command: "resume", value: gitops.Suspension{}},
 	{command: "log", value: []wire.LogEntry{}},
 	{command: "log --verify", value: wire.Verification{}},
 	{command: "blame", value: wire.Blame{}},
@@ -79,7 +82,7 @@ func TestCommandsPage(t *testing.T) {
 // docs/json.md says what -o json prints, from the types and their comments;
 // -update writes it.
 func TestJSONPage(t *testing.T) {
-	comments := typeComments(t, "../../syncer/wire", ".")
+	comments := typeComments(t, "../../syncer/wire", ".", "gitops", "review")
 	page := &strings.Builder{}
 	fmt.Fprintf(page, `# The JSON of -o json
 
@@ -206,7 +209,7 @@ func typeComments(t *testing.T, dirs ...string) map[string]string {
 // The manual has a page of each command.
 func TestManPages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "man1")
-	if code, out, errOut := headway(t, "man", dir); code != exitOK || !strings.Contains(out, "pages in "+dir) {
+	if code, out, errOut := headway(t, "man", dir); code != cli.ExitOK || !strings.Contains(out, "pages in "+dir) {
 		t.Fatalf("exit code %d: %s%s", code, out, errOut)
 	}
 	for name, words := range map[string][]string{
@@ -242,11 +245,11 @@ func TestCompletion(t *testing.T) {
 		if len(args) == 4 { // a flag behind what is completed
 			args = []string{args[0], args[2], args[3], args[1]}
 		}
-		if out := s.must(exitOK, append([]string{"__complete"}, args...)...); !strings.Contains(out, c.want) {
+		if out := s.must(cli.ExitOK, append([]string{"__complete"}, args...)...); !strings.Contains(out, c.want) {
 			t.Errorf("%q completes to %q, want %q", c.typed, out, c.want)
 		}
 	}
-	if code, out, _ := headway(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "__start_headway") {
+	if code, out, _ := headway(t, "completion", "bash"); code != cli.ExitOK || !strings.Contains(out, "__start_headway") {
 		t.Errorf("completion bash: exit code %d\n%.200s", code, out)
 	}
 }

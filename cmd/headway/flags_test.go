@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/cmd/headway/cli"
 )
 
 // The flag is nearer than the environment.
@@ -21,9 +23,7 @@ func TestDataDirWinsOverEnvironment(t *testing.T) {
 	} {
 		args := append([]string{"headway"}, strings.Fields(c.args)...)
 		if args[1] == "kubectl" {
-			opts := &options{}
 			root := newRoot(strings.NewReader(""), os.Stdout, os.Stderr)
-			opts.flags = root.PersistentFlags()
 			command, rest, err := root.Find(args[1:])
 			if err != nil {
 				t.Fatal(err)
@@ -31,13 +31,13 @@ func TestDataDirWinsOverEnvironment(t *testing.T) {
 			if rest, err = headwayFlags(command, rest); err != nil || strings.Join(rest, " ") != "get pods" {
 				t.Errorf("%s: kubectl gets %q: %v", c.args, rest, err)
 			}
-			if !opts.dataDirGiven() {
+			if !root.PersistentFlags().Changed("data-dir") {
 				t.Errorf("%s: --data-dir is not seen", c.args)
 			}
 			continue
 		}
 		code, _, errOut := headway(t, args[1:]...)
-		if code != exitFailed || !strings.Contains(errOut, "no kubeconfig at "+c.want+":") {
+		if code != cli.ExitFailed || !strings.Contains(errOut, "no kubeconfig at "+c.want+":") {
 			t.Errorf("%s: exit code %d, want a word about %s: %s", c.args, code, c.want, errOut)
 		}
 	}
@@ -60,7 +60,7 @@ func TestUpRefusesFlags(t *testing.T) {
 		{"--images-dir=" + file, "--images-dir: " + file + " is not a directory"},
 	} {
 		code, _, errOut := headway(t, "up", "--data-dir", filepath.Join(dir, "data"), c.flags)
-		if code != exitFailed || !strings.Contains(errOut, c.want) {
+		if code != cli.ExitFailed || !strings.Contains(errOut, c.want) {
 			t.Errorf("up %s: exit code %d, want %q: %s", c.flags, code, c.want, errOut)
 		}
 	}
@@ -77,7 +77,7 @@ func TestDidYouMean(t *testing.T) {
 		{"status --xyzzy", "unknown flag: --xyzzy; see `headway status --help`"},
 	} {
 		code, _, errOut := headway(t, strings.Fields(c.args)...)
-		if code != exitFailed || !strings.Contains(errOut, c.want) {
+		if code != cli.ExitFailed || !strings.Contains(errOut, c.want) {
 			t.Errorf("%s: exit code %d, want %q: %s", c.args, code, c.want, errOut)
 		}
 	}
@@ -88,9 +88,9 @@ func TestCommandsReadAnswersToTheEnd(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	for range 30 {
-		s.must(exitOK, "log")
+		s.must(cli.ExitOK, "log")
 	}
-	s.must(exitOK, "sync")
+	s.must(cli.ExitOK, "sync")
 	if log := s.Log.String(); strings.Contains(log, "Timeout or abort") {
 		t.Errorf("the server logs aborted requests:\n%s", log)
 	}

@@ -8,16 +8,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/cmd/headway/up/datadir"
 	"headway.dev/nodes/runtime/containerd"
 )
 
-func newImage(opts *options) *cobra.Command {
+func newImage(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Work with the node's image store",
-		Args:  commandsOnly,
+		Args:  cli.CommandsOnly,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newImageImport(opts))
@@ -30,8 +31,8 @@ type importedImage struct {
 	Size   int64  `json:"size"`
 }
 
-func newImageImport(opts *options) *cobra.Command {
-	var format outputFormat
+func newImageImport(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var address string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
@@ -40,12 +41,12 @@ func newImageImport(opts *options) *cobra.Command {
 the containerd that a running cluster uses; - reads standard input. Pods with
 imagePullPolicy IfNotPresent or Never then start without a registry.`,
 		Example: "  headway image import web.tar\n  docker save web:v1 | headway image import -",
-		Args:    takes(1, 1),
+		Args:    cli.Takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if os.Geteuid() != 0 {
 				return errors.New("image import needs root: the node's containerd answers nobody else; run it with sudo")
 			}
-			archive := opts.in
+			archive := opts.In
 			if args[0] != "-" {
 				file, err := os.Open(args[0])
 				if err != nil {
@@ -54,7 +55,7 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 				defer file.Close()
 				archive = file
 			}
-			dir, err := filepath.Abs(opts.dataDir)
+			dir, err := filepath.Abs(opts.DataDir)
 			if err != nil {
 				return fmt.Errorf("--data-dir: %w", err)
 			}
@@ -68,13 +69,13 @@ imagePullPolicy IfNotPresent or Never then start without a registry.`,
 				images[i] = importedImage{info.Name, info.Digest, info.Size}
 				rows[i] = []string{info.Name, info.Digest, fmt.Sprintf("%.1f MiB", float64(info.Size)/(1<<20))}
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, images)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, images)
 			}
-			return report.Table(opts.out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
+			return report.Table(opts.Out, []string{"IMAGE", "DIGEST", "SIZE"}, rows)
 		},
 	}
 	cmd.Flags().StringVar(&address, "containerd-address", "", "socket of the containerd, as given to up")
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/engine/pki"
 )
 
@@ -29,7 +30,7 @@ type accessOptions struct {
 	lifetime                      time.Duration
 }
 
-func newKubeconfig(opts *options) *cobra.Command {
+func newKubeconfig(opts *cli.Options) *cobra.Command {
 	var access accessOptions
 	cmd := &cobra.Command{
 		Use:   "kubeconfig --user NAME",
@@ -47,7 +48,7 @@ Exit code 0: it was made. 1: something failed.`,
 		Example: `  headway kubeconfig --user ada --group web-team --server https://cluster.example.com:6443 > ada.kubeconfig
   headway kubectl create rolebinding ada -n web --clusterrole=edit --user=ada
   headway kubectl create rolebinding web-team -n web --clusterrole=view --group=web-team`,
-		Args: takes(0, 0),
+		Args: cli.Takes(0, 0),
 		RunE: func(*cobra.Command, []string) error { return access.make(opts) },
 	}
 	flags := cmd.Flags()
@@ -60,14 +61,14 @@ Exit code 0: it was made. 1: something failed.`,
 	return cmd
 }
 
-func (a *accessOptions) make(opts *options) error {
+func (a *accessOptions) make(opts *cli.Options) error {
 	if a.file == "-" {
 		a.file = ""
 	}
 	if err := a.check(); err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(opts.dataDir)
+	dir, err := filepath.Abs(opts.DataDir)
 	if err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
@@ -88,7 +89,7 @@ func (a *accessOptions) make(opts *options) error {
 		}
 		a.server = config.Host
 		if loopback(a.server) {
-			fmt.Fprintf(opts.err, "warning: %s is an address of this machine only: give --server for a user elsewhere\n", a.server)
+			fmt.Fprintf(opts.Err, "warning: %s is an address of this machine only: give --server for a user elsewhere\n", a.server)
 		}
 	}
 	at, err := url.Parse(a.server)
@@ -110,7 +111,7 @@ func (a *accessOptions) make(opts *options) error {
 	if err != nil {
 		return err
 	}
-	_, err = opts.out.Write(data)
+	_, err = opts.Out.Write(data)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up"
 )
@@ -24,7 +25,7 @@ func TestKubeconfigOfATeammate(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	file := filepath.Join(t.TempDir(), "ada.kubeconfig")
-	s.must(exitOK, "kubeconfig", "--user", "ada", "--group", "web-team", "--lifetime", "48h", "-n", "default", "-f", file)
+	s.must(cli.ExitOK, "kubeconfig", "--user", "ada", "--group", "web-team", "--lifetime", "48h", "-n", "default", "-f", file)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)
 	}
@@ -90,22 +91,22 @@ func TestKubeconfigRefusals(t *testing.T) {
 		"is not a URL":      {"--user", "ada", "--server", "http://cluster.example.com"},
 		"--tls-san other":   {"--user", "ada", "--server", "https://other:6443"},
 	} {
-		headwaytest.Shows(t, "refusal", s.must(exitFailed, append([]string{"kubeconfig"}, args...)...), want)
+		headwaytest.Shows(t, "refusal", s.must(cli.ExitFailed, append([]string{"kubeconfig"}, args...)...), want)
 	}
-	headwaytest.Shows(t, "kubeconfig", s.must(exitOK, "kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"), "server: https://cluster.example.com:7443")
+	headwaytest.Shows(t, "kubeconfig", s.must(cli.ExitOK, "kubeconfig", "--user", "ada", "--server", "https://cluster.example.com:7443"), "server: https://cluster.example.com:7443")
 	// What is no file is not replaced; - is standard output.
 	link := filepath.Join(t.TempDir(), "stdout")
 	if err := os.Symlink("/dev/null", link); err != nil {
 		t.Fatal(err)
 	}
-	headwaytest.Shows(t, "a device", s.must(exitFailed, "kubeconfig", "--user", "ada", "-f", link), link+" is not a regular file")
+	headwaytest.Shows(t, "a device", s.must(cli.ExitFailed, "kubeconfig", "--user", "ada", "-f", link), link+" is not a regular file")
 	if to, err := os.Readlink(link); err != nil || to != "/dev/null" {
 		t.Errorf("the link was replaced: %q %v", to, err)
 	}
 	t.Chdir(t.TempDir())
 	const local = "is an address of this machine only: give --server"
 	code, out, errOut := s.headway("kubeconfig", "--user", "ada", "-f", "-")
-	if code != exitOK || !strings.Contains(out, "server: https://127.0.0.1:") || !strings.Contains(errOut, local) {
+	if code != cli.ExitOK || !strings.Contains(out, "server: https://127.0.0.1:") || !strings.Contains(errOut, local) {
 		t.Errorf("-f -: %d\n%s%s", code, out, errOut)
 	}
 	if _, err := os.Lstat("-"); err == nil {
@@ -115,7 +116,7 @@ func TestKubeconfigRefusals(t *testing.T) {
 		t.Errorf("with --server: %s", errOut)
 	}
 	empty := t.TempDir()
-	if code, _, errOut := headway(t, "--data-dir", empty, "kubeconfig", "--user", "ada"); code != exitFailed || !strings.Contains(errOut, "no cluster in "+empty) {
+	if code, _, errOut := headway(t, "--data-dir", empty, "kubeconfig", "--user", "ada"); code != cli.ExitFailed || !strings.Contains(errOut, "no cluster in "+empty) {
 		t.Errorf("without a cluster: %d %s", code, errOut)
 	}
 	if left, _ := os.ReadDir(empty); len(left) > 0 {

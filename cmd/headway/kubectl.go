@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/component-base/cli"
+	kubecli "k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	"headway.dev/cmd/headway/cli"
 )
 
-func newKubectl(opts *options) *cobra.Command {
+func newKubectl(opts *cli.Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl [ARGUMENTS]",
 		Short: "The real kubectl against this cluster",
@@ -29,8 +32,8 @@ with the kubeconfig in the data directory.`,
 			if err != nil {
 				return err
 			}
-			if code := kubectl(args, opts.findKubeconfig(), opts.in, opts.out, opts.err); code != 0 {
-				return exitError{code}
+			if code := kubectl(args, opts.FindKubeconfig(), opts.In, opts.Out, opts.Err); code != 0 {
+				return cli.ExitError{Code: code}
 			}
 			return nil
 		},
@@ -67,7 +70,7 @@ func kubectl(args []string, kubeconfig string, in io.Reader, out, errOut io.Writ
 		// environment, as they do when a person sets it.
 		if err := os.Setenv("KUBECONFIG", kubeconfig); err != nil {
 			fmt.Fprintln(errOut, "headway:", err)
-			return exitFailed
+			return cli.ExitFailed
 		}
 	}
 	streams := genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut}
@@ -78,8 +81,19 @@ func kubectl(args []string, kubeconfig string, in io.Reader, out, errOut io.Writ
 		IOStreams:     streams,
 	})
 	command.SetArgs(args)
-	if err := cli.RunNoErrOutput(command); err != nil {
+	if err := kubecli.RunNoErrOutput(command); err != nil {
 		cmdutil.CheckErr(err) // prints as kubectl does, and exits
 	}
-	return exitOK
+	return cli.ExitOK
 }
+
+// cutFlag splits --name=value.
+func cutFlag(arg string) (name, value string, hasValue bool) {
+	trimmed, ok := strings.CutPrefix(arg, "--")
+	if !ok {
+		return "", "", false
+	}
+	return cut(trimmed)
+}
+
+func cut(s string) (string, string, bool) { return strings.Cut(s, "=") }

@@ -12,24 +12,10 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/yaml/load/kustomize"
 )
-
-// Exit codes, as documented in the README.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	// exitChanges is plan's answer when the commit would change something.
-	exitChanges = 2
-	// exitRefused is rollback's answer when it changed nothing.
-	exitRefused = 3
-)
-
-// exitError ends the program with a code and without a message of its own.
-type exitError struct{ code int }
-
-func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 func main() {
 	kustomize.Main()
@@ -49,13 +35,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root := newRoot(in, out, errOut)
 	root.SetArgs(args[1:])
 	err := root.ExecuteContext(ctx)
-	var exit exitError
+	var exit cli.ExitError
 	switch {
 	case err == nil:
-		return exitOK
+		return cli.ExitOK
 	case errors.As(err, &exit):
-		return exit.code
+		return exit.Code
 	}
 	fmt.Fprintln(errOut, "headway:", report.Screen(err.Error()))
-	return exitFailed
+	return cli.ExitFailed
 }

@@ -8,18 +8,20 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 )
 
 // newMan is for those who package the program.
-func newMan(opts *options) *cobra.Command {
+func newMan(opts *cli.Options) *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",
 		Short:   "Write the manual pages of all commands",
 		Long:    "Man writes a manual page of each command (headway.1, headway-plan.1, …) into a\ndirectory, which it makes if it is not there.",
 		Example: "  headway man /usr/local/share/man/man1",
 		Hidden:  true,
-		Args:    takes(1, 1),
+		Args:    cli.Takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
@@ -34,7 +36,7 @@ func newMan(opts *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(opts.out, "%s in %s\n", report.Count(len(pages), "page"), args[0])
+			_, err = fmt.Fprintf(opts.Out, "%s in %s\n", report.Count(len(pages), "page"), args[0])
 			return err
 		},
 	}

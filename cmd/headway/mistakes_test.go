@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 )
 
@@ -29,7 +30,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"sync", "--source", "nope"}, "GitRepository \"nope\" not found: `headway status` names those there are"},
 		{[]string{"up", "--node-ip", "nope"}, `--node-ip: "nope" is not an address`},
 	} {
-		if code, out, errOut := s.headway(mistake.args...); code != exitFailed || !strings.Contains(errOut, mistake.want) {
+		if code, out, errOut := s.headway(mistake.args...); code != cli.ExitFailed || !strings.Contains(errOut, mistake.want) {
 			t.Errorf("headway %s: exit code %d\n%s%s\nwant %s", strings.Join(mistake.args, " "), code, out, errOut, mistake.want)
 		}
 	}
@@ -42,14 +43,14 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"sync"}, "nothing new: all is applied and healthy ("},
 		{[]string{"sync", "--no-wait"}, "asked for; `headway status` says what becomes of it\n"},
 	} {
-		headwaytest.Shows(t, strings.Join(quiet.args, " "), s.must(exitOK, quiet.args...), quiet.want)
+		headwaytest.Shows(t, strings.Join(quiet.args, " "), s.must(cli.ExitOK, quiet.args...), quiet.want)
 	}
-	if out := s.must(exitOK, "sync", "--no-wait", "-o", "json"); out != "" {
+	if out := s.must(cli.ExitOK, "sync", "--no-wait", "-o", "json"); out != "" {
 		t.Errorf("a program that does not wait is told %q", out)
 	}
 	// A fault is told on lines of their own, the time on the last of them.
 	s.push(map[string]string{"settings.yaml": "a: [\n"})
-	if out := s.must(exitFailed, "sync"); strings.Contains(out, "\n (") {
+	if out := s.must(cli.ExitFailed, "sync"); strings.Contains(out, "\n (") {
 		t.Errorf("the time stands alone:\n%s", out)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/syncer/wire"
 )
@@ -25,7 +26,7 @@ func TestPlanTellsContent(t *testing.T) {
 	})
 	next := s.repo.Git(s.repo.Work, "rev-parse", "HEAD")
 	for _, args := range [][]string{{"plan", "next"}, {"diff", first, next}} {
-		out := s.must(exitChanges, args...)
+		out := s.must(cli.ExitChanges, args...)
 		headwaytest.Shows(t, args[0], out, "~ update ConfigMap/settings-", "which becomes settings-", "data.colour: red → blue", "+ create ConfigMap/more in default", "motd: |\n        Hello\n        world",
 			"~ update Secret/key-", "data.password: (hidden) → (changed)", "token: (hidden)")
 		if strings.Contains(out, "size") || strings.Contains(out, "- delete") || strings.Contains(out, password) || strings.Contains(out, "aHVudGVy") {
@@ -43,5 +44,5 @@ func TestPlanTellsContent(t *testing.T) {
 			t.Errorf("%s -o json shows a secret:\n%s", args[0], text)
 		}
 	}
-	headwaytest.Shows(t, "plan", s.must(exitChanges, "plan", "next"), "2 to create, 2 to update, 0 to delete")
+	headwaytest.Shows(t, "plan", s.must(cli.ExitChanges, "plan", "next"), "2 to create, 2 to update, 0 to delete")
 }

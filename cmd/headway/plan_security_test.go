@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up"
 	"headway.dev/manifests/model/object"
@@ -27,17 +28,17 @@ func TestPlanTellsPodSecurity(t *testing.T) {
 	s := newStory(t, map[string]string{"keep.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: keep, namespace: default}\n"}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	s.repo.Push("workload", map[string]string{"ns.yaml": lockedNamespace, "web.yaml": privilegedDeploy})
-	out := s.must(exitChanges, "plan", "workload")
+	out := s.must(cli.ExitChanges, "plan", "workload")
 	headwaytest.Shows(t, "the plan of a workload", out, "+ create Deployment/web in shop", "! pod-security: Deployment/shop/web: its pods would be refused: "+violatesBaseline)
 
 	const refused = `pod.yaml:1: Pod shop/p: pods "p" is forbidden: ` + violatesBaseline
 	s.repo.Push("pod", map[string]string{"ns.yaml": lockedNamespace, "pod.yaml": privilegedPod})
 	code, out, errOut := s.headway("plan", "pod")
-	if code != exitFailed || !strings.Contains(errOut, "error: "+refused) || !strings.Contains(out, "refused, nothing would be applied (1 fault)") {
+	if code != cli.ExitFailed || !strings.Contains(errOut, "error: "+refused) || !strings.Contains(out, "refused, nothing would be applied (1 fault)") {
 		t.Errorf("the plan of a Pod: exit code %d\n%s%s", code, out, errOut)
 	}
 	s.repo.Git(s.repo.Work, "push", "-q", "origin", "HEAD:main")
-	if code, out, errOut := s.headway("sync"); code != exitFailed || !strings.Contains(out+errOut, refused) {
+	if code, out, errOut := s.headway("sync"); code != cli.ExitFailed || !strings.Contains(out+errOut, refused) {
 		t.Errorf("the sync of a Pod: exit code %d\n%s%s", code, out, errOut)
 	}
 
@@ -48,13 +49,13 @@ func TestPlanTellsPodSecurity(t *testing.T) {
 		}
 	}
 	code, out, errOut = headway(t, "validate", dir)
-	if code != exitFailed || !strings.Contains(errOut, `pod.yaml:1: Pod/p: pods "p" is forbidden: `+violatesBaseline) || !strings.Contains(errOut, "warning: web.yaml:1: Deployment/web: its pods would be refused: "+violatesBaseline) {
+	if code != cli.ExitFailed || !strings.Contains(errOut, `pod.yaml:1: Pod/p: pods "p" is forbidden: `+violatesBaseline) || !strings.Contains(errOut, "warning: web.yaml:1: Deployment/web: its pods would be refused: "+violatesBaseline) {
 		t.Errorf("validate: exit code %d\n%s%s", code, out, errOut)
 	}
-	if code, out, errOut = headway(t, "validate", filepath.Join(dir, "pod.yaml")); code != exitOK {
+	if code, out, errOut = headway(t, "validate", filepath.Join(dir, "pod.yaml")); code != cli.ExitOK {
 		t.Errorf("validate without the namespace: exit code %d\n%s%s", code, out, errOut)
 	}
-	if code, out, errOut = headway(t, "validate", "--pod-security", "baseline", filepath.Join(dir, "pod.yaml")); code != exitFailed || !strings.Contains(errOut, violatesBaseline) {
+	if code, out, errOut = headway(t, "validate", "--pod-security", "baseline", filepath.Join(dir, "pod.yaml")); code != cli.ExitFailed || !strings.Contains(errOut, violatesBaseline) {
 		t.Errorf("validate with a level: exit code %d\n%s%s", code, out, errOut)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up"
 	"headway.dev/cmd/headway/up/uptest"
@@ -94,7 +95,7 @@ func TestPlanOnServer(t *testing.T) {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		code, out, errOut := plan()
-		if code == exitOK && strings.Contains(out, "no change") {
+		if code == cli.ExitOK && strings.Contains(out, "no change") {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -108,14 +109,14 @@ func TestPlanOnServer(t *testing.T) {
 	code, out, errOut := plan("pull/12")
 	all.WriteString(out + errOut)
 	for _, want := range []string{"~ update Deployment/shop in default", "spec.replicas: 3 → 9", "starts 9 pods", "! scheduling: Deployment/default/shop: 3 of 9 new pods would stay pending: " + words, "data.password: (hidden) → (changed)", "0 to create, 2 to update"} {
-		if code != exitChanges || !strings.Contains(out, want) {
+		if code != cli.ExitChanges || !strings.Contains(out, want) {
 			t.Errorf("exit code %d, want %q in\n%s%s", code, want, out, errOut)
 		}
 	}
 	code, out, errOut = plan("refs/pull/12/head", "-o", "json")
 	all.WriteString(out + errOut)
 	var plans wire.Plans
-	if err := json.Unmarshal([]byte(out), &plans); err != nil || code != exitChanges {
+	if err := json.Unmarshal([]byte(out), &plans); err != nil || code != cli.ExitChanges {
 		t.Fatalf("%d %v\n%s%s", code, err, out, errOut)
 	}
 	if got := plans.Rollouts; len(got) != 1 || got[0].Schedule != wire.ScheduleUnschedulable || got[0].New != 9 || got[0].Pending != 3 || !strings.HasPrefix(got[0].Message, words) {
@@ -123,18 +124,18 @@ func TestPlanOnServer(t *testing.T) {
 	}
 	code, out, errOut = plan("pull/12/head", "-o", "markdown")
 	all.WriteString(out + errOut)
-	if code != exitChanges || !strings.Contains(out, "**3 do not fit**") || !strings.Contains(out, words) {
+	if code != cli.ExitChanges || !strings.Contains(out, "**3 do not fit**") || !strings.Contains(out, words) {
 		t.Errorf("markdown: %d\n%s%s", code, out, errOut)
 	}
 	t.Setenv("HEADWAY_TOKEN", "token-of-bob")
-	if code, out, errOut = plan("pull/12"); code != exitFailed || out != "" || !strings.Contains(errOut, `User "bob" cannot post path "/headway/v1/plan"`) {
+	if code, out, errOut = plan("pull/12"); code != cli.ExitFailed || out != "" || !strings.Contains(errOut, `User "bob" cannot post path "/headway/v1/plan"`) {
 		t.Errorf("without the right: %d\n%s%s", code, out, errOut)
 	}
 	// With the role headway:plan a token can do that and nothing more.
 	t.Setenv("HEADWAY_TOKEN", "token-of-ci")
 	code, out, errOut = plan("pull/12")
 	all.WriteString(out + errOut)
-	if code != exitChanges || !strings.Contains(out, "3 of 9 new pods would stay pending: "+words) || !strings.Contains(out, "spec.replicas: (hidden) → 9") {
+	if code != cli.ExitChanges || !strings.Contains(out, "3 of 9 new pods would stay pending: "+words) || !strings.Contains(out, "spec.replicas: (hidden) → 9") {
 		t.Errorf("with the role headway:plan: %d\n%s%s", code, out, errOut)
 	}
 	onlyPlans(t, srv, r)
@@ -143,7 +144,7 @@ func TestPlanOnServer(t *testing.T) {
 	r.Push("refs/pull/13/head", map[string]string{"shop.yaml": strings.NewReplacer("stringData: {password: canary-one}", "stringData: {password: canary-three}\nimmutable: canary-four\ndata: {other: canary-five!}").Replace(shop)})
 	code, out, errOut = plan("pull/13")
 	all.WriteString(out + errOut)
-	if code != exitFailed || !strings.Contains(errOut, "shop.yaml:1") {
+	if code != cli.ExitFailed || !strings.Contains(errOut, "shop.yaml:1") {
 		t.Errorf("a fault: %d\n%s%s", code, out, errOut)
 	}
 	if strings.Contains(all.String(), "canary") || strings.Contains(all.String(), "Y2FuYXJ5") {
@@ -154,7 +155,7 @@ func TestPlanOnServer(t *testing.T) {
 // onlyPlans tries what the token of a CI job must not do.
 func onlyPlans(t *testing.T, srv *uptest.Server, r *headwaytest.Repository) {
 	t.Helper()
-	ci, err := newServerClient(&rest.Config{Host: srv.URL(), BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.Engine.PKI().CACert}})
+	ci, err := cli.NewClient(&rest.Config{Host: srv.URL(), BearerToken: "token-of-ci", TLSClientConfig: rest.TLSClientConfig{CAData: srv.Engine.PKI().CACert}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func onlyPlans(t *testing.T, srv *uptest.Server, r *headwaytest.Repository) {
 		{http.MethodGet, core + "secrets", nil},
 		{http.MethodDelete, "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/headway-system/kustomizations/cluster", nil},
 	} {
-		if err := ci.call(t.Context(), c.method, c.path, c.body, nil); !apierrors.IsForbidden(err) {
+		if err := ci.Call(t.Context(), c.method, c.path, c.body, nil); !apierrors.IsForbidden(err) {
 			t.Errorf("%s %s: %v, want it forbidden", c.method, c.path, err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,52 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 	"headway.dev/syncer/wire"
 )
-
-// A commit that is refused changes nothing, and no line of its plan says that
-// this were fine; what of it is not refused is told.
-func TestPlanOfARefusedCommit(t *testing.T) {
-	fault := wire.Fault{File: "a.yaml", Line: 3, Message: "a.yaml:3: wrong"}
-	broken := wire.Plan{Kustomization: "headway-system/broken", Target: "main@sha1:0123456789012345678901234567890123456789", Errors: []wire.Fault{fault}}
-	half := broken
-	half.Summary = wire.Summary{Create: 4, Restart: 1}
-	fine := wire.Plan{Kustomization: "headway-system/fine", Summary: wire.Summary{Update: 1}}
-	still := wire.Plan{Kustomization: "headway-system/still"}
-	for _, c := range []struct {
-		name  string
-		plans []wire.Plan
-		want  string
-	}{
-		{"cannot be rendered", []wire.Plan{broken}, "refused, nothing would be applied (1 fault)"},
-		{"one object is at fault", []wire.Plan{half}, "refused, nothing would be applied (1 fault)"},
-		{"all", []wire.Plan{half, broken}, "refused, nothing would be applied (2 faults)"},
-		{"beside a change", []wire.Plan{half, fine}, "1 of 2 Kustomizations refused (1 fault); of the others 0 to create, 1 to update, 0 to delete, 0 with restarts"},
-		{"beside none", []wire.Plan{broken, still}, "1 of 2 Kustomizations refused (1 fault), and the others stay as they are"},
-	} {
-		all := wire.Plans{Plan: wire.Plan{Target: broken.Target}, Plans: c.plans}
-		for _, p := range c.plans {
-			all.Errors = append(all.Errors, p.Errors...)
-			all.Summary.Create += p.Summary.Create
-			all.Summary.Update += p.Summary.Update
-		}
-		if len(c.plans) == 1 {
-			all.Plan, all.Plans = c.plans[0], nil
-		}
-		for _, format := range []string{"text", "markdown"} {
-			var out, errOut bytes.Buffer
-			err := showPlan(&options{out: &out, err: &errOut}, all, outputFormat{value: format})
-			if code := (exitError{}); !errors.As(err, &code) || code.code != exitFailed {
-				t.Errorf("%s, %s: it ends with %v, want exit code %d", c.name, format, err, exitFailed)
-			}
-			if strings.Contains(out.String(), "no change") || !strings.Contains(out.String(), ": "+c.want+"\n") {
-				t.Errorf("%s, %s: want %q in\n%s", c.name, format, c.want, out.String())
-			}
-		}
-	}
-}
 
 // planServer answers plans to one token, over TLS, and knows what else was
 // asked.
@@ -108,7 +66,7 @@ func TestPlanInCI(t *testing.T) {
 			args := []string{"plan", "--server", url, "--certificate-authority", ca, "pull/12", "--comment", "pull/12", "--cluster", "staging"}
 			for _, want := range []string{"wrote", "edited"} {
 				code, out, errOut := headway(t, args...)
-				if code != exitChanges || !strings.Contains(out, "+ create ConfigMap/new") || !strings.Contains(errOut, want+" the comment on pull request 12") {
+				if code != cli.ExitChanges || !strings.Contains(out, "+ create ConfigMap/new") || !strings.Contains(errOut, want+" the comment on pull request 12") {
 					t.Errorf("exit code %d\n%s%s", code, out, errOut)
 				}
 			}
@@ -127,15 +85,15 @@ func TestPlanInCI(t *testing.T) {
 			// What is wrong is said, and no token with it.
 			t.Setenv(token, "")
 			code, _, errOut := headway(t, args...)
-			if code != exitFailed || !strings.Contains(errOut, "set HEADWAY_FORGE_TOKEN or "+token) {
+			if code != cli.ExitFailed || !strings.Contains(errOut, "set HEADWAY_FORGE_TOKEN or "+token) {
 				t.Errorf("without a forge's token: %d %s", code, errOut)
 			}
 			t.Setenv("HEADWAY_TOKEN", "canary-wrong")
 			code, _, errOut = headway(t, args...)
-			if code != exitFailed || strings.Contains(errOut, "canary") {
+			if code != cli.ExitFailed || strings.Contains(errOut, "canary") {
 				t.Errorf("with a wrong token: %d %s", code, errOut)
 			}
-			if code, _, errOut = headway(t, "plan", "--server", "http://127.0.0.1:1"); code != exitFailed || !strings.Contains(errOut, "in the clear") {
+			if code, _, errOut = headway(t, "plan", "--server", "http://127.0.0.1:1"); code != cli.ExitFailed || !strings.Contains(errOut, "in the clear") {
 				t.Errorf("without TLS: %d %s", code, errOut)
 			}
 		})

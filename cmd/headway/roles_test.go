@@ -10,6 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -49,7 +50,7 @@ func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 	files := map[string]string{}
 	for user, role := range map[string]string{"ada": "headway:sync", "bob": "headway:rollback", "eve": "headway:plan"} {
 		files[user] = filepath.Join(t.TempDir(), user)
-		s.must(exitOK, "kubeconfig", "--user", user, "-f", files[user])
+		s.must(cli.ExitOK, "kubeconfig", "--user", user, "-f", files[user])
 		s.create(&rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: user}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
@@ -64,16 +65,16 @@ func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 	}
 	s.eventually("the roles hold", func() bool {
 		code, _, _ := headway(t, "--kubeconfig", files["bob"], "status")
-		return code == exitOK
+		return code == cli.ExitOK
 	})
-	as("ada", exitOK, "", "sync")
-	as("ada", exitFailed, `User "ada" cannot post path`, "rollback")
-	as("eve", exitFailed, `User "eve" cannot post path`, "sync")
-	as("bob", exitOK, "reverts", "rollback")
-	as("bob", exitOK, "", "sync")
+	as("ada", cli.ExitOK, "", "sync")
+	as("ada", cli.ExitFailed, `User "ada" cannot post path`, "rollback")
+	as("eve", cli.ExitFailed, `User "eve" cannot post path`, "sync")
+	as("bob", cli.ExitOK, "reverts", "rollback")
+	as("bob", cli.ExitOK, "", "sync")
 	for _, user := range []string{"ada", "bob"} {
-		as(user, exitFailed, `User "`+user+`" cannot patch`, "suspend")
-		as(user, exitFailed, `User "`+user+`" cannot patch`, "suspend", "gitrepo/cluster")
+		as(user, cli.ExitFailed, `User "`+user+`" cannot patch`, "suspend")
+		as(user, cli.ExitFailed, `User "`+user+`" cannot patch`, "suspend", "gitrepo/cluster")
 		for resource, patch := range map[string]string{
 			"kustomization/cluster": `{"spec":{"serviceAccountName":null}}`,
 			"gitrepository/cluster": `{"spec":{"url":"https://git.example.com/other"}}`,
@@ -95,5 +96,5 @@ func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 		_, _, errOut := headway(t, "--kubeconfig", files["eve"], "sync")
 		return strings.Contains(errOut, `User "eve" cannot sync resource "gitrepositories"`)
 	})
-	as("ada", exitFailed, `User "ada" cannot rollback resource "gitrepositories"`, "rollback")
+	as("ada", cli.ExitFailed, `User "ada" cannot rollback resource "gitrepositories"`, "rollback")
 }

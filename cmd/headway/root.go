@@ -4,26 +4,15 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
+	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/gitops"
+	"headway.dev/cmd/headway/review"
 	"headway.dev/cmd/headway/up/datadir"
 )
 
-// options are the flags that every command has.
-type options struct {
-	dataDir    string
-	kubeconfig string
-	in         io.Reader
-	out, err   io.Writer
-	// flags say what was given; nil if nothing was.
-	flags *pflag.FlagSet
-}
-
-// dataDirGiven reports whether the command line has --data-dir.
-func (o *options) dataDirGiven() bool { return o.flags != nil && o.flags.Changed("data-dir") }
-
 func newRoot(in io.Reader, out, errOut io.Writer) *cobra.Command {
-	opts := &options{in: in, out: out, err: errOut}
+	opts := &cli.Options{In: in, Out: out, Err: errOut}
 	root := &cobra.Command{
 		Use:   "headway",
 		Short: "Run containers exactly as a Git repository says",
@@ -36,29 +25,29 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
   headway kubectl get pods -A`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          commandsOnly,
+		Args:          cli.CommandsOnly,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	root.SetFlagErrorFunc(suggestFlags)
-	opts.flags = root.PersistentFlags()
-	root.PersistentFlags().StringVar(&opts.dataDir, "data-dir", datadir.Default, "where the cluster keeps its state")
-	root.PersistentFlags().StringVar(&opts.kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
+	root.SetFlagErrorFunc(cli.SuggestFlags)
+	opts.Flags = root.PersistentFlags()
+	root.PersistentFlags().StringVar(&opts.DataDir, "data-dir", datadir.Default, "where the cluster keeps its state")
+	root.PersistentFlags().StringVar(&opts.Kubeconfig, "kubeconfig", "", "the cluster to talk to (default: <data-dir>/kubeconfig if --data-dir is given, else KUBECONFIG)")
 	root.AddCommand(
 		newUp(opts),
-		newStatus(opts),
-		newSync(opts),
-		newPlan(opts),
-		newValidate(opts),
-		newRollback(opts),
-		newSuspend(opts),
-		newResume(opts),
-		newLog(opts),
-		newBlame(opts),
-		newGet(opts),
-		newDiff(opts),
+		gitops.NewStatus(opts),
+		gitops.NewSync(opts),
+		review.NewPlan(opts),
+		review.NewValidate(opts),
+		gitops.NewRollback(opts),
+		gitops.NewSuspend(opts),
+		gitops.NewResume(opts),
+		gitops.NewLog(opts),
+		gitops.NewBlame(opts),
+		gitops.NewGet(opts),
+		review.NewDiff(opts),
 		newImage(opts),
 		newKubectl(opts),
 		newKubeconfig(opts),
@@ -67,6 +56,6 @@ A commit is a deploy, a revert commit is a rollback, git log is the audit.`,
 		newMan(opts),
 		newExampleWeb(),
 	)
-	opts.completeFlags(root)
+	opts.CompleteFlags(root)
 	return root
 }

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer/flux"
@@ -173,18 +174,18 @@ func (l *leaky) plans(c *channels) {
 	l.t.Helper()
 	for _, format := range []string{"text", "json", "markdown"} {
 		// What is broken on main is so on every branch: a plan tells of it all.
-		c.add("plan -o "+format, "password", l.must(exitFailed, "plan", "change", "-o", format))
+		c.add("plan -o "+format, "password", l.must(cli.ExitFailed, "plan", "change", "-o", format))
 		code, out, errOut := l.headway("plan", "broken", "-o", format)
-		if code != exitFailed {
+		if code != cli.ExitFailed {
 			l.t.Errorf("plan of a broken branch: exit code %d", code)
 		}
 		c.add("plan of a broken branch -o "+format, "plain.yaml", out+errOut)
 	}
-	c.add("plan of a commit that is applied", "headway-system/tampered", l.must(exitFailed, "plan"))
+	c.add("plan of a commit that is applied", "headway-system/tampered", l.must(cli.ExitFailed, "plan"))
 	l.repo.Git(l.repo.Work, "checkout", "-q", "change")
-	c.add("plan --path", "password", l.must(exitChanges, "plan", "--path", filepath.Join(l.repo.Work, "good")))
+	c.add("plan --path", "password", l.must(cli.ExitChanges, "plan", "--path", filepath.Join(l.repo.Work, "good")))
 	l.t.Setenv("HEADWAY_FORGE_TOKEN", l.secrets["forge token"])
-	out := l.must(exitFailed, "plan", "change", "--comment", "12", "--repository", l.forge.URL+"/"+forgeProject, "--forge", "gitea", "--forge-address", l.forge.URL+"/api/v1")
+	out := l.must(cli.ExitFailed, "plan", "change", "--comment", "12", "--repository", l.forge.URL+"/"+forgeProject, "--forge", "gitea", "--forge-address", l.forge.URL+"/api/v1")
 	c.add("plan --comment", "comment on pull request 12", out)
 	if list := l.forge.Comments(); len(list) != 1 {
 		l.t.Errorf("%d comments at the forge", len(list))
@@ -201,22 +202,22 @@ func (l *leaky) history(c *channels, first, second string) {
 	l.t.Helper()
 	for _, object := range []string{"secret/plain", "secret/sealed", "cm/settings"} {
 		for _, format := range []string{"text", "json"} {
-			c.add("blame", "metadata.name", l.must(exitOK, "blame", object, "-n", "default", "-o", format))
+			c.add("blame", "metadata.name", l.must(cli.ExitOK, "blame", object, "-n", "default", "-o", format))
 		}
 		kind, name, _ := strings.Cut(strings.Replace(object, "cm/", "configmap/", 1), "/")
 		for _, at := range []string{first, second} {
-			c.add("get --at", name, l.must(exitOK, "get", object, "-n", "default", "--at", at))
+			c.add("get --at", name, l.must(cli.ExitOK, "get", object, "-n", "default", "--at", at))
 			_, body := l.ask("token-of-viewer", http.MethodGet, "/headway/v1/get?kind="+kind+"&namespace=default&name="+name+"&at="+at, "", nil)
 			c.add("a viewer's get", "", body)
 		}
 		_, body := l.ask("token-of-viewer", http.MethodGet, "/headway/v1/blame?kind="+kind+"&namespace=default&name="+name, "", nil)
 		c.add("a viewer's blame", "", body)
-		c.add("log of an object", "default", l.must(exitOK, "log", object, "-n", "default", "-o", "json"))
+		c.add("log of an object", "default", l.must(cli.ExitOK, "log", object, "-n", "default", "-o", "json"))
 	}
 	for _, format := range []string{"text", "json"} {
-		c.add("diff", "password", l.must(exitFailed, "diff", first, second, "-o", format))
-		c.add("log", second[:7], l.must(exitOK, "log", "--limit", "1000", "-o", format))
-		c.add("status", wire.RootName, l.must(exitOK, "status", "-o", format))
+		c.add("diff", "password", l.must(cli.ExitFailed, "diff", first, second, "-o", format))
+		c.add("log", second[:7], l.must(cli.ExitOK, "log", "--limit", "1000", "-o", format))
+		c.add("status", wire.RootName, l.must(cli.ExitOK, "status", "-o", format))
 	}
 	for _, path := range []string{"diff?from=" + first + "&to=" + second, "log", "status"} {
 		_, body := l.ask("token-of-viewer", http.MethodGet, "/headway/v1/"+path, "", nil)

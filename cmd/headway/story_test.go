@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up"
 	"headway.dev/cmd/headway/up/uptest"
@@ -75,7 +76,7 @@ func (s *story) deployed(sha string) {
 	s.eventually("commit "+sha+" is deployed", func() bool {
 		var status wire.Status
 		code, out, _ := s.headway("status", "-o", "json")
-		if code != exitOK || json.Unmarshal([]byte(out), &status) != nil || len(status.Sources) == 0 {
+		if code != cli.ExitOK || json.Unmarshal([]byte(out), &status) != nil || len(status.Sources) == 0 {
 			return false
 		}
 		for _, k := range status.Sources[0].Kustomizations {

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/gitops"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/wire"
@@ -37,7 +39,7 @@ func (s *story) value() string {
 func (s *story) sources() []wire.SourceStatus {
 	s.t.Helper()
 	var status wire.Status
-	if err := json.Unmarshal([]byte(s.must(exitOK, "status", "-o", "json")), &status); err != nil || len(status.Sources) == 0 {
+	if err := json.Unmarshal([]byte(s.must(cli.ExitOK, "status", "-o", "json")), &status); err != nil || len(status.Sources) == 0 {
 		s.t.Fatalf("status: %v, %+v", err, status)
 	}
 	return status.Sources
@@ -66,7 +68,7 @@ func TestSuspendAndResume(t *testing.T) {
 
 	byCommand := func(yes bool) {
 		word := map[bool]string{true: "suspend", false: "resume"}[yes]
-		if got := s.must(exitOK, word, "ks/apps"); !strings.Contains(got, "Kustomization headway-system/apps "+word) {
+		if got := s.must(cli.ExitOK, word, "ks/apps"); !strings.Contains(got, "Kustomization headway-system/apps "+word) {
 			t.Errorf("%s: %s", word, got)
 		}
 	}
@@ -93,7 +95,7 @@ func TestSuspendAndResume(t *testing.T) {
 		if k.Sync != "Suspended" || !strings.HasSuffix(k.SuspendedBy, " with "+way.with) || k.SuspendedSince.IsZero() {
 			t.Errorf("suspended with %s: %s by %q since %s", way.with, k.Sync, k.SuspendedBy, k.SuspendedSince)
 		}
-		headwaytest.Shows(t, "status", s.must(exitOK, "status"), "suspended by "+k.SuspendedBy+" since ", "new commits wait for `headway resume`")
+		headwaytest.Shows(t, "status", s.must(cli.ExitOK, "status"), "suspended by "+k.SuspendedBy+" since ", "new commits wait for `headway resume`")
 		if got := s.value(); got != before {
 			t.Errorf("suspended, and a new commit was applied: %q", got)
 		}
@@ -114,21 +116,21 @@ func TestSuspendAndResume(t *testing.T) {
 func TestSuspendSource(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
-	var out suspension
-	if err := json.Unmarshal([]byte(s.must(exitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (suspension{Kind: "GitRepository", Namespace: wire.SystemNamespace, Name: "cluster", Suspended: true}) {
+	var out gitops.Suspension
+	if err := json.Unmarshal([]byte(s.must(cli.ExitOK, "suspend", "gitrepo/cluster", "-o", "json")), &out); err != nil || out != (gitops.Suspension{Kind: "GitRepository", Namespace: wire.SystemNamespace, Name: "cluster", Suspended: true}) {
 		t.Errorf("suspend -o json: %+v %v", out, err)
 	}
 	s.eventually("status says who suspended it", func() bool {
 		st := s.status()
 		return st.Suspended && strings.HasSuffix(st.SuspendedBy, " with headway-suspend") && !st.SuspendedSince.IsZero()
 	})
-	headwaytest.Shows(t, "status", s.must(exitOK, "status"), "  source   suspended by ")
+	headwaytest.Shows(t, "status", s.must(cli.ExitOK, "status"), "  source   suspended by ")
 	s.push(map[string]string{"settings.yaml": settingsFile("one")})
-	s.must(exitOK, "resume", "gitrepo/cluster")
+	s.must(cli.ExitOK, "resume", "gitrepo/cluster")
 	s.eventually("the commit is applied", func() bool { return s.value() == "one" && s.status().SuspendedBy == "" })
 
-	headwaytest.Shows(t, "refusal", s.must(exitFailed, "suspend", "deploy/web"), "a Deployment follows no Git")
-	headwaytest.Shows(t, "refusal", s.must(exitFailed, "suspend", "ks/nothing"), `"nothing" not found`)
+	headwaytest.Shows(t, "refusal", s.must(cli.ExitFailed, "suspend", "deploy/web"), "a Deployment follows no Git")
+	headwaytest.Shows(t, "refusal", s.must(cli.ExitFailed, "suspend", "ks/nothing"), `"nothing" not found`)
 }
 
 // Who resumes what Git suspends is told that it does not last, in every format.
@@ -136,13 +138,13 @@ func TestResumeOfWhatGitSuspends(t *testing.T) {
 	s := newStory(t, map[string]string{"apps.yaml": strings.Replace(childKustomization("1h"), "suspend: false", "suspend: true", 1)}, nil)
 	s.eventually("the Kustomization is suspended", func() bool {
 		code, out, _ := s.headway("status")
-		return code == exitOK && strings.Contains(out, "Suspended")
+		return code == cli.ExitOK && strings.Contains(out, "Suspended")
 	})
 	const warning = "warning: spec.suspend is true in Git, too"
 	code, out, errOut := s.headway("resume", "ks/apps", "-o", "json")
-	var got suspension
-	want := suspension{Kind: "Kustomization", Namespace: wire.SystemNamespace, Name: "apps", ByGit: true}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || got != want || !strings.Contains(errOut, warning) {
+	var got gitops.Suspension
+	want := gitops.Suspension{Kind: "Kustomization", Namespace: wire.SystemNamespace, Name: "apps", ByGit: true}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || code != cli.ExitOK || got != want || !strings.Contains(errOut, warning) {
 		t.Errorf("resume -o json: %d %v\n%s%s", code, err, out, errOut)
 	}
 }

@@ -3,10 +3,11 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/up"
 )
 
-func newUp(opts *options) *cobra.Command {
+func newUp(opts *cli.Options) *cobra.Command {
 	var flags up.Options
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -20,9 +21,9 @@ Run it as root: containers, networks and cgroups need it.`,
 		Example: `  headway up
   headway up --repo /srv/git/deploy.git --path clusters/prod
   headway up --repo https://git.example.com/team/deploy --branch main --interval 30s`,
-		Args: takes(0, 0),
+		Args: cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			flags.DataDir, flags.Out, flags.Err = opts.dataDir, opts.out, opts.err
+			flags.DataDir, flags.Out, flags.Err = opts.DataDir, opts.Out, opts.Err
 			cfg, err := flags.Config()
 			if err != nil {
 				return err

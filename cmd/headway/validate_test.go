@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/manifests/yaml/load/kustomize"
 )
 
@@ -34,19 +35,19 @@ func TestValidateLeavesOutWhatASourceDoes(t *testing.T) {
 		}
 	}
 	write(map[string]string{".git/HEAD": "ref: refs/heads/main\n", "apps/a.yaml": good, "apps/cloudbuild.yaml": bad, "apps/tests/b.yaml": bad})
-	check("without a file", "apps", exitFailed, "apps/tests/b.yaml:4")
+	check("without a file", "apps", cli.ExitFailed, "apps/tests/b.yaml:4")
 	write(map[string]string{".sourceignore": "cloudbuild.yaml\n", "apps/.sourceignore": "/tests\n"})
-	check("with files", "apps", exitOK, "1 object, no fault")
-	check("with files, from the root", ".", exitOK, "1 object, no fault")
-	check("a directory that is left out", "apps/tests", exitFailed, "apps/tests/b.yaml:4")
-	check("a file that is left out", "apps/tests/b.yaml", exitFailed, "b.yaml:4")
+	check("with files", "apps", cli.ExitOK, "1 object, no fault")
+	check("with files, from the root", ".", cli.ExitOK, "1 object, no fault")
+	check("a directory that is left out", "apps/tests", cli.ExitFailed, "apps/tests/b.yaml:4")
+	check("a file that is left out", "apps/tests/b.yaml", cli.ExitFailed, "b.yaml:4")
 	write(map[string]string{"apps/kustomization.yaml": "resources: [a.yaml, tests/b.yaml]\n"})
-	check("what a kustomization names and a source leaves out", "apps", exitFailed, "tests/b.yaml")
+	check("what a kustomization names and a source leaves out", "apps", cli.ExitFailed, "tests/b.yaml")
 	if err := os.Remove(filepath.Join(dir, "apps/kustomization.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	write(map[string]string{"apps/.sourceignore": "# nothing\n", ".sourceignore": "", "apps/tests/b.yaml": strings.ReplaceAll(good, "name: a", "name: b")})
-	check("Flux's own list", "apps", exitOK, "2 objects, no fault")
+	check("Flux's own list", "apps", cli.ExitOK, "2 objects, no fault")
 }
 
 // Files that make much work of little end with a word, as they do for a sync.
@@ -58,7 +59,7 @@ func TestValidateIsBounded(t *testing.T) {
 		if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../manifests/yaml/load/testdata", name))); err != nil {
 			t.Fatal(err)
 		}
-		if code, out, errOut := headway(t, "validate", dir); code != exitFailed || !strings.Contains(errOut, kustomize.ErrBudget.Error()) {
+		if code, out, errOut := headway(t, "validate", dir); code != cli.ExitFailed || !strings.Contains(errOut, kustomize.ErrBudget.Error()) {
 			t.Errorf("validate of %s: exit code %d\n%.500s%.500s", name, code, out, errOut)
 		}
 	}

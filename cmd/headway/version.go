@@ -5,8 +5,10 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
-	"headway.dev/cmd/headway/report"
 	kube "k8s.io/component-base/version"
+
+	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/report"
 )
 
 // Set at build time.
@@ -23,27 +25,27 @@ type versionInfo struct {
 	Kubernetes string `json:"kubernetes"`
 }
 
-func newVersion(opts *options) *cobra.Command {
-	var format outputFormat
+func newVersion(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  headway version\n  headway version -o json",
-		Args:    takes(0, 0),
+		Args:    cli.Takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			info := versionInfo{
 				Version: version, Commit: commit, Go: runtime.Version(),
 				Platform:   runtime.GOOS + "/" + runtime.GOARCH,
 				Kubernetes: kube.Get().GitVersion,
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, info)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, info)
 			}
-			_, err := fmt.Fprintf(opts.out, "headway %s (commit %s, %s, %s, Kubernetes API %s)\n",
+			_, err := fmt.Fprintf(opts.Out, "headway %s (commit %s, %s, %s, Kubernetes API %s)\n",
 				info.Version, info.Commit, info.Go, info.Platform, info.Kubernetes)
 			return err
 		},
 	}
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }

@@ -9,7 +9,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,10 +19,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/report"
-	"headway.dev/syncer/wire"
 )
 
 // starved is a Deployment that waits for its pod as long as its Kustomization
@@ -59,7 +59,7 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 			interrupt()
 		}
 	}
-	if got := <-code; got != exitFailed || !told {
+	if got := <-code; got != cli.ExitFailed || !told {
 		t.Errorf("exit code %d; told what it waits for: %v", got, told)
 	}
 	headwaytest.Shows(t, "the end", errOut.String(), "headway: interrupted (waiting for Deployment/default/web", "the cluster goes on by itself", "headway status")
@@ -67,13 +67,13 @@ func TestSyncTellsWhatItWaitsFor(t *testing.T) {
 	// Nothing is deployed, and what a newcomer copies is printed all the same.
 	headwaytest.Shows(t, "up", s.Out.String(), "Look around:       export KUBECONFIG="+s.Cfg.KubeconfigPath(), "Stop: ")
 
-	headwaytest.Shows(t, "sync --timeout", s.must(exitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
-	headwaytest.Shows(t, "sync --timeout -1s", s.must(exitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
-	s.must(exitOK, "sync", "--no-wait")
+	headwaytest.Shows(t, "sync --timeout", s.must(cli.ExitFailed, "sync", "--timeout", "100ms"), "not applied and healthy after 100ms", "the cluster goes on by itself")
+	headwaytest.Shows(t, "sync --timeout -1s", s.must(cli.ExitFailed, "sync", "--timeout", "-1s"), "--timeout -1s")
+	s.must(cli.ExitOK, "sync", "--no-wait")
 
 	second := s.push(map[string]string{"web.yaml": strings.ReplaceAll(starved, "web:1", "web:2")})
-	s.eventually("the second commit is applied", func() bool { return strings.Contains(s.must(exitOK, "log"), report.ShortSHA(second)) })
-	out := s.must(exitFailed, "rollback", second, "--timeout", "100ms")
+	s.eventually("the second commit is applied", func() bool { return strings.Contains(s.must(cli.ExitOK, "log"), report.ShortSHA(second)) })
+	out := s.must(cli.ExitFailed, "rollback", second, "--timeout", "100ms")
 	headwaytest.Shows(t, "rollback --timeout", out, "reverts "+report.ShortSHA(second), "not applied and healthy after 100ms")
 }
 
@@ -107,19 +107,22 @@ func TestSyncOutlivesBrokenConnections(t *testing.T) {
 		FlushInterval: -1,
 	})
 	t.Cleanup(front.Close)
-	c, err := newServerClient(&rest.Config{Host: front.URL})
-	if err != nil {
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters: map[string]*clientcmdapi.Cluster{"front": {Server: front.URL}},
+		Contexts: map[string]*clientcmdapi.Context{"front": {Cluster: "front"}}, CurrentContext: "front",
+	}, file); err != nil {
 		t.Fatal(err)
 	}
 	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
-	var out headwaytest.Output
-	if err := c.sync(t.Context(), wire.SyncRequest{}, waitOptions{}, outputFormat{}, &out); err != nil {
-		t.Errorf("sync: %v\n%s", err, &out)
+	code, out, errOut := headway(t, "--kubeconfig", file, "sync")
+	if code != cli.ExitOK {
+		t.Errorf("sync: exit code %d\n%s%s", code, out, errOut)
 	}
 	if n := syncs.Load(); n != 4 {
-		t.Errorf("%d syncs were asked for, want 4\n%s", n, &out)
+		t.Errorf("%d syncs were asked for, want 4\n%s", n, out)
 	}
-	headwaytest.Shows(t, "sync", out.String(), "the connection broke off; asking again")
+	headwaytest.Shows(t, "sync", out, "the connection broke off; asking again")
 	s.deployed(second)
 }
 
@@ -133,7 +136,7 @@ func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestLinesNameKustomizations(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": coloured("red")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
-	if out := s.must(exitOK, "sync") + s.must(exitOK, "log") + s.Out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
+	if out := s.must(cli.ExitOK, "sync") + s.must(cli.ExitOK, "log") + s.Out.String(); strings.Contains(out, "headway-system/cluster") || strings.Contains(out, "KUSTOMIZATION") {
 		t.Errorf("the name of the only Kustomization is shown:\n%s", out)
 	}
 
@@ -153,8 +156,8 @@ func TestLinesNameKustomizations(t *testing.T) {
 	s.eventually("the push is applied", func() bool {
 		return strings.Contains(s.Out.String(), "headway-system/cluster: applied 1 object: ConfigMap/settings")
 	})
-	headwaytest.Shows(t, "sync", s.must(exitOK, "sync"), "headway-system/cluster: commit ")
-	headwaytest.Shows(t, "log", s.must(exitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
+	headwaytest.Shows(t, "sync", s.must(cli.ExitOK, "sync"), "headway-system/cluster: commit ")
+	headwaytest.Shows(t, "log", s.must(cli.ExitOK, "log"), "KUSTOMIZATION", "headway-system/cluster", "default/other")
 
 	s.push(map[string]string{"web.yaml": starved})
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -167,56 +170,10 @@ func TestLinesNameKustomizations(t *testing.T) {
 	}()
 	s.eventually("the sync waits", func() bool { return strings.Contains(waits.String(), "waiting for Deployment") })
 	other.Push("main", map[string]string{"more.yaml": strings.Replace(coloured("yellow"), "name: settings", "name: more", 1)})
-	headwaytest.Shows(t, "sync of the other", s.must(exitOK, "sync", "--source", "default/other"), "default/other: applied")
+	headwaytest.Shows(t, "sync of the other", s.must(cli.ExitOK, "sync", "--source", "default/other"), "default/other: applied")
 	interrupt()
 	<-ended
 	if strings.Contains(waits.String(), "default/other") {
 		t.Errorf("sync --source tells of another source:\n%s", &waits)
-	}
-}
-
-// The end of a failed sync does not repeat why it failed.
-func TestSyncSaysOneErrorOnce(t *testing.T) {
-	var out headwaytest.Output
-	w := &wait{out: &out, start: time.Now()}
-	for _, event := range []wire.Event{
-		{Phase: "verdict", Kustomization: "ns/a", Verdict: "failed", Message: "no room"},
-		{Phase: "verdict", Kustomization: "ns/a", Message: "no room", Done: true},
-		{Phase: "verdict", Kustomization: "ns/b", Message: "waits for ns/c, which failed", Done: true},
-	} {
-		if _, err := w.tell(event); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := regexp.MustCompile(` \(\d[^)]*s\)`).ReplaceAllString(out.String(), ""); got != "failed: no room\nwaits for ns/c, which failed\n" {
-		t.Errorf("a sync says:\n%s", got)
-	}
-}
-
-// poisonous is an answer whose reading panics.
-type poisonous struct{}
-
-func (poisonous) Read([]byte) (int, error) { panic("poisonous answer") }
-func (poisonous) Close() error             { return nil }
-
-// answering is a RoundTripper that gives every request the same answer.
-type answering struct{ body io.ReadCloser }
-
-// RoundTrip implements http.RoundTripper.
-func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !strings.HasSuffix(r.URL.Path, "/sync") {
-		return &http.Response{StatusCode: http.StatusOK, Request: r, Body: io.NopCloser(strings.NewReader("{}"))}, nil
-	}
-	return &http.Response{StatusCode: http.StatusOK, Request: r, Body: a.body}, nil
-}
-
-// A wait ends with an error when its answer cannot be read, whatever the reason.
-func TestSyncEndsWithItsReader(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	c := &client{config: &rest.Config{Host: "http://cluster.example.com"}, http: &http.Client{Transport: answering{poisonous{}}}}
-	err := c.sync(ctx, wire.SyncRequest{}, waitOptions{}, outputFormat{}, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "the server's answer could not be read") {
-		t.Errorf("sync: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/up"
 	"headway.dev/examples/web/serve"
 )
@@ -10,7 +11,7 @@ import (
 // newExampleWeb is what the example's pods run.
 func newExampleWeb() *cobra.Command {
 	return &cobra.Command{
-		Use: up.ExampleCommand, Short: "Run the example's web program", Hidden: true, Args: takes(0, 0),
+		Use: up.ExampleCommand, Short: "Run the example's web program", Hidden: true, Args: cli.Takes(0, 0),
 		RunE: func(*cobra.Command, []string) error { return serve.Run(up.ExampleVersion) },
 	}
 }

@@ -1,23 +1,22 @@
-package main
+package gitops
 
 import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
-	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 
-func newLog(opts *options) *cobra.Command {
-	var format outputFormat
+// NewLog is `headway log`.
+func NewLog(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var namespace string
 	var limit int
 	var before int64
@@ -34,8 +33,8 @@ With --verify it reads the whole journal instead, checks that no entry was
 changed, removed or put in afterwards, and says how many there are. Exit code 1
 if one was.`,
 		Example:           "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
-		Args:              takes(0, 1),
-		ValidArgsFunction: opts.completeObject,
+		Args:              cli.Takes(0, 1),
+		ValidArgsFunction: opts.CompleteObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if verify {
 				return verifyLog(cmd, opts, format)
@@ -45,7 +44,7 @@ if one was.`,
 				query.Set("before", strconv.FormatInt(before, 10))
 			}
 			if len(args) > 0 {
-				kind, name, err := parseObject(args[0])
+				kind, name, err := cli.ParseObject(args[0])
 				if err != nil {
 					return err
 				}
@@ -55,29 +54,29 @@ if one was.`,
 			if namespace != "" {
 				query.Set("namespace", namespace)
 			}
-			client, err := opts.client()
+			client, err := opts.Client()
 			if err != nil {
 				return err
 			}
 			var entries []wire.LogEntry
-			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/log?"+query.Encode(), nil, &entries); err != nil {
+			if err := client.Call(cmd.Context(), http.MethodGet, "/headway/v1/log?"+query.Encode(), nil, &entries); err != nil {
 				return err
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, entries)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, entries)
 			}
 			if len(entries) == 0 {
-				fmt.Fprintln(opts.err, nothingLogged(args, before))
+				fmt.Fprintln(opts.Err, nothingLogged(args, before))
 				return nil
 			}
-			return report.PrintLog(opts.out, entries, time.Now())
+			return report.PrintLog(opts.Out, entries, time.Now())
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
 	cmd.Flags().IntVar(&limit, "limit", 20, "most entries to show")
 	cmd.Flags().Int64Var(&before, "before", -1, "show entries older than the one of this number")
 	cmd.Flags().BoolVar(&verify, "verify", false, "check the journal's chain of hashes")
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }
 
@@ -94,40 +93,24 @@ func nothingLogged(args []string, before int64) string {
 }
 
 // verifyLog has the journal checked.
-func verifyLog(cmd *cobra.Command, opts *options, format outputFormat) error {
-	client, err := opts.client()
+func verifyLog(cmd *cobra.Command, opts *cli.Options, format cli.Format) error {
+	client, err := opts.Client()
 	if err != nil {
 		return err
 	}
 	var result wire.Verification
-	if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/log/verify", nil, &result); err != nil {
+	if err := client.Call(cmd.Context(), http.MethodGet, "/headway/v1/log/verify", nil, &result); err != nil {
 		return err
 	}
-	if format.json() {
-		err = report.PrintJSON(opts.out, result)
+	if format.JSON() {
+		err = report.PrintJSON(opts.Out, result)
 	} else if result.OK {
-		_, err = fmt.Fprintf(opts.out, "The journal is whole: %d entries, each chained to the one before it.\n", result.Entries)
+		_, err = fmt.Fprintf(opts.Out, "The journal is whole: %d entries, each chained to the one before it.\n", result.Entries)
 	} else {
-		_, err = fmt.Fprintf(opts.out, "The journal is broken after %d sound entries: %s\n", result.Entries, result.Error)
+		_, err = fmt.Fprintf(opts.Out, "The journal is broken after %d sound entries: %s\n", result.Entries, result.Error)
 	}
 	if err == nil && !result.OK {
-		return exitError{exitFailed}
+		return cli.ExitError{Code: cli.ExitFailed}
 	}
 	return err
-}
-
-// parseObject reads KIND/NAME, with the kind as kubectl takes it.
-func parseObject(arg string) (kind, name string, err error) {
-	word, name, ok := strings.Cut(arg, "/")
-	if !ok || word == "" || name == "" {
-		return "", "", fmt.Errorf("%q is not KIND/NAME, such as deploy/hello", arg)
-	}
-	word = strings.ToLower(word)
-	for _, k := range scheme.Kinds() {
-		names := append([]string{strings.ToLower(k.Kind), k.Plural, k.Singular, k.Plural + "." + k.Group}, k.ShortNames...)
-		if slices.Contains(names, word) {
-			return k.Kind, name, nil
-		}
-	}
-	return "", "", fmt.Errorf("the server doesn't have a resource type %q", word)
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -14,8 +14,8 @@ import (
 // probably meant.
 const maxTypos = 2
 
-// commandsOnly is the Args of a command that only has others below it.
-func commandsOnly(cmd *cobra.Command, args []string) error {
+// CommandsOnly is the Args of a command that only has others below it.
+func CommandsOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -23,8 +23,8 @@ func commandsOnly(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q for %q%s; see `%[2]s --help`", args[0], cmd.CommandPath(), didYouMean(cmd.SuggestionsFor(args[0])))
 }
 
-// suggestFlags adds to an unknown flag's error those that were probably meant.
-func suggestFlags(cmd *cobra.Command, err error) error {
+// SuggestFlags adds to an unknown flag's error those that were probably meant.
+func SuggestFlags(cmd *cobra.Command, err error) error {
 	unknown := (*pflag.NotExistError)(nil)
 	if !errors.As(err, &unknown) {
 		return err

@@ -1,4 +1,4 @@
-package main
+package gitops
 
 import (
 	"context"
@@ -7,14 +7,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newSync(opts *options) *cobra.Command {
+// NewSync is `headway sync`.
+func NewSync(opts *cli.Options) *cobra.Command {
 	var source string
 	var waiting waitOptions
-	var format outputFormat
+	var format cli.Format
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Fetch and converge now",
@@ -25,32 +27,32 @@ the waiting and nothing else: the cluster goes on by itself.
 
 Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.`,
 		Example: "  headway sync\n  headway sync --source headway-system/cluster --timeout 10m\n  headway sync --no-wait",
-		Args:    takes(0, 0),
+		Args:    cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := waiting.check(); err != nil {
 				return err
 			}
-			client, err := opts.client()
+			client, err := opts.Client()
 			if err != nil {
 				return err
 			}
-			if err := client.sync(cmd.Context(), wire.SyncRequest{Source: source}, waiting, format, opts.out); err != nil || !waiting.no || format.json() {
+			if err := syncAndWait(cmd.Context(), client, wire.SyncRequest{Source: source}, waiting, format, opts.Out); err != nil || !waiting.no || format.JSON() {
 				return err
 			}
-			_, err = fmt.Fprintln(opts.out, "asked for; `headway status` says what becomes of it")
+			_, err = fmt.Fprintln(opts.Out, "asked for; `headway status` says what becomes of it")
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "only this source, as NAMESPACE/NAME")
 	waiting.register(cmd)
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }
 
-// naming asks how many there are. Names are shown if nobody says.
-func (c *client) naming(ctx context.Context) report.Naming {
+// namingOf asks how many there are. Names are shown if nobody says.
+func namingOf(ctx context.Context, c *cli.Client) report.Naming {
 	var status wire.Status
-	if err := c.call(ctx, http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
+	if err := c.Call(ctx, http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
 		return report.Naming{Sources: true, Kustomizations: true}
 	}
 	n := len(status.Kustomizations)

@@ -1,35 +1,30 @@
-package main
+package review
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-// maxUpload bounds the files that plan --path sends.
-const maxUpload = 64 << 20
-
 // planOptions are the flags of `headway plan`.
 type planOptions struct {
-	*options
-	remote
-	format      outputFormat
+	*cli.Options
+	cli.Remote
+	format      cli.Format
 	source, dir string
 	comment     commentOptions
 }
 
-func newPlan(opts *options) *cobra.Command {
-	plan := &planOptions{options: opts}
+// NewPlan is `headway plan`.
+func NewPlan(opts *cli.Options) *cobra.Command {
+	plan := &planOptions{Options: opts}
 	cmd := &cobra.Command{
 		Use:   "plan [REV]",
 		Short: "Show what a commit, branch, pull request or directory would change",
@@ -53,14 +48,14 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
   headway plan my-branch -o markdown     # for a comment on a pull request
   headway plan pull/12 --comment 12      # writes that comment, or edits it
   HEADWAY_TOKEN=… headway plan --server https://headway.example.com:6443 pull/12`,
-		Args: takes(0, 1),
+		Args: cli.Takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return plan.run(cmd.Context(), args) },
 	}
 	cmd.Flags().StringVar(&plan.source, "source", "", "source to plan for, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&plan.dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
-	plan.register(cmd)
+	plan.Register(cmd)
 	plan.comment.register(cmd)
-	plan.format.register(cmd, "markdown")
+	plan.format.Register(cmd, "markdown")
 	return cmd
 }
 
@@ -72,17 +67,17 @@ func (o *planOptions) run(ctx context.Context, args []string) error {
 	if err := o.comment.check(); err != nil {
 		return err
 	}
-	client, err := o.remote.client(o.options)
+	client, err := o.Remote.Client(o.Options)
 	if err != nil {
 		return err
 	}
 	var plans wire.Plans
-	if err := client.call(ctx, http.MethodPost, "/headway/v1/plan", request, &plans); err != nil {
+	if err := client.Call(ctx, http.MethodPost, "/headway/v1/plan", request, &plans); err != nil {
 		return err
 	}
-	result := showPlan(o.options, plans, o.format)
+	result := showPlan(o.Options, plans, o.format)
 	if o.comment.number != "" {
-		if err := o.comment.post(ctx, plans, o.err); err != nil {
+		if err := o.comment.post(ctx, plans, o.Err); err != nil {
 			return err
 		}
 	}
@@ -115,70 +110,25 @@ func (o *planOptions) request(args []string) (wire.PlanRequest, error) {
 }
 
 // showPlan prints the plan; its result carries the exit code.
-func showPlan(opts *options, plan wire.Plans, format outputFormat) error {
-	switch format.value {
+func showPlan(opts *cli.Options, plan wire.Plans, format cli.Format) error {
+	switch format.Value {
 	case "json":
-		if err := report.PrintJSON(opts.out, plan); err != nil {
+		if err := report.PrintJSON(opts.Out, plan); err != nil {
 			return err
 		}
 	case "markdown":
-		report.PlanMarkdown(opts.out, plan)
+		report.PlanMarkdown(opts.Out, plan)
 	default:
-		report.PlanText(opts.out, plan)
+		report.PlanText(opts.Out, plan)
 	}
 	if len(plan.Errors) > 0 {
 		for _, fault := range plan.Errors {
-			fmt.Fprintln(opts.err, "error:", fault.Message)
+			fmt.Fprintln(opts.Err, "error:", fault.Message)
 		}
-		return exitError{exitFailed}
+		return cli.ExitError{Code: cli.ExitFailed}
 	}
 	if plan.Summary.Create+plan.Summary.Update+plan.Summary.Delete > 0 {
-		return exitError{exitChanges}
+		return cli.ExitError{Code: cli.ExitChanges}
 	}
 	return nil
-}
-
-// readTree reads the files below dir that a build may use.
-func readTree(dir string) (files map[string]string, binary map[string][]byte, err error) {
-	files, binary = map[string]string{}, map[string][]byte{}
-	var total int64
-	err = filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			if entry.Name() == ".git" {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !entry.Type().IsRegular() {
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if total += info.Size(); total > maxUpload {
-			return fmt.Errorf("%s holds more than %d MiB: plan a branch instead", dir, maxUpload>>20)
-		}
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		if name := filepath.ToSlash(rel); utf8.Valid(data) {
-			files[name] = string(data)
-		} else {
-			binary[name] = data
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("read %s: %w", dir, err)
-	}
-	return files, binary, nil
 }

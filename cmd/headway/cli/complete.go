@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// completion is what a shell asks for while a person types. A cluster that does
+// Completion is what a shell asks for while a person types. A cluster that does
 // not answer completes nothing.
-type completion = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective)
+type Completion = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective)
 
-// completeObject completes KIND/NAME: first the kind, then the names that the
+// CompleteObject completes KIND/NAME: first the kind, then the names that the
 // cluster has.
-func (o *options) completeObject(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (o *Options) CompleteObject(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -33,11 +33,11 @@ func (o *options) completeObject(cmd *cobra.Command, args []string, typed string
 		slices.Sort(kinds)
 		return kinds, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 	}
-	kind, _, err := parseObject(word + "/x")
+	kind, _, err := ParseObject(word + "/x")
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	client, err := o.client()
+	client, err := o.Client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -49,7 +49,7 @@ func (o *options) completeObject(cmd *cobra.Command, args []string, typed string
 }
 
 // names are the names of the objects of a kind.
-func (c *client) names(ctx context.Context, kind, namespace string) []string {
+func (c *Client) names(ctx context.Context, kind, namespace string) []string {
 	for _, k := range scheme.Kinds() {
 		if k.Kind != kind {
 			continue
@@ -62,7 +62,7 @@ func (c *client) names(ctx context.Context, kind, namespace string) []string {
 			path += "/namespaces/" + namespace
 		}
 		var list metav1.PartialObjectMetadataList
-		if c.call(ctx, http.MethodGet, path+"/"+k.Plural+"?limit=500", nil, &list) != nil {
+		if c.Call(ctx, http.MethodGet, path+"/"+k.Plural+"?limit=500", nil, &list) != nil {
 			return nil
 		}
 		var names []string
@@ -75,14 +75,14 @@ func (c *client) names(ctx context.Context, kind, namespace string) []string {
 	return nil
 }
 
-// completeCommit completes commits of the journal, with their subjects.
-func (o *options) completeCommit(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	client, err := o.client()
+// CompleteCommit completes commits of the journal, with their subjects.
+func (o *Options) CompleteCommit(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	client, err := o.Client()
 	if len(args) > 0 || err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var entries []wire.LogEntry
-	if client.call(cmd.Context(), http.MethodGet, "/headway/v1/log?limit=50", nil, &entries) != nil {
+	if client.Call(cmd.Context(), http.MethodGet, "/headway/v1/log?limit=50", nil, &entries) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var commits []cobra.Completion
@@ -96,8 +96,8 @@ func (o *options) completeCommit(cmd *cobra.Command, args []string, _ string) ([
 	return commits, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
-// completeFlags completes the flags that name sources and Kustomizations.
-func (o *options) completeFlags(root *cobra.Command) {
+// CompleteFlags completes the flags that name sources and Kustomizations.
+func (o *Options) CompleteFlags(root *cobra.Command) {
 	for _, cmd := range root.Commands() {
 		for flag, pick := range map[string]func(wire.Status) []string{"source": sourceNames, "kustomization": kustomizationNames} {
 			if cmd.Flags().Lookup(flag) == nil {
@@ -109,14 +109,14 @@ func (o *options) completeFlags(root *cobra.Command) {
 	}
 }
 
-func (o *options) completeStatus(pick func(wire.Status) []string) completion {
+func (o *Options) completeStatus(pick func(wire.Status) []string) Completion {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		client, err := o.client()
+		client, err := o.Client()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var status wire.Status
-		if client.call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status) != nil {
+		if client.Call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return pick(status), cobra.ShellCompDirectiveNoFileComp

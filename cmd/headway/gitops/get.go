@@ -1,16 +1,18 @@
-package main
+package gitops
 
 import (
 	"net/url"
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newGet(opts *options) *cobra.Command {
-	format := outputFormat{value: "yaml"}
+// NewGet is `headway get`.
+func NewGet(opts *cli.Options) *cobra.Command {
+	format := cli.Format{Value: "yaml"}
 	var namespace, at, kustomization string
 	cmd := &cobra.Command{
 		Use:   "get KIND/NAME --at COMMIT|TIME",
@@ -24,23 +26,23 @@ a duration such as 2h for so long ago.`,
 		Example: `  headway get deploy/hello --at HEAD~3
   headway get deploy/hello -n hello --at 2026-11-24T09:30:00Z
   headway get deploy/hello --at 36h -o json`,
-		Args:              takes(1, 1),
-		ValidArgsFunction: opts.completeObject,
+		Args:              cli.Takes(1, 1),
+		ValidArgsFunction: opts.CompleteObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var past wire.PastObject
 			query := url.Values{"at": {at}, "kustomization": {kustomization}}
-			if err := opts.ask(cmd, "get", args[0], namespace, query, &past); err != nil {
+			if err := opts.Ask(cmd, "get", args[0], namespace, query, &past); err != nil {
 				return err
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, past)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, past)
 			}
-			return report.PrintPast(opts.out, past)
+			return report.PrintPast(opts.Out, past)
 		},
 	}
 	cmd.Flags().StringVar(&at, "at", "", "commit, branch, tag or time (default: what is applied)")
 	cmd.Flags().StringVar(&kustomization, "kustomization", "", "Kustomization that declared it, as NAMESPACE/NAME (default: any)")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
-	cmd.Flags().VarP(&formatFlag{&format, []string{"yaml", "json"}}, "output", "o", "output format: yaml|json")
+	format.RegisterOnly(cmd, "yaml", "json")
 	return cmd
 }

@@ -1,4 +1,4 @@
-package main
+package review
 
 import (
 	"context"
@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/engine/admit"
 	"headway.dev/manifests/model/object"
@@ -29,8 +29,8 @@ type fault struct {
 	Reason string `json:"reason"`
 }
 
-// validated is what -o json prints.
-type validated struct {
+// Validated is what -o json prints.
+type Validated struct {
 	Objects int     `json:"objects"`
 	Faults  []fault `json:"faults"`
 	// Warnings are about fields that are accepted and have no effect, and about
@@ -38,8 +38,9 @@ type validated struct {
 	Warnings []fault `json:"warnings"`
 }
 
-func newValidate(opts *options) *cobra.Command {
-	var format outputFormat
+// NewValidate is `headway validate`.
+func NewValidate(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var podSecurity string
 	cmd := &cobra.Command{
 		Use:   "validate PATH",
@@ -59,7 +60,7 @@ Namespaces are known by what is validated; others have the level --pod-security.
 
 Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
-		Args:    takes(1, 1),
+		Args:    cli.Takes(1, 1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		items, err := loadPath(cmd.Context(), args[0])
@@ -76,27 +77,27 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		}
 		warned, refused := foreseePods(security, items)
 		err, warnings = errors.Join(err, refused), append(warnings, warned...)
-		if format.json() {
-			if err := report.PrintJSON(opts.out, validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
+		if format.JSON() {
+			if err := report.PrintJSON(opts.Out, Validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
 				return err
 			}
 		} else {
 			for _, w := range warnings {
-				fmt.Fprintf(opts.err, "warning: %s\n", w)
+				fmt.Fprintf(opts.Err, "warning: %s\n", w)
 			}
 			if err != nil {
-				fmt.Fprintln(opts.err, err)
+				fmt.Fprintln(opts.Err, err)
 			}
 		}
 		if err != nil {
-			return exitError{exitFailed}
+			return cli.ExitError{Code: cli.ExitFailed}
 		}
-		if !format.json() {
-			fmt.Fprintf(opts.out, "%s, no fault\n", report.CountObjects(len(items)))
+		if !format.JSON() {
+			fmt.Fprintf(opts.Out, "%s, no fault\n", report.CountObjects(len(items)))
 		}
 		return nil
 	}
-	format.register(cmd)
+	format.Register(cmd)
 	cmd.Flags().StringVar(&podSecurity, "pod-security", "privileged", "what pods may in namespaces that are not among the manifests or say nothing: privileged, baseline or restricted, as headway up has it")
 	return cmd
 }
@@ -196,26 +197,6 @@ func asSource(root, dir string) (fs.FS, error) {
 func withoutKeys(name string, data []byte) (sops.File, error) {
 	out, err := sops.Placeholder(name, data)
 	return sops.File{Plain: out, Placeholder: out}, err
-}
-
-// workTree finds the directory that a checkout's kustomizations may reach: the
-// root of the Git work tree that holds path, else path itself.
-func workTree(path string) (root, dir string, err error) {
-	absolute, err := filepath.Abs(path)
-	if err != nil {
-		return "", "", err
-	}
-	for root = absolute; ; root = filepath.Dir(root) {
-		if _, err := os.Stat(filepath.Join(root, ".git")); err == nil {
-			break
-		}
-		if root == filepath.Dir(root) {
-			root = absolute
-			break
-		}
-	}
-	dir, err = filepath.Rel(root, absolute)
-	return root, filepath.ToSlash(dir), err
 }
 
 // faults takes a load's or a check's joined error apart.

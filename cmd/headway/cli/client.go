@@ -1,8 +1,7 @@
-package main
+package cli
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,8 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,38 +24,28 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 
 // maxAnswer bounds what a command reads of the server's answer.
 const maxAnswer = 256 << 20
 
-// cutFlag splits --name=value.
-func cutFlag(arg string) (name, value string, hasValue bool) {
-	trimmed, ok := strings.CutPrefix(arg, "--")
-	if !ok {
-		return "", "", false
-	}
-	return cut(trimmed)
-}
-
-func cut(s string) (string, string, bool) { return strings.Cut(s, "=") }
-
-// findKubeconfig is the file that says which cluster is meant: that of the
+// FindKubeconfig is the file that says which cluster is meant: that of the
 // flags, --kubeconfig before --data-dir, else the environment's, else that of
 // the default data directory.
-func (o *options) findKubeconfig() string {
-	if o.kubeconfig != "" {
-		return o.kubeconfig
+func (o *Options) FindKubeconfig() string {
+	if o.Kubeconfig != "" {
+		return o.Kubeconfig
 	}
 	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" && !o.dataDirGiven() {
 		return env
 	}
-	return filepath.Join(o.dataDir, "kubeconfig")
+	return filepath.Join(o.DataDir, "kubeconfig")
 }
 
-// client speaks to the server's own paths under /headway/v1.
-type client struct {
+// Client speaks to the server's own paths under /headway/v1.
+type Client struct {
 	config *rest.Config
 	http   *http.Client
 }
@@ -69,8 +60,9 @@ func forbidden(path string) bool {
 	return errors.Is(err, fs.ErrPermission)
 }
 
-func (o *options) client() (*client, error) {
-	path := o.findKubeconfig()
+// Client is a client of the cluster that is meant.
+func (o *Options) Client() (*Client, error) {
+	path := o.FindKubeconfig()
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(path)}, nil).ClientConfig()
 	if errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err) {
@@ -82,62 +74,28 @@ func (o *options) client() (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
-	c, err := newServerClient(config)
+	c, err := NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("use kubeconfig %s: %w", path, err)
 	}
 	return c, nil
 }
 
-func newServerClient(config *rest.Config) (*client, error) {
+// NewClient makes a client of a cluster.
+func NewClient(config *rest.Config) (*Client, error) {
 	transport, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, err
 	}
 	// The server redirects nowhere, and whoever else would gets no token.
 	transport.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &client{config: config, http: transport}, nil
+	return &Client{config: config, http: transport}, nil
 }
 
-// tokenEnv holds the token of a command that names its server, so that it does
-// not show in the list of processes.
-const tokenEnv = "HEADWAY_TOKEN"
-
-// remote are the flags of a command that does without a kubeconfig.
-type remote struct{ server, token, ca string }
-
-func (r *remote) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&r.server, "server", "", "URL of the cluster's API, instead of a kubeconfig")
-	cmd.Flags().StringVar(&r.token, "token", "", "bearer token for --server (default: "+tokenEnv+")")
-	cmd.Flags().StringVar(&r.ca, "certificate-authority", "", "file with the certificate to trust for --server")
-}
-
-// client is the client of --server, or else of the kubeconfig.
-func (r *remote) client(opts *options) (*client, error) {
-	if r.server == "" {
-		if r.token != "" || r.ca != "" {
-			return nil, errors.New("--token and --certificate-authority need --server")
-		}
-		return opts.client()
-	}
-	token := cmp.Or(r.token, os.Getenv(tokenEnv))
-	switch {
-	case !strings.HasPrefix(r.server, "https://"):
-		return nil, fmt.Errorf("--server %q is not an https URL: a token must not be sent in the clear", r.server)
-	case token == "":
-		return nil, fmt.Errorf("--server needs a token: give --token, or set %s", tokenEnv)
-	}
-	c, err := newServerClient(&rest.Config{Host: r.server, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAFile: r.ca}})
-	if err != nil {
-		return nil, fmt.Errorf("--server: %w", err)
-	}
-	return c, nil
-}
-
-// call sends a request and decodes the JSON answer into answer, which may be
+// Call sends a request and decodes the JSON answer into answer, which may be
 // nil.
-func (c *client) call(ctx context.Context, method, path string, body, answer any) error {
-	response, err := c.open(ctx, method, path, body)
+func (c *Client) Call(ctx context.Context, method, path string, body, answer any) error {
+	response, err := c.Open(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
@@ -155,8 +113,8 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 	return nil
 }
 
-// patch sends a change of an object.
-func (c *client) patch(ctx context.Context, path string, form types.PatchType, change any) error {
+// Patch sends a change of an object.
+func (c *Client) Patch(ctx context.Context, path string, form types.PatchType, change any) error {
 	response, err := c.send(ctx, http.MethodPatch, path, string(form), change)
 	if err != nil {
 		return err
@@ -166,14 +124,14 @@ func (c *client) patch(ctx context.Context, path string, form types.PatchType, c
 	return err
 }
 
-// open sends a request and returns the body of a successful answer.
-func (c *client) open(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
+// Open sends a request and returns the body of a successful answer.
+func (c *Client) Open(ctx context.Context, method, path string, body any) (io.ReadCloser, error) {
 	return c.send(ctx, method, path, "application/json", body)
 }
 
 // send sends a request, and again where the server asks for that, for at most
 // busyPatience: nothing came of it before.
-func (c *client) send(ctx context.Context, method, path, contentType string, body any) (io.ReadCloser, error) {
+func (c *Client) send(ctx context.Context, method, path, contentType string, body any) (io.ReadCloser, error) {
 	var data []byte
 	if body != nil {
 		var err error
@@ -215,7 +173,7 @@ func retryAfter(response *http.Response) (time.Duration, bool) {
 }
 
 // try sends a request once; an empty body is none.
-func (c *client) try(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
+func (c *Client) try(ctx context.Context, method, path, contentType string, body []byte) (*http.Response, error) {
 	var reader io.Reader
 	if body != nil {
 		reader = bytes.NewReader(body)
@@ -246,13 +204,15 @@ func (e *unansweredError) Error() string {
 
 func (e *unansweredError) Unwrap() error { return e.err }
 
-func isUnanswered(err error) bool { return errors.As(err, new(*unansweredError)) }
+// IsUnanswered reports whether a request reached no server.
+func IsUnanswered(err error) bool { return errors.As(err, new(*unansweredError)) }
 
-// refusedError is a request that nothing came of, because it cannot be met as
+// RefusedError is a request that nothing came of, because it cannot be met as
 // things are.
-type refusedError struct{ wire.RollbackRefusal }
+type RefusedError struct{ wire.RollbackRefusal }
 
-func (e *refusedError) Error() string { return e.Message }
+// Error implements error.
+func (e *RefusedError) Error() string { return e.Message }
 
 // answerError is the message of a refused request: the API's Status, or the
 // text as it came.
@@ -261,7 +221,7 @@ func answerError(response *http.Response) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", response.Status, err)
 	}
-	if refused := (refusedError{}); response.StatusCode == http.StatusConflict && json.Unmarshal(data, &refused.RollbackRefusal) == nil && refused.Message != "" {
+	if refused := (RefusedError{}); response.StatusCode == http.StatusConflict && json.Unmarshal(data, &refused.RollbackRefusal) == nil && refused.Message != "" {
 		return &refused
 	}
 	var status metav1.Status
@@ -272,4 +232,41 @@ func answerError(response *http.Response) error {
 		return errors.New(text)
 	}
 	return errors.New(response.Status)
+}
+
+// Ask sends a question about one object.
+func (o *Options) Ask(cmd *cobra.Command, path, object, namespace string, query url.Values, answer any) error {
+	kind, name, err := ParseObject(object)
+	if err != nil {
+		return err
+	}
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("kind", kind)
+	query.Set("name", name)
+	if namespace != "" {
+		query.Set("namespace", namespace)
+	}
+	client, err := o.Client()
+	if err != nil {
+		return err
+	}
+	return client.Call(cmd.Context(), http.MethodGet, "/headway/v1/"+path+"?"+query.Encode(), nil, answer)
+}
+
+// ParseObject reads KIND/NAME, with the kind as kubectl takes it.
+func ParseObject(arg string) (kind, name string, err error) {
+	word, name, ok := strings.Cut(arg, "/")
+	if !ok || word == "" || name == "" {
+		return "", "", fmt.Errorf("%q is not KIND/NAME, such as deploy/hello", arg)
+	}
+	word = strings.ToLower(word)
+	for _, k := range scheme.Kinds() {
+		names := append([]string{strings.ToLower(k.Kind), k.Plural, k.Singular, k.Plural + "." + k.Group}, k.ShortNames...)
+		if slices.Contains(names, word) {
+			return k.Kind, name, nil
+		}
+	}
+	return "", "", fmt.Errorf("the server doesn't have a resource type %q", word)
 }

@@ -1,4 +1,4 @@
-package main
+package review
 
 import (
 	"fmt"
@@ -7,12 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newDiff(opts *options) *cobra.Command {
-	var format outputFormat
+// NewDiff is `headway diff`.
+func NewDiff(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var source, kustomization string
 	cmd := &cobra.Command{
 		Use:   "diff [COMMIT] COMMIT",
@@ -25,7 +27,7 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 		Example: `  headway diff HEAD~1 HEAD
   headway diff v1.4 v1.5 -o json
   headway diff 3f9c2d1        # from what is applied to that commit`,
-		Args: takes(1, 2),
+		Args: cli.Takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{"to": {args[len(args)-1]}}
 			if len(args) == 2 {
@@ -37,12 +39,12 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 			if kustomization != "" {
 				query.Set("kustomization", kustomization)
 			}
-			client, err := opts.client()
+			client, err := opts.Client()
 			if err != nil {
 				return err
 			}
 			var difference wire.Plans
-			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/diff?"+query.Encode(), nil, &difference); err != nil {
+			if err := client.Call(cmd.Context(), http.MethodGet, "/headway/v1/diff?"+query.Encode(), nil, &difference); err != nil {
 				return err
 			}
 			return showDiff(opts, difference, format)
@@ -50,27 +52,27 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source of the commits, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&kustomization, "kustomization", "", "compare this Kustomization only, as NAMESPACE/NAME")
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }
 
 // showDiff prints the difference; its result carries the exit code.
-func showDiff(opts *options, d wire.Plans, format outputFormat) error {
-	if format.json() {
-		if err := report.PrintJSON(opts.out, d); err != nil {
+func showDiff(opts *cli.Options, d wire.Plans, format cli.Format) error {
+	if format.JSON() {
+		if err := report.PrintJSON(opts.Out, d); err != nil {
 			return err
 		}
 	} else {
-		report.DiffText(opts.out, d)
+		report.DiffText(opts.Out, d)
 	}
 	for _, fault := range d.Errors {
-		fmt.Fprintln(opts.err, "error:", fault.Message)
+		fmt.Fprintln(opts.Err, "error:", fault.Message)
 	}
 	switch {
 	case len(d.Errors) > 0:
-		return exitError{exitFailed}
+		return cli.ExitError{Code: cli.ExitFailed}
 	case d.Summary.Create+d.Summary.Update+d.Summary.Delete > 0:
-		return exitError{exitChanges}
+		return cli.ExitError{Code: cli.ExitChanges}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package gitops
 
 import (
 	"context"
@@ -11,13 +11,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 
-func newSuspend(opts *options) *cobra.Command {
+// NewSuspend is `headway suspend`.
+func NewSuspend(opts *cli.Options) *cobra.Command {
 	return newSuspension(opts, true, &cobra.Command{
 		Use:   "suspend [KIND/NAME]",
 		Short: "Stop following Git, for one Kustomization or source",
@@ -32,7 +34,8 @@ Exit code 0: it is suspended. 1: something failed.`,
 	})
 }
 
-func newResume(opts *options) *cobra.Command {
+// NewResume is `headway resume`.
+func NewResume(opts *cli.Options) *cobra.Command {
 	return newSuspension(opts, false, &cobra.Command{
 		Use:   "resume [KIND/NAME]",
 		Short: "Follow Git again, after suspend",
@@ -45,8 +48,8 @@ Exit code 0: it is resumed. 1: something failed.`,
 	})
 }
 
-// suspension is what -o json prints.
-type suspension struct {
+// Suspension is what -o json prints.
+type Suspension struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
@@ -55,55 +58,55 @@ type suspension struct {
 	ByGit bool `json:"byGit,omitempty"`
 }
 
-func newSuspension(opts *options, suspend bool, cmd *cobra.Command) *cobra.Command {
-	var format outputFormat
+func newSuspension(opts *cli.Options, suspend bool, cmd *cobra.Command) *cobra.Command {
+	var format cli.Format
 	var namespace string
-	cmd.Args = takes(0, 1)
-	cmd.ValidArgsFunction = opts.completeSuspendable(suspend)
+	cmd.Args = cli.Takes(0, 1)
+	cmd.ValidArgsFunction = completeSuspendable(opts, suspend)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		target := "kustomization/" + wire.RootName
 		if len(args) > 0 {
 			target = args[0]
 		}
-		kind, name, err := parseObject(target)
+		kind, name, err := cli.ParseObject(target)
 		if err != nil {
 			return err
 		}
 		if kind != "Kustomization" && kind != "GitRepository" {
 			return fmt.Errorf("a %s follows no Git: name a Kustomization (ks/NAME) or a GitRepository (gitrepo/NAME)", kind)
 		}
-		client, err := opts.client()
+		client, err := opts.Client()
 		if err != nil {
 			return err
 		}
-		out := suspension{Kind: kind, Namespace: namespace, Name: name, Suspended: suspend}
-		if out.ByGit, err = client.suspend(cmd.Context(), out); err != nil {
+		out := Suspension{Kind: kind, Namespace: namespace, Name: name, Suspended: suspend}
+		if out.ByGit, err = setSuspend(cmd.Context(), client, out); err != nil {
 			return err
 		}
 		if out.ByGit && !suspend {
-			fmt.Fprintln(opts.err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
+			fmt.Fprintln(opts.Err, "warning: spec.suspend is true in Git, too: take it out there, or the next sync suspends it again")
 		}
-		if format.json() {
-			return report.PrintJSON(opts.out, out)
+		if format.JSON() {
+			return report.PrintJSON(opts.Out, out)
 		}
 		return tellSuspension(opts, out)
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", wire.SystemNamespace, "namespace of the object")
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }
 
-func tellSuspension(opts *options, s suspension) error {
+func tellSuspension(opts *cli.Options, s Suspension) error {
 	word := "resumed"
 	if s.Suspended {
 		word = "suspended"
 	}
-	_, err := fmt.Fprintf(opts.out, "%s %s/%s %s\n", s.Kind, s.Namespace, s.Name, word)
+	_, err := fmt.Fprintf(opts.Out, "%s %s/%s %s\n", s.Kind, s.Namespace, s.Name, word)
 	return err
 }
 
-// suspend sets spec.suspend, and reports whether Git sets it to true as well.
-func (c *client) suspend(ctx context.Context, s suspension) (byGit bool, err error) {
+// setSuspend sets spec.suspend, and reports whether Git sets it to true as well.
+func setSuspend(ctx context.Context, c *cli.Client, s Suspension) (byGit bool, err error) {
 	at := slices.IndexFunc(scheme.Kinds(), func(k *kind.Kind) bool { return k.Kind == s.Kind })
 	kind := scheme.Kinds()[at]
 	path := fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s/%s", kind.Group, kind.Version, s.Namespace, kind.Plural, s.Name)
@@ -113,7 +116,7 @@ func (c *client) suspend(ctx context.Context, s suspension) (byGit bool, err err
 			Suspend bool `json:"suspend"`
 		} `json:"spec"`
 	}
-	if err := c.call(ctx, http.MethodGet, path, nil, &before); err != nil {
+	if err := c.Call(ctx, http.MethodGet, path, nil, &before); err != nil {
 		return false, err
 	}
 	for _, m := range before.ManagedFields {
@@ -130,18 +133,18 @@ func (c *client) suspend(ctx context.Context, s suspension) (byGit bool, err err
 		word = "suspend"
 	}
 	patch := map[string]any{"spec": map[string]any{"suspend": s.Suspended}}
-	return byGit, c.patch(ctx, path+"?fieldManager=headway-"+word, types.MergePatchType, patch)
+	return byGit, c.Patch(ctx, path+"?fieldManager=headway-"+word, types.MergePatchType, patch)
 }
 
 // completeSuspendable completes what can be suspended, or resumed.
-func (o *options) completeSuspendable(suspend bool) completion {
+func completeSuspendable(o *cli.Options, suspend bool) cli.Completion {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		client, err := o.client()
+		client, err := o.Client()
 		if err != nil || len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var status wire.Status
-		if client.call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status) != nil {
+		if client.Call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		namespace := cmd.Flag("namespace").Value.String()

@@ -1,4 +1,4 @@
-package main
+package gitops
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/manifests/guard"
 	"headway.dev/syncer/wire"
@@ -60,8 +61,8 @@ func (w *waitOptions) bound(ctx context.Context) (context.Context, context.Cance
 
 // wait is a person's or a program's view of a sync.
 type wait struct {
-	client *client
-	format outputFormat
+	client *cli.Client
+	format cli.Format
 	out    io.Writer
 	names  report.Naming
 	start  time.Time
@@ -77,17 +78,17 @@ type answer struct {
 	err   error
 }
 
-// sync asks for a sync and prints its steps until it ends. An answer that
+// syncAndWait asks for a sync and prints its steps until it ends. An answer that
 // breaks off (a restart of the server, a network that drops connections) is
 // asked for again.
-func (c *client) sync(ctx context.Context, request wire.SyncRequest, waiting waitOptions, format outputFormat, out io.Writer) error {
+func syncAndWait(ctx context.Context, c *cli.Client, request wire.SyncRequest, waiting waitOptions, format cli.Format, out io.Writer) error {
 	if waiting.no {
-		return c.call(ctx, http.MethodPost, "/headway/v1/sync", request, nil)
+		return c.Call(ctx, http.MethodPost, "/headway/v1/sync", request, nil)
 	}
 	request.Wait = true
 	ctx, cancel := waiting.bound(ctx)
 	defer cancel()
-	w := &wait{client: c, format: format, out: out, names: c.naming(ctx), start: time.Now()}
+	w := &wait{client: c, format: format, out: out, names: namingOf(ctx, c), start: time.Now()}
 	for breaks := 0; ; breaks++ {
 		told, err := w.once(ctx, request)
 		if told {
@@ -122,9 +123,9 @@ func (e *brokenError) Unwrap() error { return e.err }
 func (w *wait) once(ctx context.Context, request wire.SyncRequest) (told bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := w.client.open(ctx, http.MethodPost, "/headway/v1/sync", request)
+	body, err := w.client.Open(ctx, http.MethodPost, "/headway/v1/sync", request)
 	if err != nil {
-		if apierrors.IsServiceUnavailable(err) || isUnanswered(err) && w.begun {
+		if apierrors.IsServiceUnavailable(err) || cli.IsUnanswered(err) && w.begun {
 			err = &brokenError{err}
 		}
 		return false, err
@@ -199,7 +200,7 @@ func read(ctx context.Context, body io.Reader, answers chan<- answer) {
 
 // tell prints one step, and reports whether it did.
 func (w *wait) tell(event wire.Event) (bool, error) {
-	if w.format.json() {
+	if w.format.JSON() {
 		return true, report.PrintJSONLine(w.out, event)
 	}
 	line := w.names.Line(event)
@@ -225,7 +226,7 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 
 // say prints a line that is no step; programs do not get it.
 func (w *wait) say(line string) {
-	if !w.format.json() {
+	if !w.format.JSON() {
 		fmt.Fprintln(w.out, line)
 	}
 }

@@ -1,17 +1,16 @@
-package main
+package gitops
 
 import (
-	"net/http"
-	"net/url"
-
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newBlame(opts *options) *cobra.Command {
-	var format outputFormat
+// NewBlame is `headway blame`.
+func NewBlame(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var namespace string
 	var all bool
 	cmd := &cobra.Command{
@@ -26,42 +25,21 @@ A mark behind the line says how the value got from there into the object, if the
 file does not simply declare it: patch, images, replicas, …; (computed) means
 that a kustomization made the value from what stands there.`,
 		Example:           "  headway blame deploy/hello\n  headway blame deploy/hello -n hello -o json | jq '.fields[] | select(.path == \"spec.replicas\")'",
-		Args:              takes(1, 1),
-		ValidArgsFunction: opts.completeObject,
+		Args:              cli.Takes(1, 1),
+		ValidArgsFunction: opts.CompleteObject,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var blame wire.Blame
-			if err := opts.ask(cmd, "blame", args[0], namespace, nil, &blame); err != nil {
+			if err := opts.Ask(cmd, "blame", args[0], namespace, nil, &blame); err != nil {
 				return err
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, blame)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, blame)
 			}
-			return report.PrintBlame(opts.out, blame, all, report.TerminalWidth(opts.out))
+			return report.PrintBlame(opts.Out, blame, all, report.TerminalWidth(opts.Out))
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: the only one that has it)")
 	cmd.Flags().BoolVar(&all, "all", false, "show defaults, status and what controllers set, too")
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
-}
-
-// ask sends a question about one object.
-func (o *options) ask(cmd *cobra.Command, path, object, namespace string, query url.Values, answer any) error {
-	kind, name, err := parseObject(object)
-	if err != nil {
-		return err
-	}
-	if query == nil {
-		query = url.Values{}
-	}
-	query.Set("kind", kind)
-	query.Set("name", name)
-	if namespace != "" {
-		query.Set("namespace", namespace)
-	}
-	client, err := o.client()
-	if err != nil {
-		return err
-	}
-	return client.call(cmd.Context(), http.MethodGet, "/headway/v1/"+path+"?"+query.Encode(), nil, answer)
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"fmt"
@@ -6,9 +6,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// takes is the Args of a command that takes at least so many arguments, and at
+// Takes is the Args of a command that takes at least so many arguments, and at
 // most so many.
-func takes(least, most int) cobra.PositionalArgs {
+func Takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		var wrong string
 		switch {

@@ -1,4 +1,4 @@
-package main
+package gitops
 
 import (
 	"cmp"
@@ -14,12 +14,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newRollback(opts *options) *cobra.Command {
-	var format outputFormat
+// NewRollback is `headway rollback`.
+func NewRollback(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	var source, message, to string
 	var waiting waitOptions
 	cmd := &cobra.Command{
@@ -37,13 +39,13 @@ revert, subject and branch; converged and error, once that is known; conflicts, 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
 		Example:           "  headway rollback\n  headway rollback --to v1.4\n  headway rollback 4f1c2ab -m 'the new image leaks memory'",
-		Args:              takes(0, 1),
-		ValidArgsFunction: opts.completeCommit,
+		Args:              cli.Takes(0, 1),
+		ValidArgsFunction: opts.CompleteCommit,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := waiting.check(); err != nil {
 				return err
 			}
-			client, err := opts.client()
+			client, err := opts.Client()
 			if err != nil {
 				return err
 			}
@@ -51,19 +53,19 @@ changed, because the commit cannot be reverted as it is.`,
 			if len(args) > 0 {
 				request.Commit = args[0]
 			}
-			return client.rollback(cmd.Context(), opts, request, format, waiting)
+			return rollback(cmd.Context(), client, opts, request, format, waiting)
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source whose branch is reverted, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&to, "to", "", "bring back the state of this commit, as one new commit")
 	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for the commit's message")
 	waiting.register(cmd)
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }
 
-// rollbackOutcome is what -o json prints.
-type rollbackOutcome struct {
+// RollbackOutcome is what -o json prints.
+type RollbackOutcome struct {
 	wire.RollbackResult
 	// Converged says whether the cluster has followed; absent if nobody waited.
 	Converged *bool    `json:"converged,omitempty"`
@@ -72,18 +74,18 @@ type rollbackOutcome struct {
 }
 
 // rollback asks for the revert, and waits until the cluster has followed it.
-func (c *client) rollback(ctx context.Context, opts *options, request wire.RollbackRequest, format outputFormat, waiting waitOptions) error {
-	var outcome rollbackOutcome
-	err := c.call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
-	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+func rollback(ctx context.Context, c *cli.Client, opts *cli.Options, request wire.RollbackRequest, format cli.Format, waiting waitOptions) error {
+	var outcome RollbackOutcome
+	err := c.Call(ctx, http.MethodPost, "/headway/v1/rollback", request, &outcome.RollbackResult)
+	if refused := (*cli.RefusedError)(nil); errors.As(err, &refused) {
 		outcome.Error, outcome.Conflicts = refused.Message, refused.Conflicts
-		fmt.Fprintln(opts.err, "error:", report.Screen(refused.Message))
-		if format.json() {
-			if err := report.PrintJSON(opts.out, outcome); err != nil {
+		fmt.Fprintln(opts.Err, "error:", report.Screen(refused.Message))
+		if format.JSON() {
+			if err := report.PrintJSON(opts.Out, outcome); err != nil {
 				return err
 			}
 		}
-		return exitError{exitRefused}
+		return cli.ExitError{Code: cli.ExitRefused}
 	}
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted while the revert was written: whether it was pushed is in `git log` of the branch")
@@ -91,9 +93,9 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	if err != nil {
 		return err
 	}
-	progress := opts.out
-	if format.json() {
-		progress = opts.err
+	progress := opts.Out
+	if format.JSON() {
+		progress = opts.Err
 	}
 	back := ""
 	if outcome.To != "" {
@@ -101,14 +103,14 @@ func (c *client) rollback(ctx context.Context, opts *options, request wire.Rollb
 	}
 	fmt.Fprintf(progress, "%s on %s: %s reverts %s%s\n", outcome.Subject, outcome.Branch, report.ShortSHA(outcome.Revert), report.ShortSHA(outcome.Reverted), back)
 	if !waiting.no {
-		err = c.sync(ctx, wire.SyncRequest{Source: outcome.Source}, waiting, outputFormat{}, progress)
+		err = syncAndWait(ctx, c, wire.SyncRequest{Source: outcome.Source}, waiting, cli.Format{}, progress)
 		outcome.Converged = new(err == nil)
 		if err != nil {
 			outcome.Error = err.Error()
 		}
 	}
-	if format.json() {
-		return errors.Join(report.PrintJSON(opts.out, outcome), err)
+	if format.JSON() {
+		return errors.Join(report.PrintJSON(opts.Out, outcome), err)
 	}
 	return err
 }

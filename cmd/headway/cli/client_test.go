@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -38,14 +38,14 @@ func TestClientComesAgain(t *testing.T) {
 		_, _ = w.Write([]byte(`{"target":"it"}`))
 	}))
 	defer srv.Close()
-	c, err := newServerClient(&rest.Config{Host: srv.URL})
+	c, err := NewClient(&rest.Config{Host: srv.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.http.CloseIdleConnections()
 	plan := func(ctx context.Context) (string, error) {
 		var plans wire.Plans
-		err := c.call(ctx, http.MethodPost, "/headway/v1/plan", wire.PlanRequest{Rev: "branch"}, &plans)
+		err := c.Call(ctx, http.MethodPost, "/headway/v1/plan", wire.PlanRequest{Rev: "branch"}, &plans)
 		return plans.Target, err
 	}
 	if got, err := plan(t.Context()); err != nil || got != "it" || asked.Swap(0) != 3 {

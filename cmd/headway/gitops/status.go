@@ -1,4 +1,4 @@
-package main
+package gitops
 
 import (
 	"net/http"
@@ -6,12 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
 	"headway.dev/syncer/wire"
 )
 
-func newStatus(opts *options) *cobra.Command {
-	var format outputFormat
+// NewStatus is `headway status`.
+func NewStatus(opts *cli.Options) *cobra.Command {
+	var format cli.Format
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what each source wants and what runs",
@@ -20,23 +22,23 @@ not healthy, and why.
 
 Exit code 0 whenever the cluster answers; scripts read -o json.`,
 		Example: "  headway status\n  headway status -o json | jq '.sources[].kustomizations[].sync'",
-		Args:    takes(0, 0),
+		Args:    cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := opts.client()
+			client, err := opts.Client()
 			if err != nil {
 				return err
 			}
 			var status wire.Status
-			if err := client.call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
+			if err := client.Call(cmd.Context(), http.MethodGet, "/headway/v1/status", nil, &status); err != nil {
 				return err
 			}
-			if format.json() {
-				return report.PrintJSON(opts.out, status)
+			if format.JSON() {
+				return report.PrintJSON(opts.Out, status)
 			}
-			report.PrintStatus(opts.out, status, time.Now())
+			report.PrintStatus(opts.Out, status, time.Now())
 			return nil
 		},
 	}
-	format.register(cmd)
+	format.Register(cmd)
 	return cmd
 }

@@ -1,0 +1,20 @@
+package cli
+
+import (
+	"io"
+
+	"github.com/spf13/pflag"
+)
+
+// Options are the flags that every command has.
+type Options struct {
+	DataDir    string
+	Kubeconfig string
+	In         io.Reader
+	Out, Err   io.Writer
+	// Flags say what was given; nil if nothing was.
+	Flags *pflag.FlagSet
+}
+
+// dataDirGiven reports whether the command line has --data-dir.
+func (o *Options) dataDirGiven() bool { return o.Flags != nil && o.Flags.Changed("data-dir") }

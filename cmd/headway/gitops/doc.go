@@ -1,0 +1,3 @@
+// Package gitops has the commands that follow what a cluster takes from Git: its
+// status and history, syncs and rollbacks.
+package gitops
