@@ -54,7 +54,10 @@ var rooms = map[string][]string{
 		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
 		"serviceaccount", ".",
 	},
-	"nodes":          {"logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", ".", "nodetest"},
+	"nodes": {
+		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", "machine", "objects", "status", "pull", "eviction",
+		"registration", ".", "nodetest",
+	},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"rules", "iptables", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},

@@ -2,11 +2,8 @@ package nodes
 
 import (
 	"context"
-	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
@@ -26,7 +23,7 @@ func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 		return true, nil
 	}
 	if w.rejection != nil {
-		a.statuses.set(p, w.rejection.Status(p), false)
+		a.statuses.Set(p, w.rejection.Status(p), false)
 		return false, nil
 	}
 	// One after the other: what is free is counted with those admitted before.
@@ -36,7 +33,7 @@ func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 	// for good: it takes the node as it is now.
 	var rejection *pod.Rejection
 	for _, now := range []bool{false, true} {
-		node, err := a.self(ctx, now)
+		node, err := a.node.Self(ctx, now)
 		if err != nil {
 			return false, err
 		}
@@ -48,7 +45,7 @@ func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 	}
 	w.rejection = rejection
 	a.events.Event(p, corev1.EventTypeWarning, w.rejection.Reason, w.rejection.Message)
-	a.statuses.set(p, w.rejection.Status(p), false)
+	a.statuses.Set(p, w.rejection.Status(p), false)
 	return false, nil
 }
 
@@ -70,28 +67,4 @@ func (a *Agent) holding(w *worker) []*corev1.Pod {
 		}
 	}
 	return out
-}
-
-// self is the Node as the API told it last, or as it has it now, with what this
-// agent knows better.
-func (a *Agent) self(ctx context.Context, now bool) (*corev1.Node, error) {
-	var node *corev1.Node
-	if status := a.status.Load(); status != nil && !now {
-		if seen := status.seen.Load(); seen != nil {
-			node = seen.node.DeepCopy()
-		}
-	}
-	if node == nil {
-		got, err := a.cfg.Client.CoreV1().Nodes().Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		node = got
-	}
-	if node.Status.Allocatable == nil {
-		node.Status.Allocatable = corev1.ResourceList{}
-	}
-	maps.Copy(node.Status.Allocatable, a.machine.allocatable)
-	node.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
-	return node, nil
 }

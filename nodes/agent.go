@@ -12,7 +12,6 @@ import (
 	goruntime "runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,9 +23,15 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/eviction"
+	"headway.dev/nodes/machine"
+	"headway.dev/nodes/objects"
 	"headway.dev/nodes/probe"
+	"headway.dev/nodes/pull"
+	"headway.dev/nodes/registration"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/slot"
+	"headway.dev/nodes/status"
 	"headway.dev/nodes/volume"
 )
 
@@ -68,7 +73,7 @@ type Config struct {
 	// EvictionHard are the amounts of free disk below which pods are evicted;
 	// zero watches nothing. EvictionPeriod is how often the disk and the pods'
 	// limits are looked at; default 10 seconds.
-	EvictionHard   Thresholds
+	EvictionHard   eviction.Thresholds
 	EvictionPeriod time.Duration
 	// ParallelStarts bounds how many pods are started side by side; default
 	// twice the number of CPUs: more only adds latency.
@@ -107,7 +112,7 @@ func (c *Config) check() error {
 		c.PodPidsLimit = DefaultPodPidsLimit
 	}
 	if c.EvictionPeriod <= 0 {
-		c.EvictionPeriod = evictionPeriod
+		c.EvictionPeriod = eviction.DefaultPeriod
 	}
 	if c.Looked == nil {
 		c.Looked = func() {}
@@ -125,16 +130,16 @@ type Agent struct {
 	events   record.EventRecorder
 	volumes  *volume.Manager
 	probes   *probe.Manager
-	statuses *statusWriter
-	objects  *objects
-	tokens   *tokens
-	services *serviceStore
-	images   *images
-	evictor  *evictor
-	machine  machine
+	statuses *status.Writer
+	objects  *objects.Cache
+	tokens   *objects.Tokens
+	services *objects.Services
+	images   *pull.Puller
+	evictor  *eviction.Evictor
+	node     *registration.Node
+	machine  machine.Machine
 	// admission makes pods be admitted one after the other.
 	admission sync.Mutex
-	status    atomic.Pointer[nodeStatus] // once the node is registered
 	slots     *slot.Slots
 
 	mu      sync.Mutex
@@ -157,13 +162,20 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("node agent: data directory: %w", err)
 	}
 	cfg.DataDir = dir
-	m, err := readMachine(dir, cfg.SystemReserved)
+	m, err := machine.Read(dir, cfg.SystemReserved)
 	if err != nil {
 		return nil, fmt.Errorf("node agent: %w", err)
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: slot.New(cfg.ParallelStarts, startTime)}
 	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
-	a.evictor = newEvictor(a)
+	a.evictor = eviction.New(eviction.Config{
+		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.evictable, Find: a.findEvictable, Usage: a.storageUsage, Log: cfg.Log,
+	})
+	a.node = registration.New(registration.Config{
+		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
+		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
+		Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
+	})
 	return a, nil
 }
 
@@ -179,20 +191,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.cfg.Client.CoreV1().Events("")})
 	a.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: a.cfg.NodeName})
 
-	a.objects = newObjects(ctx, a.cfg.Client, a.objectChanged)
-	a.tokens = newTokens(a.cfg.Client, a.objectChanged)
-	a.services = newServiceStore()
-	a.statuses = newStatusWriter(a.cfg.Client, newFirstLook(a.cfg.Looked), a.log)
-	a.images = newImages(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
+	a.objects = objects.NewCache(ctx, a.cfg.Client, a.objectChanged)
+	a.tokens = objects.NewTokens(a.cfg.Client, a.objectChanged)
+	a.services = objects.NewServices()
+	a.statuses = status.New(a.cfg.Client, status.NewFirstLook(a.cfg.Looked), a.log)
+	a.images = pull.New(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
 	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
 
-	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.run(ctx) }) })
+	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.Run(ctx) }) })
 	group.Go(func() error { return guard.Loop(ctx, "runtime events", a.runtimeEvents) })
 	group.Go(func() error {
-		return guard.Loop(ctx, "evict pods", func(ctx context.Context) error { a.evictor.run(ctx); return nil })
+		return guard.Loop(ctx, "evict pods", func(ctx context.Context) error { a.evictor.Run(ctx); return nil })
 	})
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.services.run(ctx, a.cfg.Client); return nil })
+		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.services.Run(ctx, a.cfg.Client); return nil })
 	})
 	if a.cfg.StreamingListener != nil {
 		group.Go(func() error {
@@ -204,9 +216,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		imported := make(chan struct{})
 		first := sync.OnceFunc(func() { close(imported) })
 		group.Go(func() error {
-			return guard.Loop(ctx, "import images", func(ctx context.Context) error { return a.images.watch(ctx, first) })
+			return guard.Loop(ctx, "import images", func(ctx context.Context) error { return a.images.Watch(ctx, first) })
 		})
-		if err := guard.Call(ctx, "register the node", func() error { return a.register(ctx, group) }); err != nil {
+		if err := guard.Call(ctx, "register the node", func() error { return a.node.Register(ctx, group) }); err != nil {
 			return err
 		}
 		select {
@@ -222,8 +234,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	// still notify workers, so they go first.
 	a.probes.Stop()
 	a.stopWorkers()
-	a.objects.stop()
-	a.tokens.stop()
+	a.objects.Stop()
+	a.tokens.Stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("node agent: %w", err)
 	}

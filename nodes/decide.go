@@ -44,7 +44,7 @@ func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile b
 		w.stoppingSince = now
 	}
 	if !removed && !w.finished {
-		a.statuses.set(p, plan.Status, false)
+		a.statuses.Set(p, plan.Status, false)
 	}
 	if !w.closing {
 		a.probes.Sync(p, plan.Status.PodIP, targets(p, observed), plan.Stopping)
@@ -75,7 +75,7 @@ func (w *worker) publish() {
 func (w *worker) finish(p *corev1.Pod, status corev1.PodStatus) {
 	w.memory.Lock()
 	defer w.memory.Unlock()
-	w.agent.statuses.set(p, status, true)
+	w.agent.statuses.Set(p, status, true)
 	w.finished = true
 }
 

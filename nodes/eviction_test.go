@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/nodes"
+	"headway.dev/nodes/eviction"
 	"headway.dev/nodes/nodetest"
 )
 
@@ -75,21 +76,21 @@ func TestFullDisk(t *testing.T) {
 	for name, test := range map[string]struct {
 		disk   string
 		filler corev1.PodSpec
-		evict  nodes.Thresholds // none: it is deleted
+		evict  eviction.Thresholds // none: it is deleted
 		says   string
 	}{
 		"bytes, evicted": {
 			"96m", bytes,
-			nodes.Thresholds{Available: nodes.Threshold{Percent: 10}},
+			eviction.Thresholds{Available: eviction.Threshold{Percent: 10}},
 			"The node was low on resource: ephemeral-storage. Threshold quantity: ",
 		},
-		"bytes, deleted": {"96m", bytes, nodes.Thresholds{}, ""},
+		"bytes, deleted": {"96m", bytes, eviction.Thresholds{}, ""},
 		"files, evicted": {
 			"96m,nr_inodes=8k", many,
-			nodes.Thresholds{InodesFree: nodes.Threshold{Percent: 10}},
+			eviction.Thresholds{InodesFree: eviction.Threshold{Percent: 10}},
 			"The node was low on resource: inodes. Threshold quantity: ",
 		},
-		"files, deleted": {"96m,nr_inodes=8k", many, nodes.Thresholds{}, ""},
+		"files, deleted": {"96m,nr_inodes=8k", many, eviction.Thresholds{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterOn(t, nodetest.Small(t, test.disk), func(cfg *nodes.Config) {
@@ -123,7 +124,7 @@ func TestFullDisk(t *testing.T) {
 // neither keeps the disk from others meanwhile, nor others from eviction.
 func TestEndingPodsAreEvicted(t *testing.T) {
 	c := newClusterOn(t, nodetest.Small(t, "96m"), func(cfg *nodes.Config) {
-		cfg.EvictionPeriod, cfg.EvictionHard = 200*time.Millisecond, nodes.Thresholds{Available: nodes.Threshold{Percent: 10}}
+		cfg.EvictionPeriod, cfg.EvictionHard = 200*time.Millisecond, eviction.Thresholds{Available: eviction.Threshold{Percent: 10}}
 	})
 	ending := func(name string, hook corev1.LifecycleHandler) {
 		t.Helper()
@@ -164,16 +165,16 @@ func (c *cluster) waitNode(condition corev1.NodeConditionType, want corev1.Condi
 }
 
 func TestParseEvictionHard(t *testing.T) {
-	got, err := nodes.ParseEvictionHard(nodes.DefaultEvictionHard)
-	if want := (nodes.Thresholds{Available: nodes.Threshold{Percent: 10}, InodesFree: nodes.Threshold{Percent: 5}}); err != nil || got != want {
+	got, err := eviction.ParseHard(eviction.DefaultHard)
+	if want := (eviction.Thresholds{Available: eviction.Threshold{Percent: 10}, InodesFree: eviction.Threshold{Percent: 5}}); err != nil || got != want {
 		t.Errorf("the default = %+v, %v; want %+v", got, err, want)
 	}
-	got, err = nodes.ParseEvictionHard("nodefs.available<1Gi")
-	if want := (nodes.Thresholds{Available: nodes.Threshold{Amount: 1 << 30}}); err != nil || got != want {
+	got, err = eviction.ParseHard("nodefs.available<1Gi")
+	if want := (eviction.Thresholds{Available: eviction.Threshold{Amount: 1 << 30}}); err != nil || got != want {
 		t.Errorf("an amount = %+v, %v; want %+v", got, err, want)
 	}
 	for _, bad := range []string{"nodefs.available", "nodefs.available<x", "nodefs.available<0%", "nodefs.available<100%", "memory.available<1Gi", "nodefs.available>1Gi"} {
-		if _, err := nodes.ParseEvictionHard(bad); err == nil {
+		if _, err := eviction.ParseHard(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}

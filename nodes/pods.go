@@ -3,7 +3,6 @@ package nodes
 import (
 	"context"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/objects"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
@@ -19,7 +19,7 @@ import (
 // watchPods follows the pods bound to this node until ctx ends.
 func (a *Agent) watchPods(ctx context.Context) error {
 	selector := fields.OneTermEqualSelector("spec.nodeName", a.cfg.NodeName).String()
-	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{agent: a}, "node-pods")
+	objects.Follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{agent: a}, "node-pods")
 	return nil
 }
 
@@ -49,7 +49,7 @@ func (s *podStore) Replace(list []any, _ string) error {
 		p := obj.(*corev1.Pod)
 		have[p.UID] = true
 		s.each(obj, func(p *corev1.Pod) {
-			s.agent.statuses.listed(p)
+			s.agent.statuses.Listed(p)
 			s.agent.podChanged(p)
 		})
 	}
@@ -65,7 +65,7 @@ func (s *podStore) Replace(list []any, _ string) error {
 		w.remove(nil)
 	}
 	s.once.Do(func() {
-		s.agent.statuses.look.begin(have)
+		s.agent.statuses.Look.Begin(have)
 		s.agent.adoptUnknown(have)
 	})
 	return nil
@@ -154,16 +154,4 @@ func unknownPod(uid types.UID, p runtime.Pod) *corev1.Pod {
 		}
 	}
 	return out
-}
-
-// sleep waits and reports whether ctx still lives.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/nodes/machine"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/volume"
@@ -93,7 +92,7 @@ func (w *worker) hostsFile() string {
 
 // writeHosts writes in place: running containers have the file bound.
 func writeHosts(name, content string) error {
-	if readSmall(name) == content {
+	if machine.ReadSmall(name) == content {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
@@ -105,46 +104,17 @@ func writeHosts(name, content string) error {
 	return nil
 }
 
-// readSmall is the content of a regular file, empty if it cannot be read.
-// Containers may have written to it.
-func readSmall(name string) string {
-	f, err := openRegular(name)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return ""
-	}
-	return string(data)
-}
-
-// openRegular opens a file that containers may have to do with: nothing there
-// may keep the agent waiting.
-func openRegular(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("%s is not a regular file", name)
-	}
-	return f, nil
-}
-
 // facts is what the pod's environment and files are made from right now.
 func (w *worker) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) pod.Facts {
 	a := w.agent
 	facts := pod.Facts{
-		HostIPs: []string{a.cfg.NodeIP}, Allocatable: a.machine.allocatable,
+		HostIPs: []string{a.cfg.NodeIP}, Allocatable: a.machine.Allocatable,
 		ConfigMap: func(name string) (*corev1.ConfigMap, error) {
-			return a.objects.configMap(ctx, w.uid, p.Namespace, name)
+			return a.objects.ConfigMap(ctx, w.uid, p.Namespace, name)
 		},
-		Secret: func(name string) (*corev1.Secret, error) { return a.objects.secret(ctx, w.uid, p.Namespace, name) },
+		Secret: func(name string) (*corev1.Secret, error) { return a.objects.Secret(ctx, w.uid, p.Namespace, name) },
 		Token: func(audience string, seconds int64) (string, error) {
-			return a.tokens.get(ctx, p, audience, seconds)
+			return a.tokens.Get(ctx, p, audience, seconds)
 		},
 	}
 	switch {
@@ -240,7 +210,7 @@ func podIP(p *corev1.Pod, observed runtime.Pod, nodeIP string) string {
 
 // sandboxConfig is what the runtime is to make of a pod.
 func (a *Agent) sandboxConfig(p *corev1.Pod) runtime.SandboxConfig {
-	dns := pod.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain, Node: readSmall("/etc/resolv.conf")}
+	dns := pod.DNS{Servers: a.cfg.ClusterDNS, Domain: a.cfg.ClusterDomain, Node: machine.ReadSmall("/etc/resolv.conf")}
 	cfg := pod.SandboxConfig(p, pod.ResolvConf(p, dns))
 	cfg.Resources.PidsLimit = max(a.cfg.PodPidsLimit, 0)
 	return cfg
@@ -253,7 +223,7 @@ func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start
 	var none runtime.ContainerConfig
 	facts := w.facts(ctx, p, observed)
 	var err error
-	if facts.Services, err = a.services.list(ctx); err != nil {
+	if facts.Services, err = a.services.List(ctx); err != nil {
 		return none, err
 	}
 	env, err := pod.Environment(p, c, facts)
@@ -274,7 +244,7 @@ func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start
 	if !volume.MountsPath(c, "/etc/hosts") {
 		// Here, not with the sandbox: an agent that is killed right after it made
 		// the sandbox finds that done, and would start containers without the file.
-		hosts := pod.Hosts(p, facts.PodIPs, a.cfg.ClusterDomain, readSmall("/etc/hosts"))
+		hosts := pod.Hosts(p, facts.PodIPs, a.cfg.ClusterDomain, machine.ReadSmall("/etc/hosts"))
 		if err := writeHosts(w.hostsFile(), hosts); err != nil {
 			return none, err
 		}
@@ -285,7 +255,7 @@ func (w *worker) containerConfig(ctx context.Context, p *corev1.Pod, s pod.Start
 		return none, err
 	}
 	mounts = append(mounts, runtime.Mount{HostPath: log, ContainerPath: terminationPath(c)})
-	return pod.ContainerConfig(p, s, env, mounts, a.machine.memory)
+	return pod.ContainerConfig(p, s, env, mounts, a.machine.Memory)
 }
 
 func terminationPath(c *corev1.Container) string {

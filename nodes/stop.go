@@ -15,9 +15,11 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/logs"
+	"headway.dev/nodes/machine"
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/wait"
 )
 
 // stopContainers stops containers side by side, each after its preStop hook,
@@ -85,7 +87,7 @@ func (w *worker) hook(ctx context.Context, p *corev1.Pod, c *corev1.Container, i
 		}
 		return nil
 	case h.Sleep != nil:
-		if !sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second) {
+		if !wait.Sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second) {
 			return ctx.Err()
 		}
 		return nil
@@ -108,8 +110,8 @@ func (w *worker) teardown(ctx context.Context, p *corev1.Pod) error {
 	if err := errors.Join(err, a.volumes.Teardown(w.uid)); err != nil {
 		return err
 	}
-	a.objects.release(w.uid)
-	a.tokens.release(w.uid)
+	a.objects.Release(w.uid)
+	a.tokens.Release(w.uid)
 	w.memory.Lock()
 	w.tornDown = true
 	w.memory.Unlock()
@@ -161,7 +163,7 @@ func (w *worker) readMessages(p *corev1.Pod, observed runtime.Pod) {
 // tailOf is the end of a file that a container wrote: at most maxMessage bytes,
 // whatever is there.
 func tailOf(name string) string {
-	f, err := openRegular(name)
+	f, err := machine.OpenRegular(name)
 	if err != nil {
 		return ""
 	}

@@ -311,7 +311,7 @@ func (w *worker) leave() {
 	w.stopped = true
 	w.mu.Unlock()
 	a := w.agent
-	a.statuses.forget(w.uid)
+	a.statuses.Forget(w.uid)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.workers[w.uid] == w {

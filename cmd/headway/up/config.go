@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/cmd/headway/up/progress"
-	"headway.dev/nodes"
+	"headway.dev/nodes/eviction"
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
@@ -27,7 +27,7 @@ type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	NodeIP                   netip.Addr
-	eviction                 nodes.Thresholds
+	eviction                 eviction.Thresholds
 	gitLimits                git.MirrorOptions
 	names                    []string // of the API, for its certificate
 	signingKey               *signature.SigningKey
@@ -75,7 +75,7 @@ func (o *Options) Config() (*Config, error) {
 	if cfg.gitLimits.Egress, err = egress.Parse(o.DenyAddresses); err != nil {
 		return nil, fmt.Errorf("--deny-addresses: %w", err)
 	}
-	if cfg.eviction, err = nodes.ParseEvictionHard(o.EvictionHard); err != nil {
+	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
 		return nil, fmt.Errorf("--eviction-hard: %w", err)
 	}
 	if o.PodMaxPids == 0 || o.PodMaxPids < -1 {

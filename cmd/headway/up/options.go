@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"headway.dev/nodes"
+	"headway.dev/nodes/eviction"
 	"headway.dev/syncer"
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
@@ -63,7 +64,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
-	flags.StringVar(&up.EvictionHard, "eviction-hard", nodes.DefaultEvictionHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
+	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
 	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "processes and threads that a pod may have (-1: as many as it likes)")
 	flags.StringSliceVar(&up.Controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")

@@ -1,4 +1,4 @@
-package nodes
+package objects
 
 import (
 	"context"
@@ -32,12 +32,12 @@ func TestTokensAreRenewed(t *testing.T) {
 			return true, req, nil
 		})
 		told := make(chan types.UID, 10)
-		tokens := newTokens(client, func(uid types.UID) { told <- uid })
-		defer tokens.stop()
+		tokens := NewTokens(client, func(uid types.UID) { told <- uid })
+		defer tokens.Stop()
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-1"}, Spec: corev1.PodSpec{ServiceAccountName: "default"}}
 		want := func(token string) {
 			t.Helper()
-			if got, err := tokens.get(context.Background(), pod, "", 1000); err != nil || got != token {
+			if got, err := tokens.Get(context.Background(), pod, "", 1000); err != nil || got != token {
 				t.Errorf("token = %q, %v, want %q", got, err, token)
 			}
 		}
@@ -49,7 +49,7 @@ func TestTokensAreRenewed(t *testing.T) {
 			t.Errorf("told of %s, want %s", uid, pod.UID)
 		}
 		want("token-2")
-		tokens.release(pod.UID)
+		tokens.Release(pod.UID)
 		<-time.After(time.Hour)
 		if len(told) > 0 {
 			t.Error("told of a pod that is gone")

@@ -1,4 +1,4 @@
-package nodes
+package status
 
 import (
 	"maps"
@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// firstLook knows when the API has what the agent saw of each pod that the node
+// FirstLook knows when the API has what the agent saw of each pod that the node
 // had when the agent began.
-type firstLook struct {
+type FirstLook struct {
 	done func()
 
 	mu    sync.Mutex
@@ -18,12 +18,13 @@ type firstLook struct {
 	ended bool
 }
 
-func newFirstLook(done func()) *firstLook {
-	return &firstLook{done: done, seen: map[types.UID]bool{}}
+// NewFirstLook calls done when the API has it all.
+func NewFirstLook(done func()) *FirstLook {
+	return &FirstLook{done: done, seen: map[types.UID]bool{}}
 }
 
-// begin says which pods the node had.
-func (l *firstLook) begin(pods map[types.UID]bool) {
+// Begin says which pods the node had.
+func (l *FirstLook) Begin(pods map[types.UID]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.want = maps.Clone(pods)
@@ -35,7 +36,7 @@ func (l *firstLook) begin(pods map[types.UID]bool) {
 }
 
 // saw says that the API has what the agent saw of a pod, or that the pod is gone.
-func (l *firstLook) saw(uid types.UID) {
+func (l *FirstLook) saw(uid types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -48,7 +49,7 @@ func (l *firstLook) saw(uid types.UID) {
 	}
 }
 
-func (l *firstLook) check() {
+func (l *FirstLook) check() {
 	if len(l.want) == 0 && !l.ended {
 		l.ended = true
 		l.done()

@@ -1,4 +1,4 @@
-package nodes
+package objects
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// tokens holds the service-account tokens that pods of this node have in
+// Tokens holds the service-account tokens that pods of this node have in
 // projected volumes. They are kept in memory only and asked for anew when
 // four fifths of their life are over, or a day, as the kubelet does.
-type tokens struct {
+type Tokens struct {
 	client  kubernetes.Interface
 	changed func(types.UID)
 
@@ -40,12 +40,13 @@ type token struct {
 // longestUse is how long a token is used at the most.
 const longestUse = 24 * time.Hour
 
-func newTokens(client kubernetes.Interface, changed func(types.UID)) *tokens {
-	return &tokens{client: client, changed: changed, entries: map[types.UID]map[tokenKey]*token{}}
+// NewTokens returns a cache that calls changed when a pod needs a new token.
+func NewTokens(client kubernetes.Interface, changed func(types.UID)) *Tokens {
+	return &Tokens{client: client, changed: changed, entries: map[types.UID]map[tokenKey]*token{}}
 }
 
-// get returns a token of the pod's account, bound to the pod.
-func (t *tokens) get(ctx context.Context, p *corev1.Pod, audience string, seconds int64) (string, error) {
+// Get returns a token of the pod's account, bound to the pod.
+func (t *Tokens) Get(ctx context.Context, p *corev1.Pod, audience string, seconds int64) (string, error) {
 	key := tokenKey{audience, seconds}
 	t.mu.Lock()
 	have := t.entries[p.UID][key]
@@ -83,8 +84,8 @@ func (t *tokens) get(ctx context.Context, p *corev1.Pod, audience string, second
 	return fresh.value, nil
 }
 
-// release forgets a pod's tokens.
-func (t *tokens) release(uid types.UID) {
+// Release forgets a pod's tokens.
+func (t *Tokens) Release(uid types.UID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, have := range t.entries[uid] {
@@ -93,8 +94,8 @@ func (t *tokens) release(uid types.UID) {
 	delete(t.entries, uid)
 }
 
-// stop ends all timers.
-func (t *tokens) stop() {
+// Stop ends all timers.
+func (t *Tokens) Stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, pod := range t.entries {

@@ -1,4 +1,4 @@
-package nodes
+package registration
 
 import (
 	"context"
@@ -15,12 +15,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/objects"
+	"headway.dev/nodes/wait"
 )
 
 // nodeStatus writes the Node's status: when the API has another one, and every
 // five minutes.
 type nodeStatus struct {
-	agent   *Agent
+	node    *Node
 	uid     atomic.Pointer[types.UID]
 	seen    atomic.Pointer[seenNode] // what the API told last
 	lost    chan struct{}            // the Node object is gone, or another one has its name
@@ -42,8 +44,8 @@ type seenNode struct {
 	listed bool
 }
 
-func newNodeStatus(a *Agent) *nodeStatus {
-	return &nodeStatus{agent: a, lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+func newNodeStatus(n *Node) *nodeStatus {
+	return &nodeStatus{node: n, lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 }
 
 // run keeps the status true until ctx ends.
@@ -69,7 +71,7 @@ func (s *nodeStatus) run(ctx context.Context) {
 		})
 		timer.Reset(next)
 		// Who else writes the status must not make this a race.
-		if !sleep(ctx, statusPace) {
+		if !wait.Sleep(ctx, statusPace) {
 			return
 		}
 	}
@@ -78,14 +80,14 @@ func (s *nodeStatus) run(ctx context.Context) {
 // again registers the node anew after its object was deleted. The pods go on
 // running, with the addresses they have: the node asks for its range again.
 func (s *nodeStatus) again(ctx context.Context) bool {
-	node, err := s.agent.ensureNode(ctx, s.podCIDR)
+	node, err := s.node.ensureNode(ctx, s.podCIDR)
 	if err != nil {
 		return false // only the end of ctx ends the tries
 	}
 	if node.UID == *s.uid.Load() {
 		return true
 	}
-	s.agent.log.Warn("the Node object was deleted; registered again", "node", node.Name)
+	s.node.cfg.Log.Warn("the Node object was deleted; registered again", "node", node.Name)
 	s.uid.Store(&node.UID)
 	s.last, s.at = corev1.NodeStatus{}, time.Time{}
 	s.seen.Store(nil)
@@ -97,10 +99,10 @@ func (s *nodeStatus) again(ctx context.Context) bool {
 func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 	now := time.Now()
 	if now.Sub(s.imagesAt) >= imagesInterval {
-		s.images, s.imagesAt = s.agent.nodeImages(ctx), now
+		s.images, s.imagesAt = s.node.nodeImages(ctx), now
 	}
 	have := s.have()
-	want := s.agent.nodeStatus(networkReady, now, have)
+	want := s.node.nodeStatus(networkReady, now, have)
 	want.Images = s.images
 	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && told(want, have) {
 		return true
@@ -108,11 +110,11 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
 	var node *corev1.Node
 	if err == nil {
-		node, err = s.agent.cfg.Client.CoreV1().Nodes().Patch(ctx, s.agent.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+		node, err = s.node.cfg.Client.CoreV1().Nodes().Patch(ctx, s.node.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			s.agent.log.Warn("node status not written, trying again", "node", s.agent.cfg.NodeName, "err", err)
+			s.node.cfg.Log.Warn("node status not written, trying again", "node", s.node.cfg.NodeName, "err", err)
 		}
 		return false
 	}
@@ -166,9 +168,9 @@ func told(want, have corev1.NodeStatus) bool {
 }
 
 // watchSelf follows the Node object.
-func (a *Agent) watchSelf(ctx context.Context, s *nodeStatus) {
-	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
-	follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{s}, "node-self")
+func (n *Node) watchSelf(ctx context.Context, s *nodeStatus) {
+	selector := fields.OneTermEqualSelector("metadata.name", n.cfg.NodeName).String()
+	objects.Follow(ctx, n.cfg.Client, n.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{s}, "node-self")
 }
 
 // selfStore hands what the API tells of the Node to its status.

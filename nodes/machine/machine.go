@@ -1,4 +1,4 @@
-package nodes
+package machine
 
 import (
 	"bufio"
@@ -14,47 +14,47 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// machine is what this machine is and has.
-type machine struct {
-	memory                int64 // bytes
-	capacity, allocatable corev1.ResourceList
-	info                  corev1.NodeSystemInfo
+// Machine is what this machine is and has.
+type Machine struct {
+	Memory                int64 // bytes
+	Capacity, Allocatable corev1.ResourceList
+	Info                  corev1.NodeSystemInfo
 	dir                   string // on the file system that pods use
 }
 
-// readMachine looks at the machine. dir is on the file system that holds the
+// Read looks at the machine. dir is on the file system that holds the
 // pods' data.
-func readMachine(dir string, reserved corev1.ResourceList) (machine, error) {
-	m := machine{dir: existing(dir)}
+func Read(dir string, reserved corev1.ResourceList) (Machine, error) {
+	m := Machine{dir: existing(dir)}
 	mem, err := meminfo()
 	if err != nil {
 		return m, err
 	}
-	m.memory = mem["MemTotal"]
+	m.Memory = mem["MemTotal"]
 	var fs unix.Statfs_t
 	if err := unix.Statfs(m.dir, &fs); err != nil {
 		return m, fmt.Errorf("size of the file system of %s: %w", dir, err)
 	}
-	m.capacity = corev1.ResourceList{
+	m.Capacity = corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(m.memory, resource.BinarySI),
+		corev1.ResourceMemory:           *resource.NewQuantity(m.Memory, resource.BinarySI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI),
 	}
-	m.allocatable = m.capacity.DeepCopy()
+	m.Allocatable = m.Capacity.DeepCopy()
 	for name, quantity := range reserved {
-		if have, ok := m.allocatable[name]; ok {
+		if have, ok := m.Allocatable[name]; ok {
 			have.Sub(quantity)
 			if have.Sign() < 0 {
 				have = resource.Quantity{}
 			}
-			m.allocatable[name] = have
+			m.Allocatable[name] = have
 		}
 	}
 	var uname unix.Utsname
 	if err := unix.Uname(&uname); err != nil {
 		return m, fmt.Errorf("kernel version: %w", err)
 	}
-	m.info = corev1.NodeSystemInfo{
+	m.Info = corev1.NodeSystemInfo{
 		MachineID:       firstLine("/etc/machine-id"),
 		SystemUUID:      firstLine("/sys/class/dmi/id/product_uuid"),
 		BootID:          firstLine("/proc/sys/kernel/random/boot_id"),
@@ -62,8 +62,8 @@ func readMachine(dir string, reserved corev1.ResourceList) (machine, error) {
 		OSImage:         osImage(),
 		OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
 	}
-	if m.info.SystemUUID == "" {
-		m.info.SystemUUID = m.info.MachineID
+	if m.Info.SystemUUID == "" {
+		m.Info.SystemUUID = m.Info.MachineID
 	}
 	return m, nil
 }
@@ -103,12 +103,12 @@ func meminfo() (map[string]int64, error) {
 }
 
 func firstLine(name string) string {
-	line, _, _ := strings.Cut(readSmall(name), "\n")
+	line, _, _ := strings.Cut(ReadSmall(name), "\n")
 	return strings.TrimSpace(line)
 }
 
 func osImage() string {
-	for line := range strings.Lines(readSmall("/etc/os-release")) {
+	for line := range strings.Lines(ReadSmall("/etc/os-release")) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
 			return strings.Trim(value, `"'`)
 		}
@@ -119,23 +119,23 @@ func osImage() string {
 // memoryLow is the kubelet's default threshold.
 const memoryLow = 100 << 20
 
-// memoryPressure reports whether the machine is short of memory.
-func (m machine) memoryPressure() bool {
+// MemoryPressure reports whether the machine is short of memory.
+func (m Machine) MemoryPressure() bool {
 	mem, err := meminfo()
 	return err == nil && mem["MemAvailable"] < memoryLow
 }
 
-// disk is the state of a file system.
-type disk struct{ size, available, inodes, inodesFree int64 }
+// Disk is the state of a file system.
+type Disk struct{ Size, Available, Inodes, InodesFree int64 }
 
-// disk looks at the file system that pods use.
-func (m machine) disk() (disk, error) {
+// Disk looks at the file system that pods use.
+func (m Machine) Disk() (Disk, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(m.dir, &fs); err != nil {
-		return disk{}, fmt.Errorf("look at the file system of %s: %w", m.dir, err)
+		return Disk{}, fmt.Errorf("look at the file system of %s: %w", m.dir, err)
 	}
-	return disk{
-		size: int64(fs.Blocks) * fs.Bsize, available: int64(fs.Bavail) * fs.Bsize,
-		inodes: int64(fs.Files), inodesFree: int64(fs.Ffree),
+	return Disk{
+		Size: int64(fs.Blocks) * fs.Bsize, Available: int64(fs.Bavail) * fs.Bsize,
+		Inodes: int64(fs.Files), InodesFree: int64(fs.Ffree),
 	}, nil
 }

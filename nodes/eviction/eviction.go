@@ -1,8 +1,9 @@
-package nodes
+package eviction
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,13 +11,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/nodes/machine"
 	"headway.dev/nodes/pod"
+	"headway.dev/nodes/wait"
 )
 
 const (
-	// evictionPeriod is how often the disk is looked at, as with the kubelet.
-	evictionPeriod = 10 * time.Second
+	// DefaultPeriod is how often the disk is looked at, as with the kubelet.
+	DefaultPeriod = 10 * time.Second
 	// measureShare bounds the part of the time that goes into measuring: after
 	// a measurement it rests for this many times as long.
 	measureShare = 10
@@ -47,12 +51,12 @@ func (t Threshold) of(all int64) int64 {
 	return t.Amount
 }
 
-// DefaultEvictionHard is the kubelet's default for the disk.
-const DefaultEvictionHard = "nodefs.available<10%,nodefs.inodesFree<5%"
+// DefaultHard is the kubelet's default for the disk.
+const DefaultHard = "nodefs.available<10%,nodefs.inodesFree<5%"
 
-// ParseEvictionHard reads thresholds as the kubelet's --eviction-hard has them.
+// ParseHard reads thresholds as the kubelet's --eviction-hard has them.
 // Signals that are not named are not watched.
-func ParseEvictionHard(text string) (Thresholds, error) {
+func ParseHard(text string) (Thresholds, error) {
 	var out Thresholds
 	for part := range strings.SplitSeq(text, ",") {
 		if part = strings.TrimSpace(part); part == "" {
@@ -88,26 +92,48 @@ func ParseEvictionHard(text string) (Thresholds, error) {
 	return out, nil
 }
 
-// evictor evicts pods that use more of the disk than they may, and pods for
+// Pod is a pod of the node, as the evictor knows it.
+type Pod interface {
+	// Storage is the pod, if it may be evicted; going says that it ends anyway, and
+	// that what it takes will be free within release.
+	Storage(now time.Time, release time.Duration) (p *corev1.Pod, going bool)
+	// Evict makes the pod end.
+	Evict(p *corev1.Pod, why string)
+}
+
+// Config says what to look at.
+type Config struct {
+	Thresholds Thresholds
+	// Period is how often to look.
+	Period  time.Duration
+	Machine machine.Machine
+	// Pods are those of the node, Find looks for one of them.
+	Pods func() []Pod
+	Find func(uid types.UID) (Pod, bool)
+	// Usage is what a pod takes of the disk.
+	Usage func(ctx context.Context, p *corev1.Pod) (pod.Storage, error)
+	Log   *slog.Logger
+}
+
+// Evictor evicts pods that use more of the disk than they may, and pods for
 // which the disk does not suffice.
-type evictor struct {
-	agent      *Agent
-	thresholds Thresholds
+type Evictor struct {
+	cfg Config
 
 	mu       sync.Mutex
 	lastSeen time.Time // of a disk that is short
 }
 
-// run looks until ctx ends.
-func (e *evictor) run(ctx context.Context) {
+// Run looks until ctx ends.
+func (e *Evictor) Run(ctx context.Context) {
 	rest := time.Duration(0)
-	for sleep(ctx, max(e.agent.cfg.EvictionPeriod, rest)) {
+	for wait.Sleep(ctx, max(e.cfg.Period, rest)) {
 		rest = measureShare * e.look(ctx)
 	}
 }
 
-// pressure reports whether the node's condition DiskPressure is true.
-func (e *evictor) pressure() bool {
+// Pressure reports whether the node's condition DiskPressure is true.
+func (e *Evictor) Pressure() bool {
 	e.see()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,18 +147,18 @@ type shortage struct {
 }
 
 // see looks at the disk; nil is enough.
-func (e *evictor) see() *shortage {
-	d, err := e.agent.machine.disk()
+func (e *Evictor) see() *shortage {
+	d, err := e.cfg.Machine.Disk()
 	if err != nil {
-		e.agent.log.Warn("cannot tell how full the disk is", "err", err)
+		e.cfg.Log.Warn("cannot tell how full the disk is", "err", err)
 		return nil
 	}
 	var found *shortage
 	quantity := func(n int64, f resource.Format) *resource.Quantity { return resource.NewQuantity(n, f) }
-	if want := e.thresholds.Available.of(d.size); d.available < want {
-		found = &shortage{corev1.ResourceEphemeralStorage, quantity(want, resource.BinarySI), quantity(d.available>>10<<10, resource.BinarySI)}
-	} else if want := e.thresholds.InodesFree.of(d.inodes); d.inodes > 0 && d.inodesFree < want {
-		found = &shortage{pod.Inodes, quantity(want, resource.DecimalSI), quantity(d.inodesFree, resource.DecimalSI)}
+	if want := e.cfg.Thresholds.Available.of(d.Size); d.Available < want {
+		found = &shortage{corev1.ResourceEphemeralStorage, quantity(want, resource.BinarySI), quantity(d.Available>>10<<10, resource.BinarySI)}
+	} else if want := e.cfg.Thresholds.InodesFree.of(d.Inodes); d.Inodes > 0 && d.InodesFree < want {
+		found = &shortage{pod.Inodes, quantity(want, resource.DecimalSI), quantity(d.InodesFree, resource.DecimalSI)}
 	}
 	if found != nil {
 		e.mu.Lock()
@@ -144,13 +170,13 @@ func (e *evictor) see() *shortage {
 
 // look evicts those that are over their limits, and one more if the disk is
 // short. It returns how long measuring took.
-func (e *evictor) look(ctx context.Context) time.Duration {
+func (e *Evictor) look(ctx context.Context) time.Duration {
 	began := time.Now()
 	short := e.see()
 	var candidates []pod.Candidate
 	leaving := false
-	for _, w := range e.agent.allWorkers() {
-		p, going := w.storage(began, releasePeriods*e.agent.cfg.EvictionPeriod)
+	for _, w := range e.cfg.Pods() {
+		p, going := w.Storage(began, releasePeriods*e.cfg.Period)
 		leaving = leaving || going
 		if p == nil || short == nil && !pod.StorageLimited(p) {
 			continue
@@ -158,12 +184,12 @@ func (e *evictor) look(ctx context.Context) time.Duration {
 		used, err := e.measure(ctx, p)
 		if err != nil {
 			if ctx.Err() == nil {
-				e.agent.log.Warn("cannot tell what a pod takes of the disk", "pod", pod.Describe(p), "err", err)
+				e.cfg.Log.Warn("cannot tell what a pod takes of the disk", "pod", pod.Describe(p), "err", err)
 			}
 			continue
 		}
 		if why := pod.OverStorage(p, used); why != "" {
-			w.evict(p, why)
+			w.Evict(p, why)
 			leaving = true
 			continue
 		}
@@ -172,71 +198,19 @@ func (e *evictor) look(ctx context.Context) time.Duration {
 	// One at a time, and what it frees is seen before the next one.
 	if short != nil && !leaving {
 		if ranked := pod.RankForDisk(candidates, short.resource); len(ranked) > 0 {
-			if w := e.agent.worker(ranked[0].Pod.UID); w != nil {
-				w.evict(ranked[0].Pod, pod.LowDisk(ranked[0], short.resource, short.threshold, short.available))
+			if w, ok := e.cfg.Find(ranked[0].Pod.UID); ok {
+				w.Evict(ranked[0].Pod, pod.LowDisk(ranked[0], short.resource, short.threshold, short.available))
 			}
 		}
 	}
 	return time.Since(began)
 }
 
-func (e *evictor) measure(ctx context.Context, p *corev1.Pod) (pod.Storage, error) {
+func (e *Evictor) measure(ctx context.Context, p *corev1.Pod) (pod.Storage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	containers, layers, err := e.agent.cfg.Runtime.StorageUsage(ctx, string(p.UID))
-	if err != nil {
-		return pod.Storage{}, err
-	}
-	volumes, other, files, err := e.agent.volumes.Usage(p)
-	return pod.Storage{EmptyDirs: volumes, Containers: containers, Other: other, Inodes: layers + files}, err
+	return e.cfg.Usage(ctx, p)
 }
 
-// storage is the pod, if it may be evicted; going says that it ends anyway, and
-// that what it takes will soon be free. A pod may take its time to end and fill
-// the disk meanwhile, so that going lasts for one release.
-func (w *worker) storage(now time.Time, release time.Duration) (p *corev1.Pod, going bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.pod == nil || w.stopped {
-		return nil, false
-	}
-	if !w.removed && w.pod.DeletionTimestamp == nil && w.evicted == "" {
-		if w.pod.Status.Phase == corev1.PodSucceeded || w.pod.Status.Phase == corev1.PodFailed {
-			return nil, false
-		}
-		return w.pod, false
-	}
-	if w.ending.IsZero() {
-		w.ending = now
-	}
-	going = now.Sub(w.ending) < release
-	if w.evicted != "" {
-		return nil, going
-	}
-	return w.pod, going
-}
-
-// evict makes the pod end.
-func (w *worker) evict(p *corev1.Pod, why string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.evicted != "" {
-		return
-	}
-	w.evicted, w.ending = why, time.Now()
-	w.agent.events.Event(p, corev1.EventTypeWarning, pod.ReasonEvicted, why)
-	w.agent.log.Warn("evicting a pod", "pod", pod.Describe(p), "reason", why)
-	w.interrupt()
-	w.wakeLocked()
-}
-
-// evictedFor says why the pod is evicted; empty if it is not.
-func (w *worker) evictedFor() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.evicted
-}
-
-func newEvictor(a *Agent) *evictor {
-	return &evictor{agent: a, thresholds: a.cfg.EvictionHard}
-}
+// New returns an evictor; Run makes it work.
+func New(cfg Config) *Evictor { return &Evictor{cfg: cfg} }

@@ -1,4 +1,4 @@
-package nodes
+package pull
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	corev1 "k8s.io/api/core/v1"
 
-	"headway.dev/nodes/pod"
+	"headway.dev/nodes/machine"
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/slot"
 )
@@ -30,9 +30,9 @@ const parallelPulls = 4
 // send a byte now and then.
 const pullTime = 2 * time.Minute
 
-// images gets images into the store: by pulling them, each image by one pod at
+// Puller gets images into the store: by pulling them, each image by one pod at
 // a time, and by importing the archives of a directory.
-type images struct {
+type Puller struct {
 	runtime runtime.Interface
 	dir     string
 	log     *slog.Logger
@@ -50,15 +50,16 @@ type turn struct {
 	users int
 }
 
-func newImages(r runtime.Interface, dir string, changed func(), log *slog.Logger) *images {
-	return &images{
+// New returns a puller that imports the archives of dir, if there is one.
+func New(r runtime.Interface, dir string, changed func(), log *slog.Logger) *Puller {
+	return &Puller{
 		runtime: r, dir: dir, changed: changed, log: log,
 		pulling: slot.New(parallelPulls, pullTime), turns: map[string]*turn{},
 	}
 }
 
 // take waits for the turn to pull an image.
-func (i *images) take(ctx context.Context, image string) (release func(), err error) {
+func (i *Puller) take(ctx context.Context, image string) (release func(), err error) {
 	i.mu.Lock()
 	t := i.turns[image]
 	if t == nil {
@@ -83,8 +84,8 @@ func (i *images) take(ctx context.Context, image string) (release func(), err er
 	}
 }
 
-// pullPolicy applies the default: Always for the tag latest, else IfNotPresent.
-func pullPolicy(c *corev1.Container) corev1.PullPolicy {
+// Policy applies the default: Always for the tag latest, else IfNotPresent.
+func Policy(c *corev1.Container) corev1.PullPolicy {
 	if c.ImagePullPolicy != "" {
 		return c.ImagePullPolicy
 	}
@@ -96,62 +97,9 @@ func pullPolicy(c *corev1.Container) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
-// image makes a container's image present by its pull policy.
-func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) error {
-	a, ref := w.agent, containerRef(p, c.Name)
-	if _, err := reference.ParseDockerRef(c.Image); err != nil {
-		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
-		a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
-		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: InvalidImageName")
-		return w.fail(c.Name, "InvalidImageName", message, pullRetry, pullRetryMax)
-	}
-	policy := pullPolicy(c)
-	if policy != corev1.PullAlways {
-		_, ok, err := a.cfg.Runtime.Image(ctx, c.Image)
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return err
-		case err != nil:
-			message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
-			a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
-			return w.fail(c.Name, "ImageInspectError", message, configRetry, retryMax)
-		case ok:
-			a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine", c.Image)
-			return nil
-		case policy == corev1.PullNever:
-			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			a.events.Event(ref, corev1.EventTypeWarning, "ErrImageNeverPull", message)
-			a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
-			return w.fail(c.Name, "ErrImageNeverPull", message, pullRetry, pullRetry)
-		}
-	}
-	w.release() // a pull may take long and uses nothing the slots protect
-	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
-	began := time.Now()
-	w.setPulling(true)
-	info, err := a.images.pull(ctx, c.Image, policy, w.logins(ctx, p, c.Image))
-	w.setPulling(false)
-	if err != nil {
-		if ctx.Err() != nil {
-			return err
-		}
-		message := err.Error()
-		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, message)
-		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
-		err = w.fail(c.Name, "ErrImagePull", message, pullRetry, pullRetryMax)
-		f := w.failures[c.Name]
-		f.Image = c.Image
-		w.remember(c.Name, f)
-		return err
-	}
-	took := time.Since(began).Truncate(time.Millisecond)
-	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, info.Size)
-	return nil
-}
-
-// pull fetches an image, after the pulls of the same image before it, which may
+// Pull fetches an image, after the pulls of the same image before it, which may
 // have brought it.
-func (i *images) pull(ctx context.Context, image string, policy corev1.PullPolicy, logins []runtime.Auth) (runtime.ImageInfo, error) {
+func (i *Puller) Pull(ctx context.Context, image string, policy corev1.PullPolicy, logins []runtime.Auth) (runtime.ImageInfo, error) {
 	release, err := i.take(ctx, image)
 	if err != nil {
 		return runtime.ImageInfo{}, err
@@ -170,27 +118,6 @@ func (i *images) pull(ctx context.Context, image string, policy corev1.PullPolic
 	return i.runtime.Pull(ctx, image, logins)
 }
 
-// logins are the registry logins that the pod's imagePullSecrets hold for an
-// image. A secret that is missing is reported and does not stop the pull.
-func (w *worker) logins(ctx context.Context, p *corev1.Pod, image string) []runtime.Auth {
-	var out []runtime.Auth
-	for _, s := range p.Spec.ImagePullSecrets {
-		secret, err := w.agent.objects.secret(ctx, w.uid, p.Namespace, s.Name)
-		if err != nil {
-			w.agent.events.Eventf(p, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
-				"Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", s.Name)
-			continue
-		}
-		logins, err := parseLogins(secret, image)
-		if err != nil {
-			w.agent.log.Warn("image pull secret cannot be read", "pod", pod.Describe(p), "secret", s.Name, "err", err)
-			continue
-		}
-		out = append(out, logins...)
-	}
-	return out
-}
-
 type registryLogin struct {
 	Username      string `json:"username"`
 	Password      string `json:"password"`
@@ -198,9 +125,9 @@ type registryLogin struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// parseLogins reads a dockerconfigjson or dockercfg secret. Its errors never
+// Logins reads a dockerconfigjson or dockercfg secret. Its errors never
 // hold the content.
-func parseLogins(secret *corev1.Secret, image string) ([]runtime.Auth, error) {
+func Logins(secret *corev1.Secret, image string) ([]runtime.Auth, error) {
 	var auths map[string]registryLogin
 	if data, ok := secret.Data[corev1.DockerConfigJsonKey]; ok {
 		var file struct {
@@ -264,9 +191,9 @@ func loginMatches(registry string, image reference.Named) bool {
 	return path == "" || reference.Path(image) == path || strings.HasPrefix(reference.Path(image), path+"/")
 }
 
-// watch imports the archives of the directory and then those that appear. It
+// Watch imports the archives of the directory and then those that appear. It
 // calls imported when the first ones are in.
-func (i *images) watch(ctx context.Context, imported func()) error {
+func (i *Puller) Watch(ctx context.Context, imported func()) error {
 	if i.dir == "" {
 		imported()
 		return nil
@@ -329,11 +256,11 @@ func (i *images) watch(ctx context.Context, imported func()) error {
 	}
 }
 
-func (i *images) importFile(ctx context.Context, name string) {
+func (i *Puller) importFile(ctx context.Context, name string) {
 	if ctx.Err() != nil || filepath.Ext(name) != ".tar" {
 		return
 	}
-	f, err := openRegular(name)
+	f, err := machine.OpenRegular(name)
 	if err != nil {
 		i.log.Warn("image archive cannot be opened", "file", name, "err", err)
 		return

@@ -1,4 +1,4 @@
-package nodes
+package objects
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// objects holds the ConfigMaps and Secrets that pods of this node use, and no
+// Cache holds the ConfigMaps and Secrets that pods of this node use, and no
 // others: each is watched on its own from the first use until its last pod is
 // gone. An immutable one is not watched.
-type objects struct {
+type Cache struct {
 	ctx     context.Context //nolint:containedctx // the life of the watches
 	client  kubernetes.Interface
 	changed func(types.UID)
@@ -32,7 +32,7 @@ type objectKey struct{ resource, namespace, name string }
 
 // object is one watched object; it is the reflector's store.
 type object struct {
-	owner  *objects
+	owner  *Cache
 	cancel context.CancelFunc
 	synced chan struct{}
 	once   sync.Once
@@ -45,11 +45,14 @@ type object struct {
 // objectWait bounds how long a pod waits for the first answer of the API.
 const objectWait = 10 * time.Second
 
-func newObjects(ctx context.Context, client kubernetes.Interface, changed func(types.UID)) *objects {
-	return &objects{ctx: ctx, client: client, changed: changed, entries: map[objectKey]*object{}}
+// NewCache returns a cache whose watches end with ctx. It calls changed when an object
+// of a pod has changed.
+func NewCache(ctx context.Context, client kubernetes.Interface, changed func(types.UID)) *Cache {
+	return &Cache{ctx: ctx, client: client, changed: changed, entries: map[objectKey]*object{}}
 }
 
-func (o *objects) configMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
+// ConfigMap returns the newest version, and keeps user informed about changes.
+func (o *Cache) ConfigMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
 	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name})
 	if err != nil {
 		return nil, err
@@ -57,7 +60,8 @@ func (o *objects) configMap(ctx context.Context, user types.UID, namespace, name
 	return value.(*corev1.ConfigMap), nil
 }
 
-func (o *objects) secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
+// Secret returns the newest version, and keeps user informed about changes.
+func (o *Cache) Secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
 	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name})
 	if err != nil {
 		return nil, err
@@ -66,7 +70,7 @@ func (o *objects) secret(ctx context.Context, user types.UID, namespace, name st
 }
 
 // get returns the newest version, and keeps user informed about changes.
-func (o *objects) get(ctx context.Context, user types.UID, key objectKey) (any, error) {
+func (o *Cache) get(ctx context.Context, user types.UID, key objectKey) (any, error) {
 	singular := key.resource[:len(key.resource)-1]
 	e := o.entry(user, key)
 	select {
@@ -84,7 +88,7 @@ func (o *objects) get(ctx context.Context, user types.UID, key objectKey) (any, 
 	return e.value, nil
 }
 
-func (o *objects) entry(user types.UID, key objectKey) *object {
+func (o *Cache) entry(user types.UID, key objectKey) *object {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if e := o.entries[key]; e != nil {
@@ -100,17 +104,17 @@ func (o *objects) entry(user types.UID, key objectKey) *object {
 	o.wg.Go(func() {
 		guard.Do(ctx, "watch "+key.resource, func() {
 			if key.resource == "secrets" {
-				follow(ctx, o.client, o.client.CoreV1().Secrets(key.namespace), selector, &corev1.Secret{}, e, "node-secrets")
+				Follow(ctx, o.client, o.client.CoreV1().Secrets(key.namespace), selector, &corev1.Secret{}, e, "node-secrets")
 			} else {
-				follow(ctx, o.client, o.client.CoreV1().ConfigMaps(key.namespace), selector, &corev1.ConfigMap{}, e, "node-configmaps")
+				Follow(ctx, o.client, o.client.CoreV1().ConfigMaps(key.namespace), selector, &corev1.ConfigMap{}, e, "node-configmaps")
 			}
 		})
 	})
 	return e
 }
 
-// release says that a pod is gone.
-func (o *objects) release(user types.UID) {
+// Release says that a pod is gone.
+func (o *Cache) Release(user types.UID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for key, e := range o.entries {
@@ -125,8 +129,8 @@ func (o *objects) release(user types.UID) {
 	}
 }
 
-// stop waits for the watches; their context has ended.
-func (o *objects) stop() { o.wg.Wait() }
+// Stop waits for the watches; their context has ended.
+func (o *Cache) Stop() { o.wg.Wait() }
 
 func (e *object) Add(obj any) error    { e.set(obj); return nil }
 func (e *object) Update(obj any) error { e.set(obj); return nil }

@@ -1,4 +1,4 @@
-package nodes
+package objects
 
 import (
 	"context"
@@ -16,9 +16,9 @@ type lister[L runtime.Object] interface {
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// follow keeps store equal to what the API has of a kind, narrowed by a field
+// Follow keeps store equal to what the API has of a kind, narrowed by a field
 // selector, until ctx ends.
-func follow[L runtime.Object](ctx context.Context, client kubernetes.Interface, kind lister[L], selector string, expected runtime.Object, store cache.ReflectorStore, name string) {
+func Follow[L runtime.Object](ctx context.Context, client kubernetes.Interface, kind lister[L], selector string, expected runtime.Object, store cache.ReflectorStore, name string) {
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			opts.FieldSelector = selector

@@ -1,4 +1,4 @@
-package nodes
+package status
 
 import (
 	"bytes"
@@ -30,13 +30,14 @@ const (
 	statusPause = 250 * time.Millisecond
 )
 
-// statusWriter brings pod statuses to the API: only changes, the newest only,
+// Writer brings pod statuses to the API: only changes, the newest only,
 // in order for each pod, until it succeeds.
-type statusWriter struct {
+type Writer struct {
 	client kubernetes.Interface
-	look   *firstLook
-	log    *slog.Logger
-	queue  workqueue.TypedRateLimitingInterface[types.UID]
+	// Look is told what the API has.
+	Look  *FirstLook
+	log   *slog.Logger
+	queue workqueue.TypedRateLimitingInterface[types.UID]
 
 	mu   sync.Mutex
 	pods map[types.UID]*podStatus
@@ -53,13 +54,14 @@ type podStatus struct {
 	finish  bool // remove the pod after the write
 }
 
-func newStatusWriter(client kubernetes.Interface, look *firstLook, log *slog.Logger) *statusWriter {
+// New returns a writer that tells look what the API has.
+func New(client kubernetes.Interface, look *FirstLook, log *slog.Logger) *Writer {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](50*time.Millisecond, 5*time.Second)
-	return &statusWriter{client: client, look: look, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
+	return &Writer{client: client, Look: look, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
 }
 
-// run writes until ctx ends.
-func (s *statusWriter) run(ctx context.Context) error {
+// Run writes until ctx ends.
+func (s *Writer) Run(ctx context.Context) error {
 	var group errgroup.Group
 	for range statusWriters {
 		group.Go(func() error {
@@ -83,9 +85,9 @@ func (s *statusWriter) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// set says what a pod's status is; p is the API's newest version of it. With
+// Set says what a pod's status is; p is the API's newest version of it. With
 // finish the pod is removed from the API after the status is written.
-func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
+func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 	want, err := ownedStatus(status)
 	if err != nil {
 		s.log.Error("pod status cannot be encoded", "pod", p.Namespace+"/"+p.Name, "err", err)
@@ -112,7 +114,7 @@ func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) 
 	case e.finish:
 		s.queue.Add(p.UID)
 	case bytes.Equal(e.want, e.sent):
-		s.look.saw(p.UID)
+		s.Look.saw(p.UID)
 	case starting(status):
 		s.queue.AddAfter(p.UID, statusPause)
 	default:
@@ -120,10 +122,10 @@ func (s *statusWriter) set(p *corev1.Pod, status corev1.PodStatus, finish bool) 
 	}
 }
 
-// listed takes a pod of a full list, which is what the API has, whatever was
+// Listed takes a pod of a full list, which is what the API has, whatever was
 // known before: a server that went back to an older state has lost what it had
 // acknowledged, and its resource versions begin anew from there.
-func (s *statusWriter) listed(p *corev1.Pod) {
+func (s *Writer) Listed(p *corev1.Pod) {
 	version, err := strconv.ParseUint(p.ResourceVersion, 10, 64)
 	if err != nil {
 		return
@@ -160,15 +162,16 @@ func starting(status corev1.PodStatus) bool {
 	return true
 }
 
-func (s *statusWriter) forget(uid types.UID) {
-	defer s.look.saw(uid)
+// Forget drops what is known of a pod that is gone.
+func (s *Writer) Forget(uid types.UID) {
+	defer s.Look.saw(uid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.pods, uid)
 }
 
 // write brings one pod's newest status to the API.
-func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
+func (s *Writer) write(ctx context.Context, uid types.UID) error {
 	s.mu.Lock()
 	e := s.pods[uid]
 	if e == nil {
@@ -185,7 +188,7 @@ func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			// The pod is gone, or another one has its name: the watch will tell.
-			s.look.saw(uid)
+			s.Look.saw(uid)
 			return nil
 		case err != nil:
 			return fmt.Errorf("patch status of %s: %w", name, err)
@@ -197,7 +200,7 @@ func (s *statusWriter) write(ctx context.Context, uid types.UID) error {
 		}
 		s.mu.Unlock()
 	}
-	s.look.saw(uid)
+	s.Look.saw(uid)
 	if !finish {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package nodes
+package status
 
 import (
 	"log/slog"
@@ -23,12 +23,12 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 		answer.ResourceVersion = version
 		return true, answer, nil
 	})
-	s := newStatusWriter(client, newFirstLook(func() {}), slog.New(slog.DiscardHandler))
+	s := New(client, NewFirstLook(func() {}), slog.New(slog.DiscardHandler))
 	defer s.queue.ShutDown()
 	running := corev1.PodStatus{Phase: corev1.PodRunning}
 	write := func() {
 		t.Helper()
-		s.set(p, running, false)
+		s.Set(p, running, false)
 		if err := s.write(t.Context(), p.UID); err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 	if writes != 1 {
 		t.Fatalf("%d writes, want 1", writes)
 	}
-	s.listed(p)
+	s.Listed(p)
 	version = "8"
 	write()
 	if writes != 2 {
@@ -49,7 +49,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 	// From there the versions go on.
 	p.ResourceVersion = "9"
 	p.Status.Phase = corev1.PodFailed
-	s.set(p, running, false)
+	s.Set(p, running, false)
 	if string(s.pods[p.UID].sent) == string(s.pods[p.UID].want) {
 		t.Error("a change by others after the loss was not seen")
 	}

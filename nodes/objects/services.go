@@ -1,4 +1,4 @@
-package nodes
+package objects
 
 import (
 	"context"
@@ -13,25 +13,27 @@ import (
 	"headway.dev/nodes/pod"
 )
 
-// serviceStore keeps of all Services what environment variables need.
-type serviceStore struct {
+// Services keeps of all Services what environment variables need.
+type Services struct {
 	synced chan struct{}
 	once   sync.Once
 	mu     sync.Mutex
 	byKey  map[string]pod.Service
 }
 
-func newServiceStore() *serviceStore {
-	return &serviceStore{synced: make(chan struct{}), byKey: map[string]pod.Service{}}
+// NewServices returns a store that Run fills.
+func NewServices() *Services {
+	return &Services{synced: make(chan struct{}), byKey: map[string]pod.Service{}}
 }
 
-func (s *serviceStore) run(ctx context.Context, client kubernetes.Interface) {
-	follow(ctx, client, client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, s, "node-services")
+// Run follows the API until ctx ends.
+func (s *Services) Run(ctx context.Context, client kubernetes.Interface) {
+	Follow(ctx, client, client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, s, "node-services")
 }
 
-// list returns the services, after the API has been asked at least once: a
+// List returns the services, after the API has been asked at least once: a
 // container made before would miss variables for good.
-func (s *serviceStore) list(ctx context.Context) ([]pod.Service, error) {
+func (s *Services) List(ctx context.Context) ([]pod.Service, error) {
 	select {
 	case <-s.synced:
 	case <-ctx.Done():
@@ -48,11 +50,17 @@ func (s *serviceStore) list(ctx context.Context) ([]pod.Service, error) {
 	return out, nil
 }
 
-func (s *serviceStore) Add(obj any) error    { s.put(obj); return nil }
-func (s *serviceStore) Update(obj any) error { s.put(obj); return nil }
-func (s *serviceStore) Resync() error        { return nil }
+// Add implements cache.ReflectorStore.
+func (s *Services) Add(obj any) error { s.put(obj); return nil }
 
-func (s *serviceStore) Delete(obj any) error {
+// Update implements cache.ReflectorStore.
+func (s *Services) Update(obj any) error { s.put(obj); return nil }
+
+// Resync implements cache.ReflectorStore.
+func (s *Services) Resync() error { return nil }
+
+// Delete implements cache.ReflectorStore.
+func (s *Services) Delete(obj any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	service := obj.(*corev1.Service)
@@ -60,7 +68,8 @@ func (s *serviceStore) Delete(obj any) error {
 	return nil
 }
 
-func (s *serviceStore) Replace(list []any, _ string) error {
+// Replace implements cache.ReflectorStore.
+func (s *Services) Replace(list []any, _ string) error {
 	s.mu.Lock()
 	s.byKey = make(map[string]pod.Service, len(list))
 	s.mu.Unlock()
@@ -71,7 +80,7 @@ func (s *serviceStore) Replace(list []any, _ string) error {
 	return nil
 }
 
-func (s *serviceStore) put(obj any) {
+func (s *Services) put(obj any) {
 	service := obj.(*corev1.Service)
 	kept := pod.Service{Namespace: service.Namespace, Name: service.Name, ClusterIP: service.Spec.ClusterIP}
 	for _, p := range service.Spec.Ports {

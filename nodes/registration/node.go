@@ -1,9 +1,10 @@
-package nodes
+package registration
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	goruntime "runtime"
@@ -21,10 +22,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/utils/clock"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/machine"
+	"headway.dev/nodes/objects"
+	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/wait"
 )
 
 // The kubelet's heartbeat.
@@ -39,28 +45,60 @@ const (
 	maxNodeImages  = 50
 )
 
-// register makes the Node, waits for its pod network, and starts the heartbeats
+// Config says what the node is, and who tells the rest.
+type Config struct {
+	NodeName, NodeIP string
+	Client           kubernetes.Interface
+	Labels           map[string]string
+	Taints           []corev1.Taint
+	MaxPods          int
+	// Version is the kubelet version to report, RuntimeVersion the container
+	// runtime's.
+	Version, RuntimeVersion string
+	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; nil: the
+	// node is ready without one.
+	SetPodCIDR func(cidr string) error
+	// StreamingListener has the port of logs and exec; nil: none.
+	StreamingListener net.Listener
+	Machine           machine.Machine
+	// Images lists the images of the local store.
+	Images func(ctx context.Context) ([]runtime.ImageInfo, error)
+	// DiskPressure reports whether the node's condition is true.
+	DiskPressure func() bool
+	Log          *slog.Logger
+}
+
+// Node is this node's object in the API.
+type Node struct {
+	cfg    Config
+	status atomic.Pointer[nodeStatus] // once the node is registered
+}
+
+// New starts nothing.
+func New(cfg Config) *Node { return &Node{cfg: cfg} }
+
+// Register makes the Node, waits for its pod network, and starts the heartbeats
 // in group. It returns when pods may start, or ctx has ended.
-func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
-	node, err := a.ensureNode(ctx, "")
+func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
+	node, err := n.ensureNode(ctx, "")
 	if err != nil {
 		return nil //nolint:nilerr // only the end of ctx ends the tries
 	}
-	status := newNodeStatus(a)
-	a.status.Store(status)
+	status := newNodeStatus(n)
+	n.status.Store(status)
 	status.uid.Store(&node.UID)
 	group.Go(func() error {
-		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { a.renewLease(ctx, &status.uid); return nil })
+		return guard.Loop(ctx, "renew the node's lease", func(ctx context.Context) error { n.renewLease(ctx, &status.uid); return nil })
 	})
-	if a.cfg.SetPodCIDR != nil {
+	if n.cfg.SetPodCIDR != nil {
 		if node.Spec.PodCIDR == "" {
 			status.report(ctx, false)
-			if node, err = a.awaitPodCIDR(ctx); err != nil {
+			if node, err = n.awaitPodCIDR(ctx); err != nil {
 				return nil //nolint:nilerr // ctx has ended
 			}
 			status.uid.Store(&node.UID)
 		}
-		err := guard.Call(ctx, "set up the pod network", func() error { return a.cfg.SetPodCIDR(node.Spec.PodCIDR) })
+		err := guard.Call(ctx, "set up the pod network", func() error { return n.cfg.SetPodCIDR(node.Spec.PodCIDR) })
 		if err != nil {
 			return fmt.Errorf("set up the pod network %s: %w", node.Spec.PodCIDR, err)
 		}
@@ -68,7 +106,7 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 	status.podCIDR = node.Spec.PodCIDR
 	status.report(ctx, true)
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { a.watchSelf(ctx, status); return nil })
+		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { n.watchSelf(ctx, status); return nil })
 	})
 	group.Go(func() error {
 		return guard.Loop(ctx, "keep the node's status", func(ctx context.Context) error { status.run(ctx); return nil })
@@ -78,12 +116,12 @@ func (a *Agent) register(ctx context.Context, group *errgroup.Group) error {
 
 // ensureNode creates the Node or brings the one there is up to date. It tries
 // until ctx ends. podCIDR is the range the node has, empty if it has none yet.
-func (a *Agent) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
-	wait := 100 * time.Millisecond
+func (n *Node) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
+	again := 100 * time.Millisecond
 	for {
 		var node *corev1.Node
 		err := guard.Call(ctx, "register the node", func() (err error) {
-			node, err = a.tryNode(ctx, podCIDR)
+			node, err = n.tryNode(ctx, podCIDR)
 			return err
 		})
 		if err == nil {
@@ -92,28 +130,28 @@ func (a *Agent) ensureNode(ctx context.Context, podCIDR string) (*corev1.Node, e
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		a.log.Warn("node not registered yet, trying again", "node", a.cfg.NodeName, "in", wait, "err", err)
-		if !sleep(ctx, wait) {
+		n.cfg.Log.Warn("node not registered yet, trying again", "node", n.cfg.NodeName, "in", again, "err", err)
+		if !wait.Sleep(ctx, again) {
 			return nil, ctx.Err()
 		}
-		wait = min(2*wait, 5*time.Second)
+		again = min(2*again, 5*time.Second)
 	}
 }
 
-func (a *Agent) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
-	nodes := a.cfg.Client.CoreV1().Nodes()
+func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error) {
+	nodes := n.cfg.Client.CoreV1().Nodes()
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
-		Name: a.cfg.NodeName,
+		Name: n.cfg.NodeName,
 		Labels: map[string]string{
-			corev1.LabelHostname: a.cfg.NodeName, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
+			corev1.LabelHostname: n.cfg.NodeName, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
 			"beta.kubernetes.io/os": goruntime.GOOS, "beta.kubernetes.io/arch": goruntime.GOARCH,
 		},
-	}, Spec: corev1.NodeSpec{Taints: a.cfg.Taints}}
-	maps.Copy(want.Labels, a.cfg.Labels)
+	}, Spec: corev1.NodeSpec{Taints: n.cfg.Taints}}
+	maps.Copy(want.Labels, n.cfg.Labels)
 	if podCIDR != "" {
 		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDR, []string{podCIDR}
 	}
-	have, err := nodes.Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
+	have, err := nodes.Get(ctx, n.cfg.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nodes.Create(ctx, want, metav1.CreateOptions{})
 	}
@@ -140,20 +178,20 @@ func (a *Agent) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, erro
 	if err != nil {
 		return nil, err
 	}
-	return nodes.Patch(ctx, a.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return nodes.Patch(ctx, n.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 }
 
 // awaitPodCIDR waits until the control plane has given the node its range.
-func (a *Agent) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
+func (n *Node) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
 	found := make(chan *corev1.Node, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	selector := fields.OneTermEqualSelector("metadata.name", a.cfg.NodeName).String()
+	selector := fields.OneTermEqualSelector("metadata.name", n.cfg.NodeName).String()
 	wg.Go(func() {
 		guard.Do(ctx, "wait for the node's pod CIDR", func() {
-			follow(ctx, a.cfg.Client, a.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
+			objects.Follow(ctx, n.cfg.Client, n.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
 		})
 	})
 	select {
@@ -189,35 +227,35 @@ func (s nodeStore) look(obj any) {
 }
 
 // renewLease keeps the node's Lease fresh: the cheap part of the heartbeat.
-func (a *Agent) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
+func (n *Node) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
 	own := func(l *coordinationv1.Lease) error {
-		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: a.cfg.NodeName, UID: *uid.Load()}}
+		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.cfg.NodeName, UID: *uid.Load()}}
 		return nil
 	}
-	lease.NewController(clock.RealClock{}, a.cfg.Client, a.cfg.NodeName, leaseSeconds, func() {
-		a.log.Warn("the node's lease could not be renewed several times in a row", "node", a.cfg.NodeName)
-	}, leaseRenewal, a.cfg.NodeName, corev1.NamespaceNodeLease, own).Run(ctx)
+	lease.NewController(clock.RealClock{}, n.cfg.Client, n.cfg.NodeName, leaseSeconds, func() {
+		n.cfg.Log.Warn("the node's lease could not be renewed several times in a row", "node", n.cfg.NodeName)
+	}, leaseRenewal, n.cfg.NodeName, corev1.NamespaceNodeLease, own).Run(ctx)
 }
 
 // nodeStatus is the node's status as of now; last is the one reported before.
-func (a *Agent) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
-	m := a.machine
+func (n *Node) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStatus) corev1.NodeStatus {
+	m := n.cfg.Machine
 	s := corev1.NodeStatus{
-		Capacity: m.capacity.DeepCopy(), Allocatable: m.allocatable.DeepCopy(),
-		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: a.cfg.NodeIP}, {Type: corev1.NodeHostName, Address: a.cfg.NodeName}},
-		NodeInfo:  m.info,
+		Capacity: m.Capacity.DeepCopy(), Allocatable: m.Allocatable.DeepCopy(),
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: n.cfg.NodeIP}, {Type: corev1.NodeHostName, Address: n.cfg.NodeName}},
+		NodeInfo:  m.Info,
 	}
-	pods := *resource.NewQuantity(int64(a.cfg.MaxPods), resource.DecimalSI)
+	pods := *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI)
 	s.Capacity[corev1.ResourcePods], s.Allocatable[corev1.ResourcePods] = pods, pods
-	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = a.cfg.Version, a.cfg.RuntimeVersion
-	if a.cfg.StreamingListener != nil {
-		if _, port, err := net.SplitHostPort(a.cfg.StreamingListener.Addr().String()); err == nil {
+	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = n.cfg.Version, n.cfg.RuntimeVersion
+	if n.cfg.StreamingListener != nil {
+		if _, port, err := net.SplitHostPort(n.cfg.StreamingListener.Addr().String()); err == nil {
 			if n, err := strconv.ParseInt(port, 10, 32); err == nil {
 				s.DaemonEndpoints.KubeletEndpoint.Port = int32(n)
 			}
 		}
 	}
-	memory, disk := m.memoryPressure(), a.evictor.pressure()
+	memory, disk := m.MemoryPressure(), n.cfg.DiskPressure()
 	bad := func(short bool, yes, no, yesText, noText string) (corev1.ConditionStatus, string, string) {
 		if short {
 			return corev1.ConditionTrue, yes, yesText
@@ -251,8 +289,8 @@ func (a *Agent) nodeStatus(networkReady bool, now time.Time, last corev1.NodeSta
 }
 
 // nodeImages lists the biggest images of the local store.
-func (a *Agent) nodeImages(ctx context.Context) []corev1.ContainerImage {
-	list, err := a.cfg.Runtime.Images(ctx)
+func (n *Node) nodeImages(ctx context.Context) []corev1.ContainerImage {
+	list, err := n.cfg.Images(ctx)
 	if err != nil {
 		return nil
 	}
@@ -281,4 +319,28 @@ func (a *Agent) nodeImages(ctx context.Context) []corev1.ContainerImage {
 		images = append(images, *image)
 	}
 	return images
+}
+
+// Self is the Node as the API told it last, or as it has it now, with what this
+// agent knows better.
+func (n *Node) Self(ctx context.Context, now bool) (*corev1.Node, error) {
+	var node *corev1.Node
+	if status := n.status.Load(); status != nil && !now {
+		if seen := status.seen.Load(); seen != nil {
+			node = seen.node.DeepCopy()
+		}
+	}
+	if node == nil {
+		got, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.NodeName, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		node = got
+	}
+	if node.Status.Allocatable == nil {
+		node.Status.Allocatable = corev1.ResourceList{}
+	}
+	maps.Copy(node.Status.Allocatable, n.cfg.Machine.Allocatable)
+	node.Status.Allocatable[corev1.ResourcePods] = *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI)
+	return node, nil
 }

@@ -1,0 +1,2 @@
+// Package status brings the statuses of pods to the API.
+package status
