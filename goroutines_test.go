@@ -26,7 +26,7 @@ var mayPanic = map[string]string{
 	"nodes/slot/slot.go AfterFunc":                      "receives from a channel, once",
 	"nodes/streams.go AfterFunc":                        "closes a server",
 	"syncer/git/remote/ssh.go AfterFunc":                "closes a connection",
-	"nodes/stop.go":                                     "guards the hook and the stop apart, as the second must not miss for the first",
+	"nodes/worker/stop.go":                              "guards the hook and the stop apart, as the second must not miss for the first",
 	"examples":                                          "programs of their own",
 	"cmd/headway/e2e":                                   "ends a test",
 	"cmd/headway/crash":                                 "ends a test",

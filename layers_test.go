@@ -56,7 +56,7 @@ var rooms = map[string][]string{
 	},
 	"nodes": {
 		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", "machine", "objects", "status", "pull", "eviction",
-		"registration", ".", "nodetest",
+		"registration", "worker", ".", "nodetest",
 	},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"rules", "iptables", "."},

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"path/filepath"
 	goruntime "runtime"
-	"slices"
 	"sync"
 	"time"
+
+	"headway.dev/nodes/worker"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -138,14 +138,9 @@ type Agent struct {
 	evictor  *eviction.Evictor
 	node     *registration.Node
 	machine  machine.Machine
-	// admission makes pods be admitted one after the other.
-	admission sync.Mutex
-	slots     *slot.Slots
 
-	mu      sync.Mutex
-	ctx     context.Context //nolint:containedctx // the life of Run: workers start on demand
-	workers map[types.UID]*worker
-	wg      sync.WaitGroup // the workers' goroutines
+	workers *worker.Set
+	ctx     context.Context //nolint:containedctx // the life of Run
 }
 
 // startTime is the longest that the start of one pod keeps others waiting.
@@ -166,10 +161,10 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node agent: %w", err)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: map[types.UID]*worker{}, slots: slot.New(cfg.ParallelStarts, startTime)}
+	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: worker.NewSet()}
 	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
 	a.evictor = eviction.New(eviction.Config{
-		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.evictable, Find: a.findEvictable, Usage: a.storageUsage, Log: cfg.Log,
+		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.workers.Evictable, Find: a.workers.FindEvictable, Usage: a.storageUsage, Log: cfg.Log,
 	})
 	a.node = registration.New(registration.Config{
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
@@ -191,12 +186,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: a.cfg.Client.CoreV1().Events("")})
 	a.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: a.cfg.NodeName})
 
-	a.objects = objects.NewCache(ctx, a.cfg.Client, a.objectChanged)
-	a.tokens = objects.NewTokens(a.cfg.Client, a.objectChanged)
+	a.objects = objects.NewCache(ctx, a.cfg.Client, a.workers.ObjectChanged)
+	a.tokens = objects.NewTokens(a.cfg.Client, a.workers.ObjectChanged)
 	a.services = objects.NewServices()
 	a.statuses = status.New(a.cfg.Client, status.NewFirstLook(a.cfg.Looked), a.log)
-	a.images = pull.New(a.cfg.Runtime, a.cfg.ImagesDir, a.imagesChanged, a.log)
-	a.probes = probe.New(execProbe{a.cfg.Runtime}, a, a.notify, a.log)
+	a.images = pull.New(a.cfg.Runtime, a.cfg.ImagesDir, a.workers.ImagesChanged, a.log)
+	a.probes = probe.New(worker.ExecProbe{Runtime: a.cfg.Runtime}, a.workers, a.workers.Notify, a.log)
+
+	a.workers.Start(ctx, worker.Env{
+		Runtime: a.cfg.Runtime, Volumes: a.volumes, Probes: a.probes, Statuses: a.statuses, Node: a.node,
+		Objects: a.objects, Tokens: a.tokens, Services: a.services, Images: a.images, Machine: a.machine,
+		Slots: slot.New(a.cfg.ParallelStarts, startTime), Events: a.events, Log: a.log,
+		NodeIP: a.cfg.NodeIP, ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, PodPidsLimit: a.cfg.PodPidsLimit,
+	})
 
 	group.Go(func() error { return guard.Call(ctx, "write statuses", func() error { return a.statuses.Run(ctx) }) })
 	group.Go(func() error { return guard.Loop(ctx, "runtime events", a.runtimeEvents) })
@@ -233,7 +235,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// The workers' steps use the context that has just ended; the probes may
 	// still notify workers, so they go first.
 	a.probes.Stop()
-	a.stopWorkers()
+	a.workers.Stop()
 	a.objects.Stop()
 	a.tokens.Stop()
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -260,58 +262,12 @@ func (a *Agent) runtimeEvents(ctx context.Context) error {
 				return errors.New("the container runtime has ended")
 			}
 			if e.PodUID == "" {
-				a.imagesChanged()
+				a.workers.ImagesChanged()
 			} else {
-				a.notify(types.UID(e.PodUID))
+				a.workers.Notify(types.UID(e.PodUID))
 			}
 		case <-tick.C:
-			for _, w := range a.allWorkers() {
-				w.notify()
-			}
+			a.workers.NotifyAll()
 		}
 	}
-}
-
-// notify makes a pod's worker look at it again.
-func (a *Agent) notify(uid types.UID) {
-	if w := a.worker(uid); w != nil {
-		w.notify()
-	}
-}
-
-func (a *Agent) objectChanged(uid types.UID) {
-	if w := a.worker(uid); w != nil {
-		w.objectChanged()
-	}
-}
-
-// imagesChanged lets the pods that wait for an image look for it again.
-func (a *Agent) imagesChanged() {
-	for _, w := range a.allWorkers() {
-		w.imagesChanged()
-	}
-}
-
-func (a *Agent) allWorkers() []*worker {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Collect(maps.Values(a.workers))
-}
-
-func (a *Agent) worker(uid types.UID) *worker {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.workers[uid]
-}
-
-// stopWorkers waits for the workers' goroutines; a.ctx has ended.
-func (a *Agent) stopWorkers() {
-	a.mu.Lock()
-	workers := a.workers
-	a.workers = nil
-	a.mu.Unlock()
-	for _, w := range workers {
-		w.stop()
-	}
-	a.wg.Wait()
 }

@@ -29,9 +29,9 @@ type podStore struct {
 	once  sync.Once
 }
 
-func (s *podStore) Add(obj any) error    { s.each(obj, s.agent.podChanged); return nil }
-func (s *podStore) Update(obj any) error { s.each(obj, s.agent.podChanged); return nil }
-func (s *podStore) Delete(obj any) error { s.each(obj, s.agent.podRemoved); return nil }
+func (s *podStore) Add(obj any) error    { s.each(obj, s.agent.workers.Changed); return nil }
+func (s *podStore) Update(obj any) error { s.each(obj, s.agent.workers.Changed); return nil }
+func (s *podStore) Delete(obj any) error { s.each(obj, s.agent.workers.Removed); return nil }
 func (s *podStore) Resync() error        { return nil }
 
 // each hands over one pod. One that is too much for the agent must not keep it
@@ -50,46 +50,15 @@ func (s *podStore) Replace(list []any, _ string) error {
 		have[p.UID] = true
 		s.each(obj, func(p *corev1.Pod) {
 			s.agent.statuses.Listed(p)
-			s.agent.podChanged(p)
+			s.agent.workers.Changed(p)
 		})
 	}
-	s.agent.mu.Lock()
-	var gone []*worker
-	for uid, w := range s.agent.workers {
-		if !have[uid] {
-			gone = append(gone, w)
-		}
-	}
-	s.agent.mu.Unlock()
-	for _, w := range gone {
-		w.remove(nil)
-	}
+	s.agent.workers.Retain(have)
 	s.once.Do(func() {
 		s.agent.statuses.Look.Begin(have)
 		s.agent.adoptUnknown(have)
 	})
 	return nil
-}
-
-func (a *Agent) podChanged(p *corev1.Pod) {
-	a.mu.Lock()
-	if a.workers == nil {
-		a.mu.Unlock()
-		return
-	}
-	w := a.workers[p.UID]
-	if w == nil {
-		w = newWorker(a, p.UID)
-		a.workers[p.UID] = w
-	}
-	a.mu.Unlock()
-	w.update(p)
-}
-
-func (a *Agent) podRemoved(p *corev1.Pod) {
-	if w := a.worker(p.UID); w != nil {
-		w.remove(p)
-	}
 }
 
 // adoptUnknown gives every pod the machine holds and the API does not have to a
@@ -107,8 +76,8 @@ func (a *Agent) adoptUnknown(known map[types.UID]bool) {
 		}
 		a.log.Info("removing a pod that the API does not know", "uid", uid)
 		orphan := unknownPod(types.UID(uid), p)
-		a.podChanged(orphan)
-		a.podRemoved(orphan)
+		a.workers.Changed(orphan)
+		a.workers.Removed(orphan)
 	}
 	unused := func(uid types.UID) bool {
 		_, held := pods[string(uid)]
@@ -154,4 +123,14 @@ func unknownPod(uid types.UID, p runtime.Pod) *corev1.Pod {
 		}
 	}
 	return out
+}
+
+// storageUsage is what a pod takes of the disk.
+func (a *Agent) storageUsage(ctx context.Context, p *corev1.Pod) (pod.Storage, error) {
+	containers, layers, err := a.cfg.Runtime.StorageUsage(ctx, string(p.UID))
+	if err != nil {
+		return pod.Storage{}, err
+	}
+	volumes, other, files, err := a.volumes.Usage(p)
+	return pod.Storage{EmptyDirs: volumes, Containers: containers, Other: other, Inodes: layers + files}, err
 }

@@ -1,4 +1,4 @@
-package nodes
+package worker
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // here: a binding may have been made by somebody who looked at nothing. One that
 // is rejected fails for good, as with the kubelet.
 func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod) (bool, error) {
-	a := w.agent
+	a := w.env
 	if w.admitted.Load() {
 		return true, nil
 	}
@@ -23,48 +23,28 @@ func (w *worker) admit(ctx context.Context, p *corev1.Pod, observed runtime.Pod)
 		return true, nil
 	}
 	if w.rejection != nil {
-		a.statuses.Set(p, w.rejection.Status(p), false)
+		a.Statuses.Set(p, w.rejection.Status(p), false)
 		return false, nil
 	}
 	// One after the other: what is free is counted with those admitted before.
-	a.admission.Lock()
-	defer a.admission.Unlock()
+	w.set.admission.Lock()
+	defer w.set.admission.Unlock()
 	// What was seen of the node may be older than the binding, and a rejection is
 	// for good: it takes the node as it is now.
 	var rejection *pod.Rejection
 	for _, now := range []bool{false, true} {
-		node, err := a.node.Self(ctx, now)
+		node, err := a.Node.Self(ctx, now)
 		if err != nil {
 			return false, err
 		}
-		rejection = pod.Admit(p, node, a.holding(w))
+		rejection = pod.Admit(p, node, w.set.holding(w))
 		if rejection == nil {
 			w.admitted.Store(true)
 			return true, nil
 		}
 	}
 	w.rejection = rejection
-	a.events.Event(p, corev1.EventTypeWarning, w.rejection.Reason, w.rejection.Message)
-	a.statuses.Set(p, w.rejection.Status(p), false)
+	a.Events.Event(p, corev1.EventTypeWarning, w.rejection.Reason, w.rejection.Message)
+	a.Statuses.Set(p, w.rejection.Status(p), false)
 	return false, nil
-}
-
-// holding are the pods besides w's that were admitted and hold resources still.
-func (a *Agent) holding(w *worker) []*corev1.Pod {
-	var out []*corev1.Pod
-	for _, o := range a.allWorkers() {
-		if o == w || !o.admitted.Load() {
-			continue
-		}
-		o.memory.Lock()
-		over := o.tornDown
-		o.memory.Unlock()
-		o.mu.Lock()
-		p, removed := o.pod, o.removed
-		o.mu.Unlock()
-		if !over && !removed && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
-			out = append(out, p)
-		}
-	}
-	return out
 }

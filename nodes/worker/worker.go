@@ -1,4 +1,4 @@
-package nodes
+package worker
 
 import (
 	"context"
@@ -17,14 +17,17 @@ import (
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/probe"
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/slot"
 	"headway.dev/nodes/volume"
 )
 
 // worker does the work of one pod, one thing at a time. Its goroutine runs only
 // while there is something to do.
 type worker struct {
-	agent *Agent
-	uid   types.UID
+	set *Set
+	env *Env
+	uid types.UID
+	dir podDir
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
@@ -43,29 +46,19 @@ type worker struct {
 
 	admitted atomic.Bool // the node runs the pod
 
-	// Of these what steps learn goes into the status, also while others are in
-	// progress. Only the goroutine changes them, except for messages and hooks.
-	memory        sync.Mutex
-	failures      map[string]pod.Failure
-	messages      map[string]string // by container ID
-	hooks         map[string]bool   // container IDs whose preStop hook ran
-	hooked        string            // container ID whose postStart hook runs
-	stoppingSince time.Time
-	tornDown      bool
-	closing       bool // what the status is made from is being removed
+	learned
+	seat
 
-	// The rest belongs to the goroutine.
+	// The rest belongs to the goroutine, with seat.
 	stale     pod.Failure // why volumes are behind the API
 	announced map[string]time.Time
 	rejection *pod.Rejection
 	finished  bool
-	slot      func() // gives the slot back that it holds
 }
 
-func newWorker(a *Agent, uid types.UID) *worker {
+func newWorker(set *Set, uid types.UID) *worker {
 	return &worker{
-		agent: a, uid: uid,
-		failures: map[string]pod.Failure{}, messages: map[string]string{}, hooks: map[string]bool{}, announced: map[string]time.Time{},
+		set: set, env: &set.env, uid: uid, dir: podDir(set.env.Volumes.PodDir(uid)), learned: newLearned(), announced: map[string]time.Time{},
 	}
 }
 
@@ -157,9 +150,9 @@ func (w *worker) interrupt() {
 // wakeLocked starts the goroutine if it does not run.
 func (w *worker) wakeLocked() {
 	w.dirty = true
-	if !w.running && !w.stopped && w.agent.ctx.Err() == nil {
+	if !w.running && !w.stopped && w.set.ctx.Err() == nil {
 		w.running = true
-		w.agent.wg.Go(func() { guard.Do(w.agent.ctx, "worker of a pod", w.run) })
+		w.set.wg.Go(func() { guard.Do(w.set.ctx, "worker of a pod", w.run) })
 	}
 }
 
@@ -177,7 +170,7 @@ func (w *worker) stop() {
 func (w *worker) run() {
 	for {
 		w.mu.Lock()
-		if !w.dirty || w.stopped || w.agent.ctx.Err() != nil {
+		if !w.dirty || w.stopped || w.set.ctx.Err() != nil {
 			w.running = false
 			w.mu.Unlock()
 			return
@@ -189,7 +182,7 @@ func (w *worker) run() {
 		if w.timer != nil {
 			w.timer.Stop()
 		}
-		ctx, cancel := context.WithCancel(w.agent.ctx)
+		ctx, cancel := context.WithCancel(w.set.ctx)
 		w.cancel, w.acting = cancel, true
 		w.mu.Unlock()
 
@@ -212,7 +205,7 @@ func (w *worker) run() {
 		case again == 0:
 			w.dirty = true
 		default:
-			w.timer = time.AfterFunc(again, func() { guard.Do(w.agent.ctx, "look at a pod again", w.notify) })
+			w.timer = time.AfterFunc(again, func() { guard.Do(w.set.ctx, "look at a pod again", w.notify) })
 		}
 		w.mu.Unlock()
 	}
@@ -227,9 +220,9 @@ const never = time.Duration(-1)
 // look observes, decides and acts once. It returns when to look again: at once
 // after steps were taken, later, or never.
 func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool) time.Duration {
-	a := w.agent
+	a := w.env
 	if removed && w.tornDown {
-		if err := a.cfg.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
+		if err := a.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
 			return w.trouble(ctx, p, "remove logs", err)
 		}
 		w.leave()
@@ -240,7 +233,7 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 		w.forgive(func(name string, f pod.Failure) bool { return name == "" || f.Reason == "CreateContainerConfigError" })
 	}
 	if !removed {
-		have, err := a.cfg.Runtime.Get(ctx, string(w.uid))
+		have, err := a.Runtime.Get(ctx, string(w.uid))
 		if err != nil {
 			return w.trouble(ctx, p, "look at the machine", err)
 		}
@@ -301,7 +294,7 @@ func (w *worker) trouble(ctx context.Context, p *corev1.Pod, step string, err er
 	if ctx.Err() != nil {
 		return 0
 	}
-	w.agent.log.Warn("pod work failed, trying again in 1s", "pod", pod.Describe(p), "step", step, "err", err)
+	w.env.Log.Warn("pod work failed, trying again in 1s", "pod", pod.Describe(p), "step", step, "err", err)
 	return time.Second
 }
 
@@ -310,12 +303,12 @@ func (w *worker) leave() {
 	w.mu.Lock()
 	w.stopped = true
 	w.mu.Unlock()
-	a := w.agent
-	a.statuses.Forget(w.uid)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.workers[w.uid] == w {
-		delete(a.workers, w.uid)
+	a := w.env
+	a.Statuses.Forget(w.uid)
+	w.set.mu.Lock()
+	defer w.set.mu.Unlock()
+	if w.set.workers[w.uid] == w {
+		delete(w.set.workers, w.uid)
 	}
 }
 
@@ -331,14 +324,14 @@ func (w *worker) do(ctx context.Context, p *corev1.Pod, step pod.Step, status co
 	case pod.Remove:
 		for _, c := range observed.Containers {
 			if c.ID == s.ID {
-				_ = os.Remove(w.terminationFile(c.Name, c.Attempt)) // goes with the pod at the latest
+				_ = os.Remove(w.dir.terminationFile(c.Name, c.Attempt)) // goes with the pod at the latest
 			}
 		}
-		return w.agent.cfg.Runtime.RemoveContainer(ctx, s.ID)
+		return w.env.Runtime.RemoveContainer(ctx, s.ID)
 	case pod.Teardown:
 		return w.teardown(ctx, p)
 	case pod.Finish:
-		if err := w.agent.cfg.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
+		if err := w.env.Runtime.RemoveLogs(pod.Ref(p)); err != nil {
 			return fmt.Errorf("remove logs: %w", err)
 		}
 		w.finish(p, status)
@@ -367,19 +360,25 @@ func targets(p *corev1.Pod, observed runtime.Pod) []probe.Target {
 	return out
 }
 
-// hold takes one of the slots that bound how many pods start side by side.
-func (w *worker) hold(ctx context.Context) error {
-	if w.slot != nil {
+// seat is a place among the pods that are started side by side.
+type seat struct {
+	leave func() // gives back what it holds
+}
+
+// hold takes a seat, unless it has one.
+func (s *seat) hold(ctx context.Context, slots *slot.Slots) error {
+	if s.leave != nil {
 		return nil
 	}
 	var err error
-	w.slot, err = w.agent.slots.Take(ctx)
+	s.leave, err = slots.Take(ctx)
 	return err
 }
 
-func (w *worker) release() {
-	if w.slot != nil {
-		w.slot()
-		w.slot = nil
+// release gives the seat back.
+func (s *seat) release() {
+	if s.leave != nil {
+		s.leave()
+		s.leave = nil
 	}
 }

@@ -1,4 +1,4 @@
-package nodes
+package worker
 
 import (
 	"context"
@@ -15,46 +15,46 @@ import (
 
 // image makes a container's image present by its pull policy.
 func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) error {
-	a, ref := w.agent, containerRef(p, c.Name)
+	a, ref := w.env, containerRef(p, c.Name)
 	if _, err := reference.ParseDockerRef(c.Image); err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
-		a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
-		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: InvalidImageName")
+		a.Events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
+		a.Events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: InvalidImageName")
 		return w.fail(c.Name, "InvalidImageName", message, pullRetry, pullRetryMax)
 	}
 	policy := pull.Policy(c)
 	if policy != corev1.PullAlways {
-		_, ok, err := a.cfg.Runtime.Image(ctx, c.Image)
+		_, ok, err := a.Runtime.Image(ctx, c.Image)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case err != nil:
 			message := fmt.Sprintf("Failed to inspect image %q: %v", c.Image, err)
-			a.events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
+			a.Events.Event(ref, corev1.EventTypeWarning, "InspectFailed", message)
 			return w.fail(c.Name, "ImageInspectError", message, configRetry, retryMax)
 		case ok:
-			a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine", c.Image)
+			a.Events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine", c.Image)
 			return nil
 		case policy == corev1.PullNever:
 			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			a.events.Event(ref, corev1.EventTypeWarning, "ErrImageNeverPull", message)
-			a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
+			a.Events.Event(ref, corev1.EventTypeWarning, "ErrImageNeverPull", message)
+			a.Events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
 			return w.fail(c.Name, "ErrImageNeverPull", message, pullRetry, pullRetry)
 		}
 	}
 	w.release() // a pull may take long and uses nothing the slots protect
-	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
+	a.Events.Eventf(ref, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
 	began := time.Now()
 	w.setPulling(true)
-	info, err := a.images.Pull(ctx, c.Image, policy, w.logins(ctx, p, c.Image))
+	info, err := a.Images.Pull(ctx, c.Image, policy, a.logins(ctx, p, c.Image))
 	w.setPulling(false)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
 		message := err.Error()
-		a.events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, message)
-		a.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
+		a.Events.Eventf(ref, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, message)
+		a.Events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
 		err = w.fail(c.Name, "ErrImagePull", message, pullRetry, pullRetryMax)
 		f := w.failures[c.Name]
 		f.Image = c.Image
@@ -62,24 +62,24 @@ func (w *worker) image(ctx context.Context, p *corev1.Pod, c *corev1.Container) 
 		return err
 	}
 	took := time.Since(began).Truncate(time.Millisecond)
-	a.events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, info.Size)
+	a.Events.Eventf(ref, corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, info.Size)
 	return nil
 }
 
 // logins are the registry logins that the pod's imagePullSecrets hold for an
 // image. A secret that is missing is reported and does not stop the pull.
-func (w *worker) logins(ctx context.Context, p *corev1.Pod, image string) []runtime.Auth {
+func (a *Env) logins(ctx context.Context, p *corev1.Pod, image string) []runtime.Auth {
 	var out []runtime.Auth
 	for _, s := range p.Spec.ImagePullSecrets {
-		secret, err := w.agent.objects.Secret(ctx, w.uid, p.Namespace, s.Name)
+		secret, err := a.Objects.Secret(ctx, p.UID, p.Namespace, s.Name)
 		if err != nil {
-			w.agent.events.Eventf(p, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			a.Events.Eventf(p, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
 				"Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", s.Name)
 			continue
 		}
 		logins, err := pull.Logins(secret, image)
 		if err != nil {
-			w.agent.log.Warn("image pull secret cannot be read", "pod", pod.Describe(p), "secret", s.Name, "err", err)
+			a.Log.Warn("image pull secret cannot be read", "pod", pod.Describe(p), "secret", s.Name, "err", err)
 			continue
 		}
 		out = append(out, logins...)

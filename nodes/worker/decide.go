@@ -1,8 +1,9 @@
-package nodes
+package worker
 
 import (
 	"context"
 	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,13 +18,13 @@ import (
 // decisions. meanwhile says that the goroutine is busy with steps: then nothing is
 // done once the steps remove what the status is made from.
 func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile bool) (pod.Plan, runtime.Pod, error) {
-	a := w.agent
+	a := w.env
 	w.memory.Lock()
 	defer w.memory.Unlock()
 	if meanwhile && (w.closing || !w.admitted.Load()) {
 		return pod.Plan{}, runtime.Pod{}, nil
 	}
-	observed, err := a.cfg.Runtime.Get(ctx, string(w.uid))
+	observed, err := a.Runtime.Get(ctx, string(w.uid))
 	if err != nil {
 		return pod.Plan{}, observed, err
 	}
@@ -33,21 +34,21 @@ func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile b
 			c.State = runtime.Created
 		}
 	}
-	w.readMessages(p, observed)
+	w.readMessages(p, observed, w.dir, func(c runtime.Container) string { return a.Runtime.LogPath(c.Pod, c.Name, c.Attempt) })
 	now := time.Now()
 	plan := pod.Decide(pod.Input{
-		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.cfg.NodeIP},
-		Probes: a.probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
+		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.NodeIP},
+		Probes: a.Probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
 		StoppingSince: w.stoppingSince, Evicted: w.evictedFor(), TornDown: w.tornDown, Now: now,
 	})
 	if plan.Stopping && w.stoppingSince.IsZero() {
 		w.stoppingSince = now
 	}
 	if !removed && !w.finished {
-		a.statuses.Set(p, plan.Status, false)
+		a.Statuses.Set(p, plan.Status, false)
 	}
 	if !w.closing {
-		a.probes.Sync(p, plan.Status.PodIP, targets(p, observed), plan.Stopping)
+		a.Probes.Sync(p, plan.Status.PodIP, targets(p, observed), plan.Stopping)
 	}
 	return plan, observed, nil
 }
@@ -59,15 +60,15 @@ func (w *worker) publish() {
 	w.mu.Lock()
 	p, busy := w.pod, w.acting && !w.removed && !w.stopped
 	w.mu.Unlock()
-	if !busy || w.agent.ctx.Err() != nil {
+	if !busy || w.set.ctx.Err() != nil {
 		return
 	}
-	err := guard.Call(w.agent.ctx, "status of pod "+pod.Describe(p), func() error {
-		_, _, err := w.decide(w.agent.ctx, p, false, true)
+	err := guard.Call(w.set.ctx, "status of pod "+pod.Describe(p), func() error {
+		_, _, err := w.decide(w.set.ctx, p, false, true)
 		return err
 	})
-	if err != nil && w.agent.ctx.Err() == nil {
-		w.agent.log.Warn("pod status not brought up to date", "pod", pod.Describe(p), "err", err)
+	if err != nil && w.set.ctx.Err() == nil {
+		w.env.Log.Warn("pod status not brought up to date", "pod", pod.Describe(p), "err", err)
 	}
 }
 
@@ -75,43 +76,60 @@ func (w *worker) publish() {
 func (w *worker) finish(p *corev1.Pod, status corev1.PodStatus) {
 	w.memory.Lock()
 	defer w.memory.Unlock()
-	w.agent.statuses.Set(p, status, true)
+	w.env.Statuses.Set(p, status, true)
 	w.finished = true
 }
 
+// learned is what steps learn. It goes into the status, also while others are in
+// progress. Only the worker's goroutine changes it, except for messages and hooks.
+type learned struct {
+	memory        sync.Mutex
+	failures      map[string]pod.Failure
+	messages      map[string]string // by container ID
+	hooks         map[string]bool   // container IDs whose preStop hook ran
+	hooked        string            // container ID whose postStart hook runs
+	stoppingSince time.Time
+	tornDown      bool
+	closing       bool // what the status is made from is being removed
+}
+
+func newLearned() learned {
+	return learned{failures: map[string]pod.Failure{}, messages: map[string]string{}, hooks: map[string]bool{}}
+}
+
 // remember keeps why something could not be done.
-func (w *worker) remember(name string, f pod.Failure) {
-	w.memory.Lock()
-	defer w.memory.Unlock()
-	w.failures[name] = f
+func (l *learned) remember(name string, f pod.Failure) {
+	l.memory.Lock()
+	defer l.memory.Unlock()
+	l.failures[name] = f
 }
 
 // forgive forgets failures.
-func (w *worker) forgive(which func(name string, f pod.Failure) bool) {
-	w.memory.Lock()
-	defer w.memory.Unlock()
-	maps.DeleteFunc(w.failures, which)
+func (l *learned) forgive(which func(name string, f pod.Failure) bool) {
+	l.memory.Lock()
+	defer l.memory.Unlock()
+	maps.DeleteFunc(l.failures, which)
 }
 
 // forget forgets the failure of a container, or of the pod.
-func (w *worker) forget(name string) {
-	w.memory.Lock()
-	defer w.memory.Unlock()
-	delete(w.failures, name)
+func (l *learned) forget(name string) {
+	l.memory.Lock()
+	defer l.memory.Unlock()
+	delete(l.failures, name)
 }
 
 // setHooked says which container's postStart hook runs; "" is none.
-func (w *worker) setHooked(id string) {
-	w.memory.Lock()
-	defer w.memory.Unlock()
-	w.hooked = id
+func (l *learned) setHooked(id string) {
+	l.memory.Lock()
+	defer l.memory.Unlock()
+	l.hooked = id
 }
 
 // hookDue reports, once, whether the preStop hook of a container is to be run.
-func (w *worker) hookDue(id string) bool {
-	w.memory.Lock()
-	defer w.memory.Unlock()
-	due := !w.hooks[id]
-	w.hooks[id] = true
+func (l *learned) hookDue(id string) bool {
+	l.memory.Lock()
+	defer l.memory.Unlock()
+	due := !l.hooks[id]
+	l.hooks[id] = true
 	return due
 }

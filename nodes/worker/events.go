@@ -1,4 +1,4 @@
-package nodes
+package worker
 
 import (
 	"fmt"
@@ -23,20 +23,6 @@ func containerRef(p *corev1.Pod, container string) *corev1.ObjectReference {
 	}
 }
 
-// Unhealthy records a failed probe, unless the pod is being stopped anyway.
-func (a *Agent) Unhealthy(p *corev1.Pod, container, message string) {
-	w := a.worker(p.UID)
-	if w == nil {
-		return
-	}
-	w.mu.Lock()
-	stopping := w.removed || w.pod.DeletionTimestamp != nil
-	w.mu.Unlock()
-	if !stopping {
-		a.events.Event(containerRef(p, container), corev1.EventTypeWarning, "Unhealthy", message)
-	}
-}
-
 // backOffEvents records once for each wait that a container waits for its
 // restart, or for its image.
 func (w *worker) backOffEvents(p *corev1.Pod, names []string, now time.Time) {
@@ -45,7 +31,7 @@ func (w *worker) backOffEvents(p *corev1.Pod, names []string, now time.Time) {
 		waiting[name] = true
 		if _, done := w.announced[name]; !done {
 			w.announced[name] = now
-			w.agent.events.Eventf(containerRef(p, name), corev1.EventTypeWarning, "BackOff",
+			w.env.Events.Eventf(containerRef(p, name), corev1.EventTypeWarning, "BackOff",
 				"Back-off restarting failed container %s in pod %s", name, pod.Describe(p))
 		}
 	}
@@ -57,8 +43,8 @@ func (w *worker) backOffEvents(p *corev1.Pod, names []string, now time.Time) {
 		if at := w.announced[name]; !at.Equal(f.At) {
 			w.announced[name] = f.At
 			ref := containerRef(p, name)
-			w.agent.events.Eventf(ref, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", f.Image)
-			w.agent.events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+			w.env.Events.Eventf(ref, corev1.EventTypeNormal, "BackOff", "Back-off pulling image %q", f.Image)
+			w.env.Events.Event(ref, corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
 		}
 	}
 	for name := range w.announced {
