@@ -129,7 +129,7 @@ func (v *view) startErrorShown() time.Time {
 }
 
 // crashLoop is the waiting state during the back-off.
-func (d *decision) crashLoop(v *view) *corev1.ContainerStateWaiting {
+func (d report) crashLoop(v *view) *corev1.ContainerStateWaiting {
 	if d.Now.Before(v.startErrorShown()) {
 		return &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: v.exit.Message}
 	}

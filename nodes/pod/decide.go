@@ -137,7 +137,7 @@ func Decide(in Input) Plan {
 		d.start()
 		d.collect()
 	}
-	d.plan.Status = d.status()
+	d.plan.Status = report{d}.status()
 	return d.plan
 }
 

@@ -6,7 +6,7 @@ import (
 
 // describe writes what a container is, rather than how it is: identity, user,
 // mounts and resources. The API remembers it of one that is gone.
-func (d *decision) describe(s *corev1.ContainerStatus, v *view) {
+func (d report) describe(s *corev1.ContainerStatus, v *view) {
 	s.VolumeMounts = mountStatuses(v.spec.VolumeMounts)
 	switch {
 	case v.current != nil:

@@ -9,6 +9,9 @@ import (
 	"k8s.io/kubectl/pkg/util/qos"
 )
 
+// report says what a pod's status is, by what is known and decided.
+type report struct{ *decision }
+
 // terminal reports whether a pod in this phase is over.
 func terminal(p corev1.PodPhase) bool {
 	return p == corev1.PodSucceeded || p == corev1.PodFailed
@@ -16,7 +19,7 @@ func terminal(p corev1.PodPhase) bool {
 
 // status is the pod's status: the API's, with everything the node owns
 // recomputed.
-func (d *decision) status() corev1.PodStatus {
+func (d report) status() corev1.PodStatus {
 	s := *d.Pod.Status.DeepCopy()
 	s.ObservedGeneration = d.Pod.Generation
 	s.QOSClass = qos.GetPodQOS(d.Pod)
@@ -67,7 +70,7 @@ func (d *decision) status() corev1.PodStatus {
 }
 
 // podIPs are the sandbox's addresses, or the node's for a pod in its network.
-func (d *decision) podIPs() []string {
+func (d report) podIPs() []string {
 	if d.Observed.Sandbox == nil {
 		return nil
 	}
@@ -78,7 +81,7 @@ func (d *decision) podIPs() []string {
 }
 
 // initialized reports whether the main containers may run.
-func (d *decision) initialized() bool {
+func (d report) initialized() bool {
 	if d.mainStarted() {
 		return true
 	}
@@ -94,7 +97,7 @@ func (d *decision) initialized() bool {
 	return true
 }
 
-func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerStatus {
+func (d report) containerStatus(v *view, initialized bool) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{Name: v.spec.Name, Image: v.spec.Image, RestartCount: int32(v.attempt), Started: new(false)}
 	d.describe(&s, v)
 	if v.api != nil {
@@ -138,7 +141,7 @@ func (d *decision) containerStatus(v *view, initialized bool) corev1.ContainerSt
 }
 
 // waiting is the waiting state of a container that has not been made yet.
-func (d *decision) waiting(v *view, initialized bool) *corev1.ContainerStateWaiting {
+func (d report) waiting(v *view, initialized bool) *corev1.ContainerStateWaiting {
 	reason := "ContainerCreating"
 	if len(d.init) > 0 && (v.isInit || !initialized) {
 		reason = "PodInitializing"
@@ -147,7 +150,7 @@ func (d *decision) waiting(v *view, initialized bool) *corev1.ContainerStateWait
 }
 
 // phase sums the containers up.
-func (d *decision) phase(s corev1.PodStatus) corev1.PodPhase {
+func (d report) phase(s corev1.PodStatus) corev1.PodPhase {
 	// A pod is never called over while something of it still runs.
 	if (d.expired || d.Evicted != "") && !d.anyRunning() {
 		return corev1.PodFailed
@@ -193,7 +196,7 @@ func (d *decision) phase(s corev1.PodStatus) corev1.PodPhase {
 	}
 }
 
-func (d *decision) anyRunning() bool {
+func (d report) anyRunning() bool {
 	for _, v := range d.all() {
 		if v.phase == running {
 			return true
@@ -203,7 +206,7 @@ func (d *decision) anyRunning() bool {
 }
 
 // initFailed reports whether initialisation ended in a failure that stands.
-func (d *decision) initFailed() bool {
+func (d report) initFailed() bool {
 	if d.mainStarted() {
 		return false
 	}
@@ -216,7 +219,7 @@ func (d *decision) initFailed() bool {
 }
 
 // setConditions writes the conditions the node owns and keeps all others.
-func (d *decision) setConditions(s *corev1.PodStatus) {
+func (d report) setConditions(s *corev1.PodStatus) {
 	ready := d.containersReady(s)
 	d.setCondition(s, corev1.PodReadyToStartContainers, corev1.PodCondition{
 		Status: truth(d.Observed.Sandbox != nil && d.Observed.Sandbox.Ready && !d.TornDown),
@@ -231,7 +234,7 @@ func (d *decision) setConditions(s *corev1.PodStatus) {
 	d.setCondition(s, corev1.PodScheduled, corev1.PodCondition{Status: corev1.ConditionTrue})
 }
 
-func (d *decision) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
+func (d report) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
 	if s.Phase == corev1.PodSucceeded {
 		return corev1.PodCondition{Status: corev1.ConditionTrue, Reason: "PodCompleted"}
 	}
@@ -252,7 +255,7 @@ func (d *decision) initializedCondition(s *corev1.PodStatus) corev1.PodCondition
 	}
 }
 
-func (d *decision) containersReady(s *corev1.PodStatus) corev1.PodCondition {
+func (d report) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 	switch s.Phase {
 	case corev1.PodSucceeded:
 		return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: "PodCompleted"}
@@ -285,7 +288,7 @@ func (d *decision) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 }
 
 // gates applies the readiness gates to a pod whose containers are ready.
-func (d *decision) gates(s *corev1.PodStatus) corev1.PodCondition {
+func (d report) gates(s *corev1.PodStatus) corev1.PodCondition {
 	var messages []string
 	for _, gate := range d.Pod.Spec.ReadinessGates {
 		have := condition(s, gate.ConditionType)
@@ -303,7 +306,7 @@ func (d *decision) gates(s *corev1.PodStatus) corev1.PodCondition {
 }
 
 // setCondition keeps the transition time of a condition whose status stays.
-func (d *decision) setCondition(s *corev1.PodStatus, t corev1.PodConditionType, c corev1.PodCondition) {
+func (d report) setCondition(s *corev1.PodStatus, t corev1.PodConditionType, c corev1.PodCondition) {
 	c.Type = t
 	c.ObservedGeneration = d.Pod.Generation
 	c.LastTransitionTime = stamp(d.Now)
