@@ -362,23 +362,23 @@ func targets(p *corev1.Pod, observed runtime.Pod) []probe.Target {
 
 // seat is a place among the pods that are started side by side.
 type seat struct {
-	leave func() // gives back what it holds
+	giveBack func() // of the seat it holds
 }
 
 // hold takes a seat, unless it has one.
 func (s *seat) hold(ctx context.Context, slots *slot.Slots) error {
-	if s.leave != nil {
+	if s.giveBack != nil {
 		return nil
 	}
 	var err error
-	s.leave, err = slots.Take(ctx)
+	s.giveBack, err = slots.Take(ctx)
 	return err
 }
 
 // release gives the seat back.
 func (s *seat) release() {
-	if s.leave != nil {
-		s.leave()
-		s.leave = nil
+	if s.giveBack != nil {
+		s.giveBack()
+		s.giveBack = nil
 	}
 }
