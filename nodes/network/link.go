@@ -115,13 +115,13 @@ func connect(bridge netlink.Link, name, nsPath string, ip netip.Addr, gateway ne
 	return configureInside(inside, netip.PrefixFrom(ip, gateway.Bits()), gateway.Addr())
 }
 
-// connected says whether the pod's link is already as connect makes it.
+// connected reports whether the pod's link is already as connect makes it.
 func connected(inside *netlink.Handle, name string, bridge netlink.Link, ip netip.Addr) bool {
 	host, err := netlink.LinkByName(name)
 	return err == nil && host.Attrs().MasterIndex == bridge.Attrs().Index && addressed(inside, ip)
 }
 
-// addressed says whether the pod's end of its link is set up.
+// addressed reports whether the pod's end of its link is set up.
 func addressed(inside *netlink.Handle, ip netip.Addr) bool {
 	eth0, err := inside.LinkByName("eth0")
 	if err != nil {

@@ -91,7 +91,7 @@ func (c *Tree) file(controller, path, name string) string {
 	return filepath.Join(mount, c.root, path, name)
 }
 
-// has says whether a controller is there: some kernels lack some.
+// has reports whether a controller is there: some kernels lack some.
 func (c *Tree) has(controller string) bool {
 	return c.Unified || c.mounts[controller] != ""
 }

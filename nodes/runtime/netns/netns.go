@@ -148,7 +148,7 @@ func onOwnThread(f func() error) error {
 	return <-done
 }
 
-// Held says whether all namespace mounts of the pod are there. After
+// Held reports whether all namespace mounts of the pod are there. After
 // a reboot they are not.
 func Held(dir string, cfg runtime.SandboxConfig) bool {
 	for _, s := range Own(cfg) {
