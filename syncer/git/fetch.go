@@ -142,7 +142,7 @@ func (ref Ref) check() error {
 	return nil
 }
 
-// validRef says whether a reference may have the name, by Git's rules.
+// validRef reports whether a reference may have the name, by Git's rules.
 func validRef(name plumbing.ReferenceName) bool {
 	const longest = 512
 	return len(name) <= longest && strings.HasPrefix(name.String(), "refs/") && name.Validate() == nil

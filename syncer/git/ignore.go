@@ -86,7 +86,7 @@ func (ig *ignorer) need(pattern string) {
 	ig.any = true
 }
 
-// may says whether a path with the component may match a pattern.
+// may reports whether a path with the component may match a pattern.
 func (ig *ignorer) may(component string) bool {
 	if ig.any || ig.names[component] {
 		return true
@@ -99,7 +99,7 @@ func (ig *ignorer) may(component string) bool {
 	return false
 }
 
-// ignores says whether the path, of the tree's root, is left out. It fails once
+// ignores reports whether the path, of the tree's root, is left out. It fails once
 // that has cost too much.
 func (ig *ignorer) ignores(name string, mode filemode.FileMode) (bool, error) {
 	components := strings.Count(name, "/") + 1

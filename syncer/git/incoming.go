@@ -108,7 +108,7 @@ func (in *incoming) fetch(ctx context.Context, wants []target, history bool) err
 	return nil
 }
 
-// has says whether the mirror has it already.
+// has reports whether the mirror has it already.
 func (in *incoming) has(want target, history bool, shallows []plumbing.Hash) bool {
 	in.r.mu.Lock()
 	defer in.r.mu.Unlock()

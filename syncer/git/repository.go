@@ -85,7 +85,7 @@ func Open(path string) (*Repository, error) {
 	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: cfg.Core.IsBare}, nil
 }
 
-// sha256Named says whether the repository at path has SHA-256 object names,
+// sha256Named reports whether the repository at path has SHA-256 object names,
 // which go-git only says by an error about an extension.
 func sha256Named(path string) bool {
 	for _, file := range []string{filepath.Join(path, "config"), filepath.Join(path, ".git", "config")} {
@@ -140,7 +140,7 @@ func Mirror(dir, address string, opts MirrorOptions) (*Repository, error) {
 	return &Repository{store: store, network: make(chan struct{}, 1), gitDir: dir, bare: true, remote: remote.New(address, dir, opts.Egress), limits: limits}, nil
 }
 
-// Local says whether the repository is the source itself.
+// Local reports whether the repository is the source itself.
 func (r *Repository) Local() bool { return r.remote == nil }
 
 // Close releases the repository's files and connections.

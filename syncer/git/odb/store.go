@@ -213,7 +213,7 @@ func readLoose(file io.Reader, f func(Kind, int64, io.Reader) error) error {
 	})
 }
 
-// Has says whether there is an object.
+// Has reports whether there is an object.
 func (s *Store) Has(h Hash) (bool, error) {
 	_, _, err := s.Stat(h)
 	if errors.Is(err, ErrNotFound) {

@@ -76,7 +76,7 @@ func AuthFromSecret(remote string, data map[string][]byte) (*Auth, error) {
 	return a, nil
 }
 
-// hasSecret says whether requests carry something for the remote alone.
+// hasSecret reports whether requests carry something for the remote alone.
 func (a *Auth) hasSecret() bool {
 	return a.Username != "" || a.BearerToken != "" || a.App != nil || len(a.ClientCert) > 0
 }

@@ -29,7 +29,8 @@ type httpAuth struct {
 func (*httpAuth) Name() string   { return "headway-http" }
 func (*httpAuth) String() string { return "headway-http" }
 
-// link is the way to a remote. Its connections are kept until it is closed; nothing of it is shared with another one.
+// link is the way to a remote. Its connections are kept until it is closed;
+// nothing of it is shared with another one.
 type link struct {
 	mu    sync.Mutex
 	mark  [sha256.Size]byte // of what client was made from

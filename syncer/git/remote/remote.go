@@ -37,9 +37,9 @@ func (r *Remote) Close() { r.link.close() }
 // maxURL bounds a URL, in bytes.
 const maxURL = 2048
 
-// CheckURL says whether a mirror can follow the URL. Other schemes, file
-// among them, are refused: an object of the cluster must not name files of
-// the machine. So is what a program could take for an option.
+// CheckURL reports, by an error, whether a mirror can follow the URL. Other
+// schemes, file among them, are refused: an object of the cluster must not name
+// files of the machine. So is what a program could take for an option.
 func CheckURL(remote string) error {
 	u, err := url.Parse(remote)
 	if err != nil {

@@ -59,7 +59,7 @@ func VerifyTag(repo *git.Repository, tag git.Tag, keys *Keys, now time.Time) (Si
 	return keys.verify(splitTag(object), now)
 }
 
-// IsSigned says whether a tag carries a signature, of whomever.
+// IsSigned reports whether a tag carries a signature, of whomever.
 func IsSigned(repo *git.Repository, tag git.Tag) (bool, error) {
 	if tag.Object == "" {
 		return false, nil

@@ -380,7 +380,7 @@ func RevertOf(repo *git.Repository, sha string) (Reverted, error) {
 	return back, nil
 }
 
-// reverts says whether the files of a commit are those that Revert would have
+// reverts reports whether the files of a commit are those that Revert would have
 // written on its parent.
 func reverts(repo *git.Repository, back Reverted, c git.Commit) (bool, error) {
 	var trees [4]plumbing.Hash // before what is reverted, after it; before the revert, after it

@@ -37,7 +37,7 @@ func gitRevert(tb testing.TB, work, sha string, merge bool) string {
 	return gittest.Git(tb, work, "rev-parse", "HEAD^{tree}")
 }
 
-// exact says whether tree is head with all that the commit changed, and nobody
+// exact reports whether tree is head with all that the commit changed, and nobody
 // since, as it was in the parent, and nothing else: the git program does not
 // always see that where files become directories.
 func exact(tb testing.TB, bare, commit, parent, head, tree string) bool {
