@@ -22,7 +22,6 @@ const (
 // the reason or the record of the decision that says why.
 var larger = map[string]string{
 	"cmd/headway/e2e":            "to be cut",
-	"engine/api":                 "to be cut",
 	"engine/store":               "to be cut",
 	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
 	"syncer":                     "to be cut",

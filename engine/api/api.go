@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
+	"headway.dev/engine/api/limits"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/storage"
@@ -95,7 +96,7 @@ type Server struct {
 	// requests are the in-process requests under way; closed ends new ones.
 	requests inProcessRequests
 	// conns are the connections that handlers took over, and count the handlers.
-	conns hijacked
+	conns limits.Hijacked
 	ready chan struct{}
 }
 
@@ -106,7 +107,7 @@ var processOnce sync.Once
 func setUpProcess(log *slog.Logger) {
 	processOnce.Do(func() {
 		klog.SetSlogLogger(libraryLog(log.With("component", "apiserver")))
-		guard.Install(panics.Inc)
+		guard.Install(limits.Panics.Inc)
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
+	"headway.dev/engine/api/limits"
 	"headway.dev/engine/satoken"
 )
 
@@ -55,19 +56,19 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	failed := genericapifilters.Unauthorized(c.Serializer)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
-	handler = withWholeAnswers(handler)
-	handler = withLimits(handler, c.LongRunningFunc)
+	handler = limits.WithWholeAnswers(handler)
+	handler = limits.WithLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
 	handler = genericapifilters.WithWarningRecorder(handler)
-	handler = withDeadlines(handler, c.LongRunningFunc, c.Serializer, s.conns.count)
+	handler = limits.WithDeadlines(handler, c.LongRunningFunc, c.Serializer, s.conns.Count)
 	handler = genericapifilters.WithRequestDeadline(handler, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	handler = genericfilters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
 	handler = genericapifilters.WithCacheControl(handler)
 	handler = genericapifilters.WithLatencyTrackers(handler)
 	handler = genericapifilters.WithRequestInfo(handler, c.RequestInfoResolver)
 	handler = genericapifilters.WithRequestReceivedTimestamp(handler)
-	return recoverPanics(genericapifilters.WithAuditInit(handler))
+	return limits.RecoverPanics(genericapifilters.WithAuditInit(handler))
 }
 
 // authentication asks, in this order: who the process itself says it is, the

@@ -1,6 +1,10 @@
 package api
 
-import "testing"
+import (
+	"testing"
+
+	"headway.dev/engine/api/limits"
+)
 
 // SetUpProcess is what the first New of a process does to it.
 var SetUpProcess = setUpProcess
@@ -8,7 +12,7 @@ var SetUpProcess = setUpProcess
 // SetWholeBytes bounds the answers that servers started from now on build whole
 // at one time, until the test ends.
 func SetWholeBytes(t *testing.T, bytes int64) {
-	before := wholeBytes
-	wholeBytes = bytes
-	t.Cleanup(func() { wholeBytes = before })
+	before := limits.WholeBytes
+	limits.WholeBytes = bytes
+	t.Cleanup(func() { limits.WholeBytes = before })
 }

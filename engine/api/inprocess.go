@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
 
+	"headway.dev/engine/api/limits"
 	"headway.dev/manifests/guard"
 )
 
@@ -34,12 +35,8 @@ func (s *Server) InProcess(name string, groups ...string) *restclient.Config {
 	}
 }
 
-// userKey carries the user of an in-process request in its context. Only this
-// package can set it, so no request from outside can.
-type userKey struct{}
-
 func inProcessUser(r *http.Request) (*authenticator.Response, bool, error) {
-	u, ok := r.Context().Value(userKey{}).(user.Info)
+	u, ok := limits.Inside(r.Context())
 	if !ok {
 		return nil, false, nil
 	}
@@ -60,7 +57,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	// The handler outlives RoundTrip while the body is read, and ends with the
 	// caller's context, with the body's Close, or with the server.
-	ctx, cancel := context.WithCancel(context.WithValue(r.Context(), userKey{}, t.user))
+	ctx, cancel := context.WithCancel(limits.WithInside(r.Context(), t.user))
 	done, ok := t.server.requests.start(cancel)
 	if !ok {
 		cancel()

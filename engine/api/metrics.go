@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"headway.dev/engine/api/limits"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -22,7 +23,7 @@ import (
 // those of one store beside them.
 func metricsHandler(s *store.Store) (http.Handler, error) {
 	own := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{storeMetrics{s}, panics} {
+	for _, c := range []prometheus.Collector{storeMetrics{s}, limits.Panics} {
 		if err := own.Register(c); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"headway.dev/engine/api/limits"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/guard"
 )
@@ -38,7 +39,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.generic.RunPostStartHooks(hooks)
 
 	server := &http.Server{
-		Handler:           withBodyDeadline(s.conns.track(s.endWatches(ctx, s.handler))),
+		Handler:           limits.WithBodyDeadline(s.conns.Track(s.endWatches(ctx, s.handler))),
 		TLSConfig:         s.tls,
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 32 * time.Second,
@@ -74,7 +75,7 @@ func (s *Server) Run(ctx context.Context) error {
 	// of them, so that no handler runs when Run has returned.
 	timeout, stop := context.WithTimeout(context.WithoutCancel(base), drain)
 	defer stop()
-	s.conns.close()
+	s.conns.Close()
 	if shutdownErr := server.Shutdown(timeout); shutdownErr != nil {
 		s.log.Warn("API requests were cut off at shutdown", "error", shutdownErr)
 	}
@@ -84,7 +85,7 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(err, closeErr)
 	}
 	s.requests.wait()
-	if waitErr := s.conns.wait(timeout); waitErr != nil {
+	if waitErr := s.conns.Wait(timeout); waitErr != nil {
 		s.log.Warn("API streams did not end at shutdown", "error", waitErr)
 	}
 	return errors.Join(err, <-served)

@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"bufio"
@@ -9,10 +9,10 @@ import (
 	"sync"
 )
 
-// hijacked keeps the connections that handlers have taken over (exec, attach,
+// Hijacked keeps the connections that handlers have taken over (exec, attach,
 // port-forward), which http.Server no longer knows, to end them at shutdown; and
 // counts the handlers that run, to wait for them.
-type hijacked struct {
+type Hijacked struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
 	closed  bool
@@ -20,11 +20,11 @@ type hijacked struct {
 	idle    chan struct{} // closed when none runs, once someone waits
 }
 
-// track wraps the connection that each handler may take over.
-func (h *hijacked) track(next http.Handler) http.Handler {
+// Track wraps the connection that each handler may take over.
+func (h *Hijacked) Track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.count(1)
-		defer h.count(-1)
+		h.Count(1)
+		defer h.Count(-1)
 		// HTTP/2 connections cannot be taken over; their writer stays as it is.
 		full, ok := w.(fullWriter)
 		if !ok {
@@ -37,8 +37,8 @@ func (h *hijacked) track(next http.Handler) http.Handler {
 	})
 }
 
-// close ends all connections, and those taken over from now on.
-func (h *hijacked) close() {
+// Close ends all connections, and those taken over from now on.
+func (h *Hijacked) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
@@ -47,7 +47,8 @@ func (h *hijacked) close() {
 	}
 }
 
-func (h *hijacked) count(n int) {
+// Count adds n to the number of handlers that run.
+func (h *Hijacked) Count(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.running += n; h.running == 0 && h.idle != nil {
@@ -56,8 +57,8 @@ func (h *hijacked) count(n int) {
 	}
 }
 
-// wait returns when no handler runs, or ctx ends.
-func (h *hijacked) wait(ctx context.Context) error {
+// Wait returns when no handler runs, or ctx ends.
+func (h *Hijacked) Wait(ctx context.Context) error {
 	h.mu.Lock()
 	if h.running == 0 {
 		h.mu.Unlock()
@@ -85,7 +86,7 @@ type fullWriter interface {
 
 type trackedWriter struct {
 	fullWriter
-	owner *hijacked
+	owner *Hijacked
 	conn  net.Conn
 }
 

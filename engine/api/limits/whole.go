@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"net/http"
@@ -12,16 +12,16 @@ import (
 	"headway.dev/engine/api/storage"
 )
 
-// wholeBytes bounds the answers to lists that are built whole at one time: those
+// WholeBytes bounds the answers to lists that are built whole at one time: those
 // of users together, and as much again for administrators, who wait for no user.
 // A variable for tests alone.
-var wholeBytes int64 = 32 << 20
+var WholeBytes int64 = 32 << 20
 
-// withWholeAnswers lets lists wait for their turn that the library does not send
+// WithWholeAnswers lets lists wait for their turn that the library does not send
 // item by item: tables, metadata, YAML and what is indented for people. Of each
 // it holds the encoding, several times while that grows.
-func withWholeAnswers(next http.Handler) http.Handler {
-	users, administrators := storage.NewLine(wholeBytes), storage.NewLine(wholeBytes)
+func WithWholeAnswers(next http.Handler) http.Handler {
+	users, administrators := storage.NewLine(WholeBytes), storage.NewLine(WholeBytes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		info, ok := genericapirequest.RequestInfoFrom(ctx)

@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"errors"
@@ -10,17 +10,17 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// panics counts the panics of the process.
-var panics = prometheus.NewCounter(prometheus.CounterOpts{
+// Panics counts the panics of the process.
+var Panics = prometheus.NewCounter(prometheus.CounterOpts{
 	Name: "headway_panics_total",
 	Help: "Number of panics that were stopped at the boundary of a request, a reconcile, a pod or a loop.",
 })
 
-// recoverPanics answers a request whose handler panics, tells the panic, and
+// RecoverPanics answers a request whose handler panics, tells the panic, and
 // aborts the request as net/http does: over HTTP/2 a client must not take half
 // an answer for a whole one. A handler that aborts by itself says what happened
 // where it does so, or the client knows: it went away.
-func recoverPanics(next http.Handler) http.Handler {
+func RecoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			value := recover()

@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"context"
@@ -22,7 +22,7 @@ import (
 // take to end: handlers hear of the deadline as well, and then say so.
 const finishing = 5 * time.Second
 
-// withDeadlines answers for handlers that do not by their request's deadline,
+// WithDeadlines answers for handlers that do not by their request's deadline,
 // which the context has. It takes the place of the library's filter, which
 //
 //   - cuts off a handler that is about to say itself that the time is over: the
@@ -31,7 +31,7 @@ const finishing = 5 * time.Second
 //   - reports as an error each handler that outlives a client.
 //
 // running counts the handlers, which may outlive their requests.
-func withDeadlines(next http.Handler, long genericapirequest.LongRunningRequestCheck, s runtime.NegotiatedSerializer, running func(n int)) http.Handler {
+func WithDeadlines(next http.Handler, long genericapirequest.LongRunningRequestCheck, s runtime.NegotiatedSerializer, running func(n int)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		info, ok := genericapirequest.RequestInfoFrom(ctx)

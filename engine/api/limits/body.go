@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"errors"
@@ -19,11 +19,11 @@ const (
 	bodyRate  = 32 << 10
 )
 
-// withBodyDeadline ends requests whose body comes in too slowly, or not at all:
+// WithBodyDeadline ends requests whose body comes in too slowly, or not at all:
 // they would hold their place until the request's own deadline, and those that
 // have none for ever. Who reads such a body is told so by a Timeout, and
 // net/http, which reads what a handler leaves, waits no longer either.
-func withBodyDeadline(next http.Handler) http.Handler {
+func WithBodyDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {
 			body := &timelyBody{ReadCloser: r.Body, conn: http.NewResponseController(w), began: time.Now()}

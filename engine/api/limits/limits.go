@@ -1,4 +1,4 @@
-package api
+package limits
 
 import (
 	"context"
@@ -52,7 +52,8 @@ type userLimits struct {
 	requests               int
 }
 
-func withLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
+// WithLimits bounds how many requests are in flight, for each who asks.
+func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
 	l := &limits{reading: newTurnstile(maxReading), writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
 	reads := sets.NewString("get", "list", "watch")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +64,7 @@ func withLimits(next http.Handler, long genericapirequest.LongRunningRequestChec
 			return
 		}
 		u, ok := genericapirequest.UserFrom(ctx)
-		if _, inside := ctx.Value(userKey{}).(user.Info); inside || ok && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
+		if _, inside := Inside(ctx); inside || ok && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
 			next.ServeHTTP(w, r)
 			return
 		}
