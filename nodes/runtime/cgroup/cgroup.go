@@ -1,7 +1,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/runtime/fsutil"
 )
 
@@ -94,101 +92,6 @@ func (c *Tree) file(controller, path, name string) string {
 // has reports whether a controller is there: some kernels lack some.
 func (c *Tree) has(controller string) bool {
 	return c.Unified || c.mounts[controller] != ""
-}
-
-// CreatePod makes the pod's cgroup with its limits, the CPU quota excepted:
-// see SetQuota.
-func (c *Tree) CreatePod(path string, res runtime.Resources) error {
-	if err := c.mkdirs(path); err != nil {
-		return err
-	}
-	// What each pod may have is for its owner; this is for the node.
-	if limit := pidsForPods(); limit > 0 {
-		if err := c.write("pids", "kubepods", "pids.max", strconv.FormatInt(limit, 10)); err != nil {
-			return err
-		}
-	}
-	if strings.HasPrefix(path, "kubepods/besteffort/") {
-		// All pods without requests share what others leave.
-		if err := c.setShares("kubepods/besteffort", 2); err != nil {
-			return err
-		}
-	}
-	if res.CPUShares > 0 {
-		if err := c.setShares(path, res.CPUShares); err != nil {
-			return err
-		}
-	}
-	memory, pids := "memory.limit_in_bytes", "pids.max"
-	if c.Unified {
-		memory = "memory.max"
-	}
-	if res.MemoryBytes > 0 {
-		if err := c.write("memory", path, memory, strconv.FormatInt(res.MemoryBytes, 10)); err != nil {
-			return err
-		}
-	}
-	if res.PidsLimit > 0 {
-		return c.write("pids", path, pids, strconv.FormatInt(res.PidsLimit, 10))
-	}
-	return nil
-}
-
-// pidsForPods is how many processes and threads all pods may have together: a
-// tenth of what the kernel can number or hold is kept for the node itself. Zero
-// is unknown.
-func pidsForPods() int64 {
-	var most int64
-	for _, name := range []string{"pid_max", "threads-max"} {
-		text, err := os.ReadFile("/proc/sys/kernel/" + name)
-		if err != nil {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		if err == nil && (most == 0 || n < most) {
-			most = n
-		}
-	}
-	return most - most/10
-}
-
-func (c *Tree) setShares(path string, shares uint64) error {
-	if c.Unified {
-		// The kernel's documented mapping of [2,262144] to [1,10000].
-		weight := 1 + ((max(shares, 2)-2)*9999)/262142
-		return c.write("cpu", path, "cpu.weight", strconv.FormatUint(weight, 10))
-	}
-	return c.write("cpu", path, "cpu.shares", strconv.FormatUint(shares, 10))
-}
-
-// SetQuota bounds CPU time. It is set after the start of a container, because
-// runc's own work in the cgroup would run under it: a limit of 100m doubles the
-// time to start.
-func (c *Tree) SetQuota(path string, res runtime.Resources) error {
-	if res.CPUQuota <= 0 {
-		return nil
-	}
-	period := res.CPUPeriod
-	if period == 0 {
-		period = defaultCPUPeriod
-	}
-	if c.Unified {
-		return c.write("cpu", path, "cpu.max", fmt.Sprintf("%d %d", res.CPUQuota, period))
-	}
-	if err := c.write("cpu", path, "cpu.cfs_period_us", strconv.FormatUint(period, 10)); err != nil {
-		return err
-	}
-	return c.write("cpu", path, "cpu.cfs_quota_us", strconv.FormatInt(res.CPUQuota, 10))
-}
-
-func (c *Tree) write(controller, path, name, value string) error {
-	if !c.has(controller) {
-		return nil
-	}
-	if err := os.WriteFile(c.file(controller, path, name), []byte(value), 0o644); err != nil {
-		return fmt.Errorf("set cgroup limit: %w", err)
-	}
-	return nil
 }
 
 // mkdirs makes the cgroup in every hierarchy, from our root down.
@@ -349,71 +252,4 @@ func removeTree(dir string) error {
 		return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
 	}
 	return nil
-}
-
-// OomKills counts the processes of a cgroup the kernel killed for want of
-// memory. It is asked before the cgroup goes, so it answers also for what
-// happened while the agent was not there.
-func (c *Tree) OomKills(path string) uint64 {
-	name := "memory.oom_control"
-	if c.Unified {
-		name = "memory.events"
-	}
-	n, err := readKey(c.file("memory", path, name), "oom_kill")
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// Usage reads what a container uses now.
-func (c *Tree) Usage(path string) (runtime.Stats, error) {
-	var s runtime.Stats
-	var err error
-	if c.Unified {
-		if s.CPUNanos, err = readKey(c.file("cpu", path, "cpu.stat"), "usage_usec"); err != nil {
-			return s, err
-		}
-		s.CPUNanos *= 1000
-	} else if s.CPUNanos, err = readNumber(c.file("cpuacct", path, "cpuacct.usage")); err != nil {
-		return s, err
-	}
-	usage, inactive := "memory.usage_in_bytes", "total_inactive_file"
-	if c.Unified {
-		usage, inactive = "memory.current", "inactive_file"
-	}
-	if s.MemoryUsageBytes, err = readNumber(c.file("memory", path, usage)); err != nil {
-		return s, err
-	}
-	cache, err := readKey(c.file("memory", path, "memory.stat"), inactive)
-	if err != nil {
-		return s, err
-	}
-	// The kubelet's definition: what the kernel could not take back easily.
-	s.WorkingSetBytes = s.MemoryUsageBytes - min(cache, s.MemoryUsageBytes)
-	return s, nil
-}
-
-func readNumber(file string) (uint64, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
-}
-
-// readKey reads a number from a file of "key value" lines.
-func readKey(file, key string) (uint64, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if k, v, ok := strings.Cut(lines.Text(), " "); ok && k == key {
-			return strconv.ParseUint(v, 10, 64)
-		}
-	}
-	return 0, errors.Join(fmt.Errorf("%s has no %s", file, key), lines.Err())
 }

@@ -52,7 +52,7 @@ func (r *containerSet) finish(ctx context.Context, c *container, code uint32, at
 		rec.StartedAt = known.StartedAt
 	}
 	// Before the task: with it goes the cgroup.
-	kills := r.cgroups.OomKills(c.cgroup)
+	kills := r.cgroups.OOMKills(c.cgroup)
 	rec.FinishedAt, rec.ExitCode = at.UTC(), int32(code)
 	r.mu.Lock()
 	// The kernel also kills a child and leaves the container running, so the
