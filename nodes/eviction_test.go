@@ -94,7 +94,7 @@ func TestFullDisk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterOn(t, nodetest.Small(t, test.disk), func(cfg *nodes.Config) {
-				cfg.EvictionPeriod, cfg.EvictionHard = 200*time.Millisecond, test.evict
+				cfg.EvictionPeriod, cfg.EvictionHard = time.Second, test.evict
 			})
 			c.run("beside", one(tool("serve", ":8080")))
 			c.wait("beside", ready)
