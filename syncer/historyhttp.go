@@ -24,9 +24,9 @@ const (
 func (s *Syncer) handleHistory(mux *http.ServeMux) {
 	mux.HandleFunc("GET /headway/v1/log", s.serveLog)
 	mux.HandleFunc("GET /headway/v1/log/verify", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.verification()) })
-	mux.HandleFunc("GET /headway/v1/blame", ask(s, objectQuery, s.Blame))
-	mux.HandleFunc("GET /headway/v1/get", ask(s, objectQuery, s.GetPast))
-	mux.HandleFunc("GET /headway/v1/diff", ask(s, func(q url.Values) (wire.DiffRequest, error) {
+	mux.HandleFunc("GET /headway/v1/blame", ask(objectQuery, s.Blame))
+	mux.HandleFunc("GET /headway/v1/get", ask(objectQuery, s.GetPast))
+	mux.HandleFunc("GET /headway/v1/diff", ask(func(q url.Values) (wire.DiffRequest, error) {
 		req := wire.DiffRequest{Source: q.Get("source"), Kustomization: q.Get("kustomization"), From: q.Get("from"), To: q.Get("to")}
 		if req.To == "" {
 			return req, fmt.Errorf("the parameter to is missing: name a commit")
@@ -47,7 +47,7 @@ func objectQuery(q url.Values) (wire.ObjectQuery, error) {
 }
 
 // ask serves a question: parameters in, JSON out.
-func ask[In, Out any](s *Syncer, parse func(url.Values) (In, error), call func(context.Context, In) (Out, error)) http.HandlerFunc {
+func ask[In, Out any](parse func(url.Values) (In, error), call func(context.Context, In) (Out, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		for name, values := range q {

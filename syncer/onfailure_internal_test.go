@@ -1,8 +1,9 @@
 package syncer
 
 import (
-	"headway.dev/syncer/gate"
 	"testing"
+
+	"headway.dev/syncer/gate"
 )
 
 func TestRespond(t *testing.T) {

@@ -138,7 +138,7 @@ func BenchmarkDeployments(b *testing.B) {
 		s.commit()
 		kind := schema.GroupKind{Group: "apps", Kind: "Deployment"}
 		s.report([]timing{s.push(func() bool {
-			list, _ := s.Cluster.Engine.Store().List(kind, "default")
+			list, _ := s.Engine.Store().List(kind, "default")
 			return len(list) == n
 		})})
 	}
@@ -223,7 +223,7 @@ func BenchmarkPlan(b *testing.B) {
 				const times = 5
 				before, start := usage(b), time.Now()
 				for range times {
-					p, err := s.Cluster.Syncer.Plan(b.Context(), wire.PlanRequest{Rev: c.branch})
+					p, err := s.Syncer.Plan(b.Context(), wire.PlanRequest{Rev: c.branch})
 					if err != nil || p.Summary.Update != c.want || len(p.Errors) > 0 {
 						b.Fatalf("%+v, %v, %v", p.Summary, p.Errors, err)
 					}

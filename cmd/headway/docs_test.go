@@ -30,7 +30,6 @@ var jsonOutputs = []struct {
 	value   any
 	stream  bool
 }{
-
 	{command: "status", value: wire.Status{}},
 	{command: "sync", value: wire.Event{}, stream: true},
 	{command: "plan", value: wire.Plans{}},

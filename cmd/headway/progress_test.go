@@ -27,7 +27,7 @@ func TestUpAfterARestart(t *testing.T) {
 		if yes {
 			status = corev1.ConditionTrue
 		}
-		_, err := s.Cluster.Engine.Store().Commit(t.Context(), change.Tx{Changes: []change.Change{change.PatchStatus(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: "default", Name: "web"}, func(o object.Object) bool {
+		_, err := s.Engine.Store().Commit(t.Context(), change.Tx{Changes: []change.Change{change.PatchStatus(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: "default", Name: "web"}, func(o object.Object) bool {
 			o.(*corev1.Pod).Status.Phase = corev1.PodRunning
 			o.(*corev1.Pod).Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
 			return true
@@ -44,11 +44,11 @@ func TestUpAfterARestart(t *testing.T) {
 	var out headwaytest.Output
 	p := progress.New(progress.Config{Out: &out, Start: time.Now()})
 	done := make(chan error, 1)
-	go func() { done <- p.Ready(t.Context(), s.Cluster.Running()) }()
+	go func() { done <- p.Ready(t.Context(), s.Running()) }()
 	s.eventually("it tells what is applied", func() bool { return strings.Contains(out.String(), "main@"+report.ShortSHA(head)+" is applied") })
 	// The pod has ended meanwhile, which the agent tells with its first look.
 	ready(false)
-	close(s.Cluster.Looked)
+	close(s.Looked)
 	s.eventually("it tells what is not healthy", func() bool { return strings.Contains(out.String(), "not healthy: Pod/web in default: ") })
 	for _, untrue := range []string{"is deployed", "is healthy"} {
 		if strings.Contains(out.String(), untrue) {

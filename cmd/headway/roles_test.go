@@ -23,7 +23,7 @@ func TestSyncAndRollbackAreNoRightToDeploy(t *testing.T) {
 	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	s.deployed(s.push(map[string]string{"settings.yaml": settingsFile("one")}))
-	store := s.Cluster.Engine.Store()
+	store := s.Engine.Store()
 	// The roles as an older version left them, with what an administrator added.
 	old := []string{"get", "patch"}
 	added := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"events"}}

@@ -12,6 +12,7 @@ var SetUpProcess = setUpProcess
 // SetWholeBytes bounds the answers that servers started from now on build whole
 // at one time, until the test ends.
 func SetWholeBytes(t *testing.T, bytes int64) {
+	t.Helper()
 	before := limits.WholeBytes
 	limits.WholeBytes = bytes
 	t.Cleanup(func() { limits.WholeBytes = before })

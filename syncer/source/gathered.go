@@ -2,7 +2,7 @@ package source
 
 import "context"
 
-// Id tells heads apart that have to be applied.
+// ID tells heads apart that have to be applied.
 func (h Head) ID() string { return h.Revision() + "\n" + h.Form.Mark() }
 
 // Gathered reports whether the group has been that applies the head; if not, it

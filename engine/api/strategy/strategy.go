@@ -140,7 +140,7 @@ func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 	paths := []fieldpath.Path{fieldpath.MakePathOrDie("spec")}
 	for _, path := range s.kind.REST.StatusResets {
 		var names []any
-		for _, name := range strings.Split(path, ".") {
+		for name := range strings.SplitSeq(path, ".") {
 			names = append(names, name)
 		}
 		paths = append(paths, fieldpath.MakePathOrDie(names...))

@@ -63,7 +63,7 @@ func (r *sandboxSet) runDir(uid string) string { return filepath.Join(r.cfg.RunD
 // EnsureSandbox implements Interface. A sandbox that lost its namespaces (the
 // machine was restarted) is made anew.
 func (r *sandboxSet) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.Sandbox, error) {
-	if err := cfg.PodRef.Check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return runtime.Sandbox{}, err
 	}
 	if cfg.QOSClass == "" {

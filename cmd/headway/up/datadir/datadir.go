@@ -118,7 +118,8 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Default's cluster keeps what ends with a reboot in /run/headway.
+// Default is the data dir whose cluster keeps what ends with a reboot in
+// /run/headway.
 const Default = "/var/lib/headway"
 
 // RunDir is where sockets and namespaces of a data dir's cluster are. Not in

@@ -77,7 +77,7 @@ func Start(tb testing.TB, repo string, want Options) *Server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Cluster.RunServer(ctx) }()
+	go func() { ended <- s.RunServer(ctx) }()
 	tb.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -86,7 +86,7 @@ func Start(tb testing.TB, repo string, want Options) *Server {
 		unlock()
 	})
 	select {
-	case <-s.Cluster.Engine.Ready():
+	case <-s.Engine.Ready():
 	case err := <-ended:
 		ended <- nil
 		tb.Fatalf("the cluster ended: %v", err)
@@ -95,4 +95,4 @@ func Start(tb testing.TB, repo string, want Options) *Server {
 }
 
 // URL is where the API is.
-func (s *Server) URL() string { return "https://" + s.Cluster.Listener.Addr().String() }
+func (s *Server) URL() string { return "https://" + s.Listener.Addr().String() }
