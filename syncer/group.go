@@ -47,6 +47,7 @@ type member struct {
 	parent, after object.Key
 	r             *round
 	out, planned  bool
+	beaten        bool // out since its plan failed, for which another may be why
 	late          bool // its build goes on
 	retry         bool // it was asked for, and is done if the member is applied
 	tries         int  // that found something changed

@@ -23,7 +23,8 @@ const mostAnew = 3
 // planOne plans a member that is built.
 func (g *group) planOne(ctx context.Context, m *member) {
 	err := fault.Catch(func() error { return m.k.plan(ctx, m.ks, m.r) })
-	if m.out = err != nil || !g.write(m); m.out {
+	m.out = err != nil || !g.write(m)
+	if m.beaten = m.out; m.out {
 		return
 	}
 	if !m.planned {
@@ -128,7 +129,21 @@ func (g *group) disturbed() bool {
 			}
 		}
 	}
+	if found {
+		g.relent()
+	}
 	return found
+}
+
+// relent lets those be planned again whose plans failed: what somebody else had
+// first, who is out now, is free for them. Else it would be whose loop is faster,
+// and not what a plan foretold.
+func (g *group) relent() {
+	for _, m := range g.order {
+		if m.beaten {
+			m.out, m.beaten = false, false
+		}
+	}
 }
 
 // stands puts out whose plans are not allowed any more: between them and the
@@ -139,6 +154,9 @@ func (g *group) stands() bool {
 		if err := g.s.stands(m.ks, m.r); err != nil {
 			m.out, all = true, false
 		}
+	}
+	if !all {
+		g.relent()
 	}
 	return all
 }
@@ -173,7 +191,9 @@ func (g *group) commit(ctx context.Context) bool {
 			return true // nobody in particular
 		}
 		m.tries++
-		m.out = !outdated(err) || m.tries > mostAnew
+		if m.out = !outdated(err) || m.tries > mostAnew; m.out {
+			g.relent()
+		}
 		return false
 	}
 	clear(before)
