@@ -134,7 +134,7 @@ func (b *builder) reuse(items []load.Item) {
 	}
 }
 
-// shaped says whether the spec changes what the files say.
+// shaped reports whether the spec changes what the files say.
 func shaped(spec kustomizev1.KustomizationSpec) bool {
 	return spec.TargetNamespace != "" || spec.NamePrefix != "" || spec.NameSuffix != "" || spec.CommonMetadata != nil ||
 		len(spec.Patches) > 0 || len(spec.Images) > 0 || len(spec.Components) > 0 || len(spec.BuildMetadata) > 0

@@ -127,7 +127,7 @@ func (one *planned) foreign(c *checklist, source object.Key) {
 	}
 }
 
-// scheduling tells whether the new pods would get nodes.
+// scheduling reports whether the new pods would get nodes.
 func scheduling(c *checklist, rollouts []wire.Rollout) {
 	fits := 0
 	for _, r := range rollouts {

@@ -80,7 +80,7 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 	return h.Commit, since, nil
 }
 
-// hadDeployed says whether a Kustomization has applied a commit.
+// hadDeployed reports whether a Kustomization has applied a commit.
 func (s *Syncer) hadDeployed(ks *kustomizev1.Kustomization, sha string) (bool, error) {
 	name := ks.Namespace + "/" + ks.Name
 	found, seen := false, 0

@@ -54,7 +54,7 @@ func (e *expressions) dependOn(ks *kustomizev1.Kustomization) error {
 	return nil
 }
 
-// readyExpr says whether a dependency is ready as self sees it.
+// readyExpr reports whether a dependency is ready as self sees it.
 func (e *expressions) readyExpr(source string, self, dep *kustomizev1.Kustomization) (bool, error) {
 	c := e.ready[source]
 	if c == nil {

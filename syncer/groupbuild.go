@@ -80,7 +80,7 @@ func leaveOut(open map[*member]bool) {
 	}
 }
 
-// outsiders says whether there are Kustomizations that wait for the end of the
+// outsiders reports whether there are Kustomizations that wait for the end of the
 // group and are not in it: who was busy when it began, or came after that.
 func (g *group) outsiders() bool {
 	return slices.ContainsFunc(flux.Followers(g.s.env.Store, g.source), func(ks *kustomizev1.Kustomization) bool {
@@ -88,7 +88,7 @@ func (g *group) outsiders() bool {
 	})
 }
 
-// waiting says whether there are members that could go on without some whose
+// waiting reports whether there are members that could go on without some whose
 // builds are slow, and without who comes after those.
 func (g *group) waiting(slow map[*member]bool) bool {
 	return slices.ContainsFunc(g.order, func(m *member) bool {

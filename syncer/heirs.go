@@ -149,7 +149,7 @@ func (n *neighbours) heir(ctx context.Context, key object.Key) (plan.Heir, bool)
 	return plan.Heir{}, false
 }
 
-// declares says whether one certain other Kustomization declares an object, or
+// declares reports whether one certain other Kustomization declares an object, or
 // may: an object of which several do stays with the one that has it.
 func (n *neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
 	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
@@ -163,7 +163,7 @@ func (n *neighbours) mayTake(ctx context.Context, f *family, key object.Key) boo
 	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(ctx, key)
 }
 
-// mayInherit says whether one that cannot be rendered may be what an object
+// mayInherit reports whether one that cannot be rendered may be what an object
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
 func (n *neighbours) mayInherit(f *family, key object.Key) bool {
@@ -215,7 +215,7 @@ type family struct {
 	files         func(context.Context) *references
 }
 
-// names says whether an object is, or may be, named in the files.
+// names reports whether an object is, or may be, named in the files.
 func (f *family) names(ctx context.Context, key object.Key) bool {
 	if f.references == nil && f.files != nil {
 		f.references, f.files = f.files(ctx), nil
@@ -319,7 +319,7 @@ func (n *neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
 	return false
 }
 
-// prunes says whether a Kustomization deletes one that it no longer declares.
+// prunes reports whether a Kustomization deletes one that it no longer declares.
 func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
 	stored := n.stored(key)
 	if stored == nil || !slices.Contains(flux.InventoryOf(stored), child) {

@@ -122,7 +122,7 @@ func (k *kustomization) owner() plan.Owner {
 	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
 }
 
-// owns says whether an object's labels name the Kustomization.
+// owns reports whether an object's labels name the Kustomization.
 func (k *kustomization) owns(key object.Key) bool {
 	obj := k.s.env.Store.Get(key)
 	if obj == nil {
@@ -145,7 +145,7 @@ func (k *kustomization) touch(keys ...object.Key) {
 	k.wake.Set()
 }
 
-// waitsFor says whether the Kustomization depends on another, or is declared
+// waitsFor reports whether the Kustomization depends on another, or is declared
 // by it.
 func (k *kustomization) waitsFor(key object.Key) bool {
 	k.mu.Lock()
@@ -388,7 +388,7 @@ func isReady(ks *kustomizev1.Kustomization) bool {
 	return apimeta.IsStatusConditionTrue(ks.Status.Conditions, meta.ReadyCondition)
 }
 
-// drift says whether something that was applied was changed by another, and
+// drift reports whether something that was applied was changed by another, and
 // if it is too early to put it back, for how long yet.
 func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 	k.mu.Lock()

@@ -52,7 +52,7 @@ type lister struct {
 	refs  *references
 }
 
-// goOn says whether to read on: not when it is no longer waited for, nor beyond
+// goOn reports whether to read on: not when it is no longer waited for, nor beyond
 // the bounds.
 func (l *lister) goOn() bool {
 	if l.ctx.Err() != nil || len(l.seen) > maxReferenceFiles || l.read > maxReferenceBytes || l.found > maxReferences {

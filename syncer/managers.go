@@ -38,7 +38,7 @@ func managersOf(obj object.Object) []manager {
 	return out
 }
 
-// owns says whether the manager has set the field at a path in the notation of
+// owns reports whether the manager has set the field at a path in the notation of
 // package diff: the field itself, a part of it, or the whole of something around
 // it.
 func (m manager) owns(path string) bool { return owns(m.fields, fieldpath.Parse(path)) }

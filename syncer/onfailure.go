@@ -168,7 +168,7 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h sourc
 	return f, err
 }
 
-// revertsOnly says whether a failed commit is an automatic revert, or there
+// revertsOnly reports whether a failed commit is an automatic revert, or there
 // are only reverts since the one that was healthy.
 func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, error) {
 	c, err := repo.Commit(sha)
@@ -182,7 +182,7 @@ func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, erro
 	return !slices.ContainsFunc(list, func(c git.Commit) bool { return c.Reverts() == "" && len(c.Parents) < 2 }), err
 }
 
-// automatic says whether a commit is a revert in the server's own name.
+// automatic reports whether a commit is a revert in the server's own name.
 func (s *Syncer) automatic(c git.Commit) bool {
 	return c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email
 }

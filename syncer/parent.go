@@ -103,7 +103,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	return errParent
 }
 
-// held says whether a Kustomization has looked at the head and has not applied
+// held reports whether a Kustomization has looked at the head and has not applied
 // it, and will not before something changes. It goes by the status, whose
 // changes wake those that wait.
 func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
@@ -118,14 +118,14 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 	}
 }
 
-// declaredAsStored says whether applying the head's files of parent would leave
+// declaredAsStored reports whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
 	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
 	return s.leavesAsStored(items, parent, flux.KeyOf(child))
 }
 
-// leavesAsStored says whether what parent declares leaves the child as it is.
+// leavesAsStored reports whether what parent declares leaves the child as it is.
 func (s *Syncer) leavesAsStored(items []load.Item, parent *kustomizev1.Kustomization, child object.Key) bool {
 	i := declaring(items, child)
 	if i < 0 {
@@ -147,7 +147,7 @@ func declaring(items []load.Item, key object.Key) int {
 	})
 }
 
-// dependsOn says whether a Kustomization waits for another, by spec.dependsOn
+// dependsOn reports whether a Kustomization waits for another, by spec.dependsOn
 // or for a parent, also by way of others.
 func (s *Syncer) dependsOn(ks *kustomizev1.Kustomization, key object.Key) bool {
 	seen := map[object.Key]bool{}

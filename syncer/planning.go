@@ -161,7 +161,7 @@ func (p *planning) drain(ctx context.Context) {
 }
 
 // retry plans once more what was refused, for namespaces and rights may come
-// with a plan that was made later. It says whether something is refused no
+// with a plan that was made later. It reports whether something is refused no
 // more, which may bring others in turn.
 func (p *planning) retry(ctx context.Context) bool {
 	if len(p.namespaces) == 0 && !p.grants() {

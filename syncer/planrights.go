@@ -46,7 +46,7 @@ func grantsOf(res plan.Result) map[object.Key]object.Object {
 	return grants
 }
 
-// grants says whether a plan changes what accounts may do.
+// grants reports whether a plan changes what accounts may do.
 func (p *planning) grants() bool {
 	return slices.ContainsFunc(p.order, func(one *planned) bool { return len(one.grants) > 0 })
 }
@@ -69,7 +69,7 @@ func (p *planning) rights(one *planned) rights.Rights {
 	return r.After(changed)
 }
 
-// precedes says whether another plan would be carried out before that of one
+// precedes reports whether another plan would be carried out before that of one
 // is: not if it is refused or suspended, or waits for one. What a commit
 // declares comes with what declares it, whatever may hold that up.
 func (p *planning) precedes(other, one *planned) bool {
@@ -79,7 +79,7 @@ func (p *planning) precedes(other, one *planned) bool {
 	return len(other.plan.Errors) == 0 && !other.ks.Spec.Suspend && !p.waits(other, flux.KeyOf(one.ks), map[*planned]bool{})
 }
 
-// waits says whether a Kustomization depends on another, also by others.
+// waits reports whether a Kustomization depends on another, also by others.
 func (p *planning) waits(one *planned, key object.Key, seen map[*planned]bool) bool {
 	if one == nil || one.deleted || seen[one] {
 		return false
@@ -106,7 +106,7 @@ func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 	return nil
 }
 
-// authorize says whether the account may carry out a plan. If not, the plan is
+// authorize reports whether the account may carry out a plan. If not, the plan is
 // emptied, for its actions would show what the account may not read.
 func (p *planning) authorize(r rights.Rights, one *planned) bool {
 	err := r.Authorize(one.ks, one.res)
@@ -141,7 +141,7 @@ func (one *planned) empty() {
 }
 
 // revoke refuses what a plan takes the rights for that was made later, and
-// leaves out what would have come with it. It says whether there was the time to
+// leaves out what would have come with it. It reports whether there was the time to
 // do so.
 func (p *planning) revoke() bool {
 	for again := p.grants(); again; {

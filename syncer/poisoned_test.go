@@ -124,7 +124,7 @@ func (w *world) tells(name string, p poison, deadline time.Time) {
 	}
 }
 
-// journalled says whether the journal has it that a Kustomization applied a
+// journalled reports whether the journal has it that a Kustomization applied a
 // commit.
 func (w *world) journalled(kustomization, commit string) bool {
 	w.t.Helper()

@@ -21,7 +21,7 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// quarantined says whether the commit has failed and is not to be tried again.
+// quarantined reports whether the commit has failed and is not to be tried again.
 func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
 	q, ok := git.ParseRevision(stateOf(ks).quarantined)
 	return ok && q.Commit == h.Commit && !flux.Names(ks.Annotations[flux.Retry], h.Commit)

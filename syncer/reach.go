@@ -56,7 +56,7 @@ func (s *Syncer) reach(src *source.Source, ks *kustomizev1.Kustomization, sha st
 	return r, err
 }
 
-// onlyReverts says whether each of the commits, newest first, takes back
+// onlyReverts reports whether each of the commits, newest first, takes back
 // others, or is itself taken back by a later one of them; and whether the first
 // of them alone takes back all the others and the applied one. What goes back
 // more than one commit counts only if it goes back to what the Kustomization

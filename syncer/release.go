@@ -95,7 +95,7 @@ func deletions(res plan.Result) string {
 	return strings.Join(names, "\n")
 }
 
-// deletes says whether a Kustomization that is deleted takes along what it
+// deletes reports whether a Kustomization that is deleted takes along what it
 // applied.
 func deletes(ks *kustomizev1.Kustomization) bool {
 	switch ks.GetDeletionPolicy() {
@@ -107,7 +107,7 @@ func deletes(ks *kustomizev1.Kustomization) bool {
 	return false
 }
 
-// terminating says whether something of the inventory is still being deleted.
+// terminating reports whether something of the inventory is still being deleted.
 func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
 	for _, key := range flux.InventoryOf(ks) {
 		if obj := k.s.env.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {

@@ -78,7 +78,7 @@ func indexPods(stored object.Reader) *podIndex {
 	return ix
 }
 
-// runs says whether a pod is neither ended nor being deleted.
+// runs reports whether a pod is neither ended nor being deleted.
 func runs(p *corev1.Pod) bool {
 	return p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
 }

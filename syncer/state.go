@@ -96,7 +96,7 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 	return beforeHealthy
 }
 
-// allHealthy says whether everything that is applied is healthy now. The plan
+// allHealthy reports whether everything that is applied is healthy now. The plan
 // has most of the live states, in the order of the inventory.
 func (k *kustomization) allHealthy(ks *kustomizev1.Kustomization, p plan.Result) bool {
 	planned := p.Actions

@@ -96,7 +96,7 @@ func (t *statuses) observe(ev wire.Event) {
 	t.queue(key, p)
 }
 
-// wanted says whether the statuses of a source's commits are asked for.
+// wanted reports whether the statuses of a source's commits are asked for.
 func (t *statuses) wanted(source string) (object.Key, bool) {
 	key, ok := sourceKeyOf(source)
 	if !ok {

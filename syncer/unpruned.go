@@ -60,7 +60,7 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 	}
 }
 
-// keepsFor says whether the Kustomization keeps something for another.
+// keepsFor reports whether the Kustomization keeps something for another.
 func (k *kustomization) keepsFor(heir object.Key) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

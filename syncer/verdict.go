@@ -92,7 +92,7 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 	return v
 }
 
-// leftAlone says whether an object of the inventory is not waited for: it asks
+// leftAlone reports whether an object of the inventory is not waited for: it asks
 // to be left alone, or is no longer declared and waits for an heir.
 func (k *kustomization) leftAlone(r *round, key object.Key) bool {
 	live := k.s.env.Store.Get(key)

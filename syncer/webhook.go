@@ -93,7 +93,7 @@ func (h *hooks) target(namespace, name string) (*source.Source, *sourcev1.GitRep
 	return src, obj, []byte(token)
 }
 
-// follows says whether a push of the references may concern the source.
+// follows reports whether a push of the references may concern the source.
 func follows(obj *sourcev1.GitRepository, refs []string) bool {
 	if len(refs) == 0 {
 		return true

@@ -108,7 +108,7 @@ func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
 	return k
 }
 
-// mayCommit says whether a ServiceAccount writes commits, as people do.
+// mayCommit reports whether a ServiceAccount writes commits, as people do.
 func mayCommit(ks *kustomizev1.Kustomization, user string) bool {
 	name := strings.Replace(strings.TrimPrefix(user, "system:serviceaccount:"), ":", "/", 1)
 	return slices.Contains(strings.FieldsFunc(ks.Annotations[flux.GitAccounts], func(r rune) bool { return r == ',' || r == ' ' }), name)

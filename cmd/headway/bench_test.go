@@ -134,7 +134,7 @@ func (s *server) push(done func() bool) timing {
 	return timing{stored: stored, synced: synced, pushed: pushed, cpu: after.self - before.self, git: after.children - before.children}
 }
 
-// applied says whether all Kustomizations have applied a commit and judged it.
+// applied reports whether all Kustomizations have applied a commit and judged it.
 func (s *server) applied(sha string) bool {
 	list, _ := s.Cluster.Engine.Store().List(rootKey("Kustomization").GroupKind, "")
 	for _, o := range list {

@@ -47,7 +47,7 @@ func (a addresses) at(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// contains says whether a Service may ask for ip.
+// contains reports whether a Service may ask for ip.
 func (a addresses) contains(ip netip.Addr) bool {
 	if !a.prefix.Contains(ip) || ip == a.prefix.Addr() {
 		return false

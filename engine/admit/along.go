@@ -61,7 +61,7 @@ func (a *Admission) Along(ev object.Event) []change.Change {
 	return changes
 }
 
-// Alive says whether things can be created in a namespace.
+// Alive reports whether things can be created in a namespace.
 func Alive(ns *corev1.Namespace) bool {
 	return ns.DeletionTimestamp == nil && ns.Status.Phase != corev1.NamespaceTerminating
 }

@@ -24,7 +24,7 @@ func newClaims[R comparable](held func(*corev1.Service) []R) *claims[R] {
 	return &claims[R]{held: held, committed: map[R][]object.Key{}, pending: map[R][]object.Key{}}
 }
 
-// free says whether nobody but key holds the resource in view.
+// free reports whether nobody but key holds the resource in view.
 func (c *claims[R]) free(view object.Reader, key object.Key, resource R) bool {
 	for _, claimed := range [2]map[R][]object.Key{c.committed, c.pending} {
 		for _, other := range claimed[resource] {

@@ -66,7 +66,7 @@ func RuntimeClasses(_ object.Reader, next, old object.Object) (object.Object, er
 	return nil, apierrors.NewForbidden(pods, cmp.Or(pod.GenerateName, pod.Name), fmt.Errorf("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName))
 }
 
-// automounts says whether the token is mounted; the pod has the last word.
+// automounts reports whether the token is mounted; the pod has the last word.
 func automounts(account *corev1.ServiceAccount, pod *corev1.Pod) bool {
 	wants := cmp.Or(pod.Spec.AutomountServiceAccountToken, account.AutomountServiceAccountToken)
 	return wants == nil || *wants

@@ -69,7 +69,7 @@ func wantsIP(svc *corev1.Service) bool {
 		!slices.Contains(svc.Spec.ClusterIPs, corev1.ClusterIPNone)
 }
 
-// wantsPorts says whether every port shall have a node port.
+// wantsPorts reports whether every port shall have a node port.
 func wantsPorts(svc *corev1.Service) bool {
 	switch svc.Spec.Type {
 	case corev1.ServiceTypeNodePort:

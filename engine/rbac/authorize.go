@@ -49,7 +49,7 @@ func about(verb string, key object.Key) Request {
 	return r
 }
 
-// Authorize says whether a user may do what is asked, and in Kubernetes' words
+// Authorize reports whether a user may do what is asked, and in Kubernetes' words
 // why, or what is wrong with bindings that might have allowed it.
 func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
 	if user.master() {
@@ -127,7 +127,7 @@ func (b *binding) String() string {
 	return fmt.Sprintf("%s %q of %s %q to %s %q", b.kind, name, b.ref.Kind, b.ref.Name, b.subject.Kind, who)
 }
 
-// matches says whether a rule allows a request.
+// matches reports whether a rule allows a request.
 func matches(rule *rbacv1.PolicyRule, r Request) bool {
 	if !contains(rule.Verbs, r.Verb, rbacv1.VerbAll) {
 		return false

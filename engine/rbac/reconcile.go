@@ -61,7 +61,7 @@ func aggregateDefaults(ctx context.Context, store Store) error {
 }
 
 // complete adds to obj what of want it lacks, takes away what is withdrawn, and
-// says whether that was anything.
+// reports whether that was anything.
 func complete(obj, want object.Object) bool {
 	changed := false
 	labels, annotations := maps.Clone(obj.GetLabels()), maps.Clone(obj.GetAnnotations())

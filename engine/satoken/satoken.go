@@ -189,7 +189,7 @@ func identity(namespace string, account ref) *Identity {
 	}
 }
 
-// lives says whether the account and what a token is bound to are still there.
+// lives reports whether the account and what a token is bound to are still there.
 // What is being deleted keeps its tokens until it is gone, as pods need them to
 // end, but for Secrets and accounts, whose deletion takes them back.
 func (i *Issuer) lives(c accountClaim) error {

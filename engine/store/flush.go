@@ -158,7 +158,7 @@ func (w *writer) unwritten() bool {
 	return false
 }
 
-// wantsTick says whether the timer has to be running.
+// wantsTick reports whether the timer has to be running.
 func (w *writer) wantsTick() bool {
 	if w.armed {
 		return false

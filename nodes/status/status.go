@@ -104,7 +104,7 @@ func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 		e = &podStatus{namespace: p.Namespace, name: p.Name, sent: told}
 		s.pods[p.UID] = e
 	}
-	// A version newer than our last write tells whether others changed the
+	// A version newer than our last write reports whether others changed the
 	// status since; an older one is just late.
 	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.version {
 		e.sent, e.version = told, version

@@ -105,7 +105,7 @@ func (w window) end(t time.Time) (time.Time, bool) {
 	return until, true
 }
 
-// frozen says whether t is in one of the windows: it returns the end of the
+// frozen reports whether t is in one of the windows: it returns the end of the
 // freeze, with windows that follow each other without a gap as one, and the
 // window that t is in; a zero time if it is in none.
 func frozen(windows []window, t time.Time) (until time.Time, in string) {

@@ -35,7 +35,7 @@ var schemes = []scheme{
 	{"X-Signature", prefixed},     // Flux's generic-hmac
 }
 
-// Verify says whether the body comes from somebody who knows the secret. An
+// Verify reports whether the body comes from somebody who knows the secret. An
 // empty secret is known to nobody. Of several kinds of proof in one request
 // the first that is known counts alone.
 func Verify(header http.Header, body, secret []byte) bool {

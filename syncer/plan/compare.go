@@ -15,7 +15,7 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// SameButStatus says whether two stored states of an object differ in nothing
+// SameButStatus reports whether two stored states of an object differ in nothing
 // that a manifest can set.
 func SameButStatus(a, b object.Object) bool {
 	if a == nil || b == nil {

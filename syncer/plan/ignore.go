@@ -43,7 +43,7 @@ func keepIgnored(rules []kustomizev1.IgnoreRule, gvk schema.GroupVersionKind, pa
 	return nil
 }
 
-// selects says whether a rule is for the object: all objects without a target.
+// selects reports whether a rule is for the object: all objects without a target.
 func selects(target *kustomize.Selector, gvk schema.GroupVersionKind, obj object.Object) (bool, error) {
 	if target == nil {
 		return true, nil

@@ -43,7 +43,7 @@ func isWorkload(gk schema.GroupKind) bool {
 	return false
 }
 
-// restarts says whether the change of a workload replaces its pods.
+// restarts reports whether the change of a workload replaces its pods.
 func restarts(gk schema.GroupKind, fields []diff.Field) bool {
 	if !isWorkload(gk) {
 		return false

@@ -19,7 +19,7 @@ import (
 // when it was applied first.
 const beforeFirstApply = "before-first-apply"
 
-// overridden says whether an apply takes over the fields of a manager. Those
+// overridden reports whether an apply takes over the fields of a manager. Those
 // are kubectl's verbs, as in Flux: "kubectl apply", edit, patch, label and so
 // on; not what came through a subresource (kubectl scale), and not kubectl
 // rollout, whose restart would be undone by a second one.

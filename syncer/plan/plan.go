@@ -106,7 +106,7 @@ type Action struct {
 	want object.Object // of the item
 }
 
-// Writes says whether the action changes the store.
+// Writes reports whether the action changes the store.
 func (a Action) Writes() bool { return a.Type == Delete || a.Object != nil }
 
 // Error is a fault of one object.
@@ -153,7 +153,7 @@ type Result struct {
 	Compared int
 }
 
-// Changes says whether the plan changes anything that a user can see.
+// Changes reports whether the plan changes anything that a user can see.
 func (r Result) Changes() bool {
 	for _, a := range r.Actions {
 		if a.Type != Unchanged && a.Type != Skip {
@@ -191,7 +191,7 @@ func (p *Planner) Fork() *Planner {
 	return &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore}
 }
 
-// Drifted says whether the live state of a key differs from the one that the
+// Drifted reports whether the live state of a key differs from the one that the
 // last plan was made for, in more than its status.
 func (p *Planner) Drifted(key object.Key, live object.Object) bool {
 	p.mu.Lock()
@@ -200,7 +200,7 @@ func (p *Planner) Drifted(key object.Key, live object.Object) bool {
 	return !ok || !SameButStatus(m.live, live)
 }
 
-// Wants says whether the last plan wanted the key, or there was none yet.
+// Wants reports whether the last plan wanted the key, or there was none yet.
 func (p *Planner) Wants(key object.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

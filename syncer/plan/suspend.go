@@ -7,7 +7,7 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// suspended says whether something that follows Git is suspended.
+// suspended reports whether something that follows Git is suspended.
 func suspended(obj object.Object) bool {
 	k, ok := scheme.ForObject(obj)
 	return ok && k.Suspension != nil && *k.Suspension(obj).Suspend

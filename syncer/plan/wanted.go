@@ -55,7 +55,7 @@ func newWanted(items []load.Item, before *wanted) (*wanted, []*Error) {
 	return w, errs
 }
 
-// fits says whether the items have the keys of w, one by one.
+// fits reports whether the items have the keys of w, one by one.
 func (w *wanted) fits(items []load.Item) bool {
 	if len(items) != len(w.items) || len(w.order) != len(items) {
 		return false

@@ -17,7 +17,7 @@ const (
 	mergePolicy  = "Merge"
 )
 
-// inMetadata says whether an object has the annotation or label.
+// inMetadata reports whether an object has the annotation or label.
 func inMetadata(obj object.Object, key, value string) bool {
 	return obj != nil && (strings.EqualFold(obj.GetAnnotations()[key], value) || strings.EqualFold(obj.GetLabels()[key], value))
 }
@@ -49,7 +49,7 @@ func Spared(live object.Object) string {
 	return ""
 }
 
-// LeftAlone says whether a stored object asks not to be applied: then it is
+// LeftAlone reports whether a stored object asks not to be applied: then it is
 // not waited for either.
 func LeftAlone(live object.Object) bool {
 	return inMetadata(live, flux.Reconcile, disabled) || inMetadata(live, flux.ServerSideApply, ignorePolicy) || inMetadata(live, flux.ServerSideApply, ifNotPresent)

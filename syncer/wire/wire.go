@@ -177,7 +177,7 @@ type Event struct {
 	Message  string   `json:"message,omitempty"`
 	// Verdict is healthy or failed, in the phase of that name.
 	Verdict string `json:"verdict,omitempty"`
-	// Done ends a stream; OK says whether everything is applied and healthy.
+	// Done ends a stream; OK reports whether everything is applied and healthy.
 	Done bool `json:"done,omitempty"`
 	OK   bool `json:"ok,omitempty"`
 }

@@ -63,7 +63,7 @@ func TestKillDuringRollouts(t *testing.T) {
 	t.Logf("%d acknowledged writes, none lost", len(acknowledged))
 }
 
-// runsOnce says whether there is exactly one container process for each pod.
+// runsOnce reports whether there is exactly one container process for each pod.
 func runsOnce(c *e2e.Cluster, pods map[string]bool) error {
 	running := map[string]int{}
 	for _, hostname := range c.Hostnames("/web-") {

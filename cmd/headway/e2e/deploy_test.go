@@ -104,7 +104,7 @@ func (l *load) stop() (int, []error) {
 	return l.requests, l.failures
 }
 
-// answers says whether a request is answered with a text that starts so.
+// answers reports whether a request is answered with a text that starts so.
 func answers(c *e2e.Cluster, url, prefix string) error {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -158,7 +158,7 @@ func readyPods(t *testing.T, c *e2e.Cluster, n int) map[string]bool {
 	return names
 }
 
-// podsAre says whether the example's pods are exactly those of names.
+// podsAre reports whether the example's pods are exactly those of names.
 func podsAre(c *e2e.Cluster, names map[string]bool) error {
 	pods, err := c.Client().CoreV1().Pods("hello").List(context.Background(), metav1.ListOptions{LabelSelector: "app=hello"})
 	if err != nil {

@@ -170,7 +170,7 @@ func TestRollbackIsARevertCommit(t *testing.T) {
 }
 
 // plan prints what an unmerged branch or a working directory would change, and
-// changes nothing; its exit code says whether there is something.
+// changes nothing; its exit code reports whether there is something.
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)

@@ -28,7 +28,7 @@ func (c *Cluster) kustomization(check func(kustomization) error) error {
 	return check(k)
 }
 
-// deployed says whether the commit is applied and healthy.
+// deployed reports whether the commit is applied and healthy.
 func (k kustomization) deployed(commit string) error {
 	ready := meta.FindStatusCondition(k.Status.Conditions, "Ready")
 	if ready == nil {

@@ -67,7 +67,7 @@ changed, because the commit cannot be reverted as it is.`,
 // RollbackOutcome is what -o json prints.
 type RollbackOutcome struct {
 	wire.RollbackResult
-	// Converged says whether the cluster has followed; absent if nobody waited.
+	// Converged reports whether the cluster has followed; absent if nobody waited.
 	Converged *bool    `json:"converged,omitempty"`
 	Error     string   `json:"error,omitempty"`
 	Conflicts []string `json:"conflicts,omitempty"`

@@ -254,7 +254,7 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 	return next, *ttl, nil
 }
 
-// same says whether writing next over old would store the same bytes. next is
+// same reports whether writing next over old would store the same bytes. next is
 // ours to change.
 func (s *Storage) same(old, next object.Object) (bool, error) {
 	next.SetResourceVersion(old.GetResourceVersion())

@@ -19,7 +19,7 @@ type Input struct {
 	Deployment *appsv1.Deployment
 	// Sets are the ReplicaSets that the Deployment controls.
 	Sets []*appsv1.ReplicaSet
-	// Running tells whether a set still has pods that have not ended, those
+	// Running reports whether a set still has pods that have not ended, those
 	// being deleted included.
 	Running func(rs *appsv1.ReplicaSet) bool
 	// Terminating is how many pods are being deleted.

@@ -46,7 +46,7 @@ func New(env control.Env, pem []byte) control.Controller {
 	}
 }
 
-// correct says whether the ConfigMap is as pods need it. What it is described
+// correct reports whether the ConfigMap is as pods need it. What it is described
 // as is left to whoever changes it.
 func correct(cm *corev1.ConfigMap, pem []byte) bool {
 	return cm != nil && len(cm.BinaryData) == 0 && maps.Equal(cm.Data, admit.RootCAData(pem)) && cm.Annotations[admit.DescriptionAnnotation] != ""

@@ -81,7 +81,7 @@ func (t *tokens) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	return 0, nil
 }
 
-// fill gives the Secret what it lacks, and says whether that was anything. A
+// fill gives the Secret what it lacks, and reports whether that was anything. A
 // token that is there stays, whatever it is; token is empty if there was one.
 func fill(secret *corev1.Secret, account *corev1.ServiceAccount, token string, rootCA []byte) bool {
 	changed := false

@@ -1,4 +1,4 @@
-// Package assess tells whether an object has reached what its spec asks for, and
+// Package assess reports whether an object has reached what its spec asks for, and
 // whether its containers stay up, by the health of its kind's definition in
 // manifests/model/kinds. It is a function of what the Reader gives.
 package assess

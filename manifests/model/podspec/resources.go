@@ -83,7 +83,7 @@ func Quantity(name corev1.ResourceName, value resource.Quantity, path *field.Pat
 	return errs
 }
 
-// isStandard says whether a container can be given the resource by the short
+// isStandard reports whether a container can be given the resource by the short
 // name.
 func isStandard(name corev1.ResourceName) bool {
 	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage || isHugePages(name)

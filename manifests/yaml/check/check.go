@@ -1,4 +1,4 @@
-// Package check says whether loaded manifests would be accepted: it gives them
+// Package check reports whether loaded manifests would be accepted: it gives them
 // the defaults of their kinds, validates them, and names file, line and field
 // of everything that is wrong.
 package check

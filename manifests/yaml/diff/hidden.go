@@ -66,7 +66,7 @@ func Hidden(obj object.Object) (paths []string, all bool) {
 	return h.paths, h.all
 }
 
-// covers says whether a field is hidden, lies in one that is, or holds one.
+// covers reports whether a field is hidden, lies in one that is, or holds one.
 func (h hiddenPaths) covers(path string) bool {
 	if h.all {
 		return path != "metadata.annotations["+HiddenFields+"]"
@@ -74,7 +74,7 @@ func (h hiddenPaths) covers(path string) bool {
 	return slices.ContainsFunc(h.paths, func(p string) bool { return within(path, p) || within(p, path) })
 }
 
-// within says whether a path is outer, or below it.
+// within reports whether a path is outer, or below it.
 func within(path, outer string) bool {
 	rest, ok := strings.CutPrefix(path, outer)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')

@@ -34,7 +34,7 @@ type remembered struct {
 	used   int // the number of the last load that used it
 }
 
-// valid says whether the same would come of the same files now.
+// valid reports whether the same would come of the same files now.
 func (r *remembered) valid(inputs string) bool { return r != nil && (!r.varies || r.inputs == inputs) }
 
 // look is what a build found at a path. sum is empty if it did not read it.

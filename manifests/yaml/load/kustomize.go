@@ -123,7 +123,7 @@ func (b *build) buildAgain(standIn []kustomize.Resource, failed error) {
 	b.renamed, b.named = nil, false
 }
 
-// namedInFile says whether a resource is named as in the file that it is from.
+// namedInFile reports whether a resource is named as in the file that it is from.
 func (b *build) namedInFile(res kustomize.Resource) bool {
 	return res.Path != "" && slices.ContainsFunc(b.declared(path.Join(b.dir, res.Path)), func(c *candidate) bool {
 		return c.kind == res.Kind && c.name == res.Name && c.ns == res.Namespace

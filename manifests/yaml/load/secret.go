@@ -96,7 +96,7 @@ var hashed = regexp.MustCompile(`^(.*)-[2456789bcdfghkmt]{10}$`)
 // generators end names in, which depends on the content.
 func SameButHash(a, b string) bool { return sameButHash(a, b) }
 
-// sameButHash says whether two names differ in the hash alone.
+// sameButHash reports whether two names differ in the hash alone.
 func sameButHash(a, b string) bool {
 	x, y := hashed.FindStringSubmatch(a), hashed.FindStringSubmatch(b)
 	return x != nil && y != nil && x[1] == y[1]
@@ -250,7 +250,7 @@ func (l *loader) object(raw []byte, at *position, id identity) {
 // substituteKey is the label or annotation that keeps an object from it.
 const substituteKey = "kustomize.toolkit.fluxcd.io/substitute"
 
-// substitutes says whether variables are substituted in an object.
+// substitutes reports whether variables are substituted in an object.
 func (l *loader) substitutes(id identity) bool {
 	if l.tree.opts.Substitute == nil {
 		return false
@@ -295,7 +295,7 @@ func (l *loader) leave(at *position, id identity) {
 	l.add(Item{Object: obj, Source: at.source(""), at: at, hidden: &hidden{all: true}, left: leftOut})
 }
 
-// substitute substitutes the variables, and says whether a secret one was.
+// substitute substitutes the variables, and reports whether a secret one was.
 func (l *loader) substitute(plain, standIn *version, secret bool) bool {
 	one := func(v *version, placeholders bool) (used bool) {
 		if v.err != nil || !substitute.Contains(v.raw) {
@@ -336,7 +336,7 @@ func substituted(text []byte) ([]byte, error) {
 }
 
 // decryptData decrypts the values of a Secret's data that are files of SOPS,
-// and says whether there are any.
+// and reports whether there are any.
 func (l *loader) decryptData(plain, standIn *version, id identity) bool {
 	if l.tree.opts.Decrypt == nil || id.Kind != "Secret" || id.APIVersion != "v1" {
 		return false

@@ -109,7 +109,7 @@ func (l *layer) replicas(c claim) (Origin, bool) {
 	return Origin{}, false
 }
 
-// named says whether the object had a name on its way.
+// named reports whether the object had a name on its way.
 func (t *Trace) named(name string) bool {
 	return slices.Contains(t.names, name)
 }
@@ -128,7 +128,7 @@ func (l *layer) namespace(c claim) (Origin, bool) {
 	return l.entry(Namespace, field)
 }
 
-// declares says whether the manifest itself has the value.
+// declares reports whether the manifest itself has the value.
 func (t *Trace) declares(c claim) bool {
 	if t.declared == nil {
 		return false
@@ -213,7 +213,7 @@ func (l *layer) pair(how How, field, key string, c claim) (Origin, bool) {
 // variable is what postBuild substitutes.
 var variable = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// same says whether a source's value became the rendered one: equal, but for
+// same reports whether a source's value became the rendered one: equal, but for
 // the notation of numbers and quantities, and for what is filled in or
 // decrypted after the build.
 func same(rendered, source *yaml.Node) bool {
@@ -264,7 +264,7 @@ func sameText(rendered, source string) bool {
 	return err == nil && a.Cmp(b) == 0
 }
 
-// fits says whether a text has the parts in their order, from its beginning to
+// fits reports whether a text has the parts in their order, from its beginning to
 // its end.
 func fits(parts []string, text string) bool {
 	rest, ok := strings.CutPrefix(text, parts[0])

@@ -35,7 +35,7 @@ func (l *layer) generators(c claim) (Origin, bool) {
 	return Origin{}, false
 }
 
-// generated says whether the object's name may be that of a generator.
+// generated reports whether the object's name may be that of a generator.
 func (t *Trace) generated(name string) bool {
 	if name == "" {
 		return false

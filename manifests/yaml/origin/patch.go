@@ -124,7 +124,7 @@ func operations(d *document, c claim) (Origin, bool) {
 	return Origin{}, false
 }
 
-// below says whether a pointer is at or below the path of an operation, and
+// below reports whether a pointer is at or below the path of an operation, and
 // what of it is left. "-" is the item that was appended to a list.
 func below(op, pointer []string) ([]string, bool) {
 	if len(op) > len(pointer) {
@@ -166,7 +166,7 @@ func (t *Trace) pointer(field string) []string {
 	return out
 }
 
-// selected says whether a patch's target means the object.
+// selected reports whether a patch's target means the object.
 func (t *Trace) selected(target *yaml.Node) bool {
 	gv, err := schema.ParseGroupVersion(scalar(t.rendered, "apiVersion"))
 	if err != nil {
@@ -193,7 +193,7 @@ func (t *Trace) selected(target *yaml.Node) bool {
 	return true
 }
 
-// anyMatches says whether the whole of a text fits the expression.
+// anyMatches reports whether the whole of a text fits the expression.
 func anyMatches(expr string, texts []string) bool {
 	re, err := regexp.Compile("^(?:" + expr + ")$")
 	if err != nil {

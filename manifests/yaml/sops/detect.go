@@ -18,7 +18,7 @@ const (
 	INI    Format = "ini"
 )
 
-// Detect says whether a file holds something that SOPS encrypted, by what the
+// Detect reports whether a file holds something that SOPS encrypted, by what the
 // file holds, and in which format it is.
 func Detect(name string, data []byte) (Format, bool) {
 	if !bytes.Contains(data, []byte("ENC[AES256_GCM,")) {

@@ -71,7 +71,7 @@ func (m *metadata) check() error {
 	return nil
 }
 
-// encrypted says whether the leaf at a path is encrypted by the file's rule.
+// encrypted reports whether the leaf at a path is encrypted by the file's rule.
 func (m *metadata) encrypted(path []string, v value) bool {
 	anyKey := func(match func(string) bool) bool { return slices.ContainsFunc(path, match) }
 	switch {

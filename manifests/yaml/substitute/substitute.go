@@ -121,7 +121,7 @@ func (v *Vars) ID() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Contains says whether there may be anything to substitute in a text of YAML
+// Contains reports whether there may be anything to substitute in a text of YAML
 // or JSON.
 func Contains(text []byte) bool {
 	return strings.Contains(string(text), "$") || strings.Contains(string(text), `\u0024`)

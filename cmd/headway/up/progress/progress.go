@@ -170,7 +170,7 @@ func namingOf(reader object.Reader) report.Naming {
 	return report.Naming{Sources: len(sources) > 1, Kustomizations: len(kustomizations) > 1}
 }
 
-// changed says whether a line is another than the one before.
+// changed reports whether a line is another than the one before.
 func (p *Progress) changed(line string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

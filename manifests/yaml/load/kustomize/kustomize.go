@@ -32,7 +32,7 @@ type FS interface {
 	Exists(name string) bool
 }
 
-// Build renders the kustomization in a directory. keepOrigin says whether the
+// Build renders the kustomization in a directory. keepOrigin reports whether the
 // annotation stays that tells where an object is from. It is asked after the
 // build, for its files may say so.
 func Build(ctx context.Context, files FS, dir string, keepOrigin func() bool) ([]Resource, error) {
