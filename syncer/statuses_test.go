@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -220,17 +219,13 @@ func TestCommitStatusRefused(t *testing.T) {
 		return true
 	})
 	w.write(map[string]string{"a.yaml": configMap("a", "two")})
-	second := w.pushed("second")
-	w.applied(second)
+	w.applied(w.pushed("second"))
 	w.eventually("an event", func() bool { return strings.Contains(log.String(), "Warning CommitStatusFailed POST") })
 	if text := log.String(); strings.Contains(text, forgetest.Token) || !strings.Contains(text, "check the token and its rights") {
 		t.Errorf("log:\n%s", text)
 	}
-	// What was refused is not tried again, and keeps nothing back that comes later.
+	// What was refused keeps nothing back that comes later.
 	srv.Fail(nil)
 	w.write(map[string]string{"a.yaml": configMap("a", "three")})
 	told(w, srv, w.pushed("third"), "success")
-	if slices.ContainsFunc(srv.Statuses(), func(st forgetest.Status) bool { return st.SHA == second && st.State == "success" }) {
-		t.Error("the forge has a status that it refused")
-	}
 }
