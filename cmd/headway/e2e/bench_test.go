@@ -27,7 +27,7 @@ func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		c := e2e.New(b)
 		start := time.Now()
-		c.Spawn()
+		c.Program.Spawn()
 		client := clientFor(b, c)
 		c.Eventually(time.Minute, "the API is ready", func() error {
 			_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(b.Context())
@@ -49,9 +49,9 @@ func BenchmarkIdle(b *testing.B) {
 			// What starting took is let go before idleness is measured.
 			pause(b, 20*time.Second)
 			for b.Loop() {
-				start, before := time.Now(), c.Usage()
+				start, before := time.Now(), c.Processes.Usage()
 				pause(b, 30*time.Second)
-				for part, usage := range c.Usage() {
+				for part, usage := range c.Processes.Usage() {
 					b.ReportMetric(float64(usage.PSS)/(1<<20), part+"-MiB")
 					b.ReportMetric(float64(usage.CPU-before[part].CPU)/float64(time.Since(start))*100, part+"-cpu-%")
 				}
@@ -71,25 +71,25 @@ func BenchmarkPods(b *testing.B) {
 				waitReady(b, c, "hello", 0)
 
 				phases := watchPods(b, c)
-				before := c.CPU()
+				before := c.Processes.CPU()
 				start := time.Now()
 				pushWorkload(b, c, "one", pods)
 				waitReady(b, c, "load", pods)
 				b.ReportMetric(ms(start), "create-ms")
-				b.ReportMetric((c.CPU() - before).Seconds(), "create-cpu-s")
+				b.ReportMetric((c.Processes.CPU() - before).Seconds(), "create-cpu-s")
 				phases.report(b, start)
 
-				before, start = c.CPU(), time.Now()
+				before, start = c.Processes.CPU(), time.Now()
 				pushWorkload(b, c, "two", pods)
 				waitRolled(b, c, pods, "two")
 				b.ReportMetric(ms(start), "update-ms")
-				b.ReportMetric((c.CPU() - before).Seconds(), "update-cpu-s")
+				b.ReportMetric((c.Processes.CPU() - before).Seconds(), "update-cpu-s")
 
-				before, start = c.CPU(), time.Now()
+				before, start = c.Processes.CPU(), time.Now()
 				pushWorkload(b, c, "two", 0)
 				waitReady(b, c, "load", 0)
 				b.ReportMetric(ms(start), "delete-ms")
-				b.ReportMetric((c.CPU() - before).Seconds(), "delete-cpu-s")
+				b.ReportMetric((c.Processes.CPU() - before).Seconds(), "delete-cpu-s")
 			}
 		})
 	}
@@ -103,7 +103,7 @@ func BenchmarkAPI(b *testing.B) {
 			client := clientFor(b, c).CoreV1().ConfigMaps("default")
 			const creates = 2000
 			for b.Loop() {
-				before, start := c.CPU(), time.Now()
+				before, start := c.Processes.CPU(), time.Now()
 				var group errgroup.Group
 				for worker := range clients {
 					group.Go(func() error {
@@ -123,7 +123,7 @@ func BenchmarkAPI(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.ReportMetric(creates/time.Since(start).Seconds(), "creates/s")
-				b.ReportMetric((c.CPU()-before).Seconds()*1000/creates, "server-cpu-ms/create")
+				b.ReportMetric((c.Processes.CPU()-before).Seconds()*1000/creates, "server-cpu-ms/create")
 			}
 		})
 	}
@@ -169,9 +169,9 @@ spec:
 // pushWorkload makes the repository hold the workload alone.
 func pushWorkload(b *testing.B, c *e2e.Cluster, message string, pods int) {
 	b.Helper()
-	c.Git("rm", "-r", "-q", "--ignore-unmatch", "apps", "kustomization.yaml")
-	c.Write("load.yaml", fmt.Sprintf(workload, pods, message))
-	c.Push(fmt.Sprintf("%d pods say %s", pods, message))
+	c.Clone.Git("rm", "-r", "-q", "--ignore-unmatch", "apps", "kustomization.yaml")
+	c.Clone.Write("load.yaml", fmt.Sprintf(workload, pods, message))
+	c.Clone.Push(fmt.Sprintf("%d pods say %s", pods, message))
 }
 
 // waitReady waits until a namespace holds exactly so many pods, all Ready.
@@ -237,7 +237,7 @@ func waitPods(b *testing.B, c *e2e.Cluster, namespace string, done func(map[stri
 			return
 		}
 		if ctx.Err() != nil {
-			b.Fatalf("the pods of %s are not as wanted after five minutes: %d pods\n%s", namespace, len(pods), c.Output())
+			b.Fatalf("the pods of %s are not as wanted after five minutes: %d pods\n%s", namespace, len(pods), c.Program.Output())
 		}
 	}
 }

@@ -16,8 +16,8 @@ var (
 	images  string
 )
 
-// Program is the path of the program under test.
-func Program() string { return headway }
+// Binary is the path of the program under test.
+func Binary() string { return headway }
 
 // Build compiles the program and packs the example's images. It returns a
 // function that removes them.

@@ -42,17 +42,17 @@ func TestPodChurn(t *testing.T) {
 		flags = append(flags, "--verbose") // nobody is there when it fails
 	}
 	c := e2e.Start(t, flags...)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	c.Kubectl("create", "namespace", "churn")
 	c.KubectlIn(churnObjects(), "apply", "-f", "-")
 	node := readySince(t, c)
 	var before []string
 	c.Eventually(time.Minute, "the cluster is at rest", func() error {
 		last := before
-		before = c.Traces()
+		before = c.Traces.List()
 		return sameLines(last, before)
 	})
-	goroutines, descriptors := metric(t, c, "go_goroutines"), c.Descriptors()
+	goroutines, descriptors := metric(t, c, "go_goroutines"), c.Program.Descriptors()
 
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -80,8 +80,8 @@ func TestPodChurn(t *testing.T) {
 		}
 	}
 	t.Logf("did %v", did)
-	if err := c.Running(); err != nil {
-		t.Fatalf("%v\n%s", err, c.Output())
+	if err := c.Program.Running(); err != nil {
+		t.Fatalf("%v\n%s", err, c.Program.Output())
 	}
 
 	// What is wanted now is there, once.
@@ -94,7 +94,7 @@ func TestPodChurn(t *testing.T) {
 	c.Kubectl("scale", "deploy", "-n", "churn", "--all", "--replicas=0")
 	c.Eventually(5*time.Minute, "no pod is left", func() error { return settled(c, 0) })
 	c.Eventually(time.Minute, "nothing is left on the machine, and all of before is there", func() error {
-		return sameLines(before, c.Traces())
+		return sameLines(before, c.Traces.List())
 	})
 	c.Eventually(time.Minute, "no goroutine and no file is left in the program", func() error {
 		now, err := c.Metric("go_goroutines")
@@ -102,13 +102,13 @@ func TestPodChurn(t *testing.T) {
 			return err
 		}
 		// Connections of clients come and go.
-		if open := c.Descriptors(); now > goroutines+40 || open > descriptors+20 {
+		if open := c.Program.Descriptors(); now > goroutines+40 || open > descriptors+20 {
 			return fmt.Errorf("%v goroutines and %d open files, before were %v and %d", now, open, goroutines, descriptors)
 		}
 		return nil
 	})
 	if n := metric(t, c, "headway_panics_total"); n != 0 {
-		t.Errorf("%v panics were caught:\n%s", n, c.Output())
+		t.Errorf("%v panics were caught:\n%s", n, c.Program.Output())
 	}
 	if now := readySince(t, c); now != node {
 		t.Errorf("the node was not Ready all the time: %s, before %s", now, node)
@@ -186,7 +186,7 @@ func settled(c *e2e.Cluster, n int) error {
 	}
 	running := map[string]int{}
 	for _, program := range []string{"httpd", "sleep\x001000", "sh\x00-c\x00trap"} {
-		for _, hostname := range c.Hostnames(program) {
+		for _, hostname := range c.Processes.Hostnames(program) {
 			running[hostname]++
 		}
 	}

@@ -1,47 +1,47 @@
 package e2e
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
-	"net/http"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/examples"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
 )
 
-// Cluster is a running `headway up`.
+// Cluster is a running `headway up` with what is around it.
 type Cluster struct {
-	DataDir string
+	*Node
+	Program   *Program
+	Processes *Processes
+	Traces    *Traces
 	// Remote is the repository that the cluster follows, Clone a clone of it
 	// to work in.
-	Remote, Clone string
-	// HTTP sends requests from the node.
-	HTTP *http.Client
+	Remote *Remote
+	Clone  *Clone
 
-	tb     testing.TB
-	id     string
-	flags  []string
-	cmd    *exec.Cmd
-	exited chan struct{}
-	output *output
 	// kube is made at the first use, and kept: a handshake for each question
 	// would take much of the machine.
 	mu   sync.Mutex
 	kube kubernetes.Interface
-	// started is how much had been printed when the program was last started.
-	started int
 }
 
 // Start runs a cluster on the example repository and waits until it answers.
@@ -50,7 +50,7 @@ func Start(tb testing.TB, flags ...string) *Cluster {
 	tb.Helper()
 	c := New(tb, flags...)
 	c.Up()
-	c.CloneRemote()
+	c.cloneRemote()
 	return c
 }
 
@@ -67,13 +67,17 @@ func New(tb testing.TB, flags ...string) *Cluster {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	node := &Node{DataDir: filepath.Join(dir, "data"), tb: tb, id: id, output: &output{}}
+	node.HTTP = node.http()
+	processes := &Processes{node}
 	c := &Cluster{
-		DataDir: filepath.Join(dir, "data"),
-		Clone:   filepath.Join(dir, "clone"),
-		HTTP:    httpIn(id),
-		tb:      tb, id: id, flags: flags, output: &output{},
+		Node:      node,
+		Program:   &Program{node: node, flags: flags},
+		Processes: processes,
+		Traces:    &Traces{node, processes},
+		Remote:    &Remote{filepath.Join(node.DataDir, "repo.git"), node},
+		Clone:     &Clone{filepath.Join(dir, "clone"), node},
 	}
-	c.Remote = filepath.Join(c.DataDir, "repo.git")
 	tb.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			tb.Errorf("leftovers in the test's directory: %v", err)
@@ -84,26 +88,13 @@ func New(tb testing.TB, flags ...string) *Cluster {
 	return c
 }
 
-// AddFlags adds flags to those of `headway up`, before its start.
-func (c *Cluster) AddFlags(flags ...string) { c.flags = append(c.flags, flags...) }
-
-// upArgs is the command line of the cluster.
-func (c *Cluster) upArgs() []string {
-	return append([]string{
-		"up", "--data-dir", c.DataDir, "--images-dir", images, "--node-name", "node-1",
-		"--cgroup-root", c.id, "--listen", "127.0.0.1:6443", "--settle", "1s",
-	}, c.flags...)
-}
-
 // Up starts the program and waits until the API answers.
 func (c *Cluster) Up() {
 	c.tb.Helper()
-	c.Spawn()
+	c.Program.Spawn()
 	c.Eventually(time.Minute, "the API answers", func() error {
-		select {
-		case <-c.exited:
-			c.tb.Fatalf("headway up ended: %v\n%s", c.cmd.ProcessState, c.output)
-		default:
+		if err := c.Program.Running(); err != nil {
+			c.tb.Fatalf("%v\n%s", err, c.output)
 		}
 		client, err := c.client()
 		if err != nil {
@@ -112,109 +103,6 @@ func (c *Cluster) Up() {
 		_, err = client.Discovery().ServerVersion()
 		return err
 	})
-}
-
-// Spawn starts the program and does not wait.
-func (c *Cluster) Spawn() {
-	c.tb.Helper()
-	if err := os.MkdirAll(c.cpuacct(), 0o755); err != nil {
-		c.tb.Fatal(err)
-	}
-	enter := "echo $$ > " + filepath.Join(c.cpuacct(), "cgroup.procs") + ` && exec "$@"`
-	c.cmd = c.in(context.Background(), append([]string{"sh", "-c", enter, "up", headway}, c.upArgs()...)...)
-	c.cmd.Stdout, c.cmd.Stderr = c.output, c.output
-	c.started = len(c.output.String())
-	if err := c.cmd.Start(); err != nil {
-		c.tb.Fatalf("start headway up: %v", err)
-	}
-	exited := make(chan struct{})
-	c.exited = exited
-	go func(cmd *exec.Cmd) {
-		defer close(exited)
-		// How it ended is in cmd.ProcessState.
-		_ = cmd.Wait()
-	}(c.cmd)
-}
-
-// Kill ends the program with SIGKILL.
-func (c *Cluster) Kill() {
-	c.tb.Helper()
-	c.signal(syscall.SIGKILL)
-}
-
-// Stop ends the program as Ctrl-C does.
-func (c *Cluster) Stop() {
-	c.tb.Helper()
-	c.signal(syscall.SIGINT)
-}
-
-// Suspend stops the program where it is, as a laptop's lid does. Resume lets it
-// go on.
-func (c *Cluster) Suspend() {
-	c.tb.Helper()
-	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		c.tb.Fatal(err)
-	}
-}
-
-// Resume lets a suspended program go on.
-func (c *Cluster) Resume() {
-	c.tb.Helper()
-	if err := c.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		c.tb.Fatal(err)
-	}
-}
-
-func (c *Cluster) signal(signal syscall.Signal) {
-	c.tb.Helper()
-	if err := c.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		c.tb.Fatalf("send %s to headway: %v", signal, err)
-	}
-	select {
-	case <-c.exited:
-	case <-time.After(time.Minute):
-		c.tb.Fatalf("headway did not end within a minute of %s\n%s", signal, c.output)
-	}
-}
-
-// in is a command in the cluster's network namespace.
-func (c *Cluster) in(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + c.id}, args...)...)
-	cmd.Env = append(os.Environ(),
-		"KUBECONFIG="+filepath.Join(c.DataDir, "kubeconfig"),
-		"HOME="+filepath.Dir(c.DataDir),
-		"GIT_CONFIG_GLOBAL="+os.DevNull,
-		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com",
-		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
-		"GORACE=halt_on_error=0",
-	)
-	return cmd
-}
-
-// Result is what a command did.
-type Result struct {
-	Stdout, Stderr string
-	Code           int
-}
-
-// Run runs a command in the cluster's network namespace, with the given
-// standard input.
-func (c *Cluster) Run(stdin string, args ...string) Result {
-	c.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := c.in(ctx, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		c.tb.Fatalf("%s: %v", strings.Join(args, " "), err)
-	}
-	if ctx.Err() != nil {
-		c.tb.Fatalf("%s: no end after two minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
-	}
-	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
 // Headway runs a headway command against the cluster.
@@ -233,14 +121,6 @@ func (c *Cluster) Kubectl(args ...string) string {
 func (c *Cluster) KubectlIn(stdin string, args ...string) string {
 	c.tb.Helper()
 	return c.must(c.Run(stdin, append([]string{"kubectl"}, args...)...), "kubectl", args)
-}
-
-func (c *Cluster) must(r Result, name string, args []string) string {
-	c.tb.Helper()
-	if r.Code != 0 {
-		c.tb.Fatalf("%s %s: exit code %d\n%s%s", name, strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
-	}
-	return r.Stdout
 }
 
 func (c *Cluster) client() (kubernetes.Interface, error) {
@@ -267,7 +147,7 @@ func (c *Cluster) Config() (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Dial = dialIn(c.id)
+	config.Dial = c.dial
 	config.QPS = -1
 	return config, nil
 }
@@ -282,36 +162,13 @@ func (c *Cluster) Client() kubernetes.Interface {
 	return client
 }
 
-// Eventually calls check until it succeeds, and fails the test if it has not
-// after the limit.
-func (c *Cluster) Eventually(limit time.Duration, what string, check func() error) {
-	c.tb.Helper()
-	deadline := time.Now().Add(limit)
-	for pause := 50 * time.Millisecond; ; pause = min(pause*5/4, 400*time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.tb.Fatalf("after %s not: %s: %v\n--- headway's output:\n%s", limit, what, err, c.output.tail(60))
-		}
-		time.Sleep(pause) //nolint:forbidigo // polls an effect seen from outside
-	}
-}
-
-// Output is what headway up printed so far.
-func (c *Cluster) Output() string { return c.output.String() }
-
-// OutputSinceStart is what it printed since it was last started.
-func (c *Cluster) OutputSinceStart() string { return c.output.String()[c.started:] }
-
 // cleanup ends the cluster and finds what it leaves behind.
 func (c *Cluster) cleanup() {
-	if c.cmd != nil {
+	if c.Program.cmd != nil {
 		if c.tb.Failed() {
 			c.tb.Logf("--- pods and events:\n%s", c.Run("", "kubectl", "get", "pods,events", "-A", "-o", "wide", "--request-timeout=10s").Stdout)
 		}
-		c.Stop()
+		c.Program.Stop()
 	}
 	if c.tb.Failed() {
 		c.tb.Logf("--- headway's output:\n%s", c.output.tail(200))
@@ -319,40 +176,93 @@ func (c *Cluster) cleanup() {
 	if strings.Contains(c.output.String(), "WARNING: DATA RACE") {
 		c.tb.Errorf("headway has a data race:\n%s", c.output)
 	}
-	if c.cmd == nil {
+	if c.Program.cmd == nil {
 		return
 	}
 	if r := c.Headway("cleanup", "--yes", "--cgroup-root", c.id); r.Code != 0 {
 		c.tb.Errorf("headway cleanup: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	c.nothingLeft(func() []string {
+	c.Traces.nothingLeft(func() []string {
 		if err := os.Remove(c.cpuacct()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return []string{err.Error()}
 		}
 		return nil
 	})
-	c.NoLeaks(c.DataDir)
+	c.Traces.None(c.DataDir)
 }
 
-// output collects what a program prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+// Deployed waits until the commit is applied and everything of it is healthy.
+func (c *Cluster) Deployed(commit string) {
+	c.tb.Helper()
+	c.Eventually(90*time.Second, "commit "+commit+" is deployed", func() error {
+		return c.kustomization(func(k kustomization) error { return k.deployed(commit) })
+	})
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
+type kustomization struct{ kustomizev1.Kustomization }
+
+func (c *Cluster) kustomization(check func(kustomization) error) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	data, err := client.Discovery().RESTClient().Get().AbsPath("/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/headway-system/kustomizations/cluster").DoRaw(context.Background())
+	if err != nil {
+		return err
+	}
+	var k kustomization
+	if err := json.Unmarshal(data, &k); err != nil {
+		return err
+	}
+	return check(k)
 }
 
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
+// deployed reports whether the commit is applied and healthy.
+func (k kustomization) deployed(commit string) error {
+	ready := meta.FindStatusCondition(k.Status.Conditions, "Ready")
+	if ready == nil {
+		return fmt.Errorf("no Ready condition")
+	}
+	if !strings.HasSuffix(k.Status.LastAppliedRevision, commit) || ready.Status != "True" {
+		return fmt.Errorf("applied %s, attempted %s, Ready %s: %s: %s", k.Status.LastAppliedRevision,
+			k.Status.LastAttemptedRevision, ready.Status, ready.Reason, ready.Message)
+	}
+	return nil
 }
 
-func (o *output) tail(lines int) string {
-	all := strings.Split(o.String(), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+// Metric is the value of one of the program's own metrics without labels.
+func (c *Cluster) Metric(name string) (float64, error) {
+	client, err := c.client()
+	if err != nil {
+		return 0, err
+	}
+	data, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewScanner(strings.NewReader(string(data)))
+	lines.Buffer(nil, len(data)+1)
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("the program has no metric %s", name)
+}
+
+// NewRemote makes a bare repository from the example beside the data dir, for
+// a server to serve, and clones it.
+func (c *Cluster) NewRemote() {
+	c.tb.Helper()
+	c.Remote.Dir = filepath.Join(filepath.Dir(c.DataDir), "remote.git")
+	if err := write.Create(c.Remote.Dir, "main", examples.Repo(), git.Signature{Name: "Ada", Email: "ada@example.com"}, "Start"); err != nil {
+		c.tb.Fatal(err)
+	}
+	c.cloneRemote()
+}
+
+// cloneRemote clones the repository that the cluster follows.
+func (c *Cluster) cloneRemote() {
+	c.tb.Helper()
+	c.must(c.Run("", "git", "clone", "-q", c.Remote.Dir, c.Clone.Dir), "git clone", nil)
 }

@@ -14,7 +14,7 @@ import (
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	head := c.Git("rev-parse", "HEAD")
+	head := c.Clone.Git("rev-parse", "HEAD")
 	c.Deployed(head)
 
 	var version struct{ Version, Kubernetes string }
@@ -23,11 +23,11 @@ func TestCommands(t *testing.T) {
 		t.Errorf("version is %+v", version)
 	}
 
-	if r := c.Headway("validate", c.Clone); r.Code != 0 || !strings.Contains(r.Stdout, "4 objects, no fault") {
+	if r := c.Headway("validate", c.Clone.Dir); r.Code != 0 || !strings.Contains(r.Stdout, "4 objects, no fault") {
 		t.Errorf("validate of the example: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	c.Write("bad/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: bad\nspec:\n  replicas: -1\n")
-	r := c.Headway("validate", filepath.Join(c.Clone, "bad"))
+	c.Clone.Write("bad/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: bad\nspec:\n  replicas: -1\n")
+	r := c.Headway("validate", filepath.Join(c.Clone.Dir, "bad"))
 	if r.Code != 1 || !strings.Contains(r.Stderr, "bad/deployment.yaml:6: Deployment/bad: spec.replicas: Invalid value: -1: must be greater than or equal to 0") {
 		t.Errorf("validate of a fault: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}

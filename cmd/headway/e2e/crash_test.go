@@ -22,7 +22,7 @@ import (
 func TestKillDuringRollouts(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -30,13 +30,13 @@ func TestKillDuringRollouts(t *testing.T) {
 	acknowledged := map[string]string{}
 	for round := range 20 {
 		next := fmt.Sprintf("Hello for the %d. time!", round)
-		c.Replace(baseFile, message, next)
+		c.Clone.Replace(baseFile, message, next)
 		message = next
-		commit := c.Push(next)
+		commit := c.Clone.Push(next)
 
 		writes := startWrites(c, round)
 		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) //nolint:forbidigo // the random moment
-		c.Kill()
+		c.Program.Kill()
 		maps.Copy(acknowledged, writes.stop())
 		c.Up()
 		c.Deployed(commit)
@@ -66,7 +66,7 @@ func TestKillDuringRollouts(t *testing.T) {
 // runsOnce reports whether there is exactly one container process for each pod.
 func runsOnce(c *e2e.Cluster, pods map[string]bool) error {
 	running := map[string]int{}
-	for _, hostname := range c.Hostnames("/web-") {
+	for _, hostname := range c.Processes.Hostnames("/web-") {
 		running[hostname]++
 	}
 	for name := range pods {
@@ -118,11 +118,11 @@ func (w *writes) stop() map[string]string {
 // them: the same processes, no log line lost.
 func TestRestartKeepsContainers(t *testing.T) {
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	readyPods(t, c, 3)
-	before := c.Processes("/web-")
+	before := c.Processes.List("/web-")
 	url := "http://" + serviceIP(t, c)
-	c.Stop()
+	c.Program.Stop()
 	if err := answers(c, url, "Hello"); err != nil {
 		t.Errorf("the Service while headway is stopped: %v", err)
 	}
@@ -130,7 +130,7 @@ func TestRestartKeepsContainers(t *testing.T) {
 	c.Up()
 	readyPods(t, c, 3)
 	c.Eventually(30*time.Second, "it says that all is healthy, once it has looked", func() error {
-		if out := c.OutputSinceStart(); !strings.Contains(out, " is healthy (") {
+		if out := c.Program.OutputSinceStart(); !strings.Contains(out, " is healthy (") {
 			return errors.New(out)
 		}
 		return nil
@@ -141,7 +141,7 @@ func TestRestartKeepsContainers(t *testing.T) {
 		}
 		return nil
 	})
-	if after := c.Processes("/web-"); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := c.Processes.List("/web-"); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("processes after the restart are %v, before they were %v", after, before)
 	}
 	restarts := c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}")
@@ -153,13 +153,13 @@ func TestRestartKeepsContainers(t *testing.T) {
 	if requests, failures := load.stop(); len(failures) > 0 {
 		t.Errorf("%d of %d requests failed during the restart, the first: %v", len(failures), requests, failures[0])
 	}
-	if strings.Contains(c.OutputSinceStart(), "is Ready") {
-		t.Errorf("pods that were ready became ready again:\n%s", c.OutputSinceStart())
+	if strings.Contains(c.Program.OutputSinceStart(), "is Ready") {
+		t.Errorf("pods that were ready became ready again:\n%s", c.Program.OutputSinceStart())
 	}
 
 	// What was adopted is under control again, rules included.
-	c.Replace(baseFile, "Hello from Git!", "Hello after the restart!")
-	c.Deployed(c.Push("Greet after the restart"))
+	c.Clone.Replace(baseFile, "Hello from Git!", "Hello after the restart!")
+	c.Deployed(c.Clone.Push("Greet after the restart"))
 	c.Eventually(30*time.Second, "the Service answers with the new message", func() error {
 		return answers(c, url, "Hello after the restart!")
 	})
@@ -169,12 +169,12 @@ func TestRestartKeepsContainers(t *testing.T) {
 // and new pods start.
 func TestContainerdKilled(t *testing.T) {
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	pods := readyPods(t, c, 3)
-	before := c.Processes("/web-")
+	before := c.Processes.List("/web-")
 	load := startLoad(c, "http://"+serviceIP(t, c))
 	for round := range 2 {
-		c.KillContainerd()
+		c.Processes.KillContainerd()
 		name := fmt.Sprintf("web-%d", round)
 		c.Kubectl("create", "deployment", name, "--image=headway.dev/examples/web:1.0.0")
 		c.Kubectl("rollout", "status", "deploy/"+name, "--timeout=60s")
@@ -182,7 +182,7 @@ func TestContainerdKilled(t *testing.T) {
 	if requests, failures := load.stop(); len(failures) > 0 {
 		t.Errorf("%d of %d requests failed: %v", len(failures), requests, failures[0])
 	}
-	after := c.Processes("/web-")
+	after := c.Processes.List("/web-")
 	for _, process := range before {
 		if !slices.Contains(after, process) {
 			t.Errorf("process %s is gone; running are %v", process, after)
@@ -194,7 +194,7 @@ func TestContainerdKilled(t *testing.T) {
 	contains(t, "restart counts", c.Kubectl("get", "pods", "-n", "hello", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"), "0 0 0")
 
 	// Exits that happen while it is down are not lost.
-	c.KillContainerd()
+	c.Processes.KillContainerd()
 	pid, _, _ := strings.Cut(before[0], " ")
 	if r := c.Run("", "kill", "-9", pid); r.Code != 0 {
 		t.Fatalf("kill a container's process: %s", r.Stderr)
@@ -211,13 +211,13 @@ func TestCleanupAfterAnInterruptedStart(t *testing.T) {
 	t.Parallel()
 	for range 3 {
 		c := e2e.New(t)
-		c.Spawn()
+		c.Program.Spawn()
 		c.Eventually(time.Minute, "a shim runs", func() error {
-			if c.Usage()["shims"].PSS == 0 {
+			if c.Processes.Usage()["shims"].PSS == 0 {
 				return fmt.Errorf("none yet")
 			}
 			return nil
 		})
-		c.Stop()
+		c.Program.Stop()
 	}
 }

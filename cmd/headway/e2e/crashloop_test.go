@@ -30,35 +30,35 @@ spec:
 `
 	}
 	const file = "apps/hello/overlays/production/worker.yaml"
-	c.Replace("apps/hello/overlays/production/kustomization.yaml", "  - ../../base\n", "  - ../../base\n  - worker.yaml\n")
-	c.Write(file, deployment("exec sleep 100000"))
-	good := c.Push("Add a worker")
+	c.Clone.Replace("apps/hello/overlays/production/kustomization.yaml", "  - ../../base\n", "  - ../../base\n  - worker.yaml\n")
+	c.Clone.Write(file, deployment("exec sleep 100000"))
+	good := c.Clone.Push("Add a worker")
 	c.Kubectl("annotate", "ks", "cluster", "-n", "headway-system", "headway.dev/on-failure=revert")
 	c.Kubectl("patch", "ks", "cluster", "-n", "headway-system", "--type=merge", "-p", `{"spec":{"timeout":"25s"}}`)
 	c.Deployed(good)
 	c.Eventually(time.Minute, "the first commit is known to be healthy", func() error { return lastHealthy(c, good) })
 	for _, seconds := range []int{0, 3, 8} {
 		said := fmt.Sprintf("no config after %d s", seconds)
-		c.Write(file, deployment(fmt.Sprintf("echo starting; sleep %d; echo %s; exit 5", seconds, said)))
-		bad := c.Push(fmt.Sprintf("End after %d s", seconds))
+		c.Clone.Write(file, deployment(fmt.Sprintf("echo starting; sleep %d; echo %s; exit 5", seconds, said)))
+		bad := c.Clone.Push(fmt.Sprintf("End after %d s", seconds))
 		c.Eventually(2*time.Minute, "the commit is reverted", func() error {
-			c.Git("fetch", "-q")
-			return holds(c.Git("log", "-1", "--format=%B", "origin/main"), "This reverts commit "+bad)
+			c.Clone.Git("fetch", "-q")
+			return holds(c.Clone.Git("log", "-1", "--format=%B", "origin/main"), "This reverts commit "+bad)
 		})
-		contains(t, "why it is reverted", c.Git("log", "-1", "--format=%B", "origin/main"), "exit code 5 (Error)")
+		contains(t, "why it is reverted", c.Clone.Git("log", "-1", "--format=%B", "origin/main"), "exit code 5 (Error)")
 		contains(t, "the journal", c.Headway("log").Stdout, "exit code 5 (Error)")
 		c.Eventually(20*time.Second, "an event has the last lines", func() error {
 			return holds(c.Kubectl("get", "events", "-n", "hello", "--field-selector=reason=LastLogLines,involvedObject.name=worker", "-o", "jsonpath={range .items[*]}{.message}{end}"),
 				"container main printed last:\nstarting\n"+said)
 		})
-		if text := c.Git("log", "-1", "--format=%B", "origin/main"); strings.Contains(text, said) {
+		if text := c.Clone.Git("log", "-1", "--format=%B", "origin/main"); strings.Contains(text, said) {
 			t.Errorf("Git has what the program printed: %s", text)
 		}
 		if err := lastHealthy(c, bad); err == nil {
 			t.Errorf("the commit that ends after %d s was healthy last", seconds)
 		}
-		c.Git("pull", "-q")
-		c.Deployed(c.Git("rev-parse", "HEAD"))
+		c.Clone.Git("pull", "-q")
+		c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	}
 }
 

@@ -26,14 +26,14 @@ const (
 // ones go, and a client that sends requests all the time loses none.
 func TestPushRollsOutWithoutLosingARequest(t *testing.T) {
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	before := readyPods(t, c, 3)
 
 	url := "http://" + serviceIP(t, c)
 	load := startLoad(c, url)
-	c.Replace(baseFile, "Hello from Git!", "Hello again!")
-	c.Replace(deployFile, "web:1.0.0", "web:1.1.0")
-	commit := c.Push("Greet again")
+	c.Clone.Replace(baseFile, "Hello from Git!", "Hello again!")
+	c.Clone.Replace(deployFile, "web:1.0.0", "web:1.1.0")
+	commit := c.Clone.Push("Greet again")
 	c.Deployed(commit)
 	after := readyPods(t, c, 3)
 	for name := range after {

@@ -13,10 +13,10 @@ func TestProgramAloneRunsItsExample(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t, "--images-dir=")
 	if e2e.Race { // takes far more memory than the example may have
-		c.Replace("apps/hello/base/deployment.yaml", "memory: 64Mi", "memory: 1Gi")
-		c.Push("Leave room for the race detector")
+		c.Clone.Replace("apps/hello/base/deployment.yaml", "memory: 64Mi", "memory: 1Gi")
+		c.Clone.Push("Leave room for the race detector")
 	}
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	readyPods(t, c, 3)
 	c.Eventually(30*time.Second, "the Service answers", func() error {
 		return answers(c, "http://"+serviceIP(t, c), "Hello from Git! (web 1.0.0 on hello-")

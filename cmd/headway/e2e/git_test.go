@@ -19,11 +19,11 @@ import (
 // and returns the commit.
 func plainRepo(t *testing.T, c *e2e.Cluster) string {
 	t.Helper()
-	c.Git("rm", "-r", "-q", ".")
+	c.Clone.Git("rm", "-r", "-q", ".")
 	for i := range 10 {
-		c.Write(fmt.Sprintf("config-%d.yaml", i), configMap(i, "one"))
+		c.Clone.Write(fmt.Sprintf("config-%d.yaml", i), configMap(i, "one"))
 	}
-	return c.Push("Ten ConfigMaps")
+	return c.Clone.Push("Ten ConfigMaps")
 }
 
 func configMap(i int, value string) string {
@@ -59,10 +59,10 @@ func TestInvalidManifestChangesNothing(t *testing.T) {
 	c.Deployed(good)
 
 	for i := range 9 {
-		c.Write(fmt.Sprintf("config-%d.yaml", i), configMap(i, "two"))
+		c.Clone.Write(fmt.Sprintf("config-%d.yaml", i), configMap(i, "two"))
 	}
-	c.Write("config-9.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-9\n  namespace: default\ndata:\n  key: two\nimmutible: true\n")
-	bad := c.Push("Misspell a field")
+	c.Clone.Write("config-9.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: config-9\n  namespace: default\ndata:\n  key: two\nimmutible: true\n")
+	bad := c.Clone.Push("Misspell a field")
 	var status e2e.Result
 	c.Eventually(30*time.Second, "status names the fault", func() error {
 		status = c.Headway("status")
@@ -79,8 +79,8 @@ func TestInvalidManifestChangesNothing(t *testing.T) {
 		}
 	}
 
-	c.Write("config-9.yaml", configMap(9, "three"))
-	c.Deployed(c.Push("Spell it right"))
+	c.Clone.Write("config-9.yaml", configMap(9, "three"))
+	c.Deployed(c.Clone.Push("Spell it right"))
 	wantValue(t, c, "config-0", "two")
 	wantValue(t, c, "config-9", "three")
 }
@@ -93,8 +93,8 @@ func TestPruneAndDrift(t *testing.T) {
 	c.Deployed(plainRepo(t, c))
 	c.Kubectl("create", "configmap", "by-hand", "-n", "default", "--from-literal=key=mine")
 
-	c.Git("rm", "-q", "config-3.yaml")
-	c.Deployed(c.Push("Remove one"))
+	c.Clone.Git("rm", "-q", "config-3.yaml")
+	c.Deployed(c.Clone.Push("Remove one"))
 	c.Eventually(20*time.Second, "config-3 is pruned", func() error {
 		if _, err := configValue(t, c, "config-3"); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("get config-3: %w", err)
@@ -136,10 +136,10 @@ func TestPruneAndDrift(t *testing.T) {
 func TestRollbackIsARevertCommit(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	first := c.Git("rev-parse", "HEAD")
+	first := c.Clone.Git("rev-parse", "HEAD")
 	c.Deployed(first)
-	c.Replace(overlayFile, "count: 3", "count: 2")
-	second := c.Push("Run two replicas")
+	c.Clone.Replace(overlayFile, "count: 3", "count: 2")
+	second := c.Clone.Push("Run two replicas")
 	c.Deployed(second)
 	readyPods(t, c, 2)
 
@@ -147,22 +147,22 @@ func TestRollbackIsARevertCommit(t *testing.T) {
 	if r.Code != 0 {
 		t.Fatalf("headway rollback: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	c.Git("pull", "-q", "--ff-only")
-	log := c.Git("log", "-1", "--format=%s%n%b")
+	c.Clone.Git("pull", "-q", "--ff-only")
+	log := c.Clone.Git("log", "-1", "--format=%s%n%b")
 	if !strings.Contains(log, `Revert "Run two replicas"`) || !strings.Contains(log, "This reverts commit "+second+".") {
 		t.Errorf("the newest commit is not the revert:\n%s", log)
 	}
-	if parent := c.Git("rev-parse", "HEAD^"); parent != second {
+	if parent := c.Clone.Git("rev-parse", "HEAD^"); parent != second {
 		t.Errorf("the revert's parent is %s, want %s", parent, second)
 	}
-	if diff := c.Git("diff", "--stat", first, "HEAD"); diff != "" {
+	if diff := c.Clone.Git("diff", "--stat", first, "HEAD"); diff != "" {
 		t.Errorf("the revert is not the tree of before:\n%s", diff)
 	}
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	readyPods(t, c, 3)
 
 	journal := c.Headway("log", "deploy/hello")
-	for _, want := range []string{second[:7], c.Git("rev-parse", "--short=7", "HEAD"), "Run two replicas", "Revert"} {
+	for _, want := range []string{second[:7], c.Clone.Git("rev-parse", "--short=7", "HEAD"), "Run two replicas", "Revert"} {
 		if !strings.Contains(journal.Stdout, want) {
 			t.Errorf("headway log deploy/hello has no %q:\n%s%s", want, journal.Stdout, journal.Stderr)
 		}
@@ -174,15 +174,15 @@ func TestRollbackIsARevertCommit(t *testing.T) {
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	head := c.Git("rev-parse", "HEAD")
+	head := c.Clone.Git("rev-parse", "HEAD")
 	c.Deployed(head)
 	if r := c.Headway("plan", "main"); r.Code != 0 {
 		t.Errorf("plan of what is deployed: exit code %d, want 0\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 
-	c.Git("checkout", "-q", "-b", "fewer")
-	c.Replace(overlayFile, "count: 3", "count: 1")
-	c.Push("Run one replica")
+	c.Clone.Git("checkout", "-q", "-b", "fewer")
+	c.Clone.Replace(overlayFile, "count: 3", "count: 1")
+	c.Clone.Push("Run one replica")
 	r := c.Headway("plan", "fewer")
 	if r.Code != 2 {
 		t.Errorf("plan of changes: exit code %d, want 2\n%s", r.Code, r.Stderr)
@@ -192,11 +192,11 @@ func TestPlan(t *testing.T) {
 			t.Errorf("plan has no %q:\n%s", want, r.Stdout)
 		}
 	}
-	if r := c.Headway("plan", "--path", c.Clone); r.Code != 2 || !strings.Contains(r.Stdout, "spec.replicas") {
+	if r := c.Headway("plan", "--path", c.Clone.Dir); r.Code != 2 || !strings.Contains(r.Stdout, "spec.replicas") {
 		t.Errorf("plan of a directory: exit code %d, want 2 and spec.replicas\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	c.Write(overlayFile, "resources: [")
-	c.Push("Break it")
+	c.Clone.Write(overlayFile, "resources: [")
+	c.Clone.Push("Break it")
 	if r := c.Headway("plan", "fewer"); r.Code != 1 || !strings.Contains(r.Stderr+r.Stdout, overlayFile) {
 		t.Errorf("plan of a broken branch: exit code %d, want 1 and the file\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -219,12 +219,12 @@ func TestPlan(t *testing.T) {
 func TestGitUnreachable(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	before := readyPods(t, c, 3)
 	url := "http://" + serviceIP(t, c)
 
-	away := c.Remote + ".away"
-	if err := os.Rename(c.Remote, away); err != nil {
+	away := c.Remote.Dir + ".away"
+	if err := os.Rename(c.Remote.Dir, away); err != nil {
 		t.Fatal(err)
 	}
 	c.Headway("sync") // fails, and makes the cluster notice at once
@@ -238,7 +238,7 @@ func TestGitUnreachable(t *testing.T) {
 		return nil
 	})
 	// Nor does a restart without Git stop anything.
-	c.Stop()
+	c.Program.Stop()
 	c.Up()
 	if err := answers(c, url, "Hello"); err != nil {
 		t.Errorf("the Service while Git is away: %v", err)
@@ -247,11 +247,11 @@ func TestGitUnreachable(t *testing.T) {
 		t.Errorf("pods while Git is away: %v", err)
 	}
 
-	if err := os.Rename(away, c.Remote); err != nil {
+	if err := os.Rename(away, c.Remote.Dir); err != nil {
 		t.Fatal(err)
 	}
-	c.Replace(overlayFile, "count: 3", "count: 2")
-	commit := c.Push("Run two replicas")
+	c.Clone.Replace(overlayFile, "count: 3", "count: 2")
+	commit := c.Clone.Push("Run two replicas")
 	c.Headway("sync")
 	c.Deployed(commit)
 	readyPods(t, c, 2)
@@ -262,10 +262,10 @@ func TestPushIsNoticed(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
 	c.Deployed(plainRepo(t, c))
-	if _, err := os.Stat(filepath.Join(c.Remote, "HEAD")); err != nil {
+	if _, err := os.Stat(filepath.Join(c.Remote.Dir, "HEAD")); err != nil {
 		t.Fatalf("the repository is not bare: %v", err)
 	}
-	c.Write("config-0.yaml", configMap(0, "two"))
-	c.Push("Change one line")
+	c.Clone.Write("config-0.yaml", configMap(0, "two"))
+	c.Clone.Push("Change one line")
 	wantValue(t, c, "config-0", "two")
 }

@@ -39,7 +39,7 @@ func TestKillAnything(t *testing.T) {
 		}
 	}
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	c.KubectlIn(gatedPod, "apply", "-f", "-")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -48,20 +48,20 @@ func TestKillAnything(t *testing.T) {
 	var told ledger
 	for round := range kills {
 		next := fmt.Sprintf("Hello for the %d. time!", round)
-		c.Replace(baseFile, message, next)
+		c.Clone.Replace(baseFile, message, next)
 		message = next
-		commit := c.Push(next)
+		commit := c.Clone.Push(next)
 		stop := told.write(c.Client(), round)
 		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond) //nolint:forbidigo // the random moment
 		switch round % 4 {
 		case 0:
-			c.Kill()
+			c.Program.Kill()
 		case 1:
-			c.KillContainerd()
+			c.Processes.KillContainerd()
 		case 2:
-			c.KillOne("containerd-shim", random.IntN)
+			c.Processes.KillOne("containerd-shim", random.IntN)
 		case 3:
-			c.KillOne("web-", random.IntN)
+			c.Processes.KillOne("web-", random.IntN)
 		}
 		stop()
 		if round%4 == 0 {
@@ -73,7 +73,7 @@ func TestKillAnything(t *testing.T) {
 		c.Eventually(time.Minute, "only the new pods are left", func() error { return podsAre(c, pods) })
 		c.Eventually(time.Minute, "each pod runs once", func() error { return runsOnce(c, pods) })
 		c.Eventually(time.Minute, "one shim for each pod", func() error {
-			if n := c.Shims(); n != len(pods) {
+			if n := c.Processes.Shims(); n != len(pods) {
 				return fmt.Errorf("%d shims for %d pods", n, len(pods))
 			}
 			return nil

@@ -38,7 +38,7 @@ spec:
 func TestKubectl(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	k := func(args ...string) string { t.Helper(); return c.Kubectl(args...) }
 
 	contains(t, "get nodes", k("get", "nodes"), "NAME", "STATUS", "ROLES", "AGE", "VERSION", "node-1", "Ready")

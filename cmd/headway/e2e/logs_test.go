@@ -29,7 +29,7 @@ spec:
 	// What awk starts is awk, too, until it has become another program.
 	var before []string
 	c.Eventually(10*time.Second, "the container is one process", func() error {
-		if before = c.Processes("awk"); len(before) != 1 {
+		if before = c.Processes.List("awk"); len(before) != 1 {
 			return fmt.Errorf("the processes are %v", before)
 		}
 		return nil
@@ -48,7 +48,7 @@ spec:
 			}
 			return err
 		})
-		c.Kill()
+		c.Program.Kill()
 		c.Up()
 		c.Eventually(30*time.Second, "the node answers again", func() error {
 			if r := c.Run("", "kubectl", "logs", "counter", "--tail=1"); r.Code != 0 {
@@ -67,7 +67,7 @@ spec:
 		}
 	}
 	c.Eventually(10*time.Second, fmt.Sprintf("the container's process is still %v", before), func() error {
-		if after := c.Processes("awk"); fmt.Sprint(after) != fmt.Sprint(before) {
+		if after := c.Processes.List("awk"); fmt.Sprint(after) != fmt.Sprint(before) {
 			return fmt.Errorf("the processes are %v", after)
 		}
 		return nil

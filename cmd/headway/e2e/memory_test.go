@@ -31,8 +31,8 @@ func TestMemoryOfLargeObjects(t *testing.T) {
 		all     = objects * size
 	)
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
-	before := c.Memory()
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
+	before := c.Program.Memory()
 	configMaps := c.Client().CoreV1().ConfigMaps("default")
 	for i := range objects {
 		data := strings.Repeat(fmt.Sprintf("%07d\n", i), size/8)
@@ -41,8 +41,8 @@ func TestMemoryOfLargeObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stored := c.Memory()
-	c.ForgetPeak()
+	stored := c.Program.Memory()
+	c.Program.ForgetPeak()
 	var clients sync.WaitGroup
 	for i := range 4 {
 		clients.Go(func() {
@@ -57,7 +57,7 @@ func TestMemoryOfLargeObjects(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	listing := c.Memory()
+	listing := c.Program.Memory()
 	t.Logf("MB: before %d, stored %d, peak of the lists %d", before.Anonymous>>20, stored.Anonymous>>20, listing.Peak>>20)
 	// Once as they are stored, once more as garbage and in the page cache.
 	if most := before.Anonymous + 5*all; listing.Peak > most {
@@ -68,12 +68,12 @@ func TestMemoryOfLargeObjects(t *testing.T) {
 	}
 	most := before.Anonymous + all
 	c.Eventually(3*time.Minute, "the memory of deleted objects is given back", func() error {
-		if now := c.Memory().Anonymous; now > most {
+		if now := c.Program.Memory().Anonymous; now > most {
 			return fmt.Errorf("it takes %d MB, want at most %d", now>>20, most>>20)
 		}
 		return nil
 	})
-	t.Logf("MB: after %d", c.Memory().Anonymous>>20)
+	t.Logf("MB: after %d", c.Program.Memory().Anonymous>>20)
 }
 
 // listed reads a list of all ConfigMaps to its end, and returns its length.

@@ -23,7 +23,7 @@ import (
 func TestNodeAskedDirectly(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	var pods []string
 	for name := range readyPods(t, c, 3) {
 		pods = append(pods, name)

@@ -88,10 +88,10 @@ spec:
 	if ip := c.Kubectl("get", "pod", "box", "-o", "jsonpath={.status.podIP}"); !strings.Contains(c.Kubectl("exec", "box", "--", "sh", "-c", "echo $IP; ip address"), ip+"\n") {
 		t.Errorf("the pod does not know its address %s", ip)
 	}
-	if got := c.CgroupValue("box", "memory", "memory.limit_in_bytes"); got != "67108864" {
+	if got := c.Processes.CgroupValue("box", "memory", "memory.limit_in_bytes"); got != "67108864" {
 		t.Errorf("memory limit is %s, want 64 MiB", got)
 	}
-	if got := c.CgroupValue("box", "cpu", "cpu.cfs_quota_us"); got != "50000" {
+	if got := c.Processes.CgroupValue("box", "cpu", "cpu.cfs_quota_us"); got != "50000" {
 		t.Errorf("CPU quota is %s, want 50000", got)
 	}
 
@@ -251,7 +251,7 @@ spec:
 func TestNodePort(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	c.Kubectl("expose", "deploy/hello", "-n", "hello", "--name=outside", "--type=NodePort", "--port=80", "--target-port=8080")
 	port := c.Kubectl("get", "service", "outside", "-n", "hello", "-o", "jsonpath={.spec.ports[0].nodePort}")
 	for _, host := range []string{e2e.NodeAddress, "127.0.0.1"} {

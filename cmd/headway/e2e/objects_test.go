@@ -126,7 +126,7 @@ metadata: {name: held, finalizers: [example.com/hold]}
 		}
 		return nil
 	})
-	for _, pod := range c.Hostnames("/web-") {
+	for _, pod := range c.Processes.Hostnames("/web-") {
 		if strings.HasPrefix(pod, "web-") {
 			t.Errorf("a process of pod %s is left", pod)
 		}

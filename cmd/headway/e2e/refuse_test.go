@@ -67,10 +67,10 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if r := c.Run("", "setpriv", "--reuid=65534", "--clear-groups", e2e.Program(), "up", "--data-dir", filepath.Join(dir, "data")); r.Code == 0 || !strings.Contains(r.Stderr, "root") {
+	if r := c.Run("", "setpriv", "--reuid=65534", "--clear-groups", e2e.Binary(), "up", "--data-dir", filepath.Join(dir, "data")); r.Code == 0 || !strings.Contains(r.Stderr, "root") {
 		t.Errorf("up without root: exit code %d\n%s", r.Code, r.Stderr)
 	}
-	c.NoLeaks(c.DataDir)
+	c.Traces.None(c.DataDir)
 }
 
 // A data directory serves one process, a port one listener.
@@ -82,19 +82,19 @@ func TestInUse(t *testing.T) {
 		t.Errorf("a second headway on the data dir: exit code %d\n%s", r.Code, r.Stderr)
 	}
 	other := filepath.Join(t.TempDir(), "data")
-	r := c.Run("", e2e.Program(), "up", "--data-dir", other, "--listen", "127.0.0.1:6443")
+	r := c.Run("", e2e.Binary(), "up", "--data-dir", other, "--listen", "127.0.0.1:6443")
 	if r.Code == 0 || !strings.Contains(r.Stderr, "address already in use") {
 		t.Errorf("a second headway on the port: exit code %d\n%s", r.Code, r.Stderr)
 	}
-	c.NoLeaks(other)
+	c.Traces.None(other)
 }
 
 // A data directory that a newer version wrote is refused and left as it is.
 func TestNewerStore(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
-	c.Stop()
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
+	c.Program.Stop()
 	file := filepath.Join(c.DataDir, "store.db")
 	store, err := os.ReadFile(file)
 	if err != nil {

@@ -33,14 +33,14 @@ func TestHTTPRemote(t *testing.T) {
 	c := e2e.New(t, "--repo", "http://127.0.0.1:8080/remote.git", "--interval", "1s")
 	c.NewRemote()
 	plainRepo(t, c)
-	stop := c.ServeHTTP("127.0.0.1:8080", "ada", "pass-word")
+	stop := c.Remote.ServeHTTP("127.0.0.1:8080", "ada", "pass-word")
 	c.Up()
 	statusHas(t, c, "authentication", "next try")
 	secretFor(t, c, map[string]string{"username": "ada", "password": "pass-word"})
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 
-	c.Write("config-0.yaml", configMap(0, "two"))
-	c.Push("Noticed by the interval")
+	c.Clone.Write("config-0.yaml", configMap(0, "two"))
+	c.Clone.Push("Noticed by the interval")
 	wantValue(t, c, "config-0", "two")
 
 	stop()
@@ -49,15 +49,15 @@ func TestHTTPRemote(t *testing.T) {
 		t.Errorf("sync without a server: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	wantValue(t, c, "config-0", "two")
-	c.Write("config-0.yaml", configMap(0, "three"))
-	c.Push("Pushed during the outage")
-	c.ServeHTTP("127.0.0.1:8080", "ada", "pass-word")
+	c.Clone.Write("config-0.yaml", configMap(0, "three"))
+	c.Clone.Push("Pushed during the outage")
+	c.Remote.ServeHTTP("127.0.0.1:8080", "ada", "pass-word")
 	wantValue(t, c, "config-0", "three")
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 
 	rollback(t, c)
 	wantValue(t, c, "config-0", "two")
-	if out := c.Output() + c.Headway("status").Stdout + c.Kubectl("get", "events", "-A"); strings.Contains(out, "pass-word") {
+	if out := c.Program.Output() + c.Headway("status").Stdout + c.Kubectl("get", "events", "-A"); strings.Contains(out, "pass-word") {
 		t.Errorf("the password is told:\n%s", out)
 	}
 }
@@ -68,21 +68,21 @@ func TestSSHRemote(t *testing.T) {
 	c := e2e.New(t, "--interval", "1h")
 	c.NewRemote()
 	plainRepo(t, c)
-	identity, knownHosts := c.ServeSSH("2222")
-	c.AddFlags("--repo", "ssh://root@127.0.0.1:2222"+c.Remote)
+	identity, knownHosts := c.Remote.ServeSSH("2222")
+	c.Program.AddFlags("--repo", "ssh://root@127.0.0.1:2222"+c.Remote.Dir)
 	c.Up()
 	statusHas(t, c, "secretRef", "identity", "known_hosts")
 
-	other, _ := c.ServeSSH("2223")
+	other, _ := c.Remote.ServeSSH("2223")
 	secretFor(t, c, map[string]string{"identity": other, "known_hosts": knownHosts})
 	statusHas(t, c, "unable to authenticate")
 	secretFor(t, c, map[string]string{"identity": identity, "known_hosts": strings.Replace(knownHosts, ":2222", ":2223", 1)})
 	statusHas(t, c, "known_hosts")
 	secretFor(t, c, map[string]string{"identity": identity, "known_hosts": knownHosts})
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 
-	c.Write("config-0.yaml", configMap(0, "two"))
-	commit := c.Push("Fetched by sync")
+	c.Clone.Write("config-0.yaml", configMap(0, "two"))
+	commit := c.Clone.Push("Fetched by sync")
 	if r := c.Headway("sync"); r.Code != 0 || !strings.Contains(r.Stdout, commit[:7]) {
 		t.Errorf("sync: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -95,12 +95,12 @@ func TestSSHRemote(t *testing.T) {
 
 func rollback(t *testing.T, c *e2e.Cluster) {
 	t.Helper()
-	bad := c.Git("rev-parse", "HEAD")
+	bad := c.Clone.Git("rev-parse", "HEAD")
 	if r := c.Headway("rollback"); r.Code != 0 {
 		t.Fatalf("rollback: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	c.Git("pull", "-q", "--ff-only")
-	if log := c.Git("log", "-1", "--format=%P%n%b"); !strings.Contains(log, bad+"\n") || !strings.Contains(log, "This reverts commit "+bad) {
+	c.Clone.Git("pull", "-q", "--ff-only")
+	if log := c.Clone.Git("log", "-1", "--format=%P%n%b"); !strings.Contains(log, bad+"\n") || !strings.Contains(log, "This reverts commit "+bad) {
 		t.Errorf("the remote's newest commit is no revert of %s:\n%s", bad, log)
 	}
 }
@@ -146,10 +146,10 @@ func TestNestedSources(t *testing.T) {
 	commitOther("Start", map[string]string{
 		"first/a.yaml": config("first", "one"), "second/a.yaml": config("second", "one"), "broken/a.yaml": "kind: [",
 	})
-	stop := c.ServeGit("127.0.0.1:8080", filepath.Dir(other))
+	stop := c.Remote.ServeGit("127.0.0.1:8080", filepath.Dir(other))
 	defer stop()
 
-	c.Git("rm", "-r", "-q", ".")
+	c.Clone.Git("rm", "-r", "-q", ".")
 	kustomization := func(name, source, dependsOn string) string {
 		return `---
 apiVersion: kustomize.toolkit.fluxcd.io/v1
@@ -166,10 +166,10 @@ metadata: {name: ` + name + `, namespace: headway-system}
 spec: {interval: 1s, url: "` + url + `", ref: {branch: main}}
 `
 	}
-	c.Write("sources.yaml", repository("other", "http://127.0.0.1:8080/other/.git")+repository("absent", "http://127.0.0.1:9/absent.git"))
-	c.Write("kustomizations.yaml", kustomization("first", "other", "")+kustomization("second", "other", ", dependsOn: [{name: first}]")+
+	c.Clone.Write("sources.yaml", repository("other", "http://127.0.0.1:8080/other/.git")+repository("absent", "http://127.0.0.1:9/absent.git"))
+	c.Clone.Write("kustomizations.yaml", kustomization("first", "other", "")+kustomization("second", "other", ", dependsOn: [{name: first}]")+
 		kustomization("broken", "other", "")+kustomization("never", "absent", "")+kustomization("after-broken", "other", ", dependsOn: [{name: broken}]"))
-	c.Push("Follow another repository")
+	c.Clone.Push("Follow another repository")
 	wantValue(t, c, "first", "one")
 	wantValue(t, c, "second", "one")
 	statusHas(t, c, "broken/a.yaml", "headway-system/absent", "connection refused", "dependency 'headway-system/broken' is not ready")
@@ -181,7 +181,7 @@ spec: {interval: 1s, url: "` + url + `", ref: {branch: main}}
 	if got, err := configValue(t, c, "second"); err != nil || got != "one" {
 		t.Errorf("second holds %q, %v, while what it depends on is broken", got, err)
 	}
-	c.Stop()
+	c.Program.Stop()
 	c.Up()
 	commitOther("Repair the first", map[string]string{"first/a.yaml": config("first", "three")})
 	wantValue(t, c, "first", "three")
@@ -189,8 +189,8 @@ spec: {interval: 1s, url: "` + url + `", ref: {branch: main}}
 	statusHas(t, c, "broken/a.yaml", "connection refused")
 
 	// What is no longer declared is pruned with all that came of it.
-	c.Write("kustomizations.yaml", kustomization("first", "other", ""))
-	c.Push("No second one")
+	c.Clone.Write("kustomizations.yaml", kustomization("first", "other", ""))
+	c.Clone.Push("No second one")
 	c.Eventually(30*time.Second, "second is pruned", func() error {
 		if value, err := configValue(t, c, "second"); err == nil {
 			return fmt.Errorf("it holds %q", value)

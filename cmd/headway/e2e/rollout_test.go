@@ -15,13 +15,13 @@ import (
 // serving, and status, log and kubectl tell why. Reverting it recovers.
 func TestBadImageKeepsServing(t *testing.T) {
 	c := e2e.Start(t)
-	c.Replace(deployFile, "  replicas: 1\n", "  replicas: 1\n  progressDeadlineSeconds: 3\n")
-	c.Deployed(c.Push("Fail soon"))
+	c.Clone.Replace(deployFile, "  replicas: 1\n", "  replicas: 1\n  progressDeadlineSeconds: 3\n")
+	c.Deployed(c.Clone.Push("Fail soon"))
 	before := readyPods(t, c, 3)
 	load := startLoad(c, "http://"+serviceIP(t, c))
 
-	c.Replace(deployFile, "headway.dev/examples/web:1.0.0", "127.0.0.1:1/none:1")
-	bad := c.Push("Use an image that is not there")
+	c.Clone.Replace(deployFile, "headway.dev/examples/web:1.0.0", "127.0.0.1:1/none:1")
+	bad := c.Clone.Push("Use an image that is not there")
 	c.Eventually(30*time.Second, "the new pod cannot pull", func() error {
 		return holds(c.Kubectl("get", "pods", "-n", "hello"), "ImagePullBackOff")
 	})
@@ -39,10 +39,10 @@ func TestBadImageKeepsServing(t *testing.T) {
 		}
 	}
 	rollback(t, c)
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	c.Eventually(30*time.Second, "only the pods of before are left", func() error { return podsAre(c, before) })
-	if strings.Contains(c.Output(), "level=info") {
-		t.Errorf("a library's log among headway's output:\n%s", c.Output())
+	if strings.Contains(c.Program.Output(), "level=info") {
+		t.Errorf("a library's log among headway's output:\n%s", c.Program.Output())
 	}
 	if requests, failures := load.stop(); requests < 50 || len(failures) > 0 {
 		t.Errorf("%d of %d requests failed: %v", len(failures), requests, failures)

@@ -18,13 +18,13 @@ import (
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t, "--node-monitor-grace-period=15s")
-	c.Deployed(c.Git("rev-parse", "HEAD"))
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 	pods := readyPods(t, c, 3)
 	before := readiness(t, c)
-	c.Suspend()
+	c.Program.Suspend()
 	time.Sleep(20 * time.Second) //nolint:forbidigo // the pause is what is tested
 	resumed := time.Now()
-	c.Resume()
+	c.Program.Resume()
 	// Twice, so that whatever the pause left to be done has been done.
 	c.Eventually(time.Minute, "the node is heard again, and once more", func() error {
 		lease, err := c.Client().CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(t.Context(), "node-1", metav1.GetOptions{})

@@ -65,7 +65,7 @@ func TestTokens(t *testing.T) {
 
 	// Nobody else may know tokens.
 	write("token-of-ada,ada,1\n", 0o644)
-	c.Stop()
+	c.Program.Stop()
 	r := c.Headway("up", "--listen", "127.0.0.1:7443", "--token-auth-file", file)
 	if r.Code != 1 || !strings.Contains(r.Stderr, "chmod 600") || strings.Contains(r.Stderr, "token-of") {
 		t.Errorf("up with a token file that others can read: exit code %d\n%s", r.Code, r.Stderr)

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -18,6 +16,12 @@ import (
 	"time"
 )
 
+// Traces finds what a cluster has on the machine, and what is left of it.
+type Traces struct {
+	node      *Node
+	processes *Processes
+}
+
 // runDir is where the sockets and namespaces of a data dir's cluster are. Its
 // name is made from the data dir's.
 func runDir(dataDir string) string {
@@ -25,29 +29,29 @@ func runDir(dataDir string) string {
 	return "/run/headway-" + hex.EncodeToString(sum[:4])
 }
 
-// Traces is everything on the machine that belongs to the pods of the cluster,
-// a line each: processes, shims, cgroups, mounts, network links, iptables
+// List is everything on the machine that belongs to the pods of the cluster, a
+// line each: processes, shims, cgroups, mounts, network links, iptables
 // rules, files, and what containerd keeps. Two clusters at rest with the same
 // pods have the same traces.
-func (c *Cluster) Traces() []string {
-	c.tb.Helper()
+func (t *Traces) List() []string {
+	t.node.tb.Helper()
 	found := map[string]int{}
 	note := func(kind string, lines ...string) {
 		for _, line := range lines {
 			found[kind+" "+line]++
 		}
 	}
-	c.eachProcess("", func(pid, program string) { note("process", pid+" "+program) })
-	for _, pid := range c.named("containerd-shim") {
+	t.processes.each("", func(pid, program string) { note("process", pid+" "+program) })
+	for _, pid := range t.processes.named("containerd-shim") {
 		note("shim", strconv.Itoa(pid))
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/" + c.id, "/sys/fs/cgroup/*/" + c.id} {
+	for _, pattern := range []string{"/sys/fs/cgroup/" + t.node.id, "/sys/fs/cgroup/*/" + t.node.id} {
 		roots, err := filepath.Glob(pattern)
 		if err != nil {
-			c.tb.Fatal(err)
+			t.node.tb.Fatal(err)
 		}
 		for _, root := range roots {
-			note("cgroup", below(c.tb.Fatal, root, func(d fs.DirEntry) bool {
+			note("cgroup", below(t.node.tb.Fatal, root, func(d fs.DirEntry) bool {
 				// Those of the classes of pods stay, as the kubelet's do.
 				return d.IsDir() && d.Name() != "burstable" && d.Name() != "besteffort"
 			})...)
@@ -55,29 +59,29 @@ func (c *Cluster) Traces() []string {
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
-		c.tb.Fatal(err)
+		t.node.tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if at := strings.Fields(line)[1]; strings.HasPrefix(at, c.DataDir) || strings.HasPrefix(at, runDir(c.DataDir)) {
+		if at := strings.Fields(line)[1]; strings.HasPrefix(at, t.node.DataDir) || strings.HasPrefix(at, runDir(t.node.DataDir)) {
 			note("mount", at)
 		}
 	}
-	for line := range strings.Lines(c.must(c.Run("", "ip", "-o", "link"), "ip", nil)) {
+	for line := range strings.Lines(t.node.must(t.node.Run("", "ip", "-o", "link"), "ip", nil)) {
 		note("link", strings.Fields(line)[1])
 	}
 	counters := regexp.MustCompile(`\[\d+:\d+\]`)
-	for line := range strings.Lines(c.must(c.Run("", "iptables-save"), "iptables-save", nil)) {
+	for line := range strings.Lines(t.node.must(t.node.Run("", "iptables-save"), "iptables-save", nil)) {
 		if !strings.HasPrefix(line, "#") {
 			note("rule", counters.ReplaceAllString(strings.TrimSpace(line), ""))
 		}
 	}
 	for _, dir := range []string{"network", "pods", "logs"} {
-		note("file", below(c.tb.Fatal, filepath.Join(c.DataDir, dir), func(fs.DirEntry) bool { return true })...)
+		note("file", below(t.node.tb.Fatal, filepath.Join(t.node.DataDir, dir), func(fs.DirEntry) bool { return true })...)
 	}
-	note("file", below(c.tb.Fatal, runDir(c.DataDir), func(fs.DirEntry) bool { return true })...)
+	note("file", below(t.node.tb.Fatal, runDir(t.node.DataDir), func(fs.DirEntry) bool { return true })...)
 	for _, list := range []string{"containers ls -q", "tasks ls -q", "snapshots ls", "leases ls -q"} {
-		args := append([]string{"ctr", "--address", c.containerdSocket(), "--namespace", "headway"}, strings.Fields(list)...)
-		for line := range strings.Lines(c.must(c.Run("", args...), "ctr", args)) {
+		args := append([]string{"ctr", "--address", t.containerdSocket(), "--namespace", "headway"}, strings.Fields(list)...)
+		for line := range strings.Lines(t.node.must(t.node.Run("", args...), "ctr", args)) {
 			note(args[5], strings.Join(strings.Fields(line), " "))
 		}
 	}
@@ -92,8 +96,8 @@ func (c *Cluster) Traces() []string {
 }
 
 // containerdSocket is that of the cluster's private containerd.
-func (c *Cluster) containerdSocket() string {
-	return filepath.Join(runDir(c.DataDir), "containerd", "c.sock")
+func (t *Traces) containerdSocket() string {
+	return filepath.Join(runDir(t.node.DataDir), "containerd", "c.sock")
 }
 
 // below lists what is in a directory, which may change meanwhile.
@@ -118,62 +122,22 @@ func below(fatal func(...any), root string, want func(fs.DirEntry) bool) (found 
 	return found
 }
 
-// Metric is the value of one of the program's own metrics without labels.
-func (c *Cluster) Metric(name string) (float64, error) {
-	client, err := c.client()
-	if err != nil {
-		return 0, err
-	}
-	data, err := client.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(context.Background())
-	if err != nil {
-		return 0, err
-	}
-	lines := bufio.NewScanner(strings.NewReader(string(data)))
-	lines.Buffer(nil, len(data)+1)
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, fmt.Errorf("the program has no metric %s", name)
-}
-
-// Descriptors is how many files and sockets the program has open.
-func (c *Cluster) Descriptors() int {
-	c.tb.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	return len(entries)
-}
-
-// Running fails if the program has ended.
-func (c *Cluster) Running() error {
-	select {
-	case <-c.exited:
-		return fmt.Errorf("headway up ended: %v", c.cmd.ProcessState)
-	default:
-		return nil
-	}
-}
-
-// NoLeaks fails the test if anything is left of the cluster of a data dir.
-func (c *Cluster) NoLeaks(dataDir string) {
-	c.tb.Helper()
-	id := c.id
-	if dataDir != c.DataDir {
+// None fails the test if anything is left of the cluster of a data dir.
+func (t *Traces) None(dataDir string) {
+	t.node.tb.Helper()
+	id := t.node.id
+	if dataDir != t.node.DataDir {
 		// That of another start, without --cgroup-root: this one may run.
 		id = "headway"
 	}
-	c.nothingLeft(func() []string { return leaks(dataDir, id) })
+	t.nothingLeft(func() []string { return leaks(dataDir, id) })
 }
 
 // nothingLeft fails the test if find still finds something after a while: a
 // process that was ended is still in its cgroup until the kernel has taken it
 // apart.
-func (c *Cluster) nothingLeft(find func() []string) {
-	c.tb.Helper()
+func (t *Traces) nothingLeft(find func() []string) {
+	t.node.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		found := find()
@@ -181,7 +145,7 @@ func (c *Cluster) nothingLeft(find func() []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.tb.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+			t.node.tb.Errorf("left behind:\n%s", strings.Join(found, "\n"))
 			return
 		}
 		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls an effect seen from outside

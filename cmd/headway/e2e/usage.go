@@ -11,29 +11,24 @@ import (
 
 // CPU is the processor time that the cluster has used since it was made: the
 // program, its containerd, their children and the containers.
-func (c *Cluster) CPU() time.Duration {
-	c.tb.Helper()
+func (p *Processes) CPU() time.Duration {
+	p.node.tb.Helper()
 	var total int64
-	for _, dir := range []string{c.cpuacct(), filepath.Join("/sys/fs/cgroup/cpuacct", c.id)} {
+	for _, dir := range []string{p.node.cpuacct(), filepath.Join("/sys/fs/cgroup/cpuacct", p.node.id)} {
 		content, err := os.ReadFile(filepath.Join(dir, "cpuacct.usage"))
 		if os.IsNotExist(err) {
 			continue // no pod yet
 		}
 		if err != nil {
-			c.tb.Fatal(err)
+			p.node.tb.Fatal(err)
 		}
 		nanos, err := strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64)
 		if err != nil {
-			c.tb.Fatal(err)
+			p.node.tb.Fatal(err)
 		}
 		total += nanos
 	}
 	return time.Duration(total)
-}
-
-// cpuacct is the cgroup that the program is started in, to count its CPU time.
-func (c *Cluster) cpuacct() string {
-	return filepath.Join("/sys/fs/cgroup/cpuacct", c.id+"-self")
 }
 
 // Usage is what some processes take.
@@ -47,12 +42,12 @@ type Usage struct {
 
 // Usage is that of the cluster's processes by what they are: headway,
 // containerd, shims, containers.
-func (c *Cluster) Usage() map[string]Usage {
-	c.tb.Helper()
+func (p *Processes) Usage() map[string]Usage {
+	p.node.tb.Helper()
 	usage := map[string]Usage{}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
-		c.tb.Fatal(err)
+		p.node.tb.Fatal(err)
 	}
 	for _, dir := range dirs {
 		cgroup, err := os.ReadFile(filepath.Join(dir, "cgroup"))
@@ -65,9 +60,9 @@ func (c *Cluster) Usage() map[string]Usage {
 		}
 		var part string
 		switch name := strings.TrimSpace(string(command)); {
-		case strings.Contains(string(cgroup), "/"+c.id+"/"):
+		case strings.Contains(string(cgroup), "/"+p.node.id+"/"):
 			part = "containers"
-		case !strings.Contains(string(cgroup), "/"+c.id+"-self"):
+		case !strings.Contains(string(cgroup), "/"+p.node.id+"-self"):
 			continue
 		case strings.HasPrefix(name, "containerd-shim"):
 			part = "shims"
@@ -118,51 +113,4 @@ func pss(dir string) int64 {
 		}
 	}
 	return 0
-}
-
-// Memory is the program's resident memory that is no file's: now, and at most
-// since ForgetPeak or the start.
-type Memory struct{ Anonymous, Peak int64 }
-
-// Memory reads proc(5)'s status. The peak includes the program's own pages, of
-// which there are less than 200 MB.
-func (c *Cluster) Memory() Memory {
-	c.tb.Helper()
-	content, err := os.ReadFile(c.proc("status"))
-	if err != nil {
-		c.tb.Fatal(err)
-	}
-	var m Memory
-	for line := range strings.Lines(string(content)) {
-		fields := strings.Fields(line)
-		if len(fields) != 3 {
-			continue
-		}
-		kib, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			continue
-		}
-		switch fields[0] {
-		case "RssAnon:":
-			m.Anonymous = kib << 10
-		case "VmHWM:":
-			m.Peak = kib << 10
-		}
-	}
-	if m.Anonymous == 0 || m.Peak == 0 {
-		c.tb.Fatalf("no memory in\n%s", content)
-	}
-	return m
-}
-
-// ForgetPeak begins to measure the peak anew.
-func (c *Cluster) ForgetPeak() {
-	c.tb.Helper()
-	if err := os.WriteFile(c.proc("clear_refs"), []byte("5"), 0); err != nil {
-		c.tb.Fatal(err)
-	}
-}
-
-func (c *Cluster) proc(file string) string {
-	return filepath.Join("/proc", strconv.Itoa(c.cmd.Process.Pid), file)
 }
