@@ -49,6 +49,7 @@ var rooms = map[string][]string{
 	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "internal", "plan", "fault", "tree", "journal", "rights", "source", "gate", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
+	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", "limits", ".", "apitest"},
 	"engine/controllers": {
 		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",

@@ -21,7 +21,6 @@ const (
 // larger are the packages and types ("folder.Type") that are larger, each with
 // the reason or the record of the decision that says why.
 var larger = map[string]string{
-	"engine/store":               "to be cut",
 	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
 	"syncer":                     "to be cut",
 	"syncer.planning":            "to be cut",

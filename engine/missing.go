@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"headway.dev/engine/store"
+	"headway.dev/engine/store/file"
 )
 
 // ErrStoreMissing is returned by Open for a data dir that had a cluster and has
@@ -43,5 +43,5 @@ func ensureStore(dataDir string, wanted bool) error {
 			"restore the file from a backup, or, to begin with an empty one, give --new-store once, or remove all that is left with headway cleanup",
 			path, ErrStoreMissing, strings.Join(remains, " and "))
 	}
-	return store.Create(path)
+	return file.Create(path)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"headway.dev/engine/store/record"
+	"headway.dev/engine/store/reserve"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -129,8 +131,8 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 				return fmt.Errorf("store %s: %w", key, err)
 			}
 			d.data, d.entry.size = data, int64(len(data))
-		} else if m, ok := next.(protobufMessage); ok {
-			d.entry.size = int64(m.Size()) // it is encoded later
+		} else {
+			d.entry.size = record.Size(next) // it is encoded later
 		}
 	}
 	b.undo = append(b.undo, undo{key, prev, dirty, wasDirty})
@@ -138,6 +140,14 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 	w.work.revision = d.revision
 	w.dirty[key] = d
 	w.place(key, d.entry)
+	return nil
+}
+
+// mayStore refuses new objects while the disk is full.
+func (w *writer) mayStore(next, current object.Object) error {
+	if current == nil && next != nil && w.reserve.Refuses(w.file.Used) {
+		return reserve.NoSpace(w.store.path, nil)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/file"
 	"headway.dev/manifests/model/change"
 )
 
@@ -17,15 +18,15 @@ const pageSize = 4096
 
 // damagedBy opens a copy of a store's file that edit has changed. It must be
 // refused as damaged, or hold all that the file held: some pages are not in use.
-func damagedBy(t *testing.T, file []byte, want map[string]string, what string, edit func([]byte) []byte) (refused bool) {
+func damagedBy(t *testing.T, data []byte, want map[string]string, what string, edit func([]byte) []byte) (refused bool) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "db")
-	if err := os.WriteFile(path, edit(append([]byte(nil), file...)), 0o600); err != nil {
+	if err := os.WriteFile(path, edit(append([]byte(nil), data...)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s, err := store.Open(store.Options{Path: path})
 	if err != nil {
-		if !errors.Is(err, store.ErrDamaged) || !strings.Contains(err.Error(), "restore it from a backup") {
+		if !errors.Is(err, file.ErrDamaged) || !strings.Contains(err.Error(), "restore it from a backup") {
 			t.Errorf("%s: %v, want ErrDamaged and what to do", what, err)
 		}
 		return true
@@ -57,23 +58,23 @@ func TestDamagedPages(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.ReadFile(path)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages := len(file) / pageSize
-	for pages > 0 && len(strings.Trim(string(file[(pages-1)*pageSize:pages*pageSize]), "\x00")) == 0 {
+	pages := len(data) / pageSize
+	for pages > 0 && len(strings.Trim(string(data[(pages-1)*pageSize:pages*pageSize]), "\x00")) == 0 {
 		pages-- // never written
 	}
 	var zeroed, cut int
 	for i := range pages {
-		if damagedBy(t, file, want, fmt.Sprintf("page %d of %d zeroed", i, pages), func(b []byte) []byte {
+		if damagedBy(t, data, want, fmt.Sprintf("page %d of %d zeroed", i, pages), func(b []byte) []byte {
 			clear(b[i*pageSize : (i+1)*pageSize])
 			return b
 		}) {
 			zeroed++
 		}
-		if damagedBy(t, file, want, fmt.Sprintf("cut after %d of %d pages", i, pages), func(b []byte) []byte { return b[:i*pageSize] }) {
+		if damagedBy(t, data, want, fmt.Sprintf("cut after %d of %d pages", i, pages), func(b []byte) []byte { return b[:i*pageSize] }) {
 			cut++
 		}
 	}

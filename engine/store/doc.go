@@ -1,8 +1,8 @@
 // Package store keeps the objects of the cluster: typed and immutable in
-// memory, durable in bbolt. It is the only user of bbolt.
+// memory, durable in bbolt. With the rooms beside it, it is the only user of bbolt.
 //
 // Reading order: [Store], [Store.Commit] and change.Tx, [Store.Watch],
-// [Snapshot], [Codec].
+// [Snapshot], record.Codec.
 //
 // # One write
 //
@@ -27,12 +27,9 @@
 //
 // # The file
 //
-// Bucket "objects" maps the revision (8 bytes, big endian) to a record: what
-// happened, the key, the encoded object, a checksum. Sequential keys make
-// bbolt append to its last page. Records that newer ones replace are deleted
-// in the background. Open reads every page first, so that a damaged file is
-// refused before anything is done with it, and replays the bucket into memory. Bucket "logs" holds
-// the append-only logs, bucket "meta" the format version and the ceiling.
+// Package file has its layout. Records that newer ones replace are deleted in
+// the background. Open reads every page first, so that a damaged file is
+// refused before anything is done with it, and replays the records into memory.
 //
 // # Concurrency
 //

@@ -1,19 +1,16 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
+	"headway.dev/engine/store/file"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/guard"
-	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
 
@@ -45,16 +42,16 @@ func (w *writer) flush() error {
 	if w.work.revision > ceiling {
 		ceiling = w.work.revision + revisionBlock
 	}
-	err := w.update(func(tx *bolt.Tx) error {
+	err := w.file.Update(func(tx file.Tx) error {
 		if ceiling != w.ceiling {
-			if err := putCeiling(tx, ceiling); err != nil {
+			if err := tx.SetCeiling(ceiling); err != nil {
 				return err
 			}
 		}
 		if err := putObjects(tx, writes); err != nil {
 			return err
 		}
-		return appendRecords(tx, w.pending)
+		return tx.Append(w.pending)
 	})
 	if err != nil {
 		w.store.failure.Store(&err)
@@ -64,7 +61,7 @@ func (w *writer) flush() error {
 	if took := time.Since(began); took > slowFlush {
 		w.log.Warn("the store's file was slow to write: its disk is slow or busy, and all writes wait for it", "took", took, "objects", len(writes))
 	}
-	w.reserve.keep(w.used())
+	w.reserve.Keep(w.file.Used())
 	w.ceiling = ceiling
 	w.written(writes)
 	return nil
@@ -104,33 +101,18 @@ func (w *writer) encode(e *entry) (data []byte, err error) {
 	return data, err
 }
 
-// update changes the file. A panic in it is an error like those of the disk,
-// and leaves the file as it was.
-func (w *writer) update(change func(*bolt.Tx) error) error {
-	return guard.Call(context.Background(), "write to the store's file", func() error { return w.db.Update(change) })
-}
-
-func putObjects(tx *bolt.Tx, writes []write) error {
-	b := tx.Bucket(objectsBucket)
-	b.FillPercent = 1 // keys only grow: split pages are never filled up later
+func putObjects(tx file.Tx, writes []write) error {
 	for _, d := range writes {
-		r := record{op: recordPut, key: d.key, data: d.data}
+		r := record.Record{Op: record.Put, Key: d.key, Data: d.data}
 		if d.entry == nil {
 			if d.stored == 0 {
 				continue // made and deleted between two flushes
 			}
-			r.op = recordDelete
+			r.Op = record.Delete
 		}
-		if err := b.Put(revisionKey(d.revision), r.encode()); err != nil {
-			return fmt.Errorf("put %s: %w", d.key, err)
+		if err := tx.Put(d.revision, r); err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-func putCeiling(tx *bolt.Tx, ceiling uint64) error {
-	if err := tx.Bucket(metaBucket).Put(ceilingKey, binary.BigEndian.AppendUint64(nil, ceiling)); err != nil {
-		return fmt.Errorf("put ceiling: %w", err)
 	}
 	return nil
 }
@@ -205,21 +187,24 @@ func (w *writer) compact() error {
 	n := min(len(w.garbage), max(compactChunk, len(w.garbage)/8))
 	chunk := slices.Clone(w.garbage[:n])
 	slices.Sort(chunk)
-	err := w.update(func(tx *bolt.Tx) error {
-		b := tx.Bucket(objectsBucket)
-		b.FillPercent = 1
-		for _, revision := range chunk {
-			if err := b.Delete(revisionKey(revision)); err != nil {
-				return fmt.Errorf("delete revision %d: %w", revision, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := w.file.Update(func(tx file.Tx) error { return tx.Delete(chunk) }); err != nil {
 		return err
 	}
 	w.garbage = slices.Clone(w.garbage[n:])
 	return nil
+}
+
+// makeRoom frees what is garbage in the file at once, for what is written next.
+// It reports whether there was any.
+func (w *writer) makeRoom() bool {
+	if len(w.garbage) == 0 {
+		return false
+	}
+	if err := w.compact(); err != nil {
+		w.log.Error("cannot compact the store's file, which is full", "err", err)
+		return false
+	}
+	return true
 }
 
 // finish writes what is left, sets the ceiling to the last revision, and
@@ -228,47 +213,13 @@ func (w *writer) finish() error {
 	w.timer.Stop()
 	err := w.flush()
 	if err == nil && w.ceiling > w.work.revision {
-		err = w.update(func(tx *bolt.Tx) error { return putCeiling(tx, w.work.revision) })
+		err = w.file.Update(func(tx file.Tx) error { return tx.SetCeiling(w.work.revision) })
 	}
 	if err != nil {
 		err = fmt.Errorf("write to the store's file: %w", err)
 	}
-	if closeErr := errors.Join(w.reserve.close(), w.db.Close()); err == nil && closeErr != nil {
+	if closeErr := errors.Join(w.reserve.Close(), w.file.Close()); err == nil && closeErr != nil {
 		err = fmt.Errorf("close the store's file: %w", closeErr)
 	}
 	return err
-}
-
-// appendRecords adds to the logs: a bucket each, keyed by index+1.
-func appendRecords(tx *bolt.Tx, records []change.Record) error {
-	for _, r := range records {
-		b, err := tx.Bucket(logsBucket).CreateBucketIfNotExists([]byte(r.Log))
-		if err != nil {
-			return fmt.Errorf("append to log %q: %w", r.Log, err)
-		}
-		b.FillPercent = 1
-		seq, err := b.NextSequence()
-		if err == nil {
-			err = b.Put(revisionKey(seq), r.Data)
-		}
-		if err == nil && r.Keep > 0 && seq > uint64(r.Keep) {
-			err = trimLog(b, seq-uint64(r.Keep))
-		}
-		if err != nil {
-			return fmt.Errorf("append to log %q: %w", r.Log, err)
-		}
-	}
-	return nil
-}
-
-// trimLog removes the entries of a log up to a key's number.
-func trimLog(b *bolt.Bucket, upTo uint64) error {
-	last := revisionKey(upTo)
-	c := b.Cursor()
-	for k, _ := c.First(); k != nil && bytes.Compare(k, last) <= 0; k, _ = c.First() {
-		if err := c.Delete(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/reserve"
 	"headway.dev/manifests/model/change"
 )
 
@@ -58,7 +59,7 @@ func TestReserve(t *testing.T) {
 		refused = create(fmt.Sprint("object-", made))
 	}
 	var status apierrors.APIStatus
-	if !errors.As(refused, &status) || status.Status().Code != 507 || status.Status().Reason != store.ReasonInsufficientStorage {
+	if !errors.As(refused, &status) || status.Status().Code != 507 || status.Status().Reason != reserve.ReasonInsufficientStorage {
 		t.Errorf("a creation on the full disk: %v, want 507 InsufficientStorage", refused)
 	}
 	// Ten times as much as the reserve has: what is replaced makes room.

@@ -11,12 +11,13 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
 
 // poisonous is a codec that panics with objects of certain names.
-type poisonous struct{ store.Codec }
+type poisonous struct{ record.Codec }
 
 func (c poisonous) Encode(obj object.Object) ([]byte, error) {
 	if strings.HasPrefix(obj.GetName(), "encode") {
@@ -55,7 +56,7 @@ func TestPanicsOfTheWriter(t *testing.T) {
 				}
 			}
 		},
-		Codec: func(kind schema.GroupKind) store.Codec { return poisonous{store.ServedCodec(kind)} },
+		Codec: func(kind schema.GroupKind) record.Codec { return poisonous{record.Served(kind)} },
 	})
 	want := map[string]string{}
 	for _, c := range []struct {

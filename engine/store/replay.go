@@ -1,19 +1,16 @@
 package store
 
 import (
-	"context"
-	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"slices"
 	"strconv"
 
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/guard"
+	"headway.dev/engine/store/file"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/object"
 )
 
@@ -32,28 +29,26 @@ type contents struct {
 
 type found struct {
 	revision uint64
-	record   record
+	record   record.Record
 	entry    *entry
 }
 
 // replay reads the whole file. The newest record of each key counts. A damaged
 // record fails it; an intact one whose object cannot be decoded is left out
 // and reported, so that one bad object does not stop all others.
-func replay(db *bolt.DB, codecs func(schema.GroupKind) Codec, log *slog.Logger) (c contents, err error) {
-	err = guardFaults(func() error {
-		return db.View(func(tx *bolt.Tx) error {
-			c, err = replayTx(tx, codecs, log)
-			return err
-		})
+func replay(f *file.File, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) (c contents, err error) {
+	err = f.View(func(tx file.Tx) error {
+		c, err = replayTx(tx, codecs, log)
+		return err
 	})
 	return c, err
 }
 
-func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger) (contents, error) {
+func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) (contents, error) {
 	c := contents{
 		kinds: map[schema.GroupKind]*tree{},
 		// At least 1: to the API's clients, 0 means any revision.
-		revision:   max(1, readCeiling(tx)),
+		revision:   max(1, tx.Ceiling()),
 		unreadable: map[object.Key]uint64{},
 	}
 	latest, err := latestRecords(tx, &c)
@@ -62,7 +57,7 @@ func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger
 	}
 	live := make([]*found, 0, len(latest))
 	for _, f := range latest {
-		if f.record.op == recordDelete {
+		if f.record.Op == record.Delete {
 			c.garbage = append(c.garbage, f.revision)
 			continue
 		}
@@ -74,13 +69,13 @@ func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger
 	}
 	for _, f := range live {
 		if f.entry == nil {
-			c.unreadable[f.record.key] = f.revision
+			c.unreadable[f.record.Key] = f.revision
 			continue
 		}
-		t := c.kinds[f.record.key.GroupKind]
+		t := c.kinds[f.record.Key.GroupKind]
 		if t == nil {
 			t = newTree()
-			c.kinds[f.record.key.GroupKind] = t
+			c.kinds[f.record.Key.GroupKind] = t
 		}
 		t.ReplaceOrInsert(f.entry)
 	}
@@ -89,59 +84,39 @@ func replayTx(tx *bolt.Tx, codecs func(schema.GroupKind) Codec, log *slog.Logger
 
 // latestRecords finds the newest record of each key, and adds the others to
 // c.garbage.
-func latestRecords(tx *bolt.Tx, c *contents) (map[object.Key]*found, error) {
+func latestRecords(tx file.Tx, c *contents) (map[object.Key]*found, error) {
 	latest := map[object.Key]*found{}
-	err := tx.Bucket(objectsBucket).ForEach(func(k, v []byte) error {
-		if len(k) != 8 {
-			return damaged("record key %x", k)
-		}
-		revision := binary.BigEndian.Uint64(k)
-		r, err := decodeRecord(v)
-		if err != nil {
-			return damaged("record of revision %d: %w", revision, err)
-		}
+	err := tx.Objects(func(revision uint64, r record.Record) {
 		c.revision = max(c.revision, revision)
-		if old := latest[r.key]; old != nil {
+		if old := latest[r.Key]; old != nil {
 			c.garbage = append(c.garbage, old.revision)
 			*old = found{revision: revision, record: r}
-			return nil
+			return
 		}
-		latest[r.key] = &found{revision: revision, record: r}
-		return nil
+		latest[r.Key] = &found{revision: revision, record: r}
 	})
 	return latest, err
 }
 
-func decodeAll(live []*found, codecs func(schema.GroupKind) Codec, log *slog.Logger) error {
+func decodeAll(live []*found, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) error {
 	workers := runtime.GOMAXPROCS(0)
 	var g errgroup.Group
 	for i := range workers {
 		g.Go(func() error {
-			return guardFaults(func() error {
+			return file.Guard(func() error {
 				for j := i; j < len(live); j += workers {
 					f := live[j]
-					obj, err := decodeObject(codecs(f.record.key.GroupKind), f.record)
+					obj, err := f.record.Object(codecs(f.record.Key.GroupKind))
 					if err != nil {
-						log.Error("stored object left out: it cannot be decoded", "key", f.record.key, "revision", f.revision, "err", err)
+						log.Error("stored object left out: it cannot be decoded", "key", f.record.Key, "revision", f.revision, "err", err)
 						continue
 					}
 					obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
-					f.entry = &entry{key: f.record.key, object: obj, revision: f.revision, size: int64(len(f.record.data))}
+					f.entry = &entry{key: f.record.Key, object: obj, revision: f.revision, size: int64(len(f.record.Data))}
 				}
 				return nil
 			})
 		})
 	}
 	return g.Wait()
-}
-
-func decodeObject(codec Codec, r record) (obj object.Object, err error) {
-	if codec == nil {
-		return nil, fmt.Errorf("unknown kind %s", r.key.GroupKind)
-	}
-	err = guard.Call(context.Background(), "decode "+r.key.String(), func() error {
-		obj, err = codec.Decode(r.data)
-		return err
-	})
-	return obj, err
 }

@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/engine/store/file"
+	"headway.dev/engine/store/record"
+	"headway.dev/engine/store/reserve"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -22,12 +25,6 @@ import (
 var (
 	// ErrClosed is returned by a store that was closed.
 	ErrClosed = errors.New("store: closed")
-	// ErrInUse is returned by Open when another process has the file open.
-	ErrInUse = errors.New("in use by another process")
-	// ErrNewer is returned by Open for a file that a newer version wrote.
-	ErrNewer = errors.New("written by a newer version of Headway")
-	// ErrDamaged is returned by Open for a file that is truncated or corrupt.
-	ErrDamaged = errors.New("the file is damaged")
 	// ErrFuture is returned for a revision that has not been reached.
 	ErrFuture = errors.New("store: the revision lies in the future")
 )
@@ -73,11 +70,11 @@ type Options struct {
 	FlushDelay time.Duration
 	// Reserve is how many bytes of the disk are kept for the file beyond what it
 	// uses, so that a disk that somebody else fills still takes deletions and
-	// changes; creations are then refused with ReasonInsufficientStorage.
+	// changes; creations are then refused with reserve.ReasonInsufficientStorage.
 	Reserve int64
 	// Codec finds how a kind is encoded; nil for a kind that is not stored.
-	// The default is ServedCodec, for the kinds of manifests/model/scheme.
-	Codec func(kind schema.GroupKind) Codec
+	// The default is record.Served, for the kinds of manifests/model/scheme.
+	Codec func(kind schema.GroupKind) record.Codec
 }
 
 func (o *Options) setDefaults() {
@@ -100,17 +97,17 @@ func (o *Options) setDefaults() {
 		o.FlushDelay = 50 * time.Millisecond
 	}
 	if o.Codec == nil {
-		o.Codec = ServedCodec
+		o.Codec = record.Served
 	}
 }
 
 // Store is safe for concurrent use.
 type Store struct {
 	log     *slog.Logger
-	db      *bolt.DB
+	file    *file.File
 	path    string
 	current atomic.Pointer[state]
-	codecs  func(schema.GroupKind) Codec
+	codecs  func(schema.GroupKind) record.Codec
 	// failure is the disk's error of the newest write.
 	failure atomic.Pointer[error]
 
@@ -143,20 +140,20 @@ type Store struct {
 }
 
 // Open opens or creates the store and reads all of it into memory. It fails
-// with ErrInUse, ErrNewer or ErrDamaged, or an error of the file system.
+// with file.ErrInUse, file.ErrNewer or file.ErrDamaged, or an error of the file system.
 func Open(opts Options) (*Store, error) {
 	opts.setDefaults()
-	db, err := openFile(opts.Path, opts.LockTimeout)
+	f, err := file.Open(opts.Path, opts.LockTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
 	}
-	loaded, err := replay(db, opts.Codec, opts.Log)
+	loaded, err := replay(f, opts.Codec, opts.Log)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())
 	}
 	s := &Store{
 		log:       opts.Log,
-		db:        db,
+		file:      f,
 		path:      opts.Path,
 		codecs:    opts.Codec,
 		histories: map[schema.GroupKind]*history{},
@@ -169,10 +166,10 @@ func Open(opts Options) (*Store, error) {
 		ended:     make(chan struct{}),
 	}
 	w := newWriter(s, opts, loaded)
-	if w.reserve, err = openReserve(opts.Path, opts.Reserve, opts.Log); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), db.Close())
+	if w.reserve, err = reserve.Open(opts.Path, opts.Reserve, opts.Log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())
 	}
-	w.reserve.keep(w.used())
+	w.reserve.Keep(f.Used())
 	s.current.Store(w.snapshot(nil))
 	w.observeAll()
 	go func() {
@@ -265,6 +262,17 @@ func (s *Store) Encode(kind schema.GroupKind, obj object.Object) ([]byte, error)
 		return nil, fmt.Errorf("store: kind %s is not registered", kind)
 	}
 	return codec.Encode(obj)
+}
+
+// Records reads up to limit entries of an append-only log from index from
+// (0-based) on, oldest first; negative from counts from the end. Entries that
+// were removed are passed over. A log that was never written to is empty.
+func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
+	entries, err := s.file.Log(log, from, limit)
+	if errors.Is(err, fs.ErrClosed) {
+		return nil, ErrClosed
+	}
+	return entries, err
 }
 
 // FileSize is the size of the store's file, in bytes.

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/file"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
@@ -458,7 +459,7 @@ func TestOpenErrors(t *testing.T) {
 		commit(t, s, change.Behind, put(strconv.Itoa(i), strings.Repeat("v", 2000)))
 	}
 	_, err := store.Open(store.Options{Path: path, LockTimeout: time.Millisecond})
-	if !errors.Is(err, store.ErrInUse) || !strings.Contains(err.Error(), "in use by another process") {
+	if !errors.Is(err, file.ErrInUse) || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("locked: %v", err)
 	}
 	if err := s.Close(); err != nil {
@@ -493,11 +494,11 @@ func TestOpenErrors(t *testing.T) {
 		path string
 		want error
 	}{
-		"newer":     {newer, store.ErrNewer},
-		"truncated": {edit("truncated", func(d []byte) []byte { return d[:40*4096] }), store.ErrDamaged},
-		"short":     {edit("short", func(d []byte) []byte { return d[:100] }), store.ErrDamaged},
-		"garbage":   {edit("garbage", func(d []byte) []byte { return []byte(strings.Repeat("garbage", 5000)) }), store.ErrDamaged},
-		"flipped":   {flipped, store.ErrDamaged},
+		"newer":     {newer, file.ErrNewer},
+		"truncated": {edit("truncated", func(d []byte) []byte { return d[:40*4096] }), file.ErrDamaged},
+		"short":     {edit("short", func(d []byte) []byte { return d[:100] }), file.ErrDamaged},
+		"garbage":   {edit("garbage", func(d []byte) []byte { return []byte(strings.Repeat("garbage", 5000)) }), file.ErrDamaged},
+		"flipped":   {flipped, file.ErrDamaged},
 		"directory": {dir, nil},
 	} {
 		_, err := store.Open(store.Options{Path: tc.path})

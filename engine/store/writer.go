@@ -9,9 +9,11 @@ import (
 	"slices"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/engine/store/file"
+	"headway.dev/engine/store/record"
+	"headway.dev/engine/store/reserve"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -43,12 +45,12 @@ type outcome struct {
 // writer is owned by its goroutine, run.
 type writer struct {
 	store   *Store
-	db      *bolt.DB
+	file    *file.File
 	log     *slog.Logger
 	admit   []Admit
 	along   func(object.Event) []change.Change
 	observe func([]object.Event)
-	codecs  func(schema.GroupKind) Codec
+	codecs  func(schema.GroupKind) record.Codec
 
 	// work is the newest state; between batches it equals the published one.
 	work *state
@@ -63,7 +65,7 @@ type writer struct {
 	// they can be deleted: a deletion's own record after what it deleted.
 	garbage    []uint64
 	compacting bool
-	reserve    *reserve
+	reserve    *reserve.Reserve
 	// pending are the records to append with the batch being processed.
 	pending []change.Record
 
@@ -87,7 +89,7 @@ type dirtyKey struct {
 
 func newWriter(s *Store, opts Options, c contents) *writer {
 	w := &writer{
-		store: s, db: s.db, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec,
+		store: s, file: s.file, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec,
 		work:       &state{revision: c.revision, kinds: c.kinds},
 		dirty:      map[object.Key]dirtyKey{},
 		unreadable: c.unreadable,
@@ -159,7 +161,7 @@ func (w *writer) serve(reqs []*request) {
 	if len(wait) > 0 {
 		w.process(wait, true)
 	}
-	if w.reserve.low {
+	if w.reserve.Low() {
 		w.makeRoom()
 	}
 }
@@ -202,7 +204,7 @@ func (w *writer) commit(reqs []*request, outcomes []outcome, durable bool) (err 
 		return nil
 	}
 	if durable || w.work.revision > w.ceiling {
-		if err = w.flush(); isFull(err) && w.makeRoom() {
+		if err = w.flush(); reserve.IsFull(err) && w.makeRoom() {
 			err = w.flush()
 		}
 	}
@@ -213,8 +215,8 @@ func (w *writer) commit(reqs []*request, outcomes []outcome, durable bool) (err 
 	}
 	// The revisions stay used: the disk may hold them after all.
 	w.takeBack(&b, 0)
-	if isFull(err) {
-		return noSpace(w.store.path, err)
+	if reserve.IsFull(err) {
+		return reserve.NoSpace(w.store.path, err)
 	}
 	return fmt.Errorf("write to the store's file: %w", err)
 }

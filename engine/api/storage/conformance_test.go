@@ -23,6 +23,7 @@ import (
 
 	"headway.dev/engine/api/storage"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
@@ -71,11 +72,11 @@ func setup(tb testing.TB, options ...func(*storage.Config)) (context.Context, fi
 	codec := apitesting.TestCodec(serializer.NewCodecFactory(s), examplev1.SchemeGroupVersion)
 	st, err := store.Open(store.Options{
 		Path: filepath.Join(tb.TempDir(), "db"),
-		Codec: func(kind schema.GroupKind) store.Codec {
+		Codec: func(kind schema.GroupKind) record.Codec {
 			if kind == podKind {
 				return exampleCodec{codec}
 			}
-			return store.ServedCodec(kind)
+			return record.Served(kind)
 		},
 	})
 	if err != nil {

@@ -1,14 +1,11 @@
-package store
+package file
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -20,6 +17,16 @@ import (
 // would misread what a newer one wrote.
 const formatVersion = 1
 
+// Errors of Open, to be tested with errors.Is.
+var (
+	// ErrInUse is that of a file that another process has open.
+	ErrInUse = errors.New("in use by another process")
+	// ErrNewer is that of a file that a newer version wrote.
+	ErrNewer = errors.New("written by a newer version of Headway")
+	// ErrDamaged is that of a file that is truncated or corrupt.
+	ErrDamaged = errors.New("the file is damaged")
+)
+
 var (
 	objectsBucket = []byte("objects")
 	logsBucket    = []byte("logs")
@@ -29,7 +36,10 @@ var (
 	ceilingKey = []byte("ceiling")
 )
 
-func fileOptions(lockTimeout time.Duration) *bolt.Options {
+// File is the open file of a store. Any number read it while one writes.
+type File struct{ db *bolt.DB }
+
+func boltOptions(lockTimeout time.Duration) *bolt.Options {
 	return &bolt.Options{
 		Timeout: lockTimeout,
 		// The free list is found again while opening, which reads the whole
@@ -42,8 +52,10 @@ func fileOptions(lockTimeout time.Duration) *bolt.Options {
 	}
 }
 
-func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
-	options := fileOptions(lockTimeout)
+// Open opens the file at path, or makes it, when it has read every page of it. It
+// waits as long as lockTimeout for another process to close it.
+func Open(path string, lockTimeout time.Duration) (*File, error) {
+	options := boltOptions(lockTimeout)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(path, options)
@@ -63,7 +75,21 @@ func openFile(path string, lockTimeout time.Duration) (*bolt.DB, error) {
 	if err := inspect(path, &readOnly); err != nil {
 		return nil, err
 	}
-	return openBolt(path, options)
+	db, err := openBolt(path, options)
+	if err != nil {
+		return nil, err
+	}
+	return &File{db}, nil
+}
+
+// Close closes the file.
+func (f *File) Close() error { return f.db.Close() }
+
+// Used is the length of the part of the file that holds something, 0 if it is
+// closed.
+func (f *File) Used() (size int64) {
+	_ = f.db.View(func(tx *bolt.Tx) error { size = tx.Size(); return nil }) // fails where it is closed
+	return size
 }
 
 // Create makes the file of a store that holds nothing; one that is there is left
@@ -75,7 +101,7 @@ func Create(path string) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("create store: %w", err)
 	}
-	if err := create(path, fileOptions(time.Second)); err != nil {
+	if err := create(path, boltOptions(time.Second)); err != nil {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
 	return nil
@@ -111,7 +137,7 @@ func create(path string, options *bolt.Options) error {
 }
 
 func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
-	err = guardFaults(func() error {
+	err = Guard(func() error {
 		db, err = bolt.Open(path, 0o600, options)
 		return err
 	})
@@ -124,58 +150,6 @@ func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
 	return db, err
 }
 
-// inspect checks the size and the format version of an existing file, and reads
-// every page of it that is in use.
-func inspect(path string, options *bolt.Options) error {
-	db, err := openBolt(path, options)
-	if err != nil {
-		return err
-	}
-	err = guardFaults(func() error {
-		return db.View(func(tx *bolt.Tx) error {
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			if info.Size() < tx.Size() {
-				return damaged("it is %d bytes long and should be at least %d", info.Size(), tx.Size())
-			}
-			meta := tx.Bucket(metaBucket)
-			if meta == nil {
-				return damaged("it has no %s bucket", metaBucket)
-			}
-			if err := checkFormat(string(meta.Get(formatKey))); err != nil {
-				return err
-			}
-			for _, name := range [][]byte{objectsBucket, logsBucket} {
-				if tx.Bucket(name) == nil {
-					return damaged("it has no %s bucket", name)
-				}
-			}
-			return tx.ForEach(func(_ []byte, b *bolt.Bucket) error { return walk(b) })
-		})
-	})
-	return errors.Join(err, db.Close())
-}
-
-// walk reads all of a bucket. Its keys must ascend, also from page to page.
-func walk(b *bolt.Bucket) error {
-	var last []byte
-	return b.ForEach(func(k, v []byte) error {
-		if last != nil && bytes.Compare(last, k) >= 0 {
-			return damaged("key %x stands after %x", k, last)
-		}
-		last = k
-		if v != nil {
-			return nil
-		}
-		if nested := b.Bucket(k); nested != nil {
-			return walk(nested)
-		}
-		return damaged("key %x is neither a value nor a bucket", k)
-	})
-}
-
 // layOut makes the buckets of a new file.
 func layOut(db *bolt.DB) error {
 	return db.Update(func(tx *bolt.Tx) error {
@@ -186,39 +160,4 @@ func layOut(db *bolt.DB) error {
 		}
 		return tx.Bucket(metaBucket).Put(formatKey, []byte(strconv.Itoa(formatVersion)))
 	})
-}
-
-func checkFormat(found string) error {
-	version, err := strconv.Atoi(found)
-	switch {
-	case err != nil:
-		return damaged("its format version is %q", found)
-	case version > formatVersion:
-		return fmt.Errorf("%w (file format %d, this version reads %d): run that version, or use another data directory", ErrNewer, version, formatVersion)
-	}
-	return nil
-}
-
-func readCeiling(tx *bolt.Tx) uint64 {
-	if v := tx.Bucket(metaBucket).Get(ceilingKey); len(v) == 8 {
-		return binary.BigEndian.Uint64(v)
-	}
-	return 0
-}
-
-// guardFaults runs f and turns what bbolt does with a truncated or corrupt
-// file, a panic or an access beyond the end of the mapped file, into an error.
-func guardFaults(f func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if r := recover(); r != nil {
-			err = damaged("%v", r)
-		}
-	}()
-	return f()
-}
-
-func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %w; restore it from a backup (with Headway stopped, put the copy in its place), or use another data directory", ErrDamaged, fmt.Errorf(format, args...))
 }

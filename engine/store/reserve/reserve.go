@@ -1,4 +1,4 @@
-package store
+package reserve
 
 import (
 	"errors"
@@ -11,23 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"headway.dev/manifests/model/object"
 )
 
 // ReasonInsufficientStorage is the reason of the API's status with which
 // writes are refused that the disk has no room for.
 const ReasonInsufficientStorage metav1.StatusReason = "InsufficientStorage"
 
-// reserveRetry is the time between two attempts to get the reserve back.
-const reserveRetry = time.Second
+// retry is the time between two attempts to get the reserve back.
+const retry = time.Second
 
-// reserve keeps blocks of the disk for the store's file, beyond what it uses:
+// Reserve keeps blocks of the disk for the store's file, beyond what it uses:
 // nobody else can take them, whoever fills the disk. When there is less than
 // half of them left and no more to be had, the store takes no new objects; what
 // is left is for deletions, statuses and the compaction, which makes room
-// inside the file. It belongs to the writer.
-type reserve struct {
+// inside the file. One goroutine uses it, the store's writer.
+type Reserve struct {
 	file *os.File
 	log  *slog.Logger
 	// size is how much is to be kept; 0 is nothing.
@@ -38,8 +36,10 @@ type reserve struct {
 	tried time.Time
 }
 
-func openReserve(path string, size int64, log *slog.Logger) (*reserve, error) {
-	r := &reserve{size: size, log: log}
+// Open opens the reserve of the file at path, of size bytes; of none, it keeps
+// nothing and refuses nothing.
+func Open(path string, size int64, log *slog.Logger) (*Reserve, error) {
+	r := &Reserve{size: size, log: log}
 	if size <= 0 {
 		return r, nil
 	}
@@ -48,15 +48,16 @@ func openReserve(path string, size int64, log *slog.Logger) (*reserve, error) {
 	return r, err
 }
 
-func (r *reserve) close() error {
+// Close gives the file back, and leaves it the blocks that it has.
+func (r *Reserve) Close() error {
 	if r.file == nil {
 		return nil
 	}
 	return r.file.Close()
 }
 
-// keep sees to the reserve behind the used part of the file.
-func (r *reserve) keep(used int64) {
+// Keep sees to the reserve behind the used part of the file.
+func (r *Reserve) Keep(used int64) {
 	if r.size <= 0 || used+r.size/2 <= r.end {
 		return
 	}
@@ -79,17 +80,21 @@ func (r *reserve) keep(used int64) {
 	}
 }
 
-// refuses reports whether there is no room for new objects; used is the used
+// Refuses reports whether there is no room for new objects; used is the used
 // part of the file.
-func (r *reserve) refuses(used func() int64) bool {
-	if r.low && time.Since(r.tried) >= reserveRetry {
-		r.keep(used())
+func (r *Reserve) Refuses(used func() int64) bool {
+	if r.low && time.Since(r.tried) >= retry {
+		r.Keep(used())
 	}
 	return r.low
 }
 
-// noSpace is what a write is refused with that the disk has no room for.
-func noSpace(path string, cause error) error {
+// Low reports whether the disk had no room for the reserve when it was last
+// asked for some.
+func (r *Reserve) Low() bool { return r.low }
+
+// NoSpace is what a write is refused with that the disk has no room for.
+func NoSpace(path string, cause error) error {
 	message := fmt.Sprintf("the disk of %s is full: objects can be changed and deleted, but none created, until there is space again; make room and try again", path)
 	if cause != nil {
 		message = fmt.Sprintf("the disk of %s is full; make room and try again: %v", path, cause)
@@ -99,38 +104,5 @@ func noSpace(path string, cause error) error {
 	}}
 }
 
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-// makeRoom frees what is garbage in the file at once, for what is written next.
-// It reports whether there was any.
-func (w *writer) makeRoom() bool {
-	if len(w.garbage) == 0 {
-		return false
-	}
-	if err := w.compact(); err != nil {
-		w.log.Error("cannot compact the store's file, which is full", "err", err)
-		return false
-	}
-	return true
-}
-
-// mayStore refuses new objects while the disk is full.
-func (w *writer) mayStore(next, current object.Object) error {
-	if current == nil && next != nil && w.reserve.refuses(w.used) {
-		return noSpace(w.store.path, nil)
-	}
-	return nil
-}
-
-// used is the length of the part of the file that holds something.
-func (w *writer) used() (size int64) {
-	tx, err := w.db.Begin(false)
-	if err != nil {
-		return 0
-	}
-	size = tx.Size()
-	if err := tx.Rollback(); err != nil {
-		w.log.Error("cannot end a read of the store's file", "err", err)
-	}
-	return size
-}
+// IsFull reports whether err is that of a disk, or of a quota, that is full.
+func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

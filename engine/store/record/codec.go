@@ -1,4 +1,4 @@
-package store
+package record
 
 import (
 	"encoding/json"
@@ -18,29 +18,27 @@ type Codec interface {
 	Decode(data []byte) (object.Object, error)
 }
 
-// The encodings of typedCodec, the first byte of what it writes. A kind can
+// The encodings of typed, the first byte of what it writes. A kind can
 // change from one to the other without a new file format.
 const (
 	encodedProtobuf byte = 'p'
 	encodedJSON     byte = 'j'
 )
 
-// ServedCodec is the codec of the kinds in manifests/model/scheme: protobuf for
+// Served is the codec of the kinds in manifests/model/scheme: protobuf for
 // Kubernetes' own kinds, JSON for those that have no protobuf form. It is nil
 // for other kinds.
-func ServedCodec(kind schema.GroupKind) Codec {
+func Served(kind schema.GroupKind) Codec {
 	k, ok := scheme.ForKind(kind)
 	if !ok {
 		return nil
 	}
-	return TypedCodec(k.New)
+	return typed{k.New}
 }
 
-// TypedCodec is the codec of a Go type: protobuf where the type has it, JSON
+// typed is the codec of a Go type: protobuf where the type has it, JSON
 // otherwise. create returns an empty object.
-func TypedCodec(create func() object.Object) Codec { return typedCodec{create} }
-
-type typedCodec struct{ create func() object.Object }
+type typed struct{ create func() object.Object }
 
 // protobufMessage is what Kubernetes' generated types have.
 type protobufMessage interface {
@@ -49,7 +47,16 @@ type protobufMessage interface {
 	Unmarshal(data []byte) error
 }
 
-func (c typedCodec) Encode(obj object.Object) ([]byte, error) {
+// Size is that of obj as protobuf, in bytes, without encoding it; 0 if its type
+// has no protobuf form.
+func Size(obj object.Object) int64 {
+	if m, ok := obj.(protobufMessage); ok {
+		return int64(m.Size())
+	}
+	return 0
+}
+
+func (c typed) Encode(obj object.Object) ([]byte, error) {
 	if m, ok := obj.(protobufMessage); ok {
 		data := make([]byte, 1+m.Size())
 		data[0] = encodedProtobuf
@@ -65,7 +72,7 @@ func (c typedCodec) Encode(obj object.Object) ([]byte, error) {
 	return append([]byte{encodedJSON}, data...), nil
 }
 
-func (c typedCodec) Decode(data []byte) (object.Object, error) {
+func (c typed) Decode(data []byte) (object.Object, error) {
 	if len(data) == 0 {
 		return nil, errors.New("decode: no data")
 	}
