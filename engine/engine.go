@@ -53,13 +53,14 @@ const storeReserve = 32 << 20
 type Config struct {
 	// DataDir holds the store and the certificates.
 	DataDir string
-	// NewStore says that the store is missing on purpose.
+	// NewStore allows the store to be missing.
 	NewStore bool
 	// Listener is where the API answers. The engine closes it.
 	Listener net.Listener
-	// Names are further names and addresses that the API's certificate is for.
+	// Names are further host names and addresses that the API's certificate is
+	// valid for.
 	Names []string
-	// Address is what agents and pods reach the API by.
+	// Address is where agents and pods reach the API.
 	Address netip.AddrPort
 	// ClusterCIDR and ServiceCIDR are the ranges of pods and Services.
 	ClusterCIDR, ServiceCIDR netip.Prefix
@@ -145,10 +146,10 @@ func Open(cfg Config) (*Engine, error) {
 // Store is the opened store.
 func (e *Engine) Store() *store.Store { return e.store }
 
-// Roles says who may do what by roles and their bindings.
+// Roles decides who may do what according to roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }
 
-// Security says what pods may, by the labels of their namespaces.
+// Security decides what pods may do, by the labels of their namespaces.
 func (e *Engine) Security() *admit.Security { return e.security }
 
 // Events records events about objects, while the engine runs.
@@ -160,7 +161,7 @@ func (e *Engine) PKI() *pki.Set { return e.pki }
 // Close closes the store of an engine that does not run.
 func (e *Engine) Close() error { return e.store.Close() }
 
-// Prepare makes the API server, with routes as further paths of it, which
+// Prepare creates the API server, with routes as further paths of it, which
 // ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
 // may be nil.
 func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
@@ -207,7 +208,7 @@ func (e *Engine) Client(user string, groups ...string) *rest.Config {
 	return e.server.InProcess(user, groups...)
 }
 
-// RequestUser is who sent a request to one of Prepare's routes.
+// RequestUser returns the user of a request to one of Prepare's routes.
 func RequestUser(r *http.Request) (name string, groups []string, ok bool) { return api.RequestUser(r) }
 
 // host is where clients on this machine reach the API.

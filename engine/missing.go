@@ -11,8 +11,8 @@ import (
 	"headway.dev/engine/store/file"
 )
 
-// ErrStoreMissing is returned by Open for a data dir that had a cluster and has
-// no store any more.
+// ErrStoreMissing is returned by Open for a data directory that had a cluster
+// but no longer has a store.
 var ErrStoreMissing = errors.New("the file is missing")
 
 // ensureStore makes the store's file if this is a new cluster, before anything

@@ -12,10 +12,10 @@ func newCleanup(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove every trace from this machine",
-		Long: `Cleanup ends all containers of the data dir's cluster and removes its namespaces,
-interfaces, rules, cgroups, mounts and data. Stop headway first. Where the data
-dir has the cluster's Git repository, it asks before it deletes that. What else
-somebody has put into the data dir stays.`,
+		Long: `Cleanup ends all containers of the data directory's cluster and removes its
+namespaces, interfaces, rules, cgroups, mounts and data. Stop headway first. If the
+data directory contains the cluster's Git repository, it asks before it deletes it.
+Files in the data directory that are not Headway's stay.`,
 		Example: "  headway cleanup\n  headway cleanup --keep-data   # leaves the store, the keys and the repository",
 		Args:    cli.Takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -23,8 +23,8 @@ somebody has put into the data dir stays.`,
 			return what.Run(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&what.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods, as given to up")
-	cmd.Flags().StringVar(&what.Containerd, "containerd-address", "", "socket of the containerd, as given to up")
+	cmd.Flags().StringVar(&what.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods, as given to headway up")
+	cmd.Flags().StringVar(&what.Containerd, "containerd-address", "", "socket of the containerd, as given to headway up")
 	cmd.Flags().BoolVar(&what.KeepData, "keep-data", false, "keep the store, the keys, the repository and the images directory")
 	cmd.Flags().BoolVar(&what.Yes, "yes", false, "delete the repository without asking")
 	return cmd

@@ -87,9 +87,9 @@ func TestJSONPage(t *testing.T) {
 
 Every object that a command prints with `+"`-o json`"+`, each element of a list and each
 line of a stream has the field `+"`apiVersion`"+`, which is `+"`%s`"+`. Within a
-version fields are added, but none changes its meaning or goes. Fields without a
-value are left out where this page says so. Times are RFC 3339. A test keeps this
-page equal to the program.
+version, fields may be added, but none is removed or changes its meaning. An optional
+field is omitted if it has no value. Times are RFC 3339. A test keeps this page equal
+to the program.
 
 `, report.JsonVersion)
 	var queue []reflect.Type
@@ -158,7 +158,7 @@ func jsonFields(page *strings.Builder, typ reflect.Type, comments map[string]str
 			kind += "number"
 		}
 		if strings.Contains(opts, "omit") {
-			kind += ", may be left out"
+			kind += ", optional"
 		}
 		fmt.Fprintf(page, "| `%s` | %s | %s |\n", name, kind, strings.ReplaceAll(comments[typ.Name()+"."+f.Name], "|", "\\|"))
 	}

@@ -36,13 +36,13 @@ func newKubeconfig(opts *cli.Options) *cobra.Command {
 		Use:   "kubeconfig --user NAME",
 		Short: "Make a kubeconfig for a person, with a certificate of their own",
 		Long: `Kubeconfig makes a client certificate for a person, and prints a kubeconfig with
-it, with the cluster's address and its authority. The user has the rights that
-RoleBindings and ClusterRoleBindings give to the name and its groups, and no others:
-by itself the certificate allows nothing. It ends after --lifetime and cannot be
-taken back before; take away the bindings instead.
+the certificate, the cluster's address and its authority. The user has the rights
+that RoleBindings and ClusterRoleBindings give to the name and its groups, and no
+others: the certificate alone allows nothing. It expires after --lifetime and cannot
+be revoked before; remove the bindings instead.
 
-It reads the authority's key in the data directory, so it runs as root on the
-server's machine. Whoever has the file is that user: send it like a password.
+The command reads the authority's key in the data directory, so run it as root on
+the server's machine. Anyone who has the file is that user: send it like a password.
 
 Exit code 0: it was made. 1: something failed.`,
 		Example: `  headway kubeconfig --user ada --group web-team --server https://cluster.example.com:6443 > ada.kubeconfig
@@ -55,9 +55,9 @@ Exit code 0: it was made. 1: something failed.`,
 	flags.StringVar(&access.user, "user", "", "name of the user")
 	flags.StringSliceVar(&access.groups, "group", nil, "group that the user is in (repeatable)")
 	flags.DurationVar(&access.lifetime, "lifetime", defaultAccess, "how long the certificate is valid, at most 8760h")
-	flags.StringVar(&access.server, "server", "", "URL of the API as the user reaches it (default: that of <data-dir>/kubeconfig)")
+	flags.StringVar(&access.server, "server", "", "URL at which the user reaches the API (default: that of <data-dir>/kubeconfig)")
 	flags.StringVarP(&access.namespace, "namespace", "n", "", "namespace that kubectl uses by default")
-	flags.StringVarP(&access.file, "file", "f", "", "file to write, readable by its owner only; - is standard output (default: standard output)")
+	flags.StringVarP(&access.file, "file", "f", "", "file to write, readable only by its owner; - is standard output (default: standard output)")
 	return cmd
 }
 

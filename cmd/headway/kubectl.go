@@ -22,9 +22,9 @@ func newKubectl(opts *cli.Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "kubectl [ARGUMENTS]",
 		Short: "The real kubectl against this cluster",
-		Long: `Kubectl runs the kubectl that is built in, against this cluster. A program
-called kubectl that is a link to headway is the same. Any other kubectl works
-with the kubeconfig in the data directory.`,
+		Long: `Kubectl runs the built-in kubectl against this cluster. A link named kubectl that
+points to headway does the same. Any other kubectl works with the kubeconfig in the
+data directory.`,
 		Example:            "  headway kubectl get pods -A\n  headway kubectl logs -f deploy/hello -n hello",
 		DisableFlagParsing: true,
 		RunE: func(command *cobra.Command, args []string) error {

@@ -18,7 +18,7 @@ func newMan(opts *cli.Options) *cobra.Command {
 	return &cobra.Command{
 		Use:     "man DIR",
 		Short:   "Write the manual pages of all commands",
-		Long:    "Man writes a manual page of each command (headway.1, headway-plan.1, …) into a\ndirectory, which it makes if it is not there.",
+		Long:    "Man writes a manual page for each command (headway.1, headway-plan.1, …) into a\ndirectory, which it creates if it does not exist.",
 		Example: "  headway man /usr/local/share/man/man1",
 		Hidden:  true,
 		Args:    cli.Takes(1, 1),

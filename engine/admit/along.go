@@ -20,8 +20,8 @@ const (
 	RootCAKey = "ca.crt"
 )
 
-// DescriptionAnnotation says what the ConfigMap is for, RootCADescription in
-// Kubernetes' words.
+// DescriptionAnnotation describes the purpose of the ConfigMap, and
+// RootCADescription is Kubernetes' text for it.
 const (
 	DescriptionAnnotation = "kubernetes.io/description"
 	RootCADescription     = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints " +
@@ -31,12 +31,12 @@ const (
 // RootCAData is the data of the ConfigMap, for certificates in PEM.
 func RootCAData(pem []byte) map[string]string { return map[string]string{RootCAKey: string(pem)} }
 
-// NewDefaultAccount makes the account of a namespace if it is not there.
+// NewDefaultAccount creates the account of a namespace if it does not exist.
 func NewDefaultAccount(namespace string, now time.Time) change.Change {
 	return change.Absent(change.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: DefaultAccount}}, now))
 }
 
-// NewRootCA makes the ConfigMap of a namespace if it is not there.
+// NewRootCA creates the ConfigMap of a namespace if it does not exist.
 func NewRootCA(namespace string, pem []byte, now time.Time) change.Change {
 	return change.Absent(change.Create(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
@@ -61,7 +61,7 @@ func (a *Admission) Along(ev object.Event) []change.Change {
 	return changes
 }
 
-// Alive reports whether things can be created in a namespace.
+// Alive reports whether objects can be created in a namespace.
 func Alive(ns *corev1.Namespace) bool {
 	return ns.DeletionTimestamp == nil && ns.Status.Phase != corev1.NamespaceTerminating
 }

@@ -1,8 +1,8 @@
-// Package admit holds the checks that the store makes at the point of commit,
-// for what must hold between objects: things are created only in namespaces
-// that exist and are not being deleted, no two Services have the same cluster
-// IP or node port, pods run with accounts and priority classes that exist, and
-// do what their namespace lets them.
+// Package admit contains the checks that the store makes at the point of
+// commit, for what must hold between objects: things are created only in
+// namespaces that exist and are not being deleted, no two Services have the
+// same cluster IP or node port, and pods use accounts and priority classes that
+// exist, and do only what their namespace allows.
 //
 //	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
 //	store.Open(store.Options{Admit: admission.Hooks(), Along: admission.Along, Observe: admission.Observe, …})

@@ -22,7 +22,7 @@ var (
 var immortal = map[string]bool{metav1.NamespaceDefault: true, metav1.NamespaceSystem: true, metav1.NamespacePublic: true}
 
 // Namespaces is Kubernetes' NamespaceLifecycle admission: it refuses to create
-// something in a namespace that does not exist (NotFound) or is being deleted
+// an object in a namespace that does not exist (NotFound) or is being deleted
 // (Forbidden, cause NamespaceTerminating), and to delete the namespaces that
 // Kubernetes keeps.
 func Namespaces(view object.Reader, next, old object.Object) (object.Object, error) {

@@ -29,10 +29,10 @@ var (
 	accountKind = schema.GroupKind{Kind: "ServiceAccount"}
 )
 
-// Accounts is Kubernetes' ServiceAccount admission: a new pod runs with an
-// account that exists (else Forbidden). It gets the account's token mounted,
-// unless the pod or its account will not have that, and the account's pull
-// secrets if it has none.
+// Accounts is Kubernetes' ServiceAccount admission: a new pod needs an account
+// that exists (else Forbidden). The account's token is mounted into it, unless
+// the pod or its account opts out, and it gets the account's pull secrets if it
+// has none.
 func Accounts(view object.Reader, next, old object.Object) (object.Object, error) {
 	given, ok := next.(*corev1.Pod)
 	if !ok || old != nil {

@@ -11,8 +11,8 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Priorities is Kubernetes' Priority admission for new pods: the class exists,
-// and the numbers are those that come from it.
+// Priorities is Kubernetes' Priority admission for new pods: the class must
+// exist, and the numbers are taken from it.
 func Priorities(_ object.Reader, next, old object.Object) (object.Object, error) {
 	pod, ok := next.(*corev1.Pod)
 	if !ok || old != nil {

@@ -19,7 +19,10 @@ import (
 var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
 
 // Security is Kubernetes' PodSecurity admission: the labels
-// pod-security.kubernetes.io/… of a namespace say what its pods may.
+// pod-security.kubernetes.io/… of a namespace determine what its pods may do. A
+// namespace without an enforced level, to which a Kustomization that acts as an
+// account writes, has baseline: roles do not distinguish a harmless pod from
+// one that controls the machine.
 //
 // A namespace that does not say what is enforced, and that a Kustomization that
 // acts as an account writes to, has baseline: roles do not tell a harmless pod
@@ -34,10 +37,11 @@ type Security struct {
 	}
 }
 
-// NewSecurity makes the admission. enforce is the level of namespaces that say
-// nothing: privileged, baseline or restricted; empty is privileged.
-// defaultAccount is what Kustomizations without a serviceAccountName act as,
-// but for the command line's own; empty is the cluster itself.
+// NewSecurity returns the admission. enforce is the level of namespaces without
+// labels: privileged, baseline or restricted; empty is privileged.
+// defaultAccount is the account that Kustomizations without a
+// serviceAccountName act as, except for the command line's own; empty is the
+// cluster itself.
 func NewSecurity(enforce, defaultAccount string) (*Security, error) {
 	level, err := securityapi.ParseLevel(cmp.Or(enforce, string(securityapi.LevelPrivileged)))
 	if err != nil {
@@ -133,9 +137,9 @@ func (s *Security) violations(level securityapi.LevelVersion, meta *metav1.Objec
 	return result.ForbiddenDetail()
 }
 
-// Warning is what to tell who writes a pod, or what makes pods, that the
-// namespace's policy warns of; empty for nothing. What makes pods is stored all
-// the same: its pods are refused.
+// Warning returns the warning of the namespace's policy about a pod, or about
+// an object that creates pods; empty if there is none. An object that creates
+// pods is stored all the same, but its pods are refused.
 func (s *Security) Warning(view object.Reader, obj object.Object) string {
 	meta, spec := podTemplate(obj)
 	if spec == nil {
@@ -148,9 +152,10 @@ func (s *Security) Warning(view object.Reader, obj object.Object) string {
 	return ""
 }
 
-// Foresee is what would come of storing obj, in a state of the cluster that has
-// its namespace: what is to be told of it, or why it would be refused. What makes
-// pods is stored whatever they violate, and its pods are refused.
+// Foresee returns what would happen if obj were stored, in a state of the
+// cluster that contains its namespace: a warning about it, or why it would be
+// refused. An object that creates pods is stored whatever its pods violate, and
+// the pods are refused.
 func (s *Security) Foresee(view object.Reader, obj, old object.Object) (warning string, refused error) {
 	if _, err := s.admit(view, obj, old); err != nil {
 		return "", err

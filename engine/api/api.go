@@ -39,8 +39,8 @@ import (
 
 // Tokens knows the bearer tokens.
 type Tokens interface {
-	// User returns the user that a token stands for; ok is false if the token
-	// is unknown or no longer valid.
+	// User returns the user of a token; ok is false if the token is unknown or
+	// no longer valid.
 	User(token string) (info user.Info, ok bool)
 }
 
@@ -52,7 +52,7 @@ type Config struct {
 	// ServingCert and ServingKey are the server's certificate chain and key,
 	// ClientCA the authorities of client certificates, all PEM.
 	ServingCert, ServingKey, ClientCA []byte
-	// Tokens may be nil: then there are none.
+	// Tokens may be nil if there are none.
 	Tokens Tokens
 	// NodeTLS verifies the nodes' streaming servers and identifies this server
 	// to them. Without it logs, exec, attach and port-forward fail.
@@ -65,13 +65,13 @@ type Config struct {
 	// service accounts.
 	Roles         *rbac.Index
 	AccountTokens *satoken.Issuer
-	// Security warns of pods that a namespace does not want, if set.
+	// Security, if set, warns about pods that a namespace does not want.
 	Security *admit.Security
-	// Gate is asked about users' writes, if set.
+	// Gate, if set, is asked about users' writes.
 	Gate registry.Gate
 	// Ready are further conditions of /readyz, by name.
 	Ready map[string]func() error
-	// RequestTimeout ends requests, but for watches, streams and what goes to
+	// RequestTimeout ends requests, except for watches, streams and requests to
 	// Routes (default: a minute).
 	RequestTimeout time.Duration
 	// Version is what /version reports as gitVersion. Empty: what the build set
@@ -111,8 +111,8 @@ func setUpProcess(log *slog.Logger) {
 	})
 }
 
-// New wires the server. It serves nothing before Run, but InProcess clients
-// may be made, and used once Run has started.
+// New wires the server. It serves nothing before Run. InProcess clients may be
+// created earlier, but used only once Run has started.
 func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

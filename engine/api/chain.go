@@ -85,7 +85,7 @@ func authentication(clientCAs *x509.CertPool, tokens authenticator.Token) authen
 	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
 }
 
-// RequestUser is who sent a request to one of Config.Routes.
+// RequestUser returns the user of a request to one of Config.Routes.
 func RequestUser(r *http.Request) (name string, groups []string, ok bool) {
 	u, ok := genericapirequest.UserFrom(r.Context())
 	if !ok {

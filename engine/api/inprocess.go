@@ -173,8 +173,8 @@ func (w *writer) Flush() {
 	}
 }
 
-// SetWriteDeadline is what http.ResponseController looks for. Only a time that
-// has passed has an effect: it ends a write that waits for the client.
+// SetWriteDeadline is for http.ResponseController. Only a time in the past has
+// an effect: it ends a write that waits for the client.
 func (w *writer) SetWriteDeadline(at time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

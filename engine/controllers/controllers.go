@@ -39,7 +39,7 @@ type Config struct {
 	// Events defaults to a recorder of its own; one that is passed in is run by
 	// the caller.
 	Events *event.Recorder
-	// Enabled says which controllers run, as kube-controller-manager's
+	// Enabled selects the controllers that run, as kube-controller-manager's
 	// --controllers does: "*" all, "name" that one, "-name" all but that one.
 	// Empty is all.
 	Enabled []string
@@ -73,7 +73,8 @@ type Controllers struct {
 	run       []control.Controller
 }
 
-// New makes the controllers. It fails if Enabled names one that there is not.
+// New returns the controllers. It fails if Enabled names one that does not
+// exist.
 func New(cfg Config) (*Controllers, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -59,8 +59,8 @@ func NewRecorder(store Committer, now func() time.Time, log *slog.Logger) *Recor
 	return &Recorder{store: store, now: now, log: log, entries: make(chan entry, waiting)}
 }
 
-// Normal records that something went as it should. source is the component
-// that speaks, such as "deployment-controller".
+// Normal records that something went as it should. source is the component that
+// reports it, such as "deployment-controller".
 func (r *Recorder) Normal(source string, about object.Object, reason, format string, args ...any) {
 	r.record(source, about, corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...))
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // AccountKey loads the key that signs the tokens of service accounts from dir
-// (sa.key), making it if it is missing. One that is there but unreadable is an
-// error and not replaced: every token depends on it.
+// (sa.key), creating it if it is missing. A key that exists but cannot be read
+// is an error and is not replaced, because every token depends on it.
 func AccountKey(dir string) (*ecdsa.PrivateKey, error) {
 	file := filepath.Join(dir, "sa.key")
 	data, err := os.ReadFile(file)

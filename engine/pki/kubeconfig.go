@@ -19,8 +19,8 @@ type Credentials struct {
 	ClusterName      string
 }
 
-// Kubeconfig is a kubeconfig for the server at the URL server, with everything
-// that it needs inside. The cluster's name is "headway" unless given.
+// Kubeconfig returns a kubeconfig for the server at the URL server, which
+// contains everything it needs. The cluster's name is "headway" unless given.
 func Kubeconfig(server string, caPEM []byte, as Credentials) ([]byte, error) {
 	cluster := as.ClusterName
 	if cluster == "" {

@@ -43,13 +43,12 @@ type Set struct {
 	caKey  crypto.Signer
 }
 
-// Ensure loads the set from dir (ca.crt, ca.key, server.crt,
-// server.key),
-// making the directory and whatever is missing, will soon expire or does not
-// cover sans: the DNS names and IP addresses that clients reach the server by.
-// localhost and the loopback addresses are always among them. An authority
-// that is there but unreadable is an error and not replaced: every client
-// certificate depends on it.
+// Ensure loads the set from dir (ca.crt, ca.key, server.crt, server.key),
+// creating the directory and whatever is missing, will soon expire or does not
+// cover sans: the DNS names and IP addresses by which clients reach the server.
+// localhost and the loopback addresses are always included. An authority that
+// exists but cannot be read is an error and is not replaced, because every
+// client certificate depends on it.
 func Ensure(dir string, sans []string) (*Set, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make certificate directory: %w", err)
@@ -64,7 +63,7 @@ func Ensure(dir string, sans []string) (*Set, error) {
 	return s, nil
 }
 
-// Load reads the set of dir, and makes nothing.
+// Load reads the set from dir, and creates nothing.
 func Load(dir string) (*Set, error) {
 	s := &Set{}
 	read := func(name string) (data []byte, err error) { return os.ReadFile(filepath.Join(dir, name)) }
@@ -98,7 +97,8 @@ func (s *Set) ClientFor(lifetime time.Duration, cn string, orgs ...string) (cert
 	})
 }
 
-// Serves reports whether the API's certificate is for a host name or address.
+// Serves reports whether the API's certificate is valid for a host name or
+// address.
 func (s *Set) Serves(host string) bool {
 	certs, err := cert.ParseCertsPEM(s.ServerCert)
 	return err == nil && certs[0].VerifyHostname(host) == nil

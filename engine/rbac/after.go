@@ -11,9 +11,9 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// After is an Index as x will be once the events have happened and what
-// ClusterRoles aggregate is gathered; x does not change. It copies the table of
-// roles and bindings, and so is for what is only looked at.
+// After returns an Index as x will be once the events have happened and
+// aggregated ClusterRoles are updated; x does not change. It copies the table
+// of roles and bindings, so use it only for plans.
 func (x *Index) After(events []object.Event) *Index {
 	x.mu.RLock()
 	next := &Index{roles: maps.Clone(x.roles), bindings: maps.Clone(x.bindings)}

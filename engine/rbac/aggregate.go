@@ -11,9 +11,9 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Aggregate is what the aggregation rule of a ClusterRole gathers from all
-// ClusterRoles, which are ordered by name. A selector that does not parse
-// selects nothing.
+// Aggregate returns the rules that the aggregation rule of a ClusterRole
+// collects from all ClusterRoles, which are ordered by name. A selector that
+// does not parse selects nothing.
 func Aggregate(role *rbacv1.ClusterRole, all []object.Object) []rbacv1.PolicyRule {
 	if role.AggregationRule == nil {
 		return role.Rules

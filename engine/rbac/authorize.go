@@ -15,10 +15,10 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Masters is the group whose members may do everything, whatever roles say.
+// Masters is the group whose members may do everything, whatever roles allow.
 const Masters = "system:masters"
 
-// User is who asks.
+// User is the user of a request.
 type User struct {
 	Name   string
 	Groups []string
@@ -26,10 +26,11 @@ type User struct {
 
 func (u User) master() bool { return slices.Contains(u.Groups, Masters) }
 
-// Request is what is asked: about a resource, or about a path that is none.
+// Request is a request about a resource, or about a path that is not one.
 type Request struct {
 	Verb string
-	// Path is set for what is no resource; then the rest is not looked at.
+	// Path is set for a request that is not about a resource; then the other
+	// fields are ignored.
 	Path            string
 	Group, Resource string
 	Subresource     string
@@ -49,8 +50,8 @@ func about(verb string, key object.Key) Request {
 	return r
 }
 
-// Authorize reports whether a user may do what is asked, and in Kubernetes' words
-// why, or what is wrong with bindings that might have allowed it.
+// Authorize reports whether a user may do what is requested, and in Kubernetes'
+// words why, or what is wrong with bindings that might have allowed it.
 func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
 	if user.master() {
 		return true, ""
@@ -75,8 +76,8 @@ func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
 	return allowed, reason
 }
 
-// Allowed is nil if a user may do the verb on an object, and else the API
-// server's Forbidden error.
+// Allowed returns nil if a user may do the verb on an object, and otherwise the
+// API server's Forbidden error.
 func (x *Index) Allowed(user User, verb string, key object.Key) error {
 	r := about(verb, key)
 	allowed, reason := x.Authorize(user, r)
@@ -95,9 +96,9 @@ func (x *Index) Allowed(user User, verb string, key object.Key) error {
 	return apierrors.NewForbidden(schema.GroupResource{Group: r.Group, Resource: r.Resource}, r.Name, errors.New(msg))
 }
 
-// Rules are all rules of a user that count in a namespace (empty: in the whole
-// cluster). The error names bindings without a role; the rules are right but
-// for them.
+// Rules returns all rules of a user that apply in a namespace (empty: in the
+// whole cluster). The error names bindings without a role; apart from these the
+// rules are complete.
 func (x *Index) Rules(user User, namespace string) ([]rbacv1.PolicyRule, error) {
 	var all []rbacv1.PolicyRule
 	var faults []error

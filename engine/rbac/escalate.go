@@ -27,18 +27,18 @@ type Grant struct {
 	User User
 	// Next replaces Old, which is nil for a creation.
 	Next, Old object.Object
-	// Roles is where the roles are that bindings refer to.
+	// Roles looks up the roles that bindings refer to.
 	Roles object.Reader
-	// May asks for the verbs escalate and bind.
+	// May checks the verbs escalate and bind.
 	May func(Request) bool
-	// Name is the object's name as the request has it: a POST has none.
+	// Name is the object's name in the request: a POST has none.
 	Name string
 }
 
-// Escalates is nil unless storing Next gives someone rights that the user has
-// not: then it is the API server's Forbidden error. The verb escalate on a
-// role, or bind on the role that a binding refers to, allow it. Objects of
-// other kinds grant nothing.
+// Escalates returns nil unless storing Next would give someone rights that the
+// user does not have; then it returns the API server's Forbidden error. The
+// verb escalate on a role, or bind on the role that a binding refers to, allows
+// it. Objects of other kinds grant nothing.
 func (x *Index) Escalates(g Grant) error {
 	switch next := g.Next.(type) {
 	case *rbacv1.Role:

@@ -19,7 +19,7 @@ var (
 	namespaceKind   = schema.GroupKind{Kind: "Namespace"}
 )
 
-// Index holds the roles, and the bindings by whom they are for. The zero value
+// Index contains the roles, and the bindings by their subjects. The zero value
 // is empty.
 type Index struct {
 	mu       sync.RWMutex
@@ -42,7 +42,7 @@ type binding struct {
 	subject               rbacv1.Subject
 }
 
-// Observe takes changes over; it is for store.Options.Observe.
+// Observe applies changes; it is for store.Options.Observe.
 func (x *Index) Observe(events []object.Event) {
 	if !slices.ContainsFunc(events, func(ev object.Event) bool { return ev.Key.Group == rbacv1.GroupName }) {
 		return

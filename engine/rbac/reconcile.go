@@ -21,10 +21,11 @@ type Store interface {
 	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
 }
 
-// Reconcile makes the default roles and bindings that are missing, and gives
-// those that are there the rules, subjects, labels and annotations that they
-// lack, and takes away rules that they had once and must not have. What an
-// administrator added stays, and so does all of an object whose annotation rbac.authorization.kubernetes.io/autoupdate is not "true".
+// Reconcile creates the default roles and bindings that are missing. To
+// existing ones it adds the rules, subjects, labels and annotations that they
+// lack, and removes rules that they once had and must not have. Whatever an
+// administrator added stays, and so does all of an object whose annotation
+// rbac.authorization.kubernetes.io/autoupdate is not "true".
 func Reconcile(ctx context.Context, store Store, now time.Time) error {
 	var changes []change.Change
 	for _, want := range Defaults() {

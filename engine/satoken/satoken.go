@@ -51,7 +51,8 @@ type claims struct {
 	Kubernetes accountClaim `json:"kubernetes.io"`
 }
 
-// Bound is what a token lives no longer than: at most one of its fields is set.
+// Bound is the object with which a token ends: at most one of its fields is
+// set.
 type Bound struct {
 	Pod    *corev1.Pod
 	Secret *corev1.Secret
@@ -59,13 +60,13 @@ type Bound struct {
 	Node *corev1.Node
 }
 
-// Identity is whom a token stands for.
+// Identity is the identity of a token's bearer.
 type Identity struct {
 	Name, UID string
 	Groups    []string
 	// Extra has the token's ID and what it is bound to, under Kubernetes' keys.
 	Extra map[string][]string
-	// Audiences are those of the token that were asked for.
+	// Audiences are the requested audiences that the token has.
 	Audiences []string
 }
 
@@ -87,7 +88,7 @@ func New(key *ecdsa.PrivateKey, reader object.Reader, now func() time.Time) (*Is
 	return &Issuer{key: key, id: base64.RawURLEncoding.EncodeToString(hash[:]), reader: reader, now: now}, nil
 }
 
-// Issue signs a token of an account for the audiences, that is good for a time.
+// Issue signs a token of an account for the audiences, valid for a time.
 func (i *Issuer) Issue(account *corev1.ServiceAccount, audiences []string, lifetime time.Duration, bound Bound) (token string, expires time.Time, err error) {
 	now := i.now().Truncate(time.Second)
 	expires = now.Add(lifetime)
@@ -125,12 +126,13 @@ func (i *Issuer) sign(c jwt.Claims) (string, error) {
 
 func (i *Issuer) verifier(*jwt.Token) (any, error) { return &i.key.PublicKey, nil }
 
-// ErrForeign says that a token is none of this issuer's, and may be another's.
+// ErrForeign reports a token that is not from this issuer, and may be
+// another's.
 var ErrForeign = errors.New("not a token of a service account of this cluster")
 
-// Check says whom a token stands for towards one of the audiences (none: the
-// API server). It fails with ErrForeign, or with the reason why the token is
-// not, or no longer, good.
+// Check returns the identity of a token for one of the audiences (none: the API
+// server). It fails with ErrForeign, or with the reason why the token is not,
+// or no longer, valid.
 func (i *Issuer) Check(token string, audiences []string) (*Identity, error) {
 	var c claims
 	unverified, _, err := jwt.NewParser().ParseUnverified(token, &c)

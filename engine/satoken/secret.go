@@ -25,8 +25,8 @@ type secretClaims struct {
 	AccountUID types.UID `json:"kubernetes.io/serviceaccount/service-account.uid"`
 }
 
-// IssueForSecret signs a token of an account that is good as long as the Secret
-// of that name, in the account's namespace, holds it.
+// IssueForSecret signs a token of an account that is valid as long as the
+// Secret of that name, in the account's namespace, contains it.
 func (i *Issuer) IssueForSecret(account *corev1.ServiceAccount, secret string) (string, error) {
 	return i.sign(secretClaims{
 		RegisteredClaims: jwt.RegisteredClaims{Issuer: secretIssuer, Subject: userName(account.Namespace, account.Name)},

@@ -51,7 +51,7 @@ type Config struct {
 	// Name is the spec.schedulerName that is served (default
 	// "default-scheduler"; pods that name none are served too).
 	Name string
-	// Seed changes which of equally good nodes is chosen.
+	// Seed determines which of equally good nodes is chosen.
 	Seed uint64
 }
 

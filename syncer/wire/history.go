@@ -7,10 +7,11 @@ type ObjectQuery struct {
 	// Kind is any name that kubectl takes. Namespace may be empty if only one
 	// namespace has such an object.
 	Kind, Namespace, Name string
-	// Kustomization, as namespace/name, says which one is asked, where several
-	// declared the object.
+	// Kustomization, as namespace/name, selects one if several declared the
+	// object.
 	Kustomization string
-	// At is a commit (or branch or tag) or a time; empty means what is applied.
+	// At is a commit (or branch or tag) or a time; empty means what is applied
+	// now.
 	At string
 }
 
@@ -27,7 +28,8 @@ const (
 // BlameField is one live field and what set it.
 type BlameField struct {
 	Path string `json:"path"`
-	// Value is as JSON has it; values of Secrets are "(hidden)".
+	// Value is the value as in the object's JSON; values of Secrets are
+	// "(hidden)".
 	Value any    `json:"value"`
 	Owner string `json:"owner"`
 	// Name is the field manager, the controller's kind and name, or the
@@ -35,15 +37,15 @@ type BlameField struct {
 	Name string `json:"name,omitempty"`
 	// Time is when a manager wrote the field.
 	Time time.Time `json:"time,omitzero"`
-	// Commit is the newest one that touched the lines of the value, File and
-	// Line are where it stands, and How by what means it got from there into
+	// Commit is the newest commit that touched the lines of the value, File and
+	// Line are where the value is written, and How is the way from there into
 	// the object: manifest, patch, images, ….
 	Commit string `json:"commit,omitempty"`
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	How    string `json:"how,omitempty"`
-	// Computed says that the value does not stand there itself: a kustomization
-	// made it from what does.
+	// Computed reports whether the value is not written there itself, but was
+	// made by a kustomization from what is.
 	Computed bool `json:"computed,omitempty"`
 }
 
@@ -53,25 +55,25 @@ type Blame struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
-	// Kustomization and Revision are empty for what is not from Git. Owner is
-	// then the controller of the object, if it has one.
+	// Kustomization and Revision are empty if the object is not from Git. Owner
+	// is then the controller of the object, if it has one.
 	Kustomization string       `json:"kustomization,omitempty"`
 	Revision      string       `json:"revision,omitempty"`
 	Owner         string       `json:"owner,omitempty"`
 	Fields        []BlameField `json:"fields"`
-	// Commits are those that the fields name, by their hash.
+	// Commits are the commits that the fields name, by their hash.
 	Commits map[string]Commit `json:"commits,omitempty"`
 }
 
-// PastObject is an object as Git wanted it at a commit.
+// PastObject is an object as Git declared it at a commit.
 type PastObject struct {
 	Kustomization string  `json:"kustomization"`
 	Revision      string  `json:"revision"`
 	Commit        *Commit `json:"commit,omitempty"`
 	File          string  `json:"file,omitempty"`
 	Line          int     `json:"line,omitempty"`
-	// Object is the manifest as it was rendered, without defaults; the values
-	// of Secrets are "(hidden)".
+	// Object is the rendered manifest, without defaults; the values of Secrets
+	// are "(hidden)".
 	Object map[string]any `json:"object"`
 }
 
@@ -86,9 +88,9 @@ type DiffRequest struct {
 
 // Verification is the result of checking the journal's chain of hashes.
 type Verification struct {
-	// Entries is how many entries are sound, from the beginning.
+	// Entries is the number of sound entries, counted from the beginning.
 	Entries int  `json:"entries"`
 	OK      bool `json:"ok"`
-	// Error says what is wrong with the entry after those.
+	// Error describes what is wrong with the next entry.
 	Error string `json:"error,omitempty"`
 }

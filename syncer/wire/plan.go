@@ -5,43 +5,46 @@ type Rollout struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name"`
-	// Replaced and Removed name today's pods that leave: for new ones, or
-	// without a successor. Fewer is how many of today's pods leave that the
-	// controller is yet to choose.
+	// Replaced and Removed name today's pods that leave: Replaced those that
+	// get a successor, Removed those that do not. Fewer is the number of
+	// today's pods that leave but that the controller has yet to choose.
 	Replaced []string `json:"replaced,omitempty"`
 	Removed  []string `json:"removed,omitempty"`
 	Fewer    int      `json:"fewer,omitempty"`
-	// New is how many pods are created.
+	// New is the number of pods that are created.
 	New int `json:"new,omitempty"`
-	// Strategy is RollingUpdate, with the pods that there may be more and less
-	// than wanted meanwhile, or Recreate; empty if no pod is replaced.
+	// Strategy is RollingUpdate, with how many pods there may be above
+	// (MaxSurge) and below (MaxUnavailable) the wanted number meanwhile, or
+	// Recreate; empty if no pod is replaced.
 	Strategy       string `json:"strategy,omitempty"`
 	MaxSurge       int    `json:"maxSurge,omitempty"`
 	MaxUnavailable int    `json:"maxUnavailable,omitempty"`
-	// Schedule says where the new pods would find room; empty if there are
-	// none, or nobody looked.
+	// Schedule tells whether the new pods would find room: Fits, FitsLate,
+	// Stuck or Unschedulable; empty if there are no new pods, or if it was not
+	// examined.
 	Schedule string `json:"schedule,omitempty"`
-	// Pending is how many of the new pods would get no node, and Message the
-	// scheduler's about the first of them. Late is how many get one only where
-	// a pod of today has left.
+	// Pending is the number of new pods that would get no node, and Message the
+	// scheduler's message about the first of them. Late is the number that get
+	// a node only after a pod of today has left.
 	Pending int    `json:"pending,omitempty"`
 	Late    int    `json:"late,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Note is what a person should know besides.
+	// Note is a further remark for people.
 	Note string `json:"note,omitempty"`
 }
 
 // The values of Rollout.Schedule.
 const (
-	// ScheduleFits: beside all pods of today.
+	// ScheduleFits: there is room beside all of today's pods.
 	ScheduleFits = "Fits"
-	// ScheduleFitsLate: some only where pods of today leave, which the update
-	// does by itself.
+	// ScheduleFitsLate: some fit only after old pods have left, which happens
+	// during the update.
 	ScheduleFitsLate = "FitsLate"
 	// ScheduleStuck: the update would wait for ever, because the old pods may
-	// not leave before the new ones run, which have no room beside them.
+	// not leave before the new ones run, and the new ones have no room beside
+	// them.
 	ScheduleStuck = "Stuck"
-	// ScheduleUnschedulable: not on today's nodes.
+	// ScheduleUnschedulable: there is no room on today's nodes.
 	ScheduleUnschedulable = "Unschedulable"
 )
 
@@ -52,8 +55,8 @@ const (
 	CheckFailed  = "failed"
 )
 
-// Check is a policy or budget that a plan was held against. What failed keeps
-// the commit from being applied.
+// Check is the result of a policy or budget for a plan. A commit with a failed
+// check is not applied.
 type Check struct {
 	Name          string `json:"name"`
 	Kustomization string `json:"kustomization,omitempty"`

@@ -1,7 +1,7 @@
 package wire
 
 // The namespace and name of the source and the Kustomization that `headway up`
-// makes, and that requests are about which name none.
+// creates, and that a request is about if it names none.
 const (
 	SystemNamespace = "headway-system"
 	RootName        = "cluster"

@@ -1,10 +1,10 @@
-// Package wire holds the types of the syncer's HTTP API under
-// /headway/v1/, for the server and its clients.
+// Package wire contains the types of the syncer's HTTP API under /headway/v1/,
+// for the server and its clients.
 package wire
 
 import "time"
 
-// Signature says who did something in Git, and when.
+// Signature is the author or committer in Git, and the time.
 type Signature struct {
 	Name  string    `json:"name"`
 	Email string    `json:"email"`
@@ -18,14 +18,14 @@ type Commit struct {
 	Author    Signature `json:"author"`
 	Committer Signature `json:"committer"`
 	Subject   string    `json:"subject"`
-	// Reverts is the commit that this one says it reverts.
+	// Reverts is the commit that this one claims to revert.
 	Reverts string `json:"reverts,omitempty"`
-	// Signer is whose signature of the commit was found good, if signatures
-	// are checked.
+	// Signer is the owner of the commit's valid signature, if signatures are
+	// checked.
 	Signer string `json:"signer,omitempty"`
 }
 
-// Field is one difference of an object's field.
+// Field is one difference in a field of an object.
 type Field struct {
 	Path string `json:"path"`
 	Old  any    `json:"old,omitempty"`
@@ -41,25 +41,26 @@ type Action struct {
 	Namespace string  `json:"namespace,omitempty"`
 	Name      string  `json:"name"`
 	Fields    []Field `json:"fields,omitempty"`
-	// Object is what a Create makes, as the files say it, without defaults; the
-	// values of Secrets are "(hidden)". It is left out where a plan gets long.
+	// Object is the object of a Create, as in the files, without defaults; the
+	// values of Secrets are "(hidden)". It is omitted if the plan gets too
+	// long.
 	Object map[string]any `json:"object,omitempty"`
-	// Replaces is, of a Create, the name that the same generated object had
-	// before its content changed; Fields are what changed. The Delete of that
-	// object has ReplacedBy.
+	// Replaces is, for a Create, the previous name of a generated object whose
+	// content changed; Fields are the changes. The Delete of the old object has
+	// ReplacedBy.
 	Replaces   string `json:"replaces,omitempty"`
 	ReplacedBy string `json:"replacedBy,omitempty"`
-	// Restart says that running pods are replaced.
+	// Restart reports whether running pods are replaced.
 	Restart bool `json:"restart,omitempty"`
-	// Recreate says that an Update deletes the object and creates it again,
-	// Reason why; of a Skip, why the object is left alone.
+	// Recreate reports whether an Update deletes the object and creates it
+	// again; Reason tells why, or, for a Skip, why the object is left alone.
 	Recreate bool   `json:"recreate,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	File     string `json:"file,omitempty"`
 	Line     int    `json:"line,omitempty"`
 }
 
-// Fault is one error of a manifest.
+// Fault is one error in a manifest.
 type Fault struct {
 	File      string `json:"file,omitempty"`
 	Line      int    `json:"line,omitempty"`
@@ -79,75 +80,78 @@ type Summary struct {
 	Delete    int `json:"delete"`
 	Unchanged int `json:"unchanged"`
 	Restart   int `json:"restart"`
-	// Replace is how many of Create, and of Delete, are a generated object that
-	// gets another name because its content changes.
+	// Replace is the number of generated objects, counted in both Create and
+	// Delete, that get another name because their content changes.
 	Replace int `json:"replace,omitempty"`
 }
 
 // PlanRequest asks what a revision or a set of files would change.
 type PlanRequest struct {
-	// Source and Kustomization name what to compare with, as
-	// [namespace/]name (default: headway-system/cluster, or the only one).
+	// Source and Kustomization name what to compare with, as [namespace/]name
+	// (default: headway-system/cluster, or the only one there is).
 	Source        string `json:"source,omitempty"`
 	Kustomization string `json:"kustomization,omitempty"`
 	// Rev is a branch, tag or commit of the source (default: the newest commit
 	// that it has fetched).
 	Rev string `json:"rev,omitempty"`
-	// Files hold the contents by slash-separated path, instead of Rev. Path is
-	// the directory among them to render (default: the Kustomization's, or
-	// their root if they have none such).
+	// Files are file contents by slash-separated path, instead of Rev. Path is
+	// the directory among them to render (default: the Kustomization's path or,
+	// if the files do not have it, their root).
 	Files map[string]string `json:"files,omitempty"`
 	Path  string            `json:"path,omitempty"`
-	// Binary are further files, which are no UTF-8 and would not survive as text.
+	// Binary are further files, which are not UTF-8 and would not survive as
+	// text.
 	Binary map[string][]byte `json:"binary,omitempty"`
 }
 
-// Plan is the answer: nothing was changed.
+// Plan is what a commit would change for one Kustomization. Nothing was
+// changed.
 type Plan struct {
 	Kustomization string `json:"kustomization"`
 	// Parent is the Kustomization that declares this one in the plan, or
-	// deletes it; DependsOn are those that it waits for.
+	// deletes it; DependsOn are the Kustomizations that it waits for.
 	Parent    string   `json:"parent,omitempty"`
 	DependsOn []string `json:"dependsOn,omitempty"`
-	// Base is the applied revision, Target the planned one.
+	// Base is the applied revision, and Target the planned one.
 	Base    string   `json:"base,omitempty"`
 	Target  string   `json:"target,omitempty"`
 	Summary Summary  `json:"summary"`
 	Actions []Action `json:"actions"`
 	Errors  []Fault  `json:"errors,omitempty"`
-	// Rollouts are what becomes of pods, Checks the policies and budgets that
-	// the plan meets or does not.
+	// Rollouts are the changes of pods, and Checks the results of policies and
+	// budgets.
 	Rollouts []Rollout `json:"rollouts,omitempty"`
 	Checks   []Check   `json:"checks,omitempty"`
 }
 
 // Plans are the plans of all Kustomizations of a source.
 type Plans struct {
-	// What the plans have, of all of them together.
+	// The combined plan of all Kustomizations.
 	Plan
 	// Source is the GitRepository, Repository its URL without credentials, and
-	// Forge what it is hosted on, if its annotation says so.
+	// Forge the kind of forge that hosts it, if an annotation names it.
 	Source     string `json:"source,omitempty"`
 	Repository string `json:"repository,omitempty"`
 	Forge      string `json:"forge,omitempty"`
 	Plans      []Plan `json:"plans,omitempty"`
 }
 
-// RollbackRequest asks for a revert commit of Commit, or one that brings back
-// the state of To (default: of what was deployed before).
+// RollbackRequest asks for a commit that reverts Commit, or one that brings
+// back the state of To (default: the state that was deployed before).
 type RollbackRequest struct {
 	Source  string `json:"source,omitempty"`
 	Commit  string `json:"commit,omitempty"`
 	To      string `json:"to,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Author is whom the commit names; an administrator's only, for any other
-	// caller it is who was authenticated (default: the server's identity).
+	// Author is the author of the commit. Only administrators may set it; for
+	// other callers it is the authenticated user (default: the server's
+	// identity).
 	Author *Signature `json:"author,omitempty"`
 }
 
-// RollbackResult names the commit that was reverted and the one that does. If
-// all since another commit was taken back, To is that one, and Reverted the
-// newest of them.
+// RollbackResult names the reverted commit and the commit that reverts it. If
+// everything since another commit was taken back, To is that commit, and
+// Reverted the newest of those taken back.
 type RollbackResult struct {
 	Source   string `json:"source"`
 	Reverted string `json:"reverted"`
@@ -177,12 +181,13 @@ type Event struct {
 	Message  string   `json:"message,omitempty"`
 	// Verdict is healthy or failed, in the phase of that name.
 	Verdict string `json:"verdict,omitempty"`
-	// Done ends a stream; OK reports whether everything is applied and healthy.
+	// Done marks the last event of a stream; OK reports whether everything is
+	// applied and healthy.
 	Done bool `json:"done,omitempty"`
 	OK   bool `json:"ok,omitempty"`
 }
 
-// Object names one object with its health.
+// Object is the name and the health of one object.
 type Object struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`
@@ -204,7 +209,7 @@ type SourceStatus struct {
 	Name      string `json:"name"`
 	URL       string `json:"url"`
 	Branch    string `json:"branch,omitempty"`
-	// Revision and Commit are the newest fetched.
+	// Revision and Commit are the newest that were fetched.
 	Revision string  `json:"revision,omitempty"`
 	Commit   *Commit `json:"commit,omitempty"`
 	// Ready is True, False or Unknown, with Reason and Message, since Since.
@@ -212,11 +217,11 @@ type SourceStatus struct {
 	Reason  string    `json:"reason,omitempty"`
 	Message string    `json:"message,omitempty"`
 	Since   time.Time `json:"since,omitzero"`
-	// Next is when the source is looked at next.
+	// Next is when the source is fetched next.
 	Next      time.Time `json:"next,omitzero"`
 	Suspended bool      `json:"suspended,omitempty"`
-	// SuspendedBy is who suspended it, since SuspendedSince: a user and the
-	// program, or Git.
+	// SuspendedBy is who suspended it (a user and the program, or Git), and
+	// SuspendedSince since when.
 	SuspendedBy    string                `json:"suspendedBy,omitempty"`
 	SuspendedSince time.Time             `json:"suspendedSince,omitzero"`
 	Kustomizations []KustomizationStatus `json:"kustomizations,omitempty"`
@@ -242,20 +247,20 @@ type KustomizationStatus struct {
 	Objects   int       `json:"objects"`
 	Healthy   bool      `json:"healthy"`
 	Unhealthy []Object  `json:"unhealthy,omitempty"`
-	// SuspendedBy is who suspended it, since SuspendedSince: a user and the
-	// program, or Git.
+	// SuspendedBy is who suspended it (a user and the program, or Git), and
+	// SuspendedSince since when.
 	SuspendedBy    string    `json:"suspendedBy,omitempty"`
 	SuspendedSince time.Time `json:"suspendedSince,omitzero"`
-	// WaitsFor are the Kustomizations of dependsOn that are not ready.
+	// WaitsFor are the Kustomizations in dependsOn that are not ready.
 	WaitsFor []Object `json:"waitsFor,omitempty"`
-	// Holds keep the newest commit from being applied.
+	// Holds are the reasons why the newest commit is not applied.
 	Holds []Hold `json:"holds,omitempty"`
 	// Errors are the faults of the last attempt.
 	Errors []Fault `json:"errors,omitempty"`
 }
 
-// ObjectResult is what a commit did to one object; the values of fields are
-// left out.
+// ObjectResult is what a commit did to one object, without the values of
+// fields.
 type ObjectResult struct {
 	Action    string   `json:"action"`
 	Group     string   `json:"group,omitempty"`
@@ -263,7 +268,7 @@ type ObjectResult struct {
 	Namespace string   `json:"namespace,omitempty"`
 	Name      string   `json:"name"`
 	Fields    []string `json:"fields,omitempty"`
-	// ChangedBy are those who changed what a drift put back.
+	// ChangedBy are those who made the changes that were undone.
 	ChangedBy []Changer `json:"changedBy,omitempty"`
 }
 
@@ -283,10 +288,9 @@ const MaxWith = 20
 type Entry struct {
 	// Seq counts the entries from 0.
 	Seq int64 `json:"seq"`
-	// Type is applied (a commit was stored), rejected (a commit was refused
-	// whole), drift (changes by hand were put back), verdict (what came of
-	// an applied commit) or reverted (a failed commit was taken back
-	// automatically).
+	// Type is applied (a commit was stored), rejected (a commit was refused as
+	// a whole), drift (changes by hand were undone), verdict (an applied commit
+	// was judged) or reverted (a failed commit was taken back automatically).
 	Type          string    `json:"type"`
 	Time          time.Time `json:"time"`
 	Source        string    `json:"source"`
@@ -294,13 +298,13 @@ type Entry struct {
 	Revision      string    `json:"revision"`
 	Commit        *Commit   `json:"commit,omitempty"`
 	// With are the other commits that were applied with it, newest first, at
-	// most MaxWith; MoreWith says that there were more.
+	// most MaxWith; MoreWith reports whether there were more.
 	With     []Commit `json:"with,omitempty"`
 	MoreWith bool     `json:"moreWith,omitempty"`
 
 	PlanDigest string         `json:"planDigest,omitempty"`
 	Objects    []ObjectResult `json:"objects,omitempty"`
-	// Omitted is how many more objects there were, in an entry that would have
+	// Omitted is the number of further objects, in an entry that would have
 	// been too large.
 	Omitted int `json:"omitted,omitempty"`
 	// Millis are the durations of the phases, in milliseconds.
@@ -308,13 +312,13 @@ type Entry struct {
 	// Verdict is healthy, failed, superseded or recovered.
 	Verdict string `json:"verdict,omitempty"`
 	Reason  string `json:"reason,omitempty"`
-	// Prev is the Hash of the record before; Hash is that of this record
+	// Prev is the Hash of the previous record; Hash is that of this record
 	// without its Hash.
 	Prev string `json:"prev"`
 	Hash string `json:"hash"`
 }
 
-// LogEntry is an applied or rejected commit with what came of it.
+// LogEntry is an applied or rejected commit and how it turned out.
 type LogEntry struct {
 	Entry
 	VerdictTime time.Time `json:"verdictTime,omitzero"`

@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Takes is the Args of a command that takes at least so many arguments, and at
-// most so many.
+// Takes returns the Args of a command that takes at least and at most so many
+// arguments.
 func Takes(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		var wrong string

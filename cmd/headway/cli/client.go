@@ -31,8 +31,8 @@ import (
 // maxAnswer bounds what a command reads of the server's answer.
 const maxAnswer = 256 << 20
 
-// FindKubeconfig is the file that says which cluster is meant: that of the
-// flags, --kubeconfig before --data-dir, else the environment's, else that of
+// FindKubeconfig returns the kubeconfig of the selected cluster: that of the
+// flags (--kubeconfig before --data-dir), else the environment's, else that of
 // the default data directory.
 func (o *Options) FindKubeconfig() string {
 	if o.Kubeconfig != "" {
@@ -60,7 +60,7 @@ func forbidden(path string) bool {
 	return errors.Is(err, fs.ErrPermission)
 }
 
-// Client is a client of the cluster that is meant.
+// Client returns a client of the selected cluster.
 func (o *Options) Client() (*Client, error) {
 	path := o.FindKubeconfig()
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
@@ -207,8 +207,8 @@ func (e *unansweredError) Unwrap() error { return e.err }
 // IsUnanswered reports whether a request reached no server.
 func IsUnanswered(err error) bool { return errors.As(err, new(*unansweredError)) }
 
-// RefusedError is a request that nothing came of, because it cannot be met as
-// things are.
+// RefusedError is a request that was refused, and changed nothing, because it
+// cannot be met in the current state.
 type RefusedError struct{ wire.RollbackRefusal }
 
 // Error implements error.

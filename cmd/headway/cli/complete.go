@@ -14,12 +14,12 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// Completion is what a shell asks for while a person types. A cluster that does
-// not answer completes nothing.
+// Completion answers a shell's requests while a person types. A cluster that
+// does not answer completes nothing.
 type Completion = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective)
 
-// CompleteObject completes KIND/NAME: first the kind, then the names that the
-// cluster has.
+// CompleteObject completes KIND/NAME: first the kind, then the names that exist
+// in the cluster.
 func (o *Options) CompleteObject(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

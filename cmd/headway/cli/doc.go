@@ -1,3 +1,3 @@
-// Package cli has what Headway's commands are made of: the flags that all have, the
-// client of a cluster, output formats, exit codes and completion.
+// Package cli contains what Headway's commands have in common: the flags of all
+// commands, the client of a cluster, output formats, exit codes and completion.
 package cli

@@ -6,9 +6,10 @@ import "fmt"
 const (
 	ExitOK     = 0
 	ExitFailed = 1
-	// ExitChanges is plan's answer when the commit would change something.
+	// ExitChanges is the exit code of plan when the commit would change
+	// something.
 	ExitChanges = 2
-	// ExitRefused is rollback's answer when it changed nothing.
+	// ExitRefused is the exit code of rollback when it changed nothing.
 	ExitRefused = 3
 )
 

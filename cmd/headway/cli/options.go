@@ -12,7 +12,7 @@ type Options struct {
 	Kubeconfig string
 	In         io.Reader
 	Out, Err   io.Writer
-	// Flags say what was given; nil if nothing was.
+	// Flags reports which flags were given; nil if none was.
 	Flags *pflag.FlagSet
 }
 

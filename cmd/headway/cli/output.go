@@ -21,7 +21,7 @@ func (f *Format) RegisterOnly(cmd *cobra.Command, allowed ...string) {
 	cmd.Flags().VarP(&formatFlag{f, allowed}, "output", "o", "output format: "+strings.Join(allowed, "|"))
 }
 
-// JSON reports whether the answer is for a program.
+// JSON reports whether the output is JSON.
 func (f *Format) JSON() bool { return f.Value == "json" }
 
 type formatFlag struct {

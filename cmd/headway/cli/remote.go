@@ -15,7 +15,7 @@ import (
 // not show in the list of processes.
 const tokenEnv = "HEADWAY_TOKEN"
 
-// Remote are the flags of a command that does without a kubeconfig.
+// Remote holds the flags of a command that can work without a kubeconfig.
 type Remote struct{ server, token, ca string }
 
 // Register adds the flags to a command.
@@ -25,7 +25,7 @@ func (r *Remote) Register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.ca, "certificate-authority", "", "file with the certificate to trust for --server")
 }
 
-// Client is the client of --server, or else of the kubeconfig.
+// Client returns the client of --server, or else of the kubeconfig.
 func (r *Remote) Client(opts *Options) (*Client, error) {
 	if r.server == "" {
 		if r.token != "" || r.ca != "" {

@@ -14,7 +14,7 @@ import (
 // probably meant.
 const maxTypos = 2
 
-// CommandsOnly is the Args of a command that only has others below it.
+// CommandsOnly is the Args of a command that only has subcommands.
 func CommandsOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -23,7 +23,8 @@ func CommandsOnly(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("unknown command %q for %q%s; see `%[2]s --help`", args[0], cmd.CommandPath(), didYouMean(cmd.SuggestionsFor(args[0])))
 }
 
-// SuggestFlags adds to an unknown flag's error those that were probably meant.
+// SuggestFlags adds the flags that were probably meant to the error about an
+// unknown flag.
 func SuggestFlags(cmd *cobra.Command, err error) error {
 	unknown := (*pflag.NotExistError)(nil)
 	if !errors.As(err, &unknown) {

@@ -18,12 +18,12 @@ func NewBlame(opts *cli.Options) *cobra.Command {
 		Short: "Show the commit, author and line that set each field of an object",
 		Long: `Blame shows the fields of a live object with their values and what set them: the
 commit, its author and date, and the file and line in Git, or the field manager.
-With --all, and in JSON, it shows those, too, that the API's defaults, controllers
-and the server set, and the status. Values of Secrets are hidden.
+With --all, and in JSON, it also shows the status and the fields that the API's
+defaults, controllers and the server set. Values of Secrets are hidden.
 
-A mark behind the line says how the value got from there into the object, if the
-file does not simply declare it: patch, images, replicas, …; (computed) means
-that a kustomization made the value from what stands there.`,
+If the file does not simply declare the value, a word after the line tells how the
+value got from there into the object: patch, images, replicas, …; (computed) means
+that a kustomization made the value from what the line says.`,
 		Example:           "  headway blame deploy/hello\n  headway blame deploy/hello -n hello -o json | jq '.fields[] | select(.path == \"spec.replicas\")'",
 		Args:              cli.Takes(1, 1),
 		ValidArgsFunction: opts.CompleteObject,
@@ -39,7 +39,7 @@ that a kustomization made the value from what stands there.`,
 		},
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: the only one that has it)")
-	cmd.Flags().BoolVar(&all, "all", false, "show defaults, status and what controllers set, too")
+	cmd.Flags().BoolVar(&all, "all", false, "also show defaults, the status and fields that controllers set")
 	format.Register(cmd)
 	return cmd
 }

@@ -1,3 +1,3 @@
-// Package gitops has the commands that follow what a cluster takes from Git: its
+// Package gitops contains the commands about what a cluster gets from Git: its
 // status and history, syncs and rollbacks.
 package gitops

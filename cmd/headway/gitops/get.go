@@ -16,13 +16,13 @@ func NewGet(opts *cli.Options) *cobra.Command {
 	var namespace, at, kustomization string
 	cmd := &cobra.Command{
 		Use:   "get KIND/NAME --at COMMIT|TIME",
-		Short: "Show an object as Git wanted it at a commit or a time",
-		Long: `Get shows an object as Git wanted it: rendered from the files of a commit, branch
-or tag, or of the commit that was applied at a time. It says nothing about the
-live object, which kubectl get shows. Values of Secrets are hidden.
+		Short: "Show an object as Git declared it at a commit or a time",
+		Long: `Get shows an object as Git declared it: rendered from the files of a commit, branch
+or tag, or of the commit that was applied at a time. It does not show the live
+object; kubectl get does. Values of Secrets are hidden.
 
 TIME is RFC 3339, "2006-01-02 15:04" or 2006-01-02 in the server's time zone, or
-a duration such as 2h for so long ago.`,
+a duration such as 2h for that long ago.`,
 		Example: `  headway get deploy/hello --at HEAD~3
   headway get deploy/hello -n hello --at 2026-11-24T09:30:00Z
   headway get deploy/hello --at 36h -o json`,

@@ -23,15 +23,14 @@ func NewLog(opts *cli.Options) *cobra.Command {
 	var verify bool
 	cmd := &cobra.Command{
 		Use:   "log [KIND/NAME]",
-		Short: "Show which commits changed the cluster, and what came of them",
-		Long: `Log shows the commits that changed the cluster or one object, the newest first:
-who made them, when they were applied, and what came of them. KIND is any name
-that kubectl takes: deploy, deployment, deployments. Older ones than the last
-line of a page follow with --before and its number.
+		Short: "Show which commits changed the cluster, and how they turned out",
+		Long: `Log shows the commits that changed the cluster or one object, newest first: who
+made them, when they were applied, and how they turned out. KIND is any name that
+kubectl takes: deploy, deployment, deployments. To see entries older than the last
+line of a page, give its number to --before.
 
-With --verify it reads the whole journal instead, checks that no entry was
-changed, removed or put in afterwards, and says how many there are. Exit code 1
-if one was.`,
+With --verify it instead reads the whole journal, checks that no entry was changed,
+removed or inserted later, and prints how many there are. Exit code 1 if one was.`,
 		Example:           "  headway log\n  headway log deploy/hello\n  headway log deploy/hello -n hello -o json\n  headway log --before 120 --limit 50\n  headway log --verify",
 		Args:              cli.Takes(0, 1),
 		ValidArgsFunction: opts.CompleteObject,
@@ -74,7 +73,7 @@ if one was.`,
 	}
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "namespace of the object (default: any)")
 	cmd.Flags().IntVar(&limit, "limit", 20, "most entries to show")
-	cmd.Flags().Int64Var(&before, "before", -1, "show entries older than the one of this number")
+	cmd.Flags().Int64Var(&before, "before", -1, "show entries older than the one with this number")
 	cmd.Flags().BoolVar(&verify, "verify", false, "check the journal's chain of hashes")
 	format.Register(cmd)
 	return cmd

@@ -27,14 +27,15 @@ func NewRollback(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback [COMMIT]",
 		Short: "Go back to what was deployed before, by a commit, and wait until the cluster has followed",
-		Long: `Rollback writes one commit that takes back all that the branch has since what was
-deployed and healthy before, or since --to, or that reverts COMMIT alone, pushes it
-without force, and waits until the cluster has converged. Files that were changed again
-since are merged by lines, as git revert does. Where later commits changed the same
-lines it stops, names the files, and changes nothing.
+		Long: `Rollback writes one commit that takes back everything on the branch since the last
+commit that was deployed and healthy, or since --to, or that reverts only COMMIT. It
+pushes the commit without force, and waits until the cluster has converged. Files
+that have been changed again since are merged by lines, as git revert does. If later
+commits changed the same lines it stops, names the files, and changes nothing.
 
-With -o json the answer is one object: reverted, to (all since then was taken back),
-revert, subject and branch; converged and error, once that is known; conflicts, if nothing was changed.
+With -o json the answer is one object: reverted, to (all commits since then were taken
+back), revert, subject and branch; converged and error, once they are known; conflicts,
+if nothing was changed.
 
 Exit code 0: reverted, applied and healthy. 1: something failed. 3: nothing was
 changed, because the commit cannot be reverted as it is.`,
@@ -58,16 +59,17 @@ changed, because the commit cannot be reverted as it is.`,
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source whose branch is reverted, as NAMESPACE/NAME")
 	cmd.Flags().StringVar(&to, "to", "", "bring back the state of this commit, as one new commit")
-	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for the commit's message")
+	cmd.Flags().StringVarP(&message, "message", "m", "", "reason, for the commit's message")
 	waiting.register(cmd)
 	format.Register(cmd)
 	return cmd
 }
 
-// RollbackOutcome is what -o json prints.
+// RollbackOutcome is the outcome of a rollback, as -o json prints it.
 type RollbackOutcome struct {
 	wire.RollbackResult
-	// Converged reports whether the cluster has followed; absent if nobody waited.
+	// Converged reports whether the cluster has followed; absent if the command
+	// did not wait.
 	Converged *bool    `json:"converged,omitempty"`
 	Error     string   `json:"error,omitempty"`
 	Conflicts []string `json:"conflicts,omitempty"`

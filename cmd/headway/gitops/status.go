@@ -16,9 +16,9 @@ func NewStatus(opts *cli.Options) *cobra.Command {
 	var format cli.Format
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show what each source wants and what runs",
-		Long: `Status shows each source with its commit, sync state and health, and says what is
-not healthy, and why.
+		Short: "Show what each source declares and what is running",
+		Long: `Status shows each source with its commit, sync state and health, and what is not
+healthy, and why.
 
 Exit code 0 whenever the cluster answers; scripts read -o json.`,
 		Example: "  headway status\n  headway status -o json | jq '.sources[].kustomizations[].sync'",

@@ -23,11 +23,11 @@ func NewSuspend(opts *cli.Options) *cobra.Command {
 	return newSuspension(opts, true, &cobra.Command{
 		Use:   "suspend [KIND/NAME]",
 		Short: "Stop following Git, for one Kustomization or source",
-		Long: `Suspend keeps new commits from being applied by a Kustomization, and what is
-edited by hand from being put back; or, of a GitRepository, new commits from being
-fetched. Without an argument it is the Kustomization headway-system/cluster. It
-holds until headway resume, also for one that is itself declared in Git, and status
-says who suspended it, and when. What runs goes on.
+		Long: `Suspend stops a Kustomization from applying new commits and from undoing edits by
+hand, or a GitRepository from fetching new commits. Without an argument it suspends
+the Kustomization headway-system/cluster. The suspension lasts until headway resume,
+even for a Kustomization that is itself declared in Git, and status shows who
+suspended it, and when. What runs keeps running.
 
 Exit code 0: it is suspended. 1: something failed.`,
 		Example: "  headway suspend\n  headway suspend ks/apps -n web\n  headway suspend gitrepo/cluster",
@@ -39,22 +39,22 @@ func NewResume(opts *cli.Options) *cobra.Command {
 	return newSuspension(opts, false, &cobra.Command{
 		Use:   "resume [KIND/NAME]",
 		Short: "Follow Git again, after suspend",
-		Long: `Resume lets a Kustomization (without an argument headway-system/cluster) or a
-GitRepository go on after headway suspend: the newest commit is applied at once.
-What Git itself suspends is resumed there, by a commit.
+		Long: `Resume makes a Kustomization (by default headway-system/cluster) or a GitRepository
+follow Git again after headway suspend: the newest commit is applied at once. To
+resume what Git itself suspends, change it there with a commit.
 
 Exit code 0: it is resumed. 1: something failed.`,
 		Example: "  headway resume\n  headway resume ks/apps -n web\n  headway resume gitrepo/cluster",
 	})
 }
 
-// Suspension is what -o json prints.
+// Suspension is the outcome of suspend or resume, as -o json prints it.
 type Suspension struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Suspended bool   `json:"suspended"`
-	// ByGit says that Git sets spec.suspend to true as well.
+	// ByGit reports whether Git also sets spec.suspend to true.
 	ByGit bool `json:"byGit,omitempty"`
 }
 

@@ -20,10 +20,10 @@ func NewSync(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Fetch and converge now",
-		Long: `Sync fetches the source headway-system/cluster (without one: all) now, applies
-what is new, and waits until it is healthy, printing each step and, meanwhile,
-what it waits for. With -o json every step is one JSON object a line. Ctrl-C ends
-the waiting and nothing else: the cluster goes on by itself.
+		Long: `Sync fetches the source headway-system/cluster (or, if there is none, all sources)
+now, applies what is new, and waits until it is healthy, printing each step and,
+meanwhile, what it waits for. With -o json every step is one JSON object a line.
+Ctrl-C ends only the wait: the cluster goes on by itself.
 
 Exit code 0: all is applied and healthy. 1: something failed, or the wait ended.`,
 		Example: "  headway sync\n  headway sync --source headway-system/cluster --timeout 10m\n  headway sync --no-wait",

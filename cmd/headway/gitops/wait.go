@@ -38,7 +38,7 @@ type waitOptions struct {
 
 func (w *waitOptions) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.no, "no-wait", false, "do not wait until it is applied and healthy")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until each Kustomization has its verdict, which its spec.timeout bounds)")
+	cmd.Flags().DurationVar(&w.timeout, "timeout", 0, "how long to wait (default: until each Kustomization has its verdict, for which its spec.timeout is the limit)")
 }
 
 func (w *waitOptions) check() error {

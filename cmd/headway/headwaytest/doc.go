@@ -1,3 +1,3 @@
-// Package headwaytest has what the tests of Headway's commands share: clusters
-// in the test's own process, repositories, and golden files.
+// Package headwaytest contains what the tests of Headway's commands share:
+// clusters in the test's own process, repositories, and golden files.
 package headwaytest

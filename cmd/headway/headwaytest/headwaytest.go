@@ -35,7 +35,7 @@ func Golden(t *testing.T, name, got string) {
 	}
 }
 
-// Shows checks that a text has all of some words.
+// Shows checks that a text contains all the given words.
 func Shows(t *testing.T, what, text string, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -58,7 +58,7 @@ func (p *Output) Write(data []byte) (int, error) {
 	return p.buf.Write(data)
 }
 
-// String returns what was printed so far.
+// String returns everything printed so far.
 func (p *Output) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

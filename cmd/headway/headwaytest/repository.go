@@ -57,7 +57,7 @@ func (r *Repository) write(files map[string]string) {
 	WriteFiles(r.t, r.Work, files)
 }
 
-// WriteFiles puts files below dir; empty contents remove one.
+// WriteFiles writes files below dir; an empty content removes the file.
 func WriteFiles(tb testing.TB, dir string, files map[string]string) {
 	tb.Helper()
 	for name, data := range files {
@@ -77,8 +77,8 @@ func WriteFiles(tb testing.TB, dir string, files map[string]string) {
 	}
 }
 
-// ServeGit serves the repositories below root with Git's own backend, to those
-// whom allow lets in.
+// ServeGit serves the repositories below root with Git's own backend, to the
+// users whom allow admits.
 func ServeGit(t *testing.T, root string, allow func(*http.Request) bool) string {
 	t.Helper()
 	path, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()

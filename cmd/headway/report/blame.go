@@ -25,7 +25,8 @@ const (
 // blameRow is one line; the first four cells say who, as git blame does.
 type blameRow struct{ commit, author, date, place, path, value string }
 
-// PrintBlame prints a table that fits a terminal; a width of 0 is none.
+// PrintBlame prints a table that fits the terminal; a width of 0 means no
+// limit.
 func PrintBlame(out io.Writer, b wire.Blame, all bool, width int) error {
 	colour := PaletteFor(out)
 	title := ObjectName(b.Kind, b.Namespace, b.Name)

@@ -1,3 +1,3 @@
-// Package report writes what a cluster answers as text, Markdown and JSON:
+// Package report writes the answers of a cluster as text, Markdown and JSON:
 // statuses, plans, logs, blame and the steps of a sync.
 package report

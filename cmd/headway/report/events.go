@@ -7,11 +7,12 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// Naming says of which source or Kustomization a line is, where there are
-// several.
+// Naming selects whether a line names its source or Kustomization, when there
+// are several.
 type Naming struct{ Sources, Kustomizations bool }
 
-// Line tells one step of progress; empty for steps that say nothing.
+// Line returns the text for one step of progress; empty for steps that are not
+// shown.
 func (n Naming) Line(e wire.Event) string {
 	line := Screen(eventLine(e))
 	switch {

@@ -14,8 +14,8 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// PrintLog prints a table, with the Kustomizations if there are others than
-// the one of `headway up`.
+// PrintLog prints a table, with a column of Kustomizations if there are others
+// than that of `headway up`.
 func PrintLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
 	const place = 2 // of the Kustomization's column
 	header := []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}
@@ -67,7 +67,7 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 	return []string{strconv.FormatInt(e.Seq, 10), sha, author, age(e.Time, now) + " ago", result, cmp.Or(strings.Join(changes, ", "), "-"), subject, cmp.Or(reason, "-")}
 }
 
-// PrintPast writes the object as YAML, with where it is from as a comment.
+// PrintPast writes the object as YAML, with its origin as a comment.
 func PrintPast(out io.Writer, past wire.PastObject) error {
 	data, err := yaml.Marshal(past.Object)
 	if err != nil {

@@ -21,10 +21,10 @@ const (
 )
 
 // PlanMarkdown writes a plan as a comment on a pull request: a summary that is
-// always whole, and details that are cut where they get too long. Everything
-// in it that a repository can choose is shown as code, in a form that cannot
-// end the code: no name or value can mention people, make links or tags, or
-// break the table.
+// always complete, and details that are cut if they get too long. Everything in
+// it that a repository can choose is shown as code, in a form that cannot end
+// the code: no name or value can mention people, make links or tags, or break
+// the table.
 func PlanMarkdown(out io.Writer, plans wire.Plans) {
 	doc := &comment{}
 	verdict := "✅"

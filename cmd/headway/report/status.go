@@ -11,7 +11,7 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// PrintStatus writes what each source wants and what runs, as of now.
+// PrintStatus writes what each source declares and what is running, as of now.
 func PrintStatus(out io.Writer, status wire.Status, now time.Time) {
 	colour := PaletteFor(out)
 	out = screened{out}

@@ -16,10 +16,10 @@ import (
 // paints are the sequences that a palette makes.
 var paints = regexp.MustCompile("\x1b\\[(?:0|2|31|32|33)m")
 
-// Screen makes of text what a terminal only shows: what containers print, and
-// people write into manifests, may hold sequences that move its cursor, hide
-// lines or fill a clipboard, and comes along in messages. Line breaks, tabs and
-// the colours of a palette stay.
+// Screen reduces text to what a terminal only displays. Output of containers
+// and manifests may contain sequences that move the cursor, hide lines or fill
+// a clipboard, and they end up in messages. Line breaks, tabs and the colours
+// of a palette stay.
 func Screen(text string) string {
 	var b strings.Builder
 	at := 0
@@ -58,7 +58,8 @@ func Table(w io.Writer, header []string, rows [][]string) error {
 	return tw.Flush()
 }
 
-// TerminalWidth is how many characters fit on a line; 0 if w is no terminal.
+// TerminalWidth returns the number of characters that fit on a line; 0 if w is
+// not a terminal.
 func TerminalWidth(w io.Writer) int {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -71,7 +72,7 @@ func TerminalWidth(w io.Writer) int {
 	return width
 }
 
-// Palette colours words on a terminal, unless NO_COLOR asks for none
+// Palette colours words on a terminal, unless NO_COLOR disables colours
 // (no-color.org).
 type Palette struct{ on bool }
 
@@ -88,13 +89,13 @@ func (p Palette) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// Green marks what is well.
+// Green marks what is in order.
 func (p Palette) Green(text string) string { return p.paint("32", text) }
 
 // Red marks what is wrong.
 func (p Palette) Red(text string) string { return p.paint("31", text) }
 
-// Yellow marks what to look at.
+// Yellow marks what deserves attention.
 func (p Palette) Yellow(text string) string { return p.paint("33", text) }
 
 func (p Palette) dim(text string) string { return p.paint("2", text) }

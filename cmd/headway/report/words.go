@@ -15,7 +15,7 @@ func commitLine(c *wire.Commit, now time.Time) string {
 	return fmt.Sprintf("%s %q by %s, %s ago", ShortSHA(c.SHA), c.Subject, c.Author.Name, age(c.Author.Date, now))
 }
 
-// ObjectName names an object as a person reads it.
+// ObjectName returns the name of an object as people read it.
 func ObjectName(kind, namespace, name string) string {
 	if namespace == "" {
 		return kind + "/" + name

@@ -29,11 +29,11 @@ type commentOptions struct {
 
 func (o *commentOptions) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.number, "comment", "", "write the plan as a comment on this pull request, or edit the one that is there; the token is in "+forgeTokenEnv+", or GITHUB_TOKEN, GITLAB_TOKEN or GITEA_TOKEN")
-	flags.StringVar(&o.kind, "forge", "", "what the pull request is on: "+forge.Kinds+" (default: the source's annotation headway.dev/commit-status)")
+	flags.StringVar(&o.number, "comment", "", "write the plan as a comment on this pull request, or edit the existing one; the token is in "+forgeTokenEnv+", or GITHUB_TOKEN, GITLAB_TOKEN or GITEA_TOKEN")
+	flags.StringVar(&o.kind, "forge", "", "where the pull request is: "+forge.Kinds+" (default: the source's annotation headway.dev/commit-status)")
 	flags.StringVar(&o.repository, "repository", "", "URL of the repository of the pull request (default: the source's)")
 	flags.StringVar(&o.address, "forge-address", "", "URL of the forge's API, if it is not the usual one")
-	flags.StringVar(&o.cluster, "cluster", "", "name in the comment, to tell the plans of several clusters apart")
+	flags.StringVar(&o.cluster, "cluster", "", "name in the comment that distinguishes the plans of several clusters")
 }
 
 var lastNumber = regexp.MustCompile(`^(?:#|!|pull/|merge-requests/|refs/pull/|refs/merge-requests/)?([0-9]{1,9})(?:/head|/merge)?$`)

@@ -19,8 +19,8 @@ func NewDiff(opts *cli.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff [COMMIT] COMMIT",
 		Short: "Show which objects and fields differ between two commits",
-		Long: `Diff renders two commits (or branches or tags) of a source and shows which
-objects and fields differ; with one commit it compares what is applied with it.
+		Long: `Diff renders two commits (or branches or tags) of a source and shows which objects
+and fields differ. With one commit it compares what is applied with that commit.
 Unlike plan it does not look at the live objects. Values of Secrets are hidden.
 
 Exit code 0: no difference. 2: differences. 1: an error.`,
@@ -51,7 +51,7 @@ Exit code 0: no difference. 2: differences. 1: an error.`,
 		},
 	}
 	cmd.Flags().StringVar(&source, "source", "", "source of the commits, as NAMESPACE/NAME")
-	cmd.Flags().StringVar(&kustomization, "kustomization", "", "compare this Kustomization only, as NAMESPACE/NAME")
+	cmd.Flags().StringVar(&kustomization, "kustomization", "", "compare only this Kustomization, as NAMESPACE/NAME")
 	format.Register(cmd)
 	return cmd
 }

@@ -1,3 +1,3 @@
-// Package review has the commands that tell what a change would do before it is
-// merged: plan, diff and validate.
+// Package review contains the commands that show what a change would do before
+// it is merged: plan, diff and validate.
 package review

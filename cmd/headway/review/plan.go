@@ -29,16 +29,16 @@ func NewPlan(opts *cli.Options) *cobra.Command {
 		Use:   "plan [REV]",
 		Short: "Show what a commit, branch, pull request or directory would change",
 		Long: `Plan shows what the cluster would change if it followed REV, or the manifests in
-a directory of a clone, uncommitted changes included: objects and fields, the
-pods that would be replaced and whether the new ones would fit on today's nodes,
-and the policies and budgets that the change meets. It changes nothing.
+a directory of a clone, including uncommitted changes: objects and fields, the pods
+that would be replaced and whether the new ones would fit on today's nodes, and the
+policies and budgets that the change meets or violates. It changes nothing.
 
 REV is a branch, tag or commit of the source, the full name of a reference, or a
-pull request as pull/12 (GitHub, Gitea, Forgejo) or merge-requests/12 (GitLab); by
-default it is the newest commit of the branch that is followed. A pull request is
-taken as it is proposed; pull/12/merge is its merge, where the host keeps one.
+pull request as pull/12 (GitHub, Gitea, Forgejo) or merge-requests/12 (GitLab). The
+default is the newest commit of the branch that is followed. A pull request is
+planned as proposed; pull/12/merge is its merge, if the host provides one.
 
-With --server it needs no kubeconfig but a token, of a user with the ClusterRole
+With --server it needs no kubeconfig, but the token of a user with the ClusterRole
 headway:plan, who needs no other right.
 
 Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
@@ -52,7 +52,7 @@ Exit code 0: no change. 2: changes. 1: an error, such as an invalid manifest.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return plan.run(cmd.Context(), args) },
 	}
 	cmd.Flags().StringVar(&plan.source, "source", "", "source to plan for, as NAMESPACE/NAME")
-	cmd.Flags().StringVar(&plan.dir, "path", "", "plan this directory of a clone instead of a revision; at the clone's root, the directory that is applied")
+	cmd.Flags().StringVar(&plan.dir, "path", "", "plan this directory of a clone instead of a revision; the root of a clone means the directory in it that is applied")
 	plan.Register(cmd)
 	plan.comment.register(cmd)
 	plan.format.Register(cmd, "markdown")

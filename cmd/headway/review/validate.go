@@ -29,11 +29,11 @@ type fault struct {
 	Reason string `json:"reason"`
 }
 
-// Validated is what -o json prints.
+// Validated is the outcome of validate, as -o json prints it.
 type Validated struct {
 	Objects int     `json:"objects"`
 	Faults  []fault `json:"faults"`
-	// Warnings are about fields that are accepted and have no effect, and about
+	// Warnings are about fields that are accepted but have no effect, and about
 	// pods that would be refused.
 	Warnings []fault `json:"warnings"`
 }
@@ -47,16 +47,16 @@ func NewValidate(opts *cli.Options) *cobra.Command {
 		Short: "Check manifests without a cluster",
 		Long: `Validate decodes the manifests in a file or a directory (through kustomize if it
 has a kustomization file), sets defaults and validates, as the cluster would
-before it applies them. It reaches no cluster and no network.
+before it applies them. It uses neither a cluster nor the network.
 
-Of a directory it leaves out what a source does: what .sourceignore files from
-the clone's root on name, or without any the files that Flux leaves out. It knows
-no spec.ignore of a GitRepository: headway plan --path does. A directory that is
-itself left out, and a single file, are checked all the same.
+In a directory it ignores the files that a source ignores: those that .sourceignore
+files from the clone's root on name or, if there are none, those that Flux ignores. It
+does not know spec.ignore of a GitRepository; headway plan --path does. A directory
+that is itself ignored, and a single file, are checked all the same.
 
-Fields that are accepted and have no effect, and workloads whose pods the
-PodSecurity of a namespace would refuse, are told as warnings on standard error.
-Namespaces are known by what is validated; others have the level --pod-security.
+Fields that are accepted but have no effect, and workloads whose pods the PodSecurity
+of a namespace would refuse, are reported as warnings on standard error. Namespaces are
+known if they are among the manifests; others have the level of --pod-security.
 
 Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		Example: "  headway validate .\n  headway validate apps/hello/overlays/production\n  headway validate deployment.yaml -o json",
@@ -98,7 +98,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		return nil
 	}
 	format.Register(cmd)
-	cmd.Flags().StringVar(&podSecurity, "pod-security", "privileged", "what pods may in namespaces that are not among the manifests or say nothing: privileged, baseline or restricted, as headway up has it")
+	cmd.Flags().StringVar(&podSecurity, "pod-security", "privileged", "what pods may do in namespaces that are not among the manifests or have no label: privileged, baseline or restricted, as for headway up")
 	return cmd
 }
 

@@ -14,8 +14,8 @@ import (
 	"headway.dev/proxy"
 )
 
-// Cleanup is what is removed of a stopped cluster. A cluster's Git repository goes
-// only if in answers yes, or yes is set.
+// Cleanup removes a stopped cluster. A cluster's Git repository is removed only
+// if in answers yes, or Yes is set.
 type Cleanup struct {
 	DataDir, CgroupRoot, Containerd string
 	KeepData, Yes                   bool

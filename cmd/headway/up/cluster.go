@@ -38,12 +38,13 @@ type Cluster struct {
 	network  *network.Network
 	Listener net.Listener
 	progress *progress.Progress
-	// Looked is closed once the API has what the agent saw of the node's pods.
+	// Looked is closed once the API knows what the agent found of the node's
+	// pods.
 	Looked chan struct{}
 }
 
-// Open checks and opens what must be there before anything starts, in
-// the order of what is cheapest to refuse.
+// Open checks and opens what must exist before anything starts, beginning with
+// what is cheapest to refuse.
 func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err error) {
 	source, err := openSource(cfg)
 	if err != nil {
@@ -143,7 +144,8 @@ func (c *Cluster) serverParts() []part {
 	}
 }
 
-// RunServer runs the parts that need no node, until ctx ends or one of them fails.
+// RunServer runs the components that need no node, until ctx ends or one of
+// them fails.
 func (c *Cluster) RunServer(ctx context.Context) error { return runParts(ctx, c.serverParts()...) }
 
 // run runs all parts until ctx ends or one of them fails.

@@ -22,7 +22,7 @@ import (
 	"headway.dev/syncer/git/signature"
 )
 
-// Config is what the flags mean, checked.
+// Config is the checked meaning of the flags.
 type Config struct {
 	Options
 	ClusterCIDR, ServiceCIDR netip.Prefix
@@ -32,14 +32,15 @@ type Config struct {
 	names                    []string // of the API, for its certificate
 	signingKey               *signature.SigningKey
 	Log                      *slog.Logger
-	// Local are further repositories that are opened in place, by the
+	// Local are additional repositories that are opened in place, by the
 	// NAMESPACE/NAME of their GitRepository.
 	Local map[string]string
 	// ownExample says that nobody brings an image of the example's program.
 	ownExample bool
 }
 
-// Config checks the flags, and says what is wrong with them.
+// Config checks the flags, and returns an error that tells what is wrong with
+// them.
 func (o *Options) Config() (*Config, error) {
 	cfg := &Config{Options: *o}
 	var err error
@@ -150,7 +151,7 @@ func defaultAddress() (netip.Addr, error) {
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr(), nil
 }
 
-// KubeconfigPath is where the administrator's kubeconfig is written.
+// KubeconfigPath returns the path of the administrator's kubeconfig.
 func (cfg *Config) KubeconfigPath() string { return filepath.Join(cfg.DataDir, "kubeconfig") }
 
 // progress is what tells of the cluster.

@@ -1,3 +1,3 @@
-// Package up wires `headway up`: it checks the flags, opens the parts of a cluster,
-// runs them until it is told to stop, and cleans up what they leave.
+// Package up wires `headway up`: it checks the flags, opens the components of a
+// cluster, runs them until it is told to stop, and cleans up what they leave.
 package up

@@ -14,8 +14,8 @@ import (
 	"headway.dev/syncer/git"
 )
 
-// Options are the flags of `headway up`, which says what they mean, and where it
-// prints.
+// Options are the flags of `headway up`, whose help texts describe them, and
+// where it prints.
 type Options struct {
 	DataDir            string
 	Out, Err           io.Writer
@@ -37,7 +37,7 @@ type Options struct {
 	TLSSANs            []string
 	PodSecurity        string
 	NewStore           bool
-	// What follows is Flux's lockdown for clusters with several tenants.
+	// The following are Flux's flags for clusters with several tenants.
 	DefaultServiceAccount string
 	NoCrossNamespaceRefs  bool
 	JournalEntries        int
@@ -50,35 +50,35 @@ type Options struct {
 
 // AddFlags adds the flags, and sets their defaults.
 func (up *Options) AddFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&up.Repo, "repo", "", "URL or path of the Git repository (default: one made in the data dir from the example)")
+	flags.StringVar(&up.Repo, "repo", "", "URL or path of the Git repository (default: one made in the data directory from the example)")
 	flags.StringVar(&up.Branch, "branch", "main", "branch to follow")
 	flags.StringVar(&up.Path, "path", ".", "directory in the repository to apply")
 	flags.DurationVar(&up.Interval, "interval", time.Minute, "how often a remote repository is fetched")
-	flags.DurationVar(&up.Settle, "settle", syncer.DefaultSettle, "how long a container without a readiness probe has to run to count as healthy, where minReadySeconds and headway.dev/settle do not say so")
+	flags.DurationVar(&up.Settle, "settle", syncer.DefaultSettle, "how long a container without a readiness probe must run to count as healthy, unless minReadySeconds or headway.dev/settle is set")
 	flags.StringVar(&up.NodeName, "node-name", "", "name of this node (default: the hostname)")
 	flags.StringVar(&up.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&up.Listen, "listen", "127.0.0.1:6443", "address and port of the API")
-	flags.StringSliceVar(&up.TLSSANs, "tls-san", nil, "further host name or address that the API's certificate is for (repeatable)")
+	flags.StringSliceVar(&up.TLSSANs, "tls-san", nil, "another host name or address that the API's certificate is valid for (repeatable)")
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
 	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
 	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
-	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
-	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "processes and threads that a pod may have (-1: as many as it likes)")
+	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk space below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")
+	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "most processes and threads in a pod (-1: no limit)")
 	flags.StringSliceVar(&up.Controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
-	flags.StringVar(&up.PodSecurity, "pod-security", "privileged", "what pods may in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; where a Kustomization with a serviceAccountName writes, at least baseline")
-	flags.BoolVar(&up.NewStore, "new-store", false, "begin with an empty store where a cluster has lost its own: what is not in Git is gone, and pods that nothing declares are removed")
+	flags.StringVar(&up.PodSecurity, "pod-security", "privileged", "what pods may do in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; at least baseline where a Kustomization with a serviceAccountName writes")
+	flags.BoolVar(&up.NewStore, "new-store", false, "begin with an empty store if the cluster has lost its own: what is not in Git is lost, and pods that nothing declares are removed")
 	flags.StringVar(&up.DefaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
-	flags.IntVar(&up.JournalEntries, "journal-entries", 0, "newest entries of the journal to keep (0: all)")
+	flags.IntVar(&up.JournalEntries, "journal-entries", 0, "how many journal entries to keep, newest first (0: all)")
 	flags.StringVar(&up.GitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")
-	flags.StringVar(&up.GitMaxFetch, "git-max-fetch", "4Gi", "most bytes that one fetch of a remote repository brings, and that an object in it has")
-	flags.Int64Var(&up.GitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects that one fetch of a remote repository brings")
-	flags.StringSliceVar(&up.DenyAddresses, "deny-addresses", []string{"link-local", "metadata"}, "addresses that are not reached for sources, their proxies and forges: "+strings.Join(egress.Names(), ", ")+", and ranges such as 10.0.0.0/8; none denies nothing")
+	flags.StringVar(&up.GitMaxFetch, "git-max-fetch", "4Gi", "most bytes in one fetch of a remote repository, and in an object of it")
+	flags.Int64Var(&up.GitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects in one fetch of a remote repository")
+	flags.StringSliceVar(&up.DenyAddresses, "deny-addresses", []string{"link-local", "metadata"}, "addresses that sources, their proxies and forges must not have: "+strings.Join(egress.Names(), ", ")+", and ranges such as 10.0.0.0/8; none denies nothing")
 	flags.BoolVar(&up.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
-	flags.BoolVarP(&up.Verbose, "verbose", "v", false, "log what the parts do to standard error")
+	flags.BoolVarP(&up.Verbose, "verbose", "v", false, "log what the components do to standard error")
 }
 
 // minNodeGrace is a heartbeat and a half.

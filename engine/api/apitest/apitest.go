@@ -142,7 +142,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	return s
 }
 
-// Namespace makes a namespace, if there is none of that name.
+// Namespace creates a namespace if it does not exist.
 func (s *Server) Namespace(tb testing.TB, name string) {
 	tb.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// Output is where the parts under test log to: the test's output, and nowhere
-// once the test has ended. The logger of the process's libraries is that of the
-// first server and outlives its test, and a late word to it would end all tests.
+// Output is the log of the code under test: it writes to the test's output, and
+// nowhere once the test has ended. The logger of the process's libraries is
+// that of the first server and outlives its test, and a late message to it
+// would end all tests.
 func Output(tb testing.TB) io.Writer {
 	tb.Helper()
 	o := &output{to: tb.Output()}

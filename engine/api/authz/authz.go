@@ -19,7 +19,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// New makes the server's authorizer.
+// New returns the server's authorizer.
 func New(reader object.Reader, roles *rbac.Index) (authorizer.Authorizer, error) {
 	all, err := union.New(
 		union.NamedAuthorizer{AuthorizerName: "masters", Authorizer: authorizer.AuthorizerFunc(masters)},
@@ -39,7 +39,7 @@ func masters(_ context.Context, a authorizer.Attributes) (authorizer.Decision, s
 	return authorizer.DecisionNoOpinion, "", nil
 }
 
-// RBAC grants what roles and their bindings do.
+// RBAC grants what roles and their bindings grant.
 type RBAC struct{ Index *rbac.Index }
 
 // Authorize implements authorizer.AuthorizerFunc.

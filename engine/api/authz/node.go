@@ -20,8 +20,8 @@ const LeaseNamespace = corev1.NamespaceNodeLease
 
 var podKind = schema.GroupKind{Kind: "Pod"}
 
-// NodeName returns the node that a user is: system:node:NAME in the group
-// system:nodes, as Kubernetes identifies them.
+// NodeName returns the name of the node that a user is: system:node:NAME in the
+// group system:nodes, as in Kubernetes.
 func NodeName(u user.Info) (name string, ok bool) {
 	if !memberOf(u, user.NodesGroup) {
 		return "", false

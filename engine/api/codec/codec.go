@@ -24,8 +24,8 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Serializer wraps a negotiated serializer: what it encodes is never changed,
-// what it decodes has its defaults.
+// Serializer wraps a negotiated serializer: objects that it encodes are never
+// changed, and objects that it decodes have their defaults.
 type Serializer struct {
 	runtime.NegotiatedSerializer
 }
@@ -128,7 +128,7 @@ func ForGroup(gv schema.GroupVersion) runtime.NegotiatedSerializer {
 	return s
 }
 
-// Storage is the codec that the library makes copies with in a dry run.
+// Storage is the codec with which the library makes copies in a dry run.
 func Storage() runtime.Codec {
 	var versions []schema.GroupVersion
 	for _, kind := range scheme.Kinds() {

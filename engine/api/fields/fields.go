@@ -1,4 +1,4 @@
-// Package fields says which fields of each kind a field selector can name, and
+// Package fields knows which fields of each kind a field selector can name, and
 // reads them. Every kind has metadata.name and, if namespaced,
 // metadata.namespace; those that the Kubernetes API has for some kinds are in
 // their definitions, in manifests/model/kinds. Its functions are pure.

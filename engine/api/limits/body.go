@@ -19,10 +19,10 @@ const (
 	bodyRate  = 32 << 10
 )
 
-// WithBodyDeadline ends requests whose body comes in too slowly, or not at all:
-// they would hold their place until the request's own deadline, and those that
-// have none for ever. Who reads such a body is told so by a Timeout, and
-// net/http, which reads what a handler leaves, waits no longer either.
+// WithBodyDeadline ends requests whose body arrives too slowly, or not at all.
+// They would hold their slot until the request's own deadline, and those
+// without one for ever. A handler that reads such a body gets a Timeout error,
+// and net/http, which reads what a handler leaves, does not wait for it either.
 func WithBodyDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != nil && r.Body != http.NoBody {

@@ -1,3 +1,4 @@
-// Package limits bounds what a request may take: its time, its body, how many run
-// at once, the answers that are built whole, and what a panic ends.
+// Package limits bounds what a request may use: its time, its body, how many
+// run at once, and the answers that are built whole. It also contains the
+// effect of a panic to its request.
 package limits

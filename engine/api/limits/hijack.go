@@ -10,8 +10,8 @@ import (
 )
 
 // Hijacked keeps the connections that handlers have taken over (exec, attach,
-// port-forward), which http.Server no longer knows, to end them at shutdown; and
-// counts the handlers that run, to wait for them.
+// port-forward), which http.Server no longer knows, so that they can be ended
+// at shutdown. It also counts the running handlers, to wait for them.
 type Hijacked struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{}
@@ -47,7 +47,7 @@ func (h *Hijacked) Close() {
 	}
 }
 
-// Count adds n to the number of handlers that run.
+// Count adds n to the number of running handlers.
 func (h *Hijacked) Count(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

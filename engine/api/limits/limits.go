@@ -52,7 +52,7 @@ type userLimits struct {
 	requests               int
 }
 
-// WithLimits bounds how many requests are in flight, for each who asks.
+// WithLimits limits the number of requests in flight, for each user.
 func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
 	l := &limits{reading: newTurnstile(maxReading), writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
 	reads := sets.NewString("get", "list", "watch")

@@ -16,10 +16,10 @@ var Panics = prometheus.NewCounter(prometheus.CounterOpts{
 	Help: "Number of panics that were stopped at the boundary of a request, a reconcile, a pod or a loop.",
 })
 
-// RecoverPanics answers a request whose handler panics, tells the panic, and
-// aborts the request as net/http does: over HTTP/2 a client must not take half
-// an answer for a whole one. A handler that aborts by itself says what happened
-// where it does so, or the client knows: it went away.
+// RecoverPanics answers a request whose handler panics, reports the panic, and
+// aborts the request as net/http does, because over HTTP/2 a client must not
+// mistake half an answer for a complete one. For a handler that aborts on
+// purpose, the reason was reported where it aborts, or its client is gone.
 func RecoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {

@@ -12,14 +12,14 @@ import (
 	"headway.dev/engine/api/storage"
 )
 
-// WholeBytes bounds the answers to lists that are built whole at one time: those
-// of users together, and as much again for administrators, who wait for no user.
-// A variable for tests alone.
+// WholeBytes bounds the answers to lists that are built whole at the same time:
+// those of all users together, and the same amount again for administrators,
+// who wait for no user. It is a variable only for tests.
 var WholeBytes int64 = 32 << 20
 
-// WithWholeAnswers lets lists wait for their turn that the library does not send
-// item by item: tables, metadata, YAML and what is indented for people. Of each
-// it holds the encoding, several times while that grows.
+// WithWholeAnswers makes lists wait for their turn if the library does not send
+// them item by item: tables, metadata, YAML and indented output. The library
+// holds the whole encoding of these, several times while it grows.
 func WithWholeAnswers(next http.Handler) http.Handler {
 	users, administrators := storage.NewLine(WholeBytes), storage.NewLine(WholeBytes)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -36,8 +36,8 @@ const (
 )
 
 // Install serves /openapi/v2 and, for each group version in container,
-// /openapi/v3. It is called once all groups are in the container. version
-// makes clients fetch anew what another version of the server described.
+// /openapi/v3. Call it once all groups are in the container. version makes
+// clients fetch documents again if another version of the server made them.
 func Install(mux *mux.PathRecorderMux, container *restful.Container, version string) {
 	tag := hash(version)
 	services := container.RegisteredWebServices()

@@ -17,15 +17,14 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Gate is asked last about updates and deletions of objects that exist, dry
-// runs among them: after authorization, defaults and validation. Writes of
-// status and of other parts that only controllers and nodes write are not its
-// concern.
+// Gate is asked last about updates and deletions of existing objects, including
+// dry runs: after authorization, defaults and validation. It is not asked about
+// writes of status and of other parts that only controllers and nodes write.
 type Gate interface {
 	// Judge refuses the write with an error, lets it be stored (nil, nil), or
 	// returns what is to be done instead, which must change nothing in a dry
-	// run. Judge itself changes nothing, and may be asked about one write
-	// several times.
+	// run. Judge itself changes nothing, and may be called several times for
+	// one write.
 	Judge(ctx context.Context, write change.Request) (change.Elsewhere, error)
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 // Namespaces is the REST storage of namespaces: a delete marks them
-// Terminating, and the namespace controller takes spec.finalizers away once
-// nothing is left inside. As in Kubernetes they are deleted one by one only.
+// Terminating, and the namespace controller removes spec.finalizers once
+// nothing is left inside. As in Kubernetes they can only be deleted one by one.
 type Namespaces struct {
 	singleVerbs
 	store    *genericregistry.Store

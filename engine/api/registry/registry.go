@@ -41,7 +41,7 @@ type Options struct {
 	// Nodes reaches the nodes' streaming servers.
 	Nodes *streaming.Nodes
 	Now   func() time.Time
-	// Gate is asked about writes; nil lets all of them pass.
+	// Gate is asked about writes; nil admits all of them.
 	Gate Gate
 }
 
@@ -52,7 +52,7 @@ type Group struct {
 	Storage map[string]rest.Storage
 }
 
-// Groups makes the storages of all kinds, grouped in the order of discovery.
+// Groups returns the storages of all kinds, grouped in the order of discovery.
 func Groups(opts Options) ([]Group, error) {
 	var groups []Group
 	index := map[schema.GroupVersion]int{}

@@ -14,8 +14,9 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 )
 
-// Reviews are the resources that ask and keep nothing: who a user or the bearer
-// of a token is, and what they may do. token checks bearer tokens.
+// Reviews are the resources that answer a question and store nothing: who a
+// user or the bearer of a token is, and what they may do. token checks bearer
+// tokens.
 func Reviews(auth authorizer.UnconditionalAuthorizer, token authenticator.Token) []Group {
 	authorization := map[string]rest.Storage{
 		"selfsubjectaccessreviews":  newAccess(auth, "SelfSubjectAccessReview", false, selfAccess),

@@ -24,8 +24,8 @@ const eventTTL = time.Hour
 // generic.StoreOptions.RESTOptions. It implements generic.RESTOptionsGetter.
 type Options struct {
 	Store *store.Store
-	// Codec is what the library wants in its StorageConfig; objects are not
-	// encoded with it.
+	// Codec is required by the library's StorageConfig; objects are not encoded
+	// with it.
 	Codec runtime.Codec
 	// Kinds finds the kind under which a resource is stored. The default looks
 	// in manifests/model/scheme.

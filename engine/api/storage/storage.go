@@ -32,14 +32,14 @@ type Config struct {
 	New func() runtime.Object
 	// Durability of all writes.
 	Durability change.Durability
-	// RestoredTTL is after how long the objects that are stored already are
-	// removed; 0 is never. A time to live does not survive a restart: this one
-	// takes its place.
+	// RestoredTTL is the time after which the objects that are already stored
+	// are removed; 0 is never. A time to live does not survive a restart: this
+	// one replaces it.
 	RestoredTTL time.Duration
 	// BookmarkInterval is the time between two bookmarks (default 1m).
 	BookmarkInterval time.Duration
-	// Patience is how long a watch holds the objects with which it begins for a
-	// client that takes none of them (default 1m).
+	// Patience is how long a watch keeps its initial objects for a client that
+	// reads none of them (default 1m).
 	Patience time.Duration
 }
 
@@ -66,7 +66,7 @@ type Storage struct {
 
 var _ storage.Interface = (*Storage)(nil)
 
-// New makes the storage of a resource. Destroy ends it.
+// New returns the storage of a resource. Destroy ends it.
 func New(c Config) (*Storage, error) {
 	switch {
 	case c.Store == nil || c.New == nil || c.Kind.Kind == "":
@@ -113,8 +113,8 @@ func (s *Storage) GetCurrentResourceVersion(context.Context) (uint64, error) {
 	return s.store.Revision(), nil
 }
 
-// CompactRevision implements storage.Interface: the newest revision that is no
-// longer in the history, 0 if there is nothing that ever was in it.
+// CompactRevision implements storage.Interface: it returns the newest revision
+// that is no longer in the history, 0 if the history is complete.
 func (s *Storage) CompactRevision() int64 {
 	if f := s.store.Forgotten(s.kind); f != s.forgotten {
 		return int64(f)
@@ -136,8 +136,8 @@ func (s *Storage) EnableResourceSizeEstimation(keys storage.KeysFunc) error {
 // sizeSample is how many objects Stats encodes at most to estimate the size.
 const sizeSample = 64
 
-// Stats implements storage.Interface. The average size is that of the first
-// objects.
+// Stats implements storage.Interface. The average size is computed from the
+// first objects.
 func (s *Storage) Stats(context.Context) (storage.Stats, error) {
 	snapshot := s.store.Snapshot(s.kind)
 	stats := storage.Stats{ObjectCount: int64(snapshot.Len())}

@@ -11,15 +11,16 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Line bounds the bytes of answers that are built whole before they are sent,
-// at one time. Lists that are sent item by item need no place in it.
+// Line is a queue that bounds the bytes of answers that are built whole before
+// they are sent, at the same time. Lists that are sent item by item do not wait
+// in it.
 type Line struct {
 	bytes int64
 	free  *semaphore.Weighted
 }
 
-// NewLine makes a line for answers of so many bytes together. One of more bytes
-// is built while there is no other.
+// NewLine returns a queue for answers of so many bytes together. A larger
+// answer is built while there is no other.
 func NewLine(bytes int64) *Line { return &Line{bytes, semaphore.NewWeighted(bytes)} }
 
 // unlined is up to how many bytes an answer is built without a place.
@@ -27,9 +28,10 @@ const unlined = 128 << 10
 
 // Whole is a list whose answer is built whole.
 type Whole struct {
-	// Line is where it waits for its turn.
+	// Line is the queue in which it waits for its turn.
 	Line *Line
-	// MetadataOnly says that the answer has no more than the objects' metadata.
+	// MetadataOnly reports whether the answer contains only the objects'
+	// metadata.
 	MetadataOnly bool
 
 	mu   sync.Mutex
@@ -38,13 +40,13 @@ type Whole struct {
 
 type wholeKey struct{}
 
-// WithWhole says that the lists of ctx are built whole. Whoever says so calls
-// Done when the answer has been sent.
+// WithWhole marks the lists of ctx as built whole. The caller calls Done when
+// the answer has been sent.
 func WithWhole(ctx context.Context, w *Whole) context.Context {
 	return context.WithValue(ctx, wholeKey{}, w)
 }
 
-// Done gives back its place.
+// Done releases its place in the queue.
 func (w *Whole) Done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

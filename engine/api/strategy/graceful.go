@@ -9,11 +9,11 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Graceful is the main strategy of the kinds that a delete leaves time, as the
-// node has to end pods before they go.
+// Graceful is the main strategy of kinds with a grace period, because the node
+// has to end pods before they are removed.
 type Graceful struct{ Main }
 
-// CheckGracefulDelete implements rest.RESTGracefulDeleteStrategy: it settles
+// CheckGracefulDelete implements rest.RESTGracefulDeleteStrategy: it determines
 // the grace period.
 func (s Graceful) CheckGracefulDelete(_ context.Context, obj runtime.Object, options *metav1.DeleteOptions) bool {
 	if options == nil {

@@ -19,7 +19,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Subresources makes the storages of log, exec, attach and portforward, by
+// Subresources returns the storages of log, exec, attach and portforward, by
 // name.
 func Subresources(reader object.Reader, nodes *Nodes) map[string]rest.Storage {
 	connect := func(options func() runtime.Object, target func(*corev1.Pod, runtime.Object) (path string, query url.Values, streams proxy.Options, err error)) rest.Storage {

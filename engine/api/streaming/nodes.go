@@ -32,8 +32,8 @@ type Nodes struct {
 	transport *http.Transport
 }
 
-// NewNodes makes the client side. config verifies the nodes' servers and
-// carries the certificate by which they know this server; without one every
+// NewNodes returns the client side. config verifies the nodes' servers and has
+// the certificate by which they recognise this server; without one every
 // request to a node fails.
 func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
 	n := &Nodes{reader: reader}

@@ -45,7 +45,7 @@ type entry struct {
 	user *user.DefaultInfo
 }
 
-// Open reads the file. It fails if others than its owner may read or write it.
+// Open reads the file. It fails if anyone but its owner may read or write it.
 func Open(path string, log *slog.Logger) (*File, error) {
 	f := &File{path: path, log: log}
 	if err := f.refresh(); err != nil {
@@ -54,9 +54,9 @@ func Open(path string, log *slog.Logger) (*File, error) {
 	return f, nil
 }
 
-// User returns whom a token stands for; ok is false if the file does not hold
-// the token. While a changed file cannot be read, the tokens from before hold,
-// and the log says why.
+// User returns the user of a token; ok is false if the file does not contain
+// the token. While a changed file cannot be read, the previous tokens stay
+// valid, and the log tells why.
 func (f *File) User(token string) (info user.Info, ok bool) {
 	f.mu.Lock()
 	if err := f.refresh(); err != nil {

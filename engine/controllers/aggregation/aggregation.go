@@ -1,5 +1,5 @@
-// Package aggregation keeps the rules of ClusterRoles with an aggregationRule:
-// they are those of the ClusterRoles that it selects.
+// Package aggregation maintains the rules of ClusterRoles with an
+// aggregationRule: the union of the rules of the ClusterRoles that it selects.
 package aggregation
 
 import (

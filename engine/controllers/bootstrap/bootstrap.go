@@ -1,4 +1,4 @@
-// Package bootstrap keeps the objects that every cluster has: its system
+// Package bootstrap maintains the objects that every cluster has: its system
 // namespaces, and the Service default/kubernetes with the address of the API.
 package bootstrap
 
@@ -31,8 +31,8 @@ const (
 
 // Options of New.
 type Options struct {
-	// APIServer is where pods reach the API; the Service is left out if it is
-	// not valid.
+	// APIServer is where pods reach the API; the Service is not created if it
+	// is not valid.
 	APIServer netip.AddrPort
 	// ServiceIP is the cluster IP of the Service.
 	ServiceIP netip.Addr

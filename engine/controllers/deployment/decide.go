@@ -31,17 +31,18 @@ type Input struct {
 type Plan struct {
 	// Create is the ReplicaSet of a new template, nil if there is one.
 	Create *appsv1.ReplicaSet
-	// Update are changed copies of ReplicaSets: size, minReadySeconds and
+	// Update are changed copies of ReplicaSets: their size, minReadySeconds and
 	// annotations may differ.
 	Update []*appsv1.ReplicaSet
 	// Delete are sets beyond the history limit.
 	Delete []*appsv1.ReplicaSet
-	// Revision is the Deployment's revision annotation, empty to leave it.
+	// Revision is the Deployment's revision annotation, empty to keep the
+	// current one.
 	Revision string
 	Status   appsv1.DeploymentStatus
 	// Scaled are the messages of the ScalingReplicaSet events.
 	Scaled []string
-	// After is when the progress deadline has to be looked at (0: never).
+	// After is when the progress deadline must be checked (0: never).
 	After time.Duration
 }
 

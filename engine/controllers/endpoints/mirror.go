@@ -24,9 +24,9 @@ type mirror struct {
 	slices *control.Index // mirrored ones, by Endpoints
 }
 
-// NewMirror makes the controller that copies the Endpoints objects which users
-// keep for Services without a selector into slices, as only these are read by
-// proxies.
+// NewMirror returns the controller that copies the Endpoints objects which
+// users maintain for Services without a selector into slices, because proxies
+// read only slices.
 func NewMirror(env control.Env) control.Controller {
 	c := &mirror{Env: env, slices: env.Feed.Index("mirrored slices", byMirrored, control.EndpointSlice)}
 	return control.Controller{Name: "endpointslice-mirroring-controller", Keys: c.keys, Reconcile: c.reconcile}
@@ -91,7 +91,7 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	return 0, nil
 }
 
-// DecideMirror brings the mirrored slices to what an Endpoints object says.
+// DecideMirror makes the mirrored slices agree with an Endpoints object.
 func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) SlicePlan {
 	labels := map[string]string{}
 	maps.Copy(labels, ep.Labels)

@@ -23,8 +23,8 @@ const (
 	perObject = 1000
 )
 
-// DecideObject returns the Endpoints object of a Service, nil if current is as
-// it should be.
+// DecideObject returns the Endpoints object of a Service, nil if current needs
+// no change.
 func DecideObject(svc *corev1.Service, pods []*corev1.Pod, current *corev1.Endpoints) *corev1.Endpoints {
 	next := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Name: svc.Name}}
 	if current != nil {

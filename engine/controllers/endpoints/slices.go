@@ -23,7 +23,7 @@ const (
 	perSlice = 100
 )
 
-// Zone tells the zone of a node, empty if it has none.
+// Zone returns the zone of a node, empty if it has none.
 type Zone func(node string) string
 
 // SlicePlan is what to write.
@@ -31,9 +31,9 @@ type SlicePlan struct {
 	Create, Update, Delete []*discoveryv1.EndpointSlice
 }
 
-// DecideSlices brings the slices of a Service to what its pods are. Endpoints
-// that stay do so in the slice that they are in, so that a change touches as
-// few slices as it can.
+// DecideSlices makes the slices of a Service agree with its pods. Endpoints
+// that stay remain in their slice, so that a change touches as few slices as
+// possible.
 func DecideSlices(svc *corev1.Service, pods []*corev1.Pod, existing []*discoveryv1.EndpointSlice, zone Zone) SlicePlan {
 	var all []*group
 	for _, family := range families(svc) {

@@ -1,6 +1,6 @@
-// Package namespace deletes what is in a namespace that is being deleted, and
-// then lets the namespace go: pods first, with their grace periods, and all
-// else when they are gone, so that nothing that pods still need is taken from
+// Package namespace deletes the contents of a namespace that is being deleted,
+// and then the namespace: pods first, with their grace periods, and everything
+// else once they are gone, so that nothing that pods still need is taken from
 // them.
 package namespace
 

@@ -24,8 +24,8 @@ const (
 	usualTolerance = 5 * time.Minute
 )
 
-// Evict tells after which time a pod has to leave a node with these taints:
-// 0 is at once. stays says that it never has to.
+// Evict returns the time after which a pod has to leave a node with these
+// taints: 0 is at once. stays reports whether it may stay for ever.
 func Evict(pod *corev1.Pod, taints []corev1.Taint, now time.Time) (after time.Duration, stays bool) {
 	stays = true
 	for i := range taints {

@@ -19,8 +19,8 @@ const (
 	messageNever   = "Kubelet never posted node status."
 )
 
-// Health judges a node that was last heard at heard. It returns the conditions
-// as they should be, and when to look again.
+// Health judges a node that was last heard from at heard. It returns the
+// conditions that the node should have, and when to check again.
 func Health(node *corev1.Node, heard time.Time, grace time.Duration, now time.Time) ([]corev1.NodeCondition, time.Duration) {
 	if left := heard.Add(grace).Sub(now); left > 0 {
 		return node.Status.Conditions, left
@@ -59,9 +59,9 @@ var pressures = map[corev1.NodeConditionType]string{
 	corev1.NodeNetworkUnavailable: corev1.TaintNodeNetworkUnavailable,
 }
 
-// Taints returns a node's taints with those that follow from its conditions
-// and spec.unschedulable as they should be. A node that never told its state
-// is not ready, but nothing is evicted from it.
+// Taints returns a node's taints, with those that follow from its conditions
+// and spec.unschedulable corrected. A node that never reported its state is not
+// ready, but nothing is evicted from it.
 func Taints(node *corev1.Node, conditions []corev1.NodeCondition, now time.Time) []corev1.Taint {
 	want := map[corev1.Taint]bool{}
 	add := func(key string, effect corev1.TaintEffect) { want[corev1.Taint{Key: key, Effect: effect}] = true }

@@ -13,9 +13,9 @@ const (
 	shortPause = 5 * time.Second
 )
 
-// Pulse finds out that this process itself stood still: it was stopped, or the
-// machine slept, or it was put back from a snapshot. What it did not hear
-// meanwhile says nothing about the nodes, so that all grace periods start anew.
+// Pulse detects that this process itself stood still: it was stopped, or the
+// machine slept or was restored from a snapshot. Heartbeats that it did not
+// hear meanwhile say nothing about the nodes, so all grace periods start anew.
 type Pulse struct {
 	grace time.Duration
 
@@ -24,8 +24,8 @@ type Pulse struct {
 	resumed time.Time
 }
 
-// NewPulse makes the pulse of controllers that give nodes this grace period; 0
-// is DefaultGrace.
+// NewPulse returns the pulse of controllers that give nodes this grace period;
+// 0 is DefaultGrace.
 func NewPulse(grace time.Duration) *Pulse {
 	if grace <= 0 {
 		grace = DefaultGrace
@@ -33,9 +33,10 @@ func NewPulse(grace time.Duration) *Pulse {
 	return &Pulse{grace: grace}
 }
 
-// Beat notes that the process runs, and returns when it went on after it had
-// last stood still, the zero time if it never did. It has to be called every
-// so often (interval), and before any decision that rests on time that passed.
+// Beat records that the process is running. It returns the time when the
+// process continued after it last stood still, the zero time if it never did.
+// It must be called regularly (see interval), and before any decision that
+// depends on elapsed time.
 func (p *Pulse) Beat(now time.Time) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

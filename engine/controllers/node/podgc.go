@@ -43,7 +43,7 @@ type podGC struct {
 	gone  map[string]time.Time // nodes missing since; owned by the one worker
 }
 
-// NewPodGC makes the pod garbage collector; keep 0 is DefaultTerminated, and
+// NewPodGC returns the pod garbage collector; keep 0 is DefaultTerminated, and
 // wait 0 is 40 s.
 func NewPodGC(env control.Env, pulse *Pulse, keep int, wait time.Duration) control.Controller {
 	if keep <= 0 {

@@ -14,11 +14,11 @@ import (
 // burst bounds how many pods one transaction creates or deletes.
 const burst = 500
 
-// Plan is what brings a replica set to its size.
+// Plan is what has to be done to bring a replica set to its size.
 type Plan struct {
 	// Create is how many pods are missing.
 	Create int
-	// Delete are the pods that are too many.
+	// Delete are the surplus pods.
 	Delete []*corev1.Pod
 	// After is when a pod becomes available without an event (0: never).
 	After time.Duration
@@ -49,7 +49,7 @@ func Decide(rs *appsv1.ReplicaSet, pods []*corev1.Pod, neighbours map[string]int
 }
 
 // StatusOf counts the pods. failure, if not nil, is why the last attempt to
-// change their number did not work.
+// change their number failed.
 func StatusOf(rs *appsv1.ReplicaSet, pods []*corev1.Pod, failure *appsv1.ReplicaSetCondition, now time.Time) appsv1.ReplicaSetStatus {
 	status := appsv1.ReplicaSetStatus{ObservedGeneration: rs.Generation}
 	template := labels.Set(rs.Spec.Template.Labels).AsSelectorPreValidated()

@@ -1,5 +1,5 @@
-// Package rootca keeps a ConfigMap with the certificate authority of the API in
-// every namespace, by which pods verify the API server.
+// Package rootca maintains a ConfigMap with the certificate authority of the
+// API in every namespace, by which pods verify the API server.
 package rootca
 
 import (

@@ -1,5 +1,5 @@
-// Package serviceaccount keeps a ServiceAccount "default" in every namespace,
-// and tokens in the Secrets that ask for one.
+// Package serviceaccount maintains a ServiceAccount "default" in every
+// namespace, and tokens in the Secrets that ask for one.
 package serviceaccount
 
 import (

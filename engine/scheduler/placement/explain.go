@@ -9,14 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Verdict is what one node says to a pod.
+// Verdict is the answer of one node about a pod.
 type Verdict struct {
 	Node string `json:"node"`
 	// Reasons why the pod does not fit, in Kubernetes' words; none if it does.
 	Reasons []string `json:"reasons,omitempty"`
-	// Final means that it would not fit on the empty node either.
+	// Final reports whether it would not fit on the empty node either.
 	Final bool `json:"final,omitempty"`
-	// Detail is what Kubernetes' words leave out, such as which taint.
+	// Detail adds what Kubernetes' words omit, such as which taint.
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -57,8 +57,8 @@ func Fits(pod *corev1.Pod, s *Snapshot, node string) bool {
 	return n != nil && n.node != nil && len(filter(newPodInfo(pod), n).reasons) == 0
 }
 
-// Pick chooses the node for a pod, or tells why there is none. Equal inputs
-// give equal choices; seed changes which of equally good nodes is chosen.
+// Pick chooses the node for a pod, or returns why there is none. Equal inputs
+// give equal choices; seed determines which of equally good nodes is chosen.
 func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	p := newPodInfo(pod)
 	nodes := s.list()

@@ -13,25 +13,27 @@ import (
 
 // Rollout is what a change does to the pods of one workload.
 type Rollout struct {
-	// Pod is what the new pods look like; Count is how many of them are wanted.
+	// Pod is the template of the new pods; Count is how many of them are
+	// wanted.
 	Pod   *corev1.Pod
 	Count int
-	// Old are today's pods that leave. With Free they do so without waiting
-	// for new ones (a deletion, fewer replicas, the strategy Recreate). Else
-	// they leave as a rolling update lets them: there are never more than Count
-	// and Surge pods, nor less with a node than Count without Unavailable.
+	// Old are today's pods that leave. With Free they leave without waiting for
+	// new ones (a deletion, fewer replicas, the strategy Recreate). Otherwise
+	// they leave as a rolling update allows: there are never more pods than
+	// Count plus Surge, and never fewer with a node than Count minus
+	// Unavailable.
 	Old                []*corev1.Pod
 	Free               bool
 	Surge, Unavailable int
 }
 
-// Outcome is what would come of a Rollout.
+// Outcome is the expected result of a Rollout.
 type Outcome struct {
-	// Placed is how many of the new pods get a node, Late how many of those
-	// find room only where a pod of today has left.
+	// Placed is the number of new pods that get a node, and Late the number of
+	// those that find room only after a pod of today has left.
 	Placed, Late int
-	// Stuck says that the others would fit if the old pods were gone, which
-	// the rolling update does not allow before the new ones run.
+	// Stuck reports whether the other pods would fit if the old ones were gone,
+	// which the rolling update does not allow before the new ones run.
 	Stuck bool
 	// Message is the scheduler's about the first pod that gets no node.
 	Message string
@@ -52,10 +54,10 @@ type rolling struct {
 	serial int
 }
 
-// Simulate tells for each rollout whether its pods would get nodes, on the
-// nodes and beside the pods that there are, if every new pod becomes ready. All
-// rollouts happen together, those of a higher priority first; pods that wait
-// for a node already are served before new ones.
+// Simulate returns, for each rollout, whether its pods would get nodes, beside
+// the pods that exist, if every new pod becomes ready. All rollouts happen
+// together, those of a higher priority first; pods that already wait for a node
+// are served before new ones.
 func Simulate(nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
 	s := &simulation{now: NewSnapshot(), before: NewSnapshot()}
 	for _, n := range nodes {

@@ -121,8 +121,8 @@ func (s *Snapshot) RemoveNode(name string) {
 	}
 }
 
-// SetPod counts a pod on its node, in place of what was known of it. A pod
-// that has no node or whose containers have all ended takes nothing.
+// SetPod counts a pod on its node, replacing what was known of it. A pod that
+// has no node, or whose containers have all ended, takes nothing.
 func (s *Snapshot) SetPod(pod *corev1.Pod) {
 	s.RemovePod(pod.UID)
 	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
@@ -131,7 +131,7 @@ func (s *Snapshot) SetPod(pod *corev1.Pod) {
 	s.place(newPodInfo(pod), pod.Spec.NodeName)
 }
 
-// Assume counts a pod on a node that it was not bound to yet.
+// Assume counts a pod on a node that it is not bound to yet.
 func (s *Snapshot) Assume(pod *corev1.Pod, node string) {
 	s.RemovePod(pod.UID)
 	s.place(newPodInfo(pod), node)
@@ -164,7 +164,7 @@ func (s *Snapshot) drop(n *nodeInfo) {
 	}
 }
 
-// On is the node where a pod is counted, empty if it is not.
+// On returns the node on which a pod is counted, empty if it is not.
 func (s *Snapshot) On(uid types.UID) string { return s.on[uid] }
 
 func (n *nodeInfo) count(p *podInfo, sign int) {

@@ -47,8 +47,8 @@ func dataOf(dir string) (own, foreign []string, err error) {
 	return own, foreign, nil
 }
 
-// CheckNew refuses to begin a cluster among somebody else's files, whose
-// directory would be closed to other users.
+// CheckNew refuses to create a cluster in a directory with somebody else's
+// files, because the directory would be closed to other users.
 func CheckNew(dir string) error {
 	own, foreign, err := dataOf(dir)
 	// Every file system of ext4 begins with this one.
@@ -59,8 +59,9 @@ func CheckNew(dir string) error {
 	return fmt.Errorf("data dir %s has %s in it, which is not Headway's: give --data-dir a directory of its own", dir, listed(foreign))
 }
 
-// CheckUsed refuses to clean up where no cluster has been. One has been, too,
-// where somebody removed the files by hand and its sockets and namespaces are there.
+// CheckUsed refuses to clean up a directory that never held a cluster. It
+// counts as used, too, if somebody removed the files by hand but the cluster's
+// sockets and namespaces still exist.
 func CheckUsed(dir string) error {
 	own, _, err := dataOf(dir)
 	if err != nil || slices.Contains(own, lockFile) || slices.Contains(own, engine.StoreFile) || !Missing(RunDir(dir)) {
@@ -69,9 +70,9 @@ func CheckUsed(dir string) error {
 	return fmt.Errorf("%s is no data dir of Headway: it has neither %s nor %s; nothing was removed", dir, lockFile, engine.StoreFile)
 }
 
-// Remove removes what Headway has in a directory and says what that was.
-// The directory goes, too, unless somebody else has something in it, or it is a
-// mount point.
+// Remove removes what Headway has in a directory and returns a list of it. The
+// directory itself is removed as well, unless it contains something else or is
+// a mount point.
 func Remove(dir string, out io.Writer) error {
 	own, foreign, err := dataOf(dir)
 	if err != nil {
@@ -118,13 +119,13 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Default is the data dir whose cluster keeps what ends with a reboot in
-// /run/headway.
+// Default is the data directory whose cluster keeps in /run/headway what does
+// not outlive a reboot.
 const Default = "/var/lib/headway"
 
-// RunDir is where sockets and namespaces of a data dir's cluster are. Not in
-// the data dir: it must be empty after a reboot, and socket paths must be
-// short.
+// RunDir returns the directory with the sockets and namespaces of a data
+// directory's cluster. It is not in the data directory: it must be empty after
+// a reboot, and socket paths must be short.
 func RunDir(dataDir string) string {
 	if dataDir == Default {
 		return "/run/headway"
@@ -133,7 +134,7 @@ func RunDir(dataDir string) string {
 	return "/run/headway-" + hex.EncodeToString(sum[:4])
 }
 
-// Missing reports whether there is nothing at a path.
+// Missing reports whether nothing exists at a path.
 func Missing(path string) bool {
 	_, err := os.Stat(path)
 	return errors.Is(err, fs.ErrNotExist)

@@ -1,2 +1,3 @@
-// Package datadir has what a data dir holds, who may use it, and how it is removed.
+// Package datadir knows what a data directory contains, who may use it, and how
+// it is removed.
 package datadir

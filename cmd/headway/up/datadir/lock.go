@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock makes the data directory this process' own: two servers on one
-// store, or two agents on one node's containers, would undo each other's work.
-// The lock ends with the process, however that ends.
+// Lock reserves the data directory for this process: two servers on one store,
+// or two agents on one node's containers, would undo each other's work. The
+// lock ends with the process, however that ends.
 func Lock(dir string) (unlock func(), err error) {
 	if err := closeDataDir(dir); err != nil {
 		return nil, err
@@ -42,13 +42,13 @@ func Lock(dir string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// Held is a data dir that this process has locked.
+// Held is a data directory that this process has locked.
 type Held struct {
 	dir  string
 	lock os.FileInfo
 }
 
-// Hold returns the data dir that this process has just locked.
+// Hold returns the data directory that this process has just locked.
 func Hold(dir string) (Held, error) {
 	lock, err := os.Stat(filepath.Join(dir, lockFile))
 	if err != nil {
@@ -57,8 +57,9 @@ func Hold(dir string) (Held, error) {
 	return Held{dir, lock}, nil
 }
 
-// Keep returns an error once the data dir is gone: the process would go on with a
-// store that nobody can open again, and another could start beside it.
+// Keep returns an error once the data directory is gone: otherwise the process
+// would continue with a store that nobody can open again, and another process
+// could start beside it.
 func (h Held) Keep(ctx context.Context, every time.Duration) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -1,2 +1,2 @@
-// Package memory gives memory that nothing needs any more back to the kernel.
+// Package memory returns memory that is no longer needed to the kernel.
 package memory

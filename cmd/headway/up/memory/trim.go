@@ -27,10 +27,10 @@ const (
 	minIdle      = 64 << 20
 )
 
-// Trim gives the memory of the start back to the kernel, and from then on what
-// large requests leave behind. The collector would do so too, but only after
-// the next one or two collections, for which an idle program has no reason: two
-// minutes and more each.
+// Trim returns the memory of the start to the kernel, and from then on the
+// memory that large requests leave behind. The collector would do so too, but
+// only after the next one or two collections, for which an idle program has no
+// reason: two minutes and more each.
 func Trim(ctx context.Context) error {
 	if !pause(ctx, settle) {
 		return ctx.Err()

@@ -1,2 +1,2 @@
-// Package progress tells the person at the terminal of `headway up` what happens.
+// Package progress reports to the terminal of `headway up` what happens.
 package progress

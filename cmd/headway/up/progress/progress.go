@@ -37,7 +37,7 @@ var (
 	kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
 )
 
-// Progress tells the person at the terminal of `headway up` what happens.
+// Progress reports to the terminal of `headway up` what happens.
 type Progress struct {
 	cfg    Config
 	colour report.Palette
@@ -52,14 +52,14 @@ type Progress struct {
 	held []string
 }
 
-// Config is what progress knows of the cluster that it tells of.
+// Config is what progress knows about its cluster.
 type Config struct {
-	// Out is where it is told.
+	// Out is where it is printed.
 	Out io.Writer
 	// Start is when the program started.
 	Start time.Time
-	// Repo and branch are what is followed, as the flags have them, and dataDir
-	// is where the repository is if they name none.
+	// Repo and branch are what is followed, as in the flags, and dataDir is
+	// where the repository is if they name none.
 	Repo, Branch, DataDir string
 	// Kubeconfig is the path of the administrator's kubeconfig.
 	Kubeconfig string

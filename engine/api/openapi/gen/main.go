@@ -1,6 +1,6 @@
 // Command gen reads the Go sources of the served kinds and writes their OpenAPI
-// definitions, with the documentation and the list and map semantics that stand
-// in the comments, to definitions.json.gz. It runs by go generate.
+// definitions, with the documentation and the list and map semantics from their
+// comments, to definitions.json.gz. go generate runs it.
 package main
 
 import (

@@ -14,8 +14,8 @@ func Model(pkgPath, typeName string) string {
 	return util.ToRESTFriendlyName(pkgPath + "." + typeName)
 }
 
-// Canonical turns the name by which the library asks for a Go type, which is
-// either the model's name or the type's path, into the model's name.
+// Canonical turns the name by which the library asks for a Go type (either the
+// model's name or the type's path) into the model's name.
 func Canonical(name string) string {
 	if strings.Contains(name, "/") {
 		return util.ToRESTFriendlyName(name)
