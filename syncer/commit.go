@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -281,7 +282,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 		judging(set, revision, r.before)
 	}
 	if !heals {
-		set.Drop(frozenCondition, overrunCondition)
+		set.Drop(frozenCondition, render.OverrunCondition)
 	}
 	if msg := unpruned(r); msg != "" {
 		set.Put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)

@@ -9,6 +9,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
 )
 
@@ -99,7 +100,7 @@ func (p *planning) late(one *planned) bool {
 	if gate.Shut(one.gates) != nil {
 		return true
 	}
-	reads, acts := readsFrom(one.ks), p.s.rights.Account(one.ks) != ""
+	reads, acts := render.ReadsFrom(one.ks), p.s.rights.Account(one.ks) != ""
 	if len(reads) == 0 && !acts {
 		return false
 	}

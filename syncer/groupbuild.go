@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/render"
 )
 
 // A group waits for builds as long as one ends every now and then; who is slow
@@ -106,17 +107,17 @@ func (g *group) waiting(slow map[*member]bool) bool {
 
 // rendered renders Kustomizations to see what they declare: each once for all
 // members, and none that is slow.
-func (g *group) rendered(render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)) func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error) {
+func (g *group) rendered(of func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)) func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error) {
 	return func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
 		if m := g.members[flux.KeyOf(ks)]; m != nil && m.late {
-			return nil, errSlow
+			return nil, render.ErrSlow
 		} else if m != nil && m.planned && extent(m.ks) == extent(ks) {
 			return m.r.items, nil
 		}
 		id := flux.KeyOf(ks).String() + extent(ks)
 		done, ok := g.renders[id]
 		if !ok {
-			done.items, done.err = render(ctx, ks)
+			done.items, done.err = of(ctx, ks)
 			if g.renders == nil {
 				g.renders = map[string]rendering{}
 			}

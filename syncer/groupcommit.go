@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
 )
 
@@ -117,7 +118,7 @@ func (g *group) disturbed() bool {
 			m.out, found = true, true
 			continue
 		}
-		reads := readsFrom(m.ks)
+		reads := render.ReadsFrom(m.ks)
 		acts := g.s.rights.Account(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
 		if len(reads) == 0 && !acts {
 			continue

@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
@@ -55,7 +56,7 @@ func (s *Syncer) neighbours(self, source object.Key, at source.Head) *neighbours
 			if at.Repo == nil {
 				return nil, errNotYet
 			}
-			return s.follower(ks).rendered(ctx, ks, at)
+			return s.follower(ks).renderer.Shared(ctx, ks, at)
 		},
 		files: func() (tree.Tree, error) {
 			if at.Repo == nil {
@@ -93,7 +94,7 @@ func (p *planning) neighbours(self object.Key) *neighbours {
 			if !ok {
 				k := p.s.lookalike(ctx, flux.KeyOf(ks))
 				// What the caller may not read shows in no neighbour either.
-				k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: p.rights(&planned{ks: ks})}
+				k.lookFor(render.NewOnlooker(ctx, p.s.rights, p.rights(&planned{ks: ks})))
 				done.err = fault.Catch(func() (err error) {
 					_, done.items, err = k.renderSettled(ctx, ks, p.tree, p.target)
 					return err
@@ -211,8 +212,8 @@ type family struct {
 	// unknown says that it could not be rendered; names then looks for an object
 	// in its files. idle says that it is suspended: it takes nothing over.
 	unknown, idle bool
-	references    *references
-	files         func(context.Context) *references
+	references    *render.References
+	files         func(context.Context) *render.References
 }
 
 // names reports whether an object is, or may be, named in the files.
@@ -220,7 +221,7 @@ func (f *family) names(ctx context.Context, key object.Key) bool {
 	if f.references == nil && f.files != nil {
 		f.references, f.files = f.files(ctx), nil
 	}
-	return f.references != nil && (ctx.Err() != nil || f.references.fit(f.spec, key))
+	return f.references != nil && (ctx.Err() != nil || f.references.Fit(f.spec, key))
 }
 
 // find renders the Kustomizations but self: those of the store, and those that
@@ -338,14 +339,14 @@ func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key)
 // extent is what decides which objects a Kustomization declares, other than
 // the files.
 func extent(ks *kustomizev1.Kustomization) string {
-	return strings.Join([]string{"", flux.SourceKey(ks).String(), cleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
+	return strings.Join([]string{"", flux.SourceKey(ks).String(), render.CleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
 }
 
 // render1 is what a Kustomization declares at the revision, or at its own
 // source's head if it follows another. After until it is not known any more.
 func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *family) {
 	f := &family{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
-	render, files := n.render, n.files
+	declares, files := n.render, n.files
 	if flux.SourceKey(ks) != n.source {
 		at, err := n.s.follower(ks).head(ks)
 		if err != nil {
@@ -353,21 +354,21 @@ func (n *neighbours) render1(ctx context.Context, ks *kustomizev1.Kustomization,
 			return nil, f
 		}
 		other := n.s.neighbours(n.self, flux.SourceKey(ks), at)
-		render, files = other.render, other.files
+		declares, files = other.render, other.files
 	}
 	var items []load.Item
-	err := errSlow
+	err := render.ErrSlow
 	if time.Now().Before(until) {
-		items, err = render(ctx, ks)
+		items, err = declares(ctx, ks)
 	}
 	if err != nil {
 		f.unknown = true
-		f.files = func(ctx context.Context) *references {
+		f.files = func(ctx context.Context) *render.References {
 			t, err := files()
 			if err != nil {
 				return nil
 			}
-			return referencesIn(ctx, t, cleanDir(ks.Spec.Path))
+			return render.ReferencesIn(ctx, t, render.CleanDir(ks.Spec.Path))
 		}
 		return nil, f
 	}

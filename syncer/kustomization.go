@@ -22,6 +22,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -47,16 +48,12 @@ type kustomization struct {
 	turn chan struct{}
 
 	planner   *plan.Planner
-	onlooker  *onlooker // whom it is planned for, if that is all
+	onlooker  *render.Onlooker // whom it is planned for, if that is all
 	inventory flux.KnownInventory
 	claimed   []object.Key // guarded by the Syncer's mu
 	exprs     expressions
 
-	// building guards builder, which others ask what is wanted (see heirs).
-	building chan struct{}
-	builder  builder
-	barren   barren // what could not be built last
-	prints   fingerprints
+	renderer *render.Renderer
 
 	// attempted is what the last attempt was made for, failed whether it
 	// failed; due is when the next one is without any reason.
@@ -81,13 +78,10 @@ type kustomization struct {
 	drifts    int
 	lastDrift time.Time
 
-	mu sync.Mutex
-	// interrupt ends the build that runs.
-	interrupt context.CancelCauseFunc
-	touched   map[object.Key]bool
-	deps      []object.Key
-	elder     object.Key   // whose application of the head it waits for, see follows
-	reads     []object.Key // by the build
+	mu      sync.Mutex
+	touched map[object.Key]bool
+	deps    []object.Key
+	elder   object.Key // whose application of the head it waits for, see follows
 	// heirs are those for which something is kept that is no longer declared.
 	heirs map[object.Key]bool
 	// settled is the attempt that is done with: applied and judged, or failed.
@@ -113,7 +107,7 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, building: make(chan struct{}, 1)}
+	return &kustomization{s: s, key: key, wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.env, s.rights)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -263,7 +257,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) attempt {
 	return attempt{
 		revision: h.Revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation],
-		settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.inputsID(ks),
+		settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
 	}
 }
 
@@ -549,5 +543,53 @@ func (s *Syncer) retryRefused() {
 		if failed {
 			k.again()
 		}
+	}
+}
+
+// unwanted reports whether a Kustomization is stored and must not be applied.
+func unwanted(ks *kustomizev1.Kustomization) bool {
+	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
+}
+
+// interrupt ends the build of a Kustomization that is not wanted any more.
+func (s *Syncer) interrupt(ev object.Event) {
+	ks, _ := ev.Object.(*kustomizev1.Kustomization)
+	if ev.Type != object.Deleted && !unwanted(ks) {
+		return
+	}
+	s.mu.Lock()
+	k := s.kustomizations[ev.Key]
+	s.mu.Unlock()
+	if k == nil {
+		return
+	}
+	k.renderer.Interrupt()
+}
+
+// wakeReaders wakes the Kustomizations whose builds read an object.
+func (s *Syncer) wakeReaders(key object.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kustomizations {
+		if k.renderer.Depends(key) {
+			k.wake.Set()
+		}
+	}
+}
+
+// takeOver claims what was applied, and has those look again who applied it
+// before: it is no longer theirs.
+func (k *kustomization) takeOver(inventory []object.Key) {
+	former := map[*kustomization]bool{}
+	k.s.mu.Lock()
+	for _, key := range inventory {
+		if other := k.s.applied[key]; other != nil && other != k && k.owns(key) {
+			former[other] = true
+		}
+	}
+	k.s.mu.Unlock()
+	k.s.claim(k, inventory)
+	for other := range former {
+		other.again()
 	}
 }

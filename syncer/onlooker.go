@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"context"
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -11,7 +10,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
-	"headway.dev/syncer/rights"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/wire"
 )
 
@@ -20,31 +19,20 @@ import (
 // its caller may not read: no value, no message, no count, and not whether the
 // outcome is valid. What such a commit would do is left out, and named.
 
-// onlooker is whom a plan is made for, and what it had to leave out.
-type onlooker struct {
-	s      *Syncer
-	ctx    context.Context //nolint:containedctx // of the one request that it serves
-	rights rights.Rights   // by which the Kustomization acts in the plan
-	unread []object.Key
-}
-
-// sees reports whether the caller may read an object.
-func (o *onlooker) sees(key object.Key) bool { return o.s.rights.Permitted(o.ctx, "get", key) == nil }
-
 // unseen reports whether nothing may be told of a stored object. What a
 // Kustomization has applied that the caller may see is known by its inventory,
 // unless it holds secrets: of those not even may be told that a value is right.
-func (o *onlooker) unseen(key object.Key) bool {
-	if key.GroupKind == flux.Namespace || o.sees(key) {
+func (s *Syncer) unseen(o *render.Onlooker, key object.Key) bool {
+	if key.GroupKind == flux.Namespace || o.Sees(key) {
 		return false
 	}
-	o.s.mu.Lock()
-	owner := o.s.applied[key]
-	o.s.mu.Unlock()
-	if owner == nil || !o.sees(owner.key) || key.GroupKind == flux.Secret {
+	s.mu.Lock()
+	owner := s.applied[key]
+	s.mu.Unlock()
+	if owner == nil || !o.Sees(owner.key) || key.GroupKind == flux.Secret {
 		return true
 	}
-	live := o.s.env.Store.Get(key)
+	live := s.env.Store.Get(key)
 	if live == nil {
 		return false
 	}
@@ -55,14 +43,14 @@ func (o *onlooker) unseen(key object.Key) bool {
 // restrict has a plan tell nothing but what its caller may know.
 func (k *kustomization) restrict(in *plan.Input) {
 	o := k.onlooker
-	if _, ok := rights.Caller(o.ctx); !ok || k.s.cfg.Access == nil {
+	if !o.Outside() || k.s.cfg.Access == nil {
 		return // it comes from this process
 	}
 	seen := map[object.Key]bool{}
 	in.Unseen = func(key object.Key) bool {
 		unseen, known := seen[key]
 		if !known {
-			unseen = o.unseen(key)
+			unseen = k.s.unseen(o, key)
 			seen[key] = unseen
 		}
 		return unseen

@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
@@ -121,7 +122,7 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 // declaredAsStored reports whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
-	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(buildPatience))
+	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(render.Patience))
 	return s.leavesAsStored(items, parent, flux.KeyOf(child))
 }
 
@@ -209,7 +210,7 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 func (k *kustomization) renderSettled(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (*kustomizev1.Kustomization, []load.Item, error) {
 	const most = 3 // one that renders another spec from each is its own fault
 	for i := 0; ; i++ {
-		items, err := k.render(ctx, ks, t, revision)
+		items, err := k.renderer.Render(ctx, ks, t, revision)
 		if err != nil || i == most {
 			return ks, items, err
 		}

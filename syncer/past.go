@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/wire"
 )
 
@@ -230,7 +231,7 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 
 // ignoreMissingPath lets a commit without the directory count as empty.
 func ignoreMissingPath(err error) error {
-	if e := (*errPath)(nil); errors.As(err, &e) {
+	if e := (*render.PathError)(nil); errors.As(err, &e) {
 		return nil
 	}
 	return err

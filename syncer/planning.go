@@ -22,6 +22,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
@@ -214,9 +215,9 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.plan.Errors = faults(err)
 		return
 	}
-	k.onlooker = &onlooker{s: p.s, ctx: ctx, rights: r}
+	k.lookFor(render.NewOnlooker(ctx, p.s.rights, r))
 	ks, items, err := p.build(k, out)
-	out.unread = k.onlooker.unread
+	out.unread = k.onlooker.LeftOut()
 	if err != nil {
 		out.plan.Errors = faults(err)
 		return
@@ -293,13 +294,13 @@ func (p *planning) build(k *kustomization, out *planned) (*kustomizev1.Kustomiza
 		return ks, nil, nil
 	}
 	if len(p.req.Files) > 0 && out.parent == "" {
-		dir := cleanDir(cmp.Or(p.req.Path, ks.Spec.Path))
+		dir := render.CleanDir(cmp.Or(p.req.Path, ks.Spec.Path))
 		if p.req.Path == "" && !isDir(p.tree, dir) {
 			dir = "."
 		}
 		ks = ks.DeepCopy()
 		ks.Spec.Path = dir
-		items, err := k.render(p.ctx, ks, p.tree, p.target)
+		items, err := k.renderer.Render(p.ctx, ks, p.tree, p.target)
 		return ks, items, err
 	}
 	return k.renderSettled(p.ctx, ks, p.tree, p.target)
@@ -417,4 +418,26 @@ func (o *overlay) Get(key object.Key) object.Object {
 		return obj
 	}
 	return o.namespaces[key]
+}
+
+// lookalike is a kustomization to plan with what is only looked at, and must
+// not be remembered as applied. It knows what the one that follows the object
+// does, so that what did not change is neither rendered nor planned again.
+func (s *Syncer) lookalike(ctx context.Context, key object.Key) *kustomization {
+	k := newKustomization(s, key)
+	s.mu.Lock()
+	follows := s.kustomizations[key]
+	s.mu.Unlock()
+	if follows == nil {
+		return k
+	}
+	k.planner = follows.planner.Fork()
+	k.renderer = follows.renderer.Fork(ctx)
+	return k
+}
+
+// lookFor has it planned for somebody, who may not see everything.
+func (k *kustomization) lookFor(o *render.Onlooker) {
+	k.onlooker = o
+	k.renderer.LookFor(o)
 }

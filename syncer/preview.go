@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
@@ -161,7 +162,7 @@ func sourceNamed(name string, key object.Key) bool {
 func (s *Syncer) byPath(source object.Key, dir string, otherwise []*kustomizev1.Kustomization) []*kustomizev1.Kustomization {
 	var match []*kustomizev1.Kustomization
 	for _, ks := range flux.Followers(s.env.Store, source) {
-		if cleanDir(ks.Spec.Path) == cleanDir(dir) {
+		if render.CleanDir(ks.Spec.Path) == render.CleanDir(dir) {
 			match = append(match, ks)
 		}
 	}

@@ -130,28 +130,11 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 	if err != nil {
 		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
-	if err := k.lockBuild(ctx); err != nil {
-		return ks, err
-	}
-	defer k.unlockBuild()
-	building, done := k.interruptible(ctx)
-	defer done()
-	if unwanted(k.get()) { // since before it could be interrupted
-		return ks, errInterrupted
-	}
-	if err := k.builtBefore(ks, r); err != nil {
-		return ks, err
-	}
-	r.items, err = k.sparing(ks, r.head, func() (items []load.Item, err error) {
-		ks, items, err = k.renderSettled(building, ks, t, r.head.Revision())
+	out, err := k.renderer.Build(ctx, ks, r.head, r.group != nil, func() bool { return !unwanted(k.get()) }, func(ctx context.Context) (items []load.Item, err error) {
+		ks, items, err = k.renderSettled(ctx, ks, t, r.head.Revision())
 		return items, err
 	})
-	k.note(building, ks, r.head, err)
-	k.barren.aside = r.group != nil
-	r.made = k.builder.made
-	if err == nil {
-		r.resources = k.prints.digest(r.items)
-	}
+	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
 	return ks, err
 }
 
@@ -286,4 +269,13 @@ func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more
 		return nil
 	})
 	return k.until(ks, k.s.env.Now(), false), true
+}
+
+// snapshot takes an attempt into status.history: Flux's record of what was
+// reconciled, when, how long it took and what came of it.
+func (r *round) snapshot(st *kustomizev1.KustomizationStatus, now time.Time, status string) {
+	if r.resources == "" {
+		return // it was not built, or before a restart
+	}
+	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.Revision()})
 }

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,10 +48,10 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		set.Put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
 		set.Drop(meta.HealthyCondition, frozenCondition)
-		if e := (*errOverrun)(nil); errors.As(err, &e) {
-			set.Put(overrunCondition, metav1.ConditionTrue, overrunReason, e.message)
+		if e := (*render.OverrunError)(nil); errors.As(err, &e) {
+			set.Put(render.OverrunCondition, metav1.ConditionTrue, render.OverrunReason, e.Message)
 		} else {
-			set.Drop(overrunCondition)
+			set.Drop(render.OverrunCondition)
 		}
 		return !equality.Semantic.DeepEqual(before, st)
 	}

@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
@@ -119,7 +120,7 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 		k:    newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}),
 		spec: spec, repo: repo, commit: commit,
 	}
-	v.k.onlooker = &onlooker{s: s, ctx: ctx, rights: s.rights}
+	v.k.lookFor(render.NewOnlooker(ctx, s.rights, s.rights))
 	then := ks.DeepCopy()
 	then.Spec = spec
 	t, err := s.treeAt(ks, commit)
@@ -128,7 +129,7 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 	}
 	v.tree = t
 	err = fault.Catch(func() (err error) {
-		v.items, err = v.k.render(ctx, then, t, "sha1:"+commit)
+		v.items, err = v.k.renderer.Render(ctx, then, t, "sha1:"+commit)
 		return err
 	})
 	if err != nil {
@@ -199,7 +200,7 @@ func (v *version) describe() *wire.Commit {
 }
 
 // dir is the directory that is rendered.
-func (v *version) dir() string { return cmp.Or(cleanDir(v.spec.Path), ".") }
+func (v *version) dir() string { return cmp.Or(render.CleanDir(v.spec.Path), ".") }
 
 // servedKind finds what a user calls a kind.
 func servedKind(name string) (*kind.Kind, error) {

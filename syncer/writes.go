@@ -174,7 +174,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, er
 func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
 	err := fault.Catch(func() (err error) {
-		items, err = k.render(context.Background(), ks, t, revision)
+		items, err = k.renderer.Render(context.Background(), ks, t, revision)
 		return err
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/manifests/yaml/origin"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/tree"
 )
 
@@ -32,7 +33,7 @@ type mapping struct {
 }
 
 func newMapping(ks *kustomizev1.Kustomization, t tree.Tree, item load.Item) (*mapping, error) {
-	trace, err := origin.Of(t, cleanDir(ks.Spec.Path), &ks.Spec, item)
+	trace, err := origin.Of(t, render.CleanDir(ks.Spec.Path), &ks.Spec, item)
 	if err != nil {
 		return nil, err
 	}

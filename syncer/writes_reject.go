@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
 )
 
 // CauseGitOwned is the type of a Status's causes that name the fields which Git
@@ -78,7 +79,7 @@ func refusedWrite(key object.Key, reason string) *apierrors.StatusError {
 // whole object.
 func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, v *view, item load.Item, paths []string) error {
 	h, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-	trace, err := origin.Of(v.tree, cleanDir(ks.Spec.Path), &ks.Spec, item)
+	trace, err := origin.Of(v.tree, render.CleanDir(ks.Spec.Path), &ks.Spec, item)
 	if err != nil {
 		return refusedWrite(key, err.Error())
 	}

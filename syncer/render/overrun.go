@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"context"
@@ -14,35 +14,35 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
-	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/source"
 )
 
-// overrunCondition is on a Kustomization whose build took more than it may. The
+// OverrunCondition is on a Kustomization whose build took more than it may. The
 // same build is not tried again before the time that it names, also after a
 // restart: it would take as much again.
 const (
-	overrunCondition = "headway.dev/BuildBudgetExceeded"
-	overrunReason    = "BuildBudgetExceeded"
+	OverrunCondition = "headway.dev/BuildBudgetExceeded"
+	OverrunReason    = "BuildBudgetExceeded"
 	overrunFirst     = 5 * time.Minute
 	overrunMost      = 6 * time.Hour
 )
 
-// errOverrun is a build that took too much, and when it is tried again.
-type errOverrun struct {
-	message string
+// OverrunError is a build that took too much, and when it is tried again.
+type OverrunError struct {
+	Message string
 	until   time.Time
 }
 
-func (e *errOverrun) Error() string { return e.message }
+// Error implements error.
+func (e *OverrunError) Error() string { return e.Message }
 
 var overrunMessage = regexp.MustCompile(`(?s)It is tried again at (\S+), or once something changes \[build (\w+), try (\d+)\]$`)
 
 // overrun is what is known of a build that took too much, if it is the last one.
 func overrun(ks *kustomizev1.Kustomization, build string) (until time.Time, tries int, message string) {
-	c := apimeta.FindStatusCondition(ks.Status.Conditions, overrunCondition)
+	c := apimeta.FindStatusCondition(ks.Status.Conditions, OverrunCondition)
 	if c == nil {
 		return time.Time{}, 0, ""
 	}
@@ -62,12 +62,12 @@ func overrun(ks *kustomizev1.Kustomization, build string) (until time.Time, trie
 }
 
 // sparing makes a build unless it is known to take too much.
-func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
-	sum := sha256.Sum256([]byte(k.buildID(ks, at)))
+func (r *Renderer) sparing(ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
+	sum := sha256.Sum256([]byte(r.buildID(ks, at)))
 	id := hex.EncodeToString(sum[:6])
 	until, tries, message := overrun(ks, id)
-	if k.s.env.Now().Before(until) {
-		return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
+	if r.env.Now().Before(until) {
+		return nil, fault.New(meta.BuildFailedReason, &OverrunError{message, until})
 	}
 	items, err := build()
 	if !errors.Is(err, load.ErrBudget) {
@@ -77,9 +77,9 @@ func (k *kustomization) sparing(ks *kustomizev1.Kustomization, at source.Head, b
 	if tries < 8 {
 		wait = min(wait, overrunFirst<<tries)
 	}
-	until = k.s.env.Now().Add(wait).UTC().Truncate(time.Second)
+	until = r.env.Now().Add(wait).UTC().Truncate(time.Second)
 	message = fmt.Sprintf("%s. It is tried again at %s, or once something changes [build %s, try %d]", clip(err.Error()), until.Format(time.RFC3339), id, tries+1)
-	return nil, fault.New(meta.BuildFailedReason, &errOverrun{message, until})
+	return nil, fault.New(meta.BuildFailedReason, &OverrunError{message, until})
 }
 
 // clip leaves room for what follows in a condition.
@@ -87,41 +87,24 @@ func clip(message string) string { return message[:min(len(message), 2000)] }
 
 // interruptible is a context for a build that ends when the Kustomization is
 // deleted or suspended meanwhile.
-func (k *kustomization) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+func (r *Renderer) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	k.mu.Lock()
-	k.interrupt = cancel
-	k.mu.Unlock()
+	r.mu.Lock()
+	r.cancel = cancel
+	r.mu.Unlock()
 	return ctx, func() {
-		k.mu.Lock()
-		k.interrupt = nil
-		k.mu.Unlock()
+		r.mu.Lock()
+		r.cancel = nil
+		r.mu.Unlock()
 		cancel(nil)
 	}
 }
 
-var errInterrupted = errors.New("the Kustomization is deleted or suspended")
-
-// unwanted reports whether a Kustomization is stored and must not be applied.
-func unwanted(ks *kustomizev1.Kustomization) bool {
-	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
-}
-
-// interrupt ends the build of a Kustomization that is not wanted any more.
-func (s *Syncer) interrupt(ev object.Event) {
-	ks, _ := ev.Object.(*kustomizev1.Kustomization)
-	if ev.Type != object.Deleted && !unwanted(ks) {
-		return
-	}
-	s.mu.Lock()
-	k := s.kustomizations[ev.Key]
-	s.mu.Unlock()
-	if k == nil {
-		return
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.interrupt != nil {
-		k.interrupt(errInterrupted)
+// Interrupt ends the build that runs: its Kustomization is not wanted any more.
+func (r *Renderer) Interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancel != nil {
+		r.cancel(errInterrupted)
 	}
 }

@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"cmp"
@@ -33,10 +33,10 @@ var (
 	flowName = regexp.MustCompile(`(?m)\{[^}\n]*\bname:\s*["']?([^\s"',}]+)`)
 )
 
-// referencesIn are the objects that the manifests below a directory name, and
+// ReferencesIn are the objects that the manifests below a directory name, and
 // those that its kustomizations refer to.
-func referencesIn(ctx context.Context, files tree.Tree, dir string) *references {
-	l := &lister{ctx: ctx, files: files, seen: map[string]bool{}, refs: &references{byKind: map[string][]reference{}, known: map[reference]bool{}}}
+func ReferencesIn(ctx context.Context, files tree.Tree, dir string) *References {
+	l := &lister{ctx: ctx, files: files, seen: map[string]bool{}, refs: &References{byKind: map[string][]reference{}, known: map[reference]bool{}}}
 	l.dir(cmp.Or(dir, "."))
 	l.refs.known = nil
 	return l.refs
@@ -49,7 +49,7 @@ type lister struct {
 	seen  map[string]bool
 	read  int // bytes
 	found int // documents, and what they name
-	refs  *references
+	refs  *References
 }
 
 // goOn reports whether to read on: not when it is no longer waited for, nor beyond

@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"maps"
@@ -17,9 +17,9 @@ const (
 	maxSpellings = 100
 )
 
-// references are the objects that files declare, as far as can be told without
+// References are the objects that files declare, as far as can be told without
 // rendering them.
-type references struct {
+type References struct {
 	byKind map[string][]reference
 	known  map[reference]bool
 	broken []brokenDoc
@@ -43,9 +43,9 @@ type brokenDoc struct{ kinds, names map[string]bool }
 // namespaces that they set.
 type affixes struct{ prefixes, suffixes, namespaces []string }
 
-// fit reports whether one of them is to the object, whatever of it can only be told
+// Fit says whether one of them is to the object, whatever of it can only be told
 // by rendering.
-func (rs *references) fit(ks *kustomizev1.Kustomization, key object.Key) bool {
+func (rs *References) Fit(ks *kustomizev1.Kustomization, key object.Key) bool {
 	if rs.all {
 		return true
 	}
@@ -78,7 +78,7 @@ func (rs *references) fit(ks *kustomizev1.Kustomization, key object.Key) bool {
 
 // spellings are the names in files by which an object may come to its name,
 // also those of generators; ok is false if they are countless.
-func (rs *references) spellings(ks *kustomizev1.Kustomization, name string) (plain, generated map[string]bool, ok bool) {
+func (rs *References) spellings(ks *kustomizev1.Kustomization, name string) (plain, generated map[string]bool, ok bool) {
 	ok = true
 	add := func(names map[string]bool, name string) {
 		if names[name] = true; len(names) > maxSpellings {
@@ -108,7 +108,7 @@ func (rs *references) spellings(ks *kustomizev1.Kustomization, name string) (pla
 	return plain, generated, ok
 }
 
-// spelled reports whether a name in a file may be one of some: the parts around
+// spelled says whether a name in a file may be one of some: the parts around
 // variables have to be the same.
 func spelled(written string, names map[string]bool) bool {
 	if !variable(written) {

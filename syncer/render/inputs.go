@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"fmt"
@@ -41,8 +41,8 @@ func (in inputs) options(o load.Options) load.Options {
 	return o
 }
 
-// readsFrom are the ConfigMaps and Secrets that a build depends on.
-func readsFrom(ks *kustomizev1.Kustomization) []object.Key {
+// ReadsFrom are the ConfigMaps and Secrets that a build depends on.
+func ReadsFrom(ks *kustomizev1.Kustomization) []object.Key {
 	var keys []object.Key
 	if d := ks.Spec.Decryption; d != nil && d.SecretRef != nil {
 		keys = append(keys, object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name})
@@ -57,21 +57,21 @@ func readsFrom(ks *kustomizev1.Kustomization) []object.Key {
 
 // inputs reads what the build depends on, as it is now, and remembers what to
 // be woken for.
-func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
-	k.mu.Lock()
-	k.reads = readsFrom(ks)
-	k.mu.Unlock()
+func (r *Renderer) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
+	r.mu.Lock()
+	r.reads = ReadsFrom(ks)
+	r.mu.Unlock()
 	var in inputs
 	if d := ks.Spec.Decryption; d != nil {
 		in.decrypts = true
 		if d.SecretRef == nil {
 			in.id = "keys " + in.keys.ID()
-		} else if read, err := k.mayRead(ks, d.SecretRef.Name); err != nil {
+		} else if read, err := r.mayRead(ks, d.SecretRef.Name); err != nil {
 			return in, err
 		} else if !read {
 			in.blind, in.id = true, "no keys"
 		} else {
-			secret, ok := k.s.env.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
+			secret, ok := r.env.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: d.SecretRef.Name}).(*corev1.Secret)
 			if !ok {
 				return in, fmt.Errorf("cannot get %s decryption Secret '%s/%s': %w", d.Provider, ks.Namespace, d.SecretRef.Name, notFound(flux.Secret, d.SecretRef.Name))
 			}
@@ -82,7 +82,7 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 			in.id = "keys " + in.keys.ID()
 		}
 	}
-	vars, err := k.variables(ks)
+	vars, err := r.variables(ks)
 	if err != nil {
 		return in, fmt.Errorf("post build failed: %w", err)
 	}
@@ -98,27 +98,27 @@ func (k *kustomization) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 // read. It fails if whom the Kustomization acts as may not: who may declare a
 // Kustomization could else read by it what its account may not. A plan does
 // without those that its caller may not read, whether they exist or not.
-func (k *kustomization) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
+func (r *Renderer) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
 	key := object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: name}
-	acts := k.s.rights
-	if k.onlooker != nil {
-		acts = k.onlooker.rights
+	acts, o := r.rights, r.forCaller
+	if o != nil {
+		acts = o.acts
 	}
 	if err := acts.Allowed(ks, "get", key); err != nil {
 		return false, err
 	}
-	if k.onlooker == nil || k.onlooker.sees(key) {
+	if o == nil || o.Sees(key) {
 		return true, nil
 	}
-	if !slices.Contains(k.onlooker.unread, key) {
-		k.onlooker.unread = append(k.onlooker.unread, key)
+	if !slices.Contains(o.unread, key) {
+		o.unread = append(o.unread, key)
 	}
 	return false, nil
 }
 
 // variables are those of spec.postBuild; nil if nothing is to be substituted.
 // Later references override earlier ones, and those in the spec all of them.
-func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Vars, error) {
+func (r *Renderer) variables(ks *kustomizev1.Kustomization) (*substitute.Vars, error) {
 	p := ks.Spec.PostBuild
 	if p == nil {
 		return nil, nil
@@ -126,7 +126,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 	vars := substitute.New()
 	for _, ref := range p.SubstituteFrom {
 		if ref.Kind == flux.Secret.Kind {
-			if read, err := k.mayRead(ks, ref.Name); err != nil {
+			if read, err := r.mayRead(ks, ref.Name); err != nil {
 				return nil, err
 			} else if !read {
 				vars.Forget()
@@ -135,7 +135,7 @@ func (k *kustomization) variables(ks *kustomizev1.Kustomization) (*substitute.Va
 		}
 		key := object.Key{GroupKind: schema.GroupKind{Kind: ref.Kind}, Namespace: ks.Namespace, Name: ref.Name}
 		values := map[string]string{}
-		switch obj := k.s.env.Store.Get(key).(type) {
+		switch obj := r.env.Store.Get(key).(type) {
 		case *corev1.ConfigMap:
 			values = obj.Data
 		case *corev1.Secret:
@@ -176,25 +176,19 @@ func notFound(kind schema.GroupKind, name string) error {
 	return apierrors.NewNotFound(plan.Resource(object.Key{GroupKind: kind}), name)
 }
 
-// inputsID identifies the inputs, or what is wrong with them, for attempts.
-func (k *kustomization) inputsID(ks *kustomizev1.Kustomization) string {
-	in, err := k.inputs(ks)
+// InputsID identifies the inputs, or what is wrong with them, for attempts.
+func (r *Renderer) InputsID(ks *kustomizev1.Kustomization) string {
+	in, err := r.inputs(ks)
 	if err != nil {
 		return err.Error()
 	}
 	return in.id
 }
 
-// wakeReaders wakes the Kustomizations whose builds read an object.
-func (s *Syncer) wakeReaders(key object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
-		k.mu.Lock()
-		reads := slices.Contains(k.reads, key)
-		k.mu.Unlock()
-		if reads {
-			k.wake.Set()
-		}
-	}
+// Depends reports whether what was built last depends on an object besides the
+// files.
+func (r *Renderer) Depends(key object.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.reads, key)
 }

@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/tree"
 )
 
@@ -42,21 +43,22 @@ type builder struct {
 	made int
 }
 
-// errPath says that the directory is not in the tree.
-type errPath struct{ dir, revision string }
+// PathError says that the directory is not in the tree.
+type PathError struct{ dir, revision string }
 
-func (e *errPath) Error() string {
+// Error implements error.
+func (e *PathError) Error() string {
 	return fmt.Sprintf("kustomization path not found: stat %s: no such file or directory at revision %s", e.dir, e.revision)
 }
 
-// cleanDir is spec.path as a path in the tree.
-func cleanDir(p string) string {
+// CleanDir is spec.path as a path in the tree.
+func CleanDir(p string) string {
 	return strings.TrimPrefix(path.Clean("/"+p), "/")
 }
 
 // build renders dir of the tree. in is what it depends on besides.
 func (b *builder) build(ctx context.Context, tree tree.Tree, revision string, spec kustomizev1.KustomizationSpec, in inputs) ([]load.Item, error) {
-	dir := cleanDir(spec.Path)
+	dir := CleanDir(spec.Path)
 	if dir == "" {
 		dir = "."
 	}
@@ -67,7 +69,7 @@ func (b *builder) build(ctx context.Context, tree tree.Tree, revision string, sp
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		return nil, &errPath{dir: dir, revision: revision}
+		return nil, &PathError{dir: dir, revision: revision}
 	}
 	b.made = 0
 	ignore := tree.Rules()
@@ -159,21 +161,26 @@ func (b *builder) fork() builder {
 	return dup
 }
 
-// render turns a revision's files into the objects that the Kustomization
+// Render turns a revision's files into the objects that the Kustomization
 // wants: the step between a source, of any kind, and a plan.
-func (k *kustomization) render(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) ([]load.Item, error) {
-	in, err := k.inputs(ks)
+func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) ([]load.Item, error) {
+	in, err := r.inputs(ks)
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, ks.GetTimeout(), fmt.Errorf("the build takes longer than spec.timeout, %s", ks.GetTimeout()))
 	defer cancel()
-	items, err := k.builder.build(ctx, t, revision, ks.Spec, in)
-	if missing := (*errPath)(nil); errors.As(err, &missing) {
+	items, err := r.builder.build(ctx, t, revision, ks.Spec, in)
+	if missing := (*PathError)(nil); errors.As(err, &missing) {
 		return nil, fault.New(meta.ArtifactFailedReason, err)
 	}
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}
 	return items, nil
+}
+
+// ignore is the source's spec.ignore, which may be empty.
+func (r *Renderer) ignore(ks *kustomizev1.Kustomization) string {
+	return flux.Ignore(r.env.Store, flux.SourceKey(ks))
 }

@@ -1,4 +1,4 @@
-package syncer
+package render
 
 import (
 	"context"
@@ -57,7 +57,7 @@ func TestReferencesAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		refs := referencesIn(t.Context(), tree, ".")
+		refs := ReferencesIn(t.Context(), tree, ".")
 		kept := len(refs.broken)
 		for _, list := range refs.byKind {
 			kept += len(list)
@@ -65,7 +65,7 @@ func TestReferencesAreBounded(t *testing.T) {
 		if refs.all != tc.all || kept > maxReferences {
 			t.Errorf("%s: %d are kept, may be to any object: %t, want %t", name, kept, refs.all, tc.all)
 		}
-		if got := refs.fit(&kustomizev1.Kustomization{}, gone); got != tc.named {
+		if got := refs.Fit(&kustomizev1.Kustomization{}, gone); got != tc.named {
 			t.Errorf("%s: may name the object: %t, want %t", name, got, tc.named)
 		}
 	}
@@ -80,13 +80,13 @@ func TestReferencesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refs := referencesIn(t.Context(), tree, "."); refs.all || !refs.fit(&kustomizev1.Kustomization{}, long) || refs.fit(&kustomizev1.Kustomization{}, gone) {
+	if refs := ReferencesIn(t.Context(), tree, "."); refs.all || !refs.Fit(&kustomizev1.Kustomization{}, long) || refs.Fit(&kustomizev1.Kustomization{}, gone) {
 		t.Errorf("90 prefixes and suffixes that may all be there: %t", refs.all)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if refs := referencesIn(ctx, tree, "."); !refs.all {
+	if refs := ReferencesIn(ctx, tree, "."); !refs.all {
 		t.Error("the files were read although nobody waits for it")
 	}
 }

@@ -1,12 +1,9 @@
-package syncer
+package render
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"time"
-
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -43,13 +40,4 @@ func fingerprint(it load.Item) [sha256.Size]byte {
 	// It cannot fail: the object was decoded from YAML or JSON.
 	data, _ := json.Marshal(it.Object)
 	return sha256.Sum256(data)
-}
-
-// snapshot takes an attempt into status.history: Flux's record of what was
-// reconciled, when, how long it took and what came of it.
-func (r *round) snapshot(st *kustomizev1.KustomizationStatus, now time.Time, status string) {
-	if r.resources == "" {
-		return // it was not built, or before a restart
-	}
-	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.Revision()})
 }
