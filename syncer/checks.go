@@ -36,13 +36,13 @@ func (p *planning) checks(one *planned) []wire.Check {
 	case one.denied:
 		c.add(wire.CheckFailed, "spec.serviceAccountName", "%s", one.plan.Errors[0].Message)
 	case n > 0:
-		c.add(wire.CheckFailed, "validation", "%s: nothing of the commit would be applied", plural(n, "fault"))
+		c.add(wire.CheckFailed, "validation", "%s: nothing of the commit would be applied", wire.Plural(n, "fault"))
 	default:
-		c.add(wire.CheckPassed, "validation", "%s valid", plural(len(one.res.Inventory), "object"))
+		c.add(wire.CheckPassed, "validation", "%s valid", wire.Plural(len(one.res.Inventory), "object"))
 	}
 	if len(one.orphans) > 0 {
 		c.add(wire.CheckWarning, "spec.serviceAccountName", "the account that the Kustomization acts as will not exist, which leaves %s that nobody else may delete: %s. Remove the account in a later commit",
-			plural(len(one.orphans), "object"), someKeys(one.orphans))
+			wire.Plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
 	unreadCheck(c, one)
 	one.foreseen.tell(c)
@@ -80,14 +80,14 @@ func (one *planned) bounds(c *checklist) {
 		case g.Message != "":
 			c.add(wire.CheckPassed, name, "%s", g.Message)
 		case g.Limit != nil:
-			c.add(wire.CheckPassed, name, "%s, %d allowed", plural(g.Count, words[g.Name]), *g.Limit)
+			c.add(wire.CheckPassed, name, "%s, %d allowed", wire.Plural(g.Count, words[g.Name]), *g.Limit)
 		}
 	}
 	if n := one.plan.Summary.Delete; n > 0 && !bounded {
-		c.add(wire.CheckPassed, flux.MaxDeletes, "%s, no bound is set", plural(n, "deletion"))
+		c.add(wire.CheckPassed, flux.MaxDeletes, "%s, no bound is set", wire.Plural(n, "deletion"))
 	}
 	if len(one.unruly) > 0 {
-		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", plural(len(one.unruly), "object"), someKeys(one.unruly))
+		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", wire.Plural(len(one.unruly), "object"), someKeys(one.unruly))
 	}
 }
 
@@ -110,7 +110,7 @@ func (one *planned) recreations(c *checklist) {
 		}
 	}
 	if len(keys) > 0 {
-		c.add(wire.CheckWarning, "spec.force", "%s deleted and created again, because fields are immutable: %s", plural(len(keys), "object"), someKeys(keys))
+		c.add(wire.CheckWarning, "spec.force", "%s deleted and created again, because fields are immutable: %s", wire.Plural(len(keys), "object"), someKeys(keys))
 	}
 }
 
@@ -137,27 +137,20 @@ func scheduling(c *checklist, rollouts []wire.Rollout) {
 		}
 		switch r.Schedule {
 		case wire.ScheduleUnschedulable:
-			c.add(wire.CheckWarning, "scheduling", "%s: %d of %s would stay pending: %s", name, r.Pending, plural(r.New, "new pod"), r.Message)
+			c.add(wire.CheckWarning, "scheduling", "%s: %d of %s would stay pending: %s", name, r.Pending, wire.Plural(r.New, "new pod"), r.Message)
 		case wire.ScheduleStuck:
 			c.add(wire.CheckWarning, "scheduling", "%s: the update would stand still with %d of %s pending. They fit once old pods have left, but those may not leave before "+
 				"(maxUnavailable %d, maxSurge %d): raise maxUnavailable, use the strategy Recreate, or make room. The scheduler says: %s",
-				name, r.Pending, plural(r.New, "new pod"), r.MaxUnavailable, r.MaxSurge, r.Message)
+				name, r.Pending, wire.Plural(r.New, "new pod"), r.MaxUnavailable, r.MaxSurge, r.Message)
 		case wire.ScheduleFitsLate:
-			c.add(wire.CheckPassed, "scheduling", "%s: %d of %s fit only where old pods leave, one after the other", name, r.Late, plural(r.New, "new pod"))
+			c.add(wire.CheckPassed, "scheduling", "%s: %d of %s fit only where old pods leave, one after the other", name, r.Late, wire.Plural(r.New, "new pod"))
 		case wire.ScheduleFits:
 			fits += r.New
 		}
 	}
 	if fits > 0 {
-		c.add(wire.CheckPassed, "scheduling", "there is room for %s beside today's", plural(fits, "new pod"))
+		c.add(wire.CheckPassed, "scheduling", "there is room for %s beside today's", wire.Plural(fits, "new pod"))
 	}
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // someKeys names the first objects and counts the rest.

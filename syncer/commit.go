@@ -59,7 +59,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	// already; not so one that is gone back to.
 	heals := k.failed && k.attempted.revision != r.head.Revision()
 	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
-	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !isReady(ks) ||
+	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !flux.IsReady(ks) ||
 		k.pending == nil && stateOf(ks).revision != r.head.Revision())
 	r.before = k.before(ks, r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {

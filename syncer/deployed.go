@@ -53,9 +53,9 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 			if failed[e.Kustomization+" "+e.Revision] {
 				return true
 			}
-			failed[e.Kustomization+" "+e.Revision] = e.Verdict == unhealthy
+			failed[e.Kustomization+" "+e.Revision] = e.Verdict == wire.VerdictFailed
 		}
-		good := e.Type == wire.EntryVerdict && (e.Verdict == healthy || e.Verdict == recovered)
+		good := e.Type == wire.EntryVerdict && (e.Verdict == wire.VerdictHealthy || e.Verdict == wire.VerdictRecovered)
 		if !good && (e.Type != wire.EntryApplied || applied != "") {
 			return true
 		}

@@ -139,7 +139,7 @@ func (f foreseen) tell(c *checklist) {
 		c.add(wire.CheckWarning, name, "%s", w)
 	}
 	if f.more > 0 {
-		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", plural(f.more, "object"))
+		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", wire.Plural(f.more, "object"))
 	}
 	if len(f.unread) > 0 {
 		c.add(wire.CheckWarning, name, "you may not read %s: whether it lets the pods in is not known", someKeys(f.unread))

@@ -30,7 +30,7 @@ func (one *planned) ignored(c *checklist) {
 		}
 	}
 	if more > 0 {
-		c.add(wire.CheckWarning, "fields", "%s more without effect", plural(more, "field"))
+		c.add(wire.CheckWarning, "fields", "%s more without effect", wire.Plural(more, "field"))
 	}
 }
 

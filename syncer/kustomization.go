@@ -116,7 +116,7 @@ func (k *kustomization) owner() plan.Owner {
 	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
 }
 
-// owns reports whether an object's labels name the Kustomization.
+// owns says whether an object's labels name the Kustomization.
 func (k *kustomization) owns(key object.Key) bool {
 	obj := k.s.env.Store.Get(key)
 	if obj == nil {
@@ -139,7 +139,7 @@ func (k *kustomization) touch(keys ...object.Key) {
 	k.wake.Set()
 }
 
-// waitsFor reports whether the Kustomization depends on another, or is declared
+// waitsFor says whether the Kustomization depends on another, or is declared
 // by it.
 func (k *kustomization) waitsFor(key object.Key) bool {
 	k.mu.Lock()
@@ -357,7 +357,7 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 			why = "is not ready according to readyExpr eval"
 		case custom != "":
 			continue
-		case !isReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
+		case !flux.IsReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
 			why = "is not ready"
 		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.Revision():
 			why = "revision is not up to date"
@@ -378,11 +378,7 @@ func dependenciesOf(ks *kustomizev1.Kustomization) []object.Key {
 	return deps
 }
 
-func isReady(ks *kustomizev1.Kustomization) bool {
-	return apimeta.IsStatusConditionTrue(ks.Status.Conditions, meta.ReadyCondition)
-}
-
-// drift reports whether something that was applied was changed by another, and
+// drift says whether something that was applied was changed by another, and
 // if it is too early to put it back, for how long yet.
 func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 	k.mu.Lock()

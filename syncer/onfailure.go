@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/wire"
 )
 
 // The values of headway.dev/on-failure, besides none.
@@ -102,7 +103,7 @@ func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt)
 	}
 	st := stateOf(ks)
 	src := k.s.sources.Get(flux.SourceKey(ks))
-	if st.result != unhealthy || st.revision != ks.Status.LastAppliedRevision || src == nil {
+	if st.result != wire.VerdictFailed || st.revision != ks.Status.LastAppliedRevision || src == nil {
 		return
 	}
 	if now, _ := src.Current(); now.Commit != h.Commit {

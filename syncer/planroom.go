@@ -30,7 +30,7 @@ func (r *room) fit(p *wire.Plan) {
 	var left []string
 	say := func(n int, noun, what string) {
 		if n > 0 {
-			left = append(left, fmt.Sprintf(what, plural(n, noun)))
+			left = append(left, fmt.Sprintf(what, wire.Plural(n, noun)))
 		}
 	}
 	bare := 0

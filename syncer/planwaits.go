@@ -59,7 +59,7 @@ func (p *planning) missing(one *planned, i int, key object.Key) string {
 	case stored == nil:
 		return "does not exist"
 	case custom:
-	case !isReady(stored):
+	case !flux.IsReady(stored):
 		return "is not ready"
 	}
 	return ""

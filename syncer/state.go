@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/wire"
 )
 
 // Headway's own conditions of a Kustomization. They are written in the
@@ -48,7 +49,7 @@ const (
 
 // state is what the conditions say.
 type state struct {
-	// revision is the one that has the verdict; result is healthy, unhealthy,
+	// revision is the one that has the verdict; result is healthy, failed,
 	// or empty while it is judged.
 	revision, result, before string
 	began                    time.Time
@@ -63,9 +64,9 @@ func stateOf(ks *kustomizev1.Kustomization) state {
 		st.revision, st.before, st.began = c.Message, c.Reason, c.LastTransitionTime.Time
 		switch c.Status {
 		case metav1.ConditionTrue:
-			st.result = healthy
+			st.result = wire.VerdictHealthy
 		case metav1.ConditionFalse:
-			st.result = unhealthy
+			st.result = wire.VerdictFailed
 		case metav1.ConditionUnknown:
 		}
 	}
@@ -90,7 +91,7 @@ func (k *kustomization) before(ks *kustomizev1.Kustomization, p plan.Result) str
 		return beforeUnjudged
 	case !p.Changes():
 		return beforeUnchanged
-	case st.revision == ks.Status.LastAppliedRevision && st.result == unhealthy, !k.allHealthy(ks, p):
+	case st.revision == ks.Status.LastAppliedRevision && st.result == wire.VerdictFailed, !k.allHealthy(ks, p):
 		return beforeUnhealthy
 	}
 	return beforeHealthy
@@ -187,13 +188,13 @@ func (k *kustomization) restore(ks *kustomizev1.Kustomization, h source.Head) {
 	}
 	now := k.s.env.Now()
 	v := k.newVerdict(ks, r, k.inventory.Of(ks))
-	if st.result == healthy {
+	if st.result == wire.VerdictHealthy {
 		if v.began = st.began; now.Before(st.began.Add(v.patience.probation)) {
 			k.keepWatch(v, st.began)
 		}
 		return
 	}
-	v.began, v.failed = st.began, st.result == unhealthy
+	v.began, v.failed = st.began, st.result == wire.VerdictFailed
 	v.deadline = st.began.Add(ks.GetTimeout())
 	if grace := now.Add(min(least, ks.GetTimeout())); v.deadline.Before(grace) {
 		v.deadline = grace

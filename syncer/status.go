@@ -46,7 +46,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 		key := object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
 		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
 		if dep, ok := s.env.Store.Get(key).(*kustomizev1.Kustomization); ok {
-			if isReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
+			if flux.IsReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
 				continue
 			}
 			out.Status, out.Message = string(health.InProgress), "has not been looked at yet"

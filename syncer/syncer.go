@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/journal"
+	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -90,7 +91,7 @@ type Syncer struct {
 	cfg      Config
 	journal  *journal.Journal
 	hands    hands
-	statuses *statuses
+	statuses *report.Statuses
 	turns    turns
 	sources  *source.Set
 
@@ -129,8 +130,8 @@ func New(cfg Config) *Syncer {
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
 		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.tellSuspended,
 	})
-	s.statuses = newStatuses(s)
-	s.env.Told = s.statuses.observe
+	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
+	s.env.Told = s.statuses.Observe
 	return s
 }
 
@@ -153,7 +154,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.sources.RemoveMirrors()
-	s.statuses.told.load(ctx, s.cfg.DataDir)
+	s.statuses.Begin(ctx, s.cfg.DataDir, s.start)
 	for {
 		err := s.follow(ctx)
 		if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/wire"
 )
 
 const (
@@ -36,7 +37,7 @@ func unpruned(r *round) string {
 	if n > most {
 		list = append(list[:most], fmt.Sprintf("and %d more", n-most))
 	}
-	return fmt.Sprintf("%s: %s no longer declared, and not deleted: %s; decided once that one is mended or gone", r.head.Revision(), plural(n, "object"), strings.Join(list, ", "))
+	return fmt.Sprintf("%s: %s no longer declared, and not deleted: %s; decided once that one is mended or gone", r.head.Revision(), wire.Plural(n, "object"), strings.Join(list, ", "))
 }
 
 // keep remembers for whom something is kept, to look again when those change,

@@ -23,14 +23,6 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// The verdicts about an applied commit.
-const (
-	healthy    = "healthy"
-	unhealthy  = "failed"
-	superseded = "superseded"
-	recovered  = "recovered"
-)
-
 // verdict is the wait for an applied commit to become healthy.
 type verdict struct {
 	round    *round
@@ -128,9 +120,9 @@ func (k *kustomization) judge(ctx context.Context) {
 	}
 	switch {
 	case len(v.open) == 0:
-		result := healthy
+		result := wire.VerdictHealthy
 		if v.failed || v.relapsed {
-			result = recovered
+			result = wire.VerdictRecovered
 		}
 		k.pending = nil
 		k.conclude(ctx, v, result, "")
@@ -142,7 +134,7 @@ func (k *kustomization) judge(ctx context.Context) {
 		v.deadline = now.Add(time.Hour)
 		reason := k.reasons(v, late)
 		k.lastWords(ctx, v)
-		k.conclude(ctx, v, unhealthy, reason)
+		k.conclude(ctx, v, wire.VerdictFailed, reason)
 	}
 }
 
@@ -206,7 +198,7 @@ func (k *kustomization) reasons(v *verdict, late bool) string {
 // something newer is applied; nil if there is none.
 func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision string) *wire.Entry {
 	if v := k.pending; v != nil && !v.failed && v.round.head.Revision() != revision {
-		return k.entry(sourceName(ks), v, superseded, "superseded by "+revision)
+		return k.entry(sourceName(ks), v, wire.VerdictSuperseded, "superseded by "+revision)
 	}
 	return nil
 }
@@ -226,7 +218,7 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 		return
 	}
 	now := metav1.NewTime(k.s.env.Now())
-	ok := result != unhealthy
+	ok := result != wire.VerdictFailed
 	revision := v.round.head.Revision()
 	tx := change.Tx{}
 	tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {

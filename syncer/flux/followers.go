@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/model/object"
 )
@@ -42,4 +44,9 @@ func DropAnnotation(o object.Object, name string) bool {
 	delete(left, name)
 	o.SetAnnotations(left)
 	return there
+}
+
+// IsReady reports whether the Kustomization says that it is ready.
+func IsReady(ks *kustomizev1.Kustomization) bool {
+	return apimeta.IsStatusConditionTrue(ks.Status.Conditions, meta.ReadyCondition)
 }

@@ -2,7 +2,10 @@
 // for the server and its clients.
 package wire
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Signature is the author or committer in Git, and the time.
 type Signature struct {
@@ -322,4 +325,20 @@ type Entry struct {
 type LogEntry struct {
 	Entry
 	VerdictTime time.Time `json:"verdictTime,omitzero"`
+}
+
+// The verdicts about an applied commit.
+const (
+	VerdictHealthy    = "healthy"
+	VerdictFailed     = "failed"
+	VerdictSuperseded = "superseded"
+	VerdictRecovered  = "recovered"
+)
+
+// Plural is a number of things, such as "2 changes".
+func Plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

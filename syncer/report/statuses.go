@@ -1,4 +1,4 @@
-package syncer
+package report
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/egress"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"
@@ -39,32 +40,46 @@ type post struct {
 	tries int
 }
 
-// statuses tells forges what becomes of commits. Each source has a lane of its
+// Statuses tells forges what becomes of commits. Each source has a backlog of its
 // own, whose goroutine lives while something waits: a forge that is down delays
-// no sync and no other forge, and a lane's length is bounded.
-type statuses struct {
-	s    *Syncer
-	mu   sync.Mutex
-	lane map[object.Key]*lane
-	told *told
+// no sync and no other forge, and a backlog's length is bounded.
+type Statuses struct {
+	env     *env.Env
+	egress  *egress.Policy
+	mu      sync.Mutex
+	backlog map[object.Key]*backlog
+	told    *told
+	// start runs a loop, while there is who runs it.
+	start func(func(context.Context))
 }
 
-type lane struct {
+type backlog struct {
 	waiting []*post
 	running bool
 	warned  string
 }
 
-func newStatuses(s *Syncer) *statuses {
-	return &statuses{s: s, lane: map[object.Key]*lane{}, told: newTold(s.env.Store, s.env.Log)}
+// New tells nobody before Run; deny are addresses of forges that are not
+// reached.
+func New(e *env.Env, deny *egress.Policy) *Statuses {
+	return &Statuses{env: e, egress: deny, backlog: map[object.Key]*backlog{}, told: newTold(e.Store, e.Log)}
+}
+
+// Begin reads what was told before, also from what an earlier version left in
+// dataDir, and has loops run by start from now on.
+func (t *Statuses) Begin(ctx context.Context, dataDir string, start func(func(context.Context))) {
+	t.told.load(ctx, dataDir)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.start = start
 }
 
 // appliedWords describe a commit whose verdict is good, in whichever way that
 // was learnt.
 const appliedWords = "applied and healthy"
 
-// observe queues what a step of progress means for commits' statuses.
-func (t *statuses) observe(ev wire.Event) {
+// Observe queues what a step of progress means for commits' statuses.
+func (t *Statuses) Observe(ev wire.Event) {
 	key, ok := t.wanted(ev.Source)
 	if !ok {
 		return
@@ -82,10 +97,10 @@ func (t *statuses) observe(ev wire.Event) {
 	p := &post{posting: posting{ev.Kustomization, head.Commit}}
 	switch ev.Phase {
 	case "commit":
-		p.state, p.words = forge.Running, fmt.Sprintf("applied, %s; waiting until all is healthy", plural(len(ev.Actions), "change"))
+		p.state, p.words = forge.Running, fmt.Sprintf("applied, %s; waiting until all is healthy", wire.Plural(len(ev.Actions), "change"))
 	case "verdict":
 		p.state, p.words = forge.Success, appliedWords
-		if ev.Verdict == unhealthy {
+		if ev.Verdict == wire.VerdictFailed {
 			p.state, p.words = forge.Failure, ev.Message
 		}
 	case "error":
@@ -96,26 +111,26 @@ func (t *statuses) observe(ev wire.Event) {
 	t.queue(key, p)
 }
 
-// wanted reports whether the statuses of a source's commits are asked for.
-func (t *statuses) wanted(source string) (object.Key, bool) {
+// wanted says whether the statuses of a source's commits are asked for.
+func (t *Statuses) wanted(source string) (object.Key, bool) {
 	key, ok := sourceKeyOf(source)
 	if !ok {
 		return key, false
 	}
-	obj, ok := t.s.env.Store.Get(key).(*sourcev1.GitRepository)
+	obj, ok := t.env.Store.Get(key).(*sourcev1.GitRepository)
 	return key, ok && obj.Annotations[flux.CommitStatus] != ""
 }
 
 // fetched queues that a commit is there, for each Kustomization that follows
 // the source. One that has applied it, before a restart, is told of if its
 // verdict was not.
-func (t *statuses) fetched(source object.Key, revision, sha string) {
-	for _, ks := range flux.Followers(t.s.env.Store, source) {
+func (t *Statuses) fetched(source object.Key, revision, sha string) {
+	for _, ks := range flux.Followers(t.env.Store, source) {
 		p := &post{posting: posting{ks.Namespace + "/" + ks.Name, sha}, state: forge.Pending, words: "fetched, waiting to be applied"}
 		switch {
 		case ks.Spec.Suspend:
 			continue
-		case ks.Status.LastAppliedRevision == revision && isReady(ks):
+		case ks.Status.LastAppliedRevision == revision && flux.IsReady(ks):
 			p.state, p.words = forge.Success, appliedWords
 		case ks.Status.LastAppliedRevision == revision:
 			continue
@@ -127,13 +142,13 @@ func (t *statuses) fetched(source object.Key, revision, sha string) {
 // queue adds a status unless the forge has it, or something final. A status
 // that waits for the same commit gives way; one of an older commit that has no
 // end yet gets one.
-func (t *statuses) queue(source object.Key, p *post) {
+func (t *Statuses) queue(source object.Key, p *post) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := t.lane[source]
+	l := t.backlog[source]
 	if l == nil {
-		l = &lane{}
-		t.lane[source] = l
+		l = &backlog{}
+		t.backlog[source] = l
 	}
 	at := source.Namespace + "/" + source.Name + " " + p.kustomization
 	last, known := t.told.last(at)
@@ -150,17 +165,17 @@ func (t *statuses) queue(source object.Key, p *post) {
 	}
 	l.add(p)
 	if len(l.waiting) > maxPosts {
-		t.s.env.Log.Warn("too many commit statuses wait for the forge: the oldest is dropped", "source", source.Namespace+"/"+source.Name)
+		t.env.Log.Warn("too many commit statuses wait for the forge: the oldest is dropped", "source", source.Namespace+"/"+source.Name)
 		l.waiting = l.waiting[1:]
 	}
-	if !l.running && t.s.start != nil {
+	if !l.running && t.start != nil {
 		l.running = true
-		t.s.start(func(ctx context.Context) { t.run(ctx, source, l) })
+		t.start(func(ctx context.Context) { t.run(ctx, source, l) })
 	}
 }
 
 // add puts a status in the place of one about the same commit, or at the end.
-func (l *lane) add(p *post) {
+func (l *backlog) add(p *post) {
 	for i, w := range l.waiting {
 		if w.posting == p.posting {
 			l.waiting[i] = p
@@ -172,8 +187,8 @@ func (l *lane) add(p *post) {
 
 func final(s forge.State) bool { return s != forge.Pending && s != forge.Running }
 
-// run posts what waits in a lane until nothing does.
-func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
+// run posts what waits in a backlog until nothing does.
+func (t *Statuses) run(ctx context.Context, source object.Key, l *backlog) {
 	for {
 		t.mu.Lock()
 		if len(l.waiting) == 0 || ctx.Err() != nil {
@@ -199,15 +214,15 @@ func (t *statuses) run(ctx context.Context, source object.Key, l *lane) {
 	}
 }
 
-// settle takes a status off its lane that is told or cannot be, and says how
+// settle takes a status off its backlog that is told or cannot be, and says how
 // long to wait before the next try of one that can be yet.
-func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.Duration {
+func (t *Statuses) settle(source object.Key, l *backlog, p *post, err error) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	refused, ok := errors.AsType[*forge.Error](err)
 	if ok && refused.Temporary() && p.tries < maxTries {
 		wait := min(lastWait, firstWait<<min(p.tries-1, 16))
-		t.s.env.Log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
+		t.env.Log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
 		return env.Jitter(max(wait, refused.RetryAfter))
 	}
 	for i, w := range l.waiting {
@@ -220,11 +235,11 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 		l.warned = ""
 		return 0
 	}
-	t.s.env.Log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)
+	t.env.Log.Warn("the forge takes no commit status", "source", source.Namespace+"/"+source.Name, "commit", p.sha, "err", err)
 	if msg := err.Error(); msg != l.warned {
 		l.warned = msg
-		if obj := t.s.env.Store.Get(source); obj != nil {
-			t.s.env.Record(obj, corev1.EventTypeWarning, "CommitStatusFailed", msg)
+		if obj := t.env.Store.Get(source); obj != nil {
+			t.env.Record(obj, corev1.EventTypeWarning, "CommitStatusFailed", msg)
 		}
 	}
 	return 0
@@ -232,16 +247,16 @@ func (t *statuses) settle(source object.Key, l *lane, p *post, err error) time.D
 
 // post sets one status. The configuration is read each time: it may have been
 // mended meanwhile.
-func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
-	obj, ok := t.s.env.Store.Get(source).(*sourcev1.GitRepository)
+func (t *Statuses) post(ctx context.Context, source object.Key, p *post) error {
+	obj, ok := t.env.Store.Get(source).(*sourcev1.GitRepository)
 	if !ok || obj.Annotations[flux.CommitStatus] == "" {
 		return nil
 	}
-	cfg, err := t.s.forgeConfig(obj)
+	cfg, err := forgeConfig(t.env.Store, obj)
 	if err != nil {
 		return err
 	}
-	cfg.Egress = t.s.cfg.GitLimits.Egress
+	cfg.Egress = t.egress
 	client, err := forge.New(cfg)
 	if err != nil {
 		return fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
@@ -253,14 +268,14 @@ func (t *statuses) post(ctx context.Context, source object.Key, p *post) error {
 }
 
 // forgeConfig reads the annotations and the Secret of a source's forge.
-func (s *Syncer) forgeConfig(obj *sourcev1.GitRepository) (forge.Config, error) {
+func forgeConfig(stored object.Reader, obj *sourcev1.GitRepository) (forge.Config, error) {
 	cfg := forge.Config{Repository: obj.Spec.URL}
 	var err error
 	if cfg.Kind, err = forge.ParseKind(obj.Annotations[flux.CommitStatus]); err != nil {
 		return cfg, fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
 	}
 	name := obj.Annotations[flux.ForgeSecret]
-	secret, ok := s.env.Store.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
+	secret, ok := stored.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
 	switch {
 	case name == "":
 		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", flux.ForgeSecret)
