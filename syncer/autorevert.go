@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -77,9 +78,9 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
-	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(quarantinedCondition)
+	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(verdict.QuarantinedCondition)
 	src := k.s.sources.Get(flux.SourceKey(ks))
-	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != onFailureRevert || src == nil {
+	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != verdict.OnFailureRevert || src == nil {
 		k.tries = revertTries{}
 		return
 	}
@@ -91,7 +92,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 		return
 	}
 	why := failureIn(c.Message)
-	err := k.revertHeld(ctx, ks, src, h, quarantinedRevision(c.Message), why)
+	err := k.revertHeld(ctx, ks, src, h, verdict.QuarantinedRevision(c.Message), why)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
@@ -123,14 +124,10 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if err != nil {
 		return err
 	}
-	if recent >= revertsPerHour {
-		return errTooManyReverts(recent)
+	if recent >= verdict.RevertsPerHour {
+		return verdict.TooManyReverts(recent)
 	}
-	return k.revertFailed(ctx, src, h, stateOf(ks).healthy, why)
-}
-
-func errTooManyReverts(n int) error {
-	return fmt.Errorf("%d commits were reverted within the last hour", n)
+	return k.revertFailed(ctx, src, h, verdict.Of(ks).Healthy, why)
 }
 
 // pendingOver ends the tries: the quarantine stays, with a note in place of
@@ -143,11 +140,11 @@ func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomi
 			return false
 		}
 		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		c := set.Get(quarantinedCondition)
+		c := set.Get(verdict.QuarantinedCondition)
 		if c == nil || c.Reason != revertPending {
 			return false
 		}
-		set.Put(quarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
+		set.Put(verdict.QuarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
 		if r := set.Get(meta.ReadyCondition); r != nil && r.Status == metav1.ConditionFalse {
 			set.Put(meta.ReadyCondition, r.Status, r.Reason, withoutPending(r.Message, note))
 		}

@@ -23,6 +23,7 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -60,7 +61,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	heals := k.failed && k.attempted.revision != r.head.Revision()
 	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
 	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !flux.IsReady(ks) ||
-		k.pending == nil && stateOf(ks).revision != r.head.Revision())
+		k.pending == nil && verdict.Of(ks).Revision != r.head.Revision())
 	r.before = k.before(ks, r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
 		p.changes = append(p.changes, change.Patch(k.key, func(o object.Object) bool {
@@ -279,10 +280,10 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 		set.Drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
 	}
 	if judge {
-		judging(set, revision, r.before)
+		verdict.Judging(set, revision, r.before)
 	}
 	if !heals {
-		set.Drop(frozenCondition, render.OverrunCondition)
+		set.Drop(verdict.FrozenCondition, render.OverrunCondition)
 	}
 	if msg := unpruned(r); msg != "" {
 		set.Put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
@@ -290,7 +291,7 @@ func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, n
 		set.Drop(unprunedCondition)
 	}
 	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
-		set.Drop(quarantinedCondition)
+		set.Drop(verdict.QuarantinedCondition)
 	}
 	if before.LastAppliedRevision != revision && (!judge || !waits) {
 		r.snapshot(st, now, meta.ReconciliationSucceededReason)

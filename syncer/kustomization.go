@@ -24,6 +24,7 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -51,7 +52,7 @@ type kustomization struct {
 	onlooker  *render.Onlooker // whom it is planned for, if that is all
 	inventory flux.KnownInventory
 	claimed   []object.Key // guarded by the Syncer's mu
-	exprs     expressions
+	exprs     verdict.Expressions
 
 	renderer *render.Renderer
 
@@ -60,9 +61,9 @@ type kustomization struct {
 	attempted attempt
 	failed    bool
 	due       time.Time
-	pending   *verdict
-	judgedBy  string   // see healthSpec
-	watched   *verdict // what was found healthy, while on probation
+	pending   *trial
+	judgedBy  string // see healthSpec
+	watched   *trial // what was found healthy, while on probation
 	// stuck is why its deletion fails.
 	stuck    string
 	left     string    // what its deletion leaves behind, as it was told
@@ -139,7 +140,7 @@ func (k *kustomization) touch(keys ...object.Key) {
 	k.wake.Set()
 }
 
-// waitsFor says whether the Kustomization depends on another, or is declared
+// waitsFor reports whether the Kustomization depends on another, or is declared
 // by it.
 func (k *kustomization) waitsFor(key object.Key) bool {
 	k.mu.Lock()
@@ -332,8 +333,8 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 	k.mu.Lock()
 	k.deps = deps
 	k.mu.Unlock()
-	if err := k.exprs.dependOn(ks); err != nil {
-		return badExpression(err)
+	if err := k.exprs.DependOn(ks); err != nil {
+		return verdict.BadExpression(err)
 	}
 	for i, key := range deps {
 		if err := k.s.rights.MayDependOn(ks, key); err != nil {
@@ -346,8 +347,8 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 		ready := false
 		if ok && custom != "" {
 			var err error
-			if ready, err = k.exprs.readyExpr(custom, ks, dep); err != nil {
-				return badExpression(fmt.Errorf("dependency '%s/%s': %w", key.Namespace, key.Name, err))
+			if ready, err = k.exprs.ReadyExpr(custom, ks, dep); err != nil {
+				return verdict.BadExpression(fmt.Errorf("dependency '%s/%s': %w", key.Namespace, key.Name, err))
 			}
 		}
 		switch {
@@ -378,7 +379,7 @@ func dependenciesOf(ks *kustomizev1.Kustomization) []object.Key {
 	return deps
 }
 
-// drift says whether something that was applied was changed by another, and
+// drift reports whether something that was applied was changed by another, and
 // if it is too early to put it back, for how long yet.
 func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 	k.mu.Lock()
@@ -452,7 +453,7 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 	if k.quarantined(ks, head) {
 		k.failed = true
 		k.hold(ctx, ks, head)
-		c := apimeta.FindStatusCondition(ks.Status.Conditions, quarantinedCondition)
+		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
 		k.settle(want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
 	} else {
 		k.failed = !k.converge(ctx, ks, head, want)

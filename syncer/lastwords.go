@@ -29,7 +29,7 @@ type Logs func(ctx context.Context, pod *corev1.Pod, container string, previous 
 // failed commit printed, before an answer removes them. It is about what the
 // commit applied and in its namespace: who may see events there may usually read
 // its logs, too, which is not so of the Kustomization's status and of Git.
-func (k *kustomization) lastWords(ctx context.Context, v *verdict) {
+func (k *kustomization) lastWords(ctx context.Context, v *trial) {
 	if k.s.cfg.Logs == nil {
 		return
 	}

@@ -15,83 +15,9 @@ import (
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
-
-// The values of headway.dev/on-failure, besides none.
-const (
-	onFailureRevert = "revert"
-	onFailureHold   = "hold"
-)
-
-// revertsPerHour bounds the automatic reverts on one branch.
-const revertsPerHour = 3
-
-// response is what follows a failed verdict.
-type response string
-
-const (
-	// respondNot leaves everything as it is.
-	respondNot response = "leave"
-	// respondHold puts the commit in quarantine and goes back to the last good
-	// one.
-	respondHold response = "hold"
-	// respondRevert writes a revert commit on the branch.
-	respondRevert response = "revert"
-)
-
-// failing is a commit with a failed verdict, and what the answer depends on.
-type failing struct {
-	mode string // headway.dev/on-failure
-	state
-	// contained says that the branch has the commit, and it the one that was
-	// healthy last; reverts that nothing but reverts came since that one.
-	contained, reverts bool
-	// denied is why the Kustomization may not write to the branch.
-	denied error
-	// recent counts the automatic reverts of the last hour.
-	recent int
-}
-
-// respond decides what follows a failed verdict, and why it is not more.
-//
-// A commit is reverted only if it, or one since the last healthy one, can be
-// blamed: everything was healthy before them, and they changed something. All
-// of them are taken back together, which is known to be enough. Reverts are not
-// reverted, and their number is bounded, or they could answer each other. A
-// commit that may be to blame but is not reverted is held; nothing is done about
-// one that is not to blame, nor if there is nothing good to go back to.
-func (f failing) respond() (response, string) {
-	switch {
-	case f.mode != onFailureRevert && f.mode != onFailureHold:
-		return respondNot, ""
-	case f.before == beforeNothing:
-		return respondNot, "it is the first commit that is applied"
-	case f.before == beforeUnchanged:
-		return respondNot, "it changed nothing"
-	case f.before == beforeUnhealthy:
-		return respondNot, "it was not healthy before the commit either"
-	case f.healthy == f.revision:
-		return respondNot, "it was healthy once, so that the commit is not to blame"
-	case f.healthy == "":
-		return respondNot, "no earlier commit is known to be healthy"
-	}
-	why := ""
-	switch {
-	case f.mode == onFailureHold:
-	case f.denied != nil:
-		why = f.denied.Error()
-	case f.reverts:
-		why = "the commit is itself a revert"
-	case !f.contained:
-		why = "the branch does not contain it any more, or not what was healthy before it"
-	case f.recent >= revertsPerHour:
-		why = errTooManyReverts(f.recent).Error()
-	default:
-		return respondRevert, ""
-	}
-	return respondHold, why
-}
 
 // answer carries out headway.dev/on-failure if what is applied has failed,
 // once for each attempt. It goes by what the status says, so that a restart
@@ -101,71 +27,71 @@ func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt)
 	if ks == nil || ctx.Err() != nil || k.answered == want {
 		return
 	}
-	st := stateOf(ks)
+	st := verdict.Of(ks)
 	src := k.s.sources.Get(flux.SourceKey(ks))
-	if st.result != wire.VerdictFailed || st.revision != ks.Status.LastAppliedRevision || src == nil {
+	if st.Result != wire.VerdictFailed || st.Revision != ks.Status.LastAppliedRevision || src == nil {
 		return
 	}
 	if now, _ := src.Current(); now.Commit != h.Commit {
 		return // a newer commit is there: it is tried first
 	}
 	k.answered = want
-	bad, _ := git.ParseRevision(st.revision)
+	bad, _ := git.ParseRevision(st.Revision)
 	f, err := k.failing(ks, st, h, bad.Commit)
 	if err != nil {
-		k.s.env.Log.Error("answer the failed commit", "kustomization", k.name(), "revision", st.revision, "err", err)
-		f.contained = false
+		k.s.env.Log.Error("answer the failed commit", "kustomization", k.name(), "revision", st.Revision, "err", err)
+		f.Contained = false
 	}
 	reason := k.failure(ks)
-	what, why := f.respond()
+	what, why := f.Respond()
 	switch what {
-	case respondNot:
+	case verdict.RespondNot:
 		if why != "" {
 			k.s.env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and stays applied: %s", bad.Commit, why))
 		}
 		return
-	case respondRevert:
-		err := k.revertFailed(ctx, src, h, st.healthy, reason)
+	case verdict.RespondRevert:
+		err := k.revertFailed(ctx, src, h, st.Healthy, reason)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		k.s.env.Log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
-		if write.Temporary(err) && stateOf(ks).healthy != "" {
+		if write.Temporary(err) && verdict.Of(ks).Healthy != "" {
 			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+flux.Bounded(err.Error())+pendingEnd)
 			return
 		}
 		why = "it cannot be reverted: " + err.Error()
-	case respondHold:
+	case verdict.RespondHold:
 	}
-	if f.mode == onFailureRevert {
+	if f.Mode == verdict.OnFailureRevert {
 		k.s.env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", bad.Commit, why))
 		reason += "; it is not reverted automatically, because " + why + "; revert it by hand, or push a commit that mends it"
 	}
-	if stateOf(ks).healthy == "" {
+	if verdict.Of(ks).Healthy == "" {
 		return // nothing is known to be good
 	}
 	k.quarantine(ctx, ks, h, meta.HealthCheckFailedReason, reason)
 }
 
 // failing gathers what the answer to a failed commit depends on.
-func (k *kustomization) failing(ks *kustomizev1.Kustomization, st state, h source.Head, sha string) (failing, error) {
-	f := failing{mode: ks.Annotations[flux.OnFailure], state: st}
-	good, ok := git.ParseRevision(st.healthy)
-	if f.mode != onFailureRevert || !ok {
+func (k *kustomization) failing(ks *kustomizev1.Kustomization, st verdict.State, h source.Head, sha string) (verdict.Failing, error) {
+	f := verdict.Failing{Mode: ks.Annotations[flux.OnFailure], State: st}
+	good, ok := git.ParseRevision(st.Healthy)
+	if f.Mode != verdict.OnFailureRevert || !ok {
 		return f, nil
 	}
-	f.denied = k.s.rights.MayWriteGit(ks)
+	f.Denied = k.s.rights.MayWriteGit(ks)
 	var err error
-	if f.contained, err = history.IsAncestor(h.Repo, sha, h.Commit); err != nil || !f.contained {
+	if f.Contained, err = history.IsAncestor(h.Repo, sha, h.Commit); err != nil || !f.Contained {
 		return f, err
 	}
-	if f.contained, err = history.IsAncestor(h.Repo, good.Commit, sha); err != nil || !f.contained {
+	if f.Contained, err = history.IsAncestor(h.Repo, good.Commit, sha); err != nil || !f.Contained {
 		return f, err
 	}
-	if f.reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
+	if f.Reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
 		return f, err
 	}
-	f.recent, err = k.s.recentReverts(h, sourceName(ks), k.s.env.Now())
+	f.Recent, err = k.s.recentReverts(h, sourceName(ks), k.s.env.Now())
 	return f, err
 }
 

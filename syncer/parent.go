@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
+	"headway.dev/syncer/verdict"
 )
 
 // A commit may change a Kustomization and the files that it applies. So that
@@ -110,12 +111,12 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 	set := flux.Conditions{List: &ks.Status.Conditions}
 	switch ready := set.Get(meta.ReadyCondition); {
-	case stateOf(ks).quarantined == h.Revision():
+	case verdict.Of(ks).Quarantined == h.Revision():
 		return true
 	case ks.Status.LastAttemptedRevision != h.Revision():
 		return false
 	default:
-		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(frozenCondition) != nil
+		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(verdict.FrozenCondition) != nil
 	}
 }
 

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -18,19 +17,14 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
 // quarantined reports whether the commit has failed and is not to be tried again.
 func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
-	q, ok := git.ParseRevision(stateOf(ks).quarantined)
+	q, ok := git.ParseRevision(verdict.Of(ks).Quarantined)
 	return ok && q.Commit == h.Commit && !flux.Names(ks.Annotations[flux.Retry], h.Commit)
-}
-
-// quarantinedRevision is the revision in a condition's message.
-func quarantinedRevision(message string) string {
-	revision, _, _ := strings.Cut(message, ": ")
-	return revision
 }
 
 // forget removes the annotation that was heeded by the round.
@@ -43,7 +37,7 @@ func (k *kustomization) forget(ks *kustomizev1.Kustomization, r *round) []change
 
 // hold goes back to the commit that was healthy last.
 func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) {
-	good, ok := git.ParseRevision(stateOf(ks).healthy)
+	good, ok := git.ParseRevision(verdict.Of(ks).Healthy)
 	if !ok {
 		return
 	}
@@ -55,10 +49,10 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 // the last good one; reason is the condition's. The first is durable before the second begins, so that a
 // restart between them goes on with it.
 func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) {
-	st := stateOf(ks)
-	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.revision, why, st.healthy)
+	st := verdict.Of(ks)
+	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.Revision, why, st.Healthy)
 	now := metav1.NewTime(k.s.env.Now())
-	bad, _ := git.ParseRevision(st.revision)
+	bad, _ := git.ParseRevision(st.Revision)
 	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
 		cur, ok := o.(*kustomizev1.Kustomization)
 		if !ok {
@@ -66,9 +60,9 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		}
 		before := cur.Status.DeepCopy()
 		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		set.Put(quarantinedCondition, metav1.ConditionTrue, reason, msg+
+		set.Put(verdict.QuarantinedCondition, metav1.ConditionTrue, reason, msg+
 			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, bad.Commit))
-		if h.Revision() == st.revision {
+		if h.Revision() == st.Revision {
 			set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
 			set.Drop(meta.ReconcilingCondition)
 		}
@@ -81,7 +75,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		}
 		return
 	}
-	k.s.env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.revision, "why", why)
+	k.s.env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.Revision, "why", why)
 	k.s.env.Record(ks, corev1.EventTypeWarning, "Quarantined", msg)
 	if ks = k.get(); ks == nil {
 		return
@@ -121,11 +115,11 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		before := cur.Status.DeepCopy()
 		st := &cur.Status
 		set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: now}
-		c := set.Get(frozenCondition)
+		c := set.Get(verdict.FrozenCondition)
 		fresh = c == nil || c.Message != msg
 		st.LastAttemptedRevision = r.head.Revision()
 		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
-		set.Put(frozenCondition, metav1.ConditionTrue, gate.FrozenReason, msg)
+		set.Put(verdict.FrozenCondition, metav1.ConditionTrue, gate.FrozenReason, msg)
 		if st.LastAppliedRevision == "" {
 			set.Put(meta.ReadyCondition, metav1.ConditionFalse, gate.FrozenReason, msg)
 		} else if c := set.Get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {

@@ -16,6 +16,7 @@ import (
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -125,7 +126,7 @@ func (k *kustomization) thawed(ks *kustomizev1.Kustomization, h source.Head) (so
 // boundsOf are the bounds of a Kustomization's commits.
 func (s *Syncer) boundsOf(ks *kustomizev1.Kustomization) (gate.Bounds, error) {
 	src, _ := s.env.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository)
-	return gate.BoundsOf(ks, src, stateOf(ks).quarantined)
+	return gate.BoundsOf(ks, src, verdict.Of(ks).Quarantined)
 }
 
 // gates says which of the bounds a plan meets, and what each makes of it: what

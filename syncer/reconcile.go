@@ -22,6 +22,7 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -147,16 +148,16 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	for _, a := range []struct {
 		name  string
 		known []string
-	}{{flux.OnFailure, []string{"", "none", onFailureRevert, onFailureHold}}, {flux.GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
+	}{{flux.OnFailure, []string{"", "none", verdict.OnFailureRevert, verdict.OnFailureHold}}, {flux.GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
 		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
-	if _, err := k.s.patienceOf(ks); err != nil {
+	if _, err := verdict.PatienceOf(ks, k.s.cfg.Settle); err != nil {
 		return in, err
 	}
-	if _, err := k.exprs.healthOf(ks); err != nil {
-		return in, badExpression(err)
+	if _, err := k.exprs.HealthOf(ks); err != nil {
+		return in, verdict.BadExpression(err)
 	}
 	return in, nil
 }

@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,7 +48,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		}
 		set.Put(meta.ReadyCondition, metav1.ConditionFalse, reason, msg)
 		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, msg)
-		set.Drop(meta.HealthyCondition, frozenCondition)
+		set.Drop(meta.HealthyCondition, verdict.FrozenCondition)
 		if e := (*render.OverrunError)(nil); errors.As(err, &e) {
 			set.Put(render.OverrunCondition, metav1.ConditionTrue, render.OverrunReason, e.Message)
 		} else {

@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -146,14 +147,14 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 // whole, though nothing is wrong with its manifests.
 func holds(ks *kustomizev1.Kustomization) []wire.Hold {
 	var list []wire.Hold
-	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, quarantinedCondition}, {wire.GateFreeze, frozenCondition}, {wire.HoldUnpruned, unprunedCondition}} {
+	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, verdict.QuarantinedCondition}, {wire.GateFreeze, verdict.FrozenCondition}, {wire.HoldUnpruned, unprunedCondition}} {
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, h.condition)
 		if c == nil {
 			continue
 		}
 		hold := wire.Hold{Kind: h.kind, Message: c.Message, Since: c.LastTransitionTime.Time, Revision: ks.Status.LastAttemptedRevision}
 		if h.kind != wire.GateFreeze {
-			hold.Revision = quarantinedRevision(c.Message)
+			hold.Revision = verdict.QuarantinedRevision(c.Message)
 		}
 		list = append(list, hold)
 	}

@@ -24,6 +24,7 @@ import (
 	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -113,7 +114,7 @@ func New(cfg Config) *Syncer {
 	}
 	switch {
 	case cfg.Settle == 0:
-		cfg.Settle = DefaultSettle
+		cfg.Settle = verdict.DefaultSettle
 	case cfg.Settle < 0:
 		cfg.Settle = 0
 	}

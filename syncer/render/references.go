@@ -43,7 +43,7 @@ type brokenDoc struct{ kinds, names map[string]bool }
 // namespaces that they set.
 type affixes struct{ prefixes, suffixes, namespaces []string }
 
-// Fit says whether one of them is to the object, whatever of it can only be told
+// Fit reports whether one of them is to the object, whatever of it can only be told
 // by rendering.
 func (rs *References) Fit(ks *kustomizev1.Kustomization, key object.Key) bool {
 	if rs.all {
@@ -108,7 +108,7 @@ func (rs *References) spellings(ks *kustomizev1.Kustomization, name string) (pla
 	return plain, generated, ok
 }
 
-// spelled says whether a name in a file may be one of some: the parts around
+// spelled reports whether a name in a file may be one of some: the parts around
 // variables have to be the same.
 func spelled(written string, names map[string]bool) bool {
 	if !variable(written) {

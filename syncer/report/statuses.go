@@ -111,7 +111,7 @@ func (t *Statuses) Observe(ev wire.Event) {
 	t.queue(key, p)
 }
 
-// wanted says whether the statuses of a source's commits are asked for.
+// wanted reports whether the statuses of a source's commits are asked for.
 func (t *Statuses) wanted(source string) (object.Key, bool) {
 	key, ok := sourceKeyOf(source)
 	if !ok {

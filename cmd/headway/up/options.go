@@ -9,9 +9,9 @@ import (
 
 	"headway.dev/nodes"
 	"headway.dev/nodes/eviction"
-	"headway.dev/syncer"
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/verdict"
 )
 
 // Options are the flags of `headway up`, whose help texts describe them, and
@@ -54,7 +54,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.Branch, "branch", "main", "branch to follow")
 	flags.StringVar(&up.Path, "path", ".", "directory in the repository to apply")
 	flags.DurationVar(&up.Interval, "interval", time.Minute, "how often a remote repository is fetched")
-	flags.DurationVar(&up.Settle, "settle", syncer.DefaultSettle, "how long a container without a readiness probe must run to count as healthy, unless minReadySeconds or headway.dev/settle is set")
+	flags.DurationVar(&up.Settle, "settle", verdict.DefaultSettle, "how long a container without a readiness probe must run to count as healthy, unless minReadySeconds or headway.dev/settle is set")
 	flags.StringVar(&up.NodeName, "node-name", "", "name of this node (default: the hostname)")
 	flags.StringVar(&up.NodeIP, "node-ip", "", "address of this node (default: that of the default route's interface)")
 	flags.StringVar(&up.Listen, "listen", "127.0.0.1:6443", "address and port of the API")

@@ -1,4 +1,4 @@
-package syncer
+package verdict
 
 import (
 	"fmt"
@@ -19,10 +19,10 @@ import (
 	"headway.dev/syncer/fault"
 )
 
-// expressions are a Kustomization's compiled CEL expressions. Compiling costs
+// Expressions are a Kustomization's compiled CEL expressions. Compiling costs
 // milliseconds, so that it is done once for each text; they belong to the
 // Kustomization's loop.
-type expressions struct {
+type Expressions struct {
 	ready  map[string]*expr.Condition
 	health map[kustomize.HealthCheckExpressions]*expr.Health
 }
@@ -31,15 +31,15 @@ type expressions struct {
 // spec.dependsOn that have a readyExpr: each is compiled.
 const maxExpressions = 100
 
-// checked is a kind of objects that a healthCheckExprs entry judges.
-type checked struct {
+// Checked is a kind of objects that a healthCheckExprs entry judges.
+type Checked struct {
 	schema.GroupVersion
 	Kind string
 }
 
-// dependOn fails if a Kustomization has too many expressions for what it depends
+// DependOn fails if a Kustomization has too many expressions for what it depends
 // on, and forgets those that it has no more.
-func (e *expressions) dependOn(ks *kustomizev1.Kustomization) error {
+func (e *Expressions) DependOn(ks *kustomizev1.Kustomization) error {
 	n, texts := 0, map[string]bool{}
 	for _, d := range ks.Spec.DependsOn {
 		if d.ReadyExpr != "" {
@@ -54,8 +54,8 @@ func (e *expressions) dependOn(ks *kustomizev1.Kustomization) error {
 	return nil
 }
 
-// readyExpr reports whether a dependency is ready as self sees it.
-func (e *expressions) readyExpr(source string, self, dep *kustomizev1.Kustomization) (bool, error) {
+// ReadyExpr reports whether a dependency is ready as self sees it.
+func (e *Expressions) ReadyExpr(source string, self, dep *kustomizev1.Kustomization) (bool, error) {
 	c := e.ready[source]
 	if c == nil {
 		var err error
@@ -78,8 +78,8 @@ func (e *expressions) readyExpr(source string, self, dep *kustomizev1.Kustomizat
 	return c.Holds(values)
 }
 
-// healthOf compiles spec.healthCheckExprs; the first entry of a kind counts.
-func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr.Health, error) {
+// HealthOf compiles spec.healthCheckExprs; the first entry of a kind counts.
+func (e *Expressions) HealthOf(ks *kustomizev1.Kustomization) (map[Checked]*expr.Health, error) {
 	if len(ks.Spec.HealthCheckExprs) == 0 {
 		return nil, nil
 	}
@@ -87,7 +87,7 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 		return nil, fmt.Errorf("spec.healthCheckExprs: has %d entries, more than %d", n, maxExpressions)
 	}
 	kept := map[kustomize.HealthCheckExpressions]*expr.Health{}
-	out := map[checked]*expr.Health{}
+	out := map[Checked]*expr.Health{}
 	for i, entry := range ks.Spec.HealthCheckExprs {
 		gv, err := schema.ParseGroupVersion(entry.APIVersion)
 		if err != nil {
@@ -100,7 +100,7 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 			}
 		}
 		kept[entry.HealthCheckExpressions] = h
-		if kind := (checked{gv, entry.Kind}); out[kind] == nil {
+		if kind := (Checked{gv, entry.Kind}); out[kind] == nil {
 			out[kind] = h
 		}
 	}
@@ -108,16 +108,16 @@ func (e *expressions) healthOf(ks *kustomizev1.Kustomization) (map[checked]*expr
 	return out, nil
 }
 
-// check is the health of an object: by the expressions of the Kustomization
+// Check is the health of an object: by the expressions of the Kustomization
 // that waits for it, if it has any for the kind.
-func (v *verdict) check(s *Syncer, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
-	obj := s.env.Store.Get(key)
+func Check(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
+	obj := st.Reader.Get(key)
 	if obj == nil {
 		return health.Result{Status: health.NotFound, Message: "not found"}, 0
 	}
-	if len(v.exprs) > 0 {
+	if len(exprs) > 0 {
 		if kind, ok := scheme.ForKind(key.GroupKind); ok {
-			if h := v.exprs[checked{kind.GroupVersion(), key.Kind}]; h != nil {
+			if h := exprs[Checked{kind.GroupVersion(), key.Kind}]; h != nil {
 				m, err := asMap(obj)
 				if err != nil {
 					return health.Result{Status: health.InProgress, Message: err.Error()}, 0
@@ -143,6 +143,6 @@ func asMap(obj object.Object) (map[string]any, error) {
 	return m, nil
 }
 
-// badExpression is the failure of an expression, which only a change of the
+// BadExpression is the failure of an expression, which only a change of the
 // Kustomization can mend.
-func badExpression(err error) error { return fault.New(meta.InvalidCELExpressionReason, err) }
+func BadExpression(err error) error { return fault.New(meta.InvalidCELExpressionReason, err) }

@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -12,57 +11,28 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
 const (
-	// DefaultSettle is a container's first back-off: one that exits at once has
-	// been seen to by then.
-	DefaultSettle = 10 * time.Second
-	// DefaultProbation has room for a container that crashes within a minute.
-	DefaultProbation = 2 * time.Minute
-	// steady is how long a container has to run that ended since the commit.
-	steady = time.Minute
 	// watchPace is how often what was found healthy is looked at on probation,
 	// besides when something changes.
 	watchPace = 10 * time.Second
 	// relapseAfter is how long what was found healthy has to be otherwise before
 	// its verdict is taken back: a pod that is deleted by hand comes back sooner.
 	relapseAfter = 5 * time.Second
-	maxPatience  = time.Hour
 )
 
-// patience is how long containers have to run, and commits to stay healthy.
-type patience struct{ settle, steady, probation time.Duration }
-
-// patienceOf reads the annotations. No commit can fail only because its timeout
-// is shorter than what has to be waited for.
-func (s *Syncer) patienceOf(ks *kustomizev1.Kustomization) (patience, error) {
-	p := patience{settle: s.cfg.Settle, steady: steady, probation: DefaultProbation}
-	for name, d := range map[string]*time.Duration{flux.Settle: &p.settle, flux.Probation: &p.probation} {
-		text, ok := ks.Annotations[name]
-		if !ok {
-			continue
-		}
-		v, err := time.ParseDuration(text)
-		if err != nil || v < 0 || v > maxPatience {
-			return p, fmt.Errorf("annotation %s: %q is not a duration from 0s to %s", name, text, maxPatience)
-		}
-		*d = v
-	}
-	p.settle, p.steady = min(p.settle, ks.GetTimeout()/2), min(p.steady, ks.GetTimeout()/2)
-	return p, nil
-}
-
 // standing judges by what is stored now.
-func (v *verdict) standing(s *Syncer) *assess.Standing {
-	return &assess.Standing{Reader: s.env.Store, Since: v.began, Now: s.env.Now(), Settle: v.patience.settle, Steady: v.patience.steady}
+func (v *trial) standing(s *Syncer) *assess.Standing {
+	return &assess.Standing{Reader: s.env.Store, Since: v.began, Now: s.env.Now(), Settle: v.patience.Settle, Steady: v.patience.Steady}
 }
 
 // keepWatch goes on looking at what was found healthy.
-func (k *kustomization) keepWatch(v *verdict, now time.Time) {
-	if v.patience.probation > 0 {
-		v.deadline, v.failed, v.extended, v.relapsed = now.Add(v.patience.probation), false, false, false
+func (k *kustomization) keepWatch(v *trial, now time.Time) {
+	if v.patience.Probation > 0 {
+		v.deadline, v.failed, v.extended, v.relapsed = now.Add(v.patience.Probation), false, false, false
 		k.watched = v
 	}
 }
@@ -92,7 +62,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 	}
 	ks := k.get()
 	revision := v.round.head.Revision()
-	if k.watched = nil; ks == nil || stateOf(ks).revision != revision {
+	if k.watched = nil; ks == nil || verdict.Of(ks).Revision != revision {
 		return
 	}
 	reason := k.reasons(v, false)
@@ -101,7 +71,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 		if !ok {
 			return false
 		}
-		relapsed(flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: metav1.NewTime(now)}, revision)
+		verdict.Relapsed(flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: metav1.NewTime(now)}, revision)
 		return true
 	})}}
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {

@@ -20,24 +20,25 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
-// verdict is the wait for an applied commit to become healthy.
-type verdict struct {
+// trial is the wait for an applied commit to become healthy.
+type trial struct {
 	round    *round
 	began    time.Time
 	deadline time.Time
 	// conditions says that the Kustomization's status waits for it, too.
 	conditions bool
 	checks     []object.Key
-	exprs      map[checked]*expr.Health
+	exprs      map[verdict.Checked]*expr.Health
 	// open are the checks that were not healthy when last looked at.
 	open []object.Key
 	// failed says that the verdict was given; recovery is still noticed.
 	failed bool
 	// patience is how long containers have to run.
-	patience patience
+	patience verdict.Patience
 	// due is when what is open for want of time only is looked at again;
 	// extended says that the deadline was moved for that.
 	due      time.Time
@@ -65,12 +66,12 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 }
 
 // newVerdict is about what a round applied.
-func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inventory []object.Key) *verdict {
+func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inventory []object.Key) *trial {
 	now := k.s.env.Now()
-	v := &verdict{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
-	v.patience, _ = k.s.patienceOf(ks)
+	v := &trial{round: r, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
+	v.patience, _ = verdict.PatienceOf(ks, k.s.cfg.Settle)
 	// They compiled when the commit was planned.
-	v.exprs, _ = k.exprs.healthOf(ks)
+	v.exprs, _ = k.exprs.HealthOf(ks)
 	v.checks = inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = flux.HealthChecks(ks)
@@ -114,7 +115,7 @@ func (k *kustomization) judge(ctx context.Context) {
 	}
 	now := k.s.env.Now()
 	late := !now.Before(v.deadline)
-	if late && !failed && !v.extended && now.Before(v.due) && v.due.Sub(now) <= v.patience.settle {
+	if late && !failed && !v.extended && now.Before(v.due) && v.due.Sub(now) <= v.patience.Settle {
 		// All that is wanting is that a container runs for a moment longer.
 		v.deadline, v.extended, late = v.due, true, false
 	}
@@ -140,7 +141,7 @@ func (k *kustomization) judge(ctx context.Context) {
 
 // look makes those of the keys the open ones that are not healthy now, and
 // reports whether one has failed.
-func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
+func (k *kustomization) look(v *trial, keys []object.Key) (failed bool) {
 	var open []object.Key
 	now := k.s.env.Now()
 	v.due = time.Time{}
@@ -148,7 +149,7 @@ func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
 	st := v.standing(k.s)
 	var longest time.Duration
 	for _, key := range keys {
-		res, wait := v.check(k.s, st, key)
+		res, wait := verdict.Check(v.exprs, st, key)
 		switch res.Status {
 		case health.Current:
 			continue
@@ -171,11 +172,11 @@ func (k *kustomization) look(v *verdict, keys []object.Key) (failed bool) {
 }
 
 // reasons says what is not healthy, and why, in Flux's words.
-func (k *kustomization) reasons(v *verdict, late bool) string {
+func (k *kustomization) reasons(v *trial, late bool) string {
 	var list []string
 	st := v.standing(k.s)
 	for _, key := range v.open {
-		res, _ := v.check(k.s, st, key)
+		res, _ := verdict.Check(v.exprs, st, key)
 		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message
@@ -203,7 +204,7 @@ func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision strin
 	return nil
 }
 
-func (k *kustomization) entry(source string, v *verdict, result, reason string) *wire.Entry {
+func (k *kustomization) entry(source string, v *trial, result, reason string) *wire.Entry {
 	return &wire.Entry{
 		Type: wire.EntryVerdict, Time: k.s.env.Now(), Source: source, Kustomization: k.name(), Revision: v.round.head.Revision(),
 		Commit: v.round.commit, Verdict: result, Reason: reason,
@@ -212,7 +213,7 @@ func (k *kustomization) entry(source string, v *verdict, result, reason string) 
 }
 
 // conclude writes the verdict: journal, conditions, event.
-func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason string) {
+func (k *kustomization) conclude(ctx context.Context, v *trial, result, reason string) {
 	ks := k.get()
 	if ks == nil {
 		return
@@ -228,7 +229,7 @@ func (k *kustomization) conclude(ctx context.Context, v *verdict, result, reason
 		}
 		before := cur.Status.DeepCopy()
 		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		judged(set, revision, ok)
+		verdict.Judged(set, revision, ok)
 		// Of the last good commit, while the newest is refused, Ready says nothing.
 		newest := !k.failed || k.attempted.revision == revision || !k.thaw.IsZero()
 		switch {
