@@ -72,9 +72,7 @@ func (b *blamed) trailOf(key object.Key) (*trail, error) {
 	if t, ok := b.trails[key]; ok {
 		return t, nil
 	}
-	b.s.mu.Lock()
-	k := b.s.applied[key]
-	b.s.mu.Unlock()
+	k := b.s.ownerOf(key)
 	if k == nil {
 		return nil, nil
 	}

@@ -3,16 +3,9 @@ package syncer
 import (
 	"context"
 	"testing"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/internal/memstore"
-	"headway.dev/syncer/plan"
 )
 
 func loopOf(s *Syncer) *kustomization {
@@ -58,30 +51,5 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		if !k.takeNow() {
 			t.Errorf("%s: the turn was not given back", name)
 		}
-	}
-}
-
-// Who follows a Kustomization that was created again has what the loop of the
-// deleted one had, whose end takes nothing away.
-func TestClaimOfSuccessor(t *testing.T) {
-	store := memstore.New()
-	s := New(Config{Store: store, DataDir: t.TempDir()})
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a", Labels: map[string]string{
-		plan.OwnerNameLabel: "one", plan.OwnerNamespaceLabel: "headway-system",
-	}}}
-	create := change.Create(cm, time.Now())
-	if _, err := store.Commit(context.Background(), change.Tx{Changes: []change.Change{create}}); err != nil {
-		t.Fatal(err)
-	}
-	inventory := []object.Key{create.Key}
-	old, successor := loopOf(s), loopOf(s)
-	s.claim(old, inventory)
-	if !old.owns(create.Key) || s.applied[create.Key] != old {
-		t.Fatal("the first has not got it")
-	}
-	s.claim(successor, inventory)
-	s.claim(old, nil)
-	if s.applied[create.Key] != successor {
-		t.Error("the successor has not got it")
 	}
 }

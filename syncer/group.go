@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 )
@@ -76,10 +77,10 @@ func (o others) Get(key object.Key) object.Object {
 
 // claimed looks up which other Kustomization has an object.
 func (g *group) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
-	stored := g.s.claimed(self)
+	stored := g.s.owners.ByOther(self)
 	return func(key object.Key) (plan.Owner, bool) {
 		if owner, ok := g.claims[key]; ok {
-			return owner, ownerKey(owner) != self
+			return owner, owners.KeyOf(owner) != self
 		}
 		return stored(key)
 	}
@@ -147,7 +148,7 @@ func (g *group) mayPlan(m *member) bool {
 		if a.Key != m.k.key || a.Heir == nil || a.Heir.Unsure {
 			continue
 		}
-		heir := g.members[ownerKey(a.Heir.Owner)]
+		heir := g.members[owners.KeyOf(a.Heir.Owner)]
 		if heir == nil || heir.out || heir == m {
 			m.out = true // once that one has it
 			return false

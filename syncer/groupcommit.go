@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
@@ -76,7 +77,7 @@ func (g *group) handOver(ctx context.Context) bool {
 			if a.Heir == nil || a.Heir.Unsure {
 				return false
 			}
-			heir := g.members[ownerKey(a.Heir.Owner)]
+			heir := g.members[owners.KeyOf(a.Heir.Owner)]
 			return heir != nil && heir.planned && g.written[a.Key].by == heir
 		}) {
 			continue
@@ -199,7 +200,7 @@ func (g *group) commit(ctx context.Context) bool {
 	}
 	clear(before)
 	for i, m := range g.ready {
-		g.s.disclaim(m.k, parts[i].r.plan.Inventory)
+		g.s.owners.Release(m.k.holder, parts[i].r.plan.Inventory)
 	}
 	for i, m := range g.ready {
 		if _, ok := g.written[m.k.key]; ok {

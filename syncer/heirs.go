@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
@@ -303,7 +304,7 @@ func (n *neighbours) drop(byKey map[object.Key]*family) {
 			if !labelled || owner == f.owner || n.wanted(byKey, key) {
 				continue
 			}
-			if n.prunes(byKey, ownerKey(owner), key) {
+			if n.prunes(byKey, owners.KeyOf(owner), key) {
 				delete(byKey, key)
 				again = true
 			}

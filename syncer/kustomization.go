@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
@@ -51,7 +52,7 @@ type kustomization struct {
 	planner   *plan.Planner
 	onlooker  *render.Onlooker // whom it is planned for, if that is all
 	inventory flux.KnownInventory
-	claimed   []object.Key // guarded by the Syncer's mu
+	holder    *owners.Holder
 	exprs     verdict.Expressions
 
 	renderer *render.Renderer
@@ -108,23 +109,13 @@ type attempt struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.env, s.rights)}
+	return &kustomization{s: s, key: key, holder: owners.NewHolder(key), wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.env, s.rights)}
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
 
 func (k *kustomization) owner() plan.Owner {
 	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
-}
-
-// owns says whether an object's labels name the Kustomization.
-func (k *kustomization) owns(key object.Key) bool {
-	obj := k.s.env.Store.Get(key)
-	if obj == nil {
-		return false
-	}
-	owner, ok := plan.OwnerOf(obj)
-	return ok && owner == k.owner()
 }
 
 // touch says that objects that were applied may have changed.
@@ -577,16 +568,18 @@ func (s *Syncer) wakeReaders(key object.Key) {
 // takeOver claims what was applied, and has those look again who applied it
 // before: it is no longer theirs.
 func (k *kustomization) takeOver(inventory []object.Key) {
-	former := map[*kustomization]bool{}
-	k.s.mu.Lock()
-	for _, key := range inventory {
-		if other := k.s.applied[key]; other != nil && other != k && k.owns(key) {
-			former[other] = true
+	former := k.s.owners.Former(k.holder, inventory)
+	k.s.claim(k, inventory)
+	for _, key := range former {
+		if other := k.s.kustomization(key); other != nil {
+			other.again()
 		}
 	}
-	k.s.mu.Unlock()
-	k.s.claim(k, inventory)
-	for other := range former {
-		other.again()
-	}
+}
+
+// kustomization is the loop of a Kustomization, or nil.
+func (s *Syncer) kustomization(key object.Key) *kustomization {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kustomizations[key]
 }

@@ -26,10 +26,8 @@ func (s *Syncer) unseen(o *render.Onlooker, key object.Key) bool {
 	if key.GroupKind == flux.Namespace || o.Sees(key) {
 		return false
 	}
-	s.mu.Lock()
-	owner := s.applied[key]
-	s.mu.Unlock()
-	if owner == nil || !o.Sees(owner.key) || key.GroupKind == flux.Secret {
+	owner, ok := s.owners.Of(key)
+	if !ok || !o.Sees(owner) || key.GroupKind == flux.Secret {
 		return true
 	}
 	live := s.env.Store.Get(key)

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
@@ -41,7 +42,7 @@ func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kusto
 	if !ok || owner == k.owner() {
 		return nil
 	}
-	p, ok := k.s.env.Store.Get(ownerKey(owner)).(*kustomizev1.Kustomization)
+	p, ok := k.s.env.Store.Get(owners.KeyOf(owner)).(*kustomizev1.Kustomization)
 	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || flux.SourceKey(p) != flux.SourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
 		return nil
 	}
@@ -51,10 +52,6 @@ func (k *kustomization) parent(ks *kustomizev1.Kustomization) *kustomizev1.Kusto
 		return nil
 	}
 	return p
-}
-
-func ownerKey(o plan.Owner) object.Key {
-	return object.Key{GroupKind: flux.Kustomization, Namespace: o.Namespace, Name: o.Name}
 }
 
 // follows fails while the parent has yet to apply the head: with errParent if
@@ -95,12 +92,12 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
-	next, ok := k.s.env.Store.Get(ownerKey(heir.Owner)).(*kustomizev1.Kustomization)
+	next, ok := k.s.env.Store.Get(owners.KeyOf(heir.Owner)).(*kustomizev1.Kustomization)
 	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || k.s.dependsOn(next, k.key) {
 		return nil
 	}
 	k.mu.Lock()
-	k.elder = ownerKey(heir.Owner)
+	k.elder = owners.KeyOf(heir.Owner)
 	k.mu.Unlock()
 	return errParent
 }
@@ -188,7 +185,7 @@ func (k *kustomization) selfDeclared(ks *kustomizev1.Kustomization, items []load
 	if i < 0 {
 		return nil
 	}
-	in := plan.Input{Items: items[i : i+1], Owner: k.owner(), Claimed: k.s.claimed(k.key), Ignore: ks.Spec.Ignore}
+	in := plan.Input{Items: items[i : i+1], Owner: k.owner(), Claimed: k.s.owners.ByOther(k.key), Ignore: ks.Spec.Ignore}
 	stored := rights.NewAfterwards(k.s.env.Store, map[object.Key]object.Object{k.key: ks})
 	res := plan.New().Plan(in, stored)
 	if len(res.Errors) > 0 || len(res.Actions) != 1 || res.Actions[0].Object == nil {

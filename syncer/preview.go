@@ -139,10 +139,7 @@ func (s *Syncer) uploaded(req wire.PlanRequest, source object.Key) (*tree.Files,
 func (s *Syncer) onlyFollower(ks *kustomizev1.Kustomization) bool {
 	roots := 0
 	for _, other := range flux.Followers(s.env.Store, flux.SourceKey(ks)) {
-		s.mu.Lock()
-		parent := s.applied[flux.KeyOf(other)]
-		s.mu.Unlock()
-		if parent == nil || parent.key == flux.KeyOf(other) {
+		if parent, ok := s.owners.Of(flux.KeyOf(other)); !ok || parent == flux.KeyOf(other) {
 			roots++
 			if flux.KeyOf(other) != flux.KeyOf(ks) {
 				return false

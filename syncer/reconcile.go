@@ -33,7 +33,7 @@ type basis struct {
 }
 
 // basis is that of now.
-func (s *Syncer) basis() basis { return basis{s.env.Store, s.claimed} }
+func (s *Syncer) basis() basis { return basis{s.env.Store, s.owners.ByOther} }
 
 // round is one attempt to apply a revision.
 type round struct {
@@ -142,7 +142,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 // input is what a plan for the Kustomization depends on.
 func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
 	in := plan.Input{
-		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.claimed(k.key),
+		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.owners.ByOther(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
 	for _, a := range []struct {
@@ -160,19 +160,6 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 		return in, verdict.BadExpression(err)
 	}
 	return in, nil
-}
-
-// claimed looks up which other Kustomization has applied an object.
-func (s *Syncer) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
-	return func(key object.Key) (plan.Owner, bool) {
-		s.mu.Lock()
-		k := s.applied[key]
-		s.mu.Unlock()
-		if k == nil || k.key == self {
-			return plan.Owner{}, false
-		}
-		return k.owner(), true
-	}
 }
 
 // plan is the phase that decides, and checks every object.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/journal"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
@@ -95,11 +95,10 @@ type Syncer struct {
 	statuses *report.Statuses
 	turns    turns
 	sources  *source.Set
+	owners   *owners.Index
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
-	// applied says which Kustomization has an object in its inventory.
-	applied map[object.Key]*kustomization
 	// start runs a loop, while Run does.
 	start func(func(context.Context))
 }
@@ -125,12 +124,13 @@ func New(cfg Config) *Syncer {
 		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
 		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
-		kustomizations: map[object.Key]*kustomization{}, applied: map[object.Key]*kustomization{},
+		kustomizations: map[object.Key]*kustomization{},
 	}
 	s.sources = source.New(s.env, source.Options{
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
 		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.tellSuspended,
 	})
+	s.owners = owners.New(s.env.Store)
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
 	return s
@@ -307,10 +307,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 	if rights.Concerns(ev.Key) {
 		s.retryRefused()
 	}
-	s.mu.Lock()
-	k := s.applied[ev.Key]
-	s.mu.Unlock()
-	if k != nil {
+	if k := s.ownerOf(ev.Key); k != nil {
 		k.touch(ev.Key)
 	}
 }
@@ -357,39 +354,18 @@ func (s *Syncer) wakeFollowers(source object.Key) {
 // claim makes k the one to wake for what it has applied.
 func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
 	// What changed before it was claimed has woken nobody.
-	k.touch(s.claimNow(k, inventory)...)
+	k.touch(s.owners.Claim(k.holder, inventory)...)
 }
 
-// claimNow is claim, and returns what k did not have before.
-func (s *Syncer) claimNow(k *kustomization, inventory []object.Key) (fresh []object.Key) {
-	s.disclaim(k, inventory)
+// ownerOf is the loop of the Kustomization that has an object, or nil.
+func (s *Syncer) ownerOf(key object.Key) *kustomization {
+	owner, ok := s.owners.Of(key)
+	if !ok {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, key := range inventory {
-		// What moved to another stays in the inventory until it is looked at. The
-		// loop of the same Kustomization from before has no claim any more.
-		if other := s.applied[key]; other != k && (other == nil || other.key == k.key || !other.owns(key)) {
-			s.applied[key] = k
-			fresh = append(fresh, key)
-		}
-	}
-	return fresh
-}
-
-// disclaim gives up what k no longer has.
-func (s *Syncer) disclaim(k *kustomization, inventory []object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slices.Equal(k.claimed, inventory) {
-		return
-	}
-	still := keySet(inventory)
-	for _, key := range k.claimed {
-		if s.applied[key] == k && !still[key] {
-			delete(s.applied, key)
-		}
-	}
-	k.claimed = slices.Clone(inventory)
+	return s.kustomizations[owner]
 }
 
 // Subscribe returns a channel of progress and a function that ends it. A

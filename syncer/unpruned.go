@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/wire"
 )
 
@@ -46,7 +47,7 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 	heirs := map[object.Key]bool{}
 	for _, a := range r.plan.Actions {
 		if a.Heir != nil {
-			heirs[ownerKey(a.Heir.Owner)] = true
+			heirs[owners.KeyOf(a.Heir.Owner)] = true
 		}
 	}
 	k.mu.Lock()

@@ -152,9 +152,7 @@ func (s *Syncer) pastVersion(ctx context.Context, ks *kustomizev1.Kustomization,
 // few steps.
 func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
 	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
-	s.mu.Lock()
-	parent := s.applied[key]
-	s.mu.Unlock()
+	parent := s.ownerOf(key)
 	if parent == nil || depth > 4 {
 		return ks.Spec
 	}

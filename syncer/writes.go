@@ -16,6 +16,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
@@ -92,15 +93,16 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 // transaction that stored a new object and its loop's note of it the object's
 // labels tell, which anyone may write, so the inventory has to agree.
 func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
-	owner, labelled := plan.OwnerOf(obj)
-	s.mu.Lock()
-	k, noted := s.applied[key]
-	if !noted && labelled {
-		k = s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: owner.Namespace, Name: owner.Name}]
+	if noted, ok := s.owners.Of(key); ok {
+		return s.kustomization(noted)
 	}
-	s.mu.Unlock()
-	if noted || k == nil {
-		return k
+	owner, labelled := plan.OwnerOf(obj)
+	if !labelled {
+		return nil
+	}
+	k := s.kustomization(owners.KeyOf(owner))
+	if k == nil {
+		return nil
 	}
 	if ks := k.get(); ks == nil || !slices.Contains(flux.InventoryOf(ks), key) {
 		return nil

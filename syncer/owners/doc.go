@@ -1,0 +1,2 @@
+// Package owners knows which Kustomization has an object.
+package owners
