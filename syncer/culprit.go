@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -56,10 +57,10 @@ func (w *writers) take(key object.Key, now time.Time) (wire.Changer, bool) {
 func (s *Syncer) changers(a plan.Action) []wire.Changer {
 	var list []wire.Changer
 	if a.Live != nil {
-		for _, m := range managersOf(a.Live) {
-			owns := func(path string) bool { return m.owns(path) }
-			if m.name != plan.Manager && slices.ContainsFunc(fieldPaths(a), owns) {
-				list = append(list, wire.Changer{Manager: oneLine(m.name), Time: m.time.UTC()})
+		for _, m := range history.ManagersOf(a.Live) {
+			owns := func(path string) bool { return m.Owns(path) }
+			if m.Name != plan.Manager && slices.ContainsFunc(fieldPaths(a), owns) {
+				list = append(list, wire.Changer{Manager: oneLine(m.Name), Time: m.Time.UTC()})
 			}
 		}
 	}

@@ -6,7 +6,8 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/syncer/git"
-	"headway.dev/syncer/git/history"
+	githistory "headway.dev/syncer/git/history"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -41,7 +42,7 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 		if err != nil || c.Tree == tip.Tree {
 			return "", false
 		}
-		below, err := history.IsAncestor(h.Repo, at.Commit, h.Commit)
+		below, err := githistory.IsAncestor(h.Repo, at.Commit, h.Commit)
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe
@@ -75,7 +76,7 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 		since = applied
 	}
 	if since == "" {
-		return "", "", missing("nothing else of %s was deployed before %.12s: name the commit to take back, or with --to the one whose state shall come back", src.Name(), h.Commit)
+		return "", "", history.Missing("nothing else of %s was deployed before %.12s: name the commit to take back, or with --to the one whose state shall come back", src.Name(), h.Commit)
 	}
 	return h.Commit, since, nil
 }

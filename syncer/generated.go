@@ -7,6 +7,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -90,7 +91,7 @@ func contentFields(old, next object.Object) []wire.Field {
 // content is an object as its files say it, without secret values and without
 // what no file says, and its size.
 func content(obj object.Object) (map[string]any, int) {
-	m, err := withoutSecrets(obj)
+	m, err := history.WithoutSecrets(obj)
 	if err != nil {
 		return nil, 0 // what it is, is told anyhow
 	}

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -82,7 +83,7 @@ func statusOf(err error) int {
 	if errors.As(err, &conflict) || errors.As(err, &checkedOut) || errors.Is(err, write.ErrMoved) || errors.Is(err, write.ErrNothingToRevert) {
 		return http.StatusConflict
 	}
-	if isMissing(err) {
+	if history.IsMissing(err) {
 		return http.StatusNotFound
 	}
 	return http.StatusUnprocessableEntity

@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
@@ -96,7 +97,7 @@ type kustomization struct {
 	next     time.Time
 	faults   []wire.Fault
 	// built is what is applied, as it was rendered.
-	built rememberedBuild
+	built history.Applied
 }
 
 // attempt identifies what is applied.
@@ -582,4 +583,22 @@ func (s *Syncer) kustomization(key object.Key) *kustomization {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kustomizations[key]
+}
+
+// remember keeps what is applied, as it was rendered.
+func (k *kustomization) remember(ks *kustomizev1.Kustomization, r *round) {
+	k.mu.Lock()
+	k.built = history.Applied{Revision: r.head.Revision(), Spec: ks.Spec, Items: r.items}
+	k.mu.Unlock()
+}
+
+// appliedBy is what a Kustomization applied last, as it was rendered.
+func (s *Syncer) appliedBy(key object.Key) history.Applied {
+	k := s.kustomization(key)
+	if k == nil {
+		return history.Applied{}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.built
 }

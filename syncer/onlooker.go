@@ -73,7 +73,7 @@ func (s *Syncer) lastDeclared(key object.Key) map[object.Key]object.Object {
 		return nil
 	}
 	k.mu.Lock()
-	items := k.built.items
+	items := k.built.Items
 	k.mu.Unlock()
 	objects := make(map[object.Key]object.Object, len(items))
 	for _, it := range items {

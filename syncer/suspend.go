@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 )
 
@@ -81,13 +82,13 @@ func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.O
 // remembered, else what its managed fields tell.
 func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since time.Time) {
 	who, since = "somebody", s.env.Now()
-	for _, m := range managersOf(obj) {
+	for _, m := range history.ManagersOf(obj) {
 		switch {
-		case !m.owns("spec.suspend"):
-		case m.name != plan.Manager:
-			who, since = oneLine(m.name), m.time
+		case !m.Owns("spec.suspend"):
+		case m.Name != plan.Manager:
+			who, since = oneLine(m.Name), m.Time
 		case who == "somebody":
-			who, since = "Git", m.time
+			who, since = "Git", m.Time
 		}
 	}
 	last, ok := s.hands.suspenders.take(key, s.env.Now())

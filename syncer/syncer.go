@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/journal"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/report"
@@ -96,6 +97,7 @@ type Syncer struct {
 	turns    turns
 	sources  *source.Set
 	owners   *owners.Index
+	history  *history.History
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -131,6 +133,7 @@ func New(cfg Config) *Syncer {
 		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.tellSuspended,
 	})
 	s.owners = owners.New(s.env.Store)
+	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.appliedBy)
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
 	return s
@@ -371,6 +374,16 @@ func (s *Syncer) ownerOf(key object.Key) *kustomization {
 // Subscribe returns a channel of progress and a function that ends it. A
 // listener that falls far behind misses events.
 func (s *Syncer) Subscribe() (<-chan wire.Event, func()) { return s.env.Feed.Subscribe() }
+
+// Blame says what set each field of a live object.
+func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
+	return s.history.Blame(ctx, q)
+}
+
+// GetPast is an object as Git wanted it at a commit or a time.
+func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
+	return s.history.GetPast(ctx, q)
+}
 
 // VerifyJournal reads the whole journal and checks its chain of hashes: it
 // returns how many entries are sound, and fails at the first that is not.

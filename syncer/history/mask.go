@@ -1,4 +1,4 @@
-package syncer
+package history
 
 import (
 	"go.yaml.in/yaml/v3"

@@ -1,4 +1,4 @@
-package syncer
+package history
 
 import (
 	"testing"
@@ -36,8 +36,8 @@ func TestManagersOwn(t *testing.T) {
 				{Manager: "broken", FieldsType: "FieldsV1"}, {Manager: "it", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(tt.fields)},
 			}}}
 			got := false
-			for _, m := range managersOf(obj) {
-				got = got || m.name == "it" && m.owns(tt.path)
+			for _, m := range ManagersOf(obj) {
+				got = got || m.Name == "it" && m.Owns(tt.path)
 			}
 			if got != tt.want {
 				t.Errorf("%s owns %s: %v, want %v", tt.fields, tt.path, got, tt.want)

@@ -1,4 +1,4 @@
-package syncer
+package history
 
 import (
 	"cmp"
@@ -17,19 +17,39 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/journal"
+	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 	"headway.dev/syncer/wire"
 )
 
-// version is what a Kustomization makes of one commit.
-type version struct {
-	k      *kustomization
+// History answers what Git wanted, and who set a field.
+type History struct {
+	env     *env.Env
+	rights  rights.Rights
+	sources *source.Set
+	journal *journal.Journal
+	owners  *owners.Index
+	applied func(kustomization object.Key) Applied
+}
+
+// New answers from the sources' commits; applied is what a Kustomization
+// applied last, if that is remembered.
+func New(e *env.Env, r rights.Rights, sources *source.Set, j *journal.Journal, x *owners.Index, applied func(object.Key) Applied) *History {
+	return &History{e, r, sources, j, x, applied}
+}
+
+// Version is what a Kustomization makes of one commit.
+type Version struct {
+	key    object.Key
 	spec   kustomizev1.KustomizationSpec
 	repo   *git.Repository
 	commit string
@@ -37,66 +57,60 @@ type version struct {
 	items  []load.Item
 }
 
-// errMissing says that something that was asked for does not exist.
-type errMissing struct{ what string }
+// MissingError says that something that was asked for does not exist.
+type MissingError struct{ what string }
 
-func (e *errMissing) Error() string { return e.what }
+// Error implements error.
+func (e *MissingError) Error() string { return e.what }
 
-func missing(format string, args ...any) error { return &errMissing{fmt.Sprintf(format, args...)} }
+// Missing is the error that something that was asked for does not exist.
+func Missing(format string, args ...any) error { return &MissingError{fmt.Sprintf(format, args...)} }
 
-// remembered is what was applied last, so that a question about it need not
-// render it again.
-type rememberedBuild struct {
-	revision string
-	spec     kustomizev1.KustomizationSpec
-	items    []load.Item
-}
-
-func (k *kustomization) remember(ks *kustomizev1.Kustomization, r *round) {
-	k.mu.Lock()
-	k.built = rememberedBuild{revision: r.head.Revision(), spec: ks.Spec, items: r.items}
-	k.mu.Unlock()
+// Applied is what was applied last, so that a question about it need not render
+// it again.
+type Applied struct {
+	Revision string
+	Spec     kustomizev1.KustomizationSpec
+	Items    []load.Item
 }
 
 // appliedVersion is what is applied now.
-func (s *Syncer) appliedVersion(k *kustomization) (*version, error) {
-	ks := k.get()
+func (s *History) appliedVersion(key object.Key) (*Version, error) {
+	ks, _ := s.env.Store.Get(key).(*kustomizev1.Kustomization)
 	if ks == nil {
-		return nil, missing("Kustomization %s does not exist", k.name())
+		return nil, Missing("Kustomization %s/%s does not exist", key.Namespace, key.Name)
 	}
 	head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 	if !ok {
-		return nil, missing("Kustomization %s has not applied anything yet", k.name())
+		return nil, Missing("Kustomization %s/%s has not applied anything yet", key.Namespace, key.Name)
 	}
 	repo, err := s.repository(ks)
 	if err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
-	built := k.built
-	k.mu.Unlock()
-	if built.revision != ks.Status.LastAppliedRevision {
+	built := s.applied(key)
+	if built.Revision != ks.Status.LastAppliedRevision {
 		return s.versionAt(context.Background(), ks, repo, head.Commit, ks.Spec)
 	}
 	t, err := s.treeAt(ks, head.Commit)
 	if err != nil {
 		return nil, err
 	}
-	return &version{k: k, spec: built.spec, repo: repo, commit: head.Commit, tree: t, items: built.items}, nil
+	return &Version{key: key, spec: built.Spec, repo: repo, commit: head.Commit, tree: t, items: built.Items}, nil
 }
 
 // repository is where a Kustomization's source keeps its commits.
-func (s *Syncer) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
+func (s *History) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
 	h, err := s.headOf(ks)
 	return h.Repo, err
 }
 
 // headOf is the head of a Kustomization's source, which may have accepted no
 // commit yet, but is open.
-func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (source.Head, error) {
+func (s *History) headOf(ks *kustomizev1.Kustomization) (source.Head, error) {
 	src := s.sources.Get(flux.SourceKey(ks))
 	if src == nil {
-		return source.Head{}, missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
+		return source.Head{}, Missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
 	}
 	h, err := src.Current()
 	if h.Repo == nil {
@@ -106,7 +120,7 @@ func (s *Syncer) headOf(ks *kustomizev1.Kustomization) (source.Head, error) {
 }
 
 // treeAt opens the files of a commit in the shape that the source has now.
-func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tree, error) {
+func (s *History) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tree, error) {
 	h, err := s.headOf(ks)
 	if err != nil {
 		return nil, err
@@ -115,12 +129,10 @@ func (s *Syncer) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tree
 }
 
 // versionAt renders a commit with a spec, for the caller of a request.
-func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*version, error) {
-	v := &version{
-		k:    newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}),
-		spec: spec, repo: repo, commit: commit,
-	}
-	v.k.lookFor(render.NewOnlooker(ctx, s.rights, s.rights))
+func (s *History) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*Version, error) {
+	v := &Version{key: flux.KeyOf(ks), spec: spec, repo: repo, commit: commit}
+	renderer := render.New(s.env, s.rights)
+	renderer.LookFor(render.NewOnlooker(ctx, s.rights, s.rights))
 	then := ks.DeepCopy()
 	then.Spec = spec
 	t, err := s.treeAt(ks, commit)
@@ -129,18 +141,18 @@ func (s *Syncer) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, r
 	}
 	v.tree = t
 	err = fault.Catch(func() (err error) {
-		v.items, err = v.k.renderer.Render(ctx, then, t, "sha1:"+commit)
+		v.items, err = renderer.Render(ctx, then, t, "sha1:"+commit)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("render %s at %s: %w", v.k.name(), commit, err)
+		return nil, fmt.Errorf("render %s at %s: %w", v.name(), commit, err)
 	}
 	return v, nil
 }
 
-// pastVersion renders a commit with the spec that the Kustomization had in it,
+// PastVersion renders a commit with the spec that the Kustomization had in it,
 // if it is declared in the same source, else with the one that it has now.
-func (s *Syncer) pastVersion(ctx context.Context, ks *kustomizev1.Kustomization, commit string) (*version, error) {
+func (s *History) PastVersion(ctx context.Context, ks *kustomizev1.Kustomization, commit string) (*Version, error) {
 	repo, err := s.repository(ks)
 	if err != nil {
 		return nil, err
@@ -150,18 +162,18 @@ func (s *Syncer) pastVersion(ctx context.Context, ks *kustomizev1.Kustomization,
 
 // specAt finds the spec. Kustomizations that declare each other are followed a
 // few steps.
-func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
+func (s *History) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
 	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
-	parent := s.ownerOf(key)
-	if parent == nil || depth > 4 {
+	parent, ok := s.owners.Of(key)
+	if !ok || depth > 4 {
 		return ks.Spec
 	}
-	declared := parent.get()
+	declared, _ := s.env.Store.Get(parent).(*kustomizev1.Kustomization)
 	if declared == nil || flux.SourceKey(declared) != flux.SourceKey(ks) {
 		return ks.Spec
 	}
 	spec := declared.Spec
-	if parent.key != key {
+	if parent != key {
 		spec = s.specAt(ctx, declared, repo, commit, depth+1)
 	}
 	v, err := s.versionAt(ctx, declared, repo, commit, spec)
@@ -176,8 +188,11 @@ func (s *Syncer) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo
 	return ks.Spec
 }
 
+// name is NAMESPACE/NAME of the Kustomization.
+func (v *Version) name() string { return v.key.Namespace + "/" + v.key.Name }
+
 // find is the item of a key.
-func (v *version) find(key object.Key) (load.Item, bool) {
+func (v *Version) find(key object.Key) (load.Item, bool) {
 	for _, it := range v.items {
 		if it.Object.GetName() != key.Name {
 			continue
@@ -189,7 +204,7 @@ func (v *version) find(key object.Key) (load.Item, bool) {
 	return load.Item{}, false
 }
 
-func (v *version) describe() *wire.Commit {
+func (v *Version) describe() *wire.Commit {
 	c, err := v.repo.Commit(v.commit)
 	if err != nil {
 		return nil
@@ -198,7 +213,7 @@ func (v *version) describe() *wire.Commit {
 }
 
 // dir is the directory that is rendered.
-func (v *version) dir() string { return cmp.Or(render.CleanDir(v.spec.Path), ".") }
+func (v *Version) dir() string { return cmp.Or(render.CleanDir(v.spec.Path), ".") }
 
 // servedKind finds what a user calls a kind.
 func servedKind(name string) (*kind.Kind, error) {
@@ -208,11 +223,11 @@ func servedKind(name string) (*kind.Kind, error) {
 			return k, nil
 		}
 	}
-	return nil, missing("the server doesn't have a resource type %q", name)
+	return nil, Missing("the server doesn't have a resource type %q", name)
 }
 
 // live finds the one object that is meant.
-func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
+func (s *History) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 	kind, err := servedKind(q.Kind)
 	if err != nil {
 		return object.Key{}, nil, err
@@ -224,7 +239,7 @@ func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 	if !kind.Namespaced || key.Namespace != "" {
 		obj := s.env.Store.Get(key)
 		if obj == nil {
-			return key, nil, missing("%s %q not found", kind.Resource().GroupResource(), q.Name)
+			return key, nil, Missing("%s %q not found", kind.Resource().GroupResource(), q.Name)
 		}
 		return key, obj, nil
 	}
@@ -238,7 +253,7 @@ func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 	}
 	switch len(found) {
 	case 0:
-		return key, nil, missing("%s %q not found in any namespace", kind.Resource().GroupResource(), q.Name)
+		return key, nil, Missing("%s %q not found in any namespace", kind.Resource().GroupResource(), q.Name)
 	case 1:
 		key.Namespace = in[0]
 		return key, found[0], nil
@@ -247,11 +262,11 @@ func (s *Syncer) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 }
 
 // commitAt finds the commit that a question about a Kustomization means.
-func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, error) {
+func (s *History) commitAt(ks *kustomizev1.Kustomization, at string) (string, error) {
 	if at == "" {
 		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 		if !ok {
-			return "", missing("Kustomization %s/%s has not applied anything yet", ks.Namespace, ks.Name)
+			return "", Missing("Kustomization %s/%s has not applied anything yet", ks.Namespace, ks.Name)
 		}
 		return head.Commit, nil
 	}
@@ -266,7 +281,7 @@ func (s *Syncer) commitAt(ks *kustomizev1.Kustomization, at string) (string, err
 }
 
 // appliedAt is the commit that was applied at a time, as the journal tells.
-func (s *Syncer) appliedAt(kustomization string, t time.Time) (string, error) {
+func (s *History) appliedAt(kustomization string, t time.Time) (string, error) {
 	commit := ""
 	err := s.journal.Backwards(func(e wire.Entry) bool {
 		if e.Kustomization == kustomization && e.Type == wire.EntryApplied && !e.Time.After(t) {
@@ -277,7 +292,7 @@ func (s *Syncer) appliedAt(kustomization string, t time.Time) (string, error) {
 		return commit == ""
 	})
 	if err == nil && commit == "" {
-		err = missing("Kustomization %s had not applied anything yet at %s", kustomization, t.Format(time.RFC3339))
+		err = Missing("Kustomization %s had not applied anything yet at %s", kustomization, t.Format(time.RFC3339))
 	}
 	return commit, err
 }
@@ -299,9 +314,9 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 // hiddenValue stands for the values of a Secret.
 const hiddenValue = "(hidden)"
 
-// withoutSecrets is an object as JSON has it, without the values of a Secret
+// WithoutSecrets is an object as JSON has it, without the values of a Secret
 // and those that come from one.
-func withoutSecrets(obj object.Object) (map[string]any, error) {
+func WithoutSecrets(obj object.Object) (map[string]any, error) {
 	raw, err := json.Marshal(obj)
 	if err != nil {
 		return nil, fmt.Errorf("encode the object: %w", err)

@@ -1,4 +1,4 @@
-package syncer
+package history
 
 import (
 	"cmp"
@@ -23,7 +23,7 @@ import (
 
 // Blame says what set each field of a live object: a line of a file and the
 // commit that it is from, or whoever else did. Values of Secrets are hidden.
-func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
+func (s *History) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
 	key, obj, err := s.live(q)
 	if err != nil {
 		return wire.Blame{}, err
@@ -32,14 +32,14 @@ func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, err
 		return wire.Blame{}, err
 	}
 	b := &blamed{
-		s: s, obj: obj, managers: managersOf(obj), trails: map[object.Key]*trail{},
+		s: s, obj: obj, managers: ManagersOf(obj), trails: map[object.Key]*trail{},
 		out: wire.Blame{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Owner: controllerOf(obj), Commits: map[string]wire.Commit{}},
 	}
 	if b.trail, err = b.trailOf(key); err != nil {
 		return wire.Blame{}, err
 	}
 	if b.trail != nil {
-		b.out.Kustomization = b.trail.version.k.name()
+		b.out.Kustomization = b.trail.version.name()
 		b.out.Revision = "sha1:" + b.trail.version.commit
 	}
 	if err := b.fields(ctx); err != nil {
@@ -50,9 +50,9 @@ func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, err
 
 // blamed is one answer in the making.
 type blamed struct {
-	s        *Syncer
+	s        *History
 	obj      object.Object
-	managers []manager
+	managers []Manager
 	trail    *trail // nil for what is not from Git
 	trails   map[object.Key]*trail
 	out      wire.Blame
@@ -60,7 +60,7 @@ type blamed struct {
 
 // trail leads from an object's fields to files.
 type trail struct {
-	version *version
+	version *Version
 	trace   *origin.Trace
 	// wanted are the fields that Git sets, defaulted those that it would have
 	// with all defaults.
@@ -72,11 +72,11 @@ func (b *blamed) trailOf(key object.Key) (*trail, error) {
 	if t, ok := b.trails[key]; ok {
 		return t, nil
 	}
-	k := b.s.ownerOf(key)
-	if k == nil {
+	owner, ok := b.s.owners.Of(key)
+	if !ok {
 		return nil, nil
 	}
-	v, err := b.s.appliedVersion(k)
+	v, err := b.s.appliedVersion(owner)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +148,13 @@ func (b *blamed) judge(ctx context.Context, f *wire.BlameField) error {
 			return b.place(ctx, f, t, o, 0)
 		}
 		if _, added := t.defaulted[f.Path]; byGit && !added {
-			f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
+			f.Owner, f.Name = wire.OwnerKustomization, t.version.name()
 			return nil
 		}
 	}
 	switch {
 	case writer != nil:
-		f.Owner, f.Name, f.Time = wire.OwnerManager, writer.name, writer.time
+		f.Owner, f.Name, f.Time = wire.OwnerManager, writer.Name, writer.Time
 	case b.trail != nil && isDefault(b.trail, f):
 		f.Owner = wire.OwnerDefault
 	case b.out.Owner != "" && !isServerField(f.Path):
@@ -172,13 +172,13 @@ func isDefault(t *trail, f *wire.BlameField) bool {
 
 // writer is the manager besides Git that wrote a field last, and whether Git
 // did, too.
-func (b *blamed) writer(path string) (last *manager, byGit bool) {
+func (b *blamed) writer(path string) (last *Manager, byGit bool) {
 	for i, m := range b.managers {
 		switch {
-		case !m.owns(path):
-		case m.name == plan.Manager:
+		case !m.Owns(path):
+		case m.Name == plan.Manager:
 			byGit = true
-		case last == nil || m.time.After(last.time):
+		case last == nil || m.Time.After(last.Time):
 			last = &b.managers[i]
 		}
 	}
@@ -190,8 +190,8 @@ func (b *blamed) writer(path string) (last *manager, byGit bool) {
 func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o origin.Origin, depth int) error {
 	f.Owner, f.How, f.Computed = wire.OwnerGit, cmp.Or(f.How, string(o.How)), f.Computed || !o.Exact
 	if o.Source.File == "" {
-		parent, err := b.trailOf(t.version.k.key)
-		if err != nil && !isMissing(err) {
+		parent, err := b.trailOf(t.version.key)
+		if err != nil && !IsMissing(err) {
 			return err
 		}
 		if parent != nil && depth < 4 {
@@ -199,7 +199,7 @@ func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o orig
 				return b.place(ctx, f, parent, up, depth+1)
 			}
 		}
-		f.Owner, f.Name = wire.OwnerKustomization, t.version.k.name()
+		f.Owner, f.Name = wire.OwnerKustomization, t.version.name()
 		return nil
 	}
 	f.File, f.Line = o.Source.File, o.Source.Line
@@ -214,8 +214,9 @@ func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o orig
 	return nil
 }
 
-func isMissing(err error) bool {
-	_, ok := errors.AsType[*errMissing](err)
+// IsMissing reports whether an error is that something does not exist.
+func IsMissing(err error) bool {
+	_, ok := errors.AsType[*MissingError](err)
 	return ok
 }
 
@@ -240,7 +241,7 @@ func isServerField(path string) bool {
 
 // serverFields adds the server's stamps and the status.
 func serverFields(obj object.Object, live map[string]any) error {
-	m, err := withoutSecrets(obj)
+	m, err := WithoutSecrets(obj)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package syncer
+package history
 
 import (
 	"bytes"
@@ -15,20 +15,20 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// manager is one entry of managedFields.
-type manager struct {
-	name   string
-	time   time.Time
+// Manager is one entry of managedFields.
+type Manager struct {
+	Name   string
+	Time   time.Time
 	fields *managed.Set
 }
 
-// managersOf leaves out the entries that name no fields, or cannot be read.
-func managersOf(obj object.Object) []manager {
-	var out []manager
+// ManagersOf leaves out the entries that name no fields, or cannot be read.
+func ManagersOf(obj object.Object) []Manager {
+	var out []Manager
 	for _, e := range obj.GetManagedFields() {
-		m := manager{name: e.Manager, fields: managed.NewSet()}
+		m := Manager{Name: e.Manager, fields: managed.NewSet()}
 		if e.Time != nil {
-			m.time = e.Time.Time
+			m.Time = e.Time.Time
 		}
 		if e.FieldsV1 == nil || m.fields.FromJSON(bytes.NewReader(e.FieldsV1.GetRawBytes())) != nil {
 			continue
@@ -38,10 +38,10 @@ func managersOf(obj object.Object) []manager {
 	return out
 }
 
-// owns reports whether the manager has set the field at a path in the notation of
+// Owns reports whether the manager has set the field at a path in the notation of
 // package diff: the field itself, a part of it, or the whole of something around
 // it.
-func (m manager) owns(path string) bool { return owns(m.fields, fieldpath.Parse(path)) }
+func (m Manager) Owns(path string) bool { return owns(m.fields, fieldpath.Parse(path)) }
 
 func owns(set *managed.Set, path []fieldpath.Segment) bool {
 	found := false

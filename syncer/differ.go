@@ -12,101 +12,12 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
-	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/wire"
 )
-
-// GetPast is an object as Git wanted it at a commit or a time.
-func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
-	kind, err := servedKind(q.Kind)
-	if err != nil {
-		return wire.PastObject{}, err
-	}
-	key := object.Key{GroupKind: kind.GroupKind(), Namespace: q.Namespace, Name: q.Name}
-	var errs []error
-	for _, ks := range s.declarers(key, q.Kustomization) {
-		if err := s.rights.Permitted(ctx, "get", flux.KeyOf(ks)); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return wire.PastObject{}, err
-		}
-		out, err := s.past(ctx, ks, key, q.At)
-		if err == nil {
-			return out, nil
-		}
-		errs = append(errs, err)
-	}
-	if len(errs) == 0 {
-		return wire.PastObject{}, missing("no Kustomization matches %q", q.Kustomization)
-	}
-	return wire.PastObject{}, firstFault(errs)
-}
-
-// firstFault prefers an error that says more than that the object is not there.
-func firstFault(errs []error) error {
-	for _, err := range errs {
-		if m := (*errMissing)(nil); !errors.As(err, &m) {
-			return err
-		}
-	}
-	return errs[0]
-}
-
-func (s *Syncer) past(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, at string) (wire.PastObject, error) {
-	commit, err := s.commitAt(ks, at)
-	if err != nil {
-		return wire.PastObject{}, err
-	}
-	v, err := s.pastVersion(ctx, ks, commit)
-	if err != nil {
-		return wire.PastObject{}, err
-	}
-	for _, it := range v.items {
-		have, err := plan.KeyOf(it.Object)
-		if err != nil || have.GroupKind != key.GroupKind || have.Name != key.Name || key.Namespace != "" && have.Namespace != key.Namespace {
-			continue
-		}
-		if reason := it.LeftOut(); reason != "" {
-			return wire.PastObject{}, fmt.Errorf("%s/%s %s", key.Kind, key.Name, reason)
-		}
-		obj, err := withoutSecrets(it.Object)
-		if err != nil {
-			return wire.PastObject{}, err
-		}
-		return wire.PastObject{
-			Kustomization: v.k.name(), Revision: "sha1:" + commit, Commit: v.describe(),
-			File: it.Source.File, Line: it.Source.Line, Object: obj,
-		}, nil
-	}
-	return wire.PastObject{}, missing("%s/%s was not declared at %s: see `headway log %[1]s/%[2]s` for the commits that changed it", key.Kind, key.Name, commit[:min(12, len(commit))])
-}
-
-// declarers are the Kustomizations that may have declared an object: the one
-// that has applied it, or else all.
-func (s *Syncer) declarers(key object.Key, name string) []*kustomizev1.Kustomization {
-	var claimed, others []*kustomizev1.Kustomization
-	list, _ := s.env.Store.List(flux.Kustomization, "")
-	for _, o := range list {
-		ks, ok := o.(*kustomizev1.Kustomization)
-		if !ok || name != "" && ks.Namespace+"/"+ks.Name != name && ks.Name != name {
-			continue
-		}
-		has := slices.ContainsFunc(flux.InventoryOf(ks), func(k object.Key) bool {
-			return k.GroupKind == key.GroupKind && k.Name == key.Name && (key.Namespace == "" || k.Namespace == key.Namespace)
-		})
-		if has {
-			claimed = append(claimed, ks)
-		} else {
-			others = append(others, ks)
-		}
-	}
-	return append(claimed, others...)
-}
 
 // Diff says which objects and fields differ between two commits, as the
 // Kustomizations of a source render them. It changes nothing.
@@ -172,23 +83,23 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 	if from == "" {
 		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
 		if !ok {
-			return out, missing("Kustomization %s has not applied anything yet: name two commits", out.Kustomization)
+			return out, history.Missing("Kustomization %s has not applied anything yet: name two commits", out.Kustomization)
 		}
 		from = head.Commit
 	}
 	out.Base = "sha1:" + from
-	old, oldErr := s.pastVersion(ctx, ks, from)
+	old, oldErr := s.history.PastVersion(ctx, ks, from)
 	if oldErr = ignoreMissingPath(oldErr); oldErr != nil {
 		out.Errors = append(out.Errors, faults(oldErr)...)
 	}
-	next, nextErr := s.pastVersion(ctx, ks, to)
+	next, nextErr := s.history.PastVersion(ctx, ks, to)
 	if nextErr = ignoreMissingPath(nextErr); nextErr != nil {
 		out.Errors = append(out.Errors, faults(nextErr)...)
 	}
 	if len(out.Errors) > 0 {
 		return out, nil
 	}
-	before, after := old.byKey(), next.byKey()
+	before, after := old.ByKey(), next.ByKey()
 	for key, it := range after {
 		was, existed := before[key]
 		if !existed {
@@ -242,18 +153,4 @@ func actionOn(typ plan.Type, key object.Key, it load.Item) wire.Action {
 		Action: string(typ), Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name,
 		File: it.Source.File, Line: it.Source.Line,
 	}
-}
-
-// byKey are the items of a version, none of a nil one.
-func (v *version) byKey() map[object.Key]load.Item {
-	m := map[object.Key]load.Item{}
-	if v == nil {
-		return m
-	}
-	for _, it := range v.items {
-		if key, err := plan.KeyOf(it.Object); err == nil {
-			m[key] = it
-		}
-	}
-	return m
 }

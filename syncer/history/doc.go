@@ -1,0 +1,3 @@
+// Package history answers what Git wanted at a commit or a time, and who set each
+// field of an object.
+package history
