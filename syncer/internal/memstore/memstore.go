@@ -4,6 +4,7 @@ package memstore
 
 import (
 	"context"
+	"fmt"
 	"sort"
 	"strconv"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Store is safe for concurrent use.
@@ -72,22 +74,28 @@ func (s *Store) Handled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for w := range s.open {
-		if !s.idle[w] || w.rev != s.rev {
+		if !s.idle[w] || w.rev < s.rev {
 			return false
 		}
 	}
 	return true
 }
 
-// Commit applies tx whole or not at all.
-func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+// Commit applies tx whole or not at all. Each change gets a revision and an event
+// of its own.
+func (s *Store) Commit(ctx context.Context, tx change.Tx) (_ []object.Object, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("memstore: panic in a transaction: %v", p)
+		}
+	}()
 	staged := map[object.Key]object.Object{}
-	var order []object.Key
+	var events []object.Event
 	for _, c := range tx.Changes {
 		current, seen := staged[c.Key]
 		if !seen {
@@ -97,33 +105,35 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 		if err != nil {
 			return nil, err
 		}
-		if !seen {
-			order = append(order, c.Key)
-		}
-		staged[c.Key] = next
-	}
-	wrote := len(tx.Append) > 0
-	for _, key := range order {
-		old, next := s.objects[key], staged[key]
-		if old == next {
+		if next == current {
 			continue
 		}
-		wrote = true
-		s.rev++
-		ev := object.Event{Key: key, Object: next, Old: old, Revision: s.rev, Type: object.Modified}
+		if _, served := scheme.ForKind(c.Key.GroupKind); !served {
+			return nil, fmt.Errorf("memstore: kind %s is not registered", c.Key.GroupKind)
+		}
+		ev := object.Event{Key: c.Key, Old: current, Revision: s.rev + uint64(len(events)) + 1, Type: object.Modified}
 		switch {
 		case next == nil:
-			ev.Type, ev.Object = object.Deleted, old
-			delete(s.objects, key)
-		case old == nil:
+			ev.Type, ev.Object = object.Deleted, withVersion(current, ev.Revision)
+		case current == nil:
 			ev.Type = object.Added
 			fallthrough
 		default:
-			next.SetResourceVersion(strconv.FormatUint(s.rev, 10))
+			next = withVersion(next, ev.Revision)
+			ev.Object = next
+		}
+		staged[c.Key] = next
+		events = append(events, ev)
+	}
+	for key, next := range staged {
+		if next == nil {
+			delete(s.objects, key)
+		} else {
 			s.objects[key] = next
 		}
-		s.events = append(s.events, ev)
 	}
+	s.rev += uint64(len(events))
+	s.events = append(s.events, events...)
 	for _, r := range tx.Append {
 		s.logs[r.Log] = append(s.logs[r.Log], r.Data)
 		if over := int64(len(s.logs[r.Log])) - r.Keep; r.Keep > 0 && over > 0 {
@@ -131,7 +141,7 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 			s.removed[r.Log] += over
 		}
 	}
-	if wrote {
+	if len(events)+len(tx.Append) > 0 {
 		s.commits++
 		close(s.changed)
 		s.changed = make(chan struct{})
@@ -141,6 +151,13 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 		states[i] = s.objects[c.Key]
 	}
 	return states, nil
+}
+
+// withVersion is a copy: what is handed in stays the caller's.
+func withVersion(obj object.Object, revision uint64) object.Object {
+	next, _ := obj.DeepCopyObject().(object.Object)
+	next.SetResourceVersion(strconv.FormatUint(revision, 10))
+	return next
 }
 
 // Records reads an append-only log.
@@ -202,7 +219,7 @@ func (w *watcher) Next(ctx context.Context) ([]object.Event, error) {
 				list = append([]object.Event{ev}, list...)
 			}
 		}
-		w.rev = w.s.rev
+		w.rev = max(w.rev, w.s.rev)
 		w.s.idle[w] = len(list) == 0
 		changed := w.s.changed
 		w.s.mu.Unlock()
