@@ -516,56 +516,6 @@ func describe(key object.Key) string {
 	return strings.Join(append(parts, key.Name), "/")
 }
 
-// retryRefused has the Kustomizations that act as an account and failed, or are
-// about to, try again: they may have got the rights that they lacked.
-func (s *Syncer) retryRefused() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
-		if ks := k.get(); ks == nil || s.rights.Account(ks) == "" {
-			continue
-		}
-		k.mu.Lock()
-		failed := k.settled != (attempt{}) && !k.settledOK
-		k.regained = !failed
-		k.mu.Unlock()
-		if failed {
-			k.again()
-		}
-	}
-}
-
-// unwanted reports whether a Kustomization is stored and must not be applied.
-func unwanted(ks *kustomizev1.Kustomization) bool {
-	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
-}
-
-// interrupt ends the build of a Kustomization that is not wanted any more.
-func (s *Syncer) interrupt(ev object.Event) {
-	ks, _ := ev.Object.(*kustomizev1.Kustomization)
-	if ev.Type != object.Deleted && !unwanted(ks) {
-		return
-	}
-	s.mu.Lock()
-	k := s.kustomizations[ev.Key]
-	s.mu.Unlock()
-	if k == nil {
-		return
-	}
-	k.renderer.Interrupt()
-}
-
-// wakeReaders wakes the Kustomizations whose builds read an object.
-func (s *Syncer) wakeReaders(key object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
-		if k.renderer.Depends(key) {
-			k.wake.Set()
-		}
-	}
-}
-
 // takeOver claims what was applied, and has those look again who applied it
 // before: it is no longer theirs.
 func (k *kustomization) takeOver(inventory []object.Key) {
@@ -576,13 +526,6 @@ func (k *kustomization) takeOver(inventory []object.Key) {
 			other.again()
 		}
 	}
-}
-
-// kustomization is the loop of a Kustomization, or nil.
-func (s *Syncer) kustomization(key object.Key) *kustomization {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kustomizations[key]
 }
 
 // remember keeps what is applied, as it was rendered.
