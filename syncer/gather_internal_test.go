@@ -18,7 +18,7 @@ func TestTakeWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		k := loopOf(nil)
+		k := loopOf(&Syncer{})
 		if !k.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
@@ -36,7 +36,7 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		"asked for meanwhile": {meanwhile: true, want: true},
 		"none":                {},
 	} {
-		k := loopOf(nil)
+		k := loopOf(&Syncer{})
 		k.takeNow()
 		k.retry = tc.taken
 		m := &member{k: k, retry: k.takeRetry()}
