@@ -43,7 +43,7 @@ var owners = map[string][]string{
 // room belongs to it, unless it has a table of its own. Tests may reach into
 // every room of their top folder.
 var rooms = map[string][]string{
-	"manifests":       {"guard", "model", "yaml"},
+	"manifests":       {"guard", "loop", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "storetest", "internal", "plan", "fault", "tree", "journal", "rights", "source", "render", "gate", "verdict", "owners", "history", "report", "."},

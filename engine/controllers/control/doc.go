@@ -1,11 +1,11 @@
 // Package control is the frame that all controllers stand in: one feed of the
-// store's events, indexes that the feed keeps, and a work queue for each
-// controller.
+// store's events, indexes that the feed keeps, and for each controller the keys
+// that it looks at (loop.Keys).
 //
 //	store ──events──▶ Feed ──▶ Index… (kept first)
-//	                   └─────▶ Controller.Keys ──keys──▶ queue ──▶ Controller.Reconcile
-//	                                                      ▲              │ Env.Commit
-//	                                                      └─ back-off ◀──┘ error
+//	                   └─────▶ Controller.Keys ──keys──▶ loop.Keys ──▶ Controller.Reconcile
+//	                                                      ▲                  │ Env.Commit
+//	                                                      └─── back-off ◀────┘ error
 //
 // Read Controller first, then Env, Feed and Index. Controllers are
 // level-triggered: an event is only a hint which keys to look at, and
