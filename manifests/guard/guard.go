@@ -24,11 +24,11 @@ const (
 	calm         = 5 * time.Minute
 )
 
-// Panic is the error that a panic became.
+// Panic is the error made from a panic.
 type Panic struct {
-	// What was at work.
+	// Work names what was being done.
 	What string
-	// Value is what was given to panic.
+	// Value is the value given to panic.
 	Value any
 }
 
@@ -45,13 +45,14 @@ func Call(ctx context.Context, what string, f func() error) (err error) {
 	return f()
 }
 
-// Do runs f, and reports whether it came to its end.
+// Do runs f, and reports whether it returned without a panic.
 func Do(ctx context.Context, what string, f func()) bool {
 	return Call(ctx, what, func() error { f(); return nil }) == nil
 }
 
-// Report tells a recovered panic to the panic handlers. It is to be called by
-// the deferred function that recovered, so that the stack still shows where.
+// Report passes a recovered panic to the panic handlers. The deferred function
+// that recovered must call it, so that the stack still shows where the panic
+// happened.
 func Report(ctx context.Context, what string, value any) {
 	_ = report(ctx, what, value)
 }
@@ -64,8 +65,8 @@ func report(ctx context.Context, what string, value any) *Panic {
 	return p
 }
 
-// Loop runs a loop until it returns, and runs it again after a panic, unless
-// ctx has ended. run has to be able to begin anew.
+// Loop runs a loop until it returns, and again after a panic, unless ctx has
+// ended. run must be able to start over.
 func Loop(ctx context.Context, what string, run func(context.Context) error) error {
 	pause := firstPause
 	for {
@@ -103,7 +104,7 @@ var install sync.Once
 
 // Install makes panics of the libraries' goroutines end those goroutines and
 // not the process, and calls count with each panic of the process. Only the
-// first call has an effect; it is to come before other goroutines are started.
+// first call has an effect; make it before other goroutines are started.
 func Install(count func()) {
 	install.Do(func() {
 		utilruntime.ReallyCrash = false

@@ -1,6 +1,7 @@
-// Package assess reports whether an object has reached what its spec asks for, and
-// whether its containers stay up, by the health of its kind's definition in
-// manifests/model/kinds. It is a function of what the Reader gives.
+// Package assess reports whether an object has reached the state that its spec
+// asks for, and whether its containers stay up, using the health in its kind's
+// definition in manifests/model/kinds. The result depends only on the object
+// and the Reader.
 package assess
 
 import (
@@ -9,10 +10,10 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Of judges obj; nil is NotFound. For workloads, reader is asked for the pods,
-// to say why (image cannot be pulled, no node fits, probe fails, crash loop);
-// it may be nil, and then the message has only the counts. Kinds without a
-// status of their own are Current.
+// Of judges obj; nil is NotFound. For workloads it reads the pods from reader
+// to find the reason (image cannot be pulled, no node fits, probe fails, crash
+// loop). reader may be nil; then the message only contains the counts. Kinds
+// without a status of their own are Current.
 func Of(obj object.Object, reader object.Reader) health.Result {
 	if obj == nil {
 		return health.Result{Status: health.NotFound, Message: "Resource not found"}

@@ -9,11 +9,12 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Crash is a container that ended since what is judged was applied.
+// Crash is a container that has ended since the judged commit was applied.
 type Crash struct {
 	Pod       *corev1.Pod
 	Container string
-	// Previous says that it runs again: what ended is the instance before.
+	// Previous reports whether the container runs again: the one that ended is
+	// the previous instance.
 	Previous bool
 }
 

@@ -17,22 +17,23 @@ import (
 
 var podKind = schema.GroupKind{Kind: "Pod"}
 
-// Standing judges whether containers stay up, which being Ready once does not
-// say: without a readiness probe a container is Ready as soon as it runs, also
+// Standing judges whether containers stay up. Being Ready once does not show
+// that: without a readiness probe a container is Ready as soon as it runs, even
 // one that exits a moment later, again and again.
 type Standing struct {
 	Reader object.Reader
-	// Since is when what is judged was applied.
+	// Since is when the judged commit was applied.
 	Since, Now time.Time
-	// Settle is how long a container without a readiness probe has to run where
-	// minReadySeconds says nothing; Steady how long one that ended since.
+	// Settle is how long a container without a readiness probe must run if
+	// minReadySeconds is not set; Steady is how long one must run that has
+	// ended since.
 	Settle, Steady time.Duration
 
 	pods map[string]map[types.UID][]*corev1.Pod // by namespace and owner
 }
 
-// Of judges as the function of that name, and what is Current besides by its
-// containers. If these only have to run longer, wait says for how long.
+// Of judges as the function of that name, and judges what is Current by its
+// containers as well. If these only have to run for longer, wait is how long.
 func (s *Standing) Of(obj object.Object) (res health.Result, wait time.Duration) {
 	res = Of(obj, s.Reader)
 	if res.Status != health.Current {

@@ -1,23 +1,23 @@
-// Package change describes writes to the store: what a transaction holds, and
-// the rules of the API's verbs (create, update, status, delete) that writers
-// inside the process follow when they bypass the API server.
+// Package change describes writes to the store: the content of a transaction,
+// and the rules of the API's verbs (create, update, status, delete) that
+// writers inside the process follow when they bypass the API server.
 package change
 
 import (
 	"headway.dev/manifests/model/object"
 )
 
-// Durability says when a transaction is acknowledged.
+// Durability determines when a transaction is acknowledged.
 type Durability uint8
 
 const (
 	// Wait acknowledges, and shows the change to readers and watchers, after it
-	// is on disk: nothing that anybody was told is ever taken back.
+	// is on disk: nothing that anybody has seen is ever undone.
 	Wait Durability = iota
-	// Behind acknowledges once the change can be read and writes it soon
-	// after, only the newest state of a key. It is for Events alone: of all
-	// others somebody may have drawn a conclusion that a crash would undo, and
-	// their resource versions would run backwards.
+	// Behind acknowledges once the change can be read, and writes it soon
+	// after, only the newest state of a key. It is only for Events: a crash
+	// could undo other changes from which somebody has already drawn a
+	// conclusion, and their resource versions would run backwards.
 	Behind
 )
 
@@ -37,12 +37,12 @@ type Change struct {
 type Record struct {
 	Log  string
 	Data []byte
-	// Keep, if positive, removes all but the newest so many entries of the log
+	// Keep, if positive, removes all entries of the log except the newest Keep
 	// in the same transaction. The others keep their indexes.
 	Keep int64
 }
 
-// Tx is written whole or not at all.
+// Tx is a transaction: it is written whole or not at all.
 type Tx struct {
 	Durability Durability
 	Changes    []Change

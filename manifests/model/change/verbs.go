@@ -19,9 +19,9 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Create adds obj, with defaults and server-set fields filled in; it takes obj
-// over. AlreadyExists if there is one of its name. A generated name is set
-// when Create returns, in the key and in obj.
+// Create adds obj, which it takes over, with defaults and server-set fields
+// filled in. It fails with AlreadyExists if the name is taken. A generated name
+// is set when Create returns, in the key and in obj.
 func Create(obj object.Object, now time.Time) Change {
 	defaults.Apply(obj)
 	lifecycle.PrepareCreate(obj, now)
@@ -42,7 +42,7 @@ func Create(obj object.Object, now time.Time) Change {
 	}}
 }
 
-// Absent makes a creation that does nothing if the object is there already.
+// Absent returns a creation that does nothing if the object already exists.
 func Absent(create Change) Change {
 	mutate := create.Mutate
 	create.Mutate = func(current object.Object) (object.Object, error) {

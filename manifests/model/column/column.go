@@ -1,5 +1,5 @@
-// Package column makes the columns and cells that the tables of kinds share, in
-// the words of kubectl get. Its functions are pure.
+// Package column contains the columns and cells that the tables of several
+// kinds share, in the words of kubectl get. Its functions are pure.
 package column
 
 import (
@@ -21,7 +21,7 @@ const (
 	Shown = 3
 )
 
-// Define defines columns by their names: a leading + is one of the wide
+// Define returns columns for these names: a leading + marks one of the wide
 // output, a leading # a number, and Name is the object's name.
 func Define(names ...string) []metav1.TableColumnDefinition {
 	defs := make([]metav1.TableColumnDefinition, len(names))
@@ -48,10 +48,10 @@ func Define(names ...string) []metav1.TableColumnDefinition {
 
 var objectMetaDoc = metav1.ObjectMeta{}.SwaggerDoc()
 
-// Age is how long an object has existed, in kubectl's short form.
+// Age returns how long an object has existed, in kubectl's short form.
 func Age(obj object.Object, now time.Time) string { return Since(obj.GetCreationTimestamp(), now) }
 
-// Since is how long ago a moment was.
+// Since returns how long ago a moment was.
 func Since(t metav1.Time, now time.Time) string {
 	if t.IsZero() {
 		return "<unknown>"
@@ -64,7 +64,7 @@ func SinceMicro(t metav1.MicroTime, now time.Time) string {
 	return Since(metav1.Time(t), now)
 }
 
-// Or stands in for an empty cell.
+// Or replaces an empty cell.
 func Or(s, empty string) string {
 	if s == "" {
 		return empty

@@ -10,8 +10,8 @@ import (
 )
 
 // Health judges objects by the expressions of a spec.healthCheckExprs entry:
-// the first that holds of inProgress, failed and current decides, and what none
-// of them covers is in progress, as in Flux.
+// the first of inProgress, failed and current that holds decides, and if none
+// does the object is in progress, as in Flux.
 type Health struct{ inProgress, failed, current *Condition }
 
 // objectVariables are what an expression about an object may name.

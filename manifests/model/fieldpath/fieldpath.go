@@ -5,8 +5,8 @@ package fieldpath
 
 import "strings"
 
-// Join appends a field or a map's key to a path, in brackets if it is no plain
-// name.
+// Join appends a field or a map's key to a path, in brackets if it is not a
+// plain name.
 func Join(path, key string) string {
 	if key == "" || strings.ContainsAny(key, "./[] ") {
 		return path + "[" + key + "]"
@@ -25,7 +25,7 @@ type Segment struct {
 	Bracket bool
 }
 
-// Parse takes a path apart. Brackets may hold quotes, as in JSONPath.
+// Parse splits a path. Brackets may contain quotes, as in JSONPath.
 func Parse(path string) []Segment {
 	var out []Segment
 	for len(path) > 0 {

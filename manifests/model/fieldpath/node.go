@@ -7,11 +7,11 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Lookup follows a path from a node of YAML. key is the map's key that the last
-// step went through, or the list's item itself; value is what the path names.
-// Both are nil if the node does not hold the whole path. List items are named
-// by index ([0]), by merge keys ([name=web], [containerPort=80,protocol=TCP])
-// or, plain values, by themselves.
+// Lookup follows a path from a node of YAML. key is the map key of the last
+// step, or the list item itself; value is what the path names. Both are nil if
+// the node does not contain the whole path. List items are named by index
+// ([0]), by merge keys ([name=web], [containerPort=80,protocol=TCP]) or, if
+// they are plain values, by themselves.
 func Lookup(n *yaml.Node, path string) (key, value *yaml.Node) {
 	key, value, rest := Nearest(n, Parse(path))
 	if len(rest) > 0 {
@@ -20,8 +20,8 @@ func Lookup(n *yaml.Node, path string) (key, value *yaml.Node) {
 	return key, value
 }
 
-// Nearest follows a path from a node as far as the node holds it, and returns
-// the steps that are left. key is nil if that is all of them.
+// Nearest follows a path from a node as far as it exists, and returns the
+// remaining steps. key is nil if none of the path exists.
 func Nearest(n *yaml.Node, path []Segment) (key, value *yaml.Node, rest []Segment) {
 	value = n
 	for rest = path; len(rest) > 0; {
@@ -34,9 +34,9 @@ func Nearest(n *yaml.Node, path []Segment) (key, value *yaml.Node, rest []Segmen
 	return key, value, nil
 }
 
-// Step takes the first step of a path from n, and tells how many segments it
-// used: a map's key may itself have dots, which some paths do not put in
-// brackets. value is nil if n does not hold it.
+// Step takes the first step of a path from n, and returns how many segments it
+// used: a map's key may itself contain dots, which some paths do not put in
+// brackets. value is nil if n does not contain it.
 func Step(n *yaml.Node, path []Segment) (key, value *yaml.Node, used int) {
 	dotted := 1
 	for dotted < len(path) && !path[dotted-1].Bracket && !path[dotted].Bracket {

@@ -1,6 +1,6 @@
-// Package fill sets the fields that a manifest leaves out: single ones, and all
-// those that pods and pod templates share. What it sets is what the Kubernetes
-// API reference gives. All of it is pure and safe for concurrent use on
+// Package fill sets the fields that a manifest omits: single fields, and all
+// those that pods and pod templates share. The values are those of the
+// Kubernetes API reference. All of it is pure and safe for concurrent use on
 // different objects.
 package fill
 

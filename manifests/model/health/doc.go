@@ -1,7 +1,11 @@
-// Package health has the words for what is wrong with an object, as kstatus and
-// kubectl rollout status have them, and what the health of kinds is made of: for
-// a workload the reason is taken from its pods (image cannot be pulled, no node
-// fits, probe fails, crash loop).
+// Package health describes what is wrong with an object, in the words of
+// kstatus and kubectl rollout status, and has the parts of which the health of
+// kinds is made. For a workload the reason is taken from its pods (image cannot
+// be pulled, no node fits, probe fails, crash loop). A pod's trouble never
+// makes its workload Failed, because most of it can resolve itself (a registry
+// comes back, a missing Secret arrives). So the workload stays InProgress with
+// the reason until its progress deadline, or the timeout of the caller,
+// decides. manifests/model/assess judges objects.
 //
 // A pod's trouble never makes its workload Failed: most of it can mend by itself
 // (a registry comes back, a missing Secret arrives), so the workload stays

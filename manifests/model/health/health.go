@@ -21,7 +21,7 @@ const (
 	NotFound    Status = "NotFound"
 )
 
-// Result is a status with the reason a person would look for.
+// Result is a status with the reason that a person would look for.
 type Result struct {
 	Status  Status `json:"status"`
 	Message string `json:"message,omitempty"`
@@ -33,8 +33,9 @@ func Behind(kind string, generation, observed int64) (Result, bool) {
 		observed < generation
 }
 
-// Conditioned judges the kinds that follow kstatus' conditions: Stalled,
-// Reconciling and Ready. A suspended one is what it was told to be.
+// Conditioned judges kinds that follow kstatus' conditions: Stalled,
+// Reconciling and Ready. A suspended object is in the state that it was asked
+// to be in.
 func Conditioned(obj object.Object, suspended bool, observed int64, conditions []metav1.Condition) Result {
 	if suspended {
 		return Result{Current, "Reconciliation is suspended"}

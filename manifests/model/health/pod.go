@@ -96,7 +96,7 @@ func containerTrouble(p *corev1.Pod, c corev1.Container, s corev1.ContainerStatu
 	return trouble{2, "NotReady", message}
 }
 
-// Exit says how a container ended, and what it left as its termination message.
+// Exit describes how a container ended, with its termination message.
 func Exit(t *corev1.ContainerStateTerminated) string {
 	text := fmt.Sprintf("exit code %d (%s)", t.ExitCode, t.Reason)
 	if t.Signal != 0 {
@@ -113,8 +113,8 @@ func Exit(t *corev1.ContainerStateTerminated) string {
 // decides that way that they may be shown to who sees its status.
 const said = ", it said: "
 
-// WithoutWords removes from a message what containers said: for places that
-// more people read than the status.
+// WithoutWords removes the output of containers from a message, for places that
+// more people can read than the status.
 func WithoutWords(message string) string { return saidWords.ReplaceAllString(message, "") }
 
 var saidWords = regexp.MustCompile(said + `"(?:[^"\\]|\\.)*"`)
@@ -127,8 +127,8 @@ func lastLines(text string) string {
 	return strings.ToValidUTF8(text[max(0, len(text)-most):], "")
 }
 
-// Trouble is what keeps a pod from being Ready: what a person would look for
-// first, and whether anything does. The reader may be nil.
+// Trouble returns what keeps a pod from being Ready, as a person would look for
+// it, and whether anything does. The reader may be nil.
 func Trouble(p *corev1.Pod, reader object.Reader) (text string, found bool) {
 	t := troubleOf(p, reader)
 	return t.String(), t.gravity > 0

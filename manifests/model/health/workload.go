@@ -13,8 +13,9 @@ import (
 
 var podKind = schema.GroupKind{Kind: "Pod"}
 
-// WhyPods is what is wrong with the pods of owner: the first pod's trouble of
-// the gravest sort, and how many others have the same.
+// WhyPods returns what is wrong with the pods of owner: the trouble of the
+// first pod with the most serious kind of trouble, and how many others have the
+// same.
 func WhyPods(owner object.Object, reader object.Reader) string {
 	if reader == nil {
 		return ""

@@ -1,7 +1,7 @@
-// Package kind says what a kind of the API is made of: its names, its types and
-// all that holds for it alone. A kind is one [Definition], in a file of
-// manifests/model/kinds; [Define] makes a [Kind] of it, and a [Set] holds the
-// kinds that are served.
+// Package kind defines what makes up a kind of the API: its names, its types
+// and everything particular to it. A kind is one [Definition], in a file of
+// manifests/model/kinds; [Define] turns it into a [Kind], and a [Set] contains
+// the kinds that are served.
 package kind
 
 import (
@@ -25,7 +25,7 @@ type Kind struct {
 	NewList func() runtime.Object
 }
 
-// Names are what a kind is called.
+// Names are the names of a kind.
 type Names struct {
 	schema.GroupVersionKind
 	// Plural and Singular are the resource's names in paths and on the
@@ -40,14 +40,14 @@ func (n Names) Resource() schema.GroupVersionResource {
 	return n.GroupVersion().WithResource(n.Plural)
 }
 
-// Definition is all that is particular to a kind with the Go type T, a pointer.
-// A part that is not set is one that the kind does not have.
+// Definition contains everything particular to a kind with the Go type T, a
+// pointer. If a part is not set, the kind does not have it.
 type Definition[T object.Object] struct {
 	Names
-	// Status says that there is a status subresource.
+	// Status reports whether there is a status subresource.
 	Status bool
-	// Subresources are those that few kinds have, by name, but for status and
-	// scale. How they are served is the API's matter.
+	// Subresources are further subresources, which few kinds have, by name,
+	// apart from status and scale. The API determines how they are served.
 	Subresources []string
 	REST         REST
 
@@ -59,15 +59,17 @@ type Definition[T object.Object] struct {
 	Fields    Fields[T]
 	Health    Health[T]
 
-	// PodTemplate returns what pods are made of, which for a pod is itself.
+	// PodTemplate returns the template of the kind's pods, which for a pod is
+	// itself.
 	PodTemplate func(obj T) (*metav1.ObjectMeta, *corev1.PodSpec)
 	// Scale returns what the scale subresource is about.
 	Scale func(obj T) Scale
-	// Suspension returns what suspends the kinds that follow Git.
+	// Suspension returns what suspends an object, for the kinds that follow
+	// Git.
 	Suspension func(obj T) Suspension
 }
 
-// REST says in what the API answers differently for a kind.
+// REST describes in what the API treats a kind differently.
 type REST struct {
 	// CreateOnUpdate: a PUT to a name that does not exist creates.
 	CreateOnUpdate bool
@@ -75,16 +77,16 @@ type REST struct {
 	VersionRequired bool
 	// ReturnsDeleted: the deletion is answered with the object itself.
 	ReturnsDeleted bool
-	// NoDependents: a delete knows no propagation policy.
+	// NoDependents: a delete has no propagation policy.
 	NoDependents bool
-	// TTL is how long an object is kept; 0 stands for ever.
+	// TTL is how long an object is kept; 0 means for ever.
 	TTL time.Duration
-	// StatusResets are the fields besides spec that whoever applies the status
-	// does not come to own.
+	// StatusResets are the fields besides spec of which applying the status
+	// does not make anybody the owner.
 	StatusResets []string
 }
 
-// Scale is what of an object its scale subresource reads and writes.
+// Scale is the part of an object that its scale subresource reads and writes.
 type Scale struct {
 	Replicas **int32
 	Selector *metav1.LabelSelector
@@ -92,7 +94,7 @@ type Scale struct {
 	Current int32
 }
 
-// Suspension is what of an object suspends it and tells of that.
+// Suspension is the part of an object that suspends it and reports that.
 type Suspension struct {
 	Suspend    *bool
 	Conditions *[]metav1.Condition
@@ -103,7 +105,7 @@ type Table[T object.Object] struct {
 	Columns []metav1.TableColumnDefinition
 	// Row returns the cells of one object in the order of Columns.
 	Row func(obj T, now time.Time) []any
-	// Conditions are what clients may want to know of a row as a whole.
+	// Conditions are what clients may want to know about a row as a whole.
 	Conditions func(obj T) []metav1.TableRowCondition
 }
 
@@ -117,16 +119,16 @@ type Fields[T object.Object] struct {
 	Read func(obj T, into fields.Set)
 }
 
-// Health is when an object has reached what its spec asks for.
+// Health determines when an object has reached what its spec asks for.
 type Health[T object.Object] struct {
-	// Of judges an object that is not being deleted; the reader, which may be
-	// nil, is asked for the pods, to say why. Without it an object that is there
-	// is Current.
+	// Of judges an object that is not being deleted. It reads pods from the
+	// reader, which may be nil, to find the reason. If Of is not set, an object
+	// that exists is Current.
 	Of func(obj T, reader object.Reader) health.Result
-	// Pods returns those that run what obj asks for now; owned are those whose
-	// controller is owner.
+	// Pods returns the pods that run what obj asks for now; owned are those
+	// whose controller is owner.
 	Pods func(obj T, reader object.Reader, owned func(owner object.Object) []*corev1.Pod) []*corev1.Pod
-	// MinReadySeconds is how long a pod has to be Ready to be available.
+	// MinReadySeconds is how long a pod must be Ready to be available.
 	MinReadySeconds func(obj T) int32
 }
 

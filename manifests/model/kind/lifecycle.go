@@ -7,27 +7,28 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Lifecycle is what the verbs do to a kind besides what they do to all, as
-// manifests/model/lifecycle has it.
+// Lifecycle is what the verbs do to a kind in addition to what they do to all,
+// which is in manifests/model/lifecycle.
 type Lifecycle[T object.Object] struct {
 	Create       func(obj T)
 	Update       func(obj, old T)
 	UpdateStatus func(obj, old T)
 	// Finalize is the update through the finalize subresource.
 	Finalize func(obj, old T)
-	// Changed reports whether an update raises the generation; nil for kinds
-	// that have none. It runs after Update.
+	// Changed reports whether an update increments the generation; nil for
+	// kinds that have none. It runs after Update.
 	Changed func(obj, old T) bool
-	// Grace returns the seconds that a delete leaves an object, nil for kinds
-	// that go without.
+	// Grace returns the grace period of a delete in seconds, nil for kinds
+	// without one.
 	Grace func(obj T, opts metav1.DeleteOptions) int64
 	// MarkDeleted changes the copy that gets its deletionTimestamp.
 	MarkDeleted func(obj T)
 	// Held reports whether something other than metadata.finalizers and the
 	// grace period holds a terminating object.
 	Held func(obj T) bool
-	// IgnoresPropagation says that the propagation policy of a delete means
-	// nothing: nothing can depend on the kind, or what does goes in any case.
+	// IgnoresPropagation reports whether the propagation policy of a delete has
+	// no meaning: nothing can depend on the kind, or whatever does is deleted
+	// in any case.
 	IgnoresPropagation bool
 }
 
@@ -45,12 +46,12 @@ func untyped[T object.Object](l Lifecycle[T]) Lifecycle[object.Object] {
 	}
 }
 
-// Differ reports whether two values differ, as the API compares: nil and empty
-// are the same.
+// Differ reports whether two values differ, as the API compares them: nil and
+// empty are equal.
 func Differ(a, b any) bool { return !equality.Semantic.DeepEqual(a, b) }
 
-// KeepMeta undoes every change of the metadata but those that a status write
-// of a custom resource makes: managedFields and the version it is based on.
+// KeepMeta undoes every change of the metadata except those of a status write
+// of a custom resource: managedFields and the version it is based on.
 func KeepMeta(meta, old *metav1.ObjectMeta) {
 	managed, version := meta.ManagedFields, meta.ResourceVersion
 	old.DeepCopyInto(meta)

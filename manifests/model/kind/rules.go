@@ -7,22 +7,23 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Rules are what a kind demands of its objects. A nil function means no rule.
+// Rules are the requirements of a kind on its objects. A nil function means no
+// rule.
 type Rules[T object.Object] struct {
 	// Name is the rule for metadata.name; nil skips all of metadata.
 	Name apivalidation.ValidateNameFunc
-	// Object holds on create and on update.
+	// Object is checked on create and on update.
 	Object func(obj T) field.ErrorList
-	// Create holds on create, after Object.
+	// Create is checked on create, after Object.
 	Create func(obj T) field.ErrorList
-	// Update holds on update, after Object.
+	// Update is checked on update, after Object.
 	Update func(obj, old T) field.ErrorList
-	// Replaces holds on update instead of Object and Update.
+	// Replaces is checked on update instead of Object and Update.
 	Replaces func(obj, old T) field.ErrorList
-	// Status holds on an update of the status.
+	// Status is checked on an update of the status.
 	Status func(obj, old T) field.ErrorList
-	// Duplicates finds what a manifest has twice in a list whose items are told
-	// apart by a key.
+	// Duplicates finds entries that a manifest has twice in a list whose items
+	// are identified by a key.
 	Duplicates func(obj T) field.ErrorList
 }
 

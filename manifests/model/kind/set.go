@@ -17,7 +17,8 @@ type Group struct {
 	Kinds       []*Kind
 }
 
-// Set is kinds that are served together. It is safe for concurrent use.
+// Set is a set of kinds that are served together. It is safe for concurrent
+// use.
 type Set struct {
 	list   []*Kind
 	byKind map[schema.GroupKind]*Kind

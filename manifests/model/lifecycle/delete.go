@@ -14,11 +14,11 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Delete returns what a delete makes of current: a copy that carries the
-// deletion stamps while finalizers, a propagation policy or a grace period
-// hold it, current itself when it is terminating already and opts add nothing,
-// or nil when it goes at once. It fails with a Conflict when the preconditions
-// of opts do not hold.
+// Delete returns the result of deleting current: a copy with the deletion
+// stamps while finalizers, a propagation policy or a grace period hold it,
+// current itself if it is already terminating and opts add nothing, or nil if
+// it is removed at once. It fails with a Conflict if the preconditions of opts
+// do not hold.
 func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (object.Object, error) {
 	if err := checkPreconditions(current, opts.Preconditions); err != nil {
 		return nil, err
@@ -76,8 +76,8 @@ func stampsAfter(current object.Object, s kind.Lifecycle[object.Object], opts me
 	return wireTime(now.Add(time.Duration(grace) * time.Second)), grace
 }
 
-// Removable reports whether an object that carries a deletionTimestamp has
-// nothing left to wait for and goes with this write.
+// Removable reports whether an object with a deletionTimestamp has nothing left
+// to wait for and is removed with this write.
 func Removable(obj object.Object) bool {
 	if obj.GetDeletionTimestamp() == nil || len(obj.GetFinalizers()) > 0 {
 		return false

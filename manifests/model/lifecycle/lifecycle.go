@@ -53,10 +53,10 @@ func PrepareCreate(obj object.Object, now time.Time) {
 	}
 }
 
-// PrepareUpdate makes obj a legal successor of old for a write through the
-// main resource: status, UID, creation and deletion stamps are old's, and the
-// generation rises exactly if the spec (by the rules of the kind) changed.
-// The resourceVersion is left as it is.
+// PrepareUpdate makes obj a legal successor of old for a write through the main
+// resource: status, UID, creation and deletion stamps are old's, and the
+// generation is incremented exactly if the spec (by the rules of the kind)
+// changed. The resourceVersion is left as it is.
 func PrepareUpdate(obj, old object.Object) {
 	keepStamps(obj, old)
 	s := of(obj)
@@ -69,8 +69,8 @@ func PrepareUpdate(obj, old object.Object) {
 }
 
 // PrepareUpdateStatus makes obj a legal successor of old for a write through
-// the status subresource: everything but the status (and, as the kind has it,
-// some metadata) is old's.
+// the status subresource: everything except the status (and some metadata,
+// depending on the kind) is old's.
 func PrepareUpdateStatus(obj, old object.Object) {
 	keepStamps(obj, old)
 	if s := of(obj); s.UpdateStatus != nil {
@@ -79,7 +79,8 @@ func PrepareUpdateStatus(obj, old object.Object) {
 }
 
 // PrepareFinalize makes obj a legal successor of old for a write through the
-// finalize subresource of its kind: all but that and the metadata is old's.
+// finalize subresource of its kind: everything except that and the metadata is
+// old's.
 func PrepareFinalize(obj, old object.Object) {
 	keepStamps(obj, old)
 	if s := of(obj); s.Finalize != nil {
@@ -103,7 +104,7 @@ const (
 	maxGeneratedBase = 63 - randomLength
 )
 
-// GenerateName returns base, shortened if need be, with five random
+// GenerateName returns base, shortened if necessary, with five random
 // characters, as the API does for metadata.generateName.
 func GenerateName(base string) string {
 	if len(base) > maxGeneratedBase {

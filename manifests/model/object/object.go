@@ -14,7 +14,7 @@ import (
 )
 
 // Object is any API object. Objects read from the store are shared and must
-// never be changed: copy the parts that change, then hand the copy over.
+// never be changed: copy the parts that change, then pass on the copy.
 type Object interface {
 	runtime.Object
 	metav1.Object
@@ -36,7 +36,7 @@ func (k Key) String() string {
 	return strings.Join(append(parts, k.Name), "/")
 }
 
-// EventType says what happened to an object.
+// EventType is what happened to an object.
 type EventType uint8
 
 // The events of a watch. A deletion carries the object's last state.
@@ -70,8 +70,8 @@ type Watcher interface {
 	// and returns all of them. It fails with ErrExpired if the caller fell
 	// behind too far, and with ctx.Err() when ctx ends.
 	Next(ctx context.Context) ([]Event, error)
-	// Revision is the newest revision that the watcher has gone past, with or
-	// without events of its kinds: where a watch can be taken up again.
+	// Revision is the newest revision that the watcher has passed, with or
+	// without events of its kinds: a watch can be resumed from there.
 	Revision() uint64
 }
 

@@ -166,8 +166,8 @@ func hostPorts(list []corev1.Container, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// TrimmedImages holds for pods only: templates with a blank image stand for
-// one that something fills in later.
+// TrimmedImages applies only to pods: a template may have a blank image that
+// something fills in later.
 func TrimmedImages(list []corev1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, c := range list {

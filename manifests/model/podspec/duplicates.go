@@ -21,8 +21,8 @@ type spreadOf struct {
 	WhenUnsatisfiable corev1.UnsatisfiableConstraintAction `json:"whenUnsatisfiable"`
 }
 
-// Duplicates finds what a declared pod or template has twice in a list whose items
-// are told apart by a key.
+// Duplicates finds entries that a declared pod or template has twice in a list
+// whose items are identified by a key.
 func Duplicates(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs := rule.Twice(path.Child("volumes"), "name", s.Volumes, func(v corev1.Volume) any { return v.Name })
 	errs = append(errs, rule.Twice(path.Child("hostAliases"), "ip", s.HostAliases, func(h corev1.HostAlias) any { return h.IP })...)

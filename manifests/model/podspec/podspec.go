@@ -19,7 +19,8 @@ const (
 	maxSearchChars = 2048
 )
 
-// ValidateTemplate holds for the templates of controllers that keep pods running.
+// ValidateTemplate validates the templates of controllers that keep pods
+// running.
 func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
@@ -37,8 +38,8 @@ func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorLi
 	return errs
 }
 
-// Validate holds for pods and templates. In a template a host port may be left
-// for the pod's defaults to fill in.
+// Validate validates pods and templates. In a template a host port may be left
+// to the pod's defaults.
 func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 	var grace int64
 	if s.TerminationGracePeriodSeconds != nil {

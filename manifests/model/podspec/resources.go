@@ -71,7 +71,7 @@ func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// Quantity demands an amount of a resource that there can be.
+// Quantity requires a possible amount of a resource.
 func Quantity(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if value.Sign() < 0 {

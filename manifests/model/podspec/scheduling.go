@@ -13,10 +13,10 @@ import (
 	"headway.dev/manifests/model/rule"
 )
 
-// TaintEffects are what a taint can do.
+// TaintEffects are the possible effects of a taint.
 var TaintEffects = []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
 
-// Tolerations demands tolerations that can match a taint.
+// Tolerations requires tolerations that can match a taint.
 func Tolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, t := range list {

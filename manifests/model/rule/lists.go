@@ -21,7 +21,7 @@ func NoneOf(path *field.Path, message string, fields []SetField) field.ErrorList
 	return errs
 }
 
-// Unique reports a name seen before, and remembers it.
+// Unique reports a name that was seen before, and remembers it.
 func Unique[T comparable](seen map[T]bool, value T, path *field.Path) field.ErrorList {
 	if seen[value] {
 		return field.ErrorList{field.Duplicate(path, value)}
@@ -30,8 +30,8 @@ func Unique[T comparable](seen map[T]bool, value T, path *field.Path) field.Erro
 	return nil
 }
 
-// Twice returns the items of a list whose key an earlier one has; name is that of
-// the key's field, if it is one.
+// Twice returns the items of a list whose key an earlier item has; name is the
+// name of the key's field, if it is a field.
 func Twice[T any](path *field.Path, name string, list []T, key func(T) any) field.ErrorList {
 	if len(list) < 2 {
 		return nil

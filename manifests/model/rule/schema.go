@@ -12,7 +12,7 @@ import (
 // The messages below are those that the API gives for a schema.
 var Interval = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
 
-// NotEmpty demands a value.
+// NotEmpty requires a value.
 func NotEmpty(value string, path *field.Path) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, "")}
@@ -20,7 +20,7 @@ func NotEmpty(value string, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// MaxLength demands at most limit bytes.
+// MaxLength requires at most limit bytes.
 func MaxLength(value string, limit int, path *field.Path) field.ErrorList {
 	if len(value) > limit {
 		return field.ErrorList{field.TooLong(path, value, limit)}
@@ -28,7 +28,7 @@ func MaxLength(value string, limit int, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// Matches demands a value that matches a pattern.
+// Matches requires a value that matches a pattern.
 func Matches(value string, pattern *regexp.Regexp, path *field.Path) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, "")}
@@ -39,12 +39,12 @@ func Matches(value string, pattern *regexp.Regexp, path *field.Path) field.Error
 	return field.ErrorList{Mismatch(value, pattern, path)}
 }
 
-// Mismatch says that a value does not match a pattern.
+// Mismatch is the error for a value that does not match a pattern.
 func Mismatch(value string, pattern *regexp.Regexp, path *field.Path) *field.Error {
 	return field.Invalid(path, value, fmt.Sprintf("%s in body should match '%s'", path, pattern))
 }
 
-// Required demands a duration that matches a pattern.
+// Required requires a duration that matches a pattern.
 func Required(d metav1.Duration, pattern *regexp.Regexp, path *field.Path) field.ErrorList {
 	if d.Duration == 0 {
 		return field.ErrorList{field.Required(path, "")}
@@ -52,7 +52,7 @@ func Required(d metav1.Duration, pattern *regexp.Regexp, path *field.Path) field
 	return Matches(d.Duration.String(), pattern, path)
 }
 
-// OptionalDuration demands that a duration that is set matches Interval.
+// OptionalDuration requires that a duration, if set, matches Interval.
 func OptionalDuration(d *metav1.Duration, path *field.Path) field.ErrorList {
 	if d == nil {
 		return nil

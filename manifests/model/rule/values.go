@@ -1,6 +1,6 @@
-// Package rule holds the rules about single values of which the validations of
-// kinds are made, in the words of the Kubernetes API. All of it is pure and safe
-// for concurrent use.
+// Package rule contains the rules about single values of which the validations
+// of kinds are made, in the words of the Kubernetes API. All of it is pure and
+// safe for concurrent use.
 package rule
 
 import (
@@ -24,10 +24,10 @@ var (
 	Status   = field.NewPath("status")
 )
 
-// Protocols are those that a port can have.
+// Protocols are the protocols that a port can have.
 var Protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
 
-// Invalid makes one error of every message.
+// Invalid makes one error of each message.
 func Invalid(path *field.Path, value any, messages []string) field.ErrorList {
 	var errs field.ErrorList
 	for _, msg := range messages {
@@ -36,17 +36,17 @@ func Invalid(path *field.Path, value any, messages []string) field.ErrorList {
 	return errs
 }
 
-// DNSLabel demands a label of a DNS name.
+// DNSLabel requires a DNS label.
 func DNSLabel(value string, path *field.Path) field.ErrorList {
 	return Invalid(path, value, validation.IsDNS1123Label(value))
 }
 
-// DNSSubdomain demands a DNS name.
+// DNSSubdomain requires a DNS name.
 func DNSSubdomain(value string, path *field.Path) field.ErrorList {
 	return Invalid(path, value, validation.IsDNS1123Subdomain(value))
 }
 
-// ObjectName is a required reference to an object with a subdomain name.
+// ObjectName requires a reference to an object with a subdomain name.
 func ObjectName(value string, path *field.Path) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, "")}
@@ -54,7 +54,8 @@ func ObjectName(value string, path *field.Path) field.ErrorList {
 	return Invalid(path, value, apivalidation.NameIsDNSSubdomain(value, false))
 }
 
-// OneOf is an enumeration; unset is an error, as defaults come first.
+// OneOf requires one of several values; unset is an error, because defaults
+// come first.
 func OneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, "")}
@@ -62,7 +63,7 @@ func OneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
 	return OptionalOneOf(value, path, allowed...)
 }
 
-// OptionalOneOf is an enumeration that may be left out.
+// OptionalOneOf requires one of several values, or none.
 func OptionalOneOf[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
 	if value == "" || slices.Contains(allowed, value) {
 		return nil
@@ -70,12 +71,12 @@ func OptionalOneOf[T ~string](value T, path *field.Path, allowed ...T) field.Err
 	return field.ErrorList{field.NotSupported(path, value, allowed)}
 }
 
-// NonNegative demands at least 0.
+// NonNegative requires at least 0.
 func NonNegative[T ~int32 | ~int64](value T, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateNonnegativeField(int64(value), path)
 }
 
-// OptionalNonNegative demands at least 0 of what is set.
+// OptionalNonNegative requires at least 0, if set.
 func OptionalNonNegative[T ~int32 | ~int64](value *T, path *field.Path) field.ErrorList {
 	if value == nil {
 		return nil
@@ -83,7 +84,7 @@ func OptionalNonNegative[T ~int32 | ~int64](value *T, path *field.Path) field.Er
 	return NonNegative(*value, path)
 }
 
-// Seconds31 is a positive number of seconds that fits 31 bits.
+// Seconds31 requires a positive number of seconds that fits in 31 bits.
 func Seconds31(value *int64, path *field.Path) field.ErrorList {
 	if value == nil || *value >= 1 && *value <= math.MaxInt32 {
 		return nil
@@ -91,12 +92,12 @@ func Seconds31(value *int64, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, *value, validation.InclusiveRangeError(1, math.MaxInt32))}
 }
 
-// PortNumber demands the number of a port.
+// PortNumber requires a port number.
 func PortNumber(port int32, path *field.Path) field.ErrorList {
 	return Invalid(path, port, validation.IsValidPortNum(int(port)))
 }
 
-// PortNumberOrName demands the number or the name of a port.
+// PortNumberOrName requires the number or the name of a port.
 func PortNumberOrName(port intstr.IntOrString, path *field.Path) field.ErrorList {
 	if port.Type == intstr.Int {
 		return Invalid(path, port.IntValue(), validation.IsValidPortNum(port.IntValue()))
@@ -104,7 +105,7 @@ func PortNumberOrName(port intstr.IntOrString, path *field.Path) field.ErrorList
 	return Invalid(path, port.StrVal, validation.IsValidPortName(port.StrVal))
 }
 
-// IntOrPercent is a count or a percentage of at least 0.
+// IntOrPercent requires a count or a percentage of at least 0.
 func IntOrPercent(value intstr.IntOrString, path *field.Path) field.ErrorList {
 	if value.Type == intstr.String {
 		return Invalid(path, value, validation.IsValidPercent(value.StrVal))
@@ -112,7 +113,8 @@ func IntOrPercent(value intstr.IntOrString, path *field.Path) field.ErrorList {
 	return NonNegative(value.IntVal, path)
 }
 
-// Immutable compares as the API does: nil and empty are the same.
+// Immutable requires that a field does not change, compared as the API does:
+// nil and empty are equal.
 func Immutable(value, old any, path *field.Path) field.ErrorList {
 	if equality.Semantic.DeepEqual(value, old) {
 		return nil
@@ -120,7 +122,7 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 	return field.ErrorList{field.Invalid(path, value, apivalidation.FieldImmutableErrorMsg)}
 }
 
-// Address is an IP address that another host can reach.
+// Address requires an IP address that another host can reach.
 func Address(value string, path *field.Path) field.ErrorList {
 	if errs := validation.IsValidIPForLegacyField(path, value, true, nil); len(errs) > 0 {
 		return errs

@@ -1,5 +1,5 @@
 // Package scheme lists the kinds that Headway serves, which are defined in
-// manifests/model/kinds, and knows how to encode and decode them.
+// manifests/model/kinds, and encodes and decodes them.
 package scheme
 
 import (
@@ -41,7 +41,7 @@ var (
 	// there is no second set of types and no conversion.
 	Scheme = newScheme()
 	// Codecs encodes and decodes the kinds of Scheme. Lists are written item by
-	// item, so that never a whole one is held encoded.
+	// item, so that the encoding of a whole list is never in memory.
 	Codecs = serializer.NewCodecFactory(Scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
 	// ParameterCodec decodes the query parameters of the API.
 	ParameterCodec = runtime.NewParameterCodec(Scheme)

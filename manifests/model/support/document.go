@@ -19,9 +19,9 @@ var roots = []reflect.Type{
 	typeOf[corev1.Namespace](), typeOf[corev1.Node](), typeOf[corev1.ConfigMap](), typeOf[corev1.Secret](), typeOf[corev1.ServiceAccount](),
 }
 
-// Gaps names what the table lacks: fields of the API's Go types that are
-// neither honoured nor have a rule, types that nobody looked at, and names that
-// are no field at all.
+// Gaps returns what the table lacks: fields of the API's Go types that are
+// neither honoured nor have a rule, types that nobody has reviewed, and names
+// that are not fields at all.
 func Gaps() []string {
 	var gaps []string
 	seen := map[reflect.Type]bool{}
@@ -84,7 +84,7 @@ func elem(t reflect.Type) reflect.Type {
 	return t
 }
 
-// Markdown is the table of the fields with a rule, for the documentation.
+// Markdown returns the table of the fields with a rule, for the documentation.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString("| type | field | values | what happens | why |\n|---|---|---|---|---|\n")

@@ -26,22 +26,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Level is what becomes of an object that sets a field.
+// Level is what happens to an object that sets a field.
 type Level int
 
 const (
-	// Hint has the object accepted with a warning; the field has no effect.
+	// Hint accepts the object with a warning; the field has no effect.
 	Hint Level = iota + 1
-	// Refused has the object refused.
+	// Refused refuses the object.
 	Refused
 )
 
 // Rule is about a field that is not honoured, or not with every value.
 type Rule struct {
 	Level Level
-	// Reason says why, and what to do instead where there is something.
+	// Reason explains why, and what to do instead if there is an alternative.
 	Reason string
-	// Values names the values that the rule is about, for people. Empty: all.
+	// Values describes the values that the rule is about, for people. Empty:
+	// all.
 	Values string
 	// asks reports whether the struct that has the field asks for what is
 	// missing. Nil: it does if the field is not the zero value.
@@ -50,9 +51,10 @@ type Rule struct {
 	at string
 }
 
-// Refusals returns an error for each field of obj that is refused, by the path
-// and in the form of the API's own validation. What old, which may be nil, asks
-// for as well is let be: an object that was accepted once can still be changed.
+// Refusals returns an error for each field of obj that is refused, with the
+// path and in the form of the API's own validation. What old, which may be nil,
+// asks for as well is accepted: an object that was accepted once can still be
+// changed.
 func Refusals(obj, old runtime.Object) field.ErrorList {
 	had := map[*Rule]bool{}
 	if old != nil {
@@ -67,7 +69,7 @@ func Refusals(obj, old runtime.Object) field.ErrorList {
 	return errs
 }
 
-// Warning is a field that is set and has no effect.
+// Warning is a field that is set but has no effect.
 type Warning struct {
 	Field, Reason string
 }
@@ -77,7 +79,7 @@ func (w Warning) String() string {
 	return fmt.Sprintf("%s: not supported yet and without effect: %s", w.Field, w.Reason)
 }
 
-// Warnings returns the fields of obj that are accepted and have no effect.
+// Warnings returns the fields of obj that are accepted but have no effect.
 func Warnings(obj runtime.Object) []Warning {
 	var warnings []Warning
 	walk(obj, func(path *field.Path, rule *Rule) {

@@ -114,11 +114,11 @@ func rulesOf(obj object.Object) kind.Rules[object.Object] {
 	return kind.Rules[object.Object]{}
 }
 
-// Duplicates finds what a manifest has twice in a list whose items are told
-// apart by a key. The API stores some of them (of two variables of a name the
-// last counts, with a warning), but server-side apply, by which manifests are
-// applied, takes none: it could not say whose field an item is. The object is as
-// it is declared, without defaults.
+// Duplicates finds entries that a manifest has twice in a list whose items are
+// identified by a key. The API stores some of them (of two variables with one
+// name the last counts, with a warning), but server-side apply, with which
+// manifests are applied, accepts none, because it could not tell whose field an
+// item is. The object is as declared, without defaults.
 func Duplicates(obj object.Object) field.ErrorList {
 	errs := rule.Twice(rule.Metadata.Child("finalizers"), "", obj.GetFinalizers(), func(f string) any { return f })
 	errs = append(errs, rule.Twice(rule.Metadata.Child("ownerReferences"), "uid", obj.GetOwnerReferences(), func(r metav1.OwnerReference) any { return string(r.UID) })...)

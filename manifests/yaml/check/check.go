@@ -17,9 +17,9 @@ import (
 	"headway.dev/manifests/yaml/load"
 )
 
-// Items validates each item as a new object, on a copy with defaults and, for
-// a namespaced object without one, the namespace default. The result joins all
-// faults, each a *load.Error.
+// Items validates each item as a new object, on a copy with defaults and, for a
+// namespaced object without a namespace, with the namespace default. The result
+// joins all faults, each a *load.Error.
 func Items(items []load.Item) error {
 	var faults []error
 	for _, item := range items {
@@ -47,7 +47,7 @@ func Items(items []load.Item) error {
 	return errors.Join(faults...)
 }
 
-// Warnings names the fields of the items that would be accepted and have no
+// Warnings returns the fields of the items that would be accepted but have no
 // effect, each with its file and line.
 func Warnings(items []load.Item) []*load.Error {
 	var warnings []*load.Error

@@ -29,10 +29,10 @@ const (
 	changed = "(changed)"
 )
 
-// HiddenFields is an annotation of Headway on objects that are no Secrets but
+// HiddenFields is an annotation of Headway on objects that are not Secrets but
 // have values that come from one, or from an encrypted file: a JSON list of the
-// paths of these fields in the notation of Field, or "*" for all of the object.
-// It is kept with the object so that an old value is hidden, too.
+// paths of these fields in the notation of Field, or "*" for the whole object.
+// It is kept on the object so that an old value is hidden, too.
 const HiddenFields = "headway.dev/hidden-fields"
 
 // Objects lists the differences from old to new in path order, ignoring what
@@ -50,8 +50,8 @@ func Objects(old, new object.Object) []Field {
 	return w.walk(old, new)
 }
 
-// WithSecrets is Objects with the values of Secrets, for those who have to
-// find out what is secret. What it returns must not be shown.
+// WithSecrets is Objects with the values of Secrets, for callers that have to
+// find out what is secret. Its result must not be shown.
 func WithSecrets(old, new object.Object) []Field { return (&walker{}).walk(old, new) }
 
 func (w *walker) walk(old, new object.Object) []Field {

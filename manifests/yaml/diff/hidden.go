@@ -15,8 +15,8 @@ const HideAll = "*"
 // maxHidden bounds the annotation; what would be longer hides the object.
 const maxHidden = 16 << 10
 
-// Hide marks fields of an object as secret, by their paths. Without any the
-// whole object is.
+// Hide marks fields of an object as secret, by their paths; without paths, the
+// whole object.
 func Hide(obj object.Object, paths []string) {
 	value := HideAll
 	if len(paths) > 0 {
@@ -59,8 +59,8 @@ func hiddenFields(objects ...object.Object) hiddenPaths {
 	return h
 }
 
-// Hidden are the paths of the fields of an object that are marked as secret;
-// all says that the whole object is.
+// Hidden returns the paths of the fields of an object that are marked as
+// secret; all reports whether the whole object is.
 func Hidden(obj object.Object) (paths []string, all bool) {
 	h := hiddenFields(obj)
 	return h.paths, h.all

@@ -17,16 +17,16 @@ import (
 	"headway.dev/manifests/yaml/load"
 )
 
-// ID says which object of a file is meant, by what the file itself says of it.
-// An empty Namespace is that of no object or of any. The zero ID is the only
-// document of the file, such as a kustomization; see also Document.
+// ID identifies an object of a file by what the file itself says about it. An
+// empty Namespace matches an object without one, or of any. The zero ID is the
+// only document of the file, such as a kustomization; see also Document.
 type ID struct {
 	APIVersion, Kind, Namespace, Name string
 
 	document int // from 1
 }
 
-// Document is the whole of one of the file's documents, which count from 0.
+// Document selects a whole document of the file; documents count from 0.
 func Document(index int) ID { return ID{document: index + 1} }
 
 func (id ID) String() string {
@@ -36,7 +36,7 @@ func (id ID) String() string {
 	return id.Kind + " " + id.Name
 }
 
-// Error says why a file cannot be edited.
+// Error is the reason why a file cannot be edited.
 type Error struct {
 	File   string
 	Line   int // 0 if it is about the whole file
@@ -50,8 +50,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Reason)
 }
 
-// Get is what the file says of an object, in the types of JSON (numbers are
-// int64 or float64), and the line that it begins on.
+// Get returns what the file says about an object, in the types of JSON (numbers
+// are int64 or float64), and the line on which it begins.
 func Get(file string, data []byte, id ID) (value any, line int, err error) {
 	p, err := find(file, data, id)
 	if err != nil {
@@ -60,7 +60,7 @@ func Get(file string, data []byte, id ID) (value any, line int, err error) {
 	return p.value, p.doc.Line + p.node.Line - 1, nil
 }
 
-// Set makes the file say want of an object, and nothing else in another way.
+// Set makes the file declare want for an object, and changes nothing else.
 func Set(file string, data []byte, id ID, want any) ([]byte, error) {
 	p, err := find(file, data, id)
 	if err != nil {
@@ -75,8 +75,8 @@ func Set(file string, data []byte, id ID, want any) ([]byte, error) {
 	})
 }
 
-// Remove takes an object out of the file. What is left has no object any more
-// if empty is true: then the file is to be removed.
+// Remove removes an object from the file. If empty is true, what is left
+// contains no object: then the file is to be removed.
 func Remove(file string, data []byte, id ID) (rest []byte, empty bool, err error) {
 	p, err := find(file, data, id)
 	if err != nil {

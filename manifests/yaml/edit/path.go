@@ -10,9 +10,9 @@ import (
 )
 
 // Put returns the document with value at a path, in the notation of package
-// diff. What the path leads through is made where it is missing: mappings, and
-// items of lists that are named by their keys or stand behind the last one. The
-// document is changed in place where that is possible.
+// diff. Missing parts of the path are created: mappings, and items of lists
+// that are named by their keys or come after the last one. The document is
+// changed in place if possible.
 func Put(doc any, path string, value any) (any, error) {
 	return put(doc, fieldpath.Parse(path), value)
 }
@@ -90,9 +90,9 @@ func find1(list []any, step fieldpath.Segment) int {
 	})
 }
 
-// Drop returns the document without what stands at a path, and without the
-// mappings and lists that are empty then. An item of a list goes with the key
-// that names it. It reports false if nothing stands there.
+// Drop returns the document without the value at a path, and without mappings
+// and lists that become empty. If the key that names a list item is dropped,
+// the item is removed. It reports false if there is no such value.
 func Drop(doc any, path string) (any, bool) {
 	return drop(doc, fieldpath.Parse(path))
 }
@@ -140,7 +140,7 @@ func empty(v any) bool {
 	return false
 }
 
-// Lookup is what stands at a path.
+// Lookup returns the value at a path.
 func Lookup(doc any, path string) (any, bool) {
 	for _, step := range fieldpath.Parse(path) {
 		switch c := doc.(type) {

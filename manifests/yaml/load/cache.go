@@ -72,7 +72,8 @@ func sumOf(data []byte) string {
 	return string(sum[:])
 }
 
-// Clone is a Cache that knows the same, for loads beside those through c.
+// Clone returns a Cache with the same knowledge, for loads beside those through
+// c.
 func (c *Cache) Clone() Cache {
 	clone := func(m map[string]*remembered) map[string]*remembered {
 		dup := make(map[string]*remembered, len(m))
@@ -85,7 +86,7 @@ func (c *Cache) Clone() Cache {
 	return Cache{loads: c.loads, files: clone(c.files), builds: clone(c.builds)}
 }
 
-// Made is how many objects the last load had to decode or render.
+// Made is the number of objects that the last load had to decode or render.
 func (c *Cache) Made() int { return c.made }
 
 // begin starts a load, and forgets what was not used for long.

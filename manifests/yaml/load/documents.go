@@ -2,14 +2,13 @@ package load
 
 // Document is one document of a file.
 type Document struct {
-	// Start and End are the bytes of the file between which it stands, without
-	// the markers around it; Line is the number of the first of its lines.
+	// Start and End are the byte offsets of the document in the file, without
+	// the markers around it; Line is the number of its first line.
 	Start, End, Line int
 	JSON             bool
 }
 
-// Documents finds the documents of a file of YAML or JSON, without those that
-// hold nothing.
+// Documents finds the documents of a file of YAML or JSON, without empty ones.
 func Documents(file string, data []byte) []Document {
 	found := split(file, data)
 	out := make([]Document, len(found))

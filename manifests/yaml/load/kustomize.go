@@ -42,8 +42,8 @@ func (l *loader) build(dir string, change func(*types.Kustomization) error) {
 	}
 }
 
-// ErrBudget says that a kustomization took more CPU time or memory than a build
-// may, or that too much came out of it. It would again.
+// ErrBudget reports that a kustomization exceeded the CPU time, memory or
+// output of a build. It would do so again.
 var ErrBudget = kustomize.ErrBudget
 
 // report adds what is wrong with a build.

@@ -43,21 +43,21 @@ type Item struct {
 	left   string
 }
 
-// LeftOut is why the item is not made, and empty if it is. Of one that is left
-// out only the kind, the namespace and the name are right. See Options.Blind.
+// LeftOut is the reason why the item is not made, and empty if it is. If it is
+// not, only the kind, the namespace and the name are right. See Options.Blind.
 func (i Item) LeftOut() string { return i.left }
 
 // leftOut is what is said of an object that is left out.
 const leftOut = "depends on a Secret or on encrypted values, which you may not read"
 
-// Line is the line in Source.File of the field at path, in the notation of
+// Line returns the line in Source.File of the field at path, in the notation of
 // field.Error and of package diff (spec.containers[0].image,
-// metadata.labels[app], spec.ports[name=http]). If the file does not hold the
-// field, because it is missing or was set by a kustomization, it is the line
-// of the nearest field around it that the file does hold.
+// metadata.labels[app], spec.ports[name=http]). If the file does not contain
+// the field, because it is missing or was set by a kustomization, it is the
+// line of the nearest enclosing field that the file contains.
 func (i Item) Line(path string) int { return i.at.lineOf(path, i.Source.Line) }
 
-// Fault is an error about one field of the item.
+// Fault returns an error about one field of the item.
 func (i Item) Fault(field, reason string) *Error {
 	return &Error{
 		Source: Source{File: i.Source.File, Line: i.Line(field)},
@@ -70,7 +70,7 @@ func (i Item) Fault(field, reason string) *Error {
 // Error is one fault in the tree. A load collects all of them.
 type Error struct {
 	Source Source
-	// Object is "Kind/name", as far as the document gives them.
+	// Object is "Kind/name", as far as the document names them.
 	Object string
 	// Field is the path in the object (spec.replicas), if the fault has one.
 	Field  string
@@ -79,8 +79,8 @@ type Error struct {
 	cause error
 }
 
-// Unwrap is the cause, if it is one to tell apart: ErrBudget, or that of a
-// context that ended.
+// Unwrap returns the cause, if it is one that callers distinguish: ErrBudget,
+// or the error of a context that ended.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Error is "file:line: Kind/name: field: reason".
@@ -119,8 +119,8 @@ type Options struct {
 
 	// Build, if set, changes what is built as the fields targetNamespace,
 	// namePrefix, nameSuffix, commonMetadata, patches, images, components,
-	// ignoreMissingComponents and buildMetadata of a Flux Kustomization do.
-	// Other fields of it are ignored.
+	// ignoreMissingComponents and buildMetadata of a Flux Kustomization do. Its
+	// other fields are ignored.
 	Build *kustomizev1.KustomizationSpec
 
 	// Decrypt, if set, decrypts files that SOPS encrypted: manifests, patches,
@@ -128,15 +128,15 @@ type Options struct {
 	Decrypt func(name string, data []byte) (sops.File, error)
 	// Substitute, if set, substitutes variables in what was built.
 	Substitute *substitute.Vars
-	// Blind leaves out what depends on secrets: Decrypt is sops.Placeholders, and
-	// Substitute may not know all variables. What is left out shows nothing of
-	// any value, also not by whether it would be valid.
+	// Blind omits what depends on secrets: Decrypt is sops.Placeholders, and
+	// Substitute may not know all variables. What is omitted reveals nothing
+	// about any value, not even by whether it would be valid.
 	Blind bool
-	// Inputs identifies what Decrypt and Substitute work with, for the Cache.
+	// Inputs identifies what Decrypt and Substitute use, for the Cache.
 	Inputs string
 
-	// Cache, if set, saves the work for what did not change since the loads
-	// before this one.
+	// Cache, if set, avoids repeating work for what has not changed since
+	// previous loads.
 	Cache *Cache
 }
 

@@ -92,8 +92,8 @@ func exposed(is naming, seen []naming, i int, renamed map[string]string) string 
 // hashed is the form of names that end in kustomize's hash of the content.
 var hashed = regexp.MustCompile(`^(.*)-[2456789bcdfghkmt]{10}$`)
 
-// SameButHash reports whether two names differ in the hash alone that kustomize's
-// generators end names in, which depends on the content.
+// SameButHash reports whether two names differ only in the hash that
+// kustomize's generators append, which depends on the content.
 func SameButHash(a, b string) bool { return sameButHash(a, b) }
 
 // sameButHash reports whether two names differ in the hash alone.
@@ -169,11 +169,11 @@ func (h *hidden) add(value any) {
 	}
 }
 
-// HasSecrets reports whether the object holds values that are secret.
+// HasSecrets reports whether the object contains secret values.
 func (i Item) HasSecrets() bool { return i.hidden != nil }
 
-// Redact is a message about the item, or what can be said in its place if it
-// holds a value of the item that is secret.
+// Redact returns a message about the item, or a replacement for it if it
+// contains a secret value of the item.
 func (i Item) Redact(message string) string {
 	if i.hidden == nil {
 		return message

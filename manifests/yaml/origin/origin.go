@@ -15,10 +15,10 @@ import (
 	"headway.dev/manifests/yaml/load"
 )
 
-// How says by what means a value got into an object.
+// How is the way in which a value got into an object.
 type How string
 
-// The means, named after the fields of a kustomization.
+// The ways, named after the fields of a kustomization.
 const (
 	Manifest    How = "manifest"     // as the file declares it
 	Patch       How = "patch"        // a strategic merge patch
@@ -48,11 +48,11 @@ type Origin struct {
 	// value's path in it: spec.replicas, images[0].newTag.
 	Document int
 	Field    string
-	// Inline is the path in a document that stands as text at Field, such as
-	// an inline patch.
+	// Inline is the path within a document that is embedded as text at Field,
+	// such as an inline patch.
 	Inline string
-	// Exact says that the value itself stands there. Otherwise it was computed
-	// from what does.
+	// Exact reports whether the value itself is written there. Otherwise it was
+	// computed from what is.
 	Exact bool
 }
 
@@ -75,7 +75,7 @@ type place struct {
 	node   *yaml.Node
 }
 
-// Of prepares to tell the origins of the fields of item, which a load of dir in
+// Of prepares to find the origins of the fields of item, which a load of dir in
 // tree rendered. spec, if not nil, is that of the Flux Kustomization which the
 // load had as its Options.Build. It fails if the files cannot be read.
 func Of(tree fs.FS, dir string, spec *kustomizev1.KustomizationSpec, item load.Item) (*Trace, error) {
@@ -95,8 +95,8 @@ func Of(tree fs.FS, dir string, spec *kustomizev1.KustomizationSpec, item load.I
 	return t, nil
 }
 
-// Field is the origin of a field that the object was rendered with; paths are
-// in the notation of package diff. It reports false for a field that the
+// Field returns the origin of a field that the object was rendered with; paths
+// are in the notation of package diff. It reports false for a field that the
 // rendered object does not have.
 func (t *Trace) Field(field string) (Origin, bool) {
 	_, value := fieldpath.Lookup(t.rendered, field)
@@ -166,7 +166,7 @@ func (t *Trace) somewhere(how How) Origin {
 	return Origin{How: Rendered}
 }
 
-// Files lists the files that the object was made from, its manifest first.
+// Files returns the files from which the object was made, its manifest first.
 func (t *Trace) Files() []string {
 	return t.files.order
 }

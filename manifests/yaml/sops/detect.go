@@ -6,7 +6,7 @@ import (
 	"path"
 )
 
-// Format is how a file is written.
+// Format is the format of a file.
 type Format string
 
 // The formats of SOPS. A Binary file is any file in an envelope of JSON.
@@ -18,8 +18,8 @@ const (
 	INI    Format = "ini"
 )
 
-// Detect reports whether a file holds something that SOPS encrypted, by what the
-// file holds, and in which format it is.
+// Detect reports whether a file contains something that SOPS encrypted, judging
+// by its content, and in which format it is.
 func Detect(name string, data []byte) (Format, bool) {
 	if !bytes.Contains(data, []byte("ENC[AES256_GCM,")) {
 		return "", false

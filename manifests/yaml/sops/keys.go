@@ -42,8 +42,8 @@ type Keys struct {
 }
 
 // ParseKeys reads the entries of a Secret: *.agekey with age identities or an
-// SSH private key, *.asc with armored PGP private keys. Other entries are left
-// alone. Errors name the entry only.
+// SSH private key, *.asc with armored PGP private keys. Other entries are
+// ignored. Errors only name the entry.
 func ParseKeys(entries map[string][]byte) (*Keys, error) {
 	k := &Keys{}
 	h := sha256.New()

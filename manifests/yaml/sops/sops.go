@@ -11,27 +11,28 @@ const MaxFile = 5 << 20
 // File is a decrypted file.
 type File struct {
 	Plain []byte
-	// Placeholder is Plain with something else of the same type for each value
-	// that was encrypted.
+	// Placeholder is Plain with something else of the same type in place of
+	// each value that was encrypted.
 	Placeholder []byte
 }
 
 // Decrypt decrypts a file, or a stream of YAML documents of which some are
-// encrypted, and verifies its MAC. The name tells JSON from binary files.
+// encrypted, and verifies its MAC. The name distinguishes JSON from binary
+// files.
 func (k *Keys) Decrypt(name string, data []byte) (File, error) {
 	return open(name, data, func(m *metadata) ([]byte, error) { return k.dataKey(m) })
 }
 
-// Placeholder is the file with placeholders for what is encrypted, for those
-// who have no keys.
+// Placeholder returns the file with placeholders for what is encrypted, for
+// callers that have no keys.
 func Placeholder(name string, data []byte) ([]byte, error) {
 	f, err := open(name, data, nil)
 	return f.Placeholder, err
 }
 
-// Placeholders is the file with two different placeholders for each value that
-// is encrypted, for those who may not use the keys: what differs in what is made
-// of the two depends on such a value.
+// Placeholders returns the file with two different placeholders for each
+// encrypted value, for callers that may not use the keys: results that differ
+// between the two depend on such a value.
 func Placeholders(name string, data []byte) (File, error) {
 	f, err := open(name, data, nil)
 	if err != nil {

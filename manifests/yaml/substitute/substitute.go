@@ -36,7 +36,7 @@ const pattern = "^[_[:alpha:]][_[:alpha:][:digit:]]*$"
 
 var validName = regexp.MustCompile(pattern)
 
-// Vars are variables and their values. Create them with New and Set.
+// Vars holds variables and their values. Create it with New and Set.
 type Vars struct {
 	values map[string]variable
 	// partial says that there may be others; see Forget.
@@ -48,11 +48,11 @@ type variable struct {
 	secret             bool
 }
 
-// New returns no variables.
+// New returns an empty set of variables.
 func New() *Vars { return &Vars{values: map[string]variable{}} }
 
-// Set sets a variable, or replaces one. A secret one is known to Eval as such.
-// Line breaks are removed from the value, as Flux does.
+// Set sets a variable, or replaces it. Eval knows a secret one as such. Line
+// breaks are removed from the value, as Flux does.
 func (v *Vars) Set(name, value string, secret bool) error {
 	if !validName.MatchString(name) {
 		return fmt.Errorf("'%s' var name is invalid, must match '%s'", name, pattern)
@@ -62,15 +62,16 @@ func (v *Vars) Set(name, value string, secret bool) error {
 	return nil
 }
 
-// Forget makes the variables unknown that are not set later: what would set
-// some of them is not to be read.
+// Forget marks all variables that are not set later as unknown, because the
+// sources of some of them must not be read.
 func (v *Vars) Forget() { v.values, v.partial = map[string]variable{}, true }
 
 // Partial reports whether there may be variables that are unknown.
 func (v *Vars) Partial() bool { return v.partial }
 
-// Unknown reports whether a text has a variable whose value is unknown, or may
-// have: what cannot be parsed fails in Eval, which reads no values for that.
+// Unknown reports whether a text uses, or may use, a variable whose value is
+// unknown. A text that cannot be parsed fails in Eval, which reads no values
+// for that.
 func (v *Vars) Unknown(text string) bool {
 	if !v.partial || len(text) > maxSize || strings.Count(text, "$") > maxDollars {
 		return false
@@ -108,7 +109,7 @@ func placeholder(value string) string {
 	return "aGlkZGVu"
 }
 
-// Len is the number of variables.
+// Len returns the number of variables.
 func (v *Vars) Len() int { return len(v.values) }
 
 // ID is different for different variables or values.
@@ -127,9 +128,10 @@ func Contains(text []byte) bool {
 	return strings.Contains(string(text), "$") || strings.Contains(string(text), `\u0024`)
 }
 
-// Eval substitutes. If a secret variable is used it says so; with placeholders
-// set these take the place of the values of secret ones. A variable that is not
-// set and has no default is an error, as kustomize-controller has it since 1.9.
+// Eval substitutes variables, and reports whether a secret one was used. If
+// placeholders is set, secret variables have placeholders instead of their
+// values. A variable that is not set and has no default is an error, as in
+// kustomize-controller since 1.9.
 func (v *Vars) Eval(text string, placeholders bool) (out string, secret bool, err error) {
 	if len(text) > maxSize {
 		return "", false, fmt.Errorf("a manifest with variables may have %d bytes at most", maxSize)

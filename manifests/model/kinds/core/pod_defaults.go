@@ -66,8 +66,8 @@ func podRequests(p *corev1.Pod) {
 	requestsFromLimits(r)
 }
 
-// PriorityOf is the priority of a PriorityClass, and whether there is such a
-// class: only the two that every cluster has are there. No name stands for no
+// PriorityOf returns the priority of a PriorityClass, and whether the class
+// exists: only the two that every cluster has exist. An empty name means no
 // class.
 func PriorityOf(class string) (int32, bool) {
 	switch class {

@@ -11,16 +11,17 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// ErrBudget says that a build was ended because it took too much. It would
-// again, so that it is not worth while to try before something has changed.
+// ErrBudget reports that a build was ended because it exceeded its budget. It
+// would do so again, so it is not worth trying before something has changed.
 var ErrBudget = errors.New("kustomize build takes too much")
 
-// Resource is one object that came out of a build.
+// Resource is one object that a build produced.
 type Resource struct {
 	APIVersion, Kind, Namespace, Name string
 	// JSON is the object, without kustomize's own annotations.
 	JSON []byte
-	// Path is the file that it is from, ConfiguredIn the one of what made it.
+	// Path is the file that the object is from; ConfiguredIn is the file that
+	// configures its generator or transformer.
 	Path, ConfiguredIn string
 }
 
@@ -32,9 +33,9 @@ type FS interface {
 	Exists(name string) bool
 }
 
-// Build renders the kustomization in a directory. keepOrigin reports whether the
-// annotation stays that tells where an object is from. It is asked after the
-// build, for its files may say so.
+// Build renders the kustomization in a directory. keepOrigin reports whether
+// the annotation that names an object's origin stays. It is called after the
+// build, because the files may determine it.
 func Build(ctx context.Context, files FS, dir string, keepOrigin func() bool) ([]Resource, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

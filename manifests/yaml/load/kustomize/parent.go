@@ -26,7 +26,7 @@ const (
 	overtime = time.Second
 )
 
-// Budget is what one build may take.
+// Budget is what one build may use.
 type Budget struct {
 	CPU    time.Duration // in whole seconds
 	Memory uint64        // bytes
@@ -43,8 +43,8 @@ func currentBudget() Budget {
 	return budget
 }
 
-// Limit sets the budget of the builds that begin later, and returns the one
-// before.
+// Limit sets the budget of builds that begin later, and returns the previous
+// one.
 func Limit(b Budget) Budget {
 	budgetMu.Lock()
 	before := budget
