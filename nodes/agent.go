@@ -38,7 +38,8 @@ import (
 // Config is what an agent needs. Fields without a default are required.
 type Config struct {
 	NodeName string
-	// NodeIP is the address other nodes and the API server reach this one at.
+	// NodeIP is the address at which other nodes and the API server reach this
+	// one.
 	NodeIP  string
 	Client  kubernetes.Interface
 	Runtime runtime.Interface
@@ -51,16 +52,17 @@ type Config struct {
 	// they appear; empty: none.
 	ImagesDir string
 	// StreamingListener serves logs, exec, attach and port-forward. The TLS
-	// configuration has to require and verify the API server's client
-	// certificate. Nil: not served.
+	// configuration must require and verify the API server's client
+	// certificate. If it is nil these are not served.
 	StreamingListener net.Listener
 	StreamingTLS      *tls.Config
 	Labels            map[string]string
 	Taints            []corev1.Taint
 	// MaxPods defaults to 110.
 	MaxPods int
-	// PodPidsLimit is how many processes and threads a pod may have, the kubelet's
-	// podPidsLimit. It defaults to DefaultPodPidsLimit; negative is no limit.
+	// PodPidsLimit is the largest number of processes and threads in a pod, the
+	// kubelet's podPidsLimit. It defaults to DefaultPodPidsLimit; negative is
+	// no limit.
 	PodPidsLimit int64
 	// SystemReserved is kept from pods: capacity minus it is allocatable.
 	SystemReserved corev1.ResourceList
@@ -72,20 +74,21 @@ type Config struct {
 	Version, RuntimeVersion string
 	// EvictionHard are the amounts of free disk below which pods are evicted;
 	// zero watches nothing. EvictionPeriod is how often the disk and the pods'
-	// limits are looked at; default 10 seconds.
+	// limits are checked; default 10 seconds.
 	EvictionHard   eviction.Thresholds
 	EvictionPeriod time.Duration
-	// ParallelStarts bounds how many pods are started side by side; default
+	// ParallelStarts bounds how many pods are started in parallel; default
 	// twice the number of CPUs: more only adds latency.
 	ParallelStarts int
-	// Looked is called once, when the API has what this agent saw of each pod that
-	// the node had when it began. Until then pods have the statuses of the agent
-	// before it. Nil: nobody wants to know.
+	// Looked is called once, when the API knows what this agent found of each
+	// pod that the node had when it began. Until then pods have the statuses of
+	// the previous agent. It may be nil.
 	Looked func()
 	Log    *slog.Logger
 }
 
-// DefaultPodPidsLimit is more than programs need, and less than takes a node.
+// DefaultPodPidsLimit is more than programs need, and too few to exhaust a
+// node.
 const DefaultPodPidsLimit = 4096
 
 func (c *Config) check() error {
@@ -146,8 +149,8 @@ type Agent struct {
 // startTime is the longest that the start of one pod keeps others waiting.
 const startTime = 10 * time.Second
 
-// New checks the configuration and reads what the machine is. It starts
-// nothing.
+// New checks the configuration and reads the properties of the machine. It
+// starts nothing.
 func New(cfg Config) (*Agent, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -174,9 +177,9 @@ func New(cfg Config) (*Agent, error) {
 	return a, nil
 }
 
-// Run registers the node and runs its pods until ctx ends. It returns nil then,
-// and an error only if it cannot do its work at all. Containers are left
-// running.
+// Run registers the node and runs its pods until ctx ends, and then returns
+// nil. It returns an error only if it cannot do its work at all. Containers are
+// left running.
 func (a *Agent) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	a.ctx = ctx

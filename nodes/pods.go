@@ -41,8 +41,8 @@ func (s *podStore) each(obj any, take func(*corev1.Pod)) {
 	guard.Do(s.agent.ctx, "take up pod "+pod.Describe(p), func() { take(p) })
 }
 
-// Replace takes a full list: pods that are not in it are gone. Only after the
-// first one is it known which of the machine's pods the API does not have.
+// Replace receives a full list: pods that are not in it are gone. Only after
+// the first list is it known which of the machine's pods the API does not have.
 func (s *podStore) Replace(list []any, _ string) error {
 	have := map[types.UID]bool{}
 	for _, obj := range list {

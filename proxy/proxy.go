@@ -25,15 +25,15 @@ const (
 type Source interface {
 	// Run keeps the state up to date until ctx ends.
 	Run(ctx context.Context) error
-	// Changed gets a value after the state changed. It holds one value at
-	// most, so that any number of changes may be taken up together.
+	// Changed receives a value after the state changed. It holds at most one
+	// value, so that any number of changes may be handled together.
 	Changed() <-chan struct{}
 	// Snapshot returns the current state, which is shared and must not be
 	// changed. complete is false until all of it was read for the first time.
 	Snapshot() (services []*corev1.Service, slices []*discoveryv1.EndpointSlice, complete bool)
 }
 
-// Config says what to proxy.
+// Config is the configuration of a proxy.
 type Config struct {
 	// Client reads Services and EndpointSlices. It is not used if Source is
 	// set.
@@ -42,7 +42,7 @@ type Config struct {
 
 	// Rules has the node's name and the address ranges.
 	Rules rules.Config
-	// VerifyPeriod is how often to look whether another program removed the
+	// VerifyPeriod is how often to check whether another program removed the
 	// rules; 1 minute if zero.
 	VerifyPeriod time.Duration
 	Log          *slog.Logger

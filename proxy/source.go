@@ -106,7 +106,7 @@ func (s *store) Add(obj any) error    { return s.then(s.Store.Add(obj)) }
 func (s *store) Update(obj any) error { return s.then(s.Store.Update(obj)) }
 func (s *store) Delete(obj any) error { return s.then(s.Store.Delete(obj)) }
 
-// Replace gets the result of a list.
+// Replace receives the result of a list.
 func (s *store) Replace(list []any, version string) error {
 	err := s.Store.Replace(list, version)
 	s.complete.Store(true)

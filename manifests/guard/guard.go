@@ -26,7 +26,7 @@ const (
 
 // Panic is the error made from a panic.
 type Panic struct {
-	// Work names what was being done.
+	// What names what was being done.
 	What string
 	// Value is the value given to panic.
 	Value any

@@ -1,2 +1,3 @@
-// Package eviction evicts pods for the sake of the disk, as the kubelet does.
+// Package eviction evicts pods when the disk is short of space, as the kubelet
+// does.
 package eviction

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// DefaultPeriod is how often the disk is looked at, as with the kubelet.
+	// DefaultPeriod is how often the disk is checked, as by the kubelet.
 	DefaultPeriod = 10 * time.Second
 	// measureShare bounds the part of the time that goes into measuring: after
 	// a measurement it rests for this many times as long.
@@ -94,29 +94,29 @@ func ParseHard(text string) (Thresholds, error) {
 
 // Pod is a pod of the node, as the evictor knows it.
 type Pod interface {
-	// Storage is the pod, if it may be evicted; going says that it ends anyway, and
-	// that what it takes will be free within release.
+	// Storage returns the pod, if it may be evicted; going reports that it ends
+	// anyway, and that the space it takes will be free within release.
 	Storage(now time.Time, release time.Duration) (p *corev1.Pod, going bool)
 	// Evict makes the pod end.
 	Evict(p *corev1.Pod, why string)
 }
 
-// Config says what to look at.
+// Config determines what the evictor checks.
 type Config struct {
 	Thresholds Thresholds
-	// Period is how often to look.
+	// Period is how often to check.
 	Period  time.Duration
 	Machine machine.Machine
-	// Pods are those of the node, Find looks for one of them.
+	// Pods returns the pods of the node, and Find looks for one of them.
 	Pods func() []Pod
 	Find func(uid types.UID) (Pod, bool)
-	// Usage is what a pod takes of the disk.
+	// Usage returns the disk space that a pod takes.
 	Usage func(ctx context.Context, p *corev1.Pod) (pod.Storage, error)
 	Log   *slog.Logger
 }
 
 // Evictor evicts pods that use more of the disk than they may, and pods for
-// which the disk does not suffice.
+// which the disk is not large enough.
 type Evictor struct {
 	cfg Config
 
@@ -124,7 +124,7 @@ type Evictor struct {
 	lastSeen time.Time // of a disk that is short
 }
 
-// Run looks until ctx ends.
+// Run checks periodically until ctx ends.
 func (e *Evictor) Run(ctx context.Context) {
 	rest := time.Duration(0)
 	for wait.Sleep(ctx, max(e.cfg.Period, rest)) {

@@ -28,8 +28,8 @@ type Options struct {
 	// TailLines is how many of the last lines to start with; negative is all.
 	TailLines int64
 	// Whole begins with the oldest file of the log that is kept, not with the
-	// newest, and fails rather than leave anything out: when a file goes that a
-	// slow reader has not come to yet. TailLines is not heeded.
+	// newest, and fails rather than skip anything, when a file is removed that
+	// a slow reader has not reached yet. TailLines is ignored.
 	Whole bool
 	// Since drops entries before it, if it is not zero.
 	Since time.Time
@@ -37,8 +37,8 @@ type Options struct {
 	LimitBytes int64
 	Timestamps bool
 	Follow     bool
-	// Running reports whether the container still runs: a follower ends when it
-	// does not and everything is read. Required with Follow.
+	// Running reports whether the container still runs: following ends when it
+	// does not and everything has been read. Required with Follow.
 	Running func() bool
 }
 
@@ -415,8 +415,8 @@ func sizeOf(f io.ReaderAt) (int64, error) {
 	return 0, errors.New("size unknown")
 }
 
-// Tail is the end of a log: at most lines lines and size bytes, both streams.
-// It is empty if there is none.
+// Tail returns the end of a log: at most lines lines and size bytes, of both
+// streams. It is empty if there is no log.
 func Tail(path string, lines int64, size int) string {
 	var buf bytes.Buffer
 	if err := Read(context.Background(), path, Options{TailLines: lines}, &buf, &buf); err != nil {

@@ -1,3 +1,3 @@
-// Package machine tells what this machine is and has, and reads files that containers
-// may have to do with.
+// Package machine describes this machine and its resources, and reads files to
+// which containers may have access.
 package machine

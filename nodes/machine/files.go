@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReadSmall is the content of a regular file, empty if it cannot be read.
+// ReadSmall returns the content of a regular file, empty if it cannot be read.
 // Containers may have written to it.
 func ReadSmall(name string) string {
 	f, err := OpenRegular(name)
@@ -23,8 +23,8 @@ func ReadSmall(name string) string {
 	return string(data)
 }
 
-// OpenRegular opens a file that containers may have to do with: nothing there
-// may keep the agent waiting.
+// OpenRegular opens a file to which containers may have access: nothing there
+// may make the agent wait.
 func OpenRegular(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

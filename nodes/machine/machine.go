@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Machine is what this machine is and has.
+// Machine describes this machine and its resources.
 type Machine struct {
 	Memory                int64 // bytes
 	Capacity, Allocatable corev1.ResourceList
@@ -22,8 +22,8 @@ type Machine struct {
 	dir                   string // on the file system that pods use
 }
 
-// Read looks at the machine. dir is on the file system that holds the
-// pods' data.
+// Read reads the properties of the machine. dir is on the file system that
+// contains the pods' data.
 func Read(dir string, reserved corev1.ResourceList) (Machine, error) {
 	m := Machine{dir: existing(dir)}
 	mem, err := meminfo()
@@ -128,7 +128,7 @@ func (m Machine) MemoryPressure() bool {
 // Disk is the state of a file system.
 type Disk struct{ Size, Available, Inodes, InodesFree int64 }
 
-// Disk looks at the file system that pods use.
+// Disk reads the state of the file system that pods use.
 func (m Machine) Disk() (Disk, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(m.dir, &fs); err != nil {

@@ -16,9 +16,9 @@ import (
 // healPeriod is how often rules are looked at. Links tell of their end.
 const healPeriod = 10 * time.Second
 
-// Run puts back what others take away, until ctx ends: the bridge and the pods'
-// links at once, rules within seconds; and it gives host ports to programs of
-// the node that have come to listen on them.
+// Run repairs the network until ctx ends: the bridge and the pods' links at
+// once, rules within seconds. It also gives host ports back to programs of the
+// node that have started to listen on them.
 func (n *Network) Run(ctx context.Context) {
 	updates := make(chan netlink.LinkUpdate, 64)
 	if err := netlink.LinkSubscribe(updates, ctx.Done()); err != nil {

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// Lease is what is remembered of one pod's place in the network.
+// Lease records one pod's place in the network.
 type Lease struct {
 	Pod   string
 	IP    netip.Addr

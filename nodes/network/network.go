@@ -19,7 +19,7 @@ import (
 // ErrNoPodCIDR is returned while the node has no range of pod addresses yet.
 var ErrNoPodCIDR = errors.New("node has no podCIDR yet: pods get addresses once the node is registered")
 
-// Config says what a node's pod network looks like.
+// Config describes a node's pod network.
 type Config struct {
 	// Bridge is the name of the bridge, at most 15 characters.
 	Bridge string
@@ -34,8 +34,8 @@ type Config struct {
 	MTU int
 	// StateDir keeps one lease file per pod.
 	StateDir string
-	// Owner says whose network it is, for others to see: the bridge and the
-	// chains serve one cluster. Empty asks nobody.
+	// Owner names the owner of the network, for others to see: the bridge and
+	// the chains serve one cluster. If it is empty, ownership is not checked.
 	Owner string
 	// Chains is the prefix of the names of our iptables chains, HWPODS if
 	// empty; at most 14 characters. Chains whose names begin with HEADWAY- are
@@ -65,7 +65,7 @@ type Network struct {
 	busy map[string]bool
 }
 
-// New reads the leases of a former run. It touches nothing on the machine
+// New reads the leases of a previous run. It changes nothing on the machine
 // before the first Attach.
 func New(cfg Config, log *slog.Logger) (*Network, error) {
 	if cfg.Chains == "" {
@@ -119,8 +119,8 @@ func (n *Network) SetPodCIDR(prefix netip.Prefix) error {
 }
 
 // Attach gives the pod whose network namespace is at netns an eth0 with an
-// address and a default route, and maps its host ports. It returns the lease a
-// pod already has when its link exists, and makes the link anew if it is gone.
+// address and a default route, and maps its host ports. If the pod already has
+// a lease it returns that one, and creates the link again if it is gone.
 func (n *Network) Attach(ctx context.Context, pod, netns string, ports []HostPort) ([]netip.Addr, error) {
 	if err := checkPorts(ports); err != nil {
 		return nil, err
@@ -176,8 +176,8 @@ func (n *Network) reserve(ctx context.Context, pod, netns string, ports []HostPo
 	return lease, n.bridge, gateway, nil
 }
 
-// Detach removes the pod's link, host ports and address. Nothing to remove is
-// success.
+// Detach removes the pod's link, host ports and address. It succeeds if there
+// is nothing to remove.
 func (n *Network) Detach(ctx context.Context, pod string) error {
 	// Also after a failure: a pod that goes gets no link again.
 	n.setBusy(pod, true)

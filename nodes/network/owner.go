@@ -14,7 +14,8 @@ import (
 // owner's data dir.
 const ownerPrefix = "headway: "
 
-// OwnedError says that the pod network of this machine is another cluster's.
+// OwnedError reports that the pod network of this machine belongs to another
+// cluster.
 type OwnedError struct{ Bridge, Owner string }
 
 func (e *OwnedError) Error() string {
@@ -22,8 +23,8 @@ func (e *OwnedError) Error() string {
 		"end that one and remove it with headway cleanup --data-dir %s, or start this one in a network namespace of its own", e.Bridge, e.Owner, e.Owner)
 }
 
-// Claim fails with an *OwnedError if the bridge is another cluster's. One whose
-// data dir is gone owns nothing any more.
+// Claim fails with an *OwnedError if the bridge belongs to another cluster. A
+// cluster whose data directory is gone no longer owns anything.
 func (n *Network) Claim() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()

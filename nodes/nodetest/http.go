@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Get asks a web server until it answers, and returns the body.
+// Get requests a URL until the web server answers, and returns the body.
 func Get(tb testing.TB, url string) string {
 	tb.Helper()
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

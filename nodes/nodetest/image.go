@@ -37,8 +37,8 @@ type ImageOptions struct {
 	StopSignal string
 	// Busybox adds /bin/busybox with its commands.
 	Busybox bool
-	// Instead are what the image has at their names instead of what it would
-	// have there, regular files with zeros.
+	// Instead are files that the image has at these names in place of the usual
+	// ones, as regular files of zeros.
 	Instead []tar.Header
 }
 
@@ -188,15 +188,15 @@ func DockerArchive(tb testing.TB, ref string, img v1.Image) []byte {
 	return b.Bytes()
 }
 
-// Registry is an image registry of the test process, on the loopback, without
-// TLS. Requests counts what it was asked.
+// Registry is an image registry in the test process, on the loopback, without
+// TLS. Requests counts the requests to it.
 type Registry struct {
 	Host string // host:port
 	URL  string
 }
 
-// StartRegistry starts a registry that ends with the test. With a login it
-// refuses requests without it.
+// StartRegistry starts a registry that ends with the test. If a login is given,
+// it refuses requests without it.
 func StartRegistry(tb testing.TB, username, password string) *Registry {
 	tb.Helper()
 	store := registry.New()

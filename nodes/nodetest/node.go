@@ -1,7 +1,7 @@
 // Package nodetest gives tests a real node to work with: containerd and runc
 // with directories, a bridge, iptables chains and cgroups of their own, and
 // images built without a container engine. Everything is removed when the test
-// ends, and what is not is an error of the test.
+// ends; anything left over fails the test.
 package nodetest
 
 import (
@@ -37,8 +37,8 @@ type Node struct {
 	small   bool // its directory is a mount
 }
 
-// Names returns configurations nothing else on the machine uses, and cleans up
-// after what was started with them.
+// Names returns configurations that nothing else on the machine uses, and
+// cleans up after what was started with them.
 func Names(tb testing.TB) *Node {
 	tb.Helper()
 	return names(tb, "")

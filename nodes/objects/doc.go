@@ -1,3 +1,3 @@
-// Package objects follows what the pods of a node need of the API: ConfigMaps,
-// Secrets, Services and tokens of service accounts.
+// Package objects follows the objects of the API that the pods of a node need:
+// ConfigMaps, Secrets, Services and tokens of service accounts.
 package objects

@@ -16,7 +16,7 @@ type lister[L runtime.Object] interface {
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
-// Follow keeps store equal to what the API has of a kind, narrowed by a field
+// Follow keeps store equal to the API's objects of a kind, narrowed by a field
 // selector, until ctx ends.
 func Follow[L runtime.Object](ctx context.Context, client kubernetes.Interface, kind lister[L], selector string, expected runtime.Object, store cache.ReflectorStore, name string) {
 	lw := &cache.ListWatch{

@@ -15,8 +15,8 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// Cache holds the ConfigMaps and Secrets that pods of this node use, and no
-// others: each is watched on its own from the first use until its last pod is
+// Cache contains the ConfigMaps and Secrets that pods of this node use, and no
+// others: each is watched separately from its first use until its last pod is
 // gone. An immutable one is not watched.
 type Cache struct {
 	ctx     context.Context //nolint:containedctx // the life of the watches
@@ -51,7 +51,7 @@ func NewCache(ctx context.Context, client kubernetes.Interface, changed func(typ
 	return &Cache{ctx: ctx, client: client, changed: changed, entries: map[objectKey]*object{}}
 }
 
-// ConfigMap returns the newest version, and keeps user informed about changes.
+// ConfigMap returns the newest version, and subscribes user to changes.
 func (o *Cache) ConfigMap(ctx context.Context, user types.UID, namespace, name string) (*corev1.ConfigMap, error) {
 	value, err := o.get(ctx, user, objectKey{"configmaps", namespace, name})
 	if err != nil {
@@ -60,7 +60,7 @@ func (o *Cache) ConfigMap(ctx context.Context, user types.UID, namespace, name s
 	return value.(*corev1.ConfigMap), nil
 }
 
-// Secret returns the newest version, and keeps user informed about changes.
+// Secret returns the newest version, and subscribes user to changes.
 func (o *Cache) Secret(ctx context.Context, user types.UID, namespace, name string) (*corev1.Secret, error) {
 	value, err := o.get(ctx, user, objectKey{"secrets", namespace, name})
 	if err != nil {
@@ -113,7 +113,7 @@ func (o *Cache) entry(user types.UID, key objectKey) *object {
 	return e
 }
 
-// Release says that a pod is gone.
+// Release forgets the objects of a pod that is gone.
 func (o *Cache) Release(user types.UID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

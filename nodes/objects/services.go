@@ -31,8 +31,8 @@ func (s *Services) Run(ctx context.Context, client kubernetes.Interface) {
 	Follow(ctx, client, client.CoreV1().Services(metav1.NamespaceAll), "", &corev1.Service{}, s, "node-services")
 }
 
-// List returns the services, after the API has been asked at least once: a
-// container made before would miss variables for good.
+// List returns the services, once the API has been read for the first time: a
+// container created before would lack variables for good.
 func (s *Services) List(ctx context.Context) ([]pod.Service, error) {
 	select {
 	case <-s.synced:

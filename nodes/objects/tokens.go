@@ -15,9 +15,9 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// Tokens holds the service-account tokens that pods of this node have in
-// projected volumes. They are kept in memory only and asked for anew when
-// four fifths of their life are over, or a day, as the kubelet does.
+// Tokens contains the service-account tokens that pods of this node have in
+// projected volumes. They are only kept in memory, and requested again after
+// four fifths of their lifetime, or a day, as the kubelet does.
 type Tokens struct {
 	client  kubernetes.Interface
 	changed func(types.UID)

@@ -12,11 +12,11 @@ import (
 	"k8s.io/kubectl/pkg/util/qos"
 )
 
-// Rejection is why a node does not run a pod that is bound to it, in the words
-// of the kubelet.
+// Rejection is the reason why a node does not run a pod that is bound to it, in
+// the words of the kubelet.
 type Rejection struct{ Reason, Message string }
 
-// Status is that of a rejected pod.
+// Status returns the status of a rejected pod.
 func (r *Rejection) Status(p *corev1.Pod) corev1.PodStatus {
 	s := *p.Status.DeepCopy()
 	s.QOSClass = qos.GetPodQOS(p)
@@ -24,8 +24,8 @@ func (r *Rejection) Status(p *corev1.Pod) corev1.PodStatus {
 	return s
 }
 
-// Admit checks a pod that is new on this node, whoever bound it: others are the
-// pods that the node has admitted and that hold resources. The order is the
+// Admit checks a pod that is new on this node, whoever bound it. others are the
+// pods that the node has admitted and that use resources. The order is the
 // kubelet's; the first thing that does not fit is the reason.
 func Admit(p *corev1.Pod, node *corev1.Node, others []*corev1.Pod) *Rejection {
 	for _, check := range []func(*corev1.Pod, *corev1.Node, []*corev1.Pod) *Rejection{systemFits, resourcesFit, affinityFits, portsFit, taintsFit} {

@@ -18,7 +18,7 @@ const (
 	shownAsError = 3 * time.Second
 )
 
-// Failure is why a container could not be started.
+// Failure is the reason why a container could not be started.
 type Failure struct {
 	// Reason and Message are those of the waiting state: ErrImagePull,
 	// ErrImageNeverPull, InvalidImageName, CreateContainerConfigError,
@@ -31,8 +31,8 @@ type Failure struct {
 	Delay time.Duration
 }
 
-// Again is the failure that follows f: the same kind of trouble waits twice as
-// long, from first up to limit.
+// Again returns the failure that follows f: the same kind of trouble waits
+// twice as long, from first up to limit.
 func (f Failure) Again(reason, message string, now time.Time, first, limit time.Duration) Failure {
 	delay := first
 	if f.Reason == reason {
@@ -139,7 +139,7 @@ func (d report) crashLoop(v *view) *corev1.ContainerStateWaiting {
 	}
 }
 
-// Describe is how the kubelet's messages name a pod: name_namespace(uid).
+// Describe returns a pod's name in the kubelet's messages: name_namespace(uid).
 func Describe(p *corev1.Pod) string {
 	return fmt.Sprintf("%s_%s(%s)", p.Name, p.Namespace, p.UID)
 }

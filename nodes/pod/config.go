@@ -17,7 +17,7 @@ func Ref(p *corev1.Pod) runtime.PodRef {
 	return runtime.PodRef{Namespace: p.Namespace, Name: p.Name, UID: string(p.UID)}
 }
 
-// SandboxConfig is the sandbox a pod asks for. dns is the content of
+// SandboxConfig returns the sandbox that a pod asks for. dns is the content of
 // /etc/resolv.conf.
 func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
 	cfg := runtime.SandboxConfig{
@@ -185,8 +185,8 @@ func unique(list []string) []string {
 	return out
 }
 
-// ContainerConfig is the container a Start step asks for. env and mounts come
-// from Environment and the volumes.
+// ContainerConfig returns the container that a Start step asks for. env and
+// mounts come from Environment and the volumes.
 func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Mount, memoryCapacity int64) (runtime.ContainerConfig, error) {
 	c := s.Container
 	if sc := c.SecurityContext; sc != nil && sc.ProcMount != nil && *sc.ProcMount == corev1.UnmaskedProcMount {

@@ -9,44 +9,45 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// Input is everything a decision looks at.
+// Input is everything that a decision considers.
 type Input struct {
-	// Pod is the newest version the API sent, its status included: the status
+	// Pod is the newest version from the API, including its status: the status
 	// is the only memory of what the machine has lost.
 	Pod *corev1.Pod
-	// Removed says that the API no longer has the pod.
+	// Removed reports that the pod is gone from the API.
 	Removed  bool
 	Observed runtime.Pod
 	// HostIPs are the node's addresses, the primary one first.
 	HostIPs []string
 	// Probes holds the probe results of running containers, by container ID.
 	Probes map[string]ProbeResult
-	// Failures says what kept a container from starting, by container name. The
-	// empty name stands for the pod: its volumes or sandbox.
+	// Failures contains what kept a container from starting, by container name.
+	// The empty name stands for the pod: its volumes or sandbox.
 	Failures map[string]Failure
-	// Messages holds the termination messages, by container ID.
+	// Messages contains the termination messages, by container ID.
 	Messages map[string]string
-	// StoppingSince is when the agent first saw that the pod has to stop. The
-	// grace period counts from it, so it does not depend on other clocks.
+	// StoppingSince is when the agent first saw that the pod must stop. The
+	// grace period counts from then, so that it does not depend on other
+	// clocks.
 	StoppingSince time.Time
-	// Evicted says why the node evicts the pod; empty if it does not.
+	// Evicted is the reason why the node evicts the pod; empty if it does not.
 	Evicted string
-	// TornDown says that sandbox and volumes of the pod are gone.
+	// TornDown reports that sandbox and volumes of the pod are gone.
 	TornDown bool
 	Now      time.Time
 }
 
-// ProbeResult is what the probes of one running container say.
+// ProbeResult is the result of the probes of one running container.
 type ProbeResult struct {
-	// Started is the startup probe's verdict, Ready the readiness probe's. They
-	// count only for containers that have such a probe.
+	// Started is the startup probe's verdict, and Ready the readiness probe's.
+	// They apply only to containers that have such a probe.
 	Started, Ready bool
 	// Failed names the probe ("liveness" or "startup") that condemned the
 	// container, and is empty for a healthy one.
 	Failed string
 }
 
-// Plan is what a decision asks for.
+// Plan is the result of a decision.
 type Plan struct {
 	// Steps are to be executed in order.
 	Steps []Step
@@ -54,8 +55,8 @@ type Plan struct {
 	Status corev1.PodStatus
 	// Wake is when to decide again even if nothing changes; zero is never.
 	Wake time.Time
-	// Stopping says that the pod has to end: for the caller to remember when it
-	// was first so.
+	// Stopping reports that the pod must end, so that the caller can remember
+	// since when.
 	Stopping bool
 	// BackOffs names the containers that wait for a restart.
 	BackOffs []string
@@ -72,14 +73,14 @@ type Prepare struct{}
 type Start struct {
 	Container corev1.Container
 	Attempt   int
-	// BackOff is what the next restart has to wait after this attempt's exit.
+	// BackOff is how long the next restart must wait after this attempt's exit.
 	// It is kept with the container under LabelBackOff.
 	BackOff time.Duration
 	ID      string
 }
 
-// Stop stops containers side by side, each with its preStop hook before the
-// stop signal.
+// Stop stops containers in parallel, each with its preStop hook before the stop
+// signal.
 type Stop struct{ Containers []StopContainer }
 
 // StopContainer is one container to stop. Message is the text of its Killing

@@ -14,19 +14,20 @@ import (
 	kubectlresource "k8s.io/kubectl/pkg/util/resource"
 )
 
-// Facts is what environment variables and downward API files are made from.
+// Facts contains what environment variables and downward API files are made
+// from.
 type Facts struct {
 	PodIPs, HostIPs []string
 	// Allocatable stands in for limits a container does not set.
 	Allocatable corev1.ResourceList
-	// Services are those that existed when the container was made.
+	// Services are the Services that existed when the container was created.
 	Services []Service
 	// ConfigMap and Secret look an object of the pod's namespace up. Their
 	// errors become the message of CreateContainerConfigError.
 	ConfigMap func(name string) (*corev1.ConfigMap, error)
 	Secret    func(name string) (*corev1.Secret, error)
-	// Token is a token of the pod's service account for an audience, empty for
-	// the API server, that is good for some time.
+	// Token returns a token of the pod's service account for an audience
+	// (empty: the API server), valid for some time.
 	Token func(audience string, seconds int64) (string, error)
 }
 
@@ -200,8 +201,8 @@ func FieldValue(p *corev1.Pod, path string, facts Facts) (string, error) {
 	return fieldpath.ExtractFieldPathAsString(p, path)
 }
 
-// ResourceValue is the value of a resourceFieldRef. c is the container it
-// stands in; the reference may name another one.
+// ResourceValue returns the value of a resourceFieldRef. c is the container
+// that contains it; the reference may name another one.
 func ResourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector, facts Facts) (string, error) {
 	if ref.ContainerName != "" {
 		c = find(p, ref.ContainerName)

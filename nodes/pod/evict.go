@@ -14,10 +14,11 @@ import (
 // ReasonEvicted is the reason of an evicted pod, and of its event.
 const ReasonEvicted = "Evicted"
 
-// Inodes is what the disk is short of when there are too many files.
+// Inodes is the name of what the disk is short of when there are too many
+// files.
 const Inodes corev1.ResourceName = "inodes"
 
-// Storage is what a pod takes of the node's disk, in bytes.
+// Storage is the space that a pod takes on the node's disk, in bytes.
 type Storage struct {
 	// EmptyDirs are its emptyDirs on disk, by volume.
 	EmptyDirs map[string]int64
@@ -25,7 +26,7 @@ type Storage struct {
 	Containers map[string]int64
 	// Other is what else is the pod's: termination messages and the like.
 	Other int64
-	// Inodes is how many files and directories all of that is.
+	// Inodes is the number of files and directories in all of that.
 	Inodes int64
 }
 
@@ -37,7 +38,7 @@ func (s Storage) of(what corev1.ResourceName) int64 {
 	return s.Total()
 }
 
-// Total is all of it.
+// Total returns the sum.
 func (s Storage) Total() int64 {
 	total := s.Other
 	for _, m := range []map[string]int64{s.EmptyDirs, s.Containers} {
@@ -68,8 +69,8 @@ func storageLimit(p *corev1.Pod) (resource.Quantity, bool) {
 	return limit, ok && limit.Sign() > 0
 }
 
-// OverStorage says why a pod has to be evicted for what it takes of the disk,
-// in the kubelet's words and order; empty if it keeps its limits.
+// OverStorage returns why a pod must be evicted for the disk space it takes, in
+// the kubelet's words and order; empty if it keeps its limits.
 func OverStorage(p *corev1.Pod, used Storage) string {
 	for _, v := range p.Spec.Volumes {
 		if !onDisk(v) || v.EmptyDir.SizeLimit == nil || v.EmptyDir.SizeLimit.Sign() <= 0 {
@@ -90,17 +91,16 @@ func OverStorage(p *corev1.Pod, used Storage) string {
 	return ""
 }
 
-// Candidate is a pod that may be evicted for the node's disk.
+// Candidate is a pod that may be evicted to free the node's disk.
 type Candidate struct {
 	Pod  *corev1.Pod
 	Used Storage
 }
 
 // RankForDisk orders pods by which is evicted first when the disk is short of
-// something:
-// those that use more than they requested, then by priority, then by how much
-// they use above their request. Pods that the node cannot do without are left
-// out, and so are those that take nothing.
+// something: those that use more than they requested, then by priority, then by
+// how much they use above their request. Pods that the node cannot do without,
+// and those that take nothing, are omitted.
 // https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/#pod-selection-for-kubelet-eviction
 func RankForDisk(pods []Candidate, what corev1.ResourceName) []Candidate {
 	above := func(c Candidate) int64 { return c.Used.of(what) - storageRequest(c.Pod, what) }

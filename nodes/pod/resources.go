@@ -54,9 +54,9 @@ func Resources(p *corev1.Pod) runtime.Resources {
 	return limits(requests.Cpu().MilliValue(), cpu, memory)
 }
 
-// MemoryVolumeBytes is the size of an emptyDir in memory: the least of its own
-// limit, the pod's, and what the node gives to all pods, as the kubelet has it.
-// Zero leaves it to the kernel.
+// MemoryVolumeBytes returns the size of an emptyDir in memory: the smallest of
+// its own limit, the pod's, and what the node gives to all pods, as in the
+// kubelet. Zero leaves it to the kernel.
 func MemoryVolumeBytes(p *corev1.Pod, sizeLimit *apiresource.Quantity, allocatable corev1.ResourceList) int64 {
 	size := allocatable.Memory().Value()
 	bounds := []int64{Resources(p).MemoryBytes}
@@ -83,9 +83,9 @@ func limits(requestMilli, limitMilli, memory int64) runtime.Resources {
 	return r
 }
 
-// OOMScoreAdj is how willingly the kernel kills a container when the machine
-// runs out of memory: the less of its request it may use, the sooner.
-// memoryCapacity is the machine's memory in bytes.
+// OOMScoreAdj determines how early the kernel kills a container when the
+// machine runs out of memory: the larger the request, the later. memoryCapacity
+// is the machine's memory in bytes.
 func OOMScoreAdj(p *corev1.Pod, c *corev1.Container, memoryCapacity int64) int {
 	const guaranteed = -997
 	if p.Spec.PriorityClassName == "system-node-critical" {

@@ -12,8 +12,8 @@ import (
 
 // Labels that the agent keeps with a container.
 const (
-	// LabelBackOff is how long a restart waits after this attempt's exit, as a
-	// Go duration.
+	// LabelBackOff is how long a restart must wait after this attempt's exit,
+	// as a Go duration.
 	LabelBackOff = "headway.dev/back-off"
 	// LabelImage is the image as the pod named it when the container was made.
 	LabelImage = "headway.dev/image"
@@ -215,9 +215,9 @@ func (d *decision) probed(v *view) ProbeResult {
 	return Reported(d.Pod, v.current.ID)
 }
 
-// Reported is what the pod's status says of the probes of a running container.
-// With a new agent probes begin anew, and what it adopts must not lose its
-// place in Services until they fail.
+// Reported returns what the pod's status says about the probes of a running
+// container. With a new agent probes start over, and a container that it adopts
+// must not lose its place in Services until they fail.
 func Reported(p *corev1.Pod, id string) ProbeResult {
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 		for _, c := range list {

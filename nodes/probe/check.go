@@ -25,8 +25,8 @@ import (
 // maxBody bounds what is read of an answer, and of a command's output.
 const maxBody = 10 * 1024
 
-// Check makes one attempt and reports whether it succeeded, and if not why, in the
-// words of the kubelet's Unhealthy event.
+// Check makes one attempt and reports whether it succeeded, and if not the
+// reason, in the words of the kubelet's Unhealthy event.
 func Check(ctx context.Context, runner Runner, spec *corev1.Probe, p *corev1.Pod, podIP string, t Target) (ok bool, message string) {
 	timeout := time.Duration(spec.TimeoutSeconds) * time.Second
 	switch {

@@ -46,8 +46,8 @@ type Target struct {
 	ID        string
 	Spec      corev1.Container
 	StartedAt time.Time
-	// Reported is the verdict of a former run of the agent, which stands until
-	// a probe changes it.
+	// Reported is the verdict of a previous run of the agent, which stands
+	// until a probe changes it.
 	Reported pod.ProbeResult
 }
 
@@ -89,9 +89,9 @@ func (m *Manager) Stop() {
 	m.wg.Wait()
 }
 
-// Sync makes the probes of p those of the containers that run. podIP is where
-// network probes go. Of a pod that is stopping only readiness matters: until its
-// containers have ended it says where requests may go.
+// Sync makes the probes of p agree with its running containers. podIP is where
+// network probes go. For a pod that is stopping only readiness matters: until
+// its containers have ended it determines where requests may go.
 func (m *Manager) Sync(p *corev1.Pod, podIP string, targets []Target, stopping bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,7 +164,7 @@ func withDefaults(p *corev1.Probe) *corev1.Probe {
 	return p
 }
 
-// Results are the verdicts of a pod's containers, by container ID.
+// Results returns the verdicts of a pod's containers, by container ID.
 func (m *Manager) Results(uid types.UID) map[string]pod.ProbeResult {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,3 +1,3 @@
-// Package pull gets images into the store: from registries, with the logins of pull
-// secrets, and from a directory of archives.
+// Package pull brings images into the store: from registries, with the logins
+// of pull secrets, and from a directory of archives.
 package pull

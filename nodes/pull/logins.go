@@ -23,9 +23,9 @@ type registryLogin struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// Logins reads a dockerconfigjson or dockercfg secret. It returns every login that
-// matches the image, in the kubelet's order: a registry with a path comes before the
-// same one without. Its errors never hold the content.
+// Logins reads a dockerconfigjson or dockercfg secret. It returns every login
+// that matches the image, in the kubelet's order: a registry with a path comes
+// before the same one without. Its errors never contain the content.
 func Logins(secret *corev1.Secret, image string) ([]runtime.Auth, error) {
 	var auths map[string]registryLogin
 	if data, ok := secret.Data[corev1.DockerConfigJsonKey]; ok {

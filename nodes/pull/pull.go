@@ -26,8 +26,8 @@ const parallelPulls = 4
 // send a byte now and then.
 const pullTime = 2 * time.Minute
 
-// Puller gets images into the store: by pulling them, each image by one pod at
-// a time, and by importing the archives of a directory.
+// Puller brings images into the store: by pulling them, each image for one pod
+// at a time, and by importing the archives of a directory.
 type Puller struct {
 	runtime runtime.Interface
 	dir     string
@@ -93,8 +93,8 @@ func Policy(c *corev1.Container) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
-// Pull fetches an image, after the pulls of the same image before it, which may
-// have brought it.
+// Pull fetches an image, after earlier pulls of the same image, which may have
+// brought it.
 func (i *Puller) Pull(ctx context.Context, image string, policy corev1.PullPolicy, logins []runtime.Auth) (runtime.ImageInfo, error) {
 	release, err := i.take(ctx, image)
 	if err != nil {
@@ -114,8 +114,8 @@ func (i *Puller) Pull(ctx context.Context, image string, policy corev1.PullPolic
 	return i.runtime.Pull(ctx, image, logins)
 }
 
-// Watch imports the archives of the directory and then those that appear. It
-// calls imported when the first ones are in.
+// Watch imports the archives of the directory and then new ones as they appear.
+// It calls imported when the first ones have been imported.
 func (i *Puller) Watch(ctx context.Context, imported func()) error {
 	if i.dir == "" {
 		imported()

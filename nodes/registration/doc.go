@@ -1,3 +1,3 @@
-// Package registration makes the Node, keeps its status and its lease, and knows what
-// the API has of it.
+// Package registration creates the Node, maintains its status and its lease,
+// and knows the API's state of it.
 package registration

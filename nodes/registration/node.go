@@ -45,7 +45,7 @@ const (
 	maxNodeImages  = 50
 )
 
-// Config says what the node is, and who tells the rest.
+// Config describes the node, and where further information comes from.
 type Config struct {
 	NodeName, NodeIP string
 	Client           kubernetes.Interface
@@ -55,10 +55,11 @@ type Config struct {
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's.
 	Version, RuntimeVersion string
-	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; nil: the
-	// node is ready without one.
+	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; if it
+	// is nil, the node is ready without one.
 	SetPodCIDR func(cidr string) error
-	// StreamingListener has the port of logs and exec; nil: none.
+	// StreamingListener is the listener whose port serves logs and exec; nil:
+	// none.
 	StreamingListener net.Listener
 	Machine           machine.Machine
 	// Images lists the images of the local store.
@@ -77,8 +78,8 @@ type Node struct {
 // New starts nothing.
 func New(cfg Config) *Node { return &Node{cfg: cfg} }
 
-// Register makes the Node, waits for its pod network, and starts the heartbeats
-// in group. It returns when pods may start, or ctx has ended.
+// Register creates the Node, waits for its pod network, and starts the
+// heartbeats in group. It returns when pods may start, or ctx has ended.
 func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 	node, err := n.ensureNode(ctx, "")
 	if err != nil {
@@ -321,8 +322,8 @@ func (n *Node) nodeImages(ctx context.Context) []corev1.ContainerImage {
 	return images
 }
 
-// Self is the Node as the API told it last, or as it has it now, with what this
-// agent knows better.
+// Self returns the Node as the API last reported it, or as it is now, corrected
+// by what this agent knows better.
 func (n *Node) Self(ctx context.Context, now bool) (*corev1.Node, error) {
 	var node *corev1.Node
 	if status := n.status.Load(); status != nil && !now {

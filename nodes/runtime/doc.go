@@ -1,5 +1,6 @@
-// Package runtime has the words between the agent and the machine it runs pods
-// on: what a sandbox and a container are to be, what is known of those there
-// are, and [Interface], what the agent asks for. It does nothing itself: the
-// pure core of the agent depends on it. Room containerd implements it.
+// Package runtime defines the interface between the agent and the machine on
+// which it runs pods: what a sandbox and a container should be, what is known
+// of the existing ones, and [Interface], the operations. It does nothing
+// itself, so that the pure core of the agent can depend on it. Package
+// containerd implements it.
 package runtime

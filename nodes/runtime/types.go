@@ -9,14 +9,12 @@ import (
 	"time"
 )
 
-// PodRef names a pod on this node, and what its sandbox and log paths are
-// derived from.
+// PodRef names a pod on this node, and determines its sandbox and log paths.
 type PodRef struct {
 	Namespace, Name, UID string
 }
 
-// Check keeps names that would lead out of the runtime's directories away from the
-// file system.
+// Check rejects names that would lead out of the runtime's directories.
 func (p PodRef) Check() error {
 	for _, s := range []string{p.UID, p.Namespace, p.Name} {
 		if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\x00") {
@@ -26,7 +24,7 @@ func (p PodRef) Check() error {
 	return nil
 }
 
-// SandboxConfig is what all containers of a pod share.
+// SandboxConfig describes what all containers of a pod share.
 type SandboxConfig struct {
 	PodRef
 	Hostname string
@@ -66,7 +64,7 @@ type Mount struct {
 	Propagation             string
 }
 
-// ContainerConfig is one container to create. Attempt counts its restarts;
+// ContainerConfig describes a container to create. Attempt counts its restarts;
 // the log file is <logdir>/<Name>/<Attempt>.log, and when that is full it is
 // rotated to <Attempt>.log.<time>.
 type ContainerConfig struct {
@@ -133,14 +131,14 @@ type Container struct {
 	OOMKilled  bool
 	// Reason is empty for a container that ran, StartError for one that could
 	// not be started (ExitCode is then 128, as the kubelet reports it), and
-	// ContainerStatusUnknown for one whose end nobody saw (ExitCode is 137).
-	// Message says more.
+	// ContainerStatusUnknown for one whose end was not observed (ExitCode is
+	// 137). Message has the details.
 	Reason, Message string
 	LogPath         string
 	Labels          map[string]string
 }
 
-// User is who the first process of a container runs as.
+// User is the user of the container's first process.
 type User struct {
 	UID, GID int64
 	Groups   []int64
@@ -157,14 +155,15 @@ type Sandbox struct {
 	NetNSPath  string
 }
 
-// Pod is everything the machine holds of one pod.
+// Pod is everything that the machine has of one pod.
 type Pod struct {
 	Sandbox    *Sandbox // nil if only containers are left
 	Containers []Container
 }
 
-// Event says that something about a pod changed: look again. Without a pod it
-// says that another process imported images.
+// Event reports that something about a pod changed, so that it should be
+// observed again. Without a pod it reports that another process imported
+// images.
 type Event struct {
 	PodUID string
 }
@@ -206,8 +205,8 @@ type Stats struct {
 // exist.
 var ErrNotFound = errors.New("not found")
 
-// ConfigError is an error of a container's configuration: trying again with
-// the same configuration and image gives the same. The kubelet reports it as
+// ConfigError is an error of a container's configuration: trying again with the
+// same configuration and image gives the same error. The kubelet reports it as
 // CreateContainerConfigError.
 type ConfigError struct{ Err error }
 
@@ -217,8 +216,8 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap implements errors.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// InterruptedError says that a container was not started for a reason that is
-// not its own: it is as it was, to be started again.
+// InterruptedError reports that a container was not started for a reason that
+// is not its own: it is unchanged and can be started again.
 type InterruptedError struct{ Err error }
 
 // Error implements error.
@@ -228,17 +227,16 @@ func (e *InterruptedError) Error() string { return e.Err.Error() }
 func (e *InterruptedError) Unwrap() error { return e.Err }
 
 // Interface is what the agent asks of the machine. Every method may be called
-// from many goroutines and repeated: asking for what is already there returns
-// it, removing what is gone succeeds.
+// from many goroutines and repeated: asking for something that exists returns
+// it, and removing something that does not succeeds.
 type Interface interface {
-	// List returns every pod of this agent, those of a former run of the
-	// agent included.
+	// List returns every pod of this agent, including those of a previous run.
 	List(ctx context.Context) (map[string]Pod, error)
-	// Get returns one pod by UID; a zero Pod if there is nothing of it.
+	// Get returns one pod by UID; a zero Pod if nothing of it exists.
 	Get(ctx context.Context, podUID string) (Pod, error)
-	// Events carries a hint for each container that started, exited or ran out
-	// of memory. Hints can be lost when the reader is slow for long: List is
-	// the truth. The channel closes when the runtime ends.
+	// Events delivers a hint for each container that started, exited or ran out
+	// of memory. Hints can be lost if the reader is slow for long: List is the
+	// truth. The channel closes when the runtime ends.
 	Events() <-chan Event
 
 	EnsureSandbox(ctx context.Context, cfg SandboxConfig) (Sandbox, error)
@@ -251,7 +249,7 @@ type Interface interface {
 	LoggedPods() ([]PodRef, error)
 
 	// Image finds an image in the local store by reference; ok is false if it
-	// is not there.
+	// does not exist.
 	Image(ctx context.Context, ref string) (info ImageInfo, ok bool, err error)
 	// Pull fetches an image from its registry.
 	Pull(ctx context.Context, ref string, auth []Auth) (ImageInfo, error)
@@ -272,11 +270,12 @@ type Interface interface {
 	Exec(ctx context.Context, id string, opts ExecOptions) (int, error)
 	Attach(ctx context.Context, id string, opts ExecOptions) error
 	Stats(ctx context.Context, podUID string) ([]Stats, error)
-	// StorageUsage is what the writable layers and logs of a pod's containers
-	// take of the disk, by container name, in bytes, and how many files all of
-	// them are.
+	// StorageUsage returns the disk space that the writable layers and logs of
+	// a pod's containers take, by container name, in bytes, and the number of
+	// all their files.
 	StorageUsage(ctx context.Context, podUID string) (bytes map[string]int64, inodes int64, err error)
-	// LogPath is where a container's log file is, whether it exists or not.
+	// LogPath returns the path of a container's log file, whether it exists or
+	// not.
 	LogPath(pod PodRef, container string, attempt int) string
 	// DialPod connects to a port on the pod's loopback, for port-forward.
 	DialPod(ctx context.Context, podUID string, port int32) (io.ReadWriteCloser, error)

@@ -25,7 +25,7 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// Pods is what the server asks of the agent.
+// Pods is the part of the agent that the server uses.
 type Pods interface {
 	// Pod finds a pod of this node by name.
 	Pod(namespace, name string) (*corev1.Pod, bool)

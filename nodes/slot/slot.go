@@ -1,4 +1,4 @@
-// Package slot bounds how many do something side by side, without letting
+// Package slot limits how many operations run in parallel, without letting
 // those that hang keep out the others.
 package slot
 
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Slots are places for work that the machine has to share.
+// Slots limit work that shares the machine.
 type Slots struct {
 	taken chan struct{}
 	limit time.Duration
 }
 
-// New makes n slots. Who keeps one for longer than limit loses it and goes on
-// without: work that takes that long waits for something, and must not make all
-// others wait for the same.
+// New returns n slots. A holder that keeps one for longer than limit loses it
+// and goes on without: work that takes so long is waiting for something, and
+// must not make all others wait for it too.
 func New(n int, limit time.Duration) *Slots {
 	return &Slots{taken: make(chan struct{}, n), limit: limit}
 }

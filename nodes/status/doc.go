@@ -1,2 +1,2 @@
-// Package status brings the statuses of pods to the API.
+// Package status writes the statuses of pods to the API.
 package status

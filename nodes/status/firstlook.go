@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// FirstLook knows when the API has what the agent saw of each pod that the node
-// had when the agent began.
+// FirstLook detects when the API knows what the agent found of each pod that
+// the node had when the agent began.
 type FirstLook struct {
 	done func()
 
@@ -18,12 +18,12 @@ type FirstLook struct {
 	ended bool
 }
 
-// NewFirstLook calls done when the API has it all.
+// NewFirstLook returns one that calls done when the API knows everything.
 func NewFirstLook(done func()) *FirstLook {
 	return &FirstLook{done: done, seen: map[types.UID]bool{}}
 }
 
-// Begin says which pods the node had.
+// Begin sets which pods the node had.
 func (l *FirstLook) Begin(pods map[types.UID]bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

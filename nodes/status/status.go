@@ -30,8 +30,8 @@ const (
 	statusPause = 250 * time.Millisecond
 )
 
-// Writer brings pod statuses to the API: only changes, the newest only,
-// in order for each pod, until it succeeds.
+// Writer writes pod statuses to the API: only changes, only the newest, in
+// order for each pod, until it succeeds.
 type Writer struct {
 	client kubernetes.Interface
 	// Look is told what the API has.
@@ -85,8 +85,8 @@ func (s *Writer) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Set says what a pod's status is; p is the API's newest version of it. With
-// finish the pod is removed from the API after the status is written.
+// Set sets a pod's status; p is the API's newest version of it. With finish the
+// pod is removed from the API after the status is written.
 func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 	want, err := ownedStatus(status)
 	if err != nil {
@@ -122,9 +122,9 @@ func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 	}
 }
 
-// Listed takes a pod of a full list, which is what the API has, whatever was
-// known before: a server that went back to an older state has lost what it had
-// acknowledged, and its resource versions begin anew from there.
+// Listed receives a pod of a full list, which is the API's state, whatever was
+// known before: a server that was restored to an older state has lost what it
+// had acknowledged, and its resource versions start again from there.
 func (s *Writer) Listed(p *corev1.Pod) {
 	version, err := strconv.ParseUint(p.ResourceVersion, 10, 64)
 	if err != nil {

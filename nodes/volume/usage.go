@@ -19,10 +19,10 @@ const (
 	measureDepth   = 256
 )
 
-// Usage is what a pod's emptyDirs take of the disk, by volume, and what the
-// rest of its directory does, and how many inodes all of them are: a file counts
-// once, however many names it has. Reading ends with the bounds above, and only
-// in the pod's own files: no link and no mount is followed.
+// Usage returns the disk space of a pod's emptyDirs by volume, that of the rest
+// of its directory, and the number of all their inodes: a file counts once,
+// however many names it has. Reading ends at the bounds above, and stays within
+// the pod's own files: no link and no mount is followed.
 func (m *Manager) Usage(p *corev1.Pod) (volumes map[string]int64, other, inodes int64, err error) {
 	walk := &measure{deadline: time.Now().Add(measureTime), linked: map[uint64]bool{}}
 	volumes = map[string]int64{}

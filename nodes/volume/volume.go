@@ -56,16 +56,16 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// PodDir is where everything of a pod lies.
+// PodDir returns the directory that contains everything of a pod.
 func (m *Manager) PodDir(uid types.UID) string { return filepath.Join(m.dir, string(uid)) }
 
 func (m *Manager) volumeDir(uid types.UID, name string) string {
 	return filepath.Join(m.PodDir(uid), "volumes", name)
 }
 
-// Setup creates the pod's volumes, or brings those made from API objects up to
-// date. It stops at the first one that fails with an *Error; what was made
-// stays for the next try.
+// Setup creates the pod's volumes, or updates those made from API objects. It
+// stops at the first one that fails, with an *Error; what was created stays for
+// the next try.
 func (m *Manager) Setup(p *corev1.Pod, facts pod.Facts) error {
 	// The volumes are open to whatever user a container runs as: this is what
 	// keeps the node's other users out of them.
@@ -149,8 +149,8 @@ func fsGroup(p *corev1.Pod) *int64 {
 	return p.Spec.SecurityContext.FSGroup
 }
 
-// Mounts are the bind mounts of one container's volumeMounts. expand replaces
-// the references of a subPathExpr.
+// Mounts returns the bind mounts of one container's volumeMounts. expand
+// replaces the references of a subPathExpr.
 func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string) string) ([]runtime.Mount, error) {
 	volumes := map[string]*corev1.Volume{}
 	for i := range p.Spec.Volumes {

@@ -1,4 +1,4 @@
-// Package wait waits for a while, and no longer than a context lives.
+// Package wait waits for a time, but no longer than a context lasts.
 package wait
 
 import (
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Sleep waits and reports whether ctx still lives.
+// Sleep waits and reports whether ctx is still alive.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

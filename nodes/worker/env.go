@@ -25,16 +25,18 @@ type Env struct {
 	Runtime runtime.Interface
 	Volumes *volume.Manager
 	Probes  *probe.Manager
-	// Statuses has what the API is to be told of pods, Node what it has of the node.
+	// Statuses writes statuses of pods to the API, and Node knows the API's
+	// state of the node.
 	Statuses *status.Writer
 	Node     *registration.Node
-	// Objects, Tokens and Services are what containers are made from.
+	// Objects, Tokens and Services are the sources of containers' contents and
+	// variables.
 	Objects  *objects.Cache
 	Tokens   *objects.Tokens
 	Services *objects.Services
 	Images   *pull.Puller
 	Machine  machine.Machine
-	// Slots bound how many pods are started side by side.
+	// Slots limit how many pods are started in parallel.
 	Slots  *slot.Slots
 	Events record.EventRecorder
 	Log    *slog.Logger
@@ -43,8 +45,8 @@ type Env struct {
 	NodeIP        string
 	ClusterDNS    []string
 	ClusterDomain string
-	// PodPidsLimit is how many processes and threads a pod may have; negative is no
-	// limit.
+	// PodPidsLimit is the largest number of processes and threads in a pod;
+	// negative is no limit.
 	PodPidsLimit int64
 }
 

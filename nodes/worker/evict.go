@@ -8,9 +8,9 @@ import (
 	"headway.dev/nodes/pod"
 )
 
-// Storage is the pod, if it may be evicted; going says that it ends anyway, and
-// that what it takes will soon be free. A pod may take its time to end and fill
-// the disk meanwhile, so that going lasts for one release.
+// Storage returns the pod, if it may be evicted; going reports that it ends
+// anyway, and that the space it takes will soon be free. A pod may take its
+// time to end and fill the disk meanwhile, so going only lasts for one release.
 func (w *worker) Storage(now time.Time, release time.Duration) (p *corev1.Pod, going bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

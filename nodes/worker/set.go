@@ -12,7 +12,7 @@ import (
 	"headway.dev/nodes/eviction"
 )
 
-// Set has the workers of the node's pods.
+// Set contains the workers of the node's pods.
 type Set struct {
 	env Env
 	// admission makes pods be admitted one after the other.
@@ -27,10 +27,11 @@ type Set struct {
 // NewSet returns a set without workers.
 func NewSet() *Set { return &Set{workers: map[types.UID]*worker{}} }
 
-// Start says what the workers work with, and how long. Nothing is handed over before.
+// Start sets what the workers work with, and how long. No pod may be passed to
+// the set before.
 func (s *Set) Start(ctx context.Context, env Env) { s.ctx, s.env = ctx, env }
 
-// Changed takes a newer version of a pod.
+// Changed receives a newer version of a pod.
 func (s *Set) Changed(p *corev1.Pod) {
 	s.mu.Lock()
 	if s.workers == nil {
@@ -46,14 +47,14 @@ func (s *Set) Changed(p *corev1.Pod) {
 	w.update(p)
 }
 
-// Removed says that the API no longer has a pod; p is its last version.
+// Removed reports that a pod is gone from the API; p is its last version.
 func (s *Set) Removed(p *corev1.Pod) {
 	if w := s.worker(p.UID); w != nil {
 		w.remove(p)
 	}
 }
 
-// Retain says that the API has these pods only.
+// Retain removes all pods that are not among these, the only ones in the API.
 func (s *Set) Retain(have map[types.UID]bool) {
 	s.mu.Lock()
 	var gone []*worker
@@ -82,14 +83,14 @@ func (s *Set) Notify(uid types.UID) {
 	}
 }
 
-// ObjectChanged makes it compare its volumes with the API, too.
+// ObjectChanged also makes it compare its volumes with the API.
 func (s *Set) ObjectChanged(uid types.UID) {
 	if w := s.worker(uid); w != nil {
 		w.objectChanged()
 	}
 }
 
-// ImagesChanged lets the pods that wait for an image look for it again.
+// ImagesChanged makes the pods that wait for an image look for it again.
 func (s *Set) ImagesChanged() {
 	for _, w := range s.all() {
 		w.imagesChanged()
@@ -120,8 +121,8 @@ func (s *Set) Stop() {
 	s.wg.Wait()
 }
 
-// Pod finds a pod of this node by name; of two, the one that is not on its way
-// out.
+// Pod finds a pod of this node by name; if there are two, the one that is not
+// being deleted.
 func (s *Set) Pod(namespace, name string) (*corev1.Pod, bool) {
 	var found *corev1.Pod
 	for _, p := range s.pods() {

@@ -140,7 +140,7 @@ func (b *limitedBuffer) String() string {
 // ExecProbe runs the commands of exec probes.
 type ExecProbe struct{ Runtime runtime.Interface }
 
-// ExecProbe runs a command for as long as timeout lasts.
+// ExecProbe runs a command for at most timeout.
 func (e ExecProbe) ExecProbe(ctx context.Context, id string, command []string, timeout time.Duration) (string, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

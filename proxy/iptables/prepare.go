@@ -15,11 +15,11 @@ import (
 // routeProtocol marks the route that we add as ours.
 const routeProtocol = 77
 
-// Prepare sets what the rules need of the kernel: forwarding, node ports on
-// 127.0.0.1, and that packets between two ports of a bridge meet the rules. It
-// also adds a route to the service range if the machine has none (as without a
-// default route), because a connection without a route fails before any rule
-// is asked.
+// Prepare sets the kernel's parameters that the rules need: forwarding, node
+// ports on 127.0.0.1, and that packets between two ports of a bridge pass the
+// rules. It also adds a route to the service range if the machine has none (for
+// example no default route), because a connection without a route fails before
+// it reaches any rule.
 func Prepare(services netip.Prefix) error {
 	for name, optional := range map[string]bool{
 		"net/ipv4/ip_forward":                false,

@@ -23,7 +23,7 @@ import (
 // before the refusal goes.
 var tables = []string{"nat", "filter"}
 
-// Table is the rules of the network namespace of the process.
+// Table contains the rules of the process's network namespace.
 type Table struct {
 	cfg rules.Config
 	ipt *goiptables.IPTables
@@ -57,10 +57,10 @@ func Backend(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// Apply makes the kernel's rules those of want. A chain of one service that
-// the kernel refuses (because it lacks a module, say) is left empty and logged;
-// it does not keep the others from being applied, and is not tried again until
-// it changes.
+// Apply makes the kernel's rules equal to want. If the kernel refuses the chain
+// of one service (because it lacks a module, say), that chain is left empty and
+// logged; it does not keep the others from being applied, and is not tried
+// again until it changes.
 func (t *Table) Apply(ctx context.Context, want rules.Ruleset) error {
 	desired := make(map[chainID]rules.Chain, len(want.Chains))
 	for _, c := range want.Chains {
@@ -216,8 +216,8 @@ func (t *Table) ensureJumps() error {
 	return nil
 }
 
-// Verify looks whether all chains and jumps are still in the kernel, which
-// another program may have flushed. If not, it says so with true, and the next
+// Verify checks whether all chains and jumps are still in the kernel, because
+// another program may have flushed them. If not, it returns true, and the next
 // Apply writes everything again.
 func (t *Table) Verify(ctx context.Context) (missing bool, err error) {
 	if t.applied == nil {
@@ -246,8 +246,8 @@ func (t *Table) Verify(ctx context.Context) (missing bool, err error) {
 	return false, nil
 }
 
-// Cleanup removes every chain and jump of ours, those of earlier versions and
-// other configurations included, and the route that Prepare added.
+// Cleanup removes all our chains and jumps, including those of earlier versions
+// and other configurations, and the route that Prepare added.
 func Cleanup(ctx context.Context) error {
 	ipt, err := goiptables.New()
 	if err != nil {

@@ -12,9 +12,9 @@ type Jump struct {
 }
 
 // Jumps lists the jumps from the built-in chains, in the order in which they
-// are to be put in front of what is there. Those that lead connections to
-// endpoints come last: a connection that they lead there while the rest is
-// missing would not be masqueraded, for as long as it lives.
+// are to be inserted before existing rules. Those that lead connections to
+// endpoints come last: if a connection went through them while the others are
+// missing, it would not be masqueraded for as long as it lives.
 func Jumps(cfg Config) []Jump {
 	comment := []string{"-m", "comment", "--comment", "headway service proxy"}
 	jump := func(table, chain, to string, match ...string) Jump {

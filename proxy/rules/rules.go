@@ -11,7 +11,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// The chains that exist whatever services there are.
+// The chains that exist independently of services.
 const (
 	Services    = "HEADWAY-SERVICES"
 	NodePorts   = "HEADWAY-NODEPORTS"
@@ -20,16 +20,16 @@ const (
 	Reject      = "HEADWAY-REJECT"
 	Forward     = "HEADWAY-FORWARD"
 	Firewall    = "HEADWAY-FIREWALL"
-	// Prefix is what the names of all our chains begin with.
+	// Prefix is the beginning of the names of all our chains.
 	Prefix = "HEADWAY-"
 )
 
 // mark is the bit of the packet mark that asks for masquerading.
 const mark = "0x200000/0x200000"
 
-// Config is what the rules depend on besides the API objects.
+// Config contains what the rules depend on besides the API objects.
 type Config struct {
-	// NodeName tells the endpoints of this node from others.
+	// NodeName distinguishes the endpoints of this node from others.
 	NodeName string
 	// ServiceCIDR is the range of cluster IPs. Connections to other addresses
 	// skip the services' rules.
@@ -50,9 +50,9 @@ type Chain struct {
 	Rules []string // as iptables-restore reads them, after "-A NAME "
 }
 
-// UDPPort is where a UDP service is reached. The kernel keeps sending the
-// datagrams of a known flow to an endpoint that is gone, so such flows have to
-// be forgotten when the endpoints change.
+// UDPPort is an address of a UDP service. The kernel keeps sending the
+// datagrams of a known flow to an endpoint that is gone, so such flows must be
+// removed when the endpoints change.
 type UDPPort struct {
 	IP   netip.Addr // zero for a node port
 	Port uint16
@@ -71,9 +71,9 @@ func Build(cfg Config, services []*corev1.Service, endpoints []*discoveryv1.Endp
 	return NewCompiler(cfg).Compile(services, endpoints)
 }
 
-// Compiler computes rulesets one after another, and what a service needs only
-// if the service or its endpoints are other objects than the last time. The
-// objects must not be changed in place.
+// Compiler computes rulesets one after another, recomputing the rules of a
+// service only if the service or its endpoints are different objects than the
+// last time. The objects must not be changed in place.
 type Compiler struct {
 	cfg   Config
 	parts map[name]*part

@@ -167,8 +167,8 @@ const (
 	allPrefix = Prefix + "ALL-"
 )
 
-// IsServiceChain tells the chains of single services from those that all
-// services share.
+// IsServiceChain reports whether a chain belongs to a single service, not to
+// all of them.
 func IsServiceChain(name string) bool {
 	return strings.HasPrefix(name, svcPrefix) || strings.HasPrefix(name, extPrefix) || strings.HasPrefix(name, allPrefix)
 }

@@ -1,7 +1,7 @@
-// Package egress says which addresses may not be reached in the name of those
+// Package egress decides which addresses may not be reached on behalf of users
 // who write sources: they choose a URL, and this machine may reach more than
-// they do. What counts is the address that is dialled, whatever name, redirect
-// or proxy led there.
+// they do. The address that is dialled counts, whatever name, redirect or proxy
+// led there.
 package egress
 
 import (
@@ -37,7 +37,7 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// Names are the names that Parse knows.
+// Names returns the names that Parse knows.
 func Names() []string { return []string{"loopback", "link-local", "metadata", "private"} }
 
 // Policy denies addresses; nil denies none.
@@ -48,7 +48,7 @@ type rule struct {
 	ranges []netip.Prefix
 }
 
-// Parse reads names and ranges such as 10.0.0.0/8; "none" alone is no rule.
+// Parse reads names and ranges such as 10.0.0.0/8; "none" alone means no rule.
 func Parse(list []string) (*Policy, error) {
 	p := &Policy{}
 	for _, item := range list {
@@ -72,7 +72,7 @@ func Parse(list []string) (*Policy, error) {
 	return p, nil
 }
 
-// DeniedError is an address that may not be reached.
+// DeniedError reports an address that may not be reached.
 type DeniedError struct {
 	Address netip.Addr
 	Rule    string
@@ -125,8 +125,8 @@ func within(addr netip.Addr) []netip.Addr {
 	return nil
 }
 
-// Dialer dials what is not denied: it asks when the name is resolved and before
-// a packet is sent.
+// Dialer dials only addresses that are not denied: it checks when the name is
+// resolved and before a packet is sent.
 func (p *Policy) Dialer(timeout time.Duration) *net.Dialer {
 	return &net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second, Control: p.control}
 }
@@ -139,8 +139,9 @@ func (p *Policy) control(_, address string, _ syscall.RawConn) error {
 	return p.Check(at.Addr())
 }
 
-// Target returns a DeniedError if a host is, or now resolves to, what may not
-// be reached: for what a proxy dials. A name that only the proxy knows passes.
+// Target returns a DeniedError if a host is, or currently resolves to, a denied
+// address: for addresses that a proxy dials. A name that only the proxy can
+// resolve passes.
 func (p *Policy) Target(ctx context.Context, host string) error {
 	if p == nil || len(p.rules) == 0 {
 		return nil
@@ -160,8 +161,8 @@ func (p *Policy) Target(ctx context.Context, host string) error {
 	return nil
 }
 
-// Transport makes an HTTP transport ask, for each request and redirect, also
-// where a proxy dials.
+// Transport makes an HTTP transport check each request and redirect, also where
+// a proxy dials.
 func (p *Policy) Transport(t *http.Transport, timeout time.Duration) {
 	t.DialContext = p.Dialer(timeout).DialContext
 	choose := t.Proxy

@@ -16,7 +16,7 @@ const (
 	maxPace = 10 * 365 * 24 * time.Hour
 )
 
-// Pace is the time between two looks for a spec.interval or
+// Pace is the time between two reconciles for a spec.interval or
 // spec.retryInterval.
 func Pace(interval time.Duration) time.Duration {
 	if interval <= 0 {
@@ -30,14 +30,15 @@ func Jitter(d time.Duration) time.Duration {
 	return d + time.Duration((rand.Float64()-0.5)*0.1*float64(d))
 }
 
-// Backoff counts failures, by what is to blame: a source, or a host for all of
-// its sources, so that those of one that is down do not ask it in turns.
+// Backoff counts failures by what is to blame: a source, or a host for all of
+// its sources, so that the sources of a host that is down do not try it one
+// after another.
 type Backoff struct {
 	mu       sync.Mutex
 	failures map[string]int
 }
 
-// Failed is how long to wait before the next try.
+// Failed records a failure and returns how long to wait before the next try.
 func (b *Backoff) Failed(blame string) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -49,7 +50,8 @@ func (b *Backoff) Failed(blame string) time.Duration {
 	return WaitAfter(n)
 }
 
-// WaitAfter is how long to wait after so many failures before this one.
+// WaitAfter returns how long to wait after a number of earlier failures and
+// this one.
 func WaitAfter(failures int) time.Duration {
 	d := maxBackoff
 	if failures < 20 {

@@ -32,14 +32,14 @@ type Env struct {
 	Now   func() time.Time
 	// Events may be nil.
 	Events Events
-	// Feed hands progress to those who subscribed.
+	// Feed passes progress to its subscribers.
 	Feed Feed
 	// Progress, which may be nil, is called with every step of every source, in
-	// order, before those who subscribed; Told after them.
+	// order, before the subscribers; Told after them.
 	Progress, Told func(wire.Event)
 }
 
-// Record makes an event, if anyone listens.
+// Record creates an event, if events are recorded.
 func (e *Env) Record(obj object.Object, typ, reason, message string) {
 	if e.Events != nil && obj != nil {
 		e.Events.Event(obj, typ, reason, message)

@@ -6,13 +6,13 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// Feed hands progress to those who subscribed.
+// Feed passes progress to its subscribers.
 type Feed struct {
 	mu   sync.Mutex
 	subs map[chan wire.Event]bool
 }
 
-// Send hands on an event.
+// Send sends an event to the subscribers.
 func (f *Feed) Send(ev wire.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -24,8 +24,8 @@ func (f *Feed) Send(ev wire.Event) {
 	}
 }
 
-// Nudge makes those who subscribed look at the state again. What is told is
-// sent before the state says so, and the nudge after it.
+// Nudge makes the subscribers look at the state again. Events are sent before
+// the state shows them, and the nudge after.
 func (f *Feed) Nudge() { f.Send(wire.Event{}) }
 
 // Subscribe returns a channel of progress and a function that ends it. A

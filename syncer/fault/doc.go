@@ -1,4 +1,4 @@
-// Package fault has the errors of the syncer's work: each with the reason that the
-// condition of a status gives for it, faults of manifests among them, and what
-// becomes of a panic.
+// Package fault contains the errors of the syncer's work: each with the reason
+// that the condition of a status gives for it, including faults of manifests,
+// and errors made from panics.
 package fault

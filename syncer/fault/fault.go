@@ -19,10 +19,10 @@ func (f *Error) Error() string { return f.err.Error() }
 // Unwrap returns the error without its reason.
 func (f *Error) Unwrap() error { return f.err }
 
-// New gives an error the reason of the condition that will tell it.
+// New returns an error with the reason of the condition that will report it.
 func New(reason string, err error) error { return &Error{Reason: reason, err: err} }
 
-// ReasonOf returns the reason that an error was given, otherwise another.
+// ReasonOf returns the reason of an error, or another if it has none.
 func ReasonOf(err error, otherwise string) string {
 	if f := (*Error)(nil); errors.As(err, &f) {
 		return f.Reason
@@ -30,7 +30,7 @@ func ReasonOf(err error, otherwise string) string {
 	return otherwise
 }
 
-// Invalid holds all faults of a plan.
+// Invalid contains all faults of a plan.
 type Invalid struct{ Errs []*plan.Error }
 
 // Error implements error: a line each.

@@ -13,8 +13,9 @@ type panicError struct {
 	value any
 }
 
-// Error tells what the runtime says, an index for example. What other code
-// panics with may hold what it worked on, secrets too, and is left out.
+// Error includes the runtime's message, such as an index out of range. The
+// value with which other code panics may contain what it worked on, even
+// secrets, and is omitted.
 func (e *panicError) Error() string {
 	const what = "internal error, a bug: please report it with the stack in Headway's log"
 	if err, ok := e.value.(runtime.Error); ok {
@@ -23,7 +24,7 @@ func (e *panicError) Error() string {
 	return fmt.Sprintf("%s: panic with a %T", what, e.value)
 }
 
-// Catch turns a panic into an error: what a repository holds goes through
+// Catch turns a panic into an error: the content of a repository passes through
 // libraries that were not all written for hostile input, and one bad source
 // must not stop the others.
 func Catch(f func() error) (err error) {
@@ -36,8 +37,8 @@ func Catch(f func() error) (err error) {
 	return f()
 }
 
-// Discreetly replaces what is panicked with by what may be logged of it. It is
-// to be deferred inside of what guard watches.
+// Discreetly replaces the value of a panic by what may be logged of it. Defer
+// it inside the function that guard calls.
 func Discreetly() {
 	if p := recover(); p != nil {
 		panic(&panicError{value: p})

@@ -9,8 +9,8 @@ import (
 // Annotations on a GitRepository, a Kustomization, or both.
 const (
 	// AcceptHistory names the commit of a rewritten branch that may be applied
-	// although it does not descend from the one applied last. It is removed when
-	// that is done.
+	// although it does not descend from the one applied last. It is removed
+	// when it has taken effect.
 	AcceptHistory = "headway.dev/accept-history"
 	// Freeze names the times at which new commits are not applied: windows of
 	// "CRON / DURATION [TIME ZONE]", one a line or separated by semicolons, such
@@ -32,25 +32,25 @@ const (
 	// MaxRestarts bounds how many workloads (Deployments, StatefulSets,
 	// DaemonSets) a commit may make replace their pods.
 	MaxRestarts = "headway.dev/max-restarts"
-	// OnFailure says what follows a failed verdict: revert, hold, or none, the
-	// default.
+	// OnFailure determines what happens after a failed verdict: revert, hold,
+	// or none, the default.
 	OnFailure = "headway.dev/on-failure"
 	// Retry names a commit in quarantine that is tried once more; it is removed
-	// when that is done.
+	// when it has taken effect.
 	Retry = "headway.dev/retry"
-	// Settle is how long a container without a readiness probe has to run before
-	// it counts as healthy, where minReadySeconds says nothing.
+	// Settle is how long a container without a readiness probe must run before
+	// it counts as healthy, if minReadySeconds is not set.
 	Settle = "headway.dev/settle"
-	// Probation is for how long after its verdict a commit that turns bad is
-	// still answered for.
+	// Probation is for how long after its verdict a commit that turns unhealthy
+	// is judged again.
 	Probation = "headway.dev/probation"
-	// GitWrites says what happens to changes by hand of what Git declares: heal,
-	// the default, puts them back, reject refuses them, commit writes them to
-	// the branch.
+	// GitWrites determines what happens to changes by hand of what Git
+	// declares: heal, the default, undoes them, reject refuses them, commit
+	// writes them to the branch.
 	GitWrites = "headway.dev/git-writes"
 	// GitAccounts names the ServiceAccounts, as namespace/name, separated by
-	// commas, whose writes become commits with git-writes: commit. Those of all
-	// others are put back.
+	// commas, whose writes become commits with git-writes: commit. The writes
+	// of all others are undone.
 	GitAccounts = "headway.dev/git-accounts"
 	// AuthorDomain is the domain of the e-mail addresses in the commits that
 	// git-writes: commit makes (default cluster.local).
@@ -59,15 +59,14 @@ const (
 
 // Annotations on a GitRepository.
 const (
-	// Verify widens, where there is spec.verify, what must be signed: its one
-	// value is every-commit, for all commits between the accepted head and a new
-	// one.
+	// Verify extends, if spec.verify is set, what must be signed: its one value
+	// is every-commit, for all commits between the accepted head and a new one.
 	Verify = "headway.dev/verify"
 	// WebhookSecret names the Secret of its namespace whose token webhooks must
 	// prove to know; without it there are none.
 	WebhookSecret = "headway.dev/webhook-secret"
-	// CommitStatus names the forge (github, gitlab, gitea or forgejo) that is
-	// told what becomes of each commit.
+	// CommitStatus names the forge (github, gitlab, gitea or forgejo) to which
+	// the outcome of each commit is reported.
 	CommitStatus = "headway.dev/commit-status"
 	// ForgeSecret names the Secret, in the same namespace, with the forge's
 	// token under the key token; if needed, with the API's URL under address
@@ -77,17 +76,17 @@ const (
 	StatusLink = "headway.dev/status-link"
 )
 
-// Annotations or labels by which any object asks to be treated otherwise, as
-// in Flux. Upper and lower case are the same in their values.
+// Annotations or labels by which any object asks to be treated differently, as
+// in Flux. Their values are not case-sensitive.
 const (
-	// Prune keeps the object, if disabled, when its manifest goes.
+	// Prune, if disabled, keeps the object when its manifest is removed.
 	Prune = "kustomize.toolkit.fluxcd.io/prune"
-	// Reconcile leaves the object alone if disabled.
+	// Reconcile, if disabled, leaves the object alone.
 	Reconcile = "kustomize.toolkit.fluxcd.io/reconcile"
-	// ServerSideApply says how the object is applied: Ignore, IfNotPresent,
-	// Merge, or Override, the default.
+	// ServerSideApply determines how the object is applied: Ignore,
+	// IfNotPresent, Merge, or Override, the default.
 	ServerSideApply = "kustomize.toolkit.fluxcd.io/ssa"
-	// Force replaces the object, if enabled, where an immutable field changes.
+	// Force, if enabled, replaces the object when an immutable field changes.
 	Force = "kustomize.toolkit.fluxcd.io/force"
 )
 
@@ -99,6 +98,6 @@ var requests = []string{
 }
 
 // Requests returns the annotations by which people ask for something to be done
-// once. What they say is not for Git to say: they stay in the cluster, and a
-// sync leaves them as they are.
+// once. They do not belong in Git: they stay in the cluster, and a sync leaves
+// them as they are.
 func Requests() []string { return slices.Clone(requests) }

@@ -26,7 +26,7 @@ func (c Conditions) Put(typ string, status metav1.ConditionStatus, reason, messa
 	apimeta.SetStatusCondition(c.List, cond)
 }
 
-// Bounded is a message that a condition can hold.
+// Bounded returns a message that fits into a condition.
 func Bounded(message string) string {
 	const most = kustomizev1.MaxConditionMessageLength
 	if len(message) <= most {
@@ -42,7 +42,7 @@ func (c Conditions) Drop(types ...string) {
 	}
 }
 
-// Get returns a condition, and nil if there is none of this type.
+// Get returns a condition, and nil if none has this type.
 func (c Conditions) Get(typ string) *metav1.Condition {
 	return apimeta.FindStatusCondition(*c.List, typ)
 }

@@ -12,7 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Followers are the Kustomizations of a source.
+// Followers returns the Kustomizations of a source.
 func Followers(stored object.Reader, src object.Key) []*kustomizev1.Kustomization {
 	var out []*kustomizev1.Kustomization
 	list, _ := stored.List(Kustomization, "")
@@ -24,7 +24,7 @@ func Followers(stored object.Reader, src object.Key) []*kustomizev1.Kustomizatio
 	return out
 }
 
-// Ignore is a source's spec.ignore, which may be empty.
+// Ignore returns a source's spec.ignore, which may be empty.
 func Ignore(stored object.Reader, source object.Key) string {
 	if obj, ok := stored.Get(source).(*sourcev1.GitRepository); ok && obj.Spec.Ignore != nil {
 		return *obj.Spec.Ignore
@@ -32,7 +32,8 @@ func Ignore(stored object.Reader, source object.Key) string {
 	return ""
 }
 
-// Names reports whether an annotation names the commit, by at least seven digits.
+// Names reports whether an annotation names the commit, by at least seven
+// digits.
 func Names(annotation, sha string) bool {
 	return len(annotation) >= 7 && strings.HasPrefix(sha, annotation)
 }

@@ -12,8 +12,8 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// KnownInventory is the inventory of last time, in both forms: it seldom
-// changes, and may be long.
+// KnownInventory is the previous inventory, in both forms: it seldom changes,
+// and may be long.
 type KnownInventory struct {
 	entries []kustomizev1.ResourceRef
 	keys    []object.Key
@@ -38,7 +38,7 @@ func (k *KnownInventory) Form(keys []object.Key) *kustomizev1.ResourceInventory 
 	return &kustomizev1.ResourceInventory{Entries: k.entries}
 }
 
-// SameStatus compares two statuses, fast where their inventories are the same.
+// SameStatus compares two statuses, quickly if their inventories are the same.
 func SameStatus(a, b *kustomizev1.KustomizationStatus) bool {
 	x, y := *a, *b
 	if x.Inventory != nil && y.Inventory != nil && slices.Equal(x.Inventory.Entries, y.Inventory.Entries) {
@@ -63,7 +63,7 @@ func Inventory(keys []object.Key) *kustomizev1.ResourceInventory {
 }
 
 // InventoryOf reads the status's inventory; entries that are not
-// <namespace>_<name>_<group>_<kind> are left out.
+// <namespace>_<name>_<group>_<kind> are ignored.
 func InventoryOf(ks *kustomizev1.Kustomization) []object.Key {
 	if ks.Status.Inventory == nil {
 		return nil

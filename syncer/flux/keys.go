@@ -8,7 +8,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// The kinds that the syncer reconciles, and those that they name.
+// The kinds that the syncer reconciles, and those that they refer to.
 var (
 	GitRepository  = schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: "GitRepository"}
 	Kustomization  = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
@@ -18,12 +18,13 @@ var (
 	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 )
 
-// KeyOf is the key of a Kustomization.
+// KeyOf returns the key of a Kustomization.
 func KeyOf(ks *kustomizev1.Kustomization) object.Key {
 	return object.Key{GroupKind: Kustomization, Namespace: ks.Namespace, Name: ks.Name}
 }
 
-// SourceKey is the GitRepository that a Kustomization refers to.
+// SourceKey returns the key of the GitRepository that a Kustomization refers
+// to.
 func SourceKey(ks *kustomizev1.Kustomization) object.Key {
 	key := object.Key{GroupKind: GitRepository, Namespace: ks.Spec.SourceRef.Namespace, Name: ks.Spec.SourceRef.Name}
 	if key.Namespace == "" {
@@ -32,7 +33,7 @@ func SourceKey(ks *kustomizev1.Kustomization) object.Key {
 	return key
 }
 
-// HealthChecks are the objects that spec.healthChecks names.
+// HealthChecks returns the objects that spec.healthChecks names.
 func HealthChecks(ks *kustomizev1.Kustomization) []object.Key {
 	var keys []object.Key
 	for _, c := range ks.Spec.HealthChecks {

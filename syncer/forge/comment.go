@@ -18,8 +18,8 @@ type comment struct {
 }
 
 // Comment makes body the one comment on pull request n that begins with the
-// marker, which nobody sees: a comment that is there is edited. The result
-// reports whether a new one was made.
+// marker, which is invisible: an existing comment is edited. The result reports
+// whether a new one was created.
 func (c *Client) Comment(ctx context.Context, n int, marker, body string) (created bool, err error) {
 	if n <= 0 {
 		return false, fmt.Errorf("pull request %d does not exist", n)

@@ -33,10 +33,10 @@ const (
 	Gitea  Kind = "gitea"
 )
 
-// Kinds are the words that ParseKind takes.
+// Kinds are the names that ParseKind accepts.
 const Kinds = "github, gitlab, gitea or forgejo"
 
-// ParseKind reads a kind; forgejo has Gitea's API.
+// ParseKind reads a kind; forgejo uses Gitea's API.
 func ParseKind(word string) (Kind, error) {
 	switch k := Kind(word); k {
 	case GitHub, GitLab, Gitea:
@@ -47,10 +47,10 @@ func ParseKind(word string) (Kind, error) {
 	return "", fmt.Errorf("forge %q is not known: use %s", word, Kinds)
 }
 
-// State is what became of a commit.
+// State is the outcome of a commit.
 type State string
 
-// The states, each of which a forge has its own word for.
+// The states, for each of which a forge has its own word.
 const (
 	Pending  State = "pending"
 	Running  State = "running"
@@ -62,21 +62,21 @@ const (
 // Status is a commit's status under one name.
 type Status struct {
 	State State
-	// Context names it among the commit's statuses.
+	// Context identifies it among the commit's statuses.
 	Context string
-	// Description is cut to what forges take.
+	// Description is shortened to what forges accept.
 	Description string
-	// Link is where to read more, or empty.
+	// Link is the address of more information, or empty.
 	Link string
 }
 
-// Config is what a Client works with.
+// Config is the configuration of a Client.
 type Config struct {
 	Kind Kind
 	// Repository is the URL that the repository is cloned from.
 	Repository string
-	// Address is the API's, such as https://git.example.com/api/v4 (default:
-	// made from Repository).
+	// Address is the API's URL, such as https://git.example.com/api/v4
+	// (default: derived from Repository).
 	Address string
 	Token   string
 	// CA is a PEM bundle to trust besides the system's, or nil.
@@ -85,7 +85,7 @@ type Config struct {
 	Egress *egress.Policy
 }
 
-// Client speaks to one repository's forge.
+// Client is a client of one repository's forge.
 type Client struct {
 	kind  Kind
 	base  string // without a slash at the end
@@ -97,7 +97,7 @@ type Client struct {
 // timeout bounds one request.
 const timeout = 15 * time.Second
 
-// New makes a client; it connects to nothing.
+// New returns a client; it connects to nothing.
 func New(cfg Config) (*Client, error) {
 	if cfg.Token == "" {
 		return nil, errors.New("no token for the forge")

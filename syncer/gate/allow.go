@@ -46,7 +46,7 @@ func (a *allowance) add(message string) {
 	}
 }
 
-// ErrNoVerify says that a source checks no signatures.
+// ErrNoVerify reports that a source checks no signatures.
 var ErrNoVerify = errors.New("it counts only in a signed commit, and the source checks no signatures: set spec.verify on the GitRepository")
 
 // allowed is what the commits allow, in the order given. signed fails for a

@@ -21,17 +21,17 @@ import (
 // FrozenReason is the reason of a commit that waits for the end of a freeze.
 const FrozenReason = "Frozen"
 
-// MaxCommits bounds the commits that are looked at for trailers.
+// MaxCommits bounds the commits whose trailers are read.
 const MaxCommits = 1000
 
-// NewReach is the reach of commits, in the order given: signed fails for a commit
-// whose trailers do not count.
+// NewReach returns the reach of commits, in the order given: signed fails for a
+// commit whose trailers do not count.
 func NewReach(commits []git.Commit, signed func(sha string) error) Reach {
 	return Reach{allow: allowed(commits, signed)}
 }
 
-// FreezeAllowed reports whether one of the commits asks, and may, to pass a
-// freeze.
+// FreezeAllowed reports whether one of the commits asks to pass a freeze and
+// may.
 func FreezeAllowed(commits []git.Commit, signed func(sha string) error) bool {
 	return allowed(commits, signed).freeze
 }
@@ -39,26 +39,26 @@ func FreezeAllowed(commits []git.Commit, signed func(sha string) error) bool {
 // AsksThaw reports whether a signed commit asks to pass a freeze.
 func (r Reach) AsksThaw() bool { return r.allow.freeze }
 
-// FrozenAt is until when new commits wait at a time, and for which of the
-// windows; next is when the next window begins.
+// FrozenAt returns until when new commits wait at a time, and because of which
+// window; next is when the next window begins.
 func (b Bounds) FrozenAt(t time.Time) (until time.Time, in string, next time.Time) {
 	until, in = frozen(b.windows, t)
 	return until, in, nextFreeze(b.windows, t)
 }
 
-// Reach is what the commits between the applied one and the planned one say
-// for themselves.
+// Reach is what the commits between the applied one and the planned one ask for
+// and may.
 type Reach struct {
 	allow allowance
-	// Thaws says that the freeze does not hold the planned commit: it is
-	// signed and says so, or there is nothing but reverts.
+	// Thaws reports whether the planned commit passes a freeze: it is signed
+	// and asks to, or there are only reverts.
 	Thaws bool
-	// Rollback says that the planned commit takes back the applied one and
-	// does nothing else: what it deletes is what that one created.
+	// Rollback reports whether the planned commit takes back the applied one
+	// and does nothing else: what it deletes is what that one created.
 	Rollback bool
 }
 
-// Bounds are what a user allows the commits of a Kustomization to do.
+// Bounds are the limits that a user sets for the commits of a Kustomization.
 type Bounds struct {
 	maxDeletes, maxRestarts *int
 	windows                 []window
@@ -66,7 +66,7 @@ type Bounds struct {
 }
 
 // BoundsOf reads the annotations of a Kustomization and of its source, which is
-// nil if it is not there. quarantined is the revision that has failed.
+// nil if it does not exist. quarantined is the revision that has failed.
 func BoundsOf(ks *kustomizev1.Kustomization, src *sourcev1.GitRepository, quarantined string) (Bounds, error) {
 	b := Bounds{}
 	if bad, ok := git.ParseRevision(quarantined); ok && !flux.Names(ks.Annotations[flux.Retry], bad.Commit) {
@@ -97,7 +97,7 @@ func BoundsOf(ks *kustomizev1.Kustomization, src *sourcev1.GitRepository, quaran
 	return b, nil
 }
 
-// Shut is the first gate that does not let the plan pass, or nil.
+// Shut returns the first gate that the plan does not pass, or nil.
 func Shut(list []wire.Gate) *wire.Gate {
 	for i, g := range list {
 		if !g.Open {
@@ -107,8 +107,8 @@ func Shut(list []wire.Gate) *wire.Gate {
 	return nil
 }
 
-// Judge decides about a plan. It lists the gates that are shut, or that apply
-// although they are open.
+// Judge decides about a plan. It returns the gates that are shut, and those
+// that apply although they are open.
 func (b Bounds) Judge(res plan.Result, sha string, r Reach, now time.Time) []wire.Gate {
 	var list []wire.Gate
 	deletes, restarts := 0, 0
@@ -171,9 +171,9 @@ type closed struct{ gate wire.Gate }
 // Error implements error.
 func (e *closed) Error() string { return e.gate.Message }
 
-// Pass fails for a plan that one of the gates holds, with the reason for the
-// condition. drift says that it only puts back what is applied, which it does in
-// a freeze, too.
+// Pass fails for a plan that one of the gates stops, with the reason for the
+// condition. drift reports that the plan only undoes drift, which is allowed
+// during a freeze, too.
 func Pass(list []wire.Gate, drift bool) error {
 	g := Shut(list)
 	if g == nil || drift && g.Name == wire.GateFreeze {
@@ -189,10 +189,10 @@ func Pass(list []wire.Gate, drift bool) error {
 	return fault.New(meta.ReconciliationFailedReason, err)
 }
 
-// Refusal is the error of a gate that is shut.
+// Refusal returns the error of a gate that is shut.
 func Refusal(g wire.Gate) error { return &closed{gate: g} }
 
-// Thaw is when the freeze that err tells of ends.
+// Thaw returns when the freeze that err reports ends.
 func Thaw(err error) time.Time {
 	if e, ok := errors.AsType[*closed](err); ok && e.gate.Name == wire.GateFreeze {
 		return e.gate.Until

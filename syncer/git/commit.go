@@ -15,7 +15,7 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// Signature says who did something, and when.
+// Signature is who did something, and when.
 type Signature struct {
 	Name, Email string
 	When        time.Time
@@ -38,7 +38,7 @@ func (c Commit) Parent() string {
 	return c.Parents[0]
 }
 
-// Reverts is the SHA of the commit that this one says it reverts, or empty.
+// Reverts is the SHA of the commit that this one claims to revert, or empty.
 func (c Commit) Reverts() string {
 	_, rest, found := strings.Cut(c.Message, "This reverts commit ")
 	if !found || len(rest) < 40 || !plumbing.IsHash(rest[:40]) {
@@ -60,7 +60,7 @@ func (r *Repository) Commit(sha string) (Commit, error) {
 	return Describe(c), nil
 }
 
-// Describe is the metadata of a commit object.
+// Describe returns the metadata of a commit object.
 func Describe(c *object.Commit) Commit {
 	parents := make([]string, len(c.ParentHashes))
 	for i, p := range c.ParentHashes {
@@ -100,7 +100,7 @@ func message(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// Log lists up to limit commits from sha backwards along first parents.
+// Log returns up to limit commits backwards from sha along first parents.
 func (r *Repository) Log(sha string, limit int) ([]Commit, error) {
 	var list []Commit
 	for len(list) < limit && sha != "" {

@@ -14,7 +14,7 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// Ref says what to follow, with the precedence of GitRepository's spec.ref:
+// Ref is what to follow, with the precedence of GitRepository's spec.ref:
 // Commit, then Name, SemVer, Tag and Branch (default master).
 type Ref struct {
 	Branch, Tag, SemVer, Name, Commit string
@@ -25,7 +25,7 @@ type Head struct {
 	// Name is the branch's or tag's short name, the full name of another
 	// reference, or empty for a commit on its own.
 	Name string
-	// Branch says that Name is a branch, whose history may only grow.
+	// Branch reports whether Name is a branch, whose history may only grow.
 	Branch bool
 	Commit string
 	// Tag is the tag through which the commit was found, if any.
@@ -51,7 +51,7 @@ func (h Head) Revision() string {
 	return h.Name + "@sha1:" + h.Commit
 }
 
-// ParseRevision takes a Revision apart; it reports false for other strings.
+// ParseRevision splits a Revision; it reports false for other strings.
 func ParseRevision(revision string) (Head, bool) {
 	name, commit, found := strings.Cut(revision, "@sha1:")
 	if !found {
@@ -64,10 +64,11 @@ func ParseRevision(revision string) (Head, bool) {
 	return Head{Name: name, Commit: commit}, true
 }
 
-// ErrEmpty says that a repository has no commits yet.
+// ErrEmpty reports that a repository has no commits yet.
 var ErrEmpty = errors.New("the repository has no commits yet: push a first one")
 
-// RefError says that a reference does not exist, and which branches do.
+// RefError reports that a reference does not exist, and lists the branches that
+// do.
 type RefError struct {
 	Ref      string
 	Branches []string
@@ -82,8 +83,8 @@ func (e *RefError) Error() string {
 }
 
 // Fetch brings what ref points at into the repository (nothing, for a local
-// one) and says where that is. A branch comes with its whole history, which
-// reverts and the detection of a rewritten one need; a tag comes alone.
+// one) and returns where it points. A branch comes with its whole history,
+// which reverts and the detection of a rewritten one need; a tag comes alone.
 func (r *Repository) Fetch(ctx context.Context, ref Ref, auth *remote.Auth) (Head, error) {
 	if err := ref.check(); err != nil {
 		return Head{}, err
@@ -148,7 +149,7 @@ func validRef(name plumbing.ReferenceName) bool {
 	return len(name) <= longest && strings.HasPrefix(name.String(), "refs/") && name.Validate() == nil
 }
 
-// CheckBranch reports, by an error, whether Git allows the name for a branch.
+// CheckBranch returns an error if Git does not allow the name for a branch.
 func CheckBranch(name string) error {
 	if name == "" {
 		return errors.New("it is empty: give the name of a branch, such as main")

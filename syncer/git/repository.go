@@ -19,7 +19,7 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// Default bounds of a fetch: the bytes of one pack and of each object in it,
+// Default limits of a fetch: the bytes of one pack and of each object in it,
 // and the number of its objects.
 const (
 	DefaultMaxPack    = 4 << 30
@@ -29,7 +29,7 @@ const (
 // remoteName is the only remote of a mirror.
 const remoteName = "origin"
 
-// ErrNotRepository says that a path holds no Git repository.
+// ErrNotRepository reports that a path contains no Git repository.
 var ErrNotRepository = errors.New("not a Git repository")
 
 // Repository is a repository on this machine: the source itself if it is
@@ -97,7 +97,7 @@ func sha256Named(path string) bool {
 	return false
 }
 
-// MirrorOptions shape a mirror.
+// MirrorOptions are the options of a mirror.
 type MirrorOptions struct {
 	// MaxPack bounds one fetch and each object in it, in bytes (default
 	// DefaultMaxPack).
@@ -165,8 +165,8 @@ func (r *Repository) writing(ctx context.Context, f func() error) error {
 }
 
 // Read calls f with the repository's objects and references, one call at a
-// time, and once more after looking at the packs again if f fails: another
-// process may have packed what f reads, or pushed a pack.
+// time. If f fails, Read reads the list of packs again and calls f once more:
+// another process may have packed what f reads, or pushed a pack.
 func (r *Repository) Read(f func(*Storage) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -178,8 +178,8 @@ func (r *Repository) Read(f func(*Storage) error) error {
 	return err
 }
 
-// Memo is what a room above remembers of the repository under its key, made at
-// first use. It lasts as long as the repository is open.
+// Memo returns what a package built on this one remembers of the repository
+// under its key, made at first use. It lasts as long as the repository is open.
 func (r *Repository) Memo(key any, make func() any) any {
 	memo, found := r.memos.Load(key)
 	if !found {
@@ -188,11 +188,11 @@ func (r *Repository) Memo(key any, make func() any) any {
 	return memo
 }
 
-// Remote is what the repository mirrors; nil if it is local.
+// Remote returns the remote that the repository mirrors; nil if it is local.
 func (r *Repository) Remote() *remote.Remote { return r.remote }
 
-// CommonDir is the directory with the objects and references: of a linked
-// working tree that of the main one.
+// CommonDir returns the directory with the objects and references; for a linked
+// working tree, that of the main one.
 func (r *Repository) CommonDir() string { return commonDir(r.gitDir) }
 
 // WorkTree reports whether the branch is checked out in a working tree, and in

@@ -20,10 +20,10 @@ const planned = "refs/headway/plan/"
 var request = regexp.MustCompile(`^(pull|merge-requests)/[0-9]+(/head|/merge)?$`)
 
 // FetchRevision resolves a revision that need not be the one being followed,
-// for previews, and fetches it with its history if it is not there yet. It is
-// a branch, a tag, a commit, the full name of a reference, or a pull request
-// as pull/N or merge-requests/N, for what it proposes, or with /merge at the
-// end for its merge with the target, where the host keeps one.
+// for previews, and fetches it with its history if it is not there yet. It is a
+// branch, a tag, a commit, the full name of a reference, or a pull request:
+// pull/N or merge-requests/N for the proposed commit, with /merge at the end
+// for its merge with the target, if the host provides one.
 func (r *Repository) FetchRevision(ctx context.Context, rev string, auth *remote.Auth) (string, error) {
 	if plumbing.IsHash(rev) {
 		if _, err := r.Commit(rev); err == nil {

@@ -23,7 +23,7 @@ import (
 // Of these patterns the last that matches a file decides, also for a file in a
 // directory that another leaves out.
 
-// SourceIgnore is the name of files that say what a source leaves out.
+// SourceIgnore is the name of the files that list what a source ignores.
 const SourceIgnore = ".sourceignore"
 
 const (
@@ -180,7 +180,7 @@ func (t *Tree) readIgnore(spec string) error {
 	return err
 }
 
-// Rules identifies the patterns of what is left out of the tree.
+// Rules identifies the patterns of files that the tree omits.
 func (t *Tree) Rules() string { return t.ignore.id }
 
 // leavesOut reports whether an entry of the tree is left out. A directory is
@@ -224,10 +224,10 @@ func (t *Tree) leavesOut(name string, mode filemode.FileMode, hash plumbing.Hash
 	return hollow, nil
 }
 
-// Excluded is what a source leaves out of a tree of files.
+// Excluded is what a source ignores in a tree of files.
 type Excluded struct{ ig *ignorer }
 
-// ReadExcluded finds that out by the .sourceignore files of the tree and the
+// ReadExcluded determines it from the .sourceignore files of the tree and the
 // source's spec.ignore, which may be empty.
 func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 	var files []patterns
@@ -269,12 +269,12 @@ func ReadExcluded(tree fs.FS, spec string) (*Excluded, error) {
 	return &Excluded{ig}, err
 }
 
-// File reports whether a file is left out. It fails once that has cost too much
-// for all names together.
+// File reports whether a file is ignored. It fails once matching has cost too
+// much for all names together.
 func (x *Excluded) File(name string) (bool, error) { return x.ig.ignores(name, filemode.Regular) }
 
-// Dir reports whether a directory is left out with all that is in it. It fails
-// as File does.
+// Dir reports whether a directory is ignored with everything in it. It fails as
+// File does.
 func (x *Excluded) Dir(name string) (bool, error) {
 	if name == "." || x.ig.includes {
 		return false, nil
@@ -289,7 +289,7 @@ func (x *Excluded) either(name string, dir bool) (bool, error) {
 	return x.File(name)
 }
 
-// From is the tree without what is left out.
+// From returns the tree without what is ignored.
 func (x *Excluded) From(tree fs.FS) fs.FS { return without{tree, x} }
 
 type without struct {

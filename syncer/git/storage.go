@@ -23,7 +23,7 @@ const (
 	maxObject = 64 << 20
 )
 
-// Storage is go-git's, with objects read by odb: in bounded memory, and
+// Storage is go-git's storage, with objects read by odb: in bounded memory, and
 // without an index in memory.
 type Storage struct {
 	*filesystem.Storage
@@ -88,7 +88,7 @@ func (s *Storage) EncodedObjectSize(h plumbing.Hash) (int64, error) {
 	return size, notFound(err)
 }
 
-// HashesWithPrefix serves go-git's lookup of abbreviated names.
+// HashesWithPrefix is for go-git's lookup of abbreviated names.
 func (s *Storage) HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error) {
 	const enough = 1000 // to say that a prefix is ambiguous
 	list, err := s.Objects.Prefix(fmt.Sprintf("%x", prefix), enough)

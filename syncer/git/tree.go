@@ -36,9 +36,9 @@ const (
 	maxCached = 200_000
 )
 
-// Tree is the tree of a commit as a read-only file system. It reads blobs
-// from the object database when they are opened. Symbolic links are listed
-// but cannot be opened, submodules are left out.
+// Tree is the tree of a commit as a read-only file system. It reads blobs from
+// the object database when they are opened. Symbolic links are listed but
+// cannot be opened; submodules are omitted.
 type Tree struct {
 	repo   *Repository
 	root   plumbing.Hash
@@ -86,8 +86,8 @@ var (
 	_ fs.StatFS     = (*Tree)(nil)
 )
 
-// Tree opens the tree of a commit, without what a source leaves out: ignore is
-// its spec.ignore, patterns in the format of .gitignore, one per line.
+// Tree opens the tree of a commit, without what a source ignores: ignore is its
+// spec.ignore, patterns in the format of .gitignore, one per line.
 func (r *Repository) Tree(commit, ignore string) (*Tree, error) {
 	c, err := r.Commit(commit)
 	if err != nil {

@@ -26,13 +26,13 @@ func commonDir(gitDir string) string {
 	return dir
 }
 
-// ErrGone says that a watched repository was moved away or removed.
+// ErrGone reports that a watched repository was moved away or removed.
 var ErrGone = errors.New("the repository was moved or removed")
 
-// Watch calls changed after every change of a reference of a local
-// repository, until ctx ends. It says nothing about what changed, and may
-// call too often, but never too seldom: a change made while Watch starts is
-// seen by the caller's first look after ready is called.
+// Watch calls changed after every change of a reference of a local repository,
+// until ctx ends. It does not tell what changed, and may call too often, but
+// never too rarely: a change made while Watch starts is seen by the caller's
+// first look after ready is called.
 func (r *Repository) Watch(ctx context.Context, ready, changed func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {

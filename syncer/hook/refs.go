@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// Push is what a verified webhook tells.
+// Push is the content of a verified webhook.
 type Push struct {
-	// Ping says that it only tries whether somebody listens.
+	// Ping reports that the webhook is only a test whether the server is
+	// reachable.
 	Ping bool
 	// Refs are the full names of the references that were pushed. None means
-	// that the body does not say.
+	// that the body does not name any.
 	Refs []string
 }
 
@@ -37,8 +38,8 @@ type target struct {
 	Name string `json:"name"`
 }
 
-// Read reads a webhook whose sender was verified. What it does not understand
-// is a push of anything.
+// Read reads a webhook whose sender was verified. A body that it does not
+// understand counts as a push of any reference.
 func Read(header http.Header, body []byte) Push {
 	p := Push{Ping: header.Get("X-GitHub-Event") == "ping" || header.Get("X-Event-Key") == "diagnostics:ping"}
 	if strings.HasPrefix(header.Get("Content-Type"), "application/x-www-form-urlencoded") {

@@ -35,9 +35,9 @@ var schemes = []scheme{
 	{"X-Signature", prefixed},     // Flux's generic-hmac
 }
 
-// Verify reports whether the body comes from somebody who knows the secret. An
-// empty secret is known to nobody. Of several kinds of proof in one request
-// the first that is known counts alone.
+// Verify reports whether the sender of the body knows the secret. Nobody knows
+// an empty secret. If a request has several kinds of proof, only the first
+// known one counts.
 func Verify(header http.Header, body, secret []byte) bool {
 	if len(secret) == 0 {
 		return false

@@ -51,8 +51,8 @@ type Journal struct {
 	index  index
 }
 
-// New is the journal in a store; keep is how many entries stay of it,
-// roughly: 0 is all.
+// New returns the journal in a store; keep is roughly how many entries are
+// kept: 0 is all.
 func New(store Store, keep int) *Journal { return &Journal{store: store, keep: int64(keep)} }
 
 // head is kept beside the journal and written with each entry: what is
@@ -68,7 +68,7 @@ type head struct {
 	Last   string `json:"last"`
 }
 
-// Commit stores a transaction, with the entries of those that are not nil.
+// Commit stores a transaction, with those of the entries that are not nil.
 func (j *Journal) Commit(ctx context.Context, tx change.Tx, entries ...*wire.Entry) ([]object.Object, error) {
 	entries = slices.DeleteFunc(slices.Clone(entries), func(e *wire.Entry) bool { return e == nil })
 	if len(entries) == 0 {
@@ -213,10 +213,10 @@ func entryHash(e wire.Entry) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// Verify reads the whole journal and checks its chain of hashes, from
-// the oldest entry that is kept. It returns how many entries are sound, and
-// fails at the first that was changed, removed or put in afterwards, and if
-// entries are missing at its end.
+// Verify reads the whole journal and checks its chain of hashes, from the
+// oldest entry that is kept. It returns how many entries are sound, and fails
+// at the first that was changed, removed or inserted later, and if entries are
+// missing at its end.
 func (j *Journal) Verify() (int, error) {
 	for {
 		head, there, err := readHead(j.store)

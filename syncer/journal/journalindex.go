@@ -89,9 +89,9 @@ func (x *index) add(e wire.Entry) {
 	}
 }
 
-// Find lists the newest entries about an object (all, without a kind) that
-// fit, from before a sequence number unless that is negative, with what came of
-// each. It reports false if it cannot tell because the journal is too large.
+// Find returns the newest entries about an object (all, without a kind) that
+// fit, from before a sequence number unless that is negative, each with its
+// outcome. It reports false if the journal is too large to tell.
 func (j *Journal) Find(kind, name string, before int64, limit int, fits func(wire.Entry) bool) ([]wire.LogEntry, bool, error) {
 	x := &j.index
 	x.mu.Lock()

@@ -24,7 +24,7 @@ import (
 	"headway.dev/syncer/flux"
 )
 
-// Manager is the field manager in whose name Git's fields are applied.
+// Manager is the field manager under which Git's fields are applied.
 const Manager = "headway"
 
 // applier does server-side apply in process.
@@ -41,7 +41,8 @@ var typed = sync.OnceValue(func() managedfields.TypeConverter {
 	return applyconfigurations.NewTypeConverter(scheme.Scheme)
 })
 
-// ReadSchemas reads what the first plan of the process needs; else that would.
+// ReadSchemas loads in advance what the first plan of the process would
+// otherwise have to load.
 func ReadSchemas() { typed() }
 
 // manager returns the field manager of a kind.
@@ -281,5 +282,5 @@ func (emptyObjects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 type noDefaults struct{}
 
 // Default implements runtime.ObjectDefaulter; defaults are set after fields
-// that the manifest leaves open have been kept.
+// that the manifest does not set have been kept.
 func (noDefaults) Default(runtime.Object) {}

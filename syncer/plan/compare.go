@@ -15,8 +15,8 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// SameButStatus reports whether two stored states of an object differ in nothing
-// that a manifest can set.
+// SameButStatus reports whether two stored states of an object differ in
+// nothing that a manifest can set.
 func SameButStatus(a, b object.Object) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil

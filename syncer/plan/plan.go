@@ -17,7 +17,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 )
 
-// The labels by which an object names its Kustomization.
+// The labels with which an object names its Kustomization.
 const (
 	OwnerNameLabel      = "kustomize.toolkit.fluxcd.io/name"
 	OwnerNamespaceLabel = "kustomize.toolkit.fluxcd.io/namespace"
@@ -25,7 +25,7 @@ const (
 
 var namespaceKind = schema.GroupKind{Kind: "Namespace"}
 
-// Type is what an action does.
+// Type is the type of an action.
 type Type string
 
 // The types of actions.
@@ -59,23 +59,24 @@ type Input struct {
 	// Resident returns an object in a namespace that another Kustomization
 	// declares, and which; nil if that is not known of any.
 	Resident func(namespace string) (Owner, object.Key, bool)
-	// Released says that the owner is being deleted: what it must not delete it
-	// leaves behind.
+	// Released reports that the owner is being deleted: objects that it must
+	// not delete, it leaves behind.
 	Released bool
-	// Prune deletes what is in the inventory and no longer wanted; Force
-	// deletes and creates what cannot be updated.
+	// Prune deletes objects of the inventory that are no longer declared; Force
+	// deletes and creates objects that cannot be updated.
 	Prune, Force bool
-	// Ignore names fields of live objects that stay as they are.
+	// Ignore names fields of live objects that are left as they are.
 	Ignore []kustomizev1.IgnoreRule
-	// Unseen reports whether a plan must tell nothing of the stored object of a
-	// key, not even that there is one; nil if it may tell all. What is then
-	// planned depends on Before alone: what was applied last, as it was declared.
+	// Unseen reports whether a plan must reveal nothing about the stored object
+	// of a key, not even that it exists; nil if it may reveal everything. The
+	// plan then depends only on Before: the declaration that was applied last.
 	Unseen func(object.Key) bool
 	Before map[object.Key]object.Object
 }
 
-// Heir is who declares an object besides the owner that a plan is for. Unsure
-// says that it could not be rendered but seems to.
+// Heir is a Kustomization, other than the owner that a plan is for, that
+// declares an object. Unsure reports that it could not be rendered but seems
+// to.
 type Heir struct {
 	Owner  Owner
 	Unsure bool
@@ -85,21 +86,23 @@ type Heir struct {
 type Action struct {
 	Type Type
 	Key  object.Key
-	// Object is the state to store, of Create and Update, and of an Unchanged
-	// whose field ownership alone is to be written (else nil).
+	// Object is the state to store, for a Create and an Update, and for an
+	// Unchanged of which only the field ownership is to be written (else nil).
 	Object object.Object
 	// Live is the stored state that the action was decided on, or nil.
 	Live   object.Object
 	Fields []diff.Field
-	// Restart says that the change replaces running pods.
+	// Restart reports whether the change replaces running pods.
 	Restart bool
-	// Recreate says that an Update deletes the object first.
+	// Recreate reports whether an Update deletes the object first.
 	Recreate bool
-	// Reason says why, of a Skip and a Recreate.
+	// Reason explains a Skip or a Recreate.
 	Reason string
-	// Excluded says that the object itself asks to be left alone, of a Skip.
+	// Excluded reports, for a Skip, whether the object itself asks to be left
+	// alone.
 	Excluded bool
-	// Heir is who takes over or may, of a Skip that waits for it.
+	// Heir is the Kustomization that takes over the object, or may, for a Skip
+	// that waits for it.
 	Heir   *Heir
 	Source load.Source
 
@@ -144,12 +147,13 @@ type Result struct {
 	Actions []Action
 	// Inventory is what the owner has applied once the plan is carried out.
 	Inventory []object.Key
-	// Kept is what of it is no longer wanted and waits for an heir.
+	// Kept are the objects of it that are no longer declared and wait to be
+	// taken over.
 	Kept []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
-	// Compared counts the objects that were applied onto the stored ones; of the
-	// others it was known that nothing changed.
+	// Compared counts the objects that were applied onto the stored ones; the
+	// others were known to be unchanged.
 	Compared int
 }
 
@@ -183,8 +187,8 @@ func New() *Planner {
 	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}}
 }
 
-// Fork returns a Planner that knows what p does, and from which p learns
-// nothing: for plans that are only looked at. It may be called at any time.
+// Fork returns a Planner that knows what p knows, and from which p learns
+// nothing: for plans that are only shown. It may be called at any time.
 func (p *Planner) Fork() *Planner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,14 +204,14 @@ func (p *Planner) Drifted(key object.Key, live object.Object) bool {
 	return !ok || !SameButStatus(m.live, live)
 }
 
-// Wants reports whether the last plan wanted the key, or there was none yet.
+// Wants reports whether the last plan declared the key, or there was none yet.
 func (p *Planner) Wants(key object.Key) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.wanted == nil || p.wanted.has(key)
 }
 
-// Applied tells the planner what an action has stored.
+// Applied records what an action has stored.
 func (p *Planner) Applied(a Action, stored object.Object) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -218,7 +222,7 @@ func (p *Planner) Applied(a Action, stored object.Object) {
 	p.memo[a.Key] = memo{want: a.want, live: stored}
 }
 
-// Plan decides. It never changes the items' objects nor the stored ones.
+// Plan makes a plan. It never changes the items' objects or the stored ones.
 func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -258,8 +262,8 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	return res
 }
 
-// KeyOf is the key that an item gets: namespaced kinds without a namespace go
-// to "default", as kubectl has it.
+// KeyOf returns the key of an item: namespaced kinds without a namespace go to
+// "default", as with kubectl.
 func KeyOf(obj object.Object) (object.Key, error) {
 	key, err := scheme.KeyOf(obj)
 	if err != nil {
@@ -355,7 +359,8 @@ func heldBy(in Input, key object.Key, live object.Object) string {
 	return ""
 }
 
-// ManagedBy is why an object cannot be had that another Kustomization has.
+// ManagedBy returns why an object cannot be taken from the Kustomization that
+// has it.
 func ManagedBy(kustomization string) string {
 	return fmt.Sprintf("is managed by the Kustomization %s: remove it from there first", kustomization)
 }
@@ -377,7 +382,7 @@ func namespaceFault(name string, wanted *wanted, stored object.Reader) string {
 	return ""
 }
 
-// OwnerOf is the Kustomization that an object's labels name.
+// OwnerOf returns the Kustomization that an object's labels name.
 func OwnerOf(obj object.Object) (Owner, bool) {
 	labels := obj.GetLabels()
 	o := Owner{Namespace: labels[OwnerNamespaceLabel], Name: labels[OwnerNameLabel]}

@@ -35,8 +35,8 @@ func excluded(want, live object.Object) string {
 	return ""
 }
 
-// Spared is why a stored object is not deleted when its manifest goes, or its
-// Kustomization; empty if it may be.
+// Spared returns why a stored object is not deleted when its manifest, or its
+// Kustomization, is removed; empty if it may be.
 func Spared(live object.Object) string {
 	switch {
 	case inMetadata(live, flux.Prune, disabled):
@@ -49,7 +49,7 @@ func Spared(live object.Object) string {
 	return ""
 }
 
-// LeftAlone reports whether a stored object asks not to be applied: then it is
+// LeftAlone reports whether a stored object asks not to be applied; then it is
 // not waited for either.
 func LeftAlone(live object.Object) bool {
 	return inMetadata(live, flux.Reconcile, disabled) || inMetadata(live, flux.ServerSideApply, ignorePolicy) || inMetadata(live, flux.ServerSideApply, ifNotPresent)

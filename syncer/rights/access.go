@@ -11,7 +11,7 @@ import (
 	"headway.dev/syncer/flux"
 )
 
-// User is whom the syncer acts as.
+// User is the user as whom the syncer acts.
 type User struct {
 	Name   string
 	Groups []string
@@ -21,8 +21,8 @@ type User struct {
 // the user's requests, but without a request. What it answers holds for the
 // stored state at the moment of the call.
 type Access interface {
-	// Allowed is nil if the user may do the verb (get, create, patch, delete,
-	// …) on the object, and else the API server's Forbidden error.
+	// Allowed returns nil if the user may do the verb (get, create, patch,
+	// delete, …) on the object, and otherwise the API server's Forbidden error.
 	Allowed(user User, verb string, key object.Key) error
 	// Escalates is nil unless storing next in place of old (nil: there is
 	// none) gives someone rights that the user has not: then it is the API

@@ -11,21 +11,22 @@ import (
 
 type userKey struct{}
 
-// WithUser says who makes a call: it shows and does only what the user may, by
-// Config.Access. A call without a user comes from this process.
+// WithUser sets the user who makes a call: it shows and does only what the user
+// may, by Config.Access. A call without a user comes from this process.
 func WithUser(ctx context.Context, user User) context.Context {
 	return context.WithValue(ctx, userKey{}, user)
 }
 
-// Caller is who makes a call, if it does not come from this process.
+// Caller returns the user who makes a call, if it does not come from this
+// process.
 func Caller(ctx context.Context) (User, bool) {
 	user, ok := ctx.Value(userKey{}).(User)
 	return user, ok
 }
 
-// Permitted is nil if whoever makes the call may do the verb on the object, and
-// else the API server's Forbidden error. Who sees a Kustomization (get) may see
-// what it applied and would apply.
+// Permitted returns nil if the caller may do the verb on the object, and
+// otherwise the API server's Forbidden error. Anyone who may see a
+// Kustomization (get) may see what it applied and would apply.
 func (r Rights) Permitted(ctx context.Context, verb string, key object.Key) error {
 	user, ok := Caller(ctx)
 	if !ok || r.access == nil {
@@ -34,16 +35,16 @@ func (r Rights) Permitted(ctx context.Context, verb string, key object.Key) erro
 	return r.access.Allowed(user, verb, key)
 }
 
-// The verbs of a source that are Headway's own: to have it synced, and to have its
-// commits reverted.
+// The verbs of a source that are Headway's own: to sync it, and to revert its
+// commits.
 const (
 	VerbSync     = "sync"
 	VerbRollback = "rollback"
 )
 
-// PermittedSource is permitted for a verb of a source's that is Headway's own.
-// Who may patch the source may do that as well, by Flux's annotations or by
-// what the source follows.
+// PermittedSource is Permitted for a verb of a source that is Headway's own. A
+// caller who may patch the source may do that as well, through Flux's
+// annotations or by changing what the source follows.
 func (r Rights) PermittedSource(ctx context.Context, verb string, key object.Key) error {
 	err := r.Permitted(ctx, verb, key)
 	if err != nil && r.Permitted(ctx, "patch", key) == nil {
@@ -52,8 +53,8 @@ func (r Rights) PermittedSource(ctx context.Context, verb string, key object.Key
 	return err
 }
 
-// Readable are the Kustomizations that the caller may see; it fails if that is
-// none.
+// Readable returns the Kustomizations that the caller may see; it fails if
+// there are none.
 func (r Rights) Readable(ctx context.Context, list []*kustomizev1.Kustomization) ([]*kustomizev1.Kustomization, error) {
 	var denied error
 	var seen []*kustomizev1.Kustomization

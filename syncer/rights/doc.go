@@ -1,3 +1,3 @@
-// Package rights decides whom a Kustomization acts as, and what it and whoever
-// calls may do and see.
+// Package rights decides which account a Kustomization acts as, and what it and
+// the callers may do and see.
 package rights

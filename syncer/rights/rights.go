@@ -25,14 +25,14 @@ type Rights struct {
 	ownSources bool
 }
 
-// New are the rights in the stored state, of which access, which may be
-// nil, decides. account is whom a Kustomization without spec.serviceAccountName
-// acts as; ownSources refuses sources of other namespaces.
+// New returns the rights in the stored state, which access decides; access may
+// be nil. account is the account of Kustomizations without
+// spec.serviceAccountName; ownSources refuses sources of other namespaces.
 func New(access Access, stored object.Reader, account string, ownSources bool) Rights {
 	return Rights{access, stored, account, ownSources}
 }
 
-// After are the rights once the changes are stored.
+// After returns the rights once the changes are stored.
 func (r Rights) After(changed map[object.Key]object.Object) Rights {
 	var events []object.Event
 	for key, obj := range changed {
@@ -51,8 +51,8 @@ func (r Rights) After(changed map[object.Key]object.Object) Rights {
 	return r
 }
 
-// Enforced reports whether a Kustomization acts as an account, and there is who
-// decides what that may do.
+// Enforced reports whether a Kustomization acts as an account whose rights are
+// checked.
 func (r Rights) Enforced(ks *kustomizev1.Kustomization) bool {
 	return r.access != nil && r.Account(ks) != ""
 }
@@ -76,9 +76,9 @@ func (r Rights) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool,
 	}, true, nil
 }
 
-// Allowed is nil if whom the Kustomization acts as may do the verb on the
-// object. Whatever the syncer writes on behalf of a Kustomization asks here
-// (or by authorize) first.
+// Allowed returns nil if the account that the Kustomization acts as may do the
+// verb on the object. Everything that the syncer writes on behalf of a
+// Kustomization is checked here (or by Authorize) first.
 func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.Key) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil || !ok {
@@ -87,9 +87,11 @@ func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.K
 	return r.access.Allowed(user, verb, key)
 }
 
-// Authorize checks every write of a plan against the rights of whom the
-// Kustomization acts as. It fails with all that is forbidden, by file and
-// line; then nothing may be written.
+// Authorize checks every write of a plan against the rights of the account that
+// the Kustomization acts as. It fails with everything that is forbidden, by
+// file and line; then nothing may be written. An object is read and applied as
+// in Flux: that needs get and patch, and create if it does not exist; get and
+// delete to prune it.
 //
 // An object is read and applied as Flux does: get and patch, and create if it
 // is not there; get and delete to prune it.
@@ -147,9 +149,9 @@ func (r Rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error
 	return errs
 }
 
-// MayDependOn is nil if the Kustomization may wait for another: whether that
-// is ready, and by readyExpr what is in it, is told in the status. Those of its
-// own namespace it may, as in Flux.
+// MayDependOn returns nil if the Kustomization may wait for another one: the
+// status shows whether that is ready and, through readyExpr, what is in it. It
+// may always wait for those of its own namespace, as in Flux.
 func (r Rights) MayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error {
 	if dep.Namespace == ks.Namespace {
 		return nil

@@ -9,7 +9,7 @@ import (
 // that webhooks ask for: what comes meanwhile is answered by one.
 const hookPace = time.Second
 
-// Hook asks for a look at the source.
+// Hook makes a webhook's request to fetch the source.
 func (src *Source) Hook() {
 	src.mu.Lock()
 	src.hooked = true
@@ -41,5 +41,5 @@ func (src *Source) holdBack(ctx context.Context, began time.Time) bool {
 	return ctx.Err() == nil
 }
 
-// Wake asks for a look at the source.
+// Wake requests that the source be fetched.
 func (src *Source) Wake() { src.wake.Set() }

@@ -43,9 +43,8 @@ func (s *Set) find(name string, seen func(object.Key) bool) (*Source, error) {
 	return nil, fmt.Errorf("GitRepository %q not found: `headway status` names those there are, as NAMESPACE/NAME", name)
 }
 
-// Permitted finds the source that a caller names and may do something
-// to. Of sources that the caller may not see it says nothing, not even whether
-// they are there.
+// Permitted finds the source that a caller names and may act on. About sources
+// that the caller may not see it reveals nothing, not even whether they exist.
 func (s *Set) Permitted(ctx context.Context, verb, name string) (*Source, error) {
 	src, err := s.find(name, func(key object.Key) bool {
 		return s.options.Rights.PermittedSource(ctx, verb, key) == nil || s.options.Rights.Permitted(ctx, "get", key) == nil
@@ -56,8 +55,8 @@ func (s *Set) Permitted(ctx context.Context, verb, name string) (*Source, error)
 	return src, s.options.Rights.PermittedSource(ctx, verb, src.Key)
 }
 
-// Planned finds the source that a caller names for a plan: one that the
-// caller may see, or has a Kustomization that the caller may see.
+// Planned finds the source that a caller names for a plan: one that the caller
+// may see, or that has a Kustomization that the caller may see.
 func (s *Set) Planned(ctx context.Context, name string) (*Source, error) {
 	src, err := s.find(name, func(key object.Key) bool {
 		if s.options.Rights.Permitted(ctx, "get", key) == nil {
@@ -72,8 +71,8 @@ func (s *Set) Planned(ctx context.Context, name string) (*Source, error) {
 	return src, nil
 }
 
-// Named is what a caller names by [namespace/]name. Without a namespace it is
-// all of that name; without a name it is the command line's own.
+// Named returns the sources that [namespace/]name means. Without a namespace,
+// these are all of that name; without a name, the command line's own.
 func Named(kind schema.GroupKind, name string) object.Key {
 	namespace, short, full := strings.Cut(cmp.Or(name, "headway-system/cluster"), "/")
 	if !full {

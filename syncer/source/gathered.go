@@ -2,11 +2,11 @@ package source
 
 import "context"
 
-// ID tells heads apart that have to be applied.
+// ID distinguishes heads that have to be applied.
 func (h Head) ID() string { return h.Revision() + "\n" + h.Form.Mark() }
 
-// Gathered reports whether the group has been that applies the head; if not, it
-// is asked for, and wakes the Kustomizations when it is over.
+// Gathered reports whether the group that applies the head has run; if not, it
+// is requested, and wakes the Kustomizations when it is over.
 func (src *Source) Gathered(h Head) bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -17,11 +17,11 @@ func (src *Source) Gathered(h Head) bool {
 	return true
 }
 
-// AwaitHead waits until somebody asks for the group of a head, and reports whether
-// to go on.
+// AwaitHead waits until the group of a head is requested, and reports whether
+// to continue.
 func (src *Source) AwaitHead(ctx context.Context) bool { return src.moved.Sleep(ctx, 0) }
 
-// SetGathered says that the group of a head has been.
+// SetGathered records that the group of a head has run.
 func (src *Source) SetGathered(h Head) {
 	src.mu.Lock()
 	defer src.mu.Unlock()

@@ -11,13 +11,13 @@ import (
 // mirrorMark is the file in a mirror that says which URL it is of.
 const mirrorMark = "headway-url"
 
-// MirrorDir is where the mirror of a source is kept.
+// MirrorDir returns the directory of a source's mirror.
 func (s *Set) MirrorDir(key object.Key) string {
 	return filepath.Join(s.options.DataDir, "git", key.Namespace, key.Name)
 }
 
-// RemoveMirrors removes the mirrors of sources that were deleted while nobody
-// looked.
+// RemoveMirrors removes the mirrors of sources that were deleted while the
+// syncer was not running.
 func (s *Set) RemoveMirrors() {
 	// The pattern is well-formed, and Glob has no other error.
 	marks, _ := filepath.Glob(s.MirrorDir(object.Key{Namespace: "*", Name: "*"}) + "/" + mirrorMark)

@@ -92,7 +92,7 @@ func sameSource(obj *sourcev1.GitRepository) bool {
 	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == Redacted(obj.Spec.URL)
 }
 
-// Redacted is a URL without its password.
+// Redacted returns a URL without its password.
 func Redacted(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -13,26 +13,26 @@ import (
 	"headway.dev/syncer/rights"
 )
 
-// Options are what sources are followed with.
+// Options are the options for following sources.
 type Options struct {
 	// DataDir keeps the mirrors of remote repositories.
 	DataDir string
 	// Local allows sources to be repositories on this machine: the path by
 	// namespace/name of the GitRepository.
 	Local map[string]string
-	// Limits bound what is fetched of remote repositories.
+	// Limits limit what is fetched from remote repositories.
 	Limits git.MirrorOptions
 	Rights rights.Rights
 	// Apply applies the heads of a source as they come, until ctx ends. What it
 	// starts is in wg.
 	Apply func(ctx context.Context, src *Source, wg *sync.WaitGroup)
-	// OnHead is told that a source may have another head than before.
+	// OnHead is called when a source may have another head than before.
 	OnHead func(key object.Key)
 	// Suspended makes a status agree with its object's spec.suspend.
 	Suspended func(ctx context.Context, key object.Key, obj object.Object)
 }
 
-// Set are the sources that are followed.
+// Set is the set of sources that are followed.
 type Set struct {
 	env     *env.Env
 	options Options
@@ -42,8 +42,8 @@ type Set struct {
 	byKey map[object.Key]*Source
 }
 
-// New returns an empty set. The loop of a source that [Set.Ensure] adds is run by
-// who asked for it.
+// New returns an empty set. The caller of [Set.Ensure] that adds a source runs
+// its loop.
 func New(e *env.Env, options Options) *Set {
 	return &Set{env: e, options: options, byKey: map[object.Key]*Source{}}
 }
@@ -55,7 +55,7 @@ func (s *Set) Get(key object.Key) *Source {
 	return s.byKey[key]
 }
 
-// All are those that are followed.
+// All returns the sources that are followed.
 func (s *Set) All() []*Source {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,8 @@ func (s *Set) All() []*Source {
 	return list
 }
 
-// Ensure returns a source, and whether it is new: then its loop has to be run.
+// Ensure returns a source, and whether it is new: then the caller has to run
+// its loop.
 func (s *Set) Ensure(key object.Key) (src *Source, fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,7 +36,7 @@ type included struct {
 	from, to string
 }
 
-// Mark tells shapes apart that yield other trees.
+// Mark distinguishes shapes that yield different trees.
 func (s shape) Mark() string {
 	lines := slices.Clone(s.sparse)
 	for _, in := range s.includes {
@@ -45,8 +45,8 @@ func (s shape) Mark() string {
 	return strings.Join(lines, "\n")
 }
 
-// IncludedFrom is the source that a file is included from, as namespace/name,
-// or empty.
+// IncludedFrom returns the source from which a file is included, as
+// namespace/name, or empty.
 func (s shape) IncludedFrom(file string) string {
 	for _, in := range s.includes {
 		if tree.Within(file, in.to) {
@@ -163,8 +163,8 @@ func (src *Source) includedCommit(i int) string {
 	return src.form.includes[i].head.Commit
 }
 
-// Tree opens the files of the head, without those that the source leaves out,
-// of which ignore is its spec.ignore.
+// Tree opens the files of the head, without those that the source ignores;
+// ignore is its spec.ignore.
 func (h Head) Tree(ignore string) (tree.Tree, error) {
 	t, err := h.Repo.Tree(h.Commit, ignore)
 	if err != nil {

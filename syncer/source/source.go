@@ -67,7 +67,7 @@ func newSource(s *Set, key object.Key) *Source {
 // Name is NAMESPACE/NAME.
 func (src *Source) Name() string { return src.Key.Namespace + "/" + src.Key.Name }
 
-// Run looks at the source whenever it is woken or due, until it is gone.
+// Run checks the source whenever it is woken or due, until it is gone.
 func (src *Source) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -196,7 +196,8 @@ func (h Head) At(other git.Head) Head {
 	return h
 }
 
-// Revision is the revision as Flux writes it, empty before there is a commit.
+// Revision returns the revision in Flux's notation, empty before there is a
+// commit.
 func (h Head) Revision() string {
 	if h.Commit == "" {
 		return ""
@@ -205,10 +206,11 @@ func (h Head) Revision() string {
 }
 
 // Resolve finds the commit that a revision means; HEAD is the newest that the
-// source has accepted, as a mirror has no other.
+// source has accepted, because a mirror has no other.
 func (h Head) Resolve(rev string) (string, error) { return h.Repo.Resolve(h.Absolute(rev)) }
 
-// Absolute is a revision that does not depend on what the repository calls HEAD.
+// Absolute returns a revision that does not depend on what the repository calls
+// HEAD.
 func (h Head) Absolute(rev string) string {
 	if rest, ok := strings.CutPrefix(rev, "HEAD"); ok && h.Commit != "" && (rest == "" || strings.ContainsRune("~^", rune(rest[0]))) {
 		return h.Commit + rest
@@ -216,7 +218,7 @@ func (h Head) Absolute(rev string) string {
 	return rev
 }
 
-// Current is the accepted head, and the error of the last look.
+// Current returns the accepted head, and the error of the last fetch.
 func (src *Source) Current() (Head, error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
@@ -228,30 +230,30 @@ func (src *Source) accepted() Head {
 	return Head{Head: src.head, Repo: src.repo, Form: src.form}
 }
 
-// Auth are the credentials that the head was fetched with.
+// Auth returns the credentials with which the head was fetched.
 func (src *Source) Auth() *remote.Auth {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return src.auth
 }
 
-// Due is when the source is looked at next.
+// Due returns when the source is checked next.
 func (src *Source) Due() time.Time {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return src.next
 }
 
-// Looks are how many looks at the source are over, with what the last one
-// brought.
+// Looks returns how many checks of the source are finished, with the result of
+// the last one.
 func (src *Source) Looks() (n int, revision string, err error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	return src.rounds, src.accepted().Revision(), src.err
 }
 
-// LockBranch makes the caller the one that commits to the source's branch, until
-// unlockBranch.
+// LockBranch makes the caller the only one that commits to the source's branch,
+// until UnlockBranch.
 func (src *Source) LockBranch(ctx context.Context) error {
 	select {
 	case src.committing <- struct{}{}:
@@ -261,10 +263,10 @@ func (src *Source) LockBranch(ctx context.Context) error {
 	}
 }
 
-// UnlockBranch lets the next one commit.
+// UnlockBranch allows the next caller to commit.
 func (src *Source) UnlockBranch() { <-src.committing }
 
-// Looked reports whether the first look since the start is over.
+// Looked reports whether the first check since the start is finished.
 func (src *Source) Looked() bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()

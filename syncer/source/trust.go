@@ -148,11 +148,11 @@ func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, 
 	return signature.VerifyBetween(ctx, repo, before.Commit, commit, keys, v.env.Now())
 }
 
-// Trusted says who signed a commit of the source, if it was one of the owners
-// of the keys in spec.verify.secretRef, and as what it can be written down. It
-// fails with signature.ErrUnsigned for any other commit, and also if the source does
-// not verify signatures at all: then nobody is trusted. The commit must have
-// been fetched.
+// Trusted returns who signed a commit of the source, in the form in which it is
+// recorded, if it was an owner of one of the keys in spec.verify.secretRef. It
+// fails with signature.ErrUnsigned for any other commit, and also if the source
+// does not verify signatures at all: then nobody is trusted. The commit must
+// have been fetched.
 func (src *Source) Trusted(sha string) (signer string, err error) {
 	obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
 	switch head, _ := src.Current(); {

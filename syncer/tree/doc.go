@@ -1,3 +1,3 @@
-// Package tree has the files of one revision, whatever they came from: a
-// repository, several that are put together, or files with edits on top.
+// Package tree contains the files of one revision, whatever they came from: a
+// repository, several that are combined, or files with edits on top.
 package tree

@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Edited is a tree with some files edited: what a commit of them would make.
+// Edited is a tree with some files edited: the result of committing the edits.
 type Edited struct {
 	Tree
 	// edits are contents by path; nil is a file that is gone.
 	edits map[string][]byte
 }
 
-// NewEdited is t with some files edited: edits are contents by path, nil is a file
-// that is gone.
+// NewEdited returns t with some files edited: edits are contents by path, nil
+// is a removed file.
 func NewEdited(t Tree, edits map[string][]byte) Edited { return Edited{t, edits} }
 
 // Open implements fs.FS.
@@ -61,8 +61,8 @@ func (o Edited) Stat(name string) (fs.FileInfo, error) {
 	return treeInfo{name: path.Base(name), size: int64(len(data))}, nil
 }
 
-// ReadDir implements fs.ReadDirFS. Edits add no files, they change those that
-// are there.
+// ReadDir implements fs.ReadDirFS. Edits add no files; they change existing
+// ones.
 func (o Edited) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := o.Tree.ReadDir(name)
 	return slices.DeleteFunc(slices.Clone(entries), func(e fs.DirEntry) bool {

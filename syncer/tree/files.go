@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Files is a read-only file system of contents by path.
+// Files is a read-only file system made of contents by path.
 type Files struct {
 	files map[string]string
 	dirs  map[string]map[string]bool // names in each directory
@@ -113,7 +113,7 @@ func (t *Files) Hash(name string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Rules implements tree: hashes tell all of it.
+// Rules implements Tree: hashes identify everything.
 func (t *Files) Rules() string { return "" }
 
 type treeFile struct {

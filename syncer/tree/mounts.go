@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Mounts is a tree that is put together: base, which may be nil, and on top of
-// it directories of other trees, at paths of their own.
+// Mounts is a combined tree: base, which may be nil, and on top of it
+// directories of other trees, at their own paths.
 type Mounts struct {
 	base Tree
 	list []Mount
@@ -26,8 +26,8 @@ type Mount struct {
 
 var _ Tree = (*Mounts)(nil)
 
-// NewMounts fails for paths that lead out of the tree, that overlap, or that
-// base has already.
+// NewMounts returns the combined tree. It fails for paths that lead out of the
+// tree, that overlap, or that exist in base.
 func NewMounts(base Tree, list []Mount) (*Mounts, error) {
 	for i, m := range list {
 		if !fs.ValidPath(m.At) || !fs.ValidPath(m.From) {

@@ -1,5 +1,5 @@
-// Tool is the one program in the images of the tests: it serves, prints,
-// sleeps, fails and eats memory, as its first argument says.
+// Tool is the only program in the images of the tests: it serves, prints,
+// sleeps, fails and uses memory, depending on its first argument.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package capture copies what containers print from their FIFOs into log files, in
-// the format and with the rotation of the kubelet, such that an end of this
-// process at any instant neither loses nor repeats anything.
+// Package capture copies the output of containers from their FIFOs into log
+// files, in the format and with the rotation of the kubelet. If this process
+// ends at any instant, nothing is lost or repeated.
 package capture

@@ -175,7 +175,7 @@ func (p *Tees) put(t *tee) {
 	<-p.slots
 }
 
-// Close closes the pipes; nothing may be lent out any more.
+// Close closes the pipes; none may be in use any more.
 func (p *Tees) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -51,7 +51,7 @@ type logStream struct {
 	fifo *os.File
 }
 
-// Reader receives a copy of the output while somebody is attached.
+// Reader receives a copy of the output while a client is attached.
 type Reader struct {
 	Chunks chan Chunk // closed at the end of the output
 	Behind bool       // it was cut off, because it did not keep up
@@ -64,13 +64,13 @@ type Chunk struct {
 }
 
 // Paths are the files of one container's output. Stderr is empty with a
-// terminal: it has one stream only.
+// terminal, which has only one stream.
 type Paths struct {
 	Stdout, Stderr, Position, File string
 }
 
-// Start makes the FIFOs where missing, finishes what a former process left
-// half done, and copies until stop.
+// Start creates missing FIFOs, finishes what a previous process left half done,
+// and copies until stopped.
 func Start(p Paths, rot Rotation, tees *Tees, log *slog.Logger) (_ *Copier, err error) {
 	l := &Copier{log: log, tees: tees, rotation: rot, readers: map[*Reader]struct{}{}}
 	defer func() {
@@ -122,7 +122,7 @@ func openFIFO(path string) (*os.File, error) {
 	return f, nil
 }
 
-// MakeFIFO makes a FIFO, unless it is there.
+// MakeFIFO creates a FIFO unless it exists.
 func MakeFIFO(path string) error {
 	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("make FIFO %s: %w", path, err)
@@ -272,7 +272,7 @@ func (l *Copier) writtenChunk(pos position) (data []byte, complete bool, err err
 }
 
 // Stop ends the goroutines and closes everything. With drain, for when nothing
-// writes any more, it copies what is still in the FIFOs first.
+// writes any more, it first copies what is still in the FIFOs.
 func (l *Copier) Stop(drain bool) {
 	for _, s := range l.streams {
 		_ = s.fifo.SetReadDeadline(time.Unix(1, 0))
@@ -336,7 +336,7 @@ func (l *Copier) Subscribe() *Reader {
 	return r
 }
 
-// Unsubscribe ends what Subscribe began.
+// Unsubscribe ends a subscription.
 func (l *Copier) Unsubscribe(r *Reader) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"headway.dev/nodes/runtime/fsutil"
 )
 
-// Rotation bounds what the log of one attempt of a container takes: files of
-// about MaxSize bytes, MaxFiles of them with the one being written.
+// Rotation bounds the space of the log of one attempt of a container: files of
+// about MaxSize bytes, MaxFiles of them including the one being written.
 type Rotation struct {
 	MaxSize  int64
 	MaxFiles int

@@ -41,7 +41,7 @@ func QOSDirs() map[string]string {
 	return map[string]string{"Guaranteed": "", "Burstable": "burstable", "BestEffort": "besteffort"}
 }
 
-// Open finds the hierarchies. Nothing is made in them yet.
+// Open finds the hierarchies. It creates nothing in them yet.
 func Open(root string) (*Tree, error) {
 	root = strings.Trim(filepath.Clean("/"+root), "/")
 	if root == "" {
@@ -75,7 +75,7 @@ func (c *Tree) PodPath(qos, uid string) string {
 	return filepath.Join("kubepods", QOSDirs()[qos], "pod"+uid)
 }
 
-// SpecPath is the container's cgroup as the OCI spec wants it.
+// SpecPath returns the container's cgroup in the form of the OCI spec.
 func (c *Tree) SpecPath(podPath, id string) string {
 	return filepath.Join("/", c.root, podPath, id)
 }
@@ -153,7 +153,7 @@ func delegate(dir string) error {
 	return nil
 }
 
-// RemovePod removes the pod's cgroup wherever it is, with all below. Its
+// RemovePod removes the pod's cgroup wherever it is, with everything below. Its
 // containers are gone; a process that outlived its shim would keep the pod from
 // ending for ever.
 func (c *Tree) RemovePod(uid string) error {

@@ -1,4 +1,4 @@
-// Package cgroup makes and removes the cgroups of pods and containers, bounds
-// them and reads what they use, in every hierarchy of cgroup v1 or in the one of
-// v2.
+// Package cgroup creates and removes the cgroups of pods and containers, sets
+// their limits and reads their usage, in every hierarchy of cgroup v1 or in the
+// one of v2.
 package cgroup

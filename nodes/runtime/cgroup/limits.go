@@ -9,8 +9,8 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// CreatePod makes the pod's cgroup with its limits, the CPU quota excepted:
-// see SetQuota.
+// CreatePod creates the pod's cgroup with its limits, except the CPU quota: see
+// SetQuota.
 func (c *Tree) CreatePod(path string, res runtime.Resources) error {
 	if err := c.mkdirs(path); err != nil {
 		return err
@@ -74,9 +74,9 @@ func (c *Tree) setShares(path string, shares uint64) error {
 	return c.write("cpu", path, "cpu.shares", strconv.FormatUint(shares, 10))
 }
 
-// SetQuota bounds CPU time. It is set after the start of a container, because
-// runc's own work in the cgroup would run under it: a limit of 100m doubles the
-// time to start.
+// SetQuota limits CPU time. It is called after the start of a container,
+// because runc's own work in the cgroup would be limited too: a limit of 100m
+// doubles the time to start.
 func (c *Tree) SetQuota(path string, res runtime.Resources) error {
 	if res.CPUQuota <= 0 {
 		return nil

@@ -11,9 +11,9 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// OOMKills counts the processes of a cgroup the kernel killed for want of
-// memory. It is asked before the cgroup goes, so it answers also for what
-// happened while the agent was not there.
+// OOMKills counts the processes of a cgroup that the kernel killed for lack of
+// memory. It is called before the cgroup is removed, so that it also counts
+// what happened while the agent was not running.
 func (c *Tree) OOMKills(path string) uint64 {
 	name := "memory.oom_control"
 	if c.Unified {
@@ -26,7 +26,7 @@ func (c *Tree) OOMKills(path string) uint64 {
 	return n
 }
 
-// Usage reads what a container uses now.
+// Usage reads what a container currently uses.
 func (c *Tree) Usage(path string) (runtime.Stats, error) {
 	var s runtime.Stats
 	var err error

@@ -51,8 +51,8 @@ func (r *containerSet) abandon(c *container, done <-chan struct{}) {
 
 // StartContainer implements Interface. A container that cannot be started, for
 // example because its command does not exist, becomes Exited with Reason
-// StartError, as with other container runtimes. After an InterruptedError it
-// is Created still.
+// StartError, as with other container runtimes. After an InterruptedError it is
+// still Created.
 func (r *containerSet) StartContainer(ctx context.Context, id string) error {
 	ctx = r.cfg.namespaced(ctx)
 	c, err := r.get(id)

@@ -24,7 +24,7 @@ import (
 // machine: containers, sandboxes, network, cgroups, mounts, the private
 // containerd with its images, state and logs. It fails while an agent uses the
 // same Root. If containerd cannot be used, it does the same without it; then
-// only what a containerd of somebody else stores for us stays, which the error
+// only what somebody else's containerd stores for us stays, which the error
 // says.
 func Cleanup(ctx context.Context, cfg Config) error {
 	r, err := Start(ctx, cfg)

@@ -38,8 +38,8 @@ type Network interface {
 	Cleanup(ctx context.Context) error
 }
 
-// Config says where the runtime keeps its things. Two runtimes on one machine
-// must differ in Root, RunDir and CgroupRoot.
+// Config determines where the runtime keeps its files. Two runtimes on one
+// machine must differ in Root, RunDir and CgroupRoot.
 type Config struct {
 	// Root keeps what must survive a reboot: images, containers, sandboxes.
 	Root string
@@ -49,8 +49,8 @@ type Config struct {
 	// LogDir is where the container logs are; <Root>/logs if empty.
 	LogDir string
 	// LogMaxSize is the size in bytes at which a container's log is rotated,
-	// LogMaxFiles how many files are kept of it with the one being written; the
-	// kubelet's 10 MiB and 5 if zero.
+	// and LogMaxFiles the number of files that are kept, including the one
+	// being written; the kubelet's 10 MiB and 5 if zero.
 	LogMaxSize  int64
 	LogMaxFiles int
 	// ContainerdAddress is the socket of a containerd to use; empty runs a
@@ -61,8 +61,8 @@ type Config struct {
 	// Namespace is the containerd namespace; headway if empty.
 	Namespace string
 	Network   Network
-	// Shared says that another agent has the network and the cgroups: Cleanup
-	// leaves them.
+	// Shared reports that another agent owns the network and the cgroups:
+	// Cleanup leaves them alone.
 	Shared bool
 	// ParallelStarts bounds how many containers are created or started at a
 	// time; zero chooses by the number of CPUs. More only adds latency.
@@ -131,8 +131,8 @@ type Runtime struct {
 var _ runtime.Interface = (*Runtime)(nil)
 
 // Start connects to containerd, starting or adopting the private one, reads
-// back the pods of a former run, and follows their events until Close or the
-// end of ctx. What the containers print is copied from then on.
+// back the pods of a previous run, and follows their events until Close or the
+// end of ctx. From then on it copies the output of containers.
 func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 	cfg, err = cfg.withDefaults()
 	if err != nil {

@@ -60,8 +60,8 @@ func (r *sandboxSet) stateDir(uid string) string { return filepath.Join(r.cfg.Ro
 
 func (r *sandboxSet) runDir(uid string) string { return filepath.Join(r.cfg.RunDir, "sandboxes", uid) }
 
-// EnsureSandbox implements Interface. A sandbox that lost its namespaces (the
-// machine was restarted) is made anew.
+// EnsureSandbox implements Interface. A sandbox that lost its namespaces
+// (because the machine was restarted) is created again.
 func (r *sandboxSet) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfig) (runtime.Sandbox, error) {
 	if err := cfg.Check(); err != nil {
 		return runtime.Sandbox{}, err

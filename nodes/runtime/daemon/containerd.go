@@ -41,11 +41,12 @@ type Daemon struct {
 	Socket                string
 }
 
-// SocketIn is where the private containerd of a run directory listens.
+// SocketIn returns the path of the socket of the private containerd of a run
+// directory.
 func SocketIn(runDir string) string { return filepath.Join(runDir, "containerd", "c.sock") }
 
-// New describes the private containerd that keeps its things in root and its
-// sockets in runDir. It starts nothing.
+// New describes the private containerd with its files in root and its sockets
+// in runDir. It starts nothing.
 func New(root, runDir string, log *slog.Logger) (*Daemon, error) {
 	d := &Daemon{
 		log:     log,
@@ -95,7 +96,7 @@ func (d *Daemon) writeConfig() error {
 }
 
 // Ensure makes sure that our containerd runs and answers: it adopts the one of
-// a former run, or starts one.
+// a previous run, or starts one.
 func (d *Daemon) Ensure(ctx context.Context) error {
 	pid := d.pid()
 	if pid == 0 {
@@ -194,7 +195,7 @@ func (d *Daemon) pid() int {
 	return pid
 }
 
-// Stop ends containerd; its shims must be gone before.
+// Stop ends containerd; its shims must have ended before.
 func (d *Daemon) Stop(ctx context.Context) error {
 	signal := unix.SIGTERM
 	deadline := time.Now().Add(10 * time.Second)
@@ -230,7 +231,7 @@ func (d *Daemon) logTail() string {
 	return strings.TrimSpace(string(tail))
 }
 
-// Connect makes the client and checks that the other end answers.
+// Connect creates the client and checks that the other end answers.
 func Connect(ctx context.Context, address, namespace string) (*containerd.Client, error) {
 	// The library takes a relative path for a host name.
 	if !filepath.IsAbs(address) {

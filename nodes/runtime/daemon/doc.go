@@ -1,3 +1,3 @@
-// Package daemon keeps the private containerd and its shims: it starts or adopts
-// the one, finds and ends the others, and knows what their errors mean.
+// Package daemon manages the private containerd and its shims: it starts or
+// adopts containerd, finds and ends shims, and interprets their errors.
 package daemon

@@ -14,16 +14,16 @@ func ShimGone(err error) bool {
 		strings.Contains(text, "connect: no such file or directory")
 }
 
-// Leftover reports whether a create failed because of what an earlier one of
-// the same container left: the task's directory, or runc's state.
+// Leftover reports whether a create failed because of what an earlier attempt
+// for the same container left: the task's directory, or runc's state.
 func Leftover(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "io.containerd.runtime.v2.task") && strings.Contains(text, "file exists") ||
 		strings.Contains(text, "container with given ID already exists") || strings.Contains(text, "container with id exists")
 }
 
-// Interrupted reports whether a start failed for a reason that says nothing
-// about the container: containerd or the shim went away, or did not answer.
+// Interrupted reports whether a start failed for a reason unrelated to the
+// container: containerd or the shim went away, or did not answer.
 func Interrupted(err error) bool {
 	text := err.Error()
 	switch {

@@ -22,15 +22,15 @@ import (
 // shimSockets is where the shims of all containerds of a machine listen.
 const shimSockets = "/run/containerd/s/"
 
-// ShimSocket is where the shim of a pod listens. containerd derives the name
-// from its own address, the namespace and the group, and puts it into
+// ShimSocket returns the path of the socket of a pod's shim. containerd derives
+// the name from its own address, the namespace and the group, and puts it into
 // one directory: runtime/v2/shim SocketAddress.
 func ShimSocket(address, namespace, podUID string) string {
 	return fmt.Sprintf(shimSockets+"%x", sha256.Sum256([]byte(filepath.Join(address, namespace, podUID))))
 }
 
-// RemoveShimSocket removes what a shim that was killed leaves; one that lives
-// removes its socket itself when it ends.
+// RemoveShimSocket removes the socket of a shim that was killed; a shim that
+// ends normally removes its own.
 func RemoveShimSocket(ctx context.Context, address, namespace, podUID string) error {
 	return removeDeadSocket(ctx, ShimSocket(address, namespace, podUID))
 }

@@ -1,2 +1,3 @@
-// Package fsutil has what the rooms of the runtime do with files and mounts.
+// Package fsutil contains helpers for files and mounts that the rooms of the
+// runtime share.
 package fsutil

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteFile replaces a file whole: a crash leaves the old one or the new one.
+// WriteFile replaces a whole file: after a crash the file is the old one or the
+// new one.
 func WriteFile(path string, data []byte) error {
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, data, 0o600); err != nil {
@@ -20,7 +21,8 @@ func WriteFile(path string, data []byte) error {
 	return os.Rename(tmp, path)
 }
 
-// UnmountAll takes off whatever is mounted at path; a missing path is fine.
+// UnmountAll unmounts everything that is mounted at path; a missing path is
+// fine.
 func UnmountAll(path string) error {
 	for {
 		err := unix.Unmount(path, unix.MNT_DETACH)
@@ -34,7 +36,7 @@ func UnmountAll(path string) error {
 	}
 }
 
-// UnmountBelow takes off every mount at or below dir, the innermost first.
+// UnmountBelow unmounts everything at or below dir, innermost first.
 func UnmountBelow(dir string) error {
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
@@ -47,7 +49,7 @@ func UnmountBelow(dir string) error {
 	return errors.Join(errs...)
 }
 
-// IgnoreNotExist drops the error of a file that is not there.
+// IgnoreNotExist drops the error for a file that does not exist.
 func IgnoreNotExist(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -1,8 +1,10 @@
 // Package images names images, fetches them from their registries into
-// containerd's store, and answers for those that are there. Normalize turns what a
-// manifest says into the one name the store uses; Pull fetches and unpacks; Import
-// loads an archive; a Store tells what an image's configuration and its user files
-// say.
+// containerd's store, and looks up existing ones. Normalize turns the name in a
+// manifest into the one name that the store uses; Pull fetches and unpacks;
+// Import loads an archive; a Store reads an image's configuration and its user
+// files. A pull tries each login in turn, uses plain HTTP for registries on the
+// loopback as Docker does, and gives up when no byte has arrived for a while
+// rather than after a total time, so that a large image on a slow link arrives.
 //
 // A pull tries each login in turn, talks plain HTTP to registries on the
 // loopback as Docker does, and gives up when no byte has come for a while

@@ -19,8 +19,8 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// Image is what is needed of an image to make a container. It depends on
-// the digest alone, so it is read once.
+// Image is the part of an image that is needed to create a container. It
+// depends only on the digest, so it is read once.
 type Image struct {
 	Config  ocispec.ImageConfig
 	ChainID string // of the unpacked layers
@@ -28,7 +28,7 @@ type Image struct {
 	users   sync.Map // string → IDs, resolved by the image's own files
 }
 
-// Store answers for the images in a namespace of containerd.
+// Store looks up the images in a namespace of containerd.
 type Store struct {
 	client    *containerd.Client
 	namespace string
@@ -95,7 +95,7 @@ func imageInfo(i images.Image, c *Image) runtime.ImageInfo {
 }
 
 // Image implements Interface. An image whose content is incomplete counts as
-// not there: pulling repairs it.
+// missing: pulling repairs it.
 func (s *Store) Image(ctx context.Context, ref string) (runtime.ImageInfo, bool, error) {
 	ctx = s.namespaced(ctx)
 	name, err := Normalize(ref)

@@ -12,14 +12,15 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// IDs is who a container runs as.
+// IDs are the user and the groups that a container runs as.
 type IDs struct {
 	UID, GID uint32
 	Groups   []uint32
 }
 
-// UserString is what to look up in the image's files: the pod's user counts
-// before the image's, and a group of the pod's before the user's own.
+// UserString returns the name to look up in the image's files: the pod's user
+// takes precedence over the image's, and a group of the pod over the user's
+// own.
 func UserString(s runtime.Security, imageUser string) string {
 	name := imageUser
 	if s.RunAsUser != nil {
@@ -91,8 +92,8 @@ func (s *Store) resolveUser(ctx context.Context, img *Image, spec string) (IDs, 
 	return u, nil
 }
 
-// User finds the IDs of a user. With a group of its own named, the groups the
-// image says the user is in count all the same.
+// User finds the IDs of a user. If a group is named explicitly, the groups that
+// the image gives the user apply as well.
 func (s *Store) User(ctx context.Context, img *Image, spec string) (IDs, error) {
 	u, err := s.resolveUser(ctx, img, spec)
 	name, _, grouped := strings.Cut(spec, ":")

@@ -42,8 +42,8 @@ func Own(cfg runtime.SandboxConfig) []Namespace {
 	return out
 }
 
-// Make makes the pod's namespaces and holds them by bind mounts in
-// dir: no process needs to stay in them.
+// Make creates the pod's namespaces and holds them by bind mounts in dir, so
+// that no process has to stay in them.
 func Make(dir string, cfg runtime.SandboxConfig) error {
 	specs := Own(cfg)
 	if len(specs) == 0 {
@@ -175,8 +175,8 @@ func MountShm(dir string) error {
 	return nil
 }
 
-// DialLoopback connects to a port on the loopback of the network that the thread
-// is in.
+// DialLoopback connects to a port on the loopback of the network of the current
+// thread.
 func DialLoopback(ctx context.Context, port int32) (net.Conn, error) {
 	var d net.Dialer
 	var errs []error

@@ -1,3 +1,3 @@
-// Package record has what is kept of containers for the next process: labels in
+// Package record keeps what the next process must know of containers: labels in
 // containerd's store, starts and exits in files.
 package record

@@ -9,7 +9,7 @@ import (
 	"headway.dev/nodes/runtime/fsutil"
 )
 
-// Exit is what must be remembered of a container beyond its task.
+// Exit is what must be remembered of a container after its task is gone.
 type Exit struct {
 	StartedAt  time.Time
 	FinishedAt time.Time `json:",omitzero"`
@@ -31,7 +31,7 @@ func (e Exit) Save(file string) error {
 	return nil
 }
 
-// Load reads the file of a container; ok is false if there is none that can be read.
+// Load reads the file of a container; ok is false if no readable file exists.
 func Load(file string) (e Exit, ok bool) {
 	data, err := os.ReadFile(file)
 	if err != nil || json.Unmarshal(data, &e) != nil {

@@ -34,14 +34,14 @@ const (
 	userLabel      = "headway.dev/label."
 )
 
-// ID depends on pod, name and attempt, so that creating again after
-// an answer that got lost finds the same container.
+// ID depends on pod, name and attempt, so that creating again after a lost
+// answer finds the same container.
 func ID(pod runtime.PodRef, name string, attempt int) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{pod.UID, name, strconv.Itoa(attempt)}, "/")))
 	return hex.EncodeToString(sum[:])
 }
 
-// Labels are what is kept of a container in containerd's store.
+// Labels returns what is kept of a container in containerd's store.
 func Labels(pod runtime.PodRef, cfg runtime.ContainerConfig, imageName, imageID, stop string, user images.IDs) map[string]string {
 	var mode []string
 	for name, on := range map[string]bool{"tty": cfg.TTY, "stdin": cfg.Stdin, "once": cfg.StdinOnce} {
@@ -89,18 +89,19 @@ func parseUserLabel(value string) *runtime.User {
 	return u
 }
 
-// Stored is what containerd's store keeps of a container.
+// Stored is what containerd's store contains about a container.
 type Stored struct {
 	// Info has State Created, and no LogPath.
 	Info runtime.Container
-	// Signal is what stops it.
+	// Signal is the signal that stops it.
 	Signal                string
 	TTY, Stdin, StdinOnce bool
-	// Quota has the bounds of its CPU time.
+	// Quota contains its limits of CPU time.
 	Quota runtime.Resources
 }
 
-// PodUID is the pod of a container with these labels, empty if it is none of ours.
+// PodUID returns the pod of a container with these labels, empty if the
+// container is not ours.
 func PodUID(labels map[string]string) string { return labels[labelUID] }
 
 // Parse reads what Labels has written.

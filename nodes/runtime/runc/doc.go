@@ -1,3 +1,2 @@
-// Package runc tells which known ways out of its containers the machine's runc
-// has.
+// Package runc reports known container escapes in the machine's runc.
 package runc

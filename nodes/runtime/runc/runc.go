@@ -37,8 +37,8 @@ func escapes() []escape {
 // older release.
 const changelog = "/usr/share/doc/runc/changelog.Debian.gz"
 
-// Warning says which known escapes the machine's runc has, and what to do;
-// empty if it has none, or if there is no runc to ask.
+// Warning names the known container escapes in the machine's runc, and what to
+// do; empty if there are none, or if there is no runc.
 func Warning(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

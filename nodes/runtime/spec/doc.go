@@ -1,2 +1,3 @@
-// Package spec turns Kubernetes' description of a container into the OCI runtime's.
+// Package spec converts Kubernetes' description of a container to the OCI
+// runtime's.
 package spec

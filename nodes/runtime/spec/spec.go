@@ -44,8 +44,8 @@ type Input struct {
 	AvailableCaps    []string
 }
 
-// Build makes the OCI runtime spec of a container (opencontainers
-// runtime-spec 1.1) from Kubernetes' description of it.
+// Build returns the OCI runtime spec of a container (opencontainers
+// runtime-spec 1.1) for Kubernetes' description of it.
 func Build(ctx context.Context, in Input) (*oci.Spec, error) {
 	args, err := processArgs(in.Config, in.Image)
 	if err != nil {
@@ -126,9 +126,10 @@ func process(in Input, args []string) *specs.Process {
 	}
 }
 
-// AdditionalGroups are the groups of a process besides its primary one, which
-// is among them: a program that changes its effective group must not lose the
-// access of its own, nor escape rules that forbid it (CVE-2023-25173).
+// AdditionalGroups returns the supplementary groups of a process, with its
+// primary one among them: a program that changes its effective group must
+// neither lose the access of its own group nor escape rules that forbid it
+// (CVE-2023-25173).
 func AdditionalGroups(user images.IDs, sec runtime.Security) []uint32 {
 	groups := append([]uint32{user.GID}, user.Groups...)
 	for _, g := range sec.SupplementalGroups {
@@ -295,7 +296,7 @@ func resources(out *specs.LinuxResources, res runtime.Resources) {
 	}
 }
 
-// CurrentCaps are the capabilities of this process.
+// CurrentCaps returns the capabilities of this process.
 func CurrentCaps() ([]string, error) {
 	caps, err := cap.Current()
 	if err != nil {
@@ -304,7 +305,7 @@ func CurrentCaps() ([]string, error) {
 	return caps, nil
 }
 
-// OOMAdjuster bounds OOM scores to what this process may set.
+// OOMAdjuster limits OOM scores to what this process may set.
 type OOMAdjuster struct{ once sync.Once }
 
 // Adjust returns the score to use. Lowering it below our own needs

@@ -1,3 +1,3 @@
 // Package tasks starts, signals and deletes the processes of containers through
-// containerd, and removes what starts that were cut off have left.
+// containerd, and removes what interrupted starts have left.
 package tasks

@@ -29,8 +29,8 @@ import (
 // before it is done here; its own limit is 5 seconds, under load twice.
 const leftoverWait = 12 * time.Second
 
-// RemoveLeftovers removes what starts that were cut off have left. Nothing else
-// may start containers meanwhile.
+// RemoveLeftovers removes what interrupted starts have left. Nothing else may
+// start containers meanwhile.
 func (s *Service) RemoveLeftovers(ctx context.Context) error {
 	all, err := s.List(ctx)
 	if err != nil {

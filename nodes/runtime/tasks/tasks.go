@@ -19,7 +19,7 @@ import (
 	"headway.dev/nodes/runtime/images"
 )
 
-// Service answers for the tasks of our namespace.
+// Service manages the tasks of our namespace.
 type Service struct {
 	client    *containerd.Client
 	address   string // of containerd
@@ -30,17 +30,17 @@ type Service struct {
 	log       *slog.Logger
 }
 
-// Config says whose tasks they are.
+// Config determines whose tasks are managed.
 type Config struct {
 	Client *containerd.Client
 	// Address is containerd's, Namespace ours in it.
 	Address, Namespace string
 	// RuncRoot is where runc keeps its states, by namespace.
 	RuncRoot string
-	// Daemon is the private containerd; nil with one of somebody else.
+	// Daemon is the private containerd; nil with somebody else's.
 	Daemon *daemon.Daemon
-	// Gone is called when a process that is to be signalled has ended: who waits for
-	// its exit must not wait for an event that has been missed.
+	// Gone is called when a process that is to be signalled has ended: a caller
+	// waiting for its exit must not wait for an event that has been missed.
 	Gone func(ctx context.Context) error
 	Log  *slog.Logger
 }
@@ -73,9 +73,9 @@ type Process struct {
 	Stdin, Stdout, Stderr string
 }
 
-// Create asks containerd for a container's process, which waits for the start. log
-// says of which. The pod's shim may be about to end because its last container has
-// just gone; then the first try fails, and the second gets a new one.
+// Create asks containerd for a container's process, which waits to be started.
+// log names the container. If the pod's shim is about to end because its last
+// container has just gone, the first try fails, and the second gets a new shim.
 func (s *Service) Create(ctx context.Context, p Process, log *slog.Logger) error {
 	mounts, err := s.client.SnapshotService(images.Snapshotter).Mounts(ctx, p.ID)
 	if err != nil {
@@ -115,8 +115,8 @@ func rootfs(mounts []mount.Mount) []*types.Mount {
 	return out
 }
 
-// Begin starts the process of a task, or finds that it has been started: who
-// asked for it before may not have lived to hear the answer.
+// Begin starts the process of a task, or finds that it has been started: the
+// previous caller may have ended before it got the answer.
 func (s *Service) Begin(ctx context.Context, id string) error {
 	_, err := s.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
 	if err == nil {
@@ -151,9 +151,9 @@ func (s *Service) Delete(ctx context.Context, id string) error {
 	}
 }
 
-// Kill signals the container's first process, all of them with SIGKILL. One
-// that has ended is no error; then who waits for the exit must not wait for an
-// event that has been missed.
+// Kill signals the container's first process, with SIGKILL all of them. It is
+// not an error if the process has ended; then a caller waiting for the exit
+// must not wait for an event that has been missed.
 func (s *Service) Kill(ctx context.Context, id string, sig unix.Signal) error {
 	_, err := s.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: sig == unix.SIGKILL})
 	err = errdefs.FromGRPC(err)
@@ -166,7 +166,7 @@ func (s *Service) Kill(ctx context.Context, id string, sig unix.Signal) error {
 	return nil
 }
 
-// DeleteContainer deletes task, snapshot and container, as far as there are.
+// DeleteContainer deletes task, snapshot and container, as far as they exist.
 func (s *Service) DeleteContainer(ctx context.Context, id string) error {
 	if err := s.Delete(ctx, id); err != nil {
 		return err

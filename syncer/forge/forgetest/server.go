@@ -1,7 +1,7 @@
-// Package forgetest stands in for GitHub, GitLab and Gitea in tests. It
-// takes exactly the requests of their published APIs that the forge package
-// needs: another path, method, header, content type, field or state is an
-// answer of 4xx, and is kept as a complaint.
+// Package forgetest imitates GitHub, GitLab and Gitea in tests. It accepts
+// exactly the requests of their published APIs that the forge package needs:
+// another path, method, header, content type, field or state gets a 4xx answer,
+// and is recorded as a complaint.
 package forgetest
 
 import (
@@ -21,13 +21,13 @@ import (
 	"headway.dev/syncer/forge"
 )
 
-// Project is the repository that the server has.
+// Project is the path of the server's repository.
 const Project = "team/deploy"
 
-// Token is the one that it takes.
+// Token is the only token that it accepts.
 const Token = "forge-canary-7f3b"
 
-// Status is a commit status as it came, with the words of the forge.
+// Status is a commit status as it arrived, in the words of the forge.
 type Status struct{ SHA, State, Context, Description, Link string }
 
 // Comment is a comment on a pull request.
@@ -54,8 +54,8 @@ type Server struct {
 	fault      func(w http.ResponseWriter) bool
 }
 
-// New serves a forge until the test ends, and fails the test then for every
-// request that the real one would not have taken.
+// New serves a forge until the test ends, and then fails the test for every
+// request that the real forge would not have accepted.
 func New(tb testing.TB, kind forge.Kind) *Server {
 	tb.Helper()
 	s := &Server{kind: kind}
@@ -70,21 +70,21 @@ func New(tb testing.TB, kind forge.Kind) *Server {
 	return s
 }
 
-// Fail answers requests by f instead, until f returns false.
+// Fail makes f answer requests instead, until f returns false.
 func (s *Server) Fail(f func(w http.ResponseWriter) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = f
 }
 
-// Statuses are those that were set, in order.
+// Statuses returns the statuses that were set, in order.
 func (s *Server) Statuses() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.statuses)
 }
 
-// Comments are those that there are.
+// Comments returns the existing comments.
 func (s *Server) Comments() []Comment {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +98,7 @@ func (s *Server) Requests() int {
 	return s.requests
 }
 
-// Complaints takes what was wrong with requests so far.
+// Complaints returns, and clears, what was wrong with the requests so far.
 func (s *Server) Complaints() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 	"headway.dev/syncer/git"
 )
 
-// Between lists the commits that to has in its history and from has not, each
-// before its parents, the newest of those that may come next first, and at
-// most limit; with an empty from, only the commit to. Dates decide about the
-// order of what does not stand on each other, and about nothing else.
+// Between returns at most limit commits that are in the history of to and not
+// in that of from, each before its parents; among those that may come next, the
+// newest is first. With an empty from it returns only the commit to. Dates
+// decide only the order of commits that do not descend from each other.
 func Between(repo *git.Repository, from, to string, limit int) ([]git.Commit, error) {
 	tip, err := repo.Commit(to)
 	if err != nil || from == "" || from == to {
@@ -37,9 +37,9 @@ func Between(repo *git.Repository, from, to string, limit int) ([]git.Commit, er
 	return commits, nil
 }
 
-// Since lists the SHAs of all commits that new has in its history and old has
-// not, each before its parents. It fails if they are too many, or if old or one
-// of them is not there.
+// Since returns the SHAs of all commits in the history of new that are not in
+// that of old, each before its parents. It fails if there are too many, or if
+// old or one of them does not exist.
 func Since(ctx context.Context, repo *git.Repository, old, new string) ([]string, error) {
 	list, err := newWalk(repo).between(ctx, plumbing.NewHash(old), plumbing.NewHash(new), 0)
 	if err != nil {
@@ -52,8 +52,8 @@ func Since(ctx context.Context, repo *git.Repository, old, new string) ([]string
 	return shas, nil
 }
 
-// IsAncestor reports whether the commit ancestor is contained in the history
-// of the commit sha. A commit that the repository does not have is no ancestor.
+// IsAncestor reports whether the commit ancestor is in the history of the
+// commit sha. A commit that the repository does not have is no ancestor.
 func IsAncestor(repo *git.Repository, ancestor, sha string) (bool, error) {
 	if ancestor == sha {
 		return true, nil

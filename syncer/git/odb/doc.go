@@ -1,6 +1,6 @@
 // Package odb is Git's object database, on disk, in bounded memory: it reads
-// objects of any size that a caller is willing to take, and takes in packs
-// from servers that nobody trusts.
+// objects of any size that a caller accepts, and receives packs from untrusted
+// servers.
 //
 // [Store] finds objects, loose or packed, and keeps no index in memory that
 // grows with the repository. [Receive] writes a pack to disk as it comes,

@@ -23,10 +23,10 @@ type Limits struct {
 	Objects int64
 }
 
-// Receive writes the pack that r brings to dir, the objects/pack directory of
-// a repository, and indexes it. It reads up to the end of r. If the pack is
-// cut short, corrupt or too large (a SizeError), or ctx ends, nothing is left
-// of it. A pack without objects is not kept.
+// Receive writes the pack that it reads from r to dir, the objects/pack
+// directory of a repository, and indexes it. It reads r to the end. If the pack
+// is cut short, corrupt or too large (a SizeError), or ctx ends, nothing is
+// left of it. A pack without objects is not kept.
 func Receive(ctx context.Context, dir string, r io.Reader, limits Limits) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("receive pack: %w", err)

@@ -27,7 +27,7 @@ type Store struct {
 }
 
 // Open returns the store of an objects directory, and of those that its
-// info/alternates names. Nothing is read before the first object is.
+// info/alternates names. It reads nothing before the first object is read.
 func Open(objects string) *Store {
 	s := &Store{}
 	s.addDir(objects, 0)
@@ -64,7 +64,7 @@ func (s *Store) Close() {
 	s.packs, s.opened = nil, false
 }
 
-// Refresh looks which packs there are now.
+// Refresh reads the list of packs again.
 func (s *Store) Refresh() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +102,8 @@ func (s *Store) Refresh() error {
 	return errors.Join(errs...)
 }
 
-// Read reads an object of at most limit bytes; a larger one is a SizeError.
-// The data is shared: the caller must not change it.
+// Read reads an object of at most limit bytes; a larger one is a SizeError. The
+// data is shared: the caller must not change it.
 func (s *Store) Read(h Hash, limit int64) (kind Kind, data []byte, err error) {
 	err = s.find(h, func(p *pack, offset int64) error {
 		kind, data, err = p.read(offset, limit, &s.cache)
@@ -122,7 +122,7 @@ func (s *Store) Read(h Hash, limit int64) (kind Kind, data []byte, err error) {
 	return kind, data, err
 }
 
-// Stat is the kind and size of an object.
+// Stat returns the kind and size of an object.
 func (s *Store) Stat(h Hash) (kind Kind, size int64, err error) {
 	err = s.find(h, func(p *pack, offset int64) error {
 		kind, size, err = p.stat(offset)
@@ -213,7 +213,7 @@ func readLoose(file io.Reader, f func(Kind, int64, io.Reader) error) error {
 	})
 }
 
-// Has reports whether there is an object.
+// Has reports whether an object exists.
 func (s *Store) Has(h Hash) (bool, error) {
 	_, _, err := s.Stat(h)
 	if errors.Is(err, ErrNotFound) {
@@ -222,7 +222,7 @@ func (s *Store) Has(h Hash) (bool, error) {
 	return err == nil, err
 }
 
-// Prefix lists up to limit objects whose names start with the hexadecimal
+// Prefix returns up to limit objects whose names start with the hexadecimal
 // digits.
 func (s *Store) Prefix(digits string, limit int) ([]Hash, error) {
 	if len(digits) < 4 || len(digits) > 40 {

@@ -23,7 +23,8 @@ import (
 // does not end with the context.
 const sshTimeout = 20 * time.Second
 
-// Auth holds what the Secrets of a GitRepository say, under Flux's names.
+// Auth contains the credentials in the Secrets of a GitRepository, under Flux's
+// names.
 type Auth struct {
 	Username, Password, BearerToken string
 	// Identity is a PEM private key, KnownHosts lines of OpenSSH's file of
@@ -31,10 +32,10 @@ type Auth struct {
 	Identity, KnownHosts []byte
 	// CAFile is a PEM bundle to trust for https, besides the system's.
 	CAFile []byte
-	// ClientCert and ClientKey are PEM, both or none: what this side shows
-	// of itself for https.
+	// ClientCert and ClientKey are PEM, both or none: the client certificate
+	// for https.
 	ClientCert, ClientKey []byte
-	// App, if set, stands for Username and Password.
+	// App, if set, replaces Username and Password.
 	App *App
 	// Proxy is an http, https or socks5 URL with its credentials; for ssh it
 	// is a socks5 one.
@@ -43,8 +44,8 @@ type Auth struct {
 
 // AuthFromSecret reads the data of a Secret: username and password,
 // bearerToken, identity and known_hosts, ca.crt or caFile, tls.crt and tls.key
-// or certFile and keyFile. It fails for what the URL's scheme needs and the
-// Secret lacks.
+// or certFile and keyFile. It fails if the Secret lacks what the URL's scheme
+// needs.
 func AuthFromSecret(remote string, data map[string][]byte) (*Auth, error) {
 	either := func(name, old string) []byte {
 		if v := data[name]; len(v) > 0 {
@@ -81,8 +82,8 @@ func (a *Auth) hasSecret() bool {
 	return a.Username != "" || a.BearerToken != "" || a.App != nil || len(a.ClientCert) > 0
 }
 
-// ProxyFromSecret reads a proxy's address, username and password. remote is
-// what it shall lead to.
+// ProxyFromSecret reads a proxy's address, username and password. remote is the
+// URL to be reached through it.
 func ProxyFromSecret(remote string, data map[string][]byte) (*url.URL, error) {
 	address := strings.TrimSpace(string(data["address"]))
 	if address == "" {

@@ -22,7 +22,7 @@ const (
 	maxSaid       = 400      // characters of an error
 )
 
-// Git's services: what a fetch asks, and what a push asks.
+// Git's services, for fetches and for pushes.
 const (
 	UploadPack  = "git-upload-pack"
 	ReceivePack = "git-receive-pack"
@@ -72,7 +72,7 @@ func (b *opening) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Answer is what a server says before the pack, and the pack.
+// Answer is a server's answer before the pack, and the pack.
 type Answer struct {
 	Shallow, Unshallow []plumbing.Hash
 	Pack               io.Reader
@@ -188,12 +188,12 @@ func (d *sideBand) Read(p []byte) (int, error) {
 
 // Request is what a fetch asks for.
 type Request struct {
-	// Wants are to be sent, without what Haves have in their histories.
+	// Wants are the commits to be sent, without what is in the histories of
+	// Haves.
 	Wants, Haves []plumbing.Hash
-	// Shallows are commits whose parents are not here.
+	// Shallows are commits whose parents are missing here.
 	Shallows []plumbing.Hash
-	// Depth bounds the histories; 0 does not, and brings the shallow ones no
-	// further.
+	// Depth limits the histories; 0 does not, and does not deepen shallow ones.
 	Depth int
 }
 

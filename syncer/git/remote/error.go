@@ -12,22 +12,22 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
-// ErrTooLarge says that a fetch brought more than the bound.
+// ErrTooLarge reports that a fetch exceeded its limit.
 var ErrTooLarge = errors.New("the repository is larger than allowed")
 
-// RefusedError says that the remote took what was pushed, and does not move
-// the branch to it: a hook or a rule of the remote forbids that.
+// RefusedError reports that the remote received what was pushed, but does not
+// move the branch to it, because a hook or a rule of the remote forbids that.
 type RefusedError struct {
 	Ref string
-	// Status is the remote's word on it.
+	// Status is the remote's explanation.
 	Status string
 }
 
 func (e *RefusedError) Error() string { return "command error on " + e.Ref + ": " + e.Status }
 
-// Final reports whether an error is an answer that stays the same if the
-// remote is asked again: about the credentials, the repository or its size, or
-// the refusal of a push.
+// Final reports whether an error is an answer that would be the same if the
+// remote were asked again: about the credentials, the repository or its size,
+// or the refusal of a push.
 func Final(err error) bool {
 	for _, final := range []error{transport.ErrAuthenticationRequired, transport.ErrAuthorizationFailed, transport.ErrRepositoryNotFound, ErrTooLarge} {
 		if errors.Is(err, final) {
@@ -38,13 +38,13 @@ func Final(err error) bool {
 	return refused
 }
 
-// SHA256Error says that a repository names its objects by SHA-256.
+// SHA256Error reports that a repository names its objects by SHA-256.
 func SHA256Error(where string) error {
 	return fmt.Errorf("%s has SHA-256 object names, which are not supported: use a repository with SHA-1 (git init --object-format=sha1)", where)
 }
 
-// Error is one in which a remote has its say: what a terminal would
-// take for a command is left out of its text.
+// Error is an error with text from a remote: terminal control sequences are
+// removed from it.
 type Error struct {
 	text string
 	err  error
@@ -53,7 +53,7 @@ type Error struct {
 func (e *Error) Error() string { return e.text }
 func (e *Error) Unwrap() error { return e.err }
 
-// Printable is text without control characters, bounded.
+// Printable returns text without control characters, of bounded length.
 func Printable(text string, most int) string {
 	var out strings.Builder
 	n := 0

@@ -29,20 +29,20 @@ const (
 	githubAPI    = "https://api.github.com"
 )
 
-// App is the installation of a GitHub App, whose tokens stand for a password.
+// App is the installation of a GitHub App, whose tokens are used as passwords.
 type App struct {
 	ID string
-	// Installation is the installation's number; without it the one of the
-	// organisation or user Owner is looked up.
+	// Installation is the installation's number; if it is not set, the one of
+	// the organisation or user Owner is looked up.
 	Installation, Owner string
-	// BaseURL is that of the API (default GitHub's own).
+	// BaseURL is the URL of the API (default GitHub's own).
 	BaseURL string
 	key     *rsa.PrivateKey
 	print   [sha256.Size]byte // of all of it
 }
 
-// AppFromSecret reads the data of a Secret under Flux's names. remote is what
-// the App's tokens are for; they are sent over https only.
+// AppFromSecret reads the data of a Secret under Flux's names. remote is the
+// URL that the App's tokens are for; they are only sent over https.
 func AppFromSecret(remote string, data map[string][]byte) (*App, error) {
 	if !strings.HasPrefix(remote, "https://") {
 		return nil, errors.New("a GitHub App needs an https URL")

@@ -25,21 +25,22 @@ type Remote struct {
 	link   link
 }
 
-// New is the remote at a URL that CheckURL takes. dir holds a file for moments;
-// what policy denies is not connected to.
+// New returns the remote at a URL that CheckURL accepts. dir is for short-lived
+// files; addresses that policy denies are not connected to.
 func New(url, dir string, policy *egress.Policy) *Remote {
 	return &Remote{url: url, dir: dir, egress: policy}
 }
 
-// Close ends the connections that are kept.
+// Close closes the connections that are kept.
 func (r *Remote) Close() { r.link.close() }
 
 // maxURL bounds a URL, in bytes.
 const maxURL = 2048
 
-// CheckURL reports, by an error, whether a mirror can follow the URL. Other
-// schemes, file among them, are refused: an object of the cluster must not name
-// files of the machine. So is what a program could take for an option.
+// CheckURL returns an error if a mirror cannot follow the URL. Other schemes,
+// file among them, are refused: an object of the cluster must not name files of
+// the machine. A URL that a program could take for an option is refused as
+// well.
 func CheckURL(remote string) error {
 	u, err := url.Parse(remote)
 	if err != nil {
@@ -65,15 +66,15 @@ func CheckURL(remote string) error {
 
 // Session is an exchange with a service of a remote.
 type Session struct {
-	// Advertised is what the service has told: its references and what it is
-	// capable of.
+	// Advertised is what the service has announced: its references and its
+	// capabilities.
 	Advertised *packp.AdvRefs
 	talk       conversation
 }
 
 // Open starts a session with a service, UploadPack or ReceivePack, and reads
-// what it tells. It fails with transport.ErrEmptyRemoteRepository if there are
-// no references.
+// its announcement. It fails with transport.ErrEmptyRemoteRepository if there
+// are no references.
 func (r *Remote) Open(ctx context.Context, service string, auth *Auth) (*Session, error) {
 	talk, err := r.converse(ctx, service, auth)
 	if err != nil {
@@ -105,7 +106,7 @@ func (r *Remote) converse(ctx context.Context, service string, auth *Auth) (conv
 // Close ends the session.
 func (s *Session) Close() { s.talk.close() }
 
-// Fetch asks for a pack, and reads the answer up to it.
+// Fetch requests a pack, and reads the answer up to it.
 func (s *Session) Fetch(ctx context.Context, q Request) (Answer, error) {
 	request, err := q.encode(s.Advertised.Capabilities)
 	if err != nil {
@@ -124,9 +125,9 @@ func (s *Session) Fetch(ctx context.Context, q Request) (Answer, error) {
 	return a, nil
 }
 
-// Push asks for a reference to be moved. pack writes the objects that this
-// takes, with deltas that name their base by its hash if ofs is false. It fails
-// with a RefusedError if the remote does not let it be moved.
+// Push requests that a reference be moved. pack writes the objects that this
+// needs, with deltas that name their base by its hash if ofs is false. It fails
+// with a RefusedError if the remote does not allow it.
 func (s *Session) Push(ctx context.Context, command *packp.Command, pack func(w io.Writer, ofs bool) error) error {
 	caps := s.Advertised.Capabilities
 	if !caps.Supports(capability.ReportStatus) {

@@ -33,7 +33,7 @@ type sshKey struct {
 	after, before time.Time // zero: no bound
 }
 
-// Signer is whose signature was found good.
+// Signer is the owner of a valid signature.
 type Signer struct {
 	// Key is the long ID of an OpenPGP key, or the SHA256 fingerprint of an
 	// SSH key.

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// SigningKey signs the commits that are written here.
+// SigningKey signs the commits that Headway writes.
 type SigningKey struct {
 	pgp *openpgp.Entity
 	ssh ssh.Signer
@@ -40,7 +40,7 @@ func ParseSigningKey(data []byte) (*SigningKey, error) {
 	return &SigningKey{pgp: list[0]}, nil
 }
 
-// Sign is the armored signature of a commit's content.
+// Sign returns the armored signature of a commit's content.
 func (k *SigningKey) Sign(payload []byte) (string, error) {
 	if k.pgp != nil {
 		var out bytes.Buffer

@@ -12,12 +12,13 @@ import (
 	"headway.dev/syncer/git/history"
 )
 
-// ErrUnsigned says that a commit or tag has no signature of a trusted key.
+// ErrUnsigned reports that a commit or tag has no signature of a trusted key.
 var ErrUnsigned = errors.New("not signed by a trusted key")
 
-// VerifyCommit says who of the keys' owners signed the commit. It fails with
-// an error that names the author and is ErrUnsigned for a commit that none of
-// them signed, or that was changed since. now is when the keys must be valid.
+// VerifyCommit returns which of the keys' owners signed the commit. It fails
+// with an error that names the author and is ErrUnsigned for a commit that none
+// of them signed, or that was changed since. now is when the keys must be
+// valid.
 func VerifyCommit(repo *git.Repository, sha string, keys *Keys, now time.Time) (Signer, error) {
 	object, err := raw(repo, plumbing.CommitObject, sha)
 	if err != nil {
@@ -46,8 +47,8 @@ func by(repo *git.Repository, sha string) string {
 	return fmt.Sprintf(" by %s <%s>", c.Author.Name, c.Author.Email)
 }
 
-// VerifyTag says who signed the tag, as VerifyCommit. A tag object that gives
-// itself another name is refused: it was signed as a tag of that name.
+// VerifyTag returns who signed the tag, as VerifyCommit does. A tag object that
+// contains another name is refused: it was signed as a tag of that name.
 func VerifyTag(repo *git.Repository, tag git.Tag, keys *Keys, now time.Time) (Signer, error) {
 	object, err := raw(repo, plumbing.TagObject, tag.Object)
 	if err != nil {
@@ -59,7 +60,7 @@ func VerifyTag(repo *git.Repository, tag git.Tag, keys *Keys, now time.Time) (Si
 	return keys.verify(splitTag(object), now)
 }
 
-// IsSigned reports whether a tag carries a signature, of whomever.
+// IsSigned reports whether a tag has a signature, by anyone.
 func IsSigned(repo *git.Repository, tag git.Tag) (bool, error) {
 	if tag.Object == "" {
 		return false, nil
@@ -68,10 +69,9 @@ func IsSigned(repo *git.Repository, tag git.Tag) (bool, error) {
 	return err == nil && len(splitTag(object).signature) > 0, err
 }
 
-// VerifyBetween checks the signature of every commit in the history of new
-// that is not in the history of old: those that merges bring along, too. The
-// error names the first commit it finds that no owner of the keys signed, and
-// its author.
+// VerifyBetween checks the signature of every commit in the history of new that
+// is not in the history of old, including those that merges bring. The error
+// names the first commit that no owner of the keys signed, and its author.
 func VerifyBetween(ctx context.Context, repo *git.Repository, old, new string, keys *Keys, now time.Time) error {
 	between, err := history.Since(ctx, repo, old, new)
 	if err != nil {

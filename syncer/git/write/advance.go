@@ -14,11 +14,11 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// ErrMoved says that the branch was moved meanwhile, time and again.
+// ErrMoved reports that the branch was moved meanwhile, time and again.
 var ErrMoved = errors.New("the branch keeps moving: try again")
 
-// Advance moves the branch from one commit to another that stands on it. It
-// fails with ErrMoved, having changed nothing, if the branch is elsewhere.
+// Advance moves the branch from one commit to a descendant of it. It fails with
+// ErrMoved, having changed nothing, if the branch is elsewhere.
 func Advance(ctx context.Context, repo *git.Repository, branch, from, to string, auth *remote.Auth) error {
 	if repo.Local() {
 		return moveLocal(repo, branch, from, to)

@@ -21,8 +21,8 @@ import (
 	"headway.dev/syncer/git"
 )
 
-// Create makes a bare repository at dir, which must not exist, whose branch
-// holds one commit with the given files. A crash leaves nothing at dir.
+// Create creates a bare repository at dir, which must not exist, whose branch
+// has one commit with the given files. A crash leaves nothing at dir.
 func Create(dir, branch string, files fs.FS, by git.Signature, subject string) error {
 	unfinished := dir + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
@@ -37,9 +37,9 @@ func Create(dir, branch string, files fs.FS, by git.Signature, subject string) e
 	return syncPath(filepath.Dir(dir))
 }
 
-// Durable has the git program write what is pushed to the repository in dir to
-// disk before the branch that names it. Without that a power cut can leave a
-// branch with empty objects.
+// Durable makes the git program write what is pushed to the repository in dir
+// to disk before the branch that names it. Without that, a power cut can leave
+// a branch with empty objects.
 func Durable(dir string) error {
 	repo, err := gogit.PlainOpen(dir)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"headway.dev/syncer/git/signature"
 )
 
-// FilesOptions say what a commit of files holds, and in whose name.
+// FilesOptions describe a commit of files and its author.
 type FilesOptions struct {
 	Branch string
 	// Edits are the contents by path; nil removes the file.

@@ -20,9 +20,10 @@ import (
 	"headway.dev/syncer/git/remote"
 )
 
-// Temporary reports whether writing to a branch may succeed when it is tried
+// Temporary reports whether writing to a branch may succeed if it is tried
 // again later: the remote was not reached or failed, or the branch kept moving.
-// What the remote refuses (credentials, a hook, a protected branch) is not.
+// A refusal by the remote (credentials, a hook, a protected branch) is not
+// temporary.
 func Temporary(err error) bool {
 	if errors.Is(err, ErrMoved) {
 		return true

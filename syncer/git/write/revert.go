@@ -18,11 +18,12 @@ import (
 	"headway.dev/syncer/git/signature"
 )
 
-// ErrNothingToRevert says that the branch already has the files as they were
+// ErrNothingToRevert reports that the branch already has the files as they were
 // before the commit.
 var ErrNothingToRevert = errors.New("nothing to revert: the files are already as they were before the commit")
 
-// ConflictError says that the same lines were changed again after the commit.
+// ConflictError reports that the same lines were changed again after the
+// commit.
 type ConflictError struct {
 	Commit string
 	Files  []string
@@ -33,8 +34,8 @@ func (e *ConflictError) Error() string {
 		e.Commit, strings.Join(e.Files, ", "))
 }
 
-// CheckedOutError says that the branch is checked out in a working tree,
-// which a new commit behind its back would make look edited.
+// CheckedOutError reports that the branch is checked out in a working tree,
+// whose files would look edited after a new commit.
 type CheckedOutError struct{ Branch, Dir, Commit, Since string }
 
 func (e *CheckedOutError) Error() string {
@@ -48,13 +49,14 @@ func (e *CheckedOutError) Error() string {
 	return fmt.Sprintf("branch %s is checked out in %s: %s", e.Branch, e.Dir, do)
 }
 
-// RevertOptions say what to revert, where, and in whose name.
+// RevertOptions determine what to revert, on which branch, and under whose
+// name.
 type RevertOptions struct {
-	// Branch gets the revert commit, Commit (full SHA) is what it takes back;
-	// empty is the branch's newest.
+	// Branch gets the revert commit, and Commit (full SHA) is what it takes
+	// back; empty is the branch's newest.
 	Branch, Commit string
-	// Since takes back all that Commit has and this one, which is before it,
-	// has not; empty is Commit's first parent.
+	// Since, an ancestor of Commit, makes the revert take back everything that
+	// Commit has and Since has not; empty is Commit's first parent.
 	Since string
 	// Extra is appended to the message, after Git's own lines.
 	Extra             string
@@ -64,11 +66,11 @@ type RevertOptions struct {
 	Auth *remote.Auth
 }
 
-// Revert writes one commit on the branch that takes back what changed from
+// Revert writes one commit on the branch that takes back the changes from
 // opts.Since to opts.Commit, and moves the branch to it without force: if the
-// branch moved meanwhile, it starts over from there. It fails with a
-// ConflictError, having changed nothing, if what is to be taken back was
-// changed again since.
+// branch moved meanwhile, it starts again from there. It fails with a
+// ConflictError, having changed nothing, if the same lines were changed again
+// since.
 func Revert(ctx context.Context, repo *git.Repository, opts RevertOptions) (git.Commit, error) {
 	for range 5 {
 		head, err := repo.Fetch(ctx, git.Ref{Branch: opts.Branch}, opts.Auth)
@@ -340,13 +342,13 @@ func (r reader) inTheWay(tip plumbing.Hash, name string, edits map[string]edit) 
 	return list, nil
 }
 
-// Reverted is what a commit takes back: Commit, and all else that Since, which
-// is before it, has not.
+// Reverted is what a commit takes back: everything that Commit has and Since,
+// an ancestor of it, has not.
 type Reverted struct{ Commit, Since string }
 
-// RevertOf says what sha takes back, if it does nothing else: its message names
-// it, and its files are those that Revert would have written. Zero for any
-// other commit, whatever it says of itself.
+// RevertOf returns what sha takes back, if it does nothing else: its message
+// names it, and its files are those that Revert would have written. It returns
+// the zero value for any other commit, whatever its message claims.
 func RevertOf(repo *git.Repository, sha string) (Reverted, error) {
 	c, err := repo.Commit(sha)
 	if err != nil {
