@@ -247,9 +247,7 @@ func TestWebhookOverTLS(t *testing.T) {
 	s.patch("GitRepository", func(o object.Object) { o.SetAnnotations(map[string]string{flux.WebhookSecret: "hook"}) })
 	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
 	// The annotation, too, made the source be looked at: let that be over.
-	for last := int64(-1); last != fetches.Load(); <-time.After(300 * time.Millisecond) {
-		last = fetches.Load()
-	}
+	headwaytest.Quiet(t, "the source is not looked at any more", func() string { return fmt.Sprint(fetches.Load()) })
 	second := s.push(map[string]string{"settings.yaml": coloured("blue")})
 	const path, body = "/headway/v1/hooks/" + wire.SystemNamespace + "/" + wire.RootName, `{"ref":"refs/heads/main"}`
 	signature := func(key string) http.Header {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -92,17 +93,13 @@ func TestPlanOnServer(t *testing.T) {
 		t.Helper()
 		return headway(t, append([]string{"plan", "--server", srv.URL(), "--certificate-authority", ca}, args...)...)
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	headwaytest.Eventually(t, "the first commit is applied", func() bool {
+		code, out, _ := plan()
+		return code == cli.ExitOK && strings.Contains(out, "no change")
+	}, func() string {
 		code, out, errOut := plan()
-		if code == cli.ExitOK && strings.Contains(out, "no change") {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the first commit is not applied: %d\n%s%s", code, out, errOut)
-		}
-		<-time.After(50 * time.Millisecond)
-	}
+		return fmt.Sprintf("exit code %d\n%s%s", code, out, errOut)
+	})
 	r.Push("refs/pull/12/head", map[string]string{"shop.yaml": strings.NewReplacer("replicas: 3", "replicas: 9", "canary-one", "canary-two").Replace(shop)})
 	const words = "0/2 nodes are available: 2 Insufficient cpu."
 	var all bytes.Buffer

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/cmd/headway/cli"
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/sops/sopstest"
 	"headway.dev/syncer/flux"
@@ -67,8 +67,9 @@ func (s *story) followers() []object.Object {
 // commit.
 func (l *leaky) settled(sha string) {
 	l.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
-		open := ""
+	open := ""
+	headwaytest.Eventually(l.t, "everything but the root has failed", func() bool {
+		open = ""
 		for _, o := range l.followers() {
 			want := metav1.ConditionFalse
 			ks, ok := o.(*kustomizev1.Kustomization)
@@ -85,13 +86,8 @@ func (l *leaky) settled(sha string) {
 				open += fmt.Sprintf("\n%s has tried %s", o.GetName(), ks.Status.LastAttemptedRevision)
 			}
 		}
-		if open == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			l.t.Fatalf("not within a minute:%s", open)
-		}
-	}
+		return open == ""
+	}, func() string { return open })
 }
 
 // present checks that the secrets are there to be shown.

@@ -91,12 +91,10 @@ func (s *story) deployed(sha string) {
 // eventually waits for an effect.
 func (s *story) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			_, out, errOut := s.headway("status")
-			s.t.Fatalf("not within a minute: %s\n%s%s", what, out, errOut)
-		}
-	}
+	headwaytest.Eventually(s.t, what, ok, func() string {
+		_, out, errOut := s.headway("status")
+		return out + errOut
+	})
 }
 
 // push commits files on main, and returns the commit.

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
@@ -44,11 +45,13 @@ func space(name string) string {
 
 func (w *tenants) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("not within a minute: %s", what)
+	headwaytest.Eventually(w.t, what, ok, func() string {
+		all := ""
+		for _, tenant := range []string{"a", "b"} {
+			all += fmt.Sprintf("Kustomization %s/app says %q\n", tenant, readyText(w.app(tenant)))
 		}
-	}
+		return all
+	})
 }
 
 // A tenant deletes a Namespace, by a commit or with its Kustomization, only

@@ -3,11 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,23 +60,13 @@ func startTenants(t *testing.T) *tenants {
 // in new namespaces: it must not be taken for what a tenant has written.
 func (w *tenants) settle() {
 	w.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for before := w.snapshot(); ; {
-		<-time.After(300 * time.Millisecond)
-		after := w.snapshot()
-		complete := maps.Equal(before, after)
+	w.eventually("every namespace has its account", func() bool {
 		namespaces, _ := w.Engine.Store().List(schema.GroupKind{Kind: "Namespace"}, "")
-		for _, ns := range namespaces {
-			complete = complete && w.get("ServiceAccount", ns.GetName(), "default") != nil
-		}
-		if complete {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.t.Fatal("the controllers still write after a minute")
-		}
-		before = after
-	}
+		return !slices.ContainsFunc(namespaces, func(ns object.Object) bool {
+			return w.get("ServiceAccount", ns.GetName(), "default") == nil
+		})
+	})
+	headwaytest.Quiet(w.t, "the controllers do not write any more", func() string { return fmt.Sprint(w.snapshot()) })
 }
 
 // onboard makes what an administrator makes for a tenant.
@@ -138,23 +128,26 @@ func (w *tenants) push(tenant string, manifests ...string) string {
 // commit (empty: of any).
 func (w *tenants) condition(tenant, commit, want string) {
 	w.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		ks, _ := w.get("Kustomization", tenant, "app").(*kustomizev1.Kustomization)
-		got := "no condition"
-		if ks != nil {
-			if c := apimeta.FindStatusCondition(ks.Status.Conditions, "Ready"); c != nil {
-				got = fmt.Sprintf("%s %s", c.Status, c.Message)
-			}
-			if strings.Contains(got, want) && (commit == "" || strings.HasSuffix(ks.Status.LastAttemptedRevision, commit)) {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			w.t.Fatalf("Kustomization %s/app says %q, want %q", tenant, got, want)
-		}
-		<-time.After(5 * time.Millisecond)
+	w.eventually(fmt.Sprintf("Kustomization %s/app says %q", tenant, want), func() bool {
+		ks := w.app(tenant)
+		return strings.Contains(readyText(ks), want) && (commit == "" || strings.HasSuffix(ks.Status.LastAttemptedRevision, commit))
+	})
+}
+
+// app is the tenant's Kustomization, empty if there is none.
+func (w *tenants) app(tenant string) *kustomizev1.Kustomization {
+	if ks, ok := w.get("Kustomization", tenant, "app").(*kustomizev1.Kustomization); ok {
+		return ks
 	}
+	return &kustomizev1.Kustomization{}
+}
+
+// readyText is the Ready condition of a Kustomization.
+func readyText(ks *kustomizev1.Kustomization) string {
+	if c := apimeta.FindStatusCondition(ks.Status.Conditions, "Ready"); c != nil {
+		return fmt.Sprintf("%s %s", c.Status, c.Message)
+	}
+	return "no condition"
 }
 
 func (w *tenants) get(kind, namespace, name string) object.Object {
@@ -303,13 +296,9 @@ func TestTenantsNeitherPruneNorHealBeyondTheirRights(t *testing.T) {
 
 	// A Kustomization that is deleted cannot delete what the account may not.
 	w.commit(change.Delete(app("b"), metav1.DeleteOptions{}, time.Now()))
-	deadline := time.Now().Add(60 * time.Second)
-	for !w.hasEvent("b", "PruneFailed", `configmaps "own" is forbidden`) {
-		if time.Now().After(deadline) {
-			t.Fatal("no event tells that the deletion is refused")
-		}
-		<-time.After(10 * time.Millisecond)
-	}
+	w.eventually("an event tells that the deletion is refused", func() bool {
+		return w.hasEvent("b", "PruneFailed", `configmaps "own" is forbidden`)
+	})
 	if w.Engine.Store().Get(own) == nil || w.Engine.Store().Get(app("b")) == nil {
 		t.Error("a deleted Kustomization is gone, or what its account may not delete is")
 	}

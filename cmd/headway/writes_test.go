@@ -2,17 +2,18 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/headwaytest"
 	"headway.dev/cmd/headway/up/uptest"
 	"headway.dev/engine/pki"
 	"headway.dev/manifests/model/change"
@@ -97,12 +98,7 @@ func (c *writesCluster) patch(edit func(*kustomizev1.Kustomization)) {
 
 func (c *writesCluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: not within a minute; status %+v", what, c.ks().Status)
-		}
-		<-time.After(20 * time.Millisecond)
-	}
+	headwaytest.Eventually(c.t, what, ok, func() string { return fmt.Sprintf("status %+v", c.ks().Status) })
 }
 
 // run runs a program, which has to succeed, and returns what it printed.

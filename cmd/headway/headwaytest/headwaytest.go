@@ -2,14 +2,17 @@ package headwaytest
 
 import (
 	"bytes"
+	"context"
 	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -43,6 +46,31 @@ func Shows(t *testing.T, what, text string, words ...string) {
 			t.Errorf("%s does not show %q:\n%s", what, w, text)
 		}
 	}
+}
+
+// quiet is for how long nothing may change for Quiet.
+const quiet = 300 * time.Millisecond
+
+// Eventually waits until ok reports true. If it does not within a minute, the
+// test fails with what state says.
+func Eventually(tb testing.TB, what string, ok func() bool, state func() string) {
+	tb.Helper()
+	const pause, limit = 10 * time.Millisecond, time.Minute
+	if err := wait.PollUntilContextTimeout(tb.Context(), pause, limit, true, func(context.Context) (bool, error) { return ok(), nil }); err != nil {
+		tb.Fatalf("not within %s: %s\n%s", limit, what, state())
+	}
+}
+
+// Quiet waits until value has been the same for a while.
+func Quiet(tb testing.TB, what string, value func() string) {
+	tb.Helper()
+	last, since := value(), time.Now()
+	Eventually(tb, what, func() bool {
+		if now := value(); now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > quiet
+	}, value)
 }
 
 // Output collects what several goroutines print.

@@ -85,9 +85,13 @@ func TestRevertWhileThePushersPush(t *testing.T) {
 	r := gittest.Open(t, bare)
 	done := make(chan struct{})
 	stop := make(chan struct{})
+	pushed := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := 0; ; i++ {
+			if i == 1 {
+				close(pushed)
+			}
 			select {
 			case <-stop:
 				return
@@ -100,7 +104,7 @@ func TestRevertWhileThePushersPush(t *testing.T) {
 			_ = cmd.Run()
 		}
 	}()
-	<-time.After(50 * time.Millisecond)
+	<-pushed
 	sig := git.Signature{Name: "Bot", Email: "bot@example.com", When: time.Now()}
 	c, err := write.Revert(t.Context(), r, write.RevertOptions{Branch: "main", Commit: second, Author: sig, Committer: sig})
 	close(stop)
