@@ -71,7 +71,8 @@ func checkRooms(t *testing.T, file, dir, target string) {
 	t.Helper()
 	for folder, order := range rooms {
 		from, to := roomOf(folder, order, dir), roomOf(folder, order, target)
-		if from < len(order) && to < len(order) && to > from && order[from] != order[to] {
+		// One below 0 is a folder in no table, which TestImports tells of.
+		if from >= 0 && from < to && to < len(order) {
 			t.Errorf("%s imports %s: in %s/, %s stands above %s", file, target, folder, order[from], order[to])
 		}
 	}
