@@ -18,7 +18,6 @@ var mayPanic = map[string]string{
 	"manifests/yaml/load/kustomize/child.go":            "ends a child process, of which its parent tells",
 	"engine/store/replay.go":                            "file.Guard makes an error of a panic and of a fault of the file's map",
 	"nodes/agent.go":                                    "the first of its goroutines starts the others, each of which is guarded, and waits",
-	"nodes/status/status.go":                            "a loop around a queue, which guards each write",
 	"cmd/headway/main.go AfterFunc":                     "ends the watch for signals",
 	"engine/api/inprocess.go AfterFunc":                 "sends to a channel with room, and closes a pipe",
 	"engine/api/serve.go AfterFunc":                     "ends a context",

@@ -11,16 +11,14 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 
-	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
 )
 
 const (
@@ -35,9 +33,9 @@ const (
 type Writer struct {
 	client kubernetes.Interface
 	// Look is told what the API has.
-	Look  *FirstLook
-	log   *slog.Logger
-	queue workqueue.TypedRateLimitingInterface[types.UID]
+	Look *FirstLook
+	log  *slog.Logger
+	keys *loop.Keys[types.UID]
 
 	mu   sync.Mutex
 	pods map[types.UID]*podStatus
@@ -56,34 +54,19 @@ type podStatus struct {
 
 // New returns a writer that tells look what the API has.
 func New(client kubernetes.Interface, look *FirstLook, log *slog.Logger) *Writer {
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.UID](50*time.Millisecond, 5*time.Second)
-	return &Writer{client: client, Look: look, log: log, queue: workqueue.NewTypedRateLimitingQueue(limiter), pods: map[types.UID]*podStatus{}}
+	s := &Writer{client: client, Look: look, log: log, pods: map[types.UID]*podStatus{}}
+	s.keys = loop.NewKeys(loop.Options[types.UID]{
+		Name: "write the status of pod", Workers: statusWriters, Backoff: loop.Backoff{First: 50 * time.Millisecond, Last: 5 * time.Second},
+		Look: func(ctx context.Context, uid types.UID) (time.Duration, error) { return 0, s.write(ctx, uid) },
+		Failed: func(_ context.Context, uid types.UID, _ int, err error) {
+			log.Warn("pod status not written, trying again", "uid", uid, "err", err)
+		},
+	})
+	return s
 }
 
 // Run writes until ctx ends.
-func (s *Writer) Run(ctx context.Context) error {
-	var group errgroup.Group
-	for range statusWriters {
-		group.Go(func() error {
-			for {
-				uid, shutdown := s.queue.Get()
-				if shutdown {
-					return nil
-				}
-				if err := guard.Call(ctx, "write the status of pod "+string(uid), func() error { return s.write(ctx, uid) }); err != nil && ctx.Err() == nil {
-					s.log.Warn("pod status not written, trying again", "uid", uid, "err", err)
-					s.queue.AddRateLimited(uid)
-				} else {
-					s.queue.Forget(uid)
-				}
-				s.queue.Done(uid)
-			}
-		})
-	}
-	<-ctx.Done()
-	s.queue.ShutDown()
-	return group.Wait()
-}
+func (s *Writer) Run(ctx context.Context) error { return s.keys.Run(ctx) }
 
 // Set sets a pod's status; p is the API's newest version of it. With finish the
 // pod is removed from the API after the status is written.
@@ -112,13 +95,13 @@ func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 	e.want, e.finish = want, e.finish || finish
 	switch {
 	case e.finish:
-		s.queue.Add(p.UID)
+		s.keys.Wake(p.UID)
 	case bytes.Equal(e.want, e.sent):
 		s.Look.saw(p.UID)
 	case starting(status):
-		s.queue.AddAfter(p.UID, statusPause)
+		s.keys.WakeAfter(p.UID, statusPause)
 	default:
-		s.queue.Add(p.UID)
+		s.keys.Wake(p.UID)
 	}
 }
 
@@ -142,7 +125,7 @@ func (s *Writer) Listed(p *corev1.Pod) {
 	}
 	e.sent, e.version = told, version
 	if !bytes.Equal(e.want, e.sent) {
-		s.queue.Add(p.UID)
+		s.keys.Wake(p.UID)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 		return true, answer, nil
 	})
 	s := New(client, NewFirstLook(func() {}), slog.New(slog.DiscardHandler))
-	defer s.queue.ShutDown()
+	defer s.keys.ShutDown()
 	running := corev1.PodStatus{Phase: corev1.PodRunning}
 	write := func() {
 		t.Helper()
