@@ -44,7 +44,7 @@ func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attribut
 	return a.escalation(ctx, attrs)
 }
 
-// warn tells of pods that the namespace's policy warns of.
+// warn reports pods that the namespace's policy warns about.
 func (a requestAdmission) warn(ctx context.Context, attrs admission.Attributes) {
 	obj, ok := attrs.GetObject().(object.Object)
 	if !ok || a.security == nil || attrs.GetSubresource() != "" || attrs.GetOperation() == admission.Delete {

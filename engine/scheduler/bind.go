@@ -102,7 +102,7 @@ func (s *Scheduler) bind(ctx context.Context, batch []binding) {
 		bound, _ := objs[i].(*corev1.Pod)
 		s.queue.remove(b.item.key)
 		if bound == nil || bound.UID != b.item.pod.UID || bound.Spec.NodeName != b.node {
-			// It went away, or somebody else bound it: its event tells.
+			// It was deleted, or somebody else bound it: its event will say so.
 			s.snapshot.RemovePod(b.item.pod.UID)
 			continue
 		}

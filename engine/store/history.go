@@ -196,8 +196,8 @@ func (s *Store) Forget(revision uint64) {
 	}
 }
 
-// Forgotten is the newest revision that a watch or SnapshotAt of the kind can
-// no longer start before.
+// Forgotten returns the newest revision before which a watch or SnapshotAt of
+// the kind can no longer start.
 func (s *Store) Forgotten(kind schema.GroupKind) uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

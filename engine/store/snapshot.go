@@ -15,14 +15,14 @@ type Snapshot struct {
 	revision uint64
 }
 
-// Snapshot is the kind's newest readable state.
+// Snapshot returns the kind's newest readable state.
 func (s *Store) Snapshot(kind schema.GroupKind) *Snapshot {
 	st := s.current.Load()
 	return &Snapshot{tree: st.kinds[kind], revision: st.revision}
 }
 
-// SnapshotAt is the kind's state as it was at revision, made by taking back
-// the events since: the work is proportional to their number. It fails with
+// SnapshotAt returns the kind's state as it was at revision, by undoing the
+// events since: the work is proportional to their number. It fails with
 // object.ErrExpired if they are no longer kept, and with ErrFuture.
 func (s *Store) SnapshotAt(kind schema.GroupKind, revision uint64) (*Snapshot, error) {
 	s.mu.RLock()
@@ -56,10 +56,10 @@ func (s *Store) SnapshotAt(kind schema.GroupKind, revision uint64) (*Snapshot, e
 	return snapshot, nil
 }
 
-// Revision is that of the state.
+// Revision returns the revision of the state.
 func (sn *Snapshot) Revision() uint64 { return sn.revision }
 
-// Len is the number of objects.
+// Len returns the number of objects.
 func (sn *Snapshot) Len() int {
 	if sn.tree == nil {
 		return 0
@@ -67,7 +67,7 @@ func (sn *Snapshot) Len() int {
 	return sn.tree.Len()
 }
 
-// Get returns the object, or nil if there is none.
+// Get returns the object, or nil if it does not exist.
 func (sn *Snapshot) Get(namespace, name string) object.Object {
 	if sn.tree == nil {
 		return nil

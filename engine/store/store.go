@@ -203,7 +203,7 @@ func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, 
 	return st.list(kind, namespace), st.revision
 }
 
-// Revision is that of the newest readable state.
+// Revision returns the revision of the newest readable state.
 func (s *Store) Revision() uint64 { return s.current.Load().revision }
 
 // Commit applies tx whole or not at all and returns the state of each change's
@@ -226,7 +226,7 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) ([]object.Object, erro
 	return objs, nil
 }
 
-// Result is what became of one change of a transaction.
+// Result is the outcome of one change of a transaction.
 type Result struct {
 	// Object is the state of the change's key after the transaction, nil where
 	// it was removed.
@@ -235,13 +235,13 @@ type Result struct {
 	Revision uint64
 }
 
-// Transact is Commit that also tells the revisions.
+// Transact is Commit that also returns the revisions.
 func (s *Store) Transact(ctx context.Context, tx change.Tx) ([]Result, error) {
 	return s.do(&request{ctx: ctx, tx: tx, done: make(chan outcome, 1)})
 }
 
-// DryRun does all that Transact does, checks included, and takes it back
-// before anybody sees it. The revisions in the results are of no meaning.
+// DryRun does everything that Transact does, including checks, and rolls it
+// back before anybody sees it. The revisions in the results have no meaning.
 func (s *Store) DryRun(ctx context.Context, tx change.Tx) ([]Result, error) {
 	return s.do(&request{ctx: ctx, tx: tx, dryRun: true, done: make(chan outcome, 1)})
 }
@@ -254,8 +254,8 @@ func (s *Store) do(req *request) ([]Result, error) {
 	return out.results, out.err
 }
 
-// Encode is obj in the form in which the file holds it. Two objects with the
-// same encoding are the same object.
+// Encode returns obj in the form in which the file contains it. Two objects
+// with the same encoding are the same object.
 func (s *Store) Encode(kind schema.GroupKind, obj object.Object) ([]byte, error) {
 	codec := s.codecs(kind)
 	if codec == nil {
@@ -265,8 +265,8 @@ func (s *Store) Encode(kind schema.GroupKind, obj object.Object) ([]byte, error)
 }
 
 // Records reads up to limit entries of an append-only log from index from
-// (0-based) on, oldest first; negative from counts from the end. Entries that
-// were removed are passed over. A log that was never written to is empty.
+// (0-based) on, oldest first; negative from counts from the end. Removed
+// entries are skipped. A log that was never written to is empty.
 func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
 	entries, err := s.file.Log(log, from, limit)
 	if errors.Is(err, fs.ErrClosed) {
@@ -275,7 +275,7 @@ func (s *Store) Records(log string, from int64, limit int) ([][]byte, error) {
 	return entries, err
 }
 
-// FileSize is the size of the store's file, in bytes.
+// FileSize returns the size of the store's file, in bytes.
 func (s *Store) FileSize() (int64, error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
@@ -284,8 +284,8 @@ func (s *Store) FileSize() (int64, error) {
 	return info.Size(), nil
 }
 
-// Err is nil while the store works: it is ErrClosed after Close, and the
-// disk's error from a failed write to the next good one.
+// Err returns nil while the store works, ErrClosed after Close, and the disk's
+// error from a failed write to the next good one.
 func (s *Store) Err() error {
 	select {
 	case <-s.ended:

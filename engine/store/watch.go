@@ -75,8 +75,8 @@ const (
 
 // Poll returns the next few events since the last call, without waiting, and,
 // if there are none, a channel that is closed when there may be some. A caller
-// that is slow to do something with them keeps only these alive, and the store
-// forgets the others. Its errors are those of Next.
+// that is slow to process them keeps only these alive, and the store forgets
+// the others. Its errors are those of Next.
 func (w *Watcher) Poll() ([]object.Event, <-chan struct{}, error) {
 	return w.poll(polledEvents, polledBytes)
 }

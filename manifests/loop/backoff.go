@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Backoff is how long to wait after failures: First at first, then twice as long
-// after each, and never longer than Last.
+// Backoff is how long to wait after failures: First at first, then twice as
+// long after each, and never longer than Last.
 type Backoff struct {
 	First, Last time.Duration
-	// Spread is the part of the wait by which it is longer or shorter by chance,
-	// so that those who failed together do not try again together.
+	// Spread is the part of the wait by which it is randomly longer or shorter,
+	// so that things that failed together are not tried together again.
 	Spread float64
 }
 
-// After is the wait after a failure that so many came before, in a row.
+// After returns the wait after a failure that followed so many others in a row.
 func (b Backoff) After(failures int) time.Duration {
 	wait := b.First
 	for ; failures > 0 && wait < b.Last; failures-- {
@@ -24,7 +24,7 @@ func (b Backoff) After(failures int) time.Duration {
 	return Spread(min(wait, b.Last), b.Spread)
 }
 
-// Spread makes d longer or shorter by chance, by up to a part of it.
+// Spread makes d randomly longer or shorter, by up to a part of it.
 func Spread(d time.Duration, part float64) time.Duration {
 	return d + time.Duration((2*rand.Float64()-1)*part*float64(d))
 }
@@ -36,12 +36,13 @@ type Failures[K comparable] struct {
 	counts  map[K]int
 }
 
-// NewFailures returns a count of none.
+// NewFailures returns a count without failures.
 func NewFailures[K comparable](backoff Backoff) *Failures[K] {
 	return &Failures[K]{backoff: backoff, counts: map[K]int{}}
 }
 
-// When counts one more failure, and is how long to wait before the next try.
+// When counts one more failure, and returns how long to wait before the next
+// try.
 func (f *Failures[K]) When(blame K) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -50,14 +51,14 @@ func (f *Failures[K]) When(blame K) time.Duration {
 	return f.backoff.After(before)
 }
 
-// Forget begins anew, after a success.
+// Forget resets the count, after a success.
 func (f *Failures[K]) Forget(blame K) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.counts, blame)
 }
 
-// NumRequeues is how many failures there have been since the last success.
+// NumRequeues returns the number of failures since the last success.
 func (f *Failures[K]) NumRequeues(blame K) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

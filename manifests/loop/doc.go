@@ -1,7 +1,7 @@
-// Package loop is the frame of what follows something for as long as it is
-// there: it looks when it is woken or due, never twice at a time, and again
-// after a back-off when the look failed. A panic in a look is a failure like any
-// other, which is told (package guard) and ends nothing.
+// Package loop is the frame for everything that follows something for as long
+// as it exists: it looks when it is woken or due, never twice at the same time,
+// and again after a back-off if the look failed. A panic in a look is a failure
+// like any other: package guard reports it, and the loop continues.
 //
 //	wake ──▶ look ──▶ nothing to do ── until it is woken
 //	          ▲  ├──▶ again after some time

@@ -8,10 +8,10 @@ import (
 // Flag wakes one loop, however often it is set.
 type Flag chan struct{}
 
-// NewFlag returns one that is not set.
+// NewFlag returns a flag that is not set.
 func NewFlag() Flag { return make(Flag, 1) }
 
-// Set wakes who sleeps, or goes to sleep next.
+// Set wakes the loop that sleeps, or that goes to sleep next.
 func (f Flag) Set() {
 	select {
 	case f <- struct{}{}:
@@ -19,8 +19,8 @@ func (f Flag) Set() {
 	}
 }
 
-// Sleep waits for the flag, the context, or d (forever if not positive), and
-// reports whether to go on.
+// Sleep waits for the flag, the context, or d (for ever if not positive), and
+// reports whether to continue.
 func (f Flag) Sleep(ctx context.Context, d time.Duration) bool {
 	var after <-chan time.Time
 	if d > 0 {

@@ -8,7 +8,7 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// ErrGone ends Follow: what it follows is not there any more.
+// ErrGone ends Follow: what it follows no longer exists.
 var ErrGone = errors.New("it is gone")
 
 // Look looks at one thing and does what there is to do. It returns when to look
@@ -17,8 +17,8 @@ var ErrGone = errors.New("it is gone")
 type Look func(ctx context.Context) (again time.Duration, err error)
 
 // Follow looks at once, and then whenever wake is set or it is time, until ctx
-// ends or look returns an error that wraps ErrGone. what names the thing where
-// panics are told.
+// ends or look returns an error that wraps ErrGone. what names the thing in
+// reports of panics.
 func Follow(ctx context.Context, what string, wake Flag, backoff Backoff, look Look) {
 	failures := 0
 	for ctx.Err() == nil {

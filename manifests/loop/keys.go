@@ -11,17 +11,18 @@ import (
 	"headway.dev/manifests/guard"
 )
 
-// Options say how keys are looked at.
+// Options determine how keys are looked at.
 type Options[K comparable] struct {
-	// Name says what is done with a key where panics are told: the key follows it.
+	// Name describes, in reports of panics, what is done with a key: the key
+	// follows it.
 	Name string
 	// Workers is how many keys are looked at at once (default 1).
 	Workers int
 	Backoff Backoff
 	// Look looks at one key, as Look does at one thing.
 	Look func(ctx context.Context, key K) (again time.Duration, err error)
-	// Failed, if set, is told of each failure, and how many came before it in a
-	// row.
+	// Failed, if set, is called with each failure, and how many came before it
+	// in a row.
 	Failed func(ctx context.Context, key K, failures int, err error)
 }
 
@@ -32,18 +33,18 @@ type Keys[K comparable] struct {
 	queue   workqueue.TypedRateLimitingInterface[K]
 }
 
-// NewKeys returns Keys of which none was woken. Run or ShutDown has to be called.
+// NewKeys returns Keys of which none was woken. Run or ShutDown must be called.
 func NewKeys[K comparable](options Options[K]) *Keys[K] {
 	return &Keys[K]{options: options, queue: workqueue.NewTypedRateLimitingQueue[K](NewFailures[K](options.Backoff))}
 }
 
-// Wake has a key looked at: now, or once more after the look that goes on.
+// Wake makes Run look at a key: now, or once more after the look in progress.
 func (k *Keys[K]) Wake(key K) { k.queue.Add(key) }
 
 // WakeAfter wakes a key after some time.
 func (k *Keys[K]) WakeAfter(key K, d time.Duration) { k.queue.AddAfter(key, d) }
 
-// ShutDown ends Run once the looks that go on are over.
+// ShutDown ends Run once the looks in progress are over.
 func (k *Keys[K]) ShutDown() { k.queue.ShutDown() }
 
 // Run looks at keys until ctx ends, and returns when all looks are over.

@@ -104,7 +104,7 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 	have := s.have()
 	want := s.node.nodeStatus(networkReady, now, have)
 	want.Images = s.images
-	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && told(want, have) {
+	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && reported(want, have) {
 		return true
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
@@ -141,9 +141,9 @@ func (s *nodeStatus) have() corev1.NodeStatus {
 	return seen.node.Status
 }
 
-// told reports whether the API has what is to be said, times aside. Conditions,
-// addresses and resources that others have put there are theirs.
-func told(want, have corev1.NodeStatus) bool {
+// reported reports whether the API has what is to be reported, times aside.
+// Conditions, addresses and resources that others have put there are theirs.
+func reported(want, have corev1.NodeStatus) bool {
 	for _, c := range want.Conditions {
 		if !slices.ContainsFunc(have.Conditions, func(h corev1.NodeCondition) bool {
 			return h.Type == c.Type && h.Status == c.Status && h.Reason == c.Reason && h.Message == c.Message
@@ -173,7 +173,7 @@ func (n *Node) watchSelf(ctx context.Context, s *nodeStatus) {
 	objects.Follow(ctx, n.cfg.Client, n.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{s}, "node-self")
 }
 
-// selfStore hands what the API tells of the Node to its status.
+// selfStore passes the API's Node on to its status.
 type selfStore struct{ status *nodeStatus }
 
 func (s selfStore) Add(obj any) error    { s.look(obj, false); return nil }

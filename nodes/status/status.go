@@ -32,7 +32,7 @@ const (
 // order for each pod, until it succeeds.
 type Writer struct {
 	client kubernetes.Interface
-	// Look is told what the API has.
+	// Look receives what the API has.
 	Look *FirstLook
 	log  *slog.Logger
 	keys *loop.Keys[types.UID]
@@ -52,7 +52,7 @@ type podStatus struct {
 	finish  bool // remove the pod after the write
 }
 
-// New returns a writer that tells look what the API has.
+// New returns a writer that passes what the API has to look.
 func New(client kubernetes.Interface, look *FirstLook, log *slog.Logger) *Writer {
 	s := &Writer{client: client, Look: look, log: log, pods: map[types.UID]*podStatus{}}
 	s.keys = loop.NewKeys(loop.Options[types.UID]{
@@ -76,21 +76,21 @@ func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 		s.log.Error("pod status cannot be encoded", "pod", p.Namespace+"/"+p.Name, "err", err)
 		return
 	}
-	told, err := ownedStatus(p.Status)
+	reported, err := ownedStatus(p.Status)
 	if err != nil {
-		told = nil
+		reported = nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.pods[p.UID]
 	if e == nil {
-		e = &podStatus{namespace: p.Namespace, name: p.Name, sent: told}
+		e = &podStatus{namespace: p.Namespace, name: p.Name, sent: reported}
 		s.pods[p.UID] = e
 	}
 	// A version newer than our last write reports whether others changed the
 	// status since; an older one is just late.
 	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.version {
-		e.sent, e.version = told, version
+		e.sent, e.version = reported, version
 	}
 	e.want, e.finish = want, e.finish || finish
 	switch {
@@ -119,11 +119,11 @@ func (s *Writer) Listed(p *corev1.Pod) {
 	if e == nil || e.version <= version {
 		return
 	}
-	told, err := ownedStatus(p.Status)
+	reported, err := ownedStatus(p.Status)
 	if err != nil {
-		told = nil
+		reported = nil
 	}
-	e.sent, e.version = told, version
+	e.sent, e.version = reported, version
 	if !bytes.Equal(e.want, e.sent) {
 		s.keys.Wake(p.UID)
 	}

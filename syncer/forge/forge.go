@@ -1,5 +1,5 @@
-// Package forge tells GitHub, GitLab and Gitea (and with it Forgejo) what
-// became of a commit, and comments on pull requests.
+// Package forge reports to GitHub, GitLab and Gitea (and with it Forgejo) the
+// outcome of commits, and comments on pull requests.
 //
 //	New(Config) ──▶ Client.SetStatus   a commit's status under one name
 //	            └─▶ Client.Comment     the one comment that has a marker

@@ -214,7 +214,7 @@ func (b *blamed) place(ctx context.Context, f *wire.BlameField, t *trail, o orig
 	return nil
 }
 
-// IsMissing reports whether an error is that something does not exist.
+// IsMissing reports whether an error means that something does not exist.
 func IsMissing(err error) bool {
 	_, ok := errors.AsType[*MissingError](err)
 	return ok

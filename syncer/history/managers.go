@@ -22,7 +22,8 @@ type Manager struct {
 	fields *managed.Set
 }
 
-// ManagersOf leaves out the entries that name no fields, or cannot be read.
+// ManagersOf returns the managers of an object, without entries that name no
+// fields or cannot be read.
 func ManagersOf(obj object.Object) []Manager {
 	var out []Manager
 	for _, e := range obj.GetManagedFields() {

@@ -15,7 +15,7 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// GetPast is an object as Git wanted it at a commit or a time.
+// GetPast returns an object as Git declared it at a commit or a time.
 func (s *History) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
 	kind, err := servedKind(q.Kind)
 	if err != nil {
@@ -104,7 +104,7 @@ func (s *History) declarers(key object.Key, name string) []*kustomizev1.Kustomiz
 	return append(claimed, others...)
 }
 
-// ByKey are the items of a version, none of a nil one.
+// ByKey returns the items of a version by their keys; none of a nil one.
 func (v *Version) ByKey() map[object.Key]load.Item {
 	m := map[object.Key]load.Item{}
 	if v == nil {

@@ -31,7 +31,7 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// History answers what Git wanted, and who set a field.
+// History answers what Git declared, and who set a field.
 type History struct {
 	env     *env.Env
 	rights  rights.Rights
@@ -41,13 +41,13 @@ type History struct {
 	applied func(kustomization object.Key) Applied
 }
 
-// New answers from the sources' commits; applied is what a Kustomization
-// applied last, if that is remembered.
+// New returns a History that answers from the sources' commits; applied is what
+// a Kustomization applied last, if that is remembered.
 func New(e *env.Env, r rights.Rights, sources *source.Set, j *journal.Journal, x *owners.Index, applied func(object.Key) Applied) *History {
 	return &History{e, r, sources, j, x, applied}
 }
 
-// Version is what a Kustomization makes of one commit.
+// Version is the result of rendering one commit for a Kustomization.
 type Version struct {
 	key    object.Key
 	spec   kustomizev1.KustomizationSpec
@@ -57,13 +57,13 @@ type Version struct {
 	items  []load.Item
 }
 
-// MissingError says that something that was asked for does not exist.
+// MissingError reports that something that was asked for does not exist.
 type MissingError struct{ what string }
 
 // Error implements error.
 func (e *MissingError) Error() string { return e.what }
 
-// Missing is the error that something that was asked for does not exist.
+// Missing returns the error that something that was asked for does not exist.
 func Missing(format string, args ...any) error { return &MissingError{fmt.Sprintf(format, args...)} }
 
 // Applied is what was applied last, so that a question about it need not render
@@ -151,7 +151,7 @@ func (s *History) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, 
 }
 
 // PastVersion renders a commit with the spec that the Kustomization had in it,
-// if it is declared in the same source, else with the one that it has now.
+// if it is declared in the same source, and otherwise with its current one.
 func (s *History) PastVersion(ctx context.Context, ks *kustomizev1.Kustomization, commit string) (*Version, error) {
 	repo, err := s.repository(ks)
 	if err != nil {
@@ -314,8 +314,8 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 // hiddenValue stands for the values of a Secret.
 const hiddenValue = "(hidden)"
 
-// WithoutSecrets is an object as JSON has it, without the values of a Secret
-// and those that come from one.
+// WithoutSecrets returns an object's JSON, without the values of a Secret and
+// those that come from one.
 func WithoutSecrets(obj object.Object) (map[string]any, error) {
 	raw, err := json.Marshal(obj)
 	if err != nil {

@@ -16,11 +16,12 @@ type Holder struct {
 	claimed []object.Key // guarded by the index
 }
 
-// NewHolder is the holder of a Kustomization's loop, which has nothing yet.
+// NewHolder returns the holder of a Kustomization's loop, which has nothing
+// yet.
 func NewHolder(kustomization object.Key) *Holder { return &Holder{key: kustomization} }
 
-// Index says which Kustomization has an object in its inventory. It is safe for
-// concurrent use.
+// Index knows which Kustomization has an object in its inventory. It is safe
+// for concurrent use.
 type Index struct {
 	stored object.Reader
 	mu     sync.Mutex
@@ -32,7 +33,7 @@ func New(stored object.Reader) *Index {
 	return &Index{stored: stored, byKey: map[object.Key]*Holder{}}
 }
 
-// Of is the Kustomization that has an object.
+// Of returns the Kustomization that has an object.
 func (x *Index) Of(key object.Key) (kustomization object.Key, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -53,8 +54,8 @@ func (x *Index) ByOther(self object.Key) func(object.Key) (plan.Owner, bool) {
 	}
 }
 
-// Claim makes an inventory the holder's, and gives up what it no longer has. It
-// returns what the holder did not have before.
+// Claim makes an inventory the holder's, and gives up what the holder no longer
+// has. It returns what the holder did not have before.
 func (x *Index) Claim(h *Holder, inventory []object.Key) (fresh []object.Key) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -93,7 +94,8 @@ func (x *Index) release(h *Holder, inventory []object.Key) {
 	h.claimed = slices.Clone(inventory)
 }
 
-// Former are the Kustomizations that still have what is the holder's by now.
+// Former returns the Kustomizations that still have objects that are now the
+// holder's.
 func (x *Index) Former(h *Holder, inventory []object.Key) []object.Key {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -117,12 +119,12 @@ func (x *Index) Owns(kustomization, key object.Key) bool {
 	return ok && owner == OwnerOf(kustomization)
 }
 
-// OwnerOf is a Kustomization as the labels of its objects name it.
+// OwnerOf returns a Kustomization as the labels of its objects name it.
 func OwnerOf(kustomization object.Key) plan.Owner {
 	return plan.Owner{Namespace: kustomization.Namespace, Name: kustomization.Name}
 }
 
-// KeyOf is the key of an owner.
+// KeyOf returns the key of an owner.
 func KeyOf(o plan.Owner) object.Key {
 	return object.Key{GroupKind: flux.Kustomization, Namespace: o.Namespace, Name: o.Name}
 }

@@ -9,7 +9,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 )
 
-// unseenReason is told where a plan must not compare with what is stored.
+// unseenReason is reported where a plan must not compare with what is stored.
 const unseenReason = "you may not read it: compared is what Git declared before, not what is stored"
 
 // unseen decides about a wanted object of which nothing that is stored may

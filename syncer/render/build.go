@@ -43,7 +43,7 @@ type builder struct {
 	made int
 }
 
-// PathError says that the directory is not in the tree.
+// PathError reports that the directory is not in the tree.
 type PathError struct{ dir, revision string }
 
 // Error implements error.
@@ -51,7 +51,7 @@ func (e *PathError) Error() string {
 	return fmt.Sprintf("kustomization path not found: stat %s: no such file or directory at revision %s", e.dir, e.revision)
 }
 
-// CleanDir is spec.path as a path in the tree.
+// CleanDir returns spec.path as a path in the tree.
 func CleanDir(p string) string {
 	return strings.TrimPrefix(path.Clean("/"+p), "/")
 }
@@ -162,7 +162,7 @@ func (b *builder) fork() builder {
 }
 
 // Render turns a revision's files into the objects that the Kustomization
-// wants: the step between a source, of any kind, and a plan.
+// declares: the step between a source, of any kind, and a plan.
 func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) ([]load.Item, error) {
 	in, err := r.inputs(ks)
 	if err != nil {

@@ -41,7 +41,7 @@ func (in inputs) options(o load.Options) load.Options {
 	return o
 }
 
-// ReadsFrom are the ConfigMaps and Secrets that a build depends on.
+// ReadsFrom returns the ConfigMaps and Secrets that a build depends on.
 func ReadsFrom(ks *kustomizev1.Kustomization) []object.Key {
 	var keys []object.Key
 	if d := ks.Spec.Decryption; d != nil && d.SecretRef != nil {

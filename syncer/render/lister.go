@@ -33,8 +33,8 @@ var (
 	flowName = regexp.MustCompile(`(?m)\{[^}\n]*\bname:\s*["']?([^\s"',}]+)`)
 )
 
-// ReferencesIn are the objects that the manifests below a directory name, and
-// those that its kustomizations refer to.
+// ReferencesIn returns the objects that the manifests below a directory name,
+// and those that its kustomizations refer to.
 func ReferencesIn(ctx context.Context, files tree.Tree, dir string) *References {
 	l := &lister{ctx: ctx, files: files, seen: map[string]bool{}, refs: &References{byKind: map[string][]reference{}, known: map[reference]bool{}}}
 	l.dir(cmp.Or(dir, "."))

@@ -19,9 +19,9 @@ import (
 	"headway.dev/syncer/source"
 )
 
-// OverrunCondition is on a Kustomization whose build took more than it may. The
+// OverrunCondition is on a Kustomization whose build exceeded its budget. The
 // same build is not tried again before the time that it names, also after a
-// restart: it would take as much again.
+// restart, because it would exceed it again.
 const (
 	OverrunCondition = "headway.dev/BuildBudgetExceeded"
 	OverrunReason    = "BuildBudgetExceeded"
@@ -29,7 +29,8 @@ const (
 	overrunMost      = 6 * time.Hour
 )
 
-// OverrunError is a build that took too much, and when it is tried again.
+// OverrunError reports a build that exceeded its budget, and when it is tried
+// again.
 type OverrunError struct {
 	Message string
 	until   time.Time
@@ -100,7 +101,7 @@ func (r *Renderer) interruptible(ctx context.Context) (context.Context, context.
 	}
 }
 
-// Interrupt ends the build that runs: its Kustomization is not wanted any more.
+// Interrupt ends the running build: its Kustomization is no longer wanted.
 func (r *Renderer) Interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

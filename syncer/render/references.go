@@ -17,8 +17,8 @@ const (
 	maxSpellings = 100
 )
 
-// References are the objects that files declare, as far as can be told without
-// rendering them.
+// References are the objects that files declare, as far as can be determined
+// without rendering them.
 type References struct {
 	byKind map[string][]reference
 	known  map[reference]bool
@@ -43,8 +43,8 @@ type brokenDoc struct{ kinds, names map[string]bool }
 // namespaces that they set.
 type affixes struct{ prefixes, suffixes, namespaces []string }
 
-// Fit reports whether one of them is to the object, whatever of it can only be told
-// by rendering.
+// Fit reports whether one of them may refer to the object, leaving open what
+// only rendering can determine.
 func (rs *References) Fit(ks *kustomizev1.Kustomization, key object.Key) bool {
 	if rs.all {
 		return true

@@ -22,11 +22,11 @@ import (
 // are slow to render must not hold up the others.
 const Patience = 5 * time.Second
 
-// ErrSlow says that there was no time left to render something.
+// ErrSlow reports that there was no time left to render something.
 var ErrSlow = errors.New("there was no time to render it")
 
-// Renderer turns heads of a source into the objects that one Kustomization wants,
-// each content once. Its builds are made one after the other.
+// Renderer turns heads of a source into the objects that one Kustomization
+// declares, each content once. Its builds run one after the other.
 type Renderer struct {
 	env    *env.Env
 	rights rights.Rights
@@ -63,8 +63,8 @@ func (r *Renderer) lock(ctx context.Context) error {
 
 func (r *Renderer) unlock() { <-r.building }
 
-// Fork is a renderer that knows what r does, and from which r learns nothing: to
-// look at what would come of something. It is new if r is busy for too long.
+// Fork returns a renderer that knows what r knows, and from which r learns
+// nothing, for plans. It is a new one if r is busy for too long.
 func (r *Renderer) Fork(ctx context.Context) *Renderer {
 	next := New(r.env, r.rights)
 	ctx, cancel := context.WithTimeout(ctx, Patience)
@@ -76,13 +76,13 @@ func (r *Renderer) Fork(ctx context.Context) *Renderer {
 	return next
 }
 
-// LookFor has it read no more than somebody may.
+// LookFor limits what it reads to what somebody may read.
 func (r *Renderer) LookFor(o *Onlooker) { r.forCaller = o }
 
-// Built is what came of a build.
+// Built is the result of a build.
 type Built struct {
 	Items []load.Item
-	// Made is how many of the items had to be decoded or rendered.
+	// Made is the number of items that had to be decoded or rendered.
 	Made int
 	// Digest identifies the items, in the form of Flux's history.
 	Digest string
@@ -157,8 +157,8 @@ func (r *Renderer) buildID(ks *kustomizev1.Kustomization, at source.Head) string
 	return strings.Join([]string{at.Revision(), at.Form.Mark(), r.ignore(ks), r.InputsID(ks), string(spec)}, "\n")
 }
 
-// Shared builds for another loop, with the same builder, so that the work
-// is done once: also for what cannot be built, of which there may be hundreds.
+// Shared builds for another loop, with the same builder, so that the work is
+// done once, even for what cannot be built, of which there may be hundreds.
 func (r *Renderer) Shared(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head) ([]load.Item, error) {
 	patience, cancel := context.WithTimeout(ctx, Patience)
 	defer cancel()

@@ -1,2 +1,2 @@
-// Package report tells forges what becomes of commits, as statuses of them.
+// Package report reports the outcome of commits to forges, as commit statuses.
 package report

@@ -40,15 +40,15 @@ type post struct {
 	tries int
 }
 
-// Statuses tells forges what becomes of commits. Each source has a backlog of its
-// own, whose goroutine lives while something waits: a forge that is down delays
-// no sync and no other forge, and a backlog's length is bounded.
+// Statuses reports the outcome of commits to forges. Each source has its own
+// backlog, whose goroutine lives while something waits: a forge that is down
+// delays no sync and no other forge, and the length of a backlog is bounded.
 type Statuses struct {
 	env     *env.Env
 	egress  *egress.Policy
 	mu      sync.Mutex
 	backlog map[object.Key]*backlog
-	told    *told
+	sent    *sent
 	// start runs a loop, while there is who runs it.
 	start func(func(context.Context))
 }
@@ -59,16 +59,16 @@ type backlog struct {
 	warned  string
 }
 
-// New tells nobody before Run; deny are addresses of forges that are not
-// reached.
+// New returns Statuses that report nothing before Run; deny are addresses of
+// forges that must not be reached.
 func New(e *env.Env, deny *egress.Policy) *Statuses {
-	return &Statuses{env: e, egress: deny, backlog: map[object.Key]*backlog{}, told: newTold(e.Store, e.Log)}
+	return &Statuses{env: e, egress: deny, backlog: map[object.Key]*backlog{}, sent: newSent(e.Store, e.Log)}
 }
 
-// Begin reads what was told before, also from what an earlier version left in
-// dataDir, and has loops run by start from now on.
+// Begin reads what was reported before, also from the file that an earlier
+// version left in dataDir, and from now on runs loops by start.
 func (t *Statuses) Begin(ctx context.Context, dataDir string, start func(func(context.Context))) {
-	t.told.load(ctx, dataDir)
+	t.sent.load(ctx, dataDir)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.start = start
@@ -122,8 +122,8 @@ func (t *Statuses) wanted(source string) (object.Key, bool) {
 }
 
 // fetched queues that a commit is there, for each Kustomization that follows
-// the source. One that has applied it, before a restart, is told of if its
-// verdict was not.
+// the source. If one has applied it, before a restart, its verdict is reported
+// unless it was.
 func (t *Statuses) fetched(source object.Key, revision, sha string) {
 	for _, ks := range flux.Followers(t.env.Store, source) {
 		p := &post{posting: posting{ks.Namespace + "/" + ks.Name, sha}, state: forge.Pending, words: "fetched, waiting to be applied"}
@@ -151,10 +151,10 @@ func (t *Statuses) queue(source object.Key, p *post) {
 		t.backlog[source] = l
 	}
 	at := source.Namespace + "/" + source.Name + " " + p.kustomization
-	last, known := t.told.last(at)
+	last, known := t.sent.last(at)
 	for _, w := range l.waiting {
 		if w.kustomization == p.kustomization {
-			last, known = toldStatus{SHA: w.sha, State: w.state}, true
+			last, known = sentStatus{SHA: w.sha, State: w.state}, true
 		}
 	}
 	if known && last.SHA == p.sha && (last.State == p.state || !final(p.state) && (final(last.State) || p.state == forge.Pending)) {
@@ -204,7 +204,7 @@ func (t *Statuses) run(ctx context.Context, source object.Key, l *backlog) {
 		}
 		if err == nil && p.state != forge.Canceled {
 			// The forge has it, even if this is the end: then it is to be known, too.
-			_ = t.told.remember(context.WithoutCancel(ctx), toldStatus{Of: source.Namespace + "/" + source.Name + " " + p.kustomization, SHA: p.sha, State: p.state})
+			_ = t.sent.remember(context.WithoutCancel(ctx), sentStatus{Of: source.Namespace + "/" + source.Name + " " + p.kustomization, SHA: p.sha, State: p.state})
 		}
 		p.tries++
 		wait := t.settle(source, l, p, err)
@@ -214,8 +214,8 @@ func (t *Statuses) run(ctx context.Context, source object.Key, l *backlog) {
 	}
 }
 
-// settle takes a status off its backlog that is told or cannot be, and says how
-// long to wait before the next try of one that can be yet.
+// settle removes a status from its backlog that was reported or cannot be, and
+// otherwise returns how long to wait before the next try.
 func (t *Statuses) settle(source object.Key, l *backlog, p *post, err error) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package storetest is what the syncer relies on of a store, as tests that the
-// real store and the one in memory of the syncer's own tests both pass.
+// Package storetest tests what the syncer relies on in a store; the real store
+// and the in-memory one of the syncer's own tests both pass.
 package storetest
 
 import (

@@ -8,7 +8,7 @@ const (
 	OnFailureHold   = "hold"
 )
 
-// RevertsPerHour bounds the automatic reverts on one branch.
+// RevertsPerHour limits the automatic reverts on one branch.
 const RevertsPerHour = 3
 
 // response is what follows a failed verdict.
@@ -24,14 +24,15 @@ const (
 	RespondRevert response = "revert"
 )
 
-// Failing is a commit with a failed verdict, and what the answer depends on.
+// Failing is a commit with a failed verdict, and what the response depends on.
 type Failing struct {
 	Mode  string // headway.dev/on-failure
 	State State
-	// Contained says that the branch has the commit, and it the one that was
-	// healthy last; reverts that nothing but reverts came since that one.
+	// Contained reports whether the branch contains the commit, and the commit
+	// the last healthy one; reverts, that there were only reverts since that
+	// one.
 	Contained, Reverts bool
-	// Denied is why the Kustomization may not write to the branch.
+	// Denied is the reason why the Kustomization may not write to the branch.
 	Denied error
 	// Recent counts the automatic reverts of the last hour.
 	Recent int

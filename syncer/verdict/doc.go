@@ -1,3 +1,3 @@
-// Package verdict has what is known of the health of an applied commit, as the
-// conditions of a status hold it, and decides what follows from it. It is pure.
+// Package verdict knows the health of an applied commit, as recorded in the
+// conditions of a status, and decides what follows from it. It is pure.
 package verdict

@@ -37,8 +37,8 @@ type Checked struct {
 	Kind string
 }
 
-// DependOn fails if a Kustomization has too many expressions for what it depends
-// on, and forgets those that it has no more.
+// DependOn fails if a Kustomization has too many expressions for its
+// dependencies, and forgets those that it no longer has.
 func (e *Expressions) DependOn(ks *kustomizev1.Kustomization) error {
 	n, texts := 0, map[string]bool{}
 	for _, d := range ks.Spec.DependsOn {
@@ -108,8 +108,8 @@ func (e *Expressions) HealthOf(ks *kustomizev1.Kustomization) (map[Checked]*expr
 	return out, nil
 }
 
-// Check is the health of an object: by the expressions of the Kustomization
-// that waits for it, if it has any for the kind.
+// Check returns the health of an object: by the expressions of the
+// Kustomization that waits for it, if it has any for the kind.
 func Check(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
 	obj := st.Reader.Get(key)
 	if obj == nil {
@@ -144,5 +144,5 @@ func asMap(obj object.Object) (map[string]any, error) {
 }
 
 // BadExpression is the failure of an expression, which only a change of the
-// Kustomization can mend.
+// Kustomization can repair.
 func BadExpression(err error) error { return fault.New(meta.InvalidCELExpressionReason, err) }

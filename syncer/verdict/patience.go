@@ -10,21 +10,23 @@ import (
 )
 
 const (
-	// DefaultSettle is a container's first back-off: one that exits at once has
-	// been seen to by then.
+	// DefaultSettle is a container's first back-off: by then a container that
+	// exits at once has been noticed.
 	DefaultSettle = 10 * time.Second
-	// DefaultProbation has room for a container that crashes within a minute.
+	// DefaultProbation leaves time to notice a container that crashes within a
+	// minute.
 	DefaultProbation = 2 * time.Minute
-	// Steady is how long a container has to run that ended since the commit.
+	// Steady is how long a container must run that has ended since the commit.
 	Steady      = time.Minute
 	maxPatience = time.Hour
 )
 
-// Patience is how long containers have to run, and commits to stay healthy.
+// Patience is how long containers must run, and commits must stay healthy.
 type Patience struct{ Settle, Steady, Probation time.Duration }
 
-// PatienceOf reads the annotations; settle is the default of that part. No commit can fail only because its timeout
-// is shorter than what has to be waited for.
+// PatienceOf reads the annotations; settle is the default of that part. No
+// commit can fail only because its timeout is shorter than the time that has to
+// pass.
 func PatienceOf(ks *kustomizev1.Kustomization, settle time.Duration) (Patience, error) {
 	p := Patience{Settle: settle, Steady: Steady, Probation: DefaultProbation}
 	for name, d := range map[string]*time.Duration{flux.Settle: &p.Settle, flux.Probation: &p.Probation} {

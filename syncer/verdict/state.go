@@ -42,18 +42,18 @@ const (
 	beforeUnjudged  = "NotJudgedBefore"
 )
 
-// State is what the conditions say.
+// State is the content of the conditions.
 type State struct {
-	// Revision is the one that has the verdict; result is healthy, failed,
-	// or empty while it is judged.
+	// Revision is the revision of the verdict; result is healthy, failed, or
+	// empty while it is judged.
 	Revision, Result, before string
 	Began                    time.Time
-	// Healthy is the revision that was judged healthy last.
+	// Healthy is the last revision that was judged healthy.
 	Healthy     string
 	Quarantined string
 }
 
-// Of is what the conditions of a Kustomization say.
+// Of returns the content of the conditions of a Kustomization.
 func Of(ks *kustomizev1.Kustomization) State {
 	var st State
 	if c := apimeta.FindStatusCondition(ks.Status.Conditions, verdictCondition); c != nil {
@@ -75,9 +75,9 @@ func Of(ks *kustomizev1.Kustomization) State {
 	return st
 }
 
-// BeforeNext is what is known of the cluster before the next commit is applied on
-// top of a revision, which it changes or not. allHealthy reports whether all that
-// is applied is healthy now, and is asked last.
+// BeforeNext returns what is known of the cluster before the next commit is
+// applied on top of a revision, which it changes or not. allHealthy reports
+// whether everything that is applied is healthy now, and is called last.
 func (st State) BeforeNext(applied string, changes bool, allHealthy func() bool) string {
 	switch {
 	case applied == "":
@@ -94,7 +94,7 @@ func (st State) BeforeNext(applied string, changes bool, allHealthy func() bool)
 	return beforeHealthy
 }
 
-// Judging notes in the status that a verdict is waited for.
+// Judging records in the status that a verdict is pending.
 func Judging(c flux.Conditions, revision, before string) {
 	if old := c.Get(verdictCondition); old != nil && old.Message == revision && old.Status == metav1.ConditionUnknown {
 		return
@@ -103,7 +103,7 @@ func Judging(c flux.Conditions, revision, before string) {
 	c.Put(verdictCondition, metav1.ConditionUnknown, before, revision)
 }
 
-// Judged notes a verdict.
+// Judged records a verdict.
 func Judged(c flux.Conditions, revision string, ok bool) {
 	before := beforeUnjudged
 	if old := c.Get(verdictCondition); old != nil && old.Message == revision {
@@ -120,8 +120,8 @@ func Judged(c flux.Conditions, revision string, ok bool) {
 	c.Put(healthyCondition, metav1.ConditionTrue, meta.SucceededReason, revision)
 }
 
-// Relapsed takes a good verdict back: it is waited for again, and what was
-// healthy last is the revision before.
+// Relapsed withdraws a good verdict: it is pending again, and the last healthy
+// revision is the one before.
 func Relapsed(c flux.Conditions, revision string) {
 	before := beforeUnjudged
 	if old := c.Get(verdictCondition); old != nil && old.Message == revision {

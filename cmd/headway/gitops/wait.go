@@ -24,7 +24,7 @@ const (
 	// silence is how long a wait prints nothing before it says that it goes on.
 	silence = 15 * time.Second
 	// maxBreaks is how often in a row an answer may break off without having
-	// told anything new, and breakPause how long is waited in between.
+	// printed anything new, and breakPause how long is waited in between.
 	maxBreaks  = 30
 	breakPause = time.Second
 )
@@ -90,8 +90,8 @@ func syncAndWait(ctx context.Context, c *cli.Client, request wire.SyncRequest, w
 	defer cancel()
 	w := &wait{client: c, format: format, out: out, names: namingOf(ctx, c), start: time.Now()}
 	for breaks := 0; ; breaks++ {
-		told, err := w.once(ctx, request)
-		if told {
+		printed, err := w.once(ctx, request)
+		if printed {
 			breaks = 0
 		}
 		switch {
@@ -119,8 +119,8 @@ type brokenError struct{ err error }
 func (e *brokenError) Error() string { return e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// once asks once, and reports whether anything was told.
-func (w *wait) once(ctx context.Context, request wire.SyncRequest) (told bool, err error) {
+// once asks once, and reports whether anything was printed.
+func (w *wait) once(ctx context.Context, request wire.SyncRequest) (printed bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	body, err := w.client.Open(ctx, http.MethodPost, "/headway/v1/sync", request)
@@ -146,34 +146,34 @@ func (w *wait) once(ctx context.Context, request wire.SyncRequest) (told bool, e
 	for {
 		select {
 		case <-ctx.Done():
-			return told, ctx.Err()
+			return printed, ctx.Err()
 		case <-done:
 			// Each answer that the reader sent was received, and the last one
 			// ends this loop: it went without.
 			if ctx.Err() != nil {
-				return told, ctx.Err()
+				return printed, ctx.Err()
 			}
-			return told, errors.New("the server's answer could not be read: the cluster goes on by itself; see `headway status`")
+			return printed, errors.New("the server's answer could not be read: the cluster goes on by itself; see `headway status`")
 		case <-quiet.C:
 			w.say(cmp.Or(w.open, "still waiting") + w.elapsed())
 			quiet.Reset(silence)
 		case a := <-answers:
 			if a.err != nil {
-				return told, &brokenError{a.err}
+				return printed, &brokenError{a.err}
 			}
-			told, w.begun = true, true
+			printed, w.begun = true, true
 			printed, err := w.tell(a.event)
 			if err != nil {
-				return told, err
+				return printed, err
 			}
 			if printed {
 				quiet.Reset(silence)
 			}
 			if a.event.Done && !a.event.OK {
-				return told, errors.New("not everything is applied and healthy; see `headway status`")
+				return printed, errors.New("not everything is applied and healthy; see `headway status`")
 			}
 			if a.event.Done {
-				return told, nil
+				return printed, nil
 			}
 		}
 	}

@@ -25,7 +25,8 @@ func (n Naming) Line(e wire.Event) string {
 	return line
 }
 
-// eventLine tells one step of progress; empty for steps that say nothing.
+// eventLine returns the text for one step of progress; empty for steps that are
+// not shown.
 func eventLine(e wire.Event) string {
 	switch e.Phase {
 	case "fetch":

@@ -145,7 +145,7 @@ func (c *comment) checks(checks []wire.Check, several bool) {
 		case check.Result == wire.CheckPassed:
 			passed = append(passed, check)
 		case check.Result == wire.CheckFailed && check.Name == "validation":
-			// Told above, fault by fault.
+			// Reported above, fault by fault.
 		default:
 			open = append(open, check)
 		}
@@ -184,7 +184,7 @@ func (c *comment) rollouts(p wire.Plan) {
 	})
 }
 
-// scheduleWords tells where the new pods would run.
+// scheduleWords describes where the new pods would run.
 func scheduleWords(r wire.Rollout) string {
 	switch r.Schedule {
 	case wire.ScheduleFits:

@@ -141,7 +141,7 @@ func planRelations(p wire.Plan) string {
 	return "(" + strings.Join(words, "; ") + ")"
 }
 
-// rolloutWords tells in a line what becomes of a workload's pods.
+// rolloutWords describes in one line what happens to a workload's pods.
 func rolloutWords(r wire.Rollout) string {
 	var words []string
 	if n := len(r.Replaced); n > 0 {

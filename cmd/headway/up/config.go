@@ -116,7 +116,7 @@ func (o *Options) Config() (*Config, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("up needs root: containers, networks and cgroups cannot be made without it; run it with sudo")
 	}
-	// What a person should know of is told as progress; the log repeats it.
+	// What a person should know is reported as progress; the log repeats it.
 	level := slog.LevelError
 	if o.Verbose {
 		level = slog.LevelDebug
@@ -154,7 +154,7 @@ func defaultAddress() (netip.Addr, error) {
 // KubeconfigPath returns the path of the administrator's kubeconfig.
 func (cfg *Config) KubeconfigPath() string { return filepath.Join(cfg.DataDir, "kubeconfig") }
 
-// progress is what tells of the cluster.
+// progress configures the progress of the cluster.
 func (cfg *Config) progress(start time.Time) *progress.Progress {
 	return progress.New(progress.Config{Out: cfg.Out, Start: start, Repo: cfg.Repo, Branch: cfg.Branch, DataDir: cfg.DataDir, Kubeconfig: cfg.KubeconfigPath()})
 }

@@ -27,7 +27,7 @@ const (
 	// userLong bounds the long requests of one user: watches, logs, streams,
 	// and those of our own API.
 	userLong = 1000
-	// anonymousLong bounds those of one address that tells no user: webhooks.
+	// anonymousLong bounds those of one address without a user: webhooks.
 	anonymousLong = 20
 	// maxQueued and maxWait bound who waits at one limit.
 	maxQueued = 200

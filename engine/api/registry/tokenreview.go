@@ -12,7 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 )
 
-// tokenReview tells whom a bearer token stands for.
+// tokenReview returns the user of a bearer token.
 type tokenReview struct{ token authenticator.Token }
 
 // New implements rest.Storage.

@@ -123,7 +123,7 @@ func (w *watcher) run(st start, err error) {
 	}
 }
 
-// errorStatus is err as a watch tells it to the client.
+// errorStatus is err as a watch reports it to the client.
 func errorStatus(err error) runtime.Object {
 	if errors.Is(err, object.ErrExpired) {
 		err = apierrors.NewResourceExpired(watchExpired)

@@ -23,7 +23,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// defaultPort is the kubelet's, for nodes that do not tell theirs.
+// defaultPort is the kubelet's, for nodes that do not report theirs.
 const defaultPort = 10250
 
 // Nodes reaches the streaming servers of the nodes.

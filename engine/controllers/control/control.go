@@ -26,9 +26,11 @@ type Store interface {
 	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
 }
 
-// Controller brings one aspect of the cluster to what the objects ask for.
+// Controller brings one aspect of the cluster to the state that the objects ask
+// for.
 type Controller struct {
-	// Name is that of kube-controller-manager's --controllers flag.
+	// Name is the controller's name in kube-controller-manager's --controllers
+	// flag.
 	Name string
 	// Workers is how many keys are reconciled at once (default 1).
 	Workers int
@@ -36,9 +38,9 @@ type Controller struct {
 	// feed's goroutine after the indexes were brought up to date, so it must
 	// be quick and must not write.
 	Keys func(ev object.Event, add func(object.Key))
-	// Reconcile brings one key to what it should be. It must be idempotent. A
-	// positive duration asks for a call after that time; an error for one
-	// after a back-off that grows.
+	// Reconcile brings one key to its desired state. It must be idempotent. A
+	// positive duration asks for a call after that time; an error for one after
+	// a growing back-off.
 	Reconcile func(ctx context.Context, key object.Key) (time.Duration, error)
 	// Start, if set, runs once before the first event.
 	Start func(ctx context.Context) error
@@ -65,9 +67,9 @@ func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) 
 	return objs, e.Feed.wait(ctx, e.Store.Revision())
 }
 
-// CommitEach writes each change by itself, so that one that is refused keeps
-// none of the others; they share the store's batches. It returns what became of
-// each, in their order, when the indexes include all.
+// CommitEach writes each change separately, so that one that is refused does
+// not prevent the others; they share the store's batches. It returns the
+// outcome of each, in their order, when the indexes include all of them.
 func (e Env) CommitEach(ctx context.Context, changes []change.Change) []error {
 	errs := make([]error, len(changes))
 	var group errgroup.Group
@@ -90,7 +92,7 @@ func (e Env) CommitEach(ctx context.Context, changes []change.Change) []error {
 	return errs
 }
 
-// Get reads an object as its own type; nil if there is none.
+// Get reads an object as its own type; nil if it does not exist.
 func Get[T any, PT interface {
 	*T
 	object.Object
@@ -107,8 +109,8 @@ func KeyOf(kind schema.GroupKind, obj object.Object) object.Key {
 	return object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
 }
 
-// Present makes a change that does nothing if the object is gone, so that one
-// object's deletion does not fail a transaction about many.
+// Present returns a change that does nothing if the object is gone, so that the
+// deletion of one object does not fail a transaction about many.
 func Present(c change.Change) change.Change {
 	mutate := c.Mutate
 	c.Mutate = func(current object.Object) (object.Object, error) {
@@ -120,7 +122,7 @@ func Present(c change.Change) change.Change {
 	return c
 }
 
-// Guarded makes a change that does nothing unless the stored object satisfies
+// Guarded returns a change that does nothing unless the stored object satisfies
 // is; a missing object never does.
 func Guarded(c change.Change, is func(current object.Object) bool) change.Change {
 	mutate := c.Mutate

@@ -13,8 +13,8 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Feed follows the store's events, keeps the indexes and tells the
-// controllers. Indexes and subscriptions are made before run.
+// Feed follows the store's events, maintains the indexes and notifies the
+// controllers. Indexes and subscriptions are created before run.
 type Feed struct {
 	store Store
 	kinds []schema.GroupKind
@@ -44,9 +44,9 @@ func NewFeed(store Store, kinds []schema.GroupKind, log *slog.Logger) *Feed {
 	}
 }
 
-// Index returns the index of that name, and makes it if it is the first to
-// ask: controllers that want the same index share it. of must give the same
-// values for the same object, each once; kinds are all kinds if empty.
+// Index returns the index of that name, and creates it at the first call:
+// controllers that want the same index share it. of must give the same values
+// for the same object, each once; kinds are all kinds if empty.
 func (f *Feed) Index(name string, of func(object.Object) []string, kinds ...schema.GroupKind) *Index {
 	ix, ok := f.indexes[name]
 	if !ok {

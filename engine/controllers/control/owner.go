@@ -13,8 +13,8 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Claims is what a controller's selector and the controller references of
-// objects make of them.
+// Claims is the result of matching objects with a controller's selector and
+// with their controller references.
 type Claims struct {
 	// Owned objects have the controller's reference and match its selector.
 	Owned []object.Object
@@ -82,7 +82,7 @@ func patchSame(kind schema.GroupKind, obj object.Object, edit func(object.Object
 	return Guarded(change.Patch(key, edit), SameUID(obj.GetUID()))
 }
 
-// SameUID is a condition for Guarded.
+// SameUID returns a condition for Guarded.
 func SameUID(uid types.UID) func(object.Object) bool {
 	return func(current object.Object) bool { return current.GetUID() == uid }
 }
@@ -102,7 +102,7 @@ func Orphans(namespace string, selector *metav1.LabelSelector) string {
 	return onePair(namespace, selector)
 }
 
-// BySelector makes an index function that files owners so that AdopterKeys
+// BySelector returns an index function that files owners so that AdopterKeys
 // finds those that may select an object without looking at all others.
 func BySelector(selector func(object.Object) *metav1.LabelSelector) func(object.Object) []string {
 	return func(owner object.Object) []string { return []string{onePair(owner.GetNamespace(), selector(owner))} }

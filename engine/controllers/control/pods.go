@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// The kinds that several controllers name.
+// The kinds that several controllers use.
 var (
 	Pod            = schema.GroupKind{Kind: "Pod"}
 	Node           = schema.GroupKind{Kind: "Node"}
@@ -27,7 +27,7 @@ var (
 	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 )
 
-// PodCondition finds a condition, nil if the pod has none of that type.
+// PodCondition returns a condition, nil if the pod has none of that type.
 func PodCondition(pod *corev1.Pod, typ corev1.PodConditionType) *corev1.PodCondition {
 	for i := range pod.Status.Conditions {
 		if pod.Status.Conditions[i].Type == typ {
@@ -37,7 +37,7 @@ func PodCondition(pod *corev1.Pod, typ corev1.PodConditionType) *corev1.PodCondi
 	return nil
 }
 
-// Ready reports whether the pod serves.
+// Ready reports whether the pod is ready.
 func Ready(pod *corev1.Pod) bool {
 	c := PodCondition(pod, corev1.PodReady)
 	return c != nil && c.Status == corev1.ConditionTrue
@@ -48,11 +48,11 @@ func Terminal(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// Active reports whether the pod runs or will, and was not asked to go.
+// Active reports whether the pod runs or will run, and is not being deleted.
 func Active(pod *corev1.Pod) bool { return !Terminal(pod) && pod.DeletionTimestamp == nil }
 
-// AvailableIn is how long a pod has to stay ready until it counts as
-// available: 0 if it is, and negative if it is not ready at all.
+// AvailableIn returns how long a pod must stay ready until it counts as
+// available: 0 if it does, and negative if it is not ready at all.
 func AvailableIn(pod *corev1.Pod, minReadySeconds int32, now time.Time) time.Duration {
 	if !Ready(pod) {
 		return -1

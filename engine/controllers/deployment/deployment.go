@@ -183,7 +183,7 @@ func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Dep
 	return cause
 }
 
-// refused tells why a new set could not be made.
+// refused reports why a new set could not be created.
 func (c *controller) refused(ctx context.Context, key object.Key, d *appsv1.Deployment, rs *appsv1.ReplicaSet, cause error) error {
 	if apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause) {
 		return nil // the Deployment goes too

@@ -66,7 +66,7 @@ func (w *work) setProgressing(status corev1.ConditionStatus, reason, message str
 	}
 }
 
-// pausedCondition tells of a pause, during which no deadline runs.
+// pausedCondition reports a pause, during which no deadline runs.
 func (w *work) pausedCondition() {
 	current := condition(w.conditions, appsv1.DeploymentProgressing)
 	if current != nil && current.Reason == timedOutReason {

@@ -141,7 +141,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		tx.Changes = append(tx.Changes, writeStatus(key, rs, status))
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
-		if plan.Create > 1 && told(err) {
+		if plan.Create > 1 && reportable(err) {
 			created, err = c.slowStart(ctx, tx.Changes[:plan.Create])
 			c.tellCreated(rs, created)
 			if err == nil {
@@ -181,12 +181,12 @@ func (c *controller) tellCreated(rs *appsv1.ReplicaSet, names []string) {
 	}
 }
 
-// told reports whether a refusal is one that users are told about.
-func told(cause error) bool {
+// reportable reports whether a refusal is one that users should see.
+func reportable(cause error) bool {
 	return !errors.Is(cause, context.Canceled) && !apierrors.IsAlreadyExists(cause) && !apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause)
 }
 
-// failed tells why the pods could not be created or deleted.
+// failed reports why the pods could not be created or deleted.
 func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.ReplicaSet, pods []*corev1.Pod, plan Plan, cause error) error {
 	if errors.Is(cause, context.Canceled) || apierrors.IsAlreadyExists(cause) {
 		return cause // try again under another name

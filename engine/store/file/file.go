@@ -19,11 +19,11 @@ const formatVersion = 1
 
 // Errors of Open, to be tested with errors.Is.
 var (
-	// ErrInUse is that of a file that another process has open.
+	// ErrInUse reports a file that another process has open.
 	ErrInUse = errors.New("in use by another process")
-	// ErrNewer is that of a file that a newer version wrote.
+	// ErrNewer reports a file that a newer version wrote.
 	ErrNewer = errors.New("written by a newer version of Headway")
-	// ErrDamaged is that of a file that is truncated or corrupt.
+	// ErrDamaged reports a file that is truncated or corrupt.
 	ErrDamaged = errors.New("the file is damaged")
 )
 
@@ -36,7 +36,8 @@ var (
 	ceilingKey = []byte("ceiling")
 )
 
-// File is the open file of a store. Any number read it while one writes.
+// File is the open file of a store. Any number of goroutines may read it while
+// one writes.
 type File struct{ db *bolt.DB }
 
 func boltOptions(lockTimeout time.Duration) *bolt.Options {
@@ -52,8 +53,8 @@ func boltOptions(lockTimeout time.Duration) *bolt.Options {
 	}
 }
 
-// Open opens the file at path, or makes it, when it has read every page of it. It
-// waits as long as lockTimeout for another process to close it.
+// Open opens the file at path, or creates it, after reading every page of it.
+// It waits up to lockTimeout for another process to close it.
 func Open(path string, lockTimeout time.Duration) (*File, error) {
 	options := boltOptions(lockTimeout)
 	info, err := os.Stat(path)
@@ -85,15 +86,13 @@ func Open(path string, lockTimeout time.Duration) (*File, error) {
 // Close closes the file.
 func (f *File) Close() error { return f.db.Close() }
 
-// Used is the length of the part of the file that holds something, 0 if it is
-// closed.
+// Used returns the length of the used part of the file, 0 if it is closed.
 func (f *File) Used() (size int64) {
 	_ = f.db.View(func(tx *bolt.Tx) error { size = tx.Size(); return nil }) // fails where it is closed
 	return size
 }
 
-// Create makes the file of a store that holds nothing; one that is there is left
-// as it is.
+// Create creates the file of an empty store; an existing one is left as it is.
 func Create(path string) error {
 	switch _, err := os.Lstat(path); {
 	case err == nil:

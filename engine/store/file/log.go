@@ -12,10 +12,10 @@ import (
 	"headway.dev/manifests/model/change"
 )
 
-// Log reads up to limit entries of an append-only log from index from
-// (0-based) on, oldest first; negative from counts from the end. Entries that
-// were removed are passed over. A log that was never written to is empty. Of a
-// closed file it is fs.ErrClosed.
+// Log reads up to limit entries of an append-only log from index from (0-based)
+// on, oldest first; negative from counts from the end. Removed entries are
+// skipped. A log that was never written to is empty. For a closed file it
+// returns fs.ErrClosed.
 func (f *File) Log(name string, from int64, limit int) ([][]byte, error) {
 	var out [][]byte
 	err := f.db.View(func(tx *bolt.Tx) error {

@@ -14,8 +14,8 @@ import (
 // Tx is one transaction of the file.
 type Tx struct{ tx *bolt.Tx }
 
-// View reads the file as it is at one moment. What a damaged page does to read is
-// an error that wraps ErrDamaged.
+// View reads the file as it is at one moment. If a damaged page makes read
+// fail, the error wraps ErrDamaged.
 func (f *File) View(read func(Tx) error) error {
 	return Guard(func() error {
 		return f.db.View(func(tx *bolt.Tx) error { return read(Tx{tx}) })
@@ -72,7 +72,7 @@ func (t Tx) objects() *bolt.Bucket {
 	return b
 }
 
-// Ceiling is what SetCeiling wrote last, 0 if nothing.
+// Ceiling returns what SetCeiling wrote last, 0 if nothing.
 func (t Tx) Ceiling() uint64 {
 	if v := t.tx.Bucket(metaBucket).Get(ceilingKey); len(v) == 8 {
 		return binary.BigEndian.Uint64(v)
@@ -80,7 +80,7 @@ func (t Tx) Ceiling() uint64 {
 	return 0
 }
 
-// SetCeiling writes down a revision that is at least every one given out.
+// SetCeiling records a revision that is at least every one given out.
 func (t Tx) SetCeiling(ceiling uint64) error {
 	if err := t.tx.Bucket(metaBucket).Put(ceilingKey, numberKey(ceiling)); err != nil {
 		return fmt.Errorf("put ceiling: %w", err)

@@ -25,7 +25,7 @@ const (
 	encodedJSON     byte = 'j'
 )
 
-// Served is the codec of the kinds in manifests/model/scheme: protobuf for
+// Served returns the codec of the kinds in manifests/model/scheme: protobuf for
 // Kubernetes' own kinds, JSON for those that have no protobuf form. It is nil
 // for other kinds.
 func Served(kind schema.GroupKind) Codec {
@@ -47,8 +47,8 @@ type protobufMessage interface {
 	Unmarshal(data []byte) error
 }
 
-// Size is that of obj as protobuf, in bytes, without encoding it; 0 if its type
-// has no protobuf form.
+// Size returns the size of obj as protobuf, in bytes, without encoding it; 0 if
+// its type has no protobuf form.
 func Size(obj object.Object) int64 {
 	if m, ok := obj.(protobufMessage); ok {
 		return int64(m.Size())

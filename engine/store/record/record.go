@@ -13,7 +13,7 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Op is what a record says about its key.
+// Op is what happened to a record's key.
 type Op byte
 
 // All of them.
@@ -38,7 +38,7 @@ type Record struct {
 	Data []byte
 }
 
-// Encode is r in bytes.
+// Encode returns r as bytes.
 func (r Record) Encode() []byte {
 	names := [4]string{r.Key.Group, r.Key.Kind, r.Key.Namespace, r.Key.Name}
 	size := 1 + len(r.Data) + checksumSize
@@ -54,8 +54,8 @@ func (r Record) Encode() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// Decode checks and takes apart what Encode wrote. The data of the result is a
-// part of b.
+// Decode checks and parses what Encode wrote. The data of the result is a part
+// of b.
 func Decode(b []byte) (Record, error) {
 	if len(b) < 1+checksumSize {
 		return Record{}, errors.New("too short")

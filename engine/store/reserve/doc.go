@@ -1,3 +1,3 @@
 // Package reserve keeps blocks of the disk for the store's file, so that a disk
-// that somebody else fills still takes deletions and changes.
+// that something else fills still accepts deletions and changes.
 package reserve

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ReasonInsufficientStorage is the reason of the API's status with which
-// writes are refused that the disk has no room for.
+// ReasonInsufficientStorage is the reason in the API's status for writes that
+// the disk has no room for.
 const ReasonInsufficientStorage metav1.StatusReason = "InsufficientStorage"
 
 // retry is the time between two attempts to get the reserve back.
@@ -36,8 +36,8 @@ type Reserve struct {
 	tried time.Time
 }
 
-// Open opens the reserve of the file at path, of size bytes; of none, it keeps
-// nothing and refuses nothing.
+// Open opens the reserve of the file at path, of size bytes; with size 0 it
+// keeps nothing and refuses nothing.
 func Open(path string, size int64, log *slog.Logger) (*Reserve, error) {
 	r := &Reserve{size: size, log: log}
 	if size <= 0 {
@@ -48,7 +48,7 @@ func Open(path string, size int64, log *slog.Logger) (*Reserve, error) {
 	return r, err
 }
 
-// Close gives the file back, and leaves it the blocks that it has.
+// Close releases the file, which keeps the blocks that it has.
 func (r *Reserve) Close() error {
 	if r.file == nil {
 		return nil
@@ -56,7 +56,7 @@ func (r *Reserve) Close() error {
 	return r.file.Close()
 }
 
-// Keep sees to the reserve behind the used part of the file.
+// Keep maintains the reserve behind the used part of the file.
 func (r *Reserve) Keep(used int64) {
 	if r.size <= 0 || used+r.size/2 <= r.end {
 		return
@@ -89,11 +89,10 @@ func (r *Reserve) Refuses(used func() int64) bool {
 	return r.low
 }
 
-// Low reports whether the disk had no room for the reserve when it was last
-// asked for some.
+// Low reports whether the disk had no room for the reserve at the last attempt.
 func (r *Reserve) Low() bool { return r.low }
 
-// NoSpace is what a write is refused with that the disk has no room for.
+// NoSpace returns the error for a write that the disk has no room for.
 func NoSpace(path string, cause error) error {
 	message := fmt.Sprintf("the disk of %s is full: objects can be changed and deleted, but none created, until there is space again; make room and try again", path)
 	if cause != nil {
@@ -104,5 +103,5 @@ func NoSpace(path string, cause error) error {
 	}}
 }
 
-// IsFull reports whether err is that of a disk, or of a quota, that is full.
+// IsFull reports whether err comes from a disk, or a quota, that is full.
 func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }

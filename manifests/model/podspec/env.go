@@ -161,7 +161,7 @@ func resourceFieldRef(ref *corev1.ResourceFieldSelector, inVolume bool, path *fi
 	return divisor(ref, path)
 }
 
-// divisor must be a unit that the resource is told in.
+// divisor must be a unit in which the resource is given.
 func divisor(ref *corev1.ResourceFieldSelector, path *field.Path) field.ErrorList {
 	if ref.Divisor.IsZero() {
 		return nil

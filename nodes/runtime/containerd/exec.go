@@ -175,7 +175,7 @@ func followSizes(ctx context.Context, sizes <-chan runtime.TerminalSize, resize 
 	}
 }
 
-// eofReader tells when its source has ended.
+// eofReader reports when its source has ended.
 type eofReader struct {
 	r    io.Reader
 	once sync.Once

@@ -228,7 +228,7 @@ func (r *Runtime) shutdown() error {
 // Events implements Interface.
 func (r *Runtime) Events() <-chan runtime.Event { return r.hints }
 
-// hints tells of what has changed.
+// hints reports what has changed.
 type hints chan runtime.Event
 
 // emit never blocks: a reader that is behind lists again anyway.

@@ -46,8 +46,8 @@ type Progress struct {
 	out      io.Writer
 	deployed bool
 	last     string
-	// told is the newest reason that was told of a container that waits.
-	told map[string]string
+	// reported is the newest reason reported for a waiting container.
+	reported map[string]string
 	// held is what waits until the first line was printed; nil if nothing does.
 	held []string
 }
@@ -67,10 +67,10 @@ type Config struct {
 
 // New makes the progress of one cluster.
 func New(cfg Config) *Progress {
-	return &Progress{cfg: cfg, out: cfg.Out, colour: report.PaletteFor(cfg.Out), told: map[string]string{}}
+	return &Progress{cfg: cfg, out: cfg.Out, colour: report.PaletteFor(cfg.Out), reported: map[string]string{}}
 }
 
-// Hold keeps lines back until the API answers: what is told first is where.
+// Hold keeps lines back until the API answers: its address is printed first.
 func (p *Progress) Hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +114,7 @@ type Cluster struct {
 	Status func() wire.Status
 }
 
-// Ready tells when the API answers and, after a restart, what is applied.
+// Ready reports when the API answers and, after a restart, what is applied.
 func (p *Progress) Ready(ctx context.Context, c Cluster) error {
 	select {
 	case <-ctx.Done():
@@ -163,7 +163,7 @@ func (p *Progress) Sync(e wire.Event, reader object.Reader) {
 	}
 }
 
-// namingOf is how lines are told apart in a cluster.
+// namingOf returns how lines are distinguished in a cluster.
 func namingOf(reader object.Reader) report.Naming {
 	sources, _ := reader.List(schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: sourcev1.GitRepositoryKind}, "")
 	kustomizations, _ := reader.List(kustomizationKind, "")
@@ -235,7 +235,7 @@ type Watcher interface {
 	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
 }
 
-// Pods tells when pods start to run and become ready, until ctx ends.
+// Pods reports when pods start to run and become ready, until ctx ends.
 func (p *Progress) Pods(ctx context.Context, store Watcher) error {
 	for {
 		watch, err := store.Watch(0, podKind)
@@ -272,7 +272,7 @@ func (p *Progress) pod(e object.Event) {
 	case podutils.IsPodReady(pod) && !podutils.IsPodReady(old):
 		p.Line("pod %s is Ready", name)
 		p.forget(pod)
-	// A pod that is being deleted ends as its program does when it is told to.
+	// A pod that is being deleted ends as its program does when asked to.
 	case pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodFailed && old.Status.Phase != corev1.PodFailed:
 		p.Line("%s", p.colour.Red(fmt.Sprintf("pod %s has Failed: %s", name, failure(pod))))
 	default:
@@ -280,7 +280,8 @@ func (p *Progress) pod(e object.Event) {
 	}
 }
 
-// failure tells why a pod failed: its own reason, or how its containers ended.
+// failure returns why a pod failed: its own reason, or how its containers
+// ended.
 func failure(pod *corev1.Pod) string {
 	if why := strings.TrimSpace(pod.Status.Reason + " " + pod.Status.Message); why != "" {
 		return why
@@ -294,7 +295,7 @@ func failure(pod *corev1.Pod) string {
 	return strings.Join(ends, ", ")
 }
 
-// waiting tells why containers do not start, when the reason changes.
+// waiting reports why containers do not start, when the reason changes.
 func (p *Progress) waiting(name string, pod *corev1.Pod) {
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if w := c.State.Waiting; w != nil && w.Message != "" && p.news(pod, c.Name, w) {
@@ -303,8 +304,8 @@ func (p *Progress) waiting(name string, pod *corev1.Pod) {
 	}
 }
 
-// maxTold bounds what is remembered of what was told.
-const maxTold = 1000
+// maxReported bounds what is remembered of what was reported.
+const maxReported = 1000
 
 // news reports whether something else was told last of a container, in whichever
 // of the pods that one owner has. Between its tries a pull that fails waits for
@@ -317,25 +318,25 @@ func (p *Progress) news(pod *corev1.Pod, container string, w *corev1.ContainerSt
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := p.told[key]
+	last := p.reported[key]
 	if last == what || w.Reason == "ImagePullBackOff" && strings.HasPrefix(last, "ErrImage") {
 		return false
 	}
-	if len(p.told) >= maxTold {
-		clear(p.told)
+	if len(p.reported) >= maxReported {
+		clear(p.reported)
 	}
-	p.told[key] = what
+	p.reported[key] = what
 	return true
 }
 
-// forget makes news of what is told of a pod again, once it was ready.
+// forget makes what is reported about a pod news again, once it was ready.
 func (p *Progress) forget(pod *corev1.Pod) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.told, func(key, _ string) bool { return strings.HasPrefix(key, ownerOf(pod)) })
+	maps.DeleteFunc(p.reported, func(key, _ string) bool { return strings.HasPrefix(key, ownerOf(pod)) })
 }
 
-// ownerOf names what pods are told of together, with a slash at the end.
+// ownerOf names what pods are reported under, with a slash at the end.
 func ownerOf(pod *corev1.Pod) string {
 	owner := "Pod/" + pod.Name
 	if ref := metav1.GetControllerOf(pod); ref != nil {

@@ -32,7 +32,7 @@ func (p *Progress) recovers(ctx context.Context, revision string, looked <-chan 
 		return ctx.Err()
 	case <-looked:
 	}
-	told := false
+	printed := false
 	for {
 		watch, err := store.Watch(0)
 		if err != nil {
@@ -48,9 +48,9 @@ func (p *Progress) recovers(ctx context.Context, revision string, looked <-chan 
 				p.Line("%s", p.colour.Green(fmt.Sprintf("%s is healthy (%s)", revision, p.elapsed())))
 				return nil
 			}
-			if !told {
+			if !printed {
 				p.Line("%s", p.colour.Yellow("not healthy: "+why))
-				told = true
+				printed = true
 			}
 			_, err = watch.Next(ctx)
 		}

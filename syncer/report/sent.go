@@ -19,64 +19,64 @@ import (
 )
 
 const (
-	// toldLog is the store's log of what forges were told.
-	toldLog = "commit-status"
-	// maxTold bounds it, and what of it is known, in entries.
-	maxTold = 10000
-	// toldFile in the data dir is where earlier versions kept it.
-	toldFile = "commit-status.json"
+	// sentLog is the store's log of the statuses that forges were sent.
+	sentLog = "commit-status"
+	// maxSent bounds it, and what of it is known, in entries.
+	maxSent = 10000
+	// sentFile in the data dir is where earlier versions kept it.
+	sentFile = "commit-status.json"
 )
 
-// toldStatus is what a forge was told about a Kustomization.
-type toldStatus struct {
+// sentStatus is the status that a forge was sent about a Kustomization.
+type sentStatus struct {
 	// Of is the source and the Kustomization.
 	Of    string      `json:"of,omitempty"`
 	SHA   string      `json:"sha"`
 	State forge.State `json:"state"`
 }
 
-// told knows across restarts what forges were told last, so that nothing is
-// told twice and what began gets its end. What is lost of it, or cannot be read,
-// costs a status that is set again.
-type told struct {
+// sent knows across restarts which statuses forges were sent last, so that none
+// is sent twice and what began gets its end. If some of it is lost or cannot be
+// read, a status is set again.
+type sent struct {
 	store env.Store
 	log   *slog.Logger
 	mu    sync.Mutex
-	all   map[string]toldStatus // by Of
+	all   map[string]sentStatus // by Of
 }
 
-func newTold(store env.Store, log *slog.Logger) *told {
-	return &told{store: store, log: log, all: map[string]toldStatus{}}
+func newSent(store env.Store, log *slog.Logger) *sent {
+	return &sent{store: store, log: log, all: map[string]sentStatus{}}
 }
 
 // load reads the log, and takes over the file that an earlier version left in
 // the data dir.
-func (t *told) load(ctx context.Context, dir string) {
-	records, err := t.store.Records(toldLog, -maxTold, maxTold)
+func (t *sent) load(ctx context.Context, dir string) {
+	records, err := t.store.Records(sentLog, -maxSent, maxSent)
 	if err != nil {
 		t.log.Warn("read what forges were told", "err", err)
 	}
 	for _, r := range records {
-		var s toldStatus
+		var s sentStatus
 		if json.Unmarshal(r, &s) == nil {
 			t.note(s)
 		}
 	}
-	path := filepath.Join(dir, toldFile)
+	path := filepath.Join(dir, sentFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	old := map[string]toldStatus{}
+	old := map[string]sentStatus{}
 	if err == nil {
 		err = json.Unmarshal(data, &old)
 	}
 	if err != nil {
 		t.log.Warn("what forges were told is forgotten", "file", path, "err", err)
 	}
-	var list []toldStatus
+	var list []sentStatus
 	for of, s := range old {
-		if _, known := t.last(of); !known && len(list) < maxTold {
+		if _, known := t.last(of); !known && len(list) < maxSent {
 			s.Of = of
 			list = append(list, s)
 		}
@@ -91,25 +91,25 @@ func (t *told) load(ctx context.Context, dir string) {
 	}
 }
 
-// last is what was told last of a source and a Kustomization.
-func (t *told) last(of string) (toldStatus, bool) {
+// last returns the status sent last about a source and a Kustomization.
+func (t *sent) last(of string) (sentStatus, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.all[of]
 	return s, ok
 }
 
-func (t *told) note(s toldStatus) {
+func (t *sent) note(s sentStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.all) >= maxTold {
+	if len(t.all) >= maxSent {
 		clear(t.all)
 	}
 	t.all[s.Of] = s
 }
 
 // remember notes statuses, and writes them to the log.
-func (t *told) remember(ctx context.Context, list ...toldStatus) error {
+func (t *sent) remember(ctx context.Context, list ...sentStatus) error {
 	var tx change.Tx
 	for _, s := range list {
 		t.note(s)
@@ -117,7 +117,7 @@ func (t *told) remember(ctx context.Context, list ...toldStatus) error {
 		if err != nil {
 			return err
 		}
-		tx.Append = append(tx.Append, change.Record{Log: toldLog, Data: data, Keep: maxTold})
+		tx.Append = append(tx.Append, change.Record{Log: sentLog, Data: data, Keep: maxSent})
 	}
 	if len(list) == 0 {
 		return nil
