@@ -19,14 +19,11 @@ import (
 var kustomizationKind = schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}
 
 // Security is Kubernetes' PodSecurity admission: the labels
-// pod-security.kubernetes.io/… of a namespace determine what its pods may do. A
-// namespace without an enforced level, to which a Kustomization that acts as an
-// account writes, has baseline: roles do not distinguish a harmless pod from
-// one that controls the machine.
+// pod-security.kubernetes.io/… of a namespace determine what its pods may do.
 //
-// A namespace that does not say what is enforced, and that a Kustomization that
-// acts as an account writes to, has baseline: roles do not tell a harmless pod
-// from one that owns the machine.
+// A namespace without an enforced level, to which a Kustomization that acts as
+// an account writes, has baseline: roles do not distinguish a harmless pod from
+// one that controls the machine.
 type Security struct {
 	defaults securityapi.Policy
 	// defaultAccount says that Kustomizations without a serviceAccountName act

@@ -42,21 +42,23 @@ type Options struct {
 	// Path of the database file. It is locked while open.
 	Path  string
 	Admit []Admit
-	// Along says what else is written with a change, right after it and in the
-	// same transaction. A key that the transaction changes itself is left to
-	// it. It must not call the store.
+	// Along returns what else is written with a change, right after it and in
+	// the same transaction. A key that the transaction changes itself is left
+	// alone. It must not call the store.
 	Along func(ev object.Event) []change.Change
-	// Observe gets everything that is committed, in order: first all objects
-	// as Added, by Open, then each batch's events, before readers and watchers
-	// see them and before the next call of an Admit. With it an Admit can keep
-	// an index that transactions taken back do not spoil, and who learns of a
-	// change finds it in there. It must not call the store.
+	// Observe receives everything that is committed, in order: first all
+	// objects as Added, by Open, then each batch's events, before readers and
+	// watchers see them and before the next call of an Admit. With it an Admit
+	// can maintain an index that is not affected by transactions that are
+	// rolled back, and anyone who learns of a change finds it there. It must
+	// not call the store.
 	Observe func(events []object.Event)
 	// History is how many events each kind keeps for watchers (default 4096).
 	History int
-	// HistoryBytes bounds what the events of all kinds together keep of replaced
-	// and deleted objects, in encoded bytes (default 64 MiB). Who follows more
-	// slowly than it is used up is told object.ErrExpired, and lists again.
+	// HistoryBytes bounds what the events of all kinds together keep of
+	// replaced and deleted objects, in encoded bytes (default 64 MiB). A
+	// watcher that falls further behind gets object.ErrExpired, and lists
+	// again.
 	HistoryBytes int64
 	// HistoryAge is how long events are kept (default 10m): they hold their
 	// objects' older states in memory. The newest 128 of a kind are kept
@@ -65,14 +67,15 @@ type Options struct {
 	Log        *slog.Logger
 	// LockTimeout bounds the wait for another process's lock (default 1s).
 	LockTimeout time.Duration
-	// FlushDelay is how long change.Behind writes may stay in memory alone
+	// FlushDelay is how long change.Behind writes may stay only in memory
 	// (default 50ms).
 	FlushDelay time.Duration
-	// Reserve is how many bytes of the disk are kept for the file beyond what it
-	// uses, so that a disk that somebody else fills still takes deletions and
-	// changes; creations are then refused with reserve.ReasonInsufficientStorage.
+	// Reserve is how many bytes of the disk are reserved for the file beyond
+	// what it uses, so that a disk that something else fills still accepts
+	// deletions and changes; creations are then refused with
+	// reserve.ReasonInsufficientStorage.
 	Reserve int64
-	// Codec finds how a kind is encoded; nil for a kind that is not stored.
+	// Codec returns how a kind is encoded; nil for a kind that is not stored.
 	// The default is record.Served, for the kinds of manifests/model/scheme.
 	Codec func(kind schema.GroupKind) record.Codec
 }

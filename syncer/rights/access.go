@@ -18,21 +18,21 @@ type User struct {
 }
 
 // Access decides what a user may do, exactly as the API server decides about
-// the user's requests, but without a request. What it answers holds for the
-// stored state at the moment of the call.
+// the user's requests, but without a request. Its answers hold for the stored
+// state at the moment of the call.
 type Access interface {
 	// Allowed returns nil if the user may do the verb (get, create, patch,
 	// delete, …) on the object, and otherwise the API server's Forbidden error.
 	Allowed(user User, verb string, key object.Key) error
-	// Escalates is nil unless storing next in place of old (nil: there is
-	// none) gives someone rights that the user has not: then it is the API
-	// server's Forbidden error. Only roles and their bindings can. planned is
-	// what is stored once the transaction is done: a binding may refer to a
-	// role that comes with it. What the user may do is read from the stored
-	// state alone, so that no commit can authorize itself.
+	// Escalates returns nil unless storing next in place of old (nil: there is
+	// none) would give someone rights that the user does not have; then it
+	// returns the API server's Forbidden error. Only roles and their bindings
+	// can. planned is what is stored once the transaction is done: a binding
+	// may refer to a role that comes with it. What the user may do is read from
+	// the stored state alone, so that no commit can authorize itself.
 	Escalates(user User, planned object.Reader, next, old object.Object) error
-	// After decides as it will be decided once the changes are stored, and what
-	// controllers make of them.
+	// After returns an Access that decides as after the changes are stored, and
+	// after what controllers make of them.
 	After(changes []object.Event) Access
 }
 
@@ -40,7 +40,7 @@ type Access interface {
 // line: --default-service-account does not apply to it.
 const systemKustomization = "headway-system/cluster"
 
-// ErrAccount says that the ServiceAccount to act as does not exist.
+// ErrAccount reports that the ServiceAccount to act as does not exist.
 type ErrAccount struct{ namespace, name string }
 
 // Error implements error.
@@ -48,8 +48,8 @@ func (e *ErrAccount) Error() string {
 	return fmt.Sprintf("ServiceAccount %s/%s not found: create it, or change spec.serviceAccountName of the Kustomization", e.namespace, e.name)
 }
 
-// Account is the name of the account that a Kustomization acts as, in
-// its own namespace; empty means that it acts as the cluster itself.
+// Account returns the name of the account that a Kustomization acts as, in its
+// own namespace; empty means that it acts as the cluster itself.
 func (r Rights) Account(ks *kustomizev1.Kustomization) string {
 	switch {
 	case ks.Spec.ServiceAccountName != "":
@@ -60,9 +60,10 @@ func (r Rights) Account(ks *kustomizev1.Kustomization) string {
 	return r.account
 }
 
-// MayWriteGit is nil if the Kustomization may cause commits on its source's
-// branch (a revert, a write by hand): they are pushed with the source's
-// credentials, so one that acts as an account may only in its own namespace.
+// MayWriteGit returns nil if the Kustomization may cause commits on its
+// source's branch (a revert, a write by hand). They are pushed with the
+// source's credentials, so a Kustomization that acts as an account may only do
+// so in its own namespace.
 func (r Rights) MayWriteGit(ks *kustomizev1.Kustomization) error {
 	source := flux.SourceKey(ks)
 	if r.Account(ks) == "" || source.Namespace == ks.Namespace {
@@ -72,7 +73,7 @@ func (r Rights) MayWriteGit(ks *kustomizev1.Kustomization) error {
 		ks.Namespace, source.Namespace, source.Name)
 }
 
-// MayFollow is nil if the Kustomization may refer to its source.
+// MayFollow returns nil if the Kustomization may refer to its source.
 func (r Rights) MayFollow(ks *kustomizev1.Kustomization) error {
 	source := flux.SourceKey(ks)
 	if !r.ownSources || source.Namespace == ks.Namespace {

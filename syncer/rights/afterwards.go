@@ -16,7 +16,7 @@ type Afterwards struct {
 	Changed map[object.Key]object.Object // nil: deleted
 }
 
-// Get implements object.Reader. What is in a namespace goes with it.
+// Get implements object.Reader. A deleted namespace takes its contents with it.
 func (a Afterwards) Get(key object.Key) object.Object {
 	if ns, ok := a.Changed[object.Key{GroupKind: flux.Namespace, Name: key.Namespace}]; ok && ns == nil {
 		return nil
@@ -27,8 +27,8 @@ func (a Afterwards) Get(key object.Key) object.Object {
 	return a.Reader.Get(key)
 }
 
-// NewAfterwards reads stored as it is with what was changed; nil is what was
-// deleted.
+// NewAfterwards returns a reader of stored with these changes; nil is a
+// deletion.
 func NewAfterwards(stored object.Reader, changed map[object.Key]object.Object) Afterwards {
 	return Afterwards{stored, changed}
 }

@@ -89,12 +89,10 @@ func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.K
 
 // Authorize checks every write of a plan against the rights of the account that
 // the Kustomization acts as. It fails with everything that is forbidden, by
-// file and line; then nothing may be written. An object is read and applied as
-// in Flux: that needs get and patch, and create if it does not exist; get and
-// delete to prune it.
+// file and line; then nothing may be written.
 //
-// An object is read and applied as Flux does: get and patch, and create if it
-// is not there; get and delete to prune it.
+// An object is read and applied as in Flux: that needs get and patch, and
+// create if it does not exist; get and delete to prune it.
 func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil {

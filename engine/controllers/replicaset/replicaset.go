@@ -1,14 +1,9 @@
 // Package replicaset maintains the number of pods that a ReplicaSet asks for.
+//
 // Decide and StatusOf are the pure core. All pods that one reconcile creates or
 // deletes, and the status that counts them, are one transaction. If it is
 // refused, the pods are created one by one, a few at first and then more and
 // more, up to the first that is refused again: a quota is used completely.
-//
-// Decide and StatusOf are the pure core. All pods that one look at a replica
-// set creates or deletes, and the status that counts them, are one
-// transaction. If it is refused, the pods are created each by itself, a few at
-// first and ever more, up to the first that is refused again: a quota is used
-// up to its end.
 package replicaset
 
 import (

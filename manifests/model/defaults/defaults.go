@@ -1,11 +1,9 @@
 // Package defaults sets the fields that a manifest omits to the values that the
 // Kubernetes and Flux API references give. For pods that includes what the
 // admission plugins ServiceAccount, Priority and DefaultTolerationSeconds of
-// the Kubernetes API server add. Each kind's defaults are in its definition, in
-// manifests/model/kinds; what kinds share is in manifests/model/fill. All of it
-// is pure and safe for concurrent use on different objects.
+// the Kubernetes API server add.
 //
-// Each kind's defaults are with its definition, in manifests/model/kinds; what
+// Each kind's defaults are in its definition, in manifests/model/kinds; what
 // kinds share is in manifests/model/fill. All of it is pure and safe for
 // concurrent use on different objects.
 package defaults

@@ -1,11 +1,9 @@
 // Package expr evaluates the conditions in the Common Expression Language that
 // Flux's kinds contain: spec.healthCheckExprs and spec.dependsOn[].readyExpr of
-// Kustomizations. See https://cel.dev for the language. An expression comes
-// from a repository: its length and the cost of an evaluation are bounded, and
-// it can access only the objects it is given.
+// Kustomizations. See https://cel.dev for the language.
 //
-// An expression comes from a repository: its length and the work of an
-// evaluation are bounded, and it reaches nothing but the objects it is given.
+// An expression comes from a repository: its length and the cost of an
+// evaluation are bounded, and it can access only the objects it is given.
 package expr
 
 import (

@@ -17,14 +17,11 @@ import (
 )
 
 // Attach implements Interface: it passes on the container's output, and input
-// if it has stdin, until the container exits or ctx ends. A container with
-// stdinOnce is meant for one client, who comes when it is already running, or
-// has even ended: the first client also gets the earlier output. All others get
-// the output from then on.
+// if it has stdin, until the container exits or ctx ends.
 //
-// A container with stdinOnce is there for one client, who comes when it runs
-// already, or has even ended: the first one gets what it printed before, too.
-// All others get what comes from then on.
+// A container with stdinOnce is meant for one client, who comes when it is
+// already running, or has even ended: the first client also gets the earlier
+// output. All others get the output from then on.
 func (r *streams) Attach(ctx context.Context, id string, opts runtime.ExecOptions) error {
 	ctx = r.cfg.namespaced(ctx)
 	c, err := r.get(id)

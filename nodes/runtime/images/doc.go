@@ -2,11 +2,9 @@
 // containerd's store, and looks up existing ones. Normalize turns the name in a
 // manifest into the one name that the store uses; Pull fetches and unpacks;
 // Import loads an archive; a Store reads an image's configuration and its user
-// files. A pull tries each login in turn, uses plain HTTP for registries on the
+// files.
+//
+// A pull tries each login in turn, uses plain HTTP for registries on the
 // loopback as Docker does, and gives up when no byte has arrived for a while
 // rather than after a total time, so that a large image on a slow link arrives.
-//
-// A pull tries each login in turn, talks plain HTTP to registries on the
-// loopback as Docker does, and gives up when no byte has come for a while
-// rather than after a total time, so that a big image on a slow link arrives.
 package images

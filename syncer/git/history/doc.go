@@ -1,10 +1,8 @@
 // Package history answers questions about the history of a repository: which
 // commits came between two others ([Between], [Since]), whether one is in the
 // history of another ([IsAncestor]), and which commit set each line of a file
-// ([Blame]). All of them except the blame use one walk through the history
-// (walk.go), in which parents decide and dates only determine where to look
-// first.
+// ([Blame]).
 //
-// All but the blame go through the history by one walk (walk.go), in which
-// parents decide and dates only say where to look first.
+// All of them except the blame use one walk through the history (walk.go), in
+// which parents decide and dates only determine where to look first.
 package history

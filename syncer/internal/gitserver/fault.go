@@ -11,7 +11,7 @@ import (
 // Fault answers a request instead of the repository, which next does.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Serve serves a made-up repository: what Refs and PackAnswer make.
+// Serve serves a made-up repository: what Refs and PackAnswer return.
 func Serve(refs, pack []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		OnRefs(Answer(refs))(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { Answer(pack)(w, r, nil) }))
@@ -40,7 +40,7 @@ func OnRefs(f Fault) Fault {
 	}
 }
 
-// Change answers with what edit makes of the answer's body.
+// Change changes the answer's body with edit.
 func Change(edit func([]byte) []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		rec := &recorder{header: w.Header(), code: http.StatusOK}
@@ -64,7 +64,7 @@ func Corrupt() Fault {
 	})
 }
 
-// Dribble gives a byte of the answer at a time, and waits between them.
+// Dribble sends the answer byte by byte, and waits between the bytes.
 func Dribble(wait time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		rec := &recorder{header: w.Header(), code: http.StatusOK}
@@ -97,7 +97,7 @@ func Status(code int, text string) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(w, text, code) }
 }
 
-// Redirect sends everyone to where they asked for, below another URL.
+// Redirect redirects every request to the same path below another URL.
 func Redirect(to string) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		w.Header().Set("Location", to+r.URL.RequestURI())
@@ -105,7 +105,7 @@ func Redirect(to string) Fault {
 	}
 }
 
-// Answer answers with a body of Git's protocol for the service that is asked.
+// Answer answers with a body of Git's protocol for the requested service.
 func Answer(body []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		kind := "application/x-git-upload-pack-result"

@@ -93,12 +93,12 @@ type Entry struct {
 	Packed []byte
 }
 
-// Plain is a well-formed entry of an object that is no delta.
+// Plain returns a well-formed entry of an object that is not a delta.
 func Plain(kind int, data []byte) Entry {
 	return Entry{Type: kind, Size: uint64(len(data)), Packed: Deflate(data)}
 }
 
-// Pack is a pack of the entries, with a right checksum.
+// Pack returns a pack of the entries, with a correct checksum.
 func Pack(entries ...Entry) []byte {
 	out := binary.BigEndian.AppendUint32([]byte("PACK\x00\x00\x00\x02"), uint32(len(entries)))
 	for _, e := range entries {

@@ -14,8 +14,8 @@ import (
 
 // Server serves repositories over Git's smart HTTP protocol.
 type Server struct {
-	// URL is the server's address; a repository's path below the root is to be
-	// appended.
+	// URL is the server's address, to which a repository's path below the root
+	// is appended.
 	URL string
 
 	backend http.Handler
@@ -37,7 +37,7 @@ func New(tb testing.TB, root string) *Server {
 	return s
 }
 
-// NewTLS is New over https; it returns the certificate to trust, too.
+// NewTLS is New over https; it also returns the certificate to trust.
 func NewTLS(tb testing.TB, root string) (*Server, *httptest.Server) {
 	tb.Helper()
 	s := start(tb, root)
@@ -60,8 +60,8 @@ func start(tb testing.TB, root string) *Server {
 	return &Server{backend: &cgi.Handler{Path: strings.TrimSpace(string(out)) + "/git-http-backend", Env: env}}
 }
 
-// Require lets in only who gives the user and the password, or the password
-// as bearer token. An empty password lets everyone in.
+// Require admits only requests with the user and the password, or with the
+// password as bearer token. An empty password admits everyone.
 func (s *Server) Require(user, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

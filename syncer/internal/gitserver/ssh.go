@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Keys makes a private key in PEM and its public half.
+// Keys returns a private key in PEM and its public half.
 func Keys(tb testing.TB) ([]byte, ssh.PublicKey) {
 	tb.Helper()
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
@@ -35,7 +35,7 @@ func Keys(tb testing.TB) ([]byte, ssh.PublicKey) {
 	return pem.EncodeToMemory(block), key
 }
 
-// KnownHosts is the line of a known_hosts file for a server.
+// KnownHosts returns the line of a known_hosts file for a server.
 func KnownHosts(addr string, key ssh.PublicKey) []byte {
 	host, port, _ := net.SplitHostPort(addr)
 	return fmt.Appendf(nil, "[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(key))

@@ -1,5 +1,5 @@
-// Package gittest makes repositories, with the git program, for tests of the
-// rooms of git.
+// Package gittest creates repositories, with the git program, for tests of the
+// packages of git.
 package gittest
 
 import (
@@ -30,7 +30,7 @@ func Git(tb testing.TB, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// Repository makes a bare repository and a clone of it.
+// Repository creates a bare repository and a clone of it.
 func Repository(tb testing.TB) (bare, work string) {
 	tb.Helper()
 	bare, work = filepath.Join(tb.TempDir(), "repo.git"), filepath.Join(tb.TempDir(), "work")
@@ -99,7 +99,7 @@ func Fetch(tb testing.TB, r *git.Repository, ref git.Ref, auth *remote.Auth) git
 	return h
 }
 
-// Serve serves the repositories below root to who gives the password.
+// Serve serves the repositories below root to requests with the password.
 func Serve(tb testing.TB, root, user, password string) *gitserver.Server {
 	tb.Helper()
 	srv := gitserver.New(tb, root)
@@ -121,7 +121,7 @@ func Auth(tb testing.TB, url string, data map[string]string) *remote.Auth {
 	return a
 }
 
-// ProcessorTime is what this process has used.
+// ProcessorTime returns the processor time that this process has used.
 func ProcessorTime() (time.Duration, error) {
 	var use syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &use)

@@ -1,5 +1,5 @@
-// Package memstore is a store in memory for the syncer's tests: it keeps the
-// promises that the syncer relies on, and nothing on disk.
+// Package memstore is an in-memory store for the syncer's tests: it keeps the
+// promises that the syncer relies on, and writes nothing to disk.
 package memstore
 
 import (
@@ -61,15 +61,15 @@ func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, 
 	return list, s.rev
 }
 
-// Commits is how many transactions changed something.
+// Commits returns the number of transactions that changed something.
 func (s *Store) Commits() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.commits
 }
 
-// Handled reports whether all who watch have come back for more after the newest
-// event: they are done with it.
+// Handled reports whether all watchers have come back for more after the newest
+// event, and so are done with it.
 func (s *Store) Handled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
