@@ -86,7 +86,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	}
 	now := k.s.env.Now()
 	if k.tries.due.IsZero() {
-		k.tries.due = now.Add(env.WaitAfter(k.tries.failures))
+		k.tries.due = now.Add(env.Retry.After(k.tries.failures))
 	}
 	if now.Before(k.tries.due) {
 		return
@@ -100,7 +100,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 		k.pendingOver(ctx, ks, "")
 	case write.Temporary(err):
 		k.tries.failures++
-		k.tries.due = k.s.env.Now().Add(env.WaitAfter(k.tries.failures))
+		k.tries.due = k.s.env.Now().Add(env.Retry.After(k.tries.failures))
 		k.s.env.Log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
 	default:
 		k.tries = revertTries{}

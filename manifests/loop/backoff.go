@@ -29,7 +29,8 @@ func Spread(d time.Duration, part float64) time.Duration {
 	return d + time.Duration((2*rand.Float64()-1)*part*float64(d))
 }
 
-// Failures counts failures in a row, by what is to blame for them.
+// Failures counts failures in a row, by what is to blame for them. It is a
+// workqueue.TypedRateLimiter.
 type Failures[K comparable] struct {
 	backoff Backoff
 	mu      sync.Mutex

@@ -7,6 +7,7 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/git"
@@ -36,7 +37,10 @@ type Options struct {
 type Set struct {
 	env     *env.Env
 	options Options
-	backoff env.Backoff
+	// backoff counts failures by what is to blame: a source, or a host for all of
+	// its sources, so that the sources of a host that is down do not try it one
+	// after another.
+	backoff *loop.Failures[string]
 
 	mu    sync.Mutex
 	byKey map[object.Key]*Source
@@ -45,7 +49,7 @@ type Set struct {
 // New returns an empty set. The caller of [Set.Ensure] that adds a source runs
 // its loop.
 func New(e *env.Env, options Options) *Set {
-	return &Set{env: e, options: options, byKey: map[object.Key]*Source{}}
+	return &Set{env: e, options: options, backoff: loop.NewFailures[string](env.Retry), byKey: map[object.Key]*Source{}}
 }
 
 // Get returns a source that is followed, or nil.

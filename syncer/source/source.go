@@ -12,6 +12,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -33,9 +34,9 @@ const (
 type Source struct {
 	set  *Set
 	Key  object.Key
-	wake env.Flag
+	wake loop.Flag
 	// moved asks for the group of the head.
-	moved env.Flag
+	moved loop.Flag
 
 	mu   sync.Mutex
 	repo *git.Repository
@@ -61,7 +62,7 @@ type Source struct {
 }
 
 func newSource(s *Set, key object.Key) *Source {
-	return &Source{set: s, Key: key, wake: env.NewFlag(), moved: env.NewFlag(), committing: make(chan struct{}, 1)}
+	return &Source{set: s, Key: key, wake: loop.NewFlag(), moved: loop.NewFlag(), committing: make(chan struct{}, 1)}
 }
 
 // Name is NAMESPACE/NAME.
@@ -81,50 +82,72 @@ func (src *Source) Run(ctx context.Context) {
 			return nil
 		})
 	})
-	failures := 0
-	for {
-		obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
-		if !ok || obj == nil {
-			return
-		}
-		src.set.options.Suspended(ctx, src.Key, obj)
-		if obj.Spec.Suspend {
-			src.done(nil, time.Time{})
-			if !src.wake.Sleep(ctx, 0) {
-				return
-			}
-			continue
-		}
-		began := src.set.env.Now()
-		src.takeHooked() // this look answers them
-		err := fault.Catch(func() error { return src.look(ctx, obj, &wg) })
-		if ctx.Err() != nil {
-			return
-		}
-		delay := env.Pace(obj.Spec.Interval.Duration)
-		switch {
-		case err == nil:
-			failures = 0
-			src.set.backoff.Succeeded(host(obj), src.Name())
-		case refused(err):
-			// The remote did its part: what it brought is looked at again as
-			// often as something new would be.
-			failures++
-			src.set.backoff.Succeeded(host(obj), src.Name())
-		default:
-			failures++
-			delay = src.set.backoff.Failed(blame(obj, err))
-			if src.failedLocal() {
-				delay = min(delay, localRetry)
-			}
-		}
-		next := src.set.env.Now().Add(delay)
-		src.report(ctx, obj, err, failures, next)
-		src.done(err, next)
-		if !src.wake.Sleep(ctx, delay) || !src.holdBack(ctx, began) {
-			return
+	r := rounds{Source: src, wg: &wg}
+	loop.Follow(ctx, "look at source "+src.Name(), src.wake, env.Retry, r.turn)
+}
+
+// rounds are the looks at a source of one Run.
+type rounds struct {
+	*Source
+	// wg has what the source started and waits for.
+	wg *sync.WaitGroup
+	// failures since the last success, in a row.
+	failures int
+	// began is when the last look did, if it is over.
+	began time.Time
+}
+
+// turn looks at the source, and tells of it. A panic of look is one of its
+// errors; one of what tells is a failure of the loop.
+func (r *rounds) turn(ctx context.Context) (again time.Duration, err error) {
+	defer fault.Discreetly()
+	if !r.holdBack(ctx, r.began) {
+		return 0, ctx.Err()
+	}
+	obj, ok := r.set.env.Store.Get(r.Key).(*sourcev1.GitRepository)
+	if !ok || obj == nil {
+		return 0, loop.ErrGone
+	}
+	r.set.options.Suspended(ctx, r.Key, obj)
+	if obj.Spec.Suspend {
+		r.began = time.Time{}
+		r.done(nil, time.Time{})
+		return 0, nil
+	}
+	r.began = r.set.env.Now()
+	r.takeHooked() // this look answers them
+	err = fault.Catch(func() error { return r.look(ctx, obj, r.wg) })
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	delay := r.wait(obj, err)
+	next := r.set.env.Now().Add(delay)
+	r.report(ctx, obj, err, r.failures, next)
+	r.done(err, next)
+	return delay, nil
+}
+
+// wait counts a look that ended with err, and returns how long to wait for the
+// next one.
+func (r *rounds) wait(obj *sourcev1.GitRepository, err error) time.Duration {
+	delay := env.Pace(obj.Spec.Interval.Duration)
+	r.failures++
+	switch {
+	case err == nil:
+		r.failures = 0
+		fallthrough
+	case refused(err):
+		// The remote did its part: what it brought is looked at again as
+		// often as something new would be.
+		r.set.backoff.Forget(host(obj))
+		r.set.backoff.Forget(r.Name())
+	default:
+		delay = r.set.backoff.When(blame(obj, err))
+		if r.failedLocal() {
+			delay = min(delay, localRetry)
 		}
 	}
+	return delay
 }
 
 // failedLocal makes a local repository that failed be opened anew.
