@@ -95,7 +95,7 @@ func (one *planned) bounds(c *checklist) {
 func (one *planned) kept(c *checklist) {
 	for _, a := range one.res.Actions {
 		if a.Type == plan.Skip && (a.Heir != nil && a.Heir.Unsure || one.deleted && a.Key.GroupKind == flux.Namespace) {
-			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", describe(a.Key), a.Reason)
+			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", flux.Describe(a.Key), a.Reason)
 		}
 	}
 }
@@ -119,10 +119,10 @@ func (one *planned) foreign(c *checklist, source object.Key) {
 	for _, a := range one.res.Actions {
 		ks, ok := a.Object.(*kustomizev1.Kustomization)
 		if ok && a.Type != plan.Unchanged && (ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind || flux.SourceKey(ks) != source) {
-			c.add(wire.CheckWarning, "sources", "%s follows %s %s: what that brings is not in this plan", describe(a.Key), ks.Spec.SourceRef.Kind, ks.Spec.SourceRef.Name)
+			c.add(wire.CheckWarning, "sources", "%s follows %s %s: what that brings is not in this plan", flux.Describe(a.Key), ks.Spec.SourceRef.Kind, ks.Spec.SourceRef.Name)
 		}
 		if a.Type != plan.Unchanged && a.Type != plan.Skip && a.Key == source {
-			c.add(wire.CheckWarning, "sources", "%s itself changes: what it would bring then is not in this plan", describe(a.Key))
+			c.add(wire.CheckWarning, "sources", "%s itself changes: what it would bring then is not in this plan", flux.Describe(a.Key))
 		}
 	}
 }
@@ -162,7 +162,7 @@ func someKeys(keys []object.Key) string {
 			names = append(names, fmt.Sprintf("and %d more", len(keys)-most))
 			break
 		}
-		names = append(names, describe(key))
+		names = append(names, flux.Describe(key))
 	}
 	return strings.Join(names, ", ")
 }

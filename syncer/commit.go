@@ -96,7 +96,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 // applied is the journal's entry about what a round applies.
 func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now time.Time, advanced bool) *wire.Entry {
 	entry := &wire.Entry{
-		Type: wire.EntryApplied, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: r.head.Revision(),
+		Type: wire.EntryApplied, Time: now, Source: flux.SourceName(ks), Kustomization: k.name(), Revision: r.head.Revision(),
 		Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
 	}
 	if advanced && !r.hold {

@@ -41,7 +41,7 @@ func (p *planning) contend() {
 		one.res.Actions = slices.DeleteFunc(one.res.Actions, func(a plan.Action) bool { return taken[a.Key] != nil && a.Object != nil })
 		one.res.Errors = append(one.res.Errors, lost...)
 		one.show()
-		one.plan.Errors = append(faults(&fault.Invalid{Errs: lost}), one.plan.Errors...)
+		one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: lost}), one.plan.Errors...)
 	}
 }
 
@@ -92,7 +92,7 @@ func (p *planning) inTurn() []*planned {
 // late reports whether a Kustomization is applied after the transaction for the
 // commit: see ADR 55.
 func (p *planning) late(one *planned) bool {
-	for _, dep := range dependenciesOf(one.ks) {
+	for _, dep := range flux.Dependencies(one.ks) {
 		if p.done[dep] != nil {
 			return true
 		}

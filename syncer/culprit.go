@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -39,7 +40,7 @@ func (w *writers) note(key object.Key, req change.Request, now time.Time) {
 	if w.last == nil || len(w.last) >= maxWriters {
 		w.last = map[object.Key]wire.Changer{}
 	}
-	w.last[key] = wire.Changer{User: oneLine(req.User), Manager: oneLine(req.Manager), Time: now}
+	w.last[key] = wire.Changer{User: git.OneLine(req.User), Manager: git.OneLine(req.Manager), Time: now}
 }
 
 // take is who wrote an object last, if that is known and was a moment ago, and
@@ -60,7 +61,7 @@ func (s *Syncer) changers(a plan.Action) []wire.Changer {
 		for _, m := range history.ManagersOf(a.Live) {
 			owns := func(path string) bool { return m.Owns(path) }
 			if m.Name != plan.Manager && slices.ContainsFunc(fieldPaths(a), owns) {
-				list = append(list, wire.Changer{Manager: oneLine(m.Name), Time: m.Time.UTC()})
+				list = append(list, wire.Changer{Manager: git.OneLine(m.Name), Time: m.Time.UTC()})
 			}
 		}
 	}

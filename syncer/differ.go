@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
@@ -90,11 +91,11 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 	out.Base = "sha1:" + from
 	old, oldErr := s.history.PastVersion(ctx, ks, from)
 	if oldErr = ignoreMissingPath(oldErr); oldErr != nil {
-		out.Errors = append(out.Errors, faults(oldErr)...)
+		out.Errors = append(out.Errors, fault.Faults(oldErr)...)
 	}
 	next, nextErr := s.history.PastVersion(ctx, ks, to)
 	if nextErr = ignoreMissingPath(nextErr); nextErr != nil {
-		out.Errors = append(out.Errors, faults(nextErr)...)
+		out.Errors = append(out.Errors, fault.Faults(nextErr)...)
 	}
 	if len(out.Errors) > 0 {
 		return out, nil

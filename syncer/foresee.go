@@ -54,7 +54,7 @@ func (p *planning) foresee() {
 		known := len(one.res.Errors)
 		one.foreseen = p.s.foresee(&one.res, view, sees)
 		if refused := one.res.Errors[known:]; len(refused) > 0 {
-			one.plan.Errors = append(faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
+			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
 		}
 	}
 }
@@ -126,7 +126,7 @@ func (s *Syncer) foresee(res *plan.Result, view object.Reader, sees func(object.
 		case len(f.warnings) == maxForeseen:
 			f.more++
 		default:
-			f.warnings = append(f.warnings, describe(a.Key)+": "+warning)
+			f.warnings = append(f.warnings, flux.Describe(a.Key)+": "+warning)
 		}
 	}
 	return f
@@ -149,7 +149,7 @@ func (f foreseen) tell(c *checklist) {
 // tellForeseen records events with what is stored and warned of.
 func (k *kustomization) tellForeseen(f foreseen, actions []plan.Action) {
 	for _, a := range actions {
-		prefix := describe(a.Key) + ": "
+		prefix := flux.Describe(a.Key) + ": "
 		for _, w := range f.warnings {
 			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
 				k.s.env.Record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))

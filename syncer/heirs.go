@@ -50,20 +50,20 @@ type neighbours struct {
 }
 
 // neighbours are those of self at the head that it is planned for.
-func (s *Syncer) neighbours(self, source object.Key, at source.Head) *neighbours {
+func (s *Syncer) neighbours(self, src object.Key, at source.Head) *neighbours {
 	return &neighbours{
-		s: s, self: self, source: source,
+		s: s, self: self, source: src,
 		render: func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
 			if at.Repo == nil {
-				return nil, errNotYet
+				return nil, source.ErrNotYet
 			}
 			return s.follower(ks).renderer.Shared(ctx, ks, at)
 		},
 		files: func() (tree.Tree, error) {
 			if at.Repo == nil {
-				return nil, errNotYet
+				return nil, source.ErrNotYet
 			}
-			return at.Tree(flux.Ignore(s.env.Store, source))
+			return at.Tree(flux.Ignore(s.env.Store, src))
 		},
 		gone:   func(object.Key) bool { return false },
 		hidden: func(object.Key) bool { return false },
@@ -332,7 +332,7 @@ func (n *neighbours) prunes(byKey map[object.Key]*family, key, child object.Key)
 	}
 	f := byKey[key]
 	if f == nil { // it goes itself
-		return deletes(stored)
+		return flux.Deletes(stored)
 	}
 	return !f.unknown && !f.idle && f.spec.Spec.Prune
 }

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/support"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -26,7 +27,7 @@ func (one *planned) ignored(c *checklist) {
 				continue
 			}
 			told++
-			c.add(wire.CheckWarning, w.Field, "%s: %s", describe(a.Key), w)
+			c.add(wire.CheckWarning, w.Field, "%s: %s", flux.Describe(a.Key), w)
 		}
 	}
 	if more > 0 {

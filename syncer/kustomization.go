@@ -1,7 +1,6 @@
 package syncer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -188,7 +187,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	}
 	now := k.s.env.Now()
 	head, err := k.head(ks)
-	if errors.Is(err, errNotYet) {
+	if errors.Is(err, source.ErrNotYet) {
 		return 0, true
 	}
 	if err != nil {
@@ -271,25 +270,12 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // settings are the annotations, and what of the source, that change what an
 // attempt may do.
 func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
-	list := append([]string{k.ignore(ks)}, annotated(ks)...)
+	list := append([]string{flux.Ignore(k.s.env.Store, flux.SourceKey(ks))}, flux.Settings(ks)...)
 	if src := k.s.env.Store.Get(flux.SourceKey(ks)); src != nil {
 		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
 }
-
-// annotated are the values of the annotations that change what an attempt may do.
-func annotated(ks *kustomizev1.Kustomization) []string {
-	var list []string
-	for _, name := range []string{flux.MaxDeletes, flux.MaxRestarts, flux.OnFailure, flux.GitWrites, flux.Freeze, flux.Retry, flux.Settle, flux.Probation} {
-		list = append(list, ks.Annotations[name])
-	}
-	return list
-}
-
-// errNotYet says that the source is being looked at for the first time since
-// the start: nothing is wrong, and the source wakes its Kustomizations.
-var errNotYet = errors.New("the source is being fetched")
 
 // head is the source's accepted head.
 func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error) {
@@ -302,7 +288,7 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error)
 	}
 	src := k.s.sources.Get(flux.SourceKey(ks))
 	if src == nil && k.s.env.Store.Get(flux.SourceKey(ks)) != nil {
-		return source.Head{}, errNotYet // its loop has not begun yet
+		return source.Head{}, source.ErrNotYet // its loop has not begun yet
 	}
 	if src == nil {
 		return source.Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
@@ -310,7 +296,7 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error)
 	h, _ := src.Current()
 	if h.Commit == "" || h.Repo == nil {
 		if !src.Looked() {
-			return source.Head{}, errNotYet
+			return source.Head{}, source.ErrNotYet
 		}
 		return source.Head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
 	}
@@ -321,7 +307,7 @@ func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error)
 // apply the head if it follows the same source: a commit that adds a database
 // and what uses it brings the database first.
 func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Head) error {
-	deps := dependenciesOf(ks)
+	deps := flux.Dependencies(ks)
 	k.mu.Lock()
 	k.deps = deps
 	k.mu.Unlock()
@@ -360,15 +346,6 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 		return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
 	}
 	return nil
-}
-
-// dependenciesOf are the Kustomizations of spec.dependsOn.
-func dependenciesOf(ks *kustomizev1.Kustomization) []object.Key {
-	var deps []object.Key
-	for _, d := range ks.Spec.DependsOn {
-		deps = append(deps, object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name})
-	}
-	return deps
 }
 
 // drift reports whether something that was applied was changed by another, and
@@ -505,15 +482,6 @@ func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomizat
 		return time.Second, true
 	}
 	return 0, k.get() != nil
-}
-
-// describe is "Kind/namespace/name", as Flux names objects in messages.
-func describe(key object.Key) string {
-	parts := []string{key.Kind}
-	if key.Namespace != "" {
-		parts = append(parts, key.Namespace)
-	}
-	return strings.Join(append(parts, key.Name), "/")
 }
 
 // takeOver claims what was applied, and has those look again who applied it

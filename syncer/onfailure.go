@@ -91,7 +91,7 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st verdict.State,
 	if f.Reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
 		return f, err
 	}
-	f.Recent, err = k.s.recentReverts(h, sourceName(ks), k.s.env.Now())
+	f.Recent, err = k.s.recentReverts(h, flux.SourceName(ks), k.s.env.Now())
 	return f, err
 }
 

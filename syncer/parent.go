@@ -166,7 +166,7 @@ func (s *Syncer) dependsOn(ks *kustomizev1.Kustomization, key object.Key) bool {
 
 // awaited are the Kustomizations that one waits for.
 func (s *Syncer) awaited(ks *kustomizev1.Kustomization) []object.Key {
-	list := dependenciesOf(ks)
+	list := flux.Dependencies(ks)
 	s.mu.Lock()
 	k := s.kustomizations[flux.KeyOf(ks)]
 	s.mu.Unlock()

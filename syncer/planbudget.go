@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
@@ -54,7 +55,7 @@ func (p *planning) cut(next planned, err error) {
 	next.plan.Kustomization = next.ks.Namespace + "/" + next.ks.Name
 	next.plan.Parent, next.plan.Target = next.parent, p.target
 	next.plan.Base, next.plan.Actions = next.ks.Status.LastAppliedRevision, []wire.Action{}
-	next.plan.Errors = faults(fmt.Errorf("%w: %s and %s that are still to be planned are left out", err, next.plan.Kustomization, wire.Plural(len(p.queue), "Kustomization")))
+	next.plan.Errors = fault.Faults(fmt.Errorf("%w: %s and %s that are still to be planned are left out", err, next.plan.Kustomization, wire.Plural(len(p.queue), "Kustomization")))
 	if p.done[flux.KeyOf(next.ks)] == nil {
 		p.done[flux.KeyOf(next.ks)] = &next
 		p.order = append(p.order, &next)

@@ -128,7 +128,7 @@ func (p *planning) run(ctx context.Context) {
 			one.empty()
 		}
 		if !proven || i == 0 && p.ctx.Err() != nil {
-			one.plan.Errors = append(one.plan.Errors, faults(p.spent())...)
+			one.plan.Errors = append(one.plan.Errors, fault.Faults(p.spent())...)
 		}
 	}
 }
@@ -207,29 +207,29 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	*out = planned{ks: ks, parent: out.parent, deleted: out.deleted, arrives: out.arrives, times: out.times}
 	k := p.s.lookalike(ctx, flux.KeyOf(ks))
 	out.plan = wire.Plan{Kustomization: k.name(), Parent: out.parent, Base: ks.Status.LastAppliedRevision, Target: p.target, Actions: []wire.Action{}}
-	for _, key := range dependenciesOf(ks) {
+	for _, key := range flux.Dependencies(ks) {
 		out.plan.DependsOn = append(out.plan.DependsOn, key.Namespace+"/"+key.Name)
 	}
 	r := p.rights(out)
 	if err := p.mayRefer(r, out); err != nil {
-		out.plan.Errors = faults(err)
+		out.plan.Errors = fault.Faults(err)
 		return
 	}
 	k.lookFor(render.NewOnlooker(ctx, p.s.rights, r))
 	ks, items, err := p.build(k, out)
 	out.unread = k.onlooker.LeftOut()
 	if err != nil {
-		out.plan.Errors = faults(err)
+		out.plan.Errors = fault.Faults(err)
 		return
 	}
 	out.items = items
 	in, err := k.input(ks, items)
 	if err != nil {
-		out.plan.Errors = faults(err)
+		out.plan.Errors = fault.Faults(err)
 		return
 	}
 	if out.deleted {
-		in.Prune, in.Released = deletes(ks), true
+		in.Prune, in.Released = flux.Deletes(ks), true
 	}
 	p.neighbours(k.key).tell(ctx, &in)
 	k.restrict(&in)
@@ -248,7 +248,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	out.grants = grantsOf(out.res)
 	out.show()
 	if len(out.res.Errors) > 0 {
-		out.plan.Errors = faults(&fault.Invalid{Errs: out.res.Errors})
+		out.plan.Errors = fault.Faults(&fault.Invalid{Errs: out.res.Errors})
 	}
 	if !out.deleted {
 		p.gates(out)
@@ -274,13 +274,13 @@ func (p *planning) gates(out *planned) {
 	}
 	var err error
 	if out.gates, err = p.s.gates(out.ks, out.res, sha); err != nil {
-		out.plan.Errors = append(out.plan.Errors, faults(err)...)
+		out.plan.Errors = append(out.plan.Errors, fault.Faults(err)...)
 		return
 	}
 	for _, g := range out.gates {
 		// A freeze passes by itself: the commit need not change.
 		if !g.Open && g.Name != wire.GateFreeze {
-			out.plan.Errors = append(out.plan.Errors, faults(gate.Refusal(g))...)
+			out.plan.Errors = append(out.plan.Errors, fault.Faults(gate.Refusal(g))...)
 			out.held++
 		}
 	}
@@ -440,4 +440,12 @@ func (s *Syncer) lookalike(ctx context.Context, key object.Key) *kustomization {
 func (k *kustomization) lookFor(o *render.Onlooker) {
 	k.onlooker = o
 	k.renderer.LookFor(o)
+}
+
+func keySet(keys []object.Key) map[object.Key]bool {
+	m := make(map[object.Key]bool, len(keys))
+	for _, key := range keys {
+		m[key] = true
+	}
+	return m
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
@@ -85,7 +86,7 @@ func (p *planning) waits(one *planned, key object.Key, seen map[*planned]bool) b
 		return false
 	}
 	seen[one] = true
-	return slices.ContainsFunc(dependenciesOf(one.ks), func(dep object.Key) bool { return dep == key || p.waits(p.done[dep], key, seen) })
+	return slices.ContainsFunc(flux.Dependencies(one.ks), func(dep object.Key) bool { return dep == key || p.waits(p.done[dep], key, seen) })
 }
 
 // mayRefer is nil if a Kustomization may have the source that it names, and
@@ -97,7 +98,7 @@ func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 	if err := p.s.rights.MayFollow(one.ks); err != nil {
 		return err
 	}
-	for _, dep := range dependenciesOf(one.ks) {
+	for _, dep := range flux.Dependencies(one.ks) {
 		if err := r.MayDependOn(one.ks, dep); err != nil {
 			one.denied = true
 			return err
@@ -118,7 +119,7 @@ func (p *planning) authorize(r rights.Rights, one *planned) bool {
 	}
 	if err != nil {
 		one.empty()
-		one.denied, one.plan.Errors = true, faults(err)
+		one.denied, one.plan.Errors = true, fault.Faults(err)
 	}
 	return err == nil
 }

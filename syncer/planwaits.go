@@ -35,7 +35,7 @@ func (one *planned) awaits() []object.Key {
 	if one.deleted {
 		return nil
 	}
-	return dependenciesOf(one.ks)
+	return flux.Dependencies(one.ks)
 }
 
 // missing is why a dependency of one, the i-th, would not be what is waited for,

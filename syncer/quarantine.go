@@ -138,7 +138,7 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 	if fresh {
 		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
 		k.s.env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
-		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})
+		k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
 	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }

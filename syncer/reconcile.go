@@ -127,7 +127,7 @@ func outdated(err error) bool {
 func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) (*kustomizev1.Kustomization, error) {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
-	t, err := r.head.Tree(k.ignore(ks))
+	t, err := r.head.Tree(flux.Ignore(k.s.env.Store, flux.SourceKey(ks)))
 	if err != nil {
 		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
@@ -222,16 +222,6 @@ func fieldPaths(a plan.Action) []string {
 		paths = append(paths, f.Path)
 	}
 	return paths
-}
-
-func sourceName(ks *kustomizev1.Kustomization) string {
-	key := flux.SourceKey(ks)
-	return key.Namespace + "/" + key.Name
-}
-
-// ignore is the source's spec.ignore, or Flux's default.
-func (k *kustomization) ignore(ks *kustomizev1.Kustomization) string {
-	return flux.Ignore(k.s.env.Store, flux.SourceKey(ks))
 }
 
 // safeStep is step for a Kustomization that may make it panic. Such a one is

@@ -3,7 +3,6 @@ package syncer
 import (
 	"context"
 	"errors"
-	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -13,7 +12,6 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/render"
@@ -61,7 +59,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		var entry *wire.Entry
 		if r != nil && fresh {
 			entry = &wire.Entry{
-				Type: wire.EntryRejected, Time: now, Source: sourceName(ks), Kustomization: k.name(), Revision: revision,
+				Type: wire.EntryRejected, Time: now, Source: flux.SourceName(ks), Kustomization: k.name(), Revision: revision,
 				Commit: r.commit, Millis: r.millis, Reason: msg,
 			}
 		}
@@ -79,38 +77,13 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 	default:
 		k.s.env.Log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
 		k.s.env.Record(ks, corev1.EventTypeWarning, reason, msg)
-		k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
+		k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
 	}
 	a := attempt{revision: revision, generation: ks.Generation}
 	if r != nil {
 		a = r.want
 	}
 	if reason != meta.DependencyNotReadyReason { // which passes by itself
-		k.settle(a, false, faults(err))
+		k.settle(a, false, fault.Faults(err))
 	}
-}
-
-// faults takes an error apart into those of the single manifests.
-func faults(err error) []wire.Fault {
-	if invalid, ok := errors.AsType[*fault.Invalid](err); ok {
-		var list []wire.Fault
-		for _, e := range invalid.Errs {
-			list = append(list, wire.Fault{
-				File: e.Source.File, Line: e.Source.Line, Kind: e.Key.Kind, Namespace: e.Key.Namespace, Name: e.Key.Name,
-				Field: e.Field, Reason: e.Reason, Message: e.Error(),
-			})
-		}
-		return list
-	}
-	if found := load.Errors(err); len(found) > 0 {
-		var list []wire.Fault
-		for _, e := range found {
-			kind, name, _ := strings.Cut(e.Object, "/")
-			list = append(list, wire.Fault{
-				File: e.Source.File, Line: e.Source.Line, Kind: kind, Name: name, Field: e.Field, Reason: e.Reason, Message: e.Error(),
-			})
-		}
-		return list
-	}
-	return []wire.Fault{{Reason: err.Error(), Message: err.Error()}}
 }

@@ -82,7 +82,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 		return
 	}
 	k.s.env.Log.Warn("no longer healthy", "kustomization", k.name(), "revision", revision, "why", reason)
-	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
+	k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "health", Revision: revision, Commit: v.round.commit, Message: "no longer healthy soon after its verdict: judged again"})
 	v.deadline, v.relapsed, v.badSince = now.Add(ks.GetTimeout()), true, time.Time{}
 	k.pending = v
 }

@@ -26,7 +26,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 	now := k.s.env.Now()
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
-	if deletes(ks) {
+	if flux.Deletes(ks) {
 		in := plan.Input{Inventory: flux.InventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
 		// Renaming a Kustomization deletes one and creates another. Without a head
 		// it is not known what those of the same source declare.
@@ -74,7 +74,7 @@ func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	var lines []string
 	for _, a := range res.Actions {
 		if a.Type == plan.Skip && (a.Key.GroupKind == flux.Namespace || a.Heir != nil && a.Heir.Unsure) {
-			lines = append(lines, describe(a.Key)+" is not deleted: "+a.Reason)
+			lines = append(lines, flux.Describe(a.Key)+" is not deleted: "+a.Reason)
 		}
 	}
 	if msg := flux.Bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
@@ -89,22 +89,10 @@ func deletions(res plan.Result) string {
 	var names []string
 	for _, a := range res.Actions {
 		if a.Type == plan.Delete {
-			names = append(names, describe(a.Key))
+			names = append(names, flux.Describe(a.Key))
 		}
 	}
 	return strings.Join(names, "\n")
-}
-
-// deletes reports whether a Kustomization that is deleted takes along what it
-// applied.
-func deletes(ks *kustomizev1.Kustomization) bool {
-	switch ks.GetDeletionPolicy() {
-	case kustomizev1.DeletionPolicyWaitForTermination, kustomizev1.DeletionPolicyDelete:
-		return !ks.Spec.Suspend
-	case kustomizev1.DeletionPolicyMirrorPrune:
-		return ks.Spec.Prune && !ks.Spec.Suspend
-	}
-	return false
 }
 
 // terminating reports whether something of the inventory is still being deleted.

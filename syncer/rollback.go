@@ -57,9 +57,9 @@ func (s *Syncer) asker(ctx context.Context, req wire.RollbackRequest) (git.Signa
 	admin := !known || slices.Contains(user.Groups, superusers)
 	switch {
 	case admin && req.Author != nil && req.Author.Name != "":
-		author.Name, author.Email = oneLine(req.Author.Name), oneLine(req.Author.Email)
+		author.Name, author.Email = git.OneLine(req.Author.Name), git.OneLine(req.Author.Email)
 	case !admin:
-		author.Name = cmp.Or(oneLine(user.Name), "unknown")
+		author.Name = cmp.Or(git.OneLine(user.Name), "unknown")
 		author.Email = strings.NewReplacer(":", ".", " ", ".").Replace(author.Name)
 		if !strings.Contains(author.Email, "@") {
 			author.Email += "@cluster.local"
@@ -67,19 +67,9 @@ func (s *Syncer) asker(ctx context.Context, req wire.RollbackRequest) (git.Signa
 	}
 	extra := strings.TrimSpace(req.Message)
 	if known && user.Name != "" {
-		extra = strings.TrimLeft(extra+"\n\nRequested-by: "+oneLine(user.Name), "\n")
+		extra = strings.TrimLeft(extra+"\n\nRequested-by: "+git.OneLine(user.Name), "\n")
 	}
 	return author, extra
-}
-
-// oneLine keeps a name from adding headers to a commit.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == '<' || r == '>' {
-			return -1
-		}
-		return r
-	}, s)
 }
 
 // undo is what a revert takes back: commit (empty: the branch's newest) alone,
@@ -99,7 +89,7 @@ func (s *Syncer) revert(ctx context.Context, src *source.Source, what undo) (wir
 	if !ok {
 		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.Name())
 	}
-	branch, err := branchOf(obj)
+	branch, err := flux.BranchOf(obj)
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -134,20 +124,6 @@ func (s *Syncer) revert(ctx context.Context, src *source.Source, what undo) (wir
 	s.env.Record(obj, corev1.EventTypeNormal, "Reverted", told)
 	src.Wake()
 	return wire.RollbackResult{Source: src.Name(), Reverted: sha, To: what.since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
-}
-
-// branchOf is the branch that a source follows; only a branch can be written.
-func branchOf(obj *sourcev1.GitRepository) (string, error) {
-	r := obj.Spec.Reference
-	switch {
-	case r == nil:
-		return "master", nil
-	case r.Commit != "" || r.Name != "" || r.SemVer != "" || r.Tag != "":
-		return "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit): change spec.ref instead of rolling back")
-	case r.Branch == "":
-		return "master", nil
-	}
-	return r.Branch, nil
 }
 
 // serveRollback answers what cannot be reverted as it is with a Conflict that

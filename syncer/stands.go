@@ -10,6 +10,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 )
 
@@ -53,5 +54,5 @@ func (k *kustomization) same(planned *kustomizev1.Kustomization) bool {
 // nobody has changed, suspended, frozen or deleted it since.
 func asPlanned(cur object.Object, planned *kustomizev1.Kustomization) bool {
 	ks, ok := cur.(*kustomizev1.Kustomization)
-	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(annotated(ks), annotated(planned))
+	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Settings(ks), flux.Settings(planned))
 }

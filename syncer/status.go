@@ -63,7 +63,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
 	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
-	if branch, err := branchOf(obj); err == nil {
+	if branch, err := flux.BranchOf(obj); err == nil {
 		out.Branch = branch
 	}
 	if c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition); c != nil {

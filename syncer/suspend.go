@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 )
@@ -86,7 +87,7 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 		switch {
 		case !m.Owns("spec.suspend"):
 		case m.Name != plan.Manager:
-			who, since = oneLine(m.Name), m.Time
+			who, since = git.OneLine(m.Name), m.Time
 		case who == "somebody":
 			who, since = "Git", m.Time
 		}

@@ -62,7 +62,7 @@ func (k *kustomization) watch(ks *kustomizev1.Kustomization, r *round) {
 		return
 	}
 	k.pending, k.watched = v, nil
-	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.Revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
+	k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "health", Revision: r.head.Revision(), Commit: r.commit, Message: "waiting until everything is healthy"})
 }
 
 // newVerdict is about what a round applied.
@@ -90,14 +90,6 @@ func (k *kustomization) newVerdict(ks *kustomizev1.Kustomization, r *round, inve
 func (k *kustomization) leftAlone(r *round, key object.Key) bool {
 	live := k.s.env.Store.Get(key)
 	return live != nil && plan.LeftAlone(live) || slices.Contains(r.plan.Kept, key)
-}
-
-func keySet(keys []object.Key) map[object.Key]bool {
-	m := make(map[object.Key]bool, len(keys))
-	for _, key := range keys {
-		m[key] = true
-	}
-	return m
 }
 
 // judge gives the pending verdict, if it can be given.
@@ -177,7 +169,7 @@ func (k *kustomization) reasons(v *trial, late bool) string {
 	st := v.standing(k.s)
 	for _, key := range v.open {
 		res, _ := verdict.Check(v.exprs, st, key)
-		text := fmt.Sprintf("%s status: '%s'", describe(key), res.Status)
+		text := fmt.Sprintf("%s status: '%s'", flux.Describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message
 		}
@@ -199,7 +191,7 @@ func (k *kustomization) reasons(v *trial, late bool) string {
 // something newer is applied; nil if there is none.
 func (k *kustomization) superseded(ks *kustomizev1.Kustomization, revision string) *wire.Entry {
 	if v := k.pending; v != nil && !v.failed && v.round.head.Revision() != revision {
-		return k.entry(sourceName(ks), v, wire.VerdictSuperseded, "superseded by "+revision)
+		return k.entry(flux.SourceName(ks), v, wire.VerdictSuperseded, "superseded by "+revision)
 	}
 	return nil
 }
@@ -251,7 +243,7 @@ func (k *kustomization) conclude(ctx context.Context, v *trial, result, reason s
 		}
 		return !flux.SameStatus(before, &cur.Status)
 	}))
-	if _, err := k.s.journal.Commit(ctx, tx, k.entry(sourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
+	if _, err := k.s.journal.Commit(ctx, tx, k.entry(flux.SourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
 		k.s.env.Log.Error("write the verdict", "kustomization", k.name(), "err", err)
 	}
 	k.settle(v.round.want, ok, nil)
@@ -264,7 +256,7 @@ func (k *kustomization) conclude(ctx context.Context, v *trial, result, reason s
 		k.s.env.Record(ks, corev1.EventTypeWarning, meta.HealthCheckFailedReason, reason)
 	}
 	k.s.env.Log.Info("verdict", "kustomization", k.name(), "revision", revision, "verdict", result, "reason", reason)
-	k.s.env.Emit(wire.Event{Source: sourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
+	k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "verdict", Revision: revision, Commit: v.round.commit, Verdict: result, Message: msg})
 }
 
 // announce reports what was applied: events, log, progress.
@@ -273,7 +265,7 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 	var lines []string
 	for _, a := range actions {
 		if w := words[a.Type]; w != "" {
-			lines = append(lines, describe(a.Key)+" "+w)
+			lines = append(lines, flux.Describe(a.Key)+" "+w)
 		}
 	}
 	const most = 50
@@ -292,6 +284,6 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
 	k.s.env.Emit(wire.Event{
-		Source: sourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
+		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
 	})
 }

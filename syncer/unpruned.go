@@ -27,7 +27,7 @@ func unpruned(r *round) string {
 	var list []string
 	for _, a := range r.plan.Actions {
 		if a.Heir != nil && a.Heir.Unsure {
-			list = append(list, fmt.Sprintf("%s (%s)", describe(a.Key), a.Reason))
+			list = append(list, fmt.Sprintf("%s (%s)", flux.Describe(a.Key), a.Reason))
 		}
 	}
 	if len(list) == 0 {

@@ -64,7 +64,7 @@ func (s *Syncer) unready(self object.Key, keys []object.Key) string {
 			continue
 		}
 		if n++; n <= most {
-			words = append(words, describe(key)+": "+res.Message)
+			words = append(words, flux.Describe(key)+": "+res.Message)
 		}
 	}
 	if n > most {

@@ -152,7 +152,7 @@ func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, er
 	if known == nil {
 		known = &view{k: newKustomization(s, key)}
 	}
-	t, err := h.Tree(known.k.ignore(ks))
+	t, err := h.Tree(flux.Ignore(s.env.Store, flux.SourceKey(ks)))
 	if err != nil {
 		return nil, err
 	}

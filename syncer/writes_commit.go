@@ -142,7 +142,7 @@ func (h *handWrite) target() (*source.Source, *sourcev1.GitRepository, string, e
 	if obj.Spec.Verification != nil && h.s.cfg.SigningKey == nil {
 		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.Name())
 	}
-	branch, err := branchOf(obj)
+	branch, err := flux.BranchOf(obj)
 	if err != nil {
 		return nil, nil, "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit), so nothing can be committed to it")
 	}
@@ -193,7 +193,7 @@ func (h *handWrite) write(tip source.Head, branch string) (string, error) {
 	}
 	item := before.items[h.key]
 	if item.Object == nil {
-		return "", h.conflict("%s is no longer declared on the branch", describe(h.key))
+		return "", h.conflict("%s is no longer declared on the branch", flux.Describe(h.key))
 	}
 	base, err := h.s.afterSync(h.ks, item, h.key, h.request.Old)
 	if err != nil {
@@ -259,13 +259,13 @@ func (h *handWrite) check(tip source.Head, edited tree.Tree, before *view, base 
 				continue
 			}
 			if !reflect.DeepEqual(was.items[key].Object, items[key].Object) {
-				return fmt.Errorf("the change in %s would also change %s of the Kustomization %s/%s: edit the files", strings.Join(files, ", "), describe(key), ks.Namespace, ks.Name)
+				return fmt.Errorf("the change in %s would also change %s of the Kustomization %s/%s: edit the files", strings.Join(files, ", "), flux.Describe(key), ks.Namespace, ks.Name)
 			}
 		}
 	}
 	if h.request.Next == nil {
 		if after.Object != nil {
-			return fmt.Errorf("%s is still declared in %s: edit the files", describe(h.key), after.Source)
+			return fmt.Errorf("%s is still declared in %s: edit the files", flux.Describe(h.key), after.Source)
 		}
 		return nil
 	}
@@ -308,18 +308,18 @@ func union(a, b map[object.Key]load.Item) map[object.Key]bool {
 
 // author is the user, in whose name the commit is.
 func (h *handWrite) author() git.Signature {
-	name := cmp.Or(oneLine(h.request.User), "unknown")
+	name := cmp.Or(git.OneLine(h.request.User), "unknown")
 	email := name
 	if extra := h.request.Extra[emailExtra]; len(extra) > 0 {
-		email = oneLine(extra[0])
+		email = git.OneLine(extra[0])
 	} else if !strings.Contains(name, "@") {
-		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(oneLine(h.ks.Annotations[flux.AuthorDomain]), "cluster.local")
+		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(git.OneLine(h.ks.Annotations[flux.AuthorDomain]), "cluster.local")
 	}
 	return git.Signature{Name: name, Email: email, When: h.s.env.Now()}
 }
 
 func (h *handWrite) subject() string {
-	name := describe(h.key)
+	name := flux.Describe(h.key)
 	switch {
 	case h.request.Next == nil:
 		return "Delete " + name
@@ -344,9 +344,9 @@ func (h *handWrite) message() string {
 		}
 		lines = append(lines, "")
 	}
-	by := "Written through the API by " + oneLine(h.request.User)
+	by := "Written through the API by " + git.OneLine(h.request.User)
 	if h.request.Manager != "" {
-		by += " with " + oneLine(h.request.Manager)
+		by += " with " + git.OneLine(h.request.Manager)
 	}
 	return strings.Join(append(lines, by+".", ""), "\n")
 }

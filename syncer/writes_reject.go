@@ -18,6 +18,7 @@ import (
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/source"
 )
 
 // CauseGitOwned is the type of a Status's causes that name the fields which Git
@@ -136,11 +137,11 @@ func nearest(trace *origin.Trace, path string) (origin.Origin, bool) {
 func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
 	src := s.sources.Get(flux.SourceKey(ks))
 	if src == nil {
-		return nil, errNotYet
+		return nil, source.ErrNotYet
 	}
 	h, _ := src.Current()
 	if h.Repo == nil {
-		return nil, errNotYet
+		return nil, source.ErrNotYet
 	}
 	lines, err := history.Blame(ctx, h.Repo, sha, at.File)
 	if err != nil {

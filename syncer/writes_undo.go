@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
@@ -48,13 +49,13 @@ func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base 
 		return "", false
 	}
 	sha, err = write.RevertOn(tip.Repo, tip.Commit, write.RevertOptions{
-		Branch: branch, Commit: bad, Extra: "Undone through the API by " + oneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
+		Branch: branch, Commit: bad, Extra: "Undone through the API by " + git.OneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
 	})
 	if err != nil {
 		return "", false
 	}
 	after := tip.At(git.Head{Commit: sha})
-	t, err := after.Tree(before.k.ignore(h.ks))
+	t, err := after.Tree(flux.Ignore(h.s.env.Store, flux.SourceKey(h.ks)))
 	if err != nil || h.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
 	}

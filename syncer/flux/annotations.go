@@ -3,6 +3,7 @@ package flux
 import (
 	"slices"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 )
 
@@ -101,3 +102,12 @@ var requests = []string{
 // once. They do not belong in Git: they stay in the cluster, and a sync leaves
 // them as they are.
 func Requests() []string { return slices.Clone(requests) }
+
+// Settings are the values of the annotations that change what an attempt may do.
+func Settings(ks *kustomizev1.Kustomization) []string {
+	var list []string
+	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
+		list = append(list, ks.Annotations[name])
+	}
+	return list
+}

@@ -30,6 +30,10 @@ const (
 	historyRewritten = "HistoryRewritten"
 )
 
+// ErrNotYet says that the source is being looked at for the first time since
+// the start: nothing is wrong, and the source wakes its Kustomizations.
+var ErrNotYet = errors.New("the source is being fetched")
+
 // Source follows one GitRepository.
 type Source struct {
 	set  *Set
