@@ -129,7 +129,7 @@ func (g *group) consider(k *kustomization) *member {
 	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source {
 		return nil
 	}
-	if _, err := k.head(ks); err != nil {
+	if _, err := k.s.sources.HeadOf(ks); err != nil {
 		return nil
 	}
 	if k.attempted == (attempt{}) {

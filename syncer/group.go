@@ -12,6 +12,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
@@ -29,9 +30,9 @@ type group struct {
 	until   time.Time // builds are waited for
 	members map[object.Key]*member
 	order   []*member
-	ready   []*member              // who is planned, in that order
-	came    map[object.Key]*member // those that members create
-	renders map[string]rendering   // of Kustomizations that are no members
+	ready   []*member                       // who is planned, in that order
+	came    map[object.Key]*member          // those that members create
+	renders map[string]neighbours.Rendering // of Kustomizations that are no members
 	// What the plans so far write, and whose the objects then are.
 	written map[object.Key]written
 	claims  map[object.Key]plan.Owner

@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/render"
 )
 
@@ -111,18 +112,18 @@ func (g *group) rendered(of func(context.Context, *kustomizev1.Kustomization) ([
 	return func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
 		if m := g.members[flux.KeyOf(ks)]; m != nil && m.late {
 			return nil, render.ErrSlow
-		} else if m != nil && m.planned && extent(m.ks) == extent(ks) {
+		} else if m != nil && m.planned && neighbours.Extent(m.ks) == neighbours.Extent(ks) {
 			return m.r.items, nil
 		}
-		id := flux.KeyOf(ks).String() + extent(ks)
+		id := flux.KeyOf(ks).String() + neighbours.Extent(ks)
 		done, ok := g.renders[id]
 		if !ok {
-			done.items, done.err = of(ctx, ks)
+			done.Items, done.Err = of(ctx, ks)
 			if g.renders == nil {
-				g.renders = map[string]rendering{}
+				g.renders = map[string]neighbours.Rendering{}
 			}
 			g.renders[id] = done
 		}
-		return done.items, done.err
+		return done.Items, done.Err
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
@@ -186,7 +185,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		return 0, true
 	}
 	now := k.s.env.Now()
-	head, err := k.head(ks)
+	head, err := k.s.sources.HeadOf(ks)
 	if errors.Is(err, source.ErrNotYet) {
 		return 0, true
 	}
@@ -275,32 +274,6 @@ func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
-}
-
-// head is the source's accepted head.
-func (k *kustomization) head(ks *kustomizev1.Kustomization) (source.Head, error) {
-	ref := ks.Spec.SourceRef
-	if ref.Kind != sourcev1.GitRepositoryKind {
-		return source.Head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
-	}
-	if err := k.s.rights.MayFollow(ks); err != nil {
-		return source.Head{}, err
-	}
-	src := k.s.sources.Get(flux.SourceKey(ks))
-	if src == nil && k.s.env.Store.Get(flux.SourceKey(ks)) != nil {
-		return source.Head{}, source.ErrNotYet // its loop has not begun yet
-	}
-	if src == nil {
-		return source.Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
-	}
-	h, _ := src.Current()
-	if h.Commit == "" || h.Repo == nil {
-		if !src.Looked() {
-			return source.Head{}, source.ErrNotYet
-		}
-		return source.Head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
-	}
-	return h, nil
 }
 
 // dependencies fails while one of spec.dependsOn is not ready, or has yet to

@@ -88,7 +88,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
 	}
-	heir, ok := k.s.neighbours(k.key, flux.SourceKey(ks), h).heir(ctx, k.key)
+	heir, ok := k.s.neighbours.Of(k.key, flux.SourceKey(ks), h).Heir(ctx, k.key)
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 // declaredAsStored reports whether applying the head's files of parent would leave
 // the child as it is.
 func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
-	items, _ := s.neighbours(flux.KeyOf(child), flux.SourceKey(parent), h).render1(ctx, parent, time.Now().Add(render.Patience))
+	items, _ := s.neighbours.Of(flux.KeyOf(child), flux.SourceKey(parent), h).Declared(ctx, parent, time.Now().Add(render.Patience))
 	return s.leavesAsStored(items, parent, flux.KeyOf(child))
 }
 

@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
+	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
@@ -44,7 +45,7 @@ type planning struct {
 
 	// namespaces are those that the plans so far would create.
 	namespaces map[object.Key]object.Object
-	rendered   map[string]rendering // for neighbours
+	rendered   map[string]neighbours.Rendering // for neighbours
 	queue      []planned
 	done       map[object.Key]*planned
 	order      []*planned
@@ -231,7 +232,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	if out.deleted {
 		in.Prune, in.Released = flux.Deletes(ks), true
 	}
-	p.neighbours(k.key).tell(ctx, &in)
+	p.neighbours(k.key).Tell(ctx, &in)
 	k.restrict(&in)
 	out.res = k.planner.Plan(in, &overlay{p.s.env.Store, p.namespaces})
 	if !p.authorize(r, out) {

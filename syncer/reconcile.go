@@ -167,11 +167,11 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	start := time.Now()
 	in, err := k.input(ks, r.items)
 	in.Claimed = r.upon.claimed(k.key)
-	n := k.s.neighbours(k.key, flux.SourceKey(ks), r.head)
+	n := k.s.neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {
-		n.render = r.group.rendered(n.render)
+		n.Render = r.group.rendered(n.Render)
 	}
-	n.tell(ctx, &in)
+	n.Tell(ctx, &in)
 	if err != nil {
 		return fault.New(fault.ReasonOf(err, meta.BuildFailedReason), err)
 	}

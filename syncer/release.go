@@ -30,8 +30,8 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		in := plan.Input{Inventory: flux.InventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
 		// Renaming a Kustomization deletes one and creates another. Without a head
 		// it is not known what those of the same source declare.
-		at, _ := k.head(ks)
-		k.s.neighbours(k.key, flux.SourceKey(ks), at).tell(ctx, &in)
+		at, _ := k.s.sources.HeadOf(ks)
+		k.s.neighbours.Of(k.key, flux.SourceKey(ks), at).Tell(ctx, &in)
 		res := k.planner.Plan(in, k.s.env.Store)
 		err := k.s.rights.Authorize(ks, res)
 		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {

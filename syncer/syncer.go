@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/journal"
+	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
@@ -88,16 +89,17 @@ type Config struct {
 
 // Syncer makes the cluster follow Git. Create one with New.
 type Syncer struct {
-	env      *env.Env
-	rights   rights.Rights
-	cfg      Config
-	journal  *journal.Journal
-	hands    hands
-	statuses *report.Statuses
-	turns    turns
-	sources  *source.Set
-	owners   *owners.Index
-	history  *history.History
+	env        *env.Env
+	rights     rights.Rights
+	cfg        Config
+	journal    *journal.Journal
+	hands      hands
+	statuses   *report.Statuses
+	turns      turns
+	sources    *source.Set
+	owners     *owners.Index
+	history    *history.History
+	neighbours *neighbours.Finder
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -134,6 +136,7 @@ func New(cfg Config) *Syncer {
 	})
 	s.owners = owners.New(s.env.Store)
 	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.appliedBy)
+	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.rendererFor}
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
 	return s

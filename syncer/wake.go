@@ -4,6 +4,9 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/neighbours"
+	"headway.dev/syncer/render"
 )
 
 // retryRefused has the Kustomizations that act as an account and failed, or are
@@ -61,4 +64,17 @@ func (s *Syncer) kustomization(key object.Key) *kustomization {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kustomizations[key]
+}
+
+// rendererFor is what renders a Kustomization for its loop, or a new one if the
+// stored Kustomization is another: the revision adds or changes it.
+func (s *Syncer) rendererFor(ks *kustomizev1.Kustomization) *render.Renderer {
+	key := flux.KeyOf(ks)
+	s.mu.Lock()
+	k := s.kustomizations[key]
+	s.mu.Unlock()
+	if stored, _ := s.env.Store.Get(key).(*kustomizev1.Kustomization); k == nil || stored == nil || neighbours.Extent(stored) != neighbours.Extent(ks) {
+		return render.New(s.env, s.rights)
+	}
+	return k.renderer
 }

@@ -2,14 +2,18 @@ package source
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/rights"
 )
@@ -100,4 +104,31 @@ func (s *Set) WakeUsers(secret object.Key) {
 			src.wake.Set()
 		}
 	}
+}
+
+// HeadOf is the accepted head of the source that a Kustomization follows. It fails
+// with [ErrNotYet] before the first look, and if it may not follow it.
+func (s *Set) HeadOf(ks *kustomizev1.Kustomization) (Head, error) {
+	ref := ks.Spec.SourceRef
+	if ref.Kind != sourcev1.GitRepositoryKind {
+		return Head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
+	}
+	if err := s.options.Rights.MayFollow(ks); err != nil {
+		return Head{}, err
+	}
+	src := s.Get(flux.SourceKey(ks))
+	if src == nil && s.env.Store.Get(flux.SourceKey(ks)) != nil {
+		return Head{}, ErrNotYet // its loop has not begun yet
+	}
+	if src == nil {
+		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
+	}
+	h, _ := src.Current()
+	if h.Commit == "" || h.Repo == nil {
+		if !src.Looked() {
+			return Head{}, ErrNotYet
+		}
+		return Head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
+	}
+	return h, nil
 }

@@ -1,0 +1,194 @@
+package neighbours
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/owners"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
+)
+
+// family is a Kustomization with what it declares.
+type family struct {
+	spec  *kustomizev1.Kustomization
+	owner plan.Owner
+	wants map[object.Key]bool
+	// unknown says that it could not be rendered; names then looks for an object
+	// in its files. idle says that it is suspended: it takes nothing over.
+	unknown, idle bool
+	references    *render.References
+	files         func(context.Context) *render.References
+}
+
+// names reports whether an object is, or may be, named in the files.
+func (f *family) names(ctx context.Context, key object.Key) bool {
+	if f.references == nil && f.files != nil {
+		f.references, f.files = f.files(ctx), nil
+	}
+	return f.references != nil && (ctx.Err() != nil || f.references.Fit(f.spec, key))
+}
+
+// find renders the Kustomizations but self: those of the store, and those that
+// the revision adds or points elsewhere, without those that it takes away.
+func (n *Neighbours) find(ctx context.Context) []*family {
+	byKey := map[object.Key]*family{}
+	var order []object.Key
+	var queue []*kustomizev1.Kustomization
+	list, _ := n.env.Store.List(flux.Kustomization, "")
+	for _, o := range list {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.Gone(flux.KeyOf(ks)) && !n.Hidden(flux.KeyOf(ks)) {
+			queue = append(queue, ks)
+		}
+	}
+	tries := map[object.Key]int{}
+	until := time.Now().Add(familyPatience)
+	for ; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
+		ks := queue[0]
+		key := flux.KeyOf(ks)
+		f := byKey[key]
+		// Two that declare each other must not be rendered for ever.
+		if f != nil && (Extent(f.spec) == Extent(ks) || tries[key] > 2) || n.Gone(key) {
+			continue
+		}
+		tries[key]++
+		if f == nil {
+			order = append(order, key)
+		}
+		items, f := n.Declared(ctx, ks, until)
+		byKey[key] = f
+		for _, it := range items {
+			if child, ok := it.Object.(*kustomizev1.Kustomization); ok {
+				if child = n.arriving(ks, child); child != nil {
+					queue = append(queue, child)
+				}
+			}
+		}
+	}
+	n.drop(byKey)
+	var out []*family
+	for _, key := range order {
+		if f := byKey[key]; f != nil && key != n.self {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// arriving is a Kustomization as it will be once parent has applied what it
+// declares of it; nil if parent must not.
+func (n *Neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	key, err := plan.KeyOf(declared)
+	if err != nil || parent.Spec.Suspend || n.rights.Allowed(parent, "patch", key) != nil {
+		return nil
+	}
+	out := declared.DeepCopy()
+	out.Namespace = key.Namespace
+	out.Status = kustomizev1.KustomizationStatus{}
+	if stored := n.stored(key); stored != nil {
+		if stored.DeletionTimestamp == nil {
+			// What a hand has suspended stays so.
+			out.Spec.Suspend = out.Spec.Suspend || stored.Spec.Suspend
+		}
+		out.Status = stored.Status
+	}
+	return out
+}
+
+// drop leaves out those that are deleted with the revision: what declared them
+// prunes them, or goes itself.
+func (n *Neighbours) drop(byKey map[object.Key]*family) {
+	for again := true; again; {
+		again = false
+		for key, f := range byKey {
+			owner, labelled := plan.Owner{}, false
+			if stored := n.stored(key); stored != nil {
+				owner, labelled = plan.OwnerOf(stored)
+			}
+			if !labelled || owner == f.owner || n.wanted(byKey, key) {
+				continue
+			}
+			if n.prunes(byKey, owners.KeyOf(owner), key) {
+				delete(byKey, key)
+				again = true
+			}
+		}
+	}
+}
+
+func (n *Neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
+	for _, f := range byKey {
+		if f.wants[key] {
+			return true
+		}
+	}
+	return false
+}
+
+// prunes reports whether a Kustomization deletes one that it no longer declares.
+func (n *Neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
+	stored := n.stored(key)
+	if stored == nil || !slices.Contains(flux.InventoryOf(stored), child) {
+		return false
+	}
+	if obj := n.env.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
+		return false
+	}
+	f := byKey[key]
+	if f == nil { // it goes itself
+		return flux.Deletes(stored)
+	}
+	return !f.unknown && !f.idle && f.spec.Spec.Prune
+}
+
+// Extent is what decides which objects a Kustomization declares, other than
+// the files.
+func Extent(ks *kustomizev1.Kustomization) string {
+	return strings.Join([]string{"", flux.SourceKey(ks).String(), render.CleanDir(ks.Spec.Path), ks.Spec.TargetNamespace, ks.Spec.NamePrefix, ks.Spec.NameSuffix}, "\n")
+}
+
+// Declared is what a Kustomization declares at the revision, or at its own
+// source's head if it follows another. After until it is not known any more.
+func (n *Neighbours) Declared(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *family) {
+	f := &family{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
+	declares, files := n.Render, n.Files
+	if flux.SourceKey(ks) != n.source {
+		at, err := n.sources.HeadOf(ks)
+		if err != nil {
+			f.unknown = true
+			return nil, f
+		}
+		other := n.finder().Of(n.self, flux.SourceKey(ks), at)
+		declares, files = other.Render, other.Files
+	}
+	var items []load.Item
+	err := render.ErrSlow
+	if time.Now().Before(until) {
+		items, err = declares(ctx, ks)
+	}
+	if err != nil {
+		f.unknown = true
+		f.files = func(ctx context.Context) *render.References {
+			t, err := files()
+			if err != nil {
+				return nil
+			}
+			return render.ReferencesIn(ctx, t, render.CleanDir(ks.Spec.Path))
+		}
+		return nil, f
+	}
+	f.wants = make(map[object.Key]bool, len(items))
+	for _, it := range items {
+		if key, err := plan.KeyOf(it.Object); err == nil {
+			f.wants[key] = true
+		}
+	}
+	return items, f
+}

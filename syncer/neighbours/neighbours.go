@@ -1,0 +1,195 @@
+package neighbours
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/env"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/render"
+	"headway.dev/syncer/rights"
+	"headway.dev/syncer/source"
+	"headway.dev/syncer/tree"
+)
+
+// familyPatience bounds the time for rendering all other Kustomizations,
+// however many there are.
+const familyPatience = 20 * time.Second
+
+// Neighbours are the Kustomizations besides the one that a plan is for, with
+// what they declare at the planned revision: what moves from one to another in
+// a commit is handed over instead of being deleted by one and created by the
+// other, whichever of them comes first, and also if the commit declares the
+// heir itself; and what one deletes must not take along what is another's.
+//
+// One that must not write an object counts for nothing: a tenant could else
+// keep another's objects from being deleted.
+//
+// Only what is gone from one Kustomization, or is claimed by another, is asked
+// for; a commit that moves nothing costs nothing.
+type Neighbours struct {
+	env          *env.Env
+	rights       rights.Rights
+	sources      *source.Set
+	renderer     func(*kustomizev1.Kustomization) *render.Renderer
+	self, source object.Key
+	// Render renders one that follows the source at the planned revision, and
+	// Files is the tree that it is rendered from.
+	Render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)
+	Files  func() (tree.Tree, error)
+	// Gone says of which it is known that they are deleted, and Hidden of which
+	// stored ones nothing may be told: they count for nothing.
+	Gone, Hidden func(object.Key) bool
+
+	known    bool
+	families []*family
+}
+
+// Finder finds neighbours.
+type Finder struct {
+	Env     *env.Env
+	Rights  rights.Rights
+	Sources *source.Set
+	// Renderer is what renders a Kustomization as it is given.
+	Renderer func(*kustomizev1.Kustomization) *render.Renderer
+}
+
+// Without are the neighbours of self for a plan of what is no head of the source:
+// Render and Files have to be set.
+func (f *Finder) Without(self, src object.Key) *Neighbours {
+	none := func(object.Key) bool { return false }
+	return &Neighbours{env: f.Env, rights: f.Rights, sources: f.Sources, renderer: f.Renderer, self: self, source: src, Gone: none, Hidden: none}
+}
+
+// Of are the neighbours of self at the head that it is planned for.
+func (f *Finder) Of(self, src object.Key, at source.Head) *Neighbours {
+	n := f.Without(self, src)
+	n.Render = func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
+		if at.Repo == nil {
+			return nil, source.ErrNotYet
+		}
+		return f.Renderer(ks).Shared(ctx, ks, at)
+	}
+	n.Files = func() (tree.Tree, error) {
+		if at.Repo == nil {
+			return nil, source.ErrNotYet
+		}
+		return at.Tree(flux.Ignore(f.Env.Store, src))
+	}
+	return n
+}
+
+// stored is a Kustomization of the store, nil if nothing may be told of it.
+func (n *Neighbours) stored(key object.Key) *kustomizev1.Kustomization {
+	if n.Hidden(key) {
+		return nil
+	}
+	ks, _ := n.env.Store.Get(key).(*kustomizev1.Kustomization)
+	return ks
+}
+
+// Rendering is what came of rendering a Kustomization for a plan.
+type Rendering struct {
+	Items []load.Item
+	Err   error
+}
+
+// Tell gives a plan what it needs to know of the neighbours.
+func (n *Neighbours) Tell(ctx context.Context, in *plan.Input) {
+	in.Heir = func(key object.Key) (plan.Heir, bool) { return n.Heir(ctx, key) }
+	in.Declares = func(owner plan.Owner, key object.Key) bool { return n.declares(ctx, owner, key) }
+	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
+}
+
+func (n *Neighbours) finder() *Finder {
+	return &Finder{Env: n.env, Rights: n.rights, Sources: n.sources, Renderer: n.renderer}
+}
+
+func (n *Neighbours) all(ctx context.Context) []*family {
+	if !n.known {
+		n.families, n.known = n.find(ctx), true
+	}
+	return n.families
+}
+
+// Heir is which other Kustomization declares an object, the first of several by
+// name, or which may.
+func (n *Neighbours) Heir(ctx context.Context, key object.Key) (plan.Heir, bool) {
+	list := n.all(ctx)
+	var first *family
+	for _, f := range list {
+		if n.takes(f, key) && (first == nil || f.owner.String() < first.owner.String()) {
+			first = f
+		}
+	}
+	if first != nil {
+		return plan.Heir{Owner: first.owner}, true
+	}
+	for _, f := range list {
+		if n.mayTake(ctx, f, key) {
+			return plan.Heir{Owner: f.owner, Unsure: true}, true
+		}
+	}
+	return plan.Heir{}, false
+}
+
+// declares reports whether one certain other Kustomization declares an object, or
+// may: an object of which several do stays with the one that has it.
+func (n *Neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
+	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
+}
+
+func (n *Neighbours) takes(f *family, key object.Key) bool {
+	return f.wants[key] && !f.idle && n.rights.Allowed(f.spec, "patch", key) == nil
+}
+
+func (n *Neighbours) mayTake(ctx context.Context, f *family, key object.Key) bool {
+	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(ctx, key)
+}
+
+// mayInherit reports whether one that cannot be rendered may be what an object
+// moves to: it follows the same source, in which a commit can move it, or acts
+// as an account that has been given the right to write it.
+func (n *Neighbours) mayInherit(f *family, key object.Key) bool {
+	if n.rights.Allowed(f.spec, "patch", key) != nil {
+		return false
+	}
+	return flux.SourceKey(f.spec) == n.source || n.rights.Account(f.spec) != ""
+}
+
+// resident is an object in a namespace that another Kustomization declares, or
+// has applied if it cannot be told what it declares.
+func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner, object.Key, bool) {
+	for _, f := range n.all(ctx) {
+		var here []object.Key
+		for key := range f.wants {
+			if key.Namespace == namespace && n.rights.Allowed(f.spec, "patch", key) == nil {
+				here = append(here, key)
+			}
+		}
+		if f.unknown || f.idle {
+			for _, key := range flux.InventoryOf(f.spec) {
+				if live := n.env.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
+					here = append(here, key)
+				}
+			}
+		}
+		if len(here) > 0 {
+			slices.SortFunc(here, func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
+			return f.owner, here[0], true
+		}
+	}
+	return plan.Owner{}, object.Key{}, false
+}
+
+func ownedBy(obj object.Object, owner plan.Owner) bool {
+	is, ok := plan.OwnerOf(obj)
+	return ok && is == owner
+}
