@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
@@ -52,8 +53,8 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h 
 	if err != nil {
 		return err
 	}
-	author := git.Signature{Name: k.s.cfg.Identity.Name, Email: k.s.cfg.Identity.Email, When: k.s.env.Now()}
-	res, err := k.s.revert(ctx, src, undo{commit: c.SHA, since: good.Commit, extra: health.WithoutWords(reason), author: author})
+	author := k.s.rollbacks.Identity.At(k.s.env.Now())
+	res, err := k.s.rollbacks.Revert(ctx, src, rollback.Undo{Commit: c.SHA, Since: good.Commit, Extra: health.WithoutWords(reason), Author: author})
 	if errors.Is(err, write.ErrNothingToRevert) {
 		src.Wake()
 		return nil
@@ -120,7 +121,7 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 	if on, err := history.IsAncestor(h.Repo, bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
-	recent, err := k.s.recentReverts(h, src.Name(), k.s.env.Now())
+	recent, err := k.s.rollbacks.Recent(h, src.Name(), k.s.env.Now())
 	if err != nil {
 		return err
 	}
@@ -178,40 +179,3 @@ func withoutPending(message, note string) string {
 
 // pendingEnd ends what the message says about the tries.
 const pendingEnd = " (with back-off)"
-
-// recentReverts counts the automatic reverts of the last hour on the branch of
-// a source: those in the journal, and those that the branch has if the journal
-// lacks them. The dates of other commits say nothing: whoever writes one can
-// choose its date.
-func (s *Syncer) recentReverts(h source.Head, source string, now time.Time) (int, error) {
-	const most = 1000 // commits and journal entries that are looked at
-	reverted, seen := map[string]bool{}, 0
-	err := s.journal.Backwards(func(e wire.Entry) bool {
-		if seen++; seen > most || now.Sub(e.Time) > time.Hour {
-			return false
-		}
-		if e.Type == wire.EntryReverted && e.Source == source && e.Commit != nil {
-			reverted[e.Commit.SHA] = true
-		}
-		return true
-	})
-	if err != nil {
-		return 0, err
-	}
-	walked := map[string]bool{}
-	for next := []string{h.Commit}; len(next) > 0 && len(walked) < most; next = next[1:] {
-		if walked[next[0]] {
-			continue
-		}
-		walked[next[0]] = true
-		c, err := h.Repo.Commit(next[0])
-		if err != nil {
-			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
-		}
-		if s.automatic(c) && now.Sub(c.Committer.When) <= time.Hour {
-			reverted[c.Reverts()] = true
-		}
-		next = append(next, c.Parents...)
-	}
-	return len(reverted), nil
-}

@@ -18,7 +18,7 @@ const thawedReason = "Thawed"
 // a commit waits, and returns when it is to be asked again; zero if there are
 // no windows. A start within a window tells of it again.
 func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
-	b, err := k.s.boundsOf(ks)
+	b, err := k.s.gates.BoundsOf(ks)
 	if err != nil {
 		return time.Time{} // the plan tells of it
 	}

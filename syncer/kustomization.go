@@ -411,7 +411,7 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 	}
 	if !k.thaw.IsZero() {
 		// Of the commits that wait, one may be urgent.
-		if urgent, ok := k.thawed(ks, head); ok {
+		if urgent, ok := k.s.gates.Thawed(ks, head); ok {
 			k.apply(ctx, ks, urgent, false)
 		}
 	}

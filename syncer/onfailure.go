@@ -3,14 +3,12 @@ package syncer
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
@@ -88,30 +86,11 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st verdict.State,
 	if f.Contained, err = history.IsAncestor(h.Repo, good.Commit, sha); err != nil || !f.Contained {
 		return f, err
 	}
-	if f.Reverts, err = k.s.revertsOnly(h.Repo, good.Commit, sha); err != nil {
+	if f.Reverts, err = k.s.rollbacks.OnlyReverts(h.Repo, good.Commit, sha); err != nil {
 		return f, err
 	}
-	f.Recent, err = k.s.recentReverts(h, flux.SourceName(ks), k.s.env.Now())
+	f.Recent, err = k.s.rollbacks.Recent(h, flux.SourceName(ks), k.s.env.Now())
 	return f, err
-}
-
-// revertsOnly reports whether a failed commit is an automatic revert, or there
-// are only reverts since the one that was healthy.
-func (s *Syncer) revertsOnly(repo *git.Repository, good, sha string) (bool, error) {
-	c, err := repo.Commit(sha)
-	if err != nil || c.Reverts() == "" {
-		return false, err
-	}
-	if s.automatic(c) {
-		return true, nil
-	}
-	list, err := history.Between(repo, good, sha, gate.MaxCommits)
-	return !slices.ContainsFunc(list, func(c git.Commit) bool { return c.Reverts() == "" && len(c.Parents) < 2 }), err
-}
-
-// automatic reports whether a commit is a revert in the server's own name.
-func (s *Syncer) automatic(c git.Commit) bool {
-	return c.Reverts() != "" && c.Author.Name == s.cfg.Identity.Name && c.Author.Email == s.cfg.Identity.Email
 }
 
 // failure is why the applied commit failed.

@@ -257,3 +257,11 @@ func (r *round) snapshot(st *kustomizev1.KustomizationStatus, now time.Time, sta
 	}
 	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.Revision()})
 }
+
+// pass fails for a plan that one of the gates holds.
+func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
+	if r.hold {
+		return nil // what was applied before
+	}
+	return s.gates.Pass(ks, r.plan, r.head, r.drift)
+}

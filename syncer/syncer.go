@@ -23,15 +23,17 @@ import (
 	"headway.dev/syncer/journal"
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
+	"headway.dev/syncer/passage"
 	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
 // Identity is who writes commits.
-type Identity struct{ Name, Email string }
+type Identity = git.Identity
 
 // Config is what a Syncer works with. Store and DataDir are required.
 type Config struct {
@@ -100,6 +102,8 @@ type Syncer struct {
 	owners     *owners.Index
 	history    *history.History
 	neighbours *neighbours.Finder
+	rollbacks  *rollback.Rollbacks
+	gates      *passage.Gates
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -137,6 +141,8 @@ func New(cfg Config) *Syncer {
 	s.owners = owners.New(s.env.Store)
 	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.appliedBy)
 	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.rendererFor}
+	s.rollbacks = &rollback.Rollbacks{Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, Identity: cfg.Identity, SigningKey: cfg.SigningKey}
+	s.gates = &passage.Gates{Env: s.env, Sources: s.sources, Rollbacks: s.rollbacks}
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
 	return s
@@ -391,3 +397,9 @@ func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObje
 // VerifyJournal reads the whole journal and checks its chain of hashes: it
 // returns how many entries are sound, and fails at the first that is not.
 func (s *Syncer) VerifyJournal() (int, error) { return s.journal.Verify() }
+
+// Rollback takes back a commit, or what was deployed last, by a commit on the
+// source's branch.
+func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
+	return s.rollbacks.Rollback(ctx, req)
+}

@@ -1,4 +1,4 @@
-package syncer
+package rollback
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ const maxDeployed = 20_000
 // files differ from the head's; if none was ever healthy, the newest that was
 // applied. What lies between was never found healthy, or was not deployed on
 // its own, so that nobody can say which of it is to blame.
-func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err error) {
+func (r *Rollbacks) deployedBefore(src *source.Source) (commit, since string, err error) {
 	h, lastErr := src.Current()
 	if h.Repo == nil || h.Commit == "" {
 		return "", "", fmt.Errorf("source %s is not fetched yet: %w", src.Name(), lastErr)
@@ -46,7 +46,7 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe
-	err = s.journal.Backwards(func(e wire.Entry) bool {
+	err = r.Journal.Backwards(func(e wire.Entry) bool {
 		if seen++; seen > maxDeployed || since != "" {
 			return false
 		}
@@ -81,11 +81,11 @@ func (s *Syncer) deployedBefore(src *source.Source) (commit, since string, err e
 	return h.Commit, since, nil
 }
 
-// hadDeployed reports whether a Kustomization has applied a commit.
-func (s *Syncer) hadDeployed(ks *kustomizev1.Kustomization, sha string) (bool, error) {
+// HadDeployed reports whether a Kustomization has applied a commit.
+func (r *Rollbacks) HadDeployed(ks *kustomizev1.Kustomization, sha string) (bool, error) {
 	name := ks.Namespace + "/" + ks.Name
 	found, seen := false, 0
-	err := s.journal.Backwards(func(e wire.Entry) bool {
+	err := r.Journal.Backwards(func(e wire.Entry) bool {
 		if e.Kustomization == name && e.Type == wire.EntryApplied {
 			at, ok := git.ParseRevision(e.Revision)
 			found = ok && at.Commit == sha
