@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	"github.com/fluxcd/pkg/apis/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/health"
-	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -21,18 +17,9 @@ import (
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
-)
-
-const (
-	// revertPending is the reason of a quarantine during which the revert of
-	// the commit is tried again and again. It is part of the status, so that a
-	// restart goes on with it.
-	revertPending = "RevertPending"
-	// pendingText stands in the quarantine's message between why the commit
-	// failed and why it is not reverted yet.
-	pendingText = "; its revert failed and is tried again: "
 )
 
 // revertTries says when a revert is tried again.
@@ -79,9 +66,9 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
-	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(verdict.QuarantinedCondition)
+	c := status.Pending(ks)
 	src := k.s.sources.Get(flux.SourceKey(ks))
-	if c == nil || c.Reason != revertPending || ks.Annotations[flux.OnFailure] != verdict.OnFailureRevert || src == nil {
+	if c == nil || ks.Annotations[flux.OnFailure] != verdict.OnFailureRevert || src == nil {
 		k.tries = revertTries{}
 		return
 	}
@@ -92,7 +79,7 @@ func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
 	if now.Before(k.tries.due) {
 		return
 	}
-	why := failureIn(c.Message)
+	why := status.FailureIn(c.Message)
 	err := k.revertHeld(ctx, ks, src, h, verdict.QuarantinedRevision(c.Message), why)
 	switch {
 	case ctx.Err() != nil:
@@ -134,48 +121,8 @@ func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomiz
 // pendingOver ends the tries: the quarantine stays, with a note in place of
 // what the last try said.
 func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomization, note string) {
-	now := metav1.NewTime(k.s.env.Now())
-	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
-		cur, ok := o.(*kustomizev1.Kustomization)
-		if !ok {
-			return false
-		}
-		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		c := set.Get(verdict.QuarantinedCondition)
-		if c == nil || c.Reason != revertPending {
-			return false
-		}
-		set.Put(verdict.QuarantinedCondition, c.Status, meta.HealthCheckFailedReason, withoutPending(c.Message, note))
-		if r := set.Get(meta.ReadyCondition); r != nil && r.Status == metav1.ConditionFalse {
-			set.Put(meta.ReadyCondition, r.Status, r.Reason, withoutPending(r.Message, note))
-		}
-		return true
-	})}}
+	tx := change.Tx{Changes: []change.Change{status.PendingOver(note, k.s.env.Now()).Change(k.key)}}
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
 		k.s.env.Log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
 	}
 }
-
-// failureIn is why the commit failed, in a quarantine's message.
-func failureIn(message string) string {
-	_, rest, _ := strings.Cut(message, ": ")
-	why, _, _ := strings.Cut(rest, pendingText)
-	return why
-}
-
-// withoutPending puts a note in place of what a message says about the tries,
-// which ends before what stays applied.
-func withoutPending(message, note string) string {
-	before, rest, ok := strings.Cut(message, pendingText)
-	if !ok {
-		return message
-	}
-	end := strings.LastIndex(rest, pendingEnd)
-	if end < 0 {
-		return before + note
-	}
-	return before + note + rest[end+len(pendingEnd):]
-}
-
-// pendingEnd ends what the message says about the tries.
-const pendingEnd = " (with back-off)"

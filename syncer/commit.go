@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,8 +20,8 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/plan"
-	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -72,18 +71,15 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 			return true
 		}))
 	}
-	edit := func(o object.Object) bool {
-		cur, ok := o.(*kustomizev1.Kustomization)
-		if !ok {
-			return false
-		}
-		return k.appliedStatus(cur, r, now, heals, p.judge, waits)
-	}
+	edit := status.Applied{
+		Attempt: r.attempt(), Request: r.want.request, Newest: k.attempted.revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
+		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.pending != nil, Waits: waits,
+	}.Edit(now)
 	p.changes = append(p.changes, k.forget(ks, r)...)
-	if len(p.changes) == 0 && !edit(ks.DeepCopy()) {
+	if len(p.changes) == 0 && !edit.Changes(ks) {
 		return p
 	}
-	p.changes = append(p.changes, change.PatchStatus(k.key, edit))
+	p.changes = append(p.changes, edit.Change(k.key))
 	if p.advanced {
 		p.entries = append(p.entries, k.superseded(ks, r.head.Revision()))
 	}
@@ -247,54 +243,4 @@ func writes(a plan.Action, now time.Time) []change.Change {
 		a.Object.SetResourceVersion("")
 		return []change.Change{guard(change.Update(a.Object))}
 	}
-}
-
-// appliedStatus edits the status for what was applied: heals says that it is
-// not the newest commit, judge that it is judged, waits that Ready waits for
-// the verdict.
-func (k *kustomization) appliedStatus(ks *kustomizev1.Kustomization, r *round, now time.Time, heals, judge, waits bool) bool {
-	before := ks.Status.DeepCopy()
-	st := &ks.Status
-	set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: metav1.NewTime(now)}
-	revision := r.head.Revision()
-	st.ObservedGeneration = ks.Generation
-	st.LastAppliedRevision = revision
-	st.LastHandledReconcileAt = r.want.request
-	if !r.drift || st.LastAttemptedRevision == "" {
-		st.LastAttemptedRevision = k.attempted.revision
-	}
-	st.Inventory = k.inventory.Form(r.plan.Inventory)
-	msg := "Applied revision: " + revision
-	switch {
-	case r.hold, heals && before.LastAppliedRevision == revision, r.drift && k.pending != nil:
-		// What the conditions say holds on.
-	case judge && waits:
-		msg = fmt.Sprintf("Running health checks for revision %s with a timeout of %s", revision, ks.GetTimeout())
-		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingReason, msg)
-		set.Put(meta.ReadyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
-		set.Put(meta.HealthyCondition, metav1.ConditionUnknown, meta.ProgressingReason, msg)
-	case r.drift && (ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0):
-		// Ready already: the verdict stands.
-	default:
-		set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, msg)
-		set.Drop(meta.ReconcilingCondition, meta.StalledCondition, meta.HealthyCondition)
-	}
-	if judge {
-		verdict.Judging(set, revision, r.before)
-	}
-	if !heals {
-		set.Drop(verdict.FrozenCondition, render.OverrunCondition)
-	}
-	if msg := unpruned(r); msg != "" {
-		set.Put(unprunedCondition, metav1.ConditionTrue, pruneSkippedReason, msg)
-	} else {
-		set.Drop(unprunedCondition)
-	}
-	if !r.hold && (!heals || before.LastAppliedRevision != revision) {
-		set.Drop(verdict.QuarantinedCondition)
-	}
-	if before.LastAppliedRevision != revision && (!judge || !waits) {
-		r.snapshot(st, now, meta.ReconciliationSucceededReason)
-	}
-	return !flux.SameStatus(before, st)
 }

@@ -13,6 +13,7 @@ import (
 	"headway.dev/syncer/git/history"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -55,7 +56,7 @@ func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt)
 		}
 		k.s.env.Log.Error("revert the failed commit", "kustomization", k.name(), "commit", bad.Commit, "err", err)
 		if write.Temporary(err) && verdict.Of(ks).Healthy != "" {
-			k.quarantine(ctx, ks, h, revertPending, reason+pendingText+flux.Bounded(err.Error())+pendingEnd)
+			k.quarantine(ctx, ks, h, status.RevertPending, status.WithPending(reason, err))
 			return
 		}
 		why = "it cannot be reverted: " + err.Error()

@@ -2,14 +2,10 @@ package syncer
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -17,6 +13,7 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -50,24 +47,10 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 // restart between them goes on with it.
 func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) {
 	st := verdict.Of(ks)
-	msg := fmt.Sprintf("%s: %s; %s stays applied until a newer commit comes", st.Revision, why, st.Healthy)
-	now := metav1.NewTime(k.s.env.Now())
 	bad, _ := git.ParseRevision(st.Revision)
-	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
-		cur, ok := o.(*kustomizev1.Kustomization)
-		if !ok {
-			return false
-		}
-		before := cur.Status.DeepCopy()
-		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		set.Put(verdict.QuarantinedCondition, metav1.ConditionTrue, reason, msg+
-			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, bad.Commit))
-		if h.Revision() == st.Revision {
-			set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, msg)
-			set.Drop(meta.ReconcilingCondition)
-		}
-		return !equality.Semantic.DeepEqual(before, &cur.Status)
-	})}}
+	held := status.Quarantine(st, bad.Commit, reason, why, h.Revision() == st.Revision)
+	msg := held.Message
+	tx := change.Tx{Changes: []change.Change{held.Edit(k.s.env.Now()).Change(k.key)}}
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
 			k.s.env.Log.Error("write the quarantine", "kustomization", k.name(), "err", err)
@@ -104,38 +87,15 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h source.Head, r
 // is as ready as it was, so that nothing that depends on it waits.
 func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomization, r *round, err error) {
 	k.thaw = gate.Thaw(err)
-	msg := flux.Bounded(fmt.Sprintf("%v; %s waits", err, r.head.Revision()))
-	now := metav1.NewTime(k.s.env.Now())
-	fresh := false
-	edit := func(o object.Object) bool {
-		cur, ok := o.(*kustomizev1.Kustomization)
-		if !ok {
-			return false
-		}
-		before := cur.Status.DeepCopy()
-		st := &cur.Status
-		set := flux.Conditions{List: &st.Conditions, Generation: ks.Generation, Now: now}
-		c := set.Get(verdict.FrozenCondition)
-		fresh = c == nil || c.Message != msg
-		st.LastAttemptedRevision = r.head.Revision()
-		st.LastHandledReconcileAt = ks.Annotations[meta.ReconcileRequestAnnotation]
-		set.Put(verdict.FrozenCondition, metav1.ConditionTrue, gate.FrozenReason, msg)
-		if st.LastAppliedRevision == "" {
-			set.Put(meta.ReadyCondition, metav1.ConditionFalse, gate.FrozenReason, msg)
-		} else if c := set.Get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
-			// A refused commit is no longer the newest.
-			set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)
-			set.Drop(meta.ReconcilingCondition)
-		}
-		return !equality.Semantic.DeepEqual(before, st)
-	}
-	if edit(ks.DeepCopy()) {
-		tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, edit)}}
+	frozen := status.Freeze(ks, r.head.Revision(), err)
+	msg := frozen.Message
+	if edit := frozen.Edit(k.s.env.Now()); edit.Changes(ks) {
+		tx := change.Tx{Changes: []change.Change{edit.Change(k.key)}}
 		if _, cerr := k.s.env.Store.Commit(ctx, tx); cerr != nil && ctx.Err() == nil {
 			k.s.env.Log.Error("write the status", "kustomization", k.name(), "err", cerr)
 		}
 	}
-	if fresh {
+	if frozen.Fresh(ks) {
 		k.s.env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
 		k.s.env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
 		k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})

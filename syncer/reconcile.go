@@ -22,6 +22,7 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -249,19 +250,15 @@ func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more
 	return k.until(ks, k.s.env.Now(), false), true
 }
 
-// snapshot takes an attempt into status.history: Flux's record of what was
-// reconciled, when, how long it took and what came of it.
-func (r *round) snapshot(st *kustomizev1.KustomizationStatus, now time.Time, status string) {
-	if r.resources == "" {
-		return // it was not built, or before a restart
-	}
-	st.History.Upsert(r.resources, now, now.Sub(r.began), status, map[string]string{"revision": r.head.Revision()})
-}
-
 // pass fails for a plan that one of the gates holds.
 func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
 	if r.hold {
 		return nil // what was applied before
 	}
 	return s.gates.Pass(ks, r.plan, r.head, r.drift)
+}
+
+// attempt is what the status's history says of the round.
+func (r *round) attempt() status.Attempt {
+	return status.Attempt{Resources: r.resources, Revision: r.head.Revision(), Began: r.began}
 }

@@ -4,13 +4,10 @@ import (
 	"context"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/change"
-	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -66,14 +63,7 @@ func (k *kustomization) relapse(ctx context.Context) {
 		return
 	}
 	reason := k.reasons(v, false)
-	tx := change.Tx{Changes: []change.Change{change.PatchStatus(k.key, func(o object.Object) bool {
-		cur, ok := o.(*kustomizev1.Kustomization)
-		if !ok {
-			return false
-		}
-		verdict.Relapsed(flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: metav1.NewTime(now)}, revision)
-		return true
-	})}}
+	tx := change.Tx{Changes: []change.Change{status.Relapsed(revision, now).Change(k.key)}}
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
 			k.s.env.Log.Error("take back the verdict", "kustomization", k.name(), "err", err)

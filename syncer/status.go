@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -147,7 +148,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 // whole, though nothing is wrong with its manifests.
 func holds(ks *kustomizev1.Kustomization) []wire.Hold {
 	var list []wire.Hold
-	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, verdict.QuarantinedCondition}, {wire.GateFreeze, verdict.FrozenCondition}, {wire.HoldUnpruned, unprunedCondition}} {
+	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, verdict.QuarantinedCondition}, {wire.GateFreeze, verdict.FrozenCondition}, {wire.HoldUnpruned, status.UnprunedCondition}} {
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, h.condition)
 		if c == nil {
 			continue

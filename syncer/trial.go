@@ -12,7 +12,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/expr"
@@ -20,6 +19,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -210,39 +210,13 @@ func (k *kustomization) conclude(ctx context.Context, v *trial, result, reason s
 	if ks == nil {
 		return
 	}
-	now := metav1.NewTime(k.s.env.Now())
 	ok := result != wire.VerdictFailed
 	revision := v.round.head.Revision()
-	tx := change.Tx{}
-	tx.Changes = append(tx.Changes, change.PatchStatus(k.key, func(o object.Object) bool {
-		cur, isKs := o.(*kustomizev1.Kustomization)
-		if !isKs {
-			return false
-		}
-		before := cur.Status.DeepCopy()
-		set := flux.Conditions{List: &cur.Status.Conditions, Generation: cur.Generation, Now: now}
-		verdict.Judged(set, revision, ok)
-		// Of the last good commit, while the newest is refused, Ready says nothing.
-		newest := !k.failed || k.attempted.revision == revision || !k.thaw.IsZero()
-		switch {
-		case !v.conditions:
-		case ok:
-			v.round.snapshot(&cur.Status, now.Time, meta.ReconciliationSucceededReason)
-			set.Put(meta.HealthyCondition, metav1.ConditionTrue, meta.SucceededReason, "Health check passed in "+now.Sub(v.began).Round(time.Millisecond).String())
-			if newest {
-				set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+revision)
-				set.Drop(meta.ReconcilingCondition, meta.StalledCondition)
-			}
-		default:
-			v.round.snapshot(&cur.Status, now.Time, meta.HealthCheckFailedReason)
-			set.Put(meta.HealthyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
-			if newest {
-				set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, reason)
-				set.Drop(meta.ReconcilingCondition)
-			}
-		}
-		return !flux.SameStatus(before, &cur.Status)
-	}))
+	edit := status.Judged{
+		Attempt: v.round.attempt(), OK: ok, Reason: reason, Began: v.began, Conditions: v.conditions,
+		Newest: !k.failed || k.attempted.revision == revision || !k.thaw.IsZero(),
+	}.Edit(k.s.env.Now())
+	tx := change.Tx{Changes: []change.Change{edit.Change(k.key)}}
 	if _, err := k.s.journal.Commit(ctx, tx, k.entry(flux.SourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
 		k.s.env.Log.Error("write the verdict", "kustomization", k.name(), "err", err)
 	}

@@ -10,19 +10,11 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/owners"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/wire"
 )
 
-const (
-	// unprunedCondition holds while something is no longer declared and stays,
-	// because a Kustomization that cannot be rendered may be its heir. Its message
-	// begins with the revision and a colon.
-	unprunedCondition = "headway.dev/Unpruned"
-	// pruneSkippedReason is the reason of what is not pruned for another's sake.
-	pruneSkippedReason = "PruneSkipped"
-)
-
-// unpruned is the message of unprunedCondition, or empty.
+// unpruned is the message of UnprunedCondition, or empty.
 func unpruned(r *round) string {
 	var list []string
 	for _, a := range r.plan.Actions {
@@ -57,7 +49,7 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
 		k.left = told
 		if told != "" {
-			k.s.env.Record(ks, corev1.EventTypeWarning, pruneSkippedReason, flux.Bounded(msg))
+			k.s.env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, flux.Bounded(msg))
 		}
 	}
 }

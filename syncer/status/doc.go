@@ -1,0 +1,5 @@
+// Package status has every change that the syncer makes to the status of a
+// Kustomization, so that what its conditions mean stands in one place: they are
+// what users read, what other Kustomizations wait for, and what a restart takes up.
+// It is pure: edits are values that the caller puts into its transaction.
+package status
