@@ -57,7 +57,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
 	// The last good commit, put back while the newest is refused, is judged
 	// already; not so one that is gone back to.
-	heals := k.failed && k.attempted.revision != r.head.Revision()
+	heals := k.failed && k.attempted.Revision != r.head.Revision()
 	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
 	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !flux.IsReady(ks) ||
 		k.pending == nil && verdict.Of(ks).Revision != r.head.Revision())
@@ -72,7 +72,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 		}))
 	}
 	edit := status.Applied{
-		Attempt: r.attempt(), Request: r.want.request, Newest: k.attempted.revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
+		Attempt: r.attempt(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
 		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.pending != nil, Waits: waits,
 	}.Edit(now)
 	p.changes = append(p.changes, k.forget(ks, r)...)
@@ -104,7 +104,7 @@ func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now tim
 		r.culprits = entry.Reason
 	}
 	if r.hold {
-		entry.Reason = k.attempted.revision + " has failed: back to the last good commit"
+		entry.Reason = k.attempted.Revision + " has failed: back to the last good commit"
 	}
 	return entry
 }

@@ -12,6 +12,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/step"
 )
 
 // The Kustomizations of a source that are due for the same commit are applied
@@ -132,7 +133,7 @@ func (g *group) consider(k *kustomization) *member {
 	if _, err := k.s.sources.HeadOf(ks); err != nil {
 		return nil
 	}
-	if k.attempted == (attempt{}) {
+	if k.attempted == (step.Attempt{}) {
 		g.s.claim(k, k.inventory.Of(ks))
 	}
 	k.restore(ks, g.head)

@@ -16,6 +16,7 @@ import (
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/step"
 )
 
 // group applies one head to some Kustomizations of a source. Each is planned
@@ -43,7 +44,7 @@ type member struct {
 	k *kustomization
 	// ks is the Kustomization as it will be when it is applied.
 	ks   *kustomizev1.Kustomization
-	want attempt
+	want step.Attempt
 	// parent is the member that declares it, if there is one; after is the one
 	// that has to be planned first.
 	parent, after object.Key

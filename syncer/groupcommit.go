@@ -16,6 +16,7 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
+	"headway.dev/syncer/step"
 )
 
 // mostAnew is how often a member is planned anew for what somebody changes
@@ -171,7 +172,7 @@ func (g *group) commit(ctx context.Context) bool {
 	}
 	var parts []*part
 	by := map[*part]*member{}
-	before := map[*member]attempt{}
+	before := map[*member]step.Attempt{}
 	defer func() {
 		for m, a := range before {
 			m.k.attempted = a
@@ -204,7 +205,7 @@ func (g *group) commit(ctx context.Context) bool {
 	}
 	for i, m := range g.ready {
 		if _, ok := g.written[m.k.key]; ok {
-			m.want.generation = parts[i].ks.Generation
+			m.want.Generation = parts[i].ks.Generation
 		}
 		_ = fault.Catch(func() error {
 			m.applied(parts[i])

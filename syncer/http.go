@@ -250,7 +250,7 @@ func (s *Syncer) synced(ctx context.Context, targets []*source.Source, rounds ma
 			k.mu.Lock()
 			settled, ok, faults := k.settled, k.settledOK, k.faults
 			k.mu.Unlock()
-			if settled.revision != revision || settled.generation != ks.Generation {
+			if settled.Revision != revision || settled.Generation != ks.Generation {
 				if dep := s.blockedBy(k, revision); dep != "" {
 					fail(k.name(), "waits for "+dep+", which failed", dep, k.name())
 					continue
@@ -292,7 +292,7 @@ func (s *Syncer) blockedBy(k *kustomization, revision string) string {
 			}
 			seen[key] = true
 			dep.mu.Lock()
-			failed := dep.settled.revision == revision && !dep.settledOK
+			failed := dep.settled.Revision == revision && !dep.settledOK
 			dep.mu.Unlock()
 			if failed {
 				return dep.name()

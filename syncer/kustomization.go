@@ -24,19 +24,9 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
-)
-
-const (
-	// driftPause is the least time between two corrections of drift: a
-	// controller that keeps setting a field that Git sets, too, must not turn
-	// the cluster into a busy loop.
-	driftPause = 100 * time.Millisecond
-	// driftBurst is how many corrections there are at that pace; after them
-	// it is driftSlow, until an interval passed without any.
-	driftBurst = 10
-	driftSlow  = 10 * time.Second
 )
 
 // kustomization follows one Kustomization. Its fields belong to who has its
@@ -58,7 +48,7 @@ type kustomization struct {
 
 	// attempted is what the last attempt was made for, failed whether it
 	// failed; due is when the next one is without any reason.
-	attempted attempt
+	attempted step.Attempt
 	failed    bool
 	due       time.Time
 	pending   *trial
@@ -71,13 +61,12 @@ type kustomization struct {
 	thaw     time.Time // end of the freeze that the newest commit waits for
 	// answered is the attempt whose failed verdict was answered; reason is why
 	// the verdict was failed.
-	answered attempt
+	answered step.Attempt
 	reason   string
 	tries    revertTries
 	frozen   bool // a freeze was told of that is not over
 
-	drifts    int
-	lastDrift time.Time
+	drifts step.Drifts
 
 	mu      sync.Mutex
 	touched map[object.Key]bool
@@ -86,7 +75,7 @@ type kustomization struct {
 	// heirs are those for which something is kept that is no longer declared.
 	heirs map[object.Key]bool
 	// settled is the attempt that is done with: applied and judged, or failed.
-	settled   attempt
+	settled   step.Attempt
 	settledOK bool
 	retry     bool
 	// regained says that rights have changed since the step began: what it
@@ -96,15 +85,6 @@ type kustomization struct {
 	faults   []wire.Fault
 	// built is what is applied, as it was rendered.
 	built history.Applied
-}
-
-// attempt identifies what is applied.
-type attempt struct {
-	revision   string
-	generation int64
-	request    string // value of the reconcile.fluxcd.io/requestedAt annotation
-	settings   string // Headway's annotations, the source's spec.ignore, and the build's inputs
-	hold       bool   // goes back to what was good while the newest commit is in quarantine
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
@@ -166,89 +146,117 @@ func (k *kustomization) get() *kustomizev1.Kustomization {
 	return ks
 }
 
-// step does what there is to do now. It returns when there is something to do
-// again without being woken (0: never), and false once the object is gone.
-func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+// observation is what a step has found out, and what it was found out about.
+type observation struct {
+	step.Observed
+	ks   *kustomizev1.Kustomization
+	head source.Head
+	// revision is that of the head; empty: there is none.
+	revision string
+	// again is when drift that it was too early to put back is looked at again.
+	again time.Time
+}
+
+// observe finds out what [step.Next] decides by, as far as that is needed.
+func (k *kustomization) observe(ctx context.Context) (o observation) {
 	k.mu.Lock()
 	k.regained = false
 	k.mu.Unlock()
 	ks := k.get()
+	o.ks, o.Now = ks, k.s.env.Now()
 	switch {
 	case ks == nil:
-		return 0, false
+		o.Gone = true
+		return o
 	case ks.DeletionTimestamp != nil:
-		return k.finalize(ctx, ks)
+		o.Deleting = true
+		return o
 	}
 	k.s.tellSuspended(ctx, k.key, ks)
-	if ks.Spec.Suspend {
-		k.settle(attempt{}, true, nil)
-		return 0, true
+	if o.Suspended = ks.Spec.Suspend; o.Suspended {
+		return o
 	}
-	now := k.s.env.Now()
 	head, err := k.s.sources.HeadOf(ks)
 	if errors.Is(err, source.ErrNotYet) {
-		return 0, true
+		o.Waiting = true
+		return o
 	}
 	if err != nil {
-		k.refuse(ctx, ks, "", fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err), nil)
-		return k.until(ks, now, false), true
+		o.Blocked = fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err)
+		return o
 	}
 	if src := k.s.sources.Get(flux.SourceKey(ks)); src != nil && !src.Gathered(head) {
-		return 0, true // the group wakes it
+		o.Waiting = true // the group wakes it
+		return o
 	}
+	o.head, o.revision = head, head.Revision()
 	err = k.follows(ctx, ks, head)
 	if errors.Is(err, errParent) {
-		return 0, true
+		o.Waiting = true
+		return o
 	}
 	// The parent may have changed it since it was read.
 	cur := k.get()
 	if cur == nil || cur.Generation != ks.Generation || cur.DeletionTimestamp != nil {
-		return time.Millisecond, true
+		o.Changed = true
+		return o
 	}
-	ks = cur
+	ks, o.ks = cur, cur
 	if err == nil {
 		err = k.dependencies(ks, head)
 	}
-	if err != nil {
-		k.refuse(ctx, ks, head.Revision(), err, nil)
-		return k.until(ks, now, false), true
+	if o.Blocked = err; err != nil {
+		return o
 	}
-	want := k.wants(ks, head)
 	k.restore(ks, head)
-	drift, wait := k.drift(now)
-	switch {
-	case want != k.attempted || k.takeRetry() || !now.Before(k.due):
-		k.attempt(ctx, ks, head, want)
-	case drift && k.failed:
-		// The newest commit is bad: what is put back is the last good one.
-		k.heal(ctx, ks, head)
-	case drift:
-		k.converge(ctx, ks, head, want)
+	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
+	o.Drift, o.again = k.drift(o.Now)
+	// It is asked for no more once it is made for another reason.
+	o.Retry = o.Want == o.Attempted && k.takeRetry()
+	return o
+}
+
+// step does what there is to do now. It returns when there is something to do
+// again without being woken (0: never), and false once the object is gone.
+func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+	o := k.observe(ctx)
+	next := step.Next(o.Observed)
+	switch next {
+	case step.End:
+		return 0, false
+	case step.Release:
+		return k.finalize(ctx, o.ks)
+	case step.Rest:
+		k.settle(step.Attempt{}, true, nil)
+		return 0, true
+	case step.Await:
+		return 0, true
+	case step.LookAgain:
+		return time.Millisecond, true
+	case step.Refuse:
+		k.refuse(ctx, o.ks, o.revision, o.Blocked, nil)
+		return k.until(o.ks, o.Now, false), true
+	case step.Apply:
+		k.attempt(ctx, o.ks, o.head, o.Want)
+	case step.Heal:
+		k.heal(ctx, o.ks, o.head)
+	case step.Converge:
+		k.converge(ctx, o.ks, o.head, o.Want)
+	case step.Watch:
 	}
 	k.judge(ctx)
-	k.answer(ctx, head, want)
-	k.retryRevert(ctx, head)
-	delay := k.due.Sub(k.s.env.Now())
-	if next := k.watchFreeze(ks); !next.IsZero() {
-		delay = min(delay, next.Sub(k.s.env.Now()))
-	}
-	if wait > 0 {
-		delay = min(delay, wait)
-	}
-	if !k.tries.due.IsZero() {
-		delay = min(delay, k.tries.due.Sub(k.s.env.Now()))
-	}
-	if next, ok := k.nextLook(k.s.env.Now()); ok {
-		delay = min(delay, next.Sub(k.s.env.Now()))
-	}
-	return max(delay, time.Millisecond), true
+	k.answer(ctx, o.head, o.Want)
+	k.retryRevert(ctx, o.head)
+	now := k.s.env.Now()
+	look, _ := k.nextLook(now)
+	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.tries.due, look), true
 }
 
 // wants is the attempt to apply the head.
-func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) attempt {
-	return attempt{
-		revision: h.Revision(), generation: ks.Generation, request: ks.Annotations[meta.ReconcileRequestAnnotation],
-		settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
+func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
+	return step.Attempt{
+		Revision: h.Revision(), Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		Settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
 	}
 }
 
@@ -322,13 +330,13 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 }
 
 // drift reports whether something that was applied was changed by another, and
-// if it is too early to put it back, for how long yet.
-func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
+// if it is too early to put it back, when it is time.
+func (k *kustomization) drift(now time.Time) (bool, time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.attempted == (attempt{}) {
+	if k.attempted == (step.Attempt{}) {
 		clear(k.touched)
-		return false, 0
+		return false, time.Time{}
 	}
 	for key := range k.touched {
 		if !k.planner.Drifted(key, k.s.env.Store.Get(key)) {
@@ -336,28 +344,19 @@ func (k *kustomization) drift(now time.Time) (bool, time.Duration) {
 		}
 	}
 	if len(k.touched) == 0 {
-		return false, 0
+		return false, time.Time{}
 	}
-	pause := driftPause
-	if k.drifts >= driftBurst {
-		pause = driftSlow
+	ok, at := k.drifts.Correct(now)
+	if ok {
+		clear(k.touched)
 	}
-	if wait := pause - now.Sub(k.lastDrift); wait > 0 {
-		return false, wait
-	}
-	if now.Sub(k.lastDrift) > 6*driftSlow {
-		k.drifts = 0
-	}
-	k.drifts++
-	k.lastDrift = now
-	clear(k.touched)
-	return true, 0
+	return ok, at
 }
 
 // settle records that an attempt is done with. What comes of a commit that is
 // held while another is the newest says nothing about that one.
-func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
-	if k.attempted.revision != "" && a.revision != "" && a.revision != k.attempted.revision {
+func (k *kustomization) settle(a step.Attempt, ok bool, faults []wire.Fault) {
+	if k.attempted.Revision != "" && a.Revision != "" && a.Revision != k.attempted.Revision {
 		return
 	}
 	k.mu.Lock()
@@ -373,7 +372,7 @@ func (k *kustomization) settle(a attempt, ok bool, faults []wire.Fault) {
 // again asks for an attempt now, also of what failed.
 func (k *kustomization) again() {
 	k.mu.Lock()
-	k.retry, k.settled, k.regained = true, attempt{}, false
+	k.retry, k.settled, k.regained = true, step.Attempt{}, false
 	k.mu.Unlock()
 	k.wake.Set()
 }
@@ -388,9 +387,9 @@ func (k *kustomization) takeRetry() bool {
 
 // attempt applies the head, or another commit while that is not to be applied,
 // and plans the next attempt.
-func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want attempt) {
+func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) {
 	before, failed := k.attempted, k.failed
-	first := before == (attempt{})
+	first := before == (step.Attempt{})
 	k.attempted, k.thaw = want, time.Time{}
 	if k.quarantined(ks, head) {
 		k.failed = true
@@ -435,7 +434,7 @@ func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization,
 // apply applies another commit than the head.
 func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, hold bool) {
 	want := k.attempted
-	want.revision, want.hold = h.Revision(), hold
+	want.Revision, want.Hold = h.Revision(), hold
 	k.converge(ctx, ks, h, want)
 }
 

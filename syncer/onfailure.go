@@ -14,6 +14,7 @@ import (
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
+	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -21,7 +22,7 @@ import (
 // answer carries out headway.dev/on-failure if what is applied has failed,
 // once for each attempt. It goes by what the status says, so that a restart
 // forgets nothing.
-func (k *kustomization) answer(ctx context.Context, h source.Head, want attempt) {
+func (k *kustomization) answer(ctx context.Context, h source.Head, want step.Attempt) {
 	ks := k.get()
 	if ks == nil || ctx.Err() != nil || k.answered == want {
 		return

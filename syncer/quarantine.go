@@ -14,6 +14,7 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
+	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -54,7 +55,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
 			k.s.env.Log.Error("write the quarantine", "kustomization", k.name(), "err", err)
-			k.answered = attempt{} // again at the next step
+			k.answered = step.Attempt{} // again at the next step
 		}
 		return
 	}
@@ -76,7 +77,7 @@ func (k *kustomization) revision(ks *kustomizev1.Kustomization, h source.Head, r
 		return nil, false
 	}
 	h.Head = at
-	r := &round{head: h, want: attempt{revision: revision, generation: ks.Generation}, millis: map[string]float64{}}
+	r := &round{head: h, want: step.Attempt{Revision: revision, Generation: ks.Generation}, millis: map[string]float64{}}
 	if c, err := h.Repo.Commit(at.Commit); err == nil {
 		r.commit = source.Commit(c)
 	}

@@ -23,6 +23,7 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
+	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -39,7 +40,7 @@ func (s *Syncer) basis() basis { return basis{s.env.Store, s.owners.ByOther} }
 // round is one attempt to apply a revision.
 type round struct {
 	head   source.Head
-	want   attempt
+	want   step.Attempt
 	commit *wire.Commit
 	items  []load.Item
 	made   int // how many of the items had to be decoded or rendered
@@ -65,8 +66,8 @@ func (r *round) took(phase string, since time.Time) {
 }
 
 // newRound begins an attempt to apply the head.
-func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want attempt) *round {
-	r := &round{head: head, want: want, hold: want.hold, millis: map[string]float64{}, began: k.s.env.Now(), upon: k.s.basis()}
+func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) *round {
+	r := &round{head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.env.Now(), upon: k.s.basis()}
 	r.drift = ks.Status.LastAppliedRevision == head.Revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.Repo.Commit(head.Commit); err == nil {
 		r.commit = source.Commit(c)
@@ -79,7 +80,7 @@ func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head
 
 // converge makes the stored objects what the head declares, whole or not at
 // all, and reports whether it could.
-func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want attempt) bool {
+func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) bool {
 	r := k.newRound(ks, head, want)
 	err := fault.Catch(func() (err error) {
 		ks, err = k.build(ctx, ks, r)
@@ -108,7 +109,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		k.wake.Set() // it is looked at as it is now
 	case !gate.Thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
-	case head.Revision() != k.attempted.revision:
+	case head.Revision() != k.attempted.Revision:
 		// The conditions are about the newest commit.
 		k.s.env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.Revision(), "err", err)
 		k.s.env.Record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))

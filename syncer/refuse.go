@@ -10,6 +10,7 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/status"
+	"headway.dev/syncer/step"
 	"headway.dev/syncer/wire"
 )
 
@@ -47,7 +48,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		k.s.env.Record(ks, corev1.EventTypeWarning, reason, msg)
 		k.s.env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
 	}
-	a := attempt{revision: revision, generation: ks.Generation}
+	a := step.Attempt{Revision: revision, Generation: ks.Generation}
 	if r != nil {
 		a = r.want
 	}

@@ -214,7 +214,7 @@ func (k *kustomization) conclude(ctx context.Context, v *trial, result, reason s
 	revision := v.round.head.Revision()
 	edit := status.Judged{
 		Attempt: v.round.attempt(), OK: ok, Reason: reason, Began: v.began, Conditions: v.conditions,
-		Newest: !k.failed || k.attempted.revision == revision || !k.thaw.IsZero(),
+		Newest: !k.failed || k.attempted.Revision == revision || !k.thaw.IsZero(),
 	}.Edit(k.s.env.Now())
 	tx := change.Tx{Changes: []change.Change{edit.Change(k.key)}}
 	if _, err := k.s.journal.Commit(ctx, tx, k.entry(flux.SourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {

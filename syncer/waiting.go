@@ -33,7 +33,7 @@ func (s *Syncer) waiting(targets []*source.Source) []wire.Event {
 				continue
 			}
 			k.mu.Lock()
-			settled := k.settled.revision == revision
+			settled := k.settled.Revision == revision
 			k.mu.Unlock()
 			// What is not applied yet has not begun to be waited for.
 			if settled || ks.Status.LastAppliedRevision != revision {

@@ -7,6 +7,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/step"
 )
 
 // retryRefused has the Kustomizations that act as an account and failed, or are
@@ -19,7 +20,7 @@ func (s *Syncer) retryRefused() {
 			continue
 		}
 		k.mu.Lock()
-		failed := k.settled != (attempt{}) && !k.settledOK
+		failed := k.settled != (step.Attempt{}) && !k.settledOK
 		k.regained = !failed
 		k.mu.Unlock()
 		if failed {
