@@ -23,7 +23,6 @@ const (
 var larger = map[string]string{
 	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
 	"syncer":                     "to be cut",
-	"syncer.planning":            "to be cut",
 	"syncer.Syncer":              "to be cut",
 	"syncer.kustomization":       "to be cut",
 }

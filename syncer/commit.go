@@ -173,7 +173,7 @@ func (p *part) done() {
 	if p.told {
 		k.announce(p.ks, r, p.actions)
 		k.tellIgnored(p.actions)
-		k.tellForeseen(r.foreseen, p.actions)
+		r.foreseen.Record(k.s.env, p.actions)
 	}
 	k.keep(p.ks, r)
 	k.takeOver(r.plan.Inventory)

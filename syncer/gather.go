@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/parents"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/step"
 )
@@ -110,9 +111,9 @@ func (g *group) invite(ctx context.Context) {
 	}
 	for _, m := range slices.Clone(g.order) {
 		m.out = fault.Catch(func() error {
-			p := m.k.parent(m.ks)
+			p := parents.Of(g.s.env.Store, m.ks)
 			switch {
-			case p == nil || g.s.dependsOn(p, m.k.key):
+			case p == nil || parents.AwaitedBy(g.s.env.Store, p, m.k.key):
 			case g.members[flux.KeyOf(p)] != nil:
 				m.parent = flux.KeyOf(p)
 			default:

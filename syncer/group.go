@@ -12,9 +12,11 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/step"
 )
@@ -205,4 +207,16 @@ func arriving(next, stored *kustomizev1.Kustomization) *kustomizev1.Kustomizatio
 		stored.Status.DeepCopyInto(&out.Status)
 	}
 	return out
+}
+
+// foreseeable is the cluster as a group leaves it, to hold a plan of one of its
+// members against.
+func (g *group) foreseeable(self object.Key) rights.Afterwards {
+	changed := map[object.Key]object.Object{}
+	for key, w := range g.written {
+		if foresee.Decides(key) && w.by.k.key != self {
+			changed[key] = w.obj
+		}
+	}
+	return rights.NewAfterwards(g.s.env.Store, changed)
 }

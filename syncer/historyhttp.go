@@ -100,7 +100,7 @@ func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "give both kind and name, or neither", http.StatusBadRequest)
 		return
 	}
-	list, err := s.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, maxLog)
+	list, err := s.journal.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, maxLog)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -18,6 +18,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git/write"
 	"headway.dev/syncer/history"
+	"headway.dev/syncer/preview/budget"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
@@ -72,7 +73,7 @@ func refuseWith(w http.ResponseWriter, err error) {
 }
 
 func statusOf(err error) int {
-	if errors.As(err, new(*busyError)) {
+	if errors.As(err, new(*budget.BusyError)) {
 		return http.StatusTooManyRequests
 	}
 	if apierrors.IsForbidden(err) {

@@ -39,7 +39,6 @@ type kustomization struct {
 	turn chan struct{}
 
 	planner   *plan.Planner
-	onlooker  *render.Onlooker // whom it is planned for, if that is all
 	inventory flux.KnownInventory
 	holder    *owners.Holder
 	exprs     verdict.Expressions

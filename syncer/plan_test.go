@@ -18,6 +18,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/preview/rollout"
 	"headway.dev/syncer/wire"
 )
 
@@ -94,15 +95,15 @@ func TestPlanPods(t *testing.T) {
 		"down.yaml": workload("down", "web:1", 3, ""), "gone.yaml": workload("gone", "web:1", 2, ""), "still.yaml": workload("still", "web:1", 2, ""),
 	}, nil)
 	w.stop()
-	var asked []syncer.Rollout
+	var asked []rollout.Rollout
 	w.cfg = func(cfg *syncer.Config) {
-		cfg.Simulate = func(list []syncer.Rollout) []syncer.Placement {
+		cfg.Simulate = func(list []rollout.Rollout) []rollout.Placement {
 			asked = list
-			out := make([]syncer.Placement, len(list))
+			out := make([]rollout.Placement, len(list))
 			for i, r := range list {
 				out[i].Placed = r.Count
 				if r.Pod != nil && r.Pod.Name == "roll" {
-					out[i] = syncer.Placement{Placed: 1, Stuck: true, Message: "0/1 nodes are available: 1 Insufficient cpu."}
+					out[i] = rollout.Placement{Placed: 1, Stuck: true, Message: "0/1 nodes are available: 1 Insufficient cpu."}
 				}
 				if r.Pod != nil && r.Pod.Name == "all" {
 					out[i].Late = 2

@@ -19,7 +19,9 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/gate"
+	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
@@ -46,7 +48,7 @@ type round struct {
 	made   int // how many of the items had to be decoded or rendered
 	plan   plan.Result
 	// foreseen is what admission says of the plan.
-	foreseen foreseen
+	foreseen foresee.Said
 	before   string // what was known of the cluster before
 	digest   string
 	// resources identifies what was rendered.
@@ -134,7 +136,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
 	out, err := k.renderer.Build(ctx, ks, r.head, r.group != nil, func() bool { return !unwanted(k.get()) }, func(ctx context.Context) (items []load.Item, err error) {
-		ks, items, err = k.renderSettled(ctx, ks, t, r.head.Revision())
+		ks, items, err = parents.Render(ctx, k.renderer, k.s.env.Store, k.s.owners, ks, t, r.head.Revision())
 		return items, err
 	})
 	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
@@ -182,7 +184,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	if r.group != nil {
 		view = r.group.foreseeable(k.key)
 	}
-	r.foreseen = k.s.foresee(&r.plan, view, nil)
+	r.foreseen = k.s.cfg.Foresee.Plan(&r.plan, view, nil)
 	r.took("plan", start)
 	if err := k.s.rights.Authorize(ks, r.plan); err != nil {
 		return err
@@ -213,6 +215,20 @@ func digest(p plan.Result) string {
 		_ = enc.Encode([]any{a.Type, a.Key.String(), version, fieldPaths(a), a.Recreate})
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// results are a plan's actions for the journal.
+func results(res plan.Result) []wire.ObjectResult {
+	var list []wire.ObjectResult
+	for _, a := range res.Actions {
+		if a.Type == plan.Unchanged {
+			continue
+		}
+		list = append(list, wire.ObjectResult{
+			Action: string(a.Type), Group: a.Key.Group, Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name, Fields: fieldPaths(a),
+		})
+	}
+	return list
 }
 
 func fieldPaths(a plan.Action) []string {

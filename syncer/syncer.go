@@ -17,6 +17,7 @@ import (
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/history"
@@ -24,6 +25,8 @@ import (
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/passage"
+	"headway.dev/syncer/preview"
+	"headway.dev/syncer/preview/rollout"
 	"headway.dev/syncer/report"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/rollback"
@@ -74,7 +77,7 @@ type Config struct {
 	// Logs reads the logs of crashed containers; nil: nobody is told of them.
 	Logs Logs
 	// Simulate tells where the pods of plans would run, if known.
-	Simulate func([]Rollout) []Placement
+	Simulate func([]rollout.Rollout) []rollout.Placement
 	// PlanTimeout bounds the time for one plan (default 2 minutes).
 	PlanTimeout time.Duration
 	// PlanBytes bounds the values in the answer of one plan or diff, and as much
@@ -83,7 +86,7 @@ type Config struct {
 	PlanBytes, PlansOfUser int
 	// Foresee tells what would come of storing an object, in a state of the
 	// cluster: why it would be refused, or what is to be said of it.
-	Foresee func(view object.Reader, obj, old object.Object) (warning string, refused error)
+	Foresee foresee.Func
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)
@@ -97,13 +100,13 @@ type Syncer struct {
 	journal    *journal.Journal
 	hands      hands
 	statuses   *report.Statuses
-	turns      turns
 	sources    *source.Set
 	owners     *owners.Index
 	history    *history.History
 	neighbours *neighbours.Finder
 	rollbacks  *rollback.Rollbacks
 	gates      *passage.Gates
+	previews   *preview.Previewer
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -143,6 +146,12 @@ func New(cfg Config) *Syncer {
 	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.rendererFor}
 	s.rollbacks = &rollback.Rollbacks{Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, Identity: cfg.Identity, SigningKey: cfg.SigningKey}
 	s.gates = &passage.Gates{Env: s.env, Sources: s.sources, Rollbacks: s.rollbacks}
+	s.previews = preview.New(preview.Config{
+		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, History: s.history,
+		Neighbours: s.neighbours, Gates: s.gates, Loops: loops{s},
+		Restricted: cfg.Access != nil, Foresee: cfg.Foresee, Simulate: cfg.Simulate,
+		Timeout: cfg.PlanTimeout, Bytes: cfg.PlanBytes, OfUser: cfg.PlansOfUser,
+	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
 	return s
@@ -392,6 +401,13 @@ func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, err
 // GetPast is an object as Git wanted it at a commit or a time.
 func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
 	return s.history.GetPast(ctx, q)
+}
+
+// Log lists the commits that changed an object (or all of them, for the empty
+// selector), newest first, with what came of each: those from before an entry's
+// sequence number, if before is not negative.
+func (s *Syncer) Log(kind, namespace, name string, before int64, limit int) ([]wire.LogEntry, error) {
+	return s.journal.Log(kind, namespace, name, before, limit)
 }
 
 // VerifyJournal reads the whole journal and checks its chain of hashes: it

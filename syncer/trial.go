@@ -258,6 +258,6 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
 	k.s.env.Emit(wire.Event{
-		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: wireActions(r.plan, false), Message: message,
+		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.Told(false), Message: message,
 	})
 }

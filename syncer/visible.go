@@ -16,21 +16,6 @@ import (
 // hidden stands for a value that the caller may not read.
 const hidden = "(hidden)"
 
-// hideValues takes from a plan the stored values of objects that the caller may
-// not read.
-func (s *Syncer) hideValues(ctx context.Context, actions []wire.Action) {
-	for _, a := range actions {
-		key := object.Key{Namespace: a.Namespace, Name: cmp.Or(a.Replaces, a.Name)}
-		key.Group, key.Kind = a.Group, a.Kind
-		if len(a.Fields) == 0 || s.rights.Permitted(ctx, "get", key) == nil {
-			continue
-		}
-		for i := range a.Fields {
-			a.Fields[i].Old = hidden
-		}
-	}
-}
-
 // visibleStatus is a status cut to what the caller may see.
 func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
 	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {

@@ -89,10 +89,10 @@ func (x *index) add(e wire.Entry) {
 	}
 }
 
-// Find returns the newest entries about an object (all, without a kind) that
+// find returns the newest entries about an object (all, without a kind) that
 // fit, from before a sequence number unless that is negative, each with its
 // outcome. It reports false if the journal is too large to tell.
-func (j *Journal) Find(kind, name string, before int64, limit int, fits func(wire.Entry) bool) ([]wire.LogEntry, bool, error) {
+func (j *Journal) find(kind, name string, before int64, limit int, fits func(wire.Entry) bool) ([]wire.LogEntry, bool, error) {
 	x := &j.index
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer"
+	"headway.dev/syncer/preview/rollout"
 	"headway.dev/syncer/rights"
 )
 
@@ -68,15 +68,15 @@ func withUser(next http.Handler) http.Handler {
 
 // simulate asks the scheduler's core about the pods of a plan, as things stand
 // in the store.
-func simulate(stored object.Reader) func([]syncer.Rollout) []syncer.Placement {
-	return func(list []syncer.Rollout) []syncer.Placement {
+func simulate(stored object.Reader) func([]rollout.Rollout) []rollout.Placement {
+	return func(list []rollout.Rollout) []rollout.Placement {
 		rollouts := make([]placement.Rollout, len(list))
 		for i, r := range list {
 			rollouts[i] = placement.Rollout(r)
 		}
-		placed := make([]syncer.Placement, len(list))
+		placed := make([]rollout.Placement, len(list))
 		for i, o := range placement.Simulate(all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
-			placed[i] = syncer.Placement(o)
+			placed[i] = rollout.Placement(o)
 		}
 		return placed
 	}

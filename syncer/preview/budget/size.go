@@ -1,4 +1,4 @@
-package syncer
+package budget
 
 import (
 	"encoding/json"
@@ -9,24 +9,25 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// maxPlanBytes bounds what an answer says of the values of fields and of new
+// defaultBytes bounds what an answer says of the values of fields and of new
 // objects, and as much again what it says of their names, and of faults.
-const maxPlanBytes = 16 << 20
+const defaultBytes = 16 << 20
 
-// room is what is left of an answer's size. What does not fit is left out, and
+// Size is what is left of an answer's size. What does not fit is left out, and
 // that is said: the summary counts all of it.
-type room struct{ values, names, faults int }
+type Size struct{ values, names, faults int }
 
-func (s *Syncer) room() *room {
-	most := maxPlanBytes
-	if s.cfg.PlanBytes > 0 {
-		most = s.cfg.PlanBytes
+// NewSize is the size of an answer of at most so many bytes (0: the default) of
+// each.
+func NewSize(most int) *Size {
+	if most <= 0 {
+		most = defaultBytes
 	}
-	return &room{most, most, most}
+	return &Size{most, most, most}
 }
 
-// fit leaves out of a plan what there is no room for.
-func (r *room) fit(p *wire.Plan) {
+// Fit leaves out of a plan what there is no room for.
+func (s *Size) Fit(p *wire.Plan) {
 	var left []string
 	say := func(n int, noun, what string) {
 		if n > 0 {
@@ -36,27 +37,27 @@ func (r *room) fit(p *wire.Plan) {
 	bare := 0
 	for i := range p.Actions {
 		a := &p.Actions[i]
-		if len(a.Fields) == 0 && a.Object == nil || take(&r.values, []any{a.Fields, a.Object}) {
+		if len(a.Fields) == 0 && a.Object == nil || take(&s.values, []any{a.Fields, a.Object}) {
 			continue
 		}
 		a.Fields, a.Object = nil, nil
 		bare++
 	}
 	say(bare, "object", "what changes of %s")
-	names, dropped := fitting(&r.names, p.Actions, func(a wire.Action) any {
+	names, dropped := fitting(&s.names, p.Actions, func(a wire.Action) any {
 		a.Fields, a.Object = nil, nil
 		return a
 	})
 	p.Actions = names
 	say(dropped, "object", "%s altogether")
-	p.Rollouts, dropped = fitting(&r.names, p.Rollouts, func(ro wire.Rollout) any { return ro })
+	p.Rollouts, dropped = fitting(&s.names, p.Rollouts, func(ro wire.Rollout) any { return ro })
 	say(dropped, "workload", "how %s would be replaced")
-	p.Checks, dropped = fitting(&r.names, p.Checks, func(c wire.Check) any { return c })
+	p.Checks, dropped = fitting(&s.names, p.Checks, func(c wire.Check) any { return c })
 	say(dropped, "check", "%s")
 	first := len(p.Errors) > 0
 	if first { // a plan with faults keeps one, or it would seem to have none
 		p.Errors[0].Reason, p.Errors[0].Message = flux.Bounded(p.Errors[0].Reason), flux.Bounded(p.Errors[0].Message)
-		rest, n := fitting(&r.faults, p.Errors[1:], func(f wire.Fault) any { return f })
+		rest, n := fitting(&s.faults, p.Errors[1:], func(f wire.Fault) any { return f })
 		p.Errors = append(p.Errors[:1:1], rest...)
 		say(n, "fault", "%s")
 	}

@@ -1,4 +1,4 @@
-package syncer
+package preview
 
 import (
 	"cmp"
@@ -16,23 +16,25 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/preview/budget"
+	"headway.dev/syncer/preview/content"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/wire"
 )
 
 // Diff says which objects and fields differ between two commits, as the
 // Kustomizations of a source render them. It changes nothing.
-func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
-	done, err := s.planTurn(ctx)
+func (v *Previewer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
+	done, err := v.turns.Take(ctx)
 	if err != nil {
 		return wire.Plans{}, err
 	}
 	defer done()
-	list, src, err := s.planned(ctx, wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
+	list, src, err := v.planned(ctx, wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
 	if err != nil {
 		return wire.Plans{}, err
 	}
-	if list, err = s.rights.Readable(ctx, list); err != nil {
+	if list, err = v.Rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
 	h, lastErr := src.Current()
@@ -50,16 +52,16 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 		}
 	}
 	all := wire.Plans{Plan: wire.Plan{Target: "sha1:" + to, Actions: []wire.Action{}}}
-	room := s.room()
+	size := budget.NewSize(v.Bytes)
 	for _, ks := range list {
 		if err := ctx.Err(); err != nil {
 			return wire.Plans{}, err
 		}
-		p, err := s.difference(ctx, ks, from, to)
+		p, err := v.difference(ctx, ks, from, to)
 		if err != nil {
 			return wire.Plans{}, err
 		}
-		room.fit(&p)
+		size.Fit(&p)
 		all.Checks = append(all.Checks, p.Checks...)
 		all.Plans = append(all.Plans, p)
 		all.Base, all.Kustomization = p.Base, p.Kustomization
@@ -79,7 +81,7 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 
 // difference compares what one Kustomization makes of two commits; an empty
 // from is what it has applied.
-func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, from, to string) (wire.Plan, error) {
+func (v *Previewer) difference(ctx context.Context, ks *kustomizev1.Kustomization, from, to string) (wire.Plan, error) {
 	out := wire.Plan{Kustomization: ks.Namespace + "/" + ks.Name, Target: "sha1:" + to, Actions: []wire.Action{}}
 	if from == "" {
 		head, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
@@ -89,11 +91,11 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 		from = head.Commit
 	}
 	out.Base = "sha1:" + from
-	old, oldErr := s.history.PastVersion(ctx, ks, from)
+	old, oldErr := v.History.PastVersion(ctx, ks, from)
 	if oldErr = ignoreMissingPath(oldErr); oldErr != nil {
 		out.Errors = append(out.Errors, fault.Faults(oldErr)...)
 	}
-	next, nextErr := s.history.PastVersion(ctx, ks, to)
+	next, nextErr := v.History.PastVersion(ctx, ks, to)
 	if nextErr = ignoreMissingPath(nextErr); nextErr != nil {
 		out.Errors = append(out.Errors, fault.Faults(nextErr)...)
 	}
@@ -137,7 +139,7 @@ func (s *Syncer) difference(ctx context.Context, ks *kustomizev1.Kustomization, 
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	declared := objectsOf(after)
-	out.Summary.Replace = describeNew(out.Actions, objectsOf(before), declared, declared)
+	out.Summary.Replace = content.Describe(out.Actions, objectsOf(before), declared, declared)
 	return out, nil
 }
 
@@ -154,4 +156,12 @@ func actionOn(typ plan.Type, key object.Key, it load.Item) wire.Action {
 		Action: string(typ), Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name,
 		File: it.Source.File, Line: it.Source.Line,
 	}
+}
+
+func objectsOf(items map[object.Key]load.Item) map[object.Key]object.Object {
+	m := make(map[object.Key]object.Object, len(items))
+	for key, it := range items {
+		m[key] = it.Object
+	}
+	return m
 }

@@ -1,4 +1,4 @@
-package syncer
+package content
 
 import (
 	"encoding/json"
@@ -19,11 +19,11 @@ const maxContent = 4 << 20
 // hexadecimal digits, of which those are replaced that could form words.
 var generatedName = regexp.MustCompile(`^(.+)-[2456789bcdfghkmt]{10}$`)
 
-// describeNew says of new objects what they hold, and of generated ones that
+// Describe says of new objects what they hold, and of generated ones that
 // get another name with their content what changes. before and after are the
 // objects of both sides, declared those of the files. It returns how many get
 // another name.
-func describeNew(actions []wire.Action, before, after, declared map[object.Key]object.Object) int {
+func Describe(actions []wire.Action, before, after, declared map[object.Key]object.Object) int {
 	gone := map[object.Key][]int{} // deletions by what their names begin with
 	for i, a := range actions {
 		if base, ok := generatedBase(a); ok && a.Action == string(plan.Delete) {
@@ -53,7 +53,7 @@ func describeNew(actions []wire.Action, before, after, declared map[object.Key]o
 		}
 		if obj := declared[keyOfAction(*a)]; obj != nil && room > 0 {
 			var size int
-			a.Object, size = content(obj)
+			a.Object, size = contentOf(obj)
 			room -= size
 		}
 	}
@@ -88,9 +88,9 @@ func contentFields(old, next object.Object) []wire.Field {
 	return fields
 }
 
-// content is an object as its files say it, without secret values and without
+// contentOf is an object as its files say it, without secret values and without
 // what no file says, and its size.
-func content(obj object.Object) (map[string]any, int) {
+func contentOf(obj object.Object) (map[string]any, int) {
 	m, err := history.WithoutSecrets(obj)
 	if err != nil {
 		return nil, 0 // what it is, is told anyhow
@@ -133,8 +133,8 @@ func isEmpty(m map[string]any) bool {
 	return true
 }
 
-// sidesOf are the objects that a plan deletes, and those that it creates.
-func sidesOf(res plan.Result) (before, after map[object.Key]object.Object) {
+// Sides are the objects that a plan deletes, and those that it creates.
+func Sides(res plan.Result) (before, after map[object.Key]object.Object) {
 	before, after = map[object.Key]object.Object{}, map[object.Key]object.Object{}
 	for _, a := range res.Actions {
 		switch {
@@ -147,21 +147,13 @@ func sidesOf(res plan.Result) (before, after map[object.Key]object.Object) {
 	return before, after
 }
 
-// declaredIn are the objects of items by key.
-func declaredIn(items []load.Item) map[object.Key]object.Object {
+// Declared are the objects of items by key.
+func Declared(items []load.Item) map[object.Key]object.Object {
 	m := make(map[object.Key]object.Object, len(items))
 	for _, it := range items {
 		if key, err := plan.KeyOf(it.Object); err == nil {
 			m[key] = it.Object
 		}
-	}
-	return m
-}
-
-func objectsOf(items map[object.Key]load.Item) map[object.Key]object.Object {
-	m := make(map[object.Key]object.Object, len(items))
-	for key, it := range items {
-		m[key] = it.Object
 	}
 	return m
 }

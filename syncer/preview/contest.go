@@ -1,4 +1,4 @@
-package syncer
+package preview
 
 import (
 	"cmp"
@@ -100,7 +100,7 @@ func (p *planning) late(one *planned) bool {
 	if gate.Shut(one.gates) != nil {
 		return true
 	}
-	reads, acts := render.ReadsFrom(one.ks), p.s.rights.Account(one.ks) != ""
+	reads, acts := render.ReadsFrom(one.ks), p.v.Rights.Account(one.ks) != ""
 	if len(reads) == 0 && !acts {
 		return false
 	}

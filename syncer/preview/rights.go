@@ -1,4 +1,4 @@
-package syncer
+package preview
 
 import (
 	"errors"
@@ -13,7 +13,6 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
-	"headway.dev/syncer/wire"
 )
 
 // What an account may do in a plan is what it may do once the other plans of
@@ -47,14 +46,9 @@ func grantsOf(res plan.Result) map[object.Key]object.Object {
 	return grants
 }
 
-// grants reports whether a plan changes what accounts may do.
-func (p *planning) grants() bool {
-	return slices.ContainsFunc(p.order, func(one *planned) bool { return len(one.grants) > 0 })
-}
-
 // rights are those that count when a Kustomization is applied.
 func (p *planning) rights(one *planned) rights.Rights {
-	r := p.s.rights
+	r := p.v.Rights
 	if !r.Enforced(one.ks) {
 		return r
 	}
@@ -70,32 +64,13 @@ func (p *planning) rights(one *planned) rights.Rights {
 	return r.After(changed)
 }
 
-// precedes reports whether another plan would be carried out before that of one
-// is: not if it is refused or suspended, or waits for one. What a commit
-// declares comes with what declares it, whatever may hold that up.
-func (p *planning) precedes(other, one *planned) bool {
-	if one.arrives && one.parent == other.plan.Kustomization {
-		return true
-	}
-	return len(other.plan.Errors) == 0 && !other.ks.Spec.Suspend && !p.waits(other, flux.KeyOf(one.ks), map[*planned]bool{})
-}
-
-// waits reports whether a Kustomization depends on another, also by others.
-func (p *planning) waits(one *planned, key object.Key, seen map[*planned]bool) bool {
-	if one == nil || one.deleted || seen[one] {
-		return false
-	}
-	seen[one] = true
-	return slices.ContainsFunc(flux.Dependencies(one.ks), func(dep object.Key) bool { return dep == key || p.waits(p.done[dep], key, seen) })
-}
-
 // mayRefer is nil if a Kustomization may have the source that it names, and
 // depend on what it names.
 func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 	if one.deleted {
 		return nil // it neither reads nor waits any more
 	}
-	if err := p.s.rights.MayFollow(one.ks); err != nil {
+	if err := p.v.Rights.MayFollow(one.ks); err != nil {
 		return err
 	}
 	for _, dep := range flux.Dependencies(one.ks) {
@@ -134,11 +109,6 @@ func orphans(r rights.Rights, res plan.Result) []object.Key {
 		}
 	}
 	return keys
-}
-
-func (one *planned) empty() {
-	one.res, one.grants, one.gates, one.held, one.unruly, one.foreseen = plan.Result{}, nil, nil, 0, nil, foreseen{}
-	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
 }
 
 // revoke refuses what a plan takes the rights for that was made later, and

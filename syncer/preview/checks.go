@@ -1,4 +1,4 @@
-package syncer
+package preview
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/support"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
@@ -24,13 +25,13 @@ func (c *checklist) add(result, name, format string, args ...any) {
 }
 
 // checks are the policies and budgets that a plan is held against.
-func (p *planning) checks(one *planned) []wire.Check {
+func (p *planning) checks(one *planned, w *waits) []wire.Check {
 	c := &checklist{kustomization: one.plan.Kustomization}
 	if p.behind != "" {
 		c.add(wire.CheckWarning, "history", "%s", p.behind)
 	}
 	p.suspended(c, one.ks)
-	p.waitsFor(c, one)
+	w.tell(c, one)
 	switch n := len(one.plan.Errors); {
 	case n > 0 && n == one.held:
 	case one.denied:
@@ -45,7 +46,7 @@ func (p *planning) checks(one *planned) []wire.Check {
 			wire.Plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
 	unreadCheck(c, one)
-	one.foreseen.tell(c)
+	one.tellForeseen(c)
 	one.bounds(c)
 	one.kept(c)
 	one.recreations(c)
@@ -59,7 +60,7 @@ func (p *planning) suspended(c *checklist, ks *kustomizev1.Kustomization) {
 	if ks.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the Kustomization is suspended: nothing is applied before it is resumed")
 	}
-	if src, ok := p.s.env.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
+	if src, ok := p.v.Env.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the GitRepository %s/%s is suspended: nothing is fetched before it is resumed", src.Namespace, src.Name)
 	}
 }
@@ -165,4 +166,50 @@ func someKeys(keys []object.Key) string {
 		names = append(names, flux.Describe(key))
 	}
 	return strings.Join(names, ", ")
+}
+
+// unreadCheck names the Secrets that a plan was made without.
+func unreadCheck(c *checklist, one *planned) {
+	if len(one.unread) > 0 {
+		c.add(wire.CheckWarning, "secrets", "you may not read %s: what depends on it is left out of this plan, and is neither compared nor validated", someKeys(one.unread))
+	}
+}
+
+// tellForeseen adds to the checks what admission says.
+func (one *planned) tellForeseen(c *checklist) {
+	const name = "pod-security"
+	f := one.foreseen
+	for _, w := range f.Warnings {
+		c.add(wire.CheckWarning, name, "%s", w)
+	}
+	if f.More > 0 {
+		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", wire.Plural(f.More, "object"))
+	}
+	if len(f.Unread) > 0 {
+		c.add(wire.CheckWarning, name, "you may not read %s: whether it lets the pods in is not known", someKeys(f.Unread))
+	}
+}
+
+// maxIgnored is how many fields without effect a plan names.
+const maxIgnored = 20
+
+// ignored tells of fields that the commit sets and that have no effect.
+func (one *planned) ignored(c *checklist) {
+	told, more := 0, 0
+	for _, a := range one.res.Actions {
+		if a.Type != plan.Create && a.Type != plan.Update {
+			continue
+		}
+		for _, w := range support.Warnings(a.Object) {
+			if told == maxIgnored {
+				more++
+				continue
+			}
+			told++
+			c.add(wire.CheckWarning, w.Field, "%s: %s", flux.Describe(a.Key), w)
+		}
+	}
+	if more > 0 {
+		c.add(wire.CheckWarning, "fields", "%s more without effect", wire.Plural(more, "field"))
+	}
 }

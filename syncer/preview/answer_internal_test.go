@@ -1,4 +1,4 @@
-package syncer
+package preview
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 func TestUnprovenPlanIsNotShown(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	p := &planning{ctx: ctx, s: &Syncer{}, done: map[object.Key]*planned{}}
+	p := &planning{ctx: ctx, v: &Previewer{}, plans: plans{done: map[object.Key]*planned{}}}
 	for range 3 {
 		p.order = append(p.order, &planned{
 			ks: &kustomizev1.Kustomization{}, grants: map[object.Key]object.Object{{Name: "role"}: nil},

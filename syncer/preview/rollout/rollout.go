@@ -1,4 +1,4 @@
-package syncer
+package rollout
 
 import (
 	"cmp"
@@ -7,8 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -20,13 +18,7 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-var (
-	podKind        = schema.GroupKind{Kind: "Pod"}
-	replicaSetKind = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
-)
-
-// Rollout is what a plan does to the pods of one workload, for
-// Config.Simulate.
+// Rollout is what a plan does to the pods of one workload, to simulate it.
 type Rollout struct {
 	// Pod is what the new pods look like; Count is how many of them are wanted.
 	Pod   *corev1.Pod
@@ -49,72 +41,22 @@ type Placement struct {
 	Message string
 }
 
-// podIndex finds today's pods by who owns them.
-type podIndex struct {
-	pods map[types.UID][]*corev1.Pod
-	sets map[types.UID][]types.UID // ReplicaSets by Deployment
-	all  []*corev1.Pod
-}
-
-func indexPods(stored object.Reader) *podIndex {
-	ix := &podIndex{pods: map[types.UID][]*corev1.Pod{}, sets: map[types.UID][]types.UID{}}
-	list, _ := stored.List(podKind, "")
-	for _, o := range list {
-		p, ok := o.(*corev1.Pod)
-		if !ok || !runs(p) {
-			continue
-		}
-		ix.all = append(ix.all, p)
-		if ref := metav1.GetControllerOfNoCopy(p); ref != nil {
-			ix.pods[ref.UID] = append(ix.pods[ref.UID], p)
-		}
-	}
-	list, _ = stored.List(replicaSetKind, "")
-	for _, o := range list {
-		if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
-			ix.sets[ref.UID] = append(ix.sets[ref.UID], o.GetUID())
-		}
-	}
-	return ix
-}
-
-// runs reports whether a pod is neither ended nor being deleted.
-func runs(p *corev1.Pod) bool {
-	return p.DeletionTimestamp == nil && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
-}
-
-// of are the pods of an object, or nil for one that is not stored.
-func (ix *podIndex) of(obj object.Object) []*corev1.Pod {
-	if obj == nil {
-		return nil
-	}
-	if p, ok := obj.(*corev1.Pod); ok && runs(p) {
-		return []*corev1.Pod{p}
-	}
-	list := slices.Clone(ix.pods[obj.GetUID()])
-	for _, set := range ix.sets[obj.GetUID()] {
-		list = append(list, ix.pods[set]...)
-	}
-	slices.SortFunc(list, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	return list
-}
-
-// rollout is what one action does to pods, for a person and for a simulation.
-type rollout struct {
-	owner string // Kustomization
-	told  wire.Rollout
+// Effect is what one action does to pods, for a person and for a simulation.
+type Effect struct {
+	Owner string // Kustomization
+	Told  wire.Rollout
 	plays Rollout
 }
 
-// rollouts are the actions' effects on pods. A pod that leaves is counted once,
+// Effects are those of actions on pods. A pod that leaves is counted once,
 // by the first action that makes it leave.
-func rollouts(owner string, actions []plan.Action, pods *podIndex, gone map[types.UID]bool) []rollout {
-	var list []rollout
+func Effects(owner string, actions []plan.Action, pods *Pods, gone map[types.UID]bool) []Effect {
+	var list []Effect
 	for _, a := range actions {
 		if a.Type != plan.Create && a.Type != plan.Update && a.Type != plan.Delete {
 			continue
 		}
-		r := rollout{owner: owner, told: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
+		r := Effect{Owner: owner, Told: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
 		old := slices.DeleteFunc(slices.Clone(pods.of(a.Live)), func(p *corev1.Pod) bool { return gone[p.UID] })
 		switch {
 		case a.Type == plan.Delete && a.Key.Kind == "Namespace":
@@ -132,7 +74,7 @@ func rollouts(owner string, actions []plan.Action, pods *podIndex, gone map[type
 		for _, p := range r.plays.Old {
 			gone[p.UID] = true
 		}
-		if r.plays.Count > 0 || len(r.plays.Old) > 0 || r.told.Note != "" {
+		if r.plays.Count > 0 || len(r.plays.Old) > 0 || r.Told.Note != "" {
 			list = append(list, r)
 		}
 	}
@@ -154,13 +96,13 @@ func podNames(pods []*corev1.Pod) []string {
 }
 
 // remove is the effect of a deletion.
-func (r *rollout) remove(old []*corev1.Pod) {
-	r.told.Removed = podNames(old)
+func (r *Effect) remove(old []*corev1.Pod) {
+	r.Told.Removed = podNames(old)
 	r.plays = Rollout{Old: old, Free: true}
 }
 
 // apply is the effect of a creation or an update.
-func (r *rollout) apply(a plan.Action, old []*corev1.Pod) {
+func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
 	switch obj := a.Object.(type) {
 	case *corev1.Pod:
 		switch {
@@ -170,7 +112,7 @@ func (r *rollout) apply(a plan.Action, old []*corev1.Pod) {
 			r.start(obj, 1)
 			r.replace(old)
 		case slices.ContainsFunc(a.Fields, isImage):
-			r.told.Note = "the containers whose image changes are restarted in the same pod"
+			r.Told.Note = "the containers whose image changes are restarted in the same pod"
 		}
 	case *appsv1.ReplicaSet:
 		template := slices.ContainsFunc(a.Fields, isTemplate)
@@ -178,7 +120,7 @@ func (r *rollout) apply(a plan.Action, old []*corev1.Pod) {
 			r.replace(old)
 			old = nil
 		} else if template && a.Live != nil {
-			r.told.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
+			r.Told.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
 		}
 		r.scale(podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1)), old)
 	case *appsv1.Deployment:
@@ -191,47 +133,47 @@ func (r *rollout) apply(a plan.Action, old []*corev1.Pod) {
 			r.scale(pod, replicas, old)
 		case obj.Spec.Paused:
 			r.scale(pod, replicas, old)
-			r.told.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
+			r.Told.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
 		case obj.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
-			r.told.Strategy = string(appsv1.RecreateDeploymentStrategyType)
+			r.Told.Strategy = string(appsv1.RecreateDeploymentStrategyType)
 			r.start(pod, replicas)
 			r.replace(old)
 		default:
-			r.told.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
+			r.Told.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
 			r.start(pod, replicas)
 			r.replace(old)
 			r.plays.Free = false
 			r.plays.Surge, r.plays.Unavailable = surge(obj, replicas)
-			r.told.MaxSurge, r.told.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
+			r.Told.MaxSurge, r.Told.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
 		}
 	}
 }
 
-func (r *rollout) start(pod *corev1.Pod, n int) {
-	r.told.New, r.plays.Pod, r.plays.Count = n, pod, n
+func (r *Effect) start(pod *corev1.Pod, n int) {
+	r.Told.New, r.plays.Pod, r.plays.Count = n, pod, n
 }
 
 // replace makes the old pods leave at once.
-func (r *rollout) replace(old []*corev1.Pod) {
-	r.told.Replaced = podNames(old)
+func (r *Effect) replace(old []*corev1.Pod) {
+	r.Told.Replaced = podNames(old)
 	r.plays.Old, r.plays.Free = old, true
 }
 
 // scale keeps old pods, and adds or removes what is missing or too many.
-func (r *rollout) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
+func (r *Effect) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
 	switch {
 	case replicas > len(old):
 		r.start(pod, replicas-len(old))
 	case replicas == 0 && len(old) > 0:
 		r.remove(old)
 	case replicas < len(old):
-		r.told.Fewer = len(old) - replicas
+		r.Told.Fewer = len(old) - replicas
 		// Roughly the controller's choice: who has no node yet, then the young.
 		leave := slices.Clone(old)
 		slices.SortStableFunc(leave, func(a, b *corev1.Pod) int {
 			return cmp.Or(cmp.Compare(min(len(a.Spec.NodeName), 1), min(len(b.Spec.NodeName), 1)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time))
 		})
-		r.plays = Rollout{Old: leave[:r.told.Fewer], Free: true}
+		r.plays = Rollout{Old: leave[:r.Told.Fewer], Free: true}
 	}
 }
 
@@ -257,17 +199,18 @@ func surge(d *appsv1.Deployment, replicas int) (surge, unavailable int) {
 	return surge, min(unavailable, replicas)
 }
 
-// simulate adds to the rollouts where their new pods would run.
-func (s *Syncer) simulate(list []rollout) {
-	if s.cfg.Simulate == nil {
+// Simulate adds to the effects where their new pods would run, as sim tells; nil:
+// nobody knows.
+func Simulate(list []Effect, sim func([]Rollout) []Placement) {
+	if sim == nil {
 		return
 	}
 	plays := make([]Rollout, len(list))
 	for i, r := range list {
 		plays[i] = r.plays
 	}
-	for i, p := range s.cfg.Simulate(plays) {
-		told := &list[i].told
+	for i, p := range sim(plays) {
+		told := &list[i].Told
 		if told.New == 0 {
 			continue
 		}

@@ -1,0 +1,92 @@
+package foresee
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
+)
+
+// maxWarnings is how many warnings are told of a plan.
+const maxWarnings = 20
+
+// Func tells what would come of storing an object, in a state of the cluster:
+// why it would be refused, or what is to be said of it. One that is nil says
+// nothing.
+type Func func(view object.Reader, obj, old object.Object) (warning string, refused error)
+
+// Said is what the admission of the store says of a plan's objects, besides
+// faults: warnings, how many more there are, and the namespaces whose policy the
+// caller may not read.
+type Said struct {
+	Warnings []string
+	More     int
+	Unread   []object.Key
+}
+
+// Decides reports whether what pods may do depends on an object: the policy of
+// a namespace is its labels', and that of who deploys to it.
+func Decides(key object.Key) bool {
+	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization
+}
+
+// Plan adds to a plan's faults what the store would refuse it for, at the
+// object's file and line, and says what is to be told besides. view is the
+// cluster as it will be; sees reports which namespaces may be spoken of, nil for
+// all.
+func (f Func) Plan(res *plan.Result, view object.Reader, sees func(object.Key) bool) Said {
+	var said Said
+	if f == nil {
+		return said
+	}
+	planned := rights.NewAfterwards(view, map[object.Key]object.Object{})
+	for _, a := range res.Actions {
+		if a.Writes() && Decides(a.Key) {
+			planned.Changed[a.Key] = a.Object
+		}
+	}
+	unread := map[object.Key]bool{}
+	for _, a := range res.Actions {
+		if a.Type != plan.Create && a.Type != plan.Update || a.Object == nil {
+			continue
+		}
+		old := a.Live
+		if a.Recreate {
+			old = nil
+		}
+		warning, refused := f(planned, a.Object, old)
+		if refused == nil && warning == "" {
+			continue
+		}
+		ns := object.Key{GroupKind: flux.Namespace, Name: a.Key.Namespace}
+		switch stored := view.Get(ns); {
+		case a.Key.Namespace != "" && stored != nil && sees != nil && !sees(ns):
+			if !unread[ns] {
+				unread[ns] = true
+				said.Unread = append(said.Unread, ns)
+			}
+		case refused != nil:
+			res.Errors = append(res.Errors, &plan.Error{Source: a.Source, Key: a.Key, Reason: refused.Error()})
+		case len(said.Warnings) == maxWarnings:
+			said.More++
+		default:
+			said.Warnings = append(said.Warnings, flux.Describe(a.Key)+": "+warning)
+		}
+	}
+	return said
+}
+
+// Record records events with what is stored and warned of.
+func (s Said) Record(e *env.Env, actions []plan.Action) {
+	for _, a := range actions {
+		prefix := flux.Describe(a.Key) + ": "
+		for _, w := range s.Warnings {
+			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
+				e.Record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))
+			}
+		}
+	}
+}
