@@ -87,8 +87,8 @@ func (one *planned) bounds(c *checklist) {
 	if n := one.plan.Summary.Delete; n > 0 && !bounded {
 		c.add(wire.CheckPassed, flux.MaxDeletes, "%s, no bound is set", wire.Plural(n, "deletion"))
 	}
-	if len(one.unruly) > 0 {
-		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", wire.Plural(len(one.unruly), "object"), someKeys(one.unruly))
+	if len(one.undeclared) > 0 {
+		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", wire.Plural(len(one.undeclared), "object"), someKeys(one.undeclared))
 	}
 }
 

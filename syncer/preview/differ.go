@@ -30,7 +30,7 @@ func (v *Previewer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans,
 		return wire.Plans{}, err
 	}
 	defer done()
-	list, src, err := v.planned(ctx, wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
+	list, src, err := v.selected(ctx, wire.PlanRequest{Source: req.Source, Kustomization: req.Kustomization})
 	if err != nil {
 		return wire.Plans{}, err
 	}

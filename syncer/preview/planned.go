@@ -18,19 +18,19 @@ import (
 type planned struct {
 	// gates are the bounds that the plan meets; held counts those among the
 	// errors.
-	gates   []wire.Gate
-	held    int
-	ks      *kustomizev1.Kustomization
-	parent  string
-	deleted bool
-	arrives bool // or is changed, by the plan of parent
-	denied  bool // to the account that the Kustomization acts as
-	times   int
-	plan    wire.Plan
-	items   []load.Item // that it declares; none if they cannot be told
-	res     plan.Result
-	grants  map[object.Key]object.Object // see grantsOf
-	unruly  []object.Key                 // no longer declared, and kept
+	gates      []wire.Gate
+	held       int
+	ks         *kustomizev1.Kustomization
+	parent     string
+	deleted    bool
+	arrives    bool // or is changed, by the plan of parent
+	denied     bool // to the account that the Kustomization acts as
+	times      int
+	plan       wire.Plan
+	items      []load.Item // that it declares; none if they cannot be told
+	res        plan.Result
+	grants     map[object.Key]object.Object // see grantsOf
+	undeclared []object.Key                 // no longer declared, and kept
 	// orphans stay because the account that would delete them is gone.
 	orphans  []object.Key
 	unread   []object.Key // Secrets that the plan was made without
@@ -48,8 +48,9 @@ func (one *planned) show() {
 	one.plan.Summary.Replace = content.Describe(one.plan.Actions, before, after, content.Declared(one.items))
 }
 
+// empty leaves nothing of the plan to be told.
 func (one *planned) empty() {
-	one.res, one.grants, one.gates, one.held, one.unruly, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
+	one.res, one.grants, one.gates, one.held, one.undeclared, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
 	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
 }
 

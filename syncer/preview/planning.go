@@ -173,7 +173,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		return
 	}
 	if !in.Prune {
-		out.unruly = undeclared(in.Inventory, out.res)
+		out.undeclared = undeclared(in.Inventory, out.res)
 	}
 	for _, a := range out.res.Actions {
 		if a.Type == plan.Create && a.Key.GroupKind == flux.Namespace {

@@ -90,7 +90,7 @@ func (v *Previewer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans,
 	if req.Rev != "" && len(req.Files)+len(req.Binary) > 0 {
 		return wire.Plans{}, errors.New("a plan takes either a revision or files")
 	}
-	list, src, err := v.planned(ctx, req)
+	list, src, err := v.selected(ctx, req)
 	if err != nil {
 		return wire.Plans{}, err
 	}

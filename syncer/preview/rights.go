@@ -87,7 +87,7 @@ func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 func (p *planning) authorize(r rights.Rights, one *planned) bool {
 	err := r.Authorize(one.ks, one.res)
 	if gone := (*rights.ErrAccount)(nil); one.deleted && errors.As(err, &gone) {
-		// See release: nothing is deleted, and that holds nothing up.
+		// Nothing is deleted then, as in a sync, and that holds nothing up.
 		one.orphans = orphans(r, one.res)
 		one.empty()
 		return true

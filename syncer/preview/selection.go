@@ -20,8 +20,8 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// planned are the Kustomizations that a request is about.
-func (v *Previewer) planned(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source.Source, error) {
+// selected are the Kustomizations that a request is about.
+func (v *Previewer) selected(ctx context.Context, req wire.PlanRequest) ([]*kustomizev1.Kustomization, *source.Source, error) {
 	var list []*kustomizev1.Kustomization
 	all, _ := v.Env.Store.List(flux.Kustomization, "")
 	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool {

@@ -15,6 +15,7 @@ import (
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/preview/content"
 	"headway.dev/syncer/render"
 	"headway.dev/syncer/tree"
 )
@@ -57,7 +58,7 @@ func (v *Previewer) restrict(o *render.Onlooker, self object.Key, in *plan.Input
 		}
 		return unseen
 	}
-	in.Before = v.lastDeclared(self)
+	in.Before = content.Declared(v.Loops.Applied(self).Items)
 	// A generated name ends in a hash of what was not read.
 	in.Inventory = slices.DeleteFunc(slices.Clone(in.Inventory), func(key object.Key) bool {
 		return slices.ContainsFunc(in.Items, func(it load.Item) bool {
@@ -65,19 +66,6 @@ func (v *Previewer) restrict(o *render.Onlooker, self object.Key, in *plan.Input
 			return err == nil && it.LeftOut() != "" && is.GroupKind == key.GroupKind && is.Namespace == key.Namespace && load.SameButHash(is.Name, key.Name)
 		})
 	})
-}
-
-// lastDeclared are the objects that a Kustomization applied last, as Git declared
-// them.
-func (v *Previewer) lastDeclared(key object.Key) map[object.Key]object.Object {
-	items := v.Loops.Applied(key).Items
-	objects := make(map[object.Key]object.Object, len(items))
-	for _, it := range items {
-		if key, err := plan.KeyOf(it.Object); err == nil {
-			objects[key] = it.Object
-		}
-	}
-	return objects
 }
 
 // known is a Kustomization that a commit declares, with the status that it has

@@ -103,7 +103,7 @@ func (w *waits) stallsNow(one *planned) string {
 }
 
 // heldBy is the Kustomization that declares one in the source that both follow,
-// if it would not apply the commit and does not leave one as it is: see follows.
+// if it would not apply the commit and does not leave one as it is, as a sync does.
 func (w *waits) heldBy(one *planned) *planned {
 	key := flux.KeyOf(one.ks)
 	var parent *planned
