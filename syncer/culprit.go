@@ -60,7 +60,7 @@ func (s *Syncer) changers(a plan.Action) []wire.Changer {
 	if a.Live != nil {
 		for _, m := range history.ManagersOf(a.Live) {
 			owns := func(path string) bool { return m.Owns(path) }
-			if m.Name != plan.Manager && slices.ContainsFunc(fieldPaths(a), owns) {
+			if m.Name != plan.Manager && slices.ContainsFunc(a.FieldPaths(), owns) {
 				list = append(list, wire.Changer{Manager: git.OneLine(m.Name), Time: m.Time.UTC()})
 			}
 		}

@@ -6,11 +6,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/fieldpath"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/syncer/flux"
 )
@@ -86,16 +84,4 @@ func livesHere(path string) bool {
 		}
 	}
 	return strings.HasPrefix(path, "metadata.annotations[deployment.kubernetes.io/")
-}
-
-// storedKey is the key under which an object is stored.
-func storedKey(obj object.Object) (object.Key, error) {
-	key, err := scheme.KeyOf(obj)
-	if err != nil {
-		return key, err
-	}
-	if k, ok := scheme.ForKind(key.GroupKind); ok && k.Namespaced && key.Namespace == "" {
-		key.Namespace = metav1.NamespaceDefault
-	}
-	return key, nil
 }

@@ -212,7 +212,7 @@ func digest(p plan.Result) string {
 			version = a.Live.GetResourceVersion()
 		}
 		// Errors cannot occur: these are strings.
-		_ = enc.Encode([]any{a.Type, a.Key.String(), version, fieldPaths(a), a.Recreate})
+		_ = enc.Encode([]any{a.Type, a.Key.String(), version, a.FieldPaths(), a.Recreate})
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
@@ -225,21 +225,10 @@ func results(res plan.Result) []wire.ObjectResult {
 			continue
 		}
 		list = append(list, wire.ObjectResult{
-			Action: string(a.Type), Group: a.Key.Group, Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name, Fields: fieldPaths(a),
+			Action: string(a.Type), Group: a.Key.Group, Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name, Fields: a.FieldPaths(),
 		})
 	}
 	return list
-}
-
-func fieldPaths(a plan.Action) []string {
-	var paths []string
-	if a.Type != plan.Update {
-		return nil
-	}
-	for _, f := range a.Fields {
-		paths = append(paths, f.Path)
-	}
-	return paths
 }
 
 // safeStep is step for a Kustomization that may make it panic. Such a one is

@@ -49,7 +49,7 @@ func (s *Syncer) noteSuspender(w change.Request) {
 			return
 		}
 	}
-	if key, err := storedKey(w.Next); err == nil {
+	if key, err := plan.KeyOf(w.Next); err == nil {
 		s.hands.suspenders.note(key, w, s.env.Now())
 	}
 }

@@ -64,7 +64,7 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	if w.Old == nil || exempt(w) {
 		return nil, nil
 	}
-	key, err := storedKey(w.Old)
+	key, err := plan.KeyOf(w.Old)
 	if err != nil {
 		return nil, nil //nolint:nilerr // a kind that Git cannot declare
 	}
@@ -184,7 +184,7 @@ func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t t
 	}
 	byKey := make(map[object.Key]load.Item, len(items))
 	for _, it := range items {
-		if key, err := storedKey(it.Object); err == nil {
+		if key, err := plan.KeyOf(it.Object); err == nil {
 			byKey[key] = it
 		}
 	}

@@ -112,6 +112,18 @@ type Action struct {
 // Writes reports whether the action changes the store.
 func (a Action) Writes() bool { return a.Type == Delete || a.Object != nil }
 
+// FieldPaths are the fields that an Update changes.
+func (a Action) FieldPaths() []string {
+	if a.Type != Update {
+		return nil
+	}
+	var paths []string
+	for _, f := range a.Fields {
+		paths = append(paths, f.Path)
+	}
+	return paths
+}
+
 // Error is a fault of one object.
 type Error struct {
 	Source load.Source
