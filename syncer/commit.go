@@ -100,7 +100,7 @@ func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now tim
 	}
 	if r.drift {
 		entry.Type = wire.EntryDrift
-		entry.Reason = k.s.blameDrift(r.plan, entry.Objects)
+		entry.Reason = k.s.editors.NameIn(r.plan, entry.Objects)
 		r.culprits = entry.Reason
 	}
 	if r.hold {

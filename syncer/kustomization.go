@@ -171,7 +171,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 		o.Deleting = true
 		return o
 	}
-	k.s.tellSuspended(ctx, k.key, ks)
+	k.s.editors.TellSuspended(ctx, k.key, ks)
 	if o.Suspended = ks.Spec.Suspend; o.Suspended {
 		return o
 	}

@@ -13,6 +13,7 @@ import (
 	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/editors"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
@@ -63,7 +64,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 
 func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
-	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
+	out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(obj)
 	if branch, err := flux.BranchOf(obj); err == nil {
 		out.Branch = branch
 	}
@@ -110,7 +111,7 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 	switch {
 	case ks.Spec.Suspend:
 		out.Sync = "Suspended"
-		out.SuspendedBy, out.SuspendedSince = suspendedBy(ks)
+		out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(ks)
 	case cond == nil:
 	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
 		out.Sync = "Synced"

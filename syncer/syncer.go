@@ -14,6 +14,7 @@ import (
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/editors"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
@@ -101,6 +102,7 @@ type Syncer struct {
 	hands      hands
 	statuses   *report.Statuses
 	sources    *source.Set
+	editors    *editors.Editors
 	owners     *owners.Index
 	history    *history.History
 	neighbours *neighbours.Finder
@@ -137,9 +139,10 @@ func New(cfg Config) *Syncer {
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
 		kustomizations: map[object.Key]*kustomization{},
 	}
+	s.editors = editors.New(s.env)
 	s.sources = source.New(s.env, source.Options{
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
-		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.tellSuspended,
+		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.editors.TellSuspended,
 	})
 	s.owners = owners.New(s.env.Store)
 	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.appliedBy)

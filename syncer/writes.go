@@ -35,10 +35,6 @@ const accountsGroup = "system:serviceaccounts"
 
 // hands is what judging and committing writes by hand needs.
 type hands struct {
-	// writers are those whose writes were let through.
-	writers writers
-	// suspenders are those who suspended something a moment ago.
-	suspenders writers
 	// mu guards all below: writes are judged one at a time.
 	mu      sync.Mutex
 	planner *plan.Planner
@@ -60,7 +56,7 @@ type view struct {
 // lets everything pass, reject refuses what the next sync would put back, and
 // commit carries changes of people out as commits.
 func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
-	s.noteSuspender(w)
+	s.editors.NoteSuspender(w)
 	if w.Old == nil || exempt(w) {
 		return nil, nil
 	}
@@ -85,7 +81,7 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 			return s.intercept(ks, key, w)
 		}
 	}
-	s.hands.writers.note(key, w, s.env.Now())
+	s.editors.NoteWrite(key, w)
 	return nil, nil
 }
 

@@ -1,4 +1,4 @@
-package syncer
+package editors
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
@@ -16,28 +17,39 @@ import (
 )
 
 const (
-	// maxWriters bounds the writes that are remembered; maxWriterAge is for how
-	// long one is: what is put back later was changed by another.
-	maxWriters   = 1024
-	maxWriterAge = time.Minute
+	// maxWrites bounds the writes that are remembered; maxAge is for how long one
+	// is: what is put back later was changed by another.
+	maxWrites = 1024
+	maxAge    = time.Minute
 	// maxNamed bounds the names in a message.
 	maxNamed = 5
 )
 
-// writers remembers who wrote last what Git declares, until that is put back.
-type writers struct {
+// Editors remembers who wrote what Git declares, and who suspended something.
+type Editors struct {
+	env *env.Env
+	// writers are those whose writes were let through, suspenders those who
+	// suspended something a moment ago.
+	writers, suspenders writes
+}
+
+// New remembers nobody yet.
+func New(e *env.Env) *Editors { return &Editors{env: e} }
+
+// writes remembers who wrote each object last, until that is asked for.
+type writes struct {
 	mu   sync.Mutex
 	last map[object.Key]wire.Changer
 }
 
-// note remembers a write that is let through.
-func (w *writers) note(key object.Key, req change.Request, now time.Time) {
+// note remembers a write.
+func (w *writes) note(key object.Key, req change.Request, now time.Time) {
 	if req.DryRun {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.last == nil || len(w.last) >= maxWriters {
+	if w.last == nil || len(w.last) >= maxWrites {
 		w.last = map[object.Key]wire.Changer{}
 	}
 	w.last[key] = wire.Changer{User: git.OneLine(req.User), Manager: git.OneLine(req.Manager), Time: now}
@@ -45,17 +57,22 @@ func (w *writers) note(key object.Key, req change.Request, now time.Time) {
 
 // take is who wrote an object last, if that is known and was a moment ago, and
 // forgets it.
-func (w *writers) take(key object.Key, now time.Time) (wire.Changer, bool) {
+func (w *writes) take(key object.Key, now time.Time) (wire.Changer, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c, ok := w.last[key]
 	delete(w.last, key)
-	return c, ok && now.Sub(c.Time) <= maxWriterAge
+	return c, ok && now.Sub(c.Time) <= maxAge
+}
+
+// NoteWrite remembers who wrote an object that Git declares.
+func (e *Editors) NoteWrite(key object.Key, req change.Request) {
+	e.writers.note(key, req, e.env.Now())
 }
 
 // changers are those who changed what an action puts back: the managers of the
 // fields, the one of the last write with its user. It may be asked once.
-func (s *Syncer) changers(a plan.Action) []wire.Changer {
+func (e *Editors) changers(a plan.Action) []wire.Changer {
 	var list []wire.Changer
 	if a.Live != nil {
 		for _, m := range history.ManagersOf(a.Live) {
@@ -65,7 +82,7 @@ func (s *Syncer) changers(a plan.Action) []wire.Changer {
 			}
 		}
 	}
-	last, ok := s.hands.writers.take(a.Key, s.env.Now())
+	last, ok := e.writers.take(a.Key, e.env.Now())
 	if !ok {
 		return list
 	}
@@ -78,13 +95,13 @@ func (s *Syncer) changers(a plan.Action) []wire.Changer {
 	return append(list, last)
 }
 
-// blameDrift notes in the results of a plan that puts things back who changed
-// them. It returns a sentence about that, or nothing if nobody is known.
-func (s *Syncer) blameDrift(res plan.Result, results []wire.ObjectResult) string {
+// NameIn notes in the results of a plan that puts things back who changed them.
+// It returns a sentence about that, or nothing if nobody is known.
+func (e *Editors) NameIn(res plan.Result, results []wire.ObjectResult) string {
 	byKey := map[object.Key][]wire.Changer{}
 	for _, a := range res.Actions {
 		if a.Writes() && a.Type != plan.Unchanged {
-			byKey[a.Key] = s.changers(a)
+			byKey[a.Key] = e.changers(a)
 		}
 	}
 	var names []string

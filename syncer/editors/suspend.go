@@ -1,4 +1,4 @@
-package syncer
+package editors
 
 import (
 	"context"
@@ -35,9 +35,9 @@ func suspendable(obj object.Object) (suspended bool, list *[]metav1.Condition, o
 	return *of.Suspend, of.Conditions, true
 }
 
-// noteSuspender remembers who suspends something, until its loop writes that
+// NoteSuspender remembers who suspends something, until its loop writes that
 // down.
-func (s *Syncer) noteSuspender(w change.Request) {
+func (e *Editors) NoteSuspender(w change.Request) {
 	if w.Next == nil {
 		return
 	}
@@ -50,17 +50,17 @@ func (s *Syncer) noteSuspender(w change.Request) {
 		}
 	}
 	if key, err := plan.KeyOf(w.Next); err == nil {
-		s.hands.suspenders.note(key, w, s.env.Now())
+		e.suspenders.note(key, w, e.env.Now())
 	}
 }
 
-// tellSuspended makes the condition of an object agree with its spec.suspend.
-func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.Object) {
+// TellSuspended makes the condition of an object agree with its spec.suspend.
+func (e *Editors) TellSuspended(ctx context.Context, key object.Key, obj object.Object) {
 	suspended, list, ok := suspendable(obj)
 	if !ok || suspended == (apimeta.FindStatusCondition(*list, suspendedCondition) != nil) {
 		return
 	}
-	who, since := s.suspender(key, obj)
+	who, since := e.suspender(key, obj)
 	tx := change.Tx{Changes: []change.Change{change.PatchStatus(key, func(o object.Object) bool {
 		now, list, ok := suspendable(o)
 		if !ok || now != suspended {
@@ -74,15 +74,15 @@ func (s *Syncer) tellSuspended(ctx context.Context, key object.Key, obj object.O
 		}
 		return true
 	})}}
-	if _, err := s.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
-		s.env.Log.Error("write who suspended it", "object", key, "err", err)
+	if _, err := e.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		e.env.Log.Error("write who suspended it", "object", key, "err", err)
 	}
 }
 
 // suspender is who suspended an object, and when: who wrote it, if that is
 // remembered, else what its managed fields tell.
-func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since time.Time) {
-	who, since = "somebody", s.env.Now()
+func (e *Editors) suspender(key object.Key, obj object.Object) (who string, since time.Time) {
+	who, since = "somebody", e.env.Now()
 	for _, m := range history.ManagersOf(obj) {
 		switch {
 		case !m.Owns("spec.suspend"):
@@ -92,7 +92,7 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 			who, since = "Git", m.Time
 		}
 	}
-	last, ok := s.hands.suspenders.take(key, s.env.Now())
+	last, ok := e.suspenders.take(key, e.env.Now())
 	switch {
 	case !ok || who == "Git":
 	case last.Manager == "":
@@ -101,13 +101,13 @@ func (s *Syncer) suspender(key object.Key, obj object.Object) (who string, since
 		who, since = last.User+" with "+last.Manager, last.Time
 	}
 	if since.IsZero() {
-		since = s.env.Now()
+		since = e.env.Now()
 	}
 	return who, since
 }
 
-// suspendedBy is what the condition says; empty if the object is not suspended.
-func suspendedBy(obj object.Object) (who string, since time.Time) {
+// SuspendedBy is what the condition says; empty if the object is not suspended.
+func SuspendedBy(obj object.Object) (who string, since time.Time) {
 	suspended, list, _ := suspendable(obj)
 	if !suspended {
 		return "", time.Time{}
