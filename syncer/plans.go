@@ -26,9 +26,6 @@ func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, er
 	return s.previews.Diff(ctx, req)
 }
 
-// loops are those of Kustomizations, for plans.
-type loops struct{ s *Syncer }
-
 // Fork implements preview.Loops.
 func (l loops) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.Renderer) {
 	if k := l.s.kustomization(key); k != nil {

@@ -152,7 +152,7 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	for _, a := range []struct {
 		name  string
 		known []string
-	}{{flux.OnFailure, []string{"", "none", verdict.OnFailureRevert, verdict.OnFailureHold}}, {flux.GitWrites, []string{"", healMode, rejectMode, commitMode}}} {
+	}{{flux.OnFailure, []string{"", "none", verdict.OnFailureRevert, verdict.OnFailureHold}}, {flux.GitWrites, []string{"", flux.WritesHeal, flux.WritesReject, flux.WritesCommit}}} {
 		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}

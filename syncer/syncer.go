@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/editors"
@@ -34,6 +35,7 @@ import (
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
+	"headway.dev/syncer/writeback"
 )
 
 // Identity is who writes commits.
@@ -99,7 +101,6 @@ type Syncer struct {
 	rights     rights.Rights
 	cfg        Config
 	journal    *journal.Journal
-	hands      hands
 	statuses   *report.Statuses
 	sources    *source.Set
 	editors    *editors.Editors
@@ -109,6 +110,7 @@ type Syncer struct {
 	rollbacks  *rollback.Rollbacks
 	gates      *passage.Gates
 	previews   *preview.Previewer
+	writes     *writeback.Writeback
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -154,6 +156,10 @@ func New(cfg Config) *Syncer {
 		Neighbours: s.neighbours, Gates: s.gates, Loops: loops{s},
 		Restricted: cfg.Access != nil, Foresee: cfg.Foresee, Simulate: cfg.Simulate,
 		Timeout: cfg.PlanTimeout, Bytes: cfg.PlanBytes, OfUser: cfg.PlansOfUser,
+	})
+	s.writes = writeback.New(writeback.Options{
+		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, Journal: s.journal, Editors: s.editors, Loops: loops{s},
+		Committer: cfg.Identity, SigningKey: cfg.SigningKey,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
@@ -395,6 +401,12 @@ func (s *Syncer) ownerOf(key object.Key) *kustomization {
 // Subscribe returns a channel of progress and a function that ends it. A
 // listener that falls far behind misses events.
 func (s *Syncer) Subscribe() (<-chan wire.Event, func()) { return s.env.Feed.Subscribe() }
+
+// Judge decides about a user's write through the API, see
+// [writeback.Writeback.Judge].
+func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+	return s.writes.Judge(ctx, w)
+}
 
 // Blame says what set each field of a live object.
 func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {

@@ -58,6 +58,13 @@ const (
 	AuthorDomain = "headway.dev/git-author-domain"
 )
 
+// The values of [GitWrites].
+const (
+	WritesHeal   = "heal"
+	WritesReject = "reject"
+	WritesCommit = "commit"
+)
+
 // Annotations on a GitRepository.
 const (
 	// Verify extends, if spec.verify is set, what must be signed: its one value

@@ -1,4 +1,4 @@
-package syncer
+package writeback
 
 import (
 	"encoding/base64"

@@ -1,4 +1,4 @@
-package syncer
+package writeback
 
 import (
 	"context"
@@ -26,9 +26,9 @@ import (
 const CauseGitOwned metav1.CauseType = "FieldOwnedByGit"
 
 // reject refuses a write of anything that the next sync would put back.
-func (s *Syncer) reject(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) error {
-	s.hands.mu.Lock()
-	defer s.hands.mu.Unlock()
+func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	item, v, err := s.declared(ks, key)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func refusedWrite(key object.Key, reason string) *apierrors.StatusError {
 
 // refusal names the places in Git that own the fields; the empty path is the
 // whole object.
-func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, v *view, item load.Item, paths []string) error {
+func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, v *view, item load.Item, paths []string) error {
 	h, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
 	trace, err := origin.Of(v.tree, render.CleanDir(ks.Spec.Path), &ks.Spec, item)
 	if err != nil {
@@ -117,7 +117,7 @@ func (s *Syncer) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key
 		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})
 	}
 	out := refusedWrite(key, fmt.Sprintf("%s; change it in Git and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
-		strings.Join(words, "; "), ks.Namespace, ks.Name, flux.GitWrites, healMode))
+		strings.Join(words, "; "), ks.Namespace, ks.Name, flux.GitWrites, flux.WritesHeal))
 	out.ErrStatus.Details.Causes = causes
 	return out
 }
@@ -134,8 +134,8 @@ func nearest(trace *origin.Trace, path string) (origin.Origin, bool) {
 }
 
 // lineCommit is the commit that the line of a file is from.
-func (s *Syncer) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
-	src := s.sources.Get(flux.SourceKey(ks))
+func (s *Writeback) lineCommit(ctx context.Context, ks *kustomizev1.Kustomization, sha string, at load.Source) (*git.Commit, error) {
+	src := s.Sources.Get(flux.SourceKey(ks))
 	if src == nil {
 		return nil, source.ErrNotYet
 	}

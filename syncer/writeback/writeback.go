@@ -1,4 +1,4 @@
-package syncer
+package writeback
 
 import (
 	"context"
@@ -13,28 +13,43 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/editors"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/signature"
+	"headway.dev/syncer/journal"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/progress"
+	"headway.dev/syncer/render"
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/tree"
 )
 
-// The values of the annotation headway.dev/git-writes.
-const (
-	healMode   = "heal"
-	rejectMode = "reject"
-	commitMode = "commit"
-)
-
 // accountsGroup is the group of all ServiceAccounts.
 const accountsGroup = "system:serviceaccounts"
 
-// hands is what judging and committing writes by hand needs.
-type hands struct {
+// Options are what writes are judged and committed with.
+type Options struct {
+	Env     *env.Env
+	Rights  rights.Rights
+	Sources *source.Set
+	Owners  *owners.Index
+	Journal *journal.Journal
+	Editors *editors.Editors
+	Loops   progress.Loops
+	// Committer commits for users.
+	Committer git.Identity
+	// SigningKey signs the commits; nil leaves them unsigned.
+	SigningKey *signature.SigningKey
+}
+
+// Writeback judges users' writes to what Git declares, and commits them.
+type Writeback struct {
+	Options
 	// mu guards all below: writes are judged one at a time.
 	mu      sync.Mutex
 	planner *plan.Planner
@@ -42,9 +57,14 @@ type hands struct {
 	views map[object.Key]*view
 }
 
+// New has judged nothing yet.
+func New(o Options) *Writeback {
+	return &Writeback{Options: o, planner: plan.New(), views: map[object.Key]*view{}}
+}
+
 // view is what a Kustomization declares at one revision.
 type view struct {
-	k        *kustomization
+	renderer *render.Renderer
 	revision string
 	head     source.Head
 	items    map[object.Key]load.Item
@@ -55,8 +75,8 @@ type view struct {
 // headway.dev/git-writes of the Kustomization that applied the object: heal
 // lets everything pass, reject refuses what the next sync would put back, and
 // commit carries changes of people out as commits.
-func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
-	s.editors.NoteSuspender(w)
+func (s *Writeback) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+	s.Editors.NoteSuspender(w)
 	if w.Old == nil || exempt(w) {
 		return nil, nil
 	}
@@ -64,46 +84,48 @@ func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere,
 	if err != nil {
 		return nil, nil //nolint:nilerr // a kind that Git cannot declare
 	}
-	k := s.applier(key, w.Old)
-	if k == nil {
-		return nil, nil
-	}
-	ks := k.get()
+	ks := s.applier(key, w.Old)
 	if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
 	switch ks.Annotations[flux.GitWrites] {
-	case rejectMode:
+	case flux.WritesReject:
 		return nil, s.reject(ctx, ks, key, w)
-	case commitMode:
+	case flux.WritesCommit:
 		// Controllers do not write to Git.
 		if !slices.Contains(w.Groups, accountsGroup) || mayCommit(ks, w.User) {
 			return s.intercept(ks, key, w)
 		}
 	}
-	s.editors.NoteWrite(key, w)
+	s.Editors.NoteWrite(key, w)
 	return nil, nil
 }
 
 // applier is the Kustomization that applied an object, or nil. Between the
 // transaction that stored a new object and its loop's note of it the object's
 // labels tell, which anyone may write, so the inventory has to agree.
-func (s *Syncer) applier(key object.Key, obj object.Object) *kustomization {
-	if noted, ok := s.owners.Of(key); ok {
-		return s.kustomization(noted)
+func (s *Writeback) applier(key object.Key, obj object.Object) *kustomizev1.Kustomization {
+	if noted, ok := s.Owners.Of(key); ok {
+		return s.followed(noted)
 	}
 	owner, labelled := plan.OwnerOf(obj)
 	if !labelled {
 		return nil
 	}
-	k := s.kustomization(owners.KeyOf(owner))
-	if k == nil {
+	ks := s.followed(owners.KeyOf(owner))
+	if ks == nil || !slices.Contains(flux.InventoryOf(ks), key) {
 		return nil
 	}
-	if ks := k.get(); ks == nil || !slices.Contains(flux.InventoryOf(ks), key) {
+	return ks
+}
+
+// followed is a Kustomization that has a loop, or nil.
+func (s *Writeback) followed(key object.Key) *kustomizev1.Kustomization {
+	if _, runs := s.Loops.State(key); !runs {
 		return nil
 	}
-	return k
+	ks, _ := s.Env.Store.Get(key).(*kustomizev1.Kustomization)
+	return ks
 }
 
 // mayCommit reports whether a ServiceAccount writes commits, as people do.
@@ -120,9 +142,9 @@ func exempt(w change.Request) bool {
 
 // declared is the item of an object at the applied revision, and what else is
 // rendered there. It is looked up in the repository, which needs no network.
-func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
+func (s *Writeback) declared(ks *kustomizev1.Kustomization, key object.Key) (load.Item, *view, error) {
 	applied, ok := git.ParseRevision(ks.Status.LastAppliedRevision)
-	src := s.sources.Get(flux.SourceKey(ks))
+	src := s.Sources.Get(flux.SourceKey(ks))
 	if !ok || src == nil {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
 	}
@@ -138,41 +160,38 @@ func (s *Syncer) declared(ks *kustomizev1.Kustomization, key object.Key) (load.I
 }
 
 // viewOf renders a Kustomization at a head, unless that is known.
-func (s *Syncer) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, error) {
-	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
-	known := s.hands.views[key]
+func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, error) {
+	key := flux.KeyOf(ks)
+	known := s.views[key]
 	at := fmt.Sprintf("%s %d", h.ID(), ks.Generation)
 	if known != nil && known.revision == at {
 		return known, nil
 	}
 	if known == nil {
-		known = &view{k: newKustomization(s, key)}
+		known = &view{renderer: render.New(s.Env, s.Rights)}
 	}
-	t, err := h.Tree(flux.Ignore(s.env.Store, flux.SourceKey(ks)))
+	t, err := h.Tree(flux.Ignore(s.Env.Store, flux.SourceKey(ks)))
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.renderView(known.k, ks, t, h.Revision())
+	items, err := s.renderView(known.renderer, ks, t, h.Revision())
 	if err != nil {
 		return nil, err
 	}
-	next := &view{k: known.k, revision: at, head: h, items: items, tree: t}
-	if s.hands.views == nil {
-		s.hands.views = map[object.Key]*view{}
-	}
-	for other := range s.hands.views {
-		if s.env.Store.Get(other) == nil {
-			delete(s.hands.views, other)
+	next := &view{renderer: known.renderer, revision: at, head: h, items: items, tree: t}
+	for other := range s.views {
+		if s.Env.Store.Get(other) == nil {
+			delete(s.views, other)
 		}
 	}
-	s.hands.views[key] = next
+	s.views[key] = next
 	return next, nil
 }
 
-func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
+func (s *Writeback) renderView(r *render.Renderer, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
 	err := fault.Catch(func() (err error) {
-		items, err = k.renderer.Render(context.Background(), ks, t, revision)
+		items, err = r.Render(context.Background(), ks, t, revision)
 		return err
 	})
 	if err != nil {
@@ -189,14 +208,11 @@ func (s *Syncer) renderView(k *kustomization, ks *kustomizev1.Kustomization, t t
 
 // afterSync is what a sync would make of live, given what Git declares of it; nil
 // if the object is one that the syncer leaves alone.
-func (s *Syncer) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
-	if s.hands.planner == nil {
-		s.hands.planner = plan.New()
-	}
+func (s *Writeback) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
 	bare, _ := live.DeepCopyObject().(object.Object)
 	bare.SetResourceVersion("") // or the planner takes it for what is stored
 	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
-	res := s.hands.planner.Plan(in, rights.NewAfterwards(s.env.Store, map[object.Key]object.Object{key: bare}))
+	res := s.planner.Plan(in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
 	if len(res.Errors) > 0 {
 		return nil, res.Errors[0]
 	}

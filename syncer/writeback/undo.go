@@ -1,4 +1,4 @@
-package syncer
+package writeback
 
 import (
 	"encoding/json"
@@ -27,17 +27,17 @@ import (
 // template last, if that is what the write asks for: kubectl rollout undo puts
 // back the template of an older ReplicaSet. ok is false if the write is
 // something else, or such a commit would change anything besides.
-func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
-	if !h.undoes() {
+func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
+	if !u.undoes() {
 		return "", false
 	}
 	bad := ""
-	err := h.s.journal.Backwards(func(e wire.Entry) bool {
-		if e.Type != wire.EntryApplied || e.Commit == nil || e.Kustomization != h.ks.Namespace+"/"+h.ks.Name {
+	err := u.s.Journal.Backwards(func(e wire.Entry) bool {
+		if e.Type != wire.EntryApplied || e.Commit == nil || e.Kustomization != u.ks.Namespace+"/"+u.ks.Name {
 			return true
 		}
 		for _, o := range e.Objects {
-			if o.Group == h.key.Group && o.Kind == h.key.Kind && o.Namespace == h.key.Namespace && o.Name == h.key.Name &&
+			if o.Group == u.key.Group && o.Kind == u.key.Kind && o.Namespace == u.key.Namespace && o.Name == u.key.Name &&
 				slices.ContainsFunc(o.Fields, func(f string) bool { return partOf(f, "spec.template") }) {
 				bad = e.Commit.SHA
 				return false
@@ -49,14 +49,14 @@ func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base 
 		return "", false
 	}
 	sha, err = write.RevertOn(tip.Repo, tip.Commit, write.RevertOptions{
-		Branch: branch, Commit: bad, Extra: "Undone through the API by " + git.OneLine(h.request.User) + ".", Author: author, Committer: committer, Key: h.s.cfg.SigningKey,
+		Branch: branch, Commit: bad, Extra: "Undone through the API by " + git.OneLine(u.request.User) + ".", Author: author, Committer: committer, Key: u.s.SigningKey,
 	})
 	if err != nil {
 		return "", false
 	}
 	after := tip.At(git.Head{Commit: sha})
-	t, err := after.Tree(flux.Ignore(h.s.env.Store, flux.SourceKey(h.ks)))
-	if err != nil || h.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
+	t, err := after.Tree(flux.Ignore(u.s.Env.Store, flux.SourceKey(u.ks)))
+	if err != nil || u.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
 	}
 	return sha, true
@@ -64,13 +64,13 @@ func (h *handWrite) asRevert(tip source.Head, branch string, before *view, base 
 
 // undoes says that the write gives a Deployment the pod template of one of its
 // older ReplicaSets.
-func (h *handWrite) undoes() bool {
-	next, ok := h.request.Next.(*appsv1.Deployment)
-	old, _ := h.request.Old.(*appsv1.Deployment)
-	if !ok || old == nil || !slices.ContainsFunc(h.changes, func(c fieldChange) bool { return strings.HasPrefix(c.path, "spec.template") }) {
+func (u *userWrite) undoes() bool {
+	next, ok := u.request.Next.(*appsv1.Deployment)
+	old, _ := u.request.Old.(*appsv1.Deployment)
+	if !ok || old == nil || !slices.ContainsFunc(u.changes, func(c fieldChange) bool { return strings.HasPrefix(c.path, "spec.template") }) {
 		return false
 	}
-	list, _ := h.s.env.Store.List(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, h.key.Namespace)
+	list, _ := u.s.Env.Store.List(schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}, u.key.Namespace)
 	for _, o := range list {
 		rs, ok := o.(*appsv1.ReplicaSet)
 		if !ok || !slices.ContainsFunc(rs.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == old.UID }) {
@@ -87,13 +87,13 @@ func (h *handWrite) undoes() bool {
 
 // written are the changes to write: those that ask only for the value that a
 // new part has by default are left out.
-func (h *handWrite) written(item load.Item) []fieldChange {
-	list := slices.Clone(h.changes)
+func (u *userWrite) written(item load.Item) []fieldChange {
+	list := slices.Clone(u.changes)
 	full, ok := withChanges(item, list)
 	if !ok {
 		return list
 	}
-	for i, c := range slices.Backward(h.changes) {
+	for i, c := range slices.Backward(u.changes) {
 		// No label and no data has a default, and stringData hides what is written to data.
 		if c.removed || strings.HasPrefix(c.path, "metadata.") || strings.HasPrefix(c.path, "data") {
 			continue

@@ -1,0 +1,298 @@
+package writeback
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
+	"headway.dev/syncer/tree"
+)
+
+// intercept decides whether a write becomes a commit.
+func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	item, _, err := s.declared(ks, key)
+	if err != nil || item.Object == nil {
+		return nil, err
+	}
+	if left, err := s.afterSync(ks, item, key, w.Old); err != nil || left == nil {
+		return nil, err
+	}
+	u := &userWrite{s: s, ks: ks, key: key, request: w}
+	if w.Next != nil {
+		var here []string
+		for _, c := range fieldChanges(w.Old, w.Next) {
+			if staysHere(item, c) {
+				here = append(here, c.path)
+			} else {
+				u.changes = append(u.changes, c)
+			}
+		}
+		if len(u.changes) == 0 {
+			return nil, nil
+		}
+		if here = slices.DeleteFunc(here, livesHere); len(here) > 0 {
+			return nil, refusedWrite(key, fmt.Sprintf("%s is not declared in Git, and %s is: change them one after the other", strings.Join(here, ", "), u.changes[0].path))
+		}
+	}
+	return u.carryOut, nil
+}
+
+// staysHere says that a change does not concern Git: the field is the cluster's
+// own, or is taken away and was not from Git, or scales what Git does not.
+func staysHere(item load.Item, c fieldChange) bool {
+	if livesHere(c.path) {
+		return true
+	}
+	if !c.removed && c.path != "spec.replicas" {
+		return false
+	}
+	return !declares(item, c.path)
+}
+
+// declares says that Git sets the field or a part of it.
+func declares(item load.Item, path string) bool {
+	for _, f := range fieldChanges(nil, item.Object) {
+		if partOf(f.path, path) || strings.HasPrefix(path, "data[") && f.path == "stringData"+path[len("data"):] || f.path == strings.Replace(path, "data.", "stringData.", 1) {
+			return true
+		}
+	}
+	return false
+}
+
+// userWrite is one write on its way to Git.
+type userWrite struct {
+	s       *Writeback
+	ks      *kustomizev1.Kustomization
+	key     object.Key
+	request change.Request
+	changes []fieldChange // none for a deletion
+}
+
+func (u *userWrite) conflict(format string, args ...any) error {
+	return apierrors.NewConflict(plan.Resource(u.key), u.key.Name, fmt.Errorf(format, args...))
+}
+
+// carryOut commits the write, pushes it and waits until it is applied.
+func (u *userWrite) carryOut(ctx context.Context) (object.Object, error) {
+	src, obj, branch, err := u.target()
+	if err != nil {
+		return nil, refusedWrite(u.key, err.Error())
+	}
+	if src.LockBranch(ctx) != nil {
+		return nil, apierrors.NewTimeoutError("other writes to the same source are under way", 1)
+	}
+	sha, err := u.push(ctx, src, obj, branch)
+	src.UnlockBranch()
+	if err != nil || u.request.DryRun {
+		return u.request.Next, u.status(err)
+	}
+	src.Wake()
+	return u.await(ctx, src, sha)
+}
+
+// status is an error as the API answers it.
+func (u *userWrite) status(err error) error {
+	if _, ok := errors.AsType[*apierrors.StatusError](err); ok || err == nil {
+		return err
+	}
+	if errors.Is(err, write.ErrMoved) {
+		return u.conflict("%w", err)
+	}
+	return refusedWrite(u.key, err.Error())
+}
+
+// target is the branch to write to.
+func (u *userWrite) target() (*source.Source, *sourcev1.GitRepository, string, error) {
+	if err := u.s.Rights.MayWriteGit(u.ks); err != nil {
+		return nil, nil, "", err
+	}
+	src := u.s.Sources.Get(flux.SourceKey(u.ks))
+	obj, ok := u.s.Env.Store.Get(flux.SourceKey(u.ks)).(*sourcev1.GitRepository)
+	if src == nil || !ok {
+		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
+	}
+	if obj.Spec.Verification != nil && u.s.SigningKey == nil {
+		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.Name())
+	}
+	branch, err := flux.BranchOf(obj)
+	if err != nil {
+		return nil, nil, "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit), so nothing can be committed to it")
+	}
+	return src, obj, branch, nil
+}
+
+// push writes the commit on the newest state of the branch, again if that moved
+// meanwhile, and returns its SHA.
+func (u *userWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.GitRepository, branch string) (string, error) {
+	at, lastErr := src.Current()
+	if at.Repo == nil {
+		return "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	}
+	auth := src.Auth()
+	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
+	defer cancel()
+	for range 5 {
+		tip, err := at.Repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
+		if err != nil {
+			return "", err
+		}
+		sha, err := u.write(at.At(tip), branch)
+		if err != nil || u.request.DryRun {
+			return sha, err
+		}
+		err = write.Advance(ctx, at.Repo, branch, tip.Commit, sha, auth)
+		if errors.Is(err, write.ErrMoved) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch)
+		}
+		u.s.Env.Log.Info("committed a write", "kustomization", u.ks.Namespace+"/"+u.ks.Name, "object", u.key.String(), "user", u.request.User, "commit", sha)
+		u.s.Env.Record(u.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, u.subject()))
+		return sha, nil
+	}
+	return "", write.ErrMoved
+}
+
+// write makes the commit on top of a head, and checks what it would do. In a
+// dry run it only checks.
+func (u *userWrite) write(tip source.Head, branch string) (string, error) {
+	u.s.mu.Lock()
+	defer u.s.mu.Unlock()
+	before, err := u.s.viewOf(u.ks, tip)
+	if err != nil {
+		return "", fmt.Errorf("the branch cannot be built, so nothing is added to it: %w", err)
+	}
+	item := before.items[u.key]
+	if item.Object == nil {
+		return "", u.conflict("%s is no longer declared on the branch", flux.Describe(u.key))
+	}
+	base, err := u.s.afterSync(u.ks, item, u.key, u.request.Old)
+	if err != nil {
+		return "", err
+	}
+	for _, moved := range fieldChanges(u.request.Old, base) {
+		for _, c := range u.changes {
+			if partOf(moved.path, c.path) || partOf(c.path, moved.path) {
+				return "", u.conflict("%s was changed in Git meanwhile: look at it again", moved.path)
+			}
+		}
+	}
+	author, committer := u.author(), u.s.Committer.At(u.s.Env.Now())
+	if sha, ok := u.asRevert(tip, branch, before, base, author, committer); ok {
+		return sha, nil
+	}
+	m, err := newMapping(u.ks, before.tree, item)
+	if err != nil {
+		return "", err
+	}
+	if u.request.Next == nil {
+		err = m.remove()
+	} else {
+		err = m.apply(u.written(item))
+	}
+	if err != nil {
+		return "", err
+	}
+	for file := range m.edits {
+		if from := tip.Form.IncludedFrom(file); from != "" {
+			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
+		}
+	}
+	if err := u.check(tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
+		return "", err
+	}
+	if u.request.DryRun {
+		return "", nil
+	}
+	return write.Files(tip.Repo, tip.Commit, write.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: u.message(), Key: u.s.SigningKey})
+}
+
+// check builds what the edited files declare, for every Kustomization of the
+// source, and fails unless exactly the change that was asked for comes out.
+func (u *userWrite) check(tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
+	var after load.Item
+	for _, ks := range flux.Followers(u.s.Env.Store, flux.SourceKey(u.ks)) {
+		same := ks.Namespace == u.ks.Namespace && ks.Name == u.ks.Name
+		was, err := u.s.viewOf(ks, tip)
+		if same {
+			was, err = before, nil
+		}
+		if err != nil {
+			continue // it is broken already
+		}
+		items, err := u.s.renderView(was.renderer, ks, edited, "the edited "+strings.Join(files, ", "))
+		if err != nil {
+			return fmt.Errorf("with the change in %s the Kustomization %s/%s cannot be built: %w; edit the files", strings.Join(files, ", "), ks.Namespace, ks.Name, err)
+		}
+		for key := range union(was.items, items) {
+			if same && key == u.key {
+				after = items[key]
+				continue
+			}
+			if !reflect.DeepEqual(was.items[key].Object, items[key].Object) {
+				return fmt.Errorf("the change in %s would also change %s of the Kustomization %s/%s: edit the files", strings.Join(files, ", "), flux.Describe(key), ks.Namespace, ks.Name)
+			}
+		}
+	}
+	if u.request.Next == nil {
+		if after.Object != nil {
+			return fmt.Errorf("%s is still declared in %s: edit the files", flux.Describe(u.key), after.Source)
+		}
+		return nil
+	}
+	if after.Object == nil {
+		return fmt.Errorf("with the change in %s the object would be gone: edit the files", strings.Join(files, ", "))
+	}
+	result, err := u.s.afterSync(u.ks, after, u.key, base)
+	if err != nil {
+		return err
+	}
+	if result == nil {
+		return fmt.Errorf("with the change in %s the object would no longer be applied: edit the files", strings.Join(files, ", "))
+	}
+	got := map[string]fieldChange{}
+	for _, c := range fieldChanges(base, result) {
+		got[c.path] = c
+	}
+	for _, c := range u.changes {
+		if g, ok := got[c.path]; !ok || !reflect.DeepEqual(g, c) {
+			return fmt.Errorf("%s cannot be changed so in %s: something else sets it, too; edit the files", c.path, strings.Join(files, ", "))
+		}
+		delete(got, c.path)
+	}
+	for path := range got {
+		return fmt.Errorf("the change in %s would also change %s: edit the files", strings.Join(files, ", "), path)
+	}
+	return nil
+}
+
+func union(a, b map[object.Key]load.Item) map[object.Key]bool {
+	all := make(map[object.Key]bool, len(a))
+	for k := range a {
+		all[k] = true
+	}
+	for k := range b {
+		all[k] = true
+	}
+	return all
+}
