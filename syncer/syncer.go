@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/api"
 	"headway.dev/syncer/editors"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -111,6 +113,7 @@ type Syncer struct {
 	gates      *passage.Gates
 	previews   *preview.Previewer
 	writes     *writeback.Writeback
+	api        *api.API
 
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
@@ -160,6 +163,10 @@ func New(cfg Config) *Syncer {
 	s.writes = writeback.New(writeback.Options{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, Journal: s.journal, Editors: s.editors, Loops: loops{s},
 		Committer: cfg.Identity, SigningKey: cfg.SigningKey,
+	})
+	s.api = api.New(api.Options{
+		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: loops{s},
+		Plan: s.previews.Plan, Diff: s.previews.Diff, Rollback: s.rollbacks.Rollback,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Told = s.statuses.Observe
@@ -398,25 +405,22 @@ func (s *Syncer) ownerOf(key object.Key) *kustomization {
 	return s.kustomizations[owner]
 }
 
-// Subscribe returns a channel of progress and a function that ends it. A
-// listener that falls far behind misses events.
-func (s *Syncer) Subscribe() (<-chan wire.Event, func()) { return s.env.Feed.Subscribe() }
-
 // Judge decides about a user's write through the API, see
 // [writeback.Writeback.Judge].
 func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
 	return s.writes.Judge(ctx, w)
 }
 
-// Blame says what set each field of a live object.
-func (s *Syncer) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
-	return s.history.Blame(ctx, q)
+// Handler serves the syncer's API, see [api.API.Handler].
+func (s *Syncer) Handler() http.Handler { return s.api.Handler() }
+
+// Sync fetches now, see [api.API.Sync].
+func (s *Syncer) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Event) error) error {
+	return s.api.Sync(ctx, req, step)
 }
 
-// GetPast is an object as Git wanted it at a commit or a time.
-func (s *Syncer) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
-	return s.history.GetPast(ctx, q)
-}
+// Status is the state of all sources and what follows them.
+func (s *Syncer) Status() wire.Status { return s.api.Status() }
 
 // Log lists the commits that changed an object (or all of them, for the empty
 // selector), newest first, with what came of each: those from before an entry's

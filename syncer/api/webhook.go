@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"crypto/rand"
@@ -26,13 +26,14 @@ const (
 
 // hooks serves webhooks. All that it does for one is to look at the source.
 type hooks struct {
-	s     *Syncer
-	queue arrivals
-	decoy []byte // a secret that nobody knows
+	stored  object.Reader
+	sources *source.Set
+	queue   arrivals
+	decoy   []byte // a secret that nobody knows
 }
 
-func newHooks(s *Syncer) *hooks {
-	return &hooks{s: s, decoy: []byte(rand.Text())}
+func newHooks(stored object.Reader, sources *source.Set) *hooks {
+	return &hooks{stored: stored, sources: sources, decoy: []byte(rand.Text())}
 }
 
 // ServeHTTP answers the same to a request for a source that does not exist or
@@ -80,12 +81,12 @@ func (h *hooks) read(w http.ResponseWriter, r *http.Request) (body []byte, gone 
 // takes as long to check.
 func (h *hooks) target(namespace, name string) (*source.Source, *sourcev1.GitRepository, []byte) {
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: name}
-	obj, ok := h.s.env.Store.Get(key).(*sourcev1.GitRepository)
-	src := h.s.sources.Get(key)
+	obj, ok := h.stored.Get(key).(*sourcev1.GitRepository)
+	src := h.sources.Get(key)
 	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {
 		return nil, nil, h.decoy
 	}
-	data, err := source.Secret(h.s.env.Store, namespace, obj.Annotations[flux.WebhookSecret])
+	data, err := source.Secret(h.stored, namespace, obj.Annotations[flux.WebhookSecret])
 	token := strings.TrimSpace(string(data["token"]))
 	if err != nil || token == "" {
 		return nil, nil, h.decoy

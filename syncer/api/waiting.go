@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"fmt"
@@ -20,28 +20,23 @@ func concernsOne(targets []*source.Source, name string) bool {
 
 // waiting tells, of each Kustomization of the sources that is not done with
 // the newest commit, what it waits for.
-func (s *Syncer) waiting(targets []*source.Source) []wire.Event {
+func (s *API) waiting(targets []*source.Source) []wire.Event {
 	var list []wire.Event
 	for _, src := range targets {
 		h, _ := src.Current()
 		revision := h.Revision()
-		for _, ks := range flux.Followers(s.env.Store, src.Key) {
-			s.mu.Lock()
-			k := s.kustomizations[flux.KeyOf(ks)]
-			s.mu.Unlock()
-			if k == nil || ks.Spec.Suspend {
+		for _, ks := range flux.Followers(s.Env.Store, src.Key) {
+			state, runs := s.Loops.State(flux.KeyOf(ks))
+			if !runs || ks.Spec.Suspend {
 				continue
 			}
-			k.mu.Lock()
-			settled := k.settled.Revision == revision
-			k.mu.Unlock()
 			// What is not applied yet has not begun to be waited for.
-			if settled || ks.Status.LastAppliedRevision != revision {
+			if state.Revision == revision || ks.Status.LastAppliedRevision != revision {
 				continue
 			}
 			if open := s.unready(flux.KeyOf(ks), flux.InventoryOf(ks)); open != "" {
 				list = append(list, wire.Event{
-					Time: s.env.Now(), Source: src.Name(), Kustomization: k.name(), Phase: "health", Revision: revision, Message: "waiting for " + open,
+					Time: s.Env.Now(), Source: src.Name(), Kustomization: ks.Namespace + "/" + ks.Name, Phase: "health", Revision: revision, Message: "waiting for " + open,
 				})
 			}
 		}
@@ -51,7 +46,7 @@ func (s *Syncer) waiting(targets []*source.Source) []wire.Event {
 
 // unready names the first objects that are not healthy, with the reason, and
 // counts the rest.
-func (s *Syncer) unready(self object.Key, keys []object.Key) string {
+func (s *API) unready(self object.Key, keys []object.Key) string {
 	const most = 3
 	var words []string
 	n := 0
@@ -59,7 +54,7 @@ func (s *Syncer) unready(self object.Key, keys []object.Key) string {
 		if key == self {
 			continue
 		}
-		res := assess.Of(s.env.Store.Get(key), s.env.Store)
+		res := assess.Of(s.Env.Store.Get(key), s.Env.Store)
 		if res.Status == health.Current {
 			continue
 		}

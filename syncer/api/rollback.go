@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 
 // serveRollback answers what cannot be reverted as it is with a Conflict that
 // names the files.
-func (s *Syncer) serveRollback(w http.ResponseWriter, r *http.Request) {
+func (s *API) serveRollback(w http.ResponseWriter, r *http.Request) {
 	var req wire.RollbackRequest
 	if !readJSON(w, r, &req) {
 		return

@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"cmp"
@@ -24,17 +24,17 @@ import (
 )
 
 // Status is the state of all sources and what follows them.
-func (s *Syncer) Status() wire.Status {
+func (s *API) Status() wire.Status {
 	st := wire.Status{Sources: []wire.SourceStatus{}}
-	list, _ := s.env.Store.List(flux.GitRepository, "")
+	list, _ := s.Env.Store.List(flux.GitRepository, "")
 	for _, o := range list {
 		if obj, ok := o.(*sourcev1.GitRepository); ok {
 			st.Sources = append(st.Sources, s.sourceStatus(obj))
 		}
 	}
-	list, _ = s.env.Store.List(flux.Kustomization, "")
+	list, _ = s.Env.Store.List(flux.Kustomization, "")
 	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.env.Store.Get(flux.SourceKey(ks)) == nil {
+		if ks, ok := o.(*kustomizev1.Kustomization); ok && s.Env.Store.Get(flux.SourceKey(ks)) == nil {
 			st.Kustomizations = append(st.Kustomizations, s.kustomizationStatus(ks, nil, ""))
 		}
 	}
@@ -43,12 +43,12 @@ func (s *Syncer) Status() wire.Status {
 
 // waitsFor are the Kustomizations that one depends on and that are not ready,
 // with the reason.
-func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
+func (s *API) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 	var list []wire.Object
 	for _, d := range ks.Spec.DependsOn {
 		key := object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
 		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
-		if dep, ok := s.env.Store.Get(key).(*kustomizev1.Kustomization); ok {
+		if dep, ok := s.Env.Store.Get(key).(*kustomizev1.Kustomization); ok {
 			if flux.IsReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
 				continue
 			}
@@ -62,7 +62,7 @@ func (s *Syncer) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 	return list
 }
 
-func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
+func (s *API) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
 	out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(obj)
 	if branch, err := flux.BranchOf(obj); err == nil {
@@ -72,7 +72,7 @@ func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 		out.Ready, out.Reason, out.Message, out.Since = string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time
 	}
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
-	src := s.sources.Get(key)
+	src := s.Sources.Get(key)
 	if obj.Status.Artifact != nil {
 		out.Revision = obj.Status.Artifact.Revision
 		if head, ok := git.ParseRevision(out.Revision); ok && src != nil {
@@ -82,13 +82,13 @@ func (s *Syncer) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	if src != nil {
 		out.Next = src.Due()
 	}
-	for _, ks := range flux.Followers(s.env.Store, key) {
+	for _, ks := range flux.Followers(s.Env.Store, key) {
 		out.Kustomizations = append(out.Kustomizations, s.kustomizationStatus(ks, src, out.Revision))
 	}
 	return out
 }
 
-func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Source, fetched string) wire.KustomizationStatus {
+func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Source, fetched string) wire.KustomizationStatus {
 	out := wire.KustomizationStatus{
 		Namespace: ks.Namespace, Name: ks.Name, Path: ks.Spec.Path, Applied: ks.Status.LastAppliedRevision,
 		Attempted: ks.Status.LastAttemptedRevision, Ready: string(metav1.ConditionUnknown), Sync: "Unknown",
@@ -100,13 +100,8 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 	if head, ok := git.ParseRevision(out.Applied); ok && src != nil {
 		out.Commit, _ = src.Commit(head.Commit)
 	}
-	s.mu.Lock()
-	k := s.kustomizations[object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}]
-	s.mu.Unlock()
-	if k != nil {
-		k.mu.Lock()
-		out.Next, out.Errors = k.next, k.faults
-		k.mu.Unlock()
+	if state, ok := s.Loops.State(flux.KeyOf(ks)); ok {
+		out.Next, out.Errors = state.Next, state.Faults
 	}
 	switch {
 	case ks.Spec.Suspend:
@@ -129,14 +124,14 @@ func (s *Syncer) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.
 	keys := flux.InventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), out.Applied != ""
 	for _, key := range keys {
-		if key == (object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}) {
+		if key == (flux.KeyOf(ks)) {
 			continue
 		}
-		obj := s.env.Store.Get(key)
+		obj := s.Env.Store.Get(key)
 		if obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
-		if res := assess.Of(obj, s.env.Store); res.Status != health.Current {
+		if res := assess.Of(obj, s.Env.Store); res.Status != health.Current {
 			out.Healthy = false
 			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
 		}

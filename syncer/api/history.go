@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"context"
@@ -21,11 +21,11 @@ const (
 
 // handleHistory serves what only reads. Values of Secrets are never among the
 // answers, whoever asks.
-func (s *Syncer) handleHistory(mux *http.ServeMux) {
+func (s *API) handleHistory(mux *http.ServeMux) {
 	mux.HandleFunc("GET /headway/v1/log", s.serveLog)
 	mux.HandleFunc("GET /headway/v1/log/verify", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.verification()) })
-	mux.HandleFunc("GET /headway/v1/blame", ask(objectQuery, s.Blame))
-	mux.HandleFunc("GET /headway/v1/get", ask(objectQuery, s.GetPast))
+	mux.HandleFunc("GET /headway/v1/blame", ask(objectQuery, s.History.Blame))
+	mux.HandleFunc("GET /headway/v1/get", ask(objectQuery, s.History.GetPast))
 	mux.HandleFunc("GET /headway/v1/diff", ask(func(q url.Values) (wire.DiffRequest, error) {
 		req := wire.DiffRequest{Source: q.Get("source"), Kustomization: q.Get("kustomization"), From: q.Get("from"), To: q.Get("to")}
 		if req.To == "" {
@@ -77,7 +77,7 @@ func ask[In, Out any](parse func(url.Values) (In, error), call func(context.Cont
 	}
 }
 
-func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
+func (s *API) serveLog(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	limit, before := 100, int64(-1)
 	if v := q.Get("limit"); v != "" {
@@ -100,7 +100,7 @@ func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "give both kind and name, or neither", http.StatusBadRequest)
 		return
 	}
-	list, err := s.journal.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, maxLog)
+	list, err := s.Journal.Log(q.Get("kind"), q.Get("namespace"), q.Get("name"), before, maxLog)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -112,8 +112,8 @@ func (s *Syncer) serveLog(w http.ResponseWriter, r *http.Request) {
 }
 
 // verification is the result of checking the journal.
-func (s *Syncer) verification() wire.Verification {
-	n, err := s.VerifyJournal()
+func (s *API) verification() wire.Verification {
+	n, err := s.Journal.Verify()
 	v := wire.Verification{Entries: n, OK: err == nil}
 	if err != nil {
 		v.Error = err.Error()

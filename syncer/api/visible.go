@@ -1,4 +1,4 @@
-package syncer
+package api
 
 import (
 	"cmp"
@@ -17,9 +17,9 @@ import (
 const hidden = "(hidden)"
 
 // visibleStatus is a status cut to what the caller may see.
-func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
+func (s *API) visibleStatus(ctx context.Context, st wire.Status) wire.Status {
 	st.Sources = slices.DeleteFunc(st.Sources, func(src wire.SourceStatus) bool {
-		return s.rights.Permitted(ctx, "get", object.Key{GroupKind: flux.GitRepository, Namespace: src.Namespace, Name: src.Name}) != nil
+		return s.Rights.Permitted(ctx, "get", object.Key{GroupKind: flux.GitRepository, Namespace: src.Namespace, Name: src.Name}) != nil
 	})
 	st.Kustomizations = s.visibleKustomizations(ctx, st.Kustomizations)
 	for i := range st.Sources {
@@ -30,7 +30,7 @@ func (s *Syncer) visibleStatus(ctx context.Context, st wire.Status) wire.Status 
 
 // visibleKustomizations leaves out what the caller may not see, and why a
 // Kustomization is not ready that another waits for.
-func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.KustomizationStatus) []wire.KustomizationStatus {
+func (s *API) visibleKustomizations(ctx context.Context, list []wire.KustomizationStatus) []wire.KustomizationStatus {
 	list = slices.DeleteFunc(list, func(ks wire.KustomizationStatus) bool { return !s.sees(ctx, ks.Namespace+"/"+ks.Name) })
 	for _, ks := range list {
 		for i, o := range ks.WaitsFor {
@@ -44,13 +44,13 @@ func (s *Syncer) visibleKustomizations(ctx context.Context, list []wire.Kustomiz
 
 // sees reports whether the caller may see the Kustomization, given as
 // NAMESPACE/NAME.
-func (s *Syncer) sees(ctx context.Context, kustomization string) bool {
+func (s *API) sees(ctx context.Context, kustomization string) bool {
 	namespace, name, _ := strings.Cut(kustomization, "/")
-	return s.rights.Permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: namespace, Name: name}) == nil
+	return s.Rights.Permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: namespace, Name: name}) == nil
 }
 
 // visibleLog is a log cut to the Kustomizations that the caller may see.
-func (s *Syncer) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.LogEntry {
+func (s *API) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.LogEntry {
 	may := map[string]bool{}
 	return slices.DeleteFunc(list, func(e wire.LogEntry) bool {
 		seen, known := may[e.Kustomization]
@@ -64,11 +64,11 @@ func (s *Syncer) visibleLog(ctx context.Context, list []wire.LogEntry) []wire.Lo
 
 // syncable are the sources that the caller may have synced; it fails if that
 // is none.
-func (s *Syncer) syncable(ctx context.Context, all []*source.Source) ([]*source.Source, error) {
+func (s *API) syncable(ctx context.Context, all []*source.Source) ([]*source.Source, error) {
 	var denied error
 	var list []*source.Source
 	for _, src := range all {
-		if err := s.rights.PermittedSource(ctx, rights.VerbSync, src.Key); err != nil {
+		if err := s.Rights.PermittedSource(ctx, rights.VerbSync, src.Key); err != nil {
 			denied = err
 			continue
 		}
@@ -76,7 +76,7 @@ func (s *Syncer) syncable(ctx context.Context, all []*source.Source) ([]*source.
 	}
 	if len(list) == 0 {
 		// It names what was asked for, not what there is.
-		return nil, cmp.Or(s.rights.PermittedSource(ctx, rights.VerbSync, source.Named(flux.GitRepository, "")), denied)
+		return nil, cmp.Or(s.Rights.PermittedSource(ctx, rights.VerbSync, source.Named(flux.GitRepository, "")), denied)
 	}
 	return list, nil
 }

@@ -1,0 +1,3 @@
+// Package api serves the syncer over HTTP, from what it stores and from what its
+// loops say of themselves.
+package api
