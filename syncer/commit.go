@@ -2,7 +2,6 @@ package syncer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync/atomic"
@@ -58,10 +57,10 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	// The last good commit, put back while the newest is refused, is judged
 	// already; not so one that is gone back to.
 	heals := k.failed && k.attempted.Revision != r.head.Revision()
-	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judgedBy != healthSpec(ks)
-	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.pending != nil && !k.pending.failed || k.pending == nil && waits && !flux.IsReady(ks) ||
-		k.pending == nil && verdict.Of(ks).Revision != r.head.Revision())
-	r.before = k.before(ks, r.plan)
+	rejudge := ks.Status.ObservedGeneration != ks.Generation && k.judge.OtherSpec(ks)
+	p.judge = p.advanced || !heals && (rejudge || visible && !r.drift || k.judge.Open() || !k.judge.Waits() && waits && !flux.IsReady(ks) ||
+		!k.judge.Waits() && verdict.Of(ks).Revision != r.head.Revision())
+	r.before = k.judge.Before(ks, k.inventory.Of(ks), r.plan)
 	if !slices.Contains(ks.Finalizers, kustomizev1.KustomizationFinalizer) {
 		p.changes = append(p.changes, change.Patch(k.key, func(o object.Object) bool {
 			if slices.Contains(o.GetFinalizers(), kustomizev1.KustomizationFinalizer) {
@@ -73,7 +72,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	}
 	edit := status.Applied{
 		Attempt: r.attempt(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
-		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.pending != nil, Waits: waits,
+		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.judge.Waits(), Waits: waits,
 	}.Edit(now)
 	p.changes = append(p.changes, k.forget(ks, r)...)
 	if len(p.changes) == 0 && !edit.Changes(ks) {
@@ -81,7 +80,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	}
 	p.changes = append(p.changes, edit.Change(k.key))
 	if p.advanced {
-		p.entries = append(p.entries, k.superseded(ks, r.head.Revision()))
+		p.entries = append(p.entries, k.judge.Superseded(ks, r.head.Revision()))
 	}
 	if p.told {
 		p.entries = append(p.entries, k.applied(ks, r, now, p.advanced))
@@ -165,10 +164,7 @@ func (p *part) learn(stored map[object.Key]object.Object) {
 func (p *part) done() {
 	k, r := p.k, p.r
 	if p.advanced {
-		k.watched = nil
-		if k.pending != nil && k.pending.round.head.Revision() != r.head.Revision() {
-			k.pending = nil
-		}
+		k.judge.Advance(r.head.Revision())
 	}
 	if p.told {
 		k.announce(p.ks, r, p.actions)
@@ -179,19 +175,10 @@ func (p *part) done() {
 	k.takeOver(r.plan.Inventory)
 	k.remember(p.ks, r)
 	if p.judge {
-		k.judgedBy = healthSpec(p.ks)
-		k.watch(p.ks, r)
+		k.judge.Watch(p.ks, r.applied())
 	} else {
-		k.settle(r.want, k.pending == nil, nil)
+		k.settle(r.want, !k.judge.Waits(), nil)
 	}
-}
-
-// healthSpec is what of the spec decides how a commit is judged: when that
-// changes it is judged anew.
-func healthSpec(ks *kustomizev1.Kustomization) string {
-	// It cannot fail: these came as JSON.
-	data, _ := json.Marshal([]any{ks.Spec.Wait, ks.Spec.HealthChecks, ks.Spec.HealthCheckExprs, ks.GetTimeout()})
-	return string(data)
 }
 
 // with names the other commits that are applied together with the head. It is

@@ -137,7 +137,7 @@ func (g *group) consider(k *kustomization) *member {
 	if k.attempted == (step.Attempt{}) {
 		g.s.claim(k, k.inventory.Of(ks))
 	}
-	k.restore(ks, g.head)
+	k.judge.Restore(ks, g.head, k.inventory.Of(ks))
 	m := &member{k: k, ks: ks, want: k.wants(ks, g.head)}
 	k.mu.Lock()
 	retry := k.retry

@@ -20,6 +20,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/history"
+	"headway.dev/syncer/judge"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
@@ -42,6 +43,7 @@ type kustomization struct {
 	inventory flux.KnownInventory
 	holder    *owners.Holder
 	exprs     verdict.Expressions
+	judge     *judge.Judge
 
 	renderer *render.Renderer
 
@@ -50,18 +52,12 @@ type kustomization struct {
 	attempted step.Attempt
 	failed    bool
 	due       time.Time
-	pending   *trial
-	judgedBy  string // see healthSpec
-	watched   *trial // what was found healthy, while on probation
 	// stuck is why its deletion fails.
-	stuck    string
-	left     string    // what its deletion leaves behind, as it was told
-	restored bool      // pending was, after the start
-	thaw     time.Time // end of the freeze that the newest commit waits for
-	// answered is the attempt whose failed verdict was answered; reason is why
-	// the verdict was failed.
+	stuck string
+	left  string    // what its deletion leaves behind, as it was told
+	thaw  time.Time // end of the freeze that the newest commit waits for
+	// answered is the attempt whose failed verdict was answered.
 	answered step.Attempt
-	reason   string
 	tries    revertTries
 	frozen   bool // a freeze was told of that is not over
 
@@ -87,7 +83,14 @@ type kustomization struct {
 }
 
 func newKustomization(s *Syncer, key object.Key) *kustomization {
-	return &kustomization{s: s, key: key, holder: owners.NewHolder(key), wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.env, s.rights)}
+	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.env, s.rights)}
+	k.judge = &judge.Judge{
+		Env: s.env, Journal: s.journal, Key: key, Expressions: &k.exprs, Settle: s.cfg.Settle, Logs: s.cfg.Logs,
+		// Of the last good commit, while the newest is refused, Ready says nothing.
+		Newest:  func(revision string) bool { return !k.failed || k.attempted.Revision == revision || !k.thaw.IsZero() },
+		Settled: func(want step.Attempt, ok bool) { k.settle(want, ok, nil) },
+	}
+	return k
 }
 
 func (k *kustomization) name() string { return k.key.Namespace + "/" + k.key.Name }
@@ -207,7 +210,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 	if o.Blocked = err; err != nil {
 		return o
 	}
-	k.restore(ks, head)
+	k.judge.Restore(ks, head, k.inventory.Of(ks))
 	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
 	o.Drift, o.again = k.drift(o.Now)
 	// It is asked for no more once it is made for another reason.
@@ -243,12 +246,11 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 		k.converge(ctx, o.ks, o.head, o.Want)
 	case step.Watch:
 	}
-	k.judge(ctx)
+	k.judge.Judge(ctx)
 	k.answer(ctx, o.head, o.Want)
 	k.retryRevert(ctx, o.head)
 	now := k.s.env.Now()
-	look, _ := k.nextLook(now)
-	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.tries.due, look), true
+	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.tries.due, k.judge.NextLook(now)), true
 }
 
 // wants is the attempt to apply the head.
@@ -440,7 +442,7 @@ func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization
 // finalize deletes what the Kustomization applied, if it prunes, and lets the
 // object go.
 func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomization) (time.Duration, bool) {
-	k.pending, k.watched = nil, nil
+	k.judge.Drop()
 	if err := k.release(ctx, ks); err != nil {
 		if ctx.Err() != nil {
 			return 0, true

@@ -97,8 +97,8 @@ func (k *kustomization) failing(ks *kustomizev1.Kustomization, st verdict.State,
 
 // failure is why the applied commit failed.
 func (k *kustomization) failure(ks *kustomizev1.Kustomization) string {
-	if k.reason != "" {
-		return k.reason
+	if reason := k.judge.Reason(); reason != "" {
+		return reason
 	}
 	// After a restart the condition knows, if it waits for the verdict.
 	if c := (flux.Conditions{List: &ks.Status.Conditions}).Get(meta.ReadyCondition); c != nil && c.Reason == meta.HealthCheckFailedReason {

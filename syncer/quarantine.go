@@ -65,23 +65,9 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		return
 	}
 	k.failed = true
-	k.pending, k.watched = nil, nil
+	k.judge.Drop()
 	k.hold(ctx, ks, h)
 	k.settle(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
-}
-
-// revision is a round about a commit that was applied before.
-func (k *kustomization) revision(ks *kustomizev1.Kustomization, h source.Head, revision string) (*round, bool) {
-	at, ok := git.ParseRevision(revision)
-	if !ok {
-		return nil, false
-	}
-	h.Head = at
-	r := &round{head: h, want: step.Attempt{Revision: revision, Generation: ks.Generation}, millis: map[string]float64{}}
-	if c, err := h.Repo.Commit(at.Commit); err == nil {
-		r.commit = source.Commit(c)
-	}
-	return r, true
 }
 
 // freeze writes that a commit waits for the end of a freeze. What is applied

@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/gate"
+	"headway.dev/syncer/judge"
 	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
@@ -267,4 +268,9 @@ func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
 // attempt is what the status's history says of the round.
 func (r *round) attempt() status.Attempt {
 	return status.Attempt{Resources: r.resources, Revision: r.head.Revision(), Began: r.began}
+}
+
+// applied is what of the round is judged.
+func (r *round) applied() judge.Applied {
+	return judge.Applied{Head: r.head, Commit: r.commit, Want: r.want, Resources: r.resources, Began: r.began, Inventory: r.plan.Inventory, Kept: r.plan.Kept, Drift: r.drift}
 }

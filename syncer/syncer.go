@@ -26,6 +26,7 @@ import (
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/journal"
+	"headway.dev/syncer/judge"
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/passage"
@@ -80,7 +81,7 @@ type Config struct {
 	// headway.dev/settle says so (default DefaultSettle, negative: not at all).
 	Settle time.Duration
 	// Logs reads the logs of crashed containers; nil: nobody is told of them.
-	Logs Logs
+	Logs judge.Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]rollout.Rollout) []rollout.Placement
 	// PlanTimeout bounds the time for one plan (default 2 minutes).

@@ -1,4 +1,4 @@
-package syncer
+package judge
 
 import (
 	"context"
@@ -29,15 +29,15 @@ type Logs func(ctx context.Context, pod *corev1.Pod, container string, previous 
 // failed commit printed, before an answer removes them. It is about what the
 // commit applied and in its namespace: who may see events there may usually read
 // its logs, too, which is not so of the Kustomization's status and of Git.
-func (k *kustomization) lastWords(ctx context.Context, v *trial) {
-	if k.s.cfg.Logs == nil {
+func (j *Judge) lastWords(ctx context.Context, v *Trial) {
+	if j.Logs == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, logWait)
 	defer cancel()
-	st := v.standing(k.s)
+	st := v.standing(j.Env)
 	for _, key := range v.open {
-		obj := k.s.env.Store.Get(key)
+		obj := j.Env.Store.Get(key)
 		if obj == nil {
 			continue
 		}
@@ -47,15 +47,15 @@ func (k *kustomization) lastWords(ctx context.Context, v *trial) {
 		}
 		var text string
 		err := guard.Call(ctx, "read the log of a crashed container", func() (err error) {
-			text, err = k.s.cfg.Logs(ctx, crash.Pod, crash.Container, crash.Previous, lastLines)
+			text, err = j.Logs(ctx, crash.Pod, crash.Container, crash.Previous, lastLines)
 			return err
 		})
 		if err != nil {
-			k.s.env.Log.Info("the last lines of a crashed container are not known", "pod", crash.Pod.Namespace+"/"+crash.Pod.Name, "container", crash.Container, "err", err)
+			j.Env.Log.Info("the last lines of a crashed container are not known", "pod", crash.Pod.Namespace+"/"+crash.Pod.Name, "container", crash.Container, "err", err)
 			continue
 		}
 		if text = tail(text); text != "" {
-			k.s.env.Record(obj, corev1.EventTypeWarning, lastWordsReason, fmt.Sprintf("pod %s, container %s printed last:\n%s", crash.Pod.Name, crash.Container, text))
+			j.Env.Record(obj, corev1.EventTypeWarning, lastWordsReason, fmt.Sprintf("pod %s, container %s printed last:\n%s", crash.Pod.Name, crash.Container, text))
 		}
 	}
 }
