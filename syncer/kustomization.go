@@ -24,6 +24,7 @@ import (
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/respond"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
@@ -44,6 +45,7 @@ type kustomization struct {
 	holder    *owners.Holder
 	exprs     verdict.Expressions
 	judge     *judge.Judge
+	respond   *respond.Responder
 
 	renderer *render.Renderer
 
@@ -53,13 +55,10 @@ type kustomization struct {
 	failed    bool
 	due       time.Time
 	// stuck is why its deletion fails.
-	stuck string
-	left  string    // what its deletion leaves behind, as it was told
-	thaw  time.Time // end of the freeze that the newest commit waits for
-	// answered is the attempt whose failed verdict was answered.
-	answered step.Attempt
-	tries    revertTries
-	frozen   bool // a freeze was told of that is not over
+	stuck  string
+	left   string    // what its deletion leaves behind, as it was told
+	thaw   time.Time // end of the freeze that the newest commit waits for
+	frozen bool      // a freeze was told of that is not over
 
 	drifts step.Drifts
 
@@ -89,6 +88,9 @@ func newKustomization(s *Syncer, key object.Key) *kustomization {
 		// Of the last good commit, while the newest is refused, Ready says nothing.
 		Newest:  func(revision string) bool { return !k.failed || k.attempted.Revision == revision || !k.thaw.IsZero() },
 		Settled: func(want step.Attempt, ok bool) { k.settle(want, ok, nil) },
+	}
+	k.respond = &respond.Responder{
+		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, Rollbacks: s.rollbacks, Key: key, Reason: k.judge.Reason, Quarantine: k.quarantine,
 	}
 	return k
 }
@@ -247,10 +249,10 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	case step.Watch:
 	}
 	k.judge.Judge(ctx)
-	k.answer(ctx, o.head, o.Want)
-	k.retryRevert(ctx, o.head)
+	k.respond.Respond(ctx, o.head, o.Want)
+	k.respond.RetryRevert(ctx, o.head)
 	now := k.s.env.Now()
-	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.tries.due, k.judge.NextLook(now)), true
+	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.respond.Due(), k.judge.NextLook(now)), true
 }
 
 // wants is the attempt to apply the head.

@@ -14,7 +14,6 @@ import (
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
-	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
@@ -44,9 +43,10 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 }
 
 // quarantine remembers that the applied commit has failed, and goes back to
-// the last good one; reason is the condition's. The first is durable before the second begins, so that a
-// restart between them goes on with it.
-func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) {
+// the last good one; reason is the condition's. The first is durable before the
+// second begins, so that a restart between them goes on with it. It reports
+// whether the first is stored.
+func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) (stored bool) {
 	st := verdict.Of(ks)
 	bad, _ := git.ParseRevision(st.Revision)
 	held := status.Quarantine(st, bad.Commit, reason, why, h.Revision() == st.Revision)
@@ -55,19 +55,19 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
 			k.s.env.Log.Error("write the quarantine", "kustomization", k.name(), "err", err)
-			k.answered = step.Attempt{} // again at the next step
 		}
-		return
+		return ctx.Err() != nil
 	}
 	k.s.env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.Revision, "why", why)
 	k.s.env.Record(ks, corev1.EventTypeWarning, "Quarantined", msg)
 	if ks = k.get(); ks == nil {
-		return
+		return true
 	}
 	k.failed = true
 	k.judge.Drop()
 	k.hold(ctx, ks, h)
 	k.settle(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
+	return true
 }
 
 // freeze writes that a commit waits for the end of a freeze. What is applied

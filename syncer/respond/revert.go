@@ -1,4 +1,4 @@
-package syncer
+package respond
 
 import (
 	"context"
@@ -31,7 +31,7 @@ type revertTries struct {
 // revertFailed takes back automatically all that the head has since the
 // revision that was healthy last, and journals that. What was not applied yet
 // is among it: on top of what failed nobody can say that it would be.
-func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h source.Head, healthy, reason string) error {
+func (r *Responder) revertFailed(ctx context.Context, src *source.Source, h source.Head, healthy, reason string) error {
 	good, ok := git.ParseRevision(healthy)
 	if !ok {
 		return fmt.Errorf("no earlier commit is known to be healthy (%q)", healthy)
@@ -40,8 +40,8 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h 
 	if err != nil {
 		return err
 	}
-	author := k.s.rollbacks.Identity.At(k.s.env.Now())
-	res, err := k.s.rollbacks.Revert(ctx, src, rollback.Undo{Commit: c.SHA, Since: good.Commit, Extra: health.WithoutWords(reason), Author: author})
+	author := r.Rollbacks.Identity.At(r.Env.Now())
+	res, err := r.Rollbacks.Revert(ctx, src, rollback.Undo{Commit: c.SHA, Since: good.Commit, Extra: health.WithoutWords(reason), Author: author})
 	if errors.Is(err, write.ErrNothingToRevert) {
 		src.Wake()
 		return nil
@@ -50,79 +50,79 @@ func (k *kustomization) revertFailed(ctx context.Context, src *source.Source, h 
 		return err
 	}
 	entry := &wire.Entry{
-		Type: wire.EntryReverted, Time: k.s.env.Now(), Source: src.Name(), Kustomization: k.name(), Revision: res.Branch + "@sha1:" + c.SHA,
+		Type: wire.EntryReverted, Time: r.Env.Now(), Source: src.Name(), Kustomization: r.name(), Revision: res.Branch + "@sha1:" + c.SHA,
 		Commit: source.Commit(c), Reason: flux.Bounded(fmt.Sprintf("commit %s takes back all since %s: %s", res.Revert, good.Commit, reason)),
 	}
-	if _, err := k.s.journal.Commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
-		k.s.env.Log.Error("write the journal", "kustomization", k.name(), "err", err)
+	if _, err := r.Journal.Commit(ctx, change.Tx{}, entry); err != nil && ctx.Err() == nil {
+		r.Env.Log.Error("write the journal", "kustomization", r.name(), "err", err)
 	}
 	return nil
 }
 
-// retryRevert tries the revert of the commit in quarantine again, if it could
+// RetryRevert tries the revert of the commit in quarantine again, if it could
 // not be pushed for a reason that passes, and it is time.
-func (k *kustomization) retryRevert(ctx context.Context, h source.Head) {
-	ks := k.get()
+func (r *Responder) RetryRevert(ctx context.Context, h source.Head) {
+	ks := r.get()
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
 	c := status.Pending(ks)
-	src := k.s.sources.Get(flux.SourceKey(ks))
+	src := r.Sources.Get(flux.SourceKey(ks))
 	if c == nil || ks.Annotations[flux.OnFailure] != verdict.OnFailureRevert || src == nil {
-		k.tries = revertTries{}
+		r.tries = revertTries{}
 		return
 	}
-	now := k.s.env.Now()
-	if k.tries.due.IsZero() {
-		k.tries.due = now.Add(env.Retry.After(k.tries.failures))
+	now := r.Env.Now()
+	if r.tries.due.IsZero() {
+		r.tries.due = now.Add(env.Retry.After(r.tries.failures))
 	}
-	if now.Before(k.tries.due) {
+	if now.Before(r.tries.due) {
 		return
 	}
 	why := status.FailureIn(c.Message)
-	err := k.revertHeld(ctx, ks, src, h, verdict.QuarantinedRevision(c.Message), why)
+	err := r.revertHeld(ctx, ks, src, h, verdict.QuarantinedRevision(c.Message), why)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
-		k.tries = revertTries{}
-		k.pendingOver(ctx, ks, "")
+		r.tries = revertTries{}
+		r.pendingOver(ctx, ks, "")
 	case write.Temporary(err):
-		k.tries.failures++
-		k.tries.due = k.s.env.Now().Add(env.Retry.After(k.tries.failures))
-		k.s.env.Log.Warn("revert the failed commit", "kustomization", k.name(), "failures", k.tries.failures, "err", err)
+		r.tries.failures++
+		r.tries.due = r.Env.Now().Add(env.Retry.After(r.tries.failures))
+		r.Env.Log.Warn("revert the failed commit", "kustomization", r.name(), "failures", r.tries.failures, "err", err)
 	default:
-		k.tries = revertTries{}
-		k.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+flux.Bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
+		r.tries = revertTries{}
+		r.pendingOver(ctx, ks, "; it is not reverted automatically, because it cannot be reverted: "+flux.Bounded(err.Error())+"; revert it by hand, or push a commit that mends it")
 	}
 }
 
 // revertHeld reverts the commit in quarantine if that is still called for.
-func (k *kustomization) revertHeld(ctx context.Context, ks *kustomizev1.Kustomization, src *source.Source, h source.Head, revision, why string) error {
+func (r *Responder) revertHeld(ctx context.Context, ks *kustomizev1.Kustomization, src *source.Source, h source.Head, revision, why string) error {
 	bad, ok := git.ParseRevision(revision)
 	if !ok {
 		return fmt.Errorf("revision %q cannot be read", revision)
 	}
-	if err := k.s.rights.MayWriteGit(ks); err != nil {
+	if err := r.Rights.MayWriteGit(ks); err != nil {
 		return err
 	}
 	if on, err := history.IsAncestor(h.Repo, bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
-	recent, err := k.s.rollbacks.Recent(h, src.Name(), k.s.env.Now())
+	recent, err := r.Rollbacks.Recent(h, src.Name(), r.Env.Now())
 	if err != nil {
 		return err
 	}
 	if recent >= verdict.RevertsPerHour {
 		return verdict.TooManyReverts(recent)
 	}
-	return k.revertFailed(ctx, src, h, verdict.Of(ks).Healthy, why)
+	return r.revertFailed(ctx, src, h, verdict.Of(ks).Healthy, why)
 }
 
 // pendingOver ends the tries: the quarantine stays, with a note in place of
 // what the last try said.
-func (k *kustomization) pendingOver(ctx context.Context, ks *kustomizev1.Kustomization, note string) {
-	tx := change.Tx{Changes: []change.Change{status.PendingOver(note, k.s.env.Now()).Change(k.key)}}
-	if _, err := k.s.env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
-		k.s.env.Log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
+func (r *Responder) pendingOver(ctx context.Context, ks *kustomizev1.Kustomization, note string) {
+	tx := change.Tx{Changes: []change.Change{status.PendingOver(note, r.Env.Now()).Change(r.Key)}}
+	if _, err := r.Env.Store.Commit(ctx, tx); err != nil && ctx.Err() == nil {
+		r.Env.Log.Error("write the quarantine", "kustomization", ks.Namespace+"/"+ks.Name, "err", err)
 	}
 }
