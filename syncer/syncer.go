@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
@@ -17,6 +16,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/api"
+	"headway.dev/syncer/apply"
 	"headway.dev/syncer/editors"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -115,9 +115,7 @@ type Syncer struct {
 	previews   *preview.Previewer
 	writes     *writeback.Writeback
 	api        *api.API
-
-	mu             sync.Mutex
-	kustomizations map[object.Key]*kustomization
+	loops      *apply.Set
 	// start runs a loop, while Run does.
 	start func(func(context.Context))
 }
@@ -143,30 +141,33 @@ func New(cfg Config) *Syncer {
 		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
 		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
-		kustomizations: map[object.Key]*kustomization{},
+		loops: apply.New(),
 	}
 	s.editors = editors.New(s.env)
 	s.sources = source.New(s.env, source.Options{
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
-		Apply: s.gather, OnHead: s.wakeFollowers, Suspended: s.editors.TellSuspended,
+		Apply: s.loops.Gather, OnHead: s.loops.WakeFollowers, Suspended: s.editors.TellSuspended,
 	})
 	s.owners = owners.New(s.env.Store)
-	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.appliedBy)
-	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.rendererFor}
+	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.loops.Applied)
+	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.loops.RendererFor}
 	s.rollbacks = &rollback.Rollbacks{Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, Identity: cfg.Identity, SigningKey: cfg.SigningKey}
 	s.gates = &passage.Gates{Env: s.env, Sources: s.sources, Rollbacks: s.rollbacks}
+	s.loops.Env, s.loops.Rights, s.loops.Journal, s.loops.Sources, s.loops.Editors, s.loops.Owners = s.env, s.rights, s.journal, s.sources, s.editors, s.owners
+	s.loops.Neighbours, s.loops.Rollbacks, s.loops.Gates = s.neighbours, s.rollbacks, s.gates
+	s.loops.Settle, s.loops.Logs, s.loops.Foresee = cfg.Settle, cfg.Logs, cfg.Foresee
 	s.previews = preview.New(preview.Config{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, History: s.history,
-		Neighbours: s.neighbours, Gates: s.gates, Loops: loops{s},
+		Neighbours: s.neighbours, Gates: s.gates, Loops: s.loops,
 		Restricted: cfg.Access != nil, Foresee: cfg.Foresee, Simulate: cfg.Simulate,
 		Timeout: cfg.PlanTimeout, Bytes: cfg.PlanBytes, OfUser: cfg.PlansOfUser,
 	})
 	s.writes = writeback.New(writeback.Options{
-		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, Journal: s.journal, Editors: s.editors, Loops: loops{s},
+		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, Journal: s.journal, Editors: s.editors, Loops: s.loops,
 		Committer: cfg.Identity, SigningKey: cfg.SigningKey,
 	})
 	s.api = api.New(api.Options{
-		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: loops{s},
+		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: s.loops,
 		Plan: s.previews.Plan, Diff: s.previews.Diff, Rollback: s.rollbacks.Rollback,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
@@ -181,7 +182,6 @@ func (s *Syncer) Run(ctx context.Context) error {
 	// Before the deferred Wait: the loops end with the context.
 	defer wg.Wait()
 	defer cancel()
-	s.mu.Lock()
 	s.start = func(loop func(context.Context)) {
 		wg.Go(func() {
 			_ = guard.Loop(ctx, "loop of the syncer", func(ctx context.Context) error { // loops have no error
@@ -191,7 +191,7 @@ func (s *Syncer) Run(ctx context.Context) error {
 			})
 		})
 	}
-	s.mu.Unlock()
+	s.loops.Start(s.start)
 	s.sources.RemoveMirrors()
 	s.statuses.Begin(ctx, s.cfg.DataDir, s.start)
 	for {
@@ -251,66 +251,26 @@ func watchedKinds() []schema.GroupKind {
 
 // ensure starts the loop of an object, or wakes the one that there is.
 func (s *Syncer) ensure(key object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch key.GroupKind {
-	case flux.GitRepository:
-		src, fresh := s.sources.Ensure(key)
-		if !fresh {
-			src.Wake()
-			return
-		}
-		s.start(func(ctx context.Context) {
-			src.Run(ctx)
-			if ctx.Err() == nil {
-				s.sources.RemoveMirror(s.sources.MirrorDir(key))
-			}
-			s.ended(ctx, key)
-		})
-	case flux.Kustomization:
-		if k := s.kustomizations[key]; k != nil {
-			k.wake.Set()
-			return
-		}
-		s.startLoop(key, false)
+	if key.GroupKind == flux.Kustomization {
+		s.loops.Ensure(key)
+		return
 	}
-}
-
-// loop is the loop of a Kustomization, which is started if there is none;
-// taken says that it is the caller's turn then. It reports whether it is.
-func (s *Syncer) loop(key object.Key, taken bool) (*kustomization, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k := s.kustomizations[key]; k != nil {
-		return k, false
+	src, fresh := s.sources.Ensure(key)
+	if !fresh {
+		src.Wake()
+		return
 	}
-	return s.startLoop(key, taken), taken
-}
-
-// startLoop starts the loop of a Kustomization. It is called with mu held.
-func (s *Syncer) startLoop(key object.Key, taken bool) *kustomization {
-	k := newKustomization(s, key)
-	if taken {
-		k.turn <- struct{}{}
-	}
-	s.kustomizations[key] = k
 	s.start(func(ctx context.Context) {
-		k.run(ctx)
-		s.ended(ctx, key)
+		src.Run(ctx)
+		if ctx.Err() == nil {
+			s.sources.RemoveMirror(s.sources.MirrorDir(key))
+		}
+		s.sources.Forget(key)
+		// It may have been created again before it was forgotten.
+		if ctx.Err() == nil && s.env.Store.Get(key) != nil {
+			s.ensure(key)
+		}
 	})
-	return k
-}
-
-// ended forgets a loop whose object is gone, and starts another if the object
-// was created again before the loop was forgotten.
-func (s *Syncer) ended(ctx context.Context, key object.Key) {
-	s.sources.Forget(key)
-	s.mu.Lock()
-	delete(s.kustomizations, key)
-	s.mu.Unlock()
-	if ctx.Err() == nil && s.env.Store.Get(key) != nil {
-		s.ensure(key)
-	}
 }
 
 // dispatch wakes the loops that an event concerns.
@@ -319,44 +279,29 @@ func (s *Syncer) dispatch(ev object.Event) {
 	case flux.GitRepository:
 		if !statusOnly(ev) {
 			s.ensureOrWake(ev)
-			s.wakeFollowers(ev.Key)
+			s.loops.WakeFollowers(ev.Key)
 		}
 	case flux.Kustomization:
 		if !statusOnly(ev) {
-			s.interrupt(ev)
+			s.loops.Interrupt(ev)
 			s.ensureOrWake(ev)
 		}
-		s.mu.Lock()
-		for _, k := range s.kustomizations {
-			if k.waitsFor(ev.Key) {
-				k.wake.Set()
-			}
-			if k.keepsFor(ev.Key) {
-				k.again()
-			}
-		}
-		s.mu.Unlock()
+		s.loops.WakeWaiting(ev.Key)
 	case flux.Secret:
 		s.sources.WakeUsers(ev.Key)
-		s.wakeReaders(ev.Key)
+		s.loops.WakeReaders(ev.Key)
 	case flux.ConfigMap:
-		s.wakeReaders(ev.Key)
+		s.loops.WakeReaders(ev.Key)
 	}
 	if rights.Concerns(ev.Key) {
-		s.retryRefused()
+		s.loops.RetryRefused()
 	}
-	if k := s.ownerOf(ev.Key); k != nil {
-		k.touch(ev.Key)
-	}
+	s.loops.Touch(ev.Key)
 }
 
 // ensureOrWake also wakes the loop of an object that is gone, to end it.
 func (s *Syncer) ensureOrWake(ev object.Event) {
-	source := s.sources.Get(ev.Key) != nil
-	s.mu.Lock()
-	_, kustomization := s.kustomizations[ev.Key]
-	s.mu.Unlock()
-	if source || kustomization || ev.Type != object.Deleted {
+	if s.sources.Get(ev.Key) != nil || s.loops.Has(ev.Key) || ev.Type != object.Deleted {
 		s.ensure(ev.Key)
 	}
 }
@@ -376,34 +321,6 @@ func statusOnly(ev object.Event) bool {
 		}
 	}
 	return true
-}
-
-// wakeFollowers wakes the Kustomizations of a source.
-func (s *Syncer) wakeFollowers(source object.Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, k := range s.kustomizations {
-		if ks, ok := s.env.Store.Get(key).(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == source {
-			k.wake.Set()
-		}
-	}
-}
-
-// claim makes k the one to wake for what it has applied.
-func (s *Syncer) claim(k *kustomization, inventory []object.Key) {
-	// What changed before it was claimed has woken nobody.
-	k.touch(s.owners.Claim(k.holder, inventory)...)
-}
-
-// ownerOf is the loop of the Kustomization that has an object, or nil.
-func (s *Syncer) ownerOf(key object.Key) *kustomization {
-	owner, ok := s.owners.Of(key)
-	if !ok {
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.kustomizations[owner]
 }
 
 // Judge decides about a user's write through the API, see
@@ -438,4 +355,16 @@ func (s *Syncer) VerifyJournal() (int, error) { return s.journal.Verify() }
 // source's branch.
 func (s *Syncer) Rollback(ctx context.Context, req wire.RollbackRequest) (wire.RollbackResult, error) {
 	return s.rollbacks.Rollback(ctx, req)
+}
+
+// Plan says what a revision or a set of files would change, and changes
+// nothing.
+func (s *Syncer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans, error) {
+	return s.previews.Plan(ctx, req)
+}
+
+// Diff says which objects and fields differ between two commits, as the
+// Kustomizations of a source render them. It changes nothing.
+func (s *Syncer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans, error) {
+	return s.previews.Diff(ctx, req)
 }

@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -85,8 +85,8 @@ func leaveOut(open map[*member]bool) {
 // outsiders reports whether there are Kustomizations that wait for the end of the
 // group and are not in it: who was busy when it began, or came after that.
 func (g *group) outsiders() bool {
-	return slices.ContainsFunc(flux.Followers(g.s.env.Store, g.source), func(ks *kustomizev1.Kustomization) bool {
-		return g.members[flux.KeyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.rights.MayFollow(ks) == nil
+	return slices.ContainsFunc(flux.Followers(g.s.Env.Store, g.source), func(ks *kustomizev1.Kustomization) bool {
+		return g.members[flux.KeyOf(ks)] == nil && ks.DeletionTimestamp == nil && !ks.Spec.Suspend && g.s.Rights.MayFollow(ks) == nil
 	})
 }
 

@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -121,7 +121,7 @@ func (g *group) disturbed() bool {
 			continue
 		}
 		reads := render.ReadsFrom(m.ks)
-		acts := g.s.rights.Account(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
+		acts := g.s.Rights.Account(m.ks) != "" && slices.ContainsFunc(m.r.plan.Actions, plan.Action.Writes)
 		if len(reads) == 0 && !acts {
 			continue
 		}
@@ -201,7 +201,7 @@ func (g *group) commit(ctx context.Context) bool {
 	}
 	clear(before)
 	for i, m := range g.ready {
-		g.s.owners.Release(m.k.holder, parts[i].r.plan.Inventory)
+		g.s.Owners.Release(m.k.holder, parts[i].r.plan.Inventory)
 	}
 	for i, m := range g.ready {
 		if _, ok := g.written[m.k.key]; ok {
@@ -222,5 +222,5 @@ func (m *member) applied(p *part) {
 	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}
 	m.retry = false
 	p.done()
-	k.until(p.ks, k.s.env.Now(), true)
+	k.until(p.ks, k.s.Env.Now(), true)
 }

@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -43,7 +43,7 @@ type part struct {
 // there is nothing to write.
 func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 	p := &part{k: k, ks: ks, r: r}
-	now := k.s.env.Now()
+	now := k.s.Env.Now()
 	for _, a := range r.plan.Actions {
 		if a.Writes() {
 			p.changes = append(p.changes, writes(a, now)...)
@@ -99,7 +99,7 @@ func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now tim
 	}
 	if r.drift {
 		entry.Type = wire.EntryDrift
-		entry.Reason = k.s.editors.NameIn(r.plan, entry.Objects)
+		entry.Reason = k.s.Editors.NameIn(r.plan, entry.Objects)
 		r.culprits = entry.Reason
 	}
 	if r.hold {
@@ -111,7 +111,7 @@ func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now tim
 // commit is the phase that writes: all parts in one transaction, or nothing.
 // If it fails it returns the part with the change that the store refused, if it
 // was one.
-func (s *Syncer) commit(ctx context.Context, parts ...*part) (refused *part, err error) {
+func (s *Set) commit(ctx context.Context, parts ...*part) (refused *part, err error) {
 	start := time.Now()
 	var at atomic.Pointer[part]
 	var tx change.Tx
@@ -132,7 +132,7 @@ func (s *Syncer) commit(ctx context.Context, parts ...*part) (refused *part, err
 	if len(tx.Changes) == 0 {
 		return nil, nil
 	}
-	states, err := s.journal.Commit(ctx, tx, entries...)
+	states, err := s.Journal.Commit(ctx, tx, entries...)
 	if err != nil {
 		return at.Load(), fault.New(meta.ReconciliationFailedReason, err)
 	}
@@ -169,7 +169,7 @@ func (p *part) done() {
 	if p.told {
 		k.announce(p.ks, r, p.actions)
 		k.tellIgnored(p.actions)
-		r.foreseen.Record(k.s.env, p.actions)
+		r.foreseen.Record(k.s.Env, p.actions)
 	}
 	k.keep(p.ks, r)
 	k.takeOver(r.plan.Inventory)
@@ -190,7 +190,7 @@ func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
 	}
 	list, err := history.Between(r.head.Repo, from.Commit, r.head.Commit, wire.MaxWith+2)
 	if err != nil {
-		k.s.env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
+		k.s.Env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
 		return
 	}
 	for _, c := range list {
@@ -230,4 +230,47 @@ func writes(a plan.Action, now time.Time) []change.Change {
 		a.Object.SetResourceVersion("")
 		return []change.Change{guard(change.Update(a.Object))}
 	}
+}
+
+// Between a plan and its transaction time passes, in which rights are taken
+// away, and Kustomizations are edited, suspended, frozen or deleted. What was
+// planned before that must not be applied after it, alone as in a group.
+
+// stands fails if a plan is not allowed any more.
+func (s *Set) stands(ks *kustomizev1.Kustomization, r *round) error {
+	return fault.Catch(func() error {
+		if err := s.Rights.Authorize(ks, r.plan); err != nil {
+			return err
+		}
+		return s.pass(ks, r)
+	})
+}
+
+// hold makes the part fail with a Conflict if the Kustomization is no longer the
+// one that was planned.
+func (p *part) hold() {
+	if len(p.changes) == 0 {
+		return
+	}
+	key, planned := p.k.key, p.ks
+	same := change.Change{Key: key, Mutate: func(cur object.Object) (object.Object, error) {
+		if !asPlanned(cur, planned) {
+			return nil, apierrors.NewConflict(plan.Resource(key), key.Name, errors.New("the Kustomization changed since it was planned"))
+		}
+		return cur, nil
+	}}
+	p.changes = append([]change.Change{same}, p.changes...)
+}
+
+// same reports whether the Kustomization is stored as it was planned.
+func (k *kustomization) same(planned *kustomizev1.Kustomization) bool {
+	cur := k.get()
+	return cur != nil && asPlanned(cur, planned)
+}
+
+// asPlanned reports whether a Kustomization is the one that was planned, and
+// nobody has changed, suspended, frozen or deleted it since.
+func asPlanned(cur object.Object, planned *kustomizev1.Kustomization) bool {
+	ks, ok := cur.(*kustomizev1.Kustomization)
+	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Settings(ks), flux.Settings(planned))
 }

@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -24,20 +24,20 @@ import (
 // is gone. As in Flux a suspended one leaves its objects alone, whatever its
 // deletionPolicy.
 func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomization) error {
-	now := k.s.env.Now()
+	now := k.s.Env.Now()
 	waits := ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
 	var changes []change.Change
 	if flux.Deletes(ks) {
 		in := plan.Input{Inventory: flux.InventoryOf(ks), Owner: k.owner(), Prune: true, Released: true}
 		// Renaming a Kustomization deletes one and creates another. Without a head
 		// it is not known what those of the same source declare.
-		at, _ := k.s.sources.HeadOf(ks)
-		k.s.neighbours.Of(k.key, flux.SourceKey(ks), at).Tell(ctx, &in)
-		res := k.planner.Plan(in, k.s.env.Store)
-		err := k.s.rights.Authorize(ks, res)
+		at, _ := k.s.Sources.HeadOf(ks)
+		k.s.Neighbours.Of(k.key, flux.SourceKey(ks), at).Tell(ctx, &in)
+		res := k.planner.Plan(in, k.s.Env.Store)
+		err := k.s.Rights.Authorize(ks, res)
 		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.
-			k.s.env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))
+			k.s.Env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))
 			res, err = plan.Result{}, nil
 		}
 		if err != nil {
@@ -50,7 +50,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 			}
 		}
 		if waits && len(changes) > 0 {
-			if _, err := k.s.env.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+			if _, err := k.s.Env.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 				return err
 			}
 			changes = nil
@@ -63,7 +63,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
 		return true
 	}))
-	_, err := k.s.env.Store.Commit(ctx, change.Tx{Changes: changes})
+	_, err := k.s.Env.Store.Commit(ctx, change.Tx{Changes: changes})
 	if apierrors.IsNotFound(err) && k.get() == nil {
 		return nil
 	}
@@ -80,8 +80,8 @@ func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	}
 	if msg := flux.Bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
 		k.left = msg
-		k.s.env.Log.Warn("left behind", "kustomization", k.name(), "objects", msg)
-		k.s.env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, msg)
+		k.s.Env.Log.Warn("left behind", "kustomization", k.name(), "objects", msg)
+		k.s.Env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, msg)
 	}
 }
 
@@ -99,7 +99,7 @@ func deletions(res plan.Result) string {
 // terminating reports whether something of the inventory is still being deleted.
 func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
 	for _, key := range flux.InventoryOf(ks) {
-		if obj := k.s.env.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
+		if obj := k.s.Env.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
-package syncer
+package apply
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/support"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
@@ -38,7 +40,7 @@ type basis struct {
 }
 
 // basis is that of now.
-func (s *Syncer) basis() basis { return basis{s.env.Store, s.owners.ByOther} }
+func (s *Set) basis() basis { return basis{s.Env.Store, s.Owners.ByOther} }
 
 // round is one attempt to apply a revision.
 type round struct {
@@ -70,11 +72,11 @@ func (r *round) took(phase string, since time.Time) {
 
 // newRound begins an attempt to apply the head.
 func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) *round {
-	r := &round{head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.env.Now(), upon: k.s.basis()}
+	r := &round{head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.Env.Now(), upon: k.s.basis()}
 	r.drift = ks.Status.LastAppliedRevision == head.Revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.Repo.Commit(head.Commit); err == nil {
 		r.commit = source.Commit(c)
-		if src := k.s.sources.Get(flux.SourceKey(ks)); src != nil {
+		if src := k.s.Sources.Get(flux.SourceKey(ks)); src != nil {
 			r.commit.Signer, _ = src.Trusted(head.Commit)
 		}
 	}
@@ -114,8 +116,8 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		k.freeze(ctx, ks, r, err)
 	case head.Revision() != k.attempted.Revision:
 		// The conditions are about the newest commit.
-		k.s.env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.Revision(), "err", err)
-		k.s.env.Record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
+		k.s.Env.Log.Warn("not applied again", "kustomization", k.name(), "revision", head.Revision(), "err", err)
+		k.s.Env.Record(ks, corev1.EventTypeWarning, fault.ReasonOf(err, meta.ReconciliationFailedReason), flux.Bounded(err.Error()))
 	default:
 		k.refuse(ctx, ks, head.Revision(), err, r)
 	}
@@ -132,12 +134,12 @@ func outdated(err error) bool {
 func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) (*kustomizev1.Kustomization, error) {
 	start := time.Now()
 	defer func() { r.took("build", start) }()
-	t, err := r.head.Tree(flux.Ignore(k.s.env.Store, flux.SourceKey(ks)))
+	t, err := r.head.Tree(flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)))
 	if err != nil {
 		return ks, fault.New(meta.ArtifactFailedReason, err)
 	}
 	out, err := k.renderer.Build(ctx, ks, r.head, r.group != nil, func() bool { return !unwanted(k.get()) }, func(ctx context.Context) (items []load.Item, err error) {
-		ks, items, err = parents.Render(ctx, k.renderer, k.s.env.Store, k.s.owners, ks, t, r.head.Revision())
+		ks, items, err = parents.Render(ctx, k.renderer, k.s.Env.Store, k.s.Owners, ks, t, r.head.Revision())
 		return items, err
 	})
 	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
@@ -147,7 +149,7 @@ func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization
 // input is what a plan for the Kustomization depends on.
 func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
 	in := plan.Input{
-		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.owners.ByOther(k.key),
+		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.Owners.ByOther(k.key),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
 	for _, a := range []struct {
@@ -158,7 +160,7 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
 		}
 	}
-	if _, err := verdict.PatienceOf(ks, k.s.cfg.Settle); err != nil {
+	if _, err := verdict.PatienceOf(ks, k.s.Settle); err != nil {
 		return in, err
 	}
 	if _, err := k.exprs.HealthOf(ks); err != nil {
@@ -172,7 +174,7 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	start := time.Now()
 	in, err := k.input(ks, r.items)
 	in.Claimed = r.upon.claimed(k.key)
-	n := k.s.neighbours.Of(k.key, flux.SourceKey(ks), r.head)
+	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {
 		n.Render = r.group.rendered(n.Render)
 	}
@@ -185,9 +187,9 @@ func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization,
 	if r.group != nil {
 		view = r.group.foreseeable(k.key)
 	}
-	r.foreseen = k.s.cfg.Foresee.Plan(&r.plan, view, nil)
+	r.foreseen = k.s.Foresee.Plan(&r.plan, view, nil)
 	r.took("plan", start)
-	if err := k.s.rights.Authorize(ks, r.plan); err != nil {
+	if err := k.s.Rights.Authorize(ks, r.plan); err != nil {
 		return err
 	}
 	if len(r.plan.Errors) > 0 {
@@ -232,37 +234,12 @@ func results(res plan.Result) []wire.ObjectResult {
 	return list
 }
 
-// safeStep is step for a Kustomization that may make it panic. Such a one is
-// tried again as one that fails is.
-func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
-	if !k.take(ctx) {
-		return 0, false
-	}
-	defer k.giveBack()
-	err := fault.Catch(func() error {
-		delay, more = k.step(ctx)
-		return nil
-	})
-	if err == nil {
-		return delay, more
-	}
-	ks := k.get()
-	if ks == nil {
-		return 0, false
-	}
-	_ = fault.Catch(func() error {
-		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, err), nil)
-		return nil
-	})
-	return k.until(ks, k.s.env.Now(), false), true
-}
-
 // pass fails for a plan that one of the gates holds.
-func (s *Syncer) pass(ks *kustomizev1.Kustomization, r *round) error {
+func (s *Set) pass(ks *kustomizev1.Kustomization, r *round) error {
 	if r.hold {
 		return nil // what was applied before
 	}
-	return s.gates.Pass(ks, r.plan, r.head, r.drift)
+	return s.Gates.Pass(ks, r.plan, r.head, r.drift)
 }
 
 // attempt is what the status's history says of the round.
@@ -273,4 +250,46 @@ func (r *round) attempt() status.Attempt {
 // applied is what of the round is judged.
 func (r *round) applied() judge.Applied {
 	return judge.Applied{Head: r.head, Commit: r.commit, Want: r.want, Resources: r.resources, Began: r.began, Inventory: r.plan.Inventory, Kept: r.plan.Kept, Drift: r.drift}
+}
+
+// announce reports what was applied: events, log, progress.
+func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, actions []plan.Action) {
+	words := map[plan.Type]string{plan.Create: "created", plan.Update: "configured", plan.Delete: "deleted"}
+	var lines []string
+	for _, a := range actions {
+		if w := words[a.Type]; w != "" {
+			lines = append(lines, flux.Describe(a.Key)+" "+w)
+		}
+	}
+	const most = 50
+	if n := len(lines); n > most {
+		lines = append(lines[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if len(lines) > 0 && r.culprits != "" {
+		lines = append(lines, r.culprits)
+	}
+	if len(lines) > 0 {
+		k.s.Env.Record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
+	}
+	k.s.Env.Log.Info("applied", "kustomization", k.name(), "revision", r.head.Revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
+	message := ""
+	if r.drift {
+		message = cmp.Or(r.culprits, "it was not as Git has it")
+	}
+	k.s.Env.Emit(wire.Event{
+		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.Told(false), Message: message,
+	})
+}
+
+// tellIgnored records an event with each object that was just stored and sets
+// fields that have no effect.
+func (k *kustomization) tellIgnored(actions []plan.Action) {
+	for _, a := range actions {
+		if a.Type != plan.Create && a.Type != plan.Update {
+			continue
+		}
+		for _, w := range support.Warnings(a.Object) {
+			k.s.Env.Record(a.Object, corev1.EventTypeWarning, "FieldWithoutEffect", fmt.Sprint(w))
+		}
+	}
 }

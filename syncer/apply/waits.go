@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -35,9 +35,9 @@ var errParent = errors.New("what declares the Kustomization is being applied")
 // it is about to, and otherwise, if what it declares of this one at the head
 // is not what is stored, with the reason for the status.
 func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) error {
-	p := parents.Of(k.s.env.Store, ks)
+	p := parents.Of(k.s.Env.Store, ks)
 	var key object.Key
-	if p != nil && !parents.AwaitedBy(k.s.env.Store, p, k.key) {
+	if p != nil && !parents.AwaitedBy(k.s.Env.Store, p, k.key) {
 		key = flux.KeyOf(p)
 	}
 	k.mu.Lock()
@@ -65,12 +65,12 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
 	}
-	heir, ok := k.s.neighbours.Of(k.key, flux.SourceKey(ks), h).Heir(ctx, k.key)
+	heir, ok := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), h).Heir(ctx, k.key)
 	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
-	next, ok := k.s.env.Store.Get(owners.KeyOf(heir.Owner)).(*kustomizev1.Kustomization)
-	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || parents.AwaitedBy(k.s.env.Store, next, k.key) {
+	next, ok := k.s.Env.Store.Get(owners.KeyOf(heir.Owner)).(*kustomizev1.Kustomization)
+	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || parents.AwaitedBy(k.s.Env.Store, next, k.key) {
 		return nil
 	}
 	k.mu.Lock()
@@ -82,7 +82,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 // held reports whether a Kustomization has looked at the head and has not applied
 // it, and will not before something changes. It goes by the status, whose
 // changes wake those that wait.
-func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
+func (s *Set) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 	set := flux.Conditions{List: &ks.Status.Conditions}
 	switch ready := set.Get(meta.ReadyCondition); {
 	case verdict.Of(ks).Quarantined == h.Revision():
@@ -96,7 +96,52 @@ func (s *Syncer) held(ks *kustomizev1.Kustomization, h source.Head) bool {
 
 // declaredAsStored reports whether applying the head's files of parent would leave
 // the child as it is.
-func (s *Syncer) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
-	items, _ := s.neighbours.Of(flux.KeyOf(child), flux.SourceKey(parent), h).Declared(ctx, parent, time.Now().Add(render.Patience))
-	return parents.LeavesAsStored(s.env.Store, items, parent, flux.KeyOf(child))
+func (s *Set) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
+	items, _ := s.Neighbours.Of(flux.KeyOf(child), flux.SourceKey(parent), h).Declared(ctx, parent, time.Now().Add(render.Patience))
+	return parents.LeavesAsStored(s.Env.Store, items, parent, flux.KeyOf(child))
+}
+
+// dependencies fails while one of spec.dependsOn is not ready, or has yet to
+// apply the head if it follows the same source: a commit that adds a database
+// and what uses it brings the database first.
+func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Head) error {
+	deps := flux.Dependencies(ks)
+	k.mu.Lock()
+	k.deps = deps
+	k.mu.Unlock()
+	if err := k.exprs.DependOn(ks); err != nil {
+		return verdict.BadExpression(err)
+	}
+	for i, key := range deps {
+		if err := k.s.Rights.MayDependOn(ks, key); err != nil {
+			return err
+		}
+		dep, ok := k.s.Env.Store.Get(key).(*kustomizev1.Kustomization)
+		why := ""
+		// As in Flux the expression stands in place of the usual conditions.
+		custom := ks.Spec.DependsOn[i].ReadyExpr
+		ready := false
+		if ok && custom != "" {
+			var err error
+			if ready, err = k.exprs.ReadyExpr(custom, ks, dep); err != nil {
+				return verdict.BadExpression(fmt.Errorf("dependency '%s/%s': %w", key.Namespace, key.Name, err))
+			}
+		}
+		switch {
+		case !ok:
+			why = "not found"
+		case custom != "" && !ready:
+			why = "is not ready according to readyExpr eval"
+		case custom != "":
+			continue
+		case !flux.IsReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
+			why = "is not ready"
+		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.Revision():
+			why = "revision is not up to date"
+		default:
+			continue
+		}
+		return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("dependency '%s/%s' %s", key.Namespace, key.Name, why))
+	}
+	return nil
 }

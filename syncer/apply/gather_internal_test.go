@@ -1,4 +1,4 @@
-package syncer
+package apply
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"headway.dev/syncer/flux"
 )
 
-func loopOf(s *Syncer) *kustomization {
+func loopOf(s *Set) *kustomization {
 	return newKustomization(s, object.Key{GroupKind: flux.Kustomization, Namespace: "headway-system", Name: "one"})
 }
 
@@ -18,7 +18,7 @@ func TestTakeWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		k := loopOf(&Syncer{})
+		k := loopOf(&Set{})
 		if !k.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
@@ -36,7 +36,7 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		"asked for meanwhile": {meanwhile: true, want: true},
 		"none":                {},
 	} {
-		k := loopOf(&Syncer{})
+		k := loopOf(&Set{})
 		k.takeNow()
 		k.retry = tc.taken
 		m := &member{k: k, retry: k.takeRetry()}

@@ -1,0 +1,303 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"headway.dev/syncer/env"
+	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
+	"headway.dev/syncer/git"
+	"headway.dev/syncer/plan"
+	"headway.dev/syncer/source"
+	"headway.dev/syncer/step"
+	"headway.dev/syncer/verdict"
+	"headway.dev/syncer/wire"
+)
+
+// run takes a step whenever it is woken or due, until the object is gone.
+func (k *kustomization) run(ctx context.Context) {
+	defer k.s.claim(k, nil)
+	// Here, while the source is being fetched.
+	plan.ReadSchemas()
+	if !k.take(ctx) {
+		return
+	}
+	if ks := k.get(); ks != nil {
+		k.s.claim(k, k.inventory.Of(ks))
+	}
+	k.giveBack()
+	for {
+		delay, more := k.safeStep(ctx)
+		if !more || ctx.Err() != nil {
+			return
+		}
+		if !k.wake.Sleep(ctx, delay) {
+			return
+		}
+	}
+}
+
+// safeStep is step for a Kustomization that may make it panic. Such a one is
+// tried again as one that fails is.
+func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
+	if !k.take(ctx) {
+		return 0, false
+	}
+	defer k.giveBack()
+	err := fault.Catch(func() error {
+		delay, more = k.step(ctx)
+		return nil
+	})
+	if err == nil {
+		return delay, more
+	}
+	ks := k.get()
+	if ks == nil {
+		return 0, false
+	}
+	_ = fault.Catch(func() error {
+		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, err), nil)
+		return nil
+	})
+	return k.until(ks, k.s.Env.Now(), false), true
+}
+
+// observation is what a step has found out, and what it was found out about.
+type observation struct {
+	step.Observed
+	ks   *kustomizev1.Kustomization
+	head source.Head
+	// revision is that of the head; empty: there is none.
+	revision string
+	// again is when drift that it was too early to put back is looked at again.
+	again time.Time
+}
+
+// observe finds out what [step.Next] decides by, as far as that is needed.
+func (k *kustomization) observe(ctx context.Context) (o observation) {
+	k.mu.Lock()
+	k.regained = false
+	k.mu.Unlock()
+	ks := k.get()
+	o.ks, o.Now = ks, k.s.Env.Now()
+	switch {
+	case ks == nil:
+		o.Gone = true
+		return o
+	case ks.DeletionTimestamp != nil:
+		o.Deleting = true
+		return o
+	}
+	k.s.Editors.TellSuspended(ctx, k.key, ks)
+	if o.Suspended = ks.Spec.Suspend; o.Suspended {
+		return o
+	}
+	head, err := k.s.Sources.HeadOf(ks)
+	if errors.Is(err, source.ErrNotYet) {
+		o.Waiting = true
+		return o
+	}
+	if err != nil {
+		o.Blocked = fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err)
+		return o
+	}
+	if src := k.s.Sources.Get(flux.SourceKey(ks)); src != nil && !src.Gathered(head) {
+		o.Waiting = true // the group wakes it
+		return o
+	}
+	o.head, o.revision = head, head.Revision()
+	err = k.follows(ctx, ks, head)
+	if errors.Is(err, errParent) {
+		o.Waiting = true
+		return o
+	}
+	// The parent may have changed it since it was read.
+	cur := k.get()
+	if cur == nil || cur.Generation != ks.Generation || cur.DeletionTimestamp != nil {
+		o.Changed = true
+		return o
+	}
+	ks, o.ks = cur, cur
+	if err == nil {
+		err = k.dependencies(ks, head)
+	}
+	if o.Blocked = err; err != nil {
+		return o
+	}
+	k.judge.Restore(ks, head, k.inventory.Of(ks))
+	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
+	o.Drift, o.again = k.drift(o.Now)
+	// It is asked for no more once it is made for another reason.
+	o.Retry = o.Want == o.Attempted && k.takeRetry()
+	return o
+}
+
+// step does what there is to do now. It returns when there is something to do
+// again without being woken (0: never), and false once the object is gone.
+func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+	o := k.observe(ctx)
+	next := step.Next(o.Observed)
+	switch next {
+	case step.End:
+		return 0, false
+	case step.Release:
+		return k.finalize(ctx, o.ks)
+	case step.Rest:
+		k.settle(step.Attempt{}, true, nil)
+		return 0, true
+	case step.Await:
+		return 0, true
+	case step.LookAgain:
+		return time.Millisecond, true
+	case step.Refuse:
+		k.refuse(ctx, o.ks, o.revision, o.Blocked, nil)
+		return k.until(o.ks, o.Now, false), true
+	case step.Apply:
+		k.attempt(ctx, o.ks, o.head, o.Want)
+	case step.Heal:
+		k.heal(ctx, o.ks, o.head)
+	case step.Converge:
+		k.converge(ctx, o.ks, o.head, o.Want)
+	case step.Watch:
+	}
+	k.judge.Judge(ctx)
+	k.respond.Respond(ctx, o.head, o.Want)
+	k.respond.RetryRevert(ctx, o.head)
+	now := k.s.Env.Now()
+	return step.Wait(now, k.due, k.watchFreeze(o.ks), o.again, k.respond.Due(), k.judge.NextLook(now)), true
+}
+
+// wants is the attempt to apply the head.
+func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
+	return step.Attempt{
+		Revision: h.Revision(), Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		Settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
+	}
+}
+
+// until plans the next look after a refusal or a success.
+func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok bool) time.Duration {
+	d := ks.Spec.Interval.Duration
+	if !ok {
+		d = ks.GetRetryInterval()
+	}
+	d = env.Pace(d)
+	k.due = now.Add(d)
+	k.mu.Lock()
+	k.next = k.due
+	k.mu.Unlock()
+	return d
+}
+
+// settings are the annotations, and what of the source, that change what an
+// attempt may do.
+func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
+	list := append([]string{flux.Ignore(k.s.Env.Store, flux.SourceKey(ks))}, flux.Settings(ks)...)
+	if src := k.s.Env.Store.Get(flux.SourceKey(ks)); src != nil {
+		list = append(list, src.GetAnnotations()[flux.Freeze])
+	}
+	return strings.Join(list, "\n")
+}
+
+// drift reports whether something that was applied was changed by another, and
+// if it is too early to put it back, when it is time.
+func (k *kustomization) drift(now time.Time) (bool, time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.attempted == (step.Attempt{}) {
+		clear(k.touched)
+		return false, time.Time{}
+	}
+	for key := range k.touched {
+		if !k.planner.Drifted(key, k.s.Env.Store.Get(key)) {
+			delete(k.touched, key)
+		}
+	}
+	if len(k.touched) == 0 {
+		return false, time.Time{}
+	}
+	ok, at := k.drifts.Correct(now)
+	if ok {
+		clear(k.touched)
+	}
+	return ok, at
+}
+
+// attempt applies the head, or another commit while that is not to be applied,
+// and plans the next attempt.
+func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) {
+	before, failed := k.attempted, k.failed
+	first := before == (step.Attempt{})
+	k.attempted, k.thaw = want, time.Time{}
+	if k.quarantined(ks, head) {
+		k.failed = true
+		k.hold(ctx, ks, head)
+		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
+		k.settle(want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
+	} else {
+		k.failed = !k.converge(ctx, ks, head, want)
+	}
+	if k.failed && !k.same(ks) {
+		// Nothing is known of it as it is now: the next step tries that.
+		k.attempted, k.failed = before, failed
+		return
+	}
+	if first && k.failed {
+		// What was changed by hand before the start is put back.
+		k.heal(ctx, k.get(), head)
+	}
+	if !k.thaw.IsZero() {
+		// Of the commits that wait, one may be urgent.
+		if urgent, ok := k.s.Gates.Thawed(ks, head); ok {
+			k.apply(ctx, ks, urgent, false)
+		}
+	}
+	k.until(ks, k.s.Env.Now(), !k.failed)
+	if !k.thaw.IsZero() && k.thaw.Before(k.due) {
+		k.due = k.thaw
+	}
+}
+
+// heal applies again what was applied last.
+func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) {
+	if ks == nil {
+		return
+	}
+	if good, ok := git.ParseRevision(ks.Status.LastAppliedRevision); ok {
+		h = h.At(good)
+		k.apply(ctx, ks, h, k.quarantined(ks, h))
+	}
+}
+
+// apply applies another commit than the head.
+func (k *kustomization) apply(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, hold bool) {
+	want := k.attempted
+	want.Revision, want.Hold = h.Revision(), hold
+	k.converge(ctx, ks, h, want)
+}
+
+// finalize deletes what the Kustomization applied, if it prunes, and lets the
+// object go.
+func (k *kustomization) finalize(ctx context.Context, ks *kustomizev1.Kustomization) (time.Duration, bool) {
+	k.judge.Drop()
+	if err := k.release(ctx, ks); err != nil {
+		if ctx.Err() != nil {
+			return 0, true
+		}
+		if msg := err.Error(); msg != k.stuck {
+			k.stuck = msg
+			k.s.Env.Log.Error("delete what the Kustomization applied", "kustomization", k.name(), "err", err)
+			k.s.Env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, flux.Bounded(msg))
+		}
+		return time.Second, true
+	}
+	return 0, k.get() != nil
+}
