@@ -17,7 +17,8 @@ import (
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
-	"headway.dev/syncer/git/history"
+	githistory "headway.dev/syncer/git/history"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
@@ -41,7 +42,8 @@ type part struct {
 
 // part is the phase that puts together what a round writes. It has no changes if
 // there is nothing to write.
-func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
+func (r *round) part(ks *kustomizev1.Kustomization) *part {
+	k := r.k
 	p := &part{k: k, ks: ks, r: r}
 	now := k.s.Env.Now()
 	for _, a := range r.plan.Actions {
@@ -74,7 +76,7 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 		Attempt: r.attempt(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
 		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.judge.Waits(), Waits: waits,
 	}.Edit(now)
-	p.changes = append(p.changes, k.forget(ks, r)...)
+	p.changes = append(p.changes, r.forget(ks)...)
 	if len(p.changes) == 0 && !edit.Changes(ks) {
 		return p
 	}
@@ -83,19 +85,20 @@ func (k *kustomization) part(ks *kustomizev1.Kustomization, r *round) *part {
 		p.entries = append(p.entries, k.judge.Superseded(ks, r.head.Revision()))
 	}
 	if p.told {
-		p.entries = append(p.entries, k.applied(ks, r, now, p.advanced))
+		p.entries = append(p.entries, r.entry(ks, now, p.advanced))
 	}
 	return p
 }
 
 // applied is the journal's entry about what a round applies.
-func (k *kustomization) applied(ks *kustomizev1.Kustomization, r *round, now time.Time, advanced bool) *wire.Entry {
+func (r *round) entry(ks *kustomizev1.Kustomization, now time.Time, advanced bool) *wire.Entry {
+	k := r.k
 	entry := &wire.Entry{
 		Type: wire.EntryApplied, Time: now, Source: flux.SourceName(ks), Kustomization: k.name(), Revision: r.head.Revision(),
 		Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
 	}
 	if advanced && !r.hold {
-		k.with(entry, ks.Status.LastAppliedRevision, r)
+		r.with(entry, ks.Status.LastAppliedRevision)
 	}
 	if r.drift {
 		entry.Type = wire.EntryDrift
@@ -167,13 +170,13 @@ func (p *part) done() {
 		k.judge.Advance(r.head.Revision())
 	}
 	if p.told {
-		k.announce(p.ks, r, p.actions)
-		k.tellIgnored(p.actions)
+		r.announce(p.ks, p.actions)
+		r.tellIgnored(p.actions)
 		r.foreseen.Record(k.s.Env, p.actions)
 	}
-	k.keep(p.ks, r)
-	k.takeOver(r.plan.Inventory)
-	k.remember(p.ks, r)
+	r.keep(p.ks)
+	k.s.takeOver(k, r.plan.Inventory)
+	k.board.Remember(history.Applied{Revision: r.head.Revision(), Spec: p.ks.Spec, Items: r.items})
 	if p.judge {
 		k.judge.Watch(p.ks, r.applied())
 	} else {
@@ -183,12 +186,13 @@ func (p *part) done() {
 
 // with names the other commits that are applied together with the head. It is
 // for readers: what cannot be listed is left out.
-func (k *kustomization) with(entry *wire.Entry, applied string, r *round) {
+func (r *round) with(entry *wire.Entry, applied string) {
+	k := r.k
 	from, ok := git.ParseRevision(applied)
 	if !ok {
 		return
 	}
-	list, err := history.Between(r.head.Repo, from.Commit, r.head.Commit, wire.MaxWith+2)
+	list, err := githistory.Between(r.head.Repo, from.Commit, r.head.Commit, wire.MaxWith+2)
 	if err != nil {
 		k.s.Env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
 		return

@@ -19,10 +19,10 @@ func TestTakeWithoutTime(t *testing.T) {
 	cancel()
 	for range 100 {
 		k := loopOf(&Set{})
-		if !k.take(ctx) {
+		if !k.turn.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
-		if k.take(ctx) {
+		if k.turn.take(ctx) {
 			t.Fatal("the turn was taken twice")
 		}
 	}
@@ -37,18 +37,20 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		"none":                {},
 	} {
 		k := loopOf(&Set{})
-		k.takeNow()
-		k.retry = tc.taken
-		m := &member{k: k, retry: k.takeRetry()}
+		k.turn.takeNow()
+		if tc.taken {
+			k.board.Retry()
+		}
+		m := &member{k: k, retry: k.board.TakeRetry()}
 		g := &group{order: []*member{m}}
 		if tc.meanwhile {
-			k.again()
+			k.board.Again()
 		}
 		g.leave()
-		if k.retry != tc.want {
-			t.Errorf("%s: a retry is due: %v, want %v", name, k.retry, tc.want)
+		if got := k.board.Retries(); got != tc.want {
+			t.Errorf("%s: a retry is due: %v, want %v", name, got, tc.want)
 		}
-		if !k.takeNow() {
+		if !k.turn.takeNow() {
 			t.Errorf("%s: the turn was not given back", name)
 		}
 	}

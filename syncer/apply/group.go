@@ -184,11 +184,11 @@ func (g *group) settle(ctx context.Context, m *member) bool {
 	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
 		return false
 	}
-	if g.s.Rights.MayFollow(ks) != nil || m.k.quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
+	if g.s.Rights.MayFollow(ks) != nil || quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
 		return false
 	}
 	// What is asked for from here on is not answered by this round.
-	m.retry = m.k.takeRetry() || m.retry
+	m.retry = m.k.board.TakeRetry() || m.retry
 	m.ks, m.want = ks, m.k.wants(ks, g.head)
 	m.r = m.k.newRound(ks, g.head, m.want)
 	m.r.group = g
@@ -232,32 +232,6 @@ func (g *group) foreseeable(self object.Key) rights.Afterwards {
 // turnPatience bounds the wait for loops that are busy; they are left out.
 const turnPatience = time.Second
 
-// take makes the caller the one to step the Kustomization, until giveBack. It
-// waits until ctx ends; a turn that is free is taken even then.
-func (k *kustomization) take(ctx context.Context) bool {
-	if k.takeNow() {
-		return true
-	}
-	select {
-	case k.turn <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// takeNow is take without any waiting.
-func (k *kustomization) takeNow() bool {
-	select {
-	case k.turn <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (k *kustomization) giveBack() { <-k.turn }
-
 // Gather applies each head by a group, until ctx ends.
 func (s *Set) Gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup) {
 	for src.AwaitHead(ctx) {
@@ -297,10 +271,10 @@ func (g *group) invite(ctx context.Context) {
 	taken := map[*kustomization]bool{}
 	for _, ks := range flux.Followers(g.s.Env.Store, g.source) {
 		k, _ := g.s.loop(flux.KeyOf(ks), false)
-		list, taken[k] = append(list, k), k.takeNow()
+		list, taken[k] = append(list, k), k.turn.takeNow()
 	}
 	for _, k := range list { // those that are free have their turns taken already
-		if !taken[k] && !k.take(patience) {
+		if !taken[k] && !k.turn.take(patience) {
 			continue
 		}
 		var m *member
@@ -310,7 +284,7 @@ func (g *group) invite(ctx context.Context) {
 			return nil
 		})
 		if m == nil {
-			k.giveBack()
+			k.turn.giveBack()
 			continue
 		}
 		g.add(m)
@@ -345,9 +319,7 @@ func (g *group) consider(k *kustomization) *member {
 	}
 	k.judge.Restore(ks, g.head, k.inventory.Of(ks))
 	m := &member{k: k, ks: ks, want: k.wants(ks, g.head)}
-	k.mu.Lock()
-	retry := k.retry
-	k.mu.Unlock()
+	retry := k.board.Retries()
 	if m.want == k.attempted && !retry && g.s.Env.Now().Before(k.due) {
 		return nil
 	}
@@ -368,7 +340,7 @@ func (g *group) arrive(ctx context.Context, parent *member, ks *kustomizev1.Kust
 		if !ours {
 			patience, cancel := context.WithTimeout(ctx, turnPatience)
 			defer cancel()
-			if !k.take(patience) {
+			if !k.turn.take(patience) {
 				return
 			}
 		}
@@ -397,9 +369,7 @@ func (g *group) leave() {
 // leave gives the turn back, with the retry that was not made.
 func (m *member) leave() {
 	if m.retry {
-		m.k.mu.Lock()
-		m.k.retry = true
-		m.k.mu.Unlock()
+		m.k.board.Retry()
 	}
-	m.k.giveBack()
+	m.k.turn.giveBack()
 }

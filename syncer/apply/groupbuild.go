@@ -36,12 +36,12 @@ func (g *group) build(ctx context.Context, wave []*member) {
 	open := map[*member]bool{}
 	for _, m := range wave {
 		open[m] = true
-		k, ks, r := m.k, m.ks, m.r
+		ks, r := m.ks, m.r
 		g.wg.Go(func() {
 			guard.Do(ctx, "build in a group", func() {
 				b := built{m: m}
 				b.err = fault.Catch(func() (err error) {
-					b.ks, err = k.build(ctx, ks, r)
+					b.ks, err = r.build(ctx, ks)
 					return err
 				})
 				results <- b

@@ -25,7 +25,7 @@ const mostAnew = 3
 
 // planOne plans a member that is built.
 func (g *group) planOne(ctx context.Context, m *member) {
-	err := fault.Catch(func() error { return m.k.plan(ctx, m.ks, m.r) })
+	err := fault.Catch(func() error { return m.r.makePlan(ctx, m.ks) })
 	m.out = err != nil || !g.write(m)
 	if m.beaten = m.out; m.out {
 		return
@@ -181,7 +181,7 @@ func (g *group) commit(ctx context.Context) bool {
 	for _, m := range g.ready {
 		before[m] = m.k.attempted
 		m.k.attempted = m.want
-		p := m.k.part(m.ks, m.r)
+		p := m.r.part(m.ks)
 		if w, ok := g.written[m.k.key]; !ok || w.by == m {
 			p.hold()
 		}

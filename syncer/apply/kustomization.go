@@ -1,16 +1,13 @@
 package apply
 
 import (
-	"slices"
-	"sync"
+	"context"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/history"
 	"headway.dev/syncer/judge"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
@@ -23,13 +20,14 @@ import (
 )
 
 // kustomization follows one Kustomization. Its fields belong to who has its
-// turn, those under mu aside.
+// turn, the board aside.
 type kustomization struct {
-	s    *Set
-	key  object.Key
-	wake env.Flag
+	s   *Set
+	key object.Key
+	// board is what it and others tell each other.
+	board *progress.Board
 	// turn is held by who steps it: its loop, or a group of its source's.
-	turn chan struct{}
+	turn turn
 
 	planner   *plan.Planner
 	inventory flux.KnownInventory
@@ -52,28 +50,10 @@ type kustomization struct {
 	frozen bool      // a freeze was told of that is not over
 
 	drifts step.Drifts
-
-	mu      sync.Mutex
-	touched map[object.Key]bool
-	deps    []object.Key
-	elder   object.Key // whose application of the head it waits for, see follows
-	// heirs are those for which something is kept that is no longer declared.
-	heirs map[object.Key]bool
-	// settled is the attempt that is done with: applied and judged, or failed.
-	settled   step.Attempt
-	settledOK bool
-	retry     bool
-	// regained says that rights have changed since the step began: what it
-	// refuses may have been judged by those from before.
-	regained bool
-	next     time.Time
-	faults   []wire.Fault
-	// built is what is applied, as it was rendered.
-	built history.Applied
 }
 
 func newKustomization(s *Set, key object.Key) *kustomization {
-	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), wake: env.NewFlag(), turn: make(chan struct{}, 1), planner: plan.New(), touched: map[object.Key]bool{}, renderer: render.New(s.Env, s.Rights)}
+	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), board: progress.NewBoard(), turn: make(turn, 1), planner: plan.New(), renderer: render.New(s.Env, s.Rights)}
 	k.judge = &judge.Judge{
 		Env: s.Env, Journal: s.Journal, Key: key, Expressions: &k.exprs, Settle: s.Settle, Logs: s.Logs,
 		// Of the last good commit, while the newest is refused, Ready says nothing.
@@ -92,27 +72,6 @@ func (k *kustomization) owner() plan.Owner {
 	return plan.Owner{Namespace: k.key.Namespace, Name: k.key.Name}
 }
 
-// touch says that objects that were applied may have changed.
-func (k *kustomization) touch(keys ...object.Key) {
-	if len(keys) == 0 {
-		return
-	}
-	k.mu.Lock()
-	for _, key := range keys {
-		k.touched[key] = true
-	}
-	k.mu.Unlock()
-	k.wake.Set()
-}
-
-// waitsFor reports whether the Kustomization depends on another, or is declared
-// by it.
-func (k *kustomization) waitsFor(key object.Key) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.elder == key || slices.Contains(k.deps, key)
-}
-
 func (k *kustomization) get() *kustomizev1.Kustomization {
 	ks, _ := k.s.Env.Store.Get(k.key).(*kustomizev1.Kustomization)
 	return ks
@@ -124,61 +83,39 @@ func (k *kustomization) settle(a step.Attempt, ok bool, faults []wire.Fault) {
 	if k.attempted.Revision != "" && a.Revision != "" && a.Revision != k.attempted.Revision {
 		return
 	}
-	k.mu.Lock()
-	k.settled, k.settledOK, k.faults = a, ok, faults
-	again := !ok && k.regained
-	k.mu.Unlock()
+	again := k.board.Settle(a, ok, faults)
 	k.s.Env.Feed.Nudge()
 	if again {
-		k.again()
+		k.board.Again()
 	}
 }
 
-// again asks for an attempt now, also of what failed.
-func (k *kustomization) again() {
-	k.mu.Lock()
-	k.retry, k.settled, k.regained = true, step.Attempt{}, false
-	k.mu.Unlock()
-	k.wake.Set()
-}
+// turn is held by who steps a Kustomization.
+type turn chan struct{}
 
-func (k *kustomization) takeRetry() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	retry := k.retry
-	k.retry = false
-	return retry
-}
-
-// takeOver claims what was applied, and has those look again who applied it
-// before: it is no longer theirs.
-func (k *kustomization) takeOver(inventory []object.Key) {
-	former := k.s.Owners.Former(k.holder, inventory)
-	k.s.claim(k, inventory)
-	for _, key := range former {
-		if other := k.s.kustomization(key); other != nil {
-			other.again()
-		}
+// take makes the caller the one to step the Kustomization, until giveBack. It
+// waits until ctx ends; a turn that is free is taken even then.
+func (t turn) take(ctx context.Context) bool {
+	if t.takeNow() {
+		return true
+	}
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
-// remember keeps what is applied, as it was rendered.
-func (k *kustomization) remember(ks *kustomizev1.Kustomization, r *round) {
-	k.mu.Lock()
-	k.built = history.Applied{Revision: r.head.Revision(), Spec: ks.Spec, Items: r.items}
-	k.mu.Unlock()
+// takeNow is take without any waiting.
+func (t turn) takeNow() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
-// state is where the Kustomization stands.
-func (k *kustomization) state() progress.State {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	st := progress.State{
-		Revision: k.settled.Revision, Generation: k.settled.Generation, OK: k.settledOK,
-		Faults: k.faults, Next: k.next, WaitsFor: slices.Clone(k.deps),
-	}
-	if k.elder != (object.Key{}) {
-		st.WaitsFor = append(st.WaitsFor, k.elder)
-	}
-	return st
-}
+// giveBack lets the next have it.
+func (t turn) giveBack() { <-t }

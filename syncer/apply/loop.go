@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
@@ -27,19 +28,19 @@ func (k *kustomization) run(ctx context.Context) {
 	defer k.s.claim(k, nil)
 	// Here, while the source is being fetched.
 	plan.ReadSchemas()
-	if !k.take(ctx) {
+	if !k.turn.take(ctx) {
 		return
 	}
 	if ks := k.get(); ks != nil {
 		k.s.claim(k, k.inventory.Of(ks))
 	}
-	k.giveBack()
+	k.turn.giveBack()
 	for {
 		delay, more := k.safeStep(ctx)
 		if !more || ctx.Err() != nil {
 			return
 		}
-		if !k.wake.Sleep(ctx, delay) {
+		if !k.board.Wake.Sleep(ctx, delay) {
 			return
 		}
 	}
@@ -48,10 +49,10 @@ func (k *kustomization) run(ctx context.Context) {
 // safeStep is step for a Kustomization that may make it panic. Such a one is
 // tried again as one that fails is.
 func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
-	if !k.take(ctx) {
+	if !k.turn.take(ctx) {
 		return 0, false
 	}
-	defer k.giveBack()
+	defer k.turn.giveBack()
 	err := fault.Catch(func() error {
 		delay, more = k.step(ctx)
 		return nil
@@ -83,9 +84,7 @@ type observation struct {
 
 // observe finds out what [step.Next] decides by, as far as that is needed.
 func (k *kustomization) observe(ctx context.Context) (o observation) {
-	k.mu.Lock()
-	k.regained = false
-	k.mu.Unlock()
+	k.board.Begin()
 	ks := k.get()
 	o.ks, o.Now = ks, k.s.Env.Now()
 	switch {
@@ -136,7 +135,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
 	o.Drift, o.again = k.drift(o.Now)
 	// It is asked for no more once it is made for another reason.
-	o.Retry = o.Want == o.Attempted && k.takeRetry()
+	o.Retry = o.Want == o.Attempted && k.board.TakeRetry()
 	return o
 }
 
@@ -179,7 +178,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
 	return step.Attempt{
 		Revision: h.Revision(), Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
-		Settings: k.settings(ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
+		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
 	}
 }
 
@@ -191,17 +190,15 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 	}
 	d = env.Pace(d)
 	k.due = now.Add(d)
-	k.mu.Lock()
-	k.next = k.due
-	k.mu.Unlock()
+	k.board.Plan(k.due)
 	return d
 }
 
 // settings are the annotations, and what of the source, that change what an
 // attempt may do.
-func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
-	list := append([]string{flux.Ignore(k.s.Env.Store, flux.SourceKey(ks))}, flux.Settings(ks)...)
-	if src := k.s.Env.Store.Get(flux.SourceKey(ks)); src != nil {
+func settings(stored object.Reader, ks *kustomizev1.Kustomization) string {
+	list := append([]string{flux.Ignore(stored, flux.SourceKey(ks))}, flux.Settings(ks)...)
+	if src := stored.Get(flux.SourceKey(ks)); src != nil {
 		list = append(list, src.GetAnnotations()[flux.Freeze])
 	}
 	return strings.Join(list, "\n")
@@ -210,23 +207,16 @@ func (k *kustomization) settings(ks *kustomizev1.Kustomization) string {
 // drift reports whether something that was applied was changed by another, and
 // if it is too early to put it back, when it is time.
 func (k *kustomization) drift(now time.Time) (bool, time.Time) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	if k.attempted == (step.Attempt{}) {
-		clear(k.touched)
+		k.board.Untouch()
 		return false, time.Time{}
 	}
-	for key := range k.touched {
-		if !k.planner.Drifted(key, k.s.Env.Store.Get(key)) {
-			delete(k.touched, key)
-		}
-	}
-	if len(k.touched) == 0 {
+	if !k.board.Touched(func(key object.Key) bool { return k.planner.Drifted(key, k.s.Env.Store.Get(key)) }) {
 		return false, time.Time{}
 	}
 	ok, at := k.drifts.Correct(now)
 	if ok {
-		clear(k.touched)
+		k.board.Untouch()
 	}
 	return ok, at
 }
@@ -237,7 +227,7 @@ func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomizati
 	before, failed := k.attempted, k.failed
 	first := before == (step.Attempt{})
 	k.attempted, k.thaw = want, time.Time{}
-	if k.quarantined(ks, head) {
+	if quarantined(ks, head) {
 		k.failed = true
 		k.hold(ctx, ks, head)
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
@@ -273,7 +263,7 @@ func (k *kustomization) heal(ctx context.Context, ks *kustomizev1.Kustomization,
 	}
 	if good, ok := git.ParseRevision(ks.Status.LastAppliedRevision); ok {
 		h = h.At(good)
-		k.apply(ctx, ks, h, k.quarantined(ks, h))
+		k.apply(ctx, ks, h, quarantined(ks, h))
 	}
 }
 

@@ -67,13 +67,14 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 }
 
 // quarantined reports whether the commit has failed and is not to be tried again.
-func (k *kustomization) quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
+func quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
 	q, ok := git.ParseRevision(verdict.Of(ks).Quarantined)
 	return ok && q.Commit == h.Commit && !flux.Names(ks.Annotations[flux.Retry], h.Commit)
 }
 
 // forget removes the annotation that was heeded by the round.
-func (k *kustomization) forget(ks *kustomizev1.Kustomization, r *round) []change.Change {
+func (r *round) forget(ks *kustomizev1.Kustomization) []change.Change {
+	k := r.k
 	if r.hold || !flux.Names(ks.Annotations[flux.Retry], r.head.Commit) {
 		return nil
 	}
@@ -185,16 +186,15 @@ func unpruned(r *round) string {
 
 // keep remembers for whom something is kept, to look again when those change,
 // and tells of what stays for one that cannot be rendered.
-func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
+func (r *round) keep(ks *kustomizev1.Kustomization) {
+	k := r.k
 	heirs := map[object.Key]bool{}
 	for _, a := range r.plan.Actions {
 		if a.Heir != nil {
 			heirs[owners.KeyOf(a.Heir.Owner)] = true
 		}
 	}
-	k.mu.Lock()
-	k.heirs = heirs
-	k.mu.Unlock()
+	k.board.Keep(heirs)
 	msg := unpruned(r)
 	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
 		k.left = told
@@ -202,11 +202,4 @@ func (k *kustomization) keep(ks *kustomizev1.Kustomization, r *round) {
 			k.s.Env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, flux.Bounded(msg))
 		}
 	}
-}
-
-// keepsFor reports whether the Kustomization keeps something for another.
-func (k *kustomization) keepsFor(heir object.Key) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.heirs[heir]
 }

@@ -55,7 +55,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 			}
 			changes = nil
 		}
-		if waits && k.terminating(ks) {
+		if waits && terminating(k.s.Env.Store, ks) {
 			return nil // the loop is woken when they change
 		}
 	}
@@ -97,9 +97,9 @@ func deletions(res plan.Result) string {
 }
 
 // terminating reports whether something of the inventory is still being deleted.
-func (k *kustomization) terminating(ks *kustomizev1.Kustomization) bool {
+func terminating(stored object.Reader, ks *kustomizev1.Kustomization) bool {
 	for _, key := range flux.InventoryOf(ks) {
-		if obj := k.s.Env.Store.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
+		if obj := stored.Get(key); obj != nil && obj.GetDeletionTimestamp() != nil {
 			return true
 		}
 	}

@@ -44,6 +44,7 @@ func (s *Set) basis() basis { return basis{s.Env.Store, s.Owners.ByOther} }
 
 // round is one attempt to apply a revision.
 type round struct {
+	k      *kustomization
 	head   source.Head
 	want   step.Attempt
 	commit *wire.Commit
@@ -72,7 +73,7 @@ func (r *round) took(phase string, since time.Time) {
 
 // newRound begins an attempt to apply the head.
 func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) *round {
-	r := &round{head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.Env.Now(), upon: k.s.basis()}
+	r := &round{k: k, head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.Env.Now(), upon: k.s.basis()}
 	r.drift = ks.Status.LastAppliedRevision == head.Revision() && ks.Status.ObservedGeneration == ks.Generation
 	if c, err := head.Repo.Commit(head.Commit); err == nil {
 		r.commit = source.Commit(c)
@@ -88,14 +89,14 @@ func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head
 func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) bool {
 	r := k.newRound(ks, head, want)
 	err := fault.Catch(func() (err error) {
-		ks, err = k.build(ctx, ks, r)
+		ks, err = r.build(ctx, ks)
 		return err
 	})
 	for try := 0; err == nil; try++ {
-		if err = fault.Catch(func() error { return k.plan(ctx, ks, r) }); err != nil {
+		if err = fault.Catch(func() error { return r.makePlan(ctx, ks) }); err != nil {
 			break
 		}
-		p := k.part(ks, r)
+		p := r.part(ks)
 		p.hold()
 		if err = k.s.stands(ks, r); err != nil {
 			break
@@ -111,7 +112,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	switch {
 	case ctx.Err() != nil:
 	case !k.same(ks):
-		k.wake.Set() // it is looked at as it is now
+		k.board.Wake.Set() // it is looked at as it is now
 	case !gate.Thaw(err).IsZero():
 		k.freeze(ctx, ks, r, err)
 	case head.Revision() != k.attempted.Revision:
@@ -131,7 +132,8 @@ func outdated(err error) bool {
 
 // build is the phase that renders the tree. It returns the Kustomization with
 // the spec that counts at the head.
-func (k *kustomization) build(ctx context.Context, ks *kustomizev1.Kustomization, r *round) (*kustomizev1.Kustomization, error) {
+func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kustomizev1.Kustomization, error) {
+	k := r.k
 	start := time.Now()
 	defer func() { r.took("build", start) }()
 	t, err := r.head.Tree(flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)))
@@ -169,8 +171,9 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 	return in, nil
 }
 
-// plan is the phase that decides, and checks every object.
-func (k *kustomization) plan(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
+// makePlan is the phase that decides, and checks every object.
+func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) error {
+	k := r.k
 	start := time.Now()
 	in, err := k.input(ks, r.items)
 	in.Claimed = r.upon.claimed(k.key)
@@ -253,7 +256,8 @@ func (r *round) applied() judge.Applied {
 }
 
 // announce reports what was applied: events, log, progress.
-func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, actions []plan.Action) {
+func (r *round) announce(ks *kustomizev1.Kustomization, actions []plan.Action) {
+	k := r.k
 	words := map[plan.Type]string{plan.Create: "created", plan.Update: "configured", plan.Delete: "deleted"}
 	var lines []string
 	for _, a := range actions {
@@ -283,7 +287,8 @@ func (k *kustomization) announce(ks *kustomizev1.Kustomization, r *round, action
 
 // tellIgnored records an event with each object that was just stored and sets
 // fields that have no effect.
-func (k *kustomization) tellIgnored(actions []plan.Action) {
+func (r *round) tellIgnored(actions []plan.Action) {
+	k := r.k
 	for _, a := range actions {
 		if a.Type != plan.Create && a.Type != plan.Update {
 			continue

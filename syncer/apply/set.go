@@ -25,7 +25,6 @@ import (
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
-	"headway.dev/syncer/step"
 )
 
 // Set are the loops of the Kustomizations. Its fields are set before the first
@@ -72,7 +71,7 @@ func (s *Set) Ensure(key object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if k := s.kustomizations[key]; k != nil {
-		k.wake.Set()
+		k.board.Wake.Set()
 		return
 	}
 	s.startLoop(key, false)
@@ -81,7 +80,7 @@ func (s *Set) Ensure(key object.Key) {
 // Touch wakes who has applied an object, which may have changed.
 func (s *Set) Touch(key object.Key) {
 	if k := s.ownerOf(key); k != nil {
-		k.touch(key)
+		k.board.Touch(key)
 	}
 }
 
@@ -91,11 +90,11 @@ func (s *Set) WakeWaiting(key object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kustomizations {
-		if k.waitsFor(key) {
-			k.wake.Set()
+		if k.board.WaitsFor(key) {
+			k.board.Wake.Set()
 		}
-		if k.keepsFor(key) {
-			k.again()
+		if k.board.KeepsFor(key) {
+			k.board.Again()
 		}
 	}
 }
@@ -142,7 +141,7 @@ func (s *Set) WakeFollowers(source object.Key) {
 	defer s.mu.Unlock()
 	for key, k := range s.kustomizations {
 		if ks, ok := s.Env.Store.Get(key).(*kustomizev1.Kustomization); ok && flux.SourceKey(ks) == source {
-			k.wake.Set()
+			k.board.Wake.Set()
 		}
 	}
 }
@@ -156,13 +155,7 @@ func (s *Set) RetryRefused() {
 		if ks := k.get(); ks == nil || s.Rights.Account(ks) == "" {
 			continue
 		}
-		k.mu.Lock()
-		failed := k.settled != (step.Attempt{}) && !k.settledOK
-		k.regained = !failed
-		k.mu.Unlock()
-		if failed {
-			k.again()
-		}
+		k.board.Regain()
 	}
 }
 
@@ -192,7 +185,7 @@ func (s *Set) WakeReaders(key object.Key) {
 	defer s.mu.Unlock()
 	for _, k := range s.kustomizations {
 		if k.renderer.Depends(key) {
-			k.wake.Set()
+			k.board.Wake.Set()
 		}
 	}
 }
@@ -220,7 +213,7 @@ func (s *Set) RendererFor(ks *kustomizev1.Kustomization) *render.Renderer {
 // claim makes k the one to wake for what it has applied.
 func (s *Set) claim(k *kustomization, inventory []object.Key) {
 	// What changed before it was claimed has woken nobody.
-	k.touch(s.Owners.Claim(k.holder, inventory)...)
+	k.board.Touch(s.Owners.Claim(k.holder, inventory)...)
 }
 
 // ownerOf is the loop of the Kustomization that has an object, or nil.
@@ -240,13 +233,13 @@ func (s *Set) State(key object.Key) (progress.State, bool) {
 	if k == nil {
 		return progress.State{}, false
 	}
-	return k.state(), true
+	return k.board.State(), true
 }
 
 // Again implements progress.Loops.
 func (s *Set) Again(key object.Key) {
 	if k := s.kustomization(key); k != nil {
-		k.again()
+		k.board.Again()
 	}
 }
 
@@ -269,7 +262,17 @@ func (s *Set) Applied(key object.Key) history.Applied {
 	if k == nil {
 		return history.Applied{}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.built
+	return k.board.Applied()
+}
+
+// takeOver claims what was applied, and has those look again who applied it
+// before: it is no longer theirs.
+func (s *Set) takeOver(k *kustomization, inventory []object.Key) {
+	former := s.Owners.Former(k.holder, inventory)
+	s.claim(k, inventory)
+	for _, key := range former {
+		if other := s.kustomization(key); other != nil {
+			other.board.Again()
+		}
+	}
 }

@@ -40,9 +40,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	if p != nil && !parents.AwaitedBy(k.s.Env.Store, p, k.key) {
 		key = flux.KeyOf(p)
 	}
-	k.mu.Lock()
-	k.elder = key
-	k.mu.Unlock()
+	k.board.Follow(key)
 	switch {
 	case key == object.Key{}:
 		return nil
@@ -73,9 +71,7 @@ func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1
 	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || parents.AwaitedBy(k.s.Env.Store, next, k.key) {
 		return nil
 	}
-	k.mu.Lock()
-	k.elder = owners.KeyOf(heir.Owner)
-	k.mu.Unlock()
+	k.board.Follow(owners.KeyOf(heir.Owner))
 	return errParent
 }
 
@@ -106,9 +102,7 @@ func (s *Set) declaredAsStored(ctx context.Context, parent, child *kustomizev1.K
 // and what uses it brings the database first.
 func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Head) error {
 	deps := flux.Dependencies(ks)
-	k.mu.Lock()
-	k.deps = deps
-	k.mu.Unlock()
+	k.board.DependOn(deps)
 	if err := k.exprs.DependOn(ks); err != nil {
 		return verdict.BadExpression(err)
 	}
