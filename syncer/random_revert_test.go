@@ -94,20 +94,24 @@ func TestRevertEqualsGit(t *testing.T) {
 }
 
 // attempted waits until app has looked at a commit, and reports whether it was
-// applied.
+// applied. The status says so only until the commit is reverted, which may be over
+// before this is called.
 func (w *world) attempted(head string) bool {
 	w.t.Helper()
+	applied := func() bool {
+		log, err := w.sync.Log("", "", "", -1, 1000)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return slices.ContainsFunc(log, func(e wire.LogEntry) bool {
+			return e.Type == wire.EntryApplied && e.Kustomization == "headway-system/app" && strings.HasSuffix(e.Revision, head)
+		})
+	}
 	w.eventually("app has looked at "+head, func() bool {
 		ks, ok := w.store.Get(key("Kustomization", "headway-system", "app")).(*kustomizev1.Kustomization)
-		return ok && (strings.HasSuffix(ks.Status.LastAttemptedRevision, head) || strings.Contains(w.readyOf("app"), head))
+		return ok && (strings.HasSuffix(ks.Status.LastAttemptedRevision, head) || strings.Contains(w.readyOf("app"), head)) || applied()
 	})
-	log, err := w.sync.Log("", "", "", -1, 1000)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return slices.ContainsFunc(log, func(e wire.LogEntry) bool {
-		return e.Type == wire.EntryApplied && e.Kustomization == "headway-system/app" && strings.HasSuffix(e.Revision, head)
-	})
+	return applied()
 }
 
 // whole reports whether all Kustomizations have applied the newest commit.
