@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -35,40 +36,34 @@ func (k *kustomization) run(ctx context.Context) {
 		k.s.claim(k, k.inventory.Of(ks))
 	}
 	k.turn.giveBack()
-	for {
-		delay, more := k.safeStep(ctx)
-		if !more || ctx.Err() != nil {
-			return
-		}
-		if !k.board.Wake.Sleep(ctx, delay) {
-			return
-		}
-	}
+	loop.Follow(ctx, "step a Kustomization", k.board.Wake, env.Retry, k.safeStep)
 }
 
 // safeStep is step for a Kustomization that may make it panic. Such a one is
-// tried again as one that fails is.
-func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, more bool) {
+// tried again as one that fails is, and its status tells why. It returns
+// [loop.ErrGone] once the object is gone.
+func (k *kustomization) safeStep(ctx context.Context) (delay time.Duration, err error) {
 	if !k.turn.take(ctx) {
-		return 0, false
+		return 0, ctx.Err()
 	}
 	defer k.turn.giveBack()
-	err := fault.Catch(func() error {
+	more := false
+	failed := fault.Catch(func() error {
 		delay, more = k.step(ctx)
 		return nil
 	})
-	if err == nil {
-		return delay, more
-	}
 	ks := k.get()
-	if ks == nil {
-		return 0, false
+	switch {
+	case failed == nil && more:
+		return delay, nil
+	case failed == nil, ks == nil:
+		return 0, loop.ErrGone
 	}
 	_ = fault.Catch(func() error {
-		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, err), nil)
+		k.refuse(ctx, ks, "", fault.New(meta.ReconciliationFailedReason, failed), nil)
 		return nil
 	})
-	return k.until(ks, k.s.Env.Now(), false), true
+	return k.until(ks, k.s.Env.Now(), false), nil
 }
 
 // observation is what a step has found out, and what it was found out about.

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer/env"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/step"
 	"headway.dev/syncer/wire"
@@ -16,7 +16,7 @@ import (
 // safe for use by several goroutines; its lock is the last that is taken.
 type Board struct {
 	// Wake wakes the loop.
-	Wake env.Flag
+	Wake loop.Flag
 
 	mu      sync.Mutex
 	touched map[object.Key]bool
@@ -36,7 +36,7 @@ type Board struct {
 }
 
 // NewBoard returns an empty board.
-func NewBoard() *Board { return &Board{Wake: env.NewFlag(), touched: map[object.Key]bool{}} }
+func NewBoard() *Board { return &Board{Wake: loop.NewFlag(), touched: map[object.Key]bool{}} }
 
 // Begin begins a step of the loop.
 func (b *Board) Begin() {

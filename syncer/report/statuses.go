@@ -10,6 +10,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/egress"
 	"headway.dev/syncer/env"
@@ -208,7 +209,7 @@ func (t *Statuses) run(ctx context.Context, source object.Key, l *backlog) {
 		}
 		p.tries++
 		wait := t.settle(source, l, p, err)
-		if wait > 0 && !env.NewFlag().Sleep(ctx, wait) {
+		if wait > 0 && !loop.NewFlag().Sleep(ctx, wait) {
 			continue
 		}
 	}
