@@ -22,7 +22,6 @@ const (
 // the reason or the record of the decision that says why.
 var larger = map[string]string{
 	"manifests/model/kinds/core": "docs/adr/0063: a kind has a file",
-	"cmd/headway/e2e.Cluster":    "to be cut",
 }
 
 // TestRoomsAreSmall finds packages of too many files and types of too many
