@@ -44,7 +44,7 @@ var owners = map[string][]string{
 // every room of their top folder.
 var rooms = map[string][]string{
 	"manifests":       {"guard", "loop", "model", "yaml"},
-	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
+	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "honour", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
 	"syncer":          {"egress", "wire", "env", "flux", "forge", "git", "hook", "storetest", "internal", "plan", "owners", "fault", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "verdict", "status", "step", "history", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},

@@ -1,8 +1,8 @@
 // Package registry makes the REST storage of every resource and subresource
 // from the kinds of manifests/model/scheme. [Groups] is its entry; a kind gets its
-// main resource, its status and its scale from its definition alone, and the
-// subresources that only few kinds have (binding, eviction, log, exec, …) by
-// their names.
+// main resource, its status, its scale and its finalize from its definition alone,
+// and the subresources that only few kinds have (binding, eviction, log, exec, …)
+// by their names.
 //
 // The storages are immutable after Groups and safe for concurrent use.
 package registry
@@ -84,36 +84,32 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 	if k.Scale != nil {
 		into[k.Plural+"/scale"] = newScale(resource)
 	}
+	if k.Lifecycle.Finalize != nil {
+		into[k.Plural] = newNamespaces(resource, opts.Now)
+		into[k.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(k, opts.Now)})
+	}
+	few := subresources(resource, opts)
 	for _, name := range k.Subresources {
-		if err := addSubresource(into, k, name, resource, opts); err != nil {
-			return err
+		storage, ok := few[name]
+		if !ok {
+			return fmt.Errorf("nothing serves the subresource %s", name)
+		}
+		into[k.Plural+"/"+name] = storage
+		if binding, ok := storage.(Binding); ok {
+			into["bindings"] = Bindings{binding} // the older form, a resource of its own
 		}
 	}
 	return nil
 }
 
-// addSubresource adds one that only few kinds have.
-func addSubresource(into map[string]rest.Storage, k *kind.Kind, name string, resource Resource, opts Options) error {
-	path := k.Plural + "/" + name
-	switch path {
-	case "namespaces/finalize":
-		into[k.Plural] = newNamespaces(resource, opts.Now)
-		into[path] = newStatus(resource.Store, strategy.Finalize{Main: strategy.New(k, opts.Now)})
-	case "serviceaccounts/token":
-		into[path] = AccountToken{opts.Reader, opts.Tokens}
-	case "pods/binding":
-		into[path] = Binding{resource.Store}
-		into["bindings"] = Bindings{Binding{resource.Store}}
-	case "pods/eviction":
-		into[path] = Eviction{resource.Store}
-	default:
-		storage, ok := streaming.Subresources(opts.Reader, opts.Nodes)[name]
-		if !ok {
-			return fmt.Errorf("nothing serves the subresource %s", name)
-		}
-		into[path] = storage
-	}
-	return nil
+// subresources are those that only few kinds have (kind.Definition.Subresources),
+// by name.
+func subresources(resource Resource, opts Options) map[string]rest.Storage {
+	few := streaming.Subresources(opts.Reader, opts.Nodes)
+	few["binding"] = Binding{resource.Store}
+	few["eviction"] = Eviction{resource.Store}
+	few["token"] = AccountToken{opts.Reader, opts.Tokens}
+	return few
 }
 
 func newStore(k *kind.Kind, opts Options) (*genericregistry.Store, error) {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/object"
 )
 
@@ -47,7 +48,8 @@ type Definition[T object.Object] struct {
 	// Status reports whether there is a status subresource.
 	Status bool
 	// Subresources are further subresources, which few kinds have, by name,
-	// apart from status and scale. The API determines how they are served.
+	// apart from status, scale and finalize, which the parts below make. The API
+	// determines how they are served.
 	Subresources []string
 	REST         REST
 
@@ -58,6 +60,12 @@ type Definition[T object.Object] struct {
 	Table     Table[T]
 	Fields    Fields[T]
 	Health    Health[T]
+
+	// Honours says which fields have their effect, for every Go type that the
+	// kind's manifests lead to, unless another kind has it. Nil for kinds that
+	// describe (events, leases, endpoints) or grant (RBAC), and promise nothing
+	// that an agent or a proxy has to keep.
+	Honours honour.Types
 
 	// PodTemplate returns the template of the kind's pods, which for a pod is
 	// itself.
@@ -145,7 +153,7 @@ func Define[T, L any, PT interface {
 		New:     func() object.Object { return PT(new(T)) },
 		NewList: func() runtime.Object { return PL(new(L)) },
 	}
-	k.Names, k.Status, k.Subresources, k.REST = d.Names, d.Status, d.Subresources, d.REST
+	k.Names, k.Status, k.Subresources, k.REST, k.Honours = d.Names, d.Status, d.Subresources, d.REST, d.Honours
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
 	k.Rules = untypedRules(d.Rules)

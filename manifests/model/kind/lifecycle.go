@@ -13,7 +13,8 @@ type Lifecycle[T object.Object] struct {
 	Create       func(obj T)
 	Update       func(obj, old T)
 	UpdateStatus func(obj, old T)
-	// Finalize is the update through the finalize subresource.
+	// Finalize is the update through the finalize subresource, which a kind has
+	// if it says this.
 	Finalize func(obj, old T)
 	// Changed reports whether an update increments the generation; nil for
 	// kinds that have none. It runs after Update.

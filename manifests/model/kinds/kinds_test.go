@@ -82,7 +82,9 @@ func gaps(k *kind.Kind) []string {
 	_, hasStatus := reflect.TypeOf(k.New()).Elem().FieldByName("Status")
 	need(k.Status == hasStatus, "has a status subresource exactly if its type has a status")
 	need(!k.Status || k.Lifecycle.Update != nil && k.Lifecycle.UpdateStatus != nil, "has a status, and does not say what of it an update and a status update keep")
-	need((k.Lifecycle.Finalize != nil) == slices.Contains(k.Subresources, "finalize"), "has a finalize subresource exactly if it says what that keeps")
+	_, own := k.Honours[reflect.TypeOf(k.New()).Elem()]
+	need(own || k.Honours == nil, "says which fields have their effect, and not which of its own type")
+	need(own || k.PodTemplate == nil && k.Kind != "Service", "has an agent or a proxy keep what it promises, and does not say which fields have their effect")
 	// Kubernetes does not even look at the metadata of an event.
 	need((k.Rules.Name != nil) != (k.Kind == "Event"), "has no rule for its name")
 	need(k.Kind == "ServiceAccount" || k.Rules.Object != nil, "has no validation")

@@ -7,24 +7,16 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
+	"headway.dev/manifests/model/honour"
+	"headway.dev/manifests/model/scheme"
 )
 
-// roots are the kinds that the table is about, in the order of the
-// documentation. The rest of the API describes (events, leases, endpoints) or
-// grants (RBAC), and promises nothing that an agent or a proxy has to keep.
-var roots = []reflect.Type{
-	typeOf[corev1.Pod](), typeOf[appsv1.Deployment](), typeOf[appsv1.ReplicaSet](), typeOf[corev1.Service](),
-	typeOf[corev1.Namespace](), typeOf[corev1.Node](), typeOf[corev1.ConfigMap](), typeOf[corev1.Secret](), typeOf[corev1.ServiceAccount](),
-}
-
 // Gaps returns what the table lacks: fields of the API's Go types that are
-// neither honoured nor have a rule, types that nobody has reviewed, and names
-// that are not fields at all.
+// neither honoured nor have a rule, types that nobody has reviewed, or that two
+// kinds have, and names that are not fields at all.
 func Gaps() []string {
 	var gaps []string
-	seen := map[reflect.Type]bool{}
+	seen, told := map[reflect.Type]bool{}, map[reflect.Type]bool{}
 	var look func(t reflect.Type)
 	look = func(t reflect.Type) {
 		if seen[t] {
@@ -36,18 +28,18 @@ func Gaps() []string {
 			gaps = append(gaps, fmt.Sprintf("the type %s is not in the table", t))
 			return
 		}
-		honoured := strings.Fields(entry.honoured)
+		honoured := strings.Fields(entry.Honoured)
 		names := map[string]bool{}
 		for f := range t.Fields() {
 			_, key := jsonName(f)
 			names[key] = true
-			rule := entry.rules[key]
+			rule := entry.Rules[key]
 			switch {
 			case rule == nil && !slices.Contains(honoured, key):
 				gaps = append(gaps, fmt.Sprintf("the field %s of %s is neither honoured nor refused", key, t))
-			case rule != nil && rule.asks == nil && slices.Contains(honoured, key):
+			case rule != nil && rule.Asks == nil && slices.Contains(honoured, key):
 				gaps = append(gaps, fmt.Sprintf("the field %s of %s is honoured and has a rule for all its values", key, t))
-			case rule != nil && rule.asks == nil, key == "status":
+			case rule != nil && rule.Asks == nil, key == "status":
 			default:
 				if inner := elem(f.Type); inner.Kind() == reflect.Struct && strings.HasPrefix(inner.PkgPath(), "k8s.io/api/") {
 					look(inner)
@@ -59,14 +51,22 @@ func Gaps() []string {
 				gaps = append(gaps, fmt.Sprintf("%s has no field %s", t, name))
 			}
 		}
-		for name := range entry.rules {
+		for name := range entry.Rules {
 			if !names[name] {
 				gaps = append(gaps, fmt.Sprintf("%s has no field %s", t, name))
 			}
 		}
 	}
-	for _, root := range roots {
-		look(root)
+	for _, k := range scheme.Kinds() {
+		for t := range k.Honours {
+			if told[t] {
+				gaps = append(gaps, fmt.Sprintf("two kinds have the type %s", t))
+			}
+			told[t] = true
+		}
+		if k.Honours != nil {
+			look(reflect.TypeOf(k.New()).Elem())
+		}
 	}
 	for t := range table {
 		if !seen[t] {
@@ -90,13 +90,13 @@ func Markdown() string {
 	b.WriteString("| type | field | values | what happens | why |\n|---|---|---|---|---|\n")
 	type row struct {
 		typ, name string
-		rule      *Rule
+		rule      *honour.Rule
 	}
 	var rows []row
 	for t, entry := range table {
-		for name, rule := range entry.rules {
-			if rule.at != "" {
-				name += "." + rule.at
+		for name, rule := range entry.Rules {
+			if rule.At != "" {
+				name += "." + rule.At
 			}
 			rows = append(rows, row{t.Name(), name, rule})
 		}
@@ -104,7 +104,7 @@ func Markdown() string {
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Or(cmp.Compare(a.typ, b.typ), cmp.Compare(a.name, b.name)) })
 	for _, r := range rows {
 		what := "refused"
-		if r.rule.Level == Hint {
+		if r.rule.Level == honour.Hint {
 			what = "accepted with a warning"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", r.typ, r.name, cmp.Or(r.rule.Values, "all"), what, r.rule.Reason)

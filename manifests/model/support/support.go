@@ -1,13 +1,13 @@
 // Package support says which fields of the API have their effect.
 //
-// One table, in fields.go, lists every field of the types that are served:
-// those that are honoured by name, the others each with a [Rule]. A field that
+// Each kind lists every field of its types (kind.Definition.Honours): those that
+// are honoured by name, the others each with an honour.Rule. A field that
 // would break a promise if it were ignored (of security, of a limit, of a
-// place to run) is [Refused]; one that only prefers or describes is a [Hint],
+// place to run) is refused; one that only prefers or describes is a hint,
 // which is accepted with a warning. A test walks the Go types and fails on a
-// field that the table does not name, so that a new version of the API cannot
+// field that no kind names, so that a new version of the API cannot
 // bring fields that are silently ignored. docs/api-compatibility.md is made
-// from the same table.
+// from the same lists.
 //
 //	support.Refusals(obj, nil) // for a new object
 //	support.Warnings(obj)
@@ -18,51 +18,40 @@ package support
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/honour"
+	"headway.dev/manifests/model/scheme"
 )
 
-// Level is what happens to an object that sets a field.
-type Level int
-
-const (
-	// Hint accepts the object with a warning; the field has no effect.
-	Hint Level = iota + 1
-	// Refused refuses the object.
-	Refused
-)
-
-// Rule is about a field that is not honoured, or not with every value.
-type Rule struct {
-	Level Level
-	// Reason explains why, and what to do instead if there is an alternative.
-	Reason string
-	// Values describes the values that the rule is about, for people. Empty:
-	// all.
-	Values string
-	// asks reports whether the struct that has the field asks for what is
-	// missing. Nil: it does if the field is not the zero value.
-	asks func(parent reflect.Value) bool
-	// at is a name to show below the field, such as a key of a map.
-	at string
-}
+// table has every type that a manifest's fields lead to, by its Go type: what
+// all kinds say of themselves. Types that are not in it are taken whole.
+var table = func() honour.Types {
+	all := honour.Types{}
+	for _, k := range scheme.Kinds() {
+		maps.Copy(all, k.Honours)
+	}
+	return all
+}()
 
 // Refusals returns an error for each field of obj that is refused, with the
 // path and in the form of the API's own validation. What old, which may be nil,
 // asks for as well is accepted: an object that was accepted once can still be
 // changed.
 func Refusals(obj, old runtime.Object) field.ErrorList {
-	had := map[*Rule]bool{}
+	had := map[*honour.Rule]bool{}
 	if old != nil {
-		walk(old, func(_ *field.Path, rule *Rule) { had[rule] = true })
+		walk(old, func(_ *field.Path, rule *honour.Rule) { had[rule] = true })
 	}
 	var errs field.ErrorList
-	walk(obj, func(path *field.Path, rule *Rule) {
-		if rule.Level == Refused && !had[rule] {
+	walk(obj, func(path *field.Path, rule *honour.Rule) {
+		if rule.Level == honour.Refused && !had[rule] {
 			errs = append(errs, field.Forbidden(path, "not supported yet: "+rule.Reason))
 		}
 	})
@@ -82,8 +71,8 @@ func (w Warning) String() string {
 // Warnings returns the fields of obj that are accepted but have no effect.
 func Warnings(obj runtime.Object) []Warning {
 	var warnings []Warning
-	walk(obj, func(path *field.Path, rule *Rule) {
-		if rule.Level == Hint {
+	walk(obj, func(path *field.Path, rule *honour.Rule) {
+		if rule.Level == honour.Hint {
 			warnings = append(warnings, Warning{Field: path.String(), Reason: rule.Reason})
 		}
 	})
@@ -99,7 +88,7 @@ type node struct {
 type ruleAt struct {
 	index int
 	name  string
-	rule  *Rule
+	rule  *honour.Rule
 }
 
 // child is a field that leads to further rules.
@@ -121,9 +110,9 @@ func nodeOf(t reflect.Type) *node {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, key := jsonName(f)
-		if rule := entry.rules[key]; rule != nil {
+		if rule := entry.Rules[key]; rule != nil {
 			n.rules = append(n.rules, ruleAt{i, name, rule})
-			if rule.asks == nil {
+			if rule.Asks == nil {
 				continue // what is refused whole has nothing to look at within
 			}
 		}
@@ -158,7 +147,7 @@ func structOf(t reflect.Type) reflect.Type {
 	return nil
 }
 
-func walk(obj runtime.Object, found func(*field.Path, *Rule)) {
+func walk(obj runtime.Object, found func(*field.Path, *honour.Rule)) {
 	v := reflect.ValueOf(obj)
 	if v.Kind() != reflect.Pointer || v.IsNil() || structOf(v.Type()) == nil {
 		return
@@ -188,15 +177,15 @@ func (p *place) path() *field.Path {
 	return path
 }
 
-func (n *node) walk(v reflect.Value, at *place, found func(*field.Path, *Rule)) {
+func (n *node) walk(v reflect.Value, at *place, found func(*field.Path, *honour.Rule)) {
 	for i := range n.rules {
 		r := &n.rules[i]
-		if r.rule.asks == nil && v.Field(r.index).IsZero() || r.rule.asks != nil && !r.rule.asks(v) {
+		if r.rule.Asks == nil && v.Field(r.index).IsZero() || r.rule.Asks != nil && !r.rule.Asks(v) {
 			continue
 		}
 		path := at.path().Child(r.name)
-		if r.rule.at != "" {
-			path = path.Child(r.rule.at)
+		if r.rule.At != "" {
+			path = path.Child(r.rule.At)
 		}
 		found(path, r.rule)
 	}
@@ -206,7 +195,7 @@ func (n *node) walk(v reflect.Value, at *place, found func(*field.Path, *Rule)) 
 	}
 }
 
-func (n *node) enter(v reflect.Value, at *place, name string, found func(*field.Path, *Rule)) {
+func (n *node) enter(v reflect.Value, at *place, name string, found func(*field.Path, *honour.Rule)) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {

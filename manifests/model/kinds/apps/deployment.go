@@ -14,6 +14,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
@@ -40,6 +41,12 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 		Changed: func(d, old *appsv1.Deployment) bool {
 			return kind.Differ(d.Spec, old.Spec) || kind.Differ(d.Annotations, old.Annotations)
 		},
+	},
+	Honours: honour.Types{
+		honour.Of[appsv1.Deployment]():              {Honoured: "TypeMeta metadata spec status"},
+		honour.Of[appsv1.DeploymentSpec]():          {Honoured: "replicas selector template strategy minReadySeconds revisionHistoryLimit paused progressDeadlineSeconds"},
+		honour.Of[appsv1.DeploymentStrategy]():      {Honoured: "type rollingUpdate"},
+		honour.Of[appsv1.RollingUpdateDeployment](): {Honoured: "maxUnavailable maxSurge"},
 	},
 	Rules: kind.Rules[*appsv1.Deployment]{
 		Name:   apivalidation.NameIsDNSSubdomain,

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/podspec"
@@ -35,6 +36,10 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 		Update:       func(rs, old *appsv1.ReplicaSet) { rs.Status = old.Status },
 		UpdateStatus: func(rs, old *appsv1.ReplicaSet) { rs.Spec = old.Spec },
 		Changed:      func(rs, old *appsv1.ReplicaSet) bool { return kind.Differ(rs.Spec, old.Spec) },
+	},
+	Honours: honour.Types{
+		honour.Of[appsv1.ReplicaSet]():     {Honoured: "TypeMeta metadata spec status"},
+		honour.Of[appsv1.ReplicaSetSpec](): {Honoured: "replicas minReadySeconds selector template"},
 	},
 	Rules: kind.Rules[*appsv1.ReplicaSet]{
 		Name:   apivalidation.NameIsDNSSubdomain,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/rule"
 )
@@ -18,6 +19,9 @@ var configMap = kind.Define[corev1.ConfigMap, corev1.ConfigMapList](kind.Definit
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 		Plural:           "configmaps", Singular: "configmap",
 		ShortNames: []string{"cm"}, Namespaced: true,
+	},
+	Honours: honour.Types{
+		honour.Of[corev1.ConfigMap](): {Honoured: "TypeMeta metadata immutable data binaryData"},
 	},
 	Rules: kind.Rules[*corev1.ConfigMap]{
 		Name:   apivalidation.NameIsDNSSubdomain,

@@ -13,6 +13,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
@@ -24,9 +25,8 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 		Plural:           "namespaces", Singular: "namespace",
 		ShortNames: []string{"ns"},
 	},
-	Status:       true,
-	Subresources: []string{"finalize"},
-	Default:      defaultNamespace,
+	Status:  true,
+	Default: defaultNamespace,
 	// A namespace is held by spec.finalizers, which only the finalize
 	// subresource may change; a delete makes it Terminating until they are gone.
 	Lifecycle: kind.Lifecycle[*corev1.Namespace]{
@@ -48,6 +48,10 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 		Held:         func(ns *corev1.Namespace) bool { return len(ns.Spec.Finalizers) > 0 },
 		// The namespace controller removes the content whatever the policy.
 		IgnoresPropagation: true,
+	},
+	Honours: honour.Types{
+		honour.Of[corev1.Namespace]():     {Honoured: "TypeMeta metadata spec status"},
+		honour.Of[corev1.NamespaceSpec](): {Honoured: "finalizers"},
 	},
 	Rules: kind.Rules[*corev1.Namespace]{
 		Name:   apivalidation.ValidateNamespaceName,

@@ -17,6 +17,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
@@ -34,6 +35,18 @@ var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Nod
 	Lifecycle: kind.Lifecycle[*corev1.Node]{
 		Update:       func(node, old *corev1.Node) { node.Status = old.Status },
 		UpdateStatus: func(node, old *corev1.Node) { node.Spec = old.Spec },
+	},
+	Honours: honour.Types{
+		honour.Of[corev1.Node](): {Honoured: "TypeMeta metadata spec status"},
+		honour.Of[corev1.NodeSpec](): {
+			Honoured: "podCIDR podCIDRs providerID unschedulable taints",
+			Rules: map[string]*honour.Rule{
+				"externalID":          {Level: honour.Hint, Reason: "nothing reads it"},
+				"configSource":        honour.NotServed("agents take their settings from their flags"),
+				"podPreemptionPolicy": honour.NotServed("nothing is preempted"),
+			},
+		},
+		honour.Of[corev1.Taint](): {Honoured: "key value effect timeAdded"},
 	},
 	Rules: kind.Rules[*corev1.Node]{
 		Name:   apivalidation.NameIsDNSSubdomain,

@@ -58,6 +58,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		},
 		Grace: gracePeriod,
 	},
+	Honours: podHonours,
 	Rules: kind.Rules[*corev1.Pod]{
 		Name:       apivalidation.NameIsDNSSubdomain,
 		Object:     validatePod,

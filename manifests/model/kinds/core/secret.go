@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/rule"
 )
@@ -23,6 +24,9 @@ var secret = kind.Define[corev1.Secret, corev1.SecretList](kind.Definition[*core
 		Namespaced: true,
 	},
 	Default: defaultSecret,
+	Honours: honour.Types{
+		honour.Of[corev1.Secret](): {Honoured: "TypeMeta metadata immutable data stringData type"},
+	},
 	Rules: kind.Rules[*corev1.Secret]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateSecret,

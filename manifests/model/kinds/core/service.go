@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 )
@@ -38,6 +39,19 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 			dropUnused(&svc.Spec, &old.Spec)
 		},
 		UpdateStatus: func(svc, old *corev1.Service) { svc.Spec = old.Spec },
+	},
+	Honours: honour.Types{
+		honour.Of[corev1.Service]():     {Honoured: "TypeMeta metadata spec status"},
+		honour.Of[corev1.ServiceSpec](): serviceSpecFields,
+		honour.Of[corev1.ServicePort](): {
+			Honoured: "name protocol appProtocol port targetPort nodePort",
+			Rules: map[string]*honour.Rule{"protocol": {
+				Level: honour.Refused, Values: "SCTP", Reason: "the proxy forwards TCP and UDP only",
+				Asks: honour.When(func(p *corev1.ServicePort) bool { return p.Protocol == corev1.ProtocolSCTP }),
+			}},
+		},
+		honour.Of[corev1.SessionAffinityConfig](): {Honoured: "clientIP"},
+		honour.Of[corev1.ClientIPConfig]():        {Honoured: "timeoutSeconds"},
 	},
 	Rules: kind.Rules[*corev1.Service]{
 		Name:       apivalidation.NameIsDNSLabel,

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/rule"
 )
@@ -20,6 +21,12 @@ var serviceAccount = kind.Define[corev1.ServiceAccount, corev1.ServiceAccountLis
 	},
 	Subresources: []string{"token"},
 	REST:         kind.REST{ReturnsDeleted: true},
+	Honours: honour.Types{
+		honour.Of[corev1.ServiceAccount](): {
+			Honoured: "TypeMeta metadata secrets imagePullSecrets automountServiceAccountToken",
+		},
+		honour.Of[corev1.ObjectReference](): {Honoured: "kind namespace name uid apiVersion resourceVersion fieldPath"},
+	},
 	Rules: kind.Rules[*corev1.ServiceAccount]{
 		Name: apivalidation.ValidateServiceAccountName,
 		Duplicates: func(a *corev1.ServiceAccount) field.ErrorList {
