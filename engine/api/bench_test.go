@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,6 +53,33 @@ func BenchmarkCreatePod(b *testing.B) {
 				}
 			})
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "creates/s")
+		})
+	}
+}
+
+// Who a request is from: a client's certificate is checked once for a connection,
+// the token of a service account with each request.
+func BenchmarkWhoIsIt(b *testing.B) {
+	s := apitest.Start(b)
+	admin := kubernetes.NewForConfigOrDie(s.Config)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "bench"}}
+	if _, err := admin.CoreV1().ServiceAccounts("default").Create(b.Context(), account, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	issued, err := admin.CoreV1().ServiceAccounts("default").CreateToken(b.Context(), "bench", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	byToken := rest.AnonymousClientConfig(s.Config)
+	byToken.QPS, byToken.BearerToken = -1, issued.Status.Token
+	for name, config := range map[string]*rest.Config{"certificate": s.Config, "token": byToken} {
+		b.Run(name, func(b *testing.B) {
+			client := kubernetes.NewForConfigOrDie(config).AuthenticationV1().SelfSubjectReviews()
+			for b.Loop() {
+				if _, err := client.Create(b.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{}); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }
