@@ -87,7 +87,7 @@ func TestFollow(t *testing.T) {
 				return steps[len(at)-1]()
 			})
 		}()
-		time.Sleep(2 * time.Minute)
+		time.Sleep(2 * time.Minute) //nolint:forbidigo // on the clock of the bubble
 		wake.Set()
 		<-done
 		want := []time.Duration{
@@ -146,7 +146,7 @@ func TestKeys(t *testing.T) {
 					for range 3 {
 						keys.Wake(key)
 					}
-					time.Sleep(time.Minute)
+					time.Sleep(time.Minute) //nolint:forbidigo // on the clock of the bubble
 				case key == "due" && n == 1:
 					return time.Second, nil
 				case key == "bad" && n <= 2:
@@ -169,7 +169,7 @@ func TestKeys(t *testing.T) {
 		keys.Wake("due")
 		keys.Wake("bad")
 		keys.WakeAfter("later", 10*time.Second)
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) //nolint:forbidigo // on the clock of the bubble
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
@@ -205,7 +205,7 @@ func TestKeysEnd(t *testing.T) {
 					t.Error("a look after the end")
 				}
 				<-ctx.Done()
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) //nolint:forbidigo // on the clock of the bubble
 				return 0, ctx.Err()
 			},
 			Failed: func(context.Context, int, int, error) { t.Error("the end is a failure") },

@@ -124,7 +124,7 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 	keys := flux.InventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), out.Applied != ""
 	for _, key := range keys {
-		if key == (flux.KeyOf(ks)) {
+		if key == flux.KeyOf(ks) {
 			continue
 		}
 		obj := s.Env.Store.Get(key)

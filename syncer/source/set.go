@@ -121,14 +121,14 @@ func (s *Set) HeadOf(ks *kustomizev1.Kustomization) (Head, error) {
 		return Head{}, ErrNotYet // its loop has not begun yet
 	}
 	if src == nil {
-		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name) //nolint:staticcheck // Flux's message
+		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name)
 	}
 	h, _ := src.Current()
 	if h.Commit == "" || h.Repo == nil {
 		if !src.Looked() {
 			return Head{}, ErrNotYet
 		}
-		return Head{}, errors.New("Source artifact not found, retrying when it is") //nolint:staticcheck // Flux's message
+		return Head{}, errors.New("Source artifact not found, retrying when it is")
 	}
 	return h, nil
 }
