@@ -78,7 +78,7 @@ func TestMoveBetweenKustomizations(t *testing.T) {
 	w.eventually("a is pruned where it is now", func() bool { return w.configMap("a") == nil })
 }
 
-// The heir may be declared by the same commit, and a Kustomization may be
+// The successor may be declared by the same commit, and a Kustomization may be
 // renamed: neither interrupts anything.
 func TestMoveToNewKustomization(t *testing.T) {
 	w := mono(t, map[string]string{
@@ -124,7 +124,7 @@ func TestMoveToBrokenKustomization(t *testing.T) {
 	w.eventually("what was dropped is pruned", func() bool { return w.configMap("dropped") == nil })
 	w.eventually("two is refused", func() bool { return strings.HasPrefix(w.readyOf("two"), "False BuildFailed") })
 	if w.configMap("moved")["key"] != "one" {
-		t.Error("the object was deleted because its heir has a typing error")
+		t.Error("the object was deleted because its successor has a typing error")
 	}
 	w.write(map[string]string{"two/a.yaml": configMap("moved", "two")})
 	w.push("mend it")

@@ -132,7 +132,7 @@ func TestBrokenNeighbour(t *testing.T) {
 					return
 				}
 				if w.configMap("gone") == nil {
-					t.Fatal("it was deleted although its heir only has a typing error")
+					t.Fatal("it was deleted although its successor only has a typing error")
 				}
 				words := "1 object no longer declared, and not deleted: ConfigMap/default/gone (the Kustomization headway-system/two, which cannot be rendered, may take it over)"
 				if got := w.conditionOf("one", "headway.dev/Unpruned"); !strings.HasPrefix(got, "True PruneSkipped main@sha1:"+sha+": "+words) {

@@ -150,15 +150,15 @@ func (g *group) mayPlan(m *member) bool {
 		return false
 	}
 	for _, a := range first.r.plan.Actions {
-		if a.Key != m.k.key || a.Heir == nil || a.Heir.Unsure {
+		if a.Key != m.k.key || a.Successor == nil || a.Successor.Unsure {
 			continue
 		}
-		heir := g.members[owners.KeyOf(a.Heir.Owner)]
-		if heir == nil || heir.out || heir == m {
+		successor := g.members[owners.KeyOf(a.Successor.Owner)]
+		if successor == nil || successor.out || successor == m {
 			m.out = true // once that one has it
 			return false
 		}
-		m.after = heir.k.key
+		m.after = successor.k.key
 		return g.mayPlan(m)
 	}
 	return true

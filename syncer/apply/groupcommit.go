@@ -75,11 +75,11 @@ func (g *group) write(m *member) bool {
 func (g *group) handOver(ctx context.Context) bool {
 	for _, m := range g.ready {
 		if !slices.ContainsFunc(m.r.plan.Actions, func(a plan.Action) bool {
-			if a.Heir == nil || a.Heir.Unsure {
+			if a.Successor == nil || a.Successor.Unsure {
 				return false
 			}
-			heir := g.members[owners.KeyOf(a.Heir.Owner)]
-			return heir != nil && heir.planned && g.written[a.Key].by == heir
+			successor := g.members[owners.KeyOf(a.Successor.Owner)]
+			return successor != nil && successor.planned && g.written[a.Key].by == successor
 		}) {
 			continue
 		}

@@ -169,7 +169,7 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 func unpruned(r *round) string {
 	var list []string
 	for _, a := range r.plan.Actions {
-		if a.Heir != nil && a.Heir.Unsure {
+		if a.Successor != nil && a.Successor.Unsure {
 			list = append(list, fmt.Sprintf("%s (%s)", flux.Describe(a.Key), a.Reason))
 		}
 	}
@@ -188,13 +188,13 @@ func unpruned(r *round) string {
 // and tells of what stays for one that cannot be rendered.
 func (r *round) keep(ks *kustomizev1.Kustomization) {
 	k := r.k
-	heirs := map[object.Key]bool{}
+	successors := map[object.Key]bool{}
 	for _, a := range r.plan.Actions {
-		if a.Heir != nil {
-			heirs[owners.KeyOf(a.Heir.Owner)] = true
+		if a.Successor != nil {
+			successors[owners.KeyOf(a.Successor.Owner)] = true
 		}
 	}
-	k.board.Keep(heirs)
+	k.board.Keep(successors)
 	msg := unpruned(r)
 	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
 		k.left = told

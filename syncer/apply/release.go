@@ -74,7 +74,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	var lines []string
 	for _, a := range res.Actions {
-		if a.Type == plan.Skip && (a.Key.GroupKind == flux.Namespace || a.Heir != nil && a.Heir.Unsure) {
+		if a.Type == plan.Skip && (a.Key.GroupKind == flux.Namespace || a.Successor != nil && a.Successor.Unsure) {
 			lines = append(lines, flux.Describe(a.Key)+" is not deleted: "+a.Reason)
 		}
 	}

@@ -45,7 +45,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	case key == object.Key{}:
 		return nil
 	case p.Status.LastAppliedRevision == h.Revision() && p.Status.ObservedGeneration == p.Generation:
-		return k.heirFollows(ctx, ks, p, h)
+		return k.successorFollows(ctx, ks, p, h)
 	case !k.s.held(p, h):
 		return errParent
 	case k.s.declaredAsStored(ctx, p, ks, h):
@@ -54,24 +54,24 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 	return fault.New(meta.DependencyNotReadyReason, fmt.Errorf("the Kustomization '%s/%s', which declares this one, has not applied %s, and may change it", p.Namespace, p.Name, h.Revision()))
 }
 
-// heirFollows is for the moment in which the parent has dropped its child and
+// successorFollows is for the moment in which the parent has dropped its child and
 // another Kustomization is about to take it over.
-func (k *kustomization) heirFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h source.Head) error {
+func (k *kustomization) successorFollows(ctx context.Context, ks, parent *kustomizev1.Kustomization, h source.Head) error {
 	k.s.mu.Lock()
 	loop := k.s.kustomizations[flux.KeyOf(parent)]
 	k.s.mu.Unlock()
 	if loop == nil || loop.planner.Wants(k.key) {
 		return nil
 	}
-	heir, ok := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), h).Heir(ctx, k.key)
-	if !ok || heir.Unsure || heir.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
+	successor, ok := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), h).Successor(ctx, k.key)
+	if !ok || successor.Unsure || successor.Owner == (plan.Owner{Namespace: parent.Namespace, Name: parent.Name}) {
 		return nil
 	}
-	next, ok := k.s.Env.Store.Get(owners.KeyOf(heir.Owner)).(*kustomizev1.Kustomization)
+	next, ok := k.s.Env.Store.Get(owners.KeyOf(successor.Owner)).(*kustomizev1.Kustomization)
 	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || parents.AwaitedBy(k.s.Env.Store, next, k.key) {
 		return nil
 	}
-	k.board.Follow(owners.KeyOf(heir.Owner))
+	k.board.Follow(owners.KeyOf(successor.Owner))
 	return errParent
 }
 

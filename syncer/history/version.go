@@ -132,7 +132,7 @@ func (s *History) treeAt(ks *kustomizev1.Kustomization, commit string) (tree.Tre
 func (s *History) versionAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, spec kustomizev1.KustomizationSpec) (*Version, error) {
 	v := &Version{key: flux.KeyOf(ks), spec: spec, repo: repo, commit: commit}
 	renderer := render.New(s.env, s.rights)
-	renderer.LookFor(render.NewOnlooker(ctx, s.rights, s.rights))
+	renderer.LookFor(render.NewViewer(ctx, s.rights, s.rights))
 	then := ks.DeepCopy()
 	then.Spec = spec
 	t, err := s.treeAt(ks, commit)

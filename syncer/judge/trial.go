@@ -35,7 +35,7 @@ type Applied struct {
 	Resources string
 	Began     time.Time
 	// Inventory is what is applied, of which Kept is no longer declared and waits
-	// for its heir.
+	// for its successor.
 	Inventory, Kept []object.Key
 	// Drift says that it was applied before.
 	Drift bool
@@ -91,7 +91,7 @@ func (j *Judge) newTrial(ks *kustomizev1.Kustomization, applied Applied) *Trial 
 }
 
 // leftAlone reports whether an object of the inventory is not waited for: it asks
-// to be left alone, or is no longer declared and waits for an heir.
+// to be left alone, or is no longer declared and waits for a successor.
 func (j *Judge) leftAlone(applied Applied, key object.Key) bool {
 	live := j.Env.Store.Get(key)
 	return live != nil && plan.LeftAlone(live) || slices.Contains(applied.Kept, key)

@@ -19,15 +19,15 @@ import (
 	"headway.dev/syncer/tree"
 )
 
-// familyPatience bounds the time for rendering all other Kustomizations,
+// patience bounds the time for rendering all other Kustomizations,
 // however many there are.
-const familyPatience = 20 * time.Second
+const patience = 20 * time.Second
 
 // Neighbours are the Kustomizations besides the one that a plan is for, with
 // what they declare at the planned revision: what moves from one to another in
 // a commit is handed over instead of being deleted by one and created by the
 // other, whichever of them comes first, and also if the commit declares the
-// heir itself; and what one deletes must not take along what is another's.
+// successor itself; and what one deletes must not take along what is another's.
 //
 // One that must not write an object counts for nothing: a tenant could else
 // keep another's objects from being deleted.
@@ -48,8 +48,8 @@ type Neighbours struct {
 	// stored ones nothing may be told: they count for nothing.
 	Gone, Hidden func(object.Key) bool
 
-	known    bool
-	families []*family
+	known  bool
+	others []*neighbour
 }
 
 // Finder finds neighbours.
@@ -103,7 +103,7 @@ type Rendering struct {
 
 // Tell gives a plan what it needs to know of the neighbours.
 func (n *Neighbours) Tell(ctx context.Context, in *plan.Input) {
-	in.Heir = func(key object.Key) (plan.Heir, bool) { return n.Heir(ctx, key) }
+	in.Successor = func(key object.Key) (plan.Successor, bool) { return n.Successor(ctx, key) }
 	in.Declares = func(owner plan.Owner, key object.Key) bool { return n.declares(ctx, owner, key) }
 	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
 }
@@ -112,52 +112,52 @@ func (n *Neighbours) finder() *Finder {
 	return &Finder{Env: n.env, Rights: n.rights, Sources: n.sources, Renderer: n.renderer}
 }
 
-func (n *Neighbours) all(ctx context.Context) []*family {
+func (n *Neighbours) all(ctx context.Context) []*neighbour {
 	if !n.known {
-		n.families, n.known = n.find(ctx), true
+		n.others, n.known = n.find(ctx), true
 	}
-	return n.families
+	return n.others
 }
 
-// Heir is which other Kustomization declares an object, the first of several by
+// Successor is which other Kustomization declares an object, the first of several by
 // name, or which may.
-func (n *Neighbours) Heir(ctx context.Context, key object.Key) (plan.Heir, bool) {
+func (n *Neighbours) Successor(ctx context.Context, key object.Key) (plan.Successor, bool) {
 	list := n.all(ctx)
-	var first *family
+	var first *neighbour
 	for _, f := range list {
 		if n.takes(f, key) && (first == nil || f.owner.String() < first.owner.String()) {
 			first = f
 		}
 	}
 	if first != nil {
-		return plan.Heir{Owner: first.owner}, true
+		return plan.Successor{Owner: first.owner}, true
 	}
 	for _, f := range list {
 		if n.mayTake(ctx, f, key) {
-			return plan.Heir{Owner: f.owner, Unsure: true}, true
+			return plan.Successor{Owner: f.owner, Unsure: true}, true
 		}
 	}
-	return plan.Heir{}, false
+	return plan.Successor{}, false
 }
 
 // declares reports whether one certain other Kustomization declares an object, or
 // may: an object of which several do stays with the one that has it.
 func (n *Neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
-	return slices.ContainsFunc(n.all(ctx), func(f *family) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
+	return slices.ContainsFunc(n.all(ctx), func(f *neighbour) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
 }
 
-func (n *Neighbours) takes(f *family, key object.Key) bool {
+func (n *Neighbours) takes(f *neighbour, key object.Key) bool {
 	return f.wants[key] && !f.idle && n.rights.Allowed(f.spec, "patch", key) == nil
 }
 
-func (n *Neighbours) mayTake(ctx context.Context, f *family, key object.Key) bool {
+func (n *Neighbours) mayTake(ctx context.Context, f *neighbour, key object.Key) bool {
 	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(ctx, key)
 }
 
 // mayInherit reports whether one that cannot be rendered may be what an object
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
-func (n *Neighbours) mayInherit(f *family, key object.Key) bool {
+func (n *Neighbours) mayInherit(f *neighbour, key object.Key) bool {
 	if n.rights.Allowed(f.spec, "patch", key) != nil {
 		return false
 	}

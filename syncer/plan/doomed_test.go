@@ -22,7 +22,7 @@ func TestWantedInPrunedNamespace(t *testing.T) {
 		"kept":     {keeps, nil, []string{"Unchanged ConfigMap/web", "Create Service/web", "Skip Namespace/web"}},
 		"no prune": {namespace, func(in *plan.Input) { in.Prune = false }, []string{"Unchanged ConfigMap/web", "Create Service/web"}},
 		"taken over": {namespace, func(in *plan.Input) {
-			in.Heir = func(object.Key) (plan.Heir, bool) { return plan.Heir{Owner: plan.Owner{Name: "other"}}, true }
+			in.Successor = func(object.Key) (plan.Successor, bool) { return plan.Successor{Owner: plan.Owner{Name: "other"}}, true }
 		}, []string{"Unchanged ConfigMap/web", "Create Service/web", "Skip Namespace/web"}},
 	} {
 		t.Run(name, func(t *testing.T) {

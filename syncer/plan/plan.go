@@ -50,9 +50,9 @@ type Input struct {
 	Owner     Owner
 	// Claimed returns another Kustomization that has the key in its inventory.
 	Claimed func(object.Key) (Owner, bool)
-	// Heir returns another Kustomization that declares the key in the commit
+	// Successor returns another Kustomization that declares the key in the commit
 	// that is planned; nil if that is not known of any.
-	Heir func(object.Key) (Heir, bool)
+	Successor func(object.Key) (Successor, bool)
 	// Declares reports whether another Kustomization still declares a key in the
 	// commit that is planned, or may; nil if that is not known of any.
 	Declares func(Owner, object.Key) bool
@@ -74,10 +74,10 @@ type Input struct {
 	Before map[object.Key]object.Object
 }
 
-// Heir is a Kustomization, other than the owner that a plan is for, that
+// Successor is a Kustomization, other than the owner that a plan is for, that
 // declares an object. Unsure reports that it could not be rendered but seems
 // to.
-type Heir struct {
+type Successor struct {
 	Owner  Owner
 	Unsure bool
 }
@@ -101,10 +101,10 @@ type Action struct {
 	// Excluded reports, for a Skip, whether the object itself asks to be left
 	// alone.
 	Excluded bool
-	// Heir is the Kustomization that takes over the object, or may, for a Skip
+	// Successor is the Kustomization that takes over the object, or may, for a Skip
 	// that waits for it.
-	Heir   *Heir
-	Source load.Source
+	Successor *Successor
+	Source    load.Source
 
 	want object.Object // of the item
 }
@@ -365,8 +365,8 @@ func heldBy(in Input, key object.Key, live object.Object) string {
 	case in.Declares == nil || in.Declares(other, key):
 		return ManagedBy(other.String())
 	}
-	if heir, ok := heirOf(in, key); ok && !heir.Unsure && heir.Owner.String() < in.Owner.String() {
-		return fmt.Sprintf("is taken over by the Kustomization %s: remove it from there first", heir.Owner)
+	if successor, ok := successorOf(in, key); ok && !successor.Unsure && successor.Owner.String() < in.Owner.String() {
+		return fmt.Sprintf("is taken over by the Kustomization %s: remove it from there first", successor.Owner)
 	}
 	return ""
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // prune decides about what was applied before and is no longer wanted. kept
-// stays in the inventory: until its heir has it, it is ours to delete, should
-// the heir not want it any more.
+// stays in the inventory: until its successor has it, it is ours to delete, should
+// the successor not want it any more.
 func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, kept []object.Key, errs []*Error) {
 	if !in.Prune {
 		return nil, nil, nil
@@ -37,10 +37,10 @@ func prune(in Input, wanted *wanted, stored object.Reader) (actions []Action, ke
 		} else if owner, ok := OwnerOf(live); !ok || owner != in.Owner {
 			// Its labels say that it is no longer ours.
 			a.Type, a.Reason = Skip, "its labels no longer name this Kustomization"
-		} else if heir, ok := heirOf(in, key); ok {
-			a.Type, a.Heir, a.Reason = Skip, &heir, fmt.Sprintf("the Kustomization %s takes it over", heir.Owner)
-			if heir.Unsure {
-				a.Reason = fmt.Sprintf("the Kustomization %s, which cannot be rendered, may take it over", heir.Owner)
+		} else if successor, ok := successorOf(in, key); ok {
+			a.Type, a.Successor, a.Reason = Skip, &successor, fmt.Sprintf("the Kustomization %s takes it over", successor.Owner)
+			if successor.Unsure {
+				a.Reason = fmt.Sprintf("the Kustomization %s, which cannot be rendered, may take it over", successor.Owner)
 			}
 			kept = append(kept, key)
 		} else if other, lives, ok := residentOf(in, key); ok && in.Released {
@@ -68,11 +68,11 @@ func residentOf(in Input, key object.Key) (Owner, object.Key, bool) {
 
 func nameOf(key object.Key) string { return key.Kind + " " + key.Namespace + "/" + key.Name }
 
-func heirOf(in Input, key object.Key) (Heir, bool) {
-	if in.Heir == nil {
-		return Heir{}, false
+func successorOf(in Input, key object.Key) (Successor, bool) {
+	if in.Successor == nil {
+		return Successor{}, false
 	}
-	return in.Heir(key)
+	return in.Successor(key)
 }
 
 // doomed are the faults of objects that are wanted in a namespace that is

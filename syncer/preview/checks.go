@@ -95,7 +95,7 @@ func (one *planned) bounds(c *checklist) {
 // kept tells of what is no longer declared and stays for another's sake.
 func (one *planned) kept(c *checklist) {
 	for _, a := range one.res.Actions {
-		if a.Type == plan.Skip && (a.Heir != nil && a.Heir.Unsure || one.deleted && a.Key.GroupKind == flux.Namespace) {
+		if a.Type == plan.Skip && (a.Successor != nil && a.Successor.Unsure || one.deleted && a.Key.GroupKind == flux.Namespace) {
 			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", flux.Describe(a.Key), a.Reason)
 		}
 	}

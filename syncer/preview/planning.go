@@ -149,7 +149,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		out.plan.Errors = fault.Faults(err)
 		return
 	}
-	caller := render.NewOnlooker(ctx, p.v.Rights, r)
+	caller := render.NewViewer(ctx, p.v.Rights, r)
 	renderer.LookFor(caller)
 	ks, items, err := p.build(renderer, out)
 	out.unread = caller.LeftOut()

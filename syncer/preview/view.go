@@ -28,7 +28,7 @@ import (
 // unseen reports whether nothing may be told of a stored object. What a
 // Kustomization has applied that the caller may see is known by its inventory,
 // unless it holds secrets: of those not even may be told that a value is right.
-func (v *Previewer) unseen(o *render.Onlooker, key object.Key) bool {
+func (v *Previewer) unseen(o *render.Viewer, key object.Key) bool {
 	if key.GroupKind == flux.Namespace || o.Sees(key) {
 		return false
 	}
@@ -45,7 +45,7 @@ func (v *Previewer) unseen(o *render.Onlooker, key object.Key) bool {
 }
 
 // restrict has a plan tell nothing but what its caller may know.
-func (v *Previewer) restrict(o *render.Onlooker, self object.Key, in *plan.Input) {
+func (v *Previewer) restrict(o *render.Viewer, self object.Key, in *plan.Input) {
 	if !o.Outside() || !v.Restricted {
 		return // it comes from this process
 	}
@@ -129,7 +129,7 @@ func (p *planning) neighbours(self object.Key) *neighbours.Neighbours {
 		if !ok {
 			_, renderer := p.v.Loops.Fork(ctx, flux.KeyOf(ks))
 			// What the caller may not read shows in no neighbour either.
-			renderer.LookFor(render.NewOnlooker(ctx, p.v.Rights, p.rights(&planned{ks: ks})))
+			renderer.LookFor(render.NewViewer(ctx, p.v.Rights, p.rights(&planned{ks: ks})))
 			done.Err = fault.Catch(func() (err error) {
 				_, done.Items, err = parents.Render(ctx, renderer, p.v.Env.Store, p.v.Owners, ks, p.tree, p.target)
 				return err

@@ -31,13 +31,13 @@ type Renderer struct {
 	env    *env.Env
 	rights rights.Rights
 	// forCaller is whom it renders for, if that is only to look at it.
-	forCaller *Onlooker
+	forCaller *Viewer
 
-	// building is held by who builds: it guards builder, failed and prints.
+	// building is held by who builds: it guards builder, failed and hashes.
 	building chan struct{}
 	builder  builder
 	failed   failedBuild
-	prints   fingerprints
+	hashes   fingerprints
 
 	mu sync.Mutex
 	// cancel ends the build that runs.
@@ -77,7 +77,7 @@ func (r *Renderer) Fork(ctx context.Context) *Renderer {
 }
 
 // LookFor limits what it reads to what somebody may read.
-func (r *Renderer) LookFor(o *Onlooker) { r.forCaller = o }
+func (r *Renderer) LookFor(o *Viewer) { r.forCaller = o }
 
 // Built is the result of a build.
 type Built struct {
@@ -113,7 +113,7 @@ func (r *Renderer) Build(ctx context.Context, ks *kustomizev1.Kustomization, at 
 	r.failed.aside = aside
 	out := Built{Items: items, Made: r.builder.made}
 	if err == nil {
-		out.Digest = r.prints.digest(items)
+		out.Digest = r.hashes.digest(items)
 	}
 	return out, err
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	// UnprunedCondition holds while something is no longer declared and stays,
-	// because a Kustomization that cannot be rendered may be its heir. Its message
+	// because a Kustomization that cannot be rendered may be its successor. Its message
 	// begins with the revision and a colon.
 	UnprunedCondition = "headway.dev/Unpruned"
 	// PruneSkippedReason is the reason of what is not pruned for another's sake.

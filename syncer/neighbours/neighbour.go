@@ -16,8 +16,8 @@ import (
 	"headway.dev/syncer/render"
 )
 
-// family is a Kustomization with what it declares.
-type family struct {
+// neighbour is a Kustomization with what it declares.
+type neighbour struct {
 	spec  *kustomizev1.Kustomization
 	owner plan.Owner
 	wants map[object.Key]bool
@@ -29,7 +29,7 @@ type family struct {
 }
 
 // names reports whether an object is, or may be, named in the files.
-func (f *family) names(ctx context.Context, key object.Key) bool {
+func (f *neighbour) names(ctx context.Context, key object.Key) bool {
 	if f.references == nil && f.files != nil {
 		f.references, f.files = f.files(ctx), nil
 	}
@@ -38,8 +38,8 @@ func (f *family) names(ctx context.Context, key object.Key) bool {
 
 // find renders the Kustomizations but self: those of the store, and those that
 // the revision adds or points elsewhere, without those that it takes away.
-func (n *Neighbours) find(ctx context.Context) []*family {
-	byKey := map[object.Key]*family{}
+func (n *Neighbours) find(ctx context.Context) []*neighbour {
+	byKey := map[object.Key]*neighbour{}
 	var order []object.Key
 	var queue []*kustomizev1.Kustomization
 	list, _ := n.env.Store.List(flux.Kustomization, "")
@@ -49,7 +49,7 @@ func (n *Neighbours) find(ctx context.Context) []*family {
 		}
 	}
 	tries := map[object.Key]int{}
-	until := time.Now().Add(familyPatience)
+	until := time.Now().Add(patience)
 	for ; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
 		ks := queue[0]
 		key := flux.KeyOf(ks)
@@ -73,7 +73,7 @@ func (n *Neighbours) find(ctx context.Context) []*family {
 		}
 	}
 	n.drop(byKey)
-	var out []*family
+	var out []*neighbour
 	for _, key := range order {
 		if f := byKey[key]; f != nil && key != n.self {
 			out = append(out, f)
@@ -104,7 +104,7 @@ func (n *Neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kust
 
 // drop leaves out those that are deleted with the revision: what declared them
 // prunes them, or goes itself.
-func (n *Neighbours) drop(byKey map[object.Key]*family) {
+func (n *Neighbours) drop(byKey map[object.Key]*neighbour) {
 	for again := true; again; {
 		again = false
 		for key, f := range byKey {
@@ -123,7 +123,7 @@ func (n *Neighbours) drop(byKey map[object.Key]*family) {
 	}
 }
 
-func (n *Neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
+func (n *Neighbours) wanted(byKey map[object.Key]*neighbour, key object.Key) bool {
 	for _, f := range byKey {
 		if f.wants[key] {
 			return true
@@ -133,7 +133,7 @@ func (n *Neighbours) wanted(byKey map[object.Key]*family, key object.Key) bool {
 }
 
 // prunes reports whether a Kustomization deletes one that it no longer declares.
-func (n *Neighbours) prunes(byKey map[object.Key]*family, key, child object.Key) bool {
+func (n *Neighbours) prunes(byKey map[object.Key]*neighbour, key, child object.Key) bool {
 	stored := n.stored(key)
 	if stored == nil || !slices.Contains(flux.InventoryOf(stored), child) {
 		return false
@@ -156,8 +156,8 @@ func Extent(ks *kustomizev1.Kustomization) string {
 
 // Declared is what a Kustomization declares at the revision, or at its own
 // source's head if it follows another. After until it is not known any more.
-func (n *Neighbours) Declared(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *family) {
-	f := &family{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
+func (n *Neighbours) Declared(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *neighbour) {
+	f := &neighbour{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
 	declares, files := n.Render, n.Files
 	if flux.SourceKey(ks) != n.source {
 		at, err := n.sources.HeadOf(ks)
