@@ -4,7 +4,7 @@
 // due.
 //
 // Key types, in reading order: [Config], [Syncer] with [New] and
-// [Syncer.Run], then [Store] and [Events], what it needs of the others.
+// [Syncer.Run], then env.Store and env.Events, what it needs of the others.
 //
 //	GitRepository loop:  fetch ─▶ verify ─▶ head ──┐            (one per source)
 //	                                               ▼

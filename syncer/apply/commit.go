@@ -90,7 +90,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	return p
 }
 
-// applied is the journal's entry about what a round applies.
+// entry is the journal's entry about what a round applies.
 func (r *round) entry(ks *kustomizev1.Kustomization, now time.Time, advanced bool) *wire.Entry {
 	k := r.k
 	entry := &wire.Entry{

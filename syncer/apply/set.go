@@ -47,6 +47,8 @@ type Set struct {
 	// Foresee tells what would come of storing an object.
 	Foresee foresee.Func
 
+	// mu guards the list of loops. It may be taken while a plan is made; while it is
+	// held, the locks of boards and renderers are, and no others.
 	mu             sync.Mutex
 	kustomizations map[object.Key]*kustomization
 	// start runs a loop, while the syncer runs.

@@ -14,6 +14,7 @@
 // fields that others set are left alone, and what Git stops setting goes.
 //
 // A Planner remembers what it found unchanged, so that planning again costs a
-// map lookup per object that neither Git nor the cluster changed. It is not
-// safe for concurrent use; every Kustomization has its own.
+// map lookup per object that neither Git nor the cluster changed. Every
+// Kustomization has its own. It may be asked, and forked for a plan, while its
+// loop uses it.
 package plan

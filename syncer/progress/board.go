@@ -13,7 +13,8 @@ import (
 )
 
 // Board is what the loop of a Kustomization and all others tell each other. It is
-// safe for use by several goroutines; its lock is the last that is taken.
+// safe for use by several goroutines. While its lock is held no other is taken but
+// that of the loop's own planner, which the loop does not hold then.
 type Board struct {
 	// Wake wakes the loop.
 	Wake loop.Flag

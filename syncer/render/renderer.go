@@ -92,7 +92,7 @@ type Built struct {
 var errInterrupted = errors.New("the Kustomization is deleted or suspended")
 
 // Build renders a head by render, which is not called for what is known to fail or
-// to take too much, and ends when [Renderer.interrupt] is called or wanted does not
+// to take too much, and ends when [Renderer.Interrupt] is called or wanted does not
 // hold when it begins. What fails aside, in a group that tells nobody, fails once
 // more without being built.
 func (r *Renderer) Build(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head, aside bool, wanted func() bool, render func(context.Context) ([]load.Item, error)) (Built, error) {

@@ -209,7 +209,7 @@ func (src *Source) replace(repo *git.Repository, at git.Head) {
 }
 
 // Head is a fetched state with its files. There are two ways to one: what the
-// source has (current), and another commit of the same source (at), so that none
+// source has ([Source.Current]), and another commit of the same source ([Head.At]), so that none
 // is without what the source includes.
 type Head struct {
 	git.Head

@@ -2,7 +2,7 @@
 // implements the library's storage.Interface.
 //
 // Reading order: [Config] and [New], [Options] (the seam for
-// genericregistry.Store), [WithDurability].
+// genericregistry.Store).
 //
 //	genericregistry.Store ─▶ Storage ─▶ store.Store
 //	   "/pods/ns/name"                   object.Key{Pod, ns, name}
