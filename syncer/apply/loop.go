@@ -129,7 +129,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 	k.judge.Restore(ks, head, k.inventory.Of(ks))
 	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
 	o.Drift, o.again = k.drift(o.Now)
-	// It is asked for no more once it is made for another reason.
+	// One that is asked for while there is another reason stays for the next step.
 	o.Retry = o.Want == o.Attempted && k.board.TakeRetry()
 	return o
 }

@@ -129,7 +129,7 @@ func (j *Journal) load() error {
 			return fmt.Errorf("read the journal: %w", err)
 		}
 		// The log goes on where it ends; if that is not where the head says,
-		// the gap in the chain remains for VerifyJournal to find.
+		// the gap in the chain remains for Verify to find.
 		head.Last, head.Next = e.Hash, max(head.Next, e.Seq+1)
 	}
 	j.head, j.loaded = head, true

@@ -19,7 +19,7 @@ import (
 // Refused is why a revision is not applied; everything stays as it was.
 type Refused struct {
 	Attempt              // its Revision is empty if there is none
-	Built           bool // it got as far as a plan
+	Built           bool // an attempt had begun
 	Reason, Message string
 	Generation      int64  // of the Kustomization that was refused
 	Request         string // of reconcile.fluxcd.io/requestedAt, that is handled

@@ -121,7 +121,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 // names of the Flux controllers that write them elsewhere.
 type syncEvents struct{ recorder *event.Recorder }
 
-// Event implements syncer.Events.
+// Event implements env.Events.
 func (e syncEvents) Event(obj object.Object, typ, reason, message string) {
 	source := "kustomize-controller"
 	if _, ok := obj.(*sourcev1.GitRepository); ok {
