@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "registry", "storage", "limits", ".", "apitest"},
+	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "view", "registry", "storage", "limits", ".", "apitest"},
 	"engine/controllers": {
 		"control", "aggregation", "bootstrap", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
 		"serviceaccount", ".",

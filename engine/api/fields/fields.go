@@ -26,6 +26,11 @@ func Convert(of schema.GroupKind, label, value string) (string, string, error) {
 	case "metadata.name", "metadata.namespace":
 		return label, value, nil
 	}
+	if v, ok := scheme.ForView(of); ok {
+		if stored, ok := v.Fields[label]; ok {
+			return stored, value, nil
+		}
+	}
 	if k, ok := scheme.ForKind(of); ok {
 		if current, ok := k.Fields.Aliases[label]; ok {
 			return current, value, nil

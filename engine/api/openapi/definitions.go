@@ -65,6 +65,9 @@ func definitions() (map[string]*spec.Schema, error) {
 	for _, kind := range scheme.Kinds() {
 		objects = append(objects, kind.New(), kind.NewList())
 	}
+	for _, view := range scheme.Views() {
+		objects = append(objects, view.New(), view.NewList())
+	}
 	for _, obj := range objects {
 		name := names.Canonical(util.GetCanonicalTypeName(obj))
 		s, ok := out[name]

@@ -22,6 +22,7 @@ import (
 	"headway.dev/engine/api/printers"
 	"headway.dev/engine/api/strategy"
 	"headway.dev/engine/api/streaming"
+	"headway.dev/engine/api/view"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
@@ -68,7 +69,23 @@ func Groups(opts Options) ([]Group, error) {
 			return nil, fmt.Errorf("set up %s: %w", kind.Resource(), err)
 		}
 	}
+	for _, v := range scheme.Views() {
+		stored, ok := groups[index[v.Of.GroupVersion()]].Storage[v.Of.Plural].(Resource)
+		if !ok {
+			return nil, fmt.Errorf("set up %s: %s is not stored as other kinds are", v.Resource(), v.Of.Resource())
+		}
+		groups = append(groups, Group{GroupVersion: v.GroupVersion(), Storage: map[string]rest.Storage{v.Plural: view.New(v, under(v, stored, opts))}})
+	}
 	return groups, nil
+}
+
+// under is the storage of a kind with the rules of a view.
+func under(v *kind.View, stored Resource, opts Options) Resource {
+	rules := strategy.View{Main: strategy.New(v.Of, opts.Now), Of: v}
+	store := *stored.Store
+	store.CreateStrategy, store.UpdateStrategy = rules, rules
+	stored.Store = &store
+	return stored
 }
 
 func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {

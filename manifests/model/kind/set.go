@@ -15,12 +15,15 @@ type Group struct {
 	// AddToScheme registers the Go types of the whole group.
 	AddToScheme func(*runtime.Scheme) error
 	Kinds       []*Kind
+	// Views are other forms of kinds, of this group or another.
+	Views []*View
 }
 
 // Set is a set of kinds that are served together. It is safe for concurrent
 // use.
 type Set struct {
 	list   []*Kind
+	views  []*View
 	byKind map[schema.GroupKind]*Kind
 	byType map[reflect.Type]*Kind
 }
@@ -30,6 +33,7 @@ type Set struct {
 func NewSet(groups ...Group) (*Set, error) {
 	s := &Set{byKind: map[schema.GroupKind]*Kind{}, byType: map[reflect.Type]*Kind{}}
 	for _, g := range groups {
+		s.views = append(s.views, g.Views...)
 		for _, k := range g.Kinds {
 			t := reflect.TypeOf(k.New())
 			if s.byKind[k.GroupKind()] != nil || s.byType[t] != nil {
@@ -58,3 +62,7 @@ func (s *Set) ForObject(obj object.Object) (*Kind, bool) {
 	k, ok := s.byType[reflect.TypeOf(obj)]
 	return k, ok
 }
+
+// Views returns the views, in the order of their groups. The caller must not
+// change the list.
+func (s *Set) Views() []*View { return s.views }

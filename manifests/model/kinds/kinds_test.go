@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/randfill"
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
@@ -35,7 +38,14 @@ func TestEveryFileIsServed(t *testing.T) {
 		}
 		named[fileOf(file)]++
 	}
+	var names []kind.Names
 	for _, k := range scheme.Kinds() {
+		names = append(names, k.Names)
+	}
+	for _, v := range scheme.Views() {
+		names = append(names, v.Names)
+	}
+	for _, k := range names {
 		group, _, _ := strings.Cut(k.Group, ".")
 		if group == "" {
 			group = "core"
@@ -117,5 +127,29 @@ func gaps(k *kind.Kind) []string {
 func TestGapsAreFound(t *testing.T) {
 	if found := gaps(&kind.Kind{New: scheme.Kinds()[0].New, NewList: scheme.Kinds()[0].NewList}); len(found) < 3 {
 		t.Errorf("an empty kind has the gaps %q", found)
+	}
+}
+
+// TestViews: an object is the same after it has been read in another form and
+// stored again, whatever its fields are.
+func TestViews(t *testing.T) {
+	fill := randfill.NewWithSeed(1).NilChance(.2).NumElements(1, 3).Funcs(func(t *metav1.TypeMeta, _ randfill.Continue) { *t = metav1.TypeMeta{} })
+	for _, v := range scheme.Views() {
+		for range 200 {
+			stored, view := v.Of.New(), v.New()
+			fill.Fill(stored)
+			if got := v.To(v.From(stored)); !equality.Semantic.DeepEqual(got, stored) {
+				t.Fatalf("%s: stored %+v, viewed and stored again %+v", v.GroupVersionKind, stored, got)
+			}
+			fill.Fill(view)
+			if got := v.From(v.To(view)); !equality.Semantic.DeepEqual(got, view) {
+				t.Fatalf("%s: written %+v, stored and viewed %+v", v.GroupVersionKind, view, got)
+			}
+		}
+		for label, stored := range v.Fields {
+			if !slices.Contains(v.Of.Fields.Names, stored) {
+				t.Errorf("%s: the field %s is said to be %s, which cannot be selected", v.GroupVersionKind, label, stored)
+			}
+		}
 	}
 }

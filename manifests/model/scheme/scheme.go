@@ -9,7 +9,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +21,7 @@ import (
 	"headway.dev/manifests/model/kinds/coordination"
 	"headway.dev/manifests/model/kinds/core"
 	"headway.dev/manifests/model/kinds/discovery"
+	"headway.dev/manifests/model/kinds/events"
 	"headway.dev/manifests/model/kinds/kustomize"
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/source"
@@ -30,7 +30,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, apps.Group, coordination.Group, discovery.Group, rbac.Group, source.Group, kustomize.Group,
+	core.Group, apps.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
 }
 
 var (
@@ -53,6 +53,20 @@ func Kinds() []*kind.Kind { return served.All() }
 
 // ForKind finds a served kind by its name.
 func ForKind(gk schema.GroupKind) (*kind.Kind, bool) { return served.ForKind(gk) }
+
+// Views returns the forms in which kinds are served besides their own. The
+// caller must not change them.
+func Views() []*kind.View { return served.Views() }
+
+// ForView finds a view by its name.
+func ForView(gk schema.GroupKind) (*kind.View, bool) {
+	for _, v := range served.Views() {
+		if v.GroupKind() == gk {
+			return v, true
+		}
+	}
+	return nil, false
+}
 
 // ForObject finds the served kind of an object by its Go type, so that it also
 // works for objects without TypeMeta.
@@ -81,7 +95,7 @@ func newScheme() *runtime.Scheme {
 	}
 	// The kinds of subresources and reviews.
 	for _, add := range []func(*runtime.Scheme) error{
-		eventsv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme,
+		autoscalingv1.AddToScheme, policyv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))

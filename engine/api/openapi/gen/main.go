@@ -66,6 +66,9 @@ func run(path string) error {
 	for _, kind := range scheme.Kinds() {
 		roots = append(roots, kind.New(), kind.NewList())
 	}
+	for _, view := range scheme.Views() {
+		roots = append(roots, view.New(), view.NewList())
+	}
 	g := generator{out: map[string]spec.Schema{}, docs: map[string]*ast.CommentGroup{}, packages: map[string]*packages.Package{}}
 	if err := g.load(roots); err != nil {
 		return err

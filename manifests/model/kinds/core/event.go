@@ -15,7 +15,8 @@ import (
 	"headway.dev/manifests/model/rule"
 )
 
-var event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.Event]{
+// Event is also served in events.k8s.io (manifests/model/kinds/events).
+var Event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.Event]{
 	Names: kind.Names{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Event"),
 		Plural:           "events", Singular: "event",
