@@ -92,6 +92,23 @@ spec:
     spec: {dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
 `,
 	},
+	"pod template": {
+		in: `{apiVersion: v1, kind: PodTemplate, metadata: {name: web}, template: {spec: {restartPolicy: Never, containers: [{name: web, image: "web:1"}]}}}`,
+		want: `
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: web}
+template:
+  metadata: {}
+  spec:
+    dnsPolicy: ClusterFirst
+    restartPolicy: Never
+    schedulerName: default-scheduler
+    securityContext: {}
+    terminationGracePeriodSeconds: 30
+    containers: [{name: web, image: "web:1", imagePullPolicy: IfNotPresent, resources: {}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}]
+`,
+	},
 	"pod": {
 		in: `
 apiVersion: v1

@@ -21,7 +21,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1,
+		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()

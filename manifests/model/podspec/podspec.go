@@ -19,8 +19,7 @@ const (
 	maxSearchChars = 2048
 )
 
-// ValidateTemplate validates the templates of controllers that keep pods
-// running.
+// ValidateTemplate validates the template of pods of whatever kind.
 func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
@@ -28,6 +27,13 @@ func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorLi
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
+	return errs
+}
+
+// ValidateReplicaTemplate validates the templates of controllers that keep pods
+// running.
+func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+	errs := ValidateTemplate(t, path)
 	// A policy that is none at all has been reported already.
 	if policy := t.Spec.RestartPolicy; policy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), policy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))

@@ -87,6 +87,24 @@ func TestReplicaSet(t *testing.T) {
 	})
 }
 
+func TestPodTemplate(t *testing.T) {
+	base := `{apiVersion: v1, kind: PodTemplate, metadata: {name: job, namespace: shop}, template: {spec: {containers: [{name: job, image: "job:1"}]}}}`
+	create(t, base, cases[*corev1.PodTemplate]{
+		"runs once":    {func(p *corev1.PodTemplate) { p.Template.Spec.RestartPolicy = corev1.RestartPolicyNever }, nil},
+		"deadline":     {func(p *corev1.PodTemplate) { p.Template.Spec.ActiveDeadlineSeconds = new(int64(1)) }, nil},
+		"no container": {func(p *corev1.PodTemplate) { p.Template.Spec.Containers = nil }, []string{"template.spec.containers: Required value"}},
+		"label":        {func(p *corev1.PodTemplate) { p.Template.Labels = map[string]string{"a": "-"} }, []string{`template.labels: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`}},
+		"ephemeral": {func(p *corev1.PodTemplate) {
+			p.Template.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: "debug", Image: "debug:1", ImagePullPolicy: "Always", TerminationMessagePolicy: "File",
+			}}}
+		}, []string{"template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"}},
+	})
+	update(t, base, cases[*corev1.PodTemplate]{
+		"image": {func(p *corev1.PodTemplate) { p.Template.Spec.Containers[0].Image = "job:2" }, nil},
+	})
+}
+
 const baseService = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}}`
 
 func TestService(t *testing.T) {
