@@ -117,13 +117,13 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 	switch next {
 	case nil:
 		ev.kind = object.Deleted
-		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision}
+		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision, indexed: prev.indexed}
 	default:
 		ev.kind = object.Added
 		if prev != nil {
 			ev.kind = object.Modified
 		}
-		d.entry = &entry{key: key, object: withVersion(next, d.revision), revision: d.revision}
+		d.entry = &entry{key: key, object: withVersion(next, d.revision), revision: d.revision, indexed: w.indexes(key.GroupKind).values(next)}
 		ev.entry = d.entry
 		if durable {
 			data, err := codec.Encode(d.entry.object)

@@ -46,15 +46,24 @@ type history struct {
 	limit int
 	start int
 	count int
+	// first is the number of the oldest event: they are numbered as they come.
+	first uint64
 	// weight is that of all events kept.
 	weight int64
 	// forgotten is the revision of the newest event that is no longer kept.
 	forgotten uint64
-	// changed is closed and replaced when there is a new event.
+	// changed is closed and replaced when there is a new event; woken is the
+	// newest revision at which it was.
 	changed chan struct{}
+	woken   uint64
+	// topics are what those wait for who do not want all events.
+	topics map[term]*topic
 }
 
 func (h *history) at(i int) event { return h.ring[(h.start+i)%len(h.ring)] }
+
+// numbered is the event with a number.
+func (h *history) numbered(n uint64) event { return h.at(int(n - h.first)) }
 
 func (h *history) add(e event) {
 	if h.count == len(h.ring) {
@@ -78,11 +87,14 @@ func (h *history) grow() {
 }
 
 func (h *history) drop() {
-	h.forgotten = h.ring[h.start].revision
-	h.weight -= h.ring[h.start].weight()
+	oldest := h.ring[h.start]
+	h.lose(oldest)
+	h.forgotten = oldest.revision
+	h.weight -= oldest.weight()
 	h.ring[h.start] = event{}
 	h.start = (h.start + 1) % len(h.ring)
 	h.count--
+	h.first++
 }
 
 // after is the index of the first event after revision.
@@ -125,7 +137,7 @@ func (s *Store) forget(now time.Time) {
 }
 
 // publish makes next the readable state and adds its events, in one step, then
-// wakes the watchers concerned.
+// wakes the watchers that may want them.
 func (s *Store) publish(next *state, events []event) {
 	for _, c := range s.replace(next, events) {
 		close(c)
@@ -140,13 +152,13 @@ func (s *Store) replace(next *state, events []event) (wake []chan struct{}) {
 	defer s.mu.Unlock()
 	wake = []chan struct{}{s.changed}
 	s.changed = make(chan struct{})
-	woken := map[*history]bool{}
 	for _, e := range events {
 		h := s.history(e.entry.key.GroupKind)
 		e.at = now.UnixNano()
 		h.add(e)
-		if !woken[h] {
-			woken[h] = true
+		wake = h.note(e, next.revision, wake)
+		if h.woken != next.revision {
+			h.woken = next.revision
 			wake = append(wake, h.changed)
 			h.changed = make(chan struct{})
 		}
@@ -164,6 +176,9 @@ func (s *Store) endWatches() {
 	close(s.changed)
 	for _, h := range s.histories {
 		close(h.changed)
+		for _, t := range h.topics {
+			close(t.changed)
+		}
 	}
 }
 

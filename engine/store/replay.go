@@ -36,15 +36,15 @@ type found struct {
 // replay reads the whole file. The newest record of each key counts. A damaged
 // record fails it; an intact one whose object cannot be decoded is left out
 // and reported, so that one bad object does not stop all others.
-func replay(f *file.File, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) (c contents, err error) {
+func replay(f *file.File, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) (c contents, err error) {
 	err = f.View(func(tx file.Tx) error {
-		c, err = replayTx(tx, codecs, log)
+		c, err = replayTx(tx, codecs, indexes, log)
 		return err
 	})
 	return c, err
 }
 
-func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) (contents, error) {
+func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) (contents, error) {
 	c := contents{
 		kinds: map[schema.GroupKind]*tree{},
 		// At least 1: to the API's clients, 0 means any revision.
@@ -64,7 +64,7 @@ func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, log *slog.
 		live = append(live, f)
 	}
 	slices.Sort(c.garbage)
-	if err := decodeAll(live, codecs, log); err != nil {
+	if err := decodeAll(live, codecs, indexes, log); err != nil {
 		return c, err
 	}
 	for _, f := range live {
@@ -98,7 +98,7 @@ func latestRecords(tx file.Tx, c *contents) (map[object.Key]*found, error) {
 	return latest, err
 }
 
-func decodeAll(live []*found, codecs func(schema.GroupKind) record.Codec, log *slog.Logger) error {
+func decodeAll(live []*found, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) error {
 	workers := runtime.GOMAXPROCS(0)
 	var g errgroup.Group
 	for i := range workers {
@@ -112,7 +112,7 @@ func decodeAll(live []*found, codecs func(schema.GroupKind) record.Codec, log *s
 						continue
 					}
 					obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
-					f.entry = &entry{key: f.record.Key, object: obj, revision: f.revision, size: int64(len(f.record.Data))}
+					f.entry = &entry{key: f.record.Key, object: obj, revision: f.revision, size: int64(len(f.record.Data)), indexed: indexes(f.record.Key.GroupKind).values(obj)}
 				}
 				return nil
 			})

@@ -20,6 +20,8 @@ type entry struct {
 	revision uint64
 	// size is that of the encoded object, in bytes.
 	size int64
+	// indexed are the values of the kind's indexed fields, in their order.
+	indexed []string
 }
 
 type tree = btree.BTree[*entry]

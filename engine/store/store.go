@@ -78,6 +78,9 @@ type Options struct {
 	// Codec returns how a kind is encoded; nil for a kind that is not stored.
 	// The default is record.Served, for the kinds of manifests/model/scheme.
 	Codec func(kind schema.GroupKind) record.Codec
+	// Indexes returns the fields of a kind by which objects and their events
+	// are found. The default is those of the kinds' definitions.
+	Indexes func(kind schema.GroupKind) Indexes
 }
 
 func (o *Options) setDefaults() {
@@ -102,6 +105,9 @@ func (o *Options) setDefaults() {
 	if o.Codec == nil {
 		o.Codec = record.Served
 	}
+	if o.Indexes == nil {
+		o.Indexes = servedIndexes
+	}
 }
 
 // Store is safe for concurrent use.
@@ -111,6 +117,7 @@ type Store struct {
 	path    string
 	current atomic.Pointer[state]
 	codecs  func(schema.GroupKind) record.Codec
+	indexes func(schema.GroupKind) Indexes
 	// failure is the disk's error of the newest write.
 	failure atomic.Pointer[error]
 
@@ -150,7 +157,7 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
 	}
-	loaded, err := replay(f, opts.Codec, opts.Log)
+	loaded, err := replay(f, opts.Codec, opts.Indexes, opts.Log)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())
 	}
@@ -159,6 +166,7 @@ func Open(opts Options) (*Store, error) {
 		file:      f,
 		path:      opts.Path,
 		codecs:    opts.Codec,
+		indexes:   opts.Indexes,
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
 		limit:     opts.History,

@@ -29,6 +29,31 @@ func (s *Store) Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, e
 func (s *Store) Follow(from uint64, kinds ...schema.GroupKind) (*Watcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.follow(from, kinds...)
+}
+
+// FollowScope follows what is in a scope of a kind: the events whose object is
+// in it, or was before. Other events do not wake the watcher, whose costs do not
+// depend on them, and if they are forgotten it does not matter. Close ends it.
+func (s *Store) FollowScope(from uint64, kind schema.GroupKind, scope Scope) (*Watcher, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	about, ok, err := s.indexes(kind).term(kind, scope)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.follow(from, kind)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		w.topic = s.histories[kind].follow(about, w.position.Load(), s.current.Load().revision)
+	}
+	return w, nil
+}
+
+// follow makes a watcher of all events; s.mu must be held for writing.
+func (s *Store) follow(from uint64, kinds ...schema.GroupKind) (*Watcher, error) {
 	w := &Watcher{store: s, kinds: slices.Clone(kinds)}
 	for _, kind := range kinds {
 		s.history(kind) // so that it has a channel to wait on
@@ -49,7 +74,23 @@ type Watcher struct {
 	store    *Store
 	kinds    []schema.GroupKind
 	position atomic.Uint64
+	// topic knows the events that the watcher wants; nil if it wants all.
+	topic *topic
 }
+
+// Close ends a watcher of a scope, which is not used afterwards. Others need no
+// closing.
+func (w *Watcher) Close() {
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	if w.topic != nil {
+		w.history().leave(w.topic)
+		w.topic = nil
+	}
+}
+
+// history is that of a watcher of one kind.
+func (w *Watcher) history() *history { return w.store.histories[w.kinds[0]] }
 
 // Next implements object.Watcher.
 func (w *Watcher) Next(ctx context.Context) ([]object.Event, error) {
@@ -91,21 +132,17 @@ func (w *Watcher) poll(limit int, size int64) ([]object.Event, <-chan struct{}, 
 		return nil, nil, object.ErrExpired
 	}
 	position := w.position.Load()
-	var pending []event
-	w.each(func(h *history) {
-		first := h.after(position)
-		// One more than is returned tells that there are more.
-		for i := first; i < h.count && i-first <= limit; i++ {
-			pending = append(pending, h.at(i))
-		}
-	})
+	pending := w.pending(position, limit)
 	if s.done && len(pending) == 0 {
 		return nil, nil, ErrClosed
 	}
 	changed := s.changed
-	if len(w.kinds) == 1 {
-		changed = s.histories[w.kinds[0]].changed
-	} else {
+	switch {
+	case w.topic != nil:
+		changed = w.topic.changed
+	case len(w.kinds) == 1:
+		changed = w.history().changed
+	default:
 		slices.SortFunc(pending, func(a, b event) int { return cmp.Compare(a.revision, b.revision) })
 	}
 	var events []object.Event
@@ -121,15 +158,35 @@ func (w *Watcher) poll(limit int, size int64) ([]object.Event, <-chan struct{}, 
 	return events, changed, nil
 }
 
+// pending are the events after position, of each kind at most one more than
+// limit: it tells that there are more. s.mu must be held.
+func (w *Watcher) pending(position uint64, limit int) (events []event) {
+	if w.topic != nil {
+		h := w.history()
+		for i, n := range h.afterIn(w.topic, position) {
+			if i > limit {
+				break
+			}
+			events = append(events, h.numbered(n))
+		}
+		return events
+	}
+	w.each(func(h *history) {
+		first := h.after(position)
+		for i := first; i < h.count && i-first <= limit; i++ {
+			events = append(events, h.at(i))
+		}
+	})
+	return events
+}
+
 // Revision implements object.Watcher.
 func (w *Watcher) Revision() uint64 {
 	s := w.store
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	position := w.position.Load()
-	pending := w.expired()
-	w.each(func(h *history) { pending = pending || h.after(position) < h.count })
-	if pending {
+	if w.expired() || len(w.pending(position, 0)) > 0 {
 		return position
 	}
 	return max(position, s.current.Load().revision)
@@ -150,6 +207,9 @@ func (w *Watcher) each(visit func(*history)) {
 
 func (w *Watcher) expired() bool {
 	position := w.position.Load()
+	if w.topic != nil {
+		return position < w.topic.forgotten
+	}
 	expired := len(w.kinds) == 0 && position < w.store.forgotten
 	w.each(func(h *history) { expired = expired || position < h.forgotten })
 	return expired

@@ -51,6 +51,7 @@ type writer struct {
 	along   func(object.Event) []change.Change
 	observe func([]object.Event)
 	codecs  func(schema.GroupKind) record.Codec
+	indexes func(schema.GroupKind) Indexes
 
 	// work is the newest state; between batches it equals the published one.
 	work *state
@@ -89,7 +90,7 @@ type dirtyKey struct {
 
 func newWriter(s *Store, opts Options, c contents) *writer {
 	w := &writer{
-		store: s, file: s.file, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec,
+		store: s, file: s.file, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec, indexes: opts.Indexes,
 		work:       &state{revision: c.revision, kinds: c.kinds},
 		dirty:      map[object.Key]dirtyKey{},
 		unreadable: c.unreadable,

@@ -45,9 +45,11 @@ type Config struct {
 
 // Storage implements storage.Interface over the store.
 type Storage struct {
-	store      *store.Store
-	kind       schema.GroupKind
-	prefix     string // with a slash at its end
+	store  *store.Store
+	kind   schema.GroupKind
+	prefix string // with a slash at its end
+	// indexed are the fields by which the store finds objects.
+	indexed    []string
 	create     func() runtime.Object
 	durability change.Durability
 	interval   time.Duration
@@ -84,6 +86,7 @@ func New(c Config) (*Storage, error) {
 		store:      c.Store,
 		kind:       c.Kind,
 		prefix:     strings.TrimSuffix(c.Prefix, "/") + "/",
+		indexed:    c.Store.Indexed(c.Kind),
 		create:     c.New,
 		durability: c.Durability,
 		interval:   c.BookmarkInterval,
@@ -197,6 +200,31 @@ func (s *Storage) parse(path string, recursive bool) (prepared string, key objec
 		key.Name = rest
 	}
 	return prepared, key, nil
+}
+
+// scope is what the store can find of the objects below key that the predicate
+// selects: of what it finds, the predicate may select less.
+func (s *Storage) scope(key object.Key, p storage.SelectionPredicate) store.Scope {
+	scope := store.Scope{Namespace: key.Namespace, Name: key.Name}
+	if p.Field == nil {
+		return scope
+	}
+	if namespace, ok := p.Field.RequiresExactMatch("metadata.namespace"); ok && scope.Namespace == "" {
+		scope.Namespace = namespace
+	}
+	if name, ok := p.Field.RequiresExactMatch("metadata.name"); ok && scope.Name == "" {
+		scope.Name = name
+	}
+	if scope.Name != "" {
+		return scope // there are no fewer by a field
+	}
+	for _, field := range s.indexed {
+		if value, ok := p.Field.RequiresExactMatch(field); ok {
+			scope.Field, scope.Value = field, value
+			break
+		}
+	}
+	return scope
 }
 
 // path is the reverse of parse.

@@ -91,6 +91,8 @@ type start struct {
 	cursor   *store.Watcher
 }
 
+// begin finds what the watch is about by the store's indexes: it is not woken by
+// changes of what else there is.
 func (w *watcher) begin(from uint64) (st start, err error) {
 	s := w.storage.store
 	if w.initial {
@@ -100,7 +102,7 @@ func (w *watcher) begin(from uint64) (st start, err error) {
 		}
 		from = st.snapshot.Revision()
 	}
-	st.cursor, err = s.Follow(from, w.key.GroupKind)
+	st.cursor, err = s.FollowScope(from, w.key.GroupKind, w.storage.scope(w.key, w.predicate))
 	return st, err
 }
 
@@ -108,6 +110,7 @@ func (w *watcher) run(st start, err error) {
 	defer close(w.results)
 	defer w.cancel()
 	if err == nil {
+		defer st.cursor.Close()
 		// A poisonous object ends the watches that meet it, and nothing else.
 		err = guard.Call(w.ctx, "watch "+w.key.String(), func() error {
 			if err := w.sendInitial(st.snapshot); err != nil {

@@ -125,6 +125,16 @@ type Fields[T object.Object] struct {
 	Aliases map[string]string
 	// Read adds the values of Names.
 	Read func(obj T, into fields.Set)
+	// Indexes are those of Names by which the store finds objects and their
+	// events without a look at the others. Each costs memory for each object.
+	Indexes []Index[T]
+}
+
+// Index is a field that the store has an index of. Value is what Fields.Read
+// adds for it.
+type Index[T object.Object] struct {
+	Field string
+	Value func(obj T) string
 }
 
 // Health determines when an object has reached what its spec asks for.
@@ -159,6 +169,9 @@ func Define[T, L any, PT interface {
 	k.Rules = untypedRules(d.Rules)
 	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Conditions: of(d.Table.Conditions)}
 	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
+	for _, index := range d.Fields.Indexes {
+		k.Fields.Indexes = append(k.Fields.Indexes, Index[object.Object]{Field: index.Field, Value: of(index.Value)})
+	}
 	k.Health = Health[object.Object]{Of: with(d.Health.Of), MinReadySeconds: of(d.Health.MinReadySeconds)}
 	if f := d.Health.Pods; f != nil {
 		k.Health.Pods = func(obj object.Object, reader object.Reader, owned func(object.Object) []*corev1.Pod) []*corev1.Pod {

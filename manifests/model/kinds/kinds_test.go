@@ -12,7 +12,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/randfill"
 
 	"headway.dev/manifests/model/kind"
@@ -113,6 +115,16 @@ func gaps(k *kind.Kind) []string {
 		for _, name := range k.Fields.Names {
 			alias := k.Fields.Aliases[name]
 			need(read.Has(name) || read.Has(alias), "has no value of its selectable field "+name)
+		}
+	}
+	for _, index := range k.Fields.Indexes {
+		need(slices.Contains(k.Fields.Names, index.Field), "has an index of "+index.Field+", which cannot be selected")
+		if obj, read := k.New(), (fields.Set{}); k.Fields.Read != nil {
+			content := map[string]any{}
+			need(unstructured.SetNestedField(content, "x", strings.Split(index.Field, ".")...) == nil &&
+				runtime.DefaultUnstructuredConverter.FromUnstructured(content, obj) == nil, "has an index of no field: "+index.Field)
+			k.Fields.Read(obj, read)
+			need(read[index.Field] == "x" && index.Value(obj) == "x", "has an index of other values than those of "+index.Field)
 		}
 	}
 	if spec := reflect.ValueOf(k.New()).Elem().FieldByName("Spec"); spec.IsValid() {

@@ -85,6 +85,8 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 			into["status.podIP"] = pod.Status.PodIP
 			into["status.nominatedNodeName"] = pod.Status.NominatedNodeName
 		},
+		// Every agent follows the pods of its own node.
+		Indexes: []kind.Index[*corev1.Pod]{{Field: "spec.nodeName", Value: func(pod *corev1.Pod) string { return pod.Spec.NodeName }}},
 	},
 	PodTemplate: func(pod *corev1.Pod) (*metav1.ObjectMeta, *corev1.PodSpec) { return &pod.ObjectMeta, &pod.Spec },
 	Health: kind.Health[*corev1.Pod]{
