@@ -29,6 +29,7 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
@@ -87,6 +88,7 @@ type Engine struct {
 	security  *admit.Security
 	store     *store.Store
 	roles     rbac.Index
+	graph     authz.Graph
 	events    *event.Recorder
 	pki       *pki.Set
 	tokens    api.Tokens
@@ -132,6 +134,7 @@ func Open(cfg Config) (*Engine, error) {
 		Observe: func(events []object.Event) {
 			e.admission.Observe(events)
 			e.roles.Observe(events)
+			e.graph.Observe(events)
 		},
 		Reserve: storeReserve,
 		Log:     cfg.Log.With("part", "store"),
@@ -190,6 +193,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Tokens:      e.tokens,
 		Routes:      routes,
 		Roles:       &e.roles,
+		Graph:       &e.graph,
 		Gate:        gate,
 		Security:    e.security,
 

@@ -61,9 +61,10 @@ type Config struct {
 	// below it. Requests to them are authenticated and authorized: ClusterRoles
 	// grant them as nonResourceURLs.
 	Routes map[string]http.Handler
-	// Roles observes the store. AccountTokens signs and checks the tokens of
-	// service accounts.
+	// Roles and Graph observe the store. AccountTokens signs and checks the
+	// tokens of service accounts.
 	Roles         *rbac.Index
+	Graph         *authz.Graph
 	AccountTokens *satoken.Issuer
 	// Security, if set, warns about pods that a namespace does not want.
 	Security *admit.Security
@@ -126,7 +127,7 @@ func New(cfg Config) (*Server, error) {
 	if !clientCAs.AppendCertsFromPEM(cfg.ClientCA) {
 		return nil, errors.New("client authorities: no certificate in the PEM data")
 	}
-	auth, err := authz.New(cfg.Store, cfg.Roles)
+	auth, err := authz.New(cfg.Store, cfg.Graph, cfg.Roles)
 	if err != nil {
 		return nil, fmt.Errorf("authorizer: %w", err)
 	}

@@ -24,6 +24,7 @@ import (
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/api/authz"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
@@ -68,12 +69,13 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
-	roles := &rbac.Index{}
+	roles, graph := &rbac.Index{}, &authz.Graph{}
 	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
 		Path: file, Admit: admission.Hooks(), Along: admission.Along, Observe: func(events []object.Event) {
 			admission.Observe(events)
 			roles.Observe(events)
+			graph.Observe(events)
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
@@ -104,7 +106,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, AccountTokens: tokens, Security: security,
+		Roles: roles, Graph: graph, AccountTokens: tokens, Security: security,
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {

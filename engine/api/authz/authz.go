@@ -3,8 +3,8 @@
 // everything, a node what [Node] grants, everyone what roles and their bindings
 // grant ([RBAC]). What no authorizer allows is forbidden.
 //
-// Authorizers read the store and keep nothing; they are safe for concurrent
-// use.
+// Authorizers read the store and what follows it, [Graph] and rbac.Index; they
+// are safe for concurrent use.
 package authz
 
 import (
@@ -19,11 +19,12 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// New returns the server's authorizer.
-func New(reader object.Reader, roles *rbac.Index) (authorizer.Authorizer, error) {
+// New returns the server's authorizer. graph and roles have observed what reader
+// reads.
+func New(reader object.Reader, graph *Graph, roles *rbac.Index) (authorizer.Authorizer, error) {
 	all, err := union.New(
 		union.NamedAuthorizer{AuthorizerName: "masters", Authorizer: authorizer.AuthorizerFunc(masters)},
-		union.NamedAuthorizer{AuthorizerName: "node", Authorizer: authorizer.AuthorizerFunc(Node{Reader: reader}.Authorize)},
+		union.NamedAuthorizer{AuthorizerName: "node", Authorizer: authorizer.AuthorizerFunc(Node{reader, graph}.Authorize)},
 		union.NamedAuthorizer{AuthorizerName: "rbac", Authorizer: authorizer.AuthorizerFunc(RBAC{roles}.Authorize)},
 	)
 	if err != nil {

@@ -30,12 +30,15 @@ func NodeName(u user.Info) (name string, ok bool) {
 }
 
 // Node grants a node what its agent and proxy need: itself, the pods bound to
-// it, its lease, the ConfigMaps and Secrets that its pods refer to, tokens of
-// their service accounts, and what traffic to services needs.
+// it, its lease, the ConfigMaps, Secrets and claims that its pods refer to, tokens
+// of their service accounts, and what traffic to services needs.
 //
 // What a request's path does not tell (the name of a node or lease that is
 // being created) is checked at admission.
-type Node struct{ Reader object.Reader }
+type Node struct {
+	Reader object.Reader
+	Graph  *Graph
+}
 
 // access is a node's relation to one resource.
 type access struct {
@@ -62,8 +65,9 @@ var (
 		{"", "pods", slices.Concat(read, []string{"delete"}), ownPod},
 		{"", "pods/status", []string{"get", "update", "patch"}, ownPod},
 		{"", "pods/eviction", []string{"create"}, ownPod},
-		{"", "configmaps", read, referenced},
-		{"", "secrets", read, referenced},
+		{"", configMaps, read, referenced},
+		{"", secrets, read, referenced},
+		{"", claims, []string{"get"}, referenced},
 		{"", "serviceaccounts/token", []string{"create"}, accountOfPod},
 		// Its server asks who may read logs and run commands.
 		{"authentication.k8s.io", "tokenreviews", []string{"create"}, nil},
@@ -141,23 +145,19 @@ func referenced(n Node, node string, a authorizer.Attributes) string {
 	if name == "" || a.GetNamespace() == "" {
 		return "can only read namespaced object of this type"
 	}
-	pods, _ := n.Reader.List(podKind, a.GetNamespace())
-	for _, obj := range pods {
-		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == node && refers(pod, a.GetResource(), name) {
-			return ""
-		}
-	}
-	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
+	return n.related(node, a.GetResource(), a.GetNamespace(), name)
 }
 
 // accountOfPod grants tokens of the accounts that the node's pods run with.
 // That the token is bound to such a pod is checked at admission.
 func accountOfPod(n Node, node string, a authorizer.Attributes) string {
-	pods, _ := n.Reader.List(podKind, a.GetNamespace())
-	for _, obj := range pods {
-		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == node && pod.Spec.ServiceAccountName == a.GetName() {
-			return ""
-		}
+	return n.related(node, serviceAccounts, a.GetNamespace(), a.GetName())
+}
+
+// related refuses what no pod on the node refers to.
+func (n Node) related(node, resource, namespace, name string) string {
+	if n.Graph.Refers(node, resource, namespace, name) {
+		return ""
 	}
 	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
 }
@@ -174,64 +174,4 @@ func selected(a authorizer.Attributes, field string) string {
 		}
 	}
 	return ""
-}
-
-// refers reports whether the pod's spec names the ConfigMap or Secret.
-func refers(pod *corev1.Pod, resource, name string) bool {
-	found := false
-	see := func(kind, ref string) { found = found || kind == resource && ref == name }
-	const configMaps, secrets = "configmaps", "secrets"
-
-	for _, s := range pod.Spec.ImagePullSecrets {
-		see(secrets, s.Name)
-	}
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.ConfigMap != nil {
-			see(configMaps, v.ConfigMap.Name)
-		}
-		if v.Secret != nil {
-			see(secrets, v.Secret.SecretName)
-		}
-		if v.Projected != nil {
-			for _, source := range v.Projected.Sources {
-				if source.ConfigMap != nil {
-					see(configMaps, source.ConfigMap.Name)
-				}
-				if source.Secret != nil {
-					see(secrets, source.Secret.Name)
-				}
-			}
-		}
-	}
-	environment := func(env []corev1.EnvVar, from []corev1.EnvFromSource) {
-		for _, e := range env {
-			if e.ValueFrom == nil {
-				continue
-			}
-			if r := e.ValueFrom.ConfigMapKeyRef; r != nil {
-				see(configMaps, r.Name)
-			}
-			if r := e.ValueFrom.SecretKeyRef; r != nil {
-				see(secrets, r.Name)
-			}
-		}
-		for _, f := range from {
-			if f.ConfigMapRef != nil {
-				see(configMaps, f.ConfigMapRef.Name)
-			}
-			if f.SecretRef != nil {
-				see(secrets, f.SecretRef.Name)
-			}
-		}
-	}
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			environment(containers[i].Env, containers[i].EnvFrom)
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		environment(pod.Spec.EphemeralContainers[i].Env, pod.Spec.EphemeralContainers[i].EnvFrom)
-	}
-	return found
 }
