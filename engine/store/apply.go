@@ -153,16 +153,16 @@ func (w *writer) mayStore(next, current object.Object) error {
 
 // place makes e the working state of key; nil removes it.
 func (w *writer) place(key object.Key, e *entry) {
-	t := w.work.kinds[key.GroupKind]
-	if t == nil {
-		t = newTree()
-		w.work.kinds[key.GroupKind] = t
+	c := w.work.kinds[key.GroupKind]
+	if c == nil {
+		c = newCollection(len(w.indexes(key.GroupKind)))
+		w.work.kinds[key.GroupKind] = c
 	}
 	if e == nil {
-		t.Delete(&entry{key: key})
+		c.remove(key)
 		return
 	}
-	t.ReplaceOrInsert(e)
+	c.put(e)
 }
 
 // takeBack undoes what b did after its first keep changes.

@@ -2,7 +2,7 @@
 // memory, durable in bbolt. With the rooms beside it, it is the only user of bbolt.
 //
 // Reading order: [Store], [Store.Commit] and change.Tx, [Store.Watch],
-// [Snapshot], record.Codec.
+// [Snapshot], [Scope], record.Codec.
 //
 // # One write
 //
@@ -30,6 +30,14 @@
 // Package file has its layout. Records that newer ones replace are deleted in
 // the background. Open reads every page first, so that a damaged file is
 // refused before anything is done with it, and replays the records into memory.
+//
+// # Indexes
+//
+// Objects are found by namespace and name, and by the fields that their kind has
+// indexes of (kind.Fields): a [Scope] says which. [Snapshot.In] lists what is in
+// it, [Store.FollowScope] follows that. Who follows a scope has a topic in the
+// kind's history, which an event finds by what it is about: others are neither
+// woken nor looked at.
 //
 // # Concurrency
 //

@@ -147,8 +147,8 @@ func (w *writer) wantsTick() bool {
 	}
 	if !w.compacting && len(w.garbage) >= minGarbage {
 		live := 0
-		for _, t := range w.work.kinds {
-			live += t.Len()
+		for _, c := range w.work.kinds {
+			live += c.len()
 		}
 		w.compacting = len(w.garbage) >= live/2
 	}

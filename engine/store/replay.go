@@ -16,7 +16,7 @@ import (
 
 // contents is what Open finds in the file.
 type contents struct {
-	kinds map[schema.GroupKind]*tree
+	kinds map[schema.GroupKind]*collection
 	// revision is at least that of every change ever acknowledged.
 	revision uint64
 	// garbage are the revisions of records that newer ones replaced, oldest
@@ -46,7 +46,7 @@ func replay(f *file.File, codecs func(schema.GroupKind) record.Codec, indexes fu
 
 func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) (contents, error) {
 	c := contents{
-		kinds: map[schema.GroupKind]*tree{},
+		kinds: map[schema.GroupKind]*collection{},
 		// At least 1: to the API's clients, 0 means any revision.
 		revision:   max(1, tx.Ceiling()),
 		unreadable: map[object.Key]uint64{},
@@ -72,12 +72,11 @@ func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes fu
 			c.unreadable[f.record.Key] = f.revision
 			continue
 		}
-		t := c.kinds[f.record.Key.GroupKind]
-		if t == nil {
-			t = newTree()
-			c.kinds[f.record.Key.GroupKind] = t
+		kind := f.record.Key.GroupKind
+		if c.kinds[kind] == nil {
+			c.kinds[kind] = newCollection(len(indexes(kind)))
 		}
-		t.ReplaceOrInsert(f.entry)
+		c.kinds[kind].put(f.entry)
 	}
 	return c, nil
 }

@@ -1,14 +1,12 @@
 package store
 
 import (
-	"iter"
 	"maps"
 	"reflect"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/utils/third_party/forked/golang/btree"
 
 	"headway.dev/manifests/model/object"
 )
@@ -24,31 +22,15 @@ type entry struct {
 	indexed []string
 }
 
-type tree = btree.BTree[*entry]
-
-func newTree() *tree { return btree.New(32, entryLess) }
-
-func entryLess(a, b *entry) bool {
-	if a.key.Namespace != b.key.Namespace {
-		return a.key.Namespace < b.key.Namespace
-	}
-	return a.key.Name < b.key.Name
-}
-
 // state is all objects at one revision. It is immutable once published; the
 // writer's working state is the same type.
 type state struct {
 	revision uint64
-	kinds    map[schema.GroupKind]*tree
+	kinds    map[schema.GroupKind]*collection
 }
 
 func (s *state) entry(key object.Key) *entry {
-	t := s.kinds[key.GroupKind]
-	if t == nil {
-		return nil
-	}
-	e, _ := t.Get(&entry{key: key})
-	return e
+	return s.kinds[key.GroupKind].get(key.Namespace, key.Name)
 }
 
 func (s *state) get(key object.Key) object.Object {
@@ -59,34 +41,21 @@ func (s *state) get(key object.Key) object.Object {
 }
 
 func (s *state) list(kind schema.GroupKind, namespace string) []object.Object {
-	t := s.kinds[kind]
-	if t == nil {
+	c := s.kinds[kind]
+	if c == nil {
 		return nil
 	}
-	if namespace == "" {
-		objs := make([]object.Object, 0, t.Len())
-		t.Ascend(func(e *entry) bool {
-			objs = append(objs, e.object)
-			return true
-		})
-		return objs
-	}
 	var objs []object.Object
-	for e := range from(t, namespace, "") {
-		if e.key.Namespace != namespace {
+	if namespace == "" {
+		objs = make([]object.Object, 0, c.len())
+	}
+	for e := range c.from(namespace, "") {
+		if namespace != "" && e.key.Namespace != namespace {
 			break
 		}
 		objs = append(objs, e.object)
 	}
 	return objs
-}
-
-// from iterates over t from namespace and name (inclusive) on.
-func from(t *tree, namespace, name string) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
-		pivot := &entry{key: object.Key{Namespace: namespace, Name: name}}
-		t.AscendGreaterOrEqual(pivot, yield)
-	}
 }
 
 // view is a state as the hooks of a transaction read it.

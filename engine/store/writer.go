@@ -251,11 +251,10 @@ func (w *writer) observeAll() {
 		return
 	}
 	var events []object.Event
-	for _, t := range w.work.kinds {
-		t.Ascend(func(e *entry) bool {
+	for _, c := range w.work.kinds {
+		for e := range c.from("", "") {
 			events = append(events, object.Event{Type: object.Added, Key: e.key, Object: e.object, Revision: e.revision})
-			return true
-		})
+		}
 	}
 	slices.SortFunc(events, func(a, b object.Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	w.tell(events)
@@ -264,16 +263,16 @@ func (w *writer) observeAll() {
 // snapshot is the working state for publication; changed are the kinds that
 // differ from the published one, nil for all.
 func (w *writer) snapshot(changed map[schema.GroupKind]bool) *state {
-	next := &state{revision: w.work.revision, kinds: make(map[schema.GroupKind]*tree, len(w.work.kinds))}
+	next := &state{revision: w.work.revision, kinds: make(map[schema.GroupKind]*collection, len(w.work.kinds))}
 	if changed == nil {
-		for kind, t := range w.work.kinds {
-			next.kinds[kind] = t.Clone()
+		for kind, c := range w.work.kinds {
+			next.kinds[kind] = c.clone()
 		}
 		return next
 	}
 	maps.Copy(next.kinds, w.store.current.Load().kinds)
 	for kind := range changed {
-		next.kinds[kind] = w.work.kinds[kind].Clone()
+		next.kinds[kind] = w.work.kinds[kind].clone()
 	}
 	return next
 }

@@ -173,36 +173,36 @@ func (p *page) add(key object.Key, obj object.Object) error {
 	return nil
 }
 
-// fill adds the objects of scope's namespace (all if it is empty) to p, from
-// continueKey on.
-func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, scope object.Key, continueKey string) error {
-	if scope.Name != "" {
+// fill adds the objects below key to p, from continueKey on. It looks only at
+// those in the predicate's scope, and at no more than the page has.
+func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, key object.Key, continueKey string) error {
+	if key.Name != "" {
 		return nil // nothing is below an object
 	}
-	start := object.Key{Namespace: scope.Namespace}
+	start := object.Key{Namespace: key.Namespace}
 	if continueKey != "" {
 		var err error
 		if _, start, err = s.parse(continueKey, false); err != nil {
 			return err
 		}
-	} else if p.predicate.Empty() && p.predicate.Limit == 0 && scope.Namespace == "" {
+	} else if p.predicate.Empty() && p.predicate.Limit == 0 && key.Namespace == "" {
 		p.items.Grow(snapshot.Len())
 	}
-	// Only an unfiltered page tells how many remain; see PrepareContinueToken.
-	counting := p.predicate.Limit > 0 && p.predicate.Empty()
-	for key, obj := range snapshot.From(start.Namespace, start.Name) {
-		if scope.Namespace != "" && key.Namespace != scope.Namespace {
-			break
-		}
+	objects, err := snapshot.In(s.scope(key, p.predicate), start.Namespace, start.Name)
+	if err != nil {
+		return err
+	}
+	for next, obj := range objects {
 		if p.full() {
 			p.more = true
-			if !counting {
-				break
+			// Only an unfiltered page tells how many remain; see
+			// PrepareContinueToken.
+			if p.predicate.Empty() {
+				p.count += int64(snapshot.Count(key.Namespace, next.Namespace, next.Name))
 			}
-			p.count++
-			continue
+			break
 		}
-		if err := p.add(key, obj); err != nil {
+		if err := p.add(next, obj); err != nil {
 			return err
 		}
 		if p.count%1024 == 0 && ctx.Err() != nil {

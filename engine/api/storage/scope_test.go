@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	apistorage "k8s.io/apiserver/pkg/storage"
@@ -62,19 +65,30 @@ func filtered(e object.Event, selects func(object.Object) bool) (string, bool) {
 	return described(out), true
 }
 
+// selection is a request for a part of the pods.
+type selection struct{ path, namespace, label, field string }
+
+// selections are requests of all sorts.
+func selections() (all []selection) {
+	for _, namespace := range []string{"", "a", "b"} {
+		for _, label := range []string{"", "app=web"} {
+			for _, field := range []string{
+				"", "spec.nodeName=n1", "spec.nodeName=", "spec.nodeName!=n1", "metadata.name=p3", "metadata.namespace=b",
+				"metadata.name=p4,spec.nodeName=n2", "status.phase=Running",
+			} {
+				path := "/pods" + strings.TrimSuffix("/"+namespace, "/")
+				all = append(all, selection{path, namespace, label, field})
+			}
+		}
+	}
+	return all
+}
+
 // A watch sends what a filter over all events leaves, whatever its path and its
 // selectors: a pod that is bound to a node appears there, one that loses a label
 // or moves on disappears. A bookmark afterwards is at the newest revision.
 func TestWatchesEqualAFilter(t *testing.T) {
-	type request struct{ path, namespace, label, field string }
-	var requests []request
-	for _, path := range []request{{path: "/pods"}, {path: "/pods/a", namespace: "a"}} {
-		for _, label := range []string{"", "app=web"} {
-			for _, field := range []string{"", "spec.nodeName=n1", "spec.nodeName=", "spec.nodeName!=n1", "metadata.name=p", "metadata.namespace=b", "metadata.name=q,spec.nodeName=n2", "status.phase=Running"} {
-				requests = append(requests, request{path.path, path.namespace, label, field})
-			}
-		}
-	}
+	requests := selections()
 	r := rand.New(rand.NewPCG(1, 9))
 	s, st := openPods(t, store.Options{})
 	start := s.Revision()
@@ -94,7 +108,7 @@ func TestWatchesEqualAFilter(t *testing.T) {
 	}
 	pick := func(values ...string) string { return values[r.IntN(len(values))] }
 	for range 300 {
-		c := putPod(pick("a", "b"), pick("p", "q", "r"), pick("", "n1", "n2"), map[string]string{"app": pick("web", "db")})
+		c := putPod(pick("a", "b"), pick("p3", "p4", "p5"), pick("", "n1", "n2"), map[string]string{"app": pick("web", "db")})
 		if r.IntN(5) == 0 {
 			c = removePod(c.Key.Namespace, c.Key.Name)
 		}
@@ -174,4 +188,115 @@ func TestOthersChangesExpireNoWatch(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A list has what a filter over all objects leaves, whole and in pages, and a
+// page of an unfiltered list tells how many objects remain.
+func TestListsEqualAFilter(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	s, st := openPods(t, store.Options{})
+	pick := func(values ...string) string { return values[r.IntN(len(values))] }
+	for i := range 60 {
+		c := putPod(pick("a", "b", "c"), fmt.Sprint("p", i%9), pick("", "n1", "n2"), map[string]string{"app": pick("web", "db")})
+		if _, err := s.Commit(t.Context(), change.Tx{Durability: change.Behind, Changes: []change.Change{c}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pods, _ := s.List(corePod, "")
+	revision := fmt.Sprint(s.Revision())
+	for _, q := range selections() {
+		predicate := selecting(t, q.label, q.field)
+		var want []string
+		for _, obj := range pods {
+			if matched, err := predicate.Matches(obj); err == nil && matched && (q.namespace == "" || q.namespace == obj.GetNamespace()) {
+				want = append(want, obj.GetNamespace()+"/"+obj.GetName())
+			}
+		}
+		for _, limit := range []int64{0, 1, 3, 7, 100} {
+			var got []string
+			predicate := predicate
+			predicate.Limit = limit
+			for {
+				var list corev1.PodList
+				if err := st.GetList(t.Context(), q.path, apistorage.ListOptions{Recursive: true, Predicate: predicate}, &list); err != nil {
+					t.Fatal(err)
+				}
+				for i := range list.Items {
+					got = append(got, list.Items[i].Namespace+"/"+list.Items[i].Name)
+				}
+				if list.ResourceVersion != revision {
+					t.Errorf("%+v: a page is at %s, want %s", q, list.ResourceVersion, revision)
+				}
+				left := int64(len(want) - len(got))
+				if remaining := list.RemainingItemCount; (remaining != nil) != (predicate.Empty() && list.Continue != "") || remaining != nil && *remaining != left {
+					t.Errorf("%+v in pages of %d: %d remain, the page says %v", q, limit, left, remaining)
+				}
+				if list.Continue == "" {
+					break
+				}
+				predicate.Continue = list.Continue
+				if _, err := s.Commit(t.Context(), change.Tx{Durability: change.Behind, Changes: []change.Change{putPod("c", "late", "n1", nil), removePod("c", "late")}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			revision = fmt.Sprint(s.Revision())
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%+v in pages of %d: got %v, want %v", q, limit, got, want)
+			}
+		}
+	}
+}
+
+// A list by node, name or namespace looks at no object of others, however many
+// there are; neither does a watch that begins with what is there.
+func TestListsLookAtNoOthers(t *testing.T) {
+	s, st := openPods(t, store.Options{})
+	tx := change.Tx{Durability: change.Behind}
+	for i := range 1000 {
+		tx.Changes = append(tx.Changes, putPod(fmt.Sprint("ns-", i%10), fmt.Sprintf("p%04d", i), fmt.Sprint("n", i%100), nil))
+	}
+	if _, err := s.Commit(t.Context(), tx); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path, field string
+		want        int
+	}{
+		{"/pods", "spec.nodeName=n7", 10},
+		{"/pods/ns-7", "spec.nodeName=n7", 10},
+		{"/pods/ns-8", "spec.nodeName=n7", 0},
+		{"/pods", "metadata.name=p0042", 1},
+		{"/pods", "metadata.namespace=ns-3,status.phase=", 100},
+	} {
+		looks := 0
+		predicate := selecting(t, "", test.field)
+		attrs := predicate.GetAttrs
+		predicate.GetAttrs = func(obj runtime.Object) (labels.Set, fields.Set, error) {
+			looks++
+			return attrs(obj)
+		}
+		var list corev1.PodList
+		if err := st.GetList(t.Context(), test.path, apistorage.ListOptions{Recursive: true, Predicate: predicate}, &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Items) != test.want || looks != test.want {
+			t.Errorf("%s %s: %d pods of %d looked at, want %d", test.path, test.field, len(list.Items), looks, test.want)
+		}
+		looks = 0
+		predicate.AllowWatchBookmarks = true
+		wanted := true
+		w, err := st.Watch(t.Context(), test.path, apistorage.ListOptions{Recursive: true, Predicate: predicate, SendInitialEvents: &wanted})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range test.want {
+			if e := <-w.ResultChan(); e.Type != watch.Added {
+				t.Errorf("%s %s: %s", test.path, test.field, described(e))
+			}
+		}
+		if e := <-w.ResultChan(); e.Type != watch.Bookmark || looks != test.want {
+			t.Errorf("%s %s: %s after a look at %d pods, want %d", test.path, test.field, described(e), looks, test.want)
+		}
+		w.Stop()
+	}
 }

@@ -181,10 +181,11 @@ func (w *watcher) sendInitial(snapshot *store.Snapshot) error {
 			w.send(watch.Event{Type: watch.Added, Object: newCached(obj)})
 		}
 	} else {
-		for key, obj := range snapshot.From(w.key.Namespace, "") {
-			if w.key.Namespace != "" && key.Namespace != w.key.Namespace {
-				break
-			}
+		objects, err := snapshot.In(w.storage.scope(w.key, w.predicate), w.key.Namespace, "")
+		if err != nil {
+			return err
+		}
+		for key, obj := range objects {
 			if !w.concerns(key) || !w.selects(obj) {
 				continue
 			}
