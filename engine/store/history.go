@@ -19,15 +19,18 @@ type event struct {
 	at int64
 }
 
-// weight is how many bytes the event alone keeps in memory, as they are
-// encoded: the state that it replaced. The new state is the store's own, or
+// eventWeight is about what an event takes without the states that it is about.
+const eventWeight = 100
+
+// weight is how many bytes the event alone keeps in memory: itself and, as it is
+// encoded, the state that it replaced. The new state is the store's own, or
 // becomes the old one of the next event of its key; that of a deletion shares
 // what it holds with the old one.
 func (e event) weight() int64 {
 	if e.old == nil {
-		return 0
+		return eventWeight
 	}
-	return e.old.size
+	return eventWeight + e.old.size
 }
 
 func (e event) public() object.Event {
@@ -41,9 +44,11 @@ func (e event) public() object.Event {
 // history is the ring of the newest events of one kind, in the order of their
 // revisions. Store.mu guards it.
 type history struct {
-	// ring grows up to limit, then its oldest event makes room for the next.
+	// ring grows up to limit, and beyond it while its oldest event is fresh; then
+	// that makes room for the next.
 	ring  []event
 	limit int
+	fresh time.Duration
 	start int
 	count int
 	// first is the number of the oldest event: they are numbered as they come.
@@ -66,20 +71,20 @@ func (h *history) at(i int) event { return h.ring[(h.start+i)%len(h.ring)] }
 func (h *history) numbered(n uint64) event { return h.at(int(n - h.first)) }
 
 func (h *history) add(e event) {
+	for h.count >= h.limit && (h.fresh == 0 || h.ring[h.start].at < e.at-int64(h.fresh)) {
+		h.drop()
+	}
 	if h.count == len(h.ring) {
-		if h.count < h.limit {
-			h.grow()
-		} else {
-			h.drop()
-		}
+		h.resize(max(16, 2*len(h.ring)))
 	}
 	h.ring[(h.start+h.count)%len(h.ring)] = e
 	h.count++
 	h.weight += e.weight()
 }
 
-func (h *history) grow() {
-	next := make([]event, min(h.limit, max(16, 2*len(h.ring))))
+// resize moves the events to a ring of another size.
+func (h *history) resize(size int) {
+	next := make([]event, size)
 	for i := range h.count {
 		next[i] = h.at(i)
 	}
@@ -105,10 +110,14 @@ func (h *history) after(revision uint64) int {
 // alwaysKept is how many events are kept whatever their age.
 const alwaysKept = 128
 
-// expire drops the events published before, in Unix nanoseconds.
+// expire drops the events published before, in Unix nanoseconds, and gives back
+// the room that a busy time needed.
 func (h *history) expire(before int64) {
 	for h.count > alwaysKept && h.ring[h.start].at < before {
 		h.drop()
+	}
+	if len(h.ring) > 4*max(h.limit, h.count) {
+		h.resize(2 * h.count)
 	}
 }
 
@@ -186,7 +195,7 @@ func (s *Store) endWatches() {
 func (s *Store) history(kind schema.GroupKind) *history {
 	h := s.histories[kind]
 	if h == nil {
-		h = &history{limit: s.limit, forgotten: s.forgotten, changed: make(chan struct{})}
+		h = &history{limit: s.limit, fresh: s.fresh, forgotten: s.forgotten, changed: make(chan struct{})}
 		if s.done {
 			close(h.changed)
 		}

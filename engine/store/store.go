@@ -53,12 +53,15 @@ type Options struct {
 	// rolled back, and anyone who learns of a change finds it there. It must
 	// not call the store.
 	Observe func(events []object.Event)
-	// History is how many events each kind keeps for watchers (default 4096).
+	// History is how many events each kind keeps for watchers at most. The
+	// default is 4096 and, of a kind that changes more often, all of the last 75
+	// seconds, within HistoryBytes: a watcher that had a bookmark a minute ago
+	// can go on from there.
 	History int
-	// HistoryBytes bounds what the events of all kinds together keep of
-	// replaced and deleted objects, in encoded bytes (default 64 MiB). A
-	// watcher that falls further behind gets object.ErrExpired, and lists
-	// again.
+	// HistoryBytes bounds what the events of all kinds together are, with the
+	// replaced and deleted objects that they keep, which count as they are
+	// encoded (default 64 MiB). A watcher that falls further behind gets
+	// object.ErrExpired, and lists again.
 	HistoryBytes int64
 	// HistoryAge is how long events are kept (default 10m): they hold their
 	// objects' older states in memory. The newest 128 of a kind are kept
@@ -83,10 +86,13 @@ type Options struct {
 	Indexes func(kind schema.GroupKind) Indexes
 }
 
+// The events that a kind keeps by default. Bookmarks come every minute.
+const (
+	historyEvents = 4096
+	historyFresh  = 75 * time.Second
+)
+
 func (o *Options) setDefaults() {
-	if o.History <= 0 {
-		o.History = 4096
-	}
 	if o.HistoryBytes <= 0 {
 		o.HistoryBytes = 64 << 20
 	}
@@ -129,13 +135,14 @@ type Store struct {
 	// own has no events: what was there when the store was opened.
 	forgotten uint64
 	limit     int
+	fresh     time.Duration
 	budget    int64
 	age       time.Duration
 	// changed is closed and replaced with every publication.
 	changed chan struct{}
 	// done is set when no more events will come.
 	done bool
-	// cloning serialises clones of published trees: Clone writes to its
+	// cloning serialises clones of published collections: clone writes to its
 	// receiver.
 	cloning sync.Mutex
 
@@ -161,6 +168,10 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())
 	}
+	limit, fresh := opts.History, time.Duration(0)
+	if limit <= 0 {
+		limit, fresh = historyEvents, historyFresh
+	}
 	s := &Store{
 		log:       opts.Log,
 		file:      f,
@@ -169,7 +180,8 @@ func Open(opts Options) (*Store, error) {
 		indexes:   opts.Indexes,
 		histories: map[schema.GroupKind]*history{},
 		forgotten: loaded.revision,
-		limit:     opts.History,
+		limit:     limit,
+		fresh:     fresh,
 		budget:    opts.HistoryBytes,
 		age:       opts.HistoryAge,
 		changed:   make(chan struct{}),

@@ -207,6 +207,43 @@ func TestHistoryAge(t *testing.T) {
 	})
 }
 
+// A kind that changes often keeps what a watcher needs that had its last bookmark
+// a minute ago, within the budget of bytes, and no more of it later.
+func TestHistoryOfABusyKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const busy = 10_000
+		s := open(t, store.Options{Path: filepath.Join(t.TempDir(), "db")})
+		small := open(t, store.Options{Path: filepath.Join(t.TempDir(), "small"), HistoryBytes: 5000 * 100})
+		start := s.Revision()
+		slow := watch(t, s, 0, object.Key{GroupKind: configMapKind})
+		for i := 0; i < busy; i += 100 {
+			var changes []change.Change
+			for j := i; j < i+100; j++ {
+				changes = append(changes, put(fmt.Sprint("a", j), "1"))
+			}
+			commit(t, s, change.Behind, changes...)
+			commit(t, small, change.Behind, changes...)
+		}
+		kept := func(s *store.Store) uint64 { return s.Revision() - s.Forgotten(configMapKind) }
+		<-time.After(time.Minute)
+		commit(t, s, change.Behind, put("b", "1"))
+		if got := len(next(t, slow)); got != busy+1 {
+			t.Errorf("a watcher that is a minute behind got %d events, want %d", got, busy+1)
+		}
+		if _, err := s.SnapshotAt(configMapKind, start+1); err != nil {
+			t.Errorf("the state of a minute ago: %v", err)
+		}
+		if got := kept(small); got != 5000 {
+			t.Errorf("%d events are kept within the bytes of 5000", got)
+		}
+		<-time.After(time.Minute)
+		commit(t, s, change.Behind, put("b", "2"))
+		if got := kept(s); got != 4096 {
+			t.Errorf("after two minutes %d events are kept, want 4096", got)
+		}
+	})
+}
+
 // The events of large objects are kept within a budget of bytes: whoever is
 // slow is told to list again. The events of other kinds are not the price.
 func TestHistoryBytes(t *testing.T) {
