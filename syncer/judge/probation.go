@@ -82,6 +82,8 @@ func (j *Judge) relapse(ctx context.Context) {
 // zero if there is none.
 func (j *Judge) NextLook(now time.Time) time.Time {
 	switch {
+	case j.pending != nil && !j.pending.again.IsZero():
+		return j.pending.again
 	case j.pending != nil:
 		if v := j.pending; !v.failed && !v.due.IsZero() && v.due.Before(v.deadline) {
 			return v.due

@@ -68,6 +68,8 @@ type Trial struct {
 	// probation is not.
 	relapsed bool
 	badSince time.Time
+	// again is when a verdict that could not be stored is given again.
+	again time.Time
 }
 
 // newTrial is about what was applied.
@@ -97,6 +99,9 @@ func (j *Judge) leftAlone(applied Applied, key object.Key) bool {
 	return live != nil && plan.LeftAlone(live) || slices.Contains(applied.Kept, key)
 }
 
+// concludePause is the wait after a verdict could not be stored.
+const concludePause = time.Second
+
 // Judge gives the pending verdict, if it can be given.
 func (j *Judge) Judge(ctx context.Context) {
 	j.relapse(ctx)
@@ -104,6 +109,7 @@ func (j *Judge) Judge(ctx context.Context) {
 	if v == nil {
 		return
 	}
+	v.again = time.Time{}
 	all := len(v.open) == len(v.checks)
 	failed := j.look(v, v.open)
 	if len(v.open) == 0 && !all {
@@ -122,17 +128,19 @@ func (j *Judge) Judge(ctx context.Context) {
 		if v.failed || v.relapsed {
 			result = wire.VerdictRecovered
 		}
-		j.pending = nil
-		j.conclude(ctx, v, result, "")
-		j.keepWatch(v, now)
+		if j.conclude(ctx, v, result, "") {
+			j.pending = nil
+			j.keepWatch(v, now)
+		}
 	case v.failed:
 		v.deadline = now.Add(time.Hour)
 	case failed || late:
-		v.failed = true
-		v.deadline = now.Add(time.Hour)
 		reason := j.reasons(v, late)
 		j.lastWords(ctx, v)
-		j.conclude(ctx, v, wire.VerdictFailed, reason)
+		if j.conclude(ctx, v, wire.VerdictFailed, reason) {
+			v.failed = true
+			v.deadline = now.Add(time.Hour)
+		}
 	}
 }
 
@@ -209,11 +217,12 @@ func (j *Judge) entry(source string, v *Trial, result, reason string) *wire.Entr
 	}
 }
 
-// conclude writes the verdict: journal, conditions, event.
-func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) {
+// conclude writes the verdict: journal, conditions, event. It reports false if it
+// could not be stored: then it has to be given again, a moment later.
+func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) bool {
 	ks := j.get()
 	if ks == nil {
-		return
+		return true
 	}
 	ok := result != wire.VerdictFailed
 	revision := v.Head.Revision()
@@ -222,8 +231,12 @@ func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) {
 		Newest: j.Newest(revision),
 	}.Edit(j.Env.Now())
 	tx := change.Tx{Changes: []change.Change{edit.Change(j.Key)}}
-	if _, err := j.Journal.Commit(ctx, tx, j.entry(flux.SourceName(ks), v, result, reason)); err != nil && ctx.Err() == nil {
-		j.Env.Log.Error("write the verdict", "kustomization", j.name(), "err", err)
+	if _, err := j.Journal.Commit(ctx, tx, j.entry(flux.SourceName(ks), v, result, reason)); err != nil {
+		if ctx.Err() == nil {
+			j.Env.Log.Error("write the verdict", "kustomization", j.name(), "err", err)
+		}
+		v.again = j.Env.Now().Add(concludePause)
+		return false
 	}
 	j.Settled(v.Want, ok)
 	j.reason = reason
@@ -236,4 +249,5 @@ func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) {
 	}
 	j.Env.Log.Info("verdict", "kustomization", j.name(), "revision", revision, "verdict", result, "reason", reason)
 	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: "verdict", Revision: revision, Commit: v.Commit, Verdict: result, Message: msg})
+	return true
 }
