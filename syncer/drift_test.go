@@ -1,10 +1,12 @@
 package syncer_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -85,5 +87,50 @@ func TestDriftNamesTheChanger(t *testing.T) {
 			t.Errorf("the time is %s, want %s", got, when)
 		}
 		w.eventually("the event names "+step.want, func() bool { return strings.Contains(w.said(r), "changed by "+step.want) })
+	}
+}
+
+// A hand edit that is seen together with a commit that cannot be applied is undone
+// all the same: by what was applied last. So it is if the Kustomization is edited
+// while that commit is tried.
+func TestDriftMeetsABadCommit(t *testing.T) {
+	for name, tc := range map[string]struct {
+		bad    string
+		edited bool
+	}{
+		"a file is wrong":        {bad: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\ndatum: {}\n"},
+		"it is edited meanwhile": {bad: configMap("bad", "git"), edited: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, o := monoObserved(t, map[string]string{"cluster/a.yaml": configMap("a", "git")}, nil)
+			w.applied(w.main())
+			edit := func(edit func(*kustomizev1.Kustomization)) change.Change {
+				return change.Patch(w.ksKey(), func(o object.Object) bool {
+					edit(o.(*kustomizev1.Kustomization))
+					return true
+				})
+			}
+			w.commit(edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true }))
+			w.eventually("it is suspended", func() bool { return w.conditionOf("cluster", "headway.dev/Suspended") != "" })
+			w.commit(change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
+				o.(*corev1.ConfigMap).Data = map[string]string{"key": "hand"}
+				return true
+			}))
+			w.write(map[string]string{"cluster/bad.yaml": tc.bad})
+			bad := w.push("bad")
+			w.eventually("the source has the commit", func() bool { return strings.Contains(w.statusOf("GitRepository", "cluster"), bad) })
+			o.mu.Lock()
+			o.refuse = "bad"
+			if tc.edited {
+				o.before = func(ctx context.Context) error {
+					_, err := o.Store.Commit(ctx, change.Tx{Changes: []change.Change{edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Interval.Duration += time.Minute })}})
+					return err
+				}
+			}
+			o.mu.Unlock()
+			w.commit(edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = false }))
+			w.eventually("the commit is refused", func() bool { return strings.HasPrefix(w.readyOf("cluster"), "False") })
+			w.eventually("the hand edit is undone", func() bool { return w.configMap("a")["key"] == "git" })
+		})
 	}
 }

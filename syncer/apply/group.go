@@ -314,7 +314,7 @@ func (g *group) consider(k *kustomization) *member {
 	if _, err := k.s.Sources.HeadOf(ks); err != nil {
 		return nil
 	}
-	if k.attempted == (step.Attempt{}) {
+	if k.attempted.None() {
 		g.s.claim(k, k.inventory.Of(ks))
 	}
 	k.judge.Restore(ks, g.head, k.inventory.Of(ks))

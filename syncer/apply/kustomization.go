@@ -49,11 +49,13 @@ type kustomization struct {
 	thaw   time.Time // end of the freeze that the newest commit waits for
 	frozen bool      // a freeze was told of that is not over
 
-	drifts step.Drifts
+	// drifted is what is to be put back, as soon as drifts allows it.
+	drifted map[object.Key]bool
+	drifts  step.Drifts
 }
 
 func newKustomization(s *Set, key object.Key) *kustomization {
-	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), board: progress.NewBoard(), turn: make(turn, 1), planner: plan.New(), renderer: render.New(s.Env, s.Rights)}
+	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), board: progress.NewBoard(), turn: make(turn, 1), planner: plan.New(), drifted: map[object.Key]bool{}, renderer: render.New(s.Env, s.Rights)}
 	k.judge = &judge.Judge{
 		Env: s.Env, Journal: s.Journal, Key: key, Expressions: &k.exprs, Settle: s.Settle, Logs: s.Logs,
 		// Of the last good commit, while the newest is refused, Ready says nothing.

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -128,6 +129,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 	}
 	k.judge.Restore(ks, head, k.inventory.Of(ks))
 	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
+	o.Quarantined = quarantined(ks, head)
 	o.Drift, o.again = k.drift(o.Now)
 	// One that is asked for while there is another reason stays for the next step.
 	o.Retry = o.Want == o.Attempted && k.board.TakeRetry()
@@ -154,13 +156,15 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	case step.Refuse:
 		k.refuse(ctx, o.ks, o.revision, o.Blocked, nil)
 		return k.until(o.ks, o.Now, false), true
-	case step.Apply:
-		k.attempt(ctx, o.ks, o.head, o.Want)
+	case step.Apply, step.Hold:
+		k.attempt(ctx, o, next == step.Hold)
 	case step.Heal:
+		clear(k.drifted)
 		k.heal(ctx, o.ks, o.head)
 	case step.Converge:
+		clear(k.drifted)
 		k.converge(ctx, o.ks, o.head, o.Want)
-	case step.Watch:
+	case step.Watch, step.Forget, step.Urgent:
 	}
 	k.judge.Judge(ctx)
 	k.respond.Respond(ctx, o.head, o.Want)
@@ -202,48 +206,55 @@ func settings(stored object.Reader, ks *kustomizev1.Kustomization) string {
 // drift reports whether something that was applied was changed by another, and
 // if it is too early to put it back, when it is time.
 func (k *kustomization) drift(now time.Time) (bool, time.Time) {
-	if k.attempted == (step.Attempt{}) {
-		k.board.Untouch()
+	touched := k.board.TakeTouched()
+	if k.attempted.None() {
+		return false, time.Time{} // it is applied anyway
+	}
+	for _, key := range touched {
+		k.drifted[key] = true
+	}
+	maps.DeleteFunc(k.drifted, func(key object.Key, _ bool) bool { return !k.planner.Drifted(key, k.s.Env.Store.Get(key)) })
+	if len(k.drifted) == 0 {
 		return false, time.Time{}
 	}
-	if !k.board.Touched(func(key object.Key) bool { return k.planner.Drifted(key, k.s.Env.Store.Get(key)) }) {
-		return false, time.Time{}
-	}
-	ok, at := k.drifts.Correct(now)
-	if ok {
-		k.board.Untouch()
-	}
-	return ok, at
+	return k.drifts.Correct(now)
 }
 
 // attempt applies the head, or another commit while that is not to be applied,
 // and plans the next attempt.
-func (k *kustomization) attempt(ctx context.Context, ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) {
+func (k *kustomization) attempt(ctx context.Context, o observation, hold bool) {
+	ks, head := o.ks, o.head
 	before, failed := k.attempted, k.failed
-	first := before == (step.Attempt{})
-	k.attempted, k.thaw = want, time.Time{}
-	if quarantined(ks, head) {
+	k.attempted, k.thaw = o.Want, time.Time{}
+	if hold {
 		k.failed = true
 		k.hold(ctx, ks, head)
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
-		k.settle(want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
+		k.settle(o.Want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
 	} else {
-		k.failed = !k.converge(ctx, ks, head, want)
+		k.failed = !k.converge(ctx, ks, head, o.Want)
 	}
-	if k.failed && !k.same(ks) {
-		// Nothing is known of it as it is now: the next step tries that.
-		k.attempted, k.failed = before, failed
-		return
-	}
-	if first && k.failed {
-		// What was changed by hand before the start is put back.
-		k.heal(ctx, k.get(), head)
-	}
-	if !k.thaw.IsZero() {
-		// Of the commits that wait, one may be urgent.
-		if urgent, ok := k.s.Gates.Thawed(ks, head); ok {
-			k.apply(ctx, ks, urgent, false)
+	out := step.Outcome{First: before.None(), Failed: k.failed, Changed: k.failed && !k.same(ks), Drift: o.Drift, Frozen: !k.thaw.IsZero()}
+	for next := out.Next(); next != step.Watch; next = out.Next() {
+		switch next {
+		case step.Forget:
+			k.attempted, k.failed = before, failed
+			return // what has drifted stays to be put back
+		case step.Heal:
+			k.heal(ctx, k.get(), head)
+			out.First, out.Drift, out.Frozen = false, false, !k.thaw.IsZero()
+		case step.Urgent:
+			out.Frozen = false
+			// Of the commits that wait, one may be urgent.
+			if urgent, ok := k.s.Gates.Thawed(ks, head); ok {
+				k.apply(ctx, ks, urgent, false)
+			}
+		default:
+			return
 		}
+	}
+	if o.Drift {
+		clear(k.drifted)
 	}
 	k.until(ks, k.s.Env.Now(), !k.failed)
 	if !k.thaw.IsZero() && k.thaw.Before(k.due) {

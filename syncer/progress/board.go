@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,8 +14,7 @@ import (
 )
 
 // Board is what the loop of a Kustomization and all others tell each other. It is
-// safe for use by several goroutines. While its lock is held no other is taken but
-// that of the loop's own planner, which the loop does not hold then.
+// safe for use by several goroutines. While its lock is held no other is taken.
 type Board struct {
 	// Wake wakes the loop.
 	Wake loop.Flag
@@ -59,24 +59,13 @@ func (b *Board) Touch(keys ...object.Key) {
 	b.Wake.Set()
 }
 
-// Touched reports whether something that was touched has drifted; what has not is
-// forgotten.
-func (b *Board) Touched(drifted func(object.Key) bool) bool {
+// TakeTouched returns what was touched since it was called last.
+func (b *Board) TakeTouched() []object.Key {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for key := range b.touched {
-		if !drifted(key) {
-			delete(b.touched, key)
-		}
-	}
-	return len(b.touched) > 0
-}
-
-// Untouch forgets what was touched.
-func (b *Board) Untouch() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	keys := slices.Collect(maps.Keys(b.touched))
 	clear(b.touched)
+	return keys
 }
 
 // DependOn sets the Kustomizations of spec.dependsOn.

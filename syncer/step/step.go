@@ -31,6 +31,8 @@ type Observed struct {
 	// whether that failed.
 	Want, Attempted Attempt
 	Failed          bool
+	// Quarantined says that the head has failed and is not to be tried again.
+	Quarantined bool
 	// Retry says that another attempt is asked for.
 	Retry bool
 	// Drift says that something that was applied was changed, and may be put back.
@@ -58,17 +60,24 @@ const (
 	Refuse
 	// Apply applies the head.
 	Apply
+	// Hold goes back to the commit that was healthy last, as the head is in
+	// quarantine.
+	Hold
 	// Heal puts back what was applied last, as the head is bad.
 	Heal
 	// Converge puts back what the head has.
 	Converge
 	// Watch judges what is applied, and nothing else.
 	Watch
+	// Forget takes back that there was an attempt: what it was made for is no more.
+	Forget
+	// Urgent applies a commit below the head that a freeze does not hold.
+	Urgent
 )
 
 // String names the action.
 func (a Action) String() string {
-	names := [...]string{"End", "Release", "Rest", "Await", "LookAgain", "Refuse", "Apply", "Heal", "Converge", "Watch"}
+	names := [...]string{"End", "Release", "Rest", "Await", "LookAgain", "Refuse", "Apply", "Hold", "Heal", "Converge", "Watch", "Forget", "Urgent"}
 	if a < 0 || int(a) >= len(names) {
 		return "unknown"
 	}
@@ -92,8 +101,13 @@ func Next(o Observed) Action {
 		return LookAgain
 	case o.Blocked != nil:
 		return Refuse
-	case o.Want != o.Attempted || o.Retry || !o.Now.Before(o.Due):
+	case o.Want == o.Attempted && !o.Retry && o.Now.Before(o.Due):
+	case o.Quarantined:
+		return Hold
+	default:
 		return Apply
+	}
+	switch {
 	case o.Drift && o.Failed:
 		return Heal
 	case o.Drift:
@@ -102,8 +116,31 @@ func Next(o Observed) Action {
 	return Watch
 }
 
-// Judges reports whether what is applied is judged after the action.
-func (a Action) Judges() bool { return a == Apply || a == Heal || a == Converge || a == Watch }
+// Outcome is what came of an attempt on the head: [Apply] or [Hold].
+type Outcome struct {
+	// First says that it was the first one since the start, Failed that the head is
+	// not applied, and Changed that the Kustomization is another by now.
+	First, Failed, Changed bool
+	// Drift says that something that was applied was changed before, and not put back.
+	Drift bool
+	// Frozen says that a freeze holds the head.
+	Frozen bool
+}
+
+// Next decides what follows, one thing after the other, and [Watch] when that is
+// all. A head that cannot be applied puts nothing back: what was changed by hand,
+// also before the start, is put back from what was applied last.
+func (o Outcome) Next() Action {
+	switch {
+	case o.Failed && o.Changed:
+		return Forget
+	case o.Failed && (o.First || o.Drift):
+		return Heal
+	case o.Frozen:
+		return Urgent
+	}
+	return Watch
+}
 
 // Wait is for how long a loop sleeps if nobody wakes it: until the first of the
 // times, of which the zero one is none. It is never without end, nor nothing at
