@@ -102,7 +102,7 @@ func (t *sent) last(of string) (sentStatus, bool) {
 func (t *sent) note(s sentStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.all) >= maxSent {
+	if _, known := t.all[s.Of]; !known && len(t.all) >= maxSent {
 		clear(t.all)
 	}
 	t.all[s.Of] = s
