@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -148,24 +147,19 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 	return ks, err
 }
 
-// input is what a plan for the Kustomization depends on.
-func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
+// input is what a plan for a Kustomization depends on.
+func (s *Set) input(ks *kustomizev1.Kustomization, items []load.Item, inventory []object.Key, exprs *verdict.Expressions) (plan.Input, error) {
 	in := plan.Input{
-		Items: items, Inventory: k.inventory.Of(ks), Owner: k.owner(), Claimed: k.s.Owners.ByOther(k.key),
+		Items: items, Inventory: inventory, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Claimed: s.Owners.ByOther(flux.KeyOf(ks)),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
-	for _, a := range []struct {
-		name  string
-		known []string
-	}{{flux.OnFailure, []string{"", "none", verdict.OnFailureRevert, verdict.OnFailureHold}}, {flux.GitWrites, []string{"", flux.WritesHeal, flux.WritesReject, flux.WritesCommit}}} {
-		if v := ks.Annotations[a.name]; !slices.Contains(a.known, v) {
-			return in, fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known[1:], ", "))
-		}
-	}
-	if _, err := verdict.PatienceOf(ks, k.s.Settle); err != nil {
+	if err := flux.CheckModes(ks); err != nil {
 		return in, err
 	}
-	if _, err := k.exprs.HealthOf(ks); err != nil {
+	if _, err := verdict.PatienceOf(ks, s.Settle); err != nil {
+		return in, err
+	}
+	if _, err := exprs.HealthOf(ks); err != nil {
 		return in, verdict.BadExpression(err)
 	}
 	return in, nil
@@ -175,7 +169,7 @@ func (k *kustomization) input(ks *kustomizev1.Kustomization, items []load.Item) 
 func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	k := r.k
 	start := time.Now()
-	in, err := k.input(ks, r.items)
+	in, err := k.s.input(ks, r.items, k.inventory.Of(ks), &k.exprs)
 	in.Claimed = r.upon.claimed(k.key)
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {

@@ -25,6 +25,7 @@ import (
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
+	"headway.dev/syncer/verdict"
 )
 
 // Set are the loops of the Kustomizations. Its fields are set before the first
@@ -255,7 +256,7 @@ func (s *Set) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.
 
 // Input implements preview.Loops.
 func (s *Set) Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
-	return newKustomization(s, flux.KeyOf(ks)).input(ks, items)
+	return s.input(ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
 }
 
 // Applied is what a Kustomization applied last, as it was rendered.

@@ -1,7 +1,9 @@
 package flux
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -118,3 +120,23 @@ func Settings(ks *kustomizev1.Kustomization) []string {
 	}
 	return list
 }
+
+// CheckModes refuses values of the annotations that choose between modes which are
+// none of these.
+func CheckModes(ks *kustomizev1.Kustomization) error {
+	for _, a := range []struct {
+		name  string
+		known []string
+	}{{OnFailure, []string{"none", OnFailureRevert, OnFailureHold}}, {GitWrites, []string{WritesHeal, WritesReject, WritesCommit}}} {
+		if v := ks.Annotations[a.name]; v != "" && !slices.Contains(a.known, v) {
+			return fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known, ", "))
+		}
+	}
+	return nil
+}
+
+// The values of headway.dev/on-failure, besides none.
+const (
+	OnFailureRevert = "revert"
+	OnFailureHold   = "hold"
+)

@@ -107,7 +107,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 		why = "it cannot be reverted: " + err.Error()
 	case verdict.RespondHold:
 	}
-	if f.Mode == verdict.OnFailureRevert {
+	if f.Mode == flux.OnFailureRevert {
 		r.Env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", bad.Commit, why))
 		reason += "; it is not reverted automatically, because " + why + "; revert it by hand, or push a commit that mends it"
 	}
@@ -121,7 +121,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 func (r *Responder) failing(ks *kustomizev1.Kustomization, st verdict.State, h source.Head, sha string) (verdict.Failing, error) {
 	f := verdict.Failing{Mode: ks.Annotations[flux.OnFailure], State: st}
 	good, ok := git.ParseRevision(st.Healthy)
-	if f.Mode != verdict.OnFailureRevert || !ok {
+	if f.Mode != flux.OnFailureRevert || !ok {
 		return f, nil
 	}
 	f.Denied = r.Rights.MayWriteGit(ks)

@@ -1,11 +1,9 @@
 package verdict
 
-import "fmt"
+import (
+	"fmt"
 
-// The values of headway.dev/on-failure, besides none.
-const (
-	OnFailureRevert = "revert"
-	OnFailureHold   = "hold"
+	"headway.dev/syncer/flux"
 )
 
 // RevertsPerHour limits the automatic reverts on one branch.
@@ -48,7 +46,7 @@ type Failing struct {
 // one that is not to blame, nor if there is nothing good to go back to.
 func (f Failing) Respond() (response, string) {
 	switch {
-	case f.Mode != OnFailureRevert && f.Mode != OnFailureHold:
+	case f.Mode != flux.OnFailureRevert && f.Mode != flux.OnFailureHold:
 		return RespondNot, ""
 	case f.State.before == beforeNothing:
 		return RespondNot, "it is the first commit that is applied"
@@ -63,7 +61,7 @@ func (f Failing) Respond() (response, string) {
 	}
 	why := ""
 	switch {
-	case f.Mode == OnFailureHold:
+	case f.Mode == flux.OnFailureHold:
 	case f.Denied != nil:
 		why = f.Denied.Error()
 	case f.Reverts:

@@ -3,11 +3,12 @@ package verdict
 import (
 	"testing"
 
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/gate"
 )
 
 func TestRespond(t *testing.T) {
-	good := Failing{Mode: OnFailureRevert, Contained: true, State: State{Revision: "bad", Healthy: "good", before: beforeHealthy}}
+	good := Failing{Mode: flux.OnFailureRevert, Contained: true, State: State{Revision: "bad", Healthy: "good", before: beforeHealthy}}
 	with := func(edit func(*Failing)) Failing {
 		f := good
 		edit(&f)
@@ -21,11 +22,11 @@ func TestRespond(t *testing.T) {
 		"nothing known to be ok":  {with(func(f *Failing) { f.State.Healthy = "" }), RespondNot},
 		"none":                    {with(func(f *Failing) { f.Mode = "none" }), RespondNot},
 		"no annotation":           {with(func(f *Failing) { f.Mode = "" }), RespondNot},
-		"hold":                    {with(func(f *Failing) { f.Mode = OnFailureHold }), RespondHold},
-		"hold, unhealthy before":  {with(func(f *Failing) { f.Mode, f.State.before = OnFailureHold, beforeUnhealthy }), RespondNot},
-		"hold, not judged before": {with(func(f *Failing) { f.Mode, f.State.before = OnFailureHold, beforeUnjudged }), RespondHold},
-		"hold, nothing good":      {with(func(f *Failing) { f.Mode, f.State.Healthy = OnFailureHold, "" }), RespondNot},
-		"hold of a revert":        {with(func(f *Failing) { f.Mode, f.Reverts = OnFailureHold, true }), RespondHold},
+		"hold":                    {with(func(f *Failing) { f.Mode = flux.OnFailureHold }), RespondHold},
+		"hold, unhealthy before":  {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, beforeUnhealthy }), RespondNot},
+		"hold, not judged before": {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, beforeUnjudged }), RespondHold},
+		"hold, nothing good":      {with(func(f *Failing) { f.Mode, f.State.Healthy = flux.OnFailureHold, "" }), RespondNot},
+		"hold of a revert":        {with(func(f *Failing) { f.Mode, f.Reverts = flux.OnFailureHold, true }), RespondHold},
 		"first":                   {with(func(f *Failing) { f.State.before = beforeNothing }), RespondNot},
 		"changed nothing":         {with(func(f *Failing) { f.State.before = beforeUnchanged }), RespondNot},
 		"unhealthy before":        {with(func(f *Failing) { f.State.before = beforeUnhealthy }), RespondNot},
