@@ -87,8 +87,7 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 	if !ok {
 		return
 	}
-	h.Head = good
-	k.apply(ctx, ks, h, true)
+	k.apply(ctx, ks, h.At(good), true)
 }
 
 // quarantine remembers that the applied commit has failed, and goes back to

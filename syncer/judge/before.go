@@ -93,7 +93,7 @@ func appliedBefore(ks *kustomizev1.Kustomization, h source.Head, revision string
 	if !ok {
 		return Applied{}, false
 	}
-	h.Head = at
+	h = h.At(at)
 	applied := Applied{Head: h, Want: step.Attempt{Revision: revision, Generation: ks.Generation}}
 	if c, err := h.Repo.Commit(at.Commit); err == nil {
 		applied.Commit = source.Commit(c)

@@ -37,16 +37,6 @@ func New(tb testing.TB, root string) *Server {
 	return s
 }
 
-// NewTLS is New over https; it also returns the certificate to trust.
-func NewTLS(tb testing.TB, root string) (*Server, *httptest.Server) {
-	tb.Helper()
-	s := start(tb, root)
-	srv := httptest.NewTLSServer(s)
-	tb.Cleanup(srv.Close)
-	s.URL = srv.URL
-	return s, srv
-}
-
 func start(tb testing.TB, root string) *Server {
 	tb.Helper()
 	out, err := exec.CommandContext(context.Background(), "git", "--exec-path").Output()

@@ -21,6 +21,7 @@ import (
 	"headway.dev/syncer"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/wire"
 )
 
 func main() {
@@ -85,7 +86,7 @@ func follow(dir, revision string) (err error) {
 
 func applied(s *store.Store) string {
 	kind := schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: "Kustomization"}
-	ks, ok := s.Get(object.Key{GroupKind: kind, Namespace: "headway-system", Name: "cluster"}).(*kustomizev1.Kustomization)
+	ks, ok := s.Get(object.Key{GroupKind: kind, Namespace: wire.SystemNamespace, Name: wire.RootName}).(*kustomizev1.Kustomization)
 	if !ok {
 		return ""
 	}
