@@ -204,7 +204,7 @@ func TestSyncWaits(t *testing.T) {
 		t.Fatalf("status = %+v", st)
 	}
 	k := st.Sources[0].Kustomizations[0]
-	if k.Sync != "Failed" || k.Applied != "main@sha1:"+second || k.Commit.Subject != "second" || len(k.Errors) == 0 || k.Errors[0].File != "a.yaml" || k.Objects != 1 || !k.Healthy {
+	if k.Sync != wire.SyncFailed || k.Applied != "main@sha1:"+second || k.Commit.Subject != "second" || len(k.Errors) == 0 || k.Errors[0].File != "a.yaml" || k.Objects != 1 || !k.Healthy {
 		t.Errorf("status of the Kustomization = %+v", k)
 	}
 }

@@ -201,7 +201,7 @@ func TestVerdict(t *testing.T) {
 	}
 	var verdicts []string
 	for _, e := range log {
-		verdicts = append(verdicts, e.Commit.Subject+"="+e.Verdict)
+		verdicts = append(verdicts, e.Commit.Subject+"="+string(e.Verdict))
 	}
 	if got, want := strings.Join(verdicts, " "), "fourth=healthy third=failed second=superseded first commit=healthy"; got != want {
 		t.Errorf("log of deploy/web = %q, want %q", got, want)

@@ -17,6 +17,7 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
+	"headway.dev/syncer/wire"
 )
 
 // running makes the Deployment have a pod whose container runs since started,
@@ -98,7 +99,7 @@ func TestCrashLoopIsReverted(t *testing.T) {
 			}
 			told := false
 			for _, e := range log {
-				told = told || e.Verdict == "failed" && strings.Contains(e.Reason, "it said: \"cannot read the-secret\"")
+				told = told || e.Verdict == wire.VerdictFailed && strings.Contains(e.Reason, "it said: \"cannot read the-secret\"")
 			}
 			if !told {
 				t.Errorf("the journal does not tell what the container said: %+v", log)

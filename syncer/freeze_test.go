@@ -70,7 +70,7 @@ func TestFreeze(t *testing.T) {
 	}
 	var st wire.Status
 	w.call("status", nil, &st)
-	if k := st.Sources[0].Kustomizations[0]; k.Sync != "OutOfSync" || len(k.Holds) != 1 || k.Holds[0].Kind != wire.GateFreeze || !strings.HasSuffix(k.Holds[0].Revision, third) {
+	if k := st.Sources[0].Kustomizations[0]; k.Sync != wire.SyncOutOfSync || len(k.Holds) != 1 || k.Holds[0].Kind != wire.GateFreeze || !strings.HasSuffix(k.Holds[0].Revision, third) {
 		t.Errorf("status: %s %+v", k.Sync, k.Holds)
 	}
 	if code, body := w.call("sync", wire.SyncRequest{Wait: true}, nil); code != http.StatusOK || strings.Contains(body, `"ok":true`) || !strings.Contains(body, "Frozen until") {

@@ -102,7 +102,7 @@ func TestTrimmedJournal(t *testing.T) {
 	w.applied(w.push("last"))
 	w.eventually("the verdict", func() bool {
 		log, err := w.sync.Log("cm", "default", "a", -1, 100)
-		return err == nil && len(log) > 0 && log[0].Commit.Subject == "last" && log[0].Verdict == "healthy"
+		return err == nil && len(log) > 0 && log[0].Commit.Subject == "last" && log[0].Verdict == wire.VerdictHealthy
 	})
 	records, err := w.store.Records("journal", 0, 100)
 	if err != nil || len(records) != 5 {

@@ -117,7 +117,7 @@ func TestHold(t *testing.T) {
 	var st wire.Status
 	w.call("status", nil, &st)
 	k := st.Sources[0].Kustomizations[0]
-	if k.Sync != "Failed" || len(k.Holds) != 1 || k.Holds[0].Kind != wire.GateQuarantine || k.Holds[0].Revision != "main@sha1:"+bad {
+	if k.Sync != wire.SyncFailed || len(k.Holds) != 1 || k.Holds[0].Kind != wire.GateQuarantine || k.Holds[0].Revision != "main@sha1:"+bad {
 		t.Errorf("status: %s %+v", k.Sync, k.Holds)
 	}
 	w.restart()

@@ -28,7 +28,7 @@ func TestSyncTellsTheLook(t *testing.T) {
 	ended := make(chan bool)
 	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) {
 		c.Progress = func(ev wire.Event) {
-			if ev.Phase == "fetch" && ev.Source == "default/remote" && news.Load() {
+			if ev.Phase == wire.PhaseFetch && ev.Source == "default/remote" && news.Load() {
 				select {
 				case <-ended:
 				case <-time.After(3 * time.Second): // a sync looks each second whether it is done
@@ -68,7 +68,7 @@ func TestSyncTellsTheLook(t *testing.T) {
 	told := sync()
 	close(ended)
 	for _, ev := range told {
-		if ev.Phase == "fetch" && ev.Commit != nil && ev.Commit.SHA == sha {
+		if ev.Phase == wire.PhaseFetch && ev.Commit != nil && ev.Commit.SHA == sha {
 			return
 		}
 	}

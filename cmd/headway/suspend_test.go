@@ -92,7 +92,7 @@ func TestSuspendAndResume(t *testing.T) {
 			return strings.HasSuffix(s.kustomization("cluster").Applied, head) && obj.(*kustomizev1.Kustomization).Spec.Interval.Hours() == float64(2+i)
 		})
 		k := s.kustomization("apps")
-		if k.Sync != "Suspended" || !strings.HasSuffix(k.SuspendedBy, " with "+way.with) || k.SuspendedSince.IsZero() {
+		if k.Sync != wire.SyncSuspended || !strings.HasSuffix(k.SuspendedBy, " with "+way.with) || k.SuspendedSince.IsZero() {
 			t.Errorf("suspended with %s: %s by %q since %s", way.with, k.Sync, k.SuspendedBy, k.SuspendedSince)
 		}
 		headwaytest.Shows(t, "status", s.must(cli.ExitOK, "status"), "suspended by "+k.SuspendedBy+" since ", "new commits wait for `headway resume`")
@@ -104,7 +104,7 @@ func TestSuspendAndResume(t *testing.T) {
 		}
 		way.set(false)
 		s.eventually("the commit is applied once it is resumed", func() bool { return s.value() == next })
-		if k := s.kustomization("apps"); k.SuspendedBy != "" || k.Sync == "Suspended" {
+		if k := s.kustomization("apps"); k.SuspendedBy != "" || k.Sync == wire.SyncSuspended {
 			t.Errorf("resumed: %+v", k)
 		}
 		before = next

@@ -91,7 +91,7 @@ func (s *API) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Source, fetched string) wire.KustomizationStatus {
 	out := wire.KustomizationStatus{
 		Namespace: ks.Namespace, Name: ks.Name, Path: ks.Spec.Path, Applied: ks.Status.LastAppliedRevision,
-		Attempted: ks.Status.LastAttemptedRevision, Ready: string(metav1.ConditionUnknown), Sync: "Unknown",
+		Attempted: ks.Status.LastAttemptedRevision, Ready: string(metav1.ConditionUnknown), Sync: wire.SyncUnknown,
 	}
 	cond := apimeta.FindStatusCondition(ks.Status.Conditions, meta.ReadyCondition)
 	if cond != nil {
@@ -105,19 +105,19 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 	}
 	switch {
 	case ks.Spec.Suspend:
-		out.Sync = "Suspended"
+		out.Sync = wire.SyncSuspended
 		out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(ks)
 	case cond == nil:
 	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
-		out.Sync = "Synced"
+		out.Sync = wire.SyncSynced
 	case cond.Reason == meta.DependencyNotReadyReason:
-		out.Sync = "Waiting"
+		out.Sync = wire.SyncWaiting
 	case cond.Status == metav1.ConditionFalse:
-		out.Sync = "Failed"
+		out.Sync = wire.SyncFailed
 	case cond.Status == metav1.ConditionUnknown:
-		out.Sync = "Syncing"
+		out.Sync = wire.SyncSyncing
 	default:
-		out.Sync = "OutOfSync"
+		out.Sync = wire.SyncOutOfSync
 	}
 	out.WaitsFor = s.waitsFor(ks)
 	out.Holds = holds(ks)

@@ -73,7 +73,7 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 		src.Wake()
 	}
 	if !req.Wait {
-		return step(wire.Event{Time: s.Env.Now(), Phase: "fetch", Message: "requested", Done: true, OK: true})
+		return step(wire.Event{Time: s.Env.Now(), Phase: wire.PhaseFetch, Message: "requested", Done: true, OK: true})
 	}
 	// Events are only hints: the state is what counts, and is looked at again
 	// now and then in case a hint was missed.
@@ -121,7 +121,7 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 // what they brought is done with, and how. Of what the caller may not read it
 // says only that it failed.
 func (s *API) synced(ctx context.Context, targets []*source.Source, rounds map[*source.Source]int) (bool, wire.Event) {
-	last := wire.Event{Time: s.Env.Now(), Phase: "verdict", Done: true, OK: true}
+	last := wire.Event{Time: s.Env.Now(), Phase: wire.PhaseVerdict, Done: true, OK: true}
 	fail := func(name, why string, names ...string) {
 		if slices.ContainsFunc(names, func(name string) bool { return !s.sees(ctx, name) }) {
 			if last.OK {

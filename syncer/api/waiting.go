@@ -36,7 +36,7 @@ func (s *API) waiting(targets []*source.Source) []wire.Event {
 			}
 			if open := s.unready(flux.KeyOf(ks), flux.InventoryOf(ks)); open != "" {
 				list = append(list, wire.Event{
-					Time: s.Env.Now(), Source: src.Name(), Kustomization: ks.Namespace + "/" + ks.Name, Phase: "health", Revision: revision, Message: "waiting for " + open,
+					Time: s.Env.Now(), Source: src.Name(), Kustomization: ks.Namespace + "/" + ks.Name, Phase: wire.PhaseHealth, Revision: revision, Message: "waiting for " + open,
 				})
 			}
 		}

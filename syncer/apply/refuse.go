@@ -55,7 +55,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 	default:
 		k.s.Env.Log.Warn("not applied", "kustomization", k.name(), "revision", revision, "reason", reason, "err", msg)
 		k.s.Env.Record(ks, corev1.EventTypeWarning, reason, msg)
-		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "error", Revision: revision, Message: msg})
+		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhaseError, Revision: revision, Message: msg})
 	}
 	a := step.Attempt{Revision: revision, Generation: ks.Generation}
 	if r != nil {
@@ -133,7 +133,7 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 	if frozen.Fresh(ks) {
 		k.s.Env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
 		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
-		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "plan", Revision: r.head.Revision(), Commit: r.commit, Message: msg})
+		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhasePlan, Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
 	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }

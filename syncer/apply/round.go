@@ -275,7 +275,7 @@ func (r *round) announce(ks *kustomizev1.Kustomization, actions []plan.Action) {
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
 	k.s.Env.Emit(wire.Event{
-		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: "commit", Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.Told(false), Message: message,
+		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhaseCommit, Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.Told(false), Message: message,
 	})
 }
 

@@ -93,5 +93,5 @@ func (j *Judge) Watch(ks *kustomizev1.Kustomization, applied Applied) {
 		return
 	}
 	j.pending, j.watched = v, nil
-	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: "health", Revision: applied.Head.Revision(), Commit: applied.Commit, Message: "waiting until everything is healthy"})
+	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: wire.PhaseHealth, Revision: applied.Head.Revision(), Commit: applied.Commit, Message: "waiting until everything is healthy"})
 }

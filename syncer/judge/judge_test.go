@@ -49,7 +49,7 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 	for name, tc := range map[string]struct {
 		after  time.Duration
 		absent bool
-		want   string
+		want   wire.Verdict
 	}{
 		"healthy": {after: 0, want: wire.VerdictHealthy},
 		"failed":  {after: time.Hour, absent: true, want: wire.VerdictFailed},

@@ -73,7 +73,7 @@ func (j *Judge) relapse(ctx context.Context) {
 		return
 	}
 	j.Env.Log.Warn("no longer healthy", "kustomization", j.name(), "revision", revision, "why", reason)
-	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: "health", Revision: revision, Commit: v.Commit, Message: "no longer healthy soon after its verdict: judged again"})
+	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: wire.PhaseHealth, Revision: revision, Commit: v.Commit, Message: "no longer healthy soon after its verdict: judged again"})
 	v.deadline, v.relapsed, v.badSince = now.Add(ks.GetTimeout()), true, time.Time{}
 	j.pending = v
 }

@@ -209,7 +209,7 @@ func (j *Judge) Superseded(ks *kustomizev1.Kustomization, revision string) *wire
 	return nil
 }
 
-func (j *Judge) entry(source string, v *Trial, result, reason string) *wire.Entry {
+func (j *Judge) entry(source string, v *Trial, result wire.Verdict, reason string) *wire.Entry {
 	return &wire.Entry{
 		Type: wire.EntryVerdict, Time: j.Env.Now(), Source: source, Kustomization: j.name(), Revision: v.Head.Revision(),
 		Commit: v.Commit, Verdict: result, Reason: reason,
@@ -219,7 +219,7 @@ func (j *Judge) entry(source string, v *Trial, result, reason string) *wire.Entr
 
 // conclude writes the verdict: journal, conditions, event. It reports false if it
 // could not be stored: then it has to be given again, a moment later.
-func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) bool {
+func (j *Judge) conclude(ctx context.Context, v *Trial, result wire.Verdict, reason string) bool {
 	ks := j.get()
 	if ks == nil {
 		return true
@@ -248,6 +248,6 @@ func (j *Judge) conclude(ctx context.Context, v *Trial, result, reason string) b
 		j.Env.Record(ks, corev1.EventTypeWarning, meta.HealthCheckFailedReason, reason)
 	}
 	j.Env.Log.Info("verdict", "kustomization", j.name(), "revision", revision, "verdict", result, "reason", reason)
-	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: "verdict", Revision: revision, Commit: v.Commit, Verdict: result, Message: msg})
+	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: wire.PhaseVerdict, Revision: revision, Commit: v.Commit, Verdict: result, Message: msg})
 	return true
 }

@@ -35,7 +35,7 @@ func (v *Previewer) selected(ctx context.Context, req wire.PlanRequest) ([]*kust
 			if len(req.Files) > 0 && req.Source != "" && ok && !sourceNamed(req.Source, flux.SourceKey(ks)) {
 				continue
 			}
-			if ok && (full == name || o.GetName() == name || name == "" && (full == "headway-system/cluster" && req.Source == "" || len(all) == 1 || req.Source != "" && v.onlyFollower(ks))) {
+			if ok && (full == name || o.GetName() == name || name == "" && (full == wire.Root && req.Source == "" || len(all) == 1 || req.Source != "" && v.onlyFollower(ks))) {
 				list = append(list, ks)
 			}
 		}

@@ -90,21 +90,21 @@ func (t *Statuses) Observe(ev wire.Event) {
 		return
 	}
 	if ev.Kustomization == "" {
-		if ev.Phase == "fetch" {
+		if ev.Phase == wire.PhaseFetch {
 			t.fetched(key, ev.Revision, head.Commit)
 		}
 		return
 	}
 	p := &post{posting: posting{ev.Kustomization, head.Commit}}
 	switch ev.Phase {
-	case "commit":
+	case wire.PhaseCommit:
 		p.state, p.words = forge.Running, fmt.Sprintf("applied, %s; waiting until all is healthy", wire.Plural(len(ev.Actions), "change"))
-	case "verdict":
+	case wire.PhaseVerdict:
 		p.state, p.words = forge.Success, appliedWords
 		if ev.Verdict == wire.VerdictFailed {
 			p.state, p.words = forge.Failure, ev.Message
 		}
-	case "error":
+	case wire.PhaseError:
 		p.state, p.words = forge.Failure, "not applied: "+ev.Message
 	default:
 		return

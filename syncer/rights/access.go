@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/wire"
 )
 
 // User is the user as whom the syncer acts.
@@ -38,7 +39,7 @@ type Access interface {
 
 // systemKustomization is the one that the operator declares on the command
 // line: --default-service-account does not apply to it.
-const systemKustomization = "headway-system/cluster"
+const systemKustomization = wire.Root
 
 // ErrAccount reports that the ServiceAccount to act as does not exist.
 type ErrAccount struct{ namespace, name string }

@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/wire"
 )
 
 // find finds a source by [namespace/]name among those that are seen;
@@ -26,7 +27,7 @@ func (s *Set) find(name string, seen func(object.Key) bool) (*Source, error) {
 		}
 		all = append(all, src)
 		full := key.Namespace + "/" + key.Name
-		if full == name || key.Name == name || name == "" && full == "headway-system/cluster" {
+		if full == name || key.Name == name || name == "" && full == wire.Root {
 			match = append(match, src)
 		}
 	}
@@ -74,7 +75,7 @@ func (s *Set) Planned(ctx context.Context, name string) (*Source, error) {
 // Named returns the sources that [namespace/]name means. Without a namespace,
 // these are all of that name; without a name, the command line's own.
 func Named(kind schema.GroupKind, name string) object.Key {
-	namespace, short, full := strings.Cut(cmp.Or(name, "headway-system/cluster"), "/")
+	namespace, short, full := strings.Cut(cmp.Or(name, wire.Root), "/")
 	if !full {
 		namespace, short = "", namespace
 	}

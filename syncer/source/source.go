@@ -166,11 +166,11 @@ func (src *Source) failedLocal() bool {
 // done ends a round. It is told before it counts: who waits for the round has
 // then been sent what it brought.
 func (src *Source) done(err error, next time.Time) {
-	ev := wire.Event{Time: src.set.env.Now(), Source: src.Name(), Phase: "fetch"}
+	ev := wire.Event{Time: src.set.env.Now(), Source: src.Name(), Phase: wire.PhaseFetch}
 	head, before := src.Current()
 	ev.Revision = head.Revision()
 	if err != nil {
-		ev.Phase, ev.Message = "error", err.Error()
+		ev.Phase, ev.Message = wire.PhaseError, err.Error()
 	} else if c, cerr := src.Commit(head.Commit); cerr == nil {
 		ev.Commit = c
 	}

@@ -44,10 +44,11 @@ const (
 
 // State is the content of the conditions.
 type State struct {
-	// Revision is the revision of the verdict; result is healthy, failed, or
+	// Revision is the revision of the verdict; Result is healthy, failed, or
 	// empty while it is judged.
-	Revision, Result, before string
-	Began                    time.Time
+	Revision, before string
+	Result           wire.Verdict
+	Began            time.Time
 	// Healthy is the last revision that was judged healthy.
 	Healthy     string
 	Quarantined string

@@ -5,4 +5,6 @@ package wire
 const (
 	SystemNamespace = "headway-system"
 	RootName        = "cluster"
+	// Root is both, as requests and annotations name an object.
+	Root = SystemNamespace + "/" + RootName
 )

@@ -176,14 +176,14 @@ type Event struct {
 	Time          time.Time `json:"time"`
 	Source        string    `json:"source,omitempty"`
 	Kustomization string    `json:"kustomization,omitempty"`
-	// Phase is one of fetch, build, plan, commit, health, verdict, error.
-	Phase    string   `json:"phase"`
+	// Phase is one of fetch, plan, commit, health, verdict, error.
+	Phase    Phase    `json:"phase"`
 	Revision string   `json:"revision,omitempty"`
 	Commit   *Commit  `json:"commit,omitempty"`
 	Actions  []Action `json:"actions,omitempty"`
 	Message  string   `json:"message,omitempty"`
-	// Verdict is healthy or failed, in the phase of that name.
-	Verdict string `json:"verdict,omitempty"`
+	// Verdict is healthy, failed or recovered, in the phase of that name.
+	Verdict Verdict `json:"verdict,omitempty"`
 	// Done marks the last event of a stream; OK reports whether everything is
 	// applied and healthy.
 	Done bool `json:"done,omitempty"`
@@ -241,7 +241,7 @@ type KustomizationStatus struct {
 	Commit    *Commit `json:"commit,omitempty"`
 	// Sync is Synced, Syncing, Waiting (for a dependency), OutOfSync, Failed,
 	// Suspended or Unknown.
-	Sync      string    `json:"sync"`
+	Sync      SyncState `json:"sync"`
 	Ready     string    `json:"ready"`
 	Reason    string    `json:"reason,omitempty"`
 	Message   string    `json:"message,omitempty"`
@@ -313,8 +313,8 @@ type Entry struct {
 	// Millis are the durations of the phases, in milliseconds.
 	Millis map[string]float64 `json:"millis,omitempty"`
 	// Verdict is healthy, failed, superseded or recovered.
-	Verdict string `json:"verdict,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	Verdict Verdict `json:"verdict,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
 	// Prev is the Hash of the previous record; Hash is that of this record
 	// without its Hash.
 	Prev string `json:"prev"`
@@ -326,14 +326,6 @@ type LogEntry struct {
 	Entry
 	VerdictTime time.Time `json:"verdictTime,omitzero"`
 }
-
-// The verdicts about an applied commit.
-const (
-	VerdictHealthy    = "healthy"
-	VerdictFailed     = "failed"
-	VerdictSuperseded = "superseded"
-	VerdictRecovered  = "recovered"
-)
 
 // Plural is a number of things, such as "2 changes".
 func Plural(n int, noun string) string {

@@ -160,7 +160,7 @@ func completeSuspendable(o *cli.Options, suspend bool) cli.Completion {
 			all = append(all, s.Kustomizations...)
 		}
 		for _, k := range all {
-			add("kustomization", k.Namespace, k.Name, k.Sync == "Suspended")
+			add("kustomization", k.Namespace, k.Name, k.Sync == wire.SyncSuspended)
 		}
 		slices.Sort(words)
 		return words, cobra.ShellCompDirectiveNoFileComp

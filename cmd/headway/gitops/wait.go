@@ -207,17 +207,17 @@ func (w *wait) tell(event wire.Event) (bool, error) {
 	if event.Done && event.OK && !w.acted && line == "" {
 		line = "nothing new: all is applied and healthy"
 	}
-	w.acted = w.acted || event.Phase != "fetch" && line != ""
+	w.acted = w.acted || event.Phase != wire.PhaseFetch && line != ""
 	// The source and each Kustomization that follows it tell of a commit, and
 	// the last event says once more why the one before it is a failure.
 	if line == "" || line == w.last || event.Done && event.Message != "" && strings.HasSuffix(w.last, event.Message) {
 		return false, nil
 	}
 	w.last = line
-	if event.Phase == "health" || event.Done || event.Phase == "verdict" {
+	if event.Phase == wire.PhaseHealth || event.Done || event.Phase == wire.PhaseVerdict {
 		line += w.elapsed()
 	}
-	if event.Phase == "health" {
+	if event.Phase == wire.PhaseHealth {
 		w.open = w.last
 	}
 	_, err := fmt.Fprintln(w.out, line)

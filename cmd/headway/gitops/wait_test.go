@@ -20,9 +20,9 @@ func TestSyncSaysOneErrorOnce(t *testing.T) {
 	var out strings.Builder
 	w := &wait{out: &out, start: time.Now()}
 	for _, event := range []wire.Event{
-		{Phase: "verdict", Kustomization: "ns/a", Verdict: "failed", Message: "no room"},
-		{Phase: "verdict", Kustomization: "ns/a", Message: "no room", Done: true},
-		{Phase: "verdict", Kustomization: "ns/b", Message: "waits for ns/c, which failed", Done: true},
+		{Phase: wire.PhaseVerdict, Kustomization: "ns/a", Verdict: wire.VerdictFailed, Message: "no room"},
+		{Phase: wire.PhaseVerdict, Kustomization: "ns/a", Message: "no room", Done: true},
+		{Phase: wire.PhaseVerdict, Kustomization: "ns/b", Message: "waits for ns/c, which failed", Done: true},
 	} {
 		if _, err := w.tell(event); err != nil {
 			t.Fatal(err)

@@ -29,11 +29,11 @@ func (n Naming) Line(e wire.Event) string {
 // not shown.
 func eventLine(e wire.Event) string {
 	switch e.Phase {
-	case "fetch":
+	case wire.PhaseFetch:
 		if e.Commit != nil {
 			return fmt.Sprintf("commit %s %q by %s", ShortSHA(e.Commit.SHA), e.Commit.Subject, e.Commit.Author.Name)
 		}
-	case "commit":
+	case wire.PhaseCommit:
 		line := actionsLine(e.Actions)
 		switch {
 		case line == "":
@@ -42,17 +42,17 @@ func eventLine(e wire.Event) string {
 			return "put back " + line + " (" + e.Message + ")"
 		}
 		return "applied " + line
-	case "health":
+	case wire.PhaseHealth:
 		return e.Message
-	case "verdict":
+	case wire.PhaseVerdict:
 		switch {
-		case e.Verdict == "healthy" && e.Revision != "":
-			return e.Verdict + ": " + ShortRevision(e.Revision)
+		case e.Verdict == wire.VerdictHealthy && e.Revision != "":
+			return string(e.Verdict) + ": " + ShortRevision(e.Revision)
 		case e.Message != "" && e.Verdict != "":
-			return e.Verdict + ": " + e.Message
+			return string(e.Verdict) + ": " + e.Message
 		}
-		return e.Verdict + e.Message
-	case "error":
+		return string(e.Verdict) + e.Message
+	case wire.PhaseError:
 		return "error: " + e.Message
 	}
 	return ""

@@ -19,7 +19,7 @@ import (
 func PrintLog(out io.Writer, entries []wire.LogEntry, now time.Time) error {
 	const place = 2 // of the Kustomization's column
 	header := []string{"NR", "COMMIT", "AUTHOR", "APPLIED", "RESULT", "CHANGES", "SUBJECT", "REASON"}
-	several := slices.ContainsFunc(entries, func(e wire.LogEntry) bool { return e.Kustomization != wire.SystemNamespace+"/"+wire.RootName })
+	several := slices.ContainsFunc(entries, func(e wire.LogEntry) bool { return e.Kustomization != wire.Root })
 	if several {
 		header = slices.Insert(header, place, "KUSTOMIZATION")
 	}
@@ -47,11 +47,11 @@ func logRow(e wire.LogEntry, now time.Time) []string {
 	}
 	result := e.Type
 	if e.Type == wire.EntryApplied {
-		result = cmp.Or(e.Verdict, "in progress")
+		result = cmp.Or(string(e.Verdict), "in progress")
 	}
 	// Why it failed or was refused, on one line of the table.
 	reason, _, _ := strings.Cut(e.Reason, "\n")
-	if e.Verdict == "healthy" {
+	if e.Verdict == wire.VerdictHealthy {
 		reason = ""
 	}
 	counts := map[string]int{}

@@ -57,22 +57,22 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		fmt.Fprintf(out, "    applied  %s\n", k.Applied)
 	}
 	stopped := slices.ContainsFunc(k.Holds, func(h wire.Hold) bool { return h.Kind != wire.HoldUnpruned })
-	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != "Synced" && !stopped {
+	if k.Attempted != k.Applied && k.Attempted != "" && k.Sync != wire.SyncSynced && !stopped {
 		word := "refused"
-		if k.Sync == "Waiting" {
+		if k.Sync == wire.SyncWaiting {
 			word = "waiting"
 		}
 		fmt.Fprintf(out, "    %-8s %s\n", word, ShortRevision(k.Attempted))
 	}
-	state := colour.Green(k.Sync)
-	if k.Sync != "Synced" {
-		state = colour.Yellow(k.Sync)
+	state := colour.Green(string(k.Sync))
+	if k.Sync != wire.SyncSynced {
+		state = colour.Yellow(string(k.Sync))
 	}
-	if k.Sync == "Failed" {
-		state = colour.Red(k.Sync)
+	if k.Sync == wire.SyncFailed {
+		state = colour.Red(string(k.Sync))
 	}
 	fmt.Fprintf(out, "    sync     %s, %s\n", state, CountObjects(k.Objects))
-	if k.Sync == "Suspended" {
+	if k.Sync == wire.SyncSuspended {
 		fmt.Fprintf(out, "             %s\n", suspendedLine(k.SuspendedBy, k.SuspendedSince, now))
 	}
 	health := colour.Green("healthy")
@@ -90,7 +90,7 @@ func printKustomization(out io.Writer, k wire.KustomizationStatus, now time.Time
 		}
 	}
 	for _, o := range k.WaitsFor {
-		if k.Sync == "Waiting" && o.Message != "" && strings.Contains(k.Message, o.Message) {
+		if k.Sync == wire.SyncWaiting && o.Message != "" && strings.Contains(k.Message, o.Message) {
 			continue // it was said
 		}
 		fmt.Fprintf(out, "    waits for %s %s: %s\n", ObjectName(o.Kind, o.Namespace, o.Name), o.Status, o.Message)

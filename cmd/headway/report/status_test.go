@@ -14,7 +14,7 @@ func TestStatusSaysOneErrorOnce(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	const why = "ReplicaSet web-1 is not available: ImagePullBackOff"
 	sick := wire.KustomizationStatus{
-		Namespace: "headway-system", Name: "cluster", Ready: "False", Reason: "HealthCheckFailed", Since: now, Sync: "Synced",
+		Namespace: "headway-system", Name: "cluster", Ready: "False", Reason: "HealthCheckFailed", Since: now, Sync: wire.SyncSynced,
 		Message:   "health check failed after 5m0s: timeout waiting for: [Deployment/shop/web status: 'InProgress': " + why + "]",
 		Unhealthy: []wire.Object{{Kind: "Deployment", Namespace: "shop", Name: "web", Status: "InProgress", Message: why}},
 	}
@@ -26,7 +26,7 @@ func TestStatusSaysOneErrorOnce(t *testing.T) {
 	headwaytest.Shows(t, "status", out.String(), "HealthCheckFailed since", "health check failed after 5m0s: timeout waiting for\n", "Deployment/web in shop InProgress: "+why)
 
 	fault := wire.Fault{Message: "a.yaml:3: Deployment/web: spec.replicas: must not be negative"}
-	refused := wire.KustomizationStatus{Namespace: "headway-system", Name: "cluster", Ready: "False", Sync: "Failed", Message: fault.Message, Errors: []wire.Fault{fault, fault}}
+	refused := wire.KustomizationStatus{Namespace: "headway-system", Name: "cluster", Ready: "False", Sync: wire.SyncFailed, Message: fault.Message, Errors: []wire.Fault{fault, fault}}
 	out.Reset()
 	printKustomization(&out, refused, now, Palette{})
 	if strings.Count(out.String(), fault.Message) != 1 {

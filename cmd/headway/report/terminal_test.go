@@ -24,7 +24,7 @@ func TestScreen(t *testing.T) {
 	}
 	var out bytes.Buffer
 	PrintStatus(&out, wire.Status{Kustomizations: []wire.KustomizationStatus{{
-		Namespace: "default", Name: "web", Ready: "False", Message: evil, Reason: "HealthCheckFailed", Sync: "Failed", Errors: []wire.Fault{{Message: evil}},
+		Namespace: "default", Name: "web", Ready: "False", Message: evil, Reason: "HealthCheckFailed", Sync: wire.SyncFailed, Errors: []wire.Fault{{Message: evil}},
 		Unhealthy: []wire.Object{{Kind: "Deployment", Name: "web", Message: evil}}, WaitsFor: []wire.Object{{Kind: "Kustomization", Name: "db", Message: evil}},
 	}}}, now)
 	clean("status", out.String())
@@ -33,7 +33,7 @@ func TestScreen(t *testing.T) {
 		t.Fatal(err)
 	}
 	clean("log", out.String())
-	clean("sync", Naming{}.Line(wire.Event{Phase: "verdict", Verdict: "unhealthy", Message: evil}))
+	clean("sync", Naming{}.Line(wire.Event{Phase: wire.PhaseVerdict, Verdict: "unhealthy", Message: evil}))
 	out.Reset()
 	PlanText(&out, wire.Plans{Plan: wire.Plan{Checks: []wire.Check{{Name: "health", Result: wire.CheckFailed, Message: evil}}}})
 	clean("plan", out.String())

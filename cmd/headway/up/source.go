@@ -113,7 +113,7 @@ func (s *source) repositories() map[string]string {
 	if local == nil {
 		local = map[string]string{}
 	}
-	local[wire.SystemNamespace+"/"+wire.RootName] = s.dir
+	local[wire.Root] = s.dir
 	return local
 }
 

@@ -145,12 +145,12 @@ func (p *Progress) Ready(ctx context.Context, c Cluster) error {
 func (p *Progress) Sync(e wire.Event, reader object.Reader) {
 	// The source and each Kustomization that follows it tell of a commit.
 	if line := namingOf(reader).Line(e); line != "" && p.changed(line) {
-		if e.Phase == "error" || e.Verdict == "failed" {
+		if e.Phase == wire.PhaseError || e.Verdict == wire.VerdictFailed {
 			line = p.colour.Red(line)
 		}
 		p.Line("%s", line)
 	}
-	if e.Phase != "verdict" || e.Verdict != "healthy" {
+	if e.Phase != wire.PhaseVerdict || e.Verdict != wire.VerdictHealthy {
 		return
 	}
 	p.mu.Lock()
