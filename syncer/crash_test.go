@@ -97,11 +97,11 @@ func TestCrashLoopIsReverted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			told := false
+			found := false
 			for _, e := range log {
-				told = told || e.Verdict == wire.VerdictFailed && strings.Contains(e.Reason, "it said: \"cannot read the-secret\"")
+				found = found || e.Verdict == wire.VerdictFailed && strings.Contains(e.Reason, "it said: \"cannot read the-secret\"")
 			}
-			if !told {
+			if !found {
 				t.Errorf("the journal does not tell what the container said: %+v", log)
 			}
 			if want := "LastLogLines pod web-1-a, container web printed last:\ncut off\nweb-1-a/web true 10\n"; !strings.Contains(said.all(), want) {

@@ -41,7 +41,7 @@ func (w *world) denying(rule string) {
 // which the log says; the commits are applied all the same.
 func TestDeniedForgeOfSource(t *testing.T) {
 	w, srv, log := forgeWorld(t, forge.Gitea, map[string]string{"a.yaml": configMap("a", "one")}, nil)
-	told(w, srv, git(t, w.work, "rev-parse", "HEAD"), "success")
+	reported(w, srv, git(t, w.work, "rev-parse", "HEAD"), "success")
 	front, accepted := gitserver.Front(t, "127.0.0.2", strings.TrimPrefix(srv.URL, "http://"))
 	w.commit(change.Patch(key("Secret", "headway-system", "forge"), func(o object.Object) bool {
 		s, ok := o.(*corev1.Secret)

@@ -99,9 +99,9 @@ func (w *world) add(name, dir string, p poison) {
 	w.create(ks)
 }
 
-// tells waits, not for longer than the deadline, until a poison says what is
+// explains waits, not for longer than the deadline, until a poison says what is
 // wrong with it.
-func (w *world) tells(name string, p poison, deadline time.Time) {
+func (w *world) explains(name string, p poison, deadline time.Time) {
 	w.t.Helper()
 	kind := "Kustomization"
 	if p.source != nil {
@@ -203,10 +203,10 @@ func TestPoisonDelaysNobody(t *testing.T) {
 		t.Helper()
 		deadline := time.Now().Add(time.Minute)
 		for name, p := range list {
-			w.tells(name, p, deadline)
+			w.explains(name, p, deadline)
 		}
 		for i := range poisonCopies {
-			w.tells(fmt.Sprintf("copy-%d", i), list[names[i%len(names)]], deadline)
+			w.explains(fmt.Sprintf("copy-%d", i), list[names[i%len(names)]], deadline)
 		}
 	}
 	// deploy pushes a change of the good ones, and waits until it is there.

@@ -60,7 +60,7 @@ func TestPlanEqualsSync(t *testing.T) {
 				git(t, w.work, "push", "-q", "origin", "HEAD:main")
 				w.allSettled()
 				after := w.snapshot()
-				planned, done := foretold(p), happened(before, after)
+				planned, done := predicted(p), happened(before, after)
 				if !slices.Equal(planned, done) {
 					t.Fatalf("seed %d, push %d (%s)\nthe plan of %s says\n\t%s\nand the sync does\n\t%s\nfaults of the plan:\n\t%s\nstates:\n\t%s\nchecks: %+v\nfiles:\n%s", seed, i, strings.Join(said, "; "), head[:7],
 						strings.Join(planned, "\n\t"), strings.Join(done, "\n\t"), strings.Join(messages(p.Errors), "\n\t"), strings.Join(w.states(), "\n\t"), p.Checks, git(t, w.work, "show", "--stat", "--format=%s%n%b", "-m", "HEAD"))
@@ -81,9 +81,9 @@ func messages(faults []wire.Fault) []string {
 	return list
 }
 
-// foretold are the changes that a plan shows, of those Kustomizations that are
+// predicted are the changes that a plan shows, of those Kustomizations that are
 // not held up, which it says of the others.
-func foretold(all wire.Plans) []string {
+func predicted(all wire.Plans) []string {
 	plans := all.Plans
 	if len(plans) == 0 {
 		plans = []wire.Plan{all.Plan}
@@ -117,7 +117,7 @@ func waits(p wire.Plan) bool {
 	})
 }
 
-// happened are the differences between two states, in the words of foretold.
+// happened are the differences between two states, in the words of predicted.
 func happened(before, after map[object.Key]object.Object) []string {
 	var list []string
 	for key, old := range before {

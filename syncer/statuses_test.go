@@ -65,9 +65,9 @@ func (w *world) pushed(subject string) string {
 	return sha
 }
 
-// told waits until the last status of a commit is the state, and checks that
+// reported waits until the last status of a commit is the state, and checks that
 // none was set twice in a row.
-func told(w *world, srv *forgetest.Server, sha, state string, words ...string) {
+func reported(w *world, srv *forgetest.Server, sha, state string, words ...string) {
 	w.t.Helper()
 	var last forgetest.Status
 	of := func() []string {
@@ -113,12 +113,12 @@ func TestCommitStatuses(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			w, srv, log := forgeWorld(t, kind, map[string]string{"a.yaml": configMap("a", "one")}, nil)
 			first := git(t, w.work, "rev-parse", "HEAD")
-			told(w, srv, first, "success", "applied and healthy")
+			reported(w, srv, first, "success", "applied and healthy")
 			w.write(map[string]string{"a.yaml": "kind: nonsense\n"})
-			told(w, srv, w.pushed("broken"), failure, "not applied", "a.yaml")
+			reported(w, srv, w.pushed("broken"), failure, "not applied", "a.yaml")
 			w.write(map[string]string{"a.yaml": configMap("a", "two")})
 			second := w.pushed("mended")
-			told(w, srv, second, "success")
+			reported(w, srv, second, "success")
 
 			// After a restart nothing is told again. The forge knows before its
 			// answer is remembered.
@@ -141,9 +141,9 @@ func TestCommitStatuses(t *testing.T) {
 				}
 			}
 			srv.Fail(nil)
-			told(w, srv, third, "success")
-			told(w, srv, second, "success")
-			told(w, srv, first, "success")
+			reported(w, srv, third, "success")
+			reported(w, srv, second, "success")
+			reported(w, srv, first, "success")
 			if strings.Contains(log.String(), forgetest.Token) {
 				t.Errorf("the token is in the log or an event:\n%s", log)
 			}
@@ -175,7 +175,7 @@ func TestCommitStatusFileIsTakenOver(t *testing.T) {
 			w.applied(first)
 			w.write(map[string]string{"a.yaml": configMap("a", "two")})
 			second := w.pushed("second")
-			told(w, srv, second, "success")
+			reported(w, srv, second, "success")
 			remembered(w, second)
 			if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
 				t.Errorf("%v is still there", left)
@@ -183,8 +183,8 @@ func TestCommitStatusFileIsTakenOver(t *testing.T) {
 			w.stop()
 			w.start()
 			w.write(map[string]string{"a.yaml": configMap("a", "three")})
-			told(w, srv, w.pushed("third"), "success")
-			told(w, srv, second, "success")
+			reported(w, srv, w.pushed("third"), "success")
+			reported(w, srv, second, "success")
 			of := 0
 			for _, st := range srv.Statuses() {
 				if st.SHA == first {
@@ -202,17 +202,17 @@ func TestCommitStatusFileIsTakenOver(t *testing.T) {
 func TestCommitStatusSuperseded(t *testing.T) {
 	w, srv, _ := forgeWorld(t, forge.GitLab, map[string]string{"d.yaml": deployment("web:1")}, func(ks *kustomizev1.Kustomization) { ks.Spec.Wait = true })
 	first := git(t, w.work, "rev-parse", "HEAD")
-	told(w, srv, first, "running", "1 change")
+	reported(w, srv, first, "running", "1 change")
 	w.write(map[string]string{"d.yaml": deployment("web:2")})
 	second := w.pushed("second")
-	told(w, srv, second, "running")
-	told(w, srv, first, "canceled", "superseded by "+second)
+	reported(w, srv, second, "running")
+	reported(w, srv, first, "canceled", "superseded by "+second)
 }
 
 // What is wrong with the configuration is said in an event, without the token.
 func TestCommitStatusRefused(t *testing.T) {
 	w, srv, log := forgeWorld(t, forge.GitHub, map[string]string{"a.yaml": configMap("a", "one")}, nil)
-	told(w, srv, git(t, w.work, "rev-parse", "HEAD"), "success")
+	reported(w, srv, git(t, w.work, "rev-parse", "HEAD"), "success")
 	srv.Fail(func(rw http.ResponseWriter) bool {
 		rw.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprintf(rw, `{"message":"Bad credentials %s"}`, forgetest.Token)
@@ -227,5 +227,5 @@ func TestCommitStatusRefused(t *testing.T) {
 	// What was refused keeps nothing back that comes later.
 	srv.Fail(nil)
 	w.write(map[string]string{"a.yaml": configMap("a", "three")})
-	told(w, srv, w.pushed("third"), "success")
+	reported(w, srv, w.pushed("third"), "success")
 }

@@ -80,7 +80,7 @@ type Config struct {
 	// it counts as healthy, where neither minReadySeconds nor the annotation
 	// headway.dev/settle says so (default DefaultSettle, negative: not at all).
 	Settle time.Duration
-	// Logs reads the logs of crashed containers; nil: nobody is told of them.
+	// Logs reads the logs of crashed containers; nil: they are not reported.
 	Logs judge.Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]rollout.Rollout) []rollout.Placement
@@ -146,7 +146,7 @@ func New(cfg Config) *Syncer {
 	s.editors = editors.New(s.env)
 	s.sources = source.New(s.env, source.Options{
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
-		Apply: s.loops.Gather, OnHead: s.loops.WakeFollowers, Suspended: s.editors.TellSuspended,
+		Apply: s.loops.Gather, OnHead: s.loops.WakeFollowers, Suspended: s.editors.UpdateSuspended,
 	})
 	s.owners = owners.New(s.env.Store)
 	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.loops.Applied)
@@ -171,7 +171,7 @@ func New(cfg Config) *Syncer {
 		Plan: s.previews.Plan, Diff: s.previews.Diff, Rollback: s.rollbacks.Rollback,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
-	s.env.Told = s.statuses.Observe
+	s.env.Observe = s.statuses.Observe
 	return s
 }
 

@@ -46,16 +46,16 @@ func TestSyncTellsTheLook(t *testing.T) {
 		Path:      "./", Interval: metav1.Duration{Duration: time.Hour},
 	}})
 	w.branch("other", map[string]string{"a.yaml": configMap("b", "one")})
-	sync := func() (told []wire.Event) {
+	sync := func() (events []wire.Event) {
 		t.Helper()
 		err := w.sync.Sync(t.Context(), wire.SyncRequest{Source: "default/remote", Wait: true}, func(ev wire.Event) error {
-			told = append(told, ev)
+			events = append(events, ev)
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return told
+		return events
 	}
 	w.eventually("the remote is there", func() bool { last := sync(); return last[len(last)-1].OK })
 	news.Store(true)
@@ -65,14 +65,14 @@ func TestSyncTellsTheLook(t *testing.T) {
 	git(t, w.work, "commit", "-q", "-m", "words")
 	git(t, w.work, "push", "-q", "origin", "other")
 	sha := git(t, w.work, "rev-parse", "HEAD")
-	told := sync()
+	events := sync()
 	close(ended)
-	for _, ev := range told {
+	for _, ev := range events {
 		if ev.Phase == wire.PhaseFetch && ev.Commit != nil && ev.Commit.SHA == sha {
 			return
 		}
 	}
-	t.Errorf("the commit is not told of: %+v", told)
+	t.Errorf("the commit is not told of: %+v", events)
 }
 
 // syncOnly may have everything synced, and reads nothing in the namespace other.
@@ -103,19 +103,19 @@ func TestSyncHidesKustomizations(t *testing.T) {
 	w.eventually("both are applied", func() bool { return w.configMap("a")["key"] == "one" && w.configMap("b")["key"] == "one" })
 	sync := func() (string, wire.Event) {
 		t.Helper()
-		var told []wire.Event
+		var events []wire.Event
 		err := w.sync.Sync(rights.WithUser(t.Context(), rights.User{Name: "ci"}), wire.SyncRequest{Wait: true}, func(ev wire.Event) error {
-			told = append(told, ev)
+			events = append(events, ev)
 			return nil
 		})
-		if err != nil || len(told) == 0 {
-			t.Fatalf("sync: %v, %d events", err, len(told))
+		if err != nil || len(events) == 0 {
+			t.Fatalf("sync: %v, %d events", err, len(events))
 		}
-		raw, err := json.Marshal(told)
+		raw, err := json.Marshal(events)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return string(raw), told[len(told)-1]
+		return string(raw), events[len(events)-1]
 	}
 	w.write(map[string]string{"apps/a.yaml": configMap("a", "two"), "secret/b.yaml": configMap("b", "two")})
 	w.push("both")

@@ -79,8 +79,8 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 	// now and then in case a hint was missed.
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	told := map[string]string{}
-	tell := func(ev wire.Event) error {
+	sent := map[string]string{}
+	send := func(ev wire.Event) error {
 		if !concernsOne(targets, ev.Source) || ev.Kustomization != "" && !s.sees(ctx, ev.Kustomization) {
 			return nil
 		}
@@ -90,7 +90,7 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 		if done, last := s.synced(ctx, targets, rounds); done {
 			// What led there was sent before, and may not have been read yet.
 			for len(events) > 0 {
-				if err := tell(<-events); err != nil {
+				if err := send(<-events); err != nil {
 					return err
 				}
 			}
@@ -101,16 +101,16 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 			return ctx.Err()
 		case <-tick.C:
 			for _, ev := range s.waiting(targets) {
-				if told[ev.Kustomization] == ev.Message {
+				if sent[ev.Kustomization] == ev.Message {
 					continue
 				}
-				told[ev.Kustomization] = ev.Message
-				if err := tell(ev); err != nil {
+				sent[ev.Kustomization] = ev.Message
+				if err := send(ev); err != nil {
 					return err
 				}
 			}
 		case ev := <-events:
-			if err := tell(ev); err != nil {
+			if err := send(ev); err != nil {
 				return err
 			}
 		}

@@ -35,9 +35,9 @@ type part struct {
 	changes []change.Change
 	actions []plan.Action
 	entries []*wire.Entry
-	// told says that there is something to report, advanced that another revision
+	// announces says that there is something to report, advanced that another revision
 	// is applied than before, judge that it is waited for until it is healthy.
-	told, advanced, judge bool
+	announces, advanced, judge bool
 }
 
 // part is the phase that puts together what a round writes. It has no changes if
@@ -54,7 +54,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	}
 	visible := r.plan.Changes()
 	p.advanced = ks.Status.LastAppliedRevision != r.head.Revision()
-	p.told = visible || p.advanced
+	p.announces = visible || p.advanced
 	waits := ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0
 	// The last good commit, put back while the newest is refused, is judged
 	// already; not so one that is gone back to.
@@ -84,7 +84,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	if p.advanced {
 		p.entries = append(p.entries, k.judge.Superseded(ks, r.head.Revision()))
 	}
-	if p.told {
+	if p.announces {
 		p.entries = append(p.entries, r.entry(ks, now, p.advanced))
 	}
 	return p
@@ -163,15 +163,15 @@ func (p *part) learn(stored map[object.Key]object.Object) {
 	}
 }
 
-// done does what follows once a part is stored: it is told, and judged.
+// done does what follows once a part is stored: it is announced, and judged.
 func (p *part) done() {
 	k, r := p.k, p.r
 	if p.advanced {
 		k.judge.Advance(r.head.Revision())
 	}
-	if p.told {
+	if p.announces {
 		r.announce(p.ks, p.actions)
-		r.tellIgnored(p.actions)
+		r.warnIgnored(p.actions)
 		r.foreseen.Record(k.s.Env, p.actions)
 	}
 	r.keep(p.ks)

@@ -140,7 +140,7 @@ func (g *group) disturbed() bool {
 
 // relent lets those be planned again whose plans failed: what somebody else had
 // first, who is out now, is free for them. Else it would be whose loop is faster,
-// and not what a plan foretold.
+// and not what a plan predicted.
 func (g *group) relent() {
 	for _, m := range g.order {
 		if m.beaten {

@@ -45,9 +45,9 @@ type kustomization struct {
 	due       time.Time
 	// stuck is why its deletion fails.
 	stuck  string
-	left   string    // what its deletion leaves behind, as it was told
+	left   string    // what its deletion leaves behind, as the last event said
 	thaw   time.Time // end of the freeze that the newest commit waits for
-	frozen bool      // a freeze was told of that is not over
+	frozen bool      // an event said that a freeze began, and it is not over
 
 	// drifted is what is to be put back, as soon as drifts allows it.
 	drifted map[object.Key]bool

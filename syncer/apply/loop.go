@@ -91,7 +91,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 		o.Deleting = true
 		return o
 	}
-	k.s.Editors.TellSuspended(ctx, k.key, ks)
+	k.s.Editors.UpdateSuspended(ctx, k.key, ks)
 	if o.Suspended = ks.Spec.Suspend; o.Suspended {
 		return o
 	}

@@ -195,9 +195,9 @@ func (r *round) keep(ks *kustomizev1.Kustomization) {
 	}
 	k.board.Keep(successors)
 	msg := unpruned(r)
-	if _, told, _ := strings.Cut(msg, ": "); told != k.left {
-		k.left = told
-		if told != "" {
+	if _, left, _ := strings.Cut(msg, ": "); left != k.left {
+		k.left = left
+		if left != "" {
 			k.s.Env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, flux.Bounded(msg))
 		}
 	}

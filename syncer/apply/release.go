@@ -32,7 +32,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		// Renaming a Kustomization deletes one and creates another. Without a head
 		// it is not known what those of the same source declare.
 		at, _ := k.s.Sources.HeadOf(ks)
-		k.s.Neighbours.Of(k.key, flux.SourceKey(ks), at).Tell(ctx, &in)
+		k.s.Neighbours.Of(k.key, flux.SourceKey(ks), at).Complete(ctx, &in)
 		res := k.planner.Plan(in, k.s.Env.Store)
 		err := k.s.Rights.Authorize(ks, res)
 		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {

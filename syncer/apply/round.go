@@ -175,7 +175,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if r.group != nil {
 		n.Render = r.group.rendered(n.Render)
 	}
-	n.Tell(ctx, &in)
+	n.Complete(ctx, &in)
 	if err != nil {
 		return fault.New(fault.ReasonOf(err, meta.BuildFailedReason), err)
 	}
@@ -275,13 +275,13 @@ func (r *round) announce(ks *kustomizev1.Kustomization, actions []plan.Action) {
 		message = cmp.Or(r.culprits, "it was not as Git has it")
 	}
 	k.s.Env.Emit(wire.Event{
-		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhaseCommit, Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.Told(false), Message: message,
+		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhaseCommit, Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.WireActions(false), Message: message,
 	})
 }
 
-// tellIgnored records an event with each object that was just stored and sets
+// warnIgnored records an event with each object that was just stored and sets
 // fields that have no effect.
-func (r *round) tellIgnored(actions []plan.Action) {
+func (r *round) warnIgnored(actions []plan.Action) {
 	k := r.k
 	for _, a := range actions {
 		if a.Type != plan.Create && a.Type != plan.Update {

@@ -43,7 +43,7 @@ type Set struct {
 	// Settle is how long a container has to run that has no readiness probe, where
 	// nothing else says so.
 	Settle time.Duration
-	// Logs reads the logs of crashed containers; nil: nobody is told of them.
+	// Logs reads the logs of crashed containers; nil: they are not reported.
 	Logs judge.Logs
 	// Foresee tells what would come of storing an object.
 	Foresee foresee.Func

@@ -54,8 +54,8 @@ func (e *Editors) NoteSuspender(w change.Request) {
 	}
 }
 
-// TellSuspended makes the condition of an object agree with its spec.suspend.
-func (e *Editors) TellSuspended(ctx context.Context, key object.Key, obj object.Object) {
+// UpdateSuspended makes the condition of an object agree with its spec.suspend.
+func (e *Editors) UpdateSuspended(ctx context.Context, key object.Key, obj object.Object) {
 	suspended, list, ok := suspendable(obj)
 	if !ok || suspended == (apimeta.FindStatusCondition(*list, suspendedCondition) != nil) {
 		return

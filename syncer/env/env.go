@@ -35,8 +35,8 @@ type Env struct {
 	// Feed passes progress to its subscribers.
 	Feed Feed
 	// Progress, which may be nil, is called with every step of every source, in
-	// order, before the subscribers; Told after them.
-	Progress, Told func(wire.Event)
+	// order, before the subscribers; Observe after them.
+	Progress, Observe func(wire.Event)
 }
 
 // Record creates an event, if events are recorded.
@@ -53,7 +53,7 @@ func (e *Env) Emit(ev wire.Event) {
 		e.Progress(ev)
 	}
 	e.Feed.Send(ev)
-	if e.Told != nil {
-		e.Told(ev)
+	if e.Observe != nil {
+		e.Observe(ev)
 	}
 }

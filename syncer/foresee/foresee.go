@@ -10,7 +10,7 @@ import (
 	"headway.dev/syncer/rights"
 )
 
-// maxWarnings is how many warnings are told of a plan.
+// maxWarnings is how many warnings of a plan are reported.
 const maxWarnings = 20
 
 // Func tells what would come of storing an object, in a state of the cluster:
@@ -34,7 +34,7 @@ func Decides(key object.Key) bool {
 }
 
 // Plan adds to a plan's faults what the store would refuse it for, at the
-// object's file and line, and says what is to be told besides. view is the
+// object's file and line, and says what else is to be reported. view is the
 // cluster as it will be; sees reports which namespaces may be spoken of, nil for
 // all.
 func (f Func) Plan(res *plan.Result, view object.Reader, sees func(object.Key) bool) Said {

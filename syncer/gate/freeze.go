@@ -109,7 +109,7 @@ func (w window) end(t time.Time) (time.Time, bool) {
 // freeze, with windows that follow each other without a gap as one, and the
 // window that t is in; a zero time if it is in none.
 func frozen(windows []window, t time.Time) (until time.Time, in string) {
-	const most = 100 // of windows in a row; the rest is told when that is over
+	const most = 100 // of windows in a row; the rest is reported when that is over
 	for range most {
 		last := until
 		for _, w := range windows {

@@ -79,7 +79,7 @@ func Describe(c *object.Commit) Commit {
 	}
 }
 
-// Bounds on what is told of a commit: characters of a name and of the
+// Bounds on what is shown of a commit: characters of a name and of the
 // subject, bytes of the message.
 const (
 	maxName    = 200

@@ -161,7 +161,7 @@ func CheckBranch(name string) error {
 }
 
 // references are those of the source by name, without symbolic ones; and,
-// for a remote, the conversation in which it told them.
+// for a remote, the conversation in which it listed them.
 func (r *Repository) references(ctx context.Context, auth *remote.Auth) (map[plumbing.ReferenceName]*plumbing.Reference, *incoming, error) {
 	if r.Local() {
 		refs, err := r.localRefs()

@@ -19,7 +19,7 @@ import (
 const (
 	// unbounded is the depth with which Git asks for a whole history.
 	unbounded = 1<<31 - 1
-	// maxHaves bounds what is told of what the mirror has: of each reference
+	// maxHaves bounds what is sent of what the mirror has: of each reference
 	// the newest commits, then fewer and fewer older ones, so that a common
 	// one is found after a force-push, too.
 	maxHaves   = 512

@@ -25,7 +25,7 @@ type Judge struct {
 	// Settle is how long a container has to run that has no readiness probe, where
 	// nothing else says so.
 	Settle time.Duration
-	// Logs reads the logs of crashed containers; nil: nobody is told of them.
+	// Logs reads the logs of crashed containers; nil: they are not reported.
 	Logs Logs
 	// Newest reports whether Ready is about that revision: nothing newer was refused.
 	Newest func(revision string) bool

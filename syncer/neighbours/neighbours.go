@@ -45,7 +45,7 @@ type Neighbours struct {
 	Render func(context.Context, *kustomizev1.Kustomization) ([]load.Item, error)
 	Files  func() (tree.Tree, error)
 	// Gone says of which it is known that they are deleted, and Hidden of which
-	// stored ones nothing may be told: they count for nothing.
+	// stored ones nothing may be revealed: they count for nothing.
 	Gone, Hidden func(object.Key) bool
 
 	known  bool
@@ -86,7 +86,7 @@ func (f *Finder) Of(self, src object.Key, at source.Head) *Neighbours {
 	return n
 }
 
-// stored is a Kustomization of the store, nil if nothing may be told of it.
+// stored is a Kustomization of the store, nil if nothing may be revealed of it.
 func (n *Neighbours) stored(key object.Key) *kustomizev1.Kustomization {
 	if n.Hidden(key) {
 		return nil
@@ -101,8 +101,8 @@ type Rendering struct {
 	Err   error
 }
 
-// Tell gives a plan what it needs to know of the neighbours.
-func (n *Neighbours) Tell(ctx context.Context, in *plan.Input) {
+// Complete adds to what a plan is made from what the neighbours declare.
+func (n *Neighbours) Complete(ctx context.Context, in *plan.Input) {
 	in.Successor = func(key object.Key) (plan.Successor, bool) { return n.Successor(ctx, key) }
 	in.Declares = func(owner plan.Owner, key object.Key) bool { return n.declares(ctx, owner, key) }
 	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
@@ -165,7 +165,7 @@ func (n *Neighbours) mayInherit(f *neighbour, key object.Key) bool {
 }
 
 // resident is an object in a namespace that another Kustomization declares, or
-// has applied if it cannot be told what it declares.
+// has applied if it is not known what it declares.
 func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner, object.Key, bool) {
 	for _, f := range n.all(ctx) {
 		var here []object.Key

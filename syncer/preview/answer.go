@@ -39,7 +39,7 @@ func (p *planning) answer() wire.Plans {
 	for _, one := range p.order {
 		for _, m := range moves {
 			if m.Owner == one.plan.Kustomization {
-				one.plan.Rollouts = append(one.plan.Rollouts, m.Told)
+				one.plan.Rollouts = append(one.plan.Rollouts, m.Report)
 			}
 		}
 		one.plan.Checks = p.checks(one, w)

@@ -31,7 +31,7 @@ func (p *planning) checks(one *planned, w *waits) []wire.Check {
 		c.add(wire.CheckWarning, "history", "%s", p.behind)
 	}
 	p.suspended(c, one.ks)
-	w.tell(c, one)
+	w.check(c, one)
 	switch n := len(one.plan.Errors); {
 	case n > 0 && n == one.held:
 	case one.denied:
@@ -46,7 +46,7 @@ func (p *planning) checks(one *planned, w *waits) []wire.Check {
 			wire.Plural(len(one.orphans), "object"), someKeys(one.orphans))
 	}
 	unreadCheck(c, one)
-	one.tellForeseen(c)
+	one.admission(c)
 	one.bounds(c)
 	one.kept(c)
 	one.recreations(c)
@@ -175,8 +175,8 @@ func unreadCheck(c *checklist, one *planned) {
 	}
 }
 
-// tellForeseen adds to the checks what admission says.
-func (one *planned) tellForeseen(c *checklist) {
+// admission adds to the checks what admission says.
+func (one *planned) admission(c *checklist) {
 	const name = "pod-security"
 	f := one.foreseen
 	for _, w := range f.Warnings {
@@ -195,17 +195,17 @@ const maxIgnored = 20
 
 // ignored tells of fields that the commit sets and that have no effect.
 func (one *planned) ignored(c *checklist) {
-	told, more := 0, 0
+	named, more := 0, 0
 	for _, a := range one.res.Actions {
 		if a.Type != plan.Create && a.Type != plan.Update {
 			continue
 		}
 		for _, w := range support.Warnings(a.Object) {
-			if told == maxIgnored {
+			if named == maxIgnored {
 				more++
 				continue
 			}
-			told++
+			named++
 			c.add(wire.CheckWarning, w.Field, "%s: %s", flux.Describe(a.Key), w)
 		}
 	}

@@ -27,7 +27,7 @@ type planned struct {
 	denied     bool // to the account that the Kustomization acts as
 	times      int
 	plan       wire.Plan
-	items      []load.Item // that it declares; none if they cannot be told
+	items      []load.Item // that it declares; none if they are not known
 	res        plan.Result
 	grants     map[object.Key]object.Object // see grantsOf
 	undeclared []object.Key                 // no longer declared, and kept
@@ -43,12 +43,12 @@ func (one *planned) show() {
 	for _, a := range one.res.Actions {
 		count(&one.plan.Summary, a)
 	}
-	one.plan.Actions = one.res.Told(true)
+	one.plan.Actions = one.res.WireActions(true)
 	before, after := content.Sides(one.res)
 	one.plan.Summary.Replace = content.Describe(one.plan.Actions, before, after, content.Declared(one.items))
 }
 
-// empty leaves nothing of the plan to be told.
+// empty leaves nothing of the plan to report.
 func (one *planned) empty() {
 	one.res, one.grants, one.gates, one.held, one.undeclared, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
 	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}

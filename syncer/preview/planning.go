@@ -166,7 +166,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	if out.deleted {
 		in.Prune, in.Released = flux.Deletes(ks), true
 	}
-	p.neighbours(flux.KeyOf(ks)).Tell(ctx, &in)
+	p.neighbours(flux.KeyOf(ks)).Complete(ctx, &in)
 	p.v.restrict(caller, flux.KeyOf(ks), &in)
 	out.res = planner.Plan(in, &overlay{p.v.Env.Store, p.namespaces})
 	if !p.authorize(r, out) {

@@ -25,9 +25,9 @@ import (
 // its caller may not read: no value, no message, no count, and not whether the
 // outcome is valid. What such a commit would do is left out, and named.
 
-// unseen reports whether nothing may be told of a stored object. What a
+// unseen reports whether nothing may be revealed of a stored object. What a
 // Kustomization has applied that the caller may see is known by its inventory,
-// unless it holds secrets: of those not even may be told that a value is right.
+// unless it holds secrets: of those not even that a value is right may be revealed.
 func (v *Previewer) unseen(o *render.Viewer, key object.Key) bool {
 	if key.GroupKind == flux.Namespace || o.Sees(key) {
 		return false

@@ -20,8 +20,8 @@ type waits struct {
 	stalled map[*planned]string
 }
 
-// tell adds to the checks what a Kustomization would wait for in vain.
-func (w *waits) tell(c *checklist, one *planned) {
+// check adds to the checks what a Kustomization would wait for in vain.
+func (w *waits) check(c *checklist, one *planned) {
 	for i, key := range one.awaits() {
 		if w.done[key] == nil && w.v.Rights.Permitted(w.ctx, "get", key) != nil {
 			c.add(wire.CheckWarning, "spec.dependsOn", "you may not read %s/%s: whether the Kustomization would wait for it is not known", key.Namespace, key.Name)

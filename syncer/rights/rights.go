@@ -133,7 +133,7 @@ func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 }
 
 // mayWatch are the reasons why the user may not wait for spec.healthChecks:
-// what is wrong with those objects is told in the status.
+// what is wrong with those objects is reported in the status.
 func (r Rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error {
 	if ks.Spec.Wait {
 		return nil // they are not looked at

@@ -131,11 +131,11 @@ func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (
 		sha = c.Reverts()
 	}
 	r.Env.Log.Info("reverted", "source", src.Name(), "commit", sha, "since", what.Since, "revert", c.SHA)
-	told := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
+	message := fmt.Sprintf("commit %s reverts %s", c.SHA, sha)
 	if what.Since != "" {
-		told += " and goes back to " + what.Since
+		message += " and goes back to " + what.Since
 	}
-	r.Env.Record(obj, corev1.EventTypeNormal, "Reverted", told)
+	r.Env.Record(obj, corev1.EventTypeNormal, "Reverted", message)
 	src.Wake()
 	return wire.RollbackResult{Source: src.Name(), Reverted: sha, To: what.Since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
 }

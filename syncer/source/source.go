@@ -52,13 +52,13 @@ type Source struct {
 	verified string
 	next     time.Time
 	// rounds counts finished looks at the source, for those who wait for one.
-	rounds int
-	err    error
-	watch  context.CancelFunc // ends the watch of a local repository
-	reopen bool
-	told   string // head of the last progress event
-	hooked bool   // a webhook asks for a look
-	joined string // head that its Kustomizations were gathered for
+	rounds    int
+	err       error
+	watch     context.CancelFunc // ends the watch of a local repository
+	reopen    bool
+	announced string // head of the last progress event
+	hooked    bool   // a webhook asks for a look
+	joined    string // head that its Kustomizations were gathered for
 
 	// committing serializes the commits of writes by hand: they change the same
 	// branch, and the second has to stand on the first.
@@ -163,7 +163,7 @@ func (src *Source) failedLocal() bool {
 	return src.reopen
 }
 
-// done ends a round. It is told before it counts: who waits for the round has
+// done ends a round. It is announced before it counts: who waits for the round has
 // then been sent what it brought.
 func (src *Source) done(err error, next time.Time) {
 	ev := wire.Event{Time: src.set.env.Now(), Source: src.Name(), Phase: wire.PhaseFetch}
@@ -174,14 +174,14 @@ func (src *Source) done(err error, next time.Time) {
 	} else if c, cerr := src.Commit(head.Commit); cerr == nil {
 		ev.Commit = c
 	}
-	if err != nil || before != nil || src.told != head.Commit {
+	if err != nil || before != nil || src.announced != head.Commit {
 		src.set.env.Emit(ev)
 	} else {
 		src.set.env.Feed.Send(ev) // for those who wait for a look
 	}
 	src.mu.Lock()
 	src.rounds++
-	src.err, src.next, src.told = err, next, head.Commit
+	src.err, src.next, src.announced = err, next, head.Commit
 	src.mu.Unlock()
 	src.set.env.Feed.Nudge()
 	src.set.options.OnHead(src.Key)
@@ -300,7 +300,7 @@ func (src *Source) Looked() bool {
 	return src.rounds > 0
 }
 
-// Commit is what is told of a commit.
+// Commit is what is shown of a commit.
 func (src *Source) Commit(sha string) (*wire.Commit, error) {
 	h, _ := src.Current()
 	if h.Repo == nil || sha == "" {
@@ -313,7 +313,7 @@ func (src *Source) Commit(sha string) (*wire.Commit, error) {
 	return Commit(c), nil
 }
 
-// Commit is what is told of a commit.
+// Commit is what is shown of a commit.
 func Commit(c git.Commit) *wire.Commit {
 	sign := func(s git.Signature) wire.Signature {
 		return wire.Signature{Name: s.Name, Email: s.Email, Date: s.When}

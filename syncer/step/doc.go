@@ -1,3 +1,3 @@
 // Package step decides what the loop of a Kustomization does next. It is pure: the
-// loop observes, asks, and carries out what it is told.
+// loop observes, asks, and carries out the answer.
 package step

@@ -252,7 +252,7 @@ func testWatch(t *testing.T, s *store) {
 	}}
 	s.commit(put("a", "1"), secret)
 	s.commit(put("a", "2"))
-	// Each change is told, also of what one transaction changes twice.
+	// Each change is reported, also of what one transaction changes twice.
 	s.commit(put("a", ""), put("b", "1"), put("b", "2"))
 	s.want("the events", s.next(w, 5), strings.Join([]string{
 		fmt.Sprintf("%v a >1", object.Added), fmt.Sprintf("%v a 1>2", object.Modified), fmt.Sprintf("%v a 2>2", object.Deleted),

@@ -71,10 +71,10 @@ func (s *Size) Fit(p *wire.Plan) {
 
 // fitting are the elements of a list that there is room for, and how many others
 // there are.
-func fitting[T any](room *int, list []T, told func(T) any) (fit []T, left int) {
+func fitting[T any](room *int, list []T, shown func(T) any) (fit []T, left int) {
 	fit = list[:0:0]
 	for _, e := range list {
-		if take(room, told(e)) {
+		if take(room, shown(e)) {
 			fit = append(fit, e)
 		} else {
 			left++

@@ -93,7 +93,7 @@ func contentFields(old, next object.Object) []wire.Field {
 func contentOf(obj object.Object) (map[string]any, int) {
 	m, err := history.WithoutSecrets(obj)
 	if err != nil {
-		return nil, 0 // what it is, is told anyhow
+		return nil, 0 // what it is, is shown anyhow
 	}
 	if status, ok := m["status"].(map[string]any); ok && isEmpty(status) {
 		delete(m, "status")

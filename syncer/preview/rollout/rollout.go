@@ -43,9 +43,9 @@ type Placement struct {
 
 // Effect is what one action does to pods, for a person and for a simulation.
 type Effect struct {
-	Owner string // Kustomization
-	Told  wire.Rollout
-	plays Rollout
+	Owner  string // Kustomization
+	Report wire.Rollout
+	plays  Rollout
 }
 
 // Effects are those of actions on pods. A pod that leaves is counted once,
@@ -56,7 +56,7 @@ func Effects(owner string, actions []plan.Action, pods *Pods, gone map[types.UID
 		if a.Type != plan.Create && a.Type != plan.Update && a.Type != plan.Delete {
 			continue
 		}
-		r := Effect{Owner: owner, Told: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
+		r := Effect{Owner: owner, Report: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
 		old := slices.DeleteFunc(slices.Clone(pods.of(a.Live)), func(p *corev1.Pod) bool { return gone[p.UID] })
 		switch {
 		case a.Type == plan.Delete && a.Key.Kind == "Namespace":
@@ -74,7 +74,7 @@ func Effects(owner string, actions []plan.Action, pods *Pods, gone map[types.UID
 		for _, p := range r.plays.Old {
 			gone[p.UID] = true
 		}
-		if r.plays.Count > 0 || len(r.plays.Old) > 0 || r.Told.Note != "" {
+		if r.plays.Count > 0 || len(r.plays.Old) > 0 || r.Report.Note != "" {
 			list = append(list, r)
 		}
 	}
@@ -97,7 +97,7 @@ func podNames(pods []*corev1.Pod) []string {
 
 // remove is the effect of a deletion.
 func (r *Effect) remove(old []*corev1.Pod) {
-	r.Told.Removed = podNames(old)
+	r.Report.Removed = podNames(old)
 	r.plays = Rollout{Old: old, Free: true}
 }
 
@@ -112,7 +112,7 @@ func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
 			r.start(obj, 1)
 			r.replace(old)
 		case slices.ContainsFunc(a.Fields, isImage):
-			r.Told.Note = "the containers whose image changes are restarted in the same pod"
+			r.Report.Note = "the containers whose image changes are restarted in the same pod"
 		}
 	case *appsv1.ReplicaSet:
 		template := slices.ContainsFunc(a.Fields, isTemplate)
@@ -120,7 +120,7 @@ func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
 			r.replace(old)
 			old = nil
 		} else if template && a.Live != nil {
-			r.Told.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
+			r.Report.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
 		}
 		r.scale(podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1)), old)
 	case *appsv1.Deployment:
@@ -133,29 +133,29 @@ func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
 			r.scale(pod, replicas, old)
 		case obj.Spec.Paused:
 			r.scale(pod, replicas, old)
-			r.Told.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
+			r.Report.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
 		case obj.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
-			r.Told.Strategy = string(appsv1.RecreateDeploymentStrategyType)
+			r.Report.Strategy = string(appsv1.RecreateDeploymentStrategyType)
 			r.start(pod, replicas)
 			r.replace(old)
 		default:
-			r.Told.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
+			r.Report.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
 			r.start(pod, replicas)
 			r.replace(old)
 			r.plays.Free = false
 			r.plays.Surge, r.plays.Unavailable = surge(obj, replicas)
-			r.Told.MaxSurge, r.Told.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
+			r.Report.MaxSurge, r.Report.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
 		}
 	}
 }
 
 func (r *Effect) start(pod *corev1.Pod, n int) {
-	r.Told.New, r.plays.Pod, r.plays.Count = n, pod, n
+	r.Report.New, r.plays.Pod, r.plays.Count = n, pod, n
 }
 
 // replace makes the old pods leave at once.
 func (r *Effect) replace(old []*corev1.Pod) {
-	r.Told.Replaced = podNames(old)
+	r.Report.Replaced = podNames(old)
 	r.plays.Old, r.plays.Free = old, true
 }
 
@@ -167,13 +167,13 @@ func (r *Effect) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
 	case replicas == 0 && len(old) > 0:
 		r.remove(old)
 	case replicas < len(old):
-		r.Told.Fewer = len(old) - replicas
+		r.Report.Fewer = len(old) - replicas
 		// Roughly the controller's choice: who has no node yet, then the young.
 		leave := slices.Clone(old)
 		slices.SortStableFunc(leave, func(a, b *corev1.Pod) int {
 			return cmp.Or(cmp.Compare(min(len(a.Spec.NodeName), 1), min(len(b.Spec.NodeName), 1)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time))
 		})
-		r.plays = Rollout{Old: leave[:r.Told.Fewer], Free: true}
+		r.plays = Rollout{Old: leave[:r.Report.Fewer], Free: true}
 	}
 }
 
@@ -210,20 +210,20 @@ func Simulate(list []Effect, sim func([]Rollout) []Placement) {
 		plays[i] = r.plays
 	}
 	for i, p := range sim(plays) {
-		told := &list[i].Told
-		if told.New == 0 {
+		report := &list[i].Report
+		if report.New == 0 {
 			continue
 		}
-		told.Pending, told.Late, told.Message = told.New-p.Placed, p.Late, p.Message
+		report.Pending, report.Late, report.Message = report.New-p.Placed, p.Late, p.Message
 		switch {
-		case told.Pending > 0 && p.Stuck:
-			told.Schedule = wire.ScheduleStuck
-		case told.Pending > 0:
-			told.Schedule = wire.ScheduleUnschedulable
-		case told.Late > 0:
-			told.Schedule = wire.ScheduleFitsLate
+		case report.Pending > 0 && p.Stuck:
+			report.Schedule = wire.ScheduleStuck
+		case report.Pending > 0:
+			report.Schedule = wire.ScheduleUnschedulable
+		case report.Late > 0:
+			report.Schedule = wire.ScheduleFitsLate
 		default:
-			told.Schedule = wire.ScheduleFits
+			report.Schedule = wire.ScheduleFits
 		}
 	}
 }

@@ -2,9 +2,9 @@ package plan
 
 import "headway.dev/syncer/wire"
 
-// Told are the actions that change something, as they are told; with values, or for
-// feeds and logs without.
-func (r Result) Told(values bool) []wire.Action {
+// WireActions are the actions that change something, as the HTTP API has them; with
+// values, or for feeds and logs without.
+func (r Result) WireActions(values bool) []wire.Action {
 	list := []wire.Action{}
 	for _, a := range r.Actions {
 		if a.Type == Unchanged {
