@@ -96,7 +96,7 @@ type Engine struct {
 	server    *api.Server
 }
 
-// Gate judges users' writes through the API before they are stored.
+// Gate reviews users' writes through the API before they are stored.
 type Gate = registry.Gate
 
 // Open opens the store and prepares certificates. Close it if it is not run.

@@ -33,7 +33,7 @@ func TestDriftNamesTheChanger(t *testing.T) {
 			edit(req.Next)
 		}
 		if req.User != "" {
-			if elsewhere, err := w.sync.Judge(t.Context(), req); err != nil || elsewhere != nil {
+			if elsewhere, err := w.sync.Review(t.Context(), req); err != nil || elsewhere != nil {
 				t.Fatal(elsewhere, err)
 			}
 		}

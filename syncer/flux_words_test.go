@@ -34,7 +34,7 @@ func TestRequestsAreNoCommits(t *testing.T) {
 				old := w.store.Get(at)
 				next, _ := old.DeepCopyObject().(object.Object)
 				next.SetAnnotations(map[string]string{name: "2026-01-01T00:00:00Z"})
-				elsewhere, err := w.sync.Judge(t.Context(), change.Request{User: "ada", Manager: "kubectl-annotate", Old: old, Next: next})
+				elsewhere, err := w.sync.Review(t.Context(), change.Request{User: "ada", Manager: "kubectl-annotate", Old: old, Next: next})
 				if err != nil || elsewhere != nil {
 					t.Errorf("the write of %s is a commit: %v, error: %v", name, elsewhere != nil, err)
 				}

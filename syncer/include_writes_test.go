@@ -16,7 +16,7 @@ import (
 	"headway.dev/syncer/internal/gitserver"
 )
 
-// Writes by hand are judged with what the source includes: one of the source's
+// Writes by hand are reviewed with what the source includes: one of the source's
 // own files is written as ever, and one of an included file is told where to go.
 func TestWritesWhereOthersAreIncluded(t *testing.T) {
 	root := t.TempDir()

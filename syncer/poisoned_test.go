@@ -273,7 +273,7 @@ func TestHangingWriteDelaysNoOther(t *testing.T) {
 		next, _ := old.DeepCopyObject().(object.Object)
 		next.SetLabels(map[string]string{"by": "hand"})
 		maps.Copy(next.GetLabels(), old.GetLabels())
-		carryOut, err := w.sync.Judge(ctx, change.Request{User: "ada", Old: old, Next: next})
+		carryOut, err := w.sync.Review(ctx, change.Request{User: "ada", Old: old, Next: next})
 		if err != nil {
 			return err
 		}

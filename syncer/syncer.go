@@ -323,10 +323,10 @@ func statusOnly(ev object.Event) bool {
 	return true
 }
 
-// Judge decides about a user's write through the API, see
-// [writeback.Writeback.Judge].
-func (s *Syncer) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
-	return s.writes.Judge(ctx, w)
+// Review decides about a user's write through the API, see
+// [writeback.Writeback.Review].
+func (s *Syncer) Review(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+	return s.writes.Review(ctx, w)
 }
 
 // Handler serves the syncer's API, see [api.API.Handler].

@@ -173,9 +173,9 @@ func TestEditRightAfterTheCommitIsPutBack(t *testing.T) {
 	w.eventually("the edit is put back", func() bool { return w.configMap("a")["key"] == "one" })
 }
 
-// A write by hand is judged also if it comes that early.
+// A write by hand is reviewed also if it comes that early.
 func TestWriteRightAfterTheCommitIsJudged(t *testing.T) {
-	judged := make(chan error, 1)
+	reviewed := make(chan error, 1)
 	at := key("ConfigMap", "default", "b")
 	var w *world
 	w = newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) {
@@ -184,13 +184,13 @@ func TestWriteRightAfterTheCommitIsJudged(t *testing.T) {
 		old := store.Get(at)
 		next, _ := old.DeepCopyObject().(*corev1.ConfigMap)
 		next.Data["key"] = "by hand"
-		_, err := w.sync.Judge(ctx, change.Request{User: "ada", Old: old, Next: next})
-		judged <- err
+		_, err := w.sync.Review(ctx, change.Request{User: "ada", Old: old, Next: next})
+		reviewed <- err
 	}))
 	w.applied(git(t, w.work, "rev-parse", "HEAD"))
 	w.write(map[string]string{"b.yaml": configMap("b", "one")})
 	w.push("add b")
-	if err := <-judged; !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "b.yaml") {
+	if err := <-reviewed; !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "b.yaml") {
 		t.Errorf("the write: %v, want it forbidden with the file that owns the field", err)
 	}
 }

@@ -41,7 +41,7 @@ func (w *world) hand(req change.Request, at object.Key, edit func(object.Object)
 	edit(req.Next)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	elsewhere, err := w.sync.Judge(ctx, req)
+	elsewhere, err := w.sync.Review(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func TestAuthorsOfWrites(t *testing.T) {
 	next, _ := req.Old.DeepCopyObject().(*corev1.ConfigMap)
 	next.Data["key"] = "theirs"
 	req.Next = next
-	if elsewhere, err := w.sync.Judge(t.Context(), req); elsewhere != nil || err != nil {
+	if elsewhere, err := w.sync.Review(t.Context(), req); elsewhere != nil || err != nil {
 		t.Errorf("a write of an account that is not named: %v, %v", elsewhere != nil, err)
 	}
 	if w.main() != before {

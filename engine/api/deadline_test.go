@@ -28,7 +28,7 @@ import (
 // until it is opened.
 type deafGate chan struct{}
 
-func (g deafGate) Judge(_ context.Context, w change.Request) (change.Elsewhere, error) {
+func (g deafGate) Review(_ context.Context, w change.Request) (change.Elsewhere, error) {
 	if _, ok := w.Next.(*corev1.Namespace); ok {
 		<-g
 	}

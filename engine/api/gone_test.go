@@ -27,7 +27,7 @@ import (
 // gone; some then fail, and others are done all the same.
 type heldGate struct{ begun, ended chan struct{} }
 
-func (g heldGate) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+func (g heldGate) Review(ctx context.Context, w change.Request) (change.Elsewhere, error) {
 	ns, ok := w.Next.(*corev1.Namespace)
 	if !ok {
 		return nil, nil

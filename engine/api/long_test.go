@@ -24,7 +24,7 @@ import (
 // stuckGate holds each write of a namespace until its request ends.
 type stuckGate struct{}
 
-func (stuckGate) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+func (stuckGate) Review(ctx context.Context, w change.Request) (change.Elsewhere, error) {
 	if _, ok := w.Next.(*corev1.Namespace); ok {
 		<-ctx.Done()
 	}

@@ -83,7 +83,7 @@ func TestPanics(t *testing.T) {
 // poisonousGate panics at writes of objects of that name.
 type poisonousGate struct{}
 
-func (poisonousGate) Judge(_ context.Context, write change.Request) (change.Elsewhere, error) {
+func (poisonousGate) Review(_ context.Context, write change.Request) (change.Elsewhere, error) {
 	if write.Next != nil && write.Next.GetName() == "poison" {
 		panic("poisonous write")
 	}

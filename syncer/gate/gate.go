@@ -107,9 +107,9 @@ func Shut(list []wire.Gate) *wire.Gate {
 	return nil
 }
 
-// Judge decides about a plan. It returns the gates that are shut, and those
+// Check decides about a plan. It returns the gates that are shut, and those
 // that apply although they are open.
-func (b Bounds) Judge(res plan.Result, sha string, r Reach, now time.Time) []wire.Gate {
+func (b Bounds) Check(res plan.Result, sha string, r Reach, now time.Time) []wire.Gate {
 	var list []wire.Gate
 	deletes, restarts := 0, 0
 	for _, a := range res.Actions {

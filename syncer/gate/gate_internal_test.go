@@ -65,7 +65,7 @@ func TestGates(t *testing.T) {
 		"quarantine has no exception": {Bounds{quarantined: "abc"}, actions(1, 0, 0), Reach{Rollback: true, Thaws: true}, []string{"!quarantine has failed"}},
 	} {
 		var got []string
-		for i, g := range tc.bounds.Judge(tc.plan, "abc", tc.reach, now) {
+		for i, g := range tc.bounds.Check(tc.plan, "abc", tc.reach, now) {
 			mark := g.Name + " "
 			if !g.Open {
 				mark = "!" + mark

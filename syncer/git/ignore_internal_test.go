@@ -10,7 +10,7 @@ import (
 )
 
 // The names that are told first must never change what the patterns say: the
-// judge is the library, on random patterns and paths of few letters.
+// oracle is the library, on random patterns and paths of few letters.
 func TestIgnorerIsTheLibrarys(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	pick := func(list ...string) string { return list[rnd.IntN(len(list))] }

@@ -116,7 +116,7 @@ func (b *blamed) fields(ctx context.Context) error {
 	}
 	for path, value := range live {
 		f := wire.BlameField{Path: path, Value: value}
-		if err := b.judge(ctx, &f); err != nil {
+		if err := b.attribute(ctx, &f); err != nil {
 			return err
 		}
 		b.out.Fields = append(b.out.Fields, f)
@@ -135,10 +135,10 @@ func section(path string) int {
 	return 0
 }
 
-// judge finds out who set a field. Git first, as long as its value is in
+// attribute finds out who set a field. Git first, as long as its value is in
 // force and nobody took it over; then whoever wrote it last; then what nobody
 // wrote.
-func (b *blamed) judge(ctx context.Context, f *wire.BlameField) error {
+func (b *blamed) attribute(ctx context.Context, f *wire.BlameField) error {
 	writer, byGit := b.writer(f.Path)
 	if t := b.trail; t != nil && (byGit || writer == nil) {
 		want, ok := t.wanted[f.Path]

@@ -1,3 +1,3 @@
 // Package passage asks the gates whether a plan may be stored: it reads from Git and
-// from the store what they judge by.
+// from the store what they decide by.
 package passage

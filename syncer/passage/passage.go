@@ -98,16 +98,16 @@ func (g *Gates) BoundsOf(ks *kustomizev1.Kustomization) (gate.Bounds, error) {
 	return gate.BoundsOf(ks, src, verdict.Of(ks).Quarantined)
 }
 
-// Judge reports which of the bounds a plan meets, and what each makes of it: what
+// Check reports which of the bounds a plan meets, and what each makes of it: what
 // a commit could be stopped by. It is pure but for the commits that it reads:
 // sha is the planned one (empty for files that are no commit), whose signed
 // trailers count. An annotation that cannot be understood is an error.
-func (g *Gates) Judge(ks *kustomizev1.Kustomization, res plan.Result, sha string) ([]wire.Gate, error) {
+func (g *Gates) Check(ks *kustomizev1.Kustomization, res plan.Result, sha string) ([]wire.Gate, error) {
 	b, err := g.BoundsOf(ks)
 	if err != nil {
 		return nil, err
 	}
-	list := b.Judge(res, sha, gate.Reach{}, g.Env.Now())
+	list := b.Check(res, sha, gate.Reach{}, g.Env.Now())
 	src := g.Sources.Get(flux.SourceKey(ks))
 	if gate.Shut(list) == nil || sha == "" || src == nil {
 		return list, nil
@@ -116,13 +116,13 @@ func (g *Gates) Judge(ks *kustomizev1.Kustomization, res plan.Result, sha string
 	if err != nil {
 		return nil, err
 	}
-	return b.Judge(res, sha, r, g.Env.Now()), nil
+	return b.Check(res, sha, r, g.Env.Now()), nil
 }
 
 // Pass fails for a plan of a head that one of the gates holds; drift says that it
 // puts back what was applied before.
 func (g *Gates) Pass(ks *kustomizev1.Kustomization, res plan.Result, head source.Head, drift bool) error {
-	list, err := g.Judge(ks, res, head.Commit)
+	list, err := g.Check(ks, res, head.Commit)
 	if err != nil {
 		return fault.New(meta.BuildFailedReason, err)
 	}

@@ -197,7 +197,7 @@ func (p *planning) gates(out *planned) {
 		sha = head.Commit
 	}
 	var err error
-	if out.gates, err = p.v.Gates.Judge(out.ks, out.res, sha); err != nil {
+	if out.gates, err = p.v.Gates.Check(out.ks, out.res, sha); err != nil {
 		out.plan.Errors = append(out.plan.Errors, fault.Faults(err)...)
 		return
 	}

@@ -30,7 +30,7 @@ type Board struct {
 	faults  []wire.Fault
 	retry   bool
 	// regained says that rights have changed since the step began: what it
-	// refuses may have been judged by those from before.
+	// refuses may have been decided by those from before.
 	regained bool
 	next     time.Time
 	applied  history.Applied

@@ -1,3 +1,3 @@
-// Package writeback judges users' writes to what Git declares, and turns them into
+// Package writeback reviews users' writes to what Git declares, and turns them into
 // commits.
 package writeback

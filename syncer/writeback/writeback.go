@@ -32,7 +32,7 @@ import (
 // accountsGroup is the group of all ServiceAccounts.
 const accountsGroup = "system:serviceaccounts"
 
-// Options are what writes are judged and committed with.
+// Options are what writes are reviewed and committed with.
 type Options struct {
 	Env     *env.Env
 	Rights  rights.Rights
@@ -47,17 +47,17 @@ type Options struct {
 	SigningKey *signature.SigningKey
 }
 
-// Writeback judges users' writes to what Git declares, and commits them.
+// Writeback reviews users' writes to what Git declares, and commits them.
 type Writeback struct {
 	Options
-	// mu guards all below: writes are judged one at a time.
+	// mu guards all below: writes are reviewed one at a time.
 	mu      sync.Mutex
 	planner *plan.Planner
 	// views render for writes what the loops render for syncs.
 	views map[object.Key]*view
 }
 
-// New has judged nothing yet.
+// New has reviewed nothing yet.
 func New(o Options) *Writeback {
 	return &Writeback{Options: o, planner: plan.New(), views: map[object.Key]*view{}}
 }
@@ -71,11 +71,11 @@ type view struct {
 	tree     tree.Tree
 }
 
-// Judge decides about a user's write through the API, by the annotation
+// Review decides about a user's write through the API, by the annotation
 // headway.dev/git-writes of the Kustomization that applied the object: heal
 // lets everything pass, reject refuses what the next sync would put back, and
 // commit carries changes of people out as commits.
-func (s *Writeback) Judge(ctx context.Context, w change.Request) (change.Elsewhere, error) {
+func (s *Writeback) Review(ctx context.Context, w change.Request) (change.Elsewhere, error) {
 	s.Editors.NoteSuspender(w)
 	if w.Old == nil || exempt(w) {
 		return nil, nil

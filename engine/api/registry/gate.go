@@ -21,11 +21,11 @@ import (
 // dry runs: after authorization, defaults and validation. It is not asked about
 // writes of status and of other parts that only controllers and nodes write.
 type Gate interface {
-	// Judge refuses the write with an error, lets it be stored (nil, nil), or
+	// Review refuses the write with an error, lets it be stored (nil, nil), or
 	// returns what is to be done instead, which must change nothing in a dry
-	// run. Judge itself changes nothing, and may be called several times for
+	// run. Review itself changes nothing, and may be called several times for
 	// one write.
-	Judge(ctx context.Context, write change.Request) (change.Elsewhere, error)
+	Review(ctx context.Context, write change.Request) (change.Elsewhere, error)
 }
 
 // errElsewhere ends a write that is to be carried out elsewhere. Where nobody
@@ -50,9 +50,9 @@ func (r Resource) gated(ctx context.Context, manager string, dryRun []string) *g
 	return g
 }
 
-// judge asks the gate; it fails with errElsewhere if the write is to be
+// review asks the gate; it fails with errElsewhere if the write is to be
 // carried out elsewhere.
-func (g *gated) judge(ctx context.Context, old, next runtime.Object) error {
+func (g *gated) review(ctx context.Context, old, next runtime.Object) error {
 	if g.gate == nil {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (g *gated) judge(ctx context.Context, old, next runtime.Object) error {
 		write.Next, _ = next.(object.Object)
 	}
 	var err error
-	if g.elsewhere, err = g.gate.Judge(ctx, write); err == nil && g.elsewhere != nil {
+	if g.elsewhere, err = g.gate.Review(ctx, write); err == nil && g.elsewhere != nil {
 		err = errElsewhere
 	}
 	return err
@@ -76,7 +76,7 @@ func (g *gated) update(validate rest.ValidateObjectUpdateFunc) rest.ValidateObje
 				return err
 			}
 		}
-		return g.judge(ctx, old, next)
+		return g.review(ctx, old, next)
 	}
 }
 
@@ -88,7 +88,7 @@ func (g *gated) remove(validate rest.ValidateObjectFunc) rest.ValidateObjectFunc
 				return err
 			}
 		}
-		return g.judge(ctx, old, nil)
+		return g.review(ctx, old, nil)
 	}
 }
 
