@@ -180,7 +180,7 @@ func (p *part) done() {
 	if p.judge {
 		k.judge.Watch(p.ks, r.applied())
 	} else {
-		k.settle(r.want, !k.judge.Waits(), nil)
+		k.finish(r.want, !k.judge.Waits(), nil)
 	}
 }
 
@@ -250,9 +250,9 @@ func (s *Set) stands(ks *kustomizev1.Kustomization, r *round) error {
 	})
 }
 
-// hold makes the part fail with a Conflict if the Kustomization is no longer the
+// requireUnchanged makes the part fail with a Conflict if the Kustomization is no longer the
 // one that was planned.
-func (p *part) hold() {
+func (p *part) requireUnchanged() {
 	if len(p.changes) == 0 {
 		return
 	}

@@ -129,7 +129,7 @@ func (g *group) next(ctx context.Context) []*member {
 		}
 		m.out = true
 		_ = fault.Catch(func() error {
-			m.out = !g.settle(ctx, m)
+			m.out = !g.prepare(ctx, m)
 			return nil
 		})
 		if !m.out {
@@ -164,9 +164,9 @@ func (g *group) mayPlan(m *member) bool {
 	return true
 }
 
-// settle finds out what a member is applied with, and reports whether it can be
+// prepare finds out what a member is applied with, and reports whether it can be
 // now.
-func (g *group) settle(ctx context.Context, m *member) bool {
+func (g *group) prepare(ctx context.Context, m *member) bool {
 	stored := m.k.get()
 	first := g.members[m.after]
 	switch {
@@ -210,7 +210,7 @@ func arriving(next, stored *kustomizev1.Kustomization) *kustomizev1.Kustomizatio
 	return out
 }
 
-// foreseeable is the cluster as a group leaves it, to hold a plan of one of its
+// foreseeable is the cluster as a group leaves it, to check a plan of one of its
 // members against.
 func (g *group) foreseeable(self object.Key) rights.Afterwards {
 	changed := map[object.Key]object.Object{}

@@ -164,7 +164,7 @@ func (g *group) stands() bool {
 	return all
 }
 
-// commit writes what is planned. It reports whether that is settled; if not,
+// commit writes what is planned. It reports whether that is done with; if not,
 // who was refused is out, or was planned upon what has changed since.
 func (g *group) commit(ctx context.Context) bool {
 	if !g.stands() {
@@ -183,7 +183,7 @@ func (g *group) commit(ctx context.Context) bool {
 		m.k.attempted = m.want
 		p := m.r.part(m.ks)
 		if w, ok := g.written[m.k.key]; !ok || w.by == m {
-			p.hold()
+			p.requireUnchanged()
 		}
 		parts, by[p] = append(parts, p), m
 	}

@@ -26,7 +26,7 @@ type kustomization struct {
 	key object.Key
 	// board is what it and others tell each other.
 	board *progress.Board
-	// turn is held by who steps it: its loop, or a group of its source's.
+	// turn belongs to who steps it: its loop, or a group of its source's.
 	turn turn
 
 	planner   *plan.Planner
@@ -59,8 +59,8 @@ func newKustomization(s *Set, key object.Key) *kustomization {
 	k.judge = &judge.Judge{
 		Env: s.Env, Journal: s.Journal, Key: key, Expressions: &k.exprs, Settle: s.Settle, Logs: s.Logs,
 		// Of the last good commit, while the newest is refused, Ready says nothing.
-		Newest:  func(revision string) bool { return !k.failed || k.attempted.Revision == revision || !k.thaw.IsZero() },
-		Settled: func(want step.Attempt, ok bool) { k.settle(want, ok, nil) },
+		Newest:    func(revision string) bool { return !k.failed || k.attempted.Revision == revision || !k.thaw.IsZero() },
+		Concluded: func(want step.Attempt, ok bool) { k.finish(want, ok, nil) },
 	}
 	k.respond = &respond.Responder{
 		Env: s.Env, Rights: s.Rights, Sources: s.Sources, Journal: s.Journal, Rollbacks: s.Rollbacks, Key: key, Reason: k.judge.Reason, Quarantine: k.quarantine,
@@ -79,20 +79,20 @@ func (k *kustomization) get() *kustomizev1.Kustomization {
 	return ks
 }
 
-// settle records that an attempt is done with. What comes of a commit that is
-// held while another is the newest says nothing about that one.
-func (k *kustomization) settle(a step.Attempt, ok bool, faults []wire.Fault) {
+// finish records that an attempt is done with. What comes of a commit that is
+// kept while another is the newest says nothing about that one.
+func (k *kustomization) finish(a step.Attempt, ok bool, faults []wire.Fault) {
 	if k.attempted.Revision != "" && a.Revision != "" && a.Revision != k.attempted.Revision {
 		return
 	}
-	again := k.board.Settle(a, ok, faults)
+	again := k.board.Finish(a, ok, faults)
 	k.s.Env.Feed.Nudge()
 	if again {
 		k.board.Again()
 	}
 }
 
-// turn is held by who steps a Kustomization.
+// turn belongs to who steps a Kustomization.
 type turn chan struct{}
 
 // take makes the caller the one to step the Kustomization, until giveBack. It

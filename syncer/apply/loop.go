@@ -147,7 +147,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 	case step.Release:
 		return k.finalize(ctx, o.ks)
 	case step.Rest:
-		k.settle(step.Attempt{}, true, nil)
+		k.finish(step.Attempt{}, true, nil)
 		return 0, true
 	case step.Await:
 		return 0, true
@@ -230,7 +230,7 @@ func (k *kustomization) attempt(ctx context.Context, o observation, hold bool) {
 		k.failed = true
 		k.hold(ctx, ks, head)
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
-		k.settle(o.Want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
+		k.finish(o.Want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
 	} else {
 		k.failed = !k.converge(ctx, ks, head, o.Want)
 	}

@@ -62,7 +62,7 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 		a = r.want
 	}
 	if !refused.Waits() { // which passes by itself
-		k.settle(a, false, fault.Faults(err))
+		k.finish(a, false, fault.Faults(err))
 	}
 }
 
@@ -97,9 +97,9 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) (stored bool) {
 	st := verdict.Of(ks)
 	bad, _ := git.ParseRevision(st.Revision)
-	held := status.Quarantine(st, bad.Commit, reason, why, h.Revision() == st.Revision)
-	msg := held.Message
-	tx := change.Tx{Changes: []change.Change{held.Edit(k.s.Env.Now()).Change(k.key)}}
+	q := status.Quarantine(st, bad.Commit, reason, why, h.Revision() == st.Revision)
+	msg := q.Message
+	tx := change.Tx{Changes: []change.Change{q.Edit(k.s.Env.Now()).Change(k.key)}}
 	if _, err := k.s.Env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
 			k.s.Env.Log.Error("write the quarantine", "kustomization", k.name(), "err", err)
@@ -114,7 +114,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 	k.failed = true
 	k.judge.Drop()
 	k.hold(ctx, ks, h)
-	k.settle(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
+	k.finish(k.attempted, false, []wire.Fault{{Reason: msg, Message: msg}})
 	return true
 }
 
@@ -135,7 +135,7 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
 		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhasePlan, Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
-	k.settle(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
+	k.finish(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }
 
 // thawedReason is the reason of the event that a freeze is over.

@@ -96,7 +96,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 			break
 		}
 		p := r.part(ks)
-		p.hold()
+		p.requireUnchanged()
 		if err = k.s.stands(ks, r); err != nil {
 			break
 		}
@@ -231,7 +231,7 @@ func results(res plan.Result) []wire.ObjectResult {
 	return list
 }
 
-// pass fails for a plan that one of the gates holds.
+// pass fails for a plan that one of the gates stops.
 func (s *Set) pass(ks *kustomizev1.Kustomization, r *round) error {
 	if r.hold {
 		return nil // what was applied before

@@ -46,7 +46,7 @@ func (k *kustomization) follows(ctx context.Context, ks *kustomizev1.Kustomizati
 		return nil
 	case p.Status.LastAppliedRevision == h.Revision() && p.Status.ObservedGeneration == p.Generation:
 		return k.successorFollows(ctx, ks, p, h)
-	case !k.s.held(p, h):
+	case !k.s.stalled(p, h):
 		return errParent
 	case k.s.declaredAsStored(ctx, p, ks, h):
 		return nil
@@ -68,17 +68,17 @@ func (k *kustomization) successorFollows(ctx context.Context, ks, parent *kustom
 		return nil
 	}
 	next, ok := k.s.Env.Store.Get(owners.KeyOf(successor.Owner)).(*kustomizev1.Kustomization)
-	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.held(next, h) || parents.AwaitedBy(k.s.Env.Store, next, k.key) {
+	if !ok || flux.SourceKey(next) != flux.SourceKey(ks) || next.Status.LastAppliedRevision == h.Revision() || k.s.stalled(next, h) || parents.AwaitedBy(k.s.Env.Store, next, k.key) {
 		return nil
 	}
 	k.board.Follow(owners.KeyOf(successor.Owner))
 	return errParent
 }
 
-// held reports whether a Kustomization has looked at the head and has not applied
+// stalled reports whether a Kustomization has looked at the head and has not applied
 // it, and will not before something changes. It goes by the status, whose
 // changes wake those that wait.
-func (s *Set) held(ks *kustomizev1.Kustomization, h source.Head) bool {
+func (s *Set) stalled(ks *kustomizev1.Kustomization, h source.Head) bool {
 	set := flux.Conditions{List: &ks.Status.Conditions}
 	switch ready := set.Get(meta.ReadyCondition); {
 	case verdict.Of(ks).Quarantined == h.Revision():

@@ -29,8 +29,8 @@ type Judge struct {
 	Logs Logs
 	// Newest reports whether Ready is about that revision: nothing newer was refused.
 	Newest func(revision string) bool
-	// Settled is told of each verdict.
-	Settled func(want step.Attempt, ok bool)
+	// Concluded is called with each verdict.
+	Concluded func(want step.Attempt, ok bool)
 
 	pending  *Trial
 	watched  *Trial // what was found healthy, while on probation

@@ -72,11 +72,11 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 			if _, err := store.Commit(t.Context(), change.Tx{Changes: []change.Change{applied.Edit(now).Change(key)}}); err != nil {
 				t.Fatal(err)
 			}
-			var told []bool
+			var concluded []bool
 			j := &judge.Judge{
 				Env: &env.Env{Store: store, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}, Journal: journal.New(store, 0),
 				Key: key, Expressions: &verdict.Expressions{}, Newest: func(string) bool { return true },
-				Settled: func(_ step.Attempt, ok bool) { told = append(told, ok) },
+				Concluded: func(_ step.Attempt, ok bool) { concluded = append(concluded, ok) },
 			}
 			get := func() *kustomizev1.Kustomization { return store.Get(key).(*kustomizev1.Kustomization) }
 			j.Watch(get(), judge.Applied{Head: source.Head{Head: git.Head{Name: "main", Branch: true, Commit: revision[len("main@sha1:"):]}}, Inventory: inventory})
@@ -84,8 +84,8 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 			store.refuses = 2
 			for range 2 {
 				j.Judge(t.Context())
-				if len(told) > 0 || !j.Open() {
-					t.Fatalf("told %v, open %v, though nothing was stored", told, j.Open())
+				if len(concluded) > 0 || !j.Open() {
+					t.Fatalf("concluded %v, open %v, though nothing was stored", concluded, j.Open())
 				}
 				next := j.NextLook(now)
 				if !next.After(now) || next.After(now.Add(time.Minute)) {
@@ -97,8 +97,8 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 			if st := verdict.Of(get()); st.Result != tc.want || st.Revision != revision {
 				t.Errorf("what is stored is %+v, want %s", st, tc.want)
 			}
-			if want := []bool{tc.want == wire.VerdictHealthy}; !slices.Equal(told, want) {
-				t.Errorf("told %v, want %v", told, want)
+			if want := []bool{tc.want == wire.VerdictHealthy}; !slices.Equal(concluded, want) {
+				t.Errorf("concluded %v, want %v", concluded, want)
 			}
 		})
 	}

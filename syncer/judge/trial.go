@@ -238,7 +238,7 @@ func (j *Judge) conclude(ctx context.Context, v *Trial, result wire.Verdict, rea
 		v.again = j.Env.Now().Add(concludePause)
 		return false
 	}
-	j.Settled(v.Want, ok)
+	j.Concluded(v.Want, ok)
 	j.reason = reason
 	msg := reason
 	if ok {

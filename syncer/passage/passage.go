@@ -119,7 +119,7 @@ func (g *Gates) Check(ks *kustomizev1.Kustomization, res plan.Result, sha string
 	return b.Check(res, sha, r, g.Env.Now()), nil
 }
 
-// Pass fails for a plan of a head that one of the gates holds; drift says that it
+// Pass fails for a plan of a head that one of the gates stops; drift says that it
 // puts back what was applied before.
 func (g *Gates) Pass(ks *kustomizev1.Kustomization, res plan.Result, head source.Head, drift bool) error {
 	list, err := g.Check(ks, res, head.Commit)

@@ -24,7 +24,7 @@ func (c *checklist) add(result, name, format string, args ...any) {
 	c.list = append(c.list, wire.Check{Name: name, Kustomization: c.kustomization, Result: result, Message: fmt.Sprintf(format, args...)})
 }
 
-// checks are the policies and budgets that a plan is held against.
+// checks are the policies and budgets that a plan is compared with.
 func (p *planning) checks(one *planned, w *waits) []wire.Check {
 	c := &checklist{kustomization: one.plan.Kustomization}
 	if p.behind != "" {
@@ -33,7 +33,7 @@ func (p *planning) checks(one *planned, w *waits) []wire.Check {
 	p.suspended(c, one.ks)
 	w.check(c, one)
 	switch n := len(one.plan.Errors); {
-	case n > 0 && n == one.held:
+	case n > 0 && n == one.shut:
 	case one.denied:
 		c.add(wire.CheckFailed, "spec.serviceAccountName", "%s", one.plan.Errors[0].Message)
 	case n > 0:

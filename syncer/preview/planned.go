@@ -16,10 +16,10 @@ import (
 
 // planned is one Kustomization and its plan.
 type planned struct {
-	// gates are the bounds that the plan meets; held counts those among the
+	// gates are the bounds that the plan meets; shut counts those among the
 	// errors.
 	gates      []wire.Gate
-	held       int
+	shut       int
 	ks         *kustomizev1.Kustomization
 	parent     string
 	deleted    bool
@@ -50,7 +50,7 @@ func (one *planned) show() {
 
 // empty leaves nothing of the plan to report.
 func (one *planned) empty() {
-	one.res, one.grants, one.gates, one.held, one.undeclared, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
+	one.res, one.grants, one.gates, one.shut, one.undeclared, one.foreseen = plan.Result{}, nil, nil, 0, nil, foresee.Said{}
 	one.plan.Actions, one.plan.Summary = []wire.Action{}, wire.Summary{}
 }
 

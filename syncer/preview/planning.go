@@ -190,7 +190,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	}
 }
 
-// gates holds a plan against the bounds of its Kustomization.
+// gates checks a plan against the bounds of its Kustomization.
 func (p *planning) gates(out *planned) {
 	sha := ""
 	if head, ok := git.ParseRevision(p.target); ok {
@@ -205,7 +205,7 @@ func (p *planning) gates(out *planned) {
 		// A freeze passes by itself: the commit need not change.
 		if !g.Open && g.Name != wire.GateFreeze {
 			out.plan.Errors = append(out.plan.Errors, fault.Faults(gate.Refusal(g))...)
-			out.held++
+			out.shut++
 		}
 	}
 }
@@ -235,7 +235,7 @@ func isDir(files fs.FS, dir string) bool {
 	return err == nil && info.IsDir()
 }
 
-// foresee holds all plans against the policies as the whole commit leaves them.
+// foresee checks all plans against the policies as the whole commit leaves them.
 // Of whom the caller may not read nothing counts.
 func (p *planning) foresee() {
 	if p.v.Foresee == nil {
@@ -243,7 +243,7 @@ func (p *planning) foresee() {
 	}
 	changed := map[object.Key]object.Object{}
 	for _, one := range p.order {
-		if len(one.plan.Errors) > one.held || one.ks.Spec.Suspend {
+		if len(one.plan.Errors) > one.shut || one.ks.Spec.Suspend {
 			continue // it would not be applied
 		}
 		for _, a := range one.res.Actions {

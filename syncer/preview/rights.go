@@ -122,7 +122,7 @@ func (p *planning) revoke() bool {
 				return false
 			}
 			one := p.order[i]
-			if len(one.plan.Errors) > one.held || len(one.orphans) > 0 || p.authorize(p.rights(one), one) {
+			if len(one.plan.Errors) > one.shut || len(one.orphans) > 0 || p.authorize(p.rights(one), one) {
 				continue
 			}
 			came := func(other *planned) bool { return other.arrives && other.parent == one.plan.Kustomization }

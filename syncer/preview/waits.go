@@ -29,7 +29,7 @@ func (w *waits) check(c *checklist, one *planned) {
 			c.add(wire.CheckWarning, "spec.dependsOn", "%s/%s %s: the Kustomization would wait for it", key.Namespace, key.Name, why)
 		}
 	}
-	if parent := w.heldBy(one); parent != nil && one.deleted {
+	if parent := w.blockedBy(one); parent != nil && one.deleted {
 		c.add(wire.CheckWarning, "parent", "%s, which would delete this one, %s: it stays", parent.plan.Kustomization, w.stalls(parent))
 	} else if parent != nil {
 		c.add(wire.CheckWarning, "parent", "%s, which declares this one, %s, and may change it: the Kustomization would wait for it", parent.plan.Kustomization, w.stalls(parent))
@@ -91,7 +91,7 @@ func (w *waits) stallsNow(one *planned) string {
 		return "is suspended"
 	case slices.ContainsFunc(one.gates, func(g wire.Gate) bool { return !g.Open }):
 		return "would be held by a freeze"
-	case w.heldBy(one) != nil:
+	case w.blockedBy(one) != nil:
 		return "would wait itself"
 	}
 	for i, key := range one.awaits() {
@@ -102,9 +102,9 @@ func (w *waits) stallsNow(one *planned) string {
 	return ""
 }
 
-// heldBy is the Kustomization that declares one in the source that both follow,
+// blockedBy is the Kustomization that declares one in the source that both follow,
 // if it would not apply the commit and does not leave one as it is, as a sync does.
-func (w *waits) heldBy(one *planned) *planned {
+func (w *waits) blockedBy(one *planned) *planned {
 	key := flux.KeyOf(one.ks)
 	var parent *planned
 	stored := w.stored(key)

@@ -24,11 +24,11 @@ type Board struct {
 	deps    []object.Key
 	parent  object.Key
 	keepers map[object.Key]bool
-	// settled is the attempt that is done with: applied and judged, or failed.
-	settled step.Attempt
-	ok      bool
-	faults  []wire.Fault
-	retry   bool
+	// finished is the attempt that is done with: applied and judged, or failed.
+	finished step.Attempt
+	ok       bool
+	faults   []wire.Fault
+	retry    bool
 	// regained says that rights have changed since the step began: what it
 	// refuses may have been decided by those from before.
 	regained bool
@@ -106,19 +106,19 @@ func (b *Board) KeepsFor(key object.Key) bool {
 	return b.keepers[key]
 }
 
-// Settle records that an attempt is done with. It reports whether it has to be made
+// Finish records that an attempt is done with. It reports whether it has to be made
 // again, as rights have changed meanwhile.
-func (b *Board) Settle(a step.Attempt, ok bool, faults []wire.Fault) (again bool) {
+func (b *Board) Finish(a step.Attempt, ok bool, faults []wire.Fault) (again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settled, b.ok, b.faults = a, ok, faults
+	b.finished, b.ok, b.faults = a, ok, faults
 	return !ok && b.regained
 }
 
 // Again asks for an attempt now, also of what failed.
 func (b *Board) Again() {
 	b.mu.Lock()
-	b.retry, b.settled, b.regained = true, step.Attempt{}, false
+	b.retry, b.finished, b.regained = true, step.Attempt{}, false
 	b.mu.Unlock()
 	b.Wake.Set()
 }
@@ -127,7 +127,7 @@ func (b *Board) Again() {
 // have changed.
 func (b *Board) Regain() {
 	b.mu.Lock()
-	failed := b.settled != (step.Attempt{}) && !b.ok
+	failed := b.finished != (step.Attempt{}) && !b.ok
 	b.regained = !failed
 	b.mu.Unlock()
 	if failed {
@@ -184,7 +184,7 @@ func (b *Board) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st := State{
-		Revision: b.settled.Revision, Generation: b.settled.Generation, OK: b.ok,
+		Revision: b.finished.Revision, Generation: b.finished.Generation, OK: b.ok,
 		Faults: b.faults, Next: b.next, WaitsFor: slices.Clone(b.deps),
 	}
 	if b.parent != (object.Key{}) {

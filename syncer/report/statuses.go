@@ -208,16 +208,16 @@ func (t *Statuses) run(ctx context.Context, source object.Key, l *backlog) {
 			_ = t.sent.remember(context.WithoutCancel(ctx), sentStatus{Of: source.Namespace + "/" + source.Name + " " + p.kustomization, SHA: p.sha, State: p.state})
 		}
 		p.tries++
-		wait := t.settle(source, l, p, err)
+		wait := t.remove(source, l, p, err)
 		if wait > 0 && !loop.NewFlag().Sleep(ctx, wait) {
 			continue
 		}
 	}
 }
 
-// settle removes a status from its backlog that was reported or cannot be, and
+// remove takes a status off its backlog that was reported or cannot be, and
 // otherwise returns how long to wait before the next try.
-func (t *Statuses) settle(source object.Key, l *backlog, p *post, err error) time.Duration {
+func (t *Statuses) remove(source object.Key, l *backlog, p *post, err error) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	refused, ok := errors.AsType[*forge.Error](err)

@@ -140,11 +140,11 @@ func TestFailedCommit(t *testing.T) {
 		t.Error("tries that are over end once more")
 	}
 	// The next commit ends the quarantine; putting the last good one back does not.
-	held := write(t, over, applied(first, func(a *status.Applied) { a.Hold, a.Heals, a.Judge, a.Newest = true, true, false, second }))
-	if verdict.Of(held).Quarantined != second || held.Status.LastAppliedRevision != first || held.Status.LastAttemptedRevision != second {
-		t.Errorf("after going back: %+v", held.Status)
+	quarantined := write(t, over, applied(first, func(a *status.Applied) { a.Hold, a.Heals, a.Judge, a.Newest = true, true, false, second }))
+	if verdict.Of(quarantined).Quarantined != second || quarantined.Status.LastAppliedRevision != first || quarantined.Status.LastAttemptedRevision != second {
+		t.Errorf("after going back: %+v", quarantined.Status)
 	}
-	if next := write(t, held, applied("main@sha1:3", nil)); verdict.Of(next).Quarantined != "" {
+	if next := write(t, quarantined, applied("main@sha1:3", nil)); verdict.Of(next).Quarantined != "" {
 		t.Error("the next commit is in quarantine, too")
 	}
 }
