@@ -149,7 +149,7 @@ func New(cfg Config) *Syncer {
 		Apply: s.loops.Gather, OnHead: s.loops.WakeFollowers, Suspended: s.editors.UpdateSuspended,
 	})
 	s.owners = owners.New(s.env.Store)
-	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.loops.Applied)
+	s.history = history.New(s.env, s.rights, s.sources, s.journal, s.owners, s.loops.Rendered)
 	s.neighbours = &neighbours.Finder{Env: s.env, Rights: s.rights, Sources: s.sources, Renderer: s.loops.RendererFor}
 	s.rollbacks = &rollback.Rollbacks{Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, Identity: cfg.Identity, SigningKey: cfg.SigningKey}
 	s.gates = &passage.Gates{Env: s.env, Sources: s.sources, Rollbacks: s.rollbacks}

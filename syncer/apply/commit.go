@@ -73,7 +73,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 		}))
 	}
 	edit := status.Applied{
-		Attempt: r.attempt(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
+		Snapshot: r.snapshot(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
 		Unpruned: unpruned(r), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.judge.Waits(), Waits: waits,
 	}.Edit(now)
 	p.changes = append(p.changes, r.forget(ks)...)
@@ -156,7 +156,7 @@ func (s *Set) commit(ctx context.Context, parts ...*part) (refused *part, err er
 // Kustomization may have come, or changed, with the transaction.
 func (p *part) learn(stored map[object.Key]object.Object) {
 	for _, a := range p.actions {
-		p.k.planner.Applied(a, stored[a.Key])
+		p.k.planner.Learn(a, stored[a.Key])
 	}
 	if ks, ok := stored[p.k.key].(*kustomizev1.Kustomization); ok {
 		p.ks = ks
@@ -176,9 +176,9 @@ func (p *part) done() {
 	}
 	r.keep(p.ks)
 	k.s.takeOver(k, r.plan.Inventory)
-	k.board.Remember(history.Applied{Revision: r.head.Revision(), Spec: p.ks.Spec, Items: r.items})
+	k.board.Remember(history.Rendered{Revision: r.head.Revision(), Spec: p.ks.Spec, Items: r.items})
 	if p.judge {
-		k.judge.Watch(p.ks, r.applied())
+		k.judge.Watch(p.ks, r.subject())
 	} else {
 		k.finish(r.want, !k.judge.Waits(), nil)
 	}

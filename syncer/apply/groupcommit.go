@@ -208,15 +208,15 @@ func (g *group) commit(ctx context.Context) bool {
 			m.want.Generation = parts[i].ks.Generation
 		}
 		_ = fault.Catch(func() error {
-			m.applied(parts[i])
+			m.done(parts[i])
 			return nil
 		})
 	}
 	return true
 }
 
-// applied is what follows for a member whose part is stored.
-func (m *member) applied(p *part) {
+// done does what follows for a member whose part is stored.
+func (m *member) done(p *part) {
 	k := m.k
 	p.r.want = m.want
 	k.attempted, k.failed, k.thaw = m.want, false, time.Time{}

@@ -26,9 +26,9 @@ import (
 // refuse writes why a revision was not applied; everything stays as it was.
 func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
 	now := k.s.Env.Now()
-	said := status.Attempt{Revision: revision}
+	said := status.Snapshot{Revision: revision}
 	if r != nil {
-		said = r.attempt()
+		said = r.snapshot()
 		said.Revision = revision
 	}
 	refused := status.Refuse(ks, err, said, r != nil)

@@ -239,14 +239,14 @@ func (s *Set) pass(ks *kustomizev1.Kustomization, r *round) error {
 	return s.Gates.Pass(ks, r.plan, r.head, r.drift)
 }
 
-// attempt is what the status's history says of the round.
-func (r *round) attempt() status.Attempt {
-	return status.Attempt{Resources: r.resources, Revision: r.head.Revision(), Began: r.began}
+// snapshot is what the status's history says of the round.
+func (r *round) snapshot() status.Snapshot {
+	return status.Snapshot{Resources: r.resources, Revision: r.head.Revision(), Began: r.began}
 }
 
-// applied is what of the round is judged.
-func (r *round) applied() judge.Applied {
-	return judge.Applied{Head: r.head, Commit: r.commit, Want: r.want, Resources: r.resources, Began: r.began, Inventory: r.plan.Inventory, Kept: r.plan.Kept, Drift: r.drift}
+// subject is what of the round is judged.
+func (r *round) subject() judge.Subject {
+	return judge.Subject{Head: r.head, Commit: r.commit, Want: r.want, Resources: r.resources, Began: r.began, Inventory: r.plan.Inventory, Kept: r.plan.Kept, Drift: r.drift}
 }
 
 // announce reports what was applied: events, log, progress.

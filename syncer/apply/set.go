@@ -259,13 +259,13 @@ func (s *Set) Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Inpu
 	return s.input(ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
 }
 
-// Applied is what a Kustomization applied last, as it was rendered.
-func (s *Set) Applied(key object.Key) history.Applied {
+// Rendered is what a Kustomization applied last, as it was rendered.
+func (s *Set) Rendered(key object.Key) history.Rendered {
 	k := s.kustomization(key)
 	if k == nil {
-		return history.Applied{}
+		return history.Rendered{}
 	}
-	return k.board.Applied()
+	return k.board.Rendered()
 }
 
 // takeOver claims what was applied, and has those look again who applied it

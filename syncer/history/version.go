@@ -33,18 +33,18 @@ import (
 
 // History answers what Git declared, and who set a field.
 type History struct {
-	env     *env.Env
-	rights  rights.Rights
-	sources *source.Set
-	journal *journal.Journal
-	owners  *owners.Index
-	applied func(kustomization object.Key) Applied
+	env      *env.Env
+	rights   rights.Rights
+	sources  *source.Set
+	journal  *journal.Journal
+	owners   *owners.Index
+	rendered func(kustomization object.Key) Rendered
 }
 
-// New returns a History that answers from the sources' commits; applied is what
+// New returns a History that answers from the sources' commits; rendered is what
 // a Kustomization applied last, if that is remembered.
-func New(e *env.Env, r rights.Rights, sources *source.Set, j *journal.Journal, x *owners.Index, applied func(object.Key) Applied) *History {
-	return &History{e, r, sources, j, x, applied}
+func New(e *env.Env, r rights.Rights, sources *source.Set, j *journal.Journal, x *owners.Index, rendered func(object.Key) Rendered) *History {
+	return &History{e, r, sources, j, x, rendered}
 }
 
 // Version is the result of rendering one commit for a Kustomization.
@@ -66,9 +66,9 @@ func (e *MissingError) Error() string { return e.what }
 // Missing returns the error that something that was asked for does not exist.
 func Missing(format string, args ...any) error { return &MissingError{fmt.Sprintf(format, args...)} }
 
-// Applied is what was applied last, so that a question about it need not render
+// Rendered is what was applied last, so that a question about it need not render
 // it again.
-type Applied struct {
+type Rendered struct {
 	Revision string
 	Spec     kustomizev1.KustomizationSpec
 	Items    []load.Item
@@ -88,7 +88,7 @@ func (s *History) appliedVersion(key object.Key) (*Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	built := s.applied(key)
+	built := s.rendered(key)
 	if built.Revision != ks.Status.LastAppliedRevision {
 		return s.versionAt(context.Background(), ks, repo, head.Commit, ks.Spec)
 	}

@@ -25,7 +25,7 @@ func (j *Judge) Before(ks *kustomizev1.Kustomization, inventory []object.Key, p 
 // allHealthy reports whether everything that is applied is healthy now. The plan
 // has most of the live states, in the order of the inventory.
 func (j *Judge) allHealthy(inventory []object.Key, p plan.Result) bool {
-	planned := p.Actions
+	actions := p.Actions
 	now := j.Env.Now()
 	st := assess.Standing{Reader: j.Env.Store, Since: now.Add(-verdict.Steady), Now: now, Steady: verdict.Steady}
 	for _, key := range inventory {
@@ -33,8 +33,8 @@ func (j *Judge) allHealthy(inventory []object.Key, p plan.Result) bool {
 			continue
 		}
 		var live object.Object
-		if i := slices.IndexFunc(planned[:min(len(planned), 8)], func(a plan.Action) bool { return a.Key == key }); i >= 0 {
-			live, planned = planned[i].Live, planned[i+1:]
+		if i := slices.IndexFunc(actions[:min(len(actions), 8)], func(a plan.Action) bool { return a.Key == key }); i >= 0 {
+			live, actions = actions[i].Live, actions[i+1:]
 		} else {
 			live = j.Env.Store.Get(key)
 		}
@@ -63,13 +63,13 @@ func (j *Judge) Restore(ks *kustomizev1.Kustomization, h source.Head, inventory 
 	if st.Revision != ks.Status.LastAppliedRevision || j.pending != nil {
 		return
 	}
-	applied, ok := appliedBefore(ks, h, st.Revision)
+	subject, ok := appliedBefore(ks, h, st.Revision)
 	if !ok {
 		return
 	}
-	applied.Inventory = inventory
+	subject.Inventory = inventory
 	now := j.Env.Now()
-	v := j.newTrial(ks, applied)
+	v := j.newTrial(ks, subject)
 	if st.Result == wire.VerdictHealthy {
 		if v.began = st.Began; now.Before(st.Began.Add(v.patience.Probation)) {
 			j.keepWatch(v, st.Began)
@@ -88,15 +88,15 @@ func (j *Judge) Restore(ks *kustomizev1.Kustomization, h source.Head, inventory 
 }
 
 // appliedBefore is a revision that was applied before the start.
-func appliedBefore(ks *kustomizev1.Kustomization, h source.Head, revision string) (Applied, bool) {
+func appliedBefore(ks *kustomizev1.Kustomization, h source.Head, revision string) (Subject, bool) {
 	at, ok := git.ParseRevision(revision)
 	if !ok {
-		return Applied{}, false
+		return Subject{}, false
 	}
 	h = h.At(at)
-	applied := Applied{Head: h, Want: step.Attempt{Revision: revision, Generation: ks.Generation}}
+	subject := Subject{Head: h, Want: step.Attempt{Revision: revision, Generation: ks.Generation}}
 	if c, err := h.Repo.Commit(at.Commit); err == nil {
-		applied.Commit = source.Commit(c)
+		subject.Commit = source.Commit(c)
 	}
-	return applied, true
+	return subject, true
 }

@@ -80,18 +80,18 @@ func healthSpec(ks *kustomizev1.Kustomization) string {
 }
 
 // Watch starts to judge what was applied.
-func (j *Judge) Watch(ks *kustomizev1.Kustomization, applied Applied) {
+func (j *Judge) Watch(ks *kustomizev1.Kustomization, subject Subject) {
 	j.judgedBy = healthSpec(ks)
-	v := j.newTrial(ks, applied)
-	if j.pending != nil && j.pending.Head.Commit == applied.Head.Commit && !j.pending.failed {
+	v := j.newTrial(ks, subject)
+	if j.pending != nil && j.pending.Head.Commit == subject.Head.Commit && !j.pending.failed {
 		// Drift was put back meanwhile, or the spec says otherwise what to wait for.
 		v.began = j.pending.began
-		if applied.Drift {
+		if subject.Drift {
 			v.deadline = j.pending.deadline
 		}
 		j.pending = v
 		return
 	}
 	j.pending, j.watched = v, nil
-	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: wire.PhaseHealth, Revision: applied.Head.Revision(), Commit: applied.Commit, Message: "waiting until everything is healthy"})
+	j.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: j.name(), Phase: wire.PhaseHealth, Revision: subject.Head.Revision(), Commit: subject.Commit, Message: "waiting until everything is healthy"})
 }

@@ -68,7 +68,7 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := flux.KeyOf(ks)
-			applied := status.Applied{Attempt: status.Attempt{Revision: revision}, Newest: revision, Judge: true, Waits: true, Inventory: flux.Inventory(inventory)}
+			applied := status.Applied{Snapshot: status.Snapshot{Revision: revision}, Newest: revision, Judge: true, Waits: true, Inventory: flux.Inventory(inventory)}
 			if _, err := store.Commit(t.Context(), change.Tx{Changes: []change.Change{applied.Edit(now).Change(key)}}); err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 				Concluded: func(_ step.Attempt, ok bool) { concluded = append(concluded, ok) },
 			}
 			get := func() *kustomizev1.Kustomization { return store.Get(key).(*kustomizev1.Kustomization) }
-			j.Watch(get(), judge.Applied{Head: source.Head{Head: git.Head{Name: "main", Branch: true, Commit: revision[len("main@sha1:"):]}}, Inventory: inventory})
+			j.Watch(get(), judge.Subject{Head: source.Head{Head: git.Head{Name: "main", Branch: true, Commit: revision[len("main@sha1:"):]}}, Inventory: inventory})
 			now = now.Add(tc.after)
 			store.refuses = 2
 			for range 2 {

@@ -25,8 +25,8 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// Applied is a commit that is applied, and what of it is judged.
-type Applied struct {
+// Subject is a commit that is applied, and what of it is judged.
+type Subject struct {
 	Head   source.Head
 	Commit *wire.Commit
 	// Want is the attempt that it was applied for.
@@ -41,13 +41,13 @@ type Applied struct {
 	Drift bool
 }
 
-func (a Applied) attempt() status.Attempt {
-	return status.Attempt{Resources: a.Resources, Revision: a.Head.Revision(), Began: a.Began}
+func (s Subject) snapshot() status.Snapshot {
+	return status.Snapshot{Resources: s.Resources, Revision: s.Head.Revision(), Began: s.Began}
 }
 
 // Trial is the wait for an applied commit to become healthy.
 type Trial struct {
-	Applied
+	Subject
 	began    time.Time
 	deadline time.Time
 	// conditions says that the Kustomization's status waits for it, too.
@@ -73,20 +73,20 @@ type Trial struct {
 }
 
 // newTrial is about what was applied.
-func (j *Judge) newTrial(ks *kustomizev1.Kustomization, applied Applied) *Trial {
+func (j *Judge) newTrial(ks *kustomizev1.Kustomization, subject Subject) *Trial {
 	now := j.Env.Now()
-	v := &Trial{Applied: applied, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
+	v := &Trial{Subject: subject, began: now, deadline: now.Add(ks.GetTimeout()), conditions: ks.Spec.Wait || len(ks.Spec.HealthChecks) > 0}
 	v.patience, _ = verdict.PatienceOf(ks, j.Settle)
 	// They compiled when the commit was planned.
 	v.exprs, _ = j.Expressions.HealthOf(ks)
-	v.checks = applied.Inventory
+	v.checks = subject.Inventory
 	if !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0 {
 		v.checks = flux.HealthChecks(ks)
 	}
 	named := !ks.Spec.Wait && len(ks.Spec.HealthChecks) > 0
 	v.checks = slices.DeleteFunc(slices.Clone(v.checks), func(key object.Key) bool {
 		// A Kustomization among its own objects would wait for itself.
-		return key == j.Key || !named && j.leftAlone(applied, key)
+		return key == j.Key || !named && j.leftAlone(subject, key)
 	})
 	v.open = v.checks
 	return v
@@ -94,9 +94,9 @@ func (j *Judge) newTrial(ks *kustomizev1.Kustomization, applied Applied) *Trial 
 
 // leftAlone reports whether an object of the inventory is not waited for: it asks
 // to be left alone, or is no longer declared and waits for a successor.
-func (j *Judge) leftAlone(applied Applied, key object.Key) bool {
+func (j *Judge) leftAlone(subject Subject, key object.Key) bool {
 	live := j.Env.Store.Get(key)
-	return live != nil && plan.LeftAlone(live) || slices.Contains(applied.Kept, key)
+	return live != nil && plan.LeftAlone(live) || slices.Contains(subject.Kept, key)
 }
 
 // concludePause is the wait after a verdict could not be stored.
@@ -227,7 +227,7 @@ func (j *Judge) conclude(ctx context.Context, v *Trial, result wire.Verdict, rea
 	ok := result != wire.VerdictFailed
 	revision := v.Head.Revision()
 	edit := status.Judged{
-		Attempt: v.attempt(), OK: ok, Reason: reason, Began: v.began, Conditions: v.conditions,
+		Snapshot: v.snapshot(), OK: ok, Reason: reason, Began: v.began, Conditions: v.conditions,
 		Newest: j.Newest(revision),
 	}.Edit(j.Env.Now())
 	tx := change.Tx{Changes: []change.Change{edit.Change(j.Key)}}

@@ -223,8 +223,8 @@ func (p *Planner) Wants(key object.Key) bool {
 	return p.wanted == nil || p.wanted.has(key)
 }
 
-// Applied records what an action has stored.
-func (p *Planner) Applied(a Action, stored object.Object) {
+// Learn records what an action has stored.
+func (p *Planner) Learn(a Action, stored object.Object) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if a.Type == Delete || stored == nil {

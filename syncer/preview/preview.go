@@ -35,8 +35,8 @@ type Loops interface {
 	Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.Renderer)
 	// Input is what a plan for a Kustomization depends on.
 	Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error)
-	// Applied is what a Kustomization applied last, as it was rendered.
-	Applied(key object.Key) history.Applied
+	// Rendered is what a Kustomization applied last, as it was rendered.
+	Rendered(key object.Key) history.Rendered
 }
 
 // Config is what plans are made with.

@@ -56,7 +56,7 @@ func (v *Previewer) selected(ctx context.Context, req wire.PlanRequest) ([]*kust
 		}
 		return list, src, nil
 	}
-	src, err := v.Sources.Planned(ctx, req.Source)
+	src, err := v.Sources.ForPlan(ctx, req.Source)
 	if err != nil {
 		return nil, nil, err
 	}

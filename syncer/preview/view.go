@@ -58,7 +58,7 @@ func (v *Previewer) restrict(o *render.Viewer, self object.Key, in *plan.Input) 
 		}
 		return unseen
 	}
-	in.Before = content.Declared(v.Loops.Applied(self).Items)
+	in.Before = content.Declared(v.Loops.Rendered(self).Items)
 	// A generated name ends in a hash of what was not read.
 	in.Inventory = slices.DeleteFunc(slices.Clone(in.Inventory), func(key object.Key) bool {
 		return slices.ContainsFunc(in.Items, func(it load.Item) bool {

@@ -33,7 +33,7 @@ type Board struct {
 	// refuses may have been decided by those from before.
 	regained bool
 	next     time.Time
-	applied  history.Applied
+	rendered history.Rendered
 }
 
 // NewBoard returns an empty board.
@@ -166,17 +166,17 @@ func (b *Board) Plan(next time.Time) {
 }
 
 // Remember keeps what is applied, as it was rendered.
-func (b *Board) Remember(applied history.Applied) {
+func (b *Board) Remember(rendered history.Rendered) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.applied = applied
+	b.rendered = rendered
 }
 
-// Applied is what was applied last, as it was rendered.
-func (b *Board) Applied() history.Applied {
+// Rendered is what was applied last, as it was rendered.
+func (b *Board) Rendered() history.Rendered {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.applied
+	return b.rendered
 }
 
 // State is where the Kustomization stands.

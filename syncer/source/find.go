@@ -56,9 +56,9 @@ func (s *Set) Permitted(ctx context.Context, verb, name string) (*Source, error)
 	return src, s.options.Rights.PermittedSource(ctx, verb, src.Key)
 }
 
-// Planned finds the source that a caller names for a plan: one that the caller
+// ForPlan finds the source that a caller names for a plan: one that the caller
 // may see, or that has a Kustomization that the caller may see.
-func (s *Set) Planned(ctx context.Context, name string) (*Source, error) {
+func (s *Set) ForPlan(ctx context.Context, name string) (*Source, error) {
 	src, err := s.find(name, func(key object.Key) bool {
 		if s.options.Rights.Permitted(ctx, "get", key) == nil {
 			return true

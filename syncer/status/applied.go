@@ -23,7 +23,7 @@ const (
 
 // Applied is what a transaction applies for a Kustomization.
 type Applied struct {
-	Attempt
+	Snapshot
 	Request   string // of reconcile.fluxcd.io/requestedAt, that is handled
 	Newest    string // the revision that the attempt was made for
 	Inventory *kustomizev1.ResourceInventory

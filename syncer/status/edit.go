@@ -37,9 +37,9 @@ func conditions(ks *kustomizev1.Kustomization, generation int64, now time.Time) 
 	return flux.Conditions{List: &ks.Status.Conditions, Generation: generation, Now: metav1.NewTime(now)}
 }
 
-// Attempt is what status.history says of one attempt to apply a revision: Flux's
+// Snapshot is what status.history says of one attempt to apply a revision: Flux's
 // record of what was reconciled, when, how long it took and what came of it.
-type Attempt struct {
+type Snapshot struct {
 	// Resources identifies what was rendered; empty: it was not, or before a
 	// restart, and there is nothing to record.
 	Resources string
@@ -47,9 +47,9 @@ type Attempt struct {
 	Began     time.Time
 }
 
-func (a Attempt) record(st *kustomizev1.KustomizationStatus, now time.Time, reason string) {
-	if a.Resources == "" {
+func (s Snapshot) record(st *kustomizev1.KustomizationStatus, now time.Time, reason string) {
+	if s.Resources == "" {
 		return
 	}
-	st.History.Upsert(a.Resources, now, now.Sub(a.Began), reason, map[string]string{"revision": a.Revision})
+	st.History.Upsert(s.Resources, now, now.Sub(s.Began), reason, map[string]string{"revision": s.Revision})
 }

@@ -12,7 +12,7 @@ import (
 
 // Judged is a verdict on what is applied.
 type Judged struct {
-	Attempt
+	Snapshot
 	OK     bool
 	Reason string    // why it failed
 	Began  time.Time // the wait for it

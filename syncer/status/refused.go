@@ -18,7 +18,7 @@ import (
 
 // Refused is why a revision is not applied; everything stays as it was.
 type Refused struct {
-	Attempt              // its Revision is empty if there is none
+	Snapshot             // its Revision is empty if there is none
 	Built           bool // an attempt had begun
 	Reason, Message string
 	Generation      int64  // of the Kustomization that was refused
@@ -27,9 +27,9 @@ type Refused struct {
 }
 
 // Refuse is the refusal of ks for an error.
-func Refuse(ks *kustomizev1.Kustomization, err error, attempt Attempt, built bool) Refused {
+func Refuse(ks *kustomizev1.Kustomization, err error, snapshot Snapshot, built bool) Refused {
 	r := Refused{
-		Attempt: attempt, Built: built, Reason: fault.ReasonOf(err, meta.ReconciliationFailedReason), Message: flux.Bounded(err.Error()),
+		Snapshot: snapshot, Built: built, Reason: fault.ReasonOf(err, meta.ReconciliationFailedReason), Message: flux.Bounded(err.Error()),
 		Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
 	}
 	errors.As(err, &r.overrun)

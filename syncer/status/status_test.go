@@ -66,8 +66,8 @@ func wants(t *testing.T, ks *kustomizev1.Kustomization, conditions map[string]st
 
 func applied(revision string, edit func(*status.Applied)) status.Edit {
 	a := status.Applied{
-		Attempt: status.Attempt{Resources: "sha256:" + revision, Revision: revision, Began: now.Add(-time.Second)},
-		Newest:  revision, Inventory: flux.Inventory([]object.Key{{Namespace: "team", Name: "web"}}), Judge: true, Waits: true,
+		Snapshot: status.Snapshot{Resources: "sha256:" + revision, Revision: revision, Began: now.Add(-time.Second)},
+		Newest:   revision, Inventory: flux.Inventory([]object.Key{{Namespace: "team", Name: "web"}}), Judge: true, Waits: true,
 	}
 	if edit != nil {
 		edit(&a)
@@ -77,8 +77,8 @@ func applied(revision string, edit func(*status.Applied)) status.Edit {
 
 func judged(revision string, reason string) status.Edit {
 	return status.Judged{
-		Attempt: status.Attempt{Resources: "sha256:" + revision, Revision: revision, Began: now},
-		OK:      reason == "", Reason: reason, Began: now, Conditions: true, Newest: true,
+		Snapshot: status.Snapshot{Resources: "sha256:" + revision, Revision: revision, Began: now},
+		OK:       reason == "", Reason: reason, Began: now, Conditions: true, Newest: true,
 	}.Edit(now.Add(2 * time.Second))
 }
 
@@ -164,7 +164,7 @@ func TestRelapse(t *testing.T) {
 // A refusal is told once; what waits for a dependency is no failed attempt.
 func TestRefused(t *testing.T) {
 	ks := write(t, app(), applied(first, nil), judged(first, ""))
-	attempt := status.Attempt{Resources: "sha256:2", Revision: second, Began: now}
+	attempt := status.Snapshot{Resources: "sha256:2", Revision: second, Began: now}
 	refused := status.Refuse(ks, fault.New(meta.BuildFailedReason, errors.New("a.yaml:3: no such field")), attempt, true)
 	if !refused.Fresh(ks) || refused.Waits() {
 		t.Errorf("fresh %v, waits %v", refused.Fresh(ks), refused.Waits())
@@ -219,8 +219,8 @@ func TestEditsAreIdempotent(t *testing.T) {
 						a.Unpruned = revision + ": kept"
 					}
 				}),
-				status.Judged{Attempt: status.Attempt{Revision: revision}, OK: flag(), Reason: "bad", Began: now, Conditions: flag(), Newest: flag()}.Edit(now),
-				status.Refuse(ks, errors.New("no"), status.Attempt{Revision: revision}, flag()).Edit(now),
+				status.Judged{Snapshot: status.Snapshot{Revision: revision}, OK: flag(), Reason: "bad", Began: now, Conditions: flag(), Newest: flag()}.Edit(now),
+				status.Refuse(ks, errors.New("no"), status.Snapshot{Revision: revision}, flag()).Edit(now),
 				status.Freeze(ks, revision, errors.New("frozen")).Edit(now),
 				status.Quarantine(verdict.Of(ks), revision, status.RevertPending, status.WithPending("bad", errors.New("x")), flag()).Edit(now),
 				status.PendingOver("; over", now),
