@@ -29,11 +29,11 @@ type neighbour struct {
 }
 
 // names reports whether an object is, or may be, named in the files.
-func (f *neighbour) names(ctx context.Context, key object.Key) bool {
-	if f.references == nil && f.files != nil {
-		f.references, f.files = f.files(ctx), nil
+func (o *neighbour) names(ctx context.Context, key object.Key) bool {
+	if o.references == nil && o.files != nil {
+		o.references, o.files = o.files(ctx), nil
 	}
-	return f.references != nil && (ctx.Err() != nil || f.references.Fit(f.spec, key))
+	return o.references != nil && (ctx.Err() != nil || o.references.Fit(o.spec, key))
 }
 
 // find renders the Kustomizations but self: those of the store, and those that
@@ -43,8 +43,8 @@ func (n *Neighbours) find(ctx context.Context) []*neighbour {
 	var order []object.Key
 	var queue []*kustomizev1.Kustomization
 	list, _ := n.env.Store.List(flux.Kustomization, "")
-	for _, o := range list {
-		if ks, ok := o.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.Gone(flux.KeyOf(ks)) && !n.Hidden(flux.KeyOf(ks)) {
+	for _, obj := range list {
+		if ks, ok := obj.(*kustomizev1.Kustomization); ok && ks.DeletionTimestamp == nil && !n.Gone(flux.KeyOf(ks)) && !n.Hidden(flux.KeyOf(ks)) {
 			queue = append(queue, ks)
 		}
 	}
@@ -53,17 +53,17 @@ func (n *Neighbours) find(ctx context.Context) []*neighbour {
 	for ; len(queue) > 0 && ctx.Err() == nil; queue = queue[1:] {
 		ks := queue[0]
 		key := flux.KeyOf(ks)
-		f := byKey[key]
+		o := byKey[key]
 		// Two that declare each other must not be rendered for ever.
-		if f != nil && (Extent(f.spec) == Extent(ks) || tries[key] > 2) || n.Gone(key) {
+		if o != nil && (Extent(o.spec) == Extent(ks) || tries[key] > 2) || n.Gone(key) {
 			continue
 		}
 		tries[key]++
-		if f == nil {
+		if o == nil {
 			order = append(order, key)
 		}
-		items, f := n.Declared(ctx, ks, until)
-		byKey[key] = f
+		items, o := n.Declared(ctx, ks, until)
+		byKey[key] = o
 		for _, it := range items {
 			if child, ok := it.Object.(*kustomizev1.Kustomization); ok {
 				if child = n.arriving(ks, child); child != nil {
@@ -75,8 +75,8 @@ func (n *Neighbours) find(ctx context.Context) []*neighbour {
 	n.drop(byKey)
 	var out []*neighbour
 	for _, key := range order {
-		if f := byKey[key]; f != nil && key != n.self {
-			out = append(out, f)
+		if o := byKey[key]; o != nil && key != n.self {
+			out = append(out, o)
 		}
 	}
 	return out
@@ -107,12 +107,12 @@ func (n *Neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kust
 func (n *Neighbours) drop(byKey map[object.Key]*neighbour) {
 	for again := true; again; {
 		again = false
-		for key, f := range byKey {
+		for key, o := range byKey {
 			owner, labelled := plan.Owner{}, false
 			if stored := n.stored(key); stored != nil {
 				owner, labelled = plan.OwnerOf(stored)
 			}
-			if !labelled || owner == f.owner || n.wanted(byKey, key) {
+			if !labelled || owner == o.owner || n.wanted(byKey, key) {
 				continue
 			}
 			if n.prunes(byKey, owners.KeyOf(owner), key) {
@@ -124,8 +124,8 @@ func (n *Neighbours) drop(byKey map[object.Key]*neighbour) {
 }
 
 func (n *Neighbours) wanted(byKey map[object.Key]*neighbour, key object.Key) bool {
-	for _, f := range byKey {
-		if f.wants[key] {
+	for _, o := range byKey {
+		if o.wants[key] {
 			return true
 		}
 	}
@@ -141,11 +141,11 @@ func (n *Neighbours) prunes(byKey map[object.Key]*neighbour, key, child object.K
 	if obj := n.env.Store.Get(child); obj != nil && plan.Spared(obj) != "" {
 		return false
 	}
-	f := byKey[key]
-	if f == nil { // it goes itself
+	o := byKey[key]
+	if o == nil { // it goes itself
 		return flux.Deletes(stored)
 	}
-	return !f.unknown && !f.idle && f.spec.Spec.Prune
+	return !o.unknown && !o.idle && o.spec.Spec.Prune
 }
 
 // Extent is what decides which objects a Kustomization declares, other than
@@ -157,13 +157,13 @@ func Extent(ks *kustomizev1.Kustomization) string {
 // Declared is what a Kustomization declares at the revision, or at its own
 // source's head if it follows another. After until it is not known any more.
 func (n *Neighbours) Declared(ctx context.Context, ks *kustomizev1.Kustomization, until time.Time) ([]load.Item, *neighbour) {
-	f := &neighbour{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
+	o := &neighbour{spec: ks, owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, idle: ks.Spec.Suspend}
 	declares, files := n.Render, n.Files
 	if flux.SourceKey(ks) != n.source {
 		at, err := n.sources.HeadOf(ks)
 		if err != nil {
-			f.unknown = true
-			return nil, f
+			o.unknown = true
+			return nil, o
 		}
 		other := n.finder().Of(n.self, flux.SourceKey(ks), at)
 		declares, files = other.Render, other.Files
@@ -174,21 +174,21 @@ func (n *Neighbours) Declared(ctx context.Context, ks *kustomizev1.Kustomization
 		items, err = declares(ctx, ks)
 	}
 	if err != nil {
-		f.unknown = true
-		f.files = func(ctx context.Context) *render.References {
+		o.unknown = true
+		o.files = func(ctx context.Context) *render.References {
 			t, err := files()
 			if err != nil {
 				return nil
 			}
 			return render.ReferencesIn(ctx, t, render.CleanDir(ks.Spec.Path))
 		}
-		return nil, f
+		return nil, o
 	}
-	f.wants = make(map[object.Key]bool, len(items))
+	o.wants = make(map[object.Key]bool, len(items))
 	for _, it := range items {
 		if key, err := plan.KeyOf(it.Object); err == nil {
-			f.wants[key] = true
+			o.wants[key] = true
 		}
 	}
-	return items, f
+	return items, o
 }

@@ -124,17 +124,17 @@ func (n *Neighbours) all(ctx context.Context) []*neighbour {
 func (n *Neighbours) Successor(ctx context.Context, key object.Key) (plan.Successor, bool) {
 	list := n.all(ctx)
 	var first *neighbour
-	for _, f := range list {
-		if n.takes(f, key) && (first == nil || f.owner.String() < first.owner.String()) {
-			first = f
+	for _, o := range list {
+		if n.takes(o, key) && (first == nil || o.owner.String() < first.owner.String()) {
+			first = o
 		}
 	}
 	if first != nil {
 		return plan.Successor{Owner: first.owner}, true
 	}
-	for _, f := range list {
-		if n.mayTake(ctx, f, key) {
-			return plan.Successor{Owner: f.owner, Unsure: true}, true
+	for _, o := range list {
+		if n.mayTake(ctx, o, key) {
+			return plan.Successor{Owner: o.owner, Unsure: true}, true
 		}
 	}
 	return plan.Successor{}, false
@@ -143,47 +143,47 @@ func (n *Neighbours) Successor(ctx context.Context, key object.Key) (plan.Succes
 // declares reports whether one certain other Kustomization declares an object, or
 // may: an object of which several do stays with the one that has it.
 func (n *Neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
-	return slices.ContainsFunc(n.all(ctx), func(f *neighbour) bool { return f.owner == owner && (n.takes(f, key) || n.mayTake(ctx, f, key)) })
+	return slices.ContainsFunc(n.all(ctx), func(o *neighbour) bool { return o.owner == owner && (n.takes(o, key) || n.mayTake(ctx, o, key)) })
 }
 
-func (n *Neighbours) takes(f *neighbour, key object.Key) bool {
-	return f.wants[key] && !f.idle && n.rights.Allowed(f.spec, "patch", key) == nil
+func (n *Neighbours) takes(o *neighbour, key object.Key) bool {
+	return o.wants[key] && !o.idle && n.rights.Allowed(o.spec, "patch", key) == nil
 }
 
-func (n *Neighbours) mayTake(ctx context.Context, f *neighbour, key object.Key) bool {
-	return f.unknown && !f.idle && n.mayInherit(f, key) && f.names(ctx, key)
+func (n *Neighbours) mayTake(ctx context.Context, o *neighbour, key object.Key) bool {
+	return o.unknown && !o.idle && n.mayBeSuccessor(o, key) && o.names(ctx, key)
 }
 
-// mayInherit reports whether one that cannot be rendered may be what an object
+// mayBeSuccessor reports whether one that cannot be rendered may be what an object
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
-func (n *Neighbours) mayInherit(f *neighbour, key object.Key) bool {
-	if n.rights.Allowed(f.spec, "patch", key) != nil {
+func (n *Neighbours) mayBeSuccessor(o *neighbour, key object.Key) bool {
+	if n.rights.Allowed(o.spec, "patch", key) != nil {
 		return false
 	}
-	return flux.SourceKey(f.spec) == n.source || n.rights.Account(f.spec) != ""
+	return flux.SourceKey(o.spec) == n.source || n.rights.Account(o.spec) != ""
 }
 
 // resident is an object in a namespace that another Kustomization declares, or
 // has applied if it is not known what it declares.
 func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner, object.Key, bool) {
-	for _, f := range n.all(ctx) {
+	for _, o := range n.all(ctx) {
 		var here []object.Key
-		for key := range f.wants {
-			if key.Namespace == namespace && n.rights.Allowed(f.spec, "patch", key) == nil {
+		for key := range o.wants {
+			if key.Namespace == namespace && n.rights.Allowed(o.spec, "patch", key) == nil {
 				here = append(here, key)
 			}
 		}
-		if f.unknown || f.idle {
-			for _, key := range flux.InventoryOf(f.spec) {
-				if live := n.env.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, f.owner) {
+		if o.unknown || o.idle {
+			for _, key := range flux.InventoryOf(o.spec) {
+				if live := n.env.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, o.owner) {
 					here = append(here, key)
 				}
 			}
 		}
 		if len(here) > 0 {
 			slices.SortFunc(here, func(a, b object.Key) int { return strings.Compare(a.String(), b.String()) })
-			return f.owner, here[0], true
+			return o.owner, here[0], true
 		}
 	}
 	return plan.Owner{}, object.Key{}, false

@@ -19,11 +19,11 @@ type Board struct {
 	// Wake wakes the loop.
 	Wake loop.Flag
 
-	mu      sync.Mutex
-	touched map[object.Key]bool
-	deps    []object.Key
-	parent  object.Key
-	keepers map[object.Key]bool
+	mu         sync.Mutex
+	touched    map[object.Key]bool
+	deps       []object.Key
+	parent     object.Key
+	successors map[object.Key]bool
 	// finished is the attempt that is done with: applied and judged, or failed.
 	finished step.Attempt
 	ok       bool
@@ -93,17 +93,17 @@ func (b *Board) WaitsFor(key object.Key) bool {
 
 // Keep sets the Kustomizations for which something is kept that is no longer
 // declared.
-func (b *Board) Keep(keepers map[object.Key]bool) {
+func (b *Board) Keep(successors map[object.Key]bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.keepers = keepers
+	b.successors = successors
 }
 
 // KeepsFor reports whether something is kept for another Kustomization.
 func (b *Board) KeepsFor(key object.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.keepers[key]
+	return b.successors[key]
 }
 
 // Finish records that an attempt is done with. It reports whether it has to be made
