@@ -306,7 +306,7 @@ func (s *Syncer) ensureOrWake(ev object.Event) {
 	}
 }
 
-// statusOnly says that an event changed nothing that a user writes.
+// statusOnly reports whether an event changed nothing that a user writes.
 func statusOnly(ev object.Event) bool {
 	if ev.Type != object.Modified || ev.Old == nil || ev.Object == nil {
 		return false

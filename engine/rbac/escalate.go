@@ -150,7 +150,7 @@ func describe(r rbacv1.PolicyRule) string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
-// onlyForGarbageCollection says that an update changes nothing but what lets
+// onlyForGarbageCollection reports whether an update changes nothing but what lets
 // the object be collected.
 func onlyForGarbageCollection(next, old object.Object) bool {
 	if old == nil {

@@ -124,7 +124,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 	return false
 }
 
-// outdated says that someone changed an object between the plan and the commit.
+// outdated reports whether someone changed an object between the plan and the commit.
 func outdated(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }

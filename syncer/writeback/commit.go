@@ -56,7 +56,7 @@ func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w c
 	return u.carryOut, nil
 }
 
-// staysHere says that a change does not concern Git: the field is the cluster's
+// staysHere reports whether a change does not concern Git: the field is the cluster's
 // own, or is taken away and was not from Git, or scales what Git does not.
 func staysHere(item load.Item, c fieldChange) bool {
 	if livesHere(c.path) {
@@ -68,7 +68,7 @@ func staysHere(item load.Item, c fieldChange) bool {
 	return !declares(item, c.path)
 }
 
-// declares says that Git sets the field or a part of it.
+// declares reports whether Git sets the field or a part of it.
 func declares(item load.Item, path string) bool {
 	for _, f := range fieldChanges(nil, item.Object) {
 		if partOf(f.path, path) || strings.HasPrefix(path, "data[") && f.path == "stringData"+path[len("data"):] || f.path == strings.Replace(path, "data.", "stringData.", 1) {

@@ -67,7 +67,7 @@ func mapKeys(maps ...map[string][]byte) func(func(string) bool) {
 	}
 }
 
-// livesHere says that a field belongs to the cluster even if people write it:
+// livesHere reports whether a field belongs to the cluster even if people write it:
 // what only asks for something to happen, and what controllers keep.
 func livesHere(path string) bool {
 	for _, p := range []string{

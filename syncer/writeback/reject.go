@@ -65,7 +65,7 @@ func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, k
 	return s.refusal(ctx, ks, key, v, item, owned)
 }
 
-// partOf says that a path is another one or a part of it.
+// partOf reports whether a path is another one or a part of it.
 func partOf(path, outer string) bool {
 	rest, ok := strings.CutPrefix(path, outer)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')

@@ -62,7 +62,7 @@ func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base 
 	return sha, true
 }
 
-// undoes says that the write gives a Deployment the pod template of one of its
+// undoes reports whether the write gives a Deployment the pod template of one of its
 // older ReplicaSets.
 func (u *userWrite) undoes() bool {
 	next, ok := u.request.Next.(*appsv1.Deployment)

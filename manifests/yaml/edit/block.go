@@ -113,7 +113,7 @@ func (e *editor) setBlock(n *yaml.Node, old, value string) bool {
 	return true
 }
 
-// literal says that a literal scalar can hold the value, without an
+// literal reports whether a literal scalar can hold the value, without an
 // indentation indicator, and with at most the last line's break at its end.
 func literal(s string) bool {
 	if strings.HasSuffix(s, "\n\n") || strings.TrimRight(s, "\n") == "" {

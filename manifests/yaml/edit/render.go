@@ -125,7 +125,7 @@ func (s style) scalar(value any, flow bool) string {
 	return ""
 }
 
-// plain says that the string can stand without quotes, and is the same string
+// plain reports whether the string can stand without quotes, and is the same string
 // to every parser.
 func plain(s string, flow bool) bool {
 	if s == "" || !printable(s, false) || strings.TrimSpace(s) != s || strings.Contains(s, "\t") {

@@ -85,7 +85,7 @@ func (t *text) nextLine(offset int) int {
 	return offset + i + 1
 }
 
-// first says that there is only white space before the offset on its line.
+// first reports whether there is only white space before the offset on its line.
 func (t *text) first(offset int) bool {
 	return strings.Trim(string(t.src[t.lineStart(offset):offset]), " ") == ""
 }

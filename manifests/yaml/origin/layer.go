@@ -106,7 +106,7 @@ func (l *layer) rename(name string) string {
 	return scalar(l.node, "namePrefix") + name + scalar(l.node, "nameSuffix")
 }
 
-// isPlain says that no kustomization stands between dir and a file below it.
+// isPlain reports whether no kustomization stands between dir and a file below it.
 func isPlain(tree fs.FS, dir, file string) bool {
 	if dir != "." && !strings.HasPrefix(file, dir+"/") {
 		return false

@@ -197,7 +197,7 @@ func reverted(repo *git.Repository, head string, opts RevertOptions) (taken, err
 	return back, err
 }
 
-// single says that one commit is taken back, as git revert does it.
+// single reports whether one commit is taken back, as git revert does it.
 func (t taken) single() bool { return t.since.SHA == t.commit.Parent() }
 
 // message is the message that git revert writes. For several commits it names
