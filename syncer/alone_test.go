@@ -78,7 +78,7 @@ func TestEditedWhileAlone(t *testing.T) {
 			files["one/a.yaml"] = configMap("a", "${v:=old}")
 			w, o := monoObserved(t, files, nil)
 			head := git(t, w.work, "rev-parse", "HEAD")
-			w.settled(head, "cluster", "one", "two")
+			w.allApplied(head, "cluster", "one", "two")
 			seen := o.observe(data("a"))
 			met := make(chan struct{})
 			o.mu.Lock()
@@ -126,7 +126,7 @@ func TestRightsRevokedWhileAlone(t *testing.T) {
 	r.set(grants("get", "patch", "create", "delete")...)
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.commit(w.account("deployer"))
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("a"))
 	r.mu.Lock()
 	r.revoke = func() { r.set(grants("get")...) }

@@ -42,7 +42,7 @@ func TestPlanOfContestedObject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := mono(t, two())
-			w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+			w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 			files := maps.Clone(c.files)
 			w.branch("contest", files)
 			want := c.at + ": ConfigMap default/x: is managed by the Kustomization headway-system/" + c.winner + ": remove it from there first"
@@ -62,7 +62,7 @@ func TestPlanOfContestedObject(t *testing.T) {
 				t.Errorf("x is created by %v", creates)
 			}
 			w.write(c.files)
-			w.settled(w.push("contest"), c.winner)
+			w.allApplied(w.push("contest"), c.winner)
 			want = "False ReconciliationFailed " + want
 			w.eventually(want, func() bool { return w.readyOf(c.loser) == want })
 		})

@@ -26,7 +26,7 @@ func TestEditedWhileTogether(t *testing.T) {
 	files["cluster/one.yaml"] = nested("one", "./one", "  postBuild: {substitute: {other: x}}\n")
 	files["one/a.yaml"] = configMap("a", "${v:=old}")
 	w, o := monoObserved(t, files, nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	edit := func(name string, edit func(*kustomizev1.Kustomization)) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -47,7 +47,7 @@ func TestEditedWhileTogether(t *testing.T) {
 	files["one/a.yaml"] = configMap("a", "${v:=new}")
 	w.write(files)
 	second := w.push("one is edited meanwhile")
-	w.settled(second, "cluster", "one", "two")
+	w.allApplied(second, "cluster", "one", "two")
 	byHand := "root new of cluster, a hand of one, b new of two"
 	w.eventually("what was edited counts", func() bool { return data("root", "a", "b")(w.store) == byHand })
 	wantStates(t, seen(), twoOld, byHand)
@@ -55,7 +55,7 @@ func TestEditedWhileTogether(t *testing.T) {
 	edit("two", func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
 	w.write(map[string]string{"cluster/root.yaml": configMap("root", "newer"), "two/b.yaml": configMap("b", "newer")})
 	third := w.push("two is suspended meanwhile")
-	w.settled(third, "cluster", "one")
+	w.allApplied(third, "cluster", "one")
 	wantStates(t, seen(), twoOld, byHand, "root newer of cluster, a hand of one, b new of two")
 	if got := w.readyOf("two"); !strings.HasSuffix(got, second) {
 		t.Errorf("Ready of what is suspended is %q", got)
@@ -70,7 +70,7 @@ func TestEditedWhileHandedOver(t *testing.T) {
 	files["one/a.yaml"] = configMap("a", "${v:=old}")
 	files["cluster/m.yaml"] = configMap("moves", "old")
 	w, o := monoObserved(t, files, nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	look := data("root", "a", "b", "moves", "mark")
 	seen := o.observe(look)
 	var once sync.Once
@@ -91,7 +91,7 @@ func TestEditedWhileHandedOver(t *testing.T) {
 	files["cluster/m.yaml"], files["two/m.yaml"], files["two/mark.yaml"] = "", configMap("moves", "new"), configMap("mark", "new")
 	w.write(files)
 	sha := w.push("something moves from cluster to two")
-	w.settled(sha, "cluster", "one", "two")
+	w.allApplied(sha, "cluster", "one", "two")
 	want := "root new of cluster, a hand of one, b new of two, moves new of two, mark new of two"
 	w.eventually("what was edited counts", func() bool { return look(w.store) == want })
 	wantStates(t, seen(), "root old of cluster, a old of one, b old of two, moves old of cluster, mark -", want)
@@ -132,13 +132,13 @@ func TestRightsRevokedWhileTogether(t *testing.T) {
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.commit(w.account("first"))
 	w.commit(w.account("second"))
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("root", "a", "b"))
 	r.mu.Lock()
 	r.revoke = func() { r.set(second...) }
 	r.mu.Unlock()
 	w.write(twoChanged())
-	w.settled(w.push("one loses its rights"), "cluster", "two")
+	w.allApplied(w.push("one loses its rights"), "cluster", "two")
 	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False ReconciliationFailed") })
 	wantStates(t, seen(), twoOld, "root new of cluster, a old of one, b new of two")
 }
@@ -150,7 +150,7 @@ func TestNewcomerWhileTogether(t *testing.T) {
 	t.Cleanup(func() { kustomize.Limit(before) })
 	files := map[string]string{"cluster/root.yaml": configMap("root", "old"), "late/a.yaml": configMap("a", "new")}
 	w, o := monoObserved(t, files, nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster")
 	seen := o.observe(data("root", "a"))
 	files = costly(t, "cluster/costly")
 	files["cluster/root.yaml"], files["cluster/kustomization.yaml"] = configMap("root", "new"), "resources: [root.yaml, costly]\n"
@@ -161,7 +161,7 @@ func TestNewcomerWhileTogether(t *testing.T) {
 	late.ObjectMeta = metav1.ObjectMeta{Namespace: "headway-system", Name: "late"}
 	late.Spec.Path, late.Status = "late", kustomizev1.KustomizationStatus{}
 	w.create(late)
-	w.settled(second, "late")
+	w.allApplied(second, "late")
 	wantStates(t, seen(), "root old of cluster, a -", "root old of cluster, a new of late")
 }
 
@@ -171,7 +171,7 @@ func TestSuspendedWhileTogether(t *testing.T) {
 	t.Cleanup(func() { kustomize.Limit(before) })
 	files := map[string]string{"cluster/root.yaml": configMap("root", "old")}
 	w, o := monoObserved(t, files, nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster")
 	seen := o.observe(func(object.Reader) string { return w.readyOf("cluster") })
 	suspend := func(is bool) {
 		w.commit(change.Patch(w.ksKey(), func(obj object.Object) bool {
@@ -197,14 +197,14 @@ func TestSuspendedWhileTogether(t *testing.T) {
 // others are frozen.
 func TestSourceFrozenByItsOwnCommit(t *testing.T) {
 	w, o := monoObserved(t, two(), nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("root", "a", "b"))
 	files := twoChanged()
 	files["cluster/source.yaml"] = "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\n" +
 		"metadata: {name: cluster, namespace: headway-system, annotations: {headway.dev/freeze: \"* * * * * / 24h\"}}\n" +
 		"spec: {interval: 1h, url: \"file://" + w.bare + "\", ref: {branch: main}}\n"
 	w.write(files)
-	w.settled(w.push("and a freeze"), "cluster")
+	w.allApplied(w.push("and a freeze"), "cluster")
 	for _, name := range []string{"one", "two"} {
 		w.eventually(name+" is frozen", func() bool {
 			ks, ok := w.store.Get(key("Kustomization", "headway-system", name)).(*kustomizev1.Kustomization)

@@ -141,8 +141,8 @@ func wantStates(t *testing.T, got []string, want ...string) {
 	}
 }
 
-// settled says that all Kustomizations have applied the commit.
-func (w *world) settled(sha string, names ...string) {
+// allApplied waits until all Kustomizations have applied the commit.
+func (w *world) allApplied(sha string, names ...string) {
 	w.t.Helper()
 	for _, name := range names {
 		want := "True ReconciliationSucceeded Applied revision: main@sha1:" + sha
@@ -162,7 +162,7 @@ func TestCommitIsOneTransaction(t *testing.T) {
 		o.Store = c.Store.(*memstore.Store)
 		c.Store = o
 	})
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	first := "root old of cluster, a old of one, b old of two, moves old of one, c -, deep -"
 	before := w.life("moves")
 
@@ -179,7 +179,7 @@ func TestCommitIsOneTransaction(t *testing.T) {
 		"three/four.yaml":    nested("four", "./four", ""),
 		"four/deep.yaml":     configMap("deep", "new"),
 	})
-	w.settled(w.push("many things"), "cluster", "one", "two", "three", "four")
+	w.allApplied(w.push("many things"), "cluster", "one", "two", "three", "four")
 	second := "root new of cluster, a new of one, b new of two, moves new of two, c new of three, deep new of four"
 	if w.life("moves") != before {
 		t.Error("what moved was deleted on its way")
@@ -189,7 +189,7 @@ func TestCommitIsOneTransaction(t *testing.T) {
 	}
 
 	w.write(map[string]string{"cluster/three.yaml": "", "one/a.yaml": configMap("a", "newer"), "two/b.yaml": configMap("b", "newer")})
-	w.settled(w.push("without three"), "cluster", "one", "two")
+	w.allApplied(w.push("without three"), "cluster", "one", "two")
 	w.eventually("three and four are gone", func() bool { return w.readyOf("three") == "gone" && w.readyOf("four") == "gone" })
 	o.mu.Lock()
 	seen := o.seen
@@ -236,7 +236,7 @@ func TestBrokenNeighbourIsLeftOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, o := monoObserved(t, two(), nil)
-			w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+			w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 			o.mu.Lock()
 			o.refuse = c.refuse
 			o.mu.Unlock()
@@ -244,7 +244,7 @@ func TestBrokenNeighbourIsLeftOut(t *testing.T) {
 			files := twoChanged()
 			maps.Copy(files, c.files)
 			w.write(files)
-			w.settled(w.push("and a broken one"), "cluster", "one")
+			w.allApplied(w.push("and a broken one"), "cluster", "one")
 			w.eventually("two says "+c.says, func() bool { return strings.HasPrefix(w.readyOf("two"), c.says) })
 			wantStates(t, seen(), twoOld, "root new of cluster, a new of one, b old of two")
 		})
@@ -255,12 +255,12 @@ func TestBrokenNeighbourIsLeftOut(t *testing.T) {
 // leaves what it declares of them as it is.
 func TestChildrenOfARefusedParentTogether(t *testing.T) {
 	w, o := monoObserved(t, two(), nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("root", "a", "b"))
 	files := twoChanged()
 	files["cluster/bad.yaml"] = "apiVersion: v1\nkind: Service\nmetadata: {name: bad, namespace: default}\nspec: {ports: [{port: 123456}]}\n"
 	w.write(files)
-	w.settled(w.push("a refused parent"), "one", "two")
+	w.allApplied(w.push("a refused parent"), "one", "two")
 	wantStates(t, seen(), twoOld, "root old of cluster, a new of one, b new of two")
 }
 
@@ -270,7 +270,7 @@ func TestSlowNeighbour(t *testing.T) {
 	before := kustomize.Limit(kustomize.Budget{CPU: 20e9, Memory: 512 << 20})
 	t.Cleanup(func() { kustomize.Limit(before) })
 	w, o := monoObserved(t, two(), nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(func(r object.Reader) string {
 		ks, _ := r.Get(key("Kustomization", "headway-system", "two")).(*kustomizev1.Kustomization)
 		return data("root", "a", "b")(r) + ", two tried " + strings.TrimPrefix(ks.Status.LastAttemptedRevision, "main@sha1:")
@@ -281,20 +281,20 @@ func TestSlowNeighbour(t *testing.T) {
 	files["two/kustomization.yaml"] = "resources: [b.yaml, costly]\n"
 	w.write(files)
 	second := w.push("one that is slow")
-	w.settled(second, "cluster", "one")
+	w.allApplied(second, "cluster", "one")
 	w.eventually("two has taken too much", func() bool { return strings.Contains(w.readyOf("two"), "more than 20s of CPU time") })
 	now := "root new of cluster, a new of one, b old of two, two tried "
 	wantStates(t, seen(), twoOld+", two tried "+first, now+first, now+second)
 
 	w.write(map[string]string{"two/kustomization.yaml": "resources: [b.yaml]\n"})
-	w.settled(w.push("mended"), "cluster", "one", "two")
+	w.allApplied(w.push("mended"), "cluster", "one", "two")
 }
 
 // What changes between the plans and the transaction is seen, and it is still
 // one transaction; what a stop cuts off is done whole after it.
 func TestTransactionIsCutOff(t *testing.T) {
 	w, o := monoObserved(t, two(), nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	look := data("root", "a", "b")
 	seen := o.observe(look)
 	o.mu.Lock()
@@ -307,7 +307,7 @@ func TestTransactionIsCutOff(t *testing.T) {
 	}
 	o.mu.Unlock()
 	w.write(twoChanged())
-	w.settled(w.push("meets a change"), "cluster", "one", "two")
+	w.allApplied(w.push("meets a change"), "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, twoNew)
 	if got := w.store.Get(key("ConfigMap", "default", "a")).GetAnnotations()["by"]; got != "hand" {
 		t.Errorf("what was annotated meanwhile is lost: %q", got)
@@ -325,7 +325,7 @@ func TestTransactionIsCutOff(t *testing.T) {
 	sha := w.push("is cut off")
 	<-cut
 	w.restart()
-	w.settled(sha, "cluster", "one", "two")
+	w.allApplied(sha, "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, twoNew, twoOld)
 }
 
@@ -339,12 +339,12 @@ func TestVariablesOfTheSameCommit(t *testing.T) {
 	files := two()
 	files["cluster/one.yaml"], files["one/a.yaml"], files["cluster/vars.yaml"] = nested("one", "./one", from), configMap("a", "${v}"), vars("old")
 	w, o := monoObserved(t, files, nil)
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("root", "a", "b"))
 	files = twoChanged()
 	files["cluster/vars.yaml"], files["one/a.yaml"] = vars("new"), configMap("a", "${v}")
 	w.write(files)
-	w.settled(w.push("variables"), "cluster", "one", "two")
+	w.allApplied(w.push("variables"), "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, "root new of cluster, a old of one, b new of two", twoNew)
 }
 
@@ -361,13 +361,13 @@ func TestRightsOfTheSameCommit(t *testing.T) {
 	r.set(grants("get", "patch", "create", "delete")...)
 	w, o := monoObserved(t, files, func(c *syncer.Config) { c.Access = r })
 	w.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "headway-system", Name: "deployer"}})
-	w.settled(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
+	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(data("root", "a", "b"))
 	files = twoChanged()
 	files["cluster/binding.yaml"] = binding("bob")
 	w.write(files)
-	w.settled(w.push("and another binding"), "cluster", "one", "two")
+	w.allApplied(w.push("and another binding"), "cluster", "one", "two")
 	w.write(map[string]string{"cluster/root.yaml": configMap("root", "old"), "one/a.yaml": configMap("a", "old"), "two/b.yaml": configMap("b", "old")})
-	w.settled(w.push("no binding"), "cluster", "one", "two")
+	w.allApplied(w.push("no binding"), "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, "root new of cluster, a new of one, b old of two", twoNew, twoOld)
 }

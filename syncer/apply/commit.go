@@ -103,7 +103,7 @@ func (r *round) entry(ks *kustomizev1.Kustomization, now time.Time, advanced boo
 	if r.drift {
 		entry.Type = wire.EntryDrift
 		entry.Reason = k.s.Editors.NameIn(r.plan, entry.Objects)
-		r.culprits = entry.Reason
+		r.changedBy = entry.Reason
 	}
 	if r.hold {
 		entry.Reason = k.attempted.Revision + " has failed: back to the last good commit"

@@ -26,12 +26,12 @@ import (
 // refuse writes why a revision was not applied; everything stays as it was.
 func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomization, revision string, err error, r *round) {
 	now := k.s.Env.Now()
-	said := status.Snapshot{Revision: revision}
+	snapshot := status.Snapshot{Revision: revision}
 	if r != nil {
-		said = r.snapshot()
-		said.Revision = revision
+		snapshot = r.snapshot()
+		snapshot.Revision = revision
 	}
-	refused := status.Refuse(ks, err, said, r != nil)
+	refused := status.Refuse(ks, err, snapshot, r != nil)
 	reason, msg, fresh := refused.Reason, refused.Message, refused.Fresh(ks)
 	if edit := refused.Edit(now); edit.Changes(ks) {
 		var entry *wire.Entry

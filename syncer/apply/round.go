@@ -60,10 +60,10 @@ type round struct {
 	drift     bool
 	hold      bool // it is the last good commit, while the newest is in quarantine
 	began     time.Time
-	// culprits says who changed what is put back, if that is known.
-	culprits string
-	upon     basis
-	group    *group // with whose other rounds it is made, or nil
+	// changedBy says who changed what is put back, if that is known.
+	changedBy string
+	upon      basis
+	group     *group // with whose other rounds it is made, or nil
 }
 
 func (r *round) took(phase string, since time.Time) {
@@ -263,8 +263,8 @@ func (r *round) announce(ks *kustomizev1.Kustomization, actions []plan.Action) {
 	if n := len(lines); n > most {
 		lines = append(lines[:most], fmt.Sprintf("and %d more", n-most))
 	}
-	if len(lines) > 0 && r.culprits != "" {
-		lines = append(lines, r.culprits)
+	if len(lines) > 0 && r.changedBy != "" {
+		lines = append(lines, r.changedBy)
 	}
 	if len(lines) > 0 {
 		k.s.Env.Record(ks, corev1.EventTypeNormal, meta.ProgressingReason, strings.Join(lines, "\n"))
@@ -272,7 +272,7 @@ func (r *round) announce(ks *kustomizev1.Kustomization, actions []plan.Action) {
 	k.s.Env.Log.Info("applied", "kustomization", k.name(), "revision", r.head.Revision(), "objects", len(r.items), "rendered", r.made, "compared", r.plan.Compared, "changes", len(actions), "drift", r.drift, "millis", r.millis)
 	message := ""
 	if r.drift {
-		message = cmp.Or(r.culprits, "it was not as Git has it")
+		message = cmp.Or(r.changedBy, "it was not as Git has it")
 	}
 	k.s.Env.Emit(wire.Event{
 		Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhaseCommit, Revision: r.head.Revision(), Commit: r.commit, Actions: r.plan.WireActions(false), Message: message,

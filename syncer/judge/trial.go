@@ -154,7 +154,7 @@ func (j *Judge) look(v *Trial, keys []object.Key) (failed bool) {
 	st := v.standing(j.Env)
 	var longest time.Duration
 	for _, key := range keys {
-		res, wait := verdict.Check(v.exprs, st, key)
+		res, wait := verdict.Assess(v.exprs, st, key)
 		switch res.Status {
 		case health.Current:
 			continue
@@ -181,7 +181,7 @@ func (j *Judge) reasons(v *Trial, late bool) string {
 	var list []string
 	st := v.standing(j.Env)
 	for _, key := range v.open {
-		res, _ := verdict.Check(v.exprs, st, key)
+		res, _ := verdict.Assess(v.exprs, st, key)
 		text := fmt.Sprintf("%s status: '%s'", flux.Describe(key), res.Status)
 		if res.Message != "" {
 			text += ": " + res.Message

@@ -108,9 +108,9 @@ func (e *Expressions) HealthOf(ks *kustomizev1.Kustomization) (map[Checked]*expr
 	return out, nil
 }
 
-// Check returns the health of an object: by the expressions of the
+// Assess returns the health of an object: by the expressions of the
 // Kustomization that waits for it, if it has any for the kind.
-func Check(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
+func Assess(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key) (res health.Result, wait time.Duration) {
 	obj := st.Reader.Get(key)
 	if obj == nil {
 		return health.Result{Status: health.NotFound, Message: "not found"}, 0

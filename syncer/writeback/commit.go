@@ -218,7 +218,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
 		}
 	}
-	if err := u.check(tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
+	if err := u.verify(tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
 		return "", err
 	}
 	if u.request.DryRun {
@@ -227,9 +227,9 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 	return write.Files(tip.Repo, tip.Commit, write.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: u.message(), Key: u.s.SigningKey})
 }
 
-// check builds what the edited files declare, for every Kustomization of the
+// verify builds what the edited files declare, for every Kustomization of the
 // source, and fails unless exactly the change that was asked for comes out.
-func (u *userWrite) check(tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
+func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
 	var after load.Item
 	for _, ks := range flux.Followers(u.s.Env.Store, flux.SourceKey(u.ks)) {
 		same := ks.Namespace == u.ks.Namespace && ks.Name == u.ks.Name

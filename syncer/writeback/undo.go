@@ -56,7 +56,7 @@ func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base 
 	}
 	after := tip.At(git.Head{Commit: sha})
 	t, err := after.Tree(flux.Ignore(u.s.Env.Store, flux.SourceKey(u.ks)))
-	if err != nil || u.check(tip, t, before, base, []string{"the revert of " + bad}) != nil {
+	if err != nil || u.verify(tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
 	}
 	return sha, true
