@@ -147,8 +147,8 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 	return ks, err
 }
 
-// input is what a plan for a Kustomization depends on.
-func (s *Set) input(ks *kustomizev1.Kustomization, items []load.Item, inventory []object.Key, exprs *verdict.Expressions) (plan.Input, error) {
+// inputFor is what a plan for a Kustomization depends on.
+func inputFor(s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventory []object.Key, exprs *verdict.Expressions) (plan.Input, error) {
 	in := plan.Input{
 		Items: items, Inventory: inventory, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Claimed: s.Owners.ByOther(flux.KeyOf(ks)),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
@@ -169,7 +169,7 @@ func (s *Set) input(ks *kustomizev1.Kustomization, items []load.Item, inventory 
 func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	k := r.k
 	start := time.Now()
-	in, err := k.s.input(ks, r.items, k.inventory.Of(ks), &k.exprs)
+	in, err := inputFor(k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
 	in.Claimed = r.upon.claimed(k.key)
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {

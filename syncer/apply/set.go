@@ -256,7 +256,7 @@ func (s *Set) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.
 
 // Input implements preview.Loops.
 func (s *Set) Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
-	return s.input(ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
+	return inputFor(s, ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
 }
 
 // Rendered is what a Kustomization applied last, as it was rendered.
