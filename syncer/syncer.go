@@ -240,9 +240,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 func watchedKinds() []schema.GroupKind {
 	var kinds []schema.GroupKind
 	for _, k := range scheme.Kinds() {
-		switch k.Kind {
-		case "Event", "Lease", "EndpointSlice", "Endpoints", "Node":
-		default:
+		if !k.Volatile {
 			kinds = append(kinds, k.GroupKind())
 		}
 	}

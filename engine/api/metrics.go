@@ -5,17 +5,14 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"headway.dev/engine/api/limits"
 	"headway.dev/engine/store"
-	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
 
@@ -69,32 +66,28 @@ func (m storeMetrics) Collect(to chan<- prometheus.Metric) {
 		gauge(storeBytes, float64(size))
 	}
 	gauge(storeFailing, number(m.store.Err() != nil))
-	report := func(kind string, obj object.Object, suspended bool, conditions []metav1.Condition) {
-		ready := -1.0
-		if c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition); c != nil && c.Status != metav1.ConditionUnknown {
-			ready = number(c.Status == metav1.ConditionTrue)
-		}
-		gauge(gitopsReady, ready, kind, obj.GetNamespace(), obj.GetName())
-		gauge(gitopsSuspended, number(suspended), kind, obj.GetNamespace(), obj.GetName())
-	}
-	sources, _ := m.store.List(schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: sourcev1.GitRepositoryKind}, "")
-	for _, obj := range sources {
-		if src, ok := obj.(*sourcev1.GitRepository); ok {
-			report(sourcev1.GitRepositoryKind, src, src.Spec.Suspend, src.Status.Conditions)
-		}
-	}
-	kustomizations, _ := m.store.List(schema.GroupKind{Group: kustomizev1.GroupVersion.Group, Kind: kustomizev1.KustomizationKind}, "")
-	for _, obj := range kustomizations {
-		ks, ok := obj.(*kustomizev1.Kustomization)
-		if !ok {
+	// What follows Git can be suspended.
+	for _, k := range scheme.Kinds() {
+		if k.Suspension == nil {
 			continue
 		}
-		report(kustomizev1.KustomizationKind, ks, ks.Spec.Suspend, ks.Status.Conditions)
-		n := 0
-		if ks.Status.Inventory != nil {
-			n = len(ks.Status.Inventory.Entries)
+		list, _ := m.store.List(k.GroupKind(), "")
+		for _, obj := range list {
+			of := k.Suspension(obj)
+			ready := -1.0
+			if c := apimeta.FindStatusCondition(*of.Conditions, meta.ReadyCondition); c != nil && c.Status != metav1.ConditionUnknown {
+				ready = number(c.Status == metav1.ConditionTrue)
+			}
+			gauge(gitopsReady, ready, k.Kind, obj.GetNamespace(), obj.GetName())
+			gauge(gitopsSuspended, number(*of.Suspend), k.Kind, obj.GetNamespace(), obj.GetName())
+			if ks, ok := obj.(*kustomizev1.Kustomization); ok {
+				n := 0
+				if ks.Status.Inventory != nil {
+					n = len(ks.Status.Inventory.Entries)
+				}
+				gauge(gitopsObjects, float64(n), ks.Namespace, ks.Name)
+			}
 		}
-		gauge(gitopsObjects, float64(n), ks.Namespace, ks.Name)
 	}
 }
 

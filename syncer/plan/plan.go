@@ -342,7 +342,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		a.Type = Create
 	} else if a.Fields = diff.Objects(live, next.object); len(a.Fields) > 0 || next.recreate {
 		a.Type = Update
-		a.Restart = restarts(key.GroupKind, a.Fields) || next.recreate && isWorkload(key.GroupKind)
+		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
 		a.Object = nil
 		p.memo[key] = memo{want: item.Object, live: live}

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,9 +15,6 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/scheme"
 )
-
-// eventTTL is kube-apiserver's default for --event-ttl.
-const eventTTL = time.Hour
 
 // Options makes genericregistry.Store use the store; give it as
 // generic.StoreOptions.RESTOptions. It implements generic.RESTOptionsGetter.
@@ -68,15 +64,15 @@ func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
 }
 
 // Decorator is a generic.StorageDecorator that makes the Storage of a kind.
-// Events alone are written change.Behind; those found at the start live for
-// another hour.
+// What is kept for a while only is written change.Behind; what is found of it at
+// the start lives as long again.
 func Decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
 	return func(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
 		config := Config{Store: s, Kind: kind, Prefix: prefix, New: newFunc}
-		if kind == (schema.GroupKind{Kind: "Event"}) {
-			config.Durability, config.RestoredTTL = change.Behind, eventTTL
+		if k, ok := scheme.ForKind(kind); ok && k.REST.TTL > 0 {
+			config.Durability, config.RestoredTTL = change.Behind, k.REST.TTL
 		}
 		st, err := New(config)
 		if err != nil {

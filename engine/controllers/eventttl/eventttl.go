@@ -14,20 +14,19 @@ import (
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 const (
-	// DefaultTTL is kube-apiserver's --event-ttl.
-	DefaultTTL = time.Hour
 	// between is the least time between two sweeps, so that each removes many.
 	between  = 30 * time.Second
 	together = 500
 )
 
-// New makes the controller; ttl 0 is DefaultTTL.
+// New makes the controller; ttl 0 is what the kind has.
 func New(env control.Env, ttl time.Duration) control.Controller {
-	if ttl <= 0 {
-		ttl = DefaultTTL
+	if k, ok := scheme.ForKind(control.Event); ok && ttl <= 0 {
+		ttl = k.REST.TTL
 	}
 	var planned atomic.Bool
 	return control.Controller{

@@ -52,6 +52,10 @@ type Definition[T object.Object] struct {
 	// determines how they are served.
 	Subresources []string
 	REST         REST
+	Order        Order
+	// Volatile reports that objects of the kind change all the time and are not
+	// kept in Git as a rule: nothing that Git declares is woken by them.
+	Volatile bool
 
 	// Default sets each unset field that has a default. It is idempotent.
 	Default   func(obj T)
@@ -70,6 +74,10 @@ type Definition[T object.Object] struct {
 	// PodTemplate returns the template of the kind's pods, which for a pod is
 	// itself.
 	PodTemplate func(obj T) (*metav1.ObjectMeta, *corev1.PodSpec)
+	// Rollout returns what comes of the kind's pods when an object is made or
+	// edited. Rolls reports that it replaces them when their template changes.
+	Rollout func(obj T, edit Edit) Rollout
+	Rolls   bool
 	// Scale returns what the scale subresource is about.
 	Scale func(obj T) Scale
 	// Suspension returns what suspends an object, for the kinds that follow
@@ -87,7 +95,8 @@ type REST struct {
 	ReturnsDeleted bool
 	// NoDependents: a delete has no propagation policy.
 	NoDependents bool
-	// TTL is how long an object is kept; 0 means for ever.
+	// TTL is how long an object is kept; 0 means for ever. What is kept for a
+	// while only is acknowledged a moment before it is on disk.
 	TTL time.Duration
 	// StatusResets are the fields besides spec of which applying the status
 	// does not make anybody the owner.
@@ -164,6 +173,7 @@ func Define[T, L any, PT interface {
 		NewList: func() runtime.Object { return PL(new(L)) },
 	}
 	k.Names, k.Status, k.Subresources, k.REST, k.Honours = d.Names, d.Status, d.Subresources, d.REST, d.Honours
+	k.Order, k.Volatile, k.Rolls = d.Order, d.Volatile, d.Rolls
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
 	k.Rules = untypedRules(d.Rules)
@@ -178,7 +188,7 @@ func Define[T, L any, PT interface {
 			return f(obj.(PT), reader, owned)
 		}
 	}
-	k.Scale, k.Suspension = of(d.Scale), of(d.Suspension)
+	k.Rollout, k.Scale, k.Suspension = with(d.Rollout), of(d.Scale), of(d.Suspension)
 	if f := d.PodTemplate; f != nil {
 		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }
 	}

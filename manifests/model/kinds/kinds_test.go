@@ -2,6 +2,7 @@
 package kinds_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -15,6 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/randfill"
 
 	"headway.dev/manifests/model/kind"
@@ -103,6 +107,9 @@ func gaps(k *kind.Kind) []string {
 	need(k.PodTemplate == nil || k.Rules.Duplicates != nil, "makes pods, and does not look for duplicates in their lists")
 	// A node is there, whatever its state.
 	need(!k.Status || k.Kind == "Node" || k.Health.Of != nil, "has a status, and does not say when it is healthy")
+	need(k.Order > 0, "has no place among the kinds that a commit applies")
+	need((k.Rollout != nil) == (k.PodTemplate != nil), "makes pods, and does not say what comes of them when it is edited")
+	need(!k.Rolls || k.Rollout != nil, "replaces pods, and does not say how")
 	need(k.PodTemplate == nil || k.Health.Pods != nil, "makes pods, and does not say which run what it asks for now")
 	need(k.Table.Row != nil && len(k.Table.Columns) > 0, "has no columns")
 	if k.Table.Row != nil {
@@ -133,6 +140,44 @@ func gaps(k *kind.Kind) []string {
 		need(!spec.FieldByName("Suspend").IsValid() || k.Suspension != nil, "can be suspended, and does not say where")
 	}
 	return gaps
+}
+
+// TestOrder compares with the order in which kustomize sorts the kinds that it
+// knows.
+func TestOrder(t *testing.T) {
+	var manifests strings.Builder
+	for _, k := range slices.Backward(scheme.Kinds()) {
+		fmt.Fprintf(&manifests, "---\napiVersion: %s\nkind: %s\nmetadata: {name: a}\n", k.GroupVersion(), k.Kind)
+	}
+	fs := filesys.MakeFsInMemory()
+	for name, text := range map[string]string{
+		"kustomization.yaml": "resources: [all.yaml]\nsortOptions: {order: legacy}\n", "all.yaml": manifests.String(),
+	} {
+		if err := fs.WriteFile(name, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(fs, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := kind.Order(0)
+	for _, one := range found.Resources() {
+		k, ok := scheme.ForKind(schema.GroupKind{Group: one.GetGvk().Group, Kind: one.GetKind()})
+		if !ok {
+			t.Fatalf("%s is not served", one.GetGvk())
+		}
+		if k.Order == kind.Anywhere || k.Kind == "ReplicaSet" || k.Kind == "Pod" { // which kustomize does not know
+			continue
+		}
+		if k.Order <= last {
+			t.Errorf("kustomize sorts %s behind what has place %d, it has %d", k.Kind, last, k.Order)
+		}
+		last = k.Order
+	}
+	if last == 0 {
+		t.Error("no kind has a place")
+	}
 }
 
 // TestGapsAreFound shows that a kind without its parts is noticed.

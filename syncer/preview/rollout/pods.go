@@ -4,24 +4,21 @@ import (
 	"cmp"
 	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
-var (
-	podKind        = schema.GroupKind{Kind: "Pod"}
-	replicaSetKind = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
-)
+var podKind = schema.GroupKind{Kind: "Pod"}
 
 // Pods are today's, by who owns them.
 type Pods struct {
 	pods map[types.UID][]*corev1.Pod
-	sets map[types.UID][]types.UID // ReplicaSets by Deployment
+	sets map[types.UID][]types.UID // what makes pods, by what made it: ReplicaSets by Deployment
 	all  []*corev1.Pod
 }
 
@@ -39,10 +36,15 @@ func Index(stored object.Reader) *Pods {
 			ix.pods[ref.UID] = append(ix.pods[ref.UID], p)
 		}
 	}
-	list, _ = stored.List(replicaSetKind, "")
-	for _, o := range list {
-		if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
-			ix.sets[ref.UID] = append(ix.sets[ref.UID], o.GetUID())
+	for _, k := range scheme.Kinds() {
+		if k.PodTemplate == nil || k.GroupKind() == podKind {
+			continue
+		}
+		list, _ := stored.List(k.GroupKind(), "")
+		for _, o := range list {
+			if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
+				ix.sets[ref.UID] = append(ix.sets[ref.UID], o.GetUID())
+			}
 		}
 	}
 	return ix

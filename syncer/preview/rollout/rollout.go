@@ -3,17 +3,16 @@ package rollout
 import (
 	"cmp"
 	"slices"
-	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/yaml/diff"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -59,7 +58,7 @@ func Effects(owner string, actions []plan.Action, pods *Pods, gone map[types.UID
 		r := Effect{Owner: owner, Report: wire.Rollout{Kind: a.Key.Kind, Namespace: a.Key.Namespace, Name: a.Key.Name}}
 		old := slices.DeleteFunc(slices.Clone(pods.of(a.Live)), func(p *corev1.Pod) bool { return gone[p.UID] })
 		switch {
-		case a.Type == plan.Delete && a.Key.Kind == "Namespace":
+		case a.Type == plan.Delete && a.Key.GroupKind == flux.Namespace:
 			for _, p := range pods.all {
 				if p.Namespace == a.Key.Name && !gone[p.UID] {
 					old = append(old, p)
@@ -81,12 +80,6 @@ func Effects(owner string, actions []plan.Action, pods *Pods, gone map[types.UID
 	return list
 }
 
-func isTemplate(f diff.Field) bool { return strings.HasPrefix(f.Path, "spec.template") }
-
-func isImage(f diff.Field) bool {
-	return strings.HasPrefix(f.Path, "spec.") && strings.HasSuffix(f.Path, ".image")
-}
-
 func podNames(pods []*corev1.Pod) []string {
 	names := make([]string, len(pods))
 	for i, p := range pods {
@@ -103,49 +96,29 @@ func (r *Effect) remove(old []*corev1.Pod) {
 
 // apply is the effect of a creation or an update.
 func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
-	switch obj := a.Object.(type) {
-	case *corev1.Pod:
-		switch {
-		case a.Live == nil:
-			r.start(obj, 1)
-		case a.Recreate:
-			r.start(obj, 1)
-			r.replace(old)
-		case slices.ContainsFunc(a.Fields, isImage):
-			r.Report.Note = "the containers whose image changes are restarted in the same pod"
-		}
-	case *appsv1.ReplicaSet:
-		template := slices.ContainsFunc(a.Fields, isTemplate)
-		if a.Recreate {
-			r.replace(old)
-			old = nil
-		} else if template && a.Live != nil {
-			r.Report.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
-		}
-		r.scale(podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1)), old)
-	case *appsv1.Deployment:
-		pod, replicas := podOf(obj, &obj.Spec.Template), int(ptr.Deref(obj.Spec.Replicas, 1))
-		switch {
-		case a.Recreate:
-			r.start(pod, replicas)
-			r.replace(old)
-		case !a.Restart || len(old) == 0:
-			r.scale(pod, replicas, old)
-		case obj.Spec.Paused:
-			r.scale(pod, replicas, old)
-			r.Report.Note = "the Deployment is paused: its pods are replaced once spec.paused is unset"
-		case obj.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:
-			r.Report.Strategy = string(appsv1.RecreateDeploymentStrategyType)
-			r.start(pod, replicas)
-			r.replace(old)
-		default:
-			r.Report.Strategy = string(appsv1.RollingUpdateDeploymentStrategyType)
-			r.start(pod, replicas)
-			r.replace(old)
-			r.plays.Free = false
-			r.plays.Surge, r.plays.Unavailable = surge(obj, replicas)
-			r.Report.MaxSurge, r.Report.MaxUnavailable = r.plays.Surge, r.plays.Unavailable
-		}
+	k, ok := scheme.ForKind(a.Key.GroupKind)
+	if !ok || k.Rollout == nil || a.Object == nil {
+		return
+	}
+	meta, spec := k.PodTemplate(a.Object)
+	pod, want := podOf(a.Object, meta, spec), k.Rollout(a.Object, kind.Edit{Paths: a.FieldPaths(), Pods: len(old)})
+	if a.Recreate {
+		r.start(pod, want.Pods)
+		r.replace(old)
+		return
+	}
+	r.Report.Note = want.Note
+	switch {
+	case a.Live != nil && want.InPlace:
+	case want.Strategy == "":
+		r.scale(pod, want.Pods, old)
+	default:
+		r.Report.Strategy = want.Strategy
+		r.start(pod, want.Pods)
+		r.replace(old)
+		r.plays.Free = want.AtOnce
+		r.plays.Surge, r.plays.Unavailable = want.Surge, want.Unavailable
+		r.Report.MaxSurge, r.Report.MaxUnavailable = want.Surge, want.Unavailable
 	}
 }
 
@@ -177,26 +150,13 @@ func (r *Effect) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
 	}
 }
 
-// podOf is a pod as the controller of owner makes it of the template.
-func podOf(owner object.Object, template *corev1.PodTemplateSpec) *corev1.Pod {
-	pod := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
+// podOf is a pod as the controller of owner makes it of a template.
+func podOf(owner object.Object, meta *metav1.ObjectMeta, spec *corev1.PodSpec) *corev1.Pod {
+	pod := &corev1.Pod{ObjectMeta: *meta.DeepCopy(), Spec: *spec.DeepCopy()}
 	pod.Namespace, pod.Name = owner.GetNamespace(), owner.GetName()
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	defaults.Apply(pod)
 	return pod
-}
-
-// surge resolves a rolling update's bounds as the Deployment controller does:
-// never both 0.
-func surge(d *appsv1.Deployment, replicas int) (surge, unavailable int) {
-	bounds, quarter := ptr.Deref(d.Spec.Strategy.RollingUpdate, appsv1.RollingUpdateDeployment{}), intstr.FromString("25%")
-	// What cannot be read counts as 0; validation has refused it.
-	surge, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxSurge, quarter)), replicas, true)
-	unavailable, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, quarter)), replicas, false)
-	if surge == 0 && unavailable == 0 {
-		unavailable = 1
-	}
-	return surge, min(unavailable, replicas)
 }
 
 // Simulate adds to the effects where their new pods would run, as sim tells; nil:

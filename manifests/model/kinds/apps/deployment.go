@@ -27,6 +27,7 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 		Plural:           "deployments", Singular: "deployment",
 		ShortNames: []string{"deploy"}, Categories: []string{"all"}, Namespaced: true,
 	},
+	Order:   200,
 	Status:  true,
 	REST:    kind.REST{StatusResets: []string{"metadata.labels"}},
 	Default: defaultDeployment,
@@ -64,6 +65,8 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 	PodTemplate: func(d *appsv1.Deployment) (*metav1.ObjectMeta, *corev1.PodSpec) {
 		return &d.Spec.Template.ObjectMeta, &d.Spec.Template.Spec
 	},
+	Rollout: deploymentRollout,
+	Rolls:   true,
 	Scale: func(d *appsv1.Deployment) kind.Scale {
 		return kind.Scale{Replicas: &d.Spec.Replicas, Selector: d.Spec.Selector, Current: d.Status.Replicas}
 	},

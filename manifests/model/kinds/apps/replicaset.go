@@ -29,6 +29,7 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 		Plural:           "replicasets", Singular: "replicaset",
 		ShortNames: []string{"rs"}, Categories: []string{"all"}, Namespaced: true,
 	},
+	Order:   230,
 	Status:  true,
 	Default: defaultReplicaSet,
 	Lifecycle: kind.Lifecycle[*appsv1.ReplicaSet]{
@@ -63,6 +64,7 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 	PodTemplate: func(rs *appsv1.ReplicaSet) (*metav1.ObjectMeta, *corev1.PodSpec) {
 		return &rs.Spec.Template.ObjectMeta, &rs.Spec.Template.Spec
 	},
+	Rollout: replicaSetRollout,
 	Scale: func(rs *appsv1.ReplicaSet) kind.Scale {
 		return kind.Scale{Replicas: &rs.Spec.Replicas, Selector: rs.Spec.Selector, Current: rs.Status.Replicas}
 	},
@@ -78,6 +80,14 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 func defaultReplicaSet(rs *appsv1.ReplicaSet) {
 	fill.Unset(&rs.Spec.Replicas, 1)
 	fill.PodSpec(&rs.Spec.Template.Spec)
+}
+
+func replicaSetRollout(rs *appsv1.ReplicaSet, edit kind.Edit) kind.Rollout {
+	r := kind.Rollout{Pods: int(ptr.Deref(rs.Spec.Replicas, 1))}
+	if edit.Template() {
+		r.Note = "a ReplicaSet leaves its pods as they are: the new template counts for new ones only"
+	}
+	return r
 }
 
 func replicaSetRow(rs *appsv1.ReplicaSet, now time.Time) []any {

@@ -18,7 +18,9 @@ var lease = kind.Define[coordinationv1.Lease, coordinationv1.LeaseList](kind.Def
 		Plural:           "leases", Singular: "lease",
 		Namespaced: true,
 	},
-	REST: kind.REST{CreateOnUpdate: true, VersionRequired: true},
+	Order:    kind.Anywhere,
+	Volatile: true,
+	REST:     kind.REST{CreateOnUpdate: true, VersionRequired: true},
 	Rules: kind.Rules[*coordinationv1.Lease]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateLease,

@@ -20,6 +20,7 @@ var configMap = kind.Define[corev1.ConfigMap, corev1.ConfigMapList](kind.Definit
 		Plural:           "configmaps", Singular: "configmap",
 		ShortNames: []string{"cm"}, Namespaced: true,
 	},
+	Order: 120,
 	Honours: honour.Types{
 		honour.Of[corev1.ConfigMap](): {Honoured: "TypeMeta metadata immutable data binaryData"},
 	},

@@ -21,8 +21,10 @@ var endpoints = kind.Define[corev1.Endpoints, corev1.EndpointsList](kind.Definit
 		Plural:           "endpoints", Singular: "endpoints",
 		ShortNames: []string{"ep"}, Namespaced: true,
 	},
-	REST:    kind.REST{CreateOnUpdate: true},
-	Default: defaultEndpoints,
+	Order:    140,
+	Volatile: true,
+	REST:     kind.REST{CreateOnUpdate: true},
+	Default:  defaultEndpoints,
 	Rules: kind.Rules[*corev1.Endpoints]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateEndpoints,

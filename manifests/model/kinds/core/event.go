@@ -22,6 +22,8 @@ var Event = kind.Define[corev1.Event, corev1.EventList](kind.Definition[*corev1.
 		Plural:           "events", Singular: "event",
 		ShortNames: []string{"ev"}, Namespaced: true,
 	},
+	Order:    kind.Anywhere,
+	Volatile: true,
 	// Nothing depends on an event. It is kept as kube-apiserver's --event-ttl has
 	// it.
 	REST:      kind.REST{CreateOnUpdate: true, NoDependents: true, TTL: time.Hour},

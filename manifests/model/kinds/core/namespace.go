@@ -25,6 +25,7 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 		Plural:           "namespaces", Singular: "namespace",
 		ShortNames: []string{"ns"},
 	},
+	Order:   10,
 	Status:  true,
 	Default: defaultNamespace,
 	// A namespace is held by spec.finalizers, which only the finalize

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -24,6 +26,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		Plural:           "pods", Singular: "pod",
 		ShortNames: []string{"po"}, Categories: []string{"all"}, Namespaced: true,
 	},
+	Order:        240,
 	Status:       true,
 	Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward"},
 	REST:         kind.REST{ReturnsDeleted: true, StatusResets: []string{"metadata.deletionTimestamp", "metadata.ownerReferences"}},
@@ -89,6 +92,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		Indexes: []kind.Index[*corev1.Pod]{{Field: "spec.nodeName", Value: func(pod *corev1.Pod) string { return pod.Spec.NodeName }}},
 	},
 	PodTemplate: func(pod *corev1.Pod) (*metav1.ObjectMeta, *corev1.PodSpec) { return &pod.ObjectMeta, &pod.Spec },
+	Rollout:     podRollout,
 	Health: kind.Health[*corev1.Pod]{
 		Of: podHealth,
 		Pods: func(pod *corev1.Pod, _ object.Reader, _ func(object.Object) []*corev1.Pod) []*corev1.Pod {
@@ -96,6 +100,18 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		},
 	},
 })
+
+func podRollout(_ *corev1.Pod, edit kind.Edit) kind.Rollout {
+	r := kind.Rollout{Pods: 1, InPlace: true}
+	if slices.ContainsFunc(edit.Paths, isImage) {
+		r.Note = "the containers whose image changes are restarted in the same pod"
+	}
+	return r
+}
+
+func isImage(path string) bool {
+	return strings.HasPrefix(path, "spec.") && strings.HasSuffix(path, ".image")
+}
 
 // gracePeriod is how many seconds a delete leaves pod: what the request asks
 // for, else what the pod does; 0 for one that runs nowhere or has ended, as no

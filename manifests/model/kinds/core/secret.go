@@ -23,6 +23,7 @@ var secret = kind.Define[corev1.Secret, corev1.SecretList](kind.Definition[*core
 		Plural:           "secrets", Singular: "secret",
 		Namespaced: true,
 	},
+	Order:   130,
 	Default: defaultSecret,
 	Honours: honour.Types{
 		honour.Of[corev1.Secret](): {Honoured: "TypeMeta metadata immutable data stringData type"},

@@ -28,6 +28,7 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		Plural:           "services", Singular: "service",
 		ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
 	},
+	Order:   150,
 	Status:  true,
 	REST:    kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
 	Default: defaultService,

@@ -19,6 +19,7 @@ var serviceAccount = kind.Define[corev1.ServiceAccount, corev1.ServiceAccountLis
 		Plural:           "serviceaccounts", Singular: "serviceaccount",
 		ShortNames: []string{"sa"}, Namespaced: true,
 	},
+	Order:        60,
 	Subresources: []string{"token"},
 	REST:         kind.REST{ReturnsDeleted: true},
 	Honours: honour.Types{

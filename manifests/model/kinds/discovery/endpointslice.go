@@ -24,7 +24,9 @@ var endpointSlice = kind.Define[discoveryv1.EndpointSlice, discoveryv1.EndpointS
 		Plural:           "endpointslices", Singular: "endpointslice",
 		Namespaced: true,
 	},
-	Default: defaultEndpointSlice,
+	Order:    kind.Anywhere,
+	Volatile: true,
+	Default:  defaultEndpointSlice,
 	// An endpoint slice has no spec: everything but the metadata counts, and the
 	// labels, which say whose slice it is.
 	Lifecycle: kind.Lifecycle[*discoveryv1.EndpointSlice]{

@@ -21,6 +21,7 @@ var kustomization = kind.Define[kustomizev1.Kustomization, kustomizev1.Kustomiza
 		Plural:           "kustomizations", Singular: "kustomization",
 		ShortNames: []string{"ks"}, Namespaced: true,
 	},
+	Order:  kind.Anywhere,
 	Status: true,
 	REST:   kind.REST{VersionRequired: true},
 	Lifecycle: kind.Lifecycle[*kustomizev1.Kustomization]{

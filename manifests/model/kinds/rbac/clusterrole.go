@@ -17,7 +17,8 @@ var clusterRole = kind.Define[rbacv1.ClusterRole, rbacv1.ClusterRoleList](kind.D
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("ClusterRole"),
 		Plural:           "clusterroles", Singular: "clusterrole",
 	},
-	REST: kind.REST{CreateOnUpdate: true},
+	Order: 90,
+	REST:  kind.REST{CreateOnUpdate: true},
 	Rules: kind.Rules[*rbacv1.ClusterRole]{
 		Name:   pathSegmentName,
 		Object: validateClusterRole,

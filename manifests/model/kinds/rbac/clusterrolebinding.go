@@ -16,6 +16,7 @@ var clusterRoleBinding = kind.Define[rbacv1.ClusterRoleBinding, rbacv1.ClusterRo
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"),
 		Plural:           "clusterrolebindings", Singular: "clusterrolebinding",
 	},
+	Order:   110,
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultClusterRoleBinding,
 	Rules: kind.Rules[*rbacv1.ClusterRoleBinding]{

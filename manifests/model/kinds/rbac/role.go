@@ -16,7 +16,8 @@ var role = kind.Define[rbacv1.Role, rbacv1.RoleList](kind.Definition[*rbacv1.Rol
 		Plural:           "roles", Singular: "role",
 		Namespaced: true,
 	},
-	REST: kind.REST{CreateOnUpdate: true},
+	Order: 80,
+	REST:  kind.REST{CreateOnUpdate: true},
 	Rules: kind.Rules[*rbacv1.Role]{
 		Name:   pathSegmentName,
 		Object: validateRole,

@@ -17,6 +17,7 @@ var roleBinding = kind.Define[rbacv1.RoleBinding, rbacv1.RoleBindingList](kind.D
 		Plural:           "rolebindings", Singular: "rolebinding",
 		Namespaced: true,
 	},
+	Order:   100,
 	REST:    kind.REST{CreateOnUpdate: true},
 	Default: defaultRoleBinding,
 	Rules: kind.Rules[*rbacv1.RoleBinding]{

@@ -23,6 +23,7 @@ var gitRepository = kind.Define[sourcev1.GitRepository, sourcev1.GitRepositoryLi
 		Plural:           "gitrepositories", Singular: "gitrepository",
 		ShortNames: []string{"gitrepo"}, Namespaced: true,
 	},
+	Order:   kind.Anywhere,
 	Status:  true,
 	REST:    kind.REST{VersionRequired: true},
 	Default: defaultGitRepository,
