@@ -34,20 +34,13 @@ func (r *Rollbacks) Recent(h source.Head, source string, now time.Time) (int, er
 	if err != nil {
 		return 0, err
 	}
-	walked := map[string]bool{}
-	for next := []string{h.Commit}; len(next) > 0 && len(walked) < most; next = next[1:] {
-		if walked[next[0]] {
-			continue
-		}
-		walked[next[0]] = true
-		c, err := h.Repo.Commit(next[0])
+	for c, err := range history.Nearest(h.Repo, h.Commit, most) {
 		if err != nil {
 			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
 		}
 		if r.automatic(c) && now.Sub(c.Committer.When) <= time.Hour {
 			reverted[c.Reverts()] = true
 		}
-		next = append(next, c.Parents...)
 	}
 	return len(reverted), nil
 }

@@ -64,7 +64,7 @@ func IsAncestor(repo *git.Repository, ancestor, sha string) (bool, error) {
 	if err == nil {
 		err = w.add(plumbing.NewHash(sha), false)
 	}
-	for err == nil && len(w.queue) > 0 && w.seen[want] == nil {
+	for err == nil && w.ahead.len() > 0 && w.seen[want] == nil {
 		err = w.step(func(err error) error {
 			if errors.Is(err, plumbing.ErrObjectNotFound) {
 				return nil // a shallow boundary

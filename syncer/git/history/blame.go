@@ -2,7 +2,6 @@ package history
 
 import (
 	"bytes"
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -43,12 +42,12 @@ func Blame(ctx context.Context, repo *git.Repository, commit, file string) ([]*g
 		return lines, nil
 	}
 	b := &blame{
-		known: known, path: strings.Split(file, "/"), file: file, suspects: map[plumbing.Hash]*suspect{}, described: map[plumbing.Hash]*git.Commit{},
+		known: known, path: strings.Split(file, "/"), file: file, described: map[plumbing.Hash]*git.Commit{},
 	}
 	if err := b.begin(repo, hash); err != nil {
 		return nil, fmt.Errorf("blame %s at %s: %w", file, commit, err)
 	}
-	for steps := 0; len(b.queue) > 0; steps++ {
+	for steps := 0; b.suspects.len() > 0; steps++ {
 		if steps > maxBlameSteps {
 			return nil, fmt.Errorf("blame %s: more than %d commits to look at", file, maxBlameSteps)
 		}
@@ -66,22 +65,19 @@ func Blame(ctx context.Context, repo *git.Repository, commit, file string) ([]*g
 // blame is one run. Lines that nobody is found for yet belong to a suspect, a
 // commit that has them; it passes them to the parents that have them, too.
 type blame struct {
-	store    *git.Storage
-	known    *blames
-	shallow  map[plumbing.Hash]bool // commits whose parents were not fetched
-	file     string
-	path     []string
-	lines    []*git.Commit
-	suspects map[plumbing.Hash]*suspect
-	// queue has the same, newest first: so all children of a commit usually
-	// have passed it their lines before it is looked at.
-	queue     byDate[*suspect]
+	store     *git.Storage
+	known     *blames
+	shallow   map[plumbing.Hash]bool // commits whose parents were not fetched
+	file      string
+	path      []string
+	lines     []*git.Commit
+	suspects  frontier[*suspect]
 	described map[plumbing.Hash]*git.Commit
 }
 
 // suspect is a commit with the lines that it may have set.
 type suspect struct {
-	commit *object.Commit
+	of *object.Commit
 	// chain are the hashes of the tree, of the directories on the path in it,
 	// and of the file.
 	chain []plumbing.Hash
@@ -91,8 +87,9 @@ type suspect struct {
 // line is a line of the answer with its place in the suspect's file.
 type line struct{ final, at int }
 
-func (s *suspect) blob() plumbing.Hash { return s.chain[len(s.chain)-1] }
-func (s *suspect) when() int64         { return s.commit.Committer.When.Unix() }
+func (s *suspect) blob() plumbing.Hash   { return s.chain[len(s.chain)-1] }
+func (s *suspect) commit() plumbing.Hash { return s.of.Hash }
+func (s *suspect) when() int64           { return s.of.Committer.When.Unix() }
 
 func (b *blame) begin(repo *git.Repository, hash plumbing.Hash) error {
 	var shallow []plumbing.Hash
@@ -121,7 +118,7 @@ func (b *blame) begin(repo *git.Repository, hash plumbing.Hash) error {
 	if chain == nil {
 		return errors.New("no such file")
 	}
-	first := &suspect{commit: c, chain: chain}
+	first := &suspect{of: c, chain: chain}
 	text, err := b.text(first.blob())
 	if err != nil {
 		return err
@@ -130,16 +127,14 @@ func (b *blame) begin(repo *git.Repository, hash plumbing.Hash) error {
 	for i := range text {
 		first.lines = append(first.lines, line{i, i})
 	}
-	b.suspects[hash] = first
-	heap.Push(&b.queue, first)
+	b.suspects.add(first)
 	return nil
 }
 
 // step settles the newest suspect: its lines go to its parents or stay.
 func (b *blame) step() error {
-	s, _ := heap.Pop(&b.queue).(*suspect)
-	delete(b.suspects, s.commit.Hash)
-	if known, ok := b.known.get(b.file, s.commit.Hash); ok {
+	s := b.suspects.next()
+	if known, ok := b.known.get(b.file, s.of.Hash); ok {
 		for _, l := range s.lines {
 			b.lines[l.final] = known[l.at]
 		}
@@ -153,7 +148,7 @@ func (b *blame) step() error {
 		b.suspect(p)
 	}
 	for _, l := range rest {
-		b.lines[l.final] = b.describe(s.commit)
+		b.lines[l.final] = b.describe(s.of)
 	}
 	return nil
 }
@@ -161,11 +156,11 @@ func (b *blame) step() error {
 // pass splits a suspect's lines into those that it set and those that its
 // parents have.
 func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
-	if b.shallow[s.commit.Hash] {
+	if b.shallow[s.of.Hash] {
 		return s.lines, nil, nil
 	}
 	var parents []*suspect
-	for _, hash := range s.commit.ParentHashes {
+	for _, hash := range s.of.ParentHashes {
 		c, err := object.GetCommit(b.store, hash)
 		if err != nil {
 			return nil, nil, err
@@ -177,7 +172,7 @@ func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
 		if chain == nil {
 			continue
 		}
-		p := &suspect{commit: c, chain: chain}
+		p := &suspect{of: c, chain: chain}
 		if p.blob() == s.blob() {
 			p.lines = s.lines
 			return nil, []*suspect{p}, nil
@@ -208,15 +203,14 @@ func (b *blame) pass(s *suspect) (rest []line, passed []*suspect, err error) {
 	return rest, passed, nil
 }
 
-// suspect puts a commit with lines into the queue, or the lines to those that
-// it has there already.
+// suspect adds a commit with lines, or the lines to those that it waits with
+// already.
 func (b *blame) suspect(p *suspect) {
-	if have := b.suspects[p.commit.Hash]; have != nil {
+	if have, ok := b.suspects.get(p.of.Hash); ok {
 		have.lines = slices.Concat(have.lines, p.lines)
 		return
 	}
-	b.suspects[p.commit.Hash] = p
-	heap.Push(&b.queue, p)
+	b.suspects.add(p)
 }
 
 func (b *blame) describe(c *object.Commit) *git.Commit {

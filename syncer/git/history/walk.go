@@ -1,7 +1,6 @@
 package history
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -43,15 +42,16 @@ func reader(repo *git.Repository) func(plumbing.Hash) (*object.Commit, error) {
 // walk goes through histories from commits to their parents. What it finds is
 // either known, in the history of a commit that was added as known, or fresh.
 //
-// Dates only order its steps: the newest comes first, as the answer mostly is
-// a few steps away, however long the history is. They may lie, and then a
-// commit is taken for fresh until a child of it turns out to be known.
+// Dates only order its steps, as the answer mostly is a few steps away, however
+// long the history is. They may lie, and then a commit is taken for fresh until a
+// child of it turns out to be known.
 type walk struct {
 	read   func(plumbing.Hash) (*object.Commit, error)
+	date   func(*object.Commit) int64
 	seen   map[plumbing.Hash]*stop
-	queue  byDate[*stop]
+	ahead  frontier[*stop]
 	listed []*stop // in the order of the steps; some became known since
-	fresh  int     // in the queue
+	fresh  int     // ahead
 }
 
 // stop is a commit on the way.
@@ -60,38 +60,38 @@ type stop struct {
 	date    int64
 	parents []plumbing.Hash
 	known   bool
-	queued  bool
 }
 
-func (v *stop) when() int64 { return v.date }
+func (v *stop) commit() plumbing.Hash { return v.hash }
+func (v *stop) when() int64           { return v.date }
 
 func newWalk(repo *git.Repository) *walk {
-	return &walk{read: reader(repo), seen: map[plumbing.Hash]*stop{}}
+	return &walk{read: reader(repo), date: func(c *object.Commit) int64 { return c.Committer.When.Unix() }, seen: map[plumbing.Hash]*stop{}}
 }
 
 // add queues a commit, again if it turns out to be known after all, so that
 // its parents hear of it.
 func (w *walk) add(hash plumbing.Hash, known bool) error {
 	v := w.seen[hash]
+	_, queued := w.ahead.get(hash)
 	if v == nil {
 		c, err := w.read(hash)
 		if err != nil {
 			return err
 		}
-		v = &stop{hash: hash, date: c.Committer.When.Unix(), parents: c.ParentHashes, known: known}
+		v = &stop{hash: hash, date: w.date(c), parents: c.ParentHashes, known: known}
 		w.seen[hash] = v
 	} else {
 		if v.known || !known {
 			return nil
 		}
-		if v.queued {
+		if queued {
 			w.fresh--
 		}
 		v.known = true
 	}
-	if !v.queued {
-		v.queued = true
-		heap.Push(&w.queue, v)
+	if !queued {
+		w.ahead.add(v)
 	}
 	if !v.known {
 		w.fresh++
@@ -99,15 +99,11 @@ func (w *walk) add(hash plumbing.Hash, known bool) error {
 	return nil
 }
 
-// step goes from the newest commit in the queue to its parents. beyond says
+// step goes from the newest commit ahead to its parents. beyond says
 // what to do about a parent of a fresh commit that cannot be read; of a known
 // one nothing more is wanted.
 func (w *walk) step(beyond func(error) error) error {
-	v, ok := heap.Pop(&w.queue).(*stop)
-	if !ok {
-		return errors.New("the queue is empty")
-	}
-	v.queued = false
+	v := w.ahead.next()
 	if !v.known {
 		w.fresh--
 		w.listed = append(w.listed, v)
@@ -172,7 +168,7 @@ func (w *walk) between(ctx context.Context, old, new plumbing.Hash, limit int) (
 // fresh then is not in its history.
 func (w *walk) settle(ctx context.Context) error {
 	var todo []plumbing.Hash
-	for _, v := range w.queue {
+	for _, v := range w.ahead.waiting {
 		if v.known {
 			todo = append(todo, v.parents...)
 		}
@@ -213,20 +209,19 @@ func (w *walk) ordered() []*stop {
 			}
 		}
 	}
-	var ready byDate[*stop]
+	var ready frontier[*stop]
 	for hash, v := range fresh {
 		if children[hash] == 0 {
-			ready = append(ready, v)
+			ready.add(v)
 		}
 	}
-	heap.Init(&ready)
 	var list []*stop
-	for len(ready) > 0 {
-		v := heap.Pop(&ready).(*stop) //nolint:forcetypeassert // its own
+	for ready.len() > 0 {
+		v := ready.next()
 		list = append(list, v)
 		for _, p := range v.parents {
 			if children[p]--; children[p] == 0 && fresh[p] != nil {
-				heap.Push(&ready, fresh[p])
+				ready.add(fresh[p])
 			}
 		}
 	}
@@ -240,22 +235,4 @@ func above(list []*stop, old plumbing.Hash) map[plumbing.Hash]bool {
 		set[v.hash] = slices.ContainsFunc(v.parents, func(p plumbing.Hash) bool { return p == old || set[p] })
 	}
 	return set
-}
-
-// byDate is a heap of what has a date, the newest first.
-type byDate[T interface{ when() int64 }] []T
-
-func (q byDate[T]) Len() int           { return len(q) }
-func (q byDate[T]) Less(i, j int) bool { return q[i].when() > q[j].when() }
-func (q byDate[T]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-
-// Push implements heap.Interface.
-func (q *byDate[T]) Push(x any) { *q = append(*q, x.(T)) } //nolint:forcetypeassert // heap's own
-
-// Pop implements heap.Interface.
-func (q *byDate[T]) Pop() any {
-	last := len(*q) - 1
-	v := (*q)[last]
-	*q = (*q)[:last]
-	return v
 }
