@@ -51,6 +51,12 @@ type claims struct {
 	Kubernetes accountClaim `json:"kubernetes.io"`
 }
 
+// found are the claims of a token of whichever kind.
+type found struct {
+	claims
+	secretClaim
+}
+
 // Bound is the object with which a token ends: at most one of its fields is
 // set.
 type Bound struct {
@@ -124,7 +130,20 @@ func (i *Issuer) sign(c jwt.Claims) (string, error) {
 	return token, nil
 }
 
-func (i *Issuer) verifier(*jwt.Token) (any, error) { return &i.key.PublicKey, nil }
+// verify checks the signature and the time of a token that was parsed, of which
+// signed is the part that the signature is of.
+func (i *Issuer) verify(t *jwt.Token, signed string, more ...jwt.ParserOption) error {
+	if t.Method != jwt.SigningMethodES256 {
+		return fmt.Errorf("service account token: %w: signing method %s is invalid", jwt.ErrTokenSignatureInvalid, t.Method.Alg())
+	}
+	if err := t.Method.Verify(signed, t.Signature, &i.key.PublicKey); err != nil {
+		return fmt.Errorf("service account token: %w: %w", jwt.ErrTokenSignatureInvalid, err)
+	}
+	if err := jwt.NewValidator(append(more, jwt.WithTimeFunc(i.now))...).Validate(t.Claims); err != nil {
+		return fmt.Errorf("service account token: %w: %w", jwt.ErrTokenInvalidClaims, err)
+	}
+	return nil
+}
 
 // ErrForeign reports a token that is not from this issuer, and may be
 // another's.
@@ -134,23 +153,29 @@ var ErrForeign = errors.New("not a token of a service account of this cluster")
 // server). It fails with ErrForeign, or with the reason why the token is not,
 // or no longer, valid.
 func (i *Issuer) Check(token string, audiences []string) (*Identity, error) {
-	var c claims
-	unverified, _, err := jwt.NewParser().ParseUnverified(token, &c)
-	if err != nil || unverified.Header["kid"] != i.id {
+	var c found
+	parsed, parts, err := jwt.NewParser().ParseUnverified(token, &c)
+	if err != nil || parsed.Header["kid"] != i.id {
 		return nil, ErrForeign
 	}
+	signed := parts[0] + "." + parts[1]
 	switch c.Issuer {
 	case URL:
+		if err := i.verify(parsed, signed, jwt.WithExpirationRequired()); err != nil {
+			return nil, err
+		}
+		return i.check(c.claims, audiences)
 	case secretIssuer:
-		return i.checkSecret(token, audiences)
-	default:
-		return nil, ErrForeign
+		if err := i.verify(parsed, signed); err != nil {
+			return nil, err
+		}
+		return i.checkSecret(token, c, audiences)
 	}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), jwt.WithTimeFunc(i.now), jwt.WithExpirationRequired(), jwt.WithIssuer(URL))
-	c = claims{}
-	if _, err := parser.ParseWithClaims(token, &c, i.verifier); err != nil {
-		return nil, fmt.Errorf("service account token: %w", err)
-	}
+	return nil, ErrForeign
+}
+
+// check is Check for a verified token that expires.
+func (i *Issuer) check(c claims, audiences []string) (*Identity, error) {
 	if len(audiences) == 0 {
 		audiences = []string{URL}
 	}

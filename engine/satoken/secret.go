@@ -15,10 +15,9 @@ import (
 // Secrets.
 const secretIssuer = "kubernetes/serviceaccount"
 
-// secretClaims are those of a token in a Secret. It does not expire, and is
-// for the API server only.
-type secretClaims struct {
-	jwt.RegisteredClaims
+// secretClaim is what a token in a Secret is of. It does not expire, and is for
+// the API server only.
+type secretClaim struct {
 	Namespace  string    `json:"kubernetes.io/serviceaccount/namespace"`
 	Secret     string    `json:"kubernetes.io/serviceaccount/secret.name"`
 	Account    string    `json:"kubernetes.io/serviceaccount/service-account.name"`
@@ -28,19 +27,18 @@ type secretClaims struct {
 // IssueForSecret signs a token of an account that is valid as long as the
 // Secret of that name, in the account's namespace, contains it.
 func (i *Issuer) IssueForSecret(account *corev1.ServiceAccount, secret string) (string, error) {
-	return i.sign(secretClaims{
-		RegisteredClaims: jwt.RegisteredClaims{Issuer: secretIssuer, Subject: userName(account.Namespace, account.Name)},
-		Namespace:        account.Namespace, Secret: secret, Account: account.Name, AccountUID: account.UID,
+	return i.sign(struct {
+		jwt.RegisteredClaims
+		secretClaim
+	}{
+		jwt.RegisteredClaims{Issuer: secretIssuer, Subject: userName(account.Namespace, account.Name)},
+		secretClaim{Namespace: account.Namespace, Secret: secret, Account: account.Name, AccountUID: account.UID},
 	})
 }
 
-// checkSecret is Check for a token in a Secret.
-func (i *Issuer) checkSecret(token string, audiences []string) (*Identity, error) {
-	var c secretClaims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()}), jwt.WithTimeFunc(i.now), jwt.WithIssuer(secretIssuer))
-	if _, err := parser.ParseWithClaims(token, &c, i.verifier); err != nil {
-		return nil, fmt.Errorf("service account token: %w", err)
-	}
+// checkSecret is Check for a verified token in a Secret.
+func (i *Issuer) checkSecret(token string, f found, audiences []string) (*Identity, error) {
+	c := f.secretClaim
 	if len(audiences) > 0 && !slices.Contains(audiences, URL) {
 		return nil, fmt.Errorf("token audiences %q is invalid for the target audiences %q", []string{URL}, audiences)
 	}
@@ -55,7 +53,7 @@ func (i *Issuer) checkSecret(token string, audiences []string) (*Identity, error
 		return nil, errors.New("service account token is not the one in its Secret")
 	}
 	id := identity(c.Namespace, ref{c.Account, c.AccountUID})
-	if id.Name != c.Subject {
+	if id.Name != f.Subject {
 		return nil, errSubject
 	}
 	id.Audiences = []string{URL}
