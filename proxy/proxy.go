@@ -12,14 +12,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/loop"
 	"headway.dev/proxy/iptables"
 	"headway.dev/proxy/rules"
 )
 
-const (
-	minBackoff = time.Second
-	maxBackoff = 30 * time.Second
-)
+// backoff is how long to wait after the kernel took no rules.
+var backoff = loop.Backoff{First: time.Second, Last: 30 * time.Second}
 
 // Source is the state that the proxy follows.
 type Source interface {
@@ -96,7 +95,7 @@ func (p *Proxy) loop(ctx context.Context) {
 	defer verify.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	backoff := minBackoff
+	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -124,11 +123,12 @@ func (p *Proxy) loop(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			p.cfg.Log.Error("cannot write the service rules; will try again", "error", err, "in", backoff)
-			retry.Reset(backoff)
-			backoff = min(2*backoff, maxBackoff)
+			wait := backoff.After(failures)
+			p.cfg.Log.Error("cannot write the service rules; will try again", "error", err, "in", wait)
+			retry.Reset(wait)
+			failures++
 		default:
-			backoff = minBackoff
+			failures = 0
 			p.cfg.Log.Debug("service rules are up to date", "services", len(services), "took", time.Since(start))
 		}
 	}

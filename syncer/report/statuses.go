@@ -24,10 +24,11 @@ const (
 	// maxPosts bounds the statuses of one source that wait for its forge.
 	maxPosts = 200
 	// maxTries bounds the attempts for one status.
-	maxTries  = 12
-	firstWait = time.Second
-	lastWait  = 5 * time.Minute
+	maxTries = 12
 )
+
+// backoff is how long to wait between the attempts.
+var backoff = loop.Backoff{First: time.Second, Last: 5 * time.Minute}
 
 // posting identifies a status at a forge: of one commit, for one
 // Kustomization.
@@ -222,9 +223,8 @@ func (t *Statuses) remove(source object.Key, l *backlog, p *post, err error) tim
 	defer t.mu.Unlock()
 	refused, ok := errors.AsType[*forge.Error](err)
 	if ok && refused.Temporary() && p.tries < maxTries {
-		wait := min(lastWait, firstWait<<min(p.tries-1, 16))
 		t.env.Log.Info("the forge takes no commit status, trying again", "source", source.Namespace+"/"+source.Name, "err", err, "attempt", p.tries)
-		return env.Jitter(max(wait, refused.RetryAfter))
+		return env.Jitter(max(backoff.After(p.tries-1), refused.RetryAfter))
 	}
 	for i, w := range l.waiting {
 		if w == p { // and nothing newer in its place

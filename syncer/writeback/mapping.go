@@ -255,11 +255,11 @@ func (m *mapping) image(at spot, c fieldChange) error {
 	next, ok := c.value.(string)
 	old, _ := m.rendered(c.path)
 	entry := at.path[:strings.LastIndexByte(at.path, '.')]
-	name, tag, digest := splitImage(next)
-	if oldName, _, _ := splitImage(old); !ok || tag == "" && digest == "" && name == oldName {
+	name, tag, digest := origin.SplitImage(next)
+	oldName, _, _ := origin.SplitImage(old)
+	if !ok || tag == "" && digest == "" && name == oldName {
 		return fmt.Errorf("%s comes from images in %s: edit the file", c.path, at.Source)
 	}
-	oldName, _, _ := splitImage(old)
 	return m.document(at.Origin, func(doc any) (any, error) {
 		put := func(key, value string) (err error) {
 			if value == "" {
@@ -286,15 +286,6 @@ func (m *mapping) rendered(field string) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// splitImage takes an image reference apart.
-func splitImage(ref string) (name, tag, digest string) {
-	name, digest, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name, tag = name[:i], name[i+1:]
-	}
-	return name, tag, digest
 }
 
 // remove takes the object out of its file, and a file that is empty then out of

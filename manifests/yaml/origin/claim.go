@@ -55,7 +55,7 @@ func (l *layer) images(c claim) (Origin, bool) {
 	if !strings.HasSuffix(c.field, ".image") || c.value.Kind != yaml.ScalarNode {
 		return Origin{}, false
 	}
-	name, tag, digest := splitImage(c.value.Value)
+	name, tag, digest := SplitImage(c.value.Value)
 	entries := l.each("images")
 	for i, entrie := range slices.Backward(entries) {
 		get := func(f string) string { return scalar(entrie, f) }
@@ -86,8 +86,9 @@ func (l *layer) images(c claim) (Origin, bool) {
 	return Origin{}, false
 }
 
-// splitImage takes an image's name, tag and digest apart.
-func splitImage(image string) (name, tag, digest string) {
+// SplitImage takes apart an image's name, tag and digest, as kustomize does: also
+// of one that no registry would take.
+func SplitImage(image string) (name, tag, digest string) {
 	name, digest, _ = strings.Cut(image, "@")
 	if at := strings.LastIndexByte(name, ':'); at > strings.LastIndexByte(name, '/') {
 		name, tag = name[:at], name[at+1:]
