@@ -176,7 +176,9 @@ func (g *group) prepare(ctx context.Context, m *member) bool {
 		if !ok {
 			return false // it is pruned
 		}
-		stored = arriving(next, stored)
+		if next != stored {
+			stored = flux.Arriving(next, stored)
+		}
 	case stored == nil || first.late || !g.s.declaredAsStored(ctx, first.ks, stored, g.head):
 		return false
 	}
@@ -194,20 +196,6 @@ func (g *group) prepare(ctx context.Context, m *member) bool {
 	m.r.group = g
 	m.r.upon = basis{others{g.s.Env.Store, g, m}, g.claimed}
 	return true
-}
-
-// arriving is a Kustomization as it is once what a parent plans for it is
-// stored.
-func arriving(next, stored *kustomizev1.Kustomization) *kustomizev1.Kustomization {
-	if next == stored {
-		return next
-	}
-	out := next.DeepCopy()
-	out.Status = kustomizev1.KustomizationStatus{}
-	if stored != nil {
-		stored.Status.DeepCopyInto(&out.Status)
-	}
-	return out
 }
 
 // foreseeable is the cluster as a group leaves it, to check a plan of one of its

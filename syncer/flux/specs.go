@@ -34,6 +34,18 @@ func Dependencies(ks *kustomizev1.Kustomization) []object.Key {
 	return deps
 }
 
+// Arriving is a Kustomization as it will be once what Git declares of it is
+// stored: with the status that it has, and not with one that the manifest says it
+// has. stored is nil for a new one; it is not changed.
+func Arriving(declared, stored *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	out := declared.DeepCopy()
+	out.Status = kustomizev1.KustomizationStatus{}
+	if stored != nil {
+		out.Status = stored.Status
+	}
+	return out
+}
+
 // Deletes reports whether a Kustomization that is deleted takes along what it
 // applied.
 func Deletes(ks *kustomizev1.Kustomization) bool {

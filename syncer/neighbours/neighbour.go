@@ -89,15 +89,12 @@ func (n *Neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kust
 	if err != nil || parent.Spec.Suspend || n.rights.Allowed(parent, "patch", key) != nil {
 		return nil
 	}
-	out := declared.DeepCopy()
+	stored := n.stored(key)
+	out := flux.Arriving(declared, stored)
 	out.Namespace = key.Namespace
-	out.Status = kustomizev1.KustomizationStatus{}
-	if stored := n.stored(key); stored != nil {
-		if stored.DeletionTimestamp == nil {
-			// What a hand has suspended stays so.
-			out.Spec.Suspend = out.Spec.Suspend || stored.Spec.Suspend
-		}
-		out.Status = stored.Status
+	if stored != nil && stored.DeletionTimestamp == nil {
+		// What a hand has suspended stays so.
+		out.Spec.Suspend = out.Spec.Suspend || stored.Spec.Suspend
 	}
 	return out
 }

@@ -68,16 +68,10 @@ func (v *Previewer) restrict(o *render.Viewer, self object.Key, in *plan.Input) 
 	})
 }
 
-// known is a Kustomization that a commit declares, with the status that it has
-// and not with the one that the commit says it had: what is in an inventory is
-// read. Of one that the caller may not see nothing is known.
+// known is a Kustomization that a commit declares, with its own status: what is in
+// an inventory is read. Of one that the caller may not see nothing is known.
 func (p *planning) known(child *kustomizev1.Kustomization) *kustomizev1.Kustomization {
-	ks := child.DeepCopy()
-	ks.Status = kustomizev1.KustomizationStatus{}
-	if stored := p.stored(flux.KeyOf(child)); stored != nil {
-		ks.Status = *stored.Status.DeepCopy()
-	}
-	return ks
+	return flux.Arriving(child, p.stored(flux.KeyOf(child)))
 }
 
 // stored is a Kustomization as it is stored; nil if there is none, or the caller
