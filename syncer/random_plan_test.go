@@ -199,7 +199,7 @@ func (w *world) snapshot() map[object.Key]object.Object {
 	for _, kind := range []schema.GroupKind{key("ConfigMap", "", "").GroupKind, key("Secret", "", "").GroupKind, key("Service", "", "").GroupKind, key("Kustomization", "", "").GroupKind} {
 		objs, _ := w.store.List(kind, "")
 		for _, o := range objs {
-			all[object.Key{GroupKind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = o
+			all[object.KeyOf(kind, o)] = o
 		}
 	}
 	return all

@@ -218,7 +218,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 		for _, obj := range list {
 			guard.Do(ctx, "look at an object", func() {
 				defer fault.Discreetly()
-				s.ensure(object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()})
+				s.ensure(object.KeyOf(kind, obj))
 			})
 		}
 	}

@@ -115,7 +115,7 @@ func (s *services) admit(view object.Reader, next, _ object.Object) (object.Obje
 	svc.Spec.Ports = slices.Clone(given.Spec.Ports)
 	a := allocation{
 		services: s, view: view, svc: &svc,
-		key: object.Key{GroupKind: serviceKind, Namespace: svc.Namespace, Name: svc.Name},
+		key: object.KeyOf(serviceKind, &svc),
 	}
 	if err := a.allocateIP(); err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (c *cluster) agent(ctx context.Context) error {
 			if watcher, err = c.store.Watch(0, control.Pod); err == nil {
 				pods, _ := c.store.List(control.Pod, "")
 				for _, p := range pods {
-					events = append(events, object.Event{Type: object.Added, Key: control.KeyOf(control.Pod, p), Object: p})
+					events = append(events, object.Event{Type: object.Added, Key: object.KeyOf(control.Pod, p), Object: p})
 				}
 			}
 		}

@@ -101,7 +101,7 @@ func touch(ctx context.Context, s *store.Store) error {
 		changes := []change.Change{change.Patch(deploymentKey("web"), edit)}
 		sets, _ := s.List(control.ReplicaSet, "default")
 		for _, rs := range sets {
-			changes = append(changes, change.Patch(control.KeyOf(control.ReplicaSet, rs), edit))
+			changes = append(changes, change.Patch(object.KeyOf(control.ReplicaSet, rs), edit))
 		}
 		if _, err := s.Commit(ctx, change.Tx{Changes: changes}); err != nil && ctx.Err() == nil {
 			return err

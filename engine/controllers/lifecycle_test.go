@@ -87,7 +87,7 @@ func TestDeleteOrphan(t *testing.T) {
 	before := c.pods()
 	c.delete(deploymentKey("web"), metav1.DeletePropagationOrphan)
 	c.eventually("the owner's end", func() bool { return c.deployment("web") == nil })
-	got := control.Get[appsv1.ReplicaSet](c.store, control.KeyOf(control.ReplicaSet, rs))
+	got := control.Get[appsv1.ReplicaSet](c.store, object.KeyOf(control.ReplicaSet, rs))
 	if got == nil || len(got.OwnerReferences) != 0 {
 		t.Fatalf("replica set = %v, want it without owners", got)
 	}

@@ -132,7 +132,7 @@ func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
 		s.listed[kind] = revision
 		for _, obj := range objs {
 			guard.Do(ctx, "look at an object", func() {
-				key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+				key := object.KeyOf(kind, obj)
 				s.observe(object.Event{Type: object.Added, Key: key, Object: obj})
 			})
 		}

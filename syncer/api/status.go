@@ -1,7 +1,6 @@
 package api
 
 import (
-	"cmp"
 	"sort"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -45,8 +44,7 @@ func (s *API) Status() wire.Status {
 // with the reason.
 func (s *API) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 	var list []wire.Object
-	for _, d := range ks.Spec.DependsOn {
-		key := object.Key{GroupKind: flux.Kustomization, Namespace: cmp.Or(d.Namespace, ks.Namespace), Name: d.Name}
+	for _, key := range flux.Dependencies(ks) {
 		out := wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(health.NotFound), Message: "not found"}
 		if dep, ok := s.Env.Store.Get(key).(*kustomizev1.Kustomization); ok {
 			if flux.IsReady(dep) && dep.Status.ObservedGeneration == dep.Generation {
@@ -71,7 +69,7 @@ func (s *API) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	if c := apimeta.FindStatusCondition(obj.Status.Conditions, meta.ReadyCondition); c != nil {
 		out.Ready, out.Reason, out.Message, out.Since = string(c.Status), c.Reason, c.Message, c.LastTransitionTime.Time
 	}
-	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
+	key := object.KeyOf(flux.GitRepository, obj)
 	src := s.Sources.Get(key)
 	if obj.Status.Artifact != nil {
 		out.Revision = obj.Status.Artifact.Revision

@@ -20,7 +20,7 @@ var (
 
 // KeyOf returns the key of a Kustomization.
 func KeyOf(ks *kustomizev1.Kustomization) object.Key {
-	return object.Key{GroupKind: Kustomization, Namespace: ks.Namespace, Name: ks.Name}
+	return object.KeyOf(Kustomization, ks)
 }
 
 // SourceKey returns the key of the GitRepository that a Kustomization refers

@@ -163,7 +163,7 @@ func (s *History) PastVersion(ctx context.Context, ks *kustomizev1.Kustomization
 // specAt finds the spec. Kustomizations that declare each other are followed a
 // few steps.
 func (s *History) specAt(ctx context.Context, ks *kustomizev1.Kustomization, repo *git.Repository, commit string, depth int) kustomizev1.KustomizationSpec {
-	key := object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name}
+	key := flux.KeyOf(ks)
 	parent, ok := s.owners.Of(key)
 	if !ok || depth > 4 {
 		return ks.Spec

@@ -25,7 +25,7 @@ func (v *Previewer) selected(ctx context.Context, req wire.PlanRequest) ([]*kust
 	var list []*kustomizev1.Kustomization
 	all, _ := v.Env.Store.List(flux.Kustomization, "")
 	all = slices.DeleteFunc(slices.Clone(all), func(o object.Object) bool {
-		return v.Rights.Permitted(ctx, "get", object.Key{GroupKind: flux.Kustomization, Namespace: o.GetNamespace(), Name: o.GetName()}) != nil
+		return v.Rights.Permitted(ctx, "get", object.KeyOf(flux.Kustomization, o)) != nil
 	})
 	if req.Kustomization != "" || len(req.Files) > 0 {
 		name := req.Kustomization

@@ -175,14 +175,14 @@ func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.R
 
 // accepting are the objects whose annotation accepts the commit.
 func accepting(stored object.Reader, obj *sourcev1.GitRepository, commit string) []object.Key {
-	key := object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: obj.Name}
+	key := object.KeyOf(flux.GitRepository, obj)
 	var keys []object.Key
 	if flux.Names(obj.Annotations[flux.AcceptHistory], commit) {
 		keys = append(keys, key)
 	}
 	for _, ks := range flux.Followers(stored, key) {
 		if flux.Names(ks.Annotations[flux.AcceptHistory], commit) {
-			keys = append(keys, object.Key{GroupKind: flux.Kustomization, Namespace: ks.Namespace, Name: ks.Name})
+			keys = append(keys, flux.KeyOf(ks))
 		}
 	}
 	return keys

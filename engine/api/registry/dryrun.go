@@ -47,7 +47,7 @@ func (r Resource) tried(ctx context.Context, obj runtime.Object) (runtime.Object
 	if !ok || r.try == nil {
 		return obj, nil
 	}
-	key := object.Key{GroupKind: r.kind.GroupKind(), Namespace: next.GetNamespace(), Name: next.GetName()}
+	key := object.KeyOf(r.kind.GroupKind(), next)
 	results, err := r.try(ctx, change.Tx{Changes: []change.Change{{
 		Key: key, Mutate: func(object.Object) (object.Object, error) { return next, nil },
 	}}})

@@ -42,7 +42,7 @@ func New(env control.Env) control.Controller {
 				if equality.Semantic.DeepEqual(rules, role.Rules) {
 					continue
 				}
-				changes = append(changes, control.Present(change.Patch(control.KeyOf(clusterRole, role), func(obj object.Object) bool {
+				changes = append(changes, control.Present(change.Patch(object.KeyOf(clusterRole, role), func(obj object.Object) bool {
 					obj.(*rbacv1.ClusterRole).Rules = rules
 					return true
 				})))

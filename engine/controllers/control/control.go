@@ -104,11 +104,6 @@ func Get[T any, PT interface {
 	return obj
 }
 
-// KeyOf names an object of a known kind.
-func KeyOf(kind schema.GroupKind, obj object.Object) object.Key {
-	return object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
-}
-
 // Present returns a change that does nothing if the object is gone, so that the
 // deletion of one object does not fail a transaction about many.
 func Present(c change.Change) change.Change {

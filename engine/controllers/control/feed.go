@@ -74,7 +74,7 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 		objs, revision := f.store.List(kind, "")
 		f.listed[kind] = revision
 		for _, obj := range objs {
-			key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+			key := object.KeyOf(kind, obj)
 			present[key] = true
 			events = append(events, object.Event{Type: object.Added, Key: key, Object: obj, Revision: revision})
 		}

@@ -78,7 +78,7 @@ func (c Claims) Changes(kind schema.GroupKind, ref metav1.OwnerReference) []chan
 
 // patchSame patches the very object, not another of its name.
 func patchSame(kind schema.GroupKind, obj object.Object, edit func(object.Object) bool) change.Change {
-	key := object.Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+	key := object.KeyOf(kind, obj)
 	return Guarded(change.Patch(key, edit), SameUID(obj.GetUID()))
 }
 
@@ -139,7 +139,7 @@ func AdopterKeys(ev object.Event, kind schema.GroupKind, owners *Index, selector
 		for _, owner := range owners.Get(value) {
 			matcher, err := metav1.LabelSelectorAsSelector(selector(owner))
 			if err == nil && !matcher.Empty() && matcher.Matches(labels.Set(ev.Object.GetLabels())) {
-				add(KeyOf(kind, owner))
+				add(object.KeyOf(kind, owner))
 			}
 		}
 	}

@@ -122,7 +122,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 		tx.Changes = append(tx.Changes, change.Create(p.Create, now))
 	}
 	for _, rs := range p.Update {
-		tx.Changes = append(tx.Changes, control.Guarded(change.Patch(setKey(rs), func(obj object.Object) bool {
+		tx.Changes = append(tx.Changes, control.Guarded(change.Patch(object.KeyOf(control.ReplicaSet, rs), func(obj object.Object) bool {
 			stored := obj.(*appsv1.ReplicaSet)
 			stored.Spec.Replicas, stored.Spec.MinReadySeconds = new(size(rs)), rs.Spec.MinReadySeconds
 			if stored.Annotations == nil {
@@ -133,7 +133,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 		}), control.SameUID(rs.UID)))
 	}
 	for _, rs := range p.Delete {
-		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(setKey(rs), metav1.DeleteOptions{}, now), control.SameUID(rs.UID)))
+		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(object.KeyOf(control.ReplicaSet, rs), metav1.DeleteOptions{}, now), control.SameUID(rs.UID)))
 	}
 	if p.Revision != "" {
 		tx.Changes = append(tx.Changes, control.Guarded(change.Patch(key, func(obj object.Object) bool {
@@ -168,7 +168,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, d *appsv1.Deploy
 // another template or another owner. Otherwise it is the one that was to be
 // made, which its event will tell of.
 func (c *controller) collided(ctx context.Context, key object.Key, d *appsv1.Deployment, wanted *appsv1.ReplicaSet, cause error) error {
-	there := control.Get[appsv1.ReplicaSet](c.Store, setKey(wanted))
+	there := control.Get[appsv1.ReplicaSet](c.Store, object.KeyOf(control.ReplicaSet, wanted))
 	if there == nil {
 		return cause // it went meanwhile
 	}
@@ -209,8 +209,4 @@ func (c *controller) writeStatus(key object.Key, d *appsv1.Deployment, status ap
 		obj.(*appsv1.Deployment).Status = status
 		return true
 	}), control.SameUID(d.UID))
-}
-
-func setKey(rs *appsv1.ReplicaSet) object.Key {
-	return object.Key{GroupKind: control.ReplicaSet, Namespace: rs.Namespace, Name: rs.Name}
 }

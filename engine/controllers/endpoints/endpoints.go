@@ -176,7 +176,7 @@ func (p SlicePlan) changes(now time.Time) []change.Change {
 }
 
 func update(s *discoveryv1.EndpointSlice) change.Change {
-	return control.Present(change.Patch(control.KeyOf(control.EndpointSlice, s), func(obj object.Object) bool {
+	return control.Present(change.Patch(object.KeyOf(control.EndpointSlice, s), func(obj object.Object) bool {
 		stored := obj.(*discoveryv1.EndpointSlice)
 		stored.Labels, stored.Endpoints = s.Labels, s.Endpoints
 		return true
@@ -187,7 +187,7 @@ func writeObject(next, current *corev1.Endpoints, now time.Time) change.Change {
 	if current == nil {
 		return change.Create(next, now)
 	}
-	return control.Present(change.Patch(control.KeyOf(control.Endpoints, next), func(obj object.Object) bool {
+	return control.Present(change.Patch(object.KeyOf(control.Endpoints, next), func(obj object.Object) bool {
 		stored := obj.(*corev1.Endpoints)
 		if apiequality.Semantic.DeepEqual(stored.Subsets, next.Subsets) && maps.Equal(stored.Labels, next.Labels) && maps.Equal(stored.Annotations, next.Annotations) {
 			return false
@@ -235,5 +235,5 @@ func (c *controller) zone(node string) string {
 }
 
 func remove(kind schema.GroupKind, obj object.Object, now time.Time) change.Change {
-	return control.Guarded(change.Delete(control.KeyOf(kind, obj), metav1.DeleteOptions{}, now), control.SameUID(obj.GetUID()))
+	return control.Guarded(change.Delete(object.KeyOf(kind, obj), metav1.DeleteOptions{}, now), control.SameUID(obj.GetUID()))
 }

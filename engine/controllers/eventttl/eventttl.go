@@ -52,7 +52,7 @@ func New(env control.Env, ttl time.Duration) control.Controller {
 					continue
 				}
 				seen := obj.GetResourceVersion()
-				expired = append(expired, control.Guarded(change.Delete(control.KeyOf(control.Event, obj), metav1.DeleteOptions{}, now),
+				expired = append(expired, control.Guarded(change.Delete(object.KeyOf(control.Event, obj), metav1.DeleteOptions{}, now),
 					func(current object.Object) bool { return current.GetResourceVersion() == seen }))
 			}
 			for batch := range slices.Chunk(expired, together) {

@@ -71,7 +71,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		for _, obj := range l.objs {
 			if obj.GetDeletionTimestamp() == nil {
 				background := metav1.DeletePropagationBackground
-				changes = append(changes, control.Guarded(change.Delete(control.KeyOf(l.kind.GroupKind(), obj),
+				changes = append(changes, control.Guarded(change.Delete(object.KeyOf(l.kind.GroupKind(), obj),
 					metav1.DeleteOptions{PropagationPolicy: &background}, c.Now()), control.SameUID(obj.GetUID())))
 			}
 		}

@@ -152,7 +152,7 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 		default:
 			evicted = append(evicted, pod)
 			tx.Changes = append(tx.Changes, disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
-				control.Guarded(change.Delete(control.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
+				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
 		}
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
@@ -215,7 +215,7 @@ func evictAfterPause(pod *corev1.Pod, taints []corev1.Taint, left time.Duration,
 
 // disrupt says in the pod's status who deletes it, and why.
 func disrupt(pod *corev1.Pod, reason, message string, now time.Time) change.Change {
-	return control.Guarded(change.PatchStatus(control.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+	return control.Guarded(change.PatchStatus(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
 		stored := obj.(*corev1.Pod)
 		if stored.DeletionTimestamp != nil {
 			return false

@@ -170,7 +170,7 @@ func (c *podGC) trim(ctx context.Context) error {
 
 // fail ends a pod whose containers nobody can report on any more.
 func fail(pod *corev1.Pod) change.Change {
-	return control.Guarded(change.PatchStatus(control.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+	return control.Guarded(change.PatchStatus(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
 		stored := obj.(*corev1.Pod)
 		if control.Terminal(stored) {
 			return false
@@ -181,5 +181,5 @@ func fail(pod *corev1.Pod) change.Change {
 }
 
 func remove(pod *corev1.Pod, now time.Time) change.Change {
-	return control.Guarded(change.Delete(control.KeyOf(control.Pod, pod), metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, now), control.SameUID(pod.UID))
+	return control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, now), control.SameUID(pod.UID))
 }

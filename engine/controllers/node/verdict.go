@@ -63,7 +63,7 @@ func (v *verdict) stored() change.Change {
 // after stored.
 func (v *verdict) notReady(pod *corev1.Pod) change.Change {
 	same := control.SameUID(pod.UID)
-	return control.Guarded(change.PatchStatus(control.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+	return control.Guarded(change.PatchStatus(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
 		c := control.PodCondition(obj.(*corev1.Pod), corev1.PodReady)
 		if c == nil || c.Status != corev1.ConditionTrue {
 			return false

@@ -129,7 +129,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		after = append(after, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: rs.Spec.Template.Labels}})
 	}
 	for _, pod := range plan.Delete {
-		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(podKey(pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
+		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
 		after = filter(after, func(p *corev1.Pod) bool { return p != pod })
 	}
 	if status := StatusOf(rs, after, nil, now); !same(rs.Status, status) {
@@ -237,10 +237,6 @@ func writeStatus(key object.Key, rs *appsv1.ReplicaSet, status appsv1.ReplicaSet
 }
 
 func same(a, b appsv1.ReplicaSetStatus) bool { return apiequality.Semantic.DeepEqual(a, b) }
-
-func podKey(pod *corev1.Pod) object.Key {
-	return object.Key{GroupKind: control.Pod, Namespace: pod.Namespace, Name: pod.Name}
-}
 
 func asPods(objs []object.Object) []*corev1.Pod {
 	pods := make([]*corev1.Pod, 0, len(objs))

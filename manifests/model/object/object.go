@@ -27,6 +27,11 @@ type Key struct {
 	Namespace, Name string
 }
 
+// KeyOf returns the key of an object of a kind, which need not have TypeMeta.
+func KeyOf(kind schema.GroupKind, obj metav1.Object) Key {
+	return Key{GroupKind: kind, Namespace: obj.GetNamespace(), Name: obj.GetName()}
+}
+
 // String is "Kind.group/namespace/name", for logs and errors.
 func (k Key) String() string {
 	parts := []string{k.GroupKind.String()}

@@ -79,7 +79,7 @@ func KeyOf(obj object.Object) (object.Key, error) {
 	if err != nil {
 		return object.Key{}, fmt.Errorf("name object %s/%s: %w", obj.GetNamespace(), obj.GetName(), err)
 	}
-	return object.Key{GroupKind: gvks[0].GroupKind(), Namespace: obj.GetNamespace(), Name: obj.GetName()}, nil
+	return object.KeyOf(gvks[0].GroupKind(), obj), nil
 }
 
 func newSet() *kind.Set {
