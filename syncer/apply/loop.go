@@ -104,7 +104,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 		o.Blocked = fault.New(fault.ReasonOf(err, meta.ArtifactFailedReason), err)
 		return o
 	}
-	if src := k.s.Sources.Get(flux.SourceKey(ks)); src != nil && !src.Gathered(head) {
+	if src := k.s.Sources.Get(flux.SourceKey(ks)); src != nil && src.RequestGroup(head) {
 		o.Waiting = true // the group wakes it
 		return o
 	}

@@ -5,15 +5,20 @@ import "context"
 // ID distinguishes heads that have to be applied.
 func (h Head) ID() string { return h.Revision() + "\n" + h.Form.Mark() }
 
-// Gathered reports whether the group that applies the head has run; if not, it
-// is requested, and wakes the Kustomizations when it is over.
+// Gathered reports whether the group that applies the head has run.
 func (src *Source) Gathered(h Head) bool {
 	src.mu.Lock()
 	defer src.mu.Unlock()
-	if src.joined != h.ID() {
-		src.moved.Set()
+	return src.joined == h.ID()
+}
+
+// RequestGroup asks for the group that applies the head, which wakes the
+// Kustomizations when it is over; false if it has run.
+func (src *Source) RequestGroup(h Head) bool {
+	if src.Gathered(h) {
 		return false
 	}
+	src.moved.Set()
 	return true
 }
 
