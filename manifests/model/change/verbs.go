@@ -59,12 +59,19 @@ func Absent(create Change) Change {
 // object; a set UID must match.
 func Update(obj object.Object) Change {
 	defaults.Apply(obj)
-	return replace(obj, lifecycle.PrepareUpdate)
-}
-
-// UpdateStatus replaces the status, with Update's rules.
-func UpdateStatus(obj object.Object) Change {
-	return replace(obj, lifecycle.PrepareUpdateStatus)
+	key, err := scheme.KeyOf(obj)
+	// PrepareUpdate overwrites them, and a Mutate may run again on a newer state.
+	uid, version := obj.GetUID(), obj.GetResourceVersion()
+	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		if err != nil {
+			return nil, err
+		}
+		if err := mayReplace(key, uid, version, current); err != nil {
+			return nil, err
+		}
+		lifecycle.PrepareUpdate(obj, current)
+		return settle(obj, current), nil
+	}}
 }
 
 // Patch reads, changes and writes without a conflict: edit gets a deep copy of
@@ -98,22 +105,6 @@ func Delete(key object.Key, opts metav1.DeleteOptions, now time.Time) Change {
 			return nil, notFound(key)
 		}
 		return lifecycle.Delete(current, opts, now)
-	}}
-}
-
-func replace(obj object.Object, prepare func(obj, old object.Object)) Change {
-	key, err := scheme.KeyOf(obj)
-	// prepare overwrites them, and a Mutate may run again on a newer state.
-	uid, version := obj.GetUID(), obj.GetResourceVersion()
-	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
-		if err != nil {
-			return nil, err
-		}
-		if err := mayReplace(key, uid, version, current); err != nil {
-			return nil, err
-		}
-		prepare(obj, current)
-		return settle(obj, current), nil
 	}}
 }
 

@@ -93,11 +93,6 @@ func TestErrors(t *testing.T) {
 			metav1.StatusReasonConflict,
 			`Operation cannot be fulfilled on deployments.apps "web": the object has been modified; please apply your changes to the latest version and try again`,
 		},
-		"status of an old version": {
-			change.UpdateStatus(deployment(func(d *appsv1.Deployment) { d.ResourceVersion = "6" })), current,
-			metav1.StatusReasonConflict,
-			`Operation cannot be fulfilled on deployments.apps "web": the object has been modified; please apply your changes to the latest version and try again`,
-		},
 		"update one created again": {
 			change.Update(deployment(func(d *appsv1.Deployment) { d.UID = "other" })), current,
 			metav1.StatusReasonConflict,
@@ -142,16 +137,17 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("updated = %+v, want the spec changed, generation 2, and the rest as it was", d)
 	}
 
-	next, err = change.UpdateStatus(deployment(func(d *appsv1.Deployment) {
-		d.Spec.Paused = true
-		d.Status.Replicas = 5
-	})).Mutate(current)
+	next, err = change.PatchStatus(key("Deployment", "shop", "web"), func(o object.Object) bool {
+		d := o.(*appsv1.Deployment)
+		d.Spec.Paused, d.Status.Replicas = true, 5
+		return true
+	}).Mutate(current)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d = next.(*appsv1.Deployment)
 	if d.Generation != 1 || d.Spec.Paused || d.Status.Replicas != 5 {
-		t.Errorf("after a status update = %+v, want the status changed only", d)
+		t.Errorf("after a patch of the status = %+v, want the status changed only", d)
 	}
 }
 
