@@ -1,6 +1,3 @@
-// Package storetest tests what the syncer relies on in a store; the real store
-// and the in-memory one of the syncer's own tests both pass.
-//
 //nolint:thelper // these are the tests of the suite, not helpers: a failure names their line
 package storetest
 
