@@ -110,6 +110,8 @@ func poisons(tb testing.TB, http, dead, refused string) map[string]poison {
 		"max-restarts": {files: plain, edit: annotated(flux.MaxRestarts, "-1"), wants: []string{"False BuildFailed", `annotation headway.dev/max-restarts: "-1"`}},
 		"git-writes":   {files: plain, edit: annotated(flux.GitWrites, "sometimes"), wants: []string{"False BuildFailed", `annotation headway.dev/git-writes: "sometimes"`}},
 		"on-failure":   {files: plain, edit: annotated(flux.OnFailure, "explode"), wants: []string{"False BuildFailed", `annotation headway.dev/on-failure: "explode"`}},
+		"settle":       {files: plain, edit: annotated(flux.Settle, "soon"), wants: []string{"False BuildFailed", `annotation headway.dev/settle: "soon" is not a duration`}},
+		"probation":    {files: plain, edit: annotated(flux.Probation, "-1m"), wants: []string{"False BuildFailed", `annotation headway.dev/probation: "-1m" is not a duration`}},
 		// These are only compared: any value will do, and the rest applies.
 		"requested-at": {files: map[string]string{"cm.yaml": configMap("requested-at", "x")}, edit: annotated(meta.ReconcileRequestAnnotation, "never\x00 "+strings.Repeat("x", 100_000)), wants: []string{"True ReconciliationSucceeded"}},
 		"accept":       {files: map[string]string{"cm.yaml": configMap("accept", "x")}, edit: annotated(flux.AcceptHistory, "../../x"), wants: []string{"True ReconciliationSucceeded"}},

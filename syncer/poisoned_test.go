@@ -107,9 +107,18 @@ func (w *world) explains(name string, p poison, deadline time.Time) {
 	if p.source != nil {
 		kind = "GitRepository"
 	}
-	got := ""
-	for ; ; <-time.After(5 * time.Millisecond) {
-		got = w.statusOf(kind, name)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	// From before the first look on.
+	changes, err := w.store.Watch(0, key(kind, "", "").GroupKind)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		_, _ = changes.Next(ctx) // ends it
+	}()
+	for {
+		got := w.statusOf(kind, name)
 		ok := strings.HasPrefix(got, p.wants[0])
 		for _, want := range p.wants {
 			ok = ok && strings.Contains(got, want)
@@ -117,7 +126,7 @@ func (w *world) explains(name string, p poison, deadline time.Time) {
 		if ok {
 			return
 		}
-		if time.Now().After(deadline) {
+		if _, err := changes.Next(ctx); err != nil {
 			w.t.Errorf("%s %s: Ready is %.300q, want %q", kind, name, got, p.wants)
 			return
 		}
