@@ -41,9 +41,6 @@ import (
 	"headway.dev/syncer/writeback"
 )
 
-// Identity is who writes commits.
-type Identity = git.Identity
-
 // Config is what a Syncer works with. Store and DataDir are required.
 type Config struct {
 	Store env.Store
@@ -57,7 +54,7 @@ type Config struct {
 	// sources need an http, https or ssh URL.
 	Local map[string]string
 	// Identity is the committer of reverts.
-	Identity Identity
+	Identity git.Identity
 	// SigningKey signs the commits that are written; nil leaves them unsigned.
 	SigningKey *signature.SigningKey
 	Events     env.Events
@@ -135,7 +132,7 @@ func New(cfg Config) *Syncer {
 		cfg.Settle = 0
 	}
 	if cfg.Identity.Name == "" {
-		cfg.Identity = Identity{Name: "headway", Email: "headway@localhost"}
+		cfg.Identity = git.Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
 		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},

@@ -29,11 +29,11 @@ var (
 	accountKind = schema.GroupKind{Kind: "ServiceAccount"}
 )
 
-// Accounts is Kubernetes' ServiceAccount admission: a new pod needs an account
+// accounts is Kubernetes' ServiceAccount admission: a new pod needs an account
 // that exists (else Forbidden). The account's token is mounted into it, unless
 // the pod or its account opts out, and it gets the account's pull secrets if it
 // has none.
-func Accounts(view object.Reader, next, old object.Object) (object.Object, error) {
+func accounts(view object.Reader, next, old object.Object) (object.Object, error) {
 	given, ok := next.(*corev1.Pod)
 	if !ok || old != nil {
 		return next, nil
@@ -56,9 +56,9 @@ func Accounts(view object.Reader, next, old object.Object) (object.Object, error
 	return &pod, nil
 }
 
-// RuntimeClasses is Kubernetes' RuntimeClass admission. There is no kind
+// runtimeClasses is Kubernetes' RuntimeClass admission. There is no kind
 // RuntimeClass yet, so that no pod can name one that exists.
-func RuntimeClasses(_ object.Reader, next, old object.Object) (object.Object, error) {
+func runtimeClasses(_ object.Reader, next, old object.Object) (object.Object, error) {
 	pod, ok := next.(*corev1.Pod)
 	if !ok || old != nil || pod.Spec.RuntimeClassName == nil {
 		return next, nil
@@ -100,7 +100,7 @@ func mountToken(spec *corev1.PodSpec) {
 		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(tokenSeconds))}},
 		{ConfigMap: &corev1.ConfigMapProjection{
 			LocalObjectReference: corev1.LocalObjectReference{Name: RootCAName},
-			Items:                []corev1.KeyToPath{{Key: RootCAKey, Path: RootCAKey}},
+			Items:                []corev1.KeyToPath{{Key: rootCAKey, Path: rootCAKey}},
 		}},
 		{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
 			Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"},

@@ -11,9 +11,9 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Priorities is Kubernetes' Priority admission for new pods: the class must
+// priorities is Kubernetes' Priority admission for new pods: the class must
 // exist, and the numbers are taken from it.
-func Priorities(_ object.Reader, next, old object.Object) (object.Object, error) {
+func priorities(_ object.Reader, next, old object.Object) (object.Object, error) {
 	pod, ok := next.(*corev1.Pod)
 	if !ok || old != nil {
 		return next, nil

@@ -114,7 +114,7 @@ func New(cfg Config) (*Controllers, error) {
 	for i, ctl := range all {
 		names[i] = ctl.Name
 	}
-	enabled, err := Select(names, cfg.Enabled)
+	enabled, err := selected(names, cfg.Enabled)
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +138,10 @@ func (c *Controllers) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Select resolves the syntax of --controllers. The short names of older
+// selected resolves the syntax of --controllers. The short names of older
 // versions of Kubernetes ("deployment" for "deployment-controller") are known
 // too.
-func Select(names, flags []string) (map[string]bool, error) {
+func selected(names, flags []string) (map[string]bool, error) {
 	resolve := func(name string) (string, bool) {
 		for _, n := range names {
 			if short := strings.TrimSuffix(n, "-controller"); name == n || name == short || name == strings.ReplaceAll(short, "-", "") {

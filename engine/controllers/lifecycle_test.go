@@ -317,15 +317,15 @@ func TestSelect(t *testing.T) {
 		{[]string{"-deployment"}, []bool{false, false}, ""},
 		{[]string{"typo"}, nil, `"typo" is not in the list of known controllers`},
 	} {
-		got, err := controllers.Select(names, tc.flags)
+		got, err := controllers.Selected(names, tc.flags)
 		if tc.wantErr != "" {
 			if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
-				t.Errorf("Select(%q) = %v, want %q", tc.flags, err, tc.wantErr)
+				t.Errorf("Selected(%q) = %v, want %q", tc.flags, err, tc.wantErr)
 			}
 			continue
 		}
 		if err != nil || got[names[0]] != tc.want[0] || got[names[1]] != tc.want[1] {
-			t.Errorf("Select(%q) = %v, %v, want %v", tc.flags, got, err, tc.want)
+			t.Errorf("Selected(%q) = %v, %v, want %v", tc.flags, got, err, tc.want)
 		}
 	}
 }

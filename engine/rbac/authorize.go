@@ -15,8 +15,8 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Masters is the group whose members may do everything, whatever roles allow.
-const Masters = "system:masters"
+// masters is the group whose members may do everything, whatever roles allow.
+const masters = "system:masters"
 
 // User is the user of a request.
 type User struct {
@@ -24,7 +24,7 @@ type User struct {
 	Groups []string
 }
 
-func (u User) master() bool { return slices.Contains(u.Groups, Masters) }
+func (u User) master() bool { return slices.Contains(u.Groups, masters) }
 
 // Request is a request about a resource, or about a path that is not one.
 type Request struct {

@@ -187,7 +187,7 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		return b
 	}
 	return []*rbacv1.ClusterRoleBinding{
-		bind("cluster-admin", Masters),
+		bind("cluster-admin", masters),
 		bind("system:monitoring", "system:monitoring"),
 		bind("system:discovery", authenticated),
 		bind("system:basic-user", authenticated),

@@ -114,7 +114,7 @@ func (b *binding) who() (subject, bool) {
 		return subject{group: true, name: b.subject.Name, namespace: b.namespace}, true
 	case rbacv1.ServiceAccountKind:
 		namespace := cmp.Or(b.subject.Namespace, b.namespace)
-		return subject{name: ServiceAccountName(namespace, b.subject.Name), namespace: b.namespace}, namespace != ""
+		return subject{name: serviceAccountName(namespace, b.subject.Name), namespace: b.namespace}, namespace != ""
 	}
 	return subject{}, false
 }
@@ -194,7 +194,7 @@ func notFound(role object.Key) error {
 	return apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: resource}, role.Name)
 }
 
-// ServiceAccountName is the user name of a service account.
-func ServiceAccountName(namespace, name string) string {
+// serviceAccountName is the user name of a service account.
+func serviceAccountName(namespace, name string) string {
 	return "system:serviceaccount:" + namespace + ":" + name
 }

@@ -22,7 +22,7 @@ func Ref(p *corev1.Pod) runtime.PodRef {
 func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
 	cfg := runtime.SandboxConfig{
 		PodRef:      Ref(p),
-		Hostname:    Hostname(p),
+		Hostname:    hostname(p),
 		HostNetwork: p.Spec.HostNetwork, HostPID: p.Spec.HostPID, HostIPC: p.Spec.HostIPC,
 		ResolvConf: dns,
 		QOSClass:   string(qos.GetPodQOS(p)),
@@ -54,9 +54,9 @@ func SandboxConfig(p *corev1.Pod, dns string) runtime.SandboxConfig {
 	return cfg
 }
 
-// Hostname is the pod's host name: spec.hostname or its name, cut to the
+// hostname is the pod's host name: spec.hostname or its name, cut to the
 // kernel's 63 characters.
-func Hostname(p *corev1.Pod) string {
+func hostname(p *corev1.Pod) string {
 	name := p.Name
 	if p.Spec.Hostname != "" {
 		name = p.Spec.Hostname
@@ -78,9 +78,9 @@ func Hosts(p *corev1.Pod, podIPs []string, clusterDomain, node string) string {
 			"fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
 		for _, ip := range podIPs {
 			if p.Spec.Subdomain != "" && clusterDomain != "" {
-				fmt.Fprintf(&b, "%s\t%s.%s.%s.svc.%s\t%s\n", ip, Hostname(p), p.Spec.Subdomain, p.Namespace, clusterDomain, Hostname(p))
+				fmt.Fprintf(&b, "%s\t%s.%s.%s.svc.%s\t%s\n", ip, hostname(p), p.Spec.Subdomain, p.Namespace, clusterDomain, hostname(p))
 			} else {
-				fmt.Fprintf(&b, "%s\t%s\n", ip, Hostname(p))
+				fmt.Fprintf(&b, "%s\t%s\n", ip, hostname(p))
 			}
 		}
 	}

@@ -65,7 +65,7 @@ func (e *environment) lookup(name string) (string, bool) {
 // Environment builds a container's environment: envFrom, then env with the
 // references expanded, then the variables of the services the namespace sees.
 func Environment(p *corev1.Pod, c *corev1.Container, facts Facts) ([]string, error) {
-	services := ServiceEnv(p, facts.Services)
+	services := servicesEnv(p, facts.Services)
 	env := &environment{values: map[string]string{}}
 	lookup := func(name string) (string, bool) {
 		if v, ok := env.lookup(name); ok {
@@ -234,10 +234,10 @@ func find(p *corev1.Pod, name string) *corev1.Container {
 	return nil
 }
 
-// ServiceEnv is the Docker-style environment of services: those of the pod's
+// servicesEnv is the Docker-style environment of services: those of the pod's
 // namespace, and always the API's own.
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-func ServiceEnv(p *corev1.Pod, services []Service) map[string]string {
+func servicesEnv(p *corev1.Pod, services []Service) map[string]string {
 	links := p.Spec.EnableServiceLinks == nil || *p.Spec.EnableServiceLinks
 	env := map[string]string{}
 	for _, s := range services {

@@ -35,11 +35,11 @@ func (s Storage) of(what corev1.ResourceName) int64 {
 	if what == Inodes {
 		return s.Inodes
 	}
-	return s.Total()
+	return s.total()
 }
 
-// Total returns the sum.
-func (s Storage) Total() int64 {
+// total returns the sum.
+func (s Storage) total() int64 {
 	total := s.Other
 	for _, m := range []map[string]int64{s.EmptyDirs, s.Containers} {
 		for _, n := range m {
@@ -80,7 +80,7 @@ func OverStorage(p *corev1.Pod, used Storage) string {
 			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit)
 		}
 	}
-	if limit, ok := storageLimit(p); ok && used.Total() > limit.Value() {
+	if limit, ok := storageLimit(p); ok && used.total() > limit.Value() {
 		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", &limit)
 	}
 	for _, c := range p.Spec.Containers {

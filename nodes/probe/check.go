@@ -35,7 +35,7 @@ func Check(ctx context.Context, runner Runner, spec *corev1.Probe, p *corev1.Pod
 	case spec.HTTPGet != nil:
 		return checkHTTP(ctx, spec.HTTPGet, podIP, t.Spec, timeout)
 	case spec.TCPSocket != nil:
-		port, err := Port(spec.TCPSocket.Port, t.Spec)
+		port, err := portOf(spec.TCPSocket.Port, t.Spec)
 		if err != nil {
 			return false, err.Error()
 		}
@@ -67,8 +67,8 @@ func host(own, podIP string) string {
 	return podIP
 }
 
-// Port resolves a port number or the name of one of the container's ports.
-func Port(p intstr.IntOrString, c corev1.Container) (int, error) {
+// portOf resolves a port number or the name of one of the container's ports.
+func portOf(p intstr.IntOrString, c corev1.Container) (int, error) {
 	port := p.IntValue()
 	if p.Type == intstr.String && port == 0 {
 		for _, have := range c.Ports {
@@ -115,7 +115,7 @@ func checkHTTP(ctx context.Context, get *corev1.HTTPGetAction, podIP string, c c
 // Get sends the request of an httpGet action, for probes and lifecycle hooks.
 // The caller closes the body.
 func Get(ctx context.Context, get *corev1.HTTPGetAction, podIP string, c corev1.Container, timeout time.Duration, agent string) (*http.Response, error) {
-	port, err := Port(get.Port, c)
+	port, err := portOf(get.Port, c)
 	if err != nil {
 		return nil, err
 	}

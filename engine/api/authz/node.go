@@ -15,9 +15,6 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// LeaseNamespace holds the leases by which nodes show that they live.
-const LeaseNamespace = corev1.NamespaceNodeLease
-
 var podKind = schema.GroupKind{Kind: "Pod"}
 
 // NodeName returns the name of the node that a user is: system:node:NAME in the
@@ -111,8 +108,8 @@ func ownNode(_ Node, node string, a authorizer.Attributes) string {
 
 func ownLease(_ Node, node string, a authorizer.Attributes) string {
 	switch {
-	case a.GetNamespace() != LeaseNamespace:
-		return fmt.Sprintf("can only access leases in the %q system namespace", LeaseNamespace)
+	case a.GetNamespace() != corev1.NamespaceNodeLease:
+		return fmt.Sprintf("can only access leases in the %q system namespace", corev1.NamespaceNodeLease)
 	case a.GetVerb() == "create" || a.GetName() == node:
 		return ""
 	}

@@ -47,7 +47,7 @@ func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object)
 	}
 	return generic.RESTOptions{
 		StorageConfig:           config.ForResource(resource),
-		Decorator:               Decorator(o.Store, kind),
+		Decorator:               decorator(o.Store, kind),
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: 1,
 		ResourcePrefix:          prefix,
@@ -63,10 +63,10 @@ func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
 	return schema.GroupKind{}, false
 }
 
-// Decorator is a generic.StorageDecorator that makes the Storage of a kind.
+// decorator is a generic.StorageDecorator that makes the Storage of a kind.
 // What is kept for a while only is written change.Behind; what is found of it at
 // the start lives as long again.
-func Decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
+func decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
 	return func(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {

@@ -77,7 +77,7 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	}
 	var plan SlicePlan
 	if svc != nil && len(svc.Spec.Selector) == 0 && ep != nil && ep.DeletionTimestamp == nil && mirrored(ep) {
-		plan = DecideMirror(ep, existing)
+		plan = decideMirror(ep, existing)
 	} else {
 		plan.Delete = existing
 	}
@@ -91,8 +91,8 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	return 0, nil
 }
 
-// DecideMirror makes the mirrored slices agree with an Endpoints object.
-func DecideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) SlicePlan {
+// decideMirror makes the mirrored slices agree with an Endpoints object.
+func decideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) SlicePlan {
 	labels := map[string]string{}
 	maps.Copy(labels, ep.Labels)
 	labels[discoveryv1.LabelServiceName] = ep.Name

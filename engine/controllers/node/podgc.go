@@ -20,8 +20,8 @@ const (
 	// quarantine is for how long a node has to be gone before its pods are: it
 	// may only be registering anew.
 	quarantine = 40 * time.Second
-	// DefaultTerminated is how many ended pods are kept.
-	DefaultTerminated = 12500
+	// defaultTerminated is how many ended pods are kept.
+	defaultTerminated = 12500
 
 	// deserted is how long a deletion of a pod without a node may take: the API
 	// server does it in two writes.
@@ -43,11 +43,11 @@ type podGC struct {
 	gone  map[string]time.Time // nodes missing since; owned by the one worker
 }
 
-// NewPodGC returns the pod garbage collector; keep 0 is DefaultTerminated, and
+// NewPodGC returns the pod garbage collector; keep 0 is defaultTerminated, and
 // wait 0 is 40 s.
 func NewPodGC(env control.Env, pulse *Pulse, keep int, wait time.Duration) control.Controller {
 	if keep <= 0 {
-		keep = DefaultTerminated
+		keep = defaultTerminated
 	}
 	if wait <= 0 {
 		wait = quarantine

@@ -87,8 +87,8 @@ func StatusOf(rs *appsv1.ReplicaSet, pods []*corev1.Pod, failure *appsv1.Replica
 	return status
 }
 
-// NewPod makes a pod from the replica set's template.
-func NewPod(rs *appsv1.ReplicaSet, name string) *corev1.Pod {
+// newPod makes a pod from the replica set's template.
+func newPod(rs *appsv1.ReplicaSet, name string) *corev1.Pod {
 	template := rs.Spec.Template.DeepCopy()
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

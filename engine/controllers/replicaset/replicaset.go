@@ -123,7 +123,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		base = base[:maxBase]
 	}
 	for range plan.Create {
-		pod := NewPod(rs, base+rand.String(5))
+		pod := newPod(rs, base+rand.String(5))
 		created = append(created, pod.Name)
 		tx.Changes = append(tx.Changes, change.Create(pod, now))
 		after = append(after, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: rs.Spec.Template.Labels}})

@@ -6,11 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-
-	"headway.dev/manifests/model/object"
 )
 
 // Snapshot is the nodes, and what the pods on them take.
@@ -54,24 +51,6 @@ type podInfo struct {
 // NewSnapshot makes an empty snapshot.
 func NewSnapshot() *Snapshot {
 	return &Snapshot{nodes: map[string]*nodeInfo{}, on: map[types.UID]string{}}
-}
-
-// FromReader makes a snapshot of the current state.
-func FromReader(r object.Reader) *Snapshot {
-	s := NewSnapshot()
-	nodes, _ := r.List(schema.GroupKind{Kind: "Node"}, "")
-	for _, obj := range nodes {
-		if n, ok := obj.(*corev1.Node); ok {
-			s.SetNode(n)
-		}
-	}
-	pods, _ := r.List(schema.GroupKind{Kind: "Pod"}, "")
-	for _, obj := range pods {
-		if p, ok := obj.(*corev1.Pod); ok {
-			s.SetPod(p)
-		}
-	}
-	return s
 }
 
 // Len is the number of nodes.

@@ -20,13 +20,13 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-// PullTimeout is how long a pull may go without receiving a byte. Unpacking
+// pullTimeout is how long a pull may go without receiving a byte. Unpacking
 // what has arrived does not count: it is local work.
-const PullTimeout = 5 * time.Minute
+const pullTimeout = 5 * time.Minute
 
-// Pull fetches the image with a normalised name and unpacks it. It tries the
+// fetch gets and unpacks the image with a normalised name. It tries the
 // logins in order, anonymously if there are none, and returns the last error.
-func Pull(ctx context.Context, client *containerd.Client, ref string, auths []runtime.Auth) (containerd.Image, error) {
+func fetch(ctx context.Context, client *containerd.Client, ref string, auths []runtime.Auth) (containerd.Image, error) {
 	if len(auths) == 0 {
 		auths = []runtime.Auth{{}}
 	}
@@ -49,8 +49,8 @@ func pull(ctx context.Context, client *containerd.Client, ref string, auth runti
 	defer cancel(nil)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	defer transport.CloseIdleConnections()
-	progress := &progressTransport{next: transport, stall: PullTimeout, cancel: cancel}
-	progress.timer = time.AfterFunc(PullTimeout, func() { guard.Do(ctx, "watch over a pull", progress.stalled) })
+	progress := &progressTransport{next: transport, stall: pullTimeout, cancel: cancel}
+	progress.timer = time.AfterFunc(pullTimeout, func() { guard.Do(ctx, "watch over a pull", progress.stalled) })
 	defer progress.timer.Stop()
 
 	img, err := client.Pull(ctx, ref,
@@ -91,7 +91,7 @@ func resolver(client *http.Client, auth runtime.Auth) remotes.Resolver {
 	})
 }
 
-var errStalled = errors.New("no progress: the registry sent nothing for " + PullTimeout.String())
+var errStalled = errors.New("no progress: the registry sent nothing for " + pullTimeout.String())
 
 // progressTransport postpones its timer with every byte received.
 type progressTransport struct {

@@ -126,7 +126,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth []runtime.Auth) (runt
 	if err != nil {
 		return runtime.ImageInfo{}, err
 	}
-	img, err := Pull(ctx, s.client, name, auth)
+	img, err := fetch(ctx, s.client, name, auth)
 	if err != nil {
 		return runtime.ImageInfo{}, err
 	}

@@ -55,7 +55,7 @@ func (s *Service) RemoveLeftovers(ctx context.Context) error {
 	var g errgroup.Group // each may wait
 	for id := range ids {
 		g.Go(func() error {
-			return guard.Call(ctx, "remove what is left of "+id, func() error { return s.RemoveLeftover(ctx, id) })
+			return guard.Call(ctx, "remove what is left of "+id, func() error { return s.removeLeftover(ctx, id) })
 		})
 	}
 	return errors.Join(append(errs, g.Wait())...)
@@ -85,8 +85,8 @@ func (s *Service) taskDir() string {
 	return filepath.Join(s.daemon.State, "io.containerd.runtime.v2.task", s.namespace)
 }
 
-// RemoveLeftover removes what is left of a task that containerd does not list.
-func (s *Service) RemoveLeftover(ctx context.Context, id string) error {
+// removeLeftover removes what is left of a task that containerd does not list.
+func (s *Service) removeLeftover(ctx context.Context, id string) error {
 	if strings.ContainsAny(id, "/\x00") || id == "" || id == "." || id == ".." {
 		return fmt.Errorf("invalid container %q", id)
 	}

@@ -95,7 +95,7 @@ func (s *Service) Create(ctx context.Context, p Process, log *slog.Logger) error
 		}
 		log.Info("starting a container again with a new shim", "err", err)
 		if daemon.Leftover(err) {
-			if err := s.RemoveLeftover(ctx, p.ID); err != nil {
+			if err := s.removeLeftover(ctx, p.ID); err != nil {
 				return fmt.Errorf("failed to create task for container: %w", err)
 			}
 		}

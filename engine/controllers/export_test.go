@@ -1,0 +1,4 @@
+package controllers
+
+// Selected resolves the syntax of --controllers.
+var Selected = selected
