@@ -83,10 +83,14 @@ func (h *hooks) target(namespace, name string) (*source.Source, *sourcev1.GitRep
 	key := object.Key{GroupKind: flux.GitRepository, Namespace: namespace, Name: name}
 	obj, ok := h.stored.Get(key).(*sourcev1.GitRepository)
 	src := h.sources.Get(key)
-	if !ok || src == nil || obj.Annotations[flux.WebhookSecret] == "" {
+	if !ok || src == nil {
 		return nil, nil, h.decoy
 	}
-	data, err := source.Secret(h.stored, namespace, obj.Annotations[flux.WebhookSecret])
+	secret := flux.Of(obj).WebhookSecret.Value
+	if secret == "" {
+		return nil, nil, h.decoy
+	}
+	data, err := source.Secret(h.stored, namespace, secret)
 	token := strings.TrimSpace(string(data["token"]))
 	if err != nil || token == "" {
 		return nil, nil, h.decoy

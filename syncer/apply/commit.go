@@ -276,5 +276,5 @@ func (k *kustomization) same(planned *kustomizev1.Kustomization) bool {
 // nobody has changed, suspended, frozen or deleted it since.
 func asPlanned(cur object.Object, planned *kustomizev1.Kustomization) bool {
 	ks, ok := cur.(*kustomizev1.Kustomization)
-	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Settings(ks), flux.Settings(planned))
+	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Of(ks).Attempt(), flux.Of(planned).Attempt())
 }

@@ -176,7 +176,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 // wants is the attempt to apply the head.
 func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
 	return step.Attempt{
-		Revision: h.Revision(), Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		Revision: h.Revision(), Generation: ks.Generation, Request: flux.Of(ks).Request.Value,
 		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
 	}
 }
@@ -196,9 +196,9 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // settings are the annotations, and what of the source, that change what an
 // attempt may do.
 func settings(stored object.Reader, ks *kustomizev1.Kustomization) string {
-	list := append([]string{flux.Ignore(stored, flux.SourceKey(ks))}, flux.Settings(ks)...)
+	list := append([]string{flux.Ignore(stored, flux.SourceKey(ks))}, flux.Of(ks).Attempt()...)
 	if src := stored.Get(flux.SourceKey(ks)); src != nil {
-		list = append(list, src.GetAnnotations()[flux.Freeze])
+		list = append(list, flux.Of(src).Attempt()...)
 	}
 	return strings.Join(list, "\n")
 }

@@ -69,16 +69,16 @@ func (k *kustomization) refuse(ctx context.Context, ks *kustomizev1.Kustomizatio
 // quarantined reports whether the commit has failed and is not to be tried again.
 func quarantined(ks *kustomizev1.Kustomization, h source.Head) bool {
 	q, ok := git.ParseRevision(verdict.Of(ks).Quarantined)
-	return ok && q.Commit == h.Commit && !flux.Names(ks.Annotations[flux.Retry], h.Commit)
+	return ok && q.Commit == h.Commit && !flux.Of(ks).Retry.Value.Names(h.Commit)
 }
 
 // forget removes the annotation that was heeded by the round.
 func (r *round) forget(ks *kustomizev1.Kustomization) []change.Change {
-	k := r.k
-	if r.hold || !flux.Names(ks.Annotations[flux.Retry], r.head.Commit) {
+	retry := flux.Of(ks).Retry
+	if r.hold || !retry.Value.Names(r.head.Commit) {
 		return nil
 	}
-	return []change.Change{change.Patch(k.key, func(o object.Object) bool { return flux.DropAnnotation(o, flux.Retry) })}
+	return []change.Change{change.Patch(r.k.key, retry.Drop)}
 }
 
 // hold goes back to the commit that was healthy last.
@@ -153,7 +153,7 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 	until, in, next := b.FrozenAt(now)
 	switch {
 	case !until.IsZero() && !k.frozen:
-		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.Freeze, in))
+		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.OfGate(wire.GateFreeze), in))
 	case until.IsZero() && k.frozen:
 		k.s.Env.Record(ks, corev1.EventTypeNormal, thawedReason, "The freeze is over: new commits are applied")
 	}

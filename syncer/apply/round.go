@@ -153,7 +153,8 @@ func inputFor(s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventor
 		Items: items, Inventory: inventory, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Claimed: s.Owners.ByOther(flux.KeyOf(ks)),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
 	}
-	if err := flux.CheckModes(ks); err != nil {
+	set := flux.Of(ks)
+	if err := cmp.Or(set.OnFailure.Err(), set.GitWrites.Err()); err != nil {
 		return in, err
 	}
 	if _, err := verdict.PatienceOf(ks, s.Settle); err != nil {

@@ -1,16 +1,12 @@
 package flux
 
-import (
-	"fmt"
-	"slices"
-	"strings"
+import "github.com/fluxcd/pkg/apis/meta"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	"github.com/fluxcd/pkg/apis/meta"
-)
-
-// Annotations on a GitRepository, a Kustomization, or both.
+// Annotations on a Kustomization and on its source. Besides this package only
+// tests need the names: [Of] returns what the annotations of an object say.
 const (
+	// Request asks for a look at once, as `flux reconcile` does.
+	Request = meta.ReconcileRequestAnnotation
 	// AcceptHistory names the commit of a rewritten branch that may be applied
 	// although it does not descend from the one applied last. It is removed
 	// when it has taken effect.
@@ -42,10 +38,11 @@ const (
 	// when it has taken effect.
 	Retry = "headway.dev/retry"
 	// Settle is how long a container without a readiness probe must run before
-	// it counts as healthy, if minReadySeconds is not set.
+	// it counts as healthy, if minReadySeconds is not set (default: as the program
+	// was started).
 	Settle = "headway.dev/settle"
 	// Probation is for how long after its verdict a commit that turns unhealthy
-	// is judged again.
+	// is judged again (default [DefaultProbation]).
 	Probation = "headway.dev/probation"
 	// GitWrites determines what happens to changes by hand of what Git
 	// declares: heal, the default, undoes them, reject refuses them, commit
@@ -58,13 +55,6 @@ const (
 	// AuthorDomain is the domain of the e-mail addresses in the commits that
 	// git-writes: commit makes (default cluster.local).
 	AuthorDomain = "headway.dev/git-author-domain"
-)
-
-// The values of [GitWrites].
-const (
-	WritesHeal   = "heal"
-	WritesReject = "reject"
-	WritesCommit = "commit"
 )
 
 // Annotations on a GitRepository.
@@ -98,45 +88,4 @@ const (
 	ServerSideApply = "kustomize.toolkit.fluxcd.io/ssa"
 	// Force, if enabled, replaces the object when an immutable field changes.
 	Force = "kustomize.toolkit.fluxcd.io/force"
-)
-
-// requests are the annotations by which people ask for something to be done
-// once.
-var requests = []string{
-	meta.ReconcileRequestAnnotation, meta.ForceRequestAnnotation, "reconcile.fluxcd.io/resetAt",
-	Retry, AcceptHistory,
-}
-
-// Requests returns the annotations by which people ask for something to be done
-// once. They do not belong in Git: they stay in the cluster, and a sync leaves
-// them as they are.
-func Requests() []string { return slices.Clone(requests) }
-
-// Settings are the values of the annotations that change what an attempt may do.
-func Settings(ks *kustomizev1.Kustomization) []string {
-	var list []string
-	for _, name := range []string{MaxDeletes, MaxRestarts, OnFailure, GitWrites, Freeze, Retry, Settle, Probation} {
-		list = append(list, ks.Annotations[name])
-	}
-	return list
-}
-
-// CheckModes refuses values of the annotations that choose between modes which are
-// none of these.
-func CheckModes(ks *kustomizev1.Kustomization) error {
-	for _, a := range []struct {
-		name  string
-		known []string
-	}{{OnFailure, []string{"none", OnFailureRevert, OnFailureHold}}, {GitWrites, []string{WritesHeal, WritesReject, WritesCommit}}} {
-		if v := ks.Annotations[a.name]; v != "" && !slices.Contains(a.known, v) {
-			return fmt.Errorf("annotation %s: %q is not supported: use one of %s", a.name, v, strings.Join(a.known, ", "))
-		}
-	}
-	return nil
-}
-
-// The values of headway.dev/on-failure, besides none.
-const (
-	OnFailureRevert = "revert"
-	OnFailureHold   = "hold"
 )

@@ -1,9 +1,6 @@
 package flux
 
 import (
-	"maps"
-	"strings"
-
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -30,21 +27,6 @@ func Ignore(stored object.Reader, source object.Key) string {
 		return *obj.Spec.Ignore
 	}
 	return ""
-}
-
-// Names reports whether an annotation names the commit, by at least seven
-// digits.
-func Names(annotation, sha string) bool {
-	return len(annotation) >= 7 && strings.HasPrefix(sha, annotation)
-}
-
-// DropAnnotation removes an annotation, and reports whether there was one.
-func DropAnnotation(o object.Object, name string) bool {
-	left := maps.Clone(o.GetAnnotations())
-	_, there := left[name]
-	delete(left, name)
-	o.SetAnnotations(left)
-	return there
 }
 
 // IsReady reports whether the Kustomization says that it is ready.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -42,8 +43,8 @@ func (r Reach) AsksThaw() bool { return r.allow.freeze }
 // FrozenAt returns until when new commits wait at a time, and because of which
 // window; next is when the next window begins.
 func (b Bounds) FrozenAt(t time.Time) (until time.Time, in string, next time.Time) {
-	until, in = frozen(b.windows, t)
-	return until, in, nextFreeze(b.windows, t)
+	until, in = b.windows.At(t)
+	return until, in, b.windows.Next(t)
 }
 
 // Reach is what the commits between the applied one and the planned one ask for
@@ -61,38 +62,27 @@ type Reach struct {
 // Bounds are the limits that a user sets for the commits of a Kustomization.
 type Bounds struct {
 	maxDeletes, maxRestarts *int
-	windows                 []window
+	windows                 flux.Windows
 	quarantined             string // commit
 }
 
 // BoundsOf reads the annotations of a Kustomization and of its source, which is
 // nil if it does not exist. quarantined is the revision that has failed.
 func BoundsOf(ks *kustomizev1.Kustomization, src *sourcev1.GitRepository, quarantined string) (Bounds, error) {
-	b := Bounds{}
-	if bad, ok := git.ParseRevision(quarantined); ok && !flux.Names(ks.Annotations[flux.Retry], bad.Commit) {
+	set := flux.Of(ks)
+	b := Bounds{maxDeletes: set.MaxDeletes.Value, maxRestarts: set.MaxRestarts.Value, windows: set.Freeze.Value}
+	if bad, ok := git.ParseRevision(quarantined); ok && !set.Retry.Value.Names(bad.Commit) {
 		b.quarantined = bad.Commit
 	}
-	for name, limit := range map[string]**int{flux.MaxDeletes: &b.maxDeletes, flux.MaxRestarts: &b.maxRestarts} {
-		v, ok := ks.Annotations[name]
-		if !ok {
-			continue
-		}
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 0 {
-			return b, fmt.Errorf("annotation %s: %q is not a number of objects", name, v)
-		}
-		*limit = &n
+	if err := cmp.Or(set.MaxDeletes.Err(), set.MaxRestarts.Err(), set.Freeze.Err()); err != nil {
+		return b, err
 	}
-	windows, err := freezeWindows(ks.Annotations[flux.Freeze])
-	if err != nil {
-		return b, fmt.Errorf("annotation %s: %w", flux.Freeze, err)
-	}
-	b.windows = windows
 	if src != nil {
-		if windows, err = freezeWindows(src.Annotations[flux.Freeze]); err != nil {
-			return b, fmt.Errorf("annotation %s of GitRepository %s/%s: %w", flux.Freeze, src.Namespace, src.Name, err)
+		freeze := flux.Of(src).Freeze
+		if err := freeze.ErrOf(src); err != nil {
+			return b, err
 		}
-		b.windows = append(b.windows, windows...)
+		b.windows = append(b.windows, freeze.Value...)
 	}
 	return b, nil
 }
@@ -124,7 +114,7 @@ func (b Bounds) Check(res plan.Result, sha string, r Reach, now time.Time) []wir
 	if len(r.allow.ignored) > 0 {
 		ignored = ". " + strings.Join(r.allow.ignored, "; ")
 	}
-	budget := func(name, annotation, word string, count int, limit *int, allow int, message string) {
+	budget := func(name, word string, count int, limit *int, allow int, message string) {
 		g := wire.Gate{Name: name, Open: true, Count: count, Limit: limit}
 		switch {
 		case limit != nil && count <= *limit:
@@ -135,27 +125,27 @@ func (b Bounds) Check(res plan.Result, sha string, r Reach, now time.Time) []wir
 		default:
 			g.Open = false
 			g.Message = fmt.Sprintf("%s; nothing was changed. If that is meant, set the annotation %s: %q on the Kustomization, "+
-				"or say so in a signed commit by the trailer %s: %s=%d; else restore the files%s", message, annotation, strconv.Itoa(count), allowTrailer, word, count, ignored)
+				"or say so in a signed commit by the trailer %s: %s=%d; else restore the files%s", message, flux.OfGate(name), strconv.Itoa(count), allowTrailer, word, count, ignored)
 		}
 		list = append(list, g)
 	}
 	switch {
 	case b.maxDeletes != nil:
-		budget(wire.GateMaxDeletes, flux.MaxDeletes, "deletes", deletes, b.maxDeletes, r.allow.deletes,
-			fmt.Sprintf("this commit would delete %d objects, and the annotation %s allows %d", deletes, flux.MaxDeletes, *b.maxDeletes))
+		budget(wire.GateMaxDeletes, "deletes", deletes, b.maxDeletes, r.allow.deletes,
+			fmt.Sprintf("this commit would delete %d objects, and the annotation %s allows %d", deletes, flux.OfGate(wire.GateMaxDeletes), *b.maxDeletes))
 	case deletes > 0 && len(res.Inventory) == 0:
-		budget(wire.GateMaxDeletes, flux.MaxDeletes, "deletes", deletes, nil, r.allow.deletes,
+		budget(wire.GateMaxDeletes, "deletes", deletes, nil, r.allow.deletes,
 			fmt.Sprintf("this commit would delete all %d objects that were applied before", deletes))
 	}
 	if b.maxRestarts != nil {
-		budget(wire.GateMaxRestarts, flux.MaxRestarts, "restarts", restarts, b.maxRestarts, r.allow.restarts,
-			fmt.Sprintf("this commit would replace the pods of %d workloads, and the annotation %s allows %d", restarts, flux.MaxRestarts, *b.maxRestarts))
+		budget(wire.GateMaxRestarts, "restarts", restarts, b.maxRestarts, r.allow.restarts,
+			fmt.Sprintf("this commit would replace the pods of %d workloads, and the annotation %s allows %d", restarts, flux.OfGate(wire.GateMaxRestarts), *b.maxRestarts))
 	}
-	if until, in := frozen(b.windows, now); !until.IsZero() && res.Changes() {
+	if until, in := b.windows.At(now); !until.IsZero() && res.Changes() {
 		g := wire.Gate{Name: wire.GateFreeze, Until: until, Open: r.Thaws || r.Rollback, Message: "it is a rollback, or a signed commit that says " + allowTrailer + ": freeze"}
 		if !g.Open {
 			g.Message = fmt.Sprintf("Frozen until %s (%s: %s); what is applied stays. To deploy meanwhile, say so in a signed commit by the trailer %s: freeze%s",
-				until.Format(time.RFC3339), flux.Freeze, in, allowTrailer, ignored)
+				until.Format(time.RFC3339), flux.OfGate(wire.GateFreeze), in, allowTrailer, ignored)
 		}
 		list = append(list, g)
 	}

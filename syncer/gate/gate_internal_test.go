@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 )
@@ -32,7 +33,7 @@ func actions(creates, deletes, restarts int) plan.Result {
 func TestGates(t *testing.T) {
 	two := 2
 	now := time.Date(2026, 6, 6, 12, 0, 0, 0, time.UTC)
-	windows, err := freezeWindows("0 18 * * FRI / 62h Europe/Berlin")
+	windows, err := flux.ParseWindows("0 18 * * FRI / 62h Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)
 	}

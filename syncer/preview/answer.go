@@ -29,7 +29,7 @@ func (p *planning) answer() wire.Plans {
 	rollout.Simulate(moves, p.v.Simulate)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
 	if src, ok := p.v.Env.Store.Get(p.source).(*sourcev1.GitRepository); ok {
-		all.Forge = src.Annotations[flux.CommitStatus]
+		all.Forge = flux.Of(src).CommitStatus.Text
 		if u, err := url.Parse(src.Spec.URL); err == nil {
 			u.User = nil
 			all.Repository = u.String()

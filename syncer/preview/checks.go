@@ -71,7 +71,7 @@ func (one *planned) bounds(c *checklist) {
 	bounded := false
 	for _, g := range one.gates {
 		bounded = bounded || g.Name == wire.GateMaxDeletes
-		name := "headway.dev/" + g.Name
+		name := flux.OfGate(g.Name)
 		words := map[string]string{wire.GateMaxDeletes: "deletion", wire.GateMaxRestarts: "restart"}
 		switch {
 		case !g.Open && g.Name == wire.GateFreeze:
@@ -85,7 +85,7 @@ func (one *planned) bounds(c *checklist) {
 		}
 	}
 	if n := one.plan.Summary.Delete; n > 0 && !bounded {
-		c.add(wire.CheckPassed, flux.MaxDeletes, "%s, no bound is set", wire.Plural(n, "deletion"))
+		c.add(wire.CheckPassed, flux.OfGate(wire.GateMaxDeletes), "%s, no bound is set", wire.Plural(n, "deletion"))
 	}
 	if len(one.undeclared) > 0 {
 		c.add(wire.CheckWarning, "spec.prune", "%s no longer declared, and stay because pruning is off: %s", wire.Plural(len(one.undeclared), "object"), someKeys(one.undeclared))

@@ -120,7 +120,7 @@ func (t *Statuses) wanted(source string) (object.Key, bool) {
 		return key, false
 	}
 	obj, ok := t.env.Store.Get(key).(*sourcev1.GitRepository)
-	return key, ok && obj.Annotations[flux.CommitStatus] != ""
+	return key, ok && flux.Of(obj).CommitStatus.Text != ""
 }
 
 // fetched queues that a commit is there, for each Kustomization that follows
@@ -250,40 +250,43 @@ func (t *Statuses) remove(source object.Key, l *backlog, p *post, err error) tim
 // mended meanwhile.
 func (t *Statuses) post(ctx context.Context, source object.Key, p *post) error {
 	obj, ok := t.env.Store.Get(source).(*sourcev1.GitRepository)
-	if !ok || obj.Annotations[flux.CommitStatus] == "" {
+	if !ok {
 		return nil
 	}
-	cfg, err := forgeConfig(t.env.Store, obj)
+	set := flux.Of(obj)
+	if set.CommitStatus.Text == "" {
+		return nil
+	}
+	cfg, err := forgeConfig(t.env.Store, obj, set)
 	if err != nil {
 		return err
 	}
 	cfg.Egress = t.egress
 	client, err := forge.New(cfg)
 	if err != nil {
-		return fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
+		return fmt.Errorf("annotation %s: %w", set.CommitStatus.Name, err)
 	}
 	defer client.Close()
 	return client.SetStatus(ctx, p.sha, forge.Status{
-		State: p.state, Context: "headway/" + p.kustomization, Description: p.words, Link: obj.Annotations[flux.StatusLink],
+		State: p.state, Context: "headway/" + p.kustomization, Description: p.words, Link: set.StatusLink.Value,
 	})
 }
 
 // forgeConfig reads the annotations and the Secret of a source's forge.
-func forgeConfig(stored object.Reader, obj *sourcev1.GitRepository) (forge.Config, error) {
-	cfg := forge.Config{Repository: obj.Spec.URL}
-	var err error
-	if cfg.Kind, err = forge.ParseKind(obj.Annotations[flux.CommitStatus]); err != nil {
-		return cfg, fmt.Errorf("annotation %s: %w", flux.CommitStatus, err)
+func forgeConfig(stored object.Reader, obj *sourcev1.GitRepository, set flux.Settings) (forge.Config, error) {
+	cfg := forge.Config{Repository: obj.Spec.URL, Kind: set.CommitStatus.Value}
+	if err := set.CommitStatus.Err(); err != nil {
+		return cfg, err
 	}
-	name := obj.Annotations[flux.ForgeSecret]
+	annotation, name := set.ForgeSecret.Name, set.ForgeSecret.Value
 	secret, ok := stored.Get(object.Key{GroupKind: flux.Secret, Namespace: obj.Namespace, Name: name}).(*corev1.Secret)
 	switch {
 	case name == "":
-		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", flux.ForgeSecret)
+		return cfg, fmt.Errorf("annotation %s is missing: name the Secret with the forge's token", annotation)
 	case !ok:
-		return cfg, fmt.Errorf("annotation %s: secrets %q not found", flux.ForgeSecret, name)
+		return cfg, fmt.Errorf("annotation %s: secrets %q not found", annotation, name)
 	case len(secret.Data["token"]) == 0:
-		return cfg, fmt.Errorf("annotation %s: the Secret %s has no key token", flux.ForgeSecret, name)
+		return cfg, fmt.Errorf("annotation %s: the Secret %s has no key token", annotation, name)
 	}
 	cfg.Token, cfg.Address, cfg.CA = trimmed(secret.Data["token"]), trimmed(secret.Data["address"]), secret.Data["caFile"]
 	return cfg, nil

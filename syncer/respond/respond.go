@@ -119,7 +119,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 
 // failing gathers what the answer to a failed commit depends on.
 func (r *Responder) failing(ks *kustomizev1.Kustomization, st verdict.State, h source.Head, sha string) (verdict.Failing, error) {
-	f := verdict.Failing{Mode: ks.Annotations[flux.OnFailure], State: st}
+	f := verdict.Failing{Mode: flux.Of(ks).OnFailure.Value, State: st}
 	good, ok := git.ParseRevision(st.Healthy)
 	if f.Mode != flux.OnFailureRevert || !ok {
 		return f, nil

@@ -68,7 +68,7 @@ func (r *Responder) RetryRevert(ctx context.Context, h source.Head) {
 	}
 	c := status.Pending(ks)
 	src := r.Sources.Get(flux.SourceKey(ks))
-	if c == nil || ks.Annotations[flux.OnFailure] != flux.OnFailureRevert || src == nil {
+	if c == nil || flux.Of(ks).OnFailure.Value != flux.OnFailureRevert || src == nil {
 		r.tries = revertTries{}
 		return
 	}

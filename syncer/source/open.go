@@ -169,19 +169,19 @@ func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.R
 		return nil
 	}
 	return fault.New(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
-		"To follow the new history run: kubectl annotate --overwrite -n %s gitrepository/%s %s=%s",
-		fetched.Name, fetched.Commit, before.Commit, obj.Namespace, obj.Name, flux.AcceptHistory, fetched.Commit))
+		"To follow the new history run: %s",
+		fetched.Name, fetched.Commit, before.Commit, flux.Of(obj).AcceptHistory.Command(obj, fetched.Commit)))
 }
 
 // accepting are the objects whose annotation accepts the commit.
 func accepting(stored object.Reader, obj *sourcev1.GitRepository, commit string) []object.Key {
 	key := object.KeyOf(flux.GitRepository, obj)
 	var keys []object.Key
-	if flux.Names(obj.Annotations[flux.AcceptHistory], commit) {
+	if flux.Of(obj).AcceptHistory.Value.Names(commit) {
 		keys = append(keys, key)
 	}
 	for _, ks := range flux.Followers(stored, key) {
-		if flux.Names(ks.Annotations[flux.AcceptHistory], commit) {
+		if flux.Of(ks).AcceptHistory.Value.Names(commit) {
 			keys = append(keys, flux.KeyOf(ks))
 		}
 	}
@@ -193,7 +193,7 @@ func accepting(stored object.Reader, obj *sourcev1.GitRepository, commit string)
 func acceptances(stored object.Reader, obj *sourcev1.GitRepository, commit string) []change.Change {
 	var list []change.Change
 	for _, key := range accepting(stored, obj, commit) {
-		list = append(list, change.Patch(key, func(o object.Object) bool { return flux.DropAnnotation(o, flux.AcceptHistory) }))
+		list = append(list, change.Patch(key, flux.Of(obj).AcceptHistory.Drop))
 	}
 	return list
 }

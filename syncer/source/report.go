@@ -77,7 +77,7 @@ func (s *said) edit(o object.Object) bool {
 	before := g.Status.DeepCopy()
 	set := flux.Conditions{List: &g.Status.Conditions, Generation: s.obj.Generation, Now: s.now}
 	g.Status.ObservedGeneration = s.obj.Generation
-	g.Status.LastHandledReconcileAt = s.obj.Annotations[meta.ReconcileRequestAnnotation]
+	g.Status.LastHandledReconcileAt = flux.Of(s.obj).Request.Value
 	if s.err == nil {
 		s.succeeded(g, set)
 	} else {

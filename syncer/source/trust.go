@@ -17,8 +17,6 @@ import (
 	"headway.dev/syncer/git/signature"
 )
 
-const everyCommit = "every-commit"
-
 // Flux's reasons of signatures that are missing or wrong.
 const (
 	invalidVerificationMode = "InvalidVerificationMode"
@@ -80,14 +78,15 @@ type verifier struct{ env *env.Env }
 // verify checks the signatures that the spec and the annotation ask for, and
 // returns what was verified, in Flux's words.
 func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) (string, error) {
-	wish, every := obj.Annotations[flux.Verify]
+	wish := flux.Of(obj).Verify
+	every := wish.Value
 	switch spec := obj.Spec.Verification; {
-	case every && wish != everyCommit:
-		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s: %q is not supported: use %s", flux.Verify, wish, everyCommit))
+	case wish.Err() != nil:
+		return "", fault.New(invalidVerificationMode, wish.Err())
 	case every && spec == nil:
-		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", flux.Verify))
+		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", wish.Name))
 	case every && !fetched.Branch:
-		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", flux.Verify, fetched.Revision()))
+		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", wish.Name, fetched.Revision()))
 	case spec == nil:
 		return "", nil
 	case spec.VerifyTag() && fetched.Tag.Name == "":

@@ -45,7 +45,7 @@ func (q Quarantined) Edit(now time.Time) Edit {
 	return func(ks *kustomizev1.Kustomization) {
 		set := conditions(ks, ks.Generation, now)
 		set.Put(verdict.QuarantinedCondition, metav1.ConditionTrue, q.Reason, q.Message+
-			fmt.Sprintf("; to try this one again run: kubectl annotate --overwrite -n %s kustomization/%s %s=%s", ks.Namespace, ks.Name, flux.Retry, q.Commit))
+			"; to try this one again run: "+flux.Of(ks).Retry.Command(ks, q.Commit))
 		if q.Newest {
 			set.Put(meta.ReadyCondition, metav1.ConditionFalse, meta.HealthCheckFailedReason, q.Message)
 			set.Drop(meta.ReconcilingCondition)

@@ -30,7 +30,7 @@ type Refused struct {
 func Refuse(ks *kustomizev1.Kustomization, err error, snapshot Snapshot, built bool) Refused {
 	r := Refused{
 		Snapshot: snapshot, Built: built, Reason: fault.ReasonOf(err, meta.ReconciliationFailedReason), Message: flux.Bounded(err.Error()),
-		Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		Generation: ks.Generation, Request: flux.Of(ks).Request.Value,
 	}
 	errors.As(err, &r.overrun)
 	return r
@@ -81,7 +81,7 @@ type Frozen struct {
 func Freeze(ks *kustomizev1.Kustomization, revision string, err error) Frozen {
 	return Frozen{
 		Revision: revision, Message: flux.Bounded(fmt.Sprintf("%v; %s waits", err, revision)),
-		Generation: ks.Generation, Request: ks.Annotations[meta.ReconcileRequestAnnotation],
+		Generation: ks.Generation, Request: flux.Of(ks).Request.Value,
 	}
 }
 

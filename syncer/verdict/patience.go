@@ -1,7 +1,7 @@
 package verdict
 
 import (
-	"fmt"
+	"cmp"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -13,12 +13,8 @@ const (
 	// DefaultSettle is a container's first back-off: by then a container that
 	// exits at once has been noticed.
 	DefaultSettle = 10 * time.Second
-	// DefaultProbation leaves time to notice a container that crashes within a
-	// minute.
-	DefaultProbation = 2 * time.Minute
 	// Steady is how long a container must run that has ended since the commit.
-	Steady      = time.Minute
-	maxPatience = time.Hour
+	Steady = time.Minute
 )
 
 // Patience is how long containers must run, and commits must stay healthy.
@@ -28,17 +24,13 @@ type Patience struct{ Settle, Steady, Probation time.Duration }
 // commit can fail only because its timeout is shorter than the time that has to
 // pass.
 func PatienceOf(ks *kustomizev1.Kustomization, settle time.Duration) (Patience, error) {
-	p := Patience{Settle: settle, Steady: Steady, Probation: DefaultProbation}
-	for name, d := range map[string]*time.Duration{flux.Settle: &p.Settle, flux.Probation: &p.Probation} {
-		text, ok := ks.Annotations[name]
-		if !ok {
-			continue
-		}
-		v, err := time.ParseDuration(text)
-		if err != nil || v < 0 || v > maxPatience {
-			return p, fmt.Errorf("annotation %s: %q is not a duration from 0s to %s", name, text, maxPatience)
-		}
-		*d = v
+	set := flux.Of(ks)
+	p := Patience{Settle: settle, Steady: Steady, Probation: set.Probation.Value}
+	if err := cmp.Or(set.Settle.Err(), set.Probation.Err()); err != nil {
+		return p, err
+	}
+	if set.Settle.Set {
+		p.Settle = set.Settle.Value
 	}
 	p.Settle, p.Steady = min(p.Settle, ks.GetTimeout()/2), min(p.Steady, ks.GetTimeout()/2)
 	return p, nil

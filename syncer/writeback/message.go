@@ -10,7 +10,7 @@ import (
 )
 
 // emailExtra is the user's extra value that has the e-mail address of their
-// commits, and goes before the annotation flux.AuthorDomain.
+// commits, and goes before flux.Settings.AuthorDomain.
 const emailExtra = "headway.dev/email"
 
 // author is the user, in whose name the commit is.
@@ -20,7 +20,7 @@ func (u *userWrite) author() git.Signature {
 	if extra := u.request.Extra[emailExtra]; len(extra) > 0 {
 		email = git.OneLine(extra[0])
 	} else if !strings.Contains(name, "@") {
-		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + cmp.Or(git.OneLine(u.ks.Annotations[flux.AuthorDomain]), "cluster.local")
+		email = strings.NewReplacer(":", ".", " ", ".").Replace(name) + "@" + flux.Of(u.ks).AuthorDomain.Value
 	}
 	return git.Signature{Name: name, Email: email, When: u.s.Env.Now()}
 }

@@ -117,7 +117,7 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})
 	}
 	out := refusedWrite(key, fmt.Sprintf("%s; change it in Git and push. In an emergency: kubectl -n %s annotate kustomization %s %s=%s --overwrite",
-		strings.Join(words, "; "), ks.Namespace, ks.Name, flux.GitWrites, flux.WritesHeal))
+		strings.Join(words, "; "), ks.Namespace, ks.Name, flux.Of(ks).GitWrites.Name, flux.WritesHeal))
 	out.ErrStatus.Details.Causes = causes
 	return out
 }

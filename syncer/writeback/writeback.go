@@ -88,7 +88,7 @@ func (s *Writeback) Review(ctx context.Context, w change.Request) (change.Elsewh
 	if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
 		return nil, nil
 	}
-	switch ks.Annotations[flux.GitWrites] {
+	switch flux.Of(ks).GitWrites.Value {
 	case flux.WritesReject:
 		return nil, s.reject(ctx, ks, key, w)
 	case flux.WritesCommit:
@@ -131,7 +131,7 @@ func (s *Writeback) followed(key object.Key) *kustomizev1.Kustomization {
 // mayCommit reports whether a ServiceAccount writes commits, as people do.
 func mayCommit(ks *kustomizev1.Kustomization, user string) bool {
 	name := strings.Replace(strings.TrimPrefix(user, "system:serviceaccount:"), ":", "/", 1)
-	return slices.Contains(strings.FieldsFunc(ks.Annotations[flux.GitAccounts], func(r rune) bool { return r == ',' || r == ' ' }), name)
+	return slices.Contains(flux.Of(ks).GitAccounts.Value, name)
 }
 
 // exempt are the writes of the cluster's own parts.

@@ -1,4 +1,4 @@
-package gate
+package flux
 
 import (
 	"errors"
@@ -27,12 +27,15 @@ type window struct {
 	zone  *time.Location
 }
 
-// freezeWindows reads an annotation's value; an empty one has no windows.
-func freezeWindows(text string) ([]window, error) {
+// Windows are the times of a freeze.
+type Windows []window
+
+// ParseWindows reads the value of [Freeze]; an empty one has no windows.
+func ParseWindows(text string) (Windows, error) {
 	if len(text) > maxFreezeText {
 		return nil, fmt.Errorf("it is longer than %d bytes", maxFreezeText)
 	}
-	var list []window
+	var list Windows
 	for part := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ';' || r == '\n' }) {
 		if part = strings.Join(strings.Fields(part), " "); part == "" {
 			continue
@@ -105,10 +108,10 @@ func (w window) end(t time.Time) (time.Time, bool) {
 	return until, true
 }
 
-// frozen reports whether t is in one of the windows: it returns the end of the
+// At reports whether t is in one of the windows: it returns the end of the
 // freeze, with windows that follow each other without a gap as one, and the
 // window that t is in; a zero time if it is in none.
-func frozen(windows []window, t time.Time) (until time.Time, in string) {
+func (windows Windows) At(t time.Time) (until time.Time, in string) {
 	const most = 100 // of windows in a row; the rest is reported when that is over
 	for range most {
 		last := until
@@ -131,8 +134,8 @@ func frozen(windows []window, t time.Time) (until time.Time, in string) {
 	return until, in
 }
 
-// nextFreeze is when the next of the windows starts after t.
-func nextFreeze(windows []window, t time.Time) time.Time {
+// Next is when the next of the windows starts after t; zero: there is none.
+func (windows Windows) Next(t time.Time) time.Time {
 	var first time.Time
 	for _, w := range windows {
 		s := w.start.Next(w.wall(t))

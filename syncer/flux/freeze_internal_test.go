@@ -1,4 +1,4 @@
-package gate
+package flux
 
 import (
 	"strings"
@@ -29,13 +29,13 @@ func TestFreezeWindows(t *testing.T) {
 		"half an hour off":                {"0 18 * * * / 1h Asia/Kolkata", "2026-01-01T12:30:00Z", "2026-01-01T13:30:00Z"},
 		"none":                            {" ; \n", "2026-01-01T12:30:00Z", ""},
 	} {
-		windows, err := freezeWindows(tc.freeze)
+		windows, err := ParseWindows(tc.freeze)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		at, _ := time.Parse(time.RFC3339, tc.at)
-		until, in := frozen(windows, at)
+		until, in := windows.At(at)
 		got := ""
 		if !until.IsZero() {
 			got = until.UTC().Format(time.RFC3339)
@@ -45,12 +45,12 @@ func TestFreezeWindows(t *testing.T) {
 		}
 	}
 	// Always frozen, and still an answer.
-	windows, err := freezeWindows("* * * * * / 8784h")
+	windows, err := ParseWindows("* * * * * / 8784h")
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	if until, _ := frozen(windows, now); !until.After(now) {
+	if until, _ := windows.At(now); !until.After(now) {
 		t.Errorf("frozen until %s, which is past", until)
 	}
 }
@@ -58,7 +58,7 @@ func TestFreezeWindows(t *testing.T) {
 // A freeze is never until a moment that is past: the timer would spin.
 func TestFreezeEndsLater(t *testing.T) {
 	for _, text := range []string{"30 2 * * * / 20m Europe/Berlin", "0 0 * * * / 150m Europe/Berlin", "15 * * * * / 30m America/St_Johns", "0 22 * * * / 5h Australia/Lord_Howe"} {
-		windows, err := freezeWindows(text)
+		windows, err := ParseWindows(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +66,7 @@ func TestFreezeEndsLater(t *testing.T) {
 			begin, _ := time.Parse(time.DateOnly, day)
 			for m := range 36 * 60 {
 				at := begin.Add(time.Duration(m) * time.Minute)
-				if until, _ := frozen(windows, at); !until.IsZero() && !until.After(at) {
+				if until, _ := windows.At(at); !until.IsZero() && !until.After(at) {
 					t.Fatalf("%s: at %s frozen until %s", text, at, until)
 				}
 			}
@@ -94,7 +94,7 @@ func TestFreezeFaults(t *testing.T) {
 		strings.Repeat("0 9 * * * / 1h;", 51): "more than 50",
 		strings.Repeat(" ", 5000):             "longer than",
 	} {
-		if _, err := freezeWindows(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseWindows(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: error %v, want one with %q", text, err, want)
 		}
 	}
@@ -103,12 +103,12 @@ func TestFreezeFaults(t *testing.T) {
 func FuzzFreeze(f *testing.F) {
 	f.Add("0 18 * * FRI / 62h Europe/Berlin;@daily / 1h", int64(1780000000))
 	f.Fuzz(func(t *testing.T, text string, unix int64) {
-		windows, err := freezeWindows(text)
+		windows, err := ParseWindows(text)
 		if err != nil {
 			return
 		}
 		at := time.Unix(unix%(1<<33), 0)
-		if until, in := frozen(windows, at); !until.IsZero() && (in == "" || !until.After(at)) {
+		if until, in := windows.At(at); !until.IsZero() && (in == "" || !until.After(at)) {
 			t.Errorf("%q at %s: until %s by %q", text, at, until, in)
 		}
 	})
