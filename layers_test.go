@@ -46,7 +46,7 @@ var rooms = map[string][]string{
 	"manifests":       {"guard", "loop", "model", "yaml"},
 	"manifests/model": {"fieldpath", "object", "column", "fill", "rule", "podspec", "health", "honour", "kind", "kinds", "scheme", "assess", "defaults", "expr", "lifecycle", "change", "support", "validation"},
 	"manifests/yaml":  {"diff", "sops", "substitute", "load", "check", "edit", "origin"},
-	"syncer":          {"egress", "wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "verdict", "status", "step", "history", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
+	"syncer":          {"egress", "wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "api", "controllers", "scheduler", "."},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"sort"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
@@ -12,13 +13,11 @@ import (
 	"headway.dev/manifests/model/assess"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer/editors"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
-	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -62,7 +61,7 @@ func (s *API) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 
 func (s *API) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
 	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
-	out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(obj)
+	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
 	if branch, err := flux.BranchOf(obj); err == nil {
 		out.Branch = branch
 	}
@@ -104,7 +103,7 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 	switch {
 	case ks.Spec.Suspend:
 		out.Sync = wire.SyncSuspended
-		out.SuspendedBy, out.SuspendedSince = editors.SuspendedBy(ks)
+		out.SuspendedBy, out.SuspendedSince = suspendedBy(ks)
 	case cond == nil:
 	case out.Applied == fetched && out.Applied != "" && (cond.Status == metav1.ConditionTrue || cond.Reason == meta.HealthCheckFailedReason):
 		out.Sync = wire.SyncSynced
@@ -138,18 +137,34 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 	return out
 }
 
+// suspendedBy is what the status of a suspended object says; empty before it says
+// so.
+func suspendedBy(obj object.Object) (who string, since time.Time) {
+	if is, _ := status.SuspensionOf(obj); is.Suspended {
+		return is.By, is.Since
+	}
+	return "", time.Time{}
+}
+
 // holds is what keeps the newest commit from being applied, or from being applied
 // whole, though nothing is wrong with its manifests.
 func holds(ks *kustomizev1.Kustomization) []wire.Hold {
 	var list []wire.Hold
-	for _, h := range []struct{ kind, condition string }{{wire.GateQuarantine, verdict.QuarantinedCondition}, {wire.GateFreeze, verdict.FrozenCondition}, {wire.HoldUnpruned, status.UnprunedCondition}} {
+	for _, h := range []struct {
+		kind, condition string
+		revision        func(message string) string // nil: it is the newest
+	}{
+		{wire.GateQuarantine, flux.QuarantinedCondition, func(message string) string { return flux.ParseQuarantine(message).Revision }},
+		{wire.GateFreeze, flux.FrozenCondition, nil},
+		{wire.HoldUnpruned, flux.UnprunedCondition, func(message string) string { return flux.ParseUnpruned(message).Revision }},
+	} {
 		c := apimeta.FindStatusCondition(ks.Status.Conditions, h.condition)
 		if c == nil {
 			continue
 		}
 		hold := wire.Hold{Kind: h.kind, Message: c.Message, Since: c.LastTransitionTime.Time, Revision: ks.Status.LastAttemptedRevision}
-		if h.kind != wire.GateFreeze {
-			hold.Revision = verdict.QuarantinedRevision(c.Message)
+		if h.revision != nil {
+			hold.Revision = h.revision(c.Message)
 		}
 		list = append(list, hold)
 	}

@@ -21,7 +21,6 @@ import (
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/step"
-	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
 )
 
@@ -229,7 +228,7 @@ func (k *kustomization) attempt(ctx context.Context, o observation, hold bool) {
 	if hold {
 		k.failed = true
 		k.hold(ctx, ks, head)
-		c := apimeta.FindStatusCondition(ks.Status.Conditions, verdict.QuarantinedCondition)
+		c := apimeta.FindStatusCondition(ks.Status.Conditions, flux.QuarantinedCondition)
 		k.finish(o.Want, false, []wire.Fault{{Reason: c.Message, Message: c.Message}})
 	} else {
 		k.failed = !k.converge(ctx, ks, head, o.Want)

@@ -91,14 +91,14 @@ func (k *kustomization) hold(ctx context.Context, ks *kustomizev1.Kustomization,
 }
 
 // quarantine remembers that the applied commit has failed, and goes back to
-// the last good one; reason is the condition's. The first is durable before the
-// second begins, so that a restart between them goes on with it. It reports
-// whether the first is stored.
-func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) (stored bool) {
+// the last good one; pending is why its revert failed, if that is tried again. The
+// first is durable before the second begins, so that a restart between them goes on
+// with it. It reports whether the first is stored.
+func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, why string, pending error) (stored bool) {
 	st := verdict.Of(ks)
 	bad, _ := git.ParseRevision(st.Revision)
-	q := status.Quarantine(st, bad.Commit, reason, why, h.Revision() == st.Revision)
-	msg := q.Message
+	q := status.Quarantine(st, bad.Commit, why, pending, h.Revision() == st.Revision)
+	msg := q.String()
 	tx := change.Tx{Changes: []change.Change{q.Edit(k.s.Env.Now()).Change(k.key)}}
 	if _, err := k.s.Env.Store.Commit(ctx, tx); err != nil {
 		if ctx.Err() == nil {
@@ -106,7 +106,7 @@ func (k *kustomization) quarantine(ctx context.Context, ks *kustomizev1.Kustomiz
 		}
 		return ctx.Err() != nil
 	}
-	k.s.Env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.Revision, "why", why)
+	k.s.Env.Log.Warn("quarantined", "kustomization", k.name(), "revision", st.Revision, "why", q.Cause())
 	k.s.Env.Record(ks, corev1.EventTypeWarning, "Quarantined", msg)
 	if ks = k.get(); ks == nil {
 		return true
@@ -132,14 +132,11 @@ func (k *kustomization) freeze(ctx context.Context, ks *kustomizev1.Kustomizatio
 	}
 	if frozen.Fresh(ks) {
 		k.s.Env.Log.Info("frozen", "kustomization", k.name(), "revision", r.head.Revision(), "until", k.thaw.UTC().Format(time.RFC3339))
-		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, msg)
+		k.s.Env.Record(ks, corev1.EventTypeNormal, flux.FrozenReason, msg)
 		k.s.Env.Emit(wire.Event{Source: flux.SourceName(ks), Kustomization: k.name(), Phase: wire.PhasePlan, Revision: r.head.Revision(), Commit: r.commit, Message: msg})
 	}
 	k.finish(r.want, false, []wire.Fault{{Reason: msg, Message: msg}})
 }
-
-// thawedReason is the reason of the event that a freeze is over.
-const thawedReason = "Thawed"
 
 // watchFreeze tells by events that a freeze has begun and ended, whether or not
 // a commit waits, and returns when it is to be asked again; zero if there are
@@ -153,9 +150,9 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 	until, in, next := b.FrozenAt(now)
 	switch {
 	case !until.IsZero() && !k.frozen:
-		k.s.Env.Record(ks, corev1.EventTypeNormal, gate.FrozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.OfGate(wire.GateFreeze), in))
+		k.s.Env.Record(ks, corev1.EventTypeNormal, flux.FrozenReason, fmt.Sprintf("Frozen until %s (%s: %s): new commits wait", until.Format(time.RFC3339), flux.OfGate(wire.GateFreeze), in))
 	case until.IsZero() && k.frozen:
-		k.s.Env.Record(ks, corev1.EventTypeNormal, thawedReason, "The freeze is over: new commits are applied")
+		k.s.Env.Record(ks, corev1.EventTypeNormal, flux.ThawedReason, "The freeze is over: new commits are applied")
 	}
 	k.frozen = !until.IsZero()
 	if k.frozen {
@@ -164,23 +161,25 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 	return next
 }
 
-// unpruned is the message of UnprunedCondition, or empty.
-func unpruned(r *round) string {
+// unpruned is what a round keeps for another's sake.
+func unpruned(r *round) flux.Unpruned {
 	var list []string
 	for _, a := range r.plan.Actions {
 		if a.Successor != nil && a.Successor.Unsure {
 			list = append(list, fmt.Sprintf("%s (%s)", flux.Describe(a.Key), a.Reason))
 		}
 	}
+	u := flux.Unpruned{Revision: r.head.Revision()}
 	if len(list) == 0 {
-		return ""
+		return u
 	}
 	const most = 10
 	n := len(list)
 	if n > most {
 		list = append(list[:most], fmt.Sprintf("and %d more", n-most))
 	}
-	return fmt.Sprintf("%s: %s no longer declared, and not deleted: %s; decided once that one is mended or gone", r.head.Revision(), wire.Plural(n, "object"), strings.Join(list, ", "))
+	u.Kept = fmt.Sprintf("%s no longer declared, and not deleted: %s; decided once that one is mended or gone", wire.Plural(n, "object"), strings.Join(list, ", "))
+	return u
 }
 
 // keep remembers for whom something is kept, to look again when those change,
@@ -194,11 +193,10 @@ func (r *round) keep(ks *kustomizev1.Kustomization) {
 		}
 	}
 	k.board.Keep(successors)
-	msg := unpruned(r)
-	if _, left, _ := strings.Cut(msg, ": "); left != k.left {
-		k.left = left
-		if left != "" {
-			k.s.Env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, flux.Bounded(msg))
+	if u := unpruned(r); u.Kept != k.left {
+		k.left = u.Kept
+		if u.Kept != "" {
+			k.s.Env.Record(ks, corev1.EventTypeWarning, flux.PruneSkippedReason, flux.Bounded(u.String()))
 		}
 	}
 }

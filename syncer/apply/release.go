@@ -16,7 +16,6 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
-	"headway.dev/syncer/status"
 )
 
 // release deletes the inventory of a Kustomization that is being deleted, and
@@ -81,7 +80,7 @@ func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	if msg := flux.Bounded(strings.Join(lines, "\n")); msg != "" && msg != k.left {
 		k.left = msg
 		k.s.Env.Log.Warn("left behind", "kustomization", k.name(), "objects", msg)
-		k.s.Env.Record(ks, corev1.EventTypeWarning, status.PruneSkippedReason, msg)
+		k.s.Env.Record(ks, corev1.EventTypeWarning, flux.PruneSkippedReason, msg)
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *Set) stalled(ks *kustomizev1.Kustomization, h source.Head) bool {
 	case ks.Status.LastAttemptedRevision != h.Revision():
 		return false
 	default:
-		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(verdict.FrozenCondition) != nil
+		return ready != nil && ready.Status == metav1.ConditionFalse || set.Get(flux.FrozenCondition) != nil
 	}
 }
 

@@ -21,8 +21,8 @@ var elsewhere = []string{
 }
 
 // No other room knows what an annotation is called: each is named, read and
-// refused in the table of annotations.
-func TestAnnotationsAreNamedHere(t *testing.T) {
+// refused in the table of annotations. No other names a condition of its own.
+func TestNamesAreHere(t *testing.T) {
 	names := constants(t, "annotations.go")
 	if !slices.Contains(names, "OnFailure") || slices.Contains(names, "Prune") {
 		t.Fatalf("the annotations are %v", names)
@@ -50,7 +50,7 @@ func TestAnnotationsAreNamedHere(t *testing.T) {
 		t.Fatalf("found %d files: these are not all rooms", files)
 	}
 	for _, text := range []string{
-		`flux.OnFailure`, `ks.Annotations["headway.dev/on-failure"]`, `"headway.dev/new"`, `meta.ReconcileRequestAnnotation`, `"reconcile.fluxcd.io/resetAt"`,
+		`flux.OnFailure`, `ks.Annotations["headway.dev/on-failure"]`, `"headway.dev/new"`, `"headway.dev/New"`, `meta.ReconcileRequestAnnotation`, `"reconcile.fluxcd.io/resetAt"`,
 	} {
 		if len(namesIn(t, "example.go", "package example\n\nvar _ = "+text, names)) == 0 {
 			t.Errorf("nothing is wrong with %s", text)
@@ -82,7 +82,7 @@ func constants(t *testing.T, file string) []string {
 	return names
 }
 
-// namesIn tells where a file names annotations.
+// namesIn tells where a file names annotations, or conditions of its own.
 func namesIn(t *testing.T, file string, src any, names []string) []string {
 	t.Helper()
 	set := token.NewFileSet()
@@ -106,12 +106,12 @@ func namesIn(t *testing.T, file string, src any, names []string) []string {
 			if err != nil || slices.Contains(elsewhere, text) {
 				break
 			}
-			if rest, ok := strings.CutPrefix(text, "headway.dev/"); ok && rest != "" && strings.ToLower(rest[:1]) == rest[:1] || strings.HasPrefix(text, "reconcile.fluxcd.io/") {
+			if rest, ok := strings.CutPrefix(text, "headway.dev/"); ok && rest != "" || strings.HasPrefix(text, "reconcile.fluxcd.io/") {
 				what = text
 			}
 		}
 		if what != "" {
-			faults = append(faults, set.Position(n.Pos()).String()+" names the annotation "+what+": ask flux.Of what it says")
+			faults = append(faults, set.Position(n.Pos()).String()+" names "+what+": conditions are named in package flux, and flux.Of says what annotations say")
 		}
 		return true
 	})

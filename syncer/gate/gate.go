@@ -19,9 +19,6 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-// FrozenReason is the reason of a commit that waits for the end of a freeze.
-const FrozenReason = "Frozen"
-
 // MaxCommits bounds the commits whose trailers are read.
 const MaxCommits = 1000
 
@@ -172,7 +169,7 @@ func Pass(list []wire.Gate, drift bool) error {
 	err := Refusal(*g)
 	switch g.Name {
 	case wire.GateFreeze:
-		return fault.New(FrozenReason, err)
+		return fault.New(flux.FrozenReason, err)
 	case wire.GateMaxDeletes:
 		return fault.New(meta.PruneFailedReason, err)
 	}

@@ -5,82 +5,57 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"regexp"
-	"strconv"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/source"
 )
 
-// OverrunCondition is on a Kustomization whose build exceeded its budget. The
-// same build is not tried again before the time that it names, also after a
-// restart, because it would exceed it again.
+// A build that exceeded its budget is tried again after these times.
 const (
-	OverrunCondition = "headway.dev/BuildBudgetExceeded"
-	OverrunReason    = "BuildBudgetExceeded"
-	overrunFirst     = 5 * time.Minute
-	overrunMost      = 6 * time.Hour
+	overrunFirst = 5 * time.Minute
+	overrunMost  = 6 * time.Hour
 )
 
-// OverrunError reports a build that exceeded its budget, and when it is tried
-// again.
-type OverrunError struct {
-	Message string
-	until   time.Time
-}
-
-// Error implements error.
-func (e *OverrunError) Error() string { return e.Message }
-
-var overrunMessage = regexp.MustCompile(`(?s)It is tried again at (\S+), or once something changes \[build (\w+), try (\d+)\]$`)
-
 // overrun is what is known of a build that took too much, if it is the last one.
-func overrun(ks *kustomizev1.Kustomization, build string) (until time.Time, tries int, message string) {
-	c := apimeta.FindStatusCondition(ks.Status.Conditions, OverrunCondition)
+func overrun(ks *kustomizev1.Kustomization, build string) *flux.Overrun {
+	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(flux.OverrunCondition)
 	if c == nil {
-		return time.Time{}, 0, ""
+		return nil
 	}
-	m := overrunMessage.FindStringSubmatch(c.Message)
-	if m == nil || m[2] != build {
-		return time.Time{}, 0, ""
+	if o := flux.ParseOverrun(c.Message); o != nil && o.Build == build {
+		return o
 	}
-	until, err := time.Parse(time.RFC3339, m[1])
-	if err != nil {
-		return time.Time{}, 0, ""
-	}
-	tries, err = strconv.Atoi(m[3])
-	if err != nil {
-		return time.Time{}, 0, ""
-	}
-	return until, tries, c.Message
+	return nil
 }
 
 // sparing makes a build unless it is known to take too much.
 func (r *Renderer) sparing(ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
 	sum := sha256.Sum256([]byte(r.buildID(ks, at)))
 	id := hex.EncodeToString(sum[:6])
-	until, tries, message := overrun(ks, id)
-	if r.env.Now().Before(until) {
-		return nil, fault.New(meta.BuildFailedReason, &OverrunError{message, until})
+	last := overrun(ks, id)
+	if last != nil && r.env.Now().Before(last.Until) {
+		return nil, fault.New(meta.BuildFailedReason, last)
 	}
 	items, err := build()
 	if !errors.Is(err, load.ErrBudget) {
 		return items, err
 	}
-	wait := overrunMost
+	wait, tries := overrunMost, 0
+	if last != nil {
+		tries = last.Tries
+	}
 	if tries < 8 {
 		wait = min(wait, overrunFirst<<tries)
 	}
-	until = r.env.Now().Add(wait).UTC().Truncate(time.Second)
-	message = fmt.Sprintf("%s. It is tried again at %s, or once something changes [build %s, try %d]", clip(err.Error()), until.Format(time.RFC3339), id, tries+1)
-	return nil, fault.New(meta.BuildFailedReason, &OverrunError{message, until})
+	return nil, fault.New(meta.BuildFailedReason, &flux.Overrun{
+		Why: clip(err.Error()), Until: r.env.Now().Add(wait).UTC().Truncate(time.Second), Build: id, Tries: tries + 1,
+	})
 }
 
 // clip leaves room for what follows in a condition.

@@ -19,7 +19,6 @@ import (
 	"headway.dev/syncer/rights"
 	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
-	"headway.dev/syncer/status"
 	"headway.dev/syncer/step"
 	"headway.dev/syncer/verdict"
 	"headway.dev/syncer/wire"
@@ -37,9 +36,10 @@ type Responder struct {
 	// Reason is why the last verdict was failed; empty if there was none since the
 	// start.
 	Reason func() string
-	// Quarantine holds the applied commit and goes back to the last good one. It
-	// reports whether that is stored.
-	Quarantine func(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) bool
+	// Quarantine holds the applied commit, which failed for the reason why, and goes
+	// back to the last good one; pending is why its revert failed, if that is tried
+	// again. It reports whether that is stored.
+	Quarantine func(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, why string, pending error) bool
 
 	// answered is the attempt whose failed verdict was answered.
 	answered step.Attempt
@@ -57,8 +57,8 @@ func (r *Responder) get() *kustomizev1.Kustomization {
 func (r *Responder) Due() time.Time { return r.tries.due }
 
 // quarantine is tried again at the next step if it cannot be stored.
-func (r *Responder) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, reason, why string) {
-	if !r.Quarantine(ctx, ks, h, reason, why) {
+func (r *Responder) quarantine(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head, why string, pending error) {
+	if !r.Quarantine(ctx, ks, h, why, pending) {
 		r.answered = step.Attempt{}
 	}
 }
@@ -101,7 +101,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 		}
 		r.Env.Log.Error("revert the failed commit", "kustomization", r.name(), "commit", bad.Commit, "err", err)
 		if write.Temporary(err) && verdict.Of(ks).Healthy != "" {
-			r.quarantine(ctx, ks, h, status.RevertPending, status.WithPending(reason, err))
+			r.quarantine(ctx, ks, h, reason, err)
 			return
 		}
 		why = "it cannot be reverted: " + err.Error()
@@ -114,7 +114,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 	if verdict.Of(ks).Healthy == "" {
 		return // nothing is known to be good
 	}
-	r.quarantine(ctx, ks, h, meta.HealthCheckFailedReason, reason)
+	r.quarantine(ctx, ks, h, reason, nil)
 }
 
 // failing gathers what the answer to a failed commit depends on.

@@ -66,9 +66,9 @@ func (r *Responder) RetryRevert(ctx context.Context, h source.Head) {
 	if ks == nil || ctx.Err() != nil {
 		return
 	}
-	c := status.Pending(ks)
+	pending := status.Pending(ks)
 	src := r.Sources.Get(flux.SourceKey(ks))
-	if c == nil || flux.Of(ks).OnFailure.Value != flux.OnFailureRevert || src == nil {
+	if pending == nil || flux.Of(ks).OnFailure.Value != flux.OnFailureRevert || src == nil {
 		r.tries = revertTries{}
 		return
 	}
@@ -79,8 +79,7 @@ func (r *Responder) RetryRevert(ctx context.Context, h source.Head) {
 	if now.Before(r.tries.due) {
 		return
 	}
-	why := status.FailureIn(c.Message)
-	err := r.revertHeld(ctx, ks, src, h, verdict.QuarantinedRevision(c.Message), why)
+	err := r.revertHeld(ctx, ks, src, h, pending.Revision, pending.Why)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:

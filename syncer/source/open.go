@@ -168,7 +168,7 @@ func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.R
 	if descends || len(accepting(stored, obj, fetched.Commit)) > 0 {
 		return nil
 	}
-	return fault.New(historyRewritten, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
+	return fault.New(flux.HistoryRewrittenReason, fmt.Errorf("branch %s was rewritten: %s does not descend from %s, which stays applied. "+
 		"To follow the new history run: %s",
 		fetched.Name, fetched.Commit, before.Commit, flux.Of(obj).AcceptHistory.Command(obj, fetched.Commit)))
 }

@@ -115,7 +115,7 @@ func (s *said) failed(set flux.Conditions) {
 	if unverified(reason) {
 		set.Put(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, reason, msg)
 	}
-	if reason == includeNotFound || reason == includeNoArtifact {
+	if reason == flux.IncludeNotFoundReason || reason == flux.IncludeNoArtifactReason {
 		set.Put(sourcev1.IncludeUnavailableCondition, metav1.ConditionTrue, reason, msg)
 	}
 	if stalls(reason) {

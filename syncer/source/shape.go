@@ -16,12 +16,6 @@ import (
 	"headway.dev/syncer/tree"
 )
 
-// Flux's reasons of an include that cannot be had.
-const (
-	includeNotFound   = "NotFound"
-	includeNoArtifact = "NoArtifact"
-)
-
 // shape is what a source's tree is cut down to, and what of other sources is
 // put into it.
 type shape struct {
@@ -102,11 +96,11 @@ func (src *Source) shape(obj *sourcev1.GitRepository) (shape, error) {
 		name := in.GitRepositoryRef.Name
 		other := src.set.Get(object.Key{GroupKind: flux.GitRepository, Namespace: obj.Namespace, Name: name})
 		if other == nil {
-			return s, fault.New(includeNotFound, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
+			return s, fault.New(flux.IncludeNotFoundReason, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
 		}
 		head, _ := other.Current()
 		if head.Commit == "" || head.Repo == nil {
-			return s, fault.New(includeNoArtifact, fmt.Errorf("no artifact available for include '%s'", name))
+			return s, fault.New(flux.IncludeNoArtifactReason, fmt.Errorf("no artifact available for include '%s'", name))
 		}
 		s.includes = append(s.includes, included{src: other, head: head, from: path.Clean("./" + in.FromPath), to: path.Clean("./" + in.GetToPath())})
 	}

@@ -22,13 +22,9 @@ import (
 	"headway.dev/syncer/wire"
 )
 
-const (
-	// localRetry bounds the wait for a local repository, which costs nothing
-	// to look for.
-	localRetry = 5 * time.Second
-	// historyRewritten is the reason of a branch that was force-pushed.
-	historyRewritten = "HistoryRewritten"
-)
+// localRetry bounds the wait for a local repository, which costs nothing to look
+// for.
+const localRetry = 5 * time.Second
 
 // ErrNotYet says that the source is being looked at for the first time since
 // the start: nothing is wrong, and the source wakes its Kustomizations.

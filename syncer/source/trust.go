@@ -17,31 +17,23 @@ import (
 	"headway.dev/syncer/git/signature"
 )
 
-// Flux's reasons of signatures that are missing or wrong.
-const (
-	invalidVerificationMode = "InvalidVerificationMode"
-	invalidGitObject        = "InvalidGitObject"
-	invalidTagSignature     = "InvalidTagSignature"
-	invalidCommitSignature  = "InvalidCommitSignature"
-)
-
 // unverified reports whether a reason is one of signatures.
 func unverified(reason string) bool {
 	return slices.Contains([]string{
-		sourcev1.VerificationError, invalidVerificationMode, invalidGitObject, invalidTagSignature, invalidCommitSignature,
+		sourcev1.VerificationError, flux.InvalidVerificationModeReason, flux.InvalidGitObjectReason, flux.InvalidTagSignatureReason, flux.InvalidCommitSignatureReason,
 	}, reason)
 }
 
 // stalls reports whether a reason lasts until somebody changes the GitRepository.
 func stalls(reason string) bool {
-	return slices.Contains([]string{historyRewritten, invalidVerificationMode, sourcev1.InvalidProviderConfigurationReason}, reason)
+	return slices.Contains([]string{flux.HistoryRewrittenReason, flux.InvalidVerificationModeReason, sourcev1.InvalidProviderConfigurationReason}, reason)
 }
 
 // refused reports whether a look failed for what was fetched or asked for, and
 // not for the remote.
 func refused(err error) bool {
 	reason := fault.ReasonOf(err, "")
-	return unverified(reason) || stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, includeNotFound, includeNoArtifact}, reason)
+	return unverified(reason) || stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, flux.IncludeNotFoundReason, flux.IncludeNoArtifactReason}, reason)
 }
 
 // secretsOf names the Secrets that a source uses, all of its namespace.
@@ -82,15 +74,15 @@ func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo 
 	every := wish.Value
 	switch spec := obj.Spec.Verification; {
 	case wish.Err() != nil:
-		return "", fault.New(invalidVerificationMode, wish.Err())
+		return "", fault.New(flux.InvalidVerificationModeReason, wish.Err())
 	case every && spec == nil:
-		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", wish.Name))
+		return "", fault.New(flux.InvalidVerificationModeReason, fmt.Errorf("annotation %s needs spec.verify.secretRef, which names the trusted keys", wish.Name))
 	case every && !fetched.Branch:
-		return "", fault.New(invalidVerificationMode, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", wish.Name, fetched.Revision()))
+		return "", fault.New(flux.InvalidVerificationModeReason, fmt.Errorf("annotation %s needs spec.ref.branch: of %s no history is fetched", wish.Name, fetched.Revision()))
 	case spec == nil:
 		return "", nil
 	case spec.VerifyTag() && fetched.Tag.Name == "":
-		return "", fault.New(invalidVerificationMode, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
+		return "", fault.New(flux.InvalidVerificationModeReason, errors.New("cannot verify tag object's signature if a tag reference is not specified"))
 	}
 	trusted, err := keys(v.env.Store, obj)
 	if err != nil {
@@ -110,7 +102,7 @@ func (v verifier) verify(ctx context.Context, obj *sourcev1.GitRepository, repo 
 			err = v.verifyEvery(ctx, obj, repo, fetched.Commit, trusted)
 		}
 		if err != nil {
-			return "", fault.New(invalidCommitSignature, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
+			return "", fault.New(flux.InvalidCommitSignatureReason, fmt.Errorf("signature verification of commit '%s' failed: %w", fetched.Commit, err))
 		}
 		lines = append(lines, fmt.Sprintf("\n\t- commit '%s' with key '%s'", fetched.Commit, signer.Key))
 	}
@@ -123,11 +115,11 @@ func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *signature.K
 	case err != nil:
 		return signature.Signer{}, fault.New(sourcev1.GitOperationFailedReason, err)
 	case !isSigned:
-		return signature.Signer{}, fault.New(invalidGitObject, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
+		return signature.Signer{}, fault.New(flux.InvalidGitObjectReason, fmt.Errorf("cannot verify signature of tag '%s' since it is not signed", tag))
 	}
 	signer, err := signature.VerifyTag(repo, tag, keys, v.env.Now())
 	if err != nil {
-		return signature.Signer{}, fault.New(invalidTagSignature, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
+		return signature.Signer{}, fault.New(flux.InvalidTagSignatureReason, fmt.Errorf("signature verification of tag '%s' failed: %w", tag, err))
 	}
 	return signer, nil
 }

@@ -8,17 +8,8 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/syncer/render"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/verdict"
-)
-
-const (
-	// UnprunedCondition holds while something is no longer declared and stays,
-	// because a Kustomization that cannot be rendered may be its successor. Its message
-	// begins with the revision and a colon.
-	UnprunedCondition = "headway.dev/Unpruned"
-	// PruneSkippedReason is the reason of what is not pruned for another's sake.
-	PruneSkippedReason = "PruneSkipped"
 )
 
 // Applied is what a transaction applies for a Kustomization.
@@ -28,7 +19,7 @@ type Applied struct {
 	Newest    string // the revision that the attempt was made for
 	Inventory *kustomizev1.ResourceInventory
 	Before    string // what was known of the cluster before, for the verdict
-	Unpruned  string // message of [UnprunedCondition]; empty: nothing is kept
+	Unpruned  string // message of [flux.UnprunedCondition]; empty: nothing is kept
 	Drift     bool   // the revision was applied before, and something is put back
 	Hold      bool   // it is the last good commit, while the newest is in quarantine
 	Heals     bool   // it is not the newest commit
@@ -69,15 +60,15 @@ func (a Applied) Edit(now time.Time) Edit {
 			verdict.Judging(set, a.Revision, a.Before)
 		}
 		if !a.Heals {
-			set.Drop(verdict.FrozenCondition, render.OverrunCondition)
+			set.Drop(flux.FrozenCondition, flux.OverrunCondition)
 		}
 		if a.Unpruned != "" {
-			set.Put(UnprunedCondition, metav1.ConditionTrue, PruneSkippedReason, a.Unpruned)
+			set.Put(flux.UnprunedCondition, metav1.ConditionTrue, flux.PruneSkippedReason, a.Unpruned)
 		} else {
-			set.Drop(UnprunedCondition)
+			set.Drop(flux.UnprunedCondition)
 		}
 		if !a.Hold && (!a.Heals || was != a.Revision) {
-			set.Drop(verdict.QuarantinedCondition)
+			set.Drop(flux.QuarantinedCondition)
 		}
 		if was != a.Revision && (!a.Judge || !a.Waits) {
 			a.record(st, now, meta.ReconciliationSucceededReason)

@@ -11,9 +11,6 @@ import (
 
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/gate"
-	"headway.dev/syncer/render"
-	"headway.dev/syncer/verdict"
 )
 
 // Refused is why a revision is not applied; everything stays as it was.
@@ -23,7 +20,7 @@ type Refused struct {
 	Reason, Message string
 	Generation      int64  // of the Kustomization that was refused
 	Request         string // of reconcile.fluxcd.io/requestedAt, that is handled
-	overrun         *render.OverrunError
+	overrun         *flux.Overrun
 }
 
 // Refuse is the refusal of ks for an error.
@@ -61,11 +58,11 @@ func (r Refused) Edit(now time.Time) Edit {
 		}
 		set.Put(meta.ReadyCondition, metav1.ConditionFalse, r.Reason, r.Message)
 		set.Put(meta.ReconcilingCondition, metav1.ConditionTrue, meta.ProgressingWithRetryReason, r.Message)
-		set.Drop(meta.HealthyCondition, verdict.FrozenCondition)
+		set.Drop(meta.HealthyCondition, flux.FrozenCondition)
 		if r.overrun != nil {
-			set.Put(render.OverrunCondition, metav1.ConditionTrue, render.OverrunReason, r.overrun.Message)
+			set.Put(flux.OverrunCondition, metav1.ConditionTrue, flux.OverrunReason, r.overrun.Error())
 		} else {
-			set.Drop(render.OverrunCondition)
+			set.Drop(flux.OverrunCondition)
 		}
 	}
 }
@@ -87,7 +84,7 @@ func Freeze(ks *kustomizev1.Kustomization, revision string, err error) Frozen {
 
 // Fresh reports whether the status of ks does not tell it yet.
 func (f Frozen) Fresh(ks *kustomizev1.Kustomization) bool {
-	c := conditions(ks, 0, time.Time{}).Get(verdict.FrozenCondition)
+	c := conditions(ks, 0, time.Time{}).Get(flux.FrozenCondition)
 	return c == nil || c.Message != f.Message
 }
 
@@ -98,9 +95,9 @@ func (f Frozen) Edit(now time.Time) Edit {
 		set := conditions(ks, f.Generation, now)
 		st.LastAttemptedRevision = f.Revision
 		st.LastHandledReconcileAt = f.Request
-		set.Put(verdict.FrozenCondition, metav1.ConditionTrue, gate.FrozenReason, f.Message)
+		set.Put(flux.FrozenCondition, metav1.ConditionTrue, flux.FrozenReason, f.Message)
 		if st.LastAppliedRevision == "" {
-			set.Put(meta.ReadyCondition, metav1.ConditionFalse, gate.FrozenReason, f.Message)
+			set.Put(meta.ReadyCondition, metav1.ConditionFalse, flux.FrozenReason, f.Message)
 		} else if c := set.Get(meta.ReadyCondition); c != nil && c.Status == metav1.ConditionFalse && c.Reason != meta.HealthCheckFailedReason {
 			// A refused commit is no longer the newest.
 			set.Put(meta.ReadyCondition, metav1.ConditionTrue, meta.ReconciliationSucceededReason, "Applied revision: "+st.LastAppliedRevision)

@@ -114,10 +114,10 @@ func TestFailedCommit(t *testing.T) {
 	ks := write(t, app(), applied(first, nil), judged(first, ""), applied(second, nil), judged(second, "Pod/team/web status: 'Failed'"))
 	wants(t, ks, map[string]string{meta.ReadyCondition: "False HealthCheckFailed: Pod/team/web status: 'Failed'"})
 	st := verdict.Of(ks)
-	why := status.WithPending("it crashed", errors.New("push: connection refused; it is reverted by nobody"))
-	ks = write(t, ks, status.Quarantine(st, "2222222", status.RevertPending, why, true).Edit(now))
+	pending := errors.New("push: connection refused; it is reverted by nobody")
+	ks = write(t, ks, status.Quarantine(st, "2222222", "it crashed", pending, true).Edit(now))
 	said := status.Pending(ks)
-	if said == nil || status.FailureIn(said.Message) != "it crashed" {
+	if said == nil || said.Why != "it crashed" {
 		t.Fatalf("the quarantine says %+v", said)
 	}
 	if got := verdict.Of(ks).Quarantined; got != second {
@@ -127,14 +127,14 @@ func TestFailedCommit(t *testing.T) {
 	if status.Pending(over) != nil {
 		t.Error("the tries are not over")
 	}
-	for _, typ := range []string{verdict.QuarantinedCondition, meta.ReadyCondition} {
+	for _, typ := range []string{flux.QuarantinedCondition, meta.ReadyCondition} {
 		got := condition(over, typ)
 		if !strings.Contains(got, "it crashed; nobody tries again; "+first+" stays applied") || strings.Contains(got, "refused") {
 			t.Errorf("%s says %q", typ, got)
 		}
 	}
-	if !strings.Contains(condition(over, verdict.QuarantinedCondition), "headway.dev/retry=2222222") {
-		t.Errorf("nobody is told how to try again: %s", condition(over, verdict.QuarantinedCondition))
+	if !strings.Contains(condition(over, flux.QuarantinedCondition), "headway.dev/retry=2222222") {
+		t.Errorf("nobody is told how to try again: %s", condition(over, flux.QuarantinedCondition))
 	}
 	if status.PendingOver("", now).Changes(over) {
 		t.Error("tries that are over end once more")
@@ -190,13 +190,13 @@ func TestFrozen(t *testing.T) {
 	frozen := status.Freeze(ks, second, errors.New("frozen until Monday"))
 	after := write(t, ks, frozen.Edit(now))
 	wants(t, after, map[string]string{
-		verdict.FrozenCondition: "True Frozen: frozen until Monday; " + second + " waits",
-		meta.ReadyCondition:     "True ReconciliationSucceeded: Applied revision: " + first,
+		flux.FrozenCondition: "True Frozen: frozen until Monday; " + second + " waits",
+		meta.ReadyCondition:  "True ReconciliationSucceeded: Applied revision: " + first,
 	})
 	if frozen.Fresh(after) || !frozen.Fresh(ks) {
 		t.Error("it is told again and again, or never")
 	}
-	if c := condition(write(t, after, applied(second, nil)), verdict.FrozenCondition); c != "" {
+	if c := condition(write(t, after, applied(second, nil)), flux.FrozenCondition); c != "" {
 		t.Errorf("it is still frozen once it is applied: %s", c)
 	}
 }
@@ -222,7 +222,7 @@ func TestEditsAreIdempotent(t *testing.T) {
 				status.Judged{Snapshot: status.Snapshot{Revision: revision}, OK: flag(), Reason: "bad", Began: now, Conditions: flag(), Newest: flag()}.Edit(now),
 				status.Refuse(ks, errors.New("no"), status.Snapshot{Revision: revision}, flag()).Edit(now),
 				status.Freeze(ks, revision, errors.New("frozen")).Edit(now),
-				status.Quarantine(verdict.Of(ks), revision, status.RevertPending, status.WithPending("bad", errors.New("x")), flag()).Edit(now),
+				status.Quarantine(verdict.Of(ks), revision, "bad", errors.New("x"), flag()).Edit(now),
 				status.PendingOver("; over", now),
 			}[r.IntN(6)]
 			before := ks.DeepCopy()

@@ -48,11 +48,11 @@ func (f Failing) Respond() (response, string) {
 	switch {
 	case f.Mode != flux.OnFailureRevert && f.Mode != flux.OnFailureHold:
 		return RespondNot, ""
-	case f.State.before == beforeNothing:
+	case f.State.before == flux.BeforeNothing:
 		return RespondNot, "it is the first commit that is applied"
-	case f.State.before == beforeUnchanged:
+	case f.State.before == flux.BeforeUnchanged:
 		return RespondNot, "it changed nothing"
-	case f.State.before == beforeUnhealthy:
+	case f.State.before == flux.BeforeUnhealthy:
 		return RespondNot, "it was not healthy before the commit either"
 	case f.State.Healthy == f.State.Revision:
 		return RespondNot, "it was healthy once, so that the commit is not to blame"

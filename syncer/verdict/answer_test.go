@@ -8,7 +8,7 @@ import (
 )
 
 func TestRespond(t *testing.T) {
-	good := Failing{Mode: flux.OnFailureRevert, Contained: true, State: State{Revision: "bad", Healthy: "good", before: beforeHealthy}}
+	good := Failing{Mode: flux.OnFailureRevert, Contained: true, State: State{Revision: "bad", Healthy: "good", before: flux.BeforeHealthy}}
 	with := func(edit func(*Failing)) Failing {
 		f := good
 		edit(&f)
@@ -23,15 +23,15 @@ func TestRespond(t *testing.T) {
 		"none":                    {with(func(f *Failing) { f.Mode = "none" }), RespondNot},
 		"no annotation":           {with(func(f *Failing) { f.Mode = "" }), RespondNot},
 		"hold":                    {with(func(f *Failing) { f.Mode = flux.OnFailureHold }), RespondHold},
-		"hold, unhealthy before":  {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, beforeUnhealthy }), RespondNot},
-		"hold, not judged before": {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, beforeUnjudged }), RespondHold},
+		"hold, unhealthy before":  {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, flux.BeforeUnhealthy }), RespondNot},
+		"hold, not judged before": {with(func(f *Failing) { f.Mode, f.State.before = flux.OnFailureHold, flux.BeforeUnjudged }), RespondHold},
 		"hold, nothing good":      {with(func(f *Failing) { f.Mode, f.State.Healthy = flux.OnFailureHold, "" }), RespondNot},
 		"hold of a revert":        {with(func(f *Failing) { f.Mode, f.Reverts = flux.OnFailureHold, true }), RespondHold},
-		"first":                   {with(func(f *Failing) { f.State.before = beforeNothing }), RespondNot},
-		"changed nothing":         {with(func(f *Failing) { f.State.before = beforeUnchanged }), RespondNot},
-		"unhealthy before":        {with(func(f *Failing) { f.State.before = beforeUnhealthy }), RespondNot},
+		"first":                   {with(func(f *Failing) { f.State.before = flux.BeforeNothing }), RespondNot},
+		"changed nothing":         {with(func(f *Failing) { f.State.before = flux.BeforeUnchanged }), RespondNot},
+		"unhealthy before":        {with(func(f *Failing) { f.State.before = flux.BeforeUnhealthy }), RespondNot},
 		"healthy once":            {with(func(f *Failing) { f.State.Healthy = "bad" }), RespondNot},
-		"not judged before":       {with(func(f *Failing) { f.State.before = beforeUnjudged }), RespondRevert},
+		"not judged before":       {with(func(f *Failing) { f.State.before = flux.BeforeUnjudged }), RespondRevert},
 		"a revert":                {with(func(f *Failing) { f.Reverts = true }), RespondHold},
 		"not allowed to":          {with(func(f *Failing) { f.Denied = gate.ErrNoVerify }), RespondHold},
 		"no longer there":         {with(func(f *Failing) { f.Contained = false }), RespondHold},
