@@ -60,7 +60,7 @@ func (s *API) waitsFor(ks *kustomizev1.Kustomization) []wire.Object {
 }
 
 func (s *API) sourceStatus(obj *sourcev1.GitRepository) wire.SourceStatus {
-	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: source.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
+	out := wire.SourceStatus{Namespace: obj.Namespace, Name: obj.Name, URL: flux.Redacted(obj.Spec.URL), Suspended: obj.Spec.Suspend, Ready: string(metav1.ConditionUnknown)}
 	out.SuspendedBy, out.SuspendedSince = suspendedBy(obj)
 	if branch, err := flux.BranchOf(obj); err == nil {
 		out.Branch = branch

@@ -13,10 +13,8 @@ import (
 	"testing"
 )
 
-// elsewhere are the names of Headway that are no annotations of a Kustomization or
-// a source and no conditions.
+// elsewhere are the names of Headway that are neither annotations nor conditions.
 var elsewhere = []string{
-	"headway.dev/url",   // metadata of an artifact
 	"headway.dev/email", // an extra value of a user
 }
 

@@ -70,10 +70,10 @@ func (src *Source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 // restored is the head that was accepted before a restart, so that drift is
 // corrected even while Git is down or its history was rewritten.
 func restored(obj *sourcev1.GitRepository, repo *git.Repository) git.Head {
-	if !sameSource(obj) || len(obj.Spec.Include)+len(obj.Spec.SparseCheckout) > 0 {
+	if len(obj.Spec.Include)+len(obj.Spec.SparseCheckout) > 0 {
 		return git.Head{} // of the other sources nothing is known yet
 	}
-	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	before, ok := git.ParseRevision(flux.Fetched(obj))
 	if !ok {
 		return git.Head{}
 	}
@@ -83,31 +83,13 @@ func restored(obj *sourcev1.GitRepository, repo *git.Repository) git.Head {
 	return before
 }
 
-// artifactURL is the artifact's metadata that says what it was fetched from.
-const artifactURL = "headway.dev/url"
-
-// sameSource reports whether the artifact in the status is of the URL that the
-// spec has now.
-func sameSource(obj *sourcev1.GitRepository) bool {
-	return obj.Status.Artifact != nil && obj.Status.Artifact.Metadata[artifactURL] == Redacted(obj.Spec.URL)
-}
-
-// Redacted returns a URL without its password.
-func Redacted(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "invalid"
-	}
-	return u.Redacted()
-}
-
 // openMirror opens the mirror of a URL, and starts it over if it was another
 // URL's: objects of one source must never be offered to another's.
 func openMirror(dir, address string, limits git.MirrorOptions) (*git.Repository, error) {
 	if err := remote.CheckURL(address); err != nil {
 		return nil, err
 	}
-	mark, want := filepath.Join(dir, mirrorMark), Redacted(address)
+	mark, want := filepath.Join(dir, mirrorMark), flux.Redacted(address)
 	if have, err := os.ReadFile(mark); err != nil || string(have) != want {
 		if err := os.RemoveAll(dir); err != nil {
 			return nil, fmt.Errorf("clear the mirror: %w", err)
@@ -154,10 +136,10 @@ func (src *Source) watchLocal(ctx context.Context, repo *git.Repository, ready c
 // checkHistory refuses a branch that does not descend from what was accepted
 // before, until a user accepts that commit.
 func checkHistory(stored object.Reader, obj *sourcev1.GitRepository, repo *git.Repository, fetched git.Head) error {
-	if !fetched.Branch || !sameSource(obj) {
+	if !fetched.Branch {
 		return nil
 	}
-	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	before, ok := git.ParseRevision(flux.Fetched(obj))
 	if !ok || before.Name != fetched.Name || before.Commit == fetched.Commit {
 		return nil
 	}

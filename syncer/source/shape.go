@@ -6,13 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/status"
 	"headway.dev/syncer/tree"
 )
 
@@ -107,21 +106,13 @@ func (src *Source) shape(obj *sourcev1.GitRepository) (shape, error) {
 	return s, nil
 }
 
-// report writes into the status what the artifact was made of.
-func (s shape) report(obj *sourcev1.GitRepository, now metav1.Time) {
-	obj.Status.ObservedInclude, obj.Status.ObservedSparseCheckout = obj.Spec.Include, obj.Spec.SparseCheckout
-	obj.Status.ObservedIgnore = obj.Spec.Ignore
-	before := obj.Status.IncludedArtifacts
-	obj.Status.IncludedArtifacts = nil
+// included is what of other sources the tree has.
+func (s shape) included() []status.Included {
+	var list []status.Included
 	for _, in := range s.includes {
-		a := &meta.Artifact{Revision: in.head.Revision(), LastUpdateTime: now, Digest: "sha1:" + in.head.Commit, Path: fmt.Sprintf("gitrepository/%s/%s/%s", in.src.Key.Namespace, in.src.Key.Name, in.head.Commit)}
-		for _, old := range before {
-			if old.HasRevision(a.Revision) {
-				a.LastUpdateTime = old.LastUpdateTime
-			}
-		}
-		obj.Status.IncludedArtifacts = append(obj.Status.IncludedArtifacts, a)
+		list = append(list, status.Included{Source: in.src.Key, Revision: in.head.Revision(), Commit: in.head.Commit})
 	}
+	return list
 }
 
 // wakeIncluders wakes the sources that include this one at another commit, or

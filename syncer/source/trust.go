@@ -15,25 +15,14 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
+	"headway.dev/syncer/status"
 )
-
-// unverified reports whether a reason is one of signatures.
-func unverified(reason string) bool {
-	return slices.Contains([]string{
-		sourcev1.VerificationError, flux.InvalidVerificationModeReason, flux.InvalidGitObjectReason, flux.InvalidTagSignatureReason, flux.InvalidCommitSignatureReason,
-	}, reason)
-}
-
-// stalls reports whether a reason lasts until somebody changes the GitRepository.
-func stalls(reason string) bool {
-	return slices.Contains([]string{flux.HistoryRewrittenReason, flux.InvalidVerificationModeReason, sourcev1.InvalidProviderConfigurationReason}, reason)
-}
 
 // refused reports whether a look failed for what was fetched or asked for, and
 // not for the remote.
 func refused(err error) bool {
 	reason := fault.ReasonOf(err, "")
-	return unverified(reason) || stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, flux.IncludeNotFoundReason, flux.IncludeNoArtifactReason}, reason)
+	return status.Unverified(reason) || status.Stalls(reason) || slices.Contains([]string{sourcev1.AuthenticationFailedReason, flux.IncludeNotFoundReason, flux.IncludeNoArtifactReason}, reason)
 }
 
 // secretsOf names the Secrets that a source uses, all of its namespace.
@@ -129,10 +118,7 @@ func (v verifier) verifyTag(repo *git.Repository, tag git.Tag, keys *signature.K
 // stands for its history, as for whoever begins to follow a repository: the
 // commits before the first signed one could never be signed.
 func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, repo *git.Repository, commit string, keys *signature.Keys) error {
-	if !sameSource(obj) {
-		return nil
-	}
-	before, ok := git.ParseRevision(obj.Status.Artifact.Revision)
+	before, ok := git.ParseRevision(flux.Fetched(obj))
 	if !ok {
 		return nil
 	}
