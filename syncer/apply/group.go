@@ -7,7 +7,6 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
@@ -183,7 +182,7 @@ func (g *group) prepare(ctx context.Context, m *member) bool {
 		return false
 	}
 	ks := stored
-	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source || ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind {
+	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source {
 		return false
 	}
 	if g.s.Rights.MayFollow(ks) != nil || quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {

@@ -130,7 +130,7 @@ func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Hea
 			continue
 		case !flux.IsReady(dep) || dep.Status.ObservedGeneration != dep.Generation:
 			why = "is not ready"
-		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Spec.SourceRef.Kind == ks.Spec.SourceRef.Kind && dep.Status.LastAppliedRevision != h.Revision():
+		case flux.SourceKey(dep) == flux.SourceKey(ks) && dep.Status.LastAppliedRevision != h.Revision():
 			why = "revision is not up to date"
 		default:
 			continue

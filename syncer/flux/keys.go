@@ -1,6 +1,8 @@
 package flux
 
 import (
+	"cmp"
+
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,14 +25,12 @@ func KeyOf(ks *kustomizev1.Kustomization) object.Key {
 	return object.KeyOf(Kustomization, ks)
 }
 
-// SourceKey returns the key of the GitRepository that a Kustomization refers
-// to.
+// SourceKey returns the key of the source that a Kustomization refers to, of
+// whatever kind that is. All kinds of sources are of one group.
 func SourceKey(ks *kustomizev1.Kustomization) object.Key {
-	key := object.Key{GroupKind: GitRepository, Namespace: ks.Spec.SourceRef.Namespace, Name: ks.Spec.SourceRef.Name}
-	if key.Namespace == "" {
-		key.Namespace = ks.Namespace
-	}
-	return key
+	ref := ks.Spec.SourceRef
+	kind := schema.GroupKind{Group: sourcev1.GroupVersion.Group, Kind: ref.Kind}
+	return object.Key{GroupKind: kind, Namespace: cmp.Or(ref.Namespace, ks.Namespace), Name: ref.Name}
 }
 
 // HealthChecks returns the objects that spec.healthChecks names.

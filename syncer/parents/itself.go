@@ -49,7 +49,7 @@ func declaredBy(stored object.Reader, index *owners.Index, ks *kustomizev1.Kusto
 	next, ok := res.Actions[0].Object.(*kustomizev1.Kustomization)
 	// With another source the files are others, and a suspended one applies
 	// none: both are for the next attempt.
-	if !ok || equality.Semantic.DeepEqual(next.Spec, ks.Spec) || flux.SourceKey(next) != flux.SourceKey(ks) || next.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || next.Spec.Suspend {
+	if !ok || equality.Semantic.DeepEqual(next.Spec, ks.Spec) || flux.SourceKey(next) != flux.SourceKey(ks) || next.Spec.Suspend {
 		return nil
 	}
 	out := ks.DeepCopy()

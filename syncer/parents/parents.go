@@ -20,7 +20,7 @@ func Of(stored object.Reader, ks *kustomizev1.Kustomization) *kustomizev1.Kustom
 		return nil
 	}
 	p, ok := stored.Get(owners.KeyOf(owner)).(*kustomizev1.Kustomization)
-	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || flux.SourceKey(p) != flux.SourceKey(ks) || p.Spec.SourceRef.Kind != ks.Spec.SourceRef.Kind || p.Status.Inventory == nil {
+	if !ok || p.Spec.Suspend || p.DeletionTimestamp != nil || flux.SourceKey(p) != flux.SourceKey(ks) || p.Status.Inventory == nil {
 		return nil
 	}
 	// Anyone can write labels.

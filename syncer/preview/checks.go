@@ -119,7 +119,7 @@ func (one *planned) recreations(c *checklist) {
 func (one *planned) foreign(c *checklist, source object.Key) {
 	for _, a := range one.res.Actions {
 		ks, ok := a.Object.(*kustomizev1.Kustomization)
-		if ok && a.Type != plan.Unchanged && (ks.Spec.SourceRef.Kind != sourcev1.GitRepositoryKind || flux.SourceKey(ks) != source) {
+		if ok && a.Type != plan.Unchanged && flux.SourceKey(ks) != source {
 			c.add(wire.CheckWarning, "sources", "%s follows %s %s: what that brings is not in this plan", flux.Describe(a.Key), ks.Spec.SourceRef.Kind, ks.Spec.SourceRef.Name)
 		}
 		if a.Type != plan.Unchanged && a.Type != plan.Skip && a.Key == source {

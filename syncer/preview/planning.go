@@ -6,7 +6,6 @@ import (
 	"io/fs"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/model/object"
@@ -129,7 +128,7 @@ func (p *planning) descend(parent *planned) {
 		if !ok || a.Type == plan.Skip || a.Key == flux.KeyOf(parent.ks) {
 			continue
 		}
-		if child.Spec.SourceRef.Kind == sourcev1.GitRepositoryKind && flux.SourceKey(child) == p.source {
+		if flux.SourceKey(child) == p.source {
 			p.queue = append(p.queue, planned{ks: p.known(child), parent: parent.plan.Kustomization, deleted: a.Type == plan.Delete, arrives: a.Type != plan.Unchanged})
 		}
 	}
