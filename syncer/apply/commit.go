@@ -192,7 +192,11 @@ func (r *round) with(entry *wire.Entry, applied string) {
 	if !ok {
 		return
 	}
-	list, err := githistory.Between(r.head.Repo, from.Commit, r.head.Commit, wire.MaxWith+2)
+	repo, err := r.head.Repository()
+	var list []git.Commit
+	if err == nil {
+		list, err = githistory.Between(repo, from.Commit, r.head.Commit, wire.MaxWith+2)
+	}
 	if err != nil {
 		k.s.Env.Log.Warn("list the commits that are applied together", "kustomization", k.name(), "revision", r.head.Revision(), "err", err)
 		return

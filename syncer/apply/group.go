@@ -223,7 +223,7 @@ const turnPatience = time.Second
 func (s *Set) Gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup) {
 	for src.AwaitHead(ctx) {
 		h, _ := src.Current()
-		if h.Commit == "" || h.Repo == nil || src.Gathered(h) {
+		if h.Commit == "" || !h.Fetched() || src.Gathered(h) {
 			continue
 		}
 		_ = fault.Catch(func() error {

@@ -176,7 +176,7 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
 	return step.Attempt{
 		Revision: h.Revision(), Generation: ks.Generation, Request: flux.Of(ks).Request.Value,
-		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Form.Mark() + "\n" + k.renderer.InputsID(ks),
+		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Mark() + "\n" + k.renderer.InputsID(ks),
 	}
 }
 

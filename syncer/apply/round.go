@@ -74,8 +74,8 @@ func (r *round) took(phase string, since time.Time) {
 func (k *kustomization) newRound(ks *kustomizev1.Kustomization, head source.Head, want step.Attempt) *round {
 	r := &round{k: k, head: head, want: want, hold: want.Hold, millis: map[string]float64{}, began: k.s.Env.Now(), upon: k.s.basis()}
 	r.drift = ks.Status.LastAppliedRevision == head.Revision() && ks.Status.ObservedGeneration == ks.Generation
-	if c, err := head.Repo.Commit(head.Commit); err == nil {
-		r.commit = source.Commit(c)
+	if c, err := head.About(); err == nil {
+		r.commit = c
 		if src := k.s.Sources.Get(flux.SourceKey(ks)); src != nil {
 			r.commit.Signer, _ = src.Trusted(head.Commit)
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,7 +101,10 @@ func (s *History) appliedVersion(key object.Key) (*Version, error) {
 // repository is where a Kustomization's source keeps its commits.
 func (s *History) repository(ks *kustomizev1.Kustomization) (*git.Repository, error) {
 	h, err := s.headOf(ks)
-	return h.Repo, err
+	if err != nil {
+		return nil, err
+	}
+	return h.Repository()
 }
 
 // headOf is the head of a Kustomization's source, which may have accepted no
@@ -112,11 +114,8 @@ func (s *History) headOf(ks *kustomizev1.Kustomization) (source.Head, error) {
 	if src == nil {
 		return source.Head{}, Missing("the source of Kustomization %s/%s does not exist", ks.Namespace, ks.Name)
 	}
-	h, err := src.Current()
-	if h.Repo == nil {
-		return h, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), err)
-	}
-	return h, nil
+	h, _, err := src.Repository()
+	return h, err
 }
 
 // treeAt opens the files of a commit in the shape that the source has now.

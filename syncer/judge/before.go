@@ -95,8 +95,8 @@ func appliedBefore(ks *kustomizev1.Kustomization, h source.Head, revision string
 	}
 	h = h.At(at)
 	subject := Subject{Head: h, Want: step.Attempt{Revision: revision, Generation: ks.Generation}}
-	if c, err := h.Repo.Commit(at.Commit); err == nil {
-		subject.Commit = source.Commit(c)
+	if c, err := h.About(); err == nil {
+		subject.Commit = c
 	}
 	return subject, true
 }

@@ -72,13 +72,13 @@ func (f *Finder) Without(self, src object.Key) *Neighbours {
 func (f *Finder) Of(self, src object.Key, at source.Head) *Neighbours {
 	n := f.Without(self, src)
 	n.Render = func(ctx context.Context, ks *kustomizev1.Kustomization) ([]load.Item, error) {
-		if at.Repo == nil {
+		if !at.Fetched() {
 			return nil, source.ErrNotYet
 		}
 		return f.Renderer(ks).Shared(ctx, ks, at)
 	}
 	n.Files = func() (tree.Tree, error) {
-		if at.Repo == nil {
+		if !at.Fetched() {
 			return nil, source.ErrNotYet
 		}
 		return at.Tree(flux.Ignore(f.Env.Store, src))

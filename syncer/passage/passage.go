@@ -33,11 +33,15 @@ type Gates struct {
 func (g *Gates) reach(src *source.Source, ks *kustomizev1.Kustomization, sha string) (gate.Reach, error) {
 	h, _ := src.Current()
 	obj, ok := g.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
-	if h.Repo == nil || !ok {
+	if !h.Fetched() || !ok {
 		return gate.Reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
 	}
+	repo, err := h.Repository()
+	if err != nil {
+		return gate.Reach{}, err
+	}
 	applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-	commits, err := history.Between(h.Repo, applied.Commit, sha, gate.MaxCommits)
+	commits, err := history.Between(repo, applied.Commit, sha, gate.MaxCommits)
 	if err != nil || len(commits) == 0 {
 		return gate.Reach{}, err
 	}
@@ -52,7 +56,7 @@ func (g *Gates) reach(src *source.Source, ks *kustomizev1.Kustomization, sha str
 	if r.AsksThaw() {
 		// A signature vouches for what is below the commit, not above it.
 		tip := commits[slices.IndexFunc(commits, func(c git.Commit) bool { return c.SHA == sha })]
-		merged, err := history.Between(h.Repo, tip.Parent(), sha, gate.MaxCommits)
+		merged, err := history.Between(repo, tip.Parent(), sha, gate.MaxCommits)
 		if err != nil {
 			return gate.Reach{}, err
 		}
@@ -61,7 +65,7 @@ func (g *Gates) reach(src *source.Source, ks *kustomizev1.Kustomization, sha str
 	if r.Thaws || applied.Commit == "" {
 		return r, nil
 	}
-	r.Thaws, r.Rollback, err = g.Rollbacks.Undone(h.Repo, ks, commits, applied.Commit)
+	r.Thaws, r.Rollback, err = g.Rollbacks.Undone(repo, ks, commits, applied.Commit)
 	return r, err
 }
 
@@ -74,15 +78,19 @@ func (g *Gates) Thawed(ks *kustomizev1.Kustomization, h source.Head) (source.Hea
 	if src == nil || !ok {
 		return h, false
 	}
+	repo, err := h.Repository()
+	if err != nil {
+		return h, false
+	}
 	for range most {
-		c, err := h.Repo.Commit(h.Commit)
+		c, err := repo.Commit(h.Commit)
 		if err != nil || c.Parent() == "" || c.Parent() == applied.Commit {
 			return h, false
 		}
 		below := h.Head
 		below.Commit = c.Parent()
 		h = h.At(below)
-		if above, err := history.IsAncestor(h.Repo, applied.Commit, h.Commit); err != nil || !above {
+		if above, err := history.IsAncestor(repo, applied.Commit, h.Commit); err != nil || !above {
 			return h, false
 		}
 		if r, err := g.reach(src, ks, h.Commit); err == nil && r.Thaws {

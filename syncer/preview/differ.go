@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -37,9 +36,9 @@ func (v *Previewer) Diff(ctx context.Context, req wire.DiffRequest) (wire.Plans,
 	if list, err = v.Rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	h, lastErr := src.Current()
-	if h.Repo == nil {
-		return wire.Plans{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	h, _, err := src.Repository()
+	if err != nil {
+		return wire.Plans{}, err
 	}
 	to, err := h.Resolve(req.To)
 	if err != nil {

@@ -2,7 +2,6 @@ package preview
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -133,18 +132,17 @@ func (v *Previewer) byPath(source object.Key, dir string, otherwise []*kustomize
 
 // fetch finds the tree of the revision that is asked for.
 func (p *planning) fetch(ctx context.Context, src *source.Source) error {
-	h, lastErr := src.Current()
-	if h.Repo == nil {
-		return errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	h, repo, err := src.Repository()
+	if err != nil {
+		return err
 	}
 	auth := src.Auth()
 	sha := h.Commit
-	var err error
 	if p.req.Rev != "" {
 		obj, _ := p.v.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
 		ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 		defer cancel()
-		if sha, err = h.Repo.FetchRevision(ctx, h.Absolute(p.req.Rev), auth); err != nil {
+		if sha, err = repo.FetchRevision(ctx, h.Absolute(p.req.Rev), auth); err != nil {
 			return err
 		}
 	}
@@ -161,7 +159,7 @@ func (p *planning) fetch(ctx context.Context, src *source.Source) error {
 	}
 	if h.Commit != "" && sha != h.Commit {
 		// Without the newest commits a plan shows them as taken back.
-		if current, err := history.IsAncestor(h.Repo, h.Commit, sha); err == nil && !current {
+		if current, err := history.IsAncestor(repo, h.Commit, sha); err == nil && !current {
 			p.behind = fmt.Sprintf("it lacks commits of %s, which the plan shows as taken back: merge or rebase it, or plan the merged revision", h.Revision())
 		}
 	}

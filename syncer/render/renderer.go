@@ -154,7 +154,7 @@ func (r *Renderer) buildID(ks *kustomizev1.Kustomization, at source.Head) string
 	if err != nil {
 		return "" // it is no object of the API
 	}
-	return strings.Join([]string{at.Revision(), at.Form.Mark(), r.ignore(ks), r.InputsID(ks), string(spec)}, "\n")
+	return strings.Join([]string{at.Revision(), at.Mark(), r.ignore(ks), r.InputsID(ks), string(spec)}, "\n")
 }
 
 // Shared builds for another loop, with the same builder, so that the work is

@@ -125,14 +125,17 @@ func (r *Responder) failing(ks *kustomizev1.Kustomization, st verdict.State, h s
 		return f, nil
 	}
 	f.Denied = r.Rights.MayWriteGit(ks)
-	var err error
-	if f.Contained, err = history.IsAncestor(h.Repo, sha, h.Commit); err != nil || !f.Contained {
+	repo, err := h.Repository()
+	if err != nil {
 		return f, err
 	}
-	if f.Contained, err = history.IsAncestor(h.Repo, good.Commit, sha); err != nil || !f.Contained {
+	if f.Contained, err = history.IsAncestor(repo, sha, h.Commit); err != nil || !f.Contained {
 		return f, err
 	}
-	if f.Reverts, err = r.Rollbacks.OnlyReverts(h.Repo, good.Commit, sha); err != nil {
+	if f.Contained, err = history.IsAncestor(repo, good.Commit, sha); err != nil || !f.Contained {
+		return f, err
+	}
+	if f.Reverts, err = r.Rollbacks.OnlyReverts(repo, good.Commit, sha); err != nil {
 		return f, err
 	}
 	f.Recent, err = r.Rollbacks.Recent(h, flux.SourceName(ks), r.Env.Now())

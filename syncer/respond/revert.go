@@ -36,7 +36,11 @@ func (r *Responder) revertFailed(ctx context.Context, src *source.Source, h sour
 	if !ok {
 		return fmt.Errorf("no earlier commit is known to be healthy (%q)", healthy)
 	}
-	c, err := h.Repo.Commit(h.Commit)
+	repo, err := h.Repository()
+	if err != nil {
+		return err
+	}
+	c, err := repo.Commit(h.Commit)
 	if err != nil {
 		return err
 	}
@@ -104,7 +108,11 @@ func (r *Responder) revertHeld(ctx context.Context, ks *kustomizev1.Kustomizatio
 	if err := r.Rights.MayWriteGit(ks); err != nil {
 		return err
 	}
-	if on, err := history.IsAncestor(h.Repo, bad.Commit, h.Commit); err != nil || !on {
+	repo, err := h.Repository()
+	if err != nil {
+		return err
+	}
+	if on, err := history.IsAncestor(repo, bad.Commit, h.Commit); err != nil || !on {
 		return errors.Join(fmt.Errorf("the branch does not contain commit %s any more", bad.Commit), err)
 	}
 	recent, err := r.Rollbacks.Recent(h, src.Name(), r.Env.Now())

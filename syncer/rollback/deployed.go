@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"errors"
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -23,10 +24,14 @@ const maxDeployed = 20_000
 // its own, so that nobody can say which of it is to blame.
 func (r *Rollbacks) deployedBefore(src *source.Source) (commit, since string, err error) {
 	h, lastErr := src.Current()
-	if h.Repo == nil || h.Commit == "" {
-		return "", "", fmt.Errorf("source %s is not fetched yet: %w", src.Name(), lastErr)
+	if h.Commit == "" {
+		return "", "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
 	}
-	tip, err := h.Repo.Commit(h.Commit)
+	repo, err := h.Repository()
+	if err != nil {
+		return "", "", err
+	}
+	tip, err := repo.Commit(h.Commit)
 	if err != nil {
 		return "", "", err
 	}
@@ -38,11 +43,11 @@ func (r *Rollbacks) deployedBefore(src *source.Source) (commit, since string, er
 		if e.Source != src.Name() || !ok || tried[at.Commit] {
 			return "", false
 		}
-		c, err := h.Repo.Commit(at.Commit)
+		c, err := repo.Commit(at.Commit)
 		if err != nil || c.Tree == tip.Tree {
 			return "", false
 		}
-		below, err := githistory.IsAncestor(h.Repo, at.Commit, h.Commit)
+		below, err := githistory.IsAncestor(repo, at.Commit, h.Commit)
 		return at.Commit, err == nil && below
 	}
 	failed := map[string]bool{} // after it was healthy, maybe

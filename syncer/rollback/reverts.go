@@ -34,7 +34,11 @@ func (r *Rollbacks) Recent(h source.Head, source string, now time.Time) (int, er
 	if err != nil {
 		return 0, err
 	}
-	for c, err := range history.Nearest(h.Repo, h.Commit, most) {
+	repo, err := h.Repository()
+	if err != nil {
+		return 0, err
+	}
+	for c, err := range history.Nearest(repo, h.Commit, most) {
 		if err != nil {
 			return len(reverted), fmt.Errorf("count the reverts on the branch: %w", err)
 		}

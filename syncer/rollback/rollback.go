@@ -95,9 +95,9 @@ type Undo struct {
 
 // Revert writes the commit that takes back, and wakes the source.
 func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (wire.RollbackResult, error) {
-	h, lastErr := src.Current()
-	if h.Repo == nil {
-		return wire.RollbackResult{}, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	h, repo, err := src.Repository()
+	if err != nil {
+		return wire.RollbackResult{}, err
 	}
 	obj, ok := r.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
 	if !ok {
@@ -123,7 +123,7 @@ func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	committer := r.Identity.At(r.Env.Now())
-	c, err := write.Revert(ctx, h.Repo, write.RevertOptions{Branch: branch, Commit: sha, Since: what.Since, Extra: what.Extra, Author: what.Author, Committer: committer, Key: r.SigningKey, Auth: auth})
+	c, err := write.Revert(ctx, repo, write.RevertOptions{Branch: branch, Commit: sha, Since: what.Since, Extra: what.Extra, Author: what.Author, Committer: committer, Key: r.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}

@@ -124,7 +124,7 @@ func (s *Set) HeadOf(ks *kustomizev1.Kustomization) (Head, error) {
 		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name)
 	}
 	h, _ := src.Current()
-	if h.Commit == "" || h.Repo == nil {
+	if h.Commit == "" || !h.Fetched() {
 		if !src.Looked() {
 			return Head{}, ErrNotYet
 		}

@@ -11,9 +11,29 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/git"
 	"headway.dev/syncer/status"
 	"headway.dev/syncer/tree"
 )
+
+// checkout is the content of a GitRepository: its commits, in the shape that it asks
+// for.
+type checkout struct {
+	repo *git.Repository
+	shape
+}
+
+// Tree implements Content.
+func (c checkout) Tree(at git.Head, ignore string) (tree.Tree, error) {
+	t, err := c.repo.Tree(at.Commit, ignore)
+	if err != nil {
+		return nil, err
+	}
+	return c.apply(t)
+}
+
+// Repository implements Content.
+func (c checkout) Repository() (*git.Repository, error) { return c.repo, nil }
 
 // shape is what a source's tree is cut down to, and what of other sources is
 // put into it.
@@ -29,7 +49,7 @@ type included struct {
 	from, to string
 }
 
-// Mark distinguishes shapes that yield different trees.
+// Mark implements Content.
 func (s shape) Mark() string {
 	lines := slices.Clone(s.sparse)
 	for _, in := range s.includes {
@@ -38,8 +58,7 @@ func (s shape) Mark() string {
 	return strings.Join(lines, "\n")
 }
 
-// IncludedFrom returns the source from which a file is included, as
-// namespace/name, or empty.
+// IncludedFrom implements Content.
 func (s shape) IncludedFrom(file string) string {
 	for _, in := range s.includes {
 		if tree.Within(file, in.to) {
@@ -68,10 +87,15 @@ func (s shape) apply(t tree.Tree) (tree.Tree, error) {
 	var list []tree.Mount
 	for _, in := range s.includes {
 		now, _ := in.src.Current() // its repository may have been opened anew
-		if now.Repo == nil {
+		if !now.Fetched() {
 			return nil, fmt.Errorf("no artifact available for include '%s'", in.src.Key.Name)
 		}
-		other, err := now.Repo.Tree(in.head.Commit, flux.Ignore(in.src.set.env.Store, in.src.Key))
+		repo, err := now.Repository()
+		if err != nil {
+			return nil, fmt.Errorf("include '%s': %w", in.src.Key.Name, err)
+		}
+		// Without what it includes itself.
+		other, err := repo.Tree(in.head.Commit, flux.Ignore(in.src.set.env.Store, in.src.Key))
 		if err != nil {
 			return nil, fmt.Errorf("include '%s': %w", in.src.Key.Name, err)
 		}
@@ -98,7 +122,7 @@ func (src *Source) shape(obj *sourcev1.GitRepository) (shape, error) {
 			return s, fault.New(flux.IncludeNotFoundReason, fmt.Errorf("could not get resource for include '%s': gitrepositories.source.toolkit.fluxcd.io \"%s\" not found", name, name))
 		}
 		head, _ := other.Current()
-		if head.Commit == "" || head.Repo == nil {
+		if head.Commit == "" || !head.Fetched() {
 			return s, fault.New(flux.IncludeNoArtifactReason, fmt.Errorf("no artifact available for include '%s'", name))
 		}
 		s.includes = append(s.includes, included{src: other, head: head, from: path.Clean("./" + in.FromPath), to: path.Clean("./" + in.GetToPath())})
@@ -146,14 +170,4 @@ func (src *Source) includedCommit(i int) string {
 		return ""
 	}
 	return src.form.includes[i].head.Commit
-}
-
-// Tree opens the files of the head, without those that the source ignores;
-// ignore is its spec.ignore.
-func (h Head) Tree(ignore string) (tree.Tree, error) {
-	t, err := h.Repo.Tree(h.Commit, ignore)
-	if err != nil {
-		return nil, err
-	}
-	return h.Form.apply(t)
 }

@@ -204,43 +204,6 @@ func (src *Source) replace(repo *git.Repository, at git.Head) {
 	src.repo, src.head, src.watch = repo, at, nil
 }
 
-// Head is a fetched state with its files. There are two ways to one: what the
-// source has ([Source.Current]), and another commit of the same source ([Head.At]), so that none
-// is without what the source includes.
-type Head struct {
-	git.Head
-	Repo *git.Repository
-	Form shape
-}
-
-// At is the head of another commit of the same source.
-func (h Head) At(other git.Head) Head {
-	h.Head = other
-	return h
-}
-
-// Revision returns the revision in Flux's notation, empty before there is a
-// commit.
-func (h Head) Revision() string {
-	if h.Commit == "" {
-		return ""
-	}
-	return h.Head.Revision()
-}
-
-// Resolve finds the commit that a revision means; HEAD is the newest that the
-// source has accepted, because a mirror has no other.
-func (h Head) Resolve(rev string) (string, error) { return h.Repo.Resolve(h.Absolute(rev)) }
-
-// Absolute returns a revision that does not depend on what the repository calls
-// HEAD.
-func (h Head) Absolute(rev string) string {
-	if rest, ok := strings.CutPrefix(rev, "HEAD"); ok && h.Commit != "" && (rest == "" || strings.ContainsRune("~^", rune(rest[0]))) {
-		return h.Commit + rest
-	}
-	return rev
-}
-
 // Current returns the accepted head, and the error of the last fetch.
 func (src *Source) Current() (Head, error) {
 	src.mu.Lock()
@@ -248,9 +211,23 @@ func (src *Source) Current() (Head, error) {
 	return src.accepted(), src.err
 }
 
+// Repository returns the accepted head and the Git repository that it is in.
+func (src *Source) Repository() (Head, *git.Repository, error) {
+	h, lastErr := src.Current()
+	if !h.Fetched() {
+		return h, nil, errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	}
+	repo, err := h.Repository()
+	return h, repo, err
+}
+
 // accepted is the accepted head. It is called with mu held.
 func (src *Source) accepted() Head {
-	return Head{Head: src.head, Repo: src.repo, Form: src.form}
+	h := Head{Head: src.head}
+	if src.repo != nil {
+		h.content = checkout{src.repo, src.form}
+	}
+	return h
 }
 
 // Auth returns the credentials with which the head was fetched.
@@ -299,14 +276,10 @@ func (src *Source) Looked() bool {
 // Commit is what is shown of a commit.
 func (src *Source) Commit(sha string) (*wire.Commit, error) {
 	h, _ := src.Current()
-	if h.Repo == nil || sha == "" {
+	if !h.Fetched() || sha == "" {
 		return nil, errors.New("not fetched yet")
 	}
-	c, err := h.Repo.Commit(sha)
-	if err != nil {
-		return nil, err
-	}
-	return Commit(c), nil
+	return h.At(git.Head{Commit: sha}).About()
 }
 
 // Commit is what is shown of a commit.
@@ -351,7 +324,7 @@ func (src *Source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	if err != nil {
 		return err
 	}
-	if _, err := (Head{Head: fetched, Repo: repo, Form: form}).Tree(flux.Ignore(src.set.env.Store, src.Key)); err != nil {
+	if _, err := (Head{Head: fetched, content: checkout{repo, form}}).Tree(flux.Ignore(src.set.env.Store, src.Key)); err != nil {
 		return fault.New(sourcev1.GitOperationFailedReason, err)
 	}
 	src.mu.Lock()

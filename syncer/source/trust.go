@@ -132,8 +132,10 @@ func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, 
 // have been fetched.
 func (src *Source) Trusted(sha string) (signer string, err error) {
 	obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
-	switch head, _ := src.Current(); {
-	case !ok || head.Repo == nil:
+	head, _ := src.Current()
+	repo, missing := head.Repository()
+	switch {
+	case !ok || missing != nil:
 		return "", errors.New("the source has not been fetched")
 	case obj.Spec.Verification == nil:
 		return "", fmt.Errorf("%w: GitRepository %s has no spec.verify, which names the keys", signature.ErrUnsigned, src.Name())
@@ -142,7 +144,7 @@ func (src *Source) Trusted(sha string) (signer string, err error) {
 		if err != nil {
 			return "", err
 		}
-		by, err := signature.VerifyCommit(head.Repo, sha, trusted, src.set.env.Now())
+		by, err := signature.VerifyCommit(repo, sha, trusted, src.set.env.Now())
 		if err != nil {
 			return "", err
 		}

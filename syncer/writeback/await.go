@@ -30,8 +30,8 @@ func (u *userWrite) await(ctx context.Context, src *source.Source, sha string) (
 		}
 		at, _ := src.Current()
 		applied, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
-		if at.Repo != nil && applied.Commit != "" {
-			if ok, err := history.IsAncestor(at.Repo, sha, applied.Commit); err == nil && ok {
+		if repo, err := at.Repository(); err == nil && applied.Commit != "" {
+			if ok, err := history.IsAncestor(repo, sha, applied.Commit); err == nil && ok {
 				return u.s.Env.Store.Get(u.key), nil
 			}
 		}

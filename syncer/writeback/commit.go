@@ -143,15 +143,15 @@ func (u *userWrite) target() (*source.Source, *sourcev1.GitRepository, string, e
 // push writes the commit on the newest state of the branch, again if that moved
 // meanwhile, and returns its SHA.
 func (u *userWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.GitRepository, branch string) (string, error) {
-	at, lastErr := src.Current()
-	if at.Repo == nil {
-		return "", errors.Join(fmt.Errorf("source %s is not fetched yet", src.Name()), lastErr)
+	at, repo, err := src.Repository()
+	if err != nil {
+		return "", err
 	}
 	auth := src.Auth()
 	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
 	defer cancel()
 	for range 5 {
-		tip, err := at.Repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
+		tip, err := repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
 		if err != nil {
 			return "", err
 		}
@@ -159,7 +159,7 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.
 		if err != nil || u.request.DryRun {
 			return sha, err
 		}
-		err = write.Advance(ctx, at.Repo, branch, tip.Commit, sha, auth)
+		err = write.Advance(ctx, repo, branch, tip.Commit, sha, auth)
 		if errors.Is(err, write.ErrMoved) {
 			continue
 		}
@@ -214,7 +214,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 		return "", err
 	}
 	for file := range m.edits {
-		if from := tip.Form.IncludedFrom(file); from != "" {
+		if from := tip.IncludedFrom(file); from != "" {
 			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
 		}
 	}
@@ -224,7 +224,11 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 	if u.request.DryRun {
 		return "", nil
 	}
-	return write.Files(tip.Repo, tip.Commit, write.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: u.message(), Key: u.s.SigningKey})
+	repo, err := tip.Repository()
+	if err != nil {
+		return "", err
+	}
+	return write.Files(repo, tip.Commit, write.FilesOptions{Branch: branch, Edits: m.edits, Author: author, Committer: committer, Message: u.message(), Key: u.s.SigningKey})
 }
 
 // verify builds what the edited files declare, for every Kustomization of the

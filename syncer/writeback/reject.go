@@ -104,7 +104,7 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 		place := at.String()
 		if at.File == "" {
 			place = fmt.Sprintf("the spec of the Kustomization %s/%s", ks.Namespace, ks.Name)
-		} else if from := v.head.Form.IncludedFrom(at.File); from != "" {
+		} else if from := v.head.IncludedFrom(at.File); from != "" {
 			place += ", included from the GitRepository " + from
 		} else if c, err := s.lineCommit(ctx, ks, h.Commit, at); err == nil {
 			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
@@ -140,10 +140,11 @@ func (s *Writeback) lineCommit(ctx context.Context, ks *kustomizev1.Kustomizatio
 		return nil, source.ErrNotYet
 	}
 	h, _ := src.Current()
-	if h.Repo == nil {
-		return nil, source.ErrNotYet
+	repo, err := h.Repository()
+	if err != nil {
+		return nil, err
 	}
-	lines, err := history.Blame(ctx, h.Repo, sha, at.File)
+	lines, err := history.Blame(ctx, repo, sha, at.File)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,11 @@ func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base 
 	if err != nil || bad == "" {
 		return "", false
 	}
-	sha, err = write.RevertOn(tip.Repo, tip.Commit, write.RevertOptions{
+	repo, err := tip.Repository()
+	if err != nil {
+		return "", false
+	}
+	sha, err = write.RevertOn(repo, tip.Commit, write.RevertOptions{
 		Branch: branch, Commit: bad, Extra: "Undone through the API by " + git.OneLine(u.request.User) + ".", Author: author, Committer: committer, Key: u.s.SigningKey,
 	})
 	if err != nil {

@@ -149,7 +149,7 @@ func (s *Writeback) declared(ks *kustomizev1.Kustomization, key object.Key) (loa
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("what Git declares is not known yet: try again in a moment")
 	}
 	now, _ := src.Current()
-	if now.Repo == nil {
+	if !now.Fetched() {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("the Git repository is not open yet: try again in a moment")
 	}
 	v, err := s.viewOf(ks, now.At(applied))
