@@ -210,7 +210,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []schema.GroupKind{flux.GitRepository, flux.Kustomization} {
+	for _, kind := range append(source.Kinds(), flux.Kustomization) {
 		list, _ := s.env.Store.List(kind, "")
 		for _, obj := range list {
 			guard.Do(ctx, "look at an object", func() {
@@ -270,22 +270,22 @@ func (s *Syncer) ensure(key object.Key) {
 
 // dispatch wakes the loops that an event concerns.
 func (s *Syncer) dispatch(ev object.Event) {
-	switch ev.Key.GroupKind {
-	case flux.GitRepository:
+	switch {
+	case source.IsKind(ev.Key.GroupKind):
 		if !statusOnly(ev) {
 			s.ensureOrWake(ev)
 			s.loops.WakeFollowers(ev.Key)
 		}
-	case flux.Kustomization:
+	case ev.Key.GroupKind == flux.Kustomization:
 		if !statusOnly(ev) {
 			s.loops.Interrupt(ev)
 			s.ensureOrWake(ev)
 		}
 		s.loops.WakeWaiting(ev.Key)
-	case flux.Secret:
+	case ev.Key.GroupKind == flux.Secret:
 		s.sources.WakeUsers(ev.Key)
 		s.loops.WakeReaders(ev.Key)
-	case flux.ConfigMap:
+	case ev.Key.GroupKind == flux.ConfigMap:
 		s.loops.WakeReaders(ev.Key)
 	}
 	if rights.Concerns(ev.Key) {

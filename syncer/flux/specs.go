@@ -12,6 +12,9 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
+// ErrNoBranch reports that a source follows something else than a branch.
+var ErrNoBranch = errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit): change spec.ref instead of rolling back")
+
 // BranchOf is the branch that a source follows; only a branch can be written.
 func BranchOf(obj *sourcev1.GitRepository) (string, error) {
 	r := obj.Spec.Reference
@@ -19,7 +22,7 @@ func BranchOf(obj *sourcev1.GitRepository) (string, error) {
 	case r == nil:
 		return "master", nil
 	case r.Commit != "" || r.Name != "" || r.SemVer != "" || r.Tag != "":
-		return "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit): change spec.ref instead of rolling back")
+		return "", ErrNoBranch
 	case r.Branch == "":
 		return "master", nil
 	}

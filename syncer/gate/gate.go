@@ -10,8 +10,8 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -65,7 +65,7 @@ type Bounds struct {
 
 // BoundsOf reads the annotations of a Kustomization and of its source, which is
 // nil if it does not exist. quarantined is the revision that has failed.
-func BoundsOf(ks *kustomizev1.Kustomization, src *sourcev1.GitRepository, quarantined string) (Bounds, error) {
+func BoundsOf(ks *kustomizev1.Kustomization, src object.Object, quarantined string) (Bounds, error) {
 	set := flux.Of(ks)
 	b := Bounds{maxDeletes: set.MaxDeletes.Value, maxRestarts: set.MaxRestarts.Value, windows: set.Freeze.Value}
 	if bad, ok := git.ParseRevision(quarantined); ok && !set.Retry.Value.Names(bad.Commit) {

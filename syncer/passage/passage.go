@@ -6,7 +6,6 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -32,7 +31,7 @@ type Gates struct {
 // to sha say for themselves.
 func (g *Gates) reach(src *source.Source, ks *kustomizev1.Kustomization, sha string) (gate.Reach, error) {
 	h, _ := src.Current()
-	obj, ok := g.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
+	spec, ok := src.Spec()
 	if !h.Fetched() || !ok {
 		return gate.Reach{}, fmt.Errorf("source %s is not fetched yet", src.Name())
 	}
@@ -46,7 +45,7 @@ func (g *Gates) reach(src *source.Source, ks *kustomizev1.Kustomization, sha str
 		return gate.Reach{}, err
 	}
 	signed := func(sha string) error {
-		if obj.Spec.Verification == nil {
+		if !spec.Verifies {
 			return gate.ErrNoVerify
 		}
 		_, err := src.Trusted(sha)
@@ -102,8 +101,7 @@ func (g *Gates) Thawed(ks *kustomizev1.Kustomization, h source.Head) (source.Hea
 
 // BoundsOf are the bounds of a Kustomization's commits.
 func (g *Gates) BoundsOf(ks *kustomizev1.Kustomization) (gate.Bounds, error) {
-	src, _ := g.Env.Store.Get(flux.SourceKey(ks)).(*sourcev1.GitRepository)
-	return gate.BoundsOf(ks, src, verdict.Of(ks).Quarantined)
+	return gate.BoundsOf(ks, g.Env.Store.Get(flux.SourceKey(ks)), verdict.Of(ks).Quarantined)
 }
 
 // Check reports which of the bounds a plan meets, and what each makes of it: what

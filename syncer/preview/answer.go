@@ -7,15 +7,26 @@ import (
 	"net/url"
 	"time"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/preview/budget"
 	"headway.dev/syncer/preview/rollout"
+	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
+
+// sourceObject is the object of the source, or nil, and what it says.
+func (p *planning) sourceObject() (object.Object, source.Spec) {
+	src, obj := p.v.Sources.Get(p.source), p.v.Env.Store.Get(p.source)
+	if src == nil || obj == nil {
+		return nil, source.Spec{}
+	}
+	spec, _ := src.Spec()
+	return obj, spec
+}
 
 // answer puts the plans together: those that others wait for first.
 func (p *planning) answer() wire.Plans {
@@ -28,9 +39,9 @@ func (p *planning) answer() wire.Plans {
 	}
 	rollout.Simulate(moves, p.v.Simulate)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
-	if src, ok := p.v.Env.Store.Get(p.source).(*sourcev1.GitRepository); ok {
-		all.Forge = flux.Of(src).CommitStatus.Text
-		if u, err := url.Parse(src.Spec.URL); err == nil {
+	if obj, spec := p.sourceObject(); obj != nil {
+		all.Forge = flux.Of(obj).CommitStatus.Text
+		if u, err := url.Parse(spec.URL); err == nil {
 			u.User = nil
 			all.Repository = u.String()
 		}

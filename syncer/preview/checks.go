@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/support"
@@ -60,8 +59,8 @@ func (p *planning) suspended(c *checklist, ks *kustomizev1.Kustomization) {
 	if ks.Spec.Suspend {
 		c.add(wire.CheckWarning, "spec.suspend", "the Kustomization is suspended: nothing is applied before it is resumed")
 	}
-	if src, ok := p.v.Env.Store.Get(p.source).(*sourcev1.GitRepository); ok && src.Spec.Suspend {
-		c.add(wire.CheckWarning, "spec.suspend", "the GitRepository %s/%s is suspended: nothing is fetched before it is resumed", src.Namespace, src.Name)
+	if obj, spec := p.sourceObject(); obj != nil && spec.Suspend {
+		c.add(wire.CheckWarning, "spec.suspend", "the %s %s/%s is suspended: nothing is fetched before it is resumed", p.source.Kind, p.source.Namespace, p.source.Name)
 	}
 }
 

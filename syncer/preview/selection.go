@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
@@ -139,8 +138,11 @@ func (p *planning) fetch(ctx context.Context, src *source.Source) error {
 	auth := src.Auth()
 	sha := h.Commit
 	if p.req.Rev != "" {
-		obj, _ := p.v.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
-		ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
+		spec, ok := src.Spec()
+		if !ok {
+			return source.ErrGone
+		}
+		ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 		defer cancel()
 		if sha, err = repo.FetchRevision(ctx, h.Absolute(p.req.Rev), auth); err != nil {
 			return err

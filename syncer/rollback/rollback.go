@@ -8,11 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/syncer/env"
-	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 	"headway.dev/syncer/git/write"
@@ -99,12 +97,11 @@ func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
-	obj, ok := r.Env.Store.Get(src.Key).(*sourcev1.GitRepository)
-	if !ok {
-		return wire.RollbackResult{}, fmt.Errorf("GitRepository %s not found", src.Name())
-	}
-	branch, err := flux.BranchOf(obj)
-	if err != nil {
+	branch, err := src.Branch()
+	switch {
+	case errors.Is(err, source.ErrGone):
+		return wire.RollbackResult{}, fmt.Errorf("%s %s not found", src.Key.Kind, src.Name())
+	case err != nil:
 		return wire.RollbackResult{}, err
 	}
 	sha := ""
@@ -120,10 +117,10 @@ func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (
 		}
 	}
 	auth := src.Auth()
-	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
+	ctx, cancel := context.WithTimeout(ctx, branch.Timeout)
 	defer cancel()
 	committer := r.Identity.At(r.Env.Now())
-	c, err := write.Revert(ctx, repo, write.RevertOptions{Branch: branch, Commit: sha, Since: what.Since, Extra: what.Extra, Author: what.Author, Committer: committer, Key: r.SigningKey, Auth: auth})
+	c, err := write.Revert(ctx, repo, write.RevertOptions{Branch: branch.Name, Commit: sha, Since: what.Since, Extra: what.Extra, Author: what.Author, Committer: committer, Key: r.SigningKey, Auth: auth})
 	if err != nil {
 		return wire.RollbackResult{}, err
 	}
@@ -135,7 +132,7 @@ func (r *Rollbacks) Revert(ctx context.Context, src *source.Source, what Undo) (
 	if what.Since != "" {
 		message += " and goes back to " + what.Since
 	}
-	r.Env.Record(obj, corev1.EventTypeNormal, "Reverted", message)
+	r.Env.Record(branch.Object, corev1.EventTypeNormal, "Reverted", message)
 	src.Wake()
-	return wire.RollbackResult{Source: src.Name(), Reverted: sha, To: what.Since, Revert: c.SHA, Subject: c.Subject, Branch: branch}, nil
+	return wire.RollbackResult{Source: src.Name(), Reverted: sha, To: what.Since, Revert: c.SHA, Subject: c.Subject, Branch: branch.Name}, nil
 }

@@ -40,7 +40,7 @@ func (h Head) At(other git.Head) Head {
 	return h
 }
 
-// About is what is told of the head's commit.
+// About is what is shown of the head's commit.
 func (h Head) About() (*wire.Commit, error) {
 	repo, err := h.Repository()
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +24,7 @@ import (
 
 // open opens the repository, again if the URL changed or a local one failed:
 // another may be in its place, which the old watch would not see.
-func (src *Source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
+func (src *gitRepository) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) (*git.Repository, error) {
 	src.mu.Lock()
 	repo, same, again := src.repo, src.url == obj.Spec.URL, src.reopen
 	src.mu.Unlock()
@@ -41,7 +40,7 @@ func (src *Source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	}
 	if err != nil {
 		if !same {
-			src.close() // of the old URL nothing may be applied any more
+			src.Close() // of the old URL nothing may be applied any more
 		}
 		return nil, err
 	}
@@ -66,6 +65,9 @@ func (src *Source) open(ctx context.Context, obj *sourcev1.GitRepository, wg *sy
 	}
 	return repo, nil
 }
+
+// mirrorMark is the file in a mirror that says which URL it is of.
+const mirrorMark = "headway-url"
 
 // restored is the head that was accepted before a restart, so that drift is
 // corrected even while Git is down or its history was rewritten.
@@ -107,7 +109,7 @@ func openMirror(dir, address string, limits git.MirrorOptions) (*git.Repository,
 
 // watchLocal wakes the source at each change of a local repository's
 // references, by looking every half second where that cannot be watched.
-func (src *Source) watchLocal(ctx context.Context, repo *git.Repository, ready chan struct{}) {
+func (src *gitRepository) watchLocal(ctx context.Context, repo *git.Repository, ready chan struct{}) {
 	var once sync.Once
 	isReady := func() { once.Do(func() { close(ready) }) }
 	defer isReady()
@@ -180,9 +182,31 @@ func acceptances(stored object.Reader, obj *sourcev1.GitRepository, commit strin
 	return list
 }
 
-func host(obj *sourcev1.GitRepository) string {
-	if u, err := url.Parse(obj.Spec.URL); err == nil && u.Host != "" {
-		return u.Host
+// MirrorDir returns the directory of a source's mirror.
+func (s *Set) MirrorDir(key object.Key) string {
+	return filepath.Join(s.options.DataDir, "git", key.Namespace, key.Name)
+}
+
+// RemoveMirrors removes the mirrors of sources that were deleted while the
+// syncer was not running.
+func (s *Set) RemoveMirrors() {
+	// The pattern is well-formed, and Glob has no other error.
+	marks, _ := filepath.Glob(s.MirrorDir(object.Key{Namespace: "*", Name: "*"}) + "/" + mirrorMark)
+	for _, mark := range marks {
+		dir := filepath.Dir(mark)
+		key := object.Key{GroupKind: flux.GitRepository, Namespace: filepath.Base(filepath.Dir(dir)), Name: filepath.Base(dir)}
+		if s.env.Store.Get(key) == nil {
+			s.RemoveMirror(dir)
+		}
 	}
-	return obj.Namespace + "/" + obj.Name
+}
+
+// RemoveMirror removes a directory if it is a mirror.
+func (s *Set) RemoveMirror(dir string) {
+	if _, err := os.Stat(filepath.Join(dir, mirrorMark)); err != nil {
+		return
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		s.env.Log.Warn("remove the mirror of a deleted source", "dir", dir, "err", err)
+	}
 }

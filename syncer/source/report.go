@@ -9,13 +9,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/status"
 )
 
-// report writes the source's status, if it changed, and reports what is new.
-func (src *Source) report(ctx context.Context, obj *sourcev1.GitRepository, err error, failures int, next time.Time) {
+// Report implements Follower: it writes the source's status, if it changed, and
+// reports what is new.
+func (src *gitRepository) Report(ctx context.Context, o object.Object, err error, failures int, next time.Time) {
+	obj, ok := o.(*sourcev1.GitRepository)
+	if !ok {
+		return
+	}
 	head, _ := src.Current()
 	src.mu.Lock()
 	verified, form := src.verified, src.form

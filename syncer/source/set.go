@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
@@ -99,8 +98,7 @@ func (s *Set) WakeUsers(secret object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, src := range s.byKey {
-		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
-		if ok && obj.Namespace == secret.Namespace && slices.Contains(secretsOf(obj), secret.Name) {
+		if spec, ok := src.Spec(); ok && key.Namespace == secret.Namespace && slices.Contains(spec.Secrets, secret.Name) {
 			src.wake.Set()
 		}
 	}
@@ -109,19 +107,19 @@ func (s *Set) WakeUsers(secret object.Key) {
 // HeadOf is the accepted head of the source that a Kustomization follows. It fails
 // with [ErrNotYet] before the first look, and if it may not follow it.
 func (s *Set) HeadOf(ks *kustomizev1.Kustomization) (Head, error) {
-	ref := ks.Spec.SourceRef
-	if ref.Kind != sourcev1.GitRepositoryKind {
-		return Head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", ref.Kind)
+	key := flux.SourceKey(ks)
+	if !IsKind(key.GroupKind) {
+		return Head{}, fmt.Errorf("source kind %s is not supported: use a GitRepository", key.Kind)
 	}
 	if err := s.options.Rights.MayFollow(ks); err != nil {
 		return Head{}, err
 	}
-	src := s.Get(flux.SourceKey(ks))
-	if src == nil && s.env.Store.Get(flux.SourceKey(ks)) != nil {
+	src := s.Get(key)
+	if src == nil && s.env.Store.Get(key) != nil {
 		return Head{}, ErrNotYet // its loop has not begun yet
 	}
 	if src == nil {
-		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", ref.Kind, flux.SourceKey(ks).Namespace, ref.Name)
+		return Head{}, fmt.Errorf("Source '%s/%s/%s' not found", key.Kind, key.Namespace, key.Name)
 	}
 	h, _ := src.Current()
 	if h.Commit == "" || !h.Fetched() {

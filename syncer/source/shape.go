@@ -110,7 +110,7 @@ func (s shape) apply(t tree.Tree) (tree.Tree, error) {
 
 // shape is what the spec asks for, with the heads that the included sources
 // have now. What they include themselves is left out.
-func (src *Source) shape(obj *sourcev1.GitRepository) (shape, error) {
+func (src *gitRepository) shape(obj *sourcev1.GitRepository) (shape, error) {
 	var s shape
 	for _, dir := range obj.Spec.SparseCheckout {
 		s.sparse = append(s.sparse, path.Clean(dir))
@@ -150,20 +150,17 @@ func (s *Set) wakeIncluders(source object.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, src := range s.byKey {
-		obj, ok := s.env.Store.Get(key).(*sourcev1.GitRepository)
-		if !ok || key.Namespace != source.Namespace {
+		if key.Namespace != source.Namespace {
 			continue
 		}
-		for i, in := range obj.Spec.Include {
-			if in.GitRepositoryRef.Name == source.Name && src.includedCommit(i) != now {
-				src.wake.Set()
-			}
+		if obj := s.env.Store.Get(key); obj != nil && src.follower.Outdated(obj, source, now) {
+			src.wake.Set()
 		}
 	}
 }
 
 // includedCommit is the commit of the ith include that the tree has.
-func (src *Source) includedCommit(i int) string {
+func (src *gitRepository) includedCommit(i int) string {
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if i >= len(src.form.includes) {

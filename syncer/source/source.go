@@ -4,33 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strings"
 	"sync"
 	"time"
-
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
-	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/wire"
 )
 
-// localRetry bounds the wait for a local repository, which costs nothing to look
-// for.
-const localRetry = 5 * time.Second
+// hookPace is the least time between the beginnings of two looks at a source
+// that webhooks ask for: what comes meanwhile is answered by one.
+const hookPace = time.Second
 
 // ErrNotYet says that the source is being looked at for the first time since
 // the start: nothing is wrong, and the source wakes its Kustomizations.
 var ErrNotYet = errors.New("the source is being fetched")
 
-// Source follows one GitRepository.
+// ErrGone reports that the object of a source was deleted.
+var ErrGone = errors.New("the source is gone")
+
+// Source follows one object of a [Kind].
 type Source struct {
 	set  *Set
 	Key  object.Key
@@ -38,20 +36,16 @@ type Source struct {
 	// moved asks for the group of the head.
 	moved loop.Flag
 
-	mu   sync.Mutex
-	repo *git.Repository
-	url  string
-	head git.Head // zero until there is one
-	form shape    // of the head's tree
-	auth *remote.Auth
-	// verified says who signed the head, if signatures are checked.
-	verified string
-	next     time.Time
+	follower Follower
+
+	mu      sync.Mutex
+	head    git.Head // zero until there is one
+	content Content  // nil until something is fetched
+	auth    *remote.Auth
+	next    time.Time
 	// rounds counts finished looks at the source, for those who wait for one.
 	rounds    int
 	err       error
-	watch     context.CancelFunc // ends the watch of a local repository
-	reopen    bool
 	announced string // head of the last progress event
 	hooked    bool   // a webhook asks for a look
 	joined    string // head that its Kustomizations were gathered for
@@ -62,7 +56,9 @@ type Source struct {
 }
 
 func newSource(s *Set, key object.Key) *Source {
-	return &Source{set: s, Key: key, wake: loop.NewFlag(), moved: loop.NewFlag(), committing: make(chan struct{}, 1)}
+	src := &Source{set: s, Key: key, wake: loop.NewFlag(), moved: loop.NewFlag(), committing: make(chan struct{}, 1)}
+	src.follower = kinds[key.GroupKind].Follow(src)
+	return src
 }
 
 // Name is NAMESPACE/NAME.
@@ -72,7 +68,7 @@ func (src *Source) Name() string { return src.Key.Namespace + "/" + src.Key.Name
 func (src *Source) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer src.close()
+	defer src.follower.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() {
@@ -104,33 +100,34 @@ func (r *rounds) turn(ctx context.Context) (again time.Duration, err error) {
 	if !r.holdBack(ctx, r.began) {
 		return 0, ctx.Err()
 	}
-	obj, ok := r.set.env.Store.Get(r.Key).(*sourcev1.GitRepository)
-	if !ok || obj == nil {
+	obj := r.set.env.Store.Get(r.Key)
+	if obj == nil {
 		return 0, loop.ErrGone
 	}
+	spec := r.spec(obj)
 	r.set.options.Suspended(ctx, r.Key, obj)
-	if obj.Spec.Suspend {
+	if spec.Suspend {
 		r.began = time.Time{}
 		r.done(nil, time.Time{})
 		return 0, nil
 	}
 	r.began = r.set.env.Now()
 	r.takeHooked() // this look answers them
-	err = fault.Catch(func() error { return r.look(ctx, obj, r.wg) })
+	err = fault.Catch(func() error { return r.follower.Look(ctx, obj, r.wg) })
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	delay := r.wait(obj, err)
+	delay := r.wait(obj, spec, err)
 	next := r.set.env.Now().Add(delay)
-	r.report(ctx, obj, err, r.failures, next)
+	r.follower.Report(ctx, obj, err, r.failures, next)
 	r.done(err, next)
 	return delay, nil
 }
 
 // wait counts a look that ended with err, and returns how long to wait for the
 // next one.
-func (r *rounds) wait(obj *sourcev1.GitRepository, err error) time.Duration {
-	delay := env.Pace(obj.Spec.Interval.Duration)
+func (r *rounds) wait(obj object.Object, spec Spec, err error) time.Duration {
+	delay := env.Pace(spec.Interval)
 	r.failures++
 	switch {
 	case err == nil:
@@ -139,24 +136,16 @@ func (r *rounds) wait(obj *sourcev1.GitRepository, err error) time.Duration {
 	case refused(err):
 		// The remote did its part: what it brought is looked at again as
 		// often as something new would be.
-		r.set.backoff.Forget(host(obj))
+		r.set.backoff.Forget(r.follower.Host(obj))
 		r.set.backoff.Forget(r.Name())
 	default:
-		delay = r.set.backoff.When(blame(obj, err))
-		if r.failedLocal() {
-			delay = min(delay, localRetry)
+		blame := r.Name()
+		if r.follower.Unreachable(obj, err) {
+			blame = r.follower.Host(obj)
 		}
+		delay = min(r.set.backoff.When(blame), r.follower.Failed())
 	}
 	return delay
-}
-
-// failedLocal makes a local repository that failed be opened anew.
-func (src *Source) failedLocal() bool {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	_, local := src.set.options.Local[src.Name()]
-	src.reopen = local && (src.repo == nil || src.repo.Local())
-	return src.reopen
 }
 
 // done ends a round. It is announced before it counts: who waits for the round has
@@ -184,26 +173,6 @@ func (src *Source) done(err error, next time.Time) {
 	src.set.wakeIncluders(src.Key)
 }
 
-func (src *Source) close() {
-	src.mu.Lock()
-	defer src.mu.Unlock()
-	src.replace(nil, git.Head{})
-}
-
-// replace closes the repository and puts another in its place. It is called
-// with mu held.
-func (src *Source) replace(repo *git.Repository, at git.Head) {
-	if src.watch != nil {
-		src.watch()
-	}
-	if src.repo != nil {
-		if err := src.repo.Close(); err != nil {
-			src.set.env.Log.Warn("close repository", "source", src.Name(), "err", err)
-		}
-	}
-	src.repo, src.head, src.watch = repo, at, nil
-}
-
 // Current returns the accepted head, and the error of the last fetch.
 func (src *Source) Current() (Head, error) {
 	src.mu.Lock()
@@ -223,11 +192,7 @@ func (src *Source) Repository() (Head, *git.Repository, error) {
 
 // accepted is the accepted head. It is called with mu held.
 func (src *Source) accepted() Head {
-	h := Head{Head: src.head}
-	if src.repo != nil {
-		h.content = checkout{src.repo, src.form}
-	}
-	return h
+	return Head{Head: src.head, content: src.content}
 }
 
 // Auth returns the credentials with which the head was fetched.
@@ -273,6 +238,38 @@ func (src *Source) Looked() bool {
 	return src.rounds > 0
 }
 
+// Spec is what the spec of the source says; false: it is gone.
+func (src *Source) Spec() (Spec, bool) {
+	obj := src.set.env.Store.Get(src.Key)
+	if obj == nil {
+		return Spec{}, false
+	}
+	return src.spec(obj), true
+}
+
+func (src *Source) spec(obj object.Object) Spec { return kinds[src.Key.GroupKind].Spec(obj) }
+
+// Branch is the branch that the source follows, to write to.
+func (src *Source) Branch() (Branch, error) {
+	obj := src.set.env.Store.Get(src.Key)
+	if obj == nil {
+		return Branch{}, ErrGone
+	}
+	return src.follower.Branch(obj)
+}
+
+// Trusted returns who signed a commit of the source, in the form in which it is
+// recorded, if it was an owner of one of the keys that the source names. It fails
+// for any other commit, and also if the source verifies no signatures at all: then
+// nobody is trusted. The commit must have been fetched.
+func (src *Source) Trusted(sha string) (signer string, err error) {
+	obj := src.set.env.Store.Get(src.Key)
+	if obj == nil {
+		return "", errors.New("the source has not been fetched")
+	}
+	return src.follower.Trusted(obj, sha)
+}
+
 // Commit is what is shown of a commit.
 func (src *Source) Commit(sha string) (*wire.Commit, error) {
 	h, _ := src.Current()
@@ -290,72 +287,37 @@ func Commit(c git.Commit) *wire.Commit {
 	return &wire.Commit{SHA: c.SHA, Parent: c.Parent(), Author: sign(c.Author), Committer: sign(c.Committer), Subject: c.Subject, Reverts: c.Reverts()}
 }
 
-// look fetches, and accepts the new head unless history was rewritten.
-func (src *Source) look(ctx context.Context, obj *sourcev1.GitRepository, wg *sync.WaitGroup) error {
-	if err := unsupportedSource(obj); err != nil {
-		return fault.New(sourcev1.InvalidProviderConfigurationReason, err)
-	}
-	repo, err := src.open(ctx, obj, wg)
-	if err != nil {
-		return fault.New(sourcev1.URLInvalidReason, err)
-	}
-	auth, err := credentials(src.set.env.Store, obj)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
-	defer cancel()
-	ref := git.Ref{}
-	if r := obj.Spec.Reference; r != nil {
-		ref = git.Ref{Branch: r.Branch, Tag: r.Tag, SemVer: r.SemVer, Name: r.Name, Commit: r.Commit}
-	}
-	fetched, err := repo.Fetch(ctx, ref, auth)
-	if err != nil {
-		return fault.New(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w", err))
-	}
-	verified, err := verifier{src.set.env}.verify(ctx, obj, repo, fetched)
-	if err != nil {
-		return err
-	}
-	if err := checkHistory(src.set.env.Store, obj, repo, fetched); err != nil {
-		return err
-	}
-	form, err := src.shape(obj)
-	if err != nil {
-		return err
-	}
-	if _, err := (Head{Head: fetched, content: checkout{repo, form}}).Tree(flux.Ignore(src.set.env.Store, src.Key)); err != nil {
-		return fault.New(sourcev1.GitOperationFailedReason, err)
-	}
+// Hook makes a webhook's request to fetch the source.
+func (src *Source) Hook() {
 	src.mu.Lock()
-	src.head, src.form, src.auth, src.verified = fetched, form, auth, verified
+	src.hooked = true
 	src.mu.Unlock()
-	return nil
+	src.wake.Set()
 }
 
-// unsupportedSource fails for what would be wrong to ignore.
-func unsupportedSource(obj *sourcev1.GitRepository) error {
-	var fields []string
-	if obj.Spec.RecurseSubmodules {
-		fields = append(fields, "spec.recurseSubmodules")
-	}
-	if p := obj.GetProvider(); p != sourcev1.GitProviderGeneric && p != sourcev1.GitProviderGitHub {
-		fields = append(fields, "spec.provider: "+p)
-	}
-	if len(fields) > 0 {
-		return fmt.Errorf("not supported yet: %s", strings.Join(fields, ", "))
-	}
-	return nil
+// takeHooked reports whether a webhook asked for a look since it was called last.
+func (src *Source) takeHooked() bool {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	hooked := src.hooked
+	src.hooked = false
+	return hooked
 }
 
-// blame is what a failed look counts against. It is the host only if that took
-// no connection: a repository that is gone, too large or never sent must not
-// make the others of its host wait, and neither must a proxy or an API that
-// only this source uses.
-func blame(obj *sourcev1.GitRepository, err error) string {
-	dial, ok := errors.AsType[*net.OpError](err)
-	if ok && dial.Op == "dial" && obj.Spec.ProxySecretRef == nil && obj.GetProvider() == sourcev1.GitProviderGeneric {
-		return host(obj)
+// holdBack waits while the last look, which began at a time, is too recent for
+// another one that only webhooks ask for. It reports whether to go on.
+func (src *Source) holdBack(ctx context.Context, began time.Time) bool {
+	for src.takeHooked() {
+		wait := hookPace - src.set.env.Now().Sub(began)
+		if wait <= 0 {
+			break
+		}
+		if !src.wake.Sleep(ctx, min(wait, hookPace)) {
+			return false
+		}
 	}
-	return obj.Namespace + "/" + obj.Name
+	return ctx.Err() == nil
 }
+
+// Wake requests that the source be fetched.
+func (src *Source) Wake() { src.wake.Set() }

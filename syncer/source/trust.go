@@ -125,13 +125,10 @@ func (v verifier) verifyEvery(ctx context.Context, obj *sourcev1.GitRepository, 
 	return signature.VerifyBetween(ctx, repo, before.Commit, commit, keys, v.env.Now())
 }
 
-// Trusted returns who signed a commit of the source, in the form in which it is
-// recorded, if it was an owner of one of the keys in spec.verify.secretRef. It
-// fails with signature.ErrUnsigned for any other commit, and also if the source
-// does not verify signatures at all: then nobody is trusted. The commit must
-// have been fetched.
-func (src *Source) Trusted(sha string) (signer string, err error) {
-	obj, ok := src.set.env.Store.Get(src.Key).(*sourcev1.GitRepository)
+// Trusted implements Follower. It fails with signature.ErrUnsigned for a commit that
+// nobody of spec.verify.secretRef signed, and if there is no spec.verify.
+func (src *gitRepository) Trusted(o object.Object, sha string) (signer string, err error) {
+	obj, ok := o.(*sourcev1.GitRepository)
 	head, _ := src.Current()
 	repo, missing := head.Repository()
 	switch {

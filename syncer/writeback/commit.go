@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -93,14 +92,14 @@ func (u *userWrite) conflict(format string, args ...any) error {
 
 // carryOut commits the write, pushes it and waits until it is applied.
 func (u *userWrite) carryOut(ctx context.Context) (object.Object, error) {
-	src, obj, branch, err := u.target()
+	src, branch, err := u.target()
 	if err != nil {
 		return nil, refusedWrite(u.key, err.Error())
 	}
 	if src.LockBranch(ctx) != nil {
 		return nil, apierrors.NewTimeoutError("other writes to the same source are under way", 1)
 	}
-	sha, err := u.push(ctx, src, obj, branch)
+	sha, err := u.push(ctx, src, branch)
 	src.UnlockBranch()
 	if err != nil || u.request.DryRun {
 		return u.request.Next, u.status(err)
@@ -120,51 +119,56 @@ func (u *userWrite) status(err error) error {
 	return refusedWrite(u.key, err.Error())
 }
 
+var errSourceGone = errors.New("the GitRepository of the Kustomization is gone")
+
 // target is the branch to write to.
-func (u *userWrite) target() (*source.Source, *sourcev1.GitRepository, string, error) {
+func (u *userWrite) target() (*source.Source, source.Branch, error) {
 	if err := u.s.Rights.MayWriteGit(u.ks); err != nil {
-		return nil, nil, "", err
+		return nil, source.Branch{}, err
 	}
 	src := u.s.Sources.Get(flux.SourceKey(u.ks))
-	obj, ok := u.s.Env.Store.Get(flux.SourceKey(u.ks)).(*sourcev1.GitRepository)
-	if src == nil || !ok {
-		return nil, nil, "", errors.New("the GitRepository of the Kustomization is gone")
+	if src == nil {
+		return nil, source.Branch{}, errSourceGone
 	}
-	if obj.Spec.Verification != nil && u.s.SigningKey == nil {
-		return nil, nil, "", fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.Name())
+	branch, err := src.Branch()
+	switch {
+	case errors.Is(err, source.ErrGone):
+		return nil, source.Branch{}, errSourceGone
+	case branch.Verifies && u.s.SigningKey == nil:
+		return nil, source.Branch{}, fmt.Errorf("the GitRepository %s verifies signatures, and commits made here carry none without headway up --git-signing-key: commit and sign it yourself", src.Name())
+	case errors.Is(err, flux.ErrNoBranch):
+		return nil, source.Branch{}, errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit), so nothing can be committed to it")
+	case err != nil:
+		return nil, source.Branch{}, err
 	}
-	branch, err := flux.BranchOf(obj)
-	if err != nil {
-		return nil, nil, "", errors.New("the source follows no branch (spec.ref has a tag, semver, name or commit), so nothing can be committed to it")
-	}
-	return src, obj, branch, nil
+	return src, branch, nil
 }
 
 // push writes the commit on the newest state of the branch, again if that moved
 // meanwhile, and returns its SHA.
-func (u *userWrite) push(ctx context.Context, src *source.Source, obj *sourcev1.GitRepository, branch string) (string, error) {
+func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.Branch) (string, error) {
 	at, repo, err := src.Repository()
 	if err != nil {
 		return "", err
 	}
 	auth := src.Auth()
-	ctx, cancel := context.WithTimeout(ctx, flux.GitTimeout(obj))
+	ctx, cancel := context.WithTimeout(ctx, branch.Timeout)
 	defer cancel()
 	for range 5 {
-		tip, err := repo.Fetch(ctx, git.Ref{Branch: branch}, auth)
+		tip, err := repo.Fetch(ctx, git.Ref{Branch: branch.Name}, auth)
 		if err != nil {
 			return "", err
 		}
-		sha, err := u.write(at.At(tip), branch)
+		sha, err := u.write(at.At(tip), branch.Name)
 		if err != nil || u.request.DryRun {
 			return sha, err
 		}
-		err = write.Advance(ctx, repo, branch, tip.Commit, sha, auth)
+		err = write.Advance(ctx, repo, branch.Name, tip.Commit, sha, auth)
 		if errors.Is(err, write.ErrMoved) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch)
+			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch.Name)
 		}
 		u.s.Env.Log.Info("committed a write", "kustomization", u.ks.Namespace+"/"+u.ks.Name, "object", u.key.String(), "user", u.request.User, "commit", sha)
 		u.s.Env.Record(u.ks, corev1.EventTypeNormal, "Committed", fmt.Sprintf("commit %s: %s", sha, u.subject()))
