@@ -27,12 +27,15 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 
+	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
+	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/rbac"
@@ -40,6 +43,7 @@ import (
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
 
@@ -84,8 +88,8 @@ type Config struct {
 // Engine is an opened server.
 type Engine struct {
 	cfg       Config
-	admission *admit.Admission
-	security  *admit.Security
+	checks    *admit.Admission
+	admission *admission.Chain
 	store     *store.Store
 	roles     rbac.Index
 	graph     authz.Graph
@@ -120,19 +124,16 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.security, err = admit.NewSecurity(cfg.PodSecurity, cfg.DefaultServiceAccount); err != nil {
-		return nil, err
-	}
-	e.admission, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Security: e.security})
+	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert})
 	if err != nil {
 		return nil, err
 	}
 	e.store, err = store.Open(store.Options{
 		Path:  filepath.Join(cfg.DataDir, StoreFile),
-		Admit: e.admission.Hooks(),
-		Along: e.admission.Along,
+		Admit: e.checks.Hooks(),
+		Along: e.checks.Along,
 		Observe: func(events []object.Event) {
-			e.admission.Observe(events)
+			e.checks.Observe(events)
 			e.roles.Observe(events)
 			e.graph.Observe(events)
 		},
@@ -142,8 +143,21 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	plugged, err := plugins.New(plugins.Config{
+		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Log: cfg.Log.With("part", "admission"),
+	})
+	if err != nil {
+		return nil, errors.Join(err, e.store.Close())
+	}
+	e.admission = admission.NewChain(plugged...)
 	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
 	return e, nil
+}
+
+// Writer is the store for who writes inside the process as user: what they write
+// is admitted as requests are.
+func (e *Engine) Writer(user change.User) *admission.Writer {
+	return admission.NewWriter(e.store, e.admission, e.checks.Along, user)
 }
 
 // Store is the opened store.
@@ -151,9 +165,6 @@ func (e *Engine) Store() *store.Store { return e.store }
 
 // Roles decides who may do what according to roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }
-
-// Security decides what pods may do, by the labels of their namespaces.
-func (e *Engine) Security() *admit.Security { return e.security }
 
 // Events records events about objects, while the engine runs.
 func (e *Engine) Events() *event.Recorder { return e.events }
@@ -195,7 +206,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Roles:       &e.roles,
 		Graph:       &e.graph,
 		Gate:        gate,
-		Security:    e.security,
+		Admission:   e.admission,
 
 		AccountTokens: e.accounts,
 		Ready:         map[string]func() error{"store": e.store.Err},
@@ -240,11 +251,12 @@ func (e *Engine) WriteKubeconfig(path string) error {
 func (e *Engine) Run(ctx context.Context) error {
 	manager, err := controllers.New(controllers.Config{
 		Store:       e.store,
+		As:          func(user change.User) control.Store { return e.Writer(user) },
 		Events:      e.events,
 		Enabled:     e.cfg.Controllers,
 		NodeGrace:   e.cfg.NodeGrace,
 		ClusterCIDR: e.cfg.ClusterCIDR,
-		ServiceIP:   e.admission.KubernetesIP(),
+		ServiceIP:   e.checks.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
 		Tokens:      e.accounts,
@@ -253,7 +265,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, e.store.Close())
 	}
-	placer := scheduler.New(scheduler.Config{Store: e.store, Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
+	placer := scheduler.New(scheduler.Config{Store: e.Writer(change.User{Name: "system:kube-scheduler", Groups: []string{"system:authenticated"}}), Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return guard.Call(ctx, "API server", func() error { return e.server.Run(ctx) }) })
 	group.Go(func() error { return guard.Call(ctx, "controllers", func() error { return manager.Run(ctx) }) })

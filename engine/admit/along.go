@@ -16,8 +16,8 @@ const (
 	DefaultAccount = "default"
 	// RootCAName is the ConfigMap with the certificate authority of the API.
 	RootCAName = "kube-root-ca.crt"
-	// rootCAKey is the key of the certificates in that ConfigMap.
-	rootCAKey = "ca.crt"
+	// RootCAKey is the key of the certificates in that ConfigMap.
+	RootCAKey = "ca.crt"
 )
 
 // DescriptionAnnotation describes the purpose of the ConfigMap, and
@@ -29,7 +29,7 @@ const (
 )
 
 // RootCAData is the data of the ConfigMap, for certificates in PEM.
-func RootCAData(pem []byte) map[string]string { return map[string]string{rootCAKey: string(pem)} }
+func RootCAData(pem []byte) map[string]string { return map[string]string{RootCAKey: string(pem)} }
 
 // NewDefaultAccount creates the account of a namespace if it does not exist.
 func NewDefaultAccount(namespace string, now time.Time) change.Change {

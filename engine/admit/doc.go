@@ -1,8 +1,8 @@
 // Package admit contains the checks that the store makes at the point of
 // commit, for what must hold between objects: things are created only in
-// namespaces that exist and are not being deleted, no two Services have the
-// same cluster IP or node port, and pods use accounts and priority classes that
-// exist, and do only what their namespace allows.
+// namespaces that exist and are not being deleted, and no two Services have the
+// same cluster IP or node port. What can be judged before, and may take its
+// time, is up to engine/admission.
 //
 //	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
 //	store.Open(store.Options{Admit: admission.Hooks(), Along: admission.Along, Observe: admission.Observe, …})
@@ -34,9 +34,6 @@ type Config struct {
 	// RootCA are the certificates, in PEM, by which pods verify the API.
 	// Empty: namespaces get no ConfigMap with them.
 	RootCA []byte
-	// Security is what namespaces that say nothing let pods do (default:
-	// everything).
-	Security *Security
 }
 
 // PortRange is a range of ports, both ends included.
@@ -48,7 +45,6 @@ func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last
 // Admission is the set of checks for one store.
 type Admission struct {
 	services *services
-	security *Security
 	rootCA   []byte
 }
 
@@ -64,12 +60,7 @@ func New(c Config) (*Admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Security == nil {
-		if c.Security, err = NewSecurity("", ""); err != nil {
-			return nil, err
-		}
-	}
-	return &Admission{services: newServices(addresses, c.NodePorts), security: c.Security, rootCA: c.RootCA}, nil
+	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA}, nil
 }
 
 // KubernetesIP is the cluster IP of the Service default/kubernetes.
@@ -77,7 +68,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{Namespaces, a.services.admit, runtimeClasses, accounts, priorities, a.security.admit}
+	return []store.Admit{Namespaces, a.services.admit}
 }
 
 // Observe is for store.Options.Observe.

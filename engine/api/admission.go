@@ -7,52 +7,36 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/apiserver/pkg/warning"
 
-	"headway.dev/engine/admit"
+	chain "headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/object"
 )
 
-// requestAdmission is what a request is checked against that its object alone does not
-// tell: the state of its namespace and who asks. The store checks namespaces
-// again at the point of commit; here a dry run is checked, too, and a refusal
-// comes before the faults of the object.
+// requestAdmission is what requests pass: the chain that all writes pass, and
+// then what depends on who asks.
 type requestAdmission struct {
+	*chain.Chain
 	reader object.Reader
 	roles  *rbac.Index
 	auth   authorizer.Authorizer
-	// security warns of pods; it may be nil.
-	security *admit.Security
 }
 
 // Handles implements admission.Interface.
 func (a requestAdmission) Handles(op admission.Operation) bool {
-	return op == admission.Create || op == admission.Update || op == admission.Delete
+	return op == admission.Create || op == admission.Update || op == admission.Delete || a.Chain.Handles(op)
 }
 
 // Validate implements admission.ValidationInterface.
-func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
-	if err := a.namespaces(attrs); err != nil {
-		return err
-	}
+func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
 	if err := a.nodeRestriction(attrs); err != nil {
 		return err
 	}
-	a.warn(ctx, attrs)
-	return a.escalation(ctx, attrs)
-}
-
-// warn reports pods that the namespace's policy warns about.
-func (a requestAdmission) warn(ctx context.Context, attrs admission.Attributes) {
-	obj, ok := attrs.GetObject().(object.Object)
-	if !ok || a.security == nil || attrs.GetSubresource() != "" || attrs.GetOperation() == admission.Delete {
-		return
+	if err := a.escalation(ctx, attrs); err != nil {
+		return err
 	}
-	if text := a.security.Warning(a.reader, obj); text != "" {
-		warning.AddWarning(ctx, "", text)
-	}
+	return a.Chain.Validate(ctx, attrs, objects)
 }
 
 // escalation keeps users from granting what they have not.
@@ -76,20 +60,4 @@ func (a requestAdmission) escalation(ctx context.Context, attrs admission.Attrib
 		grant.Name = info.Name
 	}
 	return a.roles.Escalates(grant)
-}
-
-func (a requestAdmission) namespaces(attrs admission.Attributes) error {
-	var err error
-	switch attrs.GetOperation() {
-	case admission.Create:
-		if next, ok := attrs.GetObject().(object.Object); ok && attrs.GetSubresource() == "" {
-			_, err = admit.Namespaces(a.reader, next, nil)
-		}
-	case admission.Delete:
-		if old, ok := attrs.GetOldObject().(object.Object); ok {
-			_, err = admit.Namespaces(a.reader, nil, old)
-		}
-	case admission.Update, admission.Connect:
-	}
-	return err
 }

@@ -22,7 +22,7 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/klog/v2" //nolint:depguard // the libraries log to it: it is routed to slog here
 
-	"headway.dev/engine/admit"
+	chain "headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/limits"
@@ -66,8 +66,8 @@ type Config struct {
 	Roles         *rbac.Index
 	Graph         *authz.Graph
 	AccountTokens *satoken.Issuer
-	// Security, if set, warns about pods that a namespace does not want.
-	Security *admit.Security
+	// Admission is asked about requests that write (default: no plugin is).
+	Admission *chain.Chain
 	// Gate, if set, is asked about users' writes.
 	Gate registry.Gate
 	// Ready are further conditions of /readyz, by name.
@@ -118,6 +118,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	if cfg.Admission == nil {
+		cfg.Admission = chain.NewChain()
+	}
 	setUpProcess(cfg.Log)
 	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
 	if err != nil {
@@ -133,7 +136,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		store: cfg.Store, auth: auth,
-		admission: requestAdmission{cfg.Store, cfg.Roles, auth, cfg.Security},
+		admission: requestAdmission{cfg.Admission, cfg.Store, cfg.Roles, auth},
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be

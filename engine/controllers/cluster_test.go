@@ -17,6 +17,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
@@ -34,8 +36,10 @@ const rootCA = "-----BEGIN CERTIFICATE-----\n"
 // cluster is a real store with the controllers and the scheduler running on
 // it. Pods become ready by agent, which writes what a node's agent would.
 type cluster struct {
-	t      testing.TB
-	store  *store.Store
+	t     testing.TB
+	store *store.Store
+	// user writes as somebody, and what they write is admitted.
+	user   *admission.Writer
 	tokens *satoken.Issuer
 	ctx    context.Context //nolint:containedctx // as long as the test
 	// pull is how long a pod takes to become ready.
@@ -45,6 +49,11 @@ type cluster struct {
 	ips    atomic.Int32
 }
 
+// log is the part of the store that no controller needs.
+type log interface {
+	Records(log string, from int64, limit int) ([][]byte, error)
+}
+
 func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
 	return startOn(tb, store.Options{Path: filepath.Join(tb.TempDir(), "db")}, nodes, edit...)
@@ -52,11 +61,13 @@ func start(tb testing.TB, nodes int, edit ...func(*controllers.Config)) *cluster
 
 func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
-	security, err := admit.NewSecurity("", "")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA), Security: security})
+	return startWith(tb, opts, nil, nodes, edit...)
+}
+
+// startWith has more admission plugins.
+func startWith(tb testing.TB, opts store.Options, more []admission.Plugin, nodes int, edit ...func(*controllers.Config)) *cluster {
+	tb.Helper()
+	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -65,8 +76,20 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 	if err != nil {
 		tb.Fatal(err)
 	}
+	all, err := plugins.New(plugins.Config{Stored: s})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	chain := admission.NewChain(append(all, more...)...)
+	as := func(st control.Store, user string) *admission.Writer {
+		// A test may put something before the store, but for its log.
+		return admission.NewWriter(struct {
+			control.Store
+			log
+		}{st, s}, chain, adm.Along, change.User{Name: user})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &cluster{t: tb, store: s, ctx: ctx}
+	c := &cluster{t: tb, store: s, ctx: ctx, user: as(s, "jane")}
 	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
 	cfg := controllers.Config{
 		Store: s, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
@@ -75,6 +98,7 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 	for _, e := range edit {
 		e(&cfg)
 	}
+	cfg.As = func(user change.User) control.Store { return as(cfg.Store, user.Name) }
 	key, err := pki.AccountKey(tb.TempDir())
 	if err != nil {
 		tb.Fatal(err)
@@ -88,7 +112,7 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 		tb.Fatal(err)
 	}
 	done := make(chan error, 4)
-	for _, run := range []func(context.Context) error{ctl.Run, events.Run, scheduler.New(scheduler.Config{Store: s, Events: events}).Run, c.agent} {
+	for _, run := range []func(context.Context) error{ctl.Run, events.Run, scheduler.New(scheduler.Config{Store: as(s, "system:kube-scheduler"), Events: events}).Run, c.agent} {
 		go func() { done <- run(ctx) }()
 	}
 	tb.Cleanup(func() {
@@ -113,7 +137,7 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 
 func (c *cluster) commit(changes ...change.Change) {
 	c.t.Helper()
-	if _, err := c.store.Commit(c.ctx, change.Tx{Changes: changes}); err != nil {
+	if _, err := c.user.Commit(c.ctx, change.Tx{Changes: changes}); err != nil {
 		c.t.Fatalf("commit: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/controllers/aggregation"
@@ -27,12 +28,16 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/scheme"
 )
 
 // Config of New.
 type Config struct {
 	Store control.Store
+	// As returns the store for a user, by whose name admission judges what
+	// controllers write; nil: Store is for all.
+	As func(user change.User) control.Store
 	// Now defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -92,23 +97,29 @@ func New(cfg Config) (*Controllers, error) {
 	}
 	c.env = control.Env{Store: cfg.Store, Feed: control.NewFeed(cfg.Store, kinds, cfg.Log), Events: cfg.Events, Now: cfg.Now, Log: cfg.Log}
 	pulse := node.NewPulse(cfg.NodeGrace)
+	// as is what a controller works with, which writes as the ServiceAccount that
+	// it has in Kubernetes; some share one.
+	as := func(account string) control.Env {
+		return c.env.As(cfg.As, change.Account(metav1.NamespaceSystem, account))
+	}
+	manager := c.env.As(cfg.As, change.User{Name: "system:kube-controller-manager", Groups: []string{"system:authenticated"}})
 	all := []control.Controller{
-		bootstrap.New(c.env, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
-		serviceaccount.New(c.env),
-		serviceaccount.NewTokens(c.env, cfg.Tokens, cfg.RootCA),
-		rootca.New(c.env, cfg.RootCA),
-		deployment.New(c.env),
-		replicaset.New(c.env),
-		endpoints.New(c.env),
-		endpoints.NewMirror(c.env),
-		gc.New(c.env),
-		namespace.New(c.env),
-		node.NewLifecycle(c.env, pulse),
-		node.NewEviction(c.env, pulse),
-		node.NewIPAM(c.env, cfg.ClusterCIDR),
-		node.NewPodGC(c.env, pulse, cfg.TerminatedPods, cfg.NodeGone),
-		eventttl.New(c.env, cfg.EventTTL),
-		aggregation.New(c.env),
+		bootstrap.New(manager, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
+		serviceaccount.New(as("service-account-controller")),
+		serviceaccount.NewTokens(manager, cfg.Tokens, cfg.RootCA),
+		rootca.New(as("root-ca-cert-publisher"), cfg.RootCA),
+		deployment.New(as("deployment-controller")),
+		replicaset.New(as("replicaset-controller")),
+		endpoints.New(as("endpointslice-controller")),
+		endpoints.NewMirror(as("endpointslicemirroring-controller")),
+		gc.New(as("generic-garbage-collector")),
+		namespace.New(as("namespace-controller")),
+		node.NewLifecycle(as("node-controller"), pulse),
+		node.NewEviction(as("node-controller"), pulse),
+		node.NewIPAM(as("node-controller"), cfg.ClusterCIDR),
+		node.NewPodGC(as("pod-garbage-collector"), pulse, cfg.TerminatedPods, cfg.NodeGone),
+		eventttl.New(manager, cfg.EventTTL),
+		aggregation.New(as("clusterrole-aggregation-controller")),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {

@@ -1,10 +1,13 @@
 package controllers_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/admissiontest"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
@@ -179,5 +184,63 @@ func BenchmarkDeployments100(b *testing.B) {
 		if objs, _ := c.store.List(control.Pod, ""); len(objs) != 1000 {
 			b.Errorf("%d pods, want 1000", len(objs))
 		}
+	}
+}
+
+// Admission sees the pods that controllers make, in the controllers' names. Of a
+// batch of pods of which it refuses one, others are made, and then one in its
+// place.
+func TestAdmissionSeesPodsOfControllers(t *testing.T) {
+	var refused atomic.Pointer[string]
+	var users sync.Map
+	plugin := admissiontest.Refuse("pods", func(w admissiontest.Write) error {
+		if w.Op != "CREATE" {
+			return nil
+		}
+		users.Store(w.User, true)
+		name := w.Object.GetName()
+		refused.CompareAndSwap(nil, &name)
+		if *refused.Load() == name {
+			return errors.New("not this one")
+		}
+		return nil
+	})
+	c := startWith(t, store.Options{Path: filepath.Join(t.TempDir(), "db")}, []admission.Plugin{plugin}, 1)
+	c.commit(change.Create(newDeployment("web", 100), time.Now()))
+	c.eventually("all pods", func() bool { return len(c.pods()) == 100 })
+	rs := c.newest(c.deployment("web"))
+	c.eventually("the event of the refusal", func() bool {
+		return slices.ContainsFunc(c.events("ReplicaSet", rs.Name), func(e string) bool {
+			return strings.HasPrefix(e, `FailedCreate: Error creating: pods "`+rs.Name) && strings.HasSuffix(e, "is forbidden: not this one")
+		})
+	})
+	users.Range(func(name, _ any) bool {
+		if name != "system:serviceaccount:kube-system:replicaset-controller" {
+			t.Errorf("pods were made by %v", name)
+		}
+		return true
+	})
+	for _, pod := range c.pods() {
+		if pod.Spec.ServiceAccountName != "default" || len(pod.Spec.Volumes) != 1 || !strings.HasPrefix(pod.Spec.Volumes[0].Name, "kube-api-access-") {
+			t.Fatalf("pod %s runs as %q with volumes %+v", pod.Name, pod.Spec.ServiceAccountName, pod.Spec.Volumes)
+		}
+	}
+}
+
+// BenchmarkCreatePods makes 10,000 pods by the replica sets of 20 Deployments.
+func BenchmarkCreatePods(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		c := start(b, 0)
+		var changes []change.Change
+		for i := range 20 {
+			changes = append(changes, change.Create(newDeployment(fmt.Sprintf("web-%d", i), 500), time.Now()))
+		}
+		b.StartTimer()
+		c.commit(changes...)
+		c.eventually("all pods", func() bool {
+			objs, _ := c.store.List(control.Pod, "")
+			return len(objs) == 10000
+		})
 	}
 }

@@ -114,7 +114,7 @@ func (s *Scheduler) bind(ctx context.Context, batch []binding) {
 // generation, and only if the pod still wants one.
 func bindChange(it *item, node string, now time.Time) change.Change {
 	uid := it.pod.UID
-	return change.Change{Key: it.key, Mutate: func(current object.Object) (object.Object, error) {
+	return change.Change{Key: it.key, Subresource: "binding", Mutate: func(current object.Object) (object.Object, error) {
 		pod, ok := current.(*corev1.Pod)
 		if !ok || pod.UID != uid || pod.DeletionTimestamp != nil || pod.Spec.NodeName != "" || len(pod.Spec.SchedulingGates) > 0 {
 			return current, nil
@@ -131,7 +131,7 @@ func bindChange(it *item, node string, now time.Time) change.Change {
 // refuse adds the write of why a pod is pending.
 func (s *Scheduler) refuse(changes []change.Change, it *item, reason, message string) []change.Change {
 	uid, now := it.pod.UID, s.Now()
-	return append(changes, change.Change{Key: it.key, Mutate: func(current object.Object) (object.Object, error) {
+	return append(changes, change.Change{Key: it.key, Subresource: "status", Mutate: func(current object.Object) (object.Object, error) {
 		pod, ok := current.(*corev1.Pod)
 		if !ok || pod.UID != uid || pod.Spec.NodeName != "" {
 			return current, nil

@@ -45,10 +45,15 @@ type part struct {
 func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	k := r.k
 	p := &part{k: k, ks: ks, r: r}
-	now := k.s.Env.Now()
+	now, by := k.s.Env.Now(), k.s.Rights.Writer(ks)
 	for _, a := range r.plan.Actions {
 		if a.Writes() {
-			p.changes = append(p.changes, writes(a, now)...)
+			for _, c := range writes(a, now) {
+				if by.Name != "" {
+					c.By = &by
+				}
+				p.changes = append(p.changes, c)
+			}
 			p.actions = append(p.actions, a)
 		}
 	}

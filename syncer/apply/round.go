@@ -185,7 +185,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if r.group != nil {
 		view = r.group.foreseeable(k.key)
 	}
-	r.foreseen = k.s.Foresee.Plan(&r.plan, view, nil)
+	r.foreseen = k.s.Foresee.Plan(&r.plan, view, k.s.Rights.Writer(ks), nil)
 	r.took("plan", start)
 	if err := k.s.Rights.Authorize(ks, r.plan); err != nil {
 		return err

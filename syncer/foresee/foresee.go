@@ -3,6 +3,7 @@ package foresee
 import (
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
@@ -13,10 +14,25 @@ import (
 // maxWarnings is how many warnings of a plan are reported.
 const maxWarnings = 20
 
-// Func tells what would come of storing an object, in a state of the cluster:
-// why it would be refused, or what is to be said of it. One that is nil says
-// nothing.
-type Func func(view object.Reader, obj, old object.Object) (warning string, refused error)
+// Ask is a write that is planned.
+type Ask struct {
+	// View is the cluster that it comes upon.
+	View object.Reader
+	// By is the user who writes; one without a name is the cluster itself.
+	By change.User
+	// Object is stored in the place of Old, which is nil for a creation.
+	Object, Old object.Object
+}
+
+// Answer is what would come of it: what users would be warned of, or why it
+// would be refused.
+type Answer struct {
+	Warnings []string
+	Refused  error
+}
+
+// Func asks the admission of the store. One that is nil says nothing.
+type Func func(Ask) Answer
 
 // Said is what the admission of the store says of a plan's objects, besides
 // faults: warnings, how many more there are, and the namespaces whose policy the
@@ -27,17 +43,18 @@ type Said struct {
 	Unread   []object.Key
 }
 
-// Decides reports whether what pods may do depends on an object: the policy of
-// a namespace is its labels', and that of who deploys to it.
+// Decides reports whether what is said of other objects depends on an object:
+// what pods may do is up to the labels of their namespace and to who deploys to
+// it, and they need their account.
 func Decides(key object.Key) bool {
-	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization
+	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization || key.GroupKind == flux.ServiceAccount
 }
 
 // Plan adds to a plan's faults what the store would refuse it for, at the
 // object's file and line, and says what else is to be reported. view is the
-// cluster as it will be; sees reports which namespaces may be spoken of, nil for
-// all.
-func (f Func) Plan(res *plan.Result, view object.Reader, sees func(object.Key) bool) Said {
+// cluster as it will be, by who carries the plan out; sees reports which
+// namespaces may be spoken of, nil for all.
+func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees func(object.Key) bool) Said {
 	var said Said
 	if f == nil {
 		return said
@@ -57,8 +74,8 @@ func (f Func) Plan(res *plan.Result, view object.Reader, sees func(object.Key) b
 		if a.Recreate {
 			old = nil
 		}
-		warning, refused := f(planned, a.Object, old)
-		if refused == nil && warning == "" {
+		answer := f(Ask{View: planned, By: by, Object: a.Object, Old: old})
+		if answer.Refused == nil && len(answer.Warnings) == 0 {
 			continue
 		}
 		ns := object.Key{GroupKind: flux.Namespace, Name: a.Key.Namespace}
@@ -68,12 +85,14 @@ func (f Func) Plan(res *plan.Result, view object.Reader, sees func(object.Key) b
 				unread[ns] = true
 				said.Unread = append(said.Unread, ns)
 			}
-		case refused != nil:
-			res.Errors = append(res.Errors, &plan.Error{Source: a.Source, Key: a.Key, Reason: refused.Error()})
-		case len(said.Warnings) == maxWarnings:
+		case answer.Refused != nil:
+			res.Errors = append(res.Errors, &plan.Error{Source: a.Source, Key: a.Key, Reason: answer.Refused.Error()})
+		case len(said.Warnings) >= maxWarnings:
 			said.More++
 		default:
-			said.Warnings = append(said.Warnings, flux.Describe(a.Key)+": "+warning)
+			for _, w := range answer.Warnings {
+				said.Warnings = append(said.Warnings, flux.Describe(a.Key)+": "+w)
+			}
 		}
 	}
 	return said

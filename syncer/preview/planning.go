@@ -255,7 +255,7 @@ func (p *planning) foresee() {
 	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, sees}, changed)
 	for _, one := range p.order {
 		known := len(one.res.Errors)
-		one.foreseen = p.v.Foresee.Plan(&one.res, view, sees)
+		one.foreseen = p.v.Foresee.Plan(&one.res, view, p.v.Rights.Writer(one.ks), sees)
 		if refused := one.res.Errors[known:]; len(refused) > 0 {
 			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
 		}

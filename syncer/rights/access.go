@@ -6,6 +6,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/acl"
 
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
@@ -59,6 +60,15 @@ func (r Rights) Account(ks *kustomizev1.Kustomization) string {
 		return ""
 	}
 	return r.account
+}
+
+// Writer returns the user that a Kustomization writes as; one without a name is
+// the cluster itself.
+func (r Rights) Writer(ks *kustomizev1.Kustomization) change.User {
+	if name := r.Account(ks); name != "" {
+		return change.Account(ks.Namespace, name)
+	}
+	return change.User{}
 }
 
 // MayWriteGit returns nil if the Kustomization may cause commits on its

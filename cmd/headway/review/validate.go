@@ -12,7 +12,8 @@ import (
 
 	"headway.dev/cmd/headway/cli"
 	"headway.dev/cmd/headway/report"
-	"headway.dev/engine/admit"
+	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/check"
@@ -71,11 +72,12 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 		for _, w := range warnings {
 			w.Reason += ": not supported yet and without effect"
 		}
-		security, levelErr := admit.NewSecurity(podSecurity, "")
+		security, levelErr := plugins.NewPodSecurity(nil, plugins.Levels{Enforce: podSecurity}, nil)
 		if levelErr != nil {
 			return fmt.Errorf("--pod-security: %w", levelErr)
 		}
-		warned, refused := foreseePods(security, items)
+		chain := admission.NewChain(admission.Plugin{Name: "PodSecurity", Interface: security})
+		warned, refused := foreseePods(cmd.Context(), chain, items)
 		err, warnings = errors.Join(err, refused), append(warnings, warned...)
 		if format.JSON() {
 			if err := report.PrintJSON(opts.Out, Validated{Objects: len(items), Faults: faults(err), Warnings: asFaults(warnings)}); err != nil {
@@ -104,7 +106,7 @@ Exit code 0: no fault. 1: faults, one a line on standard error.`,
 
 // foreseePods says which pods the PodSecurity of their namespaces would refuse,
 // and which workloads make such.
-func foreseePods(security *admit.Security, items []load.Item) (warnings []*load.Error, refused error) {
+func foreseePods(ctx context.Context, chain *admission.Chain, items []load.Item) (warnings []*load.Error, refused error) {
 	declared := declaredObjects{}
 	for _, item := range items {
 		if key, err := scheme.KeyOf(item.Object); err == nil {
@@ -120,12 +122,12 @@ func foreseePods(security *admit.Security, items []load.Item) (warnings []*load.
 		} else if kind.Namespaced && key.Namespace == "" {
 			obj.SetNamespace("default")
 		}
-		warning, no := security.Foresee(declared, obj, nil)
-		if no != nil {
-			faults = append(faults, item.Fault("", no.Error()))
+		answer := chain.Foresee(ctx, admission.Ask{View: declared, Object: obj})
+		if answer.Refused != nil {
+			faults = append(faults, item.Fault("", answer.Refused.Error()))
 		}
-		if warning != "" {
-			warnings = append(warnings, item.Fault("", warning))
+		for _, w := range answer.Warnings {
+			warnings = append(warnings, item.Fault("", w))
 		}
 	}
 	return warnings, errors.Join(faults...)

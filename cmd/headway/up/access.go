@@ -8,16 +8,33 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine"
+	"headway.dev/engine/admission"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/preview/rollout"
 	"headway.dev/syncer/rights"
 )
 
+// systemUser is who the process is where it acts for nobody else, and superusers
+// the group that may do everything.
+const (
+	systemUser = "system:headway"
+	superusers = "system:masters"
+)
+
+// foreseen asks admission about plans.
+func foreseen(writer *admission.Writer) foresee.Func {
+	return func(ask foresee.Ask) foresee.Answer {
+		answer := writer.Foresee(context.Background(), admission.Ask(ask))
+		return foresee.Answer{Warnings: answer.Warnings, Refused: answer.Refused}
+	}
+}
+
 // logs reads the end of a container's log, from whichever node it is on.
 func (c *Cluster) logs(ctx context.Context, pod *corev1.Pod, container string, previous bool, lines int64) (string, error) {
-	client, err := newClient(c.Engine.Client("system:headway", "system:masters"))
+	client, err := newClient(c.Engine.Client(systemUser, superusers))
 	if err != nil {
 		return "", err
 	}

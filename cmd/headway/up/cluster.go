@@ -22,6 +22,7 @@ import (
 	"headway.dev/engine"
 	"headway.dev/engine/event"
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/nodes/network"
 	"headway.dev/proxy"
@@ -88,15 +89,16 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	if err := source.declare(ctx, c.Engine.Store()); err != nil {
 		return nil, err
 	}
+	writer := c.Engine.Writer(change.User{Name: systemUser, Groups: []string{superusers}})
 	c.Syncer = syncer.New(syncer.Config{
-		Store:    c.Engine.Store(),
+		Store:    writer,
 		DataDir:  cfg.DataDir,
 		Log:      cfg.Log.With("part", "syncer"),
 		Local:    source.repositories(),
 		Events:   syncEvents{c.Engine.Events()},
 		Simulate: simulate(c.Engine.Store()),
 		Logs:     c.logs,
-		Foresee:  c.Engine.Security().Foresee,
+		Foresee:  foreseen(writer),
 		Access:   access{c.Engine.Roles()},
 
 		DefaultServiceAccount: cfg.DefaultServiceAccount,

@@ -22,6 +22,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/authz"
@@ -61,19 +63,15 @@ type Option func(*api.Config)
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	security, err := admit.NewSecurity("", "")
-	if err != nil {
-		tb.Fatalf("pod security: %v", err)
-	}
-	admission, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Security: security})
+	checks, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
 	roles, graph := &rbac.Index{}, &authz.Graph{}
 	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
-		Path: file, Admit: admission.Hooks(), Along: admission.Along, Observe: func(events []object.Event) {
-			admission.Observe(events)
+		Path: file, Admit: checks.Hooks(), Along: checks.Along, Observe: func(events []object.Event) {
+			checks.Observe(events)
 			roles.Observe(events)
 			graph.Observe(events)
 		},
@@ -87,6 +85,10 @@ func Start(tb testing.TB, options ...Option) *Server {
 			tb.Errorf("close store: %v", err)
 		}
 	})
+	plugged, err := plugins.New(plugins.Config{Stored: st, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatalf("admission plugins: %v", err)
+	}
 	set, err := pki.Ensure(filepath.Join(dir, "pki"), nil)
 	if err != nil {
 		tb.Fatalf("certificates: %v", err)
@@ -106,7 +108,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, AccountTokens: tokens, Security: security,
+		Roles: roles, Graph: graph, AccountTokens: tokens, Admission: admission.NewChain(plugged...),
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {

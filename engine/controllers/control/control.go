@@ -55,6 +55,15 @@ type Env struct {
 	Log    *slog.Logger
 }
 
+// As is e for a controller that writes as user, by the store that stores returns
+// for that; without stores everybody writes by e's.
+func (e Env) As(stores func(change.User) Store, user change.User) Env {
+	if stores != nil {
+		e.Store = stores(user)
+	}
+	return e
+}
+
 // Commit writes tx, and returns when the indexes include it, or ctx has ended.
 func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
 	if len(tx.Changes) == 0 {

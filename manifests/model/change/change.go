@@ -30,6 +30,26 @@ type Change struct {
 	// store, so it must be quick and must not call the store; an error aborts
 	// the whole transaction and is returned as it is.
 	Mutate func(current object.Object) (object.Object, error)
+	// Subresource is the part of the object that is written, as requests name it
+	// ("status", "binding"); empty for the object itself. Admission goes by it.
+	Subresource string
+	// By is the user in whose name admission judges the change; nil is the user
+	// of whoever commits.
+	By *User
+}
+
+// User identifies who makes a change.
+type User struct {
+	Name   string
+	Groups []string
+}
+
+// Account returns the user that a ServiceAccount is.
+func Account(namespace, name string) User {
+	return User{
+		Name:   "system:serviceaccount:" + namespace + ":" + name,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+	}
 }
 
 // Record is an entry for one of the store's append-only logs, such as the

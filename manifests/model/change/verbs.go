@@ -86,15 +86,15 @@ func Patch(key object.Key, edit func(obj object.Object) bool) Change {
 
 // PatchStatus is Patch for the status subresource.
 func PatchStatus(key object.Key, edit func(obj object.Object) bool) Change {
-	return patch(key, edit, lifecycle.PrepareUpdateStatus)
+	return of("status", patch(key, edit, lifecycle.PrepareUpdateStatus))
 }
 
 // PatchFinalize is Patch for the finalize subresource of a namespace, the only
 // way to change its spec.finalizers.
 func PatchFinalize(name string, edit func(ns *corev1.Namespace) bool) Change {
 	key := object.Key{GroupKind: corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), Name: name}
-	return patch(key, func(obj object.Object) bool { return edit(obj.(*corev1.Namespace)) },
-		lifecycle.PrepareFinalize)
+	return of("finalize", patch(key, func(obj object.Object) bool { return edit(obj.(*corev1.Namespace)) },
+		lifecycle.PrepareFinalize))
 }
 
 // Delete deletes as the API's DELETE does: finalizers, grace periods and
@@ -106,6 +106,21 @@ func Delete(key object.Key, opts metav1.DeleteOptions, now time.Time) Change {
 		}
 		return lifecycle.Delete(current, opts, now)
 	}}
+}
+
+// of says which subresource a change is of.
+func of(subresource string, c Change) Change {
+	c.Subresource = subresource
+	return c
+}
+
+// Again gives an update that was changed after its Mutate what Mutate gives it:
+// defaults, and what the server sets. It returns current if nothing is changed
+// any more, nil if nothing holds the object.
+func Again(obj, current object.Object) object.Object {
+	defaults.Apply(obj)
+	lifecycle.PrepareUpdate(obj, current)
+	return settle(obj, current)
 }
 
 // errModified is the text that clients look for to retry.

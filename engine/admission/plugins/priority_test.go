@@ -1,4 +1,4 @@
-package admit_test
+package plugins_test
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ import (
 )
 
 func TestPriorities(t *testing.T) {
-	c := start(t, "10.96.0.0/16")
+	c := start(t)
 	c.must(shop())
 	pod := func(edit func(*corev1.PodSpec)) change.Change {
 		return change.Create(newPod(func(p *corev1.Pod) { edit(&p.Spec) }), time.Now())

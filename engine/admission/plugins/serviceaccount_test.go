@@ -1,4 +1,4 @@
-package admit_test
+package plugins_test
 
 import (
 	"regexp"
@@ -75,7 +75,7 @@ func mounts(p *corev1.Pod) []string {
 // as Kubernetes mounts it, in every container.
 func TestTokenIsMounted(t *testing.T) {
 	given := newPod()
-	p := start(t, "10.96.0.0/16").admitted(given)
+	p := start(t).admitted(given)
 	if p.Spec.ServiceAccountName != "default" || p.Spec.DeprecatedServiceAccount != "default" {
 		t.Errorf("account = %q, %q, want default", p.Spec.ServiceAccountName, p.Spec.DeprecatedServiceAccount)
 	}
@@ -136,7 +136,7 @@ func TestWhoGetsAToken(t *testing.T) {
 		"a volume is declared":                {newPod(declared), []string{"init kube-api-access-own", "main kube-api-access-own"}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, "10.96.0.0/16").admitted(tc.pod, account("robot"), account("mute", func(a *corev1.ServiceAccount) { a.AutomountServiceAccountToken = new(false) }))
+			p := start(t).admitted(tc.pod, account("robot"), account("mute", func(a *corev1.ServiceAccount) { a.AutomountServiceAccountToken = new(false) }))
 			if diff := cmp.Diff(tc.want, mounts(p)); diff != "" || len(p.Spec.Volumes) != tc.volumes {
 				t.Errorf("%d volumes, want %d; mounts (-want +got):\n%s", len(p.Spec.Volumes), tc.volumes, diff)
 			}
@@ -158,7 +158,7 @@ func TestPullSecretsOfTheAccount(t *testing.T) {
 		pod  *corev1.Pod
 		want []corev1.LocalObjectReference
 	}{{newPod(), secrets("registry")}, {own, secrets("own", "more")}} {
-		p := start(t, "10.96.0.0/16").admitted(tc.pod, private)
+		p := start(t).admitted(tc.pod, private)
 		if diff := cmp.Diff(tc.want, p.Spec.ImagePullSecrets, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("pull secrets (-want +got):\n%s", diff)
 		}
@@ -167,7 +167,7 @@ func TestPullSecretsOfTheAccount(t *testing.T) {
 
 // A pod's account must be there when the pod is made, and only then.
 func TestPodWithoutAccount(t *testing.T) {
-	c := start(t, "10.96.0.0/16")
+	c := start(t)
 	as := func(name string) change.Change {
 		return change.Create(newPod(func(p *corev1.Pod) { p.Spec.ServiceAccountName = name }), time.Now())
 	}

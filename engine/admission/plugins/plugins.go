@@ -1,0 +1,59 @@
+package plugins
+
+import (
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
+
+	chain "headway.dev/engine/admission"
+	"headway.dev/manifests/model/object"
+)
+
+var pods = schema.GroupResource{Resource: "pods"}
+
+// Config of New.
+type Config struct {
+	// Stored is what plugins read.
+	Stored object.Reader
+	// PodSecurity is what namespaces that say nothing let pods do (see
+	// NewPodSecurity).
+	PodSecurity Levels
+	Log         *slog.Logger
+}
+
+// New returns the plugins in Kubernetes' order.
+func New(cfg Config) ([]chain.Plugin, error) {
+	security, err := NewPodSecurity(cfg.Stored, cfg.PodSecurity, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	return []chain.Plugin{
+		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
+		{Name: "ServiceAccount", Interface: serviceAccount{stored: cfg.Stored}},
+		{Name: "PodSecurity", Interface: security},
+		{Name: "Priority", Interface: priority{}},
+		{Name: "RuntimeClass", Interface: runtimeClass{}},
+	}, nil
+}
+
+// ofPods is part of plugins that look at pods which are created.
+type ofPods struct{}
+
+// Handles implements admission.Interface.
+func (ofPods) Handles(op admission.Operation) bool { return op == admission.Create }
+
+// Wants implements admission.Selective.
+func (ofPods) Wants(resource schema.GroupResource, subresource string) bool {
+	return resource == pods && subresource == ""
+}
+
+// newPod is the pod that is created, nil if it is something else.
+func newPod(attrs admission.Attributes) *corev1.Pod {
+	if attrs.GetOperation() != admission.Create || attrs.GetResource().GroupResource() != pods || attrs.GetSubresource() != "" {
+		return nil
+	}
+	pod, _ := attrs.GetObject().(*corev1.Pod)
+	return pod
+}

@@ -1,0 +1,226 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+)
+
+// mostAttempts is how often a transaction is admitted anew because what it
+// changes has changed meanwhile.
+const mostAttempts = 100
+
+// errStale ends a transaction that was admitted upon what is no longer stored.
+var errStale = errors.New("admission: the object has changed meanwhile")
+
+// Store is what a Writer needs of the store.
+type Store interface {
+	object.Reader
+	Revision() uint64
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+	Commit(ctx context.Context, tx change.Tx) ([]object.Object, error)
+	Records(log string, from int64, limit int) ([][]byte, error)
+}
+
+// Writer is the store for who writes inside the process: what they write is
+// admitted first.
+type Writer struct {
+	Store
+	chain *Chain
+	along func(object.Event) []change.Change
+	user  change.User
+}
+
+// NewWriter returns a Writer for the user. along is the store's
+// (store.Options.Along), or nil.
+func NewWriter(store Store, chain *Chain, along func(object.Event) []change.Change, user change.User) *Writer {
+	return &Writer{store, chain, along, user}
+}
+
+// As returns a Writer for another user.
+func (w *Writer) As(user change.User) *Writer {
+	return &Writer{w.Store, w.chain, w.along, user}
+}
+
+// Commit is the store's, for what the chain admits. An error of a plugin comes
+// back as it is. A Mutate may run more than once.
+func (w *Writer) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if !w.concerned(tx) {
+		return w.Store.Commit(ctx, tx)
+	}
+	for range mostAttempts {
+		admitted, err := w.admit(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		objs, err := w.Store.Commit(ctx, admitted)
+		if !errors.Is(err, errStale) {
+			return objs, err
+		}
+	}
+	key := tx.Changes[0].Key
+	resource := schema.GroupResource{Group: key.Group, Resource: key.Kind}
+	if k, ok := scheme.ForKind(key.GroupKind); ok {
+		resource = k.Resource().GroupResource()
+	}
+	return nil, apierrors.NewConflict(resource, key.Name, fmt.Errorf("it changed %d times while it was admitted; please apply your changes to the latest version and try again", mostAttempts))
+}
+
+// concerned reports whether a plugin has to see a change of tx.
+func (w *Writer) concerned(tx change.Tx) bool {
+	for i := range tx.Changes {
+		if w.wants(&tx.Changes[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *Writer) wants(c *change.Change) bool {
+	k, ok := scheme.ForKind(c.Key.GroupKind)
+	return ok && w.chain.wants(k.Resource().GroupResource(), c.Subresource)
+}
+
+// attempt is one try of a transaction upon what can be read.
+type attempt struct {
+	*Writer
+	own  map[object.Key]bool // keys of the transaction itself
+	view *overlay
+}
+
+// admit tries tx, and returns it as admitted.
+func (w *Writer) admit(ctx context.Context, tx change.Tx) (change.Tx, error) {
+	a := attempt{w, make(map[object.Key]bool, len(tx.Changes)), &overlay{w.Store, make(map[object.Key]object.Object, len(tx.Changes))}}
+	admitted := tx
+	admitted.Changes = make([]change.Change, len(tx.Changes))
+	pinned := map[object.Key]bool{}
+	for i := range tx.Changes {
+		c := &tx.Changes[i]
+		a.own[c.Key] = true
+		if w.wants(c) {
+			pinned[c.Key] = true
+		}
+	}
+	ctx = WithView(ctx, a.view)
+	for i, c := range tx.Changes {
+		_, later := a.view.changed[c.Key]
+		current := a.view.Get(c.Key)
+		next, err := a.change(ctx, c, current)
+		if err != nil {
+			return change.Tx{}, err
+		}
+		admitted.Changes[i] = c
+		if pinned[c.Key] {
+			admitted.Changes[i].Mutate = stored(current, next, later)
+		}
+	}
+	return admitted, nil
+}
+
+// change tries one change, and returns what it makes of current.
+func (a *attempt) change(ctx context.Context, c change.Change, current object.Object) (object.Object, error) {
+	next, err := c.Mutate(current)
+	if err != nil || next == current {
+		return next, err
+	}
+	if a.wants(&c) {
+		by := a.user
+		if c.By != nil {
+			by = *c.By
+		}
+		if next, err = a.ask(ctx, write{key: c.Key, subresource: c.Subresource, by: by, next: next, old: current}); err != nil || next == current {
+			return next, err
+		}
+	}
+	a.put(c.Key, next, current)
+	return next, nil
+}
+
+// put makes next the state of key, with what the store writes along with it.
+func (a *attempt) put(key object.Key, next, current object.Object) {
+	a.view.changed[key] = next
+	if a.along == nil || next == nil {
+		return
+	}
+	ev := object.Event{Type: object.Added, Key: key, Object: next, Old: current}
+	if current != nil {
+		ev.Type = object.Modified
+	}
+	for _, c := range a.along(ev) {
+		if a.own[c.Key] {
+			continue
+		}
+		if obj, err := c.Mutate(a.view.Get(c.Key)); err == nil {
+			a.view.changed[c.Key] = obj
+		}
+	}
+}
+
+// ask calls the chain for one write, and returns the state to store.
+func (a *attempt) ask(ctx context.Context, w write) (object.Object, error) {
+	w.kind, _ = scheme.ForKind(w.key.GroupKind)
+	return a.chain.ask(ctx, w)
+}
+
+// ask lets the plugins change a copy of what is to be stored, and then refuse
+// it. The name of an object that is created with a generated one is not told to
+// those who change it, as in Kubernetes, where it comes later.
+func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
+	name := w.key.Name
+	if attrs := w.attributes(name); attrs.GetObject() != nil && w.subresource != "binding" && c.mutates(attrs) {
+		given := w.next
+		w.next, _ = given.DeepCopyObject().(object.Object)
+		generated := w.old == nil && given.GetGenerateName() != ""
+		if generated {
+			w.next.SetName("")
+			attrs = w.attributes("")
+		} else {
+			attrs = w.attributes(name)
+		}
+		if err := c.mutate(ctx, attrs, objects, inProcess); err != nil {
+			return nil, err
+		}
+		if generated {
+			w.next.SetName(name)
+		}
+		if w.old != nil && !equality.Semantic.DeepEqual(given, w.next) {
+			if w.next = change.Again(w.next, w.old); w.next == w.old {
+				return w.old, nil
+			}
+		}
+	}
+	if err := c.validate(ctx, w.attributes(name), objects, inProcess); err != nil {
+		return nil, err
+	}
+	return w.next, nil
+}
+
+// stored is the Mutate of a change that was admitted: next in the place of seen.
+// later says that seen came from an earlier change of the transaction.
+func stored(seen, next object.Object, later bool) func(object.Object) (object.Object, error) {
+	return func(current object.Object) (object.Object, error) {
+		if !later && !same(current, seen) {
+			return nil, errStale
+		}
+		if next == seen {
+			return current, nil
+		}
+		return next, nil
+	}
+}
+
+// same reports whether two stored states of an object are the same.
+func same(a, b object.Object) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return a == b || a.GetResourceVersion() == b.GetResourceVersion() && a.GetUID() == b.GetUID()
+}

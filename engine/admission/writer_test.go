@@ -1,0 +1,314 @@
+package admission_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	kadmission "k8s.io/apiserver/pkg/admission"
+
+	"headway.dev/engine/admission"
+	"headway.dev/engine/store"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+)
+
+// plugin is an admission plugin of functions, which wants to see ConfigMaps.
+type plugin struct {
+	admit, validate func(ctx context.Context, attrs kadmission.Attributes) error
+}
+
+func (plugin) Handles(kadmission.Operation) bool { return true }
+
+func (plugin) Wants(resource schema.GroupResource, _ string) bool {
+	return resource.Resource == "configmaps"
+}
+
+func (p plugin) Admit(ctx context.Context, attrs kadmission.Attributes, _ kadmission.ObjectInterfaces) error {
+	if p.admit == nil {
+		return nil
+	}
+	return p.admit(ctx, attrs)
+}
+
+func (p plugin) Validate(ctx context.Context, attrs kadmission.Attributes, _ kadmission.ObjectInterfaces) error {
+	if p.validate == nil {
+		return nil
+	}
+	return p.validate(ctx, attrs)
+}
+
+func open(t testing.TB, plugins ...plugin) (*admission.Writer, *store.Store) {
+	t.Helper()
+	st, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var chain []admission.Plugin
+	for i, p := range plugins {
+		chain = append(chain, admission.Plugin{Name: fmt.Sprintf("Plugin%d", i), Interface: p})
+	}
+	return admission.NewWriter(st, admission.NewChain(chain...), nil, change.Account("kube-system", "test-controller")), st
+}
+
+func key(name string) object.Key {
+	return object.Key{GroupKind: schema.GroupKind{Kind: "ConfigMap"}, Namespace: "default", Name: name}
+}
+
+func create(name string) change.Change {
+	return change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}, time.Now())
+}
+
+// add adds one to a number of a ConfigMap.
+func add(name string) change.Change {
+	return change.Patch(key(name), func(obj object.Object) bool {
+		cm := obj.(*corev1.ConfigMap)
+		cm.Data = map[string]string{"n": cm.Data["n"] + "i"}
+		return true
+	})
+}
+
+func data(r object.Reader, name string) map[string]string {
+	cm, ok := r.Get(key(name)).(*corev1.ConfigMap)
+	if !ok {
+		return nil
+	}
+	return cm.Data
+}
+
+func commit(t testing.TB, w *admission.Writer, changes ...change.Change) error {
+	t.Helper()
+	_, err := w.Commit(t.Context(), change.Tx{Changes: changes})
+	return err
+}
+
+// stamp writes how often the object was changed and by whom.
+func stamp(_ context.Context, attrs kadmission.Attributes) error {
+	if cm, ok := attrs.GetObject().(*corev1.ConfigMap); ok {
+		cm.Annotations = map[string]string{"op": string(attrs.GetOperation()), "user": attrs.GetUserInfo().GetName(), "n": cm.Data["n"]}
+	}
+	return nil
+}
+
+// What plugins make of a change is stored, and its user is the one that they
+// see; what was handed over stays as it was.
+func TestPluginsChangeWhatIsStored(t *testing.T) {
+	w, st := open(t, plugin{admit: stamp})
+	given := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}}
+	if err := commit(t, w, change.Create(given, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if a := st.Get(key("a")).GetAnnotations(); a["op"] != "CREATE" || a["user"] != "system:serviceaccount:kube-system:test-controller" {
+		t.Errorf("created with %v", a)
+	}
+	if given.Annotations != nil {
+		t.Errorf("what was handed over has changed: %v", given.Annotations)
+	}
+	by := change.User{Name: "jane"}
+	edit := add("a")
+	edit.By = &by
+	if err := commit(t, w, edit); err != nil {
+		t.Fatal(err)
+	}
+	if a := st.Get(key("a")).GetAnnotations(); a["op"] != "UPDATE" || a["user"] != "jane" || a["n"] != "i" {
+		t.Errorf("updated with %v", a)
+	}
+	// A plugin that takes the change back leaves nothing to store.
+	revision := st.Revision()
+	w, _ = admission.NewWriter(st, admission.NewChain(admission.Plugin{Name: "Undo", Interface: plugin{admit: func(_ context.Context, attrs kadmission.Attributes) error {
+		old, _ := attrs.GetOldObject().(*corev1.ConfigMap)
+		attrs.GetObject().(*corev1.ConfigMap).Data = old.Data
+		return nil
+	}}}), nil, by), st
+	if err := commit(t, w, add("a")); err != nil || st.Revision() != revision {
+		t.Errorf("an update that a plugin takes back: %v, revision %d, was %d", err, st.Revision(), revision)
+	}
+}
+
+// Later changes of a transaction are judged upon its earlier ones, and the same
+// object may be changed twice.
+func TestTransactionIsJudgedInOrder(t *testing.T) {
+	var saw []string
+	w, st := open(t, plugin{validate: func(ctx context.Context, attrs kadmission.Attributes) error {
+		list, _ := admission.View(ctx, nil).List(schema.GroupKind{Kind: "ConfigMap"}, "default")
+		saw = append(saw, fmt.Sprintf("%s %s %d %s", attrs.GetOperation(), attrs.GetName(), len(list), data(admission.View(ctx, nil), "a")["n"]))
+		return nil
+	}})
+	remove := change.Delete(key("b"), metav1.DeleteOptions{}, time.Now())
+	if err := commit(t, w, create("a"), add("a"), add("a"), create("b"), remove, create("b")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"CREATE a 0 ", "UPDATE a 1 ", "UPDATE a 1 i", "CREATE b 1 ii", "DELETE b 2 ii", "CREATE b 1 ii"}
+	if !slices.Equal(saw, want) {
+		t.Errorf("plugins saw %q, want %q", saw, want)
+	}
+	if data(st, "a")["n"] != "ii" || st.Get(key("b")) == nil {
+		t.Errorf("stored: a %v, b %v", data(st, "a"), st.Get(key("b")))
+	}
+}
+
+// A transaction of which one change is refused leaves nothing; the error is the
+// plugin's.
+func TestRefusalLeavesNothing(t *testing.T) {
+	refusal := apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "b", errors.New("no"))
+	w, st := open(t, plugin{validate: func(_ context.Context, attrs kadmission.Attributes) error {
+		if attrs.GetName() == "b" {
+			return refusal
+		}
+		return nil
+	}})
+	if err := commit(t, w, create("a"), create("b")); !errors.Is(err, refusal) {
+		t.Errorf("error %v, want the plugin's", err)
+	}
+	if st.Get(key("a")) != nil {
+		t.Error("a was stored all the same")
+	}
+}
+
+// If an object changes while a plugin thinks about it, the plugin is asked again
+// about what the change comes to then, and nothing is lost.
+func TestAdmittedAgainIfTheObjectChanged(t *testing.T) {
+	var asked atomic.Int32
+	var st *store.Store
+	w, st := open(t, plugin{admit: func(ctx context.Context, attrs kadmission.Attributes) error {
+		if attrs.GetOperation() == kadmission.Update && asked.Add(1) <= 3 {
+			// Somebody else is faster.
+			if _, err := st.Commit(ctx, change.Tx{Changes: []change.Change{add("a")}}); err != nil {
+				return err
+			}
+		}
+		return stamp(ctx, attrs)
+	}})
+	if err := commit(t, w, create("a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(t, w, add("a")); err != nil {
+		t.Fatal(err)
+	}
+	if n := data(st, "a")["n"]; n != "iiii" || st.Get(key("a")).GetAnnotations()["n"] != n || asked.Load() != 4 {
+		t.Errorf("stored %q, as the plugin saw %q, which was asked %d times", n, st.Get(key("a")).GetAnnotations()["n"], asked.Load())
+	}
+	// Who asks for a certain version gets the conflict.
+	old, _ := st.Get(key("a")).DeepCopyObject().(object.Object)
+	if err := commit(t, w, add("a")); err != nil {
+		t.Fatal(err)
+	}
+	old.SetLabels(map[string]string{"a": "b"})
+	if err := commit(t, w, change.Update(old)); !apierrors.IsConflict(err) {
+		t.Errorf("an update of an old version: %v", err)
+	}
+}
+
+// Many writers of one object lose nothing to each other.
+func TestConcurrentWritersLoseNothing(t *testing.T) {
+	w, st := open(t, plugin{admit: stamp})
+	if err := commit(t, w, create("a")); err != nil {
+		t.Fatal(err)
+	}
+	const writers, each = 8, 10
+	done := make(chan error, writers)
+	for range writers {
+		go func() {
+			for range each {
+				if _, err := w.Commit(context.Background(), change.Tx{Changes: []change.Change{add("a")}}); err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range writers {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(data(st, "a")["n"]); n != writers*each {
+		t.Errorf("%d changes are left of %d", n, writers*each)
+	}
+}
+
+// A panic of a plugin refuses the write, names the plugin, is told, and leaves
+// other writes alone.
+func TestPanicOfAPlugin(t *testing.T) {
+	var told atomic.Int32
+	handlers := utilruntime.PanicHandlers
+	utilruntime.PanicHandlers = append(slices.Clone(handlers), func(context.Context, any) { told.Add(1) })
+	t.Cleanup(func() { utilruntime.PanicHandlers = handlers })
+	w, st := open(t, plugin{}, plugin{validate: func(_ context.Context, attrs kadmission.Attributes) error {
+		if attrs.GetName() == "bad" {
+			panic("poison")
+		}
+		return nil
+	}})
+	err := commit(t, w, create("bad"))
+	if !apierrors.IsInternalError(err) || !strings.Contains(err.Error(), `admission plugin "Plugin1" panicked`) || strings.Contains(err.Error(), "poison") {
+		t.Errorf("error %v", err)
+	}
+	if err := commit(t, w, create("good")); err != nil || st.Get(key("good")) == nil || st.Get(key("bad")) != nil {
+		t.Errorf("another write: %v", err)
+	}
+	if told.Load() != 1 {
+		t.Errorf("%d panics were told, want 1", told.Load())
+	}
+}
+
+// What no plugin wants to see goes to the store as it came: its Mutate runs once.
+func TestWritesThatNobodyWantsToSee(t *testing.T) {
+	w, _ := open(t, plugin{validate: func(context.Context, kadmission.Attributes) error { return errors.New("no") }})
+	runs := 0
+	secret := change.Create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "s"}}, time.Now())
+	mutate := secret.Mutate
+	secret.Mutate = func(current object.Object) (object.Object, error) {
+		runs++
+		return mutate(current)
+	}
+	if err := commit(t, w, secret); err != nil || runs != 1 {
+		t.Errorf("error %v, Mutate ran %d times", err, runs)
+	}
+	if err := commit(t, w, create("a")); err == nil {
+		t.Error("a ConfigMap was admitted")
+	}
+}
+
+// A plan is told what would come of it, and nothing is stored.
+func TestForesee(t *testing.T) {
+	w, st := open(t, plugin{admit: stamp, validate: func(_ context.Context, attrs kadmission.Attributes) error {
+		if !attrs.IsDryRun() {
+			t.Error("it is no dry run")
+		}
+		if attrs.GetName() == "b" {
+			return errors.New("no")
+		}
+		return nil
+	}})
+	ask := func(name string) admission.Answer {
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		return w.Foresee(t.Context(), admission.Ask{View: st, By: change.User{Name: "jane"}, Object: cm})
+	}
+	if a := ask("a"); a.Refused != nil || a.Object.GetAnnotations()["user"] != "jane" {
+		t.Errorf("answer %+v", a)
+	}
+	if a := ask("b"); a.Refused == nil || a.Refused.Error() != "no" {
+		t.Errorf("answer %+v", a)
+	}
+	if st.Get(key("a")) != nil {
+		t.Error("it was stored")
+	}
+}
