@@ -193,17 +193,16 @@ func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, k
 		return err
 	}
 	for next, obj := range objects {
-		if p.full() {
-			p.more = true
-			// Only an unfiltered page tells how many remain; see
-			// PrepareContinueToken.
-			if p.predicate.Empty() {
-				p.count += int64(snapshot.Count(key.Namespace, next.Namespace, next.Name))
-			}
-			break
-		}
 		if err := p.add(next, obj); err != nil {
 			return err
+		}
+		if p.full() {
+			// As with etcd, what follows tells whether there may be another
+			// page, selected or not.
+			left := snapshot.Count(key.Namespace, next.Namespace, next.Name+"\x00")
+			p.more = left > 0
+			p.count += int64(left)
+			break
 		}
 		if p.count%1024 == 0 && ctx.Err() != nil {
 			return storage.NewTimeoutError(s.prefix, "request did not complete within requested timeout")
