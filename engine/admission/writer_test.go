@@ -49,7 +49,7 @@ func (p plugin) Validate(ctx context.Context, attrs kadmission.Attributes, _ kad
 	return p.validate(ctx, attrs)
 }
 
-func open(t testing.TB, plugins ...plugin) (*admission.Writer, *store.Store) {
+func open(t *testing.T, plugins ...plugin) (*admission.Writer, *store.Store) {
 	t.Helper()
 	st, err := store.Open(store.Options{Path: filepath.Join(t.TempDir(), "db")})
 	if err != nil {
@@ -75,24 +75,25 @@ func create(name string) change.Change {
 	return change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}, time.Now())
 }
 
-// add adds one to a number of a ConfigMap.
-func add(name string) change.Change {
-	return change.Patch(key(name), func(obj object.Object) bool {
+// add adds one to the number of the ConfigMap a.
+func add() change.Change {
+	return change.Patch(key("a"), func(obj object.Object) bool {
 		cm := obj.(*corev1.ConfigMap)
 		cm.Data = map[string]string{"n": cm.Data["n"] + "i"}
 		return true
 	})
 }
 
-func data(r object.Reader, name string) map[string]string {
-	cm, ok := r.Get(key(name)).(*corev1.ConfigMap)
+// data is that of the ConfigMap a.
+func data(r object.Reader) map[string]string {
+	cm, ok := r.Get(key("a")).(*corev1.ConfigMap)
 	if !ok {
 		return nil
 	}
 	return cm.Data
 }
 
-func commit(t testing.TB, w *admission.Writer, changes ...change.Change) error {
+func commit(t *testing.T, w *admission.Writer, changes ...change.Change) error {
 	t.Helper()
 	_, err := w.Commit(t.Context(), change.Tx{Changes: changes})
 	return err
@@ -121,7 +122,7 @@ func TestPluginsChangeWhatIsStored(t *testing.T) {
 		t.Errorf("what was handed over has changed: %v", given.Annotations)
 	}
 	by := change.User{Name: "jane"}
-	edit := add("a")
+	edit := add()
 	edit.By = &by
 	if err := commit(t, w, edit); err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func TestPluginsChangeWhatIsStored(t *testing.T) {
 		attrs.GetObject().(*corev1.ConfigMap).Data = old.Data
 		return nil
 	}}}), nil, by), st
-	if err := commit(t, w, add("a")); err != nil || st.Revision() != revision {
+	if err := commit(t, w, add()); err != nil || st.Revision() != revision {
 		t.Errorf("an update that a plugin takes back: %v, revision %d, was %d", err, st.Revision(), revision)
 	}
 }
@@ -147,19 +148,19 @@ func TestTransactionIsJudgedInOrder(t *testing.T) {
 	var saw []string
 	w, st := open(t, plugin{validate: func(ctx context.Context, attrs kadmission.Attributes) error {
 		list, _ := admission.View(ctx, nil).List(schema.GroupKind{Kind: "ConfigMap"}, "default")
-		saw = append(saw, fmt.Sprintf("%s %s %d %s", attrs.GetOperation(), attrs.GetName(), len(list), data(admission.View(ctx, nil), "a")["n"]))
+		saw = append(saw, fmt.Sprintf("%s %s %d %s", attrs.GetOperation(), attrs.GetName(), len(list), data(admission.View(ctx, nil))["n"]))
 		return nil
 	}})
 	remove := change.Delete(key("b"), metav1.DeleteOptions{}, time.Now())
-	if err := commit(t, w, create("a"), add("a"), add("a"), create("b"), remove, create("b")); err != nil {
+	if err := commit(t, w, create("a"), add(), add(), create("b"), remove, create("b")); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"CREATE a 0 ", "UPDATE a 1 ", "UPDATE a 1 i", "CREATE b 1 ii", "DELETE b 2 ii", "CREATE b 1 ii"}
 	if !slices.Equal(saw, want) {
 		t.Errorf("plugins saw %q, want %q", saw, want)
 	}
-	if data(st, "a")["n"] != "ii" || st.Get(key("b")) == nil {
-		t.Errorf("stored: a %v, b %v", data(st, "a"), st.Get(key("b")))
+	if data(st)["n"] != "ii" || st.Get(key("b")) == nil {
+		t.Errorf("stored: a %v, b %v", data(st), st.Get(key("b")))
 	}
 }
 
@@ -189,7 +190,7 @@ func TestAdmittedAgainIfTheObjectChanged(t *testing.T) {
 	w, st := open(t, plugin{admit: func(ctx context.Context, attrs kadmission.Attributes) error {
 		if attrs.GetOperation() == kadmission.Update && asked.Add(1) <= 3 {
 			// Somebody else is faster.
-			if _, err := st.Commit(ctx, change.Tx{Changes: []change.Change{add("a")}}); err != nil {
+			if _, err := st.Commit(ctx, change.Tx{Changes: []change.Change{add()}}); err != nil {
 				return err
 			}
 		}
@@ -198,15 +199,15 @@ func TestAdmittedAgainIfTheObjectChanged(t *testing.T) {
 	if err := commit(t, w, create("a")); err != nil {
 		t.Fatal(err)
 	}
-	if err := commit(t, w, add("a")); err != nil {
+	if err := commit(t, w, add()); err != nil {
 		t.Fatal(err)
 	}
-	if n := data(st, "a")["n"]; n != "iiii" || st.Get(key("a")).GetAnnotations()["n"] != n || asked.Load() != 4 {
+	if n := data(st)["n"]; n != "iiii" || st.Get(key("a")).GetAnnotations()["n"] != n || asked.Load() != 4 {
 		t.Errorf("stored %q, as the plugin saw %q, which was asked %d times", n, st.Get(key("a")).GetAnnotations()["n"], asked.Load())
 	}
 	// Who asks for a certain version gets the conflict.
 	old, _ := st.Get(key("a")).DeepCopyObject().(object.Object)
-	if err := commit(t, w, add("a")); err != nil {
+	if err := commit(t, w, add()); err != nil {
 		t.Fatal(err)
 	}
 	old.SetLabels(map[string]string{"a": "b"})
@@ -226,7 +227,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 	for range writers {
 		go func() {
 			for range each {
-				if _, err := w.Commit(context.Background(), change.Tx{Changes: []change.Change{add("a")}}); err != nil {
+				if _, err := w.Commit(context.Background(), change.Tx{Changes: []change.Change{add()}}); err != nil {
 					done <- err
 					return
 				}
@@ -239,7 +240,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := len(data(st, "a")["n"]); n != writers*each {
+	if n := len(data(st)["n"]); n != writers*each {
 		t.Errorf("%d changes are left of %d", n, writers*each)
 	}
 }

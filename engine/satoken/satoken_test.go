@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -41,10 +42,7 @@ func TestCheck(t *testing.T) {
 	// made is a token like the good one but for an edit, signed with a method
 	// and a key.
 	made := func(method jwt.SigningMethod, key any, edit func(header map[string]any, claims jwt.MapClaims)) string {
-		other := jwt.MapClaims{}
-		for name, value := range claims {
-			other[name] = value
-		}
+		other := maps.Clone(claims)
 		token := jwt.NewWithClaims(method, other)
 		token.Header["kid"] = parsed.Header["kid"]
 		if edit != nil {

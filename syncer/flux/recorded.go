@@ -117,13 +117,10 @@ func ParseOverrun(message string) *Overrun {
 	if m == nil {
 		return nil
 	}
-	until, err := time.Parse(time.RFC3339, m[2])
-	if err != nil {
-		return nil
-	}
-	tries, err := strconv.Atoi(m[4])
-	if err != nil {
-		return nil
+	until, errUntil := time.Parse(time.RFC3339, m[2])
+	tries, errTries := strconv.Atoi(m[4])
+	if errUntil != nil || errTries != nil {
+		return nil // somebody else's message
 	}
 	return &Overrun{Why: m[1], Until: until, Build: m[3], Tries: tries}
 }

@@ -218,7 +218,7 @@ func TestOutcome(t *testing.T) {
 		"edited meanwhile":              {step.Outcome{Failed: true, Changed: true, First: true, Frozen: true, Drift: true}, step.Forget},
 		"edited meanwhile, but applied": {step.Outcome{Changed: true}, step.Watch},
 	} {
-		if got := tc.Outcome.Next(); got != tc.next {
+		if got := tc.Next(); got != tc.next {
 			t.Errorf("%s: %v, want %v", name, got, tc.next)
 		}
 	}

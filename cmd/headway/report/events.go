@@ -44,6 +44,7 @@ func eventLine(e wire.Event) string {
 		return "applied " + line
 	case wire.PhaseHealth:
 		return e.Message
+	case wire.PhasePlan: // what holds the commit back is in its status
 	case wire.PhaseVerdict:
 		switch {
 		case e.Verdict == wire.VerdictHealthy && e.Revision != "":

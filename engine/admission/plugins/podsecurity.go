@@ -116,8 +116,9 @@ func (p *podSecurity) Validate(ctx context.Context, attrs admission.Attributes, 
 	if response.Allowed {
 		return nil
 	}
-	refused, ok := admission.NewForbidden(attrs, errors.New("Not allowed by PodSecurity")).(*apierrors.StatusError) //nolint:staticcheck // Kubernetes' own message
-	if r := response.Result; ok && r != nil {
+	err := admission.NewForbidden(attrs, errors.New("Not allowed by PodSecurity")) //nolint:staticcheck // Kubernetes' own message
+	var refused *apierrors.StatusError
+	if r := response.Result; errors.As(err, &refused) && r != nil {
 		refused.ErrStatus.Message = cmp.Or(r.Message, refused.ErrStatus.Message)
 		refused.ErrStatus.Reason = cmp.Or(r.Reason, refused.ErrStatus.Reason)
 		refused.ErrStatus.Code = cmp.Or(r.Code, refused.ErrStatus.Code)
@@ -125,7 +126,7 @@ func (p *podSecurity) Validate(ctx context.Context, attrs admission.Attributes, 
 			refused.ErrStatus.Details = r.Details
 		}
 	}
-	return refused
+	return err
 }
 
 // warn tells the warnings. Who plans to store an object whose pods would be

@@ -70,7 +70,7 @@ func DefineView[V, L, T any, PV interface {
 			setItems(list.(PL), out)
 		},
 	}
-	v.Names, v.ViewDefinition.Fields = d.Names, d.Fields
+	v.Names, v.Fields = d.Names, d.Fields
 	v.From = func(stored object.Object) object.Object { return d.From(stored.(PT)) }
 	v.To = func(view object.Object) object.Object { return d.To(view.(PV)) }
 	v.Create, v.Update = of(d.Create), both(d.Update)
