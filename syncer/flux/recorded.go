@@ -117,12 +117,15 @@ func ParseOverrun(message string) *Overrun {
 	if m == nil {
 		return nil
 	}
-	until, errUntil := time.Parse(time.RFC3339, m[2])
-	tries, errTries := strconv.Atoi(m[4])
-	if errUntil != nil || errTries != nil {
-		return nil // somebody else's message
+	o := &Overrun{Why: m[1], Build: m[3]}
+	var err error
+	if o.Until, err = time.Parse(time.RFC3339, m[2]); err == nil {
+		o.Tries, err = strconv.Atoi(m[4])
 	}
-	return &Overrun{Why: m[1], Until: until, Build: m[3], Tries: tries}
+	if err == nil {
+		return o
+	}
+	return nil // somebody else's message
 }
 
 // Suspension is what the message of [SuspendedCondition] says.
