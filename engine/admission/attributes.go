@@ -26,7 +26,8 @@ type write struct {
 // attributes are those of the request that the write would be. name is empty
 // where a request has none yet.
 func (w write) attributes(name string) admission.Attributes {
-	gvk, op := w.kind.GroupVersionKind, admission.Update
+	gvk := w.kind.GroupVersionKind
+	var op admission.Operation
 	var next, old, options runtime.Object
 	if w.next != nil {
 		next = w.next
@@ -34,20 +35,36 @@ func (w write) attributes(name string) admission.Attributes {
 	if w.old != nil {
 		old = w.old
 	}
-	switch {
-	case w.subresource == "binding":
+	if w.subresource == "binding" {
 		// The request creates a Binding, and tells nothing of the pod.
 		gvk, op = corev1.SchemeGroupVersion.WithKind("Binding"), admission.Create
 		next, old, options = bindingOf(w.next), nil, &metav1.CreateOptions{}
-	case w.next == nil || w.old != nil && w.old.GetDeletionTimestamp() == nil && w.next.GetDeletionTimestamp() != nil:
-		op, next, options = admission.Delete, nil, &metav1.DeleteOptions{}
-	case w.old == nil:
-		op, options = admission.Create, &metav1.CreateOptions{}
-	default:
-		options = &metav1.UpdateOptions{}
+	} else {
+		switch op = operation(w.old, w.next); op {
+		case admission.Delete:
+			next, options = nil, &metav1.DeleteOptions{}
+		case admission.Create:
+			options = &metav1.CreateOptions{}
+		default:
+			options = &metav1.UpdateOptions{}
+		}
 	}
 	return admission.NewAttributesRecord(next, old, gvk, w.key.Namespace, name, w.kind.Resource(), w.subresource, op, options, w.dryRun,
 		&user.DefaultInfo{Name: w.by.Name, Groups: w.by.Groups})
+}
+
+// operation is what the request does that makes next of old; empty if that is
+// nothing.
+func operation(old, next object.Object) admission.Operation {
+	switch {
+	case old == next:
+		return ""
+	case next == nil, old != nil && old.GetDeletionTimestamp() == nil && next.GetDeletionTimestamp() != nil:
+		return admission.Delete
+	case old == nil:
+		return admission.Create
+	}
+	return admission.Update
 }
 
 func bindingOf(obj object.Object) runtime.Object {

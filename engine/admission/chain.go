@@ -101,6 +101,16 @@ func (c *Chain) wants(resource schema.GroupResource, subresource string) bool {
 	return false
 }
 
+// concerned reports whether a plugin has to see a write inside the process.
+func (c *Chain) concerned(attrs admission.Attributes) bool {
+	for _, p := range c.plugins {
+		if inProcess(p) && p.concerns(attrs) {
+			return true
+		}
+	}
+	return false
+}
+
 // mutates reports whether a plugin may change what attrs are about.
 func (c *Chain) mutates(attrs admission.Attributes) bool {
 	for _, p := range c.plugins {

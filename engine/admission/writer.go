@@ -8,7 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/admission"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -101,47 +103,56 @@ func (w *Writer) admit(ctx context.Context, tx change.Tx) (change.Tx, error) {
 	a := attempt{w, make(map[object.Key]bool, len(tx.Changes)), &overlay{w.Store, make(map[object.Key]object.Object, len(tx.Changes))}}
 	admitted := tx
 	admitted.Changes = make([]change.Change, len(tx.Changes))
-	pinned := map[object.Key]bool{}
-	for i := range tx.Changes {
-		c := &tx.Changes[i]
+	for _, c := range tx.Changes {
 		a.own[c.Key] = true
-		if w.wants(c) {
-			pinned[c.Key] = true
-		}
 	}
 	ctx = WithView(ctx, a.view)
 	for i, c := range tx.Changes {
 		_, later := a.view.changed[c.Key]
 		current := a.view.Get(c.Key)
-		next, err := a.change(ctx, c, current)
+		var next object.Object
+		var asked bool
+		// Whoever made the change gets the error of a panic in it, as from the store.
+		err := guard.Call(ctx, "change of "+c.Key.String(), func() (err error) {
+			next, asked, err = a.change(ctx, c, current)
+			return err
+		})
 		if err != nil {
 			return change.Tx{}, err
 		}
 		admitted.Changes[i] = c
-		if pinned[c.Key] {
+		switch {
+		case asked:
 			admitted.Changes[i].Mutate = stored(current, next, later)
+		case w.wants(&c):
+			admitted.Changes[i].Mutate = still(operation(current, next), c.Mutate)
 		}
 	}
 	return admitted, nil
 }
 
-// change tries one change, and returns what it makes of current.
-func (a *attempt) change(ctx context.Context, c change.Change, current object.Object) (object.Object, error) {
-	next, err := c.Mutate(current)
+// change tries one change, and returns what it makes of current, and whether a
+// plugin was asked about it.
+func (a *attempt) change(ctx context.Context, c change.Change, current object.Object) (next object.Object, asked bool, err error) {
+	next, err = c.Mutate(current)
 	if err != nil || next == current {
-		return next, err
+		return next, false, err
 	}
 	if a.wants(&c) {
 		by := a.user
 		if c.By != nil {
 			by = *c.By
 		}
-		if next, err = a.ask(ctx, write{key: c.Key, subresource: c.Subresource, by: by, next: next, old: current}); err != nil || next == current {
-			return next, err
+		w := write{key: c.Key, subresource: c.Subresource, by: by, next: next, old: current}
+		w.kind, _ = scheme.ForKind(w.key.GroupKind)
+		if asked = a.chain.concerned(w.attributes(c.Key.Name)); asked {
+			if next, err = a.chain.ask(ctx, w); err != nil || next == current {
+				return next, asked, err
+			}
 		}
 	}
 	a.put(c.Key, next, current)
-	return next, nil
+	return next, asked, nil
 }
 
 // put makes next the state of key, with what the store writes along with it.
@@ -162,12 +173,6 @@ func (a *attempt) put(key object.Key, next, current object.Object) {
 			a.view.changed[c.Key] = obj
 		}
 	}
-}
-
-// ask calls the chain for one write, and returns the state to store.
-func (a *attempt) ask(ctx context.Context, w write) (object.Object, error) {
-	w.kind, _ = scheme.ForKind(w.key.GroupKind)
-	return a.chain.ask(ctx, w)
 }
 
 // ask lets the plugins change a copy of what is to be stored, and then refuse
@@ -214,6 +219,19 @@ func stored(seen, next object.Object, later bool) func(object.Object) (object.Ob
 			return current, nil
 		}
 		return next, nil
+	}
+}
+
+// still is a change that no plugin was asked about, since none cares for what it
+// did: it may do nothing else now. So it is not bound to the object that was seen,
+// and a deletion conflicts with nobody's update.
+func still(op admission.Operation, mutate func(object.Object) (object.Object, error)) func(object.Object) (object.Object, error) {
+	return func(current object.Object) (object.Object, error) {
+		next, err := mutate(current)
+		if err == nil && next != current && operation(current, next) != op {
+			return nil, errStale
+		}
+		return next, err
 	}
 }
 

@@ -27,9 +27,11 @@ import (
 // plugin is an admission plugin of functions, which wants to see ConfigMaps.
 type plugin struct {
 	admit, validate func(ctx context.Context, attrs kadmission.Attributes) error
+	// ignores is an operation that it does not want to see.
+	ignores kadmission.Operation
 }
 
-func (plugin) Handles(kadmission.Operation) bool { return true }
+func (p plugin) Handles(op kadmission.Operation) bool { return op != p.ignores }
 
 func (plugin) Wants(resource schema.GroupResource, _ string) bool {
 	return resource.Resource == "configmaps"
@@ -267,6 +269,84 @@ func TestPanicOfAPlugin(t *testing.T) {
 	}
 	if told.Load() != 1 {
 		t.Errorf("%d panics were told, want 1", told.Load())
+	}
+}
+
+// The panic of a change is an error for whoever made it.
+func TestPanicOfAChange(t *testing.T) {
+	handlers := utilruntime.PanicHandlers
+	utilruntime.PanicHandlers = nil
+	t.Cleanup(func() { utilruntime.PanicHandlers = handlers })
+	w, st := open(t, plugin{})
+	poison := change.Change{Key: key("bad"), Mutate: func(object.Object) (object.Object, error) { panic("poison") }}
+	if err := commit(t, w, create("a"), poison); err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("error %v", err)
+	}
+	if err := commit(t, w, create("b")); err != nil || st.Get(key("b")) == nil || st.Get(key("a")) != nil {
+		t.Errorf("another write: %v; a is stored: %v", err, st.Get(key("a")))
+	}
+}
+
+// busy is a store whose ConfigMap a changes right before each transaction.
+type busy struct{ *store.Store }
+
+func (s busy) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if _, err := s.Store.Commit(ctx, change.Tx{Changes: []change.Change{add()}}); err != nil {
+		return nil, err
+	}
+	return s.Store.Commit(ctx, tx)
+}
+
+// first is a store whose ConfigMap a changes right before the first transaction.
+type first struct {
+	*store.Store
+	done bool
+}
+
+func (s *first) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if s.done {
+		return s.Store.Commit(ctx, tx)
+	}
+	s.done = true
+	return busy{s.Store}.Commit(ctx, tx)
+}
+
+// The deletion of a busy object, which no plugin wants to see, conflicts with
+// nobody. What becomes something else than it was when the plugins were asked is
+// admitted after all.
+func TestDeletionConflictsWithNobody(t *testing.T) {
+	_, st := open(t)
+	var saw []kadmission.Operation
+	chain := admission.NewChain(admission.Plugin{Name: "Plugin", Interface: plugin{ignores: kadmission.Delete, validate: func(_ context.Context, attrs kadmission.Attributes) error {
+		saw = append(saw, attrs.GetOperation())
+		return nil
+	}}})
+	user := change.Account("kube-system", "test-controller")
+	if err := commit(t, admission.NewWriter(st, chain, nil, user), create("a")); err != nil {
+		t.Fatal(err)
+	}
+	w := admission.NewWriter(busy{st}, chain, nil, user)
+	if err := commit(t, w, change.Delete(key("a"), metav1.DeleteOptions{}, time.Now())); err != nil || st.Get(key("a")) != nil {
+		t.Errorf("delete: %v, a is %v", err, st.Get(key("a")))
+	}
+	if err := commit(t, admission.NewWriter(st, chain, nil, user), create("a")); err != nil {
+		t.Fatal(err)
+	}
+	saw = nil
+	// Seen without a number it is deleted; by then it has one, and is updated.
+	unlessCounted := change.Change{Key: key("a"), Mutate: func(current object.Object) (object.Object, error) {
+		if cm, ok := current.(*corev1.ConfigMap); ok && cm.Data["n"] != "" {
+			cm = cm.DeepCopy()
+			cm.Labels = map[string]string{"counted": "yes"}
+			return cm, nil
+		}
+		return nil, nil
+	}}
+	if _, err := admission.NewWriter(&first{Store: st}, chain, nil, user).Commit(t.Context(), change.Tx{Changes: []change.Change{unlessCounted}}); err != nil {
+		t.Fatal(err)
+	}
+	if st.Get(key("a")) == nil || st.Get(key("a")).GetLabels()["counted"] != "yes" || !slices.Equal(saw, []kadmission.Operation{kadmission.Update}) {
+		t.Errorf("a is %v, the plugin saw %v", st.Get(key("a")), saw)
 	}
 }
 
