@@ -136,6 +136,33 @@ func TestPodSecurityRefusesReplicas(t *testing.T) {
 	}
 }
 
+// A refusal names the pod, which has another name at each attempt. The status of
+// the ReplicaSet stays as it is nevertheless: each change of it would be a reason
+// to try again at once, without end.
+func TestRefusedReplicasWait(t *testing.T) {
+	c := start(t, 1)
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.RuntimeClassName = new("missing")
+	c.commit(change.Create(d, time.Now()))
+	attempts := func(rs *appsv1.ReplicaSet) (n int) {
+		for _, e := range c.events("ReplicaSet", rs.Name) {
+			if strings.HasPrefix(e, "FailedCreate: ") {
+				n++
+			}
+		}
+		return n
+	}
+	c.eventually("the condition of the Deployment", func() bool {
+		return condition(c.deployment("web"), appsv1.DeploymentReplicaFailure).Reason == "FailedCreate"
+	})
+	refused := c.newest(c.deployment("web"))
+	before := attempts(refused)
+	c.eventually("more attempts", func() bool { return attempts(refused) > before+3 })
+	if now := c.newest(c.deployment("web")); now.ResourceVersion != refused.ResourceVersion {
+		t.Errorf("after more attempts the status is %+v, before it was %+v", now.Status, refused.Status)
+	}
+}
+
 // Of a batch of pods of which some are refused, the others are created.
 func TestQuotaOfSome(t *testing.T) {
 	const limit = 37

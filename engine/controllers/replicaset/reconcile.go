@@ -1,6 +1,7 @@
 package replicaset
 
 import (
+	"regexp"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -79,12 +80,22 @@ func StatusOf(rs *appsv1.ReplicaSet, pods []*corev1.Pod, failure *appsv1.Replica
 			status.Conditions = append(status.Conditions, c)
 		} else if failure != nil && c.Status == failure.Status && c.Reason == failure.Reason {
 			failure.LastTransitionTime = c.LastTransitionTime
+			if unnamed(rs, c.Message) == unnamed(rs, failure.Message) {
+				failure.Message = c.Message
+			}
 		}
 	}
 	if failure != nil {
 		status.Conditions = append(status.Conditions, *failure)
 	}
 	return status
+}
+
+// unnamed is a message without the generated name of the pod that it is about.
+// Each attempt has another name: a status that told it would change with each, and
+// each change of the status is a reason to try again at once.
+func unnamed(rs *appsv1.ReplicaSet, message string) string {
+	return regexp.MustCompile(regexp.QuoteMeta(rs.Name+"-")+"[a-z0-9]{5}").ReplaceAllString(message, rs.Name+"-")
 }
 
 // newPod makes a pod from the replica set's template.
