@@ -133,9 +133,10 @@ func Open(cfg Config) (*Engine, error) {
 		Admit: e.checks.Hooks(),
 		Along: e.checks.Along,
 		Observe: func(events []object.Event) {
-			e.checks.Observe(events)
-			e.roles.Observe(events)
-			e.graph.Observe(events)
+			// The panic of one does not keep the others from the events.
+			for name, observe := range map[string]func([]object.Event){"admission": e.checks.Observe, "RBAC": e.roles.Observe, "the node authorizer": e.graph.Observe} {
+				guard.Do(context.Background(), "observe the store for "+name, func() { observe(events) })
+			}
 		},
 		Reserve: storeReserve,
 		Log:     cfg.Log.With("part", "store"),
