@@ -21,13 +21,15 @@ type View struct {
 	NewList func() runtime.Object
 	// SetItems replaces the items of a list of the view.
 	SetItems func(list runtime.Object, items []object.Object)
+
+	typ, stored reflect.Type
 }
 
 // Is reports whether obj has the Go type of the view.
-func (v *View) Is(obj object.Object) bool { return reflect.TypeOf(obj) == reflect.TypeOf(v.New()) }
+func (v *View) Is(obj object.Object) bool { return reflect.TypeOf(obj) == v.typ }
 
 // IsOf reports whether obj has the Go type of what is stored.
-func (v *View) IsOf(obj object.Object) bool { return reflect.TypeOf(obj) == reflect.TypeOf(v.Of.New()) }
+func (v *View) IsOf(obj object.Object) bool { return reflect.TypeOf(obj) == v.stored }
 
 // ViewDefinition is what is particular to a view with the Go type V of a kind
 // with the Go type T, both pointers.
@@ -59,6 +61,8 @@ func DefineView[V, L, T any, PV interface {
 	object.Object
 }](stored *Kind, setItems func(list PL, items []V), d ViewDefinition[PV, PT]) *View {
 	v := &View{
+		typ:     reflect.TypeFor[PV](),
+		stored:  reflect.TypeFor[PT](),
 		Of:      stored,
 		New:     func() object.Object { return PV(new(V)) },
 		NewList: func() runtime.Object { return PL(new(L)) },
