@@ -48,12 +48,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	now, by := k.s.Env.Now(), k.s.Rights.Writer(ks)
 	for _, a := range r.plan.Actions {
 		if a.Writes() {
-			for _, c := range writes(a, now) {
-				if by.Name != "" {
-					c.By = &by
-				}
-				p.changes = append(p.changes, c)
-			}
+			p.changes = append(p.changes, writes(a, now, by)...)
 			p.actions = append(p.actions, a)
 		}
 	}
@@ -217,9 +212,19 @@ func (r *round) with(entry *wire.Entry, applied string) {
 	}
 }
 
-// writes are the changes of one action. They fail with a Conflict if the
-// object is no longer what the plan saw.
-func writes(a plan.Action, now time.Time) []change.Change {
+// writes are the changes of one action, made by a user, or by Headway if it has
+// no name. They fail with a Conflict if the object is no longer what the plan saw.
+func writes(a plan.Action, now time.Time, by change.User) []change.Change {
+	changes := guarded(a, now)
+	if by.Name != "" {
+		for i := range changes {
+			changes[i].By = &by
+		}
+	}
+	return changes
+}
+
+func guarded(a plan.Action, now time.Time) []change.Change {
 	guard := func(c change.Change) change.Change {
 		inner := c.Mutate
 		c.Mutate = func(current object.Object) (object.Object, error) {
@@ -285,5 +290,5 @@ func (k *kustomization) same(planned *kustomizev1.Kustomization) bool {
 // nobody has changed, suspended, frozen or deleted it since.
 func asPlanned(cur object.Object, planned *kustomizev1.Kustomization) bool {
 	ks, ok := cur.(*kustomizev1.Kustomization)
-	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Of(ks).Attempt(), flux.Of(planned).Attempt())
+	return ok && ks.UID == planned.UID && ks.Generation == planned.Generation && ks.DeletionTimestamp == nil && slices.Equal(flux.Attempt(ks), flux.Attempt(planned))
 }

@@ -195,9 +195,9 @@ func (k *kustomization) until(ks *kustomizev1.Kustomization, now time.Time, ok b
 // settings are the annotations, and what of the source, that change what an
 // attempt may do.
 func settings(stored object.Reader, ks *kustomizev1.Kustomization) string {
-	list := append([]string{flux.Ignore(stored, flux.SourceKey(ks))}, flux.Of(ks).Attempt()...)
+	list := append([]string{flux.Ignore(stored, flux.SourceKey(ks))}, flux.Attempt(ks)...)
 	if src := stored.Get(flux.SourceKey(ks)); src != nil {
-		list = append(list, flux.Of(src).Attempt()...)
+		list = append(list, flux.Attempt(src)...)
 	}
 	return strings.Join(list, "\n")
 }

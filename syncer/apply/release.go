@@ -45,7 +45,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		k.leaves(ks, res)
 		for _, a := range res.Actions {
 			if a.Writes() {
-				changes = append(changes, writes(a, now)...)
+				changes = append(changes, writes(a, now, k.s.Rights.Writer(ks))...)
 			}
 		}
 		if waits && len(changes) > 0 {

@@ -33,8 +33,6 @@ type Settings struct {
 	Verify                                 Setting[bool]
 	WebhookSecret, ForgeSecret, StatusLink Setting[string]
 	CommitStatus                           Setting[forge.Kind]
-
-	attempt []string
 }
 
 // annotations is the table of all annotations on Kustomizations and sources. A new
@@ -117,9 +115,6 @@ func Of(o object.Object) Settings {
 		if a.read != nil {
 			a.read(&s, text, set)
 		}
-		if here && a.marks&attempt != 0 {
-			s.attempt = append(s.attempt, text)
-		}
 	}
 	return s
 }
@@ -135,8 +130,18 @@ func kindOf(o object.Object) schema.GroupKind {
 	return schema.GroupKind{}
 }
 
-// Attempt returns the values of the annotations that change what an attempt may do.
-func (s Settings) Attempt() []string { return s.attempt }
+// Attempt returns the values, as they are written, of the annotations that change
+// what an attempt may do. It reads none of them: transactions compare it.
+func Attempt(o object.Object) []string {
+	var values []string
+	kind, all := kindOf(o), o.GetAnnotations()
+	for _, a := range annotations {
+		if a.marks&attempt != 0 && slices.Contains(a.on, kind) {
+			values = append(values, all[a.name])
+		}
+	}
+	return values
+}
 
 // Requests returns the annotations by which people ask for something to be done
 // once. They do not belong in Git: they stay in the cluster, and a sync leaves

@@ -86,11 +86,11 @@ func TestFaults(t *testing.T) {
 // What changes an attempt is compared; what is asked for once is dropped.
 func TestMarks(t *testing.T) {
 	before, after := annotated(&kustomizev1.Kustomization{}, "other", "x"), annotated(&kustomizev1.Kustomization{}, "other", "y", flux.GitAccounts, "a/b")
-	if !slices.Equal(flux.Of(before).Attempt(), flux.Of(after).Attempt()) {
+	if !slices.Equal(flux.Attempt(before), flux.Attempt(after)) {
 		t.Error("what others mean changes an attempt")
 	}
 	for _, name := range []string{flux.MaxDeletes, flux.MaxRestarts, flux.OnFailure, flux.GitWrites, flux.Freeze, flux.Retry, flux.Settle, flux.Probation} {
-		if slices.Equal(flux.Of(before).Attempt(), flux.Of(annotated(&kustomizev1.Kustomization{}, name, "x")).Attempt()) {
+		if slices.Equal(flux.Attempt(before), flux.Attempt(annotated(&kustomizev1.Kustomization{}, name, "x"))) {
 			t.Errorf("%s changes no attempt", name)
 		}
 	}

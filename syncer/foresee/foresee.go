@@ -91,6 +91,10 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 			said.More++
 		default:
 			for _, w := range answer.Warnings {
+				if len(said.Warnings) >= maxWarnings {
+					said.More++
+					break
+				}
 				said.Warnings = append(said.Warnings, flux.Describe(a.Key)+": "+w)
 			}
 		}

@@ -70,6 +70,9 @@ type Trial struct {
 	badSince time.Time
 	// again is when a verdict that could not be stored is given again.
 	again time.Time
+	// quoted says that the last words of what crashed were recorded, for a verdict
+	// that could not be stored yet.
+	quoted bool
 }
 
 // newTrial is about what was applied.
@@ -136,9 +139,12 @@ func (j *Judge) Judge(ctx context.Context) {
 		v.deadline = now.Add(time.Hour)
 	case failed || late:
 		reason := j.reasons(v, late)
-		j.lastWords(ctx, v)
+		if !v.quoted {
+			j.lastWords(ctx, v)
+			v.quoted = true
+		}
 		if j.conclude(ctx, v, wire.VerdictFailed, reason) {
-			v.failed = true
+			v.failed, v.quoted = true, false
 			v.deadline = now.Add(time.Hour)
 		}
 	}

@@ -2,6 +2,7 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -84,7 +85,7 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 	f, err := r.failing(ks, st, h, bad.Commit)
 	if err != nil {
 		r.Env.Log.Error("answer the failed commit", "kustomization", r.name(), "revision", st.Revision, "err", err)
-		f.Denied = fmt.Errorf("the repository cannot be read: %w", err)
+		f.Denied = errors.Join(f.Denied, fmt.Errorf("the repository cannot be read: %w", err))
 	}
 	reason := r.failure(ks)
 	what, why := f.Respond()

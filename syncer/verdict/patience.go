@@ -26,11 +26,11 @@ type Patience struct{ Settle, Steady, Probation time.Duration }
 func PatienceOf(ks *kustomizev1.Kustomization, settle time.Duration) (Patience, error) {
 	set := flux.Of(ks)
 	p := Patience{Settle: settle, Steady: Steady, Probation: set.Probation.Value}
+	if set.Settle.Set && set.Settle.Err() == nil {
+		p.Settle = set.Settle.Value
+	}
 	if err := cmp.Or(set.Settle.Err(), set.Probation.Err()); err != nil {
 		return p, err
-	}
-	if set.Settle.Set {
-		p.Settle = set.Settle.Value
 	}
 	p.Settle, p.Steady = min(p.Settle, ks.GetTimeout()/2), min(p.Steady, ks.GetTimeout()/2)
 	return p, nil

@@ -4,6 +4,6 @@
 // ([Blame]), and what stands nearest to it ([Nearest]).
 //
 // All of them go on from one kind of frontier (frontier.go), in which parents
-// decide and dates only determine where to look first; all but the blame use one
-// walk (walk.go).
+// decide, and dates only determine where to look first; [Nearest] looks in the order
+// of distance instead. All but the blame use one walk (walk.go).
 package history
