@@ -133,9 +133,9 @@ func Open(cfg Config) (*Engine, error) {
 		Admit: e.checks.Hooks(),
 		Along: e.checks.Along,
 		Observe: func(events []object.Event) {
-			// The panic of one does not keep the others from the events.
-			for name, observe := range map[string]func([]object.Event){"admission": e.checks.Observe, "RBAC": e.roles.Observe, "the node authorizer": e.graph.Observe} {
-				guard.Do(context.Background(), "observe the store for "+name, func() { observe(events) })
+			for _, observe := range []func([]object.Event){e.checks.Observe, e.roles.Observe, e.graph.Observe} {
+				// The panic of one does not keep the others from the events.
+				guard.Do(context.Background(), "observe the store", func() { observe(events) })
 			}
 		},
 		Reserve: storeReserve,
