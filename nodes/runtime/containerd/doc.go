@@ -28,6 +28,7 @@
 //	<RunDir>/sandboxes/<uid>/{net,ipc,uts}   bind mounts of the namespaces
 //	<RunDir>/sandboxes/<uid>/shm             the pod's /dev/shm
 //	<RunDir>/sandboxes/<uid>/io/             FIFOs, and how far they are copied
+//	<RunDir>/images                          where images are mounted whose files are read
 //	<RunDir>/runc                            what runc knows of its containers
 //	<Root>/containerd, <RunDir>/containerd   the private containerd
 //

@@ -2,11 +2,15 @@ package containerd_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/runtime"
@@ -95,4 +99,29 @@ func running(t *testing.T, n *nodetest.Node) int {
 		}
 	}
 	return count
+}
+
+// A process that is killed while it reads an image's files leaves a mount, which
+// the next one removes.
+func TestKilledWhileReadingAnImage(t *testing.T) {
+	n := nodetest.Start(t)
+	n.Stop(t)
+	dir := filepath.Join(n.Config.RunDir, "images", "image-1")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(t.TempDir(), dir, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	n.Restart(t)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+	pod := nodetest.Sandbox("reads")
+	if errs := startAll(t.Context(), n.Runtime, []runtime.SandboxConfig{pod}); errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	if left, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
 }

@@ -127,7 +127,7 @@ func removeFiles(cfg Config, groups *cgroup.Tree) error {
 		return err
 	}
 	for _, path := range []string{
-		filepath.Join(cfg.RunDir, "sandboxes"), filepath.Join(cfg.RunDir, "runc"),
+		filepath.Join(cfg.RunDir, "sandboxes"), filepath.Join(cfg.RunDir, "runc"), cfg.imagesDir(),
 		filepath.Join(cfg.RunDir, "containerd"), filepath.Join(cfg.RunDir, "containerd.pid"),
 		cfg.LogDir, filepath.Join(cfg.Root, "sandboxes"), filepath.Join(cfg.Root, "containerd"),
 		filepath.Join(cfg.Root, "containerd.toml"), filepath.Join(cfg.Root, "containerd.log"), filepath.Join(cfg.Root, "lock"),

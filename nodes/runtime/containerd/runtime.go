@@ -176,6 +176,9 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 			return nil, errors.Join(fmt.Errorf("make directory: %w", err), r.client.Close())
 		}
 	}
+	if r.Store, err = images.New(r.client, cfg.Namespace, cfg.imagesDir(), r.log); err != nil {
+		return nil, errors.Join(err, r.client.Close())
+	}
 	r.work = newWork(cfg.namespaced(ctx))
 	r.wire(address)
 	ready := make(chan error, 1)
@@ -189,7 +192,6 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 // wire makes the parts of the runtime that work through containerd.
 func (r *Runtime) wire(address string) {
 	starts, podLock := slot.New(r.cfg.ParallelStarts, slotTime), &keyedLock{}
-	r.Store = images.New(r.client, r.cfg.Namespace, r.log)
 	r.sandboxSet = &sandboxSet{
 		state: r.state, cfg: r.cfg, log: r.log, address: address, cgroups: r.cgroups, starts: starts, podLock: podLock,
 	}
@@ -286,6 +288,8 @@ func (c Config) namespaced(ctx context.Context) context.Context {
 
 // runcRoot is where runc keeps its states: its default directory is shared by all
 // containerds of the machine, and IDs repeat among agents that run the same pod.
+func (c Config) imagesDir() string { return filepath.Join(c.RunDir, "images") }
+
 func (c Config) runcRoot() string { return filepath.Join(c.RunDir, "runc") }
 
 // slotTime is the longest that one create or start keeps the others waiting.

@@ -35,9 +35,27 @@ func (s *Store) withRootfs(ctx context.Context, img *Image, f func(dir string) e
 	defer func() { _ = snapshots.Remove(context.WithoutCancel(ctx), key) }()
 	for i := range mounts {
 		// An image may bring device files; the node must not touch what is behind.
-		mounts[i].Options = append(mounts[i].Options, "nodev", "nosuid", "noexec")
+		mounts[i].Options = append(mounts[i].Options, "ro", "nodev", "nosuid", "noexec")
 	}
-	return mount.WithReadonlyTempMount(ctx, mounts, f)
+	return s.mounted(mounts, f)
+}
+
+// mounted mounts while f runs, below a directory of our own and not in the
+// machine's temporary one: after a process that was killed meanwhile, the next
+// one finds the mount there (New).
+func (s *Store) mounted(mounts []mount.Mount, f func(dir string) error) (err error) {
+	dir, err := os.MkdirTemp(s.dir, "image-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Never what is below it: the unmount may have failed.
+		err = errors.Join(err, mount.UnmountMounts(mounts, dir, 0), os.Remove(dir))
+	}()
+	if err := mount.All(mounts, dir); err != nil {
+		return fmt.Errorf("mount the image: %w", err)
+	}
+	return f(dir)
 }
 
 // maxImageFile is far more than any real /etc/passwd: an image is not to fill

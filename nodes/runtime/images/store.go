@@ -2,9 +2,11 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -17,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"headway.dev/nodes/runtime"
+	"headway.dev/nodes/runtime/fsutil"
 )
 
 // Image is the part of an image that is needed to create a container. It
@@ -34,12 +37,20 @@ type Store struct {
 	namespace string
 	log       *slog.Logger
 	cache     sync.Map      // digest → *Image
+	dir       string        // where images are mounted whose files are read
 	views     atomic.Uint64 // numbers the temporary views of images
 }
 
-// New returns the store of a namespace.
-func New(client *containerd.Client, namespace string, log *slog.Logger) *Store {
-	return &Store{client: client, namespace: namespace, log: log}
+// New returns the store of a namespace. Images whose files are read are mounted
+// below dir; what a process that was killed left there is unmounted first.
+func New(client *containerd.Client, namespace, dir string, log *slog.Logger) (*Store, error) {
+	if err := fsutil.UnmountBelow(dir); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	return &Store{client: client, namespace: namespace, dir: dir, log: log}, nil
 }
 
 func (s *Store) namespaced(ctx context.Context) context.Context {
