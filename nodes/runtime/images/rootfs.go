@@ -44,6 +44,7 @@ func (s *Store) withRootfs(ctx context.Context, img *Image, f func(dir string) e
 // machine's temporary one: after a process that was killed meanwhile, the next
 // one finds the mount there (New).
 func (s *Store) mounted(mounts []mount.Mount, f func(dir string) error) (err error) {
+	mounts = mount.RemoveVolatileOption(mounts) // which read-only mounts must not have
 	dir, err := os.MkdirTemp(s.dir, "image-")
 	if err != nil {
 		return err
