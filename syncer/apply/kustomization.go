@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -121,3 +122,14 @@ func (t turn) takeNow() bool {
 
 // giveBack lets the next have it.
 func (t turn) giveBack() { <-t }
+
+// taken returns the other Kustomization that a stored object belongs to: by its
+// labels and by that one's inventory, which are stored together.
+func (k *kustomization) taken(key object.Key, live object.Object) (plan.Owner, bool) {
+	owner, ok := plan.OwnerOf(live)
+	if !ok || owner == k.owner() {
+		return owner, false
+	}
+	ks, ok := k.s.Env.Store.Get(owners.KeyOf(owner)).(*kustomizev1.Kustomization)
+	return owner, ok && slices.Contains(flux.InventoryOf(ks), key)
+}

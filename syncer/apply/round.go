@@ -172,6 +172,9 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	start := time.Now()
 	in, err := inputFor(k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
 	in.Claimed = r.upon.claimed(k.key)
+	if newest, err := k.s.Sources.HeadOf(ks); err == nil && newest.Revision() != r.head.Revision() {
+		in.Taken = k.taken
+	}
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {
 		n.Render = r.group.rendered(n.Render)

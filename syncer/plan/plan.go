@@ -50,6 +50,10 @@ type Input struct {
 	Owner     Owner
 	// Claimed returns another Kustomization that has the key in its inventory.
 	Claimed func(object.Key) (Owner, bool)
+	// Taken returns the Kustomization that a stored object belongs to, if that is
+	// another one which has taken it over by a newer commit than the one that is
+	// planned; nil if none is newer.
+	Taken func(object.Key, object.Object) (Owner, bool)
 	// Successor returns another Kustomization that declares the key in the commit
 	// that is planned; nil if that is not known of any.
 	Successor func(object.Key) (Successor, bool)
@@ -99,7 +103,7 @@ type Action struct {
 	// Reason explains a Skip or a Recreate.
 	Reason string
 	// Excluded reports, for a Skip, whether the object itself asks to be left
-	// alone.
+	// alone, or whether another has taken it over since.
 	Excluded bool
 	// Successor is the Kustomization that takes over the object, or may, for a Skip
 	// that waits for it.
@@ -318,6 +322,11 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		p.memo[key] = memo{live: live}
 		return a, nil
 	}
+	if other, ok := takenFrom(in, key, live); ok {
+		a.Type, a.Reason, a.Excluded = Skip, fmt.Sprintf("the Kustomization %s has taken it over since", other), true
+		p.memo[key] = memo{live: live}
+		return a, nil
+	}
 	if live != nil {
 		if reason := heldBy(in, key, live); reason != "" {
 			return fail(reason)
@@ -348,6 +357,16 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		p.memo[key] = memo{want: item.Object, live: live}
 	}
 	return a, nil
+}
+
+// takenFrom returns who has taken over an object since the commit that is
+// planned. Going back to that commit must not take it away again: there may be a
+// newer declaration of it, and both would put back theirs for ever.
+func takenFrom(in Input, key object.Key, live object.Object) (Owner, bool) {
+	if in.Taken == nil || live == nil {
+		return Owner{}, false
+	}
+	return in.Taken(key, live)
 }
 
 // heldBy is why an object is another Kustomization's: that has applied it and
