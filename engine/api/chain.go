@@ -30,7 +30,7 @@ import (
 // those to our own routes, whose handlers know how long they may take. A sync
 // waits until a commit has been rolled out.
 func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRequestCheck {
-	known := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
+	known := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	return func(r *http.Request, info *genericapirequest.RequestInfo) bool {
 		if known(r, info) {
 			return true

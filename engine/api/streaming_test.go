@@ -129,6 +129,7 @@ func (n testNode) join(t *testing.T, s *apitest.Server, pods map[string][]string
 func startNode(t *testing.T, set *pki.Set) int {
 	t.Helper()
 	mux := http.NewServeMux()
+	mux.HandleFunc("/echo/", echo)
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", func(w http.ResponseWriter, r *http.Request) {
 		options, err := remotecommand.NewOptions(r)
 		if err != nil {

@@ -15,8 +15,9 @@ import (
 	"headway.dev/cmd/headway/e2e"
 )
 
-// attach talks to the container's own program, port-forward reaches a pod and
-// a Service, cp copies both ways, and a followed log ends with its pod.
+// attach talks to the container's own program, port-forward and the proxy
+// subresources reach a pod and a Service, cp copies both ways, and a followed log
+// ends with its pod.
 func TestKubectlStreams(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
@@ -72,6 +73,11 @@ spec:
 			t.Errorf("the second request through port-forward to %s: %v", target, err)
 		}
 		forward.Stop()
+	}
+	for _, path := range []string{"pods/box:8080", "pods/http:box:8080", "pods/box", "services/box", "services/box:80", "services/http:box:80"} {
+		if got := c.Kubectl("get", "--raw", "/api/v1/namespaces/default/"+path+"/proxy/index.html"); got != "here\n" {
+			t.Errorf("%s/proxy answers %q", path, got)
+		}
 	}
 
 	dir := t.TempDir()

@@ -7,20 +7,23 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Parameters decodes query parameters into the option types of subresources
-// (PodLogOptions, PodExecOptions, …) by the JSON names of their fields; the
+// (PodLogOptions, PodExecOptions, ServiceProxyOptions, …) by the JSON names of their fields; the
 // scheme holds no conversions for them. Other types go to the codec it wraps.
 type Parameters struct{ runtime.ParameterCodec }
+
+var corev1Path = reflect.TypeFor[corev1.PodLogOptions]().PkgPath()
 
 // DecodeParameters implements runtime.ParameterCodec.
 func (p Parameters) DecodeParameters(values url.Values, from schema.GroupVersion, into runtime.Object) error {
 	v := reflect.ValueOf(into)
-	if v.Kind() != reflect.Pointer || !strings.HasPrefix(v.Type().Elem().Name(), "Pod") {
+	if v.Kind() != reflect.Pointer || v.Type().Elem().PkgPath() != corev1Path || !strings.HasSuffix(v.Type().Elem().Name(), "Options") {
 		return p.ParameterCodec.DecodeParameters(values, from, into)
 	}
 	v = v.Elem()

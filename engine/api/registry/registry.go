@@ -126,6 +126,7 @@ func subresources(resource Resource, opts Options) map[string]rest.Storage {
 	few["binding"] = Binding{resource.Store}
 	few["eviction"] = Eviction{resource.Store}
 	few["token"] = AccountToken{opts.Reader, opts.Tokens}
+	few["proxy"] = streaming.NewProxy(resource.kind.Kind, opts.Reader, opts.Nodes)
 	return few
 }
 

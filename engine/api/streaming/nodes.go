@@ -1,9 +1,11 @@
-// Package streaming serves the subresources of pods that a node answers: log,
-// exec, attach and portforward. It finds the pod and its node in the store,
-// checks what the request asks for, and hands the connection on to the node's
-// streaming server, which has the paths of the kubelet.
+// Package streaming serves the subresources that are connections: log, exec,
+// attach and portforward of pods, which a node answers, and proxy of pods,
+// services and nodes. It finds who is asked in the store, checks what the request
+// asks for, and hands the connection on: to the node's streaming server, which has
+// the paths of the kubelet, or to the pod itself.
 //
-// [Subresources] makes the REST storages, [Nodes] reaches the nodes. Both are
+// [Subresources] and [NewProxy] make the REST storages, [Nodes] reaches the nodes
+// and their pods. All are
 // safe for concurrent use.
 package streaming
 
@@ -26,17 +28,18 @@ import (
 // defaultPort is the kubelet's, for nodes that do not report theirs.
 const defaultPort = 10250
 
-// Nodes reaches the streaming servers of the nodes.
+// Nodes reaches the streaming servers of the nodes, and the pods on them.
 type Nodes struct {
 	reader    object.Reader
 	transport *http.Transport
+	pods      *http.Transport
 }
 
 // NewNodes returns the client side. config verifies the nodes' servers and has
 // the certificate by which they recognise this server; without one every
 // request to a node fails.
 func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
-	n := &Nodes{reader: reader}
+	n := &Nodes{reader: reader, pods: newPodTransport()}
 	if config != nil {
 		config = config.Clone()
 		// A connection that is upgraded has to be HTTP/1.1.
@@ -53,6 +56,7 @@ func NewNodes(reader object.Reader, config *tls.Config) *Nodes {
 
 // Close drops idle connections.
 func (n *Nodes) Close() {
+	n.pods.CloseIdleConnections()
 	if n.transport != nil {
 		n.transport.CloseIdleConnections()
 	}

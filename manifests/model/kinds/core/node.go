@@ -29,10 +29,11 @@ var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Nod
 		Plural:           "nodes", Singular: "node",
 		ShortNames: []string{"no"},
 	},
-	Order:    kind.Anywhere,
-	Volatile: true,
-	Status:   true,
-	Default:  defaultNode,
+	Order:        kind.Anywhere,
+	Volatile:     true,
+	Status:       true,
+	Subresources: []string{"proxy"},
+	Default:      defaultNode,
 	// A node may bring its status on creation.
 	Lifecycle: kind.Lifecycle[*corev1.Node]{
 		Update:       func(node, old *corev1.Node) { node.Status = old.Status },

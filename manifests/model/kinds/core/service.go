@@ -28,10 +28,11 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		Plural:           "services", Singular: "service",
 		ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
 	},
-	Order:   150,
-	Status:  true,
-	REST:    kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
-	Default: defaultService,
+	Order:        150,
+	Status:       true,
+	Subresources: []string{"proxy"},
+	REST:         kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
+	Default:      defaultService,
 	Lifecycle: kind.Lifecycle[*corev1.Service]{
 		Create: func(svc *corev1.Service) { svc.Status = corev1.ServiceStatus{} },
 		Update: func(svc, old *corev1.Service) {
