@@ -65,6 +65,9 @@ func (d *decision) restarts(v *view) bool {
 	if v.sidecar {
 		return true
 	}
+	if v.ephemeral {
+		return false
+	}
 	switch policy := d.Pod.Spec.RestartPolicy; {
 	case v.isInit && v.exit.ExitCode == 0:
 		return false

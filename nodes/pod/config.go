@@ -216,8 +216,8 @@ func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Moun
 		Resources:   ContainerResources(&c),
 		OOMScoreAdj: OOMScoreAdj(p, &c, memoryCapacity),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
-		Security: security,
-		Labels:   map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String()},
+		Security: security, Target: s.Target,
+		Labels: map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String()},
 	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Lifecycle.StopSignal)

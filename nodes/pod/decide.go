@@ -77,6 +77,8 @@ type Start struct {
 	// It is kept with the container under LabelBackOff.
 	BackOff time.Duration
 	ID      string
+	// Target names the container whose processes it sees; empty for its own alone.
+	Target string
 }
 
 // Stop stops containers in parallel, each with its preStop hook before the stop
@@ -112,9 +114,9 @@ func (Finish) step()   {}
 // decision is one run of Decide.
 type decision struct {
 	Input
-	init, main []*view
-	plan       Plan
-	expired    bool // activeDeadlineSeconds has passed
+	init, main, ephemeral []*view
+	plan                  Plan
+	expired               bool // activeDeadlineSeconds has passed
 }
 
 // Decide says what has to happen to a pod. The order is:
@@ -123,7 +125,8 @@ type decision struct {
 //     finished) is stopped, torn down, and removed from the API if it was deleted;
 //  2. otherwise containers that must not go on running are stopped;
 //  3. then volumes and sandbox are prepared, if anything is to run;
-//  4. then init containers one after the other, and when they are through,
+//  4. then ephemeral containers, which were added to debug the others;
+//  5. then init containers one after the other, and when they are through,
 //     all others.
 func Decide(in Input) Plan {
 	d := &decision{Input: in}
@@ -210,7 +213,7 @@ func (d *decision) end() {
 func (d *decision) stopAll() []StopContainer {
 	grace := d.graceLeft()
 	var stop []StopContainer
-	for _, v := range append(append([]*view(nil), d.init...), d.main...) {
+	for _, v := range d.all() {
 		if v.phase == running && !v.sidecar {
 			stop = append(stop, StopContainer{ID: v.current.ID, Spec: v.spec, Grace: grace, Message: "Stopping container " + v.spec.Name})
 		}
@@ -318,6 +321,11 @@ func (d *decision) anyToRun() bool {
 // initialisation over all others.
 func (d *decision) starts() []Step {
 	var steps []Step
+	for _, v := range d.ephemeral {
+		if v.phase != running {
+			steps = append(steps, d.startOne(v)...)
+		}
+	}
 	if !d.mainStarted() {
 		for _, v := range d.init {
 			if v.sidecar && v.phase == running && d.startedOK(v) {
@@ -370,7 +378,7 @@ func (d *decision) startOne(v *view) []Step {
 		}
 		return []Step{Start{Container: v.spec, Attempt: v.attempt + 1, BackOff: v.nextBackOff()}}
 	default:
-		return []Step{Start{Container: v.spec, Attempt: v.attempt, BackOff: v.nextBackOff()}}
+		return []Step{Start{Container: v.spec, Attempt: v.attempt, BackOff: v.nextBackOff(), Target: target(d.Pod, v.spec.Name)}}
 	}
 }
 

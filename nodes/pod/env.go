@@ -205,7 +205,7 @@ func FieldValue(p *corev1.Pod, path string, facts Facts) (string, error) {
 // that contains it; the reference may name another one.
 func ResourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector, facts Facts) (string, error) {
 	if ref.ContainerName != "" {
-		c = find(p, ref.ContainerName)
+		c = Container(p, ref.ContainerName)
 	}
 	if c == nil {
 		return "", fmt.Errorf("container %s not found", ref.ContainerName)
@@ -221,17 +221,6 @@ func ResourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 		}
 	}
 	return kubectlresource.ExtractContainerResourceValue(ref, c)
-}
-
-func find(p *corev1.Pod, name string) *corev1.Container {
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
-		}
-	}
-	return nil
 }
 
 // servicesEnv is the Docker-style environment of services: those of the pod's
@@ -292,3 +281,42 @@ func serviceEnv(env map[string]string, s Service) {
 }
 
 func envName(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+// Expand replaces $(NAME) in s by its value, as command, args, env values and
+// subPathExpr have it: $$ is a literal $, and a reference to an unknown name
+// stays as it is. https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+func Expand(s string, lookup func(name string) (string, bool)) string {
+	if !strings.Contains(s, "$") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '$' || i+1 == len(s) {
+			b.WriteByte(s[i])
+			continue
+		}
+		switch s[i+1] {
+		case '$':
+			b.WriteByte('$')
+			i++
+		case '(':
+			end := strings.IndexByte(s[i+2:], ')')
+			if end < 0 {
+				// An unclosed reference is literal text.
+				b.WriteString("$(")
+				i++
+				continue
+			}
+			name := s[i+2 : i+2+end]
+			if value, ok := lookup(name); ok {
+				b.WriteString(value)
+			} else {
+				b.WriteString("$(" + name + ")")
+			}
+			i += 2 + end
+		default:
+			b.WriteByte('$')
+		}
+	}
+	return b.String()
+}

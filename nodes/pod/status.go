@@ -44,13 +44,19 @@ func (d report) status() corev1.PodStatus {
 		d.setConditions(&s)
 		return s
 	}
-	s.InitContainerStatuses, s.ContainerStatuses = nil, nil
+	s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
 	initialized := d.initialized()
 	for _, v := range d.init {
 		s.InitContainerStatuses = append(s.InitContainerStatuses, d.containerStatus(v, initialized))
 	}
 	for _, v := range d.main {
 		s.ContainerStatuses = append(s.ContainerStatuses, d.containerStatus(v, initialized))
+	}
+	for _, v := range d.ephemeral {
+		// Nobody waits for it, and it is never called ready.
+		status := d.containerStatus(v, initialized)
+		status.Ready, status.Started = false, nil
+		s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, status)
 	}
 	if !terminal(s.Phase) {
 		s.Phase = d.phase(s)

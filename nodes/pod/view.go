@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"slices"
 	"sort"
 	"time"
 
@@ -35,10 +36,12 @@ type view struct {
 	spec    corev1.Container
 	sidecar bool // an init container that keeps running
 	isInit  bool
-	phase   phase
-	current *runtime.Container // the newest attempt; nil if absent or lost
-	last    *runtime.Container // the attempt before it
-	old     []runtime.Container
+	// ephemeral: it was added to the running pod, and is never started again.
+	ephemeral bool
+	phase     phase
+	current   *runtime.Container // the newest attempt; nil if absent or lost
+	last      *runtime.Container // the attempt before it
+	old       []runtime.Container
 	// exit is set when phase is exited.
 	exit *corev1.ContainerStateTerminated
 	// attempt is the newest attempt's number, or that of the one to make.
@@ -47,7 +50,7 @@ type view struct {
 	lost    bool                    // the API knows an attempt of which the machine holds nothing
 }
 
-func (d *decision) all() []*view { return append(append([]*view(nil), d.init...), d.main...) }
+func (d *decision) all() []*view { return slices.Concat(d.init, d.main, d.ephemeral) }
 
 func (d *decision) views() {
 	// The main containers come first: whether they are done decides whether the
@@ -57,6 +60,11 @@ func (d *decision) views() {
 	}
 	for _, c := range d.Pod.Spec.InitContainers {
 		d.init = append(d.init, d.view(c, true, d.Pod.Status.InitContainerStatuses))
+	}
+	for i := range d.Pod.Spec.EphemeralContainers {
+		v := d.view(*asContainer(&d.Pod.Spec.EphemeralContainers[i]), false, d.Pod.Status.EphemeralContainerStatuses)
+		v.ephemeral = true
+		d.ephemeral = append(d.ephemeral, v)
 	}
 }
 

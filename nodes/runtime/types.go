@@ -82,6 +82,9 @@ type ContainerConfig struct {
 	TTY, Stdin    bool
 	StdinOnce     bool
 	Security      Security
+	// Target is a running container of the pod whose processes this one sees and
+	// may signal; empty for its own alone.
+	Target string
 	// Labels are kept with the container and returned by List.
 	Labels map[string]string
 	// StopSignal overrides the image's, for example SIGTERM.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
 
@@ -51,8 +51,8 @@ func attachable(p *corev1.Pod, c runtime.Container) bool {
 }
 
 func stdinOnce(p *corev1.Pod, name string) bool {
-	i := slices.IndexFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == name })
-	return i >= 0 && p.Spec.Containers[i].Stdin && p.Spec.Containers[i].StdinOnce
+	c := pod.Container(p, name)
+	return c != nil && c.Stdin && c.StdinOnce
 }
 
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {

@@ -62,7 +62,7 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 
 // logPath finds the log file of a container; its errors are the kubelet's.
 func (s *Server) logPath(r *http.Request, p *corev1.Pod, name string, previous bool) (path, id string, err error) {
-	if !hasContainer(p, name) {
+	if pod.Container(p, name) == nil {
 		return "", "", fmt.Errorf("container %q in pod %q is not available", name, p.Name)
 	}
 	observed, err := s.runtime.Get(r.Context(), string(p.UID))
@@ -76,7 +76,7 @@ func (s *Server) logPath(r *http.Request, p *corev1.Pod, name string, previous b
 		return s.runtime.LogPath(pod.Ref(p), name, c.Attempt), c.ID, nil
 	}
 	// The containers of a finished pod are gone, their logs are not.
-	if status := statusOf(p, name); status != nil && len(observed.Containers) == 0 && status.ContainerID != "" {
+	if status := pod.ContainerStatus(p, name); status != nil && len(observed.Containers) == 0 && status.ContainerID != "" {
 		attempt := int(status.RestartCount)
 		if previous {
 			attempt--
@@ -94,7 +94,7 @@ func (s *Server) logPath(r *http.Request, p *corev1.Pod, name string, previous b
 		return "", "", fmt.Errorf("previous terminated container %q in pod %q not found", name, p.Name)
 	}
 	reason := "ContainerCreating"
-	if status := statusOf(p, name); status != nil && status.State.Waiting != nil {
+	if status := pod.ContainerStatus(p, name); status != nil && status.State.Waiting != nil {
 		reason = status.State.Waiting.Reason
 	}
 	switch reason {
@@ -106,28 +106,6 @@ func (s *Server) logPath(r *http.Request, p *corev1.Pod, name string, previous b
 
 func waiting(p *corev1.Pod, name, reason string) error {
 	return fmt.Errorf("container %q in pod %q is waiting to start: %s", name, p.Name, reason)
-}
-
-func hasContainer(p *corev1.Pod, name string) bool {
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for _, c := range list {
-			if c.Name == name {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func statusOf(p *corev1.Pod, name string) *corev1.ContainerStatus {
-	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
-		}
-	}
-	return nil
 }
 
 // logOptions reads the query as PodLogOptions has it.

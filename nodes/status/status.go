@@ -134,7 +134,7 @@ func starting(status corev1.PodStatus) bool {
 	if status.Phase != corev1.PodPending {
 		return false
 	}
-	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+	for _, list := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for _, c := range list {
 			if c.RestartCount > 0 || c.State.Waiting == nil ||
 				(c.State.Waiting.Reason != "ContainerCreating" && c.State.Waiting.Reason != "PodInitializing") {
@@ -198,7 +198,7 @@ func (s *Writer) write(ctx context.Context, uid types.UID) error {
 // are empty are sent as null, or an old value would stay.
 var ownedFields = []string{
 	"observedGeneration", "phase", "message", "reason", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "qosClass",
-	"initContainerStatuses", "containerStatuses",
+	"initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses",
 }
 
 // ownedConditions are the conditions the node owns; others belong to others.

@@ -17,6 +17,11 @@ func containerRef(p *corev1.Pod, container string) *corev1.ObjectReference {
 			path = fmt.Sprintf("spec.initContainers{%s}", container)
 		}
 	}
+	for _, c := range p.Spec.EphemeralContainers {
+		if c.Name == container {
+			path = fmt.Sprintf("spec.ephemeralContainers{%s}", container)
+		}
+	}
 	return &corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: p.Namespace, Name: p.Name, UID: p.UID,
 		ResourceVersion: p.ResourceVersion, FieldPath: path,

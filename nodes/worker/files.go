@@ -12,6 +12,7 @@ import (
 
 	"headway.dev/nodes/logs"
 	"headway.dev/nodes/machine"
+	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
 )
 
@@ -74,10 +75,8 @@ const (
 // since the last look.
 func (l *learned) readMessages(p *corev1.Pod, observed runtime.Pod, dir podDir, log func(runtime.Container) string) {
 	specs := map[string]*corev1.Container{}
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			specs[list[i].Name] = &list[i]
-		}
+	for c := range pod.Containers(p) {
+		specs[c.Name] = c
 	}
 	alive := map[string]bool{}
 	for _, c := range observed.Containers {

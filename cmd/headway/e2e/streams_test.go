@@ -79,6 +79,19 @@ spec:
 			t.Errorf("%s/proxy answers %q", path, got)
 		}
 	}
+	c.Kubectl("debug", "box", "--image=headway.dev/test/busybox:1", "--target=web", "--container=debug", "--", "sh", "-c", "ps; cat /proc/1/root/www/index.html; exit 3")
+	c.Eventually(30*time.Second, "the debug container ends", func() error {
+		if got := c.Kubectl("get", "pod", "box", "-o", "jsonpath={.status.ephemeralContainerStatuses[*].state.terminated.exitCode} {.status.phase}"); got != "3 Running" {
+			return fmt.Errorf("exit code and phase: %s", got)
+		}
+		return nil
+	})
+	if got := c.Kubectl("logs", "box", "-c", "debug"); !strings.Contains(got, "httpd -f -p 8080") || !strings.HasSuffix(got, "\nhere\n") {
+		t.Errorf("kubectl debug --target sees of the container's processes and files:\n%s", got)
+	}
+	again := c.Background("(echo hello; sleep 2) | kubectl debug -i box --image=headway.dev/test/busybox:1 -- sh -c 'read line; echo got $line'")
+	c.Eventually(30*time.Second, "kubectl debug -i attaches", func() error { return again.Has("got hello") })
+	again.Stop()
 
 	dir := t.TempDir()
 	content := strings.Repeat("0123456789abcdef", 1<<16)

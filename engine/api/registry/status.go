@@ -8,6 +8,8 @@ import (
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"headway.dev/engine/api/strategy"
 )
 
 // Status is the REST storage of a subresource that is the whole object with
@@ -49,4 +51,38 @@ func (s Status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
 // ConvertToTable implements rest.TableConvertor.
 func (s Status) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
 	return s.store.ConvertToTable(ctx, obj, options)
+}
+
+// Part is the REST storage of a subresource that changes a part of an object.
+type Part struct {
+	whole  Status
+	filter map[fieldpath.APIVersion]fieldpath.Filter
+}
+
+func newPart(main *genericregistry.Store, update strategy.Part) Part {
+	return Part{whole: newStatus(main, update), filter: update.Filter()}
+}
+
+// New implements rest.Storage.
+func (p Part) New() runtime.Object { return p.whole.New() }
+
+// Destroy implements rest.Storage; the main resource owns the store.
+func (p Part) Destroy() {}
+
+// Get implements rest.Getter.
+func (p Part) Get(ctx context.Context, name string, options *metav1.GetOptions) (runtime.Object, error) {
+	return p.whole.Get(ctx, name, options)
+}
+
+// Update implements rest.Updater.
+func (p Part) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	return p.whole.Update(ctx, name, info, create, update, force, options)
+}
+
+// GetResetFieldsFilter implements rest.ResetFieldsFilterStrategy.
+func (p Part) GetResetFieldsFilter() map[fieldpath.APIVersion]fieldpath.Filter { return p.filter }
+
+// ConvertToTable implements rest.TableConvertor.
+func (p Part) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
+	return p.whole.ConvertToTable(ctx, obj, options)
 }

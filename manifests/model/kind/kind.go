@@ -51,8 +51,10 @@ type Definition[T object.Object] struct {
 	// apart from status, scale and finalize, which the parts below make. The API
 	// determines how they are served.
 	Subresources []string
-	REST         REST
-	Order        Order
+	// Parts are subresources that change a part of an object.
+	Parts []Part[T]
+	REST  REST
+	Order Order
 	// Volatile reports that objects of the kind change all the time and are not
 	// kept in Git as a rule: nothing that Git declares is woken by them.
 	Volatile bool
@@ -174,6 +176,7 @@ func Define[T, L any, PT interface {
 	}
 	k.Names, k.Status, k.Subresources, k.REST, k.Honours = d.Names, d.Status, d.Subresources, d.REST, d.Honours
 	k.Order, k.Volatile, k.Rolls = d.Order, d.Volatile, d.Rolls
+	k.Parts = untypedParts(d.Parts)
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
 	k.Rules = untypedRules(d.Rules)

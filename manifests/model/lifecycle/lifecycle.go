@@ -88,6 +88,18 @@ func PrepareFinalize(obj, old object.Object) {
 	}
 }
 
+// PreparePart makes obj a legal successor of old for a write through the
+// subresource of a part: everything but that is old's, apart from who wrote it.
+func PreparePart(obj, old object.Object, part kind.Part[object.Object]) {
+	part.Update(obj, old)
+	obj.SetLabels(old.GetLabels())
+	obj.SetAnnotations(old.GetAnnotations())
+	obj.SetOwnerReferences(old.GetOwnerReferences())
+	obj.SetFinalizers(old.GetFinalizers())
+	obj.SetGenerateName(old.GetGenerateName())
+	PrepareUpdate(obj, old)
+}
+
 // keepStamps takes from old the metadata that no client may change.
 func keepStamps(obj, old object.Object) {
 	obj.SetUID(old.GetUID())

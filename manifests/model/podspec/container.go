@@ -60,6 +60,13 @@ func initContainers(list, regular []corev1.Container, mountable volumeSet, grace
 	return errs
 }
 
+// ValidateEphemeral validates the ephemeral containers of a pod, the rest of which
+// is valid.
+func ValidateEphemeral(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	mountable, _ := volumes(s.Volumes, path)
+	return ephemeralContainers(s, mountable, path)
+}
+
 func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Path) field.ErrorList {
 	if len(s.EphemeralContainers) == 0 {
 		return nil
@@ -88,6 +95,11 @@ func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Pat
 			{Name: "startupProbe", Set: c.StartupProbe != nil},
 			{Name: "resources", Set: len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
 		})...)
+		for j, m := range c.VolumeMounts {
+			errs = append(errs, rule.NoneOf(at.Child("volumeMounts").Index(j), "cannot be set for an Ephemeral Container", []rule.SetField{
+				{Name: "subPath", Set: m.SubPath != ""}, {Name: "subPathExpr", Set: m.SubPathExpr != ""},
+			})...)
+		}
 	}
 	return errs
 }

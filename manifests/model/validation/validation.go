@@ -70,6 +70,11 @@ func UpdateStatus(obj, old object.Object) field.ErrorList {
 	return errs
 }
 
+// UpdatePart validates a change through the subresource of a part.
+func UpdatePart(obj, old object.Object, part kind.Part[object.Object]) field.ErrorList {
+	return append(metaUpdate(obj, old, rulesOf(obj)), part.Rules(obj, old)...)
+}
+
 // withRefusals adds the fields that are refused whatever their value, but for
 // those with a fault: one error is enough for a field.
 func withRefusals(errs, refusals field.ErrorList) field.ErrorList {

@@ -110,11 +110,16 @@ func (r *containerSet) create(ctx context.Context, box *sandbox, id string, cfg 
 	if err != nil {
 		return nil, err
 	}
+	processes, err := r.pidNamespace(ctx, pod, cfg.Target)
+	if err != nil {
+		return nil, err
+	}
 	spec, err := spec.Build(ctx, spec.Input{
 		ID: id, Pod: pod, Config: cfg, Image: cached.Config, User: user,
 		StateDir: r.boxes.stateDir(pod.UID), RunDir: r.boxes.runDir(pod.UID), Hostname: hostname,
 		Cgroup: r.cgroups.SpecPath(box.rec.Cgroup, id), Unified: r.cgroups.Unified,
 		OOMScoreAdj: r.oomAdj.Adjust(r.log, cfg.OOMScoreAdj, caps), AvailableCaps: caps,
+		PIDNamespace: processes,
 	})
 	if err != nil {
 		return nil, err
@@ -158,6 +163,34 @@ func (r *containerSet) create(ctx context.Context, box *sandbox, id string, cfg 
 	}
 	c.resources = cfg.Resources
 	return c, nil
+}
+
+// pidNamespace is the path of the namespace of a container's processes; empty
+// without a target.
+func (r *containerSet) pidNamespace(ctx context.Context, pod runtime.SandboxConfig, target string) (string, error) {
+	if target == "" || pod.HostPID {
+		return "", nil
+	}
+	var id string
+	r.mu.Lock()
+	for _, c := range r.containers {
+		if c.info.Pod.UID == pod.UID && c.info.Name == target && c.info.State == runtime.Running {
+			id = c.info.ID
+		}
+	}
+	r.mu.Unlock()
+	if id == "" {
+		return "", fmt.Errorf("unable to find target container %s: it does not run", target)
+	}
+	stored, err := r.client.LoadContainer(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("look for target container %s: %w", target, err)
+	}
+	task, err := stored.Task(ctx, nil)
+	if err != nil {
+		return "", fmt.Errorf("look for target container %s: %w", target, err)
+	}
+	return fmt.Sprintf("/proc/%d/ns/pid", task.Pid()), nil
 }
 
 // fromStored makes a container in state Created of what containerd keeps.

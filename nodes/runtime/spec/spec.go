@@ -42,6 +42,9 @@ type Input struct {
 	Unified          bool
 	OOMScoreAdj      int
 	AvailableCaps    []string
+	// PIDNamespace is the path of the namespace of processes to join; empty for one
+	// of its own.
+	PIDNamespace string
 }
 
 // Build returns the OCI runtime spec of a container (opencontainers
@@ -212,7 +215,7 @@ func capabilities(s runtime.Security, available []string) []string {
 func specNamespaces(in Input) []specs.LinuxNamespace {
 	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	if !in.Pod.HostPID {
-		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace})
+		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: in.PIDNamespace})
 	}
 	if in.Unified {
 		out = append(out, specs.LinuxNamespace{Type: specs.CgroupNamespace})

@@ -29,6 +29,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 	Order:        240,
 	Status:       true,
 	Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward", "proxy"},
+	Parts:        []kind.Part[*corev1.Pod]{ephemeralContainers},
 	REST:         kind.REST{ReturnsDeleted: true, StatusResets: []string{"metadata.deletionTimestamp", "metadata.ownerReferences"}},
 	Default:      defaultPod,
 	Lifecycle: kind.Lifecycle[*corev1.Pod]{
