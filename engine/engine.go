@@ -261,6 +261,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
 		Tokens:      e.accounts,
+		Authority:   e.pki,
+		Review:      e.server.Review,
 		Log:         e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	chain "headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
+	"headway.dev/engine/api/restrict"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/object"
 )
@@ -30,7 +31,10 @@ func (a requestAdmission) Handles(op admission.Operation) bool {
 
 // Validate implements admission.ValidationInterface.
 func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
-	if err := a.nodeRestriction(attrs); err != nil {
+	if err := restrict.Node(attrs, a.reader); err != nil {
+		return err
+	}
+	if err := restrict.Signers(ctx, attrs, a.auth); err != nil {
 		return err
 	}
 	if err := a.escalation(ctx, attrs); err != nil {

@@ -10,12 +10,14 @@ import (
 	"sync"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	restclient "k8s.io/client-go/rest"
 
 	"headway.dev/engine/api/limits"
+	"headway.dev/engine/api/registry"
 	"headway.dev/manifests/guard"
 )
 
@@ -33,6 +35,11 @@ func (s *Server) InProcess(name string, groups ...string) *restclient.Config {
 		},
 		QPS: -1, // the server limits what is in flight
 	}
+}
+
+// Review answers what a SubjectAccessReview asks, for parts of this process.
+func (s *Server) Review(ctx context.Context, spec authorizationv1.SubjectAccessReviewSpec) (allowed bool, err error) {
+	return registry.Review(ctx, s.auth, spec)
 }
 
 func inProcessUser(r *http.Request) (*authenticator.Response, bool, error) {

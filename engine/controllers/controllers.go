@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 
 	"headway.dev/engine/controllers/aggregation"
 	"headway.dev/engine/controllers/bootstrap"
+	"headway.dev/engine/controllers/certificates"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/deployment"
 	"headway.dev/engine/controllers/endpoints"
@@ -26,6 +28,7 @@ import (
 	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
+	"headway.dev/engine/pki"
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
@@ -60,6 +63,10 @@ type Config struct {
 	RootCA []byte
 	// Tokens signs the tokens of service accounts that Secrets hold.
 	Tokens *satoken.Issuer
+	// Authority signs certificates that were requested and approved, and Review
+	// says whether a node's requests are approved by themselves.
+	Authority *pki.Set
+	Review    certificates.Review
 	// NodeGrace is for how long a node may be silent (default 40 s).
 	NodeGrace time.Duration
 	// NodeGone is for how long a node has to be missing before its pods are
@@ -120,6 +127,9 @@ func New(cfg Config) (*Controllers, error) {
 		node.NewPodGC(as("pod-garbage-collector"), pulse, cfg.TerminatedPods, cfg.NodeGone),
 		eventttl.New(manager, cfg.EventTTL),
 		aggregation.New(as("clusterrole-aggregation-controller")),
+		certificates.NewApprover(as("certificate-controller"), cfg.Review),
+		certificates.NewSigner(as("certificate-controller"), cfg.Authority),
+		certificates.NewCleaner(as("certificate-controller")),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {
@@ -149,11 +159,19 @@ func (c *Controllers) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// aliases are the older names of controllers that are not made of their names.
+var aliases = map[string]string{
+	"csrapproving": "certificatesigningrequest-approving-controller",
+	"csrsigning":   "certificatesigningrequest-signing-controller",
+	"csrcleaner":   "certificatesigningrequest-cleaner-controller",
+}
+
 // selected resolves the syntax of --controllers. The short names of older
 // versions of Kubernetes ("deployment" for "deployment-controller") are known
 // too.
 func selected(names, flags []string) (map[string]bool, error) {
 	resolve := func(name string) (string, bool) {
+		name = cmp.Or(aliases[name], name)
 		for _, n := range names {
 			if short := strings.TrimSuffix(n, "-controller"); name == n || name == short || name == strings.ReplaceAll(short, "-", "") {
 				return n, true

@@ -16,6 +16,7 @@
 //	node            heartbeats, taints, eviction, pod CIDRs, leftover pods
 //	eventttl        expiry of Events
 //	aggregation     rules of ClusterRoles that gather others
+//	certificates    approval, signing and expiry of CertificateSigningRequests
 //
 // To add one, write a package with New(control.Env) control.Controller, and
 // add it to the list in New.

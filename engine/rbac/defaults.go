@@ -37,7 +37,7 @@ func at(verbs []string, paths ...string) rbacv1.PolicyRule {
 // are not served do no harm), and Headway's, named headway:….
 func Defaults() []object.Object {
 	var list []object.Object
-	for _, roles := range [][]*rbacv1.ClusterRole{clusterRoles(), userRoles(), headwayRoles()} {
+	for _, roles := range [][]*rbacv1.ClusterRole{clusterRoles(), certificateRoles(), userRoles(), headwayRoles()} {
 		for _, r := range roles {
 			list = append(list, r)
 		}
@@ -94,6 +94,22 @@ func clusterRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:kubelet-api-admin",
 			on(readVerbs, "", "nodes"), on([]string{"proxy"}, "", "nodes"),
 			on(anything, "", "nodes/log", "nodes/metrics", "nodes/proxy", "nodes/stats")),
+	}
+}
+
+// certificateRoles are for those who ask for certificates and approve them.
+func certificateRoles() []*rbacv1.ClusterRole {
+	const group, requests, prefix = "certificates.k8s.io", "certificatesigningrequests", "system:certificates.k8s.io:"
+	approver := func(signer string) *rbacv1.ClusterRole {
+		rule := on([]string{"approve"}, group, "signers")
+		rule.ResourceNames = []string{"kubernetes.io/" + signer}
+		return clusterRole(prefix+signer+"-approver", rule)
+	}
+	return []*rbacv1.ClusterRole{
+		clusterRole("system:node-bootstrapper", on([]string{"create", "get", "list", "watch"}, group, requests)),
+		clusterRole(prefix+requests+":nodeclient", on(create, group, requests+"/nodeclient")),
+		clusterRole(prefix+requests+":selfnodeclient", on(create, group, requests+"/selfnodeclient")),
+		approver("legacy-unknown"), approver("kubelet-serving"), approver("kube-apiserver-client"), approver("kube-apiserver-client-kubelet"),
 	}
 }
 

@@ -23,7 +23,8 @@ type Config struct {
 	Log         *slog.Logger
 }
 
-// New returns the plugins in Kubernetes' order.
+// New returns the plugins in Kubernetes' order, and last those that it does not
+// have.
 func New(cfg Config) ([]chain.Plugin, error) {
 	security, err := NewPodSecurity(cfg.Stored, cfg.PodSecurity, cfg.Log)
 	if err != nil {
@@ -35,6 +36,8 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "PodSecurity", Interface: security},
 		{Name: "Priority", Interface: priority{}},
 		{Name: "RuntimeClass", Interface: runtimeClass{}},
+		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
+		{Name: "CertificateRequester", Interface: requester{}},
 	}, nil
 }
 

@@ -70,6 +70,7 @@ var (
 		{"authentication.k8s.io", "tokenreviews", []string{"create"}, nil},
 		{"authorization.k8s.io", "subjectaccessreviews", []string{"create"}, nil},
 		{"authorization.k8s.io", "localsubjectaccessreviews", []string{"create"}, nil},
+		{"certificates.k8s.io", "certificatesigningrequests", slices.Concat(read, []string{"create"}), nil},
 		{"coordination.k8s.io", "leases", []string{"get", "create", "update", "patch", "delete"}, ownLease},
 	}
 )

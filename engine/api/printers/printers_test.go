@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,6 +159,13 @@ func TestRows(t *testing.T) {
 		{&discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}}, "x|IPv4|80|10.0.0.1|3h"},
 		{&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: &three, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2, UpdatedReplicas: 3, AvailableReplicas: 1}}, "x|2/3|3|1|3h|||app=web"},
 		{&corev1.Event{ObjectMeta: meta, Type: "Normal", Reason: "Pulled", Message: "Pulled it\n", Count: 4, InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "p", FieldPath: "spec.containers{c}"}, Source: corev1.EventSource{Component: "kubelet", Host: "n1"}, FirstTimestamp: meta.CreationTimestamp, LastTimestamp: meta.CreationTimestamp}, "3h|Normal|Pulled|pod/p|spec.containers{c}|kubelet, n1|Pulled it|3h|4|x"},
+		{&certificatesv1.CertificateSigningRequest{ObjectMeta: meta, Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: "example.com/house", Username: "ada", ExpirationSeconds: new(int32(86400))}}, "x|3h|example.com/house|ada|24h|Pending"},
+		{&certificatesv1.CertificateSigningRequest{ObjectMeta: meta, Status: certificatesv1.CertificateSigningRequestStatus{
+			Certificate: []byte("x"), Conditions: []certificatesv1.CertificateSigningRequestCondition{{Type: "Approved"}, {Type: "Failed"}},
+		}}, "x|3h|<none>||<none>|Approved,Failed,Issued"},
+		{&certificatesv1.CertificateSigningRequest{ObjectMeta: meta, Status: certificatesv1.CertificateSigningRequestStatus{
+			Conditions: []certificatesv1.CertificateSigningRequestCondition{{Type: "Denied"}},
+		}}, "x|3h|<none>||<none>|Denied"},
 		{&sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{URL: "https://example.com/r"}, Status: sourcev1.GitRepositoryStatus{Conditions: []metav1.Condition{{Type: "Ready", Status: "True", Message: "stored artifact"}}}}, "x|https://example.com/r|3h|True|stored artifact"},
 	} {
 		if diff := cmp.Diff(c.want, row(t, c.obj)); diff != "" {

@@ -88,6 +88,15 @@ func (a access[T]) Create(ctx context.Context, obj runtime.Object, validate rest
 	return review, nil
 }
 
+// Review answers what a SubjectAccessReview asks.
+func Review(ctx context.Context, auth authorizer.UnconditionalAuthorizer, spec authorizationv1.SubjectAccessReviewSpec) (allowed bool, err error) {
+	decision, _, err := auth.Authorize(ctx, question{resource: spec.ResourceAttributes, path: spec.NonResourceAttributes, user: subjectOf(spec)}.attributes())
+	if decision == authorizer.DecisionAllow {
+		return true, nil
+	}
+	return false, err
+}
+
 func (q question) validate() field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList

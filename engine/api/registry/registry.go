@@ -130,6 +130,7 @@ func subresources(resource Resource, opts Options) map[string]rest.Storage {
 	few["eviction"] = Eviction{resource.Store}
 	few["token"] = AccountToken{opts.Reader, opts.Tokens}
 	few["proxy"] = streaming.NewProxy(resource.kind.Kind, opts.Reader, opts.Nodes)
+	few["approval"] = newStatus(resource.Store, strategy.Approval{Main: strategy.New(resource.kind, opts.Now)})
 	return few
 }
 

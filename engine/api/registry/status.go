@@ -13,7 +13,8 @@ import (
 )
 
 // Status is the REST storage of a subresource that is the whole object with
-// another update strategy: status, and the finalize of namespaces.
+// another update strategy: status, the finalize of namespaces, and the approval of
+// signing requests.
 type Status struct {
 	store *genericregistry.Store
 	reset rest.ResetFieldsStrategy

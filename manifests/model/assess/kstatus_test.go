@@ -44,7 +44,10 @@ var otherwise = map[string]struct {
 var never = map[string]map[health.Status]string{
 	"ReplicaSet": {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
 	"Service":    {health.Failed: "its addresses are allotted with the request that creates it"},
-	"Namespace":  {health.InProgress: "it is there or it is not", health.Failed: "as InProgress"},
+	"CertificateSigningRequest": {
+		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",
+	},
+	"Namespace": {health.InProgress: "it is there or it is not", health.Failed: "as InProgress"},
 }
 
 // TestLikeKstatus holds the status of each case of TestOf against what kstatus

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -95,6 +96,16 @@ func PatchFinalize(name string, edit func(ns *corev1.Namespace) bool) Change {
 	key := object.Key{GroupKind: corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), Name: name}
 	return of("finalize", patch(key, func(obj object.Object) bool { return edit(obj.(*corev1.Namespace)) },
 		lifecycle.PrepareFinalize))
+}
+
+// PatchApproval is Patch for the approval subresource of a signing request, the
+// only way to approve or deny it.
+func PatchApproval(key object.Key, now time.Time, edit func(r *certificatesv1.CertificateSigningRequest) bool) Change {
+	request := func(obj object.Object) *certificatesv1.CertificateSigningRequest {
+		return obj.(*certificatesv1.CertificateSigningRequest)
+	}
+	return of("approval", patch(key, func(obj object.Object) bool { return edit(request(obj)) },
+		func(obj, old object.Object) { lifecycle.PrepareApproval(request(obj), request(old), now) }))
 }
 
 // Delete deletes as the API's DELETE does: finalizers, grace periods and

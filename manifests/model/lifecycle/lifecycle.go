@@ -17,11 +17,13 @@ package lifecycle
 import (
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -98,6 +100,14 @@ func PreparePart(obj, old object.Object, part kind.Part[object.Object]) {
 	obj.SetFinalizers(old.GetFinalizers())
 	obj.SetGenerateName(old.GetGenerateName())
 	PrepareUpdate(obj, old)
+}
+
+// PrepareApproval makes obj a legal successor of old for a write through the
+// approval subresource: the conditions are obj's, everything else but the metadata
+// is old's.
+func PrepareApproval(obj, old *certificatesv1.CertificateSigningRequest, now time.Time) {
+	keepStamps(obj, old)
+	certificates.Approve(obj, old, now)
 }
 
 // keepStamps takes from old the metadata that no client may change.

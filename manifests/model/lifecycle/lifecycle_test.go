@@ -8,6 +8,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -205,6 +206,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
+	case *certificatesv1.CertificateSigningRequest:
+		obj.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.RequestConditionType(typ)}}
 	case interface{ SetConditions([]metav1.Condition) }:
 		obj.SetConditions([]metav1.Condition{{Type: typ}})
 	}
@@ -223,6 +226,8 @@ func condition(obj object.Object) string {
 	case *appsv1.Deployment:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
+		return string(obj.Status.Conditions[0].Type)
+	case *certificatesv1.CertificateSigningRequest:
 		return string(obj.Status.Conditions[0].Type)
 	case interface{ GetConditions() []metav1.Condition }:
 		return obj.GetConditions()[0].Type

@@ -18,6 +18,7 @@ import (
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/kinds/apps"
+	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/kinds/coordination"
 	"headway.dev/manifests/model/kinds/core"
 	"headway.dev/manifests/model/kinds/discovery"
@@ -30,7 +31,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, apps.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
+	core.Group, apps.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
 }
 
 var (

@@ -1,0 +1,207 @@
+package api_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/keyutil"
+
+	"headway.dev/engine/api/apitest"
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/pki"
+)
+
+// wish is a request for a certificate, and the key that it is for.
+type wish struct{ request, key []byte }
+
+func wishFor(t *testing.T, subject pkix.Name, ips ...net.IP) wish {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: subject, IPAddresses: ips}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pemKey, err := keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wish{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), pemKey}
+}
+
+func (w wish) manifest(name, signer, usages, more string) string {
+	return fmt.Sprintf("---\n{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: %s}, spec: {signerName: %s, usages: [%s], request: %s%s}}",
+		name, signer, usages, base64.StdEncoding.EncodeToString(w.request), more)
+}
+
+// decided waits until a request is as is says.
+func decided(t *testing.T, client kubernetes.Interface, name string, is func(*certificatesv1.CertificateSigningRequest) bool) *certificatesv1.CertificateSigningRequest {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w, err := client.CertificatesV1().CertificateSigningRequests().Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	var last any
+	for ev := range w.ResultChan() {
+		if r, ok := ev.Object.(*certificatesv1.CertificateSigningRequest); ok && is(r) {
+			return r
+		}
+		last = ev.Object
+	}
+	t.Fatalf("the request %s: %+v", name, last)
+	return nil
+}
+
+func issued(r *certificatesv1.CertificateSigningRequest) bool { return len(r.Status.Certificate) > 0 }
+
+// Who may ask for certificates gets them from who may approve them, in their own
+// name, and nobody becomes an administrator or another node by one.
+func TestSigningRequests(t *testing.T) {
+	s := apitest.Start(t)
+	admin := kubernetes.NewForConfigOrDie(s.Config)
+	manager, err := controllers.New(controllers.Config{
+		Store: s.Store, Authority: s.PKI, Review: s.API.Review, Enabled: []string{"csrapproving", "csrsigning", "csrcleaner"}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- manager.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}()
+
+	ada := s.KubeconfigFor(t, "ada", "devs")
+	const client, clientUsages = "kubernetes.io/kube-apiserver-client", "client auth, digital signature"
+	robot := wishFor(t, pkix.Name{CommonName: "robot", Organization: []string{"robots"}})
+	file := filepath.Join(t.TempDir(), "csr.yaml")
+	// Whoever they say they are, it is ada who asks.
+	text := robot.manifest("robot", client, clientUsages, ", expirationSeconds: 7200, username: root, groups: [system:masters]")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuseAs(t, s, ada, `User "ada" cannot create resource "certificatesigningrequests" in API group "certificates.k8s.io" at the cluster scope`, "create", "-f", file)
+	for _, args := range [][]string{
+		{"create", "clusterrole", "asks", "--verb=create,get,list,watch", "--resource=certificatesigningrequests"},
+		{"create", "clusterrole", "decides", "--verb=update", "--resource=certificatesigningrequests/approval"},
+		{"create", "clusterrolebinding", "asks", "--clusterrole=asks", "--group=devs"},
+		{"create", "clusterrolebinding", "decides", "--clusterrole=decides", "--group=devs"},
+	} {
+		kubectl(t, s, "", args...)
+	}
+	if _, stderr, err := s.KubectlAs(t, ada, text, "create", "-f", "-"); err != nil {
+		t.Fatalf("%v: %s", err, stderr)
+	}
+	r, err := admin.CertificatesV1().CertificateSigningRequests().Get(ctx, "robot", metav1.GetOptions{})
+	if err != nil || r.Spec.Username != "ada" || strings.Join(r.Spec.Groups, " ") != "devs system:authenticated" {
+		t.Errorf("%v: asked by %s of %q, want ada of devs", err, r.Spec.Username, r.Spec.Groups)
+	}
+	expect(t, s, "", []string{"get", "csr"}, "SIGNERNAME", "REQUESTOR", "REQUESTEDDURATION", client, "ada", "120m", "Pending")
+
+	// Who approves needs the right for the signer.
+	refuseAs(t, s, ada, `certificatesigningrequests.certificates.k8s.io "robot" is forbidden: user not permitted to approve requests with signerName "kubernetes.io/kube-apiserver-client"`, "certificate", "approve", "robot")
+	kubectl(t, s, "", "create", "clusterrolebinding", "approves", "--clusterrole=system:certificates.k8s.io:kube-apiserver-client-approver", "--group=devs")
+	if out, stderr, err := s.KubectlAs(t, ada, "", "certificate", "approve", "robot"); err != nil || !strings.Contains(out, "approved") {
+		t.Fatalf("%v: %s%s", err, out, stderr)
+	}
+	r = decided(t, admin, "robot", issued)
+	expect(t, s, "", []string{"get", "csr", "robot"}, "Approved,Issued")
+	block, _ := pem.Decode(r.Status.Certificate)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := cert.NotAfter.Sub(r.Status.Conditions[0].LastUpdateTime.Time); life < 2*time.Hour-time.Minute || life > 2*time.Hour+time.Minute || cert.IsCA {
+		t.Errorf("a certificate for %v (authority: %v), want two hours", life, cert.IsCA)
+	}
+	config := filepath.Join(t.TempDir(), "robot.kubeconfig")
+	if err := pki.WriteKubeconfig(config, s.URL, s.PKI.CACert, pki.Credentials{User: "robot", CertPEM: r.Status.Certificate, KeyPEM: robot.key}); err != nil {
+		t.Fatal(err)
+	}
+	if out, stderr, err := s.KubectlAs(t, config, "", "auth", "whoami"); err != nil || !strings.Contains(out, "robot") || !strings.Contains(out, "[robots system:authenticated]") {
+		t.Errorf("who has the certificate: %v %s%s", err, out, stderr)
+	}
+	r.Status.Conditions = nil
+	if _, err := admin.CertificatesV1().CertificateSigningRequests().UpdateApproval(ctx, "robot", r, metav1.UpdateOptions{}); err == nil || !strings.Contains(err.Error(), `updates may not remove a condition of type "Approved"`) {
+		t.Errorf("take the approval back: %v", err)
+	}
+
+	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("unwanted", client, clientUsages, ""), []string{"create", "-f", "-"}, "created")
+	expect(t, s, "", []string{"certificate", "deny", "unwanted"}, "denied")
+	expect(t, s, "", []string{"get", "csr", "--field-selector=spec.signerName=" + client}, "Denied", "robot")
+	refuse(t, s, wishFor(t, pkix.Name{CommonName: "x", Organization: []string{"system:masters"}}).manifest("root", client, clientUsages, ""), []string{"create", "-f", "-"},
+		`certificatesigningrequests.certificates.k8s.io "root" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed`)
+	refuse(t, s, "", []string{"patch", "csr", "unwanted", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Approved","status":"True"}]}}`}, "status.conditions: Forbidden: updates may not")
+
+	// What the signer does not sign fails, and says so.
+	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("server", client, "server auth", ""), []string{"create", "-f", "-"}, "created")
+	expect(t, s, "", []string{"certificate", "approve", "server"}, "approved")
+	decided(t, admin, "server", func(r *certificatesv1.CertificateSigningRequest) bool {
+		c := r.Status.Conditions
+		return len(c) == 2 && c[1].Type == certificatesv1.CertificateFailed && c[1].Reason == "SignerValidationFailure" && c[1].Message == "invalid usage for client certificate: server auth"
+	})
+
+	// A node gets certificates for itself, without anybody's approval if it may.
+	kubectl(t, s, "", "create", "clusterrolebinding", "renew", "--clusterrole=system:certificates.k8s.io:certificatesigningrequests:selfnodeclient", "--group=system:nodes")
+	node := kubernetes.NewForConfigOrDie(s.API.InProcess("system:node:n1", "system:nodes")).CertificatesV1().CertificateSigningRequests()
+	ask := func(name, signer string, w wish, usages ...certificatesv1.KeyUsage) error {
+		_, err := node.Create(ctx, &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: certificatesv1.CertificateSigningRequestSpec{
+			SignerName: signer, Request: w.request, Usages: usages,
+		}}, metav1.CreateOptions{})
+		return err
+	}
+	n1 := pkix.Name{CommonName: "system:node:n1", Organization: []string{"system:nodes"}}
+	if err := ask("n1", certificatesv1.KubeAPIServerClientKubeletSignerName, wishFor(t, n1), "client auth", "digital signature"); err != nil {
+		t.Fatal(err)
+	}
+	r = decided(t, admin, "n1", issued)
+	if c := r.Status.Conditions[0]; c.Reason != "AutoApproved" || c.Message != "Auto approving self kubelet client certificate after SubjectAccessReview." {
+		t.Errorf("approved for %s: %s", c.Reason, c.Message)
+	}
+	n2 := pkix.Name{CommonName: "system:node:n2", Organization: []string{"system:nodes"}}
+	if err := ask("n2", certificatesv1.KubeAPIServerClientKubeletSignerName, wishFor(t, n2), "client auth", "digital signature"); err == nil || !strings.Contains(err.Error(), "can only create a node CSR with CN=system:node:n1") {
+		t.Errorf("a node asks for another's certificate: %v", err)
+	}
+	// That of its server is approved by people.
+	if err := ask("n1-server", certificatesv1.KubeletServingSignerName, wishFor(t, n1, net.IPv4(192, 0, 2, 1)), "server auth", "digital signature"); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, s, "", []string{"certificate", "approve", "n1-server"}, "approved")
+	r = decided(t, admin, "n1-server", issued)
+	if block, _ = pem.Decode(r.Status.Certificate); block == nil {
+		t.Fatal("no certificate")
+	}
+	if cert, err = x509.ParseCertificate(block.Bytes); err != nil || !cert.IPAddresses[0].Equal(net.IPv4(192, 0, 2, 1)) {
+		t.Errorf("%v: %v", err, cert.IPAddresses)
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{Roots: s.PKI.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		t.Error(err)
+	}
+}
