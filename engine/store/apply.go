@@ -127,10 +127,13 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 		ev.entry = d.entry
 		if durable {
 			data, err := codec.Encode(d.entry.object)
+			if err == nil {
+				d.entry.size = int64(len(data))
+				d.data, err = w.cipher.Encrypt(key, data)
+			}
 			if err != nil {
 				return fmt.Errorf("store %s: %w", key, err)
 			}
-			d.data, d.entry.size = data, int64(len(data))
 		} else {
 			d.entry.size = record.Size(next) // it is encoded later
 		}

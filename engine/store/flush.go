@@ -95,7 +95,9 @@ func (w *writer) writes() []write {
 
 func (w *writer) encode(e *entry) (data []byte, err error) {
 	err = guard.Call(context.Background(), "encode "+e.key.String(), func() error {
-		data, err = w.codecs(e.key.GroupKind).Encode(e.object)
+		if data, err = w.codecs(e.key.GroupKind).Encode(e.object); err == nil {
+			data, err = w.cipher.Encrypt(e.key, data)
+		}
 		return err
 	})
 	return data, err
@@ -222,4 +224,93 @@ func (w *writer) finish() error {
 		err = fmt.Errorf("close the store's file: %w", closeErr)
 	}
 	return err
+}
+
+// reencryptChunk is how many records are looked at while all other writes wait.
+const reencryptChunk = 512
+
+// Stale reports whether Open found objects that the cipher would have written
+// otherwise, not encrypted or with an old key, or what was left of some. After
+// Reencrypt there are none.
+func (s *Store) Stale() bool { return s.stale.Load() > 0 }
+
+// Reencrypt writes all again that the cipher would write otherwise now, under the
+// same revisions, and then the file, so that it has no bytes of it from before.
+// Objects do not change by that, and nobody sees an event. progress, if not nil,
+// hears how many of the records were looked at. An error leaves a file that is
+// as good as before. Other writes wait for each chunk, and for the file at the
+// end, which is as long as its disk takes to copy it.
+func (s *Store) Reencrypt(ctx context.Context, progress func(done, total int)) error {
+	var until uint64
+	var part file.Part
+	var done, total int
+	err := inWriter(ctx, s, func(w *writer) error {
+		until = w.work.revision
+		if err := w.clear(); err != nil {
+			return err
+		}
+		return w.file.Update(func(tx file.Tx) error { total = tx.Records(); return tx.SetScrub() })
+	})
+	for more := true; err == nil && more; more = part.Next != 0 && part.Next <= until {
+		err = inWriter(ctx, s, func(w *writer) error {
+			return w.file.Update(func(tx file.Tx) (err error) {
+				part, err = tx.Reencrypt(part.Next, reencryptChunk, w.cipher)
+				return err
+			})
+		})
+		done += part.Looked
+		for _, key := range part.Dropped {
+			s.log.Error("stored object deleted: it was changed or moved in the store's file, and no key reads it", "key", key)
+		}
+		if progress != nil && err == nil {
+			progress(min(done, total), total)
+		}
+	}
+	if err == nil {
+		err = inWriter(ctx, s, (*writer).rewrite)
+	}
+	if err != nil {
+		return fmt.Errorf("encrypt the store anew: %w", err)
+	}
+	s.stale.Store(0)
+	return nil
+}
+
+// inWriter has the writer do something between its batches.
+func inWriter(ctx context.Context, s *Store, task func(*writer) error) error {
+	_, err := s.do(&request{ctx: ctx, task: task, done: make(chan outcome, 1)})
+	return err
+}
+
+// clear writes what is dirty, and deletes all garbage.
+func (w *writer) clear() error {
+	for key, d := range w.dirty {
+		d.data = nil // it may be of an old key
+		w.dirty[key] = d
+	}
+	if err := w.flush(); err != nil {
+		return err
+	}
+	for len(w.garbage) > 0 {
+		if err := w.compact(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite gives the store a new file with what it uses.
+func (w *writer) rewrite() error {
+	if err := w.clear(); err != nil {
+		return err
+	}
+	if err := w.file.Rewrite(); err != nil {
+		w.store.failure.Store(&err)
+		return err
+	}
+	if err := w.reserve.Reopen(w.store.path); err != nil {
+		w.log.Error("cannot keep a reserve on the disk for the store's new file", "err", err)
+	}
+	w.reserve.Keep(w.file.Used())
+	return nil
 }

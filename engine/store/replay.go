@@ -1,10 +1,12 @@
 package store
 
 import (
-	"log/slog"
+	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +27,9 @@ type contents struct {
 	// unreadable are the keys whose newest record its codec refused, with the
 	// record's revision. The records stay in the file.
 	unreadable map[object.Key]uint64
+	// stale is how many objects the cipher would write otherwise now, and at
+	// least 1 if the file has to be rewritten.
+	stale int64
 }
 
 type found struct {
@@ -36,15 +41,15 @@ type found struct {
 // replay reads the whole file. The newest record of each key counts. A damaged
 // record fails it; an intact one whose object cannot be decoded is left out
 // and reported, so that one bad object does not stop all others.
-func replay(f *file.File, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) (c contents, err error) {
+func replay(f *file.File, opts Options) (c contents, err error) {
 	err = f.View(func(tx file.Tx) error {
-		c, err = replayTx(tx, codecs, indexes, log)
+		c, err = replayTx(tx, opts)
 		return err
 	})
 	return c, err
 }
 
-func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) (contents, error) {
+func replayTx(tx file.Tx, opts Options) (contents, error) {
 	c := contents{
 		kinds: map[schema.GroupKind]*collection{},
 		// At least 1: to the API's clients, 0 means any revision.
@@ -64,8 +69,11 @@ func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes fu
 		live = append(live, f)
 	}
 	slices.Sort(c.garbage)
-	if err := decodeAll(live, codecs, indexes, log); err != nil {
+	if c.stale, err = decodeAll(live, opts); err != nil {
 		return c, err
+	}
+	if tx.Scrub() {
+		c.stale++
 	}
 	for _, f := range live {
 		if f.entry == nil {
@@ -74,7 +82,7 @@ func replayTx(tx file.Tx, codecs func(schema.GroupKind) record.Codec, indexes fu
 		}
 		kind := f.record.Key.GroupKind
 		if c.kinds[kind] == nil {
-			c.kinds[kind] = newCollection(len(indexes(kind)))
+			c.kinds[kind] = newCollection(len(opts.Indexes(kind)))
 		}
 		c.kinds[kind].put(f.entry)
 	}
@@ -97,25 +105,45 @@ func latestRecords(tx file.Tx, c *contents) (map[object.Key]*found, error) {
 	return latest, err
 }
 
-func decodeAll(live []*found, codecs func(schema.GroupKind) record.Codec, indexes func(schema.GroupKind) Indexes, log *slog.Logger) error {
+// decodeAll makes the entries of live, and returns how many of them are stale. An
+// object whose key is missing fails it: all of its kind may be like it.
+func decodeAll(live []*found, opts Options) (stale int64, err error) {
 	workers := runtime.GOMAXPROCS(0)
 	var g errgroup.Group
+	var count atomic.Int64
 	for i := range workers {
 		g.Go(func() error {
 			return file.Guard(func() error {
 				for j := i; j < len(live); j += workers {
-					f := live[j]
-					obj, err := f.record.Object(codecs(f.record.Key.GroupKind))
-					if err != nil {
-						log.Error("stored object left out: it cannot be decoded", "key", f.record.Key, "revision", f.revision, "err", err)
-						continue
+					old, err := live[j].decode(opts)
+					switch {
+					case errors.Is(err, record.ErrKey):
+						return fmt.Errorf("%s: %w", live[j].record.Key, err)
+					case err != nil:
+						opts.Log.Error("stored object left out: it cannot be decoded", "key", live[j].record.Key, "revision", live[j].revision, "err", err)
+					case old:
+						count.Add(1)
 					}
-					obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
-					f.entry = &entry{key: f.record.Key, object: obj, revision: f.revision, size: int64(len(f.record.Data)), indexed: indexes(f.record.Key.GroupKind).values(obj)}
 				}
 				return nil
 			})
 		})
 	}
-	return g.Wait()
+	err = g.Wait()
+	return count.Load(), err
+}
+
+// decode makes the entry of f.
+func (f *found) decode(opts Options) (stale bool, err error) {
+	key, kind := f.record.Key, f.record.Key.GroupKind
+	if f.record.Data, stale, err = opts.Cipher.Decrypt(key, f.record.Data); err != nil {
+		return false, err
+	}
+	obj, err := f.record.Object(opts.Codec(kind))
+	if err != nil {
+		return false, err
+	}
+	obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
+	f.entry = &entry{key: key, object: obj, revision: f.revision, size: int64(len(f.record.Data)), indexed: opts.Indexes(kind).values(obj)}
+	return stale, nil
 }

@@ -81,6 +81,9 @@ type Options struct {
 	// Codec returns how a kind is encoded; nil for a kind that is not stored.
 	// The default is record.Served, for the kinds of manifests/model/scheme.
 	Codec func(kind schema.GroupKind) record.Codec
+	// Cipher encrypts what the file contains of some kinds. The default is
+	// record.Plain.
+	Cipher record.Cipher
 	// Indexes returns the fields of a kind by which objects and their events
 	// are found. The default is those of the kinds' definitions.
 	Indexes func(kind schema.GroupKind) Indexes
@@ -111,6 +114,9 @@ func (o *Options) setDefaults() {
 	if o.Codec == nil {
 		o.Codec = record.Served
 	}
+	if o.Cipher == nil {
+		o.Cipher = record.Plain{}
+	}
 	if o.Indexes == nil {
 		o.Indexes = servedIndexes
 	}
@@ -124,6 +130,8 @@ type Store struct {
 	current atomic.Pointer[state]
 	codecs  func(schema.GroupKind) record.Codec
 	indexes func(schema.GroupKind) Indexes
+	// stale: see contents.
+	stale atomic.Int64
 	// failure is the disk's error of the newest write.
 	failure atomic.Pointer[error]
 
@@ -157,14 +165,15 @@ type Store struct {
 }
 
 // Open opens or creates the store and reads all of it into memory. It fails
-// with file.ErrInUse, file.ErrNewer or file.ErrDamaged, or an error of the file system.
+// with file.ErrInUse, file.ErrNewer, file.ErrDamaged or record.ErrKey, or an error
+// of the file system.
 func Open(opts Options) (*Store, error) {
 	opts.setDefaults()
 	f, err := file.Open(opts.Path, opts.LockTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", opts.Path, err)
 	}
-	loaded, err := replay(f, opts.Codec, opts.Indexes, opts.Log)
+	loaded, err := replay(f, opts)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())
 	}
@@ -188,6 +197,7 @@ func Open(opts Options) (*Store, error) {
 		requests:  make(chan *request, maxBatch),
 		ended:     make(chan struct{}),
 	}
+	s.stale.Store(loaded.stale)
 	w := newWriter(s, opts, loaded)
 	if w.reserve, err = reserve.Open(opts.Path, opts.Reserve, opts.Log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", opts.Path, err), f.Close())

@@ -30,7 +30,10 @@ type request struct {
 	tx  change.Tx
 	// dryRun takes the transaction back after it has succeeded.
 	dryRun bool
-	done   chan outcome
+	// task, if set, is all that the request is: something that only the writer
+	// may do.
+	task func(*writer) error
+	done chan outcome
 }
 
 func (r *request) durable() bool {
@@ -51,6 +54,7 @@ type writer struct {
 	along   func(object.Event) []change.Change
 	observe func([]object.Event)
 	codecs  func(schema.GroupKind) record.Codec
+	cipher  record.Cipher
 	indexes func(schema.GroupKind) Indexes
 
 	// work is the newest state; between batches it equals the published one.
@@ -90,7 +94,7 @@ type dirtyKey struct {
 
 func newWriter(s *Store, opts Options, c contents) *writer {
 	w := &writer{
-		store: s, file: s.file, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec, indexes: opts.Indexes,
+		store: s, file: s.file, log: opts.Log, admit: opts.Admit, along: opts.Along, observe: opts.Observe, codecs: opts.Codec, cipher: opts.Cipher, indexes: opts.Indexes,
 		work:       &state{revision: c.revision, kinds: c.kinds},
 		dirty:      map[object.Key]dirtyKey{},
 		unreadable: c.unreadable,
@@ -150,9 +154,12 @@ func (w *writer) drain(first *request) []*request {
 func (w *writer) serve(reqs []*request) {
 	var behind, wait []*request
 	for _, r := range reqs {
-		if r.durable() {
+		switch {
+		case r.task != nil:
+			r.done <- outcome{err: guard.Call(r.ctx, "work on the store's file", func() error { return r.task(w) })}
+		case r.durable():
 			wait = append(wait, r)
-		} else {
+		default:
 			behind = append(behind, r)
 		}
 	}

@@ -6,4 +6,6 @@
 // bbolt append to its last page. Bucket "logs" holds the append-only logs, a
 // bucket each, keyed by index+1; bucket "meta" the format version and the
 // ceiling, a revision that is at least every one given out.
+//
+// [File.Rewrite] replaces the file by one without the pages of deleted records.
 package file

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,8 +15,8 @@ import (
 )
 
 // formatVersion is that of the files we write. Raise it when an older binary
-// would misread what a newer one wrote.
-const formatVersion = 1
+// would misread what a newer one wrote. 2: data may be encrypted.
+const formatVersion = 2
 
 // Errors of Open, to be tested with errors.Is.
 var (
@@ -34,11 +35,18 @@ var (
 
 	formatKey  = []byte("format")
 	ceilingKey = []byte("ceiling")
+	scrubKey   = []byte("scrub")
 )
 
 // File is the open file of a store. Any number of goroutines may read it while
 // one writes.
-type File struct{ db *bolt.DB }
+type File struct {
+	path string
+	// mu guards db, which Rewrite replaces: it is held for reading while db is
+	// in use.
+	mu sync.RWMutex
+	db *bolt.DB
+}
 
 func boltOptions(lockTimeout time.Duration) *bolt.Options {
 	return &bolt.Options{
@@ -80,14 +88,24 @@ func Open(path string, lockTimeout time.Duration) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{db}, nil
+	// What a crash left: the lock on the file says that nobody is about to use it.
+	if err := errors.Join(removeIfThere(path+NextSuffix), raiseFormat(db)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &File{path: path, db: db}, nil
 }
 
 // Close closes the file.
-func (f *File) Close() error { return f.db.Close() }
+func (f *File) Close() error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.db.Close()
+}
 
 // Used returns the length of the used part of the file, 0 if it is closed.
 func (f *File) Used() (size int64) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	_ = f.db.View(func(tx *bolt.Tx) error { size = tx.Size(); return nil }) // fails where it is closed
 	return size
 }
@@ -128,11 +146,7 @@ func create(path string, options *bolt.Options) error {
 	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return syncDir(dir)
 }
 
 func openBolt(path string, options *bolt.Options) (db *bolt.DB, err error) {
@@ -157,6 +171,20 @@ func layOut(db *bolt.DB) error {
 				return fmt.Errorf("lay out: %w", err)
 			}
 		}
-		return tx.Bucket(metaBucket).Put(formatKey, []byte(strconv.Itoa(formatVersion)))
+		return putFormat(tx)
 	})
+}
+
+func putFormat(tx *bolt.Tx) error {
+	return tx.Bucket(metaBucket).Put(formatKey, []byte(strconv.Itoa(formatVersion)))
+}
+
+// raiseFormat gives a file of an older format our version.
+func raiseFormat(db *bolt.DB) error {
+	var found string
+	err := db.View(func(tx *bolt.Tx) error { found = string(tx.Bucket(metaBucket).Get(formatKey)); return nil })
+	if err != nil || found == strconv.Itoa(formatVersion) {
+		return err
+	}
+	return db.Update(putFormat)
 }

@@ -18,6 +18,8 @@ import (
 // returns fs.ErrClosed.
 func (f *File) Log(name string, from int64, limit int) ([][]byte, error) {
 	var out [][]byte
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	err := f.db.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket(logsBucket).Bucket([]byte(name))
 		if b == nil {

@@ -17,6 +17,8 @@ type Tx struct{ tx *bolt.Tx }
 // View reads the file as it is at one moment. If a damaged page makes read
 // fail, the error wraps ErrDamaged.
 func (f *File) View(read func(Tx) error) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	return Guard(func() error {
 		return f.db.View(func(tx *bolt.Tx) error { return read(Tx{tx}) })
 	})
@@ -25,6 +27,8 @@ func (f *File) View(read func(Tx) error) error {
 // Update changes the file. A panic in it is an error like those of the disk,
 // and leaves the file as it was.
 func (f *File) Update(change func(Tx) error) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	return guard.Call(context.Background(), "write to the store's file", func() error {
 		return f.db.Update(func(tx *bolt.Tx) error { return change(Tx{tx}) })
 	})

@@ -48,6 +48,21 @@ func Open(path string, size int64, log *slog.Logger) (*Reserve, error) {
 	return r, err
 }
 
+// Reopen follows a file of the same name that has taken the place of the one
+// before.
+func (r *Reserve) Reopen(path string) error {
+	if r.file == nil {
+		return nil
+	}
+	next, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	err = r.file.Close()
+	r.file, r.end = next, 0
+	return err
+}
+
 // Close releases the file, which keeps the blocks that it has.
 func (r *Reserve) Close() error {
 	if r.file == nil {
