@@ -56,6 +56,7 @@ require (
 	filippo.io/edwards25519 v1.1.0 // indirect
 	github.com/containerd/fifo v1.1.0 // indirect
 	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
+	k8s.io/kms v0.37.2 // indirect
 )
 
 require (

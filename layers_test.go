@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
 	"go.etcd.io/bbolt":                 {"engine/store"},
-	"k8s.io/apiserver":                 {"engine/admission", "engine/api"},
+	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }
@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"syncer":          {"egress", "wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
 	"syncer/preview":  {"rollout", "budget", "content", "."},
-	"engine":          {"event", "pki", "rbac", "satoken", "store", "admit", "admission", "api", "controllers", "scheduler", "."},
+	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "authz", "restrict", "view", "registry", "storage", "limits", ".", "apitest"},
 	"engine/controllers": {

@@ -17,11 +17,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,6 +38,7 @@ import (
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/encryption"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/rbac"
@@ -80,6 +83,9 @@ type Config struct {
 	// as; empty is the cluster itself. Where one acts as an account, pods are held
 	// to baseline at least.
 	DefaultServiceAccount string
+	// EncryptionProviderConfig is a file with Kubernetes' EncryptionConfiguration.
+	// Empty: Secrets are encrypted with a key of their own, in DataDir.
+	EncryptionProviderConfig string
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -91,6 +97,8 @@ type Engine struct {
 	checks    *admit.Admission
 	admission *admission.Chain
 	store     *store.Store
+	cipher    *encryption.Cipher
+	rotating  sync.Mutex
 	roles     rbac.Index
 	graph     authz.Graph
 	events    *event.Recorder
@@ -128,6 +136,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.cipher, err = encryption.Open(encryptionConfig(cfg.DataDir, cfg.EncryptionProviderConfig)); err != nil {
+		return nil, err
+	}
 	e.store, err = store.Open(store.Options{
 		Path:  filepath.Join(cfg.DataDir, StoreFile),
 		Admit: e.checks.Hooks(),
@@ -139,16 +150,21 @@ func Open(cfg Config) (*Engine, error) {
 			}
 		},
 		Reserve: storeReserve,
+		Cipher:  e.cipher,
 		Log:     cfg.Log.With("part", "store"),
 	})
 	if err != nil {
+		e.cipher.Close()
 		return nil, err
+	}
+	if err := encryptStore(e.store, e.cipher, cfg.Log.With("part", "store")); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Log: cfg.Log.With("part", "admission"),
 	})
 	if err != nil {
-		return nil, errors.Join(err, e.store.Close())
+		return nil, errors.Join(err, e.Close())
 	}
 	e.admission = admission.NewChain(plugged...)
 	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
@@ -174,7 +190,10 @@ func (e *Engine) Events() *event.Recorder { return e.events }
 func (e *Engine) PKI() *pki.Set { return e.pki }
 
 // Close closes the store of an engine that does not run.
-func (e *Engine) Close() error { return e.store.Close() }
+func (e *Engine) Close() error {
+	defer e.cipher.Close()
+	return e.store.Close()
+}
 
 // Prepare creates the API server, with routes as further paths of it, which
 // ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
@@ -195,6 +214,11 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	if e.accounts, err = satoken.New(accountKey, e.store, time.Now); err != nil {
 		return err
 	}
+	routes = maps.Clone(routes)
+	if routes == nil {
+		routes = map[string]http.Handler{}
+	}
+	routes[RotatePath] = http.HandlerFunc(e.serveRotation)
 	e.server, err = api.New(api.Config{
 		Store:       e.store,
 		Listener:    e.cfg.Listener,
@@ -210,8 +234,11 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Admission:   e.admission,
 
 		AccountTokens: e.accounts,
-		Ready:         map[string]func() error{"store": e.store.Err},
-		Log:           e.cfg.Log.With("part", "api"),
+		Ready: map[string]func() error{
+			"store":         e.store.Err,
+			"kms-providers": func() error { return e.cipher.Healthy(context.Background()) },
+		},
+		Log: e.cfg.Log.With("part", "api"),
 	})
 	return err
 }
@@ -266,7 +293,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		Log:         e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {
-		return errors.Join(err, e.store.Close())
+		return errors.Join(err, e.Close())
 	}
 	placer := scheduler.New(scheduler.Config{Store: e.Writer(change.User{Name: "system:kube-scheduler", Groups: []string{"system:authenticated"}}), Events: e.events, Log: e.cfg.Log.With("part", "scheduler")})
 	group, ctx := errgroup.WithContext(ctx)
@@ -277,5 +304,5 @@ func (e *Engine) Run(ctx context.Context) error {
 	err = group.Wait()
 	// The store is closed after its last user has ended: what they wrote
 	// behind would be lost otherwise.
-	return errors.Join(err, e.store.Close())
+	return errors.Join(err, e.Close())
 }

@@ -27,7 +27,7 @@ func AccountKey(dir string) (*ecdsa.PrivateKey, error) {
 		if data, err = keyutil.MarshalPrivateKeyToPEM(key); err != nil {
 			return nil, fmt.Errorf("make the key of service accounts: %w", err)
 		}
-		if err := writeFile(file, data, 0o600); err != nil {
+		if err := WriteFile(file, data, 0o600); err != nil {
 			return nil, fmt.Errorf("make the key of service accounts: %w", err)
 		}
 		return key, nil

@@ -50,7 +50,7 @@ func WriteKubeconfig(path, server string, caPEM []byte, as Credentials) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write kubeconfig: %w", err)
 	}
-	if err := writeFile(path, data, 0o600); err != nil {
+	if err := WriteFile(path, data, 0o600); err != nil {
 		return fmt.Errorf("write kubeconfig %s: %w", path, err)
 	}
 	return nil

@@ -140,7 +140,7 @@ func (s *Set) ensureAuthority(dir string) error {
 			return err
 		}
 		// The key first: a certificate without its key is of no use.
-		if err := errors.Join(writeFile(keyFile, keyPEM, 0o600), writeFile(certFile, certPEM, 0o644)); err != nil {
+		if err := errors.Join(WriteFile(keyFile, keyPEM, 0o600), WriteFile(certFile, certPEM, 0o644)); err != nil {
 			return err
 		}
 	} else if err := errors.Join(certErr, keyErr); err != nil {
@@ -179,7 +179,7 @@ func (s *Set) ensureServer(dir string, sans []string) error {
 		return err
 	}
 	s.ServerCert, s.ServerKey = certPEM, keyPEM
-	return errors.Join(writeFile(keyFile, keyPEM, 0o600), writeFile(certFile, certPEM, 0o644))
+	return errors.Join(WriteFile(keyFile, keyPEM, 0o600), WriteFile(certFile, certPEM, 0o644))
 }
 
 // serves reports whether a stored serving certificate can still be used.
@@ -294,8 +294,9 @@ func serialNumber() (*big.Int, error) {
 	return n.Add(n, big.NewInt(1)), nil
 }
 
-// writeFile replaces path at once, so that a reader never sees half a file.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
+// WriteFile replaces path at once, so that a reader never sees half a file, and
+// returns when the new one is on the disk.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
@@ -308,5 +309,9 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

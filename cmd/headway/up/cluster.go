@@ -76,7 +76,8 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		PodSecurity:   cfg.PodSecurity,
 		Log:           cfg.Log,
 
-		DefaultServiceAccount: cfg.DefaultServiceAccount,
+		DefaultServiceAccount:    cfg.DefaultServiceAccount,
+		EncryptionProviderConfig: cfg.EncryptionProviderConfig,
 	})
 	if err != nil {
 		return nil, err

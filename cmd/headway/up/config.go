@@ -96,6 +96,11 @@ func (o *Options) Config() (*Config, error) {
 			return nil, fmt.Errorf("--token-auth-file: %w", err)
 		}
 	}
+	if cfg.EncryptionProviderConfig != "" {
+		if cfg.EncryptionProviderConfig, err = filepath.Abs(o.EncryptionProviderConfig); err != nil {
+			return nil, fmt.Errorf("--encryption-provider-config: %w", err)
+		}
+	}
 	if err := cfg.checkNames(); err != nil {
 		return nil, err
 	}

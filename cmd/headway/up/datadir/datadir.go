@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"headway.dev/engine"
+	"headway.dev/engine/store/file"
 )
 
 // lockFile is the first file that a data dir gets, and the last that it loses.
@@ -27,7 +28,7 @@ var dataNames = []string{
 }
 
 // cutOff begin the names of what a write that was cut off leaves.
-var cutOff = []string{engine.StoreFile + ".new-", "repo.git.unfinished", ".kubeconfig-", "commit-status.json.next"}
+var cutOff = []string{engine.StoreFile + ".new-", engine.StoreFile + file.NextSuffix, "repo.git.unfinished", ".kubeconfig-", "commit-status.json.next"}
 
 // dataOf splits what is in a directory into Headway's and what somebody else has
 // put there. A directory that does not exist has nothing.

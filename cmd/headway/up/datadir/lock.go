@@ -30,7 +30,7 @@ func Lock(dir string) (unlock func(), err error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		owner, _ := os.ReadFile(path) // only makes the message better
 		file.Close()
-		return nil, fmt.Errorf("data dir %s is in use by another process (pid %s): stop that one, or give --data-dir", dir, strings.TrimSpace(string(owner)))
+		return nil, &inUseError{dir, strings.TrimSpace(string(owner))}
 	}
 	if err == nil {
 		err = errors.Join(file.Truncate(0), writeString(file, strconv.Itoa(os.Getpid())+"\n"))
@@ -41,6 +41,17 @@ func Lock(dir string) (unlock func(), err error) {
 	}
 	return func() { file.Close() }, nil
 }
+
+// ErrInUse is what the errors of Lock are that another process causes.
+var ErrInUse = errors.New("data dir in use")
+
+type inUseError struct{ dir, owner string }
+
+func (e *inUseError) Error() string {
+	return fmt.Sprintf("data dir %s is in use by another process (pid %s): stop that one, or give --data-dir", e.dir, e.owner)
+}
+
+func (e *inUseError) Is(target error) bool { return target == ErrInUse }
 
 // Held is a data directory that this process has locked.
 type Held struct {
