@@ -43,6 +43,7 @@ var jsonOutputs = []struct {
 	{command: "blame", value: wire.Blame{}},
 	{command: "get", value: wire.PastObject{}},
 	{command: "image import", value: []importedImage{}},
+	{command: "secrets rotate", value: rotated{}},
 	{command: "version", value: versionInfo{}},
 }
 

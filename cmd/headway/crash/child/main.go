@@ -16,6 +16,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/cmd/headway/crash/gated"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
@@ -28,10 +29,10 @@ func main() {
 	dir := flag.String("data-dir", "", "the `directory` of the store and the mirrors")
 	commit := flag.String("commit", "", "the commit to `reach`")
 	revert := flag.String("revert", "", "the `repository` whose newest commit to revert instead")
-	gated := flag.Bool("gated", false, "let the process at the other end of descriptor 3 allow each change of a file")
+	ask := flag.Bool("gated", false, "let the process at the other end of descriptor 3 allow each change of a file")
 	flag.Parse()
-	if *gated {
-		if err := gate(3); err != nil {
+	if *ask {
+		if err := gated.Start(3); err != nil {
 			fmt.Fprintln(os.Stderr, "gate:", err)
 			os.Exit(1)
 		}

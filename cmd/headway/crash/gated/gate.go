@@ -1,4 +1,6 @@
-package main
+// Package gated makes a process ask before each change of a file, for the tests
+// that kill it there.
+package gated
 
 import (
 	"errors"
@@ -28,10 +30,10 @@ const (
 	offsetThird  = 16 + 2*8
 )
 
-// gate makes each of these calls, in every thread, wait for an answer by
+// Start makes each of these calls of this process, in every thread, wait for an answer by
 // seccomp's notification, and sends its descriptor over the socket:
 // seccomp_unotify(2).
-func gate(socket int) error {
+func Start(socket int) error {
 	program := filter()
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
