@@ -32,6 +32,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 	}
 	return []chain.Plugin{
 		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
+		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
 		{Name: "ServiceAccount", Interface: serviceAccount{stored: cfg.Stored}},
 		{Name: "PodSecurity", Interface: security},
 		{Name: "Priority", Interface: priority{}},

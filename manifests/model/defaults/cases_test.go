@@ -2,6 +2,28 @@ package defaults_test
 
 // cases are manifests and what the API makes of them.
 var cases = map[string]struct{ in, want string }{
+	"limit range": {
+		in: `
+apiVersion: v1
+kind: LimitRange
+metadata: {name: limits}
+spec:
+  limits:
+  - {type: Container, max: {cpu: 2}, min: {memory: 10Mi, cpu: 1}, default: {memory: 20Mi}}
+  - {type: Container, defaultRequest: {cpu: 1}, min: {cpu: 500m, memory: 1Mi}}
+  - {type: Pod, max: {cpu: 2}}
+`,
+		want: `
+apiVersion: v1
+kind: LimitRange
+metadata: {name: limits}
+spec:
+  limits:
+  - {type: Container, max: {cpu: "2"}, min: {memory: 10Mi, cpu: "1"}, default: {cpu: "2", memory: 20Mi}, defaultRequest: {cpu: "2", memory: 20Mi}}
+  - {type: Container, defaultRequest: {cpu: "1", memory: 1Mi}, min: {cpu: 500m, memory: 1Mi}}
+  - {type: Pod, max: {cpu: "2"}}
+`,
+	},
 	"deployment": {
 		in: `
 apiVersion: apps/v1

@@ -32,7 +32,7 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 		errs = append(errs, containerResource(name, request, requests.Key(string(name)))...)
 		look(name)
 		limit, limited := r.Limits[name]
-		overcommit := isNative(name) && !isHugePages(name)
+		overcommit := Overcommits(name)
 		switch {
 		case !limited && !overcommit:
 			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
@@ -49,8 +49,15 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 }
 
 func containerResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+	return append(ResourceName(name, true, path), Quantity(name, value, path)...)
+}
+
+// ResourceName validates the name of a resource, which in containers has to be one
+// that they can be given.
+func ResourceName(name corev1.ResourceName, inContainers bool, path *field.Path) field.ErrorList {
 	errs := resourceName(name, path)
 	switch {
+	case !inContainers:
 	case !strings.Contains(string(name), "/"):
 		if !isStandard(name) {
 			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
@@ -58,8 +65,11 @@ func containerResource(name corev1.ResourceName, value resource.Quantity, path *
 	case !isNative(name) && !isExtended(name):
 		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
-	return append(errs, Quantity(name, value, path)...)
+	return errs
 }
+
+// Overcommits reports whether the requests of a resource may be below its limits.
+func Overcommits(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
 
 func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	if errs := rule.Invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {

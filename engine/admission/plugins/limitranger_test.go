@@ -1,0 +1,93 @@
+package plugins_test
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/defaults"
+)
+
+func amounts(pairs ...string) corev1.ResourceList {
+	list := corev1.ResourceList{}
+	for i := 0; i < len(pairs); i += 2 {
+		list[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+	}
+	return list
+}
+
+func limitRange(name string, items ...corev1.LimitRangeItem) change.Change {
+	r := &corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.LimitRangeSpec{Limits: items}}
+	defaults.Apply(r)
+	return change.Create(r, time.Now())
+}
+
+// A pod that is created in one transaction with a LimitRange gets what that has for
+// containers which ask for nothing; what they ask for stays, and a request that only
+// has a limit is that.
+func TestLimitRangeDefaults(t *testing.T) {
+	pod := start(t).admitted(newPod(func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Limits = amounts("memory", "300Mi")
+	}), limitRange("a", corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Default: amounts("cpu", "1", "memory", "512Mi"), DefaultRequest: amounts("memory", "256Mi")}),
+		limitRange("b", corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Default: amounts("cpu", "7")}))
+	for name, test := range map[string]struct {
+		got  corev1.ResourceRequirements
+		want map[string]string
+	}{
+		"main": {pod.Spec.Containers[0].Resources, map[string]string{"limits.cpu": "1", "limits.memory": "300Mi", "requests.cpu": "1", "requests.memory": "300Mi"}},
+		"init": {pod.Spec.InitContainers[0].Resources, map[string]string{"limits.cpu": "1", "limits.memory": "512Mi", "requests.cpu": "1", "requests.memory": "256Mi"}},
+	} {
+		got := map[string]string{}
+		for k, v := range test.got.Limits {
+			got["limits."+string(k)] = v.String()
+		}
+		for k, v := range test.got.Requests {
+			got["requests."+string(k)] = v.String()
+		}
+		for k, want := range test.want {
+			if got[k] != want {
+				t.Errorf("%s: %s is %s, want %s", name, k, got[k], want)
+			}
+		}
+		if len(got) != len(test.want) {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+	const want = "LimitRanger plugin set: cpu request for container main; cpu limit for container main; cpu, memory request for init container init; cpu, memory limit for init container init"
+	if got := pod.Annotations["kubernetes.io/limit-ranger"]; got != want {
+		t.Errorf("the annotation is %q, want %q", got, want)
+	}
+}
+
+func TestLimitRangeBounds(t *testing.T) {
+	c := start(t)
+	c.must(shop(),
+		limitRange("container", corev1.LimitRangeItem{
+			Type: corev1.LimitTypeContainer, Min: amounts("cpu", "100m"), Max: amounts("memory", "1Gi"), MaxLimitRequestRatio: amounts("cpu", "2"),
+			Default: amounts("cpu", "200m", "memory", "100Mi"), DefaultRequest: amounts("cpu", "100m", "memory", "100Mi"),
+		}),
+		limitRange("pod", corev1.LimitRangeItem{Type: corev1.LimitTypePod, Max: amounts("memory", "1Gi", "cpu", "3"), Min: amounts("cpu", "100m")}))
+	for name, test := range map[string]struct {
+		requests, limits corev1.ResourceList
+		want             string
+	}{
+		"little":           {amounts("cpu", "50m"), amounts("cpu", "100m"), `pods "web" is forbidden: minimum cpu usage per Container is 100m, but request is 50m`},
+		"little of both":   {amounts("cpu", "50m"), amounts("cpu", "50m"), `pods "web" is forbidden: minimum cpu usage per Container is 100m, but request is 50m`},
+		"much":             {nil, amounts("memory", "2Gi"), `maximum memory usage per Container is 1Gi, but limit is 2Gi`},
+		"ratio":            {amounts("cpu", "100m"), amounts("cpu", "1"), `cpu max limit to request ratio per Container is 2, but provided ratio is 10.000000`},
+		"the pod has much": {amounts("cpu", "2"), amounts("cpu", "4"), `pods "web" is forbidden: maximum cpu usage per Pod is 3, but limit is 4`},
+	} {
+		pod := newPod(func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: test.requests, Limits: test.limits}
+		})
+		t.Run(name, func(t *testing.T) {
+			wantError(t, name, c.commit(change.Create(pod, time.Now())), apierrors.IsForbidden, test.want)
+		})
+	}
+	c.must(change.Create(newPod(), time.Now()))
+}
