@@ -45,9 +45,11 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // StoreFile is the store's file in the data dir.
@@ -100,6 +102,7 @@ type Engine struct {
 	cipher    *encryption.Cipher
 	rotating  sync.Mutex
 	roles     rbac.Index
+	kinds     scheme.Registry
 	graph     authz.Graph
 	events    *event.Recorder
 	pki       *pki.Set
@@ -144,11 +147,12 @@ func Open(cfg Config) (*Engine, error) {
 		Admit: e.checks.Hooks(),
 		Along: e.checks.Along,
 		Observe: func(events []object.Event) {
-			for _, observe := range []func([]object.Event){e.checks.Observe, e.roles.Observe, e.graph.Observe} {
+			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe} {
 				// The panic of one does not keep the others from the events.
 				guard.Do(context.Background(), "observe the store", func() { observe(events) })
 			}
 		},
+		Codec:   record.Any,
 		Reserve: storeReserve,
 		Cipher:  e.cipher,
 		Log:     cfg.Log.With("part", "store"),
@@ -229,6 +233,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Tokens:      e.tokens,
 		Routes:      routes,
 		Roles:       &e.roles,
+		Kinds:       &e.kinds,
 		Graph:       &e.graph,
 		Gate:        gate,
 		Admission:   e.admission,
@@ -279,6 +284,7 @@ func (e *Engine) WriteKubeconfig(path string) error {
 func (e *Engine) Run(ctx context.Context) error {
 	manager, err := controllers.New(controllers.Config{
 		Store:       e.store,
+		Kinds:       &e.kinds,
 		As:          func(user change.User) control.Store { return e.Writer(user) },
 		Events:      e.events,
 		Enabled:     e.cfg.Controllers,

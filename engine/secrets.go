@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/engine/encryption"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 )
 
 // RotatePath is where a POST rotates the key of Secrets. Only those may whom a
@@ -122,7 +123,7 @@ func RotateOffline(ctx context.Context, dataDir, providers string, log *slog.Log
 		return err
 	}
 	defer cipher.Close()
-	s, err := store.Open(store.Options{Path: filepath.Join(dataDir, StoreFile), Cipher: cipher, Log: log})
+	s, err := store.Open(store.Options{Path: filepath.Join(dataDir, StoreFile), Codec: record.Any, Cipher: cipher, Log: log})
 	if err != nil {
 		return err
 	}

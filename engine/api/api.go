@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	aggregated "k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/util/compatibility"
@@ -25,6 +26,7 @@ import (
 	chain "headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
+	"headway.dev/engine/api/custom"
 	"headway.dev/engine/api/limits"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
@@ -66,6 +68,8 @@ type Config struct {
 	Roles         *rbac.Index
 	Graph         *authz.Graph
 	AccountTokens *satoken.Issuer
+	// Kinds observes the store, too: it knows the custom resources.
+	Kinds *scheme.Registry
 	// Admission is asked about requests that write (default: no plugin is).
 	Admission *chain.Chain
 	// Gate, if set, is asked about users' writes.
@@ -98,7 +102,9 @@ type Server struct {
 	requests inProcessRequests
 	// conns are the connections that handlers took over, and count the handlers.
 	conns limits.Hijacked
-	ready chan struct{}
+	// started is closed when the server's own requests are served, ready when all
+	// are.
+	started, ready chan struct{}
 }
 
 // processOnce guards what is the process's: klog's logger, and what becomes of
@@ -121,6 +127,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Admission == nil {
 		cfg.Admission = chain.NewChain()
 	}
+	if cfg.Kinds == nil {
+		cfg.Kinds = &scheme.Registry{}
+	}
 	setUpProcess(cfg.Log)
 	pair, err := tls.X509KeyPair(cfg.ServingCert, cfg.ServingKey)
 	if err != nil {
@@ -138,7 +147,7 @@ func New(cfg Config) (*Server, error) {
 		store: cfg.Store, auth: auth,
 		admission: requestAdmission{cfg.Admission, cfg.Store, cfg.Roles, auth},
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
-		version: versionInfo(cfg.Version), ready: make(chan struct{}),
+		version: versionInfo(cfg.Version), started: make(chan struct{}), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
 		// refused by authentication, which then can tell why.
 		tls: &tls.Config{
@@ -168,9 +177,12 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.FlowControl = nil
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil
+	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis") // one for both servers
 	c.BuildHandlerChainFunc = s.filters
 	// It only measures how much is in flight, every second.
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter")
+	// It ends the process if the server is stopped early; Run waits instead.
+	c.DisabledPostStartHooks.Insert("crd-informer-synced")
 	// The library's check of its log has a goroutine that never ends.
 	c.HealthzChecks = []healthz.HealthChecker{healthz.PingHealthz}
 	c.LivezChecks = []healthz.HealthChecker{healthz.PingHealthz}
@@ -178,11 +190,16 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	for name, check := range cfg.Ready {
 		c.ReadyzChecks = append(c.ReadyzChecks, healthz.NamedCheck(name, func(*http.Request) error { return check() }))
 	}
-	var err error
-	if s.generic, err = c.Complete(nil).New("headway", genericapiserver.NewEmptyDelegate()); err != nil {
+	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
+	resources, err := custom.New(custom.Config{
+		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(),
+	})
+	if err != nil {
+		return err
+	}
+	if s.generic, err = c.Complete(nil).New("headway", resources.Delegate); err != nil {
 		return fmt.Errorf("assemble the API server: %w", err)
 	}
-	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
 	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Now: time.Now, Gate: cfg.Gate})
 	if err != nil {
 		return err
@@ -191,9 +208,13 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if err := s.install(groups, s.auth); err != nil {
 		return fmt.Errorf("install the API groups: %w", err)
 	}
+	s.generic.AddPostStartHookOrDie("list-groups-of-custom-resources", func(ctx genericapiserver.PostStartHookContext) error {
+		go guard.Do(ctx, "list the groups of custom resources", func() { resources.List(ctx, s.generic.DiscoveryGroupManager, ownGroup(groups)) })
+		return nil
+	})
 	mux := s.generic.Handler.NonGoRestfulMux
-	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion)
-	metrics, err := metricsHandler(cfg.Store)
+	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions)
+	metrics, err := metricsHandler(cfg.Store, cfg.Kinds)
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)
 	}

@@ -28,7 +28,7 @@ import (
 func (s *Server) InProcess(name string, groups ...string) *restclient.Config {
 	return &restclient.Config{
 		Host:      "https://headway.internal",
-		Transport: &transport{server: s, user: &user.DefaultInfo{Name: name, Groups: slices.Clone(groups)}},
+		Transport: &transport{server: s, from: s.ready, user: &user.DefaultInfo{Name: name, Groups: slices.Clone(groups)}},
 		ContentConfig: restclient.ContentConfig{
 			ContentType:        runtime.ContentTypeProtobuf,
 			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
@@ -42,6 +42,13 @@ func (s *Server) Review(ctx context.Context, spec authorizationv1.SubjectAccessR
 	return registry.Review(ctx, s.auth, spec)
 }
 
+// loopback is InProcess for the server itself, which works before it is ready.
+func (s *Server) loopback() *restclient.Config {
+	c := s.InProcess(user.APIServerUser, user.SystemPrivilegedGroup)
+	c.Transport.(*transport).from = s.started
+	return c
+}
+
 func inProcessUser(r *http.Request) (*authenticator.Response, bool, error) {
 	u, ok := limits.Inside(r.Context())
 	if !ok {
@@ -52,13 +59,15 @@ func inProcessUser(r *http.Request) (*authenticator.Response, bool, error) {
 
 type transport struct {
 	server *Server
-	user   user.Info
+	// from is closed once requests are served.
+	from <-chan struct{}
+	user user.Info
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	select {
-	case <-t.server.ready:
+	case <-t.from:
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}

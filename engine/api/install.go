@@ -104,5 +104,12 @@ func (s *Server) installGroup(root string, group registry.Group, auth authorizer
 	return resources, err
 }
 
+// ownGroup reports whether a group is one of groups.
+func ownGroup(groups []registry.Group) func(name string) bool {
+	return func(name string) bool {
+		return slices.ContainsFunc(groups, func(g registry.Group) bool { return g.Group == name })
+	}
+}
+
 // maxBody bounds the bodies of requests, as kube-apiserver does.
 const maxBody = 3 << 20

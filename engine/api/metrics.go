@@ -18,9 +18,9 @@ import (
 
 // metricsHandler serves the library's metrics, which are the process's, and
 // those of one store beside them.
-func metricsHandler(s *store.Store) (http.Handler, error) {
+func metricsHandler(s *store.Store, kinds *scheme.Registry) (http.Handler, error) {
 	own := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{storeMetrics{s}, limits.Panics} {
+	for _, c := range []prometheus.Collector{storeMetrics{s, kinds}, limits.Panics} {
 		if err := own.Register(c); err != nil {
 			return nil, err
 		}
@@ -31,7 +31,10 @@ func metricsHandler(s *store.Store) (http.Handler, error) {
 
 // storeMetrics reads the store when it is asked; labels are kinds, and the
 // names of Flux' objects, never those of anything else.
-type storeMetrics struct{ store *store.Store }
+type storeMetrics struct {
+	store *store.Store
+	kinds *scheme.Registry
+}
 
 var (
 	storeObjects  = prometheus.NewDesc("headway_store_objects", "Number of stored objects.", []string{"group", "kind"}, nil)
@@ -58,7 +61,7 @@ func (m storeMetrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	for _, k := range scheme.Kinds() {
+	for _, k := range m.kinds.Kinds() {
 		gauge(storeObjects, float64(m.store.Snapshot(k.GroupKind()).Len()), k.Group, k.Kind)
 	}
 	gauge(storeRevision, float64(m.store.Revision()))

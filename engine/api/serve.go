@@ -49,6 +49,15 @@ func (s *Server) Run(ctx context.Context) error {
 		// Failed handshakes are the clients' business.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	s.requests.open()
+	close(s.started)
+	if err := s.discovered(ctx); err != nil {
+		// The server ends before it has begun.
+		s.requests.close()
+		cancel()
+		s.requests.wait()
+		return s.listener.Close()
+	}
 	var group errgroup.Group
 	group.Go(func() error {
 		return guard.Call(ctx, "serve the API", func() error {
@@ -58,7 +67,6 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		})
 	})
-	s.requests.open()
 	close(s.ready)
 	s.log.Info("API server listening", "address", s.listener.Addr().String(), "version", s.version.GitVersion)
 
@@ -89,6 +97,49 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Warn("API streams did not end at shutdown", "error", waitErr)
 	}
 	return errors.Join(err, <-served)
+}
+
+// discovered waits until it is known which custom resources there are: before,
+// the server would answer that one is not found. It fails with ctx.
+func (s *Server) discovered(ctx context.Context) error {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "/livez", http.NoBody)
+		if err != nil {
+			return err
+		}
+		answer := statusOnly{header: http.Header{}}
+		s.generic.UnprotectedHandler().ServeHTTP(&answer, request)
+		if answer.status == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// statusOnly is a response of which only the status matters.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+// Header implements http.ResponseWriter.
+func (w *statusOnly) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusOnly) WriteHeader(status int) { w.status = status }
+
+// Write implements http.ResponseWriter.
+func (w *statusOnly) Write(data []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return len(data), nil
 }
 
 // Ready is closed once the server accepts requests.

@@ -27,8 +27,10 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 const rootCA = "-----BEGIN CERTIFICATE-----\n"
@@ -71,7 +73,12 @@ func startWith(tb testing.TB, opts store.Options, more []admission.Plugin, nodes
 	if err != nil {
 		tb.Fatal(err)
 	}
-	opts.Admit, opts.Along, opts.Observe = append(adm.Hooks(), opts.Admit...), adm.Along, adm.Observe
+	kinds := &scheme.Registry{}
+	opts.Codec, opts.Observe = record.Any, func(events []object.Event) {
+		kinds.Observe(events)
+		adm.Observe(events)
+	}
+	opts.Admit, opts.Along = append(adm.Hooks(), opts.Admit...), adm.Along
 	s, err := store.Open(opts)
 	if err != nil {
 		tb.Fatal(err)
@@ -92,7 +99,7 @@ func startWith(tb testing.TB, opts store.Options, more []admission.Plugin, nodes
 	c := &cluster{t: tb, store: s, ctx: ctx, user: as(s, "jane")}
 	events := event.NewRecorder(s, time.Now, slog.New(slog.DiscardHandler))
 	cfg := controllers.Config{
-		Store: s, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
+		Store: s, Kinds: kinds, Events: events, ClusterCIDR: netip.MustParsePrefix("10.244.0.0/16"),
 		ServiceIP: adm.KubernetesIP(), APIServer: netip.MustParseAddrPort("192.0.2.1:6443"), RootCA: []byte(rootCA),
 	}
 	for _, e := range edit {

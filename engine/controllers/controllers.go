@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/controllers/aggregation"
 	"headway.dev/engine/controllers/bootstrap"
@@ -41,6 +40,8 @@ type Config struct {
 	// As returns the store for a user, by whose name admission judges what
 	// controllers write; nil: Store is for all.
 	As func(user change.User) control.Store
+	// Kinds are the kinds of the store (default: Headway's own).
+	Kinds *scheme.Registry
 	// Now defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -98,11 +99,10 @@ func New(cfg Config) (*Controllers, error) {
 	if c.ownEvents {
 		cfg.Events = event.NewRecorder(cfg.Store, cfg.Now, cfg.Log)
 	}
-	var kinds []schema.GroupKind
-	for _, k := range scheme.Kinds() {
-		kinds = append(kinds, k.GroupKind())
+	if cfg.Kinds == nil {
+		cfg.Kinds = &scheme.Registry{}
 	}
-	c.env = control.Env{Store: cfg.Store, Feed: control.NewFeed(cfg.Store, kinds, cfg.Log), Events: cfg.Events, Now: cfg.Now, Log: cfg.Log}
+	c.env = control.Env{Store: cfg.Store, Kinds: cfg.Kinds, Feed: control.NewFeed(cfg.Store, cfg.Kinds, cfg.Log), Events: cfg.Events, Now: cfg.Now, Log: cfg.Log}
 	pulse := node.NewPulse(cfg.NodeGrace)
 	// as is what a controller works with, which writes as the ServiceAccount that
 	// it has in Kubernetes; some share one.

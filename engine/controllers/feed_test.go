@@ -19,6 +19,7 @@ import (
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // lagging tells controllers of every event late.
@@ -175,7 +176,7 @@ func BenchmarkPodEvents(b *testing.B) {
 	if _, err := s.Commit(b.Context(), tx); err != nil {
 		b.Fatal(err)
 	}
-	env := control.Env{Store: s, Feed: control.NewFeed(s, []schema.GroupKind{control.ReplicaSet, control.Pod}, nil), Now: time.Now}
+	env := control.Env{Store: s, Feed: control.NewFeed(s, &scheme.Registry{}, nil), Now: time.Now}
 	ctl := replicaset.New(env)
 	ctl.Reconcile = func(context.Context, object.Key) (time.Duration, error) { return 0, nil }
 	ctx, cancel := context.WithCancel(b.Context())

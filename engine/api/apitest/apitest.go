@@ -31,14 +31,17 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Server is a running API server with what is needed to reach it.
 type Server struct {
 	API   *api.Server
 	Store *store.Store
+	Kinds *scheme.Registry
 	PKI   *pki.Set
 	// URL is the server's address; Kubeconfig the path of an administrator's
 	// kubeconfig, Config the same for client-go.
@@ -67,10 +70,11 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
-	roles, graph := &rbac.Index{}, &authz.Graph{}
+	roles, graph, kinds := &rbac.Index{}, &authz.Graph{}, &scheme.Registry{}
 	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
-		Path: file, Admit: checks.Hooks(), Along: checks.Along, Observe: func(events []object.Event) {
+		Path: file, Codec: record.Any, Admit: checks.Hooks(), Along: checks.Along, Observe: func(events []object.Event) {
+			kinds.Observe(events)
 			checks.Observe(events)
 			roles.Observe(events)
 			graph.Observe(events)
@@ -108,7 +112,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, AccountTokens: tokens, Admission: admission.NewChain(plugged...),
+		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: admission.NewChain(plugged...),
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
@@ -134,7 +138,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		done <- nil
 		tb.Fatalf("API server: %v", err)
 	}
-	s := &Server{API: server, Store: st, PKI: set, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
+	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
 		s.Namespace(tb, name)
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/emicklei/go-restful/v3"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/server/mux"
 	"k8s.io/kube-openapi/pkg/builder"
@@ -35,15 +37,18 @@ const (
 	protoTypeV3 = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 )
 
-// Install serves /openapi/v2 and, for each group version in container,
-// /openapi/v3. Call it once all groups are in the container. version makes
-// clients fetch documents again if another version of the server made them.
-func Install(mux *mux.PathRecorderMux, container *restful.Container, version string) {
+// Install serves /openapi/v2 and, for each group version in container and of what
+// the definitions define, /openapi/v3. Call it once all groups are in the
+// container. version makes clients fetch documents again if another version of
+// the server made them.
+func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition) {
 	tag := hash(version)
 	services := container.RegisteredWebServices()
-	mux.Handle("/openapi/v2", &document{protoType: protoTypeV2, tag: tag, toProto: handler.ToProtoBinary, build: func() ([]byte, error) {
+	dynamic := &custom{definitions: definitions, tag: tag, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {
 		return documentV2(services, version)
-	}})
+	}}
+	mux.HandleFunc("/openapi/v2", func(w http.ResponseWriter, r *http.Request) { dynamic.v2().ServeHTTP(w, r) })
+	mux.HandlePrefix("/openapi/v3/apis/", dynamic)
 	index := map[string]map[string]string{}
 	for _, service := range services {
 		path := strings.TrimPrefix(service.RootPath(), "/")
@@ -53,9 +58,16 @@ func Install(mux *mux.PathRecorderMux, container *restful.Container, version str
 		}})
 	}
 	mux.HandleFunc("/openapi/v3", func(w http.ResponseWriter, _ *http.Request) {
+		paths := maps.Clone(index)
+		all := dynamic.tags()
+		for path, tag := range all.versions {
+			if _, own := index[path]; !own {
+				paths[path] = map[string]string{"serverRelativeURL": "/openapi/v3/" + path + "?hash=" + tag}
+			}
+		}
 		w.Header().Set("Content-Type", jsonType)
-		w.Header().Set("Etag", strconv.Quote(tag))
-		_ = json.NewEncoder(w).Encode(map[string]any{"paths": index}) // the client is gone
+		w.Header().Set("Etag", strconv.Quote(all.whole))
+		_ = json.NewEncoder(w).Encode(map[string]any{"paths": paths}) // the client is gone
 	})
 }
 
@@ -102,7 +114,7 @@ func documentV3(service *restful.WebService, version string) ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-func documentV2(services []*restful.WebService, version string) ([]byte, error) {
+func documentV2(services []*restful.WebService, version string) (*spec.Swagger, error) {
 	all, err := definitions()
 	if err != nil {
 		return nil, err
@@ -120,7 +132,7 @@ func documentV2(services []*restful.WebService, version string) ([]byte, error) 
 		return nil, fmt.Errorf("describe the API: %w", err)
 	}
 	doc.Definitions = handler.PruneDefaults(doc.Definitions)
-	return json.Marshal(doc)
+	return doc, nil
 }
 
 // canonical offers the definitions under the names that the library asks by,

@@ -101,8 +101,12 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 	if k.Scale != nil {
 		into[k.Plural+"/scale"] = newScale(resource)
 	}
+	marked := Marked{resource, opts.Now}
+	if k.Lifecycle.MarkDeleted != nil {
+		into[k.Plural] = marked
+	}
 	if k.Lifecycle.Finalize != nil {
-		into[k.Plural] = newNamespaces(resource, opts.Now)
+		into[k.Plural] = newNamespaces(marked)
 		into[k.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(k, opts.Now)})
 	}
 	for _, part := range k.Parts {

@@ -20,8 +20,8 @@ import (
 // generic.StoreOptions.RESTOptions. It implements generic.RESTOptionsGetter.
 type Options struct {
 	Store *store.Store
-	// Codec is required by the library's StorageConfig; objects are not encoded
-	// with it.
+	// Codec is required by the library's StorageConfig. Objects are not encoded
+	// with it, but for custom resources, which it converts.
 	Codec runtime.Codec
 	// Kinds finds the kind under which a resource is stored. The default looks
 	// in manifests/model/scheme.
@@ -67,10 +67,13 @@ func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
 // What is kept for a while only is written change.Behind; what is found of it at
 // the start lives as long again.
 func decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
-	return func(_ *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
+	return func(c *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
 		config := Config{Store: s, Kind: kind, Prefix: prefix, New: newFunc}
+		if version := newFunc().GetObjectKind().GroupVersionKind(); !version.Empty() {
+			config.Forms = newVersioned(c.Codec, version.GroupVersion())
+		}
 		if k, ok := scheme.ForKind(kind); ok && k.REST.TTL > 0 {
 			config.Durability, config.RestoredTTL = change.Behind, k.REST.TTL
 		}

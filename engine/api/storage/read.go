@@ -36,7 +36,7 @@ func (s *Storage) Get(_ context.Context, path string, opts storage.GetOptions, o
 	obj := s.store.Get(key)
 	switch {
 	case obj != nil:
-		return setTo(out, obj)
+		return s.setShown(out, obj)
 	case opts.IgnoreNotFound:
 		return runtime.SetZeroValue(out)
 	default:
@@ -84,7 +84,7 @@ func (s *Storage) GetList(ctx context.Context, path string, opts storage.ListOpt
 	if err != nil {
 		return err
 	}
-	page := page{predicate: opts.Predicate, items: items}
+	page := page{storage: s, predicate: opts.Predicate, items: items}
 	if opts.Recursive {
 		err = s.fill(ctx, &page, snapshot, key, continueKey)
 	} else if obj := snapshot.Get(key.Namespace, key.Name); obj != nil {
@@ -142,6 +142,7 @@ func expiredList(prefix, continueKey string) error {
 
 // page is one chunk of a list.
 type page struct {
+	storage   *Storage
 	predicate storage.SelectionPredicate
 	items     reflect.Value
 	// last is the last key looked at; more says that there are further ones.
@@ -161,6 +162,10 @@ func (p *page) full() bool {
 func (p *page) add(key object.Key, obj object.Object) error {
 	p.last = key
 	p.count++
+	obj, err := p.storage.show(obj)
+	if err != nil {
+		return err
+	}
 	// What cannot be matched is left out, as etcd's storage does.
 	if matched, err := p.predicate.Matches(obj); !matched || err != nil {
 		return nil //nolint:nilerr // see above

@@ -30,6 +30,8 @@ type Config struct {
 	Prefix string
 	// New returns an empty object, for bookmarks.
 	New func() runtime.Object
+	// Forms is how objects are read and stored; nil: as they are.
+	Forms Forms
 	// Durability of all writes.
 	Durability change.Durability
 	// RestoredTTL is the time after which the objects that are already stored
@@ -51,6 +53,7 @@ type Storage struct {
 	// indexed are the fields by which the store finds objects.
 	indexed    []string
 	create     func() runtime.Object
+	forms      Forms
 	durability change.Durability
 	interval   time.Duration
 	patience   time.Duration
@@ -64,6 +67,9 @@ type Storage struct {
 	mu sync.Mutex
 	// progress is closed and replaced when watchers shall send bookmarks.
 	progress chan struct{}
+	// ended is closed by Destroy.
+	ended chan struct{}
+	end   sync.Once
 }
 
 var _ storage.Interface = (*Storage)(nil)
@@ -88,6 +94,8 @@ func New(c Config) (*Storage, error) {
 		prefix:     strings.TrimSuffix(c.Prefix, "/") + "/",
 		indexed:    c.Store.Indexed(c.Kind),
 		create:     c.New,
+		forms:      c.Forms,
+		ended:      make(chan struct{}),
 		durability: c.Durability,
 		interval:   c.BookmarkInterval,
 		patience:   c.Patience,
@@ -101,9 +109,28 @@ func New(c Config) (*Storage, error) {
 	return s, nil
 }
 
-// Destroy ends the storage's goroutine and waits for it. Watches end with
-// their contexts.
-func (s *Storage) Destroy() { s.expiry.stop() }
+// Destroy ends the storage's goroutine, for which it waits, and its watches:
+// what a custom resource is read as may have changed.
+func (s *Storage) Destroy() {
+	s.end.Do(func() { close(s.ended) })
+	s.expiry.stop()
+}
+
+// show returns the form in which a stored object is read; nil is none.
+func (s *Storage) show(stored object.Object) (object.Object, error) {
+	if s.forms == nil || stored == nil {
+		return stored, nil
+	}
+	return s.forms.Show(stored)
+}
+
+// toStore returns the form in which an object is stored; nil is none.
+func (s *Storage) toStore(written object.Object) (object.Object, error) {
+	if s.forms == nil || written == nil {
+		return written, nil
+	}
+	return s.forms.Store(written)
+}
 
 // Versioner implements storage.Interface.
 func (s *Storage) Versioner() storage.Versioner { return s.versioner }
@@ -233,6 +260,18 @@ func (s *Storage) path(key object.Key) string {
 		return s.prefix + key.Name
 	}
 	return s.prefix + key.Namespace + "/" + key.Name
+}
+
+// setShown makes out a deep copy of what a stored object is read as.
+func (s *Storage) setShown(out runtime.Object, stored object.Object) error {
+	if out == nil {
+		return nil
+	}
+	shown, err := s.show(stored)
+	if err != nil {
+		return err
+	}
+	return setTo(out, shown)
 }
 
 // setTo makes out a deep copy of obj.

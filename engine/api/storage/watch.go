@@ -139,6 +139,10 @@ func errorStatus(err error) runtime.Object {
 	return &status
 }
 
+// errEnded ends the watches of a resource that is no longer served as it was:
+// their clients list again.
+var errEnded = apierrors.NewResourceExpired("the resource is served differently now; list again")
+
 // errStalled ends a watch that takes none of the present objects: they would be
 // kept as they were for as long as its client likes.
 var errStalled = apierrors.NewResourceExpired("the client did not read the initial events of the watch")
@@ -177,7 +181,11 @@ func (w *watcher) sendInitial(snapshot *store.Snapshot) error {
 		return nil
 	}
 	if !w.recursive {
-		if obj := snapshot.Get(w.key.Namespace, w.key.Name); obj != nil && w.selects(obj) {
+		obj, err := w.storage.show(snapshot.Get(w.key.Namespace, w.key.Name))
+		if err != nil {
+			return err
+		}
+		if obj != nil && w.selects(obj) {
 			w.send(watch.Event{Type: watch.Added, Object: newCached(obj)})
 		}
 	} else {
@@ -186,7 +194,14 @@ func (w *watcher) sendInitial(snapshot *store.Snapshot) error {
 			return err
 		}
 		for key, obj := range objects {
-			if !w.concerns(key) || !w.selects(obj) {
+			if !w.concerns(key) {
+				continue
+			}
+			obj, err := w.storage.show(obj)
+			if err != nil {
+				return err
+			}
+			if !w.selects(obj) {
 				continue
 			}
 			if err := w.sendPresent(watch.Event{Type: watch.Added, Object: newCached(obj)}); err != nil {
@@ -214,7 +229,11 @@ func (w *watcher) follow(cursor *store.Watcher) error {
 			return err
 		}
 		for _, e := range events {
-			if out, ok := w.transform(e); ok && !w.send(out) {
+			out, ok, err := w.transform(e)
+			if err != nil {
+				return err
+			}
+			if ok && !w.send(out) {
 				return w.ctx.Err()
 			}
 		}
@@ -226,6 +245,8 @@ func (w *watcher) follow(cursor *store.Watcher) error {
 			continue
 		case <-w.ctx.Done():
 			return w.ctx.Err()
+		case <-w.storage.ended:
+			return errEnded
 		case <-timer.C:
 		case <-progress:
 			progress = w.storage.progressRequested()
@@ -287,26 +308,32 @@ func (w *watcher) selects(obj object.Object) bool {
 
 // transform is e as this watch sees it: an object that starts or stops being
 // selected is added or deleted.
-func (w *watcher) transform(e object.Event) (watch.Event, bool) {
+func (w *watcher) transform(e object.Event) (out watch.Event, ok bool, err error) {
 	if !w.concerns(e.Key) {
-		return watch.Event{}, false
+		return out, false, nil
+	}
+	if e.Object, err = w.storage.show(e.Object); err != nil {
+		return out, false, err
+	}
+	if e.Old, err = w.storage.show(e.Old); err != nil {
+		return out, false, err
 	}
 	now := e.Type != object.Deleted && w.selects(e.Object)
 	before := e.Old != nil && w.selects(e.Old)
 	cache := &w.storage.encoded
 	switch {
 	case now && before:
-		return watch.Event{Type: watch.Modified, Object: cache.get(e)}, true
+		return watch.Event{Type: watch.Modified, Object: cache.get(e)}, true, nil
 	case now:
-		return watch.Event{Type: watch.Added, Object: cache.get(e)}, true
+		return watch.Event{Type: watch.Added, Object: cache.get(e)}, true, nil
 	case before && e.Type == object.Deleted:
-		return watch.Event{Type: watch.Deleted, Object: cache.get(e)}, true
+		return watch.Event{Type: watch.Deleted, Object: cache.get(e)}, true, nil
 	case before:
 		// Kubernetes sends the state that was selected, with the revision at
 		// which it no longer was.
-		return watch.Event{Type: watch.Deleted, Object: cache.getOld(e)}, true
+		return watch.Event{Type: watch.Deleted, Object: cache.getOld(e)}, true, nil
 	}
-	return watch.Event{}, false
+	return out, false, nil
 }
 
 var _ metav1.ObjectMetaAccessor = (*cached)(nil)

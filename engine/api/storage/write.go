@@ -26,6 +26,9 @@ func (s *Storage) Create(ctx context.Context, path string, obj, out runtime.Obje
 		return storage.ErrResourceVersionSetOnCreate
 	}
 	next, err := s.prepare(obj.DeepCopyObject())
+	if err == nil {
+		next, err = s.toStore(next)
+	}
 	if err != nil {
 		return err
 	}
@@ -39,7 +42,7 @@ func (s *Storage) Create(ctx context.Context, path string, obj, out runtime.Obje
 		return err
 	}
 	s.expiry.set(key, stored, ttl)
-	return setTo(out, stored)
+	return s.setShown(out, stored)
 }
 
 // prepare clears what the store sets itself.
@@ -91,8 +94,9 @@ type attempt struct {
 	storage *Storage
 	path    string
 	key     object.Key
-	// state is shared; nil is no object.
-	state object.Object
+	// state is what the object is read as, and stored what of it is in the store, if
+	// it came from there. Both are shared; nil is no object.
+	state, stored object.Object
 	// current says that state came from the store, not from the caller.
 	current bool
 }
@@ -105,19 +109,20 @@ func (s *Storage) begin(path string, cached runtime.Object) (*attempt, error) {
 	}
 	a := &attempt{storage: s, path: prepared, key: key}
 	if cached == nil {
-		a.refresh()
-		return a, nil
+		return a, a.refresh()
 	}
 	a.state, err = toObject(cached)
 	return a, err
 }
 
-func (a *attempt) refresh() {
-	a.met(a.storage.store.Get(a.key))
+func (a *attempt) refresh() error {
+	return a.met(a.storage.store.Get(a.key))
 }
 
-func (a *attempt) met(state object.Object) {
-	a.state, a.current = state, true
+func (a *attempt) met(stored object.Object) (err error) {
+	a.stored, a.current = stored, true
+	a.state, err = a.storage.show(stored)
+	return err
 }
 
 // stale is called after a check of the state failed with err: true means to
@@ -127,8 +132,7 @@ func (a *attempt) stale() bool {
 		return false
 	}
 	old := a.state
-	a.refresh()
-	return !sameVersion(old, a.state)
+	return a.refresh() == nil && !sameVersion(old, a.state)
 }
 
 // Delete implements storage.Interface.
@@ -155,7 +159,9 @@ func (s *Storage) Delete(ctx context.Context, path string, out runtime.Object, p
 		}
 		met, revision, err := s.swap(ctx, a.key, a.state, nil)
 		if errors.Is(err, errConflict) {
-			a.met(met)
+			if err := a.met(met); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
@@ -192,13 +198,15 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, path string, out runtime
 			return err
 		}
 		if a.state != nil {
-			same, err := s.same(a.state, next)
+			same, err := a.same(next)
 			if err != nil {
 				return err
 			}
 			if same && !a.current {
 				// Only the store's own state proves that nothing changes.
-				a.refresh()
+				if err := a.refresh(); err != nil {
+					return err
+				}
 				continue
 			}
 			if same {
@@ -207,14 +215,16 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, path string, out runtime
 		}
 		stored, _, err := s.swap(ctx, a.key, a.state, next)
 		if errors.Is(err, errConflict) {
-			a.met(stored)
+			if err := a.met(stored); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		s.expiry.set(a.key, stored, ttl)
-		return setTo(out, stored)
+		return s.setShown(out, stored)
 	}
 }
 
@@ -245,6 +255,9 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 		return nil, 0, err
 	}
 	next, err := a.storage.prepare(output.DeepCopyObject())
+	if err == nil {
+		next, err = a.storage.toStore(next)
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -254,17 +267,24 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 	return next, *ttl, nil
 }
 
-// same reports whether writing next over old would store the same bytes. next is
-// ours to change.
-func (s *Storage) same(old, next object.Object) (bool, error) {
+// same reports whether writing next would store the same bytes. next is ours to
+// change, and in the form in which it is stored.
+func (a *attempt) same(next object.Object) (bool, error) {
+	old := a.stored
+	if old == nil {
+		var err error
+		if old, err = a.storage.toStore(a.state); err != nil {
+			return false, err
+		}
+	}
 	next.SetResourceVersion(old.GetResourceVersion())
-	a, err := s.store.Encode(s.kind, old)
+	before, err := a.storage.store.Encode(a.storage.kind, old)
 	if err != nil {
 		return false, err
 	}
-	b, err := s.store.Encode(s.kind, next)
+	after, err := a.storage.store.Encode(a.storage.kind, next)
 	if err != nil {
 		return false, err
 	}
-	return bytes.Equal(a, b), nil
+	return bytes.Equal(before, after), nil
 }

@@ -12,6 +12,7 @@ import (
 	"headway.dev/engine/event"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 )
 
@@ -46,9 +47,16 @@ type Controller struct {
 	Start func(ctx context.Context) error
 }
 
+// Kinds are the kinds of the store, some of which come and go.
+type Kinds interface {
+	Kinds() []*kind.Kind
+	ForKind(gk schema.GroupKind) (*kind.Kind, bool)
+}
+
 // Env is what a controller works with.
 type Env struct {
 	Store  Store
+	Kinds  Kinds
 	Feed   *Feed
 	Events *event.Recorder
 	Now    func() time.Time

@@ -17,7 +17,7 @@ import (
 // controllers. Indexes and subscriptions are created before run.
 type Feed struct {
 	store Store
-	kinds []schema.GroupKind
+	kinds Kinds
 	log   *slog.Logger
 
 	indexes map[string]*Index
@@ -33,8 +33,8 @@ type Feed struct {
 	moved    chan struct{}
 }
 
-// NewFeed makes a feed of the given kinds.
-func NewFeed(store Store, kinds []schema.GroupKind, log *slog.Logger) *Feed {
+// NewFeed makes a feed of all kinds of the store, also of those that come later.
+func NewFeed(store Store, kinds Kinds, log *slog.Logger) *Feed {
 	return &Feed{
 		store: store, kinds: kinds, log: log,
 		indexes: map[string]*Index{},
@@ -63,14 +63,15 @@ func (f *Feed) subscribe(fn func(object.Event)) { f.subs = append(f.subs, fn) }
 // there on.
 func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 	// From before the list, so that nothing falls between.
-	watcher, err := f.store.Watch(0, f.kinds...)
+	watcher, err := f.store.Watch(0)
 	if err != nil {
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
 	start := watcher.Revision()
 	present := make(map[object.Key]bool, len(f.seen))
 	var events []object.Event
-	for _, kind := range f.kinds {
+	for _, k := range f.kinds.Kinds() {
+		kind := k.GroupKind()
 		objs, revision := f.store.List(kind, "")
 		f.listed[kind] = revision
 		for _, obj := range objs {

@@ -11,13 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // An index, a handler of events and a reconcile that panic are told of, and
@@ -31,8 +31,7 @@ func TestPanicsOfControllers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kind := schema.GroupKind{Kind: "ConfigMap"}
-	feed := control.NewFeed(s, []schema.GroupKind{kind}, slog.New(slog.DiscardHandler))
+	feed := control.NewFeed(s, &scheme.Registry{}, slog.New(slog.DiscardHandler))
 	feed.Index("values", func(obj object.Object) []string {
 		if obj.GetName() == "index" {
 			panic("poisonous index")

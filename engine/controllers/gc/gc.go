@@ -92,7 +92,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 // waitingOwners adds the owners that may have waited for this object.
 func (c *controller) waitingOwners(obj object.Object, add func(object.Key)) {
 	for _, ref := range obj.GetOwnerReferences() {
-		if key, ok := ownerKey(obj, ref); ok {
+		if key, ok := c.ownerKey(obj, ref); ok {
 			if owner := c.Store.Get(key); owner != nil && owner.GetUID() == ref.UID && waits(owner) {
 				add(key)
 			}
@@ -111,12 +111,12 @@ func orphans(obj object.Object) bool {
 
 // ownerKey names an owner; false if its kind is not served, or it cannot own
 // the object.
-func ownerKey(obj object.Object, ref metav1.OwnerReference) (object.Key, bool) {
+func (c *controller) ownerKey(obj object.Object, ref metav1.OwnerReference) (object.Key, bool) {
 	gv, err := schema.ParseGroupVersion(ref.APIVersion)
 	if err != nil {
 		return object.Key{}, false
 	}
-	kind, ok := scheme.ForKind(gv.WithKind(ref.Kind).GroupKind())
+	kind, ok := c.Kinds.ForKind(gv.WithKind(ref.Kind).GroupKind())
 	if !ok || kind.Namespaced && obj.GetNamespace() == "" {
 		return object.Key{}, false
 	}
@@ -214,7 +214,7 @@ func (c *controller) collect(obj object.Object) []change.Change {
 	drop := map[types.UID]bool{}
 	stays, waiting := false, false
 	for _, ref := range refs {
-		ownerKey, ok := ownerKey(obj, ref)
+		ownerKey, ok := c.ownerKey(obj, ref)
 		if !ok {
 			stays = true // what we cannot look up is not known to be gone
 			continue

@@ -19,7 +19,6 @@ import (
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 const (
@@ -111,7 +110,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 // left lists what a namespace holds, pods first.
 func (c *controller) left(namespace string) []content {
 	var all []content
-	for _, k := range scheme.Kinds() {
+	for _, k := range c.Kinds.Kinds() {
 		if !k.Namespaced {
 			continue
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -34,6 +36,15 @@ func Served(kind schema.GroupKind) Codec {
 		return nil
 	}
 	return typed{k.New}
+}
+
+// Any is Served, and for all other kinds the codec of objects without a Go type:
+// those of CustomResourceDefinitions, which may be read before their definition.
+func Any(kind schema.GroupKind) Codec {
+	if codec := Served(kind); codec != nil {
+		return codec
+	}
+	return untyped{}
 }
 
 // typed is the codec of a Go type: protobuf where the type has it, JSON
@@ -94,4 +105,36 @@ func (c typed) Decode(data []byte) (object.Object, error) {
 		return nil, fmt.Errorf("decode: unknown encoding %q", data[0])
 	}
 	return obj, nil
+}
+
+// untyped is the codec of *unstructured.Unstructured: JSON, with the fields in
+// the order of their names.
+type untyped struct{}
+
+// Encode implements Codec.
+func (untyped) Encode(obj object.Object) ([]byte, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("encode: %T has a Go type, and its kind is not served", obj)
+	}
+	data, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode as JSON: %w", err)
+	}
+	return append([]byte{encodedJSON}, data...), nil
+}
+
+// Decode implements Codec. Integers stay integers.
+func (untyped) Decode(data []byte) (object.Object, error) {
+	if len(data) == 0 || data[0] != encodedJSON {
+		return nil, errors.New("decode: an object without a Go type must be JSON")
+	}
+	u := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal(data[1:], &u.Object); err != nil {
+		return nil, fmt.Errorf("decode JSON: %w", err)
+	}
+	if u.GetKind() == "" {
+		return nil, errors.New("decode: the object has no kind")
+	}
+	return u, nil
 }

@@ -11,6 +11,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/lifecycle"
@@ -22,7 +23,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1,
+		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()
@@ -204,6 +205,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *appsv1.Deployment:
 		obj.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentConditionType(typ)}}
+	case *apiextensionsv1.CustomResourceDefinition:
+		obj.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.CustomResourceDefinitionConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
 	case *certificatesv1.CertificateSigningRequest:
@@ -224,6 +227,8 @@ func condition(obj object.Object) string {
 	case *corev1.Service:
 		return obj.Status.Conditions[0].Type
 	case *appsv1.Deployment:
+		return string(obj.Status.Conditions[0].Type)
+	case *apiextensionsv1.CustomResourceDefinition:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)

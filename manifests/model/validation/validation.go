@@ -40,6 +40,7 @@ func Create(obj object.Object) field.ErrorList {
 	if r.Create != nil {
 		errs = append(errs, r.Create(obj)...)
 	}
+	errs = append(errs, taken(obj)...)
 	return withRefusals(errs, support.Refusals(obj, nil))
 }
 
@@ -49,7 +50,7 @@ func Update(obj, old object.Object) field.ErrorList {
 	r := rulesOf(obj)
 	errs := metaUpdate(obj, old, r)
 	if r.Replaces != nil {
-		return append(errs, r.Replaces(obj, old)...)
+		return append(append(errs, r.Replaces(obj, old)...), taken(obj)...)
 	}
 	if r.Object != nil {
 		errs = append(errs, r.Object(obj)...)

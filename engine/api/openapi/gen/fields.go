@@ -13,15 +13,18 @@ import (
 
 // special are the types whose JSON is not that of their Go structure.
 var special = map[string]spec.Schema{
-	"k8s.io/apimachinery/pkg/apis/meta/v1.Time":                     typed("string", "date-time"),
-	"k8s.io/apimachinery/pkg/apis/meta/v1.MicroTime":                typed("string", "date-time"),
-	"k8s.io/apimachinery/pkg/apis/meta/v1.Duration":                 typed("string", ""),
-	"k8s.io/apimachinery/pkg/apis/meta/v1.FieldsV1":                 typed("object", ""),
-	"k8s.io/apimachinery/pkg/apis/meta/v1.Patch":                    typed("object", ""),
-	"k8s.io/apimachinery/pkg/api/resource.Quantity":                 typed("string", ""),
-	"k8s.io/apimachinery/pkg/util/intstr.IntOrString":               typed("string", "int-or-string"),
-	"k8s.io/apimachinery/pkg/runtime.RawExtension":                  typed("object", ""),
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON": {},
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Time":                                             typed("string", "date-time"),
+	"k8s.io/apimachinery/pkg/apis/meta/v1.MicroTime":                                        typed("string", "date-time"),
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Duration":                                         typed("string", ""),
+	"k8s.io/apimachinery/pkg/apis/meta/v1.FieldsV1":                                         typed("object", ""),
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Patch":                                            typed("object", ""),
+	"k8s.io/apimachinery/pkg/api/resource.Quantity":                                         typed("string", ""),
+	"k8s.io/apimachinery/pkg/util/intstr.IntOrString":                                       typed("string", "int-or-string"),
+	"k8s.io/apimachinery/pkg/runtime.RawExtension":                                          typed("object", ""),
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON":                         {},
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrArray":       {},
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrBool":        {},
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaPropsOrStringArray": {},
 }
 
 func typed(typ, format string) spec.Schema {

@@ -1,0 +1,91 @@
+package custom
+
+import (
+	"fmt"
+	"net/http"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/kube-openapi/pkg/common"
+
+	"headway.dev/engine/api/storage"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+)
+
+// Config of New.
+type Config struct {
+	// Generic is the configuration of the server whose delegate is made.
+	Generic *genericapiserver.Config
+	Storage storage.Options
+	Reader  object.Reader
+	Kinds   *scheme.Registry
+	// Client reaches the server in process, as the server itself.
+	Client *restclient.Config
+}
+
+// Resources serves the custom resources of one server.
+type Resources struct {
+	Delegate *genericapiserver.GenericAPIServer
+	reader   object.Reader
+	kinds    *scheme.Registry
+}
+
+// New makes the delegate. It starts with the hooks of the server that gets it as
+// delegate, and ends with that server.
+func New(cfg Config) (*Resources, error) {
+	generic := *cfg.Generic
+	generic.PostStartHooks = map[string]genericapiserver.PostStartHookConfigEntry{}
+	// The server in front has the filters, and the definitions.
+	generic.BuildHandlerChainFunc = func(handler http.Handler, _ *genericapiserver.Config) http.Handler { return handler }
+	generic.MergedResourceConfig = serverstorage.NewResourceConfig()
+	generic.Serializer = apiextensions.Codecs
+	generic.LoopbackClientConfig = cfg.Client
+	// The library asks for the schemas of what it installs, which is nothing.
+	generic.OpenAPIV3Config = &common.OpenAPIV3Config{GetDefinitions: func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return nil }}
+	options := cfg.Storage
+	options.Codec = unstructured.UnstructuredJSONScheme
+	options.Kinds = func(resource schema.GroupResource) (schema.GroupKind, bool) {
+		k, ok := cfg.Kinds.ForResource(resource)
+		if !ok {
+			return schema.GroupKind{}, false
+		}
+		return k.GroupKind(), true
+	}
+	c := apiextensions.Config{
+		GenericConfig: &genericapiserver.RecommendedConfig{Config: generic},
+		ExtraConfig:   apiextensions.ExtraConfig{CRDRESTOptionsGetter: options, MasterCount: 1},
+	}
+	server, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return nil, fmt.Errorf("serve custom resources: %w", err)
+	}
+	r := &Resources{Delegate: server.GenericAPIServer, reader: cfg.Reader, kinds: cfg.Kinds}
+	informer := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
+	if err := informer.SetTransform(r.shared); err != nil {
+		return nil, fmt.Errorf("serve custom resources: %w", err)
+	}
+	return r, nil
+}
+
+// definition is the kind of definitions.
+var definition = apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition").GroupKind()
+
+// shared returns the store's own object for one that the client decoded, so that
+// each definition is in memory once. Nobody changes what is in a cache.
+func (r *Resources) shared(obj any) (any, error) {
+	crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
+	if !ok {
+		return obj, nil
+	}
+	stored, ok := r.reader.Get(object.Key{GroupKind: definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition)
+	if ok && stored.ResourceVersion == crd.ResourceVersion {
+		return stored, nil
+	}
+	return crd, nil
+}

@@ -1,0 +1,75 @@
+package custom
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/endpoints/discovery"
+)
+
+// Definitions returns the definitions that are in force, by name.
+func (r *Resources) Definitions() []*apiextensionsv1.CustomResourceDefinition {
+	list, _ := r.reader.List(definition, "")
+	var out []*apiextensionsv1.CustomResourceDefinition
+	for _, obj := range list {
+		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
+			out = append(out, crd)
+		}
+	}
+	return out
+}
+
+// List keeps the groups of custom resources in groups, which is what /apis says
+// to clients that do not ask for aggregated discovery, until ctx ends. own are
+// the groups that are in there anyway.
+func (r *Resources) List(ctx context.Context, groups discovery.GroupManager, own func(group string) bool) {
+	known := map[string]bool{}
+	for {
+		changed := r.kinds.Changed()
+		now := map[string]bool{}
+		for _, group := range apiGroups(r.Definitions()) {
+			if !own(group.Name) {
+				now[group.Name] = true
+				groups.AddGroup(group)
+			}
+		}
+		for name := range known {
+			if !now[name] {
+				groups.RemoveGroup(name)
+			}
+		}
+		known = now
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// apiGroups are the groups of what crds serve, by name.
+func apiGroups(crds []*apiextensionsv1.CustomResourceDefinition) []metav1.APIGroup {
+	versions := map[string][]metav1.GroupVersionForDiscovery{}
+	for _, crd := range crds {
+		for _, v := range crd.Spec.Versions {
+			gv := metav1.GroupVersionForDiscovery{GroupVersion: crd.Spec.Group + "/" + v.Name, Version: v.Name}
+			if v.Served && !slices.Contains(versions[crd.Spec.Group], gv) {
+				versions[crd.Spec.Group] = append(versions[crd.Spec.Group], gv)
+			}
+		}
+	}
+	var groups []metav1.APIGroup
+	for name, list := range versions {
+		slices.SortFunc(list, func(a, b metav1.GroupVersionForDiscovery) int {
+			return version.CompareKubeAwareVersionStrings(b.Version, a.Version)
+		})
+		groups = append(groups, metav1.APIGroup{Name: name, Versions: list, PreferredVersion: list[0]})
+	}
+	slices.SortFunc(groups, func(a, b metav1.APIGroup) int { return strings.Compare(a.Name, b.Name) })
+	return groups
+}

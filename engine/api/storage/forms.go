@@ -1,0 +1,101 @@
+package storage
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"weak"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"headway.dev/manifests/model/object"
+)
+
+// Forms is how a resource shows what is stored, where that is not simply what is
+// read: a custom resource is stored in one version and read in several, each with
+// the defaults of its schema of today.
+type Forms interface {
+	// Show returns the form in which a stored object is read. It may be shared.
+	Show(stored object.Object) (object.Object, error)
+	// Store returns the form in which an object of this resource is stored. It
+	// may be the object itself.
+	Store(written object.Object) (object.Object, error)
+}
+
+// versioned are the forms of custom resources in one version.
+type versioned struct {
+	// codec decodes into the version, by the schemas that were valid when it was
+	// made, and encodes in the stored one.
+	codec   apiruntime.Codec
+	version string
+	// stores is the version in which objects are stored, once it is known.
+	stores atomic.Pointer[string]
+	// shown are the forms made so far, for as long as the stored objects live; nil
+	// for objects that are their own form.
+	shown sync.Map // weak.Pointer[unstructured.Unstructured] to *unstructured.Unstructured
+}
+
+func newVersioned(codec apiruntime.Codec, version schema.GroupVersion) *versioned {
+	return &versioned{codec: codec, version: version.String()}
+}
+
+// Show implements Forms.
+func (v *versioned) Show(stored object.Object) (object.Object, error) {
+	u, ok := stored.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("storage: %T is stored as a custom resource", stored)
+	}
+	key := weak.Make(u)
+	if form, ok := v.shown.Load(key); ok {
+		if form := form.(*unstructured.Unstructured); form != nil {
+			return form, nil
+		}
+		return u, nil
+	}
+	data, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode the stored %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	decoded, _, err := v.codec.Decode(data, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	form, ok := decoded.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("storage: a custom resource is decoded as %T", decoded)
+	}
+	if reflect.DeepEqual(form.Object, u.Object) {
+		form = nil
+	}
+	if _, known := v.shown.LoadOrStore(key, form); !known {
+		runtime.AddCleanup(u, func(key weak.Pointer[unstructured.Unstructured]) { v.shown.Delete(key) }, key)
+	}
+	if form == nil {
+		return u, nil
+	}
+	return form, nil
+}
+
+// Store implements Forms.
+func (v *versioned) Store(written object.Object) (object.Object, error) {
+	if stores := v.stores.Load(); stores != nil && *stores == v.version {
+		return written, nil
+	}
+	data, err := apiruntime.Encode(v.codec, written)
+	if err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{}
+	if err := utiljson.Unmarshal(data, &u.Object); err != nil {
+		return nil, fmt.Errorf("decode what is to be stored: %w", err)
+	}
+	version := u.GetAPIVersion()
+	v.stores.Store(&version)
+	return u, nil
+}
