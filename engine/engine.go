@@ -33,6 +33,7 @@ import (
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
+	"headway.dev/engine/api/audit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
@@ -88,6 +89,8 @@ type Config struct {
 	// EncryptionProviderConfig is a file with Kubernetes' EncryptionConfiguration.
 	// Empty: Secrets are encrypted with a key of their own, in DataDir.
 	EncryptionProviderConfig string
+	// Audit is where the API's requests are logged; nil for nowhere.
+	Audit *audit.Log
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -238,6 +241,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Gate:        gate,
 		Admission:   e.admission,
 
+		Audit:         e.cfg.Audit,
 		AccountTokens: e.accounts,
 		Ready: map[string]func() error{
 			"store":         e.store.Err,

@@ -24,6 +24,7 @@ import (
 	"k8s.io/klog/v2" //nolint:depguard // the libraries log to it: it is routed to slog here
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/engine/api/audit"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/custom"
@@ -74,6 +75,9 @@ type Config struct {
 	Admission *chain.Chain
 	// Gate, if set, is asked about users' writes.
 	Gate registry.Gate
+	// Audit is where requests are logged; nil for nowhere. Run runs and closes
+	// it.
+	Audit *audit.Log
 	// Ready are further conditions of /readyz, by name.
 	Ready map[string]func() error
 	// RequestTimeout ends requests, except for watches, streams and requests to
@@ -96,6 +100,7 @@ type Server struct {
 	handler   http.Handler
 	nodes     *streaming.Nodes
 	admission admission.Interface
+	audit     *audit.Log
 	version   version.Info
 
 	// requests are the in-process requests under way; closed ends new ones.
@@ -146,6 +151,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		store: cfg.Store, auth: auth,
 		admission: requestAdmission{cfg.Admission, cfg.Store, cfg.Roles, auth},
+		audit:     cfg.Audit,
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), started: make(chan struct{}), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
@@ -172,6 +178,9 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.Authentication.Authenticator = authentication(clientCAs, tokens)
 	c.Authorization.Authorizer = s.auth
 	c.AdmissionControl = s.admission
+	if cfg.Audit != nil {
+		c.AuditBackend, c.AuditPolicyRuleEvaluator = cfg.Audit.Backend, cfg.Audit.Evaluator
+	}
 	c.LongRunningFunc = longRunning(cfg.Routes)
 	c.RequestTimeout = cmp.Or(cfg.RequestTimeout, c.RequestTimeout)
 	c.FlowControl = nil

@@ -45,24 +45,27 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 }
 
 // filters is the chain that every request goes through, the last line first.
-// It is the library's own without auditing, tracing and what only matters to a
-// server behind a load balancer. The order matters:
+// It is the library's own without tracing and what only matters to a server
+// behind a load balancer. The order matters:
 //
 //   - a panic is answered by whatever stands outside of it: recoverPanics stands
 //     outside of everything;
 //   - the deadline starts before authentication, which may be slow;
 //   - impersonation changes the user and so stands between authentication and
-//     authorization.
+//     authorization;
+//   - the audit log has who really asked, and what the limits refuse.
 func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
-	failed := genericapifilters.Unauthorized(c.Serializer)
+	sink, policy := c.AuditBackend, c.AuditPolicyRuleEvaluator // nil without an audit log
+	failed := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), sink, policy)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = limits.WithWholeAnswers(handler)
 	handler = limits.WithLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
+	handler = genericapifilters.WithAudit(handler, sink, policy, c.LongRunningFunc)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
 	handler = genericapifilters.WithWarningRecorder(handler)
 	handler = limits.WithDeadlines(handler, c.LongRunningFunc, c.Serializer, s.conns.Count)
-	handler = genericapifilters.WithRequestDeadline(handler, nil, nil, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
+	handler = genericapifilters.WithRequestDeadline(handler, sink, policy, c.LongRunningFunc, c.Serializer, c.RequestTimeout)
 	handler = genericfilters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
 	handler = genericapifilters.WithCacheControl(handler)
 	handler = genericapifilters.WithLatencyTrackers(handler)

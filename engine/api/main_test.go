@@ -56,5 +56,7 @@ func TestMain(m *testing.M) {
 		// Closing a SPDY connection waits for streams that the other side has
 		// not closed, for ever if it is gone: the library's own goroutine.
 		goleak.IgnoreTopFunction("github.com/moby/spdystream.(*Connection).shutdown"),
+		// The audit log's library removes old files in a goroutine that never ends.
+		goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"),
 	)
 }

@@ -31,6 +31,17 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	if s.audit != nil {
+		stop := make(chan struct{})
+		if err := s.audit.Backend.Run(stop); err != nil {
+			return fmt.Errorf("start the audit log: %w", err)
+		}
+		// Last of all: what the last requests did is logged, too.
+		defer func() {
+			close(stop)
+			s.audit.Backend.Shutdown()
+		}()
+	}
 	// Requests live longer than ctx, by drain.
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

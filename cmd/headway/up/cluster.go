@@ -61,6 +61,10 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 			c.Listener.Close()
 		}
 	}()
+	auditLog, err := cfg.Audit.Open()
+	if err != nil {
+		return nil, err
+	}
 	port := c.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 	c.Engine, err = engine.Open(engine.Config{
 		DataDir:       cfg.DataDir,
@@ -74,6 +78,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		TokenAuthFile: cfg.TokenAuthFile,
 		Names:         cfg.names,
 		PodSecurity:   cfg.PodSecurity,
+		Audit:         auditLog,
 		Log:           cfg.Log,
 
 		DefaultServiceAccount:    cfg.DefaultServiceAccount,

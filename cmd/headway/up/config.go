@@ -101,6 +101,9 @@ func (o *Options) Config() (*Config, error) {
 			return nil, fmt.Errorf("--encryption-provider-config: %w", err)
 		}
 	}
+	if err := o.Audit.Check(); err != nil {
+		return nil, err
+	}
 	if err := cfg.checkNames(); err != nil {
 		return nil, err
 	}

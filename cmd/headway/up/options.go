@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"headway.dev/engine/api/audit"
 	"headway.dev/nodes"
 	"headway.dev/nodes/eviction"
 	"headway.dev/syncer/egress"
@@ -39,6 +40,7 @@ type Options struct {
 	NewStore           bool
 	// EncryptionProviderConfig is kube-apiserver's flag.
 	EncryptionProviderConfig string
+	Audit                    audit.Options
 	// The following are Flux's flags for clusters with several tenants.
 	DefaultServiceAccount string
 	NoCrossNamespaceRefs  bool
@@ -72,6 +74,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")
+	up.Audit.AddFlags(flags)
 	flags.StringVar(&up.PodSecurity, "pod-security", "privileged", "what pods may do in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; at least baseline where a Kustomization with a serviceAccountName writes")
 	flags.BoolVar(&up.NewStore, "new-store", false, "begin with an empty store if the cluster has lost its own: what is not in Git is lost, and pods that nothing declares are removed")
 	flags.StringVar(&up.DefaultServiceAccount, "default-service-account", "", "service account that Kustomizations without spec.serviceAccountName act as, in their namespace (default: all rights)")
