@@ -30,11 +30,13 @@ import (
 	"k8s.io/client-go/rest"
 
 	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/configured"
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/audit"
 	"headway.dev/engine/api/authz"
+	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
@@ -47,6 +49,7 @@ import (
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -91,6 +94,8 @@ type Config struct {
 	EncryptionProviderConfig string
 	// Audit is where the API's requests are logged; nil for nowhere.
 	Audit *audit.Log
+	// Egress says which addresses webhooks must not have; nil denies none.
+	Egress *egress.Policy
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
 	Log           *slog.Logger
@@ -107,6 +112,7 @@ type Engine struct {
 	roles     rbac.Index
 	kinds     scheme.Registry
 	graph     authz.Graph
+	hooks     configured.Configurations
 	events    *event.Recorder
 	pki       *pki.Set
 	tokens    api.Tokens
@@ -150,7 +156,7 @@ func Open(cfg Config) (*Engine, error) {
 		Admit: e.checks.Hooks(),
 		Along: e.checks.Along,
 		Observe: func(events []object.Event) {
-			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe} {
+			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe, e.hooks.Observe} {
 				// The panic of one does not keep the others from the events.
 				guard.Do(context.Background(), "observe the store", func() { observe(events) })
 			}
@@ -167,8 +173,13 @@ func Open(cfg Config) (*Engine, error) {
 	if err := encryptStore(e.store, e.cipher, cfg.Log.With("part", "store")); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	auth, err := authz.New(e.store, &e.graph, &e.roles)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Log: cfg.Log.With("part", "admission"),
+		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
 	})
 	if err != nil {
 		return nil, errors.Join(err, e.Close())

@@ -9,10 +9,10 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer"
-	"headway.dev/syncer/egress"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 	"headway.dev/syncer/internal/gitserver"

@@ -36,7 +36,7 @@ func TestSourcesMayNotReachMetadata(t *testing.T) {
 	}
 	for _, name := range []string{"metadata", "mapped"} {
 		s.eventually(name+" is refused", func() bool { return source(name).Ready == "False" })
-		if st := source(name); !strings.Contains(st.Message, "the address 169.254.169.254 is not reached for a source: --deny-addresses has link-local") {
+		if st := source(name); !strings.Contains(st.Message, "the address 169.254.169.254 is not reached: --deny-addresses has link-local") {
 			t.Errorf("%s: %s", name, st.Message)
 		}
 	}

@@ -19,6 +19,9 @@ type Plugin struct {
 	// Requests says that the plugin is asked about requests to the API alone,
 	// because the store makes its checks again for whatever is written.
 	Requests bool
+	// Users says that users determine what the plugin does, so that what it
+	// changes has to be valid no longer.
+	Users bool
 }
 
 // Selective is implemented by plugins that want to see few kinds only. Writes
@@ -61,7 +64,21 @@ func (c *Chain) Validate(ctx context.Context, attrs admission.Attributes, object
 	return c.validate(ctx, attrs, objects, func(Plugin) bool { return true })
 }
 
+// mutate asks all plugins, and once more if one changed what others had seen
+// before, as in Kubernetes.
 func (c *Chain) mutate(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces, asked func(Plugin) bool) error {
+	if err := c.mutateOnce(ctx, attrs, objects, asked); err != nil {
+		return err
+	}
+	again := attrs.GetReinvocationContext()
+	if !again.ShouldReinvoke() {
+		return nil
+	}
+	again.SetIsReinvoke()
+	return c.mutateOnce(ctx, attrs, objects, asked)
+}
+
+func (c *Chain) mutateOnce(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces, asked func(Plugin) bool) error {
 	for _, p := range c.plugins {
 		plugin, ok := p.Interface.(admission.MutationInterface)
 		if !ok || !asked(p) || !p.concerns(attrs) {
@@ -111,14 +128,15 @@ func (c *Chain) concerned(attrs admission.Attributes) bool {
 	return false
 }
 
-// mutates reports whether a plugin may change what attrs are about.
-func (c *Chain) mutates(attrs admission.Attributes) bool {
+// mutates reports whether a plugin may change what attrs are about, and whether
+// one of those that users determine may.
+func (c *Chain) mutates(attrs admission.Attributes) (may, users bool) {
 	for _, p := range c.plugins {
 		if _, ok := p.Interface.(admission.MutationInterface); ok && inProcess(p) && p.concerns(attrs) {
-			return true
+			may, users = true, users || p.Users
 		}
 	}
-	return false
+	return may, users
 }
 
 func (p Plugin) wants(resource schema.GroupResource, subresource string) bool {

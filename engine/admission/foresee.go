@@ -19,6 +19,8 @@ type Ask struct {
 	By   change.User
 	// Object would be stored in the place of Old, which is nil for a creation.
 	Object, Old object.Object
+	// Changes asks only what plugins would change, and not whether they refuse it.
+	Changes bool
 }
 
 // Answer is what would come of it: the object to store, and what users would be
@@ -47,7 +49,11 @@ func (c *Chain) Foresee(ctx context.Context, ask Ask) Answer {
 	}
 	var told warnings
 	ctx = warning.WithWarningRecorder(context.WithValue(WithView(ctx, ask.View), foreseeKey{}, true), &told)
-	next, err := c.ask(ctx, write{kind: kind, key: key, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old})
+	w := write{kind: kind, key: key, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old}
+	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && !(may && users) {
+		return Answer{Object: ask.Object}
+	}
+	next, err := c.ask(ctx, w)
 	return Answer{Object: next, Warnings: told, Refused: err}
 }
 

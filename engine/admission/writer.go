@@ -8,12 +8,14 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/model/validation"
 )
 
 // mostAttempts is how often a transaction is admitted anew because what it
@@ -22,6 +24,9 @@ const mostAttempts = 100
 
 // errStale ends a transaction that was admitted upon what is no longer stored.
 var errStale = errors.New("admission: the object has changed meanwhile")
+
+// errAborted is what becomes of a transaction whose writer panicked.
+var errAborted = errors.New("admission: the transaction was not finished")
 
 // Store is what a Writer needs of the store.
 type Store interface {
@@ -55,15 +60,33 @@ func (w *Writer) As(user change.User) *Writer {
 // Commit is the store's, for what the chain admits. An error of a plugin comes
 // back as it is. A Mutate may run more than once.
 func (w *Writer) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	return w.CommitWith(ctx, tx, func(tx change.Tx) (change.Tx, func(error), error) { return tx, func(error) {}, nil })
+}
+
+// CommitWith is Commit for who has to add something to the transaction at the last
+// moment: last is called with what was admitted, right before it is stored, and
+// what it returns is called right after. What takes long comes before that.
+func (w *Writer) CommitWith(ctx context.Context, tx change.Tx, last func(change.Tx) (change.Tx, func(error), error)) ([]object.Object, error) {
+	store := func(tx change.Tx) ([]object.Object, error) {
+		sealed, done, err := last(tx)
+		if err != nil {
+			return nil, err
+		}
+		err = errAborted // by a panic
+		defer func() { done(err) }()
+		var objs []object.Object
+		objs, err = w.Store.Commit(ctx, sealed)
+		return objs, err
+	}
 	if !w.concerned(tx) {
-		return w.Store.Commit(ctx, tx)
+		return store(tx)
 	}
 	for range mostAttempts {
 		admitted, err := w.admit(ctx, tx)
 		if err != nil {
 			return nil, err
 		}
-		objs, err := w.Store.Commit(ctx, admitted)
+		objs, err := store(admitted)
 		if !errors.Is(err, errStale) {
 			return objs, err
 		}
@@ -180,7 +203,22 @@ func (a *attempt) put(key object.Key, next, current object.Object) {
 // those who change it, as in Kubernetes, where it comes later.
 func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 	name := w.key.Name
-	if attrs := w.attributes(name); attrs.GetObject() != nil && w.subresource != "binding" && c.mutates(attrs) {
+	attrs := w.attributes(name)
+	switch may, users := c.mutates(attrs); {
+	case !may:
+	case attrs.GetObject() == nil || w.subresource == "binding":
+		// They have nothing to change, but may refuse it all the same.
+		asked := attrs.GetObject()
+		if asked != nil {
+			asked = asked.DeepCopyObject()
+		}
+		if err := c.mutate(ctx, attrs, objects, inProcess); err != nil {
+			return nil, err
+		}
+		if !equality.Semantic.DeepEqual(asked, attrs.GetObject()) {
+			return nil, apierrors.NewInternalError(fmt.Errorf("admission changed a Binding, which is not supported for one that the scheduler makes"))
+		}
+	default:
 		given := w.next
 		w.next, _ = given.DeepCopyObject().(object.Object)
 		generated := w.old == nil && given.GetGenerateName() != ""
@@ -196,9 +234,16 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		if generated {
 			w.next.SetName(name)
 		}
-		if w.old != nil && !equality.Semantic.DeepEqual(given, w.next) {
-			if w.next = change.Again(w.next, w.old); w.next == w.old {
-				return w.old, nil
+		if !equality.Semantic.DeepEqual(given, w.next) {
+			if w.old != nil {
+				if w.next = change.Again(w.next, w.old); w.next == w.old {
+					return w.old, nil
+				}
+			}
+			if users {
+				if err := w.valid(given); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -206,6 +251,29 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		return nil, err
 	}
 	return w.next, nil
+}
+
+// valid judges what plugins made of given, which was valid: they may be users'.
+func (w write) valid(given object.Object) error {
+	if w.next == nil {
+		return nil
+	}
+	if key, err := scheme.KeyOf(w.next); err != nil || key != w.key || w.next.GetUID() != given.GetUID() {
+		return apierrors.NewInternalError(fmt.Errorf("admission changed the name, the namespace or the UID of %s", w.key))
+	}
+	var faults field.ErrorList
+	switch {
+	case w.subresource == "status":
+		faults = validation.UpdateStatus(w.next, w.old)
+	case w.old == nil:
+		faults = validation.Create(w.next)
+	default:
+		faults = validation.Update(w.next, w.old)
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(w.key.GroupKind, w.key.Name, faults)
 }
 
 // stored is the Mutate of a change that was admitted: next in the place of seen.

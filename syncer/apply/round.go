@@ -152,6 +152,7 @@ func inputFor(s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventor
 	in := plan.Input{
 		Items: items, Inventory: inventory, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Claimed: s.Owners.ByOther(flux.KeyOf(ks)),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
+		Admit: s.Foresee.Admit(s.Env.Store, s.Rights.Writer(ks)),
 	}
 	set := flux.Of(ks)
 	if err := cmp.Or(set.OnFailure.Err(), set.GitWrites.Err()); err != nil {

@@ -1,6 +1,8 @@
 package foresee
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/change"
@@ -22,11 +24,14 @@ type Ask struct {
 	By change.User
 	// Object is stored in the place of Old, which is nil for a creation.
 	Object, Old object.Object
+	// Changes asks only what would be changed, and not whether it would be refused.
+	Changes bool
 }
 
-// Answer is what would come of it: what users would be warned of, or why it
+// Answer is what would come of it: the object as it would be stored, what users would be warned of, or why it
 // would be refused.
 type Answer struct {
+	Object   object.Object
 	Warnings []string
 	Refused  error
 }
@@ -48,6 +53,21 @@ type Said struct {
 // it, and they need their account.
 func Decides(key object.Key) bool {
 	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization || key.GroupKind == flux.ServiceAccount
+}
+
+// Admit returns for plan.Input what admission makes of objects that by writes upon
+// what is stored. What it refuses is left to Plan, which tells why.
+func (f Func) Admit(stored object.Reader, by change.User) func(next, live object.Object) object.Object {
+	if f == nil {
+		return nil
+	}
+	return func(next, live object.Object) object.Object {
+		answer := f(Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
+		if answer.Refused != nil {
+			return nil
+		}
+		return answer.Object
+	}
 }
 
 // Plan adds to a plan's faults what the store would refuse it for, at the
@@ -102,13 +122,21 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 	return said
 }
 
+// PodSecurity reports whether a warning is about what pods may do; others are
+// those of webhooks and policies.
+func PodSecurity(warning string) bool { return strings.Contains(warning, "PodSecurity") }
+
 // Record records events with what is stored and warned of.
 func (s Said) Record(e *env.Env, actions []plan.Action) {
 	for _, a := range actions {
 		prefix := flux.Describe(a.Key) + ": "
 		for _, w := range s.Warnings {
 			if a.Object != nil && len(w) > len(prefix) && w[:len(prefix)] == prefix {
-				e.Record(a.Object, corev1.EventTypeWarning, "PodSecurity", flux.Bounded(w[len(prefix):]))
+				reason := "AdmissionWarning"
+				if PodSecurity(w) {
+					reason = "PodSecurity"
+				}
+				e.Record(a.Object, corev1.EventTypeWarning, reason, flux.Bounded(w[len(prefix):]))
 			}
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 	"headway.dev/syncer/forge"
 	"headway.dev/syncer/forge/forgetest"
 	"headway.dev/syncer/internal/gitserver"

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 )
 
 // Kind is a forge's API.

@@ -14,7 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"gopkg.in/ini.v1"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 	"headway.dev/syncer/git/odb"
 	"headway.dev/syncer/git/remote"
 )

@@ -74,18 +74,51 @@ func (j *Journal) Commit(ctx context.Context, tx change.Tx, entries ...*wire.Ent
 	if len(entries) == 0 {
 		return j.store.Commit(ctx, tx)
 	}
+	seal := func(tx change.Tx) (change.Tx, func(error), error) { return j.seal(tx, entries) }
+	if w, ok := j.store.(admitting); ok {
+		return w.CommitWith(ctx, tx, seal)
+	}
+	sealed, done, err := seal(tx)
+	if err != nil {
+		return nil, err
+	}
+	err = errAborted // by a panic
+	defer func() { done(err) }()
+	var states []object.Object
+	states, err = j.store.Commit(ctx, sealed)
+	return states, err
+}
+
+// errAborted is what becomes of a transaction whose writer panicked.
+var errAborted = errors.New("journal: the transaction was not finished")
+
+// admitting is implemented by stores that ask others about a transaction before
+// they store it, which may take its time: last is called when that is over, and
+// done with the outcome.
+type admitting interface {
+	CommitWith(ctx context.Context, tx change.Tx, last func(change.Tx) (sealed change.Tx, done func(error), err error)) ([]object.Object, error)
+}
+
+// seal adds entries to a transaction, and keeps others from adding theirs until
+// done is called.
+func (j *Journal) seal(tx change.Tx, entries []*wire.Entry) (sealed change.Tx, done func(error), err error) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
+	defer func() {
+		if done == nil {
+			j.mu.Unlock()
+		}
+	}()
 	if !j.loaded {
 		if err := j.load(); err != nil {
-			return nil, err
+			return tx, nil, err
 		}
 	}
+	tx.Append = slices.Clone(tx.Append)
 	next := j.head
 	for _, entry := range entries {
 		data, err := next.seal(entry)
 		if err != nil {
-			return nil, err
+			return tx, nil, err
 		}
 		tx.Append = append(tx.Append, change.Record{Log: logName, Data: data})
 	}
@@ -93,24 +126,24 @@ func (j *Journal) Commit(ctx context.Context, tx change.Tx, entries ...*wire.Ent
 	if j.keep > 0 && next.Next-next.First > j.keep+j.keep/10 {
 		tx.Append[len(tx.Append)-1].Keep = j.keep
 		next.First = next.Next - j.keep
-		var err error
 		if next.Anchor, err = j.hashOf(next.First-1, entries); err != nil {
-			return nil, err
+			return tx, nil, err
 		}
 	}
 	head, err := json.Marshal(next)
 	if err != nil {
-		return nil, fmt.Errorf("write the journal's head: %w", err)
+		return tx, nil, fmt.Errorf("write the journal's head: %w", err)
 	}
 	tx.Append = append(tx.Append, change.Record{Log: headName, Data: head, Keep: 1})
-	states, err := j.store.Commit(ctx, tx)
-	if err != nil {
-		// Whether it was stored is not known if the context ended meanwhile.
-		j.loaded = false
-		return nil, err
-	}
-	j.head = next
-	return states, nil
+	return tx, func(err error) {
+		defer j.mu.Unlock()
+		if err != nil {
+			// Whether it was stored is not known if the context ended meanwhile.
+			j.loaded = false
+			return
+		}
+		j.head = next
+	}, nil
 }
 
 // load reads how the journal ends.

@@ -71,6 +71,9 @@ type Input struct {
 	Prune, Force bool
 	// Ignore names fields of live objects that are left as they are.
 	Ignore []kustomizev1.IgnoreRule
+	// Admit returns what admission makes of next when it takes the place of live;
+	// nil if it changes nothing.
+	Admit func(next, live object.Object) object.Object
 	// Unseen reports whether a plan must reveal nothing about the stored object
 	// of a key, not even that it exists; nil if it may reveal everything. The
 	// plan then depends only on Before: the declaration that was applied last.
@@ -349,7 +352,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 	a.Object, a.Recreate, a.Reason = next.object, next.recreate, next.reason
 	if live == nil {
 		a.Type = Create
-	} else if a.Fields = diff.Objects(live, next.object); len(a.Fields) > 0 || next.recreate {
+	} else if a.Fields = changes(in, live, next); len(a.Fields) > 0 || next.recreate {
 		a.Type = Update
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
@@ -367,6 +370,19 @@ func takenFrom(in Input, key object.Key, live object.Object) (Owner, bool) {
 		return Owner{}, false
 	}
 	return in.Taken(key, live)
+}
+
+// changes are the fields that an object has differently once it is stored. What
+// admission changed before, and would change again, is no change.
+func changes(in Input, live object.Object, next applied) []diff.Field {
+	fields := diff.Objects(live, next.object)
+	if len(fields) == 0 || next.recreate || in.Admit == nil {
+		return fields
+	}
+	if admitted := in.Admit(next.object, live); admitted != nil {
+		return diff.Objects(live, admitted)
+	}
+	return fields
 }
 
 // heldBy is why an object is another Kustomization's: that has applied it and

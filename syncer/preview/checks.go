@@ -9,6 +9,7 @@ import (
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/support"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/wire"
 )
@@ -179,7 +180,11 @@ func (one *planned) admission(c *checklist) {
 	const name = "pod-security"
 	f := one.foreseen
 	for _, w := range f.Warnings {
-		c.add(wire.CheckWarning, name, "%s", w)
+		check := "admission" // of a webhook or a policy
+		if foresee.PodSecurity(w) {
+			check = name
+		}
+		c.add(wire.CheckWarning, check, "%s", w)
 	}
 	if f.More > 0 {
 		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", wire.Plural(f.More, "object"))

@@ -10,9 +10,9 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/loop"
 	"headway.dev/manifests/model/object"
-	"headway.dev/syncer/egress"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/forge"

@@ -69,6 +69,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	c.Engine, err = engine.Open(engine.Config{
 		DataDir:       cfg.DataDir,
 		NewStore:      cfg.NewStore,
+		Egress:        cfg.gitLimits.Egress,
 		Listener:      c.Listener,
 		Address:       netip.AddrPortFrom(cfg.NodeIP, port),
 		ClusterCIDR:   cfg.ClusterCIDR,

@@ -16,8 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"headway.dev/cmd/headway/up/progress"
+	"headway.dev/manifests/egress"
 	"headway.dev/nodes/eviction"
-	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 )

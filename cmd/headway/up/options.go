@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"headway.dev/engine/api/audit"
+	"headway.dev/manifests/egress"
 	"headway.dev/nodes"
 	"headway.dev/nodes/eviction"
-	"headway.dev/syncer/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/verdict"
 )
@@ -82,7 +82,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.GitSigningKey, "git-signing-key", "", "file of the OpenPGP or SSH private key that signs reverts and other commits of Headway")
 	flags.StringVar(&up.GitMaxFetch, "git-max-fetch", "4Gi", "most bytes in one fetch of a remote repository, and in an object of it")
 	flags.Int64Var(&up.GitMaxObjects, "git-max-objects", git.DefaultMaxObjects, "most objects in one fetch of a remote repository")
-	flags.StringSliceVar(&up.DenyAddresses, "deny-addresses", []string{"link-local", "metadata"}, "addresses that sources, their proxies and forges must not have: "+strings.Join(egress.Names(), ", ")+", and ranges such as 10.0.0.0/8; none denies nothing")
+	flags.StringSliceVar(&up.DenyAddresses, "deny-addresses", []string{"link-local", "metadata"}, "addresses that sources, their proxies, forges and admission webhooks must not have: "+strings.Join(egress.Names(), ", ")+", and ranges such as 10.0.0.0/8; none denies nothing")
 	flags.BoolVar(&up.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "let Kustomizations use only sources of their own namespace")
 	flags.BoolVarP(&up.Verbose, "verbose", "v", false, "log what the components do to standard error")
 }

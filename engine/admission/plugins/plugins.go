@@ -20,7 +20,9 @@ type Config struct {
 	// PodSecurity is what namespaces that say nothing let pods do (see
 	// NewPodSecurity).
 	PodSecurity Levels
-	Log         *slog.Logger
+	// Configured are the plugins of which users say what they do, which come last.
+	Configured []chain.Plugin
+	Log        *slog.Logger
 }
 
 // New returns the plugins in Kubernetes' order, and last those that it does not
@@ -30,7 +32,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []chain.Plugin{
+	return append([]chain.Plugin{
 		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
 		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
 		{Name: "ServiceAccount", Interface: serviceAccount{stored: cfg.Stored}},
@@ -39,7 +41,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "RuntimeClass", Interface: runtimeClass{}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
 		{Name: "CertificateRequester", Interface: requester{}},
-	}, nil
+	}, cfg.Configured...), nil
 }
 
 // ofPods is part of plugins that look at pods which are created.

@@ -23,15 +23,18 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/configured"
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/authz"
+	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -49,6 +52,8 @@ type Server struct {
 	// StoreFile is the path of the store's file.
 	StoreFile string
 	Config    *rest.Config
+	// Writer writes inside the process, as admission allows it.
+	Writer *admission.Writer
 
 	dir  string
 	stop func()
@@ -70,7 +75,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
-	roles, graph, kinds := &rbac.Index{}, &authz.Graph{}, &scheme.Registry{}
+	roles, graph, kinds, hooks := &rbac.Index{}, &authz.Graph{}, &scheme.Registry{}, &configured.Configurations{}
 	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
 		Path: file, Codec: record.Any, Admit: checks.Hooks(), Along: checks.Along, Observe: func(events []object.Event) {
@@ -78,6 +83,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 			checks.Observe(events)
 			roles.Observe(events)
 			graph.Observe(events)
+			hooks.Observe(events)
 		},
 		Log: slog.New(slog.DiscardHandler),
 	})
@@ -89,7 +95,18 @@ func Start(tb testing.TB, options ...Option) *Server {
 			tb.Errorf("close store: %v", err)
 		}
 	})
-	plugged, err := plugins.New(plugins.Config{Stored: st, Log: slog.New(slog.DiscardHandler)})
+	auth, err := authz.New(st, graph, roles)
+	if err != nil {
+		tb.Fatalf("authorizer: %v", err)
+	}
+	denied, err := egress.Parse([]string{"link-local", "metadata"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	plugged, err := plugins.New(plugins.Config{
+		Stored: st, Log: slog.New(slog.DiscardHandler),
+		Configured: configured.New(configured.Config{Stored: st, Configurations: hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: denied}),
+	})
 	if err != nil {
 		tb.Fatalf("admission plugins: %v", err)
 	}
@@ -109,10 +126,11 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("listen: %v", err)
 	}
+	chain := admission.NewChain(plugged...)
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: admission.NewChain(plugged...),
+		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain,
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
@@ -139,6 +157,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		tb.Fatalf("API server: %v", err)
 	}
 	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
+	s.Writer = admission.NewWriter(st, chain, checks.Along, change.Account("kube-system", "test-controller"))
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
 		s.Namespace(tb, name)
 	}

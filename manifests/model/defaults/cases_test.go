@@ -337,4 +337,53 @@ spec:
 		in:   `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k}, spec: {interval: 1m, prune: true, sourceRef: {kind: GitRepository, name: g}}}`,
 		want: `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k}, spec: {interval: 1m0s, prune: true, sourceRef: {kind: GitRepository, name: g}}}`,
 	},
+	"validating webhooks": {
+		in: `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: w}
+webhooks:
+- name: a.b.example
+  clientConfig: {service: {namespace: shop, name: s}}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]
+  sideEffects: None
+  admissionReviewVersions: [v1]
+`,
+		want: `
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: w}
+webhooks:
+- name: a.b.example
+  clientConfig: {service: {namespace: shop, name: s, port: 443}}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods], scope: "*"}]
+  failurePolicy: Fail
+  matchPolicy: Equivalent
+  namespaceSelector: {}
+  objectSelector: {}
+  sideEffects: None
+  timeoutSeconds: 10
+  admissionReviewVersions: [v1]
+`,
+	},
+	"mutating webhooks": {
+		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a, clientConfig: {url: "https://x"}, sideEffects: None, admissionReviewVersions: [v1]}]}`,
+		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a, clientConfig: {url: "https://x"}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Fail, matchPolicy: Equivalent, namespaceSelector: {}, objectSelector: {}, timeoutSeconds: 10, reinvocationPolicy: Never}]}`,
+	},
+	"validating policy": {
+		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: p}, spec: {matchConstraints: {excludeResourceRules: [{resources: [pods]}]}}}`,
+		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: p}, spec: {failurePolicy: Fail, matchConstraints: {matchPolicy: Equivalent, namespaceSelector: {}, objectSelector: {}, excludeResourceRules: [{resources: [pods], scope: "*"}]}}, status: {}}`,
+	},
+	"validating binding": {
+		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: p}, spec: {policyName: p, matchResources: {}}}`,
+		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: p}, spec: {policyName: p, matchResources: {matchPolicy: Equivalent, namespaceSelector: {}, objectSelector: {}}}}`,
+	},
+	"mutating policy": {
+		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicy, metadata: {name: p}, spec: {matchConstraints: {resourceRules: [{resources: [pods]}]}}}`,
+		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicy, metadata: {name: p}, spec: {failurePolicy: Fail, matchConstraints: {matchPolicy: Equivalent, namespaceSelector: {}, objectSelector: {}, resourceRules: [{resources: [pods], scope: "*"}]}}}`,
+	},
+	"mutating binding": {
+		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicyBinding, metadata: {name: p}, spec: {policyName: p}}`,
+		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingAdmissionPolicyBinding, metadata: {name: p}, spec: {policyName: p}}`,
+	},
 }

@@ -7,6 +7,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +25,8 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
 		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1,
+		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
+		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()
@@ -203,6 +206,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodConditionType(typ)}}
 	case *corev1.Service:
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
+	case *admissionregistrationv1.ValidatingAdmissionPolicy:
+		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *appsv1.Deployment:
 		obj.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentConditionType(typ)}}
 	case *apiextensionsv1.CustomResourceDefinition:
@@ -225,6 +230,8 @@ func condition(obj object.Object) string {
 	case *corev1.Pod:
 		return string(obj.Status.Conditions[0].Type)
 	case *corev1.Service:
+		return obj.Status.Conditions[0].Type
+	case *admissionregistrationv1.ValidatingAdmissionPolicy:
 		return obj.Status.Conditions[0].Type
 	case *appsv1.Deployment:
 		return string(obj.Status.Conditions[0].Type)

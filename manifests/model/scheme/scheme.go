@@ -17,6 +17,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/kinds/admissionregistration"
 	"headway.dev/manifests/model/kinds/apiextensions"
 	"headway.dev/manifests/model/kinds/apps"
 	"headway.dev/manifests/model/kinds/certificates"
@@ -32,7 +33,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
 }
 
 var (

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 	"golang.org/x/net/proxy"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 )
 
 // sshTimeout bounds the connection set-up with an SSH server, which go-git

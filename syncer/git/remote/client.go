@@ -17,7 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 )
 
 // httpAuth is what one source talks HTTP with.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/remote"
 	"headway.dev/syncer/git/write"

@@ -14,7 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 )
 
 // Remote is a repository behind http, https or ssh.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"headway.dev/syncer/egress"
+	"headway.dev/manifests/egress"
 )
 
 func policy(t *testing.T, rules ...string) *egress.Policy {

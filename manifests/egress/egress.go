@@ -75,7 +75,7 @@ type DeniedError struct {
 }
 
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("the address %s is not reached for a source: --deny-addresses has %s", e.Address, e.Rule)
+	return fmt.Sprintf("the address %s is not reached: --deny-addresses has %s", e.Address, e.Rule)
 }
 
 // Check returns a DeniedError for an address that may not be reached.

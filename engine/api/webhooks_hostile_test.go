@@ -1,0 +1,119 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"headway.dev/engine/api/apitest"
+)
+
+// Webhooks that lie, hang or lead elsewhere: the write fails with the webhook's
+// name and the reason, other writes are not held up, and the webhook can be
+// deleted. If its failures are to be ignored, so they are.
+func TestHostileWebhooks(t *testing.T) {
+	s := apitest.Start(t)
+	client := kubernetes.NewForConfigOrDie(s.Config).CoreV1()
+	var reached atomic.Int32
+	elsewhere := (&hook{}).start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	raw := func(handle http.HandlerFunc) *hook { return (&hook{}).start(t, handle) }
+	url := func(to string) func(*testing.T) *hook {
+		return func(t *testing.T) *hook {
+			h := newHook(t, allow)
+			h.URL = to
+			return h
+		}
+	}
+	for name, tc := range map[string]struct {
+		hook func(*testing.T) *hook
+		want string
+	}{
+		"hangs": {func(*testing.T) *hook {
+			return raw(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice that the client is gone
+				<-r.Context().Done()
+			})
+		}, "context deadline exceeded"},
+		"redirects": {func(*testing.T) *hook {
+			return raw(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+			})
+		}, "answered with a redirect (307 Temporary Redirect), which is not followed"},
+		"answers without end": {func(*testing.T) *hook {
+			return raw(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				for chunk := make([]byte, 1<<16); r.Context().Err() == nil; {
+					if _, err := w.Write(chunk); err != nil {
+						return
+					}
+				}
+			})
+		}, "the webhook's answer is larger than 3145728 bytes"},
+		"is no webhook": {func(*testing.T) *hook {
+			return raw(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) })
+		}, "failed to call webhook"},
+		"answers another question": {func(t *testing.T) *hook {
+			return newHook(t, func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+				return &admissionv1.AdmissionResponse{UID: "another", Allowed: true}
+			})
+		}, "received invalid webhook response"},
+		"answers with another kind": {func(*testing.T) *hook {
+			return raw(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write([]byte(`{"kind": "Pod", "apiVersion": "v1", "response": {"allowed": true}}`))
+			})
+		}, "failed to call webhook"},
+		"sends no patch": {func(t *testing.T) *hook { return newHook(t, patch(`{"data": 1}`)) }, "received undecodable patch in webhook response"},
+		"changes what is not there": {func(t *testing.T) *hook {
+			return newHook(t, patch(`[{"op": "replace", "path": "/spec/x", "value": 1}]`))
+		}, "doc is missing"},
+		"makes another object": {func(t *testing.T) *hook {
+			return newHook(t, patch(`[{"op": "replace", "path": "/metadata/namespace", "value": "kube-system"}]`))
+		}, "namespace"},
+		"copies without end": {func(t *testing.T) *hook {
+			ops := []string{`{"op": "add", "path": "/data", "value": {"a": "` + strings.Repeat("x", 1<<10) + `"}}`}
+			for i := range 25 { // each doubles it
+				ops = append(ops, fmt.Sprintf(`{"op": "copy", "from": "/data", "path": "/data/%d"}`, i))
+			}
+			return newHook(t, patch("["+strings.Join(ops, ",")+"]"))
+		}, "Unable to complete the copy, the accumulated size increase of copy is"},
+		"is a metadata service":   {url("https://169.254.169.254/latest"), "the address 169.254.169.254 is not reached: --deny-addresses has link-local"},
+		"is on a link-local name": {url("https://[fe80::1]/"), "the address fe80::1 is not reached: --deny-addresses has link-local"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := tc.hook(t)
+			short := func(w *admissionregistrationv1.MutatingWebhook) { w.TimeoutSeconds = new(int32(1)) }
+			in(t, s, h.mutating(short))
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := client.ConfigMaps("default").Create(ctx, configMap("x"), metav1.CreateOptions{})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("a request: %.300v, want %q", err, tc.want)
+			}
+			if len(err.Error()) > 2000 {
+				t.Errorf("the error has %d bytes", len(err.Error()))
+			}
+		})
+	}
+	t.Run("failures are ignored", func(t *testing.T) {
+		h := url("https://169.254.169.254/")(t)
+		in(t, s, h.mutating(func(w *admissionregistrationv1.MutatingWebhook) {
+			w.FailurePolicy = new(admissionregistrationv1.Ignore)
+		}))
+		if _, err := client.ConfigMaps("default").Create(t.Context(), configMap("ignored"), metav1.CreateOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	if reached.Load() != 0 {
+		t.Error("the redirect was followed")
+	}
+}

@@ -1,0 +1,46 @@
+package plan_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/internal/memstore"
+	"headway.dev/syncer/plan"
+)
+
+// What admission makes of what Git declares is no change, although Git has
+// another value: only a change that is left after admission is one.
+func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
+	s := memstore.New()
+	carryOut(t, s, plan.New().Plan(input(items(t, namespace, config)), s))
+	rewrite := func(obj object.Object) bool {
+		obj.(*corev1.ConfigMap).Data["a"] = "by admission"
+		return true
+	}
+	key := object.Key{Namespace: "web", Name: "web"}
+	key.Kind = "ConfigMap"
+	if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{change.Patch(key, rewrite)}}); err != nil {
+		t.Fatal(err)
+	}
+	in := input(items(t, namespace, config))
+	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
+	in.Admit = func(next, live object.Object) object.Object {
+		if live == nil {
+			t.Error("asked about an object that does not exist")
+		}
+		next = next.DeepCopyObject().(object.Object)
+		if _, ok := next.(*corev1.ConfigMap); ok {
+			rewrite(next)
+		}
+		return next
+	}
+	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	edited := input(items(t, namespace, strings.Replace(config, "b: two", "b: three", 1)))
+	edited.Admit = in.Admit
+	want(t, plan.New().Plan(edited, s), "Unchanged Namespace/web", "Update ConfigMap/web data.b:two>three")
+}
