@@ -50,7 +50,7 @@ func (c *Chain) Foresee(ctx context.Context, ask Ask) Answer {
 	var told warnings
 	ctx = warning.WithWarningRecorder(context.WithValue(WithView(ctx, ask.View), foreseeKey{}, true), &told)
 	w := write{kind: kind, key: key, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old}
-	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && !(may && users) {
+	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && (!may || !users) {
 		return Answer{Object: ask.Object}
 	}
 	next, err := c.ask(ctx, w)

@@ -322,7 +322,11 @@ func (c custom) restart() {
 	if err != nil {
 		c.Fatal(err)
 	}
-	defer again.Close()
+	defer func() {
+		if err := again.Close(); err != nil {
+			c.Error(err)
+		}
+	}()
 	k, ok := kinds.ForResource(schema.GroupResource{Group: "example.com", Resource: "widgets"})
 	if !ok || !k.Namespaced || k.Version != "v2" {
 		c.Fatalf("the kind is %+v, %t", k, ok)

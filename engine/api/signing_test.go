@@ -49,9 +49,9 @@ func wishFor(t *testing.T, subject pkix.Name, ips ...net.IP) wish {
 	return wish{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), pemKey}
 }
 
-func (w wish) manifest(name, signer, usages, more string) string {
+func (w wish) manifest(name, usages, more string) string {
 	return fmt.Sprintf("---\n{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: %s}, spec: {signerName: %s, usages: [%s], request: %s%s}}",
-		name, signer, usages, base64.StdEncoding.EncodeToString(w.request), more)
+		name, certificatesv1.KubeAPIServerClientSignerName, usages, base64.StdEncoding.EncodeToString(w.request), more)
 }
 
 // decided waits until a request is as is says.
@@ -99,11 +99,11 @@ func TestSigningRequests(t *testing.T) {
 	}()
 
 	ada := s.KubeconfigFor(t, "ada", "devs")
-	const client, clientUsages = "kubernetes.io/kube-apiserver-client", "client auth, digital signature"
+	const clientUsages = "client auth, digital signature"
 	robot := wishFor(t, pkix.Name{CommonName: "robot", Organization: []string{"robots"}})
 	file := filepath.Join(t.TempDir(), "csr.yaml")
 	// Whoever they say they are, it is ada who asks.
-	text := robot.manifest("robot", client, clientUsages, ", expirationSeconds: 7200, username: root, groups: [system:masters]")
+	text := robot.manifest("robot", clientUsages, ", expirationSeconds: 7200, username: root, groups: [system:masters]")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestSigningRequests(t *testing.T) {
 	if err != nil || r.Spec.Username != "ada" || strings.Join(r.Spec.Groups, " ") != "devs system:authenticated" {
 		t.Errorf("%v: asked by %s of %q, want ada of devs", err, r.Spec.Username, r.Spec.Groups)
 	}
-	expect(t, s, "", []string{"get", "csr"}, "SIGNERNAME", "REQUESTOR", "REQUESTEDDURATION", client, "ada", "120m", "Pending")
+	expect(t, s, "", []string{"get", "csr"}, "SIGNERNAME", "REQUESTOR", "REQUESTEDDURATION", certificatesv1.KubeAPIServerClientSignerName, "ada", "120m", "Pending")
 
 	// Who approves needs the right for the signer.
 	refuseAs(t, s, ada, `certificatesigningrequests.certificates.k8s.io "robot" is forbidden: user not permitted to approve requests with signerName "kubernetes.io/kube-apiserver-client"`, "certificate", "approve", "robot")
@@ -153,15 +153,15 @@ func TestSigningRequests(t *testing.T) {
 		t.Errorf("take the approval back: %v", err)
 	}
 
-	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("unwanted", client, clientUsages, ""), []string{"create", "-f", "-"}, "created")
+	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("unwanted", clientUsages, ""), []string{"create", "-f", "-"}, "created")
 	expect(t, s, "", []string{"certificate", "deny", "unwanted"}, "denied")
-	expect(t, s, "", []string{"get", "csr", "--field-selector=spec.signerName=" + client}, "Denied", "robot")
-	refuse(t, s, wishFor(t, pkix.Name{CommonName: "x", Organization: []string{"system:masters"}}).manifest("root", client, clientUsages, ""), []string{"create", "-f", "-"},
+	expect(t, s, "", []string{"get", "csr", "--field-selector=spec.signerName=" + certificatesv1.KubeAPIServerClientSignerName}, "Denied", "robot")
+	refuse(t, s, wishFor(t, pkix.Name{CommonName: "x", Organization: []string{"system:masters"}}).manifest("root", clientUsages, ""), []string{"create", "-f", "-"},
 		`certificatesigningrequests.certificates.k8s.io "root" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed`)
 	refuse(t, s, "", []string{"patch", "csr", "unwanted", "--subresource=status", "--type=merge", "-p", `{"status":{"conditions":[{"type":"Approved","status":"True"}]}}`}, "status.conditions: Forbidden: updates may not")
 
 	// What the signer does not sign fails, and says so.
-	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("server", client, "server auth", ""), []string{"create", "-f", "-"}, "created")
+	expect(t, s, wishFor(t, pkix.Name{CommonName: "x"}).manifest("server", "server auth", ""), []string{"create", "-f", "-"}, "created")
 	expect(t, s, "", []string{"certificate", "approve", "server"}, "approved")
 	decided(t, admin, "server", func(r *certificatesv1.CertificateSigningRequest) bool {
 		c := r.Status.Conditions

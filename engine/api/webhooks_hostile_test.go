@@ -27,29 +27,29 @@ func TestHostileWebhooks(t *testing.T) {
 	var reached atomic.Int32
 	elsewhere := (&hook{}).start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	raw := func(handle http.HandlerFunc) *hook { return (&hook{}).start(t, handle) }
-	url := func(to string) func(*testing.T) *hook {
-		return func(t *testing.T) *hook {
+	url := func(to string) func() *hook {
+		return func() *hook {
 			h := newHook(t, allow)
 			h.URL = to
 			return h
 		}
 	}
 	for name, tc := range map[string]struct {
-		hook func(*testing.T) *hook
+		hook func() *hook
 		want string
 	}{
-		"hangs": {func(*testing.T) *hook {
+		"hangs": {func() *hook {
 			return raw(func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice that the client is gone
 				<-r.Context().Done()
 			})
 		}, "context deadline exceeded"},
-		"redirects": {func(*testing.T) *hook {
+		"redirects": {func() *hook {
 			return raw(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 			})
 		}, "answered with a redirect (307 Temporary Redirect), which is not followed"},
-		"answers without end": {func(*testing.T) *hook {
+		"answers without end": {func() *hook {
 			return raw(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				for chunk := make([]byte, 1<<16); r.Context().Err() == nil; {
@@ -59,27 +59,27 @@ func TestHostileWebhooks(t *testing.T) {
 				}
 			})
 		}, "the webhook's answer is larger than 3145728 bytes"},
-		"is no webhook": {func(*testing.T) *hook {
+		"is no webhook": {func() *hook {
 			return raw(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) })
 		}, "failed to call webhook"},
-		"answers another question": {func(t *testing.T) *hook {
+		"answers another question": {func() *hook {
 			return newHook(t, func(*admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 				return &admissionv1.AdmissionResponse{UID: "another", Allowed: true}
 			})
 		}, "received invalid webhook response"},
-		"answers with another kind": {func(*testing.T) *hook {
+		"answers with another kind": {func() *hook {
 			return raw(func(w http.ResponseWriter, _ *http.Request) {
 				_, _ = w.Write([]byte(`{"kind": "Pod", "apiVersion": "v1", "response": {"allowed": true}}`))
 			})
 		}, "failed to call webhook"},
-		"sends no patch": {func(t *testing.T) *hook { return newHook(t, patch(`{"data": 1}`)) }, "received undecodable patch in webhook response"},
-		"changes what is not there": {func(t *testing.T) *hook {
+		"sends no patch": {func() *hook { return newHook(t, patch(`{"data": 1}`)) }, "received undecodable patch in webhook response"},
+		"changes what is not there": {func() *hook {
 			return newHook(t, patch(`[{"op": "replace", "path": "/spec/x", "value": 1}]`))
 		}, "doc is missing"},
-		"makes another object": {func(t *testing.T) *hook {
+		"makes another object": {func() *hook {
 			return newHook(t, patch(`[{"op": "replace", "path": "/metadata/namespace", "value": "kube-system"}]`))
 		}, "namespace"},
-		"copies without end": {func(t *testing.T) *hook {
+		"copies without end": {func() *hook {
 			ops := []string{`{"op": "add", "path": "/data", "value": {"a": "` + strings.Repeat("x", 1<<10) + `"}}`}
 			for i := range 25 { // each doubles it
 				ops = append(ops, fmt.Sprintf(`{"op": "copy", "from": "/data", "path": "/data/%d"}`, i))
@@ -90,7 +90,7 @@ func TestHostileWebhooks(t *testing.T) {
 		"is on a link-local name": {url("https://[fe80::1]/"), "the address fe80::1 is not reached: --deny-addresses has link-local"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := tc.hook(t)
+			h := tc.hook()
 			short := func(w *admissionregistrationv1.MutatingWebhook) { w.TimeoutSeconds = new(int32(1)) }
 			in(t, s, h.mutating(short))
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -105,7 +105,7 @@ func TestHostileWebhooks(t *testing.T) {
 		})
 	}
 	t.Run("failures are ignored", func(t *testing.T) {
-		h := url("https://169.254.169.254/")(t)
+		h := url("https://169.254.169.254/")()
 		in(t, s, h.mutating(func(w *admissionregistrationv1.MutatingWebhook) {
 			w.FailurePolicy = new(admissionregistrationv1.Ignore)
 		}))

@@ -17,6 +17,7 @@ import (
 // both runs a benchmark on a store that encrypts nothing, and on one that
 // encrypts Secrets with the key file.
 func both(b *testing.B, bench func(b *testing.B, open func() *store.Store)) {
+	b.Helper()
 	for _, name := range []string{"plain", "encrypted"} {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
@@ -43,6 +44,7 @@ func both(b *testing.B, bench func(b *testing.B, open func() *store.Store)) {
 }
 
 func closeStore(b *testing.B, s *store.Store) {
+	b.Helper()
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
@@ -51,6 +53,7 @@ func closeStore(b *testing.B, s *store.Store) {
 var value = string(bytes.Repeat([]byte("0123456789abcdef"), 64)) // 1 KiB, twice in a Secret
 
 func fillStore(b *testing.B, s *store.Store, n int) {
+	b.Helper()
 	for i := 0; i < n; i += 500 {
 		var tx change.Tx
 		for j := i; j < min(n, i+500); j++ {
@@ -64,6 +67,7 @@ func fillStore(b *testing.B, s *store.Store, n int) {
 
 func BenchmarkCreate(b *testing.B) {
 	both(b, func(b *testing.B, open func() *store.Store) {
+		b.Helper()
 		s := open()
 		defer closeStore(b, s)
 		var n atomic.Int64
@@ -80,6 +84,7 @@ func BenchmarkCreate(b *testing.B) {
 
 func BenchmarkGet(b *testing.B) {
 	both(b, func(b *testing.B, open func() *store.Store) {
+		b.Helper()
 		s := open()
 		defer closeStore(b, s)
 		fillStore(b, s, 1000)
@@ -94,6 +99,7 @@ func BenchmarkGet(b *testing.B) {
 // BenchmarkReplay opens a store of 10,000 Secrets.
 func BenchmarkReplay(b *testing.B) {
 	both(b, func(b *testing.B, open func() *store.Store) {
+		b.Helper()
 		s := open()
 		fillStore(b, s, 10000)
 		closeStore(b, s)

@@ -423,24 +423,29 @@ func TestProviderConfig(t *testing.T) {
 	}{
 		{
 			"other resources only", "- resources: [configmaps]\n  providers: [{aesgcm: " + keys("k", key1) + "}, {identity: {}}]\n",
-			[]string{"k8s:enc:headway:v1:", "k8s:enc:aesgcm:v1:k:"}, []string{secretText, openText},
+			[]string{"k8s:enc:headway:v1:", "k8s:enc:aesgcm:v1:k:"},
+			[]string{secretText, openText},
 		},
 		{
 			"secretbox for all", "- resources: ['*.*']\n  providers: [{secretbox: " + keys("box", key1) + "}, {aesgcm: " + keys("k", key1) + "}, {identity: {}}]\n",
-			[]string{"k8s:enc:secretbox:v1:box:"}, []string{"k8s:enc:headway", "k8s:enc:aesgcm", secretText, openText},
+			[]string{"k8s:enc:secretbox:v1:box:"},
+			[]string{"k8s:enc:headway", "k8s:enc:aesgcm", secretText, openText},
 		},
 		{
 			"another key first", "- resources: ['*.*']\n  providers: [{aescbc: " + keys("new", key2) + "}, {secretbox: " + keys("box", key1) + "}]\n",
-			[]string{"k8s:enc:aescbc:v1:new:"}, []string{"k8s:enc:secretbox", secretText, openText},
+			[]string{"k8s:enc:aescbc:v1:new:"},
+			[]string{"k8s:enc:secretbox", secretText, openText},
 		},
 		{
 			"KMS v2", "- resources: [secrets]\n  providers:\n  - kms: {apiVersion: v2, name: plugin, endpoint: 'unix://" + socket + "'}\n  - aescbc: " + keys("new", key2) + "\n" +
 				"- resources: [configmaps]\n  providers: [{identity: {}}, {aescbc: " + keys("new", key2) + "}]\n",
-			[]string{"k8s:enc:kms:v2:plugin:", openText}, []string{"k8s:enc:aescbc", secretText},
+			[]string{"k8s:enc:kms:v2:plugin:", openText},
+			[]string{"k8s:enc:aescbc", secretText},
 		},
 		{
 			"back to none", "- resources: [secrets]\n  providers: [{identity: {}}, {kms: {apiVersion: v2, name: plugin, endpoint: 'unix://" + socket + "'}}]\n",
-			[]string{secretText, openText}, []string{"k8s:enc:"},
+			[]string{secretText, openText},
+			[]string{"k8s:enc:"},
 		},
 	} {
 		h.providers(c.resources)

@@ -11,12 +11,11 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
-func debugger(target string) func(*corev1.Pod) {
-	return func(p *corev1.Pod) {
-		p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{
-			EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "img:1"}, TargetContainerName: target,
-		})
-	}
+// debugger adds an ephemeral container.
+func debugger(p *corev1.Pod) {
+	p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, corev1.EphemeralContainer{
+		EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "img:1"}, TargetContainerName: "app",
+	})
 }
 
 // An ephemeral container is started beside whatever the pod is at, once, and
@@ -31,10 +30,10 @@ func TestEphemeralContainers(t *testing.T) {
 		ready    corev1.ConditionStatus
 		state    string
 	}{
-		"starts":                       {newPod(debugger("app")), []runtime.Container{alive("app", 0)}, []pod.Step{start}, corev1.PodRunning, corev1.ConditionTrue, "ContainerCreating"},
-		"starts during initialisation": {newPod(debugger("app"), inits("setup")), []runtime.Container{alive("setup", 0)}, []pod.Step{start}, corev1.PodPending, corev1.ConditionFalse, "PodInitializing"},
-		"runs":                         {newPod(debugger("app")), []runtime.Container{alive("app", 0), alive("debug", 0)}, nil, corev1.PodRunning, corev1.ConditionTrue, "running"},
-		"ends, and stays so":           {newPod(debugger("app")), []runtime.Container{alive("app", 0), dead("debug", 0, 3, 0, time.Minute)}, nil, corev1.PodRunning, corev1.ConditionTrue, "Error"},
+		"starts":                       {newPod(debugger), []runtime.Container{alive("app", 0)}, []pod.Step{start}, corev1.PodRunning, corev1.ConditionTrue, "ContainerCreating"},
+		"starts during initialisation": {newPod(debugger, inits("setup")), []runtime.Container{alive("setup", 0)}, []pod.Step{start}, corev1.PodPending, corev1.ConditionFalse, "PodInitializing"},
+		"runs":                         {newPod(debugger), []runtime.Container{alive("app", 0), alive("debug", 0)}, nil, corev1.PodRunning, corev1.ConditionTrue, "running"},
+		"ends, and stays so":           {newPod(debugger), []runtime.Container{alive("app", 0), dead("debug", 0, 3, 0, time.Minute)}, nil, corev1.PodRunning, corev1.ConditionTrue, "Error"},
 	} {
 		plan := pod.Decide(pod.Input{Pod: tc.pod, Observed: observed(tc.observed...), Now: now})
 		if diff := cmp.Diff(tc.steps, plan.Steps); diff != "" {
@@ -66,7 +65,7 @@ func TestEphemeralContainers(t *testing.T) {
 	}
 
 	// A pod whose containers are through is over, and takes it along.
-	plan := pod.Decide(pod.Input{Pod: newPod(debugger("app"), policy("Never")), Observed: observed(dead("app", 0, 0, 0, time.Minute), alive("debug", 0)), Now: now})
+	plan := pod.Decide(pod.Input{Pod: newPod(debugger, policy("Never")), Observed: observed(dead("app", 0, 0, 0, time.Minute), alive("debug", 0)), Now: now})
 	stop, ok := plan.Steps[0].(pod.Stop)
 	if !ok || len(stop.Containers) != 1 || stop.Containers[0].Spec.Name != "debug" {
 		t.Errorf("a pod that is through: %+v, want a stop of the ephemeral container", plan.Steps)

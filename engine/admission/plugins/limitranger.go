@@ -115,6 +115,7 @@ func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _
 				}
 			case corev1.LimitTypePod:
 				errs = append(errs, outOfBounds(item, podresource.PodRequests(pod, podresource.PodResourcesOptions{}), podresource.PodLimits(pod, podresource.PodResourcesOptions{}))...)
+			case corev1.LimitTypePersistentVolumeClaim: // there are no claims
 			}
 		}
 		if err := utilerrors.NewAggregate(errs); err != nil {

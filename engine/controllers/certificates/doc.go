@@ -76,8 +76,8 @@ func forServer(r *x509.CertificateRequest, usages []certificatesv1.KeyUsage) err
 
 var (
 	errOrganization = errors.New("subject organization is not system:nodes")
-	errCommonName   = errors.New("subject common name does not begin with system:node:")
-	errEmail        = errors.New("Email subjectAltNames are not allowed") //nolint:staticcheck // Kubernetes' own message
+	errCommonName   = errors.New("subject common name does not begin with system:node:") //nolint:staticcheck // Kubernetes' own message
+	errEmail        = errors.New("Email subjectAltNames are not allowed")                //nolint:staticcheck // Kubernetes' own message
 	errURI          = errors.New("URI subjectAltNames are not allowed")
 )
 

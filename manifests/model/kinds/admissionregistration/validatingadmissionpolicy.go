@@ -95,7 +95,7 @@ func validateValidatingPolicy(p, old *admissionregistrationv1.ValidatingAdmissio
 	if !same {
 		errs = append(errs, validateConditions(spec.MatchConditions, params, stored, specPath.Child("matchConditions"))...)
 	}
-	var c plugincel.Compiler = stateless()
+	c := stateless()
 	if len(spec.Variables) > 0 {
 		with, err := composed()
 		if err != nil {

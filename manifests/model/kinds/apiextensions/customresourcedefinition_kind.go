@@ -20,7 +20,7 @@ func Defined(crd *apiextensionsv1.CustomResourceDefinition) (k *kind.Kind, ok bo
 		return nil, false
 	}
 	k = &kind.Kind{}
-	k.GroupVersionKind.Group, k.Version, k.Kind = crd.Spec.Group, version, names.Kind
+	k.Group, k.Version, k.Kind = crd.Spec.Group, version, names.Kind
 	k.Plural, k.Singular, k.ShortNames, k.Categories = names.Plural, names.Singular, names.ShortNames, names.Categories
 	k.Namespaced = crd.Spec.Scope == apiextensionsv1.NamespaceScoped
 	k.Order = kind.Anywhere
