@@ -56,13 +56,17 @@ func (a access) Allowed(user rights.User, verb string, key object.Key) error {
 
 // Escalates implements rights.Access.
 func (a access) Escalates(user rights.User, planned object.Reader, next, old object.Object) error {
-	return a.roles.Escalates(rbac.Grant{
+	grant := rbac.Grant{
 		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
 		May: func(r rbac.Request) bool {
 			allowed, _ := a.roles.Authorize(rbac.User(user), r)
 			return allowed
 		},
-	})
+	}
+	if err := a.roles.Escalates(grant); err != nil {
+		return err
+	}
+	return rbac.ReadsParameters(grant)
 }
 
 // After implements rights.Access.
