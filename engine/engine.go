@@ -217,7 +217,7 @@ func (e *Engine) Close() error {
 // ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
 // may be nil.
 func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
-	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", "system:masters")
+	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", rbac.NodeClients)
 	if err != nil {
 		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
 	}

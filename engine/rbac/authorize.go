@@ -18,6 +18,12 @@ import (
 // masters is the group whose members may do everything, whatever roles allow.
 const masters = "system:masters"
 
+// NodeClients is the group as which the API server asks nodes: its members may do
+// with nodes what that takes, and nothing else. A node says itself where it is
+// asked, and what it is asked may be a user's own path (nodes/proxy): with more
+// rights, who may use that could have the API server ask itself.
+const NodeClients = "system:kubelet-api-admins"
+
 // User is the user of a request.
 type User struct {
 	Name   string

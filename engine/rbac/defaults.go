@@ -204,6 +204,7 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 	}
 	return []*rbacv1.ClusterRoleBinding{
 		bind("cluster-admin", masters),
+		bind("system:kubelet-api-admin", NodeClients),
 		bind("system:monitoring", "system:monitoring"),
 		bind("system:discovery", authenticated),
 		bind("system:basic-user", authenticated),
