@@ -65,6 +65,9 @@ var (
 // Open reads the key file and the configuration. Without a key file it makes a
 // key, which is used after Save.
 func Open(cfg Config) (*Cipher, error) {
+	if err := removeLeftovers(cfg.KeyFile); err != nil {
+		return nil, err
+	}
 	keys, err := readKeys(cfg.KeyFile)
 	if err != nil {
 		return nil, err

@@ -253,6 +253,55 @@ func TestPlainStoreBecomesEncrypted(t *testing.T) {
 	})
 }
 
+// Also what was deleted before is gone from a file that had no Secret any more.
+func TestDeletedPlainSecrets(t *testing.T) {
+	h := newHome(t)
+	h.plainly(0)
+	// As a version that encrypted nothing left it.
+	file, err := os.ReadFile(h.db())
+	if err != nil || !bytes.Contains(file, []byte("format2")) {
+		t.Fatalf("the store has another format: %v", err)
+	}
+	if err := os.WriteFile(h.db(), bytes.ReplaceAll(file, []byte("format2"), []byte("format1")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.with(func(s *store.Store, _ *encryption.Cipher) {
+		if !s.Stale() {
+			t.Error("a plain store without Secrets counts as encrypted")
+		}
+		if err := s.Reencrypt(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if s.Stale() {
+			t.Error("it still is not")
+		}
+	})
+	if h.contains(secretText) {
+		t.Error("a file still has a deleted Secret in clear")
+	}
+}
+
+// A link to the store stays one, and what it leads to is encrypted.
+func TestStoreBehindALink(t *testing.T) {
+	h, elsewhere := newHome(t), newHome(t)
+	elsewhere.plainly(3)
+	if err := os.Symlink(elsewhere.db(), h.db()); err != nil {
+		t.Fatal(err)
+	}
+	h.with(func(s *store.Store, _ *encryption.Cipher) {
+		check(t, s, 3)
+		if err := s.Reencrypt(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if info, err := os.Lstat(h.db()); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link is a file now: %v", err)
+	}
+	if elsewhere.contains(secretText) {
+		t.Error("what it leads to still has a Secret in clear")
+	}
+}
+
 func versionsOf(s *store.Store) map[string]string {
 	versions := map[string]string{}
 	list, _ := s.List(secretKind, "")

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -78,6 +79,19 @@ func keyID(data []byte) (id string, encrypted []byte, ok bool) {
 	}
 	name, encrypted, ok := bytes.Cut(rest, []byte(":"))
 	return string(name), encrypted, ok
+}
+
+// removeLeftovers removes what was written of key files by processes that ended
+// before it took the file's place: it has keys, too.
+func removeLeftovers(path string) error {
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"-*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return fmt.Errorf("remove an unfinished key file of Secrets: %w", err)
+	}
+	return nil
 }
 
 // readKeys reads a key file; without one it returns none.

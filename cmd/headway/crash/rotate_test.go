@@ -145,6 +145,15 @@ func clean(t *testing.T, dir, when string) {
 	if err := s.Close(); err != nil {
 		t.Errorf("%s: %v", when, err)
 	}
+	keys, err := os.ReadDir(filepath.Dir(engine.KeyFile(dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range keys {
+		if strings.Contains(e.Name(), "secrets.key") && e.Name() != filepath.Base(engine.KeyFile(dir)) {
+			t.Errorf("%s: %s is left, with keys", when, e.Name())
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

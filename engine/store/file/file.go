@@ -65,6 +65,10 @@ func boltOptions(lockTimeout time.Duration) *bolt.Options {
 // It waits up to lockTimeout for another process to close it.
 func Open(path string, lockTimeout time.Duration) (*File, error) {
 	options := boltOptions(lockTimeout)
+	// The file itself is replaced by what is made beside it, not a link to it.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = create(path, options)
@@ -179,12 +183,19 @@ func putFormat(tx *bolt.Tx) error {
 	return tx.Bucket(metaBucket).Put(formatKey, []byte(strconv.Itoa(formatVersion)))
 }
 
-// raiseFormat gives a file of an older format our version.
+// raiseFormat gives a file of an older format our version, and marks it to be
+// rewritten: it may have Secrets in clear.
 func raiseFormat(db *bolt.DB) error {
 	var found string
 	err := db.View(func(tx *bolt.Tx) error { found = string(tx.Bucket(metaBucket).Get(formatKey)); return nil })
 	if err != nil || found == strconv.Itoa(formatVersion) {
 		return err
 	}
-	return db.Update(putFormat)
+	return db.Update(func(tx *bolt.Tx) error {
+		// What was deleted is still in the file, as it was written then.
+		if err := tx.Bucket(metaBucket).Put(scrubKey, []byte("1")); err != nil {
+			return err
+		}
+		return putFormat(tx)
+	})
 }
