@@ -125,7 +125,8 @@ func New(cfg Config) (*Controllers, error) {
 		node.NewEviction(as("node-controller"), pulse),
 		node.NewIPAM(as("node-controller"), cfg.ClusterCIDR),
 		node.NewPodGC(as("pod-garbage-collector"), pulse, cfg.TerminatedPods, cfg.NodeGone),
-		eventttl.New(manager, cfg.EventTTL),
+		// Nobody is asked whether an event may expire.
+		eventttl.New(c.env, cfg.EventTTL),
 		aggregation.New(as("clusterrole-aggregation-controller")),
 		certificates.NewApprover(as("certificate-controller"), cfg.Review),
 		certificates.NewSigner(as("certificate-controller"), cfg.Authority),

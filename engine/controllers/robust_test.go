@@ -13,6 +13,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"go.uber.org/goleak"
@@ -252,6 +254,55 @@ func TestAdmissionSeesPodsOfControllers(t *testing.T) {
 			t.Fatalf("pod %s runs as %q with volumes %+v", pod.Name, pod.Spec.ServiceAccountName, pod.Spec.Volumes)
 		}
 	}
+}
+
+// A deletion that a plugin refuses holds up no other: neither in a namespace that is
+// deleted, nor on a node that pods have to leave.
+func TestRefusedDeletion(t *testing.T) {
+	var kept atomic.Pointer[string]
+	kept.Store(new("kept"))
+	refuse := func(w admissiontest.Write) error {
+		if w.Op == "DELETE" && w.Name == *kept.Load() {
+			return errors.New("not this one")
+		}
+		return nil
+	}
+	c := startWith(t, store.Options{Path: filepath.Join(t.TempDir(), "db")}, []admission.Plugin{admissiontest.Refuse("configmaps", refuse), admissiontest.Refuse("pods", refuse)}, 1)
+	configMaps := schema.GroupKind{Kind: "ConfigMap"}
+	left := func() int {
+		list, _ := c.store.List(configMaps, "old")
+		return len(list)
+	}
+	namespace := object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: "old"}
+	c.commit(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "old"}}, time.Now()))
+	for _, name := range []string{"a", "kept", "z"} {
+		c.commit(change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "old", Name: name}}, time.Now()))
+	}
+	c.commit(change.Delete(namespace, metav1.DeleteOptions{}, time.Now()))
+	c.eventually("all but one are deleted", func() bool { return left() == 1 })
+
+	c.commit(change.Create(newDeployment("web", 5), time.Now()))
+	c.eventually("all pods run", func() bool { return c.deployment("web").Status.ReadyReplicas == 5 })
+	before := c.pods()
+	kept.Store(&before[2].Name)
+	c.commit(change.Patch(object.Key{GroupKind: control.Node, Name: before[2].Spec.NodeName}, func(obj object.Object) bool {
+		n := obj.(*corev1.Node)
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "example.com/drain", Effect: corev1.TaintEffectNoExecute})
+		return true
+	}))
+	c.eventually("all but one of the pods are evicted", func() bool {
+		n := 0
+		for _, pod := range before {
+			now, _ := c.store.Get(object.KeyOf(control.Pod, pod)).(*corev1.Pod)
+			if now == nil || now.UID != pod.UID || now.DeletionTimestamp != nil {
+				n++
+			}
+		}
+		return n == len(before)-1
+	})
+	// Nobody is asked to let the last ones go any more.
+	kept.Store(new("nothing"))
+	c.eventually("the namespace is gone", func() bool { return c.store.Get(namespace) == nil })
 }
 
 // BenchmarkCreatePods makes 10,000 pods by the replica sets of 20 Deployments.

@@ -15,7 +15,9 @@ import (
 type Write struct {
 	// Op is CREATE, UPDATE or DELETE.
 	Op, User string
-	DryRun   bool
+	// Name is the object's.
+	Name   string
+	DryRun bool
 	// Object is what is to be stored, nil for a deletion.
 	Object object.Object
 }
@@ -66,7 +68,7 @@ func (p plugin) Validate(_ context.Context, attrs kadmission.Attributes, _ kadmi
 }
 
 func writeOf(attrs kadmission.Attributes) Write {
-	w := Write{Op: string(attrs.GetOperation()), User: attrs.GetUserInfo().GetName(), DryRun: attrs.IsDryRun()}
+	w := Write{Op: string(attrs.GetOperation()), User: attrs.GetUserInfo().GetName(), Name: attrs.GetName(), DryRun: attrs.IsDryRun()}
 	w.Object, _ = attrs.GetObject().(object.Object)
 	return w
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -88,13 +89,37 @@ func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) 
 // not prevent the others; they share the store's batches. It returns the
 // outcome of each, in their order, when the indexes include all of them.
 func (e Env) CommitEach(ctx context.Context, changes []change.Change) []error {
-	errs := make([]error, len(changes))
+	return e.commitApart(ctx, Singly(changes))
+}
+
+// CommitParts writes parts, each whole or not at all: together, or if that is
+// refused, each by itself, so that one that is refused does not prevent the
+// others. It returns the outcome of each, in their order.
+func (e Env) CommitParts(ctx context.Context, parts [][]change.Change) []error {
+	_, err := e.Commit(ctx, change.Tx{Changes: slices.Concat(parts...)})
+	if err != nil && len(parts) > 1 && ctx.Err() == nil {
+		return e.commitApart(ctx, parts)
+	}
+	errs := make([]error, len(parts))
+	for i := range errs {
+		errs[i] = err
+	}
+	return errs
+}
+
+// Singly makes a part of each change.
+func Singly(changes []change.Change) [][]change.Change {
+	return slices.Collect(slices.Chunk(changes, 1))
+}
+
+func (e Env) commitApart(ctx context.Context, parts [][]change.Change) []error {
+	errs := make([]error, len(parts))
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for i, c := range changes {
+	for i, part := range parts {
 		group.Go(func() error {
-			errs[i] = guard.Call(ctx, "write "+c.Key.String(), func() error {
-				_, err := e.Store.Commit(ctx, change.Tx{Changes: []change.Change{c}})
+			errs[i] = guard.Call(ctx, "write "+part[0].Key.String(), func() error {
+				_, err := e.Store.Commit(ctx, change.Tx{Changes: part})
 				return err
 			})
 			return nil

@@ -5,6 +5,7 @@
 package namespace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -76,14 +77,18 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		}
 	}
 	deleted := len(changes) > 0
+	var refused error // the first of those that are
 	for batch := range slices.Chunk(changes, together) {
-		if _, err := c.Commit(ctx, change.Tx{Changes: batch}); err != nil {
-			conditions := conditionsOf(ns.Status.Conditions, left, err, c.Now())
-			if _, failed := c.Commit(ctx, change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}); failed != nil {
-				return 0, fmt.Errorf("tell why %s stays: %w", key, failed)
-			}
-			return 0, fmt.Errorf("delete the content of %s: %w", key, err)
+		for _, err := range c.CommitParts(ctx, control.Singly(batch)) {
+			refused = cmp.Or(refused, err)
 		}
+	}
+	if refused != nil {
+		conditions := conditionsOf(ns.Status.Conditions, left, refused, c.Now())
+		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}); err != nil {
+			return 0, fmt.Errorf("tell why %s stays: %w", key, err)
+		}
+		return 0, fmt.Errorf("delete the content of %s: %w", key, refused)
 	}
 	if deleted {
 		left = c.left(key.Name)

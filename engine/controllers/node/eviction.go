@@ -135,7 +135,7 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 	}
 	left := c.pulse.left(now)
 	var next time.Duration
-	var tx change.Tx
+	var parts [][]change.Change
 	var evicted []*corev1.Pod
 	for _, obj := range c.pods.Get(key.Name) {
 		pod, ok := obj.(*corev1.Pod)
@@ -151,17 +151,20 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 			}
 		default:
 			evicted = append(evicted, pod)
-			tx.Changes = append(tx.Changes, disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
-				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
+			parts = append(parts, []change.Change{disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
+				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID))})
 		}
 	}
-	if _, err := c.Commit(ctx, tx); err != nil {
-		return 0, fmt.Errorf("evict pods from %s: %w", key, err)
-	}
-	for _, pod := range evicted {
+	var failed error
+	for i, err := range c.CommitParts(ctx, parts) {
+		pod := evicted[i]
+		if err != nil {
+			failed = fmt.Errorf("evict pod %s/%s from %s: %w", pod.Namespace, pod.Name, key, err)
+			continue
+		}
 		c.Events.Normal(evictionSource, pod, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
 	}
-	return next, nil
+	return next, failed
 }
 
 // dated are the node's NoExecute taints, each with the time since which it is

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -108,15 +109,13 @@ func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, e
 	if left := since.Add(c.wait).Sub(now); left > 0 {
 		return left, nil
 	}
-	var tx change.Tx
+	var parts [][]change.Change
 	for _, obj := range c.pods.Get(key.Name) {
-		pod, ok := obj.(*corev1.Pod)
-		if !ok {
-			continue
+		if pod, ok := obj.(*corev1.Pod); ok {
+			parts = append(parts, []change.Change{disrupt(pod, "DeletionByPodGC", "PodGC: node no longer exists", now), fail(pod), remove(pod, now)})
 		}
-		tx.Changes = append(tx.Changes, disrupt(pod, "DeletionByPodGC", "PodGC: node no longer exists", now), fail(pod), remove(pod, now))
 	}
-	if _, err := c.Commit(ctx, tx); err != nil {
+	if err := errors.Join(c.CommitParts(ctx, parts)...); err != nil {
 		return 0, fmt.Errorf("remove the pods of %s, which is gone: %w", key, err)
 	}
 	delete(c.gone, key.Name)
@@ -156,13 +155,13 @@ func (c *podGC) trim(ctx context.Context) error {
 	slices.SortStableFunc(pods, func(a, b object.Object) int {
 		return a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time)
 	})
-	var tx change.Tx
+	var changes []change.Change
 	for _, obj := range pods[:min(excess, 500)] {
 		if pod, ok := obj.(*corev1.Pod); ok {
-			tx.Changes = append(tx.Changes, remove(pod, c.Now()))
+			changes = append(changes, remove(pod, c.Now()))
 		}
 	}
-	if _, err := c.Commit(ctx, tx); err != nil {
+	if err := errors.Join(c.CommitParts(ctx, control.Singly(changes))...); err != nil {
 		return fmt.Errorf("remove ended pods: %w", err)
 	}
 	return nil
