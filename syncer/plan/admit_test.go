@@ -40,6 +40,12 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 		return next
 	}
 	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	// Once admission does that no longer, Git's value is missed.
+	remembers := plan.New()
+	want(t, remembers.Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	later := in
+	later.Admit = nil
+	want(t, remembers.Plan(later, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
 	edited := input(items(t, namespace, strings.Replace(config, "b: two", "b: three", 1)))
 	edited.Admit = in.Admit
 	want(t, plan.New().Plan(edited, s), "Unchanged Namespace/web", "Update ConfigMap/web data.b:two>three")

@@ -199,7 +199,12 @@ type Planner struct {
 
 // memo says that want applied to live changes nothing; want is nil where live
 // is to be left alone for now.
-type memo struct{ want, live object.Object }
+type memo struct {
+	want, live object.Object
+	// admitted: they differ by what admission makes of want, which is asked about
+	// each time. It may think otherwise by now.
+	admitted bool
+}
 
 // New returns a Planner that remembers nothing yet.
 func New() *Planner {
@@ -238,7 +243,7 @@ func (p *Planner) Learn(a Action, stored object.Object) {
 		delete(p.memo, a.Key)
 		return
 	}
-	p.memo[a.Key] = memo{want: a.want, live: stored}
+	p.memo[a.Key] = memo{want: a.want, live: stored, admitted: a.Object != nil && len(diff.Objects(a.Object, stored)) > 0}
 }
 
 // Plan makes a plan. It never changes the items' objects or the stored ones.
@@ -310,7 +315,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 	if in.Unseen != nil && in.Unseen(key) {
 		return p.unseen(in, key, item, wanted, stored)
 	}
-	if m, ok := p.memo[key]; ok && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
+	if m, ok := p.memo[key]; ok && !m.admitted && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
 		if m.live != live {
 			p.memo[key] = memo{want: item.Object, live: live}
 		}
@@ -350,14 +355,15 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		return Action{}, errs
 	}
 	a.Object, a.Recreate, a.Reason = next.object, next.recreate, next.reason
+	admitted := false
 	if live == nil {
 		a.Type = Create
-	} else if a.Fields = changes(in, live, next); len(a.Fields) > 0 || next.recreate {
+	} else if a.Fields, admitted = changes(in, live, next); len(a.Fields) > 0 || next.recreate {
 		a.Type = Update
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
 		a.Object = nil
-		p.memo[key] = memo{want: item.Object, live: live}
+		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted}
 	}
 	return a, nil
 }
@@ -373,16 +379,17 @@ func takenFrom(in Input, key object.Key, live object.Object) (Owner, bool) {
 }
 
 // changes are the fields that an object has differently once it is stored. What
-// admission changed before, and would change again, is no change.
-func changes(in Input, live object.Object, next applied) []diff.Field {
-	fields := diff.Objects(live, next.object)
+// admission changed before, and would change again, is no change; admitted reports
+// that there is such.
+func changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted bool) {
+	fields = diff.Objects(live, next.object)
 	if len(fields) == 0 || next.recreate || in.Admit == nil {
-		return fields
+		return fields, false
 	}
-	if admitted := in.Admit(next.object, live); admitted != nil {
-		return diff.Objects(live, admitted)
+	if made := in.Admit(next.object, live); made != nil {
+		return diff.Objects(live, made), true
 	}
-	return fields
+	return fields, false
 }
 
 // heldBy is why an object is another Kustomization's: that has applied it and
