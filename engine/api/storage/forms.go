@@ -74,7 +74,14 @@ func (v *versioned) Show(stored object.Object) (object.Object, error) {
 		form = nil
 	}
 	if _, known := v.shown.LoadOrStore(key, form); !known {
-		runtime.AddCleanup(u, func(key weak.Pointer[unstructured.Unstructured]) { v.shown.Delete(key) }, key)
+		// Not v itself: the stored object would keep the forms of all versions that
+		// its definition ever had.
+		owner := weak.Make(v)
+		runtime.AddCleanup(u, func(key weak.Pointer[unstructured.Unstructured]) {
+			if v := owner.Value(); v != nil {
+				v.shown.Delete(key)
+			}
+		}, key)
 	}
 	if form == nil {
 		return u, nil
