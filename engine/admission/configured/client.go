@@ -137,6 +137,10 @@ func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL,
 		return nil, err
 	}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		// An address would be taken for that of an endpoint, which more may be dialled of.
+		if _, err := netip.ParseAddr(svc.Spec.ExternalName); err == nil {
+			return nil, fmt.Errorf("the Service %s/%s stands for the address %s, and not for a name: use clientConfig.url for it", namespace, name, svc.Spec.ExternalName)
+		}
 		return proxy.ResolveCluster(lister, namespace, name, port)
 	}
 	return proxy.ResolveEndpoint(lister, slicesOf(s), namespace, name, port)
