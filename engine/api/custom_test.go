@@ -213,6 +213,7 @@ func (c custom) hostile() {
 	}
 	const bad = "metadata: {name: bads.example.org}\nspec:\n  group: example.org\n  scope: Cluster\n  names: {plural: bads, kind: Bad}"
 	for text, manifest := range map[string]string{
+		"protected groups must have approval annotation":    definition(strings.ReplaceAll(bad, "example.org", "example.k8s.io"), "{type: object}"),
 		"must not be empty at the root":                     definition(bad, "{properties: {a: {type: string}}}"),
 		"estimated rule cost exceeds budget":                definition(bad, `{type: object, properties: {a: {type: array, items: {type: array, items: {type: string}}}}, x-kubernetes-validations: [{rule: "self.a.all(x, x.all(y, self.a.all(z, z.exists(w, w.contains(y)))))"}]}`),
 		"compilation failed":                                definition(bad, `{type: object, x-kubernetes-validations: [{rule: "self.nothing == "}]}`),
