@@ -72,8 +72,8 @@ func redact(e *auditinternal.Event) *auditinternal.Event {
 // request's body in it.
 func quotes(e *auditinternal.Event) bool {
 	switch code := e.ResponseStatus.Code; code {
-	case http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusGone, http.StatusTooManyRequests:
-		return false
+	case http.StatusUnauthorized: // a plugin, whose message may say anything, is asked after authorization
+		return e.Annotations["authorization.k8s.io/decision"] != ""
 	case http.StatusForbidden:
 		return e.Annotations["authorization.k8s.io/decision"] != "forbid"
 	default:
