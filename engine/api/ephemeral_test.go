@@ -40,6 +40,7 @@ spec:
 		`{"spec":{"ephemeralContainers":[{"name":"two","image":"a","volumeMounts":[{"name":"none","mountPath":"/v"}]}]}}`:            `volumeMounts[0].name: Not found: "none"`,
 		`{"spec":{"ephemeralContainers":[{"name":"two","image":"a","readinessProbe":{"exec":{"command":["true"]}}}]}}`:               `readinessProbe: Forbidden: cannot be set for an Ephemeral Container`,
 		`{"spec":{"ephemeralContainers":[{"name":"two","image":"a","resources":{"limits":{"cpu":"1"}}}]}}`:                           `resources: Forbidden: cannot be set for an Ephemeral Container`,
+		`{"spec":{"ephemeralContainers":[{"name":"two","image":"a","restartPolicy":"Always"}]}}`:                                     `restartPolicy: Forbidden: cannot be set for an Ephemeral Container`,
 		`{"metadata":{"resourceVersion":"1"},"spec":{"ephemeralContainers":[{"name":"two","image":"a"}]}}`:                           "the object has been modified",
 	} {
 		refuse(t, s, "", patch(text), want)

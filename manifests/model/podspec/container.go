@@ -94,6 +94,7 @@ func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Pat
 			{Name: "readinessProbe", Set: c.ReadinessProbe != nil},
 			{Name: "startupProbe", Set: c.StartupProbe != nil},
 			{Name: "resources", Set: len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
+			{Name: "restartPolicy", Set: c.RestartPolicy != nil},
 		})...)
 		for j, m := range c.VolumeMounts {
 			errs = append(errs, rule.NoneOf(at.Child("volumeMounts").Index(j), "cannot be set for an Ephemeral Container", []rule.SetField{
