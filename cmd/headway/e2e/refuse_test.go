@@ -101,7 +101,7 @@ func TestNewerStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The key and the value of the format version, as they stand in the file.
-	ours, newer := []byte("format1"), []byte("format2")
+	ours, newer := []byte("format2"), []byte("format3")
 	if !bytes.Contains(store, ours) {
 		t.Fatalf("the store does not hold %q", ours)
 	}
