@@ -31,7 +31,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 func TestProxySubresources(t *testing.T) {
 	n1 := newNode(t)
 	s := apitest.Start(t, n1.trusted)
-	n1.join(t, s, map[string][]string{"one": {"main"}})
+	n1.join(t, s, map[string][]string{"one": {"main"}, "two": {"main"}})
 	config := rest.CopyConfig(s.Config)
 	config.QPS = -1
 	client := kubernetes.NewForConfigOrDie(config).CoreV1()
@@ -83,18 +83,20 @@ ports: [{name: web, port: 8080}]
 endpoints: [%[2]s]
 `, service, targets), "apply", "-f", "-")
 	}
-	pod, err := client.Pods("default").Get(t.Context(), "one", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pod.Status.PodIP, pod.Status.PodIPs = "127.0.0.1", []corev1.PodIP{{IP: "127.0.0.1"}}
-	if _, err := client.Pods("default").UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
+	for name, ip := range map[string]string{"one": "127.0.0.1", "two": "10.9.9.9"} {
+		pod, err := client.Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod.Status.PodIP, pod.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+		if _, err := client.Pods("default").UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	endpoints("none", "")
 	endpoints("elsewhere", "{addresses: [10.9.9.9]}")
-	endpoints("lying", "{addresses: [10.9.9.9], targetRef: {kind: Pod, namespace: default, name: one}}")
-	endpoints("starting", "{addresses: [10.9.9.9], conditions: {ready: false}, targetRef: {kind: Pod, namespace: default, name: one}}")
+	endpoints("lying", "{addresses: [10.9.9.8], targetRef: {kind: Pod, namespace: default, name: two}}")
+	endpoints("starting", "{addresses: [10.9.9.9], conditions: {ready: false}, targetRef: {kind: Pod, namespace: default, name: two}}")
 	for path, want := range map[string]string{
 		"nodes/n9/proxy/":                                 `nodes "n9" not found`,
 		"nodes/a:b:c:d/proxy/":                            `invalid node request "a:b:c:d"`,
