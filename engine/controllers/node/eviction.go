@@ -151,8 +151,10 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 			}
 		default:
 			evicted = append(evicted, pod)
-			parts = append(parts, []change.Change{disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
-				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID))})
+			parts = append(parts, []change.Change{
+				disrupt(pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now),
+				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)),
+			})
 		}
 	}
 	var failed error
