@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
 	"go.etcd.io/bbolt":                 {"engine/store"},
-	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "manifests/model/kinds/admissionregistration"},
+	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }
@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "audit", "authz", "restrict", "view", "registry", "storage", "custom", "limits", ".", "apitest"},
+	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "audit", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", ".", "apitest"},
 	"engine/controllers": {
 		"control", "aggregation", "bootstrap", "certificates", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
 		"serviceaccount", ".",

@@ -28,6 +28,7 @@ import (
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/custom"
+	"headway.dev/engine/api/fairness"
 	"headway.dev/engine/api/limits"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
@@ -101,6 +102,7 @@ type Server struct {
 	nodes     *streaming.Nodes
 	admission admission.Interface
 	audit     *audit.Log
+	fairness  *fairness.Control
 	version   version.Info
 
 	// requests are the in-process requests under way; closed ends new ones.
@@ -160,6 +162,9 @@ func New(cfg Config) (*Server, error) {
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair},
 			ClientAuth: tls.RequestClientCert, ClientCAs: clientCAs, NextProtos: []string{"h2", "http/1.1"},
 		},
+	}
+	if s.fairness, err = fairness.New(s.loopback(), cfg.Store, cfg.Kinds, cfg.Log); err != nil {
+		return nil, err
 	}
 	if err := s.assemble(cfg, clientCAs); err != nil {
 		return nil, err
@@ -227,6 +232,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)
 	}
+	s.fairness.Install(mux)
 	mux.Unregister("/metrics") // the library's, which knows the process only
 	mux.Handle("/metrics", metrics)
 	for path, handler := range cfg.Routes {

@@ -53,12 +53,15 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 //   - the deadline starts before authentication, which may be slow;
 //   - impersonation changes the user and so stands between authentication and
 //     authorization;
-//   - the audit log has who really asked, and what the limits refuse.
+//   - the audit log has who really asked, and what the limits refuse;
+//   - a request waits for its body before it takes a seat that others wait for.
 func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	sink, policy := c.AuditBackend, c.AuditPolicyRuleEvaluator // nil without an audit log
 	failed := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), sink, policy)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = limits.WithWholeAnswers(handler)
+	handler = s.fairness.Filter(handler, c.LongRunningFunc, c.RequestTimeout/4)
+	handler = limits.WithReceivedBodies(handler, c.LongRunningFunc, maxBody+1)
 	handler = limits.WithLimits(handler, c.LongRunningFunc)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAudit(handler, sink, policy, c.LongRunningFunc)

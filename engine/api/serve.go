@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"headway.dev/engine/api/fairness"
 	"headway.dev/engine/api/limits"
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/guard"
@@ -26,6 +28,12 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.nodes.Close()
 	defer s.generic.Destroy()
 	if err := rbac.Reconcile(ctx, s.store, time.Now()); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if err := fairness.Reconcile(ctx, s.store, time.Now()); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -62,6 +70,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.requests.open()
 	close(s.started)
+	var background sync.WaitGroup
+	defer background.Wait()
+	following, unfollow := context.WithCancel(hooks)
+	defer unfollow()
+	background.Go(func() { guard.Do(ctx, "let requests wait", func() { s.fairness.Run(following) }) })
 	if err := s.discovered(ctx); err != nil {
 		// The server ends before it has begun.
 		s.requests.close()

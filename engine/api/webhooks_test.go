@@ -165,11 +165,12 @@ func in(t *testing.T, s *apitest.Server, obj object.Object) {
 	t.Helper()
 	client := kubernetes.NewForConfigOrDie(s.Config).AdmissionregistrationV1().RESTClient()
 	k, _ := scheme.ForObject(obj)
-	if err := client.Post().Resource(k.Plural).Body(obj).Do(t.Context()).Error(); err != nil {
+	root := "/apis/" + k.GroupVersion().String()
+	if err := client.Post().AbsPath(root).Resource(k.Plural).Body(obj).Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := client.Delete().Resource(k.Plural).Name(obj.GetName()).Do(context.Background()).Error(); err != nil {
+		if err := client.Delete().AbsPath(root).Resource(k.Plural).Name(obj.GetName()).Do(context.Background()).Error(); err != nil {
 			t.Errorf("delete %s: %v", obj.GetName(), err)
 		}
 	})

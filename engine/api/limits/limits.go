@@ -16,14 +16,13 @@ import (
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// How many requests may be under way at once: those that only read and the
-// others apart, as kube-apiserver's --max-requests-inflight and
-// --max-mutating-requests-inflight have it. Of each, one user may have a
-// quarter; who is over a limit waits for a moment and is then told to try
-// again.
+// How many requests that write may be under way at once, whose bodies are in
+// memory, as kube-apiserver's --max-mutating-requests-inflight has it. One user
+// may have a quarter; who is over a limit waits for a moment and is then told to
+// try again.
 const (
-	maxReading, maxWriting   = 400, 200
-	userReading, userWriting = maxReading / 4, maxWriting / 4
+	maxWriting  = 200
+	userWriting = maxWriting / 4
 	// userLong bounds the long requests of one user: watches, logs, streams,
 	// and those of our own API.
 	userLong = 1000
@@ -36,11 +35,12 @@ const (
 
 var errNoRequestInfo = errors.New("no RequestInfo found in the context, handler chain must be wrong")
 
-// limits keeps users from taking all of the server. What the process itself
-// asks, administrators and nodes never wait behind users: they are not counted
-// among them. A node has limits of its own.
+// limits keeps users from taking all of the server's memory, and its time before
+// engine/api/fairness lets them take turns. What the process itself asks,
+// administrators and nodes never wait behind users: they are not counted among
+// them. A node has limits of its own.
 type limits struct {
-	reading, writing *turnstile
+	writing *turnstile
 
 	mu    sync.Mutex
 	users map[string]*userLimits
@@ -48,14 +48,14 @@ type limits struct {
 
 // userLimits are those of one user while it has requests under way.
 type userLimits struct {
-	reading, writing, long *turnstile
-	requests               int
+	writing, long *turnstile
+	requests      int
 }
 
-// WithLimits limits the number of requests in flight, for each user.
+// WithLimits limits the numbers of long requests and of those that write.
 func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
-	l := &limits{reading: newTurnstile(maxReading), writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
-	reads := sets.NewString("get", "list", "watch")
+	l := &limits{writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
+	reads := sets.New("get", "list", "watch")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		info, ok := genericapirequest.RequestInfoFrom(ctx)
@@ -75,12 +75,10 @@ func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestChec
 		switch {
 		case long(r, info):
 			gates = []*turnstile{mine.long}
-		case reads.Has(info.Verb):
-			gates = []*turnstile{mine.reading, l.reading}
-		default:
+		case !reads.Has(info.Verb):
 			gates = []*turnstile{mine.writing, l.writing}
 		}
-		if !shared {
+		if !shared && len(gates) > 1 {
 			gates = gates[:1]
 		}
 		for _, gate := range gates {
@@ -117,7 +115,7 @@ func (l *limits) begin(key string, anonymous bool) *userLimits {
 		if anonymous {
 			long = anonymousLong
 		}
-		u = &userLimits{reading: newTurnstile(userReading), writing: newTurnstile(userWriting), long: newTurnstile(long)}
+		u = &userLimits{writing: newTurnstile(userWriting), long: newTurnstile(long)}
 		l.users[key] = u
 	}
 	u.requests++

@@ -10,6 +10,7 @@ package printers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -47,6 +48,11 @@ func (t table) ConvertToTable(_ context.Context, obj, tableOptions runtime.Objec
 		out.Rows = make([]metav1.TableRow, 0, meta.LenList(obj))
 		if err := meta.EachListItem(obj, add); err != nil {
 			return nil, fmt.Errorf("print list: %w", err)
+		}
+		if t.Compare != nil {
+			slices.SortStableFunc(out.Rows, func(a, b metav1.TableRow) int {
+				return t.Compare(a.Object.Object.(object.Object), b.Object.Object.(object.Object))
+			})
 		}
 	} else if err := add(obj); err != nil {
 		return nil, err

@@ -47,8 +47,10 @@ var never = map[string]map[health.Status]string{
 	"CertificateSigningRequest": {
 		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",
 	},
-	"Namespace":                 {health.InProgress: "it is there or it is not", health.Failed: "as InProgress"},
-	"ValidatingAdmissionPolicy": {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"FlowSchema":                 {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"PriorityLevelConfiguration": {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"Namespace":                  {health.InProgress: "it is there or it is not", health.Failed: "as InProgress"},
+	"ValidatingAdmissionPolicy":  {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 }
 
 // TestLikeKstatus holds the status of each case of TestOf against what kstatus

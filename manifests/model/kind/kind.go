@@ -124,6 +124,8 @@ type Table[T object.Object] struct {
 	Columns []metav1.TableColumnDefinition
 	// Row returns the cells of one object in the order of Columns.
 	Row func(obj T, now time.Time) []any
+	// Compare is the order of the rows of a list (default: that of the list).
+	Compare func(a, b T) int
 	// Conditions are what clients may want to know about a row as a whole.
 	Conditions func(obj T) []metav1.TableRowCondition
 }
@@ -180,7 +182,7 @@ func Define[T, L any, PT interface {
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
 	k.Rules = untypedRules(d.Rules)
-	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Conditions: of(d.Table.Conditions)}
+	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Compare: both(d.Table.Compare), Conditions: of(d.Table.Conditions)}
 	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
 	for _, index := range d.Fields.Indexes {
 		k.Fields.Indexes = append(k.Fields.Indexes, Index[object.Object]{Field: index.Field, Value: of(index.Value)})

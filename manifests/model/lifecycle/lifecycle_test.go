@@ -12,6 +12,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -27,6 +28,7 @@ func TestPrepareCreate(t *testing.T) {
 		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1,
 		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
 		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
+		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()
@@ -216,6 +218,10 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
 	case *certificatesv1.CertificateSigningRequest:
 		obj.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.RequestConditionType(typ)}}
+	case *flowcontrolv1.FlowSchema:
+		obj.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{{Type: flowcontrolv1.FlowSchemaConditionType(typ)}}
+	case *flowcontrolv1.PriorityLevelConfiguration:
+		obj.Status.Conditions = []flowcontrolv1.PriorityLevelConfigurationCondition{{Type: flowcontrolv1.PriorityLevelConfigurationConditionType(typ)}}
 	case interface{ SetConditions([]metav1.Condition) }:
 		obj.SetConditions([]metav1.Condition{{Type: typ}})
 	}
@@ -240,6 +246,10 @@ func condition(obj object.Object) string {
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)
 	case *certificatesv1.CertificateSigningRequest:
+		return string(obj.Status.Conditions[0].Type)
+	case *flowcontrolv1.FlowSchema:
+		return string(obj.Status.Conditions[0].Type)
+	case *flowcontrolv1.PriorityLevelConfiguration:
 		return string(obj.Status.Conditions[0].Type)
 	case interface{ GetConditions() []metav1.Condition }:
 		return obj.GetConditions()[0].Type

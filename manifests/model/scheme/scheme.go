@@ -25,6 +25,7 @@ import (
 	"headway.dev/manifests/model/kinds/core"
 	"headway.dev/manifests/model/kinds/discovery"
 	"headway.dev/manifests/model/kinds/events"
+	"headway.dev/manifests/model/kinds/flowcontrol"
 	"headway.dev/manifests/model/kinds/kustomize"
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/source"
@@ -33,7 +34,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, rbac.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, source.Group, kustomize.Group,
 }
 
 var (
