@@ -55,6 +55,17 @@ $(IMAGES)/web.tar: $(wildcard examples/web/*.go examples/web/*/*.go)
 		headway.dev/examples/web:1.0.0=$(BUILD)/web-1.0.0 headway.dev/examples/web:1.1.0=$(BUILD)/web-1.1.0
 	mv $@.tmp $@
 
+# What npm installs for the tests of clients.
+CLIENT := cmd/headway/e2e/testdata/javascript
+.PHONY: javascript
+javascript: $(BUILD)/javascript/node_modules/.package-lock.json
+
+$(BUILD)/javascript/node_modules/.package-lock.json: $(CLIENT)/package.json $(CLIENT)/package-lock.json
+	@mkdir -p $(BUILD)/javascript
+	cp $^ $(BUILD)/javascript
+	npm ci --prefix $(BUILD)/javascript --ignore-scripts --no-audit --no-fund
+	touch $@
+
 .PHONY: test
 test: images ## run all tests; those that need root, containerd and iptables included
 	@scripts/deps test

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,7 @@ import (
 var (
 	headway string
 	images  string
+	module  string // the folder of go.mod
 )
 
 // Binary is the path of the program under test.
@@ -26,20 +28,20 @@ func Build(ctx context.Context) (cleanup func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the module: %w", err)
 	}
-	root := strings.TrimSpace(string(out))
+	module = strings.TrimSpace(string(out))
 	dir, err := os.MkdirTemp("", "headway-e2e-")
 	if err != nil {
 		return nil, err
 	}
 	headway = filepath.Join(dir, "headway")
-	images = filepath.Join(root, "build", "images")
+	images = filepath.Join(module, "build", "images")
 	args := append([]string{"build", "-ldflags", ldflags + "-X k8s.io/component-base/version.gitVersion=v1.37.2+headway", "-o", headway}, raceFlags...)
 	for _, command := range [][]string{
 		append([]string{"go"}, append(args, "./cmd/headway")...),
 		{"make", "images"},
 	} {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-		cmd.Dir = root
+		cmd.Dir = module
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			os.RemoveAll(dir)
@@ -76,4 +78,63 @@ func AllImages(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	return dir
+}
+
+// JavaScript installs the packages of testdata/javascript below the folder that
+// it returns, if they are not there yet.
+func JavaScript(tb testing.TB) string {
+	tb.Helper()
+	cmd := exec.CommandContext(tb.Context(), "make", "javascript")
+	cmd.Dir = module
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("make javascript: %v\n%s", err, out)
+	}
+	return filepath.Join(module, "build", "javascript")
+}
+
+// Helm builds a major version of Helm.
+func Helm(tb testing.TB, major string) string {
+	tb.Helper()
+	return buildIn(tb, filepath.Join("tools", "helm"), "helm-"+major, "helm.sh/helm/"+major+"/cmd/helm")
+}
+
+// OperatorImage builds testdata/operator and packs it into an image archive,
+// headway.dev/test/operator:1.
+func OperatorImage(tb testing.TB) string {
+	tb.Helper()
+	var static []string // as it is without cgo
+	if cgo == "1" {
+		static = []string{"-ldflags", "-linkmode=external -extldflags=-static"}
+	}
+	binary := buildIn(tb, filepath.Join("cmd", "headway", "e2e", "testdata", "operator"), "operator", ".", static...)
+	dir := tb.TempDir()
+	archive := filepath.Join(dir, "operator.tar")
+	for _, args := range [][]string{
+		{"mkdir", "-p", filepath.Join(dir, "rootfs", "bin"), filepath.Join(dir, "rootfs", "tmp")},
+		{"cp", binary, filepath.Join(dir, "rootfs", "bin", "operator")},
+		{"go", "run", "headway.dev/examples/web/archive", "-o", archive, "headway.dev/test/operator:1=" + filepath.Join(dir, "rootfs")},
+	} {
+		if out, err := exec.CommandContext(tb.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			tb.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	return archive
+}
+
+// buildIn builds a package of another module, with or without the race detector
+// as Headway is built: the two have most packages in common.
+func buildIn(tb testing.TB, dir, name, pkg string, flags ...string) string {
+	tb.Helper()
+	binary := filepath.Join(module, "build", name)
+	if Race {
+		binary += "-race"
+	}
+	args := slices.Concat([]string{"build", "-o", binary}, raceFlags, flags, []string{pkg})
+	cmd := exec.CommandContext(tb.Context(), "go", args...)
+	cmd.Dir = filepath.Join(module, dir)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	return binary
 }

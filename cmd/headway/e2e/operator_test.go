@@ -1,0 +1,201 @@
+package e2e_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"headway.dev/cmd/headway/e2e"
+)
+
+// operator is a manager of controller-runtime, whose objects all come from Git:
+// the definition, its rights, webhooks, and two replicas that elect a leader.
+func operator(t *testing.T, c *e2e.Cluster) {
+	t.Helper()
+	if r := c.Headway("image", "import", e2e.OperatorImage(t)); r.Code != 0 {
+		t.Fatalf("image import: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	certificate, key := servingCertificate(t, "operator.operator.svc")
+	c.Clone.Write("operator/operator.yaml", strings.NewReplacer("CERTIFICATE", certificate, "KEY", key).Replace(script(t, "operator", "operator.yaml")))
+	c.Clone.Replace("kustomization.yaml", "resources:\n", "resources:\n  - operator/operator.yaml\n")
+	c.Deployed(c.Clone.Push("Add the operator"))
+
+	o := sites{t, c}
+	o.kubectl("create", "namespace", "sites")
+	o.apply(site("one", "hello"), "site.sites.example.com/one created")
+	o.ready("hello")
+	o.made()
+	o.webhooks()
+	o.follows()
+	o.leader()
+	o.ends()
+
+	// What is no longer in Git goes.
+	c.Clone.Replace("kustomization.yaml", "  - operator/operator.yaml\n", "")
+	c.Deployed(c.Clone.Push("Remove the operator"))
+	c.Eventually(30*time.Second, "the definition is gone", func() error {
+		if r := c.Run("", "kubectl", "get", "crd", "sites.sites.example.com"); r.Code == 0 {
+			return errors.New(r.Stdout)
+		}
+		return nil
+	})
+}
+
+type sites struct {
+	t *testing.T
+	c *e2e.Cluster
+}
+
+func site(name, text string) string {
+	return fmt.Sprintf("apiVersion: sites.example.com/v1\nkind: Site\nmetadata: {name: %s, namespace: sites}\nspec: {text: %s}\n", name, text)
+}
+
+func (o sites) kubectl(args ...string) string {
+	o.t.Helper()
+	return o.c.Kubectl(append([]string{"-n", "sites"}, args...)...)
+}
+
+func (o sites) apply(manifest string, want ...string) {
+	o.t.Helper()
+	r := o.c.Run(manifest, "kubectl", "apply", "-f", "-")
+	contains(o.t, "kubectl apply", r.Stdout+r.Stderr, want...)
+}
+
+// ready waits until the operator says so of this generation of the Site one, and
+// that has the text.
+func (o sites) ready(text string) {
+	o.t.Helper()
+	o.c.Eventually(time.Minute, "the site is ready and says "+text, func() error {
+		got := o.kubectl("get", "site", "one", "-o", "jsonpath={.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type==\"Ready\")].status}")
+		fields := strings.Fields(got)
+		if len(fields) != 3 || fields[0] != fields[1] || fields[2] != "True" {
+			return fmt.Errorf("generation, observed, ready: %q", got)
+		}
+		address := o.kubectl("get", "service", "one", "-o", "jsonpath={.spec.clusterIP}")
+		return answers(o.c, "http://"+address+"/", text)
+	})
+}
+
+// made is who made what, and for whom.
+func (o sites) made() {
+	o.t.Helper()
+	contains(o.t, "the table", o.kubectl("get", "sites"), "READY   TEXT", "True")
+	contains(o.t, "default and mark of the webhook", o.kubectl("get", "site", "one", "-o", "yaml"), "replicas: 1", `sites.example.com/seen: "true"`, "- sites.example.com/record")
+	for _, kind := range []string{"deployment", "service"} {
+		contains(o.t, "owner and manager of the "+kind, o.kubectl("get", kind, "one", "--show-managed-fields", "-o", "jsonpath={.metadata.ownerReferences[*].kind} {.metadata.ownerReferences[*].controller} {.metadata.managedFields[?(@.operation==\"Apply\")].manager}"),
+			"Site true site-operator")
+	}
+	o.c.Eventually(20*time.Second, "the events are there", func() error {
+		events := o.kubectl("events", "--for=site/one")
+		if !strings.Contains(events, "Available") || !strings.Contains(events, "the site is Available") {
+			return errors.New(events)
+		}
+		return nil
+	})
+}
+
+// webhooks refuse, warn and protect.
+func (o sites) webhooks() {
+	o.t.Helper()
+	o.apply(site("bad", "forbidden"), "Error from server (Forbidden)", `admission webhook "rules.sites.example.com" denied the request`, "nobody may say that")
+	o.apply(site("bad", `""`), "spec.text in body should be at least 1 chars long")
+	o.apply(site("long", "abcdefghijklmnopqrstuvwxyz"), "Warning: spec.text is long", "created")
+	o.kubectl("annotate", "site", "long", "sites.example.com/protected=yes")
+	r := o.c.Run("", "kubectl", "delete", "site", "long", "-n", "sites")
+	contains(o.t, "the deletion of what is protected", r.Stderr, "the site is protected")
+	o.kubectl("annotate", "site", "long", "sites.example.com/protected-")
+	o.kubectl("delete", "site", "long", "--timeout=30s")
+}
+
+// follows: what the operator made follows the Site, and comes back.
+func (o sites) follows() {
+	o.t.Helper()
+	o.kubectl("patch", "site", "one", "--type=merge", "-p", `{"spec":{"text":"changed","replicas":2}}`)
+	o.ready("changed")
+	uid := o.kubectl("get", "deployment", "one", "-o", "jsonpath={.metadata.uid}")
+	o.kubectl("delete", "deployment", "one", "--cascade=foreground", "--timeout=60s")
+	o.c.Eventually(30*time.Second, "the Deployment is there again", func() error {
+		r := o.c.Run("", "kubectl", "get", "deployment", "-n", "sites", "one", "-o", "jsonpath={.metadata.uid}")
+		if r.Code != 0 || r.Stdout == uid {
+			return errors.New(r.Stdout + r.Stderr)
+		}
+		return nil
+	})
+	o.ready("changed")
+}
+
+// leader: when the leader goes, the other replica takes over.
+func (o sites) leader() {
+	o.t.Helper()
+	holder := func() string {
+		name, _, _ := strings.Cut(o.kubectl("get", "lease", "-n", "operator", "site-operator", "-o", "jsonpath={.spec.holderIdentity}"), "_")
+		return name
+	}
+	before := holder()
+	if by := o.kubectl("get", "site", "one", "-o", "jsonpath={.status.by}"); by != before {
+		o.t.Errorf("the status is by %q, the leader is %q", by, before)
+	}
+	o.kubectl("delete", "pod", "-n", "operator", before, "--timeout=60s")
+	o.c.Eventually(30*time.Second, "another replica leads", func() error {
+		if after := holder(); after == before || after == "" {
+			return fmt.Errorf("the holder is %q", after)
+		}
+		return nil
+	})
+	o.kubectl("patch", "site", "one", "--type=merge", "-p", `{"spec":{"text":"by another"}}`)
+	o.ready("by another")
+	if by := o.kubectl("get", "site", "one", "-o", "jsonpath={.status.by}"); by == before {
+		o.t.Errorf("the status is still by %q", by)
+	}
+}
+
+// ends: the finalizer does its work, and what the Site owned goes with it.
+func (o sites) ends() {
+	o.t.Helper()
+	o.kubectl("delete", "site", "one", "--timeout=30s")
+	if got := o.kubectl("get", "configmap", "ended", "-o", "jsonpath={.data.one}"); got != "by another" {
+		o.t.Errorf("the finalizer wrote %q", got)
+	}
+	o.c.Eventually(30*time.Second, "what the Site owned is collected", func() error {
+		if got := o.kubectl("get", "deployment,replicaset,pod,service", "-o", "name"); got != "" {
+			return errors.New(got)
+		}
+		return nil
+	})
+}
+
+// servingCertificate is one that signs itself, in base64.
+func servingCertificate(t *testing.T, host string) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := func(kind string, bytes []byte) string {
+		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: bytes}))
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", pkcs8)
+}
