@@ -85,6 +85,9 @@ type Config struct {
 	// PodSecurity is the level that pods are held to in namespaces whose labels
 	// say nothing: privileged (also if empty), baseline or restricted.
 	PodSecurity string
+	// Tolerations is how long pods which say nothing about it stay on nodes that have
+	// gone bad.
+	Tolerations plugins.Tolerations
 	// DefaultServiceAccount is the account that Kustomizations which name none act
 	// as; empty is the cluster itself. Where one acts as an account, pods are held
 	// to baseline at least.
@@ -178,7 +181,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	plugged, err := plugins.New(plugins.Config{
-		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Log: cfg.Log.With("part", "admission"),
+		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
 		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
 	})
 	if err != nil {

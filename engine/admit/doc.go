@@ -68,7 +68,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{Namespaces, a.services.admit}
+	return []store.Admit{Namespaces, PriorityClasses, a.services.admit}
 }
 
 // Observe is for store.Options.Observe.

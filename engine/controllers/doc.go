@@ -5,7 +5,7 @@
 // stand in, and every controller is a package of its own beside it, with a
 // pure core where there is something to decide:
 //
-//	bootstrap       system namespaces, Service default/kubernetes
+//	bootstrap       system namespaces and priority classes, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"; tokens in Secrets
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	deployment      Deployment ─▶ ReplicaSets

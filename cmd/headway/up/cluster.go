@@ -20,6 +20,7 @@ import (
 	"headway.dev/cmd/headway/up/memory"
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/engine"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/event"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
@@ -79,6 +80,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		TokenAuthFile: cfg.TokenAuthFile,
 		Names:         cfg.names,
 		PodSecurity:   cfg.PodSecurity,
+		Tolerations:   plugins.Tolerations{NotReady: &cfg.NotReadySeconds, Unreachable: &cfg.UnreachableSeconds},
 		Audit:         auditLog,
 		Log:           cfg.Log,
 

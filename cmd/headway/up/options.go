@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/api/audit"
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes"
@@ -34,6 +35,8 @@ type Options struct {
 	PodMaxPids         int64
 	Controllers        []string
 	NodeGrace          time.Duration
+	NotReadySeconds    int64
+	UnreachableSeconds int64
 	TokenAuthFile      string
 	TLSSANs            []string
 	PodSecurity        string
@@ -72,6 +75,8 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.Int64Var(&up.PodMaxPids, "pod-max-pids", nodes.DefaultPodPidsLimit, "most processes and threads in a pod (-1: no limit)")
 	flags.StringSliceVar(&up.Controllers, "controllers", []string{"*"}, "controllers to run: '*' for all, 'name' for one, '-name' for all but one")
 	flags.DurationVar(&up.NodeGrace, "node-monitor-grace-period", 40*time.Second, "how long a node may be silent before it is NotReady (agents report every 10s)")
+	flags.Int64Var(&up.NotReadySeconds, "default-not-ready-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that is not ready")
+	flags.Int64Var(&up.UnreachableSeconds, "default-unreachable-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that cannot be reached")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")
 	up.Audit.AddFlags(flags)

@@ -21,6 +21,11 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	t.Helper()
+	return startWith(t, plugins.Config{})
+}
+
+func startWith(t *testing.T, cfg plugins.Config) *cluster {
+	t.Helper()
 	checks, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +39,8 @@ func start(t *testing.T) *cluster {
 			t.Error(err)
 		}
 	})
-	all, err := plugins.New(plugins.Config{Stored: st})
+	cfg.Stored = st
+	all, err := plugins.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

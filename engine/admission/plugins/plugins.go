@@ -1,3 +1,5 @@
+// Package plugins has the admission plugins of the cluster, under Kubernetes'
+// names, in its order and with its messages. [New] makes all of them.
 package plugins
 
 import (
@@ -20,6 +22,8 @@ type Config struct {
 	// PodSecurity is what namespaces that say nothing let pods do (see
 	// NewPodSecurity).
 	PodSecurity Levels
+	// Tolerations is how long pods stay on nodes that have gone bad.
+	Tolerations Tolerations
 	// Configured are the plugins of which users say what they do, which come last.
 	Configured []chain.Plugin
 	Log        *slog.Logger
@@ -37,7 +41,8 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
 		{Name: "ServiceAccount", Interface: serviceAccount{stored: cfg.Stored}},
 		{Name: "PodSecurity", Interface: security},
-		{Name: "Priority", Interface: priority{}},
+		{Name: "Priority", Interface: priority{cfg.Stored}},
+		{Name: "DefaultTolerationSeconds", Interface: newDefaultTolerations(cfg.Tolerations)},
 		{Name: "RuntimeClass", Interface: runtimeClass{}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
 		{Name: "CertificateRequester", Interface: requester{}},

@@ -1,5 +1,6 @@
 // Package bootstrap maintains the objects that every cluster has: its system
-// namespaces, and the Service default/kubernetes with the address of the API.
+// namespaces and priority classes, and the Service default/kubernetes with the
+// address of the API.
 package bootstrap
 
 import (
@@ -17,6 +18,7 @@ import (
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/object"
 )
 
@@ -64,6 +66,8 @@ func namespaces() []string {
 
 func (c *controller) keeps(key object.Key) bool {
 	switch key.GroupKind {
+	case control.PriorityClass:
+		return scheduling.IsSystem(key.Name)
 	case control.Namespace:
 		return slices.Contains(namespaces(), key.Name)
 	case control.Service, control.Endpoints, control.EndpointSlice:
@@ -78,6 +82,11 @@ func (c *controller) ensure(ctx context.Context) error {
 	for _, name := range namespaces() {
 		if c.Store.Get(object.Key{GroupKind: control.Namespace, Name: name}) == nil {
 			changes = append(changes, change.Absent(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, now)))
+		}
+	}
+	for _, class := range scheduling.SystemClasses() {
+		if c.Store.Get(object.Key{GroupKind: control.PriorityClass, Name: class.Name}) == nil {
+			changes = append(changes, change.Absent(change.Create(class, now)))
 		}
 	}
 	if c.APIServer.IsValid() && c.ServiceIP.IsValid() {

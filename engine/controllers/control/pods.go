@@ -7,6 +7,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -23,6 +24,7 @@ var (
 	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
 	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
 	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
+	PriorityClass  = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
 	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
 	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 )

@@ -2,6 +2,14 @@ package defaults_test
 
 // cases are manifests and what the API makes of them.
 var cases = map[string]struct{ in, want string }{
+	"resource quota": {
+		in:   `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 0.0001, pods: 1}}}`,
+		want: `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 1m, pods: "1"}}, status: {}}`,
+	},
+	"priority class": {
+		in:   `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 7}`,
+		want: `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 7, preemptionPolicy: PreemptLowerPriority}`,
+	},
 	"limit range": {
 		in: `
 apiVersion: v1
@@ -153,17 +161,10 @@ spec:
   hostNetwork: true
   dnsPolicy: ClusterFirst
   enableServiceLinks: true
-  preemptionPolicy: PreemptLowerPriority
-  priority: 0
   restartPolicy: Always
   schedulerName: default-scheduler
   securityContext: {}
-  serviceAccount: default
-  serviceAccountName: default
   terminationGracePeriodSeconds: 30
-  tolerations:
-  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
-  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
   containers:
   - name: a
     image: a
@@ -202,8 +203,6 @@ status: {phase: Pending}
 spec:
   dnsPolicy: Default
   enableServiceLinks: false
-  preemptionPolicy: PreemptLowerPriority
-  priority: 2000001000
   priorityClassName: system-node-critical
   restartPolicy: Never
   schedulerName: mine

@@ -1,7 +1,6 @@
 // Package defaults sets the fields that a manifest omits to the values that the
-// Kubernetes and Flux API references give. For pods that includes what the
-// admission plugins ServiceAccount, Priority and DefaultTolerationSeconds of
-// the Kubernetes API server add.
+// Kubernetes and Flux API references give. What depends on the cluster, such as
+// the priority of a pod, is set by its admission (engine/admission/plugins).
 //
 // Each kind's defaults are in its definition, in manifests/model/kinds; what
 // kinds share is in manifests/model/fill. All of it is pure and safe for

@@ -316,13 +316,15 @@ func TestPodSpec(t *testing.T) {
 
 func TestPodUpdate(t *testing.T) {
 	update(t, basePod, cases[*corev1.Pod]{
-		"image":        {web(func(c *corev1.Container) { c.Image = "web:2" }), nil},
-		"deadline":     {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(5)) }), nil},
-		"toleration":   {podSpec(func(s *corev1.PodSpec) { s.Tolerations = append(s.Tolerations, corev1.Toleration{Key: "a"}) }), nil},
-		"labels":       {func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, nil},
-		"no image":     {web(func(c *corev1.Container) { c.Image = "" }), []string{"spec.containers[0].image: Required value"}},
-		"fewer":        {podSpec(func(s *corev1.PodSpec) { s.Containers = nil }), []string{"spec.containers: Forbidden: pod updates may not add or remove containers"}},
-		"tolerates no": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = s.Tolerations[:1] }), []string{"spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"}},
+		"image":      {web(func(c *corev1.Container) { c.Image = "web:2" }), nil},
+		"deadline":   {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(5)) }), nil},
+		"toleration": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = append(s.Tolerations, corev1.Toleration{Key: "a"}) }), nil},
+		"labels":     {func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, nil},
+		"no image":   {web(func(c *corev1.Container) { c.Image = "" }), []string{"spec.containers[0].image: Required value"}},
+		"fewer":      {podSpec(func(s *corev1.PodSpec) { s.Containers = nil }), []string{"spec.containers: Forbidden: pod updates may not add or remove containers"}},
+	})
+	update(t, strings.Replace(basePod, "spec:\n", "spec:\n  tolerations: [{key: b, operator: Exists}]\n", 1), cases[*corev1.Pod]{
+		"tolerates no": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = nil }), []string{"spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"}},
 	})
 	const want = "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
 	old, pod := parse[*corev1.Pod](t, basePod), parse[*corev1.Pod](t, basePod)

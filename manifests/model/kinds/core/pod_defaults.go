@@ -7,8 +7,8 @@ import (
 	"headway.dev/manifests/model/fill"
 )
 
-// defaultPod sets what templates leave to the pods made from them, too: it depends
-// on the admission to one cluster.
+// defaultPod sets what templates leave to the pods made from them, too. The rest
+// depends on the cluster, whose admission sets it.
 func defaultPod(p *corev1.Pod) {
 	fill.PodSpec(&p.Spec)
 	fill.Unset(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
@@ -21,11 +21,6 @@ func defaultPod(p *corev1.Pod) {
 		}
 	}
 	podRequests(p)
-	fill.Zero(&p.Spec.ServiceAccountName, "default")
-	p.Spec.DeprecatedServiceAccount = p.Spec.ServiceAccountName
-	priority(&p.Spec)
-	tolerate(&p.Spec, corev1.TaintNodeNotReady)
-	tolerate(&p.Spec, corev1.TaintNodeUnreachable)
 	fill.Zero(&p.Status.Phase, corev1.PodPending)
 }
 
@@ -64,43 +59,4 @@ func podRequests(p *corev1.Pod) {
 		}
 	}
 	requestsFromLimits(r)
-}
-
-// PriorityOf returns the priority of a PriorityClass, and whether the class
-// exists: only the two that every cluster has exist. An empty name means no
-// class.
-func PriorityOf(class string) (int32, bool) {
-	switch class {
-	case "":
-		return 0, true
-	case "system-cluster-critical":
-		return 2000000000, true
-	case "system-node-critical":
-		return 2000001000, true
-	default:
-		return 0, false
-	}
-}
-
-func priority(spec *corev1.PodSpec) {
-	if value, ok := PriorityOf(spec.PriorityClassName); ok {
-		fill.Unset(&spec.Priority, value)
-	}
-	fill.Unset(&spec.PreemptionPolicy, corev1.PreemptLowerPriority)
-}
-
-// tolerationSeconds is how long a pod stays on a node that has gone bad.
-const tolerationSeconds = 300
-
-func tolerate(spec *corev1.PodSpec, taint string) {
-	for _, t := range spec.Tolerations {
-		if (t.Key == taint || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
-			return
-		}
-	}
-	seconds := int64(tolerationSeconds)
-	spec.Tolerations = append(spec.Tolerations, corev1.Toleration{
-		Key: taint, Operator: corev1.TolerationOpExists,
-		Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
-	})
 }
