@@ -30,6 +30,15 @@ func (a requestAdmission) Handles(op admission.Operation) bool {
 	return op == admission.Create || op == admission.Update || op == admission.Delete || a.Chain.Handles(op)
 }
 
+// Admit implements admission.MutationInterface. What a node may not create is refused
+// before it is looked at whether that is valid, as in Kubernetes.
+func (a requestAdmission) Admit(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
+	if err := a.Chain.Admit(ctx, attrs, objects); err != nil || attrs.GetOperation() != admission.Create {
+		return err
+	}
+	return restrict.Node(attrs, a.reader)
+}
+
 // Validate implements admission.ValidationInterface.
 func (a requestAdmission) Validate(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
 	if err := restrict.Node(attrs, a.reader); err != nil {

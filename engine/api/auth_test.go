@@ -194,6 +194,63 @@ func TestNode(t *testing.T) {
 	}
 }
 
+// A node creates pods that mirror its own, and which refer to nothing: else it
+// could read that.
+func TestMirrorPods(t *testing.T) {
+	s := apitest.Start(t)
+	node := kubernetes.NewForConfigOrDie(s.API.InProcess("system:node:n1", "system:nodes")).CoreV1()
+	itself, err := node.Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := func(edit func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "static-n1", Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: itself.UID, Controller: new(true)}},
+			},
+			Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "example.com/c"}}},
+		}
+		edit(p)
+		return p
+	}
+	refers := func(source corev1.VolumeSource) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: source}} }
+	}
+	projected := func(p corev1.VolumeProjection) func(*corev1.Pod) {
+		return refers(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{p}}})
+	}
+	for name, test := range map[string]struct {
+		edit func(*corev1.Pod)
+		want string
+	}{
+		"no mirror":     {func(p *corev1.Pod) { p.Annotations = nil }, `pod does not have "kubernetes.io/config.mirror" annotation, node "n1" can only create mirror pods`},
+		"elsewhere":     {func(p *corev1.Pod) { p.Spec.NodeName = "n2" }, `node "n1" can only create pods with spec.nodeName set to itself`},
+		"nobody's":      {func(p *corev1.Pod) { p.OwnerReferences = nil }, `node "n1" can only create pods with an owner reference set to itself`},
+		"another's":     {func(p *corev1.Pod) { p.OwnerReferences[0].Name = "n2" }, `node "n1" can only create pods with an owner reference set to itself`},
+		"an older node": {func(p *corev1.Pod) { p.OwnerReferences[0].UID = "old" }, `node n1 UID mismatch: expected old got ` + string(itself.UID)},
+		"account":       {func(p *corev1.Pod) { p.Spec.ServiceAccountName = "default" }, "a mirror pod may not reference service accounts"},
+		"images":        {func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "x"}} }, "a mirror pod may not reference secrets"},
+		"secret":        {refers(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "x"}}), "a mirror pod may not reference secrets"},
+		"config map": {
+			refers(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "x"}}}),
+			`node "n1" can not create pods that reference configmaps`,
+		},
+		"token": {projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "t"}}), "a mirror pod may not use ServiceAccountToken volume projections"},
+	} {
+		if _, err := node.Pods("default").Create(t.Context(), mirror(test.edit), metav1.CreateOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error = %v, want %s", name, err, test.want)
+		}
+	}
+	got, err := node.Pods("default").Create(t.Context(), mirror(func(*corev1.Pod) {}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Spec.ServiceAccountName != "" || len(got.Spec.Volumes) > 0 {
+		t.Errorf("the pod is not what the node runs: %+v", got.Spec)
+	}
+}
+
 // The in-process transport serves typed clients, a stream of watch events, and
 // an end of the watch when the server ends or the client goes.
 func TestInProcess(t *testing.T) {

@@ -39,7 +39,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 	return append([]chain.Plugin{
 		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
 		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
-		{Name: "ServiceAccount", Interface: serviceAccount{stored: cfg.Stored}},
+		{Name: "ServiceAccount", Interface: serviceAccount{cfg.Stored}},
 		{Name: "PodSecurity", Interface: security},
 		{Name: "Priority", Interface: priority{cfg.Stored}},
 		{Name: "DefaultTolerationSeconds", Interface: newDefaultTolerations(cfg.Tolerations)},

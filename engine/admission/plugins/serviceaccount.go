@@ -33,25 +33,35 @@ var accountKind = schema.GroupKind{Kind: "ServiceAccount"}
 
 // serviceAccount is ServiceAccount: a new pod needs an account that exists. The
 // account's token is mounted into it, unless the pod or its account opts out,
-// and it gets the account's pull secrets if it has none.
-type serviceAccount struct {
-	ofPods
-	stored object.Reader
+// and it gets the account's pull secrets if it has none. An account may say that
+// its pods use no Secrets but those that it lists. Pods that mirror those of a
+// node have neither an account nor Secrets.
+type serviceAccount struct{ stored object.Reader }
+
+// Handles implements admission.Interface.
+func (serviceAccount) Handles(op admission.Operation) bool {
+	return op == admission.Create || op == admission.Update
+}
+
+// Wants implements admission.Selective.
+func (serviceAccount) Wants(resource schema.GroupResource, subresource string) bool {
+	return resource == pods && (subresource == "" || subresource == ephemeral)
 }
 
 // Admit implements admission.MutationInterface.
-func (p serviceAccount) Admit(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+func (p serviceAccount) Admit(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
 	pod := newPod(attrs)
-	if pod == nil {
+	switch {
+	case pod == nil:
 		return nil
+	case mirrors(pod):
+		return p.Validate(ctx, attrs, objects)
 	}
 	name := cmp.Or(pod.Spec.ServiceAccountName, admit.DefaultAccount)
 	pod.Spec.ServiceAccountName, pod.Spec.DeprecatedServiceAccount = name, name
-	namespace := attrs.GetNamespace()
-	account, _ := chain.View(ctx, p.stored).Get(object.Key{GroupKind: accountKind, Namespace: namespace, Name: name}).(*corev1.ServiceAccount)
-	if account == nil {
-		return admission.NewForbidden(attrs, fmt.Errorf("error looking up service account %s/%s: %w",
-			namespace, name, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccount"}, name)))
+	account, err := p.account(ctx, attrs, name)
+	if err != nil {
+		return err
 	}
 	if automounts(account, pod) {
 		mountToken(pod)
@@ -60,6 +70,17 @@ func (p serviceAccount) Admit(ctx context.Context, attrs admission.Attributes, _
 		pod.Spec.ImagePullSecrets = slices.Clone(account.ImagePullSecrets)
 	}
 	return nil
+}
+
+// account is the one of a pod.
+func (p serviceAccount) account(ctx context.Context, attrs admission.Attributes, name string) (*corev1.ServiceAccount, error) {
+	namespace := attrs.GetNamespace()
+	account, ok := chain.View(ctx, p.stored).Get(object.Key{GroupKind: accountKind, Namespace: namespace, Name: name}).(*corev1.ServiceAccount)
+	if !ok {
+		return nil, admission.NewForbidden(attrs, fmt.Errorf("error looking up service account %s/%s: %w",
+			namespace, name, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccount"}, name)))
+	}
+	return account, nil
 }
 
 // automounts reports whether the token is mounted; the pod has the last word.

@@ -60,6 +60,7 @@ var (
 		{"", "events", []string{"create", "update", "patch"}, nil},
 		{"events.k8s.io", "events", []string{"create", "update", "patch"}, nil},
 		{"", "pods", slices.Concat(read, []string{"delete"}), ownPod},
+		{"", "pods", []string{"create"}, nil}, // those that mirror its own
 		{"", "pods/status", []string{"get", "update", "patch"}, ownPod},
 		{"", "pods/eviction", []string{"create"}, ownPod},
 		{"", configMaps, read, referenced},

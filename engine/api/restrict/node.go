@@ -18,6 +18,7 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
 )
 
 // Node completes what authz.Node cannot tell from the path: a node writes only
@@ -129,23 +130,55 @@ func (n node) mirrorPod() error {
 	if pod.Spec.NodeName != n.name {
 		return n.refuse("node %q can only create pods with spec.nodeName set to itself", n.name)
 	}
+	if err := n.owns(pod); err != nil {
+		return err
+	}
 	if pod.Spec.ServiceAccountName != "" {
 		return n.refuse("node %q can not create pods that reference a service account", n.name)
 	}
-	for _, v := range pod.Spec.Volumes {
-		if v.EmptyDir == nil && v.HostPath == nil && v.DownwardAPI == nil {
-			return n.refuse("node %q can not create pods that reference other objects, as the volume %s does", n.name, v.Name)
+	refs := podspec.References(&pod.Spec)
+	for _, r := range []struct {
+		refers bool
+		what   string
+	}{
+		{refs.Secrets, "secrets"},
+		{refs.ConfigMaps, "configmaps"},
+		{refs.Bundles, "clustertrustbundles"},
+		{refs.Claims, "persistentvolumeclaims"},
+		{refs.ResourceClaims, "resourceclaims"},
+		{refs.Tokens, "serviceaccounts (via projected volumes)"},
+		{refs.Certificates, "podcertificates (via projected volumes)"},
+	} {
+		if r.refers {
+			return n.refuse("node %q can not create pods that reference %s", n.name, r.what)
 		}
 	}
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range list {
-			refers := func(e corev1.EnvVar) bool {
-				return e.ValueFrom != nil && (e.ValueFrom.SecretKeyRef != nil || e.ValueFrom.ConfigMapKeyRef != nil)
-			}
-			if len(c.EnvFrom) > 0 || slices.ContainsFunc(c.Env, refers) {
-				return n.refuse("node %q can not create pods that reference other objects, as the container %s does", n.name, c.Name)
-			}
-		}
+	return nil
+}
+
+// owns refuses pods that are not the node's own, and go with it.
+func (n node) owns(pod *corev1.Pod) error {
+	if len(pod.OwnerReferences) > 1 {
+		return n.refuse("node %q can only create pods with a single owner reference set to itself", n.name)
+	}
+	if len(pod.OwnerReferences) == 0 {
+		return n.refuse("node %q can only create pods with an owner reference set to itself", n.name)
+	}
+	owner := pod.OwnerReferences[0]
+	switch {
+	case owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != n.name:
+		return n.refuse("node %q can only create pods with an owner reference set to itself", n.name)
+	case owner.Controller == nil || !*owner.Controller:
+		return n.refuse("node %q can only create pods with a controller owner reference set to itself", n.name)
+	case owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion:
+		return n.refuse("node %q must not set blockOwnerDeletion on an owner reference", n.name)
+	}
+	itself, ok := n.reader.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Node"}, Name: n.name}).(*corev1.Node)
+	if !ok {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "nodes"}, n.name)
+	}
+	if itself.UID != owner.UID {
+		return n.refuse("node %s UID mismatch: expected %s got %s", n.name, owner.UID, itself.UID)
 	}
 	return nil
 }
