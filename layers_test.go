@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
 	"go.etcd.io/bbolt":                 {"engine/store"},
-	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/flowcontrol"},
+	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }
@@ -49,11 +49,11 @@ var rooms = map[string][]string{
 	"syncer":          {"wire", "env", "forge", "git", "hook", "flux", "storetest", "internal", "plan", "owners", "fault", "verdict", "status", "tree", "journal", "rights", "source", "render", "neighbours", "gate", "step", "history", "editors", "rollback", "passage", "judge", "respond", "report", "parents", "foresee", "progress", "apply", "preview", "writeback", "api", "."},
 	"syncer/git":      {"odb", "remote", ".", "history", "signature", "write"},
 	"syncer/preview":  {"rollout", "budget", "content", "."},
-	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "admit", "admission", "api", "controllers", "scheduler", "."},
+	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "audit", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", ".", "apitest"},
 	"engine/controllers": {
-		"control", "aggregation", "bootstrap", "certificates", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "rootca",
+		"control", "aggregation", "bootstrap", "certificates", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "resourcequota", "rootca",
 		"serviceaccount", ".",
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},

@@ -147,7 +147,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert})
+	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Kinds: &e.kinds})
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	plugged, err := plugins.New(plugins.Config{
-		Stored: e.store, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
+		Stored: e.store, Kinds: &e.kinds, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
 		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ type Ask struct {
 	By   change.User
 	// Object would be stored in the place of Old, which is nil for a creation.
 	Object, Old object.Object
+	// Replaced is what would be deleted before, to make room for it.
+	Replaced object.Object
 	// Changes asks only what plugins would change, and not whether they refuse it.
 	Changes bool
 }
@@ -29,6 +31,9 @@ type Answer struct {
 	Object   object.Object
 	Warnings []string
 	Refused  error
+	// Along are further objects as they would be with it, which count for what comes
+	// after it.
+	Along []object.Object
 }
 
 type foreseeKey struct{}
@@ -66,7 +71,37 @@ func (w *Writer) Foresee(ctx context.Context, ask Ask) Answer {
 	if ask.By.Name == "" {
 		ask.By = w.user
 	}
-	return w.chain.Foresee(ctx, ask)
+	answer := w.chain.Foresee(ctx, ask)
+	if w.along != nil && !ask.Changes && answer.Refused == nil && answer.Object != nil {
+		answer.Along, answer.Refused = w.foreseeAlong(ask, answer.Object)
+	}
+	return answer
+}
+
+// foreseeAlong returns what would be written along with an object, if something
+// would be that has a say in it.
+func (w *Writer) foreseeAlong(ask Ask, obj object.Object) ([]object.Object, error) {
+	key, err := scheme.KeyOf(obj)
+	if err != nil {
+		return nil, nil //nolint:nilerr // others refuse it
+	}
+	old := ask.Old
+	if old == nil {
+		old = ask.Replaced
+	}
+	view := &overlay{ask.View, map[object.Key]object.Object{key: obj}}
+	var along []object.Object
+	for _, c := range w.along(view, eventOf(key, obj, old)) {
+		if !c.Always {
+			continue
+		}
+		next, err := c.Mutate(view.Get(c.Key))
+		if err != nil {
+			return nil, err
+		}
+		along = append(along, next)
+	}
+	return along, nil
 }
 
 // furnished is a state of the cluster in which namespaces that are not stored yet
@@ -86,7 +121,7 @@ func (f furnished) Get(key object.Key) object.Object {
 	if ns == nil || f.writer.Get(home) != nil {
 		return nil
 	}
-	for _, c := range f.writer.along(object.Event{Type: object.Added, Key: home, Object: ns}) {
+	for _, c := range f.writer.along(f.Reader, object.Event{Type: object.Added, Key: home, Object: ns}) {
 		if c.Key == key {
 			obj, err := c.Mutate(nil)
 			if err != nil {

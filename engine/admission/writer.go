@@ -42,13 +42,13 @@ type Store interface {
 type Writer struct {
 	Store
 	chain *Chain
-	along func(object.Event) []change.Change
+	along func(object.Reader, object.Event) []change.Change
 	user  change.User
 }
 
 // NewWriter returns a Writer for the user. along is the store's
 // (store.Options.Along), or nil.
-func NewWriter(store Store, chain *Chain, along func(object.Event) []change.Change, user change.User) *Writer {
+func NewWriter(store Store, chain *Chain, along func(object.Reader, object.Event) []change.Change, user change.User) *Writer {
 	return &Writer{store, chain, along, user}
 }
 
@@ -181,21 +181,28 @@ func (a *attempt) change(ctx context.Context, c change.Change, current object.Ob
 // put makes next the state of key, with what the store writes along with it.
 func (a *attempt) put(key object.Key, next, current object.Object) {
 	a.view.changed[key] = next
-	if a.along == nil || next == nil {
+	if a.along == nil || next == nil && current == nil {
 		return
 	}
-	ev := object.Event{Type: object.Added, Key: key, Object: next, Old: current}
-	if current != nil {
-		ev.Type = object.Modified
-	}
-	for _, c := range a.along(ev) {
-		if a.own[c.Key] {
+	for _, c := range a.along(a.view, eventOf(key, next, current)) {
+		if a.own[c.Key] && !c.Always {
 			continue
 		}
 		if obj, err := c.Mutate(a.view.Get(c.Key)); err == nil {
 			a.view.changed[c.Key] = obj
 		}
 	}
+}
+
+// eventOf is the event of a change.
+func eventOf(key object.Key, next, old object.Object) object.Event {
+	switch {
+	case next == nil:
+		return object.Event{Type: object.Deleted, Key: key, Object: old, Old: old}
+	case old == nil:
+		return object.Event{Type: object.Added, Key: key, Object: next}
+	}
+	return object.Event{Type: object.Modified, Key: key, Object: next, Old: old}
 }
 
 // ask lets the plugins change a copy of what is to be stored, and then refuse

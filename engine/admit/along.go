@@ -49,9 +49,13 @@ func NewRootCA(namespace string, pem []byte, now time.Time) change.Change {
 
 // Along is for store.Options.Along: a namespace is written with what every
 // namespace has, so that its first pods need not wait for that.
-func (a *Admission) Along(ev object.Event) []change.Change {
+// Quotas say what is used with each change.
+func (a *Admission) Along(view object.Reader, ev object.Event) []change.Change {
 	ns, ok := ev.Object.(*corev1.Namespace)
-	if !ok || ev.Type != object.Added || !Alive(ns) {
+	if !ok {
+		return a.charges(view, ev)
+	}
+	if ev.Type != object.Added || !Alive(ns) {
 		return nil
 	}
 	changes := []change.Change{NewDefaultAccount(ns.Name, ns.CreationTimestamp.Time)}

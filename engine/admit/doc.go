@@ -1,7 +1,8 @@
 // Package admit contains the checks that the store makes at the point of
 // commit, for what must hold between objects: things are created only in
-// namespaces that exist and are not being deleted, and no two Services have the
-// same cluster IP or node port. What can be judged before, and may take its
+// namespaces that exist and are not being deleted, no two Services have the same
+// cluster IP or node port, no two PriorityClasses are the default,
+// and nothing is used beyond the quotas of a namespace. What can be judged before, and may take its
 // time, is up to engine/admission.
 //
 //	admission, err := admit.New(admit.Config{ServiceCIDR: cidr})
@@ -19,9 +20,12 @@ package admit
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
+	"headway.dev/engine/quota"
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Config of the checks.
@@ -34,6 +38,11 @@ type Config struct {
 	// RootCA are the certificates, in PEM, by which pods verify the API.
 	// Empty: namespaces get no ConfigMap with them.
 	RootCA []byte
+	// Kinds are the kinds of the store, whose objects quotas count (default:
+	// Headway's own).
+	Kinds quota.Kinds
+	// Now defaults to time.Now.
+	Now func() time.Time
 }
 
 // PortRange is a range of ports, both ends included.
@@ -46,6 +55,7 @@ func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last
 type Admission struct {
 	services *services
 	rootCA   []byte
+	quotas   quota.Quotas
 }
 
 // New fails if a range is of no use.
@@ -60,7 +70,13 @@ func New(c Config) (*Admission, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA}, nil
+	if c.Kinds == nil {
+		c.Kinds = &scheme.Registry{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA, quotas: quota.Quotas{Kinds: c.Kinds, Now: c.Now}}, nil
 }
 
 // KubernetesIP is the cluster IP of the Service default/kubernetes.
@@ -68,7 +84,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{Namespaces, PriorityClasses, a.services.admit}
+	return []store.Admit{Namespaces, PriorityClasses, a.services.admit, a.recalculate}
 }
 
 // Observe is for store.Options.Observe.

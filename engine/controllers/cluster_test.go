@@ -69,11 +69,11 @@ func startOn(tb testing.TB, opts store.Options, nodes int, edit ...func(*control
 // startWith has more admission plugins.
 func startWith(tb testing.TB, opts store.Options, more []admission.Plugin, nodes int, edit ...func(*controllers.Config)) *cluster {
 	tb.Helper()
-	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA)})
+	kinds := &scheme.Registry{}
+	adm, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), RootCA: []byte(rootCA), Kinds: kinds})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	kinds := &scheme.Registry{}
 	opts.Codec, opts.Observe = record.Any, func(events []object.Event) {
 		kinds.Observe(events)
 		adm.Observe(events)

@@ -24,6 +24,7 @@ import (
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
 	"headway.dev/engine/controllers/replicaset"
+	"headway.dev/engine/controllers/resourcequota"
 	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/event"
@@ -75,6 +76,8 @@ type Config struct {
 	NodeGone time.Duration
 	// TerminatedPods is how many ended pods are kept (default 12500).
 	TerminatedPods int
+	// QuotaSync is how often what quotas say is calculated anew (default 5 min).
+	QuotaSync time.Duration
 	// EventTTL is for how long Events are kept (default 1 h).
 	EventTTL time.Duration
 }
@@ -117,6 +120,7 @@ func New(cfg Config) (*Controllers, error) {
 		rootca.New(as("root-ca-cert-publisher"), cfg.RootCA),
 		deployment.New(as("deployment-controller")),
 		replicaset.New(as("replicaset-controller")),
+		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),
 		endpoints.NewMirror(as("endpointslicemirroring-controller")),
 		gc.New(as("generic-garbage-collector")),

@@ -10,6 +10,7 @@
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods
+//	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	gc              owner references
 //	namespace       deletion of namespaces

@@ -88,8 +88,8 @@ func (w *writer) applyAlong(b *batch, own []change.Change, durable bool) error {
 	if w.along == nil {
 		return nil
 	}
-	for _, c := range w.along(b.events[len(b.events)-1].public()) {
-		if slices.ContainsFunc(own, func(o change.Change) bool { return o.Key == c.Key }) {
+	for _, c := range w.along(view{w.work}, b.events[len(b.events)-1].public()) {
+		if !c.Always && slices.ContainsFunc(own, func(o change.Change) bool { return o.Key == c.Key }) {
 			continue
 		}
 		if err := w.applyChange(b, c, durable); err != nil {

@@ -43,7 +43,7 @@ func TestPanicsOfTheWriter(t *testing.T) {
 			}
 			return next, nil
 		}},
-		Along: func(ev object.Event) []change.Change {
+		Along: func(_ object.Reader, ev object.Event) []change.Change {
 			if ev.Key.Name == "along" {
 				panic("along")
 			}

@@ -43,9 +43,10 @@ type Options struct {
 	Path  string
 	Admit []Admit
 	// Along returns what else is written with a change, right after it and in
-	// the same transaction. A key that the transaction changes itself is left
-	// alone. It must not call the store.
-	Along func(ev object.Event) []change.Change
+	// the same transaction. view includes the change. A key that the transaction
+	// changes itself is left alone, unless what is returned says Always. It must
+	// not call the store.
+	Along func(view object.Reader, ev object.Event) []change.Change
 	// Observe receives everything that is committed, in order: first all
 	// objects as Added, by Open, then each batch's events, before readers and
 	// watchers see them and before the next call of an Admit. With it an Admit

@@ -274,9 +274,14 @@ func TestAdmit(t *testing.T) {
 // the transaction, and gives way to what that changes itself.
 func TestAlong(t *testing.T) {
 	opts := store.Options{Path: filepath.Join(t.TempDir(), "db")}
-	opts.Along = func(ev object.Event) []change.Change {
+	opts.Along = func(_ object.Reader, ev object.Event) []change.Change {
 		if name, ok := strings.CutPrefix(ev.Key.Name, "lead-"); ok && ev.Type == object.Added {
 			return []change.Change{put(name, "along")}
+		}
+		if name, ok := strings.CutPrefix(ev.Key.Name, "always-"); ok {
+			c := put(name, "along")
+			c.Always = true
+			return []change.Change{c}
 		}
 		return nil
 	}
@@ -299,6 +304,11 @@ func TestAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{"lead-a": "1", "a": "along", "needs-a": "1", "lead-c": "1", "c": "own"}
+	wantValues(t, s, want)
+	if err := try(put("e", "own"), put("always-e", "1")); err != nil {
+		t.Fatal(err)
+	}
+	want["e"], want["always-e"] = "along", "1"
 	wantValues(t, s, want)
 	results, err := s.DryRun(t.Context(), change.Tx{Changes: []change.Change{put("lead-d", "1")}})
 	if err != nil || len(results) != 1 || results[0].Object.GetName() != "lead-d" {

@@ -51,7 +51,7 @@ type writer struct {
 	file    *file.File
 	log     *slog.Logger
 	admit   []Admit
-	along   func(object.Event) []change.Change
+	along   func(object.Reader, object.Event) []change.Change
 	observe func([]object.Event)
 	codecs  func(schema.GroupKind) record.Codec
 	cipher  record.Cipher

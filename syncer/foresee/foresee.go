@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -11,6 +12,12 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
+)
+
+var (
+	quotaKind = schema.GroupKind{Kind: "ResourceQuota"}
+	rangeKind = schema.GroupKind{Kind: "LimitRange"}
+	classKind = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
 )
 
 // maxWarnings is how many warnings of a plan are reported.
@@ -24,6 +31,8 @@ type Ask struct {
 	By change.User
 	// Object is stored in the place of Old, which is nil for a creation.
 	Object, Old object.Object
+	// Replaced is what is deleted before, to make room for it.
+	Replaced object.Object
 	// Changes asks only what would be changed, and not whether it would be refused.
 	Changes bool
 }
@@ -34,25 +43,33 @@ type Answer struct {
 	Object   object.Object
 	Warnings []string
 	Refused  error
+	// Along are other objects as they would be with it: quotas, which count what a plan
+	// has before.
+	Along []object.Object
 }
 
 // Func asks the admission of the store. One that is nil says nothing.
 type Func func(Ask) Answer
 
 // Said is what the admission of the store says of a plan's objects, besides
-// faults: warnings, how many more there are, and the namespaces whose policy the
-// caller may not read.
+// faults: warnings, how many more there are, the namespaces whose policy the caller
+// may not read, and what counts for the plans that come after it.
 type Said struct {
 	Warnings []string
 	More     int
 	Unread   []object.Key
+	Along    map[object.Key]object.Object
 }
 
 // Decides reports whether what is said of other objects depends on an object:
 // what pods may do is up to the labels of their namespace and to who deploys to
-// it, and they need their account.
+// it, they need their account and their class, and what is there counts.
 func Decides(key object.Key) bool {
-	return key.GroupKind == flux.Namespace || key.GroupKind == flux.Kustomization || key.GroupKind == flux.ServiceAccount
+	switch key.GroupKind {
+	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind:
+		return true
+	}
+	return false
 }
 
 // Admit returns for plan.Input what admission makes of objects that by writes upon
@@ -75,7 +92,8 @@ func (f Func) Admit(stored object.Reader, by change.User) func(next, live object
 // cluster as it will be, by who carries the plan out; sees reports which
 // namespaces may be spoken of, nil for all.
 func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees func(object.Key) bool) Said {
-	var said Said
+	along := map[object.Key]object.Object{}
+	said := Said{Along: along}
 	if f == nil {
 		return said
 	}
@@ -94,7 +112,12 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 		if a.Recreate {
 			old = nil
 		}
-		answer := f(Ask{View: planned, By: by, Object: a.Object, Old: old})
+		answer := f(Ask{View: planned, By: by, Object: a.Object, Old: old, Replaced: a.Live})
+		for _, obj := range answer.Along {
+			if key, err := plan.KeyOf(obj); err == nil {
+				planned.Changed[key], along[key] = obj, obj
+			}
+		}
 		if answer.Refused == nil && len(answer.Warnings) == 0 {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io/fs"
+	"maps"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -256,6 +257,7 @@ func (p *planning) foresee() {
 	for _, one := range p.order {
 		known := len(one.res.Errors)
 		one.foreseen = p.v.Foresee.Plan(&one.res, view, p.v.Rights.Writer(one.ks), sees)
+		maps.Copy(changed, one.foreseen.Along) // quotas count all of the commit
 		if refused := one.res.Errors[known:]; len(refused) > 0 {
 			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
 		}

@@ -28,7 +28,7 @@ const (
 func foreseen(writer *admission.Writer) foresee.Func {
 	return func(ask foresee.Ask) foresee.Answer {
 		answer := writer.Foresee(context.Background(), admission.Ask(ask))
-		return foresee.Answer{Object: answer.Object, Warnings: answer.Warnings, Refused: answer.Refused}
+		return foresee.Answer{Object: answer.Object, Warnings: answer.Warnings, Refused: answer.Refused, Along: answer.Along}
 	}
 }
 

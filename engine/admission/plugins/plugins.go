@@ -4,13 +4,16 @@ package plugins
 
 import (
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/engine/quota"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 var pods = schema.GroupResource{Resource: "pods"}
@@ -24,7 +27,11 @@ type Config struct {
 	PodSecurity Levels
 	// Tolerations is how long pods stay on nodes that have gone bad.
 	Tolerations Tolerations
-	// Configured are the plugins of which users say what they do, which come last.
+	// Kinds are the kinds of the store, whose objects quotas count (default:
+	// Headway's own).
+	Kinds quota.Kinds
+	// Configured are the plugins of which users say what they do, which come last
+	// but for ResourceQuota.
 	Configured []chain.Plugin
 	Log        *slog.Logger
 }
@@ -36,7 +43,10 @@ func New(cfg Config) ([]chain.Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]chain.Plugin{
+	if cfg.Kinds == nil {
+		cfg.Kinds = &scheme.Registry{}
+	}
+	all := append([]chain.Plugin{
 		{Name: "NamespaceLifecycle", Interface: namespaceLifecycle{cfg.Stored}, Requests: true},
 		{Name: "LimitRanger", Interface: limitRanger{stored: cfg.Stored}},
 		{Name: "ServiceAccount", Interface: serviceAccount{cfg.Stored}},
@@ -46,7 +56,9 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "RuntimeClass", Interface: runtimeClass{}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
 		{Name: "CertificateRequester", Interface: requester{}},
-	}, cfg.Configured...), nil
+	}, cfg.Configured...)
+	quotas := resourceQuota{cfg.Stored, quota.Quotas{Kinds: cfg.Kinds, Now: time.Now}}
+	return append(all, chain.Plugin{Name: "ResourceQuota", Interface: quotas, Requests: true}), nil
 }
 
 // ofPods is part of plugins that look at pods which are created.

@@ -71,11 +71,11 @@ type Option func(*api.Config)
 func Start(tb testing.TB, options ...Option) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
-	checks, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16")})
+	roles, graph, kinds, hooks := &rbac.Index{}, &authz.Graph{}, &scheme.Registry{}, &configured.Configurations{}
+	checks, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Kinds: kinds})
 	if err != nil {
 		tb.Fatalf("admission: %v", err)
 	}
-	roles, graph, kinds, hooks := &rbac.Index{}, &authz.Graph{}, &scheme.Registry{}, &configured.Configurations{}
 	file := filepath.Join(dir, "state.db")
 	st, err := store.Open(store.Options{
 		Path: file, Codec: record.Any, Admit: checks.Hooks(), Along: checks.Along, Observe: func(events []object.Event) {
@@ -104,7 +104,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		tb.Fatal(err)
 	}
 	plugged, err := plugins.New(plugins.Config{
-		Stored: st, Log: slog.New(slog.DiscardHandler),
+		Stored: st, Kinds: kinds, Log: slog.New(slog.DiscardHandler),
 		Configured: configured.New(configured.Config{Stored: st, Configurations: hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: denied}),
 	})
 	if err != nil {

@@ -52,6 +52,7 @@ type Controller struct {
 type Kinds interface {
 	Kinds() []*kind.Kind
 	ForKind(gk schema.GroupKind) (*kind.Kind, bool)
+	ForResource(resource schema.GroupResource) (*kind.Kind, bool)
 }
 
 // Env is what a controller works with.

@@ -25,6 +25,7 @@ var (
 	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
 	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
 	PriorityClass  = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
+	ResourceQuota  = schema.GroupKind{Kind: "ResourceQuota"}
 	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
 	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 )

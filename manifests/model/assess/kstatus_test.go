@@ -49,6 +49,7 @@ var never = map[string]map[health.Status]string{
 	},
 	"FlowSchema":                 {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 	"PriorityLevelConfiguration": {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"ResourceQuota":              {health.InProgress: "what is used is known once it is stored", health.Failed: "as InProgress"},
 	"Namespace":                  {health.InProgress: "it is there or it is not", health.Failed: "as InProgress"},
 	"ValidatingAdmissionPolicy":  {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 }

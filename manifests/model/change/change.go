@@ -36,6 +36,9 @@ type Change struct {
 	// By is the user in whose name admission judges the change; nil is the user
 	// of whoever commits.
 	By *User
+	// Always has what goes along with another change (store.Options.Along) written
+	// even if the transaction changes the object itself.
+	Always bool
 }
 
 // User identifies who makes a change.

@@ -25,7 +25,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1,
+		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
 		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
 		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
 		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
@@ -206,6 +206,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeConditionType(typ)}}
 	case *corev1.Pod:
 		obj.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodConditionType(typ)}}
+	case *corev1.ResourceQuota: // which has none
+		obj.Status.Used = corev1.ResourceList{corev1.ResourceName(typ): {}}
 	case *corev1.Service:
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *admissionregistrationv1.ValidatingAdmissionPolicy:
@@ -235,6 +237,11 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *corev1.Pod:
 		return string(obj.Status.Conditions[0].Type)
+	case *corev1.ResourceQuota:
+		for name := range obj.Status.Used {
+			return string(name)
+		}
+		return ""
 	case *corev1.Service:
 		return obj.Status.Conditions[0].Type
 	case *admissionregistrationv1.ValidatingAdmissionPolicy:

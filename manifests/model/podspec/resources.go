@@ -72,10 +72,16 @@ func ResourceName(name corev1.ResourceName, inContainers bool, path *field.Path)
 func Overcommits(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
 
 func resourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	return QualifiedResource(name, isStandard(name) || name == corev1.ResourcePods || name == corev1.ResourceStorage, path)
+}
+
+// QualifiedResource validates the name of a resource, which has a domain unless it
+// is a standard one.
+func QualifiedResource(name corev1.ResourceName, standard bool, path *field.Path) field.ErrorList {
 	if errs := rule.Invalid(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
 		return errs
 	}
-	if !strings.Contains(string(name), "/") && !isStandard(name) && name != corev1.ResourcePods && name != corev1.ResourceStorage {
+	if !strings.Contains(string(name), "/") && !standard {
 		return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
 	}
 	return nil
@@ -102,6 +108,14 @@ func isStandard(name corev1.ResourceName) bool {
 func isHugePages(name corev1.ResourceName) bool {
 	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 }
+
+// IsQuotaHugePages reports whether a quota of that name is one of huge pages.
+func IsQuotaHugePages(name corev1.ResourceName) bool {
+	return isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+}
+
+// IsExtended reports whether a resource is one that nodes advertise by themselves.
+func IsExtended(name corev1.ResourceName) bool { return isExtended(name) }
 
 func isNative(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)

@@ -11,6 +11,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -114,6 +115,86 @@ func TestLimitRange(t *testing.T) {
 		"of claims": {item(func(i *corev1.LimitRangeItem) {
 			*i = corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim}
 		}), []string{"spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided"}},
+	})
+}
+
+func TestResourceQuota(t *testing.T) {
+	base := `{apiVersion: v1, kind: ResourceQuota, metadata: {name: all, namespace: shop}, spec: {hard: {pods: 3, cpu: 2, limits.memory: 1Gi, requests.storage: 1Gi, requests.example.com/gpu: 1, count/deployments.apps: 2, persistentvolumeclaims: 1, hugepages-2Mi: 4Mi, requests.hugepages-2Mi: 4Mi}}}`
+	type quota = *corev1.ResourceQuota
+	hard := func(name corev1.ResourceName, value string) func(quota) {
+		return func(q quota) { q.Spec.Hard = corev1.ResourceList{name: resource.MustParse(value)} }
+	}
+	scoped := func(names ...corev1.ResourceQuotaScope) func(quota) {
+		return func(q quota) {
+			q.Spec.Hard, q.Spec.Scopes = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")}, names
+		}
+	}
+	selected := func(name corev1.ResourceQuotaScope, op corev1.ScopeSelectorOperator, values ...string) func(quota) {
+		return func(q quota) {
+			scoped()(q)
+			q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{ScopeName: name, Operator: op, Values: values}}}
+		}
+	}
+	create(t, base, cases[quota]{
+		"a resource of others": {hard("example.com/things", "1"), nil},
+		"no such resource":     {hard("disk", "1"), []string{`spec.hard[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`, `spec.hard[disk]: Invalid value: "disk": must be a standard resource for quota`}},
+		"storage":              {hard("storage", "1"), []string{`spec.hard[storage]: Invalid value: "storage": must be a standard resource for quota`}},
+		"negative":             {hard("cpu", "-1"), []string{`spec.hard[cpu]: Invalid value: "-1": must be greater than or equal to 0`}},
+		"half a secret":        {hard("secrets", "500m"), []string{`spec.hard[secrets]: Invalid value: "500m": must be an integer`}},
+		"half a pod":           {hard("pods", "500m"), []string{`spec.hard[pods]: Invalid value: "500m": must be an integer`}},
+		"scopes":               {scoped("NotTerminating", "BestEffort"), nil},
+		"no such scope":        {scoped("Tired"), []string{`spec.scopes: Invalid value: ["Tired"]: unsupported scope`}},
+		"conflicting":          {scoped("BestEffort", "NotBestEffort"), []string{`spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes`}},
+		"of no pods": {func(q quota) {
+			scoped("Terminating")(q)
+			q.Spec.Hard["secrets"] = resource.MustParse("1")
+		}, []string{`spec.scopes: Invalid value: ["Terminating"]: unsupported scope applied to resource`}},
+		"best effort has no cpu": {func(q quota) {
+			scoped("BestEffort")(q)
+			q.Spec.Hard["cpu"] = resource.MustParse("1")
+		}, []string{`spec.scopes: Invalid value: ["BestEffort"]: unsupported scope applied to resource`}},
+		"classes":         {selected("PriorityClass", "In", "high"), nil},
+		"no classes":      {selected("PriorityClass", "In"), []string{"spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"}},
+		"too many values": {selected("PriorityClass", "Exists", "high"), []string{"spec.scopeSelector.matchExpressions.values: Invalid value: [\"high\"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"}},
+		"operator":        {selected("PriorityClass", "Like"), []string{`spec.scopeSelector.matchExpressions.operator: Invalid value: "Like": not a valid selector operator`}},
+		"in of a scope that is or is not": {selected("Terminating", "In", "x"), []string{
+			`spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity`,
+		}},
+		"unknown scope": {selected("Tired", "Exists"), []string{`spec.scopeSelector.matchExpressions.scopeName: Invalid value: "Tired": unsupported scope`}},
+	})
+	update(t, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: all, namespace: shop}, spec: {scopes: [Terminating, NotBestEffort], hard: {pods: 3}}}`, cases[quota]{
+		"more":         {func(q quota) { q.Spec.Hard["pods"] = resource.MustParse("9") }, nil},
+		"in any order": {func(q quota) { q.Spec.Scopes = []corev1.ResourceQuotaScope{"NotBestEffort", "Terminating"} }, nil},
+		"scopes":       {func(q quota) { q.Spec.Scopes = nil }, []string{`spec.scopes: Invalid value: null: field is immutable`}},
+	})
+	updateStatus(t, base, cases[quota]{
+		"fine":    {func(q quota) { q.Status.Used = corev1.ResourceList{"pods": resource.MustParse("1")} }, nil},
+		"unknown": {func(q quota) { q.Status.Used = corev1.ResourceList{"disk": resource.MustParse("1")} }, []string{`status.used[disk]: Invalid value: "disk": must be a standard resource type or fully qualified`, `status.used[disk]: Invalid value: "disk": must be a standard resource for quota`}},
+	})
+}
+
+func TestPriorityClass(t *testing.T) {
+	base := `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1000000000}`
+	type class = *schedulingv1.PriorityClass
+	create(t, base, cases[class]{
+		"negative": {func(c class) { c.Value = -2147483648 }, nil},
+		"too high": {func(c class) { c.Value++ }, []string{"value: Forbidden: maximum allowed value of a user defined priority is 1000000000"}},
+		"policy":   {func(c class) { c.PreemptionPolicy = new(corev1.PreemptionPolicy("Always")) }, []string{`preemptionPolicy: Unsupported value: "Always": supported values: "PreemptLowerPriority", "Never"`}},
+		"prefix": {func(c class) { c.Name = "system-a" }, []string{
+			"metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-a is not a known system priority class",
+		}},
+		"the cluster's": {func(c class) { c.Name, c.Value = "system-node-critical", 2000001000 }, nil},
+		"the cluster's, with another value": {func(c class) { c.Name = "system-node-critical" }, []string{
+			"metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: value of system-node-critical PriorityClass must be 2000001000",
+		}},
+		"the cluster's, as default": {func(c class) { c.Name, c.Value, c.GlobalDefault = "system-cluster-critical", 2000000000, true }, []string{
+			"metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: globalDefault of system-cluster-critical PriorityClass must be false",
+		}},
+	})
+	update(t, base, cases[class]{
+		"fine":   {func(c class) { c.Description, c.GlobalDefault = "x", true }, nil},
+		"value":  {func(c class) { c.Value = 1 }, []string{"value: Forbidden: may not be changed in an update."}},
+		"policy": {func(c class) { c.PreemptionPolicy = new(corev1.PreemptNever) }, []string{`preemptionPolicy: Invalid value: "Never": field is immutable`}},
 	})
 }
 

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/cmd/headway/cli"
+	"headway.dev/manifests/model/object"
+)
+
+// A commit counts whole: with a quota and more than it allows, nothing of it is
+// applied, and both the plan and the sync say which object is too much. What fits
+// is applied with the quota and the priority class that it comes with.
+func TestQuotaFromGit(t *testing.T) {
+	s := newStory(t, map[string]string{"a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"}, nil)
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
+	count := func(kind string) int {
+		list, _ := s.Cluster.Engine.Store().List(schema.GroupKind{Kind: kind}, "shop")
+		return len(list)
+	}
+	pods := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web-%02d, namespace: shop}\nspec: {priorityClassName: high, containers: [{name: c1, image: \"example.com/web:1\"}]}\n", i)
+		}
+		return b.String()
+	}
+	const quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all, namespace: shop}\nspec: {hard: {pods: 19}}\n"
+	const class = "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 1000\n"
+	files := map[string]string{"class.yaml": class, "quota.yaml": quota, "pods.yaml": pods(20)}
+	const refused = `pods.yaml:97: Pod shop/web-19: pods "web-19" is forbidden: exceeded quota: all, requested: pods=1, used: pods=19, limited: pods=19`
+	s.repo.Push("next", files)
+	if code, out, errOut := s.headway("plan", "next"); code != cli.ExitFailed || !strings.Contains(out+errOut, refused) {
+		t.Errorf("plan: exit code %d, want %s\n%s%s", code, refused, out, errOut)
+	}
+	s.repo.Git(s.repo.Work, "push", "-q", "origin", "HEAD:main")
+	if code, out, errOut := s.headway("sync"); code != cli.ExitFailed || !strings.Contains(out+errOut, refused) {
+		t.Errorf("sync: exit code %d, want %s\n%s%s", code, refused, out, errOut)
+	}
+	if pods, quotas := count("Pod"), count("ResourceQuota"); pods+quotas != 0 {
+		t.Errorf("of a commit that is too much, %d pods and %d quotas are stored", pods, quotas)
+	}
+
+	s.repo.Push("main", map[string]string{"pods.yaml": pods(19)})
+	s.must(cli.ExitOK, "sync", "--no-wait")
+	s.eventually("what fits is applied", func() bool { return count("Pod") == 19 })
+	q, ok := s.Cluster.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "ResourceQuota"}, Namespace: "shop", Name: "all"}).(*corev1.ResourceQuota)
+	if !ok {
+		t.Fatal("there is no quota")
+	}
+	if used := q.Status.Used[corev1.ResourcePods]; used.Value() != 19 {
+		t.Errorf("the quota says %s pods, want 19", used.String())
+	}
+	first, ok := s.Cluster.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: "shop", Name: "web-00"}).(*corev1.Pod)
+	if !ok || first.Spec.Priority == nil || *first.Spec.Priority != 1000 {
+		t.Errorf("a pod of the commit is %+v, want priority 1000", first)
+	}
+	s.must(cli.ExitOK, "plan")
+}

@@ -1,0 +1,149 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"headway.dev/engine/api/apitest"
+)
+
+func podManifest(name string, more ...string) string {
+	return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: shop}\nspec:\n  containers:\n  - {name: c1, image: \"example.com/web:1\"" + strings.Join(more, "") + "}\n"
+}
+
+// Quotas as kubectl makes and shows them, and as they refuse: each kind of object
+// that is counted, dry runs, and what becomes of the numbers.
+func TestResourceQuotas(t *testing.T) {
+	s := apitest.Start(t)
+	expect(t, s, "", args("create namespace shop"), "created")
+	expect(t, s, "", args("create quota few -n shop --hard=pods=2,limits.cpu=1,configmaps=2,count/widgets.example.com=1,services.loadbalancers=0,persistentvolumeclaims=5"), "resourcequota/few created")
+	expect(t, s, "", args("get quota -n shop"), "NAME   REQUEST", "LIMIT", "AGE",
+		"few    configmaps: 0/2, count/widgets.example.com: 0/1, persistentvolumeclaims: 0/5, pods: 0/2, services.loadbalancers: 0/0   limits.cpu: 0/1")
+	limited := `, resources: {limits: {cpu: 400m}}`
+	refuse(t, s, podManifest("web"), args("create -f -"), `Error from server (Forbidden): error when creating "STDIN": pods "web" is forbidden: failed quota: few: must specify limits.cpu for: c1`)
+	expect(t, s, podManifest("a", limited), args("create -f -"), "created")
+	expect(t, s, podManifest("b", limited), args("create --dry-run=server -f -"), "created (server dry run)")
+	expect(t, s, podManifest("b", limited), args("create -f -"), "created")
+	const full = `pods "c" is forbidden: exceeded quota: few, requested: limits.cpu=400m,pods=1, used: limits.cpu=800m,pods=2, limited: limits.cpu=1,pods=2`
+	refuse(t, s, podManifest("c", limited), args("create -f -"), full)
+	refuse(t, s, podManifest("c", limited), args("create --dry-run=server -f -"), full)
+	refuse(t, s, podManifest("c", limited), args("apply --server-side -f -"), full)
+	expect(t, s, "", args("describe quota few -n shop"), "Name:", "few", "limits.cpu", "800m  1", "pods", "2     2")
+	expect(t, s, "", args("describe namespace shop"), "Resource Quotas", "limits.cpu", "800m  1")
+	expect(t, s, "", args("delete pod a -n shop --force --grace-period=0"), "deleted")
+	expect(t, s, "", args("get quota few -n shop -o jsonpath={.status.used.pods},{.status.used.limits\\.cpu}"), "1,400m")
+
+	refuse(t, s, "", args("create service loadbalancer lb --tcp=80 -n shop"), `services "lb" is forbidden: exceeded quota: few, requested: services.loadbalancers=1, used: services.loadbalancers=0, limited: services.loadbalancers=0`)
+	expect(t, s, "", args("create service clusterip web --tcp=80 -n shop"), "created")
+	refuse(t, s, "", []string{"patch", "service", "web", "-n", "shop", "-p", `{"spec":{"type":"LoadBalancer"}}`}, "exceeded quota: few, requested: services.loadbalancers=1")
+
+	expect(t, s, "", args("create configmap a -n shop"), "created")
+	expect(t, s, "", args("create configmap b -n shop"), "created")
+	refuse(t, s, "", args("create configmap c -n shop"), `configmaps "c" is forbidden: exceeded quota: few, requested: configmaps=1, used: configmaps=2, limited: configmaps=2`)
+	expect(t, s, "", []string{"patch", "quota", "few", "-n", "shop", "-p", `{"spec":{"hard":{"configmaps":"3","secrets":"1"}}}`}, "patched")
+	expect(t, s, "", args("get quota few -n shop -o jsonpath={.status.hard.configmaps},{.status.used.configmaps},{.status.used.secrets}"), "3,2,0")
+	expect(t, s, "", args("create configmap c -n shop"), "created")
+	refuse(t, s, "", []string{"patch", "quota", "few", "-n", "shop", "-p", `{"spec":{"scopes":["BestEffort"]}}`}, "field is immutable")
+
+	// A custom resource, of a definition that comes later.
+	expect(t, s, widgetDefinition, args("apply -f -"), "created")
+	expect(t, s, "", args("wait --for=condition=Established crd/widgets.example.com --timeout=30s"), "condition met")
+	widget := func(name string) string {
+		return "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: " + name + ", namespace: shop}\nspec: {size: 1}\n"
+	}
+	expect(t, s, widget("one"), args("create -f -"), "created")
+	refuse(t, s, widget("two"), args("create -f -"), `widgets.example.com "two" is forbidden: exceeded quota: few, requested: count/widgets.example.com=1, used: count/widgets.example.com=1, limited: count/widgets.example.com=1`)
+}
+
+const widgetDefinition = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// However many create at once, as many as the quota allows succeed, and it says
+// so.
+func TestQuotaRace(t *testing.T) {
+	s := apitest.Start(t)
+	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS = -1
+	client := kubernetes.NewForConfigOrDie(config).CoreV1()
+	if _, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const allowed = 7
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "all"}, Spec: corev1.ResourceQuotaSpec{
+		Hard: corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(allowed, resource.DecimalSI)},
+	}}
+	if _, err := client.ResourceQuotas("shop").Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, round := range []string{"a", "b"} {
+		var created atomic.Int32
+		var group sync.WaitGroup
+		for i := range 4 * allowed {
+			group.Go(func() {
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", round, i)}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c1", Image: "example.com/web:1"}}}}
+				switch _, err := client.Pods("shop").Create(t.Context(), pod, metav1.CreateOptions{}); {
+				case err == nil:
+					created.Add(1)
+				case !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "exceeded quota: all, requested: pods=1, used: pods=7, limited: pods=7"):
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		stored, err := client.ResourceQuotas("shop").Get(t.Context(), "all", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used := stored.Status.Used[corev1.ResourcePods]; created.Load() != allowed || used.Value() != allowed {
+			t.Errorf("%d pods were created, and the quota says %s; want %d", created.Load(), used.String(), allowed)
+		}
+		if err := client.Pods("shop").DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}, metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Priority classes as kubectl shows them.
+func TestPriorityClasses(t *testing.T) {
+	s := apitest.Start(t)
+	expect(t, s, "", args("create priorityclass high --value=1000 --description=first --preemption-policy=Never"), "priorityclass.scheduling.k8s.io/high created")
+	expect(t, s, "", args("get pc"), "NAME", "VALUE", "GLOBAL-DEFAULT", "PREEMPTIONPOLICY", "AGE", "high   1000    false            Never")
+	expect(t, s, "", args("create priorityclass usual --value=5 --global-default"), "created")
+	refuse(t, s, "", args("create priorityclass other --value=6 --global-default"), `priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is already marked as default. Only one default can exist`)
+	refuse(t, s, "", args("create priorityclass other --value=6 --global-default --dry-run=server"), "Only one default can exist")
+	refuse(t, s, "", args("create priorityclass system-x --value=6"), "priority class names with 'system-' prefix are reserved for system use only. error: system-x is not a known system priority class")
+	refuse(t, s, "", []string{"patch", "pc", "high", "-p", `{"value":2}`}, "value: Forbidden: may not be changed in an update.")
+	expect(t, s, "", args("create namespace shop"), "created")
+	expect(t, s, podManifest("usual"), args("create -f -"), "created")
+	expect(t, s, podManifest("high")+"  priorityClassName: high\n", args("create -f -"), "created")
+	expect(t, s, "", args("get pod usual -n shop -o jsonpath={.spec.priorityClassName},{.spec.priority},{.spec.preemptionPolicy}"), "usual,5,PreemptLowerPriority")
+	expect(t, s, "", args("get pod high -n shop -o jsonpath={.spec.priority},{.spec.preemptionPolicy}"), "1000,Never")
+	refuse(t, s, podManifest("low")+"  priorityClassName: low\n", args("create -f -"), `pods "low" is forbidden: no PriorityClass with name low was found`)
+	expect(t, s, "", args("describe pc high"), "Value:", "1000", "Never")
+	expect(t, s, "", args("explain priorityclass.preemptionPolicy"), "preemptionPolicy")
+	expect(t, s, "", args("delete pc high"), "deleted")
+}
