@@ -241,12 +241,12 @@ func guarded(a plan.Action, now time.Time) []change.Change {
 	case a.Type == plan.Delete:
 		return []change.Change{guard(remove)}
 	case a.Recreate:
-		return []change.Change{guard(remove), change.Create(a.Object, now)}
+		return []change.Change{guard(remove), change.CreateOf(a.Kind, a.Object, now)}
 	case a.Live == nil:
-		return []change.Change{change.Create(a.Object, now)}
+		return []change.Change{change.CreateOf(a.Kind, a.Object, now)}
 	default:
 		a.Object.SetResourceVersion("")
-		return []change.Change{guard(change.Update(a.Object))}
+		return []change.Change{guard(change.UpdateOf(a.Kind, a.Object))}
 	}
 }
 

@@ -30,6 +30,7 @@ const Manager = "headway"
 // applier does server-side apply in process.
 type applier struct {
 	managers map[schema.GroupVersionKind]*managedfields.FieldManager
+	customs  map[schema.GroupVersionKind]customManager
 }
 
 func newApplier() *applier {
@@ -69,13 +70,19 @@ func (a *applier) manager(gvk schema.GroupVersionKind) (*managedfields.FieldMana
 // applied is the outcome of applying one item.
 type applied struct {
 	object   object.Object
+	kind     *kind.Kind
 	recreate bool
 	reason   string
+	// shown is the live object as it is read, if that is not simply it.
+	shown object.Object
 }
 
 // apply makes the state that the item and the live object (or nil) give
 // together, with defaults, and validates it.
-func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Object) (applied, []*Error) {
+func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.Item, live object.Object) (applied, []*Error) {
+	if defined != nil {
+		return a.custom(in, defined, key, item, live)
+	}
 	fail := func(err error) (applied, []*Error) {
 		return applied{}, []*Error{{Source: item.Source, Key: key, Reason: item.Redact(err.Error())}}
 	}
@@ -96,7 +103,7 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 		if err := keepIgnored(in.Ignore, kind.GroupVersionKind, patch, live); err != nil {
 			return fail(err)
 		}
-		if from, byHand, err = override(kind, item.Object, live); err != nil {
+		if from, byHand, err = override(kind.GroupVersion(), item.Object, live); err != nil {
 			return fail(err)
 		}
 	}
@@ -105,7 +112,7 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 		return fail(err)
 	}
 	if live == nil {
-		return applied{object: next}, errorsAt(item, key, validation.Create(next))
+		return applied{object: next, kind: kind}, errorsAt(item, key, validation.Create(next))
 	}
 	if !byHand {
 		keepReplicas(next, live, patch)
@@ -115,23 +122,32 @@ func (a *applier) apply(in Input, key object.Key, item load.Item, live object.Ob
 	// taken for what Git asks of the new one.
 	lifecycle.PrepareUpdate(next, live)
 	faults := validation.Update(next, live)
-	immutable := immutableFields(faults)
 	if len(faults) == 0 {
-		return applied{object: next}, nil
+		return applied{object: next, kind: kind}, nil
 	}
-	if !in.Force && !inMetadata(item.Object, flux.Force, enabled) || len(immutable) < len(faults) {
-		errs := errorsAt(item, key, faults)
-		if len(immutable) > 0 {
-			errs[0].Reason += " (set spec.force on the Kustomization, or " + flux.Force + ": " + enabled + " on the object, to delete and create it)"
-		}
+	reason, errs := forced(in, item, key, faults)
+	if len(errs) > 0 {
 		return applied{}, errs
 	}
 	fresh, err := a.merge(kind, patch, nil)
 	if err != nil {
 		return fail(err)
 	}
-	reason := "immutable: " + strings.Join(immutable, ", ")
-	return applied{object: fresh, recreate: true, reason: reason}, errorsAt(item, key, validation.Create(fresh))
+	return applied{object: fresh, kind: kind, recreate: true, reason: reason}, errorsAt(item, key, validation.Create(fresh))
+}
+
+// forced is why an object that cannot be updated is deleted and created, or what is
+// wrong if it must not be.
+func forced(in Input, item load.Item, key object.Key, faults field.ErrorList) (reason string, errs []*Error) {
+	immutable := immutableFields(faults)
+	if !in.Force && !inMetadata(item.Object, flux.Force, enabled) || len(immutable) < len(faults) {
+		errs := errorsAt(item, key, faults)
+		if len(immutable) > 0 {
+			errs[0].Reason += " (set spec.force on the Kustomization, or " + flux.Force + ": " + enabled + " on the object, to delete and create it)"
+		}
+		return "", errs
+	}
+	return "immutable: " + strings.Join(immutable, ", "), nil
 }
 
 // merge applies the patch onto live, or onto an empty object.

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -31,6 +32,10 @@ func SameButStatus(a, b object.Object) bool {
 		!equality.Semantic.DeepEqual(a.GetFinalizers(), b.GetFinalizers()) {
 		return false
 	}
+	if u, ok := a.(*unstructured.Unstructured); ok {
+		v, ok := b.(*unstructured.Unstructured)
+		return ok && sameContent(u.Object, v.Object) && sameContent(v.Object, u.Object)
+	}
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	if x.Type() != y.Type() || x.Kind() != reflect.Pointer || x.Elem().Kind() != reflect.Struct {
 		return equality.Semantic.DeepEqual(a, b)
@@ -42,6 +47,20 @@ func SameButStatus(a, b object.Object) bool {
 			continue
 		}
 		if !equality.Semantic.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameContent reports whether what a custom resource has apart from its metadata and
+// its status is in another.
+func sameContent(a, b map[string]any) bool {
+	for name, value := range a {
+		if name == "metadata" || name == "status" {
+			continue
+		}
+		if other, ok := b[name]; !ok || !equality.Semantic.DeepEqual(value, other) {
 			return false
 		}
 	}

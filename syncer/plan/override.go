@@ -8,9 +8,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/flux"
 )
@@ -37,7 +37,7 @@ func overridden(e metav1.ManagedFieldsEntry) bool {
 // apply removes of that what Git does not want. An object whose annotation
 // kustomize.toolkit.fluxcd.io/ssa is Merge, in Git or in the cluster, is left
 // as it is. replicas says that people set spec.replicas.
-func override(kind *kind.Kind, want, live object.Object) (_ object.Object, replicas bool, _ error) {
+func override(version schema.GroupVersion, want, live object.Object) (_ object.Object, replicas bool, _ error) {
 	if inMetadata(want, flux.ServerSideApply, mergePolicy) || inMetadata(live, flux.ServerSideApply, mergePolicy) {
 		return live, false, nil
 	}
@@ -51,7 +51,7 @@ func override(kind *kind.Kind, want, live object.Object) (_ object.Object, repli
 		delete(annotations, corev1.LastAppliedConfigAnnotation)
 		out.SetAnnotations(annotations)
 	}
-	entries, replicas, err := fold(out.GetManagedFields(), kind.GroupVersion().String(), exemptOf(live))
+	entries, replicas, err := fold(out.GetManagedFields(), version.String(), exemptOf(live))
 	if err != nil {
 		return nil, false, err
 	}

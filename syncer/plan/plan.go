@@ -9,8 +9,10 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/diff"
@@ -96,6 +98,8 @@ type Action struct {
 	// Object is the state to store, for a Create and an Update, and for an
 	// Unchanged of which only the field ownership is to be written (else nil).
 	Object object.Object
+	// Kind is that of Object, which may be a custom one.
+	Kind *kind.Kind
 	// Live is the stored state that the action was decided on, or nil.
 	Live   object.Object
 	Fields []diff.Field
@@ -193,6 +197,9 @@ type Planner struct {
 	wanted  *wanted // of the plan before
 	memo    map[object.Key]memo
 	ignore  []kustomizev1.IgnoreRule // that the memos were made with
+	// registry knows the kinds of the cluster, kinds those of the plan that is made.
+	registry *scheme.Registry
+	kinds    definitions
 	// compared counts for the result of the plan that is being made.
 	compared int
 }
@@ -204,11 +211,14 @@ type memo struct {
 	// admitted: they differ by what admission makes of want, which is asked about
 	// each time. It may think otherwise by now.
 	admitted bool
+	// kind is the one by which it was found, of a custom resource.
+	kind *kind.Kind
 }
 
-// New returns a Planner that remembers nothing yet.
-func New() *Planner {
-	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}}
+// New returns a Planner that remembers nothing yet, for a cluster with these kinds;
+// nil knows Headway's own.
+func New(kinds *scheme.Registry) *Planner {
+	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}, registry: kinds}
 }
 
 // Fork returns a Planner that knows what p knows, and from which p learns
@@ -216,7 +226,7 @@ func New() *Planner {
 func (p *Planner) Fork() *Planner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore}
+	return &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore, registry: p.registry}
 }
 
 // Drifted reports whether the live state of a key differs from the one that the
@@ -243,7 +253,11 @@ func (p *Planner) Learn(a Action, stored object.Object) {
 		delete(p.memo, a.Key)
 		return
 	}
-	p.memo[a.Key] = memo{want: a.want, live: stored, admitted: a.Object != nil && len(diff.Objects(a.Object, stored)) > 0}
+	m := memo{want: a.want, live: stored, admitted: a.Object != nil && len(diff.Objects(a.Object, stored)) > 0}
+	if a.Kind != nil && a.Kind.Custom != nil {
+		m.kind = a.Kind
+	}
+	p.memo[a.Key] = m
 }
 
 // Plan makes a plan. It never changes the items' objects or the stored ones.
@@ -252,6 +266,7 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	defer p.mu.Unlock()
 	var res Result
 	p.compared = 0
+	p.kinds = definitions{set: p.registry.Set()}
 	if !equality.Semantic.DeepEqual(p.ignore, in.Ignore) {
 		clear(p.memo)
 		p.ignore = in.Ignore
@@ -261,8 +276,14 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	res.Actions = make([]Action, 0, len(want.order))
 	res.Inventory = make([]object.Key, 0, len(want.order))
 	for i, key := range want.sorted {
-		a, errs := p.one(in, key, want.items[want.order[i]], want, stored)
+		item := want.items[want.order[i]]
+		_, custom := item.Object.(*unstructured.Unstructured)
+		if custom {
+			p.kinds.complement(res.Actions)
+		}
+		a, errs := p.one(in, key, item, custom, want, stored)
 		if len(errs) > 0 {
+			p.kinds.refused(item)
 			res.Errors = append(res.Errors, errs...)
 			continue
 		}
@@ -304,7 +325,7 @@ func KeyOf(obj object.Object) (object.Key, error) {
 }
 
 // one decides about one wanted object.
-func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, stored object.Reader) (Action, []*Error) {
+func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wanted *wanted, stored object.Reader) (Action, []*Error) {
 	live := stored.Get(key)
 	a := Action{Type: Unchanged, Key: key, Live: live, Source: item.Source, want: item.Object}
 	if reason := item.LeftOut(); reason != "" {
@@ -315,9 +336,17 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 	if in.Unseen != nil && in.Unseen(key) {
 		return p.unseen(in, key, item, wanted, stored)
 	}
-	if m, ok := p.memo[key]; ok && !m.admitted && live != nil && m.want == item.Object && SameButStatus(m.live, live) {
+	var defined *kind.Kind
+	if custom {
+		var errs []*Error
+		if defined, errs = p.kinds.defined(key, item, live, stored); len(errs) > 0 {
+			delete(p.memo, key)
+			return Action{}, errs
+		}
+	}
+	if m, ok := p.memo[key]; ok && !m.admitted && live != nil && m.want == item.Object && m.kind == defined && SameButStatus(m.live, live) {
 		if m.live != live {
-			p.memo[key] = memo{want: item.Object, live: live}
+			p.memo[key] = memo{want: item.Object, live: live, kind: defined}
 		}
 		return a, nil
 	}
@@ -350,11 +379,11 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		}
 	}
 	p.compared++
-	next, errs := p.applier.apply(in, key, item, live)
+	next, errs := p.applier.apply(in, defined, key, item, live)
 	if len(errs) > 0 {
 		return Action{}, errs
 	}
-	a.Object, a.Recreate, a.Reason = next.object, next.recreate, next.reason
+	a.Object, a.Kind, a.Recreate, a.Reason = next.object, next.kind, next.recreate, next.reason
 	admitted := false
 	if live == nil {
 		a.Type = Create
@@ -363,7 +392,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, wanted *wanted, 
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
 		a.Object = nil
-		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted}
+		p.memo[key] = memo{want: item.Object, live: live, admitted: admitted, kind: defined}
 	}
 	return a, nil
 }
@@ -382,12 +411,12 @@ func takenFrom(in Input, key object.Key, live object.Object) (Owner, bool) {
 // admission changed before, and would change again, is no change; admitted reports
 // that there is such.
 func changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted bool) {
-	fields = diff.Objects(live, next.object)
+	fields = next.differ(live, next.object)
 	if len(fields) == 0 || next.recreate || in.Admit == nil {
 		return fields, false
 	}
 	if made := in.Admit(next.object, live); made != nil {
-		return diff.Objects(live, made), true
+		return next.differ(live, made), true
 	}
 	return fields, false
 }

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 )
@@ -76,22 +79,35 @@ func successorOf(in Input, key object.Key) (Successor, bool) {
 }
 
 // doomed are the faults of objects that are wanted in a namespace that is
-// pruned: they would be gone as soon as they are stored.
+// pruned, or whose definition is: they would be gone as soon as they are stored.
 func doomed(actions, deletes []Action) []*Error {
-	pruned := map[string]bool{}
+	namespaces, kinds := map[string]bool{}, map[schema.GroupKind]string{}
 	for _, a := range deletes {
-		if a.Type == Delete && a.Key.GroupKind == namespaceKind {
-			pruned[a.Key.Name] = true
+		if a.Type != Delete {
+			continue
+		}
+		if a.Key.GroupKind == namespaceKind {
+			namespaces[a.Key.Name] = true
+		}
+		if crd, ok := a.Live.(*apiextensionsv1.CustomResourceDefinition); ok {
+			kinds[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}] = crd.Name
 		}
 	}
-	if len(pruned) == 0 {
+	if len(namespaces)+len(kinds) == 0 {
 		return nil
 	}
 	var errs []*Error
 	for _, a := range actions {
-		if a.Type != Skip && pruned[a.Key.Namespace] {
+		if a.Type == Skip {
+			continue
+		}
+		if namespaces[a.Key.Namespace] {
 			errs = append(errs, &Error{Source: a.Source, Key: a.Key, Reason: fmt.Sprintf(
 				"the Namespace %s is no longer declared, and would be deleted with all that is in it: declare it, or move the object", a.Key.Namespace)})
+		}
+		if crd, ok := kinds[a.Key.GroupKind]; ok {
+			errs = append(errs, &Error{Source: a.Source, Key: a.Key, Reason: fmt.Sprintf(
+				"the CustomResourceDefinition %s is no longer declared, and would be deleted with all objects of its kind: declare it, or remove the object, too", crd)})
 		}
 	}
 	return errs

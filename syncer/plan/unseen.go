@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 )
@@ -27,10 +29,18 @@ func (p *Planner) unseen(in Input, key object.Key, item load.Item, wanted *wante
 		}
 	}
 	p.compared++
-	next, errs := p.applier.apply(in, key, item, nil)
+	var defined *kind.Kind
+	if _, custom := item.Object.(*unstructured.Unstructured); custom {
+		var errs []*Error
+		if defined, errs = p.kinds.defined(key, item, nil, stored); len(errs) > 0 {
+			return Action{}, errs
+		}
+	}
+	next, errs := p.applier.apply(in, defined, key, item, nil)
 	if len(errs) > 0 {
 		return Action{}, errs
 	}
+	a.Kind = next.kind
 	if !slices.Contains(in.Inventory, key) {
 		a.Object = next.object
 		return a, nil

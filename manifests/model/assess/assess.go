@@ -5,7 +5,10 @@
 package assess
 
 import (
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"headway.dev/manifests/model/health"
+	"headway.dev/manifests/model/kinds/apiextensions"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -23,6 +26,9 @@ func Of(obj object.Object, reader object.Reader) health.Result {
 	}
 	if k, ok := scheme.ForObject(obj); ok && k.Health.Of != nil {
 		return k.Health.Of(obj, reader)
+	}
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return apiextensions.Health(u)
 	}
 	return health.Result{Status: health.Current, Message: "Resource is current"}
 }

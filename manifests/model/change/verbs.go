@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/model/defaults"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -24,8 +25,15 @@ import (
 // filled in. It fails with AlreadyExists if the name is taken. A generated name
 // is set when Create returns, in the key and in obj.
 func Create(obj object.Object, now time.Time) Change {
-	defaults.Apply(obj)
-	lifecycle.PrepareCreate(obj, now)
+	k, _ := scheme.ForObject(obj)
+	return CreateOf(k, obj, now)
+}
+
+// CreateOf is Create for an object of a kind, which may be a custom one, or nil if it
+// is not served.
+func CreateOf(k *kind.Kind, obj object.Object, now time.Time) Change {
+	defaults.ApplyOf(k, obj)
+	lifecycle.PrepareCreateOf(k, obj, now)
 	obj.SetResourceVersion("")
 	key, err := scheme.KeyOf(obj)
 	return Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
@@ -59,7 +67,13 @@ func Absent(create Change) Change {
 // resourceVersion must match (Conflict otherwise); NotFound without a stored
 // object; a set UID must match.
 func Update(obj object.Object) Change {
-	defaults.Apply(obj)
+	k, _ := scheme.ForObject(obj)
+	return UpdateOf(k, obj)
+}
+
+// UpdateOf is Update for an object of a kind, as in CreateOf.
+func UpdateOf(k *kind.Kind, obj object.Object) Change {
+	defaults.ApplyOf(k, obj)
 	key, err := scheme.KeyOf(obj)
 	// PrepareUpdate overwrites them, and a Mutate may run again on a newer state.
 	uid, version := obj.GetUID(), obj.GetResourceVersion()
@@ -70,7 +84,7 @@ func Update(obj object.Object) Change {
 		if err := mayReplace(key, uid, version, current); err != nil {
 			return nil, err
 		}
-		lifecycle.PrepareUpdate(obj, current)
+		lifecycle.PrepareUpdateOf(k, obj, current)
 		return settle(obj, current), nil
 	}}
 }
@@ -128,9 +142,9 @@ func of(subresource string, c Change) Change {
 // Again gives an update that was changed after its Mutate what Mutate gives it:
 // defaults, and what the server sets. It returns current if nothing is changed
 // any more, nil if nothing holds the object.
-func Again(obj, current object.Object) object.Object {
-	defaults.Apply(obj)
-	lifecycle.PrepareUpdate(obj, current)
+func Again(k *kind.Kind, obj, current object.Object) object.Object {
+	defaults.ApplyOf(k, obj)
+	lifecycle.PrepareUpdateOf(k, obj, current)
 	return settle(obj, current)
 }
 

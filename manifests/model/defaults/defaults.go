@@ -8,6 +8,7 @@
 package defaults
 
 import (
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -16,7 +17,14 @@ import (
 // place and is idempotent. Kinds without defaults (a Kustomization's are all
 // zero values) are left as they are.
 func Apply(obj object.Object) {
-	if k, ok := scheme.ForObject(obj); ok && k.Default != nil {
+	k, _ := scheme.ForObject(obj)
+	ApplyOf(k, obj)
+}
+
+// ApplyOf is Apply for an object of a kind, which may be a custom one, or nil if it is
+// not served.
+func ApplyOf(k *kind.Kind, obj object.Object) {
+	if k != nil && k.Default != nil {
 		k.Default(obj)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/honour"
 	"headway.dev/manifests/model/object"
@@ -21,6 +22,9 @@ import (
 // Kind describes one kind. It is immutable.
 type Kind struct {
 	Definition[object.Object]
+	// Custom is what defines the kind, if that is a CustomResourceDefinition. Its
+	// objects have no Go type.
+	Custom *custom.Definition
 	// New and NewList return empty values.
 	New     func() object.Object
 	NewList func() runtime.Object

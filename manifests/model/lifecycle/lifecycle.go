@@ -33,6 +33,13 @@ import (
 // creationTimestamp (if zero), generation 1 (for the kinds that have one) and
 // a generated name.
 func PrepareCreate(obj object.Object, now time.Time) {
+	k, _ := scheme.ForObject(obj)
+	PrepareCreateOf(k, obj, now)
+}
+
+// PrepareCreateOf is PrepareCreate for an object of a kind, which may be a custom one,
+// or nil if it is not served.
+func PrepareCreateOf(k *kind.Kind, obj object.Object, now time.Time) {
 	if obj.GetName() == "" && obj.GetGenerateName() != "" {
 		obj.SetName(GenerateName(obj.GetGenerateName()))
 	}
@@ -46,7 +53,7 @@ func PrepareCreate(obj object.Object, now time.Time) {
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
 	obj.SetGeneration(0)
-	s := of(obj)
+	s := ofKind(k)
 	if s.Create != nil {
 		s.Create(obj)
 	}
@@ -60,8 +67,14 @@ func PrepareCreate(obj object.Object, now time.Time) {
 // generation is incremented exactly if the spec (by the rules of the kind)
 // changed. The resourceVersion is left as it is.
 func PrepareUpdate(obj, old object.Object) {
+	k, _ := scheme.ForObject(obj)
+	PrepareUpdateOf(k, obj, old)
+}
+
+// PrepareUpdateOf is PrepareUpdate for an object of a kind, as in PrepareCreateOf.
+func PrepareUpdateOf(k *kind.Kind, obj, old object.Object) {
 	keepStamps(obj, old)
-	s := of(obj)
+	s := ofKind(k)
 	if s.Update != nil {
 		s.Update(obj, old)
 	}
@@ -142,8 +155,13 @@ func wireTime(t time.Time) metav1.Time { return metav1.NewTime(t.UTC().Truncate(
 // of is what the kind of obj has of its own; nothing for a kind that is not
 // served.
 func of(obj object.Object) kind.Lifecycle[object.Object] {
-	if k, ok := scheme.ForObject(obj); ok {
-		return k.Lifecycle
+	k, _ := scheme.ForObject(obj)
+	return ofKind(k)
+}
+
+func ofKind(k *kind.Kind) kind.Lifecycle[object.Object] {
+	if k == nil {
+		return kind.Lifecycle[object.Object]{}
 	}
-	return kind.Lifecycle[object.Object]{}
+	return k.Lifecycle
 }

@@ -39,7 +39,7 @@ var groups = []kind.Group{
 }
 
 var (
-	served = newSet()
+	served = newServed()
 
 	// Scheme knows every served kind, the kinds of their subresources, and the
 	// meta types. The published v1 types are also the hub ("__internal") types:
@@ -87,7 +87,7 @@ func KeyOf(obj object.Object) (object.Key, error) {
 	return object.KeyOf(gvks[0].GroupKind(), obj), nil
 }
 
-func newSet() *kind.Set {
+func newServed() *kind.Set {
 	s, err := kind.NewSet(groups...)
 	utilruntime.Must(err)
 	return s

@@ -29,10 +29,17 @@ import (
 
 // Create validates a new object whose defaults are set.
 func Create(obj object.Object) field.ErrorList {
-	r := rulesOf(obj)
+	k, _ := scheme.ForObject(obj)
+	return CreateOf(k, obj)
+}
+
+// CreateOf is Create for an object of a kind, which may be a custom one, or nil if it
+// is not served.
+func CreateOf(k *kind.Kind, obj object.Object) field.ErrorList {
+	r := rulesOf(k)
 	var errs field.ErrorList
 	if r.Name != nil {
-		errs = apivalidation.ValidateObjectMetaAccessor(obj, namespaced(obj), r.Name, rule.Metadata)
+		errs = apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, r.Name, rule.Metadata)
 	}
 	if r.Object != nil {
 		errs = append(errs, r.Object(obj)...)
@@ -47,7 +54,13 @@ func Create(obj object.Object) field.ErrorList {
 // Update validates a change of everything but the status. An obj without a
 // resourceVersion is taken to be based on old.
 func Update(obj, old object.Object) field.ErrorList {
-	r := rulesOf(obj)
+	k, _ := scheme.ForObject(obj)
+	return UpdateOf(k, obj, old)
+}
+
+// UpdateOf is Update for an object of a kind, as in CreateOf.
+func UpdateOf(k *kind.Kind, obj, old object.Object) field.ErrorList {
+	r := rulesOf(k)
 	errs := metaUpdate(obj, old, r)
 	if r.Replaces != nil {
 		return append(append(errs, r.Replaces(obj, old)...), taken(obj)...)
@@ -63,7 +76,8 @@ func Update(obj, old object.Object) field.ErrorList {
 
 // UpdateStatus validates a change of the status.
 func UpdateStatus(obj, old object.Object) field.ErrorList {
-	r := rulesOf(obj)
+	k, _ := scheme.ForObject(obj)
+	r := rulesOf(k)
 	errs := metaUpdate(obj, old, r)
 	if r.Status != nil {
 		errs = append(errs, r.Status(obj, old)...)
@@ -73,7 +87,8 @@ func UpdateStatus(obj, old object.Object) field.ErrorList {
 
 // UpdatePart validates a change through the subresource of a part.
 func UpdatePart(obj, old object.Object, part kind.Part[object.Object]) field.ErrorList {
-	return append(metaUpdate(obj, old, rulesOf(obj)), part.Rules(obj, old)...)
+	k, _ := scheme.ForObject(obj)
+	return append(metaUpdate(obj, old, rulesOf(k)), part.Rules(obj, old)...)
 }
 
 // withRefusals adds the fields that are refused whatever their value, but for
@@ -107,17 +122,12 @@ func metaUpdate(obj, old object.Object, r kind.Rules[object.Object]) field.Error
 	return errs
 }
 
-func namespaced(obj object.Object) bool {
-	k, ok := scheme.ForObject(obj)
-	return ok && k.Namespaced
-}
-
-// rulesOf are those of the kind of obj; none for a kind that is not served.
-func rulesOf(obj object.Object) kind.Rules[object.Object] {
-	if k, ok := scheme.ForObject(obj); ok {
-		return k.Rules
+// rulesOf are those of a kind; none for one that is not served.
+func rulesOf(k *kind.Kind) kind.Rules[object.Object] {
+	if k == nil {
+		return kind.Rules[object.Object]{}
 	}
-	return kind.Rules[object.Object]{}
+	return k.Rules
 }
 
 // Duplicates finds entries that a manifest has twice in a list whose items are
@@ -128,7 +138,8 @@ func rulesOf(obj object.Object) kind.Rules[object.Object] {
 func Duplicates(obj object.Object) field.ErrorList {
 	errs := rule.Twice(rule.Metadata.Child("finalizers"), "", obj.GetFinalizers(), func(f string) any { return f })
 	errs = append(errs, rule.Twice(rule.Metadata.Child("ownerReferences"), "uid", obj.GetOwnerReferences(), func(r metav1.OwnerReference) any { return string(r.UID) })...)
-	if r := rulesOf(obj); r.Duplicates != nil {
+	k, _ := scheme.ForObject(obj)
+	if r := rulesOf(k); r.Duplicates != nil {
 		errs = append(errs, r.Duplicates(obj)...)
 	}
 	return errs

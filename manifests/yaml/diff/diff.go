@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"headway.dev/manifests/model/fieldpath"
 	"headway.dev/manifests/model/object"
@@ -87,6 +88,9 @@ type walker struct {
 func valueOf(obj object.Object) reflect.Value {
 	if obj == nil {
 		return reflect.Value{}
+	}
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return reflect.ValueOf(u.Object)
 	}
 	return reflect.ValueOf(obj)
 }

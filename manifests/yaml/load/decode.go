@@ -188,6 +188,10 @@ func (l *loader) decode(raw []byte, at *position, implied typeMeta) {
 		l.seen = append(l.seen, id.naming())
 	}
 	kind, ok := scheme.ForKind(id.gvk().GroupKind())
+	if !ok && mayBeCustom(id.gvk()) {
+		l.custom(raw, at, id)
+		return
+	}
 	if !ok || kind.Version != id.gvk().Version {
 		fault("kind", "no matches for kind %q in version %q", id.Kind, id.APIVersion)
 		return
@@ -219,8 +223,11 @@ func listOf(tm typeMeta, top map[string]json.RawMessage) (items json.RawMessage,
 		return items, typeMeta{}, true
 	}
 	of = typeMeta{APIVersion: tm.APIVersion, Kind: element}
-	_, served := scheme.ForKind(of.gvk().GroupKind())
-	return items, of, ok && served
+	if _, served := scheme.ForKind(of.gvk().GroupKind()); served {
+		return items, of, ok
+	}
+	_, single := top["spec"]
+	return items, of, ok && !single && mayBeCustom(of.gvk())
 }
 
 func (l *loader) list(top map[string]json.RawMessage, items json.RawMessage, of typeMeta, at *position, object string, depth int) {

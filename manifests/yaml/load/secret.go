@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/model/object"
@@ -280,13 +281,16 @@ func (l *loader) leave(at *position, id identity) {
 			return
 		}
 	}
-	kind, ok := scheme.ForKind(id.gvk().GroupKind())
-	if !ok || kind.Version != id.gvk().Version {
+	var obj object.Object
+	if kind, ok := scheme.ForKind(id.gvk().GroupKind()); ok && kind.Version == id.gvk().Version {
+		obj = kind.New()
+	} else if mayBeCustom(id.gvk()) {
+		obj = &unstructured.Unstructured{}
+	} else {
 		l.errs = append(l.errs, &Error{Source: at.source("kind"), Object: id.object, Field: "kind", Reason: fmt.Sprintf("no matches for kind %q in version %q", id.Kind, id.APIVersion)})
 		return
 	}
-	obj := kind.New()
-	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	obj.GetObjectKind().SetGroupVersionKind(id.gvk())
 	obj.SetNamespace(is.namespace)
 	obj.SetName(is.name)
 	if l.standIn {

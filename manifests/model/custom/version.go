@@ -1,0 +1,201 @@
+package custom
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apiextensions-apiserver/pkg/registry/customresource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Version is one version of a definition.
+type Version struct {
+	of       *apiextensionsv1.CustomResourceDefinition
+	spec     *apiextensionsv1.CustomResourceDefinitionVersion
+	compiled func() (compiled, error)
+}
+
+// strategy are the verbs of the library.
+type strategy interface {
+	PrepareForCreate(ctx context.Context, obj runtime.Object)
+	PrepareForUpdate(ctx context.Context, obj, old runtime.Object)
+	Validate(ctx context.Context, obj runtime.Object) field.ErrorList
+	ValidateUpdate(ctx context.Context, obj, old runtime.Object) field.ErrorList
+}
+
+// compiled is what is made of a version's schema.
+type compiled struct {
+	schema   *structural.Structural
+	strategy strategy
+}
+
+// GroupVersion is the version's group and name.
+func (v *Version) GroupVersion() schema.GroupVersion {
+	return schema.GroupVersion{Group: v.of.Spec.Group, Version: v.spec.Name}
+}
+
+// HasStatus reports whether the status is a subresource, which a write of the
+// object leaves alone.
+func (v *Version) HasStatus() bool {
+	return v.spec.Subresources != nil && v.spec.Subresources.Status != nil
+}
+
+// Compile fails if the schema is not one.
+func (v *Version) Compile() error {
+	_, err := v.compiled()
+	return err
+}
+
+func (v *Version) compile() (compiled, error) {
+	fail := func(err error) (compiled, error) {
+		return compiled{}, fmt.Errorf("schema of %s in version %s: %w", v.of.Name, v.spec.Name, err)
+	}
+	given, err := apihelpers.GetSchemaForVersion(v.of, v.spec.Name)
+	if err != nil {
+		return fail(err)
+	}
+	internal := &apiextensions.CustomResourceValidation{}
+	var out compiled
+	if given != nil {
+		if err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(given, internal, nil); err != nil {
+			return fail(err)
+		}
+		s, err := structural.NewStructural(internal.OpenAPIV3Schema)
+		if err != nil {
+			return fail(err)
+		}
+		out.schema = s.DeepCopy() // the defaults are shared with the definition
+		if err := defaulting.PruneDefaults(out.schema); err != nil {
+			return fail(err)
+		}
+	}
+	validator, _, err := validation.NewSchemaValidator(internal.OpenAPIV3Schema)
+	if err != nil {
+		return fail(err)
+	}
+	var status *apiextensions.CustomResourceSubresourceStatus
+	var scale *apiextensions.CustomResourceSubresourceScale
+	var statusValidator validation.SchemaValidator
+	if v.HasStatus() {
+		status = &apiextensions.CustomResourceSubresourceStatus{}
+		if internal.OpenAPIV3Schema != nil {
+			if s, ok := internal.OpenAPIV3Schema.Properties["status"]; ok {
+				if statusValidator, _, err = validation.NewSchemaValidator(&s); err != nil {
+					return fail(err)
+				}
+			}
+		}
+	}
+	if v.spec.Subresources != nil && v.spec.Subresources.Scale != nil {
+		scale = &apiextensions.CustomResourceSubresourceScale{}
+		if err := apiextensionsv1.Convert_v1_CustomResourceSubresourceScale_To_apiextensions_CustomResourceSubresourceScale(v.spec.Subresources.Scale, scale, nil); err != nil {
+			return fail(err)
+		}
+	}
+	out.strategy = customresource.NewStrategy(nil, v.of.Spec.Scope == apiextensionsv1.NamespaceScoped, v.GroupVersion().WithKind(v.of.Spec.Names.Kind),
+		validator, statusValidator, out.schema, status, scale, v.spec.SelectableFields)
+	return out, nil
+}
+
+// Unknown returns the paths of the fields of u that the version does not have, and
+// that would be dropped from it.
+func (v *Version) Unknown(u *unstructured.Unstructured) ([]string, error) {
+	c, err := v.compiled()
+	if err != nil {
+		return nil, err
+	}
+	return c.coerce(u.DeepCopy(), v.of.Spec.PreserveUnknownFields)
+}
+
+// Complete makes u what is read of it: without fields that the version does not
+// have, and with its defaults. It is idempotent.
+func (v *Version) Complete(u *unstructured.Unstructured) error {
+	c, err := v.compiled()
+	if err != nil {
+		return err
+	}
+	if _, err := c.coerce(u, v.of.Spec.PreserveUnknownFields); err != nil {
+		return err
+	}
+	defaulting.Default(u.Object, c.schema)
+	return nil
+}
+
+// coerce drops what is not in the schema, and says what that was. The metadata is
+// not: its schema is that of all objects.
+func (c compiled) coerce(u *unstructured.Unstructured, preserve bool) (unknown []string, err error) {
+	apiVersion, kind, meta := u.Object["apiVersion"], u.Object["kind"], u.Object["metadata"]
+	if !preserve && c.schema != nil {
+		unknown = pruning.PruneWithOptions(u.Object, c.schema, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+		defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, c.schema)
+	}
+	fault, more := objectmeta.CoerceWithOptions(nil, u.Object, c.schema, false, objectmeta.CoerceOptions{ReturnUnknownFieldPaths: true})
+	if fault != nil {
+		return nil, fault
+	}
+	u.Object["apiVersion"], u.Object["kind"] = apiVersion, kind
+	if meta != nil {
+		u.Object["metadata"] = meta
+	}
+	return append(unknown, more...), nil
+}
+
+// PrepareCreate does what a creation does to a new object.
+func (v *Version) PrepareCreate(u *unstructured.Unstructured) {
+	if c, err := v.compiled(); err == nil {
+		c.strategy.PrepareForCreate(context.Background(), u)
+	}
+}
+
+// PrepareUpdate makes u a legal successor of old: the status stays, and another
+// spec is another generation.
+func (v *Version) PrepareUpdate(u, old *unstructured.Unstructured) {
+	if c, err := v.compiled(); err == nil {
+		c.strategy.PrepareForUpdate(context.Background(), u, old)
+	}
+}
+
+// Create validates a new object that is complete.
+func (v *Version) Create(u *unstructured.Unstructured) field.ErrorList {
+	c, err := v.compiled()
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	return c.strategy.Validate(context.Background(), u)
+}
+
+// Update validates a complete object that takes the place of old. One without a
+// resourceVersion is taken to be based on old.
+func (v *Version) Update(u, old *unstructured.Unstructured) field.ErrorList {
+	c, err := v.compiled()
+	if err != nil {
+		return field.ErrorList{field.InternalError(nil, err)}
+	}
+	if u.GetResourceVersion() == "" {
+		u = &unstructured.Unstructured{Object: shallow(u.Object)}
+		if meta, ok := u.Object["metadata"].(map[string]any); ok {
+			u.Object["metadata"] = shallow(meta)
+		}
+		u.SetResourceVersion(old.GetResourceVersion())
+	}
+	return c.strategy.ValidateUpdate(context.Background(), u, old)
+}
+
+func shallow(m map[string]any) map[string]any {
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

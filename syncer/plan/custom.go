@@ -1,0 +1,280 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/custom"
+	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/yaml/diff"
+	"headway.dev/manifests/yaml/load"
+)
+
+// A custom resource is judged by the definition that there will be once the plan is
+// carried out: the one of the commit, or else the stored one. Definitions come before
+// all other kinds in the order of a plan, but for namespaces, so that they are known.
+
+// definitions are the kinds of a plan.
+type definitions struct {
+	set *scheme.Set
+	// complete says that the definitions of the plan are in the set.
+	complete bool
+	// broken are the kinds of definitions that are refused: nothing more is said of
+	// their objects.
+	broken map[schema.GroupKind]bool
+}
+
+// refused notes a definition that cannot be applied.
+func (d *definitions) refused(item load.Item) {
+	if crd, ok := item.Object.(*apiextensionsv1.CustomResourceDefinition); ok {
+		if d.broken == nil {
+			d.broken = map[schema.GroupKind]bool{}
+		}
+		d.broken[schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}] = true
+	}
+}
+
+// complement adds the definitions among the actions so far, once.
+func (d *definitions) complement(actions []Action) {
+	if d.complete {
+		return
+	}
+	d.complete = true
+	var list []*apiextensionsv1.CustomResourceDefinition
+	for _, a := range actions {
+		if a.Key.GroupKind != scheme.Definition {
+			continue
+		}
+		obj := a.Object
+		if obj == nil {
+			obj = a.Live
+		}
+		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+			list = append(list, crd)
+		}
+	}
+	if len(list) > 0 {
+		d.set = d.set.With(list...)
+	}
+}
+
+// noMatch is the fault of an item of a kind that nobody defines, in kubectl's words.
+func noMatch(item load.Item, key object.Key) *Error {
+	gvk := item.Object.GetObjectKind().GroupVersionKind()
+	return &Error{Source: item.Fault("kind", "").Source, Key: key, Field: "kind", Reason: fmt.Sprintf("no matches for kind %q in version %q", gvk.Kind, gvk.GroupVersion())}
+}
+
+// defined finds the kind of a custom resource, or says why there can be none such.
+func (d *definitions) defined(key object.Key, item load.Item, live object.Object, stored object.Reader) (*kind.Kind, []*Error) {
+	k, ok := d.set.ForKind(key.GroupKind)
+	switch {
+	case !ok && d.broken[key.GroupKind]:
+		return nil, []*Error{{Source: item.Source, Key: key, Reason: "its CustomResourceDefinition is refused"}}
+	case !ok || k.Custom == nil || !k.Custom.Serves(item.Object.GetObjectKind().GroupVersionKind().Version):
+		return nil, []*Error{noMatch(item, key)}
+	case k.Namespaced != (key.Namespace != ""):
+		// It was rendered before the definition was known.
+		return nil, []*Error{{Source: item.Source, Key: key, Reason: "its CustomResourceDefinition has just come, with another scope than before: it is rendered again"}}
+	}
+	if live == nil {
+		crd := stored.Get(object.Key{GroupKind: scheme.Definition, Name: k.Custom.Name()})
+		if crd != nil && crd.GetDeletionTimestamp() != nil {
+			return nil, []*Error{{Source: item.Source, Key: key, Reason: "create not allowed while custom resource definition is terminating"}}
+		}
+	}
+	return k, nil
+}
+
+// custom is apply for a custom resource, in the version that the item has.
+func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item, live object.Object) (applied, []*Error) {
+	fail := func(err error) (applied, []*Error) {
+		return applied{}, []*Error{{Source: item.Source, Key: key, Reason: item.Redact(err.Error())}}
+	}
+	want, ok := item.Object.(*unstructured.Unstructured)
+	if !ok {
+		return fail(fmt.Errorf("unexpected %T", item.Object))
+	}
+	gvk := want.GroupVersionKind()
+	version, ok := k.Custom.Version(gvk.Version)
+	storage, there := k.Custom.Version(k.Version)
+	if !ok || !there {
+		return applied{}, []*Error{noMatch(item, key)}
+	}
+	unknown, err := version.Unknown(want)
+	if fault := (*field.Error)(nil); errors.As(err, &fault) {
+		return applied{}, errorsAt(item, key, field.ErrorList{fault})
+	} else if err != nil {
+		return fail(err)
+	}
+	if len(unknown) > 0 {
+		var errs []*Error
+		for _, path := range unknown {
+			errs = append(errs, &Error{Source: item.Fault(path, "").Source, Key: key, Field: item.Redact(path), Reason: "unknown field"})
+		}
+		return applied{}, errs
+	}
+	patch, err := patchOf(in.Owner, key, gvk, want)
+	if err != nil {
+		return fail(err)
+	}
+	if status, ok := want.Object["status"]; ok && !version.HasStatus() {
+		patch["status"] = runtime.DeepCopyJSONValue(status)
+	}
+	m, err := a.customManager(k.Custom, gvk)
+	if err != nil {
+		return fail(err)
+	}
+	merge := func(base *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		out, err := m.Apply(base, &unstructured.Unstructured{Object: runtime.DeepCopyJSON(patch)}, Manager, true)
+		if err != nil {
+			return nil, fmt.Errorf("apply: %w", err)
+		}
+		next, ok := out.(*unstructured.Unstructured)
+		if !ok {
+			return nil, fmt.Errorf("apply: unexpected %T", out)
+		}
+		return next, version.Complete(next)
+	}
+	create := func() (*unstructured.Unstructured, field.ErrorList, error) {
+		base := &unstructured.Unstructured{}
+		base.SetGroupVersionKind(gvk)
+		next, err := merge(base)
+		if err != nil {
+			return nil, nil, err
+		}
+		return next, version.Create(next), nil
+	}
+	settled := func(next *unstructured.Unstructured) object.Object {
+		if next = custom.Convert(next, k.GroupVersion()); version != storage {
+			_ = storage.Complete(next) // it compiled, or nothing would be stored
+		}
+		return next
+	}
+	if err := storage.Compile(); err != nil {
+		return fail(err)
+	}
+	if live == nil {
+		next, faults, err := create()
+		if err != nil {
+			return fail(err)
+		}
+		return applied{object: settled(next), kind: k}, errorsAt(item, key, faults)
+	}
+	was, ok := live.(*unstructured.Unstructured)
+	if !ok {
+		return fail(fmt.Errorf("unexpected %T", live))
+	}
+	// What is stored may be from before the schema of today.
+	shown := custom.Convert(was, k.GroupVersion()).DeepCopy()
+	if err := storage.Complete(shown); err != nil {
+		return fail(err)
+	}
+	base := custom.Convert(shown, gvk.GroupVersion())
+	if base == shown {
+		base = shown.DeepCopy()
+	} else if err := version.Complete(base); err != nil {
+		return fail(err)
+	}
+	if err := keepIgnored(in.Ignore, gvk, patch, base); err != nil {
+		return fail(err)
+	}
+	from, _, err := override(gvk.GroupVersion(), want, base)
+	if err != nil {
+		return fail(err)
+	}
+	over, _ := from.(*unstructured.Unstructured)
+	next, err := merge(over.DeepCopy())
+	if err != nil {
+		return fail(err)
+	}
+	version.PrepareUpdate(next, base)
+	faults := version.Update(next, base)
+	if len(faults) == 0 {
+		return applied{object: settled(next), shown: shown, kind: k}, nil
+	}
+	reason, errs := forced(in, item, key, faults)
+	if len(errs) > 0 {
+		return applied{}, errs
+	}
+	fresh, faults, err := create()
+	if err != nil {
+		return fail(err)
+	}
+	return applied{object: settled(fresh), shown: shown, kind: k, recreate: true, reason: reason}, errorsAt(item, key, faults)
+}
+
+// customManager is one version's field manager of a definition.
+type customManager struct {
+	of      *custom.Definition
+	manager *managedfields.FieldManager
+}
+
+func (a *applier) customManager(of *custom.Definition, gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {
+	if m := a.customs[gvk]; m.of == of && m.manager != nil {
+		return m.manager, nil
+	}
+	converter, err := of.Converter()
+	if err != nil {
+		return nil, err
+	}
+	m, err := managedfields.NewDefaultCRDFieldManager(converter, versions{}, noDefaults{}, emptyCustom{}, gvk, gvk.GroupVersion(), "", nil)
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", gvk.Kind, err)
+	}
+	if a.customs == nil {
+		a.customs = map[schema.GroupVersionKind]customManager{}
+	}
+	a.customs[gvk] = customManager{of, m}
+	return m, nil
+}
+
+// versions converts custom resources between their versions.
+type versions struct{ convertor }
+
+// ConvertToVersion implements runtime.ObjectConvertor.
+func (versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return in, nil
+	}
+	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
+	if !ok {
+		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
+	}
+	return custom.Convert(u, gvk.GroupVersion()), nil
+}
+
+// emptyCustom makes empty custom resources.
+type emptyCustom struct{}
+
+// New implements runtime.ObjectCreater.
+func (emptyCustom) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	return u, nil
+}
+
+// differ lists what an apply changes. The status of a custom resource is a field like
+// others if it is not a subresource.
+func (next applied) differ(live, made object.Object) []diff.Field {
+	if next.shown != nil {
+		live = next.shown
+	}
+	fields := diff.Objects(live, made)
+	was, isCustom := live.(*unstructured.Unstructured)
+	u, ok := made.(*unstructured.Unstructured)
+	if isCustom && ok && next.kind != nil && !next.kind.Status && !equality.Semantic.DeepEqual(was.Object["status"], u.Object["status"]) {
+		fields = append(fields, diff.Field{Path: "status", Old: was.Object["status"], New: u.Object["status"]})
+	}
+	return fields
+}
