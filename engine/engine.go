@@ -154,6 +154,7 @@ func Open(cfg Config) (*Engine, error) {
 	if e.cipher, err = encryption.Open(encryptionConfig(cfg.DataDir, cfg.EncryptionProviderConfig)); err != nil {
 		return nil, err
 	}
+	e.roles.Kinds = &e.kinds
 	e.store, err = store.Open(store.Options{
 		Path:  filepath.Join(cfg.DataDir, StoreFile),
 		Admit: e.checks.Hooks(),
@@ -188,6 +189,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.admission = admission.NewChain(plugged...)
+	e.admission.Kinds = &e.kinds
 	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
 	return e, nil
 }
@@ -200,6 +202,9 @@ func (e *Engine) Writer(user change.User) *admission.Writer {
 
 // Store is the opened store.
 func (e *Engine) Store() *store.Store { return e.store }
+
+// Kinds are Headway's own, and those that the stored definitions define.
+func (e *Engine) Kinds() *scheme.Registry { return &e.kinds }
 
 // Roles decides who may do what according to roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }

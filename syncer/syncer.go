@@ -44,6 +44,8 @@ import (
 // Config is what a Syncer works with. Store and DataDir are required.
 type Config struct {
 	Store env.Store
+	// Kinds are those of the store; nil are Headway's own.
+	Kinds *scheme.Registry
 	// DataDir keeps the mirrors of remote repositories.
 	DataDir string
 	Log     *slog.Logger
@@ -135,11 +137,12 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = git.Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		env:    &env.Env{Store: cfg.Store, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
+		env:    &env.Env{Store: cfg.Store, Kinds: cfg.Kinds, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
 		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
 		loops: apply.New(),
 	}
+	s.journal.Kinds = cfg.Kinds
 	s.editors = editors.New(s.env)
 	s.sources = source.New(s.env, source.Options{
 		DataDir: cfg.DataDir, Local: cfg.Local, Limits: cfg.GitLimits, Rights: s.rights,
@@ -206,7 +209,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 // the store.
 func (s *Syncer) follow(ctx context.Context) error {
 	// From before the lists on, or a change between them and the watch is lost.
-	watcher, err := s.env.Store.Watch(0, watchedKinds()...)
+	waiting := s.whileKinds(ctx)
+	watcher, err := s.env.Store.Watch(0, s.watchedKinds()...)
 	if err != nil {
 		return err
 	}
@@ -220,7 +224,16 @@ func (s *Syncer) follow(ctx context.Context) error {
 		}
 	}
 	for {
-		events, err := watcher.Next(ctx)
+		events, err := watcher.Next(waiting)
+		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+			waiting = s.whileKinds(ctx)
+			if watcher, err = s.env.Store.Watch(watcher.Revision(), s.watchedKinds()...); err != nil {
+				return err
+			}
+			// There are objects to apply that could not be, or will be none.
+			s.loops.RetryFailed()
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -233,10 +246,28 @@ func (s *Syncer) follow(ctx context.Context) error {
 	}
 }
 
+// whileKinds ends when other kinds have to be watched.
+func (s *Syncer) whileKinds(ctx context.Context) context.Context {
+	waiting, cancel := context.WithCancel(ctx)
+	changed := s.env.Kinds.Changed()
+	if changed == nil {
+		context.AfterFunc(ctx, cancel)
+		return waiting
+	}
+	s.start(func(ctx context.Context) {
+		defer cancel()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	})
+	return waiting
+}
+
 // watchedKinds leaves out what changes all the time and is not kept in Git.
-func watchedKinds() []schema.GroupKind {
+func (s *Syncer) watchedKinds() []schema.GroupKind {
 	var kinds []schema.GroupKind
-	for _, k := range scheme.Kinds() {
+	for _, k := range s.env.Kinds.Kinds() {
 		if !k.Volatile {
 			kinds = append(kinds, k.GroupKind())
 		}

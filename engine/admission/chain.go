@@ -3,12 +3,14 @@ package admission
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Plugin is a member of a chain.
@@ -34,7 +36,13 @@ type Selective interface {
 
 // Chain asks its plugins in their order. It implements
 // admission.MutationInterface and admission.ValidationInterface.
-type Chain struct{ plugins []Plugin }
+type Chain struct {
+	// Kinds are those of the cluster, set before the chain is used; nil are Headway's
+	// own.
+	Kinds   *scheme.Registry
+	plugins []Plugin
+	coming  atomic.Pointer[coming]
+}
 
 var (
 	_ admission.MutationInterface   = (*Chain)(nil)
@@ -42,7 +50,7 @@ var (
 )
 
 // NewChain returns the chain of plugins.
-func NewChain(plugins ...Plugin) *Chain { return &Chain{plugins} }
+func NewChain(plugins ...Plugin) *Chain { return &Chain{plugins: plugins} }
 
 // Handles implements admission.Interface.
 func (c *Chain) Handles(op admission.Operation) bool {

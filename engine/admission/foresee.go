@@ -48,7 +48,7 @@ func (c *Chain) Foresee(ctx context.Context, ask Ask) Answer {
 	if err != nil {
 		return Answer{Object: ask.Object} // others refuse it
 	}
-	kind, ok := scheme.ForKind(key.GroupKind)
+	kind, ok := c.kindOf(key.GroupKind, ask.View)
 	if !ok || !c.wants(kind.Resource().GroupResource(), "") {
 		return Answer{Object: ask.Object}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -93,7 +94,7 @@ func (w *Writer) CommitWith(ctx context.Context, tx change.Tx, last func(change.
 	}
 	key := tx.Changes[0].Key
 	resource := schema.GroupResource{Group: key.Group, Resource: key.Kind}
-	if k, ok := scheme.ForKind(key.GroupKind); ok {
+	if k, ok := w.chain.kindOf(key.GroupKind, w.Store); ok {
 		resource = k.Resource().GroupResource()
 	}
 	return nil, apierrors.NewConflict(resource, key.Name, fmt.Errorf("it changed %d times while it was admitted; please apply your changes to the latest version and try again", mostAttempts))
@@ -102,15 +103,24 @@ func (w *Writer) CommitWith(ctx context.Context, tx change.Tx, last func(change.
 // concerned reports whether a plugin has to see a change of tx.
 func (w *Writer) concerned(tx change.Tx) bool {
 	for i := range tx.Changes {
-		if w.wants(&tx.Changes[i]) {
+		if w.wants(&tx.Changes[i], w.Store) || w.comes(tx, tx.Changes[i].Key.GroupKind) {
 			return true
 		}
 	}
 	return false
 }
 
-func (w *Writer) wants(c *change.Change) bool {
-	k, ok := scheme.ForKind(c.Key.GroupKind)
+// comes reports whether a kind may be defined by the transaction itself.
+func (w *Writer) comes(tx change.Tx, of schema.GroupKind) bool {
+	if _, known := w.chain.Kinds.Set().ForKind(of); known {
+		return false
+	}
+	return slices.ContainsFunc(tx.Changes, func(c change.Change) bool { return c.Key.GroupKind == scheme.Definition })
+}
+
+// wants reports whether a plugin has to see a change of what is in view.
+func (w *Writer) wants(c *change.Change, view object.Reader) bool {
+	k, ok := w.chain.kindOf(c.Key.GroupKind, view)
 	return ok && w.chain.wants(k.Resource().GroupResource(), c.Subresource)
 }
 
@@ -147,7 +157,7 @@ func (w *Writer) admit(ctx context.Context, tx change.Tx) (change.Tx, error) {
 		switch {
 		case asked:
 			admitted.Changes[i].Mutate = stored(current, next, later)
-		case w.wants(&c):
+		case w.wants(&c, a.view):
 			admitted.Changes[i].Mutate = still(operation(current, next), c.Mutate)
 		}
 	}
@@ -161,13 +171,13 @@ func (a *attempt) change(ctx context.Context, c change.Change, current object.Ob
 	if err != nil || next == current {
 		return next, false, err
 	}
-	if a.wants(&c) {
+	if a.wants(&c, a.view) {
 		by := a.user
 		if c.By != nil {
 			by = *c.By
 		}
 		w := write{key: c.Key, subresource: c.Subresource, by: by, next: next, old: current}
-		w.kind, _ = scheme.ForKind(w.key.GroupKind)
+		w.kind, _ = a.chain.kindOf(w.key.GroupKind, a.view)
 		if asked = a.chain.concerned(w.attributes(c.Key.Name)); asked {
 			if next, err = a.chain.ask(ctx, w); err != nil || next == current {
 				return next, asked, err
@@ -219,7 +229,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		if asked != nil {
 			asked = asked.DeepCopyObject()
 		}
-		if err := c.mutate(ctx, attrs, objects, inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, interfacesOf(w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if !equality.Semantic.DeepEqual(asked, attrs.GetObject()) {
@@ -235,7 +245,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		} else {
 			attrs = w.attributes(name)
 		}
-		if err := c.mutate(ctx, attrs, objects, inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, interfacesOf(w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if generated {
@@ -243,7 +253,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		}
 		if !equality.Semantic.DeepEqual(given, w.next) {
 			if w.old != nil {
-				if w.next = change.Again(w.next, w.old); w.next == w.old {
+				if w.next = change.Again(w.kind, w.next, w.old); w.next == w.old {
 					return w.old, nil
 				}
 			}
@@ -254,7 +264,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 			}
 		}
 	}
-	if err := c.validate(ctx, w.attributes(name), objects, inProcess); err != nil {
+	if err := c.validate(ctx, w.attributes(name), interfacesOf(w.kind), inProcess); err != nil {
 		return nil, err
 	}
 	return w.next, nil
@@ -273,9 +283,9 @@ func (w write) valid(given object.Object) error {
 	case w.subresource == "status":
 		faults = validation.UpdateStatus(w.next, w.old)
 	case w.old == nil:
-		faults = validation.Create(w.next)
+		faults = validation.CreateOf(w.kind, w.next)
 	default:
-		faults = validation.Update(w.next, w.old)
+		faults = validation.UpdateOf(w.kind, w.next, w.old)
 	}
 	if len(faults) == 0 {
 		return nil

@@ -12,7 +12,6 @@ import (
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 )
 
 // masters is the group whose members may do everything, whatever roles allow.
@@ -45,9 +44,9 @@ type Request struct {
 
 // about asks about an object. As in the API a Namespace is in itself, so that a
 // role in it may allow to read, change or delete it; its creation is not.
-func about(verb string, key object.Key) Request {
+func (x *Index) about(verb string, key object.Key) Request {
 	r := Request{Verb: verb, Group: key.Group, Resource: key.Kind, Namespace: key.Namespace, Name: key.Name}
-	if k, ok := scheme.ForKind(key.GroupKind); ok {
+	if k, ok := x.Kinds.Set().ForKind(key.GroupKind); ok {
 		r.Resource = k.Plural
 	}
 	if key.GroupKind == namespaceKind && verb != "create" {
@@ -85,7 +84,7 @@ func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
 // Allowed returns nil if a user may do the verb on an object, and otherwise the
 // API server's Forbidden error.
 func (x *Index) Allowed(user User, verb string, key object.Key) error {
-	r := about(verb, key)
+	r := x.about(verb, key)
 	allowed, reason := x.Authorize(user, r)
 	if allowed {
 		return nil

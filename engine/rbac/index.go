@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // The kinds that decisions depend on.
@@ -22,6 +23,10 @@ var (
 // Index contains the roles, and the bindings by their subjects. The zero value
 // is empty.
 type Index struct {
+	// Kinds are those of the cluster, set before the index is used; nil are Headway's
+	// own.
+	Kinds *scheme.Registry
+
 	mu       sync.RWMutex
 	roles    map[object.Key]object.Object
 	bindings map[subject][]*binding

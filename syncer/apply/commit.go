@@ -73,7 +73,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 		}))
 	}
 	edit := status.Applied{
-		Snapshot: r.snapshot(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory), Before: r.before,
+		Snapshot: r.snapshot(), Request: r.want.Request, Newest: k.attempted.Revision, Inventory: k.inventory.Form(r.plan.Inventory, r.plan.Kinds), Before: r.before,
 		Unpruned: unpruned(r).String(), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.judge.Waits(), Waits: waits,
 	}.Edit(now)
 	p.changes = append(p.changes, r.forget(ks)...)

@@ -162,6 +162,16 @@ func (s *Set) RetryRefused() {
 	}
 }
 
+// RetryFailed has the Kustomizations that failed, or are about to, try again: there
+// are kinds that were missing.
+func (s *Set) RetryFailed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kustomizations {
+		k.board.Regain()
+	}
+}
+
 // unwanted reports whether a Kustomization is stored and must not be applied.
 func unwanted(ks *kustomizev1.Kustomization) bool {
 	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
@@ -251,7 +261,7 @@ func (s *Set) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.
 	if k := s.kustomization(key); k != nil {
 		return k.planner.Fork(), k.renderer.Fork(ctx)
 	}
-	return plan.New(), render.New(s.Env, s.Rights)
+	return plan.New(s.Env.Kinds), render.New(s.Env, s.Rights)
 }
 
 // Input implements preview.Loops.

@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 
@@ -28,6 +29,8 @@ type Events interface {
 // Env is what every part of the syncer works with.
 type Env struct {
 	Store Store
+	// Kinds are those of the store; nil are Headway's own.
+	Kinds *scheme.Registry
 	Log   *slog.Logger
 	Now   func() time.Time
 	// Events may be nil.

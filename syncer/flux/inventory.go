@@ -31,9 +31,9 @@ func (k *KnownInventory) Of(ks *kustomizev1.Kustomization) []object.Key {
 }
 
 // Form is Inventory.
-func (k *KnownInventory) Form(keys []object.Key) *kustomizev1.ResourceInventory {
+func (k *KnownInventory) Form(keys []object.Key, kinds *scheme.Set) *kustomizev1.ResourceInventory {
 	if !slices.Equal(keys, k.keys) {
-		k.entries, k.keys = Inventory(keys).Entries, slices.Clone(keys)
+		k.entries, k.keys = Inventory(keys, kinds).Entries, slices.Clone(keys)
 	}
 	return &kustomizev1.ResourceInventory{Entries: k.entries}
 }
@@ -47,12 +47,13 @@ func SameStatus(a, b *kustomizev1.KustomizationStatus) bool {
 	return equality.Semantic.DeepEqual(&x, &y)
 }
 
-// Inventory is the status field's form of a list of keys.
-func Inventory(keys []object.Key) *kustomizev1.ResourceInventory {
+// Inventory is the status field's form of a list of keys, of which kinds knows the
+// versions.
+func Inventory(keys []object.Key, kinds *scheme.Set) *kustomizev1.ResourceInventory {
 	inv := &kustomizev1.ResourceInventory{Entries: make([]kustomizev1.ResourceRef, 0, len(keys))}
 	for _, key := range keys {
 		version := ""
-		if k, ok := scheme.ForKind(key.GroupKind); ok {
+		if k, ok := kinds.ForKind(key.GroupKind); ok {
 			version = k.Version
 		}
 		inv.Entries = append(inv.Entries, kustomizev1.ResourceRef{

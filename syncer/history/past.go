@@ -17,7 +17,7 @@ import (
 
 // GetPast returns an object as Git declared it at a commit or a time.
 func (s *History) GetPast(ctx context.Context, q wire.ObjectQuery) (wire.PastObject, error) {
-	kind, err := servedKind(q.Kind)
+	kind, err := s.servedKind(q.Kind)
 	if err != nil {
 		return wire.PastObject{}, err
 	}

@@ -14,7 +14,6 @@ import (
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
-	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/fault"
@@ -215,9 +214,9 @@ func (v *Version) describe() *wire.Commit {
 func (v *Version) dir() string { return cmp.Or(render.CleanDir(v.spec.Path), ".") }
 
 // servedKind finds what a user calls a kind.
-func servedKind(name string) (*kind.Kind, error) {
+func (s *History) servedKind(name string) (*kind.Kind, error) {
 	word, group, _ := strings.Cut(name, ".")
-	for _, k := range scheme.Kinds() {
+	for _, k := range s.env.Kinds.Kinds() {
 		if (group == "" || group == k.Group) && (strings.EqualFold(word, k.Kind) || strings.EqualFold(word, k.Plural) || slices.Contains(k.ShortNames, strings.ToLower(word))) {
 			return k, nil
 		}
@@ -227,7 +226,7 @@ func servedKind(name string) (*kind.Kind, error) {
 
 // live finds the one object that is meant.
 func (s *History) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
-	kind, err := servedKind(q.Kind)
+	kind, err := s.servedKind(q.Kind)
 	if err != nil {
 		return object.Key{}, nil, err
 	}

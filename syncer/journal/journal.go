@@ -14,6 +14,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
 )
 
@@ -40,6 +41,9 @@ type Store interface {
 // Journal appends hash-chained entries, each in the transaction that it is
 // about.
 type Journal struct {
+	// Kinds are those by which users name objects; nil are Headway's own.
+	Kinds *scheme.Registry
+
 	store Store
 	// keep is how many entries stay, roughly; 0 is all.
 	keep int64

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"headway.dev/manifests/model/scheme"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/syncer/wire"
 )
 
@@ -12,7 +12,7 @@ import (
 // selector), newest first, with what came of each: those from before an entry's
 // sequence number, if before is not negative.
 func (j *Journal) Log(kind, namespace, name string, before int64, limit int) ([]wire.LogEntry, error) {
-	kind = kindName(kind)
+	kind = kindName(kind, j.Kinds.Kinds())
 	fits := func(e wire.Entry) bool { return concerns(e, kind, namespace, name) }
 	if list, ok, err := j.find(kind, name, before, limit, fits); ok || err != nil {
 		return list, err
@@ -51,9 +51,9 @@ func (j *Journal) scanLog(fits func(wire.Entry) bool, before int64, limit int) (
 }
 
 // kindName resolves what kubectl takes for a kind: deploy, deployments, ….
-func kindName(name string) string {
+func kindName(name string, kinds []*kind.Kind) string {
 	name, _, _ = strings.Cut(name, ".")
-	for _, k := range scheme.Kinds() {
+	for _, k := range kinds {
 		if strings.EqualFold(name, k.Kind) || strings.EqualFold(name, k.Plural) || slices.Contains(k.ShortNames, strings.ToLower(name)) {
 			return k.Kind
 		}

@@ -68,7 +68,7 @@ func TestVerdictOutlivesAFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := flux.KeyOf(ks)
-			applied := status.Applied{Snapshot: status.Snapshot{Revision: revision}, Newest: revision, Judge: true, Waits: true, Inventory: flux.Inventory(inventory)}
+			applied := status.Applied{Snapshot: status.Snapshot{Revision: revision}, Newest: revision, Judge: true, Waits: true, Inventory: flux.Inventory(inventory, nil)}
 			if _, err := store.Commit(t.Context(), change.Tx{Changes: []change.Change{applied.Edit(now).Change(key)}}); err != nil {
 				t.Fatal(err)
 			}

@@ -42,7 +42,7 @@ func declaredBy(stored object.Reader, index *owners.Index, ks *kustomizev1.Kusto
 		return nil
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: owners.OwnerOf(flux.KeyOf(ks)), Claimed: index.ByOther(key), Ignore: ks.Spec.Ignore}
-	res := plan.New().Plan(in, rights.NewAfterwards(stored, map[object.Key]object.Object{key: ks}))
+	res := plan.New(nil).Plan(in, rights.NewAfterwards(stored, map[object.Key]object.Object{key: ks}))
 	if len(res.Errors) > 0 || len(res.Actions) != 1 || res.Actions[0].Object == nil {
 		return nil // the plan of all tells what is wrong
 	}

@@ -24,7 +24,7 @@ func Of(stored object.Reader, ks *kustomizev1.Kustomization) *kustomizev1.Kustom
 		return nil
 	}
 	// Anyone can write labels.
-	id := flux.Inventory([]object.Key{flux.KeyOf(ks)}).Entries[0].ID
+	id := flux.Inventory([]object.Key{flux.KeyOf(ks)}, nil).Entries[0].ID
 	if !slices.ContainsFunc(p.Status.Inventory.Entries, func(e kustomizev1.ResourceRef) bool { return e.ID == id }) {
 		return nil
 	}
@@ -65,7 +65,7 @@ func LeavesAsStored(stored object.Reader, items []load.Item, parent *kustomizev1
 		return false
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: owners.OwnerOf(flux.KeyOf(parent)), Ignore: parent.Spec.Ignore}
-	res := plan.New().Plan(in, stored)
+	res := plan.New(nil).Plan(in, stored)
 	return len(res.Errors) == 0 && !res.Changes()
 }
 

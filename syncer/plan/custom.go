@@ -130,6 +130,10 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 	if status, ok := want.Object["status"]; ok && !version.HasStatus() {
 		patch["status"] = runtime.DeepCopyJSONValue(status)
 	}
+	if faults := version.Types(want); len(faults) > 0 {
+		// Merging would tell of the first of them, and not where it is.
+		return applied{}, errorsAt(item, key, faults)
+	}
 	m, err := a.customManager(k.Custom, gvk)
 	if err != nil {
 		return fail(err)

@@ -26,7 +26,7 @@ func TestWantedInPrunedNamespace(t *testing.T) {
 		}, []string{"Unchanged ConfigMap/web", "Create Service/web", "Skip Namespace/web"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, p := memstore.New(), plan.New()
+			s, p := memstore.New(), plan.New(nil)
 			res := p.Plan(input(items(t, c.declared, config)), s)
 			carryOut(t, s, res)
 			in := input(items(t, config, service))

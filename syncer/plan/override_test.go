@@ -40,7 +40,7 @@ func TestOverride(t *testing.T) {
 	want(t, res, "Unchanged Namespace/web",
 		"Update ConfigMap/web data.edited:x><nil> metadata.annotations.note:kubectl's><nil> metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]:{}><nil>")
 	carryOut(t, s, res)
-	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
 
 	merge := strings.Replace(config, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/ssa: Merge},", 1)
 	s, p, _ = setUp(t, namespace, merge)

@@ -175,6 +175,8 @@ type Result struct {
 	Kept []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
+	// Kinds are those that there are once the plan is carried out.
+	Kinds *scheme.Set
 	// Compared counts the objects that were applied onto the stored ones; the
 	// others were known to be unchanged.
 	Compared int
@@ -303,7 +305,7 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 		}
 	}
 	p.wanted = want
-	res.Compared = p.compared
+	res.Compared, res.Kinds = p.compared, p.kinds.set
 	return res
 }
 

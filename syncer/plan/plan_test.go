@@ -76,9 +76,9 @@ func carryOut(tb testing.TB, s *memstore.Store, res plan.Result) {
 		case a.Type == plan.Delete:
 			tx.Changes = append(tx.Changes, change.Delete(a.Key, metav1.DeleteOptions{}, time.Now()))
 		case a.Live == nil:
-			tx.Changes = append(tx.Changes, change.Create(a.Object, time.Now()))
+			tx.Changes = append(tx.Changes, change.CreateOf(a.Kind, a.Object, time.Now()))
 		default:
-			tx.Changes = append(tx.Changes, change.Update(a.Object))
+			tx.Changes = append(tx.Changes, change.UpdateOf(a.Kind, a.Object))
 		}
 	}
 	if _, err := s.Commit(context.Background(), tx); err != nil {
@@ -117,12 +117,12 @@ func want(tb testing.TB, res plan.Result, lineList ...string) {
 func TestOrderAndIdempotence(t *testing.T) {
 	s := memstore.New()
 	list := items(t, deploy, service, config, namespace)
-	res := plan.New().Plan(input(list), s)
+	res := plan.New(nil).Plan(input(list), s)
 	want(t, res, "Create Namespace/web", "Create ConfigMap/web", "Create Service/web", "Create Deployment/web")
 	carryOut(t, s, res)
 	// Neither defaults nor what the server set is a difference, also for a
 	// planner that remembers nothing.
-	again := plan.New().Plan(input(list), s)
+	again := plan.New(nil).Plan(input(list), s)
 	want(t, again, "Unchanged Namespace/web", "Unchanged ConfigMap/web", "Unchanged Service/web", "Unchanged Deployment/web")
 	for _, a := range again.Actions {
 		if a.Writes() {
@@ -132,12 +132,12 @@ func TestOrderAndIdempotence(t *testing.T) {
 	// Deletions come in reverse order.
 	in := input(items(t, namespace))
 	in.Inventory = res.Inventory
-	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
+	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
 }
 
 func setUp(tb testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.Result) {
 	tb.Helper()
-	s, p := memstore.New(), plan.New()
+	s, p := memstore.New(), plan.New(nil)
 	res := p.Plan(input(items(tb, docs...)), s)
 	carryOut(tb, s, res)
 	return s, p, res
@@ -195,13 +195,13 @@ func TestAdoption(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	res := plan.New().Plan(input(items(t, config)), s)
+	res := plan.New(nil).Plan(input(items(t, config)), s)
 	want(t, res, "Update ConfigMap/web data.a:theirs>one data.b:<nil>>two metadata.labels[kustomize.toolkit.fluxcd.io/name]:<nil>>cluster metadata.labels[kustomize.toolkit.fluxcd.io/namespace]:<nil>>headway-system")
 	carryOut(t, s, res)
 	in := input(items(t, config))
 	in.Owner = plan.Owner{Namespace: "other", Name: "thief"}
 	in.Claimed = func(object.Key) (plan.Owner, bool) { return owner, true }
-	want(t, plan.New().Plan(in, s), "error 0.yaml:1: ConfigMap web/web: is managed by the Kustomization headway-system/cluster: remove it from there first")
+	want(t, plan.New(nil).Plan(in, s), "error 0.yaml:1: ConfigMap web/web: is managed by the Kustomization headway-system/cluster: remove it from there first")
 }
 
 func TestPrune(t *testing.T) {
@@ -211,19 +211,19 @@ func TestPrune(t *testing.T) {
 	edit(t, s, "ConfigMap", "moved", func(c *corev1.ConfigMap) { c.Labels = nil })
 	in := input(items(t, namespace))
 	in.Inventory = res.Inventory
-	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
+	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
 	in.Prune = false
-	want(t, plan.New().Plan(in, s), "Unchanged Namespace/web")
+	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web")
 }
 
 func TestRefusals(t *testing.T) {
 	s, _, _ := setUp(t, namespace)
-	want(t, plan.New().Plan(input(items(t, strings.ReplaceAll(config, "namespace: web", "namespace: none"))), s),
+	want(t, plan.New(nil).Plan(input(items(t, strings.ReplaceAll(config, "namespace: web", "namespace: none"))), s),
 		`error 0.yaml:1: ConfigMap none/web: namespaces "none" not found: declare the Namespace in the repository, too`)
-	want(t, plan.New().Plan(input(items(t, config, config)), s),
+	want(t, plan.New(nil).Plan(input(items(t, config, config)), s),
 		"Create ConfigMap/web", "error 1.yaml:1: ConfigMap web/web: declared twice, also in 0.yaml:1")
 	disabled := strings.Replace(config, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled},", 1)
-	want(t, plan.New().Plan(input(items(t, disabled)), s), "Skip ConfigMap/web")
+	want(t, plan.New(nil).Plan(input(items(t, disabled)), s), "Skip ConfigMap/web")
 }
 
 // BenchmarkPlan plans 1,000 ConfigMaps: all new, and none changed.
@@ -235,11 +235,11 @@ func BenchmarkPlan(b *testing.B) {
 	list := items(b, docs...)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			plan.New().Plan(input(list), memstore.New())
+			plan.New(nil).Plan(input(list), memstore.New())
 		}
 	})
 	b.Run("unchanged", func(b *testing.B) {
-		s, p := memstore.New(), plan.New()
+		s, p := memstore.New(), plan.New(nil)
 		carryOut(b, s, p.Plan(input(list), s))
 		p.Plan(input(list), s)
 		for b.Loop() {

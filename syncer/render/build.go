@@ -39,6 +39,8 @@ type builder struct {
 	spec   kustomizev1.KustomizationSpec
 	inputs string
 	last   []load.Item
+	// scopes gives what was built its namespaces.
+	scopes scopes
 	// made is how many objects the last build had to decode or render.
 	made int
 }
@@ -177,7 +179,7 @@ func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t 
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}
-	return items, nil
+	return r.builder.scopes.in(items, r.env.Kinds.Set()), nil
 }
 
 // ignore is the source's spec.ignore, which may be empty.

@@ -67,7 +67,7 @@ func wants(t *testing.T, ks *kustomizev1.Kustomization, conditions map[string]st
 func applied(revision string, edit func(*status.Applied)) status.Edit {
 	a := status.Applied{
 		Snapshot: status.Snapshot{Resources: "sha256:" + revision, Revision: revision, Began: now.Add(-time.Second)},
-		Newest:   revision, Inventory: flux.Inventory([]object.Key{{Namespace: "team", Name: "web"}}), Judge: true, Waits: true,
+		Newest:   revision, Inventory: flux.Inventory([]object.Key{{Namespace: "team", Name: "web"}}, nil), Judge: true, Waits: true,
 	}
 	if edit != nil {
 		edit(&a)

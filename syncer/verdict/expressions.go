@@ -8,6 +8,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -116,8 +117,8 @@ func Assess(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key)
 		return health.Result{Status: health.NotFound, Message: "not found"}, 0
 	}
 	if len(exprs) > 0 {
-		if kind, ok := scheme.ForKind(key.GroupKind); ok {
-			if h := exprs[Checked{kind.GroupVersion(), key.Kind}]; h != nil {
+		if version, ok := versionOf(key, obj); ok {
+			if h := exprs[Checked{version, key.Kind}]; h != nil {
 				m, err := asMap(obj)
 				if err != nil {
 					return health.Result{Status: health.InProgress, Message: err.Error()}, 0
@@ -127,6 +128,18 @@ func Assess(exprs map[Checked]*expr.Health, st *assess.Standing, key object.Key)
 		}
 	}
 	return st.Of(obj)
+}
+
+// versionOf is the version in which an object is stored.
+func versionOf(key object.Key, obj object.Object) (schema.GroupVersion, bool) {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return u.GroupVersionKind().GroupVersion(), true
+	}
+	kind, ok := scheme.ForKind(key.GroupKind)
+	if !ok {
+		return schema.GroupVersion{}, false
+	}
+	return kind.GroupVersion(), true
 }
 
 // asMap is an object's JSON form with its kind, which stored objects lack.

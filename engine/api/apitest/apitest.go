@@ -127,6 +127,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		tb.Fatalf("listen: %v", err)
 	}
 	chain := admission.NewChain(plugged...)
+	chain.Kinds, roles.Kinds = kinds, kinds
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,

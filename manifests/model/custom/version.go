@@ -3,6 +3,7 @@ package custom
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -36,8 +37,9 @@ type strategy interface {
 
 // compiled is what is made of a version's schema.
 type compiled struct {
-	schema   *structural.Structural
-	strategy strategy
+	schema    *structural.Structural
+	validator validation.SchemaValidator
+	strategy  strategy
 }
 
 // GroupVersion is the version's group and name.
@@ -84,6 +86,7 @@ func (v *Version) compile() (compiled, error) {
 	if err != nil {
 		return fail(err)
 	}
+	out.validator = validator
 	var status *apiextensions.CustomResourceSubresourceStatus
 	var scale *apiextensions.CustomResourceSubresourceScale
 	var statusValidator validation.SchemaValidator
@@ -149,6 +152,22 @@ func (c compiled) coerce(u *unstructured.Unstructured, preserve bool) (unknown [
 		u.Object["metadata"] = meta
 	}
 	return append(unknown, more...), nil
+}
+
+// Types returns the faults of fields whose values are of another type than the schema
+// says. u need not be complete.
+func (v *Version) Types(u *unstructured.Unstructured) field.ErrorList {
+	c, err := v.compiled()
+	if err != nil {
+		return nil
+	}
+	var faults field.ErrorList
+	for _, f := range validation.ValidateCustomResource(nil, u.Object, c.validator) {
+		if strings.Contains(f.Detail, " must be of type ") {
+			faults = append(faults, f)
+		}
+	}
+	return faults
 }
 
 // PrepareCreate does what a creation does to a new object.

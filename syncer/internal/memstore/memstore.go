@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
@@ -28,6 +29,7 @@ type Store struct {
 	// idle has the watchers that have had all there is, and wait for more; open
 	// those that somebody follows.
 	idle, open map[*watcher]bool
+	kinds      scheme.Registry
 	// Commits counts the transactions that changed something.
 	commits int
 }
@@ -60,6 +62,9 @@ func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, 
 	})
 	return list, s.rev
 }
+
+// Kinds are the kinds that the stored definitions define, and Headway's own.
+func (s *Store) Kinds() *scheme.Registry { return &s.kinds }
 
 // Commits returns the number of transactions that changed something.
 func (s *Store) Commits() int {
@@ -108,7 +113,9 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) (_ []object.Object, er
 		if next == current {
 			continue
 		}
-		if _, served := scheme.ForKind(c.Key.GroupKind); !served {
+		if _, custom := next.(*unstructured.Unstructured); custom || next == nil {
+			// of a kind that may come later
+		} else if _, served := scheme.ForKind(c.Key.GroupKind); !served {
 			return nil, fmt.Errorf("memstore: kind %s is not registered", c.Key.GroupKind)
 		}
 		ev := object.Event{Key: c.Key, Old: current, Revision: s.rev + uint64(len(events)) + 1, Type: object.Modified}
@@ -134,6 +141,7 @@ func (s *Store) Commit(ctx context.Context, tx change.Tx) (_ []object.Object, er
 	}
 	s.rev += uint64(len(events))
 	s.events = append(s.events, events...)
+	s.kinds.Observe(events)
 	for _, r := range tx.Append {
 		s.logs[r.Log] = append(s.logs[r.Log], r.Data)
 		if over := int64(len(s.logs[r.Log])) - r.Keep; r.Keep > 0 && over > 0 {

@@ -30,7 +30,9 @@ func Declared(crd *apiextensionsv1.CustomResourceDefinition) (k *kind.Kind, ok b
 
 // SameKind reports whether two kinds of one definition have the same names and the
 // same schemas.
-func SameKind(a, b *kind.Kind) bool { return a.Custom.As(b.Custom) && reflect.DeepEqual(a.Names, b.Names) }
+func SameKind(a, b *kind.Kind) bool {
+	return a.Custom.As(b.Custom) && reflect.DeepEqual(a.Names, b.Names)
+}
 
 func named(crd *apiextensionsv1.CustomResourceDefinition, names apiextensionsv1.CustomResourceDefinitionNames) (k *kind.Kind, ok bool) {
 	stored, err := apihelpers.GetCRDStorageVersion(crd)
