@@ -92,7 +92,7 @@ func newWorldWith(tb testing.TB, files map[string]string, edit func(*sourcev1.Gi
 
 // start runs a Syncer until the test or stop ends it.
 func (w *world) start() {
-	cfg := syncer.Config{Store: w.store, DataDir: w.data, Local: w.local}
+	cfg := syncer.Config{Store: w.store, Kinds: w.store.Kinds(), DataDir: w.data, Local: w.local}
 	if w.cfg != nil {
 		w.cfg(&cfg)
 	}
