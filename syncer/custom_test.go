@@ -151,19 +151,22 @@ func TestCustomResources(t *testing.T) {
 		t.Errorf("log: %d entries, %v", len(entries), err)
 	}
 
-	if got := w.blame("widgets", "b")["spec.size"]; got != fmt.Sprintf("%.7s Ada b.yaml:6 ", second) {
+	if got := w.blame("widgets", "b")["spec.size"]; got != fmt.Sprintf("%.7s Ada b.yaml:6 manifest", second) {
 		t.Errorf("blame of spec.size: %q", got)
 	}
 
-	// A revert takes the second commit back: c is pruned.
-	git(t, w.work, "revert", "--no-edit", second)
+	// A revert takes a commit back: what it edited, and what it brought.
+	w.write(map[string]string{"b.yaml": widget("b", 4), "d.yaml": widget("d", 4)})
+	third := w.push("three")
+	w.applied(third)
+	git(t, w.work, "revert", "--no-edit", third)
 	w.applied(w.push("reverted"))
-	if w.size("c") != 0 {
-		t.Error("c is still there after the revert")
+	if w.size("b") != 2 || w.size("d") != 0 {
+		t.Errorf("after the revert: %d, %d", w.size("b"), w.size("d"))
 	}
 
 	// All of it goes in one commit.
-	w.write(map[string]string{"b.yaml": "", "crd.yaml": ""})
+	w.write(map[string]string{"b.yaml": "", "c.yaml": "", "crd.yaml": ""})
 	w.applied(w.push("remove"))
 	if w.store.Get(widgetKey("b")) != nil {
 		t.Error("b is still there")
