@@ -9,11 +9,13 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
@@ -52,6 +54,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 			p.actions = append(p.actions, a)
 		}
 	}
+	p.changes = append(definitionsStand(r.plan.Actions), p.changes...)
 	visible := r.plan.Changes()
 	p.advanced = ks.Status.LastAppliedRevision != r.head.Revision()
 	p.announces = visible || p.advanced
@@ -210,6 +213,37 @@ func (r *round) with(entry *wire.Entry, applied string) {
 			entry.With = append(entry.With, *source.Commit(c))
 		}
 	}
+}
+
+// definitionsStand fail with a Conflict if a definition is no longer the one that custom
+// resources were planned by. One that the plan itself writes is held as an object.
+func definitionsStand(actions []plan.Action) []change.Change {
+	written, creates, seen := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, a := range actions {
+		if a.Key.GroupKind == scheme.Definition && a.Writes() {
+			written[a.Key.Name] = true
+		}
+		if a.Kind != nil && a.Kind.Custom != nil && a.Type == plan.Create {
+			creates[a.Kind.Custom.Name()] = true
+		}
+	}
+	var changes []change.Change
+	for _, a := range actions {
+		if a.Object == nil || a.Kind == nil || a.Kind.Custom == nil || seen[a.Kind.Custom.Name()] || written[a.Kind.Custom.Name()] {
+			continue
+		}
+		of := a.Kind.Custom
+		seen[of.Name()] = true
+		key := object.Key{GroupKind: scheme.Definition, Name: of.Name()}
+		changes = append(changes, change.Change{Key: key, Mutate: func(cur object.Object) (object.Object, error) {
+			crd, ok := cur.(*apiextensionsv1.CustomResourceDefinition)
+			if !ok || creates[of.Name()] && crd.DeletionTimestamp != nil || !of.Same(crd) {
+				return nil, apierrors.NewConflict(plan.Resource(key), key.Name, errors.New("the CustomResourceDefinition changed since its objects were planned"))
+			}
+			return cur, nil
+		}})
+	}
+	return changes
 }
 
 // writes are the changes of one action, made by a user, or by Headway if it has

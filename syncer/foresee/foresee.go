@@ -8,6 +8,7 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
@@ -63,10 +64,11 @@ type Said struct {
 
 // Decides reports whether what is said of other objects depends on an object:
 // what pods may do is up to the labels of their namespace and to who deploys to
-// it, they need their account and their class, and what is there counts.
+// it, they need their account and their class, and what is there counts; and custom
+// resources are asked about by the names in their definition.
 func Decides(key object.Key) bool {
 	switch key.GroupKind {
-	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind:
+	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind, scheme.Definition:
 		return true
 	}
 	return false
