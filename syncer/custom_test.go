@@ -73,10 +73,10 @@ func (w *world) accept() {
 	}))
 }
 
-// edit changes a stored Widget.
-func (w *world) edit(name string, edit func(*unstructured.Unstructured)) {
+// editB changes the stored Widget b.
+func (w *world) editB(edit func(*unstructured.Unstructured)) {
 	w.t.Helper()
-	w.commit(change.Change{Key: widgetKey(name), Mutate: func(current object.Object) (object.Object, error) {
+	w.commit(change.Change{Key: widgetKey("b"), Mutate: func(current object.Object) (object.Object, error) {
 		u := current.(*unstructured.Unstructured).DeepCopy()
 		edit(u)
 		return u, nil
@@ -119,7 +119,7 @@ func TestCustomResources(t *testing.T) {
 	}
 
 	// By hand: what Git has is put back, the status and what others own stay.
-	w.edit("b", func(u *unstructured.Unstructured) {
+	w.editB(func(u *unstructured.Unstructured) {
 		_ = unstructured.SetNestedField(u.Object, int64(7), "spec", "size")
 		_ = unstructured.SetNestedField(u.Object, "blue", "spec", "color")
 		_ = unstructured.SetNestedField(u.Object, "fine", "status", "word")
@@ -200,18 +200,18 @@ func TestCustomResourcesOfAnotherDefinition(t *testing.T) {
 			u.Object["status"] = map[string]any{"observedGeneration": observed, "conditions": []any{map[string]any{"type": typ, "status": status, "reason": "R", "message": message}}}
 		}
 	}
-	w.edit("b", condition("Ready", "False", "has not begun", 1))
+	w.editB(condition("Ready", "False", "has not begun", 1))
 	w.write(map[string]string{"b.yaml": widget("b", 2)})
 	second := w.push("two")
 	w.eventually("it is waited for", func() bool {
 		return w.size("b") == 2 && strings.HasPrefix(w.ready("Kustomization"), "Unknown Progressing") && w.ks().Status.LastAppliedRevision == "main@sha1:"+second
 	})
-	w.edit("b", condition("Stalled", "True", "out of paint", 2))
+	w.editB(condition("Stalled", "True", "out of paint", 2))
 	w.eventually("it has failed", func() bool {
 		r := w.ready("Kustomization")
 		return strings.HasPrefix(r, "False HealthCheckFailed") && strings.Contains(r, "out of paint")
 	})
-	w.edit("b", condition("Ready", "True", "is done", 2))
+	w.editB(condition("Ready", "True", "is done", 2))
 	w.applied(second)
 
 	w.commit(change.Change{Key: widgetKey("b"), Mutate: func(object.Object) (object.Object, error) { return nil, nil }},

@@ -208,8 +208,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 // follow starts the loops there should be, and wakes them by the changes in
 // the store.
 func (s *Syncer) follow(ctx context.Context) error {
+	changed := s.env.Kinds.Changed()
 	// From before the lists on, or a change between them and the watch is lost.
-	waiting := s.whileKinds(ctx)
 	watcher, err := s.env.Store.Watch(0, s.watchedKinds()...)
 	if err != nil {
 		return err
@@ -224,16 +224,23 @@ func (s *Syncer) follow(ctx context.Context) error {
 		}
 	}
 	for {
-		events, err := watcher.Next(waiting)
-		if err != nil && waiting.Err() != nil && ctx.Err() == nil {
-			waiting = s.whileKinds(ctx)
-			if watcher, err = s.env.Store.Watch(watcher.Revision(), s.watchedKinds()...); err != nil {
-				return err
-			}
-			// There are objects to apply that could not be, or will be none.
-			s.loops.RetryFailed()
-			continue
+		waiting := s.until(ctx, changed)
+		if err := s.dispatchFrom(ctx, waiting, watcher); ctx.Err() != nil || waiting.Err() == nil {
+			return err
 		}
+		changed = s.env.Kinds.Changed()
+		if watcher, err = s.env.Store.Watch(watcher.Revision(), s.watchedKinds()...); err != nil {
+			return err
+		}
+		// There are objects to apply that could not be, or will be none.
+		s.loops.RetryFailed()
+	}
+}
+
+// dispatchFrom dispatches the events of a watch until waiting ends.
+func (s *Syncer) dispatchFrom(ctx, waiting context.Context, watcher object.Watcher) error {
+	for {
+		events, err := watcher.Next(waiting)
 		if err != nil {
 			return err
 		}
@@ -246,10 +253,10 @@ func (s *Syncer) follow(ctx context.Context) error {
 	}
 }
 
-// whileKinds ends when other kinds have to be watched.
-func (s *Syncer) whileKinds(ctx context.Context) context.Context {
+// until returns a context that ends when the kinds have changed, and others have to be
+// watched.
+func (s *Syncer) until(ctx context.Context, changed <-chan struct{}) context.Context {
 	waiting, cancel := context.WithCancel(ctx)
-	changed := s.env.Kinds.Changed()
 	if changed == nil {
 		context.AfterFunc(ctx, cancel)
 		return waiting

@@ -3,6 +3,7 @@ package custom
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
@@ -213,8 +214,6 @@ func (v *Version) Update(u, old *unstructured.Unstructured) field.ErrorList {
 
 func shallow(m map[string]any) map[string]any {
 	out := make(map[string]any, len(m))
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
