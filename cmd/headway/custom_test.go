@@ -70,7 +70,7 @@ spec:
 // admission and the schema refuse commits; and all of it goes in one commit, with the
 // definition's own clean-up.
 func TestCustomResourcesFromGit(t *testing.T) {
-	c := newWritesCluster(t, "allow", map[string]string{"gadget.yaml": gadget, "crd.yaml": gadgets, "shop.yaml": shopSpace})
+	c := newWritesCluster(t, "heal", map[string]string{"gadget.yaml": gadget, "crd.yaml": gadgets, "shop.yaml": shopSpace})
 	kubectl := func(args ...string) string {
 		out, _ := c.try("", "", "kubectl", args...)
 		return out
