@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 )
 
@@ -18,7 +19,7 @@ func TestTakeWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	for range 100 {
-		k := loopOf(&Set{})
+		k := loopOf(&Set{Env: &env.Env{}})
 		if !k.turn.take(ctx) {
 			t.Fatal("the turn was free, and was not taken")
 		}
@@ -36,7 +37,7 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		"asked for meanwhile": {meanwhile: true, want: true},
 		"none":                {},
 	} {
-		k := loopOf(&Set{})
+		k := loopOf(&Set{Env: &env.Env{}})
 		k.turn.takeNow()
 		if tc.taken {
 			k.board.Retry()
