@@ -233,7 +233,7 @@ func (s *Syncer) follow(ctx context.Context) error {
 			return err
 		}
 		// There are objects to apply that could not be, or will be none.
-		s.loops.RetryFailed()
+		s.loops.RetryFailed(false)
 	}
 }
 
@@ -256,11 +256,10 @@ func (s *Syncer) dispatchFrom(ctx, waiting context.Context, watcher object.Watch
 // until returns a context that ends when the kinds have changed, and others have to be
 // watched.
 func (s *Syncer) until(ctx context.Context, changed <-chan struct{}) context.Context {
-	waiting, cancel := context.WithCancel(ctx)
 	if changed == nil {
-		context.AfterFunc(ctx, cancel)
-		return waiting
+		return ctx
 	}
+	waiting, cancel := context.WithCancel(ctx)
 	s.start(func(ctx context.Context) {
 		defer cancel()
 		select {
@@ -327,7 +326,7 @@ func (s *Syncer) dispatch(ev object.Event) {
 		s.loops.WakeReaders(ev.Key)
 	}
 	if rights.Concerns(ev.Key) {
-		s.loops.RetryRefused()
+		s.loops.RetryFailed(true)
 	}
 	s.loops.Touch(ev.Key)
 }

@@ -149,25 +149,15 @@ func (s *Set) WakeFollowers(source object.Key) {
 	}
 }
 
-// RetryRefused has the Kustomizations that act as an account and failed, or are
-// about to, try again: they may have got the rights that they lacked.
-func (s *Set) RetryRefused() {
+// RetryFailed has the Kustomizations that failed, or are about to, try again: they may
+// have got the kinds that they lacked or, those of accounts alone, the rights.
+func (s *Set) RetryFailed(accounts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.kustomizations {
-		if ks := k.get(); ks == nil || s.Rights.Account(ks) == "" {
+		if ks := k.get(); ks == nil || accounts && s.Rights.Account(ks) == "" {
 			continue
 		}
-		k.board.Regain()
-	}
-}
-
-// RetryFailed has the Kustomizations that failed, or are about to, try again: there
-// are kinds that were missing.
-func (s *Set) RetryFailed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
 		k.board.Regain()
 	}
 }

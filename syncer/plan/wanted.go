@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"sort"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
 )
 
@@ -74,4 +78,18 @@ func (w *wanted) fits(items []load.Item) bool {
 func (w *wanted) has(key object.Key) bool {
 	_, ok := w.at[key]
 	return ok
+}
+
+// rank is the place of a kind; one that is not served comes anywhere.
+func rank(gk schema.GroupKind) kind.Order {
+	if k, ok := scheme.ForKind(gk); ok {
+		return k.Order
+	}
+	return kind.Anywhere
+}
+
+// restarts reports whether an update of a kind replaces running pods.
+func restarts(a Action) bool {
+	k, ok := scheme.ForKind(a.Key.GroupKind)
+	return ok && k.Rolls && (a.Recreate || kind.Edit{Paths: a.FieldPaths()}.Template())
 }
