@@ -94,7 +94,7 @@ func (h helm) story() {
 	h.run("status shop", "STATUS: deployed", "REVISION: 3")
 
 	// A release that does not get well is taken back.
-	h.refused("upgrade shop "+chart+" --set message=bad,healthy=false "+h.onFailure+" --wait --timeout 12s", "shop")
+	h.refused("upgrade shop "+chart+" --set message=bad,healthy=false "+h.onFailure+" --wait --timeout 20s", "shop")
 	h.data("shop", "message", "one")
 	var history []struct{ Status string }
 	if err := json.Unmarshal([]byte(h.run("history shop -o json")), &history); err != nil {

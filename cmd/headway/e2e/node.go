@@ -155,7 +155,7 @@ type Result struct {
 // standard input.
 func (n *Node) Run(stdin string, args ...string) Result {
 	n.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := n.in(ctx, args...)
 	var stdout, stderr bytes.Buffer
@@ -166,7 +166,7 @@ func (n *Node) Run(stdin string, args ...string) Result {
 		n.tb.Fatalf("%s: %v", strings.Join(args, " "), err)
 	}
 	if ctx.Err() != nil {
-		n.tb.Fatalf("%s: no end after two minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+		n.tb.Fatalf("%s: no end after five minutes\n%s%s", strings.Join(args, " "), &stdout, &stderr)
 	}
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }

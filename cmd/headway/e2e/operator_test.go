@@ -43,7 +43,7 @@ func operator(t *testing.T, c *e2e.Cluster) {
 	// What is no longer in Git goes.
 	c.Clone.Replace("kustomization.yaml", "  - operator/operator.yaml\n", "")
 	c.Deployed(c.Clone.Push("Remove the operator"))
-	c.Eventually(30*time.Second, "the definition is gone", func() error {
+	c.Eventually(time.Minute, "the definition is gone", func() error {
 		if r := c.Run("", "kubectl", "get", "crd", "sites.sites.example.com"); r.Code == 0 {
 			return errors.New(r.Stdout)
 		}
@@ -95,7 +95,7 @@ func (o sites) made() {
 		contains(o.t, "owner and manager of the "+kind, o.kubectl("get", kind, "one", "--show-managed-fields", "-o", "jsonpath={.metadata.ownerReferences[*].kind} {.metadata.ownerReferences[*].controller} {.metadata.managedFields[?(@.operation==\"Apply\")].manager}"),
 			"Site true site-operator")
 	}
-	o.c.Eventually(20*time.Second, "the events are there", func() error {
+	o.c.Eventually(time.Minute, "the events are there", func() error {
 		events := o.kubectl("events", "--for=site/one")
 		if !strings.Contains(events, "Available") || !strings.Contains(events, "the site is Available") {
 			return errors.New(events)
@@ -114,7 +114,7 @@ func (o sites) webhooks() {
 	r := o.c.Run("", "kubectl", "delete", "site", "long", "-n", "sites")
 	contains(o.t, "the deletion of what is protected", r.Stderr, "the site is protected")
 	o.kubectl("annotate", "site", "long", "sites.example.com/protected-")
-	o.kubectl("delete", "site", "long", "--timeout=30s")
+	o.kubectl("delete", "site", "long", "--timeout=60s")
 }
 
 // follows: what the operator made follows the Site, and comes back.
@@ -124,7 +124,7 @@ func (o sites) follows() {
 	o.ready("changed")
 	uid := o.kubectl("get", "deployment", "one", "-o", "jsonpath={.metadata.uid}")
 	o.kubectl("delete", "deployment", "one", "--cascade=foreground", "--timeout=60s")
-	o.c.Eventually(30*time.Second, "the Deployment is there again", func() error {
+	o.c.Eventually(time.Minute, "the Deployment is there again", func() error {
 		r := o.c.Run("", "kubectl", "get", "deployment", "-n", "sites", "one", "-o", "jsonpath={.metadata.uid}")
 		if r.Code != 0 || r.Stdout == uid {
 			return errors.New(r.Stdout + r.Stderr)
@@ -146,7 +146,7 @@ func (o sites) leader() {
 		o.t.Errorf("the status is by %q, the leader is %q", by, before)
 	}
 	o.kubectl("delete", "pod", "-n", "operator", before, "--timeout=60s")
-	o.c.Eventually(30*time.Second, "another replica leads", func() error {
+	o.c.Eventually(time.Minute, "another replica leads", func() error {
 		if after := holder(); after == before || after == "" {
 			return fmt.Errorf("the holder is %q", after)
 		}
@@ -162,11 +162,11 @@ func (o sites) leader() {
 // ends: the finalizer does its work, and what the Site owned goes with it.
 func (o sites) ends() {
 	o.t.Helper()
-	o.kubectl("delete", "site", "one", "--timeout=30s")
+	o.kubectl("delete", "site", "one", "--timeout=60s")
 	if got := o.kubectl("get", "configmap", "ended", "-o", "jsonpath={.data.one}"); got != "by another" {
 		o.t.Errorf("the finalizer wrote %q", got)
 	}
-	o.c.Eventually(30*time.Second, "what the Site owned is collected", func() error {
+	o.c.Eventually(time.Minute, "what the Site owned is collected", func() error {
 		if got := o.kubectl("get", "deployment,replicaset,pod,service", "-o", "name"); got != "" {
 			return errors.New(got)
 		}

@@ -1,6 +1,7 @@
 package e2e_test
 
-// nodeVerbs keep pods from the node: they come after everybody else.
+// nodeVerbs keep pods from the node: they come after everybody else, one after
+// the other by their names.
 var nodeVerbs = map[string]func(verb){
 	"cordon":   verb.cordon,
 	"drain":    verb.drain,
@@ -12,19 +13,19 @@ func (v verb) cordon() {
 	v.run("cordon node-1", "node/node-1 cordoned")
 	v.run("get node node-1", "Ready,SchedulingDisabled")
 	v.run("run cordoned --image=headway.dev/test/busybox:1 -- sleep 3600")
-	v.run("wait pod/cordoned --for=condition=PodScheduled=False --timeout=30s", "condition met")
+	v.run("wait pod/cordoned --for=condition=PodScheduled=False --timeout=60s", "condition met")
 	v.run("uncordon node-1", "node/node-1 uncordoned")
-	v.run("wait pod/cordoned --for=condition=Ready --timeout=30s", "condition met")
+	v.run("wait pod/cordoned --for=condition=Ready --timeout=60s", "condition met")
 	v.run("delete pod cordoned --now")
 }
 
 // drain evicts pods, and those that a controller makes again wait for a node.
 func (v verb) drain() {
 	v.run("run undrained --image=headway.dev/test/busybox:1 -- sleep 3600")
-	v.run("wait pod/undrained --for=condition=Ready --timeout=30s")
+	v.run("wait pod/undrained --for=condition=Ready --timeout=60s")
 	v.refused("drain node-1 --pod-selector=run=undrained --timeout=60s", "cannot delete Pods that declare no controller (use --force to override): verbs/undrained")
 	v.run("drain node-1 --pod-selector=app=shared --timeout=60s", "evicting pod verbs/shared-", "node/node-1 drained")
-	v.run("wait pods -l app=shared --for=condition=PodScheduled=False --timeout=30s", "condition met")
+	v.run("wait pods -l app=shared --for=condition=PodScheduled=False --timeout=60s", "condition met")
 	v.run("drain node-1 --pod-selector=run=undrained --force --grace-period=0 --timeout=60s", "node/node-1 drained")
 	v.run("uncordon node-1", "uncordoned")
 	v.run("wait deploy/shared --for=condition=Available --timeout=60s")
@@ -39,7 +40,7 @@ func (v verb) uncordon() {
 // taint keeps pods away, and evicts those that do not tolerate it.
 func (v verb) taint() {
 	v.in("apiVersion: v1\nkind: Pod\nmetadata: {name: tainted}\nspec:\n  terminationGracePeriodSeconds: 0\n  containers: [{name: a, image: 'headway.dev/test/busybox:1', command: [sleep, '3600']}]\n", "create -f -")
-	v.run("wait pod/tainted --for=condition=Ready --timeout=30s")
+	v.run("wait pod/tainted --for=condition=Ready --timeout=60s")
 	v.run("taint node node-1 away=now:NoExecute", "node/node-1 tainted")
 	v.run("wait pod/tainted --for=delete --timeout=60s")
 	v.run("taint node node-1 away:NoExecute-", "node/node-1 untainted")

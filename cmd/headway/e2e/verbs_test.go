@@ -9,9 +9,11 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +29,8 @@ type verb struct {
 	dir string
 }
 
-// verbs has a case for each verb of `kubectl --help`. They share what prepare
-// makes, and run side by side.
+// verbs has a case for each verb of `kubectl --help`. They share the pod box and
+// the Deployment shared.
 var verbs = map[string]func(verb){
 	"annotate":      verb.annotate,
 	"api-resources": verb.apiResources,
@@ -128,8 +130,8 @@ func kubectlVerbs(t *testing.T, c *e2e.Cluster) {
 
 func runVerbs(t *testing.T, c *e2e.Cluster, cases map[string]func(verb)) {
 	t.Helper()
-	for name, run := range cases {
-		t.Run(name, func(t *testing.T) { run(verb{t, c, t.TempDir()}) })
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		t.Run(name, func(t *testing.T) { cases[name](verb{t, c, t.TempDir()}) })
 	}
 }
 
@@ -219,7 +221,7 @@ func (v verb) apply() {
 
 func (v verb) attach() {
 	attached := v.c.Background("(echo to you; sleep 30) | kubectl attach -n verbs -i box -c echo")
-	v.c.Eventually(20*time.Second, "attach shows the answer", func() error { return attached.Has("heard to you") })
+	v.c.Eventually(time.Minute, "attach shows the answer", func() error { return attached.Has("heard to you") })
 	attached.Stop()
 }
 
@@ -267,7 +269,7 @@ func (v verb) certificate() {
 	}
 	v.run("certificate approve verbs-approved", "certificatesigningrequest.certificates.k8s.io/verbs-approved approved")
 	v.run("certificate deny verbs-denied", "denied")
-	v.run("wait csr/verbs-approved --for=jsonpath={.status.certificate} --timeout=20s", "condition met")
+	v.run("wait csr/verbs-approved --for=jsonpath={.status.certificate} --timeout=60s", "condition met")
 	v.run("get csr verbs-approved verbs-denied", "Approved,Issued", "Denied")
 }
 
@@ -357,13 +359,13 @@ func (v verb) create() {
 
 func (v verb) debug() {
 	v.run("debug box --image=headway.dev/test/busybox:1 --target=web --container=debugger -- cat /proc/1/root/www/index.html")
-	v.run("wait pod/box --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0 --timeout=30s")
+	v.run("wait pod/box --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0 --timeout=60s")
 	v.run("logs box -c debugger", "here")
 	v.run("debug box --image=headway.dev/test/busybox:1 --copy-to=copy --share-processes=false --container=web -- sleep 3600")
-	v.run("wait pod/copy --for=condition=Ready --timeout=30s")
+	v.run("wait pod/copy --for=condition=Ready --timeout=60s")
 	v.run("delete pod copy")
 	pod := regexp.MustCompile(`node-debugger-\S+`).FindString(v.run("debug node/node-1 --image=headway.dev/test/busybox:1 --profile=general -- chroot /host /bin/busybox ls -d /etc", "Creating debugging pod"))
-	v.run("wait --for=jsonpath={.status.phase}=Succeeded --timeout=30s pod/" + pod)
+	v.run("wait --for=jsonpath={.status.phase}=Succeeded --timeout=60s pod/" + pod)
 	v.run("logs "+pod, "/etc")
 }
 
@@ -423,7 +425,7 @@ func (v verb) explain() {
 
 func (v verb) expose() {
 	v.run("expose pod box --name=exposed --port=80 --target-port=http", "service/exposed exposed")
-	v.c.Eventually(20*time.Second, "the Service reaches the pod", func() error {
+	v.c.Eventually(time.Minute, "the Service reaches the pod", func() error {
 		r := v.c.Run("", v.words("get --raw /api/v1/namespaces/verbs/services/exposed/proxy/index.html")...)
 		if r.Stdout != "here\n" {
 			return fmt.Errorf("%s%s", r.Stdout, r.Stderr)
@@ -444,9 +446,9 @@ func (v verb) get() {
 	v.refused("get pod absent", `Error from server (NotFound): pods "absent" not found`)
 	v.refused("get absent", `the server doesn't have a resource type "absent"`)
 	watch := v.c.Background("exec kubectl get cm -n verbs --watch --output-watch-events")
-	v.c.Eventually(20*time.Second, "the watch begins", func() error { return watch.Has("kube-root-ca.crt") })
+	v.c.Eventually(time.Minute, "the watch begins", func() error { return watch.Has("kube-root-ca.crt") })
 	v.run("create configmap watched")
-	v.c.Eventually(20*time.Second, "the watch shows what comes", func() error { return watch.Has("watched") })
+	v.c.Eventually(time.Minute, "the watch shows what comes", func() error { return watch.Has("watched") })
 	watch.Stop()
 }
 
@@ -498,13 +500,13 @@ func (v verb) plugin() {
 
 func (v verb) portForward() {
 	forward := v.c.Background("exec kubectl port-forward -n verbs pod/box 18081:http")
-	v.c.Eventually(20*time.Second, "port-forward answers", func() error { return answers(v.c, "http://127.0.0.1:18081/", "here") })
+	v.c.Eventually(time.Minute, "port-forward answers", func() error { return answers(v.c, "http://127.0.0.1:18081/", "here") })
 	forward.Stop()
 }
 
 func (v verb) proxy() {
 	proxy := v.c.Background("exec kubectl proxy --port=18082")
-	v.c.Eventually(20*time.Second, "the proxy answers", func() error {
+	v.c.Eventually(time.Minute, "the proxy answers", func() error {
 		return answers(v.c, "http://127.0.0.1:18082/api/v1/namespaces/verbs/pods/box:8080/proxy/", "here")
 	})
 	proxy.Stop()
@@ -537,7 +539,7 @@ func (v verb) rollout() {
 func (v verb) start() {
 	v.check(v.c.Run("in\n", v.words("run once -i --rm --restart=Never --quiet --image=headway.dev/test/busybox:1 -- cat")...), 0, "run", []string{"in\n"})
 	v.run("run kept --image=headway.dev/test/busybox:1 --labels=app=kept --env=A=1 --command -- sleep 3600", "pod/kept created")
-	v.run("wait pod/kept --for=condition=Ready --timeout=30s")
+	v.run("wait pod/kept --for=condition=Ready --timeout=60s")
 	v.run("delete pod kept --now")
 }
 
@@ -573,13 +575,13 @@ func (v verb) top() {
 func (v verb) version() { v.run("version -o yaml", "serverVersion:", "gitVersion: v1.37") }
 
 func (v verb) wait() {
-	v.run("wait pod/box --for=condition=Ready --timeout=20s", "pod/box condition met")
+	v.run("wait pod/box --for=condition=Ready --timeout=60s", "pod/box condition met")
 	v.run("create configmap waited --from-literal=a=a")
 	waiting := v.c.Background("kubectl wait -n verbs --for=jsonpath='{.data.a}'=b cm/waited --timeout=60s; echo code $?")
 	v.run(`patch cm waited -p {"data":{"a":"b"}}`)
-	v.c.Eventually(30*time.Second, "the wait for a value ends", func() error { return waiting.Has("code 0") })
+	v.c.Eventually(time.Minute, "the wait for a value ends", func() error { return waiting.Has("code 0") })
 	waiting = v.c.Background("kubectl wait -n verbs --for=delete cm/waited --timeout=60s; echo code $?")
 	v.run("delete cm waited")
-	v.c.Eventually(30*time.Second, "the wait for the end ends", func() error { return waiting.Has("code 0") })
+	v.c.Eventually(time.Minute, "the wait for the end ends", func() error { return waiting.Has("code 0") })
 	v.refused("wait pod/box --for=condition=Absent --timeout=1s", "timed out waiting for the condition on pods/box")
 }

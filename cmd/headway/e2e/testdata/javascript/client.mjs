@@ -99,7 +99,7 @@ async function watches() {
   await core.deleteNamespacedConfigMap({ name: 'watched', namespace });
   const events = [];
   await new Promise((resolve, reject) => {
-    const query = { resourceVersion, allowWatchBookmarks: true, timeoutSeconds: 4 };
+    const query = { resourceVersion, allowWatchBookmarks: true, timeoutSeconds: 6 };
     new k8s.Watch(kc).watch(maps, query, (type, object) => {
       if (type === 'BOOKMARK') assert(Number(object.metadata.resourceVersion) >= Number(resourceVersion));
       events.push(type);
@@ -243,7 +243,7 @@ async function deployments() {
 
 // gone reads until there is nothing to read.
 async function gone(read) {
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 600; i++) {
     const error = await read().then(() => undefined, (e) => e);
     if (error) {
       assert.equal(error.code, 404);
@@ -251,7 +251,7 @@ async function gone(read) {
     }
     await new Promise((resolve) => { setTimeout(resolve, 100); });
   }
-  assert.fail('still there after 30 s');
+  assert.fail('still there after a minute');
 }
 
 async function customResources() {

@@ -253,7 +253,7 @@ func run() error {
 	scheme.AddKnownTypes(version, &Site{}, &SiteList{})
 	metav1.AddToGroupVersion(scheme, version)
 
-	lease, renew, retry := 6*time.Second, 4*time.Second, time.Second
+	lease, renew, retry := 15*time.Second, 10*time.Second, time.Second
 	manager, err := ctrl.NewManager(ctrl.GetConfigOrDie(), ctrl.Options{
 		Scheme:                        scheme,
 		LeaderElection:                true,

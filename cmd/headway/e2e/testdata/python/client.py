@@ -113,7 +113,7 @@ def watches():
     events = []
     w = watch.Watch()
     for event in w.stream(
-        core.list_namespaced_config_map, NS, resource_version=version, timeout_seconds=4, allow_watch_bookmarks=True
+        core.list_namespaced_config_map, NS, resource_version=version, timeout_seconds=6, allow_watch_bookmarks=True
     ):
         if event["type"] == "BOOKMARK":
             assert set(event["raw_object"]["metadata"]) <= {"resourceVersion", "creationTimestamp", "annotations"}, event
@@ -268,7 +268,7 @@ def deployments():
 
 
 def gone(what, read):
-    for _ in range(300):
+    for _ in range(600):
         try:
             read()
         except ApiException as e:
