@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -69,50 +71,19 @@ spec:
     schema: *schema
 `
 
-// custom is a server with widgets.
-type custom struct {
-	*apitest.Server
-	*testing.T
-}
-
-// run runs kubectl, and returns what it prints.
-func (c custom) run(stdin string, args ...string) string {
-	c.Helper()
-	out, errOut, err := c.Kubectl(c, stdin, args...)
-	if err != nil {
-		c.Fatalf("kubectl %s: %v\n%s%s", strings.Join(args, " "), err, out, errOut)
-	}
-	return out + errOut
-}
-
-// refused runs kubectl, and fails unless it fails with text.
-func (c custom) refused(text, stdin string, args ...string) {
-	c.Helper()
-	out, errOut, err := c.Kubectl(c, stdin, args...)
-	if err == nil || !strings.Contains(errOut, text) {
-		c.Errorf("kubectl %s: %v\n%s%s, want it refused with %q", strings.Join(args, " "), err, out, errOut, text)
-	}
-}
-
-// shows fails unless kubectl prints text.
-func (c custom) shows(text string, args ...string) {
-	c.Helper()
-	if out := c.run("", args...); !strings.Contains(out, text) {
-		c.Errorf("kubectl %s shows\n%s, want %q in it", strings.Join(args, " "), out, text)
-	}
-}
-
 func widget(name, spec string) string {
 	return fmt.Sprintf("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: %s}\nspec: %s\n", name, spec)
 }
 
 // TestCustomResources takes kubectl and client-go through what a definition can
-// have, on one server.
+// have, on one server. Each start of kubectl takes a moment: it is for what only
+// kubectl does.
 func TestCustomResources(t *testing.T) {
 	server := apitest.Start(t)
+	server.Config.QPS = -1
 	c := custom{server, t}
-	c.run(widgets, "apply", "-f", "-")
-	c.run("", "wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=10s")
+	c.done(c.apply("git", widgets))
+	c.condition("widgets.example.com", "Established")
 	c.run(widget("a", "{color: red}"), "create", "--save-config", "-f", "-")
 	for _, test := range []struct {
 		name string
@@ -135,68 +106,89 @@ func TestCustomResources(t *testing.T) {
 }
 
 func (c custom) validation() {
-	c.refused(`Unsupported value: "blue"`, widget("b", "{color: blue}"), "create", "-f", "-")
-	c.refused("there are fewer replicas than the minimum", widget("b", "{color: red, min: 5}"), "create", "-f", "-")
-	c.refused("spec.color: Required value", widget("b", "{}"), "create", "-f", "-")
-	c.refused("strict decoding error: unknown field", widget("b", "{color: red, other: 1}"), "create", "-f", "-")
-	if out := c.run(widget("b", "{color: green, other: 1}"), "create", "--validate=ignore", "-o", "json", "-f", "-"); strings.Contains(out, "other") {
-		c.Errorf("a field that is not in the schema is kept: %s", out)
+	for text, spec := range map[string]string{
+		`Unsupported value: "blue"`:                      "{color: blue}",
+		"there are fewer replicas than the minimum":      "{color: red, min: 5}",
+		"spec.color: Required value":                     "{}",
+		"strict decoding error: unknown field \"spec.ot": "{color: red, other: 1}",
+	} {
+		_, err := c.create(widget("b", spec), metav1.CreateOptions{})
+		c.told(text, err)
 	}
-	c.run(widget("c", "{color: green}"), "create", "--dry-run=server", "-f", "-")
-	c.refused(`widgets.example.com "c" not found`, "", "get", "widget", "c")
+	made, err := c.create(widget("b", "{color: green, other: 1}"), metav1.CreateOptions{FieldValidation: metav1.FieldValidationIgnore})
+	c.done(err)
+	if _, ok, _ := unstructured.NestedFieldNoCopy(made.Object, "spec", "other"); ok {
+		c.Errorf("a field that is not in the schema is kept: %v", made)
+	}
+	_, err = c.create(widget("c", "{color: green}"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	c.done(err)
+	_, err = c.resource("example.com/v1", "Widget").Get(c.Context(), "c", metav1.GetOptions{})
+	c.told(`widgets.example.com "c" not found`, err)
+	c.refused("strict decoding error: unknown field", widget("b", "{color: red, other: 1}"), "create", "-f", "-")
 }
 
 func (c custom) reading() {
-	c.shows("red 2", "get", "widget", "a", "-o", "jsonpath={.spec.color} {.spec.replicas}")
+	c.is("example.com/v1", map[string]any{"spec.color": "red", "spec.replicas": int64(2)})
+	c.is("example.com/v2", map[string]any{"apiVersion": "example.com/v2", "spec.color": "red"})
 	c.shows("red     2", "get", "widgets.v1.example.com")
-	c.shows("example.com/v2 red", "get", "widgets.v2.example.com", "a", "-o", "jsonpath={.apiVersion} {.spec.color}")
-	if got := c.run("", "get", "widget", "--field-selector", "spec.color=green", "-o", "name"); got != "widget.example.com/b\n" {
-		c.Errorf("selected by a field: %q, want b only", got)
+	selected, err := c.resource("example.com/v1", "Widget").List(c.Context(), metav1.ListOptions{FieldSelector: "spec.color=green"})
+	c.done(err)
+	if len(selected.Items) != 1 || selected.Items[0].GetName() != "b" {
+		c.Errorf("selected by a field: %v, want b only", selected.Items)
 	}
 	c.shows("widget.example.com/a", "get", "all", "-o", "name")
 }
 
 func (c custom) serverSideApply() {
-	apply := func(manager string) []string {
-		return []string{"apply", "--server-side", "--field-manager=" + manager, "-f", "-"}
+	c.done(c.apply("one", widget("ssa", "{color: red, ports: [{name: x, port: 1}]}")))
+	c.done(c.apply("two", widget("ssa", "{color: red, ports: [{name: z, port: 2}]}")))
+	u, err := c.resource("example.com/v1", "Widget").Get(c.Context(), "ssa", metav1.GetOptions{})
+	c.done(err)
+	if ports, _, err := unstructured.NestedSlice(u.Object, "spec", "ports"); err != nil || len(ports) != 2 {
+		c.Errorf("ports of both: %v %v, want x and z", ports, err)
 	}
-	c.run(widget("ssa", "{color: red, ports: [{name: x, port: 1}]}"), apply("one")...)
-	c.run(widget("ssa", "{color: red, ports: [{name: z, port: 2}]}"), apply("two")...)
-	c.shows("x z", "get", "widget", "ssa", "-o", "jsonpath={.spec.ports[*].name}")
-	c.refused(`conflict with "one": .spec.color`, widget("ssa", "{color: green}"), apply("two")...)
+	c.told(`conflict with "one": .spec.color`, c.apply("two", widget("ssa", "{color: green}")))
 	c.run(widget("a", "{color: green}"), "apply", "-f", "-")
-	c.shows("green", "get", "widget", "a", "-o", "jsonpath={.spec.color}")
+	c.is("example.com/v1", map[string]any{"spec.color": "green"})
 }
 
 func (c custom) subresources() {
 	c.run("", "scale", "widgets.v1.example.com", "a", "--replicas=4")
-	c.shows("4 3", "get", "widget", "a", "-o", "jsonpath={.spec.replicas} {.metadata.generation}")
-	c.run("", "patch", "widget", "a", "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Ready"},"spec":{"color":"red"}}`)
-	c.shows("Ready green", "get", "widget", "a", "-o", "jsonpath={.status.phase} {.spec.color}")
-	c.run("", "patch", "widget", "a", "--type=merge", "-p", `{"spec":{"replicas":5},"status":{"phase":"Gone"}}`)
-	c.shows("Ready 5", "get", "widget", "a", "-o", "jsonpath={.status.phase} {.spec.replicas}")
+	c.is("example.com/v1", map[string]any{"spec.replicas": int64(4), "metadata.generation": int64(3)})
+	c.merge("Widget", "a", `{"status":{"phase":"Ready"},"spec":{"color":"red"}}`, "status")
+	c.is("example.com/v1", map[string]any{"status.phase": "Ready", "spec.color": "green"})
+	c.merge("Widget", "a", `{"spec":{"replicas":5},"status":{"phase":"Gone"}}`)
+	c.is("example.com/v1", map[string]any{"status.phase": "Ready", "spec.replicas": int64(5)})
 }
 
 func (c custom) discovery() {
 	c.shows("widgets", "api-resources", "--api-group=example.com")
-	c.shows("example.com/v2", "api-versions")
 	c.shows("-required-", "explain", "widget.spec", "--api-version=example.com/v1")
 	for path, text := range map[string]string{
 		"/apis":                           `"name":"example.com"`, // not aggregated
 		"/apis/example.com":               `"preferredVersion":{"groupVersion":"example.com/v2"`,
 		"/apis/example.com/v1":            `"name":"widgets/scale"`,
+		"/apis/example.com/v2":            `"name":"widgets/status"`,
 		"/openapi/v2":                     "com.example.v1.Widget",
 		"/openapi/v3":                     "/openapi/v3/apis/example.com/v1?hash=",
 		"/openapi/v3/apis/example.com/v1": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
 	} {
-		c.shows(text, "get", "--raw", path)
+		if body, err := c.raw(path); err != nil || !strings.Contains(body, text) {
+			c.Errorf("%s: %v, want %q in\n%.2000s", path, err, text, body)
+		}
 	}
-	c.refused("the server could not find the requested resource", "", "get", "--raw", "/openapi/v3/apis/example.com/v3")
+	_, err := c.raw("/openapi/v3/apis/example.com/v3")
+	c.told("the server could not find the requested resource", err)
 }
 
 func (c custom) rights() {
-	c.run("", "create", "clusterrole", "reader", "--verb=get,list", "--resource=widgets.example.com")
-	c.run("", "create", "rolebinding", "reader", "--clusterrole=reader", "--user=jane")
+	for _, manifest := range []string{
+		"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: reader}\nrules: [{apiGroups: [example.com], resources: [widgets], verbs: [get, list]}]\n",
+		"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: reader}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reader}\nsubjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: jane}]\n",
+	} {
+		_, err := c.create(manifest, metav1.CreateOptions{})
+		c.done(err)
+	}
 	jane := c.KubeconfigFor(c, "jane")
 	if out, errOut, err := c.KubectlAs(c, jane, "", "get", "widgets", "-o", "name"); err != nil || !strings.Contains(out, "widget.example.com/a") {
 		c.Errorf("jane lists %q: %v %s", out, err, errOut)
@@ -222,15 +214,10 @@ func (c custom) hostile() {
 		"conversion webhooks are not called":                definition(bad+"\n  conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: 'https://127.0.0.1/x'}}}", "{type: object}"),
 		`must be spec.names.plural+"."+spec.group`:          definition(strings.ReplaceAll(bad, "bads.example.org", "other.example.org"), "{type: object}"),
 	} {
-		out, errOut, err := c.Kubectl(c, manifest, "create", "--validate=false", "-f", "-")
-		if err == nil || !strings.Contains(errOut, text) {
-			if len(errOut) > 1000 {
-				errOut = errOut[:1000]
-			}
-			c.Errorf("%v %s%s, want it refused with %q", err, out, errOut, text)
-		}
+		_, err := c.create(manifest, metav1.CreateOptions{FieldValidation: metav1.FieldValidationIgnore})
+		c.told(text, err)
 	}
-	c.shows("widget.example.com/a", "get", "widgets", "-o", "name")
+	c.is("example.com/v1", map[string]any{"kind": "Widget"})
 }
 
 func (c custom) informer() {
@@ -258,9 +245,10 @@ func (c custom) informer() {
 	defer cancel()
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
-	c.run(widget("watched", "{color: red}"), "create", "-f", "-")
-	c.run("", "label", "widget", "watched", "a=b")
-	c.run("", "delete", "widget", "watched")
+	_, err = c.create(widget("watched", "{color: red}"), metav1.CreateOptions{})
+	c.done(err)
+	c.merge("Widget", "watched", `{"metadata":{"labels":{"a":"b"}}}`)
+	c.done(c.resource("example.com/v1", "Widget").Delete(c.Context(), "watched", metav1.DeleteOptions{}))
 	for _, want := range []string{"added example.com/v2", "changed example.com/v2", "deleted example.com/v2"} {
 		select {
 		case got := <-seen:
@@ -276,9 +264,14 @@ func (c custom) informer() {
 // schemaChanges: what is stored gets the defaults of the schema of today, and is
 // written in the version that is stored from now on.
 func (c custom) schemaChanges() {
-	c.run(strings.NewReplacer("storage: true", "storage: false", "storage: false", "storage: true",
-		"min: {type: integer, default: 0}", "min: {type: integer, default: 0}\n              size: {type: string, default: large}").Replace(widgets), "apply", "-f", "-")
-	c.run("", "wait", "--for=jsonpath={.spec.size}=large", "widget/a", "--timeout=10s")
+	c.done(c.apply("git", strings.NewReplacer("storage: true", "storage: false", "storage: false", "storage: true",
+		"min: {type: integer, default: 0}", "min: {type: integer, default: 0}\n              size: {type: string, default: large}").Replace(widgets)))
+	c.eventually("the new default", func() bool {
+		u, err := c.resource("example.com/v1", "Widget").Get(c.Context(), "a", metav1.GetOptions{})
+		c.done(err)
+		size, _, _ := unstructured.NestedString(u.Object, "spec", "size")
+		return size == "large"
+	})
 	stored := func() string {
 		obj := c.Store.Get(object.Key{GroupKind: schema.GroupKind{Group: "example.com", Kind: "Widget"}, Namespace: "default", Name: "a"})
 		return obj.GetObjectKind().GroupVersionKind().Version
@@ -286,7 +279,7 @@ func (c custom) schemaChanges() {
 	if got := stored(); got != "v1" {
 		c.Errorf("stored in version %s before it is written, want v1", got)
 	}
-	c.run("", "label", "widget", "a", "touched=yes")
+	c.merge("Widget", "a", `{"metadata":{"labels":{"touched":"yes"}}}`)
 	if got := stored(); got != "v2" {
 		c.Errorf("stored in version %s, want v2", got)
 	}
@@ -296,15 +289,21 @@ func (c custom) schemaChanges() {
 func (c custom) deletion() {
 	gadgets := strings.NewReplacer("widget", "gadget", "Widget", "Gadget", "[wd]", "[gd]").Replace(widgets)
 	gadget := strings.NewReplacer("Widget", "Gadget").Replace(widget("a", "{color: red}"))
-	c.run(gadgets, "apply", "-f", "-")
-	c.run("", "wait", "--for=condition=Established", "crd/gadgets.example.com", "--timeout=10s")
-	c.run(gadget, "create", "-f", "-")
-	c.run("", "patch", "gadget", "a", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/held"]}}`)
-	c.run("", "delete", "crd", "gadgets.example.com", "--wait=false")
-	c.run("", "wait", "--for=condition=Terminating", "crd/gadgets.example.com", "--timeout=10s")
-	c.refused("create not allowed while custom resource definition is terminating", strings.Replace(gadget, "name: a", "name: b", 1), "create", "-f", "-")
-	c.run("", "patch", "gadgets.v1.example.com", "a", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
-	c.run("", "wait", "--for=delete", "crd/gadgets.example.com", "--timeout=30s")
+	c.done(c.apply("git", gadgets))
+	c.condition("gadgets.example.com", "Established")
+	_, err := c.create(gadget, metav1.CreateOptions{})
+	c.done(err)
+	c.merge("Gadget", "a", `{"metadata":{"finalizers":["example.com/held"]}}`)
+	definitions := c.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+	c.done(definitions.Delete(c.Context(), "gadgets.example.com", metav1.DeleteOptions{}))
+	c.condition("gadgets.example.com", "Terminating")
+	_, err = c.create(strings.Replace(gadget, "name: a", "name: b", 1), metav1.CreateOptions{})
+	c.told("create not allowed while custom resource definition is terminating", err)
+	c.merge("Gadget", "a", `{"metadata":{"finalizers":null}}`)
+	c.eventually("the definition is gone", func() bool {
+		_, err := definitions.Get(c.Context(), "gadgets.example.com", metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
 	c.refused("the server", "", "get", "gadgets")
 	if list, _ := c.Store.List(schema.GroupKind{Group: "example.com", Kind: "Gadget"}, ""); len(list) > 0 {
 		c.Errorf("%d gadgets are left", len(list))
