@@ -65,8 +65,8 @@ func (r *Refers) volume(v *corev1.VolumeSource) {
 // which drivers name a Secret, such as nodePublishSecretRef.
 func holdsSecretRef(v reflect.Value) bool {
 	if v.Kind() == reflect.Struct {
-		for i := range v.NumField() {
-			if f := v.Field(i); f.Kind() == reflect.Pointer && holdsSecretRef(f) {
+		for _, f := range v.Fields() {
+			if f.Kind() == reflect.Pointer && holdsSecretRef(f) {
 				return true
 			}
 		}
