@@ -42,9 +42,9 @@ type Request struct {
 	Namespace, Name string
 }
 
-// about asks about an object. As in the API a Namespace is in itself, so that a
+// About is the request to do a verb with an object. As in the API a Namespace is in itself, so that a
 // role in it may allow to read, change or delete it; its creation is not.
-func (x *Index) about(verb string, key object.Key) Request {
+func (x *Index) About(verb string, key object.Key) Request {
 	r := Request{Verb: verb, Group: key.Group, Resource: key.Kind, Namespace: key.Namespace, Name: key.Name}
 	if k, ok := x.Kinds.Set().ForKind(key.GroupKind); ok {
 		r.Resource = k.Plural
@@ -84,12 +84,17 @@ func (x *Index) Authorize(user User, r Request) (allowed bool, reason string) {
 // Allowed returns nil if a user may do the verb on an object, and otherwise the
 // API server's Forbidden error.
 func (x *Index) Allowed(user User, verb string, key object.Key) error {
-	r := x.about(verb, key)
+	r := x.About(verb, key)
 	allowed, reason := x.Authorize(user, r)
 	if allowed {
 		return nil
 	}
-	msg := fmt.Sprintf("User %q cannot %s resource %q in API group %q", user.Name, verb, r.Resource, r.Group)
+	return Forbidden(user, r, reason)
+}
+
+// Forbidden is the API server's error about a request that nobody allows.
+func Forbidden(user User, r Request, reason string) error {
+	msg := fmt.Sprintf("User %q cannot %s resource %q in API group %q", user.Name, r.Verb, r.Resource, r.Group)
 	if r.Namespace != "" {
 		msg += fmt.Sprintf(" in the namespace %q", r.Namespace)
 	} else {

@@ -55,7 +55,7 @@ func (x *Index) Escalates(g Grant) error {
 }
 
 func (x *Index) role(g Grant, rules []rbacv1.PolicyRule, aggregates bool) error {
-	request := x.about("escalate", keyOf(g.Next))
+	request := x.About("escalate", keyOf(g.Next))
 	request.Name = g.Name
 	if g.User.master() || onlyForGarbageCollection(g.Next, g.Old) || g.May(request) {
 		return nil
@@ -72,7 +72,7 @@ func (x *Index) role(g Grant, rules []rbacv1.PolicyRule, aggregates bool) error 
 
 func (x *Index) binding(g Grant, ref rbacv1.RoleRef) error {
 	role := refKey(ref, g.Next.GetNamespace())
-	request := x.about("bind", role)
+	request := x.About("bind", role)
 	request.Namespace = g.Next.GetNamespace()
 	if g.User.master() || onlyForGarbageCollection(g.Next, g.Old) || g.May(request) {
 		return nil

@@ -40,7 +40,7 @@ func open(tb testing.TB, path string) (*store.Store, authorizer.Authorizer) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a, err := authz.New(s, graph, &rbac.Index{})
+	a, err := authz.New(authz.Config{Reader: s, Graph: graph, Roles: &rbac.Index{}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -5,35 +5,39 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-
-	"headway.dev/engine/rbac"
 )
 
-// resolver adds to an authorizer the answer to what a user may do.
-type resolver struct {
-	authorizer.Authorizer
-	roles *rbac.Index
-}
+var everything = []string{"*"}
 
-var _ authorizer.RuleResolver = resolver{}
+// privileged are the rules of who may do everything.
+type privileged struct{}
+
+// RulesFor implements authorizer.RuleResolver.
+func (privileged) RulesFor(_ context.Context, u user.Info, _ string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+	if memberOf(u, user.SystemPrivilegedGroup) {
+		resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: everything, APIGroups: everything, Resources: everything})
+		paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: everything, NonResourceURLs: everything})
+	}
+	return resources, paths, false, nil
+}
 
 // RulesFor implements authorizer.RuleResolver. A node's rules are incomplete:
 // which objects they grant depends on its pods.
-func (r resolver) RulesFor(_ context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
-	all := []string{"*"}
-	if memberOf(u, user.SystemPrivilegedGroup) {
-		resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: all, APIGroups: all, Resources: all})
-		paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: all, NonResourceURLs: all})
+func (Node) RulesFor(_ context.Context, u user.Info, _ string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+	if _, node := NodeName(u); !node {
+		return nil, nil, false, nil
 	}
-	if _, node := NodeName(u); node {
-		for _, rule := range nodeAccess {
-			if rule.scope == nil {
-				resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: rule.verbs, APIGroups: []string{rule.group}, Resources: []string{rule.resource}})
-			}
+	for _, rule := range nodeAccess {
+		if rule.scope == nil {
+			resources = append(resources, &authorizer.DefaultResourceRuleInfo{Verbs: rule.verbs, APIGroups: []string{rule.group}, Resources: []string{rule.resource}})
 		}
-		incomplete = true
 	}
-	rules, err := r.roles.Rules(User(u), namespace)
+	return resources, nil, true, nil
+}
+
+// RulesFor implements authorizer.RuleResolver.
+func (r RBAC) RulesFor(_ context.Context, u user.Info, namespace string) (resources []authorizer.ResourceRuleInfo, paths []authorizer.NonResourceRuleInfo, incomplete bool, err error) {
+	rules, err := r.Index.Rules(User(u), namespace)
 	for _, rule := range rules {
 		if len(rule.Resources) > 0 {
 			resources = append(resources, &authorizer.DefaultResourceRuleInfo{
@@ -44,5 +48,13 @@ func (r resolver) RulesFor(_ context.Context, u user.Info, namespace string) (re
 			paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
 		}
 	}
-	return resources, paths, incomplete, err
+	return resources, paths, false, err
+}
+
+// unknown are the rules of a webhook, which knows them alone.
+type unknown struct{}
+
+// RulesFor implements authorizer.RuleResolver.
+func (unknown) RulesFor(context.Context, user.Info, string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	return nil, nil, true, nil
 }
