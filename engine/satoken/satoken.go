@@ -4,7 +4,7 @@
 // Key types, in reading order: [Issuer] with [Issuer.Issue],
 // [Issuer.IssueForSecret] and [Issuer.Check], [Bound], [Identity].
 //
-// A token is good until it expires, its account is gone, or the pod or Secret
+// A token is good until it expires, its account is gone, or the pod, Secret or node
 // that it is bound to is; all of that is read from the store when the token is
 // checked. An Issuer is immutable and safe for concurrent use.
 package satoken
@@ -58,12 +58,11 @@ type found struct {
 }
 
 // Bound is the object with which a token ends: at most one of its fields is
-// set.
+// set, or a pod and its node.
 type Bound struct {
 	Pod    *corev1.Pod
 	Secret *corev1.Secret
-	// Node is the pod's, if the pod is bound to one.
-	Node *corev1.Node
+	Node   *corev1.Node
 }
 
 // Identity is the identity of a token's bearer.
@@ -216,9 +215,14 @@ func identity(namespace string, account ref) *Identity {
 	}
 }
 
+// leeway is for how long after its deletion something keeps its tokens while it is
+// still there. A pod's deletion is at the end of its grace period: it may need
+// them to end.
+const leeway = time.Minute
+
+var errInvalidated = errors.New("service account token has been invalidated")
+
 // lives reports whether the account and what a token is bound to are still there.
-// What is being deleted keeps its tokens until it is gone, as pods need them to
-// end, but for Secrets and accounts, whose deletion takes them back.
 func (i *Issuer) lives(c accountClaim) error {
 	if err := i.accountLives(c.Namespace, c.ServiceAccount); err != nil {
 		return err
@@ -229,13 +233,23 @@ func (i *Issuer) lives(c accountClaim) error {
 			return err
 		}
 		if secret.GetDeletionTimestamp() != nil {
-			return errors.New("service account token has been invalidated")
+			return errInvalidated
 		}
 	}
-	if c.Pod != nil {
-		if _, err := i.find("Pod", c.Namespace, *c.Pod); err != nil {
-			return err
-		}
+	bound, kind, namespace := c.Pod, "Pod", c.Namespace
+	if bound == nil {
+		// The node of a pod is only told: with it, the pod would go.
+		bound, kind, namespace = c.Node, "Node", ""
+	}
+	if bound == nil {
+		return nil
+	}
+	obj, err := i.find(kind, namespace, *bound)
+	if err != nil {
+		return err
+	}
+	if at := obj.GetDeletionTimestamp(); at != nil && at.Time.Before(i.now().Add(-leeway)) {
+		return errInvalidated
 	}
 	return nil
 }

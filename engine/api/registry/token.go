@@ -115,6 +115,9 @@ func validateTokenRequest(req *authenticationv1.TokenRequest) field.ErrorList {
 	return errs
 }
 
+// bindable are the resources of the kinds that tokens are bound to.
+var bindable = map[string]string{"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+
 // bound finds what a token shall be bound to.
 func (t AccountToken) bound(account, namespace string, to *authenticationv1.BoundObjectReference) (satoken.Bound, error) {
 	var bound satoken.Bound
@@ -123,6 +126,9 @@ func (t AccountToken) bound(account, namespace string, to *authenticationv1.Boun
 	}
 	gvk := schema.FromAPIVersionAndKind(to.APIVersion, to.Kind)
 	var uid types.UID
+	if to.Kind == "Node" {
+		namespace = ""
+	}
 	switch obj := t.get(to.Kind, namespace, to.Name).(type) {
 	case *corev1.Pod:
 		if obj.Spec.ServiceAccountName != account {
@@ -132,9 +138,11 @@ func (t AccountToken) bound(account, namespace string, to *authenticationv1.Boun
 		bound.Node, _ = t.get("Node", "", obj.Spec.NodeName).(*corev1.Node)
 	case *corev1.Secret:
 		bound.Secret, uid = obj, obj.UID
+	case *corev1.Node:
+		bound.Node, uid = obj, obj.UID
 	case nil:
-		if gvk.Group == "" && (gvk.Kind == "Pod" || gvk.Kind == "Secret") {
-			return bound, apierrors.NewNotFound(schema.GroupResource{Resource: map[string]string{"Pod": "pods", "Secret": "secrets"}[gvk.Kind]}, to.Name)
+		if resource, ok := bindable[gvk.Kind]; ok && gvk.Group == "" {
+			return bound, apierrors.NewNotFound(schema.GroupResource{Resource: resource}, to.Name)
 		}
 	}
 	if gvk.Group != "" || uid == "" {
