@@ -35,6 +35,7 @@ import (
 	"headway.dev/engine/admit"
 	"headway.dev/engine/api"
 	"headway.dev/engine/api/audit"
+	"headway.dev/engine/api/authn"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
@@ -101,6 +102,10 @@ type Config struct {
 	Egress *egress.Policy
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
+	// Authentication are further ways to tell users by; nil: none.
+	Authentication *authn.Methods
+	// Authorization says who decides about requests; nil: nodes' rights and roles.
+	Authorization *authz.Configuration
 	Log           *slog.Logger
 }
 
@@ -115,10 +120,11 @@ type Engine struct {
 	roles     rbac.Index
 	kinds     scheme.Registry
 	graph     authz.Graph
+	auth      *authz.Authorizer
 	hooks     configured.Configurations
 	events    *event.Recorder
 	pki       *pki.Set
-	tokens    api.Tokens
+	tokens    authn.Tokens
 	accounts  *satoken.Issuer
 	server    *api.Server
 }
@@ -177,13 +183,19 @@ func Open(cfg Config) (*Engine, error) {
 	if err := encryptStore(e.store, e.cipher, cfg.Log.With("part", "store")); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	auth, err := authz.New(e.store, &e.graph, &e.roles)
+	e.auth, err = authz.New(authz.Config{
+		Reader: e.store, Graph: &e.graph, Roles: &e.roles, Configuration: cfg.Authorization, Log: cfg.Log.With("part", "api"),
+	})
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if cfg.Authorization.AllowsAll() && cfg.Authentication != nil && cfg.Authentication.Anonymous() {
+		cfg.Log.Warn("Nobody is anonymous, because everybody may do everything (--authorization-mode=AlwaysAllow)")
+		cfg.Authentication.ForbidAnonymous()
+	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: e.store, Kinds: &e.kinds, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
-		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
+		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: e.auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
 	})
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -208,6 +220,9 @@ func (e *Engine) Kinds() *scheme.Registry { return &e.kinds }
 
 // Roles decides who may do what according to roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }
+
+// Authorizer decides who may do what, by roles or by whom the flags name.
+func (e *Engine) Authorizer() *authz.Authorizer { return e.auth }
 
 // Events records events about objects, while the engine runs.
 func (e *Engine) Events() *event.Recorder { return e.events }
@@ -257,11 +272,13 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Roles:       &e.roles,
 		Kinds:       &e.kinds,
 		Graph:       &e.graph,
+		Authorizer:  e.auth,
 		Gate:        gate,
 		Admission:   e.admission,
 
-		Audit:         e.cfg.Audit,
-		AccountTokens: e.accounts,
+		Audit:          e.cfg.Audit,
+		Authentication: e.cfg.Authentication,
+		AccountTokens:  e.accounts,
 		Ready: map[string]func() error{
 			"store":         e.store.Err,
 			"kms-providers": func() error { return e.cipher.Healthy(context.Background()) },

@@ -14,8 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	aggregated "k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -25,6 +24,7 @@ import (
 
 	chain "headway.dev/engine/admission"
 	"headway.dev/engine/api/audit"
+	"headway.dev/engine/api/authn"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/codec"
 	"headway.dev/engine/api/custom"
@@ -41,13 +41,6 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// Tokens knows the bearer tokens.
-type Tokens interface {
-	// User returns the user of a token; ok is false if the token is unknown or
-	// no longer valid.
-	User(token string) (info user.Info, ok bool)
-}
-
 // Config of New.
 type Config struct {
 	Store *store.Store
@@ -57,7 +50,10 @@ type Config struct {
 	// ClientCA the authorities of client certificates, all PEM.
 	ServingCert, ServingKey, ClientCA []byte
 	// Tokens may be nil if there are none.
-	Tokens Tokens
+	Tokens authn.Tokens
+	// Authentication are further ways to tell who asks. Run keeps them up; nil:
+	// there are none, and requests may be anonymous.
+	Authentication *authn.Methods
 	// NodeTLS verifies the nodes' streaming servers and identifies this server
 	// to them. Without it logs, exec, attach and port-forward fail.
 	NodeTLS *tls.Config
@@ -70,6 +66,9 @@ type Config struct {
 	Roles         *rbac.Index
 	Graph         *authz.Graph
 	AccountTokens *satoken.Issuer
+	// Authorizer decides about requests, and about what the process asks without
+	// one. Run keeps it up (default: one for Roles and Graph).
+	Authorizer *authz.Authorizer
 	// Kinds observes the store, too: it knows the custom resources.
 	Kinds *scheme.Registry
 	// Admission is asked about requests that write (default: no plugin is).
@@ -94,7 +93,7 @@ type Config struct {
 type Server struct {
 	log       *slog.Logger
 	store     *store.Store
-	auth      authorizer.Authorizer
+	auth      *authz.Authorizer
 	listener  net.Listener
 	tls       *tls.Config
 	generic   *genericapiserver.GenericAPIServer
@@ -103,6 +102,7 @@ type Server struct {
 	admission admission.Interface
 	audit     *audit.Log
 	fairness  *fairness.Control
+	methods   *authn.Methods
 	version   version.Info
 
 	// requests are the in-process requests under way; closed ends new ones.
@@ -146,14 +146,17 @@ func New(cfg Config) (*Server, error) {
 	if !clientCAs.AppendCertsFromPEM(cfg.ClientCA) {
 		return nil, errors.New("client authorities: no certificate in the PEM data")
 	}
-	auth, err := authz.New(cfg.Store, cfg.Graph, cfg.Roles)
-	if err != nil {
-		return nil, fmt.Errorf("authorizer: %w", err)
+	auth := cfg.Authorizer
+	if auth == nil {
+		if auth, err = authz.New(authz.Config{Reader: cfg.Store, Graph: cfg.Graph, Roles: cfg.Roles, Log: cfg.Log}); err != nil {
+			return nil, fmt.Errorf("authorizer: %w", err)
+		}
 	}
 	s := &Server{
 		store: cfg.Store, auth: auth,
 		admission: requestAdmission{cfg.Admission, cfg.Store, cfg.Roles, auth},
 		audit:     cfg.Audit,
+		methods:   cfg.Authentication,
 		log:       cfg.Log, listener: cfg.Listener, nodes: streaming.NewNodes(cfg.Store, cfg.NodeTLS),
 		version: versionInfo(cfg.Version), started: make(chan struct{}), ready: make(chan struct{}),
 		// A request without or with a foreign certificate is let in to be
@@ -179,8 +182,11 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion(), s.version}
 	c.ExternalAddress = cfg.Listener.Addr().String()
 	c.LoopbackClientConfig = &restclient.Config{}
-	tokens := bearerTokens(cfg.Tokens, cfg.AccountTokens)
-	c.Authentication.Authenticator = authentication(clientCAs, tokens)
+	requests, tokens := authn.New(authn.Config{
+		Inside: authenticator.RequestFunc(inProcessUser), ClientCAs: clientCAs, Users: cfg.Tokens,
+		Accounts: cfg.AccountTokens, Secrets: cfg.Store, Methods: cfg.Authentication,
+	})
+	c.Authentication.Authenticator, c.Authentication.APIAudiences = requests, authn.Audiences
 	c.Authorization.Authorizer = s.auth
 	c.AdmissionControl = s.admission
 	if cfg.Audit != nil {
@@ -218,7 +224,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if err != nil {
 		return err
 	}
-	groups = append(groups, registry.Reviews(s.auth, authenticated(tokens))...)
+	groups = append(groups, registry.Reviews(s.auth, tokens, authn.Audiences)...)
 	if err := s.install(groups, s.auth); err != nil {
 		return fmt.Errorf("install the API groups: %w", err)
 	}
@@ -235,6 +241,13 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	s.fairness.Install(mux)
 	mux.Unregister("/metrics") // the library's, which knows the process only
 	mux.Handle("/metrics", metrics)
+	documents, err := issuerRoutes(cfg.AccountTokens, c.ExternalAddress)
+	if err != nil {
+		return err
+	}
+	for path, handler := range documents {
+		mux.Handle(path, handler)
+	}
 	for path, handler := range cfg.Routes {
 		if path != "" && path[len(path)-1] == '/' {
 			mux.UnlistedHandlePrefix(path, handler)

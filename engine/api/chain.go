@@ -1,21 +1,10 @@
 package api
 
 import (
-	"context"
-	"crypto/x509"
-	"errors"
 	"net/http"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/apiserver/pkg/authentication/authenticator"
-	"k8s.io/apiserver/pkg/authentication/group"
-	"k8s.io/apiserver/pkg/authentication/request/anonymous"
-	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
-	"k8s.io/apiserver/pkg/authentication/request/union"
-	x509request "k8s.io/apiserver/pkg/authentication/request/x509"
-	"k8s.io/apiserver/pkg/authentication/user"
 	genericapifilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/filters/impersonation"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -23,7 +12,6 @@ import (
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
 	"headway.dev/engine/api/limits"
-	"headway.dev/engine/satoken"
 )
 
 // longRunning tells the requests without a deadline: those of the library, and
@@ -77,20 +65,6 @@ func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.
 	return limits.RecoverPanics(genericapifilters.WithAuditInit(handler))
 }
 
-// authentication asks, in this order: who the process itself says it is, the
-// client certificate, the bearer token. A request with none of them is
-// anonymous; one with a wrong one is refused.
-func authentication(clientCAs *x509.CertPool, tokens authenticator.Token) authenticator.Request {
-	options := x509request.DefaultVerifyOptions()
-	options.Roots = clientCAs
-	known := union.New(
-		authenticator.RequestFunc(inProcessUser),
-		newVerifiedCertificates(x509request.New(options, x509request.CommonNameUserConversion)),
-		bearertoken.New(tokens),
-	)
-	return union.NewFailOnError(group.NewAuthenticatedGroupAdder(known), anonymous.NewAuthenticator(nil))
-}
-
 // RequestUser returns the user of a request to one of Config.Routes.
 func RequestUser(r *http.Request) (name string, groups []string, ok bool) {
 	u, ok := genericapirequest.UserFrom(r.Context())
@@ -98,40 +72,4 @@ func RequestUser(r *http.Request) (name string, groups []string, ok bool) {
 		return "", nil, false
 	}
 	return u.GetName(), u.GetGroups(), true
-}
-
-// bearerTokens asks users' tokens first, then those of service accounts.
-func bearerTokens(users Tokens, accounts *satoken.Issuer) authenticator.Token {
-	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-		if users != nil {
-			if info, ok := users.User(token); ok {
-				return &authenticator.Response{User: info}, true, nil
-			}
-		}
-		audiences, _ := authenticator.AudiencesFrom(ctx)
-		id, err := accounts.Check(token, audiences)
-		if errors.Is(err, satoken.ErrForeign) {
-			return nil, false, nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		info := &user.DefaultInfo{Name: id.Name, UID: id.UID, Groups: id.Groups, Extra: id.Extra}
-		return &authenticator.Response{User: info, Audiences: id.Audiences}, true, nil
-	})
-}
-
-// authenticated adds to the users of tokens the group that everyone is in who
-// is known.
-func authenticated(tokens authenticator.Token) authenticator.Token {
-	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-		response, ok, err := tokens.AuthenticateToken(ctx, token)
-		if err != nil || !ok {
-			return nil, false, err
-		}
-		u := response.User
-		return &authenticator.Response{Audiences: response.Audiences, User: &user.DefaultInfo{
-			Name: u.GetName(), UID: u.GetUID(), Extra: u.GetExtra(), Groups: append(slices.Clone(u.GetGroups()), user.AllAuthenticated),
-		}}, true, nil
-	})
 }

@@ -56,6 +56,15 @@ func (s *Server) Run(ctx context.Context) error {
 	hooks, stopHooks := context.WithCancel(base)
 	defer stopHooks()
 	s.generic.RunPostStartHooks(hooks)
+	var methods sync.WaitGroup
+	defer methods.Wait()
+	methods.Add(2)
+	for what, run := range map[string]func(context.Context){"authentication": s.methods.Run, "authorization": s.auth.Run} {
+		go guard.Do(hooks, what, func() {
+			defer methods.Done()
+			_ = guard.Loop(hooks, what, func(ctx context.Context) error { run(ctx); return nil })
+		})
+	}
 
 	server := &http.Server{
 		Handler:           limits.WithBodyDeadline(s.conns.Track(s.endWatches(ctx, s.handler))),

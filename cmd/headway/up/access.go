@@ -9,6 +9,7 @@ import (
 
 	"headway.dev/engine"
 	"headway.dev/engine/admission"
+	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/model/object"
@@ -45,13 +46,20 @@ func (c *Cluster) logs(ctx context.Context, pod *corev1.Pod, container string, p
 	return string(text), err
 }
 
-// access answers the syncer's questions about rights by the roles and bindings
-// in the store, as the API server answers its own.
-type access struct{ roles *rbac.Index }
+// access answers the syncer's questions about rights as the API server answers
+// its own. roles are those that the authorizer decides by.
+type access struct {
+	roles *rbac.Index
+	auth  *authz.Authorizer
+}
 
 // Allowed implements rights.Access.
 func (a access) Allowed(user rights.User, verb string, key object.Key) error {
-	return a.roles.Allowed(rbac.User(user), verb, key)
+	request := a.roles.About(verb, key)
+	if allowed, reason := a.auth.May(rbac.User(user), request); !allowed {
+		return rbac.Forbidden(rbac.User(user), request, reason)
+	}
+	return nil
 }
 
 // Escalates implements rights.Access.
@@ -59,7 +67,7 @@ func (a access) Escalates(user rights.User, planned object.Reader, next, old obj
 	grant := rbac.Grant{
 		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
 		May: func(r rbac.Request) bool {
-			allowed, _ := a.roles.Authorize(rbac.User(user), r)
+			allowed, _ := a.auth.May(rbac.User(user), r)
 			return allowed
 		},
 	}
@@ -71,7 +79,8 @@ func (a access) Escalates(user rights.User, planned object.Reader, next, old obj
 
 // After implements rights.Access.
 func (a access) After(changes []object.Event) rights.Access {
-	return access{a.roles.After(changes)}
+	roles := a.roles.After(changes)
+	return access{roles, a.auth.After(roles)}
 }
 
 // withUser tells the syncer's API who asks: the API server has authenticated

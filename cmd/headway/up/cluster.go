@@ -66,23 +66,33 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	if err != nil {
 		return nil, err
 	}
+	methods, err := cfg.Authentication.Open(cfg.Log.With("part", "api"))
+	if err != nil {
+		return nil, err
+	}
+	authorization, err := cfg.Authorization.Open()
+	if err != nil {
+		return nil, err
+	}
 	port := c.Listener.Addr().(*net.TCPAddr).AddrPort().Port()
 	c.Engine, err = engine.Open(engine.Config{
-		DataDir:       cfg.DataDir,
-		NewStore:      cfg.NewStore,
-		Egress:        cfg.gitLimits.Egress,
-		Listener:      c.Listener,
-		Address:       netip.AddrPortFrom(cfg.NodeIP, port),
-		ClusterCIDR:   cfg.ClusterCIDR,
-		ServiceCIDR:   cfg.ServiceCIDR,
-		Controllers:   cfg.Controllers,
-		NodeGrace:     cfg.NodeGrace,
-		TokenAuthFile: cfg.TokenAuthFile,
-		Names:         cfg.names,
-		PodSecurity:   cfg.PodSecurity,
-		Tolerations:   plugins.Tolerations{NotReady: &cfg.NotReadySeconds, Unreachable: &cfg.UnreachableSeconds},
-		Audit:         auditLog,
-		Log:           cfg.Log,
+		DataDir:        cfg.DataDir,
+		NewStore:       cfg.NewStore,
+		Egress:         cfg.gitLimits.Egress,
+		Listener:       c.Listener,
+		Address:        netip.AddrPortFrom(cfg.NodeIP, port),
+		ClusterCIDR:    cfg.ClusterCIDR,
+		ServiceCIDR:    cfg.ServiceCIDR,
+		Controllers:    cfg.Controllers,
+		NodeGrace:      cfg.NodeGrace,
+		TokenAuthFile:  cfg.TokenAuthFile,
+		Names:          cfg.names,
+		PodSecurity:    cfg.PodSecurity,
+		Tolerations:    plugins.Tolerations{NotReady: &cfg.NotReadySeconds, Unreachable: &cfg.UnreachableSeconds},
+		Audit:          auditLog,
+		Authentication: methods,
+		Authorization:  authorization,
+		Log:            cfg.Log,
 
 		DefaultServiceAccount:    cfg.DefaultServiceAccount,
 		EncryptionProviderConfig: cfg.EncryptionProviderConfig,
@@ -109,7 +119,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		Simulate: simulate(c.Engine.Store()),
 		Logs:     c.logs,
 		Foresee:  foreseen(writer),
-		Access:   access{c.Engine.Roles()},
+		Access:   access{c.Engine.Roles(), c.Engine.Authorizer()},
 
 		DefaultServiceAccount: cfg.DefaultServiceAccount,
 		JournalEntries:        cfg.JournalEntries,

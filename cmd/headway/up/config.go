@@ -104,6 +104,12 @@ func (o *Options) Config() (*Config, error) {
 	if err := o.Audit.Check(); err != nil {
 		return nil, err
 	}
+	if err := o.Authentication.Check(); err != nil {
+		return nil, err
+	}
+	if err := o.Authorization.Check(); err != nil {
+		return nil, err
+	}
 	if err := cfg.checkNames(); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 
 	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/api/audit"
+	"headway.dev/engine/api/authn"
+	"headway.dev/engine/api/authz"
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes"
 	"headway.dev/nodes/eviction"
@@ -44,6 +46,8 @@ type Options struct {
 	// EncryptionProviderConfig is kube-apiserver's flag.
 	EncryptionProviderConfig string
 	Audit                    audit.Options
+	Authentication           authn.Options
+	Authorization            authz.Options
 	// The following are Flux's flags for clusters with several tenants.
 	DefaultServiceAccount string
 	NoCrossNamespaceRefs  bool
@@ -78,6 +82,8 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.Int64Var(&up.NotReadySeconds, "default-not-ready-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that is not ready")
 	flags.Int64Var(&up.UnreachableSeconds, "default-unreachable-toleration-seconds", plugins.DefaultTolerationSeconds, "for how many seconds pods that say nothing about it stay on a node that cannot be reached")
 	flags.StringVar(&up.TokenAuthFile, "token-auth-file", "", `file of users' bearer tokens: lines of token,user,uid,"group1,group2"`)
+	up.Authentication.AddFlags(flags)
+	up.Authorization.AddFlags(flags)
 	flags.StringVar(&up.EncryptionProviderConfig, "encryption-provider-config", "", "file with Kubernetes' EncryptionConfiguration, for what it names (default: Secrets are encrypted with the key in <data-dir>/pki/secrets.key)")
 	up.Audit.AddFlags(flags)
 	flags.StringVar(&up.PodSecurity, "pod-security", "privileged", "what pods may do in namespaces without the label pod-security.kubernetes.io/enforce: privileged, baseline or restricted; at least baseline where a Kustomization with a serviceAccountName writes")

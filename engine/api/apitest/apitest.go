@@ -95,7 +95,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 			tb.Errorf("close store: %v", err)
 		}
 	})
-	auth, err := authz.New(st, graph, roles)
+	auth, err := authz.New(authz.Config{Reader: st, Graph: graph, Roles: roles})
 	if err != nil {
 		tb.Fatalf("authorizer: %v", err)
 	}

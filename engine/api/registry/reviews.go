@@ -16,8 +16,8 @@ import (
 
 // Reviews are the resources that answer a question and store nothing: who a
 // user or the bearer of a token is, and what they may do. token checks bearer
-// tokens.
-func Reviews(auth authorizer.UnconditionalAuthorizer, token authenticator.Token) []Group {
+// tokens, which are for the audiences if nothing else is asked.
+func Reviews(auth authorizer.UnconditionalAuthorizer, token authenticator.Token, audiences authenticator.Audiences) []Group {
 	authorization := map[string]rest.Storage{
 		"selfsubjectaccessreviews":  newAccess(auth, "SelfSubjectAccessReview", false, selfAccess),
 		"subjectaccessreviews":      newAccess(auth, "SubjectAccessReview", false, subjectAccess),
@@ -27,7 +27,7 @@ func Reviews(auth authorizer.UnconditionalAuthorizer, token authenticator.Token)
 		authorization["selfsubjectrulesreviews"] = myRules{rules}
 	}
 	return []Group{
-		{authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": whoAmI{}, "tokenreviews": tokenReview{token}}},
+		{authenticationv1.SchemeGroupVersion, map[string]rest.Storage{"selfsubjectreviews": whoAmI{}, "tokenreviews": tokenReview{token, audiences}}},
 		{authorizationv1.SchemeGroupVersion, authorization},
 	}
 }

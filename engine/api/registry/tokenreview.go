@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -13,7 +14,10 @@ import (
 )
 
 // tokenReview returns the user of a bearer token.
-type tokenReview struct{ token authenticator.Token }
+type tokenReview struct {
+	token     authenticator.Token
+	audiences authenticator.Audiences
+}
 
 // New implements rest.Storage.
 func (tokenReview) New() runtime.Object { return &authenticationv1.TokenReview{} }
@@ -43,10 +47,14 @@ func (t tokenReview) Create(ctx context.Context, obj runtime.Object, validate re
 	}
 	review = review.DeepCopy()
 	review.Status = authenticationv1.TokenReviewStatus{}
+	audiences := t.audiences
 	if len(review.Spec.Audiences) > 0 {
-		ctx = authenticator.WithAudiences(ctx, review.Spec.Audiences)
+		audiences = review.Spec.Audiences
 	}
-	response, ok, err := t.token.AuthenticateToken(ctx, review.Spec.Token)
+	response, ok, err := t.token.AuthenticateToken(authenticator.WithAudiences(ctx, audiences), review.Spec.Token)
+	if ok && len(audiences.Intersect(response.Audiences)) == 0 {
+		ok, err = false, errors.New("unable to validate audiences on the token")
+	}
 	review.Status.Authenticated = ok
 	if err != nil {
 		review.Status.Error = err.Error()
