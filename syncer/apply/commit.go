@@ -20,7 +20,6 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	githistory "headway.dev/syncer/git/history"
-	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
@@ -179,7 +178,7 @@ func (p *part) done() {
 	}
 	r.keep(p.ks)
 	k.s.takeOver(k, r.plan.Inventory)
-	k.board.Remember(history.Rendered{Revision: r.head.Revision(), Spec: p.ks.Spec, Items: r.items})
+	k.board.Remember(r.rendered)
 	if p.judge {
 		k.judge.Watch(p.ks, r.subject())
 	} else {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/gate"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/judge"
 	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
@@ -56,6 +58,7 @@ type round struct {
 	digest   string
 	// resources identifies what was rendered.
 	resources string
+	rendered  history.Rendered
 	millis    map[string]float64
 	drift     bool
 	hold      bool // it is the last good commit, while the newest is in quarantine
@@ -135,6 +138,14 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 	k := r.k
 	start := time.Now()
 	defer func() { r.took("build", start) }()
+	// What was applied last is put back as it was rendered then: the spec may be
+	// that of a newer commit by now, which is for that commit's files.
+	if last := k.board.Rendered(); r.older(ks) && last.Revision == r.head.Revision() {
+		ks = ks.DeepCopy()
+		ks.Spec = last.Spec
+		r.items, r.resources, r.rendered = last.Items, last.Digest, last
+		return ks, nil
+	}
 	t, err := r.head.Tree(flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)))
 	if err != nil {
 		return ks, fault.New(meta.ArtifactFailedReason, err)
@@ -144,7 +155,14 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 		return items, err
 	})
 	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
+	r.rendered = history.Rendered{Revision: r.head.Revision(), Spec: ks.Spec, Items: out.Items, Digest: out.Digest}
 	return ks, err
+}
+
+// older reports whether the round is about another commit than the newest.
+func (r *round) older(ks *kustomizev1.Kustomization) bool {
+	newest, err := r.k.s.Sources.HeadOf(ks)
+	return err == nil && newest.Revision() != r.head.Revision()
 }
 
 // inputFor is what a plan for a Kustomization depends on.
@@ -173,8 +191,13 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	start := time.Now()
 	in, err := inputFor(k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
 	in.Claimed = r.upon.claimed(k.key)
-	if newest, err := k.s.Sources.HeadOf(ks); err == nil && newest.Revision() != r.head.Revision() {
+	if r.older(ks) {
 		in.Taken = k.taken
+		if ks.Status.LastAppliedRevision == r.head.Revision() {
+			in.Lost = func(key object.Key) bool {
+				return k.s.Owners.Lost(k.holder, key) || !slices.Contains(in.Inventory, key)
+			}
+		}
 	}
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)
 	if r.group != nil {

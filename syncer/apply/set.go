@@ -269,12 +269,14 @@ func (s *Set) Rendered(key object.Key) history.Rendered {
 }
 
 // takeOver claims what was applied, and has those look again who applied it
-// before: it is no longer theirs.
+// before: it is no longer theirs. One that fails, and so keeps to an older commit,
+// looks only at what was touched.
 func (s *Set) takeOver(k *kustomization, inventory []object.Key) {
 	former := s.Owners.Former(k.holder, inventory)
 	s.claim(k, inventory)
-	for _, key := range former {
+	for key, taken := range former {
 		if other := s.kustomization(key); other != nil {
+			other.board.Touch(taken...)
 			other.board.Again()
 		}
 	}

@@ -65,11 +65,13 @@ func (e *MissingError) Error() string { return e.what }
 func Missing(format string, args ...any) error { return &MissingError{fmt.Sprintf(format, args...)} }
 
 // Rendered is what was applied last, so that a question about it need not render
-// it again.
+// it again, and it is put back as it was.
 type Rendered struct {
 	Revision string
 	Spec     kustomizev1.KustomizationSpec
 	Items    []load.Item
+	// Digest identifies Items.
+	Digest string
 }
 
 // appliedVersion is what is applied now.

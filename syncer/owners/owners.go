@@ -14,11 +14,15 @@ import (
 type Holder struct {
 	key     object.Key
 	claimed []object.Key // guarded by the index
+	// lost are objects that another holder has taken over; guarded by the index.
+	lost map[object.Key]bool
 }
 
 // NewHolder returns the holder of a Kustomization's loop, which has nothing
 // yet.
-func NewHolder(kustomization object.Key) *Holder { return &Holder{key: kustomization} }
+func NewHolder(kustomization object.Key) *Holder {
+	return &Holder{key: kustomization, lost: map[object.Key]bool{}}
+}
 
 // Index knows which Kustomization has an object in its inventory. It is safe
 // for concurrent use.
@@ -66,9 +70,23 @@ func (x *Index) Claim(h *Holder, inventory []object.Key) (fresh []object.Key) {
 		if other := x.byKey[key]; other != h && (other == nil || other.key == h.key || !x.Owns(other.key, key)) {
 			x.byKey[key] = h
 			fresh = append(fresh, key)
+			if other != nil && other.key != h.key {
+				other.lost[key] = true
+			}
+		}
+		if x.byKey[key] == h && x.Owns(h.key, key) {
+			delete(h.lost, key)
 		}
 	}
 	return fresh
+}
+
+// Lost reports whether another holder has taken an object over, and this one has
+// not had it since.
+func (x *Index) Lost(h *Holder, key object.Key) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return h.lost[key]
 }
 
 // Release gives up what a holder no longer has.
@@ -95,18 +113,17 @@ func (x *Index) release(h *Holder, inventory []object.Key) {
 }
 
 // Former returns the Kustomizations that still have objects that are now the
-// holder's.
-func (x *Index) Former(h *Holder, inventory []object.Key) []object.Key {
+// holder's, with these objects.
+func (x *Index) Former(h *Holder, inventory []object.Key) map[object.Key][]object.Key {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var list []object.Key
+	former := map[object.Key][]object.Key{}
 	for _, key := range inventory {
-		other := x.byKey[key]
-		if other != nil && other != h && x.Owns(h.key, key) && !slices.Contains(list, other.key) {
-			list = append(list, other.key)
+		if other := x.byKey[key]; other != nil && other != h && x.Owns(h.key, key) {
+			former[other.key] = append(former[other.key], key)
 		}
 	}
-	return list
+	return former
 }
 
 // Owns reports whether an object's labels name the Kustomization.

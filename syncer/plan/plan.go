@@ -56,6 +56,9 @@ type Input struct {
 	// another one which has taken it over by a newer commit than the one that is
 	// planned; nil if none is newer.
 	Taken func(object.Key, object.Object) (Owner, bool)
+	// Lost reports whether an object that is not there had been taken over by
+	// another Kustomization since that commit; nil if none is newer.
+	Lost func(object.Key) bool
 	// Successor returns another Kustomization that declares the key in the commit
 	// that is planned; nil if that is not known of any.
 	Successor func(object.Key) (Successor, bool)
@@ -361,8 +364,8 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 		p.memo[key] = memo{live: live}
 		return a, nil
 	}
-	if other, ok := takenFrom(in, key, live); ok {
-		a.Type, a.Reason, a.Excluded = Skip, fmt.Sprintf("the Kustomization %s has taken it over since", other), true
+	if reason := takenOver(in, key, live); reason != "" {
+		a.Type, a.Reason, a.Excluded = Skip, reason, true
 		p.memo[key] = memo{live: live}
 		return a, nil
 	}
@@ -399,14 +402,24 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	return a, nil
 }
 
-// takenFrom returns who has taken over an object since the commit that is
-// planned. Going back to that commit must not take it away again: there may be a
-// newer declaration of it, and both would put back theirs for ever.
-func takenFrom(in Input, key object.Key, live object.Object) (Owner, bool) {
-	if in.Taken == nil || live == nil {
-		return Owner{}, false
+// takenOver says who has taken over an object since the commit that is planned.
+// Going back to that commit must not take it away again: there may be a newer
+// declaration of it, and both would put back theirs for ever. Nor must it come back
+// where whoever took it over has deleted it.
+func takenOver(in Input, key object.Key, live object.Object) string {
+	if live == nil {
+		if in.Lost != nil && in.Lost(key) {
+			return "another Kustomization had taken it over since, and it is gone"
+		}
+		return ""
 	}
-	return in.Taken(key, live)
+	if in.Taken == nil {
+		return ""
+	}
+	if other, ok := in.Taken(key, live); ok {
+		return fmt.Sprintf("the Kustomization %s has taken it over since", other)
+	}
+	return ""
 }
 
 // changes are the fields that an object has differently once it is stored. What
