@@ -3,6 +3,7 @@ package fairness
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -49,7 +50,7 @@ func Reconcile(ctx context.Context, store Store, now time.Time) error {
 		}
 		switch live := store.Get(key); {
 		case live == nil:
-			changes = append(changes, change.Create(want.Object.DeepCopyObject().(object.Object), now))
+			changes = append(changes, change.Create(want.DeepCopyObject().(object.Object), now))
 		case live.GetDeletionTimestamp() == nil && !settled(live, want):
 			changes = append(changes, change.Patch(key, func(obj object.Object) bool { return settle(obj, want) }))
 		}
@@ -112,9 +113,7 @@ func settle(obj object.Object, want wanted) bool {
 	changed := !said || ours != update
 	if changed {
 		annotations := map[string]string{}
-		for name, value := range obj.GetAnnotations() {
-			annotations[name] = value
-		}
+		maps.Copy(annotations, obj.GetAnnotations())
 		annotations[flowcontrolv1.AutoUpdateAnnotationKey] = strconv.FormatBool(update)
 		obj.SetAnnotations(annotations)
 	}

@@ -87,7 +87,7 @@ func validateFlowSchema(s *flowcontrolv1.FlowSchema) field.ErrorList {
 	if spec.MatchingPrecedence <= 0 {
 		errs = append(errs, field.Invalid(precedence, spec.MatchingPrecedence, "must be a positive value"))
 	}
-	if most := int32(flowcontrolv1.FlowSchemaMaxMatchingPrecedence); spec.MatchingPrecedence > most {
+	if most := flowcontrolv1.FlowSchemaMaxMatchingPrecedence; spec.MatchingPrecedence > most {
 		errs = append(errs, field.Invalid(precedence, spec.MatchingPrecedence, fmt.Sprintf("must not be greater than %v", most)))
 	}
 	if spec.MatchingPrecedence == 1 && s.Name != flowcontrolv1.FlowSchemaNameExempt {
