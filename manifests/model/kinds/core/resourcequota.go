@@ -133,17 +133,33 @@ func quotaStatus(q *corev1.ResourceQuota) field.ErrorList {
 	return append(quotaAmounts(q.Status.Hard, status.Child("hard")), quotaAmounts(q.Status.Used, status.Child("used"))...)
 }
 
+// Each scope can be wrong for each resource, and both lists can be as long as a
+// request: what is said of them is bounded, and each error names all scopes only
+// where they are few.
+const (
+	fewScopes       = 64
+	mostScopeErrors = 1000
+)
+
 func validateScopes(s *corev1.ResourceQuotaSpec) field.ErrorList {
 	var errs field.ErrorList
 	path := rule.Spec.Child("scopes")
+	names := slices.Sorted(maps.Keys(s.Hard))
+	var value any = s.Scopes
 	for _, scope := range s.Scopes {
-		if !slices.Contains(quotaScopes, scope) {
-			errs = append(errs, field.Invalid(path, s.Scopes, "unsupported scope"))
+		if len(s.Scopes) > fewScopes {
+			value = scope
 		}
-		for _, name := range slices.Sorted(maps.Keys(s.Hard)) {
+		if !slices.Contains(quotaScopes, scope) {
+			errs = append(errs, field.Invalid(path, value, "unsupported scope"))
+		}
+		for _, name := range names {
 			if isQuotaResource(name) && !scopes(scope, name) {
-				errs = append(errs, field.Invalid(path, s.Scopes, "unsupported scope applied to resource"))
+				errs = append(errs, field.Invalid(path, value, "unsupported scope applied to resource"))
 			}
+		}
+		if len(errs) > mostScopeErrors {
+			return errs
 		}
 	}
 	return append(errs, conflictingScopes(s.Scopes, s, path)...)
@@ -153,14 +169,22 @@ func validateScopeSelector(s *corev1.ResourceQuotaSpec) field.ErrorList {
 	var errs field.ErrorList
 	path := rule.Spec.Child("scopeSelector", "matchExpressions")
 	var named []corev1.ResourceQuotaScope
+	names := slices.Sorted(maps.Keys(s.Hard))
+	var value any = s.ScopeSelector
 	for _, r := range s.ScopeSelector.MatchExpressions {
+		if len(errs) > mostScopeErrors {
+			return errs
+		}
+		if len(s.ScopeSelector.MatchExpressions) > fewScopes {
+			value = r.ScopeName
+		}
 		named = append(named, r.ScopeName)
 		if !slices.Contains(quotaScopes, r.ScopeName) {
 			errs = append(errs, field.Invalid(path.Child("scopeName"), r.ScopeName, "unsupported scope"))
 		}
-		for _, name := range slices.Sorted(maps.Keys(s.Hard)) {
+		for _, name := range names {
 			if isQuotaResource(name) && !scopes(r.ScopeName, name) {
-				errs = append(errs, field.Invalid(path, s.ScopeSelector, "unsupported scope applied to resource"))
+				errs = append(errs, field.Invalid(path, value, "unsupported scope applied to resource"))
 			}
 		}
 		switch r.ScopeName {
