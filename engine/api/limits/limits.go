@@ -33,6 +33,9 @@ const (
 	maxWait   = 10 * time.Second
 )
 
+// reading are the verbs of requests whose body nobody reads.
+var reading = sets.New("get", "list", "watch")
+
 var errNoRequestInfo = errors.New("no RequestInfo found in the context, handler chain must be wrong")
 
 // limits keeps users from taking all of the server's memory, and its time before
@@ -55,7 +58,6 @@ type userLimits struct {
 // WithLimits limits the numbers of long requests and of those that write.
 func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
 	l := &limits{writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
-	reads := sets.New("get", "list", "watch")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		info, ok := genericapirequest.RequestInfoFrom(ctx)
@@ -75,7 +77,7 @@ func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestChec
 		switch {
 		case long(r, info):
 			gates = []*turnstile{mine.long}
-		case !reads.Has(info.Verb):
+		case !reading.Has(info.Verb):
 			gates = []*turnstile{mine.writing, l.writing}
 		}
 		if !shared && len(gates) > 1 {

@@ -13,7 +13,8 @@ import (
 // WithReceivedBodies lets requests go on only when their body is there, up to
 // limit bytes of it: one that comes in slowly does not take the place of others
 // meanwhile. Long requests, whose body is a stream, go on at once, and so do
-// those of nobody, which are refused without a look at the body.
+// those that only read, whose body is nobody's concern and is not counted by
+// WithLimits, and those of nobody, which are refused without a look at the body.
 func WithReceivedBodies(next http.Handler, long genericapirequest.LongRunningRequestCheck, limit int64) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -22,7 +23,7 @@ func WithReceivedBodies(next http.Handler, long genericapirequest.LongRunningReq
 			responsewriters.InternalError(w, r, errNoRequestInfo)
 			return
 		}
-		if u, ok := genericapirequest.UserFrom(ctx); ok && u.GetName() != user.Anonymous && r.Body != nil && r.Body != http.NoBody && !long(r, info) {
+		if u, ok := genericapirequest.UserFrom(ctx); ok && u.GetName() != user.Anonymous && r.Body != nil && r.Body != http.NoBody && !reading.Has(info.Verb) && !long(r, info) {
 			r = r.WithContext(ctx) // a copy: others still look at the body that came in
 			r.Body = receive(r.Body, limit)
 		}
