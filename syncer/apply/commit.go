@@ -179,6 +179,9 @@ func (p *part) done() {
 	r.keep(p.ks)
 	k.s.takeOver(k, r.plan.Inventory)
 	k.board.Remember(r.rendered)
+	if !r.older(p.ks) {
+		k.s.Owners.Settle(k.holder)
+	}
 	if p.judge {
 		k.judge.Watch(p.ks, r.subject())
 	} else {

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -139,10 +138,13 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 	start := time.Now()
 	defer func() { r.took("build", start) }()
 	// What was applied last is put back as it was rendered then: the spec may be
-	// that of a newer commit by now, which is for that commit's files.
-	if last := k.board.Rendered(); r.older(ks) && last.Revision == r.head.Revision() {
+	// that of a newer commit by now, which is for that commit's files. Who may do
+	// it is decided by the spec of now.
+	if last := k.board.Rendered(); !r.hold && last.Revision == r.head.Revision() && r.older(ks) {
+		account := ks.Spec.ServiceAccountName
 		ks = ks.DeepCopy()
-		ks.Spec = last.Spec
+		ks.Spec = *last.Spec.DeepCopy()
+		ks.Spec.ServiceAccountName = account
 		r.items, r.resources, r.rendered = last.Items, last.Digest, last
 		return ks, nil
 	}
@@ -194,9 +196,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if r.older(ks) {
 		in.Taken = k.taken
 		if ks.Status.LastAppliedRevision == r.head.Revision() {
-			in.Lost = func(key object.Key) bool {
-				return k.s.Owners.Lost(k.holder, key) || !slices.Contains(in.Inventory, key)
-			}
+			in.Lost = func(key object.Key) bool { return k.s.Owners.Lost(k.holder, key) }
 		}
 	}
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)

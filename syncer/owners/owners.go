@@ -89,6 +89,14 @@ func (x *Index) Lost(h *Holder, key object.Key) bool {
 	return h.lost[key]
 }
 
+// Settle forgets what others have taken over: the holder has applied the newest
+// commit, which does not declare it.
+func (x *Index) Settle(h *Holder) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	clear(h.lost)
+}
+
 // Release gives up what a holder no longer has.
 func (x *Index) Release(h *Holder, inventory []object.Key) {
 	x.mu.Lock()
