@@ -136,10 +136,10 @@ authorizers:
 	expect(t, s, "", []string{"auth", "can-i", "list", "configmaps", "--as", "allowed"}, "yes")
 	configMaps := rbac.Request{Verb: "list", Resource: "configmaps", Namespace: "default"}
 	for user, want := range map[string]bool{"allowed": true, "granted": true, "denied": false, "failing": false, "nobody": false} {
-		if got, reason := auth.May(rbac.User{Name: user}, configMaps); got != want {
-			t.Errorf("%s may without a request: %v (%s), want %v", user, got, reason, want)
+		if got, reason, err := auth.May(rbac.User{Name: user}, configMaps); got != want || (err != nil) != (user == "failing") {
+			t.Errorf("%s may without a request: %v (%s), %v, want %v", user, got, reason, err, want)
 		}
-		if got, _ := auth.After(&rbac.Index{}).May(rbac.User{Name: user}, configMaps); got != (want && user != "granted") {
+		if got, _, _ := auth.After(&rbac.Index{}).May(rbac.User{Name: user}, configMaps); got != (want && user != "granted") {
 			t.Errorf("%s may without roles: %v", user, got)
 		}
 	}

@@ -2,6 +2,7 @@ package neighbours
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -146,19 +147,35 @@ func (n *Neighbours) declares(ctx context.Context, owner plan.Owner, key object.
 	return slices.ContainsFunc(n.all(ctx), func(o *neighbour) bool { return o.owner == owner && (n.takes(o, key) || n.mayTake(ctx, o, key)) })
 }
 
+// mayPatch reports whether a neighbour may write an object, or that nobody knows
+// now: then nothing is deleted for it.
+func (n *Neighbours) mayPatch(o *neighbour, key object.Key) (may, unsure bool) {
+	err := n.rights.Allowed(o.spec, "patch", key)
+	return err == nil, errors.Is(err, rights.ErrUnanswered)
+}
+
 func (n *Neighbours) takes(o *neighbour, key object.Key) bool {
-	return o.wants[key] && !o.idle && n.rights.Allowed(o.spec, "patch", key) == nil
+	may, _ := n.mayPatch(o, key)
+	return o.wants[key] && !o.idle && may
 }
 
 func (n *Neighbours) mayTake(ctx context.Context, o *neighbour, key object.Key) bool {
-	return o.unknown && !o.idle && n.mayBeSuccessor(o, key) && o.names(ctx, key)
+	if o.idle {
+		return false
+	}
+	if o.wants[key] {
+		if _, unsure := n.mayPatch(o, key); unsure {
+			return true
+		}
+	}
+	return o.unknown && n.mayBeSuccessor(o, key) && o.names(ctx, key)
 }
 
 // mayBeSuccessor reports whether one that cannot be rendered may be what an object
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
 func (n *Neighbours) mayBeSuccessor(o *neighbour, key object.Key) bool {
-	if n.rights.Allowed(o.spec, "patch", key) != nil {
+	if may, unsure := n.mayPatch(o, key); !may && !unsure {
 		return false
 	}
 	return flux.SourceKey(o.spec) == n.source || n.rights.Account(o.spec) != ""
@@ -170,7 +187,10 @@ func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner
 	for _, o := range n.all(ctx) {
 		var here []object.Key
 		for key := range o.wants {
-			if key.Namespace == namespace && n.rights.Allowed(o.spec, "patch", key) == nil {
+			if key.Namespace != namespace {
+				continue
+			}
+			if may, unsure := n.mayPatch(o, key); may || unsure {
 				here = append(here, key)
 			}
 		}

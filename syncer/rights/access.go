@@ -1,6 +1,7 @@
 package rights
 
 import (
+	"errors"
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -19,12 +20,17 @@ type User struct {
 	Groups []string
 }
 
+// ErrUnanswered is the answer where whoever decides could not be asked. It is no
+// reason to act as if the user might not.
+var ErrUnanswered = errors.New("who decides about it could not be asked")
+
 // Access decides what a user may do, exactly as the API server decides about
 // the user's requests, but without a request. Its answers hold for the stored
 // state at the moment of the call.
 type Access interface {
 	// Allowed returns nil if the user may do the verb (get, create, patch,
-	// delete, …) on the object, and otherwise the API server's Forbidden error.
+	// delete, …) on the object, and otherwise the API server's Forbidden error,
+	// or ErrUnanswered.
 	Allowed(user User, verb string, key object.Key) error
 	// Escalates returns nil unless storing next in place of old (nil: there is
 	// none) would give someone rights that the user does not have; then it

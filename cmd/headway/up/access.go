@@ -2,6 +2,7 @@ package up
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,10 +57,14 @@ type access struct {
 // Allowed implements rights.Access.
 func (a access) Allowed(user rights.User, verb string, key object.Key) error {
 	request := a.roles.About(verb, key)
-	if allowed, reason := a.auth.May(rbac.User(user), request); !allowed {
+	switch allowed, reason, err := a.auth.May(rbac.User(user), request); {
+	case allowed:
+		return nil
+	case err != nil:
+		return fmt.Errorf("may %s %s %s: %w: %w", user.Name, verb, key, rights.ErrUnanswered, err)
+	default:
 		return rbac.Forbidden(rbac.User(user), request, reason)
 	}
-	return nil
 }
 
 // Escalates implements rights.Access.
@@ -67,8 +72,8 @@ func (a access) Escalates(user rights.User, planned object.Reader, next, old obj
 	grant := rbac.Grant{
 		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
 		May: func(r rbac.Request) bool {
-			allowed, _ := a.auth.May(rbac.User(user), r)
-			return allowed
+			allowed, _, err := a.auth.May(rbac.User(user), r)
+			return allowed && err == nil
 		},
 	}
 	if err := a.roles.Escalates(grant); err != nil {

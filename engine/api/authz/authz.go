@@ -163,18 +163,19 @@ func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string
 const ask = 30 * time.Second
 
 // May answers a part of this process that has no request: may the user do it, and
-// why, or why not.
-func (a *Authorizer) May(u rbac.User, r rbac.Request) (allowed bool, reason string) {
+// why, or why not. An error means that somebody who decides could not be asked, and
+// nobody else allowed it: it says nothing about the user.
+func (a *Authorizer) May(u rbac.User, r rbac.Request) (allowed bool, reason string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), ask)
 	defer cancel()
 	decision, reason, err := a.Authorize(ctx, authorizer.AttributesRecord{
 		User: &user.DefaultInfo{Name: u.Name, Groups: u.Groups}, Verb: r.Verb, Path: r.Path, ResourceRequest: r.Path == "",
 		APIGroup: r.Group, APIVersion: "*", Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace, Name: r.Name,
 	})
-	if err != nil && reason == "" {
-		reason = err.Error()
+	if decision == authorizer.DecisionAllow {
+		return true, reason, nil
 	}
-	return decision == authorizer.DecisionAllow, reason
+	return false, reason, err
 }
 
 // Run reads the configuration's file again when it changes, until ctx ends. While
