@@ -16,7 +16,7 @@ import (
 // of roles and bindings, so use it only for plans.
 func (x *Index) After(events []object.Event) *Index {
 	x.mu.RLock()
-	next := &Index{roles: maps.Clone(x.roles), bindings: maps.Clone(x.bindings)}
+	next := &Index{Kinds: x.Kinds, roles: maps.Clone(x.roles), bindings: maps.Clone(x.bindings)}
 	x.mu.RUnlock()
 	next.Observe(events)
 	if slices.ContainsFunc(events, func(ev object.Event) bool { return ev.Key.GroupKind == clusterRoleKind }) {
