@@ -37,7 +37,9 @@ func (s *Server) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		return err
+		// What the library has built in holds meanwhile; on a full disk the server
+		// still answers, and can be asked to delete something.
+		s.log.Warn("The configuration of the flow control is not compared with what every cluster has", "error", err)
 	}
 	if s.audit != nil {
 		stop := make(chan struct{})
