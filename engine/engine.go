@@ -189,6 +189,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
+	if cfg.Authorization.AllowsAll() && cfg.Authentication == nil {
+		cfg.Authentication = &authn.Methods{}
+	}
 	if cfg.Authorization.AllowsAll() && cfg.Authentication != nil && cfg.Authentication.Anonymous() {
 		cfg.Log.Warn("Nobody is anonymous, because everybody may do everything (--authorization-mode=AlwaysAllow)")
 		cfg.Authentication.ForbidAnonymous()
