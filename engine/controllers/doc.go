@@ -19,6 +19,5 @@
 //	aggregation     rules of ClusterRoles that gather others
 //	certificates    approval, signing and expiry of CertificateSigningRequests
 //
-// To add one, write a package with New(control.Env) control.Controller, and
-// add it to the list in New.
+// CONTRIBUTING.md says how to add one.
 package controllers
