@@ -89,7 +89,8 @@ func (w *Writer) foreseeAlong(ask Ask, obj object.Object) ([]object.Object, erro
 	if old == nil {
 		old = ask.Replaced
 	}
-	view := &overlay{ask.View, map[object.Key]object.Object{key: obj}}
+	view := newOverlay(ask.View)
+	view.put(key, obj)
 	var along []object.Object
 	for _, c := range w.along(view, eventOf(key, obj, old)) {
 		if !c.Always {

@@ -30,6 +30,25 @@ func View(ctx context.Context, stored object.Reader) object.Reader {
 type overlay struct {
 	object.Reader
 	changed map[object.Key]object.Object // nil: removed
+	// kinds are the keys of changed by kind: a transaction of thousands of objects
+	// asks for the few of one kind with each of them.
+	kinds map[schema.GroupKind]map[object.Key]bool
+}
+
+// newOverlay returns a state without changes.
+func newOverlay(stored object.Reader) *overlay {
+	return &overlay{Reader: stored, changed: map[object.Key]object.Object{}, kinds: map[schema.GroupKind]map[object.Key]bool{}}
+}
+
+// put changes an object, or removes it if obj is nil.
+func (o *overlay) put(key object.Key, obj object.Object) {
+	o.changed[key] = obj
+	keys := o.kinds[key.GroupKind]
+	if keys == nil {
+		keys = map[object.Key]bool{}
+		o.kinds[key.GroupKind] = keys
+	}
+	keys[key] = true
 }
 
 // Get implements object.Reader.
@@ -43,18 +62,16 @@ func (o *overlay) Get(key object.Key) object.Object {
 // List implements object.Reader.
 func (o *overlay) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
 	list, revision := o.Reader.List(kind, namespace)
-	concerns := func(key object.Key) bool {
-		return key.GroupKind == kind && (namespace == "" || key.Namespace == namespace)
-	}
 	var added []object.Object
 	found := false
-	for key, obj := range o.changed {
-		if !concerns(key) {
+	for key := range o.kinds[kind] {
+		if namespace != "" && key.Namespace != namespace {
 			continue
 		}
-		if found = true; obj != nil {
+		if obj := o.changed[key]; obj != nil {
 			added = append(added, obj)
 		}
+		found = true
 	}
 	if !found {
 		return list, revision

@@ -133,7 +133,7 @@ type attempt struct {
 
 // admit tries tx, and returns it as admitted.
 func (w *Writer) admit(ctx context.Context, tx change.Tx) (change.Tx, error) {
-	a := attempt{w, make(map[object.Key]bool, len(tx.Changes)), &overlay{w.Store, make(map[object.Key]object.Object, len(tx.Changes))}}
+	a := attempt{w, make(map[object.Key]bool, len(tx.Changes)), newOverlay(w.Store)}
 	admitted := tx
 	admitted.Changes = make([]change.Change, len(tx.Changes))
 	for _, c := range tx.Changes {
@@ -190,7 +190,7 @@ func (a *attempt) change(ctx context.Context, c change.Change, current object.Ob
 
 // put makes next the state of key, with what the store writes along with it.
 func (a *attempt) put(key object.Key, next, current object.Object) {
-	a.view.changed[key] = next
+	a.view.put(key, next)
 	if a.along == nil || next == nil && current == nil {
 		return
 	}
@@ -199,7 +199,7 @@ func (a *attempt) put(key object.Key, next, current object.Object) {
 			continue
 		}
 		if obj, err := c.Mutate(a.view.Get(c.Key)); err == nil {
-			a.view.changed[c.Key] = obj
+			a.view.put(c.Key, obj)
 		}
 	}
 }
