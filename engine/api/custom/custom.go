@@ -23,17 +23,22 @@ type Config struct {
 	// Generic is the configuration of the server whose delegate is made.
 	Generic *genericapiserver.Config
 	Storage storage.Options
-	Reader  object.Reader
+	Reader  Store
 	Kinds   *scheme.Registry
 	// Client reaches the server in process, as the server itself.
 	Client *restclient.Config
 }
 
+// Store is what is read of the store.
+type Store interface {
+	object.Reader
+	Watch(from uint64, kinds ...schema.GroupKind) (object.Watcher, error)
+}
+
 // Resources serves the custom resources of one server.
 type Resources struct {
 	Delegate *genericapiserver.GenericAPIServer
-	reader   object.Reader
-	kinds    *scheme.Registry
+	reader   Store
 }
 
 // New makes the delegate. It starts with the hooks of the server that gets it as
@@ -65,7 +70,7 @@ func New(cfg Config) (*Resources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
-	r := &Resources{Delegate: server.GenericAPIServer, reader: cfg.Reader, kinds: cfg.Kinds}
+	r := &Resources{Delegate: server.GenericAPIServer, reader: cfg.Reader}
 	informer := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
 	if err := informer.SetTransform(r.shared); err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)

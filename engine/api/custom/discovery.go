@@ -4,17 +4,24 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
+
+	"headway.dev/manifests/model/object"
 )
 
 // Definitions returns the definitions that are in force, by name.
 func (r *Resources) Definitions() []*apiextensionsv1.CustomResourceDefinition {
 	list, _ := r.reader.List(definition, "")
+	return established(list)
+}
+
+func established(list []object.Object) []*apiextensionsv1.CustomResourceDefinition {
 	var out []*apiextensionsv1.CustomResourceDefinition
 	for _, obj := range list {
 		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established) {
@@ -26,13 +33,15 @@ func (r *Resources) Definitions() []*apiextensionsv1.CustomResourceDefinition {
 
 // List keeps the groups of custom resources in groups, which is what /apis says
 // to clients that do not ask for aggregated discovery, until ctx ends. own are
-// the groups that are in there anyway.
+// the groups that are in there anyway. It watches the store: the registry of kinds
+// learns of a change before readers of the store do, and of some that it concerns
+// (a definition is in force) not at all.
 func (r *Resources) List(ctx context.Context, groups discovery.GroupManager, own func(group string) bool) {
 	known := map[string]bool{}
-	for {
-		changed := r.kinds.Changed()
+	for ctx.Err() == nil {
+		list, revision := r.reader.List(definition, "")
 		now := map[string]bool{}
-		for _, group := range apiGroups(r.Definitions()) {
+		for _, group := range apiGroups(established(list)) {
 			if !own(group.Name) {
 				now[group.Name] = true
 				groups.AddGroup(group)
@@ -44,10 +53,17 @@ func (r *Resources) List(ctx context.Context, groups discovery.GroupManager, own
 			}
 		}
 		known = now
+		w, err := r.reader.Watch(revision, definition)
+		if err == nil {
+			_, err = w.Next(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		// The end of ctx or of the store, or a watch that fell behind and begins anew.
 		select {
-		case <-changed:
+		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return
 		}
 	}
 }

@@ -316,6 +316,10 @@ def custom_resources():
     refused(409, "Conflict", lambda: custom.replace_namespaced_custom_object(*at, "adder", patched))
     same("scaled", custom.get_namespaced_custom_object(*at, "adder")["spec"]["length"], 5)
 
+    # What is served is listed a moment later: Established does not say that it is.
+    deadline = time.monotonic() + 60
+    while not any(g.name == group for g in client.ApisApi().get_api_versions().groups):
+        assert time.monotonic() < deadline, "the group is not listed"
     dynamic.resources.invalidate_cache()
     snakes = dynamic.resources.get(api_version=f"{group}/v1", kind="Snake")
     snakes.create(body=snake("boa", length=9), namespace=NS)
