@@ -55,7 +55,9 @@ func TestMoveFromBrokenKustomization(t *testing.T) {
 // What a broken Kustomization puts back is what it applied last: as its spec was
 // then, and without what another one took over and has deleted since.
 func TestBrokenKustomizationPutsBackWhatItApplied(t *testing.T) {
-	spec := func(value string) string { return nested("one", "./one", "  postBuild: {substitute: {v: "+value+"}}\n") }
+	spec := func(value string) string {
+		return nested("one", "./one", "  postBuild: {substitute: {v: "+value+"}}\n")
+	}
 	w := mono(t, map[string]string{
 		"cluster/one.yaml": spec("old"),
 		"cluster/two.yaml": nested("two", "./two", ""),

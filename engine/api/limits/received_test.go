@@ -58,7 +58,7 @@ func TestReceivedBodies(t *testing.T) {
 				t.Errorf("%s: the handler read %d bytes, %v", name, len(all), err)
 			}
 		}), func(*http.Request, *genericapirequest.RequestInfo) bool { return tc.long }, limit)
-		r := httptest.NewRequest(http.MethodPost, "/", body)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", body)
 		ctx := genericapirequest.WithRequestInfo(r.Context(), &genericapirequest.RequestInfo{Verb: tc.verb})
 		ctx = genericapirequest.WithUser(ctx, &user.DefaultInfo{Name: tc.user})
 		handler.ServeHTTP(httptest.NewRecorder(), r.WithContext(ctx))
