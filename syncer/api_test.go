@@ -126,10 +126,21 @@ func TestPlan(t *testing.T) {
 	git(t, w.work, "add", "-A")
 	git(t, w.work, "commit", "-q", "-m", "feature")
 	git(t, w.work, "push", "-q", "origin", "feature/x")
-	n := w.store.Commits()
 	var p wire.Plans
-	if code, body := w.call("plan", wire.PlanRequest{Rev: "feature/x"}, &p); code != http.StatusOK {
-		t.Fatalf("plan: %d %s", code, body)
+	// What the syncer still says of the first commit may come meanwhile.
+	made := 1
+	for range 5 {
+		n := w.store.Commits()
+		p = wire.Plans{}
+		if code, body := w.call("plan", wire.PlanRequest{Rev: "feature/x"}, &p); code != http.StatusOK {
+			t.Fatalf("plan: %d %s", code, body)
+		}
+		if made = w.store.Commits() - n; made == 0 {
+			break
+		}
+	}
+	if made != 0 {
+		t.Errorf("the plan made %d transactions, each time", made)
 	}
 	if want := (wire.Summary{Create: 1, Update: 1, Delete: 1, Restart: 1}); p.Summary != want {
 		t.Errorf("summary = %+v, want %+v", p.Summary, want)
@@ -142,9 +153,6 @@ func TestPlan(t *testing.T) {
 	}
 	if !found || p.Target != "feature/x@sha1:"+git(t, w.work, "rev-parse", "HEAD") {
 		t.Errorf("plan = %+v", p)
-	}
-	if got := w.store.Commits(); got != n {
-		t.Errorf("the plan made %d transactions", got-n)
 	}
 	// Without a revision, the newest commit of the branch that is followed.
 	p = wire.Plans{}

@@ -174,8 +174,10 @@ func (p *process) reason(ctx context.Context, died error) error {
 		return context.Cause(ctx)
 	}
 	said := p.said()
+	says := func(what string) bool { return strings.Contains(said, what) }
 	switch {
-	case strings.Contains(said, "out of memory") || strings.Contains(said, "cannot allocate memory") || strings.Contains(said, "stack exceeds"):
+	// Go's runtime, its threads, its stacks, and the race detector's memory.
+	case says("out of memory") || says("cannot allocate memory") || says("stack exceeds") || says("failed to allocate"):
 		return fmt.Errorf("%w: more than %d MiB of memory", ErrBudget, p.budget.Memory>>20)
 	case status.Signaled() && used >= p.budget.CPU-time.Second/2:
 		return fmt.Errorf("%w: more than %s of CPU time", ErrBudget, p.budget.CPU)
