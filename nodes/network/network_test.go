@@ -21,6 +21,13 @@ import (
 	"headway.dev/nodes/runtime"
 )
 
+// impatient is a client that gives up after a second. So does its dialer: net/http
+// goes on with a dial that nobody waits for any more.
+func impatient() *http.Client {
+	dialer := &net.Dialer{Timeout: time.Second}
+	return &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}}
+}
+
 func podIP(t *testing.T, n *nodetest.Node, uid string) string {
 	t.Helper()
 	p, err := n.Get(t.Context(), uid)
@@ -97,8 +104,7 @@ func TestHostPorts(t *testing.T) {
 	if err := n.RemoveSandbox(t.Context(), pod.PodRef); err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Timeout: time.Second}
-	if resp, err := client.Do(nodetest.Request(t, "http://127.0.0.1:28081/")); err == nil {
+	if resp, err := impatient().Do(nodetest.Request(t, "http://127.0.0.1:28081/")); err == nil {
 		resp.Body.Close()
 		t.Error("the host port answers after its pod is gone")
 	}
@@ -251,7 +257,7 @@ func TestNetworkHeals(t *testing.T) {
 			t.Fatalf("%v: %v: %s", harm, err, out)
 		}
 		for _, url := range []string{inside, "http://127.0.0.1:28086/hostname"} {
-			client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+			client := impatient()
 			nodetest.Eventually(t, 40*time.Second, func() string {
 				resp, err := client.Do(nodetest.Request(t, url))
 				if err != nil {
