@@ -12,6 +12,7 @@ import (
 	"headway.dev/engine/encryption"
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
+	"headway.dev/manifests/model/scheme"
 )
 
 // RotatePath is where a POST rotates the key of Secrets. Only those may whom a
@@ -37,8 +38,8 @@ type Rotation struct {
 // are encrypted with.
 func KeyFile(dataDir string) string { return filepath.Join(dataDir, "pki", "secrets.key") }
 
-func encryptionConfig(dataDir, providers string) encryption.Config {
-	return encryption.Config{KeyFile: KeyFile(dataDir), ProviderConfig: providers}
+func encryptionConfig(dataDir, providers string, kinds *scheme.Registry) encryption.Config {
+	return encryption.Config{KeyFile: KeyFile(dataDir), ProviderConfig: providers, Kinds: kinds}
 }
 
 // encryptStore writes the key of a new cluster, and encrypts what a version
@@ -118,12 +119,13 @@ const tellEvery = 100 * time.Millisecond
 // RotateOffline rotates the key of Secrets in a data dir that no server uses,
 // which the caller has locked.
 func RotateOffline(ctx context.Context, dataDir, providers string, log *slog.Logger, tell func(Rotation)) (err error) {
-	cipher, err := encryption.Open(encryptionConfig(dataDir, providers))
+	var kinds scheme.Registry
+	cipher, err := encryption.Open(encryptionConfig(dataDir, providers, &kinds))
 	if err != nil {
 		return err
 	}
 	defer cipher.Close()
-	s, err := store.Open(store.Options{Path: filepath.Join(dataDir, StoreFile), Codec: record.Any, Cipher: cipher, Log: log})
+	s, err := store.Open(store.Options{Path: filepath.Join(dataDir, StoreFile), Codec: record.Any, Define: kinds.Observe, Cipher: cipher, Log: log})
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type Config struct {
 	// ProviderConfig is an EncryptionConfiguration of Kubernetes; what it names
 	// is encrypted as it says. It may be empty.
 	ProviderConfig string
+	// Kinds knows the kinds that definitions define; nil: there are none.
+	Kinds *scheme.Registry
 }
 
 // Cipher encrypts what the store's file contains. It is a record.Cipher.
@@ -55,6 +57,8 @@ type state struct {
 type route struct {
 	provider value.Transformer
 	own      bool
+	// guessed says that the kind's definition is not known.
+	guessed bool
 }
 
 var (
@@ -80,7 +84,7 @@ func Open(cfg Config) (*Cipher, error) {
 		}
 		s.keys = []key{k}
 	}
-	if s.providers, err = loadProviders(cfg.ProviderConfig); err != nil {
+	if s.providers, err = loadProviders(cfg); err != nil {
 		return nil, err
 	}
 	c := &Cipher{cfg: cfg}
@@ -115,15 +119,13 @@ func (s *state) route(kind schema.GroupKind) route {
 	if r, ok := s.routes.Load(kind); ok {
 		return r.(route)
 	}
-	var r route
-	k, known := scheme.ForKind(kind)
-	if known {
-		r.provider = s.provider(k.Resource().GroupResource())
+	k, own := scheme.ForKind(kind)
+	if !own {
+		return s.custom(kind) // which may be another one tomorrow
 	}
+	r := route{provider: s.provider(k.Resource().GroupResource())}
 	r.own = r.provider == nil && kind == secretKind
-	if known {
-		s.routes.Store(kind, r)
-	}
+	s.routes.Store(kind, r)
 	return r
 }
 
@@ -162,12 +164,21 @@ func (c *Cipher) Decrypt(k object.Key, data []byte) (plain []byte, stale bool, e
 	}
 	switch {
 	case r.provider != nil:
+		if r.guessed && !bytes.HasPrefix(data, []byte(record.Encrypted)) {
+			return data, false, nil
+		}
 		plain, stale, err := r.provider.TransformFromStorage(context.Background(), data, about(k))
 		if err != nil {
+			if plain, ok := s.otherwise(k, data); ok {
+				return plain, true, nil
+			}
 			return nil, false, fmt.Errorf("%w: no provider in %s reads it (%w); it must keep the earlier providers and keys until `headway secrets rotate` has been run, and their KMS plugins must answer", record.ErrKey, s.path, err)
 		}
 		return plain, stale, nil
 	case bytes.HasPrefix(data, []byte(record.Encrypted)):
+		if plain, ok := s.otherwise(k, data); ok {
+			return plain, true, nil
+		}
 		return nil, false, fmt.Errorf("%w: it is encrypted by the provider %q: start with an --encryption-provider-config that has this provider, after `identity` to be rid of it", record.ErrKey, providerOf(data))
 	}
 	return data, r.own, nil

@@ -11,7 +11,7 @@ func (c *Cipher) Rotate() error {
 	s := c.current.Load()
 	next := &state{keys: s.keys, saved: s.saved}
 	var err error
-	if next.providers, err = loadProviders(c.cfg.ProviderConfig); err != nil {
+	if next.providers, err = loadProviders(c.cfg); err != nil {
 		return err
 	}
 	if next.route(secretKind).own {

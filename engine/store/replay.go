@@ -14,6 +14,7 @@ import (
 	"headway.dev/engine/store/file"
 	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // contents is what Open finds in the file.
@@ -69,7 +70,7 @@ func replayTx(tx file.Tx, opts Options) (contents, error) {
 		live = append(live, f)
 	}
 	slices.Sort(c.garbage)
-	if c.stale, err = decodeAll(live, opts); err != nil {
+	if c.stale, err = decodeDefined(live, opts); err != nil {
 		return c, err
 	}
 	if tx.Scrub() {
@@ -103,6 +104,35 @@ func latestRecords(tx file.Tx, c *contents) (map[object.Key]*found, error) {
 		latest[r.Key] = &found{revision: revision, record: r}
 	})
 	return latest, err
+}
+
+// decodeDefined is decodeAll, of definitions first.
+func decodeDefined(live []*found, opts Options) (stale int64, err error) {
+	if opts.Define == nil {
+		return decodeAll(live, opts)
+	}
+	var definitions, others []*found
+	for _, f := range live {
+		if f.record.Key.GroupKind == scheme.Definition {
+			definitions = append(definitions, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	if stale, err = decodeAll(definitions, opts); err != nil {
+		return 0, err
+	}
+	var events []object.Event
+	for _, f := range definitions {
+		if f.entry != nil {
+			events = append(events, object.Event{Type: object.Added, Key: f.record.Key, Object: f.entry.object, Revision: f.revision})
+		}
+	}
+	if len(events) > 0 {
+		opts.Define(events)
+	}
+	more, err := decodeAll(others, opts)
+	return stale + more, err
 }
 
 // decodeAll makes the entries of live, and returns how many of them are stale. An

@@ -54,6 +54,10 @@ type Options struct {
 	// rolled back, and anyone who learns of a change finds it there. It must
 	// not call the store.
 	Observe func(events []object.Event)
+	// Define receives the CustomResourceDefinitions of the file before any other
+	// object is decoded: how those are encrypted may depend on them. Observe
+	// receives them again.
+	Define func(events []object.Event)
 	// History is how many events each kind keeps for watchers at most. The
 	// default is 4096 and, of a kind that changes more often, all of the last 75
 	// seconds, within HistoryBytes: a watcher that had a bookmark a minute ago
