@@ -21,7 +21,8 @@ import (
 // read: a custom resource is stored in one version and read in several, each with
 // the defaults of its schema of today.
 type Forms interface {
-	// Show returns the form in which a stored object is read. It may be shared.
+	// Show returns the form in which a stored object is read. It may be shared. A
+	// webhook may be asked for it: it may take a while, and fail.
 	Show(stored object.Object) (object.Object, error)
 	// Store returns the form in which an object of this resource is stored. It
 	// may be the object itself.
@@ -39,7 +40,16 @@ type versioned struct {
 	// shown are the forms made so far, for as long as the stored objects live; nil
 	// for objects that are their own form.
 	shown sync.Map // weak.Pointer[unstructured.Unstructured] to *unstructured.Unstructured
+	// bytes is how long those were together that are another object: webhooks make
+	// them as they like.
+	bytes atomic.Int64
+	// making are the forms that are being made: of who wants the same one, only the
+	// first asks a webhook for it.
+	making sync.Map // weak.Pointer[unstructured.Unstructured] to func() (*unstructured.Unstructured, error)
 }
+
+// mostShown bounds versioned.bytes. Further forms are made each time they are read.
+const mostShown = 256 << 20
 
 func newVersioned(codec apiruntime.Codec, version schema.GroupVersion) *versioned {
 	return &versioned{codec: codec, version: version.String()}
@@ -58,6 +68,19 @@ func (v *versioned) Show(stored object.Object) (object.Object, error) {
 		}
 		return u, nil
 	}
+	once, _ := v.making.LoadOrStore(key, sync.OnceValues(func() (*unstructured.Unstructured, error) {
+		defer v.making.Delete(key)
+		return v.form(key, u)
+	}))
+	form, err := once.(func() (*unstructured.Unstructured, error))()
+	if err != nil {
+		return nil, err
+	}
+	return form, nil
+}
+
+// form makes the form of a stored object, and keeps it.
+func (v *versioned) form(key weak.Pointer[unstructured.Unstructured], u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	data, err := json.Marshal(u.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode the stored %s %s: %w", u.GetKind(), u.GetName(), err)
@@ -70,23 +93,42 @@ func (v *versioned) Show(stored object.Object) (object.Object, error) {
 	if !ok {
 		return nil, fmt.Errorf("storage: a custom resource is decoded as %T", decoded)
 	}
+	size, kept := int64(0), form
 	if reflect.DeepEqual(form.Object, u.Object) {
-		form = nil
+		form, kept = u, nil
+	} else if size, err = sizeOf(form, u, len(data)); err != nil {
+		return nil, err
+	} else if v.bytes.Add(size) > mostShown {
+		v.bytes.Add(-size)
+		return form, nil
 	}
-	if _, known := v.shown.LoadOrStore(key, form); !known {
-		// Not v itself: the stored object would keep the forms of all versions that
-		// its definition ever had.
-		owner := weak.Make(v)
-		runtime.AddCleanup(u, func(key weak.Pointer[unstructured.Unstructured]) {
-			if v := owner.Value(); v != nil {
-				v.shown.Delete(key)
-			}
-		}, key)
+	if _, known := v.shown.LoadOrStore(key, kept); known {
+		v.bytes.Add(-size)
+		return form, nil
 	}
-	if form == nil {
-		return u, nil
-	}
+	// Not v itself: the stored object would keep the forms of all versions that
+	// its definition ever had.
+	owner := weak.Make(v)
+	runtime.AddCleanup(u, func(key weak.Pointer[unstructured.Unstructured]) {
+		if v := owner.Value(); v != nil {
+			v.shown.Delete(key)
+			v.bytes.Add(-size)
+		}
+	}, key)
 	return form, nil
+}
+
+// sizeOf is how long the form of u is, of which the encoding has n bytes. The forms in
+// the stored version differ by defaults alone.
+func sizeOf(form, u *unstructured.Unstructured, n int) (int64, error) {
+	if form.GetAPIVersion() == u.GetAPIVersion() {
+		return int64(n), nil
+	}
+	data, err := json.Marshal(form.Object)
+	if err != nil {
+		return 0, fmt.Errorf("encode the %s %s: %w", form.GetKind(), form.GetName(), err)
+	}
+	return int64(len(data)), nil
 }
 
 // Store implements Forms.

@@ -209,7 +209,7 @@ func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, k
 			p.count += int64(left)
 			break
 		}
-		if p.count%1024 == 0 && ctx.Err() != nil {
+		if (p.count%1024 == 0 || s.forms != nil) && ctx.Err() != nil {
 			return storage.NewTimeoutError(s.prefix, "request did not complete within requested timeout")
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"headway.dev/engine/store"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Config of one resource's storage.
@@ -54,6 +55,7 @@ type Storage struct {
 	indexed    []string
 	create     func() runtime.Object
 	forms      Forms
+	share      func(obj, old object.Object)
 	durability change.Durability
 	interval   time.Duration
 	patience   time.Duration
@@ -101,6 +103,9 @@ func New(c Config) (*Storage, error) {
 		patience:   c.Patience,
 		forgotten:  c.Store.Forgotten(c.Kind),
 		progress:   make(chan struct{}),
+	}
+	if k, ok := scheme.ForKind(c.Kind); ok {
+		s.share = k.Share
 	}
 	s.expiry = newExpiry(s)
 	if c.RestoredTTL > 0 {

@@ -213,6 +213,9 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, path string, out runtime
 				return setTo(out, a.state)
 			}
 		}
+		if s.share != nil && a.stored != nil {
+			s.share(next, a.stored)
+		}
 		stored, _, err := s.swap(ctx, a.key, a.state, next)
 		if errors.Is(err, errConflict) {
 			if err := a.met(stored); err != nil {

@@ -71,6 +71,10 @@ type Definition[T object.Object] struct {
 	Fields    Fields[T]
 	Health    Health[T]
 
+	// Share lets obj, which takes the place of old, have the large parts of old that
+	// are the same, so that they are in memory once. old is not changed.
+	Share func(obj, old T)
+
 	// Honours says which fields have their effect, for every Go type that the
 	// kind's manifests lead to, unless another kind has it. Nil for kinds that
 	// describe (events, leases, endpoints) or grant (RBAC), and promise nothing
@@ -197,6 +201,7 @@ func Define[T, L any, PT interface {
 			return f(obj.(PT), reader, owned)
 		}
 	}
+	k.Share = doBoth(d.Share)
 	k.Rollout, k.Scale, k.Suspension = with(d.Rollout), of(d.Scale), of(d.Suspension)
 	if f := d.PodTemplate; f != nil {
 		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }

@@ -1,11 +1,13 @@
 package apiextensions
 
 import (
+	"maps"
 	"slices"
 	"time"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/column"
@@ -56,7 +58,27 @@ var customResourceDefinition = kind.Define[apiextensionsv1.CustomResourceDefinit
 		},
 	},
 	Health: kind.Health[*apiextensionsv1.CustomResourceDefinition]{Of: healthOf},
+	Share:  share,
 })
+
+// share has the states of a definition, of which some are kept for watchers, have their
+// schemas, annotations and managed fields in memory once: most differ in their status.
+func share(crd, old *apiextensionsv1.CustomResourceDefinition) {
+	if equality.Semantic.DeepEqual(crd.Spec, old.Spec) {
+		crd.Spec = old.Spec
+	}
+	if maps.Equal(crd.Annotations, old.Annotations) {
+		crd.Annotations = old.Annotations
+	}
+	for i := range crd.ManagedFields {
+		is := &crd.ManagedFields[i]
+		for _, was := range old.ManagedFields {
+			if is.Manager == was.Manager && is.Subresource == was.Subresource && equality.Semantic.DeepEqual(is.FieldsV1, was.FieldsV1) {
+				is.FieldsV1 = was.FieldsV1
+			}
+		}
+	}
+}
 
 // addStoredVersion notes that there may be objects in the version in which they
 // are stored from now on.
