@@ -13,6 +13,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/api"
@@ -46,6 +47,8 @@ type Config struct {
 	Store env.Store
 	// Kinds are those of the store; nil are Headway's own.
 	Kinds *scheme.Registry
+	// Convert asks the webhooks that convert custom resources; nil asks none.
+	Convert custom.Converter
 	// DataDir keeps the mirrors of remote repositories.
 	DataDir string
 	Log     *slog.Logger
@@ -137,7 +140,7 @@ func New(cfg Config) *Syncer {
 		cfg.Identity = git.Identity{Name: "headway", Email: "headway@localhost"}
 	}
 	s := &Syncer{
-		env:    &env.Env{Store: cfg.Store, Kinds: cfg.Kinds, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
+		env:    &env.Env{Store: cfg.Store, Kinds: cfg.Kinds, Convert: cfg.Convert, Log: cfg.Log, Now: cfg.Now, Events: cfg.Events, Progress: cfg.Progress},
 		rights: rights.New(cfg.Access, cfg.Store, cfg.DefaultServiceAccount, cfg.NoCrossNamespaceRefs),
 		cfg:    cfg, journal: journal.New(cfg.Store, cfg.JournalEntries),
 		loops: apply.New(),

@@ -56,7 +56,7 @@ type kustomization struct {
 }
 
 func newKustomization(s *Set, key object.Key) *kustomization {
-	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), board: progress.NewBoard(), turn: make(turn, 1), planner: plan.New(s.Env.Kinds), drifted: map[object.Key]bool{}, renderer: render.New(s.Env, s.Rights)}
+	k := &kustomization{s: s, key: key, holder: owners.NewHolder(key), board: progress.NewBoard(), turn: make(turn, 1), planner: plan.NewConverting(s.Env.Kinds, s.Env.Convert), drifted: map[object.Key]bool{}, renderer: render.New(s.Env, s.Rights)}
 	k.judge = &judge.Judge{
 		Env: s.Env, Journal: s.Journal, Key: key, Expressions: &k.exprs, Settle: s.Settle, Logs: s.Logs,
 		// Of the last good commit, while the newest is refused, Ready says nothing.

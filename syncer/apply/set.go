@@ -251,7 +251,7 @@ func (s *Set) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.
 	if k := s.kustomization(key); k != nil {
 		return k.planner.Fork(), k.renderer.Fork(ctx)
 	}
-	return plan.New(s.Env.Kinds), render.New(s.Env, s.Rights)
+	return plan.NewConverting(s.Env.Kinds, s.Env.Convert), render.New(s.Env, s.Rights)
 }
 
 // Input implements preview.Loops.

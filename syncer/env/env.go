@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/wire"
@@ -31,8 +32,10 @@ type Env struct {
 	Store Store
 	// Kinds are those of the store; nil are Headway's own.
 	Kinds *scheme.Registry
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Convert asks the webhooks that convert custom resources; nil asks none.
+	Convert custom.Converter
+	Log     *slog.Logger
+	Now     func() time.Time
 	// Events may be nil.
 	Events Events
 	// Feed passes progress to its subscribers.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/lifecycle"
@@ -31,6 +32,8 @@ const Manager = "headway"
 type applier struct {
 	managers map[schema.GroupVersionKind]*managedfields.FieldManager
 	customs  map[schema.GroupVersionKind]customManager
+	// by converts custom resources; nil: nobody does.
+	by custom.Converter
 }
 
 func newApplier() *applier {

@@ -158,11 +158,12 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 		}
 		return next, version.Create(next), nil
 	}
-	settled := func(next *unstructured.Unstructured) object.Object {
-		if next = custom.Convert(next, k.GroupVersion()); version != storage {
-			_ = storage.Complete(next) // it compiled, or nothing would be stored
+	settled := func(next *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		next, err := a.convert(k.Custom, next, k.GroupVersion())
+		if err == nil && version != storage {
+			err = storage.Complete(next)
 		}
-		return next
+		return next, err
 	}
 	if err := storage.Compile(); err != nil {
 		return fail(err)
@@ -172,18 +173,31 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 		if err != nil {
 			return fail(err)
 		}
-		return applied{object: settled(next), kind: k}, errorsAt(item, key, faults)
+		if len(faults) > 0 {
+			return applied{}, errorsAt(item, key, faults)
+		}
+		if next, err = settled(next); err != nil {
+			return fail(err)
+		}
+		return applied{object: next, kind: k}, nil
 	}
 	was, ok := live.(*unstructured.Unstructured)
 	if !ok {
 		return fail(fmt.Errorf("unexpected %T", live))
 	}
 	// What is stored may be from before the schema of today.
-	shown := custom.Convert(was, k.GroupVersion()).DeepCopy()
+	shown, err := a.convert(k.Custom, was, k.GroupVersion())
+	if err != nil {
+		return fail(err)
+	}
+	shown = shown.DeepCopy()
 	if err := storage.Complete(shown); err != nil {
 		return fail(err)
 	}
-	base := custom.Convert(shown, gvk.GroupVersion())
+	base, err := a.convert(k.Custom, shown, gvk.GroupVersion())
+	if err != nil {
+		return fail(err)
+	}
 	if base == shown {
 		base = shown.DeepCopy()
 	} else if err := version.Complete(base); err != nil {
@@ -204,7 +218,10 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 	version.PrepareUpdate(next, base)
 	faults := version.Update(next, base)
 	if len(faults) == 0 {
-		return applied{object: settled(next), shown: shown, kind: k}, nil
+		if next, err = settled(next); err != nil {
+			return fail(err)
+		}
+		return applied{object: next, shown: shown, kind: k}, nil
 	}
 	reason, errs := forced(in, item, key, faults)
 	if len(errs) > 0 {
@@ -214,7 +231,24 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 	if err != nil {
 		return fail(err)
 	}
-	return applied{object: settled(fresh), shown: shown, kind: k, recreate: true, reason: reason}, errorsAt(item, key, faults)
+	if len(faults) > 0 {
+		return applied{}, errorsAt(item, key, faults)
+	}
+	if fresh, err = settled(fresh); err != nil {
+		return fail(err)
+	}
+	return applied{object: fresh, shown: shown, kind: k, recreate: true, reason: reason}, nil
+}
+
+// convert returns u in a version. A webhook that cannot be asked yet, because it comes
+// with the same commit, keeps the commit from being applied: what it would answer is
+// part of the plan.
+func (a *applier) convert(of *custom.Definition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
+	out, err := of.Convert(u, version, a.by)
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be converted from %s to %s, in which it is stored or declared: %w; a webhook has to answer before what it converts is applied", u.GetAPIVersion(), version, err)
+	}
+	return out, nil
 }
 
 // customManager is one version's field manager of a definition.
@@ -231,7 +265,7 @@ func (a *applier) customManager(of *custom.Definition, gvk schema.GroupVersionKi
 	if err != nil {
 		return nil, err
 	}
-	m, err := managedfields.NewDefaultCRDFieldManager(converter, versions{}, noDefaults{}, emptyCustom{}, gvk, gvk.GroupVersion(), "", nil)
+	m, err := managedfields.NewDefaultCRDFieldManager(converter, versions{of: of, by: a.by}, noDefaults{}, emptyCustom{}, gvk, gvk.GroupVersion(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", gvk.Kind, err)
 	}
@@ -243,10 +277,14 @@ func (a *applier) customManager(of *custom.Definition, gvk schema.GroupVersionKi
 }
 
 // versions converts custom resources between their versions.
-type versions struct{ convertor }
+type versions struct {
+	convertor
+	of *custom.Definition
+	by custom.Converter
+}
 
 // ConvertToVersion implements runtime.ObjectConvertor.
-func (versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
+func (v versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
 	u, ok := in.(*unstructured.Unstructured)
 	if !ok {
 		return in, nil
@@ -255,7 +293,7 @@ func (versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (
 	if !ok {
 		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
 	}
-	return custom.Convert(u, gvk.GroupVersion()), nil
+	return v.of.Convert(u, gvk.GroupVersion(), v.by)
 }
 
 // emptyCustom makes empty custom resources.

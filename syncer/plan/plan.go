@@ -7,11 +7,13 @@ import (
 	"sync"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -197,7 +199,11 @@ func (r Result) Changes() bool {
 
 // Planner makes plans for one Kustomization, and remembers what it found.
 type Planner struct {
-	mu      sync.Mutex
+	// planning is held by who makes a plan, and mu by who reads or changes what is
+	// below: not while a webhook converts.
+	planning sync.Mutex
+	mu       sync.Mutex
+
 	applier *applier
 	wanted  *wanted // of the plan before
 	memo    map[object.Key]memo
@@ -205,6 +211,8 @@ type Planner struct {
 	// registry knows the kinds of the cluster, kinds those of the plan that is made.
 	registry *scheme.Registry
 	kinds    definitions
+	// converter converts custom resources; nil: nobody does.
+	converter custom.Converter
 	// compared counts for the result of the plan that is being made.
 	compared int
 }
@@ -226,12 +234,41 @@ func New(kinds *scheme.Registry) *Planner {
 	return &Planner{applier: newApplier(), memo: map[object.Key]memo{}, registry: kinds}
 }
 
+// NewConverting is New, for a cluster in which by converts custom resources.
+func NewConverting(kinds *scheme.Registry, by custom.Converter) *Planner {
+	p := New(kinds)
+	p.by(by)
+	return p
+}
+
+// by makes a converter the one of p.
+func (p *Planner) by(converter custom.Converter) {
+	if p.converter = converter; converter != nil {
+		p.applier.by = released{converter, &p.mu}
+	}
+}
+
+// released gives a lock back while a webhook is asked.
+type released struct {
+	custom.Converter
+	mu *sync.Mutex
+}
+
+// Convert implements custom.Converter.
+func (r released) Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	return r.Converter.Convert(crd, u, version)
+}
+
 // Fork returns a Planner that knows what p knows, and from which p learns
 // nothing: for plans that are only shown. It may be called at any time.
 func (p *Planner) Fork() *Planner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore, registry: p.registry}
+	fork := &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore, registry: p.registry}
+	fork.by(p.converter)
+	return fork
 }
 
 // Drifted reports whether the live state of a key differs from the one that the
@@ -267,6 +304,8 @@ func (p *Planner) Learn(a Action, stored object.Object) {
 
 // Plan makes a plan. It never changes the items' objects or the stored ones.
 func (p *Planner) Plan(in Input, stored object.Reader) Result {
+	p.planning.Lock()
+	defer p.planning.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var res Result

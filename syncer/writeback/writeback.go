@@ -59,7 +59,7 @@ type Writeback struct {
 
 // New has reviewed nothing yet.
 func New(o Options) *Writeback {
-	return &Writeback{Options: o, planner: plan.New(o.Env.Kinds), views: map[object.Key]*view{}}
+	return &Writeback{Options: o, planner: plan.NewConverting(o.Env.Kinds, o.Env.Convert), views: map[object.Key]*view{}}
 }
 
 // view is what a Kustomization declares at one revision.

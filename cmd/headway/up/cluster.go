@@ -111,6 +111,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 	writer := c.Engine.Writer(change.User{Name: systemUser, Groups: []string{superusers}})
 	c.Syncer = syncer.New(syncer.Config{
 		Kinds:    c.Engine.Kinds(),
+		Convert:  c.Engine.Converter(),
 		Store:    writer,
 		DataDir:  cfg.DataDir,
 		Log:      cfg.Log.With("part", "syncer"),
