@@ -53,7 +53,7 @@ var rooms = map[string][]string{
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", ".", "apitest"},
 	"engine/controllers": {
-		"control", "aggregation", "bootstrap", "certificates", "deployment", "endpoints", "eventttl", "gc", "namespace", "node", "replicaset", "resourcequota", "rootca",
+		"control", "aggregation", "bootstrap", "certificates", "deployment", "endpoints", "eventttl", "gc", "migration", "namespace", "node", "replicaset", "resourcequota", "rootca",
 		"serviceaccount", ".",
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},

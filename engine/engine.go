@@ -53,6 +53,7 @@ import (
 	"headway.dev/manifests/egress"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -122,6 +123,7 @@ type Engine struct {
 	graph     authz.Graph
 	auth      *authz.Authorizer
 	hooks     configured.Configurations
+	converter *configured.Converter
 	events    *event.Recorder
 	pki       *pki.Set
 	tokens    authn.Tokens
@@ -157,7 +159,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.cipher, err = encryption.Open(encryptionConfig(cfg.DataDir, cfg.EncryptionProviderConfig)); err != nil {
+	if e.cipher, err = encryption.Open(encryptionConfig(cfg.DataDir, cfg.EncryptionProviderConfig, &e.kinds)); err != nil {
 		return nil, err
 	}
 	e.roles.Kinds = &e.kinds
@@ -165,6 +167,9 @@ func Open(cfg Config) (*Engine, error) {
 		Path:  filepath.Join(cfg.DataDir, StoreFile),
 		Admit: e.checks.Hooks(),
 		Along: e.checks.Along,
+		Define: func(events []object.Event) {
+			guard.Do(context.Background(), "learn of the definitions", func() { e.kinds.Observe(events) })
+		},
 		Observe: func(events []object.Event) {
 			for _, observe := range []func([]object.Event){e.kinds.Observe, e.checks.Observe, e.roles.Observe, e.graph.Observe, e.hooks.Observe} {
 				// The panic of one does not keep the others from the events.
@@ -196,15 +201,18 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.Log.Warn("Nobody is anonymous, because everybody may do everything (--authorization-mode=AlwaysAllow)")
 		cfg.Authentication.ForbidAnonymous()
 	}
+	if e.converter, err = configured.NewConverter(e.store, cfg.Egress); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: e.store, Kinds: &e.kinds, PodSecurity: plugins.Levels{Enforce: cfg.PodSecurity, Account: cfg.DefaultServiceAccount}, Tolerations: cfg.Tolerations, Log: cfg.Log.With("part", "admission"),
-		Configured: configured.New(configured.Config{Stored: e.store, Configurations: &e.hooks, Authorizer: e.auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
+		Configured: configured.New(configured.Config{Stored: e.store, Kinds: &e.kinds, Converter: e.converter, Configurations: &e.hooks, Authorizer: e.auth, Types: openapi.TypeConverter(), Egress: cfg.Egress}),
 	})
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
 	e.admission = admission.NewChain(plugged...)
-	e.admission.Kinds = &e.kinds
+	e.admission.Kinds, e.admission.Converter = &e.kinds, e.converter
 	e.events = event.NewRecorder(e.store, time.Now, cfg.Log.With("part", "events"))
 	return e, nil
 }
@@ -220,6 +228,9 @@ func (e *Engine) Store() *store.Store { return e.store }
 
 // Kinds are Headway's own, and those that the stored definitions define.
 func (e *Engine) Kinds() *scheme.Registry { return &e.kinds }
+
+// Converter converts custom resources by webhooks.
+func (e *Engine) Converter() custom.Converter { return e.converter }
 
 // Roles decides who may do what according to roles and their bindings.
 func (e *Engine) Roles() *rbac.Index { return &e.roles }
@@ -278,6 +289,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Authorizer:  e.auth,
 		Gate:        gate,
 		Admission:   e.admission,
+		Egress:      e.cfg.Egress,
 
 		Audit:          e.cfg.Audit,
 		Authentication: e.cfg.Authentication,
@@ -328,6 +340,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	manager, err := controllers.New(controllers.Config{
 		Store:       e.store,
 		Kinds:       &e.kinds,
+		Convert:     e.converter,
 		As:          func(user change.User) control.Store { return e.Writer(user) },
 		Events:      e.events,
 		Enabled:     e.cfg.Controllers,

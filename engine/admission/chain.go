@@ -10,6 +10,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/scheme"
 )
 
@@ -39,9 +40,11 @@ type Selective interface {
 type Chain struct {
 	// Kinds are those of the cluster, set before the chain is used; nil are Headway's
 	// own.
-	Kinds   *scheme.Registry
-	plugins []Plugin
-	coming  atomic.Pointer[coming]
+	Kinds *scheme.Registry
+	// Converter converts custom resources by webhooks, set before the chain is used.
+	Converter custom.Converter
+	plugins   []Plugin
+	coming    atomic.Pointer[coming]
 }
 
 var (

@@ -49,7 +49,7 @@ func (c *coming) key() object.Key {
 }
 
 // interfacesOf returns what plugins may know of a kind.
-func interfacesOf(k *kind.Kind) admission.ObjectInterfaces {
+func (c *Chain) interfacesOf(k *kind.Kind) admission.ObjectInterfaces {
 	if k == nil || k.Custom == nil {
 		return objects
 	}
@@ -58,13 +58,14 @@ func interfacesOf(k *kind.Kind) admission.ObjectInterfaces {
 		gv := schema.GroupVersion{Group: k.Group, Version: version}
 		equivalents.RegisterKindFor(gv.WithResource(k.Plural), "", gv.WithKind(k.Kind))
 	}
-	return customInterfaces{interfaces{equivalents}, k}
+	return customInterfaces{interfaces{equivalents}, k, c.Converter}
 }
 
 // customInterfaces is what plugins may know of custom resources.
 type customInterfaces struct {
 	interfaces
-	kind *kind.Kind
+	kind      *kind.Kind
+	converter custom.Converter
 }
 
 // GetObjectCreater implements admission.ObjectInterfaces.
@@ -79,8 +80,8 @@ func (i customInterfaces) GetObjectDefaulter() runtime.ObjectDefaulter {
 }
 
 // GetObjectConvertor implements admission.ObjectInterfaces.
-func (customInterfaces) GetObjectConvertor() runtime.ObjectConvertor {
-	return customConvertor{convertor{scheme.Scheme}}
+func (i customInterfaces) GetObjectConvertor() runtime.ObjectConvertor {
+	return customConvertor{convertor{scheme.Scheme}, i.kind.Custom, i.converter}
 }
 
 type customCreater struct{}
@@ -115,12 +116,15 @@ func (d customDefaulter) Default(obj runtime.Object) {
 	}
 }
 
-// customConvertor converts between the versions of custom resources, which differ in
-// their names alone.
-type customConvertor struct{ convertor }
+// customConvertor converts between the versions of custom resources.
+type customConvertor struct {
+	convertor
+	of *custom.Definition
+	by custom.Converter
+}
 
 // Convert implements runtime.ObjectConvertor.
-func (customConvertor) Convert(in, out, _ any) error {
+func (c customConvertor) Convert(in, out, _ any) error {
 	from, ok := in.(*unstructured.Unstructured)
 	to, ok2 := out.(*unstructured.Unstructured)
 	if !ok || !ok2 {
@@ -130,12 +134,16 @@ func (customConvertor) Convert(in, out, _ any) error {
 	if version.Empty() {
 		version = from.GroupVersionKind().GroupVersion()
 	}
-	to.Object = custom.Convert(from, version).Object
+	converted, err := c.of.Convert(from, version, c.by)
+	if err != nil {
+		return err
+	}
+	to.Object = converted.Object
 	return nil
 }
 
 // ConvertToVersion implements runtime.ObjectConvertor.
-func (customConvertor) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
+func (c customConvertor) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
 	u, ok := in.(*unstructured.Unstructured)
 	if !ok {
 		return in, nil
@@ -144,5 +152,5 @@ func (customConvertor) ConvertToVersion(in runtime.Object, to runtime.GroupVersi
 	if !ok {
 		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
 	}
-	return custom.Convert(u, gvk.GroupVersion()), nil
+	return c.of.Convert(u, gvk.GroupVersion(), c.by)
 }

@@ -229,7 +229,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		if asked != nil {
 			asked = asked.DeepCopyObject()
 		}
-		if err := c.mutate(ctx, attrs, interfacesOf(w.kind), inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, c.interfacesOf(w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if !equality.Semantic.DeepEqual(asked, attrs.GetObject()) {
@@ -245,7 +245,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		} else {
 			attrs = w.attributes(name)
 		}
-		if err := c.mutate(ctx, attrs, interfacesOf(w.kind), inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, c.interfacesOf(w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if generated {
@@ -264,7 +264,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 			}
 		}
 	}
-	if err := c.validate(ctx, w.attributes(name), interfacesOf(w.kind), inProcess); err != nil {
+	if err := c.validate(ctx, w.attributes(name), c.interfacesOf(w.kind), inProcess); err != nil {
 		return nil, err
 	}
 	return w.next, nil

@@ -37,6 +37,7 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/satoken"
 	"headway.dev/engine/store"
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/scheme"
 )
@@ -73,6 +74,9 @@ type Config struct {
 	Kinds *scheme.Registry
 	// Admission is asked about requests that write (default: no plugin is).
 	Admission *chain.Chain
+	// Egress says which addresses conversion webhooks must not have; nil denies
+	// none.
+	Egress *egress.Policy
 	// Gate, if set, is asked about users' writes.
 	Gate registry.Gate
 	// Audit is where requests are logged; nil for nowhere. Run runs and closes
@@ -212,7 +216,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
 	resources, err := custom.New(custom.Config{
-		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(),
+		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress,
 	})
 	if err != nil {
 		return err

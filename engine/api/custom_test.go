@@ -211,7 +211,6 @@ func (c custom) hostile() {
 		"compilation failed":                                definition(bad, `{type: object, x-kubernetes-validations: [{rule: "self.nothing == "}]}`),
 		"Headway serves Pod itself":                         definition(strings.ReplaceAll(strings.ReplaceAll(bad, "example.org", ""), "Bad", "Pod"), "{type: object}"),
 		"Headway serves apps/v1 itself, and no other kinds": definition(strings.ReplaceAll(bad, "example.org", "apps"), "{type: object}"),
-		"conversion webhooks are not called":                definition(bad+"\n  conversion: {strategy: Webhook, webhook: {conversionReviewVersions: [v1], clientConfig: {url: 'https://127.0.0.1/x'}}}", "{type: object}"),
 		`must be spec.names.plural+"."+spec.group`:          definition(strings.ReplaceAll(bad, "bads.example.org", "other.example.org"), "{type: object}"),
 	} {
 		_, err := c.create(manifest, metav1.CreateOptions{FieldValidation: metav1.FieldValidationIgnore})

@@ -21,6 +21,7 @@ import (
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
 	"headway.dev/engine/controllers/gc"
+	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
 	"headway.dev/engine/controllers/replicaset"
@@ -32,6 +33,7 @@ import (
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/scheme"
 )
 
@@ -43,6 +45,8 @@ type Config struct {
 	As func(user change.User) control.Store
 	// Kinds are the kinds of the store (default: Headway's own).
 	Kinds *scheme.Registry
+	// Convert asks the webhooks that convert custom resources; nil asks none.
+	Convert custom.Converter
 	// Now defaults to time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -135,6 +139,7 @@ func New(cfg Config) (*Controllers, error) {
 		certificates.NewApprover(as("certificate-controller"), cfg.Review),
 		certificates.NewSigner(as("certificate-controller"), cfg.Authority),
 		certificates.NewCleaner(as("certificate-controller")),
+		migration.New(as("storage-version-migrator-controller"), cfg.Convert),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {

@@ -18,6 +18,7 @@
 //	eventttl        expiry of Events
 //	aggregation     rules of ClusterRoles that gather others
 //	certificates    approval, signing and expiry of CertificateSigningRequests
+//	migration       StorageVersionMigration ─▶ objects stored in the version of today
 //
 // CONTRIBUTING.md says how to add one.
 package controllers

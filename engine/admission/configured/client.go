@@ -37,8 +37,9 @@ const (
 // EndpointSlices. Others are the cluster's own.
 var never = sync.OnceValues(func() (*egress.Policy, error) { return egress.Parse([]string{"link-local", "metadata"}) })
 
-// guarded makes the clients of webhooks careful.
-func guarded(policy *egress.Policy) webhookutil.AuthenticationInfoResolverWrapper {
+// guarded makes the clients of webhooks careful, which read no more than most bytes
+// of an answer.
+func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoResolverWrapper {
 	return func(inner webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 		careful := func(cfg *rest.Config, err error, dial func(context.Context, string, string) (net.Conn, error)) (*rest.Config, error) {
 			if err != nil {
@@ -48,7 +49,7 @@ func guarded(policy *egress.Policy) webhookutil.AuthenticationInfoResolverWrappe
 			cfg.Dial = dial
 			// A proxy of the environment would dial in our place.
 			cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-			cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return bounded{rt} })
+			cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return bounded{rt, most} })
 			return cfg, nil
 		}
 		return &webhookutil.AuthenticationInfoResolverDelegator{
@@ -84,7 +85,10 @@ func dialService(policy *egress.Policy) func(context.Context, string, string) (n
 }
 
 // bounded follows no redirect, and reads a part of the answer at most.
-type bounded struct{ http.RoundTripper }
+type bounded struct {
+	http.RoundTripper
+	most int64
+}
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -96,7 +100,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = res.Body.Close()
 		return nil, fmt.Errorf("the webhook answered with a redirect (%s), which is not followed", res.Status)
 	}
-	res.Body = &body{res.Body, mostAnswer}
+	res.Body = &body{res.Body, b.most, b.most}
 	return res, nil
 }
 
@@ -105,7 +109,7 @@ func (b bounded) WrappedRoundTripper() http.RoundTripper { return b.RoundTripper
 
 type body struct {
 	io.ReadCloser
-	left int64
+	left, most int64
 }
 
 // Read implements io.Reader.
@@ -115,7 +119,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("the webhook's answer is larger than %d bytes", int64(mostAnswer))
+		return 0, fmt.Errorf("the webhook's answer is larger than %d bytes", b.most)
 	}
 	return n, err
 }

@@ -1,14 +1,21 @@
 package configured
 
 import (
+	"fmt"
 	"reflect"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/cache"
 
+	"headway.dev/manifests/model/custom"
+	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -17,8 +24,49 @@ import (
 // namespaces or of one. It implements informers.GenericInformer and the listers.
 type params struct {
 	view      object.Reader
-	kind      schema.GroupKind
+	kind      *kind.Kind
 	namespace string
+	// version is the one in which custom resources are shown, and converter asks
+	// webhooks for that.
+	version   schema.GroupVersion
+	converter custom.Converter
+}
+
+// paramsOf finds the parameters of a policy, also those whose definition comes with
+// what is judged.
+func (cfg Config) paramsOf(of *admissionregistrationv1.ParamKind, view object.Reader) (params, error) {
+	gvk := schema.FromAPIVersionAndKind(of.APIVersion, of.Kind)
+	k, ok := cfg.Kinds.ForKind(gvk.GroupKind())
+	if !ok {
+		k, ok = coming(cfg.Kinds.Set(), gvk.GroupKind(), view)
+	}
+	if !ok || k.Custom == nil && k.Version != gvk.Version || k.Custom != nil && !k.Custom.Serves(gvk.Version) {
+		return params{}, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
+	}
+	return params{view: view, kind: k, version: gvk.GroupVersion(), converter: cfg.Converter}, nil
+}
+
+// coming finds the kind that a definition in view defines, whose names are not accepted
+// yet.
+func coming(known *scheme.Set, of schema.GroupKind, view object.Reader) (*kind.Kind, bool) {
+	if _, own := scheme.ForKind(of); own || of.Group == "" {
+		return nil, false
+	}
+	list, _ := view.List(scheme.Definition, "")
+	for _, obj := range list {
+		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && crd.Spec.Group == of.Group && crd.Spec.Names.Kind == of.Kind {
+			return known.With(crd).ForKind(of)
+		}
+	}
+	return nil, false
+}
+
+// scope says whether the parameters are in namespaces.
+func (p params) scope() meta.RESTScope {
+	if p.kind.Namespaced {
+		return meta.RESTScopeNamespace
+	}
+	return meta.RESTScopeRoot
 }
 
 // Informer implements informers.GenericInformer.
@@ -35,26 +83,45 @@ func (p params) ByNamespace(namespace string) cache.GenericNamespaceLister {
 
 // Get implements cache.GenericNamespaceLister.
 func (p params) Get(name string) (runtime.Object, error) {
-	if obj := p.view.Get(object.Key{GroupKind: p.kind, Namespace: p.namespace, Name: name}); obj != nil {
-		return stamped(obj), nil
+	if obj := p.view.Get(object.Key{GroupKind: p.kind.GroupKind(), Namespace: p.namespace, Name: name}); obj != nil {
+		return p.shown(obj)
 	}
-	resource := schema.GroupResource{Group: p.kind.Group, Resource: p.kind.Kind}
-	if k, ok := scheme.ForKind(p.kind); ok {
-		resource = k.Resource().GroupResource()
-	}
-	return nil, apierrors.NewNotFound(resource, name)
+	return nil, apierrors.NewNotFound(p.kind.Resource().GroupResource(), name)
 }
 
 // List implements cache.GenericNamespaceLister.
 func (p params) List(s labels.Selector) ([]runtime.Object, error) {
-	all, _ := p.view.List(p.kind, p.namespace)
+	all, _ := p.view.List(p.kind.GroupKind(), p.namespace)
 	var out []runtime.Object
 	for _, obj := range all {
-		if s.Matches(labels.Set(obj.GetLabels())) {
-			out = append(out, stamped(obj))
+		if !s.Matches(labels.Set(obj.GetLabels())) {
+			continue
 		}
+		shown, err := p.shown(obj)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, shown)
 	}
 	return out, nil
+}
+
+// shown returns what is read of a stored object: a custom resource in the policy's
+// version, with the defaults of today.
+func (p params) shown(obj object.Object) (runtime.Object, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok || p.kind.Custom == nil {
+		return stamped(obj), nil
+	}
+	out, err := p.kind.Custom.Convert(u, p.version, p.converter)
+	if err != nil {
+		return nil, err
+	}
+	if version, ok := p.kind.Custom.Version(p.version.Version); ok {
+		out = out.DeepCopy()
+		err = version.Complete(out)
+	}
+	return out, err
 }
 
 // stamped returns obj with its kind, which expressions may ask for.

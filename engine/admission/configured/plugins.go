@@ -8,13 +8,19 @@ import (
 
 	chain "headway.dev/engine/admission"
 	"headway.dev/manifests/egress"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Config of New.
 type Config struct {
 	// Stored is what plugins read.
 	Stored object.Reader
+	// Kinds are those of the cluster, and Converter converts custom resources by
+	// webhooks; nil: there are none.
+	Kinds     *scheme.Registry
+	Converter custom.Converter
 	// Configurations have observed what Stored reads.
 	Configurations *Configurations
 	// Authorizer is whom expressions ask who may do what.

@@ -2,11 +2,9 @@ package configured
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -25,8 +23,8 @@ import (
 type bound[P, B runtime.Object, E generic.Evaluator] struct {
 	targets
 	hooks []generic.PolicyHook[P, B, E]
-	// params are the kinds of the parameters of hooks.
-	params []schema.GroupKind
+	// params are the kinds of the parameters of hooks; nil: they have none.
+	params []*admissionregistrationv1.ParamKind
 }
 
 // policies is what both plugins of policies have in common.
@@ -49,8 +47,14 @@ func (p *policies[P, B, E]) in(ctx context.Context) ([]generic.PolicyHook[P, B, 
 	b := p.get()
 	hooks := slices.Clone(b.hooks)
 	for i, kind := range b.params {
-		if hooks[i].ParamScope != nil {
-			hooks[i].ParamInformer = params{view: view, kind: kind}
+		if kind == nil {
+			continue
+		}
+		// Kinds of custom resources come and go.
+		var of params
+		of, hooks[i].ConfigurationError = p.cfg.paramsOf(kind, view)
+		if hooks[i].ConfigurationError == nil {
+			hooks[i].ParamScope, hooks[i].ParamInformer = of.scope(), of
 		}
 	}
 	return hooks, matching.NewMatcher(viewed{view: view}, noClient{})
@@ -73,9 +77,7 @@ func (p *policies[P, B, E]) bind(all []P, bindings []B, spec func(P) (*admission
 		compiled[policy] = evaluator
 		hook := generic.PolicyHook[P, B, E]{Policy: policy, Bindings: mine, Evaluator: evaluator}
 		constraints, kind := spec(policy)
-		var of schema.GroupKind
-		of, hook.ParamScope, hook.ConfigurationError = paramKind(kind)
-		b.hooks, b.params = append(b.hooks, hook), append(b.params, of)
+		b.hooks, b.params = append(b.hooks, hook), append(b.params, kind)
 		if constraints != nil {
 			for _, r := range constraints.ResourceRules {
 				b.targets = append(b.targets, r.Rule)
@@ -84,22 +86,6 @@ func (p *policies[P, B, E]) bind(all []P, bindings []B, spec func(P) (*admission
 	}
 	p.compiled = compiled
 	return b
-}
-
-// paramKind finds the kind of a policy's parameters.
-func paramKind(kind *admissionregistrationv1.ParamKind) (schema.GroupKind, meta.RESTScope, error) {
-	if kind == nil {
-		return schema.GroupKind{}, nil, nil
-	}
-	gvk := schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind)
-	k, ok := scheme.ForKind(gvk.GroupKind())
-	if !ok || k.Version != gvk.Version {
-		return schema.GroupKind{}, nil, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
-	}
-	if k.Namespaced {
-		return k.GroupKind(), meta.RESTScopeNamespace, nil
-	}
-	return k.GroupKind(), meta.RESTScopeRoot, nil
 }
 
 type (

@@ -103,9 +103,13 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	converter, err := configured.NewConverter(st, denied)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	plugged, err := plugins.New(plugins.Config{
 		Stored: st, Kinds: kinds, Log: slog.New(slog.DiscardHandler),
-		Configured: configured.New(configured.Config{Stored: st, Configurations: hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: denied}),
+		Configured: configured.New(configured.Config{Stored: st, Kinds: kinds, Converter: converter, Configurations: hooks, Authorizer: auth, Types: openapi.TypeConverter(), Egress: denied}),
 	})
 	if err != nil {
 		tb.Fatalf("admission plugins: %v", err)
@@ -127,11 +131,11 @@ func Start(tb testing.TB, options ...Option) *Server {
 		tb.Fatalf("listen: %v", err)
 	}
 	chain := admission.NewChain(plugged...)
-	chain.Kinds, roles.Kinds = kinds, kinds
+	chain.Kinds, chain.Converter, roles.Kinds = kinds, converter, kinds
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain,
+		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain, Egress: denied,
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {

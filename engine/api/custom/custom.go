@@ -13,7 +13,9 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kube-openapi/pkg/common"
 
+	"headway.dev/engine/admission/configured"
 	"headway.dev/engine/api/storage"
+	"headway.dev/manifests/egress"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -27,6 +29,8 @@ type Config struct {
 	Kinds   *scheme.Registry
 	// Client reaches the server in process, as the server itself.
 	Client *restclient.Config
+	// Egress says which addresses conversion webhooks must not have; nil denies none.
+	Egress *egress.Policy
 }
 
 // Store is what is read of the store.
@@ -62,9 +66,12 @@ func New(cfg Config) (*Resources, error) {
 		}
 		return k.GroupKind(), true
 	}
+	services, wrapper := configured.Conversion(cfg.Reader, cfg.Egress)
 	c := apiextensions.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: generic},
-		ExtraConfig:   apiextensions.ExtraConfig{CRDRESTOptionsGetter: options, MasterCount: 1},
+		ExtraConfig: apiextensions.ExtraConfig{
+			CRDRESTOptionsGetter: options, MasterCount: 1, ServiceResolver: services, AuthResolverWrapper: wrapper,
+		},
 	}
 	server, err := c.Complete().New(genericapiserver.NewEmptyDelegate())
 	if err != nil {

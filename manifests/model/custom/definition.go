@@ -37,7 +37,14 @@ func New(crd *apiextensionsv1.CustomResourceDefinition) *Definition {
 // Same reports whether crd says the same of its objects, so that nothing has to be
 // built anew for it.
 func (d *Definition) Same(crd *apiextensionsv1.CustomResourceDefinition) bool {
-	return d.crd == crd || equality.Semantic.DeepEqual(d.crd.Spec, crd.Spec)
+	if d.crd == crd {
+		return true
+	}
+	a, b := d.crd.Spec, crd.Spec
+	if len(a.Versions) > 0 && len(a.Versions) == len(b.Versions) && &a.Versions[0] == &b.Versions[0] {
+		a.Versions, b.Versions = nil, nil // they are shared, and large
+	}
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // As reports whether other says the same.
@@ -93,13 +100,32 @@ func (d *Definition) newConverter() (managedfields.TypeConverter, error) {
 	return converter, nil
 }
 
-// Convert returns u in a version: itself, or a copy. Versions differ in nothing but
-// their names: definitions with webhooks that convert are refused.
-func Convert(u *unstructured.Unstructured, version schema.GroupVersion) *unstructured.Unstructured {
+// Converter asks the webhooks of definitions whose versions differ in more than
+// their names.
+type Converter interface {
+	// Convert returns an object of crd in a version.
+	Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error)
+}
+
+// ByWebhook reports whether a webhook converts between the versions.
+func (d *Definition) ByWebhook() bool {
+	c := d.crd.Spec.Conversion
+	return c != nil && c.Strategy == apiextensionsv1.WebhookConverter
+}
+
+// Convert returns u in a version: itself, or a copy. by is asked where versions
+// differ in more than their names.
+func (d *Definition) Convert(u *unstructured.Unstructured, version schema.GroupVersion, by Converter) (*unstructured.Unstructured, error) {
 	if u.GetAPIVersion() == version.String() {
-		return u
+		return u, nil
+	}
+	if d.ByWebhook() {
+		if by == nil {
+			return nil, fmt.Errorf("conversion webhook for %v failed: nobody asks it here", u.GroupVersionKind())
+		}
+		return by.Convert(d.crd, u, version)
 	}
 	out := u.DeepCopy()
 	out.SetAPIVersion(version.String())
-	return out
+	return out, nil
 }

@@ -30,12 +30,13 @@ import (
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/kinds/source"
+	"headway.dev/manifests/model/kinds/storagemigration"
 	"headway.dev/manifests/model/object"
 )
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
 }
 
 var (

@@ -14,16 +14,13 @@ import (
 )
 
 // taken finds what of a CustomResourceDefinition would have no effect: what Headway
-// serves itself, and conversion by a webhook.
+// serves itself.
 func taken(obj object.Object) field.ErrorList {
 	crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
 	if !ok {
 		return nil
 	}
 	var errs field.ErrorList
-	if c := crd.Spec.Conversion; c != nil && c.Strategy == apiextensionsv1.WebhookConverter {
-		errs = append(errs, field.Forbidden(rule.Spec.Child("conversion", "strategy"), "conversion webhooks are not called; use None"))
-	}
 	itself := false
 	own := map[schema.GroupVersion]bool{}
 	names := func(n kind.Names) {

@@ -1,0 +1,59 @@
+package configured
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Of a webhook that does not answer, a Converter waits for one answer, and tells of it
+// for all that it has to convert; another webhook in its place is asked.
+func TestConverterWaitsForSilenceOnce(t *testing.T) {
+	var asked atomic.Int32
+	done := make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked.Add(1)
+		<-done
+	}))
+	defer hook.Close()
+	defer close(done)
+	c, err := newConverter(nil, nil, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := func(url string) *apiextensionsv1.CustomResourceDefinition {
+		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "links.example.com"}}
+		crd.Spec.Group = "example.com"
+		crd.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1"}, {Name: "v2"}}
+		crd.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
+			ClientConfig: &apiextensionsv1.WebhookClientConfig{URL: &url}, ConversionReviewVersions: []string{"v1"},
+		}}
+		return crd
+	}
+	convert := func(crd *apiextensionsv1.CustomResourceDefinition) error {
+		u := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "example.com/v1", "kind": "Link", "metadata": map[string]any{"name": "a"},
+		}}
+		_, err := c.Convert(crd, u, schema.GroupVersion{Group: "example.com", Version: "v2"})
+		return err
+	}
+	for range 3 {
+		if err := convert(definition(hook.URL)); err == nil || !strings.Contains(err.Error(), "conversion webhook for example.com/v1, Kind=Link failed: Post") {
+			t.Errorf("%v, want the webhook's failure", err)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the webhook was asked %d times, want once", n)
+	}
+	if err := convert(definition(hook.URL + "/other")); err == nil || asked.Load() != 2 {
+		t.Errorf("%v: another webhook was not asked", err)
+	}
+}
