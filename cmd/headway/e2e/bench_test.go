@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -90,40 +89,6 @@ func BenchmarkPods(b *testing.B) {
 				waitReady(b, c, "load", 0)
 				b.ReportMetric(ms(start), "delete-ms")
 				b.ReportMetric((c.Processes.CPU() - before).Seconds(), "delete-cpu-s")
-			}
-		})
-	}
-}
-
-// BenchmarkAPI measures creates through the API over TLS, by as many clients.
-func BenchmarkAPI(b *testing.B) {
-	for _, clients := range []int{1, 16} {
-		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			c := e2e.Start(b)
-			client := clientFor(b, c).CoreV1().ConfigMaps("default")
-			const creates = 2000
-			for b.Loop() {
-				before, start := c.Processes.CPU(), time.Now()
-				var group errgroup.Group
-				for worker := range clients {
-					group.Go(func() error {
-						for n := range creates / clients {
-							_, err := client.Create(b.Context(), &corev1.ConfigMap{
-								ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("config-%d-%d", worker, n)},
-								Data:       map[string]string{"key": "value"},
-							}, metav1.CreateOptions{})
-							if err != nil {
-								return err
-							}
-						}
-						return nil
-					})
-				}
-				if err := group.Wait(); err != nil {
-					b.Fatal(err)
-				}
-				b.ReportMetric(creates/time.Since(start).Seconds(), "creates/s")
-				b.ReportMetric((c.Processes.CPU()-before).Seconds()*1000/creates, "server-cpu-ms/create")
 			}
 		})
 	}
