@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,17 +19,14 @@ var (
 	namespaces    = schema.GroupResource{Resource: "namespaces"}
 )
 
-// immortal are the namespaces that cannot be deleted, as in Kubernetes.
-var immortal = map[string]bool{metav1.NamespaceDefault: true, metav1.NamespaceSystem: true, metav1.NamespacePublic: true}
-
 // Namespaces is Kubernetes' NamespaceLifecycle admission: it refuses to create
 // an object in a namespace that does not exist (NotFound) or is being deleted
 // (Forbidden, cause NamespaceTerminating), and to delete the namespaces that
 // Kubernetes keeps.
 func Namespaces(view object.Reader, next, old object.Object) (object.Object, error) {
-	if ns, ok := old.(*corev1.Namespace); ok && ns.DeletionTimestamp == nil {
-		if deleted := next == nil || next.GetDeletionTimestamp() != nil; deleted && immortal[ns.Name] {
-			return nil, apierrors.NewForbidden(namespaces, ns.Name, fmt.Errorf("this namespace may not be deleted"))
+	if ns, ok := old.(*corev1.Namespace); ok {
+		if err := permanent(namespaceKind, next, ns); err != nil {
+			return nil, err
 		}
 	}
 	if old != nil || next == nil || next.GetNamespace() == "" {
@@ -43,6 +41,19 @@ func Namespaces(view object.Reader, next, old object.Object) (object.Object, err
 		return nil, terminating(next)
 	}
 	return next, nil
+}
+
+// permanent fails if next is the deletion of an object that cannot be deleted, as in
+// Kubernetes.
+func permanent(gk schema.GroupKind, next, old object.Object) error {
+	k, ok := scheme.ForKind(gk)
+	if !ok || k.Lifecycle.Permanent == nil || old.GetDeletionTimestamp() != nil || next != nil && next.GetDeletionTimestamp() == nil {
+		return nil
+	}
+	if reason := k.Lifecycle.Permanent(old.GetName()); reason != "" {
+		return apierrors.NewForbidden(k.Resource().GroupResource(), old.GetName(), errors.New(reason))
+	}
+	return nil
 }
 
 func terminating(obj object.Object) error {

@@ -1,14 +1,12 @@
 package admit
 
 import (
-	"errors"
 	"fmt"
 
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/object"
 )
 
@@ -20,9 +18,9 @@ var (
 // PriorityClasses refuses a second class that is the default, and to delete one of
 // those that every cluster has.
 func PriorityClasses(view object.Reader, next, old object.Object) (object.Object, error) {
-	if was, ok := old.(*schedulingv1.PriorityClass); ok && was.DeletionTimestamp == nil {
-		if deleted := next == nil || next.GetDeletionTimestamp() != nil; deleted && scheduling.IsSystem(was.Name) {
-			return nil, apierrors.NewForbidden(priorityClasses, was.Name, errors.New("this is a system priority class and cannot be deleted"))
+	if was, ok := old.(*schedulingv1.PriorityClass); ok {
+		if err := permanent(priorityClassKind, next, was); err != nil {
+			return nil, err
 		}
 	}
 	class, ok := next.(*schedulingv1.PriorityClass)

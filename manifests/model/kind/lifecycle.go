@@ -31,6 +31,9 @@ type Lifecycle[T object.Object] struct {
 	// no meaning: nothing can depend on the kind, or whatever does is deleted
 	// in any case.
 	IgnoresPropagation bool
+	// Permanent returns why an object of some name cannot be deleted, whoever asks
+	// for it; empty if it can. It is nil for kinds without such.
+	Permanent func(name string) string
 }
 
 func untyped[T object.Object](l Lifecycle[T]) Lifecycle[object.Object] {
@@ -44,6 +47,7 @@ func untyped[T object.Object](l Lifecycle[T]) Lifecycle[object.Object] {
 		MarkDeleted:        do(l.MarkDeleted),
 		Held:               of(l.Held),
 		IgnoresPropagation: l.IgnoresPropagation,
+		Permanent:          l.Permanent,
 	}
 }
 

@@ -31,6 +31,13 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 	// A namespace is held by spec.finalizers, which only the finalize
 	// subresource may change; a delete makes it Terminating until they are gone.
 	Lifecycle: kind.Lifecycle[*corev1.Namespace]{
+		Permanent: func(name string) string {
+			switch name {
+			case metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic:
+				return "this namespace may not be deleted"
+			}
+			return ""
+		},
 		Create: func(ns *corev1.Namespace) {
 			if !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
 				ns.Spec.Finalizers = append(ns.Spec.Finalizers, corev1.FinalizerKubernetes)

@@ -39,6 +39,12 @@ var priorityClass = kind.Define[schedulingv1.PriorityClass, schedulingv1.Priorit
 	Lifecycle: kind.Lifecycle[*schedulingv1.PriorityClass]{
 		// Kubernetes' have a generation, which never changes.
 		Changed: func(_, _ *schedulingv1.PriorityClass) bool { return false },
+		Permanent: func(name string) string {
+			if IsSystem(name) {
+				return "this is a system priority class and cannot be deleted"
+			}
+			return ""
+		},
 	},
 	Rules: kind.Rules[*schedulingv1.PriorityClass]{
 		Name:   apivalidation.NameIsDNSSubdomain,
