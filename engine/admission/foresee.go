@@ -85,22 +85,32 @@ func (w *Writer) foreseeAlong(ask Ask, obj object.Object) ([]object.Object, erro
 	if err != nil {
 		return nil, nil //nolint:nilerr // others refuse it
 	}
-	old := ask.Old
-	if old == nil {
-		old = ask.Replaced
-	}
 	view := newOverlay(ask.View)
-	view.put(key, obj)
 	var along []object.Object
-	for _, c := range w.along(view, eventOf(key, obj, old)) {
-		if !c.Always {
-			continue
+	apply := func(next, old object.Object) error {
+		view.put(key, next)
+		for _, c := range w.along(view, eventOf(key, next, old)) {
+			if !c.Always {
+				continue
+			}
+			made, err := c.Mutate(view.Get(c.Key))
+			if err != nil {
+				return err
+			}
+			if view.put(c.Key, made); made != nil {
+				along = append(along, made)
+			}
 		}
-		next, err := c.Mutate(view.Get(c.Key))
-		if err != nil {
+		return nil
+	}
+	if ask.Old == nil && ask.Replaced != nil {
+		// What is created in its place counts as new, and not only by what it has more.
+		if err := apply(nil, ask.Replaced); err != nil {
 			return nil, err
 		}
-		along = append(along, next)
+	}
+	if err := apply(obj, ask.Old); err != nil {
+		return nil, err
 	}
 	return along, nil
 }
