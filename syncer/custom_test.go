@@ -218,3 +218,135 @@ func TestCustomResourcesOfAnotherDefinition(t *testing.T) {
 		change.Change{Key: widgetsKey, Mutate: func(object.Object) (object.Object, error) { return nil, nil }})
 	w.eventually("the definition is missing", func() bool { return strings.Contains(w.ready("Kustomization"), "no matches for kind") })
 }
+
+// A definition of one Kustomization and a resource of another come in one commit, which
+// the plan says before. Neither a commit that drops the definition nor the end of its
+// Kustomization takes the other's resource away, and both say why; one that drops both
+// does.
+func TestDefinitionOfAnotherKustomization(t *testing.T) {
+	w := mono(t, map[string]string{
+		"cluster/one.yaml": nested("one", "./one", ""), "cluster/two.yaml": nested("two", "./two", ""),
+		"one/keep.yaml": configMap("keep", "zero"), "two/keep.yaml": configMap("keep2", "zero"),
+	})
+	w.eventually("all is applied", func() bool { return w.configMap("keep") != nil && w.configMap("keep2") != nil })
+	w.branch("both", map[string]string{"one/crd.yaml": widgets, "two/b.yaml": widget("b", 1)})
+	p := w.plan(wire.PlanRequest{Rev: "both"})
+	if got := strings.Join(actionsOf(p), "; "); len(p.Errors) > 0 || !strings.Contains(got, "Create CustomResourceDefinition/widgets.example.com") || !strings.Contains(got, "Create Widget/b") {
+		t.Errorf("the plan: %s, %+v", got, p.Errors)
+	}
+	git(t, w.work, "merge", "-q", "--ff-only", "both")
+	w.push("both")
+	w.eventually("the definition is there", func() bool { return w.store.Get(widgetsKey) != nil })
+	w.accept()
+	w.eventually("both are there", func() bool { return w.size("b") == 1 })
+	w.eventually("two is ready", func() bool { return strings.HasPrefix(w.readyOf("two"), "True") })
+
+	const goes = "Widget default/b of the Kustomization headway-system/two included: declare it, or remove those objects"
+	const want = "CustomResourceDefinition widgets.example.com: is no longer declared, and would be deleted with all objects of its kind, " + goes
+	w.branch("drop-one", map[string]string{"cluster/one.yaml": ""})
+	p = w.plan(wire.PlanRequest{Rev: "drop-one"})
+	check(t, p, wire.CheckWarning, "spec.prune", "CustomResourceDefinition/widgets.example.com is not deleted: the Kustomization headway-system/two declares Widget default/b, which would go with it")
+	git(t, w.work, "checkout", "-q", "main")
+	w.write(map[string]string{"one/crd.yaml": ""})
+	w.push("drop the definition")
+	w.eventually("the commit is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False ReconciliationFailed "+want) })
+	if p := w.plan(wire.PlanRequest{Kustomization: "headway-system/one"}); len(p.Errors) != 1 || p.Errors[0].Message != want {
+		t.Errorf("the plan's errors are %+v", p.Errors)
+	}
+	if w.size("b") != 1 || w.store.Get(widgetsKey) == nil {
+		t.Error("something was deleted")
+	}
+	w.write(map[string]string{"two/b.yaml": ""})
+	w.push("drop the resource, too")
+	w.eventually("both go", func() bool {
+		crd := w.store.Get(widgetsKey)
+		return w.size("b") == 0 && (crd == nil || crd.GetDeletionTimestamp() != nil)
+	})
+}
+
+// What a user writes to a custom resource that Git declares is written where Git sets
+// it: in a patch, or in the manifest, with its comments. Blame knows a field of a patch
+// and a default.
+func TestCustomWrites(t *testing.T) {
+	w := newWorld(t, map[string]string{
+		"crd.yaml":           widgets,
+		"b.yaml":             "# The widget.\n" + widget("b", 1),
+		"kustomization.yaml": "namespace: default\nresources: [crd.yaml, b.yaml]\npatches:\n# larger\n- target: {kind: Widget}\n  patch: |-\n    - {op: replace, path: /spec/size, value: 3} # of 10\n",
+	}, writesCommit)
+	w.eventually("the resource is stored", func() bool { return w.size("b") == 3 })
+	w.accept()
+	w.applied(w.main())
+	paint := func(field string, value any) error {
+		return w.hand(change.Request{User: "ada"}, widgetKey("b"), func(o object.Object) {
+			_ = unstructured.SetNestedField(o.(*unstructured.Unstructured).Object, value, "spec", field)
+		})
+	}
+	if err := paint("size", int64(4)); err != nil {
+		t.Fatal(err)
+	}
+	if got := git(t, w.bare, "show", "main:kustomization.yaml"); w.size("b") != 4 || !strings.Contains(got, "# larger") || !strings.Contains(got, "- {op: replace, path: /spec/size, value: 4} # of 10") {
+		t.Errorf("the size is %d, and the patch\n%s", w.size("b"), got)
+	}
+	first := w.main()
+	if got, want := w.blame("widgets", "b")["spec.size"], fmt.Sprintf("%.7s ada kustomization.yaml:7 json-patch", first); got != want {
+		t.Errorf("blame of spec.size: %q, want %q", got, want)
+	}
+	if got := w.blame("widgets", "b")["spec.color"]; got != "default" {
+		t.Errorf("blame of spec.color: %q", got)
+	}
+	if err := paint("color", "blue"); err != nil {
+		t.Fatal(err)
+	}
+	if got := git(t, w.bare, "show", "main:b.yaml"); got != "# The widget.\n"+widget("b", 1)+"  color: blue" {
+		t.Errorf("the manifest is\n%s", got)
+	}
+	if got := w.size("b"); got != 4 {
+		t.Errorf("the size is %d", got)
+	}
+}
+
+// What removes the finalizers of custom resources, say an operator, is most likely
+// removed by the commit that removes these and their definition: so it stays until they
+// are gone, also across a restart, and so it does when the whole Kustomization goes.
+func TestCustomResourcesWithFinalizersGoFirst(t *testing.T) {
+	for name, drop := range map[string]map[string]string{
+		"a commit":            {"one/crd.yaml": "", "one/b.yaml": "", "one/operator.yaml": "", "one/keep.yaml": configMap("keep", "one")},
+		"their Kustomization": {"cluster/one.yaml": ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := mono(t, map[string]string{
+				"cluster/keep.yaml": configMap("root", "zero"), "cluster/one.yaml": nested("one", "./one", ""),
+				"one/crd.yaml": widgets, "one/b.yaml": widget("b", 1), "one/operator.yaml": configMap("operator", "zero"),
+			})
+			w.eventually("the resource is stored", func() bool { return w.size("b") == 1 })
+			w.accept()
+			w.editB(func(u *unstructured.Unstructured) { u.SetFinalizers([]string{"example.com/record"}) })
+			w.eventually("one is ready", func() bool { return strings.HasPrefix(w.readyOf("one"), "True") })
+			w.branch("drop", drop)
+			p := w.plan(wire.PlanRequest{Rev: "drop"})
+			if got := strings.Join(actionsOf(p), "; "); !strings.Contains(got, "Delete Widget/b") || strings.Contains(got, "Delete ConfigMap/operator") || strings.Contains(got, "Delete CustomResourceDefinition") {
+				t.Errorf("the plan: %s", got)
+			}
+			check(t, p, wire.CheckWarning, "spec.prune", "is not deleted yet: it stays until Widget default/b is gone, which waits for its finalizers: example.com/record")
+			git(t, w.work, "merge", "-q", "--ff-only", "drop")
+			w.push("drop")
+			leaves := func() bool {
+				obj := w.store.Get(widgetKey("b"))
+				return obj != nil && obj.GetDeletionTimestamp() != nil
+			}
+			w.eventually("the resource is being deleted", leaves)
+			w.restart()
+			w.write(map[string]string{"cluster/keep.yaml": configMap("root", "one")})
+			w.push("another commit")
+			w.eventually("the commit is applied", func() bool { return w.configMap("root")["key"] == "one" })
+			if crd := w.store.Get(widgetsKey); !leaves() || crd == nil || crd.GetDeletionTimestamp() != nil || w.configMap("operator") == nil {
+				t.Errorf("before it is gone, the definition is %v, the operator %v", crd, w.configMap("operator"))
+			}
+			w.commit(change.Change{Key: widgetKey("b"), Mutate: func(object.Object) (object.Object, error) { return nil, nil }})
+			w.eventually("all of it goes", func() bool {
+				crd := w.store.Get(widgetsKey)
+				return (crd == nil || crd.GetDeletionTimestamp() != nil) && w.configMap("operator") == nil
+			})
+		})
+	}
+}

@@ -106,7 +106,7 @@ type Rendering struct {
 func (n *Neighbours) Complete(ctx context.Context, in *plan.Input) {
 	in.Successor = func(key object.Key) (plan.Successor, bool) { return n.Successor(ctx, key) }
 	in.Declares = func(owner plan.Owner, key object.Key) bool { return n.declares(ctx, owner, key) }
-	in.Resident = func(namespace string) (plan.Owner, object.Key, bool) { return n.resident(ctx, namespace) }
+	in.Resident = func(where func(object.Key) bool) (plan.Owner, object.Key, bool) { return n.resident(ctx, where) }
 }
 
 func (n *Neighbours) finder() *Finder {
@@ -181,13 +181,13 @@ func (n *Neighbours) mayBeSuccessor(o *neighbour, key object.Key) bool {
 	return flux.SourceKey(o.spec) == n.source || n.rights.Account(o.spec) != ""
 }
 
-// resident is an object in a namespace that another Kustomization declares, or
-// has applied if it is not known what it declares.
-func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner, object.Key, bool) {
+// resident is an object, in a namespace or of a kind, that another Kustomization
+// declares, or has applied if it is not known what it declares.
+func (n *Neighbours) resident(ctx context.Context, where func(object.Key) bool) (plan.Owner, object.Key, bool) {
 	for _, o := range n.all(ctx) {
 		var here []object.Key
 		for key := range o.wants {
-			if key.Namespace != namespace {
+			if !where(key) {
 				continue
 			}
 			if may, unsure := n.mayPatch(o, key); may || unsure {
@@ -196,7 +196,7 @@ func (n *Neighbours) resident(ctx context.Context, namespace string) (plan.Owner
 		}
 		if o.unknown || o.idle {
 			for _, key := range flux.InventoryOf(o.spec) {
-				if live := n.env.Store.Get(key); key.Namespace == namespace && live != nil && ownedBy(live, o.owner) {
+				if live := n.env.Store.Get(key); where(key) && live != nil && ownedBy(live, o.owner) {
 					here = append(here, key)
 				}
 			}

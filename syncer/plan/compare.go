@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -154,9 +155,10 @@ func dropUnset(v reflect.Value, encoded any) {
 
 // Resource names a key's kind the way API errors do.
 func Resource(key object.Key) schema.GroupResource {
-	gr := schema.GroupResource{Group: key.Group, Resource: strings.ToLower(key.Kind)}
 	if k, ok := scheme.ForKind(key.GroupKind); ok {
-		gr.Resource = k.Plural
+		return k.Resource().GroupResource()
 	}
-	return gr
+	// As definitions by custom have it.
+	plural, _ := meta.UnsafeGuessKindToResource(key.GroupKind.WithVersion(""))
+	return plural.GroupResource()
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/custom"
+	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -249,6 +250,24 @@ func (a *applier) convert(of *custom.Definition, u *unstructured.Unstructured, v
 		return nil, fmt.Errorf("it cannot be converted from %s to %s, in which it is stored or declared: %w; a webhook has to answer before what it converts is applied", u.GetAPIVersion(), version, err)
 	}
 	return out, nil
+}
+
+// WithDefaults returns a copy of an object with all defaults, those of custom resources
+// by their definitions among kinds.
+func WithDefaults(kinds *scheme.Registry, obj object.Object) object.Object {
+	full, _ := obj.DeepCopyObject().(object.Object)
+	u, ok := full.(*unstructured.Unstructured)
+	if !ok {
+		defaults.Apply(full)
+		return full
+	}
+	gvk := u.GroupVersionKind()
+	if k, ok := kinds.ForKind(gvk.GroupKind()); ok && k.Custom != nil {
+		if version, ok := k.Custom.Version(gvk.Version); ok {
+			_ = version.Complete(u) // or it could not be stored
+		}
+	}
+	return full
 }
 
 // customManager is one version's field manager of a definition.

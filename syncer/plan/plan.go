@@ -67,15 +67,17 @@ type Input struct {
 	// Declares reports whether another Kustomization still declares a key in the
 	// commit that is planned, or may; nil if that is not known of any.
 	Declares func(Owner, object.Key) bool
-	// Resident returns an object in a namespace that another Kustomization
+	// Resident returns an object of some kind or namespace that another Kustomization
 	// declares, and which; nil if that is not known of any.
-	Resident func(namespace string) (Owner, object.Key, bool)
+	Resident func(where func(object.Key) bool) (Owner, object.Key, bool)
 	// Released reports that the owner is being deleted: objects that it must
 	// not delete, it leaves behind.
 	Released bool
 	// Prune deletes objects of the inventory that are no longer declared; Force
 	// deletes and creates objects that cannot be updated.
 	Prune, Force bool
+	// Definitions are those of custom resources that others bring before.
+	Definitions []*apiextensionsv1.CustomResourceDefinition
 	// Ignore names fields of live objects that are left as they are.
 	Ignore []kustomizev1.IgnoreRule
 	// Admit returns what admission makes of next when it takes the place of live;
@@ -117,6 +119,9 @@ type Action struct {
 	// Excluded reports, for a Skip, whether the object itself asks to be left
 	// alone, or whether another has taken it over since.
 	Excluded bool
+	// Held reports, for a Skip, whether the object is deleted later: once custom
+	// resources are gone whose definition goes, too.
+	Held bool
 	// Successor is the Kustomization that takes over the object, or may, for a Skip
 	// that waits for it.
 	Successor *Successor
@@ -176,7 +181,7 @@ type Result struct {
 	// Inventory is what the owner has applied once the plan is carried out.
 	Inventory []object.Key
 	// Kept are the objects of it that are no longer declared and wait to be
-	// taken over.
+	// taken over, or for others to be gone.
 	Kept []object.Key
 	// Errors are all faults; nothing may be written if there is one.
 	Errors []*Error
@@ -310,7 +315,7 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 	defer p.mu.Unlock()
 	var res Result
 	p.compared = 0
-	p.kinds = definitions{set: p.registry.Set()}
+	p.kinds = definitions{set: p.registry.Set().With(in.Definitions...)}
 	if !equality.Semantic.DeepEqual(p.ignore, in.Ignore) {
 		clear(p.memo)
 		p.ignore = in.Ignore
@@ -336,9 +341,10 @@ func (p *Planner) Plan(in Input, stored object.Reader) Result {
 			res.Inventory = append(res.Inventory, key)
 		}
 	}
-	deletes, kept, errs := prune(in, want, stored)
+	deletes, leaving, kept, errs := prune(in, want, stored)
 	res.Errors = append(res.Errors, errs...)
 	res.Errors = append(res.Errors, doomed(res.Actions, deletes)...)
+	kept = append(kept, holdBack(deletes, leaving)...)
 	res.Actions = append(res.Actions, deletes...)
 	res.Inventory, res.Kept = append(res.Inventory, kept...), kept
 	for key := range p.memo {

@@ -7,6 +7,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/support"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/foresee"
@@ -94,8 +95,16 @@ func (one *planned) bounds(c *checklist) {
 
 // kept tells of what is no longer declared and stays for another's sake.
 func (one *planned) kept(c *checklist) {
+	told := false
 	for _, a := range one.res.Actions {
-		if a.Type == plan.Skip && (a.Successor != nil && a.Successor.Unsure || one.deleted && a.Key.GroupKind == flux.Namespace) {
+		if a.Held && !told {
+			told = true
+			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted yet: %s", flux.Describe(a.Key), a.Reason)
+		}
+		if a.Held {
+			continue
+		}
+		if a.Type == plan.Skip && (a.Successor != nil && a.Successor.Unsure || one.deleted && (a.Key.GroupKind == flux.Namespace || a.Key.GroupKind == scheme.Definition)) {
 			c.add(wire.CheckWarning, "spec.prune", "%s is not deleted: %s", flux.Describe(a.Key), a.Reason)
 		}
 	}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"io/fs"
 	"maps"
+	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/model/object"
@@ -41,8 +43,10 @@ type planning struct {
 
 	// namespaces are those that the plans so far would create.
 	namespaces map[object.Key]object.Object
-	rendered   map[string]neighbours.Rendering // for neighbours
-	queue      []planned
+	// definitions are those of custom resources that they would create or change.
+	definitions map[object.Key]*apiextensionsv1.CustomResourceDefinition
+	rendered    map[string]neighbours.Rendering // for neighbours
+	queue       []planned
 	plans
 }
 
@@ -95,11 +99,11 @@ func (p *planning) drain(ctx context.Context) {
 	}
 }
 
-// retry plans once more what was refused, for namespaces and rights may come
+// retry plans once more what was refused, for namespaces, kinds and rights may come
 // with a plan that was made later. It reports whether something is refused no
 // more, which may bring others in turn.
 func (p *planning) retry(ctx context.Context) bool {
-	if len(p.namespaces) == 0 && !p.grants() {
+	if len(p.namespaces)+len(p.definitions) == 0 && !p.grants() {
 		return false
 	}
 	mended := false
@@ -151,6 +155,8 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	}
 	caller := render.NewViewer(ctx, p.v.Rights, r)
 	renderer.LookFor(caller)
+	definitions := slices.Collect(maps.Values(p.definitions))
+	renderer.Define(definitions)
 	ks, items, err := p.build(renderer, out)
 	out.unread = caller.LeftOut()
 	if err != nil {
@@ -166,6 +172,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	if out.deleted {
 		in.Prune, in.Released = flux.Deletes(ks), true
 	}
+	in.Definitions = definitions
 	p.neighbours(flux.KeyOf(ks)).Complete(ctx, &in)
 	p.v.restrict(caller, flux.KeyOf(ks), &in)
 	out.res = planner.Plan(in, &overlay{p.v.Env.Store, p.namespaces})
@@ -178,6 +185,9 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	for _, a := range out.res.Actions {
 		if a.Type == plan.Create && a.Key.GroupKind == flux.Namespace {
 			p.namespaces[a.Key] = a.Object
+		}
+		if crd, ok := a.Object.(*apiextensionsv1.CustomResourceDefinition); ok && (a.Type == plan.Create || a.Type == plan.Update) {
+			p.definitions[a.Key] = crd
 		}
 	}
 	out.grants = grantsOf(out.res)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
@@ -97,7 +98,10 @@ func (v *Previewer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans,
 	if list, err = v.Rights.Readable(ctx, list); err != nil {
 		return wire.Plans{}, err
 	}
-	p := &planning{ctx: ctx, v: v, req: req, source: flux.SourceKey(list[0]), namespaces: map[object.Key]object.Object{}, plans: plans{done: map[object.Key]*planned{}}}
+	p := &planning{
+		ctx: ctx, v: v, req: req, source: flux.SourceKey(list[0]), plans: plans{done: map[object.Key]*planned{}},
+		namespaces: map[object.Key]object.Object{}, definitions: map[object.Key]*apiextensionsv1.CustomResourceDefinition{},
+	}
 	if len(req.Files) > 0 {
 		p.tree, err = v.uploaded(req, p.source)
 	} else {

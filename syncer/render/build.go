@@ -179,7 +179,7 @@ func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t 
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}
-	return r.builder.scopes.in(items, r.env.Kinds.Set()), nil
+	return r.builder.scopes.in(items, r.env.Kinds.Set().With(r.definitions...)), nil
 }
 
 // ignore is the source's spec.ignore, which may be empty.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
@@ -32,6 +33,8 @@ type Renderer struct {
 	rights rights.Rights
 	// forCaller is whom it renders for, if that is only to look at it.
 	forCaller *Viewer
+	// definitions are of custom resources, besides those of the cluster.
+	definitions []*apiextensionsv1.CustomResourceDefinition
 
 	// building is held by who builds: it guards builder, failed and hashes.
 	building chan struct{}
@@ -78,6 +81,11 @@ func (r *Renderer) Fork(ctx context.Context) *Renderer {
 
 // LookFor limits what it reads to what somebody may read.
 func (r *Renderer) LookFor(o *Viewer) { r.forCaller = o }
+
+// Define has it know the kinds of definitions that are not stored yet.
+func (r *Renderer) Define(definitions []*apiextensionsv1.CustomResourceDefinition) {
+	r.definitions = definitions
+}
 
 // Built is the result of a build.
 type Built struct {
