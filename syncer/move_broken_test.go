@@ -53,32 +53,48 @@ func TestMoveFromBrokenKustomization(t *testing.T) {
 }
 
 // What a broken Kustomization puts back is what it applied last: as its spec was
-// then, and without what another one took over and has deleted since.
+// then, also after a restart, and without what another one took over and has deleted
+// since.
 func TestBrokenKustomizationPutsBackWhatItApplied(t *testing.T) {
-	spec := func(value string) string {
-		return nested("one", "./one", "  postBuild: {substitute: {v: "+value+"}}\n")
+	spec := func(path, value string) string {
+		return nested("one", path, "  postBuild: {substitute: {v: "+value+"}}\n")
 	}
 	w := mono(t, map[string]string{
-		"cluster/one.yaml": spec("old"),
+		"cluster/one.yaml": spec("./one", "old"),
 		"cluster/two.yaml": nested("two", "./two", ""),
 		"one/a.yaml":       configMap("a", "zero"),
 		"one/keep.yaml":    configMap("keep", "${v}"),
 		"two/keep.yaml":    configMap("keep2", "zero"),
+		"next/else.yaml":   configMap("else", "zero"),
 	})
 	w.eventually("all is applied", func() bool { return w.configMap("a") != nil && w.configMap("keep2") != nil })
-	w.write(map[string]string{"cluster/one.yaml": spec("new"), "one/a.yaml": "", "two/a.yaml": configMap("a", "moved"), "one/broken.yaml": "a: [\n"})
+	life := w.life("keep")
+	w.write(map[string]string{"cluster/one.yaml": spec("./next", "new"), "one/a.yaml": "", "two/a.yaml": configMap("a", "moved"), "next/broken.yaml": "a: [\n"})
 	w.push("move a, edit the spec of one and break it")
 	w.eventually("a is moved", func() bool { return w.ownerOf("a") == "two" && w.configMap("a")["key"] == "moved" })
 	w.eventually("one is refused", func() bool { return strings.HasPrefix(w.readyOf("one"), "False BuildFailed") })
 	w.write(map[string]string{"two/a.yaml": ""})
 	w.push("remove a")
 	w.eventually("a is deleted", func() bool { return w.configMap("a") == nil })
-	w.commit(change.Delete(key("ConfigMap", "default", "keep"), metav1.DeleteOptions{}, time.Now()))
-	w.eventually("one puts back what it has", func() bool { return w.configMap("keep") != nil })
-	if got := w.configMap("keep")["key"]; got != "old" {
-		t.Errorf("what is put back says %q, as the newest spec does, and not what was applied", got)
+	heals := func(when string) {
+		t.Helper()
+		if w.life("keep") != life {
+			t.Errorf("%s, what it applied was deleted", when)
+		}
+		w.commit(change.Delete(key("ConfigMap", "default", "keep"), metav1.DeleteOptions{}, time.Now()))
+		w.eventually("one puts back what it has: "+when, func() bool { return w.configMap("keep") != nil })
+		if got := w.configMap("keep")["key"]; got != "old" {
+			t.Errorf("%s, what is put back says %q, as the newest spec does, and not what was applied", when, got)
+		}
+		if w.configMap("a") != nil || w.configMap("else") != nil {
+			t.Errorf("%s, there is a (%v), which another Kustomization has deleted, or else (%v), which nobody has applied", when, w.configMap("a"), w.configMap("else"))
+		}
+		life = w.life("keep")
 	}
-	if w.configMap("a") != nil {
-		t.Error("what another Kustomization has deleted is back")
-	}
+	heals("after the commits")
+	w.restart()
+	heals("after a restart")
+	w.write(map[string]string{"next/broken.yaml": ""})
+	w.push("mend one")
+	w.eventually("one is applied by its newest spec", func() bool { return w.configMap("else") != nil && w.configMap("keep") == nil })
 }

@@ -61,3 +61,49 @@ func TestQuotaFromGit(t *testing.T) {
 	}
 	s.must(cli.ExitOK, "plan")
 }
+
+// An object that a commit deletes and creates again counts as new where its quota is, and
+// only once; the plan says what the sync does.
+func TestQuotaOfReplacedObjects(t *testing.T) {
+	secret := func(name, kind string) string {
+		return "apiVersion: v1\nkind: Secret\nmetadata: {name: " + name + ", namespace: shop, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}\ntype: example.com/" + kind + "\n"
+	}
+	quota := func(n int) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all, namespace: shop}\nspec: {hard: {secrets: %d}}\n", n)
+	}
+	s := newStory(t, map[string]string{
+		"ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n", "quota.yaml": quota(2), "a.yaml": secret("a", "one"), "b.yaml": secret("b", "one"),
+	}, nil)
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
+	s.push(map[string]string{"a.yaml": secret("a", "two")})
+	s.must(cli.ExitOK, "sync")
+	s.push(map[string]string{"quota.yaml": quota(1)})
+	s.must(cli.ExitOK, "sync")
+	s.repo.Push("next", map[string]string{"a.yaml": secret("a", "three")})
+	const refused = `a.yaml:1: Secret shop/a: secrets "a" is forbidden: exceeded quota: all, requested: secrets=1, used: secrets=1, limited: secrets=1`
+	if code, out, errOut := s.headway("plan", "next"); code != cli.ExitFailed || !strings.Contains(out+errOut, refused) {
+		t.Errorf("plan: exit code %d, want %s\n%s%s", code, refused, out, errOut)
+	}
+	s.repo.Git(s.repo.Work, "push", "-q", "origin", "HEAD:main")
+	if code, out, errOut := s.headway("sync"); code != cli.ExitFailed || !strings.Contains(out+errOut, "exceeded quota: all, requested: secrets=1, used: secrets=1, limited: secrets=1") {
+		t.Errorf("sync: exit code %d, want %s\n%s%s", code, refused, out, errOut)
+	}
+}
+
+// What every cluster has can be declared and stays when it is no longer.
+func TestPermanentObjectsInGit(t *testing.T) {
+	class := "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: system-node-critical, labels: {team: one}}\nvalue: 2000001000\n"
+	s := newStory(t, map[string]string{"class.yaml": class, "ns.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {team: one}}\n"}, nil)
+	s.deployed(s.repo.Git(s.repo.Work, "rev-parse", "HEAD"))
+	s.repo.Push("main", map[string]string{"class.yaml": "", "ns.yaml": "", "a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n"})
+	s.must(cli.ExitOK, "sync")
+	for _, key := range []object.Key{
+		{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}, Name: "system-node-critical"},
+		{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: "default"},
+	} {
+		if obj := s.Cluster.Engine.Store().Get(key); obj == nil || obj.GetDeletionTimestamp() != nil {
+			t.Errorf("%s was deleted", key)
+		}
+	}
+	s.must(cli.ExitOK, "plan")
+}

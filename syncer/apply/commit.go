@@ -34,6 +34,7 @@ type part struct {
 	ks      *kustomizev1.Kustomization
 	r       *round
 	changes []change.Change
+	records []change.Record
 	actions []plan.Action
 	entries []*wire.Entry
 	// announces says that there is something to report, advanced that another revision
@@ -45,7 +46,7 @@ type part struct {
 // there is nothing to write.
 func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	k := r.k
-	p := &part{k: k, ks: ks, r: r}
+	p := &part{k: k, ks: ks, r: r, records: r.record()}
 	now, by := k.s.Env.Now(), k.s.Rights.Writer(ks)
 	for _, a := range r.plan.Actions {
 		if a.Writes() {
@@ -132,9 +133,10 @@ func (s *Set) commit(ctx context.Context, parts ...*part) (refused *part, err er
 			}
 			tx.Changes = append(tx.Changes, c)
 		}
+		tx.Append = append(tx.Append, p.records...)
 		entries = append(entries, p.entries...)
 	}
-	if len(tx.Changes) == 0 {
+	if len(tx.Changes)+len(tx.Append) == 0 {
 		return nil, nil
 	}
 	states, err := s.Journal.Commit(ctx, tx, entries...)
@@ -179,6 +181,9 @@ func (p *part) done() {
 	r.keep(p.ks)
 	k.s.takeOver(k, r.plan.Inventory)
 	k.board.Remember(r.rendered)
+	for _, rec := range p.records {
+		k.recorded = rec.Data
+	}
 	if !r.older(p.ks) {
 		k.s.Owners.Settle(k.holder)
 	}

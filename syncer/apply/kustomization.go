@@ -30,6 +30,9 @@ type kustomization struct {
 	// turn belongs to who steps it: its loop, or a group of its source's.
 	turn turn
 
+	// recorded is how what it applied last is recorded; nil: that was not read yet.
+	recorded []byte
+
 	planner   *plan.Planner
 	inventory flux.KnownInventory
 	holder    *owners.Holder

@@ -16,6 +16,7 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/owners"
+	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
 	"headway.dev/syncer/step"
@@ -164,12 +165,20 @@ func (k *kustomization) watchFreeze(ks *kustomizev1.Kustomization) time.Time {
 // unpruned is what a round keeps for another's sake.
 func unpruned(r *round) flux.Unpruned {
 	var list []string
+	var waiting []plan.Action
 	for _, a := range r.plan.Actions {
+		if a.Held {
+			waiting = append(waiting, a)
+		}
 		if a.Successor != nil && a.Successor.Unsure {
 			list = append(list, fmt.Sprintf("%s (%s)", flux.Describe(a.Key), a.Reason))
 		}
 	}
 	u := flux.Unpruned{Revision: r.head.Revision()}
+	if n := len(waiting); n > 0 && len(list) == 0 {
+		u.Kept = fmt.Sprintf("%s no longer declared, and not deleted yet: %s", wire.Plural(n, "object"), waiting[0].Reason)
+		return u
+	}
 	if len(list) == 0 {
 		return u
 	}

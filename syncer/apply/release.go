@@ -13,7 +13,9 @@ import (
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/rights"
 )
@@ -48,13 +50,14 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 				changes = append(changes, writes(a, now, k.s.Rights.Writer(ks))...)
 			}
 		}
-		if waits && len(changes) > 0 {
+		held := slices.ContainsFunc(res.Actions, func(a plan.Action) bool { return a.Held })
+		if (waits || held) && len(changes) > 0 {
 			if _, err := k.s.Env.Store.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 				return err
 			}
 			changes = nil
 		}
-		if waits && terminating(k.s.Env.Store, ks) {
+		if held || waits && terminating(k.s.Env.Store, ks) {
 			return nil // the loop is woken when they change
 		}
 	}
@@ -62,7 +65,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		o.SetFinalizers(slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == kustomizev1.KustomizationFinalizer }))
 		return true
 	}))
-	_, err := k.s.Env.Store.Commit(ctx, change.Tx{Changes: changes})
+	_, err := k.s.Env.Store.Commit(ctx, change.Tx{Changes: changes, Append: []change.Record{history.Forget(k.key)}})
 	if apierrors.IsNotFound(err) && k.get() == nil {
 		return nil
 	}
@@ -73,7 +76,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 func (k *kustomization) leaves(ks *kustomizev1.Kustomization, res plan.Result) {
 	var lines []string
 	for _, a := range res.Actions {
-		if a.Type == plan.Skip && (a.Key.GroupKind == flux.Namespace || a.Successor != nil && a.Successor.Unsure) {
+		if a.Type == plan.Skip && !a.Held && (a.Key.GroupKind == flux.Namespace || a.Key.GroupKind == scheme.Definition || a.Successor != nil && a.Successor.Unsure) {
 			lines = append(lines, flux.Describe(a.Key)+" is not deleted: "+a.Reason)
 		}
 	}

@@ -24,7 +24,6 @@ import (
 	"headway.dev/syncer/gate"
 	"headway.dev/syncer/history"
 	"headway.dev/syncer/judge"
-	"headway.dev/syncer/parents"
 	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/status"
@@ -131,36 +130,6 @@ func outdated(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
-// build is the phase that renders the tree. It returns the Kustomization with
-// the spec that counts at the head.
-func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kustomizev1.Kustomization, error) {
-	k := r.k
-	start := time.Now()
-	defer func() { r.took("build", start) }()
-	// What was applied last is put back as it was rendered then: the spec may be
-	// that of a newer commit by now, which is for that commit's files. Who may do
-	// it is decided by the spec of now.
-	if last := k.board.Rendered(); !r.hold && last.Revision == r.head.Revision() && r.older(ks) {
-		account := ks.Spec.ServiceAccountName
-		ks = ks.DeepCopy()
-		ks.Spec = *last.Spec.DeepCopy()
-		ks.Spec.ServiceAccountName = account
-		r.items, r.resources, r.rendered = last.Items, last.Digest, last
-		return ks, nil
-	}
-	t, err := r.head.Tree(flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)))
-	if err != nil {
-		return ks, fault.New(meta.ArtifactFailedReason, err)
-	}
-	out, err := k.renderer.Build(ctx, ks, r.head, r.group != nil, func() bool { return !unwanted(k.get()) }, func(ctx context.Context) (items []load.Item, err error) {
-		ks, items, err = parents.Render(ctx, k.renderer, k.s.Env.Store, k.s.Owners, ks, t, r.head.Revision())
-		return items, err
-	})
-	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
-	r.rendered = history.Rendered{Revision: r.head.Revision(), Spec: ks.Spec, Items: out.Items, Digest: out.Digest}
-	return ks, err
-}
-
 // older reports whether the round is about another commit than the newest.
 func (r *round) older(ks *kustomizev1.Kustomization) bool {
 	newest, err := r.k.s.Sources.HeadOf(ks)
@@ -196,7 +165,12 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if r.older(ks) {
 		in.Taken = k.taken
 		if ks.Status.LastAppliedRevision == r.head.Revision() {
-			in.Lost = func(key object.Key) bool { return k.s.Owners.Lost(k.holder, key) }
+			// Before a restart it left the inventory when another took it over.
+			had := map[object.Key]bool{}
+			for _, key := range k.inventory.Of(ks) {
+				had[key] = true
+			}
+			in.Lost = func(key object.Key) bool { return !had[key] || k.s.Owners.Lost(k.holder, key) }
 		}
 	}
 	n := k.s.Neighbours.Of(k.key, flux.SourceKey(ks), r.head)

@@ -259,13 +259,19 @@ func (s *Set) Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Inpu
 	return inputFor(s, ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
 }
 
-// Rendered is what a Kustomization applied last, as it was rendered.
+// Rendered is what a Kustomization applied last, as it was rendered, or how if that was
+// before a restart.
 func (s *Set) Rendered(key object.Key) history.Rendered {
-	k := s.kustomization(key)
-	if k == nil {
-		return history.Rendered{}
+	if k := s.kustomization(key); k != nil {
+		if last := k.board.Rendered(); last.Revision != "" {
+			return last
+		}
 	}
-	return k.board.Rendered()
+	last, _, err := history.Recorded(s.Env.Store, key)
+	if err != nil {
+		s.Env.Log.Warn("read how a Kustomization was applied", "kustomization", key.Namespace+"/"+key.Name, "err", err)
+	}
+	return last
 }
 
 // takeOver claims what was applied, and has those look again who applied it

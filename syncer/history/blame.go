@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/origin"
@@ -89,9 +88,7 @@ func (b *blamed) trailOf(key object.Key) (*trail, error) {
 		return nil, fmt.Errorf("trace %s: %w", key, err)
 	}
 	t.wanted = leaves(it.Object)
-	full, _ := it.Object.DeepCopyObject().(object.Object)
-	defaults.Apply(full)
-	t.defaulted = leaves(full)
+	t.defaulted = leaves(plan.WithDefaults(b.s.env.Kinds, it.Object))
 	b.trails[key] = t
 	return t, nil
 }

@@ -64,16 +64,6 @@ func (e *MissingError) Error() string { return e.what }
 // Missing returns the error that something that was asked for does not exist.
 func Missing(format string, args ...any) error { return &MissingError{fmt.Sprintf(format, args...)} }
 
-// Rendered is what was applied last, so that a question about it need not render
-// it again, and it is put back as it was.
-type Rendered struct {
-	Revision string
-	Spec     kustomizev1.KustomizationSpec
-	Items    []load.Item
-	// Digest identifies Items.
-	Digest string
-}
-
 // appliedVersion is what is applied now.
 func (s *History) appliedVersion(key object.Key) (*Version, error) {
 	ks, _ := s.env.Store.Get(key).(*kustomizev1.Kustomization)
@@ -91,6 +81,9 @@ func (s *History) appliedVersion(key object.Key) (*Version, error) {
 	built := s.rendered(key)
 	if built.Revision != ks.Status.LastAppliedRevision {
 		return s.versionAt(context.Background(), ks, repo, head.Commit, ks.Spec)
+	}
+	if built.Items == nil {
+		return s.versionAt(context.Background(), ks, repo, head.Commit, built.Spec)
 	}
 	t, err := s.treeAt(ks, head.Commit)
 	if err != nil {

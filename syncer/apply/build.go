@@ -1,19 +1,91 @@
 package apply
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/meta"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/neighbours"
+	"headway.dev/syncer/parents"
 	"headway.dev/syncer/render"
 )
+
+// build is the phase that renders the tree. It returns the Kustomization with
+// the spec that counts at the head.
+func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kustomizev1.Kustomization, error) {
+	k := r.k
+	start := time.Now()
+	defer func() { r.took("build", start) }()
+	// What was applied last is put back as it was rendered then: the spec may be
+	// that of a newer commit by now, which is for that commit's files. Who may do
+	// it is decided by the spec of now.
+	ignore, then := flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)), (*history.Rendered)(nil)
+	if !r.hold && ks.Status.LastAppliedRevision == r.head.Revision() && r.older(ks) {
+		switch last := k.s.Rendered(k.key); {
+		case last.Revision == r.head.Revision():
+			account := ks.Spec.ServiceAccountName
+			ks = ks.DeepCopy()
+			ks.Spec = *last.Spec.DeepCopy()
+			ks.Spec.ServiceAccountName = account
+			if last.Items != nil {
+				r.items, r.resources, r.rendered = last.Items, last.Digest, last
+				return ks, nil
+			}
+			ignore, then = last.Ignore, &last
+		case edited(ks):
+			return ks, fault.New(meta.ReconciliationFailedReason, fmt.Errorf("the spec has changed since %s was applied, and nobody knows what it was then", r.head.Revision()))
+		}
+	}
+	t, err := r.head.Tree(ignore)
+	if err != nil {
+		return ks, fault.New(meta.ArtifactFailedReason, err)
+	}
+	out, err := k.renderer.Build(ctx, ks, r.head, r.group != nil, func() bool { return !unwanted(k.get()) }, func(ctx context.Context) (items []load.Item, err error) {
+		ks, items, err = parents.Render(ctx, k.renderer, k.s.Env.Store, k.s.Owners, ks, t, r.head.Revision())
+		return items, err
+	})
+	r.items, r.made, r.resources = out.Items, out.Made, out.Digest
+	r.rendered = history.Rendered{Revision: r.head.Revision(), Spec: ks.Spec, Ignore: ignore, Items: out.Items, Digest: out.Digest}
+	if then != nil {
+		r.rendered.Spec = then.Spec
+	}
+	return ks, err
+}
+
+// edited reports whether the spec may be another than the one that the applied revision
+// was judged with: that is not recorded of what versions before this one applied.
+func edited(ks *kustomizev1.Kustomization) bool {
+	c := (flux.Conditions{List: &ks.Status.Conditions}).Get(flux.VerdictCondition)
+	return c == nil || c.ObservedGeneration != ks.Generation
+}
+
+// record is what outlives a restart of how a round's revision was rendered; none if that
+// is recorded.
+func (r *round) record() []change.Record {
+	k := r.k
+	rec, err := r.rendered.Record(k.key)
+	if err == nil && k.recorded == nil {
+		_, k.recorded, err = history.Recorded(k.s.Env.Store, k.key)
+	}
+	if err != nil {
+		k.s.Env.Log.Warn("record how a Kustomization is applied", "kustomization", k.name(), "err", err)
+	}
+	if rec.Data == nil || bytes.Equal(rec.Data, k.recorded) {
+		return nil
+	}
+	return []change.Record{rec}
+}
 
 // A group waits for builds as long as one ends every now and then; who is slow
 // goes alone.
