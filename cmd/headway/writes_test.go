@@ -184,6 +184,57 @@ metadata: {name: other, namespace: default}
 data: {k: v}
 `
 
+// writeStep is a write of kubectl's.
+type writeStep struct {
+	args []string
+	// want is what the commit changes.
+	stdin, want string
+	get, value  string // what the API has right afterwards
+}
+
+// become checks that each write is answered once its commit is applied.
+func (c *writesCluster) become(steps []writeStep) {
+	c.t.Helper()
+	for _, step := range steps {
+		what := "kubectl " + strings.Join(step.args, " ")
+		before := c.head()
+		c.env = []string{`KUBE_EDITOR=sed -i 's/value: info/value: debug/'`}
+		out, err := c.try("", step.stdin, "kubectl", step.args...)
+		if err != nil {
+			c.t.Fatalf("%s: %v\n%s", what, err, out)
+		}
+		kind, path, _ := strings.Cut(step.get, " ")
+		if got := c.run("", "kubectl", "get", kind, "-o", "jsonpath="+path); got != step.value {
+			c.t.Errorf("%s: right afterwards %s is %q, want %q", what, path, got, step.value)
+		}
+		if got := c.run(c.bare, "git", "rev-parse", "main~1"); got != before {
+			c.t.Errorf("%s made more or less than one commit", what)
+		}
+		got := c.changed()
+		if !strings.Contains(step.want, "\n") {
+			got, _, _ = strings.Cut(got, "\n") // the file is gone
+		}
+		if d := cmp.Diff(step.want, got); d != "" {
+			c.t.Errorf("%s (-want +got):\n%s", what, d)
+		}
+		if got := c.run(c.bare, "git", "log", "-1", "--format=%an <%ae>, %cn", "main"); got != "ada <ada@cluster.local>, headway" {
+			c.t.Errorf("%s: the commit is by %s", what, got)
+		}
+	}
+}
+
+// refuse checks that writes are forbidden, with words.
+func (c *writesCluster) refuse(list [][2]string) {
+	c.t.Helper()
+	for _, one := range list {
+		args, want := one[0], one[1]
+		out, err := c.try("", "", "kubectl", strings.Fields(args)...)
+		if err == nil || !strings.Contains(out, "Forbidden") && !strings.Contains(out, "forbidden") || !strings.Contains(out, want) {
+			c.t.Errorf("kubectl %s: %v\n%s\nwant %s", args, err, out, want)
+		}
+	}
+}
+
 // Every way in which kubectl writes becomes a commit that edits exactly those
 // lines, in the user's name, and is answered once it is applied.
 func TestWritesBecomeCommits(t *testing.T) {
@@ -191,11 +242,7 @@ func TestWritesBecomeCommits(t *testing.T) {
 	applied := func(replace ...string) string {
 		return strings.NewReplacer(replace...).Replace(writesConfig[:strings.Index(writesConfig, "---")])
 	}
-	for _, step := range []struct {
-		args        []string
-		stdin, want string
-		get, value  string // what the API has right afterwards
-	}{
+	c.become([]writeStep{
 		{
 			args: []string{"scale", "deploy/web", "--replicas=5"}, want: "web.yaml\n-  replicas: 2 # for now\n+  replicas: 5 # for now",
 			get: "deploy/web {.spec.replicas}", value: "5",
@@ -247,32 +294,7 @@ func TestWritesBecomeCommits(t *testing.T) {
 			want: "settings.yaml\n----\n-apiVersion: v1\n-kind: ConfigMap\n-metadata: {name: other, namespace: default}\n-data: {k: v}", get: "cm {.items[?(@.metadata.name=='other')].metadata.name}",
 		},
 		{args: []string{"delete", "cm/settings"}, want: "settings.yaml", get: "cm {.items[?(@.metadata.name=='settings')].metadata.name}"},
-	} {
-		what := "kubectl " + strings.Join(step.args, " ")
-		before := c.head()
-		c.env = []string{`KUBE_EDITOR=sed -i 's/value: info/value: debug/'`}
-		out, err := c.try("", step.stdin, "kubectl", step.args...)
-		if err != nil {
-			t.Fatalf("%s: %v\n%s", what, err, out)
-		}
-		kind, path, _ := strings.Cut(step.get, " ")
-		if got := c.run("", "kubectl", "get", kind, "-o", "jsonpath="+path); got != step.value {
-			t.Errorf("%s: right afterwards %s is %q, want %q", what, path, got, step.value)
-		}
-		if got := c.run(c.bare, "git", "rev-parse", "main~1"); got != before {
-			t.Errorf("%s made more or less than one commit", what)
-		}
-		got := c.changed()
-		if step.args[1] == "cm/settings" && step.args[0] == "delete" {
-			got, _, _ = strings.Cut(got, "\n") // the file is gone
-		}
-		if d := cmp.Diff(step.want, got); d != "" {
-			t.Errorf("%s (-want +got):\n%s", what, d)
-		}
-		if got := c.run(c.bare, "git", "log", "-1", "--format=%an <%ae>, %cn", "main"); got != "ada <ada@cluster.local>, headway" {
-			t.Errorf("%s: the commit is by %s", what, got)
-		}
-	}
+	})
 	if files := c.run(c.bare, "git", "ls-tree", "--name-only", "main"); files != "web.yaml" {
 		t.Errorf("files at the end: %s", files)
 	}
@@ -409,7 +431,7 @@ func TestWritesAreRefused(t *testing.T) {
 	free := strings.Replace(strings.ReplaceAll(writesWeb, "web", "free"), "  replicas: 2 # for now\n", "", 1)
 	c := newWritesCluster(t, "reject", map[string]string{"web.yaml": writesWeb, "free.yaml": free})
 	commit := c.head()[:12]
-	for _, tt := range []struct{ args, want string }{
+	c.refuse([][2]string{
 		{"scale deploy/web --replicas=5", "spec.replicas is set by Git in web.yaml:8 (commit " + commit + `, "Begin")`},
 		{"scale deploy/web --replicas=5 --dry-run=server", "web.yaml:8"},
 		{"set image deploy/web web=example.com/web:2", "spec.template.spec.containers[name=web].image is set by Git in web.yaml:17"},
@@ -418,12 +440,7 @@ func TestWritesAreRefused(t *testing.T) {
 		{"delete deploy --all", "the object is set by Git in"},
 		{"annotate deploy/web note=mine", "metadata.annotations.note is not in Git"},
 		{"set env deploy/web EXTRA=1", "env[name=EXTRA]"},
-	} {
-		out, err := c.try("", "", "kubectl", strings.Fields(tt.args)...)
-		if err == nil || !strings.Contains(out, "Forbidden") && !strings.Contains(out, "forbidden") || !strings.Contains(out, tt.want) {
-			t.Errorf("kubectl %s: %v\n%s\nwant %s", tt.args, err, out, tt.want)
-		}
-	}
+	})
 	for _, args := range []string{
 		"annotate deploy/web note=mine --field-manager=ada", "label deploy/web tier=front --field-manager=ada", "rollout restart deploy/web",
 		"scale deploy/free --replicas=3", "set env deploy/web EXTRA=1 --field-manager=ada",

@@ -217,6 +217,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
 	resources, err := custom.New(custom.Config{
 		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress,
+		Gate: cfg.Gate, Convert: cfg.Admission.Converter,
 	})
 	if err != nil {
 		return err

@@ -38,8 +38,9 @@ func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w c
 	u := &userWrite{s: s, ks: ks, key: key, request: w}
 	if w.Next != nil {
 		var here []string
+		scales := s.scales(item.Object)
 		for _, c := range fieldChanges(w.Old, w.Next) {
-			if staysHere(item, c) {
+			if staysHere(item, c, scales) {
 				here = append(here, c.path)
 			} else {
 				u.changes = append(u.changes, c)
@@ -57,14 +58,25 @@ func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w c
 
 // staysHere reports whether a change does not concern Git: the field is the cluster's
 // own, or is taken away and was not from Git, or scales what Git does not.
-func staysHere(item load.Item, c fieldChange) bool {
+func staysHere(item load.Item, c fieldChange, scales string) bool {
 	if livesHere(c.path) {
 		return true
 	}
-	if !c.removed && c.path != "spec.replicas" {
+	if !c.removed && c.path != scales {
 		return false
 	}
 	return !declares(item, c.path)
+}
+
+// scales is the field that the scale subresource of an object writes.
+func (s *Writeback) scales(obj object.Object) string {
+	gvk := obj.GetObjectKind().GroupVersionKind()
+	if k, ok := s.Env.Kinds.ForKind(gvk.GroupKind()); ok && k.Custom != nil {
+		if version, ok := k.Custom.Version(gvk.Version); ok {
+			return version.Replicas()
+		}
+	}
+	return "spec.replicas"
 }
 
 // declares reports whether Git sets the field or a part of it.

@@ -12,13 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
-	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/edit"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/write"
+	"headway.dev/syncer/plan"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/wire"
 )
@@ -93,7 +93,7 @@ func (u *userWrite) undoes() bool {
 // new part has by default are left out.
 func (u *userWrite) written(item load.Item) []fieldChange {
 	list := slices.Clone(u.changes)
-	full, ok := withChanges(item, list)
+	full, ok := u.withChanges(item, list)
 	if !ok {
 		return list
 	}
@@ -103,7 +103,7 @@ func (u *userWrite) written(item load.Item) []fieldChange {
 			continue
 		}
 		less := slices.Delete(slices.Clone(list), i, i+1)
-		if without, ok := withChanges(item, less); ok && equality.Semantic.DeepEqual(full, without) {
+		if without, ok := u.withChanges(item, less); ok && equality.Semantic.DeepEqual(full, without) {
 			list = less
 		}
 	}
@@ -111,7 +111,7 @@ func (u *userWrite) written(item load.Item) []fieldChange {
 }
 
 // withChanges is the item's object with changes and defaults.
-func withChanges(item load.Item, changes []fieldChange) (object.Object, bool) {
+func (u *userWrite) withChanges(item load.Item, changes []fieldChange) (object.Object, bool) {
 	doc, err := toDocument(item.Object)
 	if err != nil {
 		return nil, false
@@ -127,8 +127,7 @@ func withChanges(item load.Item, changes []fieldChange) (object.Object, bool) {
 	if err != nil {
 		return nil, false
 	}
-	defaults.Apply(obj)
-	return obj, true
+	return plan.WithDefaults(u.s.Env.Kinds, obj), true
 }
 
 func toDocument(obj object.Object) (any, error) {

@@ -9,6 +9,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -55,6 +56,7 @@ type Writeback struct {
 	planner *plan.Planner
 	// views render for writes what the loops render for syncs.
 	views map[object.Key]*view
+	asked int // how often the planner was asked about custom resources
 }
 
 // New has reviewed nothing yet.
@@ -211,6 +213,11 @@ func (s *Writeback) renderView(r *render.Renderer, ks *kustomizev1.Kustomization
 func (s *Writeback) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
 	bare, _ := live.DeepCopyObject().(object.Object)
 	bare.SetResourceVersion("") // or the planner takes it for what is stored
+	if _, custom := bare.(*unstructured.Unstructured); custom {
+		// These have to have one, which nothing else has.
+		s.asked++
+		bare.SetResourceVersion(fmt.Sprint(s.asked))
+	}
 	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
 	res := s.planner.Plan(in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
 	if len(res.Errors) > 0 {

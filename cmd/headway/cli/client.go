@@ -255,7 +255,9 @@ func (o *Options) Ask(cmd *cobra.Command, path, object, namespace string, query 
 	return client.Call(cmd.Context(), http.MethodGet, "/headway/v1/"+path+"?"+query.Encode(), nil, answer)
 }
 
-// ParseObject reads KIND/NAME, with the kind as kubectl takes it.
+// ParseObject reads KIND/NAME, with the kind as kubectl takes it. Others than Headway's
+// own are left as they are: the server may have such custom resources, or says that it
+// has not.
 func ParseObject(arg string) (kind, name string, err error) {
 	word, name, ok := strings.Cut(arg, "/")
 	if !ok || word == "" || name == "" {
@@ -268,5 +270,5 @@ func ParseObject(arg string) (kind, name string, err error) {
 			return k.Kind, name, nil
 		}
 	}
-	return "", "", fmt.Errorf("the server doesn't have a resource type %q", word)
+	return word, name, nil
 }

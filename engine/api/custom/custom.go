@@ -14,8 +14,10 @@ import (
 	"k8s.io/kube-openapi/pkg/common"
 
 	"headway.dev/engine/admission/configured"
+	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/storage"
 	"headway.dev/manifests/egress"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -31,6 +33,10 @@ type Config struct {
 	Client *restclient.Config
 	// Egress says which addresses conversion webhooks must not have; nil denies none.
 	Egress *egress.Policy
+	// Gate, if set, is asked about users' writes, in the version that is stored: Convert
+	// asks the webhooks that convert.
+	Gate    registry.Gate
+	Convert custom.Converter
 }
 
 // Store is what is read of the store.
@@ -41,7 +47,7 @@ type Store interface {
 
 // Resources serves the custom resources of one server.
 type Resources struct {
-	Delegate *genericapiserver.GenericAPIServer
+	Delegate genericapiserver.DelegationTarget
 	reader   Store
 }
 
@@ -57,6 +63,9 @@ func New(cfg Config) (*Resources, error) {
 	generic.LoopbackClientConfig = cfg.Client
 	// The library asks for the schemas of what it installs, which is nothing.
 	generic.OpenAPIV3Config = &common.OpenAPIV3Config{GetDefinitions: func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return nil }}
+	if cfg.Gate != nil {
+		generic.AdmissionControl = gatekeeper{generic.AdmissionControl, cfg.Gate, cfg.Reader, cfg.Kinds, cfg.Convert}
+	}
 	options := cfg.Storage
 	options.Codec = unstructured.UnstructuredJSONScheme
 	options.Kinds = func(resource schema.GroupResource) (schema.GroupKind, bool) {
@@ -78,6 +87,9 @@ func New(cfg Config) (*Resources, error) {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
 	r := &Resources{Delegate: server.GenericAPIServer, reader: cfg.Reader}
+	if cfg.Gate != nil {
+		r.Delegate = gated{server.GenericAPIServer, server.GenericAPIServer.UnprotectedHandler()}
+	}
 	informer := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
 	if err := informer.SetTransform(r.shared); err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)

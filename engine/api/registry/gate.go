@@ -28,9 +28,9 @@ type Gate interface {
 	Review(ctx context.Context, write change.Request) (change.Elsewhere, error)
 }
 
-// errElsewhere ends a write that is to be carried out elsewhere. Where nobody
+// ErrElsewhere ends a write that is to be carried out elsewhere. Where nobody
 // waits for it, it is the answer.
-var errElsewhere = &apierrors.StatusError{ErrStatus: metav1.Status{
+var ErrElsewhere = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden,
 	Message: "the object is declared in Git, where it can be changed only by a request for it alone",
 }}
@@ -50,7 +50,7 @@ func (r Resource) gated(ctx context.Context, manager string, dryRun []string) *g
 	return g
 }
 
-// review asks the gate; it fails with errElsewhere if the write is to be
+// review asks the gate; it fails with ErrElsewhere if the write is to be
 // carried out elsewhere.
 func (g *gated) review(ctx context.Context, old, next runtime.Object) error {
 	if g.gate == nil {
@@ -63,7 +63,7 @@ func (g *gated) review(ctx context.Context, old, next runtime.Object) error {
 	}
 	var err error
 	if g.elsewhere, err = g.gate.Review(ctx, write); err == nil && g.elsewhere != nil {
-		err = errElsewhere
+		err = ErrElsewhere
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func (g *gated) remove(validate rest.ValidateObjectFunc) rest.ValidateObjectFunc
 // finish carries the write out elsewhere, if err says so. done is false if
 // there is nothing to do.
 func (g *gated) finish(ctx context.Context, err error) (out object.Object, done bool, _ error) {
-	if g.elsewhere == nil || !errors.Is(err, errElsewhere) {
+	if g.elsewhere == nil || !errors.Is(err, ErrElsewhere) {
 		return nil, false, err
 	}
 	stored, err := g.elsewhere(ctx)

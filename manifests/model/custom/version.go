@@ -54,6 +54,15 @@ func (v *Version) HasStatus() bool {
 	return v.spec.Subresources != nil && v.spec.Subresources.Status != nil
 }
 
+// Replicas returns the path of what the scale subresource writes, spec.replicas; empty if
+// there is no such subresource.
+func (v *Version) Replicas() string {
+	if v.spec.Subresources == nil || v.spec.Subresources.Scale == nil {
+		return ""
+	}
+	return strings.TrimPrefix(v.spec.Subresources.Scale.SpecReplicasPath, ".")
+}
+
 // Compile fails if the schema is not one.
 func (v *Version) Compile() error {
 	_, err := v.compiled()
