@@ -159,6 +159,6 @@ func Resource(key object.Key) schema.GroupResource {
 		return k.Resource().GroupResource()
 	}
 	// As definitions by custom have it.
-	plural, _ := meta.UnsafeGuessKindToResource(key.GroupKind.WithVersion(""))
+	plural, _ := meta.UnsafeGuessKindToResource(key.WithVersion(""))
 	return plural.GroupResource()
 }
