@@ -5,6 +5,8 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -33,10 +35,35 @@ func (a requestAdmission) Handles(op admission.Operation) bool {
 // Admit implements admission.MutationInterface. What a node may not create is refused
 // before it is looked at whether that is valid, as in Kubernetes.
 func (a requestAdmission) Admit(ctx context.Context, attrs admission.Attributes, objects admission.ObjectInterfaces) error {
-	if err := a.Chain.Admit(ctx, attrs, objects); err != nil || attrs.GetOperation() != admission.Create {
+	if err := a.Chain.Admit(ctx, attrs, objects); err != nil {
+		return err
+	}
+	if err := a.overflow(attrs); err != nil || attrs.GetOperation() != admission.Create {
 		return err
 	}
 	return restrict.Node(attrs, a.reader)
+}
+
+// overflow refuses a custom resource with more mistakes than are told: the library,
+// which looks for all of them, would take hours.
+func (a requestAdmission) overflow(attrs admission.Attributes) error {
+	u, ok := attrs.GetObject().(*unstructured.Unstructured)
+	if op := attrs.GetOperation(); !ok || op != admission.Create && op != admission.Update {
+		return nil
+	}
+	k, ok := a.Chain.Kinds.Set().ForKind(attrs.GetKind().GroupKind())
+	if !ok || k.Custom == nil {
+		return nil
+	}
+	version, ok := k.Custom.Version(attrs.GetKind().Version)
+	if !ok {
+		return nil
+	}
+	old, _ := attrs.GetOldObject().(*unstructured.Unstructured)
+	if errs := version.Overflow(u, old, attrs.GetSubresource() == "status"); len(errs) > 0 {
+		return apierrors.NewInvalid(k.GroupKind(), attrs.GetName(), errs)
+	}
+	return nil
 }
 
 // Validate implements admission.ValidationInterface.

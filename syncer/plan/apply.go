@@ -19,6 +19,7 @@ import (
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/rule"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/model/validation"
 	"headway.dev/manifests/yaml/load"
@@ -243,7 +244,7 @@ func immutableFields(faults field.ErrorList) []string {
 
 func errorsAt(item load.Item, key object.Key, faults field.ErrorList) []*Error {
 	var errs []*Error
-	for _, f := range faults {
+	for _, f := range rule.Bounded(faults, 0) {
 		at := f.Field
 		if item.Redact(at) != at { // a key that is secret
 			at = ""

@@ -16,6 +16,7 @@ import (
 	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/rule"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/load"
@@ -118,11 +119,7 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 		return fail(err)
 	}
 	if len(unknown) > 0 {
-		var errs []*Error
-		for _, path := range unknown {
-			errs = append(errs, &Error{Source: item.Fault(path, "").Source, Key: key, Field: item.Redact(path), Reason: "unknown field"})
-		}
-		return applied{}, errs
+		return applied{}, unknownAt(item, key, unknown)
 	}
 	patch, err := patchOf(in.Owner, key, gvk, want)
 	if err != nil {
@@ -268,6 +265,19 @@ func WithDefaults(kinds *scheme.Registry, obj object.Object) object.Object {
 		}
 	}
 	return full
+}
+
+// unknownAt are the errors of the first fields that a version does not have.
+func unknownAt(item load.Item, key object.Key, paths []string) []*Error {
+	told := paths[:min(len(paths), rule.MostErrors+1)]
+	var errs []*Error
+	for _, path := range told {
+		errs = append(errs, &Error{Source: item.Fault(path, "").Source, Key: key, Field: item.Redact(path), Reason: "unknown field"})
+	}
+	if left := len(paths) - len(told); left > 0 {
+		errs[len(errs)-1].Reason += fmt.Sprintf(" (%d further errors are not listed)", left)
+	}
+	return errs
 }
 
 // customManager is one version's field manager of a definition.

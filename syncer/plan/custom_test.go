@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,58 @@ func TestCustomResourcesAreRefused(t *testing.T) {
 	}
 	if got := list("example.com/v1", "example.com/v1beta1"); len(got) > 0 {
 		t.Errorf("in another served version: %q", got)
+	}
+}
+
+// Of hundreds of thousands of mistakes the first are told, and that there are more;
+// what else is in the commit is judged all the same.
+func TestCustomResourcesWithManyMistakes(t *testing.T) {
+	const many = 50_000
+	list := func(format string) string {
+		var b strings.Builder
+		for i := range many {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for name, tt := range map[string]struct{ manifest, want string }{
+		"types":          {widget + "  - {name: x, count: [" + list("%d,") + "]}\n", "count in body must be of type integer"},
+		"unknown fields": {widget + list("  x%d: 1\n"), "unknown field (49499 further errors are not listed)"},
+		"many types":     {widget + list("  - {name: n%d, count: x}\n"), "further errors are not listed"},
+		"no parts":       {widget + list("  - {count: %d}\n"), "element 1: associative list with keys has an element that omits all key fields"},
+	} {
+		s := memstore.New()
+		other := strings.Replace(widget, "name: one", "name: other", 1)
+		res := plan.New(s.Kinds()).Plan(input(items(t, widgets, namespace, tt.manifest, other)), s)
+		if len(res.Errors) == 0 || len(res.Errors) > 501 {
+			t.Fatalf("%s: %d errors", name, len(res.Errors))
+		}
+		if last := res.Errors[len(res.Errors)-1].Error(); !strings.Contains(last, tt.want) {
+			t.Errorf("%s: the last of %d errors is %.300s, want %q", name, len(res.Errors), last, tt.want)
+		}
+		for _, e := range res.Errors {
+			if e.Key.Name != "one" {
+				t.Errorf("%s: %v", name, e)
+			}
+		}
+	}
+}
+
+// A definition that is too deep or has too many rules is refused with its file, and so
+// are its resources, and nothing else is.
+func TestHostileDefinitions(t *testing.T) {
+	for want, replace := range map[string][2]string{
+		"must have at most 100 levels of properties and items": {"color: {type: string, default: red}", "color: " + strings.Repeat("{type: object, properties: {a: ", 150) + "{type: string}" + strings.Repeat("}}", 150)},
+		"must have at most 2000 rules in all versions together": {`- {rule: "self.size != 13", message: "thirteen is bad luck"}`, strings.Repeat(`- {rule: "self.size != 13"}
+            `, 2_500)},
+		"estimated rule cost exceeds budget": {`self.size != 13`, `self.parts.all(x, self.parts.all(y, self.parts.all(z, x.name + y.name != z.name)))`},
+	} {
+		s := memstore.New()
+		res := plan.New(s.Kinds()).Plan(input(items(t, strings.Replace(widgets, replace[0], replace[1], 1), namespace, widget)), s)
+		got := strings.Join(lines(res), "\n")
+		if !strings.Contains(got, want) || !strings.Contains(got, "its CustomResourceDefinition is refused") {
+			t.Errorf("%.600s, want %q", got, want)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ func New(crd *apiextensionsv1.CustomResourceDefinition) *Definition {
 	for i := range crd.Spec.Versions {
 		v := &Version{of: crd, spec: &crd.Spec.Versions[i]}
 		v.compiled = sync.OnceValues(v.compile)
+		v.breadth = sync.OnceValue(v.measure)
 		d.versions = append(d.versions, v)
 	}
 	d.converter = sync.OnceValues(d.newConverter)

@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"headway.dev/manifests/model/rule"
 )
 
 // Version is one version of a definition.
@@ -26,6 +28,7 @@ type Version struct {
 	of       *apiextensionsv1.CustomResourceDefinition
 	spec     *apiextensionsv1.CustomResourceDefinitionVersion
 	compiled func() (compiled, error)
+	breadth  func() int
 }
 
 // strategy are the verbs of the library.
@@ -38,9 +41,10 @@ type strategy interface {
 
 // compiled is what is made of a version's schema.
 type compiled struct {
-	schema    *structural.Structural
-	validator validation.SchemaValidator
-	strategy  strategy
+	schema            *structural.Structural
+	validator, status validation.SchemaValidator
+	strategy          strategy
+	statusStrategy    strategy
 }
 
 // GroupVersion is the version's group and name.
@@ -92,19 +96,20 @@ func (v *Version) compile() (compiled, error) {
 			return fail(err)
 		}
 	}
-	validator, _, err := validation.NewSchemaValidator(internal.OpenAPIV3Schema)
-	if err != nil {
+	validator := func(of *apiextensions.JSONSchemaProps, root bool) (validation.SchemaValidator, error) {
+		validator, openapi, err := validation.NewSchemaValidator(of)
+		return bounded{validator, openapi, v.breadth(), root}, err
+	}
+	if out.validator, err = validator(internal.OpenAPIV3Schema, true); err != nil {
 		return fail(err)
 	}
-	out.validator = validator
 	var status *apiextensions.CustomResourceSubresourceStatus
 	var scale *apiextensions.CustomResourceSubresourceScale
-	var statusValidator validation.SchemaValidator
 	if v.HasStatus() {
 		status = &apiextensions.CustomResourceSubresourceStatus{}
 		if internal.OpenAPIV3Schema != nil {
 			if s, ok := internal.OpenAPIV3Schema.Properties["status"]; ok {
-				if statusValidator, _, err = validation.NewSchemaValidator(&s); err != nil {
+				if out.status, err = validator(&s, false); err != nil {
 					return fail(err)
 				}
 			}
@@ -116,8 +121,9 @@ func (v *Version) compile() (compiled, error) {
 			return fail(err)
 		}
 	}
-	out.strategy = customresource.NewStrategy(nil, v.of.Spec.Scope == apiextensionsv1.NamespaceScoped, v.GroupVersion().WithKind(v.of.Spec.Names.Kind),
-		validator, statusValidator, out.schema, status, scale, v.spec.SelectableFields)
+	all := customresource.NewStrategy(nil, v.of.Spec.Scope == apiextensionsv1.NamespaceScoped, v.GroupVersion().WithKind(v.of.Spec.Names.Kind),
+		out.validator, out.status, out.schema, status, scale, v.spec.SelectableFields)
+	out.strategy, out.statusStrategy = all, customresource.NewStatusStrategy(all)
 	return out, nil
 }
 
@@ -173,11 +179,58 @@ func (v *Version) Types(u *unstructured.Unstructured) field.ErrorList {
 	}
 	var faults field.ErrorList
 	for _, f := range validation.ValidateCustomResource(nil, u.Object, c.validator) {
-		if strings.Contains(f.Detail, " must be of type ") {
+		if strings.Contains(f.Detail, " must be of type ") || len(faults) > 0 && f.Detail == errMore.Error() {
 			faults = append(faults, f)
 		}
 	}
 	return faults
+}
+
+// Overflow returns the first mistakes of what is to take the place of old (nil: there
+// is none), or only of its status, if there are more than are told or they would take
+// too long to find: whoever validates by the library alone must not begin with it.
+// It is nil for what has few, right or wrong.
+func (v *Version) Overflow(u, old *unstructured.Unstructured, status bool) field.ErrorList {
+	if few(u.Object, v.breadth()) {
+		return nil
+	}
+	c, err := v.compiled()
+	if err != nil {
+		return nil // told elsewhere
+	}
+	of, errs := c.strategy, field.ErrorList(nil)
+	switch {
+	case old == nil:
+		u = prepared(u)
+		c.strategy.PrepareForCreate(context.Background(), u)
+		errs = c.strategy.Validate(context.Background(), u)
+	case status:
+		of = c.statusStrategy
+		if value, ok := u.Object["status"]; ok && c.status != nil {
+			errs = validation.ValidateCustomResource(field.NewPath("status"), value, c.status)
+		}
+	default:
+		// The library looks for the mistakes that there have been as well.
+		errs = validation.ValidateCustomResource(nil, u.Object, c.validator)
+	}
+	if old != nil && !unfinished(errs) {
+		u = prepared(u)
+		of.PrepareForUpdate(context.Background(), u, old)
+		errs = of.ValidateUpdate(context.Background(), u, old)
+	}
+	if !unfinished(errs) {
+		return nil
+	}
+	return rule.Bounded(errs, 0)
+}
+
+// prepared is a copy of u that a strategy may prepare.
+func prepared(u *unstructured.Unstructured) *unstructured.Unstructured {
+	u = &unstructured.Unstructured{Object: shallow(u.Object)}
+	if meta, ok := u.Object["metadata"].(map[string]any); ok {
+		u.Object["metadata"] = shallow(meta)
+	}
+	return u
 }
 
 // PrepareCreate does what a creation does to a new object.
@@ -212,10 +265,7 @@ func (v *Version) Update(u, old *unstructured.Unstructured) field.ErrorList {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
 	if u.GetResourceVersion() == "" {
-		u = &unstructured.Unstructured{Object: shallow(u.Object)}
-		if meta, ok := u.Object["metadata"].(map[string]any); ok {
-			u.Object["metadata"] = shallow(meta)
-		}
+		u = prepared(u)
 		u.SetResourceVersion(old.GetResourceVersion())
 	}
 	return c.strategy.ValidateUpdate(context.Background(), u, old)

@@ -48,3 +48,22 @@ func TestManyScopes(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsAndRefusals: what is left out of errors, and of fields that are refused,
+// is told once.
+func TestErrorsAndRefusals(t *testing.T) {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "d", Labels: map[string]string{}}}
+	for i := range 1_000 {
+		pod.Labels[fmt.Sprintf("-%d", i)] = "x"
+	}
+	for i := range 600 {
+		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: fmt.Sprintf("v%d", i), VolumeSource: corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "s", Path: "/"}}})
+	}
+	errs := validation.Create(pod)
+	if len(errs) != 501 {
+		t.Fatalf("%d errors", len(errs))
+	}
+	if told := errs[500].Error(); strings.Count(told, "further errors") != 1 {
+		t.Errorf("the last: %s", told)
+	}
+}

@@ -13,7 +13,6 @@
 package validation
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ func CreateOf(k *kind.Kind, obj object.Object) field.ErrorList {
 		errs = append(errs, r.Create(obj)...)
 	}
 	errs = append(errs, taken(obj)...)
-	return bounded(withRefusals(bounded(errs), support.Refusals(obj, nil)))
+	return told(errs, support.Refusals(obj, nil))
 }
 
 // Update validates a change of everything but the status. An obj without a
@@ -64,7 +63,7 @@ func UpdateOf(k *kind.Kind, obj, old object.Object) field.ErrorList {
 	r := rulesOf(k)
 	errs := metaUpdate(obj, old, r)
 	if r.Replaces != nil {
-		return bounded(append(append(errs, r.Replaces(obj, old)...), taken(obj)...))
+		return rule.Bounded(append(append(errs, r.Replaces(obj, old)...), taken(obj)...), 0)
 	}
 	if r.Object != nil {
 		errs = append(errs, r.Object(obj)...)
@@ -72,7 +71,7 @@ func UpdateOf(k *kind.Kind, obj, old object.Object) field.ErrorList {
 	if r.Update != nil {
 		errs = append(errs, r.Update(obj, old)...)
 	}
-	return bounded(withRefusals(bounded(errs), support.Refusals(obj, old)))
+	return told(errs, support.Refusals(obj, old))
 }
 
 // UpdateStatus validates a change of the status.
@@ -83,30 +82,19 @@ func UpdateStatus(obj, old object.Object) field.ErrorList {
 	if r.Status != nil {
 		errs = append(errs, r.Status(obj, old)...)
 	}
-	return bounded(errs)
+	return rule.Bounded(errs, 0)
 }
 
 // UpdatePart validates a change through the subresource of a part.
 func UpdatePart(obj, old object.Object, part kind.Part[object.Object]) field.ErrorList {
 	k, _ := scheme.ForObject(obj)
-	return bounded(append(metaUpdate(obj, old, rulesOf(k)), part.Rules(obj, old)...))
+	return rule.Bounded(append(metaUpdate(obj, old, rulesOf(k)), part.Rules(obj, old)...), 0)
 }
 
-// mostErrors are told of one object. The API's message is put together in time
-// that grows with the square of their number: 20,000 wrong labels, which fit into
-// a request, took a minute and a half.
-const mostErrors = 500
-
-// bounded leaves out errors behind the first ones, and says so. What it returns is
-// not changed if it is bounded again.
-func bounded(errs field.ErrorList) field.ErrorList {
-	if len(errs) <= mostErrors+1 {
-		return errs
-	}
-	left := len(errs) - mostErrors
-	last := *errs[mostErrors]
-	last.Detail = fmt.Sprintf("%s (%d further errors are not listed)", last.Detail, left-1)
-	return append(slices.Clone(errs[:mostErrors]), &last)
+// told are the errors that are told, with the fields that are refused.
+func told(errs, refusals field.ErrorList) field.ErrorList {
+	first := errs[:min(len(errs), rule.MostErrors+1)]
+	return rule.Bounded(withRefusals(first, refusals), len(errs)-len(first))
 }
 
 // withRefusals adds the fields that are refused whatever their value, but for

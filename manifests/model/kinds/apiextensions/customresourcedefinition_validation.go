@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -18,6 +19,9 @@ func validate(crd *apiextensionsv1.CustomResourceDefinition) field.ErrorList {
 	in, err := internal(crd)
 	if err != nil {
 		return field.ErrorList{field.InternalError(rule.Spec, err)}
+	}
+	if errs := custom.Overflow(in); len(errs) > 0 {
+		return errs
 	}
 	return ours(validation.ValidateCustomResourceDefinition(context.Background(), in))
 }
@@ -40,6 +44,10 @@ func compared(crd, old *apiextensionsv1.CustomResourceDefinition, validate func(
 	before, err := internal(old)
 	if err != nil {
 		return field.ErrorList{field.InternalError(rule.Spec, err)}
+	}
+	// What was stored before is there: what is too much of it stays as it is.
+	if errs := custom.Overflow(next); len(errs) > 0 && len(custom.Overflow(before)) == 0 {
+		return errs
 	}
 	return ours(validate(context.Background(), next, before))
 }
