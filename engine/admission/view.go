@@ -26,6 +26,10 @@ func View(ctx context.Context, stored object.Reader) object.Reader {
 	return stored
 }
 
+// InProcess reports whether a plugin is asked about what this process writes, or
+// only thinks of, and not about a request.
+func InProcess(ctx context.Context) bool { return ctx.Value(viewKey{}) != nil }
+
 // overlay is a state of the cluster with changes upon it.
 type overlay struct {
 	object.Reader

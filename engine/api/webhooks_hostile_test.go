@@ -13,9 +13,11 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/engine/api/apitest"
+	"headway.dev/manifests/model/change"
 )
 
 // Webhooks that lie, hang or lead elsewhere: the write fails with the webhook's
@@ -86,6 +88,29 @@ func TestHostileWebhooks(t *testing.T) {
 			}
 			return newHook(t, patch("["+strings.Join(ops, ",")+"]"))
 		}, "Unable to complete the copy, the accumulated size increase of copy is"},
+		"makes it too large": {func() *hook {
+			return newHook(t, patch(`[{"op": "add", "path": "/data", "value": {"a": "`+strings.Repeat("x", 2<<20)+`"}}]`))
+		}, "Too long: may not be more than 1048576 bytes"},
+		"makes another kind": {func() *hook {
+			return newHook(t, patch(`[{"op": "replace", "path": "/kind", "value": "Secret"}]`))
+		}, "unknown conversion"},
+		"has no name for it": {func() *hook {
+			return newHook(t, patch(`[{"op": "remove", "path": "/metadata/name"}]`))
+		}, "name or generateName is required"},
+		"ends in the middle": {func() *hook {
+			return raw(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "1000")
+				_, _ = w.Write([]byte(`{"kind":`))
+			})
+		}, "failed to call webhook"},
+		"answers bit by bit": {func() *hook {
+			return raw(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_, _ = w.Write([]byte(`{"kind":`))
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			})
+		}, "failed to call webhook"},
 		"is a metadata service":   {url("https://169.254.169.254/latest"), "the address 169.254.169.254 is not reached: --deny-addresses has link-local"},
 		"is on a link-local name": {url("https://[fe80::1]/"), "the address fe80::1 is not reached: --deny-addresses has link-local"},
 	} {
@@ -111,6 +136,53 @@ func TestHostileWebhooks(t *testing.T) {
 		}))
 		if _, err := client.ConfigMaps("default").Create(t.Context(), configMap("ignored"), metav1.CreateOptions{}); err != nil {
 			t.Error(err)
+		}
+	})
+	t.Run("updates", func(t *testing.T) {
+		made, err := client.ConfigMaps("default").Create(t.Context(), configMap("made"), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, operation := range map[string]string{
+			"name": `"replace", "path": "/metadata/name", "value": "other"`, "uid": `"replace", "path": "/metadata/uid", "value": "other"`,
+			"namespace": `"replace", "path": "/metadata/namespace", "value": "kube-system"`, "deletion": `"add", "path": "/metadata/deletionTimestamp", "value": "2020-01-01T00:00:00Z"`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				in(t, s, newHook(t, patch(`[{"op": `+operation+`}]`)).mutating())
+				_, err := client.ConfigMaps("default").Patch(t.Context(), "made", types.MergePatchType, []byte(`{"metadata":{"labels":{"touched":"`+name+`"}}}`), metav1.PatchOptions{})
+				got, getErr := client.ConfigMaps("default").Get(t.Context(), "made", metav1.GetOptions{})
+				if getErr != nil || got.UID != made.UID || got.DeletionTimestamp != nil || err == nil && got.Labels["touched"] != name {
+					t.Errorf("answered %v, and it is %+v, %v", err, got, getErr)
+				}
+			})
+		}
+	})
+	t.Run("of what Headway writes itself", func(t *testing.T) {
+		asked := make(chan struct{}, 100)
+		h := raw(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			asked <- struct{}{}
+			<-r.Context().Done()
+		})
+		in(t, s, h.mutating(func(w *admissionregistrationv1.MutatingWebhook) {
+			w.TimeoutSeconds, w.FailurePolicy = new(int32(1)), new(admissionregistrationv1.Ignore)
+		}))
+		// Each object of a commit would wait for it anew.
+		var changes []change.Change
+		for i := range 60 {
+			changes = append(changes, change.Create(configMap(fmt.Sprint("own-", i)), time.Now()))
+		}
+		if _, err := s.Writer.Commit(t.Context(), change.Tx{Changes: changes}); err != nil {
+			t.Errorf("a webhook whose failures are ignored: %v", err)
+		}
+		if n := len(asked); n != 1 {
+			t.Errorf("a webhook that does not answer was asked %d times about one commit, want once", n)
+		}
+		if _, err := client.ConfigMaps("default").Create(t.Context(), configMap("asked"), metav1.CreateOptions{}); err != nil {
+			t.Error(err)
+		}
+		if n := len(asked); n != 2 {
+			t.Errorf("it was asked %d times, want once more for a request", n)
 		}
 	})
 	if reached.Load() != 0 {

@@ -40,6 +40,7 @@ var never = sync.OnceValues(func() (*egress.Policy, error) { return egress.Parse
 // guarded makes the clients of webhooks careful, which read no more than most bytes
 // of an answer.
 func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoResolverWrapper {
+	known := &patience{}
 	return func(inner webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 		careful := func(cfg *rest.Config, err error, dial func(context.Context, string, string) (net.Conn, error)) (*rest.Config, error) {
 			if err != nil {
@@ -49,7 +50,7 @@ func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoRe
 			cfg.Dial = dial
 			// A proxy of the environment would dial in our place.
 			cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-			cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return bounded{rt, most} })
+			cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return patient{bounded{rt, most}, known} })
 			return cfg, nil
 		}
 		return &webhookutil.AuthenticationInfoResolverDelegator{
@@ -100,7 +101,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = res.Body.Close()
 		return nil, fmt.Errorf("the webhook answered with a redirect (%s), which is not followed", res.Status)
 	}
-	res.Body = &body{res.Body, b.most, b.most}
+	res.Body = &body{ReadCloser: res.Body, left: b.most, most: b.most}
 	return res, nil
 }
 
@@ -110,6 +111,16 @@ func (b bounded) WrappedRoundTripper() http.RoundTripper { return b.RoundTripper
 type body struct {
 	io.ReadCloser
 	left, most int64
+	// done is called once the answer is read; nil: nobody waits for that.
+	done func()
+}
+
+// Close implements io.Closer.
+func (b *body) Close() error {
+	if b.done != nil {
+		b.done()
+	}
+	return b.ReadCloser.Close()
 }
 
 // Read implements io.Reader.
