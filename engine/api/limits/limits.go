@@ -16,9 +16,8 @@ import (
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 )
 
-// How many requests that write may be under way at once, whose bodies are in
-// memory, as kube-apiserver's --max-mutating-requests-inflight has it. One user
-// may have a quarter; who is over a limit waits for a moment and is then told to
+// How many requests that write may be under way at once, whose bodies are there, as kube-apiserver's --max-mutating-requests-inflight has it. One user
+// may have a quarter, also of those whose bodies come in; who is over a limit waits for a moment and is then told to
 // try again.
 const (
 	maxWriting  = 200
@@ -44,6 +43,7 @@ var errNoRequestInfo = errors.New("no RequestInfo found in the context, handler 
 // them. A node has limits of its own.
 type limits struct {
 	writing *turnstile
+	bodies  budget
 
 	mu    sync.Mutex
 	users map[string]*userLimits
@@ -55,8 +55,13 @@ type userLimits struct {
 	requests      int
 }
 
-// WithLimits limits the numbers of long requests and of those that write.
-func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck) http.Handler {
+// WithLimits limits the numbers of long requests and of those that write, and lets
+// the latter go on only when their body is there, up to limit bytes of it: one that
+// comes in slowly takes the place of others neither here nor later, but only memory,
+// which is limited by itself. Long requests, whose body is a stream, go on at once,
+// and so do those that only read, whose body is nobody's concern, and those of
+// nobody, which are refused without a look at the body.
+func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestCheck, limit int64) http.Handler {
 	l := &limits{writing: newTurnstile(maxWriting), users: map[string]*userLimits{}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
@@ -65,34 +70,55 @@ func WithLimits(next http.Handler, long genericapirequest.LongRunningRequestChec
 			responsewriters.InternalError(w, r, errNoRequestInfo)
 			return
 		}
-		u, ok := genericapirequest.UserFrom(ctx)
-		if _, inside := Inside(ctx); inside || ok && slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) {
-			next.ServeHTTP(w, r)
-			return
+		u, known := genericapirequest.UserFrom(ctx)
+		known = known && u.GetName() != user.Anonymous
+		streams := long(r, info)
+		writes := !streams && !reading.Has(info.Verb)
+		var body *charge // nil: it is not limited
+		if _, inside := Inside(ctx); !inside && (!known || !slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup)) {
+			key := requester(r, u)
+			mine := l.begin(key, !known)
+			defer l.end(key)
+			var gate *turnstile
+			switch {
+			case streams:
+				gate = mine.long
+			case writes:
+				gate = mine.writing
+			}
+			if gate != nil {
+				if !gate.enter(ctx) {
+					refuse(w)
+					return
+				}
+				defer gate.leave()
+			}
+			body = l.bodies.of(key, known && slices.Contains(u.GetGroups(), user.NodesGroup))
+			defer body.end()
 		}
-		key, shared := requester(r, u), !ok || !slices.Contains(u.GetGroups(), user.NodesGroup)
-		mine := l.begin(key, !ok || u.GetName() == user.Anonymous)
-		defer l.end(key)
-		var gates []*turnstile
-		switch {
-		case long(r, info):
-			gates = []*turnstile{mine.long}
-		case !reading.Has(info.Verb):
-			gates = []*turnstile{mine.writing, l.writing}
-		}
-		if !shared && len(gates) > 1 {
-			gates = gates[:1]
-		}
-		for _, gate := range gates {
-			if !gate.enter(ctx) {
-				w.Header().Set("Retry-After", "1")
-				http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
+		if writes && known && r.Body != nil && r.Body != http.NoBody {
+			there, ok := receive(r.Body, limit, body)
+			if !ok {
+				refuse(w)
 				return
 			}
-			defer gate.leave()
+			r = r.WithContext(ctx) // a copy: others still look at the body that came in
+			r.Body = there
+		}
+		if writes && body != nil && !body.alone {
+			if !l.writing.enter(ctx) {
+				refuse(w)
+				return
+			}
+			defer l.writing.leave()
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
 }
 
 // requester is whom a request is counted for: its user, or its address if it

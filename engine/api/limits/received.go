@@ -2,33 +2,87 @@ package limits
 
 import (
 	"bytes"
+	"errors"
 	"io"
-	"net/http"
-
-	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
-	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	"sync"
 )
 
-// WithReceivedBodies lets requests go on only when their body is there, up to
-// limit bytes of it: one that comes in slowly does not take the place of others
-// meanwhile. Long requests, whose body is a stream, go on at once, and so do
-// those that only read, whose body is nobody's concern and is not counted by
-// WithLimits, and those of nobody, which are refused without a look at the body.
-func WithReceivedBodies(next http.Handler, long genericapirequest.LongRunningRequestCheck, limit int64) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		info, ok := genericapirequest.RequestInfoFrom(ctx)
-		if !ok {
-			responsewriters.InternalError(w, r, errNoRequestInfo)
-			return
-		}
-		if u, ok := genericapirequest.UserFrom(ctx); ok && u.GetName() != user.Anonymous && r.Body != nil && r.Body != http.NoBody && !reading.Has(info.Verb) && !long(r, info) {
-			r = r.WithContext(ctx) // a copy: others still look at the body that came in
-			r.Body = receive(r.Body, limit)
-		}
-		next.ServeHTTP(w, r)
-	})
+// ReceivedBytes is how much of bodies may be in memory at the same time; one user may
+// have a quarter. It is a variable only for tests.
+var ReceivedBytes int64 = 128 << 20
+
+// smallBody is what of a body comes in even if others have taken all memory, as far
+// as the user's own is left: few requests are larger.
+const smallBody = 64 << 10
+
+// budget bounds the bodies that have come in.
+type budget struct {
+	mu    sync.Mutex
+	taken int64
+	users map[string]*account
+}
+
+// account is what of it one user has, in a number of requests.
+type account struct {
+	taken    int64
+	requests int
+}
+
+// charge is what of it one request has.
+type charge struct {
+	of   *budget
+	key  string
+	mine *account
+	// alone says that others do not count.
+	alone bool
+	taken int64
+}
+
+// of begins a request.
+func (b *budget) of(key string, alone bool) *charge {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.users == nil {
+		b.users = map[string]*account{}
+	}
+	mine := b.users[key]
+	if mine == nil {
+		mine = &account{}
+		b.users[key] = mine
+	}
+	mine.requests++
+	return &charge{of: b, key: key, mine: mine, alone: alone}
+}
+
+// take reports whether n more bytes may come in.
+func (c *charge) take(n int64) bool {
+	if c == nil {
+		return true
+	}
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	if c.mine.taken+n > ReceivedBytes/4 || !c.alone && c.taken+n > smallBody && c.of.taken+n > ReceivedBytes {
+		return false
+	}
+	c.taken += n
+	c.mine.taken += n
+	if !c.alone {
+		c.of.taken += n
+	}
+	return true
+}
+
+// end ends the request.
+func (c *charge) end() {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.mine.taken -= c.taken
+	if !c.alone {
+		c.of.taken -= c.taken
+	}
+	if c.mine.requests--; c.mine.requests == 0 {
+		delete(c.of.users, c.key)
+	}
 }
 
 // received is a body of which a part is there.
@@ -37,15 +91,36 @@ type received struct {
 	io.Closer
 }
 
+var errTaken = errors.New("the bodies of other requests have taken all memory")
+
 // receive reads a body up to its end, its error or limit. Whoever reads what it
-// returns gets the same bytes and the same error.
-func receive(body io.ReadCloser, limit int64) io.ReadCloser {
+// returns gets the same bytes and the same error. ok is false if there is no memory
+// for it.
+func receive(body io.ReadCloser, limit int64, c *charge) (_ io.ReadCloser, ok bool) {
 	var there bytes.Buffer
-	_, err := there.ReadFrom(io.LimitReader(body, limit))
-	if err != nil {
-		return received{io.MultiReader(&there, failed{err}), body}
+	_, err := there.ReadFrom(charged{io.LimitReader(body, limit), c})
+	switch {
+	case errors.Is(err, errTaken):
+		return nil, false
+	case err != nil:
+		return received{io.MultiReader(&there, failed{err}), body}, true
 	}
-	return received{io.MultiReader(&there, body), body}
+	return received{io.MultiReader(&there, body), body}, true
+}
+
+// charged is a body whose bytes are counted.
+type charged struct {
+	io.Reader
+	*charge
+}
+
+// Read implements io.Reader.
+func (c charged) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if !c.take(int64(n)) {
+		return n, errTaken
+	}
+	return n, err
 }
 
 // failed is the rest of a body that did not come in.
