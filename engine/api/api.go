@@ -238,7 +238,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return nil
 	})
 	mux := s.generic.Handler.NonGoRestfulMux
-	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions)
+	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions, s.log)
 	metrics, err := metricsHandler(cfg.Store, cfg.Kinds)
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)

@@ -1,12 +1,16 @@
 package openapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +20,8 @@ import (
 	"k8s.io/kube-openapi/pkg/handler3"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+
+	"headway.dev/manifests/guard"
 )
 
 // custom serves the documents that custom resources are part of. What they are
@@ -26,6 +32,7 @@ type custom struct {
 	// static describes the other kinds, and tag changes with them.
 	static func() (*spec.Swagger, error)
 	tag    string
+	log    *slog.Logger
 
 	mu        sync.Mutex
 	documents map[string]*document
@@ -145,24 +152,45 @@ func (c *custom) buildV2() ([]byte, error) {
 			if !v.Served {
 				continue
 			}
-			one, err := crdbuilder.BuildOpenAPIV2(crd, v.Name, crdbuilder.Options{V2: true, IncludeSelectableFields: true})
+			one, err := describe(crd, v.Name)
 			if err != nil {
-				return nil, fmt.Errorf("describe %s: %w", crd.Name, err)
+				// It alone is missing: who needs the others needs them all the same.
+				c.log.Error("A custom resource is left out of /openapi/v2", "definition", crd.Name, "version", v.Name, "error", err)
+				continue
 			}
-			one.Definitions = handler.PruneDefaults(one.Definitions)
 			docs = append(docs, one)
 		}
 	}
-	if len(docs) > 0 {
-		for name, d := range doc.Definitions {
-			if d.Extensions == nil {
-				d.Extensions = spec.Extensions{} // the merge writes into it
-				doc.Definitions[name] = d
-			}
+	if len(docs) == 0 {
+		return json.Marshal(doc)
+	}
+	for name, d := range doc.Definitions {
+		if d.Extensions == nil {
+			d.Extensions = spec.Extensions{} // the merge writes into it
+			doc.Definitions[name] = d
 		}
-		if doc, err = crdbuilder.MergeSpecs(doc, docs...); err != nil {
-			return nil, fmt.Errorf("describe custom resources: %w", err)
+	}
+	merged, err := crdbuilder.MergeSpecs(doc, docs...)
+	if err == nil {
+		return json.Marshal(merged)
+	}
+	for _, one := range docs {
+		if merged, err := crdbuilder.MergeSpecs(doc, one); err == nil {
+			doc = merged
+		} else {
+			c.log.Error("A custom resource is left out of /openapi/v2", "paths", slices.Sorted(maps.Keys(one.Paths.Paths)), "error", err)
 		}
 	}
 	return json.Marshal(doc)
+}
+
+// describe is the document of one version. A panic of the library is an error.
+func describe(crd *apiextensionsv1.CustomResourceDefinition, version string) (doc *spec.Swagger, err error) {
+	err = guard.Call(context.Background(), "describe "+crd.Name, func() (err error) {
+		if doc, err = crdbuilder.BuildOpenAPIV2(crd, version, crdbuilder.Options{V2: true, IncludeSelectableFields: true}); err == nil {
+			doc.Definitions = handler.PruneDefaults(doc.Definitions)
+		}
+		return err
+	})
+	return doc, err
 }

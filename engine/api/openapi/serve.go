@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"runtime/debug"
@@ -41,10 +42,10 @@ const (
 // the definitions define, /openapi/v3. Call it once all groups are in the
 // container. version makes clients fetch documents again if another version of
 // the server made them.
-func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition) {
+func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition, log *slog.Logger) {
 	tag := hash(version)
 	services := container.RegisteredWebServices()
-	dynamic := &custom{definitions: definitions, tag: tag, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {
+	dynamic := &custom{definitions: definitions, tag: tag, log: log, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {
 		return documentV2(services, version)
 	}}
 	mux.HandleFunc("/openapi/v2", func(w http.ResponseWriter, r *http.Request) { dynamic.v2().ServeHTTP(w, r) })
