@@ -137,7 +137,10 @@ func about(k object.Key) value.Context {
 
 // Encrypt implements record.Cipher.
 func (c *Cipher) Encrypt(k object.Key, data []byte) ([]byte, error) {
-	s := c.current.Load()
+	return c.current.Load().encrypt(k, data)
+}
+
+func (s *state) encrypt(k object.Key, data []byte) ([]byte, error) {
 	r := s.route(k.GroupKind)
 	switch {
 	case r.provider != nil:
@@ -156,10 +159,13 @@ func (c *Cipher) Encrypt(k object.Key, data []byte) ([]byte, error) {
 
 // Decrypt implements record.Cipher.
 func (c *Cipher) Decrypt(k object.Key, data []byte) (plain []byte, stale bool, err error) {
-	s := c.current.Load()
+	return c.current.Load().decrypt(c.cfg.KeyFile, k, data)
+}
+
+func (s *state) decrypt(file string, k object.Key, data []byte) (plain []byte, stale bool, err error) {
 	r := s.route(k.GroupKind)
 	if id, encrypted, ok := keyID(data); ok {
-		plain, err := s.decryptOwn(c.cfg.KeyFile, id, encrypted, about(k))
+		plain, err := s.decryptOwn(file, id, encrypted, about(k))
 		return plain, !r.own || id != s.keys[0].id, err
 	}
 	switch {

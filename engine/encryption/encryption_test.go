@@ -540,7 +540,23 @@ func TestProviderConfigErrors(t *testing.T) {
 	const key = "c2VjcmV0IGlzIHNlY3VyZSwgb3IgaXMgaXQ/IHllcyE="
 	h := newHome(t)
 	h.providers("- resources: [secrets]\n  providers: [{aescbc: {keys: [{name: a, secret: " + key + "}]}}]\n")
-	h.with(func(s *store.Store, _ *encryption.Cipher) { fill(t, s, 3) })
+	h.with(func(s *store.Store, c *encryption.Cipher) {
+		fill(t, s, 3)
+		// A rotation that would leave all of it unreadable does not begin.
+		h.providers("- resources: [secrets]\n  providers: [{secretbox: {keys: [{name: b, secret: " + key + "}]}}]\n")
+		if err := c.Rotate(); err == nil || !strings.Contains(err.Error(), "must keep the earlier providers") {
+			t.Errorf("rotated to providers without the key: %v", err)
+		}
+		if _, err := s.Commit(t.Context(), change.Tx{Changes: []change.Change{put(secret("later", secretText))}}); err != nil {
+			t.Errorf("after that: %v", err)
+		}
+		h.providers("- resources: [secrets]\n  providers: [{aescbc: {keys: [{name: a, secret: " + key + "}]}}]\n")
+	})
+	h.with(func(s *store.Store, _ *encryption.Cipher) {
+		if s.Stale() {
+			t.Error("something is encrypted otherwise than the providers say")
+		}
+	})
 	before, err := os.ReadFile(h.db())
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,12 @@
 package encryption
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
+)
 
 // Rotate reads the configuration again and, where Secrets are encrypted with the
 // key file, makes a new key, which encrypts from now on. The earlier keys stay in
@@ -14,19 +20,50 @@ func (c *Cipher) Rotate() error {
 	if next.providers, err = loadProviders(c.cfg); err != nil {
 		return err
 	}
-	if next.route(secretKind).own {
-		k, err := generateKey()
-		if err == nil {
+	own := next.route(secretKind).own
+	if own {
+		var k key
+		if k, err = generateKey(); err == nil {
 			next.keys, next.saved = slices.Concat([]key{k}, s.keys), true
-			err = writeKeys(c.cfg.KeyFile, next.keys)
 		}
-		if err != nil {
-			next.stop()
-			return err
-		}
+	}
+	if err == nil {
+		err = s.precedes(next, c.cfg.KeyFile)
+	}
+	if err == nil && own {
+		err = writeKeys(c.cfg.KeyFile, next.keys)
+	}
+	if err != nil {
+		next.stop()
+		return err
 	}
 	c.current.Store(next)
 	s.stop()
+	return nil
+}
+
+// precedes fails unless next reads what it encrypts, and what s does: what is stored
+// could be read by nobody otherwise.
+func (s *state) precedes(next *state, file string) error {
+	for _, k := range scheme.Kinds() {
+		before, after := s.route(k.GroupKind()), next.route(k.GroupKind())
+		if before.provider == nil && !before.own && after.provider == nil && !after.own {
+			continue
+		}
+		key := object.Key{GroupKind: k.GroupKind(), Namespace: "headway-system", Name: "probe"}
+		for _, by := range []*state{s, next} {
+			data, err := by.encrypt(key, []byte("probe"))
+			if err != nil && by == s {
+				continue // it does not work any more: nothing is worse than before
+			}
+			if err == nil {
+				_, _, err = next.decrypt(file, key, data)
+			}
+			if err != nil {
+				return fmt.Errorf("the key is not rotated, %s would not be encrypted as they can be read: %w", k.Plural, err)
+			}
+		}
+	}
 	return nil
 }
 
