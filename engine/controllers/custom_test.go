@@ -16,9 +16,10 @@ import (
 )
 
 // Custom resources, whose kind comes while the controllers run, own and are owned,
-// and go with their namespace.
+// are counted, and go with their namespace.
 func TestCustomResources(t *testing.T) {
 	c := start(t, 0)
+	c.commit(change.Create(newQuota(map[corev1.ResourceName]string{"count/widgets.example.com": "5"}), time.Now()))
 	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com"}}
 	crd.Spec.Group, crd.Spec.Scope = "example.com", apiextensionsv1.NamespaceScoped
 	crd.Spec.Names = apiextensionsv1.CustomResourceDefinitionNames{Plural: "widgets", Kind: "Widget"}
@@ -29,6 +30,10 @@ func TestCustomResources(t *testing.T) {
 		obj.(*apiextensionsv1.CustomResourceDefinition).Status.AcceptedNames = crd.Spec.Names
 		return true
 	}))
+	c.eventually("the quota counts the new kind before there is one", func() bool {
+		_, counted := control.Get[corev1.ResourceQuota](c.store, quotaKey).Status.Used["count/widgets.example.com"]
+		return counted
+	})
 	widget := func(namespace, name string, owner object.Object) object.Key {
 		u := &unstructured.Unstructured{}
 		u.SetAPIVersion("example.com/v1")

@@ -8,9 +8,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/engine/controllers/control"
@@ -22,16 +24,27 @@ import (
 // defaultSync is kube-controller-manager's.
 const defaultSync = 5 * time.Minute
 
+// between is the least time between two calculations of one quota: each charge
+// changes it.
+const between = time.Second
+
 type controller struct {
 	control.Env
 	quotas quota.Quotas
 	sync   time.Duration
+	// last is when each quota was calculated, and of which spec.
+	last sync.Map
+}
+
+type calculated struct {
+	at   time.Time
+	spec *corev1.ResourceQuotaSpec
 }
 
 // New makes the controller. sync is how often quotas are calculated anew, 0 for
 // Kubernetes' default.
 func New(env control.Env, sync time.Duration) control.Controller {
-	c := &controller{env, quota.Quotas{Kinds: env.Kinds, Now: env.Now}, cmp.Or(sync, defaultSync)}
+	c := &controller{Env: env, quotas: quota.Quotas{Kinds: env.Kinds, Now: env.Now}, sync: cmp.Or(sync, defaultSync)}
 	return control.Controller{Name: "resourcequota-controller", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
 }
 
@@ -40,6 +53,16 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	case *corev1.ResourceQuota:
 		if ev.Type != object.Deleted {
 			add(ev.Key)
+		}
+	case *apiextensionsv1.CustomResourceDefinition:
+		// What it defines is counted from now on, or no longer.
+		quotas, _ := c.Store.List(quota.Kind, "")
+		for _, obj := range quotas {
+			q, ok := obj.(*corev1.ResourceQuota)
+			if _, counts := q.Spec.Hard[corev1.ResourceName("count/"+ev.Key.Name)]; ok && counts {
+				c.last.Delete(object.KeyOf(quota.Kind, q))
+				add(object.KeyOf(quota.Kind, q))
+			}
 		}
 	case *corev1.Pod:
 		if ev.Type != object.Modified || obj.DeletionTimestamp == nil || ev.Old == nil || ev.Old.GetDeletionTimestamp() != nil {
@@ -54,8 +77,16 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	q := control.Get[corev1.ResourceQuota](c.Store, key)
 	if q == nil {
+		c.last.Delete(key)
 		return 0, nil
 	}
+	now := c.Now()
+	if was, ok := c.last.Load(key); ok {
+		if was := was.(calculated); now.Sub(was.at) < between && equality.Semantic.DeepEqual(*was.spec, q.Spec) {
+			return was.at.Add(between).Sub(now), nil
+		}
+	}
+	c.last.Store(key, calculated{now, &q.Spec})
 	// Whatever is charged after this has changed the quota, so that it is not
 	// written over.
 	is := c.quotas.Recalculate(c.Store, q)
