@@ -15,6 +15,7 @@ import (
 
 	"headway.dev/engine/controllers/aggregation"
 	"headway.dev/engine/controllers/bootstrap"
+	"headway.dev/engine/controllers/bootstraptoken"
 	"headway.dev/engine/controllers/certificates"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/deployment"
@@ -122,6 +123,8 @@ func New(cfg Config) (*Controllers, error) {
 		serviceaccount.New(as("service-account-controller")),
 		serviceaccount.NewTokens(manager, cfg.Tokens, cfg.RootCA),
 		rootca.New(as("root-ca-cert-publisher"), cfg.RootCA),
+		bootstraptoken.NewCleaner(as("token-cleaner")),
+		bootstraptoken.NewSigner(as("bootstrap-signer")),
 		deployment.New(as("deployment-controller")),
 		replicaset.New(as("replicaset-controller")),
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),

@@ -8,6 +8,7 @@
 //	bootstrap       system namespaces and priority classes, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"; tokens in Secrets
 //	rootca          ConfigMap "kube-root-ca.crt"
+//	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
