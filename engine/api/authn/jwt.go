@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,19 +24,17 @@ import (
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 	tokenunion "k8s.io/apiserver/pkg/authentication/token/union"
 	"k8s.io/apiserver/pkg/server/options/authenticationconfig/metrics"
-	"k8s.io/apiserver/pkg/util/filesystem"
 	"k8s.io/apiserver/plugin/pkg/authenticator/token/oidc"
 	certutil "k8s.io/client-go/util/cert"
 
+	"headway.dev/engine/api/configfile"
 	"headway.dev/engine/api/outbound"
 	"headway.dev/engine/satoken"
 	"headway.dev/manifests/guard"
 )
 
 const (
-	// maxConfig bounds the configuration's file, and maxAnswer what an issuer or
-	// a webhook answers.
-	maxConfig = 1 << 20
+	// maxAnswer bounds what an issuer or a webhook answers.
 	maxAnswer = 1 << 20
 	// takeOver is how long new issuers may take to say which keys they have;
 	// until then, those from before are asked. They answer for lame longer, as
@@ -70,6 +68,7 @@ type jwt struct {
 type issuers struct {
 	authenticator.Token
 	all  []oidc.AuthenticatorTokenWithHealthCheck
+	urls []string
 	stop func()
 }
 
@@ -85,7 +84,7 @@ func ofFile(path string, log *slog.Logger) (*jwt, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := readConfig(path)
+	data, err := configfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -99,18 +98,6 @@ func ofFile(path string, log *slog.Logger) (*jwt, error) {
 	}
 	j.path, j.read = path, data
 	return j, nil
-}
-
-func readConfig(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxConfig {
-		return "", fmt.Errorf("%s: it is no regular file of at most %d bytes", path, maxConfig)
-	}
-	data, err := os.ReadFile(path)
-	return string(data), err
 }
 
 func parse(data string) (*apiserver.AuthenticationConfiguration, error) {
@@ -185,7 +172,7 @@ func (j *jwt) start(ctx context.Context, config *apiserver.AuthenticationConfigu
 			next.stop()
 			return nil, err
 		}
-		all, next.all = append(all, one), append(next.all, one)
+		all, next.all, next.urls = append(all, one), append(next.all, one), append(next.urls, a.Issuer.URL)
 	}
 	next.Token = tokenunion.New(all...)
 	return next, nil
@@ -208,34 +195,29 @@ func (j *jwt) run(ctx context.Context) {
 	}
 	metrics.RegisterMetrics()
 	metrics.RecordAuthenticationConfigLastConfigInfo(serverID, j.read)
-	look := func() {
-		guard.Do(ctx, "read the authentication configuration", func() {
-			old, err := j.reload(ctx)
-			switch {
-			case ctx.Err() != nil:
-			case err != nil:
-				metrics.RecordAuthenticationConfigAutomaticReloadFailure(serverID)
-				j.log.Error("Authentication configuration not read, the one from before holds", "file", j.path, "error", err)
-			case old != nil:
-				metrics.RecordAuthenticationConfigAutomaticReloadSuccess(serverID, j.read)
-				j.log.Info("Authentication configuration read", "file", j.path)
-				retiring.Add(1)
-				go guard.Do(ctx, "retire issuers", func() {
-					defer retiring.Done()
-					j.retire(ctx, old)
-				})
-			}
-		})
-	}
-	filesystem.WatchUntil(ctx, poll, j.path, look, func(err error) {
-		j.log.Error("Authentication configuration not watched, it is looked at every minute", "file", j.path, "error", err)
+	configfile.Follow(ctx, "authentication configuration", j.path, j.log, func() {
+		old, err := j.reload(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			metrics.RecordAuthenticationConfigAutomaticReloadFailure(serverID)
+			j.log.Error("Authentication configuration not read, the one from before holds", "file", j.path, "error", err)
+		case old != nil:
+			metrics.RecordAuthenticationConfigAutomaticReloadSuccess(serverID, j.read)
+			j.log.Info("Authentication configuration read", "file", j.path)
+			retiring.Add(1)
+			go guard.Do(ctx, "retire issuers", func() {
+				defer retiring.Done()
+				j.retire(ctx, old)
+			})
+		}
 	})
 }
 
 // reload takes over a changed file, and returns the issuers that it replaces; nil
 // if nothing has changed. What is wrong is told once.
 func (j *jwt) reload(ctx context.Context) (old *issuers, err error) {
-	data, err := readConfig(j.path)
+	data, err := configfile.Read(j.path)
 	if err != nil || data == j.read {
 		return nil, err
 	}
@@ -256,7 +238,7 @@ func (j *jwt) reload(ctx context.Context) (old *issuers, err error) {
 		return nil, err
 	}
 	if err := j.healthy(ctx, next, data); err != nil {
-		next.stop()
+		j.end(next)
 		j.read = before // to be tried again
 		return nil, err
 	}
@@ -280,7 +262,7 @@ func (j *jwt) healthy(ctx context.Context, next *issuers, data string) error {
 		if err == nil {
 			return nil
 		}
-		if again, readErr := readConfig(j.path); readErr == nil && again != data {
+		if again, readErr := configfile.Read(j.path); readErr == nil && again != data {
 			return errors.New("the file changed again before its issuers answered")
 		}
 		select {
@@ -299,5 +281,17 @@ func (j *jwt) retire(ctx context.Context, old *issuers) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	old.stop()
+	j.end(old)
+}
+
+// end ends issuers that are not, or no longer, asked. What the metrics say of those
+// that are not among the others goes with them.
+func (j *jwt) end(of *issuers) {
+	of.stop()
+	now := j.current.Load()
+	for _, url := range of.urls {
+		if now == nil || !slices.Contains(now.urls, url) {
+			oidc.DeleteJWKSFetchMetrics(url, serverID)
+		}
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"k8s.io/apiserver/pkg/apis/apiserver"
@@ -163,9 +162,6 @@ func (m *Methods) Run(ctx context.Context) {
 		m.jwt.run(ctx)
 	}
 }
-
-// poll is how often files are looked at, besides when they change.
-const poll = time.Minute
 
 // absolute is a path that stays the same file whatever becomes of the working
 // directory.

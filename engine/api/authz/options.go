@@ -3,7 +3,6 @@ package authz
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/apis/apiserver/load"
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	authorizationcel "k8s.io/apiserver/pkg/authorization/cel"
+
+	"headway.dev/engine/api/configfile"
 )
 
 // The modes of authorization. Kubernetes' ABAC is not built.
@@ -36,9 +37,6 @@ const (
 	webhookPrefix  = "authorization-webhook-"
 	hookConfigFlag = webhookPrefix + "config-file"
 )
-
-// maxConfig bounds the configuration's file, in bytes.
-const maxConfig = 1 << 20
 
 // Options are kube-apiserver's flags about authorization. By default nodes may do
 // what they need, and everybody what roles grant.
@@ -102,7 +100,7 @@ func (o *Options) Open() (*Configuration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", configFlag, err)
 	}
-	data, err := readConfig(path)
+	data, err := configfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", configFlag, err)
 	}
@@ -156,18 +154,6 @@ func (o *Options) ofFlags() (*Configuration, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-func readConfig(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxConfig {
-		return "", fmt.Errorf("%s: it is no regular file of at most %d bytes", path, maxConfig)
-	}
-	data, err := os.ReadFile(path)
-	return string(data), err
 }
 
 // parse reads a configuration, and returns what Kubernetes finds wrong with it.
