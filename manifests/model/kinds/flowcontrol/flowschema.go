@@ -12,9 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap"
 
 	"headway.dev/manifests/model/column"
-	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
-	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -37,15 +35,9 @@ var flowSchema = kind.Define[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaL
 			s.Spec.MatchingPrecedence = defaultPrecedence
 		}
 	},
-	Lifecycle: kind.Lifecycle[*flowcontrolv1.FlowSchema]{
-		Create: func(s *flowcontrolv1.FlowSchema) { s.Status = flowcontrolv1.FlowSchemaStatus{} },
-		Update: func(s, old *flowcontrolv1.FlowSchema) { s.Status = old.Status },
-		UpdateStatus: func(s, old *flowcontrolv1.FlowSchema) {
-			kind.KeepMeta(&s.ObjectMeta, &old.ObjectMeta)
-			s.Spec = old.Spec
-		},
-		Changed: func(s, old *flowcontrolv1.FlowSchema) bool { return kind.Differ(s.Spec, old.Spec) },
-	},
+	Lifecycle: lifecycle(func(s *flowcontrolv1.FlowSchema) parts[flowcontrolv1.FlowSchemaSpec, flowcontrolv1.FlowSchemaStatus] {
+		return parts[flowcontrolv1.FlowSchemaSpec, flowcontrolv1.FlowSchemaStatus]{&s.ObjectMeta, &s.Spec, &s.Status}
+	}),
 	Rules: kind.Rules[*flowcontrolv1.FlowSchema]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateFlowSchema,
@@ -59,11 +51,7 @@ var flowSchema = kind.Define[flowcontrolv1.FlowSchema, flowcontrolv1.FlowSchemaL
 			return cmp.Or(cmp.Compare(a.Spec.MatchingPrecedence, b.Spec.MatchingPrecedence), cmp.Compare(a.Name, b.Name))
 		},
 	},
-	Health: kind.Health[*flowcontrolv1.FlowSchema]{
-		Of: func(*flowcontrolv1.FlowSchema, object.Reader) health.Result {
-			return health.Result{Status: health.Current, Message: "Resource is current"}
-		},
-	},
+	Health: current[*flowcontrolv1.FlowSchema](),
 })
 
 func flowSchemaRow(s *flowcontrolv1.FlowSchema, now time.Time) []any {

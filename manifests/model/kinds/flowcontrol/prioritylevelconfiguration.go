@@ -13,9 +13,7 @@ import (
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
-	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
-	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/rule"
 )
 
@@ -40,17 +38,9 @@ var priorityLevelConfiguration = kind.Define[flowcontrolv1.PriorityLevelConfigur
 	Status:  true,
 	REST:    kind.REST{StatusResets: []string{"metadata"}},
 	Default: defaultLevel,
-	Lifecycle: kind.Lifecycle[*flowcontrolv1.PriorityLevelConfiguration]{
-		Create: func(l *flowcontrolv1.PriorityLevelConfiguration) {
-			l.Status = flowcontrolv1.PriorityLevelConfigurationStatus{}
-		},
-		Update: func(l, old *flowcontrolv1.PriorityLevelConfiguration) { l.Status = old.Status },
-		UpdateStatus: func(l, old *flowcontrolv1.PriorityLevelConfiguration) {
-			kind.KeepMeta(&l.ObjectMeta, &old.ObjectMeta)
-			l.Spec = old.Spec
-		},
-		Changed: func(l, old *flowcontrolv1.PriorityLevelConfiguration) bool { return kind.Differ(l.Spec, old.Spec) },
-	},
+	Lifecycle: lifecycle(func(l *flowcontrolv1.PriorityLevelConfiguration) parts[flowcontrolv1.PriorityLevelConfigurationSpec, flowcontrolv1.PriorityLevelConfigurationStatus] {
+		return parts[flowcontrolv1.PriorityLevelConfigurationSpec, flowcontrolv1.PriorityLevelConfigurationStatus]{&l.ObjectMeta, &l.Spec, &l.Status}
+	}),
 	Rules: kind.Rules[*flowcontrolv1.PriorityLevelConfiguration]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateLevel,
@@ -62,11 +52,7 @@ var priorityLevelConfiguration = kind.Define[flowcontrolv1.PriorityLevelConfigur
 		Columns: column.Define("Name", "Type", "NominalConcurrencyShares", "Queues", "HandSize", "QueueLengthLimit", "Age"),
 		Row:     levelRow,
 	},
-	Health: kind.Health[*flowcontrolv1.PriorityLevelConfiguration]{
-		Of: func(*flowcontrolv1.PriorityLevelConfiguration, object.Reader) health.Result {
-			return health.Result{Status: health.Current, Message: "Resource is current"}
-		},
-	},
+	Health: current[*flowcontrolv1.PriorityLevelConfiguration](),
 })
 
 func levelRow(l *flowcontrolv1.PriorityLevelConfiguration, now time.Time) []any {
