@@ -312,7 +312,7 @@ func (e *Engine) Client(user string, groups ...string) *rest.Config {
 }
 
 // RequestUser returns the user of a request to one of Prepare's routes.
-func RequestUser(r *http.Request) (name string, groups []string, ok bool) { return api.RequestUser(r) }
+func RequestUser(r *http.Request) (u rbac.User, ok bool) { return api.RequestUser(r) }
 
 // host is where clients on this machine reach the API.
 func (e *Engine) host() string {

@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func (r *grantList) set(grants ...string) {
 }
 
 // Allowed implements syncer.Access.
-func (r *grantList) Allowed(user rights.User, verb string, key object.Key) error {
+func (r *grantList) Allowed(_ context.Context, user rights.User, verb string, key object.Key) error {
 	r.mu.Lock()
 	granted, refusing := r.grant[user.Name+" "+verb+" "+key.Namespace], r.refusing
 	if !granted {
@@ -56,7 +57,7 @@ func (r *grantList) Allowed(user rights.User, verb string, key object.Key) error
 }
 
 // Escalates implements syncer.Access.
-func (r *grantList) Escalates(rights.User, object.Reader, object.Object, object.Object) error {
+func (r *grantList) Escalates(context.Context, rights.User, object.Reader, object.Object, object.Object) error {
 	return nil
 }
 

@@ -107,14 +107,14 @@ type late struct {
 }
 
 // Escalates implements syncer.Access.
-func (l *late) Escalates(user rights.User, view object.Reader, obj, old object.Object) error {
+func (l *late) Escalates(ctx context.Context, user rights.User, view object.Reader, obj, old object.Object) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.revoke != nil {
 		l.revoke()
 		l.revoke = nil
 	}
-	return l.grantList.Escalates(user, view, obj, old)
+	return l.grantList.Escalates(ctx, user, view, obj, old)
 }
 
 // Who loses rights between its plan and its transaction is refused.

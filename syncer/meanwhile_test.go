@@ -106,14 +106,14 @@ type revoking struct {
 }
 
 // Allowed implements syncer.Access.
-func (r *revoking) Allowed(user rights.User, verb string, key object.Key) error {
+func (r *revoking) Allowed(ctx context.Context, user rights.User, verb string, key object.Key) error {
 	r.mu.Lock()
 	if r.revoke != nil && user.Name == r.asked {
 		r.revoke()
 		r.revoke = nil
 	}
 	r.mu.Unlock()
-	return r.grantList.Allowed(user, verb, key)
+	return r.grantList.Allowed(ctx, user, verb, key)
 }
 
 // Who loses rights after it was planned, while others are, is left out.

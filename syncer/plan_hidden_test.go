@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ import (
 type viewer struct{}
 
 // Allowed implements syncer.Access.
-func (viewer) Allowed(user rights.User, verb string, key object.Key) error {
+func (viewer) Allowed(_ context.Context, user rights.User, verb string, key object.Key) error {
 	if user.Name == "ci" && verb == "get" && key.Kind != "Secret" && key.Namespace != "other" {
 		return nil
 	}
@@ -34,7 +35,7 @@ func (viewer) Allowed(user rights.User, verb string, key object.Key) error {
 }
 
 // Escalates implements syncer.Access.
-func (viewer) Escalates(rights.User, object.Reader, object.Object, object.Object) error {
+func (viewer) Escalates(context.Context, rights.User, object.Reader, object.Object, object.Object) error {
 	return errors.New("is forbidden")
 }
 

@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -80,7 +81,7 @@ type slow struct {
 }
 
 // Allowed implements syncer.Access.
-func (s *slow) Allowed(user rights.User, verb string, key object.Key) error {
+func (s *slow) Allowed(ctx context.Context, user rights.User, verb string, key object.Key) error {
 	s.mu.Lock()
 	held := s.held
 	s.mu.Unlock()
@@ -89,7 +90,7 @@ func (s *slow) Allowed(user rights.User, verb string, key object.Key) error {
 		<-held
 	}
 	user.Name = "ci"
-	return s.viewer.Allowed(user, verb, key)
+	return s.viewer.Allowed(ctx, user, verb, key)
 }
 
 // One user has a bounded number of plans made at once: one more is told to come

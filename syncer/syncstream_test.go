@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -79,7 +80,7 @@ func TestSyncTellsTheLook(t *testing.T) {
 type syncOnly struct{ viewer }
 
 // Allowed implements syncer.Access.
-func (syncOnly) Allowed(user rights.User, verb string, key object.Key) error {
+func (syncOnly) Allowed(_ context.Context, user rights.User, verb string, key object.Key) error {
 	if user.Name == "ci" && (verb == "sync" || verb == "get" && key.Namespace != "other") {
 		return nil
 	}

@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -50,6 +52,7 @@ func authorizing(t *testing.T, log *slog.Logger, flags ...string) (apitest.Optio
 func TestAuthorizationConfiguration(t *testing.T) {
 	var mu sync.Mutex
 	asked := map[string]int{}
+	hanging := make(chan struct{}, 10)
 	hook := service(t, func(w http.ResponseWriter, r *http.Request) {
 		var review authorizationv1.SubjectAccessReview
 		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
@@ -63,8 +66,14 @@ func TestAuthorizationConfiguration(t *testing.T) {
 			review.Status.Allowed = true
 		case "denied":
 			review.Status = authorizationv1.SubjectAccessReviewStatus{Denied: true, Reason: "not on my watch"}
+		case "known":
+			review.Status.Allowed = review.Spec.UID == "k1" && slices.Equal(review.Spec.Extra["team"], authorizationv1.ExtraValue{"blue"})
 		case "failing":
 			http.Error(w, "out of order", http.StatusTeapot)
+			return
+		case "hanging":
+			hanging <- struct{}{}
+			<-r.Context().Done()
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -136,12 +145,25 @@ authorizers:
 	expect(t, s, "", []string{"auth", "can-i", "list", "configmaps", "--as", "allowed"}, "yes")
 	configMaps := rbac.Request{Verb: "list", Resource: "configmaps", Namespace: "default"}
 	for user, want := range map[string]bool{"allowed": true, "granted": true, "denied": false, "failing": false, "nobody": false} {
-		if got, reason, err := auth.May(rbac.User{Name: user}, configMaps); got != want || (err != nil) != (user == "failing") {
+		if got, reason, err := auth.May(t.Context(), rbac.User{Name: user}, configMaps); got != want || (err != nil) != (user == "failing") {
 			t.Errorf("%s may without a request: %v (%s), %v, want %v", user, got, reason, err, want)
 		}
-		if got, _, _ := auth.After(&rbac.Index{}).May(rbac.User{Name: user}, configMaps); got != (want && user != "granted") {
+		if got, _, _ := auth.After(&rbac.Index{}).May(t.Context(), rbac.User{Name: user}, configMaps); got != (want && user != "granted") {
 			t.Errorf("%s may without roles: %v", user, got)
 		}
+	}
+	known := rbac.User{Name: "known", UID: "k1", Extra: map[string][]string{"team": {"blue"}}}
+	if got, reason, err := auth.May(t.Context(), known, configMaps); !got || err != nil {
+		t.Errorf("one whom the webhook knows by their UID and extra: %v (%s), %v", got, reason, err)
+	}
+	// A question ends with who asks it, long before its own time is over.
+	leaving, leave := context.WithCancel(t.Context())
+	go func() {
+		<-hanging
+		leave()
+	}()
+	if got, _, err := auth.May(leaving, rbac.User{Name: "hanging"}, configMaps); got || err == nil {
+		t.Errorf("without an answer: %v, %v", got, err)
 	}
 
 	replace(t, path, config("Sometimes", mine))

@@ -11,7 +11,9 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 
+	"headway.dev/engine/api/authz"
 	"headway.dev/engine/api/limits"
+	"headway.dev/engine/rbac"
 )
 
 // longRunning tells the requests without a deadline: those of the library, and
@@ -49,8 +51,7 @@ func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = limits.WithWholeAnswers(handler)
 	handler = s.fairness.Filter(handler, c.LongRunningFunc, c.RequestTimeout/4)
-	handler = limits.WithReceivedBodies(handler, c.LongRunningFunc, maxBody+1)
-	handler = limits.WithLimits(handler, c.LongRunningFunc)
+	handler = limits.WithLimits(handler, c.LongRunningFunc, maxBody+1)
 	handler = impersonation.WithImpersonation(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = genericapifilters.WithAudit(handler, sink, policy, c.LongRunningFunc)
 	handler = genericapifilters.WithAuthentication(handler, c.Authentication.Authenticator, failed, c.Authentication.APIAudiences, nil)
@@ -66,10 +67,10 @@ func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.
 }
 
 // RequestUser returns the user of a request to one of Config.Routes.
-func RequestUser(r *http.Request) (name string, groups []string, ok bool) {
-	u, ok := genericapirequest.UserFrom(r.Context())
+func RequestUser(r *http.Request) (u rbac.User, ok bool) {
+	info, ok := genericapirequest.UserFrom(r.Context())
 	if !ok {
-		return "", nil, false
+		return rbac.User{}, false
 	}
-	return u.GetName(), u.GetGroups(), true
+	return authz.User(info), true
 }

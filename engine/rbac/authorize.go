@@ -27,6 +27,9 @@ const NodeClients = "system:kubelet-api-admins"
 type User struct {
 	Name   string
 	Groups []string
+	// UID and Extra are what roles do not look at, but others who decide may.
+	UID   string
+	Extra map[string][]string
 }
 
 func (u User) master() bool { return slices.Contains(u.Groups, masters) }

@@ -296,9 +296,9 @@ func guarded(a plan.Action, now time.Time) []change.Change {
 // planned before that must not be applied after it, alone as in a group.
 
 // stands fails if a plan is not allowed any more.
-func (s *Set) stands(ks *kustomizev1.Kustomization, r *round) error {
+func (s *Set) stands(ctx context.Context, ks *kustomizev1.Kustomization, r *round) error {
 	return fault.Catch(func() error {
-		if err := s.Rights.Authorize(ks, r.plan); err != nil {
+		if err := s.Rights.Authorize(ctx, ks, r.plan); err != nil {
 			return err
 		}
 		return s.pass(ks, r)

@@ -185,12 +185,12 @@ func (g *group) prepare(ctx context.Context, m *member) bool {
 	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source {
 		return false
 	}
-	if g.s.Rights.MayFollow(ks) != nil || quarantined(ks, g.head) || m.k.dependencies(ks, g.head) != nil {
+	if g.s.Rights.MayFollow(ks) != nil || quarantined(ks, g.head) || m.k.dependencies(ctx, ks, g.head) != nil {
 		return false
 	}
 	// What is asked for from here on is not answered by this round.
 	m.retry = m.k.board.TakeRetry() || m.retry
-	m.ks, m.want = ks, m.k.wants(ks, g.head)
+	m.ks, m.want = ks, m.k.wants(ctx, ks, g.head)
 	m.r = m.k.newRound(ks, g.head, m.want)
 	m.r.group = g
 	m.r.upon = basis{others{g.s.Env.Store, g, m}, g.claimed}
@@ -240,6 +240,7 @@ func (s *Set) Gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup
 func (s *Set) together(ctx context.Context, wg *sync.WaitGroup, source object.Key, h source.Head) {
 	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(groupMost)}
 	defer g.leave()
+	ctx = rights.WithTurn(ctx)
 	g.invite(ctx)
 	const most = 10 // transactions that are refused; what is left goes on by itself
 	for try := 0; try < most && ctx.Err() == nil; try++ {
@@ -267,7 +268,7 @@ func (g *group) invite(ctx context.Context) {
 		var m *member
 		// A panic is told of by its own loop.
 		_ = fault.Catch(func() error {
-			m = g.consider(k)
+			m = g.consider(ctx, k)
 			return nil
 		})
 		if m == nil {
@@ -293,7 +294,7 @@ func (g *group) invite(ctx context.Context) {
 
 // consider is a Kustomization as a member of the group; nil if there is nothing
 // to do for it, or nothing that it has in common with others.
-func (g *group) consider(k *kustomization) *member {
+func (g *group) consider(ctx context.Context, k *kustomization) *member {
 	ks := k.get()
 	if ks == nil || ks.DeletionTimestamp != nil || ks.Spec.Suspend || flux.SourceKey(ks) != g.source {
 		return nil
@@ -305,7 +306,7 @@ func (g *group) consider(k *kustomization) *member {
 		g.s.claim(k, k.inventory.Of(ks))
 	}
 	k.judge.Restore(ks, g.head, k.inventory.Of(ks))
-	m := &member{k: k, ks: ks, want: k.wants(ks, g.head)}
+	m := &member{k: k, ks: ks, want: k.wants(ctx, ks, g.head)}
 	retry := k.board.Retries()
 	if m.want == k.attempted && !retry && g.s.Env.Now().Before(k.due) {
 		return nil

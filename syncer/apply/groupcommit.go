@@ -151,10 +151,10 @@ func (g *group) relent() {
 
 // stands puts out whose plans are not allowed any more: between them and the
 // transaction others are built. It reports whether there is none.
-func (g *group) stands() bool {
+func (g *group) stands(ctx context.Context) bool {
 	all := true
 	for _, m := range g.ready {
-		if err := g.s.stands(m.ks, m.r); err != nil {
+		if err := g.s.stands(ctx, m.ks, m.r); err != nil {
 			m.out, all = true, false
 		}
 	}
@@ -167,7 +167,7 @@ func (g *group) stands() bool {
 // commit writes what is planned. It reports whether that is done with; if not,
 // who was refused is out, or was planned upon what has changed since.
 func (g *group) commit(ctx context.Context) bool {
-	if !g.stands() {
+	if !g.stands(ctx) {
 		return false
 	}
 	var parts []*part

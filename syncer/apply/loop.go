@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/step"
 	"headway.dev/syncer/wire"
@@ -121,13 +122,13 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 	}
 	ks, o.ks = cur, cur
 	if err == nil {
-		err = k.dependencies(ks, head)
+		err = k.dependencies(ctx, ks, head)
 	}
 	if o.Blocked = err; err != nil {
 		return o
 	}
 	k.judge.Restore(ks, head, k.inventory.Of(ks))
-	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ks, head), k.attempted, k.failed, k.due
+	o.Want, o.Attempted, o.Failed, o.Due = k.wants(ctx, ks, head), k.attempted, k.failed, k.due
 	o.Quarantined = quarantined(ks, head)
 	o.Drift, o.again = k.drift(o.Now)
 	// One that is asked for while there is another reason stays for the next step.
@@ -138,6 +139,7 @@ func (k *kustomization) observe(ctx context.Context) (o observation) {
 // step does what there is to do now. It returns when there is something to do
 // again without being woken (0: never), and false once the object is gone.
 func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
+	ctx = rights.WithTurn(ctx)
 	o := k.observe(ctx)
 	next := step.Next(o.Observed)
 	switch next {
@@ -173,10 +175,10 @@ func (k *kustomization) step(ctx context.Context) (time.Duration, bool) {
 }
 
 // wants is the attempt to apply the head.
-func (k *kustomization) wants(ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
+func (k *kustomization) wants(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) step.Attempt {
 	return step.Attempt{
 		Revision: h.Revision(), Generation: ks.Generation, Request: flux.Of(ks).Request.Value,
-		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Mark() + "\n" + k.renderer.InputsID(ks),
+		Settings: settings(k.s.Env.Store, ks) + "\n" + h.Mark() + "\n" + k.renderer.InputsID(ctx, ks),
 	}
 }
 

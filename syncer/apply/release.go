@@ -35,7 +35,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		at, _ := k.s.Sources.HeadOf(ks)
 		k.s.Neighbours.Of(k.key, flux.SourceKey(ks), at).Complete(ctx, &in)
 		res := k.planner.Plan(in, k.s.Env.Store)
-		err := k.s.Rights.Authorize(ks, res)
+		err := k.s.Rights.Authorize(ctx, ks, res)
 		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.
 			k.s.Env.Record(ks, corev1.EventTypeWarning, meta.PruneFailedReason, "unable to prune objects: "+gone.Error()+"\n"+deletions(res))

@@ -98,7 +98,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		}
 		p := r.part(ks)
 		p.requireUnchanged()
-		if err = k.s.stands(ks, r); err != nil {
+		if err = k.s.stands(ctx, ks, r); err != nil {
 			break
 		}
 		if _, err = k.s.commit(ctx, p); err == nil {
@@ -188,7 +188,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	}
 	r.foreseen = k.s.Foresee.Plan(&r.plan, view, k.s.Rights.Writer(ks), nil)
 	r.took("plan", start)
-	if err := k.s.Rights.Authorize(ks, r.plan); err != nil {
+	if err := k.s.Rights.Authorize(ctx, ks, r.plan); err != nil {
 		return err
 	}
 	if len(r.plan.Errors) > 0 {

@@ -100,14 +100,14 @@ func (s *Set) declaredAsStored(ctx context.Context, parent, child *kustomizev1.K
 // dependencies fails while one of spec.dependsOn is not ready, or has yet to
 // apply the head if it follows the same source: a commit that adds a database
 // and what uses it brings the database first.
-func (k *kustomization) dependencies(ks *kustomizev1.Kustomization, h source.Head) error {
+func (k *kustomization) dependencies(ctx context.Context, ks *kustomizev1.Kustomization, h source.Head) error {
 	deps := flux.Dependencies(ks)
 	k.board.DependOn(deps)
 	if err := k.exprs.DependOn(ks); err != nil {
 		return verdict.BadExpression(err)
 	}
 	for i, key := range deps {
-		if err := k.s.Rights.MayDependOn(ks, key); err != nil {
+		if err := k.s.Rights.MayDependOn(ctx, ks, key); err != nil {
 			return err
 		}
 		dep, ok := k.s.Env.Store.Get(key).(*kustomizev1.Kustomization)

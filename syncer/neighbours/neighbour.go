@@ -66,7 +66,7 @@ func (n *Neighbours) find(ctx context.Context) []*neighbour {
 		byKey[key] = o
 		for _, it := range items {
 			if child, ok := it.Object.(*kustomizev1.Kustomization); ok {
-				if child = n.arriving(ks, child); child != nil {
+				if child = n.arriving(ctx, ks, child); child != nil {
 					queue = append(queue, child)
 				}
 			}
@@ -84,9 +84,9 @@ func (n *Neighbours) find(ctx context.Context) []*neighbour {
 
 // arriving is a Kustomization as it will be once parent has applied what it
 // declares of it; nil if parent must not.
-func (n *Neighbours) arriving(parent, declared *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+func (n *Neighbours) arriving(ctx context.Context, parent, declared *kustomizev1.Kustomization) *kustomizev1.Kustomization {
 	key, err := plan.KeyOf(declared)
-	if err != nil || parent.Spec.Suspend || n.rights.Allowed(parent, "patch", key) != nil {
+	if err != nil || parent.Spec.Suspend || n.rights.Allowed(ctx, parent, "patch", key) != nil {
 		return nil
 	}
 	stored := n.stored(key)

@@ -126,7 +126,7 @@ func (n *Neighbours) Successor(ctx context.Context, key object.Key) (plan.Succes
 	list := n.all(ctx)
 	var first *neighbour
 	for _, o := range list {
-		if n.takes(o, key) && (first == nil || o.owner.String() < first.owner.String()) {
+		if n.takes(ctx, o, key) && (first == nil || o.owner.String() < first.owner.String()) {
 			first = o
 		}
 	}
@@ -144,18 +144,18 @@ func (n *Neighbours) Successor(ctx context.Context, key object.Key) (plan.Succes
 // declares reports whether one certain other Kustomization declares an object, or
 // may: an object of which several do stays with the one that has it.
 func (n *Neighbours) declares(ctx context.Context, owner plan.Owner, key object.Key) bool {
-	return slices.ContainsFunc(n.all(ctx), func(o *neighbour) bool { return o.owner == owner && (n.takes(o, key) || n.mayTake(ctx, o, key)) })
+	return slices.ContainsFunc(n.all(ctx), func(o *neighbour) bool { return o.owner == owner && (n.takes(ctx, o, key) || n.mayTake(ctx, o, key)) })
 }
 
 // mayPatch reports whether a neighbour may write an object, or that nobody knows
 // now: then nothing is deleted for it.
-func (n *Neighbours) mayPatch(o *neighbour, key object.Key) (may, unsure bool) {
-	err := n.rights.Allowed(o.spec, "patch", key)
+func (n *Neighbours) mayPatch(ctx context.Context, o *neighbour, key object.Key) (may, unsure bool) {
+	err := n.rights.Allowed(ctx, o.spec, "patch", key)
 	return err == nil, errors.Is(err, rights.ErrUnanswered)
 }
 
-func (n *Neighbours) takes(o *neighbour, key object.Key) bool {
-	may, _ := n.mayPatch(o, key)
+func (n *Neighbours) takes(ctx context.Context, o *neighbour, key object.Key) bool {
+	may, _ := n.mayPatch(ctx, o, key)
 	return o.wants[key] && !o.idle && may
 }
 
@@ -164,18 +164,18 @@ func (n *Neighbours) mayTake(ctx context.Context, o *neighbour, key object.Key) 
 		return false
 	}
 	if o.wants[key] {
-		if _, unsure := n.mayPatch(o, key); unsure {
+		if _, unsure := n.mayPatch(ctx, o, key); unsure {
 			return true
 		}
 	}
-	return o.unknown && n.mayBeSuccessor(o, key) && o.names(ctx, key)
+	return o.unknown && n.mayBeSuccessor(ctx, o, key) && o.names(ctx, key)
 }
 
 // mayBeSuccessor reports whether one that cannot be rendered may be what an object
 // moves to: it follows the same source, in which a commit can move it, or acts
 // as an account that has been given the right to write it.
-func (n *Neighbours) mayBeSuccessor(o *neighbour, key object.Key) bool {
-	if may, unsure := n.mayPatch(o, key); !may && !unsure {
+func (n *Neighbours) mayBeSuccessor(ctx context.Context, o *neighbour, key object.Key) bool {
+	if may, unsure := n.mayPatch(ctx, o, key); !may && !unsure {
 		return false
 	}
 	return flux.SourceKey(o.spec) == n.source || n.rights.Account(o.spec) != ""
@@ -190,7 +190,7 @@ func (n *Neighbours) resident(ctx context.Context, where func(object.Key) bool) 
 			if !where(key) {
 				continue
 			}
-			if may, unsure := n.mayPatch(o, key); may || unsure {
+			if may, unsure := n.mayPatch(ctx, o, key); may || unsure {
 				here = append(here, key)
 			}
 		}

@@ -74,7 +74,7 @@ func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 		return err
 	}
 	for _, dep := range flux.Dependencies(one.ks) {
-		if err := r.MayDependOn(one.ks, dep); err != nil {
+		if err := r.MayDependOn(p.ctx, one.ks, dep); err != nil {
 			one.denied = true
 			return err
 		}
@@ -85,7 +85,7 @@ func (p *planning) mayRefer(r rights.Rights, one *planned) error {
 // authorize reports whether the account may carry out a plan. If not, the plan is
 // emptied, for its actions would show what the account may not read.
 func (p *planning) authorize(r rights.Rights, one *planned) bool {
-	err := r.Authorize(one.ks, one.res)
+	err := r.Authorize(p.ctx, one.ks, one.res)
 	if gone := (*rights.ErrAccount)(nil); one.deleted && errors.As(err, &gone) {
 		// Nothing is deleted then, as in a sync, and that holds nothing up.
 		one.orphans = orphans(r, one.res)

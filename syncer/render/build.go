@@ -166,7 +166,7 @@ func (b *builder) fork() builder {
 // Render turns a revision's files into the objects that the Kustomization
 // declares: the step between a source, of any kind, and a plan.
 func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t tree.Tree, revision string) ([]load.Item, error) {
-	in, err := r.inputs(ks)
+	in, err := r.inputs(ctx, ks)
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"headway.dev/manifests/yaml/substitute"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
+	"headway.dev/syncer/rights"
 )
 
 // inputs are what a build depends on besides the files: values of variables,
@@ -57,7 +60,7 @@ func ReadsFrom(ks *kustomizev1.Kustomization) []object.Key {
 
 // inputs reads what the build depends on, as it is now, and remembers what to
 // be woken for.
-func (r *Renderer) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
+func (r *Renderer) inputs(ctx context.Context, ks *kustomizev1.Kustomization) (inputs, error) {
 	r.mu.Lock()
 	r.reads = ReadsFrom(ks)
 	r.mu.Unlock()
@@ -66,7 +69,7 @@ func (r *Renderer) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 		in.decrypts = true
 		if d.SecretRef == nil {
 			in.id = "keys " + in.keys.ID()
-		} else if read, err := r.mayRead(ks, d.SecretRef.Name); err != nil {
+		} else if read, err := r.mayRead(ctx, ks, d.SecretRef.Name); err != nil {
 			return in, err
 		} else if !read {
 			in.blind, in.id = true, "no keys"
@@ -82,7 +85,7 @@ func (r *Renderer) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 			in.id = "keys " + in.keys.ID()
 		}
 	}
-	vars, err := r.variables(ks)
+	vars, err := r.variables(ctx, ks)
 	if err != nil {
 		return in, fmt.Errorf("post build failed: %w", err)
 	}
@@ -98,13 +101,13 @@ func (r *Renderer) inputs(ks *kustomizev1.Kustomization) (inputs, error) {
 // read. It fails if whom the Kustomization acts as may not: who may declare a
 // Kustomization could else read by it what its account may not. A plan does
 // without those that its caller may not read, whether they exist or not.
-func (r *Renderer) mayRead(ks *kustomizev1.Kustomization, name string) (bool, error) {
+func (r *Renderer) mayRead(ctx context.Context, ks *kustomizev1.Kustomization, name string) (bool, error) {
 	key := object.Key{GroupKind: flux.Secret, Namespace: ks.Namespace, Name: name}
 	acts, o := r.rights, r.forCaller
 	if o != nil {
 		acts = o.acts
 	}
-	if err := acts.Allowed(ks, "get", key); err != nil {
+	if err := acts.Allowed(ctx, ks, "get", key); err != nil {
 		return false, err
 	}
 	if o == nil || o.Sees(key) {
@@ -118,7 +121,7 @@ func (r *Renderer) mayRead(ks *kustomizev1.Kustomization, name string) (bool, er
 
 // variables are those of spec.postBuild; nil if nothing is to be substituted.
 // Later references override earlier ones, and those in the spec all of them.
-func (r *Renderer) variables(ks *kustomizev1.Kustomization) (*substitute.Vars, error) {
+func (r *Renderer) variables(ctx context.Context, ks *kustomizev1.Kustomization) (*substitute.Vars, error) {
 	p := ks.Spec.PostBuild
 	if p == nil {
 		return nil, nil
@@ -126,7 +129,7 @@ func (r *Renderer) variables(ks *kustomizev1.Kustomization) (*substitute.Vars, e
 	vars := substitute.New()
 	for _, ref := range p.SubstituteFrom {
 		if ref.Kind == flux.Secret.Kind {
-			if read, err := r.mayRead(ks, ref.Name); err != nil {
+			if read, err := r.mayRead(ctx, ks, ref.Name); err != nil {
 				return nil, err
 			} else if !read {
 				vars.Forget()
@@ -177,8 +180,11 @@ func notFound(kind schema.GroupKind, name string) error {
 }
 
 // InputsID identifies the inputs, or what is wrong with them, for attempts.
-func (r *Renderer) InputsID(ks *kustomizev1.Kustomization) string {
-	in, err := r.inputs(ks)
+func (r *Renderer) InputsID(ctx context.Context, ks *kustomizev1.Kustomization) string {
+	in, err := r.inputs(ctx, ks)
+	if errors.Is(err, rights.ErrUnanswered) {
+		return rights.ErrUnanswered.Error() // whatever it failed by this time
+	}
 	if err != nil {
 		return err.Error()
 	}

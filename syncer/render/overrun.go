@@ -35,8 +35,8 @@ func overrun(ks *kustomizev1.Kustomization, build string) *flux.Overrun {
 }
 
 // sparing makes a build unless it is known to take too much.
-func (r *Renderer) sparing(ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
-	sum := sha256.Sum256([]byte(r.buildID(ks, at)))
+func (r *Renderer) sparing(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head, build func() ([]load.Item, error)) ([]load.Item, error) {
+	sum := sha256.Sum256([]byte(r.buildID(ctx, ks, at)))
 	id := hex.EncodeToString(sum[:6])
 	last := overrun(ks, id)
 	if last != nil && r.env.Now().Before(last.Until) {

@@ -113,10 +113,10 @@ func (r *Renderer) Build(ctx context.Context, ks *kustomizev1.Kustomization, at 
 	if !wanted() { // since before it could be interrupted
 		return Built{}, errInterrupted
 	}
-	if err := r.builtBefore(ks, at, aside); err != nil {
+	if err := r.builtBefore(ctx, ks, at, aside); err != nil {
 		return Built{}, err
 	}
-	items, err := r.sparing(ks, at, func() ([]load.Item, error) { return render(building) })
+	items, err := r.sparing(ctx, ks, at, func() ([]load.Item, error) { return render(building) })
 	r.note(building, ks, at, err)
 	r.failed.aside = aside
 	out := Built{Items: items, Made: r.builder.made}
@@ -139,30 +139,30 @@ type failedBuild struct {
 func (r *Renderer) note(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head, err error) {
 	r.failed = failedBuild{}
 	if err != nil && ctx.Err() == nil {
-		r.failed = failedBuild{of: r.buildID(ks, at), err: err}
+		r.failed = failedBuild{of: r.buildID(ctx, ks, at), err: err}
 	}
 }
 
 // builtBefore is how a build has failed that was just made in a group: once,
 // for the Kustomization to tell of it.
-func (r *Renderer) builtBefore(ks *kustomizev1.Kustomization, at source.Head, aside bool) error {
+func (r *Renderer) builtBefore(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head, aside bool) error {
 	if aside || !r.failed.aside {
 		return nil
 	}
 	r.failed.aside = false
-	if r.failed.of != r.buildID(ks, at) {
+	if r.failed.of != r.buildID(ctx, ks, at) {
 		return nil
 	}
 	return r.failed.err
 }
 
 // buildID identifies all that a build depends on.
-func (r *Renderer) buildID(ks *kustomizev1.Kustomization, at source.Head) string {
+func (r *Renderer) buildID(ctx context.Context, ks *kustomizev1.Kustomization, at source.Head) string {
 	spec, err := json.Marshal(ks.Spec)
 	if err != nil {
 		return "" // it is no object of the API
 	}
-	return strings.Join([]string{at.Revision(), at.Mark(), r.ignore(ks), r.InputsID(ks), string(spec)}, "\n")
+	return strings.Join([]string{at.Revision(), at.Mark(), r.ignore(ks), r.InputsID(ctx, ks), string(spec)}, "\n")
 }
 
 // Shared builds for another loop, with the same builder, so that the work is
@@ -176,12 +176,12 @@ func (r *Renderer) Shared(ctx context.Context, ks *kustomizev1.Kustomization, at
 	defer r.unlock()
 	var items []load.Item
 	err := fault.Catch(func() error {
-		if r.failed.err != nil && r.failed.of == r.buildID(ks, at) {
+		if r.failed.err != nil && r.failed.of == r.buildID(ctx, ks, at) {
 			return r.failed.err
 		}
 		t, err := at.Tree(r.ignore(ks))
 		if err == nil {
-			items, err = r.sparing(ks, at, func() ([]load.Item, error) { return r.Render(patience, ks, t, at.Revision()) })
+			items, err = r.sparing(ctx, ks, at, func() ([]load.Item, error) { return r.Render(patience, ks, t, at.Revision()) })
 		}
 		r.note(ctx, ks, at, err) // also that it took too long: others do not wait for it again
 		return err

@@ -1,6 +1,7 @@
 package rights
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -18,6 +19,9 @@ import (
 type User struct {
 	Name   string
 	Groups []string
+	// UID and Extra are what else the API server knows of a user who asks.
+	UID   string
+	Extra map[string][]string
 }
 
 // ErrUnanswered is the answer where whoever decides could not be asked. It is no
@@ -31,14 +35,14 @@ type Access interface {
 	// Allowed returns nil if the user may do the verb (get, create, patch,
 	// delete, …) on the object, and otherwise the API server's Forbidden error,
 	// or ErrUnanswered.
-	Allowed(user User, verb string, key object.Key) error
+	Allowed(ctx context.Context, user User, verb string, key object.Key) error
 	// Escalates returns nil unless storing next in place of old (nil: there is
 	// none) would give someone rights that the user does not have; then it
 	// returns the API server's Forbidden error. Only roles and their bindings
 	// can. planned is what is stored once the transaction is done: a binding
 	// may refer to a role that comes with it. What the user may do is read from
 	// the stored state alone, so that no commit can authorize itself.
-	Escalates(user User, planned object.Reader, next, old object.Object) error
+	Escalates(ctx context.Context, user User, planned object.Reader, next, old object.Object) error
 	// After returns an Access that decides as after the changes are stored, and
 	// after what controllers make of them.
 	After(changes []object.Event) Access

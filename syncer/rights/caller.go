@@ -14,7 +14,7 @@ type userKey struct{}
 // WithUser sets the user who makes a call: it shows and does only what the user
 // may, by Config.Access. A call without a user comes from this process.
 func WithUser(ctx context.Context, user User) context.Context {
-	return context.WithValue(ctx, userKey{}, user)
+	return context.WithValue(WithTurn(ctx), userKey{}, user)
 }
 
 // Caller returns the user who makes a call, if it does not come from this
@@ -32,7 +32,7 @@ func (r Rights) Permitted(ctx context.Context, verb string, key object.Key) erro
 	if !ok || r.access == nil {
 		return nil
 	}
-	return r.access.Allowed(user, verb, key)
+	return r.allowed(ctx, user, verb, key)
 }
 
 // The verbs of a source that are Headway's own: to sync it, and to revert its

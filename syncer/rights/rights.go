@@ -1,6 +1,7 @@
 package rights
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -79,12 +80,12 @@ func (r Rights) impersonated(ks *kustomizev1.Kustomization) (user User, ok bool,
 // Allowed returns nil if the account that the Kustomization acts as may do the
 // verb on the object. Everything that the syncer writes on behalf of a
 // Kustomization is checked here (or by Authorize) first.
-func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.Key) error {
+func (r Rights) Allowed(ctx context.Context, ks *kustomizev1.Kustomization, verb string, key object.Key) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil || !ok {
 		return err
 	}
-	return r.access.Allowed(user, verb, key)
+	return r.allowed(ctx, user, verb, key)
 }
 
 // Authorize checks every write of a plan against the rights of the account that
@@ -93,7 +94,7 @@ func (r Rights) Allowed(ks *kustomizev1.Kustomization, verb string, key object.K
 //
 // An object is read and applied as in Flux: that needs get and patch, and
 // create if it does not exist; get and delete to prune it.
-func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error {
+func (r Rights) Authorize(ctx context.Context, ks *kustomizev1.Kustomization, res plan.Result) error {
 	user, ok, err := r.impersonated(ks)
 	if err != nil {
 		return fault.New(meta.ReconciliationFailedReason, err)
@@ -107,23 +108,29 @@ func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 			planned.Changed[a.Key] = a.Object
 		}
 	}
-	errs := r.mayWatch(ks, user)
+	errs := r.mayWatch(ctx, ks, user)
 	for _, e := range res.Errors {
 		// What is wrong with an object that the user may not read could tell
 		// what is in it.
 		if e.Key.Name == "" {
 			continue
 		}
-		if err := r.access.Allowed(user, "get", e.Key); err != nil {
+		if err := r.allowed(ctx, user, "get", e.Key); err != nil {
 			errs = append(errs, &plan.Error{Source: e.Source, Key: e.Key, Reason: err.Error()})
+			if errors.Is(err, ErrUnanswered) {
+				break
+			}
 		}
 	}
 	for _, a := range res.Actions {
 		if !a.Writes() {
 			continue
 		}
-		if err := r.mayWrite(user, planned, a); err != nil {
+		if err := r.mayWrite(ctx, user, planned, a); err != nil {
 			errs = append(errs, &plan.Error{Source: a.Source, Key: a.Key, Reason: err.Error()})
+			if errors.Is(err, ErrUnanswered) {
+				break // the others would say the same
+			}
 		}
 	}
 	if len(errs) > 0 {
@@ -134,13 +141,13 @@ func (r Rights) Authorize(ks *kustomizev1.Kustomization, res plan.Result) error 
 
 // mayWatch are the reasons why the user may not wait for spec.healthChecks:
 // what is wrong with those objects is reported in the status.
-func (r Rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error {
+func (r Rights) mayWatch(ctx context.Context, ks *kustomizev1.Kustomization, user User) []*plan.Error {
 	if ks.Spec.Wait {
 		return nil // they are not looked at
 	}
 	var errs []*plan.Error
 	for i, key := range flux.HealthChecks(ks) {
-		if err := r.access.Allowed(user, "get", key); err != nil {
+		if err := r.allowed(ctx, user, "get", key); err != nil {
 			errs = append(errs, &plan.Error{Reason: fmt.Sprintf("spec.healthChecks[%d]: %v", i, err)})
 		}
 	}
@@ -150,18 +157,18 @@ func (r Rights) mayWatch(ks *kustomizev1.Kustomization, user User) []*plan.Error
 // MayDependOn returns nil if the Kustomization may wait for another one: the
 // status shows whether that is ready and, through readyExpr, what is in it. It
 // may always wait for those of its own namespace, as in Flux.
-func (r Rights) MayDependOn(ks *kustomizev1.Kustomization, dep object.Key) error {
+func (r Rights) MayDependOn(ctx context.Context, ks *kustomizev1.Kustomization, dep object.Key) error {
 	if dep.Namespace == ks.Namespace {
 		return nil
 	}
-	if err := r.Allowed(ks, "get", dep); err != nil {
+	if err := r.Allowed(ctx, ks, "get", dep); err != nil {
 		return fault.New(acl.AccessDeniedReason, fmt.Errorf("dependency '%s/%s': %w", dep.Namespace, dep.Name, err))
 	}
 	return nil
 }
 
 // mayWrite is the first reason why the user may not do the action, or nil.
-func (r Rights) mayWrite(user User, planned object.Reader, a plan.Action) error {
+func (r Rights) mayWrite(ctx context.Context, user User, planned object.Reader, a plan.Action) error {
 	verbs := []string{"get", "patch"}
 	switch {
 	case a.Type == plan.Delete:
@@ -172,7 +179,7 @@ func (r Rights) mayWrite(user User, planned object.Reader, a plan.Action) error 
 		verbs = []string{"get", "patch", "create"}
 	}
 	for _, verb := range verbs {
-		if err := r.access.Allowed(user, verb, a.Key); err != nil {
+		if err := r.allowed(ctx, user, verb, a.Key); err != nil {
 			return err
 		}
 	}
@@ -183,5 +190,5 @@ func (r Rights) mayWrite(user User, planned object.Reader, a plan.Action) error 
 	if a.Recreate {
 		old = nil
 	}
-	return r.access.Escalates(user, planned, a.Object, old)
+	return r.escalates(ctx, user, planned, a.Object, old)
 }

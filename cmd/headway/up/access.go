@@ -55,9 +55,9 @@ type access struct {
 }
 
 // Allowed implements rights.Access.
-func (a access) Allowed(user rights.User, verb string, key object.Key) error {
+func (a access) Allowed(ctx context.Context, user rights.User, verb string, key object.Key) error {
 	request := a.roles.About(verb, key)
-	switch allowed, reason, err := a.auth.May(rbac.User(user), request); {
+	switch allowed, reason, err := a.auth.May(ctx, rbac.User(user), request); {
 	case allowed:
 		return nil
 	case err != nil:
@@ -68,18 +68,27 @@ func (a access) Allowed(user rights.User, verb string, key object.Key) error {
 }
 
 // Escalates implements rights.Access.
-func (a access) Escalates(user rights.User, planned object.Reader, next, old object.Object) error {
+func (a access) Escalates(ctx context.Context, user rights.User, planned object.Reader, next, old object.Object) error {
+	var unanswered error
 	grant := rbac.Grant{
 		User: rbac.User(user), Next: next, Old: old, Roles: planned, Name: next.GetName(),
 		May: func(r rbac.Request) bool {
-			allowed, _, err := a.auth.May(rbac.User(user), r)
+			if unanswered != nil {
+				return false // the next answer would not come either
+			}
+			allowed, _, err := a.auth.May(ctx, rbac.User(user), r)
+			unanswered = err
 			return allowed && err == nil
 		},
 	}
-	if err := a.roles.Escalates(grant); err != nil {
-		return err
+	err := a.roles.Escalates(grant)
+	if err == nil {
+		err = rbac.ReadsParameters(grant)
 	}
-	return rbac.ReadsParameters(grant)
+	if err != nil && unanswered != nil {
+		return fmt.Errorf("may %s grant %s: %w: %w", user.Name, next.GetName(), rights.ErrUnanswered, unanswered)
+	}
+	return err
 }
 
 // After implements rights.Access.
@@ -92,12 +101,12 @@ func (a access) After(changes []object.Event) rights.Access {
 // them.
 func withUser(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, groups, ok := engine.RequestUser(r)
+		user, ok := engine.RequestUser(r)
 		if !ok {
 			http.Error(w, "no user present on request", http.StatusForbidden)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(rights.WithUser(r.Context(), rights.User{Name: name, Groups: groups})))
+		next.ServeHTTP(w, r.WithContext(rights.WithUser(r.Context(), rights.User(user))))
 	})
 }
 

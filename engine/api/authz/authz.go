@@ -26,10 +26,9 @@ import (
 	authorizationmetrics "k8s.io/apiserver/pkg/authorization/metrics"
 	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/apiserver/pkg/server/options/authorizationconfig/metrics"
-	"k8s.io/apiserver/pkg/util/filesystem"
 
+	"headway.dev/engine/api/configfile"
 	"headway.dev/engine/rbac"
-	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 )
 
@@ -163,13 +162,13 @@ func (a *Authorizer) RulesFor(ctx context.Context, u user.Info, namespace string
 const ask = 30 * time.Second
 
 // May answers a part of this process that has no request: may the user do it, and
-// why, or why not. An error means that somebody who decides could not be asked, and
+// why, or why not. It asks as long as ctx lasts, and half a minute at most. An error means that somebody who decides could not be asked, and
 // nobody else allowed it: it says nothing about the user.
-func (a *Authorizer) May(u rbac.User, r rbac.Request) (allowed bool, reason string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), ask)
+func (a *Authorizer) May(ctx context.Context, u rbac.User, r rbac.Request) (allowed bool, reason string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ask)
 	defer cancel()
 	decision, reason, err := a.Authorize(ctx, authorizer.AttributesRecord{
-		User: &user.DefaultInfo{Name: u.Name, Groups: u.Groups}, Verb: r.Verb, Path: r.Path, ResourceRequest: r.Path == "",
+		User: &user.DefaultInfo{Name: u.Name, UID: u.UID, Groups: u.Groups, Extra: u.Extra}, Verb: r.Verb, Path: r.Path, ResourceRequest: r.Path == "",
 		APIGroup: r.Group, APIVersion: "*", Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace, Name: r.Name,
 	})
 	if decision == authorizer.DecisionAllow {
@@ -187,27 +186,22 @@ func (a *Authorizer) Run(ctx context.Context) {
 	}
 	metrics.RegisterMetrics()
 	metrics.RecordAuthorizationConfigLastConfigInfo(serverID, read)
-	look := func() {
-		guard.Do(ctx, "read the authorization configuration", func() {
-			data, err := readConfig(path)
-			if err == nil && data == read {
-				return
-			}
-			if err == nil {
-				read = data
-				err = a.reload(data)
-			}
-			if err != nil {
-				metrics.RecordAuthorizationConfigAutomaticReloadFailure(serverID)
-				a.cfg.Log.Error("Authorization configuration not read, the one from before holds", "file", path, "error", err)
-				return
-			}
-			metrics.RecordAuthorizationConfigAutomaticReloadSuccess(serverID, data)
-			a.cfg.Log.Info("Authorization configuration read", "file", path)
-		})
-	}
-	filesystem.WatchUntil(ctx, time.Minute, path, look, func(err error) {
-		a.cfg.Log.Error("Authorization configuration not watched, it is looked at every minute", "file", path, "error", err)
+	configfile.Follow(ctx, "authorization configuration", path, a.cfg.Log, func() {
+		data, err := configfile.Read(path)
+		if err == nil && data == read {
+			return
+		}
+		if err == nil {
+			read = data
+			err = a.reload(data)
+		}
+		if err != nil {
+			metrics.RecordAuthorizationConfigAutomaticReloadFailure(serverID)
+			a.cfg.Log.Error("Authorization configuration not read, the one from before holds", "file", path, "error", err)
+			return
+		}
+		metrics.RecordAuthorizationConfigAutomaticReloadSuccess(serverID, data)
+		a.cfg.Log.Info("Authorization configuration read", "file", path)
 	})
 }
 
@@ -258,7 +252,7 @@ func User(u user.Info) rbac.User {
 	if u == nil {
 		return rbac.User{}
 	}
-	return rbac.User{Name: u.GetName(), Groups: u.GetGroups()}
+	return rbac.User{Name: u.GetName(), Groups: u.GetGroups(), UID: u.GetUID(), Extra: u.GetExtra()}
 }
 
 func request(a authorizer.Attributes) rbac.Request {
