@@ -40,7 +40,7 @@ var never = sync.OnceValues(func() (*egress.Policy, error) { return egress.Parse
 // guarded makes the clients of webhooks careful, which read no more than most bytes
 // of an answer.
 func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoResolverWrapper {
-	known := &patience{}
+	known := &debts{}
 	return func(inner webhookutil.AuthenticationInfoResolver) webhookutil.AuthenticationInfoResolver {
 		careful := func(cfg *rest.Config, err error, dial func(context.Context, string, string) (net.Conn, error)) (*rest.Config, error) {
 			if err != nil {

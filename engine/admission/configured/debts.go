@@ -20,12 +20,12 @@ const (
 	silent = 15 * time.Second
 )
 
-// patience is what is known of webhooks that keep this process waiting: a commit
+// debts is what is known of webhooks that keep this process waiting: a commit
 // asks about each of its objects in turn, and nothing else of its source goes on
 // meanwhile. One that does not answer, or slowly, is not asked for a while about what
 // the process itself writes; its failure policy says what comes of that. Requests
 // ask it all the same.
-type patience struct {
+type debts struct {
 	mu    sync.Mutex
 	hooks map[string]*debt
 }
@@ -39,7 +39,7 @@ type debt struct {
 }
 
 // ask fails if a webhook is not asked now.
-func (p *patience) ask(hook string, now time.Time) error {
+func (p *debts) ask(hook string, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := p.hooks[hook]
@@ -60,7 +60,7 @@ func (p *patience) ask(hook string, now time.Time) error {
 }
 
 // answered notes how long a webhook took, and whether its time was over.
-func (p *patience) answered(hook string, began, now time.Time, late bool) {
+func (p *debts) answered(hook string, began, now time.Time, late bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := p.hooks[hook]
@@ -84,7 +84,7 @@ func (p *patience) answered(hook string, began, now time.Time, late bool) {
 // patient asks webhooks with patience.
 type patient struct {
 	http.RoundTripper
-	patience *patience
+	debts *debts
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -93,11 +93,11 @@ func (t patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		return t.RoundTripper.RoundTrip(r)
 	}
 	hook, began := r.URL.Host+r.URL.Path, time.Now()
-	if err := t.patience.ask(hook, began); err != nil {
+	if err := t.debts.ask(hook, began); err != nil {
 		return nil, err
 	}
 	done := sync.OnceFunc(func() {
-		t.patience.answered(hook, began, time.Now(), errors.Is(r.Context().Err(), context.DeadlineExceeded))
+		t.debts.answered(hook, began, time.Now(), errors.Is(r.Context().Err(), context.DeadlineExceeded))
 	})
 	res, err := t.RoundTripper.RoundTrip(r)
 	if err != nil {
