@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"headway.dev/manifests/model/defaults"
@@ -69,6 +70,9 @@ func prune(m map[string]any) {
 
 func TestApply(t *testing.T) {
 	for name, tc := range cases {
+		if tc.want == "" {
+			tc.want = tc.in
+		}
 		t.Run(name, func(t *testing.T) {
 			obj := parse(t, tc.in)
 			defaults.Apply(obj)
@@ -85,6 +89,35 @@ func TestApply(t *testing.T) {
 				t.Errorf("a second Apply changes (-first +second):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestEveryKindHasCases: each served kind and view has a case in which nothing is
+// given that has a default, if any has one, and a case in which all is given, and
+// is kept.
+func TestEveryKindHasCases(t *testing.T) {
+	filled, kept := map[schema.GroupKind]bool{}, map[schema.GroupKind]bool{}
+	for _, tc := range cases {
+		obj := parse(t, tc.in)
+		gk := obj.GetObjectKind().GroupVersionKind().GroupKind()
+		if tc.want == "" {
+			kept[gk] = true
+		} else {
+			filled[gk] = true
+		}
+	}
+	for _, k := range scheme.Kinds() {
+		if k.Default != nil && !filled[k.GroupKind()] {
+			t.Errorf("%s has defaults, and no case in which one is set", k.GroupKind())
+		}
+		if !kept[k.GroupKind()] {
+			t.Errorf("%s has no case in which everything is given, and stays", k.GroupKind())
+		}
+	}
+	for _, v := range scheme.Views() {
+		if !kept[v.GroupKind()] {
+			t.Errorf("%s has no case in which everything is given, and stays", v.GroupKind())
+		}
 	}
 }
 

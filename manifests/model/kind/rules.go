@@ -12,6 +12,9 @@ import (
 type Rules[T object.Object] struct {
 	// Name is the rule for metadata.name; nil skips all of metadata.
 	Name apivalidation.ValidateNameFunc
+	// AnyFinalizer allows finalizers that have no domain and are not one of
+	// Kubernetes' own, as the newer API groups and custom resources do.
+	AnyFinalizer bool
 	// Object is checked on create and on update.
 	Object func(obj T) field.ErrorList
 	// Create is checked on create, after Object.
@@ -29,7 +32,7 @@ type Rules[T object.Object] struct {
 
 func untypedRules[T object.Object](r Rules[T]) Rules[object.Object] {
 	return Rules[object.Object]{
-		Name: r.Name, Object: of(r.Object), Create: of(r.Create), Update: both(r.Update),
+		Name: r.Name, AnyFinalizer: r.AnyFinalizer, Object: of(r.Object), Create: of(r.Create), Update: both(r.Update),
 		Replaces: both(r.Replaces), Status: both(r.Status), Duplicates: of(r.Duplicates),
 	}
 }

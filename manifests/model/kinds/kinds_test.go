@@ -103,7 +103,7 @@ func gaps(k *kind.Kind) []string {
 	need(own || k.PodTemplate == nil && k.Kind != "Service", "has an agent or a proxy keep what it promises, and does not say which fields have their effect")
 	// Kubernetes does not even look at the metadata of an event.
 	need((k.Rules.Name != nil) != (k.Kind == "Event"), "has no rule for its name")
-	need(k.Kind == "ServiceAccount" || k.Rules.Object != nil, "has no validation")
+	need(k.Kind == "ServiceAccount" || k.Rules.Object != nil || k.Rules.Create != nil, "has no validation")
 	need(k.PodTemplate == nil || k.Rules.Duplicates != nil, "makes pods, and does not look for duplicates in their lists")
 	// A node is there, whatever its state.
 	need(!k.Status || k.Kind == "Node" || k.Health.Of != nil, "has a status, and does not say when it is healthy")

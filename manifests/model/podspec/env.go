@@ -116,7 +116,7 @@ func fieldRef(ref *corev1.ObjectFieldSelector, allowed []string, path *field.Pat
 		return field.ErrorList{field.Invalid(at, ref.FieldPath, "error converting fieldPath: unsupported pod version: "+ref.APIVersion)}
 	}
 	if name, key, ok := subscript(ref.FieldPath); ok {
-		return subscripted(name, key, at)
+		return subscripted(name, key, path)
 	}
 	switch {
 	case slices.Contains(allowed, ref.FieldPath):

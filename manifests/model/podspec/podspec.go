@@ -73,7 +73,10 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 	errs = append(errs, Tolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, hostAliases(s.HostAliases, path.Child("hostAliases"))...)
 	if s.OS != nil {
-		errs = append(errs, operatingSystem(s.OS, path.Child("os", "name"))...)
+		errs = append(errs, operatingSystem(s.OS, path.Child("os"))...)
+		if s.OS.Name == corev1.Linux {
+			errs = append(errs, notWindows(s, path)...)
+		}
 	}
 	if s.PreemptionPolicy != nil {
 		errs = append(errs, rule.OneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
@@ -89,9 +92,29 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 
 func operatingSystem(os *corev1.PodOS, path *field.Path) field.ErrorList {
 	if os.Name == "" {
-		return field.ErrorList{field.Required(path, "cannot be empty")}
+		return field.ErrorList{field.Required(path.Child("name"), "")}
 	}
-	return rule.OneOf(os.Name, path, corev1.Linux, corev1.Windows)
+	return rule.NotSupported(os.Name, path, corev1.Linux, corev1.Windows)
+}
+
+// notWindows forbids the options of another system.
+func notWindows(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	const message = "windows options cannot be set for a linux pod"
+	var errs field.ErrorList
+	if sc := s.SecurityContext; sc != nil && sc.WindowsOptions != nil {
+		errs = append(errs, field.Forbidden(path.Child("securityContext", "windowsOptions"), message))
+	}
+	for _, l := range []struct {
+		name string
+		list []corev1.Container
+	}{{"initContainers", s.InitContainers}, {"containers", s.Containers}} {
+		for i, c := range l.list {
+			if c.SecurityContext != nil && c.SecurityContext.WindowsOptions != nil {
+				errs = append(errs, field.Forbidden(path.Child(l.name).Index(i).Child("securityContext", "windowsOptions"), message))
+			}
+		}
+	}
+	return errs
 }
 
 // podNames checks the fields that are nothing but a name.

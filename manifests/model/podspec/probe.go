@@ -108,7 +108,7 @@ func httpGet(get *corev1.HTTPGetAction, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Required(path.Child("path"), ""))
 	}
 	errs = append(errs, rule.PortNumberOrName(get.Port, path.Child("port"))...)
-	errs = append(errs, rule.OneOf(get.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
+	errs = append(errs, rule.NotSupported(get.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
 	for _, header := range get.HTTPHeaders {
 		errs = append(errs, rule.Invalid(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
 	}

@@ -1,7 +1,8 @@
 package podspec
 
 import (
-	"strconv"
+	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +39,7 @@ func Tolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
 			}
 		case corev1.TolerationOpExists:
 			if t.Value != "" {
-				errs = append(errs, field.Invalid(operator, t, "value must be empty when `operator` is 'Exists'"))
+				errs = append(errs, field.Invalid(operator, t.Value, "value must be empty when `operator` is 'Exists'"))
 			}
 		default:
 			errs = append(errs, field.NotSupported(operator, t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
@@ -71,7 +72,7 @@ func affinity(a *corev1.Affinity, path *field.Path) field.ErrorList {
 		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			term, at := &n.PreferredDuringSchedulingIgnoredDuringExecution[i], at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 			errs = append(errs, weight(term.Weight, at.Child("weight"))...)
-			errs = append(errs, nodeSelectorTerm(&term.Preference, at.Child("preference"))...)
+			errs = append(errs, nodeSelectorTerm(&term.Preference, true, at.Child("preference"))...)
 		}
 	}
 	if p := a.PodAffinity; p != nil {
@@ -97,19 +98,23 @@ func nodeSelector(s *corev1.NodeSelector, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	for i := range s.NodeSelectorTerms {
-		errs = append(errs, nodeSelectorTerm(&s.NodeSelectorTerms[i], path.Index(i))...)
+		errs = append(errs, nodeSelectorTerm(&s.NodeSelectorTerms[i], false, path.Index(i))...)
 	}
 	return errs
 }
 
-func nodeSelectorTerm(t *corev1.NodeSelectorTerm, path *field.Path) field.ErrorList {
+// nodeSelectorTerm allows values that no label can have where a term is only
+// preferred.
+func nodeSelectorTerm(t *corev1.NodeSelectorTerm, anyValue bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, r := range t.MatchExpressions {
 		at := path.Child("matchExpressions").Index(i)
 		errs = append(errs, nodeRequirement(r, at)...)
 		errs = append(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key"))...)
 		for j, value := range r.Values {
-			errs = append(errs, rule.Invalid(at.Child("values").Index(j), value, validation.IsValidLabelValue(value))...)
+			if !anyValue {
+				errs = append(errs, rule.Invalid(at.Child("values").Index(j), value, validation.IsValidLabelValue(value))...)
+			}
 		}
 	}
 	for i, r := range t.MatchFields {
@@ -121,6 +126,10 @@ func nodeSelectorTerm(t *corev1.NodeSelectorTerm, path *field.Path) field.ErrorL
 		}
 		if r.Key != metav1.ObjectNameField {
 			errs = append(errs, field.Invalid(at.Child("key"), r.Key, "not a valid field selector key"))
+			continue
+		}
+		for j, name := range r.Values {
+			errs = append(errs, rule.DNSSubdomain(name, at.Child("values").Index(j))...)
 		}
 	}
 	return errs
@@ -140,9 +149,6 @@ func nodeRequirement(r corev1.NodeSelectorRequirement, path *field.Path) field.E
 	case corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt:
 		if len(r.Values) != 1 {
 			return field.ErrorList{field.Required(values, "must be specified single value when `operator` is 'Lt' or 'Gt'")}
-		}
-		if _, err := strconv.ParseInt(r.Values[0], 10, 64); err != nil {
-			return field.ErrorList{field.Invalid(values.Index(0), r.Values[0], "for 'Gt', 'Lt' operators, the value must be an integer")}
 		}
 	default:
 		return field.ErrorList{field.Invalid(path.Child("operator"), r.Operator, "not a valid selector operator")}
@@ -170,15 +176,40 @@ func podAffinityTerm(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorLis
 	for _, name := range t.Namespaces {
 		errs = append(errs, rule.DNSLabel(name, path.Child("namespace"))...)
 	}
+	errs = append(errs, labelKeys(t, path)...)
 	if t.TopologyKey == "" {
 		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
 	}
 	return append(errs, metavalidation.ValidateLabelName(t.TopologyKey, path.Child("topologyKey"))...)
 }
 
+// labelKeys are the keys of a pod's own labels by which a term is narrowed.
+func labelKeys(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, l := range []struct {
+		name string
+		keys []string
+	}{{"matchLabelKeys", t.MatchLabelKeys}, {"mismatchLabelKeys", t.MismatchLabelKeys}} {
+		if len(l.keys) > 0 && t.LabelSelector == nil {
+			errs = append(errs, field.Forbidden(path.Child(l.name), noSelector))
+			continue
+		}
+		for i, key := range l.keys {
+			errs = append(errs, metavalidation.ValidateLabelName(key, path.Child(l.name).Index(i))...)
+		}
+	}
+	for i, key := range t.MatchLabelKeys {
+		if slices.Contains(t.MismatchLabelKeys, key) {
+			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
+		}
+	}
+	return errs
+}
+
+const noSelector = "must not be specified when labelSelector is not set"
+
 func spread(list []corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	seen := map[string]bool{}
 	for i := range list {
 		c, at := &list[i], path.Index(i)
 		if c.MaxSkew <= 0 {
@@ -191,12 +222,69 @@ func spread(list []corev1.TopologySpreadConstraint, path *field.Path) field.Erro
 		if c.WhenUnsatisfiable != corev1.DoNotSchedule && c.WhenUnsatisfiable != corev1.ScheduleAnyway {
 			errs = append(errs, field.NotSupported(action, c.WhenUnsatisfiable, []corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}))
 		}
-		pair := "{" + c.TopologyKey + ", " + string(c.WhenUnsatisfiable) + "}"
-		errs = append(errs, rule.Unique(seen, pair, at.Child("{topologyKey, whenUnsatisfiable}"))...)
-		if c.MinDomains != nil && *c.MinDomains <= 0 {
-			errs = append(errs, field.Invalid(at.Child("minDomains"), *c.MinDomains, "must be greater than zero"))
+		errs = append(errs, spreadTwice(list, i, at.Child("{topologyKey, whenUnsatisfiable}"))...)
+		errs = append(errs, minDomains(c, at.Child("minDomains"))...)
+		for _, p := range []struct {
+			name   string
+			policy *corev1.NodeInclusionPolicy
+		}{{"nodeAffinityPolicy", c.NodeAffinityPolicy}, {"nodeTaintsPolicy", c.NodeTaintsPolicy}} {
+			if p.policy != nil {
+				errs = append(errs, rule.NotSupported(*p.policy, at.Child(p.name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
+			}
 		}
+		errs = append(errs, spreadKeys(c, at.Child("matchLabelKeys"))...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
+	}
+	return errs
+}
+
+// spreadTwice reports a constraint that a later one is like.
+func spreadTwice(list []corev1.TopologySpreadConstraint, i int, path *field.Path) field.ErrorList {
+	c := &list[i]
+	if !slices.ContainsFunc(list[i+1:], func(o corev1.TopologySpreadConstraint) bool {
+		return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+	}) {
+		return nil
+	}
+	return field.ErrorList{field.Duplicate(path, "{"+c.TopologyKey+", "+string(c.WhenUnsatisfiable)+"}")}
+}
+
+func minDomains(c *corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+	if c.MinDomains == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if *c.MinDomains <= 0 {
+		errs = append(errs, field.Invalid(path, *c.MinDomains, "must be greater than zero"))
+	}
+	if c.WhenUnsatisfiable != corev1.DoNotSchedule {
+		errs = append(errs, field.Invalid(path, *c.MinDomains,
+			fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable)))
+	}
+	return errs
+}
+
+func spreadKeys(c *corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+	if len(c.MatchLabelKeys) == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	selected := map[string]bool{}
+	if c.LabelSelector == nil {
+		errs = append(errs, field.Forbidden(path, noSelector))
+	} else {
+		for key := range c.LabelSelector.MatchLabels {
+			selected[key] = true
+		}
+		for _, e := range c.LabelSelector.MatchExpressions {
+			selected[e.Key] = true
+		}
+	}
+	for i, key := range c.MatchLabelKeys {
+		errs = append(errs, metavalidation.ValidateLabelName(key, path.Index(i))...)
+		if selected[key] {
+			errs = append(errs, field.Invalid(path.Index(i), key, "exists in both matchLabelKeys and labelSelector"))
+		}
 	}
 	return errs
 }

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/node/util/sysctl"
 
 	"headway.dev/manifests/model/rule"
 )
@@ -28,7 +30,7 @@ func podSecurity(s *corev1.PodSpec, specPath *field.Path) field.ErrorList {
 	}
 	if s.HostUsers != nil && !*s.HostUsers {
 		errs = append(errs, rule.NoneOf(specPath, "when `hostUsers` is false", []rule.SetField{
-			{Name: "hostNetwork", Set: s.HostNetwork}, {Name: "hostPID", Set: s.HostPID}, {Name: "hostIPC", Set: s.HostIPC},
+			{Name: "hostNetwork", Set: s.HostNetwork}, {Name: "HostPID", Set: s.HostPID}, {Name: "HostIPC", Set: s.HostIPC}, // the capitals are the API's
 		})...)
 	}
 	if sc == nil {
@@ -40,10 +42,17 @@ func podSecurity(s *corev1.PodSpec, specPath *field.Path) field.ErrorList {
 	for i := range sc.SupplementalGroups {
 		errs = append(errs, groupID(&sc.SupplementalGroups[i], path.Child("supplementalGroups").Index(i))...)
 	}
-	errs = append(errs, sysctls(sc.Sysctls, path.Child("sysctls"))...)
-	if sc.FSGroupChangePolicy != nil {
-		errs = append(errs, rule.OptionalOneOf(*sc.FSGroupChangePolicy, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
+	errs = append(errs, sysctls(s, path.Child("sysctls"))...)
+	if p := sc.FSGroupChangePolicy; p != nil {
+		errs = append(errs, rule.NotSupported(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
 	}
+	if p := sc.SupplementalGroupsPolicy; p != nil {
+		errs = append(errs, rule.NotSupported(*p, path.Child("supplementalGroupsPolicy"), corev1.SupplementalGroupsPolicyMerge, corev1.SupplementalGroupsPolicyStrict)...)
+	}
+	if p := sc.SELinuxChangePolicy; p != nil {
+		errs = append(errs, rule.NotSupported(*p, path.Child("seLinuxChangePolicy"), corev1.SELinuxChangePolicyMountOption, corev1.SELinuxChangePolicyRecursive)...)
+	}
+	errs = append(errs, appArmor(sc.AppArmorProfile, path.Child("appArmorProfile"))...)
 	return append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
 }
 
@@ -57,6 +66,7 @@ func containerSecurity(sc *corev1.SecurityContext, path *field.Path) field.Error
 		errs = append(errs, rule.OneOf(*sc.ProcMount, path.Child("procMount"), corev1.DefaultProcMount, corev1.UnmaskedProcMount)...)
 	}
 	errs = append(errs, seccomp(sc.SeccompProfile, path.Child("seccompProfile"))...)
+	errs = append(errs, appArmor(sc.AppArmorProfile, path.Child("appArmorProfile"))...)
 	if sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation {
 		if sc.Privileged != nil && *sc.Privileged {
 			errs = append(errs, field.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
@@ -86,25 +96,58 @@ func seccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList {
 	if p == nil {
 		return nil
 	}
+	var errs field.ErrorList
 	if p.Type == "" {
-		return field.ErrorList{field.Required(path.Child("type"), "type is required when seccompProfile is set")}
+		errs = append(errs, field.Required(path.Child("type"), "type is required when seccompProfile is set"))
+	} else {
+		errs = append(errs, rule.NotSupported(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)...)
 	}
 	local := path.Child("localhostProfile")
 	switch {
 	case p.Type == corev1.SeccompProfileTypeLocalhost && p.LocalhostProfile == nil:
-		return field.ErrorList{field.Required(local, "must be set when seccomp type is Localhost")}
+		return append(errs, field.Required(local, "must be set when seccomp type is Localhost"))
 	case p.Type == corev1.SeccompProfileTypeLocalhost:
-		return localPath(*p.LocalhostProfile, local)
+		return append(errs, localPath(*p.LocalhostProfile, local)...)
 	case p.LocalhostProfile != nil:
-		return field.ErrorList{field.Invalid(local, p, "can only be set when seccomp type is Localhost")}
+		return append(errs, field.Invalid(local, p, "can only be set when seccomp type is Localhost"))
 	}
-	return rule.OneOf(p.Type, path.Child("type"), corev1.SeccompProfileTypeLocalhost, corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined)
+	return errs
 }
 
-func sysctls(list []corev1.Sysctl, path *field.Path) field.ErrorList {
+// longestProfile is the length of a path.
+const longestProfile = 4095
+
+func appArmor(p *corev1.AppArmorProfile, path *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	const unset = "must be set when AppArmor type is Localhost"
+	local := path.Child("localhostProfile")
+	var errs field.ErrorList
+	switch p.Type {
+	case corev1.AppArmorProfileTypeLocalhost:
+		switch {
+		case p.LocalhostProfile == nil || *p.LocalhostProfile == "":
+			return field.ErrorList{field.Required(local, unset)}
+		case strings.TrimSpace(*p.LocalhostProfile) != *p.LocalhostProfile:
+			errs = append(errs, field.Invalid(local, *p.LocalhostProfile, "must not be padded with whitespace"))
+		}
+		return append(errs, rule.MaxLength(*p.LocalhostProfile, longestProfile, local)...)
+	case corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined:
+		if p.LocalhostProfile != nil {
+			return field.ErrorList{field.Invalid(local, p.LocalhostProfile, "can only be set when AppArmor type is Localhost")}
+		}
+		return nil
+	case "":
+		return field.ErrorList{field.Required(path.Child("type"), "type is required when appArmorProfile is set")}
+	}
+	return rule.NotSupported(p.Type, path.Child("type"), corev1.AppArmorProfileTypeLocalhost, corev1.AppArmorProfileTypeRuntimeDefault, corev1.AppArmorProfileTypeUnconfined)
+}
+
+func sysctls(pod *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	names := map[string]bool{}
-	for i, s := range list {
+	for i, s := range pod.SecurityContext.Sysctls {
 		at := path.Index(i).Child("name")
 		switch {
 		case s.Name == "":
@@ -113,6 +156,12 @@ func sysctls(list []corev1.Sysctl, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at, s.Name, fmt.Sprintf("must have at most %d characters and match regex ^%s$", sysctlMax, sysctlFormat)))
 		default:
 			errs = append(errs, rule.Unique(names, s.Name, at)...)
+		}
+		switch namespace, _, _ := sysctl.GetNamespace(s.Name); {
+		case pod.HostNetwork && namespace == sysctl.NetNamespace:
+			errs = append(errs, field.Invalid(at, s.Name, "may not be specified when 'hostNetwork' is true"))
+		case pod.HostIPC && namespace == sysctl.IPCNamespace:
+			errs = append(errs, field.Invalid(at, s.Name, "may not be specified when 'hostIPC' is true"))
 		}
 	}
 	return errs

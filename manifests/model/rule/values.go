@@ -7,10 +7,12 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -71,6 +73,14 @@ func OptionalOneOf[T ~string](value T, path *field.Path, allowed ...T) field.Err
 	return field.ErrorList{field.NotSupported(path, value, allowed)}
 }
 
+// NotSupported requires one of several values; none is an error like any other.
+func NotSupported[T ~string](value T, path *field.Path, allowed ...T) field.ErrorList {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, value, allowed)}
+}
+
 // NonNegative requires at least 0.
 func NonNegative[T ~int32 | ~int64](value T, path *field.Path) field.ErrorList {
 	return apivalidation.ValidateNonnegativeField(int64(value), path)
@@ -120,6 +130,23 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(path, value, apivalidation.FieldImmutableErrorMsg)}
+}
+
+// Finalizer requires a finalizer with a domain, or one of Kubernetes' own.
+func Finalizer(name string, path *field.Path) field.ErrorList {
+	switch name {
+	case string(corev1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
+		return nil
+	}
+	if strings.Contains(name, "/") {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified")}
+}
+
+// QualifiedName requires a name that may have a DNS name and a slash before it.
+func QualifiedName(value string, path *field.Path) field.ErrorList {
+	return Invalid(path, value, validation.IsQualifiedName(value))
 }
 
 // Address requires an IP address that another host can reach.

@@ -1,6 +1,7 @@
 package validation_test
 
 import (
+	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -19,7 +20,8 @@ webhooks:
   admissionReviewVersions: [v1]
 `
 
-func TestWebhookConfigurations(t *testing.T) {
+func mutatingWebhookCases(t *testing.T) {
+	t.Helper()
 	type config = *admissionregistrationv1.MutatingWebhookConfiguration
 	service := func(s admissionregistrationv1.ServiceReference) func(config) {
 		return func(c config) {
@@ -78,9 +80,7 @@ func TestWebhookConfigurations(t *testing.T) {
 	})
 }
 
-func TestValidatingAdmissionPolicy(t *testing.T) {
-	type policy = *admissionregistrationv1.ValidatingAdmissionPolicy
-	const base = `
+const basePolicy = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata: {name: p}
@@ -89,7 +89,11 @@ spec:
   variables: [{name: replicas, expression: object.spec.replicas}]
   validations: [{expression: variables.replicas <= 5}]
 `
-	create(t, base, cases[policy]{
+
+func validatingPolicyCases(t *testing.T) {
+	t.Helper()
+	type policy = *admissionregistrationv1.ValidatingAdmissionPolicy
+	create(t, basePolicy, cases[policy]{
 		"nothing":            {func(p policy) { p.Spec.Validations = nil }, []string{"spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item", "spec.validations: Required value: validations or auditAnnotations must contain at least one item"}},
 		"no constraint":      {func(p policy) { p.Spec.MatchConstraints = nil }, []string{"spec.matchConstraints: Required value"}},
 		"no rule":            {func(p policy) { p.Spec.MatchConstraints.ResourceRules = nil }, []string{"spec.matchConstraints.resourceRules: Required value"}},
@@ -99,9 +103,24 @@ spec:
 		"reason":             {func(p policy) { p.Spec.Validations[0].Reason = new(metav1.StatusReason("Gone")) }, []string{`spec.validations[0].reason: Unsupported value: "Gone": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"`}},
 		"kind of parameters": {func(p policy) { p.Spec.ParamKind = &admissionregistrationv1.ParamKind{APIVersion: "v1"} }, []string{"spec.paramKind.kind: Required value"}},
 	})
+	update(t, basePolicy, cases[policy]{
+		"message": {func(p policy) { p.Spec.Validations[0].Message = "at most 5" }, nil},
+		"reason":  {func(p policy) { p.Spec.Validations[0].Reason = new(metav1.StatusReason("Gone")) }, []string{`spec.validations[0].reason: Unsupported value: "Gone": supported values: "Forbidden", "Invalid", "RequestEntityTooLarge"`}},
+	})
+	warn := func(at, text string) func(policy) {
+		return func(p policy) {
+			p.Status.TypeChecking = &admissionregistrationv1.TypeChecking{ExpressionWarnings: []admissionregistrationv1.ExpressionWarning{{FieldRef: at, Warning: text}}}
+		}
+	}
+	updateStatus(t, basePolicy, cases[policy]{
+		"warning":    {warn("spec.validations[0].expression", "x"), nil},
+		"no warning": {warn("spec.validations[0].expression", ""), []string{"status.typeChecking.expressionWarnings[0].warning: Required value"}},
+		"nowhere":    {warn(" ", "x"), []string{"status.typeChecking.expressionWarnings[0].fieldRef: Required value"}},
+	})
 }
 
-func TestMutatingAdmissionPolicy(t *testing.T) {
+func mutatingPolicyCases(t *testing.T) {
+	t.Helper()
 	type policy = *admissionregistrationv1.MutatingAdmissionPolicy
 	const base = `
 apiVersion: admissionregistration.k8s.io/v1
@@ -122,9 +141,14 @@ spec:
 		}},
 		"deletions": {func(p policy) { p.Spec.MatchConstraints.ResourceRules[0].Operations[0] = "DELETE" }, []string{`spec.matchConstraints.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"`}},
 	})
+	update(t, base, cases[policy]{
+		"reinvocation": {func(p policy) { p.Spec.ReinvocationPolicy = "IfNeeded" }, nil},
+		"nothing":      {func(p policy) { p.Spec.Mutations = nil }, []string{"spec.mutations: Required value: mutations must contain at least one item"}},
+	})
 }
 
-func TestAdmissionPolicyBindings(t *testing.T) {
+func validatingBindingCases(t *testing.T) {
+	t.Helper()
 	type binding = *admissionregistrationv1.ValidatingAdmissionPolicyBinding
 	const base = `
 apiVersion: admissionregistration.k8s.io/v1
@@ -142,4 +166,50 @@ spec: {policyName: p, validationActions: [Deny], paramRef: {name: a, parameterNo
 			"spec.paramRef.name: Forbidden: name and selector are mutually exclusive", "spec.paramRef.selector: Forbidden: name and selector are mutually exclusive",
 		}},
 	})
+	update(t, base, cases[binding]{
+		"another policy": {func(b binding) { b.Spec.PolicyName = "q" }, nil},
+		"no action":      {func(b binding) { b.Spec.ValidationActions = nil }, []string{"spec.validationActions: Required value: at least one validation action is required"}},
+	})
+}
+
+func validatingWebhookCases(t *testing.T) {
+	t.Helper()
+	type config = *admissionregistrationv1.ValidatingWebhookConfiguration
+	base := strings.ReplaceAll(baseWebhooks, "Mutating", "Validating")
+	table := cases[config]{
+		"name":         {func(c config) { c.Webhooks[0].Name = "a" }, []string{`webhooks[0].name: Invalid value: "a": should be a domain with at least three segments separated by dots`}},
+		"twice":        {func(c config) { c.Webhooks = append(c.Webhooks, c.Webhooks[0]) }, []string{`webhooks[1].name: Duplicate value: "a.b.example"`}},
+		"side effects": {func(c config) { *c.Webhooks[0].SideEffects = "Unknown" }, []string{`webhooks[0].sideEffects: Unsupported value: "Unknown": supported values: "None", "NoneOnDryRun"`}},
+		"failure":      {func(c config) { *c.Webhooks[0].FailurePolicy = "Panic" }, []string{`webhooks[0].failurePolicy: Unsupported value: "Panic": supported values: "Fail", "Ignore"`}},
+		"match":        {func(c config) { *c.Webhooks[0].MatchPolicy = "Some" }, []string{`webhooks[0].matchPolicy: Unsupported value: "Some": supported values: "Equivalent", "Exact"`}},
+		"timeout":      {func(c config) { *c.Webhooks[0].TimeoutSeconds = 0 }, []string{"webhooks[0].timeoutSeconds: Invalid value: 0: the timeout value must be between 1 and 30 seconds"}},
+		"no group":     {func(c config) { c.Webhooks[0].Rules[0].APIGroups = nil }, []string{"webhooks[0].rules[0].apiGroups: Required value"}},
+		"scope": {func(c config) { c.Webhooks[0].Rules[0].Scope = new(admissionregistrationv1.ScopeType("Town")) }, []string{
+			`webhooks[0].rules[0].scope: Unsupported value: "Town": supported values: "*", "Cluster", "Namespaced"`,
+		}},
+		"selector": {func(c config) {
+			c.Webhooks[0].ObjectSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "In"}}}
+		}, []string{"webhooks[0].objectSelector.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"}},
+	}
+	create(t, base, table)
+	update(t, base, table)
+}
+
+func mutatingBindingCases(t *testing.T) {
+	t.Helper()
+	type binding = *admissionregistrationv1.MutatingAdmissionPolicyBinding
+	const base = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: b}
+spec: {policyName: p, paramRef: {name: a, parameterNotFoundAction: Deny}, matchResources: {resourceRules: [{operations: [CREATE], apiGroups: [apps], apiVersions: [v1], resources: [deployments]}]}}
+`
+	table := cases[binding]{
+		"no policy":  {func(b binding) { b.Spec.PolicyName = "" }, []string{"spec.policyName: Required value"}},
+		"no param":   {func(b binding) { b.Spec.ParamRef.Name = "" }, []string{"spec.paramRef: Required value: one of name or selector must be specified"}},
+		"not found?": {func(b binding) { *b.Spec.ParamRef.ParameterNotFoundAction = "Cry" }, []string{`spec.paramRef.parameterNotFoundAction: Unsupported value: "Cry": supported values: "Allow", "Deny"`}},
+		"deletions":  {func(b binding) { b.Spec.MatchResources.ResourceRules[0].Operations[0] = "DELETE" }, []string{`spec.matchResources.resourceRules.operations: Unsupported value: "DELETE": supported values: "*", "CONNECT", "CREATE", "UPDATE"`}},
+	}
+	create(t, base, table)
+	update(t, base, table)
 }

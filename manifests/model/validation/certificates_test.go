@@ -33,7 +33,8 @@ func signingRequest(t *testing.T) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
 }
 
-func TestCertificateSigningRequest(t *testing.T) {
+func signingRequestCases(t *testing.T) {
+	t.Helper()
 	request := signingRequest(t)
 	base := `{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: ada}, spec: {signerName: example.com/house, usages: [client auth], request: ` +
 		base64.StdEncoding.EncodeToString(request) + `}}`
@@ -61,11 +62,18 @@ func TestCertificateSigningRequest(t *testing.T) {
 			t.Errorf("%s: %v", name, errs)
 		}
 	}
+	update(t, base, cases[*csr]{
+		"labels":  {func(r *csr) { r.Labels = map[string]string{"a": "b"} }, nil},
+		"another": {func(r *csr) { r.Name = "bob" }, []string{`metadata.name: Invalid value: "bob": field is immutable`}},
+	})
+	t.Run("decisions", signingRequestDecisions)
 }
 
-// Conditions are decided through the approval alone, certificates come through
-// the status alone, and neither is ever taken back.
-func TestCertificateSigningRequestDecisions(t *testing.T) {
+// signingRequestDecisions shows that conditions are decided through the approval
+// alone, that certificates come through the status alone, and that neither is ever
+// taken back.
+func signingRequestDecisions(t *testing.T) {
+	t.Helper()
 	type csr = certificatesv1.CertificateSigningRequest
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	cond := func(typ certificatesv1.RequestConditionType) certificatesv1.CertificateSigningRequestCondition {
@@ -111,6 +119,9 @@ func TestCertificateSigningRequestDecisions(t *testing.T) {
 			}
 		} else {
 			lifecycle.PrepareUpdateStatus(r, c.old)
+			if c.want != "" {
+				shownOf(r).status++
+			}
 			if e := validation.UpdateStatus(r, c.old).ToAggregate(); e != nil {
 				text = e.Error()
 			}

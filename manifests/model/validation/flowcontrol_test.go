@@ -6,7 +6,8 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 )
 
-func TestFlowSchema(t *testing.T) {
+func flowSchemaCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, metadata: {name: s}, spec: {priorityLevelConfiguration: {name: low}, rules: [{subjects: [{kind: User, user: {name: ada}}], resourceRules: [{verbs: [get], apiGroups: [""], resources: [pods], namespaces: [shop]}]}]}}`
 	rule := func(edit func(r *flowcontrolv1.PolicyRulesWithSubjects)) func(*flowcontrolv1.FlowSchema) {
 		return func(s *flowcontrolv1.FlowSchema) { edit(&s.Spec.Rules[0]) }
@@ -58,9 +59,25 @@ func TestFlowSchema(t *testing.T) {
 			`spec.rules[0].nonResourceRules[0].nonResourceURLs[5]: Invalid value: "": must not be empty`,
 		}},
 	})
+	update(t, base, cases[*flowcontrolv1.FlowSchema]{
+		"another level": {func(s *flowcontrolv1.FlowSchema) { s.Spec.PriorityLevelConfiguration.Name = "high" }, nil},
+		"precedence":    {func(s *flowcontrolv1.FlowSchema) { s.Spec.MatchingPrecedence = -1 }, []string{`spec.matchingPrecedence: Invalid value: -1: must be a positive value`}},
+	})
+	updateStatus(t, base, cases[*flowcontrolv1.FlowSchema]{
+		"dangling": {func(s *flowcontrolv1.FlowSchema) {
+			s.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{{Type: "Dangling", Status: "True"}}
+		}, nil},
+		"no type": {func(s *flowcontrolv1.FlowSchema) {
+			s.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{{}}
+		}, []string{"status.conditions[0].type: Required value: must not be empty"}},
+		"twice": {func(s *flowcontrolv1.FlowSchema) {
+			s.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{{Type: "Dangling"}, {Type: "Dangling"}}
+		}, []string{`status.conditions[1].type: Duplicate value: "Dangling"`}},
+	})
 }
 
-func TestPriorityLevelConfiguration(t *testing.T) {
+func priorityLevelCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: PriorityLevelConfiguration, metadata: {name: low}, spec: {type: Limited, limited: {limitResponse: {type: Queue, queuing: {}}}}}`
 	limited := func(edit func(l *flowcontrolv1.LimitedPriorityLevelConfiguration)) func(*flowcontrolv1.PriorityLevelConfiguration) {
 		return func(p *flowcontrolv1.PriorityLevelConfiguration) { edit(p.Spec.Limited) }
@@ -95,5 +112,14 @@ func TestPriorityLevelConfiguration(t *testing.T) {
 		"many queues":  {queues(10_000_001, 1, 1), []string{`spec.limited.limitResponse.queuing.queues: Invalid value: 10000001: must not be greater than 10000000`}},
 		"large hand":   {queues(4, 5, 1), []string{`spec.limited.limitResponse.queuing.handSize: Invalid value: 5: should not be greater than queues (4)`}},
 		"long shuffle": {queues(512, 9, 1), []string{`spec.limited.limitResponse.queuing.handSize: Invalid value: 9: required entropy bits of deckSize 512 and handSize 9 should not be greater than 60`}},
+	})
+	update(t, base, cases[*flowcontrolv1.PriorityLevelConfiguration]{
+		"shares":  {limited(func(l *flowcontrolv1.LimitedPriorityLevelConfiguration) { l.NominalConcurrencyShares = new(int32(5)) }), nil},
+		"neither": {func(p *flowcontrolv1.PriorityLevelConfiguration) { p.Spec.Limited = nil }, []string{`spec.limited: Required value: must not be empty when type is Limited`}},
+	})
+	updateStatus(t, base, cases[*flowcontrolv1.PriorityLevelConfiguration]{
+		"no type": {func(p *flowcontrolv1.PriorityLevelConfiguration) {
+			p.Status.Conditions = []flowcontrolv1.PriorityLevelConfigurationCondition{{}}
+		}, []string{"status.conditions[0].type: Required value: must not be empty"}},
 	})
 }

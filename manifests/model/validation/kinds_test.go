@@ -3,14 +3,9 @@ package validation_test
 import (
 	"strings"
 	"testing"
-	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -30,7 +25,8 @@ spec:
     spec: {containers: [{name: web, image: "web:1"}]}
 `
 
-func TestDeployment(t *testing.T) {
+func deploymentCases(t *testing.T) {
+	t.Helper()
 	rolling := func(unavailable, surge intstr.IntOrString) func(*appsv1.Deployment) {
 		return func(d *appsv1.Deployment) {
 			d.Spec.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{MaxUnavailable: &unavailable, MaxSurge: &surge}
@@ -75,11 +71,19 @@ func TestDeployment(t *testing.T) {
 	})
 }
 
-func TestReplicaSet(t *testing.T) {
+func replicaSetCases(t *testing.T) {
+	t.Helper()
 	base := strings.Replace(baseDeployment, "Deployment", "ReplicaSet", 1)
 	create(t, base, cases[*appsv1.ReplicaSet]{
 		"other labels": {func(rs *appsv1.ReplicaSet) { rs.Spec.Template.Labels = nil }, []string{"spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"}},
 		"minReady":     {func(rs *appsv1.ReplicaSet) { rs.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"}},
+	})
+	update(t, base, cases[*appsv1.ReplicaSet]{
+		"image": {func(rs *appsv1.ReplicaSet) { rs.Spec.Template.Spec.Containers[0].Image = "web:2" }, nil},
+		"selector": {func(rs *appsv1.ReplicaSet) {
+			rs.Spec.Selector.MatchLabels = map[string]string{"app": "x"}
+			rs.Spec.Template.Labels["app"] = "x"
+		}, []string{`spec.selector: Invalid value: {"matchLabels":{"app":"x"}}: field is immutable`}},
 	})
 	updateStatus(t, base, cases[*appsv1.ReplicaSet]{
 		"labeled": {func(rs *appsv1.ReplicaSet) { rs.Status.FullyLabeledReplicas = 1 }, []string{
@@ -88,7 +92,8 @@ func TestReplicaSet(t *testing.T) {
 	})
 }
 
-func TestLimitRange(t *testing.T) {
+func limitRangeCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: v1, kind: LimitRange, metadata: {name: limits, namespace: shop}, spec: {limits: [{type: Container, min: {cpu: 100m, memory: 1Mi}, max: {cpu: 2, memory: 1Gi}, maxLimitRequestRatio: {cpu: 2}}]}}`
 	item := func(edit func(i *corev1.LimitRangeItem)) func(*corev1.LimitRange) {
 		return func(r *corev1.LimitRange) { edit(&r.Spec.Limits[0]) }
@@ -116,9 +121,14 @@ func TestLimitRange(t *testing.T) {
 			*i = corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim}
 		}), []string{"spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided"}},
 	})
+	update(t, base, cases[*corev1.LimitRange]{
+		"more":         {item(func(i *corev1.LimitRangeItem) { i.Max["memory"] = resource.MustParse("2Gi") }), nil},
+		"no such type": {item(func(i *corev1.LimitRangeItem) { i.Type = "Volume" }), []string{`spec.limits[0].type: Invalid value: "Volume": must be a standard limit type or fully qualified`}},
+	})
 }
 
-func TestResourceQuota(t *testing.T) {
+func resourceQuotaCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: v1, kind: ResourceQuota, metadata: {name: all, namespace: shop}, spec: {hard: {pods: 3, cpu: 2, limits.memory: 1Gi, requests.storage: 1Gi, requests.example.com/gpu: 1, count/deployments.apps: 2, persistentvolumeclaims: 1, hugepages-2Mi: 4Mi, requests.hugepages-2Mi: 4Mi}}}`
 	type quota = *corev1.ResourceQuota
 	hard := func(name corev1.ResourceName, value string) func(quota) {
@@ -158,7 +168,7 @@ func TestResourceQuota(t *testing.T) {
 		"too many values": {selected("PriorityClass", "Exists", "high"), []string{"spec.scopeSelector.matchExpressions.values: Invalid value: [\"high\"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"}},
 		"operator":        {selected("PriorityClass", "Like"), []string{`spec.scopeSelector.matchExpressions.operator: Invalid value: "Like": not a valid selector operator`}},
 		"in of a scope that is or is not": {selected("Terminating", "In", "x"), []string{
-			`spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity`,
+			`spec.scopeSelector.matchExpressions.operator: Invalid value: "In": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity`,
 		}},
 		"unknown scope": {selected("Tired", "Exists"), []string{`spec.scopeSelector.matchExpressions.scopeName: Invalid value: "Tired": unsupported scope`}},
 	})
@@ -173,7 +183,8 @@ func TestResourceQuota(t *testing.T) {
 	})
 }
 
-func TestPriorityClass(t *testing.T) {
+func priorityClassCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 1000000000}`
 	type class = *schedulingv1.PriorityClass
 	create(t, base, cases[class]{
@@ -198,7 +209,8 @@ func TestPriorityClass(t *testing.T) {
 	})
 }
 
-func TestPodTemplate(t *testing.T) {
+func podTemplateCases(t *testing.T) {
+	t.Helper()
 	base := `{apiVersion: v1, kind: PodTemplate, metadata: {name: job, namespace: shop}, template: {spec: {containers: [{name: job, image: "job:1"}]}}}`
 	create(t, base, cases[*corev1.PodTemplate]{
 		"runs once":    {func(p *corev1.PodTemplate) { p.Template.Spec.RestartPolicy = corev1.RestartPolicyNever }, nil},
@@ -212,13 +224,15 @@ func TestPodTemplate(t *testing.T) {
 		}, []string{"template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"}},
 	})
 	update(t, base, cases[*corev1.PodTemplate]{
-		"image": {func(p *corev1.PodTemplate) { p.Template.Spec.Containers[0].Image = "job:2" }, nil},
+		"image":        {func(p *corev1.PodTemplate) { p.Template.Spec.Containers[0].Image = "job:2" }, nil},
+		"no container": {func(p *corev1.PodTemplate) { p.Template.Spec.Containers = nil }, []string{"template.spec.containers: Required value"}},
 	})
 }
 
 const baseService = `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {clusterIP: 10.0.0.1, selector: {app: web}, ports: [{port: 80}]}}`
 
-func TestService(t *testing.T) {
+func serviceCases(t *testing.T) {
+	t.Helper()
 	port := func(edit func(p *corev1.ServicePort)) func(*corev1.Service) {
 		return func(s *corev1.Service) { edit(&s.Spec.Ports[0]) }
 	}
@@ -269,11 +283,37 @@ func TestService(t *testing.T) {
 		"source ranges": {func(s *corev1.Service) {
 			typed("LoadBalancer", 0)(s)
 			s.Spec.LoadBalancerSourceRanges = []string{"foo"}
-		}, []string{`spec.loadBalancerSourceRanges[0]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`}},
+		}, []string{
+			`spec.LoadBalancerSourceRanges[0]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`,
+			"spec.loadBalancerSourceRanges: Forbidden: not supported yet: the proxy does not filter by the client's address",
+		}},
+		"source ranges as an annotation": {func(s *corev1.Service) {
+			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: " 10.0.0.0/8, foo"}
+		}, []string{
+			"metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Forbidden: may only be used when `type` is 'LoadBalancer'",
+			`metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: "foo": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`,
+		}},
+		"topology": {func(s *corev1.Service) {
+			s.Annotations = map[string]string{corev1.AnnotationTopologyMode: "Auto", corev1.DeprecatedAnnotationTopologyAwareHints: "Disabled"}
+		}, []string{
+			`metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "Auto": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified`,
+		}},
 		"affinity config": {func(s *corev1.Service) {
 			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(5))}}
-			defaults.Apply(s)
 		}, []string{"spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"}},
+		"class of a balancer": {func(s *corev1.Service) {
+			typed("LoadBalancer", 0)(s)
+			s.Spec.LoadBalancerClass = new("a b")
+		}, []string{`spec.loadBalancerClass: Invalid value: "a b": ` + qualifiedMessage}},
+		"families": {func(s *corev1.Service) { s.Spec.IPFamilies = []corev1.IPFamily{"IPv4", "IPv4", "X"} }, []string{
+			`spec.ipFamilies[1]: Duplicate value: "IPv4"`, `spec.ipFamilies[2]: Unsupported value: "X": supported values: "IPv4", "IPv6"`,
+		}},
+		"family policy": {func(s *corev1.Service) { *s.Spec.IPFamilyPolicy = "Any" }, []string{`spec.ipFamilyPolicy: Unsupported value: "Any": supported values: "PreferDualStack", "RequireDualStack", "SingleStack"`}},
+		"only the list": {func(s *corev1.Service) { s.Spec.ClusterIP = "" }, []string{"spec.clusterIPs: Invalid value: [\"10.0.0.1\"]: must be empty when `clusterIP` is not specified"}},
+		"three": {func(s *corev1.Service) { s.Spec.ClusterIPs = []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"} }, []string{
+			`spec.clusterIPs: Invalid value: ["10.0.0.1","10.0.0.2","10.0.0.3"]: may only hold up to 2 values`,
+			`spec.clusterIPs: Invalid value: ["10.0.0.1","10.0.0.2","10.0.0.3"]: may specify no more than one IP for each IP family`,
+		}},
 		"class": {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("x") }, []string{"spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
 		"node port, no IP": {func(s *corev1.Service) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = "None", []string{"None"}
@@ -281,6 +321,29 @@ func TestService(t *testing.T) {
 		}, []string{`spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services`}},
 		"selector":          {func(s *corev1.Service) { s.Spec.Selector["app"] = "-" }, []string{`spec.selector: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`}},
 		"health check port": {func(s *corev1.Service) { s.Spec.HealthCheckNodePort = 30001 }, []string{"spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"}},
+	})
+	balancer := strings.Replace(baseService, "spec: {", "status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 30001, ", 1)
+	ingress := func(edit func(i *corev1.LoadBalancerIngress)) func(*corev1.Service) {
+		return func(s *corev1.Service) { edit(&s.Status.LoadBalancer.Ingress[0]) }
+	}
+	update(t, balancer, cases[*corev1.Service]{
+		"class":             {func(s *corev1.Service) { s.Spec.LoadBalancerClass = new("example.com/x") }, []string{`spec.loadBalancerClass: Invalid value: "example.com/x": may not change once set`}},
+		"health check port": {func(s *corev1.Service) { s.Spec.HealthCheckNodePort = 30002 }, []string{"spec.healthCheckNodePort: Forbidden: field is immutable"}},
+	})
+	updateStatus(t, balancer, cases[*corev1.Service]{
+		"as it is":           {func(*corev1.Service) {}, nil},
+		"address":            {ingress(func(i *corev1.LoadBalancerIngress) { i.IP = "x" }), []string{`status.loadBalancer.ingress[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`}},
+		"no mode":            {ingress(func(i *corev1.LoadBalancerIngress) { i.IPMode = nil }), []string{"status.loadBalancer.ingress[0].ipMode: Required value: must be specified when `ip` is set"}},
+		"mode":               {ingress(func(i *corev1.LoadBalancerIngress) { *i.IPMode = "Odd" }), []string{`status.loadBalancer.ingress[0].ipMode: Unsupported value: "Odd": supported values: "Proxy", "VIP"`}},
+		"mode of no address": {ingress(func(i *corev1.LoadBalancerIngress) { i.IP = "" }), []string{"status.loadBalancer.ingress[0].ipMode: Forbidden: may not be specified when `ip` is not set"}},
+		"name":               {ingress(func(i *corev1.LoadBalancerIngress) { i.Hostname = "192.0.2.1" }), []string{`status.loadBalancer.ingress[0].hostname: Invalid value: "192.0.2.1": must be a DNS name, not an IP address`}},
+	})
+	updateStatus(t, baseService, cases[*corev1.Service]{
+		"no balancer": {func(s *corev1.Service) {
+			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
+		}, []string{
+			"status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
+		}},
 	})
 	create(t, `{apiVersion: v1, kind: Service, metadata: {name: web, namespace: shop}, spec: {type: ExternalName, externalName: a.example}}`, cases[*corev1.Service]{
 		"no name":     {func(s *corev1.Service) { s.Spec.ExternalName = "" }, []string{"spec.externalName: Required value"}},
@@ -294,7 +357,8 @@ func TestService(t *testing.T) {
 	})
 }
 
-func TestConfigMap(t *testing.T) {
+func configMapCases(t *testing.T) {
+	t.Helper()
 	create(t, cm, cases[*corev1.ConfigMap]{
 		"key": {func(c *corev1.ConfigMap) { c.Data = map[string]string{"a b": ""} }, []string{`data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')`}},
 		"twice": {func(c *corev1.ConfigMap) {
@@ -310,7 +374,8 @@ func TestConfigMap(t *testing.T) {
 	})
 }
 
-func TestSecret(t *testing.T) {
+func secretCases(t *testing.T) {
+	t.Helper()
 	base := strings.Replace(cm, "ConfigMap", "Secret", 1)
 	typed := func(typ corev1.SecretType, data map[string][]byte) func(*corev1.Secret) {
 		return func(s *corev1.Secret) { s.Type, s.Data = typ, data }
@@ -330,78 +395,6 @@ func TestSecret(t *testing.T) {
 	})
 	update(t, strings.Replace(base, "metadata", "immutable: true, metadata", 1), cases[*corev1.Secret]{
 		"data": {func(s *corev1.Secret) { s.Data = map[string][]byte{"a": []byte("hidden")} }, []string{"data: Forbidden: field is immutable when `immutable` is set"}},
-	})
-}
-
-func TestCluster(t *testing.T) {
-	updateStatus(t, `{apiVersion: v1, kind: Namespace, metadata: {name: a}}`, cases[*corev1.Namespace]{
-		"phase": {func(ns *corev1.Namespace) { ns.Status.Phase = "Terminating" }, []string{"status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"}},
-	})
-	node := `{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {podCIDRs: [10.0.0.0/24], providerID: x}}`
-	create(t, node, cases[*corev1.Node]{
-		"taint": {func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: "x"}} }, []string{`spec.taints[0].effect: Unsupported value: "x": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`}},
-		"taints": {func(n *corev1.Node) {
-			n.Spec.Taints = []corev1.Taint{{Key: "a", Effect: "NoSchedule"}, {Key: "a", Effect: "NoSchedule"}}
-		}, []string{
-			`spec.taints[1]: Duplicate value: {"key":"a","effect":"NoSchedule"}: taints must be unique by key and effect pair`,
-		}},
-	})
-	update(t, node, cases[*corev1.Node]{
-		"cidr":     {func(n *corev1.Node) { n.Spec.PodCIDRs = []string{"10.0.1.0/24"} }, []string{`spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid`}},
-		"provider": {func(n *corev1.Node) { n.Spec.ProviderID = "y" }, []string{`spec.providerID: Forbidden: node updates may not change providerID except from "" to valid`}},
-	})
-	updateStatus(t, node, cases[*corev1.Node]{
-		"capacity": {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"cpu": resource.MustParse("-1")} }, []string{`status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0`}},
-		"pods":     {func(n *corev1.Node) { n.Status.Capacity = corev1.ResourceList{"pods": resource.MustParse("1500m")} }, []string{`status.capacity.pods: Invalid value: "1500m": must be an integer`}},
-		"addresses": {func(n *corev1.Node) {
-			n.Status.Addresses = []corev1.NodeAddress{{Type: "Hostname", Address: "a"}, {Type: "Hostname", Address: "a"}}
-		}, []string{`status.addresses[1]: Duplicate value: {"type":"Hostname","address":"a"}`}},
-	})
-	create(t, `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: a, namespace: b}}`, cases[*coordinationv1.Lease]{
-		"duration": {func(l *coordinationv1.Lease) { l.Spec.LeaseDurationSeconds = new(int32(0)) }, []string{"spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"}},
-	})
-	create(t, `{apiVersion: v1, kind: Event, metadata: {name: a, namespace: b}, involvedObject: {namespace: b}}`, cases[*corev1.Event]{
-		"elsewhere": {func(e *corev1.Event) { e.InvolvedObject.Namespace = "c" }, []string{`involvedObject.namespace: Invalid value: "c": does not match event.namespace`}},
-		"new style": {func(e *corev1.Event) { e.EventTime.Time = time.Unix(1, 0); e.ReportingController = "a"; e.Action = "b" }, []string{"reportingInstance: Required value", "reason: Required value"}},
-	})
-}
-
-func TestEndpoints(t *testing.T) {
-	create(t, `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: b}, addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]}`, cases[*discoveryv1.EndpointSlice]{
-		"type":     {func(s *discoveryv1.EndpointSlice) { s.AddressType = "x" }, []string{`addressType: Unsupported value: "x": supported values: "FQDN", "IPv4", "IPv6"`}},
-		"none":     {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses = nil }, []string{"endpoints[0].addresses: Required value: must contain at least 1 address"}},
-		"family":   {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses[0] = "fd00::1" }, []string{`endpoints[0].addresses[0]: Invalid value: "fd00::1": must be an IPv4 address`}},
-		"loopback": {func(s *discoveryv1.EndpointSlice) { s.Endpoints[0].Addresses[0] = "127.0.0.1" }, []string{`endpoints[0].addresses[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)`}},
-		"names":    {func(s *discoveryv1.EndpointSlice) { s.Ports = append(s.Ports, s.Ports[0]) }, []string{`ports[1].name: Duplicate value: ""`}},
-	})
-	create(t, `{apiVersion: v1, kind: Endpoints, metadata: {name: a, namespace: b}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}`, cases[*corev1.Endpoints]{
-		"none": {func(e *corev1.Endpoints) { e.Subsets[0].Addresses = nil }, []string{"subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`"}},
-	})
-}
-
-func TestFlux(t *testing.T) {
-	repo := `{apiVersion: source.toolkit.fluxcd.io/v1, kind: GitRepository, metadata: {name: g, namespace: b}, spec: {url: "https://x.example/y", interval: 1m}}`
-	create(t, repo, cases[*sourcev1.GitRepository]{
-		"url":             {func(r *sourcev1.GitRepository) { r.Spec.URL = "file:///x" }, []string{`spec.url: Invalid value: "file:///x": spec.url in body should match '^(http|https|ssh)://.*$'`}},
-		"no url":          {func(r *sourcev1.GitRepository) { r.Spec.URL = "" }, []string{"spec.url: Required value"}},
-		"interval":        {func(r *sourcev1.GitRepository) { r.Spec.Interval.Duration = 0 }, []string{"spec.interval: Required value"}},
-		"negative":        {func(r *sourcev1.GitRepository) { r.Spec.Interval.Duration = -time.Minute }, []string{`spec.interval: Invalid value: "-1m0s": spec.interval in body should match '^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$'`}},
-		"provider":        {func(r *sourcev1.GitRepository) { r.Spec.Provider = "x" }, []string{`spec.provider: Unsupported value: "x": supported values: "generic", "aws", "azure", "github"`}},
-		"service account": {func(r *sourcev1.GitRepository) { r.Spec.ServiceAccountName = "x" }, []string{`spec: Invalid value: "object": serviceAccountName can only be set when provider is 'azure' or 'aws'`}},
-	})
-	update(t, strings.Replace(repo, "https://x.example/y", "/srv/repo", 1), cases[*sourcev1.GitRepository]{
-		"a local repository, from the command line": {func(r *sourcev1.GitRepository) { r.Spec.Suspend = true }, nil},
-		"another local repository":                  {func(r *sourcev1.GitRepository) { r.Spec.URL = "/etc" }, []string{`spec.url: Invalid value: "/etc": spec.url in body should match '^(http|https|ssh)://.*$'`}},
-	})
-	create(t, `{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: k, namespace: b}, spec: {interval: 1h, prune: true, sourceRef: {kind: GitRepository, name: g}}}`, cases[*kustomizev1.Kustomization]{
-		"source":     {func(k *kustomizev1.Kustomization) { k.Spec.SourceRef.Kind = "X" }, []string{`spec.sourceRef.kind: Unsupported value: "X": supported values: "OCIRepository", "GitRepository", "Bucket", "ExternalArtifact"`}},
-		"no source":  {func(k *kustomizev1.Kustomization) { k.Spec.SourceRef.Name = "" }, []string{"spec.sourceRef.name: Required value"}},
-		"deletion":   {func(k *kustomizev1.Kustomization) { k.Spec.DeletionPolicy = "x" }, []string{`spec.deletionPolicy: Unsupported value: "x": supported values: "MirrorPrune", "Delete", "WaitForTermination", "Orphan"`}},
-		"prefix":     {func(k *kustomizev1.Kustomization) { k.Spec.NamePrefix = strings.Repeat("x", 201) }, []string{"spec.namePrefix: Too long: may not be more than 200 bytes"}},
-		"decryption": {func(k *kustomizev1.Kustomization) { k.Spec.Decryption = &kustomizev1.Decryption{Provider: "x"} }, []string{`spec.decryption.provider: Unsupported value: "x": supported values: "sops"`}},
-		"values": {func(k *kustomizev1.Kustomization) {
-			k.Spec.PostBuild = &kustomizev1.PostBuild{SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "Secret"}}}
-		}, []string{`spec.postBuild.substituteFrom[0].name: Invalid value: "": spec.postBuild.substituteFrom[0].name in body should be at least 1 chars long`}},
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/manifests/model/validation"
@@ -37,7 +38,8 @@ func podSpec(edit func(s *corev1.PodSpec)) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { edit(&p.Spec) }
 }
 
-func TestContainer(t *testing.T) {
+func containerCases(t *testing.T) {
+	t.Helper()
 	create(t, basePod, cases[*corev1.Pod]{
 		"none":     {podSpec(func(s *corev1.PodSpec) { s.Containers = nil }), []string{"spec.containers: Required value"}},
 		"no name":  {web(func(c *corev1.Container) { c.Name = "" }), []string{"spec.containers[0].name: Required value"}},
@@ -77,7 +79,8 @@ func TestContainer(t *testing.T) {
 	})
 }
 
-func TestEnv(t *testing.T) {
+func envCases(t *testing.T) {
+	t.Helper()
 	set := func(v corev1.EnvVar) func(*corev1.Pod) {
 		return web(func(c *corev1.Container) { c.Env = []corev1.EnvVar{v} })
 	}
@@ -123,7 +126,8 @@ func TestEnv(t *testing.T) {
 	})
 }
 
-func TestResources(t *testing.T) {
+func resourceCases(t *testing.T) {
+	t.Helper()
 	set := func(requests, limits map[corev1.ResourceName]string) func(*corev1.Pod) {
 		return web(func(c *corev1.Container) {
 			c.Resources = corev1.ResourceRequirements{Requests: corev1.ResourceList{}, Limits: corev1.ResourceList{}}
@@ -154,7 +158,8 @@ func TestResources(t *testing.T) {
 	})
 }
 
-func TestProbe(t *testing.T) {
+func probeCases(t *testing.T) {
+	t.Helper()
 	probe := func(edit func(p *corev1.Probe)) func(*corev1.Pod) {
 		return web(func(c *corev1.Container) { edit(c.ReadinessProbe) })
 	}
@@ -203,7 +208,8 @@ func TestProbe(t *testing.T) {
 	})
 }
 
-func TestVolumes(t *testing.T) {
+func volumeCases(t *testing.T) {
+	t.Helper()
 	volume := func(source corev1.VolumeSource) func(*corev1.Pod) {
 		return podSpec(func(s *corev1.PodSpec) {
 			s.Volumes = append(s.Volumes, corev1.Volume{Name: "more", VolumeSource: source})
@@ -242,7 +248,8 @@ func TestVolumes(t *testing.T) {
 	})
 }
 
-func TestPodSpec(t *testing.T) {
+func podSpecCases(t *testing.T) {
+	t.Helper()
 	create(t, basePod, cases[*corev1.Pod]{
 		"restart policy": {podSpec(func(s *corev1.PodSpec) { s.RestartPolicy = "Maybe" }), []string{
 			`spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"`,
@@ -260,7 +267,7 @@ func TestPodSpec(t *testing.T) {
 		"gates and node": {podSpec(func(s *corev1.PodSpec) {
 			s.SchedulingGates, s.NodeName = []corev1.PodSchedulingGate{{Name: "a"}}, "n"
 		}), []string{"spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"}},
-		"operating system": {podSpec(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: "plan9"} }), []string{`spec.os.name: Unsupported value: "plan9": supported values: "linux", "windows"`}},
+		"operating system": {podSpec(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: "plan9"} }), []string{`spec.os: Unsupported value: "plan9": supported values: "linux", "windows"`}},
 		"hostname":         {podSpec(func(s *corev1.PodSpec) { s.Hostname = "A" }), []string{`spec.hostname: Invalid value: "A": ` + dnsLabelMessage}},
 		"user": {podSpec(func(s *corev1.PodSpec) { s.SecurityContext.RunAsUser = new(int64(-1)) }), []string{
 			"spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
@@ -308,13 +315,62 @@ func TestPodSpec(t *testing.T) {
 			"spec.topologySpreadConstraints[0].topologyKey: Required value: can not be empty",
 			`spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "x": supported values: "DoNotSchedule", "ScheduleAnyway"`,
 		}},
+		"spread twice": {podSpec(func(s *corev1.PodSpec) {
+			one := corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: "ScheduleAnyway", MinDomains: new(int32(0)), NodeTaintsPolicy: new(corev1.NodeInclusionPolicy("x")), MatchLabelKeys: []string{"a"}}
+			s.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{one, {MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: "ScheduleAnyway"}}
+		}), []string{
+			"spec.topologySpreadConstraints[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+			"spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+			"spec.topologySpreadConstraints[0].minDomains: Invalid value: 0: must be greater than zero",
+			`spec.topologySpreadConstraints[0].nodeTaintsPolicy: Unsupported value: "x": supported values: "Honor", "Ignore"`,
+			`spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: "{zone, ScheduleAnyway}"`,
+		}},
+		"keys of labels": {podSpec(func(s *corev1.PodSpec) {
+			s.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{
+				{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: "zone", MatchLabelKeys: []string{"a"}}},
+				{Weight: 1, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: "zone", LabelSelector: &metav1.LabelSelector{}, MatchLabelKeys: []string{"a"}, MismatchLabelKeys: []string{"a"}}},
+			}}}
+		}), []string{
+			"spec.affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+			`spec.affinity.podAffinity.preferredDuringSchedulingIgnoredDuringExecution[1].podAffinityTerm.matchLabelKeys[0]: Invalid value: "a": exists in both matchLabelKeys and mismatchLabelKeys`,
+		}},
+		"policies": {podSpec(func(s *corev1.PodSpec) {
+			s.SecurityContext.FSGroupChangePolicy = new(corev1.PodFSGroupChangePolicy("x"))
+			s.SecurityContext.SupplementalGroupsPolicy = new(corev1.SupplementalGroupsPolicy("x"))
+		}), []string{
+			`spec.securityContext.fsGroupChangePolicy: Unsupported value: "x": supported values: "Always", "OnRootMismatch"`,
+			`spec.securityContext.supplementalGroupsPolicy: Unsupported value: "x": supported values: "Merge", "Strict"`,
+		}},
+		"AppArmor": {podSpec(func(s *corev1.PodSpec) {
+			s.SecurityContext.AppArmorProfile = &corev1.AppArmorProfile{Type: "Some"}
+			s.Containers[0].SecurityContext = &corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: "Unconfined", LocalhostProfile: new("x")}}
+		}), []string{
+			`spec.securityContext.appArmorProfile.type: Unsupported value: "Some": supported values: "Localhost", "RuntimeDefault", "Unconfined"`,
+			`spec.containers[0].securityContext.appArmorProfile.localhostProfile: Invalid value: "x": can only be set when AppArmor type is Localhost`,
+		}},
+		"host's sysctls": {podSpec(func(s *corev1.PodSpec) {
+			s.HostNetwork, s.Containers[0].Ports = true, nil
+			s.Containers[0].ReadinessProbe = nil
+			s.SecurityContext.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.tcp_syncookies", Value: "1"}}
+		}), []string{`spec.securityContext.sysctls[0].name: Invalid value: "net.ipv4.tcp_syncookies": may not be specified when 'hostNetwork' is true`}},
+		"another system's options": {podSpec(func(s *corev1.PodSpec) {
+			s.OS = &corev1.PodOS{Name: corev1.Linux}
+			s.SecurityContext.WindowsOptions = &corev1.WindowsSecurityContextOptions{}
+		}), []string{"spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod"}},
+		"node by its name": {podSpec(func(s *corev1.PodSpec) {
+			s.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: "In", Values: []string{"A"}}}}},
+			}}}
+		}), []string{`spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].values[0]: Invalid value: "A": ` + subdomainMessage}},
+		"finalizer": {func(p *corev1.Pod) { p.Finalizers = []string{"mine"} }, []string{`metadata.finalizers[0]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified`}},
 		"host alias": {podSpec(func(s *corev1.PodSpec) { s.HostAliases = []corev1.HostAlias{{IP: "a"}} }), []string{
 			`spec.hostAliases[0].ip: Invalid value: "a": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`,
 		}},
 	})
 }
 
-func TestPodUpdate(t *testing.T) {
+func podUpdateCases(t *testing.T) {
+	t.Helper()
 	update(t, basePod, cases[*corev1.Pod]{
 		"image":      {web(func(c *corev1.Container) { c.Image = "web:2" }), nil},
 		"deadline":   {podSpec(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = new(int64(5)) }), nil},
@@ -326,6 +382,29 @@ func TestPodUpdate(t *testing.T) {
 	update(t, strings.Replace(basePod, "spec:\n", "spec:\n  tolerations: [{key: b, operator: Exists}]\n", 1), cases[*corev1.Pod]{
 		"tolerates no": {podSpec(func(s *corev1.PodSpec) { s.Tolerations = nil }), []string{"spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"}},
 	})
+	gated := strings.Replace(basePod, "spec:\n", "spec:\n  schedulingGates: [{name: a}]\n  nodeSelector: {a: b}\n  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}\n", 1)
+	terms := func(edit func(list *[]corev1.NodeSelectorTerm)) func(*corev1.Pod) {
+		return podSpec(func(s *corev1.PodSpec) {
+			edit(&s.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms)
+		})
+	}
+	update(t, gated, cases[*corev1.Pod]{
+		"no gates": {podSpec(func(s *corev1.PodSpec) { s.SchedulingGates = nil }), nil},
+		"another gate": {podSpec(func(s *corev1.PodSpec) {
+			s.SchedulingGates = append(s.SchedulingGates, corev1.PodSchedulingGate{Name: "b"})
+		}), []string{"spec.schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'b'"}},
+		"another selector": {podSpec(func(s *corev1.PodSpec) { s.NodeSelector["c"] = "d" }), nil},
+		"no selector":      {podSpec(func(s *corev1.PodSpec) { s.NodeSelector = nil }), []string{"spec.nodeSelector: Invalid value: null: only additions to spec.nodeSelector are allowed (no mutations or deletions)"}},
+		"another requirement": {terms(func(list *[]corev1.NodeSelectorTerm) {
+			(*list)[0].MatchExpressions = append((*list)[0].MatchExpressions, corev1.NodeSelectorRequirement{Key: "b", Operator: "Exists"})
+		}), nil},
+		"another term": {terms(func(list *[]corev1.NodeSelectorTerm) { *list = append(*list, (*list)[0]) }), []string{
+			`spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: [{"matchExpressions":[{"key":"a","operator":"Exists"}]},{"matchExpressions":[{"key":"a","operator":"Exists"}]}]: no additions/deletions to non-empty NodeSelectorTerms list are allowed`,
+		}},
+		"other requirements": {terms(func(list *[]corev1.NodeSelectorTerm) { (*list)[0].MatchExpressions[0].Key = "b" }), []string{
+			`spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]: Invalid value: {"matchExpressions":[{"key":"b","operator":"Exists"}]}: only additions are allowed (no mutations or deletions)`,
+		}},
+	})
 	const want = "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
 	old, pod := parse[*corev1.Pod](t, basePod), parse[*corev1.Pod](t, basePod)
 	pod.Spec.Containers[0].Env[0].Value = "changed"
@@ -335,15 +414,26 @@ func TestPodUpdate(t *testing.T) {
 	}
 }
 
-func TestPodStatus(t *testing.T) {
+func podStatusCases(t *testing.T) {
+	t.Helper()
 	ended := corev1.ContainerStatus{Name: "web", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}}
 	base := strings.Replace(basePod, "spec:\n", "spec:\n  restartPolicy: Never\n", 1)
 	old, pod := parse[*corev1.Pod](t, base), parse[*corev1.Pod](t, base)
 	old.Status.ContainerStatuses = []corev1.ContainerStatus{ended}
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "web"}}
 	pod.Status.PodIPs = []corev1.PodIP{{IP: "x"}}
+	shownOf(pod).status++
 	compare(t, validation.UpdateStatus(pod, old), []string{
 		"status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
 		`status.podIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`,
+	})
+	updateStatus(t, basePod, cases[*corev1.Pod]{
+		"condition": {func(p *corev1.Pod) { p.Status.Conditions = []corev1.PodCondition{{Type: "a b", Status: "True"}} }, []string{`metadata.conditions[0].Type: Invalid value: "a b": ` + qualifiedMessage}},
+		"addresses": {func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "10.0.0.1"}} }, []string{
+			`status.podIPs: Invalid value: [{"ip":"10.0.0.1"},{"ip":"10.0.0.1"}]: may specify no more than one IP for each IP family`,
+			`status.podIPs[1]: Duplicate value: {"ip":"10.0.0.1"}`,
+		}},
+		"host":      {func(p *corev1.Pod) { p.Status.HostIPs = []corev1.HostIP{{IP: "10.0.0.1"}} }, []string{"status.hostIPs[0].ip: Invalid value: \"10.0.0.1\": must be equal to `hostIP`"}},
+		"nominated": {func(p *corev1.Pod) { p.Status.NominatedNodeName = "A" }, []string{`status.nominatedNodeName: Invalid value: "A": ` + subdomainMessage}},
 	})
 }

@@ -7,7 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-func TestRole(t *testing.T) {
+func roleCases(t *testing.T) {
+	t.Helper()
 	const base = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -24,9 +25,14 @@ rules: [{verbs: [get], apiGroups: [""], resources: [pods]}]
 		}, []string{`rules[0].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs`}},
 		"name": {func(r *rbacv1.Role) { r.Name = "a/b" }, []string{"metadata.name: Invalid value: \"a/b\": may not contain '/'"}},
 	})
+	update(t, base, cases[*rbacv1.Role]{
+		"no rules": {func(r *rbacv1.Role) { r.Rules = nil }, nil},
+		"no verbs": {func(r *rbacv1.Role) { r.Rules[0].Verbs = nil }, []string{"rules[0].verbs: Required value: verbs must contain at least one value"}},
+	})
 }
 
-func TestClusterRole(t *testing.T) {
+func clusterRoleCases(t *testing.T) {
+	t.Helper()
 	const base = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -41,9 +47,14 @@ rules: [{verbs: [get], nonResourceURLs: [/metrics]}]
 			r.AggregationRule = &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"a": "b"}}}}
 		}, nil},
 	})
+	update(t, base, cases[*rbacv1.ClusterRole]{
+		"two paths":        {func(r *rbacv1.ClusterRole) { r.Rules[0].NonResourceURLs = []string{"/a", "/b/*"} }, nil},
+		"nothing gathered": {func(r *rbacv1.ClusterRole) { r.AggregationRule = &rbacv1.AggregationRule{} }, []string{"aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil"}},
+	})
 }
 
-func TestBindings(t *testing.T) {
+func roleBindingCases(t *testing.T) {
+	t.Helper()
 	const base = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -66,17 +77,27 @@ subjects: [{kind: User, name: ada}, {kind: ServiceAccount, name: deployer}]
 			`roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"writer"}: cannot change roleRef`,
 		}},
 	})
-	const cluster = `
+}
+
+func clusterRoleBindingCases(t *testing.T) {
+	t.Helper()
+	const base = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: b}
 roleRef: {kind: ClusterRole, name: reader}
 subjects: [{kind: Group, name: ops}]
 `
-	create(t, cluster, cases[*rbacv1.ClusterRoleBinding]{
+	create(t, base, cases[*rbacv1.ClusterRoleBinding]{
 		"role": {func(b *rbacv1.ClusterRoleBinding) { b.RoleRef.Kind = "Role" }, []string{`roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"`}},
 		"account without a namespace": {func(b *rbacv1.ClusterRoleBinding) {
 			b.Subjects = []rbacv1.Subject{{Kind: "ServiceAccount", Name: "x"}}
 		}, []string{"subjects[0].namespace: Required value"}},
+	})
+	update(t, base, cases[*rbacv1.ClusterRoleBinding]{
+		"subjects": {func(b *rbacv1.ClusterRoleBinding) { b.Subjects = nil }, nil},
+		"role": {func(b *rbacv1.ClusterRoleBinding) { b.RoleRef.Name = "writer" }, []string{
+			`roleRef: Invalid value: {"APIGroup":"rbac.authorization.k8s.io","Kind":"ClusterRole","Name":"writer"}: cannot change roleRef`,
+		}},
 	})
 }

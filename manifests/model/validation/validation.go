@@ -40,6 +40,7 @@ func CreateOf(k *kind.Kind, obj object.Object) field.ErrorList {
 	var errs field.ErrorList
 	if r.Name != nil {
 		errs = apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, r.Name, rule.Metadata)
+		errs = append(errs, finalizers(obj, r)...)
 	}
 	if r.Object != nil {
 		errs = append(errs, r.Object(obj)...)
@@ -114,6 +115,7 @@ func metaUpdate(obj, old object.Object, r kind.Rules[object.Object]) field.Error
 		return nil
 	}
 	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, rule.Metadata)
+	errs = append(errs, finalizers(obj, r)...)
 	if obj.GetResourceVersion() == "" {
 		// Which version an update is based on is the store's matter.
 		version := rule.Metadata.Child("resourceVersion").String()
@@ -124,6 +126,17 @@ func metaUpdate(obj, old object.Object, r kind.Rules[object.Object]) field.Error
 			}
 		}
 		errs = kept
+	}
+	return errs
+}
+
+func finalizers(obj object.Object, r kind.Rules[object.Object]) field.ErrorList {
+	if r.AnyFinalizer {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		errs = append(errs, rule.Finalizer(name, rule.Metadata.Child("finalizers").Index(i))...)
 	}
 	return errs
 }

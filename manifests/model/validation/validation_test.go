@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
@@ -30,6 +31,13 @@ func parse[T object.Object](tb testing.TB, manifest string) T {
 	return obj.(T)
 }
 
+// What the library says of names, which is long.
+var (
+	subdomainMessage = utilvalidation.IsDNS1123Subdomain("A")[0]
+	labelMessage     = utilvalidation.IsDNS1035Label("A")[0]
+	qualifiedMessage = utilvalidation.IsQualifiedName("a b")[0]
+)
+
 type cases[T object.Object] map[string]struct {
 	edit func(obj T)
 	want []string
@@ -47,27 +55,33 @@ func create[T object.Object](t *testing.T, base string, table cases[T]) {
 			obj := parse[T](t, base)
 			tc.edit(obj)
 			compare(t, validation.Create(obj), tc.want)
+			if len(tc.want) > 0 {
+				shownOf(obj).created++
+			}
 		})
 	}
 }
 
 func update[T object.Object](t *testing.T, base string, table cases[T]) {
 	t.Helper()
-	changed(t, base, table, validation.Update)
+	changed(t, base, table, validation.Update, func(r *refused) *int { return &r.changed })
 }
 
 func updateStatus[T object.Object](t *testing.T, base string, table cases[T]) {
 	t.Helper()
-	changed(t, base, table, validation.UpdateStatus)
+	changed(t, base, table, validation.UpdateStatus, func(r *refused) *int { return &r.status })
 }
 
-func changed[T object.Object](t *testing.T, base string, table cases[T], validate func(obj, old object.Object) field.ErrorList) {
+func changed[T object.Object](t *testing.T, base string, table cases[T], validate func(obj, old object.Object) field.ErrorList, count func(*refused) *int) {
 	t.Helper()
 	for name, tc := range table {
 		t.Run(name, func(t *testing.T) {
 			old, obj := parse[T](t, base), parse[T](t, base)
 			tc.edit(obj)
 			compare(t, validate(obj, old), tc.want)
+			if len(tc.want) > 0 {
+				*count(shownOf(obj))++
+			}
 		})
 	}
 }

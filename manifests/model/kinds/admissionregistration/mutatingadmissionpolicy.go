@@ -35,7 +35,8 @@ var mutatingAdmissionPolicy = kind.Define[admissionregistrationv1.MutatingAdmiss
 		},
 	},
 	Rules: kind.Rules[*admissionregistrationv1.MutatingAdmissionPolicy]{
-		Name: apivalidation.NameIsDNSSubdomain,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
 		Object: func(p *admissionregistrationv1.MutatingAdmissionPolicy) field.ErrorList {
 			return validateMutatingPolicy(p, nil)
 		},

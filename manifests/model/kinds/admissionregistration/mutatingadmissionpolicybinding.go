@@ -29,8 +29,9 @@ var mutatingAdmissionPolicyBinding = kind.Define[admissionregistrationv1.Mutatin
 		},
 	},
 	Rules: kind.Rules[*admissionregistrationv1.MutatingAdmissionPolicyBinding]{
-		Name:   apivalidation.NameIsDNSSubdomain,
-		Object: validateMutatingBinding,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
+		Object:       validateMutatingBinding,
 	},
 	Table: kind.Table[*admissionregistrationv1.MutatingAdmissionPolicyBinding]{
 		Columns: column.Define("Name", "PolicyName", "ParamRef", "Age"),

@@ -27,7 +27,8 @@ var mutatingWebhookConfiguration = kind.Define[admissionregistrationv1.MutatingW
 		},
 	},
 	Rules: kind.Rules[*admissionregistrationv1.MutatingWebhookConfiguration]{
-		Name: apivalidation.NameIsDNSSubdomain,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
 		Object: func(c *admissionregistrationv1.MutatingWebhookConfiguration) field.ErrorList {
 			return validateWebhooks(mutatingHooks(c.Webhooks), nil)
 		},

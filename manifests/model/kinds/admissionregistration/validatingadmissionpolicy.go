@@ -51,7 +51,8 @@ var validatingAdmissionPolicy = kind.Define[admissionregistrationv1.ValidatingAd
 	},
 	REST: kind.REST{VersionRequired: true},
 	Rules: kind.Rules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
-		Name: apivalidation.NameIsDNSSubdomain,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
 		Object: func(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
 			return validateValidatingPolicy(p, nil)
 		},

@@ -29,8 +29,9 @@ var validatingAdmissionPolicyBinding = kind.Define[admissionregistrationv1.Valid
 		},
 	},
 	Rules: kind.Rules[*admissionregistrationv1.ValidatingAdmissionPolicyBinding]{
-		Name:   apivalidation.NameIsDNSSubdomain,
-		Object: validateValidatingBinding,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
+		Object:       validateValidatingBinding,
 	},
 	Table: kind.Table[*admissionregistrationv1.ValidatingAdmissionPolicyBinding]{
 		Columns: column.Define("Name", "PolicyName", "ParamRef", "Age"),

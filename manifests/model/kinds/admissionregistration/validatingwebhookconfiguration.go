@@ -27,7 +27,8 @@ var validatingWebhookConfiguration = kind.Define[admissionregistrationv1.Validat
 		},
 	},
 	Rules: kind.Rules[*admissionregistrationv1.ValidatingWebhookConfiguration]{
-		Name: apivalidation.NameIsDNSSubdomain,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
 		Object: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) field.ErrorList {
 			return validateWebhooks(validatingHooks(c.Webhooks), nil)
 		},

@@ -44,10 +44,11 @@ var customResourceDefinition = kind.Define[apiextensionsv1.CustomResourceDefinit
 		MarkDeleted: markDeleted,
 	},
 	Rules: kind.Rules[*apiextensionsv1.CustomResourceDefinition]{
-		Name:     func(string, bool) []string { return nil }, // validate knows it
-		Object:   validate,
-		Replaces: validateUpdate,
-		Status:   validateStatusUpdate,
+		Name:         func(string, bool) []string { return nil }, // validate knows it
+		AnyFinalizer: true,
+		Object:       validate,
+		Replaces:     validateUpdate,
+		Status:       validateStatusUpdate,
 	},
 	Table: kind.Table[*apiextensionsv1.CustomResourceDefinition]{
 		Columns: append(column.Define("Name"), metav1.TableColumnDefinition{

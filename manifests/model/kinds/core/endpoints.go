@@ -100,6 +100,9 @@ func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
 			}
 			errs = append(errs, rule.PortNumber(p.Port, at.Child("port"))...)
 			errs = append(errs, rule.OneOf(p.Protocol, at.Child("protocol"), rule.Protocols...)...)
+			if p.AppProtocol != nil {
+				errs = append(errs, rule.QualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
+			}
 		}
 	}
 	return errs

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/fill"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
@@ -48,12 +49,14 @@ var limitRange = kind.Define[corev1.LimitRange, corev1.LimitRangeList](kind.Defi
 func defaultLimitRange(r *corev1.LimitRange) {
 	for i := range r.Spec.Limits {
 		item := &r.Spec.Limits[i]
-		if item.Type != corev1.LimitTypeContainer {
-			continue
+		if item.Type == corev1.LimitTypeContainer {
+			complete(&item.Default, item.Max)
+			complete(&item.DefaultRequest, item.Default)
+			complete(&item.DefaultRequest, item.Min)
 		}
-		complete(&item.Default, item.Max)
-		complete(&item.DefaultRequest, item.Default)
-		complete(&item.DefaultRequest, item.Min)
+		for _, list := range []corev1.ResourceList{item.Max, item.Min, item.Default, item.DefaultRequest, item.MaxLimitRequestRatio} {
+			fill.Milli(list)
+		}
 	}
 }
 

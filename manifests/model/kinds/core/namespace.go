@@ -63,7 +63,8 @@ var namespace = kind.Define[corev1.Namespace, corev1.NamespaceList](kind.Definit
 	},
 	Rules: kind.Rules[*corev1.Namespace]{
 		Name:   apivalidation.ValidateNamespaceName,
-		Object: validateNamespace,
+		Create: validateNamespace,
+		Update: validateNamespaceUpdate,
 		Status: validateNamespaceStatus,
 	},
 	Table: kind.Table[*corev1.Namespace]{
@@ -90,10 +91,23 @@ func namespaceRow(ns *corev1.Namespace, now time.Time) []any {
 
 func validateNamespace(ns *corev1.Namespace) field.ErrorList {
 	var errs field.ErrorList
-	for i, f := range ns.Spec.Finalizers {
-		errs = append(errs, apivalidation.ValidateFinalizerName(string(f), rule.Spec.Child("finalizers").Index(i))...)
+	for _, f := range ns.Spec.Finalizers {
+		// Kubernetes does not tell which of a new namespace's it is.
+		errs = append(errs, namespaceFinalizer(f, rule.Spec.Child("finalizers"))...)
 	}
 	return errs
+}
+
+func validateNamespaceUpdate(ns, _ *corev1.Namespace) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range ns.Spec.Finalizers {
+		errs = append(errs, namespaceFinalizer(f, rule.Spec.Child("finalizers").Index(i))...)
+	}
+	return errs
+}
+
+func namespaceFinalizer(f corev1.FinalizerName, path *field.Path) field.ErrorList {
+	return append(apivalidation.ValidateFinalizerName(string(f), path), rule.Finalizer(string(f), path)...)
 }
 
 func validateNamespaceStatus(ns, _ *corev1.Namespace) field.ErrorList {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
@@ -121,15 +123,32 @@ func nodeRoles(node *corev1.Node) []string {
 }
 
 func validateNode(n *corev1.Node) field.ErrorList {
-	errs := taints(n.Spec.Taints, rule.Spec.Child("taints"))
-	for i, cidr := range n.Spec.PodCIDRs {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(rule.Spec.Child("podCIDRs").Index(i), cidr, true, nil)...)
-	}
+	// That they are said to be in the metadata is the API's.
+	errs := taints(n.Spec.Taints, rule.Metadata.Child("taints"))
+	errs = append(errs, nodeCIDRs(n.Spec.PodCIDRs, rule.Spec.Child("podCIDRs"))...)
 	return append(errs, validateNodeStatus(n, n)...)
 }
 
-func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
+func nodeCIDRs(list []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	for i, cidr := range list {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, nil)...)
+	}
+	if len(list) < 2 {
+		return errs
+	}
+	both, err := netutils.IsDualStackCIDRStrings(list)
+	if err != nil {
+		errs = append(errs, field.InternalError(path, fmt.Errorf("invalid PodCIDRs. failed to check with dual stack with error:%w", err)))
+	}
+	if !both || len(list) > 2 {
+		errs = append(errs, field.Invalid(path, list, "may specify no more than one CIDR for each IP family"))
+	}
+	return errs
+}
+
+func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
+	errs := declaredFeatures(n.Status.DeclaredFeatures, rule.Status.Child("declaredFeatures"))
 	for name, list := range map[string]corev1.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
 		for _, resource := range slices.Sorted(maps.Keys(list)) {
 			errs = append(errs, podspec.Quantity(resource, list[resource], rule.Status.Child(name, string(resource)))...)
@@ -144,11 +163,24 @@ func validateNodeStatus(n, _ *corev1.Node) field.ErrorList {
 
 func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
 	var errs field.ErrorList
-	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
+	for i, cidr := range old.Spec.PodCIDRs {
+		if len(n.Spec.PodCIDRs) == len(old.Spec.PodCIDRs) && n.Spec.PodCIDRs[i] == cidr {
+			continue
+		}
 		errs = append(errs, field.Forbidden(rule.Spec.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
+		if len(n.Spec.PodCIDRs) != len(old.Spec.PodCIDRs) {
+			break
+		}
 	}
-	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(rule.Spec.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
+	switch id := n.Spec.ProviderID; {
+	case old.Spec.ProviderID == "" || id == old.Spec.ProviderID:
+	case id == "":
+		errs = append(errs, field.Invalid(rule.Spec.Child("providerID"), nil, "field cannot be cleared once set"))
+	default:
+		errs = append(errs, field.Invalid(rule.Spec.Child("providerID"), nil, "field cannot be modified once set"))
+	}
+	if n.Spec.DoNotUseExternalID != old.Spec.DoNotUseExternalID {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("externalID"), "may not be updated"))
 	}
 	return errs
 }
@@ -169,6 +201,20 @@ func taints(list []corev1.Taint, path *field.Path) field.ErrorList {
 			errs = append(errs, twice)
 		} else {
 			seen[key] = true
+		}
+	}
+	return errs
+}
+
+// declaredFeatures are sorted.
+func declaredFeatures(list []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i := 1; i < len(list); i++ {
+		switch at := path.Index(i); {
+		case list[i] == list[i-1]:
+			errs = append(errs, field.Duplicate(at, list[i]))
+		case list[i] < list[i-1]:
+			errs = append(errs, field.Invalid(at, list[i], "list must be sorted alphabetically"))
 		}
 	}
 	return errs

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
@@ -47,13 +48,12 @@ var updatable = strings.Join([]string{
 // validatePodUpdate allows the few fields that an agent can follow in a running pod.
 func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	errs := podspec.TrimmedImages(p.Spec.Containers, rule.Spec.Child("containers"))
-	for list, counts := range map[string][2]int{
-		"containers":     {len(p.Spec.Containers), len(old.Spec.Containers)},
-		"initContainers": {len(p.Spec.InitContainers), len(old.Spec.InitContainers)},
-	} {
-		if counts[0] != counts[1] {
-			return append(errs, field.Forbidden(rule.Spec.Child(list), "pod updates may not add or remove containers"))
-		}
+	const changed = "pod updates may not add or remove containers"
+	if len(p.Spec.Containers) != len(old.Spec.Containers) {
+		return append(errs, field.Forbidden(rule.Spec.Child("containers"), changed))
+	}
+	if len(p.Spec.InitContainers) != len(old.Spec.InitContainers) {
+		return append(errs, field.Forbidden(rule.Spec.Child("initContainers"), changed))
 	}
 	errs = append(errs, images(p.Spec.Containers, rule.Spec.Child("containers"))...)
 	errs = append(errs, images(p.Spec.InitContainers, rule.Spec.Child("initContainers"))...)
@@ -65,7 +65,11 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 				fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", gate.Name)))
 		}
 	}
-	if rest := withoutUpdatable(p, old); !equality.Semantic.DeepEqual(*rest, old.Spec) {
+	rest := withoutUpdatable(p, old)
+	if len(old.Spec.SchedulingGates) > 0 {
+		errs = append(errs, podspec.Narrowed(rest, &old.Spec, rule.Spec)...)
+	}
+	if !equality.Semantic.DeepEqual(*rest, old.Spec) {
 		errs = append(errs, field.Forbidden(rule.Spec, fmt.Sprintf("pod updates may not change fields other than %s\n%v", updatable, diff.Diff(old.Spec, *rest))))
 	}
 	return errs
@@ -133,41 +137,80 @@ func tolerationsUpdate(list, old []corev1.Toleration, path *field.Path) field.Er
 
 func validatePodStatus(p, old *corev1.Pod) field.ErrorList {
 	var errs field.ErrorList
-	if name := p.Status.NominatedNodeName; name != "" {
+	if name := p.Status.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
 		errs = append(errs, rule.DNSSubdomain(name, rule.Status.Child("nominatedNodeName"))...)
 	}
 	for i, condition := range p.Status.Conditions {
-		if condition.Type == "" {
-			errs = append(errs, field.Required(rule.Status.Child("conditions").Index(i).Child("type"), ""))
+		if n := condition.ObservedGeneration; n < 0 {
+			errs = append(errs, field.Invalid(rule.Metadata.Child("conditions").Index(i).Child("observedGeneration"), n, "must be a non-negative integer"))
+		}
+		// That they are said to be in the metadata, and the capital, are the API's.
+		errs = append(errs, rule.QualifiedName(string(condition.Type), rule.Metadata.Child("conditions").Index(i).Child("Type"))...)
+	}
+	pods, hosts := rule.Status.Child("podIPs"), rule.Status.Child("hostIPs")
+	errs = append(errs, podIPs(p.Status.PodIPs, func(ip corev1.PodIP) string { return ip.IP }, pods)...)
+	if list := p.Status.HostIPs; len(list) > 0 && list[0].IP != p.Status.HostIP {
+		errs = append(errs, field.Invalid(hosts.Index(0).Child("ip"), list[0].IP, "must be equal to `hostIP`"))
+	}
+	errs = append(errs, podIPs(p.Status.HostIPs, func(ip corev1.HostIP) string { return ip.IP }, hosts)...)
+	policy := old.Spec.RestartPolicy
+	errs = append(errs, noResurrection(p.Status.ContainerStatuses, old.Status.ContainerStatuses, policy, rule.Status.Child("containerStatuses"))...)
+	ended := slices.Clone(old.Status.InitContainerStatuses)
+	for i := range ended {
+		if restarts(old, ended[i].Name) {
+			ended[i].State.Terminated = nil
 		}
 	}
-	for i, ip := range p.Status.PodIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(rule.Status.Child("podIPs").Index(i), ip.IP, true, nil)...)
-	}
-	for i, ip := range p.Status.HostIPs {
-		errs = append(errs, validation.IsValidIPForLegacyField(rule.Status.Child("hostIPs").Index(i), ip.IP, true, nil)...)
-	}
-	return append(errs, noResurrection(p.Status.ContainerStatuses, old, rule.Status.Child("containerStatuses"))...)
+	errs = append(errs, noResurrection(p.Status.InitContainerStatuses, ended, policy, rule.Status.Child("initContainerStatuses"))...)
+	// Nothing restarts these.
+	return append(errs, noResurrection(p.Status.EphemeralContainerStatuses, old.Status.EphemeralContainerStatuses, corev1.RestartPolicyNever, rule.Status.Child("ephemeralContainerStatuses"))...)
+}
+
+// restarts reports whether an init container runs as long as the pod.
+func restarts(p *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(p.Spec.InitContainers, func(c corev1.Container) bool {
+		return c.Name == name && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	})
 }
 
 // noResurrection refuses a container that runs again although its pod's policy
-// says that it does not.
-func noResurrection(list []corev1.ContainerStatus, old *corev1.Pod, path *field.Path) field.ErrorList {
-	policy := old.Spec.RestartPolicy
-	if policy != corev1.RestartPolicyNever && policy != corev1.RestartPolicyOnFailure {
+// says that it does not. The place is that of the old status, as in the API.
+func noResurrection(list, old []corev1.ContainerStatus, policy corev1.RestartPolicy, path *field.Path) field.ErrorList {
+	if policy == corev1.RestartPolicyAlways {
 		return nil
 	}
 	var errs field.ErrorList
-	for _, was := range old.Status.ContainerStatuses {
+	for i, was := range old {
 		ended := was.State.Terminated
 		if ended == nil || policy == corev1.RestartPolicyOnFailure && ended.ExitCode != 0 {
 			continue
 		}
-		for i, is := range list {
+		for _, is := range list {
 			if is.Name == was.Name && is.State.Terminated == nil {
 				errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
 			}
 		}
 	}
 	return errs
+}
+
+// podIPs requires at most one address of each family.
+func podIPs[T comparable](list []T, text func(T) string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	texts := make([]string, len(list))
+	for i, ip := range list {
+		texts[i] = text(ip)
+		errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i), texts[i], true, nil)...)
+	}
+	if len(list) < 2 {
+		return errs
+	}
+	both, err := netutils.IsDualStackIPStrings(texts)
+	if err != nil {
+		errs = append(errs, field.InternalError(path, fmt.Errorf("failed to check for dual stack with error:%w", err)))
+	}
+	if !both || len(list) > 2 {
+		errs = append(errs, field.Invalid(path, list, "may specify no more than one IP for each IP family"))
+	}
+	return append(errs, rule.Twice(path, "", list, func(ip T) any { return ip })...)
 }

@@ -26,6 +26,7 @@ var podTemplate = kind.Define[corev1.PodTemplate, corev1.PodTemplateList](kind.D
 		Namespaced: true,
 	},
 	Order:   kind.Anywhere,
+	REST:    kind.REST{ReturnsDeleted: true},
 	Default: func(t *corev1.PodTemplate) { fill.PodSpec(&t.Template.Spec) },
 	Lifecycle: kind.Lifecycle[*corev1.PodTemplate]{
 		Changed: func(t, old *corev1.PodTemplate) bool { return kind.Differ(t.Template, old.Template) },

@@ -32,7 +32,7 @@ var resourceQuota = kind.Define[corev1.ResourceQuota, corev1.ResourceQuotaList](
 	},
 	Status: true,
 	Order:  20,
-	REST:   kind.REST{CreateOnUpdate: true},
+	REST:   kind.REST{CreateOnUpdate: true, ReturnsDeleted: true},
 	Default: func(q *corev1.ResourceQuota) {
 		fill.Milli(q.Spec.Hard)
 		fill.Milli(q.Status.Hard)
@@ -191,7 +191,7 @@ func validateScopeSelector(s *corev1.ResourceQuotaSpec) field.ErrorList {
 		case corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating,
 			corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 			if r.Operator != corev1.ScopeSelectorOpExists {
-				errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "must be 'Exist' only operator when scope is any of ResourceQuotaScopeTerminating, "+
+				errs = append(errs, field.Invalid(path.Child("operator"), r.Operator, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, "+
 					"ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
 			}
 		case corev1.ResourceQuotaScopePriorityClass, corev1.ResourceQuotaScopeVolumeAttributesClass:

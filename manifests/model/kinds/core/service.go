@@ -59,6 +59,7 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		Name:       apivalidation.NameIsDNSLabel,
 		Object:     validateService,
 		Update:     validateServiceUpdate,
+		Status:     validateServiceStatus,
 		Duplicates: serviceDuplicates,
 	},
 	Table: kind.Table[*corev1.Service]{
@@ -78,6 +79,9 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 func defaultService(svc *corev1.Service) {
 	spec := &svc.Spec
 	fill.Zero(&spec.SessionAffinity, corev1.ServiceAffinityNone)
+	if spec.SessionAffinity == corev1.ServiceAffinityNone {
+		spec.SessionAffinityConfig = nil
+	}
 	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		fill.Unset(&spec.SessionAffinityConfig, corev1.SessionAffinityConfig{})
 		fill.Unset(&spec.SessionAffinityConfig.ClientIP, corev1.ClientIPConfig{})
@@ -101,6 +105,11 @@ func defaultService(svc *corev1.Service) {
 	case corev1.ServiceTypeLoadBalancer:
 		fill.Zero(&spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
 		fill.Unset(&spec.AllocateLoadBalancerNodePorts, true)
+		for i := range svc.Status.LoadBalancer.Ingress {
+			if in := &svc.Status.LoadBalancer.Ingress[i]; in.IP != "" {
+				fill.Unset(&in.IPMode, corev1.LoadBalancerIPModeVIP)
+			}
+		}
 	case corev1.ServiceTypeExternalName:
 		return
 	}

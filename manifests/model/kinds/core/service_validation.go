@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	netutils "k8s.io/utils/net"
 
 	"headway.dev/manifests/model/rule"
 )
@@ -27,7 +26,7 @@ var serviceTypes = []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.Serv
 
 func validateService(svc *corev1.Service) field.ErrorList {
 	s := &svc.Spec
-	var errs field.ErrorList
+	errs := topologyMode(svc)
 	if len(s.Ports) == 0 && !headless(s) && s.Type != corev1.ServiceTypeExternalName {
 		errs = append(errs, field.Required(rule.Spec.Child("ports"), ""))
 	}
@@ -55,15 +54,55 @@ func validateService(svc *corev1.Service) field.ErrorList {
 		errs = append(errs, rule.OneOf(*s.TrafficDistribution, rule.Spec.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose,
 			corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
-	for i, ranges := range s.LoadBalancerSourceRanges {
-		errs = append(errs, validation.IsValidCIDRForLegacyField(rule.Spec.Child("loadBalancerSourceRanges").Index(i), ranges, true, nil)...)
-	}
+	errs = append(errs, sourceRanges(svc)...)
 	if s.Type != corev1.ServiceTypeLoadBalancer {
-		errs = append(errs, rule.NoneOf(rule.Spec, "may only be used when `type` is 'LoadBalancer'", []rule.SetField{
-			{Name: "loadBalancerSourceRanges", Set: len(s.LoadBalancerSourceRanges) > 0},
+		errs = append(errs, rule.NoneOf(rule.Spec, onlyBalanced, []rule.SetField{
 			{Name: "allocateLoadBalancerNodePorts", Set: s.AllocateLoadBalancerNodePorts != nil},
 			{Name: "loadBalancerClass", Set: s.LoadBalancerClass != nil},
 		})...)
+	} else if s.LoadBalancerClass != nil {
+		errs = append(errs, rule.QualifiedName(*s.LoadBalancerClass, rule.Spec.Child("loadBalancerClass"))...)
+	}
+	return errs
+}
+
+const onlyBalanced = "may only be used when `type` is 'LoadBalancer'"
+
+// topologyMode demands that the old name of an annotation and the new one agree.
+func topologyMode(svc *corev1.Service) field.ErrorList {
+	hints, hasHints := svc.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]
+	mode, hasMode := svc.Annotations[corev1.AnnotationTopologyMode]
+	if !hasHints || !hasMode || hints == mode {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(rule.Metadata.Child("annotations").Key(corev1.AnnotationTopologyMode), mode,
+		fmt.Sprintf("must match annotations[%s] when both are specified", corev1.DeprecatedAnnotationTopologyAwareHints))}
+}
+
+// sourceRanges are a field or, if that is empty, an annotation.
+func sourceRanges(svc *corev1.Service) field.ErrorList {
+	// The capital is the API's.
+	path, ranges, indexed := rule.Spec.Child("LoadBalancerSourceRanges"), svc.Spec.LoadBalancerSourceRanges, true
+	if len(ranges) == 0 {
+		list, ok := svc.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
+		if !ok {
+			return nil
+		}
+		path, indexed = rule.Metadata.Child("annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey), false
+		if list = strings.TrimSpace(list); list != "" {
+			ranges = strings.Split(list, ",")
+		}
+	}
+	var errs field.ErrorList
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		errs = append(errs, field.Forbidden(path, onlyBalanced))
+	}
+	for i, one := range ranges {
+		at := path
+		if indexed {
+			at = path.Index(i)
+		}
+		errs = append(errs, validation.IsValidCIDRForLegacyField(at, strings.TrimSpace(one), true, nil)...)
 	}
 	return errs
 }
@@ -158,44 +197,6 @@ func sessionAffinity(s *corev1.ServiceSpec) field.ErrorList {
 	return errs
 }
 
-func clusterIPs(s *corev1.ServiceSpec) field.ErrorList {
-	var errs field.ErrorList
-	path := rule.Spec.Child("clusterIPs")
-	switch {
-	case len(s.ClusterIPs) == 0 && s.ClusterIP != "":
-		return field.ErrorList{field.Required(path, "")}
-	case len(s.ClusterIPs) > 0 && s.ClusterIPs[0] != s.ClusterIP:
-		errs = append(errs, field.Invalid(path, s.ClusterIPs, "first value must match `clusterIP`"))
-	}
-	if len(s.ClusterIPs) > 2 {
-		errs = append(errs, field.Invalid(path, s.ClusterIPs, "may only hold up to 2 values"))
-	}
-	for i, ip := range s.ClusterIPs {
-		at := path.Index(i)
-		if ip == corev1.ClusterIPNone {
-			if len(s.ClusterIPs) > 1 {
-				errs = append(errs, field.Invalid(at, ip, "'None' must be the first and only value"))
-			}
-			continue
-		}
-		errs = append(errs, validation.IsValidIPForLegacyField(at, ip, true, nil)...)
-		if i < len(s.IPFamilies) && netutils.IsIPv6String(ip) != (s.IPFamilies[i] == corev1.IPv6Protocol) {
-			errs = append(errs, field.Invalid(at, ip, fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", s.IPFamilies[i], i)))
-		}
-	}
-	seen := map[corev1.IPFamily]bool{}
-	for i, family := range s.IPFamilies {
-		at := rule.Spec.Child("ipFamilies").Index(i)
-		errs = append(errs, rule.OneOf(family, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
-		errs = append(errs, rule.Unique(seen, family, at)...)
-	}
-	if s.IPFamilyPolicy != nil {
-		errs = append(errs, rule.OneOf(*s.IPFamilyPolicy, rule.Spec.Child("ipFamilyPolicy"), corev1.IPFamilyPolicySingleStack,
-			corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack)...)
-	}
-	return errs
-}
-
 func trafficPolicies(s *corev1.ServiceSpec) field.ErrorList {
 	var errs field.ErrorList
 	external := rule.Spec.Child("externalTrafficPolicy")
@@ -218,29 +219,6 @@ func trafficPolicies(s *corev1.ServiceSpec) field.ErrorList {
 		errs = append(errs, rule.OneOf(*s.InternalTrafficPolicy, internal, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	case s.Type != corev1.ServiceTypeExternalName:
 		errs = append(errs, field.Required(internal, ""))
-	}
-	return errs
-}
-
-func validateServiceUpdate(svc, old *corev1.Service) field.ErrorList {
-	s, was := &svc.Spec, &old.Spec
-	var errs field.ErrorList
-	if s.Type != corev1.ServiceTypeExternalName && was.Type != corev1.ServiceTypeExternalName {
-		at := rule.Spec.Child("clusterIPs").Index(0)
-		switch {
-		case len(was.ClusterIPs) == 0:
-		case len(s.ClusterIPs) == 0:
-			errs = append(errs, field.Invalid(at, s.ClusterIPs, "primary clusterIP can not be unset"))
-		case s.ClusterIPs[0] != was.ClusterIPs[0]:
-			errs = append(errs, field.Invalid(at, s.ClusterIPs, "may not change once set"))
-		}
-		if len(was.IPFamilies) > 0 && len(s.IPFamilies) > 0 && s.IPFamilies[0] != was.IPFamilies[0] {
-			errs = append(errs, field.Invalid(rule.Spec.Child("ipFamilies").Index(0), s.IPFamilies, "may not change once set"))
-		}
-	}
-	if s.Type == corev1.ServiceTypeLoadBalancer && was.Type == corev1.ServiceTypeLoadBalancer &&
-		was.LoadBalancerClass != nil && (s.LoadBalancerClass == nil || *s.LoadBalancerClass != *was.LoadBalancerClass) {
-		errs = append(errs, field.Invalid(rule.Spec.Child("loadBalancerClass"), s.LoadBalancerClass, "may not change once set"))
 	}
 	return errs
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -85,6 +86,8 @@ const (
 	maxSliceEndpoints = 1000
 	maxSlicePorts     = 20000
 	maxAddresses      = 100
+	maxTopology       = 16
+	maxHints          = 8 // of each sort
 )
 
 func validateEndpointSlice(s *discoveryv1.EndpointSlice) field.ErrorList {
@@ -110,14 +113,10 @@ func validateEndpoint(e *discoveryv1.Endpoint, family discoveryv1.AddressType, p
 	}
 	for i, a := range e.Addresses {
 		switch at := list.Index(i); family {
-		case discoveryv1.AddressTypeIPv4:
-			if netutils.IsIPv6String(a) {
-				errs = append(errs, field.Invalid(at, a, "must be an IPv4 address"))
-			}
-			errs = append(errs, rule.Address(a, at)...)
-		case discoveryv1.AddressTypeIPv6:
-			if netutils.IsIPv4String(a) {
-				errs = append(errs, field.Invalid(at, a, "must be an IPv6 address"))
+		case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+			// That only the list is named here is the API's.
+			if netutils.IsIPv4String(a) != (family == discoveryv1.AddressTypeIPv4) && netutils.ParseIPSloppy(a) != nil {
+				errs = append(errs, field.Invalid(list, a, fmt.Sprintf("must be an %s address", family)))
 			}
 			errs = append(errs, rule.Address(a, at)...)
 		case discoveryv1.AddressTypeFQDN:
@@ -129,6 +128,44 @@ func validateEndpoint(e *discoveryv1.Endpoint, family discoveryv1.AddressType, p
 	}
 	if e.NodeName != nil {
 		errs = append(errs, rule.DNSSubdomain(*e.NodeName, path.Child("nodeName"))...)
+	}
+	topology := path.Child("deprecatedTopology")
+	if n := len(e.DeprecatedTopology); n > maxTopology {
+		errs = append(errs, field.TooMany(topology, n, maxTopology))
+	}
+	errs = append(errs, metavalidation.ValidateLabels(e.DeprecatedTopology, topology)...)
+	if e.Hints != nil {
+		errs = append(errs, validateHints(e.Hints, path.Child("hints"))...)
+	}
+	return errs
+}
+
+func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorList {
+	zones := make([]string, len(h.ForZones))
+	for i, zone := range h.ForZones {
+		zones[i] = zone.Name
+	}
+	nodes := make([]string, len(h.ForNodes))
+	for i, node := range h.ForNodes {
+		nodes[i] = node.Name
+	}
+	errs := hintNames(zones, validation.IsValidLabelValue, path.Child("forZones"))
+	if len(zones) > maxHints {
+		return errs
+	}
+	return append(errs, hintNames(nodes, validation.IsDNS1123Subdomain, path.Child("forNodes"))...)
+}
+
+func hintNames(names []string, valid func(string) []string, path *field.Path) field.ErrorList {
+	if len(names) > maxHints {
+		return field.ErrorList{field.TooMany(path, len(names), maxHints)}
+	}
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, name := range names {
+		at := path.Index(i).Child("name")
+		errs = append(errs, rule.Unique(seen, name, at)...)
+		errs = append(errs, rule.Invalid(at, name, valid(name))...)
 	}
 	return errs
 }
@@ -154,6 +191,9 @@ func slicePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.ErrorL
 			errs = append(errs, field.Required(at.Child("protocol"), ""))
 		} else {
 			errs = append(errs, rule.OneOf(*p.Protocol, at.Child("protocol"), rule.Protocols...)...)
+		}
+		if p.AppProtocol != nil {
+			errs = append(errs, rule.QualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
 		}
 	}
 	return errs

@@ -34,8 +34,9 @@ var kustomization = kind.Define[kustomizev1.Kustomization, kustomizev1.Kustomiza
 		Changed: func(k, old *kustomizev1.Kustomization) bool { return kind.Differ(k.Spec, old.Spec) },
 	},
 	Rules: kind.Rules[*kustomizev1.Kustomization]{
-		Name:   apivalidation.NameIsDNSSubdomain,
-		Object: validateKustomization,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
+		Object:       validateKustomization,
 	},
 	Table: kind.Table[*kustomizev1.Kustomization]{
 		Columns: column.Define("Name", "Age", "Ready", "Status"),

@@ -2,7 +2,6 @@ package rbac
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -88,20 +87,12 @@ func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
 
 func roleRef(ref rbacv1.RoleRef, kinds ...string) field.ErrorList {
 	at := field.NewPath("roleRef")
-	errs := supported(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)
-	errs = append(errs, supported(ref.Kind, at.Child("kind"), kinds...)...)
+	errs := rule.NotSupported(ref.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)
+	errs = append(errs, rule.NotSupported(ref.Kind, at.Child("kind"), kinds...)...)
 	if ref.Name == "" {
 		return append(errs, field.Required(at.Child("name"), ""))
 	}
 	return append(errs, rule.Invalid(at.Child("name"), ref.Name, pathSegmentName(ref.Name, false))...)
-}
-
-// supported refuses also an empty value as none of the allowed ones.
-func supported(value string, at *field.Path, allowed ...string) field.ErrorList {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	return field.ErrorList{field.NotSupported(at, value, allowed)}
 }
 
 func validateSubjects(list []rbacv1.Subject, namespaced bool) field.ErrorList {
@@ -116,14 +107,14 @@ func validateSubjects(list []rbacv1.Subject, namespaced bool) field.ErrorList {
 			if s.Name != "" {
 				errs = append(errs, rule.Invalid(at.Child("name"), s.Name, apivalidation.ValidateServiceAccountName(s.Name, false))...)
 			}
-			errs = append(errs, supported(s.APIGroup, at.Child("apiGroup"), "")...)
+			errs = append(errs, rule.NotSupported(s.APIGroup, at.Child("apiGroup"), "")...)
 			if !namespaced && s.Namespace == "" {
 				errs = append(errs, field.Required(at.Child("namespace"), ""))
 			}
 		case rbacv1.UserKind, rbacv1.GroupKind:
-			errs = append(errs, supported(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)...)
+			errs = append(errs, rule.NotSupported(s.APIGroup, at.Child("apiGroup"), rbacv1.GroupName)...)
 		default:
-			errs = append(errs, supported(s.Kind, at.Child("kind"), rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind)...)
+			errs = append(errs, rule.NotSupported(s.Kind, at.Child("kind"), rbacv1.ServiceAccountKind, rbacv1.UserKind, rbacv1.GroupKind)...)
 		}
 	}
 	return errs

@@ -37,9 +37,10 @@ var gitRepository = kind.Define[sourcev1.GitRepository, sourcev1.GitRepositoryLi
 		Changed: func(r, old *sourcev1.GitRepository) bool { return kind.Differ(r.Spec, old.Spec) },
 	},
 	Rules: kind.Rules[*sourcev1.GitRepository]{
-		Name:     apivalidation.NameIsDNSSubdomain,
-		Object:   validateGitRepository,
-		Replaces: validateGitRepositoryUpdate,
+		Name:         apivalidation.NameIsDNSSubdomain,
+		AnyFinalizer: true,
+		Object:       validateGitRepository,
+		Replaces:     validateGitRepositoryUpdate,
 	},
 	Table: kind.Table[*sourcev1.GitRepository]{
 		Columns: column.Define("Name", "URL", "Age", "Ready", "Status"),
