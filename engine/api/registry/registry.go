@@ -107,7 +107,7 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 	}
 	if k.Lifecycle.Finalize != nil {
 		into[k.Plural] = newNamespaces(marked)
-		into[k.Plural+"/finalize"] = newStatus(main, strategy.Finalize{Main: strategy.New(k, opts.Now)})
+		into[k.Plural+"/finalize"] = replaced{newStatus(main, strategy.Finalize{Main: strategy.New(k, opts.Now)})}
 	}
 	for _, part := range k.Parts {
 		into[k.Plural+"/"+part.Name] = newPart(main, strategy.NewPart(strategy.New(k, opts.Now), part))

@@ -87,3 +87,22 @@ func (p Part) GetResetFieldsFilter() map[fieldpath.APIVersion]fieldpath.Filter {
 func (p Part) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
 	return p.whole.ConvertToTable(ctx, obj, options)
 }
+
+// replaced is a subresource that is only written, and only as a whole.
+type replaced struct{ status Status }
+
+// New implements rest.Storage.
+func (r replaced) New() runtime.Object { return r.status.New() }
+
+// Destroy implements rest.Storage.
+func (r replaced) Destroy() {}
+
+// Update implements rest.Updater.
+func (r replaced) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, forceCreate bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	return r.status.Update(ctx, name, info, create, update, forceCreate, options)
+}
+
+// GetResetFields implements rest.ResetFieldsStrategy.
+func (r replaced) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return r.status.GetResetFields()
+}
