@@ -19,12 +19,14 @@ import (
 	"io"
 	"strings"
 
+	"github.com/emicklei/go-restful/v3"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kube-openapi/pkg/schemamutation"
 	"k8s.io/kube-openapi/pkg/util"
@@ -84,9 +86,44 @@ func definitions() (map[string]*spec.Schema, error) {
 				kinds = append(kinds, map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind})
 			}
 		}
-		s.AddExtension("x-kubernetes-group-version-kind", kinds)
+		s.AddExtension(kindExtension, kinds)
 	}
 	return out, nil
+}
+
+const kindExtension = "x-kubernetes-group-version-kind"
+
+// withMeta marks the kinds that belong to no group, and those that belong to each of
+// versions, too.
+func withMeta(all map[string]*spec.Schema, versions ...schema.GroupVersion) map[string]*spec.Schema {
+	const prefix = "io.k8s.apimachinery.pkg.apis.meta.v1."
+	for _, name := range []string{"APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status", "DeleteOptions", "WatchEvent"} {
+		s := all[prefix+name]
+		if s == nil {
+			continue
+		}
+		kinds := []any{map[string]any{"group": "", "version": "v1", "kind": name}}
+		for _, gv := range versions {
+			if gv.Group != "" && (name == "DeleteOptions" || name == "WatchEvent") {
+				kinds = append(kinds, map[string]any{"group": gv.Group, "version": gv.Version, "kind": name})
+			}
+		}
+		s.AddExtension(kindExtension, kinds)
+	}
+	return all
+}
+
+// versionsOf are the group versions that services serve.
+func versionsOf(services ...*restful.WebService) []schema.GroupVersion {
+	var versions []schema.GroupVersion
+	for _, service := range services {
+		if path, ok := strings.CutPrefix(service.RootPath(), "/apis/"); ok && strings.Contains(path, "/") {
+			if gv, err := schema.ParseGroupVersion(path); err == nil {
+				versions = append(versions, gv)
+			}
+		}
+	}
+	return versions
 }
 
 // withRefs returns the definitions in the form in which the library wants

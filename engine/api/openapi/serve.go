@@ -18,6 +18,8 @@ import (
 
 	"github.com/emicklei/go-restful/v3"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/server/mux"
 	"k8s.io/kube-openapi/pkg/builder"
@@ -30,6 +32,12 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"headway.dev/engine/api/openapi/names"
+)
+
+// How a client authenticates, for programs that are made from the documents.
+const (
+	bearer     = "BearerToken"
+	bearerText = "Bearer Token authentication"
 )
 
 const (
@@ -99,11 +107,16 @@ func documentV3(service *restful.WebService, version string) ([]byte, error) {
 		return nil, err
 	}
 	config := &common.OpenAPIV3Config{
-		Info:                           info(version),
-		DefaultResponse:                &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
+		Info:            info(version),
+		DefaultResponse: &spec3.Response{ResponseProps: spec3.ResponseProps{Description: "Default Response."}},
+		CommonResponses: map[int]*spec3.Response{http.StatusUnauthorized: {ResponseProps: spec3.ResponseProps{Description: "Unauthorized"}}},
+		SecuritySchemes: spec3.SecuritySchemes{bearer: {SecuritySchemeProps: spec3.SecuritySchemeProps{
+			Type: "apiKey", Name: "authorization", In: "header", Description: bearerText,
+		}}},
+		DefaultSecurity:                []map[string][]string{{bearer: {}}},
 		GetOperationIDAndTagsFromRoute: operation,
 		GetDefinitionName:              definitionName,
-		GetDefinitions:                 canonical(all),
+		GetDefinitions:                 canonical(withMeta(oneOf(all), versionsOf(service)...)),
 	}
 	config.Definitions = config.GetDefinitions(func(name string) spec.Ref {
 		return spec.MustCreateRef("#/components/schemas/" + names.Canonical(name))
@@ -115,18 +128,37 @@ func documentV3(service *restful.WebService, version string) ([]byte, error) {
 	return json.Marshal(doc)
 }
 
+// oneOf describes the types with several forms, for which the second version of
+// OpenAPI has no words.
+func oneOf(all map[string]*spec.Schema) map[string]*spec.Schema {
+	for name, forms := range map[string][]string{
+		"io.k8s.apimachinery.pkg.api.resource.Quantity":   resource.Quantity{}.OpenAPIV3OneOfTypes(),
+		"io.k8s.apimachinery.pkg.util.intstr.IntOrString": intstr.IntOrString{}.OpenAPIV3OneOfTypes(),
+	} {
+		if s := all[name]; s != nil {
+			s.Type, s.OneOf = nil, common.GenerateOpenAPIV3OneOfSchema(forms)
+		}
+	}
+	return all
+}
+
 func documentV2(services []*restful.WebService, version string) (*spec.Swagger, error) {
 	all, err := definitions()
 	if err != nil {
 		return nil, err
 	}
 	config := &common.Config{
-		ProtocolList:                   []string{"https"},
-		Info:                           info(version),
-		DefaultResponse:                &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
+		ProtocolList:    []string{"https"},
+		Info:            info(version),
+		DefaultResponse: &spec.Response{ResponseProps: spec.ResponseProps{Description: "Default Response."}},
+		CommonResponses: map[int]spec.Response{http.StatusUnauthorized: {ResponseProps: spec.ResponseProps{Description: "Unauthorized"}}},
+		SecurityDefinitions: &spec.SecurityDefinitions{bearer: {SecuritySchemeProps: spec.SecuritySchemeProps{
+			Type: "apiKey", Name: "authorization", In: "header", Description: bearerText,
+		}}},
+		DefaultSecurity:                []map[string][]string{{bearer: {}}},
 		GetOperationIDAndTagsFromRoute: operation,
 		GetDefinitionName:              definitionName,
-		GetDefinitions:                 canonical(all),
+		GetDefinitions:                 canonical(withMeta(all, versionsOf(services...)...)),
 	}
 	doc, err := builder.BuildOpenAPISpecFromRoutes(restfuladapter.AdaptWebServices(services), config)
 	if err != nil {

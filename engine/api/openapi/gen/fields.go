@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/ast"
+	"go/constant"
 	"go/types"
 	"reflect"
 	"strings"
@@ -59,16 +60,36 @@ func (g *generator) fields(owner *types.Named, st *types.Struct, into *spec.Sche
 		}
 		s.Description = doc.text
 		annotate(&s, doc, tag)
+		omitted := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		if s.Default = defaultOf(doc, field.Pkg()); s.Default == nil {
+			s.Default = enforced(field.Type(), omitted)
+		}
 		into.Properties[name] = s
 		_, optional := doc.markers["optional"]
 		if _, ok := doc.markers["kubebuilder:validation:Optional"]; ok {
 			optional = true
 		}
-		if !optional && !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+		_, required := doc.markers["required"]
+		if required || !optional && !omitted {
 			into.Required = append(into.Required, name)
 		}
 	}
 	return nil
+}
+
+// union describes a struct of which one field is set, as another may say.
+func (g *generator) union(owner string, st *types.Struct) map[string]any {
+	u, members := map[string]any{}, map[string]any{}
+	for i := range st.NumFields() {
+		name, _, _ := strings.Cut(reflect.StructTag(st.Tag(i)).Get("json"), ",")
+		if _, ok := parseDoc(g.docs[owner+"."+st.Field(i).Name()]).markers["unionDiscriminator"]; ok {
+			u["discriminator"] = name
+		} else {
+			members[name] = st.Field(i).Name()
+		}
+	}
+	u["fields-to-discriminateBy"] = members
+	return u
 }
 
 func structOf(t types.Type) (*types.Named, *types.Struct, error) {
@@ -109,13 +130,49 @@ func annotate(s *spec.Schema, doc comment, tag reflect.StructTag) {
 			s.AddExtension("x-kubernetes-map-type", v)
 		}
 	}
-	if v := doc.markers["default"]; v != "" {
-		// Some defaults refer to constants; those the reader finds in the text.
-		var value any
-		if json.Unmarshal([]byte(v), &value) == nil {
-			s.Default = value
+}
+
+// defaultOf reads a field's default from its marker, which is JSON or refers to a
+// constant.
+func defaultOf(doc comment, pkg *types.Package) any {
+	marker := doc.markers["default"]
+	var value any
+	if json.Unmarshal([]byte(marker), &value) == nil {
+		return value
+	}
+	name, ok := strings.CutPrefix(marker, "ref(")
+	if c, isConst := pkg.Scope().Lookup(strings.TrimSuffix(name, ")")).(*types.Const); ok && isConst {
+		return constant.StringVal(c.Val())
+	}
+	return nil
+}
+
+// enforced is what a field is that nobody sets, if it is written nevertheless.
+func enforced(t types.Type, omitted bool) any {
+	t = types.Unalias(t)
+	if named, ok := t.(*types.Named); ok {
+		if method, _, _ := types.LookupFieldOrMethod(types.NewPointer(named), true, nil, "UnmarshalJSON"); method != nil {
+			return nil
 		}
 	}
+	switch u := t.Underlying().(type) {
+	case *types.Struct:
+		if u.NumFields() == 1 && u.Field(0).Embedded() {
+			return enforced(u.Field(0).Type(), omitted)
+		}
+		return map[string]any{}
+	case *types.Basic:
+		switch info := u.Info(); {
+		case omitted:
+		case info&types.IsString != 0:
+			return ""
+		case info&types.IsBoolean != 0:
+			return false
+		case info&types.IsNumeric != 0:
+			return 0
+		}
+	}
+	return nil
 }
 
 // schema describes a field's type.

@@ -1,6 +1,7 @@
 // Command gen reads the Go sources of the served kinds and writes their OpenAPI
 // definitions, with the documentation and the list and map semantics from their
-// comments, to definitions.json.gz. go generate runs it.
+// comments, to definitions.json.gz. With a version of Kubernetes it writes what
+// that publishes of its API, which tests compare with. go generate runs it.
 package main
 
 import (
@@ -33,10 +34,16 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	if len(os.Args) != 2 {
-		log.Fatal("usage: gen FILE")
+	var err error
+	switch len(os.Args) {
+	case 2:
+		err = run(os.Args[1])
+	case 3:
+		err = published(os.Args[1], os.Args[2])
+	default:
+		log.Fatal("usage: gen [VERSION] FILE")
 	}
-	if err := run(os.Args[1]); err != nil {
+	if err != nil {
 		log.Fatal(err)
 	}
 }
@@ -86,10 +93,10 @@ func run(path string) error {
 	return write(path, g.out)
 }
 
-// write compresses the definitions, in an order that does not change from run
-// to run.
-func write(path string, definitions map[string]spec.Schema) error {
-	data, err := json.Marshal(definitions)
+// write compresses what it writes, in an order that does not change from run to
+// run.
+func write(path string, content any) error {
+	data, err := json.Marshal(content)
 	if err != nil {
 		return err
 	}
@@ -165,10 +172,26 @@ func (g *generator) readDocs(p *packages.Package) {
 					for _, id := range field.Names {
 						g.docs[name+"."+id.Name] = field.Doc
 					}
+					if len(field.Names) == 0 {
+						g.docs[name+"."+embeddedName(field.Type)] = field.Doc
+					}
 				}
 			}
 		}
 	}
+}
+
+// embeddedName is what a field is called that has no name of its own.
+func embeddedName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return embeddedName(e.X)
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
 
 func (g *generator) lookup(path, name string) (*types.Named, error) {
@@ -211,6 +234,9 @@ func (g *generator) define(t *types.Named) (string, error) {
 	st, ok := t.Underlying().(*types.Struct)
 	if !ok {
 		return "", fmt.Errorf("%s is no struct", goName)
+	}
+	if _, ok := doc.markers["union"]; ok {
+		s.AddExtension("x-kubernetes-unions", []any{g.union(goName, st)})
 	}
 	if err := g.fields(t, st, &s); err != nil {
 		return "", fmt.Errorf("%s: %w", goName, err)
