@@ -528,6 +528,7 @@ spec:
 		want: `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: a}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: u}]}`,
 	},
 	"cluster role binding, own values": {in: `{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: a}, roleRef: {apiGroup: x, kind: ClusterRole, name: r}, subjects: [{apiGroup: x, kind: Group, name: u}]}`},
+	"migration":                        {in: `{apiVersion: storagemigration.k8s.io/v1, kind: StorageVersionMigration, metadata: {name: m}, spec: {resource: {group: apps, resource: deployments}}}`},
 	"signing request":                  {in: `{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: a}, spec: {request: b2xk, signerName: example.com/a, usages: [client auth]}}`},
 	"flow schema": {
 		in:   `{apiVersion: flowcontrol.apiserver.k8s.io/v1, kind: FlowSchema, metadata: {name: a}, spec: {priorityLevelConfiguration: {name: l}}}`,

@@ -45,6 +45,7 @@ var tables = map[string]func(t *testing.T){
 	"Secret":                                secretCases,
 	"Service":                               serviceCases,
 	"ServiceAccount":                        serviceAccountCases,
+	"StorageVersionMigration.storagemigration.k8s.io":               migrationCases,
 	"ValidatingAdmissionPolicy.admissionregistration.k8s.io":        validatingPolicyCases,
 	"ValidatingAdmissionPolicyBinding.admissionregistration.k8s.io": validatingBindingCases,
 	"ValidatingWebhookConfiguration.admissionregistration.k8s.io":   validatingWebhookCases,
