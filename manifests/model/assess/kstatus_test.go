@@ -37,6 +37,8 @@ var otherwise = map[string]struct {
 	"ks_not_observed":         {status.CurrentStatus, "as ks_never; an observed generation that is not set is 0"},
 	"git_not_observed":        {status.CurrentStatus, "as ks_not_observed"},
 	"ks_suspended_not_ready":  {status.InProgressStatus, "a suspended one is what it was told to be"},
+	"migration_running":       {status.CurrentStatus, "its conditions are Running, Succeeded and Failed, which kstatus does not know"},
+	"migration_failed":        {status.CurrentStatus, "as migration_running"},
 	"git_suspended_not_ready": {status.InProgressStatus, "as ks_suspended_not_ready"},
 }
 

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -224,6 +225,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []flowcontrolv1.FlowSchemaCondition{{Type: flowcontrolv1.FlowSchemaConditionType(typ)}}
 	case *flowcontrolv1.PriorityLevelConfiguration:
 		obj.Status.Conditions = []flowcontrolv1.PriorityLevelConfigurationCondition{{Type: flowcontrolv1.PriorityLevelConfigurationConditionType(typ)}}
+	case *storagemigrationv1.StorageVersionMigration:
+		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case interface{ SetConditions([]metav1.Condition) }:
 		obj.SetConditions([]metav1.Condition{{Type: typ}})
 	}
@@ -258,6 +261,8 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *flowcontrolv1.PriorityLevelConfiguration:
 		return string(obj.Status.Conditions[0].Type)
+	case *storagemigrationv1.StorageVersionMigration:
+		return obj.Status.Conditions[0].Type
 	case interface{ GetConditions() []metav1.Condition }:
 		return obj.GetConditions()[0].Type
 	}
