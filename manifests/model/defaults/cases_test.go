@@ -368,6 +368,10 @@ webhooks:
   admissionReviewVersions: [v1]
 `,
 	},
+	"APIService": {
+		in:   `{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata: {name: v1.example.com}, spec: {service: {namespace: a, name: b}}}`,
+		want: `{apiVersion: apiregistration.k8s.io/v1, kind: APIService, metadata: {name: v1.example.com}, spec: {service: {namespace: a, name: b, port: 443}, groupPriorityMinimum: 0, versionPriority: 0}, status: {}}`,
+	},
 	"mutating webhooks": {
 		in:   `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a, clientConfig: {url: "https://x"}, sideEffects: None, admissionReviewVersions: [v1]}]}`,
 		want: `{apiVersion: admissionregistration.k8s.io/v1, kind: MutatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a, clientConfig: {url: "https://x"}, sideEffects: None, admissionReviewVersions: [v1], failurePolicy: Fail, matchPolicy: Equivalent, namespaceSelector: {}, objectSelector: {}, timeoutSeconds: 10, reinvocationPolicy: Never}]}`,

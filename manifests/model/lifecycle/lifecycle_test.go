@@ -16,6 +16,7 @@ import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"headway.dev/manifests/model/lifecycle"
 	"headway.dev/manifests/model/object"
@@ -217,6 +218,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentConditionType(typ)}}
 	case *apiextensionsv1.CustomResourceDefinition:
 		obj.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.CustomResourceDefinitionConditionType(typ)}}
+	case *apiregistrationv1.APIService:
+		obj.Status.Conditions = []apiregistrationv1.APIServiceCondition{{Type: apiregistrationv1.APIServiceConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
 	case *certificatesv1.CertificateSigningRequest:
@@ -252,6 +255,8 @@ func condition(obj object.Object) string {
 	case *appsv1.Deployment:
 		return string(obj.Status.Conditions[0].Type)
 	case *apiextensionsv1.CustomResourceDefinition:
+		return string(obj.Status.Conditions[0].Type)
+	case *apiregistrationv1.APIService:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)

@@ -19,6 +19,7 @@ import (
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/kinds/admissionregistration"
 	"headway.dev/manifests/model/kinds/apiextensions"
+	"headway.dev/manifests/model/kinds/apiregistration"
 	"headway.dev/manifests/model/kinds/apps"
 	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/kinds/coordination"
@@ -36,7 +37,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
 }
 
 var (

@@ -72,6 +72,7 @@ func UpdateOf(k *kind.Kind, obj, old object.Object) field.ErrorList {
 	if r.Update != nil {
 		errs = append(errs, r.Update(obj, old)...)
 	}
+	errs = append(errs, taken(obj)...)
 	return told(errs, support.Refusals(obj, old))
 }
 
