@@ -54,7 +54,7 @@ func Ensure(dir string, sans []string) (*Set, error) {
 		return nil, fmt.Errorf("make certificate directory: %w", err)
 	}
 	s := &Set{}
-	if err := s.ensureAuthority(dir); err != nil {
+	if err := s.ensureAuthority(dir, "headway-ca"); err != nil {
 		return nil, fmt.Errorf("certificate authority in %s: %w", dir, err)
 	}
 	if err := s.ensureServer(dir, append([]string{"localhost", "127.0.0.1", "::1"}, sans...)); err != nil {
@@ -128,7 +128,8 @@ func (s *Set) Pool() *x509.CertPool {
 	return pool
 }
 
-func (s *Set) ensureAuthority(dir string) error {
+// ensureAuthority loads the authority from dir, or makes one with a name.
+func (s *Set) ensureAuthority(dir, name string) error {
 	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
 	certPEM, certErr := os.ReadFile(certFile)
 	keyPEM, keyErr := os.ReadFile(keyFile)
@@ -136,7 +137,7 @@ func (s *Set) ensureAuthority(dir string) error {
 		// A key without a certificate is what a crash between the two writes
 		// leaves; a certificate made anew from it is as good as the lost one.
 		var err error
-		if certPEM, keyPEM, err = newAuthority(keyPEM); err != nil {
+		if certPEM, keyPEM, err = newAuthority(keyPEM, name); err != nil {
 			return err
 		}
 		// The key first: a certificate without its key is of no use.
@@ -227,7 +228,7 @@ func (s *Set) sign(template *x509.Certificate) (certPEM, keyPEM []byte, err erro
 
 // newAuthority makes an authority from the key in keyPEM, or from a new one if
 // that is empty.
-func newAuthority(keyPEM []byte) (newCert, newKey []byte, err error) {
+func newAuthority(keyPEM []byte, name string) (newCert, newKey []byte, err error) {
 	key, err := signer(keyPEM)
 	if err != nil {
 		return nil, nil, err
@@ -238,7 +239,7 @@ func newAuthority(keyPEM []byte) (newCert, newKey []byte, err error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "headway-ca"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().Add(-clockSkew),
 		NotAfter:              time.Now().Add(authorityLifetime),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,

@@ -107,6 +107,38 @@ func TestEnsureKeeps(t *testing.T) {
 	}
 }
 
+// The authority of the front proxy stays, and is not that of users.
+func TestEnsureFrontProxy(t *testing.T) {
+	dir := t.TempDir()
+	users, err := pki.Ensure(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := pki.EnsureFrontProxy(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := pki.EnsureFrontProxy(dir)
+	if err != nil || !bytes.Equal(first.CACert, second.CACert) {
+		t.Errorf("the second call made another authority (%v)", err)
+	}
+	certPEM, keyPEM, err := first.Client(pki.FrontProxyName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage := []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: first.Pool(), KeyUsages: usage}); err != nil {
+		t.Error(err)
+	}
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: users.Pool(), KeyUsages: usage}); err == nil {
+		t.Error("the certificate of the front proxy is that of a user")
+	}
+}
+
 // A crash between the writes of the authority's key and certificate is made
 // good with the same key, so that certificates signed before stay valid.
 func TestEnsureAfterCrash(t *testing.T) {
