@@ -68,6 +68,9 @@ type Config struct {
 	// RootCA are the certificates, in PEM, by which pods verify the API. Empty:
 	// namespaces get no ConfigMap with them.
 	RootCA []byte
+	// FrontProxyCA are the certificates by which servers of aggregated APIs verify the
+	// API server. Empty: they are not told of them.
+	FrontProxyCA []byte
 	// Tokens signs the tokens of service accounts that Secrets hold.
 	Tokens *satoken.Issuer
 	// Authority signs certificates that were requested and approved, and Review
@@ -119,7 +122,10 @@ func New(cfg Config) (*Controllers, error) {
 	}
 	manager := c.env.As(cfg.As, change.User{Name: "system:kube-controller-manager", Groups: []string{"system:authenticated"}})
 	all := []control.Controller{
-		bootstrap.New(manager, bootstrap.Options{APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP}),
+		bootstrap.New(manager, bootstrap.Options{
+			APIServer: cfg.APIServer, ServiceIP: cfg.ServiceIP,
+			ClientCA: cfg.RootCA, FrontProxyCA: cfg.FrontProxyCA, FrontProxyNames: []string{pki.FrontProxyName},
+		}),
 		serviceaccount.New(as("service-account-controller")),
 		serviceaccount.NewTokens(manager, cfg.Tokens, cfg.RootCA),
 		rootca.New(as("root-ca-cert-publisher"), cfg.RootCA),

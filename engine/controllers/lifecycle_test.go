@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers"
@@ -168,6 +170,31 @@ func TestBootstrap(t *testing.T) {
 		s := control.Get[discoveryv1.EndpointSlice](c.store, slice)
 		return s != nil && s.Endpoints[0].Addresses[0] == "192.0.2.1"
 	})
+}
+
+// Servers of aggregated APIs learn in kube-system whom to believe, and may read it
+// there; what is changed of it is put back.
+func TestFrontProxyIsPublished(t *testing.T) {
+	c := start(t, 0, func(cfg *controllers.Config) { cfg.FrontProxyCA = []byte("the front proxy's") })
+	key := object.Key{GroupKind: control.ConfigMap, Namespace: "kube-system", Name: "extension-apiserver-authentication"}
+	want := map[string]string{
+		"client-ca-file": rootCA, "requestheader-client-ca-file": "the front proxy's", "requestheader-allowed-names": `["front-proxy-client"]`,
+		"requestheader-username-headers": `["X-Remote-User"]`, "requestheader-uid-headers": `["X-Remote-Uid"]`,
+		"requestheader-group-headers": `["X-Remote-Group"]`, "requestheader-extra-headers-prefix": `["X-Remote-Extra-"]`,
+	}
+	published := func() bool {
+		cm := control.Get[corev1.ConfigMap](c.store, key)
+		return cm != nil && maps.Equal(cm.Data, want)
+	}
+	c.eventually("the ConfigMap", published)
+	role := object.Key{GroupKind: schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "Role"}, Namespace: "kube-system", Name: "extension-apiserver-authentication-reader"}
+	c.eventually("the Role", func() bool { return c.store.Get(role) != nil })
+	c.delete(role, metav1.DeletePropagationBackground)
+	c.commit(change.Patch(key, func(obj object.Object) bool {
+		obj.(*corev1.ConfigMap).Data["requestheader-client-ca-file"] = "somebody else's"
+		return true
+	}))
+	c.eventually("both to be back", func() bool { return published() && c.store.Get(role) != nil })
 }
 
 // Endpoints that a user keeps for a Service without a selector become a slice,

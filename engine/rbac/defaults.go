@@ -97,6 +97,19 @@ func clusterRoles() []*rbacv1.ClusterRole {
 	}
 }
 
+// AuthenticationReader is the Role in kube-system by which the servers of aggregated
+// APIs learn whom requests are from.
+const AuthenticationReader = "extension-apiserver-authentication-reader"
+
+// AuthenticationReaderRole returns that Role.
+func AuthenticationReaderRole() *rbacv1.Role {
+	rule := on(readVerbs, "", "configmaps")
+	rule.ResourceNames = []string{"extension-apiserver-authentication"}
+	role := &rbacv1.Role{ObjectMeta: bootstrapMeta(AuthenticationReader), Rules: []rbacv1.PolicyRule{rule}}
+	role.Namespace = metav1.NamespaceSystem
+	return role
+}
+
 // certificateRoles are for those who ask for certificates and approve them.
 func certificateRoles() []*rbacv1.ClusterRole {
 	const group, requests, prefix = "certificates.k8s.io", "certificatesigningrequests", "system:certificates.k8s.io:"

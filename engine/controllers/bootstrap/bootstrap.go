@@ -1,6 +1,7 @@
 // Package bootstrap maintains the objects that every cluster has: its system
-// namespaces and priority classes, and the Service default/kubernetes with the
-// address of the API.
+// namespaces and priority classes, the Service default/kubernetes with the address
+// of the API, and what the servers of aggregated APIs need to know whom requests are
+// from.
 package bootstrap
 
 import (
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/object"
@@ -38,6 +40,11 @@ type Options struct {
 	APIServer netip.AddrPort
 	// ServiceIP is the cluster IP of the Service.
 	ServiceIP netip.Addr
+	// ClientCA are the authorities of client certificates, and FrontProxyCA those of
+	// whoever hands requests on with the names of FrontProxyNames, all PEM. They are
+	// not published without the second.
+	ClientCA, FrontProxyCA []byte
+	FrontProxyNames        []string
 }
 
 type controller struct {
@@ -70,6 +77,10 @@ func (c *controller) keeps(key object.Key) bool {
 		return scheduling.IsSystem(key.Name)
 	case control.Namespace:
 		return slices.Contains(namespaces(), key.Name)
+	case control.ConfigMap:
+		return key.Namespace == metav1.NamespaceSystem && key.Name == authenticationName
+	case readerKind:
+		return key.Namespace == metav1.NamespaceSystem && key.Name == rbac.AuthenticationReader
 	case control.Service, control.Endpoints, control.EndpointSlice:
 		return key.Namespace == metav1.NamespaceDefault && key.Name == serviceName
 	}
@@ -89,6 +100,11 @@ func (c *controller) ensure(ctx context.Context) error {
 			changes = append(changes, change.Absent(change.Create(class, now)))
 		}
 	}
+	authentication, err := c.authentication(now)
+	if err != nil {
+		return err
+	}
+	changes = append(changes, authentication...)
 	if c.APIServer.IsValid() && c.ServiceIP.IsValid() {
 		changes = append(changes, c.service(now)...)
 	}
