@@ -28,6 +28,8 @@ import (
 // made of is compared by tags, which cost nothing; a document is built when it is
 // asked for, and kept until its tag changes.
 type custom struct {
+	// foreign is what other servers describe.
+	foreign     func() []Foreign
 	definitions func() []*apiextensionsv1.CustomResourceDefinition
 	// static describes the other kinds, and tag changes with them.
 	static func() (*spec.Swagger, error)
@@ -38,8 +40,8 @@ type custom struct {
 	documents map[string]*document
 }
 
-// tagged are the tags of the documents of custom resources, by the path of their
-// group version, and that of all together.
+// tagged are the tags of the documents of custom resources and of what other servers
+// serve, by the path of their group version, and that of all together.
 type tagged struct {
 	versions map[string]string
 	whole    string
@@ -61,10 +63,15 @@ func (c *custom) tags() tagged {
 			}
 		}
 	}
-	t := tagged{versions: map[string]string{}, whole: strings.ToUpper(hex.EncodeToString(whole.Sum(nil)))}
+	t := tagged{versions: map[string]string{}}
 	for path, sum := range sums {
 		t.versions[path] = strings.ToUpper(hex.EncodeToString(sum))
 	}
+	for _, f := range c.foreign() {
+		t.versions[f.Path] = f.Tag
+		_, _ = fmt.Fprintf(whole, "%s %s %s\n", f.Path, f.Tag, f.V2Tag)
+	}
+	t.whole = strings.ToUpper(hex.EncodeToString(whole.Sum(nil)))
 	return t
 }
 
@@ -78,6 +85,13 @@ func (c *custom) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/openapi/v3/")
 	all := c.tags()
 	c.forget(all)
+	if f, ok := c.foreignAt(path); ok {
+		if f.V3 == nil {
+			f.V3 = c.converted(f)
+		}
+		f.V3.ServeHTTP(w, r)
+		return
+	}
 	tag, ok := all.versions[path]
 	if !ok {
 		http.NotFound(w, r)
@@ -161,7 +175,8 @@ func (c *custom) buildV2() ([]byte, error) {
 			docs = append(docs, one)
 		}
 	}
-	if len(docs) == 0 {
+	foreign := c.foreign()
+	if len(docs)+len(foreign) == 0 {
 		return json.Marshal(doc)
 	}
 	for name, d := range doc.Definitions {
@@ -170,9 +185,18 @@ func (c *custom) buildV2() ([]byte, error) {
 			doc.Definitions[name] = d
 		}
 	}
-	merged, err := crdbuilder.MergeSpecs(doc, docs...)
-	if err == nil {
-		return json.Marshal(merged)
+	doc = c.mergeCustom(doc, docs)
+	c.mergeForeign(doc, foreign)
+	return json.Marshal(doc)
+}
+
+// mergeCustom adds custom resources. What does not fit is left out.
+func (c *custom) mergeCustom(doc *spec.Swagger, docs []*spec.Swagger) *spec.Swagger {
+	if len(docs) == 0 {
+		return doc
+	}
+	if merged, err := crdbuilder.MergeSpecs(doc, docs...); err == nil {
+		return merged
 	}
 	for _, one := range docs {
 		if merged, err := crdbuilder.MergeSpecs(doc, one); err == nil {
@@ -181,7 +205,7 @@ func (c *custom) buildV2() ([]byte, error) {
 			c.log.Error("A custom resource is left out of /openapi/v2", "paths", slices.Sorted(maps.Keys(one.Paths.Paths)), "error", err)
 		}
 	}
-	return json.Marshal(doc)
+	return doc
 }
 
 // describe is the document of one version. A panic of the library is an error.

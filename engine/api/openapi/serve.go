@@ -47,13 +47,13 @@ const (
 )
 
 // Install serves /openapi/v2 and, for each group version in container and of what
-// the definitions define, /openapi/v3. Call it once all groups are in the
+// the definitions define and others serve, /openapi/v3. Call it once all groups are in the
 // container. version makes clients fetch documents again if another version of
 // the server made them.
-func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition, log *slog.Logger) {
+func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition, foreign func() []Foreign, log *slog.Logger) {
 	tag := hash(version)
 	services := container.RegisteredWebServices()
-	dynamic := &custom{definitions: definitions, tag: tag, log: log, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {
+	dynamic := &custom{definitions: definitions, foreign: foreign, tag: tag, log: log, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {
 		return documentV2(services, version)
 	}}
 	mux.HandleFunc("/openapi/v2", func(w http.ResponseWriter, r *http.Request) { dynamic.v2().ServeHTTP(w, r) })
