@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", ".", "apitest"},
+	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", ".", "apitest"},
 	"engine/controllers": {
 		"control", "aggregation", "bootstrap", "bootstraptoken", "certificates", "deployment", "endpoints", "eventttl", "gc", "migration", "namespace", "node", "replicaset", "resourcequota", "rootca",
 		"serviceaccount", ".",

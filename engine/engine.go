@@ -99,7 +99,8 @@ type Config struct {
 	EncryptionProviderConfig string
 	// Audit is where the API's requests are logged; nil for nowhere.
 	Audit *audit.Log
-	// Egress says which addresses webhooks must not have; nil denies none.
+	// Egress says which addresses webhooks and servers of aggregated APIs must not have;
+	// nil denies none.
 	Egress *egress.Policy
 	// TokenAuthFile holds users' bearer tokens. Empty: there are none.
 	TokenAuthFile string
@@ -126,6 +127,7 @@ type Engine struct {
 	converter *configured.Converter
 	events    *event.Recorder
 	pki       *pki.Set
+	proxy     *pki.Set
 	tokens    authn.Tokens
 	accounts  *satoken.Issuer
 	server    *api.Server
@@ -153,6 +155,9 @@ func Open(cfg Config) (*Engine, error) {
 		cfg.ServiceCIDR.Masked().Addr().Next().String(),
 	}, cfg.Names...))
 	if err != nil {
+		return nil, err
+	}
+	if e.proxy, err = pki.EnsureFrontProxy(filepath.Join(cfg.DataDir, "pki")); err != nil {
 		return nil, err
 	}
 	e.checks, err = admit.New(admit.Config{ServiceCIDR: cfg.ServiceCIDR, RootCA: e.pki.CACert, Kinds: &e.kinds})
@@ -254,13 +259,13 @@ func (e *Engine) Close() error {
 // ClusterRoles grant as nonResourceURLs. gate is asked about users' writes; it
 // may be nil.
 func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
-	cert, key, err := e.pki.Client("kube-apiserver-kubelet-client", rbac.NodeClients)
+	client, err := clientCertificate(e.pki, "kube-apiserver-kubelet-client", rbac.NodeClients)
 	if err != nil {
 		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
 	}
-	client, err := tls.X509KeyPair(cert, key)
+	proxy, err := clientCertificate(e.proxy, pki.FrontProxyName)
 	if err != nil {
-		return fmt.Errorf("certificate of the API server towards nodes: %w", err)
+		return fmt.Errorf("certificate of the API server towards aggregated APIs: %w", err)
 	}
 	accountKey, err := pki.AccountKey(filepath.Join(e.cfg.DataDir, "pki"))
 	if err != nil {
@@ -281,6 +286,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		ServingKey:  e.pki.ServerKey,
 		ClientCA:    e.pki.CACert,
 		NodeTLS:     &tls.Config{RootCAs: e.pki.Pool(), Certificates: []tls.Certificate{client}, MinVersion: tls.VersionTLS12},
+		FrontProxy:  &proxy,
 		Tokens:      e.tokens,
 		Routes:      routes,
 		Roles:       &e.roles,
@@ -301,6 +307,15 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 		Log: e.cfg.Log.With("part", "api"),
 	})
 	return err
+}
+
+// clientCertificate signs a certificate for the user cn in the groups orgs.
+func clientCertificate(set *pki.Set, cn string, orgs ...string) (tls.Certificate, error) {
+	cert, key, err := set.Client(cn, orgs...)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 // Ready is closed when the API answers.
@@ -349,10 +364,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		ServiceIP:   e.checks.KubernetesIP(),
 		APIServer:   e.cfg.Address,
 		RootCA:      e.pki.CACert,
-		Tokens:      e.accounts,
-		Authority:   e.pki,
-		Review:      e.server.Review,
-		Log:         e.cfg.Log.With("part", "controllers"),
+
+		FrontProxyCA: e.proxy.CACert,
+
+		Tokens:    e.accounts,
+		Authority: e.pki,
+		Review:    e.server.Review,
+		Log:       e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {
 		return errors.Join(err, e.Close())

@@ -23,6 +23,7 @@ import (
 	"k8s.io/klog/v2" //nolint:depguard // the libraries log to it: it is routed to slog here
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/engine/api/aggregate"
 	"headway.dev/engine/api/audit"
 	"headway.dev/engine/api/authn"
 	"headway.dev/engine/api/authz"
@@ -58,6 +59,9 @@ type Config struct {
 	// NodeTLS verifies the nodes' streaming servers and identifies this server
 	// to them. Without it logs, exec, attach and port-forward fail.
 	NodeTLS *tls.Config
+	// FrontProxy is the certificate by which the servers of aggregated APIs know
+	// this one; nil: it has none.
+	FrontProxy *tls.Certificate
 	// Routes are further handlers by path; a path that ends in / covers what is
 	// below it. Requests to them are authenticated and authorized: ClusterRoles
 	// grant them as nonResourceURLs.
@@ -74,7 +78,8 @@ type Config struct {
 	Kinds *scheme.Registry
 	// Admission is asked about requests that write (default: no plugin is).
 	Admission *chain.Chain
-	// Egress says which addresses conversion webhooks must not have; nil denies
+	// Egress says which addresses conversion webhooks, and the names of Services to
+	// which requests are handed on, must not have; nil denies
 	// none.
 	Egress *egress.Policy
 	// Gate, if set, is asked about users' writes.
@@ -106,6 +111,7 @@ type Server struct {
 	admission admission.Interface
 	audit     *audit.Log
 	fairness  *fairness.Control
+	aggregate *aggregate.Aggregator
 	methods   *authn.Methods
 	version   version.Info
 
@@ -196,12 +202,15 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if cfg.Audit != nil {
 		c.AuditBackend, c.AuditPolicyRuleEvaluator = cfg.Audit.Backend, cfg.Audit.Evaluator
 	}
-	c.LongRunningFunc = longRunning(cfg.Routes)
+	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis") // one for all servers
+	s.aggregate = aggregate.New(aggregate.Config{
+		Store: cfg.Store, Certificate: cfg.FrontProxy, Egress: cfg.Egress, Groups: c.AggregatedDiscoveryGroupManager, Serializer: c.Serializer, Log: cfg.Log,
+	})
+	c.LongRunningFunc = longRunning(cfg.Routes, s.aggregate.Upgrades)
 	c.RequestTimeout = cmp.Or(cfg.RequestTimeout, c.RequestTimeout)
 	c.FlowControl = nil
 	c.SkipOpenAPIInstallation = true
 	c.StorageObjectCountTracker = nil
-	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis") // one for both servers
 	c.BuildHandlerChainFunc = s.filters
 	// It only measures how much is in flight, every second.
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter")
@@ -233,12 +242,13 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if err := s.install(groups, s.auth); err != nil {
 		return fmt.Errorf("install the API groups: %w", err)
 	}
+	s.aggregate.Serves(versionsOf(groups))
 	s.generic.AddPostStartHookOrDie("list-groups-of-custom-resources", func(ctx genericapiserver.PostStartHookContext) error {
 		go guard.Do(ctx, "list the groups of custom resources", func() { resources.List(ctx, s.generic.DiscoveryGroupManager, ownGroup(groups)) })
 		return nil
 	})
 	mux := s.generic.Handler.NonGoRestfulMux
-	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions, s.log)
+	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions, s.aggregate.Documents, s.log)
 	metrics, err := metricsHandler(cfg.Store, cfg.Kinds)
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)

@@ -18,11 +18,12 @@ import (
 
 // longRunning tells the requests without a deadline: those of the library, and
 // those to our own routes, whose handlers know how long they may take. A sync
-// waits until a commit has been rolled out.
-func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRequestCheck {
+// waits until a commit has been rolled out. The same holds for streams that another
+// server makes of the connection of a request.
+func longRunning(routes map[string]http.Handler, upgrades func(*http.Request) bool) genericapirequest.LongRunningRequestCheck {
 	known := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
 	return func(r *http.Request, info *genericapirequest.RequestInfo) bool {
-		if known(r, info) {
+		if known(r, info) || upgrades(r) {
 			return true
 		}
 		for path := range routes {
@@ -48,6 +49,7 @@ func longRunning(routes map[string]http.Handler) genericapirequest.LongRunningRe
 func (s *Server) filters(handler http.Handler, c *genericapiserver.Config) http.Handler {
 	sink, policy := c.AuditBackend, c.AuditPolicyRuleEvaluator // nil without an audit log
 	failed := genericapifilters.WithFailedAuthenticationAudit(genericapifilters.Unauthorized(c.Serializer), sink, policy)
+	handler = s.aggregate.Handler(handler)
 	handler = genericapifilters.WithAuthorization(handler, c.Authorization.Authorizer, c.Serializer)
 	handler = limits.WithWholeAnswers(handler)
 	handler = s.fairness.Filter(handler, c.LongRunningFunc, c.RequestTimeout/4)

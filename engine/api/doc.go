@@ -8,6 +8,8 @@
 //	                  · impersonation · in-flight limit · queue of large answers
 //	                  · authorization
 //	                                         ▼
+//	    aggregate: what an APIService hands on ──▶ another API server
+//	                                         ▼
 //	    handlers of k8s.io/apiserver: decode, admission, patch, apply, watch
 //	                                         ▼
 //	   registry (REST storages) ─▶ strategy ─▶ manifests/{lifecycle,validation}
@@ -23,6 +25,6 @@
 // tells how to add a kind.
 //
 // A Server is safe for concurrent use. Its goroutines are the listener's, one
-// per in-process request, one per handler that has a deadline, and the library's
-// housekeeping; Run waits for all.
+// per in-process request, one per handler that has a deadline, one per APIService
+// with a Service, and the library's housekeeping; Run waits for all.
 package api

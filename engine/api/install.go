@@ -111,5 +111,14 @@ func ownGroup(groups []registry.Group) func(name string) bool {
 	}
 }
 
+// versionsOf are the group versions of groups.
+func versionsOf(groups []registry.Group) []schema.GroupVersion {
+	versions := make([]schema.GroupVersion, len(groups))
+	for i, g := range groups {
+		versions[i] = g.GroupVersion
+	}
+	return versions
+}
+
 // maxBody bounds the bodies of requests, as kube-apiserver does.
 const maxBody = 3 << 20

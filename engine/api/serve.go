@@ -41,6 +41,12 @@ func (s *Server) Run(ctx context.Context) error {
 		// still answers, and can be asked to delete something.
 		s.log.Warn("The configuration of the flow control is not compared with what every cluster has", "error", err)
 	}
+	if err := s.aggregate.Reconcile(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("The APIServices of what the server serves itself are not up to date", "error", err)
+	}
 	if s.audit != nil {
 		stop := make(chan struct{})
 		if err := s.audit.Backend.Run(stop); err != nil {
@@ -86,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	following, unfollow := context.WithCancel(hooks)
 	defer unfollow()
 	background.Go(func() { guard.Do(ctx, "let requests wait", func() { s.fairness.Run(following) }) })
+	background.Go(func() { guard.Do(ctx, "aggregate APIs", func() { s.aggregate.Run(following) }) })
 	if err := s.discovered(ctx); err != nil {
 		// The server ends before it has begun.
 		s.requests.close()

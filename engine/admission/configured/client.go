@@ -60,7 +60,7 @@ func guarded(policy *egress.Policy, most int64) webhookutil.AuthenticationInfoRe
 			},
 			ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
 				cfg, err := inner.ClientConfigForService(name, namespace, port)
-				return careful(cfg, err, dialService(policy))
+				return careful(cfg, err, DialService(policy))
 			},
 		}
 	}
@@ -70,9 +70,9 @@ func dial(policy *egress.Policy) func(context.Context, string, string) (net.Conn
 	return policy.Dialer(dialTimeout).DialContext
 }
 
-// dialService dials the endpoint of a Service, or the name that one stands for,
+// DialService dials the endpoint of a Service, or the name that one stands for,
 // which is as any other URL.
-func dialService(policy *egress.Policy) func(context.Context, string, string) (net.Conn, error) {
+func DialService(policy *egress.Policy) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if _, err := netip.ParseAddrPort(address); err != nil {
 			return dial(policy)(ctx, network, address)
@@ -140,12 +140,15 @@ var (
 	sliceKind   = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
 )
 
-// services finds the endpoints of Services in the store, so that a webhook is
-// reached as soon as its pod is ready, whether or not a proxy runs on this machine.
-type services struct{ stored object.Reader }
+// Services finds the endpoints of Services in the store, so that what is behind one
+// is reached as soon as its pod is ready, whether or not a proxy runs on this machine.
+type Services struct{ stored object.Reader }
+
+// NewServices returns the Services of a store.
+func NewServices(stored object.Reader) Services { return Services{stored} }
 
 // ResolveEndpoint implements webhookutil.ServiceResolver.
-func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+func (s Services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
 	lister := oneService{stored: s.stored, namespace: namespace}
 	svc, err := lister.Get(name)
 	if err != nil {
@@ -158,14 +161,11 @@ func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL,
 		}
 		return proxy.ResolveCluster(lister, namespace, name, port)
 	}
-	return proxy.ResolveEndpoint(lister, slicesOf(s), namespace, name, port)
+	return proxy.ResolveEndpoint(lister, s, namespace, name, port)
 }
 
-// slicesOf implements proxy.EndpointSliceGetter.
-type slicesOf services
-
 // GetEndpointSlices implements proxy.EndpointSliceGetter.
-func (s slicesOf) GetEndpointSlices(namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
+func (s Services) GetEndpointSlices(namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
 	all, _ := s.stored.List(sliceKind, namespace)
 	var out []*discoveryv1.EndpointSlice
 	for _, obj := range all {

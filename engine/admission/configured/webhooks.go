@@ -162,7 +162,7 @@ func (h *hooks[P]) add(rules []admissionregistrationv1.RuleWithOperations) {
 
 // setUp gives a plugin of the library what it reads.
 func setUp(w *generic.Webhook, cfg Config, namespaces *shared, configurations cache.Indexer) error {
-	w.SetServiceResolver(services{cfg.Stored})
+	w.SetServiceResolver(NewServices(cfg.Stored))
 	w.SetAuthenticationInfoResolverWrapper(guarded(cfg.Egress, mostAnswer))
 	w.SetExternalKubeClientSet(noClient{})
 	w.SetExternalKubeInformerFactory(factory{configurations: configurations, namespaces: namespaces})

@@ -5,6 +5,7 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,6 +47,9 @@ type Server struct {
 	Store *store.Store
 	Kinds *scheme.Registry
 	PKI   *pki.Set
+	// FrontProxy is the authority of the certificate by which the server hands
+	// requests on.
+	FrontProxy *pki.Set
 	// URL is the server's address; Kubeconfig the path of an administrator's
 	// kubeconfig, Config the same for client-go.
 	URL, Kubeconfig string
@@ -118,6 +122,11 @@ func Start(tb testing.TB, options ...Option) *Server {
 	if err != nil {
 		tb.Fatalf("certificates: %v", err)
 	}
+	front, err := pki.EnsureFrontProxy(filepath.Join(dir, "pki"))
+	if err != nil {
+		tb.Fatalf("certificates of the front proxy: %v", err)
+	}
+	proxy := certificate(tb, front)
 	key, err := pki.AccountKey(filepath.Join(dir, "pki"))
 	if err != nil {
 		tb.Fatalf("key of service accounts: %v", err)
@@ -135,7 +144,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 	cfg := api.Config{
 		Store: st, Listener: listener,
 		ServingCert: set.ServerCert, ServingKey: set.ServerKey, ClientCA: set.CACert,
-		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain, Egress: denied,
+		Roles: roles, Graph: graph, Kinds: kinds, AccountTokens: tokens, Admission: chain, Egress: denied, FrontProxy: &proxy,
 		Log: slog.New(slog.NewTextHandler(Output(tb), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, option := range options {
@@ -161,7 +170,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		done <- nil
 		tb.Fatalf("API server: %v", err)
 	}
-	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
+	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, FrontProxy: front, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
 	s.Writer = admission.NewWriter(st, chain, checks.Along, change.Account("kube-system", "test-controller"))
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
 		s.Namespace(tb, name)
@@ -172,6 +181,19 @@ func Start(tb testing.TB, options ...Option) *Server {
 	}
 	s.Config.QPS = -1
 	return s
+}
+
+func certificate(tb testing.TB, set *pki.Set) tls.Certificate {
+	tb.Helper()
+	cert, key, err := set.Client(pki.FrontProxyName)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pair
 }
 
 // Namespace creates a namespace if it does not exist.
