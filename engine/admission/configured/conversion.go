@@ -30,7 +30,7 @@ const (
 
 // Conversion returns how conversion webhooks are reached: as those of admission are.
 func Conversion(stored object.Reader, policy *egress.Policy) (webhookutil.ServiceResolver, webhookutil.AuthenticationInfoResolverWrapper) {
-	return services{stored}, guarded(policy, mostConverted)
+	return NewServices(stored), guarded(policy, mostConverted)
 }
 
 // Converter asks conversion webhooks for who must not wait for long: the syncer, and
