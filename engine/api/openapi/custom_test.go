@@ -35,7 +35,7 @@ func TestBadDefinitionIsLeftOut(t *testing.T) {
 	var log strings.Builder
 	openapi.Install(routes, restful.NewContainer(), "v1", func() []*apiextensionsv1.CustomResourceDefinition {
 		return []*apiextensionsv1.CustomResourceDefinition{definition("First", good), definition("Broken", bad), definition("Last", good)}
-	}, slog.New(slog.NewTextHandler(&log, nil)))
+	}, func() []openapi.Foreign { return nil }, slog.New(slog.NewTextHandler(&log, nil)))
 	w := httptest.NewRecorder()
 	routes.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi/v2", http.NoBody))
 	body := w.Body.String()
