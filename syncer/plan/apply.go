@@ -56,7 +56,7 @@ func (a *applier) manager(gvk schema.GroupVersionKind) (*managedfields.FieldMana
 		return m, nil
 	}
 	var converter managedfields.TypeConverter
-	if strings.HasSuffix(gvk.Group, ".fluxcd.io") || gvk.Group == "apiextensions.k8s.io" {
+	if strings.HasSuffix(gvk.Group, ".fluxcd.io") || gvk.Group == "apiextensions.k8s.io" || gvk.Group == "apiregistration.k8s.io" {
 		// Kinds that client-go has no schema for merge like custom resources
 		// without one: maps by key, lists as a whole.
 		converter = managedfields.NewDeducedTypeConverter()
