@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"headway.dev/cmd/headway/e2e"
@@ -13,8 +14,10 @@ import (
 func TestClients(t *testing.T) {
 	t.Parallel()
 	c := e2e.Start(t, "--images-dir", e2e.AllImages(t), "--listen", "0.0.0.0:6443")
-	// The programs run side by side, and the cluster ends after all of them.
+	// The programs run side by side, and the cluster ends after all of them. They
+	// wait most of the time: -parallel, which is for what computes, is not for them.
 	t.Run("side by side", func(t *testing.T) {
+		var all sync.WaitGroup
 		for name, run := range map[string]func(*testing.T, *e2e.Cluster){
 			"Helm 3":     helm3,
 			"Helm 4":     helm4,
@@ -23,13 +26,13 @@ func TestClients(t *testing.T) {
 			"Python":     python,
 			"JavaScript": javascript,
 		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				run(t, c)
+			all.Go(func() {
+				t.Run(name, func(t *testing.T) { run(t, c) })
 			})
 		}
+		all.Wait()
 	})
-	t.Run("kubectl and the node", func(t *testing.T) { runVerbs(t, c, nodeVerbs) })
+	t.Run("kubectl and the node", func(t *testing.T) { runVerbs(t, c, nodeVerbs, 1) })
 }
 
 // python is the distribution's python3-kubernetes.

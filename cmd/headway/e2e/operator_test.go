@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,9 @@ import (
 	"headway.dev/cmd/headway/e2e"
 )
 
-// operator is a manager of controller-runtime, whose objects all come from Git:
-// the definition, its rights, webhooks, and two replicas that elect a leader.
+// operator is a manager of controller-runtime, whose objects all come from one commit:
+// the definition, its rights, webhooks, two replicas that elect a leader, and the first
+// resource. Others are made by kubectl. A revert of that commit takes all of it away.
 func operator(t *testing.T, c *e2e.Cluster) {
 	t.Helper()
 	if r := c.Headway("image", "import", e2e.OperatorImage(t)); r.Code != 0 {
@@ -27,10 +29,13 @@ func operator(t *testing.T, c *e2e.Cluster) {
 	}
 	certificate, key := servingCertificate(t, "operator.operator.svc")
 	c.Clone.Write("operator/operator.yaml", strings.NewReplacer("CERTIFICATE", certificate, "KEY", key).Replace(script(t, "operator", "operator.yaml")))
-	c.Clone.Replace("kustomization.yaml", "resources:\n", "resources:\n  - operator/operator.yaml\n")
-	c.Deployed(c.Clone.Push("Add the operator"))
+	c.Clone.Write("operator/site.yaml", script(t, "operator", "site.yaml"))
+	c.Clone.Replace("kustomization.yaml", "resources:\n", "resources:\n  - operator/operator.yaml\n  - operator/site.yaml\n")
+	added := c.Clone.Push("Add the operator")
+	c.Deployed(added)
 
-	o := sites{t, c}
+	sites{t, c, "garden", "flower"}.fromGit()
+	o := sites{t, c, "sites", "one"}
 	o.kubectl("create", "namespace", "sites")
 	o.apply(site("one", "hello"), "site.sites.example.com/one created")
 	o.ready("hello")
@@ -40,20 +45,47 @@ func operator(t *testing.T, c *e2e.Cluster) {
 	o.leader()
 	o.ends()
 
-	// What is no longer in Git goes.
-	c.Clone.Replace("kustomization.yaml", "  - operator/operator.yaml\n", "")
-	c.Deployed(c.Clone.Push("Remove the operator"))
-	c.Eventually(time.Minute, "the definition is gone", func() error {
-		if r := c.Run("", "kubectl", "get", "crd", "sites.sites.example.com"); r.Code == 0 {
-			return errors.New(r.Stdout)
+	// The Site goes first: it waits for the operator to end it.
+	c.Clone.Git("revert", "--no-edit", added)
+	c.Clone.Git("push", "-q", "origin", "HEAD")
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
+	c.Eventually(time.Minute, "all of it is gone", func() error {
+		if got := regexp.MustCompile(`(?m)^.*(site|operator|garden).*$`).FindAllString(c.Kubectl("get", "crd,ns,clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration", "-o", "name"), -1); len(got) != 1 || got[0] != "namespace/sites" {
+			return fmt.Errorf("left are %q", got)
 		}
 		return nil
 	})
 }
 
+// sites is a Site in a namespace.
 type sites struct {
-	t *testing.T
-	c *e2e.Cluster
+	t               *testing.T
+	c               *e2e.Cluster
+	namespace, name string
+}
+
+// fromGit is the Site that came with the operator. Later commits that edit it are
+// judged by the webhooks, and told of what they refuse.
+func (o sites) fromGit() {
+	o.t.Helper()
+	o.ready("from Git")
+	contains(o.t, "what the webhook makes of it, once it is there", o.kubectl("get", "site", o.name, "-o", "yaml"), "replicas: 1", `sites.example.com/seen: "true"`)
+	o.c.Clone.Replace("operator/site.yaml", "from Git #", "forbidden #")
+	bad := o.c.Clone.Push("Say what is forbidden")
+	o.c.Eventually(time.Minute, "the webhook refuses the commit", func() error {
+		got := o.c.Kubectl("get", "kustomization", "-n", "headway-system", "cluster", "-o", "jsonpath={.status.lastAttemptedRevision} {.status.conditions[?(@.type==\"Ready\")].message}")
+		if !strings.Contains(got, bad) || !strings.Contains(got, `admission webhook "rules.sites.example.com" denied the request`) || !strings.Contains(got, "operator/site.yaml:") {
+			return errors.New(got)
+		}
+		return nil
+	})
+	o.c.Clone.Replace("operator/site.yaml", "forbidden #", "changed in Git #")
+	o.c.Deployed(o.c.Clone.Push("Say something else"))
+	o.ready("changed in Git")
+	contains(o.t, "what the webhook made of it", o.kubectl("get", "site", o.name, "-o", "yaml"), "replicas: 1", `sites.example.com/seen: "true"`)
+	o.c.Clone.Git("revert", "--no-edit", "HEAD", bad)
+	o.c.Clone.Git("push", "-q", "origin", "HEAD")
+	o.c.Deployed(o.c.Clone.Git("rev-parse", "HEAD"))
 }
 
 func site(name, text string) string {
@@ -62,7 +94,7 @@ func site(name, text string) string {
 
 func (o sites) kubectl(args ...string) string {
 	o.t.Helper()
-	return o.c.Kubectl(append([]string{"-n", "sites"}, args...)...)
+	return o.c.Kubectl(append([]string{"-n", o.namespace}, args...)...)
 }
 
 func (o sites) apply(manifest string, want ...string) {
@@ -71,17 +103,17 @@ func (o sites) apply(manifest string, want ...string) {
 	contains(o.t, "kubectl apply", r.Stdout+r.Stderr, want...)
 }
 
-// ready waits until the operator says so of this generation of the Site one, and
-// that has the text.
+// ready waits until the operator says so of this generation of the Site, and that has
+// the text.
 func (o sites) ready(text string) {
 	o.t.Helper()
 	o.c.Eventually(time.Minute, "the site is ready and says "+text, func() error {
-		got := o.kubectl("get", "site", "one", "-o", "jsonpath={.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type==\"Ready\")].status}")
+		got := o.kubectl("get", "site", o.name, "-o", "jsonpath={.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type==\"Ready\")].status}")
 		fields := strings.Fields(got)
 		if len(fields) != 3 || fields[0] != fields[1] || fields[2] != "True" {
 			return fmt.Errorf("generation, observed, ready: %q", got)
 		}
-		address := o.kubectl("get", "service", "one", "-o", "jsonpath={.spec.clusterIP}")
+		address := o.kubectl("get", "service", o.name, "-o", "jsonpath={.spec.clusterIP}")
 		return answers(o.c, "http://"+address+"/", text)
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,8 +30,9 @@ type verb struct {
 	dir string
 }
 
-// verbs has a case for each verb of `kubectl --help`. They share the pod box and
-// the Deployment shared.
+// verbs has a case for each verb of `kubectl --help`. They run side by side, and share
+// the pods box and patient and the Deployment shared: each leaves alone what others
+// make.
 var verbs = map[string]func(verb){
 	"annotate":      verb.annotate,
 	"api-resources": verb.apiResources,
@@ -95,6 +97,16 @@ spec:
     image: headway.dev/test/busybox:1
     command: [sh, -c, "while read line; do echo \"heard $line\"; done"]
     stdin: true
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: patient, namespace: verbs}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: web
+    image: headway.dev/test/busybox:1
+    command: [sh, -c, "mkdir /www; echo here > /www/index.html; exec httpd -f -p 8080 -h /www"]
 ` + "---\n" + verbsDeployment
 
 const verbsDeployment = `apiVersion: apps/v1
@@ -125,14 +137,27 @@ func kubectlVerbs(t *testing.T, c *e2e.Cluster) {
 	c.KubectlIn(strings.ReplaceAll(verbsPods, "NAME", "shared"), "apply", "-f", "-")
 	c.Kubectl("wait", "-n", "verbs", "--for=condition=Available", "deploy/shared", "--timeout=60s")
 	c.Kubectl("wait", "-n", "verbs", "--for=condition=Ready", "pod/box", "--timeout=60s")
-	runVerbs(t, c, verbs)
+	c.Kubectl("wait", "-n", "verbs", "--for=condition=Ready", "pod/patient", "--timeout=60s")
+	runVerbs(t, c, verbs, 4)
 }
 
-func runVerbs(t *testing.T, c *e2e.Cluster, cases map[string]func(verb)) {
+// runVerbs runs so many cases at a time.
+func runVerbs(t *testing.T, c *e2e.Cluster, cases map[string]func(verb), lanes int) {
 	t.Helper()
-	for _, name := range slices.Sorted(maps.Keys(cases)) {
-		t.Run(name, func(t *testing.T) { cases[name](verb{t, c, t.TempDir()}) })
+	names := make(chan string)
+	var all sync.WaitGroup
+	for range lanes {
+		all.Go(func() {
+			for name := range names {
+				t.Run(name, func(t *testing.T) { cases[name](verb{t, c, t.TempDir()}) })
+			}
+		})
 	}
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		names <- name
+	}
+	close(names)
+	all.Wait()
 }
 
 // run runs kubectl with the words of a line, and then more arguments, and fails
@@ -358,10 +383,10 @@ func (v verb) create() {
 }
 
 func (v verb) debug() {
-	v.run("debug box --image=headway.dev/test/busybox:1 --target=web --container=debugger -- cat /proc/1/root/www/index.html")
-	v.run("wait pod/box --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0 --timeout=60s")
-	v.run("logs box -c debugger", "here")
-	v.run("debug box --image=headway.dev/test/busybox:1 --copy-to=copy --share-processes=false --container=web -- sleep 3600")
+	v.run("debug patient --image=headway.dev/test/busybox:1 --target=web --container=debugger -- cat /proc/1/root/www/index.html")
+	v.run("wait pod/patient --for=jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0 --timeout=60s")
+	v.run("logs patient -c debugger", "here")
+	v.run("debug patient --image=headway.dev/test/busybox:1 --copy-to=copy --share-processes=false --container=web -- sleep 3600")
 	v.run("wait pod/copy --for=condition=Ready --timeout=60s")
 	v.run("delete pod copy")
 	pod := regexp.MustCompile(`node-debugger-\S+`).FindString(v.run("debug node/node-1 --image=headway.dev/test/busybox:1 --profile=general -- chroot /host /bin/busybox ls -d /etc", "Creating debugging pod"))
@@ -388,7 +413,7 @@ func (v verb) describe() {
 	v.run("describe deploy shared", "Replicas:", "1 desired", "MinimumReplicasAvailable", "ScalingReplicaSet")
 	v.run("describe pod box", "Successfully assigned verbs/box to node-1", "Started", "heard", "http")
 	v.run("describe node node-1", "KubeletReady", "Allocatable:", "Non-terminated Pods:", "box")
-	v.run("describe ns,sa,cm -n verbs", "Active")
+	v.run("describe ns/verbs sa/default cm/kube-root-ca.crt", "Active")
 	v.run("describe clusterrole view", "PolicyRule:")
 }
 
@@ -470,7 +495,8 @@ func (v verb) kustomize() {
 func (v verb) label() {
 	v.run("label pod box tier=front", "pod/box labeled")
 	v.run("get pods -l tier=front -o name", "pod/box")
-	v.run("label pods --all tier-", "unlabeled")
+	v.run("label sa --all tier=all", "serviceaccount/default labeled")
+	v.run("label pod box tier-", "unlabeled")
 	v.refused("label pod box tier=no/label", "invalid label value")
 }
 
