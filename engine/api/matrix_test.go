@@ -50,6 +50,7 @@ GET    /api/v1/pods?fieldSelector=spec.nodeName%3Dn2                 . . . . . y
 GET    /api/v1/namespaces/shop/pods/x/log                            . . y y y y y y . y .
 POST   /api/v1/namespaces/shop/pods/x/exec?command=a                 . . . y y y y . . . .
 POST   /api/v1/namespaces/shop/pods                                  . . . y y y y . . . .
+PUT    /api/v1/namespaces/shop/pods/x/resize                         . . . y y y y . . . .
 DELETE /api/v1/namespaces/shop/pods/x                                . . . y y y y . y . .
 DELETE /api/v1/namespaces/shop/configmaps                            . . . y y y y . . . .
 GET    /api/v1/namespaces/shop/secrets                               . . . y y y y . . . .

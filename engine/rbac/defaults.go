@@ -140,6 +140,7 @@ func userRoles() []*rbacv1.ClusterRole {
 			on(readVerbs, "", "pods/attach", "pods/proxy", "pods/exec", "pods/portforward", "secrets", "services/proxy"),
 			on([]string{"impersonate"}, "", "serviceaccounts"),
 			on(writeVerbs, "", "pods", "pods/attach", "pods/proxy", "pods/exec", "pods/portforward"),
+			on([]string{"get", "patch", "update"}, "", "pods/resize"),
 			on(create, "", "pods/eviction"),
 			on(writeVerbs, "", "replicationcontrollers", "replicationcontrollers/scale", "serviceaccounts", "services", "services/proxy",
 				"persistentvolumeclaims", "configmaps", "secrets", "events"),

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/component-helpers/resource"
 
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler/placement"
@@ -214,16 +215,17 @@ func sameRequest(a, b *corev1.Pod) bool {
 	return a.Generation == b.Generation && apiequality.Semantic.DeepEqual(a.Spec, b.Spec) && apiequality.Semantic.DeepEqual(a.Labels, b.Labels)
 }
 
-// resized reports whether the pod takes other amounts than before.
+// resized reports whether the pod takes other amounts than before: by its spec, by
+// what its node has given it, or because the node cannot give it what it asks for.
 func resized(a, b *corev1.Pod) bool {
-	return a.Generation != b.Generation ||
-		!apiequality.Semantic.DeepEqual(a.Status.ContainerStatuses, b.Status.ContainerStatuses) && !apiequality.Semantic.DeepEqual(allocated(a), allocated(b))
-}
-
-func allocated(pod *corev1.Pod) []corev1.ResourceList {
-	var lists []corev1.ResourceList
-	for _, c := range pod.Status.ContainerStatuses {
-		lists = append(lists, c.AllocatedResources)
+	if a.Generation != b.Generation {
+		return true
 	}
-	return lists
+	if apiequality.Semantic.DeepEqual(a.Status.ContainerStatuses, b.Status.ContainerStatuses) &&
+		apiequality.Semantic.DeepEqual(a.Status.InitContainerStatuses, b.Status.InitContainerStatuses) &&
+		resource.IsPodResizeInfeasible(a) == resource.IsPodResizeInfeasible(b) {
+		return false
+	}
+	opts := resource.PodResourcesOptions{UseStatusResources: true}
+	return !apiequality.Semantic.DeepEqual(resource.PodRequests(a, opts), resource.PodRequests(b, opts))
 }

@@ -110,7 +110,7 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 		into[k.Plural+"/finalize"] = replaced{newStatus(main, strategy.Finalize{Main: strategy.New(k, opts.Now)})}
 	}
 	for _, part := range k.Parts {
-		into[k.Plural+"/"+part.Name] = newPart(main, strategy.NewPart(strategy.New(k, opts.Now), part))
+		into[k.Plural+"/"+part.Name] = newPart(resource, part.Declared, strategy.NewPart(strategy.New(k, opts.Now), part))
 	}
 	few := subresources(resource, opts)
 	for _, name := range k.Subresources {

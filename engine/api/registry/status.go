@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/util/dryrun"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"headway.dev/engine/api/strategy"
@@ -56,12 +57,17 @@ func (s Status) ConvertToTable(ctx context.Context, obj, options runtime.Object)
 
 // Part is the REST storage of a subresource that changes a part of an object.
 type Part struct {
-	whole  Status
-	filter map[fieldpath.APIVersion]fieldpath.Filter
+	whole    Status
+	filter   map[fieldpath.APIVersion]fieldpath.Filter
+	resource Resource
 }
 
-func newPart(main *genericregistry.Store, update strategy.Part) Part {
-	return Part{whole: newStatus(main, update), filter: update.Filter()}
+// newPart makes it. Without reviewed, the gate is not asked about it.
+func newPart(resource Resource, reviewed bool, update strategy.Part) Part {
+	if !reviewed {
+		resource.gate = nil
+	}
+	return Part{whole: newStatus(resource.Store, update), filter: update.Filter(), resource: resource}
 }
 
 // New implements rest.Storage.
@@ -75,9 +81,21 @@ func (p Part) Get(ctx context.Context, name string, options *metav1.GetOptions) 
 	return p.whole.Get(ctx, name, options)
 }
 
-// Update implements rest.Updater.
+// Update implements rest.Updater; see Resource.Create for dry runs.
 func (p Part) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, create rest.ValidateObjectFunc, update rest.ValidateObjectUpdateFunc, force bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	return p.whole.Update(ctx, name, info, create, update, force, options)
+	if options == nil {
+		options = &metav1.UpdateOptions{}
+	}
+	g := p.resource.gated(ctx, options.FieldManager, options.DryRun)
+	out, _, err := p.whole.Update(ctx, name, info, create, g.update(update), force, options)
+	if stored, done, err := g.finish(ctx, err); done || err != nil {
+		return stored, false, err
+	}
+	if err != nil || !dryrun.IsDryRun(options.DryRun) {
+		return out, false, err
+	}
+	out, err = p.resource.tried(ctx, out)
+	return out, false, err
 }
 
 // GetResetFieldsFilter implements rest.ResetFieldsFilterStrategy.

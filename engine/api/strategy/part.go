@@ -39,11 +39,19 @@ func (s Part) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.E
 // Filter leaves of what is applied through the subresource only the part: nobody
 // comes to own the rest by it.
 func (s Part) Filter() map[fieldpath.APIVersion]fieldpath.Filter {
-	var path []any
-	for name := range strings.SplitSeq(s.part.Field, ".") {
-		path = append(path, name)
+	var paths []*fieldpath.SetMatcher
+	for _, field := range s.part.Fields {
+		var path []any
+		for name := range strings.SplitSeq(field, ".") {
+			if name == "*" {
+				path = append(path, fieldpath.MatchAnyPathElement())
+			} else {
+				path = append(path, name)
+			}
+		}
+		paths = append(paths, fieldpath.MakePrefixMatcherOrDie(path...))
 	}
 	return map[fieldpath.APIVersion]fieldpath.Filter{
-		fieldpath.APIVersion(s.kind.GroupVersion().String()): fieldpath.NewIncludeMatcherFilter(fieldpath.MakePrefixMatcherOrDie(path...)),
+		fieldpath.APIVersion(s.kind.GroupVersion().String()): fieldpath.NewIncludeMatcherFilter(paths...),
 	}
 }

@@ -89,6 +89,24 @@ func UpdateOf(k *kind.Kind, obj object.Object) Change {
 	}}
 }
 
+// UpdatePart gives an object the part of a subresource that obj has; NotFound without
+// a stored object.
+func UpdatePart(part kind.Part[object.Object], obj object.Object) Change {
+	key, err := scheme.KeyOf(obj)
+	return of(part.Name, Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+		switch {
+		case err != nil:
+			return nil, err
+		case current == nil:
+			return nil, notFound(key)
+		}
+		next := obj.DeepCopyObject().(object.Object)
+		next.SetManagedFields(current.GetManagedFields())
+		lifecycle.PreparePart(next, current, part)
+		return settle(next, current), nil
+	}})
+}
+
 // Patch reads, changes and writes without a conflict: edit gets a deep copy of
 // the current object and changes it in place; NotFound without one. Returning
 // false leaves the object as it is.

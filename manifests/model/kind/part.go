@@ -9,19 +9,35 @@ import (
 // Part is a subresource that is the whole object, of which a write through it
 // changes one part.
 type Part[T object.Object] struct {
-	// Name is that of the subresource, and Field the path of the part, such as
-	// spec.ephemeralContainers: who applies it owns nothing else.
-	Name, Field string
-	// Update takes everything but the part, the metadata and the status from old.
+	// Name is that of the subresource.
+	Name string
+	// Fields are the paths of the part, such as spec.ephemeralContainers, where *
+	// stands for any item of a list: who applies it owns nothing else.
+	Fields []string
+	// Update takes everything but the part, the metadata and the status from old. It
+	// leaves what it cannot take to Rules.
 	Update func(obj, old T)
+	// Declared says that manifests declare the part as well, so that a write of it is
+	// reviewed as one of the object is.
+	Declared bool
 	// Rules is what is checked of the part, besides the metadata.
 	Rules func(obj, old T) field.ErrorList
+}
+
+// Part finds the part of a subresource.
+func (k *Kind) Part(subresource string) (Part[object.Object], bool) {
+	for _, p := range k.Parts {
+		if p.Name == subresource {
+			return p, true
+		}
+	}
+	return Part[object.Object]{}, false
 }
 
 func untypedParts[T object.Object](list []Part[T]) []Part[object.Object] {
 	var parts []Part[object.Object]
 	for _, p := range list {
-		parts = append(parts, Part[object.Object]{Name: p.Name, Field: p.Field, Update: doBoth(p.Update), Rules: both(p.Rules)})
+		parts = append(parts, Part[object.Object]{Name: p.Name, Fields: p.Fields, Declared: p.Declared, Update: doBoth(p.Update), Rules: both(p.Rules)})
 	}
 	return parts
 }

@@ -11,7 +11,8 @@ import (
 	"headway.dev/manifests/model/rule"
 )
 
-func containers(list []corev1.Container, mountable volumeSet, grace int64, path *field.Path) field.ErrorList {
+func containers(s *corev1.PodSpec, mountable volumeSet, grace int64, path *field.Path) field.ErrorList {
+	list := s.Containers
 	if len(list) == 0 {
 		return field.ErrorList{field.Required(path, "")}
 	}
@@ -22,6 +23,7 @@ func containers(list []corev1.Container, mountable volumeSet, grace int64, path 
 		errs = append(errs, container(c, mountable, at)...)
 		errs = append(errs, rule.Unique(names, c.Name, at.Child("name"))...)
 		errs = append(errs, serving(c, grace, at)...)
+		errs = append(errs, resizePolicy(c.ResizePolicy, s.RestartPolicy, at.Child("resizePolicy"))...)
 		if c.RestartPolicy != nil {
 			errs = append(errs, field.Forbidden(at.Child("restartPolicy"), "may not be set for non-init containers"))
 		}
@@ -29,10 +31,11 @@ func containers(list []corev1.Container, mountable volumeSet, grace int64, path 
 	return append(errs, hostPorts(list, path)...)
 }
 
-func initContainers(list, regular []corev1.Container, mountable volumeSet, grace int64, path *field.Path) field.ErrorList {
+func initContainers(s *corev1.PodSpec, mountable volumeSet, grace int64, path *field.Path) field.ErrorList {
+	list := s.InitContainers
 	var errs field.ErrorList
 	names := map[string]bool{}
-	for _, c := range regular {
+	for _, c := range s.Containers {
 		names[c.Name] = true
 	}
 	for i := range list {
@@ -41,6 +44,7 @@ func initContainers(list, regular []corev1.Container, mountable volumeSet, grace
 		if c.Name != "" {
 			errs = append(errs, rule.Unique(names, c.Name, at.Child("name"))...)
 		}
+		errs = append(errs, resizePolicy(c.ResizePolicy, s.RestartPolicy, at.Child("resizePolicy"))...)
 		// They run one after the other, so they may share a port.
 		errs = append(errs, hostPorts(list[i:i+1], path)...)
 		if c.RestartPolicy != nil {
@@ -94,6 +98,7 @@ func ephemeralContainers(s *corev1.PodSpec, mountable volumeSet, path *field.Pat
 			{Name: "readinessProbe", Set: c.ReadinessProbe != nil},
 			{Name: "startupProbe", Set: c.StartupProbe != nil},
 			{Name: "resources", Set: len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
+			{Name: "resizePolicy", Set: len(c.ResizePolicy) > 0},
 			{Name: "restartPolicy", Set: c.RestartPolicy != nil},
 		})...)
 		for j, m := range c.VolumeMounts {

@@ -52,8 +52,8 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 		grace = *s.TerminationGracePeriodSeconds
 	}
 	mountable, errs := volumes(s.Volumes, path.Child("volumes"))
-	errs = append(errs, containers(s.Containers, mountable, grace, path.Child("containers"))...)
-	errs = append(errs, initContainers(s.InitContainers, s.Containers, mountable, grace, path.Child("initContainers"))...)
+	errs = append(errs, containers(s, mountable, grace, path.Child("containers"))...)
+	errs = append(errs, initContainers(s, mountable, grace, path.Child("initContainers"))...)
 	errs = append(errs, ephemeralContainers(s, mountable, path.Child("ephemeralContainers"))...)
 	errs = append(errs, hostNetwork(s, path.Child("containers"), isPod)...)
 	errs = append(errs, rule.OneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)

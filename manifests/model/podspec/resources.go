@@ -48,6 +48,24 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 	return errs
 }
 
+// resizePolicy holds for what a container does when it is given more or less.
+func resizePolicy(list []corev1.ContainerResizePolicy, restarts corev1.RestartPolicy, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	named := map[corev1.ResourceName]bool{}
+	for i, p := range list {
+		if named[p.ResourceName] {
+			errs = append(errs, field.Duplicate(path.Index(i), p.ResourceName))
+		}
+		named[p.ResourceName] = true
+		errs = append(errs, rule.OneOf(p.ResourceName, path, corev1.ResourceCPU, corev1.ResourceMemory)...)
+		errs = append(errs, rule.OneOf(p.RestartPolicy, path, corev1.NotRequired, corev1.RestartContainer)...)
+		if restarts == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
+			errs = append(errs, field.Invalid(path, p.RestartPolicy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
+		}
+	}
+	return errs
+}
+
 func containerResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
 	return append(ResourceName(name, true, path), Quantity(name, value, path)...)
 }

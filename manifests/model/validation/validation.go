@@ -90,7 +90,7 @@ func UpdateStatus(obj, old object.Object) field.ErrorList {
 // UpdatePart validates a change through the subresource of a part.
 func UpdatePart(obj, old object.Object, part kind.Part[object.Object]) field.ErrorList {
 	k, _ := scheme.ForObject(obj)
-	return rule.Bounded(append(metaUpdate(obj, old, rulesOf(k)), part.Rules(obj, old)...), 0)
+	return told(append(metaUpdate(obj, old, rulesOf(k)), part.Rules(obj, old)...), support.Refusals(obj, old))
 }
 
 // told are the errors that are told, with the fields that are refused.

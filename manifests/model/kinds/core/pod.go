@@ -29,7 +29,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 	Order:        240,
 	Status:       true,
 	Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward", "proxy"},
-	Parts:        []kind.Part[*corev1.Pod]{ephemeralContainers},
+	Parts:        []kind.Part[*corev1.Pod]{ephemeralContainers, resize},
 	REST:         kind.REST{ReturnsDeleted: true, StatusResets: []string{"metadata.deletionTimestamp", "metadata.ownerReferences"}},
 	Default:      defaultPod,
 	Lifecycle: kind.Lifecycle[*corev1.Pod]{
@@ -104,6 +104,9 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 
 func podRollout(_ *corev1.Pod, edit kind.Edit) kind.Rollout {
 	r := kind.Rollout{Pods: 1, InPlace: true}
+	if slices.ContainsFunc(edit.Paths, func(path string) bool { return strings.Contains(path, ".resources") }) {
+		r.Note = "the containers are resized while they run, or restarted where their resizePolicy says so"
+	}
 	if slices.ContainsFunc(edit.Paths, isImage) {
 		r.Note = "the containers whose image changes are restarted in the same pod"
 	}

@@ -16,7 +16,7 @@ import (
 // debug does. None can be changed or taken away again.
 // https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/
 var ephemeralContainers = kind.Part[*corev1.Pod]{
-	Name: "ephemeralcontainers", Field: "spec.ephemeralContainers",
+	Name: "ephemeralcontainers", Fields: []string{"spec.ephemeralContainers"},
 	Update: func(pod, old *corev1.Pod) {
 		added := pod.Spec.EphemeralContainers
 		pod.Spec = *old.Spec.DeepCopy()

@@ -83,10 +83,9 @@ var securityContextFields = honour.Fields{
 }
 
 var containerFields = honour.Fields{
-	Honoured: "name image command args workingDir ports envFrom env resources restartPolicy volumeMounts livenessProbe readinessProbe startupProbe " +
+	Honoured: "name image command args workingDir ports envFrom env resources resizePolicy restartPolicy volumeMounts livenessProbe readinessProbe startupProbe " +
 		"lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty",
 	Rules: map[string]*honour.Rule{
-		"resizePolicy":       {Level: honour.Hint, Reason: "containers are not resized while they run"},
 		"restartPolicyRules": honour.NotServed("a container is restarted by restartPolicy alone"),
 		"volumeDevices":      honour.NotServed("there are no block volumes"),
 	},
