@@ -23,6 +23,8 @@ type Ask struct {
 	Replaced object.Object
 	// Changes asks only what plugins would change, and not whether they refuse it.
 	Changes bool
+	// Subresource is the part of the object that is written; empty for all of it.
+	Subresource string
 }
 
 // Answer is what would come of it: the object to store, and what users would be
@@ -49,12 +51,12 @@ func (c *Chain) Foresee(ctx context.Context, ask Ask) Answer {
 		return Answer{Object: ask.Object} // others refuse it
 	}
 	kind, ok := c.kindOf(key.GroupKind, ask.View)
-	if !ok || !c.wants(kind.Resource().GroupResource(), "") {
+	if !ok || !c.wants(kind.Resource().GroupResource(), ask.Subresource) {
 		return Answer{Object: ask.Object}
 	}
 	var told warnings
 	ctx = warning.WithWarningRecorder(context.WithValue(WithView(ctx, ask.View), foreseeKey{}, true), &told)
-	w := write{kind: kind, key: key, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old}
+	w := write{kind: kind, key: key, subresource: ask.Subresource, by: ask.By, dryRun: true, next: ask.Object, old: ask.Old}
 	if may, users := c.mutates(w.attributes(key.Name)); ask.Changes && (!may || !users) {
 		return Answer{Object: ask.Object}
 	}

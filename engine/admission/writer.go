@@ -279,7 +279,10 @@ func (w write) valid(given object.Object) error {
 		return apierrors.NewInternalError(fmt.Errorf("admission changed the name, the namespace or the UID of %s", w.key))
 	}
 	var faults field.ErrorList
+	part, isPart := w.kind.Part(w.subresource)
 	switch {
+	case isPart:
+		faults = validation.UpdatePart(w.next, w.old, part)
 	case w.subresource == "status":
 		faults = validation.UpdateStatus(w.next, w.old)
 	case w.old == nil:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,10 +86,9 @@ func podOf(obj runtime.Object) (*corev1.Pod, error) {
 // GroupResource implements quota.Evaluator.
 func (podEvaluator) GroupResource() schema.GroupResource { return pods }
 
-// Handles implements quota.Evaluator. What a pod asks for does not change, but it
-// may be given a deadline.
+// Handles implements quota.Evaluator. A pod may be resized or given a deadline.
 func (podEvaluator) Handles(attrs admission.Attributes) bool {
-	if attrs.GetSubresource() != "" {
+	if sub := attrs.GetSubresource(); sub != "" && sub != "resize" {
 		return false
 	}
 	if attrs.GetOperation() != admission.Update {
@@ -96,7 +96,13 @@ func (podEvaluator) Handles(attrs admission.Attributes) bool {
 	}
 	next, nextErr := podOf(attrs.GetObject())
 	old, oldErr := podOf(attrs.GetOldObject())
-	return nextErr == nil && oldErr == nil && terminating(next) != terminating(old)
+	return nextErr == nil && oldErr == nil && (terminating(next) != terminating(old) || resized(next, old))
+}
+
+// resized reports whether the containers ask for other amounts than before.
+func resized(next, old *corev1.Pod) bool {
+	same := func(a, b corev1.Container) bool { return equality.Semantic.DeepEqual(a.Resources, b.Resources) }
+	return !slices.EqualFunc(next.Spec.Containers, old.Spec.Containers, same) || !slices.EqualFunc(next.Spec.InitContainers, old.Spec.InitContainers, same)
 }
 
 // Constraints implements quota.Evaluator.
@@ -168,7 +174,8 @@ func (p podEvaluator) Usage(obj runtime.Object) (corev1.ResourceList, error) {
 	}
 	used := corev1.ResourceList{}
 	if live(pod, p.now()) {
-		opts := resourcehelper.PodResourcesOptions{}
+		// A pod that is resized takes the more of what it has and what it is to have.
+		opts := resourcehelper.PodResourcesOptions{UseStatusResources: true}
 		used = compute(resourcehelper.PodRequests(pod, opts), resourcehelper.PodLimits(pod, opts))
 		used[corev1.ResourcePods] = number(1)
 	}

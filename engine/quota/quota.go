@@ -91,7 +91,7 @@ func (c Quotas) Check(view object.Reader, gk schema.GroupKind, attrs admission.A
 		return nil
 	}
 	evaluator, _ := c.evaluator(view, gk)
-	if evaluator == nil || attrs.GetSubresource() != "" {
+	if evaluator == nil || attrs.GetSubresource() != "" && !evaluator.Handles(attrs) {
 		return nil
 	}
 	for _, q := range quotas {

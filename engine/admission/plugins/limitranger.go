@@ -26,8 +26,25 @@ var limitRangeKind = schema.GroupKind{Kind: "LimitRange"}
 // container and the pod as a whole must keep to its bounds.
 // https://kubernetes.io/docs/concepts/policy/limit-range/
 type limitRanger struct {
-	ofPods
 	stored object.Reader
+}
+
+// Handles implements admission.Interface.
+func (limitRanger) Handles(op admission.Operation) bool {
+	return op == admission.Create || op == admission.Update
+}
+
+// Wants implements admission.Selective.
+func (limitRanger) Wants(resource schema.GroupResource, subresource string) bool {
+	return resource == pods && (subresource == "" || subresource == resize)
+}
+
+// sizedPod is the pod that is created or resized, nil if it is something else.
+func sizedPod(attrs admission.Attributes) *corev1.Pod {
+	if pod := resizedPod(attrs); pod != nil && pod.DeletionTimestamp == nil {
+		return pod
+	}
+	return newPod(attrs)
 }
 
 func (p limitRanger) ranges(ctx context.Context, namespace string) []*corev1.LimitRange {
@@ -44,7 +61,7 @@ func (p limitRanger) ranges(ctx context.Context, namespace string) []*corev1.Lim
 
 // Admit implements admission.MutationInterface.
 func (p limitRanger) Admit(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
-	pod := newPod(attrs)
+	pod := sizedPod(attrs)
 	if pod == nil {
 		return nil
 	}
@@ -99,7 +116,7 @@ func setResources(pod *corev1.Pod, item corev1.LimitRangeItem) {
 
 // Validate implements admission.ValidationInterface.
 func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
-	pod := newPod(attrs)
+	pod := sizedPod(attrs)
 	if pod == nil {
 		return nil
 	}

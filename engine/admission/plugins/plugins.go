@@ -56,6 +56,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "RuntimeClass", Interface: runtimeClass{}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
 		{Name: "CertificateRequester", Interface: requester{}},
+		{Name: "PodResizeValidator", Interface: podResize{cfg.Stored}},
 	}, cfg.Configured...)
 	quotas := resourceQuota{cfg.Stored, quota.Quotas{Kinds: cfg.Kinds, Now: time.Now}}
 	return append(all, chain.Plugin{Name: "ResourceQuota", Interface: quotas, Requests: true}), nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"sync"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -18,9 +19,11 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/warning"
+	"k8s.io/component-base/metrics/legacyregistry"
 	podsecurity "k8s.io/pod-security-admission/admission"
 	podsecurityapi "k8s.io/pod-security-admission/admission/api"
 	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/metrics"
 	"k8s.io/pod-security-admission/policy"
 
 	chain "headway.dev/engine/admission"
@@ -258,3 +261,11 @@ func (a attributes) GetOldObject() (runtime.Object, error) { return a.Attributes
 
 // GetUserName implements api.Attributes.
 func (a attributes) GetUserName() string { return a.GetUserInfo().GetName() }
+
+// recorder counts what PodSecurity decides, in pod_security_evaluations_total
+// and its like, which are the process's.
+var recorder = sync.OnceValue(func() *metrics.PrometheusRecorder {
+	r := metrics.NewPrometheusRecorder(api.LatestVersion())
+	r.MustRegister(legacyregistry.MustRegister)
+	return r
+})
