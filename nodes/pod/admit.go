@@ -63,7 +63,7 @@ func resourcesFit(p *corev1.Pod, node *corev1.Node, others []*corev1.Pod) *Rejec
 	requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
 	used := map[corev1.ResourceName]int64{}
 	for _, o := range others {
-		for name, q := range resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{}) {
+		for name, q := range resourcehelper.PodRequests(o, resourcehelper.PodResourcesOptions{UseStatusResources: true}) {
 			used[name] += amount(corev1.ResourceList{name: q}, name)
 		}
 	}

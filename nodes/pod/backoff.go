@@ -68,6 +68,9 @@ func (d *decision) restarts(v *view) bool {
 	if v.ephemeral {
 		return false
 	}
+	if d.stoppedToResize(v) {
+		return true
+	}
 	switch policy := d.Pod.Spec.RestartPolicy; {
 	case v.isInit && v.exit.ExitCode == 0:
 		return false
@@ -100,7 +103,7 @@ func (v *view) livedLong() bool {
 // backOffUntil is when an exited container may start again. The first restart
 // comes at once, as the kubelet has it.
 func (d *decision) backOffUntil(v *view) time.Time {
-	if v.current == nil || v.livedLong() {
+	if v.current == nil || v.livedLong() || d.stoppedToResize(v) {
 		return time.Time{}
 	}
 	end := v.current.FinishedAt
@@ -112,9 +115,12 @@ func (d *decision) backOffUntil(v *view) time.Time {
 
 // nextBackOff is the wait after the exit of the attempt to be started: none for
 // the first, then 10 s, doubling up to five minutes.
-func (v *view) nextBackOff() time.Duration {
+func (d *decision) nextBackOff(v *view) time.Duration {
 	if v.phase != exited {
 		return 0
+	}
+	if d.stoppedToResize(v) {
+		return v.backOff()
 	}
 	if v.livedLong() {
 		return backOffStart

@@ -217,7 +217,7 @@ func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Moun
 		OOMScoreAdj: OOMScoreAdj(p, &c, memoryCapacity),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Security: security, Target: s.Target,
-		Labels: map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String()},
+		Labels: map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String(), LabelResources: resourcesLabel(&c.Resources)},
 	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Lifecycle.StopSignal)

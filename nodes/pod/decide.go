@@ -12,8 +12,11 @@ import (
 // Input is everything that a decision considers.
 type Input struct {
 	// Pod is the newest version from the API, including its status: the status
-	// is the only memory of what the machine has lost.
+	// is the only memory of what the machine has lost. Its containers have what the
+	// node has given to them (see Allocated).
 	Pod *corev1.Pod
+	// Resize is how far it is with a resize.
+	Resize Resizing
 	// Removed reports that the pod is gone from the API.
 	Removed  bool
 	Observed runtime.Pod
@@ -60,9 +63,11 @@ type Plan struct {
 	Stopping bool
 	// BackOffs names the containers that wait for a restart.
 	BackOffs []string
+	// Resizing reports that the containers do not have yet what they are given.
+	Resizing bool
 }
 
-// Step is one of Prepare, Start, Stop, Remove, Teardown and Finish.
+// Step is one of Prepare, Resize, Start, Stop, Remove, Teardown and Finish.
 type Step interface{ step() }
 
 // Prepare sets up the volumes and the sandbox.
@@ -105,6 +110,7 @@ type Teardown struct{}
 type Finish struct{}
 
 func (Prepare) step()  {}
+func (Resize) step()   {}
 func (Start) step()    {}
 func (Stop) step()     {}
 func (Remove) step()   {}
@@ -124,9 +130,10 @@ type decision struct {
 //  1. a pod that has to end (deleted, gone from the API, past its deadline,
 //     finished) is stopped, torn down, and removed from the API if it was deleted;
 //  2. otherwise containers that must not go on running are stopped;
-//  3. then volumes and sandbox are prepared, if anything is to run;
-//  4. then ephemeral containers, which were added to debug the others;
-//  5. then init containers one after the other, and when they are through,
+//  3. then those that run are resized;
+//  4. then volumes and sandbox are prepared, if anything is to run;
+//  5. then ephemeral containers, which were added to debug the others;
+//  6. then init containers one after the other, and when they are through,
 //     all others.
 func Decide(in Input) Plan {
 	d := &decision{Input: in}
@@ -138,9 +145,11 @@ func Decide(in Input) Plan {
 		d.end()
 	case d.stopCondemned():
 	default:
+		d.resize()
 		d.start()
 		d.collect()
 	}
+	d.plan.Resizing = report{d}.resizing()
 	d.plan.Status = report{d}.status()
 	return d.plan
 }
@@ -271,6 +280,8 @@ func (d *decision) stopCondemned() bool {
 			}
 		case v.changed():
 			message = fmt.Sprintf("Container %s definition changed, will be restarted", v.spec.Name)
+		case v.restartsToResize():
+			message = fmt.Sprintf("Container %s resize requires restart", v.spec.Name)
 		default:
 			continue
 		}
@@ -376,9 +387,9 @@ func (d *decision) startOne(v *view) []Step {
 			d.plan.BackOffs = append(d.plan.BackOffs, v.spec.Name)
 			return nil
 		}
-		return []Step{Start{Container: v.spec, Attempt: v.attempt + 1, BackOff: v.nextBackOff()}}
+		return []Step{Start{Container: v.spec, Attempt: v.attempt + 1, BackOff: d.nextBackOff(v)}}
 	default:
-		return []Step{Start{Container: v.spec, Attempt: v.attempt, BackOff: v.nextBackOff(), Target: target(d.Pod, v.spec.Name)}}
+		return []Step{Start{Container: v.spec, Attempt: v.attempt, BackOff: d.nextBackOff(v), Target: target(d.Pod, v.spec.Name)}}
 	}
 }
 

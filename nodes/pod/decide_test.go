@@ -94,6 +94,12 @@ func steps(plan pod.Plan) []string {
 		switch s := s.(type) {
 		case pod.Prepare:
 			out = append(out, "prepare")
+		case pod.Resize:
+			text := fmt.Sprintf("resize pod to %d/%d", s.Pod.CPUQuota, s.Pod.MemoryBytes)
+			for _, c := range s.Containers {
+				text += fmt.Sprintf(", %s to %d/%d", c.ID, c.Resources.CPUQuota, c.Resources.MemoryBytes)
+			}
+			out = append(out, text)
 		case pod.Start:
 			text := fmt.Sprintf("start %s #%d wait %s", s.Container.Name, s.Attempt, s.BackOff)
 			if s.ID != "" {

@@ -4,8 +4,8 @@
 // pod's status and the time to look again come out. It writes nothing and
 // starts nothing, so it can be tested without a machine.
 //
-// Read [Input], [Decide] and [Plan] first, then the steps ([Prepare], [Start],
-// [Stop], [Remove], [Teardown], [Finish]).
+// Read [Input], [Decide] and [Plan] first, then the steps ([Prepare], [Resize],
+// [Start], [Stop], [Remove], [Teardown], [Finish]).
 //
 //	     ┌─────────────── observe (runtime, probes, API) ◀──────────┐
 //	     ▼                                                          │

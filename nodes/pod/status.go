@@ -238,6 +238,7 @@ func (d report) setConditions(s *corev1.PodStatus) {
 	d.setCondition(s, corev1.PodReady, gated)
 	d.setCondition(s, corev1.ContainersReady, ready)
 	d.setCondition(s, corev1.PodScheduled, corev1.PodCondition{Status: corev1.ConditionTrue})
+	d.resizeConditions(s)
 }
 
 func (d report) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
@@ -344,4 +345,40 @@ func truth(b bool) corev1.ConditionStatus {
 		return corev1.ConditionTrue
 	}
 	return corev1.ConditionFalse
+}
+
+// describe writes what a container is, rather than how it is: identity, user,
+// mounts and resources. The API remembers it of one that is gone.
+func (d report) describe(s *corev1.ContainerStatus, v *view) {
+	s.VolumeMounts = mountStatuses(v.spec.VolumeMounts)
+	switch {
+	case v.current != nil:
+		s.ContainerID, s.ImageID = containerID(v.current.ID), v.current.ImageID
+		if u := v.current.User; u != nil {
+			s.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: u.UID, GID: u.GID, SupplementalGroups: u.Groups}}
+		}
+	case v.lost:
+		s.ContainerID, s.ImageID, s.User = v.api.ContainerID, v.api.ImageID, v.api.User.DeepCopy()
+	default:
+		return
+	}
+	s.AllocatedResources = v.spec.Resources.Requests.DeepCopy()
+	s.Resources = v.resources()
+	if v.spec.Lifecycle != nil {
+		s.StopSignal = v.spec.Lifecycle.StopSignal
+	}
+}
+
+// mountStatuses says of each mount how it is mounted. What lies below a
+// read-only mount is never made read-only with it.
+func mountStatuses(mounts []corev1.VolumeMount) []corev1.VolumeMountStatus {
+	var out []corev1.VolumeMountStatus
+	for _, m := range mounts {
+		status := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			status.RecursiveReadOnly = new(corev1.RecursiveReadOnlyDisabled)
+		}
+		out = append(out, status)
+	}
+	return out
 }

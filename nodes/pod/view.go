@@ -18,6 +18,9 @@ const (
 	LabelBackOff = "headway.dev/back-off"
 	// LabelImage is the image as the pod named it when the container was made.
 	LabelImage = "headway.dev/image"
+	// LabelResources is the CPU and memory that the container has, as requests and
+	// limits in JSON.
+	LabelResources = "headway.dev/resources"
 )
 
 // phase is how far a container has come.
@@ -180,7 +183,7 @@ func (d *decision) terminated(c *runtime.Container) *corev1.ContainerStateTermin
 }
 
 // changed reports whether the container was made from another image than the
-// pod names now; no other field of a container can change.
+// pod names now. Else nothing but its resources can change.
 func (v *view) changed() bool {
 	image, ok := v.current.Labels[LabelImage]
 	return ok && image != v.spec.Image

@@ -56,6 +56,13 @@ type Resources struct {
 	PidsLimit   int64
 }
 
+// Resize is what a running container is to have, and labels to keep with it.
+type Resize struct {
+	ID        string
+	Resources Resources
+	Labels    map[string]string
+}
+
 // Mount binds HostPath into a container. Propagation is "", "rprivate",
 // "rslave" or "rshared".
 type Mount struct {
@@ -153,6 +160,8 @@ type Sandbox struct {
 	Ready     bool
 	IPs       []string // empty for HostNetwork
 	CreatedAt time.Time
+	// Resources bound the whole pod.
+	Resources Resources
 	// CgroupPath is relative to the agent's cgroup root.
 	CgroupPath string
 	NetNSPath  string
@@ -266,6 +275,10 @@ type Interface interface {
 	// StopContainer sends the stop signal, waits up to grace, then kills.
 	// It returns when the container has exited.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	// Resize gives a pod and running containers of it other amounts of CPU and
+	// memory, in an order in which the pod always has what its containers have. It
+	// changes nothing if one would have less memory than it uses.
+	Resize(ctx context.Context, podUID string, pod Resources, containers []Resize) error
 	// RemoveContainer removes a container that does not run, and its log.
 	RemoveContainer(ctx context.Context, id string) error
 

@@ -208,8 +208,11 @@ var ownedFields = []string{
 // another one, which is no difference.
 var ownedConditions = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
-	corev1.DisruptionTarget,
+	corev1.DisruptionTarget, corev1.PodResizePending, corev1.PodResizeInProgress,
 }
+
+// passing are those of them that are there only while they hold.
+var passing = []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress}
 
 // ownedStatus is the part of a status that the node writes, as a strategic
 // merge patch in a canonical form.
@@ -243,6 +246,9 @@ func ownedStatus(status corev1.PodStatus) ([]byte, error) {
 	for _, kind := range ownedConditions {
 		i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 		if i < 0 {
+			if slices.Contains(passing, kind) {
+				conditions = append(conditions, map[string]any{"$patch": "delete", "type": kind})
+			}
 			continue
 		}
 		c := status.Conditions[i]

@@ -36,14 +36,16 @@ func (w *worker) decide(ctx context.Context, p *corev1.Pod, removed, meanwhile b
 	}
 	w.readMessages(p, observed, w.dir, func(c runtime.Container) string { return a.Runtime.LogPath(c.Pod, c.Name, c.Attempt) })
 	now := time.Now()
+	p = pod.Allocated(p, w.given)
 	plan := pod.Decide(pod.Input{
-		Pod: p, Removed: removed, Observed: observed, HostIPs: []string{a.NodeIP},
+		Pod: p, Resize: w.resizing, Removed: removed, Observed: observed, HostIPs: []string{a.NodeIP},
 		Probes: a.Probes.Results(w.uid), Failures: w.failures, Messages: w.messages,
 		StoppingSince: w.stoppingSince, Evicted: w.evictedFor(), TornDown: w.tornDown, Now: now,
 	})
 	if plan.Stopping && w.stoppingSince.IsZero() {
 		w.stoppingSince = now
 	}
+	w.resized(a, p, plan)
 	if !removed && !w.finished {
 		a.Statuses.Set(p, plan.Status, false)
 	}
@@ -91,6 +93,11 @@ type learned struct {
 	stoppingSince time.Time
 	tornDown      bool
 	closing       bool // what the status is made from is being removed
+
+	// What the node gives to the containers, and how far it is with giving them
+	// something else; the worker of another pod may change it, too.
+	given    pod.Allocation
+	resizing pod.Resizing
 }
 
 func newLearned() learned {

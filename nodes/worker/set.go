@@ -5,18 +5,23 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/nodes/eviction"
+	"headway.dev/nodes/pod"
 )
 
 // Set contains the workers of the node's pods.
 type Set struct {
 	env Env
-	// admission makes pods be admitted one after the other.
+	// admission makes pods be admitted and resized one after the other.
 	admission sync.Mutex
+	// listed reports that the pods of the node are known, deferred that a resize has
+	// been put off since.
+	listed, deferred atomic.Bool
 
 	mu      sync.Mutex
 	ctx     context.Context //nolint:containedctx // workers start on demand
@@ -45,6 +50,7 @@ func (s *Set) Changed(p *corev1.Pod) {
 	}
 	s.mu.Unlock()
 	w.update(p)
+	s.tryDeferred(p.UID)
 }
 
 // Removed reports that a pod is gone from the API; p is its last version.
@@ -52,6 +58,7 @@ func (s *Set) Removed(p *corev1.Pod) {
 	if w := s.worker(p.UID); w != nil {
 		w.remove(p)
 	}
+	s.tryDeferred(p.UID)
 }
 
 // Retain removes all pods that are not among these, the only ones in the API.
@@ -66,6 +73,9 @@ func (s *Set) Retain(have map[types.UID]bool) {
 	s.mu.Unlock()
 	for _, w := range gone {
 		w.remove(nil)
+	}
+	if !s.listed.Swap(true) {
+		s.tryDeferred("")
 	}
 }
 
@@ -159,17 +169,20 @@ func (s *Set) pods() []*corev1.Pod {
 func (s *Set) holding(w *worker) []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, o := range s.all() {
-		if o == w || !o.admitted.Load() {
+		if o == w {
 			continue
 		}
 		o.memory.Lock()
-		over := o.tornDown
+		over, given := o.tornDown, o.given
 		o.memory.Unlock()
 		o.mu.Lock()
 		p, removed := o.pod, o.removed
 		o.mu.Unlock()
+		if p == nil || !o.admitted.Load() && p.Status.StartTime == nil {
+			continue // an agent before this one has admitted those that it started
+		}
 		if !over && !removed && p.Status.Phase != corev1.PodFailed && p.Status.Phase != corev1.PodSucceeded {
-			out = append(out, p)
+			out = append(out, pod.Allocated(p, given))
 		}
 	}
 	return out

@@ -20,6 +20,9 @@ const (
 	pullRetry     = 10 * time.Second
 	pullRetryMax  = 5 * time.Minute
 	hostsFileMode = 0o644
+
+	resizeRetry    = time.Second
+	resizeRetryMax = time.Minute
 )
 
 // fail remembers why a container could not be started.

@@ -45,6 +45,7 @@ type worker struct {
 	timer   *time.Timer
 
 	admitted atomic.Bool // the node runs the pod
+	waits    atomic.Bool // for a resize
 
 	learned
 	seat
@@ -244,6 +245,16 @@ func (w *worker) look(ctx context.Context, p *corev1.Pod, removed, refresh bool)
 			return never // it has failed
 		}
 	}
+	if !removed {
+		if err := w.resize(ctx, p); err != nil {
+			return w.trouble(ctx, p, "resize it", err)
+		}
+		w.mu.Lock()
+		refresh = refresh || w.refresh // it has been resized
+		w.refresh = false
+		w.mu.Unlock()
+	}
+	p = w.allocated(p)
 	plan, observed, err := w.decide(ctx, p, removed, false)
 	if err != nil {
 		return w.trouble(ctx, p, "look at the machine", err)
@@ -317,6 +328,8 @@ func (w *worker) do(ctx context.Context, p *corev1.Pod, step pod.Step, status co
 	switch s := step.(type) {
 	case pod.Prepare:
 		return w.prepare(ctx, p, observed)
+	case pod.Resize:
+		return w.carryOut(ctx, w.env, p, s)
 	case pod.Start:
 		return w.start(ctx, p, s, *observed)
 	case pod.Stop:

@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -92,6 +93,38 @@ func (c *Tree) SetQuota(path string, res runtime.Resources) error {
 		return err
 	}
 	return c.write("cpu", path, "cpu.cfs_quota_us", strconv.FormatInt(res.CPUQuota, 10))
+}
+
+// Bound gives a pod's cgroup other limits of CPU and memory. Zero is none.
+func (c *Tree) Bound(path string, res runtime.Resources) error {
+	return errors.Join(c.boundMemory(path, res), c.boundCPU(path, res))
+}
+
+func (c *Tree) boundMemory(path string, res runtime.Resources) error {
+	name, limit := "memory.limit_in_bytes", int64(-1)
+	if res.MemoryBytes > 0 {
+		limit = res.MemoryBytes
+	}
+	value := strconv.FormatInt(limit, 10)
+	if c.Unified {
+		if name = "memory.max"; limit < 0 {
+			value = "max"
+		}
+	}
+	return c.write("memory", path, name, value)
+}
+
+func (c *Tree) boundCPU(path string, res runtime.Resources) error {
+	if err := c.setShares(path, res.CPUShares); err != nil {
+		return err
+	}
+	if res.CPUQuota > 0 {
+		return c.SetQuota(path, res)
+	}
+	if c.Unified {
+		return c.write("cpu", path, "cpu.max", "max")
+	}
+	return c.write("cpu", path, "cpu.cfs_quota_us", "-1")
 }
 
 func (c *Tree) write(controller, path, name, value string) error {

@@ -13,12 +13,17 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/containerd/containerd"
+	store "github.com/containerd/containerd/containers"
 	"github.com/containerd/containerd/errdefs"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
 	"headway.dev/nodes/runtime"
 	"headway.dev/nodes/runtime/capture"
 	"headway.dev/nodes/runtime/fsutil"
 	"headway.dev/nodes/runtime/images"
+	"headway.dev/nodes/runtime/record"
+	"headway.dev/nodes/runtime/spec"
 )
 
 // container is a container as known in memory. state.mu guards its fields.
@@ -197,4 +202,117 @@ func (r *containerSet) StorageUsage(ctx context.Context, podUID string) (bytes m
 		}
 	}
 	return bytes, inodes, nil
+}
+
+// Resize implements Interface.
+func (r *containerSet) Resize(ctx context.Context, podUID string, pod runtime.Resources, containers []runtime.Resize) error {
+	ctx, cancel := context.WithTimeout(r.cfg.namespaced(ctx), startTimeout)
+	defer cancel()
+	defer r.podLock.lock(podUID)()
+	box := r.sandbox(podUID)
+	if box == nil || !box.ready {
+		return fmt.Errorf("pod %s has no sandbox: %w", podUID, runtime.ErrNotFound)
+	}
+	had := box.rec.Config.Resources
+	pod.PidsLimit = had.PidsLimit
+	if err := r.memoryFits(box, pod, containers); err != nil {
+		return fmt.Errorf("cannot decrease memory limits: %w", err)
+	}
+	// The kernel gives no container more than its pod: meanwhile the pod has what it
+	// had and what it will have.
+	if err := r.cgroups.Bound(box.rec.Cgroup, more(had, pod)); err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if err := r.resizeOne(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := r.cgroups.Bound(box.rec.Cgroup, pod); err != nil {
+		return err
+	}
+	return r.boxes.bound(podUID, pod)
+}
+
+// more has the larger limits of both; zero is none at all.
+func more(a, b runtime.Resources) runtime.Resources {
+	if a.CPUQuota == 0 || b.CPUQuota != 0 && a.CPUQuota > b.CPUQuota {
+		b.CPUQuota, b.CPUPeriod = a.CPUQuota, a.CPUPeriod
+	}
+	if a.MemoryBytes == 0 || b.MemoryBytes != 0 && a.MemoryBytes > b.MemoryBytes {
+		b.MemoryBytes = a.MemoryBytes
+	}
+	return b
+}
+
+// memoryFits refuses limits below what is used: the kernel would have to kill.
+func (r *containerSet) memoryFits(box *sandbox, pod runtime.Resources, containers []runtime.Resize) error {
+	var errs []error
+	check := func(cgroup, whose string, limit int64) error {
+		if limit <= 0 {
+			return nil
+		}
+		used, err := r.cgroups.Usage(cgroup)
+		if err != nil {
+			return fmt.Errorf("read usage: %w", err)
+		}
+		if int64(used.MemoryUsageBytes) > limit {
+			errs = append(errs, fmt.Errorf("attempting to set %s memory limit (%d) below current usage (%d)", whose, limit, used.MemoryUsageBytes))
+		}
+		return nil
+	}
+	if err := check(box.rec.Cgroup, "pod", pod.MemoryBytes); err != nil {
+		return err
+	}
+	for _, resize := range containers {
+		c, err := r.running(resize.ID)
+		if err != nil {
+			continue // It has just ended.
+		}
+		if err := check(c.cgroup, fmt.Sprintf("container %q", c.info.Name), resize.Resources.MemoryBytes); err != nil && r.stateOf(c).State == runtime.Running {
+			return err
+		}
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// resizeOne updates one container, unless it does not run any more.
+func (r *containerSet) resizeOne(ctx context.Context, resize runtime.Resize) error {
+	c, err := r.get(resize.ID)
+	if err != nil {
+		return nil // It is gone.
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if r.stateOf(c).State != runtime.Running {
+		return nil
+	}
+	stored, err := r.client.LoadContainer(ctx, resize.ID)
+	if err != nil {
+		return fmt.Errorf("resize container %s: %w", c.info.Name, err)
+	}
+	task, err := stored.Task(ctx, nil)
+	if err == nil {
+		err = task.Update(ctx, containerd.WithResources(spec.Update(resize.Resources)))
+	}
+	switch {
+	case errdefs.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("resize container %s: %w", c.info.Name, err)
+	}
+	labels := record.ResizedLabels(resize)
+	var paths []string
+	for name := range labels {
+		paths = append(paths, "labels."+name)
+	}
+	if _, err := r.client.ContainerService().Update(ctx, store.Container{ID: resize.ID, Labels: labels}, paths...); err != nil {
+		return fmt.Errorf("note the resize of container %s: %w", c.info.Name, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.resources = resize.Resources
+	c.info.Labels = maps.Clone(c.info.Labels)
+	maps.Copy(c.info.Labels, resize.Labels)
+	return nil
 }

@@ -39,7 +39,7 @@ type sandbox struct {
 func (s *sandbox) info() runtime.Sandbox {
 	return runtime.Sandbox{
 		Pod: s.rec.Config.PodRef, Ready: s.ready, IPs: s.rec.IPs, CreatedAt: s.rec.CreatedAt,
-		CgroupPath: s.rec.Cgroup, NetNSPath: s.netns,
+		Resources: s.rec.Config.Resources, CgroupPath: s.rec.Cgroup, NetNSPath: s.netns,
 	}
 }
 
@@ -140,14 +140,39 @@ func (r *sandboxSet) makeSandbox(ctx context.Context, cfg runtime.SandboxConfig)
 			s.rec.IPs = append(s.rec.IPs, ip.String())
 		}
 	}
-	data, err := json.Marshal(s.rec)
-	if err != nil {
-		return nil, fmt.Errorf("encode sandbox: %w", err)
-	}
-	if err := fsutil.WriteFile(filepath.Join(state, "sandbox.json"), data); err != nil {
-		return nil, fmt.Errorf("write sandbox: %w", err)
+	if err := r.save(s); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// save writes the file of a sandbox.
+func (r *sandboxSet) save(s *sandbox) error {
+	data, err := json.Marshal(s.rec)
+	if err != nil {
+		return fmt.Errorf("encode sandbox: %w", err)
+	}
+	if err := fsutil.WriteFile(filepath.Join(r.stateDir(s.rec.Config.UID), "sandbox.json"), data); err != nil {
+		return fmt.Errorf("write sandbox: %w", err)
+	}
+	return nil
+}
+
+// bound keeps other bounds of a pod, with which containers are started from now on.
+func (r *sandboxSet) bound(uid string, res runtime.Resources) error {
+	old := r.sandbox(uid)
+	if old == nil {
+		return fmt.Errorf("pod %s has no sandbox: %w", uid, runtime.ErrNotFound)
+	}
+	s := *old
+	s.rec.Config.Resources = res
+	if err := r.save(&s); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sandboxes[uid] = &s
+	return nil
 }
 
 // sandboxHostname is the pod's host name. Its file is not asked: containers may

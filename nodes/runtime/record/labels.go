@@ -57,9 +57,23 @@ func Labels(pod runtime.PodRef, cfg runtime.ContainerConfig, imageName, imageID,
 		labelUser: userLabelValue(user.UID, user.GID, spec.AdditionalGroups(user, cfg.Security)),
 	}
 	if q := cfg.Resources; q.CPUQuota > 0 {
-		labels[labelQuota] = fmt.Sprintf("%d/%d", q.CPUQuota, q.CPUPeriod)
+		labels[labelQuota] = quota(q)
 	}
 	for k, v := range cfg.Labels {
+		labels[userLabel+k] = v
+	}
+	return labels
+}
+
+func quota(r runtime.Resources) string { return fmt.Sprintf("%d/%d", r.CPUQuota, r.CPUPeriod) }
+
+// ResizedLabels returns what is kept of a container from now on that has been resized.
+func ResizedLabels(r runtime.Resize) map[string]string {
+	labels := map[string]string{labelQuota: ""}
+	if r.Resources.CPUQuota > 0 {
+		labels[labelQuota] = quota(r.Resources)
+	}
+	for k, v := range r.Labels {
 		labels[userLabel+k] = v
 	}
 	return labels

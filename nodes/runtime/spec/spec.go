@@ -299,6 +299,20 @@ func resources(out *specs.LinuxResources, res runtime.Resources) {
 	}
 }
 
+// Update returns what a running container is given instead of its limits of CPU and
+// memory; zero is none.
+func Update(res runtime.Resources) *specs.LinuxResources {
+	quota, memory := int64(-1), int64(-1)
+	cpu := &specs.LinuxCPU{Shares: &res.CPUShares, Quota: &quota}
+	if res.CPUQuota > 0 {
+		quota, cpu.Period = res.CPUQuota, &res.CPUPeriod
+	}
+	if res.MemoryBytes > 0 {
+		memory = res.MemoryBytes
+	}
+	return &specs.LinuxResources{CPU: cpu, Memory: &specs.LinuxMemory{Limit: &memory}}
+}
+
 // CurrentCaps returns the capabilities of this process.
 func CurrentCaps() ([]string, error) {
 	caps, err := cap.Current()
