@@ -36,6 +36,8 @@ type Ask struct {
 	Replaced object.Object
 	// Changes asks only what would be changed, and not whether it would be refused.
 	Changes bool
+	// Subresource is the part of the object that is written; empty for all of it.
+	Subresource string
 }
 
 // Answer is what would come of it: the object as it would be stored, what users would be warned of, or why it
@@ -115,6 +117,10 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 			old = nil
 		}
 		answer := f(Ask{View: planned, By: by, Object: a.Object, Old: old, Replaced: a.Live})
+		if a.Part != "" && answer.Refused == nil {
+			part := f(Ask{View: planned, By: by, Object: a.Object, Old: old, Replaced: a.Live, Subresource: a.Part})
+			answer.Warnings, answer.Refused = append(answer.Warnings, part.Warnings...), part.Refused
+		}
 		for _, obj := range answer.Along {
 			if key, err := plan.KeyOf(obj); err == nil {
 				planned.Changed[key], along[key] = obj, obj

@@ -76,7 +76,9 @@ type applied struct {
 	object   object.Object
 	kind     *kind.Kind
 	recreate bool
-	reason   string
+	// part is the subresource that changes what an update may not change.
+	part   string
+	reason string
 	// shown is the live object as it is read, if that is not simply it.
 	shown object.Object
 }
@@ -129,15 +131,43 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 	if len(faults) == 0 {
 		return applied{object: next, kind: kind}, nil
 	}
+	part, wrong := throughPart(kind, next, live)
+	if part != "" && len(wrong) == 0 {
+		return applied{object: next, kind: kind, part: part}, nil
+	}
 	reason, errs := forced(in, item, key, faults)
 	if len(errs) > 0 {
-		return applied{}, errs
+		return applied{}, append(errs, errorsAt(item, key, wrong)...)
 	}
 	fresh, err := a.merge(kind, patch, nil)
 	if err != nil {
 		return fail(err)
 	}
 	return applied{object: fresh, kind: kind, recreate: true, reason: reason}, errorsAt(item, key, validation.Create(fresh))
+}
+
+// throughPart finds the part that manifests declare by which next differs from live in
+// what an update may not change, as the resources of a pod, and what is wrong with it.
+func throughPart(k *kind.Kind, next, live object.Object) (name string, wrong field.ErrorList) {
+	for _, part := range k.Parts {
+		if !part.Declared {
+			continue
+		}
+		// The rest of next, with the part of live.
+		rest, _ := live.DeepCopyObject().(object.Object)
+		part.Update(rest, next)
+		rest.SetLabels(next.GetLabels())
+		rest.SetAnnotations(next.GetAnnotations())
+		rest.SetOwnerReferences(next.GetOwnerReferences())
+		rest.SetFinalizers(next.GetFinalizers())
+		if len(validation.Update(rest, live)) > 0 {
+			continue
+		}
+		with, _ := next.DeepCopyObject().(object.Object)
+		lifecycle.PreparePart(with, rest, part)
+		return part.Name, validation.UpdatePart(with, rest, part)
+	}
+	return "", nil
 }
 
 // forced is why an object that cannot be updated is deleted and created, or what is

@@ -114,6 +114,8 @@ type Action struct {
 	Restart bool
 	// Recreate reports whether an Update deletes the object first.
 	Recreate bool
+	// Part is the subresource through which an Update changes a part of the object.
+	Part string
 	// Reason explains a Skip or a Recreate.
 	Reason string
 	// Excluded reports, for a Skip, whether the object itself asks to be left
@@ -433,7 +435,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	if len(errs) > 0 {
 		return Action{}, errs
 	}
-	a.Object, a.Kind, a.Recreate, a.Reason = next.object, next.kind, next.recreate, next.reason
+	a.Object, a.Kind, a.Recreate, a.Part, a.Reason = next.object, next.kind, next.recreate, next.part, next.reason
 	admitted := false
 	if live == nil {
 		a.Type = Create
