@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/cmd/headway/cli"
@@ -60,6 +61,37 @@ func TestQuotaFromGit(t *testing.T) {
 		t.Errorf("a pod of the commit is %+v, want priority 1000", first)
 	}
 	s.must(cli.ExitOK, "plan")
+
+	// The commit as a whole decides: what it takes away keeps nothing of it out, and
+	// plan and sync agree.
+	const low = "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: low}\nvalue: 1\nglobalDefault: "
+	isDefault := func(name string) bool {
+		c, ok := s.Cluster.Engine.Store().Get(object.Key{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}, Name: name}).(*schedulingv1.PriorityClass)
+		return ok && c.GlobalDefault
+	}
+	for _, step := range []struct {
+		what  string
+		files map[string]string
+		done  func() bool
+	}{
+		{"a quota goes and more comes", map[string]string{"quota.yaml": "", "pods.yaml": pods(20), "low.yaml": low + "true\n"}, func() bool {
+			return count("Pod") == 20 && count("ResourceQuota") == 0 && isDefault("low")
+		}},
+		{"another class is the default", map[string]string{"class.yaml": class + "globalDefault: true\n", "low.yaml": low + "false\n"}, func() bool {
+			return isDefault("high") && !isDefault("low")
+		}},
+		{"it goes, and another is the default", map[string]string{"low.yaml": "", "class.yaml": class + "globalDefault: false\n", "a-class.yaml": strings.Replace(low, "low", "first", 1) + "true\n"}, func() bool {
+			return isDefault("first") && !isDefault("high")
+		}},
+	} {
+		s.repo.Push("next", step.files)
+		if code, out, errOut := s.headway("plan", "next"); code != cli.ExitChanges {
+			t.Errorf("%s: plan: exit code %d\n%s%s", step.what, code, out, errOut)
+		}
+		s.repo.Git(s.repo.Work, "push", "-q", "origin", "HEAD:main")
+		s.must(cli.ExitOK, "sync", "--no-wait")
+		s.eventually(step.what, step.done)
+	}
 }
 
 // An object that a commit deletes and creates again counts as new where its quota is, and

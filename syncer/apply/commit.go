@@ -9,9 +9,11 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -27,16 +29,23 @@ import (
 	"headway.dev/syncer/wire"
 )
 
+var (
+	quotaKind = schema.GroupKind{Kind: "ResourceQuota"}
+	rangeKind = schema.GroupKind{Kind: "LimitRange"}
+	classKind = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
+)
+
 // part is what one Kustomization's round adds to a transaction: its actions, its
 // status and entries for the journal.
 type part struct {
-	k       *kustomization
-	ks      *kustomizev1.Kustomization
-	r       *round
-	changes []change.Change
-	records []change.Record
-	actions []plan.Action
-	entries []*wire.Entry
+	k  *kustomization
+	ks *kustomizev1.Kustomization
+	r  *round
+	// first are changes that come before those of all parts.
+	first, changes []change.Change
+	records        []change.Record
+	actions        []plan.Action
+	entries        []*wire.Entry
 	// announces says that there is something to report, advanced that another revision
 	// is applied than before, judge that it is waited for until it is healthy.
 	announces, advanced, judge bool
@@ -49,9 +58,13 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	p := &part{k: k, ks: ks, r: r, records: r.record()}
 	now, by := k.s.Env.Now(), k.s.Rights.Writer(ks)
 	for _, a := range r.plan.Actions {
-		if a.Writes() {
+		if !a.Writes() {
+			continue
+		}
+		if p.actions = append(p.actions, a); makesRoom(a) {
+			p.first = append(p.first, writes(a, now, by)...)
+		} else {
 			p.changes = append(p.changes, writes(a, now, by)...)
-			p.actions = append(p.actions, a)
 		}
 	}
 	p.changes = append(definitionsStand(r.plan.Actions), p.changes...)
@@ -80,7 +93,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 		Unpruned: unpruned(r).String(), Drift: r.drift, Hold: r.hold, Heals: heals, Judge: p.judge, Judging: k.judge.Waits(), Waits: waits,
 	}.Edit(now)
 	p.changes = append(p.changes, r.forget(ks)...)
-	if len(p.changes) == 0 && !edit.Changes(ks) {
+	if len(p.first)+len(p.changes) == 0 && !edit.Changes(ks) {
 		return p
 	}
 	p.changes = append(p.changes, edit.Change(k.key))
@@ -91,6 +104,21 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 		p.entries = append(p.entries, r.entry(ks, now, p.advanced))
 	}
 	return p
+}
+
+// makesRoom reports whether an action changes what is said of other objects so that it
+// has to come before them, whatever the order of kinds and Kustomizations: a commit is
+// judged as a whole, and what it takes away keeps nothing of it out.
+func makesRoom(a plan.Action) bool {
+	switch a.Key.GroupKind {
+	case quotaKind, rangeKind:
+		return a.Live != nil
+	case classKind:
+		was, _ := a.Live.(*schedulingv1.PriorityClass)
+		is, _ := a.Object.(*schedulingv1.PriorityClass)
+		return was != nil && (is == nil || was.GlobalDefault && !is.GlobalDefault)
+	}
+	return false
 }
 
 // entry is the journal's entry about what a round applies.
@@ -122,8 +150,8 @@ func (s *Set) commit(ctx context.Context, parts ...*part) (refused *part, err er
 	var at atomic.Pointer[part]
 	var tx change.Tx
 	var entries []*wire.Entry
-	for _, p := range parts {
-		for _, c := range p.changes {
+	add := func(p *part, changes []change.Change) {
+		for _, c := range changes {
 			mutate := c.Mutate
 			// The store makes the changes one after the other and stops at the first
 			// that it refuses.
@@ -133,6 +161,12 @@ func (s *Set) commit(ctx context.Context, parts ...*part) (refused *part, err er
 			}
 			tx.Changes = append(tx.Changes, c)
 		}
+	}
+	for _, p := range parts {
+		add(p, p.first)
+	}
+	for _, p := range parts {
+		add(p, p.changes)
 		tx.Append = append(tx.Append, p.records...)
 		entries = append(entries, p.entries...)
 	}
