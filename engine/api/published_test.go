@@ -79,8 +79,6 @@ var differences = []struct {
 	// later: another version of the server may have it.
 	later bool
 }{
-	{where: `v2 /paths/api/v1/namespaces/\{namespace\}/pods/\{name\}/resize`, why: "containers are not resized while they run", later: true},
-	{where: `api/v1 /paths/api/v1/namespaces/\{namespace\}/pods/\{name\}/resize`, why: "containers are not resized while they run", later: true},
 	{where: `(v2|apis/apiregistration\.k8s\.io(/v1)?) .*apiregistration.*`, why: "nothing is aggregated", later: true},
 	{where: `v2 /io\.k8s\.apimachinery\.pkg\.apis\.meta\.v1\.Duration`, why: "Flux' kinds have durations"},
 	{where: `v2 /io\.k8s\.apimachinery\.pkg\.apis\.meta\.v1\.(DeleteOptions|WatchEvent)/x-kubernetes-group-version-kind`, why: "the groups are those that are served"},
