@@ -220,8 +220,10 @@ webhooks:
 	}
 	data := repeated(400, `"key-%d":"value"`)
 	create := func(name string) hostileRequest {
-		return hostileRequest{http.MethodPost, "/api/v1/namespaces/default/configmaps", jsonBody, nil,
-			`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"data":{` + data + `}}`, http.StatusUnprocessableEntity, ""}
+		return hostileRequest{
+			http.MethodPost, "/api/v1/namespaces/default/configmaps", jsonBody, nil,
+			`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"data":{` + data + `}}`, http.StatusUnprocessableEntity, "",
+		}
 	}
 	refused := func(name string, status int, says string) hostileRequest {
 		r := create(name)
@@ -245,8 +247,10 @@ webhooks:
 		"a policy's condition": refused("by-condition", http.StatusUnprocessableEntity, "actual cost limit exceeded"),
 		"a webhook's":          refused("by-webhook", http.StatusForbidden, "actual cost limit exceeded"),
 		"others":               refused("by-nobody", http.StatusCreated, ""),
-		"one that is no CEL": {http.MethodPost, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", jsonBody, nil,
+		"one that is no CEL": {
+			http.MethodPost, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", jsonBody, nil,
 			`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{"name":"none"},"spec":{"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"resources":["pods"],"operations":["*"]}]},"validations":[{"expression":"` +
-				strings.Repeat("(", 500) + "true" + strings.Repeat(")", 500) + `"}]}}`, http.StatusUnprocessableEntity, "compilation failed"},
+				strings.Repeat("(", 500) + "true" + strings.Repeat(")", 500) + `"}]}}`, http.StatusUnprocessableEntity, "compilation failed",
+		},
 	})
 }
