@@ -43,11 +43,12 @@ func amounts(cpu, memory string) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: list.DeepCopy(), Limits: list}
 }
 
-// resize does what the API server does: another spec, another generation.
-func (c *cluster) resize(name string, wanted corev1.ResourceRequirements) {
+// resize does to the pod web what the API server does: another spec, another
+// generation.
+func (c *cluster) resize(wanted corev1.ResourceRequirements) {
 	c.t.Helper()
 	pods := c.client.CoreV1().Pods("default")
-	p, err := pods.Get(context.Background(), name, metav1.GetOptions{})
+	p, err := pods.Get(context.Background(), "web", metav1.GetOptions{})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func (c *cluster) resize(name string, wanted corev1.ResourceRequirements) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if _, err := pods.Patch(context.Background(), name, types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+	if _, err := pods.Patch(context.Background(), "web", types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -125,7 +126,7 @@ func TestResize(t *testing.T) {
 		cpu, memory  string
 		milli, bytes int64
 	}{{"500m", "128Mi", 500, 128 << 20}, {"100m", "96Mi", 100, 96 << 20}} {
-		c.resize("web", amounts(r.cpu, r.memory))
+		c.resize(amounts(r.cpu, r.memory))
 		c.wait("web", has(r.cpu, r.memory, 0))
 		expect(r.cpu, r.memory, r.milli, r.bytes)
 	}
@@ -133,7 +134,7 @@ func TestResize(t *testing.T) {
 	c.waitEvent(`ResizeCompleted Pod resize completed: {"containers":[{"name":"app","resources":{"limits":{"cpu":"100m","memory":"96Mi"},"requests":{"cpu":"100m","memory":"96Mi"}}}],"generation":2}`)
 
 	// Less than it uses: nothing changes, and it says why, also under a new agent.
-	c.resize("web", amounts("100m", "16Mi"))
+	c.resize(amounts("100m", "16Mi"))
 	trouble := func(p *corev1.Pod) string {
 		for _, condition := range p.Status.Conditions {
 			if condition.Type == corev1.PodResizeInProgress && condition.Reason == "Error" &&
@@ -150,7 +151,7 @@ func TestResize(t *testing.T) {
 	c.stop()
 	c.node.Restart(t)
 	c.start()
-	c.resize("web", amounts("300m", "96Mi"))
+	c.resize(amounts("300m", "96Mi"))
 	c.wait("web", has("300m", "96Mi", 0))
 	expect("300m", "96Mi", 300, 96<<20)
 
@@ -164,7 +165,7 @@ func TestResize(t *testing.T) {
 	other.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: *resource.NewMilliQuantity(most-500, resource.DecimalSI)}
 	c.run("other", one(other))
 	c.wait("other", ready)
-	c.resize("web", amounts("700m", "96Mi"))
+	c.resize(amounts("700m", "96Mi"))
 	pending := func(reason, message string) func(*corev1.Pod) string {
 		return func(p *corev1.Pod) string {
 			for _, condition := range p.Status.Conditions {
@@ -182,10 +183,10 @@ func TestResize(t *testing.T) {
 	c.stop()
 	c.node.Restart(t)
 	c.start()
-	c.resize("web", amounts("1000", "96Mi"))
+	c.resize(amounts("1000", "96Mi"))
 	c.wait("web", pending("Infeasible", fmt.Sprintf("Node didn't have enough capacity: cpu, requested: 1000000, capacity: %d", most)))
 	c.waitEvent("ResizeInfeasible Pod resize Infeasible: ")
-	c.resize("web", amounts("700m", "96Mi"))
+	c.resize(amounts("700m", "96Mi"))
 	c.wait("web", pending("Deferred", fmt.Sprintf("Node didn't have enough resource: cpu, requested: 700, used: %d, capacity: %d", most-500, most)))
 	c.delete("other", 0)
 	c.wait("other", gone)
@@ -220,10 +221,10 @@ func TestResizeByRestart(t *testing.T) {
 		})
 	}
 	says("100")
-	c.resize("web", amounts("200m", "32Mi"))
+	c.resize(amounts("200m", "32Mi"))
 	c.wait("web", has("200m", "32Mi", 0))
 	says("200")
-	c.resize("web", amounts("200m", "64Mi"))
+	c.resize(amounts("200m", "64Mi"))
 	c.wait("web", has("200m", "64Mi", 1))
 	c.waitEvent("Killing Container app resize requires restart")
 	c.waitEvent("ResizeCompleted Pod resize completed: ")

@@ -37,7 +37,12 @@ func TestEncodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := clientOf(t, s.Config, "HTTP/2.0")
-	do := func(method, path, body string, header map[string]string) (response *http.Response, content []byte) {
+	type answer struct {
+		code    int
+		header  http.Header
+		content []byte
+	}
+	do := func(method, path, body string, header map[string]string) answer {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 		if err != nil {
@@ -46,14 +51,16 @@ func TestEncodings(t *testing.T) {
 		for k, v := range header {
 			request.Header.Set(k, v)
 		}
-		if response, err = client.Do(request); err != nil {
+		response, err := client.Do(request)
+		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		if content, err = io.ReadAll(response.Body); err != nil {
+		content, err := io.ReadAll(response.Body)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return response, content
+		return answer{response.StatusCode, response.Header, content}
 	}
 
 	const maps = "/api/v1/namespaces/default/configmaps"
@@ -70,9 +77,10 @@ func TestEncodings(t *testing.T) {
 		{"/api/v1/namespaces/many/configmaps?limit=5", "application/json", "gzip", false},
 		{"/api/v1/namespaces/many/configmaps", "application/vnd.kubernetes.protobuf", "gzip", true},
 	} {
-		response, data := do(http.MethodGet, c.path, "", map[string]string{"Accept": c.accept, "Accept-Encoding": c.encoding})
-		if got := response.Header.Get("Content-Encoding") == "gzip"; response.StatusCode != http.StatusOK || got != c.compressed {
-			t.Errorf("%s as %s with %q: %s, compressed: %v, want %v", c.path, c.accept, c.encoding, response.Status, got, c.compressed)
+		a := do(http.MethodGet, c.path, "", map[string]string{"Accept": c.accept, "Accept-Encoding": c.encoding})
+		data := a.content
+		if got := a.header.Get("Content-Encoding") == "gzip"; a.code != http.StatusOK || got != c.compressed {
+			t.Errorf("%s as %s with %q: %d, compressed: %v, want %v", c.path, c.accept, c.encoding, a.code, got, c.compressed)
 			continue
 		}
 		if c.compressed {
@@ -83,7 +91,7 @@ func TestEncodings(t *testing.T) {
 			if data, err = io.ReadAll(z); err != nil {
 				t.Error(err)
 			}
-			if vary := strings.Join(response.Header.Values("Vary"), ", "); !strings.Contains(vary, "Accept-Encoding") {
+			if vary := strings.Join(a.header.Values("Vary"), ", "); !strings.Contains(vary, "Accept-Encoding") {
 				t.Errorf("%s: Vary: %s", c.path, vary)
 			}
 		}
@@ -103,13 +111,13 @@ func TestEncodings(t *testing.T) {
 		{http.MethodPost, maps, map[string]string{"Content-Type": "application/cbor"}, http.StatusUnsupportedMediaType, "the body of the request was in an unknown format - accepted media types include: application/json"},
 		{http.MethodPatch, maps + "/small?fieldManager=m", map[string]string{"Content-Type": "application/apply-patch+cbor"}, http.StatusUnsupportedMediaType, "415: Unsupported Media Type"},
 	} {
-		response, data := do(c.method, c.path, "\xd9\xd9\xf7\xa0", c.header)
-		if response.StatusCode != c.status || !strings.Contains(string(data), c.says) {
-			t.Errorf("%s %s %v: %s: %s", c.method, c.path, c.header, response.Status, data)
+		a := do(c.method, c.path, "\xd9\xd9\xf7\xa0", c.header)
+		if a.code != c.status || !strings.Contains(string(a.content), c.says) {
+			t.Errorf("%s %s %v: %d: %s", c.method, c.path, c.header, a.code, a.content)
 		}
 	}
 	// Who takes JSON, too, gets that.
-	if response, _ := do(http.MethodGet, maps+"/small", "", map[string]string{"Accept": "application/cbor, application/json"}); response.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%s: %s", response.Status, response.Header.Get("Content-Type"))
+	if a := do(http.MethodGet, maps+"/small", "", map[string]string{"Accept": "application/cbor, application/json"}); a.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d: %s", a.code, a.header.Get("Content-Type"))
 	}
 }

@@ -181,7 +181,8 @@ func (b *beyondSupport) ask(r *http.Request, body []byte) (*http.Response, error
 	if _, ok := obj.(*appsv1.Deployment); ok {
 		gvk, resource = appsv1.SchemeGroupVersion.WithKind("Deployment"), appsv1.SchemeGroupVersion.WithResource("deployments")
 	}
-	namespace := strings.Split(strings.SplitAfter(r.URL.Path, "/namespaces/")[1], "/")[0]
+	_, rest, _ := strings.Cut(r.URL.Path, "/namespaces/")
+	namespace, _, _ := strings.Cut(rest, "/")
 	var said cautions
 	ctx := warning.WithWarningRecorder(context.Background(), &said)
 	err = b.plugin.Validate(ctx, admission.NewAttributesRecord(obj, nil, gvk, namespace, obj.GetName(), resource, "", admission.Create,

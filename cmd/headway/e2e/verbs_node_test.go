@@ -45,3 +45,11 @@ func (v verb) taint() {
 	v.run("wait pod/tainted --for=delete --timeout=60s")
 	v.run("taint node node-1 away:NoExecute-", "node/node-1 untainted")
 }
+
+// start is kubectl run.
+func (v verb) start() {
+	v.check(v.c.Run("in\n", v.words("run once -i --rm --restart=Never --quiet --image=headway.dev/test/busybox:1 -- cat")...), 0, "run", []string{"in\n"})
+	v.run("run kept --image=headway.dev/test/busybox:1 --labels=app=kept --env=A=1 --command -- sleep 3600", "pod/kept created")
+	v.run("wait pod/kept --for=condition=Ready --timeout=60s")
+	v.run("delete pod kept --now")
+}

@@ -561,14 +561,6 @@ func (v verb) rollout() {
 	v.run("get deploy rolled -o jsonpath={.spec.template.spec.containers[0].env}{.spec.template.metadata.annotations}", "kubectl.kubernetes.io/restartedAt")
 }
 
-// start is kubectl run.
-func (v verb) start() {
-	v.check(v.c.Run("in\n", v.words("run once -i --rm --restart=Never --quiet --image=headway.dev/test/busybox:1 -- cat")...), 0, "run", []string{"in\n"})
-	v.run("run kept --image=headway.dev/test/busybox:1 --labels=app=kept --env=A=1 --command -- sleep 3600", "pod/kept created")
-	v.run("wait pod/kept --for=condition=Ready --timeout=60s")
-	v.run("delete pod kept --now")
-}
-
 func (v verb) scale() {
 	v.deployment("scaled")
 	v.run("scale deploy/scaled --current-replicas=1 --replicas=2", "deployment.apps/scaled scaled")
