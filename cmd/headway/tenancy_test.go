@@ -15,6 +15,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,6 +65,13 @@ func (w *tenants) settle() {
 		namespaces, _ := w.Engine.Store().List(schema.GroupKind{Kind: "Namespace"}, "")
 		return !slices.ContainsFunc(namespaces, func(ns object.Object) bool {
 			return w.get("ServiceAccount", ns.GetName(), "default") == nil
+		})
+	})
+	w.eventually("every flow schema has its condition", func() bool {
+		schemas, _ := w.Engine.Store().List(flowcontrolv1.SchemeGroupVersion.WithKind("FlowSchema").GroupKind(), "")
+		return len(schemas) > 0 && !slices.ContainsFunc(schemas, func(obj object.Object) bool {
+			s, ok := obj.(*flowcontrolv1.FlowSchema)
+			return !ok || len(s.Status.Conditions) == 0
 		})
 	})
 	headwaytest.Quiet(w.t, "the controllers do not write any more", func() string { return fmt.Sprint(w.snapshot()) })
