@@ -144,7 +144,8 @@ func kubectlVerbs(t *testing.T, c *e2e.Cluster) {
 // runVerbs runs so many cases at a time.
 func runVerbs(t *testing.T, c *e2e.Cluster, cases map[string]func(verb), lanes int) {
 	t.Helper()
-	names := make(chan string)
+	// With room for all: a case that fails the whole cluster takes its lane along.
+	names := make(chan string, len(cases))
 	var all sync.WaitGroup
 	for range lanes {
 		all.Go(func() {
