@@ -233,8 +233,14 @@ func (a *answer) WriteHeader(code int) {
 		a.began = true
 		elsewhere, _ := a.outcome.get()
 		if a.dropped = elsewhere != nil; !a.dropped {
-			clear(a.ResponseWriter.Header())
-			maps.Copy(a.ResponseWriter.Header(), a.header)
+			outer := a.ResponseWriter.Header()
+			// The recorder of warnings writes past this writer.
+			warnings := outer["Warning"]
+			clear(outer)
+			maps.Copy(outer, a.header)
+			if len(warnings) > 0 {
+				outer["Warning"] = warnings
+			}
 		}
 	}
 	if !a.dropped {
