@@ -61,7 +61,9 @@ func (c *charge) take(n int64) bool {
 	}
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
-	if c.mine.taken+n > ReceivedBytes/4 || !c.alone && c.taken+n > smallBody && c.of.taken+n > ReceivedBytes {
+	// Small bodies come in while large ones fill the place, but not without end.
+	full := c.taken+n > smallBody && c.of.taken+n > ReceivedBytes || c.of.taken+n > 2*ReceivedBytes
+	if c.mine.taken+n > ReceivedBytes/4 || !c.alone && full {
 		return false
 	}
 	c.taken += n
