@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"k8s.io/kube-openapi/pkg/aggregator"
+	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
 	"k8s.io/kube-openapi/pkg/openapiconv"
 	"k8s.io/kube-openapi/pkg/validation/spec"
@@ -73,6 +74,15 @@ func (c *custom) mergeForeign(into *spec.Swagger, list []Foreign) {
 		err := guard.Call(context.Background(), "describe "+f.Path, func() error {
 			doc, err := f.swagger()
 			if err != nil || doc.Paths == nil {
+				return err
+			}
+			// What cannot be encoded would take the whole document along for all who ask
+			// for protobuf.
+			data, err := json.Marshal(doc)
+			if err != nil {
+				return err
+			}
+			if _, err := handler.ToProtoBinary(data); err != nil {
 				return err
 			}
 			return aggregator.MergeSpecsIgnorePathConflictRenamingDefinitionsAndParameters(into, doc)
