@@ -25,7 +25,7 @@ func TestConverterWaitsForSilenceOnce(t *testing.T) {
 	}))
 	defer hook.Close()
 	defer close(done)
-	c, err := newConverter(nil, nil, 100*time.Millisecond)
+	c, err := newConverter(nil, nil, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
