@@ -277,7 +277,8 @@ type Interface interface {
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
 	// Resize gives a pod and running containers of it other amounts of CPU and
 	// memory, in an order in which the pod always has what its containers have. It
-	// changes nothing if one would have less memory than it uses.
+	// changes no container, and takes nothing from the pod, if one would have less
+	// memory than it uses.
 	Resize(ctx context.Context, podUID string, pod Resources, containers []Resize) error
 	// RemoveContainer removes a container that does not run, and its log.
 	RemoveContainer(ctx context.Context, id string) error

@@ -147,7 +147,12 @@ func (s *Set) answer(w *worker, p *corev1.Pod, pending *pod.Pending) {
 	news := pending == nil || was == nil || *was != *pending
 	if pending == nil {
 		w.given = pod.Allocate(p)
-		w.resizing = pod.Resizing{Generation: p.Generation, Since: time.Now()}
+		since := time.Now()
+		if w.resizing.Generation != 0 {
+			// One is still carried out: what was stopped for it is started for this one.
+			since = w.resizing.Since
+		}
+		w.resizing = pod.Resizing{Generation: p.Generation, Since: since}
 		w.waits.Store(false)
 	}
 	w.memory.Unlock()

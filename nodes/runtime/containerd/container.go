@@ -216,7 +216,10 @@ func (r *containerSet) Resize(ctx context.Context, podUID string, pod runtime.Re
 	had := box.rec.Config.Resources
 	pod.PidsLimit = had.PidsLimit
 	if err := r.memoryFits(box, pod, containers); err != nil {
-		return fmt.Errorf("cannot decrease memory limits: %w", err)
+		// Other containers may start with what they are given now, for which the pod
+		// needs the room.
+		wide := more(had, pod)
+		return errors.Join(fmt.Errorf("cannot decrease memory limits: %w", err), r.cgroups.Bound(box.rec.Cgroup, wide), r.boxes.bound(podUID, wide))
 	}
 	// The kernel gives no container more than its pod: meanwhile the pod has what it
 	// had and what it will have.
