@@ -321,15 +321,7 @@ func guarded(a plan.Action, now time.Time) []change.Change {
 		return []change.Change{change.CreateOf(a.Kind, a.Object, now)}
 	case a.Part != "":
 		part, _ := a.Kind.Part(a.Part)
-		rest, _ := a.Live.DeepCopyObject().(object.Object)
-		part.Update(rest, a.Object)
-		rest.SetLabels(a.Object.GetLabels())
-		rest.SetAnnotations(a.Object.GetAnnotations())
-		rest.SetOwnerReferences(a.Object.GetOwnerReferences())
-		rest.SetFinalizers(a.Object.GetFinalizers())
-		rest.SetManagedFields(a.Object.GetManagedFields())
-		rest.SetResourceVersion("")
-		return []change.Change{guard(change.UpdateOf(a.Kind, rest)), change.UpdatePart(part, a.Object)}
+		return []change.Change{guard(change.UpdateOf(a.Kind, a.Rest())), change.UpdatePart(part, a.Object)}
 	default:
 		a.Object.SetResourceVersion("")
 		return []change.Change{guard(change.UpdateOf(a.Kind, a.Object))}

@@ -116,9 +116,14 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 		if a.Recreate {
 			old = nil
 		}
-		answer := f(Ask{View: planned, By: by, Object: a.Object, Old: old, Replaced: a.Live})
+		next := a.Object
+		if a.Part != "" {
+			next = a.Rest()
+		}
+		answer := f(Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
 		if a.Part != "" && answer.Refused == nil {
-			part := f(Ask{View: planned, By: by, Object: a.Object, Old: old, Replaced: a.Live, Subresource: a.Part})
+			part := f(Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
+			answer.Along = append(answer.Along, part.Along...)
 			answer.Warnings, answer.Refused = append(answer.Warnings, part.Warnings...), part.Refused
 		}
 		for _, obj := range answer.Along {

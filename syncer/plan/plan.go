@@ -135,6 +135,21 @@ type Action struct {
 // Writes reports whether the action changes the store.
 func (a Action) Writes() bool { return a.Type == Delete || a.Object != nil }
 
+// Rest is the object of an action with a Part but for that part, which is written
+// first: the object as it is, with what else changes of it.
+func (a Action) Rest() object.Object {
+	part, _ := a.Kind.Part(a.Part)
+	rest, _ := a.Live.DeepCopyObject().(object.Object)
+	part.Update(rest, a.Object)
+	rest.SetLabels(a.Object.GetLabels())
+	rest.SetAnnotations(a.Object.GetAnnotations())
+	rest.SetOwnerReferences(a.Object.GetOwnerReferences())
+	rest.SetFinalizers(a.Object.GetFinalizers())
+	rest.SetManagedFields(a.Object.GetManagedFields())
+	rest.SetResourceVersion("")
+	return rest
+}
+
 // FieldPaths are the fields that an Update changes.
 func (a Action) FieldPaths() []string {
 	if a.Type != Update {
