@@ -53,3 +53,9 @@ func (v verb) start() {
 	v.run("wait pod/kept --for=condition=Ready --timeout=60s")
 	v.run("delete pod kept --now")
 }
+
+// top needs the metrics API, which is not served.
+func (v verb) top() {
+	v.refused("top node", "Metrics API not available")
+	v.refused("top pod", "Metrics API not available")
+}

@@ -585,12 +585,6 @@ func (v verb) set() {
 	v.run("get rolebinding set -o jsonpath={.subjects[*].name}", "jane john")
 }
 
-// top needs the metrics API, which is not served.
-func (v verb) top() {
-	v.refused("top node", "Metrics API not available")
-	v.refused("top pod", "Metrics API not available")
-}
-
 func (v verb) version() { v.run("version -o yaml", "serverVersion:", "gitVersion: v1.37") }
 
 func (v verb) wait() {
