@@ -26,8 +26,6 @@ import (
 
 // intercept decides whether a write becomes a commit.
 func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	item, _, err := s.declared(ks, key)
 	if err != nil || item.Object == nil {
 		return nil, err
@@ -108,11 +106,7 @@ func (u *userWrite) carryOut(ctx context.Context) (object.Object, error) {
 	if err != nil {
 		return nil, refusedWrite(u.key, err.Error())
 	}
-	if src.LockBranch(ctx) != nil {
-		return nil, apierrors.NewTimeoutError("other writes to the same source are under way", 1)
-	}
 	sha, err := u.push(ctx, src, branch)
-	src.UnlockBranch()
 	if err != nil || u.request.DryRun {
 		return u.request.Next, u.status(err)
 	}
@@ -156,6 +150,27 @@ func (u *userWrite) target() (*source.Source, source.Branch, error) {
 	return src, branch, nil
 }
 
+// errBusy is the answer to a write that others to the same branch keep waiting.
+var errBusy = apierrors.NewTimeoutError("other writes to the same source are under way", 1)
+
+// converts reports whether a webhook is asked about the write: then other writes to
+// the branch go first meanwhile, and it is written anew on top of them.
+func (u *userWrite) converts() bool {
+	k, ok := u.s.Env.Kinds.ForKind(u.key.GroupKind)
+	return ok && k.Custom != nil && k.Custom.ByWebhook()
+}
+
+// advance has push called while nobody else commits to the branch.
+func (u *userWrite) advance(ctx context.Context, src *source.Source, push func() error) error {
+	if u.converts() {
+		if src.LockBranch(ctx) != nil {
+			return errBusy
+		}
+		defer src.UnlockBranch()
+	}
+	return push()
+}
+
 // push writes the commit on the newest state of the branch, again if that moved
 // meanwhile, and returns its SHA.
 func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.Branch) (string, error) {
@@ -164,6 +179,12 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 		return "", err
 	}
 	auth := src.Auth()
+	if !u.converts() {
+		if src.LockBranch(ctx) != nil {
+			return "", errBusy
+		}
+		defer src.UnlockBranch()
+	}
 	ctx, cancel := context.WithTimeout(ctx, branch.Timeout)
 	defer cancel()
 	for range 5 {
@@ -175,9 +196,12 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 		if err != nil || u.request.DryRun {
 			return sha, err
 		}
-		err = write.Advance(ctx, repo, branch.Name, tip.Commit, sha, auth)
+		err = u.advance(ctx, src, func() error { return write.Advance(ctx, repo, branch.Name, tip.Commit, sha, auth) })
 		if errors.Is(err, write.ErrMoved) {
 			continue
+		}
+		if errors.Is(err, errBusy) {
+			return "", err
 		}
 		if err != nil {
 			return "", fmt.Errorf("the commit cannot be pushed: %w; give the GitRepository's Secret the right to push to %s, or commit the change yourself", err, branch.Name)
@@ -192,8 +216,6 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 // write makes the commit on top of a head, and checks what it would do. In a
 // dry run it only checks.
 func (u *userWrite) write(tip source.Head, branch string) (string, error) {
-	u.s.mu.Lock()
-	defer u.s.mu.Unlock()
 	before, err := u.s.viewOf(u.ks, tip)
 	if err != nil {
 		return "", fmt.Errorf("the branch cannot be built, so nothing is added to it: %w", err)
@@ -260,7 +282,7 @@ func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base
 		if err != nil {
 			continue // it is broken already
 		}
-		items, err := u.s.renderView(was.renderer, ks, edited, "the edited "+strings.Join(files, ", "))
+		items, err := u.s.render(was, ks, edited, "the edited "+strings.Join(files, ", "))
 		if err != nil {
 			return fmt.Errorf("with the change in %s the Kustomization %s/%s cannot be built: %w; edit the files", strings.Join(files, ", "), ks.Namespace, ks.Name, err)
 		}

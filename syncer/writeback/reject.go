@@ -27,8 +27,6 @@ const CauseGitOwned metav1.CauseType = "FieldOwnedByGit"
 
 // reject refuses a write of anything that the next sync would put back.
 func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	item, v, err := s.declared(ks, key)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package writeback
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -51,17 +52,16 @@ type Options struct {
 // Writeback reviews users' writes to what Git declares, and commits them.
 type Writeback struct {
 	Options
-	// mu guards all below: writes are reviewed one at a time.
-	mu      sync.Mutex
-	planner *plan.Planner
+	// mu guards what is below, and is held while something is rendered: never while
+	// a webhook converts.
+	mu sync.Mutex
 	// views render for writes what the loops render for syncs.
 	views map[object.Key]*view
-	asked int // how often the planner was asked about custom resources
 }
 
 // New has reviewed nothing yet.
 func New(o Options) *Writeback {
-	return &Writeback{Options: o, planner: plan.NewConverting(o.Env.Kinds, o.Env.Convert), views: map[object.Key]*view{}}
+	return &Writeback{Options: o, views: map[object.Key]*view{}}
 }
 
 // view is what a Kustomization declares at one revision.
@@ -86,10 +86,29 @@ func (s *Writeback) Review(ctx context.Context, w change.Request) (change.Elsewh
 	if err != nil {
 		return nil, nil //nolint:nilerr // a kind that Git cannot declare
 	}
-	ks := s.applier(key, w.Old)
-	if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
-		return nil, nil
+	const most = 3 // judgements of what changes meanwhile
+	for try := 1; ; try++ {
+		ks := s.applier(key, w.Old)
+		if ks == nil || ks.Spec.Suspend || ks.DeletionTimestamp != nil || w.Old.GetDeletionTimestamp() != nil {
+			return nil, nil
+		}
+		elsewhere, err := s.review(ctx, ks, key, w)
+		// Nobody waits for who is judging, which may ask a webhook, and so another
+		// commit may be applied by now.
+		if try == most || ctx.Err() != nil || judgedAlike(ks, s.applier(key, w.Old)) {
+			return elsewhere, err
+		}
 	}
+}
+
+// judgedAlike reports whether a write means the same to two states of a Kustomization.
+func judgedAlike(a, b *kustomizev1.Kustomization) bool {
+	return b != nil && a.UID == b.UID && a.Generation == b.Generation && a.Status.LastAppliedRevision == b.Status.LastAppliedRevision &&
+		a.DeletionTimestamp.IsZero() == b.DeletionTimestamp.IsZero() && maps.Equal(a.Annotations, b.Annotations)
+}
+
+// review decides about a write of what a Kustomization has applied.
+func (s *Writeback) review(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
 	switch flux.Of(ks).GitWrites.Value {
 	case flux.WritesReject:
 		return nil, s.reject(ctx, ks, key, w)
@@ -163,6 +182,8 @@ func (s *Writeback) declared(ks *kustomizev1.Kustomization, key object.Key) (loa
 
 // viewOf renders a Kustomization at a head, unless that is known.
 func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	key := flux.KeyOf(ks)
 	known := s.views[key]
 	at := fmt.Sprintf("%s %d", h.ID(), ks.Generation)
@@ -176,7 +197,7 @@ func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view,
 	if err != nil {
 		return nil, err
 	}
-	items, err := s.renderView(known.renderer, ks, t, h.Revision())
+	items, err := renderView(known.renderer, ks, t, h.Revision())
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +211,14 @@ func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view,
 	return next, nil
 }
 
-func (s *Writeback) renderView(r *render.Renderer, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
+// render renders what a tree declares for a Kustomization of which there is a view.
+func (s *Writeback) render(of *view, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return renderView(of.renderer, ks, t, revision)
+}
+
+func renderView(r *render.Renderer, ks *kustomizev1.Kustomization, t tree.Tree, revision string) (map[object.Key]load.Item, error) {
 	var items []load.Item
 	err := fault.Catch(func() (err error) {
 		items, err = r.Render(context.Background(), ks, t, revision)
@@ -209,17 +237,15 @@ func (s *Writeback) renderView(r *render.Renderer, ks *kustomizev1.Kustomization
 }
 
 // afterSync is what a sync would make of live, given what Git declares of it; nil
-// if the object is one that the syncer leaves alone.
+// if the object is one that the syncer leaves alone. It may ask a webhook.
 func (s *Writeback) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
 	bare, _ := live.DeepCopyObject().(object.Object)
-	bare.SetResourceVersion("") // or the planner takes it for what is stored
+	bare.SetResourceVersion("")
 	if _, custom := bare.(*unstructured.Unstructured); custom {
-		// These have to have one, which nothing else has.
-		s.asked++
-		bare.SetResourceVersion(fmt.Sprint(s.asked))
+		bare.SetResourceVersion("1") // these have to have one
 	}
 	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
-	res := s.planner.Plan(in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
+	res := plan.NewConverting(s.Env.Kinds, s.Env.Convert).Plan(in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
 	if len(res.Errors) > 0 {
 		return nil, res.Errors[0]
 	}
