@@ -137,11 +137,11 @@ func (r *round) older(ks *kustomizev1.Kustomization) bool {
 }
 
 // inputFor is what a plan for a Kustomization depends on.
-func inputFor(s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventory []object.Key, exprs *verdict.Expressions) (plan.Input, error) {
+func inputFor(ctx context.Context, s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventory []object.Key, exprs *verdict.Expressions) (plan.Input, error) {
 	in := plan.Input{
 		Items: items, Inventory: inventory, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Claimed: s.Owners.ByOther(flux.KeyOf(ks)),
 		Prune: ks.Spec.Prune, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore,
-		Admit: s.Foresee.Admit(s.Env.Store, s.Rights.Writer(ks)),
+		Admit: s.Foresee.Admit(ctx, s.Env.Store, s.Rights.Writer(ks)),
 	}
 	set := flux.Of(ks)
 	if err := cmp.Or(set.OnFailure.Err(), set.GitWrites.Err()); err != nil {
@@ -160,7 +160,7 @@ func inputFor(s *Set, ks *kustomizev1.Kustomization, items []load.Item, inventor
 func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	k := r.k
 	start := time.Now()
-	in, err := inputFor(k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
+	in, err := inputFor(ctx, k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
 	in.Claimed = r.upon.claimed(k.key)
 	if r.older(ks) {
 		in.Taken = k.taken
@@ -186,8 +186,11 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if r.group != nil {
 		view = r.group.foreseeable(k.key)
 	}
-	r.foreseen = k.s.Foresee.Plan(&r.plan, view, k.s.Rights.Writer(ks), nil)
+	r.foreseen = k.s.Foresee.Plan(ctx, &r.plan, view, k.s.Rights.Writer(ks), nil)
 	r.took("plan", start)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err := k.s.Rights.Authorize(ctx, ks, r.plan); err != nil {
 		return err
 	}

@@ -255,8 +255,8 @@ func (s *Set) Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.
 }
 
 // Input implements preview.Loops.
-func (s *Set) Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
-	return inputFor(s, ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
+func (s *Set) Input(ctx context.Context, ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error) {
+	return inputFor(ctx, s, ks, items, flux.InventoryOf(ks), &verdict.Expressions{})
 }
 
 // Rendered is what a Kustomization applied last, as it was rendered, or how if that was

@@ -1,6 +1,7 @@
 package foresee
 
 import (
+	"context"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,8 +52,9 @@ type Answer struct {
 	Along []object.Object
 }
 
-// Func asks the admission of the store. One that is nil says nothing.
-type Func func(Ask) Answer
+// Func asks the admission of the store, which may wait for webhooks until the context
+// ends. One that is nil says nothing.
+type Func func(context.Context, Ask) Answer
 
 // Said is what the admission of the store says of a plan's objects, besides
 // faults: warnings, how many more there are, the namespaces whose policy the caller
@@ -78,12 +80,12 @@ func Decides(key object.Key) bool {
 
 // Admit returns for plan.Input what admission makes of objects that by writes upon
 // what is stored. What it refuses is left to Plan, which tells why.
-func (f Func) Admit(stored object.Reader, by change.User) func(next, live object.Object) object.Object {
+func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) func(next, live object.Object) object.Object {
 	if f == nil {
 		return nil
 	}
 	return func(next, live object.Object) object.Object {
-		answer := f(Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
+		answer := f(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
 		if answer.Refused != nil {
 			return nil
 		}
@@ -94,8 +96,8 @@ func (f Func) Admit(stored object.Reader, by change.User) func(next, live object
 // Plan adds to a plan's faults what the store would refuse it for, at the
 // object's file and line, and says what else is to be reported. view is the
 // cluster as it will be, by who carries the plan out; sees reports which
-// namespaces may be spoken of, nil for all.
-func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees func(object.Key) bool) Said {
+// namespaces may be spoken of, nil for all. Once ctx ends nothing more is asked.
+func (f Func) Plan(ctx context.Context, res *plan.Result, view object.Reader, by change.User, sees func(object.Key) bool) Said {
 	along := map[object.Key]object.Object{}
 	said := Said{Along: along}
 	if f == nil {
@@ -120,11 +122,14 @@ func (f Func) Plan(res *plan.Result, view object.Reader, by change.User, sees fu
 		if a.Part != "" {
 			next = a.Rest()
 		}
-		answer := f(Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
+		answer := f(ctx, Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
 		if a.Part != "" && answer.Refused == nil {
-			part := f(Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
+			part := f(ctx, Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
 			answer.Along = append(answer.Along, part.Along...)
 			answer.Warnings, answer.Refused = append(answer.Warnings, part.Warnings...), part.Refused
+		}
+		if ctx.Err() != nil {
+			break // that is no answer
 		}
 		for _, obj := range answer.Along {
 			if key, err := plan.KeyOf(obj); err == nil {

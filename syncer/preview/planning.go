@@ -164,7 +164,7 @@ func (p *planning) one(ctx context.Context, out *planned) {
 		return
 	}
 	out.items = items
-	in, err := p.v.Loops.Input(ks, items)
+	in, err := p.v.Loops.Input(ctx, ks, items)
 	if err != nil {
 		out.plan.Errors = fault.Faults(err)
 		return
@@ -266,7 +266,7 @@ func (p *planning) foresee() {
 	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, sees}, changed)
 	for _, one := range p.order {
 		known := len(one.res.Errors)
-		one.foreseen = p.v.Foresee.Plan(&one.res, view, p.v.Rights.Writer(one.ks), sees)
+		one.foreseen = p.v.Foresee.Plan(p.ctx, &one.res, view, p.v.Rights.Writer(one.ks), sees)
 		maps.Copy(changed, one.foreseen.Along) // quotas count all of the commit
 		if refused := one.res.Errors[known:]; len(refused) > 0 {
 			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)

@@ -35,7 +35,7 @@ type Loops interface {
 	// planned again, and from which these learn nothing.
 	Fork(ctx context.Context, key object.Key) (*plan.Planner, *render.Renderer)
 	// Input is what a plan for a Kustomization depends on.
-	Input(ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error)
+	Input(ctx context.Context, ks *kustomizev1.Kustomization, items []load.Item) (plan.Input, error)
 	// Rendered is what a Kustomization applied last, as it was rendered.
 	Rendered(key object.Key) history.Rendered
 }

@@ -28,8 +28,8 @@ const (
 
 // foreseen asks admission about plans.
 func foreseen(writer *admission.Writer) foresee.Func {
-	return func(ask foresee.Ask) foresee.Answer {
-		answer := writer.Foresee(context.Background(), admission.Ask(ask))
+	return func(ctx context.Context, ask foresee.Ask) foresee.Answer {
+		answer := writer.Foresee(ctx, admission.Ask(ask))
 		return foresee.Answer{Object: answer.Object, Warnings: answer.Warnings, Refused: answer.Refused, Along: answer.Along}
 	}
 }
