@@ -3,6 +3,8 @@ package syncer_test
 import (
 	"fmt"
 	"maps"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -81,17 +83,27 @@ func TestRevertEqualsGit(t *testing.T) {
 					// app keeps the spec of the bad commit, and waits for it to be mended.
 					applied := w.readyOf("app")
 					waits := strings.Contains(applied, "which declares this one") && !strings.HasPrefix(w.readyOf("cluster"), "True")
-					if !waits && applied != "True ReconciliationSucceeded Applied revision: main@sha1:"+now {
+					git(t, w.work, "pull", "-q", "--ff-only", "origin", "main")
+					r.reread(w)
+					if !waits && !r.contested("app", applied) && applied != "True ReconciliationSucceeded Applied revision: main@sha1:"+now {
 						fault("app is %s after the revert", applied)
 					}
 					good = now
-					git(t, w.work, "pull", "-q", "--ff-only", "origin", "main")
-					r.reread(w)
 				}
 			}
 		})
 	}
 }
+
+// contested reports whether a Kustomization cannot be applied because the files
+// themselves declare an object of it twice: which one has it is whoever came first, so
+// the same files come to another end once one of the two had been gone.
+func (r *randomRepo) contested(kustomization, ready string) bool {
+	m := heldByAnother.FindStringSubmatch(ready)
+	return m != nil && m[1] == kustomization && len(r.names(func(f string) bool { return path.Base(f) == m[2]+".yaml" && path.Dir(f) != kustomization })) > 0
+}
+
+var heldByAnother = regexp.MustCompile(`ReconciliationFailed (\w+)/copy\.yaml:\d+: \w+ default/(\w+): is managed by the Kustomization headway-system/\w+: remove it from there first$`)
 
 // attempted waits until app has looked at a commit, and reports whether it was
 // applied. The status says so only until the commit is reverted, which may be over
