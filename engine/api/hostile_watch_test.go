@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +23,8 @@ import (
 	"headway.dev/manifests/model/change"
 )
 
-// TestWatchFlood: a user who opens thousands of watches gets as many as one may have
-// and is told to come again for the others; one who reads nothing of watches that
+// TestWatchFlood: a user who opens thousands of watches at once is told to come again for
+// some, and gets a thousand; one who reads nothing of watches that
 // begin with a large list keeps little memory; and others are told of changes and write
 // meanwhile.
 func TestWatchFlood(t *testing.T) {
@@ -67,23 +68,34 @@ func TestWatchFlood(t *testing.T) {
 
 	// More than one may have, and than may wait for a place.
 	const flood = 1_300
-	refused, open := make(chan struct{}, flood), make(chan struct{}, flood)
+	refused, open := make(chan struct{}), make(chan struct{}, flood)
+	var once sync.Once
 	for i := range flood {
 		wg.Go(func() {
 			query := []string{"resourceVersion=0", "resourceVersion=", "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"}[i%3]
-			response, err := watch(client, query+"&fieldSelector=metadata.name=none")
-			if err != nil {
-				return // the test has ended
-			}
-			defer response.Body.Close()
-			switch response.StatusCode {
-			case http.StatusTooManyRequests:
-				refused <- struct{}{}
-			case http.StatusOK:
-				open <- struct{}{}
+			for {
+				response, err := watch(client, query+"&fieldSelector=metadata.name=none")
+				if err != nil {
+					return // the test has ended
+				}
+				again, err := strconv.Atoi(response.Header.Get("Retry-After"))
+				switch {
+				case response.StatusCode == http.StatusOK:
+					open <- struct{}{}
+				case response.StatusCode != http.StatusTooManyRequests || err != nil:
+					t.Errorf("a watch is answered with %s, and to come again %v", response.Status, err)
+				}
 				_, _ = io.Copy(io.Discard, response.Body)
-			default:
-				t.Errorf("a watch is answered with %s", response.Status)
+				response.Body.Close()
+				if response.StatusCode != http.StatusTooManyRequests {
+					return
+				}
+				once.Do(func() { close(refused) })
+				select {
+				case <-time.After(time.Duration(again) * time.Second):
+				case <-ctx.Done():
+					return
+				}
 			}
 		})
 	}
