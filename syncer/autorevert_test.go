@@ -143,3 +143,47 @@ func TestCapOfRevertsIgnoresDates(t *testing.T) {
 		t.Errorf("the journal has %d reverts, want 3", n)
 	}
 }
+
+// A commit whose revert cannot be applied is not reverted again when something else
+// is pushed: that would only undo what was pushed, and not mend anything.
+func TestRevertIsNotRepeated(t *testing.T) {
+	w := mono(t, map[string]string{
+		"cluster/app.yaml": appOf("zero"), "app/web.yaml": deployment("good:0"), "app/x.yaml": configMap("x", "same"),
+		"cluster/two.yaml": nested("two", "./two", ""), "two/keep.yaml": configMap("keep-two", "a"),
+	})
+	defer w.controller()()
+	w.allSettled()
+	push := func(said string, files map[string]string, remove ...string) string {
+		for _, name := range remove {
+			git(t, w.work, "rm", "-q", name)
+		}
+		w.write(files)
+		return w.push(said)
+	}
+	push("copy x", map[string]string{"two/x.yaml": configMap("x", "same")})
+	w.allSettled()
+	if got := w.readyOf("two"); !strings.Contains(got, "is managed by the Kustomization headway-system/app") {
+		t.Fatalf("two is %s", got)
+	}
+	bad := push("bad, and x moves", map[string]string{"app/web.yaml": deployment("bad:1")}, "app/x.yaml")
+	w.eventually("it is reverted", func() bool { return git(t, w.bare, "rev-parse", "main") != bad })
+	w.allSettled()
+	refused := "is managed by the Kustomization headway-system/two: remove it from there first"
+	if got := w.readyOf("app"); !strings.HasSuffix(got, refused) {
+		t.Fatalf("app is %s after the revert", got)
+	}
+	revert := git(t, w.bare, "rev-parse", "main")
+	git(t, w.work, "pull", "-q", "--ff-only", "origin", "main")
+	other := push("another neighbour", map[string]string{"two/keep.yaml": configMap("keep-two", "b")})
+	w.eventually("it is told why it is not reverted again", func() bool {
+		return strings.Contains(w.conditionOf("app", "headway.dev/Quarantined"), "it is not reverted automatically, because commit "+revert+" takes it back already and cannot be applied; push a commit that mends it")
+	})
+	w.allSettled()
+	if now := git(t, w.bare, "rev-parse", "main"); now != other {
+		t.Fatalf("main moved to %s", git(t, w.bare, "log", "-1", now))
+	}
+	mended := push("mend it", map[string]string{"app/web.yaml": deployment("good:2")}, "app/x.yaml")
+	w.eventually("the mended commit is applied", func() bool {
+		return strings.HasSuffix(w.readyOf("app"), mended) && strings.HasPrefix(w.readyOf("app"), "True") && w.image() == "good:2"
+	})
+}

@@ -110,7 +110,11 @@ func (r *Responder) Respond(ctx context.Context, h source.Head, want step.Attemp
 	}
 	if f.Mode == flux.OnFailureRevert {
 		r.Env.Record(ks, corev1.EventTypeWarning, "NotReverted", fmt.Sprintf("commit %s failed and is not reverted: %s", bad.Commit, why))
-		reason += "; it is not reverted automatically, because " + why + "; revert it by hand, or push a commit that mends it"
+		reason += "; it is not reverted automatically, because " + why + "; "
+		if f.TakenBack == "" {
+			reason += "revert it by hand, or "
+		}
+		reason += "push a commit that mends it"
 	}
 	if verdict.Of(ks).Healthy == "" {
 		return // nothing is known to be good
@@ -134,6 +138,9 @@ func (r *Responder) failing(ks *kustomizev1.Kustomization, st verdict.State, h s
 		return f, err
 	}
 	if f.Contained, err = history.IsAncestor(repo, good.Commit, sha); err != nil || !f.Contained {
+		return f, err
+	}
+	if f.TakenBack, err = rollback.TakenBackBy(repo, sha, h.Commit); err != nil {
 		return f, err
 	}
 	if f.Reverts, err = r.Rollbacks.OnlyReverts(repo, good.Commit, sha); err != nil {

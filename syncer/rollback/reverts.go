@@ -49,6 +49,42 @@ func (r *Rollbacks) Recent(h source.Head, source string, now time.Time) (int, er
 	return len(reverted), nil
 }
 
+// TakenBackBy returns the newest commit that came after another and takes it back,
+// whoever wrote it, and is not taken back itself. It is empty if there is none.
+func TakenBackBy(repo *git.Repository, sha, head string) (string, error) {
+	list, err := history.Between(repo, sha, head, gate.MaxCommits)
+	if err != nil {
+		return "", err
+	}
+	gone := map[string]bool{}
+	for _, c := range list {
+		if gone[c.SHA] || c.Reverts() == "" {
+			continue
+		}
+		back, err := write.RevertOf(repo, c.SHA)
+		if err != nil {
+			return "", err
+		}
+		if back.Commit == "" {
+			continue
+		}
+		gone[back.Commit] = true
+		in, err := history.IsAncestor(repo, sha, back.Commit)
+		if err != nil {
+			return "", err
+		}
+		if !in {
+			continue
+		}
+		if before, err := history.IsAncestor(repo, sha, back.Since); err != nil {
+			return "", err
+		} else if !before {
+			return c.SHA, nil
+		}
+	}
+	return "", nil
+}
+
 // OnlyReverts reports whether a failed commit is an automatic revert, or there
 // are only reverts since the one that was healthy.
 func (r *Rollbacks) OnlyReverts(repo *git.Repository, good, sha string) (bool, error) {

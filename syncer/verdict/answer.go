@@ -30,6 +30,9 @@ type Failing struct {
 	// the last healthy one; reverts, that there were only reverts since that
 	// one.
 	Contained, Reverts bool
+	// TakenBack is the later commit of the branch that takes the commit back, and is
+	// not applied, if there is one.
+	TakenBack string
 	// Denied is the reason why the Kustomization may not write to the branch.
 	Denied error
 	// Recent counts the automatic reverts of the last hour.
@@ -64,6 +67,8 @@ func (f Failing) Respond() (response, string) {
 	case f.Mode == flux.OnFailureHold:
 	case f.Denied != nil:
 		why = f.Denied.Error()
+	case f.TakenBack != "":
+		why = "commit " + f.TakenBack + " takes it back already and cannot be applied"
 	case f.Reverts:
 		why = "the commit is itself a revert"
 	case !f.Contained:

@@ -33,6 +33,7 @@ func TestRespond(t *testing.T) {
 		"healthy once":            {with(func(f *Failing) { f.State.Healthy = "bad" }), RespondNot},
 		"not judged before":       {with(func(f *Failing) { f.State.before = flux.BeforeUnjudged }), RespondRevert},
 		"a revert":                {with(func(f *Failing) { f.Reverts = true }), RespondHold},
+		"taken back":              {with(func(f *Failing) { f.TakenBack = "revert" }), RespondHold},
 		"not allowed to":          {with(func(f *Failing) { f.Denied = gate.ErrNoVerify }), RespondHold},
 		"no longer there":         {with(func(f *Failing) { f.Contained = false }), RespondHold},
 		"cap":                     {with(func(f *Failing) { f.Recent = RevertsPerHour }), RespondHold},
