@@ -86,16 +86,26 @@ func New(cfg Config) (*Resources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
-	r := &Resources{Delegate: server.GenericAPIServer, reader: cfg.Reader}
+	var handler http.Handler = lists{server.GenericAPIServer.UnprotectedHandler()}
 	if cfg.Gate != nil {
-		r.Delegate = gated{server.GenericAPIServer, server.GenericAPIServer.UnprotectedHandler()}
+		handler = gated{handler}
 	}
+	r := &Resources{Delegate: front{server.GenericAPIServer, handler}, reader: cfg.Reader}
 	informer := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
 	if err := informer.SetTransform(r.shared); err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
 	return r, nil
 }
+
+// front is the library's server with a handler before its own.
+type front struct {
+	genericapiserver.DelegationTarget
+	handler http.Handler
+}
+
+// UnprotectedHandler implements genericapiserver.DelegationTarget.
+func (f front) UnprotectedHandler() http.Handler { return f.handler }
 
 // definition is the kind of definitions.
 var definition = apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition").GroupKind()

@@ -12,4 +12,7 @@
 // shares the store's objects. It builds what a definition needs (schemas,
 // validators, merge rules) at the first request for one of its resources; OpenAPI
 // documents are built when they are asked for, in engine/api/openapi.
+//
+// What the library does too slowly is done around it: lists in JSON get their items
+// here, on their way out.
 package custom

@@ -18,7 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/handlers/negotiation"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"headway.dev/engine/api/registry"
 	"headway.dev/manifests/model/change"
@@ -171,13 +170,7 @@ func (o *outcome) get() (change.Elsewhere, types.UID) {
 
 // gated is the library's server, whose answers to writes that are carried out elsewhere
 // tell what came of them.
-type gated struct {
-	genericapiserver.DelegationTarget
-	inner http.Handler
-}
-
-// UnprotectedHandler implements genericapiserver.DelegationTarget.
-func (g gated) UnprotectedHandler() http.Handler { return g }
+type gated struct{ inner http.Handler }
 
 // ServeHTTP implements http.Handler.
 func (g gated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -233,18 +226,22 @@ func (a *answer) WriteHeader(code int) {
 		a.began = true
 		elsewhere, _ := a.outcome.get()
 		if a.dropped = elsewhere != nil; !a.dropped {
-			outer := a.ResponseWriter.Header()
-			// The recorder of warnings writes past this writer.
-			warnings := outer["Warning"]
-			clear(outer)
-			maps.Copy(outer, a.header)
-			if len(warnings) > 0 {
-				outer["Warning"] = warnings
-			}
+			become(a.ResponseWriter.Header(), a.header)
 		}
 	}
 	if !a.dropped {
 		a.ResponseWriter.WriteHeader(code)
+	}
+}
+
+// become makes an answer's header the one that was held back.
+func become(outer, held http.Header) {
+	// The recorder of warnings writes past who holds it back.
+	warnings := outer["Warning"]
+	clear(outer)
+	maps.Copy(outer, held)
+	if len(warnings) > 0 {
+		outer["Warning"] = warnings
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *Storage) GetList(ctx context.Context, path string, opts storage.ListOpt
 	if err != nil {
 		return err
 	}
-	page := page{storage: s, predicate: opts.Predicate, items: items}
+	page := page{storage: s, predicate: opts.Predicate, items: items, apart: apartOf(ctx)}
 	if opts.Recursive {
 		err = s.fill(ctx, &page, snapshot, key, continueKey)
 	} else if obj := snapshot.Get(key.Namespace, key.Name); obj != nil {
@@ -145,6 +145,8 @@ type page struct {
 	storage   *Storage
 	predicate storage.SelectionPredicate
 	items     reflect.Value
+	// apart takes the items, if it is set.
+	apart *Apart
 	// last is the last key looked at; more says that there are further ones.
 	last object.Key
 	more bool
@@ -154,7 +156,11 @@ type page struct {
 }
 
 func (p *page) full() bool {
-	return p.predicate.Limit > 0 && int64(p.items.Len()) >= p.predicate.Limit
+	n := p.items.Len()
+	if p.apart != nil {
+		n = len(p.apart.Items)
+	}
+	return p.predicate.Limit > 0 && int64(n) >= p.predicate.Limit
 }
 
 // add appends obj if it is selected. The item shares all but its top struct
@@ -169,6 +175,10 @@ func (p *page) add(key object.Key, obj object.Object) error {
 	// What cannot be matched is left out, as etcd's storage does.
 	if matched, err := p.predicate.Matches(obj); !matched || err != nil {
 		return nil //nolint:nilerr // see above
+	}
+	if p.apart != nil {
+		p.apart.Items = append(p.apart.Items, obj)
+		return nil
 	}
 	item := reflect.ValueOf(obj).Elem()
 	if !item.Type().AssignableTo(p.items.Type().Elem()) {
@@ -190,7 +200,7 @@ func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, k
 		if _, start, err = s.parse(continueKey, false); err != nil {
 			return err
 		}
-	} else if p.predicate.Empty() && p.predicate.Limit == 0 && key.Namespace == "" {
+	} else if p.apart == nil && p.predicate.Empty() && p.predicate.Limit == 0 && key.Namespace == "" {
 		p.items.Grow(snapshot.Len())
 	}
 	objects, err := snapshot.In(s.scope(key, p.predicate), start.Namespace, start.Name)

@@ -117,11 +117,11 @@ func (untyped) Encode(obj object.Object) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("encode: %T has a Go type, and its kind is not served", obj)
 	}
-	data, err := json.Marshal(u.Object)
+	data, err := object.AppendJSON([]byte{encodedJSON}, u.Object)
 	if err != nil {
 		return nil, fmt.Errorf("encode as JSON: %w", err)
 	}
-	return append([]byte{encodedJSON}, data...), nil
+	return data, nil
 }
 
 // Decode implements Codec. Integers stay integers.
