@@ -173,7 +173,7 @@ func TestHostileDefinitions(t *testing.T) {
 	const many, invalid = 20_000, http.StatusUnprocessableEntity
 	sends(t, s, map[string]hostileRequest{
 		"wrong items":        resource(http.MethodPost, "versions", "a", "", `},"spec":{"list":[`+repeated(many, `"%d"`)+`]}`, invalid, "further errors are not listed"),
-		"wrong and applied":  resource(http.MethodPatch, "versions", "b", "?fieldManager=m&force=true", `},"spec":{"list":[`+repeated(many, `"%d"`)+`]}`, http.StatusInternalServerError, ""),
+		"wrong and applied":  resource(http.MethodPatch, "versions", "b", "?fieldManager=m&force=true", `},"spec":{"list":[`+repeated(many, `"%d"`)+`]}`, http.StatusBadRequest, "further errors are not listed"),
 		"nothing of it":      resource(http.MethodPost, "requireds", "a", "", `},"spec":{}`, invalid, "further errors are not listed"),
 		"not in a long list": resource(http.MethodPost, "enums", "a", "", `},"spec":{"list":[`+repeated(many, `"%d"`)+`]}`, invalid, "spec.list[0]: Unsupported value"),
 		"broken rules":       resource(http.MethodPost, "items", "a", "", `},"spec":{"list":[`+strings.TrimSuffix(strings.Repeat(`-1,`, many), ",")+`]}`, invalid, "further errors are not listed"),

@@ -157,6 +157,7 @@ func hostileRequests() map[string]hostileRequest {
 		"wrong labels":      post(jsonBody, object(`,"labels":{`+many(20_000, `"-%d":"x",`)+`}}}`), http.StatusUnprocessableEntity, "(19499 further errors are not listed)"),
 		"large after all":   post(jsonBody, object(`},"data":{`+many(1<<15, `"k%d":"`+strings.Repeat("x", 64)+`",`)+`}}`), http.StatusUnprocessableEntity, "Too long"),
 		"many operations":   patch(jsonPatch, "["+many(10_001, `{"op":"test","path":"/data/a%d","value":1},`)+"]", http.StatusRequestEntityTooLarge, "The allowed maximum operations in a JSON patch is 10000, got 10001"),
+		"applied nonsense":  {http.MethodPatch, maps + "/victim?fieldManager=m", "application/apply-patch+yaml", nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"victim"},"date":{}}`, http.StatusBadRequest, ".date: field not declared in schema"},
 		"copies of copies":  patch(jsonPatch, doubling+"]", http.StatusUnprocessableEntity, "rejected our request"),
 		"patch of a patch":  patch("application/merge-patch+json", `{"data":`+strings.Repeat(`{"a":`, 100_000)+"1"+strings.Repeat("}", 100_000)+`}`, http.StatusBadRequest, ""),
 		"continue":          get("limit=1&continue=%00x", "continue key is not valid"),

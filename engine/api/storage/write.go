@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/rule"
 )
 
 // errConflict ends a transaction whose object has changed since it was read.
@@ -255,7 +258,7 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 	}
 	output, ttl, err := tryUpdate(input, info)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, misapplied(err)
 	}
 	next, err := a.storage.prepare(output.DeepCopyObject())
 	if err == nil {
@@ -268,6 +271,21 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 		return next, 0, nil
 	}
 	return next, *ttl, nil
+}
+
+// misapplied tells who is at fault for an apply patch that does not fit the schema. The
+// library returns a plain error for it, which would be answered as the server's own
+// (500), and clients would try again.
+func misapplied(err error) error {
+	var told apierrors.APIStatus
+	if errors.As(err, &told) || !strings.HasPrefix(err.Error(), "failed to create typed patch object (") {
+		return err
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if left := len(lines) - 1 - rule.MostErrors; left > 0 {
+		lines = append(lines[:1+rule.MostErrors], fmt.Sprintf("  (%d further errors are not listed)", left))
+	}
+	return apierrors.NewBadRequest(strings.Join(lines, "\n"))
 }
 
 // same reports whether writing next would store the same bytes. next is ours to
