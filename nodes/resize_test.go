@@ -1,9 +1,13 @@
 package nodes_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"headway.dev/nodes/nodetest"
 )
@@ -43,17 +48,22 @@ func amounts(cpu, memory string) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: list.DeepCopy(), Limits: list}
 }
 
+func (c *cluster) generation(name string) int64 {
+	c.t.Helper()
+	p, err := c.client.CoreV1().Pods("default").Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return p.Generation
+}
+
 // resize does to the pod web what the API server does: another spec, another
 // generation.
 func (c *cluster) resize(wanted corev1.ResourceRequirements) {
 	c.t.Helper()
 	pods := c.client.CoreV1().Pods("default")
-	p, err := pods.Get(context.Background(), "web", metav1.GetOptions{})
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	patch, err := json.Marshal([]map[string]any{
-		{"op": "replace", "path": "/spec/containers/0/resources", "value": wanted}, {"op": "add", "path": "/metadata/generation", "value": p.Generation + 1},
+		{"op": "replace", "path": "/spec/containers/0/resources", "value": wanted}, {"op": "add", "path": "/metadata/generation", "value": c.generation("web") + 1},
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -228,4 +238,81 @@ func TestResizeByRestart(t *testing.T) {
 	c.wait("web", has("200m", "64Mi", 1))
 	c.waitEvent("Killing Container app resize requires restart")
 	c.waitEvent("ResizeCompleted Pod resize completed: ")
+}
+
+// What the agent itself stops is started again though it exits 0 and only failures are
+// restarted: for another image, also if that is taken back while the container is
+// stopped, and for a resize that is.
+func TestStoppedIsStartedAgain(t *testing.T) {
+	c := newCluster(t)
+	const other = "headway.dev/test/tool:2"
+	if _, err := c.node.Import(t.Context(), bytes.NewReader(nodetest.OCIArchive(t, other, nodetest.Image(t, nodetest.ImageOptions{})))); err != nil {
+		t.Fatal(err)
+	}
+	// The preStop hook lasts as long as the test wants.
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	over := t.Context().Done()
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		case <-over:
+		}
+		select {
+		case <-goOn:
+		case <-over:
+		}
+	}))
+	t.Cleanup(hook.Close)
+	host, port, err := net.SplitHostPort(hook.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := tool("sleep")
+	app.Resources = amounts("100m", "32Mi")
+	app.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
+	app.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{Host: host, Port: intstr.Parse(port)}}}
+	spec := one(app)
+	spec.RestartPolicy, spec.TerminationGracePeriodSeconds = corev1.RestartPolicyOnFailure, new(int64(60))
+	c.run("web", spec)
+	c.wait("web", has("100m", "32Mi", 0))
+	image := func(name string) {
+		t.Helper()
+		patch := fmt.Sprintf(`{"spec":{"containers":[{"name":"app","image":%q}]},"metadata":{"generation":%d}}`, name, c.generation("web")+1)
+		if _, err := c.client.CoreV1().Pods("default").Patch(context.Background(), "web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopping := func() {
+		t.Helper()
+		select {
+		case <-asked:
+		case <-time.After(time.Minute):
+			t.Fatalf("the container is not stopped; events: %q", c.events())
+		}
+	}
+	// The agent is stopping the container when it is told of the second change.
+	back := func(change, undo func()) {
+		t.Helper()
+		change()
+		stopping()
+		undo()
+		c.wait("web", func(p *corev1.Pod) string {
+			if p.Status.ObservedGeneration != p.Generation {
+				return "not seen"
+			}
+			return ""
+		})
+		goOn <- struct{}{}
+	}
+	image(other)
+	stopping()
+	goOn <- struct{}{}
+	p := c.wait("web", has("100m", "32Mi", 1))
+	if s := p.Status.ContainerStatuses[0]; s.LastTerminationState.Terminated == nil || s.LastTerminationState.Terminated.ExitCode != 0 || !strings.HasSuffix(s.Image, "tool:2") {
+		t.Errorf("after another image: %+v", s)
+	}
+	back(func() { image(nodetest.ToolImage) }, func() { image(other) })
+	c.wait("web", has("100m", "32Mi", 2))
+	back(func() { c.resize(amounts("100m", "64Mi")) }, func() { c.resize(amounts("100m", "32Mi")) })
+	c.wait("web", has("100m", "32Mi", 3))
 }

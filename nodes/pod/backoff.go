@@ -60,6 +60,24 @@ func (f Failure) BackingOff(now time.Time) bool {
 	return f.Reason == "ErrImagePull" && !now.Before(f.changesAt())
 }
 
+// Why a container that was stopped is started again whatever its exit code, the values
+// of LabelAgain. The restart policy is for those that end by themselves.
+const (
+	// againAtOnce: it is to run with what the pod says now.
+	againAtOnce = "at-once"
+	// againLater: it did not work, and starts after its back-off.
+	againLater = "back-off"
+)
+
+// again is why an attempt that the node has stopped is started again; "" if it ended by
+// itself, or was stopped for good.
+func (v *view) again() string {
+	if v.current == nil || v.ephemeral {
+		return ""
+	}
+	return v.current.Labels[LabelAgain]
+}
+
 // restarts applies the restart policy to an exited container.
 func (d *decision) restarts(v *view) bool {
 	if v.sidecar {
@@ -68,7 +86,7 @@ func (d *decision) restarts(v *view) bool {
 	if v.ephemeral {
 		return false
 	}
-	if d.stoppedToResize(v) {
+	if v.again() != "" {
 		return true
 	}
 	switch policy := d.Pod.Spec.RestartPolicy; {
@@ -103,7 +121,7 @@ func (v *view) livedLong() bool {
 // backOffUntil is when an exited container may start again. The first restart
 // comes at once, as the kubelet has it.
 func (d *decision) backOffUntil(v *view) time.Time {
-	if v.current == nil || v.livedLong() || d.stoppedToResize(v) {
+	if v.current == nil || v.livedLong() || v.changed() || v.again() == againAtOnce {
 		return time.Time{}
 	}
 	end := v.current.FinishedAt
@@ -114,12 +132,12 @@ func (d *decision) backOffUntil(v *view) time.Time {
 }
 
 // nextBackOff is the wait after the exit of the attempt to be started: none for
-// the first, then 10 s, doubling up to five minutes.
+// the first and for another image, then 10 s, doubling up to five minutes.
 func (d *decision) nextBackOff(v *view) time.Duration {
-	if v.phase != exited {
+	if v.phase != exited || v.current != nil && v.changed() {
 		return 0
 	}
-	if d.stoppedToResize(v) {
+	if v.again() == againAtOnce {
 		return v.backOff()
 	}
 	if v.livedLong() {

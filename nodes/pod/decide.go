@@ -91,12 +91,14 @@ type Start struct {
 type Stop struct{ Containers []StopContainer }
 
 // StopContainer is one container to stop. Message is the text of its Killing
-// event.
+// event. Again is what LabelAgain is to say of it before it is stopped; "" for
+// nothing.
 type StopContainer struct {
 	ID      string
 	Spec    corev1.Container
 	Grace   time.Duration
 	Message string
+	Again   string
 }
 
 // Remove removes a dead container that is no longer needed.
@@ -255,8 +257,9 @@ func (d *decision) graceLeft() time.Duration {
 }
 
 // stopCondemned stops containers that failed a probe, whose definition changed,
-// or that are left over in a broken sandbox. Their restart is decided after
-// they are dead.
+// or that are left over in a broken sandbox. They are started again after they are
+// dead, whatever their exit code: one whose definition changed also where nothing else
+// is restarted. What an earlier agent began to stop is stopped.
 func (d *decision) stopCondemned() bool {
 	var stop []StopContainer
 	broken := d.Observed.Sandbox == nil || !d.Observed.Sandbox.Ready
@@ -268,7 +271,10 @@ func (d *decision) stopCondemned() bool {
 		if s := d.Pod.Spec.TerminationGracePeriodSeconds; s != nil {
 			grace = time.Duration(*s) * time.Second
 		}
-		var message string
+		var message, again string
+		if d.Pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
+			again = againLater
+		}
 		probe := d.Probes[v.current.ID]
 		switch {
 		case broken:
@@ -279,13 +285,15 @@ func (d *decision) stopCondemned() bool {
 				grace = time.Duration(*s) * time.Second
 			}
 		case v.changed():
-			message = fmt.Sprintf("Container %s definition changed, will be restarted", v.spec.Name)
+			message, again = fmt.Sprintf("Container %s definition changed, will be restarted", v.spec.Name), againAtOnce
 		case v.restartsToResize():
-			message = fmt.Sprintf("Container %s resize requires restart", v.spec.Name)
+			message, again = fmt.Sprintf("Container %s resize requires restart", v.spec.Name), againAtOnce
+		case v.again() != "":
+			message, again = "Stopping container "+v.spec.Name, v.again()
 		default:
 			continue
 		}
-		stop = append(stop, StopContainer{ID: v.current.ID, Spec: v.spec, Grace: max(grace, time.Second), Message: message})
+		stop = append(stop, StopContainer{ID: v.current.ID, Spec: v.spec, Grace: max(grace, time.Second), Message: message, Again: again})
 	}
 	if len(stop) > 0 {
 		d.add(Stop{Containers: stop})
@@ -345,7 +353,7 @@ func (d *decision) starts() []Step {
 			if v.phase == running {
 				return steps
 			}
-			if !v.sidecar && v.phase == exited && v.exit.ExitCode == 0 {
+			if !v.sidecar && v.completed() {
 				continue
 			}
 			return append(steps, d.startOne(v)...)

@@ -351,3 +351,54 @@ func TestFinishedResultStands(t *testing.T) {
 		t.Errorf("got steps %v, want none", after.Steps)
 	}
 }
+
+// again is a container of which the node noted that it is started again.
+func again(c runtime.Container, when string) runtime.Container {
+	c.Labels[pod.LabelAgain] = when
+	return c
+}
+
+// What the node itself stops is started again whatever its exit code and the restart
+// policy; what ends by itself is not.
+func TestStoppedToStartAgain(t *testing.T) {
+	other := func(c runtime.Container) runtime.Container {
+		c.Labels[pod.LabelImage] = "img:0"
+		return c
+	}
+	two := func(p *corev1.Pod) {
+		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "two", Image: "img:1"})
+	}
+	unwell := map[string]pod.ProbeResult{"app-0": {Failed: "liveness"}}
+	for name, c := range map[string]struct {
+		pod    *corev1.Pod
+		probes map[string]pod.ProbeResult
+		has    []runtime.Container
+		steps  []string
+		again  string
+		phase  corev1.PodPhase
+	}{
+		"another image":                   {newPod(policy("Never")), nil, []runtime.Container{other(alive("app", 0))}, []string{"stop app-0 in 30s: Container app definition changed, will be restarted"}, "at-once", "Running"},
+		"a probe failed":                  {newPod(policy("OnFailure")), unwell, []runtime.Container{alive("app", 0)}, []string{"stop app-0 in 30s: Container app failed liveness probe, will be restarted"}, "back-off", "Running"},
+		"nothing is restarted":            {newPod(policy("Never")), unwell, []runtime.Container{alive("app", 0)}, []string{"stop app-0 in 30s: Container app failed liveness probe, will be restarted"}, "", "Running"},
+		"going on after the agent's end":  {newPod(policy("OnFailure")), nil, []runtime.Container{again(alive("app", 0), "at-once")}, []string{"stop app-0 in 30s: Stopping container app"}, "at-once", "Running"},
+		"stopped for another image":       {newPod(policy("Never")), nil, []runtime.Container{again(other(dead("app", 0, 0, time.Minute, time.Second)), "at-once")}, []string{"start app #1 wait 0s"}, "", "Running"},
+		"and the image is what it was":    {newPod(policy("OnFailure")), nil, []runtime.Container{again(dead("app", 0, 0, time.Minute, time.Second), "at-once")}, []string{"start app #1 wait 1m0s"}, "", "Running"},
+		"stopped for a probe":             {newPod(policy("OnFailure")), nil, []runtime.Container{again(dead("app", 0, 0, 0, time.Second), "back-off")}, []string{"start app #1 wait 10s"}, "", "Running"},
+		"ended before the image changed":  {newPod(policy("OnFailure"), two), nil, []runtime.Container{other(dead("app", 0, 0, 0, time.Second)), alive("two", 0)}, []string{}, "", "Running"},
+		"crashed before it changed":       {newPod(), nil, []runtime.Container{other(dead("app", 4, 1, 5*time.Minute, time.Second))}, []string{"start app #5 wait 0s"}, "", "Running"},
+		"an init container is not done":   {newPod(inits("a")), nil, []runtime.Container{again(dead("a", 0, 0, 0, time.Second), "at-once")}, []string{"start a #1 wait 0s"}, "", "Pending"},
+		"not in a pod that is to end too": {newPod(deleted), nil, []runtime.Container{again(dead("app", 0, 0, 0, time.Second), "at-once")}, []string{"teardown", "finish"}, "", "Succeeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan := pod.Decide(pod.Input{Pod: c.pod, Probes: c.probes, Observed: observed(c.has...), Now: now})
+			if diff := cmp.Diff(c.steps, steps(plan)); diff != "" || plan.Status.Phase != c.phase {
+				t.Errorf("phase %s, want %s; steps (-want +got):\n%s", plan.Status.Phase, c.phase, diff)
+			}
+			for _, s := range plan.Steps {
+				if stop, ok := s.(pod.Stop); ok && stop.Containers[0].Again != c.again {
+					t.Errorf("started again: %q, want %q", stop.Containers[0].Again, c.again)
+				}
+			}
+		})
+	}
+}

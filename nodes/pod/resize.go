@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,10 +18,9 @@ import (
 type Resizing struct {
 	// Pending is why the node does not give what is wanted; nil if it does.
 	Pending *Pending
-	// Generation is that of the resize which is carried out, or was last, since when
-	// it is; zero if there is none.
+	// Generation is that of the resize which is carried out, or was last; zero if
+	// there is none.
 	Generation int64
-	Since      time.Time
 	// Failure is why the containers did not get it.
 	Failure Failure
 }
@@ -102,7 +100,7 @@ func Recall(p *corev1.Pod, observed runtime.Pod) Allocation {
 func Recalled(p *corev1.Pod) Resizing {
 	var r Resizing
 	if c := condition(&p.Status, corev1.PodResizeInProgress); c != nil {
-		r.Generation, r.Since = c.ObservedGeneration, c.LastTransitionTime.Time
+		r.Generation = c.ObservedGeneration
 	}
 	if c := condition(&p.Status, corev1.PodResizePending); c != nil {
 		r.Pending = &Pending{c.Reason, c.Message, c.ObservedGeneration}
@@ -262,18 +260,13 @@ func (v *view) wantsRestart() bool {
 // started with what it is given.
 func (v *view) restartsToResize() bool { return v.phase == running && v.wantsRestart() }
 
-// stoppedToResize reports whether a container was stopped for that.
-func (d *decision) stoppedToResize(v *view) bool {
-	return v.phase == exited && v.current != nil && d.Resize.Generation != 0 && !v.current.FinishedAt.Before(d.Resize.Since) && v.wantsRestart()
-}
-
 // resizing reports whether something of the pod does not have yet what it is given.
 func (d report) resizing() bool {
 	if d.plan.Stopping {
 		return false
 	}
 	for _, v := range d.all() {
-		if v.phase == running && len(v.differing()) > 0 || d.stoppedToResize(v) {
+		if (v.phase == running || v.phase == exited && v.again() == againAtOnce) && len(v.differing()) > 0 {
 			return true
 		}
 	}

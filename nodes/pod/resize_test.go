@@ -76,15 +76,15 @@ func TestDecideResize(t *testing.T) {
 		},
 		"stopped for it": {
 			newPod(sized("1", "2Mi", memoryRestarts), policy(corev1.RestartPolicyOnFailure)),
-			pod.Resizing{Generation: 2, Since: ago(2 * time.Second)},
-			in(small, having(dead("app", 0, 0, 10*time.Second, time.Second), small)),
+			pod.Resizing{Generation: 2},
+			in(small, again(having(dead("app", 0, 0, 10*time.Second, time.Second), small), "at-once")),
 			[]string{"resize pod to 100000/2097152", "start app #1 wait 10s"},
 		},
 		"ended before": {
 			newPod(sized("1", "2Mi", memoryRestarts), policy(corev1.RestartPolicyOnFailure), func(p *corev1.Pod) {
 				p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "two", Image: "img:1"})
 			}),
-			pod.Resizing{Generation: 2, Since: ago(time.Second)},
+			pod.Resizing{Generation: 2},
 			in(small, having(dead("app", 0, 0, 0, time.Minute), small), alive("two", 0)),
 			[]string{"resize pod to 0/0"},
 		},

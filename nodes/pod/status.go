@@ -92,7 +92,7 @@ func (d report) initialized() bool {
 		return true
 	}
 	for _, v := range d.init {
-		done := v.phase == exited && v.exit.ExitCode == 0
+		done := v.completed()
 		if v.sidecar {
 			done = d.startedOK(v)
 		}
@@ -136,7 +136,7 @@ func (d report) containerStatus(v *view, initialized bool) corev1.ContainerStatu
 		if s.State.Waiting != nil {
 			s.LastTerminationState = corev1.ContainerState{Terminated: v.exit}
 		}
-		s.Ready = v.isInit && !v.sidecar && v.exit.ExitCode == 0
+		s.Ready = v.isInit && !v.sidecar && v.completed()
 	default:
 		s.State.Waiting = d.waiting(v, initialized)
 		if failed {
@@ -250,7 +250,7 @@ func (d report) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
 	}
 	var names []string
 	for _, v := range d.init {
-		if v.phase != exited || v.exit.ExitCode != 0 {
+		if !v.completed() {
 			if !v.sidecar || !d.startedOK(v) {
 				names = append(names, v.spec.Name)
 			}

@@ -21,6 +21,9 @@ const (
 	// LabelResources is the CPU and memory that the container has, as requests and
 	// limits in JSON.
 	LabelResources = "headway.dev/resources"
+	// LabelAgain says of a container that is being stopped or has been that it is
+	// started again whatever its exit code.
+	LabelAgain = "headway.dev/start-again"
 )
 
 // phase is how far a container has come.
@@ -187,6 +190,11 @@ func (d *decision) terminated(c *runtime.Container) *corev1.ContainerStateTermin
 func (v *view) changed() bool {
 	image, ok := v.current.Labels[LabelImage]
 	return ok && image != v.spec.Image
+}
+
+// completed reports whether an init container has done its work.
+func (v *view) completed() bool {
+	return v.phase == exited && v.exit.ExitCode == 0 && v.again() == ""
 }
 
 // mainStarted reports whether initialisation is over: a main container exists

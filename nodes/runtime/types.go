@@ -275,6 +275,9 @@ type Interface interface {
 	// StopContainer sends the stop signal, waits up to grace, then kills.
 	// It returns when the container has exited.
 	StopContainer(ctx context.Context, id string, grace time.Duration) error
+	// Mark adds labels to those that are kept with a container that runs; it leaves
+	// others as they are.
+	Mark(ctx context.Context, id string, labels map[string]string) error
 	// Resize gives a pod and running containers of it other amounts of CPU and
 	// memory, in an order in which the pod always has what its containers have. It
 	// changes no container, and takes nothing from the pod, if one would have less

@@ -147,12 +147,7 @@ func (s *Set) answer(w *worker, p *corev1.Pod, pending *pod.Pending) {
 	news := pending == nil || was == nil || *was != *pending
 	if pending == nil {
 		w.given = pod.Allocate(p)
-		since := time.Now()
-		if w.resizing.Generation != 0 {
-			// One is still carried out: what was stopped for it is started for this one.
-			since = w.resizing.Since
-		}
-		w.resizing = pod.Resizing{Generation: p.Generation, Since: since}
+		w.resizing = pod.Resizing{Generation: p.Generation}
 		w.waits.Store(false)
 	}
 	w.memory.Unlock()
@@ -195,5 +190,5 @@ func (l *learned) resized(env *Env, p *corev1.Pod, plan pod.Plan) {
 		return
 	}
 	env.Events.Event(p, corev1.EventTypeNormal, "ResizeCompleted", pod.ResizeMessage("Pod resize completed", p, l.resizing.Generation, ""))
-	l.resizing.Generation, l.resizing.Since, l.resizing.Failure = 0, time.Time{}, pod.Failure{}
+	l.resizing.Generation, l.resizing.Failure = 0, pod.Failure{}
 }

@@ -31,6 +31,13 @@ func (w *worker) stopContainers(ctx context.Context, p *corev1.Pod, s pod.Stop, 
 		a.Events.Event(containerRef(p, c.Spec.Name), corev1.EventTypeNormal, "Killing", c.Message)
 		runHook := w.hookDue(c.ID) && c.Spec.Lifecycle != nil && c.Spec.Lifecycle.PreStop != nil
 		wg.Go(func() {
+			if c.Again != "" {
+				// Before it is asked to end: what has ended does not show why.
+				if err := a.Runtime.Mark(ctx, c.ID, map[string]string{pod.LabelAgain: c.Again}); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+					errs[i] = fmt.Errorf("stop container %s: %w", c.Spec.Name, err)
+					return
+				}
+			}
 			// The hook apart: the container is stopped whatever becomes of it.
 			began := time.Now()
 			if runHook {

@@ -304,18 +304,47 @@ func (r *containerSet) resizeOne(ctx context.Context, resize runtime.Resize) err
 	case err != nil:
 		return fmt.Errorf("resize container %s: %w", c.info.Name, err)
 	}
-	labels := record.ResizedLabels(resize)
-	var paths []string
-	for name := range labels {
-		paths = append(paths, "labels."+name)
-	}
-	if _, err := r.client.ContainerService().Update(ctx, store.Container{ID: resize.ID, Labels: labels}, paths...); err != nil {
+	if err := r.label(ctx, c, record.ResizedLabels(resize), resize.Labels); err != nil {
 		return fmt.Errorf("note the resize of container %s: %w", c.info.Name, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c.resources = resize.Resources
+	return nil
+}
+
+// Mark implements Interface.
+func (r *containerSet) Mark(ctx context.Context, id string, labels map[string]string) error {
+	ctx, cancel := context.WithTimeout(r.cfg.namespaced(ctx), startTimeout)
+	defer cancel()
+	c, err := r.get(id)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if r.stateOf(c).State != runtime.Running {
+		return nil
+	}
+	if err := r.label(ctx, c, record.Marks(labels), labels); err != nil {
+		return fmt.Errorf("label container %s: %w", c.info.Name, err)
+	}
+	return nil
+}
+
+// label keeps labels with a container in containerd's store, and shows them. The caller
+// holds op.
+func (r *containerSet) label(ctx context.Context, c *container, kept, shown map[string]string) error {
+	var paths []string
+	for name := range kept {
+		paths = append(paths, "labels."+name)
+	}
+	if _, err := r.client.ContainerService().Update(ctx, store.Container{ID: c.info.ID, Labels: kept}, paths...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	c.info.Labels = maps.Clone(c.info.Labels)
-	maps.Copy(c.info.Labels, resize.Labels)
+	maps.Copy(c.info.Labels, shown)
 	return nil
 }

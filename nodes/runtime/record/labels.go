@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -59,9 +60,7 @@ func Labels(pod runtime.PodRef, cfg runtime.ContainerConfig, imageName, imageID,
 	if q := cfg.Resources; q.CPUQuota > 0 {
 		labels[labelQuota] = quota(q)
 	}
-	for k, v := range cfg.Labels {
-		labels[userLabel+k] = v
-	}
+	maps.Copy(labels, Marks(cfg.Labels))
 	return labels
 }
 
@@ -73,7 +72,14 @@ func ResizedLabels(r runtime.Resize) map[string]string {
 	if r.Resources.CPUQuota > 0 {
 		labels[labelQuota] = quota(r.Resources)
 	}
-	for k, v := range r.Labels {
+	maps.Copy(labels, Marks(r.Labels))
+	return labels
+}
+
+// Marks returns what is kept of a container that gets labels.
+func Marks(given map[string]string) map[string]string {
+	labels := map[string]string{}
+	for k, v := range given {
 		labels[userLabel+k] = v
 	}
 	return labels
