@@ -24,10 +24,13 @@ func (c *Chain) kindOf(of schema.GroupKind, view object.Reader) (*kind.Kind, boo
 	if last := c.coming.Load(); last != nil && last.kind.GroupKind() == of && view.Get(last.key()) == object.Object(last.definition) {
 		return last.kind, true
 	}
-	list, _ := view.List(scheme.Definition, "")
+	list, _ := object.Heads(view, scheme.Definition)
 	for _, obj := range list {
 		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
 		if !ok || crd.Spec.Group != of.Group || crd.Spec.Names.Kind != of.Kind {
+			continue
+		}
+		if crd, ok = view.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); !ok {
 			continue
 		}
 		if k, ok := c.Kinds.Set().With(crd).ForKind(of); ok {

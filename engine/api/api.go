@@ -92,6 +92,9 @@ type Config struct {
 	// RequestTimeout ends requests, except for watches, streams and requests to
 	// Routes (default: a minute).
 	RequestTimeout time.Duration
+	// Idle is how long what a custom resource needs is kept after the last request for
+	// one (default 30s).
+	Idle time.Duration
 	// Version is what /version reports as gitVersion. Empty: what the build set
 	// in k8s.io/component-base/version, else the compatible Kubernetes version.
 	Version string
@@ -225,7 +228,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	}
 	getter := storage.Options{Store: cfg.Store, Codec: codec.Storage()}
 	resources, err := custom.New(custom.Config{
-		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress,
+		Generic: c, Storage: getter, Reader: cfg.Store, Kinds: cfg.Kinds, Client: s.loopback(), Egress: cfg.Egress, Idle: cfg.Idle,
 		Gate: cfg.Gate, Convert: cfg.Admission.Converter,
 	})
 	if err != nil {
@@ -248,7 +251,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return nil
 	})
 	mux := s.generic.Handler.NonGoRestfulMux
-	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources.Definitions, s.aggregate.Documents, s.log)
+	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources, s.aggregate.Documents, s.log)
 	metrics, err := metricsHandler(cfg.Store, cfg.Kinds)
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)

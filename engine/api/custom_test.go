@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
+	"headway.dev/engine/api"
 	"headway.dev/engine/api/apitest"
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
@@ -77,9 +78,9 @@ func widget(name, spec string) string {
 
 // TestCustomResources takes kubectl and client-go through what a definition can
 // have, on one server. Each start of kubectl takes a moment: it is for what only
-// kubectl does.
+// kubectl does. What a definition needs is made anew for nearly each request.
 func TestCustomResources(t *testing.T) {
-	server := apitest.Start(t)
+	server := apitest.Start(t, func(c *api.Config) { c.Idle = time.Nanosecond })
 	server.Config.QPS = -1
 	c := custom{server, t}
 	c.done(c.apply("git", widgets))

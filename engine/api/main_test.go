@@ -56,6 +56,9 @@ func TestMain(m *testing.M) {
 		// Closing a SPDY connection waits for streams that the other side has
 		// not closed, for ever if it is gone: the library's own goroutine.
 		goleak.IgnoreTopFunction("github.com/moby/spdystream.(*Connection).shutdown"),
+		// The library waits a second before it ends what served a definition.
+		goleak.IgnoreAnyFunction("k8s.io/apiextensions-apiserver/pkg/apiserver.(*crdHandler).tearDown"),
+		goleak.IgnoreAnyFunction("k8s.io/apiextensions-apiserver/pkg/apiserver.(*crdHandler).tearDown.func1"),
 		// The audit log's library removes old files in a goroutine that never ends.
 		goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"),
 	)

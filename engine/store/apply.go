@@ -58,7 +58,7 @@ func (w *writer) applyChange(b *batch, c change.Change, durable bool) error {
 	prev := w.work.entry(c.Key)
 	var current object.Object
 	if prev != nil {
-		current = prev.object
+		current = prev.object()
 	}
 	next, err := c.Mutate(current)
 	if err != nil {
@@ -117,16 +117,17 @@ func (w *writer) set(b *batch, key object.Key, prev *entry, next object.Object, 
 	switch next {
 	case nil:
 		ev.kind = object.Deleted
-		ev.entry = &entry{key: key, object: withVersion(prev.object, d.revision), revision: d.revision, indexed: prev.indexed}
+		ev.entry = newEntry(key, withVersion(prev.object(), d.revision), d.revision, prev.indexed)
 	default:
 		ev.kind = object.Added
 		if prev != nil {
 			ev.kind = object.Modified
 		}
-		d.entry = &entry{key: key, object: withVersion(next, d.revision), revision: d.revision, indexed: w.indexes(key.GroupKind).values(next)}
+		next = withVersion(next, d.revision)
+		d.entry = newEntry(key, next, d.revision, w.indexes(key.GroupKind).values(next))
 		ev.entry = d.entry
 		if durable {
-			data, err := codec.Encode(d.entry.object)
+			data, err := codec.Encode(next)
 			if err == nil {
 				d.entry.size = int64(len(data))
 				d.data, err = w.cipher.Encrypt(key, data)

@@ -95,7 +95,7 @@ func (w *writer) writes() []write {
 
 func (w *writer) encode(e *entry) (data []byte, err error) {
 	err = guard.Call(context.Background(), "encode "+e.key.String(), func() error {
-		if data, err = w.codecs(e.key.GroupKind).Encode(e.object); err == nil {
+		if data, err = w.codecs(e.key.GroupKind).Encode(e.object()); err == nil {
 			data, err = w.cipher.Encrypt(e.key, data)
 		}
 		return err

@@ -34,9 +34,9 @@ func (e event) weight() int64 {
 }
 
 func (e event) public() object.Event {
-	out := object.Event{Type: e.kind, Key: e.entry.key, Object: e.entry.object, Revision: e.revision}
+	out := object.Event{Type: e.kind, Key: e.entry.key, Object: e.entry.object(), Revision: e.revision}
 	if e.old != nil {
-		out.Old = e.old.object
+		out.Old = e.old.object()
 	}
 	return out
 }

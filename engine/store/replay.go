@@ -125,7 +125,7 @@ func decodeDefined(live []*found, opts Options) (stale int64, err error) {
 	var events []object.Event
 	for _, f := range definitions {
 		if f.entry != nil {
-			events = append(events, object.Event{Type: object.Added, Key: f.record.Key, Object: f.entry.object, Revision: f.revision})
+			events = append(events, object.Event{Type: object.Added, Key: f.record.Key, Object: f.entry.object(), Revision: f.revision})
 		}
 	}
 	if len(events) > 0 {
@@ -174,6 +174,7 @@ func (f *found) decode(opts Options) (stale bool, err error) {
 		return false, err
 	}
 	obj.SetResourceVersion(strconv.FormatUint(f.revision, 10))
-	f.entry = &entry{key: key, object: obj, revision: f.revision, size: int64(len(f.record.Data)), indexed: opts.Indexes(kind).values(obj)}
+	f.entry = newEntry(key, obj, f.revision, opts.Indexes(kind).values(obj))
+	f.entry.size = int64(len(f.record.Data))
 	return stale, nil
 }

@@ -90,7 +90,7 @@ func (sn *Snapshot) Count(within, namespace, name string) int {
 // Get returns the object, or nil if it does not exist.
 func (sn *Snapshot) Get(namespace, name string) object.Object {
 	if e := sn.objects.get(namespace, name); e != nil {
-		return e.object
+		return e.object()
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (sn *Snapshot) In(scope Scope, namespace, name string) (iter.Seq2[object.Ke
 func public(entries iter.Seq[*entry]) iter.Seq2[object.Key, object.Object] {
 	return func(yield func(object.Key, object.Object) bool) {
 		for e := range entries {
-			if !yield(e.key, e.object) {
+			if !yield(e.key, e.object()) {
 				return
 			}
 		}

@@ -9,17 +9,47 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // entry is the state of one key. It is immutable.
 type entry struct {
-	key      object.Key
-	object   object.Object
+	key object.Key
+	// kept is the object of a kind that is not kept packed; packed is that of one that is.
+	kept     object.Object
+	packed   object.Packed
 	revision uint64
 	// size is that of the encoded object, in bytes.
 	size int64
 	// indexed are the values of the kind's indexed fields, in their order.
 	indexed []string
+}
+
+// newEntry returns the entry of obj, which does not change any more.
+func newEntry(key object.Key, obj object.Object, revision uint64, indexed []string) *entry {
+	e := &entry{key: key, revision: revision, indexed: indexed}
+	if k, ok := scheme.ForKind(key.GroupKind); ok && k.Pack != nil {
+		e.packed = k.Pack(obj)
+	} else {
+		e.kept = obj
+	}
+	return e
+}
+
+// object is the state.
+func (e *entry) object() object.Object {
+	if e.packed != nil {
+		return e.packed.Whole()
+	}
+	return e.kept
+}
+
+// head is the state without what is large if it is packed.
+func (e *entry) head() object.Object {
+	if e.packed != nil {
+		return e.packed.Head()
+	}
+	return e.kept
 }
 
 // state is all objects at one revision. It is immutable once published; the
@@ -35,7 +65,7 @@ func (s *state) entry(key object.Key) *entry {
 
 func (s *state) get(key object.Key) object.Object {
 	if e := s.entry(key); e != nil {
-		return e.object
+		return e.object()
 	}
 	return nil
 }
@@ -53,7 +83,19 @@ func (s *state) list(kind schema.GroupKind, namespace string) []object.Object {
 		if namespace != "" && e.key.Namespace != namespace {
 			break
 		}
-		objs = append(objs, e.object)
+		objs = append(objs, e.object())
+	}
+	return objs
+}
+
+func (s *state) heads(kind schema.GroupKind) []object.Object {
+	c := s.kinds[kind]
+	if c == nil {
+		return nil
+	}
+	objs := make([]object.Object, 0, c.len())
+	for e := range c.from("", "") {
+		objs = append(objs, e.head())
 	}
 	return objs
 }
@@ -65,6 +107,11 @@ func (v view) Get(key object.Key) object.Object { return v.get(key) }
 
 func (v view) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
 	return v.list(kind, namespace), v.revision
+}
+
+// Heads is what object.Heads asks for.
+func (v view) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
+	return v.heads(kind), v.revision
 }
 
 // withVersion returns a copy of obj with the resourceVersion set. Only the top

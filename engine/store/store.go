@@ -241,6 +241,12 @@ func (s *Store) List(kind schema.GroupKind, namespace string) ([]object.Object, 
 	return st.list(kind, namespace), st.revision
 }
 
+// Heads is what object.Heads asks for.
+func (s *Store) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
+	st := s.current.Load()
+	return st.heads(kind), st.revision
+}
+
 // Revision returns the revision of the newest readable state.
 func (s *Store) Revision() uint64 { return s.current.Load().revision }
 

@@ -260,7 +260,7 @@ func (w *writer) observeAll() {
 	var events []object.Event
 	for _, c := range w.work.kinds {
 		for e := range c.from("", "") {
-			events = append(events, object.Event{Type: object.Added, Key: e.key, Object: e.object, Revision: e.revision})
+			events = append(events, object.Event{Type: object.Added, Key: e.key, Object: e.object(), Revision: e.revision})
 		}
 	}
 	slices.SortFunc(events, func(a, b object.Event) int { return cmp.Compare(a.Revision, b.Revision) })

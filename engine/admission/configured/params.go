@@ -52,10 +52,12 @@ func coming(known *scheme.Set, of schema.GroupKind, view object.Reader) (*kind.K
 	if _, own := scheme.ForKind(of); own || of.Group == "" {
 		return nil, false
 	}
-	list, _ := view.List(scheme.Definition, "")
+	list, _ := object.Heads(view, scheme.Definition)
 	for _, obj := range list {
 		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && crd.Spec.Group == of.Group && crd.Spec.Names.Kind == of.Kind {
-			return known.With(crd).ForKind(of)
+			if crd, ok = view.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); ok {
+				return known.With(crd).ForKind(of)
+			}
 		}
 	}
 	return nil, false

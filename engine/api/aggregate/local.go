@@ -77,7 +77,7 @@ func (a *Aggregator) wanted() map[string]*apiregistrationv1.APIService {
 	for _, gv := range a.local {
 		add(gv, onStart)
 	}
-	definitions, _ := a.Store.List(definition, "")
+	definitions, _ := object.Heads(a.Store, definition)
 	for _, obj := range definitions {
 		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
 		if !ok {

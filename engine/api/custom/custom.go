@@ -1,17 +1,21 @@
 package custom
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"headway.dev/engine/admission/configured"
 	"headway.dev/engine/api/registry"
@@ -33,6 +37,9 @@ type Config struct {
 	Client *restclient.Config
 	// Egress says which addresses conversion webhooks must not have; nil denies none.
 	Egress *egress.Policy
+	// Idle is how long what is made of a definition is kept after the last request for
+	// one of its resources (default 30s).
+	Idle time.Duration
 	// Gate, if set, is asked about users' writes, in the version that is stored: Convert
 	// asks the webhooks that convert.
 	Gate    registry.Gate
@@ -66,6 +73,7 @@ func New(cfg Config) (*Resources, error) {
 	if cfg.Gate != nil {
 		generic.AdmissionControl = gatekeeper{generic.AdmissionControl, cfg.Gate, cfg.Reader, cfg.Kinds, cfg.Convert}
 	}
+	defs := newDefinitions(cfg.Reader, cmp.Or(cfg.Idle, idleAfter))
 	options := cfg.Storage
 	options.Codec = unstructured.UnstructuredJSONScheme
 	options.Kinds = func(resource schema.GroupResource) (schema.GroupKind, bool) {
@@ -86,16 +94,37 @@ func New(cfg Config) (*Resources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
-	var handler http.Handler = lists{server.GenericAPIServer.UnprotectedHandler()}
-	if cfg.Gate != nil {
-		handler = gated{handler}
-	}
-	r := &Resources{Delegate: front{server.GenericAPIServer, handler}, reader: cfg.Reader}
+	// The server's own handler serves resources by the definitions of its informer, which
+	// have no schemas: it serves discovery, and finds the instances of what is deleted.
 	informer := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Informer()
-	if err := informer.SetTransform(r.shared); err != nil {
+	if err := informer.SetTransform(withoutSchemas); err != nil {
 		return nil, fmt.Errorf("serve custom resources: %w", err)
 	}
-	return r, nil
+	if _, err := informer.AddEventHandler(defs.events()); err != nil {
+		return nil, fmt.Errorf("serve custom resources: %w", err)
+	}
+	handler, err := apiextensions.NewCustomResourceDefinitionHandler(nil, nil, defs, http.NotFoundHandler(), options, generic.AdmissionControl, nil, services, wrapper, 1,
+		generic.Authorization.Authorizer, generic.RequestTimeout, time.Duration(generic.MinRequestTimeout)*time.Second, map[string]*spec.Schema{}, generic.MaxRequestBodyBytes)
+	if err != nil {
+		return nil, fmt.Errorf("serve custom resources: %w", err)
+	}
+	var serve http.Handler = lists{resources{defs.serving(handler), server.GenericAPIServer.UnprotectedHandler()}}
+	if cfg.Gate != nil {
+		serve = gated{serve}
+	}
+	return &Resources{Delegate: front{server.GenericAPIServer, serve}, reader: cfg.Reader}, nil
+}
+
+// resources serves what definitions define.
+type resources struct{ objects, others http.Handler }
+
+// ServeHTTP implements http.Handler.
+func (s resources) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if info, ok := request.RequestInfoFrom(r.Context()); ok && info.IsResourceRequest && info.APIGroup != "" {
+		s.objects.ServeHTTP(w, r)
+		return
+	}
+	s.others.ServeHTTP(w, r)
 }
 
 // front is the library's server with a handler before its own.
@@ -110,16 +139,10 @@ func (f front) UnprotectedHandler() http.Handler { return f.handler }
 // definition is the kind of definitions.
 var definition = apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition").GroupKind()
 
-// shared returns the store's own object for one that the client decoded, so that
-// each definition is in memory once. Nobody changes what is in a cache.
-func (r *Resources) shared(obj any) (any, error) {
-	crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
-	if !ok {
-		return obj, nil
+// withoutSchemas returns what the informer keeps of a definition.
+func withoutSchemas(obj any) (any, error) {
+	if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+		return custom.Head(crd), nil
 	}
-	stored, ok := r.reader.Get(object.Key{GroupKind: definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition)
-	if ok && stored.ResourceVersion == crd.ResourceVersion {
-		return stored, nil
-	}
-	return crd, nil
+	return obj, nil
 }

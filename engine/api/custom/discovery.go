@@ -15,10 +15,17 @@ import (
 	"headway.dev/manifests/model/object"
 )
 
-// Definitions returns the definitions that are in force, by name.
+// Definitions returns the definitions that are in force, by name, without their
+// schemas.
 func (r *Resources) Definitions() []*apiextensionsv1.CustomResourceDefinition {
-	list, _ := r.reader.List(definition, "")
+	list, _ := object.Heads(r.reader, definition)
 	return established(list)
+}
+
+// Definition returns a whole definition, nil if there is none.
+func (r *Resources) Definition(name string) *apiextensionsv1.CustomResourceDefinition {
+	crd, _ := r.reader.Get(object.Key{GroupKind: definition, Name: name}).(*apiextensionsv1.CustomResourceDefinition)
+	return crd
 }
 
 func established(list []object.Object) []*apiextensionsv1.CustomResourceDefinition {
@@ -39,7 +46,7 @@ func established(list []object.Object) []*apiextensionsv1.CustomResourceDefiniti
 func (r *Resources) List(ctx context.Context, groups discovery.GroupManager, own func(group string) bool) {
 	known := map[string]bool{}
 	for ctx.Err() == nil {
-		list, revision := r.reader.List(definition, "")
+		list, revision := object.Heads(r.reader, definition)
 		now := map[string]bool{}
 		for _, group := range apiGroups(established(list)) {
 			if !own(group.Name) {

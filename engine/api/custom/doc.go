@@ -4,14 +4,17 @@
 // serve goes there, behind the same filters and the same admission.
 //
 //	request ─▶ filters ─▶ Headway's kinds ─no▶ crdHandler ─▶ storage.Options ─▶ store
-//	                           ▲ CustomResourceDefinition      (by scheme.Registry)
-//	                           └── its informer and controllers, in process
+//	                           ▲ CustomResourceDefinition ▲     (by scheme.Registry)
+//	                           │                          └── definitions: whole ones
+//	                           └── the library's informer and controllers, in process,
+//	                               which see definitions without their schemas
 //
 // The definitions are a kind like all others: stored, validated and served by
-// Headway. The library gets them through an in-process client, and its cache
-// shares the store's objects. It builds what a definition needs (schemas,
-// validators, merge rules) at the first request for one of its resources; OpenAPI
-// documents are built when they are asked for, in engine/api/openapi.
+// Headway. The library's controllers get them through an in-process client, without
+// schemas. What serves the resources of a definition (schemas, validators, merge
+// rules) is built at the first request for one, and dropped when there have been no
+// requests for half a minute; OpenAPI documents are built when they are asked for,
+// in engine/api/openapi.
 //
 // What the library does too slowly is done around it: lists in JSON get their items
 // here, on their way out.

@@ -168,7 +168,7 @@ func (o *outcome) get() (change.Elsewhere, types.UID) {
 	return o.elsewhere, o.uid
 }
 
-// gated is the library's server, whose answers to writes that are carried out elsewhere
+// gated is a handler of the library, whose answers to writes that are carried out elsewhere
 // tell what came of them.
 type gated struct{ inner http.Handler }
 

@@ -30,7 +30,7 @@ import (
 type custom struct {
 	// foreign is what other servers describe.
 	foreign     func() []Foreign
-	definitions func() []*apiextensionsv1.CustomResourceDefinition
+	definitions Definitions
 	// static describes the other kinds, and tag changes with them.
 	static func() (*spec.Swagger, error)
 	tag    string
@@ -38,6 +38,14 @@ type custom struct {
 
 	mu        sync.Mutex
 	documents map[string]*document
+}
+
+// Definitions are those of the custom resources that are served.
+type Definitions interface {
+	// Definitions returns them without their schemas.
+	Definitions() []*apiextensionsv1.CustomResourceDefinition
+	// Definition returns one with its schemas, nil if there is none.
+	Definition(name string) *apiextensionsv1.CustomResourceDefinition
 }
 
 // tagged are the tags of the documents of custom resources and of what other servers
@@ -51,7 +59,7 @@ func (c *custom) tags() tagged {
 	sums := map[string][]byte{}
 	whole := sha256.New()
 	_, _ = io.WriteString(whole, c.tag)
-	for _, crd := range c.definitions() {
+	for _, crd := range c.definitions.Definitions() {
 		// Only a new generation, or other names, describe something else.
 		one := fmt.Sprintf("%s %s %d %+v\n", c.tag, crd.UID, crd.Generation, crd.Status.AcceptedNames)
 		_, _ = io.WriteString(whole, one)
@@ -136,12 +144,16 @@ func (c *custom) forget(all tagged) {
 
 func (c *custom) buildV3(path string) ([]byte, error) {
 	var docs []*spec3.OpenAPI
-	for _, crd := range c.definitions() {
+	for _, crd := range c.definitions.Definitions() {
 		for _, v := range crd.Spec.Versions {
 			if !v.Served || pathOf(crd, v.Name) != path {
 				continue
 			}
-			doc, err := crdbuilder.BuildOpenAPIV3(crd, v.Name, crdbuilder.Options{IncludeSelectableFields: true})
+			whole := c.definitions.Definition(crd.Name)
+			if whole == nil {
+				continue // it was deleted meanwhile
+			}
+			doc, err := crdbuilder.BuildOpenAPIV3(whole, v.Name, crdbuilder.Options{IncludeSelectableFields: true})
 			if err != nil {
 				return nil, fmt.Errorf("describe %s: %w", crd.Name, err)
 			}
@@ -161,12 +173,16 @@ func (c *custom) buildV2() ([]byte, error) {
 		return nil, err
 	}
 	var docs []*spec.Swagger
-	for _, crd := range c.definitions() {
+	for _, crd := range c.definitions.Definitions() {
 		for _, v := range crd.Spec.Versions {
 			if !v.Served {
 				continue
 			}
-			one, err := describe(crd, v.Name)
+			whole := c.definitions.Definition(crd.Name)
+			if whole == nil {
+				continue // it was deleted meanwhile
+			}
+			one, err := describe(whole, v.Name)
 			if err != nil {
 				// It alone is missing: who needs the others needs them all the same.
 				c.log.Error("A custom resource is left out of /openapi/v2", "definition", crd.Name, "version", v.Name, "error", err)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,16 @@ import (
 
 	"headway.dev/engine/api/openapi"
 )
+
+// definitions are all that there are.
+type definitions []*apiextensionsv1.CustomResourceDefinition
+
+func (d definitions) Definitions() []*apiextensionsv1.CustomResourceDefinition { return d }
+
+func (d definitions) Definition(name string) *apiextensionsv1.CustomResourceDefinition {
+	i := slices.IndexFunc(d, func(crd *apiextensionsv1.CustomResourceDefinition) bool { return crd.Name == name })
+	return d[i]
+}
 
 // A definition that cannot be described is missing in the document of everything; the
 // others are in it.
@@ -33,9 +44,7 @@ func TestBadDefinitionIsLeftOut(t *testing.T) {
 	bad := apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"spec": {Type: "object", Default: &apiextensionsv1.JSON{Raw: []byte("{")}}}}
 	routes := mux.NewPathRecorderMux("test")
 	var log strings.Builder
-	openapi.Install(routes, restful.NewContainer(), "v1", func() []*apiextensionsv1.CustomResourceDefinition {
-		return []*apiextensionsv1.CustomResourceDefinition{definition("First", good), definition("Broken", bad), definition("Last", good)}
-	}, func() []openapi.Foreign { return nil }, slog.New(slog.NewTextHandler(&log, nil)))
+	openapi.Install(routes, restful.NewContainer(), "v1", definitions{definition("First", good), definition("Broken", bad), definition("Last", good)}, func() []openapi.Foreign { return nil }, slog.New(slog.NewTextHandler(&log, nil)))
 	w := httptest.NewRecorder()
 	routes.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi/v2", http.NoBody))
 	body := w.Body.String()

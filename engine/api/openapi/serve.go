@@ -17,7 +17,6 @@ import (
 	"sync"
 
 	"github.com/emicklei/go-restful/v3"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
@@ -50,7 +49,7 @@ const (
 // the definitions define and others serve, /openapi/v3. Call it once all groups are in the
 // container. version makes clients fetch documents again if another version of
 // the server made them.
-func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions func() []*apiextensionsv1.CustomResourceDefinition, foreign func() []Foreign, log *slog.Logger) {
+func Install(mux *mux.PathRecorderMux, container *restful.Container, version string, definitions Definitions, foreign func() []Foreign, log *slog.Logger) {
 	tag := hash(version)
 	services := container.RegisteredWebServices()
 	dynamic := &custom{definitions: definitions, foreign: foreign, tag: tag, log: log, documents: map[string]*document{}, static: func() (*spec.Swagger, error) {

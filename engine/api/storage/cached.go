@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -116,10 +117,11 @@ func (c *cached) DeepCopyObject() runtime.Object {
 
 // encodedKept is how many events' objects are kept for other watchers, which
 // get them at about the same time, and encodedBytes how long all encodings of
-// them may be together.
+// them may be together. When there have been no events for a while, none is.
 const (
 	encodedKept  = 256
 	encodedBytes = 8 << 20
+	encodedFor   = 30 * time.Second
 )
 
 // encodedObjects shares cached objects between watchers. Revisions are unique.
@@ -130,6 +132,8 @@ type encodedObjects struct {
 	byKey map[encodedKey]*kept
 	// size is that of all encodings kept.
 	size int
+	// quiet ends the time without events.
+	quiet *time.Timer
 }
 
 type encodedKey struct {
@@ -166,6 +170,10 @@ func (c *encodedObjects) getOr(key encodedKey, create func() object.Object) *cac
 	if c.byKey == nil {
 		c.byKey = make(map[encodedKey]*kept, encodedKept)
 	}
+	if c.quiet == nil {
+		c.quiet = time.AfterFunc(encodedFor, c.dropAll)
+	}
+	c.quiet.Reset(encodedFor)
 	k := &kept{cached: newCached(create())}
 	k.grew = func(n int) { c.account(key, k, n) }
 	if len(c.order) == encodedKept {
@@ -189,6 +197,15 @@ func (c *encodedObjects) account(key encodedKey, k *kept, n int) {
 	for c.size > encodedBytes {
 		c.dropOldest()
 	}
+}
+
+func (c *encodedObjects) dropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.order) > 0 {
+		c.dropOldest()
+	}
+	c.order, c.byKey = nil, nil
 }
 
 func (c *encodedObjects) dropOldest() {

@@ -110,7 +110,7 @@ func count(value any, left int) int {
 
 // measure is about how many mistakes one value can make at most.
 func (v *Version) measure() int {
-	given, err := apihelpers.GetSchemaForVersion(v.of, v.spec.Name)
+	given, err := apihelpers.GetSchemaForVersion(v.of.definition(), v.spec.Name)
 	if err != nil || given == nil || given.OpenAPIV3Schema == nil {
 		return 1
 	}

@@ -85,7 +85,7 @@ properties:
 
 // TestAsTheLibrary: value by value there are the same mistakes as all at once.
 func TestAsTheLibrary(t *testing.T) {
-	c, err := version(t, everything).compiled()
+	c, err := version(t, everything).compiled.get()
 	if err != nil {
 		t.Fatal(err)
 	}

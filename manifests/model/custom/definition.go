@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"weak"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	crdbuilder "k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
@@ -16,43 +17,51 @@ import (
 
 // Definition is what a CustomResourceDefinition says of its objects.
 type Definition struct {
-	crd      *apiextensionsv1.CustomResourceDefinition
-	versions []*Version
-	// converter is made when it is first asked for.
-	converter func() (managedfields.TypeConverter, error)
+	crd       *Packed
+	versions  []*Version
+	converter kept[managedfields.TypeConverter]
 }
 
 // New returns the Definition of crd, which must not change any more.
 func New(crd *apiextensionsv1.CustomResourceDefinition) *Definition {
-	d := &Definition{crd: crd}
-	for i := range crd.Spec.Versions {
-		v := &Version{of: crd, spec: &crd.Spec.Versions[i]}
-		v.compiled = sync.OnceValues(v.compile)
+	d := &Definition{crd: Pack(crd)}
+	for i := range d.crd.head.Spec.Versions {
+		v := &Version{of: d.crd, spec: &d.crd.head.Spec.Versions[i]}
+		v.compiled.build = v.compile
 		v.breadth = sync.OnceValue(v.measure)
 		d.versions = append(d.versions, v)
 	}
-	d.converter = sync.OnceValues(d.newConverter)
+	d.converter.build = d.newConverter
 	return d
 }
 
 // Same reports whether crd says the same of its objects, so that nothing has to be
 // built anew for it.
 func (d *Definition) Same(crd *apiextensionsv1.CustomResourceDefinition) bool {
-	if d.crd == crd {
-		return true
+	if !equality.Semantic.DeepEqual(d.crd.head.Spec, Head(crd).Spec) {
+		return false
 	}
-	a, b := d.crd.Spec, crd.Spec
-	if len(a.Versions) > 0 && len(a.Versions) == len(b.Versions) && &a.Versions[0] == &b.Versions[0] {
-		a.Versions, b.Versions = nil, nil // they are shared, and large
+	for i, v := range crd.Spec.Versions {
+		if p, ok := packed.Load(weak.Make(v.Schema)); ok && p == d.crd.schemas[i] {
+			continue
+		}
+		if !equality.Semantic.DeepEqual(d.crd.schemas[i].whole(), v.Schema) {
+			return false
+		}
 	}
-	return equality.Semantic.DeepEqual(a, b)
+	return true
 }
 
 // As reports whether other says the same.
-func (d *Definition) As(other *Definition) bool { return d.Same(other.crd) }
+func (d *Definition) As(other *Definition) bool {
+	return equality.Semantic.DeepEqual(d.crd.head.Spec, other.crd.head.Spec) &&
+		slices.EqualFunc(d.crd.schemas, other.crd.schemas, func(a, b *packedSchema) bool {
+			return a == b || equality.Semantic.DeepEqual(a.whole(), b.whole())
+		})
+}
 
 // Name is that of the CustomResourceDefinition.
-func (d *Definition) Name() string { return d.crd.Name }
+func (d *Definition) Name() string { return d.crd.head.Name }
 
 // Version finds a version that is served, or stored, by its name.
 func (d *Definition) Version(name string) (*Version, bool) {
@@ -79,24 +88,25 @@ func (d *Definition) Serves(version string) bool { return slices.Contains(d.Serv
 
 // Converter knows the fields of all versions for server-side apply. It falls back
 // to what can be deduced where the schema cannot be described.
-func (d *Definition) Converter() (managedfields.TypeConverter, error) { return d.converter() }
+func (d *Definition) Converter() (managedfields.TypeConverter, error) { return d.converter.get() }
 
 func (d *Definition) newConverter() (managedfields.TypeConverter, error) {
 	var docs []*spec3.OpenAPI
+	crd := d.crd.definition()
 	for _, v := range d.versions {
-		doc, err := crdbuilder.BuildOpenAPIV3(d.crd, v.spec.Name, crdbuilder.Options{})
+		doc, err := crdbuilder.BuildOpenAPIV3(crd, v.spec.Name, crdbuilder.Options{})
 		if err != nil {
-			return nil, fmt.Errorf("describe %s: %w", d.crd.Name, err)
+			return nil, fmt.Errorf("describe %s: %w", crd.Name, err)
 		}
 		docs = append(docs, doc)
 	}
 	merged, err := crdbuilder.MergeSpecsV3(docs...)
 	if err != nil {
-		return nil, fmt.Errorf("describe %s: %w", d.crd.Name, err)
+		return nil, fmt.Errorf("describe %s: %w", crd.Name, err)
 	}
-	converter, err := managedfields.NewTypeConverter(merged.Components.Schemas, d.crd.Spec.PreserveUnknownFields)
+	converter, err := managedfields.NewTypeConverter(merged.Components.Schemas, crd.Spec.PreserveUnknownFields)
 	if err != nil {
-		return nil, fmt.Errorf("describe %s: %w", d.crd.Name, err)
+		return nil, fmt.Errorf("describe %s: %w", crd.Name, err)
 	}
 	return converter, nil
 }
@@ -104,13 +114,13 @@ func (d *Definition) newConverter() (managedfields.TypeConverter, error) {
 // Converter asks the webhooks of definitions whose versions differ in more than
 // their names.
 type Converter interface {
-	// Convert returns an object of crd in a version.
+	// Convert returns an object of crd, whose schemas it must not look at, in a version.
 	Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error)
 }
 
 // ByWebhook reports whether a webhook converts between the versions.
 func (d *Definition) ByWebhook() bool {
-	c := d.crd.Spec.Conversion
+	c := d.crd.head.Spec.Conversion
 	return c != nil && c.Strategy == apiextensionsv1.WebhookConverter
 }
 
@@ -124,7 +134,7 @@ func (d *Definition) Convert(u *unstructured.Unstructured, version schema.GroupV
 		if by == nil {
 			return nil, fmt.Errorf("conversion webhook for %v failed: nobody asks it here", u.GroupVersionKind())
 		}
-		return by.Convert(d.crd, u, version)
+		return by.Convert(d.crd.head, u, version)
 	}
 	out := u.DeepCopy()
 	out.SetAPIVersion(version.String())

@@ -25,9 +25,10 @@ import (
 
 // Version is one version of a definition.
 type Version struct {
-	of       *apiextensionsv1.CustomResourceDefinition
+	of *Packed
+	// spec is the version without its schema.
 	spec     *apiextensionsv1.CustomResourceDefinitionVersion
-	compiled func() (compiled, error)
+	compiled kept[compiled]
 	breadth  func() int
 }
 
@@ -49,7 +50,7 @@ type compiled struct {
 
 // GroupVersion is the version's group and name.
 func (v *Version) GroupVersion() schema.GroupVersion {
-	return schema.GroupVersion{Group: v.of.Spec.Group, Version: v.spec.Name}
+	return schema.GroupVersion{Group: v.of.head.Spec.Group, Version: v.spec.Name}
 }
 
 // HasStatus reports whether the status is a subresource, which a write of the
@@ -69,15 +70,15 @@ func (v *Version) Replicas() string {
 
 // Compile fails if the schema is not one.
 func (v *Version) Compile() error {
-	_, err := v.compiled()
+	_, err := v.compiled.get()
 	return err
 }
 
 func (v *Version) compile() (compiled, error) {
 	fail := func(err error) (compiled, error) {
-		return compiled{}, fmt.Errorf("schema of %s in version %s: %w", v.of.Name, v.spec.Name, err)
+		return compiled{}, fmt.Errorf("schema of %s in version %s: %w", v.of.head.Name, v.spec.Name, err)
 	}
-	given, err := apihelpers.GetSchemaForVersion(v.of, v.spec.Name)
+	given, err := apihelpers.GetSchemaForVersion(v.of.definition(), v.spec.Name)
 	if err != nil {
 		return fail(err)
 	}
@@ -121,7 +122,7 @@ func (v *Version) compile() (compiled, error) {
 			return fail(err)
 		}
 	}
-	all := customresource.NewStrategy(nil, v.of.Spec.Scope == apiextensionsv1.NamespaceScoped, v.GroupVersion().WithKind(v.of.Spec.Names.Kind),
+	all := customresource.NewStrategy(nil, v.of.head.Spec.Scope == apiextensionsv1.NamespaceScoped, v.GroupVersion().WithKind(v.of.head.Spec.Names.Kind),
 		out.validator, out.status, out.schema, status, scale, v.spec.SelectableFields)
 	out.strategy, out.statusStrategy = all, customresource.NewStatusStrategy(all)
 	return out, nil
@@ -130,21 +131,21 @@ func (v *Version) compile() (compiled, error) {
 // Unknown returns the paths of the fields of u that the version does not have, and
 // that would be dropped from it.
 func (v *Version) Unknown(u *unstructured.Unstructured) ([]string, error) {
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return nil, err
 	}
-	return c.coerce(u.DeepCopy(), v.of.Spec.PreserveUnknownFields)
+	return c.coerce(u.DeepCopy(), v.of.head.Spec.PreserveUnknownFields)
 }
 
 // Complete makes u what is read of it: without fields that the version does not
 // have, and with its defaults. It is idempotent.
 func (v *Version) Complete(u *unstructured.Unstructured) error {
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return err
 	}
-	if _, err := c.coerce(u, v.of.Spec.PreserveUnknownFields); err != nil {
+	if _, err := c.coerce(u, v.of.head.Spec.PreserveUnknownFields); err != nil {
 		return err
 	}
 	defaulting.Default(u.Object, c.schema)
@@ -173,7 +174,7 @@ func (c compiled) coerce(u *unstructured.Unstructured, preserve bool) (unknown [
 // Types returns the faults of fields whose values are of another type than the schema
 // says. u need not be complete.
 func (v *Version) Types(u *unstructured.Unstructured) field.ErrorList {
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return nil
 	}
@@ -194,7 +195,7 @@ func (v *Version) Overflow(u, old *unstructured.Unstructured, status bool) field
 	if few(u.Object, v.breadth()) {
 		return nil
 	}
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return nil // told elsewhere
 	}
@@ -235,7 +236,7 @@ func prepared(u *unstructured.Unstructured) *unstructured.Unstructured {
 
 // PrepareCreate does what a creation does to a new object.
 func (v *Version) PrepareCreate(u *unstructured.Unstructured) {
-	if c, err := v.compiled(); err == nil {
+	if c, err := v.compiled.get(); err == nil {
 		c.strategy.PrepareForCreate(context.Background(), u)
 	}
 }
@@ -243,14 +244,14 @@ func (v *Version) PrepareCreate(u *unstructured.Unstructured) {
 // PrepareUpdate makes u a legal successor of old: the status stays, and another
 // spec is another generation.
 func (v *Version) PrepareUpdate(u, old *unstructured.Unstructured) {
-	if c, err := v.compiled(); err == nil {
+	if c, err := v.compiled.get(); err == nil {
 		c.strategy.PrepareForUpdate(context.Background(), u, old)
 	}
 }
 
 // Create validates a new object that is complete.
 func (v *Version) Create(u *unstructured.Unstructured) field.ErrorList {
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}
@@ -260,7 +261,7 @@ func (v *Version) Create(u *unstructured.Unstructured) field.ErrorList {
 // Update validates a complete object that takes the place of old. One without a
 // resourceVersion is taken to be based on old.
 func (v *Version) Update(u, old *unstructured.Unstructured) field.ErrorList {
-	c, err := v.compiled()
+	c, err := v.compiled.get()
 	if err != nil {
 		return field.ErrorList{field.InternalError(nil, err)}
 	}

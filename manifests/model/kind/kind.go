@@ -74,6 +74,9 @@ type Definition[T object.Object] struct {
 	// Share lets obj, which takes the place of old, have the large parts of old that
 	// are the same, so that they are in memory once. old is not changed.
 	Share func(obj, old T)
+	// Pack returns an object in the form in which it is kept, if it is large and used
+	// rarely. The object does not change any more.
+	Pack func(obj T) object.Packed
 
 	// Honours says which fields have their effect, for every Go type that the
 	// kind's manifests lead to, unless another kind has it. Nil for kinds that
@@ -201,7 +204,7 @@ func Define[T, L any, PT interface {
 			return f(obj.(PT), reader, owned)
 		}
 	}
-	k.Share = doBoth(d.Share)
+	k.Share, k.Pack = doBoth(d.Share), of(d.Pack)
 	k.Rollout, k.Scale, k.Suspension = with(d.Rollout), of(d.Scale), of(d.Suspension)
 	if f := d.PodTemplate; f != nil {
 		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }

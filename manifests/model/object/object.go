@@ -80,6 +80,25 @@ type Watcher interface {
 	Revision() uint64
 }
 
+// Packed is an object in a form that takes less memory than the object.
+type Packed interface {
+	// Head is the object without what is large.
+	Head() Object
+	// Whole is the object. It is made anew if nobody has it.
+	Whole() Object
+}
+
+// Heads lists the objects of a kind as List does, without what is large in those that
+// are kept packed.
+func Heads(r Reader, kind schema.GroupKind) ([]Object, uint64) {
+	if r, ok := r.(interface {
+		Heads(kind schema.GroupKind) ([]Object, uint64)
+	}); ok {
+		return r.Heads(kind)
+	}
+	return r.List(kind, "")
+}
+
 // Reader reads the current state. All results are shared and immutable.
 type Reader interface {
 	// Get returns the object, or nil if there is none.

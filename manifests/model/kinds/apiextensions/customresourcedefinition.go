@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/manifests/model/column"
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
@@ -60,6 +61,7 @@ var customResourceDefinition = kind.Define[apiextensionsv1.CustomResourceDefinit
 	},
 	Health: kind.Health[*apiextensionsv1.CustomResourceDefinition]{Of: healthOf},
 	Share:  share,
+	Pack:   func(crd *apiextensionsv1.CustomResourceDefinition) object.Packed { return custom.Pack(crd) },
 })
 
 // share has the states of a definition, of which some are kept for watchers, have their

@@ -1,0 +1,201 @@
+package custom
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	informers "k8s.io/apiextensions-apiserver/pkg/client/informers/externalversions/apiextensions/v1"
+	listers "k8s.io/apiextensions-apiserver/pkg/client/listers/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/object"
+)
+
+// idleAfter is how long what the library makes to serve the resources of a definition is
+// kept after the last request for one.
+const idleAfter = 30 * time.Second
+
+// definitions are those whose resources the library's handler serves, as it sees them.
+// For the handler it is the informer and the lister. What the handler makes of a
+// definition it keeps until that changes: so it is told that there are no schemas any
+// more when there have been no requests for a while.
+//
+//	use ─▶ request ─▶ done ─▶ idle: handler forgets
+//	          └─ Get: the whole definition, which the handler compiles
+type definitions struct {
+	informers.CustomResourceDefinitionInformer // for what nobody calls
+	listers.CustomResourceDefinitionListerExpansion
+	reader  Store
+	idle    time.Duration
+	handler cache.ResourceEventHandler
+
+	mu   sync.Mutex
+	used map[string]*use
+}
+
+// use is what is known of a definition while it is used.
+type use struct {
+	requests int
+	// crd is the whole definition as it was last asked for.
+	crd  *apiextensionsv1.CustomResourceDefinition
+	ends *time.Timer
+}
+
+var (
+	_ informers.CustomResourceDefinitionInformer = (*definitions)(nil)
+	_ listers.CustomResourceDefinitionLister     = (*definitions)(nil)
+)
+
+func newDefinitions(reader Store, idle time.Duration) *definitions {
+	return &definitions{reader: reader, idle: idle, used: map[string]*use{}}
+}
+
+// serving serves requests for resources, by what h makes of their definitions.
+func (d *definitions) serving(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if info, ok := request.RequestInfoFrom(r.Context()); ok {
+			defer d.use(info.Resource + "." + info.APIGroup)()
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// use notes a request for a resource of a definition, until it is done.
+func (d *definitions) use(name string) (done func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	u := d.used[name]
+	if u == nil {
+		u = &use{}
+		d.used[name] = u
+	}
+	u.requests++
+	if u.ends != nil {
+		u.ends.Stop()
+	}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		switch u.requests--; {
+		case u.requests > 0:
+		case u.crd == nil: // there is no such definition
+			delete(d.used, name)
+		case u.ends == nil:
+			u.ends = time.AfterFunc(d.idle, func() { d.rest(name, u) })
+		default:
+			u.ends.Reset(d.idle)
+		}
+	}
+}
+
+// rest has the handler forget what it made of a definition, unless that is used again.
+func (d *definitions) rest(name string, u *use) {
+	d.mu.Lock()
+	crd := u.crd
+	if u.requests > 0 || d.used[name] != u {
+		d.mu.Unlock()
+		return
+	}
+	delete(d.used, name)
+	d.mu.Unlock()
+	// Without the lock: the handler asks for definitions while it has its own.
+	gone := *crd
+	gone.Spec.Versions = nil
+	d.forget(&gone)
+}
+
+// forget has the handler forget what it made of a definition if crd is another one.
+func (d *definitions) forget(crd *apiextensionsv1.CustomResourceDefinition) {
+	guard.Do(context.Background(), "forget the definition "+crd.Name, func() { d.handler.OnAdd(crd, false) })
+}
+
+// events follows the changes of all definitions.
+func (d *definitions) events() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, now any) {
+			was, ok := old.(*apiextensionsv1.CustomResourceDefinition)
+			is, also := now.(*apiextensionsv1.CustomResourceDefinition)
+			if !ok || !also || was.ResourceVersion == is.ResourceVersion {
+				return
+			}
+			if was.UID != is.UID {
+				d.deleted(was)
+			}
+			d.changed(is.Name)
+		},
+		DeleteFunc: func(obj any) {
+			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = last.Obj
+			}
+			if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+				d.deleted(crd)
+			}
+		},
+	}
+}
+
+// changed is told of each change of a definition that is kept.
+func (d *definitions) changed(name string) {
+	d.mu.Lock()
+	_, used := d.used[name]
+	d.mu.Unlock()
+	if crd, err := d.Get(name); used && err == nil {
+		d.forget(crd)
+	}
+}
+
+// deleted is told of each deletion.
+func (d *definitions) deleted(crd *apiextensionsv1.CustomResourceDefinition) {
+	guard.Do(context.Background(), "forget the definition "+crd.Name, func() { d.handler.OnDelete(crd) })
+}
+
+// Get implements listers.CustomResourceDefinitionLister.
+func (d *definitions) Get(name string) (*apiextensionsv1.CustomResourceDefinition, error) {
+	crd, ok := d.reader.Get(object.Key{GroupKind: definition, Name: name}).(*apiextensionsv1.CustomResourceDefinition)
+	if !ok {
+		return nil, apierrors.NewNotFound(apiextensionsv1.Resource("customresourcedefinitions"), name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if u := d.used[name]; u != nil {
+		u.crd = crd
+	}
+	return crd, nil
+}
+
+// List implements listers.CustomResourceDefinitionLister, without the schemas.
+func (d *definitions) List(labels.Selector) ([]*apiextensionsv1.CustomResourceDefinition, error) {
+	list, _ := object.Heads(d.reader, definition)
+	out := make([]*apiextensionsv1.CustomResourceDefinition, 0, len(list))
+	for _, obj := range list {
+		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+			out = append(out, crd)
+		}
+	}
+	return out, nil
+}
+
+// Informer implements informers.CustomResourceDefinitionInformer.
+func (d *definitions) Informer() cache.SharedIndexInformer { return informer{of: d} }
+
+// Lister implements informers.CustomResourceDefinitionInformer.
+func (d *definitions) Lister() listers.CustomResourceDefinitionLister { return d }
+
+// informer takes the handler's functions.
+type informer struct {
+	cache.SharedIndexInformer // for what nobody calls
+	of                        *definitions
+}
+
+// AddEventHandler implements cache.SharedIndexInformer.
+func (i informer) AddEventHandler(h cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
+	i.of.handler = h
+	return nil, nil
+}

@@ -1,0 +1,83 @@
+package custom
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/cache"
+
+	"headway.dev/manifests/model/object"
+)
+
+// one is a store of one definition.
+type one struct {
+	Store
+	crd *apiextensionsv1.CustomResourceDefinition
+}
+
+func (o one) Get(key object.Key) object.Object {
+	if key.Name != o.crd.Name {
+		return nil
+	}
+	return o.crd
+}
+
+func (o one) List(schema.GroupKind, string) ([]object.Object, uint64) {
+	return []object.Object{o.crd}, 1
+}
+
+// What was made of a definition is forgotten when there has been no request for a
+// while, but not while one is served, which a watch may be for hours.
+func TestIdleDefinitionsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com", UID: "1"}}
+		crd.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1"}}
+		d := newDefinitions(one{crd: crd}, time.Minute)
+		var told []*apiextensionsv1.CustomResourceDefinition
+		if _, err := d.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(obj any) {
+			told = append(told, obj.(*apiextensionsv1.CustomResourceDefinition))
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		request := func(name string) (done func()) {
+			done = d.use(name)
+			if got, err := d.Lister().Get(name); (err == nil) != (name == crd.Name) || err == nil && got != crd {
+				t.Errorf("%s is %v, %v", name, got, err)
+			}
+			return done
+		}
+		after := func(wait time.Duration) int {
+			<-time.After(wait)
+			synctest.Wait()
+			return len(told)
+		}
+		watch := request(crd.Name)
+		request(crd.Name)()
+		if n := after(time.Hour); n != 0 {
+			t.Errorf("forgotten %d times while there is a watch", n)
+		}
+		watch()
+		if n := after(59 * time.Second); n != 0 {
+			t.Errorf("forgotten %d times within the minute", n)
+		}
+		request(crd.Name)()
+		if n := after(59 * time.Second); n != 0 {
+			t.Errorf("forgotten %d times within a minute of the last request", n)
+		}
+		if n := after(2 * time.Second); n != 1 || told[0].UID != crd.UID || told[0].Spec.Versions != nil {
+			t.Errorf("told %d times to forget: %v", n, told)
+		}
+		request("others.example.com")()
+		if len(d.used) != 0 {
+			t.Errorf("kept of what nobody uses: %v", d.used)
+		}
+		d.changed(crd.Name)
+		if n := after(time.Hour); n != 1 {
+			t.Errorf("told %d times, the last time of what is not known any more", n)
+		}
+	})
+}
