@@ -28,7 +28,7 @@ func (s *Store) Snapshot(kind schema.GroupKind) *Snapshot {
 // events since: the work is proportional to their number. It fails with
 // object.ErrExpired if they are no longer kept, and with ErrFuture.
 func (s *Store) SnapshotAt(kind schema.GroupKind, revision uint64) (*Snapshot, error) {
-	newest, since, err := s.since(kind, revision)
+	newest, since, err := since(s, kind, revision)
 	snapshot := &Snapshot{kind, s.indexes(kind), newest, revision}
 	switch {
 	case err != nil:
@@ -51,7 +51,7 @@ func (s *Store) SnapshotAt(kind schema.GroupKind, revision uint64) (*Snapshot, e
 
 // since returns the newest objects of a kind, and the events after revision that
 // led to them.
-func (s *Store) since(kind schema.GroupKind, revision uint64) (*collection, []event, error) {
+func since(s *Store, kind schema.GroupKind, revision uint64) (*collection, []event, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	st := s.current.Load()

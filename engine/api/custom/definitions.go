@@ -88,7 +88,9 @@ func (d *definitions) use(name string) (done func()) {
 		case u.crd == nil: // there is no such definition
 			delete(d.used, name)
 		case u.ends == nil:
-			u.ends = time.AfterFunc(d.idle, func() { d.rest(name, u) })
+			u.ends = time.AfterFunc(d.idle, func() {
+				guard.Do(context.Background(), "forget the definition "+name, func() { d.rest(name, u) })
+			})
 		default:
 			u.ends.Reset(d.idle)
 		}
@@ -108,12 +110,7 @@ func (d *definitions) rest(name string, u *use) {
 	// Without the lock: the handler asks for definitions while it has its own.
 	gone := *crd
 	gone.Spec.Versions = nil
-	d.forget(&gone)
-}
-
-// forget has the handler forget what it made of a definition if crd is another one.
-func (d *definitions) forget(crd *apiextensionsv1.CustomResourceDefinition) {
-	guard.Do(context.Background(), "forget the definition "+crd.Name, func() { d.handler.OnAdd(crd, false) })
+	d.handler.OnAdd(&gone, false)
 }
 
 // events follows the changes of all definitions.
@@ -126,7 +123,7 @@ func (d *definitions) events() cache.ResourceEventHandler {
 				return
 			}
 			if was.UID != is.UID {
-				d.deleted(was)
+				d.handler.OnDelete(was)
 			}
 			d.changed(is.Name)
 		},
@@ -135,7 +132,7 @@ func (d *definitions) events() cache.ResourceEventHandler {
 				obj = last.Obj
 			}
 			if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
-				d.deleted(crd)
+				d.handler.OnDelete(crd)
 			}
 		},
 	}
@@ -147,13 +144,8 @@ func (d *definitions) changed(name string) {
 	_, used := d.used[name]
 	d.mu.Unlock()
 	if crd, err := d.Get(name); used && err == nil {
-		d.forget(crd)
+		d.handler.OnAdd(crd, false) // which forgets what it made of another state
 	}
-}
-
-// deleted is told of each deletion.
-func (d *definitions) deleted(crd *apiextensionsv1.CustomResourceDefinition) {
-	guard.Do(context.Background(), "forget the definition "+crd.Name, func() { d.handler.OnDelete(crd) })
 }
 
 // Get implements listers.CustomResourceDefinitionLister.

@@ -171,7 +171,9 @@ func (c *encodedObjects) getOr(key encodedKey, create func() object.Object) *cac
 		c.byKey = make(map[encodedKey]*kept, encodedKept)
 	}
 	if c.quiet == nil {
-		c.quiet = time.AfterFunc(encodedFor, c.dropAll)
+		c.quiet = time.AfterFunc(encodedFor, func() {
+			guard.Do(context.Background(), "drop the encodings of events", c.dropAll)
+		})
 	}
 	c.quiet.Reset(encodedFor)
 	k := &kept{cached: newCached(create())}

@@ -1,8 +1,11 @@
 package custom
 
 import (
+	"context"
 	"sync"
 	"time"
+
+	"headway.dev/manifests/guard"
 )
 
 // idleAfter is how long what is made of a definition is kept after it was used last.
@@ -30,10 +33,14 @@ func (k *kept[T]) get() (T, error) {
 	k.value, k.err = k.build()
 	k.made = true
 	k.drop = time.AfterFunc(idleAfter, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		var none T
-		k.made, k.value, k.err = false, none, nil
+		guard.Do(context.Background(), "drop what was made of a definition", k.forget)
 	})
 	return k.value, k.err
+}
+
+func (k *kept[T]) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var none T
+	k.made, k.value, k.err = false, none, nil
 }
