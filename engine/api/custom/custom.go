@@ -8,7 +8,6 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -75,7 +74,7 @@ func New(cfg Config) (*Resources, error) {
 	}
 	defs := newDefinitions(cfg.Reader, cmp.Or(cfg.Idle, idleAfter))
 	options := cfg.Storage
-	options.Codec = unstructured.UnstructuredJSONScheme
+	options.Codec = storage.NewHandover()
 	options.Kinds = func(resource schema.GroupResource) (schema.GroupKind, bool) {
 		k, ok := cfg.Kinds.ForResource(resource)
 		if !ok {

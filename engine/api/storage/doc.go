@@ -12,6 +12,9 @@
 // share all but their top struct, and watch events are
 // runtime.CacheableObjects: encoded once for all watchers, from a copy.
 //
+// Custom resources are read in several forms ([Forms]), which the library makes of
+// what is stored; [Handover] spares them the way through JSON.
+//
 // Lists at an older revision, which continue tokens ask for, are made from the
 // newest state and the store's history; they expire with it (410 Gone).
 //

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -33,8 +32,11 @@ type Forms interface {
 type versioned struct {
 	// codec decodes into the version, by the schemas that were valid when it was
 	// made, and encodes in the stored one.
-	codec   apiruntime.Codec
-	version string
+	codec apiruntime.Codec
+	// handover is what codec has been made of, if it takes objects without their
+	// encoding.
+	handover *Handover
+	version  string
 	// stores is the version in which objects are stored, once it is known.
 	stores atomic.Pointer[string]
 	// shown are the forms made so far, for as long as the stored objects live; nil
@@ -51,8 +53,8 @@ type versioned struct {
 // mostShown bounds versioned.bytes. Further forms are made each time they are read.
 const mostShown = 256 << 20
 
-func newVersioned(codec apiruntime.Codec, version schema.GroupVersion) *versioned {
-	return &versioned{codec: codec, version: version.String()}
+func newVersioned(codec apiruntime.Codec, handover *Handover, version schema.GroupVersion) *versioned {
+	return &versioned{codec: codec, handover: handover, version: version.String()}
 }
 
 // Show implements Forms.
@@ -81,22 +83,14 @@ func (v *versioned) Show(stored object.Object) (object.Object, error) {
 
 // form makes the form of a stored object, and keeps it.
 func (v *versioned) form(key weak.Pointer[unstructured.Unstructured], u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	data, err := json.Marshal(u.Object)
-	if err != nil {
-		return nil, fmt.Errorf("encode the stored %s %s: %w", u.GetKind(), u.GetName(), err)
-	}
-	decoded, _, err := v.codec.Decode(data, nil, nil)
+	form, err := v.decode(u)
 	if err != nil {
 		return nil, err
 	}
-	form, ok := decoded.(*unstructured.Unstructured)
-	if !ok {
-		return nil, fmt.Errorf("storage: a custom resource is decoded as %T", decoded)
-	}
 	size, kept := int64(0), form
-	if reflect.DeepEqual(form.Object, u.Object) {
-		form, kept = u, nil
-	} else if size, err = sizeOf(form, u, len(data)); err != nil {
+	if form == u {
+		kept = nil
+	} else if size, err = sizeOf(form); err != nil {
 		return nil, err
 	} else if v.bytes.Add(size) > mostShown {
 		v.bytes.Add(-size)
@@ -118,13 +112,36 @@ func (v *versioned) form(key weak.Pointer[unstructured.Unstructured], u *unstruc
 	return form, nil
 }
 
-// sizeOf is how long the form of u is, of which the encoding has n bytes. The forms in
-// the stored version differ by defaults alone.
-func sizeOf(form, u *unstructured.Unstructured, n int) (int64, error) {
-	if form.GetAPIVersion() == u.GetAPIVersion() {
-		return int64(n), nil
+// decode returns what the codec makes of a stored object: the object itself, if that is
+// the same.
+func (v *versioned) decode(u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if form, ok := v.content(u); ok {
+		if equal(form.Object, u.Object) {
+			return u, nil
+		}
+		return form, nil
 	}
-	data, err := json.Marshal(form.Object)
+	data, err := object.AppendJSON(nil, u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode the stored %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	decoded, _, err := v.codec.Decode(data, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	form, ok := decoded.(*unstructured.Unstructured)
+	if !ok {
+		return nil, fmt.Errorf("storage: a custom resource is decoded as %T", decoded)
+	}
+	if reflect.DeepEqual(form.Object, u.Object) {
+		return u, nil
+	}
+	return form, nil
+}
+
+// sizeOf is how long the encoding of a form is.
+func sizeOf(form *unstructured.Unstructured) (int64, error) {
+	data, err := object.AppendJSON(nil, form.Object)
 	if err != nil {
 		return 0, fmt.Errorf("encode the %s %s: %w", form.GetKind(), form.GetName(), err)
 	}

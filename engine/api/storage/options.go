@@ -21,7 +21,8 @@ import (
 type Options struct {
 	Store *store.Store
 	// Codec is required by the library's StorageConfig. Objects are not encoded
-	// with it, but for custom resources, which it converts.
+	// with it, but for custom resources, which it converts: a Handover spares them
+	// most of that.
 	Codec runtime.Codec
 	// Kinds finds the kind under which a resource is stored. The default looks
 	// in manifests/model/scheme.
@@ -47,7 +48,7 @@ func (o Options) GetRESTOptions(resource schema.GroupResource, _ runtime.Object)
 	}
 	return generic.RESTOptions{
 		StorageConfig:           config.ForResource(resource),
-		Decorator:               decorator(o.Store, kind),
+		Decorator:               o.decorator(kind),
 		EnableGarbageCollection: true,
 		DeleteCollectionWorkers: 1,
 		ResourcePrefix:          prefix,
@@ -66,13 +67,14 @@ func servedKind(resource schema.GroupResource) (schema.GroupKind, bool) {
 // decorator is a generic.StorageDecorator that makes the Storage of a kind.
 // What is kept for a while only is written change.Behind; what is found of it at
 // the start lives as long again.
-func decorator(s *store.Store, kind schema.GroupKind) generic.StorageDecorator {
+func (o Options) decorator(kind schema.GroupKind) generic.StorageDecorator {
 	return func(c *storagebackend.ConfigForResource, prefix string, _ func(runtime.Object) (string, error),
 		newFunc, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
-		config := Config{Store: s, Kind: kind, Prefix: prefix, New: newFunc}
+		config := Config{Store: o.Store, Kind: kind, Prefix: prefix, New: newFunc}
 		if version := newFunc().GetObjectKind().GroupVersionKind(); !version.Empty() {
-			config.Forms = newVersioned(c.Codec, version.GroupVersion())
+			handover, _ := o.Codec.(*Handover)
+			config.Forms = newVersioned(c.Codec, handover, version.GroupVersion())
 		}
 		if k, ok := scheme.ForKind(kind); ok && k.REST.TTL > 0 {
 			config.Durability, config.RestoredTTL = change.Behind, k.REST.TTL
