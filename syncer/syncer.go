@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,10 +96,17 @@ type Config struct {
 	// Foresee tells what would come of storing an object, in a state of the
 	// cluster: why it would be refused, or what is to be said of it.
 	Foresee foresee.Func
+	// Patience is for how long the webhooks of admission are waited for, in all, when one
+	// Kustomization is stored, if its spec.timeout is not shorter; a quarter of that for
+	// a plan (default 2 minutes).
+	Patience time.Duration
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)
 }
+
+// defaultPatience is longer than webhooks that are well take for a large commit.
+const defaultPatience = 2 * time.Minute
 
 // Syncer makes the cluster follow Git. Create one with New.
 type Syncer struct {
@@ -158,11 +166,11 @@ func New(cfg Config) *Syncer {
 	s.gates = &passage.Gates{Env: s.env, Sources: s.sources, Rollbacks: s.rollbacks}
 	s.loops.Env, s.loops.Rights, s.loops.Journal, s.loops.Sources, s.loops.Editors, s.loops.Owners = s.env, s.rights, s.journal, s.sources, s.editors, s.owners
 	s.loops.Neighbours, s.loops.Rollbacks, s.loops.Gates = s.neighbours, s.rollbacks, s.gates
-	s.loops.Settle, s.loops.Logs, s.loops.Foresee = cfg.Settle, cfg.Logs, cfg.Foresee
+	s.loops.Settle, s.loops.Logs, s.loops.Foresee, s.loops.Patience = cfg.Settle, cfg.Logs, cfg.Foresee, cmp.Or(cfg.Patience, defaultPatience)
 	s.previews = preview.New(preview.Config{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, History: s.history,
 		Neighbours: s.neighbours, Gates: s.gates, Loops: s.loops,
-		Restricted: cfg.Access != nil, Foresee: cfg.Foresee, Simulate: cfg.Simulate,
+		Restricted: cfg.Access != nil, Foresee: cfg.Foresee, Patience: cmp.Or(cfg.Patience, defaultPatience) / 4, Simulate: cfg.Simulate,
 		Timeout: cfg.PlanTimeout, Bytes: cfg.PlanBytes, OfUser: cfg.PlansOfUser,
 	})
 	s.writes = writeback.New(writeback.Options{

@@ -66,7 +66,8 @@ func (w *Writer) Commit(ctx context.Context, tx change.Tx) ([]object.Object, err
 
 // CommitWith is Commit for who has to add something to the transaction at the last
 // moment: last is called with what was admitted, right before it is stored, and
-// what it returns is called right after. What takes long comes before that.
+// what it returns is called right after. What takes long comes before that, and as long
+// as the change.Patience of ctx.
 func (w *Writer) CommitWith(ctx context.Context, tx change.Tx, last func(change.Tx) (change.Tx, func(error), error)) ([]object.Object, error) {
 	store := func(tx change.Tx) ([]object.Object, error) {
 		sealed, done, err := last(tx)
@@ -179,7 +180,10 @@ func (a *attempt) change(ctx context.Context, c change.Change, current object.Ob
 		w := write{key: c.Key, subresource: c.Subresource, by: by, next: next, old: current}
 		w.kind, _ = a.chain.kindOf(w.key.GroupKind, a.view)
 		if asked = a.chain.concerned(w.attributes(c.Key.Name)); asked {
-			if next, err = a.chain.ask(ctx, w); err != nil || next == current {
+			if over := change.PatienceIn(ctx).Ask(func() { next, err = a.chain.ask(ctx, w) }); over != nil {
+				return nil, asked, over
+			}
+			if err != nil || next == current {
 				return next, asked, err
 			}
 		}

@@ -393,3 +393,30 @@ func TestForesee(t *testing.T) {
 		t.Error("it was stored")
 	}
 }
+
+// Who writes waits for the plugins as long as its patience lasts, for all changes of all
+// its transactions together: then nothing of a transaction is stored, which says why, and
+// which others do not notice.
+func TestPatienceOfWriters(t *testing.T) {
+	asked := 0
+	w, st := open(t, plugin{validate: func(ctx context.Context, _ kadmission.Attributes) error {
+		asked++
+		change.PatienceIn(ctx).Took("hook.example:443", time.Hour)
+		return nil
+	}})
+	ctx := change.NewPatience(time.Nanosecond).In(t.Context())
+	_, err := w.Commit(ctx, change.Tx{Changes: []change.Change{create("a"), create("b"), create("c")}})
+	const want = "admission was asked about 1 objects, which took longer than the 1ns that there are for all: 1h0m0s of it the webhook hook.example:443; make that faster, or the commit smaller"
+	if err == nil || err.Error() != want || asked != 1 || st.Get(key("a")) != nil {
+		t.Errorf("asked %d times, stored %v: %v", asked, st.Get(key("a")), err)
+	}
+	if _, err := w.Commit(ctx, change.Tx{Changes: []change.Change{create("a")}}); err == nil || err.Error() != want || asked != 1 {
+		t.Errorf("the next one: asked %d times: %v", asked, err)
+	}
+	for _, ctx := range []context.Context{t.Context(), change.NewPatience(time.Hour).In(t.Context())} {
+		name := fmt.Sprint("of-", asked)
+		if _, err := w.Commit(ctx, change.Tx{Changes: []change.Change{create(name), create(name + "-2")}}); err != nil || st.Get(key(name)) == nil {
+			t.Errorf("another: %v", err)
+		}
+	}
+}

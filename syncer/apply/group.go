@@ -8,6 +8,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
@@ -241,14 +242,22 @@ func (s *Set) together(ctx context.Context, wg *sync.WaitGroup, source object.Ke
 	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(groupMost)}
 	defer g.leave()
 	ctx = rights.WithTurn(ctx)
+	asking := change.NewPatience(s.Patience / 4)
+	ctx = asking.In(ctx)
 	g.invite(ctx)
 	const most = 10 // transactions that are refused; what is left goes on by itself
 	for try := 0; try < most && ctx.Err() == nil; try++ {
 		g.plan(ctx)
-		if g.commit(ctx) {
+		if g.commit(ctx) || asking.Over() != nil {
 			return
 		}
 	}
+}
+
+// patience is for how long one Kustomization alone waits for admission: while it is
+// planned, where what is not known by then is left open, and when it is stored.
+func (k *kustomization) patience(ks *kustomizev1.Kustomization) (foreseeing, storing *change.Patience) {
+	return change.NewPatience(k.s.Patience / 4), change.NewPatience(min(k.s.Patience, ks.GetTimeout()))
 }
 
 // invite takes the turns of those that are due for the head.

@@ -92,8 +92,9 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		ks, err = r.build(ctx, ks)
 		return err
 	})
+	foreseeing, storing := k.patience(ks)
 	for try := 0; err == nil; try++ {
-		if err = fault.Catch(func() error { return r.makePlan(ctx, ks) }); err != nil {
+		if err = fault.Catch(func() error { return r.makePlan(foreseeing.In(ctx), ks) }); err != nil {
 			break
 		}
 		p := r.part(ks)
@@ -101,7 +102,7 @@ func (k *kustomization) converge(ctx context.Context, ks *kustomizev1.Kustomizat
 		if err = k.s.stands(ctx, ks, r); err != nil {
 			break
 		}
-		if _, err = k.s.commit(ctx, p); err == nil {
+		if _, err = k.s.commit(storing.In(ctx), p); err == nil {
 			p.done()
 			return true
 		}
@@ -190,6 +191,9 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	r.took("plan", start)
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if r.group != nil && r.foreseen.Impatient != nil {
+		return r.foreseen.Impatient // it goes alone; one that is alone learns the rest when it is stored
 	}
 	if err := k.s.Rights.Authorize(ctx, ks, r.plan); err != nil {
 		return err

@@ -47,6 +47,9 @@ type Set struct {
 	Logs judge.Logs
 	// Foresee tells what would come of storing an object.
 	Foresee foresee.Func
+	// Patience is for how long admission is waited for, in all, when one Kustomization
+	// is stored; a quarter of that when it is planned, and for a group.
+	Patience time.Duration
 
 	// mu guards the list of loops. It may be taken while a plan is made; while it is
 	// held, the locks of boards and renderers are, and no others.

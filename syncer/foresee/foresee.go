@@ -63,7 +63,10 @@ type Said struct {
 	Warnings []string
 	More     int
 	Unread   []object.Key
-	Along    map[object.Key]object.Object
+	// Unasked counts the objects about which nothing was asked, as Impatient says.
+	Unasked   int
+	Impatient error
+	Along     map[object.Key]object.Object
 }
 
 // Decides reports whether what is said of other objects depends on an object:
@@ -78,6 +81,12 @@ func Decides(key object.Key) bool {
 	return false
 }
 
+// ask asks, as long as the patience of ctx allows it.
+func (f Func) ask(ctx context.Context, a Ask) (answer Answer, over error) {
+	over = change.PatienceIn(ctx).Ask(func() { answer = f(ctx, a) })
+	return answer, over
+}
+
 // Admit returns for plan.Input what admission makes of objects that by writes upon
 // what is stored. What it refuses is left to Plan, which tells why.
 func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) func(next, live object.Object) object.Object {
@@ -85,8 +94,8 @@ func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) f
 		return nil
 	}
 	return func(next, live object.Object) object.Object {
-		answer := f(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
-		if answer.Refused != nil {
+		answer, over := f.ask(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
+		if over != nil || answer.Refused != nil {
 			return nil
 		}
 		return answer.Object
@@ -96,7 +105,7 @@ func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) f
 // Plan adds to a plan's faults what the store would refuse it for, at the
 // object's file and line, and says what else is to be reported. view is the
 // cluster as it will be, by who carries the plan out; sees reports which
-// namespaces may be spoken of, nil for all. Once ctx ends nothing more is asked.
+// namespaces may be spoken of, nil for all. Once ctx ends, or its patience, nothing more is asked.
 func (f Func) Plan(ctx context.Context, res *plan.Result, view object.Reader, by change.User, sees func(object.Key) bool) Said {
 	along := map[object.Key]object.Object{}
 	said := Said{Along: along}
@@ -122,9 +131,16 @@ func (f Func) Plan(ctx context.Context, res *plan.Result, view object.Reader, by
 		if a.Part != "" {
 			next = a.Rest()
 		}
-		answer := f(ctx, Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
+		answer, over := f.ask(ctx, Ask{View: planned, By: by, Object: next, Old: old, Replaced: a.Live})
+		if over != nil {
+			said.Unasked, said.Impatient = said.Unasked+1, over
+			continue
+		}
 		if a.Part != "" && answer.Refused == nil {
-			part := f(ctx, Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
+			part, over := f.ask(ctx, Ask{View: planned, By: by, Object: a.Object, Old: next, Replaced: a.Live, Subresource: a.Part})
+			if over != nil {
+				said.Unasked, said.Impatient = said.Unasked+1, over
+			}
 			answer.Along = append(answer.Along, part.Along...)
 			answer.Warnings, answer.Refused = append(answer.Warnings, part.Warnings...), part.Refused
 		}

@@ -222,7 +222,7 @@ func (r Result) Changes() bool {
 // Planner makes plans for one Kustomization, and remembers what it found.
 type Planner struct {
 	// planning is held by who makes a plan, and mu by who reads or changes what is
-	// below: not while a webhook converts.
+	// below: not while a webhook is asked.
 	planning sync.Mutex
 	mu       sync.Mutex
 
@@ -454,7 +454,7 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	admitted := false
 	if live == nil {
 		a.Type = Create
-	} else if a.Fields, admitted = changes(in, live, next); len(a.Fields) > 0 || next.recreate {
+	} else if a.Fields, admitted = p.changes(in, live, next); len(a.Fields) > 0 || next.recreate {
 		a.Type = Update
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
@@ -487,12 +487,17 @@ func takenOver(in Input, key object.Key, live object.Object) string {
 // changes are the fields that an object has differently once it is stored. What
 // admission changed before, and would change again, is no change; admitted reports
 // that there is such.
-func changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted bool) {
+func (p *Planner) changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted bool) {
 	fields = next.differ(live, next.object)
 	if len(fields) == 0 || next.recreate || in.Admit == nil {
 		return fields, false
 	}
-	if made := in.Admit(next.object, live); made != nil {
+	admit := func() object.Object {
+		p.mu.Unlock() // it may ask webhooks
+		defer p.mu.Lock()
+		return in.Admit(next.object, live)
+	}
+	if made := admit(); made != nil {
 		return next.differ(live, made), true
 	}
 	return fields, false

@@ -195,6 +195,9 @@ func (one *planned) admission(c *checklist) {
 		}
 		c.add(wire.CheckWarning, check, "%s", w)
 	}
+	if f.Unasked > 0 {
+		c.add(wire.CheckWarning, "admission", "what it says of %s is not known before it is applied: %s", wire.Plural(f.Unasked, "object"), f.Impatient)
+	}
 	if f.More > 0 {
 		c.add(wire.CheckWarning, name, "%s more with pods that would be refused or warned of", wire.Plural(f.More, "object"))
 	}

@@ -10,6 +10,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
+	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/env"
@@ -53,6 +54,8 @@ type Config struct {
 	// Restricted says that callers may not see everything.
 	Restricted bool
 	Foresee    foresee.Func
+	// Patience is for how long admission is waited for, in all, when a plan is made.
+	Patience time.Duration
 	// Simulate tells where the pods of plans would run; nil: nobody knows.
 	Simulate func([]rollout.Rollout) []rollout.Placement
 	// Timeout bounds the time for one plan (default 2 minutes).
@@ -115,6 +118,7 @@ func (v *Previewer) Plan(ctx context.Context, req wire.PlanRequest) (wire.Plans,
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, v.timeout(), fmt.Errorf("%w: it takes longer than %s", errTooLarge, v.timeout()))
 	defer cancel()
+	ctx = change.NewPatience(v.Patience).In(ctx)
 	p.ctx = ctx
 	p.run(ctx)
 	all := p.answer()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/manifests/model/change"
 )
 
 const (
@@ -97,6 +98,7 @@ func (t patient) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	done := sync.OnceFunc(func() {
+		change.PatienceIn(r.Context()).Took(hook, time.Since(began))
 		t.debts.answered(hook, began, time.Now(), errors.Is(r.Context().Err(), context.DeadlineExceeded))
 	})
 	res, err := t.RoundTripper.RoundTrip(r)
