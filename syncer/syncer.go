@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -221,7 +222,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 func (s *Syncer) follow(ctx context.Context) error {
 	changed := s.env.Kinds.Changed()
 	// From before the lists on, or a change between them and the watch is lost.
-	watcher, err := s.env.Store.Watch(0, s.watchedKinds()...)
+	watched := s.watchedKinds()
+	watcher, err := s.env.Store.Watch(0, watched...)
 	if err != nil {
 		return err
 	}
@@ -240,11 +242,28 @@ func (s *Syncer) follow(ctx context.Context) error {
 			return err
 		}
 		changed = s.env.Kinds.Changed()
-		if watcher, err = s.env.Store.Watch(watcher.Revision(), s.watchedKinds()...); err != nil {
+		before := watched
+		watched = s.watchedKinds()
+		if watcher, err = s.env.Store.Watch(watcher.Revision(), watched...); err != nil {
 			return err
 		}
+		s.touchNew(before, watched)
 		// There are objects to apply that could not be, or will be none.
 		s.loops.RetryFailed(false)
+	}
+}
+
+// touchNew wakes who has applied objects of kinds that were not watched before: with
+// their definition, perhaps, since when they may have changed unseen.
+func (s *Syncer) touchNew(before, watched []schema.GroupKind) {
+	for _, kind := range watched {
+		if slices.Contains(before, kind) {
+			continue
+		}
+		list, _ := s.env.Store.List(kind, "")
+		for _, obj := range list {
+			s.loops.Touch(object.KeyOf(kind, obj))
+		}
 	}
 }
 

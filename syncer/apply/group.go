@@ -57,6 +57,7 @@ type member struct {
 	late          bool // its build goes on
 	retry         bool // it was asked for, and is done if the member is applied
 	tries         int  // that found something changed
+	defined       int  // definitions of others that its plan knew
 }
 
 // written is what a member's plan makes of an object; nil: it is deleted.
@@ -96,7 +97,7 @@ func (g *group) claimed(self object.Key) func(object.Key) (plan.Owner, bool) {
 func (g *group) plan(ctx context.Context) {
 	for again := true; again && ctx.Err() == nil; {
 		g.begin()
-		for wave := g.next(ctx); len(wave) > 0; wave = g.next(ctx) {
+		for wave := g.next(ctx); len(wave) > 0 || g.complete(ctx); wave = g.next(ctx) {
 			g.build(ctx, wave)
 			for _, m := range wave {
 				if !m.out {
@@ -116,7 +117,7 @@ func (g *group) begin() {
 		delete(g.members, key)
 	}
 	for _, m := range g.order {
-		m.planned, m.after = false, m.parent
+		m.planned, m.after, m.defined = false, m.parent, 0
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"headway.dev/manifests/model/object"
@@ -25,7 +26,14 @@ const mostAnew = 3
 
 // planOne plans a member that is built.
 func (g *group) planOne(ctx context.Context, m *member) {
-	err := fault.Catch(func() error { return m.r.makePlan(ctx, m.ks) })
+	definitions := g.definitions(m)
+	m.defined = len(definitions)
+	err := fault.Catch(func() error {
+		if err := m.r.define(ctx, definitions); err != nil {
+			return err
+		}
+		return m.r.makePlan(ctx, m.ks)
+	})
 	m.out = err != nil || !g.write(m)
 	if m.beaten = m.out; m.out {
 		return
@@ -40,6 +48,45 @@ func (g *group) planOne(ctx context.Context, m *member) {
 			g.arrive(ctx, m, child)
 		}
 	}
+}
+
+// definitions are those of custom resources that other members bring or change.
+func (g *group) definitions(of *member) []*apiextensionsv1.CustomResourceDefinition {
+	var list []*apiextensionsv1.CustomResourceDefinition
+	for _, w := range g.written {
+		if crd, ok := w.obj.(*apiextensionsv1.CustomResourceDefinition); ok && w.by != of {
+			list = append(list, crd)
+		}
+	}
+	return list
+}
+
+// define has a round know definitions that others bring. What was rendered without
+// them may be in another namespace.
+func (r *round) define(ctx context.Context, definitions []*apiextensionsv1.CustomResourceDefinition) error {
+	if r.definitions = definitions; len(definitions) == 0 {
+		return nil
+	}
+	out, err := r.k.renderer.Defined(ctx, render.Built{Items: r.items, Digest: r.resources}, definitions)
+	if err != nil {
+		return err
+	}
+	r.items, r.resources = out.Items, out.Digest
+	r.rendered.Items, r.rendered.Digest = out.Items, out.Digest
+	return nil
+}
+
+// complete plans those once more whose plans failed before all definitions were known
+// that others bring: these are to come first. It reports whether there was one.
+func (g *group) complete(ctx context.Context) bool {
+	found := false
+	for _, m := range g.order {
+		if m.out && m.beaten && len(g.definitions(m)) > m.defined {
+			found = true
+			g.planOne(ctx, m)
+		}
+	}
+	return found
 }
 
 // write notes what a member's plan writes, unless another's does, too.

@@ -13,6 +13,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"headway.dev/manifests/model/object"
@@ -64,7 +65,9 @@ type round struct {
 	// changedBy says who changed what is put back, if that is known.
 	changedBy string
 	upon      basis
-	group     *group // with whose other rounds it is made, or nil
+	// definitions are those of custom resources that others bring in the same commit.
+	definitions []*apiextensionsv1.CustomResourceDefinition
+	group       *group // with whose other rounds it is made, or nil
 }
 
 func (r *round) took(phase string, since time.Time) {
@@ -162,7 +165,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	k := r.k
 	start := time.Now()
 	in, err := inputFor(ctx, k.s, ks, r.items, k.inventory.Of(ks), &k.exprs)
-	in.Claimed = r.upon.claimed(k.key)
+	in.Claimed, in.Definitions = r.upon.claimed(k.key), r.definitions
 	if r.older(ks) {
 		in.Taken = k.taken
 		if ks.Status.LastAppliedRevision == r.head.Revision() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	apihelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -70,6 +71,25 @@ func (d *definitions) complement(actions []Action) {
 	}
 }
 
+// Coming is the stored definition of a kind that is not served yet, as its names are not
+// accepted yet: its resources may be stored, as they may together with it. nil if there
+// is none, or its names are refused, and why.
+func Coming(stored object.Reader, of schema.GroupKind) (crd *apiextensionsv1.CustomResourceDefinition, refused string) {
+	list, _ := stored.List(scheme.Definition, "")
+	for _, obj := range list {
+		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
+		if !ok || crd.Spec.Group != of.Group || crd.Spec.Names.Kind != of.Kind || crd.DeletionTimestamp != nil {
+			continue
+		}
+		if c := apihelpers.FindCRDCondition(crd, apiextensionsv1.NamesAccepted); c != nil && c.Status == apiextensionsv1.ConditionFalse {
+			refused = fmt.Sprintf("the names of the CustomResourceDefinition %s are not accepted: %s", crd.Name, c.Message)
+			continue
+		}
+		return crd, ""
+	}
+	return nil, refused
+}
+
 // noMatch is the fault of an item of a kind that nobody defines, in kubectl's words.
 func noMatch(item load.Item, key object.Key) *Error {
 	gvk := item.Object.GetObjectKind().GroupVersionKind()
@@ -79,11 +99,23 @@ func noMatch(item load.Item, key object.Key) *Error {
 // defined finds the kind of a custom resource, or says why there can be none such.
 func (d *definitions) defined(key object.Key, item load.Item, live object.Object, stored object.Reader) (*kind.Kind, []*Error) {
 	k, ok := d.set.ForKind(key.GroupKind)
+	refused := ""
+	if !ok && !d.broken[key.GroupKind] {
+		var crd *apiextensionsv1.CustomResourceDefinition
+		if crd, refused = Coming(stored, key.GroupKind); crd != nil {
+			d.set = d.set.With(crd)
+			k, ok = d.set.ForKind(key.GroupKind)
+		}
+	}
 	switch {
 	case !ok && d.broken[key.GroupKind]:
 		return nil, []*Error{{Source: item.Source, Key: key, Reason: "its CustomResourceDefinition is refused"}}
 	case !ok || k.Custom == nil || !k.Custom.Serves(item.Object.GetObjectKind().GroupVersionKind().Version):
-		return nil, []*Error{noMatch(item, key)}
+		err := noMatch(item, key)
+		if refused != "" {
+			err.Reason += ": " + refused
+		}
+		return nil, []*Error{err}
 	case k.Namespaced != (key.Namespace != ""):
 		// It was rendered before the definition was known.
 		return nil, []*Error{{Source: item.Source, Key: key, Reason: "its CustomResourceDefinition has just come, with another scope than before: it is rendered again"}}

@@ -11,13 +11,17 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/meta"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
+	"headway.dev/syncer/plan"
 	"headway.dev/syncer/tree"
 )
 
@@ -179,7 +183,29 @@ func (r *Renderer) Render(ctx context.Context, ks *kustomizev1.Kustomization, t 
 	if err != nil {
 		return nil, fault.New(meta.BuildFailedReason, err)
 	}
-	return r.builder.scopes.in(items, r.env.Kinds.Set().With(r.definitions...)), nil
+	return r.builder.scopes.in(items, r.kinds(items, r.definitions)), nil
+}
+
+// kinds are those of the cluster, of definitions that are not stored yet, and of those
+// that are and whose names are yet to be accepted.
+func (r *Renderer) kinds(items []load.Item, definitions []*apiextensionsv1.CustomResourceDefinition) *scheme.Set {
+	set := r.env.Kinds.Set().With(definitions...)
+	seen := map[schema.GroupKind]bool{}
+	for _, it := range items {
+		u, ok := it.Object.(*unstructured.Unstructured)
+		if !ok || seen[u.GroupVersionKind().GroupKind()] {
+			continue
+		}
+		gk := u.GroupVersionKind().GroupKind()
+		seen[gk] = true
+		if _, known := set.ForKind(gk); known {
+			continue
+		}
+		if crd, _ := plan.Coming(r.env.Store, gk); crd != nil {
+			set = set.With(crd)
+		}
+	}
+	return set
 }
 
 // ignore is the source's spec.ignore, which may be empty.

@@ -87,6 +87,18 @@ func (r *Renderer) Define(definitions []*apiextensionsv1.CustomResourceDefinitio
 	r.definitions = definitions
 }
 
+// Defined returns what was built with the namespaces that it has by definitions which
+// come with it from elsewhere.
+func (r *Renderer) Defined(ctx context.Context, out Built, definitions []*apiextensionsv1.CustomResourceDefinition) (Built, error) {
+	if err := r.lock(ctx); err != nil {
+		return Built{}, err
+	}
+	defer r.unlock()
+	out.Items = r.builder.scopes.in(out.Items, r.kinds(out.Items, definitions))
+	out.Digest = r.hashes.digest(out.Items)
+	return out, nil
+}
+
 // Built is the result of a build.
 type Built struct {
 	Items []load.Item
