@@ -132,11 +132,18 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 		return applied{object: next, kind: kind}, nil
 	}
 	part, wrong := throughPart(kind, next, live)
-	if part != "" && len(wrong) == 0 {
-		return applied{object: next, kind: kind, part: part}, nil
-	}
-	reason, errs := forced(in, item, key, faults)
-	if len(errs) > 0 {
+	var reason string
+	var errs []*Error
+	if part.Name != "" && len(wrong) == 0 {
+		// What can be changed is, and not made anew, unless nothing came of it.
+		reason = part.Over(live)
+		if reason != "" && !mayForce(in, item) {
+			reason += howToForce
+		}
+		if reason == "" || !mayForce(in, item) {
+			return applied{object: next, kind: kind, part: part.Name, reason: reason}, nil
+		}
+	} else if reason, errs = forced(in, item, key, faults); len(errs) > 0 {
 		return applied{}, append(errs, errorsAt(item, key, wrong)...)
 	}
 	fresh, err := a.merge(kind, patch, nil)
@@ -148,7 +155,7 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 
 // throughPart finds the part that manifests declare by which next differs from live in
 // what an update may not change, as the resources of a pod, and what is wrong with it.
-func throughPart(k *kind.Kind, next, live object.Object) (name string, wrong field.ErrorList) {
+func throughPart(k *kind.Kind, next, live object.Object) (found kind.Part[object.Object], wrong field.ErrorList) {
 	for _, part := range k.Parts {
 		if !part.Declared {
 			continue
@@ -165,19 +172,27 @@ func throughPart(k *kind.Kind, next, live object.Object) (name string, wrong fie
 		}
 		with, _ := next.DeepCopyObject().(object.Object)
 		lifecycle.PreparePart(with, rest, part)
-		return part.Name, validation.UpdatePart(with, rest, part)
+		return part, validation.UpdatePart(with, rest, part)
 	}
-	return "", nil
+	return found, nil
+}
+
+// howToForce ends what is said of an object that is not made anew.
+const howToForce = " (set spec.force on the Kustomization, or " + flux.Force + ": " + enabled + " on the object, to delete and create it)"
+
+// mayForce reports whether an object that cannot be changed is to be deleted and created.
+func mayForce(in Input, item load.Item) bool {
+	return in.Force || inMetadata(item.Object, flux.Force, enabled)
 }
 
 // forced is why an object that cannot be updated is deleted and created, or what is
 // wrong if it must not be.
 func forced(in Input, item load.Item, key object.Key, faults field.ErrorList) (reason string, errs []*Error) {
 	immutable := immutableFields(faults)
-	if !in.Force && !inMetadata(item.Object, flux.Force, enabled) || len(immutable) < len(faults) {
+	if !mayForce(in, item) || len(immutable) < len(faults) {
 		errs := errorsAt(item, key, faults)
 		if len(immutable) > 0 {
-			errs[0].Reason += " (set spec.force on the Kustomization, or " + flux.Force + ": " + enabled + " on the object, to delete and create it)"
+			errs[0].Reason += howToForce
 		}
 		return "", errs
 	}
@@ -265,7 +280,7 @@ func keepReplicas(next, live object.Object, patch map[string]any) {
 func immutableFields(faults field.ErrorList) []string {
 	var names []string
 	for _, f := range faults {
-		if strings.Contains(f.Detail, "immutable") || strings.Contains(f.Detail, "may not change once set") {
+		if strings.Contains(f.Detail, "immutable") || strings.Contains(f.Detail, "may not change once set") || strings.Contains(f.Detail, "may not change fields other than") {
 			names = append(names, f.Field)
 		}
 	}

@@ -116,7 +116,7 @@ type Action struct {
 	Recreate bool
 	// Part is the subresource through which an Update changes a part of the object.
 	Part string
-	// Reason explains a Skip or a Recreate.
+	// Reason explains a Skip or a Recreate, or why nothing comes of an Update.
 	Reason string
 	// Excluded reports, for a Skip, whether the object itself asks to be left
 	// alone, or whether another has taken it over since.

@@ -54,7 +54,8 @@ type Action struct {
 	// Restart reports whether running pods are replaced.
 	Restart bool `json:"restart,omitempty"`
 	// Recreate reports whether an Update deletes the object and creates it
-	// again; Reason tells why, or, for a Skip, why the object is left alone.
+	// again; Reason tells why, or, for a Skip, why the object is left alone, or, for
+	// another Update, why nothing comes of it.
 	Recreate bool   `json:"recreate,omitempty"`
 	Reason   string `json:"reason,omitempty"`
 	File     string `json:"file,omitempty"`

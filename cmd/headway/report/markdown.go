@@ -286,6 +286,8 @@ func actionWords(a wire.Action) string {
 		return action + ", replaces pods"
 	case a.Action == "Skip":
 		return "leave: " + InlineCode(a.Reason)
+	case a.Reason != "":
+		return action + ": " + InlineCode(a.Reason)
 	}
 	return action
 }

@@ -96,7 +96,7 @@ func (p *actions) print(a wire.Action) {
 		if a.Restart {
 			line += " (replaces its pods)"
 		}
-		if a.Recreate {
+		if a.Reason != "" {
 			line += " (" + a.Reason + ")"
 		}
 		fmt.Fprintln(p.out, line)

@@ -20,6 +20,9 @@ type Part[T object.Object] struct {
 	// Declared says that manifests declare the part as well, so that a write of it is
 	// reviewed as one of the object is.
 	Declared bool
+	// Over says why nothing comes of what is written to the part of obj any more; empty
+	// if something does. Nil stands for always empty.
+	Over func(obj T) string
 	// Rules is what is checked of the part, besides the metadata.
 	Rules func(obj, old T) field.ErrorList
 }
@@ -37,7 +40,17 @@ func (k *Kind) Part(subresource string) (Part[object.Object], bool) {
 func untypedParts[T object.Object](list []Part[T]) []Part[object.Object] {
 	var parts []Part[object.Object]
 	for _, p := range list {
-		parts = append(parts, Part[object.Object]{Name: p.Name, Fields: p.Fields, Declared: p.Declared, Update: doBoth(p.Update), Rules: both(p.Rules)})
+		over := func(object.Object) string { return "" }
+		if p.Over != nil {
+			over = func(obj object.Object) string {
+				typed, ok := obj.(T)
+				if !ok {
+					return ""
+				}
+				return p.Over(typed)
+			}
+		}
+		parts = append(parts, Part[object.Object]{Name: p.Name, Fields: p.Fields, Declared: p.Declared, Update: doBoth(p.Update), Over: over, Rules: both(p.Rules)})
 	}
 	return parts
 }

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -28,6 +30,12 @@ var resize = kind.Part[*corev1.Pod]{
 		if asked.Resources != nil {
 			pod.Spec.Resources = asked.Resources // which is refused by its name
 		}
+	},
+	Over: func(pod *corev1.Pod) string {
+		if phase := pod.Status.Phase; phase == corev1.PodSucceeded || phase == corev1.PodFailed {
+			return fmt.Sprintf("the pod has %s and does not run again", strings.ToLower(string(phase)))
+		}
+		return ""
 	},
 	Rules: validateResize,
 }
