@@ -29,18 +29,29 @@ func Namespaces(view object.Reader, next, old object.Object) (object.Object, err
 			return nil, err
 		}
 	}
-	if old != nil || next == nil || next.GetNamespace() == "" {
+	if old != nil || next == nil {
 		return next, nil
 	}
-	name := next.GetNamespace()
-	ns, _ := view.Get(object.Key{GroupKind: namespaceKind, Name: name}).(*corev1.Namespace)
-	if ns == nil {
-		return nil, apierrors.NewNotFound(namespaces, name)
-	}
-	if !Alive(ns) {
-		return nil, terminating(next)
+	if err := Housed(view, next, resourceOf(next)); err != nil {
+		return nil, err
 	}
 	return next, nil
+}
+
+// Housed refuses to create an object of a resource where Namespaces does.
+func Housed(view object.Reader, next object.Object, resource schema.GroupResource) error {
+	name := next.GetNamespace()
+	if name == "" {
+		return nil
+	}
+	ns, _ := view.Get(object.Key{GroupKind: namespaceKind, Name: name}).(*corev1.Namespace)
+	if ns == nil {
+		return apierrors.NewNotFound(namespaces, name)
+	}
+	if !Alive(ns) {
+		return terminating(next, resource)
+	}
+	return nil
 }
 
 // permanent fails if next is the deletion of an object that cannot be deleted, as in
@@ -56,9 +67,9 @@ func permanent(gk schema.GroupKind, next, old object.Object) error {
 	return nil
 }
 
-func terminating(obj object.Object) error {
+func terminating(obj object.Object, resource schema.GroupResource) error {
 	ns := obj.GetNamespace()
-	err := apierrors.NewForbidden(resourceOf(obj), obj.GetName(),
+	err := apierrors.NewForbidden(resource, obj.GetName(),
 		fmt.Errorf("unable to create new content in namespace %s because it is being terminated", ns))
 	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
 		Type:    corev1.NamespaceTerminatingCause,
@@ -68,8 +79,8 @@ func terminating(obj object.Object) error {
 	return err
 }
 
-// resourceOf is the resource for messages; of kinds that we do not know, such
-// as custom resources, the kind in lower case.
+// resourceOf is the resource for messages where it is not at hand; of kinds that we do
+// not know, such as custom resources, the kind in lower case.
 func resourceOf(obj object.Object) schema.GroupResource {
 	if key, err := scheme.KeyOf(obj); err == nil {
 		if k, ok := scheme.ForKind(key.GroupKind); ok {

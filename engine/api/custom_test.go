@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -95,6 +96,7 @@ func TestCustomResources(t *testing.T) {
 		{"server-side apply", custom.serverSideApply},
 		{"subresources", custom.subresources},
 		{"discovery", custom.discovery},
+		{"namespaces", custom.namespaces},
 		{"rights", custom.rights},
 		{"hostile definitions", custom.hostile},
 		{"informer", custom.informer},
@@ -180,6 +182,22 @@ func (c custom) discovery() {
 	}
 	_, err := c.raw("/openapi/v3/apis/example.com/v3")
 	c.told("the server could not find the requested resource", err)
+}
+
+// namespaces: nothing new comes into one that goes, and is told by its resource's name.
+func (c custom) namespaces() {
+	client, err := dynamic.NewForConfig(c.Config)
+	c.done(err)
+	all := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+	_, err = all.Create(c.Context(), c.decode("apiVersion: v1\nkind: Namespace\nmetadata: {name: going}\n"), metav1.CreateOptions{})
+	c.done(err)
+	c.done(all.Delete(c.Context(), "going", metav1.DeleteOptions{}))
+	widgets := client.Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"})
+	_, err = widgets.Namespace("going").Create(c.Context(), c.decode(widget("late", "{color: red}")), metav1.CreateOptions{})
+	c.told(`widgets.example.com "late" is forbidden: unable to create new content in namespace going because it is being terminated`, err)
+	if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		c.Errorf("the cause is not told: %v", err)
+	}
 }
 
 func (c custom) rights() {

@@ -34,8 +34,7 @@ func (p namespaceLifecycle) Admit(ctx context.Context, attrs admission.Attribute
 	if attrs.GetResource().GroupResource() == localReviews {
 		return nil // they can be asked of namespaces that do not exist
 	}
-	_, err := admit.Namespaces(chain.View(ctx, p.stored), next, nil)
-	return err
+	return admit.Housed(chain.View(ctx, p.stored), next, attrs.GetResource().GroupResource())
 }
 
 // Validate implements admission.ValidationInterface: what is to be deleted is
