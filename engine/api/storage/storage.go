@@ -56,6 +56,7 @@ type Storage struct {
 	create     func() runtime.Object
 	forms      Forms
 	share      func(obj, old object.Object)
+	copied     func(obj object.Object) object.Object
 	durability change.Durability
 	interval   time.Duration
 	patience   time.Duration
@@ -105,7 +106,7 @@ func New(c Config) (*Storage, error) {
 		progress:   make(chan struct{}),
 	}
 	if k, ok := scheme.ForKind(c.Kind); ok {
-		s.share = k.Share
+		s.share, s.copied = k.Share, k.Copy
 	}
 	s.expiry = newExpiry(s)
 	if c.RestoredTTL > 0 {
@@ -276,15 +277,23 @@ func (s *Storage) setShown(out runtime.Object, stored object.Object) error {
 	if err != nil {
 		return err
 	}
-	return setTo(out, shown)
+	return s.setTo(out, shown)
 }
 
-// setTo makes out a deep copy of obj.
-func setTo(out runtime.Object, obj object.Object) error {
+// setTo makes out a copy of obj.
+func (s *Storage) setTo(out runtime.Object, obj object.Object) error {
 	if out == nil {
 		return nil
 	}
-	return assign(out, obj.DeepCopyObject())
+	return assign(out, s.copy(obj))
+}
+
+// copy is obj as the library may change it: a deep copy, as the kind makes it.
+func (s *Storage) copy(obj runtime.Object) runtime.Object {
+	if o, ok := obj.(object.Object); ok && s.copied != nil {
+		return s.copied(o)
+	}
+	return obj.DeepCopyObject()
 }
 
 // assign makes out what obj is, sharing all but the top.

@@ -28,7 +28,7 @@ func (s *Storage) Create(ctx context.Context, path string, obj, out runtime.Obje
 	if version, err := s.versioner.ObjectResourceVersion(obj); err == nil && version != 0 {
 		return storage.ErrResourceVersionSetOnCreate
 	}
-	next, err := s.prepare(obj.DeepCopyObject())
+	next, err := s.prepare(s.copy(obj))
 	if err == nil {
 		next, err = s.toStore(next)
 	}
@@ -170,7 +170,7 @@ func (s *Storage) Delete(ctx context.Context, path string, out runtime.Object, p
 		if err != nil {
 			return err
 		}
-		if err := setTo(out, a.state); err != nil || out == nil {
+		if err := s.setTo(out, a.state); err != nil || out == nil {
 			return err
 		}
 		return s.versioner.UpdateObject(out, revision)
@@ -213,7 +213,7 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, path string, out runtime
 				continue
 			}
 			if same {
-				return setTo(out, a.state)
+				return s.setTo(out, a.state)
 			}
 		}
 		if s.share != nil && a.stored != nil {
@@ -246,7 +246,7 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 		}
 		input = empty
 	} else {
-		input = a.state.DeepCopyObject()
+		input = a.storage.copy(a.state)
 		version, err := a.storage.versioner.ObjectResourceVersion(a.state)
 		if err != nil {
 			return nil, 0, fmt.Errorf("couldn't get resource version: %w", err)
@@ -260,7 +260,7 @@ func (a *attempt) update(out runtime.Object, preconditions *storage.Precondition
 	if err != nil {
 		return nil, 0, misapplied(err)
 	}
-	next, err := a.storage.prepare(output.DeepCopyObject())
+	next, err := a.storage.prepare(a.storage.copy(output))
 	if err == nil {
 		next, err = a.storage.toStore(next)
 	}

@@ -70,6 +70,16 @@ func Head(crd *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.Custom
 	return &head
 }
 
+// Copy is a deep copy of crd but for its schemas, which nobody changes: whoever wants
+// other ones has other ones made.
+func Copy(crd *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
+	out := Head(crd).DeepCopy()
+	for i := range out.Spec.Versions {
+		out.Spec.Versions[i].Schema = crd.Spec.Versions[i].Schema
+	}
+	return out
+}
+
 // anything is the schema of all objects.
 var anything = &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
 	Type: "object", XPreserveUnknownFields: new(true),

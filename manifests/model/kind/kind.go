@@ -74,6 +74,9 @@ type Definition[T object.Object] struct {
 	// Share lets obj, which takes the place of old, have the large parts of old that
 	// are the same, so that they are in memory once. old is not changed.
 	Share func(obj, old T)
+	// Copy is a deep copy but for large parts that nobody changes. Without it, all is
+	// copied.
+	Copy func(obj T) T
 	// Pack returns an object in the form in which it is kept, if it is large and used
 	// rarely. The object does not change any more.
 	Pack func(obj T) object.Packed
@@ -205,6 +208,9 @@ func Define[T, L any, PT interface {
 		}
 	}
 	k.Share, k.Pack = doBoth(d.Share), of(d.Pack)
+	if f := d.Copy; f != nil {
+		k.Copy = func(obj object.Object) object.Object { return f(obj.(PT)) }
+	}
 	k.Rollout, k.Scale, k.Suspension = with(d.Rollout), of(d.Scale), of(d.Suspension)
 	if f := d.PodTemplate; f != nil {
 		k.PodTemplate = func(obj object.Object) (*metav1.ObjectMeta, *corev1.PodSpec) { return f(obj.(PT)) }

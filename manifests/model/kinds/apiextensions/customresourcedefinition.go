@@ -61,6 +61,7 @@ var customResourceDefinition = kind.Define[apiextensionsv1.CustomResourceDefinit
 	},
 	Health: kind.Health[*apiextensionsv1.CustomResourceDefinition]{Of: healthOf},
 	Share:  share,
+	Copy:   custom.Copy,
 	Pack:   func(crd *apiextensionsv1.CustomResourceDefinition) object.Packed { return custom.Pack(crd) },
 })
 
