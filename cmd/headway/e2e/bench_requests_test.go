@@ -193,7 +193,7 @@ func BenchmarkDefinitions(b *testing.B) {
 		})
 		b.ReportMetric(time.Since(start).Seconds(), "s-until-served")
 		b.ReportMetric((c.Processes.CPU() - cpu).Seconds(), "cpu-s")
-		pause(b, 60*time.Second)
+		pause(b, 3*time.Minute) // collections of what is idle are rare
 		b.ReportMetric(float64(c.Processes.Usage()["headway"].PSS-before)/(1<<20)/definitions, "MiB/definition")
 	}
 }
