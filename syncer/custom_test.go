@@ -347,6 +347,22 @@ func TestCustomResourcesWithFinalizersGoFirst(t *testing.T) {
 				crd := w.store.Get(widgetsKey)
 				return (crd == nil || crd.GetDeletionTimestamp() != nil) && w.configMap("operator") == nil
 			})
+			entries, err := w.sync.Log("", "", "", -1, 50)
+			if err != nil {
+				t.Fatal(err)
+			}
+			late := 0
+			for _, e := range entries {
+				if e.Type == wire.EntryDrift {
+					t.Errorf("the journal calls it drift: %+v", e.Objects)
+				}
+				if e.Type == wire.EntryApplied && e.Reason == "no longer declared, and held back until now" {
+					late += len(e.Objects)
+				}
+			}
+			if _, commits := drop["one/crd.yaml"]; commits && late != 2 {
+				t.Errorf("the journal has %d objects that were deleted late, want 2", late)
+			}
 		})
 	}
 }

@@ -101,7 +101,7 @@ func (r *round) part(ks *kustomizev1.Kustomization) *part {
 		p.entries = append(p.entries, k.judge.Superseded(ks, r.head.Revision()))
 	}
 	if p.announces {
-		p.entries = append(p.entries, r.entry(ks, now, p.advanced))
+		p.entries = append(p.entries, r.journalled(ks, now, p.advanced)...)
 	}
 	return p
 }
@@ -121,12 +121,50 @@ func makesRoom(a plan.Action) bool {
 	return false
 }
 
-// entry is the journal's entry about what a round applies.
-func (r *round) entry(ks *kustomizev1.Kustomization, now time.Time, advanced bool) *wire.Entry {
+// journalled are the journal's entries about what a round applies.
+func (r *round) journalled(ks *kustomizev1.Kustomization, now time.Time, advanced bool) []*wire.Entry {
+	objects := results(r.plan)
+	late, rest := r.late(objects)
+	if len(late) == 0 {
+		return []*wire.Entry{r.entry(ks, now, advanced, objects)}
+	}
+	entries := []*wire.Entry{{
+		Type: wire.EntryApplied, Time: now, Source: flux.SourceName(ks), Kustomization: r.k.name(), Revision: r.head.Revision(), Commit: r.commit,
+		PlanDigest: r.digest, Objects: late, Millis: r.millis, Reason: lateReason,
+	}}
+	if slices.ContainsFunc(rest, func(o wire.ObjectResult) bool { return o.Action != string(plan.Skip) }) {
+		return append(entries, r.entry(ks, now, advanced, rest))
+	}
+	r.changedBy = lateReason
+	return entries
+}
+
+// lateReason is what is said of deletions that were held back.
+const lateReason = "no longer declared, and held back until now"
+
+// late are, of what a round does to objects, the deletions that a round before held back.
+// Of those whose revision was applied before there are no others: nobody's change by hand
+// is undone by a deletion.
+func (r *round) late(objects []wire.ObjectResult) (late, rest []wire.ObjectResult) {
+	if !r.drift {
+		return nil, objects
+	}
+	for _, o := range objects {
+		if o.Action == string(plan.Delete) {
+			late = append(late, o)
+		} else {
+			rest = append(rest, o)
+		}
+	}
+	return late, rest
+}
+
+// entry is the journal's entry about what a round does to objects.
+func (r *round) entry(ks *kustomizev1.Kustomization, now time.Time, advanced bool, objects []wire.ObjectResult) *wire.Entry {
 	k := r.k
 	entry := &wire.Entry{
 		Type: wire.EntryApplied, Time: now, Source: flux.SourceName(ks), Kustomization: k.name(), Revision: r.head.Revision(),
-		Commit: r.commit, PlanDigest: r.digest, Objects: results(r.plan), Millis: r.millis,
+		Commit: r.commit, PlanDigest: r.digest, Objects: objects, Millis: r.millis,
 	}
 	if advanced && !r.hold {
 		r.with(entry, ks.Status.LastAppliedRevision)
