@@ -8,12 +8,14 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/load"
+	"headway.dev/syncer/flux"
 	"headway.dev/syncer/wire"
 )
 
@@ -303,6 +305,62 @@ func TestCustomWrites(t *testing.T) {
 	if got := w.size("b"); got != 4 {
 		t.Errorf("the size is %d", got)
 	}
+}
+
+// Without a subresource the status of a custom resource is a field like others: it is
+// written back, refused, planned and blamed by its parts.
+func TestStatusThatIsAnOrdinaryField(t *testing.T) {
+	w := newWorld(t, map[string]string{
+		"crd.yaml": strings.Replace(widgets, "    subresources: {status: {}}\n", "", 1),
+		"b.yaml":   widget("b", 1) + "status:\n  word: fine # said\n  other: same\n",
+	}, writesCommit)
+	w.eventually("the resource is stored", func() bool { return w.size("b") == 1 })
+	w.accept()
+	w.applied(w.main())
+	say := func(word string) change.Request {
+		req := change.Request{User: "ada", Old: w.store.Get(widgetKey("b"))}
+		next := req.Old.DeepCopyObject().(*unstructured.Unstructured)
+		_ = unstructured.SetNestedField(next.Object, word, "status", "word")
+		req.Next = next
+		return req
+	}
+	elsewhere, err := w.sync.Review(t.Context(), say("better"))
+	if err != nil || elsewhere == nil {
+		t.Fatalf("the write is to be committed, and is answered %v", err)
+	}
+	if _, err := elsewhere(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := git(t, w.bare, "show", "main:b.yaml"); !strings.Contains(got, "  word: better # said\n  other: same") {
+		t.Errorf("the manifest is\n%s", got)
+	}
+	subject := git(t, w.bare, "log", "-1", "--format=%s", "main")
+	if subject != "Set status.word of Widget/default/b" {
+		t.Errorf("the commit is %q", subject)
+	}
+	if got, want := w.blame("widgets", "b")["status.word"], fmt.Sprintf("%.7s ada b.yaml:8 manifest", w.main()); got != want {
+		t.Errorf("blame of status.word: %q, want %q", got, want)
+	}
+	git(t, w.work, "pull", "-q")
+	w.branch("next", map[string]string{"b.yaml": widget("b", 1) + "status:\n  word: best\n  other: same\n"})
+	p := w.plan(wire.PlanRequest{Rev: "next"})
+	if len(p.Actions) != 1 || len(p.Actions[0].Fields) != 1 || p.Actions[0].Fields[0].Path != "status.word" {
+		t.Errorf("the plan: %+v", p.Actions)
+	}
+	w.annotate("Kustomization", flux.GitWrites, "reject")
+	if _, err := w.sync.Review(t.Context(), say("worse")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "status.word is set by Git in b.yaml:8") {
+		t.Errorf("the write is answered %v", err)
+	}
+	// By hand, while the syncer does not look.
+	w.annotate("Kustomization", flux.GitWrites, "heal")
+	w.stop()
+	w.editB(func(u *unstructured.Unstructured) { _ = unstructured.SetNestedField(u.Object, "worse", "status", "word") })
+	w.start()
+	w.eventually("the drift is healed", func() bool {
+		u := w.store.Get(widgetKey("b")).(*unstructured.Unstructured)
+		word, _, _ := unstructured.NestedString(u.Object, "status", "word")
+		return word == "better"
+	})
 }
 
 // What removes the finalizers of custom resources, say an operator, is most likely

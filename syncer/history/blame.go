@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
 	"headway.dev/manifests/yaml/origin"
@@ -89,6 +91,12 @@ func (b *blamed) trailOf(key object.Key) (*trail, error) {
 	}
 	t.wanted = leaves(it.Object)
 	t.defaulted = leaves(plan.WithDefaults(b.s.env.Kinds, it.Object))
+	if u, ok := it.Object.(*unstructured.Unstructured); ok {
+		if k, ok := b.s.env.Kinds.ForKind(key.GroupKind); ok && !k.Status { // it is a field like others
+			flatten("status", u.Object["status"], t.wanted)
+			flatten("status", u.Object["status"], t.defaulted)
+		}
+	}
 	b.trails[key] = t
 	return t, nil
 }

@@ -6,7 +6,6 @@ import (
 
 	apihelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -376,8 +375,8 @@ func (next applied) differ(live, made object.Object) []diff.Field {
 	fields := diff.Objects(live, made)
 	was, isCustom := live.(*unstructured.Unstructured)
 	u, ok := made.(*unstructured.Unstructured)
-	if isCustom && ok && next.kind != nil && !next.kind.Status && !equality.Semantic.DeepEqual(was.Object["status"], u.Object["status"]) {
-		fields = append(fields, diff.Field{Path: "status", Old: was.Object["status"], New: u.Object["status"]})
+	if isCustom && ok && next.kind != nil && !next.kind.Status {
+		fields = append(fields, diff.Status(was, u)...)
 	}
 	return fields
 }

@@ -37,8 +37,8 @@ func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w c
 	if w.Next != nil {
 		var here []string
 		scales := s.scales(item.Object)
-		for _, c := range fieldChanges(w.Old, w.Next) {
-			if staysHere(item, c, scales) {
+		for _, c := range s.changes(w.Old, w.Next) {
+			if s.staysHere(item, c, scales) {
 				here = append(here, c.path)
 			} else {
 				u.changes = append(u.changes, c)
@@ -56,14 +56,14 @@ func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w c
 
 // staysHere reports whether a change does not concern Git: the field is the cluster's
 // own, or is taken away and was not from Git, or scales what Git does not.
-func staysHere(item load.Item, c fieldChange, scales string) bool {
+func (s *Writeback) staysHere(item load.Item, c fieldChange, scales string) bool {
 	if livesHere(c.path) {
 		return true
 	}
 	if !c.removed && c.path != scales {
 		return false
 	}
-	return !declares(item, c.path)
+	return !s.declares(item, c.path)
 }
 
 // scales is the field that the scale subresource of an object writes.
@@ -78,8 +78,8 @@ func (s *Writeback) scales(obj object.Object) string {
 }
 
 // declares reports whether Git sets the field or a part of it.
-func declares(item load.Item, path string) bool {
-	for _, f := range fieldChanges(nil, item.Object) {
+func (s *Writeback) declares(item load.Item, path string) bool {
+	for _, f := range s.changes(nil, item.Object) {
 		if partOf(f.path, path) || strings.HasPrefix(path, "data[") && f.path == "stringData"+path[len("data"):] || f.path == strings.Replace(path, "data.", "stringData.", 1) {
 			return true
 		}
@@ -228,7 +228,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, moved := range fieldChanges(u.request.Old, base) {
+	for _, moved := range u.s.changes(u.request.Old, base) {
 		for _, c := range u.changes {
 			if partOf(moved.path, c.path) || partOf(c.path, moved.path) {
 				return "", u.conflict("%s was changed in Git meanwhile: look at it again", moved.path)
@@ -313,7 +313,7 @@ func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base
 		return fmt.Errorf("with the change in %s the object would no longer be applied: edit the files", strings.Join(files, ", "))
 	}
 	got := map[string]fieldChange{}
-	for _, c := range fieldChanges(base, result) {
+	for _, c := range u.s.changes(base, result) {
 		got[c.path] = c
 	}
 	for _, c := range u.changes {

@@ -1,11 +1,13 @@
 package writeback
 
 import (
+	"cmp"
 	"encoding/base64"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"headway.dev/manifests/model/fieldpath"
 	"headway.dev/manifests/model/object"
@@ -21,8 +23,25 @@ type fieldChange struct {
 	removed bool
 }
 
-// fieldChanges are the differences from old to next, without what tells who
-// wrote what.
+// changes are the differences from old to next, without what tells who wrote what. The
+// status of a custom resource is a field like others if it is no subresource.
+func (s *Writeback) changes(old, next object.Object) []fieldChange {
+	out := fieldChanges(old, next)
+	was, _ := old.(*unstructured.Unstructured)
+	is, _ := next.(*unstructured.Unstructured)
+	one := cmp.Or(is, was)
+	if one == nil {
+		return out
+	}
+	if k, ok := s.Env.Kinds.ForKind(one.GroupVersionKind().GroupKind()); !ok || k.Custom == nil || k.Status {
+		return out
+	}
+	for _, f := range diff.Status(was, is) {
+		out = append(out, fieldChange{path: f.Path, value: f.New, removed: f.New == nil})
+	}
+	return out
+}
+
 func fieldChanges(old, next object.Object) []fieldChange {
 	var out []fieldChange
 	a, aOK := old.(*corev1.Secret)

@@ -48,8 +48,8 @@ func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, k
 		return nil
 	}
 	var owned []string
-	changed := fieldChanges(w.Old, w.Next)
-	for _, back := range fieldChanges(w.Next, after) {
+	changed := s.changes(w.Old, w.Next)
+	for _, back := range s.changes(w.Next, after) {
 		for _, c := range changed {
 			if partOf(back.path, c.path) || partOf(c.path, back.path) {
 				owned = append(owned, back.path)
@@ -90,7 +90,7 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 			words = append(words, fmt.Sprintf("and %d more", len(paths)-most))
 			break
 		}
-		if path != "" && !declares(item, path) {
+		if path != "" && !s.declares(item, path) {
 			words = append(words, path+" is not in Git, and the next sync would take it away")
 			causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: item.Source.String()})
 			continue

@@ -51,6 +51,34 @@ func Objects(old, new object.Object) []Field {
 	return w.walk(old, new)
 }
 
+// Status lists the differences of the status of custom resources, which is a field like
+// others where it is no subresource.
+func Status(old, new *unstructured.Unstructured) []Field {
+	var objects []object.Object
+	for _, u := range []*unstructured.Unstructured{old, new} {
+		if u != nil {
+			objects = append(objects, u)
+		}
+	}
+	w := &walker{hidden: hiddenFields(objects...)}
+	const path = "status"
+	a, b := statusOf(old), statusOf(new)
+	if kind := func(v reflect.Value) bool { return !v.IsValid() || v.Kind() == reflect.Map }; kind(a) && kind(b) {
+		w.maps(path, a, b)
+	} else {
+		w.leaf(path, a, b)
+	}
+	slices.SortStableFunc(w.fields, func(a, b Field) int { return cmp.Compare(a.Path, b.Path) })
+	return w.fields
+}
+
+func statusOf(u *unstructured.Unstructured) reflect.Value {
+	if u == nil || u.Object["status"] == nil {
+		return reflect.Value{}
+	}
+	return reflect.ValueOf(u.Object["status"])
+}
+
 // WithSecrets is Objects with the values of Secrets, for callers that have to
 // find out what is secret. Its result must not be shown.
 func WithSecrets(old, new object.Object) []Field { return (&walker{}).walk(old, new) }
