@@ -354,7 +354,9 @@ func TestStatusThatIsAnOrdinaryField(t *testing.T) {
 	// By hand, while the syncer does not look.
 	w.annotate("Kustomization", flux.GitWrites, "heal")
 	w.stop()
-	w.editB(func(u *unstructured.Unstructured) { _ = unstructured.SetNestedField(u.Object, "worse", "status", "word") })
+	w.editB(func(u *unstructured.Unstructured) {
+		_ = unstructured.SetNestedField(u.Object, "worse", "status", "word")
+	})
 	w.start()
 	w.eventually("the drift is healed", func() bool {
 		u := w.store.Get(widgetKey("b")).(*unstructured.Unstructured)

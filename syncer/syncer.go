@@ -176,7 +176,7 @@ func New(cfg Config) *Syncer {
 	})
 	s.writes = writeback.New(writeback.Options{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, Journal: s.journal, Editors: s.editors, Loops: s.loops,
-		Committer: cfg.Identity, SigningKey: cfg.SigningKey,
+		Rendered: s.loops.Rendered, Committer: cfg.Identity, SigningKey: cfg.SigningKey,
 	})
 	s.api = api.New(api.Options{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: s.loops,

@@ -26,11 +26,11 @@ import (
 
 // intercept decides whether a write becomes a commit.
 func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
-	item, _, err := s.declared(ks, key)
+	item, v, err := s.declared(ks, key)
 	if err != nil || item.Object == nil {
 		return nil, err
 	}
-	if left, err := s.afterSync(ks, item, key, w.Old); err != nil || left == nil {
+	if left, err := s.afterSync(v.ks, item, key, w.Old); err != nil || left == nil {
 		return nil, err
 	}
 	u := &userWrite{s: s, ks: ks, key: key, request: w}
@@ -216,7 +216,8 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 // write makes the commit on top of a head, and checks what it would do. In a
 // dry run it only checks.
 func (u *userWrite) write(tip source.Head, branch string) (string, error) {
-	before, err := u.s.viewOf(u.ks, tip)
+	ignore := flux.Ignore(u.s.Env.Store, flux.SourceKey(u.ks))
+	before, err := u.s.viewOf(u.ks, tip, ignore)
 	if err != nil {
 		return "", fmt.Errorf("the branch cannot be built, so nothing is added to it: %w", err)
 	}
@@ -275,7 +276,7 @@ func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base
 	var after load.Item
 	for _, ks := range flux.Followers(u.s.Env.Store, flux.SourceKey(u.ks)) {
 		same := ks.Namespace == u.ks.Namespace && ks.Name == u.ks.Name
-		was, err := u.s.viewOf(ks, tip)
+		was, err := u.s.viewOf(ks, tip, flux.Ignore(u.s.Env.Store, flux.SourceKey(ks)))
 		if same {
 			was, err = before, nil
 		}

@@ -31,6 +31,7 @@ func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, k
 	if err != nil {
 		return err
 	}
+	ks = v.ks
 	if item.Object == nil {
 		return nil // it is gone from Git, and no longer defended
 	}

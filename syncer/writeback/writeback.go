@@ -2,6 +2,7 @@ package writeback
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
+	"headway.dev/syncer/history"
 	"headway.dev/syncer/journal"
 	"headway.dev/syncer/owners"
 	"headway.dev/syncer/plan"
@@ -43,6 +45,9 @@ type Options struct {
 	Journal *journal.Journal
 	Editors *editors.Editors
 	Loops   progress.Loops
+	// Rendered is what a Kustomization applied last, as it was rendered: by then its
+	// spec may be that of a newer commit, which cannot be applied.
+	Rendered func(key object.Key) history.Rendered
 	// Committer commits for users.
 	Committer git.Identity
 	// SigningKey signs the commits; nil leaves them unsigned.
@@ -71,6 +76,8 @@ type view struct {
 	head     source.Head
 	items    map[object.Key]load.Item
 	tree     tree.Tree
+	// ks is the Kustomization as it was rendered.
+	ks *kustomizev1.Kustomization
 }
 
 // Review decides about a user's write through the API, by the annotation
@@ -173,27 +180,39 @@ func (s *Writeback) declared(ks *kustomizev1.Kustomization, key object.Key) (loa
 	if !now.Fetched() {
 		return load.Item{}, nil, apierrors.NewServiceUnavailable("the Git repository is not open yet: try again in a moment")
 	}
-	v, err := s.viewOf(ks, now.At(applied))
+	ignore := flux.Ignore(s.Env.Store, flux.SourceKey(ks))
+	if last := s.Rendered(flux.KeyOf(ks)); last.Revision == ks.Status.LastAppliedRevision {
+		account := ks.Spec.ServiceAccountName
+		ks, ignore = ks.DeepCopy(), last.Ignore
+		ks.Spec = *last.Spec.DeepCopy()
+		ks.Spec.ServiceAccountName = account
+	}
+	v, err := s.viewOf(ks, now.At(applied), ignore)
 	if err != nil {
 		return load.Item{}, nil, fmt.Errorf("read what Git declares: %w", err)
 	}
 	return v.items[key], v, nil
 }
 
-// viewOf renders a Kustomization at a head, unless that is known.
-func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view, error) {
+// viewOf renders a Kustomization at a head, unless that is known; ignore is what the
+// source leaves out of the files.
+func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head, ignore string) (*view, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := flux.KeyOf(ks)
 	known := s.views[key]
-	at := fmt.Sprintf("%s %d", h.ID(), ks.Generation)
+	spec, err := json.Marshal(ks.Spec)
+	if err != nil {
+		return nil, err
+	}
+	at := fmt.Sprintf("%s %q %s", h.ID(), ignore, spec)
 	if known != nil && known.revision == at {
 		return known, nil
 	}
 	if known == nil {
 		known = &view{renderer: render.New(s.Env, s.Rights)}
 	}
-	t, err := h.Tree(flux.Ignore(s.Env.Store, flux.SourceKey(ks)))
+	t, err := h.Tree(ignore)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +220,7 @@ func (s *Writeback) viewOf(ks *kustomizev1.Kustomization, h source.Head) (*view,
 	if err != nil {
 		return nil, err
 	}
-	next := &view{renderer: known.renderer, revision: at, head: h, items: items, tree: t}
+	next := &view{renderer: known.renderer, revision: at, head: h, items: items, tree: t, ks: ks}
 	for other := range s.views {
 		if s.Env.Store.Get(other) == nil {
 			delete(s.views, other)
