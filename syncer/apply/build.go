@@ -19,6 +19,7 @@ import (
 	"headway.dev/syncer/neighbours"
 	"headway.dev/syncer/parents"
 	"headway.dev/syncer/render"
+	"headway.dev/syncer/verdict"
 )
 
 // build is the phase that renders the tree. It returns the Kustomization with
@@ -31,8 +32,12 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 	// that of a newer commit by now, which is for that commit's files. Who may do
 	// it is decided by the spec of now.
 	ignore, then := flux.Ignore(k.s.Env.Store, flux.SourceKey(ks)), (*history.Rendered)(nil)
-	if !r.hold && ks.Status.LastAppliedRevision == r.head.Revision() && r.older(ks) {
-		switch last := k.s.Rendered(k.key); {
+	last := k.s.Rendered(k.key)
+	if good := last.Healthy; r.hold && good != nil && good.Revision == r.head.Revision() && last.Revision != good.Revision {
+		last = *good
+	}
+	if (r.hold || ks.Status.LastAppliedRevision == r.head.Revision()) && r.older(ks) {
+		switch {
 		case last.Revision == r.head.Revision():
 			account := ks.Spec.ServiceAccountName
 			ks = ks.DeepCopy()
@@ -43,7 +48,7 @@ func (r *round) build(ctx context.Context, ks *kustomizev1.Kustomization) (*kust
 				return ks, nil
 			}
 			ignore, then = last.Ignore, &last
-		case edited(ks):
+		case !r.hold && edited(ks):
 			return ks, fault.New(meta.ReconciliationFailedReason, fmt.Errorf("the spec has changed since %s was applied, and nobody knows what it was then", r.head.Revision()))
 		}
 	}
@@ -72,8 +77,10 @@ func edited(ks *kustomizev1.Kustomization) bool {
 
 // record is what outlives a restart of how a round's revision was rendered; none if that
 // is recorded.
-func (r *round) record() []change.Record {
+func (r *round) record(ks *kustomizev1.Kustomization) []change.Record {
 	k := r.k
+	last := k.s.Rendered(k.key)
+	r.rendered.Healthy = last.Before(r.rendered.Revision, verdict.Of(ks).Healthy)
 	rec, err := r.rendered.Record(k.key)
 	if err == nil && k.recorded == nil {
 		_, k.recorded, err = history.Recorded(k.s.Env.Store, k.key)

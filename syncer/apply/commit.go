@@ -55,7 +55,7 @@ type part struct {
 // there is nothing to write.
 func (r *round) part(ks *kustomizev1.Kustomization) *part {
 	k := r.k
-	p := &part{k: k, ks: ks, r: r, records: r.record()}
+	p := &part{k: k, ks: ks, r: r, records: r.record(ks)}
 	now, by := k.s.Env.Now(), k.s.Rights.Writer(ks)
 	for _, a := range r.plan.Actions {
 		if !a.Writes() {

@@ -23,6 +23,9 @@ type Rendered struct {
 	Items  []load.Item
 	// Digest identifies Items.
 	Digest string
+	// Healthy is the same of the commit before that was healthy last, without Items: what
+	// is gone back to if this one fails. nil if that is not known.
+	Healthy *Rendered
 }
 
 // recorded is what outlives a restart.
@@ -30,6 +33,35 @@ type recorded struct {
 	Revision string                         `json:"revision"`
 	Spec     *kustomizev1.KustomizationSpec `json:"spec"`
 	Ignore   string                         `json:"ignore,omitempty"`
+	Healthy  *recorded                      `json:"healthy,omitempty"`
+}
+
+func (r *Rendered) recorded() *recorded {
+	if r == nil {
+		return nil
+	}
+	return &recorded{Revision: r.Revision, Spec: &r.Spec, Ignore: r.Ignore, Healthy: r.Healthy.recorded()}
+}
+
+func (r *recorded) rendered() *Rendered {
+	if r == nil || r.Spec == nil {
+		return nil
+	}
+	return &Rendered{Revision: r.Revision, Spec: *r.Spec, Ignore: r.Ignore, Healthy: r.Healthy.rendered()}
+}
+
+// Before returns what is to be known as Healthy of what comes after r, when healthy is
+// the revision that was healthy last.
+func (r Rendered) Before(next, healthy string) *Rendered {
+	switch {
+	case r.Revision == next:
+		return r.Healthy
+	case healthy != "" && r.Revision == healthy:
+		return &Rendered{Revision: r.Revision, Spec: r.Spec, Ignore: r.Ignore}
+	case r.Healthy != nil && r.Healthy.Revision == healthy:
+		return r.Healthy
+	}
+	return nil
 }
 
 func appliedLog(kustomization object.Key) string {
@@ -40,7 +72,7 @@ func appliedLog(kustomization object.Key) string {
 // by then the stored spec may be that of a newer commit, which is for that commit's
 // files.
 func (r Rendered) Record(kustomization object.Key) (change.Record, error) {
-	data, err := json.Marshal(recorded{Revision: r.Revision, Spec: &r.Spec, Ignore: r.Ignore})
+	data, err := json.Marshal(r.recorded())
 	if err != nil {
 		return change.Record{}, fmt.Errorf("record what is applied: %w", err)
 	}
@@ -63,8 +95,9 @@ func Recorded(store env.Store, kustomization object.Key) (Rendered, []byte, erro
 	if err := json.Unmarshal(records[0], &r); err != nil {
 		return Rendered{}, nil, fmt.Errorf("read what was applied last: %w", err)
 	}
-	if r.Spec == nil {
+	last := r.rendered()
+	if last == nil {
 		return Rendered{}, nil, nil
 	}
-	return Rendered{Revision: r.Revision, Spec: *r.Spec, Ignore: r.Ignore}, records[0], nil
+	return *last, records[0], nil
 }
