@@ -161,12 +161,10 @@ func (n Node) related(node, resource, namespace, name string) string {
 	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
 }
 
-// selected is the value that the request's field selector pins a field to.
+// selected is the value that the request's field selector pins a field to, as far as
+// the selector is understood: what is not can only narrow it.
 func selected(a authorizer.Attributes, field string) string {
-	requirements, err := a.GetFieldSelector()
-	if err != nil {
-		return ""
-	}
+	requirements, _ := a.GetFieldSelector()
 	for _, r := range requirements {
 		if r.Field == field && (r.Operator == selection.Equals || r.Operator == selection.DoubleEquals) {
 			return r.Value

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -9,8 +11,12 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -78,13 +84,12 @@ func (a access[T]) Create(ctx context.Context, obj runtime.Object, validate rest
 			return nil, err
 		}
 	}
-	decision, reason, err := a.auth.Authorize(ctx, q.attributes())
+	attributes := q.attributes()
+	decision, reason, err := a.auth.Authorize(ctx, attributes)
 	*q.status = authorizationv1.SubjectAccessReviewStatus{
 		Allowed: decision == authorizer.DecisionAllow, Denied: decision == authorizer.DecisionDeny, Reason: reason,
 	}
-	if err != nil {
-		q.status.EvaluationError = err.Error()
-	}
+	q.status.EvaluationError = evaluationError(err, attributes)
 	return review, nil
 }
 
@@ -109,7 +114,7 @@ func (q question) validate() field.ErrorList {
 	if q.user != nil && q.user.GetName() == "" && len(q.user.GetGroups()) == 0 {
 		errs = append(errs, field.Required(spec.Child("user"), "at least one of user or group must be specified"))
 	}
-	return errs
+	return append(errs, validateSelectors(q.resource, spec.Child("resourceAttributes"))...)
 }
 
 func (q question) attributes() authorizer.Attributes {
@@ -117,8 +122,14 @@ func (q question) attributes() authorizer.Attributes {
 	if r := q.resource; r != nil {
 		a.ResourceRequest = true
 		a.Verb, a.Namespace, a.Name = r.Verb, r.Namespace, r.Name
-		a.APIGroup, a.APIVersion = r.Group, r.Version
+		a.APIGroup, a.APIVersion = r.Group, cmp.Or(r.Version, "*")
 		a.Resource, a.Subresource = r.Resource, r.Subresource
+		if r.FieldSelector != nil {
+			a.FieldSelectorRequirements, a.FieldSelectorParsingErr = fieldRequirements(r.FieldSelector)
+		}
+		if r.LabelSelector != nil {
+			a.LabelSelectorRequirements, a.LabelSelectorParsingErr = labelRequirements(r.LabelSelector)
+		}
 	} else {
 		a.Verb, a.Path = q.path.Verb, q.path.Path
 	}
@@ -153,4 +164,110 @@ func subjectOf(spec authorizationv1.SubjectAccessReviewSpec) user.Info {
 		info.Extra[k] = v
 	}
 	return info
+}
+
+// validateSelectors refuses a selector that says nothing or two things. Operators that
+// are not known are no mistake: a newer client may know more.
+func validateSelectors(r *authorizationv1.ResourceAttributes, path *field.Path) field.ErrorList {
+	if r == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	form := func(path *field.Path, raw string, requirements int) {
+		switch {
+		case raw != "" && requirements > 0:
+			errs = append(errs, field.Invalid(path.Child("rawSelector"), raw, "may not specified at the same time as requirements"))
+		case raw == "" && requirements == 0:
+			errs = append(errs, field.Required(path.Child("requirements"), fmt.Sprintf("when %s is specified, requirements or rawSelector is required", path)))
+		}
+	}
+	if s := r.FieldSelector; s != nil {
+		path := path.Child("fieldSelector")
+		form(path, s.RawSelector, len(s.Requirements))
+		for i, requirement := range s.Requirements {
+			options := validation.FieldSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}
+			errs = append(errs, validation.ValidateFieldSelectorRequirement(requirement, options, path.Child("requirements").Index(i))...)
+		}
+	}
+	if s := r.LabelSelector; s != nil {
+		path := path.Child("labelSelector")
+		form(path, s.RawSelector, len(s.Requirements))
+		for i, requirement := range s.Requirements {
+			options := validation.LabelSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}
+			errs = append(errs, validation.ValidateLabelSelectorRequirement(requirement, options, path.Child("requirements").Index(i))...)
+		}
+	}
+	return errs
+}
+
+// fieldRequirements are the requirements that are understood, with an error about the
+// others. Without those more is asked for, never less, so that they can be left out.
+func fieldRequirements(s *authorizationv1.FieldSelectorAttributes) (fields.Requirements, error) {
+	if s.RawSelector != "" {
+		selector, err := fields.ParseSelector(s.RawSelector)
+		if err != nil {
+			return nil, err
+		}
+		return selector.Requirements(), nil
+	}
+	operators := map[metav1.FieldSelectorOperator]selection.Operator{metav1.FieldSelectorOpIn: selection.Equals, metav1.FieldSelectorOpNotIn: selection.NotEquals}
+	var requirements fields.Requirements
+	var errs []error
+	for _, r := range s.Requirements {
+		if operator, ok := operators[r.Operator]; ok && len(r.Values) == 1 {
+			requirements = append(requirements, fields.Requirement{Field: r.Key, Operator: operator, Value: r.Values[0]})
+		} else {
+			errs = append(errs, fmt.Errorf("field selectors do not support %q with %d values", r.Operator, len(r.Values)))
+		}
+	}
+	return requirements, errors.Join(errs...)
+}
+
+// labelRequirements is fieldRequirements for labels.
+func labelRequirements(s *authorizationv1.LabelSelectorAttributes) (labels.Requirements, error) {
+	if s.RawSelector != "" {
+		selector, err := labels.Parse(s.RawSelector)
+		if err != nil {
+			return nil, err
+		}
+		requirements, _ := selector.Requirements()
+		return requirements, nil
+	}
+	operators := map[metav1.LabelSelectorOperator]selection.Operator{
+		metav1.LabelSelectorOpIn: selection.In, metav1.LabelSelectorOpNotIn: selection.NotIn,
+		metav1.LabelSelectorOpExists: selection.Exists, metav1.LabelSelectorOpDoesNotExist: selection.DoesNotExist,
+	}
+	var requirements labels.Requirements
+	var errs []error
+	for _, r := range s.Requirements {
+		requirement, err := labels.NewRequirement(r.Key, operators[r.Operator], r.Values)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		requirements = append(requirements, *requirement)
+	}
+	return requirements, errors.Join(errs...)
+}
+
+// evaluationError tells what kept a question from being answered as it was asked.
+func evaluationError(err error, a authorizer.Attributes) string {
+	var told []string
+	if err != nil {
+		told = append(told, err.Error())
+	}
+	ignored := func(selector string, understood int, err error) {
+		switch {
+		case err == nil:
+		case understood > 0:
+			told = append(told, "spec.resourceAttributes."+selector+" partially ignored due to parse error")
+		default:
+			told = append(told, "spec.resourceAttributes."+selector+" ignored due to parse error")
+		}
+	}
+	byField, err := a.GetFieldSelector()
+	ignored("fieldSelector", len(byField), err)
+	byLabel, err := a.GetLabelSelector()
+	ignored("labelSelector", len(byLabel), err)
+	return strings.Join(told, "; ")
 }
