@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,8 +38,11 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 		crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com", UID: "1"}}
 		crd.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1"}}
 		d := newDefinitions(one{crd: crd}, time.Minute)
+		var mu sync.Mutex
 		var told []*apiextensionsv1.CustomResourceDefinition
 		if _, err := d.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(obj any) {
+			mu.Lock()
+			defer mu.Unlock()
 			told = append(told, obj.(*apiextensionsv1.CustomResourceDefinition))
 		}}); err != nil {
 			t.Fatal(err)
@@ -53,6 +57,8 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 		after := func(wait time.Duration) int {
 			<-time.After(wait)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			return len(told)
 		}
 		watch := request(crd.Name)
@@ -72,8 +78,11 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 			t.Errorf("told %d times to forget: %v", n, told)
 		}
 		request("others.example.com")()
-		if len(d.used) != 0 {
-			t.Errorf("kept of what nobody uses: %v", d.used)
+		d.mu.Lock()
+		used := len(d.used)
+		d.mu.Unlock()
+		if used != 0 {
+			t.Errorf("%d definitions are known that nobody uses", used)
 		}
 		d.changed(crd.Name)
 		if n := after(time.Hour); n != 1 {
