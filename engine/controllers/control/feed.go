@@ -11,6 +11,7 @@ import (
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 )
 
 // Feed follows the store's events, maintains the indexes and notifies the
@@ -24,7 +25,7 @@ type Feed struct {
 	subs    []func(object.Event)
 	// seen is the state up to which events were handed on, so that a new list
 	// after a gap can be told as the events that were missed.
-	seen map[object.Key]object.Object
+	seen map[object.Key]seen
 	// listed is the revision of each kind's list: events up to it are in it.
 	listed map[schema.GroupKind]uint64
 
@@ -33,12 +34,34 @@ type Feed struct {
 	moved    chan struct{}
 }
 
+// seen is an object as it was handed on, packed if the store keeps it so: all of them
+// would else be kept whole.
+type seen struct {
+	whole  object.Object
+	packed object.Packed
+}
+
+func see(key object.Key, obj object.Object) seen {
+	if k, ok := scheme.ForKind(key.GroupKind); ok && k.Pack != nil {
+		return seen{packed: k.Pack(obj)}
+	}
+	return seen{whole: obj}
+}
+
+// object is nil if nothing was seen.
+func (s seen) object() object.Object {
+	if s.packed != nil {
+		return s.packed.Whole()
+	}
+	return s.whole
+}
+
 // NewFeed makes a feed of all kinds of the store, also of those that come later.
 func NewFeed(store Store, kinds Kinds, log *slog.Logger) *Feed {
 	return &Feed{
 		store: store, kinds: kinds, log: log,
 		indexes: map[string]*Index{},
-		seen:    map[object.Key]object.Object{},
+		seen:    map[object.Key]seen{},
 		listed:  map[schema.GroupKind]uint64{},
 		moved:   make(chan struct{}),
 	}
@@ -80,8 +103,9 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 			events = append(events, object.Event{Type: object.Added, Key: key, Object: obj, Revision: revision})
 		}
 	}
-	for key, old := range f.seen {
+	for key, last := range f.seen {
 		if !present[key] {
+			old := last.object()
 			events = append(events, object.Event{Type: object.Deleted, Key: key, Object: old, Old: old, Revision: start})
 		}
 	}
@@ -99,14 +123,14 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 
 // keep replaces the event's Old by what the indexes know, and updates them.
 func (f *Feed) keep(ctx context.Context, ev *object.Event) {
-	ev.Old = f.seen[ev.Key]
+	ev.Old = f.seen[ev.Key].object()
 	if ev.Old != nil && ev.Type == object.Added {
 		ev.Type = object.Modified
 	}
 	if ev.Type == object.Deleted {
 		delete(f.seen, ev.Key)
 	} else {
-		f.seen[ev.Key] = ev.Object
+		f.seen[ev.Key] = see(ev.Key, ev.Object)
 	}
 	for _, ix := range f.indexes {
 		guarded(ctx, ev.Key, func() { ix.observe(*ev) })
