@@ -57,18 +57,27 @@ func newDefinitions(reader Store, idle time.Duration) *definitions {
 	return &definitions{reader: reader, idle: idle, used: map[string]*use{}}
 }
 
-// serving serves requests for resources, by what h makes of their definitions.
+// serving serves requests for resources, by what h makes of their definitions as they
+// are now: events of them are behind.
 func (d *definitions) serving(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if info, ok := request.RequestInfoFrom(r.Context()); ok {
-			defer d.use(info.Resource + "." + info.APIGroup)()
+			name := info.Resource + "." + info.APIGroup
+			last, done := d.use(name)
+			defer done()
+			if last != nil {
+				if now := d.stored(name); now != nil && now.ResourceVersion != last.ResourceVersion {
+					d.changed(name)
+				}
+			}
 		}
 		h.ServeHTTP(w, r)
 	})
 }
 
-// use notes a request for a resource of a definition, until it is done.
-func (d *definitions) use(name string) (done func()) {
+// use notes a request for a resource of a definition, until it is done. last is the
+// definition as it was last asked for, if it is kept.
+func (d *definitions) use(name string) (last *apiextensionsv1.CustomResourceDefinition, done func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	u := d.used[name]
@@ -80,7 +89,7 @@ func (d *definitions) use(name string) (done func()) {
 	if u.ends != nil {
 		u.ends.Stop()
 	}
-	return func() {
+	return u.crd, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		switch u.requests--; {
@@ -116,6 +125,12 @@ func (d *definitions) rest(name string, u *use) {
 // events follows the changes of all definitions.
 func (d *definitions) events() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
+		// One may have been used, and changed, before it was listed.
+		AddFunc: func(obj any) {
+			if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok {
+				d.changed(crd.Name)
+			}
+		},
 		UpdateFunc: func(old, now any) {
 			was, ok := old.(*apiextensionsv1.CustomResourceDefinition)
 			is, also := now.(*apiextensionsv1.CustomResourceDefinition)
@@ -143,15 +158,18 @@ func (d *definitions) changed(name string) {
 	d.mu.Lock()
 	_, used := d.used[name]
 	d.mu.Unlock()
-	if crd, err := d.Get(name); used && err == nil {
+	if !used {
+		return
+	}
+	if crd, err := d.Get(name); err == nil {
 		d.handler.OnAdd(crd, false) // which forgets what it made of another state
 	}
 }
 
 // Get implements listers.CustomResourceDefinitionLister.
 func (d *definitions) Get(name string) (*apiextensionsv1.CustomResourceDefinition, error) {
-	crd, ok := d.reader.Get(object.Key{GroupKind: definition, Name: name}).(*apiextensionsv1.CustomResourceDefinition)
-	if !ok {
+	crd := d.stored(name)
+	if crd == nil {
 		return nil, apierrors.NewNotFound(apiextensionsv1.Resource("customresourcedefinitions"), name)
 	}
 	d.mu.Lock()
@@ -160,6 +178,12 @@ func (d *definitions) Get(name string) (*apiextensionsv1.CustomResourceDefinitio
 		u.crd = crd
 	}
 	return crd, nil
+}
+
+// stored is nil if there is no such definition.
+func (d *definitions) stored(name string) *apiextensionsv1.CustomResourceDefinition {
+	crd, _ := d.reader.Get(object.Key{GroupKind: definition, Name: name}).(*apiextensionsv1.CustomResourceDefinition)
+	return crd
 }
 
 // List implements listers.CustomResourceDefinitionLister, without the schemas.

@@ -1,6 +1,8 @@
 package custom
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -9,6 +11,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/manifests/model/object"
@@ -47,8 +50,8 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 		}}); err != nil {
 			t.Fatal(err)
 		}
-		request := func(name string) (done func()) {
-			done = d.use(name)
+		use := func(name string) (done func()) {
+			_, done = d.use(name)
 			if got, err := d.Lister().Get(name); (err == nil) != (name == crd.Name) || err == nil && got != crd {
 				t.Errorf("%s is %v, %v", name, got, err)
 			}
@@ -61,23 +64,36 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 			defer mu.Unlock()
 			return len(told)
 		}
-		watch := request(crd.Name)
-		request(crd.Name)()
+		store := &one{crd: crd}
+		d.reader = store
+		watch := use(crd.Name)
+		use(crd.Name)()
 		if n := after(time.Hour); n != 0 {
 			t.Errorf("forgotten %d times while there is a watch", n)
 		}
+		// A request is served by what is stored, whose event is not there yet.
+		crd = crd.DeepCopy()
+		crd.ResourceVersion, store.crd = "2", crd
+		info := &request.RequestInfo{APIGroup: "example.com", Resource: "widgets"}
+		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody).WithContext(request.WithRequestInfo(t.Context(), info))
+		d.serving(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			if len(told) != 1 || told[0] != crd {
+				t.Errorf("a request is served by %v", told)
+			}
+			told = nil
+		})).ServeHTTP(httptest.NewRecorder(), r)
 		watch()
 		if n := after(59 * time.Second); n != 0 {
 			t.Errorf("forgotten %d times within the minute", n)
 		}
-		request(crd.Name)()
+		use(crd.Name)()
 		if n := after(59 * time.Second); n != 0 {
 			t.Errorf("forgotten %d times within a minute of the last request", n)
 		}
 		if n := after(2 * time.Second); n != 1 || told[0].UID != crd.UID || told[0].Spec.Versions != nil {
 			t.Errorf("told %d times to forget: %v", n, told)
 		}
-		request("others.example.com")()
+		use("others.example.com")()
 		d.mu.Lock()
 		used := len(d.used)
 		d.mu.Unlock()
