@@ -66,6 +66,17 @@ func (o *overlay) Get(key object.Key) object.Object {
 // List implements object.Reader.
 func (o *overlay) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
 	list, revision := o.Reader.List(kind, namespace)
+	return o.with(list, kind, namespace), revision
+}
+
+// Heads is as of [object.Heads].
+func (o *overlay) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
+	list, revision := object.Heads(o.Reader, kind)
+	return o.with(list, kind, ""), revision
+}
+
+// with is a list with the changes.
+func (o *overlay) with(list []object.Object, kind schema.GroupKind, namespace string) []object.Object {
 	var added []object.Object
 	found := false
 	for key := range o.kinds[kind] {
@@ -78,12 +89,12 @@ func (o *overlay) List(kind schema.GroupKind, namespace string) ([]object.Object
 		found = true
 	}
 	if !found {
-		return list, revision
+		return list
 	}
 	list = slices.DeleteFunc(slices.Clone(list), func(obj object.Object) bool {
 		key, err := scheme.KeyOf(obj)
 		_, changed := o.changed[key]
 		return err == nil && changed
 	})
-	return append(list, added...), revision
+	return append(list, added...)
 }

@@ -74,7 +74,7 @@ func (d *definitions) complement(actions []Action) {
 // accepted yet: its resources may be stored, as they may together with it. nil if there
 // is none, or its names are refused, and why.
 func Coming(stored object.Reader, of schema.GroupKind) (crd *apiextensionsv1.CustomResourceDefinition, refused string) {
-	list, _ := stored.List(scheme.Definition, "")
+	list, _ := object.Heads(stored, scheme.Definition)
 	for _, obj := range list {
 		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
 		if !ok || crd.Spec.Group != of.Group || crd.Spec.Names.Kind != of.Kind || crd.DeletionTimestamp != nil {
@@ -84,7 +84,9 @@ func Coming(stored object.Reader, of schema.GroupKind) (crd *apiextensionsv1.Cus
 			refused = fmt.Sprintf("the names of the CustomResourceDefinition %s are not accepted: %s", crd.Name, c.Message)
 			continue
 		}
-		return crd, ""
+		if crd, ok = stored.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); ok {
+			return crd, ""
+		}
 	}
 	return nil, refused
 }

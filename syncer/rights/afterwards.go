@@ -36,6 +36,17 @@ func NewAfterwards(stored object.Reader, changed map[object.Key]object.Object) A
 // List implements object.Reader.
 func (a Afterwards) List(kind schema.GroupKind, namespace string) ([]object.Object, uint64) {
 	list, revision := a.Reader.List(kind, namespace)
+	return a.with(list, kind, namespace), revision
+}
+
+// Heads is as of [object.Heads].
+func (a Afterwards) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
+	list, revision := object.Heads(a.Reader, kind)
+	return a.with(list, kind, ""), revision
+}
+
+// with is a list with the changes.
+func (a Afterwards) with(list []object.Object, kind schema.GroupKind, namespace string) []object.Object {
 	concerns := func(key object.Key) bool {
 		return key.GroupKind == kind && (namespace == "" || key.Namespace == namespace)
 	}
@@ -51,12 +62,12 @@ func (a Afterwards) List(kind schema.GroupKind, namespace string) ([]object.Obje
 		}
 	}
 	if !copied {
-		return list, revision
+		return list
 	}
 	for key, obj := range a.Changed {
 		if obj != nil && concerns(key) {
 			list = append(list, obj)
 		}
 	}
-	return list, revision
+	return list
 }
