@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/support"
@@ -37,6 +38,11 @@ import (
 type basis struct {
 	object.Reader
 	claimed func(self object.Key) func(object.Key) (plan.Owner, bool)
+}
+
+// Heads is as of [object.Heads].
+func (b basis) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
+	return object.Heads(b.Reader, kind)
 }
 
 // basis is that of now.
