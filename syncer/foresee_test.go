@@ -2,6 +2,7 @@ package syncer_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 
@@ -69,7 +70,7 @@ func TestAdmissionIsAskedAsLongAsSomebodyWaits(t *testing.T) {
 	head := w.push("next")
 	<-asked
 	w.stop()
-	if got := w.ready("Kustomization"); got[:4] != "True" {
+	if got := w.ready("Kustomization"); !strings.HasPrefix(got, "True") {
 		t.Errorf("a syncer that ended leaves %s", got)
 	}
 	hook.mu.Lock()

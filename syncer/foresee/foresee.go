@@ -89,16 +89,16 @@ func (f Func) ask(ctx context.Context, a Ask) (answer Answer, over error) {
 
 // Admit returns for plan.Input what admission makes of objects that by writes upon
 // what is stored. What it refuses is left to Plan, which tells why.
-func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) func(next, live object.Object) object.Object {
+func (f Func) Admit(ctx context.Context, stored object.Reader, by change.User) func(next, live object.Object) (made object.Object, known bool) {
 	if f == nil {
 		return nil
 	}
-	return func(next, live object.Object) object.Object {
+	return func(next, live object.Object) (object.Object, bool) {
 		answer, over := f.ask(ctx, Ask{View: stored, By: by, Object: next, Old: live, Changes: true})
 		if over != nil || answer.Refused != nil {
-			return nil
+			return nil, over == nil
 		}
-		return answer.Object
+		return answer.Object, true
 	}
 }
 

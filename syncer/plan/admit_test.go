@@ -29,7 +29,7 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 	}
 	in := input(items(t, namespace, config))
 	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
-	in.Admit = func(next, live object.Object) object.Object {
+	in.Admit = func(next, live object.Object) (object.Object, bool) {
 		if live == nil {
 			t.Error("asked about an object that does not exist")
 		}
@@ -37,12 +37,18 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 		if _, ok := next.(*corev1.ConfigMap); ok {
 			rewrite(next)
 		}
-		return next
+		return next, true
 	}
 	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
-	// Once admission does that no longer, Git's value is missed.
+	// What it said is remembered while it cannot be asked, and nothing else is.
+	silent := in
+	silent.Admit = func(_, _ object.Object) (object.Object, bool) { return nil, false }
+	want(t, plan.New(nil).Plan(silent, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
 	remembers := plan.New(nil)
 	want(t, remembers.Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, remembers.Plan(silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, remembers.Plan(silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	// Once admission does that no longer, Git's value is missed.
 	later := in
 	later.Admit = nil
 	want(t, remembers.Plan(later, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")

@@ -81,8 +81,8 @@ type Input struct {
 	// Ignore names fields of live objects that are left as they are.
 	Ignore []kustomizev1.IgnoreRule
 	// Admit returns what admission makes of next when it takes the place of live;
-	// nil if it changes nothing.
-	Admit func(next, live object.Object) object.Object
+	// nil if it changes nothing. known is false if it is not asked any more.
+	Admit func(next, live object.Object) (made object.Object, known bool)
 	// Unseen reports whether a plan must reveal nothing about the stored object
 	// of a key, not even that it exists; nil if it may reveal everything. The
 	// plan then depends only on Before: the declaration that was applied last.
@@ -411,7 +411,9 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 			return Action{}, errs
 		}
 	}
-	if m, ok := p.memo[key]; ok && !m.admitted && live != nil && m.want == item.Object && m.kind == defined && SameButStatus(m.live, live) {
+	m, before := p.memo[key]
+	before = before && live != nil && m.want == item.Object && m.kind == defined && SameButStatus(m.live, live)
+	if before && !m.admitted {
 		if m.live != live {
 			p.memo[key] = memo{want: item.Object, live: live, kind: defined}
 		}
@@ -450,11 +452,16 @@ func (p *Planner) one(in Input, key object.Key, item load.Item, custom bool, wan
 	if len(errs) > 0 {
 		return Action{}, errs
 	}
+	fields, admitted, known := p.changes(in, live, next)
+	if before && !known {
+		// Admission is not asked any more: what it said the last time still stands.
+		p.memo[key] = memo{want: item.Object, live: live, admitted: true, kind: defined}
+		return a, nil
+	}
 	a.Object, a.Kind, a.Recreate, a.Part, a.Reason = next.object, next.kind, next.recreate, next.part, next.reason
-	admitted := false
 	if live == nil {
 		a.Type = Create
-	} else if a.Fields, admitted = p.changes(in, live, next); len(a.Fields) > 0 || next.recreate {
+	} else if a.Fields = fields; len(fields) > 0 || next.recreate {
 		a.Type = Update
 		a.Restart = restarts(a)
 	} else if sameOwnership(live, next.object) {
@@ -486,21 +493,25 @@ func takenOver(in Input, key object.Key, live object.Object) string {
 
 // changes are the fields that an object has differently once it is stored. What
 // admission changed before, and would change again, is no change; admitted reports
-// that there is such.
-func (p *Planner) changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted bool) {
+// that there is such, and known that admission was asked if it had to be.
+func (p *Planner) changes(in Input, live object.Object, next applied) (fields []diff.Field, admitted, known bool) {
+	if live == nil {
+		return nil, false, true
+	}
 	fields = next.differ(live, next.object)
 	if len(fields) == 0 || next.recreate || in.Admit == nil {
-		return fields, false
+		return fields, false, true
 	}
-	admit := func() object.Object {
+	admit := func() (object.Object, bool) {
 		p.mu.Unlock() // it may ask webhooks
 		defer p.mu.Lock()
 		return in.Admit(next.object, live)
 	}
-	if made := admit(); made != nil {
-		return next.differ(live, made), true
+	made, known := admit()
+	if made != nil {
+		return next.differ(live, made), true, known
 	}
-	return fields, false
+	return fields, false, known
 }
 
 // heldBy is why an object is another Kustomization's: that has applied it and
