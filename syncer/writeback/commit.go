@@ -160,9 +160,10 @@ func (u *userWrite) converts() bool {
 	return ok && k.Custom != nil && k.Custom.ByWebhook()
 }
 
-// advance has push called while nobody else commits to the branch.
-func (u *userWrite) advance(ctx context.Context, src *source.Source, push func() error) error {
-	if u.converts() {
+// advance has push called while nobody else commits to the branch; locked says that
+// nobody does anyway.
+func (u *userWrite) advance(ctx context.Context, src *source.Source, locked bool, push func() error) error {
+	if !locked {
 		if src.LockBranch(ctx) != nil {
 			return errBusy
 		}
@@ -179,7 +180,8 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 		return "", err
 	}
 	auth := src.Auth()
-	if !u.converts() {
+	locked := !u.converts() // as it is now: a definition may change meanwhile
+	if locked {
 		if src.LockBranch(ctx) != nil {
 			return "", errBusy
 		}
@@ -196,7 +198,7 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 		if err != nil || u.request.DryRun {
 			return sha, err
 		}
-		err = u.advance(ctx, src, func() error { return write.Advance(ctx, repo, branch.Name, tip.Commit, sha, auth) })
+		err = u.advance(ctx, src, locked, func() error { return write.Advance(ctx, repo, branch.Name, tip.Commit, sha, auth) })
 		if errors.Is(err, write.ErrMoved) {
 			continue
 		}

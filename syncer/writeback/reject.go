@@ -78,7 +78,6 @@ func refusedWrite(key object.Key, reason string) *apierrors.StatusError {
 // refusal names the places in Git that own the fields; the empty path is the
 // whole object.
 func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, v *view, item load.Item, paths []string) error {
-	h, _ := git.ParseRevision(ks.Status.LastAppliedRevision)
 	trace, err := origin.Of(v.tree, render.CleanDir(ks.Spec.Path), &ks.Spec, item)
 	if err != nil {
 		return refusedWrite(key, err.Error())
@@ -105,7 +104,7 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 			place = fmt.Sprintf("the spec of the Kustomization %s/%s", ks.Namespace, ks.Name)
 		} else if from := v.head.IncludedFrom(at.File); from != "" {
 			place += ", included from the GitRepository " + from
-		} else if c, err := s.lineCommit(ctx, ks, h.Commit, at); err == nil {
+		} else if c, err := s.lineCommit(ctx, ks, v.head.Commit, at); err == nil {
 			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
 		}
 		name := path
