@@ -176,7 +176,7 @@ func TestRevertIsNotRepeated(t *testing.T) {
 	git(t, w.work, "pull", "-q", "--ff-only", "origin", "main")
 	other := push("another neighbour", map[string]string{"two/keep.yaml": configMap("keep-two", "b")})
 	w.eventually("it is told why it is not reverted again", func() bool {
-		return strings.Contains(w.conditionOf("app", "headway.dev/Quarantined"), "it is not reverted automatically, because commit "+revert+" takes it back already and cannot be applied; push a commit that mends it")
+		return strings.Contains(w.conditionOf("app", "headway.dev/Quarantined"), "it is not reverted automatically, because commit "+revert+" takes it back already and is not applied yet; push a commit that mends it")
 	})
 	w.allSettled()
 	if now := git(t, w.bare, "rev-parse", "main"); now != other {

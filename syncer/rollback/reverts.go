@@ -68,7 +68,13 @@ func TakenBackBy(repo *git.Repository, sha, head string) (string, error) {
 		if back.Commit == "" {
 			continue
 		}
-		gone[back.Commit] = true
+		taken, err := history.Between(repo, back.Since, back.Commit, gate.MaxCommits)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range taken {
+			gone[c.SHA] = true
+		}
 		in, err := history.IsAncestor(repo, sha, back.Commit)
 		if err != nil {
 			return "", err

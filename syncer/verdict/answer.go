@@ -68,7 +68,7 @@ func (f Failing) Respond() (response, string) {
 	case f.Denied != nil:
 		why = f.Denied.Error()
 	case f.TakenBack != "":
-		why = "commit " + f.TakenBack + " takes it back already and cannot be applied"
+		why = "commit " + f.TakenBack + " takes it back already and is not applied yet"
 	case f.Reverts:
 		why = "the commit is itself a revert"
 	case !f.Contained:
