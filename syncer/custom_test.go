@@ -416,7 +416,7 @@ func TestCustomResourcesWithFinalizersGoFirst(t *testing.T) {
 				if e.Type == wire.EntryDrift {
 					t.Errorf("the journal calls it drift: %+v", e.Objects)
 				}
-				if e.Type == wire.EntryApplied && e.Reason == "no longer declared, and held back until now" {
+				if e.Type == wire.EntryApplied && e.Reason == "no longer declared" {
 					late += len(e.Objects)
 				}
 			}

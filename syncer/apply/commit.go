@@ -139,8 +139,8 @@ func (r *round) journalled(ks *kustomizev1.Kustomization, now time.Time, advance
 	return entries
 }
 
-// lateReason is what is said of deletions that were held back.
-const lateReason = "no longer declared, and held back until now"
+// lateReason is what is said of deletions that come after their commit.
+const lateReason = "no longer declared"
 
 // late are, of what a round does to objects, the deletions that a round before held back.
 // Of those whose revision was applied before there are no others: nobody's change by hand

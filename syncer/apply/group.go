@@ -57,7 +57,7 @@ type member struct {
 	late          bool // its build goes on
 	retry         bool // it was asked for, and is done if the member is applied
 	tries         int  // that found something changed
-	defined       int  // definitions of others that its plan knew
+	defined       int  // definitions of others that its plan knew; negative before it has one
 }
 
 // written is what a member's plan makes of an object; nil: it is deleted.
@@ -117,7 +117,7 @@ func (g *group) begin() {
 		delete(g.members, key)
 	}
 	for _, m := range g.order {
-		m.planned, m.after, m.defined = false, m.parent, 0
+		m.planned, m.after, m.defined = false, m.parent, -1 // its plan is of an earlier try
 	}
 }
 

@@ -81,7 +81,7 @@ func (r *round) define(ctx context.Context, definitions []*apiextensionsv1.Custo
 func (g *group) complete(ctx context.Context) bool {
 	found := false
 	for _, m := range g.order {
-		if m.out && m.beaten && len(g.definitions(m)) > m.defined {
+		if m.out && m.beaten && m.defined >= 0 && len(g.definitions(m)) > m.defined {
 			found = true
 			g.planOne(ctx, m)
 		}
