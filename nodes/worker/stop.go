@@ -33,9 +33,9 @@ func (w *worker) stopContainers(ctx context.Context, p *corev1.Pod, s pod.Stop, 
 		wg.Go(func() {
 			if c.Again != "" {
 				// Before it is asked to end: what has ended does not show why.
+				// Without the note the restart policy decides what follows; it is stopped all the same.
 				if err := a.Runtime.Mark(ctx, c.ID, map[string]string{pod.LabelAgain: c.Again}); err != nil && !errors.Is(err, runtime.ErrNotFound) {
-					errs[i] = fmt.Errorf("stop container %s: %w", c.Spec.Name, err)
-					return
+					a.Log.Warn("note that a container is to start again", "pod", pod.Describe(p), "container", c.Spec.Name, "err", err)
 				}
 			}
 			// The hook apart: the container is stopped whatever becomes of it.
