@@ -75,7 +75,7 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 		crd = crd.DeepCopy()
 		crd.ResourceVersion, store.crd = "2", crd
 		info := &request.RequestInfo{APIGroup: "example.com", Resource: "widgets"}
-		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody).WithContext(request.WithRequestInfo(t.Context(), info))
+		r := httptest.NewRequestWithContext(request.WithRequestInfo(t.Context(), info), http.MethodGet, "/", http.NoBody)
 		d.serving(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			if len(told) != 1 || told[0] != crd {
 				t.Errorf("a request is served by %v", told)
