@@ -43,7 +43,8 @@ type definitions struct {
 // use is what is known of a definition while it is used.
 type use struct {
 	requests int
-	// crd is the whole definition as it was last asked for.
+	// crd is the whole definition as the handler was told of it last, or as it first
+	// asked for it.
 	crd  *apiextensionsv1.CustomResourceDefinition
 	ends *time.Timer
 }
@@ -76,7 +77,7 @@ func (d *definitions) serving(h http.Handler) http.Handler {
 }
 
 // use notes a request for a resource of a definition, until it is done. last is the
-// definition as it was last asked for, if it is kept.
+// definition as the handler knows it, if it does.
 func (d *definitions) use(name string) (last *apiextensionsv1.CustomResourceDefinition, done func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -161,8 +162,15 @@ func (d *definitions) changed(name string) {
 	if !used {
 		return
 	}
-	if crd, err := d.Get(name); err == nil {
-		d.handler.OnAdd(crd, false) // which forgets what it made of another state
+	crd := d.stored(name)
+	if crd == nil {
+		return
+	}
+	d.handler.OnAdd(crd, false) // which forgets what it made of another state
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if u := d.used[name]; u != nil {
+		u.crd = crd // and not before: requests tell by it whether the handler knows
 	}
 }
 
@@ -174,7 +182,7 @@ func (d *definitions) Get(name string) (*apiextensionsv1.CustomResourceDefinitio
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if u := d.used[name]; u != nil {
+	if u := d.used[name]; u != nil && u.crd == nil {
 		u.crd = crd
 	}
 	return crd, nil
