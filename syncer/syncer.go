@@ -247,22 +247,18 @@ func (s *Syncer) follow(ctx context.Context) error {
 		if watcher, err = s.env.Store.Watch(watcher.Revision(), watched...); err != nil {
 			return err
 		}
-		s.touchNew(before, watched)
+		s.touchOthers(before, watched)
 		// There are objects to apply that could not be, or will be none.
 		s.loops.RetryFailed(false)
 	}
 }
 
-// touchNew wakes who has applied objects of kinds that were not watched before: with
-// their definition, perhaps, since when they may have changed unseen.
-func (s *Syncer) touchNew(before, watched []schema.GroupKind) {
-	for _, kind := range watched {
-		if slices.Contains(before, kind) {
-			continue
-		}
-		list, _ := s.env.Store.List(kind, "")
-		for _, obj := range list {
-			s.loops.Touch(object.KeyOf(kind, obj))
+// touchOthers wakes who has applied objects of kinds that are watched only before, or
+// only since: they may have changed unseen, as those do that go with their definition.
+func (s *Syncer) touchOthers(before, watched []schema.GroupKind) {
+	for _, key := range s.owners.Keys() {
+		if slices.Contains(before, key.GroupKind) != slices.Contains(watched, key.GroupKind) {
+			s.loops.Touch(key)
 		}
 	}
 }

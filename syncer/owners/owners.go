@@ -1,6 +1,7 @@
 package owners
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -45,6 +46,13 @@ func (x *Index) Of(key object.Key) (kustomization object.Key, ok bool) {
 		return h.key, true
 	}
 	return object.Key{}, false
+}
+
+// Keys are the objects that Kustomizations have at the moment of the call.
+func (x *Index) Keys() []object.Key {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Keys(x.byKey))
 }
 
 // ByOther looks up which Kustomization other than self has an object.
