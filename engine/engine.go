@@ -282,6 +282,7 @@ func (e *Engine) Prepare(routes map[string]http.Handler, gate Gate) error {
 	e.server, err = api.New(api.Config{
 		Store:       e.store,
 		Listener:    e.cfg.Listener,
+		Address:     e.cfg.Address,
 		ServingCert: e.pki.ServerCert,
 		ServingKey:  e.pki.ServerKey,
 		ClientCA:    e.pki.CACert,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ type Config struct {
 	Store *store.Store
 	// Listener is where the server listens. Run closes it.
 	Listener net.Listener
+	// Address is where clients reach the server if it listens on all addresses; it is
+	// one of the certificate's.
+	Address netip.AddrPort
 	// ServingCert and ServingKey are the server's certificate chain and key,
 	// ClientCA the authorities of client certificates, all PEM.
 	ServingCert, ServingKey, ClientCA []byte
@@ -188,12 +192,21 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// external is the address that clients are told.
+func (cfg *Config) external() string {
+	at, err := netip.ParseAddrPort(cfg.Listener.Addr().String())
+	if err == nil && at.Addr().IsUnspecified() && cfg.Address.IsValid() {
+		return cfg.Address.String()
+	}
+	return cfg.Listener.Addr().String()
+}
+
 // assemble builds the library's server and installs everything it serves.
 func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	c := genericapiserver.NewConfig(scheme.Codecs)
 	c.Serializer = codec.Serializer{NegotiatedSerializer: scheme.Codecs}
 	c.EffectiveVersion = effectiveVersion{compatibility.DefaultBuildEffectiveVersion(), s.version}
-	c.ExternalAddress = cfg.Listener.Addr().String()
+	c.ExternalAddress = cfg.external()
 	c.LoopbackClientConfig = &restclient.Config{}
 	requests, tokens := authn.New(authn.Config{
 		Inside: authenticator.RequestFunc(inProcessUser), ClientCAs: clientCAs, Users: cfg.Tokens,

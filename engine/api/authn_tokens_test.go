@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -184,6 +187,51 @@ func TestBootstrapTokens(t *testing.T) {
 	secret("aaaaaa", func(*corev1.Secret) {})
 	if got, err := who(t, without, "aaaaaa"+rest); err == nil {
 		t.Errorf("without the flag, a bootstrap token is %q's", got.Username)
+	}
+}
+
+// Who listens on all addresses tells those who check tokens of accounts one at which
+// they find the keys.
+func TestAccountIssuerOnAllAddresses(t *testing.T) {
+	s := apitest.Start(t, func(c *api.Config) {
+		all, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "0.0.0.0:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c.Listener = all
+		c.Address = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), netip.MustParseAddrPort(all.Addr().String()).Port())
+	})
+	client := kubernetes.NewForConfigOrDie(s.Config).RESTClient()
+	var configuration struct {
+		JWKSURI string `json:"jwks_uri"`
+	}
+	content, err := client.Get().AbsPath("/.well-known/openid-configuration").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(content, &configuration); err != nil || configuration.JWKSURI != s.URL+"/openid/v1/jwks" {
+		t.Errorf("%s, %v", content, err)
+	}
+	verifier := clientOf(t, s.Config, "HTTP/2.0")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, configuration.JWKSURI, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := verifier.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if keys, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(keys), `"kty":"EC"`) {
+		t.Errorf("keys: %s, %v", keys, err)
+	}
+	// The address of the API's own documents is the same.
+	content, err = client.Get().AbsPath("/api").DoRaw(t.Context())
+	if host := strings.TrimPrefix(s.URL, "https://"); err != nil || !strings.Contains(string(content), `"serverAddress":"`+host+`"`) {
+		t.Errorf("/api: %s, %v", content, err)
 	}
 }
 

@@ -170,7 +170,7 @@ func Start(tb testing.TB, options ...Option) *Server {
 		done <- nil
 		tb.Fatalf("API server: %v", err)
 	}
-	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, FrontProxy: front, URL: "https://" + listener.Addr().String(), StoreFile: file, dir: dir, stop: stop}
+	s := &Server{API: server, Store: st, Kinds: kinds, PKI: set, FrontProxy: front, URL: "https://" + address(cfg.Listener), StoreFile: file, dir: dir, stop: stop}
 	s.Writer = admission.NewWriter(st, chain, checks.Along, change.Account("kube-system", "test-controller"))
 	for _, name := range []string{metav1.NamespaceDefault, corev1.NamespaceNodeLease} {
 		s.Namespace(tb, name)
@@ -181,6 +181,15 @@ func Start(tb testing.TB, options ...Option) *Server {
 	}
 	s.Config.QPS = -1
 	return s
+}
+
+// address is where a listener of this machine is reached.
+func address(l net.Listener) string {
+	at := netip.MustParseAddrPort(l.Addr().String())
+	if at.Addr().IsUnspecified() {
+		at = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), at.Port())
+	}
+	return at.String()
 }
 
 func certificate(tb testing.TB, set *pki.Set) tls.Certificate {
