@@ -220,6 +220,17 @@ func raw(t *testing.T, s *apitest.Server, path string, header ...string) (code i
 	return response.StatusCode, string(data)
 }
 
+// measured waits until the metrics have lines that begin so.
+func measured(t *testing.T, s *apitest.Server, lines ...string) {
+	t.Helper()
+	for _, line := range lines {
+		eventually(t, "the metrics have "+line, func() bool {
+			_, all := raw(t, s, "/metrics")
+			return strings.Contains(all, "\n"+line)
+		})
+	}
+}
+
 // discovered returns a group version of the aggregated discovery.
 func discovered(t *testing.T, s *apitest.Server, gv schema.GroupVersion) (v apidiscoveryv2.APIVersionDiscovery, ok bool) {
 	t.Helper()
@@ -357,6 +368,10 @@ func TestAggregatedAPI(t *testing.T) {
 		}
 	})
 
+	t.Run("metrics", func(t *testing.T) {
+		measured(t, s, `aggregator_unavailable_apiservice{name="v1.wardle.example.com"} 0`, `aggregator_unavailable_apiservice{name="v1.apps"} 0`)
+	})
+
 	t.Run("unavailable", func(t *testing.T) {
 		if _, err := s.Store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Patch(object.Key{GroupKind: schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}, Name: name}, func(obj object.Object) bool {
 			obj.(*apiregistrationv1.APIService).Spec.CABundle = s.FrontProxy.CACert
@@ -367,6 +382,8 @@ func TestAggregatedAPI(t *testing.T) {
 		if m := available(t, s, name, "FailedDiscoveryCheck"); !strings.Contains(m, "failing or missing response from https://127.0.0.1:") || !strings.Contains(m, "x509: certificate signed by unknown authority") {
 			t.Error(m)
 		}
+		measured(t, s, `aggregator_unavailable_apiservice{name="v1.wardle.example.com"} 1`,
+			`aggregator_unavailable_apiservice_total{name="v1.wardle.example.com",reason="FailedDiscoveryCheck"} `)
 		kubectl(t, s, "", args("delete endpointslice wardle")...)
 		available(t, s, name, "EndpointsNotFound")
 		refuse(t, s, "", args("get flunders.v1.wardle.example.com"), "the server is currently unable to handle the request")
@@ -379,6 +396,10 @@ func TestAggregatedAPI(t *testing.T) {
 		eventually(t, "the group version is gone", func() bool {
 			_, ok := discovered(t, s, flunder.GroupVersion())
 			return !ok
+		})
+		eventually(t, "nothing is measured of what is gone", func() bool {
+			_, all := raw(t, s, "/metrics")
+			return !strings.Contains(all, `aggregator_unavailable_apiservice{name="v1.wardle.example.com"}`)
 		})
 		if code, _ := raw(t, s, "/apis/wardle.example.com/v1"); code != http.StatusNotFound {
 			t.Errorf("what is not handed on is answered with %d", code)

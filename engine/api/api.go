@@ -265,7 +265,11 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	})
 	mux := s.generic.Handler.NonGoRestfulMux
 	openapi.Install(mux, s.generic.Handler.GoRestfulContainer, s.version.GitVersion, resources, s.aggregate.Documents, s.log)
-	metrics, err := metricsHandler(cfg.Store, cfg.Kinds)
+	aggregation, err := s.aggregate.Metrics()
+	if err != nil {
+		return err
+	}
+	metrics, err := metricsHandler(cfg.Store, cfg.Kinds, aggregation)
 	if err != nil {
 		return fmt.Errorf("set up the metrics: %w", err)
 	}

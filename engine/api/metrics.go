@@ -17,15 +17,15 @@ import (
 )
 
 // metricsHandler serves the library's metrics, which are the process's, and
-// those of one store beside them.
-func metricsHandler(s *store.Store, kinds *scheme.Registry) (http.Handler, error) {
+// those of one store and one server beside them.
+func metricsHandler(s *store.Store, kinds *scheme.Registry, server prometheus.Gatherer) (http.Handler, error) {
 	own := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{storeMetrics{s, kinds}, limits.Panics} {
 		if err := own.Register(c); err != nil {
 			return nil, err
 		}
 	}
-	gatherers := prometheus.Gatherers{legacyregistry.DefaultGatherer, own}
+	gatherers := prometheus.Gatherers{legacyregistry.DefaultGatherer, server, own}
 	return promhttp.HandlerFor(gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}), nil
 }
 

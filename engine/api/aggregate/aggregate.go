@@ -3,7 +3,9 @@ package aggregate
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
 	"sync"
@@ -15,7 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	aggregated "k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	"k8s.io/component-base/metrics"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	availability "k8s.io/kube-aggregator/pkg/controllers/status/metrics"
 
 	"headway.dev/engine/admission/configured"
 	"headway.dev/manifests/egress"
@@ -57,6 +61,8 @@ type Aggregator struct {
 	// own are the groups that the server serves itself, and local their versions.
 	own   map[string]bool
 	local []schema.GroupVersion
+	// availability are Kubernetes' metrics of which APIServices answer.
+	availability *availability.Metrics
 
 	mu         sync.Mutex
 	transports map[string]*transport
@@ -75,7 +81,7 @@ var (
 func New(cfg Config) *Aggregator {
 	a := &Aggregator{
 		Config: cfg, services: configured.NewServices(cfg.Store), groups: cfg.Groups.WithSource(aggregated.AggregatorSource),
-		own: map[string]bool{}, transports: map[string]*transport{}, backends: map[string]*backend{},
+		own: map[string]bool{}, transports: map[string]*transport{}, backends: map[string]*backend{}, availability: availability.New(),
 	}
 	a.list = aggregated.WrapAggregatedDiscoveryToHandler(http.HandlerFunc(a.serveGroups), cfg.Groups, nil)
 	return a
@@ -91,6 +97,15 @@ func (a *Aggregator) Serves(versions []schema.GroupVersion) {
 			a.Groups.SetGroupVersionPriority(metav1.GroupVersion(gv), int(group), int(version))
 		}
 	}
+}
+
+// Metrics returns those of this server, which are not the process's.
+func (a *Aggregator) Metrics() (metrics.Gatherer, error) {
+	own := metrics.NewKubeRegistry()
+	if err := a.availability.Register(own.Register, own.CustomRegister); err != nil {
+		return nil, fmt.Errorf("metrics of APIServices: %w", err)
+	}
+	return own, nil
 }
 
 // Run keeps the APIServices, and asks the servers of those that are handed on,
@@ -116,8 +131,10 @@ func (a *Aggregator) disconnect() {
 
 // follow looks at all APIServices, and then at what changes.
 func (a *Aggregator) follow(ctx context.Context, group *sync.WaitGroup) {
+	measured := map[string]bool{} // by name
 	for ctx.Err() == nil {
 		list, revision := a.Store.List(kind, "")
+		a.measure(measured, list)
 		w, err := a.Store.Watch(revision, kind, definition, serviceKind, sliceKind)
 		if err == nil {
 			for _, obj := range list {
@@ -132,6 +149,9 @@ func (a *Aggregator) follow(ctx context.Context, group *sync.WaitGroup) {
 		for err == nil {
 			var events []object.Event
 			if events, err = w.Next(ctx); err == nil {
+				for _, e := range events {
+					a.measureEvent(measured, e)
+				}
 				err = a.changed(ctx, group, events)
 			}
 		}
@@ -140,6 +160,32 @@ func (a *Aggregator) follow(ctx context.Context, group *sync.WaitGroup) {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 		}
+	}
+}
+
+// measure makes the metrics those of the APIServices of a list.
+func (a *Aggregator) measure(measured map[string]bool, list []object.Object) {
+	gone := maps.Clone(measured)
+	for _, obj := range list {
+		delete(gone, obj.GetName())
+		a.measureEvent(measured, object.Event{Type: object.Added, Key: object.KeyOf(kind, obj), Object: obj})
+	}
+	for name := range gone {
+		a.availability.ForgetAPIService(name)
+		delete(measured, name)
+	}
+}
+
+func (a *Aggregator) measureEvent(measured map[string]bool, e object.Event) {
+	s, ok := e.Object.(*apiregistrationv1.APIService)
+	switch {
+	case !ok:
+	case e.Type == object.Deleted:
+		a.availability.ForgetAPIService(s.Name)
+		delete(measured, s.Name)
+	default:
+		a.availability.SetUnavailableGauge(s)
+		measured[s.Name] = true
 	}
 }
 

@@ -116,5 +116,8 @@ func (b *backend) note(ctx context.Context, judged *apiregistrationv1.APIService
 	if _, err := b.Store.Commit(ctx, change.Tx{Changes: []change.Change{present(edit)}}); err != nil {
 		return fmt.Errorf("note whether %s is available: %w", b.name, err)
 	}
+	now := judged.DeepCopy()
+	helper.SetAPIServiceCondition(now, c)
+	b.availability.SetUnavailableCounter(judged, now)
 	return nil
 }
