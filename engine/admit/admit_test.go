@@ -10,12 +10,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/admit"
 	"headway.dev/engine/store"
+	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -50,11 +53,15 @@ func start(t *testing.T, cidr string) *cluster {
 
 func (c *cluster) open() {
 	c.t.Helper()
-	a, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix(c.cidr)})
+	kinds := &scheme.Registry{}
+	a, err := admit.New(admit.Config{ServiceCIDR: netip.MustParsePrefix(c.cidr), Kinds: kinds})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.store, err = store.Open(store.Options{Path: c.path, Admit: a.Hooks(), Along: a.Along, Observe: a.Observe})
+	c.store, err = store.Open(store.Options{Path: c.path, Codec: record.Any, Admit: a.Hooks(), Along: a.Along, Observe: func(events []object.Event) {
+		kinds.Observe(events)
+		a.Observe(events)
+	}})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -159,6 +166,37 @@ func TestNamespaces(t *testing.T) {
 	key := object.Key{GroupKind: schema.GroupKind{Kind: "Namespace"}, Name: "default"}
 	err = c.commit(change.Change{Key: key, Mutate: func(object.Object) (object.Object, error) { return nil, nil }})
 	wantError(t, "immortal", err, apierrors.IsForbidden, `namespaces "default" is forbidden: this namespace may not be deleted`)
+}
+
+// What is refused goes by the name of its resource, also if that is a custom one, whose
+// definition may come with it.
+func TestNamespacesOfCustomResources(t *testing.T) {
+	c := start(t, "10.96.0.0/16")
+	crd := &apiextensionsv1.CustomResourceDefinition{
+		ObjectMeta: metav1.ObjectMeta{Name: "geese.example.com"},
+		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Group: "example.com", Scope: apiextensionsv1.NamespaceScoped,
+			Names: apiextensionsv1.CustomResourceDefinitionNames{Plural: "geese", Singular: "goose", Kind: "Goose", ListKind: "GooseList"},
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{
+				OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"},
+			}}},
+		},
+	}
+	goose := func() change.Change {
+		u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Goose"}}
+		u.SetNamespace("dying")
+		u.SetName("a")
+		key := object.Key{GroupKind: schema.GroupKind{Group: "example.com", Kind: "Goose"}, Namespace: "dying", Name: "a"}
+		return change.Change{Key: key, Mutate: func(object.Object) (object.Object, error) { return u, nil }}
+	}
+	const refused = `geese.example.com "a" is forbidden: unable to create new content in namespace dying because it is being terminated`
+	wantError(t, "with its definition", c.commit(put(crd), goose()), apierrors.IsForbidden, refused)
+	crd.Status.AcceptedNames = crd.Spec.Names
+	crd.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{
+		{Type: apiextensionsv1.NamesAccepted, Status: apiextensionsv1.ConditionTrue}, {Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue},
+	}
+	c.must(put(crd))
+	wantError(t, "served", c.commit(goose()), apierrors.IsForbidden, refused)
 }
 
 func TestClusterIPs(t *testing.T) {

@@ -38,8 +38,8 @@ type Config struct {
 	// RootCA are the certificates, in PEM, by which pods verify the API.
 	// Empty: namespaces get no ConfigMap with them.
 	RootCA []byte
-	// Kinds are the kinds of the store, whose objects quotas count (default:
-	// Headway's own).
+	// Kinds are the kinds of the store, whose objects quotas count, and which errors name
+	// (default: Headway's own).
 	Kinds quota.Kinds
 	// Now defaults to time.Now.
 	Now func() time.Time
@@ -55,6 +55,7 @@ func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.First, r.Last
 type Admission struct {
 	services *services
 	rootCA   []byte
+	kinds    quota.Kinds
 	quotas   quota.Quotas
 }
 
@@ -76,7 +77,7 @@ func New(c Config) (*Admission, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA, quotas: quota.Quotas{Kinds: c.Kinds, Now: c.Now}}, nil
+	return &Admission{services: newServices(addresses, c.NodePorts), rootCA: c.RootCA, kinds: c.Kinds, quotas: quota.Quotas{Kinds: c.Kinds, Now: c.Now}}, nil
 }
 
 // KubernetesIP is the cluster IP of the Service default/kubernetes.
@@ -84,7 +85,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{Namespaces, PriorityClasses, a.services.admit, a.recalculate}
+	return []store.Admit{a.namespaces, PriorityClasses, a.services.admit, a.recalculate}
 }
 
 // Observe is for store.Options.Observe.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,27 +20,37 @@ var (
 	namespaces    = schema.GroupResource{Resource: "namespaces"}
 )
 
-// Namespaces is Kubernetes' NamespaceLifecycle admission: it refuses to create
+// namespaces is Kubernetes' NamespaceLifecycle admission: it refuses to create
 // an object in a namespace that does not exist (NotFound) or is being deleted
 // (Forbidden, cause NamespaceTerminating), and to delete the namespaces that
 // Kubernetes keeps.
-func Namespaces(view object.Reader, next, old object.Object) (object.Object, error) {
-	if ns, ok := old.(*corev1.Namespace); ok {
-		if err := permanent(namespaceKind, next, ns); err != nil {
-			return nil, err
-		}
+func (a *Admission) namespaces(view object.Reader, next, old object.Object) (object.Object, error) {
+	if err := Kept(next, old); err != nil {
+		return nil, err
 	}
 	if old != nil || next == nil {
 		return next, nil
 	}
-	if err := Housed(view, next, resourceOf(next)); err != nil {
+	if err := housed(view, next, func() schema.GroupResource { return a.resourceOf(view, next) }); err != nil {
 		return nil, err
 	}
 	return next, nil
 }
 
-// Housed refuses to create an object of a resource where Namespaces does.
+// Kept refuses to delete the namespaces that Kubernetes keeps.
+func Kept(next, old object.Object) error {
+	if ns, ok := old.(*corev1.Namespace); ok {
+		return permanent(namespaceKind, next, ns)
+	}
+	return nil
+}
+
+// Housed refuses to create an object of a resource where the store does.
 func Housed(view object.Reader, next object.Object, resource schema.GroupResource) error {
+	return housed(view, next, func() schema.GroupResource { return resource })
+}
+
+func housed(view object.Reader, next object.Object, resource func() schema.GroupResource) error {
 	name := next.GetNamespace()
 	if name == "" {
 		return nil
@@ -49,7 +60,7 @@ func Housed(view object.Reader, next object.Object, resource schema.GroupResourc
 		return apierrors.NewNotFound(namespaces, name)
 	}
 	if !Alive(ns) {
-		return terminating(next, resource)
+		return terminating(next, resource())
 	}
 	return nil
 }
@@ -79,14 +90,21 @@ func terminating(obj object.Object, resource schema.GroupResource) error {
 	return err
 }
 
-// resourceOf is the resource for messages where it is not at hand; of kinds that we do
-// not know, such as custom resources, the kind in lower case.
-func resourceOf(obj object.Object) schema.GroupResource {
+// resourceOf is the resource for messages where it is not at hand: of a kind that is
+// served, or that a definition in view defines, which may be written together with obj.
+func (a *Admission) resourceOf(view object.Reader, obj object.Object) schema.GroupResource {
+	gk := obj.GetObjectKind().GroupVersionKind().GroupKind()
 	if key, err := scheme.KeyOf(obj); err == nil {
-		if k, ok := scheme.ForKind(key.GroupKind); ok {
-			return k.Resource().GroupResource()
+		gk = key.GroupKind
+	}
+	if k, ok := a.kinds.ForKind(gk); ok {
+		return k.Resource().GroupResource()
+	}
+	definitions, _ := object.Heads(view, scheme.Definition)
+	for _, obj := range definitions {
+		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && crd.Spec.Group == gk.Group && crd.Spec.Names.Kind == gk.Kind {
+			return schema.GroupResource{Group: gk.Group, Resource: crd.Spec.Names.Plural}
 		}
 	}
-	gvk := obj.GetObjectKind().GroupVersionKind()
-	return schema.GroupResource{Group: gvk.Group, Resource: strings.ToLower(gvk.Kind)}
+	return schema.GroupResource{Group: gk.Group, Resource: strings.ToLower(gk.Kind)}
 }

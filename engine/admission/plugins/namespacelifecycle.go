@@ -39,11 +39,10 @@ func (p namespaceLifecycle) Admit(ctx context.Context, attrs admission.Attribute
 
 // Validate implements admission.ValidationInterface: what is to be deleted is
 // known by now.
-func (p namespaceLifecycle) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+func (namespaceLifecycle) Validate(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
 	old, ok := attrs.GetOldObject().(object.Object)
 	if !ok || attrs.GetOperation() != admission.Delete {
 		return nil
 	}
-	_, err := admit.Namespaces(chain.View(ctx, p.stored), nil, old)
-	return err
+	return admit.Kept(nil, old)
 }
