@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +159,70 @@ func TestCustomLists(t *testing.T) {
 	s.Stop()
 	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), `"responseObject":{"apiVersion":"example.com/v1","items":[{`) {
 		t.Errorf("the audit log has no items (%v)", err)
+	}
+}
+
+// The metrics tell how long lists of custom resources are, and how many there were.
+func TestCustomListsAreMeasured(t *testing.T) {
+	s := apitest.Start(t)
+	c := custom{s, t}
+	c.run(defined("measures", schemaOf(`{"type":"object","x-kubernetes-preserve-unknown-fields":true}`)), "create", "-f", "-")
+	c.condition("measures.hostile.example", "Established")
+	var changes []change.Change
+	for i := range 200 {
+		u := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "hostile.example/v1", "kind": "Measures", "metadata": map[string]any{"namespace": "default", "name": fmt.Sprint("m", i)},
+			"spec": map[string]any{"text": strings.Repeat(fmt.Sprint(i), 500)},
+		}}
+		changes = append(changes, change.Create(u, time.Now()))
+	}
+	if _, err := s.Store.Commit(t.Context(), change.Tx{Changes: changes}); err != nil {
+		t.Fatal(err)
+	}
+	const labels = `{component="apiserver",group="hostile.example",resource="measures",scope="cluster",subresource="",verb="LIST",version="v1"}`
+	// The metrics are the process's.
+	told := func(name string) (value int) {
+		t.Helper()
+		_, metrics := raw(t, s, "/metrics")
+		line := regexp.MustCompile(regexp.QuoteMeta(name+labels) + ` (\S+)`).FindStringSubmatch(metrics)
+		if len(line) != 2 {
+			return 0
+		}
+		number, err := strconv.ParseFloat(line[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(number)
+	}
+	client := clientOf(t, s.Config, "HTTP/2.0")
+	const sizes, sum = "apiserver_response_sizes_count", "apiserver_response_sizes_sum"
+	before, size := told(sizes), told(sum)
+	length, requests := 0, 0
+	for _, encoding := range []string{"", "gzip"} {
+		for _, query := range []string{"", "?limit=1", "?labelSelector=none"} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/apis/hostile.example/v1/measures"+query, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Accept", "application/json")
+			request.Header.Set("Accept-Encoding", encoding)
+			answer, err := client.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			if err != nil || answer.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %d, %v", query, answer.StatusCode, err)
+			}
+			length += len(data)
+			requests++
+		}
+	}
+	if got := told(sizes) - before; got != requests {
+		t.Errorf("there were %d lists, want %d", got, requests)
+	}
+	if got := told(sum) - size; got != length || length < 100_000 {
+		t.Errorf("the lists were %d bytes long, want %d", got, length)
 	}
 }

@@ -39,21 +39,11 @@ func (l lists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.inner.ServeHTTP(w, r)
 		return
 	}
-	frame := &frame{ResponseWriter: w, header: w.Header().Clone()}
+	frame := &frame{ResponseWriter: w, request: r, header: w.Header().Clone()}
 	l.inner.ServeHTTP(frame, r.WithContext(storage.WithApart(r.Context(), &frame.list)))
-	if !frame.held {
-		return
-	}
-	before, after, ok := bytes.Cut(frame.body.Bytes(), []byte(`"items":[]`))
-	if !ok || frame.header.Get("Content-Type") != runtime.ContentTypeJSON {
+	if frame.held && !frame.filled {
 		l.inner.ServeHTTP(w, r) // the library has its own idea of the answer
-		return
 	}
-	frame.open()
-	e := encoder{before: before, after: after, items: frame.list.Items}
-	request.TrackSerializeResponseObjectLatency(r.Context(), func() {
-		responsewriters.SerializeObject(runtime.ContentTypeJSON, e, w, r, http.StatusOK, &unstructured.UnstructuredList{})
-	})
 }
 
 // scope knows in which forms the library answers, as the scope of each of its resources.
@@ -77,13 +67,16 @@ func plain(r *http.Request) bool {
 	return err == nil && form.Convert == nil && form.Accepted.MediaType == runtime.ContentTypeJSON && info.Serializer != info.PrettySerializer
 }
 
-// frame holds the library's answer back if it is a list without its items.
+// frame holds the library's answer back if it is a list without its items, and writes
+// that with them once it is complete: while the library still takes the time, and counts
+// what is written.
 type frame struct {
 	http.ResponseWriter
-	list        storage.Apart
-	header      http.Header
-	body        bytes.Buffer
-	began, held bool
+	request             *http.Request
+	list                storage.Apart
+	header              http.Header
+	body                bytes.Buffer
+	began, held, filled bool
 }
 
 // Header implements http.ResponseWriter.
@@ -115,11 +108,43 @@ func (f *frame) Write(data []byte) (int, error) {
 	if !f.began {
 		f.WriteHeader(http.StatusOK)
 	}
-	if f.held {
-		return f.body.Write(data)
+	if !f.held {
+		return f.ResponseWriter.Write(data)
 	}
-	return f.ResponseWriter.Write(data)
+	counted := f.body.Len()
+	f.body.Write(data)
+	if body := f.body.Bytes(); f.filled || !bytes.HasSuffix(body, []byte("}\n")) || !json.Valid(body) {
+		return len(data), nil
+	}
+	before, after, ok := bytes.Cut(f.body.Bytes(), []byte(`"items":[]`))
+	if !ok || f.header.Get("Content-Type") != runtime.ContentTypeJSON {
+		return len(data), nil
+	}
+	f.filled = true
+	f.open()
+	whole := &counter{ResponseWriter: f.ResponseWriter}
+	e := encoder{before: before, after: after, items: f.list.Items}
+	responsewriters.SerializeObject(runtime.ContentTypeJSON, e, whole, f.request, http.StatusOK, &unstructured.UnstructuredList{})
+	// More than there was to write: the library's metrics add up what this returns, and
+	// nobody else looks at it.
+	return max(whole.bytes-counted, 0), nil
 }
+
+// counter counts what is written.
+type counter struct {
+	http.ResponseWriter
+	bytes int
+}
+
+// Write implements http.ResponseWriter.
+func (c *counter) Write(data []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(data)
+	c.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 // Unwrap is for http.ResponseController.
 func (f *frame) Unwrap() http.ResponseWriter { return f.ResponseWriter }
