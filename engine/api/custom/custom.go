@@ -66,7 +66,9 @@ func New(cfg Config) (*Resources, error) {
 	generic.BuildHandlerChainFunc = func(handler http.Handler, _ *genericapiserver.Config) http.Handler { return handler }
 	generic.MergedResourceConfig = serverstorage.NewResourceConfig()
 	generic.Serializer = apiextensions.Codecs
-	generic.LoopbackClientConfig = cfg.Client
+	client := restclient.CopyConfig(cfg.Client)
+	client.Wrap(func(inner http.RoundTripper) http.RoundTripper { return withSchemas{inner, cfg.Reader} })
+	generic.LoopbackClientConfig = client
 	// The library asks for the schemas of what it installs, which is nothing.
 	generic.OpenAPIV3Config = &common.OpenAPIV3Config{GetDefinitions: func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return nil }}
 	if cfg.Gate != nil {
