@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +113,10 @@ func (c *converting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		handle(w, r)
 		return
 	}
+	c.convert(w, r, lie)
+}
+
+func (c *converting) convert(w http.ResponseWriter, r *http.Request, lie func(*apiextensionsv1.ConversionReview)) {
 	var review apiextensionsv1.ConversionReview
 	if err := json.NewDecoder(r.Body).Decode(&review); err != nil || review.Request == nil {
 		http.Error(w, "no review", http.StatusBadRequest)
@@ -195,6 +200,7 @@ func TestConversionWebhooks(t *testing.T) {
 		run  func(converted)
 	}{
 		{"verbs", converted.verbs},
+		{"lists", converted.lists},
 		{"watches", converted.watches},
 		{"lies", converted.lies},
 		{"hangs", converted.hangs},
@@ -404,6 +410,38 @@ func (c converted) lies() {
 	c.done(err)
 	if got := c.stored("labelled").GetLabels()["by"]; got != "hook" || made.GetUID() == "" {
 		c.Errorf("a webhook may set labels, but it stored %q", got)
+	}
+}
+
+// lists: the webhook is asked for several objects of a list at the same time.
+func (c converted) lists() {
+	const several = 4
+	for i := range several {
+		_, err := c.create(link(fmt.Sprint("listed", i), "v1", "{hostPort: 'h:1'}"), metav1.CreateOptions{})
+		c.done(err)
+	}
+	var asked atomic.Int64
+	enough := make(chan struct{})
+	c.hook.does(c.T, nil, func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == several {
+			close(enough)
+		}
+		select {
+		case <-enough:
+			c.hook.convert(w, r, nil)
+		case <-r.Context().Done():
+		}
+	})
+	list, err := c.resource("example.com/v2", "Link").List(c.Context(), metav1.ListOptions{})
+	c.done(err)
+	found := 0
+	for _, u := range list.Items {
+		if strings.HasPrefix(u.GetName(), "listed") && u.GetAPIVersion() == "example.com/v2" {
+			found++
+		}
+	}
+	if found != several {
+		c.Errorf("the list has %d of %d", found, several)
 	}
 }
 

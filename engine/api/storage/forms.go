@@ -1,18 +1,22 @@
 package storage
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"weak"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/object"
 )
 
@@ -137,6 +141,92 @@ func (v *versioned) decode(u *unstructured.Unstructured) (*unstructured.Unstruct
 		return u, nil
 	}
 	return form, nil
+}
+
+// At most so many objects of a list are looked at ahead, and so many webhooks asked at
+// the same time for them.
+const lookAhead, askAtOnce = 64, 8
+
+// ahead yields objects, of which the forms of the next ones that take a while are made
+// together, and what went wrong with that. There are no more than limit, if it is set.
+func ahead(forms Forms, objects iter.Seq2[object.Key, object.Object], limit int64) iter.Seq2[listed, error] {
+	v, ok := forms.(*versioned)
+	if !ok {
+		return func(yield func(listed, error) bool) {
+			for key, obj := range objects {
+				if !yield(listed{key, obj}, nil) {
+					return
+				}
+			}
+		}
+	}
+	size := lookAhead
+	if limit > 0 {
+		size = int(min(limit, lookAhead))
+	}
+	return func(yield func(listed, error) bool) {
+		next := make([]listed, 0, size)
+		flush := func() bool {
+			failed := v.make(next)
+			for _, item := range next {
+				if !yield(item, failed[item.object]) {
+					return false
+				}
+			}
+			next = next[:0]
+			return true
+		}
+		for key, obj := range objects {
+			if next = append(next, listed{key, obj}); len(next) == size && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
+
+// listed is a stored object that may be on a list.
+type listed struct {
+	key    object.Key
+	object object.Object
+}
+
+// make makes the forms of those of a list that may be asked for, together, and returns
+// what went wrong.
+func (v *versioned) make(list []listed) map[object.Object]error {
+	var missing []*unstructured.Unstructured
+	for _, item := range list {
+		u, ok := item.object.(*unstructured.Unstructured)
+		if !ok || u.GetAPIVersion() == v.version {
+			continue
+		}
+		if _, known := v.shown.Load(weak.Make(u)); !known {
+			missing = append(missing, u)
+		}
+	}
+	if len(missing) < 2 {
+		return nil
+	}
+	errs := make([]error, len(missing))
+	var group errgroup.Group
+	group.SetLimit(askAtOnce)
+	for i, u := range missing {
+		group.Go(func() error {
+			errs[i] = guard.Call(context.Background(), "convert for a list", func() error {
+				_, err := v.Show(u)
+				return err
+			})
+			return nil
+		})
+	}
+	_ = group.Wait() // which fails never
+	failed := map[object.Object]error{}
+	for i, u := range missing {
+		if errs[i] != nil {
+			failed[u] = errs[i]
+		}
+	}
+	return failed
 }
 
 // sizeOf is how long the encoding of a form is.

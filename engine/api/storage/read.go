@@ -207,8 +207,12 @@ func (s *Storage) fill(ctx context.Context, p *page, snapshot *store.Snapshot, k
 	if err != nil {
 		return err
 	}
-	for next, obj := range objects {
-		if err := p.add(next, obj); err != nil {
+	for item, err := range ahead(s.forms, objects, p.predicate.Limit) {
+		next := item.key
+		if err == nil {
+			err = p.add(next, item.object)
+		}
+		if err != nil {
 			return err
 		}
 		if p.full() {
