@@ -235,3 +235,28 @@ func TestManyMistakesOfBefore(t *testing.T) {
 		t.Error("the object was changed")
 	}
 }
+
+// TestFoundRight: what was found right is not looked at again by who found it, but by
+// everybody else.
+func TestFoundRight(t *testing.T) {
+	c, err := version(t, everything).compiled.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := c.validator.(bounded)
+	wrong := func() map[string]any {
+		return widget(map[string]any{"size": int64(1), "name": "a", "list": filled(5_000, "x")}, nil).Object
+	}
+	next, old := wrong(), wrong()
+	done := of.found(next)
+	if errs := of.ValidateUpdate(next, old).Errors; len(errs) > 0 {
+		t.Errorf("it is looked at again: %d mistakes", len(errs))
+	}
+	if errs := of.ValidateUpdate(wrong(), old).Errors; len(errs) == 0 {
+		t.Error("another object is not looked at")
+	}
+	done()
+	if errs := of.ValidateUpdate(next, old).Errors; len(errs) == 0 {
+		t.Error("it is not looked at afterwards")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -99,7 +100,7 @@ func (v *Version) compile() (compiled, error) {
 	}
 	validator := func(of *apiextensions.JSONSchemaProps, root bool) (validation.SchemaValidator, error) {
 		validator, openapi, err := validation.NewSchemaValidator(of)
-		return bounded{validator, openapi, v.breadth(), root}, err
+		return bounded{validator, openapi, v.breadth(), root, &sync.Map{}}, err
 	}
 	if out.validator, err = validator(internal.OpenAPIV3Schema, true); err != nil {
 		return fail(err)
@@ -199,30 +200,38 @@ func (v *Version) Overflow(u, old *unstructured.Unstructured, status bool) field
 	if err != nil {
 		return nil // told elsewhere
 	}
-	of, errs := c.strategy, field.ErrorList(nil)
+	var errs field.ErrorList
+	u = prepared(u)
 	switch {
 	case old == nil:
-		u = prepared(u)
 		c.strategy.PrepareForCreate(context.Background(), u)
 		errs = c.strategy.Validate(context.Background(), u)
 	case status:
-		of = c.statusStrategy
-		if value, ok := u.Object["status"]; ok && c.status != nil {
-			errs = validation.ValidateCustomResource(field.NewPath("status"), value, c.status)
-		}
+		c.statusStrategy.PrepareForUpdate(context.Background(), u, old)
+		errs = c.overflow(c.statusStrategy, u, old, field.NewPath("status"), u.Object["status"], c.status)
 	default:
-		// The library looks for the mistakes that there have been as well.
-		errs = validation.ValidateCustomResource(nil, u.Object, c.validator)
-	}
-	if old != nil && !unfinished(errs) {
-		u = prepared(u)
-		of.PrepareForUpdate(context.Background(), u, old)
-		errs = of.ValidateUpdate(context.Background(), u, old)
+		c.strategy.PrepareForUpdate(context.Background(), u, old)
+		errs = c.overflow(c.strategy, u, old, nil, u.Object, c.validator)
 	}
 	if !unfinished(errs) {
 		return nil
 	}
 	return rule.Bounded(errs, 0)
+}
+
+// overflow returns the mistakes of the part of u that is to take the place of old: also
+// those that there have been, for which the library looks as well, if there are too many.
+func (c compiled) overflow(of strategy, u, old *unstructured.Unstructured, path *field.Path, part any, by validation.SchemaValidator) field.ErrorList {
+	if by != nil && part != nil {
+		errs := validation.ValidateCustomResource(path, part, by)
+		if unfinished(errs) {
+			return errs
+		}
+		if b, ok := by.(bounded); ok && len(errs) == 0 {
+			defer b.found(part)()
+		}
+	}
+	return of.ValidateUpdate(context.Background(), u, old)
 }
 
 // prepared is a copy of u that a strategy may prepare.
