@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/client-go/rest"
 
 	"headway.dev/engine/admission"
@@ -371,7 +372,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		Tokens:    e.accounts,
 		Authority: e.pki,
 		Review:    e.server.Review,
-		Log:       e.cfg.Log.With("part", "controllers"),
+		CheckTypes: func(policy *admissionregistrationv1.ValidatingAdmissionPolicy) []admissionregistrationv1.ExpressionWarning {
+			return configured.CheckTypes(policy, e.store, openapi.NewSchemas(e.store))
+		},
+		Log: e.cfg.Log.With("part", "controllers"),
 	})
 	if err != nil {
 		return errors.Join(err, e.Close())

@@ -25,6 +25,7 @@ import (
 	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
+	"headway.dev/engine/controllers/policystatus"
 	"headway.dev/engine/controllers/replicaset"
 	"headway.dev/engine/controllers/resourcequota"
 	"headway.dev/engine/controllers/rootca"
@@ -77,6 +78,9 @@ type Config struct {
 	// says whether a node's requests are approved by themselves.
 	Authority *pki.Set
 	Review    certificates.Review
+	// CheckTypes returns what is wrong about the expressions of an admission policy by
+	// the schemas of what it matches; nil: the statuses of policies stay empty.
+	CheckTypes policystatus.Check
 	// NodeGrace is for how long a node may be silent (default 40 s).
 	NodeGrace time.Duration
 	// NodeGone is for how long a node has to be missing before its pods are
@@ -149,6 +153,7 @@ func New(cfg Config) (*Controllers, error) {
 		certificates.NewSigner(as("certificate-controller"), cfg.Authority),
 		certificates.NewCleaner(as("certificate-controller")),
 		migration.New(as("storage-version-migrator-controller"), cfg.Convert),
+		policystatus.New(as("validatingadmissionpolicy-status-controller"), cfg.CheckTypes),
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {
