@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,6 +29,8 @@ type Feed struct {
 	seen map[object.Key]seen
 	// listed is the revision of each kind's list: events up to it are in it.
 	listed map[schema.GroupKind]uint64
+	// loaded is where the events began.
+	loaded uint64
 
 	mu       sync.Mutex
 	revision uint64
@@ -91,6 +94,8 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 		return nil, fmt.Errorf("watch the store: %w", err)
 	}
 	start := watcher.Revision()
+	f.loaded = start
+	clear(f.listed)
 	present := make(map[object.Key]bool, len(f.seen))
 	var events []object.Event
 	for _, k := range f.kinds.Kinds() {
@@ -104,7 +109,8 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 		}
 	}
 	for key, last := range f.seen {
-		if !present[key] {
+		// Objects of a kind that is not served at present may still be there.
+		if _, listed := f.listed[key.GroupKind]; !present[key] && (listed || f.store.Get(key) == nil) {
 			old := last.object()
 			events = append(events, object.Event{Type: object.Deleted, Key: key, Object: old, Old: old, Revision: start})
 		}
@@ -119,6 +125,34 @@ func (f *Feed) load(ctx context.Context) (object.Watcher, error) {
 	}
 	f.advance(start)
 	return watcher, nil
+}
+
+// arrived tells of the objects of kinds that were not served when everything was listed:
+// those that have not changed since were told of to nobody.
+func (f *Feed) arrived(ctx context.Context) {
+	var events []object.Event
+	for _, k := range f.kinds.Kinds() {
+		kind := k.GroupKind()
+		if _, listed := f.listed[kind]; listed {
+			continue
+		}
+		f.listed[kind] = 0 // events come of all others
+		objs, _ := f.store.List(kind, "")
+		for _, obj := range objs {
+			key := object.KeyOf(kind, obj)
+			revision, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
+			if _, told := f.seen[key]; told || err != nil || revision > f.loaded {
+				continue
+			}
+			events = append(events, object.Event{Type: object.Added, Key: key, Object: obj, Revision: revision})
+		}
+	}
+	for i := range events {
+		f.keep(ctx, &events[i])
+	}
+	for _, ev := range events {
+		f.tell(ctx, ev)
+	}
 }
 
 // keep replaces the event's Old by what the indexes know, and updates them.
@@ -187,6 +221,9 @@ func (f *Feed) follow(ctx context.Context, watcher object.Watcher) error {
 			}
 			f.keep(ctx, &ev)
 			f.tell(ctx, ev)
+			if ev.Key.GroupKind == scheme.Definition {
+				f.arrived(ctx)
+			}
 		}
 		f.advance(watcher.Revision())
 	}
