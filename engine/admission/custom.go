@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -24,21 +25,12 @@ func (c *Chain) kindOf(of schema.GroupKind, view object.Reader) (*kind.Kind, boo
 	if last := c.coming.Load(); last != nil && last.kind.GroupKind() == of && view.Get(last.key()) == object.Object(last.definition) {
 		return last.kind, true
 	}
-	list, _ := object.Heads(view, scheme.Definition)
-	for _, obj := range list {
-		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
-		if !ok || crd.Spec.Group != of.Group || crd.Spec.Names.Kind != of.Kind {
-			continue
-		}
-		if crd, ok = view.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); !ok {
-			continue
-		}
-		if k, ok := c.Kinds.Set().With(crd).ForKind(of); ok {
-			c.coming.Store(&coming{crd, k})
-			return k, true
-		}
+	k, crd := c.Kinds.Set().Declared(view, of)
+	if k == nil {
+		return nil, false
 	}
-	return nil, false
+	c.coming.Store(&coming{crd, k})
+	return k, true
 }
 
 // coming is the kind of a definition whose names are not accepted yet.
@@ -51,8 +43,8 @@ func (c *coming) key() object.Key {
 	return object.Key{GroupKind: scheme.Definition, Name: c.definition.Name}
 }
 
-// interfacesOf returns what plugins may know of a kind.
-func (c *Chain) interfacesOf(k *kind.Kind) admission.ObjectInterfaces {
+// interfacesOf returns what plugins may know of a kind, for as long as ctx lasts.
+func (c *Chain) interfacesOf(ctx context.Context, k *kind.Kind) admission.ObjectInterfaces {
 	if k == nil || k.Custom == nil {
 		return objects
 	}
@@ -61,39 +53,29 @@ func (c *Chain) interfacesOf(k *kind.Kind) admission.ObjectInterfaces {
 		gv := schema.GroupVersion{Group: k.Group, Version: version}
 		equivalents.RegisterKindFor(gv.WithResource(k.Plural), "", gv.WithKind(k.Kind))
 	}
-	return customInterfaces{interfaces{equivalents}, k, c.Converter}
+	return customInterfaces{interfaces{equivalents}, customConvertor{convertor{scheme.Scheme}, ctx, k.Custom, c.Converter}}
 }
 
 // customInterfaces is what plugins may know of custom resources.
 type customInterfaces struct {
 	interfaces
-	kind      *kind.Kind
-	converter custom.Converter
+	convertor customConvertor
 }
 
 // GetObjectCreater implements admission.ObjectInterfaces.
-func (customInterfaces) GetObjectCreater() runtime.ObjectCreater { return customCreater{} }
+func (customInterfaces) GetObjectCreater() runtime.ObjectCreater { return custom.Creater{} }
 
 // GetObjectTyper implements admission.ObjectInterfaces.
 func (customInterfaces) GetObjectTyper() runtime.ObjectTyper { return customTyper{} }
 
 // GetObjectDefaulter implements admission.ObjectInterfaces.
 func (i customInterfaces) GetObjectDefaulter() runtime.ObjectDefaulter {
-	return customDefaulter{i.kind.Custom}
+	return customDefaulter{i.convertor.of}
 }
 
 // GetObjectConvertor implements admission.ObjectInterfaces.
 func (i customInterfaces) GetObjectConvertor() runtime.ObjectConvertor {
-	return customConvertor{convertor{scheme.Scheme}, i.kind.Custom, i.converter}
-}
-
-type customCreater struct{}
-
-// New implements runtime.ObjectCreater.
-func (customCreater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	return u, nil
+	return i.convertor
 }
 
 type customTyper struct{}
@@ -122,8 +104,9 @@ func (d customDefaulter) Default(obj runtime.Object) {
 // customConvertor converts between the versions of custom resources.
 type customConvertor struct {
 	convertor
-	of *custom.Definition
-	by custom.Converter
+	ctx context.Context //nolint:containedctx // of the one write that it is for
+	of  *custom.Definition
+	by  custom.Converter
 }
 
 // Convert implements runtime.ObjectConvertor.
@@ -137,7 +120,7 @@ func (c customConvertor) Convert(in, out, _ any) error {
 	if version.Empty() {
 		version = from.GroupVersionKind().GroupVersion()
 	}
-	converted, err := c.of.Convert(from, version, c.by)
+	converted, err := c.of.Convert(c.ctx, from, version, c.by)
 	if err != nil {
 		return err
 	}
@@ -147,13 +130,5 @@ func (c customConvertor) Convert(in, out, _ any) error {
 
 // ConvertToVersion implements runtime.ObjectConvertor.
 func (c customConvertor) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
-	u, ok := in.(*unstructured.Unstructured)
-	if !ok {
-		return in, nil
-	}
-	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
-	if !ok {
-		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
-	}
-	return c.of.Convert(u, gvk.GroupVersion(), c.by)
+	return c.of.ConvertTo(c.ctx, in, to, c.by)
 }

@@ -233,7 +233,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		if asked != nil {
 			asked = asked.DeepCopyObject()
 		}
-		if err := c.mutate(ctx, attrs, c.interfacesOf(w.kind), inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, c.interfacesOf(ctx, w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if !equality.Semantic.DeepEqual(asked, attrs.GetObject()) {
@@ -249,7 +249,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 		} else {
 			attrs = w.attributes(name)
 		}
-		if err := c.mutate(ctx, attrs, c.interfacesOf(w.kind), inProcess); err != nil {
+		if err := c.mutate(ctx, attrs, c.interfacesOf(ctx, w.kind), inProcess); err != nil {
 			return nil, err
 		}
 		if generated {
@@ -268,7 +268,7 @@ func (c *Chain) ask(ctx context.Context, w write) (object.Object, error) {
 			}
 		}
 	}
-	if err := c.validate(ctx, w.attributes(name), c.interfacesOf(w.kind), inProcess); err != nil {
+	if err := c.validate(ctx, w.attributes(name), c.interfacesOf(ctx, w.kind), inProcess); err != nil {
 		return nil, err
 	}
 	return w.next, nil

@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,7 +25,7 @@ import (
 type unconverted struct{}
 
 // Convert implements custom.Converter.
-func (unconverted) Convert(*apiextensionsv1.CustomResourceDefinition, *unstructured.Unstructured, schema.GroupVersion) (*unstructured.Unstructured, error) {
+func (unconverted) Convert(_ context.Context, _ *apiextensionsv1.CustomResourceDefinition, _ *unstructured.Unstructured, _ schema.GroupVersion) (*unstructured.Unstructured, error) {
 	return nil, errors.New("nobody converts")
 }
 

@@ -34,7 +34,7 @@ func (k *kustomization) release(ctx context.Context, ks *kustomizev1.Kustomizati
 		// it is not known what those of the same source declare.
 		at, _ := k.s.Sources.HeadOf(ks)
 		k.s.Neighbours.Of(k.key, flux.SourceKey(ks), at).Complete(ctx, &in)
-		res := k.planner.Plan(in, k.s.Env.Store)
+		res := k.planner.Plan(ctx, in, k.s.Env.Store)
 		err := k.s.Rights.Authorize(ctx, ks, res)
 		if gone := (*rights.ErrAccount)(nil); errors.As(err, &gone) {
 			// Nobody can give their rights back: as in Flux the objects stay.

@@ -191,7 +191,7 @@ func (r *round) makePlan(ctx context.Context, ks *kustomizev1.Kustomization) err
 	if err != nil {
 		return fault.New(fault.ReasonOf(err, meta.BuildFailedReason), err)
 	}
-	r.plan = k.planner.Plan(in, r.upon)
+	r.plan = k.planner.Plan(ctx, in, r.upon)
 	view := object.Reader(r.upon)
 	if r.group != nil {
 		view = r.group.foreseeable(k.key)

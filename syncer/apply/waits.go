@@ -94,7 +94,7 @@ func (s *Set) stalled(ks *kustomizev1.Kustomization, h source.Head) bool {
 // the child as it is.
 func (s *Set) declaredAsStored(ctx context.Context, parent, child *kustomizev1.Kustomization, h source.Head) bool {
 	items, _ := s.Neighbours.Of(flux.KeyOf(child), flux.SourceKey(parent), h).Declared(ctx, parent, time.Now().Add(render.Patience))
-	return parents.LeavesAsStored(s.Env.Store, items, parent, flux.KeyOf(child))
+	return parents.LeavesAsStored(ctx, s.Env.Store, items, parent, flux.KeyOf(child))
 }
 
 // dependencies fails while one of spec.dependsOn is not ready, or has yet to

@@ -25,7 +25,7 @@ func Render(ctx context.Context, r *render.Renderer, stored object.Reader, index
 		if err != nil || i == most {
 			return ks, items, err
 		}
-		next := declaredBy(stored, index, ks, items)
+		next := declaredBy(ctx, stored, index, ks, items)
 		if next == nil {
 			return ks, items, nil
 		}
@@ -35,14 +35,14 @@ func Render(ctx context.Context, r *render.Renderer, stored object.Reader, index
 
 // declaredBy is the Kustomization with the spec that it declares for itself among
 // what it renders, or nil if that is the one it has.
-func declaredBy(stored object.Reader, index *owners.Index, ks *kustomizev1.Kustomization, items []load.Item) *kustomizev1.Kustomization {
+func declaredBy(ctx context.Context, stored object.Reader, index *owners.Index, ks *kustomizev1.Kustomization, items []load.Item) *kustomizev1.Kustomization {
 	key := flux.KeyOf(ks)
 	i := declaring(items, key)
 	if i < 0 {
 		return nil
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: owners.OwnerOf(flux.KeyOf(ks)), Claimed: index.ByOther(key), Ignore: ks.Spec.Ignore}
-	res := plan.New(nil).Plan(in, rights.NewAfterwards(stored, map[object.Key]object.Object{key: ks}))
+	res := plan.New(nil).Plan(ctx, in, rights.NewAfterwards(stored, map[object.Key]object.Object{key: ks}))
 	if len(res.Errors) > 0 || len(res.Actions) != 1 || res.Actions[0].Object == nil {
 		return nil // the plan of all tells what is wrong
 	}

@@ -1,6 +1,7 @@
 package parents
 
 import (
+	"context"
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -59,13 +60,13 @@ func awaited(stored object.Reader, ks *kustomizev1.Kustomization) []object.Key {
 }
 
 // LeavesAsStored reports whether what parent declares leaves the child as it is.
-func LeavesAsStored(stored object.Reader, items []load.Item, parent *kustomizev1.Kustomization, child object.Key) bool {
+func LeavesAsStored(ctx context.Context, stored object.Reader, items []load.Item, parent *kustomizev1.Kustomization, child object.Key) bool {
 	i := declaring(items, child)
 	if i < 0 {
 		return false
 	}
 	in := plan.Input{Items: items[i : i+1], Owner: owners.OwnerOf(flux.KeyOf(parent)), Ignore: parent.Spec.Ignore}
-	res := plan.New(nil).Plan(in, stored)
+	res := plan.New(nil).Plan(ctx, in, stored)
 	return len(res.Errors) == 0 && !res.Changes()
 }
 

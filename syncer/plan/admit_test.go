@@ -17,7 +17,7 @@ import (
 // another value: only a change that is left after admission is one.
 func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 	s := memstore.New()
-	carryOut(t, s, plan.New(nil).Plan(input(items(t, namespace, config)), s))
+	carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, config)), s))
 	rewrite := func(obj object.Object) bool {
 		obj.(*corev1.ConfigMap).Data["a"] = "by admission"
 		return true
@@ -28,7 +28,7 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := input(items(t, namespace, config))
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
 	in.Admit = func(next, live object.Object) (object.Object, bool) {
 		if live == nil {
 			t.Error("asked about an object that does not exist")
@@ -39,20 +39,20 @@ func TestWhatAdmissionMakesIsNoChange(t *testing.T) {
 		}
 		return next, true
 	}
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
 	// What it said is remembered while it cannot be asked, and nothing else is.
 	silent := in
 	silent.Admit = func(_, _ object.Object) (object.Object, bool) { return nil, false }
-	want(t, plan.New(nil).Plan(silent, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
+	want(t, plan.New(nil).Plan(t.Context(), silent, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
 	remembers := plan.New(nil)
-	want(t, remembers.Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
-	want(t, remembers.Plan(silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
-	want(t, remembers.Plan(silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, remembers.Plan(t.Context(), in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, remembers.Plan(t.Context(), silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, remembers.Plan(t.Context(), silent, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
 	// Once admission does that no longer, Git's value is missed.
 	later := in
 	later.Admit = nil
-	want(t, remembers.Plan(later, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
+	want(t, remembers.Plan(t.Context(), later, s), "Unchanged Namespace/web", "Update ConfigMap/web data.a:by admission>one")
 	edited := input(items(t, namespace, strings.Replace(config, "b: two", "b: three", 1)))
 	edited.Admit = in.Admit
-	want(t, plan.New(nil).Plan(edited, s), "Unchanged Namespace/web", "Update ConfigMap/web data.b:two>three")
+	want(t, plan.New(nil).Plan(t.Context(), edited, s), "Unchanged Namespace/web", "Update ConfigMap/web data.b:two>three")
 }

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"strings"
@@ -35,6 +36,8 @@ type applier struct {
 	customs  map[schema.GroupVersionKind]customManager
 	// by converts custom resources; nil: nobody does.
 	by custom.Converter
+	// ctx is that of the plan that is being made.
+	ctx context.Context //nolint:containedctx // a field manager hands none on
 }
 
 func newApplier() *applier {

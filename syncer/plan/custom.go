@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	apihelpers "k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -70,27 +69,6 @@ func (d *definitions) complement(actions []Action) {
 	}
 }
 
-// Coming is the stored definition of a kind that is not served yet, as its names are not
-// accepted yet: its resources may be stored, as they may together with it. nil if there
-// is none, or its names are refused, and why.
-func Coming(stored object.Reader, of schema.GroupKind) (crd *apiextensionsv1.CustomResourceDefinition, refused string) {
-	list, _ := object.Heads(stored, scheme.Definition)
-	for _, obj := range list {
-		crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition)
-		if !ok || crd.Spec.Group != of.Group || crd.Spec.Names.Kind != of.Kind || crd.DeletionTimestamp != nil {
-			continue
-		}
-		if c := apihelpers.FindCRDCondition(crd, apiextensionsv1.NamesAccepted); c != nil && c.Status == apiextensionsv1.ConditionFalse {
-			refused = fmt.Sprintf("the names of the CustomResourceDefinition %s are not accepted: %s", crd.Name, c.Message)
-			continue
-		}
-		if crd, ok = stored.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); ok {
-			return crd, ""
-		}
-	}
-	return nil, refused
-}
-
 // noMatch is the fault of an item of a kind that nobody defines, in kubectl's words.
 func noMatch(item load.Item, key object.Key) *Error {
 	gvk := item.Object.GetObjectKind().GroupVersionKind()
@@ -103,7 +81,7 @@ func (d *definitions) defined(key object.Key, item load.Item, live object.Object
 	refused := ""
 	if !ok && !d.broken[key.GroupKind] {
 		var crd *apiextensionsv1.CustomResourceDefinition
-		if crd, refused = Coming(stored, key.GroupKind); crd != nil {
+		if crd, refused = scheme.Coming(stored, key.GroupKind); crd != nil {
 			d.set = d.set.With(crd)
 			k, ok = d.set.ForKind(key.GroupKind)
 		}
@@ -275,7 +253,7 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 // with the same commit, keeps the commit from being applied: what it would answer is
 // part of the plan.
 func (a *applier) convert(of *custom.Definition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
-	out, err := of.Convert(u, version, a.by)
+	out, err := of.Convert(a.ctx, u, version, a.by)
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be converted from %s to %s, in which it is stored or declared: %w; a webhook has to answer before what it converts is applied", u.GetAPIVersion(), version, err)
 	}
@@ -327,7 +305,7 @@ func (a *applier) customManager(of *custom.Definition, gvk schema.GroupVersionKi
 	if err != nil {
 		return nil, err
 	}
-	m, err := managedfields.NewDefaultCRDFieldManager(converter, versions{of: of, by: a.by}, noDefaults{}, emptyCustom{}, gvk, gvk.GroupVersion(), "", nil)
+	m, err := managedfields.NewDefaultCRDFieldManager(converter, versions{of: of, a: a}, noDefaults{}, custom.Creater{}, gvk, gvk.GroupVersion(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", gvk.Kind, err)
 	}
@@ -342,30 +320,12 @@ func (a *applier) customManager(of *custom.Definition, gvk schema.GroupVersionKi
 type versions struct {
 	convertor
 	of *custom.Definition
-	by custom.Converter
+	a  *applier
 }
 
 // ConvertToVersion implements runtime.ObjectConvertor.
 func (v versions) ConvertToVersion(in runtime.Object, to runtime.GroupVersioner) (runtime.Object, error) {
-	u, ok := in.(*unstructured.Unstructured)
-	if !ok {
-		return in, nil
-	}
-	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
-	if !ok {
-		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
-	}
-	return v.of.Convert(u, gvk.GroupVersion(), v.by)
-}
-
-// emptyCustom makes empty custom resources.
-type emptyCustom struct{}
-
-// New implements runtime.ObjectCreater.
-func (emptyCustom) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	return u, nil
+	return v.of.ConvertTo(v.a.ctx, in, to, v.a.by)
 }
 
 // differ lists what an apply changes. The status of a custom resource is a field like

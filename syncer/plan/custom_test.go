@@ -97,7 +97,7 @@ func TestCustomResourcesWithTheirDefinition(t *testing.T) {
 	s := memstore.New()
 	p := plan.New(s.Kinds())
 	list := items(t, widget, widgets, namespace)
-	res := p.Plan(input(list), s)
+	res := p.Plan(t.Context(), input(list), s)
 	want(t, res, "Create Namespace/web", "Create CustomResourceDefinition/widgets.example.com", "Create Widget/one")
 	carryOut(t, s, res)
 	u := s.Get(widgetKey).(*unstructured.Unstructured)
@@ -105,12 +105,12 @@ func TestCustomResourcesWithTheirDefinition(t *testing.T) {
 		t.Errorf("stored is %v", u.Object)
 	}
 	unchanged := []string{"Unchanged Namespace/web", "Unchanged CustomResourceDefinition/widgets.example.com", "Unchanged Widget/one"}
-	want(t, plan.New(s.Kinds()).Plan(input(list), s), unchanged...)
+	want(t, plan.New(s.Kinds()).Plan(t.Context(), input(list), s), unchanged...)
 	accept(t, s)
 	again := plan.New(s.Kinds())
-	res = again.Plan(input(list), s)
+	res = again.Plan(t.Context(), input(list), s)
 	want(t, res, unchanged...)
-	if res = again.Plan(input(list), s); res.Compared != 0 {
+	if res = again.Plan(t.Context(), input(list), s); res.Compared != 0 {
 		t.Errorf("%d objects are compared again although nothing has changed", res.Compared)
 	}
 
@@ -131,7 +131,7 @@ func TestCustomResourcesWithTheirDefinition(t *testing.T) {
 		_ = unstructured.SetNestedField(u.Object, "blue", "spec", "color")
 		_ = unstructured.SetNestedField(u.Object, "fine", "status", "word")
 	})
-	res = again.Plan(input(list), s)
+	res = again.Plan(t.Context(), input(list), s)
 	want(t, res, unchanged[0], unchanged[1], "Update Widget/one spec.size:5>3")
 	carryOut(t, s, res)
 	u = s.Get(widgetKey).(*unstructured.Unstructured)
@@ -143,17 +143,17 @@ func TestCustomResourcesWithTheirDefinition(t *testing.T) {
 
 	// A part is added and another changed: by the key of the list.
 	more := strings.Replace(widget, "- {name: a, count: 1}", "- {name: b, count: 2}\n  - {name: a, count: 4}", 1)
-	res = again.Plan(input(items(t, more, widgets, namespace)), s)
+	res = again.Plan(t.Context(), input(items(t, more, widgets, namespace)), s)
 	want(t, res, unchanged[0], unchanged[1], "Update Widget/one spec.parts[name=a].count:1>4 spec.parts[name=b].count:<nil>>2 spec.parts[name=b].name:<nil>>b")
 
 	// The definition alone may not go; both go together.
 	in := input(items(t, widget, namespace))
 	in.Inventory = res.Inventory
-	want(t, again.Plan(in, s), unchanged[0], unchanged[2], "Delete CustomResourceDefinition/widgets.example.com",
+	want(t, again.Plan(t.Context(), in, s), unchanged[0], unchanged[2], "Delete CustomResourceDefinition/widgets.example.com",
 		"error 0.yaml:1: Widget web/one: the CustomResourceDefinition widgets.example.com is no longer declared, and would be deleted with all objects of its kind: declare it, or remove the object, too")
 	in = input(items(t, namespace))
 	in.Inventory = res.Inventory
-	want(t, again.Plan(in, s), unchanged[0], "Delete Widget/one", "Delete CustomResourceDefinition/widgets.example.com")
+	want(t, again.Plan(t.Context(), in, s), unchanged[0], "Delete Widget/one", "Delete CustomResourceDefinition/widgets.example.com")
 }
 
 func TestCustomResourcesAreRefused(t *testing.T) {
@@ -163,7 +163,7 @@ func TestCustomResourcesAreRefused(t *testing.T) {
 		for i := 0; i < len(edit); i += 2 {
 			w = strings.Replace(w, edit[i], edit[i+1], 1)
 		}
-		res := plan.New(s.Kinds()).Plan(input(items(t, widgets, namespace, w)), s)
+		res := plan.New(s.Kinds()).Plan(t.Context(), input(items(t, widgets, namespace, w)), s)
 		var out []string
 		for _, e := range res.Errors {
 			out = append(out, e.Error())
@@ -216,7 +216,7 @@ func TestCustomResourcesWithManyMistakes(t *testing.T) {
 	} {
 		s := memstore.New()
 		other := strings.Replace(widget, "name: one", "name: other", 1)
-		res := plan.New(s.Kinds()).Plan(input(items(t, widgets, namespace, tt.manifest, other)), s)
+		res := plan.New(s.Kinds()).Plan(t.Context(), input(items(t, widgets, namespace, tt.manifest, other)), s)
 		if len(res.Errors) == 0 || len(res.Errors) > 501 {
 			t.Fatalf("%s: %d errors", name, len(res.Errors))
 		}
@@ -241,7 +241,7 @@ func TestHostileDefinitions(t *testing.T) {
 		"estimated rule cost exceeds budget": {`self.size != 13`, `self.parts.all(x, self.parts.all(y, self.parts.all(z, x.name + y.name != z.name)))`},
 	} {
 		s := memstore.New()
-		res := plan.New(s.Kinds()).Plan(input(items(t, strings.Replace(widgets, replace[0], replace[1], 1), namespace, widget)), s)
+		res := plan.New(s.Kinds()).Plan(t.Context(), input(items(t, strings.Replace(widgets, replace[0], replace[1], 1), namespace, widget)), s)
 		got := strings.Join(lines(res), "\n")
 		if !strings.Contains(got, want) || !strings.Contains(got, "its CustomResourceDefinition is refused") {
 			t.Errorf("%.600s, want %q", got, want)
@@ -253,16 +253,16 @@ func TestHostileDefinitions(t *testing.T) {
 func TestCustomResourcesFollowANewSchema(t *testing.T) {
 	s := memstore.New()
 	p := plan.New(s.Kinds())
-	carryOut(t, s, p.Plan(input(items(t, widget, widgets, namespace)), s))
+	carryOut(t, s, p.Plan(t.Context(), input(items(t, widget, widgets, namespace)), s))
 	accept(t, s)
 	narrow := strings.ReplaceAll(widgets, "maximum: 100", "maximum: 2")
 	wide := strings.ReplaceAll(widgets, "maximum: 100", "maximum: 1000")
 	large := strings.Replace(widget, "size: 3", "size: 300", 1)
-	res := p.Plan(input(items(t, large, wide, namespace)), s)
+	res := p.Plan(t.Context(), input(items(t, large, wide, namespace)), s)
 	if got := strings.Join(lines(res), "\n"); len(res.Errors) > 0 || !strings.Contains(got, "Update Widget/one spec.size:3>300") {
 		t.Errorf("with a wider schema: %s", got)
 	}
-	res = p.Plan(input(items(t, strings.Replace(widget, "size: 3", "size: 4", 1), narrow, namespace)), s)
+	res = p.Plan(t.Context(), input(items(t, strings.Replace(widget, "size: 3", "size: 4", 1), narrow, namespace)), s)
 	if len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "should be less than or equal to 2") {
 		t.Errorf("with a narrower schema: %v", lines(res))
 	}
@@ -272,13 +272,13 @@ func TestCustomResourcesFollowANewSchema(t *testing.T) {
 func TestCustomResourcesOfATerminatingDefinition(t *testing.T) {
 	s := memstore.New()
 	p := plan.New(s.Kinds())
-	carryOut(t, s, p.Plan(input(items(t, widgets, namespace)), s))
+	carryOut(t, s, p.Plan(t.Context(), input(items(t, widgets, namespace)), s))
 	accept(t, s)
 	key := object.Key{GroupKind: apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition").GroupKind(), Name: "widgets.example.com"}
 	if _, err := s.Commit(context.Background(), tx(change.Delete(key, metav1.DeleteOptions{}, time.Now()))); err != nil {
 		t.Fatal(err)
 	}
-	want(t, p.Plan(input(items(t, widget, namespace)), s), "Unchanged Namespace/web",
+	want(t, p.Plan(t.Context(), input(items(t, widget, namespace)), s), "Unchanged Namespace/web",
 		"error 0.yaml:1: Widget web/one: create not allowed while custom resource definition is terminating")
 }
 

@@ -27,14 +27,14 @@ func TestWantedInPrunedNamespace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p := memstore.New(), plan.New(nil)
-			res := p.Plan(input(items(t, c.declared, config)), s)
+			res := p.Plan(t.Context(), input(items(t, c.declared, config)), s)
 			carryOut(t, s, res)
 			in := input(items(t, config, service))
 			in.Inventory = res.Inventory
 			if c.edit != nil {
 				c.edit(&in)
 			}
-			want(t, p.Plan(in, s), c.want...)
+			want(t, p.Plan(t.Context(), in, s), c.want...)
 		})
 	}
 }

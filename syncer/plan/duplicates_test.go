@@ -46,7 +46,7 @@ func TestDuplicatesAreRefusedAlike(t *testing.T) {
 			if _, err := store.Commit(t.Context(), change.Tx{Changes: []change.Change{change.Create(ns, time.Now())}}); err != nil {
 				t.Fatal(err)
 			}
-			res := plan.New(nil).Plan(plan.Input{Items: items, Owner: plan.Owner{Namespace: "ns", Name: "ks"}}, store)
+			res := plan.New(nil).Plan(t.Context(), plan.Input{Items: items, Owner: plan.Owner{Namespace: "ns", Name: "ks"}}, store)
 			var planned []string
 			for _, e := range res.Errors {
 				one := *e

@@ -9,6 +9,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -43,6 +44,16 @@ func keepIgnored(rules []kustomizev1.IgnoreRule, gvk schema.GroupVersionKind, pa
 		}
 	}
 	return nil
+}
+
+// KeepIgnored returns next as JSON has it, but with what spec.ignore names as it is in live.
+func KeepIgnored(rules []kustomizev1.IgnoreRule, gvk schema.GroupVersionKind, next, live object.Object) (map[string]any, error) {
+	doc, err := toMap(next)
+	if err != nil {
+		return nil, err
+	}
+	doc = runtime.DeepCopyJSON(doc) // that of a custom resource is its own
+	return doc, keepIgnored(rules, gvk, doc, live)
 }
 
 // selects reports whether a rule is for the object: all objects without a target.

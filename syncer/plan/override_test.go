@@ -36,11 +36,11 @@ func TestOverride(t *testing.T) {
 	s, p, _ := setUp(t, namespace, config)
 	edit(t, s, "ConfigMap", "web", add)
 	in := input(items(t, namespace, config))
-	res := p.Plan(in, s)
+	res := p.Plan(t.Context(), in, s)
 	want(t, res, "Unchanged Namespace/web",
 		"Update ConfigMap/web data.edited:x><nil> metadata.annotations.note:kubectl's><nil> metadata.annotations[kubectl.kubernetes.io/last-applied-configuration]:{}><nil>")
 	carryOut(t, s, res)
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
 
 	merge := strings.Replace(config, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/ssa: Merge},", 1)
 	s, p, _ = setUp(t, namespace, merge)
@@ -49,7 +49,7 @@ func TestOverride(t *testing.T) {
 		add(c)
 		c.Annotations["kustomize.toolkit.fluxcd.io/ssa"] = annotations["kustomize.toolkit.fluxcd.io/ssa"]
 	})
-	want(t, p.Plan(input(items(t, namespace, merge)), s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
+	want(t, p.Plan(t.Context(), input(items(t, namespace, merge)), s), "Unchanged Namespace/web", "Unchanged ConfigMap/web")
 }
 
 // A number of replicas that Git leaves open is that of whoever scales, and not
@@ -69,7 +69,7 @@ func TestOverrideOfReplicas(t *testing.T) {
 			d.Spec.Replicas = &n
 			d.ManagedFields = append(d.ManagedFields, by(tt.manager, tt.subresource, "apps/v1", `{"f:spec":{"f:replicas":{}}}`))
 		})
-		want(t, p.Plan(input(items(t, namespace, deploy)), s), "Unchanged Namespace/web", tt.want)
+		want(t, p.Plan(t.Context(), input(items(t, namespace, deploy)), s), "Unchanged Namespace/web", tt.want)
 	}
 }
 
@@ -79,12 +79,12 @@ func TestForceOfOneObject(t *testing.T) {
 	forced = strings.Replace(forced, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/force: enabled},", 1)
 	other := strings.ReplaceAll(strings.Replace(config, "\ndata:", "\nimmutable: true\ndata:", 1), "name: web,", "name: other,")
 	s, p, _ := setUp(t, namespace, forced, other)
-	res := p.Plan(input(items(t, namespace, strings.Replace(forced, "one", "new", 1), other)), s)
+	res := p.Plan(t.Context(), input(items(t, namespace, strings.Replace(forced, "one", "new", 1), other)), s)
 	want(t, res, "Unchanged Namespace/web", "Unchanged ConfigMap/other", "Update ConfigMap/web data.a:one>new")
 	if a := res.Actions[2]; !a.Recreate {
 		t.Errorf("the action is %+v, want it to create the object again", a)
 	}
-	res = p.Plan(input(items(t, namespace, forced, strings.Replace(other, "one", "new", 1))), s)
+	res = p.Plan(t.Context(), input(items(t, namespace, forced, strings.Replace(other, "one", "new", 1))), s)
 	if len(res.Errors) != 1 || !strings.Contains(res.Errors[0].Error(), "kustomize.toolkit.fluxcd.io/force: enabled") {
 		t.Errorf("a change of an immutable object without force: %v", res.Errors)
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"sort"
@@ -277,10 +278,10 @@ type released struct {
 }
 
 // Convert implements custom.Converter.
-func (r released) Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
+func (r released) Convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
 	r.mu.Unlock()
 	defer r.mu.Lock()
-	return r.Converter.Convert(crd, u, version)
+	return r.Converter.Convert(ctx, crd, u, version)
 }
 
 // Fork returns a Planner that knows what p knows, and from which p learns
@@ -324,12 +325,15 @@ func (p *Planner) Learn(a Action, stored object.Object) {
 	p.memo[a.Key] = m
 }
 
-// Plan makes a plan. It never changes the items' objects or the stored ones.
-func (p *Planner) Plan(in Input, stored object.Reader) Result {
+// Plan makes a plan. It never changes the items' objects or the stored ones. Once ctx
+// ends, nobody converts custom resources any more, and the plan is none.
+func (p *Planner) Plan(ctx context.Context, in Input, stored object.Reader) Result {
 	p.planning.Lock()
 	defer p.planning.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.applier.ctx = ctx
+	defer func() { p.applier.ctx = context.Background() }()
 	var res Result
 	p.compared = 0
 	p.kinds = definitions{set: p.registry.Set().With(in.Definitions...)}

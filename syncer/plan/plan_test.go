@@ -117,12 +117,12 @@ func want(tb testing.TB, res plan.Result, lineList ...string) {
 func TestOrderAndIdempotence(t *testing.T) {
 	s := memstore.New()
 	list := items(t, deploy, service, config, namespace)
-	res := plan.New(nil).Plan(input(list), s)
+	res := plan.New(nil).Plan(t.Context(), input(list), s)
 	want(t, res, "Create Namespace/web", "Create ConfigMap/web", "Create Service/web", "Create Deployment/web")
 	carryOut(t, s, res)
 	// Neither defaults nor what the server set is a difference, also for a
 	// planner that remembers nothing.
-	again := plan.New(nil).Plan(input(list), s)
+	again := plan.New(nil).Plan(t.Context(), input(list), s)
 	want(t, again, "Unchanged Namespace/web", "Unchanged ConfigMap/web", "Unchanged Service/web", "Unchanged Deployment/web")
 	for _, a := range again.Actions {
 		if a.Writes() {
@@ -132,13 +132,13 @@ func TestOrderAndIdempotence(t *testing.T) {
 	// Deletions come in reverse order.
 	in := input(items(t, namespace))
 	in.Inventory = res.Inventory
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web", "Delete Deployment/web", "Delete Service/web", "Delete ConfigMap/web")
 }
 
 func setUp(tb testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.Result) {
 	tb.Helper()
 	s, p := memstore.New(), plan.New(nil)
-	res := p.Plan(input(items(tb, docs...)), s)
+	res := p.Plan(tb.Context(), input(items(tb, docs...)), s)
 	carryOut(tb, s, res)
 	return s, p, res
 }
@@ -172,13 +172,13 @@ func TestFieldOwnership(t *testing.T) {
 		d.Spec.Replicas = &n
 		d.Labels["theirs"] = "stays"
 	})
-	res := p.Plan(input(items(t, namespace, config, deploy)), s)
+	res := p.Plan(t.Context(), input(items(t, namespace, config, deploy)), s)
 	want(t, res, "Unchanged Namespace/web", "Update ConfigMap/web data.a:by hand>one data.b:<nil>>two",
 		"Update Deployment/web spec.template.spec.containers[name=web].image:web:hand>web:1 restart")
 	carryOut(t, s, res)
 
 	// What Git no longer sets goes; the rest stays.
-	res = p.Plan(input(items(t, namespace, strings.Replace(config, ", b: two", "", 1), strings.Replace(deploy, "        env: [{name: MODE, value: prod}]\n", "", 1))), s)
+	res = p.Plan(t.Context(), input(items(t, namespace, strings.Replace(config, ", b: two", "", 1), strings.Replace(deploy, "        env: [{name: MODE, value: prod}]\n", "", 1))), s)
 	want(t, res, "Unchanged Namespace/web", "Update ConfigMap/web data.b:two><nil>",
 		"Update Deployment/web spec.template.spec.containers[name=web].env[name=MODE].name:MODE><nil> spec.template.spec.containers[name=web].env[name=MODE].value:prod><nil> restart")
 }
@@ -195,13 +195,13 @@ func TestAdoption(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	res := plan.New(nil).Plan(input(items(t, config)), s)
+	res := plan.New(nil).Plan(t.Context(), input(items(t, config)), s)
 	want(t, res, "Update ConfigMap/web data.a:theirs>one data.b:<nil>>two metadata.labels[kustomize.toolkit.fluxcd.io/name]:<nil>>cluster metadata.labels[kustomize.toolkit.fluxcd.io/namespace]:<nil>>headway-system")
 	carryOut(t, s, res)
 	in := input(items(t, config))
 	in.Owner = plan.Owner{Namespace: "other", Name: "thief"}
 	in.Claimed = func(object.Key) (plan.Owner, bool) { return owner, true }
-	want(t, plan.New(nil).Plan(in, s), "error 0.yaml:1: ConfigMap web/web: is managed by the Kustomization headway-system/cluster: remove it from there first")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "error 0.yaml:1: ConfigMap web/web: is managed by the Kustomization headway-system/cluster: remove it from there first")
 }
 
 func TestPrune(t *testing.T) {
@@ -211,19 +211,19 @@ func TestPrune(t *testing.T) {
 	edit(t, s, "ConfigMap", "moved", func(c *corev1.ConfigMap) { c.Labels = nil })
 	in := input(items(t, namespace))
 	in.Inventory = res.Inventory
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web", "Delete ConfigMap/web", "Skip ConfigMap/moved", "Skip ConfigMap/keep")
 	in.Prune = false
-	want(t, plan.New(nil).Plan(in, s), "Unchanged Namespace/web")
+	want(t, plan.New(nil).Plan(t.Context(), in, s), "Unchanged Namespace/web")
 }
 
 func TestRefusals(t *testing.T) {
 	s, _, _ := setUp(t, namespace)
-	want(t, plan.New(nil).Plan(input(items(t, strings.ReplaceAll(config, "namespace: web", "namespace: none"))), s),
+	want(t, plan.New(nil).Plan(t.Context(), input(items(t, strings.ReplaceAll(config, "namespace: web", "namespace: none"))), s),
 		`error 0.yaml:1: ConfigMap none/web: namespaces "none" not found: declare the Namespace in the repository, too`)
-	want(t, plan.New(nil).Plan(input(items(t, config, config)), s),
+	want(t, plan.New(nil).Plan(t.Context(), input(items(t, config, config)), s),
 		"Create ConfigMap/web", "error 1.yaml:1: ConfigMap web/web: declared twice, also in 0.yaml:1")
 	disabled := strings.Replace(config, "name: web,", "name: web, annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled},", 1)
-	want(t, plan.New(nil).Plan(input(items(t, disabled)), s), "Skip ConfigMap/web")
+	want(t, plan.New(nil).Plan(t.Context(), input(items(t, disabled)), s), "Skip ConfigMap/web")
 }
 
 // BenchmarkPlan plans 1,000 ConfigMaps: all new, and none changed.
@@ -235,15 +235,15 @@ func BenchmarkPlan(b *testing.B) {
 	list := items(b, docs...)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			plan.New(nil).Plan(input(list), memstore.New())
+			plan.New(nil).Plan(b.Context(), input(list), memstore.New())
 		}
 	})
 	b.Run("unchanged", func(b *testing.B) {
 		s, p := memstore.New(), plan.New(nil)
-		carryOut(b, s, p.Plan(input(list), s))
-		p.Plan(input(list), s)
+		carryOut(b, s, p.Plan(b.Context(), input(list), s))
+		p.Plan(b.Context(), input(list), s)
 		for b.Loop() {
-			p.Plan(input(list), s)
+			p.Plan(b.Context(), input(list), s)
 		}
 	})
 }
@@ -253,20 +253,20 @@ func BenchmarkPlan(b *testing.B) {
 func TestFork(t *testing.T) {
 	list := items(t, namespace, config)
 	s, p, _ := setUp(t)
-	carryOut(t, s, p.Plan(input(list), s))
-	p.Plan(input(list), s)
+	carryOut(t, s, p.Plan(t.Context(), input(list), s))
+	p.Plan(t.Context(), input(list), s)
 	fork := p.Fork()
-	if res := fork.Plan(input(list), s); res.Changes() || res.Compared != 0 {
+	if res := fork.Plan(t.Context(), input(list), s); res.Changes() || res.Compared != 0 {
 		t.Errorf("the fork compared %d objects and found changes: %t, want neither", res.Compared, res.Changes())
 	}
 	edited := items(t, namespace, config)
 	edited[1].Object.SetLabels(map[string]string{"new": "label"})
-	want(t, fork.Plan(input(edited), s), "Unchanged Namespace/web", "Update ConfigMap/web metadata.labels.new:<nil>>label")
-	if res := p.Plan(input(list), s); res.Changes() || res.Compared != 0 {
+	want(t, fork.Plan(t.Context(), input(edited), s), "Unchanged Namespace/web", "Update ConfigMap/web metadata.labels.new:<nil>>label")
+	if res := p.Plan(t.Context(), input(list), s); res.Changes() || res.Compared != 0 {
 		t.Errorf("after the fork's plan %d objects are compared, changes: %t, want neither", res.Compared, res.Changes())
 	}
 	edit(t, s, "ConfigMap", "web", func(c *corev1.ConfigMap) { c.Data = nil })
-	if res := p.Fork().Plan(input(list), s); !res.Changes() || res.Compared != 1 {
+	if res := p.Fork().Plan(t.Context(), input(list), s); !res.Changes() || res.Compared != 1 {
 		t.Errorf("after an edit by hand the fork compared %d objects, changes: %t, want the one", res.Compared, res.Changes())
 	}
 }

@@ -25,10 +25,10 @@ spec:
 // change is refused as ever.
 func TestPodsAreResized(t *testing.T) {
 	s := memstore.New()
-	carryOut(t, s, plan.New(nil).Plan(input(items(t, namespace, sized)), s))
+	carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, sized)), s))
 	planned := func(manifest string) plan.Result {
 		t.Helper()
-		return plan.New(nil).Plan(input(items(t, namespace, manifest)), s)
+		return plan.New(nil).Plan(t.Context(), input(items(t, namespace, manifest)), s)
 	}
 	res := planned(strings.Replace(sized, "cpu: 200m", "cpu: 300m", 1))
 	want(t, res, "Unchanged Namespace/web", "Update Pod/web spec.containers[name=app].resources.limits.cpu:200m>300m")
@@ -80,7 +80,7 @@ func TestResizeOfFinishedPods(t *testing.T) {
 			}
 			ended := "the pod has " + strings.ToLower(string(phase)) + " and does not run again"
 			in := input(items(t, namespace, strings.Replace(manifest, "cpu: 200m", "cpu: 300m", 1)))
-			res := p.Plan(in, s)
+			res := p.Plan(t.Context(), in, s)
 			want(t, res, "Unchanged Namespace/web", "Update Pod/web spec.containers[name=app].resources.limits.cpu:200m>300m")
 			switch a := res.Actions[1]; {
 			case manifest == forced && (!a.Recreate || a.Part != "" || a.Reason != ended || a.Object.(*corev1.Pod).Status.Phase == phase):
@@ -88,7 +88,7 @@ func TestResizeOfFinishedPods(t *testing.T) {
 			case manifest == sized && (a.Recreate || a.Part != "resize" || !strings.HasPrefix(a.Reason, ended+" (set spec.force on the Kustomization, or kustomize.toolkit.fluxcd.io/force: enabled")):
 				t.Errorf("without: recreate %v, part %q, %q", a.Recreate, a.Part, a.Reason)
 			}
-			if in.Force = true; manifest == sized && !p.Plan(in, s).Actions[1].Recreate {
+			if in.Force = true; manifest == sized && !p.Plan(t.Context(), in, s).Actions[1].Recreate {
 				t.Error("the Kustomization's force does not count")
 			}
 			if shown := res.WireActions(false)[0]; shown.Reason != res.Actions[1].Reason {

@@ -21,7 +21,7 @@ func TestServiceTypeChanges(t *testing.T) {
 	for name, then := range map[string]string{"ClusterIP": service, "ExternalName": external} {
 		t.Run(name, func(t *testing.T) {
 			s := memstore.New()
-			carryOut(t, s, plan.New(nil).Plan(input(items(t, namespace, nodePort)), s))
+			carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, nodePort)), s))
 			key := object.Key{Namespace: "web", Name: "web"}
 			key.Kind = "Service"
 			given := change.Patch(key, func(obj object.Object) bool {
@@ -33,7 +33,7 @@ func TestServiceTypeChanges(t *testing.T) {
 			if _, err := s.Commit(context.Background(), change.Tx{Changes: []change.Change{given}}); err != nil {
 				t.Fatal(err)
 			}
-			carryOut(t, s, plan.New(nil).Plan(input(items(t, namespace, then)), s))
+			carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, then)), s))
 			if got := s.Get(key).(*corev1.Service).Spec; string(got.Type) != name {
 				t.Errorf("type = %s, want %s", got.Type, name)
 			}

@@ -42,14 +42,14 @@ func TestSuspendedByHand(t *testing.T) {
 				}
 				set(true)
 				for range 2 {
-					res := plan.New(nil).Plan(input(items(t, namespace, doc)), s)
+					res := plan.New(nil).Plan(t.Context(), input(items(t, namespace, doc)), s)
 					carryOut(t, s, res)
 					if ks := s.Get(at).(*kustomizev1.Kustomization); !ks.Spec.Suspend {
 						t.Fatalf("a sync resumed it: %q", lines(res))
 					}
 				}
 				set(false)
-				carryOut(t, s, plan.New(nil).Plan(input(items(t, namespace, doc)), s))
+				carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, doc)), s))
 				if ks := s.Get(at).(*kustomizev1.Kustomization); ks.Spec.Suspend {
 					t.Error("it is still suspended")
 				}

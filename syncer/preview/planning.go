@@ -175,7 +175,10 @@ func (p *planning) one(ctx context.Context, out *planned) {
 	in.Definitions = definitions
 	p.neighbours(flux.KeyOf(ks)).Complete(ctx, &in)
 	p.v.restrict(caller, flux.KeyOf(ks), &in)
-	out.res = planner.Plan(in, &overlay{p.v.Env.Store, p.namespaces})
+	out.res = planner.Plan(ctx, in, &overlay{p.v.Env.Store, p.namespaces})
+	if ctx.Err() != nil {
+		out.res.Errors = nil // what was not asked any more is no fault
+	}
 	if !p.authorize(r, out) {
 		return
 	}

@@ -116,7 +116,7 @@ func (w *waits) blockedBy(one *planned) *planned {
 	} else {
 		parent = w.named(one.parent)
 	}
-	if parent == nil || parent == one || parent.ks.Spec.Suspend || w.stalls(parent) == "" || ok && parents.LeavesAsStored(w.v.Env.Store, parent.items, parent.ks, key) {
+	if parent == nil || parent == one || parent.ks.Spec.Suspend || w.stalls(parent) == "" || ok && parents.LeavesAsStored(w.ctx, w.v.Env.Store, parent.items, parent.ks, key) {
 		return nil
 	}
 	return parent

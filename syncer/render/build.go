@@ -21,7 +21,6 @@ import (
 	"headway.dev/manifests/yaml/load"
 	"headway.dev/syncer/fault"
 	"headway.dev/syncer/flux"
-	"headway.dev/syncer/plan"
 	"headway.dev/syncer/tree"
 )
 
@@ -201,7 +200,7 @@ func (r *Renderer) kinds(items []load.Item, definitions []*apiextensionsv1.Custo
 		if _, known := set.ForKind(gk); known {
 			continue
 		}
-		if crd, _ := plan.Coming(r.env.Store, gk); crd != nil {
+		if crd, _ := scheme.Coming(r.env.Store, gk); crd != nil {
 			set = set.With(crd)
 		}
 	}

@@ -1,6 +1,8 @@
 package configured
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"headway.dev/manifests/egress"
+	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 )
@@ -55,6 +58,9 @@ type silence struct {
 
 var _ custom.Converter = (*Converter)(nil)
 
+// errPanicked is told of a conversion that panicked, as the log tells.
+var errPanicked = errors.New("the conversion was not finished")
+
 // NewConverter returns a Converter that reaches webhooks as the API does.
 func NewConverter(stored object.Reader, policy *egress.Policy) (*Converter, error) {
 	return newConverter(stored, policy, patience)
@@ -89,11 +95,36 @@ func hurried(inner webhookutil.AuthenticationInfoResolver, patience time.Duratio
 	}
 }
 
-// Convert implements custom.Converter.
-func (c *Converter) Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
+// Convert implements custom.Converter. Once ctx ends it returns; the webhook may still be
+// asked for as long as an answer is waited for, by which it is known whether it is silent.
+func (c *Converter) Convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
 	if err := c.rests(crd); err != nil {
 		return nil, err
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("conversion webhook for %v was not asked: %w", u.GroupVersionKind(), err)
+	}
+	type answer struct {
+		out *unstructured.Unstructured
+		err error
+	}
+	answered := make(chan answer, 1) // also if nobody waits any more
+	given := u.DeepCopy()            // who waits no more may change u
+	go guard.Do(ctx, "conversion webhook of "+crd.Name, func() {
+		a := answer{err: errPanicked}
+		defer func() { answered <- a }()
+		a.out, a.err = c.ask(crd, given, version)
+	})
+	select {
+	case a := <-answered:
+		return a.out, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("conversion webhook for %v has not answered: %w", u.GroupVersionKind(), ctx.Err())
+	}
+}
+
+// ask waits for an answer.
+func (c *Converter) ask(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
 	safe, _, err := c.factory.NewConverter(crd)
 	if err != nil {
 		return nil, fmt.Errorf("conversion webhook for %v failed: %w", u.GroupVersionKind(), err)

@@ -1,6 +1,8 @@
 package configured
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -42,7 +44,7 @@ func TestConverterWaitsForSilenceOnce(t *testing.T) {
 		u := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "example.com/v1", "kind": "Link", "metadata": map[string]any{"name": "a"},
 		}}
-		_, err := c.Convert(crd, u, schema.GroupVersion{Group: "example.com", Version: "v2"})
+		_, err := c.Convert(t.Context(), crd, u, schema.GroupVersion{Group: "example.com", Version: "v2"})
 		return err
 	}
 	for range 3 {
@@ -55,5 +57,53 @@ func TestConverterWaitsForSilenceOnce(t *testing.T) {
 	}
 	if err := convert(definition(hook.URL + "/other")); err == nil || asked.Load() != 2 {
 		t.Errorf("%v: another webhook was not asked", err)
+	}
+}
+
+// Who does not wait any more does not wait for a webhook that hangs, which is not taken
+// for silent by that.
+func TestConverterEndsWithWhoWaits(t *testing.T) {
+	asked, done := make(chan struct{}, 10), make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-done
+	}))
+	defer hook.Close()
+	defer close(done)
+	c, err := newConverter(nil, nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := hook.URL
+	crd := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "links.example.com"}}
+	crd.Spec.Group = "example.com"
+	crd.Spec.Versions = []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1"}, {Name: "v2"}}
+	crd.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{
+		ClientConfig: &apiextensionsv1.WebhookClientConfig{URL: &url}, ConversionReviewVersions: []string{"v1"},
+	}}
+	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "example.com/v1", "kind": "Link", "metadata": map[string]any{"name": "a"}}}
+	for range 2 {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		answered := make(chan error, 1)
+		go func() {
+			_, err := c.Convert(ctx, crd, u, schema.GroupVersion{Group: "example.com", Version: "v2"})
+			answered <- err
+		}()
+		over := time.After(time.Minute)
+		select {
+		case <-asked:
+		case <-over:
+			t.Fatal("the webhook is not asked within a minute")
+		}
+		cancel()
+		select {
+		case err := <-answered:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the answer is %v", err)
+			}
+		case <-over:
+			t.Fatal("it is still waited for the webhook")
+		}
 	}
 }

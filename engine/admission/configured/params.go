@@ -1,11 +1,11 @@
 package configured
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -23,6 +23,7 @@ import (
 // params has the parameters of policies: the objects of a kind in a view, of all
 // namespaces or of one. It implements informers.GenericInformer and the listers.
 type params struct {
+	ctx       context.Context //nolint:containedctx // of the one write that is judged
 	view      object.Reader
 	kind      *kind.Kind
 	namespace string
@@ -34,33 +35,17 @@ type params struct {
 
 // paramsOf finds the parameters of a policy, also those whose definition comes with
 // what is judged.
-func (cfg Config) paramsOf(of *admissionregistrationv1.ParamKind, view object.Reader) (params, error) {
+func (cfg Config) paramsOf(ctx context.Context, of *admissionregistrationv1.ParamKind, view object.Reader) (params, error) {
 	gvk := schema.FromAPIVersionAndKind(of.APIVersion, of.Kind)
 	k, ok := cfg.Kinds.ForKind(gvk.GroupKind())
 	if !ok {
-		k, ok = coming(cfg.Kinds.Set(), gvk.GroupKind(), view)
+		k, _ = cfg.Kinds.Set().Declared(view, gvk.GroupKind())
+		ok = k != nil
 	}
 	if !ok || k.Custom == nil && k.Version != gvk.Version || k.Custom != nil && !k.Custom.Serves(gvk.Version) {
 		return params{}, fmt.Errorf("failed to find resource referenced by paramKind: '%v'", gvk)
 	}
-	return params{view: view, kind: k, version: gvk.GroupVersion(), converter: cfg.Converter}, nil
-}
-
-// coming finds the kind that a definition in view defines, whose names are not accepted
-// yet.
-func coming(known *scheme.Set, of schema.GroupKind, view object.Reader) (*kind.Kind, bool) {
-	if _, own := scheme.ForKind(of); own || of.Group == "" {
-		return nil, false
-	}
-	list, _ := object.Heads(view, scheme.Definition)
-	for _, obj := range list {
-		if crd, ok := obj.(*apiextensionsv1.CustomResourceDefinition); ok && crd.Spec.Group == of.Group && crd.Spec.Names.Kind == of.Kind {
-			if crd, ok = view.Get(object.Key{GroupKind: scheme.Definition, Name: crd.Name}).(*apiextensionsv1.CustomResourceDefinition); ok {
-				return known.With(crd).ForKind(of)
-			}
-		}
-	}
-	return nil, false
+	return params{ctx: ctx, view: view, kind: k, version: gvk.GroupVersion(), converter: cfg.Converter}, nil
 }
 
 // scope says whether the parameters are in namespaces.
@@ -115,7 +100,7 @@ func (p params) shown(obj object.Object) (runtime.Object, error) {
 	if !ok || p.kind.Custom == nil {
 		return stamped(obj), nil
 	}
-	out, err := p.kind.Custom.Convert(u, p.version, p.converter)
+	out, err := p.kind.Custom.Convert(p.ctx, u, p.version, p.converter)
 	if err != nil {
 		return nil, err
 	}

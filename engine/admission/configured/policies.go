@@ -52,7 +52,7 @@ func (p *policies[P, B, E]) in(ctx context.Context) ([]generic.PolicyHook[P, B, 
 		}
 		// Kinds of custom resources come and go.
 		var of params
-		of, hooks[i].ConfigurationError = p.cfg.paramsOf(kind, view)
+		of, hooks[i].ConfigurationError = p.cfg.paramsOf(ctx, kind, view)
 		if hooks[i].ConfigurationError == nil {
 			hooks[i].ParamScope, hooks[i].ParamInformer = of.scope(), of
 		}

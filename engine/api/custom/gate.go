@@ -56,7 +56,7 @@ func (k gatekeeper) Validate(ctx context.Context, attrs admission.Attributes, ob
 			return err
 		}
 	}
-	write, ok, err := k.write(attrs)
+	write, ok, err := k.write(ctx, attrs)
 	if err != nil || !ok {
 		return err
 	}
@@ -79,7 +79,7 @@ func (k gatekeeper) Validate(ctx context.Context, attrs admission.Attributes, ob
 
 // write is what the gate is asked about, if it is: the objects in the version in which
 // they are stored.
-func (k gatekeeper) write(attrs admission.Attributes) (change.Request, bool, error) {
+func (k gatekeeper) write(ctx context.Context, attrs admission.Attributes) (change.Request, bool, error) {
 	op, part := attrs.GetOperation(), attrs.GetSubresource()
 	if op != admission.Update && op != admission.Delete || part != "" && part != "scale" {
 		return change.Request{}, false, nil
@@ -108,7 +108,7 @@ func (k gatekeeper) write(attrs admission.Attributes) (change.Request, bool, err
 		if !ok || !there {
 			return nil, nil
 		}
-		out, err := is.Custom.Convert(u, is.GroupVersion(), k.by)
+		out, err := is.Custom.Convert(ctx, u, is.GroupVersion(), k.by)
 		if err != nil || out == u {
 			return out, err
 		}

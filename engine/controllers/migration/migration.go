@@ -202,7 +202,7 @@ func (c *controller) rewrite(ctx context.Context, k *kind.Kind, version *custom.
 		if !ok {
 			return fmt.Errorf("unexpected %T", obj)
 		}
-		out, err := k.Custom.Convert(u, k.GroupVersion(), c.convert)
+		out, err := k.Custom.Convert(ctx, u, k.GroupVersion(), c.convert)
 		if err == nil {
 			err = version.Complete(out)
 		}

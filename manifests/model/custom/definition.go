@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	crdbuilder "k8s.io/apiextensions-apiserver/pkg/controller/openapi/builder"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/kube-openapi/pkg/spec3"
@@ -115,7 +117,8 @@ func (d *Definition) newConverter() (managedfields.TypeConverter, error) {
 // their names.
 type Converter interface {
 	// Convert returns an object of crd, whose schemas it must not look at, in a version.
-	Convert(crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error)
+	// Nobody waits for the answer any more once ctx ends.
+	Convert(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error)
 }
 
 // ByWebhook reports whether a webhook converts between the versions.
@@ -126,7 +129,7 @@ func (d *Definition) ByWebhook() bool {
 
 // Convert returns u in a version: itself, or a copy. by is asked where versions
 // differ in more than their names.
-func (d *Definition) Convert(u *unstructured.Unstructured, version schema.GroupVersion, by Converter) (*unstructured.Unstructured, error) {
+func (d *Definition) Convert(ctx context.Context, u *unstructured.Unstructured, version schema.GroupVersion, by Converter) (*unstructured.Unstructured, error) {
 	if u.GetAPIVersion() == version.String() {
 		return u, nil
 	}
@@ -134,9 +137,33 @@ func (d *Definition) Convert(u *unstructured.Unstructured, version schema.GroupV
 		if by == nil {
 			return nil, fmt.Errorf("conversion webhook for %v failed: nobody asks it here", u.GroupVersionKind())
 		}
-		return by.Convert(d.crd.head, u, version)
+		return by.Convert(ctx, d.crd.head, u, version)
 	}
 	out := u.DeepCopy()
 	out.SetAPIVersion(version.String())
 	return out, nil
+}
+
+// ConvertTo is Convert to one of some versions, as runtime.ObjectConvertor has it: what
+// is no custom resource stays as it is.
+func (d *Definition) ConvertTo(ctx context.Context, in runtime.Object, to runtime.GroupVersioner, by Converter) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return in, nil
+	}
+	gvk, ok := to.KindForGroupVersionKinds([]schema.GroupVersionKind{u.GroupVersionKind()})
+	if !ok {
+		return nil, fmt.Errorf("%s is not a version of %s", to, u.GroupVersionKind())
+	}
+	return d.Convert(ctx, u, gvk.GroupVersion(), by)
+}
+
+// Creater makes empty custom resources. It implements runtime.ObjectCreater.
+type Creater struct{}
+
+// New implements runtime.ObjectCreater.
+func (Creater) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	return u, nil
 }

@@ -123,11 +123,11 @@ func throughVersion(t *testing.T, d *custom.Definition, v *custom.Version, kind 
 	v.Create(u)
 	v.Update(again, u)
 	for _, other := range d.Served() {
-		there, err := d.Convert(u, schema.GroupVersion{Group: v.GroupVersion().Group, Version: other}, nil)
+		there, err := d.Convert(t.Context(), u, schema.GroupVersion{Group: v.GroupVersion().Group, Version: other}, nil)
 		if err != nil {
 			continue // a webhook would be asked
 		}
-		if back, err := d.Convert(there, v.GroupVersion(), nil); err != nil || !equality.Semantic.DeepEqual(u, back) {
+		if back, err := d.Convert(t.Context(), there, v.GroupVersion(), nil); err != nil || !equality.Semantic.DeepEqual(u, back) {
 			t.Fatalf("converted to %s and back, it is another: %v\n%v\n%v", other, err, u, back)
 		}
 	}
