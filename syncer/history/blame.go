@@ -12,8 +12,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/yaml/diff"
+	"headway.dev/manifests/yaml/load"
 	"headway.dev/manifests/yaml/origin"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/history"
@@ -40,6 +42,7 @@ func (s *History) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, er
 		return wire.Blame{}, err
 	}
 	if b.trail != nil {
+		b.obj = s.asDeclared(ctx, obj, b.trail.item.Object)
 		b.out.Kustomization = b.trail.version.name()
 		b.out.Revision = "sha1:" + b.trail.version.commit
 	}
@@ -62,10 +65,13 @@ type blamed struct {
 // trail leads from an object's fields to files.
 type trail struct {
 	version *Version
+	item    load.Item
 	trace   *origin.Trace
 	// wanted are the fields that Git sets, defaulted those that it would have
 	// with all defaults.
 	wanted, defaulted map[string]any
+	// status says that the status is a field like others. Else Git's is not applied.
+	status bool
 }
 
 // trailOf is the trail of an object, nil if no Kustomization has applied it.
@@ -85,20 +91,55 @@ func (b *blamed) trailOf(key object.Key) (*trail, error) {
 	if !ok {
 		return nil, nil
 	}
-	t := &trail{version: v}
+	t := &trail{version: v, item: it}
 	if t.trace, err = origin.Of(v.tree, v.dir(), &v.spec, it); err != nil {
 		return nil, fmt.Errorf("trace %s: %w", key, err)
 	}
 	t.wanted = leaves(it.Object)
 	t.defaulted = leaves(plan.WithDefaults(b.s.env.Kinds, it.Object))
 	if u, ok := it.Object.(*unstructured.Unstructured); ok {
-		if k, ok := b.s.env.Kinds.ForKind(key.GroupKind); ok && !k.Status { // it is a field like others
+		if _, version := b.s.versionOf(u); version != nil && !version.HasStatus() {
+			t.status = true
 			flatten("status", u.Object["status"], t.wanted)
 			flatten("status", u.Object["status"], t.defaulted)
 		}
 	}
 	b.trails[key] = t
 	return t, nil
+}
+
+// versionOf finds the definition of a custom resource, and its version; nil if it is none.
+func (s *History) versionOf(u *unstructured.Unstructured) (*custom.Definition, *custom.Version) {
+	gvk := u.GroupVersionKind()
+	k, ok := s.env.Kinds.ForKind(gvk.GroupKind())
+	if !ok || k.Custom == nil {
+		return nil, nil
+	}
+	version, _ := k.Custom.Version(gvk.Version)
+	return k.Custom, version
+}
+
+// asDeclared returns a custom resource in the version that it has in Git, since files have
+// that one's names of its fields; and as it is stored while it cannot be converted.
+func (s *History) asDeclared(ctx context.Context, obj, declared object.Object) object.Object {
+	u, ok := obj.(*unstructured.Unstructured)
+	like, ok2 := declared.(*unstructured.Unstructured)
+	if !ok || !ok2 || u.GetAPIVersion() == like.GetAPIVersion() {
+		return obj
+	}
+	definition, version := s.versionOf(like)
+	if version == nil {
+		return obj
+	}
+	out, err := definition.Convert(ctx, u, version.GroupVersion(), s.env.Convert)
+	if err != nil {
+		return obj
+	}
+	out = out.DeepCopy()
+	if err := version.Complete(out); err != nil {
+		return obj
+	}
+	return out
 }
 
 // leaves are an object's fields by path, without those that the server owns;
@@ -134,7 +175,7 @@ func (b *blamed) fields(ctx context.Context) error {
 
 // section puts the status last.
 func section(path string) int {
-	if strings.HasPrefix(path, "status") {
+	if rest, ok := strings.CutPrefix(path, "status"); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
 		return 1
 	}
 	return 0
@@ -145,7 +186,7 @@ func section(path string) int {
 // wrote.
 func (b *blamed) attribute(ctx context.Context, f *wire.BlameField) error {
 	writer, byGit := b.writer(f.Path)
-	if t := b.trail; t != nil && (byGit || writer == nil) {
+	if t := b.trail; t != nil && (byGit || writer == nil) && (t.status || section(f.Path) == 0) {
 		want, ok := t.wanted[f.Path]
 		// What names the object is in no manager's list, and Secrets are
 		// written as text and stored as data.
