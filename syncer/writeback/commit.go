@@ -25,41 +25,61 @@ import (
 )
 
 // intercept decides whether a write becomes a commit.
-func (s *Writeback) intercept(ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
+func (s *Writeback) intercept(ctx context.Context, ks *kustomizev1.Kustomization, key object.Key, w change.Request) (change.Elsewhere, error) {
 	item, v, err := s.declared(ks, key)
 	if err != nil || item.Object == nil {
 		return nil, err
 	}
-	if left, err := s.afterSync(v.ks, item, key, w.Old); err != nil || left == nil {
+	if left, err := s.afterSync(ctx, v.ks, item, key, w.Old); err != nil || left == nil {
 		return nil, err
 	}
 	u := &userWrite{s: s, ks: ks, key: key, request: w}
-	if w.Next != nil {
-		var here []string
-		scales := s.scales(item.Object)
-		for _, c := range s.changes(w.Old, w.Next) {
-			if s.staysHere(item, c, scales) {
-				here = append(here, c.path)
-			} else {
-				u.changes = append(u.changes, c)
-			}
+	if w.Next == nil {
+		return u.carryOut, nil
+	}
+	states, err := s.asDeclared(ctx, item, w.Old, w.Next)
+	if err != nil {
+		return nil, refusedWrite(key, err.Error())
+	}
+	changes := forGit(s.changes(states[0], states[1]))
+	ignored, err := s.ignored(v.ks, item, states[0], states[1], changes)
+	if err != nil {
+		return nil, refusedWrite(key, err.Error())
+	}
+	var here, there []string
+	scales := s.scales(item.Object)
+	for _, c := range changes {
+		if ignored[c.path] || s.staysHere(item, c, scales) {
+			here = append(here, c.path)
+		} else {
+			there = append(there, c.path)
 		}
-		if len(u.changes) == 0 {
-			return nil, nil
-		}
-		if here = slices.DeleteFunc(here, livesHere); len(here) > 0 {
-			return nil, refusedWrite(key, fmt.Sprintf("%s is not declared in Git, and %s is: change them one after the other", strings.Join(here, ", "), u.changes[0].path))
-		}
+	}
+	// What differs where Git has another version may be all that differs.
+	u.changes = forGit(s.changes(w.Old, w.Next))
+	lost := slices.IndexFunc(u.changes, func(c fieldChange) bool { return !c.removed })
+	switch {
+	case len(changes) == 0 && lost >= 0:
+		return nil, refusedWrite(key, fmt.Sprintf("%s of %s is nothing in %s, in which %s declares the object: edit the file",
+			u.changes[lost].path, apiVersion(w.Next), apiVersion(item.Object), item.Source.File))
+	case len(there) == 0:
+		return nil, nil
+	case len(here) > 0 && ignored[here[0]]:
+		return nil, refusedWrite(key, fmt.Sprintf("%s is left alone by spec.ignore, and %s is not: change them one after the other", strings.Join(here, ", "), there[0]))
+	case len(here) > 0:
+		return nil, refusedWrite(key, fmt.Sprintf("%s is not declared in Git, and %s is: change them one after the other", strings.Join(here, ", "), there[0]))
 	}
 	return u.carryOut, nil
 }
 
-// staysHere reports whether a change does not concern Git: the field is the cluster's
-// own, or is taken away and was not from Git, or scales what Git does not.
+// forGit are changes without those of what belongs to the cluster.
+func forGit(changes []fieldChange) []fieldChange {
+	return slices.DeleteFunc(changes, func(c fieldChange) bool { return livesHere(c.path) })
+}
+
+// staysHere reports whether a change does not concern Git: the field is taken away and
+// was not from Git, or scales what Git does not.
 func (s *Writeback) staysHere(item load.Item, c fieldChange, scales string) bool {
-	if livesHere(c.path) {
-		return true
-	}
 	if !c.removed && c.path != scales {
 		return false
 	}
@@ -94,6 +114,8 @@ type userWrite struct {
 	key     object.Key
 	request change.Request
 	changes []fieldChange // none for a deletion
+	// named are the same by the names that Git has for them on the branch.
+	named []fieldChange
 }
 
 func (u *userWrite) conflict(format string, args ...any) error {
@@ -194,7 +216,7 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 		if err != nil {
 			return "", err
 		}
-		sha, err := u.write(at.At(tip), branch.Name)
+		sha, err := u.write(ctx, at.At(tip), branch.Name)
 		if err != nil || u.request.DryRun {
 			return sha, err
 		}
@@ -217,7 +239,7 @@ func (u *userWrite) push(ctx context.Context, src *source.Source, branch source.
 
 // write makes the commit on top of a head, and checks what it would do. In a
 // dry run it only checks.
-func (u *userWrite) write(tip source.Head, branch string) (string, error) {
+func (u *userWrite) write(ctx context.Context, tip source.Head, branch string) (string, error) {
 	ignore := flux.Ignore(u.s.Env.Store, flux.SourceKey(u.ks))
 	before, err := u.s.viewOf(u.ks, tip, ignore)
 	if err != nil {
@@ -227,7 +249,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 	if item.Object == nil {
 		return "", u.conflict("%s is no longer declared on the branch", flux.Describe(u.key))
 	}
-	base, err := u.s.afterSync(u.ks, item, u.key, u.request.Old)
+	base, err := u.s.afterSync(ctx, u.ks, item, u.key, u.request.Old)
 	if err != nil {
 		return "", err
 	}
@@ -238,8 +260,15 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 			}
 		}
 	}
+	if u.request.Next != nil {
+		states, err := u.s.asDeclared(ctx, item, u.request.Old, u.request.Next)
+		if err != nil {
+			return "", err
+		}
+		u.named = forGit(u.s.changes(states[0], states[1]))
+	}
 	author, committer := u.author(), u.s.Committer.At(u.s.Env.Now())
-	if sha, ok := u.asRevert(tip, branch, before, base, author, committer); ok {
+	if sha, ok := u.asRevert(ctx, tip, branch, before, base, author, committer); ok {
 		return sha, nil
 	}
 	m, err := newMapping(u.ks, before.tree, item)
@@ -249,7 +278,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 	if u.request.Next == nil {
 		err = m.remove()
 	} else {
-		err = m.apply(u.written(item))
+		err = m.apply(u.written(item, u.named))
 	}
 	if err != nil {
 		return "", err
@@ -259,7 +288,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 			return "", fmt.Errorf("%s is included from the GitRepository %s: change it there", file, from)
 		}
 	}
-	if err := u.verify(tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
+	if err := u.verify(ctx, tip, tree.NewEdited(before.tree, m.edits), before, base, slices.Sorted(maps.Keys(m.edits))); err != nil {
 		return "", err
 	}
 	if u.request.DryRun {
@@ -274,7 +303,7 @@ func (u *userWrite) write(tip source.Head, branch string) (string, error) {
 
 // verify builds what the edited files declare, for every Kustomization of the
 // source, and fails unless exactly the change that was asked for comes out.
-func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
+func (u *userWrite) verify(ctx context.Context, tip source.Head, edited tree.Tree, before *view, base object.Object, files []string) error {
 	var after load.Item
 	for _, ks := range flux.Followers(u.s.Env.Store, flux.SourceKey(u.ks)) {
 		same := ks.Namespace == u.ks.Namespace && ks.Name == u.ks.Name
@@ -308,7 +337,7 @@ func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base
 	if after.Object == nil {
 		return fmt.Errorf("with the change in %s the object would be gone: edit the files", strings.Join(files, ", "))
 	}
-	result, err := u.s.afterSync(u.ks, after, u.key, base)
+	result, err := u.s.afterSync(ctx, u.ks, after, u.key, base)
 	if err != nil {
 		return err
 	}
@@ -321,6 +350,9 @@ func (u *userWrite) verify(tip source.Head, edited tree.Tree, before *view, base
 	}
 	for _, c := range u.changes {
 		if g, ok := got[c.path]; !ok || !reflect.DeepEqual(g, c) {
+			if other := u.s.otherVersion(after); other != "" {
+				return fmt.Errorf("%s of %s cannot be changed so in %s, where it is in %s: edit the files", c.path, apiVersion(base), strings.Join(files, ", "), other)
+			}
 			return fmt.Errorf("%s cannot be changed so in %s: something else sets it, too; edit the files", c.path, strings.Join(files, ", "))
 		}
 		delete(got, c.path)

@@ -30,19 +30,19 @@ func (u *userWrite) subject() string {
 	switch {
 	case u.request.Next == nil:
 		return "Delete " + name
-	case len(u.changes) == 1 && u.changes[0].removed:
-		return "Remove " + u.changes[0].path + " of " + name
-	case len(u.changes) == 1:
-		return "Set " + u.changes[0].path + " of " + name
+	case len(u.named) == 1 && u.named[0].removed:
+		return "Remove " + u.named[0].path + " of " + name
+	case len(u.named) == 1:
+		return "Set " + u.named[0].path + " of " + name
 	}
-	return fmt.Sprintf("Change %d fields of %s", len(u.changes), name)
+	return fmt.Sprintf("Change %d fields of %s", len(u.named), name)
 }
 
 // message names the fields, never their values: they may be secret.
 func (u *userWrite) message() string {
 	lines := []string{u.subject(), ""}
-	if len(u.changes) > 1 {
-		for _, c := range u.changes {
+	if len(u.named) > 1 {
+		for _, c := range u.named {
 			verb := "set "
 			if c.removed {
 				verb = "remove "

@@ -3,6 +3,7 @@ package writeback
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -36,32 +37,44 @@ func (s *Writeback) reject(ctx context.Context, ks *kustomizev1.Kustomization, k
 		return nil // it is gone from Git, and no longer defended
 	}
 	if w.Next == nil {
-		if left, err := s.afterSync(ks, item, key, w.Old); err != nil || left == nil {
+		if left, err := s.afterSync(ctx, ks, item, key, w.Old); err != nil || left == nil {
 			return err
 		}
 		return s.refusal(ctx, ks, key, v, item, []string{""})
 	}
-	after, err := s.afterSync(ks, item, key, w.Next)
+	after, err := s.afterSync(ctx, ks, item, key, w.Next)
 	if err != nil {
 		return refusedWrite(key, err.Error())
 	}
 	if after == nil {
 		return nil
 	}
-	var owned []string
-	changed := s.changes(w.Old, w.Next)
-	for _, back := range s.changes(w.Next, after) {
-		for _, c := range changed {
-			if partOf(back.path, c.path) || partOf(c.path, back.path) {
-				owned = append(owned, back.path)
-				break
-			}
-		}
-	}
+	owned := common(s.changes(w.Next, after), s.changes(w.Old, w.Next))
 	if len(owned) == 0 {
 		return nil
 	}
+	if s.otherVersion(item) != "" {
+		// Where Git sets them is known by the names that they have there.
+		states, err := s.asDeclared(ctx, item, w.Old, w.Next, after)
+		if err != nil {
+			return refusedWrite(key, err.Error())
+		}
+		if there := common(s.changes(states[1], states[2]), s.changes(states[0], states[1])); len(there) > 0 {
+			owned = there
+		}
+	}
 	return s.refusal(ctx, ks, key, v, item, owned)
+}
+
+// common are the paths of the first changes that are parts of the others, or around them.
+func common(changes, others []fieldChange) []string {
+	var paths []string
+	for _, c := range changes {
+		if slices.ContainsFunc(others, func(o fieldChange) bool { return partOf(c.path, o.path) || partOf(o.path, c.path) }) {
+			paths = append(paths, c.path)
+		}
+	}
+	return paths
 }
 
 // partOf reports whether a path is another one or a part of it.
@@ -85,13 +98,21 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 	const most = 10 // fields that are named
 	var causes []metav1.StatusCause
 	var words []string
+	other := s.otherVersion(item)
 	for i, path := range paths {
 		if i == most {
 			words = append(words, fmt.Sprintf("and %d more", len(paths)-most))
 			break
 		}
+		name := path
+		switch {
+		case path == "":
+			name = "the object"
+		case other != "":
+			name += " of " + other
+		}
 		if path != "" && !s.declares(item, path) {
-			words = append(words, path+" is not in Git, and the next sync would take it away")
+			words = append(words, name+" is not in Git, and the next sync would take it away")
 			causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: item.Source.String()})
 			continue
 		}
@@ -106,10 +127,6 @@ func (s *Writeback) refusal(ctx context.Context, ks *kustomizev1.Kustomization, 
 			place += ", included from the GitRepository " + from
 		} else if c, err := s.lineCommit(ctx, ks, v.head.Commit, at); err == nil {
 			place += fmt.Sprintf(" (commit %.12s, %q)", c.SHA, c.Subject)
-		}
-		name := path
-		if name == "" {
-			name = "the object"
 		}
 		words = append(words, name+" is set by Git in "+place)
 		causes = append(causes, metav1.StatusCause{Type: CauseGitOwned, Field: path, Message: place})

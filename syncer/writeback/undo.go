@@ -1,6 +1,7 @@
 package writeback
 
 import (
+	"context"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -27,7 +28,7 @@ import (
 // template last, if that is what the write asks for: kubectl rollout undo puts
 // back the template of an older ReplicaSet. ok is false if the write is
 // something else, or such a commit would change anything besides.
-func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
+func (u *userWrite) asRevert(ctx context.Context, tip source.Head, branch string, before *view, base object.Object, author, committer git.Signature) (sha string, ok bool) {
 	if !u.undoes() {
 		return "", false
 	}
@@ -60,7 +61,7 @@ func (u *userWrite) asRevert(tip source.Head, branch string, before *view, base 
 	}
 	after := tip.At(git.Head{Commit: sha})
 	t, err := after.Tree(flux.Ignore(u.s.Env.Store, flux.SourceKey(u.ks)))
-	if err != nil || u.verify(tip, t, before, base, []string{"the revert of " + bad}) != nil {
+	if err != nil || u.verify(ctx, tip, t, before, base, []string{"the revert of " + bad}) != nil {
 		return "", false
 	}
 	return sha, true
@@ -91,13 +92,13 @@ func (u *userWrite) undoes() bool {
 
 // written are the changes to write: those that ask only for the value that a
 // new part has by default are left out.
-func (u *userWrite) written(item load.Item) []fieldChange {
-	list := slices.Clone(u.changes)
+func (u *userWrite) written(item load.Item, changes []fieldChange) []fieldChange {
+	list := slices.Clone(changes)
 	full, ok := u.withChanges(item, list)
 	if !ok {
 		return list
 	}
-	for i, c := range slices.Backward(u.changes) {
+	for i, c := range slices.Backward(changes) {
 		// No label and no data has a default, and stringData hides what is written to data.
 		if c.removed || strings.HasPrefix(c.path, "metadata.") || strings.HasPrefix(c.path, "data") {
 			continue

@@ -122,7 +122,7 @@ func (s *Writeback) review(ctx context.Context, ks *kustomizev1.Kustomization, k
 	case flux.WritesCommit:
 		// Controllers do not write to Git.
 		if !slices.Contains(w.Groups, accountsGroup) || mayCommit(ks, w.User) {
-			return s.intercept(ks, key, w)
+			return s.intercept(ctx, ks, key, w)
 		}
 	}
 	s.Editors.NoteWrite(key, w)
@@ -257,14 +257,14 @@ func renderView(r *render.Renderer, ks *kustomizev1.Kustomization, t tree.Tree, 
 
 // afterSync is what a sync would make of live, given what Git declares of it; nil
 // if the object is one that the syncer leaves alone. It may ask a webhook.
-func (s *Writeback) afterSync(ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
+func (s *Writeback) afterSync(ctx context.Context, ks *kustomizev1.Kustomization, item load.Item, key object.Key, live object.Object) (object.Object, error) {
 	bare, _ := live.DeepCopyObject().(object.Object)
 	bare.SetResourceVersion("")
 	if _, custom := bare.(*unstructured.Unstructured); custom {
 		bare.SetResourceVersion("1") // these have to have one
 	}
-	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force}
-	res := plan.NewConverting(s.Env.Kinds, s.Env.Convert).Plan(in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
+	in := plan.Input{Items: []load.Item{item}, Owner: plan.Owner{Namespace: ks.Namespace, Name: ks.Name}, Force: ks.Spec.Force, Ignore: ks.Spec.Ignore}
+	res := plan.NewConverting(s.Env.Kinds, s.Env.Convert).Plan(ctx, in, rights.NewAfterwards(s.Env.Store, map[object.Key]object.Object{key: bare}))
 	if len(res.Errors) > 0 {
 		return nil, res.Errors[0]
 	}
