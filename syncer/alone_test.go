@@ -89,7 +89,7 @@ func TestEditedWhileAlone(t *testing.T) {
 			}
 			o.mu.Unlock()
 			w.commit(patched(substitutes("first")))
-			<-met
+			await(t, "it meets the edit", met)
 			w.eventually("it is looked at as it is then", func() bool {
 				ks, ok := w.store.Get(key("Kustomization", "headway-system", "one")).(*kustomizev1.Kustomization)
 				return ok && c.until(ks)

@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func (h *halves) fail(err error) {
 }
 
 // Convert implements custom.Converter.
-func (h *halves) Convert(_ *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
+func (h *halves) Convert(_ context.Context, _ *apiextensionsv1.CustomResourceDefinition, u *unstructured.Unstructured, version schema.GroupVersion) (*unstructured.Unstructured, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.err != nil {

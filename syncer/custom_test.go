@@ -365,6 +365,21 @@ func TestStatusThatIsAnOrdinaryField(t *testing.T) {
 	})
 }
 
+// Of a status that is a subresource Git's is not applied, and blame does not name Git for
+// what somebody else has written there.
+func TestBlameOfAStatusThatGitDoesNotSet(t *testing.T) {
+	w := newWorld(t, map[string]string{"crd.yaml": widgets, "b.yaml": widget("b", 1) + "status:\n  word: fine\n"}, nil)
+	w.eventually("the resource is stored", func() bool { return w.size("b") == 1 })
+	w.accept()
+	w.applied(w.main())
+	w.editB(func(u *unstructured.Unstructured) {
+		_ = unstructured.SetNestedField(u.Object, "fine", "status", "word")
+	})
+	if got := w.blame("widgets", "b"); got["status.word"] != "server" || got["spec.size"] != fmt.Sprintf("%.7s Ada b.yaml:6 manifest", w.main()) {
+		t.Errorf("blame of status.word: %q, of spec.size: %q", got["status.word"], got["spec.size"])
+	}
+}
+
 // What removes the finalizers of custom resources, say an operator, is most likely
 // removed by the commit that removes these and their definition: so it stays until they
 // are gone, also across a restart, and so it does when the whole Kustomization goes.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"headway.dev/syncer"
 	"headway.dev/syncer/foresee"
@@ -52,7 +53,11 @@ func TestAdmissionIsAskedAsLongAsSomebodyWaits(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
-		<-asked
+		select {
+		case <-asked:
+		case <-time.After(time.Minute):
+			t.Error("admission is not asked about the plan within a minute")
+		}
 		cancel()
 	}()
 	plans, err := w.sync.Plan(ctx, wire.PlanRequest{Rev: "next"})
@@ -68,7 +73,7 @@ func TestAdmissionIsAskedAsLongAsSomebodyWaits(t *testing.T) {
 	asked = hook.become()
 	git(t, w.work, "merge", "-q", "--ff-only", "next")
 	head := w.push("next")
-	<-asked
+	await(t, "admission is asked about the commit", asked)
 	w.stop()
 	if got := w.ready("Kustomization"); !strings.HasPrefix(got, "True") {
 		t.Errorf("a syncer that ended leaves %s", got)

@@ -149,7 +149,7 @@ func TestNewcomerWhileTogether(t *testing.T) {
 	before := kustomize.Limit(kustomize.Budget{CPU: time.Hour, Memory: 4 << 30})
 	t.Cleanup(func() { kustomize.Limit(before) })
 	files := map[string]string{"cluster/root.yaml": configMap("root", "old"), "late/a.yaml": configMap("a", "new")}
-	w, o := monoObserved(t, files, nil)
+	w, o := monoObserved(t, files, impatient)
 	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster")
 	seen := o.observe(data("root", "a"))
 	files = costly(t, "cluster/costly")
@@ -170,7 +170,7 @@ func TestSuspendedWhileTogether(t *testing.T) {
 	before := kustomize.Limit(kustomize.Budget{CPU: time.Hour, Memory: 4 << 30})
 	t.Cleanup(func() { kustomize.Limit(before) })
 	files := map[string]string{"cluster/root.yaml": configMap("root", "old")}
-	w, o := monoObserved(t, files, nil)
+	w, o := monoObserved(t, files, impatient)
 	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster")
 	seen := o.observe(func(object.Reader) string { return w.readyOf("cluster") })
 	suspend := func(is bool) {

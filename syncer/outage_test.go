@@ -96,7 +96,7 @@ func TestHangingRemote(t *testing.T) {
 		once.Do(func() { close(asked) })
 		hang(rw, r, next)
 	}))
-	<-asked // a fetch is under way now
+	await(t, "a fetch is under way", asked)
 	w.commit(change.Patch(key("ConfigMap", "default", "a"), func(o object.Object) bool {
 		o.(*corev1.ConfigMap).Data["key"] = "by hand"
 		return true

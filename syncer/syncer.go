@@ -101,6 +101,10 @@ type Config struct {
 	// Kustomization is stored, if its spec.timeout is not shorter; a quarter of that for
 	// a plan (default 2 minutes).
 	Patience time.Duration
+	// Together is for how long the Kustomizations of a source wait for the builds of each
+	// other, in all, to be applied in one transaction; a fifth of that without any build
+	// that ends, and a tenth for one that is busy (default 10 seconds).
+	Together time.Duration
 	// Progress is called with every step of every source, in order, and must
 	// return quickly.
 	Progress func(wire.Event)
@@ -108,6 +112,9 @@ type Config struct {
 
 // defaultPatience is longer than webhooks that are well take for a large commit.
 const defaultPatience = 2 * time.Minute
+
+// defaultTogether is longer than builds take that need no more than usual.
+const defaultTogether = 10 * time.Second
 
 // Syncer makes the cluster follow Git. Create one with New.
 type Syncer struct {
@@ -168,6 +175,7 @@ func New(cfg Config) *Syncer {
 	s.loops.Env, s.loops.Rights, s.loops.Journal, s.loops.Sources, s.loops.Editors, s.loops.Owners = s.env, s.rights, s.journal, s.sources, s.editors, s.owners
 	s.loops.Neighbours, s.loops.Rollbacks, s.loops.Gates = s.neighbours, s.rollbacks, s.gates
 	s.loops.Settle, s.loops.Logs, s.loops.Foresee, s.loops.Patience = cfg.Settle, cfg.Logs, cfg.Foresee, cmp.Or(cfg.Patience, defaultPatience)
+	s.loops.Together = cmp.Or(cfg.Together, defaultTogether)
 	s.previews = preview.New(preview.Config{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Owners: s.owners, History: s.history,
 		Neighbours: s.neighbours, Gates: s.gates, Loops: s.loops,
@@ -206,8 +214,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 	s.loops.Start(s.start)
 	s.sources.RemoveMirrors()
 	s.statuses.Begin(ctx, s.cfg.DataDir, s.start)
-	for {
-		err := s.follow(ctx)
+	for missed := false; ; missed = true {
+		err := s.follow(ctx, missed)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -218,8 +226,8 @@ func (s *Syncer) Run(ctx context.Context) error {
 }
 
 // follow starts the loops there should be, and wakes them by the changes in
-// the store.
-func (s *Syncer) follow(ctx context.Context) error {
+// the store; missed says that there were changes before of which no event came.
+func (s *Syncer) follow(ctx context.Context, missed bool) error {
 	changed := s.env.Kinds.Changed()
 	// From before the lists on, or a change between them and the watch is lost.
 	watched := s.watchedKinds()
@@ -236,6 +244,9 @@ func (s *Syncer) follow(ctx context.Context) error {
 			})
 		}
 	}
+	if missed {
+		s.lookAgain()
+	}
 	for {
 		waiting := s.until(ctx, changed)
 		if err := s.dispatchFrom(ctx, waiting, watcher); ctx.Err() != nil || waiting.Err() == nil {
@@ -251,6 +262,17 @@ func (s *Syncer) follow(ctx context.Context) error {
 		// There are objects to apply that could not be, or will be none.
 		s.loops.RetryFailed(false)
 	}
+}
+
+// lookAgain has everything looked at of which it is not known any more what changed.
+func (s *Syncer) lookAgain() {
+	for _, src := range s.sources.All() {
+		src.Wake() // also one whose object is gone, to end it
+	}
+	for _, key := range s.owners.Keys() {
+		s.loops.Touch(key)
+	}
+	s.loops.AllAgain()
 }
 
 // touchOthers wakes who has applied objects of kinds that are watched only before, or

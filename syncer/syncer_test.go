@@ -188,6 +188,17 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
+// await receives from a channel, as long as eventually waits.
+func await[T any](tb testing.TB, what string, from <-chan T) (v T) {
+	tb.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(time.Minute):
+		tb.Fatalf("not within a minute: %s", what)
+	}
+	return v
+}
+
 func (w *world) ks() *kustomizev1.Kustomization {
 	ks, ok := w.store.Get(key("Kustomization", "headway-system", "cluster")).(*kustomizev1.Kustomization)
 	if !ok {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -85,7 +86,8 @@ func (o *observed) observe(look func(object.Reader) string) func() []string {
 	}
 }
 
-// monoObserved is mono on a store that is observed.
+// monoObserved is mono on a store that is observed. However busy the machine is, the
+// Kustomizations wait for each other.
 func monoObserved(t *testing.T, files map[string]string, cfg func(*syncer.Config)) (*world, *observed) {
 	t.Helper()
 	o := &observed{}
@@ -93,13 +95,16 @@ func monoObserved(t *testing.T, files map[string]string, cfg func(*syncer.Config
 		if o.Store == nil {
 			o.Store = c.Store.(*memstore.Store)
 		}
-		c.Store = o
+		c.Store, c.Together = o, 5*time.Minute
 		if cfg != nil {
 			cfg(c)
 		}
 	})
 	return w, o
 }
+
+// impatient Kustomizations wait for each other as long as they usually do.
+func impatient(c *syncer.Config) { c.Together = 0 }
 
 // data is what is stored of some ConfigMaps, with their owners.
 func data(names ...string) func(object.Reader) string {
@@ -269,7 +274,7 @@ func TestChildrenOfARefusedParentTogether(t *testing.T) {
 func TestSlowNeighbour(t *testing.T) {
 	before := kustomize.Limit(kustomize.Budget{CPU: 20e9, Memory: 512 << 20})
 	t.Cleanup(func() { kustomize.Limit(before) })
-	w, o := monoObserved(t, two(), nil)
+	w, o := monoObserved(t, two(), impatient)
 	w.allApplied(git(t, w.work, "rev-parse", "HEAD"), "cluster", "one", "two")
 	seen := o.observe(func(r object.Reader) string {
 		ks, _ := r.Get(key("Kustomization", "headway-system", "two")).(*kustomizev1.Kustomization)
@@ -323,7 +328,7 @@ func TestTransactionIsCutOff(t *testing.T) {
 	o.mu.Unlock()
 	w.write(two())
 	sha := w.push("is cut off")
-	<-cut
+	await(t, "it is cut off", cut)
 	w.restart()
 	w.allApplied(sha, "cluster", "one", "two")
 	wantStates(t, seen(), twoOld, twoNew, twoOld)

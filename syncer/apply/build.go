@@ -94,13 +94,6 @@ func (r *round) record(ks *kustomizev1.Kustomization) []change.Record {
 	return []change.Record{rec}
 }
 
-// A group waits for builds as long as one ends every now and then; who is slow
-// goes alone.
-const (
-	groupPatience = 2 * time.Second  // without any that ends
-	groupMost     = 10 * time.Second // for all of them
-)
-
 // built is what came of a member's build.
 type built struct {
 	m   *member
@@ -128,7 +121,7 @@ func (g *group) build(ctx context.Context, wave []*member) {
 		})
 	}
 	for len(open) > 0 {
-		patience, others := groupPatience, g.waiting(open)
+		patience, others := g.s.Together/5, g.waiting(open)
 		if others {
 			patience = min(patience, max(time.Until(g.until), 0))
 		}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"testing"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/env"
 	"headway.dev/syncer/flux"
 )
@@ -54,5 +57,19 @@ func TestRetryOutlivesGroup(t *testing.T) {
 		if !k.turn.takeNow() {
 			t.Errorf("%s: the turn was not given back", name)
 		}
+	}
+}
+
+// What was planned in an earlier try, and failed, is planned anew before it counts, and not
+// completed as it was then when a definition comes.
+func TestNoCompletionOfAnEarlierTry(t *testing.T) {
+	s := &Set{Env: &env.Env{}}
+	beaten, other := &member{k: loopOf(s), out: true, beaten: true}, &member{k: loopOf(s)}
+	g := &group{s: s, order: []*member{beaten, other}}
+	g.begin()
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	g.written[object.Key{GroupKind: scheme.Definition, Name: "widgets.example.com"}] = written{other, crd}
+	if g.complete(t.Context()) {
+		t.Error("a plan of an earlier try is completed")
 	}
 }

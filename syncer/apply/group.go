@@ -218,9 +218,6 @@ func (g *group) foreseeable(self object.Key) rights.Afterwards {
 // goes on in its own loop as if there had been no group, and says there what is
 // wrong.
 
-// turnPatience bounds the wait for loops that are busy; they are left out.
-const turnPatience = time.Second
-
 // Gather applies each head by a group, until ctx ends.
 func (s *Set) Gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup) {
 	for src.AwaitHead(ctx) {
@@ -240,7 +237,7 @@ func (s *Set) Gather(ctx context.Context, src *source.Source, wg *sync.WaitGroup
 // together applies the head to all Kustomizations of the source that are due.
 // Builds that nobody waits for any more end in wg.
 func (s *Set) together(ctx context.Context, wg *sync.WaitGroup, source object.Key, h source.Head) {
-	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(groupMost)}
+	g := &group{s: s, wg: wg, source: source, head: h, members: map[object.Key]*member{}, until: time.Now().Add(s.Together)}
 	defer g.leave()
 	ctx = rights.WithTurn(ctx)
 	asking := change.NewPatience(s.Patience / 4)
@@ -263,7 +260,7 @@ func (k *kustomization) patience(ks *kustomizev1.Kustomization) (foreseeing, sto
 
 // invite takes the turns of those that are due for the head.
 func (g *group) invite(ctx context.Context) {
-	patience, cancel := context.WithTimeout(ctx, turnPatience)
+	patience, cancel := context.WithTimeout(ctx, g.s.Together/10)
 	defer cancel()
 	var list []*kustomization
 	taken := map[*kustomization]bool{}
@@ -336,7 +333,7 @@ func (g *group) arrive(ctx context.Context, parent *member, ks *kustomizev1.Kust
 	if m == nil {
 		k, ours := g.s.loop(key, true)
 		if !ours {
-			patience, cancel := context.WithTimeout(ctx, turnPatience)
+			patience, cancel := context.WithTimeout(ctx, g.s.Together/10)
 			defer cancel()
 			if !k.turn.take(patience) {
 				return

@@ -50,6 +50,9 @@ type Set struct {
 	// Patience is for how long admission is waited for, in all, when one Kustomization
 	// is stored; a quarter of that when it is planned, and for a group.
 	Patience time.Duration
+	// Together is for how long a group waits for builds, in all; a fifth of that without
+	// any that ends, and a tenth for a loop that is busy. Who is slow goes alone.
+	Together time.Duration
 
 	// mu guards the list of loops. It may be taken while a plan is made; while it is
 	// held, the locks of boards and renderers are, and no others.
@@ -162,6 +165,18 @@ func (s *Set) RetryFailed(accounts bool) {
 			continue
 		}
 		k.board.Regain()
+	}
+}
+
+// AllAgain has all Kustomizations try again, since it is not known what has changed.
+func (s *Set) AllAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.kustomizations {
+		if ks := k.get(); ks == nil || unwanted(ks) {
+			k.renderer.Interrupt()
+		}
+		k.board.Again()
 	}
 }
 
