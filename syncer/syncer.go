@@ -270,9 +270,12 @@ func (s *Syncer) lookAgain() {
 		src.Wake() // also one whose object is gone, to end it
 	}
 	for _, key := range s.owners.Keys() {
-		s.loops.Touch(key)
+		s.loops.Touch(key) // wakes who has it, also one that is gone
 	}
-	s.loops.AllAgain()
+	list, _ := s.env.Store.List(flux.Kustomization, "")
+	for _, obj := range list {
+		s.loops.Again(object.KeyOf(flux.Kustomization, obj))
+	}
 }
 
 // touchOthers wakes who has applied objects of kinds that are watched only before, or

@@ -168,18 +168,6 @@ func (s *Set) RetryFailed(accounts bool) {
 	}
 }
 
-// AllAgain has all Kustomizations try again, since it is not known what has changed.
-func (s *Set) AllAgain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range s.kustomizations {
-		if ks := k.get(); ks == nil || unwanted(ks) {
-			k.renderer.Interrupt()
-		}
-		k.board.Again()
-	}
-}
-
 // unwanted reports whether a Kustomization is stored and must not be applied.
 func unwanted(ks *kustomizev1.Kustomization) bool {
 	return ks != nil && (ks.DeletionTimestamp != nil || ks.Spec.Suspend)
