@@ -250,7 +250,7 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 	if s.generic, err = c.Complete(nil).New("headway", resources.Delegate); err != nil {
 		return fmt.Errorf("assemble the API server: %w", err)
 	}
-	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Now: time.Now, Gate: cfg.Gate})
+	groups, err := registry.Groups(registry.Options{REST: getter, Reader: cfg.Store, DryRun: cfg.Store.DryRun, Tokens: cfg.AccountTokens, Nodes: s.nodes, Authorizer: s.auth, Now: time.Now, Gate: cfg.Gate})
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,11 @@ import (
 
 	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
@@ -210,6 +212,8 @@ func TestStreaming(t *testing.T) {
 		portForward(t, s)
 	}
 
+	readers(t, s)
+
 	// The end of the server ends a log that is being followed.
 	stream, err := client.CoreV1().Pods("default").GetLogs("one", &corev1.PodLogOptions{Follow: true}).Stream(ctx)
 	if err != nil {
@@ -220,6 +224,30 @@ func TestStreaming(t *testing.T) {
 		t.Errorf("followed log: %q, %v", line, err)
 	}
 	s.Stop()
+}
+
+// readers looks that who may only get the connections of pods makes none: a WebSocket
+// begins with a GET.
+func readers(t *testing.T, s *apitest.Server) {
+	t.Helper()
+	expect(t, s, "", args("create role reader --verb=get --resource=pods,pods/exec,pods/attach,pods/portforward,pods/log"), "created")
+	expect(t, s, "", args("create rolebinding reader --role=reader --user=reader"), "created")
+	config, err := clientcmd.BuildConfigFromFlags("", s.KubeconfigFor(t, "reader"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := kubernetes.NewForConfigOrDie(config).CoreV1().RESTClient()
+	get := func(subresource string) error {
+		return pods.Get().Namespace("default").Resource("pods").Name("one").SubResource(subresource).Param("command", "true").Param("stdout", "true").Do(t.Context()).Error()
+	}
+	for _, subresource := range []string{"exec", "attach", "portforward"} {
+		if err := get(subresource); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `pods "one" is forbidden`) {
+			t.Errorf("%s by a reader: %v", subresource, err)
+		}
+	}
+	if err := get("log"); err != nil {
+		t.Errorf("log by a reader: %v", err)
+	}
 }
 
 // portForward fetches something through kubectl port-forward.

@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -41,7 +42,9 @@ type Options struct {
 	Tokens *satoken.Issuer
 	// Nodes reaches the nodes' streaming servers.
 	Nodes *streaming.Nodes
-	Now   func() time.Time
+	// Authorizer decides about connections to nodes.
+	Authorizer authorizer.UnconditionalAuthorizer
+	Now        func() time.Time
 	// Gate is asked about writes; nil admits all of them.
 	Gate Gate
 }
@@ -129,7 +132,7 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 // subresources are those that only few kinds have (kind.Definition.Subresources),
 // by name.
 func subresources(resource Resource, opts Options) map[string]rest.Storage {
-	few := streaming.Subresources(opts.Reader, opts.Nodes)
+	few := streaming.Subresources(opts.Reader, opts.Nodes, opts.Authorizer)
 	few["binding"] = Binding{resource.Store}
 	few["eviction"] = Eviction{resource.Store}
 	few["token"] = AccountToken{opts.Reader, opts.Tokens}

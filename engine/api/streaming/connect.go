@@ -2,6 +2,7 @@ package streaming
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,7 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilproxy "k8s.io/apimachinery/pkg/util/proxy"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/filters"
+	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
@@ -20,10 +25,10 @@ import (
 )
 
 // Subresources returns the storages of log, exec, attach and portforward, by
-// name.
-func Subresources(reader object.Reader, nodes *Nodes) map[string]rest.Storage {
+// name. auth decides whether a connection may be made.
+func Subresources(reader object.Reader, nodes *Nodes, auth authorizer.UnconditionalAuthorizer) map[string]rest.Storage {
 	connect := func(options func() runtime.Object, target func(*corev1.Pod, runtime.Object) (path string, query url.Values, streams proxy.Options, err error)) rest.Storage {
-		return Connect{reader: reader, nodes: nodes, options: options, target: target}
+		return Connect{reader: reader, nodes: nodes, auth: auth, options: options, target: target}
 	}
 	return map[string]rest.Storage{
 		"log":         Log{reader: reader, nodes: nodes},
@@ -38,6 +43,7 @@ func Subresources(reader object.Reader, nodes *Nodes) map[string]rest.Storage {
 type Connect struct {
 	reader  object.Reader
 	nodes   *Nodes
+	auth    authorizer.UnconditionalAuthorizer
 	options func() runtime.Object
 	target  func(*corev1.Pod, runtime.Object) (path string, query url.Values, streams proxy.Options, err error)
 }
@@ -58,6 +64,9 @@ func (c Connect) ConnectMethods() []string { return []string{http.MethodGet, htt
 // WebSocket ones, which kubectl has used since 1.31, become SPDY on the way to
 // the node.
 func (c Connect) Connect(ctx context.Context, name string, opts runtime.Object, responder rest.Responder) (http.Handler, error) {
+	if err := c.mayCreate(ctx); err != nil {
+		return nil, err
+	}
 	pod, err := findPod(ctx, c.reader, name)
 	if err != nil {
 		return nil, err
@@ -80,6 +89,36 @@ func (c Connect) Connect(ctx context.Context, name string, opts runtime.Object, 
 	translator := proxy.NewStreamTranslatorHandler(location, c.nodes.transport, 0, streams)
 	return proxy.NewTranslatingHandler(spdy, translator, wsstream.IsWebSocketRequestWithStreamCloseProtocol), nil
 }
+
+// mayCreate fails unless whoever asks may create the connection: a WebSocket begins with
+// a GET, which is no more than the right to read.
+func (c Connect) mayCreate(ctx context.Context) error {
+	info, ok := genericapirequest.RequestInfoFrom(ctx)
+	if !ok {
+		return apierrors.NewInternalError(errors.New("no request info in context"))
+	}
+	if info.Verb == "create" {
+		return nil
+	}
+	asked, err := filters.GetAuthorizerAttributes(ctx)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("error building authorizer attributes: %w", err))
+	}
+	decision, reason, err := c.auth.Authorize(ctx, creation{asked})
+	if err != nil {
+		return err
+	}
+	if decision != authorizer.DecisionAllow {
+		return apierrors.NewForbidden(schema.GroupResource{Group: info.APIGroup, Resource: info.Resource}, info.Name, errors.New(reason))
+	}
+	return nil
+}
+
+// creation is a request as if it created what it asks for.
+type creation struct{ authorizer.Attributes }
+
+// GetVerb implements authorizer.Attributes.
+func (creation) GetVerb() string { return "create" }
 
 func execTarget(pod *corev1.Pod, opts runtime.Object) (string, url.Values, proxy.Options, error) {
 	o, ok := opts.(*corev1.PodExecOptions)
