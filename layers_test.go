@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 var owners = map[string][]string{
 	"github.com/go-git/go-git":         {"syncer/git"},
 	"go.etcd.io/bbolt":                 {"engine/store"},
-	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/flowcontrol"},
+	"k8s.io/apiserver":                 {"engine/admission", "engine/api", "engine/encryption", "engine/quota", "manifests/model/kinds/admissionregistration", "manifests/model/kinds/apiextensions", "manifests/model/kinds/flowcontrol"},
 	"github.com/containerd/containerd": {"nodes/runtime"},
 	"github.com/coreos/go-iptables":    {"proxy/iptables"},
 }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,9 @@ func TestKubectl(t *testing.T) {
 	expect(t, s, "", args("get deploy web -o jsonpath={.metadata.generation}"), "4")
 	expect(t, s, "", args("scale deploy web --replicas=5"), "deployment.apps/web scaled")
 	expect(t, s, "", args("get deploy web -o jsonpath={.spec.replicas}"), "5")
+	if got := strings.Fields(kubectl(t, s, "", args("get deploy web --subresource=scale")...)); !slices.Equal(got[:min(7, len(got))], args("NAME DESIRED AVAILABLE AGE web 5 0")) {
+		t.Errorf("kubectl get --subresource=scale: %q", got)
+	}
 	refuse(t, s, "", args("scale deploy web --replicas=6 --resource-version=1"), "Expected resource version to be 1, was ")
 	expect(t, s, "", args("label deploy web tier=front"), "labeled")
 	expect(t, s, "", args("annotate deploy web note=x"), "annotated")
@@ -168,7 +172,7 @@ func TestKinds(t *testing.T) {
 	expect(t, s, "", args("create service clusterip svc --tcp=80:8080"), "service/svc created")
 	expect(t, s, "", args("create serviceaccount robot"), "serviceaccount/robot created")
 	expect(t, s, "", args("run one --image=example.com/one --restart=Never"), "pod/one created")
-	expect(t, s, "", args("get cm,secret,svc,sa,po"), "DATA", "Opaque", "ClusterIP", "10.96.", "80/TCP", "SECRETS", "Pending")
+	expect(t, s, "", args("get cm,secret,svc,sa,po"), "DATA", "Opaque", "ClusterIP", "10.96.", "80/TCP", "Pending")
 	expect(t, s, "", args("get po --field-selector=status.phase=Pending,spec.nodeName="), "one")
 	expect(t, s, "", args("get po --field-selector=status.phase=Running"), "No resources found")
 	refuse(t, s, "", args("get po --field-selector=spec.foo=x"), "field label not supported: spec.foo")

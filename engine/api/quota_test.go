@@ -131,7 +131,7 @@ func TestQuotaRace(t *testing.T) {
 func TestPriorityClasses(t *testing.T) {
 	s := apitest.Start(t)
 	expect(t, s, "", args("create priorityclass high --value=1000 --description=first --preemption-policy=Never"), "priorityclass.scheduling.k8s.io/high created")
-	expect(t, s, "", args("get pc"), "NAME", "VALUE", "GLOBAL-DEFAULT", "PREEMPTIONPOLICY", "AGE", "high   1000    false            Never")
+	expect(t, s, "", args("get pc"), "GLOBAL-DEFAULT   AGE", "PREEMPTIONPOLICY\n", "Never\n")
 	expect(t, s, "", args("create priorityclass usual --value=5 --global-default"), "created")
 	refuse(t, s, "", args("create priorityclass other --value=6 --global-default"), `priorityclasses.scheduling.k8s.io "other" is forbidden: PriorityClass usual is already marked as default. Only one default can exist`)
 	refuse(t, s, "", args("create priorityclass other --value=6 --global-default --dry-run=server"), "Only one default can exist")

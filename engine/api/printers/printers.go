@@ -13,11 +13,13 @@ import (
 	"slices"
 	"time"
 
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/rest"
 
+	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 )
@@ -27,6 +29,18 @@ type table kind.Table[object.Object]
 
 // For returns the table convertor of a kind.
 func For(k *kind.Kind) rest.TableConvertor { return table(k.Table) }
+
+// Scale shows the scales of all kinds.
+var Scale rest.TableConvertor = table{
+	Columns: column.Define("Name", "#Desired", "#Available", "Age"),
+	Row: func(obj object.Object, now time.Time) []any {
+		s, ok := obj.(*autoscalingv1.Scale)
+		if !ok {
+			return nil
+		}
+		return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), column.Age(s, now)}
+	},
+}
 
 // ConvertToTable implements rest.TableConvertor.
 func (t table) ConvertToTable(_ context.Context, obj, tableOptions runtime.Object) (*metav1.Table, error) {

@@ -12,6 +12,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -49,8 +51,8 @@ func row(t *testing.T, obj runtime.Object) string {
 func TestColumns(t *testing.T) {
 	for _, kind := range scheme.Kinds() {
 		// As in Kubernetes roles show when they were created instead of their age,
-		// and pod templates neither.
-		if got := row(t, kind.New()); kind.Kind != "PodTemplate" && !strings.Contains(got, "<unknown>") && !strings.HasSuffix(got, "|0001-01-01T00:00:00Z") {
+		// and pod templates and migrations neither.
+		if got := row(t, kind.New()); kind.Kind != "PodTemplate" && kind.Kind != "StorageVersionMigration" && !strings.Contains(got, "<unknown>") && !strings.HasSuffix(got, "|0001-01-01T00:00:00Z") {
 			t.Errorf("%s: no age in %q", kind.Kind, got)
 		}
 		table, err := printers.For(kind).ConvertToTable(context.Background(), kind.NewList(), &metav1.TableOptions{NoHeaders: true})
@@ -100,6 +102,9 @@ func TestPod(t *testing.T) {
 		{"one completed", corev1.Pod{Spec: corev1.PodSpec{Containers: two}, Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: []corev1.ContainerStatus{{State: ended(0, "Completed")}, {State: running, Ready: true}},
 		}}, "1/2|Running|0"},
+		{"one completed, one failed", corev1.Pod{Spec: corev1.PodSpec{Containers: two}, Status: corev1.PodStatus{
+			Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: ended(0, "Completed")}, {State: ended(1, "Error")}},
+		}}, "0/2|Error|0"},
 		{"exit code", corev1.Pod{Spec: corev1.PodSpec{Containers: two[:1]}, Status: corev1.PodStatus{
 			Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{State: ended(3, "")}},
 		}}, "0/1|ExitCode:3|0"},
@@ -146,8 +151,8 @@ func TestRows(t *testing.T) {
 		{&corev1.Node{ObjectMeta: labelled, Spec: corev1.NodeSpec{Unschedulable: true}, Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.1"}},
-			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.37.2", OSImage: "Debian", ContainerRuntimeVersion: "containerd://1.7"},
-		}}, "x|Ready,SchedulingDisabled|control-plane,edge|3h|v1.37.2|10.0.0.1|<none>|Debian|<unknown>|containerd://1.7"},
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.37.2", OSImage: "Debian", ContainerRuntimeVersion: "containerd://1.7", KernelVersion: "6.1", Architecture: "amd64"},
+		}}, "x|Ready,SchedulingDisabled|control-plane,edge|3h|v1.37.2|10.0.0.1|<none>|Debian|6.1 (amd64)|containerd://1.7"},
 		{&corev1.Service{ObjectMeta: meta, Spec: corev1.ServiceSpec{
 			Type: corev1.ServiceTypeNodePort, ClusterIP: "10.96.0.9", Selector: map[string]string{"app": "web"},
 			Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080, Protocol: corev1.ProtocolTCP}, {Port: 53, Protocol: corev1.ProtocolUDP}},
@@ -157,6 +162,12 @@ func TestRows(t *testing.T) {
 			Addresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}, {IP: "10.0.0.2"}, {IP: "10.0.0.3"}, {IP: "10.0.0.4"}}, Ports: []corev1.EndpointPort{{Port: 80}},
 		}}}, "x|10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 1 more...|3h"},
 		{&discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: &port}}, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.0.0.1"}}}}, "x|IPv4|80|10.0.0.1|3h"},
+		{&discoveryv1.EndpointSlice{ObjectMeta: meta, AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{}, {Port: &port}, {Name: new("web")}, {Port: &port}, {Port: &port}}}, "x|IPv4|*,80,web + 2 more...|<unset>|3h"},
+		{&corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{NotReadyAddresses: []corev1.EndpointAddress{{IP: "10.0.0.1"}}}}}, "x||3h"},
+		{&corev1.ServiceAccount{ObjectMeta: meta, Secrets: []corev1.ObjectReference{{}}}, "x|3h"},
+		{&schedulingv1.PriorityClass{ObjectMeta: meta, Value: 5, PreemptionPolicy: new(corev1.PreemptNever)}, "x|5|false|3h|Never"},
+		{&storagemigrationv1.StorageVersionMigration{ObjectMeta: meta, Spec: storagemigrationv1.StorageVersionMigrationSpec{Resource: metav1.GroupResource{Group: "example.com", Resource: "widgets"}}}, "x|widgets.example.com|Unknown"},
+		{&storagemigrationv1.StorageVersionMigration{ObjectMeta: meta, Status: storagemigrationv1.StorageVersionMigrationStatus{Conditions: []metav1.Condition{{Type: "Running", Status: "False"}, {Type: "Succeeded", Status: "True"}}}}, "x||Succeeded"},
 		{&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: &three, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}, Status: appsv1.DeploymentStatus{ReadyReplicas: 2, UpdatedReplicas: 3, AvailableReplicas: 1}}, "x|2/3|3|1|3h|||app=web"},
 		{&corev1.Event{ObjectMeta: meta, Type: "Normal", Reason: "Pulled", Message: "Pulled it\n", Count: 4, InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "p", FieldPath: "spec.containers{c}"}, Source: corev1.EventSource{Component: "kubelet", Host: "n1"}, FirstTimestamp: meta.CreationTimestamp, LastTimestamp: meta.CreationTimestamp}, "3h|Normal|Pulled|pod/p|spec.containers{c}|kubelet, n1|Pulled it|3h|4|x"},
 		{&certificatesv1.CertificateSigningRequest{ObjectMeta: meta, Spec: certificatesv1.CertificateSigningRequestSpec{SignerName: "example.com/house", Username: "ada", ExpirationSeconds: new(int32(86400))}}, "x|3h|example.com/house|ada|24h|Pending"},

@@ -54,12 +54,15 @@ func (s Main) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
 
 // WarningsOnCreate implements rest.RESTCreateStrategy.
 func (s Main) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
-	return warnings(obj)
+	return s.warnings(obj, nil)
 }
 
-// warnings are the fields of obj that have no effect.
-func warnings(obj runtime.Object) []string {
+// warnings are what the kind tells of obj, and its fields that have no effect.
+func (s Main) warnings(obj runtime.Object, old object.Object) []string {
 	var texts []string
+	if s.kind.Warnings != nil {
+		texts = s.kind.Warnings(obj.(object.Object), old)
+	}
 	for _, w := range support.Warnings(obj) {
 		texts = append(texts, w.String())
 	}
@@ -75,9 +78,21 @@ func (s Main) AllowCreateOnUpdate(context.Context) bool { return s.kind.REST.Cre
 // AllowUnconditionalUpdate implements rest.RESTUpdateStrategy.
 func (s Main) AllowUnconditionalUpdate(context.Context) bool { return !s.kind.REST.VersionRequired }
 
-// PrepareForUpdate implements rest.RESTUpdateStrategy.
+// PrepareForUpdate implements rest.RESTUpdateStrategy. Who says that the object has
+// another identity, or is being deleted, is not overheard: validation refuses it.
 func (s Main) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
-	lifecycle.PrepareUpdate(obj.(object.Object), old.(object.Object))
+	next, current := obj.(object.Object), old.(object.Object)
+	uid, deleted, grace := next.GetUID(), next.GetDeletionTimestamp(), next.GetDeletionGracePeriodSeconds()
+	lifecycle.PrepareUpdate(next, current)
+	if uid != "" {
+		next.SetUID(uid)
+	}
+	if current.GetDeletionTimestamp() == nil {
+		next.SetDeletionTimestamp(deleted)
+	}
+	if grace != nil {
+		next.SetDeletionGracePeriodSeconds(grace)
+	}
 }
 
 // ValidateUpdate implements rest.RESTUpdateStrategy.
@@ -86,8 +101,8 @@ func (s Main) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.E
 }
 
 // WarningsOnUpdate implements rest.RESTUpdateStrategy.
-func (s Main) WarningsOnUpdate(_ context.Context, obj, _ runtime.Object) []string {
-	return warnings(obj)
+func (s Main) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	return s.warnings(obj, old.(object.Object))
 }
 
 // GetResetFields implements rest.ResetFieldsStrategy: whoever applies the main

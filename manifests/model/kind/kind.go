@@ -67,9 +67,12 @@ type Definition[T object.Object] struct {
 	Default   func(obj T)
 	Lifecycle Lifecycle[T]
 	Rules     Rules[T]
-	Table     Table[T]
-	Fields    Fields[T]
-	Health    Health[T]
+	// Warnings tells what is accepted of an object and is hardly what was meant. old is
+	// what it takes the place of, the zero value if it is new.
+	Warnings func(obj, old T) []string
+	Table    Table[T]
+	Fields   Fields[T]
+	Health   Health[T]
 
 	// Share lets obj, which takes the place of old, have the large parts of old that
 	// are the same, so that they are in memory once. old is not changed.
@@ -196,6 +199,12 @@ func Define[T, L any, PT interface {
 	k.Default = do(d.Default)
 	k.Lifecycle = untyped(d.Lifecycle)
 	k.Rules = untypedRules(d.Rules)
+	if f := d.Warnings; f != nil {
+		k.Warnings = func(obj, old object.Object) []string {
+			was, _ := old.(PT)
+			return f(obj.(PT), was)
+		}
+	}
 	k.Table = Table[object.Object]{Columns: d.Table.Columns, Row: with(d.Table.Row), Compare: both(d.Table.Compare), Conditions: of(d.Table.Conditions)}
 	k.Fields = Fields[object.Object]{Names: d.Fields.Names, Aliases: d.Fields.Aliases, Read: doWith(d.Fields.Read)}
 	for _, index := range d.Fields.Indexes {

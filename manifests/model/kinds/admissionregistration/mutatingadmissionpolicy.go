@@ -43,7 +43,7 @@ var mutatingAdmissionPolicy = kind.Define[admissionregistrationv1.MutatingAdmiss
 		Replaces: validateMutatingPolicy,
 	},
 	Table: kind.Table[*admissionregistrationv1.MutatingAdmissionPolicy]{
-		Columns: column.Define("Name", "Mutations", "ParamKind", "Age"),
+		Columns: column.Define("Name", "#Mutations", "ParamKind", "Age"),
 		Row: func(p *admissionregistrationv1.MutatingAdmissionPolicy, now time.Time) []any {
 			return []any{p.Name, int64(len(p.Spec.Mutations)), kindCell(p.Spec.ParamKind), column.Age(p, now)}
 		},

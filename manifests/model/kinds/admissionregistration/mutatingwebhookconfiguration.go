@@ -37,7 +37,7 @@ var mutatingWebhookConfiguration = kind.Define[admissionregistrationv1.MutatingW
 		},
 	},
 	Table: kind.Table[*admissionregistrationv1.MutatingWebhookConfiguration]{
-		Columns: column.Define("Name", "Webhooks", "Age"),
+		Columns: column.Define("Name", "#Webhooks", "Age"),
 		Row: func(c *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) []any {
 			return []any{c.Name, int64(len(c.Webhooks)), column.Age(c, now)}
 		},

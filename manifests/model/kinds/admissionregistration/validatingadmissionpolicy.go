@@ -62,7 +62,7 @@ var validatingAdmissionPolicy = kind.Define[admissionregistrationv1.ValidatingAd
 		},
 	},
 	Table: kind.Table[*admissionregistrationv1.ValidatingAdmissionPolicy]{
-		Columns: column.Define("Name", "Validations", "ParamKind", "Age"),
+		Columns: column.Define("Name", "#Validations", "ParamKind", "Age"),
 		Row: func(p *admissionregistrationv1.ValidatingAdmissionPolicy, now time.Time) []any {
 			return []any{p.Name, int64(len(p.Spec.Validations)), kindCell(p.Spec.ParamKind), column.Age(p, now)}
 		},

@@ -37,7 +37,7 @@ var validatingWebhookConfiguration = kind.Define[admissionregistrationv1.Validat
 		},
 	},
 	Table: kind.Table[*admissionregistrationv1.ValidatingWebhookConfiguration]{
-		Columns: column.Define("Name", "Webhooks", "Age"),
+		Columns: column.Define("Name", "#Webhooks", "Age"),
 		Row: func(c *admissionregistrationv1.ValidatingWebhookConfiguration, now time.Time) []any {
 			return []any{c.Name, int64(len(c.Webhooks)), column.Age(c, now)}
 		},

@@ -51,6 +51,7 @@ var customResourceDefinition = kind.Define[apiextensionsv1.CustomResourceDefinit
 		Replaces:     validateUpdate,
 		Status:       validateStatusUpdate,
 	},
+	Warnings: warnings,
 	Table: kind.Table[*apiextensionsv1.CustomResourceDefinition]{
 		Columns: append(column.Define("Name"), metav1.TableColumnDefinition{
 			Name: "Created At", Type: "date", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"],

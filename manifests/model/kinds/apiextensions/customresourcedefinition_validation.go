@@ -2,12 +2,17 @@ package apiextensions
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	schemas "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"headway.dev/manifests/model/custom"
 	"headway.dev/manifests/model/rule"
@@ -70,4 +75,53 @@ func ours(errs field.ErrorList) field.ErrorList {
 		}
 	}
 	return kept
+}
+
+// warnings tells what of schemas has no effect; of a change only what is new.
+func warnings(crd, old *apiextensionsv1.CustomResourceDefinition) []string {
+	if old == nil {
+		return withoutEffect(crd)
+	}
+	if crd.Generation == old.Generation {
+		return nil
+	}
+	known := map[string]bool{}
+	for _, told := range withoutEffect(old) {
+		known[told] = true
+	}
+	return slices.DeleteFunc(withoutEffect(crd), func(told string) bool { return known[told] })
+}
+
+// withoutEffect are formats that nobody checks, and sets of what cannot be compared.
+func withoutEffect(crd *apiextensionsv1.CustomResourceDefinition) []string {
+	in, err := internal(crd)
+	if err != nil {
+		return nil
+	}
+	var formats, sets []string
+	look := func(s *apiextensions.JSONSchemaProps) bool {
+		props := spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format, Type: []string{s.Type}}}
+		for _, format := range schemas.GetUnrecognizedFormats(&props, environment.DefaultCompatibilityVersion()) {
+			formats = append(formats, fmt.Sprintf("unrecognized format %q", format))
+		}
+		if s.XListType != nil && *s.XListType == "set" && s.Items != nil && s.Items.Schema != nil && (s.Items.Schema.Type == "object" || s.Items.Schema.Type == "array") {
+			sets = append(sets, fmt.Sprintf("x-kubernetes-list-type: set for items of type %q is not supported by server-side apply or CEL validation rules", s.Items.Schema.Type))
+		}
+		return false
+	}
+	if v := in.Spec.Validation; v != nil && v.OpenAPIV3Schema != nil {
+		validation.SchemaHas(v.OpenAPIV3Schema, look)
+	}
+	for _, v := range in.Spec.Versions {
+		if v.Schema != nil && v.Schema.OpenAPIV3Schema != nil {
+			validation.SchemaHas(v.Schema.OpenAPIV3Schema, look)
+		}
+	}
+	slices.Sort(sets)
+	seen := map[string]bool{}
+	return slices.DeleteFunc(append(formats, sets...), func(text string) bool {
+		again := seen[text]
+		seen[text] = true
+		return again
+	})
 }

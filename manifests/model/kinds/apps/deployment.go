@@ -58,6 +58,15 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 			return podspec.Duplicates(&d.Spec.Template.Spec, rule.Spec.Child("template", "spec"))
 		},
 	},
+	Warnings: func(d, old *appsv1.Deployment) []string {
+		if old == nil {
+			return append(nameWarnings(d.Name), podspec.Warnings(&d.Spec.Template.ObjectMeta, &d.Spec.Template.Spec, rule.Spec.Child("template"))...)
+		}
+		if d.Generation == old.Generation {
+			return nil
+		}
+		return podspec.Warnings(&d.Spec.Template.ObjectMeta, &d.Spec.Template.Spec, rule.Spec.Child("template"))
+	},
 	Table: kind.Table[*appsv1.Deployment]{
 		Columns: column.Define("Name", "Ready", "#Up-to-date", "#Available", "Age", "+Containers", "+Images", "+Selector"),
 		Row:     deploymentRow,

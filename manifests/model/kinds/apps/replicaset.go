@@ -51,6 +51,15 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 			return podspec.Duplicates(&rs.Spec.Template.Spec, rule.Spec.Child("template", "spec"))
 		},
 	},
+	Warnings: func(rs, old *appsv1.ReplicaSet) []string {
+		if old == nil {
+			return append(nameWarnings(rs.Name), podspec.Warnings(&rs.Spec.Template.ObjectMeta, &rs.Spec.Template.Spec, rule.Spec.Child("template"))...)
+		}
+		if rs.Generation == old.Generation {
+			return nil
+		}
+		return podspec.Warnings(&rs.Spec.Template.ObjectMeta, &rs.Spec.Template.Spec, rule.Spec.Child("template"))
+	},
 	Table: kind.Table[*appsv1.ReplicaSet]{
 		Columns: column.Define("Name", "#Desired", "#Current", "#Ready", "Age", "+Containers", "+Images", "+Selector"),
 		Row:     replicaSetRow,

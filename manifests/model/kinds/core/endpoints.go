@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/column"
@@ -29,6 +30,7 @@ var endpoints = kind.Define[corev1.Endpoints, corev1.EndpointsList](kind.Definit
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateEndpoints,
 	},
+	Warnings: endpointsWarnings,
 	Table: kind.Table[*corev1.Endpoints]{
 		Columns: column.Define("Name", "Endpoints", "Age"),
 		Row:     endpointsRow,
@@ -64,7 +66,10 @@ func endpointsRow(e *corev1.Endpoints, now time.Time) []any {
 			}
 		}
 	}
-	cell := column.Or(strings.Join(list, ","), column.None)
+	cell := strings.Join(list, ",")
+	if len(e.Subsets) == 0 {
+		cell = column.None
+	}
 	if count > column.Shown {
 		cell += fmt.Sprintf(" + %d more...", count-column.Shown)
 	}
@@ -117,4 +122,19 @@ func endpointAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorLis
 		errs = append(errs, rule.DNSSubdomain(*a.NodeName, path.Child("nodeName"))...)
 	}
 	return errs
+}
+
+func endpointsWarnings(e, _ *corev1.Endpoints) []string {
+	var told []string
+	look := func(addresses []corev1.EndpointAddress, path *field.Path) {
+		for i, a := range addresses {
+			told = append(told, validation.GetWarningsForIP(path.Index(i).Child("ip"), a.IP)...)
+		}
+	}
+	for i, s := range e.Subsets {
+		path := field.NewPath("subsets").Index(i)
+		look(s.Addresses, path.Child("addresses"))
+		look(s.NotReadyAddresses, path.Child("notReadyAddresses"))
+	}
+	return told
 }

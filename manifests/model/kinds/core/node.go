@@ -59,6 +59,19 @@ var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Nod
 		Update: validateNodeUpdate,
 		Status: validateNodeStatus,
 	},
+	Warnings: func(node, _ *corev1.Node) []string {
+		var told []string
+		if node.Spec.ConfigSource != nil { //nolint:staticcheck // that is what is told
+			told = append(told, "spec.configSource: the feature is removed")
+		}
+		if node.Spec.DoNotUseExternalID != "" {
+			told = append(told, "spec.externalID: this field is deprecated, and is unused by Kubernetes")
+		}
+		for i, block := range node.Spec.PodCIDRs {
+			told = append(told, validation.GetWarningsForCIDR(rule.Spec.Child("podCIDRs").Index(i), block)...)
+		}
+		return told
+	},
 	Table: kind.Table[*corev1.Node]{
 		Columns: column.Define("Name", "Status", "Roles", "Age", "Version", "+Internal-IP", "+External-IP", "+OS-Image", "+Kernel-Version", "+Container-Runtime"),
 		Row:     nodeRow,
@@ -101,10 +114,14 @@ func nodeRow(node *corev1.Node, now time.Time) []any {
 		return column.None
 	}
 	info := node.Status.NodeInfo
+	kernel := column.Or(info.KernelVersion, "<unknown>")
+	if info.Architecture != "" {
+		kernel += " (" + info.Architecture + ")"
+	}
 	return []any{
 		node.Name, status, column.Or(strings.Join(nodeRoles(node), ","), column.None), column.Age(node, now), info.KubeletVersion,
 		address(corev1.NodeInternalIP), address(corev1.NodeExternalIP),
-		column.Or(info.OSImage, "<unknown>"), column.Or(info.KernelVersion, "<unknown>"), column.Or(info.ContainerRuntimeVersion, "<unknown>"),
+		column.Or(info.OSImage, "<unknown>"), kernel, column.Or(info.ContainerRuntimeVersion, "<unknown>"),
 	}
 }
 

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubectl/pkg/util/qos"
 
@@ -71,6 +73,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		Status:     validatePodStatus,
 		Duplicates: func(p *corev1.Pod) field.ErrorList { return podspec.Duplicates(&p.Spec, rule.Spec) },
 	},
+	Warnings: podWarnings,
 	Table: kind.Table[*corev1.Pod]{
 		Columns:    column.Define("Name", "Ready", "Status", "Restarts", "Age", "+IP", "+Node", "+Nominated Node", "+Readiness Gates"),
 		Row:        podRow,
@@ -160,4 +163,16 @@ func podHealth(p *corev1.Pod, reader object.Reader) health.Result {
 	case corev1.PodUnknown:
 	}
 	return health.Result{Status: health.InProgress, Message: "Pod phase not available"}
+}
+
+// podWarnings are about new pods only, as in Kubernetes: few people edit one.
+func podWarnings(pod, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
+	var told []string
+	if faults := validation.IsDNS1123Label(pod.Name); len(faults) > 0 {
+		told = append(told, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", faults))
+	}
+	return append(told, podspec.Warnings(&pod.ObjectMeta, &pod.Spec, nil)...)
 }

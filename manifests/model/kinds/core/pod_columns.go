@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -128,7 +129,7 @@ func (s *podSummary) initContainer(c *corev1.ContainerStatus, sidecar bool, prog
 }
 
 func (s *podSummary) containers(pod *corev1.Pod) {
-	running := false
+	running, failed := false, ""
 	for i := len(pod.Status.ContainerStatuses) - 1; i >= 0; i-- {
 		c := &pod.Status.ContainerStatuses[i]
 		s.countRestarts(c)
@@ -137,19 +138,28 @@ func (s *podSummary) containers(pod *corev1.Pod) {
 			s.reason = c.State.Waiting.Reason
 		case c.State.Terminated != nil:
 			s.reason = endReason(c.State.Terminated)
+			if c.State.Terminated.ExitCode != 0 {
+				failed = s.reason
+			}
 		case c.Ready && c.State.Running != nil:
 			running = true
 			s.ready++
 		}
 	}
 	// One container that has completed does not complete the pod.
-	if s.reason == "Completed" && running {
+	if s.reason != "Completed" {
+		return
+	}
+	ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	switch {
+	case running && ready:
+		s.reason = "Running"
+	case failed != "":
+		s.reason = failed
+	case running:
 		s.reason = "NotReady"
-		for _, c := range pod.Status.Conditions {
-			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-				s.reason = "Running"
-			}
-		}
 	}
 }
 

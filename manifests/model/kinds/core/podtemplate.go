@@ -43,6 +43,12 @@ var podTemplate = kind.Define[corev1.PodTemplate, corev1.PodTemplateList](kind.D
 			return podspec.Duplicates(&t.Template.Spec, templatePath.Child("spec"))
 		},
 	},
+	Warnings: func(t, old *corev1.PodTemplate) []string {
+		if old != nil && t.Generation == old.Generation {
+			return nil
+		}
+		return podspec.Warnings(&t.Template.ObjectMeta, &t.Template.Spec, templatePath)
+	},
 	Table: kind.Table[*corev1.PodTemplate]{
 		Columns: column.Define("Name", "Containers", "Images", "Pod Labels"),
 		Row: func(t *corev1.PodTemplate, _ time.Time) []any {

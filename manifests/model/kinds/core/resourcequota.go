@@ -52,6 +52,7 @@ var resourceQuota = kind.Define[corev1.ResourceQuota, corev1.ResourceQuotaList](
 		Update: validateResourceQuotaUpdate,
 		Status: func(q, _ *corev1.ResourceQuota) field.ErrorList { return quotaStatus(q) },
 	},
+	Warnings: quotaWarnings,
 	Table: kind.Table[*corev1.ResourceQuota]{
 		Columns: column.Define("Name", "Request", "Limit", "Age"),
 		Row:     resourceQuotaRow,
@@ -247,4 +248,24 @@ func validateResourceQuotaUpdate(q, old *corev1.ResourceQuota) field.ErrorList {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(rule.Spec.Child("scopes"), q.Spec.Scopes, apivalidation.FieldImmutableErrorMsg)}
+}
+
+// quotaWarnings tells if a new quota allows more requests than limits.
+func quotaWarnings(q, old *corev1.ResourceQuota) []string {
+	if old != nil {
+		return nil
+	}
+	var told []string
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceStorage, corev1.ResourceEphemeralStorage} {
+		requests := "requests." + name
+		amount, ok := q.Spec.Hard[requests]
+		if !ok && (name == corev1.ResourceCPU || name == corev1.ResourceMemory) {
+			requests = name
+			amount, ok = q.Spec.Hard[name]
+		}
+		if limit, limited := q.Spec.Hard["limits."+name]; ok && limited && amount.Cmp(limit) > 0 {
+			told = append(told, fmt.Sprintf("ResourceQuota %s (%s) should be less than limits.%s (%s)", requests, amount.String(), name, limit.String()))
+		}
+	}
+	return told
 }

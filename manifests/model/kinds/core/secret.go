@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"time"
 
@@ -33,6 +34,7 @@ var secret = kind.Define[corev1.Secret, corev1.SecretList](kind.Definition[*core
 		Object: validateSecret,
 		Update: validateSecretUpdate,
 	},
+	Warnings: secretWarnings,
 	Table: kind.Table[*corev1.Secret]{
 		Columns: column.Define("Name", "Type", "#Data", "Age"),
 		Row:     secretRow,
@@ -127,4 +129,15 @@ func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
 		errs = append(errs, same(s.Data, old.Data, "data")...)
 	}
 	return errs
+}
+
+// secretWarnings tells if a key is not that of its certificate.
+func secretWarnings(s, _ *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }

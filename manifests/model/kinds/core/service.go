@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
 
 	"headway.dev/manifests/model/column"
@@ -62,6 +64,7 @@ var service = kind.Define[corev1.Service, corev1.ServiceList](kind.Definition[*c
 		Status:     validateServiceStatus,
 		Duplicates: serviceDuplicates,
 	},
+	Warnings: serviceWarnings,
 	Table: kind.Table[*corev1.Service]{
 		Columns: column.Define("Name", "Type", "Cluster-IP", "External-IP", "Port(s)", "Age", "+Selector"),
 		Row:     serviceRow,
@@ -189,4 +192,54 @@ func serviceHealth(svc *corev1.Service, _ object.Reader) health.Result {
 		return health.Result{Status: health.InProgress, Message: "ClusterIP not set. Service type: LoadBalancer"}
 	}
 	return health.Result{Status: health.Current, Message: "Service is ready"}
+}
+
+func serviceWarnings(svc, _ *corev1.Service) []string {
+	if svc.DeletionTimestamp != nil {
+		return nil
+	}
+	var told []string
+	spec := field.NewPath("spec")
+	if _, ok := svc.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
+		told = append(told, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
+	}
+	external, headless := svc.Spec.Type == corev1.ServiceTypeExternalName, svc.Spec.Type == corev1.ServiceTypeClusterIP && svc.Spec.ClusterIP == corev1.ClusterIPNone
+	if svc.Spec.ClusterIP != "" && svc.Spec.ClusterIP != corev1.ClusterIPNone {
+		for i, address := range svc.Spec.ClusterIPs {
+			told = append(told, validation.GetWarningsForIP(spec.Child("clusterIPs").Index(i), address)...)
+		}
+	}
+	if headless {
+		if svc.Spec.LoadBalancerIP != "" {
+			told = append(told, "spec.loadBalancerIP is ignored for headless services")
+		}
+		if len(svc.Spec.ExternalIPs) > 0 {
+			told = append(told, "spec.externalIPs is ignored for headless services")
+		}
+		if svc.Spec.SessionAffinity != corev1.ServiceAffinityNone {
+			told = append(told, "spec.SessionAffinity is ignored for headless services")
+		}
+	}
+	for i, address := range svc.Spec.ExternalIPs {
+		told = append(told, validation.GetWarningsForIP(spec.Child("externalIPs").Index(i), address)...)
+	}
+	if len(svc.Spec.ExternalIPs) > 0 && !headless && !external {
+		told = append(told, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
+	}
+	if address := svc.Spec.LoadBalancerIP; address != "" {
+		told = append(told, validation.GetWarningsForIP(spec.Child("loadBalancerIP"), address)...)
+	}
+	for i, block := range svc.Spec.LoadBalancerSourceRanges {
+		told = append(told, validation.GetWarningsForCIDR(spec.Child("loadBalancerSourceRanges").Index(i), block)...)
+	}
+	if external && len(svc.Spec.ExternalIPs) > 0 {
+		told = append(told, fmt.Sprintf("spec.externalIPs is ignored when spec.type is %q", svc.Spec.Type))
+	}
+	if !external && svc.Spec.ExternalName != "" {
+		told = append(told, fmt.Sprintf("spec.externalName is ignored when spec.type is not %q", corev1.ServiceTypeExternalName))
+	}
+	if d := svc.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
+		told = append(told, fmt.Sprintf("spec.trafficDistribution: %q is deprecated; use %q", *d, corev1.ServiceTrafficDistributionPreferSameZone))
+	}
+	return told
 }

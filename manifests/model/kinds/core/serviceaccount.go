@@ -34,12 +34,24 @@ var serviceAccount = kind.Define[corev1.ServiceAccount, corev1.ServiceAccountLis
 			return rule.Twice(field.NewPath("secrets"), "name", a.Secrets, func(r corev1.ObjectReference) any { return r.Name })
 		},
 	},
+	Warnings: func(a, old *corev1.ServiceAccount) []string {
+		const enforce = "kubernetes.io/enforce-mountable-secrets"
+		if old != nil {
+			if _, ok := old.Annotations[enforce]; ok {
+				return nil
+			}
+		}
+		if _, ok := a.Annotations[enforce]; !ok {
+			return nil
+		}
+		return []string{"metadata.annotations[" + enforce + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+	},
 	Table: kind.Table[*corev1.ServiceAccount]{
-		Columns: column.Define("Name", "#Secrets", "Age"),
+		Columns: column.Define("Name", "Age"),
 		Row:     serviceAccountRow,
 	},
 })
 
 func serviceAccountRow(sa *corev1.ServiceAccount, now time.Time) []any {
-	return []any{sa.Name, int64(len(sa.Secrets)), column.Age(sa, now)}
+	return []any{sa.Name, column.Age(sa, now)}
 }

@@ -41,6 +41,7 @@ var endpointSlice = kind.Define[discoveryv1.EndpointSlice, discoveryv1.EndpointS
 		Object: validateEndpointSlice,
 		Update: validateEndpointSliceUpdate,
 	},
+	Warnings: sliceWarnings,
 	Table: kind.Table[*discoveryv1.EndpointSlice]{
 		Columns: column.Define("Name", "AddressType", "Ports", "Endpoints", "Age"),
 		Row:     endpointSliceRow,
@@ -56,16 +57,19 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 
 func endpointSliceRow(s *discoveryv1.EndpointSlice, now time.Time) []any {
 	var ports, addresses []string
-	for i, p := range s.Ports {
+	for _, p := range s.Ports[:min(len(s.Ports), column.Shown)] {
 		switch {
-		case i == column.Shown:
-			ports = append(ports, fmt.Sprintf("%d more...", len(s.Ports)-column.Shown))
-		case i > column.Shown:
 		case p.Port != nil:
 			ports = append(ports, fmt.Sprint(*p.Port))
-		case p.Name != nil && *p.Name != "":
+		case p.Name != nil:
 			ports = append(ports, *p.Name)
+		default:
+			ports = append(ports, "*")
 		}
+	}
+	numbers := column.Or(strings.Join(ports, ","), "<unset>")
+	if more := len(s.Ports) - column.Shown; more > 0 {
+		numbers += fmt.Sprintf(" + %d more...", more)
 	}
 	count := 0
 	for _, e := range s.Endpoints {
@@ -79,7 +83,7 @@ func endpointSliceRow(s *discoveryv1.EndpointSlice, now time.Time) []any {
 	if count > column.Shown {
 		list += fmt.Sprintf(" + %d more...", count-column.Shown)
 	}
-	return []any{s.Name, string(s.AddressType), column.Or(strings.Join(ports, ","), "<unset>"), list, column.Age(s, now)}
+	return []any{s.Name, string(s.AddressType), numbers, list, column.Age(s, now)}
 }
 
 const (
@@ -201,4 +205,19 @@ func slicePorts(ports []discoveryv1.EndpointPort, path *field.Path) field.ErrorL
 
 func validateEndpointSliceUpdate(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 	return rule.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))
+}
+
+func sliceWarnings(s, old *discoveryv1.EndpointSlice) []string {
+	var told []string
+	if old == nil && s.AddressType == discoveryv1.AddressTypeFQDN {
+		told = append(told, "spec.addressType: FQDN endpoints are deprecated")
+	}
+	for i, e := range s.Endpoints {
+		for j, address := range e.Addresses {
+			if s.AddressType != discoveryv1.AddressTypeFQDN {
+				told = append(told, validation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), address)...)
+			}
+		}
+	}
+	return told
 }

@@ -52,13 +52,13 @@ var priorityClass = kind.Define[schedulingv1.PriorityClass, schedulingv1.Priorit
 		Update: validatePriorityClassUpdate,
 	},
 	Table: kind.Table[*schedulingv1.PriorityClass]{
-		Columns: column.Define("Name", "Value", "Global-Default", "PreemptionPolicy", "Age"),
+		Columns: column.Define("Name", "#Value", "Global-Default", "Age", "PreemptionPolicy"),
 		Row: func(c *schedulingv1.PriorityClass, now time.Time) []any {
 			policy := ""
 			if c.PreemptionPolicy != nil {
 				policy = string(*c.PreemptionPolicy)
 			}
-			return []any{c.Name, int64(c.Value), c.GlobalDefault, policy, column.Age(c, now)}
+			return []any{c.Name, int64(c.Value), c.GlobalDefault, column.Age(c, now), policy}
 		},
 	},
 })

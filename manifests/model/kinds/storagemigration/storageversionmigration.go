@@ -7,6 +7,7 @@ import (
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -48,8 +49,19 @@ var storageVersionMigration = kind.Define[migration, storagemigrationv1.StorageV
 		Status: validateStatus,
 	},
 	Table: kind.Table[*migration]{
-		Columns: column.Define("Name", "Age"),
-		Row:     func(m *migration, now time.Time) []any { return []any{m.Name, column.Age(m, now)} },
+		Columns: column.Define("Name", "Resource", "Status"),
+		Row: func(m *migration, _ time.Time) []any {
+			status := "Unknown"
+			for _, c := range m.Status.Conditions {
+				switch t := storagemigrationv1.MigrationConditionType(c.Type); t {
+				case storagemigrationv1.MigrationRunning, storagemigrationv1.MigrationFailed, storagemigrationv1.MigrationSucceeded:
+					if c.Status == metav1.ConditionTrue {
+						status = c.Type
+					}
+				}
+			}
+			return []any{m.Name, m.Spec.Resource.String(), status}
+		},
 	},
 	Health: kind.Health[*migration]{Of: healthOf},
 })
