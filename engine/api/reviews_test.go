@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -62,6 +63,32 @@ func TestAccessReviewsOfSelections(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		case got.Status.Allowed != c.allowed || !strings.HasSuffix(got.Status.EvaluationError, c.told) || c.told == "" && got.Status.EvaluationError != "":
 			t.Errorf("%s: answered %+v, want allowed %v and %q", name, got.Status, c.allowed, c.told)
+		}
+	}
+}
+
+// A review that asks nothing, or two things, or has metadata as if it were stored, is
+// refused in Kubernetes' words.
+func TestAccessReviewsRefused(t *testing.T) {
+	s := apitest.Start(t)
+	client := kubernetes.NewForConfigOrDie(s.Config).AuthorizationV1().RESTClient()
+	for _, c := range []struct{ resource, body, want string }{
+		{"subjectaccessreviews", `{"spec":{"user":"a"}}`, ` "" is invalid: spec: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified`},
+		{"selfsubjectaccessreviews", `{"spec":{"resourceAttributes":{},"nonResourceAttributes":{}}}`, ` "" is invalid: spec: Invalid value: {}: exactly one of nonResourceAttributes or resourceAttributes must be specified`},
+		{"subjectaccessreviews", `{"spec":{"resourceAttributes":{}}}`, ` "" is invalid: spec.user: Invalid value: "": at least one of user or group must be specified`},
+		{"subjectaccessreviews", `{"metadata":{"name":"a"},"spec":{"user":"a","resourceAttributes":{}}}`, `: must be empty`},
+		{"namespaces/default/localsubjectaccessreviews", `{"metadata":{"name":"a"},"spec":{"user":"a","resourceAttributes":{"namespace":"default"}}}`, `: must be empty except for namespace`},
+		{"namespaces/default/localsubjectaccessreviews", `{"spec":{"user":"a","resourceAttributes":{"namespace":"other"}}}`, `spec.resourceAttributes.namespace: Invalid value: "other": must match metadata.namespace`},
+		{"namespaces/default/localsubjectaccessreviews", `{"spec":{"user":"a","nonResourceAttributes":{}}}`, `spec.nonResourceAttributes: Invalid value: {}: disallowed on this kind of request`},
+		{"namespaces/default/localsubjectaccessreviews", `{"metadata":{"namespace":"default"},"spec":{"user":"a","resourceAttributes":{"namespace":"default"}}}`, ``},
+	} {
+		err := client.Verb(http.MethodPost).AbsPath("/apis/authorization.k8s.io/v1", c.resource).Body([]byte(c.body)).Do(t.Context()).Error()
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.body, err)
+			}
+		} else if !apierrors.IsInvalid(err) || !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%s: answered %v, want %q", c.body, err, c.want)
 		}
 	}
 }

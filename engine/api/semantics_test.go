@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,20 @@ func TestStatusIsSeparate(t *testing.T) {
 	if scale.Spec.Replicas != 2 || scale.Status != want {
 		t.Errorf("scale: got %+v %+v, want 2 and %+v", scale.Spec, scale.Status, want)
 	}
+	for _, c := range []struct{ patch, subresource, told string }{
+		{`{"metadata":{"uid":"another"},"spec":{"replicas":3}}`, "scale", `deployments/scale.apps "web": Precondition failed: UID in precondition: another, UID in object meta: ` + string(d.UID)},
+		{`{"metadata":{"uid":"another"}}`, "", `metadata.uid: Invalid value: "another": field is immutable`},
+		{`{"metadata":{"deletionTimestamp":"2020-01-01T00:00:00Z"}}`, "", `metadata.deletionTimestamp: Invalid value: "2020-01-01T00:00:00Z": field is immutable`},
+		{`{"metadata":{"deletionGracePeriodSeconds":1}}`, "", "metadata.deletionGracePeriodSeconds: Invalid value: 1: field is immutable"},
+	} {
+		if _, err := deployments.Patch(ctx, "web", types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}, c.subresource); err == nil || !strings.HasSuffix(err.Error(), c.told) {
+			t.Errorf("%s: got %v, want %q", c.patch, err, c.told)
+		}
+	}
+	scale.Labels, scale.Spec.Replicas = map[string]string{"-": ""}, -1
+	if _, err := deployments.UpdateScale(ctx, "web", scale, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "metadata.labels") || !strings.Contains(err.Error(), "spec.replicas") {
+		t.Errorf("a scale that is not valid: got %v", err)
+	}
 	same, err := deployments.Patch(ctx, "web", types.MergePatchType, []byte(`{"spec":{"replicas":2}}`), metav1.PatchOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +128,19 @@ func TestPodLife(t *testing.T) {
 	if err := pods.Delete(ctx, "a", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &wrong}}); !apierrors.IsConflict(err) {
 		t.Errorf("delete with a wrong UID: got %v, want a conflict", err)
 	}
-	if err := pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a"}}); err != nil {
+	evict := func(options metav1.DeleteOptions) error {
+		return pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a"}, DeleteOptions: &options})
+	}
+	if err := evict(metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &wrong}}); !apierrors.IsConflict(err) {
+		t.Errorf("eviction with a wrong UID: got %v, want a conflict", err)
+	}
+	if err := evict(metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		t.Fatal(err)
+	}
+	if same, err := pods.Get(ctx, "a", metav1.GetOptions{}); err != nil || same.ResourceVersion != pod.ResourceVersion {
+		t.Errorf("evictions that were refused and tried left %v, %v", same, err)
+	}
+	if err := evict(metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID, ResourceVersion: &pod.ResourceVersion}}); err != nil {
 		t.Fatal(err)
 	}
 	if pod, err = pods.Get(ctx, "a", metav1.GetOptions{}); err != nil {
@@ -122,6 +149,10 @@ func TestPodLife(t *testing.T) {
 	if pod.DeletionTimestamp == nil || *pod.DeletionGracePeriodSeconds != 30 {
 		t.Errorf("evicted: deletionTimestamp %v, grace %v; want it to end in 30 s", pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds)
 	}
+	if c := pod.Status.Conditions[len(pod.Status.Conditions)-1]; len(pod.Status.Conditions) != 2 || c.Type != corev1.DisruptionTarget || c.Status != corev1.ConditionTrue ||
+		c.Reason != "EvictionByEvictionAPI" || c.Message != "Eviction API: evicting" {
+		t.Errorf("evicted: conditions %+v", pod.Status.Conditions)
+	}
 	if err := pods.Delete(ctx, "a", *metav1.NewDeleteOptions(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +160,11 @@ func TestPodLife(t *testing.T) {
 		t.Errorf("after the node let go: got %v, want not found", err)
 	}
 
+	// Namespaces have Kubernetes' words of their own.
+	told := `namespaces "default": Precondition failed: UID in precondition: wrong, UID in object meta: `
+	if err := client.CoreV1().Namespaces().Delete(ctx, "default", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &wrong}}); !apierrors.IsConflict(err) || !strings.Contains(err.Error(), told) {
+		t.Errorf("delete a namespace with a wrong UID: got %v, want %q", err, told)
+	}
 	held := newPod("b")
 	held.Finalizers = []string{"example.com/hold"}
 	if _, err := pods.Create(ctx, held, metav1.CreateOptions{}); err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -69,7 +70,7 @@ func (a access[T]) Create(ctx context.Context, obj runtime.Object, validate rest
 	if err != nil {
 		return nil, err
 	}
-	if errs := q.validate(); len(errs) > 0 {
+	if errs := q.validate(review); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName, Kind: a.kind}, "", errs)
 	}
 	if q.user == nil {
@@ -102,19 +103,51 @@ func Review(ctx context.Context, auth authorizer.UnconditionalAuthorizer, spec a
 	return false, err
 }
 
-func (q question) validate() field.ErrorList {
+func (q question) validate(review runtime.Object) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
-	switch {
-	case q.resource != nil && q.path != nil:
-		errs = append(errs, field.Invalid(spec.Child("nonResourceAttributes"), q.path, "cannot be specified in combination with resourceAttributes"))
-	case q.resource == nil && q.path == nil:
-		errs = append(errs, field.Required(spec.Child("resourceAttributes"), "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	if (q.resource == nil) == (q.path == nil) {
+		errs = append(errs, field.Invalid(spec, q.path, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	if q.user != nil && q.user.GetName() == "" && len(q.user.GetGroups()) == 0 {
-		errs = append(errs, field.Required(spec.Child("user"), "at least one of user or group must be specified"))
+		errs = append(errs, field.Invalid(spec.Child("user"), "", "at least one of user or group must be specified"))
 	}
-	return append(errs, validateSelectors(q.resource, spec.Child("resourceAttributes"))...)
+	errs = append(errs, validateSelectors(q.resource, spec.Child("resourceAttributes"))...)
+	return append(errs, q.validatePlace(review)...)
+}
+
+// validatePlace refuses a review with metadata: it is not stored. A local one may name
+// its namespace, and asks about that.
+func (q question) validatePlace(review runtime.Object) field.ErrorList {
+	accessor, ok := review.(metav1.ObjectMetaAccessor)
+	if !ok {
+		return nil
+	}
+	meta, ok := accessor.GetObjectMeta().(*metav1.ObjectMeta)
+	if !ok {
+		return nil
+	}
+	rest := *meta
+	rest.ManagedFields = nil
+	_, local := review.(*authorizationv1.LocalSubjectAccessReview)
+	if local {
+		rest.Namespace = ""
+	}
+	var errs field.ErrorList
+	if !equality.Semantic.DeepEqual(metav1.ObjectMeta{}, rest) {
+		detail := "must be empty"
+		if local {
+			detail += " except for namespace"
+		}
+		errs = append(errs, field.Invalid(field.NewPath("metadata"), *meta, detail))
+	}
+	if local && q.resource != nil && q.resource.Namespace != meta.Namespace {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), q.resource.Namespace, "must match metadata.namespace"))
+	}
+	if local && q.path != nil {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), q.path, "disallowed on this kind of request"))
+	}
+	return errs
 }
 
 func (q question) attributes() authorizer.Attributes {
@@ -147,13 +180,8 @@ func subjectAccess(_ context.Context, r *authorizationv1.SubjectAccessReview) (q
 func localAccess(ctx context.Context, r *authorizationv1.LocalSubjectAccessReview) (question, error) {
 	q := question{r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes, subjectOf(r.Spec), &r.Status}
 	namespace := genericapirequest.NamespaceValue(ctx)
-	switch {
-	case namespace == "":
+	if namespace == "" {
 		return q, apierrors.NewBadRequest("namespace is required on this type: " + namespace)
-	case q.path != nil:
-		return q, apierrors.NewBadRequest("spec.nonResourceAttributes: disallowed on this kind of request")
-	case q.resource != nil && q.resource.Namespace != namespace:
-		return q, apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + namespace)
 	}
 	return q, nil
 }

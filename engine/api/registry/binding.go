@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -18,6 +20,9 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/util/dryrun"
+
+	"headway.dev/engine/api/strategy"
+	"headway.dev/manifests/model/lifecycle"
 )
 
 // Binding is the REST storage of pods/binding, by which a scheduler places a
@@ -97,6 +102,7 @@ func (b Binding) Create(ctx context.Context, name string, obj runtime.Object, va
 func bind(pod *corev1.Pod, binding *corev1.Binding) *corev1.Pod {
 	pod = pod.DeepCopy()
 	pod.Spec.NodeName = binding.Target.Name
+	pod.Status.NominatedNodeName = ""
 	if len(binding.Annotations) > 0 {
 		annotations := maps.Clone(pod.Annotations)
 		if annotations == nil {
@@ -105,17 +111,17 @@ func bind(pod *corev1.Pod, binding *corev1.Binding) *corev1.Pod {
 		maps.Copy(annotations, binding.Annotations)
 		pod.Annotations = annotations
 	}
-	scheduled := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation, LastTransitionTime: metav1.Now()}
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodScheduled {
-			if c.Status == corev1.ConditionTrue {
-				scheduled.LastTransitionTime = c.LastTransitionTime
-			}
-			*c = scheduled
-			return pod
+	if len(binding.Labels) > 0 {
+		labels := maps.Clone(pod.Labels)
+		if labels == nil {
+			labels = map[string]string{}
 		}
+		maps.Copy(labels, binding.Labels)
+		pod.Labels = labels
 	}
-	pod.Status.Conditions = append(pod.Status.Conditions, scheduled)
+	pod.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation, LastTransitionTime: metav1.Now(),
+	})
 	return pod
 }
 
@@ -155,8 +161,17 @@ func (b Bindings) Create(ctx context.Context, obj runtime.Object, validate rest.
 }
 
 // Eviction is the REST storage of pods/eviction: a delete that a disruption
-// budget could refuse. There are no budgets yet, so it is a delete.
-type Eviction struct{ pods *genericregistry.Store }
+// budget could refuse. There are no budgets yet, so it is a delete, before which the
+// pod's status says who disrupts it.
+type Eviction struct {
+	pods   Resource
+	status Status
+	now    func() time.Time
+}
+
+func newEviction(pods Resource, now func() time.Time) Eviction {
+	return Eviction{pods, newStatus(pods.Store, strategy.Status{Main: strategy.New(pods.kind, now)}), now}
+}
 
 // New implements rest.Storage.
 func (e Eviction) New() runtime.Object { return &policyv1.Eviction{} }
@@ -190,8 +205,56 @@ func (e Eviction) Create(ctx context.Context, name string, obj runtime.Object, v
 	if len(options.DryRun) > 0 {
 		remove.DryRun = options.DryRun
 	}
-	if _, _, err := e.pods.Delete(ctx, name, rest.ValidateAllObjectFunc, remove); err != nil {
+	if !dryrun.IsDryRun(remove.DryRun) {
+		if err := e.disrupt(ctx, name, remove); err != nil {
+			return nil, err
+		}
+	}
+	if _, _, err := e.pods.Store.Delete(ctx, name, rest.ValidateAllObjectFunc, remove); err != nil {
 		return nil, err
 	}
 	return &metav1.Status{Status: metav1.StatusSuccess}, nil
+}
+
+// disrupt says in the status of a pod that it is evicted. The preconditions of remove
+// hold for that, too; its resourceVersion becomes the one that this leaves.
+func (e Eviction) disrupt(ctx context.Context, name string, remove *metav1.DeleteOptions) error {
+	said := rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
+		pod, ok := old.(*corev1.Pod)
+		if !ok {
+			return nil, fmt.Errorf("evict a %T: not a pod", old)
+		}
+		if err := lifecycle.Precondition(pod, remove.Preconditions); err != nil {
+			return nil, err
+		}
+		pod = pod.DeepCopy()
+		pod.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
+			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation,
+			Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting", LastTransitionTime: metav1.NewTime(e.now()),
+		})
+		return pod, nil
+	})
+	pod, _, err := e.status.Update(ctx, name, said, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
+	if err != nil {
+		return err
+	}
+	if stored, ok := pod.(*corev1.Pod); ok && remove.Preconditions != nil && remove.Preconditions.ResourceVersion != nil {
+		remove.Preconditions.ResourceVersion = &stored.ResourceVersion
+	}
+	return nil
+}
+
+// withCondition returns conditions with c in the place of the one of its type. The time
+// of the last transition stays while the status does.
+func withCondition(conditions []corev1.PodCondition, c corev1.PodCondition) []corev1.PodCondition {
+	at := slices.IndexFunc(conditions, func(old corev1.PodCondition) bool { return old.Type == c.Type })
+	if at < 0 {
+		return append(slices.Clone(conditions), c)
+	}
+	if conditions[at].Status == c.Status {
+		c.LastTransitionTime = conditions[at].LastTransitionTime
+	}
+	conditions = slices.Clone(conditions)
+	conditions[at] = c
+	return conditions
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -47,6 +48,9 @@ func (m Marked) Delete(ctx context.Context, name string, validate rest.ValidateO
 
 func (m Marked) delete(ctx context.Context, current object.Object, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
 	name := current.GetName()
+	if err := m.precondition(current, options.Preconditions); err != nil {
+		return nil, false, err
+	}
 	if next, err := lifecycle.Delete(current, *options, m.now()); err != nil {
 		return nil, false, err
 	} else if next == nil {
@@ -83,6 +87,25 @@ func (m Marked) delete(ctx context.Context, current object.Object, validate rest
 		return nil, false, err
 	}
 	return out, false, nil
+}
+
+// precondition fails with a Conflict unless current is as it is wanted, in the words that
+// Kubernetes has for these kinds.
+func (m Marked) precondition(current object.Object, want *metav1.Preconditions) error {
+	if want == nil {
+		return nil
+	}
+	failed := "Precondition failed"
+	if m.kind.Group != "" {
+		failed = "precondition failed"
+	}
+	if want.UID != nil && *want.UID != current.GetUID() {
+		return apierrors.NewConflict(m.DefaultQualifiedResource, current.GetName(), fmt.Errorf("%s: UID in precondition: %v, UID in object meta: %v", failed, *want.UID, current.GetUID()))
+	}
+	if want.ResourceVersion != nil && *want.ResourceVersion != current.GetResourceVersion() {
+		return apierrors.NewConflict(m.DefaultQualifiedResource, current.GetName(), fmt.Errorf("%s: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", failed, *want.ResourceVersion, current.GetResourceVersion()))
+	}
+	return nil
 }
 
 // DeleteCollection implements rest.CollectionDeleter. Objects that are gone

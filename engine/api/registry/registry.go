@@ -134,7 +134,7 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 func subresources(resource Resource, opts Options) map[string]rest.Storage {
 	few := streaming.Subresources(opts.Reader, opts.Nodes, opts.Authorizer)
 	few["binding"] = Binding{resource.Store}
-	few["eviction"] = Eviction{resource.Store}
+	few["eviction"] = newEviction(resource, opts.Now)
 	few["token"] = AccountToken{opts.Reader, opts.Tokens}
 	few["proxy"] = streaming.NewProxy(resource.kind.Kind, opts.Reader, opts.Nodes)
 	few["approval"] = newStatus(resource.Store, strategy.Approval{Main: strategy.New(resource.kind, opts.Now)})

@@ -6,6 +6,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
+	"headway.dev/engine/api/printers"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
@@ -69,7 +71,7 @@ func (s Scale) Update(ctx context.Context, name string, info rest.UpdatedObjectI
 
 // ConvertToTable implements rest.TableConvertor.
 func (s Scale) ConvertToTable(ctx context.Context, obj, options runtime.Object) (*metav1.Table, error) {
-	return rest.NewDefaultTableConvertor(s.kind.Resource().GroupResource()).ConvertToTable(ctx, obj, options)
+	return printers.Scale.ConvertToTable(ctx, obj, options)
 }
 
 // scaledObject turns the update of a scale into one of its object.
@@ -109,9 +111,17 @@ func (i *scaledObject) UpdatedObject(ctx context.Context, old runtime.Object) (r
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("expected input object type to be Scale, but %T", updated))
 	}
+	errs := apivalidation.ValidateObjectMeta(&scale.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
 	if scale.Spec.Replicas < 0 {
-		return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), scale.Name,
-			field.ErrorList{field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0")})
+		errs = append(errs, field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, apivalidation.IsNegativeErrorMsg).WithOrigin("minimum"))
+	}
+	if len(errs) > 0 {
+		return nil, apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), i.name, errs)
+	}
+	if scale.UID != "" && scale.UID != obj.GetUID() {
+		resource := i.kind.Resource().GroupResource()
+		resource.Resource += "/scale"
+		return nil, apierrors.NewConflict(resource, i.name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", scale.UID, obj.GetUID())) //nolint:staticcheck // Kubernetes' words
 	}
 	// Validate the version precondition of the scale, if it carries one.
 	if scale.ResourceVersion != "" {

@@ -20,7 +20,7 @@ import (
 // it is removed at once. It fails with a Conflict if the preconditions of opts
 // do not hold.
 func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (object.Object, error) {
-	if err := checkPreconditions(current, opts.Preconditions); err != nil {
+	if err := Precondition(current, opts.Preconditions); err != nil {
 		return nil, err
 	}
 	s := of(current)
@@ -118,7 +118,8 @@ func set(list []string, name string, want bool) []string {
 	return list
 }
 
-func checkPreconditions(current object.Object, want *metav1.Preconditions) error {
+// Precondition fails with a Conflict unless what a deletion of current wants of it holds.
+func Precondition(current object.Object, want *metav1.Preconditions) error {
 	if want == nil {
 		return nil
 	}
