@@ -1,7 +1,7 @@
 // Package admit contains the checks that the store makes at the point of
 // commit, for what must hold between objects: things are created only in
-// namespaces that exist and are not being deleted, no two Services have the same
-// cluster IP or node port, no two PriorityClasses are the default,
+// namespaces that exist and are not being deleted, and custom resources only while
+// there is their definition, no two Services have the same cluster IP or node port, no two PriorityClasses are the default,
 // and nothing is used beyond the quotas of a namespace. What can be judged before, and may take its
 // time, is up to engine/admission.
 //
@@ -85,7 +85,7 @@ func (a *Admission) KubernetesIP() netip.Addr { return a.services.addresses.at(1
 
 // Hooks are the checks in the order in which they have to run.
 func (a *Admission) Hooks() []store.Admit {
-	return []store.Admit{a.namespaces, PriorityClasses, a.services.admit, a.recalculate}
+	return []store.Admit{a.namespaces, a.defined, PriorityClasses, a.services.admit, a.recalculate}
 }
 
 // Observe is for store.Options.Observe.

@@ -109,6 +109,14 @@ func (v view) List(kind schema.GroupKind, namespace string) ([]object.Object, ui
 	return v.list(kind, namespace), v.revision
 }
 
+// Head is what object.Head asks for.
+func (v view) Head(key object.Key) object.Object {
+	if e := v.entry(key); e != nil {
+		return e.head()
+	}
+	return nil
+}
+
 // Heads is what object.Heads asks for.
 func (v view) Heads(kind schema.GroupKind) ([]object.Object, uint64) {
 	return v.heads(kind), v.revision

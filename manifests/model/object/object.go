@@ -99,6 +99,15 @@ func Heads(r Reader, kind schema.GroupKind) ([]Object, uint64) {
 	return r.List(kind, "")
 }
 
+// Head returns an object as Reader.Get does, without what is large in it if it is kept
+// packed.
+func Head(r Reader, key Key) Object {
+	if r, ok := r.(interface{ Head(key Key) Object }); ok {
+		return r.Head(key)
+	}
+	return r.Get(key)
+}
+
 // Reader reads the current state. All results are shared and immutable.
 type Reader interface {
 	// Get returns the object, or nil if there is none.
