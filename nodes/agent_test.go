@@ -297,7 +297,7 @@ func TestPodLifecycle(t *testing.T) {
 	c.waitEvent("Unhealthy Readiness probe failed: HTTP probe failed with statuscode: 503")
 	get(t, "http://"+p.Status.PodIP+":8080/makeready")
 	c.wait("web", ready)
-	for _, e := range []string{"Pulled Container image", "Created Created container: app", "Started Started container app"} {
+	for _, e := range []string{"Pulled Container image", "Created Container created", "Started Container started"} {
 		c.waitEvent(e)
 	}
 	get(t, "http://"+p.Status.PodIP+":8080/crash")

@@ -115,7 +115,7 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 			return w.fail(c.Name, reason, err.Error(), configRetry, retryMax)
 		}
 		id = created.ID
-		a.Events.Eventf(ref, corev1.EventTypeNormal, "Created", "Created container: %s", c.Name)
+		a.Events.Event(ref, corev1.EventTypeNormal, "Created", "Container created")
 	}
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
 		w.setHooked(id)
@@ -133,7 +133,7 @@ func (w *worker) start(ctx context.Context, p *corev1.Pod, s pod.Start, observed
 		return &noted{err}
 	}
 	w.forget(c.Name)
-	a.Events.Eventf(ref, corev1.EventTypeNormal, "Started", "Started container %s", c.Name)
+	a.Events.Event(ref, corev1.EventTypeNormal, "Started", "Container started")
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
 		w.release() // the hook may take long, and uses nothing the slots protect
 		if err := a.hook(ctx, p, c, id, c.Lifecycle.PostStart, podIP(p, observed, a.NodeIP)); err != nil && ctx.Err() == nil {

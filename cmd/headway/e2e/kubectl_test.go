@@ -53,7 +53,7 @@ func TestKubectl(t *testing.T) {
 	contains(t, "rollout status", k("rollout", "status", "deploy/web", "--timeout=60s"), `deployment "web" successfully rolled out`)
 	contains(t, "wait", k("wait", "--for=condition=Available", "deploy/web", "--timeout=30s"), "condition met")
 	contains(t, "describe deployment", k("describe", "deploy/web"), "Replicas:", "2 desired", "Available", "MinimumReplicasAvailable", "ScalingReplicaSet", "Scaled up replica set")
-	contains(t, "describe pod", k("describe", "pods", "-l", "app=web"), "Successfully assigned default/web-", "Started container web", "Readiness:")
+	contains(t, "describe pod", k("describe", "pods", "-l", "app=web"), "Successfully assigned default/web-", "Container started", "Readiness:")
 	contains(t, "describe node", k("describe", "node", "node-1"), "KubeletReady", "Allocatable:", "Non-terminated Pods:")
 	contains(t, "describe service", k("describe", "service", "hello", "-n", "hello"), "Endpoints:", ":8080")
 

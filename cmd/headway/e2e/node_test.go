@@ -193,8 +193,8 @@ func TestPodsThatCannotRun(t *testing.T) {
 		{"no-image", `containers: [{name: a, image: "127.0.0.1:1/none:1"}]`, "ErrImagePull", "Failed to pull image"},
 		{"never", `containers: [{name: a, image: "headway.dev/none:1", imagePullPolicy: Never}]`, "ErrImageNeverPull", "is not present with pull policy of Never"},
 		{"no-config", `containers: [{name: a, image: "headway.dev/test/busybox:1", envFrom: [{configMapRef: {name: none}}]}]`, "CreateContainerConfigError", `configmap "none" not found`},
-		{"done", `{restartPolicy: Never, containers: [{name: a, image: "headway.dev/test/busybox:1", command: ["true"]}]}`, "Completed", "Started container a"},
-		{"oom", `{restartPolicy: Never, containers: [{name: a, image: "headway.dev/test/busybox:1", command: [sh, -c, "x=x; while true; do x=$x$x; done"], resources: {limits: {memory: 16Mi}}}]}`, "OOMKilled", "Started container a"},
+		{"done", `{restartPolicy: Never, containers: [{name: a, image: "headway.dev/test/busybox:1", command: ["true"]}]}`, "Completed", "Container started"},
+		{"oom", `{restartPolicy: Never, containers: [{name: a, image: "headway.dev/test/busybox:1", command: [sh, -c, "x=x; while true; do x=$x$x; done"], resources: {limits: {memory: 16Mi}}}]}`, "OOMKilled", "Container started"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			spec := "spec: " + tt.spec
