@@ -2,6 +2,7 @@ package custom
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -19,8 +20,14 @@ import (
 )
 
 // idleAfter is how long what the library makes to serve the resources of a definition is
-// kept after the last request for one.
-const idleAfter = 30 * time.Second
+// kept after the last request for one. It is made for no more than mostIdle definitions at
+// a time that nobody uses at the moment, a megabyte and more each: who lists the resources
+// of all definitions once would have all of it made. Those that are asked for again and
+// again are kept, however many.
+const (
+	idleAfter = 30 * time.Second
+	mostIdle  = 32
+)
 
 // definitions are those whose resources the library's handler serves, as it sees them.
 // For the handler it is the informer and the lister. What the handler makes of a
@@ -38,6 +45,11 @@ type definitions struct {
 
 	mu   sync.Mutex
 	used map[string]*use
+	// most is how many idle ones are kept. It grows with each that is asked for again
+	// within the time for which it would have been kept, and shrinks with each that is not.
+	most int
+	// early are those that were forgotten before that time, and when it is over.
+	early map[string]time.Time
 }
 
 // use is what is known of a definition while it is used.
@@ -47,6 +59,10 @@ type use struct {
 	// asked for it.
 	crd  *apiextensionsv1.CustomResourceDefinition
 	ends *time.Timer
+	// since is the end of the last request.
+	since time.Time
+	// early says that it is forgotten before its time, unless it is used meanwhile.
+	early bool
 }
 
 var (
@@ -55,7 +71,7 @@ var (
 )
 
 func newDefinitions(reader Store, idle time.Duration) *definitions {
-	return &definitions{reader: reader, idle: idle, used: map[string]*use{}}
+	return &definitions{reader: reader, idle: idle, used: map[string]*use{}, most: mostIdle, early: map[string]time.Time{}}
 }
 
 // serving serves requests for resources, by what h makes of their definitions as they
@@ -85,8 +101,13 @@ func (d *definitions) use(name string) (last *apiextensionsv1.CustomResourceDefi
 	if u == nil {
 		u = &use{}
 		d.used[name] = u
+		if until, ok := d.early[name]; ok && time.Now().Before(until) {
+			d.most++
+		}
+		delete(d.early, name)
 	}
 	u.requests++
+	u.early = false
 	if u.ends != nil {
 		u.ends.Stop()
 	}
@@ -95,8 +116,10 @@ func (d *definitions) use(name string) (last *apiextensionsv1.CustomResourceDefi
 		defer d.mu.Unlock()
 		switch u.requests--; {
 		case u.requests > 0:
+			return
 		case u.crd == nil: // there is no such definition
 			delete(d.used, name)
+			return
 		case u.ends == nil:
 			u.ends = time.AfterFunc(d.idle, func() {
 				guard.Do(context.Background(), "forget the definition "+name, func() { d.rest(name, u) })
@@ -104,6 +127,28 @@ func (d *definitions) use(name string) (last *apiextensionsv1.CustomResourceDefi
 		default:
 			u.ends.Reset(d.idle)
 		}
+		u.since = time.Now()
+		d.makeRoom()
+	}
+}
+
+// makeRoom has the one forgotten soon that is idle for longest, if there are too many. It
+// is called with mu held.
+func (d *definitions) makeRoom() {
+	var name string
+	idle := 0
+	for n, u := range d.used {
+		if u.requests > 0 || u.ends == nil || u.early {
+			continue
+		}
+		if idle++; name == "" || u.since.Before(d.used[name].since) {
+			name = n
+		}
+	}
+	if idle > d.most {
+		u := d.used[name]
+		u.early = true
+		u.ends.Reset(0)
 	}
 }
 
@@ -116,6 +161,12 @@ func (d *definitions) rest(name string, u *use) {
 		return
 	}
 	delete(d.used, name)
+	if u.early {
+		d.early[name] = u.since.Add(d.idle)
+	} else {
+		d.most = max(mostIdle, d.most-1)
+	}
+	maps.DeleteFunc(d.early, func(_ string, until time.Time) bool { return time.Now().After(until) })
 	d.mu.Unlock()
 	// Without the lock: the handler asks for definitions while it has its own.
 	gone := *crd

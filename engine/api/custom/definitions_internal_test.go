@@ -3,6 +3,7 @@ package custom
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,80 @@ func TestIdleDefinitionsAreForgotten(t *testing.T) {
 		d.changed(crd.Name)
 		if n := after(time.Hour); n != 1 {
 			t.Errorf("told %d times, the last time of what is not known any more", n)
+		}
+	})
+}
+
+// every is a store that has every definition.
+type every struct{ Store }
+
+func (every) Get(key object.Key) object.Object {
+	return &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: key.Name, UID: "1"}}
+}
+
+// Of many definitions that are used once few are kept, those that were used last; of as
+// many that are used again and again all, until they are not.
+func TestFewIdleDefinitionsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDefinitions(every{}, time.Minute)
+		var mu sync.Mutex
+		forgotten := map[string]int{}
+		if _, err := d.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(obj any) {
+			mu.Lock()
+			defer mu.Unlock()
+			forgotten[obj.(*apiextensionsv1.CustomResourceDefinition).Name]++
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		const all = 5 * mostIdle
+		// round uses all and returns how many were forgotten.
+		round := func() int {
+			mu.Lock()
+			clear(forgotten)
+			mu.Unlock()
+			for i := range all {
+				name := strconv.Itoa(i)
+				_, done := d.use(name)
+				if _, err := d.Get(name); err != nil {
+					t.Error(err)
+				}
+				<-time.After(time.Millisecond)
+				done()
+				synctest.Wait()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return len(forgotten)
+		}
+		of := func(name string) int {
+			mu.Lock()
+			defer mu.Unlock()
+			return forgotten[name]
+		}
+		_, watch := d.use("0")
+		if n := round(); n != all-1-mostIdle || of("0")+of(strconv.Itoa(all-1)) > 0 {
+			t.Errorf("%d of %d are forgotten", n, all)
+		}
+		watch()
+		for range 2 {
+			round()
+		}
+		if n := round(); n != 0 {
+			t.Errorf("%d of those that are used all the time are forgotten", n)
+		}
+		<-time.After(time.Hour)
+		synctest.Wait()
+		mu.Lock()
+		n := len(forgotten)
+		mu.Unlock()
+		d.mu.Lock()
+		most, used := d.most, len(d.used)
+		d.mu.Unlock()
+		if n != all || most != mostIdle || used > 0 {
+			t.Errorf("after an hour %d are forgotten, %d are used, and %d would be kept", n, used, most)
+		}
+		if n := round(); n != all-mostIdle {
+			t.Errorf("%d of %d are forgotten", n, all)
 		}
 	})
 }
