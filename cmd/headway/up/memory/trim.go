@@ -21,7 +21,9 @@ const settle = 15 * time.Second
 // worth a collection: more than minIdle, and more than a half of what is in
 // use. That is what the heap grew by since the last time, which may be garbage,
 // and what a collection found free since: of what was in use at the last time
-// and is not any more. An idle program collects every two minutes.
+// and is not any more. An idle program collects every two minutes. What grew is
+// looked at once more two intervals later: much of what serves requests is kept for
+// half a minute after them, and then is garbage that no collection comes for.
 const (
 	trimInterval = 30 * time.Second
 	minIdle      = 64 << 20
@@ -35,7 +37,7 @@ func Trim(ctx context.Context) error {
 	if !pause(ctx, settle) {
 		return ctx.Err()
 	}
-	trimStart()
+	giveBack()
 	var t trimmer
 	for pause(ctx, trimInterval) {
 		t.trim()
@@ -44,13 +46,22 @@ func Trim(ctx context.Context) error {
 }
 
 // trimmer knows what the heap held when memory was given back last.
-type trimmer struct{ given uint64 }
+type trimmer struct {
+	given uint64
+	// look is in how many intervals what has grown is looked at once more; 0: it is not.
+	look int
+}
 
 // trim gives memory back if that is worth it.
 func (t *trimmer) trim() {
 	used, free := heap()
-	if used+free > t.given+max(minIdle, t.given/2) || free > max(minIdle, used/2) {
-		debug.FreeOSMemory()
+	grown, due := used+free > t.given+max(minIdle, t.given/2), t.look == 1
+	t.look = max(0, t.look-1)
+	if grown {
+		t.look = 2
+	}
+	if grown || due || free > max(minIdle, used/2) {
+		giveBack()
 		used, free = heap()
 		t.given = used + free
 		return
@@ -78,8 +89,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// trimStart gives back what only the start needed.
-func trimStart() {
+// giveBack returns what is free, and the program's pages: the start, and other work
+// that is rare, touches many of them once.
+func giveBack() {
 	debug.FreeOSMemory()
 	// Without it the program only keeps some memory.
 	maps, err := os.ReadFile("/proc/self/smaps")

@@ -56,3 +56,25 @@ func TestTrimAfterDeletions(t *testing.T) {
 		t.Errorf("the heap holds %d MiB, and %d MiB before", now>>20, before>>20)
 	}
 }
+
+// What is in use when grown memory is looked at, and is garbage soon after, is given back
+// without a collection from elsewhere.
+func TestTrimLooksAgain(t *testing.T) {
+	const size = 512 << 20
+	var trims trimmer
+	trims.trim()
+	used, free := heap()
+	before := used + free
+	kept := make([][]byte, size>>20)
+	for i := range kept {
+		kept[i] = make([]byte, 1<<20)
+	}
+	trims.trim()
+	runtime.KeepAlive(kept)
+	kept = nil
+	trims.trim()
+	trims.trim()
+	if used, free := heap(); used+free > before+size/4 {
+		t.Errorf("the heap holds %d MiB, and %d MiB before", (used+free)>>20, before>>20)
+	}
+}
