@@ -176,7 +176,7 @@ func BenchmarkDefinitions(b *testing.B) {
 	for b.Loop() {
 		c := e2e.Start(b)
 		plain := newRaw(b, c)
-		pause(b, 20*time.Second)
+		pause(b, time.Minute) // until it is idle as it is later
 		const definitions = 500
 		before, cpu, start := c.Processes.Usage()["headway"].PSS, c.Processes.CPU(), time.Now()
 		for i := range definitions {
