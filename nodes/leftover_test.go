@@ -11,7 +11,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	clienttesting "k8s.io/client-go/testing"
 
 	"headway.dev/nodes/nodetest"
 	"headway.dev/nodes/pod"
@@ -107,8 +109,17 @@ func TestNodeIsRegisteredAgain(t *testing.T) {
 	nodetest.Eventually(t, 30*time.Second, registered)
 	c.run("stays", one(tool("sleep")))
 	before := c.wait("stays", ready)
+	created := make(chan corev1.NodeStatus, 1)
+	c.client.PrependReactor("create", "nodes", func(a clienttesting.Action) (bool, apiruntime.Object, error) {
+		created <- a.(clienttesting.CreateAction).GetObject().(*corev1.Node).DeepCopy().Status
+		return false, nil, nil
+	})
 	if err := nodeAPI.Delete(ctx, "n1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
+	}
+	// Nobody sees a node that does not tell what it has.
+	if s := <-created; s.Allocatable.Pods().Value() != 110 || len(s.Conditions) == 0 {
+		t.Errorf("the node begins with the status %+v", s)
 	}
 	nodetest.Eventually(t, 30*time.Second, registered)
 	after := c.wait("stays", ready)

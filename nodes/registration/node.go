@@ -154,6 +154,8 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 	}
 	have, err := nodes.Get(ctx, n.cfg.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
+		// As a kubelet's: nobody sees a node that tells nothing of itself.
+		want.Status = n.nodeStatus(false, time.Now(), corev1.NodeStatus{})
 		return nodes.Create(ctx, want, metav1.CreateOptions{})
 	}
 	if err != nil {
