@@ -65,13 +65,14 @@ func TestTrimLooksAgain(t *testing.T) {
 	trims.trim()
 	used, free := heap()
 	before := used + free
-	kept := make([][]byte, size>>20)
-	for i := range kept {
-		kept[i] = make([]byte, 1<<20)
-	}
-	trims.trim()
-	runtime.KeepAlive(kept)
-	kept = nil
+	func() {
+		kept := make([][]byte, size>>20)
+		for i := range kept {
+			kept[i] = make([]byte, 1<<20)
+		}
+		trims.trim()
+		runtime.KeepAlive(kept)
+	}()
 	trims.trim()
 	trims.trim()
 	if used, free := heap(); used+free > before+size/4 {
