@@ -414,8 +414,11 @@ func TestCustomResourcesWithFinalizersGoFirst(t *testing.T) {
 			w.eventually("the resource is being deleted", leaves)
 			w.restart()
 			w.write(map[string]string{"cluster/keep.yaml": configMap("root", "one")})
-			w.push("another commit")
-			w.eventually("the commit is applied", func() bool { return w.configMap("root")["key"] == "one" })
+			another := "main@sha1:" + w.push("another commit")
+			w.eventually("the commit is applied", func() bool {
+				one, _ := w.store.Get(key("Kustomization", "headway-system", "one")).(*kustomizev1.Kustomization)
+				return w.configMap("root")["key"] == "one" && (one == nil || one.DeletionTimestamp != nil || one.Status.LastAppliedRevision == another)
+			})
 			if crd := w.store.Get(widgetsKey); !leaves() || crd == nil || crd.GetDeletionTimestamp() != nil || w.configMap("operator") == nil {
 				t.Errorf("before it is gone, the definition is %v, the operator %v", crd, w.configMap("operator"))
 			}
