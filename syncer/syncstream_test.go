@@ -47,6 +47,9 @@ func TestSyncTellsTheLook(t *testing.T) {
 		Path:      "./", Interval: metav1.Duration{Duration: time.Hour},
 	}})
 	w.branch("other", map[string]string{"a.yaml": configMap("b", "one")})
+	w.eventually("the source has a loop", func() bool {
+		return w.sync.Sync(t.Context(), wire.SyncRequest{Source: "default/remote"}, func(wire.Event) error { return nil }) == nil
+	})
 	sync := func() (events []wire.Event) {
 		t.Helper()
 		err := w.sync.Sync(t.Context(), wire.SyncRequest{Source: "default/remote", Wait: true}, func(ev wire.Event) error {
@@ -85,6 +88,37 @@ func (syncOnly) Allowed(_ context.Context, user rights.User, verb string, key ob
 		return nil
 	}
 	return fmt.Errorf("%s is forbidden", key.Name)
+}
+
+// A sync that waits tells what came of what was pushed before it was asked for, also if
+// a look from before the push is still under way.
+func TestSyncLooksAfterAPush(t *testing.T) {
+	var hold atomic.Bool
+	held, let := make(chan bool), make(chan bool)
+	w := newWorldWith(t, map[string]string{"a.yaml": configMap("a", "one")}, nil, func(c *syncer.Config) {
+		c.Progress = func(ev wire.Event) {
+			if ev.Phase == wire.PhaseFetch && hold.CompareAndSwap(true, false) {
+				close(held)
+				<-let
+			}
+		}
+	})
+	w.applied(w.main())
+	hold.Store(true)
+	w.write(map[string]string{"a.yaml": configMap("a", "two")})
+	w.push("before the look")
+	<-held
+	w.write(map[string]string{"a.yaml": configMap("a", "three")})
+	sha := w.push("after it")
+	time.AfterFunc(300*time.Millisecond, func() { close(let) }) // the sync has begun by then, most likely
+	var last wire.Event
+	err := w.sync.Sync(t.Context(), wire.SyncRequest{Wait: true}, func(ev wire.Event) error {
+		last = ev
+		return nil
+	})
+	if err != nil || !last.OK || last.Revision != "main@sha1:"+sha || w.configMap("a")["key"] != "three" {
+		t.Errorf("the sync ends with %+v, %v, and a is %v", last, err, w.configMap("a"))
+	}
 }
 
 // A sync names no Kustomization that its caller may not read, and says that one

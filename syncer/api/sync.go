@@ -64,9 +64,10 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 	}
 	events, stop := s.Env.Feed.Subscribe()
 	defer stop()
+	// A look that is under way may have missed what the caller has just pushed.
 	rounds := map[*source.Source]int{}
 	for _, src := range targets {
-		rounds[src], _, _ = src.Looks()
+		rounds[src] = src.Begun()
 		for _, ks := range flux.Followers(s.Env.Store, src.Key) {
 			s.Loops.Again(flux.KeyOf(ks))
 		}
@@ -117,7 +118,7 @@ func (s *API) Sync(ctx context.Context, req wire.SyncRequest, step func(wire.Eve
 	}
 }
 
-// synced reports whether the sources were looked at since the given rounds, and
+// synced reports whether the sources were looked at after the given rounds, and
 // what they brought is done with, and how. Of what the caller may not read it
 // says only that it failed.
 func (s *API) synced(ctx context.Context, targets []*source.Source, rounds map[*source.Source]int) (bool, wire.Event) {

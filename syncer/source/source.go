@@ -43,7 +43,9 @@ type Source struct {
 	content Content  // nil until something is fetched
 	auth    *remote.Auth
 	next    time.Time
-	// rounds counts finished looks at the source, for those who wait for one.
+	// begun counts looks at the source, and rounds is the last of them that is finished,
+	// for those who wait for one.
+	begun     int
 	rounds    int
 	err       error
 	announced string // head of the last progress event
@@ -100,6 +102,7 @@ func (r *rounds) turn(ctx context.Context) (again time.Duration, err error) {
 	if !r.holdBack(ctx, r.began) {
 		return 0, ctx.Err()
 	}
+	r.begin()
 	obj := r.set.env.Store.Get(r.Key)
 	if obj == nil {
 		return 0, loop.ErrGone
@@ -148,6 +151,12 @@ func (r *rounds) wait(obj object.Object, spec Spec, err error) time.Duration {
 	return delay
 }
 
+func (src *Source) begin() {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.begun++
+}
+
 // done ends a round. It is announced before it counts: who waits for the round has
 // then been sent what it brought.
 func (src *Source) done(err error, next time.Time) {
@@ -165,7 +174,7 @@ func (src *Source) done(err error, next time.Time) {
 		src.set.env.Feed.Send(ev) // for those who wait for a look
 	}
 	src.mu.Lock()
-	src.rounds++
+	src.rounds = src.begun
 	src.err, src.next, src.announced = err, next, head.Commit
 	src.mu.Unlock()
 	src.set.env.Feed.Nudge()
@@ -209,8 +218,16 @@ func (src *Source) Due() time.Time {
 	return src.next
 }
 
-// Looks returns how many checks of the source are finished, with the result of
-// the last one.
+// Begun returns how many checks of the source have begun. What is pushed afterwards is
+// seen by those after it, of which [Source.Looks] tells.
+func (src *Source) Begun() int {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.begun
+}
+
+// Looks returns the number of the last check of the source that is finished, with its
+// result.
 func (src *Source) Looks() (n int, revision string, err error) {
 	src.mu.Lock()
 	defer src.mu.Unlock()
