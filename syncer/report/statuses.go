@@ -162,6 +162,9 @@ func (t *Statuses) queue(source object.Key, p *post) {
 	if known && last.SHA == p.sha && (last.State == p.state || !final(p.state) && (final(last.State) || p.state == forge.Pending)) {
 		return
 	}
+	if known && last.SHA != p.sha && last.SHA == t.head(source) {
+		return // it comes late: the newer commit has given the older one its end
+	}
 	if known && last.SHA != p.sha && !final(last.State) {
 		l.add(&post{posting: posting{p.kustomization, last.SHA}, state: forge.Canceled, words: "superseded by " + p.sha})
 	}
@@ -174,6 +177,16 @@ func (t *Statuses) queue(source object.Key, p *post) {
 		l.running = true
 		t.start(func(ctx context.Context) { t.run(ctx, source, l) })
 	}
+}
+
+// head is the commit that a source brought last.
+func (t *Statuses) head(source object.Key) string {
+	obj, ok := t.env.Store.Get(source).(*sourcev1.GitRepository)
+	if !ok || obj.Status.Artifact == nil {
+		return ""
+	}
+	head, _ := git.ParseRevision(obj.Status.Artifact.Revision)
+	return head.Commit
 }
 
 // add puts a status in the place of one about the same commit, or at the end.
