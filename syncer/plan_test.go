@@ -271,13 +271,13 @@ func TestPlanNested(t *testing.T) {
 	}, func(_ *sourcev1.GitRepository, ks *kustomizev1.Kustomization) { ks.Spec.Path = "./root" })
 	w.eventually("all is applied", func() bool { return w.configMap("old") != nil && w.configMap("m") != nil })
 	w.eventually("all is recorded", func() bool {
-		for _, name := range []string{"old", "moved"} {
+		for _, name := range []string{"cluster", "old", "moved"} {
 			ks, ok := w.store.Get(key("Kustomization", "headway-system", name)).(*kustomizev1.Kustomization)
-			if !ok || ks.Status.Inventory == nil {
+			if !ok || ks.Status.Inventory == nil || !strings.HasPrefix(w.readyOf(name), "True") {
 				return false
 			}
 		}
-		return true
+		return w.store.Handled()
 	})
 	files := map[string]string{
 		"root/old.yaml": "", "root/moved.yaml": child("moved", "./after", ""),
