@@ -63,6 +63,7 @@ require (
 	github.com/pquerna/cachecontrol v0.1.0 // indirect
 	gopkg.in/go-jose/go-jose.v2 v2.6.3 // indirect
 	k8s.io/kms v0.37.2 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )
 
 require (

@@ -2,125 +2,164 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"headway.dev/engine/scheduler/placement"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
 
-// together bounds how many pods are bound in one transaction.
-const together = 500
+var errPanic = errors.New("panic; the log of Headway tells more")
 
-const (
-	gatedMessage = "Scheduling is blocked due to non-empty scheduling gates"
-	// panicMessage does not tell what was given to panic, which may be anything.
-	panicMessage = "running the scheduler for this pod: panic; the log of Headway tells more"
-)
-
-// binding is a decision that is not written yet.
-type binding struct {
-	item *item
-	node string
+// batch is what is written together.
+type batch struct {
+	bindings  []binding
+	refusals  []change.Change
+	evictions []eviction
 }
 
-// cycle places all pods that are ready.
-func (s *Scheduler) cycle(ctx context.Context) {
-	ready := s.queue.ready(s.Now())
-	if len(ready) == 0 {
-		return
+func (b *batch) len() int { return len(b.bindings) + len(b.refusals) + len(b.evictions) }
+
+// outcome is what became of a binding or an eviction.
+type outcome struct {
+	item *item
+	node string
+	// bound is the pod if it was bound.
+	bound *corev1.Pod
+	err   error // why it is to be tried again
+}
+
+// writer writes batches one after the other, while the scheduler picks more. It
+// does not touch what belongs to the scheduler's goroutine.
+type writer struct {
+	batches  chan batch
+	done     chan struct{}
+	outcomes []outcome
+}
+
+// hand gives the writer a batch; it is started with the first.
+func (s *Scheduler) hand(ctx context.Context, w *writer, b batch) {
+	if w.batches == nil {
+		w.batches, w.done = make(chan batch, 4), make(chan struct{})
+		go func() {
+			defer close(w.done)
+			for b := range w.batches {
+				var came []outcome
+				if !guard.Do(ctx, "write what was scheduled", func() { came = s.write(ctx, b) }) {
+					came = nil
+					for _, one := range b.bindings {
+						came = append(came, outcome{item: one.item, node: one.node, err: errPanic})
+					}
+				}
+				w.outcomes = append(w.outcomes, came...)
+			}
+		}()
 	}
-	var bindings []binding
-	var refusals []change.Change
-	for _, it := range ready {
-		if len(it.pod.Spec.SchedulingGates) > 0 {
-			s.queue.fitsNowhere(it, s.Now())
-			refusals = s.refuse(refusals, it, corev1.PodReasonSchedulingGated, gatedMessage)
-			continue
-		}
-		var node string
-		var failure *placement.Failure
-		if !guard.Do(ctx, "schedule "+it.key.String(), func() { node, failure = s.pick(it.pod, s.snapshot, s.Seed) }) {
-			s.queue.failed(it, s.Now())
-			refusals = s.refuse(refusals, it, corev1.PodReasonSchedulerError, panicMessage)
-			s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", panicMessage)
-			continue
-		}
-		if failure != nil {
-			message := failure.Message()
-			s.queue.fitsNowhere(it, s.Now())
-			refusals = s.refuse(refusals, it, corev1.PodReasonUnschedulable, message)
-			s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", message)
-			continue
-		}
-		s.snapshot.Assume(it.pod, node)
-		bindings = append(bindings, binding{it, node})
+	w.batches <- b
+}
+
+// wait returns what became of all batches.
+func (w *writer) wait() []outcome {
+	if w.batches == nil {
+		return nil
 	}
-	for batch := range slices.Chunk(bindings, together) {
-		s.bind(ctx, batch)
+	close(w.batches)
+	<-w.done
+	return w.outcomes
+}
+
+func (s *Scheduler) write(ctx context.Context, b batch) []outcome {
+	var came []outcome
+	if len(b.bindings) > 0 {
+		came = s.bind(ctx, b.bindings)
 	}
-	for batch := range slices.Chunk(refusals, together) {
-		if _, err := s.Store.Commit(ctx, change.Tx{Changes: batch}); err != nil && ctx.Err() == nil {
-			s.Log.Warn("could not write why pods are pending", "pods", len(batch), "error", err)
+	if len(b.refusals) > 0 {
+		if _, err := s.Store.Commit(ctx, change.Tx{Changes: b.refusals}); err != nil && ctx.Err() == nil {
+			s.Log.Warn("could not write why pods are pending", "pods", len(b.refusals), "error", err)
 		}
 	}
+	for _, e := range b.evictions {
+		if err := s.evict(ctx, e); err != nil {
+			came = append(came, outcome{item: e.item, err: err})
+		}
+	}
+	return came
 }
 
 // bind writes a batch of bindings; if it is refused as a whole, each by
 // itself, so that one pod does not hold up the others.
-func (s *Scheduler) bind(ctx context.Context, batch []binding) {
+func (s *Scheduler) bind(ctx context.Context, batch []binding) []outcome {
 	now := s.Now()
 	changes := make([]change.Change, len(batch))
 	for i, b := range batch {
-		changes[i] = bindChange(b.item, b.node, now)
+		changes[i] = bindChange(b.item.key, b.pod, b.node, now)
 	}
+	came := make([]outcome, 0, len(batch))
 	objs, err := s.Store.Commit(ctx, change.Tx{Changes: changes})
-	if err != nil {
-		if len(batch) > 1 && ctx.Err() == nil {
-			for _, b := range batch {
-				s.bind(ctx, []binding{b})
-			}
-			return
-		}
-		it := batch[0].item
-		s.Log.Warn("could not bind pod, trying again", "pod", it.key, "node", batch[0].node, "error", err)
-		if ctx.Err() == nil {
-			s.Events.Warning(s.Name, it.pod, "FailedScheduling", "binding rejected: %v", err)
-		}
+	switch {
+	case err != nil && len(batch) > 1 && ctx.Err() == nil:
 		for _, b := range batch {
-			s.snapshot.RemovePod(b.item.pod.UID)
-			s.queue.failed(b.item, now)
+			came = append(came, s.bind(ctx, []binding{b})...)
 		}
-		return
+	case err != nil:
+		for _, b := range batch {
+			came = append(came, outcome{item: b.item, node: b.node, err: err})
+		}
+	default:
+		for i, b := range batch {
+			bound, _ := objs[i].(*corev1.Pod)
+			if bound != nil && (bound.UID != b.pod.UID || bound.Spec.NodeName != b.node) {
+				bound = nil
+			}
+			came = append(came, outcome{item: b.item, node: b.node, bound: bound})
+		}
 	}
-	for i, b := range batch {
-		bound, _ := objs[i].(*corev1.Pod)
-		s.queue.remove(b.item.key)
-		if bound == nil || bound.UID != b.item.pod.UID || bound.Spec.NodeName != b.node {
+	return came
+}
+
+// settle brings queue and snapshot in line with what came of what was written.
+func (s *Scheduler) settle(ctx context.Context, outcomes []outcome) {
+	for _, o := range outcomes {
+		switch pod := o.item.pod; {
+		case o.err != nil && o.node == "":
+			s.Log.Warn("could not have pods leave for another, trying again", "pod", o.item.key, "error", o.err)
+			s.snapshot.Nominate(pod, "")
+			s.queue.failed(o.item, s.Now())
+		case o.err != nil:
+			s.Log.Warn("could not bind pod, trying again", "pod", o.item.key, "node", o.node, "error", o.err)
+			if ctx.Err() == nil {
+				s.Events.Warning(s.Name, pod, "FailedScheduling", "binding rejected: %v", o.err)
+			}
+			s.snapshot.RemovePod(pod.UID)
+			s.queue.failed(o.item, s.Now())
+		case o.bound == nil:
 			// It was deleted, or somebody else bound it: its event will say so.
-			s.snapshot.RemovePod(b.item.pod.UID)
-			continue
+			s.queue.remove(o.item.key)
+			s.snapshot.RemovePod(pod.UID)
+		default:
+			s.queue.remove(o.item.key)
+			s.Events.Normal(s.Name, o.bound, "Scheduled", "Successfully assigned %s/%s to %s", o.bound.Namespace, o.bound.Name, o.node)
 		}
-		s.Events.Normal(s.Name, bound, "Scheduled", "Successfully assigned %s/%s to %s", bound.Namespace, bound.Name, b.node)
 	}
 }
 
 // bindChange sets the node as the pod's binding does: without a new
 // generation, and only if the pod still wants one.
-func bindChange(it *item, node string, now time.Time) change.Change {
-	uid := it.pod.UID
-	return change.Change{Key: it.key, Subresource: "binding", Mutate: func(current object.Object) (object.Object, error) {
+func bindChange(key object.Key, of *corev1.Pod, node string, now time.Time) change.Change {
+	uid := of.UID
+	return change.Change{Key: key, Subresource: "binding", Mutate: func(current object.Object) (object.Object, error) {
 		pod, ok := current.(*corev1.Pod)
 		if !ok || pod.UID != uid || pod.DeletionTimestamp != nil || pod.Spec.NodeName != "" || len(pod.Spec.SchedulingGates) > 0 {
 			return current, nil
 		}
 		next := *pod
 		next.Spec.NodeName = node
+		next.Status.NominatedNodeName = ""
 		next.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
 			Type: corev1.PodScheduled, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation,
 		}, now)
@@ -128,25 +167,30 @@ func bindChange(it *item, node string, now time.Time) change.Change {
 	}}
 }
 
-// refuse adds the write of why a pod is pending.
-func (s *Scheduler) refuse(changes []change.Change, it *item, reason, message string) []change.Change {
+// refusal writes why a pod is pending, and which node is kept for it; nil for no
+// change of that.
+func (s *Scheduler) refusal(it *item, reason, message string, kept *string) change.Change {
 	uid, now := it.pod.UID, s.Now()
-	return append(changes, change.Change{Key: it.key, Subresource: "status", Mutate: func(current object.Object) (object.Object, error) {
+	return change.Change{Key: it.key, Subresource: "status", Mutate: func(current object.Object) (object.Object, error) {
 		pod, ok := current.(*corev1.Pod)
 		if !ok || pod.UID != uid || pod.Spec.NodeName != "" {
 			return current, nil
 		}
-		for _, c := range pod.Status.Conditions {
-			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == reason && c.Message == message {
-				return current, nil
-			}
+		same := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == reason && c.Message == message
+		})
+		if same && (kept == nil || *kept == pod.Status.NominatedNodeName) {
+			return current, nil
 		}
 		next := *pod
+		if kept != nil {
+			next.Status.NominatedNodeName = *kept
+		}
 		next.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: reason, Message: message, ObservedGeneration: pod.Generation,
 		}, now)
 		return &next, nil
-	}})
+	}}
 }
 
 // withCondition returns a copy of the conditions with c in it; the time of

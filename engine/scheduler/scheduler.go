@@ -1,14 +1,15 @@
 // Package scheduler gives pods their nodes.
 //
 //	store ──pods, nodes──▶ placement.Snapshot ──┐
-//	                  └──▶ queue ──ready pods──▶ placement.Pick ──▶ one transaction of many bindings
-//	                         ▲                        └─ fits nowhere: condition, event
+//	                  └──▶ queue ──ready pods──▶ placement.Pick ──▶ writer: one transaction of many bindings
+//	                         ▲                        └─ fits nowhere: placement.Preempt, condition, event
 //	                         └── an event that makes it fit, a back-off, five minutes
 //
 // Scheduler is the loop: one goroutine owns the snapshot and the queue, and
-// nothing else touches them. package placement is the pure core. A pod that
-// fits nowhere waits for an event about a node on which it then fits, and is
-// not tried before.
+// nothing else touches them. What it decides is written by another one, while it
+// goes on with the next pods. package placement is the pure core. A pod that
+// fits nowhere waits for an event about a node on which it then fits, or about a
+// pod that its affinity or spread is about, and is not tried before.
 package scheduler
 
 import (
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,8 +33,9 @@ import (
 )
 
 var (
-	podKind  = schema.GroupKind{Kind: "Pod"}
-	nodeKind = schema.GroupKind{Kind: "Node"}
+	podKind       = schema.GroupKind{Kind: "Pod"}
+	nodeKind      = schema.GroupKind{Kind: "Node"}
+	namespaceKind = schema.GroupKind{Kind: "Namespace"}
 )
 
 // Store is what the scheduler needs of the store.
@@ -54,6 +57,9 @@ type Config struct {
 	Name string
 	// Seed determines which of equally good nodes is chosen.
 	Seed uint64
+	// Budgets returns how many pods may be disrupted, which preemption keeps to if
+	// it can. Nil for no budgets.
+	Budgets func() []placement.Budget
 }
 
 // Scheduler binds pods to nodes while Run runs.
@@ -77,6 +83,9 @@ func New(cfg Config) *Scheduler {
 	}
 	if cfg.Name == "" {
 		cfg.Name = corev1.DefaultSchedulerName
+	}
+	if cfg.Budgets == nil {
+		cfg.Budgets = func() []placement.Budget { return nil }
 	}
 	return &Scheduler{Config: cfg, pick: placement.Pick}
 }
@@ -112,7 +121,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // wait returns the next events, or nothing when a pod's wait is over.
 func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.Event, error) {
-	if next := s.queue.next(); !next.IsZero() {
+	if next := s.queue.next(s.Now()); !next.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, max(time.Millisecond, next.Sub(s.Now())))
 		defer cancel()
@@ -122,13 +131,13 @@ func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.
 
 // load starts from what there is.
 func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
-	watcher, err := s.Store.Watch(0, podKind, nodeKind)
+	watcher, err := s.Store.Watch(0, podKind, nodeKind, namespaceKind)
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
 	}
 	s.snapshot, s.queue = placement.NewSnapshot(), newQueue()
 	s.seen, s.listed = map[object.Key]object.Object{}, map[schema.GroupKind]uint64{}
-	for _, kind := range []schema.GroupKind{nodeKind, podKind} {
+	for _, kind := range []schema.GroupKind{namespaceKind, nodeKind, podKind} {
 		objs, revision := s.Store.List(kind, "")
 		s.listed[kind] = revision
 		for _, obj := range objs {
@@ -150,6 +159,8 @@ func (s *Scheduler) observe(ev object.Event) {
 		s.seen[ev.Key] = ev.Object
 	}
 	switch obj := ev.Object.(type) {
+	case *corev1.Namespace:
+		s.namespace(ev, obj)
 	case *corev1.Node:
 		s.node(ev, obj, old)
 	case *corev1.Pod:
@@ -157,9 +168,25 @@ func (s *Scheduler) observe(ev object.Event) {
 	}
 }
 
+func (s *Scheduler) namespace(ev object.Event, ns *corev1.Namespace) {
+	if ev.Type == object.Deleted {
+		s.snapshot.RemoveNamespace(ns.Name)
+		return
+	}
+	if s.snapshot.SetNamespace(ns.Name, ns.Labels) {
+		s.wakeByPods()
+	}
+}
+
+// wakeByPods wakes the pods that were refused because of other pods.
+func (s *Scheduler) wakeByPods() {
+	s.queue.wake(func(_ *corev1.Pod, causes placement.Cause) bool { return causes&placement.ByPods != 0 })
+}
+
 func (s *Scheduler) node(ev object.Event, node *corev1.Node, old object.Object) {
 	if ev.Type == object.Deleted {
 		s.snapshot.RemoveNode(node.Name)
+		s.wakeByPods() // a spread has a domain less
 		return
 	}
 	before, _ := old.(*corev1.Node)
@@ -168,40 +195,86 @@ func (s *Scheduler) node(ev object.Event, node *corev1.Node, old object.Object) 
 		!apiequality.Semantic.DeepEqual(before.Spec.Taints, node.Spec.Taints) ||
 		!apiequality.Semantic.DeepEqual(before.Labels, node.Labels) ||
 		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, node.Status.Allocatable) {
-		s.queue.wake(func(p *corev1.Pod) bool { return placement.Fits(p, s.snapshot, node.Name) })
+		s.queue.wake(func(p *corev1.Pod, causes placement.Cause) bool {
+			return causes&placement.ByPods != 0 || placement.Fits(p, s.snapshot, node.Name)
+		})
 	}
 }
 
 func (s *Scheduler) pod(ev object.Event, pod *corev1.Pod, old object.Object) {
 	before, _ := old.(*corev1.Pod)
 	if before != nil && before.UID != pod.UID {
-		s.snapshot.RemovePod(before.UID)
+		s.gone(before)
 		before = nil
 	}
 	ended := ev.Type == object.Deleted || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if ended || pod.Spec.NodeName != "" {
+	switch {
+	case ended:
 		s.queue.remove(ev.Key)
-		was := s.snapshot.On(pod.UID)
-		switch {
-		case ended:
-			s.snapshot.RemovePod(pod.UID)
-		case before == nil || was != pod.Spec.NodeName || resized(before, pod):
-			s.snapshot.SetPod(pod)
-		}
-		if was != "" && (ended || before != nil && resized(before, pod)) {
-			s.queue.wake(func(p *corev1.Pod) bool { return placement.Fits(p, s.snapshot, was) })
-		}
+		s.gone(pod)
+	case pod.Spec.NodeName != "":
+		s.queue.remove(ev.Key)
+		s.placed(pod, before)
+	case !s.serves(pod) || pod.DeletionTimestamp != nil:
+		s.queue.remove(ev.Key)
+		s.snapshot.Nominate(pod, "")
+	default:
+		s.waiting(ev.Key, pod, before)
+	}
+}
+
+// gone forgets a pod, and wakes those for which there is room now.
+func (s *Scheduler) gone(pod *corev1.Pod) {
+	was := s.snapshot.On(pod.UID)
+	s.snapshot.RemovePod(pod.UID)
+	if was != "" {
+		s.room(pod, was)
+	}
+}
+
+// room wakes the pods that fit since a pod takes less of a node.
+func (s *Scheduler) room(pod *corev1.Pod, node string) {
+	s.queue.wake(func(p *corev1.Pod, causes placement.Cause) bool {
+		return placement.Fits(p, s.snapshot, node) || causes&placement.ByPods != 0 && placement.Concerns(p, pod, s.snapshot)
+	})
+}
+
+// placed notes what a pod takes that has a node.
+func (s *Scheduler) placed(pod, before *corev1.Pod) {
+	was := s.snapshot.On(pod.UID)
+	known := before != nil && was == pod.Spec.NodeName
+	smaller := known && resized(before, pod)
+	leaves := before != nil && before.DeletionTimestamp == nil && pod.DeletionTimestamp != nil
+	other := before != nil && !maps.Equal(before.Labels, pod.Labels)
+	if known && !smaller && !leaves && !other {
 		return
 	}
-	if !s.serves(pod) || pod.DeletionTimestamp != nil {
-		s.queue.remove(ev.Key)
-		return
+	s.snapshot.SetPod(pod)
+	if was != "" && smaller {
+		s.room(pod, was)
 	}
-	if it := s.queue.items[ev.Key]; it != nil && before != nil && sameRequest(before, pod) {
+	if was == "" || leaves || other {
+		s.met(pod)
+	}
+	if other && before != nil {
+		s.met(before)
+	}
+}
+
+// waiting notes a pod that has no node.
+func (s *Scheduler) waiting(key object.Key, pod, before *corev1.Pod) {
+	kept := ""
+	if before != nil {
+		kept = before.Status.NominatedNodeName
+	}
+	if pod.Status.NominatedNodeName != kept {
+		s.snapshot.Nominate(pod, pod.Status.NominatedNodeName)
+	}
+	if it := s.queue.items[key]; it != nil && before != nil && sameRequest(before, pod) {
 		it.pod = pod
 		return
 	}
-	s.queue.set(ev.Key, pod, s.Now())
+	s.queue.set(key, pod, s.Now())
 }
 
 // serves reports whether the pod is this scheduler's.

@@ -119,7 +119,7 @@ func simulate(stored object.Reader) func([]rollout.Rollout) []rollout.Placement 
 			rollouts[i] = placement.Rollout(r)
 		}
 		placed := make([]rollout.Placement, len(list))
-		for i, o := range placement.Simulate(all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
+		for i, o := range placement.Simulate(all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
 			placed[i] = rollout.Placement(o)
 		}
 		return placed

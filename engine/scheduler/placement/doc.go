@@ -1,16 +1,26 @@
 // Package placement decides on which node a pod runs. It is pure: a Snapshot
 // holds the nodes and what their pods take, and is changed by its caller only.
 //
-//	Snapshot + Pod ──▶ filter each node ──▶ score those that are left ──▶ Pick
-//	                        └──▶ reasons ──▶ Explain, Failure.Message
+//	Snapshot + Pod ──▶ cycle ──▶ filter nodes ──▶ score those that are left ──▶ Pick
+//	                                └──▶ reasons ──▶ Failure ──▶ Preempt
 //
 // A node is filtered by, in this order: spec.unschedulable, spec.nodeName,
-// taints, node selector and affinity, host ports, and resources (CPU, memory,
-// ephemeral storage, extended ones and the number of pods). It is scored by
-// free resources, by the balance of CPU and memory, by how many pods of the
-// same controller it has, by preferred affinity, and by taints with
-// PreferNoSchedule, with the weights of Kubernetes' default scheduler. The
-// words of the reasons are Kubernetes' own.
+// taints, node selector and affinity, host ports, resources (CPU, memory,
+// ephemeral storage, extended ones and the number of pods), topology spread, and
+// affinity between pods. It is scored by free resources, by the balance of CPU
+// and memory, by spread, by preferred affinity to nodes and pods, by taints with
+// PreferNoSchedule and by the images it has, with the weights of Kubernetes'
+// default scheduler. The words of the reasons are Kubernetes' own.
+//
+// Nothing walks over all pods to place one. A tally counts the pods that match a
+// selector, for each node and each value of a node label; a carrier counts the
+// pods that have a term of affinity. Both are brought up to date when a pod or
+// node comes, goes or changes, so that a filter reads one number. What only
+// depends on the node's object and the pod's template (static) is worked out once
+// for each of both.
+//
+// Preempt finds the pods that would have to leave. It takes pods off the
+// snapshot and puts them back, which costs as much as the pods that it touches.
 //
 // Simulate plays through what a change would do to the pods of workloads, and
 // tells which of the new ones would get a node.

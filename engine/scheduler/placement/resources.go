@@ -1,16 +1,19 @@
 package placement
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
 )
 
-// What a container that requests nothing is scored as, so that such pods
-// spread too; it does not count for whether a pod fits.
-const (
-	defaultMilliCPU = 100
-	defaultMemory   = 200 * 1024 * 1024
-)
+// unasked is what a container that requests nothing is scored as, so that such
+// pods spread too; it does not count for whether a pod fits.
+var unasked = corev1.ResourceList{
+	corev1.ResourceCPU:    *apiresource.NewMilliQuantity(100, apiresource.DecimalSI),
+	corev1.ResourceMemory: *apiresource.NewQuantity(200*1024*1024, apiresource.BinarySI),
+}
 
 // resources are amounts: CPU in thousandths, the others in their unit.
 type resources struct {
@@ -42,7 +45,7 @@ func resourcesOf(list corev1.ResourceList) resources {
 }
 
 // add adds other sign times.
-func (r *resources) add(other resources, sign int64) {
+func (r *resources) add(other *resources, sign int64) {
 	r.milliCPU += sign * other.milliCPU
 	r.memory += sign * other.memory
 	r.ephemeral += sign * other.ephemeral
@@ -50,28 +53,40 @@ func (r *resources) add(other resources, sign int64) {
 		if r.others == nil {
 			r.others = map[corev1.ResourceName]int64{}
 		}
-		r.others[name] += sign * v
+		if r.others[name] += sign * v; r.others[name] == 0 {
+			delete(r.others, name)
+		}
 	}
+}
+
+// equal reports whether both are the same amounts.
+func (r *resources) equal(o *resources) bool {
+	return r.milliCPU == o.milliCPU && r.memory == o.memory && r.ephemeral == o.ephemeral && maps.Equal(r.others, o.others)
 }
 
 // requests returns what a pod asks for, and what it is scored as.
 func requests(pod *corev1.Pod) (exact, scored resources) {
-	exact = resourcesOf(resource.PodRequests(pod, resource.PodResourcesOptions{UseStatusResources: true}))
-	scored = exact
-	scored.milliCPU, scored.memory = 0, 0
-	for i := range pod.Spec.Containers {
-		list := pod.Spec.Containers[i].Resources.Requests
-		cpu, memory := int64(defaultMilliCPU), int64(defaultMemory)
-		if q, ok := list[corev1.ResourceCPU]; ok {
-			cpu = q.MilliValue()
-		}
-		if q, ok := list[corev1.ResourceMemory]; ok {
-			memory = q.Value()
-		}
-		scored.milliCPU += cpu
-		scored.memory += memory
+	opts := resource.PodResourcesOptions{UseStatusResources: true}
+	exact = resourcesOf(resource.PodRequests(pod, opts))
+	if !asksForLess(pod) {
+		return exact, exact
 	}
-	scored.milliCPU = max(scored.milliCPU, exact.milliCPU)
-	scored.memory = max(scored.memory, exact.memory)
-	return exact, scored
+	opts.NonMissingContainerRequests = unasked
+	return exact, resourcesOf(resource.PodRequests(pod, opts))
+}
+
+// asksForLess reports whether a container requests no CPU or no memory.
+func asksForLess(pod *corev1.Pod) bool {
+	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
+		for i := range list {
+			r := list[i].Resources.Requests
+			if _, ok := r[corev1.ResourceCPU]; !ok {
+				return true
+			}
+			if _, ok := r[corev1.ResourceMemory]; !ok {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -11,86 +11,277 @@ const (
 	weightFree      = 1
 	weightBalance   = 1
 	weightSpread    = 2
+	weightBetween   = 2
 	weightPreferred = 2
 	weightTaints    = 3
+	weightImages    = 1
 
 	highest = 100
 )
 
-// pick returns the best of the nodes that fit.
-func pick(p *podInfo, nodes []*nodeInfo, tie func(node string) uint64) (best *nodeInfo) {
+// Sizes of images between which having one counts more the larger it is.
+const (
+	smallImage = 23 << 20
+	largeImage = 1000 << 20
+)
+
+// enough is how many nodes that fit are compared: of many nodes not all.
+func enough(nodes int) int {
+	if nodes < 100 {
+		return nodes
+	}
+	return max(100, nodes*max(5, 50-nodes/125)/100)
+}
+
+// best returns the best of the nodes that fit.
+func (c *cycle) best(nodes []*nodeInfo, tie func(node string) uint64) (best *nodeInfo) {
 	if len(nodes) == 1 {
 		return nodes[0]
 	}
-	var (
-		most, mostTaints int64
-		mostPreferred    int64
-		owned            = make([]int64, len(nodes))
-		taints           = make([]int64, len(nodes))
-		preferred        = make([]int64, len(nodes))
-	)
+	scores := make([]int64, len(nodes))
 	for i, n := range nodes {
-		owned[i] = int64(n.owners[p.owner])
-		most = max(most, owned[i])
-		taints[i] = avoided(p.pod, n.node)
-		mostTaints = max(mostTaints, taints[i])
-		if p.preferred != nil {
-			preferred[i] = p.preferred.Score(n.node)
-			mostPreferred = max(mostPreferred, preferred[i])
+		scores[i] = weightFree * free(c.p, n)
+		if !c.p.bestEffort {
+			scores[i] += weightBalance * balance(c.p, n)
 		}
 	}
+	c.scoreTaints(nodes, scores)
+	c.scorePreferred(nodes, scores)
+	c.scoreSpread(nodes, scores)
+	c.scoreBetween(nodes, scores)
+	c.scoreImages(nodes, scores)
 	bestScore, bestTie := int64(-1), uint64(0)
 	for i, n := range nodes {
-		score := weightFree*free(p, n) + weightBalance*balance(p, n) +
-			weightSpread*inverse(owned[i], most) + weightTaints*inverse(taints[i], mostTaints)
-		if mostPreferred > 0 {
-			score += weightPreferred * highest * preferred[i] / mostPreferred
+		if scores[i] < bestScore {
+			continue
 		}
-		t := tie(n.name)
-		if score > bestScore || score == bestScore && t > bestTie {
-			best, bestScore, bestTie = n, score, t
+		if t := tie(n.name); scores[i] > bestScore || t > bestTie {
+			best, bestScore, bestTie = n, scores[i], t
 		}
 	}
 	return best
 }
 
-// inverse is highest for none and 0 for most.
-func inverse(n, most int64) int64 {
-	if most == 0 {
-		return highest
-	}
-	return highest * (most - n) / most
-}
-
 // free is how much of CPU and memory would be left.
 func free(p *podInfo, n *nodeInfo) int64 {
-	part := func(used, have int64) int64 {
-		if have == 0 || used > have {
-			return 0
+	var sum, parts int64
+	part := func(used, have int64) {
+		if have == 0 {
+			return
 		}
-		return (have - used) * highest / have
+		parts++
+		if used <= have {
+			sum += (have - used) * highest / have
+		}
 	}
-	return (part(n.scored.milliCPU+p.scored.milliCPU, n.allocatable.milliCPU) +
-		part(n.scored.memory+p.scored.memory, n.allocatable.memory)) / 2
-}
-
-// balance is higher the closer the used parts of CPU and memory are.
-func balance(p *podInfo, n *nodeInfo) int64 {
-	if n.allocatable.milliCPU == 0 || n.allocatable.memory == 0 {
+	part(n.scored.milliCPU+p.scored.milliCPU, n.allocatable.milliCPU)
+	part(n.scored.memory+p.scored.memory, n.allocatable.memory)
+	if parts == 0 {
 		return 0
 	}
-	cpu := math.Min(1, float64(n.scored.milliCPU+p.scored.milliCPU)/float64(n.allocatable.milliCPU))
-	memory := math.Min(1, float64(n.scored.memory+p.scored.memory)/float64(n.allocatable.memory))
-	return int64((1 - math.Abs(cpu-memory)/2) * highest)
+	return sum / parts
 }
 
-// avoided counts the node's taints that only ask not to be chosen.
-func avoided(pod *corev1.Pod, node *corev1.Node) int64 {
-	var n int64
-	for _, t := range node.Spec.Taints {
-		if t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(pod.Spec.Tolerations, t) {
-			n++
+// balance is higher the closer the pod brings the used parts of CPU and memory.
+func balance(p *podInfo, n *nodeInfo) int64 {
+	even := func(milliCPU, memory int64) int64 {
+		if n.allocatable.milliCPU == 0 || n.allocatable.memory == 0 {
+			return highest
+		}
+		cpu := math.Min(1, float64(milliCPU)/float64(n.allocatable.milliCPU))
+		mem := math.Min(1, float64(memory)/float64(n.allocatable.memory))
+		return int64((1 - math.Abs(cpu-mem)/2) * highest)
+	}
+	with := even(n.requested.milliCPU+p.exact.milliCPU, n.requested.memory+p.exact.memory)
+	return highest/2 + (highest/2+with-even(n.requested.milliCPU, n.requested.memory))/2
+}
+
+// scoreTaints prefers nodes with fewer taints that only ask not to be chosen.
+func (c *cycle) scoreTaints(nodes []*nodeInfo, scores []int64) {
+	var counts []int64
+	var most int64
+	for i, n := range nodes {
+		if len(n.node.Spec.Taints) == 0 {
+			continue
+		}
+		if counts == nil {
+			counts = make([]int64, len(nodes))
+		}
+		for _, t := range n.node.Spec.Taints {
+			if t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(c.p.pod.Spec.Tolerations, t) {
+				counts[i]++
+			}
+		}
+		most = max(most, counts[i])
+	}
+	for i := range scores {
+		score := int64(highest)
+		if most > 0 {
+			score -= highest * counts[i] / most
+		}
+		scores[i] += weightTaints * score
+	}
+}
+
+func (c *cycle) scorePreferred(nodes []*nodeInfo, scores []int64) {
+	if c.p.preferred == nil {
+		return
+	}
+	weights := make([]int64, len(nodes))
+	var most int64
+	for i, n := range nodes {
+		weights[i] = c.preferred(n)
+		most = max(most, weights[i])
+	}
+	if most == 0 {
+		return
+	}
+	for i := range scores {
+		scores[i] += weightPreferred * (highest * weights[i] / most)
+	}
+}
+
+// scoreSpread prefers the domains with fewer of the pods that are to be spread.
+func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
+	if len(c.p.soft) == 0 {
+		return
+	}
+	strict := !c.p.soft[0].owners
+	list := c.spreads(nil, c.p.soft, strict)
+	ignored := make([]bool, len(nodes))
+	rated := 0
+	for i, n := range nodes {
+		for j := range list {
+			ignored[i] = ignored[i] || strict && list[j].top.of[n.slot] == none
+		}
+		if !ignored[i] {
+			rated++
 		}
 	}
-	return n
+	weights := make([]float64, len(list))
+	for j := range list {
+		size := rated
+		if list[j].top.key != corev1.LabelHostname {
+			size = list[j].among(nodes, ignored)
+		}
+		weights[j] = math.Log(float64(size + 2))
+	}
+	raw := make([]int64, len(nodes))
+	least, most := int64(math.MaxInt64), int64(0)
+	for i, n := range nodes {
+		if ignored[i] {
+			continue
+		}
+		var sum float64
+		for j := range list {
+			if d := list[j].top.of[n.slot]; d != none {
+				sum += float64(c.near(&list[j], n, d))*weights[j] + float64(list[j].maxSkew-1)
+			}
+		}
+		raw[i] = int64(math.Round(sum))
+		least, most = min(least, raw[i]), max(most, raw[i])
+	}
+	for i := range scores {
+		switch {
+		case ignored[i]:
+		case most == 0:
+			scores[i] += weightSpread * highest
+		default:
+			scores[i] += weightSpread * (highest * (most + least - raw[i]) / most)
+		}
+	}
+}
+
+// near is how many of the pods are in the node's domain. Those of the node itself
+// count whatever the constraint says of other nodes.
+func (c *cycle) near(x *spread, n *nodeInfo, domain int32) int64 {
+	if x.top.key == corev1.LabelHostname {
+		return c.counted(x.constraint).nodes[n.slot]
+	}
+	return at(x.counts, domain)
+}
+
+// among counts the domains of some nodes; those without the label are one.
+func (x *spread) among(nodes []*nodeInfo, ignored []bool) int {
+	found := map[int32]struct{}{}
+	for i, n := range nodes {
+		if !ignored[i] {
+			found[x.top.of[n.slot]] = struct{}{}
+		}
+	}
+	return len(found)
+}
+
+// pull is what a domain's pods weigh.
+type pull struct {
+	domains
+	weight int64
+}
+
+// scoreBetween weighs preferred affinity between the pod and others, theirs
+// included, and required affinity of others with a weight of one.
+func (c *cycle) scoreBetween(nodes []*nodeInfo, scores []int64) {
+	var pulls []pull
+	own := func(list []*term, sign int64) {
+		for _, t := range list {
+			top := c.s.topology(t.topology)
+			pulls = append(pulls, pull{domains{top, c.s.tallyOf(false, &t.matcher).by(top)}, sign * t.weight})
+		}
+	}
+	own(c.p.drawn, 1)
+	own(c.p.shy, -1)
+	c.s.byTerm.each(c.p.pod, func(x *carrier) {
+		if x.kind == carriesRepel || !x.term.matches(c.p.pod, c.s) {
+			return
+		}
+		weight := x.term.weight
+		switch x.kind {
+		case carriesAttract:
+			weight = 1
+		case carriesShy:
+			weight = -weight
+		case carriesRepel, carriesDrawn:
+		}
+		top := c.s.topology(x.term.topology)
+		pulls = append(pulls, pull{domains{top, x.by(top)}, weight})
+	})
+	if len(pulls) == 0 {
+		return
+	}
+	sums := make([]int64, len(nodes))
+	least, most := int64(math.MaxInt64), int64(math.MinInt64)
+	for i, n := range nodes {
+		for _, x := range pulls {
+			sums[i] += x.weight * at(x.counts, x.top.of[n.slot])
+		}
+		least, most = min(least, sums[i]), max(most, sums[i])
+	}
+	if most == least {
+		return
+	}
+	for i := range scores {
+		scores[i] += weightBetween * int64(highest*(float64(sums[i]-least)/float64(most-least)))
+	}
+}
+
+// scoreImages prefers nodes that have the pod's images, the more the larger they
+// are and the more nodes have them.
+func (c *cycle) scoreImages(nodes []*nodeInfo, scores []int64) {
+	if len(c.s.images) == 0 || len(c.p.images) == 0 {
+		return
+	}
+	all := float64(len(c.s.list()))
+	largest := int64(largeImage * len(c.p.images))
+	for i, n := range nodes {
+		var sum int64
+		for _, name := range c.p.images {
+			if known := c.s.images[name]; known != nil {
+				if _, has := known.on[n.slot]; has {
+					sum += int64(float64(known.size) * float64(len(known.on)) / all)
+				}
+			}
+		}
+		sum = min(max(sum, smallImage), largest)
+		scores[i] += weightImages * (highest * (sum - smallImage) / (largest - smallImage))
+	}
 }

@@ -58,11 +58,15 @@ type rolling struct {
 // the pods that exist, if every new pod becomes ready. All rollouts happen
 // together, those of a higher priority first; pods that already wait for a node
 // are served before new ones.
-func Simulate(nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
+func Simulate(namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
 	s := &simulation{now: NewSnapshot(), before: NewSnapshot()}
-	for _, n := range nodes {
-		s.now.SetNode(n)
-		s.before.SetNode(n)
+	for _, of := range []*Snapshot{s.now, s.before} {
+		for _, n := range namespaces {
+			of.SetNamespace(n.Name, n.Labels)
+		}
+		for _, n := range nodes {
+			of.SetNode(n)
+		}
 	}
 	leaves := map[types.UID]*rolling{}
 	all := make([]*rolling, len(rollouts))

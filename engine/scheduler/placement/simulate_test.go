@@ -64,7 +64,7 @@ func TestSimulate(t *testing.T) {
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, placement.Simulate(tc.nodes, tc.pods, tc.rollouts)); d != "" {
+			if d := cmp.Diff(tc.want, placement.Simulate(nil, tc.nodes, tc.pods, tc.rollouts)); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})

@@ -1,67 +1,101 @@
 package placement
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
 // Snapshot is the nodes, and what the pods on them take.
 type Snapshot struct {
 	nodes map[string]*nodeInfo
-	// on says where each pod is counted.
-	on map[types.UID]string
-	// ordered are the known nodes by name; nil after a node came or went.
+	// on has the pods that are counted.
+	on map[types.UID]*podInfo
+	// slots number the nodes; free are the numbers that no node has.
+	slots []*nodeInfo
+	free  []int32
+	// ordered are the known nodes, one of each zone in turn, by name; nil after
+	// a node came, went or changed its zone.
 	ordered []*nodeInfo
+	// last is what was worked out last of a pod.
+	last *podInfo
+
+	namespaces map[string]labels.Set
+	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
+	priorities map[int32]int         // pods on nodes, by their priority
+	images     map[string]*image
+	templates  map[string]*template
+
+	topologies map[string]*topology
+	tallies    map[string]*tally
+	byMatcher  index[*tally]
+	carriers   map[string]*carrier
+	byTerm     index[*carrier]
+	owners     map[types.UID]*counts
+
+	cycles uint64 // how many pods were looked at
+	// version changes with the pods and the nodes.
+	version uint64
 }
 
 // nodeInfo is one node. node is nil as long as only its pods are known.
 type nodeInfo struct {
 	name        string
+	slot        int32
 	node        *corev1.Node
 	allocatable resources
 	maxPods     int64
 	requested   resources
 	scored      resources
 	pods        map[types.UID]*podInfo
-	owners      map[types.UID]int
 	ports       map[hostPort]int
 }
 
-type hostPort struct {
-	ip       string
-	protocol corev1.Protocol
-	port     int32
-}
-
-// podInfo is what counts of a pod, worked out once.
-type podInfo struct {
-	pod           *corev1.Pod
-	exact, scored resources
-	ports         []hostPort
-	owner         types.UID
-	affinity      nodeaffinity.RequiredNodeAffinity
-	preferred     *nodeaffinity.PreferredSchedulingTerms
+// image is one that some nodes have.
+type image struct {
+	size int64
+	on   map[int32]struct{}
 }
 
 // NewSnapshot makes an empty snapshot.
 func NewSnapshot() *Snapshot {
-	return &Snapshot{nodes: map[string]*nodeInfo{}, on: map[types.UID]string{}}
+	return &Snapshot{
+		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: map[string]labels.Set{}, nominated: map[string][]*podInfo{},
+		priorities: map[int32]int{}, images: map[string]*image{}, templates: map[string]*template{}, topologies: map[string]*topology{},
+		tallies: map[string]*tally{}, byMatcher: index[*tally]{}, carriers: map[string]*carrier{}, byTerm: index[*carrier]{}, owners: map[types.UID]*counts{},
+	}
 }
 
 // Len is the number of nodes.
 func (s *Snapshot) Len() int { return len(s.list()) }
 
 func (s *Snapshot) list() []*nodeInfo {
-	if s.ordered == nil {
-		s.ordered = make([]*nodeInfo, 0, len(s.nodes))
-		for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
-			if n := s.nodes[name]; n.node != nil {
-				s.ordered = append(s.ordered, n)
+	if s.ordered != nil {
+		return s.ordered
+	}
+	zones := map[string][]*nodeInfo{}
+	known := 0
+	for _, n := range s.nodes {
+		if n.node != nil {
+			zone := n.node.Labels[corev1.LabelTopologyRegion] + "/" + n.node.Labels[corev1.LabelTopologyZone]
+			zones[zone] = append(zones[zone], n)
+			known++
+		}
+	}
+	names := slices.Sorted(maps.Keys(zones))
+	for _, zone := range names {
+		slices.SortFunc(zones[zone], func(a, b *nodeInfo) int { return cmp.Compare(a.name, b.name) })
+	}
+	s.ordered = make([]*nodeInfo, 0, known)
+	for i := 0; len(s.ordered) < known; i++ {
+		for _, zone := range names {
+			if i < len(zones[zone]) {
+				s.ordered = append(s.ordered, zones[zone][i])
 			}
 		}
 	}
@@ -71,7 +105,20 @@ func (s *Snapshot) list() []*nodeInfo {
 func (s *Snapshot) info(name string) *nodeInfo {
 	n := s.nodes[name]
 	if n == nil {
-		n = &nodeInfo{name: name, pods: map[types.UID]*podInfo{}, owners: map[types.UID]int{}, ports: map[hostPort]int{}}
+		n = &nodeInfo{name: name, pods: map[types.UID]*podInfo{}, ports: map[hostPort]int{}}
+		if len(s.free) > 0 {
+			n.slot, s.free = s.free[len(s.free)-1], s.free[:len(s.free)-1]
+			s.slots[n.slot] = n
+		} else {
+			n.slot = int32(len(s.slots))
+			s.slots = append(s.slots, n)
+			for _, t := range s.topologies {
+				t.of = append(t.of, none)
+			}
+			for _, t := range s.templates {
+				t.grow()
+			}
+		}
 		s.nodes[name] = n
 	}
 	return n
@@ -80,23 +127,99 @@ func (s *Snapshot) info(name string) *nodeInfo {
 // SetNode adds or replaces a node.
 func (s *Snapshot) SetNode(node *corev1.Node) {
 	n := s.info(node.Name)
-	if n.node == nil {
+	before := n.node
+	n.node = node
+	if before == nil || before.Labels[corev1.LabelTopologyZone] != node.Labels[corev1.LabelTopologyZone] || before.Labels[corev1.LabelTopologyRegion] != node.Labels[corev1.LabelTopologyRegion] {
 		s.ordered = nil
 	}
-	n.node = node
+	if before == nil || !maps.Equal(before.Labels, node.Labels) {
+		s.relabel(n.slot, before, node)
+	}
+	if before == nil || !maps.Equal(before.Labels, node.Labels) || before.Spec.Unschedulable != node.Spec.Unschedulable ||
+		!apiequality.Semantic.DeepEqual(before.Spec.Taints, node.Spec.Taints) {
+		s.reread(n.slot)
+	}
 	n.allocatable = resourcesOf(node.Status.Allocatable)
 	n.maxPods = 0
 	if q, ok := node.Status.Allocatable[corev1.ResourcePods]; ok {
 		n.maxPods = q.Value()
 	}
+	s.setImages(n.slot, before, node)
+	s.version++
+}
+
+// setImages notes which images a node has; either may be nil.
+func (s *Snapshot) setImages(slot int32, before, after *corev1.Node) {
+	var had, has []corev1.ContainerImage
+	if before != nil {
+		had = before.Status.Images
+	}
+	if after != nil {
+		has = after.Status.Images
+	}
+	if len(had) == 0 && len(has) == 0 || apiequality.Semantic.DeepEqual(had, has) {
+		return
+	}
+	for _, i := range had {
+		for _, name := range i.Names {
+			if known := s.images[name]; known != nil {
+				if delete(known.on, slot); len(known.on) == 0 {
+					delete(s.images, name)
+				}
+			}
+		}
+	}
+	for _, i := range has {
+		for _, name := range i.Names {
+			if s.images[name] == nil {
+				s.images[name] = &image{on: map[int32]struct{}{}}
+			}
+			s.images[name].size = max(s.images[name].size, i.SizeBytes)
+			s.images[name].on[slot] = struct{}{}
+		}
+	}
 }
 
 // RemoveNode forgets a node; pods on it are remembered until they are removed.
 func (s *Snapshot) RemoveNode(name string) {
-	if n := s.nodes[name]; n != nil {
-		n.node = nil
-		s.ordered = nil
-		s.drop(n)
+	n := s.nodes[name]
+	if n == nil || n.node == nil {
+		return
+	}
+	before := n.node
+	n.node, s.ordered = nil, nil
+	s.relabel(n.slot, before, nil)
+	s.setImages(n.slot, before, nil)
+	s.version++
+	s.drop(n)
+}
+
+// SetNamespace notes the labels of a namespace, and reports whether they changed.
+func (s *Snapshot) SetNamespace(name string, of map[string]string) bool {
+	if known, ok := s.namespaces[name]; ok && labels.Equals(known, of) {
+		return false
+	}
+	s.namespaces[name] = of
+	s.renamespaced()
+	return true
+}
+
+// RemoveNamespace forgets a namespace.
+func (s *Snapshot) RemoveNamespace(name string) {
+	if len(s.namespaces[name]) > 0 {
+		defer s.renamespaced()
+	}
+	delete(s.namespaces, name)
+}
+
+// renamespaced forgets what was counted by the labels of namespaces.
+func (s *Snapshot) renamespaced() {
+	s.version++
+	for id, t := range s.tallies {
+		if slices.ContainsFunc(t.matchers, func(m *matcher) bool { return m.within != nil }) {
+			s.byMatcher.remove(t.matchers[0], id)
+			delete(s.tallies, id)
+		}
 	}
 }
 
@@ -107,93 +230,121 @@ func (s *Snapshot) SetPod(pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return
 	}
-	s.place(newPodInfo(pod), pod.Spec.NodeName)
+	s.place(newPodInfo(pod), s.info(pod.Spec.NodeName))
 }
 
 // Assume counts a pod on a node that it is not bound to yet.
 func (s *Snapshot) Assume(pod *corev1.Pod, node string) {
 	s.RemovePod(pod.UID)
-	s.place(newPodInfo(pod), node)
+	s.place(s.read(pod), s.info(node))
+	s.last = nil
 }
 
-func (s *Snapshot) place(p *podInfo, node string) {
-	n := s.info(node)
+// Nominate keeps a node for a pod that waits until others have left it; an empty
+// name keeps none.
+func (s *Snapshot) Nominate(pod *corev1.Pod, node string) {
+	s.unnominate(pod.UID)
+	if node != "" {
+		s.nominated[node] = append(s.nominated[node], newPodInfo(pod))
+		s.version++
+	}
+}
+
+func (s *Snapshot) unnominate(uid types.UID) {
+	for name, list := range s.nominated {
+		i := slices.IndexFunc(list, func(p *podInfo) bool { return p.pod.UID == uid })
+		if i < 0 {
+			continue
+		}
+		if s.nominated[name] = slices.Delete(list, i, i+1); len(s.nominated[name]) == 0 {
+			delete(s.nominated, name)
+		}
+		s.version++
+	}
+}
+
+// read works out what counts of a pod, once in a row.
+func (s *Snapshot) read(pod *corev1.Pod) *podInfo {
+	if s.last == nil || s.last.pod != pod {
+		s.last = newPodInfo(pod)
+	}
+	return s.last
+}
+
+func (s *Snapshot) place(p *podInfo, n *nodeInfo) {
+	s.unnominate(p.pod.UID)
+	s.on[p.pod.UID] = p
+	s.put(p, n)
+}
+
+// put counts a pod on a node; lift takes it off again.
+func (s *Snapshot) put(p *podInfo, n *nodeInfo) {
+	p.node = n
 	n.pods[p.pod.UID] = p
-	s.on[p.pod.UID] = node
-	n.count(p, 1)
+	s.count(p, 1)
+}
+
+func (s *Snapshot) lift(p *podInfo) {
+	s.count(p, -1)
+	delete(p.node.pods, p.pod.UID)
+}
+
+func (s *Snapshot) count(p *podInfo, sign int64) {
+	n := p.node
+	s.version++
+	n.requested.add(&p.exact, sign)
+	n.scored.add(&p.scored, sign)
+	for _, port := range p.ports {
+		if n.ports[port] += int(sign); n.ports[port] <= 0 {
+			delete(n.ports, port)
+		}
+	}
+	if s.priorities[p.priority] += int(sign); s.priorities[p.priority] == 0 {
+		delete(s.priorities, p.priority)
+	}
+	s.tallied(p, sign)
+	s.carry(p, sign)
+	if p.owner != "" && !p.leaving() {
+		of := s.owners[p.owner]
+		if of == nil {
+			c := newCounts()
+			of = &c
+			s.owners[p.owner] = of
+		}
+		if of.add(n.slot, sign); len(of.nodes) == 0 {
+			delete(s.owners, p.owner)
+		}
+	}
 }
 
 // RemovePod forgets a pod.
 func (s *Snapshot) RemovePod(uid types.UID) {
-	node, ok := s.on[uid]
-	if !ok {
+	p := s.on[uid]
+	if p == nil {
+		if len(s.nominated) > 0 {
+			s.unnominate(uid)
+		}
 		return
 	}
+	s.lift(p)
 	delete(s.on, uid)
-	n := s.nodes[node]
-	n.count(n.pods[uid], -1)
-	delete(n.pods, uid)
-	s.drop(n)
+	s.drop(p.node)
 }
 
 // drop forgets a node of which nothing is known any more.
 func (s *Snapshot) drop(n *nodeInfo) {
 	if n.node == nil && len(n.pods) == 0 {
 		delete(s.nodes, n.name)
+		s.slots[n.slot] = nil
+		s.free = append(s.free, n.slot)
+		s.reread(n.slot)
 	}
 }
 
 // On returns the node on which a pod is counted, empty if it is not.
-func (s *Snapshot) On(uid types.UID) string { return s.on[uid] }
-
-func (n *nodeInfo) count(p *podInfo, sign int) {
-	n.requested.add(p.exact, int64(sign))
-	n.scored.add(p.scored, int64(sign))
-	for _, port := range p.ports {
-		if n.ports[port] += sign; n.ports[port] <= 0 {
-			delete(n.ports, port)
-		}
+func (s *Snapshot) On(uid types.UID) string {
+	if p := s.on[uid]; p != nil {
+		return p.node.name
 	}
-	if p.owner != "" {
-		if n.owners[p.owner] += sign; n.owners[p.owner] <= 0 {
-			delete(n.owners, p.owner)
-		}
-	}
-}
-
-func newPodInfo(pod *corev1.Pod) *podInfo {
-	p := &podInfo{pod: pod, affinity: nodeaffinity.GetRequiredNodeAffinity(pod)}
-	p.exact, p.scored = requests(pod)
-	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
-		p.owner = ref.UID
-	}
-	for i := range pod.Spec.Containers {
-		p.addPorts(&pod.Spec.Containers[i])
-	}
-	for i := range pod.Spec.InitContainers {
-		if c := &pod.Spec.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			p.addPorts(c)
-		}
-	}
-	if a := pod.Spec.Affinity; a != nil && a.NodeAffinity != nil {
-		// A term that cannot be read only prefers nothing.
-		p.preferred, _ = nodeaffinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
-	return p
-}
-
-func (p *podInfo) addPorts(c *corev1.Container) {
-	for _, port := range c.Ports {
-		if port.HostPort <= 0 {
-			continue
-		}
-		h := hostPort{ip: port.HostIP, protocol: port.Protocol, port: port.HostPort}
-		if h.ip == "" {
-			h.ip = anyAddress
-		}
-		if h.protocol == "" {
-			h.protocol = corev1.ProtocolTCP
-		}
-		p.ports = append(p.ports, h)
-	}
+	return ""
 }

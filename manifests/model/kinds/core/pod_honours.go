@@ -14,27 +14,23 @@ import (
 // lead to. Types that are not in it (metav1.LabelSelector, Quantity) are taken
 // whole.
 var podHonours = honour.Types{
-	honour.Of[corev1.Pod]():                {Honoured: "TypeMeta metadata spec status", Rules: map[string]*honour.Rule{"metadata": appArmorAnnotation(func(p *corev1.Pod) map[string]string { return p.Annotations })}},
-	honour.Of[corev1.PodTemplateSpec]():    {Honoured: "metadata spec", Rules: map[string]*honour.Rule{"metadata": appArmorAnnotation(func(p *corev1.PodTemplateSpec) map[string]string { return p.Annotations })}},
-	honour.Of[corev1.PodSpec]():            podSpecFields,
-	honour.Of[corev1.PodSecurityContext](): podSecurityContextFields,
-	honour.Of[corev1.Sysctl]():             {Honoured: "name value", Rules: map[string]*honour.Rule{"name": unsafeSysctl}},
-	honour.Of[corev1.Affinity]():           {Honoured: "nodeAffinity podAffinity podAntiAffinity"},
-	honour.Of[corev1.NodeAffinity](): {
-		Honoured: "requiredDuringSchedulingIgnoredDuringExecution",
-		Rules:    map[string]*honour.Rule{"preferredDuringSchedulingIgnoredDuringExecution": {Level: honour.Hint, Reason: "the scheduler weighs no preferences between nodes"}},
-	},
+	honour.Of[corev1.Pod]():                     {Honoured: "TypeMeta metadata spec status", Rules: map[string]*honour.Rule{"metadata": appArmorAnnotation(func(p *corev1.Pod) map[string]string { return p.Annotations })}},
+	honour.Of[corev1.PodTemplateSpec]():         {Honoured: "metadata spec", Rules: map[string]*honour.Rule{"metadata": appArmorAnnotation(func(p *corev1.PodTemplateSpec) map[string]string { return p.Annotations })}},
+	honour.Of[corev1.PodSpec]():                 podSpecFields,
+	honour.Of[corev1.PodSecurityContext]():      podSecurityContextFields,
+	honour.Of[corev1.Sysctl]():                  {Honoured: "name value", Rules: map[string]*honour.Rule{"name": unsafeSysctl}},
+	honour.Of[corev1.Affinity]():                {Honoured: "nodeAffinity podAffinity podAntiAffinity"},
+	honour.Of[corev1.NodeAffinity]():            {Honoured: requiredAndPreferred},
+	honour.Of[corev1.PreferredSchedulingTerm](): {Honoured: "weight preference"},
 	honour.Of[corev1.NodeSelector]():            {Honoured: "nodeSelectorTerms"},
 	honour.Of[corev1.NodeSelectorTerm]():        {Honoured: "matchExpressions matchFields"},
 	honour.Of[corev1.NodeSelectorRequirement](): {Honoured: "key operator values"},
-	honour.Of[corev1.PodAffinity]():             {Rules: betweenPods},
-	honour.Of[corev1.PodAntiAffinity]():         {Rules: betweenPods},
+	honour.Of[corev1.PodAffinity]():             {Honoured: requiredAndPreferred},
+	honour.Of[corev1.PodAntiAffinity]():         {Honoured: requiredAndPreferred},
+	honour.Of[corev1.WeightedPodAffinityTerm](): {Honoured: "weight podAffinityTerm"},
+	honour.Of[corev1.PodAffinityTerm]():         {Honoured: "labelSelector namespaces topologyKey namespaceSelector matchLabelKeys mismatchLabelKeys"},
 	honour.Of[corev1.TopologySpreadConstraint](): {
-		Honoured: "maxSkew topologyKey labelSelector minDomains nodeAffinityPolicy nodeTaintsPolicy matchLabelKeys",
-		Rules: map[string]*honour.Rule{"whenUnsatisfiable": {
-			Level: honour.Refused, Values: "DoNotSchedule", Reason: "the scheduler does not spread pods; ScheduleAnyway is accepted as a hint",
-			Asks: honour.When(func(c *corev1.TopologySpreadConstraint) bool { return c.WhenUnsatisfiable != corev1.ScheduleAnyway }),
-		}},
+		Honoured: "maxSkew topologyKey whenUnsatisfiable labelSelector minDomains nodeAffinityPolicy nodeTaintsPolicy matchLabelKeys",
 	},
 	honour.Of[corev1.Toleration]():         {Honoured: "key operator value effect tolerationSeconds"},
 	honour.Of[corev1.HostAlias]():          {Honoured: "ip hostnames"},
@@ -172,10 +168,7 @@ func appArmorAnnotation[T any](annotations func(*T) map[string]string) *honour.R
 	}
 }
 
-var betweenPods = map[string]*honour.Rule{
-	"requiredDuringSchedulingIgnoredDuringExecution":  {Level: honour.Refused, Reason: "the scheduler does not look at other pods; preferredDuringSchedulingIgnoredDuringExecution is accepted as a hint"},
-	"preferredDuringSchedulingIgnoredDuringExecution": {Level: honour.Hint, Reason: "the scheduler does not look at other pods"},
-}
+const requiredAndPreferred = "requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution"
 
 var noClaims = honour.NotServed("there are no resource claims")
 

@@ -14,9 +14,7 @@ var podSpecFields = honour.Fields{
 		"nodeSelector serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC securityContext " +
 		"imagePullSecrets hostname affinity schedulerName tolerations hostAliases priorityClassName priority dnsConfig readinessGates " +
 		// Admission refuses pods with a runtime class: there are none.
-		"runtimeClassName enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates " +
-		// Nothing is preempted, which is what Never asks for and what others may hope for.
-		"preemptionPolicy",
+		"runtimeClassName enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy",
 	Rules: map[string]*honour.Rule{
 		"shareProcessNamespace": {
 			Level: honour.Refused, Values: "true", Reason: "each container has a process namespace of its own",
@@ -24,14 +22,6 @@ var podSpecFields = honour.Fields{
 		},
 		"subdomain": {Level: honour.Hint, Reason: "there is no cluster DNS"},
 		"overhead":  honour.NotServed("it comes from runtime classes, which are not served"),
-		"topologySpreadConstraints": {
-			Level: honour.Hint, Values: "ScheduleAnyway", Reason: "the scheduler does not spread pods",
-			Asks: honour.When(func(s *corev1.PodSpec) bool {
-				return slices.ContainsFunc(s.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
-					return c.WhenUnsatisfiable == corev1.ScheduleAnyway
-				})
-			}),
-		},
 		"setHostnameAsFQDN": {
 			Level: honour.Refused, Values: "true", Reason: "there is no cluster DNS",
 			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN }),

@@ -1,0 +1,270 @@
+package placement
+
+import (
+	"math"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// cycle is one look at one pod.
+type cycle struct {
+	s        *Snapshot
+	p        *podInfo
+	template *template
+	// version is that of the snapshot for which the rest holds.
+	version uint64
+
+	hard                   []spread
+	attract, repel, barred []domains
+	first                  bool // no pod matches what it is attracted by, but itself
+}
+
+// domains are counts for each domain of a topology.
+type domains struct {
+	top    *topology
+	counts []int64
+}
+
+// spread is a constraint with what it counts.
+type spread struct {
+	*constraint
+	domains
+	// present are the domains that count; nil if all that have nodes do.
+	present []bool
+	least   int64
+}
+
+func newCycle(p *podInfo, s *Snapshot) *cycle {
+	c := &cycle{s: s, p: p, template: s.templateOf(p)}
+	c.count()
+	return c
+}
+
+// refresh follows the snapshot.
+func (c *cycle) refresh() {
+	if c.version != c.s.version {
+		c.count()
+	}
+}
+
+func (c *cycle) count() {
+	c.version = c.s.version
+	if len(c.p.hard) > 0 {
+		c.hard = c.spreads(c.hard[:0], c.p.hard, true)
+		for i := range c.hard {
+			c.hard[i].least = c.hard[i].lowest()
+		}
+	}
+	c.countAttract()
+	c.repel = c.repel[:0]
+	for _, t := range c.p.repel {
+		top := c.s.topology(t.topology)
+		c.repel = append(c.repel, domains{top, c.s.tallyOf(false, &t.matcher).by(top)})
+	}
+	c.barred = c.barred[:0]
+	c.s.byTerm.each(c.p.pod, func(x *carrier) {
+		if x.kind == carriesRepel && x.term.matches(c.p.pod, c.s) {
+			top := c.s.topology(x.term.topology)
+			c.barred = append(c.barred, domains{top, x.by(top)})
+		}
+	})
+}
+
+func (c *cycle) countAttract() {
+	c.attract = c.attract[:0]
+	if len(c.p.attract) == 0 {
+		return
+	}
+	all := make([]*matcher, len(c.p.attract))
+	for i, t := range c.p.attract {
+		all[i] = &t.matcher
+	}
+	tally := c.s.tallyOf(false, all...)
+	some := false
+	for _, t := range c.p.attract {
+		top := c.s.topology(t.topology)
+		d := domains{top, tally.by(top)}
+		c.attract = append(c.attract, d)
+		some = some || slices.ContainsFunc(d.counts, func(n int64) bool { return n > 0 })
+	}
+	c.first = !some && matchAll(all, c.p.pod, c.s)
+}
+
+// spreads counts for constraints. With strict, only nodes that have the labels of
+// all of them count.
+func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) []spread {
+	began := len(into)
+	for _, k := range constraints {
+		top := c.s.topology(k.topology)
+		into = append(into, spread{constraint: k, domains: domains{top: top}})
+	}
+	list := into[began:]
+	for i := range list {
+		x := &list[i]
+		of := c.counted(x.constraint)
+		if c.uniform(x.constraint, list, strict) {
+			x.counts = of.by(x.top)
+			continue
+		}
+		x.counts, x.present = make([]int64, len(x.top.nodes)), make([]bool, len(x.top.nodes))
+		for _, n := range c.s.list() {
+			d := x.top.of[n.slot]
+			if d == none || strict && slices.ContainsFunc(list, func(o spread) bool { return o.top.of[n.slot] == none }) ||
+				x.affinity && c.p.narrowed && !c.allowed(n) || x.taints && c.p.untolerated(n.node) != nil {
+				continue
+			}
+			x.present[d] = true
+			x.counts[d] += of.nodes[n.slot]
+		}
+	}
+	return into
+}
+
+// counted are the pods that a constraint is about.
+func (c *cycle) counted(k *constraint) *counts {
+	if !k.owners {
+		return &c.s.tallyOf(true, &k.matcher).counts
+	}
+	if of := c.s.owners[c.p.owner]; of != nil {
+		return of
+	}
+	empty := newCounts()
+	return &empty
+}
+
+// uniform reports whether every node that has the label counts.
+func (c *cycle) uniform(k *constraint, all []spread, strict bool) bool {
+	if k.affinity && c.p.narrowed || k.taints {
+		return false
+	}
+	return !strict || len(all) == 1 || !slices.ContainsFunc(all, func(x spread) bool { return x.top.missing > 0 })
+}
+
+func (c *cycle) allowed(n *nodeInfo) bool {
+	ok, err := c.p.affinity.Match(n.node)
+	return ok && err == nil
+}
+
+// lowest is the count of the domain that has least; 0 if there are too few.
+func (x *spread) lowest() int64 {
+	least, found := int64(math.MaxInt32), int64(0)
+	for d, nodes := range x.top.nodes {
+		if x.present == nil && nodes > 0 || x.present != nil && x.present[d] {
+			found++
+			least = min(least, at(x.counts, int32(d)))
+		}
+	}
+	if found < x.minDomains {
+		return 0
+	}
+	return least
+}
+
+// filter asks a node, with the pods for which it is kept, if they are no less
+// important, and without them.
+func (c *cycle) filter(n *nodeInfo) *verdict {
+	if len(c.s.nominated) == 0 {
+		return c.check(n)
+	}
+	var with []*podInfo
+	for _, p := range c.s.nominated[n.name] {
+		if p.priority >= c.p.priority && p.pod.UID != c.p.pod.UID {
+			with = append(with, p)
+		}
+	}
+	if len(with) == 0 {
+		return c.check(n)
+	}
+	if v := c.checkWith(n, with); v != nil {
+		return v
+	}
+	c.refresh()
+	return c.check(n)
+}
+
+func (c *cycle) checkWith(n *nodeInfo, with []*podInfo) *verdict {
+	for _, p := range with {
+		c.s.put(p, n)
+	}
+	defer func() {
+		for _, p := range with {
+			c.s.lift(p)
+		}
+	}()
+	c.refresh()
+	return c.check(n)
+}
+
+// check applies the filters in the order of the package's documentation; the
+// first that refuses decides.
+func (c *cycle) check(n *nodeInfo) *verdict {
+	if v := c.static(n); v != nil {
+		return v
+	}
+	if len(c.p.ports) > 0 && slices.ContainsFunc(c.p.ports, n.taken) {
+		return portTaken
+	}
+	if v := n.fits(c.p); v != nil {
+		return v
+	}
+	if len(c.hard) > 0 {
+		for i := range c.hard {
+			x := &c.hard[i]
+			d := x.top.of[n.slot]
+			if d == none {
+				return unlabeled
+			}
+			if at(x.counts, d)+x.self-x.least > x.maxSkew {
+				return skewed
+			}
+		}
+	}
+	return c.between(n)
+}
+
+// between looks at affinity between pods.
+func (c *cycle) between(n *nodeInfo) *verdict {
+	if len(c.attract) > 0 {
+		exist := true
+		for _, x := range c.attract {
+			d := x.top.of[n.slot]
+			if d == none {
+				return unattract
+			}
+			exist = exist && at(x.counts, d) > 0
+		}
+		if !exist && !c.first {
+			return unattract
+		}
+	}
+	for _, x := range c.repel {
+		if at(x.counts, x.top.of[n.slot]) > 0 {
+			return repelled
+		}
+	}
+	for _, x := range c.barred {
+		if at(x.counts, x.top.of[n.slot]) > 0 {
+			return barred
+		}
+	}
+	return nil
+}
+
+// matchesLabels reports whether a pod that came or went counts for one of c's
+// constraints and terms, or has a term about it.
+func concerns(waiting, other *podInfo, s *Snapshot) bool {
+	for _, k := range waiting.hard {
+		if other.pod.Namespace == waiting.pod.Namespace && k.selector.Matches(labels.Set(other.pod.Labels)) {
+			return true
+		}
+	}
+	for _, list := range [][]*term{waiting.attract, waiting.repel} {
+		for _, t := range list {
+			if t.matches(other.pod, s) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(other.repel, func(t *term) bool { return t.matches(waiting.pod, s) })
+}

@@ -1,0 +1,271 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Kubernetes' words for why nobody has to leave.
+const (
+	notHelpful = "Preemption is not helpful for scheduling"
+	noVictims  = "No preemption victims found for incoming pod"
+)
+
+// Budget is how many of some pods may be disrupted, as a PodDisruptionBudget says.
+type Budget struct {
+	Namespace string
+	Selector  labels.Selector
+	Allowed   int32
+	// Disrupted are the names of pods that Allowed counts as gone already.
+	Disrupted map[string]metav1.Time
+}
+
+// Preemption is a node on which a pod fits once others have left it.
+type Preemption struct {
+	Node string
+	// Victims have to leave, the most important first. They do not include pods
+	// that are leaving already, so there may be none.
+	Victims []*corev1.Pod
+	// Violations is how many of them budgets do not allow to leave.
+	Violations int
+	// Nominated lost the node, which had been kept for them.
+	Nominated []*corev1.Pod
+	leaving   []*podInfo
+}
+
+// Preempt looks for a node on which the pod fits if less important pods leave it,
+// after Pick has failed for it. It prefers nodes where budgets are kept, then
+// those where the most important victim is the least important, and where fewer
+// have to leave. No more leave than must. It adds to f what came of it, and
+// returns nil if nobody's leaving would help.
+func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed uint64) *Preemption {
+	p := s.read(pod)
+	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || len(f.Nodes) == 0 {
+		return nil
+	}
+	if reason := s.waits(p, f); reason != "" {
+		f.preemption, f.Waits = reason, true
+		return nil
+	}
+	less := false
+	for priority := range s.priorities {
+		less = less || priority < p.priority
+	}
+	if !less {
+		return nil // what f says already
+	}
+	s.cycles++
+	c := newCycle(p, s)
+	said := map[string]int{}
+	var open []*nodeInfo
+	for _, v := range f.Nodes {
+		if n := s.nodes[v.Node]; v.Final || n == nil || n.node == nil {
+			said[notHelpful]++
+		} else {
+			open = append(open, n)
+		}
+	}
+	want := min(len(open), max(100, len(open)/10))
+	var found []*Preemption
+	kept := false
+	for i := range open {
+		n := open[(int(tie(pod, seed)("")%uint64(len(open)))+i)%len(open)]
+		x, why := c.victims(n, budgets)
+		if x == nil {
+			for _, reason := range why {
+				said[reason]++
+			}
+			continue
+		}
+		found = append(found, x)
+		if kept = kept || x.Violations == 0; kept && len(found) >= want {
+			break
+		}
+	}
+	if len(found) == 0 {
+		f.preemption = fmt.Sprintf("0/%d nodes are available: %s.", len(f.Nodes), histogram(said))
+		return nil
+	}
+	best := slices.MinFunc(found, comparePreemptions)
+	for _, other := range s.nominated[best.Node] {
+		if other.priority < p.priority {
+			best.Nominated = append(best.Nominated, other.pod)
+		}
+	}
+	f.preemption = fmt.Sprintf("found a potential placement for pod on node %s, preempting %d victims", best.Node, len(best.Victims))
+	return best
+}
+
+// waits says why a pod for which others leave already has nobody else leave.
+func (s *Snapshot) waits(p *podInfo, f *Failure) string {
+	n := s.nodes[p.pod.Status.NominatedNodeName]
+	if n == nil || slices.ContainsFunc(f.Nodes, func(v Verdict) bool { return v.Node == n.name && v.Final }) {
+		return ""
+	}
+	for _, other := range n.pods {
+		if other.priority < p.priority && other.leaving() && slices.ContainsFunc(other.pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonPreemptionByScheduler
+		}) {
+			return "not eligible due to a terminating pod on the nominated node."
+		}
+	}
+	return ""
+}
+
+// victims returns who has to leave a node, or why that does not help.
+func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
+	var less []*podInfo
+	for _, p := range n.pods {
+		if p.priority < c.p.priority {
+			less = append(less, p)
+		}
+	}
+	if len(less) == 0 {
+		return nil, []string{noVictims}
+	}
+	slices.SortFunc(less, compareImportance)
+	off := map[*podInfo]bool{}
+	defer func() {
+		for p := range off {
+			c.s.put(p, n)
+		}
+	}()
+	for _, p := range less {
+		off[p] = true
+		c.s.lift(p)
+	}
+	c.refresh()
+	if v := c.filter(n); v != nil {
+		return nil, v.reasons
+	}
+	x := &Preemption{Node: n.name}
+	spare := func(p *podInfo) bool {
+		c.s.put(p, n)
+		delete(off, p)
+		c.refresh()
+		if c.filter(n) == nil {
+			return true
+		}
+		off[p] = true
+		c.s.lift(p)
+		return false
+	}
+	violating, others := split(less, budgets)
+	for _, p := range violating {
+		if !spare(p) && !p.leaving() {
+			x.Violations++
+		}
+	}
+	for _, p := range others {
+		spare(p)
+	}
+	for _, p := range less {
+		switch {
+		case !off[p]:
+		case p.leaving():
+			x.leaving = append(x.leaving, p)
+		default:
+			x.Victims = append(x.Victims, p.pod)
+		}
+	}
+	if len(off) == 0 {
+		return nil, []string{noVictims}
+	}
+	return x, nil
+}
+
+// compareImportance orders pods by who may stay rather: those that do not leave
+// anyway, of a higher priority, that run longer.
+func compareImportance(a, b *podInfo) int {
+	return cmp.Or(
+		compareBools(a.leaving(), b.leaving()),
+		cmp.Compare(b.priority, a.priority),
+		started(a.pod).Compare(started(b.pod).Time),
+		cmp.Compare(a.pod.Namespace, b.pod.Namespace),
+		cmp.Compare(a.pod.Name, b.pod.Name),
+		cmp.Compare(a.pod.UID, b.pod.UID),
+	)
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+func started(pod *corev1.Pod) metav1.Time {
+	if pod.Status.StartTime != nil {
+		return *pod.Status.StartTime
+	}
+	return metav1.Time{Time: pod.CreationTimestamp.Time}
+}
+
+// split separates the pods that budgets do not allow to leave.
+func split(pods []*podInfo, budgets []Budget) (violating, others []*podInfo) {
+	left := make([]int32, len(budgets))
+	for i := range budgets {
+		left[i] = budgets[i].Allowed
+	}
+	for _, p := range pods {
+		over := false
+		for i := range budgets {
+			b := &budgets[i]
+			if b.Namespace != p.pod.Namespace || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(p.pod.Labels)) || p.leaving() {
+				continue
+			}
+			if _, gone := b.Disrupted[p.pod.Name]; gone {
+				continue
+			}
+			left[i]--
+			over = over || left[i] < 0
+		}
+		if over {
+			violating = append(violating, p)
+		} else {
+			others = append(others, p)
+		}
+	}
+	return violating, others
+}
+
+// comparePreemptions orders what is to be preferred first.
+func comparePreemptions(a, b *Preemption) int {
+	type rank struct {
+		top, sum int64
+		since    metav1.Time
+	}
+	of := func(x *Preemption) rank {
+		r := rank{top: math.MinInt64}
+		for i, v := range x.Victims {
+			p := int64(priority(v))
+			r.sum += p + math.MaxInt32 + 1
+			switch began := started(v); {
+			case i == 0:
+				r.top, r.since = p, began
+			case p == r.top && began.Time.Before(r.since.Time):
+				r.since = began
+			}
+		}
+		return r
+	}
+	ra, rb := of(a), of(b)
+	return cmp.Or(
+		cmp.Compare(a.Violations, b.Violations),
+		cmp.Compare(ra.top, rb.top),
+		cmp.Compare(ra.sum, rb.sum),
+		cmp.Compare(len(a.Victims), len(b.Victims)),
+		rb.since.Compare(ra.since.Time),
+		cmp.Compare(a.Node, b.Node),
+	)
+}
