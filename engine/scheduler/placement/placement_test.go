@@ -17,7 +17,7 @@ import (
 
 func node(name string, edit ...func(*corev1.Node)) *corev1.Node {
 	n := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "ssd", "host": name}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "ssd", "host": name, corev1.LabelHostname: name}},
 		Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
 			"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("5"), "ephemeral-storage": resource.MustParse("10Gi"),
 		}},
@@ -172,7 +172,7 @@ func TestPrefer(t *testing.T) {
 				Weight: 10, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "host", Operator: corev1.NodeSelectorOpIn, Values: []string{"b"}}}},
 			}}}}
 		}), "b"},
-		{"the balanced node", []any{node("a"), node("b"), pod("q", on("a"), requests("2", "0")), pod("r", on("b"), requests("1", "2Gi"))}, pod("p", requests("1", "1Gi")), "b"},
+		{"the balanced node", []any{node("a"), node("b"), pod("q", on("a"), requests("2", "0")), pod("r", on("b"), requests("0", "4Gi"))}, pod("p", requests("1", "1Gi")), "b"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for seed := range uint64(10) {

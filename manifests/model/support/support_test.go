@@ -80,13 +80,13 @@ func TestRefusals(t *testing.T) {
 		"nothing": {pod(func(*corev1.PodSpec) {}), nil},
 		"affinity": {pod(func(s *corev1.PodSpec) {
 			s.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: terms}}
-		}), []string{"spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"}},
+		}), nil},
 		"anti-affinity": {pod(func(s *corev1.PodSpec) {
 			s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: terms}}
-		}), []string{"spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"}},
+		}), nil},
 		"spread": {pod(func(s *corev1.PodSpec) {
 			s.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{WhenUnsatisfiable: corev1.DoNotSchedule}}
-		}), []string{"spec.topologySpreadConstraints[0].whenUnsatisfiable"}},
+		}), nil},
 		"user namespace":   {pod(func(s *corev1.PodSpec) { s.HostUsers = new(false) }), []string{"spec.hostUsers"}},
 		"host users":       {pod(func(s *corev1.PodSpec) { s.HostUsers = new(true) }), nil},
 		"shared processes": {pod(func(s *corev1.PodSpec) { s.ShareProcessNamespace = new(true) }), []string{"spec.shareProcessNamespace"}},
@@ -177,15 +177,6 @@ func TestWarnings(t *testing.T) {
 		obj  runtime.Object
 		want string
 	}{
-		"preferred anti-affinity": {pod(func(s *corev1.PodSpec) {
-			s.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{}}}}
-		}), "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution"},
-		"preferred nodes": {pod(func(s *corev1.PodSpec) {
-			s.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{}}}}
-		}), "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution"},
-		"spread": {pod(func(s *corev1.PodSpec) {
-			s.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{WhenUnsatisfiable: corev1.ScheduleAnyway}}
-		}), "spec.topologySpreadConstraints"},
 		"subdomain":     {pod(func(s *corev1.PodSpec) { s.Subdomain = "db" }), "spec.subdomain"},
 		"load balancer": {&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, "spec.type"},
 		"health check":  {&corev1.Service{Spec: corev1.ServiceSpec{HealthCheckNodePort: 30000}}, "spec.healthCheckNodePort"},

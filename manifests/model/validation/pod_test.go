@@ -301,7 +301,6 @@ func podSpecCases(t *testing.T) {
 			}
 		}), []string{
 			"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term",
-			"spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution: Forbidden: not supported yet: the scheduler does not look at other pods; preferredDuringSchedulingIgnoredDuringExecution is accepted as a hint",
 		}},
 		"node operator": {podSpec(func(s *corev1.PodSpec) {
 			s.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
