@@ -103,7 +103,7 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	if want < len(ask) {
 		start = int(order("") % uint64(len(ask)))
 	}
-	fitting, verdicts := make([]*nodeInfo, 0, want), make([]*verdict, 0, len(ask))
+	fitting, verdicts := s.fitting[:0], s.verdicts[:0]
 	for i := range ask {
 		n := ask[(start+i)%len(ask)]
 		c.refresh()
@@ -116,6 +116,7 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 			break
 		}
 	}
+	s.fitting, s.verdicts = fitting, verdicts
 	if len(fitting) > 0 {
 		c.refresh()
 		return c.best(fitting, order).name, nil

@@ -17,6 +17,9 @@ const (
 	noVictims  = "No preemption victims found for incoming pod"
 )
 
+// candidates are how many nodes are compared, if they are as many.
+const candidates = 100
+
 // Budget is how many of some pods may be disrupted, as a PodDisruptionBudget says.
 type Budget struct {
 	Namespace string
@@ -71,7 +74,6 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 			open = append(open, n)
 		}
 	}
-	want := min(len(open), max(100, len(open)/10))
 	var found []*Preemption
 	kept := false
 	for i := range open {
@@ -84,7 +86,7 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 			continue
 		}
 		found = append(found, x)
-		if kept = kept || x.Violations == 0; kept && len(found) >= want {
+		if kept = kept || x.Violations == 0; kept && len(found) >= candidates {
 			break
 		}
 	}
@@ -130,7 +132,7 @@ func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
 		return nil, []string{noVictims}
 	}
 	slices.SortFunc(less, compareImportance)
-	off := map[*podInfo]bool{}
+	off := make(map[*podInfo]bool, len(less))
 	defer func() {
 		for p := range off {
 			c.s.put(p, n)

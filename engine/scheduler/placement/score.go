@@ -2,6 +2,7 @@ package placement
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -38,7 +39,8 @@ func (c *cycle) best(nodes []*nodeInfo, tie func(node string) uint64) (best *nod
 	if len(nodes) == 1 {
 		return nodes[0]
 	}
-	scores := make([]int64, len(nodes))
+	scores := slices.Grow(c.s.scores[:0], len(nodes))[:len(nodes)]
+	c.s.scores = scores
 	for i, n := range nodes {
 		scores[i] = weightFree * free(c.p, n)
 		if !c.p.bestEffort {
@@ -88,8 +90,8 @@ func balance(p *podInfo, n *nodeInfo) int64 {
 		if n.allocatable.milliCPU == 0 || n.allocatable.memory == 0 {
 			return highest
 		}
-		cpu := math.Min(1, float64(milliCPU)/float64(n.allocatable.milliCPU))
-		mem := math.Min(1, float64(memory)/float64(n.allocatable.memory))
+		cpu := min(1, float64(milliCPU)/float64(n.allocatable.milliCPU))
+		mem := min(1, float64(memory)/float64(n.allocatable.memory))
 		return int64((1 - math.Abs(cpu-mem)/2) * highest)
 	}
 	with := even(n.requested.milliCPU+p.exact.milliCPU, n.requested.memory+p.exact.memory)

@@ -22,8 +22,11 @@ type Snapshot struct {
 	// ordered are the known nodes, one of each zone in turn, by name; nil after
 	// a node came, went or changed its zone.
 	ordered []*nodeInfo
-	// last is what was worked out last of a pod.
-	last *podInfo
+	// last is what was worked out last of a pod; the others are used again.
+	last     *podInfo
+	fitting  []*nodeInfo
+	verdicts []*verdict
+	scores   []int64
 
 	namespaces map[string]labels.Set
 	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
