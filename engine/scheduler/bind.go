@@ -46,19 +46,22 @@ type writer struct {
 func (s *Scheduler) hand(ctx context.Context, w *writer, b batch) {
 	if w.batches == nil {
 		w.batches, w.done = make(chan batch, 4), make(chan struct{})
-		go func() {
+		go guard.Do(ctx, "write what was scheduled", func() {
 			defer close(w.done)
 			for b := range w.batches {
 				var came []outcome
-				if !guard.Do(ctx, "write what was scheduled", func() { came = s.write(ctx, b) }) {
+				if !guard.Do(ctx, "write a batch", func() { came = s.write(ctx, b) }) {
 					came = nil
 					for _, one := range b.bindings {
 						came = append(came, outcome{item: one.item, node: one.node, err: errPanic})
 					}
+					for _, e := range b.evictions {
+						came = append(came, outcome{item: e.item, err: errPanic})
+					}
 				}
 				w.outcomes = append(w.outcomes, came...)
 			}
-		}()
+		})
 	}
 	w.batches <- b
 }

@@ -52,7 +52,7 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || len(f.Nodes) == 0 {
 		return nil
 	}
-	if reason := s.waits(p, f); reason != "" {
+	if reason := waits(s, p, f); reason != "" {
 		f.preemption, f.Waits = reason, true
 		return nil
 	}
@@ -105,7 +105,7 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 }
 
 // waits says why a pod for which others leave already has nobody else leave.
-func (s *Snapshot) waits(p *podInfo, f *Failure) string {
+func waits(s *Snapshot, p *podInfo, f *Failure) string {
 	n := s.nodes[p.pod.Status.NominatedNodeName]
 	if n == nil || slices.ContainsFunc(f.Nodes, func(v Verdict) bool { return v.Node == n.name && v.Final }) {
 		return ""
