@@ -138,12 +138,12 @@ func (s *Scheduler) settle(ctx context.Context, outcomes []outcome) {
 			if ctx.Err() == nil {
 				s.Events.Warning(s.Name, pod, "FailedScheduling", "binding rejected: %v", o.err)
 			}
-			s.snapshot.RemovePod(pod.UID)
+			s.gone(pod)
 			s.queue.failed(o.item, s.Now())
 		case o.bound == nil:
 			// It was deleted, or somebody else bound it: its event will say so.
 			s.queue.remove(o.item.key)
-			s.snapshot.RemovePod(pod.UID)
+			s.gone(pod)
 		default:
 			s.queue.remove(o.item.key)
 			s.Events.Normal(s.Name, o.bound, "Scheduled", "Successfully assigned %s/%s to %s", o.bound.Namespace, o.bound.Name, o.node)

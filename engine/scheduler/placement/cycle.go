@@ -30,6 +30,7 @@ type domains struct {
 type spread struct {
 	*constraint
 	domains
+	of *counts
 	// present are the domains that count; nil if all that have nodes do.
 	present []bool
 	least   int64
@@ -102,9 +103,9 @@ func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) [
 	list := into[began:]
 	for i := range list {
 		x := &list[i]
-		of := c.counted(x.constraint)
+		x.of = c.counted(x.constraint)
 		if c.uniform(x.constraint, list, strict) {
-			x.counts = of.by(x.top)
+			x.counts = x.of.by(x.top)
 			continue
 		}
 		x.counts, x.present = make([]int64, len(x.top.nodes)), make([]bool, len(x.top.nodes))
@@ -115,7 +116,7 @@ func (c *cycle) spreads(into []spread, constraints []*constraint, strict bool) [
 				continue
 			}
 			x.present[d] = true
-			x.counts[d] += of.nodes[n.slot]
+			x.counts[d] += x.of.nodes[n.slot]
 		}
 	}
 	return into
@@ -251,8 +252,8 @@ func (c *cycle) between(n *nodeInfo) *verdict {
 	return nil
 }
 
-// matchesLabels reports whether a pod that came or went counts for one of c's
-// constraints and terms, or has a term about it.
+// concerns reports whether a pod that came or went counts for one of the waiting
+// pod's constraints and terms, or has a term about it.
 func concerns(waiting, other *podInfo, s *Snapshot) bool {
 	for _, k := range waiting.hard {
 		if other.pod.Namespace == waiting.pod.Namespace && k.selector.Matches(labels.Set(other.pod.Labels)) {

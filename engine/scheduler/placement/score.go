@@ -177,7 +177,7 @@ func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
 		var sum float64
 		for j := range list {
 			if d := list[j].top.of[n.slot]; d != none {
-				sum += float64(c.near(&list[j], n, d))*weights[j] + float64(list[j].maxSkew-1)
+				sum += float64(list[j].near(n, d))*weights[j] + float64(list[j].maxSkew-1)
 			}
 		}
 		raw[i] = int64(math.Round(sum))
@@ -196,9 +196,9 @@ func (c *cycle) scoreSpread(nodes []*nodeInfo, scores []int64) {
 
 // near is how many of the pods are in the node's domain. Those of the node itself
 // count whatever the constraint says of other nodes.
-func (c *cycle) near(x *spread, n *nodeInfo, domain int32) int64 {
+func (x *spread) near(n *nodeInfo, domain int32) int64 {
 	if x.top.key == corev1.LabelHostname {
-		return c.counted(x.constraint).nodes[n.slot]
+		return x.of.nodes[n.slot]
 	}
 	return at(x.counts, domain)
 }
