@@ -1,8 +1,6 @@
 package placement
 
 import (
-	"maps"
-
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
@@ -57,11 +55,6 @@ func (r *resources) add(other *resources, sign int64) {
 			delete(r.others, name)
 		}
 	}
-}
-
-// equal reports whether both are the same amounts.
-func (r *resources) equal(o *resources) bool {
-	return r.milliCPU == o.milliCPU && r.memory == o.memory && r.ephemeral == o.ephemeral && maps.Equal(r.others, o.others)
 }
 
 // requests returns what a pod asks for, and what it is scored as.

@@ -265,23 +265,33 @@ func TestPreempt(t *testing.T) {
 	}{
 		"the least important": {
 			[]any{pod("low", on("a"), cpu("3"), prioritised(1)), pod("lower", on("b"), cpu("3"), prioritised(0))},
-			pod("p", cpu("3"), prioritised(5)), nil, "b", []string{"lower"}, "found a potential placement for pod on node b, preempting 1 victims",
+			pod("p", cpu("3"), prioritised(5)), nil, "b",
+			[]string{"lower"},
+			"found a potential placement for pod on node b, preempting 1 victims",
 		},
 		"as few as will do": {
 			[]any{pod("a1", on("a"), cpu("2")), pod("a2", on("a"), cpu("2")), pod("b1", on("b"), cpu("3"), prioritised(6))},
-			pod("p", cpu("2"), prioritised(5)), nil, "a", []string{"a2"}, "found a potential placement for pod on node a, preempting 1 victims",
+			pod("p", cpu("2"), prioritised(5)), nil, "a",
+			[]string{"a2"},
+			"found a potential placement for pod on node a, preempting 1 victims",
 		},
 		"the younger": {
 			[]any{pod("old", on("a"), cpu("3"), at(1)), pod("young", on("b"), cpu("3"), at(2))},
-			pod("p", cpu("3"), prioritised(5)), nil, "b", []string{"young"}, "found a potential placement for pod on node b, preempting 1 victims",
+			pod("p", cpu("3"), prioritised(5)), nil, "b",
+			[]string{"young"},
+			"found a potential placement for pod on node b, preempting 1 victims",
 		},
 		"where a budget allows it": {
 			[]any{pod("web", on("a"), cpu("3"), label("app", "web")), pod("job", on("b"), cpu("3"), prioritised(3))},
-			pod("p", cpu("3"), prioritised(5)), budget, "b", []string{"job"}, "found a potential placement for pod on node b, preempting 1 victims",
+			pod("p", cpu("3"), prioritised(5)), budget, "b",
+			[]string{"job"},
+			"found a potential placement for pod on node b, preempting 1 victims",
 		},
 		"against a budget if it must": {
 			[]any{pod("web", on("a"), cpu("3"), label("app", "web")), pod("job", on("b"), cpu("3"), prioritised(6))},
-			pod("p", cpu("3"), prioritised(5)), budget, "a", []string{"web"}, "found a potential placement for pod on node a, preempting 1 victims",
+			pod("p", cpu("3"), prioritised(5)), budget, "a",
+			[]string{"web"},
+			"found a potential placement for pod on node a, preempting 1 victims",
 		},
 		"nobody who is as important": {
 			[]any{pod("x", on("a"), cpu("3"), prioritised(5)), pod("y", on("b"), cpu("3"), prioritised(5))},
@@ -305,7 +315,9 @@ func TestPreempt(t *testing.T) {
 		},
 		"a pod that keeps it away": {
 			[]any{pod("x", on("a"), label("app", "web"), prioritised(0)), pod("y", on("b"), label("app", "web"), prioritised(9)), pod("z", on("a"), cpu("1"))},
-			pod("p", cpu("1"), prioritised(5), repelled(term(corev1.LabelHostname, matching("app", "web")))), nil, "a", []string{"x"}, "found a potential placement for pod on node a, preempting 1 victims",
+			pod("p", cpu("1"), prioritised(5), repelled(term(corev1.LabelHostname, matching("app", "web")))), nil, "a",
+			[]string{"x"},
+			"found a potential placement for pod on node a, preempting 1 victims",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
