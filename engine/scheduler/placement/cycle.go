@@ -12,6 +12,10 @@ type cycle struct {
 	s        *Snapshot
 	p        *podInfo
 	template *template
+	// standing is nil if nothing is kept of what the nodes say.
+	standing *standing
+	// trying is a node whose pods are being put on and off.
+	trying *nodeInfo
 	// version is that of the snapshot for which the rest holds.
 	version uint64
 
@@ -39,6 +43,13 @@ type spread struct {
 func newCycle(p *podInfo, s *Snapshot) *cycle {
 	c := &cycle{s: s, p: p, template: s.templateOf(p)}
 	c.count()
+	return c
+}
+
+// newStandingCycle is for a snapshot that is as its caller left it.
+func newStandingCycle(p *podInfo, s *Snapshot) *cycle {
+	c := newCycle(p, s)
+	c.standing = s.standingOf(p)
 	return c
 }
 
@@ -162,66 +173,78 @@ func (x *spread) lowest() int64 {
 	return least
 }
 
-// filter asks a node, with the pods for which it is kept, if they are no less
-// important, and without them.
+// filter asks a node by itself, and besides with the pods for which it is kept, if they
+// are no less important.
 func (c *cycle) filter(n *nodeInfo) *verdict {
-	if len(c.s.nominated) == 0 {
-		return c.check(n)
+	if v := c.check(n); v != nil || len(c.s.nominated) == 0 {
+		return v
 	}
-	var with []*podInfo
+	with := c.keptFor(n)
+	if len(with) == 0 {
+		return nil
+	}
+	was := c.trying
+	c.trying = n
+	for _, p := range with {
+		c.s.put(p, n)
+	}
+	c.refresh()
+	v := c.check(n)
+	for _, p := range with {
+		c.s.lift(p)
+	}
+	c.refresh()
+	c.trying = was
+	return v
+}
+
+// keptFor are the pods for which a node is kept and which are no less important.
+func (c *cycle) keptFor(n *nodeInfo) (with []*podInfo) {
+	if len(c.s.nominated) == 0 {
+		return nil
+	}
 	for _, p := range c.s.nominated[n.name] {
 		if p.priority >= c.p.priority && p.pod.UID != c.p.pod.UID {
 			with = append(with, p)
 		}
 	}
-	if len(with) == 0 {
-		return c.check(n)
-	}
-	if v := c.checkWith(n, with); v != nil {
-		return v
-	}
-	c.refresh()
-	return c.check(n)
-}
-
-func (c *cycle) checkWith(n *nodeInfo, with []*podInfo) *verdict {
-	for _, p := range with {
-		c.s.put(p, n)
-	}
-	defer func() {
-		for _, p := range with {
-			c.s.lift(p)
-		}
-	}()
-	c.refresh()
-	return c.check(n)
+	return with
 }
 
 // check applies the filters in the order of the package's documentation; the
 // first that refuses decides.
 func (c *cycle) check(n *nodeInfo) *verdict {
+	if v := c.alone(n); v != nil {
+		return v
+	}
+	for i := range c.hard {
+		x := &c.hard[i]
+		d := x.top.of[n.slot]
+		if d == none {
+			return unlabeled
+		}
+		if at(x.counts, d)+x.self-x.least > x.maxSkew {
+			return skewed
+		}
+	}
+	return c.between(n)
+}
+
+// ask asks a node without rules between pods and without what is kept.
+func (c *cycle) ask(n *nodeInfo) *verdict {
 	if v := c.static(n); v != nil {
 		return v
 	}
 	if len(c.p.ports) > 0 && slices.ContainsFunc(c.p.ports, n.taken) {
 		return portTaken
 	}
-	if v := n.fits(c.p); v != nil {
-		return v
-	}
-	if len(c.hard) > 0 {
-		for i := range c.hard {
-			x := &c.hard[i]
-			d := x.top.of[n.slot]
-			if d == none {
-				return unlabeled
-			}
-			if at(x.counts, d)+x.self-x.least > x.maxSkew {
-				return skewed
-			}
-		}
-	}
-	return c.between(n)
+	return n.fits(c.p)
+}
+
+// plain reports whether only the resources that every node has decide which of a
+// node's pods are in the way.
+func (c *cycle) plain(n *nodeInfo) bool {
+	return len(c.hard)+len(c.attract)+len(c.repel)+len(c.barred)+len(c.p.ports)+len(c.p.exact.others) == 0 && len(c.keptFor(n)) == 0
 }
 
 // between looks at affinity between pods.

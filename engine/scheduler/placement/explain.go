@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,7 +24,6 @@ type Verdict struct {
 
 // Failure is why a pod fits on no node.
 type Failure struct {
-	Nodes []Verdict
 	// Causes are those of all nodes.
 	Causes Cause
 	// Class is equal for pods that the same changes help.
@@ -31,6 +31,9 @@ type Failure struct {
 	// Waits is set by Preempt if others already leave the node that is kept for
 	// the pod.
 	Waits bool
+	// nodes is how many there are, and refused how many say what.
+	nodes   int
+	refused map[*verdict]int
 	// whole is said instead of the nodes' reasons.
 	whole      string
 	preemption string
@@ -83,78 +86,94 @@ func Concerns(waiting, other *corev1.Pod, s *Snapshot) bool {
 // of many nodes which are compared.
 func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	s.cycles++
-	c := newCycle(s.read(pod), s)
-	nodes, order := s.list(), tie(pod, seed)
+	c := newStandingCycle(s.read(pod), s)
 	if n := s.nodes[pod.Status.NominatedNodeName]; n != nil && n.node != nil && c.filter(n) == nil {
 		return n.name, nil
 	}
-	c.refresh()
-	ask := nodes
-	if c.p.one {
-		ask = nil
-		for _, name := range c.p.names {
-			if n := s.nodes[name]; n != nil && n.node != nil {
-				ask = append(ask, n)
-			}
-		}
+	refused, nowhere := c.nowhere()
+	if nowhere {
+		return "", c.failure(refused)
 	}
+	order := tie(pod, seed)
+	ask, start := c.candidates(order)
 	want := enough(len(ask))
-	start := 0
-	if want < len(ask) {
-		start = int(order("") % uint64(len(ask)))
-	}
-	fitting, verdicts := s.fitting[:0], s.verdicts[:0]
+	refused = map[*verdict]int{}
+	fitting := s.fitting[:0]
 	for i := range ask {
 		n := ask[(start+i)%len(ask)]
-		c.refresh()
-		v := c.filter(n)
-		if v != nil {
-			verdicts = append(verdicts, v)
+		if v := c.filter(n); v != nil {
+			refused[v]++
 			continue
 		}
 		if fitting = append(fitting, n); len(fitting) == want {
 			break
 		}
 	}
-	s.fitting, s.verdicts = fitting, verdicts
+	s.fitting = fitting
 	if len(fitting) > 0 {
-		c.refresh()
 		return c.best(fitting, order).name, nil
 	}
-	return "", c.failure(nodes, ask, verdicts, start)
+	return "", c.failure(refused)
 }
 
-// failure tells of all nodes why they refused.
-func (c *cycle) failure(nodes, asked []*nodeInfo, verdicts []*verdict, start int) *Failure {
-	f := &Failure{Nodes: make([]Verdict, 0, len(nodes)), Class: c.p.class()}
-	for i, v := range verdicts {
-		f.Nodes = append(f.Nodes, Verdict{Node: asked[(start+i)%len(asked)].name, Reasons: v.reasons, Final: v.final})
+// candidates are the nodes to ask, and which of them first.
+func (c *cycle) candidates(order func(string) uint64) (ask []*nodeInfo, start int) {
+	ask = c.s.list()
+	if c.p.one {
+		ask = nil
+		for _, name := range c.p.names {
+			if n := c.s.nodes[name]; n != nil && n.node != nil {
+				ask = append(ask, n)
+			}
+		}
+	}
+	if enough(len(ask)) < len(ask) {
+		start = int(order("") % uint64(len(ask)))
+	}
+	return ask, start
+}
+
+// failure tells how many nodes refused for what; those that were not asked have
+// another name.
+func (c *cycle) failure(refused map[*verdict]int) *Failure {
+	f := &Failure{Class: c.p.class(), nodes: c.s.Len(), refused: refused}
+	asked := 0
+	for v, n := range refused {
 		f.Causes |= v.cause
+		asked += n
 	}
 	if c.p.one {
 		f.Causes |= ByNode
-		for _, n := range nodes {
-			if !slices.Contains(asked, n) {
-				f.Nodes = append(f.Nodes, Verdict{Node: n.name, Reasons: unnamed.reasons, Final: true})
-			}
+		if asked < f.nodes {
+			refused[unnamed] = f.nodes - asked
 		}
 		if len(c.p.names) == 0 {
 			f.whole = "pod affinity terms conflict"
 		}
 	}
-	preemption := map[string]int{}
-	for _, v := range f.Nodes {
-		if v.Final {
-			preemption[notHelpful]++
-		} else {
-			preemption[noVictims]++
-		}
-	}
-	f.preemption = fmt.Sprintf("0/%d nodes are available: %s.", len(f.Nodes), histogram(preemption))
+	f.preempting(map[string]int{noVictims: f.nodes - f.final()})
 	if policy := c.p.pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever {
 		f.preemption = "not eligible due to preemptionPolicy=Never."
 	}
 	return f
+}
+
+// final is how many nodes would not take the pod if they were empty either.
+func (f *Failure) final() (nodes int) {
+	for v, n := range f.refused {
+		if v.final {
+			nodes += n
+		}
+	}
+	return nodes
+}
+
+// preempting notes why nobody's leaving helps, on the nodes where that is no matter of
+// the node itself.
+func (f *Failure) preempting(said map[string]int) {
+	said[notHelpful] += f.final()
+	maps.DeleteFunc(said, func(_ string, n int) bool { return n == 0 })
+	f.preemption = fmt.Sprintf("0/%d nodes are available: %s.", f.nodes, histogram(said))
 }
 
 // Class is equal for pods of which all nodes say the same.
@@ -194,20 +213,20 @@ func tie(pod *corev1.Pod, seed uint64) func(string) uint64 {
 
 // Message is the text of the pod's condition and event.
 func (f *Failure) Message() string {
-	if len(f.Nodes) == 0 {
+	if f.nodes == 0 {
 		return "no nodes available to schedule pods"
 	}
 	what := f.whole
 	if what == "" {
 		reasons := map[string]int{}
-		for _, v := range f.Nodes {
-			for _, r := range v.Reasons {
-				reasons[r]++
+		for v, n := range f.refused {
+			for _, r := range v.reasons {
+				reasons[r] += n
 			}
 		}
 		what = histogram(reasons)
 	}
-	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s", len(f.Nodes), what, f.preemption)
+	return fmt.Sprintf("0/%d nodes are available: %s. preemption: %s", f.nodes, what, f.preemption)
 }
 
 // histogram is "1 a, 2 b", ordered as text.

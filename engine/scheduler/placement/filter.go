@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -124,6 +126,181 @@ func (c *cycle) preferred(n *nodeInfo) int64 {
 	return c.template.preferred[n.slot]
 }
 
+// alike is equal for pods to which a node says the same, as far as rules between pods
+// are not asked.
+type alike struct {
+	template                    string
+	milliCPU, memory, ephemeral int64
+	scoredCPU, scoredMemory     int64
+	portsAndOthers              string
+}
+
+func (p *podInfo) alike() alike {
+	a := alike{p.template, p.exact.milliCPU, p.exact.memory, p.exact.ephemeral, p.scored.milliCPU, p.scored.memory, ""}
+	if len(p.ports) > 0 || len(p.exact.others) > 0 {
+		a.portsAndOthers = fmt.Sprint(p.ports, p.exact.others)
+	}
+	return a
+}
+
+// standing keeps what each node says to pods that are alike, until something of the
+// node changes, and how many say what.
+type standing struct {
+	codes  []byte  // for each slot: an index of known
+	scores []int16 // for each slot: by resources; -1 before it is known
+	known  []*verdict
+	counts []int  // for each of known
+	seen   uint64 // how much of the snapshot's changes
+	used   uint64
+}
+
+// The codes of a standing that are always known.
+const (
+	isUnread byte = iota
+	fits
+	isUnknown // there is no such node
+)
+
+// mostOthers is of how many extended resources each combination of what lacks gets a
+// code; few pods ask for more.
+const mostOthers = 2
+
+// standingOf returns the standing for a pod; nil if none is kept.
+func (s *Snapshot) standingOf(p *podInfo) *standing {
+	if p.one || len(p.exact.others) > mostOthers {
+		return nil
+	}
+	key := p.alike()
+	t := s.standings[key]
+	if t == nil {
+		if len(s.standings) >= mostTemplates {
+			maps.DeleteFunc(s.standings, func(_ alike, t *standing) bool { return t.used+mostTemplates/2 < s.cycles })
+		}
+		t = &standing{known: make([]*verdict, isUnknown+1), counts: make([]int, isUnknown+1), seen: s.changes.end()}
+		s.standings[key] = t
+	}
+	t.used = s.cycles
+	t.follow(s)
+	return t
+}
+
+// follow forgets what the nodes said that changed since.
+func (t *standing) follow(s *Snapshot) {
+	changed, all := s.changes.since(t.seen)
+	t.seen = s.changes.end()
+	for _, slot := range changed {
+		if int(slot) < len(t.codes) {
+			t.set(slot, isUnread)
+		}
+	}
+	if all {
+		for slot := range t.codes {
+			t.set(int32(slot), isUnread)
+		}
+	}
+	for len(t.codes) < len(s.slots) {
+		t.codes, t.scores = append(t.codes, isUnread), append(t.scores, -1)
+		t.counts[isUnread]++
+	}
+}
+
+func (t *standing) set(slot int32, code byte) {
+	t.counts[t.codes[slot]]--
+	t.counts[code]++
+	t.codes[slot], t.scores[slot] = code, -1
+}
+
+// note keeps what the node of a slot said.
+func (t *standing) note(slot int32, v *verdict) {
+	if v == nil {
+		t.set(slot, fits)
+		return
+	}
+	for code := int(isUnknown) + 1; code < len(t.known); code++ {
+		if k := t.known[code]; k == v || k.final == v.final && slices.Equal(k.reasons, v.reasons) {
+			t.set(slot, byte(code))
+			return
+		}
+	}
+	t.known, t.counts = append(t.known, v), append(t.counts, 0)
+	t.set(slot, byte(len(t.known)-1))
+}
+
+// alone asks a node without rules between pods.
+func (c *cycle) alone(n *nodeInfo) *verdict {
+	if c.standing == nil || c.trying == n {
+		return c.ask(n)
+	}
+	if c.standing.codes[n.slot] == isUnread {
+		c.standing.note(n.slot, c.ask(n))
+	}
+	return c.standing.known[c.standing.codes[n.slot]]
+}
+
+// nowhere reports whether no node has room, and then how many say what.
+func (c *cycle) nowhere() (map[*verdict]int, bool) {
+	t := c.standing
+	if t == nil || t.counts[fits] > 0 {
+		return nil, false
+	}
+	for t.counts[isUnread] > 0 {
+		slot := int32(bytes.IndexByte(t.codes, isUnread))
+		if n := c.s.slots[slot]; n == nil || n.node == nil {
+			t.set(slot, isUnknown)
+		} else if t.note(slot, c.ask(n)); t.codes[slot] == fits {
+			return nil, false
+		}
+	}
+	refused := map[*verdict]int{}
+	for code, n := range t.counts {
+		if v := t.known[code]; v != nil && n > 0 {
+			refused[v] = n
+		}
+	}
+	return refused, true
+}
+
+// byResources scores what a node has left.
+func (c *cycle) byResources(n *nodeInfo) int64 {
+	if c.standing != nil && c.standing.scores[n.slot] >= 0 {
+		return int64(c.standing.scores[n.slot])
+	}
+	score := weightFree * free(c.p, n)
+	if !c.p.bestEffort {
+		score += weightBalance * balance(c.p, n)
+	}
+	if c.standing != nil {
+		c.standing.scores[n.slot] = int16(score)
+	}
+	return score
+}
+
+// changes are the slots of the nodes of which something changed, the latest of them.
+type changes struct {
+	slots []int32
+	first uint64 // how many are forgotten
+}
+
+const mostChanges = 4096
+
+func (x *changes) add(slot int32) {
+	if len(x.slots) == mostChanges {
+		x.slots = append(x.slots[:0], x.slots[mostChanges/2:]...)
+		x.first += mostChanges / 2
+	}
+	x.slots = append(x.slots, slot)
+}
+
+func (x *changes) end() uint64 { return x.first + uint64(len(x.slots)) }
+
+// since returns those after the first seen ones, or that all may have changed.
+func (x *changes) since(seen uint64) (slots []int32, all bool) {
+	if seen < x.first {
+		return nil, true
+	}
+	return x.slots[seen-x.first:], false
+}
+
 func (p *podInfo) judge(node *corev1.Node) byte {
 	spec := &p.pod.Spec
 	if node.Spec.Unschedulable && !tolerates(spec.Tolerations, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}) {
@@ -172,66 +349,4 @@ func (n *nodeInfo) taken(want hostPort) bool {
 		}
 	}
 	return false
-}
-
-// short are the verdicts about the resources that each node has, by the bits of
-// those that do not suffice; the last bit is whether that is final.
-var short = func() (list [1 << 5]*verdict) {
-	for bits := range list {
-		v := &verdict{final: bits&16 != 0, cause: ByRoom}
-		for i, reason := range [...]string{"Too many pods", "Insufficient cpu", "Insufficient memory", "Insufficient ephemeral-storage"} {
-			if bits&(1<<i) != 0 {
-				v.reasons = append(v.reasons, reason)
-			}
-		}
-		list[bits] = v
-	}
-	return list
-}()
-
-// fits compares what is left of each resource with what the pod requests.
-func (n *nodeInfo) fits(p *podInfo) *verdict {
-	bits := 0
-	if int64(len(n.pods))+1 > n.maxPods {
-		bits = 1
-	}
-	check := func(bit int, want, used, have int64) {
-		if want > 0 && want > have-used {
-			bits |= bit
-			if want > have {
-				bits |= 16
-			}
-		}
-	}
-	check(2, p.exact.milliCPU, n.requested.milliCPU, n.allocatable.milliCPU)
-	check(4, p.exact.memory, n.requested.memory, n.allocatable.memory)
-	check(8, p.exact.ephemeral, n.requested.ephemeral, n.allocatable.ephemeral)
-	if len(p.exact.others) > 0 {
-		if v := n.others(p, bits); v != nil {
-			return v
-		}
-	}
-	if bits == 0 {
-		return nil
-	}
-	return short[bits]
-}
-
-// others adds extended resources and huge pages to what the bits say; nil if
-// there are enough.
-func (n *nodeInfo) others(p *podInfo, bits int) *verdict {
-	v := &verdict{reasons: slices.Clone(short[bits].reasons), final: short[bits].final, cause: ByRoom}
-	enough := true
-	for _, name := range slices.Sorted(maps.Keys(p.exact.others)) {
-		want, have := p.exact.others[name], n.allocatable.others[name]
-		if want > 0 && want > have-n.requested.others[name] {
-			enough = false
-			v.reasons = append(v.reasons, "Insufficient "+string(name))
-			v.final = v.final || want > have
-		}
-	}
-	if enough {
-		return nil
-	}
-	return v
 }

@@ -49,35 +49,31 @@ type Preemption struct {
 // returns nil if nobody's leaving would help.
 func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed uint64) *Preemption {
 	p := s.read(pod)
-	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || len(f.Nodes) == 0 {
+	if policy := pod.Spec.PreemptionPolicy; policy != nil && *policy == corev1.PreemptNever || f.nodes == 0 {
 		return nil
 	}
-	if reason := waits(s, p, f); reason != "" {
+	s.cycles++
+	c := newStandingCycle(p, s)
+	if reason := c.waits(); reason != "" {
 		f.preemption, f.Waits = reason, true
 		return nil
 	}
-	less := false
-	for priority := range s.priorities {
-		less = less || priority < p.priority
-	}
-	if !less {
+	if !s.priorities.below(p.priority) {
 		return nil // what f says already
 	}
-	s.cycles++
-	c := newCycle(p, s)
-	said := map[string]int{}
-	var open []*nodeInfo
-	for _, v := range f.Nodes {
-		if n := s.nodes[v.Node]; v.Final || n == nil || n.node == nil {
-			said[notHelpful]++
-		} else {
-			open = append(open, n)
-		}
-	}
+	said, tried := map[string]int{}, 0
 	var found []*Preemption
 	kept := false
-	for i := range open {
-		n := open[(int(tie(pod, seed)("")%uint64(len(open)))+i)%len(open)]
+	nodes, start := c.candidates(tie(pod, seed))
+	for i := range nodes {
+		n := nodes[(start+i)%len(nodes)]
+		if !n.priorities.below(p.priority) {
+			continue
+		}
+		if v := c.filter(n); v != nil && v.final {
+			continue
+		}
+		tried++
 		x, why := c.victims(n, budgets)
 		if x == nil {
 			for _, reason := range why {
@@ -91,7 +87,8 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 		}
 	}
 	if len(found) == 0 {
-		f.preemption = fmt.Sprintf("0/%d nodes are available: %s.", len(f.Nodes), histogram(said))
+		said[noVictims] += f.nodes - f.final() - tried
+		f.preempting(said)
 		return nil
 	}
 	best := slices.MinFunc(found, comparePreemptions)
@@ -105,10 +102,16 @@ func Preempt(pod *corev1.Pod, s *Snapshot, f *Failure, budgets []Budget, seed ui
 }
 
 // waits says why a pod for which others leave already has nobody else leave.
-func waits(s *Snapshot, p *podInfo, f *Failure) string {
-	n := s.nodes[p.pod.Status.NominatedNodeName]
-	if n == nil || slices.ContainsFunc(f.Nodes, func(v Verdict) bool { return v.Node == n.name && v.Final }) {
+func (c *cycle) waits() string {
+	p := c.p
+	n := c.s.nodes[p.pod.Status.NominatedNodeName]
+	if n == nil {
 		return ""
+	}
+	if n.node != nil {
+		if v := c.filter(n); v != nil && v.final {
+			return ""
+		}
 	}
 	for _, other := range n.pods {
 		if other.priority < p.priority && other.leaving() && slices.ContainsFunc(other.pod.Status.Conditions, func(c corev1.PodCondition) bool {
@@ -132,54 +135,96 @@ func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
 		return nil, []string{noVictims}
 	}
 	slices.SortFunc(less, compareImportance)
-	off := make(map[*podInfo]bool, len(less))
+	try := c.try(n)
+	off := make([]bool, len(less))
 	defer func() {
-		for p := range off {
-			c.s.put(p, n)
+		for i, p := range less {
+			if off[i] {
+				try.put(p)
+			}
 		}
+		c.refresh()
+		c.trying = nil
 	}()
-	for _, p := range less {
-		off[p] = true
-		c.s.lift(p)
+	for i, p := range less {
+		off[i] = true
+		try.lift(p)
 	}
-	c.refresh()
-	if v := c.filter(n); v != nil {
+	if v := try.verdict(); v != nil {
 		return nil, v.reasons
 	}
 	x := &Preemption{Node: n.name}
-	spare := func(p *podInfo) bool {
-		c.s.put(p, n)
-		delete(off, p)
-		c.refresh()
-		if c.filter(n) == nil {
-			return true
-		}
-		off[p] = true
-		c.s.lift(p)
-		return false
-	}
-	violating, others := split(less, budgets)
-	for _, p := range violating {
-		if !spare(p) && !p.leaving() {
-			x.Violations++
+	violating := split(less, budgets)
+	spare := func(violates bool) {
+		for i, p := range less {
+			if (violating != nil && violating[i]) != violates {
+				continue
+			}
+			try.put(p)
+			if off[i] = try.verdict() != nil; off[i] {
+				try.lift(p)
+				if violates && !p.leaving() {
+					x.Violations++
+				}
+			}
 		}
 	}
-	for _, p := range others {
-		spare(p)
+	spare(true)
+	spare(false)
+	if !slices.Contains(off, true) {
+		return nil, []string{noVictims}
 	}
-	for _, p := range less {
+	for i, p := range less {
 		switch {
-		case !off[p]:
+		case !off[i]:
 		case p.leaving():
 			x.leaving = append(x.leaving, p)
 		default:
 			x.Victims = append(x.Victims, p.pod)
 		}
 	}
-	if len(off) == 0 {
-		return nil, []string{noVictims}
-	}
 	return x, nil
+}
+
+// trial is a node some of whose pods are put off and on again: in the snapshot, or
+// only on paper if nothing but common resources matters.
+type trial struct {
+	c     *cycle
+	n     *nodeInfo
+	paper bool
+	used  resources
+	pods  int
+}
+
+func (c *cycle) try(n *nodeInfo) *trial {
+	c.trying = n
+	return &trial{c: c, n: n, paper: c.plain(n), used: n.requested, pods: len(n.pods)}
+}
+
+func (t *trial) put(p *podInfo) {
+	if t.paper {
+		t.used.addCommon(&p.exact, 1)
+		t.pods++
+	} else {
+		t.c.s.put(p, t.n)
+	}
+}
+
+func (t *trial) lift(p *podInfo) {
+	if t.paper {
+		t.used.addCommon(&p.exact, -1)
+		t.pods--
+	} else {
+		t.c.s.lift(p)
+	}
+}
+
+func (t *trial) verdict() *verdict {
+	if t.paper {
+		return t.n.fitsBeside(t.c.p, &t.used, t.pods)
+	}
+	t.c.refresh()
+	return t.c.filter(t.n)
 }
 
 // compareImportance orders pods by who may stay rather: those that do not leave
@@ -213,14 +258,16 @@ func started(pod *corev1.Pod) metav1.Time {
 	return metav1.Time{Time: pod.CreationTimestamp.Time}
 }
 
-// split separates the pods that budgets do not allow to leave.
-func split(pods []*podInfo, budgets []Budget) (violating, others []*podInfo) {
-	left := make([]int32, len(budgets))
+// split says which of the pods budgets do not allow to leave; nil for none.
+func split(pods []*podInfo, budgets []Budget) []bool {
+	if len(budgets) == 0 {
+		return nil
+	}
+	violating, left := make([]bool, len(pods)), make([]int32, len(budgets))
 	for i := range budgets {
 		left[i] = budgets[i].Allowed
 	}
-	for _, p := range pods {
-		over := false
+	for at, p := range pods {
 		for i := range budgets {
 			b := &budgets[i]
 			if b.Namespace != p.pod.Namespace || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(p.pod.Labels)) || p.leaving() {
@@ -230,15 +277,10 @@ func split(pods []*podInfo, budgets []Budget) (violating, others []*podInfo) {
 				continue
 			}
 			left[i]--
-			over = over || left[i] < 0
-		}
-		if over {
-			violating = append(violating, p)
-		} else {
-			others = append(others, p)
+			violating[at] = violating[at] || left[i] < 0
 		}
 	}
-	return violating, others
+	return violating
 }
 
 // comparePreemptions orders what is to be preferred first.

@@ -1,6 +1,9 @@
 package placement
 
 import (
+	"maps"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-helpers/resource"
@@ -44,9 +47,7 @@ func resourcesOf(list corev1.ResourceList) resources {
 
 // add adds other sign times.
 func (r *resources) add(other *resources, sign int64) {
-	r.milliCPU += sign * other.milliCPU
-	r.memory += sign * other.memory
-	r.ephemeral += sign * other.ephemeral
+	r.addCommon(other, sign)
 	for name, v := range other.others {
 		if r.others == nil {
 			r.others = map[corev1.ResourceName]int64{}
@@ -55,6 +56,13 @@ func (r *resources) add(other *resources, sign int64) {
 			delete(r.others, name)
 		}
 	}
+}
+
+// addCommon adds what every node has, and no extended resources.
+func (r *resources) addCommon(other *resources, sign int64) {
+	r.milliCPU += sign * other.milliCPU
+	r.memory += sign * other.memory
+	r.ephemeral += sign * other.ephemeral
 }
 
 // requests returns what a pod asks for, and what it is scored as.
@@ -82,4 +90,69 @@ func asksForLess(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// short are the verdicts about the resources that each node has, by the bits of
+// those that do not suffice; the last bit is whether that is final.
+var short = func() (list [1 << 5]*verdict) {
+	for bits := range list {
+		v := &verdict{final: bits&16 != 0, cause: ByRoom}
+		for i, reason := range [...]string{"Too many pods", "Insufficient cpu", "Insufficient memory", "Insufficient ephemeral-storage"} {
+			if bits&(1<<i) != 0 {
+				v.reasons = append(v.reasons, reason)
+			}
+		}
+		list[bits] = v
+	}
+	return list
+}()
+
+// fits compares what is left of each resource with what the pod requests.
+func (n *nodeInfo) fits(p *podInfo) *verdict { return n.fitsBeside(p, &n.requested, len(n.pods)) }
+
+// fitsBeside asks as if the node had other pods, which take used.
+func (n *nodeInfo) fitsBeside(p *podInfo, used *resources, pods int) *verdict {
+	bits := 0
+	if int64(pods)+1 > n.maxPods {
+		bits = 1
+	}
+	check := func(bit int, want, used, have int64) {
+		if want > 0 && want > have-used {
+			bits |= bit
+			if want > have {
+				bits |= 16
+			}
+		}
+	}
+	check(2, p.exact.milliCPU, used.milliCPU, n.allocatable.milliCPU)
+	check(4, p.exact.memory, used.memory, n.allocatable.memory)
+	check(8, p.exact.ephemeral, used.ephemeral, n.allocatable.ephemeral)
+	if len(p.exact.others) > 0 {
+		if v := n.others(p, used, bits); v != nil {
+			return v
+		}
+	}
+	if bits == 0 {
+		return nil
+	}
+	return short[bits]
+}
+
+// others adds extended resources and huge pages to what the bits say; nil if
+// there are enough.
+func (n *nodeInfo) others(p *podInfo, used *resources, bits int) *verdict {
+	v := &verdict{reasons: slices.Clone(short[bits].reasons), final: short[bits].final, cause: ByRoom}
+	enough := true
+	for _, name := range slices.Sorted(maps.Keys(p.exact.others)) {
+		want, have := p.exact.others[name], n.allocatable.others[name]
+		if want > 0 && want > have-used.others[name] {
+			enough = false
+			v.reasons = append(v.reasons, "Insufficient "+string(name))
+			v.final = v.final || want > have
+		}
+	}
+	if enough {
+		return nil
+	}
+	return v
 }

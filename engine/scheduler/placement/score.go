@@ -42,10 +42,7 @@ func (c *cycle) best(nodes []*nodeInfo, tie func(node string) uint64) (best *nod
 	scores := slices.Grow(c.s.scores[:0], len(nodes))[:len(nodes)]
 	c.s.scores = scores
 	for i, n := range nodes {
-		scores[i] = weightFree * free(c.p, n)
-		if !c.p.bestEffort {
-			scores[i] += weightBalance * balance(c.p, n)
-		}
+		scores[i] = c.byResources(n)
 	}
 	c.scoreTaints(nodes, scores)
 	c.scorePreferred(nodes, scores)
@@ -100,6 +97,9 @@ func balance(p *podInfo, n *nodeInfo) int64 {
 
 // scoreTaints prefers nodes with fewer taints that only ask not to be chosen.
 func (c *cycle) scoreTaints(nodes []*nodeInfo, scores []int64) {
+	if c.s.shunned == 0 {
+		return
+	}
 	var counts []int64
 	var most int64
 	for i, n := range nodes {

@@ -30,9 +30,12 @@ type Snapshot struct {
 
 	namespaces map[string]labels.Set
 	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
-	priorities map[int32]int         // pods on nodes, by their priority
+	priorities levels                // of all pods on nodes
 	images     map[string]*image
 	templates  map[string]*template
+	standings  map[alike]*standing
+	changes    changes
+	shunned    int // nodes that have a taint which only asks not to be chosen
 
 	topologies map[string]*topology
 	tallies    map[string]*tally
@@ -56,6 +59,7 @@ type nodeInfo struct {
 	requested   resources
 	scored      resources
 	pods        map[types.UID]*podInfo
+	priorities  levels
 	ports       map[hostPort]int
 }
 
@@ -69,7 +73,7 @@ type image struct {
 func NewSnapshot() *Snapshot {
 	return &Snapshot{
 		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: map[string]labels.Set{}, nominated: map[string][]*podInfo{},
-		priorities: map[int32]int{}, images: map[string]*image{}, templates: map[string]*template{}, topologies: map[string]*topology{},
+		images: map[string]*image{}, templates: map[string]*template{}, standings: map[alike]*standing{}, topologies: map[string]*topology{},
 		tallies: map[string]*tally{}, byMatcher: index[*tally]{}, carriers: map[string]*carrier{}, byTerm: index[*carrier]{}, owners: map[types.UID]*counts{},
 	}
 }
@@ -148,7 +152,22 @@ func (s *Snapshot) SetNode(node *corev1.Node) {
 		n.maxPods = q.Value()
 	}
 	s.setImages(n.slot, before, node)
+	s.shunned += shuns(node) - shuns(before)
+	s.changed(n)
+}
+
+// changed notes that something of a node is another.
+func (s *Snapshot) changed(n *nodeInfo) {
 	s.version++
+	s.changes.add(n.slot)
+}
+
+// shuns is 1 if a node has a taint that only asks not to be chosen.
+func shuns(node *corev1.Node) int {
+	if node != nil && slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectPreferNoSchedule }) {
+		return 1
+	}
+	return 0
 }
 
 // setImages notes which images a node has; either may be nil.
@@ -193,7 +212,8 @@ func (s *Snapshot) RemoveNode(name string) {
 	n.node, s.ordered = nil, nil
 	s.relabel(n.slot, before, nil)
 	s.setImages(n.slot, before, nil)
-	s.version++
+	s.shunned -= shuns(before)
+	s.changed(n)
 	s.drop(n)
 }
 
@@ -278,9 +298,11 @@ func (s *Snapshot) place(p *podInfo, n *nodeInfo) {
 	s.unnominate(p.pod.UID)
 	s.on[p.pod.UID] = p
 	s.put(p, n)
+	s.changed(n)
 }
 
-// put counts a pod on a node; lift takes it off again.
+// put counts a pod on a node; lift takes it off again. Who does not do both says that
+// the node has changed.
 func (s *Snapshot) put(p *podInfo, n *nodeInfo) {
 	p.node = n
 	n.pods[p.pod.UID] = p
@@ -302,9 +324,8 @@ func (s *Snapshot) count(p *podInfo, sign int64) {
 			delete(n.ports, port)
 		}
 	}
-	if s.priorities[p.priority] += int(sign); s.priorities[p.priority] == 0 {
-		delete(s.priorities, p.priority)
-	}
+	s.priorities.add(p.priority, int(sign))
+	n.priorities.add(p.priority, int(sign))
 	s.tallied(p, sign)
 	s.carry(p, sign)
 	if p.owner != "" && !p.leaving() {
@@ -330,6 +351,7 @@ func (s *Snapshot) RemovePod(uid types.UID) {
 		return
 	}
 	s.lift(p)
+	s.changed(p.node)
 	delete(s.on, uid)
 	s.drop(p.node)
 }
@@ -351,3 +373,24 @@ func (s *Snapshot) On(uid types.UID) string {
 	}
 	return ""
 }
+
+// levels count pods by their priority, the lowest first.
+type levels []level
+
+type level struct {
+	priority int32
+	pods     int
+}
+
+func (l *levels) add(priority int32, n int) {
+	i, found := slices.BinarySearchFunc(*l, priority, func(x level, p int32) int { return cmp.Compare(x.priority, p) })
+	if !found {
+		*l = slices.Insert(*l, i, level{priority: priority})
+	}
+	if (*l)[i].pods += n; (*l)[i].pods == 0 {
+		*l = slices.Delete(*l, i, i+1)
+	}
+}
+
+// below reports whether some have a lower priority.
+func (l levels) below(priority int32) bool { return len(l) > 0 && l[0].priority < priority }
