@@ -33,10 +33,36 @@ type Failure struct {
 	Waits bool
 	// nodes is how many there are, and refused how many say what.
 	nodes   int
-	refused map[*verdict]int
+	refused refusals
 	// whole is said instead of the nodes' reasons.
 	whole      string
 	preemption string
+}
+
+// refusals count the nodes by what they say.
+type refusals map[*verdict]int
+
+// run counts refusals of which many in a row are the same.
+type run struct {
+	refusals
+	last *verdict
+	n    int
+}
+
+func (r *run) add(v *verdict) {
+	if v != r.last {
+		r.end()
+		r.last = v
+	}
+	r.n++
+}
+
+func (r *run) end() refusals {
+	if r.n > 0 {
+		r.refusals[r.last] += r.n
+		r.n = 0
+	}
+	return r.refusals
 }
 
 // Explain asks every node whether the pod fits, in the order of their names.
@@ -90,19 +116,18 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	if n := s.nodes[pod.Status.NominatedNodeName]; n != nil && n.node != nil && c.filter(n) == nil {
 		return n.name, nil
 	}
-	refused, nowhere := c.nowhere()
-	if nowhere {
+	if refused, nowhere := c.nowhere(); nowhere {
 		return "", c.failure(refused)
 	}
 	order := tie(pod, seed)
 	ask, start := c.candidates(order)
 	want := enough(len(ask))
-	refused = map[*verdict]int{}
+	refused := run{refusals: refusals{}}
 	fitting := s.fitting[:0]
 	for i := range ask {
 		n := ask[(start+i)%len(ask)]
 		if v := c.filter(n); v != nil {
-			refused[v]++
+			refused.add(v)
 			continue
 		}
 		if fitting = append(fitting, n); len(fitting) == want {
@@ -113,7 +138,7 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	if len(fitting) > 0 {
 		return c.best(fitting, order).name, nil
 	}
-	return "", c.failure(refused)
+	return "", c.failure(refused.end())
 }
 
 // candidates are the nodes to ask, and which of them first.
@@ -135,7 +160,7 @@ func (c *cycle) candidates(order func(string) uint64) (ask []*nodeInfo, start in
 
 // failure tells how many nodes refused for what; those that were not asked have
 // another name.
-func (c *cycle) failure(refused map[*verdict]int) *Failure {
+func (c *cycle) failure(refused refusals) *Failure {
 	f := &Failure{Class: c.p.class(), nodes: c.s.Len(), refused: refused}
 	asked := 0
 	for v, n := range refused {

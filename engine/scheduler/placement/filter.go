@@ -157,7 +157,7 @@ type standing struct {
 // The codes of a standing that are always known.
 const (
 	isUnread byte = iota
-	fits
+	isFit
 	isUnknown // there is no such node
 )
 
@@ -213,7 +213,7 @@ func (t *standing) set(slot int32, code byte) {
 // note keeps what the node of a slot said.
 func (t *standing) note(slot int32, v *verdict) {
 	if v == nil {
-		t.set(slot, fits)
+		t.set(slot, isFit)
 		return
 	}
 	for code := int(isUnknown) + 1; code < len(t.known); code++ {
@@ -238,20 +238,20 @@ func (c *cycle) alone(n *nodeInfo) *verdict {
 }
 
 // nowhere reports whether no node has room, and then how many say what.
-func (c *cycle) nowhere() (map[*verdict]int, bool) {
+func (c *cycle) nowhere() (refusals, bool) {
 	t := c.standing
-	if t == nil || t.counts[fits] > 0 {
+	if t == nil || t.counts[isFit] > 0 {
 		return nil, false
 	}
 	for t.counts[isUnread] > 0 {
 		slot := int32(bytes.IndexByte(t.codes, isUnread))
 		if n := c.s.slots[slot]; n == nil || n.node == nil {
 			t.set(slot, isUnknown)
-		} else if t.note(slot, c.ask(n)); t.codes[slot] == fits {
+		} else if t.note(slot, c.ask(n)); t.codes[slot] == isFit {
 			return nil, false
 		}
 	}
-	refused := map[*verdict]int{}
+	refused := refusals{}
 	for code, n := range t.counts {
 		if v := t.known[code]; v != nil && n > 0 {
 			refused[v] = n

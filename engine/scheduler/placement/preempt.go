@@ -230,10 +230,13 @@ func (t *trial) verdict() *verdict {
 // compareImportance orders pods by who may stay rather: those that do not leave
 // anyway, of a higher priority, that run longer.
 func compareImportance(a, b *podInfo) int {
+	if x := cmp.Or(compareBools(a.leaving(), b.leaving()), cmp.Compare(b.priority, a.priority)); x != 0 {
+		return x
+	}
+	if x := started(a.pod).Compare(started(b.pod).Time); x != 0 {
+		return x
+	}
 	return cmp.Or(
-		compareBools(a.leaving(), b.leaving()),
-		cmp.Compare(b.priority, a.priority),
-		started(a.pod).Compare(started(b.pod).Time),
 		cmp.Compare(a.pod.Namespace, b.pod.Namespace),
 		cmp.Compare(a.pod.Name, b.pod.Name),
 		cmp.Compare(a.pod.UID, b.pod.UID),
