@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,6 +28,8 @@ type podInfo struct {
 	ports         []hostPort
 	owner         types.UID
 	priority      int32
+	leaving       bool      // it has been asked to stop
+	since         time.Time // it runs
 	images        []string
 
 	// template is equal for pods that the static filters and scores treat alike.
@@ -45,7 +48,10 @@ type podInfo struct {
 }
 
 func newPodInfo(pod *corev1.Pod) *podInfo {
-	p := &podInfo{pod: pod, priority: scheduling.PodPriority(pod), affinity: nodeaffinity.GetRequiredNodeAffinity(pod)}
+	p := &podInfo{
+		pod: pod, priority: scheduling.PodPriority(pod), leaving: pod.DeletionTimestamp != nil, since: started(pod),
+		affinity: nodeaffinity.GetRequiredNodeAffinity(pod),
+	}
 	p.exact, p.scored = requests(pod)
 	p.bestEffort = p.exact.milliCPU == 0 && p.exact.memory == 0
 	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
@@ -158,6 +164,3 @@ func imageName(name string) string {
 	}
 	return name
 }
-
-// leaving reports whether the pod has been asked to stop.
-func (p *podInfo) leaving() bool { return p.pod.DeletionTimestamp != nil }

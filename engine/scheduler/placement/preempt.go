@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,7 +115,7 @@ func (c *cycle) waits() string {
 		}
 	}
 	for _, other := range n.pods {
-		if other.priority < p.priority && other.leaving() && slices.ContainsFunc(other.pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		if other.priority < p.priority && other.leaving && slices.ContainsFunc(other.pod.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == corev1.PodReasonPreemptionByScheduler
 		}) {
 			return "not eligible due to a terminating pod on the nominated node."
@@ -125,7 +126,7 @@ func (c *cycle) waits() string {
 
 // victims returns who has to leave a node, or why that does not help.
 func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
-	var less []*podInfo
+	less := make([]*podInfo, 0, len(n.pods))
 	for _, p := range n.pods {
 		if p.priority < c.p.priority {
 			less = append(less, p)
@@ -163,7 +164,7 @@ func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
 			try.put(p)
 			if off[i] = try.verdict() != nil; off[i] {
 				try.lift(p)
-				if violates && !p.leaving() {
+				if violates && !p.leaving {
 					x.Violations++
 				}
 			}
@@ -177,7 +178,7 @@ func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
 	for i, p := range less {
 		switch {
 		case !off[i]:
-		case p.leaving():
+		case p.leaving:
 			x.leaving = append(x.leaving, p)
 		default:
 			x.Victims = append(x.Victims, p.pod)
@@ -230,10 +231,7 @@ func (t *trial) verdict() *verdict {
 // compareImportance orders pods by who may stay rather: those that do not leave
 // anyway, of a higher priority, that run longer.
 func compareImportance(a, b *podInfo) int {
-	if x := cmp.Or(compareBools(a.leaving(), b.leaving()), cmp.Compare(b.priority, a.priority)); x != 0 {
-		return x
-	}
-	if x := started(a.pod).Compare(started(b.pod).Time); x != 0 {
+	if x := cmp.Or(compareBools(a.leaving, b.leaving), cmp.Compare(b.priority, a.priority), a.since.Compare(b.since)); x != 0 {
 		return x
 	}
 	return cmp.Or(
@@ -254,11 +252,11 @@ func compareBools(a, b bool) int {
 	}
 }
 
-func started(pod *corev1.Pod) metav1.Time {
+func started(pod *corev1.Pod) time.Time {
 	if pod.Status.StartTime != nil {
-		return *pod.Status.StartTime
+		return pod.Status.StartTime.Time
 	}
-	return metav1.Time{Time: pod.CreationTimestamp.Time}
+	return pod.CreationTimestamp.Time
 }
 
 // split says which of the pods budgets do not allow to leave; nil for none.
@@ -273,7 +271,7 @@ func split(pods []*podInfo, budgets []Budget) []bool {
 	for at, p := range pods {
 		for i := range budgets {
 			b := &budgets[i]
-			if b.Namespace != p.pod.Namespace || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(p.pod.Labels)) || p.leaving() {
+			if b.Namespace != p.pod.Namespace || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(p.pod.Labels)) || p.leaving {
 				continue
 			}
 			if _, gone := b.Disrupted[p.pod.Name]; gone {
@@ -290,7 +288,7 @@ func split(pods []*podInfo, budgets []Budget) []bool {
 func comparePreemptions(a, b *Preemption) int {
 	type rank struct {
 		top, sum int64
-		since    metav1.Time
+		since    time.Time
 	}
 	of := func(x *Preemption) rank {
 		r := rank{top: math.MinInt64}
@@ -300,7 +298,7 @@ func comparePreemptions(a, b *Preemption) int {
 			switch began := started(v); {
 			case i == 0:
 				r.top, r.since = p, began
-			case p == r.top && began.Time.Before(r.since.Time):
+			case p == r.top && began.Before(r.since):
 				r.since = began
 			}
 		}
@@ -312,7 +310,7 @@ func comparePreemptions(a, b *Preemption) int {
 		cmp.Compare(ra.top, rb.top),
 		cmp.Compare(ra.sum, rb.sum),
 		cmp.Compare(len(a.Victims), len(b.Victims)),
-		rb.since.Compare(ra.since.Time),
+		rb.since.Compare(ra.since),
 		cmp.Compare(a.Node, b.Node),
 	)
 }

@@ -328,7 +328,7 @@ func (s *Snapshot) count(p *podInfo, sign int64) {
 	n.priorities.add(p.priority, int(sign))
 	s.tallied(p, sign)
 	s.carry(p, sign)
-	if p.owner != "" && !p.leaving() {
+	if p.owner != "" && !p.leaving {
 		of := s.owners[p.owner]
 		if of == nil {
 			c := newCounts()

@@ -131,7 +131,7 @@ type tally struct {
 }
 
 func (t *tally) counted(p *podInfo, s *Snapshot) bool {
-	return (!t.living || !p.leaving()) && matchAll(t.matchers, p.pod, s)
+	return (!t.living || !p.leaving) && matchAll(t.matchers, p.pod, s)
 }
 
 // mostTallies bounds how many tallies are kept that are not being used.
