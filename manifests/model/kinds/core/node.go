@@ -48,7 +48,7 @@ var node = kind.Define[corev1.Node, corev1.NodeList](kind.Definition[*corev1.Nod
 			Rules: map[string]*honour.Rule{
 				"externalID":          {Level: honour.Hint, Reason: "nothing reads it"},
 				"configSource":        honour.NotServed("agents take their settings from their flags"),
-				"podPreemptionPolicy": honour.NotServed("nothing is preempted"),
+				"podPreemptionPolicy": honour.NotServed("nothing is preempted for a pod that is resized"),
 			},
 		},
 		honour.Of[corev1.Taint](): {Honoured: "key value effect timeAdded"},
