@@ -57,7 +57,8 @@ type rolling struct {
 // Simulate returns, for each rollout, whether its pods would get nodes, beside
 // the pods that exist, if every new pod becomes ready. All rollouts happen
 // together, those of a higher priority first; pods that already wait for a node
-// are served before new ones.
+// are served before new ones. Nobody is preempted: a pod for which others would have
+// to leave gets no node here, and its message says on which node they would.
 func Simulate(namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
 	s := &simulation{now: NewSnapshot(), before: NewSnapshot()}
 	for _, of := range []*Snapshot{s.now, s.before} {
@@ -148,7 +149,7 @@ func (s *simulation) place(r *rolling) bool {
 	pod := r.next()
 	node, failure := Pick(pod, s.now, 0)
 	if failure != nil {
-		r.Message = failure.Message()
+		r.Message = s.why(pod, failure)
 		return false
 	}
 	s.now.Assume(pod, node)
@@ -160,6 +161,12 @@ func (s *simulation) place(r *rolling) bool {
 	r.Placed++
 	r.Message = ""
 	return true
+}
+
+// why is the scheduler's message, with what preemption would do.
+func (s *simulation) why(pod *corev1.Pod, f *Failure) string {
+	Preempt(pod, s.now, f, nil, 0)
+	return f.Message()
 }
 
 // judge tells of the pods without a node whether only old pods are in their
@@ -180,7 +187,7 @@ func (s *simulation) judge(order []*rolling) {
 			pod.UID += types.UID(fmt.Sprint("/", n))
 			node, failure := Pick(pod, s.now, 0)
 			if failure != nil {
-				r.Stuck, r.Message = false, failure.Message()
+				r.Stuck, r.Message = false, s.why(pod, failure)
 				break
 			}
 			s.now.Assume(pod, node)

@@ -26,6 +26,7 @@ func several(n int, name, where string, edit ...func(*corev1.Pod)) []*corev1.Pod
 func TestSimulate(t *testing.T) {
 	const full = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 	const never = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+	const evicts = "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement for pod on node a, preempting 1 victims"
 	one := []*corev1.Node{node("a")}
 	cpu := func(n string) func(*corev1.Pod) { return requests(n, "1Mi") }
 	old2 := several(2, "old", "a", cpu("1500m"))
@@ -59,6 +60,7 @@ func TestSimulate(t *testing.T) {
 		"who waits is replaced":            {one, waiting, []R{{Pod: pod("p", cpu("3")), Count: 1, Old: waiting, Surge: 1}}, []O{{Placed: 1}}},
 		"who waits and is deleted":         {one, several(1, "w", "", cpu("2"), leaving), []R{{Pod: pod("p", cpu("3")), Count: 1}}, []O{{Placed: 1}}},
 		"the urgent one gets the room":     {one, nil, []R{{Pod: pod("p", cpu("3")), Count: 1}, {Pod: pod("q", cpu("3"), urgent), Count: 1}}, []O{{Message: full}, {Placed: 1}}},
+		"others would have to leave":       {one, other, []R{{Pod: pod("p", cpu("3"), urgent), Count: 1}}, []O{{Message: evicts}}},
 		"gated":                            {one, nil, []R{{Pod: pod("p", gated), Count: 1}}, []O{{Message: "Scheduling is blocked due to non-empty scheduling gates"}}},
 		"scaled up while updated":          {one, old2, []R{{Pod: pod("p", cpu("500m")), Count: 4, Old: old2, Surge: 1, Unavailable: 1}}, []O{{Placed: 4, Late: 2}}},
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
