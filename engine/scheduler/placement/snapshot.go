@@ -30,6 +30,7 @@ type Snapshot struct {
 
 	namespaces map[string]labels.Set
 	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
+	keptFor    map[types.UID]string  // their nodes
 	priorities levels                // of all pods on nodes
 	images     map[string]*image
 	templates  map[string]*template
@@ -72,7 +73,7 @@ type image struct {
 // NewSnapshot makes an empty snapshot.
 func NewSnapshot() *Snapshot {
 	return &Snapshot{
-		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: map[string]labels.Set{}, nominated: map[string][]*podInfo{},
+		nodes: map[string]*nodeInfo{}, on: map[types.UID]*podInfo{}, namespaces: map[string]labels.Set{}, nominated: map[string][]*podInfo{}, keptFor: map[types.UID]string{},
 		images: map[string]*image{}, templates: map[string]*template{}, standings: map[alike]*standing{}, topologies: map[string]*topology{},
 		tallies: map[string]*tally{}, byMatcher: index[*tally]{}, carriers: map[string]*carrier{}, byTerm: index[*carrier]{}, owners: map[types.UID]*counts{},
 	}
@@ -268,22 +269,22 @@ func (s *Snapshot) Assume(pod *corev1.Pod, node string) {
 func (s *Snapshot) Nominate(pod *corev1.Pod, node string) {
 	s.unnominate(pod.UID)
 	if node != "" {
-		s.nominated[node] = append(s.nominated[node], newPodInfo(pod))
+		s.nominated[node], s.keptFor[pod.UID] = append(s.nominated[node], newPodInfo(pod)), node
 		s.version++
 	}
 }
 
 func (s *Snapshot) unnominate(uid types.UID) {
-	for name, list := range s.nominated {
-		i := slices.IndexFunc(list, func(p *podInfo) bool { return p.pod.UID == uid })
-		if i < 0 {
-			continue
-		}
-		if s.nominated[name] = slices.Delete(list, i, i+1); len(s.nominated[name]) == 0 {
-			delete(s.nominated, name)
-		}
-		s.version++
+	node, ok := s.keptFor[uid]
+	if !ok {
+		return
 	}
+	delete(s.keptFor, uid)
+	s.nominated[node] = slices.DeleteFunc(s.nominated[node], func(p *podInfo) bool { return p.pod.UID == uid })
+	if len(s.nominated[node]) == 0 {
+		delete(s.nominated, node)
+	}
+	s.version++
 }
 
 // read works out what counts of a pod, once in a row.
@@ -345,9 +346,7 @@ func (s *Snapshot) count(p *podInfo, sign int64) {
 func (s *Snapshot) RemovePod(uid types.UID) {
 	p := s.on[uid]
 	if p == nil {
-		if len(s.nominated) > 0 {
-			s.unnominate(uid)
-		}
+		s.unnominate(uid)
 		return
 	}
 	s.lift(p)
