@@ -119,8 +119,8 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	if refused, nowhere := c.nowhere(); nowhere {
 		return "", c.failure(refused)
 	}
-	order := tie(pod, seed)
-	ask, start := c.candidates(order)
+	by := tie(pod, seed)
+	ask, start := c.candidates(by)
 	want := enough(len(ask))
 	refused := run{refusals: refusals{}}
 	fitting := s.fitting[:0]
@@ -136,13 +136,13 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	}
 	s.fitting = fitting
 	if len(fitting) > 0 {
-		return c.best(fitting, order).name, nil
+		return c.best(fitting, by).name, nil
 	}
 	return "", c.failure(refused.end())
 }
 
 // candidates are the nodes to ask, and which of them first.
-func (c *cycle) candidates(order func(string) uint64) (ask []*nodeInfo, start int) {
+func (c *cycle) candidates(by order) (ask []*nodeInfo, start int) {
 	ask = c.s.list()
 	if c.p.one {
 		ask = nil
@@ -153,7 +153,7 @@ func (c *cycle) candidates(order func(string) uint64) (ask []*nodeInfo, start in
 		}
 	}
 	if enough(len(ask)) < len(ask) {
-		start = int(order("") % uint64(len(ask)))
+		start = int(uint64(by) % uint64(len(ask)))
 	}
 	return ask, start
 }
@@ -222,18 +222,21 @@ func (p *podInfo) class() string {
 	return b.String()
 }
 
-// tie orders nodes of equal score, differently for each pod.
-func tie(pod *corev1.Pod, seed uint64) func(string) uint64 {
+// order is one of nodes of equal score, different for each pod.
+type order uint64
+
+func tie(pod *corev1.Pod, seed uint64) order {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%d/%s/%s/%s/", seed, pod.UID, pod.Namespace, pod.Name)
-	start := h.Sum64()
-	return func(node string) uint64 {
-		x := start
-		for i := range len(node) {
-			x = (x ^ uint64(node[i])) * 1099511628211
-		}
-		return x ^ x>>29
-	}
+	return order(h.Sum64())
+}
+
+// of is greater for the node that is to be taken rather.
+func (o order) of(n *nodeInfo) uint64 {
+	x := uint64(o) ^ n.hash
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
 // Message is the text of the pod's condition and event.

@@ -35,7 +35,7 @@ func enough(nodes int) int {
 }
 
 // best returns the best of the nodes that fit.
-func (c *cycle) best(nodes []*nodeInfo, tie func(node string) uint64) (best *nodeInfo) {
+func (c *cycle) best(nodes []*nodeInfo, by order) (best *nodeInfo) {
 	if len(nodes) == 1 {
 		return nodes[0]
 	}
@@ -54,7 +54,7 @@ func (c *cycle) best(nodes []*nodeInfo, tie func(node string) uint64) (best *nod
 		if scores[i] < bestScore {
 			continue
 		}
-		if t := tie(n.name); scores[i] > bestScore || t > bestTie {
+		if t := by.of(n); scores[i] > bestScore || t > bestTie {
 			best, bestScore, bestTie = n, scores[i], t
 		}
 	}

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"cmp"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -23,10 +24,9 @@ type Snapshot struct {
 	// a node came, went or changed its zone.
 	ordered []*nodeInfo
 	// last is what was worked out last of a pod; the others are used again.
-	last     *podInfo
-	fitting  []*nodeInfo
-	verdicts []*verdict
-	scores   []int64
+	last    *podInfo
+	fitting []*nodeInfo
+	scores  []int64
 
 	namespaces map[string]labels.Set
 	nominated  map[string][]*podInfo // pods without a node, by the one that is kept for them
@@ -53,6 +53,7 @@ type Snapshot struct {
 // nodeInfo is one node. node is nil as long as only its pods are known.
 type nodeInfo struct {
 	name        string
+	hash        uint64 // of the name
 	slot        int32
 	node        *corev1.Node
 	allocatable resources
@@ -113,7 +114,9 @@ func (s *Snapshot) list() []*nodeInfo {
 func (s *Snapshot) info(name string) *nodeInfo {
 	n := s.nodes[name]
 	if n == nil {
-		n = &nodeInfo{name: name, pods: map[types.UID]*podInfo{}, ports: map[hostPort]int{}}
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(name))
+		n = &nodeInfo{name: name, hash: h.Sum64(), pods: map[types.UID]*podInfo{}, ports: map[hostPort]int{}}
 		if len(s.free) > 0 {
 			n.slot, s.free = s.free[len(s.free)-1], s.free[:len(s.free)-1]
 			s.slots[n.slot] = n
