@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,7 +101,7 @@ func drawTerm(t *rapid.T) corev1.PodAffinityTerm {
 
 func (w *world) drawPod(t *rapid.T) *corev1.Pod {
 	w.serial++
-	p := pod(fmt.Sprintf("p%d", w.serial), requests(fmt.Sprintf("%dm", rapid.IntRange(0, 2500).Draw(t, "cpu")), "100Mi"))
+	p := pod(fmt.Sprintf("p%d", w.serial), requests(fmt.Sprintf("%dm", rapid.SampledFrom([]int{0, 300, 1000, 1001, 2500}).Draw(t, "cpu")), "100Mi"))
 	p.Namespace = rapid.SampledFrom([]string{"one", "two"}).Draw(t, "namespace")
 	p.Labels = map[string]string{"app": rapid.SampledFrom(apps).Draw(t, "label")}
 	p.Spec.Priority = new(int32(rapid.IntRange(0, 3).Draw(t, "priority")))
@@ -187,7 +188,10 @@ func TestKeptSnapshotEqualsFresh(t *testing.T) {
 			}
 			for seed := range uint64(3) {
 				a, failure := placement.Pick(p, fresh, seed)
-				b, _ := placement.Pick(p, w.kept, seed)
+				b, kept := placement.Pick(p, w.kept, seed)
+				if failure != nil && kept != nil && failure.Message() != kept.Message() {
+					t.Fatalf("fresh %s; kept %s", failure.Message(), kept.Message())
+				}
 				c, _ := placement.Pick(p, w.kept, seed)
 				if a != b || b != c {
 					t.Fatalf("fresh %q, kept %q, and again %q", a, b, c)
@@ -228,6 +232,12 @@ func TestPreemptionEvictsNobodyForNothing(t *testing.T) {
 		}
 		if d := cmp.Diff(placement.Explain(p, w.fresh()), placement.Explain(p, w.kept)); d != "" {
 			t.Fatalf("Preempt spoilt the snapshot (-fresh +kept):\n%s", d)
+		}
+		fresh := w.fresh()
+		_, unkept := placement.Pick(p, fresh, 1)
+		again := placement.Preempt(p, fresh, unkept, budgets, 1)
+		if d := cmp.Diff(again, found, cmpopts.IgnoreUnexported(placement.Preemption{})); d != "" || unkept.Message() != failure.Message() {
+			t.Fatalf("%s; fresh %s\n(-fresh +kept):\n%s", failure.Message(), unkept.Message(), d)
 		}
 		if found == nil {
 			return

@@ -391,3 +391,38 @@ func TestManyNodes(t *testing.T) {
 		t.Errorf("400 pods are on %d of 400 nodes", len(used))
 	}
 }
+
+// What nodes have said is not believed any more after they have changed, however
+// often.
+func TestManyChanges(t *testing.T) {
+	s := built(node("a"), node("b"))
+	p := pod("p", requests("3", "1Mi"))
+	fits := func(want string) {
+		t.Helper()
+		got, failure := placement.Pick(p, s, 0)
+		if got != want {
+			t.Fatalf("Pick = %q, %v; want %q", got, failure, want)
+		}
+	}
+	big := func(on string) *corev1.Pod {
+		return pod("big-"+on, requests("2", "1Mi"), func(p *corev1.Pod) { p.Spec.NodeName = on })
+	}
+	for _, times := range []int{1, 1000, 5000, 20000} {
+		s.SetPod(big("a"))
+		fits("b")
+		s.SetPod(big("b"))
+		fits("")
+		for range times {
+			s.SetPod(big("a"))
+			s.RemovePod(big("a").UID)
+		}
+		fits("a")
+		s.SetPod(big("a"))
+		s.RemoveNode("b")
+		fits("")
+		s.RemovePod(big("b").UID)
+		s.SetNode(node("b"))
+		fits("b")
+		s.RemovePod(big("a").UID)
+	}
+}
