@@ -17,10 +17,12 @@
 // pods that have a term of affinity. Both are brought up to date when a pod or
 // node comes, goes or changes, so that a filter reads one number. What only
 // depends on the node's object and the pod's template (static) is worked out once
-// for each of both.
+// for each of both. What nodes say to pods that are alike, rules between pods apart,
+// is kept with how many say what (standing): only nodes that changed are asked again.
 //
 // Preempt finds the pods that would have to leave. It takes pods off the
-// snapshot and puts them back, which costs as much as the pods that it touches.
+// snapshot and puts them back, which costs as much as the pods that it touches, or
+// does so on paper if only resources matter.
 //
 // Simulate plays through what a change would do to the pods of workloads, and
 // tells which of the new ones would get a node.
