@@ -41,7 +41,7 @@ type spread struct {
 }
 
 func newCycle(p *podInfo, s *Snapshot) *cycle {
-	c := &cycle{s: s, p: p, template: s.templateOf(p)}
+	c := &cycle{s: s, p: p, template: templateOf(p, s)}
 	c.count()
 	return c
 }
@@ -49,7 +49,7 @@ func newCycle(p *podInfo, s *Snapshot) *cycle {
 // newStandingCycle is for a snapshot that is as its caller left it.
 func newStandingCycle(p *podInfo, s *Snapshot) *cycle {
 	c := newCycle(p, s)
-	c.standing = s.standingOf(p)
+	c.standing = standingOf(p, s)
 	return c
 }
 

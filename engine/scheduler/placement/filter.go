@@ -77,7 +77,7 @@ func (t *template) grow() {
 	t.preferred = append(t.preferred, -1)
 }
 
-func (s *Snapshot) templateOf(p *podInfo) *template {
+func templateOf(p *podInfo, s *Snapshot) *template {
 	if p.one {
 		return nil // few nodes, and no other pod is like it
 	}
@@ -166,7 +166,7 @@ const (
 const mostOthers = 2
 
 // standingOf returns the standing for a pod; nil if none is kept.
-func (s *Snapshot) standingOf(p *podInfo) *standing {
+func standingOf(p *podInfo, s *Snapshot) *standing {
 	if p.one || len(p.exact.others) > mostOthers {
 		return nil
 	}

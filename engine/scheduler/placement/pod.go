@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -164,3 +165,24 @@ func imageName(name string) string {
 	}
 	return name
 }
+
+// levels count pods by their priority, the lowest first.
+type levels []level
+
+type level struct {
+	priority int32
+	pods     int
+}
+
+func (l *levels) add(priority int32, n int) {
+	i, found := slices.BinarySearchFunc(*l, priority, func(x level, p int32) int { return cmp.Compare(x.priority, p) })
+	if !found {
+		*l = slices.Insert(*l, i, level{priority: priority})
+	}
+	if (*l)[i].pods += n; (*l)[i].pods == 0 {
+		*l = slices.Delete(*l, i, i+1)
+	}
+}
+
+// below reports whether some have a lower priority.
+func (l levels) below(priority int32) bool { return len(l) > 0 && l[0].priority < priority }
