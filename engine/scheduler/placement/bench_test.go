@@ -136,6 +136,39 @@ func BenchmarkPreemption(b *testing.B) {
 	}
 }
 
+// BenchmarkPreemptionBurst has 500 pods one after the other keep a node of 5,000,
+// from which others take their time to leave; each operation is a pod.
+func BenchmarkPreemptionBurst(b *testing.B) {
+	const nodes, burst = 5000, 500
+	var s *placement.Snapshot
+	for i := 0; b.Loop(); i++ {
+		if i%burst == 0 {
+			b.StopTimer()
+			s = perfNodes(nodes)
+			for i := range 4 * nodes {
+				s.SetPod(perfPod(i, requests("900m", "500Mi"), on(fmt.Sprintf("node-%05d", i%nodes))))
+			}
+			b.StartTimer()
+		}
+		p := perfPod(4*nodes+i, requests("3", "500Mi"), prioritised(10))
+		_, failure := placement.Pick(p, s, 0)
+		if failure == nil {
+			b.Fatal("it fits")
+		}
+		found := placement.Preempt(p, s, failure, nil, 0)
+		if found == nil {
+			b.Fatal(failure.Message())
+		}
+		s.Nominate(p, found.Node)
+		for _, v := range found.Victims {
+			v = v.DeepCopy()
+			v.DeletionTimestamp = new(metav1.Now())
+			s.SetPod(v)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
+}
+
 // BenchmarkChurn places pods while nodes come and go.
 func BenchmarkChurn(b *testing.B) {
 	for _, nodes := range []int{1000, 2500, 5000} {

@@ -40,7 +40,7 @@ type Preemption struct {
 	Violations int
 	// Nominated lost the node, which had been kept for them.
 	Nominated []*corev1.Pod
-	leaving   []*podInfo
+	rank      rank
 }
 
 // Preempt looks for a node on which the pod fits if less important pods leave it,
@@ -176,14 +176,11 @@ func (c *cycle) victims(n *nodeInfo, budgets []Budget) (*Preemption, []string) {
 		return nil, []string{noVictims}
 	}
 	for i, p := range less {
-		switch {
-		case !off[i]:
-		case p.leaving:
-			x.leaving = append(x.leaving, p)
-		default:
+		if off[i] && !p.leaving {
 			x.Victims = append(x.Victims, p.pod)
 		}
 	}
+	x.rank = rankOf(x.Victims)
 	return x, nil
 }
 
@@ -284,33 +281,35 @@ func split(pods []*podInfo, budgets []Budget) []bool {
 	return violating
 }
 
+// rank is what is compared of those who have to leave.
+type rank struct {
+	top, sum int64
+	since    time.Time
+}
+
+func rankOf(victims []*corev1.Pod) rank {
+	r := rank{top: math.MinInt64}
+	for i, v := range victims {
+		p := int64(priority(v))
+		r.sum += p + math.MaxInt32 + 1
+		switch began := started(v); {
+		case i == 0:
+			r.top, r.since = p, began
+		case p == r.top && began.Before(r.since):
+			r.since = began
+		}
+	}
+	return r
+}
+
 // comparePreemptions orders what is to be preferred first.
 func comparePreemptions(a, b *Preemption) int {
-	type rank struct {
-		top, sum int64
-		since    time.Time
-	}
-	of := func(x *Preemption) rank {
-		r := rank{top: math.MinInt64}
-		for i, v := range x.Victims {
-			p := int64(priority(v))
-			r.sum += p + math.MaxInt32 + 1
-			switch began := started(v); {
-			case i == 0:
-				r.top, r.since = p, began
-			case p == r.top && began.Before(r.since):
-				r.since = began
-			}
-		}
-		return r
-	}
-	ra, rb := of(a), of(b)
 	return cmp.Or(
 		cmp.Compare(a.Violations, b.Violations),
-		cmp.Compare(ra.top, rb.top),
-		cmp.Compare(ra.sum, rb.sum),
+		cmp.Compare(a.rank.top, b.rank.top),
+		cmp.Compare(a.rank.sum, b.rank.sum),
 		cmp.Compare(len(a.Victims), len(b.Victims)),
-		rb.since.Compare(ra.since),
+		b.rank.since.Compare(a.rank.since),
 		cmp.Compare(a.Node, b.Node),
 	)
 }
