@@ -119,6 +119,9 @@ func (s Main) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollec
 	if s.kind.REST.NoDependents {
 		return rest.Unsupported
 	}
+	if s.kind.REST.Orphans {
+		return rest.OrphanDependents
+	}
 	return rest.DeleteDependents
 }
 

@@ -114,6 +114,8 @@ type REST struct {
 	ReturnsDeleted bool
 	// NoDependents: a delete has no propagation policy.
 	NoDependents bool
+	// Orphans: a delete without a propagation policy leaves the dependents behind.
+	Orphans bool
 	// TTL is how long an object is kept; 0 means for ever. What is kept for a
 	// while only is acknowledged a moment before it is on disk.
 	TTL time.Duration

@@ -379,3 +379,12 @@ func (w *warnings) overlaps(volume, what string, files []file) {
 		}
 	}
 }
+
+// NameWarnings tells if pods cannot be named after a workload without surprises.
+func NameWarnings(name string) []string {
+	faults := validation.IsDNS1123Label(name)
+	if len(faults) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", faults)}
+}

@@ -21,6 +21,7 @@ import (
 	"headway.dev/manifests/model/kinds/apiextensions"
 	"headway.dev/manifests/model/kinds/apiregistration"
 	"headway.dev/manifests/model/kinds/apps"
+	"headway.dev/manifests/model/kinds/batch"
 	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/kinds/coordination"
 	"headway.dev/manifests/model/kinds/core"
@@ -37,7 +38,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, batch.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
 }
 
 var (

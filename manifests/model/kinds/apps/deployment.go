@@ -60,7 +60,7 @@ var deployment = kind.Define[appsv1.Deployment, appsv1.DeploymentList](kind.Defi
 	},
 	Warnings: func(d, old *appsv1.Deployment) []string {
 		if old == nil {
-			return append(nameWarnings(d.Name), podspec.Warnings(&d.Spec.Template.ObjectMeta, &d.Spec.Template.Spec, rule.Spec.Child("template"))...)
+			return append(podspec.NameWarnings(d.Name), podspec.Warnings(&d.Spec.Template.ObjectMeta, &d.Spec.Template.Spec, rule.Spec.Child("template"))...)
 		}
 		if d.Generation == old.Generation {
 			return nil

@@ -53,7 +53,7 @@ var replicaSet = kind.Define[appsv1.ReplicaSet, appsv1.ReplicaSetList](kind.Defi
 	},
 	Warnings: func(rs, old *appsv1.ReplicaSet) []string {
 		if old == nil {
-			return append(nameWarnings(rs.Name), podspec.Warnings(&rs.Spec.Template.ObjectMeta, &rs.Spec.Template.Spec, rule.Spec.Child("template"))...)
+			return append(podspec.NameWarnings(rs.Name), podspec.Warnings(&rs.Spec.Template.ObjectMeta, &rs.Spec.Template.Spec, rule.Spec.Child("template"))...)
 		}
 		if rs.Generation == old.Generation {
 			return nil

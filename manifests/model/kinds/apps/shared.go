@@ -1,13 +1,10 @@
 package apps
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/podspec"
@@ -53,13 +50,4 @@ func upToReplicas(name string, count, replicas int32) field.ErrorList {
 		errs = append(errs, field.Invalid(rule.Status.Child(name), count, "cannot be greater than status.replicas"))
 	}
 	return errs
-}
-
-// nameWarnings tells if pods cannot be named after a workload without surprises.
-func nameWarnings(name string) []string {
-	faults := validation.IsDNS1123Label(name)
-	if len(faults) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", faults)}
 }
