@@ -22,6 +22,7 @@ import (
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
 	"headway.dev/engine/controllers/gc"
+	"headway.dev/engine/controllers/job"
 	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
@@ -137,6 +138,8 @@ func New(cfg Config) (*Controllers, error) {
 		bootstraptoken.NewSigner(as("bootstrap-signer")),
 		deployment.New(as("deployment-controller")),
 		replicaset.New(as("replicaset-controller")),
+		job.New(as("job-controller")),
+		job.NewTTL(as("ttl-after-finished-controller")),
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),
 		endpoints.NewMirror(as("endpointslicemirroring-controller")),

@@ -11,6 +11,7 @@
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods
+//	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	gc              owner references

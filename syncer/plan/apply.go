@@ -121,7 +121,7 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 		return fail(err)
 	}
 	if live == nil {
-		return applied{object: next, kind: kind}, errorsAt(item, key, validation.Create(next))
+		return applied{object: next, kind: kind}, errorsAt(item, key, createFaults(next))
 	}
 	if !byHand {
 		keepReplicas(next, live, patch)
@@ -153,7 +153,15 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 	if err != nil {
 		return fail(err)
 	}
-	return applied{object: fresh, kind: kind, recreate: true, reason: reason}, errorsAt(item, key, validation.Create(fresh))
+	return applied{object: fresh, kind: kind, recreate: true, reason: reason}, errorsAt(item, key, createFaults(fresh))
+}
+
+// createFaults is what is wrong with a new object, with what the server gives it: the
+// selector of a Job contains its UID.
+func createFaults(obj object.Object) field.ErrorList {
+	created, _ := obj.DeepCopyObject().(object.Object)
+	lifecycle.PrepareCreate(created, time.Time{})
+	return validation.Create(created)
 }
 
 // throughPart finds the part that manifests declare by which next differs from live in

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -28,6 +29,7 @@ var (
 	ResourceQuota  = schema.GroupKind{Kind: "ResourceQuota"}
 	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
 	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
+	Job            = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
 )
 
 // PodCondition returns a condition, nil if the pod has none of that type.

@@ -139,7 +139,8 @@ func (c *podGC) desert(ctx context.Context, key object.Key) (time.Duration, erro
 	if left := pod.DeletionTimestamp.Add(deserted).Sub(now); left > 0 {
 		return left, nil
 	}
-	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{remove(pod, now)}}); err != nil {
+	// It stays for finalizers, whose owners may wait for it to have ended.
+	if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{fail(pod), remove(pod, now)}}); err != nil {
 		return 0, fmt.Errorf("remove %s, which is being deleted and is on no node: %w", key, err)
 	}
 	return 0, nil
