@@ -124,6 +124,45 @@ spec:
     spec: {dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
 `,
 	},
+	"job": {
+		in: `{apiVersion: batch/v1, kind: Job, metadata: {name: pi}, spec: {template: {metadata: {labels: {app: pi}}, spec: {restartPolicy: Never}}}}`,
+		want: `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: pi, labels: {app: pi}}
+spec:
+  parallelism: 1
+  completions: 1
+  backoffLimit: 6
+  completionMode: NonIndexed
+  suspend: false
+  manualSelector: false
+  podReplacementPolicy: TerminatingOrFailed
+  template:
+    metadata: {labels: {app: pi}}
+    spec: {dnsPolicy: ClusterFirst, restartPolicy: Never, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
+	"job with policies": {
+		in: `{apiVersion: batch/v1, kind: Job, metadata: {name: pi}, spec: {parallelism: 3, backoffLimitPerIndex: 1, podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget}]}]}, template: {spec: {restartPolicy: Never}}}}`,
+		want: `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: pi}
+spec:
+  parallelism: 3
+  backoffLimit: 2147483647
+  backoffLimitPerIndex: 1
+  completionMode: NonIndexed
+  suspend: false
+  manualSelector: false
+  podReplacementPolicy: Failed
+  podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: "True"}]}]}
+  template:
+    metadata: {}
+    spec: {dnsPolicy: ClusterFirst, restartPolicy: Never, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
 	"pod template": {
 		in: `{apiVersion: v1, kind: PodTemplate, metadata: {name: web}, template: {spec: {restartPolicy: Never, containers: [{name: web, image: "web:1"}]}}}`,
 		want: `

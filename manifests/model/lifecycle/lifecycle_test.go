@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -27,7 +28,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
+		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "Job": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
 		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
 		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
 		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
@@ -222,6 +223,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []apiregistrationv1.APIServiceCondition{{Type: apiregistrationv1.APIServiceConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
+	case *batchv1.Job:
+		obj.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobConditionType(typ)}}
 	case *certificatesv1.CertificateSigningRequest:
 		obj.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{Type: certificatesv1.RequestConditionType(typ)}}
 	case *flowcontrolv1.FlowSchema:
@@ -259,6 +262,8 @@ func condition(obj object.Object) string {
 	case *apiregistrationv1.APIService:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
+		return string(obj.Status.Conditions[0].Type)
+	case *batchv1.Job:
 		return string(obj.Status.Conditions[0].Type)
 	case *certificatesv1.CertificateSigningRequest:
 		return string(obj.Status.Conditions[0].Type)

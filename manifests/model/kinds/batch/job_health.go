@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,9 @@ func jobHealth(j *batchv1.Job, reader object.Reader) health.Result {
 			}
 			return health.Result{Status: health.Failed, Message: because(message, j, reader)}
 		case batchv1.JobSuspended:
-			return health.Result{Status: health.Current, Message: "Job is suspended"}
+			if ptr.Deref(j.Spec.Suspend, false) {
+				return health.Result{Status: health.Current, Message: "Job is suspended"}
+			}
 		}
 	}
 	if ptr.Deref(j.Spec.Suspend, false) {
@@ -52,7 +55,7 @@ func because(message string, j *batchv1.Job, reader object.Reader) string {
 // wanted is how many successes the job asks for.
 func wanted(j *batchv1.Job) string {
 	if j.Spec.Completions == nil {
-		return "1"
+		return strconv.Itoa(int(ptr.Deref(j.Spec.Parallelism, 1)))
 	}
-	return fmt.Sprint(*j.Spec.Completions)
+	return strconv.Itoa(int(*j.Spec.Completions))
 }

@@ -202,7 +202,7 @@ func finishedStatus(j, old *batchv1.Job) field.ErrorList {
 	if (changed || !ptr.Equal(s.Terminating, was.Terminating)) && ptr.Deref(s.Terminating, 0) > 0 && finished(j) {
 		errs = append(errs, field.Invalid(rule.Status.Child("terminating"), s.Terminating, "terminating>0 is invalid for finished job"))
 	}
-	if (s.Active != was.Active || !ptr.Equal(s.Ready, was.Ready)) && ptr.Deref(s.Ready, 0) > s.Active {
+	if (s.Active != was.Active || !ptr.Equal(s.Ready, was.Ready)) && s.Ready != nil && *s.Ready > s.Active {
 		errs = append(errs, field.Invalid(rule.Status.Child("ready"), *s.Ready, "cannot set more ready pods than active"))
 	}
 	if u := s.UncountedTerminatedPods; (changed || kind.Differ(u, was.UncountedTerminatedPods)) && finished(j) && u != nil && len(u.Failed)+len(u.Succeeded) > 0 {
