@@ -80,6 +80,26 @@ spec:
       - {name: image, image: {reference: "i:1", pullPolicy: Never}}
 `,
 	},
+	"job, own values": {
+		in: `
+apiVersion: batch/v1
+kind: Job
+metadata: {name: pi, labels: {own: label}}
+spec:
+  parallelism: 2
+  completions: 3
+  backoffLimit: 1
+  backoffLimitPerIndex: 1
+  completionMode: Indexed
+  suspend: true
+  manualSelector: true
+  podReplacementPolicy: Failed
+  podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: "False"}]}]}
+  template:
+    metadata: {labels: {app: pi}}
+    spec: {dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
+`,
+	},
 	"pod template, own values": {
 		in: `
 apiVersion: v1
