@@ -1,0 +1,251 @@
+package controllers_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/engine/controllers"
+	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/controllers/job"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+)
+
+func jobKey(name string) object.Key {
+	return object.Key{GroupKind: control.Job, Namespace: "default", Name: name}
+}
+
+func newJob(name string, parallelism, completions int32, edit ...func(s *batchv1.JobSpec)) *batchv1.Job {
+	j := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: batchv1.JobSpec{
+			Parallelism: &parallelism, Completions: &completions,
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				RestartPolicy: corev1.RestartPolicyNever,
+				Containers:    []corev1.Container{{Name: "main", Image: "example/pi:1"}},
+			}},
+		},
+	}
+	for _, e := range edit {
+		e(&j.Spec)
+	}
+	return j
+}
+
+func (c *cluster) job(name string) *batchv1.Job { return control.Get[batchv1.Job](c.store, jobKey(name)) }
+
+func (c *cluster) jobPods(name string) []*corev1.Pod {
+	objs, _ := c.store.List(control.Pod, "default")
+	var pods []*corev1.Pod
+	for _, o := range objs {
+		if p := o.(*corev1.Pod); p.Labels[batchv1.JobNameLabel] == name {
+			pods = append(pods, p)
+		}
+	}
+	return pods
+}
+
+// finish ends a pod that runs, as its agent does, and reports whether it did.
+func (c *cluster) finish(pod *corev1.Pod, phase corev1.PodPhase) bool {
+	ended := false
+	_, err := c.store.Commit(c.ctx, change.Tx{Changes: []change.Change{control.Guarded(change.PatchStatus(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+		p := obj.(*corev1.Pod)
+		if ended = p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil; ended {
+			p.Status.Phase = phase
+		}
+		return ended
+	}), control.SameUID(pod.UID))}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return ended
+}
+
+// finishAll ends the pods of a job as they come, until it has finished.
+func (c *cluster) finishAll(name string, phase func(*corev1.Pod) corev1.PodPhase) (succeeded map[types.UID]bool) {
+	c.t.Helper()
+	succeeded = map[types.UID]bool{}
+	c.eventually("the end of "+name, func() bool {
+		for _, p := range c.jobPods(name) {
+			if to := phase(p); p.Status.Phase == corev1.PodRunning && c.finish(p, to) && to == corev1.PodSucceeded {
+				succeeded[p.UID] = true
+			}
+		}
+		j := c.job(name)
+		return j != nil && job.Finished(j) != nil
+	})
+	return succeeded
+}
+
+func always(phase corev1.PodPhase) func(*corev1.Pod) corev1.PodPhase {
+	return func(*corev1.Pod) corev1.PodPhase { return phase }
+}
+
+func TestJob(t *testing.T) {
+	c := start(t, 1)
+	t.Run("completes", func(t *testing.T) {
+		c.commit(change.Create(newJob("pi", 2, 3), time.Now()))
+		if n := len(c.finishAll("pi", always(corev1.PodSucceeded))); n != 3 {
+			t.Errorf("%d pods succeeded, want 3", n)
+		}
+		j := c.job("pi")
+		if s := j.Status; s.Succeeded != 3 || s.Failed != 0 || s.Active != 0 || s.CompletionTime == nil || job.Finished(j).Type != batchv1.JobComplete {
+			t.Errorf("status = %+v", s)
+		}
+		for _, p := range c.jobPods("pi") {
+			if len(p.Finalizers) > 0 || !metav1.IsControlledBy(p, j) || p.Labels["controller-uid"] != string(j.UID) {
+				t.Errorf("pod %s: finalizers %v, labels %v", p.Name, p.Finalizers, p.Labels)
+			}
+		}
+		c.eventually("the events", func() bool {
+			events := c.events("Job", "pi")
+			return slices.Contains(events, "Completed: Job completed") && slices.ContainsFunc(events, func(e string) bool { return e[:min(len(e), 17)] == "SuccessfulCreate:" })
+		})
+	})
+	t.Run("fails", func(t *testing.T) {
+		c.commit(change.Create(newJob("bad", 1, 1, func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) }), time.Now()))
+		c.finishAll("bad", always(corev1.PodFailed))
+		j := c.job("bad")
+		if end := job.Finished(j); end.Type != batchv1.JobFailed || end.Reason != "BackoffLimitExceeded" || j.Status.Failed != 1 {
+			t.Errorf("status = %+v", j.Status)
+		}
+	})
+	t.Run("indexed", func(t *testing.T) {
+		c.commit(change.Create(newJob("each", 3, 5, func(s *batchv1.JobSpec) { s.CompletionMode = new(batchv1.IndexedCompletion) }), time.Now()))
+		c.finishAll("each", always(corev1.PodSucceeded))
+		if s := c.job("each").Status; s.CompletedIndexes != "0-4" || s.Succeeded != 5 {
+			t.Errorf("status = %+v", s)
+		}
+		for _, p := range c.jobPods("each") {
+			index := p.Annotations[batchv1.JobCompletionIndexAnnotation]
+			env := p.Spec.Containers[0].Env
+			if p.Spec.Hostname != "each-"+index || p.Labels[batchv1.JobCompletionIndexAnnotation] != index || len(env) != 1 || env[0].Name != "JOB_COMPLETION_INDEX" {
+				t.Errorf("pod %s of index %s: hostname %q, labels %v, env %v", p.Name, index, p.Spec.Hostname, p.Labels, env)
+			}
+		}
+	})
+	t.Run("suspended and resumed", func(t *testing.T) {
+		suspend := func(to bool) {
+			c.commit(change.Patch(jobKey("wait"), func(obj object.Object) bool { obj.(*batchv1.Job).Spec.Suspend = &to; return true }))
+		}
+		c.commit(change.Create(newJob("wait", 2, 2), time.Now()))
+		c.eventually("pods", func() bool { return len(c.jobPods("wait")) == 2 })
+		suspend(true)
+		c.eventually("no pods", func() bool {
+			j := c.job("wait")
+			return len(c.jobPods("wait")) == 0 && j.Status.StartTime == nil && j.Status.Failed == 0
+		})
+		suspend(false)
+		c.finishAll("wait", always(corev1.PodSucceeded))
+	})
+	t.Run("expires", func(t *testing.T) {
+		c.commit(change.Create(newJob("short", 1, 1, func(s *batchv1.JobSpec) { s.TTLSecondsAfterFinished = new(int32(1)) }), time.Now()))
+		c.eventually("the job to be gone", func() bool {
+			for _, p := range c.jobPods("short") {
+				if p.Status.Phase == corev1.PodRunning {
+					c.finish(p, corev1.PodSucceeded)
+				}
+			}
+			return c.job("short") == nil && len(c.jobPods("short")) == 0 && slices.Contains(c.events("Job", "short"), "Completed: Job completed")
+		})
+	})
+	t.Run("of another", func(t *testing.T) {
+		c.commit(change.Create(newJob("foreign", 1, 1, func(s *batchv1.JobSpec) { s.ManagedBy = new("example.com/jobs") }), time.Now()),
+			change.Create(newJob("own", 1, 1), time.Now()))
+		c.finishAll("own", always(corev1.PodSucceeded))
+		if s := c.job("foreign").Status; s.StartTime != nil || len(c.jobPods("foreign")) != 0 {
+			t.Errorf("a job that another controller manages has the status %+v", s)
+		}
+	})
+	for name, policy := range map[string]metav1.DeletionPropagation{"background": metav1.DeletePropagationBackground, "foreground": metav1.DeletePropagationForeground, "orphan": metav1.DeletePropagationOrphan} {
+		t.Run("deleted, "+name, func(t *testing.T) {
+			c.commit(change.Create(newJob(name, 2, 2), time.Now()))
+			c.eventually("pods", func() bool { return len(c.jobPods(name)) == 2 })
+			c.commit(change.Delete(jobKey(name), metav1.DeleteOptions{PropagationPolicy: &policy}, time.Now()))
+			c.eventually("the end", func() bool {
+				pods := c.jobPods(name)
+				held := slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return len(p.Finalizers)+len(p.OwnerReferences) > 0 })
+				if policy == metav1.DeletePropagationOrphan {
+					return c.job(name) == nil && len(pods) == 2 && !held
+				}
+				return c.job(name) == nil && len(pods) == 0
+			})
+		})
+	}
+	t.Run("its namespace goes", func(t *testing.T) {
+		j := newJob("pi", 1, 1)
+		j.Namespace = "team"
+		c.commit(change.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}}, time.Now()))
+		c.eventually("the account", func() bool {
+			return c.store.Get(object.Key{GroupKind: control.ServiceAccount, Namespace: "team", Name: "default"}) != nil
+		})
+		c.commit(change.Create(j, time.Now()))
+		c.eventually("a pod", func() bool { pods, _ := c.store.List(control.Pod, "team"); return len(pods) == 1 })
+		c.commit(change.Delete(object.Key{GroupKind: control.Namespace, Name: "team"}, metav1.DeleteOptions{}, time.Now()))
+		c.eventually("the namespace to be gone", func() bool { return c.store.Get(object.Key{GroupKind: control.Namespace, Name: "team"}) == nil })
+	})
+}
+
+// faulty loses every third write of a Job's status, and what is written with it, and
+// every third answer to one.
+type faulty struct {
+	control.Store
+	mu  *sync.Mutex
+	rng *rand.Rand
+}
+
+var errFaulty = errors.New("the store has a fault")
+
+func (f faulty) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
+	if !slices.ContainsFunc(tx.Changes, func(c change.Change) bool { return c.Key.GroupKind == control.Job }) {
+		return f.Store.Commit(ctx, tx)
+	}
+	f.mu.Lock()
+	what := f.rng.IntN(3)
+	f.mu.Unlock()
+	if what == 0 {
+		return nil, errFaulty
+	}
+	objs, err := f.Store.Commit(ctx, tx)
+	if what == 1 && err == nil {
+		return nil, errFaulty
+	}
+	return objs, err
+}
+
+// TestJobCountsDespiteFaults: each success is counted once, whatever becomes of the
+// writes of the controller, and no more pods run than are asked for.
+func TestJobCountsDespiteFaults(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	c := start(t, 1, func(cfg *controllers.Config) {
+		cfg.Store = faulty{cfg.Store, &sync.Mutex{}, rand.New(rand.NewPCG(seed, 2))} //nolint:gosec // a test repeats it
+	})
+	const completions = 12
+	c.commit(change.Create(newJob("exact", 4, completions, func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(1000)) }), time.Now()))
+	succeeded := c.finishAll("exact", func(*corev1.Pod) corev1.PodPhase {
+		active := 0
+		for _, p := range c.jobPods("exact") {
+			if control.Active(p) {
+				active++
+			}
+		}
+		if active > 4 {
+			t.Errorf("%d pods run, want at most 4", active)
+		}
+		return corev1.PodSucceeded
+	})
+	if s := c.job("exact").Status; int(s.Succeeded) != len(succeeded) || s.Succeeded != completions {
+		t.Errorf("%d successes were counted, %d pods succeeded, %d were asked for", s.Succeeded, len(succeeded), completions)
+	}
+}
