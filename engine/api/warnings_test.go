@@ -51,6 +51,7 @@ func TestWarnings(t *testing.T) {
 	const (
 		core = "/api/v1/namespaces/default/"
 		apps = "/apis/apps/v1/namespaces/default/"
+		jobs = "/apis/batch/v1/namespaces/default/jobs"
 		odd  = `containers: [{name: a, image: a, resources: {limits: {memory: 100m}}, env: [{name: A, value: v}, {name: A, value: w}], ports: [{name: p, containerPort: 1}, {containerPort: 1, hostPort: 2}]}]`
 	)
 	oddly := func(path string) []string {
@@ -76,6 +77,9 @@ func TestWarnings(t *testing.T) {
 		{core + "podtemplates", `{apiVersion: v1, kind: PodTemplate, metadata: {name: a}, template: {spec: {` + odd + `}}}`, oddly("template.")},
 		{apps + "deployments", workload("Deployment", "a"), oddly("spec.template.")},
 		{apps + "replicasets", workload("ReplicaSet", "a.b"), append([]string{dotted}, oddly("spec.template.")...)},
+		{jobs, `{apiVersion: batch/v1, kind: Job, metadata: {name: a}, spec: {suspend: true, completionMode: Indexed, completions: 100001, parallelism: 10001, template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}}`, []string{
+			"spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+		}},
 		{core + "services", `{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: None, sessionAffinity: ClientIP, ports: [{port: 1}]}}`, []string{"spec.SessionAffinity is ignored for headless services"}},
 		{core + "secrets", `{apiVersion: v1, kind: Secret, type: kubernetes.io/tls, metadata: {name: a}, data: {tls.crt: "", tls.key: ""}}`, []string{"tls: failed to find any PEM data in certificate input"}},
 		{core + "serviceaccounts", `{apiVersion: v1, kind: ServiceAccount, metadata: {name: a, annotations: {kubernetes.io/enforce-mountable-secrets: "true"}}}`, []string{"metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}},
@@ -102,6 +106,15 @@ versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {ty
 	} {
 		if told := send(http.MethodPatch, apps+"deployments/a", "application/merge-patch+json", patch); !slices.Equal(told, want) {
 			t.Errorf("%s is told %q", patch, told)
+		}
+	}
+	for options, want := range map[string][]string{
+		`{"propagationPolicy":"Background"}`: nil,
+		`{}`:                                 {"child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning"},
+	} {
+		send(http.MethodPost, jobs, yamlBody, `{apiVersion: batch/v1, kind: Job, metadata: {name: gone}, spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}}`)
+		if told := send(http.MethodDelete, jobs+"/gone", "application/json", options); !slices.Equal(told, want) {
+			t.Errorf("a deletion with %s is told %q", options, told)
 		}
 	}
 	if told := send(http.MethodPatch, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/as.example.com", "application/merge-patch+json", `{"spec":{"names":{"shortNames":["aa"]}}}`); told != nil {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/apiserver/pkg/util/dryrun"
 
 	"headway.dev/manifests/model/change"
@@ -110,6 +111,9 @@ func (g *gated) finish(ctx context.Context, err error) (out object.Object, done 
 func (r Resource) Delete(ctx context.Context, name string, validate rest.ValidateObjectFunc, options *metav1.DeleteOptions) (runtime.Object, bool, error) {
 	if options == nil {
 		options = &metav1.DeleteOptions{}
+	}
+	if r.kind.REST.Orphans && options.PropagationPolicy == nil && options.OrphanDependents == nil { //nolint:staticcheck // old clients still send it
+		warning.AddWarning(ctx, "", "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning")
 	}
 	var removed object.Object
 	g := r.gated(ctx, "", options.DryRun)
