@@ -42,7 +42,9 @@ func newJob(name string, parallelism, completions int32, edit ...func(s *batchv1
 	return j
 }
 
-func (c *cluster) job(name string) *batchv1.Job { return control.Get[batchv1.Job](c.store, jobKey(name)) }
+func (c *cluster) job(name string) *batchv1.Job {
+	return control.Get[batchv1.Job](c.store, jobKey(name))
+}
 
 func (c *cluster) jobPods(name string) []*corev1.Pod {
 	objs, _ := c.store.List(control.Pod, "default")

@@ -175,20 +175,34 @@ func TestDecide(t *testing.T) {
 		"failed just now":     {newJob(), []*corev1.Pod{pod("a", ended(corev1.PodFailed, 1, 4*time.Second)), pod("b")}, "active 1, ready 0, terminating 0, succeeded 0, failed 1; release a; after 6s"},
 		"deleted by somebody": {newJob(), []*corev1.Pod{pod("a", deleted), pod("b")}, "active 2, ready 0, terminating 1, succeeded 0, failed 1; release a; create any"},
 		"replaced when gone":  {newJob(spec(func(s *batchv1.JobSpec) { s.PodReplacementPolicy = new(batchv1.Failed) })), []*corev1.Pod{pod("a", deleted), pod("b")}, "active 1, ready 0, terminating 1, succeeded 0, failed 0"},
-		"too often": {newJob(spec(func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) })), []*corev1.Pod{pod("a", failed), pod("b")},
-			"active 0, ready 0, terminating 1, succeeded 0, failed 2; release a b; delete b; FailureTarget True BackoffLimitExceeded"},
-		"too often, and all are gone": {newJob(spec(func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) })), []*corev1.Pod{pod("a", failed)},
-			"active 0, ready 0, terminating 0, succeeded 0, failed 1; release a; FailureTarget True BackoffLimitExceeded; Failed True BackoffLimitExceeded; event BackoffLimitExceeded"},
-		"restarts": {newJob(spec(func(s *batchv1.JobSpec) {
-			s.BackoffLimit, s.Template.Spec.RestartPolicy = new(int32(2)), corev1.RestartPolicyOnFailure
-		})),
+		"too often": {
+			newJob(spec(func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) })),
+			[]*corev1.Pod{pod("a", failed), pod("b")},
+			"active 0, ready 0, terminating 1, succeeded 0, failed 2; release a b; delete b; FailureTarget True BackoffLimitExceeded",
+		},
+		"too often, and all are gone": {
+			newJob(spec(func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(0)) })),
+			[]*corev1.Pod{pod("a", failed)},
+			"active 0, ready 0, terminating 0, succeeded 0, failed 1; release a; FailureTarget True BackoffLimitExceeded; Failed True BackoffLimitExceeded; event BackoffLimitExceeded",
+		},
+		"restarts": {
+			newJob(spec(func(s *batchv1.JobSpec) {
+				s.BackoffLimit, s.Template.Spec.RestartPolicy = new(int32(2)), corev1.RestartPolicyOnFailure
+			})),
 			[]*corev1.Pod{pod("a", func(p *corev1.Pod) { p.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}} })},
-			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True BackoffLimitExceeded"},
+			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True BackoffLimitExceeded",
+		},
 		"deadline ahead": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(90)) })), []*corev1.Pod{pod("a"), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; after 30s"},
-		"deadline": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(60)) })), []*corev1.Pod{pod("a")},
-			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True DeadlineExceeded"},
-		"suspended": {newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.Suspend = new(true) })), []*corev1.Pod{pod("a")},
-			"active 0, ready 0, terminating 1, succeeded 0, failed 0; release a; delete a; Suspended True JobSuspended; event Suspended"},
+		"deadline": {
+			newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.ActiveDeadlineSeconds = new(int64(60)) })),
+			[]*corev1.Pod{pod("a")},
+			"active 0, ready 0, terminating 1, succeeded 0, failed 1; release a; delete a; FailureTarget True DeadlineExceeded",
+		},
+		"suspended": {
+			newJob(started(time.Minute), spec(func(s *batchv1.JobSpec) { s.Suspend = new(true) })),
+			[]*corev1.Pod{pod("a")},
+			"active 0, ready 0, terminating 1, succeeded 0, failed 0; release a; delete a; Suspended True JobSuspended; event Suspended",
+		},
 		"resumed": {newJob(status(func(s *batchv1.JobStatus) {
 			s.Conditions = []batchv1.JobCondition{{Type: batchv1.JobSuspended, Status: corev1.ConditionTrue, Reason: "JobSuspended"}}
 		})), nil, "active 2, ready 0, terminating 0, succeeded 0, failed 0; create any any; Suspended False JobResumed; event Resumed"},
@@ -196,34 +210,70 @@ func TestDecide(t *testing.T) {
 
 		"indexed":            {newJob(indexed), []*corev1.Pod{pod("a.1")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; create 0"},
 		"an index succeeded": {newJob(indexed), []*corev1.Pod{pod("a.0", succeeded), pod("b.1")}, "active 2, ready 0, terminating 0, succeeded 1, failed 0; completed 0; release a.0; create 2"},
-		"indexes complete": {newJob(indexed, status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,1", 2 })), []*corev1.Pod{pod("a.2", succeeded)},
-			"active 0, ready 0, terminating 0, succeeded 3, failed 0; completed 0-2; release a.2" + complete},
-		"an index twice": {newJob(indexed), []*corev1.Pod{pod("a.0"), pod("b.0", func(p *corev1.Pod) { p.Spec.NodeName = "" }), pod("c.1")},
-			"active 2, ready 0, terminating 1, succeeded 0, failed 0; release b.0; delete b.0"},
-		"fewer indexes": {newJob(indexed, spec(func(s *batchv1.JobSpec) { s.Completions = new(int32(2)) }), status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,2", 2 })),
-			[]*corev1.Pod{pod("a.1"), pod("b.3")}, "active 1, ready 0, terminating 1, succeeded 1, failed 0; completed 0; release b.3; delete b.3"},
-		"an index fails, and is tried again": {newJob(perIndex(1)), []*corev1.Pod{pod("a.0", failed), pod("b.1")},
-			"active 2, ready 0, terminating 0, succeeded 0, failed 1; broken []; release a.0; create 0(1 failed, 0 ignored)"},
-		"an index waits": {newJob(perIndex(1)), []*corev1.Pod{pod("a.0", ended(corev1.PodFailed, 1, time.Second)), pod("b.1")},
-			"active 1, ready 0, terminating 0, succeeded 0, failed 0; broken []; after 9s"},
-		"an index has failed": {newJob(perIndex(1)), []*corev1.Pod{pod("a.0", failed, after("1")), pod("b.1")},
-			"active 2, ready 0, terminating 0, succeeded 0, failed 1; broken [0]; release a.0; create 2"},
-		"an index has failed, the others have not": {newJob(perIndex(0), status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,1", 2 })), []*corev1.Pod{pod("a.2", failed)},
-			"active 0, ready 0, terminating 0, succeeded 2, failed 1; completed 0,1; broken [2]; release a.2; FailureTarget True FailedIndexes; Failed True FailedIndexes; event FailedIndexes"},
-		"too many failed indexes": {newJob(perIndex(0), spec(func(s *batchv1.JobSpec) { s.MaxFailedIndexes = new(int32(0)) })), []*corev1.Pod{pod("a.0", failed)},
-			"active 0, ready 0, terminating 0, succeeded 0, failed 1; broken [0]; release a.0; FailureTarget True MaxFailedIndexesExceeded; Failed True MaxFailedIndexesExceeded; event MaxFailedIndexesExceeded"},
+		"indexes complete": {
+			newJob(indexed, status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,1", 2 })),
+			[]*corev1.Pod{pod("a.2", succeeded)},
+			"active 0, ready 0, terminating 0, succeeded 3, failed 0; completed 0-2; release a.2" + complete,
+		},
+		"an index twice": {
+			newJob(indexed),
+			[]*corev1.Pod{pod("a.0"), pod("b.0", func(p *corev1.Pod) { p.Spec.NodeName = "" }), pod("c.1")},
+			"active 2, ready 0, terminating 1, succeeded 0, failed 0; release b.0; delete b.0",
+		},
+		"fewer indexes": {
+			newJob(indexed, spec(func(s *batchv1.JobSpec) { s.Completions = new(int32(2)) }), status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,2", 2 })),
+			[]*corev1.Pod{pod("a.1"), pod("b.3")},
+			"active 1, ready 0, terminating 1, succeeded 1, failed 0; completed 0; release b.3; delete b.3",
+		},
+		"an index fails, and is tried again": {
+			newJob(perIndex(1)),
+			[]*corev1.Pod{pod("a.0", failed), pod("b.1")},
+			"active 2, ready 0, terminating 0, succeeded 0, failed 1; broken []; release a.0; create 0(1 failed, 0 ignored)",
+		},
+		"an index waits": {
+			newJob(perIndex(1)),
+			[]*corev1.Pod{pod("a.0", ended(corev1.PodFailed, 1, time.Second)), pod("b.1")},
+			"active 1, ready 0, terminating 0, succeeded 0, failed 0; broken []; after 9s",
+		},
+		"an index has failed": {
+			newJob(perIndex(1)),
+			[]*corev1.Pod{pod("a.0", failed, after("1")), pod("b.1")},
+			"active 2, ready 0, terminating 0, succeeded 0, failed 1; broken [0]; release a.0; create 2",
+		},
+		"an index has failed, the others have not": {
+			newJob(perIndex(0), status(func(s *batchv1.JobStatus) { s.CompletedIndexes, s.Succeeded = "0,1", 2 })),
+			[]*corev1.Pod{pod("a.2", failed)},
+			"active 0, ready 0, terminating 0, succeeded 2, failed 1; completed 0,1; broken [2]; release a.2; FailureTarget True FailedIndexes; Failed True FailedIndexes; event FailedIndexes",
+		},
+		"too many failed indexes": {
+			newJob(perIndex(0), spec(func(s *batchv1.JobSpec) { s.MaxFailedIndexes = new(int32(0)) })),
+			[]*corev1.Pod{pod("a.0", failed)},
+			"active 0, ready 0, terminating 0, succeeded 0, failed 1; broken [0]; release a.0; FailureTarget True MaxFailedIndexesExceeded; Failed True MaxFailedIndexesExceeded; event MaxFailedIndexesExceeded",
+		},
 
-		"policy fails the job": {newJob(policy(on("FailJob", 42))), []*corev1.Pod{pod("a", exit(42)), pod("b")},
-			"active 0, ready 0, terminating 1, succeeded 0, failed 2; release a b; delete b; FailureTarget True PodFailurePolicy"},
+		"policy fails the job": {
+			newJob(policy(on("FailJob", 42))),
+			[]*corev1.Pod{pod("a", exit(42)), pod("b")},
+			"active 0, ready 0, terminating 1, succeeded 0, failed 2; release a b; delete b; FailureTarget True PodFailurePolicy",
+		},
 		"policy ignores":        {newJob(policy(on("Ignore", 42))), []*corev1.Pod{pod("a", exit(42)), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 0; release a; create any"},
 		"policy is of others":   {newJob(policy(on("FailJob", 42))), []*corev1.Pod{pod("a", exit(1)), pod("b")}, "active 2, ready 0, terminating 0, succeeded 0, failed 1; release a; create any"},
 		"policy fails an index": {newJob(perIndex(5), policy(on("FailIndex", 42))), []*corev1.Pod{pod("a.0", exit(42)), pod("b.1")}, "active 2, ready 0, terminating 0, succeeded 0, failed 1; broken [0]; release a.0; create 2"},
-		"policy ignores in an index": {newJob(perIndex(5), policy(on("Ignore", 42))), []*corev1.Pod{pod("a.0", exit(42)), pod("b.1")},
-			"active 2, ready 0, terminating 0, succeeded 0, failed 0; broken []; release a.0; create 0(0 failed, 1 ignored)"},
-		"success policy": {newJob(indexed, wins(batchv1.SuccessPolicyRule{SucceededIndexes: new("1-2"), SucceededCount: new(int32(1))})), []*corev1.Pod{pod("a.1", succeeded), pod("b.0")},
-			"active 0, ready 0, terminating 1, succeeded 1, failed 0; completed 1; release b.0 a.1; delete b.0; SuccessCriteriaMet True SuccessPolicy"},
-		"success policy not met": {newJob(indexed, wins(batchv1.SuccessPolicyRule{SucceededIndexes: new("1-2")})), []*corev1.Pod{pod("a.1", succeeded), pod("b.0")},
-			"active 2, ready 0, terminating 0, succeeded 1, failed 0; completed 1; release a.1; create 2"},
+		"policy ignores in an index": {
+			newJob(perIndex(5), policy(on("Ignore", 42))),
+			[]*corev1.Pod{pod("a.0", exit(42)), pod("b.1")},
+			"active 2, ready 0, terminating 0, succeeded 0, failed 0; broken []; release a.0; create 0(0 failed, 1 ignored)",
+		},
+		"success policy": {
+			newJob(indexed, wins(batchv1.SuccessPolicyRule{SucceededIndexes: new("1-2"), SucceededCount: new(int32(1))})),
+			[]*corev1.Pod{pod("a.1", succeeded), pod("b.0")},
+			"active 0, ready 0, terminating 1, succeeded 1, failed 0; completed 1; release b.0 a.1; delete b.0; SuccessCriteriaMet True SuccessPolicy",
+		},
+		"success policy not met": {
+			newJob(indexed, wins(batchv1.SuccessPolicyRule{SucceededIndexes: new("1-2")})),
+			[]*corev1.Pod{pod("a.1", succeeded), pod("b.0")},
+			"active 2, ready 0, terminating 0, succeeded 1, failed 0; completed 1; release a.1; create 2",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := tc.job.DeepCopy()
@@ -245,11 +295,12 @@ func TestDecide(t *testing.T) {
 // ends it.
 func TestBackoff(t *testing.T) {
 	backoff := job.Backoff{}
-	for i, want := range []time.Duration{10, 20, 40, 80, 160, 320, 600, 600} {
+	for i, seconds := range []int{10, 20, 40, 80, 160, 320, 600, 600} {
+		want := time.Duration(seconds) * time.Second
 		j := newJob(spec(func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(100)) }))
 		plan := job.Decide(j, []*corev1.Pod{pod("a", ended(corev1.PodFailed, 1, 0))}, backoff, now)
-		if backoff = plan.Backoff; plan.After != want*time.Second || len(plan.Create) > 0 {
-			t.Errorf("after %d failures: look again after %s, want %s; create %v", i+1, plan.After, want*time.Second, plan.Create)
+		if backoff = plan.Backoff; plan.After != want || len(plan.Create) > 0 {
+			t.Errorf("after %d failures: look again after %s, want %s; create %v", i+1, plan.After, want, plan.Create)
 		}
 	}
 	plan := job.Decide(newJob(), []*corev1.Pod{pod("a", ended(corev1.PodSucceeded, 0, 0))}, backoff, now)

@@ -16,24 +16,21 @@ import (
 // who waits for a commit waits for its jobs; kstatus calls a job Current that has
 // begun.
 func jobHealth(j *batchv1.Job, reader object.Reader) health.Result {
+	if is(j, batchv1.JobComplete) {
+		return health.Result{Status: health.Current, Message: fmt.Sprintf("Job Completed. succeeded: %d/%s", j.Status.Succeeded, wanted(j))}
+	}
+	if is(j, batchv1.JobSuspended) && ptr.Deref(j.Spec.Suspend, false) {
+		return health.Result{Status: health.Current, Message: "Job is suspended"}
+	}
 	for _, c := range j.Status.Conditions {
-		if c.Status != corev1.ConditionTrue {
+		if failed := c.Type == batchv1.JobFailed || c.Type == batchv1.JobFailureTarget; !failed || c.Status != corev1.ConditionTrue {
 			continue
 		}
-		switch c.Type {
-		case batchv1.JobComplete:
-			return health.Result{Status: health.Current, Message: fmt.Sprintf("Job Completed. succeeded: %d/%s", j.Status.Succeeded, wanted(j))}
-		case batchv1.JobFailed, batchv1.JobFailureTarget:
-			message := fmt.Sprintf("Job Failed. failed: %d/%s", j.Status.Failed, wanted(j))
-			if c.Message != "" {
-				message += "; " + c.Reason + ": " + c.Message
-			}
-			return health.Result{Status: health.Failed, Message: because(message, j, reader)}
-		case batchv1.JobSuspended:
-			if ptr.Deref(j.Spec.Suspend, false) {
-				return health.Result{Status: health.Current, Message: "Job is suspended"}
-			}
+		message := fmt.Sprintf("Job Failed. failed: %d/%s", j.Status.Failed, wanted(j))
+		if c.Message != "" {
+			message += "; " + c.Reason + ": " + c.Message
 		}
+		return health.Result{Status: health.Failed, Message: because(message, j, reader)}
 	}
 	if ptr.Deref(j.Spec.Suspend, false) {
 		return health.Result{Status: health.InProgress, Message: "Job is being suspended"}
