@@ -18,6 +18,7 @@ import (
 	"headway.dev/engine/controllers/bootstraptoken"
 	"headway.dev/engine/controllers/certificates"
 	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/controllers/cronjob"
 	"headway.dev/engine/controllers/deployment"
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
@@ -139,6 +140,7 @@ func New(cfg Config) (*Controllers, error) {
 		deployment.New(as("deployment-controller")),
 		replicaset.New(as("replicaset-controller")),
 		job.New(as("job-controller")),
+		cronjob.New(as("cronjob-controller")),
 		job.NewTTL(as("ttl-after-finished-controller")),
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),

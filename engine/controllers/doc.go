@@ -12,6 +12,7 @@
 //	deployment      Deployment ─▶ ReplicaSets
 //	replicaset      ReplicaSet ─▶ Pods
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished
+//	cronjob         CronJob ─▶ Jobs, when their time has come
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	gc              owner references

@@ -30,6 +30,7 @@ var (
 	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
 	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 	Job            = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+	CronJob        = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
 )
 
 // PodCondition returns a condition, nil if the pod has none of that type.

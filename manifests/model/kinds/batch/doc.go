@@ -10,5 +10,5 @@ import (
 // Group is the kinds of batch/v1.
 var Group = kind.Group{
 	AddToScheme: batchv1.AddToScheme,
-	Kinds:       []*kind.Kind{job},
+	Kinds:       []*kind.Kind{cronJob, job},
 }

@@ -128,15 +128,22 @@ func defaultJobSpec(s *batchv1.JobSpec) {
 	fill.Unset(&s.ManualSelector, false)
 	if s.PodFailurePolicy != nil {
 		fill.Unset(&s.PodReplacementPolicy, batchv1.Failed)
-		for i := range s.PodFailurePolicy.Rules {
-			conditions := s.PodFailurePolicy.Rules[i].OnPodConditions
-			for k := range conditions {
-				fill.Zero(&conditions[k].Status, corev1.ConditionTrue)
-			}
-		}
 	}
+	defaultConditions(s)
 	fill.Unset(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
 	fill.PodSpec(&s.Template.Spec)
+}
+
+func defaultConditions(s *batchv1.JobSpec) {
+	if s.PodFailurePolicy == nil {
+		return
+	}
+	for i := range s.PodFailurePolicy.Rules {
+		conditions := s.PodFailurePolicy.Rules[i].OnPodConditions
+		for k := range conditions {
+			fill.Zero(&conditions[k].Status, corev1.ConditionTrue)
+		}
+	}
 }
 
 // labelled gives a job without labels those of its template, as Kubernetes does.

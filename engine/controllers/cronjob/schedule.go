@@ -1,0 +1,60 @@
+package cronjob
+
+import (
+	"time"
+	_ "time/tzdata" // a machine need not have the zones' rules
+
+	"github.com/robfig/cron/v3"
+	batchv1 "k8s.io/api/batch/v1"
+)
+
+// manyMissed is how many times may be missed without a word.
+const manyMissed = 100
+
+func parse(c *batchv1.CronJob) (cron.Schedule, error) {
+	text := c.Spec.Schedule
+	if c.Spec.TimeZone != nil {
+		text = "TZ=" + *c.Spec.TimeZone + " " + text
+	}
+	return cron.ParseStandard(text)
+}
+
+// since is the time after which the CronJob may have missed one.
+func since(c *batchv1.CronJob, now time.Time) time.Time {
+	from := c.CreationTimestamp.Time
+	if c.Status.LastScheduleTime != nil {
+		from = c.Status.LastScheduleTime.Time
+	}
+	if d := c.Spec.StartingDeadlineSeconds; d != nil {
+		if earliest := now.Add(-time.Duration(*d) * time.Second); earliest.After(from) {
+			from = earliest
+		}
+	}
+	return from
+}
+
+// recent is the last time after from and not after now, zero if there is none, and
+// whether there are too many.
+func recent(times cron.Schedule, from, now time.Time) (last time.Time, many bool) {
+	for missed := 0; ; missed++ {
+		next := times.Next(from)
+		if next.IsZero() || next.After(now) {
+			return last, false
+		}
+		if missed == manyMissed {
+			break
+		}
+		last, from = next, next
+	}
+	// From the last of them on, which is not far back.
+	for back := time.Minute; ; back *= 2 {
+		next := times.Next(now.Add(-back))
+		if next.After(now) {
+			continue
+		}
+		for !next.IsZero() && !next.After(now) {
+			last, next = next, times.Next(next)
+		}
+		return last, true
+	}
+}
