@@ -50,6 +50,7 @@ var otherwise = map[string]struct {
 // never are the statuses that no object of a kind has, with the reason.
 var never = map[string]map[health.Status]string{
 	"ReplicaSet": {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
+	"CronJob":    {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 	"Service":    {health.Failed: "its addresses are allotted with the request that creates it"},
 	"CertificateSigningRequest": {
 		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",

@@ -80,6 +80,26 @@ spec:
       - {name: image, image: {reference: "i:1", pullPolicy: Never}}
 `,
 	},
+	"cron job, own values": {
+		in: `
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: tick}
+spec:
+  schedule: "@daily"
+  concurrencyPolicy: Forbid
+  suspend: true
+  successfulJobsHistoryLimit: 0
+  failedJobsHistoryLimit: 0
+  jobTemplate:
+    metadata: {}
+    spec:
+      podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: "False"}]}]}
+      template:
+        metadata: {}
+        spec: {dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
+`,
+	},
 	"job, own values": {
 		in: `
 apiVersion: batch/v1

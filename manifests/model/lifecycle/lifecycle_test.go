@@ -28,7 +28,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "Job": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
+		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "Job": 1, "CronJob": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
 		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
 		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
 		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
@@ -223,6 +223,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []apiregistrationv1.APIServiceCondition{{Type: apiregistrationv1.APIServiceConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
+	case *batchv1.CronJob: // which has none
+		obj.Status.Active = []corev1.ObjectReference{{Name: typ}}
 	case *batchv1.Job:
 		obj.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobConditionType(typ)}}
 	case *certificatesv1.CertificateSigningRequest:
@@ -263,6 +265,8 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)
+	case *batchv1.CronJob:
+		return obj.Status.Active[0].Name
 	case *batchv1.Job:
 		return string(obj.Status.Conditions[0].Type)
 	case *certificatesv1.CertificateSigningRequest:

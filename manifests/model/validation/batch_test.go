@@ -140,6 +140,33 @@ func jobCases(t *testing.T) {
 	}
 }
 
+func cronJobCases(t *testing.T) {
+	t.Helper()
+	const base = `{apiVersion: batch/v1, kind: CronJob, metadata: {name: tick, namespace: shop}, spec: {schedule: "*/5 * * * *", timeZone: Europe/Berlin, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: "a:1"}]}}}}}}`
+	type cron = *batchv1.CronJob
+	spec := func(edit func(s *batchv1.CronJobSpec)) func(cron) { return func(c cron) { edit(&c.Spec) } }
+	create(t, base, cases[cron]{
+		"name":           {func(c cron) { c.Name = strings.Repeat("a", 53) }, []string{`metadata.name: Invalid value: "` + strings.Repeat("a", 53) + `": must be no more than 52 characters`}},
+		"no schedule":    {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "" }), []string{"spec.schedule: Required value"}},
+		"schedule":       {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "error" }), []string{`spec.schedule: Invalid value: "error": expected exactly 5 fields, found 1: [error]`}},
+		"zone in it":     {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "TZ=UTC * * * * *" }), []string{`spec.schedule: Invalid value: "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead`}},
+		"no zone":        {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("") }), []string{`spec.timeZone: Invalid value: "": timeZone must be nil or non-empty string`}},
+		"local":          {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("Local") }), []string{`spec.timeZone: Invalid value: "Local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones`}},
+		"a file":         {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("../x") }), []string{`spec.timeZone: Invalid value: "../x": unknown time zone ../x`}},
+		"another zone":   {spec(func(s *batchv1.CronJobSpec) { s.TimeZone = new("Moon/Base") }), []string{`spec.timeZone: Invalid value: "Moon/Base": unknown time zone Moon/Base`}},
+		"policy":         {spec(func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = "Some" }), []string{`spec.concurrencyPolicy: Unsupported value: "Some": supported values: "Allow", "Forbid", "Replace"`}},
+		"deadline":       {spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(-1)) }), []string{"spec.startingDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0"}},
+		"history":        {spec(func(s *batchv1.CronJobSpec) { s.FailedJobsHistoryLimit = new(int32(-1)) }), []string{"spec.failedJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0"}},
+		"selector":       {spec(func(s *batchv1.CronJobSpec) { s.JobTemplate.Spec.Selector = &metav1.LabelSelector{} }), []string{"spec.jobTemplate.spec.selector: Invalid value: {}: `selector` will be auto-generated"}},
+		"own selector":   {spec(func(s *batchv1.CronJobSpec) { s.JobTemplate.Spec.ManualSelector = new(true) }), []string{`spec.jobTemplate.spec.manualSelector: Unsupported value: "true": supported values: "nil", "false"`}},
+		"restart policy": {spec(func(s *batchv1.CronJobSpec) { s.JobTemplate.Spec.Template.Spec.RestartPolicy = "Always" }), []string{`spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"`}},
+	})
+	update(t, base, cases[cron]{
+		"image":    {spec(func(s *batchv1.CronJobSpec) { s.JobTemplate.Spec.Template.Spec.Containers[0].Image = "a:2" }), nil},
+		"schedule": {spec(func(s *batchv1.CronJobSpec) { s.Schedule = "" }), []string{"spec.schedule: Required value"}},
+	})
+}
+
 // templateChange says only that the template is immutable: the message contains all of
 // it.
 func templateChange(t *testing.T, base string, edit func(*batchv1.Job), want int) {

@@ -26,6 +26,7 @@ var tables = map[string]func(t *testing.T){
 	"Event.events.k8s.io":            viewedEventCases,
 	"FlowSchema.flowcontrol.apiserver.k8s.io":                     flowSchemaCases,
 	"GitRepository.source.toolkit.fluxcd.io":                      gitRepositoryCases,
+	"CronJob.batch":                                               cronJobCases,
 	"Job.batch":                                                   jobCases,
 	"Kustomization.kustomize.toolkit.fluxcd.io":                   kustomizationCases,
 	"Lease.coordination.k8s.io":                                   leaseCases,
