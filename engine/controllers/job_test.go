@@ -198,6 +198,35 @@ func TestJob(t *testing.T) {
 	})
 }
 
+// TestCronJob: a job is started when its time has come, its name says which, and one by
+// hand is the CronJob's, too.
+func TestCronJob(t *testing.T) {
+	// The clock is a minute after the CronJob was made.
+	c := start(t, 1, func(cfg *controllers.Config) { cfg.Now = func() time.Time { return time.Now().Add(time.Minute) } })
+	key := object.Key{GroupKind: control.CronJob, Namespace: "default", Name: "tick"}
+	c.commit(change.Create(&batchv1.CronJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "tick"},
+		Spec:       batchv1.CronJobSpec{Schedule: "* * * * *", ConcurrencyPolicy: batchv1.ForbidConcurrent, JobTemplate: batchv1.JobTemplateSpec{Spec: newJob("", 1, 1).Spec}},
+	}, time.Now()))
+	cron := func() *batchv1.CronJob { return control.Get[batchv1.CronJob](c.store, key) }
+	c.eventually("a job", func() bool { return len(cron().Status.Active) == 1 })
+	name := cron().Status.Active[0].Name
+	if j := c.job(name); !metav1.IsControlledBy(j, cron()) || j.UID != cron().Status.Active[0].UID || j.Annotations[batchv1.CronJobScheduledTimestampAnnotation] == "" {
+		t.Errorf("the job is %+v", j.ObjectMeta)
+	}
+	c.commit(change.Patch(key, func(obj object.Object) bool { obj.(*batchv1.CronJob).Spec.Suspend = new(true); return true }))
+	c.finishAll(name, always(corev1.PodSucceeded))
+	c.eventually("what it tells", func() bool {
+		s := cron().Status
+		events := c.events("CronJob", "tick")
+		return len(s.Active) == 0 && s.LastSuccessfulTime != nil && slices.Contains(events, "SuccessfulCreate: Created job "+name) &&
+			slices.Contains(events, "SawCompletedJob: Saw completed job: "+name+", condition: Complete")
+	})
+	background := metav1.DeletePropagationBackground
+	c.commit(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
+	c.eventually("its jobs and pods to be gone", func() bool { return c.job(name) == nil && len(c.jobPods(name)) == 0 })
+}
+
 // faulty loses every third write of a Job's status, and what is written with it, and
 // every third answer to one.
 type faulty struct {

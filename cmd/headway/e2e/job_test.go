@@ -76,6 +76,11 @@ func TestJobs(t *testing.T) {
 	c.Kubectl("patch", "job", "long", "-p", `{"spec":{"suspend":true}}`)
 	c.Kubectl("wait", "--for=condition=suspended", "job/long", "--timeout=60s")
 	c.Kubectl("delete", "job", "hello", "bad", "long")
+	c.Kubectl("create", "cronjob", "tick", "--image=headway.dev/test/busybox:1", "--schedule=0 0 1 1 *", "--", "echo", "tick")
+	want("create from", c.Kubectl("create", "job", "now", "--from=cronjob/tick"), "job.batch/now created")
+	c.Kubectl("wait", "--for=condition=complete", "job/now", "--timeout=60s")
+	want("get", c.Kubectl("get", "cronjobs"), "tick", "0 0 1 1 *", "<none>", "False")
+	c.Kubectl("delete", "cronjob", "tick")
 
 	// Without the file, it goes with its pods.
 	c.Clone.Git("rm", "-q", "job.yaml")
