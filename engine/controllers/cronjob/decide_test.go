@@ -118,8 +118,10 @@ func TestDecide(t *testing.T) {
 		"too late":       {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.StartingDeadlineSeconds = new(int64(10)) })), nil, "after 9m30s"},
 		"suspended":      {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Suspend = new(true) })), nil, ""},
 		"going":          {newCronJob(func(c *batchv1.CronJob) { c.DeletionTimestamp = at(0) }), nil, ""},
-		"in a zone": {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule, s.TimeZone = "10 4 * * *", new("Europe/Berlin") })), nil,
-			"create " + name + " for 2026-01-02T04:10:00+01:00; last 03:10; after 23h59m30s"},
+		"in a zone": {
+			newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule, s.TimeZone = "10 4 * * *", new("Europe/Berlin") })), nil,
+			"create " + name + " for 2026-01-02T04:10:00+01:00; last 03:10; after 23h59m30s",
+		},
 		"never":        {newCronJob(spec(func(s *batchv1.CronJobSpec) { s.Schedule = "0 0 31 2 *" })), nil, ""},
 		"allow":        {newCronJob(active("a")), []*batchv1.Job{newJob("a")}, made + "active a; last 03:10; after 9m30s"},
 		"forbid":       {newCronJob(active("a"), spec(func(s *batchv1.CronJobSpec) { s.ConcurrencyPolicy = batchv1.ForbidConcurrent })), []*batchv1.Job{newJob("a")}, "active a; event JobAlreadyActive; after 9m30s"},
