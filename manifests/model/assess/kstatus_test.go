@@ -44,14 +44,21 @@ var otherwise = map[string]struct {
 	"job_suspended":           {status.InProgressStatus, "a suspended one is what it was told to be"},
 	"migration_running":       {status.CurrentStatus, "its conditions are Running, Succeeded and Failed, which kstatus does not know"},
 	"migration_failed":        {status.CurrentStatus, "as migration_running"},
+	"rc_short":                {status.CurrentStatus, "kstatus does not know the kind; it is judged as a ReplicaSet is"},
+	"rc_labelled":             {status.CurrentStatus, "as rc_short"},
+	"rc_ready":                {status.CurrentStatus, "as rc_short"},
+	"rc_too_many":             {status.CurrentStatus, "as rc_short"},
+	"rc_failure":              {status.CurrentStatus, "as rc_short"},
 	"git_suspended_not_ready": {status.InProgressStatus, "as ks_suspended_not_ready"},
 }
 
 // never are the statuses that no object of a kind has, with the reason.
 var never = map[string]map[health.Status]string{
-	"ReplicaSet": {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
-	"CronJob":    {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
-	"Service":    {health.Failed: "its addresses are allotted with the request that creates it"},
+	"ReplicaSet":            {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
+	"ReplicationController": {health.Failed: "as ReplicaSet"},
+	"CronJob":               {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"PodDisruptionBudget":   {health.Failed: "what keeps it from being calculated can mend by itself"},
+	"Service":               {health.Failed: "its addresses are allotted with the request that creates it"},
 	"CertificateSigningRequest": {
 		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",
 	},

@@ -183,6 +183,25 @@ spec:
     spec: {dnsPolicy: ClusterFirst, restartPolicy: Never, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
 `,
 	},
+	"replication controller": {
+		in: `{apiVersion: v1, kind: ReplicationController, metadata: {name: web}, spec: {template: {metadata: {labels: {app: web}}}}}`,
+		want: `
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: web, labels: {app: web}}
+status: {replicas: 0}
+spec:
+  replicas: 1
+  selector: {app: web}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
+	"replication controller without a template": {
+		in:   `{apiVersion: v1, kind: ReplicationController, metadata: {name: web}}`,
+		want: `{apiVersion: v1, kind: ReplicationController, metadata: {name: web}, spec: {replicas: 1}, status: {replicas: 0}}`,
+	},
 	"pod template": {
 		in: `{apiVersion: v1, kind: PodTemplate, metadata: {name: web}, template: {spec: {restartPolicy: Never, containers: [{name: web, image: "web:1"}]}}}`,
 		want: `

@@ -120,6 +120,29 @@ spec:
     spec: {dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
 `,
 	},
+	"replication controller, own values": {
+		in: `
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: v, labels: {a: b}}
+status: {replicas: 0}
+spec:
+  replicas: 0
+  selector: {c: d}
+  template:
+    metadata: {labels: {e: f}}
+    spec: {dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
+`,
+	},
+	"disruption budget": {
+		in: `
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 50%, unhealthyPodEvictionPolicy: AlwaysAllow, selector: {matchLabels: {app: web}}}
+status: {disruptionsAllowed: 0, currentHealthy: 0, desiredHealthy: 0, expectedPods: 0}
+`,
+	},
 	"pod template, own values": {
 		in: `
 apiVersion: v1

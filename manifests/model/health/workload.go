@@ -51,6 +51,43 @@ func WhyPods(owner object.Object, reader object.Reader) string {
 	return message
 }
 
+// Replicas are the counts by which a kind that keeps a number of pods running is
+// judged.
+type Replicas struct {
+	Kind                                  string
+	Observed                              int64
+	Want, Are, Labelled, Available, Ready int32
+	// Failure is why pods could not be made or deleted; empty if they could.
+	Failure string
+}
+
+// Of judges owner by the counts of its status.
+func (r Replicas) Of(owner object.Object, reader object.Reader) Result {
+	if result, yes := Behind(r.Kind, owner.GetGeneration(), r.Observed); yes {
+		return result
+	}
+	if r.Failure != "" {
+		return Result{Status: InProgress, Message: "Replica Failure condition. " + r.Failure}
+	}
+	message := ""
+	switch {
+	case r.Want > r.Labelled:
+		message = fmt.Sprintf("Labelled: %d/%d", r.Labelled, r.Want)
+	case r.Want > r.Available:
+		message = fmt.Sprintf("Available: %d/%d", r.Available, r.Want)
+	case r.Want > r.Ready:
+		message = fmt.Sprintf("Ready: %d/%d", r.Ready, r.Want)
+	case r.Are > r.Want:
+		message = fmt.Sprintf("Pending termination: %d", r.Are-r.Want)
+	default:
+		return Result{Status: Current, Message: fmt.Sprintf("%s is available. Replicas: %d", r.Kind, r.Are)}
+	}
+	if why := WhyPods(owner, reader); why != "" {
+		message += "; " + why
+	}
+	return Result{Status: InProgress, Message: message}
+}
+
 // Owned reports whether the object of that UID is the controller of obj.
 func Owned(obj object.Object, by types.UID) bool {
 	for _, ref := range obj.GetOwnerReferences() {

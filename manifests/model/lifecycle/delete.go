@@ -26,7 +26,8 @@ func Delete(current object.Object, opts metav1.DeleteOptions, now time.Time) (ob
 	s := of(current)
 	finalizers := current.GetFinalizers()
 	if !s.IgnoresPropagation {
-		finalizers = collectionFinalizers(finalizers, opts)
+		k, served := scheme.ForObject(current)
+		finalizers = collectionFinalizers(finalizers, opts, served && k.REST.Orphans)
 	}
 	next := current.DeepCopyObject().(object.Object)
 	next.SetFinalizers(finalizers)
@@ -91,8 +92,8 @@ func Removable(obj object.Object) bool {
 
 // collectionFinalizers adds and removes the garbage collector's finalizers as
 // the propagation policy says. Without a policy those that are there stay, and
-// dependents go in the background.
-func collectionFinalizers(finalizers []string, opts metav1.DeleteOptions) []string {
+// dependents go in the background, or stay if that is the kind's default.
+func collectionFinalizers(finalizers []string, opts metav1.DeleteOptions, orphans bool) []string {
 	var orphan, foreground bool
 	switch {
 	case opts.OrphanDependents != nil: //nolint:staticcheck // old clients still send it
@@ -100,6 +101,8 @@ func collectionFinalizers(finalizers []string, opts metav1.DeleteOptions) []stri
 	case opts.PropagationPolicy != nil:
 		orphan = *opts.PropagationPolicy == metav1.DeletePropagationOrphan
 		foreground = *opts.PropagationPolicy == metav1.DeletePropagationForeground
+	case orphans && !slices.Contains(finalizers, metav1.FinalizerDeleteDependents):
+		orphan = true
 	default:
 		return finalizers
 	}

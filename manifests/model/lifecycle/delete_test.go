@@ -49,6 +49,8 @@ func TestDelete(t *testing.T) {
 		"deployment, background":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}, gone: true},
 		"deployment, foreground":         {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationForeground)}, finalizers: []string{"foregroundDeletion"}},
 		"deployment, orphan":             {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationOrphan)}, finalizers: []string{"orphan"}},
+		"controller, by default":         {obj: &corev1.ReplicationController{}, finalizers: []string{"orphan"}},
+		"controller, in background":      {gone: true, obj: &corev1.ReplicationController{}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}},
 		"deployment, orphanDependents":   {obj: &appsv1.Deployment{}, opts: metav1.DeleteOptions{OrphanDependents: new(true)}, finalizers: []string{"orphan"}}, //nolint:staticcheck // old clients
 		"orphan, then background":        {obj: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan"}}}, opts: metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}, gone: true},
 		"orphan, no policy":              {obj: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{"orphan"}}}, finalizers: []string{"orphan"}},

@@ -14,9 +14,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"headway.dev/manifests/model/lifecycle"
@@ -29,6 +31,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
 		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "Job": 1, "CronJob": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
+		"PodDisruptionBudget": 1, "ReplicationController": 1,
 		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
 		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
 		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
@@ -136,17 +139,23 @@ func TestGeneration(t *testing.T) {
 		edit func(obj object.Object)
 		want int64
 	}{
-		"nothing":              {deployment, func(object.Object) {}, 3},
-		"labels":               {deployment, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 3},
-		"annotations":          {deployment, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 4},
-		"spec":                 {deployment, func(o object.Object) { o.(*appsv1.Deployment).Spec.Paused = true }, 4},
-		"status":               {deployment, func(o object.Object) { o.(*appsv1.Deployment).Status.Replicas = 1 }, 3},
-		"the client's":         {deployment, func(o object.Object) { o.SetGeneration(99) }, 3},
-		"pod: bound":           {pod, func(o object.Object) { o.(*corev1.Pod).Spec.NodeName = "node" }, 3},
-		"pod: image":           {bound, func(o object.Object) { o.(*corev1.Pod).Spec.Containers = []corev1.Container{{Image: "i"}} }, 4},
-		"slice: labels":        {slice, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 4},
-		"slice: annotations":   {slice, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 3},
-		"service: has none":    {&corev1.Service{}, func(o object.Object) { o.(*corev1.Service).Spec.ExternalName = "x" }, 0},
+		"nothing":            {deployment, func(object.Object) {}, 3},
+		"labels":             {deployment, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 3},
+		"annotations":        {deployment, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 4},
+		"spec":               {deployment, func(o object.Object) { o.(*appsv1.Deployment).Spec.Paused = true }, 4},
+		"status":             {deployment, func(o object.Object) { o.(*appsv1.Deployment).Status.Replicas = 1 }, 3},
+		"the client's":       {deployment, func(o object.Object) { o.SetGeneration(99) }, 3},
+		"pod: bound":         {pod, func(o object.Object) { o.(*corev1.Pod).Spec.NodeName = "node" }, 3},
+		"pod: image":         {bound, func(o object.Object) { o.(*corev1.Pod).Spec.Containers = []corev1.Container{{Image: "i"}} }, 4},
+		"slice: labels":      {slice, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 4},
+		"slice: annotations": {slice, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 3},
+		"service: has none":  {&corev1.Service{}, func(o object.Object) { o.(*corev1.Service).Spec.ExternalName = "x" }, 0},
+		"budget: spec": {&policyv1.PodDisruptionBudget{ObjectMeta: meta()}, func(o object.Object) {
+			o.(*policyv1.PodDisruptionBudget).Spec.MinAvailable = new(intstr.FromInt32(1))
+		}, 4},
+		"controller: replicas": {&corev1.ReplicationController{ObjectMeta: meta()}, func(o object.Object) {
+			o.(*corev1.ReplicationController).Spec.Replicas = new(int32(3))
+		}, 4},
 		"config map: has none": {&corev1.ConfigMap{}, func(o object.Object) { o.(*corev1.ConfigMap).Data = map[string]string{"a": "b"} }, 0},
 	} {
 		obj := tc.old.DeepCopyObject().(object.Object)
@@ -209,6 +218,10 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeConditionType(typ)}}
 	case *corev1.Pod:
 		obj.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodConditionType(typ)}}
+	case *corev1.ReplicationController:
+		obj.Status.Conditions = []corev1.ReplicationControllerCondition{{Type: corev1.ReplicationControllerConditionType(typ)}}
+	case *policyv1.PodDisruptionBudget:
+		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *corev1.ResourceQuota: // which has none
 		obj.Status.Used = corev1.ResourceList{corev1.ResourceName(typ): {}}
 	case *corev1.Service:
@@ -248,6 +261,10 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *corev1.Pod:
 		return string(obj.Status.Conditions[0].Type)
+	case *corev1.ReplicationController:
+		return string(obj.Status.Conditions[0].Type)
+	case *policyv1.PodDisruptionBudget:
+		return obj.Status.Conditions[0].Type
 	case *corev1.ResourceQuota:
 		for name := range obj.Status.Used {
 			return string(name)

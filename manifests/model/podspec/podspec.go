@@ -31,15 +31,15 @@ func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorLi
 }
 
 // ValidateReplicaTemplate validates the templates of controllers that keep pods
-// running.
-func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+// running; owner is the kind that messages name.
+func ValidateReplicaTemplate(t *corev1.PodTemplateSpec, owner string, path *field.Path) field.ErrorList {
 	errs := ValidateTemplate(t, path)
 	// A policy that is none at all has been reported already.
 	if policy := t.Spec.RestartPolicy; policy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), policy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
 	if t.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in "+owner+" is not Supported"))
 	}
 	return errs
 }

@@ -9,7 +9,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,6 +28,7 @@ import (
 	"headway.dev/manifests/model/kinds/events"
 	"headway.dev/manifests/model/kinds/flowcontrol"
 	"headway.dev/manifests/model/kinds/kustomize"
+	"headway.dev/manifests/model/kinds/policy"
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/kinds/source"
@@ -38,7 +38,7 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, batch.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
+	core.Group, admissionregistration.Group, apps.Group, batch.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, policy.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
 }
 
 var (
@@ -103,13 +103,13 @@ func newScheme() *runtime.Scheme {
 	}
 	// The kinds of subresources and reviews.
 	for _, add := range []func(*runtime.Scheme) error{
-		autoscalingv1.AddToScheme, policyv1.AddToScheme,
+		autoscalingv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
 	for gvk, typ := range s.AllKnownTypes() {
-		if gvk.Version != runtime.APIVersionInternal && gvk.Group != "" || gvk.Version == "v1" {
+		if gvk.Version == "v1" { // older versions are decoded, and are nothing else
 			internal := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 			if !s.Recognizes(internal.WithKind(gvk.Kind)) {
 				s.AddKnownTypeWithName(internal.WithKind(gvk.Kind), reflect.New(typ).Interface().(runtime.Object))

@@ -1,7 +1,6 @@
 package apps
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -125,30 +124,15 @@ func validateReplicaSetStatus(rs, _ *appsv1.ReplicaSet) field.ErrorList {
 }
 
 func replicaSetHealth(rs *appsv1.ReplicaSet, reader object.Reader) health.Result {
-	if r, yes := health.Behind("ReplicaSet", rs.Generation, rs.Status.ObservedGeneration); yes {
-		return r
+	s := rs.Status
+	replicas := health.Replicas{
+		Kind: "ReplicaSet", Observed: s.ObservedGeneration, Want: ptr.Deref(rs.Spec.Replicas, 1),
+		Are: s.Replicas, Labelled: s.FullyLabeledReplicas, Available: s.AvailableReplicas, Ready: s.ReadyReplicas,
 	}
-	for _, c := range rs.Status.Conditions {
+	for _, c := range s.Conditions {
 		if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
-			return health.Result{Status: health.InProgress, Message: "Replica Failure condition. " + c.Reason + ": " + c.Message}
+			replicas.Failure = c.Reason + ": " + c.Message
 		}
 	}
-	want, s := ptr.Deref(rs.Spec.Replicas, 1), rs.Status
-	message := ""
-	switch {
-	case want > s.FullyLabeledReplicas:
-		message = fmt.Sprintf("Labelled: %d/%d", s.FullyLabeledReplicas, want)
-	case want > s.AvailableReplicas:
-		message = fmt.Sprintf("Available: %d/%d", s.AvailableReplicas, want)
-	case want > s.ReadyReplicas:
-		message = fmt.Sprintf("Ready: %d/%d", s.ReadyReplicas, want)
-	case s.Replicas > want:
-		message = fmt.Sprintf("Pending termination: %d", s.Replicas-want)
-	default:
-		return health.Result{Status: health.Current, Message: fmt.Sprintf("ReplicaSet is available. Replicas: %d", s.Replicas)}
-	}
-	if why := health.WhyPods(rs, reader); why != "" {
-		message += "; " + why
-	}
-	return health.Result{Status: health.InProgress, Message: message}
+	return replicas.Of(rs, reader)
 }

@@ -31,7 +31,7 @@ func selected(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec) 
 	if selector != nil && !compiled.Empty() && !compiled.Matches(labels.Set(template.Labels)) {
 		errs = append(errs, field.Invalid(templatePath.Child("metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
 	}
-	return append(errs, podspec.ValidateReplicaTemplate(template, templatePath)...)
+	return append(errs, podspec.ValidateReplicaTemplate(template, "ReplicaSet", templatePath)...)
 }
 
 func replicaCounts(replicas, ready, available int32) field.ErrorList {
