@@ -53,7 +53,7 @@ var rooms = map[string][]string{
 	"engine/store":    {"record", "file", "reserve", "."},
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", ".", "apitest"},
 	"engine/controllers": {
-		"control", "aggregation", "bootstrap", "bootstraptoken", "certificates", "deployment", "endpoints", "eventttl", "gc", "job", "cronjob", "migration", "namespace", "node", "policystatus", "replicaset", "resourcequota", "rootca",
+		"control", "aggregation", "bootstrap", "bootstraptoken", "certificates", "deployment", "disruption", "endpoints", "eventttl", "gc", "job", "cronjob", "migration", "namespace", "node", "policystatus", "replicaset", "resourcequota", "rootca",
 		"serviceaccount", ".",
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},

@@ -20,6 +20,7 @@ import (
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/cronjob"
 	"headway.dev/engine/controllers/deployment"
+	"headway.dev/engine/controllers/disruption"
 	"headway.dev/engine/controllers/endpoints"
 	"headway.dev/engine/controllers/eventttl"
 	"headway.dev/engine/controllers/gc"
@@ -139,6 +140,8 @@ func New(cfg Config) (*Controllers, error) {
 		bootstraptoken.NewSigner(as("bootstrap-signer")),
 		deployment.New(as("deployment-controller")),
 		replicaset.New(as("replicaset-controller")),
+		replicaset.NewReplication(as("replication-controller")),
+		disruption.New(as("disruption-controller")),
 		job.New(as("job-controller")),
 		cronjob.New(as("cronjob-controller")),
 		job.NewTTL(as("ttl-after-finished-controller")),

@@ -10,7 +10,8 @@
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
 //	deployment      Deployment ─▶ ReplicaSets
-//	replicaset      ReplicaSet ─▶ Pods
+//	replicaset      ReplicaSet, ReplicationController ─▶ Pods
+//	disruption      Pods ─▶ what PodDisruptionBudgets allow
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished
 //	cronjob         CronJob ─▶ Jobs, when their time has come
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time

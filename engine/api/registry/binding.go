@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,9 +18,6 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/apiserver/pkg/util/dryrun"
-
-	"headway.dev/engine/api/strategy"
-	"headway.dev/manifests/model/lifecycle"
 )
 
 // Binding is the REST storage of pods/binding, by which a scheduler places a
@@ -158,90 +153,6 @@ func (b Bindings) Create(ctx context.Context, obj runtime.Object, validate rest.
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Binding object: %#v", obj))
 	}
 	return b.binding.Create(ctx, binding.Name, obj, validate, options)
-}
-
-// Eviction is the REST storage of pods/eviction: a delete that a disruption
-// budget could refuse. There are no budgets yet, so it is a delete, before which the
-// pod's status says who disrupts it.
-type Eviction struct {
-	pods   Resource
-	status Status
-	now    func() time.Time
-}
-
-func newEviction(pods Resource, now func() time.Time) Eviction {
-	return Eviction{pods, newStatus(pods.Store, strategy.Status{Main: strategy.New(pods.kind, now)}), now}
-}
-
-// New implements rest.Storage.
-func (e Eviction) New() runtime.Object { return &policyv1.Eviction{} }
-
-// Destroy implements rest.Storage; pods own the store.
-func (e Eviction) Destroy() {}
-
-// GroupVersionKind implements rest.GroupVersionKindProvider.
-func (e Eviction) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
-	return policyv1.SchemeGroupVersion.WithKind("Eviction")
-}
-
-// Create implements rest.NamedCreater.
-func (e Eviction) Create(ctx context.Context, name string, obj runtime.Object, validate rest.ValidateObjectFunc, options *metav1.CreateOptions) (runtime.Object, error) {
-	eviction, ok := obj.(*policyv1.Eviction)
-	if !ok {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a Eviction object: %T", obj))
-	}
-	if name != eviction.Name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	if validate != nil {
-		if err := validate(ctx, eviction.DeepCopy()); err != nil {
-			return nil, err
-		}
-	}
-	remove := &metav1.DeleteOptions{}
-	if eviction.DeleteOptions != nil {
-		remove = eviction.DeleteOptions.DeepCopy()
-	}
-	if len(options.DryRun) > 0 {
-		remove.DryRun = options.DryRun
-	}
-	if !dryrun.IsDryRun(remove.DryRun) {
-		if err := e.disrupt(ctx, name, remove); err != nil {
-			return nil, err
-		}
-	}
-	if _, _, err := e.pods.Store.Delete(ctx, name, rest.ValidateAllObjectFunc, remove); err != nil {
-		return nil, err
-	}
-	return &metav1.Status{Status: metav1.StatusSuccess}, nil
-}
-
-// disrupt says in the status of a pod that it is evicted. The preconditions of remove
-// hold for that, too; its resourceVersion becomes the one that this leaves.
-func (e Eviction) disrupt(ctx context.Context, name string, remove *metav1.DeleteOptions) error {
-	said := rest.DefaultUpdatedObjectInfo(nil, func(_ context.Context, _, old runtime.Object) (runtime.Object, error) {
-		pod, ok := old.(*corev1.Pod)
-		if !ok {
-			return nil, fmt.Errorf("evict a %T: not a pod", old)
-		}
-		if err := lifecycle.Precondition(pod, remove.Preconditions); err != nil {
-			return nil, err
-		}
-		pod = pod.DeepCopy()
-		pod.Status.Conditions = withCondition(pod.Status.Conditions, corev1.PodCondition{
-			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, ObservedGeneration: pod.Generation,
-			Reason: "EvictionByEvictionAPI", Message: "Eviction API: evicting", LastTransitionTime: metav1.NewTime(e.now()),
-		})
-		return pod, nil
-	})
-	pod, _, err := e.status.Update(ctx, name, said, rest.ValidateAllObjectFunc, rest.ValidateAllObjectUpdateFunc, false, &metav1.UpdateOptions{})
-	if err != nil {
-		return err
-	}
-	if stored, ok := pod.(*corev1.Pod); ok && remove.Preconditions != nil && remove.Preconditions.ResourceVersion != nil {
-		remove.Preconditions.ResourceVersion = &stored.ResourceVersion
-	}
-	return nil
 }
 
 // withCondition returns conditions with c in the place of the one of its type. The time

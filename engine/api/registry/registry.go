@@ -58,6 +58,14 @@ type Group struct {
 
 // Groups returns the storages of all kinds, grouped in the order of discovery.
 func Groups(opts Options) ([]Group, error) {
+	k, ok := scheme.ForKind(budgetKind)
+	if !ok {
+		return nil, fmt.Errorf("set up evictions: %s is not served", budgetKind)
+	}
+	budgets, err := newStore(k, opts)
+	if err != nil {
+		return nil, fmt.Errorf("set up evictions: %w", err)
+	}
 	var groups []Group
 	index := map[schema.GroupVersion]int{}
 	for _, kind := range scheme.Kinds() {
@@ -68,7 +76,7 @@ func Groups(opts Options) ([]Group, error) {
 			index[gv] = at
 			groups = append(groups, Group{GroupVersion: gv, Storage: map[string]rest.Storage{}})
 		}
-		if err := addKind(groups[at].Storage, kind, opts); err != nil {
+		if err := addKind(groups[at].Storage, kind, budgets, opts); err != nil {
 			return nil, fmt.Errorf("set up %s: %w", kind.Resource(), err)
 		}
 	}
@@ -91,7 +99,7 @@ func under(v *kind.View, stored Resource, opts Options) Resource {
 	return stored
 }
 
-func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
+func addKind(into map[string]rest.Storage, k *kind.Kind, budgets *genericregistry.Store, opts Options) error {
 	main, err := newStore(k, opts)
 	if err != nil {
 		return err
@@ -115,7 +123,7 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 	for _, part := range k.Parts {
 		into[k.Plural+"/"+part.Name] = newPart(resource, part.Declared, strategy.NewPart(strategy.New(k, opts.Now), part))
 	}
-	few := subresources(resource, opts)
+	few := subresources(resource, budgets, opts)
 	for _, name := range k.Subresources {
 		storage, ok := few[name]
 		if !ok {
@@ -131,10 +139,10 @@ func addKind(into map[string]rest.Storage, k *kind.Kind, opts Options) error {
 
 // subresources are those that only few kinds have (kind.Definition.Subresources),
 // by name.
-func subresources(resource Resource, opts Options) map[string]rest.Storage {
+func subresources(resource Resource, budgets *genericregistry.Store, opts Options) map[string]rest.Storage {
 	few := streaming.Subresources(opts.Reader, opts.Nodes, opts.Authorizer)
 	few["binding"] = Binding{resource.Store}
-	few["eviction"] = newEviction(resource, opts.Now)
+	few["eviction"] = newEviction(resource, budgets, opts.Reader, opts.Now)
 	few["token"] = AccountToken{opts.Reader, opts.Tokens}
 	few["proxy"] = streaming.NewProxy(resource.kind.Kind, opts.Reader, opts.Nodes)
 	few["approval"] = newStatus(resource.Store, strategy.Approval{Main: strategy.New(resource.kind, opts.Now)})

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -65,6 +67,67 @@ func (whoAmI) Create(ctx context.Context, obj runtime.Object, validate rest.Vali
 			info.Extra = map[string]authenticationv1.ExtraValue{}
 		}
 		info.Extra[key] = values
+	}
+	return review, nil
+}
+
+// tokenReview returns the user of a bearer token.
+type tokenReview struct {
+	token     authenticator.Token
+	audiences authenticator.Audiences
+}
+
+// New implements rest.Storage.
+func (tokenReview) New() runtime.Object { return &authenticationv1.TokenReview{} }
+
+// Destroy implements rest.Storage.
+func (tokenReview) Destroy() {}
+
+// NamespaceScoped implements rest.Scoper.
+func (tokenReview) NamespaceScoped() bool { return false }
+
+// GetSingularName implements rest.SingularNameProvider.
+func (tokenReview) GetSingularName() string { return "tokenreview" }
+
+// Create implements rest.Creater.
+func (t tokenReview) Create(ctx context.Context, obj runtime.Object, validate rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
+	review, ok := obj.(*authenticationv1.TokenReview)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenReview: %T", obj))
+	}
+	if review.Spec.Token == "" {
+		return nil, apierrors.NewBadRequest("token is required for TokenReview in authentication")
+	}
+	if validate != nil {
+		if err := validate(ctx, obj.DeepCopyObject()); err != nil {
+			return nil, err
+		}
+	}
+	review = review.DeepCopy()
+	review.Status = authenticationv1.TokenReviewStatus{}
+	audiences := t.audiences
+	if len(review.Spec.Audiences) > 0 {
+		audiences = review.Spec.Audiences
+	}
+	response, ok, err := t.token.AuthenticateToken(authenticator.WithAudiences(ctx, audiences), review.Spec.Token)
+	if ok && len(audiences.Intersect(response.Audiences)) == 0 {
+		ok, err = false, errors.New("unable to validate audiences on the token")
+	}
+	review.Status.Authenticated = ok
+	if err != nil {
+		review.Status.Error = err.Error()
+	}
+	if ok {
+		u := response.User
+		info := &review.Status.User
+		info.Username, info.UID, info.Groups = u.GetName(), u.GetUID(), u.GetGroups()
+		for key, values := range u.GetExtra() {
+			if info.Extra == nil {
+				info.Extra = map[string]authenticationv1.ExtraValue{}
+			}
+			info.Extra[key] = values
+		}
+		review.Status.Audiences = response.Audiences
 	}
 	return review, nil
 }

@@ -135,15 +135,39 @@ func AdopterKeys(ev object.Event, kind schema.GroupKind, owners *Index, selector
 	if metav1.GetControllerOfNoCopy(ev.Object) != nil || ev.Type == object.Deleted {
 		return
 	}
-	for _, value := range anyPair(ev.Key.Namespace, ev.Object.GetLabels()) {
-		for _, owner := range owners.Get(value) {
-			matcher, err := metav1.LabelSelectorAsSelector(selector(owner))
-			if err == nil && !matcher.Empty() && matcher.Matches(labels.Set(ev.Object.GetLabels())) {
-				add(object.KeyOf(kind, owner))
-			}
+	for _, owner := range Selecting(ev.Object, owners, selector) {
+		if matcher, err := metav1.LabelSelectorAsSelector(selector(owner)); err == nil && !matcher.Empty() {
+			add(object.KeyOf(kind, owner))
 		}
 	}
 }
+
+// Selecting returns the objects of an index by BySelector whose selector matches obj,
+// an empty one included.
+func Selecting(obj object.Object, index *Index, selector func(object.Object) *metav1.LabelSelector) []object.Object {
+	var found []object.Object
+	for _, value := range anyPair(obj.GetNamespace(), obj.GetLabels()) {
+		for _, one := range index.Get(value) {
+			matcher, err := metav1.LabelSelectorAsSelector(selector(one))
+			if err == nil && matcher.Matches(labels.Set(obj.GetLabels())) {
+				found = append(found, one)
+			}
+		}
+	}
+	return found
+}
+
+// ByLabel is an index function: the namespace with each label of an object.
+func ByLabel(obj object.Object) []string {
+	pairs := make([]string, 0, len(obj.GetLabels()))
+	for k, v := range obj.GetLabels() {
+		pairs = append(pairs, Pair(obj.GetNamespace(), k, v))
+	}
+	return pairs
+}
+
+// Pair is the value under which ByLabel has the objects of a namespace with a label.
+func Pair(namespace, key, value string) string { return namespace + "/" + key + "=" + value }
 
 // ControllerKeys calls add with the keys of the controllers of kind that an
 // event's object has and had.

@@ -8,29 +8,32 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // The kinds that several controllers use.
 var (
-	Pod            = schema.GroupKind{Kind: "Pod"}
-	Node           = schema.GroupKind{Kind: "Node"}
-	Namespace      = schema.GroupKind{Kind: "Namespace"}
-	Service        = schema.GroupKind{Kind: "Service"}
-	Endpoints      = schema.GroupKind{Kind: "Endpoints"}
-	Event          = schema.GroupKind{Kind: "Event"}
-	ConfigMap      = schema.GroupKind{Kind: "ConfigMap"}
-	Secret         = schema.GroupKind{Kind: "Secret"}
-	ServiceAccount = schema.GroupKind{Kind: "ServiceAccount"}
-	Lease          = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
-	EndpointSlice  = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
-	PriorityClass  = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
-	ResourceQuota  = schema.GroupKind{Kind: "ResourceQuota"}
-	Deployment     = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
-	ReplicaSet     = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
-	Job            = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
-	CronJob        = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
+	Pod                   = schema.GroupKind{Kind: "Pod"}
+	Node                  = schema.GroupKind{Kind: "Node"}
+	Namespace             = schema.GroupKind{Kind: "Namespace"}
+	Service               = schema.GroupKind{Kind: "Service"}
+	Endpoints             = schema.GroupKind{Kind: "Endpoints"}
+	Event                 = schema.GroupKind{Kind: "Event"}
+	ConfigMap             = schema.GroupKind{Kind: "ConfigMap"}
+	Secret                = schema.GroupKind{Kind: "Secret"}
+	ServiceAccount        = schema.GroupKind{Kind: "ServiceAccount"}
+	Lease                 = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
+	EndpointSlice         = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
+	PodDisruptionBudget   = schema.GroupKind{Group: policyv1.GroupName, Kind: "PodDisruptionBudget"}
+	ReplicationController = schema.GroupKind{Kind: "ReplicationController"}
+	PriorityClass         = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
+	ResourceQuota         = schema.GroupKind{Kind: "ResourceQuota"}
+	Deployment            = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
+	ReplicaSet            = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
+	Job                   = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+	CronJob               = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
 )
 
 // PodCondition returns a condition, nil if the pod has none of that type.

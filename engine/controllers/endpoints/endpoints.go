@@ -39,21 +39,11 @@ type controller struct {
 func New(env control.Env) control.Controller {
 	c := &controller{
 		Env:      env,
-		pods:     env.Feed.Index("pods by label", byLabel, control.Pod),
+		pods:     env.Feed.Index("pods by label", control.ByLabel, control.Pod),
 		services: env.Feed.Index("services by selector", bySelector, control.Service),
 		slices:   env.Feed.Index("endpoint slices by service", byService, control.EndpointSlice),
 	}
 	return control.Controller{Name: "endpointslice-controller", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
-}
-
-func pair(namespace, key, value string) string { return namespace + "/" + key + "=" + value }
-
-func byLabel(obj object.Object) []string {
-	pairs := make([]string, 0, len(obj.GetLabels()))
-	for k, v := range obj.GetLabels() {
-		pairs = append(pairs, pair(obj.GetNamespace(), k, v))
-	}
-	return pairs
 }
 
 // bySelector files a Service under one pair of its selector: pods that it
@@ -64,7 +54,7 @@ func bySelector(obj object.Object) []string {
 		return nil
 	}
 	key := slices.Min(slices.Collect(maps.Keys(svc.Spec.Selector)))
-	return []string{pair(svc.Namespace, key, svc.Spec.Selector[key])}
+	return []string{control.Pair(svc.Namespace, key, svc.Spec.Selector[key])}
 }
 
 func byService(obj object.Object) []string {
@@ -107,7 +97,7 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 // selecting adds the Services that select the pod.
 func (c *controller) selecting(pod *corev1.Pod, add func(object.Key)) {
 	for k, v := range pod.Labels {
-		for _, obj := range c.services.Get(pair(pod.Namespace, k, v)) {
+		for _, obj := range c.services.Get(control.Pair(pod.Namespace, k, v)) {
 			svc, ok := obj.(*corev1.Service)
 			if ok && labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(pod.Labels)) {
 				add(serviceKey(svc.Namespace, svc.Name))
@@ -211,7 +201,7 @@ func (c *controller) existing(svc object.Key) []*discoveryv1.EndpointSlice {
 func (c *controller) selected(svc *corev1.Service) []*corev1.Pod {
 	best, fewest := "", -1
 	for k, v := range svc.Spec.Selector {
-		p := pair(svc.Namespace, k, v)
+		p := control.Pair(svc.Namespace, k, v)
 		if n := c.pods.Len(p); fewest < 0 || n < fewest {
 			best, fewest = p, n
 		}

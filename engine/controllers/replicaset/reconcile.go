@@ -99,20 +99,16 @@ func unnamed(rs *appsv1.ReplicaSet, message string) string {
 }
 
 // newPod makes a pod from the replica set's template.
-func newPod(rs *appsv1.ReplicaSet, name string) *corev1.Pod {
+func newPod(rs *appsv1.ReplicaSet, owner metav1.OwnerReference, name string) *corev1.Pod {
 	template := rs.Spec.Template.DeepCopy()
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: rs.Namespace, Name: name, GenerateName: rs.Name + "-",
 			Labels: template.Labels, Annotations: template.Annotations, Finalizers: template.Finalizers,
-			OwnerReferences: []metav1.OwnerReference{*reference(rs)},
+			OwnerReferences: []metav1.OwnerReference{owner},
 		},
 		Spec: template.Spec,
 	}
-}
-
-func reference(rs *appsv1.ReplicaSet) *metav1.OwnerReference {
-	return metav1.NewControllerRef(rs, appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
 }
 
 func desired(rs *appsv1.ReplicaSet) int {

@@ -1,4 +1,6 @@
-// Package replicaset maintains the number of pods that a ReplicaSet asks for.
+// Package replicaset maintains the number of pods that a ReplicaSet or a
+// ReplicationController asks for. The latter is looked at as a ReplicaSet (form),
+// which it is but for its selector and its status.
 //
 // Decide and StatusOf are the pure core. All pods that one reconcile creates or
 // deletes, and the status that counts them, are one transaction. If it is
@@ -7,7 +9,6 @@
 package replicaset
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,41 +21,44 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 
-	"headway.dev/engine/admit"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
-
-const source = "replicaset-controller"
 
 // maxBase is what a generated name leaves for the owner's name.
 const maxBase = 58
 
 type controller struct {
 	control.Env
+	form
 	pods *control.Index // by controller
 	sets *control.Index // by controller
 	// selecting are replica sets by selector, accounts by what their pods run as.
 	selecting, accounts *control.Index
 }
 
-// New makes the controller.
-func New(env control.Env) control.Controller {
-	c := &controller{
-		Env:  env,
-		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
-		sets: env.Feed.Index("replica sets by controller", control.ByController, control.ReplicaSet),
+// New makes the controller of ReplicaSets.
+func New(env control.Env) control.Controller { return newOf(env, replicaSets) }
 
-		selecting: env.Feed.Index("replica sets by selector", control.BySelector(selectorOf), control.ReplicaSet),
-		accounts:  env.Feed.Index("replica sets by account", byAccount, control.ReplicaSet),
+// NewReplication makes the controller of ReplicationControllers.
+func NewReplication(env control.Env) control.Controller { return newOf(env, replicationControllers) }
+
+func newOf(env control.Env, f form) control.Controller {
+	c := &controller{
+		Env: env, form: f,
+		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
+		sets: env.Feed.Index(f.plural+" by controller", control.ByController, f.kind),
+
+		selecting: env.Feed.Index(f.plural+" by selector", control.BySelector(f.selector), f.kind),
+		accounts:  env.Feed.Index(f.plural+" by account", f.byAccount, f.kind),
 	}
-	return control.Controller{Name: "replicaset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
+	return control.Controller{Name: f.name, Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func (c *controller) keys(ev object.Event, add func(object.Key)) {
 	switch ev.Key.GroupKind {
-	case control.ReplicaSet:
+	case c.kind:
 		if ev.Type != object.Deleted {
 			add(ev.Key)
 		}
@@ -66,55 +70,38 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 			}
 		}
 	case control.Pod:
-		control.ControllerKeys(ev, control.ReplicaSet, add)
-		control.AdopterKeys(ev, control.ReplicaSet, c.selecting, selectorOf, add)
+		control.ControllerKeys(ev, c.kind, add)
+		control.AdopterKeys(ev, c.kind, c.selecting, c.selector, add)
 	}
-}
-
-func selectorOf(obj object.Object) *metav1.LabelSelector {
-	rs, ok := obj.(*appsv1.ReplicaSet)
-	if !ok {
-		return nil
-	}
-	return rs.Spec.Selector
-}
-
-// byAccount files replica sets under the account that their pods run with.
-func byAccount(obj object.Object) []string {
-	rs, ok := obj.(*appsv1.ReplicaSet)
-	if !ok {
-		return nil
-	}
-	return []string{rs.Namespace + "/" + cmp.Or(rs.Spec.Template.Spec.ServiceAccountName, admit.DefaultAccount)}
 }
 
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
-	rs := control.Get[appsv1.ReplicaSet](c.Store, key)
-	if rs == nil {
+	rs, ok := c.of(c.Store.Get(key))
+	if !ok {
 		return 0, nil
 	}
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil || selector.Empty() {
 		return 0, nil //nolint:nilerr // validation refuses these; one that got in owns nothing
 	}
-	claims := control.Claim(rs, selector, c.pods.Get(string(rs.UID)), c.pods.Get(control.Orphans(rs.Namespace, rs.Spec.Selector)))
-	if changes := claims.Changes(control.Pod, *reference(rs)); len(changes) > 0 {
+	claims := control.Claim(rs.stored, selector, c.pods.Get(string(rs.UID)), c.pods.Get(control.Orphans(rs.Namespace, rs.Spec.Selector)))
+	if changes := claims.Changes(control.Pod, *c.reference(rs)); len(changes) > 0 {
 		if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
 			return 0, fmt.Errorf("adopt and release pods of %s: %w", key, err)
 		}
-		claims = control.Claim(rs, selector, c.pods.Get(string(rs.UID)), nil)
+		claims = control.Claim(rs.stored, selector, c.pods.Get(string(rs.UID)), nil)
 	}
 	pods := asPods(claims.Owned)
 	now := c.Now()
 	var neighbours map[string]int
-	if len(filter(pods, control.Active)) > desired(rs) {
+	if len(filter(pods, control.Active)) > desired(rs.ReplicaSet) {
 		neighbours = c.neighbours(rs)
 	}
-	plan := Decide(rs, pods, neighbours, now)
+	plan := Decide(rs.ReplicaSet, pods, neighbours, now)
 	return plan.After, c.apply(ctx, key, rs, pods, plan, now)
 }
 
-func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.ReplicaSet, pods []*corev1.Pod, plan Plan, now time.Time) error {
+func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*corev1.Pod, plan Plan, now time.Time) error {
 	var tx change.Tx
 	after := append([]*corev1.Pod(nil), pods...)
 	var created []string
@@ -123,7 +110,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		base = base[:maxBase]
 	}
 	for range plan.Create {
-		pod := newPod(rs, base+rand.String(5))
+		pod := newPod(rs.ReplicaSet, *c.reference(rs), base+rand.String(5))
 		created = append(created, pod.Name)
 		tx.Changes = append(tx.Changes, change.Create(pod, now))
 		after = append(after, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: rs.Spec.Template.Labels}})
@@ -132,8 +119,8 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 		tx.Changes = append(tx.Changes, control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)))
 		after = filter(after, func(p *corev1.Pod) bool { return p != pod })
 	}
-	if status := StatusOf(rs, after, nil, now); !same(rs.Status, status) {
-		tx.Changes = append(tx.Changes, writeStatus(key, rs, status))
+	if status := c.statusOf(rs, after, nil, now); !same(rs.Status, status) {
+		tx.Changes = append(tx.Changes, c.writeStatus(key, rs, status))
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
 		if plan.Create > 1 && reportable(err) {
@@ -148,7 +135,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs *appsv1.Repli
 	}
 	c.tellCreated(rs, created)
 	for _, pod := range plan.Delete {
-		c.Events.Normal(source, rs, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
+		c.Events.Normal(c.source, rs.stored, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 	}
 	return nil
 }
@@ -170,9 +157,9 @@ func (c *controller) slowStart(ctx context.Context, creations []change.Change) (
 	return made, refusal
 }
 
-func (c *controller) tellCreated(rs *appsv1.ReplicaSet, names []string) {
+func (c *controller) tellCreated(rs set, names []string) {
 	for _, name := range names {
-		c.Events.Normal(source, rs, "SuccessfulCreate", "Created pod: %s", name)
+		c.Events.Normal(c.source, rs.stored, "SuccessfulCreate", "Created pod: %s", name)
 	}
 }
 
@@ -182,7 +169,7 @@ func reportable(cause error) bool {
 }
 
 // failed reports why the pods could not be created or deleted.
-func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.ReplicaSet, pods []*corev1.Pod, plan Plan, cause error) error {
+func (c *controller) failed(ctx context.Context, key object.Key, rs set, pods []*corev1.Pod, plan Plan, cause error) error {
 	if errors.Is(cause, context.Canceled) || apierrors.IsAlreadyExists(cause) {
 		return cause // try again under another name
 	}
@@ -196,15 +183,15 @@ func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.Repl
 	if plan.Create == 0 {
 		reason, verb = "FailedDelete", "deleting"
 	}
-	c.Events.Warning(source, rs, reason, "Error %s: %v", verb, cause)
+	c.Events.Warning(c.source, rs.stored, reason, "Error %s: %v", verb, cause)
 	now := c.Now()
 	failure := &appsv1.ReplicaSetCondition{
 		Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue,
 		LastTransitionTime: metav1.NewTime(now), Reason: reason, Message: cause.Error(),
 	}
-	status := StatusOf(rs, pods, failure, now)
+	status := c.statusOf(rs, pods, failure, now)
 	if !same(rs.Status, status) {
-		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{writeStatus(key, rs, status)}}); err != nil {
+		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{c.writeStatus(key, rs, status)}}); err != nil {
 			return errors.Join(cause, err)
 		}
 	}
@@ -213,9 +200,9 @@ func (c *controller) failed(ctx context.Context, key object.Key, rs *appsv1.Repl
 
 // neighbours counts the pods on each node of all replica sets that share the
 // owner, so that a rollout does not thin out one node.
-func (c *controller) neighbours(rs *appsv1.ReplicaSet) map[string]int {
-	related := []object.Object{rs}
-	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
+func (c *controller) neighbours(rs set) map[string]int {
+	related := []object.Object{rs.stored}
+	if ref := metav1.GetControllerOfNoCopy(rs.stored); ref != nil {
 		related = c.sets.Get(string(ref.UID))
 	}
 	counts := map[string]int{}
@@ -229,9 +216,9 @@ func (c *controller) neighbours(rs *appsv1.ReplicaSet) map[string]int {
 	return counts
 }
 
-func writeStatus(key object.Key, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) change.Change {
+func (c *controller) writeStatus(key object.Key, rs set, status appsv1.ReplicaSetStatus) change.Change {
 	return control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
-		obj.(*appsv1.ReplicaSet).Status = status
+		c.setStatus(obj, status)
 		return true
 	}), control.SameUID(rs.UID))
 }

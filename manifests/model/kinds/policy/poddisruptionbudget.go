@@ -6,6 +6,7 @@ import (
 
 	policyv1 "k8s.io/api/policy/v1"
 	policyv1beta1 "k8s.io/api/policy/v1beta1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -150,4 +151,18 @@ func addOldEviction(s *runtime.Scheme) error {
 		out.ObjectMeta, out.DeleteOptions = in.ObjectMeta, in.DeleteOptions
 		return nil
 	})
+}
+
+// SetAllowed has the condition DisruptionAllowed of a status say what its number of
+// allowed disruptions is.
+func SetAllowed(s *policyv1.PodDisruptionBudgetStatus, now time.Time) {
+	c := metav1.Condition{
+		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.InsufficientPodsReason,
+		ObservedGeneration: s.ObservedGeneration, LastTransitionTime: metav1.NewTime(now),
+	}
+	if s.DisruptionsAllowed > 0 {
+		c.Status, c.Reason = metav1.ConditionTrue, policyv1.SufficientPodsReason
+	}
+	s.Conditions = slices.Clone(s.Conditions)
+	meta.SetStatusCondition(&s.Conditions, c)
 }
