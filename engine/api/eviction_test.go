@@ -113,7 +113,7 @@ func (e *evicting) deleted(name string) bool {
 
 // caused is the message of the cause DisruptionBudget of a refusal.
 func caused(err error) string {
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // as clients get it
+	status, ok := err.(apierrors.APIStatus)
 	if !ok || status.Status().Details == nil {
 		return ""
 	}
@@ -156,8 +156,10 @@ func TestEvictionsByStatus(t *testing.T) {
 			b.Status.DisruptionsAllowed, b.Status.Conditions = 0, condition("Frozen", "not today")
 		}, 0, 429, 0, violates, "The disruption budget few does not allow evicting pods currently (Frozen): not today"},
 		"not said": {"Running", "True", func(b budget) { b.Status.DisruptionsAllowed = 0 }, 0, 429, 0, violates, "The disruption budget few does not allow evicting pods currently"},
-		"negative": {"Running", "True", func(b budget) { b.Status.DisruptionsAllowed = -1 }, -1, 403, 0,
-			`poddisruptionbudget.policy "few" is forbidden: pdb disruptions allowed is negative`, "The disruption budget few does not allow evicting pods currently: pdb disruptions allowed is negative"},
+		"negative": {
+			"Running", "True", func(b budget) { b.Status.DisruptionsAllowed = -1 }, -1, 403, 0,
+			`poddisruptionbudget.policy "few" is forbidden: pdb disruptions allowed is negative`, "The disruption budget few does not allow evicting pods currently: pdb disruptions allowed is negative",
+		},
 		"too many evicted": {"Running", "True", func(b budget) {
 			b.Status.DisruptedPods = map[string]metav1.Time{}
 			for i := range 2001 {
@@ -222,7 +224,7 @@ func TestEvictionsByStatus(t *testing.T) {
 				}
 				return
 			}
-			status, ok := err.(apierrors.APIStatus) //nolint:errorlint // as clients get it
+			status, ok := err.(apierrors.APIStatus)
 			if !ok {
 				t.Fatalf("got %v, want to be refused", err)
 			}
@@ -241,7 +243,7 @@ func TestEvictionRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	post := func(pod, body string) (*http.Response, string) {
+	post := func(pod, body string) (code int, retryAfter, text string) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.s.URL+"/api/v1/namespaces/default/pods/"+pod+"/eviction", strings.NewReader(body))
 		if err != nil {
@@ -253,17 +255,17 @@ func TestEvictionRequests(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
+		answer, err := io.ReadAll(response.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return response, string(text)
+		return response.StatusCode, response.Header.Get("Retry-After"), string(answer)
 	}
 	e.pod("a", "Running", "True")
 	e.says(func(b *policyv1.PodDisruptionBudget) { b.Status.ObservedGeneration-- })
-	response, text := post("a", `{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"a","namespace":"default"}}`)
-	if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "10" || !strings.Contains(text, "DisruptionBudget") {
-		t.Errorf("refused with %s, Retry-After %q: %s", response.Status, response.Header.Get("Retry-After"), text)
+	code, retryAfter, text := post("a", `{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"a","namespace":"default"}}`)
+	if code != http.StatusTooManyRequests || retryAfter != "10" || !strings.Contains(text, "DisruptionBudget") {
+		t.Errorf("refused with %d, Retry-After %q: %s", code, retryAfter, text)
 	}
 	e.says(func(*policyv1.PodDisruptionBudget) {})
 	for body, want := range map[string]string{
@@ -272,24 +274,24 @@ func TestEvictionRequests(t *testing.T) {
 		`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"}}`:                                                                                       "cannot be handled as a Eviction",
 		`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"a"},"deleteOptions":{"ignoreStoreReadErrorWithClusterBreakingPotential":true}}`: `Eviction.policy \"a\" is invalid: deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential: Invalid value: true: can not be set for pod eviction, try after removing the option`,
 	} {
-		if response, text := post("a", body); response.StatusCode < 400 || !strings.Contains(text, want) {
-			t.Errorf("%s: %s: %s; want %s", body, response.Status, text, want)
+		if code, _, text := post("a", body); code < 400 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d: %s; want %s", body, code, text, want)
 		}
 	}
 	if e.deleted("a") || e.status().DisruptionsAllowed != 1 {
 		t.Error("what was refused left a trace")
 	}
-	response, text = post("a", `{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"a"},"deleteOptions":{"gracePeriodSeconds":7}}`)
+	code, _, text = post("a", `{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"a"},"deleteOptions":{"gracePeriodSeconds":7}}`)
 	pod := e.s.Store.Get(object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: "default", Name: "a"})
-	if response.StatusCode != http.StatusCreated || pod == nil || pod.GetDeletionGracePeriodSeconds() == nil || *pod.GetDeletionGracePeriodSeconds() != 7 {
-		t.Errorf("an eviction of the older form: %s: %s; left %v", response.Status, text, pod)
+	if code != http.StatusCreated || pod == nil || pod.GetDeletionGracePeriodSeconds() == nil || *pod.GetDeletionGracePeriodSeconds() != 7 {
+		t.Errorf("an eviction of the older form: %d: %s; left %v", code, text, pod)
 	}
 
 	// A pod of two budgets is not evicted at all.
 	e.pod("b", "Running", "True")
 	e.says(func(*policyv1.PodDisruptionBudget) {})
 	e.budget("more", "web")
-	_, text = post("b", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"b"}}`)
+	_, _, text = post("b", `{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"b"}}`)
 	if !strings.Contains(text, "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.") || !strings.Contains(text, `"code":500`) || e.deleted("b") {
 		t.Errorf("with two budgets: %s", text)
 	}

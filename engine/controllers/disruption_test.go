@@ -197,9 +197,7 @@ func TestBudgetForgetsWhatStays(t *testing.T) {
 	})
 }
 
-func controllerKey(name string) object.Key {
-	return object.Key{GroupKind: control.ReplicationController, Namespace: "default", Name: name}
-}
+var webController = object.Key{GroupKind: control.ReplicationController, Namespace: "default", Name: "web"}
 
 func newController(name string, replicas int32) *corev1.ReplicationController {
 	template := newDeployment(name, replicas).Spec.Template
@@ -217,7 +215,7 @@ func TestReplicationController(t *testing.T) {
 	c.commit(change.Create(orphan, time.Now()))
 	c.commit(change.Create(newController("web", 3), time.Now()))
 	status := func() corev1.ReplicationControllerStatus {
-		return control.Get[corev1.ReplicationController](c.store, controllerKey("web")).Status
+		return control.Get[corev1.ReplicationController](c.store, webController).Status
 	}
 	ready := func(n int32) func() bool {
 		return func() bool {
@@ -226,7 +224,7 @@ func TestReplicationController(t *testing.T) {
 		}
 	}
 	c.eventually("three pods", ready(3))
-	rc := control.Get[corev1.ReplicationController](c.store, controllerKey("web"))
+	rc := control.Get[corev1.ReplicationController](c.store, webController)
 	for _, pod := range c.pods() {
 		ref := metav1.GetControllerOf(pod)
 		want := metav1.OwnerReference{APIVersion: "v1", Kind: "ReplicationController", Name: "web", UID: rc.UID, Controller: new(true), BlockOwnerDeletion: new(true)}
@@ -244,7 +242,7 @@ func TestReplicationController(t *testing.T) {
 		return n == 2 // the third was there
 	})
 	scale := func(n int32) {
-		c.commit(change.Patch(controllerKey("web"), func(obj object.Object) bool {
+		c.commit(change.Patch(webController, func(obj object.Object) bool {
 			obj.(*corev1.ReplicationController).Spec.Replicas = new(n)
 			return true
 		}))
@@ -268,14 +266,14 @@ func TestReplicationController(t *testing.T) {
 	scale(1)
 	c.eventually("no failure", func() bool { return len(status().Conditions) == 0 && ready(1)() })
 	// Its pods stay when it goes, unless they are asked for, too.
-	c.commit(change.Delete(controllerKey("web"), metav1.DeleteOptions{}, time.Now()))
+	c.commit(change.Delete(webController, metav1.DeleteOptions{}, time.Now()))
 	c.eventually("the pod to be an orphan", func() bool {
 		pods := c.pods()
-		return c.store.Get(controllerKey("web")) == nil && len(pods) == 1 && len(pods[0].OwnerReferences) == 0
+		return c.store.Get(webController) == nil && len(pods) == 1 && len(pods[0].OwnerReferences) == 0
 	})
 	c.commit(change.Create(newController("web", 1), time.Now()))
 	c.eventually("the pod to be adopted", func() bool { return len(c.pods()) == 1 && metav1.GetControllerOf(c.pods()[0]) != nil })
 	background := metav1.DeletePropagationBackground
-	c.commit(change.Delete(controllerKey("web"), metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
+	c.commit(change.Delete(webController, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("no pods", func() bool { return len(c.pods()) == 0 })
 }

@@ -65,7 +65,7 @@ func TestDrainUnderBudget(t *testing.T) {
 	}
 	pods := func() map[string]bool {
 		found := map[string]bool{}
-		for _, name := range strings.Fields(c.Kubectl("get", "pods", "-l", "app=guarded", "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.metadata.name} {end}`)) {
+		for name := range strings.FieldsSeq(c.Kubectl("get", "pods", "-l", "app=guarded", "-o", `jsonpath={range .items[?(@.status.phase=="Running")]}{.metadata.name} {end}`)) {
 			found[name] = true
 		}
 		return found

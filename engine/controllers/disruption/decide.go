@@ -168,7 +168,8 @@ func healthy(pods []*corev1.Pod, evicted map[string]metav1.Time, now time.Time) 
 	var n int32
 	for _, pod := range pods {
 		at, leaving := evicted[pod.Name]
-		if pod.DeletionTimestamp == nil && !(leaving && at.Add(deletionTimeout).After(now)) && control.Ready(pod) {
+		leaving = leaving && at.Add(deletionTimeout).After(now)
+		if pod.DeletionTimestamp == nil && !leaving && control.Ready(pod) {
 			n++
 		}
 	}
