@@ -224,6 +224,27 @@ func TestMirror(t *testing.T) {
 		return true
 	}))
 	c.eventually("the new address", func() bool { return slices.Equal(addresses(), []string{"192.0.2.11"}) })
+	// Annotations are copied, but for those of others, and no more than 1,000 addresses.
+	c.commit(change.Patch(key, func(obj object.Object) bool {
+		obj.SetAnnotations(map[string]string{"example.com/a": "b", corev1.LastAppliedConfigAnnotation: "{}"})
+		subset := &obj.(*corev1.Endpoints).Subsets[0]
+		for i := range 1001 {
+			subset.NotReadyAddresses = append(subset.NotReadyAddresses, corev1.EndpointAddress{IP: fmt.Sprintf("198.51.%d.%d", i/250, i%250+1)})
+		}
+		return true
+	}))
+	c.eventually("a thousand addresses and the annotation", func() bool {
+		objs, _ := c.store.List(control.EndpointSlice, "default")
+		for _, o := range objs {
+			if o.GetLabels()[discoveryv1.LabelServiceName] == "db" && !maps.Equal(o.GetAnnotations(), map[string]string{"example.com/a": "b"}) {
+				return false
+			}
+		}
+		return len(addresses()) == 1000 && slices.Contains(addresses(), "192.0.2.11")
+	})
+	c.eventually("the event", func() bool {
+		return slices.Contains(c.events("Endpoints", "db"), "TooManyAddressesToMirror: A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset. 2 addresses were skipped")
+	})
 	c.delete(key, metav1.DeletePropagationBackground)
 	c.eventually("the slice's end", func() bool { return len(addresses()) == 0 })
 }

@@ -169,6 +169,9 @@ func update(s *discoveryv1.EndpointSlice) change.Change {
 	return control.Present(change.Patch(object.KeyOf(control.EndpointSlice, s), func(obj object.Object) bool {
 		stored := obj.(*discoveryv1.EndpointSlice)
 		stored.Labels, stored.Endpoints = s.Labels, s.Endpoints
+		if s.Labels[discoveryv1.LabelManagedBy] == mirroredBy {
+			stored.Annotations = s.Annotations
+		}
 		return true
 	}))
 }

@@ -4,20 +4,25 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	netutils "k8s.io/utils/net"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
 )
 
-const mirroredBy = "endpointslicemirroring-controller.k8s.io"
+const (
+	mirroredBy   = "endpointslicemirroring-controller.k8s.io"
+	mirrorSource = "endpoint-slice-mirroring-controller"
+	// perSubset is how many addresses with the same ports are copied at most.
+	perSubset = 1000
+)
 
 type mirror struct {
 	control.Env
@@ -77,7 +82,15 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	}
 	var plan SlicePlan
 	if svc != nil && len(svc.Spec.Selector) == 0 && ep != nil && ep.DeletionTimestamp == nil && mirrored(ep) {
-		plan = decideMirror(ep, existing)
+		var invalid, skipped int
+		plan, invalid, skipped = decideMirror(ep, existing)
+		if invalid > 0 {
+			c.Events.Warning(mirrorSource, ep, "InvalidIPAddress", "Skipped %d invalid IP addresses when mirroring to EndpointSlices", invalid)
+		}
+		if skipped > invalid {
+			c.Events.Warning(mirrorSource, ep, "TooManyAddressesToMirror",
+				"A max of %d addresses can be mirrored to EndpointSlices per Endpoints subset. %d addresses were skipped", perSubset, skipped)
+		}
 	} else {
 		plan.Delete = existing
 	}
@@ -91,42 +104,59 @@ func (c *mirror) reconcile(ctx context.Context, key object.Key) (time.Duration, 
 	return 0, nil
 }
 
-// decideMirror makes the mirrored slices agree with an Endpoints object.
-func decideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) SlicePlan {
+// decideMirror makes the mirrored slices agree with an Endpoints object. It returns how
+// many addresses are none, and how many are left out, those included.
+func decideMirror(ep *corev1.Endpoints, existing []*discoveryv1.EndpointSlice) (plan SlicePlan, invalid, skipped int) {
 	labels := map[string]string{}
 	maps.Copy(labels, ep.Labels)
 	labels[discoveryv1.LabelServiceName] = ep.Name
 	labels[discoveryv1.LabelManagedBy] = mirroredBy
-	found := groups{byKey: map[string]*group{}}
+	annotations := map[string]string{}
+	maps.Copy(annotations, ep.Annotations)
+	delete(annotations, corev1.EndpointsLastChangeTriggerTime)
+	delete(annotations, corev1.LastAppliedConfigAnnotation)
+	found, room := groups{byKey: map[string]*group{}}, map[string]int{}
 	for _, subset := range ep.Subsets {
 		ports := []discoveryv1.EndpointPort{}
 		for _, p := range subset.Ports {
 			ports = append(ports, discoveryv1.EndpointPort{Name: new(p.Name), Port: new(p.Port), Protocol: new(p.Protocol), AppProtocol: p.AppProtocol})
 		}
+		key := groupKey("", ports)
+		if _, known := room[key]; !known {
+			room[key] = perSubset
+		}
 		add := func(a corev1.EndpointAddress, ready bool) {
-			ip, err := netip.ParseAddr(a.IP)
-			if err != nil {
+			ip := netutils.ParseIPSloppy(a.IP)
+			if ip == nil {
+				invalid++
+				skipped++
 				return
 			}
 			family := discoveryv1.AddressTypeIPv4
-			if ip.Is6() {
+			if ip.To4() == nil {
 				family = discoveryv1.AddressTypeIPv6
 			}
-			e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
+			e := discoveryv1.Endpoint{Addresses: []string{ip.String()}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}, TargetRef: a.TargetRef, NodeName: a.NodeName}
 			if a.Hostname != "" {
 				e.Hostname = new(a.Hostname)
 			}
 			found.of(family, ports).add(e)
 		}
-		for _, a := range subset.NotReadyAddresses {
+		// Those that are ready have the room first, and the last word.
+		ready := min(room[key], len(subset.Addresses))
+		waiting := min(room[key]-ready, len(subset.NotReadyAddresses))
+		room[key] -= ready + waiting
+		skipped += len(subset.Addresses) - ready + len(subset.NotReadyAddresses) - waiting
+		for _, a := range subset.NotReadyAddresses[:waiting] {
 			add(a, false)
 		}
-		for _, a := range subset.Addresses {
+		for _, a := range subset.Addresses[:ready] {
 			add(a, true)
 		}
 	}
-	return decide(metav1.ObjectMeta{
-		Namespace: ep.Namespace, GenerateName: ep.Name + "-", Labels: labels,
+	plan = decide(metav1.ObjectMeta{
+		Namespace: ep.Namespace, GenerateName: ep.Name + "-", Labels: labels, Annotations: annotations,
 		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ep, corev1.SchemeGroupVersion.WithKind("Endpoints"))},
 	}, found.list, existing)
+	return plan, invalid, skipped
 }

@@ -151,7 +151,11 @@ func (g *group) place(meta metav1.ObjectMeta, existing []*discoveryv1.EndpointSl
 		}
 		next := *s
 		next.Labels, next.Endpoints = meta.Labels, kept[i]
-		if !maps.Equal(s.Labels, meta.Labels) || !apiequality.Semantic.DeepEqual(s.Endpoints, kept[i]) {
+		// Only mirrored slices have annotations of their own.
+		if meta.Annotations != nil {
+			next.Annotations = meta.Annotations
+		}
+		if !maps.Equal(s.Labels, meta.Labels) || !maps.Equal(s.Annotations, next.Annotations) || !apiequality.Semantic.DeepEqual(s.Endpoints, kept[i]) {
 			p.Update = append(p.Update, &next)
 		}
 	}
