@@ -30,11 +30,27 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 600, time.UTC)
 
 func TestPrepareCreate(t *testing.T) {
 	generation := map[string]int64{
-		"Pod": 1, "PodTemplate": 1, "Deployment": 1, "ReplicaSet": 1, "Job": 1, "CronJob": 1, "EndpointSlice": 1, "GitRepository": 1, "Kustomization": 1, "CustomResourceDefinition": 1, "PriorityClass": 1,
-		"PodDisruptionBudget": 1, "ReplicationController": 1,
-		"MutatingAdmissionPolicy": 1, "MutatingAdmissionPolicyBinding": 1, "MutatingWebhookConfiguration": 1,
-		"ValidatingAdmissionPolicy": 1, "ValidatingAdmissionPolicyBinding": 1, "ValidatingWebhookConfiguration": 1,
-		"FlowSchema": 1, "PriorityLevelConfiguration": 1,
+		"Pod":                              1,
+		"PodTemplate":                      1,
+		"Deployment":                       1,
+		"ReplicaSet":                       1,
+		"Job":                              1,
+		"CronJob":                          1,
+		"EndpointSlice":                    1,
+		"GitRepository":                    1,
+		"Kustomization":                    1,
+		"CustomResourceDefinition":         1,
+		"PriorityClass":                    1,
+		"PodDisruptionBudget":              1,
+		"ReplicationController":            1,
+		"MutatingAdmissionPolicy":          1,
+		"MutatingAdmissionPolicyBinding":   1,
+		"MutatingWebhookConfiguration":     1,
+		"ValidatingAdmissionPolicy":        1,
+		"ValidatingAdmissionPolicyBinding": 1,
+		"ValidatingWebhookConfiguration":   1,
+		"FlowSchema":                       1,
+		"PriorityLevelConfiguration":       1,
 	}
 	for _, k := range scheme.Kinds() {
 		obj := k.New()

@@ -38,7 +38,23 @@ import (
 
 // groups are the API groups whose kinds are served, in the order of discovery.
 var groups = []kind.Group{
-	core.Group, admissionregistration.Group, apps.Group, batch.Group, apiextensions.Group, apiregistration.Group, certificates.Group, coordination.Group, discovery.Group, events.Group, flowcontrol.Group, policy.Group, rbac.Group, scheduling.Group, storagemigration.Group, source.Group, kustomize.Group,
+	core.Group,
+	admissionregistration.Group,
+	apps.Group,
+	batch.Group,
+	apiextensions.Group,
+	apiregistration.Group,
+	certificates.Group,
+	coordination.Group,
+	discovery.Group,
+	events.Group,
+	flowcontrol.Group,
+	policy.Group,
+	rbac.Group,
+	scheduling.Group,
+	storagemigration.Group,
+	source.Group,
+	kustomize.Group,
 }
 
 var (
