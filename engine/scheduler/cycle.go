@@ -77,7 +77,7 @@ func (s *Scheduler) place(r *round, it *item) {
 		s.met(it.pod)
 		return
 	}
-	if found := placement.Preempt(it.pod, s.snapshot, failure, s.Budgets(), s.Seed); found != nil {
+	if found := placement.Preempt(it.pod, s.snapshot, failure, s.budgets.all(), s.Seed); found != nil {
 		s.preempt(r, it, failure, found)
 		return
 	}

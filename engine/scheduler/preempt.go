@@ -39,6 +39,7 @@ func (s *Scheduler) preempt(r *round, it *item, f *placement.Failure, found *pla
 	for _, v := range found.Victims {
 		e.changes = append(e.changes, s.disrupt(v))
 	}
+	s.budgets.spend(found.Victims)
 	s.snapshot.Nominate(it.pod, found.Node)
 	s.queue.fitsNowhere(it, f, s.Now())
 	s.Events.Warning(s.Name, it.pod, "FailedScheduling", "%s", message)

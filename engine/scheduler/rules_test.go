@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -160,5 +161,79 @@ func TestPreemption(t *testing.T) {
 	}
 	if high := r.pod("high"); high.Status.NominatedNodeName != "" {
 		t.Errorf("it is bound and still nominated to %q", high.Status.NominatedNodeName)
+	}
+}
+
+func budgetChanges(name, app string, allowed int32) []change.Change {
+	b := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}},
+	}
+	return []change.Change{change.Create(b, time.Now()), allows(name, allowed)}
+}
+
+func allows(name string, allowed int32) change.Change {
+	return change.PatchStatus(object.Key{GroupKind: budgetKind, Namespace: "default", Name: name}, func(obj object.Object) bool {
+		obj.(*policyv1.PodDisruptionBudget).Status.DisruptionsAllowed = allowed
+		return true
+	})
+}
+
+// has is a change that puts a pod on a node.
+func has(node, name, cpu string, edit ...func(*corev1.Pod)) change.Change {
+	return podChange(name, cpu, append(edit, func(p *corev1.Pod) { p.Spec.NodeName = node })...)
+}
+
+// Of the nodes where others can leave, the one is taken whose budgets allow that; of
+// the pods of a node, those that no budget guards. If all are guarded, one has to leave
+// nevertheless.
+func TestPreemptionKeepsBudgets(t *testing.T) {
+	r := start(t, store.Options{}, hosts("a", "b")...)
+	leaves := func(name string) bool { return r.pod(name).DeletionTimestamp != nil }
+	// By importance alone it would be a's pod that leaves.
+	changes := append(budgetChanges("web", "web", 0), budgetChanges("db", "db", 1)...)
+	r.commit(append(changes, has("a", "web", "3", labelled("web")), has("b", "db", "3", labelled("db"), important(1)))...)
+	r.commit(podChange("first", "4", important(10)))
+	r.refused("first", "0/2 nodes are available: 2 Insufficient cpu. preemption: found a potential placement for pod on node b, preempting 1 victims")
+	r.eventually("who is not guarded leaves", func() bool { return leaves("db") })
+	if leaves("web") {
+		t.Error("a pod had to leave that its budget does not allow to, and another could")
+	}
+	r.remove("db")
+	r.bound("first", "b")
+	// The budget of db has been spent; nothing has said otherwise.
+	r.commit(has("a", "small", "1", important(1)))
+	r.commit(podChange("second", "1", important(10)))
+	r.refused("second", "0/2 nodes are available: 2 Insufficient cpu. preemption: found a potential placement for pod on node a, preempting 1 victims")
+	r.eventually("who is more important, but not guarded, leaves", func() bool { return leaves("small") })
+	if leaves("web") {
+		t.Error("a guarded pod had to leave beside one that is not")
+	}
+	r.remove("small")
+	r.bound("second", "a")
+	// Nobody but the guarded one is in the way.
+	r.commit(podChange("third", "3", important(10)))
+	r.refused("third", "0/2 nodes are available: 2 Insufficient cpu. preemption: found a potential placement for pod on node a, preempting 1 victims")
+	r.eventually("the guarded one leaves nevertheless", func() bool { return leaves("web") })
+}
+
+// A budget that allows one pod to leave lets two others, which come at once, have one
+// of its pods leave and one that no budget guards.
+func TestPreemptionsSpendBudgets(t *testing.T) {
+	changes := append(hosts("a", "b", "c"), budgetChanges("web", "web", 1)...)
+	changes = append(changes, has("a", "web1", "3", labelled("web")), has("b", "web2", "3", labelled("web")), has("c", "plain", "3", important(1)))
+	r := start(t, store.Options{}, changes...)
+	r.commit(podChange("first", "3", important(10)), podChange("second", "3", important(10)))
+	leaving := func(names ...string) (n int) {
+		for _, name := range names {
+			if r.pod(name).DeletionTimestamp != nil {
+				n++
+			}
+		}
+		return n
+	}
+	r.eventually("two leave", func() bool { return leaving("web1", "web2", "plain") == 2 })
+	if n := leaving("web1", "web2"); n != 1 {
+		t.Errorf("%d pods had to leave under a budget of one", n)
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-helpers/resource"
@@ -36,6 +37,7 @@ var (
 	podKind       = schema.GroupKind{Kind: "Pod"}
 	nodeKind      = schema.GroupKind{Kind: "Node"}
 	namespaceKind = schema.GroupKind{Kind: "Namespace"}
+	budgetKind    = schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}
 )
 
 // Store is what the scheduler needs of the store.
@@ -57,9 +59,6 @@ type Config struct {
 	Name string
 	// Seed determines which of equally good nodes is chosen.
 	Seed uint64
-	// Budgets returns how many pods may be disrupted, which preemption keeps to if
-	// it can. Nil for no budgets.
-	Budgets func() []placement.Budget
 }
 
 // Scheduler binds pods to nodes while Run runs.
@@ -67,6 +66,7 @@ type Scheduler struct {
 	Config
 	snapshot *placement.Snapshot
 	queue    *queue
+	budgets  *budgets
 	seen     map[object.Key]object.Object
 	listed   map[schema.GroupKind]uint64
 	// pick is placement.Pick.
@@ -83,9 +83,6 @@ func New(cfg Config) *Scheduler {
 	}
 	if cfg.Name == "" {
 		cfg.Name = corev1.DefaultSchedulerName
-	}
-	if cfg.Budgets == nil {
-		cfg.Budgets = func() []placement.Budget { return nil }
 	}
 	return &Scheduler{Config: cfg, pick: placement.Pick}
 }
@@ -131,13 +128,13 @@ func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.
 
 // load starts from what there is.
 func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
-	watcher, err := s.Store.Watch(0, podKind, nodeKind, namespaceKind)
+	watcher, err := s.Store.Watch(0, podKind, nodeKind, namespaceKind, budgetKind)
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
 	}
-	s.snapshot, s.queue = placement.NewSnapshot(), newQueue()
+	s.snapshot, s.queue, s.budgets = placement.NewSnapshot(), newQueue(), newBudgets()
 	s.seen, s.listed = map[object.Key]object.Object{}, map[schema.GroupKind]uint64{}
-	for _, kind := range []schema.GroupKind{namespaceKind, nodeKind, podKind} {
+	for _, kind := range []schema.GroupKind{namespaceKind, nodeKind, budgetKind, podKind} {
 		objs, revision := s.Store.List(kind, "")
 		s.listed[kind] = revision
 		for _, obj := range objs {
@@ -163,6 +160,8 @@ func (s *Scheduler) observe(ev object.Event) {
 		s.namespace(ev, obj)
 	case *corev1.Node:
 		s.node(ev, obj, old)
+	case *policyv1.PodDisruptionBudget:
+		s.budgets.observe(ev, obj)
 	case *corev1.Pod:
 		s.pod(ev, obj, old)
 	}

@@ -29,9 +29,10 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	podKind   = schema.GroupKind{Kind: "Pod"}
-	nodeKind  = schema.GroupKind{Kind: "Node"}
-	eventKind = schema.GroupKind{Kind: "Event"}
+	podKind    = schema.GroupKind{Kind: "Pod"}
+	nodeKind   = schema.GroupKind{Kind: "Node"}
+	eventKind  = schema.GroupKind{Kind: "Event"}
+	budgetKind = schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}
 )
 
 // rig is a real store with the scheduler on it.

@@ -30,6 +30,17 @@ type Budget struct {
 	Disrupted map[string]metav1.Time
 }
 
+// Guards reports whether a pod that has to leave is taken from the budget. As in
+// Kubernetes, a budget that selects everything or a pod without labels guards nothing
+// here.
+func (b *Budget) Guards(pod *corev1.Pod) bool {
+	if b.Namespace != pod.Namespace || len(pod.Labels) == 0 || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(pod.Labels)) {
+		return false
+	}
+	_, gone := b.Disrupted[pod.Name]
+	return !gone
+}
+
 // Preemption is a node on which a pod fits once others have left it.
 type Preemption struct {
 	Node string
@@ -267,11 +278,7 @@ func split(pods []*podInfo, budgets []Budget) []bool {
 	}
 	for at, p := range pods {
 		for i := range budgets {
-			b := &budgets[i]
-			if b.Namespace != p.pod.Namespace || b.Selector == nil || b.Selector.Empty() || !b.Selector.Matches(labels.Set(p.pod.Labels)) || p.leaving {
-				continue
-			}
-			if _, gone := b.Disrupted[p.pod.Name]; gone {
+			if p.leaving || !budgets[i].Guards(p.pod) {
 				continue
 			}
 			left[i]--
