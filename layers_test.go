@@ -54,10 +54,12 @@ var rooms = map[string][]string{
 	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", ".", "apitest"},
 	"engine/controllers": {
 		"control",
+		"history",
 		"aggregation",
 		"bootstrap",
 		"bootstraptoken",
 		"certificates",
+		"daemonset",
 		"deployment",
 		"disruption",
 		"endpoints",

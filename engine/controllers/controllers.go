@@ -19,6 +19,7 @@ import (
 	"headway.dev/engine/controllers/certificates"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/engine/controllers/cronjob"
+	"headway.dev/engine/controllers/daemonset"
 	"headway.dev/engine/controllers/deployment"
 	"headway.dev/engine/controllers/disruption"
 	"headway.dev/engine/controllers/endpoints"
@@ -139,6 +140,7 @@ func New(cfg Config) (*Controllers, error) {
 		bootstraptoken.NewCleaner(as("token-cleaner")),
 		bootstraptoken.NewSigner(as("bootstrap-signer")),
 		deployment.New(as("deployment-controller")),
+		daemonset.New(as("daemon-set-controller")),
 		replicaset.New(as("replicaset-controller")),
 		replicaset.NewReplication(as("replication-controller")),
 		disruption.New(as("disruption-controller")),

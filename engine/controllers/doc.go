@@ -2,7 +2,7 @@
 // the server and on its store.
 //
 // Controllers makes and runs them; package control is the frame that they
-// stand in, and every controller is a package of its own beside it, with a
+// stand in, package history keeps what some of them wrote before, and every controller is a package of its own beside it, with a
 // pure core where there is something to decide:
 //
 //	bootstrap       system namespaces and priority classes, Service default/kubernetes
@@ -10,6 +10,7 @@
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
 //	deployment      Deployment ─▶ ReplicaSets
+//	daemonset       DaemonSet ─▶ Pods, one on each node; ControllerRevisions
 //	replicaset      ReplicaSet, ReplicationController ─▶ Pods
 //	disruption      Pods ─▶ what PodDisruptionBudgets allow
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished

@@ -31,6 +31,8 @@ var (
 	PriorityClass         = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
 	ResourceQuota         = schema.GroupKind{Kind: "ResourceQuota"}
 	Deployment            = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
+	DaemonSet             = schema.GroupKind{Group: appsv1.GroupName, Kind: "DaemonSet"}
+	ControllerRevision    = schema.GroupKind{Group: appsv1.GroupName, Kind: "ControllerRevision"}
 	ReplicaSet            = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 	Job                   = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
 	CronJob               = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}

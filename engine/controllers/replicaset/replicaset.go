@@ -123,8 +123,8 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*
 		tx.Changes = append(tx.Changes, c.writeStatus(key, rs, status))
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
-		if plan.Create > 1 && reportable(err) {
-			created, err = c.slowStart(ctx, tx.Changes[:plan.Create])
+		if plan.Create > 1 && control.Reportable(err) {
+			created, err = c.SlowStart(ctx, tx.Changes[:plan.Create])
 			c.tellCreated(rs, created)
 			if err == nil {
 				return nil // the pods' events tell what to do next
@@ -140,32 +140,10 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*
 	return nil
 }
 
-// slowStart creates pods in batches that double as long as all goes well. It
-// returns the names of those that were made, and why others were not.
-func (c *controller) slowStart(ctx context.Context, creations []change.Change) (made []string, refusal error) {
-	for size := 1; len(creations) > 0 && refusal == nil; size *= 2 {
-		batch := creations[:min(size, len(creations))]
-		creations = creations[len(batch):]
-		for i, err := range c.CommitEach(ctx, batch) {
-			if err != nil {
-				refusal = err
-				continue
-			}
-			made = append(made, batch[i].Key.Name)
-		}
-	}
-	return made, refusal
-}
-
 func (c *controller) tellCreated(rs set, names []string) {
 	for _, name := range names {
 		c.Events.Normal(c.source, rs.stored, "SuccessfulCreate", "Created pod: %s", name)
 	}
-}
-
-// reportable reports whether a refusal is one that users should see.
-func reportable(cause error) bool {
-	return !errors.Is(cause, context.Canceled) && !apierrors.IsAlreadyExists(cause) && !apierrors.HasStatusCause(cause, corev1.NamespaceTerminatingCause)
 }
 
 // failed reports why the pods could not be created or deleted.

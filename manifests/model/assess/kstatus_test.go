@@ -56,6 +56,7 @@ var otherwise = map[string]struct {
 var never = map[string]map[health.Status]string{
 	"ReplicaSet":            {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
 	"ReplicationController": {health.Failed: "as ReplicaSet"},
+	"DaemonSet":             {health.Failed: "as ReplicaSet"},
 	"CronJob":               {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 	"PodDisruptionBudget":   {health.Failed: "what keeps it from being calculated can mend by itself"},
 	"Service":               {health.Failed: "its addresses are allotted with the request that creates it"},

@@ -183,6 +183,22 @@ spec:
     spec: {dnsPolicy: ClusterFirst, restartPolicy: Never, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
 `,
 	},
+	"daemon set": {
+		in: `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: web}}`,
+		want: `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+status: {currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0}
+spec:
+  revisionHistoryLimit: 10
+  selector: null
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}
+  template:
+    metadata: {}
+    spec: {containers: null, dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
 	"replication controller": {
 		in: `{apiVersion: v1, kind: ReplicationController, metadata: {name: web}, spec: {template: {metadata: {labels: {app: web}}}}}`,
 		want: `

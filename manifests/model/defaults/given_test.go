@@ -134,6 +134,40 @@ spec:
     spec: {dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
 `,
 	},
+	"controller revision": {
+		in: `{apiVersion: apps/v1, kind: ControllerRevision, metadata: {name: web-1}, data: {spec: {template: {$patch: replace}}}, revision: 2}`,
+	},
+	"daemon set, own values": {
+		in: `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+status: {currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0}
+spec:
+  revisionHistoryLimit: 0
+  minReadySeconds: 3
+  selector: {matchLabels: {e: f}}
+  updateStrategy: {type: OnDelete}
+  template:
+    metadata: {labels: {e: f}}
+    spec: {containers: null, dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
+`,
+	},
+	"daemon set, surging": {
+		in: `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: web}
+status: {currentNumberScheduled: 0, numberMisscheduled: 0, desiredNumberScheduled: 0, numberReady: 0}
+spec:
+  revisionHistoryLimit: 1
+  selector: {matchLabels: {e: f}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 10%}}
+  template:
+    metadata: {labels: {e: f}}
+    spec: {containers: null, dnsPolicy: Default, restartPolicy: Always, schedulerName: mine, securityContext: {}, terminationGracePeriodSeconds: 1}
+`,
+	},
 	"disruption budget": {
 		in: `
 apiVersion: policy/v1

@@ -34,6 +34,7 @@ func TestPrepareCreate(t *testing.T) {
 		"PodTemplate":                      1,
 		"Deployment":                       1,
 		"ReplicaSet":                       1,
+		"DaemonSet":                        1,
 		"Job":                              1,
 		"CronJob":                          1,
 		"EndpointSlice":                    1,
@@ -138,6 +139,27 @@ func TestCreateStatus(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTemplateGeneration: the annotation counts the templates, whatever is written to it.
+func TestTemplateGeneration(t *testing.T) {
+	ds := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "x", Namespace: "n"}}
+	lifecycle.PrepareCreate(ds, now)
+	want := func(ds *appsv1.DaemonSet, n string) {
+		t.Helper()
+		if got := ds.Annotations[appsv1.DeprecatedTemplateGeneration]; got != n {
+			t.Errorf("generation of the template = %q, want %s", got, n)
+		}
+	}
+	want(ds, "1")
+	next := ds.DeepCopy()
+	next.Annotations, next.Spec.MinReadySeconds = nil, 1
+	lifecycle.PrepareUpdate(next, ds)
+	want(next, "1")
+	last := next.DeepCopy()
+	last.Annotations[appsv1.DeprecatedTemplateGeneration], last.Spec.Template.Spec.NodeName = "9", "a"
+	lifecycle.PrepareUpdate(last, next)
+	want(last, "2")
 }
 
 func meta() metav1.ObjectMeta {
@@ -250,6 +272,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.CustomResourceDefinitionConditionType(typ)}}
 	case *apiregistrationv1.APIService:
 		obj.Status.Conditions = []apiregistrationv1.APIServiceCondition{{Type: apiregistrationv1.APIServiceConditionType(typ)}}
+	case *appsv1.DaemonSet:
+		obj.Status.Conditions = []appsv1.DaemonSetCondition{{Type: appsv1.DaemonSetConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
 	case *batchv1.CronJob: // which has none
@@ -295,6 +319,8 @@ func condition(obj object.Object) string {
 	case *apiextensionsv1.CustomResourceDefinition:
 		return string(obj.Status.Conditions[0].Type)
 	case *apiregistrationv1.APIService:
+		return string(obj.Status.Conditions[0].Type)
+	case *appsv1.DaemonSet:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)

@@ -6,6 +6,7 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
@@ -48,6 +49,16 @@ func upToReplicas(name string, count, replicas int32) field.ErrorList {
 	errs := rule.NonNegative(count, rule.Status.Child(name))
 	if count > replicas {
 		errs = append(errs, field.Invalid(rule.Status.Child(name), count, "cannot be greater than status.replicas"))
+	}
+	return errs
+}
+
+// collisions holds for a count of names that were taken, which only rises.
+func collisions(count, was *int32) field.ErrorList {
+	path := rule.Status.Child("collisionCount")
+	errs := rule.OptionalNonNegative(count, path)
+	if was != nil && ptr.Deref(count, *was-1) < *was {
+		errs = append(errs, field.Invalid(path, ptr.Deref(count, 0), "cannot be decremented"))
 	}
 	return errs
 }

@@ -1,0 +1,96 @@
+package validation_test
+
+import (
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func revisionCases(t *testing.T) {
+	t.Helper()
+	type revision = *appsv1.ControllerRevision
+	const base = `{apiVersion: apps/v1, kind: ControllerRevision, metadata: {name: web-1, namespace: shop}, data: {a: 1}, revision: 1}`
+	create(t, base, cases[revision]{
+		"no data":  {func(r revision) { r.Data = runtime.RawExtension{} }, []string{"data: Required value: data is mandatory"}},
+		"revision": {func(r revision) { r.Revision = -1 }, []string{"revision: Invalid value: -1: must be greater than or equal to 0"}},
+	})
+	update(t, base, cases[revision]{
+		"revision": {func(r revision) { r.Revision = 9 }, nil},
+		"labels":   {func(r revision) { r.Labels = map[string]string{"a": "b"} }, nil},
+		"data":     {func(r revision) { r.Data.Raw = []byte(`{"a":2}`) }, []string{`data: Invalid value: {"a":2}: field is immutable`}},
+	})
+}
+
+func daemonSetCases(t *testing.T) {
+	t.Helper()
+	type set = *appsv1.DaemonSet
+	base := strings.Replace(baseDeployment, "Deployment", "DaemonSet", 1)
+	rolling := func(unavailable, surge intstr.IntOrString) func(set) {
+		return func(ds set) {
+			ds.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &unavailable, MaxSurge: &surge}
+		}
+	}
+	zero, one, share := intstr.FromInt32(0), intstr.FromInt32(1), intstr.FromString
+	const path = "spec.updateStrategy.rollingUpdate"
+	create(t, base, cases[set]{
+		"no selector": {func(ds set) { ds.Spec.Selector = nil }, []string{
+			"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+		}},
+		"empty selector":  {func(ds set) { ds.Spec.Selector = &metav1.LabelSelector{} }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for daemonset"}},
+		"other labels":    {func(ds set) { ds.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},
+		"restart policy":  {func(ds set) { ds.Spec.Template.Spec.RestartPolicy = "Never" }, []string{`spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`}},
+		"active deadline": {func(ds set) { ds.Spec.Template.Spec.ActiveDeadlineSeconds = new(int64(1)) }, []string{"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported"}},
+		"min ready":       {func(ds set) { ds.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"}},
+		"history":         {func(ds set) { ds.Spec.RevisionHistoryLimit = new(int32(-1)) }, []string{"spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0"}},
+		"no history":      {func(ds set) { ds.Spec.RevisionHistoryLimit = new(int32(0)) }, nil},
+		"on delete": {func(ds set) {
+			ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+		}, nil},
+		"strategy": {func(ds set) { ds.Spec.UpdateStrategy.Type = "Fast" }, []string{
+			`spec.updateStrategy: Unsupported value: {"Type":"Fast","RollingUpdate":{"MaxUnavailable":1,"MaxSurge":0}}: supported values: "RollingUpdate", "OnDelete"`,
+		}},
+		"no bounds":        {func(ds set) { ds.Spec.UpdateStrategy.RollingUpdate = nil }, []string{path + ": Required value"}},
+		"a share":          {rolling(share("10%"), zero), nil},
+		"surge":            {rolling(zero, share("100%")), nil},
+		"both":             {rolling(one, one), []string{path + ".maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"}},
+		"neither":          {rolling(zero, share("0%")), []string{path + ".maxUnavailable: Required value: cannot be 0 when maxSurge is 0"}},
+		"over 100%":        {rolling(share("101%"), zero), []string{path + `.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
+		"surge over 100%":  {rolling(zero, share("200%")), []string{path + `.maxSurge: Invalid value: "200%": must not be greater than 100%`}},
+		"not a percentage": {rolling(share("x"), one), []string{path + `.maxUnavailable: Invalid value: "x": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`}},
+		"negative":         {rolling(intstr.FromInt32(-1), zero), []string{path + ".maxUnavailable: Invalid value: -1: must be greater than or equal to 0"}},
+	})
+	update(t, base, cases[set]{
+		"image": {func(ds set) { ds.Spec.Template.Spec.Containers[0].Image = "web:2" }, nil},
+		"selector": {func(ds set) {
+			ds.Spec.Selector.MatchLabels = map[string]string{"app": "x"}
+			ds.Spec.Template.Labels["app"] = "x"
+		}, []string{`spec.selector: Invalid value: {"matchLabels":{"app":"x"}}: field is immutable`}},
+	})
+	updateStatus(t, base, cases[set]{
+		"fine": {func(ds set) { ds.Status.DesiredNumberScheduled, ds.Status.CollisionCount = 2, new(int32(1)) }, nil},
+		"counts": {func(ds set) {
+			ds.Status = appsv1.DaemonSetStatus{
+				CurrentNumberScheduled: -1, NumberMisscheduled: -2, DesiredNumberScheduled: -3, NumberReady: -4,
+				ObservedGeneration: -5, UpdatedNumberScheduled: -6, NumberAvailable: -7, NumberUnavailable: -8, CollisionCount: new(int32(-9)),
+			}
+		}, []string{
+			"status.currentNumberScheduled: Invalid value: -1: must be greater than or equal to 0",
+			"status.numberMisscheduled: Invalid value: -2: must be greater than or equal to 0",
+			"status.desiredNumberScheduled: Invalid value: -3: must be greater than or equal to 0",
+			"status.numberReady: Invalid value: -4: must be greater than or equal to 0",
+			"status.observedGeneration: Invalid value: -5: must be greater than or equal to 0",
+			"status.updatedNumberScheduled: Invalid value: -6: must be greater than or equal to 0",
+			"status.numberAvailable: Invalid value: -7: must be greater than or equal to 0",
+			"status.numberUnavailable: Invalid value: -8: must be greater than or equal to 0",
+			"status.collisionCount: Invalid value: -9: must be greater than or equal to 0",
+		}},
+	})
+	updateStatus(t, base+"status: {collisionCount: 2}\n", cases[set]{
+		"fewer": {func(ds set) { ds.Status.CollisionCount = new(int32(1)) }, []string{"status.collisionCount: Invalid value: 1: cannot be decremented"}},
+		"none":  {func(ds set) { ds.Status.CollisionCount = nil }, []string{"status.collisionCount: Invalid value: 0: cannot be decremented"}},
+	})
+}
