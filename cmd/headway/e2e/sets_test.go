@@ -1,0 +1,99 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"headway.dev/cmd/headway/e2e"
+)
+
+const declaredDaemonSet = `apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: log, namespace: default}
+spec:
+  selector: {matchLabels: {app: log}}
+  template:
+    metadata: {labels: {app: log}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: main, image: "headway.dev/test/busybox:1", command: [sleep, "3600"]}]
+`
+
+// A DaemonSet from Git has a pod on the node, is rolled by a commit, which a plan tells
+// before, fails and is rolled back, and is pruned with its pods; kubectl shows its
+// history, goes back in it and restarts it, and drains the node around it.
+func TestDaemonSet(t *testing.T) {
+	t.Parallel()
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	c.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
+	c.Clone.Write("log.yaml", declaredDaemonSet)
+	c.Deployed(c.Clone.Push("a DaemonSet"))
+	contains(t, "get ds", c.Kubectl("get", "ds", "-o", "wide"),
+		"NAME   DESIRED   CURRENT   READY   UP-TO-DATE   AVAILABLE   NODE SELECTOR   AGE", "log    1         1         1       1            1           <none>", "app=log")
+	contains(t, "describe ds", c.Kubectl("describe", "ds", "log"), "Desired Number of Nodes Scheduled: 1", "Number of Nodes Misscheduled: 0", "SuccessfulCreate", "Created pod: log-")
+	contains(t, "revisions", c.Kubectl("get", "controllerrevisions"), "NAME", "CONTROLLER           REVISION   AGE", "daemonset.apps/log   1")
+	contains(t, "explain", c.Kubectl("explain", "ds.spec.updateStrategy.rollingUpdate.maxSurge"), "<IntOrString>")
+	image := func() string {
+		return c.Kubectl("get", "pods", "-l", "app=log", "-o", `jsonpath={.items[*].spec.containers[0].command[1]}`)
+	}
+
+	c.Clone.Replace("log.yaml", `"3600"`, `"7200"`)
+	contains(t, "plan", c.Headway("plan", "--path", c.Clone.Dir).Stdout, "RollingUpdate")
+	c.Deployed(c.Clone.Push("for longer"))
+	if got := image(); got != "7200" {
+		t.Errorf("the pods sleep for %s", got)
+	}
+	contains(t, "rollout status", c.Kubectl("rollout", "status", "ds/log", "--timeout=60s"), `daemon set "log" successfully rolled out`)
+	contains(t, "rollout history", c.Kubectl("rollout", "history", "ds/log"), "1         <none>", "2         <none>")
+	contains(t, "one revision", c.Kubectl("rollout", "history", "ds/log", "--revision=1"), "sleep", "3600")
+
+	c.Clone.Replace("log.yaml", "headway.dev/test/busybox:1", "127.0.0.1:1/none:1")
+	c.Clone.Push("an image that is not there")
+	statusHas(t, c, "DaemonSet/log in default InProgress: ", "ErrImagePull")
+	rollback(t, c)
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
+	if got := image(); got != "7200" {
+		t.Errorf("after the rollback the pods sleep for %s", got)
+	}
+
+	// What is not in Git is kubectl's.
+	byhand := strings.ReplaceAll(declaredDaemonSet, "log", "byhand")
+	c.KubectlIn(byhand, "apply", "-f", "-")
+	c.Kubectl("rollout", "status", "ds/byhand", "--timeout=60s")
+	c.KubectlIn(strings.ReplaceAll(byhand, "3600", "100"), "apply", "-f", "-")
+	c.Kubectl("rollout", "status", "ds/byhand", "--timeout=60s")
+	contains(t, "undo", c.Kubectl("rollout", "undo", "ds/byhand"), "daemonset.apps/byhand rolled back")
+	c.Kubectl("rollout", "status", "ds/byhand", "--timeout=60s")
+	contains(t, "what undo brought back", c.Kubectl("get", "ds", "byhand", "-o", "yaml"), `"3600"`)
+	contains(t, "undo to a revision", c.Kubectl("rollout", "undo", "ds/byhand", "--to-revision=3"), "skipped rollback (current template already matches revision 3)")
+	pod := func() string {
+		return c.Kubectl("get", "pods", "-l", "app=byhand", "-o", "jsonpath={.items[*].metadata.name}")
+	}
+	before := pod()
+	contains(t, "restart", c.Kubectl("rollout", "restart", "ds/byhand"), "daemonset.apps/byhand restarted")
+	c.Kubectl("rollout", "status", "ds/byhand", "--timeout=60s")
+	if pod() == before {
+		t.Errorf("the pod %s was not restarted", before)
+	}
+
+	drained := c.Run("", "kubectl", "drain", "node-1", "--timeout=60s")
+	contains(t, "drain", drained.Stderr, "cannot delete DaemonSet-managed Pods (use --ignore-daemonsets to ignore)", "default/log-")
+	before = pod()
+	contains(t, "drain around them", c.Kubectl("drain", "node-1", "--ignore-daemonsets", "--timeout=60s"), "node/node-1 drained")
+	if got := pod(); got != before {
+		t.Errorf("after the drain the pod is %s, want %s", got, before)
+	}
+	c.Kubectl("uncordon", "node-1")
+
+	c.Clone.Write("none.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: none, namespace: default}\n")
+	c.Clone.Git("rm", "-q", "log.yaml")
+	c.Deployed(c.Clone.Push("no DaemonSet"))
+	c.Eventually(time.Minute, "its pods and revisions go with it", func() error {
+		if left := c.Kubectl("get", "pods,controllerrevisions", "-l", "app=log", "-o", "name"); left != "" {
+			return fmt.Errorf("left: %s", left)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,228 @@
+package controllers_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+)
+
+func newDaemonSet(name string, edit ...func(ds *appsv1.DaemonSet)) *appsv1.DaemonSet {
+	d := newDeployment(name, 1)
+	ds := &appsv1.DaemonSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.DaemonSetSpec{Selector: d.Spec.Selector, Template: d.Spec.Template}}
+	for _, e := range edit {
+		e(ds)
+	}
+	return ds
+}
+
+func daemonSetKey(name string) object.Key {
+	return object.Key{GroupKind: control.DaemonSet, Namespace: "default", Name: name}
+}
+
+func (c *cluster) daemonSet(name string) *appsv1.DaemonSet {
+	return control.Get[appsv1.DaemonSet](c.store, daemonSetKey(name))
+}
+
+func (c *cluster) patchDaemonSet(name string, edit func(ds *appsv1.DaemonSet)) {
+	c.t.Helper()
+	c.commit(change.Patch(daemonSetKey(name), func(obj object.Object) bool { edit(obj.(*appsv1.DaemonSet)); return true }))
+}
+
+// podsOf are the pods of an app.
+func (c *cluster) podsOf(app string) []*corev1.Pod {
+	objs, _ := c.store.List(control.Pod, "default")
+	var pods []*corev1.Pod
+	for _, o := range objs {
+		if p := o.(*corev1.Pod); p.Labels["app"] == app {
+			pods = append(pods, p)
+		}
+	}
+	return pods
+}
+
+// onNodes are the images of an app's pods by node.
+func (c *cluster) onNodes(app string) string {
+	var all []string
+	for _, p := range c.podsOf(app) {
+		all = append(all, p.Spec.NodeName+"="+strings.TrimPrefix(p.Spec.Containers[0].Image, "example/"))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// revisionsOf are the numbers of an owner's revisions.
+func (c *cluster) revisionsOf(owner object.Object) []int64 {
+	objs, _ := c.store.List(control.ControllerRevision, "default")
+	var numbers []int64
+	for _, o := range objs {
+		if metav1.IsControlledBy(o, owner) {
+			numbers = append(numbers, o.(*appsv1.ControllerRevision).Revision)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+func (c *cluster) daemonSetIs(name, nodes string) {
+	c.t.Helper()
+	c.eventually(name+" on "+nodes, func() bool {
+		ds := c.daemonSet(name)
+		n := int32(len(strings.Fields(nodes)))
+		return c.onNodes(name) == nodes && ds.Status.ObservedGeneration == ds.Generation &&
+			ds.Status.DesiredNumberScheduled == n && ds.Status.NumberAvailable == n && ds.Status.UpdatedNumberScheduled == n
+	})
+}
+
+func (c *cluster) editNode(name string, edit func(*corev1.Node)) {
+	c.t.Helper()
+	c.commit(change.Patch(object.Key{GroupKind: control.Node, Name: name}, func(obj object.Object) bool { edit(obj.(*corev1.Node)); return true }))
+}
+
+// TestDaemonSet: a pod on each node, whatever nodes come, go, and refuse; it rolls, keeps
+// its history, and goes back.
+func TestDaemonSet(t *testing.T) {
+	c := start(t, 2)
+	c.commit(change.Create(newDaemonSet("log"), time.Now()))
+	c.daemonSetIs("log", "node-00=web:1 node-01=web:1")
+	ds := c.daemonSet("log")
+	for _, p := range c.podsOf("log") {
+		revision := control.Get[appsv1.ControllerRevision](c.store, object.Key{GroupKind: control.ControllerRevision, Namespace: "default", Name: "log-" + p.Labels["controller-revision-hash"]})
+		if !metav1.IsControlledBy(p, ds) || revision == nil || revision.Revision != 1 || p.Labels["pod-template-generation"] != "1" {
+			t.Errorf("pod %s: labels %v, revision %v", p.Name, p.Labels, revision)
+		}
+		c.eventually("its event", func() bool {
+			return slices.Contains(c.events("DaemonSet", "log"), "SuccessfulCreate: Created pod: "+p.Name)
+		})
+	}
+
+	// Nodes come, refuse and go.
+	c.node("node-02")
+	c.daemonSetIs("log", "node-00=web:1 node-01=web:1 node-02=web:1")
+	c.editNode("node-02", func(n *corev1.Node) {
+		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "example.com/no", Effect: corev1.TaintEffectNoSchedule})
+	})
+	c.eventually("a pod where it should not be", func() bool {
+		s := c.daemonSet("log").Status
+		return s.DesiredNumberScheduled == 2 && s.NumberMisscheduled == 1 && len(c.podsOf("log")) == 3
+	})
+	c.editNode("node-02", func(n *corev1.Node) {
+		n.Spec.Taints = []corev1.Taint{{Key: "example.com/no", Effect: corev1.TaintEffectNoExecute}}
+	})
+	c.daemonSetIs("log", "node-00=web:1 node-01=web:1")
+	c.commit(change.Delete(object.Key{GroupKind: control.Node, Name: "node-02"}, metav1.DeleteOptions{}, time.Now()))
+
+	// A pod that has failed makes room for another.
+	failed := c.podsOf("log")[0]
+	c.finish(failed, corev1.PodFailed)
+	c.eventually("another pod", func() bool {
+		return !slices.ContainsFunc(c.podsOf("log"), func(p *corev1.Pod) bool { return p.UID == failed.UID }) &&
+			slices.Contains(c.events("DaemonSet", "log"), fmt.Sprintf("FailedDaemonPod: Found failed daemon pod default/%s on node %s, will try to kill it", failed.Name, failed.Spec.NodeName))
+	})
+	c.daemonSetIs("log", "node-00=web:1 node-01=web:1")
+
+	// It rolls and goes back, which is a revision that it had.
+	image := func(to string) {
+		c.patchDaemonSet("log", func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/" + to })
+		c.daemonSetIs("log", "node-00="+to+" node-01="+to)
+	}
+	image("web:2")
+	if got := c.revisionsOf(ds); !slices.Equal(got, []int64{1, 2}) {
+		t.Errorf("revisions = %v, want 1 and 2", got)
+	}
+	image("web:1")
+	if got := c.revisionsOf(ds); !slices.Equal(got, []int64{2, 3}) {
+		t.Errorf("revisions after the way back = %v, want 2 and 3", got)
+	}
+	c.patchDaemonSet("log", func(ds *appsv1.DaemonSet) { ds.Spec.RevisionHistoryLimit = new(int32(0)) })
+	c.eventually("no history", func() bool { return slices.Equal(c.revisionsOf(ds), []int64{3}) })
+
+	// On some nodes only.
+	c.patchDaemonSet("log", func(ds *appsv1.DaemonSet) {
+		ds.Spec.Template.Spec.NodeSelector = map[string]string{"kubernetes.io/hostname": "node-01"}
+	})
+	c.daemonSetIs("log", "node-01=web:1")
+
+	background := metav1.DeletePropagationBackground
+	c.commit(change.Delete(daemonSetKey("log"), metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
+	c.eventually("its pods and revisions to be gone", func() bool {
+		return c.daemonSet("log") == nil && len(c.podsOf("log")) == 0 && len(c.revisionsOf(ds)) == 0
+	})
+}
+
+// TestDaemonSetSurges: with maxSurge no node is ever without a pod that is ready.
+func TestDaemonSetSurges(t *testing.T) {
+	c := start(t, 3)
+	c.commit(change.Create(newDaemonSet("log", func(ds *appsv1.DaemonSet) {
+		ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.RollingUpdateDaemonSetStrategyType, RollingUpdate: &appsv1.RollingUpdateDaemonSet{
+			MaxUnavailable: new(intstr.FromInt32(0)), MaxSurge: new(intstr.FromInt32(2)),
+		}}
+	}), time.Now()))
+	c.daemonSetIs("log", "node-00=web:1 node-01=web:1 node-02=web:1")
+	watcher, err := c.store.Watch(0, control.Pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := map[object.Key]*corev1.Pod{}
+	for _, p := range c.podsOf("log") {
+		pods[object.KeyOf(control.Pod, p)] = p
+	}
+	c.patchDaemonSet("log", func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
+	c.daemonSetIs("log", "node-00=web:2 node-01=web:2 node-02=web:2")
+	events, err := watcher.Next(c.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ev := range events {
+		if ev.Type == object.Deleted {
+			delete(pods, ev.Key)
+		} else {
+			pods[ev.Key] = ev.Object.(*corev1.Pod)
+		}
+		if i+1 < len(events) && events[i+1].Revision == ev.Revision {
+			continue
+		}
+		serving := map[string]bool{}
+		for _, p := range pods {
+			if p.DeletionTimestamp == nil && control.Ready(p) {
+				serving[p.Spec.NodeName] = true
+			}
+		}
+		if len(serving) != 3 || len(pods) > 5 {
+			t.Fatalf("revision %d: of the nodes only %v have a ready pod, or there are too many pods: %d", ev.Revision, slices.Collect(maps.Keys(serving)), len(pods))
+		}
+	}
+}
+
+// TestDaemonSetNameTaken: a revision whose name is something else's gets another.
+func TestDaemonSetNameTaken(t *testing.T) {
+	c := start(t, 1)
+	c.commit(change.Create(newDaemonSet("log"), time.Now()))
+	c.daemonSetIs("log", "node-00=web:1")
+	ds := c.daemonSet("log")
+	objs, _ := c.store.List(control.ControllerRevision, "default")
+	name := objs[0].GetName()
+	background := metav1.DeletePropagationBackground
+	c.commit(change.Delete(daemonSetKey("log"), metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
+	c.eventually("all to be gone", func() bool {
+		return c.daemonSet("log") == nil && len(c.revisionsOf(ds)) == 0 && len(c.podsOf("log")) == 0
+	})
+	foreign := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Revision: 1}
+	foreign.Data.Raw = []byte(`{"a":1}`)
+	c.commit(change.Create(foreign, time.Now()), change.Create(newDaemonSet("log"), time.Now()))
+	c.daemonSetIs("log", "node-00=web:1")
+	if got := c.daemonSet("log").Status.CollisionCount; got == nil || *got != 1 {
+		t.Errorf("collisionCount = %v, want 1", got)
+	}
+}
