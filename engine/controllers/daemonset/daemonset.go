@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -207,7 +208,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, in Input, plan P
 	for _, pod := range plan.Delete {
 		rest = append(rest, control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, in.Now), control.SameUID(pod.UID)))
 	}
-	tx := change.Tx{Changes: append(creations[:len(creations):len(creations)], rest...)}
+	tx := change.Tx{Changes: append(slices.Clip(creations), rest...)}
 	if status := StatusOf(in, plan.Create); !apiequality.Semantic.DeepEqual(ds.Status, status) {
 		tx.Changes = append(tx.Changes, c.writeStatus(key, ds, status))
 	}

@@ -212,7 +212,9 @@ func validateDaemonSetStatus(ds, old *appsv1.DaemonSet) field.ErrorList {
 		name  string
 		count int32
 	}{
-		{"currentNumberScheduled", s.CurrentNumberScheduled}, {"numberMisscheduled", s.NumberMisscheduled}, {"desiredNumberScheduled", s.DesiredNumberScheduled},
+		{"currentNumberScheduled", s.CurrentNumberScheduled},
+		{"numberMisscheduled", s.NumberMisscheduled},
+		{"desiredNumberScheduled", s.DesiredNumberScheduled},
 		{"numberReady", s.NumberReady},
 	} {
 		errs = append(errs, rule.NonNegative(c.count, rule.Status.Child(c.name))...)
