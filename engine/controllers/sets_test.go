@@ -133,7 +133,7 @@ func TestDaemonSet(t *testing.T) {
 	// It rolls and goes back, which is a revision that it had.
 	image := func(to string) {
 		c.patchDaemonSet(func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/" + to })
-		c.daemonSetIs("node-00="+to+" node-01="+to)
+		c.daemonSetIs("node-00=" + to + " node-01=" + to)
 	}
 	image("web:2")
 	if got := c.revisionsOf(ds); !slices.Equal(got, []int64{1, 2}) {
