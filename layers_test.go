@@ -80,7 +80,7 @@ var rooms = map[string][]string{
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
 		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", "machine", "objects", "status", "pull", "eviction",
-		"registration", "worker", ".", "nodetest",
+		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"rules", "iptables", "."},

@@ -185,6 +185,14 @@ func unique(list []string) []string {
 	return out
 }
 
+// Labels are what is kept with the container that a Start step asks for: later
+// decisions go by it.
+func (s Start) Labels() map[string]string {
+	return map[string]string{
+		LabelImage: s.Container.Image, LabelBackOff: s.BackOff.String(), LabelResources: resourcesLabel(&s.Container.Resources),
+	}
+}
+
 // ContainerConfig returns the container that a Start step asks for. env and
 // mounts come from Environment and the volumes.
 func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Mount, memoryCapacity int64) (runtime.ContainerConfig, error) {
@@ -217,7 +225,7 @@ func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Moun
 		OOMScoreAdj: OOMScoreAdj(p, &c, memoryCapacity),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Security: security, Target: s.Target,
-		Labels: map[string]string{LabelImage: c.Image, LabelBackOff: s.BackOff.String(), LabelResources: resourcesLabel(&c.Resources)},
+		Labels: s.Labels(),
 	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		cfg.StopSignal = string(*c.Lifecycle.StopSignal)

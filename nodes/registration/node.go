@@ -64,9 +64,10 @@ type Config struct {
 	Machine           machine.Machine
 	// Images lists the images of the local store.
 	Images func(ctx context.Context) ([]runtime.ImageInfo, error)
-	// DiskPressure reports whether the node's condition is true.
-	DiskPressure func() bool
-	Log          *slog.Logger
+	// MemoryPressure and DiskPressure report whether the node's conditions are
+	// true. Without MemoryPressure the machine is asked.
+	MemoryPressure, DiskPressure func() bool
+	Log                          *slog.Logger
 }
 
 // Node is this node's object in the API.
@@ -76,7 +77,12 @@ type Node struct {
 }
 
 // New starts nothing.
-func New(cfg Config) *Node { return &Node{cfg: cfg} }
+func New(cfg Config) *Node {
+	if cfg.MemoryPressure == nil {
+		cfg.MemoryPressure = cfg.Machine.MemoryPressure
+	}
+	return &Node{cfg: cfg}
+}
 
 // Register creates the Node, waits for its pod network, and starts the
 // heartbeats in group. It returns when pods may start, or ctx has ended.
@@ -258,7 +264,7 @@ func (n *Node) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStat
 			}
 		}
 	}
-	memory, disk := m.MemoryPressure(), n.cfg.DiskPressure()
+	memory, disk := n.cfg.MemoryPressure(), n.cfg.DiskPressure()
 	bad := func(short bool, yes, no, yesText, noText string) (corev1.ConditionStatus, string, string) {
 		if short {
 			return corev1.ConditionTrue, yes, yesText

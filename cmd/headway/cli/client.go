@@ -60,23 +60,31 @@ func forbidden(path string) bool {
 	return errors.Is(err, fs.ErrPermission)
 }
 
-// Client returns a client of the selected cluster.
-func (o *Options) Client() (*Client, error) {
+// Config returns how the selected cluster is reached.
+func (o *Options) Config() (*rest.Config, error) {
 	path := o.FindKubeconfig()
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(path)}, nil).ClientConfig()
-	if errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err):
 		return nil, fmt.Errorf("no kubeconfig at %s: start a cluster with `headway up`, or name one with --data-dir or --kubeconfig", path)
-	}
-	if err != nil && forbidden(path) {
+	case err != nil && forbidden(path):
 		return nil, fmt.Errorf("kubeconfig %s is not yours to read: run it as root, or name one of your own with --kubeconfig (on the server `headway kubeconfig --user NAME` makes one)", path)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+	}
+	return config, nil
+}
+
+// Client returns a client of the selected cluster.
+func (o *Options) Client() (*Client, error) {
+	config, err := o.Config()
+	if err != nil {
+		return nil, err
 	}
 	c, err := NewClient(config)
 	if err != nil {
-		return nil, fmt.Errorf("use kubeconfig %s: %w", path, err)
+		return nil, fmt.Errorf("use kubeconfig %s: %w", o.FindKubeconfig(), err)
 	}
 	return c, nil
 }
