@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -107,8 +108,8 @@ func TestHollow(t *testing.T) {
 	if len(addresses) != 12 {
 		t.Errorf("12 pods have the addresses %v", slices.Sorted(maps.Keys(addresses)))
 	}
-	if got := s.must(cli.ExitOK, "kubectl", "get", "nodes", "-l", "pool=try"); strings.Count(got, " Ready ") != 4 {
-		t.Errorf("nodes:\n%s", got)
+	if code, got := s.ask("", http.MethodGet, "/api/v1/nodes?labelSelector=pool%3Dtry,headway.dev/hollow%3Dtrue", "", nil); code != http.StatusOK || strings.Count(got, `"reason":"KubeletReady"`) != 4 {
+		t.Errorf("nodes with the labels: %d\n%s", code, got)
 	}
 	s.eventually("the Job has come to its end", func() bool {
 		done := 0
