@@ -120,6 +120,7 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 	out.Holds = holds(ks)
 	keys := flux.InventoryOf(ks)
 	out.Objects, out.Healthy = len(keys), out.Applied != ""
+	reader := health.Indexed(s.Env.Store)
 	for _, key := range keys {
 		if key == flux.KeyOf(ks) {
 			continue
@@ -128,7 +129,7 @@ func (s *API) kustomizationStatus(ks *kustomizev1.Kustomization, src *source.Sou
 		if obj != nil && plan.LeftAlone(obj) {
 			continue
 		}
-		if res := assess.Of(obj, s.Env.Store); res.Status != health.Current {
+		if res := assess.Of(obj, reader); res.Status != health.Current {
 			out.Healthy = false
 			out.Unhealthy = append(out.Unhealthy, wire.Object{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Status: string(res.Status), Message: res.Message})
 		}

@@ -50,11 +50,12 @@ func (s *API) unready(self object.Key, keys []object.Key) string {
 	const most = 3
 	var words []string
 	n := 0
+	reader := health.Indexed(s.Env.Store)
 	for _, key := range keys {
 		if key == self {
 			continue
 		}
-		res := assess.Of(s.Env.Store.Get(key), s.Env.Store)
+		res := assess.Of(s.Env.Store.Get(key), reader)
 		if res.Status == health.Current {
 			continue
 		}

@@ -43,6 +43,9 @@ func (j *Judge) relapse(ctx context.Context) {
 		return
 	}
 	now := j.Env.Now()
+	if now.Before(v.rest) {
+		return
+	}
 	v.due = time.Time{}
 	failed := j.look(v, v.checks)
 	switch {
@@ -85,10 +88,15 @@ func (j *Judge) NextLook(now time.Time) time.Time {
 	case j.pending != nil && !j.pending.again.IsZero():
 		return j.pending.again
 	case j.pending != nil:
-		if v := j.pending; !v.failed && !v.due.IsZero() && v.due.Before(v.deadline) {
-			return v.due
+		v := j.pending
+		next := v.deadline
+		if !v.failed && !v.due.IsZero() && v.due.Before(next) {
+			next = v.due
 		}
-		return j.pending.deadline
+		if now.Before(v.rest) && v.rest.Before(next) {
+			next = v.rest
+		}
+		return next
 	case j.watched != nil:
 		if v := j.watched; !v.badSince.IsZero() {
 			return v.badSince.Add(relapseAfter)
@@ -96,6 +104,9 @@ func (j *Judge) NextLook(now time.Time) time.Time {
 		next := now.Add(watchPace)
 		if j.watched.deadline.Before(next) {
 			next = j.watched.deadline
+		}
+		if rest := j.watched.rest; now.Before(rest) && rest.Before(next) {
+			next = rest
 		}
 		return next
 	}

@@ -64,6 +64,8 @@ type Trial struct {
 	// extended says that the deadline was moved for that.
 	due      time.Time
 	extended bool
+	// rest is until when it is not looked at again.
+	rest time.Time
 	// relapsed says that it was healthy before; badSince is since when what is on
 	// probation is not.
 	relapsed bool
@@ -102,6 +104,11 @@ func (j *Judge) leftAlone(subject Subject, key object.Key) bool {
 	return live != nil && plan.LeftAlone(live) || slices.Contains(subject.Kept, key)
 }
 
+// After a look at restFrom objects or more there is none for restAfter times as long
+// as it took: what changes a thousand times in a second must not be looked at as
+// often.
+const restFrom, restAfter = 100, 10
+
 // concludePause is the wait after a verdict could not be stored.
 const concludePause = time.Second
 
@@ -113,6 +120,9 @@ func (j *Judge) Judge(ctx context.Context) {
 		return
 	}
 	v.again = time.Time{}
+	if now := j.Env.Now(); now.Before(v.rest) && now.Before(v.deadline) {
+		return
+	}
 	all := len(v.open) == len(v.checks)
 	failed := j.look(v, v.open)
 	if len(v.open) == 0 && !all {
@@ -156,8 +166,12 @@ func (j *Judge) look(v *Trial, keys []object.Key) (failed bool) {
 	var open []object.Key
 	now := j.Env.Now()
 	v.due = time.Time{}
+	if len(keys) >= restFrom {
+		defer func(began time.Time) { v.rest = now.Add(restAfter * time.Since(began)) }(time.Now())
+	}
 	only := true // a little time is what is wanting
 	st := v.standing(j.Env)
+	st.Brief = true
 	var longest time.Duration
 	for _, key := range keys {
 		res, wait := verdict.Assess(v.exprs, st, key)

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -20,9 +21,12 @@ type Crash struct {
 
 // Crash finds one among the containers of obj.
 func (s *Standing) Crash(obj object.Object) (Crash, bool) {
+	if s.indexed == nil {
+		s.indexed = health.Indexed(s.Reader)
+	}
 	var pods []*corev1.Pod
 	if k, ok := scheme.ForObject(obj); ok && k.Health.Pods != nil {
-		pods = k.Health.Pods(obj, s.Reader, s.of)
+		pods = k.Health.Pods(obj, s.indexed, s.of)
 	}
 	for _, p := range pods {
 		for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {

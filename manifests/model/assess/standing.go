@@ -7,8 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/health"
 	"headway.dev/manifests/model/object"
@@ -29,13 +27,23 @@ type Standing struct {
 	// ended since.
 	Settle, Steady time.Duration
 
-	pods map[string]map[types.UID][]*corev1.Pod // by namespace and owner
+	// Brief leaves out why what is not Current is not, which costs most.
+	Brief bool
+
+	indexed object.Reader // Reader, asked once for each namespace
 }
 
 // Of judges as the function of that name, and judges what is Current by its
 // containers as well. If these only have to run for longer, wait is how long.
 func (s *Standing) Of(obj object.Object) (res health.Result, wait time.Duration) {
-	res = Of(obj, s.Reader)
+	if s.indexed == nil {
+		s.indexed = health.Indexed(s.Reader)
+	}
+	if s.Brief {
+		res = Of(obj, nil) // the status is the same
+	} else {
+		res = Of(obj, s.indexed)
+	}
 	if res.Status != health.Current {
 		return res, 0
 	}
@@ -45,7 +53,7 @@ func (s *Standing) Of(obj object.Object) (res health.Result, wait time.Duration)
 		if k.Health.MinReadySeconds != nil && k.Health.MinReadySeconds(obj) > 0 {
 			settle = 0
 		}
-		pods = k.Health.Pods(obj, s.Reader, s.of)
+		pods = k.Health.Pods(obj, s.indexed, s.of)
 	}
 	message := ""
 	for _, p := range pods {
@@ -110,30 +118,16 @@ func standing(spec *corev1.PodSpec, name string) *corev1.Container {
 	return nil
 }
 
-// of are the pods of an owner; a namespace is listed once.
+// of are the pods of an owner.
 func (s *Standing) of(owner object.Object) []*corev1.Pod {
-	if s.Reader == nil {
+	if s.indexed == nil {
 		return nil
 	}
-	namespace := owner.GetNamespace()
-	if s.pods == nil {
-		s.pods = map[string]map[types.UID][]*corev1.Pod{}
-	}
-	if s.pods[namespace] == nil {
-		byOwner := map[types.UID][]*corev1.Pod{}
-		list, _ := s.Reader.List(podKind, namespace)
-		for _, o := range list {
-			p, ok := o.(*corev1.Pod)
-			if !ok {
-				continue
-			}
-			for _, ref := range p.OwnerReferences {
-				if ptr.Deref(ref.Controller, false) {
-					byOwner[ref.UID] = append(byOwner[ref.UID], p)
-				}
-			}
+	var pods []*corev1.Pod
+	for _, o := range health.Dependents(s.indexed, podKind, owner) {
+		if p, ok := o.(*corev1.Pod); ok {
+			pods = append(pods, p)
 		}
-		s.pods[namespace] = byOwner
 	}
-	return s.pods[namespace][owner.GetUID()]
+	return pods
 }

@@ -5,8 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/manifests/model/object"
 )
@@ -23,10 +21,9 @@ func WhyPods(owner object.Object, reader object.Reader) string {
 	var gravest trouble
 	var name string
 	others := 0
-	pods, _ := reader.List(podKind, owner.GetNamespace())
-	for _, o := range pods {
+	for _, o := range Dependents(reader, podKind, owner) {
 		p, ok := o.(*corev1.Pod)
-		if !ok || !Owned(p, owner.GetUID()) || p.DeletionTimestamp != nil {
+		if !ok || p.DeletionTimestamp != nil {
 			continue
 		}
 		t := troubleOf(p, reader)
@@ -86,14 +83,4 @@ func (r Replicas) Of(owner object.Object, reader object.Reader) Result {
 		message += "; " + why
 	}
 	return Result{Status: InProgress, Message: message}
-}
-
-// Owned reports whether the object of that UID is the controller of obj.
-func Owned(obj object.Object, by types.UID) bool {
-	for _, ref := range obj.GetOwnerReferences() {
-		if ref.UID == by && ptr.Deref(ref.Controller, false) {
-			return true
-		}
-	}
-	return false
 }

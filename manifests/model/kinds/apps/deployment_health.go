@@ -89,9 +89,8 @@ func newestSet(d *appsv1.Deployment, reader object.Reader) object.Object {
 		return nil
 	}
 	var newest object.Object
-	sets, _ := reader.List(replicaSet.GroupKind(), d.Namespace)
-	for _, rs := range sets {
-		if health.Owned(rs, d.UID) && (newest == nil || revision(rs) > revision(newest)) {
+	for _, rs := range health.Dependents(reader, replicaSet.GroupKind(), d) {
+		if newest == nil || revision(rs) > revision(newest) {
 			newest = rs
 		}
 	}
