@@ -3,6 +3,7 @@ package hollow
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync"
 
@@ -82,9 +83,7 @@ func (n *node) run(ctx context.Context, turns chan struct{}) {
 func (n *node) live(ctx context.Context, turns chan struct{}) {
 	cfg := &n.fleet.cfg
 	labels := map[string]string{Label: "true"}
-	for k, v := range cfg.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, cfg.Labels)
 	no := func() bool { return false }
 	self := registration.New(registration.Config{
 		NodeName: n.name, NodeIP: n.ip, Client: cfg.Client, Labels: labels, Taints: cfg.Taints, MaxPods: int(cfg.Capacity.Pods().Value()),
@@ -94,26 +93,32 @@ func (n *node) live(ctx context.Context, turns chan struct{}) {
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		select {
-		case turns <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		err := guard.Call(ctx, "register hollow node "+n.name, func() error { return self.Register(ctx, group) })
-		<-turns
-		if err != nil || ctx.Err() != nil {
-			return err
-		}
-		cfg.Registered(n.name, int(n.fleet.registered.Add(1)))
-		return guard.Loop(ctx, "watch pods", func(ctx context.Context) error {
-			selector := fields.OneTermEqualSelector("spec.nodeName", n.name).String()
-			objects.Follow(ctx, cfg.Client, cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{node: n, ctx: ctx}, "hollow-pods")
-			return nil
-		})
+		return guard.Call(ctx, "begin hollow node "+n.name, func() error { return n.begin(ctx, self, group, turns) })
 	})
 	if err := group.Wait(); err != nil {
 		cfg.Log.Warn("a hollow node has ended", "node", n.name, "err", err)
 	}
+}
+
+// begin waits for its turn, registers the node and follows its pods.
+func (n *node) begin(ctx context.Context, self *registration.Node, group *errgroup.Group, turns chan struct{}) error {
+	cfg := &n.fleet.cfg
+	select {
+	case turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	err := guard.Call(ctx, "register hollow node "+n.name, func() error { return self.Register(ctx, group) })
+	<-turns
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	cfg.Registered(n.name, int(n.fleet.registered.Add(1)))
+	return guard.Loop(ctx, "watch pods", func(ctx context.Context) error {
+		selector := fields.OneTermEqualSelector("spec.nodeName", n.name).String()
+		objects.Follow(ctx, cfg.Client, cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{node: n, ctx: ctx}, "hollow-pods")
+		return nil
+	})
 }
 
 // podStore hands on what the node's reflector sees.
