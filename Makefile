@@ -80,7 +80,8 @@ test: images ## run all tests; those that need root, containerd and iptables inc
 CHURN ?= 10m
 KILLS ?= 60
 .PHONY: soak
-soak: images ## churn 400 pods (for CHURN), then kill headway, containerd, shims and containers under load (KILLS times)
+soak: images ## random commits and failures on hollow nodes, then 400 pods (each for CHURN), then kill headway, containerd, shims and containers under load (KILLS times)
+	HEADWAY_SOAK_HOLLOW=$(CHURN) $(GO) test -race -run TestSoakOnHollowNodes -count 1 -timeout 60m -v ./cmd/headway
 	HEADWAY_SOAK_CHURN=$(CHURN) $(GO) test -race -run 'TestPodChurn$$' -count 1 -timeout 60m -v ./cmd/headway/e2e
 	HEADWAY_SOAK_KILLS=$(KILLS) $(GO) test -run TestKillAnything -count 1 -timeout 120m -v ./cmd/headway/e2e
 	$(GO) test -run TestMemoryOfLargeObjects -count 1 -timeout 30m -v ./cmd/headway/e2e
