@@ -162,12 +162,12 @@ func Start(ctx context.Context, cfg Config) (_ *Runtime, err error) {
 		if r.daemon, err = daemon.New(cfg.Root, cfg.RunDir, cfg.Log); err != nil {
 			return nil, err
 		}
-		if err := r.daemon.Ensure(ctx); err != nil {
-			return nil, err
-		}
 		address = r.daemon.Socket
+		r.client, err = r.daemon.Open(ctx, cfg.Namespace)
+	} else {
+		r.client, err = daemon.Connect(ctx, address, cfg.Namespace)
 	}
-	if r.client, err = daemon.Connect(ctx, address, cfg.Namespace); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	// Not earlier: a start that is refused leaves nothing outside the data dir.
@@ -344,11 +344,23 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, pod runtime.PodRef) error {
 }
 
 // Version is the container runtime's name and version, as a Node reports it:
-// containerd://1.6.20.
+// containerd://1.6.20. A private containerd that has just been killed is waited for.
 func (r *Runtime) Version(ctx context.Context) (string, error) {
-	version, err := r.client.Version(ctx)
-	if err != nil {
-		return "", fmt.Errorf("ask containerd for its version: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		version, err := r.client.Version(ctx)
+		if err == nil {
+			return "containerd://" + version.Version, nil
+		}
+		err = fmt.Errorf("ask containerd for its version: %w", err)
+		if r.daemon == nil {
+			return "", err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	return "containerd://" + version.Version, nil
 }

@@ -252,3 +252,40 @@ func TestLongRunDirIsRefused(t *testing.T) {
 		t.Errorf("Start = %v, want an error that names the limit", err)
 	}
 }
+
+// The private containerd is killed while a runtime starts: it is started again, and what
+// ran is adopted.
+func TestContainerdKilledWhileAdopting(t *testing.T) {
+	n := nodetest.Start(t)
+	pod := nodetest.Sandbox("kept")
+	for _, err := range startAll(t.Context(), n.Runtime, []runtime.SandboxConfig{pod}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := containerdPID(t, n)
+	for round := range 6 {
+		n.Stop(t)
+		killed := make(chan error, 1)
+		go func(pid int) {
+			<-time.After(time.Duration(round*round*4) * time.Millisecond) // Not waited for: any moment must do.
+			killed <- unix.Kill(pid, unix.SIGKILL)
+		}(before)
+		n.Restart(t)
+		if _, err := n.Version(t.Context()); err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+		if err := <-killed; err != nil {
+			t.Fatal(err)
+		}
+		nodetest.Eventually(t, time.Minute, func() string {
+			_, err := n.Version(t.Context())
+			after := containerdPID(t, n)
+			if p, gone := n.Get(t.Context(), pod.UID); err != nil || gone != nil || after == before || len(p.Containers) != 1 || p.Containers[0].State != runtime.Running {
+				return fmt.Sprintf("round %d: containerd is process %d, was %d (%v); the pod is %+v", round, after, before, err, p)
+			}
+			return ""
+		})
+		before = containerdPID(t, n)
+	}
+}

@@ -15,15 +15,20 @@ import (
 // event came: nothing depends on events being complete.
 const resyncEvery = time.Minute
 
+// adoptions is how often it is tried to read what there is at the start: the private
+// containerd may be killed at any moment, and is started again.
+const adoptions = 5
+
 // watch follows containerd's events until ctx ends. Whenever the stream breaks
 // it makes sure containerd runs, and compares everything anew. It reports the
 // first comparison on ready.
 func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
-	for first := true; ctx.Err() == nil; first = false {
-		err := guard.Call(ctx, "follow containerd's events", func() error { return r.follow(ctx, first, ready) })
-		select {
-		case ready <- err: // it panicked before it could say so
-		default:
+	adopted := false
+	for tries := 1; ctx.Err() == nil; tries++ {
+		err := guard.Call(ctx, "follow containerd's events", func() error { return r.follow(ctx, &adopted, ready) })
+		if !adopted && (r.daemon == nil || tries == adoptions || ctx.Err() != nil) {
+			ready <- err
+			return
 		}
 		if ctx.Err() != nil {
 			return
@@ -31,7 +36,6 @@ func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
 		r.log.Warn("lost containerd's events; connecting again", "err", err)
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(100 * time.Millisecond):
 		}
 		if r.daemon == nil {
@@ -41,11 +45,14 @@ func (r *Runtime) watch(ctx context.Context, ready chan<- error) {
 			r.log.Error("cannot start containerd again", "err", err)
 		}
 	}
+	if !adopted {
+		ready <- ctx.Err()
+	}
 }
 
 // follow subscribes, reads what there is, and handles events until the stream
-// ends.
-func (r *Runtime) follow(ctx context.Context, first bool, ready chan<- error) error {
+// ends. It says on ready that what there is has been adopted, once.
+func (r *Runtime) follow(ctx context.Context, adopted *bool, ready chan<- error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Before reading, so that nothing falls in between.
@@ -53,14 +60,13 @@ func (r *Runtime) follow(ctx context.Context, first bool, ready chan<- error) er
 		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/exit"`,
 		"namespace=="+r.cfg.Namespace+`,topic=="/tasks/oom"`,
 		"namespace=="+r.cfg.Namespace+`,topic=="/images/update"`)
-	var err error
-	if first {
-		err = r.adopt(ctx)
-		ready <- err
-	} else {
-		err = r.resync(ctx)
-	}
-	if err != nil {
+	if !*adopted {
+		if err := r.adopt(ctx); err != nil {
+			return err
+		}
+		*adopted = true
+		ready <- nil
+	} else if err := r.resync(ctx); err != nil {
 		return err
 	}
 	tick := time.NewTicker(resyncEvery)

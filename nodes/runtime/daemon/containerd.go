@@ -126,6 +126,20 @@ func (d *Daemon) Ensure(ctx context.Context) error {
 	}
 }
 
+// Open makes sure that our containerd runs, and connects to it. One that is killed
+// meanwhile is started again, some times.
+func (d *Daemon) Open(ctx context.Context, namespace string) (client *containerd.Client, err error) {
+	for range 3 {
+		if err = d.Ensure(ctx); err == nil {
+			client, err = Connect(ctx, d.Socket, namespace)
+		}
+		if err == nil || ctx.Err() != nil || d.pid() != 0 {
+			return client, err
+		}
+	}
+	return nil, err
+}
+
 func (d *Daemon) start() (int, error) {
 	binary, err := exec.LookPath("containerd")
 	if err != nil {
