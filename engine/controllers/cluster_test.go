@@ -114,12 +114,20 @@ func startWith(tb testing.TB, opts store.Options, more []admission.Plugin, nodes
 		tb.Fatal(err)
 	}
 	c.tokens = cfg.Tokens
-	ctl, err := controllers.New(cfg)
-	if err != nil {
-		tb.Fatal(err)
+	run := func(ctx context.Context) error {
+		ctl, err := controllers.New(cfg)
+		if err != nil {
+			return err
+		}
+		return ctl.Run(ctx)
+	}
+	if f, ok := cfg.Store.(*faults); ok {
+		run = func(ctx context.Context) error {
+			return f.run(ctx, func() (*controllers.Controllers, error) { return controllers.New(cfg) })
+		}
 	}
 	done := make(chan error, 4)
-	for _, run := range []func(context.Context) error{ctl.Run, events.Run, scheduler.New(scheduler.Config{Store: as(s, "system:kube-scheduler"), Events: events}).Run, c.agent} {
+	for _, run := range []func(context.Context) error{run, events.Run, scheduler.New(scheduler.Config{Store: as(s, "system:kube-scheduler"), Events: events}).Run, c.agent} {
 		go func() { done <- run(ctx) }()
 	}
 	tb.Cleanup(func() {
@@ -219,7 +227,7 @@ func (c *cluster) agent(ctx context.Context) error {
 
 func (c *cluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
 	defer cancel()
 	for {
 		watcher, err := c.store.Watch(0)
@@ -284,9 +292,10 @@ func newDeployment(name string, replicas int32) *appsv1.Deployment {
 	}
 }
 
-func (c *cluster) patch(name string, edit func(d *appsv1.Deployment)) {
+// patch edits the Deployment web.
+func (c *cluster) patch(edit func(d *appsv1.Deployment)) {
 	c.t.Helper()
-	c.commit(change.Patch(deploymentKey(name), func(obj object.Object) bool { edit(obj.(*appsv1.Deployment)); return true }))
+	c.commit(change.Patch(deploymentKey("web"), func(obj object.Object) bool { edit(obj.(*appsv1.Deployment)); return true }))
 }
 
 // rolledOut is kubectl rollout status' condition.

@@ -73,14 +73,14 @@ func TestBudgetOfDeployment(t *testing.T) {
 	c.allows("few", [4]int32{1, 3, 2, 3})
 	// The pods of the Deployment are more than it asks for while it rolls: what counts
 	// is what it asks for.
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
 	c.eventually("the rollout", func() bool { return c.rolledOut("web") })
 	c.allows("few", [4]int32{1, 3, 2, 3})
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(5)) })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(5)) })
 	c.allows("few", [4]int32{1, 5, 4, 5})
 	// A quota keeps pods from coming: it is the scale that says how many there should be.
 	c.commit(change.Create(newQuota(map[corev1.ResourceName]string{"pods": "5"}), time.Now()))
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(9)) })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(9)) })
 	c.allows("few", [4]int32{0, 5, 8, 9})
 	// A second budget for the same pods is one too many.
 	c.commit(change.Create(newBudget("more", "web", func(s *policyv1.PodDisruptionBudgetSpec) { s.MinAvailable = new(intstr.FromInt32(2)) }), time.Now()))

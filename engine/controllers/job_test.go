@@ -1,11 +1,7 @@
 package controllers_test
 
 import (
-	"context"
-	"errors"
-	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -225,58 +221,4 @@ func TestCronJob(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(key, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("its jobs and pods to be gone", func() bool { return c.job(name) == nil && len(c.jobPods(name)) == 0 })
-}
-
-// faulty loses every third write of a Job's status, and what is written with it, and
-// every third answer to one.
-type faulty struct {
-	control.Store
-	mu  *sync.Mutex
-	rng *rand.Rand
-}
-
-var errFaulty = errors.New("the store has a fault")
-
-func (f faulty) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
-	if !slices.ContainsFunc(tx.Changes, func(c change.Change) bool { return c.Key.GroupKind == control.Job }) {
-		return f.Store.Commit(ctx, tx)
-	}
-	f.mu.Lock()
-	what := f.rng.IntN(3)
-	f.mu.Unlock()
-	if what == 0 {
-		return nil, errFaulty
-	}
-	objs, err := f.Store.Commit(ctx, tx)
-	if what == 1 && err == nil {
-		return nil, errFaulty
-	}
-	return objs, err
-}
-
-// TestJobCountsDespiteFaults: each success is counted once, whatever becomes of the
-// writes of the controller, and no more pods run than are asked for.
-func TestJobCountsDespiteFaults(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	c := start(t, 1, func(cfg *controllers.Config) {
-		cfg.Store = faulty{cfg.Store, &sync.Mutex{}, rand.New(rand.NewPCG(seed, 2))} //nolint:gosec // a test repeats it
-	})
-	const completions = 12
-	c.commit(change.Create(newJob("exact", 4, completions, func(s *batchv1.JobSpec) { s.BackoffLimit = new(int32(1000)) }), time.Now()))
-	succeeded := c.finishAll("exact", func(*corev1.Pod) corev1.PodPhase {
-		active := 0
-		for _, p := range c.jobPods("exact") {
-			if control.Active(p) {
-				active++
-			}
-		}
-		if active > 4 {
-			t.Errorf("%d pods run, want at most 4", active)
-		}
-		return corev1.PodSucceeded
-	})
-	if s := c.job("exact").Status; int(s.Succeeded) != len(succeeded) || s.Succeeded != completions {
-		t.Errorf("%d successes were counted, %d pods succeeded, %d were asked for", s.Succeeded, len(succeeded), completions)
-	}
 }

@@ -62,7 +62,7 @@ func TestQuotaOfDeployment(t *testing.T) {
 		return true
 	}))
 	c.eventually("the others", func() bool { return len(c.pods()) == 5 && c.used("pods") == "5" })
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
 	c.eventually("fewer", func() bool { return c.used("pods") == "1" && c.used("requests.cpu") == "10m" })
 }
 

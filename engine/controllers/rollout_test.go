@@ -60,7 +60,7 @@ func TestRollout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
 	c.eventually("second rollout", func() bool { return c.rolledOut("web") && c.ready("web") == 4 && len(c.pods()) == 4 })
 	events, err := watcher.Next(c.ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func TestRollout(t *testing.T) {
 	}
 
 	// kubectl rollout undo puts the old template back.
-	c.patch("web", func(d *appsv1.Deployment) { d.Spec.Template = *first.Spec.Template.DeepCopy() })
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Template = *first.Spec.Template.DeepCopy() })
 	c.eventually("rollback", func() bool { return c.rolledOut("web") })
 	third := c.deployment("web")
 	if got := c.newest(third); got.UID != rs.UID || got.Annotations["deployment.kubernetes.io/revision"] != "3" || got.Annotations["deployment.kubernetes.io/revision-history"] != "1" {

@@ -74,16 +74,21 @@ func (e Env) As(stores func(change.User) Store, user change.User) Env {
 	return e
 }
 
-// Commit writes tx, and returns when the indexes include it, or ctx has ended.
+// Commit writes tx, and returns when the indexes include it, or ctx has ended. After an
+// error they include what led to it, and what may have been written nevertheless: who
+// looked again before would decide as if it had not been.
 func (e Env) Commit(ctx context.Context, tx change.Tx) ([]object.Object, error) {
 	if len(tx.Changes) == 0 {
 		return nil, nil
 	}
 	objs, err := e.Store.Commit(ctx, tx)
+	if wait := e.Feed.wait(ctx, e.Store.Revision()); err == nil {
+		err = wait
+	}
 	if err != nil {
 		return nil, err
 	}
-	return objs, e.Feed.wait(ctx, e.Store.Revision())
+	return objs, nil
 }
 
 // CommitEach writes each change separately, so that one that is refused does

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -50,6 +51,15 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	for _, obj := range c.jobs.Get(string(cj.UID)) {
 		if j, ok := obj.(*batchv1.Job); ok {
 			jobs = append(jobs, j)
+		}
+	}
+	// The CronJob is read from the store, which may be ahead of the index: a job that runs
+	// is not missing because nobody has told of it.
+	for _, ref := range cj.Status.Active {
+		if !slices.ContainsFunc(jobs, func(j *batchv1.Job) bool { return j.UID == ref.UID }) {
+			if j := control.Get[batchv1.Job](c.Store, object.Key{GroupKind: control.Job, Namespace: cj.Namespace, Name: ref.Name}); j != nil && j.UID == ref.UID {
+				jobs = append(jobs, j)
+			}
 		}
 	}
 	taken := func(name string) *batchv1.Job {
