@@ -130,13 +130,28 @@ func (p *Processes) KillContainerd() {
 // prefix with SIGKILL, as soon as there is one. pick chooses among n.
 func (p *Processes) KillOne(prefix string, pick func(n int) int) {
 	p.node.tb.Helper()
-	p.node.Eventually(30*time.Second, prefix+" runs", func() error {
-		pids := p.named(prefix)
-		if len(pids) == 0 {
-			return errors.New("there is no such process")
+	p.node.Eventually(30*time.Second, prefix+" runs", func() error { return p.Kill(prefix, pick) })
+}
+
+// Kill is KillOne, but that it fails if there is no such process.
+func (p *Processes) Kill(prefix string, pick func(n int) int) error {
+	p.node.tb.Helper()
+	pids := p.named(prefix)
+	if len(pids) == 0 {
+		return errors.New("there is no such process")
+	}
+	return syscall.Kill(pids[pick(len(pids))], syscall.SIGKILL)
+}
+
+// KillAll ends every process of the cluster with SIGKILL: the program, its containerd,
+// the shims and the containers.
+func (p *Processes) KillAll() {
+	p.node.tb.Helper()
+	for _, pid := range p.named("") {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			p.node.tb.Fatalf("kill %d: %v", pid, err)
 		}
-		return syscall.Kill(pids[pick(len(pids))], syscall.SIGKILL)
-	})
+	}
 }
 
 // Shims is how many shims of containerd run for the cluster.
