@@ -92,7 +92,7 @@ func TestQuotaRace(t *testing.T) {
 	if _, err := client.Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const allowed = 7
+	const allowed, creators = 7, 200
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "all"}, Spec: corev1.ResourceQuotaSpec{
 		Hard: corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(allowed, resource.DecimalSI)},
 	}}
@@ -102,7 +102,7 @@ func TestQuotaRace(t *testing.T) {
 	for _, round := range []string{"a", "b"} {
 		var created atomic.Int32
 		var group sync.WaitGroup
-		for i := range 4 * allowed {
+		for i := range creators {
 			group.Go(func() {
 				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", round, i)}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c1", Image: "example.com/web:1"}}}}
 				switch _, err := client.Pods("shop").Create(t.Context(), pod, metav1.CreateOptions{}); {

@@ -52,10 +52,10 @@ func number(n int) resource.Quantity { return *resource.NewQuantity(int64(n), re
 // unserved reports whether a resource is one of a kind of Kubernetes that is not
 // served, of which nothing is ever used.
 func unserved(name corev1.ResourceName) bool {
-	return name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceReplicationControllers || name == corev1.ResourceRequestsStorage ||
+	return name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceRequestsStorage ||
 		strings.HasSuffix(string(name), ".storageclass.storage.k8s.io/"+string(corev1.ResourceRequestsStorage)) ||
 		strings.HasSuffix(string(name), ".storageclass.storage.k8s.io/"+string(corev1.ResourcePersistentVolumeClaims)) ||
-		name == "count/persistentvolumeclaims" || name == "count/replicationcontrollers"
+		name == "count/persistentvolumeclaims"
 }
 
 // unlimited is part of evaluators of kinds that no configuration limits.
