@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
@@ -165,6 +166,23 @@ func TestJob(t *testing.T) {
 			t.Errorf("a job that another controller manages has the status %+v", s)
 		}
 	})
+	t.Run("metrics", func(t *testing.T) {
+		for _, want := range []string{
+			"job_controller_job_sync_duration_seconds action=pods_created completion_mode=NonIndexed result=success",
+			"job_controller_job_syncs_total action=tracking completion_mode=Indexed result=success",
+			"job_controller_jobs_finished_total completion_mode=NonIndexed reason= result=succeeded",
+			"job_controller_jobs_finished_total completion_mode=NonIndexed reason=BackoffLimitExceeded result=failed",
+			"job_controller_job_pods_finished_total completion_mode=Indexed result=succeeded",
+			"job_controller_job_pods_finished_total completion_mode=NonIndexed result=failed",
+			"job_controller_job_pods_creation_total reason=new status=succeeded",
+			"job_controller_job_finished_indexes_total backoffLimit=global status=succeeded",
+			"job_controller_jobs_by_external_controller_total controller_name=example.com/jobs",
+			"job_controller_terminated_pods_tracking_finalizer_total event=add",
+			"job_controller_terminated_pods_tracking_finalizer_total event=delete",
+		} {
+			c.eventually(want, func() bool { return slices.Contains(measured(t), want) })
+		}
+	})
 	for name, policy := range map[string]metav1.DeletionPropagation{"background": metav1.DeletePropagationBackground, "foreground": metav1.DeletePropagationForeground, "orphan": metav1.DeletePropagationOrphan} {
 		t.Run("deleted, "+name, func(t *testing.T) {
 			c.commit(change.Create(newJob(name, 2, 2), time.Now()))
@@ -194,6 +212,26 @@ func TestJob(t *testing.T) {
 	})
 }
 
+// measured are the names and labels of the metrics of all controllers.
+func measured(t *testing.T) []string {
+	t.Helper()
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			line := f.GetName()
+			for _, l := range m.GetLabel() {
+				line += " " + l.GetName() + "=" + l.GetValue()
+			}
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // TestCronJob: a job is started when its time has come, its name says which, and one by
 // hand is the CronJob's, too.
 func TestCronJob(t *testing.T) {
@@ -209,6 +247,9 @@ func TestCronJob(t *testing.T) {
 	name := cron().Status.Active[0].Name
 	if j := c.job(name); !metav1.IsControlledBy(j, cron()) || j.UID != cron().Status.Active[0].UID || j.Annotations[batchv1.CronJobScheduledTimestampAnnotation] == "" {
 		t.Errorf("the job is %+v", j.ObjectMeta)
+	}
+	if !slices.Contains(measured(t), "cronjob_controller_job_creation_skew_duration_seconds") {
+		t.Errorf("it is not measured how late the job is")
 	}
 	c.commit(change.Patch(key, func(obj object.Object) bool { obj.(*batchv1.CronJob).Spec.Suspend = new(true); return true }))
 	c.finishAll(name, always(corev1.PodSucceeded))

@@ -27,6 +27,7 @@ type controller struct {
 
 // New makes the controller.
 func New(env control.Env) control.Controller {
+	register()
 	c := &controller{Env: env, jobs: env.Feed.Index("jobs by controller", control.ByController, control.Job)}
 	return control.Controller{Name: "cronjob-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -115,6 +116,7 @@ func (c *controller) commit(ctx context.Context, key object.Key, cj *batchv1.Cro
 		}
 	}
 	if plan.Create != nil {
+		skew.Observe(now.Sub(plan.Status.LastScheduleTime.Time).Seconds())
 		c.Events.Normal(source, cj, "SuccessfulCreate", "Created job %v", plan.Create.Name)
 	}
 	for _, j := range plan.Delete {

@@ -44,6 +44,7 @@ type backoffOf struct {
 
 // New makes the controller.
 func New(env control.Env) control.Controller {
+	register()
 	c := &controller{
 		Env:       env,
 		pods:      env.Feed.Index("pods by controller", control.ByController, control.Pod),
@@ -56,6 +57,7 @@ func New(env control.Env) control.Controller {
 }
 
 func (c *controller) keys(ev object.Event, add func(object.Key)) {
+	observe(ev)
 	switch ev.Key.GroupKind {
 	case control.Job:
 		add(ev.Key)
@@ -114,7 +116,7 @@ func jobOf(pod *corev1.Pod) *metav1.OwnerReference {
 	return ref
 }
 
-func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
+func (c *controller) reconcile(ctx context.Context, key object.Key) (_ time.Duration, err error) {
 	if key.GroupKind == control.Pod {
 		pod, ok := c.Store.Get(key).(*corev1.Pod)
 		if !ok || !tracked(pod) || jobOf(pod) != nil {
@@ -143,6 +145,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	}
 	now, backoff := c.Now(), c.backoff(key, job.UID)
 	plan := Decide(job, pods, backoff, now)
+	defer func() { synced(job, plan, c.Now().Sub(now), err) }()
 	if err := c.commit(ctx, key, job, plan, now); err != nil {
 		if len(plan.Create) == 0 || !refused(err) {
 			return 0, err
@@ -251,6 +254,7 @@ func (c *controller) commit(ctx context.Context, key object.Key, job *batchv1.Jo
 		return err
 	}
 	c.keepBackoff(key, job.UID, plan.Backoff)
+	written(job, plan)
 	c.tellCreated(job, created)
 	for _, pod := range plan.Delete {
 		c.Events.Normal(source, job, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
@@ -300,7 +304,10 @@ func (c *controller) createApart(ctx context.Context, key object.Key, job *batch
 		cause = nil
 		for i, err := range c.CommitEach(ctx, changes) {
 			if err == nil {
+				podsCreated.WithLabelValues(whyCreated(job, &job.Status), "succeeded").Inc()
 				c.tellCreated(job, []string{changes[i].Key.Name})
+			} else {
+				podsCreated.WithLabelValues(whyCreated(job, &job.Status), "failed").Inc()
 			}
 			cause = cmp.Or(cause, err)
 		}
