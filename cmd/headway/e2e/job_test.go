@@ -51,10 +51,20 @@ func TestJobs(t *testing.T) {
 
 	// Its template cannot change, but by force.
 	c.Clone.Replace("job.yaml", "echo", "exit 3; echo")
+	plan := func(code int, wanted ...string) {
+		t.Helper()
+		r := c.Headway("plan", "--path", c.Clone.Dir)
+		if r.Code != code {
+			t.Errorf("plan: exit code %d, want %d", r.Code, code)
+		}
+		want("plan", r.Stdout+r.Stderr, wanted...)
+	}
+	plan(1, "job.yaml", "field is immutable", "kustomize.toolkit.fluxcd.io/force")
 	c.Clone.Push("another program")
 	statusHas(t, c, "field is immutable", "kustomize.toolkit.fluxcd.io/force")
 	c.Clone.Replace("job.yaml", "namespace: default}", "namespace: default, annotations: {kustomize.toolkit.fluxcd.io/force: enabled}}")
 	c.Clone.Replace("job.yaml", "completions: 3", "completions: 3\n  backoffLimit: 0")
+	plan(2, "± recreate Job/each in default (immutable: spec.template)", "+ - exit 3; echo", "starts 2 pods")
 	c.Clone.Push("another program, by force")
 	statusHas(t, c, "not healthy", "Job/each in default Failed: Job Failed.", "BackoffLimitExceeded: Job has reached the specified backoff limit")
 	want("the failed job", c.Kubectl("get", "job", "each"), "Failed", "0/3")
