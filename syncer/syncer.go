@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/manifests/guard"
@@ -40,6 +41,7 @@ import (
 	"headway.dev/syncer/rollback"
 	"headway.dev/syncer/source"
 	"headway.dev/syncer/verdict"
+	"headway.dev/syncer/why"
 	"headway.dev/syncer/wire"
 	"headway.dev/syncer/writeback"
 )
@@ -88,6 +90,8 @@ type Config struct {
 	Logs judge.Logs
 	// Simulate tells where the pods of plans would run, if known.
 	Simulate func([]rollout.Rollout) []rollout.Placement
+	// Place returns what asks the scheduler about pods as things stand, if known.
+	Place func() func(*corev1.Pod) why.Placing
 	// PlanTimeout bounds the time for one plan (default 2 minutes).
 	PlanTimeout time.Duration
 	// PlanBytes bounds the values in the answer of one plan or diff, and as much
@@ -189,6 +193,7 @@ func New(cfg Config) *Syncer {
 	s.api = api.New(api.Options{
 		Env: s.env, Rights: s.rights, Sources: s.sources, Journal: s.journal, History: s.history, Loops: s.loops,
 		Plan: s.previews.Plan, Diff: s.previews.Diff, Rollback: s.rollbacks.Rollback,
+		Why: (&why.Finder{Env: s.env, Rights: s.rights, Owners: s.owners, History: s.history, Journal: s.journal, Place: cfg.Place}).Why,
 	})
 	s.statuses = report.New(s.env, cfg.GitLimits.Egress)
 	s.env.Observe = s.statuses.Observe

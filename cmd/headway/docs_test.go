@@ -41,6 +41,7 @@ var jsonOutputs = []struct {
 	{command: "log", value: []wire.LogEntry{}},
 	{command: "log --verify", value: wire.Verification{}},
 	{command: "blame", value: wire.Blame{}},
+	{command: "why", value: wire.Why{}},
 	{command: "get", value: wire.PastObject{}},
 	{command: "image import", value: []importedImage{}},
 	{command: "secrets rotate", value: rotated{}},

@@ -27,7 +27,7 @@ const (
 	maxLog = 1000
 )
 
-// Options are what the API answers from. Plan, Diff and Rollback answer the
+// Options are what the API answers from. Plan, Diff, Why and Rollback answer the
 // requests of those names.
 type Options struct {
 	Env     *env.Env
@@ -39,6 +39,7 @@ type Options struct {
 
 	Plan     func(context.Context, wire.PlanRequest) (wire.Plans, error)
 	Diff     func(context.Context, wire.DiffRequest) (wire.Plans, error)
+	Why      func(context.Context, wire.ObjectQuery) (wire.Why, error)
 	Rollback func(context.Context, wire.RollbackRequest) (wire.RollbackResult, error)
 }
 
@@ -49,8 +50,8 @@ type API struct{ Options }
 func New(o Options) *API { return &API{o} }
 
 // Handler serves the syncer's API under /headway/v1/: POST plan, rollback and
-// sync, GET status, log, log/verify, blame, get and diff, as package wire has
-// them, and the webhooks of Git servers (POST hooks/NAMESPACE/NAME), which must
+// sync, GET status, log, log/verify, blame, get, diff and why, as package wire
+// has them, and the webhooks of Git servers (POST hooks/NAMESPACE/NAME), which must
 // be open to everybody: they prove themselves. Errors are text with a status of
 // 4xx or 5xx. The caller authenticates, authorizes the path, and says by
 // [rights.WithUser] who asks.

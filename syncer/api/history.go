@@ -25,6 +25,7 @@ func (s *API) handleHistory(mux *http.ServeMux) {
 	mux.HandleFunc("GET /headway/v1/log", s.serveLog)
 	mux.HandleFunc("GET /headway/v1/log/verify", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.verification()) })
 	mux.HandleFunc("GET /headway/v1/blame", ask(objectQuery, s.History.Blame))
+	mux.HandleFunc("GET /headway/v1/why", ask(objectQuery, s.why))
 	mux.HandleFunc("GET /headway/v1/get", ask(objectQuery, s.History.GetPast))
 	mux.HandleFunc("GET /headway/v1/diff", ask(func(q url.Values) (wire.DiffRequest, error) {
 		req := wire.DiffRequest{Source: q.Get("source"), Kustomization: q.Get("kustomization"), From: q.Get("from"), To: q.Get("to")}

@@ -27,7 +27,7 @@ import (
 // Blame says what set each field of a live object: a line of a file and the
 // commit that it is from, or whoever else did. Values of Secrets are hidden.
 func (s *History) Blame(ctx context.Context, q wire.ObjectQuery) (wire.Blame, error) {
-	key, obj, err := s.live(q)
+	key, obj, err := s.Live(q)
 	if err != nil {
 		return wire.Blame{}, err
 	}

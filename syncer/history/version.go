@@ -219,8 +219,8 @@ func (s *History) servedKind(name string) (*kind.Kind, error) {
 	return nil, Missing("the server doesn't have a resource type %q", name)
 }
 
-// live finds the one object that is meant.
-func (s *History) live(q wire.ObjectQuery) (object.Key, object.Object, error) {
+// Live finds the one object that is meant.
+func (s *History) Live(q wire.ObjectQuery) (object.Key, object.Object, error) {
 	kind, err := s.servedKind(q.Kind)
 	if err != nil {
 		return object.Key{}, nil, err

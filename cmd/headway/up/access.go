@@ -12,7 +12,7 @@ import (
 	"headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
-	"headway.dev/engine/scheduler/placement"
+	simulator "headway.dev/engine/scheduler/simulate"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/foresee"
 	"headway.dev/syncer/preview/rollout"
@@ -114,12 +114,12 @@ func withUser(next http.Handler) http.Handler {
 // in the store.
 func simulate(stored object.Reader) func([]rollout.Rollout) []rollout.Placement {
 	return func(list []rollout.Rollout) []rollout.Placement {
-		rollouts := make([]placement.Rollout, len(list))
+		rollouts := make([]simulator.Rollout, len(list))
 		for i, r := range list {
-			rollouts[i] = placement.Rollout(r)
+			rollouts[i] = simulator.Rollout(r)
 		}
 		placed := make([]rollout.Placement, len(list))
-		for i, o := range placement.Simulate(all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
+		for i, o := range simulator.Run(all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
 			placed[i] = rollout.Placement(o)
 		}
 		return placed

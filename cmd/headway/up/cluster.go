@@ -118,6 +118,7 @@ func Open(ctx context.Context, cfg *Config, start time.Time) (_ *Cluster, err er
 		Local:    source.repositories(),
 		Events:   syncEvents{c.Engine.Events()},
 		Simulate: simulate(c.Engine.Store()),
+		Place:    place(c.Engine.Store()),
 		Logs:     c.logs,
 		Foresee:  foreseen(writer),
 		Access:   access{c.Engine.Roles(), c.Engine.Authorizer()},

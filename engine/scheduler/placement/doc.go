@@ -24,8 +24,8 @@
 // snapshot and puts them back, which costs as much as the pods that it touches, or
 // does so on paper if only resources matter.
 //
-// Simulate plays through what a change would do to the pods of workloads, and
-// tells which of the new ones would get a node.
+// Explain and Obstacles tell people what each node says about a pod, and what would
+// have to be otherwise.
 //
 // A Snapshot is not safe for concurrent use.
 package placement

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	scheduling "k8s.io/component-helpers/scheduling/corev1"
 )
 
 // Kubernetes' words for why nobody has to leave.
@@ -297,7 +298,7 @@ type rank struct {
 func rankOf(victims []*corev1.Pod) rank {
 	r := rank{top: math.MinInt64}
 	for i, v := range victims {
-		p := int64(priority(v))
+		p := int64(scheduling.PodPriority(v))
 		r.sum += p + math.MaxInt32 + 1
 		switch began := started(v); {
 		case i == 0:

@@ -1,4 +1,4 @@
-package placement_test
+package simulate_test
 
 import (
 	"fmt"
@@ -7,10 +7,37 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
-	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/simulate"
 )
+
+func node(name string) *corev1.Node {
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
+		"cpu": resource.MustParse("4"), "memory": resource.MustParse("8Gi"), "pods": resource.MustParse("5"),
+	}}}
+}
+
+func pod(name string, edit ...func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main"}}},
+	}
+	for _, e := range edit {
+		e(p)
+	}
+	return p
+}
+
+func cpu(n string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{"cpu": resource.MustParse(n), "memory": resource.MustParse("1Mi")}
+	}
+}
+
+func on(node string) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.NodeName = node } }
 
 // several makes n pods like one another on a node (or on none).
 func several(n int, name, where string, edit ...func(*corev1.Pod)) []*corev1.Pod {
@@ -23,12 +50,11 @@ func several(n int, name, where string, edit ...func(*corev1.Pod)) []*corev1.Pod
 
 // A rollout is judged by what its strategy lets it do on today's nodes, each of
 // which has 4 CPUs.
-func TestSimulate(t *testing.T) {
+func TestRun(t *testing.T) {
 	const full = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 	const never = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
 	const evicts = "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement for pod on node a, preempting 1 victims"
 	one := []*corev1.Node{node("a")}
-	cpu := func(n string) func(*corev1.Pod) { return requests(n, "1Mi") }
 	old2 := several(2, "old", "a", cpu("1500m"))
 	old1 := several(1, "old", "a", cpu("3"))
 	other := several(1, "other", "a", cpu("3"))
@@ -36,8 +62,8 @@ func TestSimulate(t *testing.T) {
 	urgent := func(p *corev1.Pod) { p.Spec.Priority = new(int32(1000)) }
 	gated := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} }
 	leaving := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }
-	type R = placement.Rollout
-	type O = placement.Outcome
+	type R = simulate.Rollout
+	type O = simulate.Outcome
 	for name, tc := range map[string]struct {
 		nodes    []*corev1.Node
 		pods     []*corev1.Pod
@@ -66,7 +92,7 @@ func TestSimulate(t *testing.T) {
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, placement.Simulate(nil, tc.nodes, tc.pods, tc.rollouts)); d != "" {
+			if d := cmp.Diff(tc.want, simulate.Run(nil, tc.nodes, tc.pods, tc.rollouts)); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})

@@ -1,4 +1,6 @@
-package placement
+// Package simulate plays through what a change would do to the pods of workloads, and
+// tells which of the new ones would get a node.
+package simulate
 
 import (
 	"cmp"
@@ -9,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
+
+	"headway.dev/engine/scheduler/placement"
 )
 
 // Rollout is what a change does to the pods of one workload.
@@ -41,8 +45,8 @@ type Outcome struct {
 
 // simulation plays rollouts through.
 type simulation struct {
-	now     *Snapshot // as it changes
-	before  *Snapshot // today's, and the new pods that fit beside its own
+	now     *placement.Snapshot // as it changes
+	before  *placement.Snapshot // today's, and the new pods that fit beside its own
 	pending []*corev1.Pod
 }
 
@@ -54,14 +58,14 @@ type rolling struct {
 	serial int
 }
 
-// Simulate returns, for each rollout, whether its pods would get nodes, beside
+// Run returns, for each rollout, whether its pods would get nodes, beside
 // the pods that exist, if every new pod becomes ready. All rollouts happen
 // together, those of a higher priority first; pods that already wait for a node
 // are served before new ones. Nobody is preempted: a pod for which others would have
 // to leave gets no node here, and its message says on which node they would.
-func Simulate(namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
-	s := &simulation{now: NewSnapshot(), before: NewSnapshot()}
-	for _, of := range []*Snapshot{s.now, s.before} {
+func Run(namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
+	s := &simulation{now: placement.NewSnapshot(), before: placement.NewSnapshot()}
+	for _, of := range []*placement.Snapshot{s.now, s.before} {
 		for _, n := range namespaces {
 			of.SetNamespace(n.Name, n.Labels)
 		}
@@ -116,12 +120,12 @@ func priority(pod *corev1.Pod) int32 {
 func (s *simulation) step(order []*rolling) bool {
 	moved := false
 	s.pending = slices.DeleteFunc(s.pending, func(p *corev1.Pod) bool {
-		node, failure := Pick(p, s.now, 0)
+		node, failure := placement.Pick(p, s.now, 0)
 		if failure != nil {
 			return false
 		}
 		s.now.Assume(p, node)
-		if _, failure := Pick(p, s.before, 0); failure == nil {
+		if _, failure := placement.Pick(p, s.before, 0); failure == nil {
 			s.before.Assume(p, node)
 		}
 		moved = true
@@ -147,13 +151,13 @@ func (s *simulation) place(r *rolling) bool {
 		return false
 	}
 	pod := r.next()
-	node, failure := Pick(pod, s.now, 0)
+	node, failure := placement.Pick(pod, s.now, 0)
 	if failure != nil {
 		r.Message = s.why(pod, failure)
 		return false
 	}
 	s.now.Assume(pod, node)
-	if beside, failure := Pick(pod, s.before, 0); failure == nil {
+	if beside, failure := placement.Pick(pod, s.before, 0); failure == nil {
 		s.before.Assume(pod, beside)
 	} else {
 		r.Late++
@@ -164,8 +168,8 @@ func (s *simulation) place(r *rolling) bool {
 }
 
 // why is the scheduler's message, with what preemption would do.
-func (s *simulation) why(pod *corev1.Pod, f *Failure) string {
-	Preempt(pod, s.now, f, nil, 0)
+func (s *simulation) why(pod *corev1.Pod, f *placement.Failure) string {
+	placement.Preempt(pod, s.now, f, nil, 0)
 	return f.Message()
 }
 
@@ -185,7 +189,7 @@ func (s *simulation) judge(order []*rolling) {
 		for n := r.Placed; n < r.Count && r.Stuck; n++ {
 			pod := r.next()
 			pod.UID += types.UID(fmt.Sprint("/", n))
-			node, failure := Pick(pod, s.now, 0)
+			node, failure := placement.Pick(pod, s.now, 0)
 			if failure != nil {
 				r.Stuck, r.Message = false, s.why(pod, failure)
 				break
