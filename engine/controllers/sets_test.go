@@ -38,12 +38,12 @@ func (c *cluster) patchDaemonSet(edit func(ds *appsv1.DaemonSet)) {
 	c.commit(change.Patch(daemonSetKey, func(obj object.Object) bool { edit(obj.(*appsv1.DaemonSet)); return true }))
 }
 
-// podsOf are the pods of an app.
-func (c *cluster) podsOf(app string) []*corev1.Pod {
+// logPods are the pods of "log".
+func (c *cluster) logPods() []*corev1.Pod {
 	objs, _ := c.store.List(control.Pod, "default")
 	var pods []*corev1.Pod
 	for _, o := range objs {
-		if p := o.(*corev1.Pod); p.Labels["app"] == app {
+		if p := o.(*corev1.Pod); p.Labels["app"] == "log" {
 			pods = append(pods, p)
 		}
 	}
@@ -53,7 +53,7 @@ func (c *cluster) podsOf(app string) []*corev1.Pod {
 // onNodes are the images of the pods of "log" by node.
 func (c *cluster) onNodes() string {
 	var all []string
-	for _, p := range c.podsOf("log") {
+	for _, p := range c.logPods() {
 		all = append(all, p.Spec.NodeName+"="+strings.TrimPrefix(p.Spec.Containers[0].Image, "example/"))
 	}
 	slices.Sort(all)
@@ -95,7 +95,7 @@ func TestDaemonSet(t *testing.T) {
 	c.commit(change.Create(newDaemonSet(), time.Now()))
 	c.daemonSetIs("node-00=web:1 node-01=web:1")
 	ds := c.daemonSet()
-	for _, p := range c.podsOf("log") {
+	for _, p := range c.logPods() {
 		revision := control.Get[appsv1.ControllerRevision](c.store, object.Key{GroupKind: control.ControllerRevision, Namespace: "default", Name: "log-" + p.Labels["controller-revision-hash"]})
 		if !metav1.IsControlledBy(p, ds) || revision == nil || revision.Revision != 1 || p.Labels["pod-template-generation"] != "1" {
 			t.Errorf("pod %s: labels %v, revision %v", p.Name, p.Labels, revision)
@@ -113,7 +113,7 @@ func TestDaemonSet(t *testing.T) {
 	})
 	c.eventually("a pod where it should not be", func() bool {
 		s := c.daemonSet().Status
-		return s.DesiredNumberScheduled == 2 && s.NumberMisscheduled == 1 && len(c.podsOf("log")) == 3
+		return s.DesiredNumberScheduled == 2 && s.NumberMisscheduled == 1 && len(c.logPods()) == 3
 	})
 	c.editNode("node-02", func(n *corev1.Node) {
 		n.Spec.Taints = []corev1.Taint{{Key: "example.com/no", Effect: corev1.TaintEffectNoExecute}}
@@ -122,10 +122,10 @@ func TestDaemonSet(t *testing.T) {
 	c.commit(change.Delete(object.Key{GroupKind: control.Node, Name: "node-02"}, metav1.DeleteOptions{}, time.Now()))
 
 	// A pod that has failed makes room for another.
-	failed := c.podsOf("log")[0]
+	failed := c.logPods()[0]
 	c.finish(failed, corev1.PodFailed)
 	c.eventually("another pod", func() bool {
-		return !slices.ContainsFunc(c.podsOf("log"), func(p *corev1.Pod) bool { return p.UID == failed.UID }) &&
+		return !slices.ContainsFunc(c.logPods(), func(p *corev1.Pod) bool { return p.UID == failed.UID }) &&
 			slices.Contains(c.events("DaemonSet", "log"), fmt.Sprintf("FailedDaemonPod: Found failed daemon pod default/%s on node %s, will try to kill it", failed.Name, failed.Spec.NodeName))
 	})
 	c.daemonSetIs("node-00=web:1 node-01=web:1")
@@ -155,7 +155,7 @@ func TestDaemonSet(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(daemonSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("its pods and revisions to be gone", func() bool {
-		return c.daemonSet() == nil && len(c.podsOf("log")) == 0 && len(c.revisionsOf(ds)) == 0
+		return c.daemonSet() == nil && len(c.logPods()) == 0 && len(c.revisionsOf(ds)) == 0
 	})
 }
 
@@ -173,7 +173,7 @@ func TestDaemonSetSurges(t *testing.T) {
 		t.Fatal(err)
 	}
 	pods := map[object.Key]*corev1.Pod{}
-	for _, p := range c.podsOf("log") {
+	for _, p := range c.logPods() {
 		pods[object.KeyOf(control.Pod, p)] = p
 	}
 	c.patchDaemonSet(func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
@@ -221,7 +221,7 @@ func TestDaemonSetNameTaken(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(daemonSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("all to be gone", func() bool {
-		return c.daemonSet() == nil && len(c.revisionsOf(ds)) == 0 && len(c.podsOf("log")) == 0
+		return c.daemonSet() == nil && len(c.revisionsOf(ds)) == 0 && len(c.logPods()) == 0
 	})
 	foreign := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Revision: 1}
 	foreign.Data.Raw = []byte(`{"a":1}`)
