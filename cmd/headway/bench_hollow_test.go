@@ -29,7 +29,7 @@ import (
 // and reach it as `headway hollow` does, by TLS: cpu-s/op and heap-MiB are of both.
 
 // fleet runs hollow nodes until the benchmark ends, and waits until all are ready.
-func (s *server) fleet(nodes int) *hollow.Fleet {
+func (s *server) fleet(nodes int) {
 	s.b.Helper()
 	config, err := clientcmd.BuildConfigFromFlags("", s.Cfg.KubeconfigPath())
 	if err != nil {
@@ -63,7 +63,6 @@ func (s *server) fleet(nodes int) *hollow.Fleet {
 	})
 	s.b.Cleanup(func() { cancel(); wg.Wait() })
 	<-ready
-	return f
 }
 
 func (s *server) pods() []*corev1.Pod {
