@@ -156,6 +156,16 @@ func (c *cluster) wait(name string, check func(*corev1.Pod) string) *corev1.Pod 
 	return last
 }
 
+// first is a check of the status of a pod's first container, once there is one.
+func first(check func(corev1.ContainerStatus) string) func(*corev1.Pod) string {
+	return func(p *corev1.Pod) string {
+		if p == nil || len(p.Status.ContainerStatuses) == 0 {
+			return "no status"
+		}
+		return check(p.Status.ContainerStatuses[0])
+	}
+}
+
 func gone(p *corev1.Pod) string {
 	if p != nil {
 		return "still in the API"
@@ -301,13 +311,12 @@ func TestPodLifecycle(t *testing.T) {
 		c.waitEvent(e)
 	}
 	get(t, "http://"+p.Status.PodIP+":8080/crash")
-	c.wait("web", func(p *corev1.Pod) string {
-		s := p.Status.ContainerStatuses[0]
+	c.wait("web", first(func(s corev1.ContainerStatus) string {
 		if s.RestartCount != 1 || s.State.Running == nil || s.LastTerminationState.Terminated == nil || s.LastTerminationState.Terminated.ExitCode != 3 {
 			return fmt.Sprintf("not restarted: %+v", s)
 		}
 		return ready(p)
-	})
+	}))
 	c.delete("web", 5)
 	c.wait("web", gone)
 	c.waitEvent("Killing Stopping container app")
@@ -416,12 +425,12 @@ func TestRestartOfTheAgent(t *testing.T) {
 		}
 		return ""
 	})
-	c.wait("loop", func(p *corev1.Pod) string {
-		if n := p.Status.ContainerStatuses[0].RestartCount; n < 2 {
-			return fmt.Sprintf("restart count %d", n)
+	c.wait("loop", first(func(s corev1.ContainerStatus) string {
+		if s.RestartCount < 2 {
+			return fmt.Sprintf("restart count %d", s.RestartCount)
 		}
 		return ""
-	})
+	}))
 	after := c.wait("web", ready)
 	if b, a := before.Status.ContainerStatuses[0], after.Status.ContainerStatuses[0]; a.ContainerID != b.ContainerID || a.RestartCount != 0 || !a.State.Running.StartedAt.Equal(&b.State.Running.StartedAt) {
 		t.Errorf("the running container was not adopted: before %+v, after %+v", b, a)

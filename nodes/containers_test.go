@@ -161,12 +161,12 @@ func TestLivenessRestarts(t *testing.T) {
 	c.run("web", one(app))
 	p := c.wait("web", ready)
 	nodetest.Get(t, "http://"+p.Status.PodIP+":8080/unready") // ready without a readiness probe does not mean that it listens
-	c.wait("web", func(p *corev1.Pod) string {
-		if s := p.Status.ContainerStatuses[0]; s.RestartCount != 1 || s.State.Running == nil {
+	c.wait("web", first(func(s corev1.ContainerStatus) string {
+		if s.RestartCount != 1 || s.State.Running == nil {
 			return fmt.Sprintf("not restarted: %+v", s)
 		}
 		return ""
-	})
+	}))
 	c.waitEvent("Unhealthy Liveness probe failed: HTTP probe failed with statuscode: 503")
 	c.waitEvent("Killing Container app failed liveness probe, will be restarted")
 }

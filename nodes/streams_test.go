@@ -125,12 +125,12 @@ func TestLogsOfContainers(t *testing.T) {
 		}
 		return ""
 	})
-	c.wait("loop", func(p *corev1.Pod) string {
-		if n := p.Status.ContainerStatuses[0].RestartCount; n < 1 {
+	c.wait("loop", first(func(s corev1.ContainerStatus) string {
+		if s.RestartCount < 1 {
 			return "not restarted"
 		}
 		return ""
-	})
+	}))
 	for _, tc := range []struct {
 		path string
 		code int
