@@ -2,8 +2,9 @@
 // the server and on its store.
 //
 // Controllers makes and runs them; package control is the frame that they
-// stand in, package history keeps what some of them wrote before, and every controller is a package of its own beside it, with a
-// pure core where there is something to decide:
+// stand in, package history keeps what some of them wrote before, and every
+// controller is a package of its own beside it, with a pure core where there is
+// something to decide:
 //
 //	bootstrap       system namespaces and priority classes, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"; tokens in Secrets
