@@ -75,6 +75,7 @@ var rooms = map[string][]string{
 		"resourcequota",
 		"rootca",
 		"serviceaccount",
+		"statefulset",
 		".",
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},

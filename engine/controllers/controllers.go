@@ -34,6 +34,7 @@ import (
 	"headway.dev/engine/controllers/resourcequota"
 	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
+	"headway.dev/engine/controllers/statefulset"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/satoken"
@@ -141,6 +142,7 @@ func New(cfg Config) (*Controllers, error) {
 		bootstraptoken.NewSigner(as("bootstrap-signer")),
 		deployment.New(as("deployment-controller")),
 		daemonset.New(as("daemon-set-controller")),
+		statefulset.New(as("statefulset-controller")),
 		replicaset.New(as("replicaset-controller")),
 		replicaset.NewReplication(as("replication-controller")),
 		disruption.New(as("disruption-controller")),

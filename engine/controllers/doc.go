@@ -12,6 +12,7 @@
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
 //	deployment      Deployment ─▶ ReplicaSets
 //	daemonset       DaemonSet ─▶ Pods, one on each node; ControllerRevisions
+//	statefulset     StatefulSet ─▶ Pods with names, in their order; ControllerRevisions
 //	replicaset      ReplicaSet, ReplicationController ─▶ Pods
 //	disruption      Pods ─▶ what PodDisruptionBudgets allow
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished

@@ -231,3 +231,132 @@ func TestDaemonSetNameTaken(t *testing.T) {
 		t.Errorf("collisionCount = %v, want 1", got)
 	}
 }
+
+func (c *cluster) statefulSet() *appsv1.StatefulSet {
+	return control.Get[appsv1.StatefulSet](c.store, statefulSetKey)
+}
+
+var statefulSetKey = object.Key{GroupKind: control.StatefulSet, Namespace: "default", Name: "db"}
+
+func newStatefulSet(replicas int32, edit ...func(set *appsv1.StatefulSet)) *appsv1.StatefulSet {
+	d := newDeployment("db", replicas)
+	set := &appsv1.StatefulSet{ObjectMeta: d.ObjectMeta, Spec: appsv1.StatefulSetSpec{Replicas: d.Spec.Replicas, Selector: d.Spec.Selector, Template: d.Spec.Template, ServiceName: "peers"}}
+	for _, e := range edit {
+		e(set)
+	}
+	return set
+}
+
+func (c *cluster) patchStatefulSet(edit func(set *appsv1.StatefulSet)) {
+	c.t.Helper()
+	c.commit(change.Patch(statefulSetKey, func(obj object.Object) bool { edit(obj.(*appsv1.StatefulSet)); return true }))
+}
+
+// statefulSetIs waits for pods, written as "db-0=web:1 db-1=web:1", and for the status
+// that says that they are all.
+func (c *cluster) statefulSetIs(pods string) {
+	c.t.Helper()
+	c.eventually("the stateful set to be "+pods, func() bool {
+		var all []string
+		for _, p := range c.podsOf("db") {
+			all = append(all, p.Name+"="+strings.TrimPrefix(p.Spec.Containers[0].Image, "example/"))
+		}
+		slices.Sort(all)
+		set, n := c.statefulSet(), int32(len(strings.Fields(pods)))
+		s := set.Status
+		return strings.Join(all, " ") == pods && s.ObservedGeneration == set.Generation && s.Replicas == n && s.AvailableReplicas == n && s.ReadyReplicas == n
+	})
+}
+
+// TestStatefulSet: pods with names, one after the other; it grows, shrinks, rolls, gets
+// stuck, and goes back, which nobody has to help it with.
+func TestStatefulSet(t *testing.T) {
+	c := start(t, 2)
+	c.broken = func(p *corev1.Pod) bool { return strings.Contains(p.Spec.Containers[0].Image, "broken") }
+	watcher, err := c.store.Watch(0, control.Pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.commit(change.Create(newStatefulSet(3), time.Now()))
+	c.statefulSetIs("db-0=web:1 db-1=web:1 db-2=web:1")
+	events, err := watcher.Next(c.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := map[string]bool{}
+	for _, ev := range events {
+		p := ev.Object.(*corev1.Pod)
+		if n := p.Name[len("db-"):]; ev.Type == object.Added && n != "0" && !ready[fmt.Sprintf("db-%d", n[0]-'1')] {
+			t.Errorf("%s was created before the one before it was ready", p.Name)
+		}
+		ready[p.Name] = control.Ready(p)
+	}
+	set := c.statefulSet()
+	for i, p := range c.podsOf("db") {
+		if p.Spec.Hostname != p.Name || p.Spec.Subdomain != "peers" || p.Labels["apps.kubernetes.io/pod-index"] != fmt.Sprint(i) || p.Labels["controller-revision-hash"] != set.Status.CurrentRevision {
+			t.Errorf("pod %s: %+v, hostname %q", p.Name, p.Labels, p.Spec.Hostname)
+		}
+		c.eventually("its event", func() bool {
+			return slices.Contains(c.events("StatefulSet", "db"), "SuccessfulCreate: create Pod "+p.Name+" in StatefulSet db successful")
+		})
+	}
+	size := func(n int32) { c.patchStatefulSet(func(set *appsv1.StatefulSet) { set.Spec.Replicas = &n }) }
+	image := func(to string) {
+		c.patchStatefulSet(func(set *appsv1.StatefulSet) { set.Spec.Template.Spec.Containers[0].Image = "example/" + to })
+	}
+	size(1)
+	c.statefulSetIs("db-0=web:1")
+	size(3)
+	c.statefulSetIs("db-0=web:1 db-1=web:1 db-2=web:1")
+	image("web:2")
+	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:2")
+	c.eventually("the new revision to be the current one", func() bool {
+		s := c.statefulSet().Status
+		return s.CurrentRevision == s.UpdateRevision && s.CurrentRevision != set.Status.CurrentRevision && s.UpdatedReplicas == 3 && s.CurrentReplicas == 3
+	})
+
+	// What is broken stops at the first, and is taken back.
+	image("broken:1")
+	c.eventually("the last to be broken", func() bool {
+		pods := c.podsOf("db")
+		return len(pods) == 3 && strings.HasSuffix(pods[2].Spec.Containers[0].Image, "broken:1") && c.statefulSet().Status.ReadyReplicas == 2
+	})
+	image("web:2")
+	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:2")
+	if got := c.revisionsOf(set); !slices.Equal(got, []int64{1, 3, 4}) {
+		t.Errorf("revisions = %v, want 1, 3 and 4", got)
+	}
+
+	// A part of it, and other numbers.
+	c.patchStatefulSet(func(set *appsv1.StatefulSet) {
+		set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(2))}
+		set.Spec.Template.Spec.Containers[0].Image = "example/web:3"
+	})
+	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:3")
+	c.commit(change.Delete(object.KeyOf(control.Pod, c.podsOf("db")[0]), metav1.DeleteOptions{}, time.Now()))
+	c.eventually("the first to go", func() bool { return c.podsOf("db")[0].UID != "" && c.statefulSet().Status.Replicas == 3 })
+	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:3")
+	c.patchStatefulSet(func(set *appsv1.StatefulSet) {
+		set.Spec.UpdateStrategy.RollingUpdate, set.Spec.Ordinals, set.Spec.RevisionHistoryLimit = nil, &appsv1.StatefulSetOrdinals{Start: 1}, new(int32(0))
+	})
+	c.statefulSetIs("db-1=web:3 db-2=web:3 db-3=web:3")
+	c.eventually("no history", func() bool { return len(c.revisionsOf(set)) == 1 })
+
+	background := metav1.DeletePropagationBackground
+	c.commit(change.Delete(statefulSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
+	c.eventually("its pods and revisions to be gone", func() bool {
+		return c.statefulSet() == nil && len(c.podsOf("db")) == 0 && len(c.revisionsOf(set)) == 0
+	})
+}
+
+// TestStatefulSetParallel: all at once, a name that is taken waited for.
+func TestStatefulSetParallel(t *testing.T) {
+	c := start(t, 1)
+	foreign := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-1", Labels: map[string]string{"app": "other"}}, Spec: newDeployment("other", 1).Spec.Template.Spec}
+	c.commit(change.Create(foreign, time.Now()), change.Create(newStatefulSet(3, func(set *appsv1.StatefulSet) { set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement }), time.Now()))
+	c.eventually("those whose names are free", func() bool {
+		return len(c.podsOf("db")) == 2 && slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, "FailedCreate: create Pod db-") })
+	})
+	c.commit(change.Delete(object.KeyOf(control.Pod, foreign), metav1.DeleteOptions{}, time.Now()))
+	c.statefulSetIs("db-0=web:1 db-1=web:1 db-2=web:1")
+}

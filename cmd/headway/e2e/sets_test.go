@@ -96,3 +96,94 @@ func TestDaemonSet(t *testing.T) {
 		return nil
 	})
 }
+
+const declaredStatefulSet = `apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: default}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: main, image: "headway.dev/test/busybox:1", command: [sleep, "3600"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: default}
+spec: {clusterIP: None, selector: {app: db}, ports: [{port: 80}]}
+`
+
+// A StatefulSet from Git has pods with names, is rolled by a commit, which a plan tells
+// before, fails and is rolled back, which frees the pod that was stuck, and is pruned;
+// kubectl scales one, shows its history, goes back in it and restarts it.
+func TestStatefulSet(t *testing.T) {
+	t.Parallel()
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	c.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
+	c.Clone.Write("db.yaml", declaredStatefulSet)
+	c.Deployed(c.Clone.Push("a StatefulSet"))
+	contains(t, "get sts", c.Kubectl("get", "sts", "-o", "wide"), "NAME   READY   AGE", "CONTAINERS   IMAGES", "db     2/2")
+	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "Replicas:           2 desired | 2 total", "Pods Status:        2 Running / 0 Waiting / 0 Succeeded / 0 Failed", "create Pod db-1 in StatefulSet db successful")
+	contains(t, "hostname", c.Kubectl("exec", "db-1", "--", "hostname"), "db-1")
+	c.Eventually(time.Minute, "endpoints with the pods' names", func() error {
+		if got := c.Kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=db", "-o", "jsonpath={.items[*].endpoints[*].hostname}"); !strings.Contains(got, "db-0") || !strings.Contains(got, "db-1") {
+			return fmt.Errorf("hostnames: %q", got)
+		}
+		return nil
+	})
+	sleeps := func(app string) string {
+		return c.Kubectl("get", "pods", "-l", "app="+app, "-o", `jsonpath={range .items[*]}{.metadata.name}={.spec.containers[0].command[1]} {end}`)
+	}
+
+	c.Clone.Replace("db.yaml", `"3600"`, `"7200"`)
+	contains(t, "plan", c.Headway("plan", "--path", c.Clone.Dir).Stdout, "update StatefulSet/db in default (replaces its pods)", "StatefulSet/db in default: replaces 2 pods by 2: db-0, db-1; at most 0 more and 1 less meanwhile")
+	c.Deployed(c.Clone.Push("for longer"))
+	if got := sleeps("db"); got != "db-0=7200 db-1=7200 " && got != "db-0=7200 db-1=7200" {
+		t.Errorf("the pods sleep for %q", got)
+	}
+	contains(t, "rollout history", c.Kubectl("rollout", "history", "sts/db"), "1         <none>", "2         <none>")
+
+	c.Clone.Replace("db.yaml", "headway.dev/test/busybox:1", "127.0.0.1:1/none:1")
+	c.Clone.Push("an image that is not there")
+	statusHas(t, c, "StatefulSet/db in default InProgress: Ready: 1/2", "pod db-1: ", "ErrImagePull")
+	rollback(t, c)
+	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
+
+	// What is not in Git is kubectl's.
+	byhand := strings.Split(strings.ReplaceAll(declaredStatefulSet, "db", "byhand"), "---")[0]
+	c.KubectlIn(byhand, "apply", "-f", "-")
+	contains(t, "rollout status", c.Kubectl("rollout", "status", "sts/byhand", "--timeout=60s"), "partitioned roll out complete: 2 new pods have been updated")
+	contains(t, "scale", c.Kubectl("scale", "sts/byhand", "--replicas=3"), "statefulset.apps/byhand scaled")
+	c.Kubectl("wait", "sts/byhand", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=60s")
+	c.Kubectl("scale", "sts/byhand", "--replicas=1")
+	c.Kubectl("wait", "sts/byhand", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
+	c.KubectlIn(strings.Replace(strings.ReplaceAll(byhand, "3600", "100"), "replicas: 2", "replicas: 1", 1), "apply", "-f", "-")
+	c.Kubectl("rollout", "status", "sts/byhand", "--timeout=60s")
+	contains(t, "undo", c.Kubectl("rollout", "undo", "sts/byhand"), "statefulset.apps/byhand rolled back")
+	c.Kubectl("rollout", "status", "sts/byhand", "--timeout=60s")
+	contains(t, "what undo brought back", sleeps("byhand"), "byhand-0=3600")
+	uid := func() string { return c.Kubectl("get", "pod", "byhand-0", "-o", "jsonpath={.metadata.uid}") }
+	before := uid()
+	contains(t, "restart", c.Kubectl("rollout", "restart", "sts/byhand"), "statefulset.apps/byhand restarted")
+	c.Kubectl("rollout", "status", "sts/byhand", "--timeout=60s")
+	if uid() == before {
+		t.Error("byhand-0 was not restarted")
+	}
+
+	c.Clone.Write("none.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: none, namespace: default}\n")
+	c.Clone.Git("rm", "-q", "db.yaml")
+	c.Deployed(c.Clone.Push("no StatefulSet"))
+	c.Eventually(time.Minute, "its pods and revisions go with it", func() error {
+		if left := c.Kubectl("get", "pods,controllerrevisions", "-l", "app=db", "-o", "name"); left != "" {
+			return fmt.Errorf("left: %s", left)
+		}
+		return nil
+	})
+
+	c.Clone.Write("db.yaml", strings.Replace(declaredStatefulSet, "  serviceName: db\n", "  serviceName: db\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]\n", 1))
+	c.Clone.Push("claims")
+	statusHas(t, c, "volumeClaimTemplates", "PersistentVolumeClaims are not served")
+}

@@ -32,6 +32,7 @@ var (
 	ResourceQuota         = schema.GroupKind{Kind: "ResourceQuota"}
 	Deployment            = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
 	DaemonSet             = schema.GroupKind{Group: appsv1.GroupName, Kind: "DaemonSet"}
+	StatefulSet           = schema.GroupKind{Group: appsv1.GroupName, Kind: "StatefulSet"}
 	ControllerRevision    = schema.GroupKind{Group: appsv1.GroupName, Kind: "ControllerRevision"}
 	ReplicaSet            = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 	Job                   = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}

@@ -44,6 +44,7 @@ var otherwise = map[string]struct {
 	"job_suspended":           {status.InProgressStatus, "a suspended one is what it was told to be"},
 	"migration_running":       {status.CurrentStatus, "its conditions are Running, Succeeded and Failed, which kstatus does not know"},
 	"migration_failed":        {status.CurrentStatus, "as migration_running"},
+	"sts_available":           {status.CurrentStatus, "kstatus does not ask whether pods have been ready for minReadySeconds"},
 	"rc_short":                {status.CurrentStatus, "kstatus does not know the kind; it is judged as a ReplicaSet is"},
 	"rc_labelled":             {status.CurrentStatus, "as rc_short"},
 	"rc_ready":                {status.CurrentStatus, "as rc_short"},
@@ -56,6 +57,7 @@ var otherwise = map[string]struct {
 var never = map[string]map[health.Status]string{
 	"ReplicaSet":            {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
 	"ReplicationController": {health.Failed: "as ReplicaSet"},
+	"StatefulSet":           {health.Failed: "as ReplicaSet"},
 	"DaemonSet":             {health.Failed: "as ReplicaSet"},
 	"CronJob":               {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
 	"PodDisruptionBudget":   {health.Failed: "what keeps it from being calculated can mend by itself"},

@@ -199,6 +199,26 @@ spec:
     spec: {containers: null, dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
 `,
 	},
+	"stateful set": {
+		in: `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: web}}`,
+		want: `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+status: {replicas: 0, availableReplicas: 0}
+spec:
+  replicas: 1
+  revisionHistoryLimit: 10
+  selector: null
+  serviceName: ""
+  podManagementPolicy: OrderedReady
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0, maxUnavailable: 1}}
+  template:
+    metadata: {}
+    spec: {containers: null, dnsPolicy: ClusterFirst, restartPolicy: Always, schedulerName: default-scheduler, securityContext: {}, terminationGracePeriodSeconds: 30}
+`,
+	},
 	"replication controller": {
 		in: `{apiVersion: v1, kind: ReplicationController, metadata: {name: web}, spec: {template: {metadata: {labels: {app: web}}}}}`,
 		want: `

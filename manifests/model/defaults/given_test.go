@@ -168,6 +168,27 @@ spec:
     spec: {containers: null, dnsPolicy: Default, restartPolicy: Always, schedulerName: mine, securityContext: {}, terminationGracePeriodSeconds: 1}
 `,
 	},
+	"stateful set, own values": {
+		in: `
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web}
+status: {replicas: 0, availableReplicas: 0}
+spec:
+  replicas: 0
+  revisionHistoryLimit: 0
+  minReadySeconds: 3
+  serviceName: web
+  podManagementPolicy: Parallel
+  ordinals: {start: 3}
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}
+  selector: {matchLabels: {e: f}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 2, maxUnavailable: 10%}}
+  template:
+    metadata: {labels: {e: f}}
+    spec: {containers: null, dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
+`,
+	},
 	"disruption budget": {
 		in: `
 apiVersion: policy/v1

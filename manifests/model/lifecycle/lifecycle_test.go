@@ -35,6 +35,7 @@ func TestPrepareCreate(t *testing.T) {
 		"Deployment":                       1,
 		"ReplicaSet":                       1,
 		"DaemonSet":                        1,
+		"StatefulSet":                      1,
 		"Job":                              1,
 		"CronJob":                          1,
 		"EndpointSlice":                    1,
@@ -274,6 +275,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []apiregistrationv1.APIServiceCondition{{Type: apiregistrationv1.APIServiceConditionType(typ)}}
 	case *appsv1.DaemonSet:
 		obj.Status.Conditions = []appsv1.DaemonSetCondition{{Type: appsv1.DaemonSetConditionType(typ)}}
+	case *appsv1.StatefulSet:
+		obj.Status.Conditions = []appsv1.StatefulSetCondition{{Type: appsv1.StatefulSetConditionType(typ)}}
 	case *appsv1.ReplicaSet:
 		obj.Status.Conditions = []appsv1.ReplicaSetCondition{{Type: appsv1.ReplicaSetConditionType(typ)}}
 	case *batchv1.CronJob: // which has none
@@ -321,6 +324,8 @@ func condition(obj object.Object) string {
 	case *apiregistrationv1.APIService:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.DaemonSet:
+		return string(obj.Status.Conditions[0].Type)
+	case *appsv1.StatefulSet:
 		return string(obj.Status.Conditions[0].Type)
 	case *appsv1.ReplicaSet:
 		return string(obj.Status.Conditions[0].Type)

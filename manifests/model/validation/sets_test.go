@@ -94,3 +94,55 @@ func daemonSetCases(t *testing.T) {
 		"none":  {func(ds set) { ds.Status.CollisionCount = nil }, []string{"status.collisionCount: Invalid value: 0: cannot be decremented"}},
 	})
 }
+
+func statefulSetCases(t *testing.T) {
+	t.Helper()
+	type set = *appsv1.StatefulSet
+	base := strings.Replace(baseDeployment, "Deployment", "StatefulSet", 1)
+	most := func(v intstr.IntOrString) func(set) {
+		return func(s set) { s.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable = &v }
+	}
+	const rolling, negative = "spec.updateStrategy.rollingUpdate", "must be greater than or equal to 0"
+	create(t, base, cases[set]{
+		"policy": {func(s set) { s.Spec.PodManagementPolicy = "Any" }, []string{`spec.podManagementPolicy: Invalid value: "Any": must be 'OrderedReady' or 'Parallel'`}},
+		"strategy": {func(s set) { s.Spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: "Fast"} }, []string{
+			`spec.updateStrategy: Invalid value: {"Type":"Fast","RollingUpdate":null}: must be 'RollingUpdate' or 'OnDelete'`,
+		}},
+		"on delete": {func(s set) {
+			s.Spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType}
+		}, nil},
+		"on delete, rolling": {func(s set) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }, []string{
+			rolling + `: Invalid value: {"Partition":0,"MaxUnavailable":1}: only allowed for updateStrategy 'RollingUpdate'`,
+		}},
+		"partition":       {func(s set) { s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(-1)) }, []string{rolling + ".partition: Invalid value: -1: " + negative}},
+		"none":            {most(intstr.FromInt32(0)), []string{rolling + ".maxUnavailable: Invalid value: 0: cannot be 0"}},
+		"a share":         {most(intstr.FromString("50%")), nil},
+		"over 100%":       {most(intstr.FromString("101%")), []string{rolling + `.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
+		"retention":       {func(s set) { s.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = "Keep" }, []string{`spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: "Keep": supported values: "Retain", "Delete"`}},
+		"replicas":        {func(s set) { s.Spec.Replicas = new(int32(-1)) }, []string{"spec.replicas: Invalid value: -1: " + negative}},
+		"min ready":       {func(s set) { s.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: " + negative}},
+		"start":           {func(s set) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: -1} }, []string{"spec.ordinals.start: Invalid value: -1: " + negative}},
+		"history":         {func(s set) { s.Spec.RevisionHistoryLimit = new(int32(-1)) }, []string{"spec.revisionHistoryLimit: Invalid value: -1: " + negative}},
+		"no selector":     {func(s set) { s.Spec.Selector = nil }, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"}},
+		"empty selector":  {func(s set) { s.Spec.Selector = &metav1.LabelSelector{} }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for statefulset"}},
+		"other labels":    {func(s set) { s.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},
+		"active deadline": {func(s set) { s.Spec.Template.Spec.ActiveDeadlineSeconds = new(int64(1)) }, []string{"spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in StatefulSet is not Supported"}},
+		"restart policy":  {func(s set) { s.Spec.Template.Spec.RestartPolicy = "Never" }, []string{`spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`}},
+	})
+	update(t, base, cases[set]{
+		"what may change": {func(s set) {
+			s.Spec.Replicas, s.Spec.MinReadySeconds, s.Spec.RevisionHistoryLimit = new(int32(9)), 3, new(int32(1))
+			s.Spec.Template.Spec.Containers[0].Image, s.Spec.Ordinals = "web:2", &appsv1.StatefulSetOrdinals{Start: 1}
+			s.Spec.UpdateStrategy.RollingUpdate.Partition, s.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted = new(int32(1)), appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+		}, nil},
+		"the service": {func(s set) { s.Spec.ServiceName = "x" }, []string{
+			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+		}},
+	})
+	updateStatus(t, base+"status: {collisionCount: 2, replicas: 0}\n", cases[set]{
+		"fine":             {func(s set) { s.Status.Replicas, s.Status.ReadyReplicas = 2, 2 }, nil},
+		"ready":            {func(s set) { s.Status.ReadyReplicas = 1 }, []string{"status.readyReplicas: Invalid value: 1: cannot be greater than status.replicas"}},
+		"available":        {func(s set) { s.Status.Replicas, s.Status.AvailableReplicas = 1, 1 }, []string{"status.availableReplicas: Invalid value: 1: cannot be greater than status.readyReplicas"}},
+		"fewer collisions": {func(s set) { s.Status.CollisionCount = new(int32(1)) }, []string{"status.collisionCount: Invalid value: 1: cannot be decremented"}},
+	})
+}

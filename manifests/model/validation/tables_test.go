@@ -43,6 +43,7 @@ var tables = map[string]func(t *testing.T){
 	"PodTemplate":                     podTemplateCases,
 	"PriorityClass.scheduling.k8s.io": priorityClassCases,
 	"PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io": priorityLevelCases,
+	"StatefulSet.apps":                      statefulSetCases,
 	"ReplicaSet.apps":                       replicaSetCases,
 	"ReplicationController":                 replicationControllerCases,
 	"ResourceQuota":                         resourceQuotaCases,

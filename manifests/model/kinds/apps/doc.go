@@ -10,5 +10,5 @@ import (
 // Group is the kinds of apps/v1.
 var Group = kind.Group{
 	AddToScheme: appsv1.AddToScheme,
-	Kinds:       []*kind.Kind{controllerRevision, daemonSet, deployment, replicaSet},
+	Kinds:       []*kind.Kind{controllerRevision, daemonSet, deployment, replicaSet, statefulSet},
 }

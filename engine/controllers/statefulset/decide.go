@@ -1,0 +1,281 @@
+package statefulset
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers/control"
+)
+
+// burst bounds how many pods one transaction creates or deletes.
+const burst = 500
+
+// Input is what a decision is made from.
+type Input struct {
+	Set *appsv1.StatefulSet
+	// Pods are those that the set controls.
+	Pods []*corev1.Pod
+	// Current and Update are the names of the revisions of the pods before and after
+	// the update; the same if there is none.
+	Current, Update string
+	Now             time.Time
+}
+
+// Creation is a pod to be made.
+type Creation struct {
+	Ordinal  int
+	Revision string
+}
+
+// Plan is what to do.
+type Plan struct {
+	Create []Creation
+	Delete []*corev1.Pod
+	// Identify are pods whose labels do not tell their numbers.
+	Identify []*corev1.Pod
+	Events   []Event
+	Status   appsv1.StatefulSetStatus
+	// After is when to look again without an event (0: never).
+	After time.Duration
+}
+
+// Event is told to users.
+type Event struct{ Type, Reason, Message string }
+
+type decision struct {
+	Input
+	Plan
+	// replicas are the pods by their numbers from the start on, nil where there is none.
+	replicas []*corev1.Pod
+	// condemned are those with other numbers, the highest first.
+	condemned []*corev1.Pod
+	// sick is the first that does not serve.
+	sick *corev1.Pod
+}
+
+// Decide returns the next step of a set: its order is
+//
+//  1. what is missing or has ended, the lowest number first
+//  2. what is too much, the highest number first
+//  3. what has an old template, the highest number first
+//
+// Unless the set is Parallel, each of them waits until all pods before are available.
+func Decide(in Input) Plan {
+	d := &decision{Input: in}
+	d.sort()
+	for _, pod := range in.Pods {
+		if wait := control.AvailableIn(pod, in.Set.Spec.MinReadySeconds, in.Now); wait > 0 && (d.After == 0 || wait < d.After) {
+			d.After = wait
+		}
+	}
+	if in.Set.DeletionTimestamp == nil && d.fill() && d.shrink() {
+		d.update()
+	}
+	d.Create, d.Delete = d.Create[:min(len(d.Create), burst)], d.Delete[:min(len(d.Delete), burst)]
+	d.status()
+	return d.Plan
+}
+
+func (d *decision) start() int {
+	if d.Set.Spec.Ordinals == nil {
+		return 0
+	}
+	return int(d.Set.Spec.Ordinals.Start)
+}
+
+func (d *decision) ordered() bool {
+	return d.Set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement
+}
+
+func (d *decision) sort() {
+	d.replicas = make([]*corev1.Pod, max(0, ptr.Deref(d.Set.Spec.Replicas, 1)))
+	for _, pod := range d.Pods {
+		n := ordinal(d.Set, pod)
+		switch i := n - d.start(); {
+		case n == none:
+		case i >= 0 && i < len(d.replicas):
+			d.replicas[i] = pod
+		default:
+			d.condemned = append(d.condemned, pod)
+		}
+	}
+	slices.SortFunc(d.condemned, func(a, b *corev1.Pod) int { return cmp.Compare(ordinal(d.Set, b), ordinal(d.Set, a)) })
+	for _, pod := range slices.Concat(d.replicas, backward(d.condemned)) {
+		if pod == nil {
+			continue
+		}
+		if !d.serves(pod) {
+			d.sick = pod
+			return
+		}
+	}
+}
+
+func backward(pods []*corev1.Pod) []*corev1.Pod {
+	pods = slices.Clone(pods)
+	slices.Reverse(pods)
+	return pods
+}
+
+func runs(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning && control.Ready(pod)
+}
+
+func (d *decision) available(pod *corev1.Pod) bool {
+	return runs(pod) && control.AvailableIn(pod, d.Set.Spec.MinReadySeconds, d.Now) == 0
+}
+
+// serves reports whether a pod is available and stays so.
+func (d *decision) serves(pod *corev1.Pod) bool {
+	return pod != nil && pod.DeletionTimestamp == nil && d.available(pod)
+}
+
+// fill creates what is missing. It reports whether the next step may be taken.
+func (d *decision) fill() bool {
+	for i, pod := range d.replicas {
+		n := i + d.start()
+		switch {
+		case pod == nil:
+			d.Create = append(d.Create, Creation{n, d.revisionFor(i)})
+		case control.Terminal(pod):
+			d.recreate(pod)
+		case pod.DeletionTimestamp != nil:
+		case d.ordered() && !d.available(pod):
+			d.unstick(i, pod)
+		default:
+			if !identified(pod, n) {
+				d.Identify = append(d.Identify, pod)
+			}
+			continue
+		}
+		if d.ordered() {
+			return false
+		}
+	}
+	return true
+}
+
+// recreate deletes a pod that has ended; the next look makes another.
+func (d *decision) recreate(pod *corev1.Pod) {
+	if pod.DeletionTimestamp != nil {
+		return
+	}
+	e := Event{corev1.EventTypeWarning, "RecreatingFailedPod", fmt.Sprintf("StatefulSet %s/%s is recreating failed Pod %s", d.Set.Namespace, d.Set.Name, pod.Name)}
+	if pod.Status.Phase == corev1.PodSucceeded {
+		e = Event{corev1.EventTypeNormal, "RecreatingTerminatedPod", fmt.Sprintf("StatefulSet %s/%s is recreating terminated Pod %s", d.Set.Namespace, d.Set.Name, pod.Name)}
+	}
+	d.Delete, d.Events = append(d.Delete, pod), append(d.Events, e)
+}
+
+// unstick deletes a pod that keeps all others waiting and has an old template: it may
+// never become ready, and what is to replace it waits for it.
+func (d *decision) unstick(i int, pod *corev1.Pod) {
+	if d.rolls() && i >= d.partition() && revisionOf(pod) != d.Update && !runs(pod) {
+		d.Delete = append(d.Delete, pod)
+	}
+}
+
+// revisionFor is the one of a new pod: those below the partition are not updated.
+func (d *decision) revisionFor(i int) string {
+	if d.rolls() && i < d.partition() {
+		return d.Current
+	}
+	return d.Update
+}
+
+func (d *decision) rolls() bool {
+	return d.Set.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType
+}
+
+func (d *decision) partition() int {
+	return int(ptr.Deref(ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{}).Partition, 0))
+}
+
+// shrink deletes what is too much. It reports whether the next step may be taken.
+func (d *decision) shrink() bool {
+	for _, pod := range d.condemned {
+		if pod.DeletionTimestamp == nil {
+			if d.ordered() && !d.available(pod) && pod != d.sick {
+				return false
+			}
+			d.Delete = append(d.Delete, pod)
+		}
+		if d.ordered() {
+			return false
+		}
+	}
+	return true
+}
+
+// update deletes pods of old templates, as many as may be unavailable. Those that serve
+// nobody go in any case.
+func (d *decision) update() {
+	if !d.rolls() {
+		return
+	}
+	left := d.maxUnavailable()
+	for _, pod := range d.replicas {
+		if !d.serves(pod) {
+			left--
+		}
+	}
+	for i, pod := range slices.Backward(d.replicas) {
+		if i < d.partition() || pod == nil || pod.DeletionTimestamp != nil || revisionOf(pod) == d.Update || slices.Contains(d.Delete, pod) {
+			continue
+		}
+		if d.serves(pod) {
+			if left <= 0 {
+				continue
+			}
+			left--
+		}
+		d.Delete = append(d.Delete, pod)
+	}
+}
+
+func (d *decision) maxUnavailable() int {
+	bounds := ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+	// What cannot be read counts as 1; validation has refused it.
+	n, _ := intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), len(d.replicas), true)
+	return max(n, 1)
+}
+
+func (d *decision) status() {
+	s := appsv1.StatefulSetStatus{
+		ObservedGeneration: d.Set.Generation, CurrentRevision: d.Current, UpdateRevision: d.Update,
+		CollisionCount: new(ptr.Deref(d.Set.Status.CollisionCount, 0)), Conditions: d.Set.Status.Conditions,
+	}
+	for _, pod := range slices.Concat(d.replicas, d.condemned) {
+		if pod == nil {
+			continue
+		}
+		s.Replicas++
+		if runs(pod) {
+			s.ReadyReplicas++
+			if d.available(pod) {
+				s.AvailableReplicas++
+			}
+		}
+		if pod.DeletionTimestamp != nil || slices.Contains(d.Delete, pod) {
+			continue
+		}
+		if revisionOf(pod) == d.Current {
+			s.CurrentReplicas++
+		}
+		if revisionOf(pod) == d.Update {
+			s.UpdatedReplicas++
+		}
+	}
+	want := int32(len(d.replicas)) //nolint:gosec // it is one of this type
+	if d.rolls() && s.UpdatedReplicas == want && s.ReadyReplicas == want && s.Replicas == want {
+		s.CurrentReplicas, s.CurrentRevision = s.UpdatedReplicas, s.UpdateRevision
+	}
+	d.Plan.Status = s
+}

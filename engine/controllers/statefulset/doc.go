@@ -1,0 +1,8 @@
+// Package statefulset runs the pods of StatefulSets, each of which has a number, and with
+// it a name that it keeps.
+//
+// Decide says what to do about the pods and what of the set to tell; it touches nothing.
+// The templates that a set had are kept by package history.
+//
+//	pod ─▶ keys ─▶ reconcile: history ─▶ Decide ─▶ one transaction of pods and status
+package statefulset

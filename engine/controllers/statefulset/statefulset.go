@@ -1,0 +1,280 @@
+package statefulset
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/controllers/history"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+)
+
+const (
+	source = "statefulset-controller"
+	// hashLabel is that of a revision.
+	hashLabel = "controller.kubernetes.io/hash"
+)
+
+type controller struct {
+	control.Env
+	history.Keeper
+	pods *control.Index // by controller
+	// selecting are stateful sets by selector, accounts by what their pods run as.
+	selecting, accounts *control.Index
+}
+
+// New makes the controller.
+func New(env control.Env) control.Controller {
+	c := &controller{
+		Env: env, Keeper: history.NewKeeper(env),
+		pods: env.Feed.Index("pods by controller", control.ByController, control.Pod),
+
+		selecting: env.Feed.Index("stateful sets by selector", control.BySelector(selectorOf), control.StatefulSet),
+		accounts:  env.Feed.Index("stateful sets by account", control.ByAccount(podSpecOf), control.StatefulSet),
+	}
+	return control.Controller{Name: "statefulset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
+}
+
+func (c *controller) keys(ev object.Event, add func(object.Key)) {
+	switch ev.Key.GroupKind {
+	case control.StatefulSet:
+		if ev.Type != object.Deleted {
+			add(ev.Key)
+		}
+	case control.ServiceAccount:
+		// What failed for want of the account need not wait for its back-off.
+		if ev.Type == object.Added {
+			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
+				add(key)
+			}
+		}
+	case control.Pod, control.ControllerRevision:
+		control.ControllerKeys(ev, control.StatefulSet, add)
+		control.AdopterKeys(ev, control.StatefulSet, c.selecting, selectorOf, add)
+	}
+}
+
+func selectorOf(obj object.Object) *metav1.LabelSelector {
+	set, ok := obj.(*appsv1.StatefulSet)
+	if !ok {
+		return nil
+	}
+	return set.Spec.Selector
+}
+
+func podSpecOf(obj object.Object) *corev1.PodSpec {
+	set, ok := obj.(*appsv1.StatefulSet)
+	if !ok {
+		return nil
+	}
+	return &set.Spec.Template.Spec
+}
+
+func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
+	set := control.Get[appsv1.StatefulSet](c.Store, key)
+	if set == nil || set.Spec.Selector == nil || len(set.Spec.VolumeClaimTemplates) > 0 {
+		return 0, nil // validation refuses the latter
+	}
+	revisions, past, err := c.history(ctx, key, set)
+	if err != nil {
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return 0, nil // the set goes too
+		}
+		return 0, err
+	}
+	pods, err := c.claim(ctx, set)
+	if err != nil {
+		return 0, fmt.Errorf("adopt and release pods of %s: %w", key, err)
+	}
+	current := past.Current
+	for _, r := range revisions {
+		if r.Name == set.Status.CurrentRevision {
+			current = r
+		}
+	}
+	in := Input{Set: set, Pods: pods, Current: current.Name, Update: past.Current.Name, Now: c.Now()}
+	plan := Decide(in)
+	if err := c.apply(ctx, key, in, plan, current); err != nil {
+		return 0, err
+	}
+	return plan.After, c.forget(ctx, set, past, plan.Status, pods)
+}
+
+// history finds or writes the revision of today's template. A set that is being deleted
+// gets no new one.
+func (c *controller) history(ctx context.Context, key object.Key, set *appsv1.StatefulSet) ([]*appsv1.ControllerRevision, history.History, error) {
+	revisions, err := c.Claim(ctx, set, set.Spec.Selector, reference(set))
+	if err != nil {
+		return nil, history.History{}, err
+	}
+	in := history.Input{
+		Owner: set, Reference: reference(set), Template: &set.Spec.Template, Revisions: revisions,
+		Label: hashLabel, Collisions: set.Status.CollisionCount,
+	}
+	if set.DeletionTimestamp != nil {
+		past, err := history.Look(in)
+		return revisions, past, err
+	}
+	past, err := c.Record(ctx, in, func(n int32) change.Change {
+		status := *set.Status.DeepCopy()
+		status.CollisionCount = &n
+		return c.writeStatus(key, set, status)
+	})
+	return revisions, past, err
+}
+
+// claim adopts the pods that the set selects and that have its name, and releases those
+// that it has no more.
+func (c *controller) claim(ctx context.Context, set *appsv1.StatefulSet) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil || selector.Empty() {
+		return nil, nil //nolint:nilerr // validation refuses these; one that got in owns nothing
+	}
+	member := func(obj object.Object) bool {
+		pod, ok := obj.(*corev1.Pod)
+		return ok && ordinal(set, pod) != none
+	}
+	find := func() control.Claims {
+		claims := control.Claim(set, selector, c.pods.Get(string(set.UID)), c.pods.Get(control.Orphans(set.Namespace, set.Spec.Selector)))
+		claims.Adopt = slices.DeleteFunc(claims.Adopt, func(obj object.Object) bool { return !member(obj) })
+		owned := claims.Owned
+		claims.Owned = nil
+		for _, obj := range owned {
+			switch {
+			case member(obj):
+				claims.Owned = append(claims.Owned, obj)
+			case obj.GetDeletionTimestamp() == nil:
+				claims.Release = append(claims.Release, obj)
+			}
+		}
+		return claims
+	}
+	claims := find()
+	if changes := claims.Changes(control.Pod, reference(set)); len(changes) > 0 {
+		if _, err := c.Commit(ctx, change.Tx{Changes: changes}); err != nil {
+			return nil, err
+		}
+		claims = find()
+	}
+	pods := make([]*corev1.Pod, 0, len(claims.Owned))
+	for _, obj := range claims.Owned {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			pods = append(pods, pod)
+		}
+	}
+	return pods, nil
+}
+
+// apply writes a plan and the status as one transaction. If that is refused, it creates
+// as many pods as it may.
+func (c *controller) apply(ctx context.Context, key object.Key, in Input, plan Plan, current *appsv1.ControllerRevision) error {
+	set := in.Set
+	old := &set.Spec.Template
+	if current.Name != in.Update && slices.ContainsFunc(plan.Create, func(n Creation) bool { return n.Revision == current.Name }) {
+		var err error
+		if old, err = history.Template(current); err != nil {
+			return err
+		}
+	}
+	var creations, rest []change.Change
+	for _, n := range plan.Create {
+		template := &set.Spec.Template
+		if n.Revision == current.Name {
+			template = old
+		}
+		creations = append(creations, change.Create(newPod(set, template, n.Revision, n.Ordinal), in.Now))
+	}
+	for _, pod := range plan.Delete {
+		rest = append(rest, control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, in.Now), control.SameUID(pod.UID)))
+	}
+	for _, pod := range plan.Identify {
+		rest = append(rest, control.Guarded(change.Patch(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+			stored, ok := obj.(*corev1.Pod)
+			if ok {
+				identify(stored, ordinal(set, stored))
+			}
+			return ok
+		}), control.SameUID(pod.UID)))
+	}
+	if !apiequality.Semantic.DeepEqual(set.Status, plan.Status) {
+		rest = append(rest, c.writeStatus(key, set, plan.Status))
+	}
+	_, err := c.Commit(ctx, change.Tx{Changes: append(slices.Clip(creations), rest...)})
+	if err == nil {
+		for _, n := range plan.Create {
+			c.tell(set, "create", podName(set, n.Ordinal))
+		}
+		c.tellRest(set, plan)
+		return nil
+	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil // the set goes too
+	}
+	if len(creations) == 0 || ctx.Err() != nil {
+		return fmt.Errorf("write the next step of %s: %w", key, err)
+	}
+	made, cause := c.SlowStart(ctx, creations)
+	for _, name := range made {
+		c.tell(set, "create", name)
+	}
+	if cause != nil && ctx.Err() == nil {
+		name := podName(set, plan.Create[min(len(made), len(plan.Create)-1)].Ordinal)
+		c.Events.Warning(source, set, "FailedCreate", "create Pod %s in StatefulSet %s failed error: %v", name, set.Name, cause)
+	}
+	if _, err := c.Commit(ctx, change.Tx{Changes: rest}); err != nil {
+		return errors.Join(cause, err)
+	}
+	c.tellRest(set, plan)
+	return cause
+}
+
+func (c *controller) tellRest(set *appsv1.StatefulSet, plan Plan) {
+	for _, e := range plan.Events {
+		if e.Type == corev1.EventTypeNormal {
+			c.Events.Normal(source, set, e.Reason, "%s", e.Message)
+		} else {
+			c.Events.Warning(source, set, e.Reason, "%s", e.Message)
+		}
+	}
+	for _, pod := range plan.Delete {
+		c.tell(set, "delete", pod.Name)
+	}
+	for _, pod := range plan.Identify {
+		c.tell(set, "update", pod.Name)
+	}
+}
+
+func (c *controller) tell(set *appsv1.StatefulSet, verb, pod string) {
+	reasons := map[string]string{"create": "SuccessfulCreate", "delete": "SuccessfulDelete", "update": "SuccessfulUpdate"}
+	c.Events.Normal(source, set, reasons[verb], "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
+}
+
+// forget removes the revisions beyond the limit that nothing is of.
+func (c *controller) forget(ctx context.Context, set *appsv1.StatefulSet, past history.History, status appsv1.StatefulSetStatus, pods []*corev1.Pod) error {
+	if set.DeletionTimestamp != nil {
+		return nil
+	}
+	used := map[string]bool{status.CurrentRevision: true, status.UpdateRevision: true, set.Status.CurrentRevision: true}
+	for _, pod := range pods {
+		used[revisionOf(pod)] = true
+	}
+	return c.Remove(ctx, history.Surplus(append(past.Old, past.Same...), int(ptr.Deref(set.Spec.RevisionHistoryLimit, 10)), func(r *appsv1.ControllerRevision) bool { return used[r.Name] }))
+}
+
+func (c *controller) writeStatus(key object.Key, set *appsv1.StatefulSet, status appsv1.StatefulSetStatus) change.Change {
+	return control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
+		obj.(*appsv1.StatefulSet).Status = status
+		return true
+	}), control.SameUID(set.UID))
+}
