@@ -153,7 +153,7 @@ func TestStatefulSet(t *testing.T) {
 	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 
 	// What is not in Git is kubectl's.
-	byhand := strings.Split(strings.ReplaceAll(declaredStatefulSet, "db", "byhand"), "---")[0]
+	byhand, _, _ := strings.Cut(strings.ReplaceAll(declaredStatefulSet, "db", "byhand"), "---")
 	c.KubectlIn(byhand, "apply", "-f", "-")
 	contains(t, "rollout status", c.Kubectl("rollout", "status", "sts/byhand", "--timeout=60s"), "partitioned roll out complete: 2 new pods have been updated")
 	contains(t, "scale", c.Kubectl("scale", "sts/byhand", "--replicas=3"), "statefulset.apps/byhand scaled")

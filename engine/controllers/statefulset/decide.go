@@ -79,7 +79,7 @@ func Decide(in Input) Plan {
 		d.update()
 	}
 	d.Create, d.Delete = d.Create[:min(len(d.Create), burst)], d.Delete[:min(len(d.Delete), burst)]
-	d.status()
+	d.tell()
 	return d.Plan
 }
 
@@ -247,7 +247,7 @@ func (d *decision) maxUnavailable() int {
 	return max(n, 1)
 }
 
-func (d *decision) status() {
+func (d *decision) tell() {
 	s := appsv1.StatefulSetStatus{
 		ObservedGeneration: d.Set.Generation, CurrentRevision: d.Current, UpdateRevision: d.Update,
 		CollisionCount: new(ptr.Deref(d.Set.Status.CollisionCount, 0)), Conditions: d.Set.Status.Conditions,
@@ -277,5 +277,5 @@ func (d *decision) status() {
 	if d.rolls() && s.UpdatedReplicas == want && s.ReadyReplicas == want && s.Replicas == want {
 		s.CurrentReplicas, s.CurrentRevision = s.UpdatedReplicas, s.UpdateRevision
 	}
-	d.Plan.Status = s
+	d.Status = s
 }

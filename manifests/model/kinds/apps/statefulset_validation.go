@@ -86,6 +86,7 @@ func statefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy, path *field.Path) 
 			errs = append(errs, atMostAll(*most, at)...)
 		}
 		return errs
+	case appsv1.RecreateStatefulSetStrategyType: // behind a gate that is off in Kubernetes
 	}
 	internal := struct {
 		Type          appsv1.StatefulSetUpdateStrategyType
