@@ -56,8 +56,6 @@ type decision struct {
 	replicas []*corev1.Pod
 	// condemned are those with other numbers, the highest first.
 	condemned []*corev1.Pod
-	// sick is the first that does not serve.
-	sick *corev1.Pod
 }
 
 // Decide returns the next step of a set: its order is
@@ -107,21 +105,6 @@ func (d *decision) sort() {
 		}
 	}
 	slices.SortFunc(d.condemned, func(a, b *corev1.Pod) int { return cmp.Compare(ordinal(d.Set, b), ordinal(d.Set, a)) })
-	for _, pod := range slices.Concat(d.replicas, backward(d.condemned)) {
-		if pod == nil {
-			continue
-		}
-		if !d.serves(pod) {
-			d.sick = pod
-			return
-		}
-	}
-}
-
-func backward(pods []*corev1.Pod) []*corev1.Pod {
-	pods = slices.Clone(pods)
-	slices.Reverse(pods)
-	return pods
 }
 
 func runs(pod *corev1.Pod) bool {
@@ -198,13 +181,10 @@ func (d *decision) partition() int {
 	return int(ptr.Deref(ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{}).Partition, 0))
 }
 
-// shrink deletes what is too much. It reports whether the next step may be taken.
+// shrink deletes what is too much; whether that serves does not matter. It reports whether the next step may be taken.
 func (d *decision) shrink() bool {
 	for _, pod := range d.condemned {
 		if pod.DeletionTimestamp == nil {
-			if d.ordered() && !d.available(pod) && pod != d.sick {
-				return false
-			}
 			d.Delete = append(d.Delete, pod)
 		}
 		if d.ordered() {

@@ -128,7 +128,7 @@ func TestDecide(t *testing.T) {
 		"two too many, the last goes":             {set: "1", pods: []string{"0 new ready", "1 new ready", "2 new ready deleted"}},
 		"two too many, at once":                   {set: "1 parallel", pods: []string{"0 new ready", "1 new ready", "2 new ready"}, want: "-2, -1"},
 		"two too many, one of them sick":          {set: "1", pods: []string{"0 new ready", "1 new", "2 new ready"}, want: "-2"},
-		"two too many, both sick":                 {set: "1", pods: []string{"0 new ready", "1 new", "2 new"}},
+		"two too many, both sick":                 {set: "1", pods: []string{"0 new ready", "1 new", "2 new"}, want: "-2"},
 		"too many, and one that stays is sick":    {set: "1", pods: []string{"0 new", "1 new ready"}},
 		"rolls the last":                          {set: "3", pods: old, want: "-2"},
 		"rolls on":                                {set: "3", pods: []string{"0 old ready", "1 old ready", "2 new ready"}, want: "-1"},
