@@ -38,12 +38,12 @@ func (c *cluster) patchDaemonSet(edit func(ds *appsv1.DaemonSet)) {
 	c.commit(change.Patch(daemonSetKey, func(obj object.Object) bool { edit(obj.(*appsv1.DaemonSet)); return true }))
 }
 
-// logPods are the pods of "log".
-func (c *cluster) logPods() []*corev1.Pod {
+// appPods are the pods of an app.
+func (c *cluster) appPods(app string) []*corev1.Pod {
 	objs, _ := c.store.List(control.Pod, "default")
 	var pods []*corev1.Pod
 	for _, o := range objs {
-		if p := o.(*corev1.Pod); p.Labels["app"] == "log" {
+		if p := o.(*corev1.Pod); p.Labels["app"] == app {
 			pods = append(pods, p)
 		}
 	}
@@ -53,7 +53,7 @@ func (c *cluster) logPods() []*corev1.Pod {
 // onNodes are the images of the pods of "log" by node.
 func (c *cluster) onNodes() string {
 	var all []string
-	for _, p := range c.logPods() {
+	for _, p := range c.appPods("log") {
 		all = append(all, p.Spec.NodeName+"="+strings.TrimPrefix(p.Spec.Containers[0].Image, "example/"))
 	}
 	slices.Sort(all)
@@ -95,7 +95,7 @@ func TestDaemonSet(t *testing.T) {
 	c.commit(change.Create(newDaemonSet(), time.Now()))
 	c.daemonSetIs("node-00=web:1 node-01=web:1")
 	ds := c.daemonSet()
-	for _, p := range c.logPods() {
+	for _, p := range c.appPods("log") {
 		revision := control.Get[appsv1.ControllerRevision](c.store, object.Key{GroupKind: control.ControllerRevision, Namespace: "default", Name: "log-" + p.Labels["controller-revision-hash"]})
 		if !metav1.IsControlledBy(p, ds) || revision == nil || revision.Revision != 1 || p.Labels["pod-template-generation"] != "1" {
 			t.Errorf("pod %s: labels %v, revision %v", p.Name, p.Labels, revision)
@@ -113,7 +113,7 @@ func TestDaemonSet(t *testing.T) {
 	})
 	c.eventually("a pod where it should not be", func() bool {
 		s := c.daemonSet().Status
-		return s.DesiredNumberScheduled == 2 && s.NumberMisscheduled == 1 && len(c.logPods()) == 3
+		return s.DesiredNumberScheduled == 2 && s.NumberMisscheduled == 1 && len(c.appPods("log")) == 3
 	})
 	c.editNode("node-02", func(n *corev1.Node) {
 		n.Spec.Taints = []corev1.Taint{{Key: "example.com/no", Effect: corev1.TaintEffectNoExecute}}
@@ -122,10 +122,10 @@ func TestDaemonSet(t *testing.T) {
 	c.commit(change.Delete(object.Key{GroupKind: control.Node, Name: "node-02"}, metav1.DeleteOptions{}, time.Now()))
 
 	// A pod that has failed makes room for another.
-	failed := c.logPods()[0]
+	failed := c.appPods("log")[0]
 	c.finish(failed, corev1.PodFailed)
 	c.eventually("another pod", func() bool {
-		return !slices.ContainsFunc(c.logPods(), func(p *corev1.Pod) bool { return p.UID == failed.UID }) &&
+		return !slices.ContainsFunc(c.appPods("log"), func(p *corev1.Pod) bool { return p.UID == failed.UID }) &&
 			slices.Contains(c.events("DaemonSet", "log"), fmt.Sprintf("FailedDaemonPod: Found failed daemon pod default/%s on node %s, will try to kill it", failed.Name, failed.Spec.NodeName))
 	})
 	c.daemonSetIs("node-00=web:1 node-01=web:1")
@@ -155,7 +155,7 @@ func TestDaemonSet(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(daemonSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("its pods and revisions to be gone", func() bool {
-		return c.daemonSet() == nil && len(c.logPods()) == 0 && len(c.revisionsOf(ds)) == 0
+		return c.daemonSet() == nil && len(c.appPods("log")) == 0 && len(c.revisionsOf(ds)) == 0
 	})
 }
 
@@ -173,7 +173,7 @@ func TestDaemonSetSurges(t *testing.T) {
 		t.Fatal(err)
 	}
 	pods := map[object.Key]*corev1.Pod{}
-	for _, p := range c.logPods() {
+	for _, p := range c.appPods("log") {
 		pods[object.KeyOf(control.Pod, p)] = p
 	}
 	c.patchDaemonSet(func(ds *appsv1.DaemonSet) { ds.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
@@ -221,7 +221,7 @@ func TestDaemonSetNameTaken(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(daemonSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("all to be gone", func() bool {
-		return c.daemonSet() == nil && len(c.revisionsOf(ds)) == 0 && len(c.logPods()) == 0
+		return c.daemonSet() == nil && len(c.revisionsOf(ds)) == 0 && len(c.appPods("log")) == 0
 	})
 	foreign := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Revision: 1}
 	foreign.Data.Raw = []byte(`{"a":1}`)
@@ -258,7 +258,7 @@ func (c *cluster) statefulSetIs(pods string) {
 	c.t.Helper()
 	c.eventually("the stateful set to be "+pods, func() bool {
 		var all []string
-		for _, p := range c.podsOf("db") {
+		for _, p := range c.appPods("db") {
 			all = append(all, p.Name+"="+strings.TrimPrefix(p.Spec.Containers[0].Image, "example/"))
 		}
 		slices.Sort(all)
@@ -292,7 +292,7 @@ func TestStatefulSet(t *testing.T) {
 		ready[p.Name] = control.Ready(p)
 	}
 	set := c.statefulSet()
-	for i, p := range c.podsOf("db") {
+	for i, p := range c.appPods("db") {
 		if p.Spec.Hostname != p.Name || p.Spec.Subdomain != "peers" || p.Labels["apps.kubernetes.io/pod-index"] != fmt.Sprint(i) || p.Labels["controller-revision-hash"] != set.Status.CurrentRevision {
 			t.Errorf("pod %s: %+v, hostname %q", p.Name, p.Labels, p.Spec.Hostname)
 		}
@@ -318,7 +318,7 @@ func TestStatefulSet(t *testing.T) {
 	// What is broken stops at the first, and is taken back.
 	image("broken:1")
 	c.eventually("the last to be broken", func() bool {
-		pods := c.podsOf("db")
+		pods := c.appPods("db")
 		return len(pods) == 3 && strings.HasSuffix(pods[2].Spec.Containers[0].Image, "broken:1") && c.statefulSet().Status.ReadyReplicas == 2
 	})
 	image("web:2")
@@ -333,8 +333,8 @@ func TestStatefulSet(t *testing.T) {
 		set.Spec.Template.Spec.Containers[0].Image = "example/web:3"
 	})
 	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:3")
-	c.commit(change.Delete(object.KeyOf(control.Pod, c.podsOf("db")[0]), metav1.DeleteOptions{}, time.Now()))
-	c.eventually("the first to go", func() bool { return c.podsOf("db")[0].UID != "" && c.statefulSet().Status.Replicas == 3 })
+	c.commit(change.Delete(object.KeyOf(control.Pod, c.appPods("db")[0]), metav1.DeleteOptions{}, time.Now()))
+	c.eventually("the first to go", func() bool { return c.appPods("db")[0].UID != "" && c.statefulSet().Status.Replicas == 3 })
 	c.statefulSetIs("db-0=web:2 db-1=web:2 db-2=web:3")
 	c.patchStatefulSet(func(set *appsv1.StatefulSet) {
 		set.Spec.UpdateStrategy.RollingUpdate, set.Spec.Ordinals, set.Spec.RevisionHistoryLimit = nil, &appsv1.StatefulSetOrdinals{Start: 1}, new(int32(0))
@@ -345,7 +345,7 @@ func TestStatefulSet(t *testing.T) {
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(statefulSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
 	c.eventually("its pods and revisions to be gone", func() bool {
-		return c.statefulSet() == nil && len(c.podsOf("db")) == 0 && len(c.revisionsOf(set)) == 0
+		return c.statefulSet() == nil && len(c.appPods("db")) == 0 && len(c.revisionsOf(set)) == 0
 	})
 }
 
@@ -355,7 +355,7 @@ func TestStatefulSetParallel(t *testing.T) {
 	foreign := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-1", Labels: map[string]string{"app": "other"}}, Spec: newDeployment("other", 1).Spec.Template.Spec}
 	c.commit(change.Create(foreign, time.Now()), change.Create(newStatefulSet(3, func(set *appsv1.StatefulSet) { set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement }), time.Now()))
 	c.eventually("those whose names are free", func() bool {
-		return len(c.podsOf("db")) == 2 && slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, "FailedCreate: create Pod db-") })
+		return len(c.appPods("db")) == 2 && slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, "FailedCreate: create Pod db-") })
 	})
 	c.commit(change.Delete(object.KeyOf(control.Pod, foreign), metav1.DeleteOptions{}, time.Now()))
 	c.statefulSetIs("db-0=web:1 db-1=web:1 db-2=web:1")
