@@ -76,6 +76,7 @@ var rooms = map[string][]string{
 		"rootca",
 		"serviceaccount",
 		"statefulset",
+		"volume",
 		".",
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},

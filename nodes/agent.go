@@ -46,7 +46,8 @@ type Config struct {
 	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known, and
 	// before any pod starts. Nil: pods start without waiting for one.
 	SetPodCIDR func(cidr string) error
-	// DataDir holds the volumes below pods/.
+	// DataDir holds the volumes of pods below pods/, and those that outlive pods below
+	// volumes/.
 	DataDir string
 	// ImagesDir holds image archives (*.tar) to import at the start and when
 	// they appear; empty: none.
@@ -166,13 +167,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, machine: m, workers: worker.NewSet()}
 	a.volumes = volume.New(filepath.Join(dir, "pods"), cfg.Log)
+	a.volumes.Keep(filepath.Join(dir, "volumes"))
 	a.evictor = eviction.New(eviction.Config{
 		Thresholds: cfg.EvictionHard, Period: cfg.EvictionPeriod, Machine: m, Pods: a.workers.Evictable, Find: a.workers.FindEvictable, Usage: a.storageUsage, Log: cfg.Log,
 	})
 	a.node = registration.New(registration.Config{
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
 		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
-		Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
+		VolumesDir: a.volumes.Kept(), Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
 	})
 	return a, nil
 }
@@ -211,6 +213,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	group.Go(func() error {
 		return guard.Loop(ctx, "watch services", func(ctx context.Context) error { a.services.Run(ctx, a.cfg.Client); return nil })
 	})
+	group.Go(func() error { return guard.Loop(ctx, "remove the data of volumes", a.discardVolumes) })
 	if a.cfg.StreamingListener != nil {
 		group.Go(func() error {
 			return guard.Call(ctx, "serve logs and exec", func() error { return a.serveStreams(ctx) })

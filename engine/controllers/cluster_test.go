@@ -29,6 +29,7 @@ import (
 	"headway.dev/engine/store"
 	"headway.dev/engine/store/record"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
 	"headway.dev/manifests/model/scheme"
 )
@@ -159,7 +160,7 @@ func (c *cluster) commit(changes ...change.Change) {
 
 func (c *cluster) node(name string) {
 	c.t.Helper()
-	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/hostname": name}, Annotations: map[string]string{storage.VolumesAnnotation: "/var/lib/headway/volumes"}}}
 	key := object.Key{GroupKind: control.Node, Name: name}
 	c.commit(change.Create(node, time.Now()), change.PatchStatus(key, func(obj object.Object) bool {
 		n := obj.(*corev1.Node)

@@ -35,6 +35,7 @@ import (
 	"headway.dev/engine/controllers/rootca"
 	"headway.dev/engine/controllers/serviceaccount"
 	"headway.dev/engine/controllers/statefulset"
+	"headway.dev/engine/controllers/volume"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
 	"headway.dev/engine/satoken"
@@ -149,6 +150,9 @@ func New(cfg Config) (*Controllers, error) {
 		job.New(as("job-controller")),
 		cronjob.New(as("cronjob-controller")),
 		job.NewTTL(as("ttl-after-finished-controller")),
+		volume.New(as("persistent-volume-binder")),
+		volume.NewClaimProtection(as("pvc-protection-controller")),
+		volume.NewVolumeProtection(as("pv-protection-controller")),
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),
 		endpoints.New(as("endpointslice-controller")),
 		endpoints.NewMirror(as("endpointslicemirroring-controller")),

@@ -6,7 +6,7 @@
 // controller is a package of its own beside it, with a pure core where there is
 // something to decide:
 //
-//	bootstrap       system namespaces and priority classes, Service default/kubernetes
+//	bootstrap       system namespaces and priority classes, default StorageClass, Service default/kubernetes
 //	serviceaccount  ServiceAccount "default"; tokens in Secrets
 //	rootca          ConfigMap "kube-root-ca.crt"
 //	bootstraptoken  expiry of bootstrap tokens; signatures of ConfigMap "cluster-info"
@@ -17,6 +17,7 @@
 //	disruption      Pods ─▶ what PodDisruptionBudgets allow
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished
 //	cronjob         CronJob ─▶ Jobs, when their time has come
+//	volume          PersistentVolumeClaim ─▶ PersistentVolume; finalizers of what is in use
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	gc              owner references

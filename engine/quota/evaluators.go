@@ -49,15 +49,6 @@ func zero() resource.Quantity { return resource.Quantity{Format: resource.Decima
 
 func number(n int) resource.Quantity { return *resource.NewQuantity(int64(n), resource.DecimalSI) }
 
-// unserved reports whether a resource is one of a kind of Kubernetes that is not
-// served, of which nothing is ever used.
-func unserved(name corev1.ResourceName) bool {
-	return name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceRequestsStorage ||
-		strings.HasSuffix(string(name), ".storageclass.storage.k8s.io/"+string(corev1.ResourceRequestsStorage)) ||
-		strings.HasSuffix(string(name), ".storageclass.storage.k8s.io/"+string(corev1.ResourcePersistentVolumeClaims)) ||
-		name == "count/persistentvolumeclaims"
-}
-
 // unlimited is part of evaluators of kinds that no configuration limits.
 type unlimited struct{}
 

@@ -118,11 +118,6 @@ func (c Quotas) Recalculate(view object.Reader, q *corev1.ResourceQuota) *corev1
 	}
 	// Nothing fails: the lists are in memory.
 	used, _ := library.CalculateUsage(q.Namespace, q.Spec.Scopes, q.Spec.Hard, registry, q.Spec.ScopeSelector)
-	for _, name := range names {
-		if _, ok := used[name]; !ok && unserved(name) {
-			used[name] = zero()
-		}
-	}
 	q.Status.Used = used
 	return q
 }
@@ -190,6 +185,8 @@ func (c Quotas) evaluator(view object.Reader, gk schema.GroupKind) (library.Eval
 		return podEvaluator{list: list, now: c.Now}, k
 	case services:
 		return serviceEvaluator{list: list}, k
+	case claims:
+		return claimEvaluator{list: list}, k
 	default:
 		return generic.NewObjectCountEvaluator(resource, list, aliases[resource]), k
 	}
@@ -197,7 +194,7 @@ func (c Quotas) evaluator(view object.Reader, gk schema.GroupKind) (library.Eval
 
 // counted are the kinds that resources of a quota are about.
 func (c Quotas) counted(names []corev1.ResourceName) []schema.GroupKind {
-	found := map[schema.GroupKind]bool{{Kind: "Pod"}: true, {Kind: "Service"}: true}
+	found := map[schema.GroupKind]bool{{Kind: "Pod"}: true, {Kind: "Service"}: true, {Kind: "PersistentVolumeClaim"}: true}
 	for _, name := range names {
 		resource, isCount := strings.CutPrefix(string(name), "count/")
 		if !isCount {

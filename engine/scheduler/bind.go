@@ -21,9 +21,13 @@ type batch struct {
 	bindings  []binding
 	refusals  []change.Change
 	evictions []eviction
+	// preparations come before a binding.
+	preparations []preparation
 }
 
-func (b *batch) len() int { return len(b.bindings) + len(b.refusals) + len(b.evictions) }
+func (b *batch) len() int {
+	return len(b.bindings) + len(b.refusals) + len(b.evictions) + len(b.preparations)
+}
 
 // outcome is what became of a binding or an eviction.
 type outcome struct {
@@ -32,6 +36,8 @@ type outcome struct {
 	// bound is the pod if it was bound.
 	bound *corev1.Pod
 	err   error // why it is to be tried again
+	// prepared is the preparation that failed.
+	prepared *preparation
 }
 
 // writer writes batches one after the other, while the scheduler picks more. It
@@ -57,6 +63,9 @@ func (s *Scheduler) hand(ctx context.Context, w *writer, b batch) {
 					}
 					for _, e := range b.evictions {
 						came = append(came, outcome{item: e.item, err: errPanic})
+					}
+					for i := range b.preparations {
+						came = append(came, outcome{item: b.preparations[i].item, err: errPanic, prepared: &b.preparations[i]})
 					}
 				}
 				w.outcomes = append(w.outcomes, came...)
@@ -84,6 +93,12 @@ func (s *Scheduler) write(ctx context.Context, b batch) []outcome {
 	if len(b.refusals) > 0 {
 		if _, err := s.Store.Commit(ctx, change.Tx{Changes: b.refusals}); err != nil && ctx.Err() == nil {
 			s.Log.Warn("could not write why pods are pending", "pods", len(b.refusals), "error", err)
+		}
+	}
+	for i := range b.preparations {
+		p := &b.preparations[i]
+		if _, err := s.Store.Commit(ctx, change.Tx{Changes: p.changes}); err != nil {
+			came = append(came, outcome{item: p.item, err: err, prepared: p})
 		}
 	}
 	for _, e := range b.evictions {
@@ -129,6 +144,8 @@ func (s *Scheduler) bind(ctx context.Context, batch []binding) []outcome {
 func (s *Scheduler) settle(ctx context.Context, outcomes []outcome) {
 	for _, o := range outcomes {
 		switch pod := o.item.pod; {
+		case o.prepared != nil:
+			s.unprepared(ctx, o.prepared, o.err)
 		case o.err != nil && o.node == "":
 			s.Log.Warn("could not have pods leave for another, trying again", "pod", o.item.key, "error", o.err)
 			s.snapshot.Nominate(pod, "")

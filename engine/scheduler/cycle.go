@@ -72,6 +72,10 @@ func (s *Scheduler) place(r *round, it *item) {
 	}
 	node, failure := s.pick(it.pod, s.snapshot, s.Seed)
 	if failure == nil {
+		if plan := placement.VolumesOn(it.pod, s.snapshot, node); !plan.Empty() {
+			s.prepare(r, it, node, plan)
+			return
+		}
 		s.snapshot.Assume(it.pod, node)
 		r.bindings = append(r.bindings, binding{it, it.pod, node})
 		s.met(it.pod)
@@ -94,6 +98,9 @@ func (s *Scheduler) pending(r *round, it *item, f *placement.Failure) {
 	if it.pod.Status.NominatedNodeName != "" && !f.Waits {
 		kept = new(string)
 		s.snapshot.Nominate(it.pod, "")
+	}
+	if f.Causes&placement.ByVolumes != 0 && kept == nil && !f.Waits {
+		s.snapshot.Nominate(it.pod, it.pod.Status.NominatedNodeName) // the node that prepare kept
 	}
 	s.queue.fitsNowhere(it, f, s.Now())
 	r.refusals = append(r.refusals, s.refusal(it, corev1.PodReasonUnschedulable, message, kept))

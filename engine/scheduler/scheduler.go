@@ -22,14 +22,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-helpers/resource"
 
 	"headway.dev/engine/event"
 	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/volumes"
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
 )
 
@@ -128,13 +131,14 @@ func (s *Scheduler) wait(ctx context.Context, watcher object.Watcher) ([]object.
 
 // load starts from what there is.
 func (s *Scheduler) load(ctx context.Context) (object.Watcher, error) {
-	watcher, err := s.Store.Watch(0, podKind, nodeKind, namespaceKind, budgetKind)
+	watcher, err := s.Store.Watch(0, podKind, nodeKind, namespaceKind, budgetKind, claimKind, volumeKind, classKind)
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: watch the store: %w", err)
 	}
 	s.snapshot, s.queue, s.budgets = placement.NewSnapshot(), newQueue(), newBudgets()
+	s.snapshot.Volumes = volumes.New()
 	s.seen, s.listed = map[object.Key]object.Object{}, map[schema.GroupKind]uint64{}
-	for _, kind := range []schema.GroupKind{namespaceKind, nodeKind, budgetKind, podKind} {
+	for _, kind := range []schema.GroupKind{namespaceKind, classKind, volumeKind, claimKind, nodeKind, budgetKind, podKind} {
 		objs, revision := s.Store.List(kind, "")
 		s.listed[kind] = revision
 		for _, obj := range objs {
@@ -164,6 +168,8 @@ func (s *Scheduler) observe(ev object.Event) {
 		s.budgets.observe(ev, obj)
 	case *corev1.Pod:
 		s.pod(ev, obj, old)
+	case *corev1.PersistentVolumeClaim, *corev1.PersistentVolume, *storagev1.StorageClass:
+		s.storage(ev)
 	}
 }
 
@@ -193,6 +199,7 @@ func (s *Scheduler) node(ev object.Event, node *corev1.Node, old object.Object) 
 	if before == nil || before.Spec.Unschedulable != node.Spec.Unschedulable ||
 		!apiequality.Semantic.DeepEqual(before.Spec.Taints, node.Spec.Taints) ||
 		!apiequality.Semantic.DeepEqual(before.Labels, node.Labels) ||
+		before.Annotations[storage.VolumesAnnotation] != node.Annotations[storage.VolumesAnnotation] ||
 		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, node.Status.Allocatable) {
 		s.queue.wake(func(p *corev1.Pod, causes placement.Cause) bool {
 			return causes&placement.ByPods != 0 || placement.Fits(p, s.snapshot, node.Name)

@@ -26,6 +26,8 @@ type Facts struct {
 	// errors become the message of CreateContainerConfigError.
 	ConfigMap func(name string) (*corev1.ConfigMap, error)
 	Secret    func(name string) (*corev1.Secret, error)
+	// Volume returns the volume that a claim of the pod's namespace is bound to.
+	Volume func(claim string) (*corev1.PersistentVolume, error)
 	// Token returns a token of the pod's service account for an audience
 	// (empty: the API server), valid for some time.
 	Token func(audience string, seconds int64) (string, error)

@@ -27,6 +27,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/nodes/machine"
 	"headway.dev/nodes/objects"
 	"headway.dev/nodes/runtime"
@@ -50,8 +51,10 @@ type Config struct {
 	NodeName, NodeIP string
 	Client           kubernetes.Interface
 	Labels           map[string]string
-	Taints           []corev1.Taint
-	MaxPods          int
+	// VolumesDir is where the node keeps volumes that outlive pods.
+	VolumesDir string
+	Taints     []corev1.Taint
+	MaxPods    int
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's.
 	Version, RuntimeVersion string
@@ -155,6 +158,9 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 		},
 	}, Spec: corev1.NodeSpec{Taints: n.cfg.Taints}}
 	maps.Copy(want.Labels, n.cfg.Labels)
+	if n.cfg.VolumesDir != "" {
+		want.Annotations = map[string]string{storage.VolumesAnnotation: n.cfg.VolumesDir}
+	}
 	if podCIDR != "" {
 		want.Spec.PodCIDR, want.Spec.PodCIDRs = podCIDR, []string{podCIDR}
 	}
@@ -167,15 +173,16 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 	if err != nil {
 		return nil, err
 	}
-	missing := map[string]string{}
-	for k, v := range want.Labels {
-		if have.Labels[k] != v {
-			missing[k] = v
-		}
-	}
 	change := map[string]any{}
-	if len(missing) > 0 {
-		change["metadata"] = map[string]any{"labels": missing}
+	metadata := map[string]any{}
+	if missing := without(want.Labels, have.Labels); len(missing) > 0 {
+		metadata["labels"] = missing
+	}
+	if missing := without(want.Annotations, have.Annotations); len(missing) > 0 {
+		metadata["annotations"] = missing
+	}
+	if len(metadata) > 0 {
+		change["metadata"] = metadata
 	}
 	if podCIDR != "" && have.Spec.PodCIDR == "" {
 		change["spec"] = map[string]any{"podCIDR": podCIDR, "podCIDRs": []string{podCIDR}}
@@ -188,6 +195,17 @@ func (n *Node) tryNode(ctx context.Context, podCIDR string) (*corev1.Node, error
 		return nil, err
 	}
 	return nodes.Patch(ctx, n.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+}
+
+// without are the pairs of want that have does not have.
+func without(want, have map[string]string) map[string]string {
+	missing := map[string]string{}
+	for k, v := range want {
+		if have[k] != v {
+			missing[k] = v
+		}
+	}
+	return missing
 }
 
 // awaitPodCIDR waits until the control plane has given the node its range.

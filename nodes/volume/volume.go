@@ -1,5 +1,6 @@
 // Package volume makes a pod's volumes on this machine's disk: configMap,
-// secret, downwardAPI, projected, emptyDir and hostPath.
+// secret, downwardAPI, projected, emptyDir and hostPath, and volumes of claims that
+// outlive it.
 //
 // [Manager.Setup] creates what is missing and rewrites what changed, so it is
 // both the mount and the refresh; [Manager.Mounts] turns a container's
@@ -36,6 +37,7 @@ import (
 // Manager keeps the volumes of all pods below one directory.
 type Manager struct {
 	dir   string
+	kept  string // see Keep
 	log   *slog.Logger
 	reach reach
 }
@@ -90,6 +92,8 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 	case v.HostPath != nil:
 		_, err := do(&m.reach, v.HostPath.Path, func() (struct{}, error) { return struct{}{}, checkHostPath(v.HostPath) }, nil)
 		return err
+	case v.PersistentVolumeClaim != nil:
+		return m.persistent(p, v.PersistentVolumeClaim.ClaimName, dir, facts)
 	case v.EmptyDir != nil:
 		return m.emptyDir(p, v.EmptyDir, dir, facts)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -110,7 +114,7 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 		}
 		return files.write(dir, fsGroup(p))
 	default:
-		return errors.New("this volume type is not supported: use configMap, secret, downwardAPI, projected, emptyDir or hostPath")
+		return errors.New("this volume type is not supported: use configMap, secret, downwardAPI, projected, emptyDir, hostPath or persistentVolumeClaim")
 	}
 }
 
@@ -166,13 +170,19 @@ func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string)
 		if v.HostPath != nil {
 			source = v.HostPath.Path
 		}
+		if v.PersistentVolumeClaim != nil {
+			var err error
+			if source, err = os.Readlink(source); err != nil {
+				return nil, fmt.Errorf("find volume %q: %w", v.Name, err)
+			}
+		}
 		sub := vm.SubPath
 		if vm.SubPathExpr != "" {
 			sub = expand(vm.SubPathExpr)
 		}
 		if sub != "" {
 			target := filepath.Join(m.PodDir(p.UID), "subpaths", c.Name, fmt.Sprint(i))
-			if err := m.bindSubPath(source, sub, target, vm.ReadOnly || readOnly(v)); err != nil {
+			if err := m.bindSubPath(source, sub, target, vm.ReadOnly || readOnly(v) || claimedReadOnly(v)); err != nil {
 				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", vm.Name, c.Name, err)
 			}
 			source = target
@@ -182,7 +192,7 @@ func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string)
 			target = "/" + target
 		}
 		mounts = append(mounts, runtime.Mount{
-			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || readOnly(v), Propagation: propagation(vm.MountPropagation),
+			HostPath: source, ContainerPath: target, ReadOnly: vm.ReadOnly || readOnly(v) || claimedReadOnly(v), Propagation: propagation(vm.MountPropagation),
 		})
 	}
 	return mounts, nil
@@ -192,6 +202,11 @@ func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string)
 // writes into it would lose its changes with the next update.
 func readOnly(v *corev1.Volume) bool {
 	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+}
+
+// claimedReadOnly reports whether the pod wants only to read the volume of a claim.
+func claimedReadOnly(v *corev1.Volume) bool {
+	return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
 }
 
 func propagation(mode *corev1.MountPropagationMode) string {

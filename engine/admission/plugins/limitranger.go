@@ -14,6 +14,7 @@ import (
 	podresource "k8s.io/component-helpers/resource"
 
 	chain "headway.dev/engine/admission"
+	"headway.dev/engine/quota"
 	"headway.dev/manifests/model/object"
 )
 
@@ -36,7 +37,7 @@ func (limitRanger) Handles(op admission.Operation) bool {
 
 // Wants implements admission.Selective.
 func (limitRanger) Wants(resource schema.GroupResource, subresource string) bool {
-	return resource == pods && (subresource == "" || subresource == resize)
+	return resource == pods && (subresource == "" || subresource == resize) || resource == claims && subresource == ""
 }
 
 // sizedPod is the pod that is created or resized, nil if it is something else.
@@ -116,6 +117,9 @@ func setResources(pod *corev1.Pod, item corev1.LimitRangeItem) {
 
 // Validate implements admission.ValidationInterface.
 func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	if claim, ok := attrs.GetObject().(*corev1.PersistentVolumeClaim); ok {
+		return p.validateClaim(ctx, attrs, claim)
+	}
 	pod := sizedPod(attrs)
 	if pod == nil {
 		return nil
@@ -132,7 +136,34 @@ func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _
 				}
 			case corev1.LimitTypePod:
 				errs = append(errs, outOfBounds(item, podresource.PodRequests(pod, podresource.PodResourcesOptions{}), podresource.PodLimits(pod, podresource.PodResourcesOptions{}))...)
-			case corev1.LimitTypePersistentVolumeClaim: // there are no claims
+			case corev1.LimitTypePersistentVolumeClaim: // of claims
+			}
+		}
+		if err := utilerrors.NewAggregate(errs); err != nil {
+			return admission.NewForbidden(attrs, err)
+		}
+	}
+	return nil
+}
+
+// validateClaim has a claim ask for an amount within the bounds.
+func (p limitRanger) validateClaim(ctx context.Context, attrs admission.Attributes, claim *corev1.PersistentVolumeClaim) error {
+	for _, r := range p.ranges(ctx, attrs.GetNamespace()) {
+		var errs []error
+		for _, item := range r.Spec.Limits {
+			if item.Type != corev1.LimitTypePersistentVolumeClaim {
+				continue
+			}
+			least := item
+			least.Max, least.MaxLimitRequestRatio = nil, nil
+			errs = append(errs, outOfBounds(least, claim.Spec.Resources.Requests, nil)...)
+			for _, name := range slices.Sorted(maps.Keys(item.Max)) {
+				most := item.Max[name]
+				if request, ok := claim.Spec.Resources.Requests[name]; !ok {
+					errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s.  No request is specified", name, item.Type, most.String()))
+				} else if request.Cmp(most) > 0 {
+					errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s, but request is %s", name, item.Type, most.String(), request.String()))
+				}
 			}
 		}
 		if err := utilerrors.NewAggregate(errs); err != nil {
@@ -185,4 +216,22 @@ func outOfBounds(item corev1.LimitRangeItem, requests, limits corev1.ResourceLis
 		}
 	}
 	return errs
+}
+
+// resourceQuota is ResourceQuota: what is created must not use more than the quotas
+// of its namespace have left. The store checks it again for whatever is written, at
+// the point of commit; here dry runs are checked, too.
+type resourceQuota struct {
+	stored object.Reader
+	quotas quota.Quotas
+}
+
+// Handles implements admission.Interface.
+func (resourceQuota) Handles(op admission.Operation) bool {
+	return op == admission.Create || op == admission.Update
+}
+
+// Validate implements admission.ValidationInterface.
+func (p resourceQuota) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	return p.quotas.Check(chain.View(ctx, p.stored), attrs.GetKind().GroupKind(), attrs)
 }

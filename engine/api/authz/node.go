@@ -12,10 +12,14 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
 )
 
-var podKind = schema.GroupKind{Kind: "Pod"}
+var (
+	podKind    = schema.GroupKind{Kind: "Pod"}
+	volumeKind = schema.GroupKind{Kind: "PersistentVolume"}
+)
 
 // NodeName returns the name of the node that a user is: system:node:NAME in the
 // group system:nodes, as in Kubernetes.
@@ -66,6 +70,7 @@ var (
 		{"", configMaps, read, referenced},
 		{"", secrets, read, referenced},
 		{"", claims, []string{"get"}, referenced},
+		{"", "persistentvolumes", slices.Concat(read, []string{"patch"}), ownVolume},
 		{"", "serviceaccounts/token", []string{"create"}, accountOfPod},
 		// Its server asks who may read logs and run commands.
 		{"authentication.k8s.io", "tokenreviews", []string{"create"}, nil},
@@ -145,6 +150,30 @@ func referenced(n Node, node string, a authorizer.Attributes) string {
 		return "can only read namespaced object of this type"
 	}
 	return n.related(node, a.GetResource(), a.GetNamespace(), name)
+}
+
+// ownVolume grants the volumes that claims of the node's pods are bound to, and those
+// that have their data on the node, which it asks for by their label: it removes the
+// data of those that are deleted, and says so (restrict.Node).
+func ownVolume(n Node, node string, a authorizer.Attributes) string {
+	if a.GetVerb() == "list" || a.GetVerb() == "watch" {
+		requirements, _ := a.GetLabelSelector()
+		for _, r := range requirements {
+			if values := r.Values().UnsortedList(); r.Key() == storage.NodeLabel && len(values) == 1 && values[0] == node &&
+				(r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals || r.Operator() == selection.In) {
+				return ""
+			}
+		}
+		return "can only list/watch persistentvolumes with " + storage.NodeLabel + " label selector"
+	}
+	pv, _ := n.Reader.Get(object.Key{GroupKind: volumeKind, Name: a.GetName()}).(*corev1.PersistentVolume)
+	if pv != nil && pv.Labels[storage.NodeLabel] == node {
+		return ""
+	}
+	if pv != nil && a.GetVerb() == "get" && pv.Spec.ClaimRef != nil {
+		return n.related(node, claims, pv.Spec.ClaimRef.Namespace, pv.Spec.ClaimRef.Name)
+	}
+	return fmt.Sprintf("no relationship found between node '%s' and this object", node)
 }
 
 // accountOfPod grants tokens of the accounts that the node's pods run with.

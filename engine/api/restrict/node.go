@@ -37,6 +37,8 @@ func Node(attrs admission.Attributes, reader object.Reader) error {
 	switch attrs.GetResource().GroupResource() {
 	case schema.GroupResource{Resource: "pods"}:
 		return n.pod()
+	case schema.GroupResource{Resource: "persistentvolumes"}:
+		return n.volume()
 	case schema.GroupResource{Resource: "nodes"}:
 		return n.itself()
 	case schema.GroupResource{Resource: "serviceaccounts"}:

@@ -1,5 +1,5 @@
 // Package bootstrap maintains the objects that every cluster has: its system
-// namespaces and priority classes, the Service default/kubernetes with the address
+// namespaces and priority classes, the default StorageClass, the Service default/kubernetes with the address
 // of the API, and what the servers of aggregated APIs need to know whom requests are
 // from.
 package bootstrap
@@ -21,6 +21,7 @@ import (
 	"headway.dev/engine/rbac"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/kinds/scheduling"
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/object"
 )
 
@@ -75,6 +76,8 @@ func (c *controller) keeps(key object.Key) bool {
 	switch key.GroupKind {
 	case control.PriorityClass:
 		return scheduling.IsSystem(key.Name)
+	case control.StorageClass:
+		return key.Name == storage.LocalClass
 	case control.Namespace:
 		return slices.Contains(namespaces(), key.Name)
 	case control.ConfigMap:
@@ -99,6 +102,9 @@ func (c *controller) ensure(ctx context.Context) error {
 		if c.Store.Get(object.Key{GroupKind: control.PriorityClass, Name: class.Name}) == nil {
 			changes = append(changes, change.Absent(change.Create(class, now)))
 		}
+	}
+	if c.Store.Get(object.Key{GroupKind: control.StorageClass, Name: storage.LocalClass}) == nil {
+		changes = append(changes, change.Absent(change.Create(storage.Local(), now)))
 	}
 	authentication, err := c.authentication(now)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -36,6 +37,9 @@ var (
 	ControllerRevision    = schema.GroupKind{Group: appsv1.GroupName, Kind: "ControllerRevision"}
 	ReplicaSet            = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
 	Job                   = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+	PersistentVolume      = schema.GroupKind{Kind: "PersistentVolume"}
+	PersistentVolumeClaim = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	StorageClass          = schema.GroupKind{Group: storagev1.GroupName, Kind: "StorageClass"}
 	CronJob               = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
 )
 

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"headway.dev/engine/scheduler/volumes"
 )
 
 // cycle is one look at one pod.
@@ -12,6 +14,7 @@ type cycle struct {
 	s        *Snapshot
 	p        *podInfo
 	template *template
+	needs    *volumes.Needs // nil for nothing
 	// standing is nil if nothing is kept of what the nodes say.
 	standing *standing
 	// trying is a node whose pods are being put on and off.
@@ -41,7 +44,7 @@ type spread struct {
 }
 
 func newCycle(p *podInfo, s *Snapshot) *cycle {
-	c := &cycle{s: s, p: p, template: templateOf(p, s)}
+	c := &cycle{s: s, p: p, template: templateOf(p, s), needs: s.Volumes.NeedsOf(p.pod.Namespace, p.claims)}
 	c.count()
 	return c
 }
@@ -217,6 +220,11 @@ func (c *cycle) check(n *nodeInfo) *verdict {
 	if v := c.alone(n); v != nil {
 		return v
 	}
+	if c.needs != nil {
+		if v := c.volumes(n); v != nil {
+			return v
+		}
+	}
 	for i := range c.hard {
 		x := &c.hard[i]
 		d := x.top.of[n.slot]
@@ -244,7 +252,16 @@ func (c *cycle) ask(n *nodeInfo) *verdict {
 // plain reports whether only the resources that every node has decide which of a
 // node's pods are in the way.
 func (c *cycle) plain(n *nodeInfo) bool {
-	return len(c.hard)+len(c.attract)+len(c.repel)+len(c.barred)+len(c.p.ports)+len(c.p.exact.others) == 0 && len(c.keptFor(n)) == 0
+	return c.needs == nil && len(c.hard)+len(c.attract)+len(c.repel)+len(c.barred)+len(c.p.ports)+len(c.p.exact.others) == 0 && len(c.keptFor(n)) == 0
+}
+
+// volumes asks for those of the pod's claims.
+func (c *cycle) volumes(n *nodeInfo) *verdict {
+	refusal := c.needs.Check(n.node)
+	if refusal == volumes.Whole {
+		return &verdict{[]string{c.needs.Whole}, true, ByVolumes}
+	}
+	return volumeVerdicts[refusal]
 }
 
 // between looks at affinity between pods.
@@ -289,6 +306,9 @@ func concerns(waiting, other *podInfo, s *Snapshot) bool {
 				return true
 			}
 		}
+	}
+	if other.pod.Namespace == waiting.pod.Namespace && slices.ContainsFunc(waiting.claims, func(c string) bool { return slices.Contains(other.claims, c) }) {
+		return true
 	}
 	return slices.ContainsFunc(other.repel, func(t *term) bool { return t.matches(waiting.pod, s) })
 }

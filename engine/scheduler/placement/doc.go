@@ -6,8 +6,9 @@
 //
 // A node is filtered by, in this order: spec.unschedulable, spec.nodeName,
 // taints, node selector and affinity, host ports, resources (CPU, memory,
-// ephemeral storage, extended ones and the number of pods), topology spread, and
-// affinity between pods. It is scored by free resources, by the balance of CPU
+// ephemeral storage, extended ones and the number of pods), volumes of claims (those
+// that are bound, and those that can be had), topology spread, and affinity between
+// pods. It is scored by free resources, by the balance of CPU
 // and memory, by spread, by preferred affinity to nodes and pods, by taints with
 // PreferNoSchedule and by the images it has, with the weights of Kubernetes'
 // default scheduler. The words of the reasons are Kubernetes' own.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/engine/scheduler/volumes"
 )
 
 // Verdict is the answer of one node about a pod.
@@ -113,6 +115,11 @@ func Concerns(waiting, other *corev1.Pod, s *Snapshot) bool {
 func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 	s.cycles++
 	c := newStandingCycle(s.read(pod), s)
+	if c.needs != nil && c.needs.Whole != "" {
+		f := c.failure(refusals{&verdict{[]string{c.needs.Whole}, true, ByVolumes}: s.Len()})
+		f.whole = c.needs.Whole
+		return "", f
+	}
 	if n := s.nodes[pod.Status.NominatedNodeName]; n != nil && n.node != nil && c.filter(n) == nil {
 		return n.name, nil
 	}
@@ -139,6 +146,17 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 		return c.best(fitting, by).name, nil
 	}
 	return "", c.failure(refused.end())
+}
+
+// VolumesOn returns what the claims of a pod need that has been picked a node.
+func VolumesOn(pod *corev1.Pod, s *Snapshot, node string) volumes.Plan {
+	p := s.read(pod)
+	needs, n := s.Volumes.NeedsOf(pod.Namespace, p.claims), s.nodes[node]
+	if needs == nil || n == nil || n.node == nil {
+		return volumes.Plan{}
+	}
+	plan, _ := needs.Bind(n.node)
+	return plan
 }
 
 // candidates are the nodes to ask, and which of them first.
@@ -218,6 +236,9 @@ func (p *podInfo) class() string {
 		fmt.Fprintf(&b, "\n%s %d %d %v %v %s", k.topology, k.maxSkew, k.minDomains, k.affinity, k.taints, k.key)
 	}
 	// Terms of others are about the labels.
+	if len(p.claims) > 0 {
+		fmt.Fprintf(&b, "\n%q", p.claims)
+	}
 	fmt.Fprintf(&b, "\n%v %s", p.pod.Labels, p.pod.Status.NominatedNodeName)
 	return b.String()
 }

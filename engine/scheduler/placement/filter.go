@@ -9,6 +9,8 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
+
+	"headway.dev/engine/scheduler/volumes"
 )
 
 const anyAddress = "0.0.0.0"
@@ -24,6 +26,8 @@ const (
 	ByRoom
 	// ByPods: affinity between pods, and spread.
 	ByPods
+	// ByVolumes: claims and volumes.
+	ByVolumes
 )
 
 // verdict is why a pod does not fit on a node; nil if it does.
@@ -48,6 +52,14 @@ var (
 	repelled  = &verdict{[]string{"node(s) didn't match pod anti-affinity rules"}, false, ByPods}
 	barred    = &verdict{[]string{"node(s) didn't satisfy existing pods anti-affinity rules"}, false, ByPods}
 )
+
+// volumeVerdicts are those about volumes.
+var volumeVerdicts = map[volumes.Refusal]*verdict{
+	volumes.InUse:     {[]string{"node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"}, false, ByPods | ByVolumes},
+	volumes.Gone:      {[]string{"node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"}, true, ByVolumes},
+	volumes.Elsewhere: {[]string{"node(s) didn't match PersistentVolume's node affinity"}, true, ByVolumes},
+	volumes.NotFound:  {[]string{"node(s) didn't find available persistent volumes to bind"}, true, ByVolumes},
+}
 
 // static are the verdicts that depend on the node's object only, by the code
 // under which a template keeps them. unread is none yet.

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"headway.dev/engine/scheduler/volumes"
 )
 
 type hostPort struct {
@@ -32,6 +34,7 @@ type podInfo struct {
 	leaving       bool      // it has been asked to stop
 	since         time.Time // it runs
 	images        []string
+	claims        []string // names of PersistentVolumeClaims
 
 	// template is equal for pods that the static filters and scores treat alike.
 	template  string
@@ -69,6 +72,7 @@ func newPodInfo(pod *corev1.Pod) *podInfo {
 			p.addPorts(c)
 		}
 	}
+	p.claims = volumes.ClaimsOf(pod)
 	p.readAffinity()
 	p.hard = constraintsOf(pod, corev1.DoNotSchedule)
 	p.soft = constraintsOf(pod, corev1.ScheduleAnyway)

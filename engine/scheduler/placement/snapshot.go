@@ -10,6 +10,8 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+
+	"headway.dev/engine/scheduler/volumes"
 )
 
 // Snapshot is the nodes, and what the pods on them take.
@@ -44,6 +46,9 @@ type Snapshot struct {
 	carriers   map[string]*carrier
 	byTerm     index[*carrier]
 	owners     map[types.UID]*counts
+
+	// Volumes says what the claims of pods have, which is not asked for if it is nil.
+	Volumes *volumes.State
 
 	cycles uint64 // how many pods were looked at
 	// version changes with the pods and the nodes.
@@ -332,6 +337,7 @@ func (s *Snapshot) count(p *podInfo, sign int64) {
 	n.priorities.add(p.priority, int(sign))
 	s.tallied(p, sign)
 	s.carry(p, sign)
+	s.Volumes.Count(p.pod.Namespace, p.claims, int(sign))
 	if p.owner != "" && !p.leaving {
 		of := s.owners[p.owner]
 		if of == nil {

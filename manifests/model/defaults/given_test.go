@@ -12,6 +12,15 @@ func allCases() map[string]struct{ in, want string } {
 // given are cases in which all is given that has a default, and some more.
 var given = map[string]struct{ in, want string }{
 	"resource quota, own values": {in: `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 1m, pods: "1"}}}`},
+	"claim, own values": {
+		in: `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: c}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, volumeMode: Block}, status: {phase: Bound}}`,
+	},
+	"volume, own values": {
+		in: `{apiVersion: v1, kind: PersistentVolume, metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Gi}, hostPath: {path: /srv, type: Directory}, persistentVolumeReclaimPolicy: Delete, volumeMode: Block}, status: {phase: Bound}}`,
+	},
+	"storage class, own values": {
+		in: `{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: s}, provisioner: example.com/disks, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}`,
+	},
 	"priority class, own values": {in: `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 7, preemptionPolicy: Never}`},
 	"limit range, fractions": {
 		in:   `{apiVersion: v1, kind: LimitRange, metadata: {name: l}, spec: {limits: [{type: Pod, max: {cpu: 100.5m}, min: {cpu: 10.5m}, maxLimitRequestRatio: {cpu: 1.0001}}]}}`,

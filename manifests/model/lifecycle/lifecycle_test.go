@@ -261,6 +261,10 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []corev1.ReplicationControllerCondition{{Type: corev1.ReplicationControllerConditionType(typ)}}
 	case *policyv1.PodDisruptionBudget:
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
+	case *corev1.PersistentVolume: // which has none
+		obj.Status.Reason = typ
+	case *corev1.PersistentVolumeClaim:
+		obj.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimConditionType(typ)}}
 	case *corev1.ResourceQuota: // which has none
 		obj.Status.Used = corev1.ResourceList{corev1.ResourceName(typ): {}}
 	case *corev1.Service:
@@ -308,6 +312,10 @@ func condition(obj object.Object) string {
 		return string(obj.Status.Conditions[0].Type)
 	case *policyv1.PodDisruptionBudget:
 		return obj.Status.Conditions[0].Type
+	case *corev1.PersistentVolume:
+		return obj.Status.Reason
+	case *corev1.PersistentVolumeClaim:
+		return string(obj.Status.Conditions[0].Type)
 	case *corev1.ResourceQuota:
 		for name := range obj.Status.Used {
 			return string(name)

@@ -288,3 +288,8 @@ func spreadKeys(c *corev1.TopologySpreadConstraint, path *field.Path) field.Erro
 	}
 	return errs
 }
+
+// NodeSelector is the rule about which nodes a PersistentVolume can be reached from.
+func NodeSelector(s *corev1.NodeSelector, path *field.Path) field.ErrorList {
+	return nodeSelector(s, path)
+}

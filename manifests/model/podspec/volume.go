@@ -268,3 +268,17 @@ func propagation(mode corev1.MountPropagationMode, c *corev1.Container, path *fi
 	}
 	return errs
 }
+
+// HostPath is the rule about a directory or file of the node.
+func HostPath(h *corev1.HostPathVolumeSource, path *field.Path) field.ErrorList {
+	return hostPath(h, path)
+}
+
+// Claims calls see with the name of each claim that a pod's volumes name.
+func Claims(s *corev1.PodSpec, see func(claim string)) {
+	for i := range s.Volumes {
+		if c := s.Volumes[i].PersistentVolumeClaim; c != nil {
+			see(c.ClaimName)
+		}
+	}
+}

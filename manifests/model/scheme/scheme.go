@@ -32,6 +32,7 @@ import (
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/scheduling"
 	"headway.dev/manifests/model/kinds/source"
+	"headway.dev/manifests/model/kinds/storage"
 	"headway.dev/manifests/model/kinds/storagemigration"
 	"headway.dev/manifests/model/object"
 )
@@ -52,6 +53,7 @@ var groups = []kind.Group{
 	policy.Group,
 	rbac.Group,
 	scheduling.Group,
+	storage.Group,
 	storagemigration.Group,
 	source.Group,
 	kustomize.Group,

@@ -24,7 +24,7 @@ const lockFile = "lock"
 // dataNames are what Headway has in a data dir, and what earlier versions had
 // (commit-status.json).
 var dataNames = []string{
-	engine.StoreFile, "pki", "repo.git", "git", "commit-status.json", "runtime", "pods", "logs", "network", "images", "kubeconfig", lockFile,
+	engine.StoreFile, "pki", "repo.git", "git", "commit-status.json", "runtime", "pods", "volumes", "logs", "network", "images", "kubeconfig", lockFile,
 }
 
 // cutOff begin the names of what a write that was cut off leaves.

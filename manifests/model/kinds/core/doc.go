@@ -10,5 +10,5 @@ import (
 // Group is the kinds of v1.
 var Group = kind.Group{
 	AddToScheme: corev1.AddToScheme,
-	Kinds:       []*kind.Kind{namespace, node, pod, configMap, secret, service, endpoints, Event, serviceAccount, podTemplate, replicationController, limitRange, resourceQuota},
+	Kinds:       []*kind.Kind{namespace, node, pod, configMap, secret, service, endpoints, Event, serviceAccount, persistentVolume, persistentVolumeClaim, podTemplate, replicationController, limitRange, resourceQuota},
 }

@@ -45,10 +45,11 @@ var podHonours = honour.Types{
 			Asks: honour.When(func(o *corev1.PodOS) bool { return o.Name == corev1.Windows }),
 		}},
 	},
-	honour.Of[corev1.LocalObjectReference](): {Honoured: "name"},
-	honour.Of[corev1.Volume]():               {Honoured: "name VolumeSource"},
-	honour.Of[corev1.VolumeSource]():         volumeSourceFields,
-	honour.Of[corev1.HostPathVolumeSource](): {Honoured: "path type"},
+	honour.Of[corev1.LocalObjectReference]():              {Honoured: "name"},
+	honour.Of[corev1.Volume]():                            {Honoured: "name VolumeSource"},
+	honour.Of[corev1.VolumeSource]():                      volumeSourceFields,
+	honour.Of[corev1.HostPathVolumeSource]():              {Honoured: "path type"},
+	honour.Of[corev1.PersistentVolumeClaimVolumeSource](): {Honoured: "claimName readOnly"},
 	honour.Of[corev1.EmptyDirVolumeSource](): {
 		Honoured: "medium sizeLimit",
 		Rules: map[string]*honour.Rule{

@@ -1,0 +1,105 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"headway.dev/engine/controllers/control"
+	"headway.dev/manifests/model/change"
+	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
+)
+
+var errChanged = errors.New("it has changed meanwhile")
+
+// The finalizers of what is in use.
+const (
+	ClaimProtection  = "kubernetes.io/pvc-protection"
+	VolumeProtection = "kubernetes.io/pv-protection"
+)
+
+// NewClaimProtection makes the controller that holds claims which pods use.
+func NewClaimProtection(env control.Env) control.Controller {
+	pods := podsByClaim(env)
+	return control.Controller{
+		Name: "persistentvolumeclaim-protection-controller",
+		Keys: func(ev object.Event, add func(object.Key)) {
+			switch obj := ev.Object.(type) {
+			case *corev1.PersistentVolumeClaim:
+				add(ev.Key)
+			case *corev1.Pod:
+				if ev.Type == object.Deleted || ended(obj) {
+					podspec.Claims(&obj.Spec, func(name string) { add(claimKey(obj.Namespace, name)) })
+				}
+			}
+		},
+		Reconcile: func(ctx context.Context, key object.Key) (time.Duration, error) {
+			claim := control.Get[corev1.PersistentVolumeClaim](env.Store, key)
+			if claim == nil {
+				return 0, nil
+			}
+			used := slices.ContainsFunc(pods.Get(key.Namespace+"/"+key.Name), func(obj object.Object) bool {
+				pod, ok := obj.(*corev1.Pod)
+				return ok && pod.Spec.NodeName != "" && !ended(pod)
+			})
+			return 0, protect(ctx, env, key, claim, ClaimProtection, used)
+		},
+	}
+}
+
+// NewVolumeProtection makes the controller that holds volumes which are bound.
+func NewVolumeProtection(env control.Env) control.Controller {
+	return control.Controller{
+		Name: "persistentvolume-protection-controller",
+		Keys: func(ev object.Event, add func(object.Key)) {
+			if ev.Key.GroupKind == control.PersistentVolume {
+				add(ev.Key)
+			}
+		},
+		Reconcile: func(ctx context.Context, key object.Key) (time.Duration, error) {
+			pv := control.Get[corev1.PersistentVolume](env.Store, key)
+			if pv == nil {
+				return 0, nil
+			}
+			return 0, protect(ctx, env, key, pv, VolumeProtection, pv.Status.Phase == corev1.VolumeBound)
+		},
+	}
+}
+
+// protect adds the finalizer to what is not being deleted, and takes it from what is
+// and is not used.
+func protect(ctx context.Context, env control.Env, key object.Key, obj object.Object, finalizer string, used bool) error {
+	has := slices.Contains(obj.GetFinalizers(), finalizer)
+	leaves := obj.GetDeletionTimestamp() != nil
+	if leaves != has || leaves && used {
+		return nil
+	}
+	write := control.Guarded(change.Patch(key, func(current object.Object) bool {
+		list := slices.DeleteFunc(slices.Clone(current.GetFinalizers()), func(f string) bool { return f == finalizer })
+		if !leaves {
+			list = append(list, finalizer)
+		}
+		current.SetFinalizers(list)
+		return true
+	}), unchanged(obj))
+	if _, err := env.Commit(ctx, change.Tx{Changes: []change.Change{write}}); err != nil {
+		return fmt.Errorf("protect %s: %w", key, err)
+	}
+	return nil
+}
+
+// ended reports whether a pod's containers use no volume any more, as Kubernetes
+// tells it.
+func ended(pod *corev1.Pod) bool {
+	if control.Terminal(pod) {
+		return true
+	}
+	return pod.DeletionTimestamp != nil && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.State.Terminated == nil && s.State.Waiting == nil
+	})
+}

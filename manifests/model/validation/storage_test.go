@@ -1,0 +1,113 @@
+package validation_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const subdomain = `a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`
+
+func claimCases(t *testing.T) {
+	t.Helper()
+	type claim = *corev1.PersistentVolumeClaim
+	size := func(s string) func(claim) {
+		return func(c claim) { c.Spec.Resources.Requests = corev1.ResourceList{"storage": resource.MustParse(s)} }
+	}
+	modes := func(modes ...corev1.PersistentVolumeAccessMode) func(claim) {
+		return func(c claim) { c.Spec.AccessModes = modes }
+	}
+	base := `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data, namespace: shop}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}}}`
+	create(t, base, cases[claim]{
+		"no class":      {func(c claim) { c.Spec.StorageClassName = new("") }, nil},
+		"no modes":      {modes(), []string{"spec.accessModes: Required value: at least 1 access mode is required"}},
+		"mode":          {modes("Write"), []string{`spec.accessModes: Unsupported value: "Write": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`}},
+		"one pod, more": {modes(corev1.ReadWriteOncePod, corev1.ReadWriteOnce), []string{"spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes"}},
+		"no size":       {func(c claim) { c.Spec.Resources.Requests = nil }, []string{"spec.resources[storage]: Required value"}},
+		"size 0":        {size("0"), []string{`spec.resources[storage]: Invalid value: "0": must be greater than zero`}},
+		"class":         {func(c claim) { c.Spec.StorageClassName = new("Fast") }, []string{`spec.storageClassName: Invalid value: "Fast": ` + subdomain}},
+		"volume mode": {func(c claim) { c.Spec.VolumeMode = new(corev1.PersistentVolumeMode("Tape")) }, []string{
+			`spec.volumeMode: Unsupported value: "Tape": supported values: "Block", "Filesystem"`,
+		}},
+		"selector": {func(c claim) {
+			c.Spec.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}
+		}, []string{`spec.selector.matchExpressions[0].operator: Invalid value: "Like": not a valid selector operator`}},
+	})
+	const immutable = "spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+	update(t, base, cases[claim]{
+		"volume":        {func(c claim) { c.Spec.VolumeName = "v" }, nil},
+		"default class": {func(c claim) { c.Spec.StorageClassName = new("slow") }, nil},
+		"labels":        {func(c claim) { c.Labels = map[string]string{"a": "b"} }, nil},
+		"modes":         {modes(corev1.ReadWriteMany), []string{immutable}},
+		"more, pending": {size("3Gi"), []string{immutable}},
+	})
+	bound := `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data, namespace: shop}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}, storageClassName: a, volumeName: v}, status: {phase: Bound, capacity: {storage: 2Gi}}}`
+	update(t, bound, cases[claim]{
+		"more":  {size("3Gi"), nil},
+		"less":  {size("1Gi"), []string{"spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"}},
+		"class": {func(c claim) { c.Spec.StorageClassName = new("b") }, []string{immutable}},
+		"other": {func(c claim) { c.Spec.VolumeName = "w" }, []string{immutable}},
+	})
+	updateStatus(t, bound, cases[claim]{
+		"fine": {func(c claim) { c.Status.Phase = corev1.ClaimLost }, nil},
+		"capacity": {func(c claim) { c.Status.Capacity = corev1.ResourceList{"storage": resource.MustParse("-1")} }, []string{
+			`status.capacity[storage]: Invalid value: "-1": must be greater than or equal to 0`,
+		}},
+	})
+}
+
+func persistentVolumeCases(t *testing.T) {
+	t.Helper()
+	type pv = *corev1.PersistentVolume
+	local := func(v pv) {
+		v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/mnt"}}
+	}
+	base := `{apiVersion: v1, kind: PersistentVolume, metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], capacity: {storage: 2Gi}, hostPath: {path: /srv}}}`
+	create(t, base, cases[pv]{
+		"no modes":    {func(v pv) { v.Spec.AccessModes = nil }, []string{"spec.accessModes: Required value"}},
+		"no capacity": {func(v pv) { v.Spec.Capacity = nil }, []string{"spec.capacity: Required value", `spec.capacity: Unsupported value: null: supported values: "storage"`}},
+		"capacity 0":  {func(v pv) { v.Spec.Capacity["storage"] = resource.MustParse("0") }, []string{`spec.capacity[storage]: Invalid value: "0": must be greater than zero`}},
+		"policy": {func(v pv) { v.Spec.PersistentVolumeReclaimPolicy = "Burn" }, []string{
+			`spec.persistentVolumeReclaimPolicy: Unsupported value: "Burn": supported values: "Delete", "Recycle", "Retain"`,
+		}},
+		"no source":       {func(v pv) { v.Spec.HostPath = nil }, []string{"spec: Required value: must specify a volume type"}},
+		"no path":         {func(v pv) { v.Spec.HostPath.Path = "" }, []string{"spec.hostPath.path: Required value"}},
+		"backsteps":       {func(v pv) { v.Spec.HostPath.Path = "/a/../b" }, []string{`spec.hostPath.path: Invalid value: "/a/../b": must not contain '..'`}},
+		"two":             {func(v pv) { v.Spec.NFS = &corev1.NFSVolumeSource{Server: "s", Path: "/"} }, []string{"spec.nfs: Forbidden: may not specify more than 1 volume type"}},
+		"local, anywhere": {local, []string{"metadata.annotations: Required value: Local volume requires node affinity"}},
+		"affinity": {func(v pv) { v.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{} }, []string{
+			"spec.nodeAffinity.required: Required value: must specify required node constraints",
+		}},
+		"class": {func(v pv) { v.Spec.StorageClassName = "Fast" }, []string{`spec.storageClassName: Invalid value: "Fast": ` + subdomain}},
+	})
+	update(t, base, cases[pv]{
+		"claim":  {func(v pv) { v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "shop", Name: "data"} }, nil},
+		"policy": {func(v pv) { v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete }, nil},
+		"source": {func(v pv) { v.Spec.HostPath.Path = "/other" }, []string{"spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"}},
+	})
+}
+
+func storageClassCases(t *testing.T) {
+	t.Helper()
+	type class = *storagev1.StorageClass
+	base := `{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: example.com/disks, parameters: {kind: ssd}}`
+	create(t, base, cases[class]{
+		"no provisioner": {func(c class) { c.Provisioner = "" }, []string{"provisioner: Required value"}},
+		"policy":         {func(c class) { c.ReclaimPolicy = new(corev1.PersistentVolumeReclaimRecycle) }, []string{`reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete", "Retain"`}},
+		"mode":           {func(c class) { c.VolumeBindingMode = new(storagev1.VolumeBindingMode("Later")) }, []string{`volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"`}},
+		"parameter":      {func(c class) { c.Parameters[""] = "x" }, []string{`parameters: Invalid value: "": field can not be empty`}},
+		"topology": {func(c class) {
+			c.AllowedTopologies = []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{{Key: "zone"}}}}
+		}, []string{"allowedTopologies[0].matchLabelExpressions[0].values: Required value"}},
+	})
+	update(t, base, cases[class]{
+		"expansion":   {func(c class) { c.AllowVolumeExpansion = new(true) }, nil},
+		"parameters":  {func(c class) { c.Parameters["kind"] = "tape" }, []string{"parameters: Forbidden: updates to parameters are forbidden."}},
+		"provisioner": {func(c class) { c.Provisioner = "example.com/tapes" }, []string{"provisioner: Forbidden: updates to provisioner are forbidden."}},
+		"policy":      {func(c class) { c.ReclaimPolicy = new(corev1.PersistentVolumeReclaimRetain) }, []string{"reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."}},
+		"mode":        {func(c class) { c.VolumeBindingMode = new(storagev1.VolumeBindingWaitForFirstConsumer) }, []string{`volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
+	})
+}
