@@ -62,7 +62,7 @@ func TestPodSecurityCases(t *testing.T) {
 		"spec.securityContext.seccompProfile.type",
 		"spec.securityContext.sysctls.name",
 	}
-	for name := range strings.FieldsSeq("awsElasticBlockStore azureDisk azureFile cephfs cinder fc flexVolume flocker gcePersistentDisk gitRepo glusterfs iscsi nfs persistentVolumeClaim portworxVolume quobyte rbd scaleIO storageos vsphereVolume") {
+	for name := range strings.FieldsSeq("awsElasticBlockStore azureDisk azureFile cephfs cinder fc flexVolume flocker gcePersistentDisk gitRepo glusterfs iscsi nfs portworxVolume quobyte rbd scaleIO storageos vsphereVolume") {
 		want = append(want, "spec.volumes."+name)
 	}
 	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(beyond.fields))); diff != "" {

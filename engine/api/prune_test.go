@@ -45,7 +45,7 @@ func TestApplyPruneWithoutKinds(t *testing.T) {
 	s := apitest.Start(t)
 	const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, labels: {app: web}}\n"
 	flags := args("apply --prune -l app=web -f -")
-	const stops = `error retrieving RESTMappings to prune: invalid resource /v1, Kind=PersistentVolumeClaim, Namespaced=true: no matches for kind "PersistentVolumeClaim" in version "v1"`
+	const stops = `error retrieving RESTMappings to prune: invalid resource networking.k8s.io/v1, Kind=Ingress, Namespaced=true: no matches for kind "Ingress" in version "networking.k8s.io/v1"`
 	for _, name := range []string{"first", "second"} {
 		refuse(t, s, fmt.Sprintf(one, name), flags, "configmap/"+name+" created", stops)
 	}
