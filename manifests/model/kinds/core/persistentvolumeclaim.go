@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,11 +121,8 @@ func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 	}{
 		{corev1.ReadWriteOnce, "RWO"}, {corev1.ReadOnlyMany, "ROX"}, {corev1.ReadWriteMany, "RWX"}, {corev1.ReadWriteOncePod, "RWOP"},
 	} {
-		for _, have := range modes {
-			if have == m.mode {
-				short = append(short, m.short)
-				break
-			}
+		if slices.Contains(modes, m.mode) {
+			short = append(short, m.short)
 		}
 	}
 	return strings.Join(short, ",")
