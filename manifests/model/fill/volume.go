@@ -42,6 +42,12 @@ func volume(v *corev1.Volume) {
 	}
 }
 
+// Claim sets the defaults of a PersistentVolumeClaim, or of a template of claims.
+func Claim(c *corev1.PersistentVolumeClaim) {
+	Zero(&c.Status.Phase, corev1.ClaimPending)
+	Unset(&c.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+}
+
 func downwardFiles(files []corev1.DownwardAPIVolumeFile) {
 	for i := range files {
 		fieldRef(files[i].FieldRef)

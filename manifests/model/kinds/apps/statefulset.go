@@ -40,10 +40,9 @@ var statefulSet = kind.Define[appsv1.StatefulSet, appsv1.StatefulSetList](kind.D
 	Honours: honour.Types{
 		honour.Of[appsv1.StatefulSet](): {Honoured: "TypeMeta metadata spec status"},
 		honour.Of[appsv1.StatefulSetSpec](): {
-			Honoured: "replicas selector template podManagementPolicy updateStrategy revisionHistoryLimit minReadySeconds persistentVolumeClaimRetentionPolicy ordinals",
+			Honoured: "replicas selector template podManagementPolicy updateStrategy revisionHistoryLimit minReadySeconds persistentVolumeClaimRetentionPolicy ordinals volumeClaimTemplates",
 			Rules: map[string]*honour.Rule{
-				"volumeClaimTemplates": honour.NotServed("PersistentVolumeClaims are not served"),
-				"serviceName":          {Level: honour.Hint, Reason: "there is no cluster DNS"},
+				"serviceName": {Level: honour.Hint, Reason: "there is no cluster DNS"},
 			},
 		},
 		honour.Of[appsv1.StatefulSetUpdateStrategy]():                       {Honoured: "type rollingUpdate"},
@@ -109,4 +108,9 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	fill.Unset(&s.Spec.Replicas, 1)
 	fill.Unset(&s.Spec.RevisionHistoryLimit, 10)
 	fill.PodSpec(&s.Spec.Template.Spec)
+	for i := range s.Spec.VolumeClaimTemplates {
+		claim := &s.Spec.VolumeClaimTemplates[i]
+		claim.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
+		fill.Claim(claim)
+	}
 }

@@ -2,12 +2,15 @@ package apps
 
 import (
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -32,6 +35,9 @@ func validateStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
 		at := path.Child("persistentVolumeClaimRetentionPolicy")
 		errs = append(errs, retention(policy.WhenDeleted, at.Child("whenDeleted"))...)
 		errs = append(errs, retention(policy.WhenScaled, at.Child("whenScaled"))...)
+	}
+	for i := range s.VolumeClaimTemplates {
+		errs = append(errs, rule.ClaimSpec(&s.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
 	}
 	errs = append(errs, rule.OptionalNonNegative(s.Replicas, path.Child("replicas"))...)
 	errs = append(errs, rule.NonNegative(s.MinReadySeconds, path.Child("minReadySeconds"))...)
@@ -59,7 +65,25 @@ func validateStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
 	if !selector.Empty() && !selector.Matches(labels.Set(s.Template.Labels)) {
 		errs = append(errs, field.Invalid(template.Child("metadata", "labels"), s.Template.Labels, "`selector` does not match template `labels`"))
 	}
-	return append(errs, podspec.ValidateReplicaTemplate(&s.Template, "StatefulSet", template)...)
+	return append(errs, podspec.ValidateReplicaTemplate(withClaims(s), "StatefulSet", template)...)
+}
+
+// withClaims is the template with the volumes that its pods get of claims: containers
+// mount them, too.
+func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
+	template := s.Template
+	volumes := slices.Clip(template.Spec.Volumes)
+	for i := range s.VolumeClaimTemplates {
+		name := s.VolumeClaimTemplates[i].Name
+		if slices.ContainsFunc(volumes, func(v corev1.Volume) bool { return v.Name == name }) || len(validation.IsDNS1123Label(name)) > 0 {
+			continue
+		}
+		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		}})
+	}
+	template.Spec.Volumes = volumes
+	return &template
 }
 
 func statefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy, path *field.Path) field.ErrorList {

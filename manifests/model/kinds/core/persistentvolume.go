@@ -128,7 +128,7 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	if len(s.AccessModes) == 0 {
 		errs = append(errs, field.Required(path.Child("accessModes"), ""))
 	}
-	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
+	errs = append(errs, rule.AccessModes(s.AccessModes, path.Child("accessModes"))...)
 	capacity := path.Child("capacity")
 	if len(s.Capacity) == 0 {
 		errs = append(errs, field.Required(capacity, ""))
@@ -153,7 +153,7 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	if s.StorageClassName != "" {
 		errs = append(errs, rule.DNSSubdomain(s.StorageClassName, path.Child("storageClassName"))...)
 	}
-	return append(errs, validateVolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
+	return append(errs, rule.VolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
 }
 
 func validateSource(s *corev1.PersistentVolumeSpec, path *field.Path) field.ErrorList {

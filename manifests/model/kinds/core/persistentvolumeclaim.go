@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/component-helpers/storage/volume"
@@ -30,13 +29,10 @@ var persistentVolumeClaim = kind.Define[corev1.PersistentVolumeClaim, corev1.Per
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"),
 		Plural:           "persistentvolumeclaims", Singular: "persistentvolumeclaim", ShortNames: []string{"pvc"}, Namespaced: true,
 	},
-	Status: true,
-	Order:  190,
-	REST:   kind.REST{ReturnsDeleted: true},
-	Default: func(c *corev1.PersistentVolumeClaim) {
-		fill.Zero(&c.Status.Phase, corev1.ClaimPending)
-		fill.Unset(&c.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	},
+	Status:  true,
+	Order:   190,
+	REST:    kind.REST{ReturnsDeleted: true},
+	Default: fill.Claim,
 	Lifecycle: kind.Lifecycle[*corev1.PersistentVolumeClaim]{
 		Create: func(c *corev1.PersistentVolumeClaim) {
 			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
@@ -47,7 +43,7 @@ var persistentVolumeClaim = kind.Define[corev1.PersistentVolumeClaim, corev1.Per
 	Honours: claimHonours,
 	Rules: kind.Rules[*corev1.PersistentVolumeClaim]{
 		Name:   apivalidation.NameIsDNSSubdomain,
-		Object: func(c *corev1.PersistentVolumeClaim) field.ErrorList { return validateClaimSpec(&c.Spec, rule.Spec) },
+		Object: func(c *corev1.PersistentVolumeClaim) field.ErrorList { return rule.ClaimSpec(&c.Spec, rule.Spec) },
 		Update: validateClaimUpdate,
 		Status: func(c, _ *corev1.PersistentVolumeClaim) field.ErrorList { return validateClaimStatus(&c.Status) },
 	},
@@ -126,47 +122,6 @@ func accessModes(modes []corev1.PersistentVolumeAccessMode) string {
 		}
 	}
 	return strings.Join(short, ",")
-}
-
-func validateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	pod, others := false, false
-	for _, mode := range modes {
-		errs = append(errs, rule.NotSupported(mode, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
-		pod, others = pod || mode == corev1.ReadWriteOncePod, others || mode != corev1.ReadWriteOncePod
-	}
-	if pod && others {
-		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
-	}
-	return errs
-}
-
-func validateVolumeMode(mode *corev1.PersistentVolumeMode, path *field.Path) field.ErrorList {
-	if mode == nil {
-		return nil
-	}
-	return rule.NotSupported(*mode, path, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
-}
-
-func validateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if len(s.AccessModes) == 0 {
-		errs = append(errs, field.Required(path.Child("accessModes"), "at least 1 access mode is required"))
-	}
-	if s.Selector != nil {
-		errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
-	}
-	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
-	at := path.Child("resources").Key(string(corev1.ResourceStorage))
-	if size, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
-		errs = append(errs, field.Required(at, ""))
-	} else if size.Sign() <= 0 {
-		errs = append(errs, field.Invalid(at, size.String(), "must be greater than zero"))
-	}
-	if name := s.StorageClassName; name != nil && *name != "" {
-		errs = append(errs, rule.DNSSubdomain(*name, path.Child("storageClassName"))...)
-	}
-	return append(errs, validateVolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
 }
 
 func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
