@@ -22,6 +22,8 @@ type Input struct {
 	Set *appsv1.StatefulSet
 	// Pods are those that the set controls.
 	Pods []*corev1.Pod
+	// Claim returns a stored claim of the set's namespace, nil if there is none.
+	Claim func(name string) *corev1.PersistentVolumeClaim
 	// Current and Update are the names of the revisions of the pods before and after
 	// the update; the same if there is none.
 	Current, Update string
@@ -36,6 +38,9 @@ type Creation struct {
 
 // Plan is what to do.
 type Plan struct {
+	// Claims are made before the pods.
+	Claims []NewClaim
+	Own    []Ownership
 	Create []Creation
 	Delete []*corev1.Pod
 	// Identify are pods whose labels do not tell their numbers.
@@ -60,7 +65,7 @@ type decision struct {
 
 // Decide returns the next step of a set: its order is
 //
-//  1. what is missing or has ended, the lowest number first
+//  1. what is missing or has ended, the lowest number first; a pod's claims before it
 //  2. what is too much, the highest number first
 //  3. what has an old template, the highest number first
 //
@@ -76,16 +81,22 @@ func Decide(in Input) Plan {
 	if in.Set.DeletionTimestamp == nil && d.fill() && d.shrink() {
 		d.update()
 	}
-	d.Create, d.Delete = d.Create[:min(len(d.Create), burst)], d.Delete[:min(len(d.Delete), burst)]
+	d.Delete = d.Delete[:min(len(d.Delete), burst)]
 	d.tell()
 	return d.Plan
 }
 
 func (d *decision) start() int {
-	if d.Set.Spec.Ordinals == nil {
-		return 0
+	start, _ := bounds(d.Set)
+	return start
+}
+
+// bounds are the first number of the set's pods, and how many there are to be.
+func bounds(set *appsv1.StatefulSet) (start, size int) {
+	if set.Spec.Ordinals != nil {
+		start = int(set.Spec.Ordinals.Start)
 	}
-	return int(d.Set.Spec.Ordinals.Start)
+	return start, int(max(0, ptr.Deref(set.Spec.Replicas, 1)))
 }
 
 func (d *decision) ordered() bool {
@@ -93,7 +104,8 @@ func (d *decision) ordered() bool {
 }
 
 func (d *decision) sort() {
-	d.replicas = make([]*corev1.Pod, max(0, ptr.Deref(d.Set.Spec.Replicas, 1)))
+	_, size := bounds(d.Set)
+	d.replicas = make([]*corev1.Pod, size)
 	for _, pod := range d.Pods {
 		n := ordinal(d.Set, pod)
 		switch i := n - d.start(); {
@@ -125,14 +137,24 @@ func (d *decision) fill() bool {
 	for i, pod := range d.replicas {
 		n := i + d.start()
 		switch {
+		case pod == nil && len(d.Create) == burst:
 		case pod == nil:
-			d.Create = append(d.Create, Creation{n, d.revisionFor(i)})
+			if d.claimed(nil, n, true) {
+				d.Create = append(d.Create, Creation{n, d.revisionFor(i)})
+			}
 		case control.Terminal(pod):
 			d.recreate(pod)
 		case pod.DeletionTimestamp != nil:
+			if !d.ordered() {
+				d.claimed(pod, n, pod.Status.Phase == corev1.PodPending)
+			}
 		case d.ordered() && !d.available(pod):
+			if pod.Status.Phase == corev1.PodPending {
+				d.claimed(pod, n, true)
+			}
 			d.unstick(i, pod)
 		default:
+			d.claimed(pod, n, pod.Status.Phase == corev1.PodPending)
 			if !identified(pod, n) {
 				d.Identify = append(d.Identify, pod)
 			}
@@ -183,6 +205,9 @@ func (d *decision) partition() int {
 
 // shrink deletes what is too much; whether that serves does not matter. It reports whether the next step may be taken.
 func (d *decision) shrink() bool {
+	for _, pod := range d.condemned {
+		d.claimed(pod, ordinal(d.Set, pod), false)
+	}
 	for _, pod := range d.condemned {
 		if pod.DeletionTimestamp == nil {
 			d.Delete = append(d.Delete, pod)

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
 )
@@ -18,9 +19,12 @@ import (
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // A set is written as its size and words: parallel, ondelete, partition=N, max=N or N%,
-// start=N, minready=N, deleted.
+// start=N, minready=N, deleted, claims=NAME+NAME, whenscaled, whendeleted (claims are
+// deleted then).
 func newSet(text string) *appsv1.StatefulSet {
-	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", Generation: 4}}
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", UID: "set", Generation: 4}}
+	set.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}
+	set.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: "Retain", WhenScaled: "Retain"}
 	rolling := &appsv1.RollingUpdateStatefulSetStrategy{}
 	set.Spec.UpdateStrategy = appsv1.StatefulSetUpdateStrategy{Type: appsv1.RollingUpdateStatefulSetStrategyType, RollingUpdate: rolling}
 	for word := range strings.FieldsSeq(text) {
@@ -39,6 +43,15 @@ func newSet(text string) *appsv1.StatefulSet {
 			set.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: v.IntVal}
 		case "minready":
 			set.Spec.MinReadySeconds = v.IntVal
+		case "claims":
+			for name := range strings.SplitSeq(value, "+") {
+				claim := corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"disk": "fast", "app": "x"}}}
+				set.Spec.VolumeClaimTemplates = append(set.Spec.VolumeClaimTemplates, claim)
+			}
+		case "whenscaled":
+			set.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+		case "whendeleted":
+			set.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 		case "deleted":
 			set.DeletionTimestamp = &metav1.Time{Time: now}
 		default:
@@ -57,7 +70,7 @@ func newPods(set *appsv1.StatefulSet, lines ...string) []*corev1.Pod {
 		words := strings.Fields(line)
 		number := intstr.Parse(words[0])
 		pod := newPod(set, &corev1.PodTemplateSpec{}, words[1], number.IntValue())
-		pod.Status.Phase = corev1.PodPending
+		pod.UID, pod.Status.Phase = types.UID(pod.Name), corev1.PodPending
 		for _, state := range words[2:] {
 			switch state {
 			case "ready", "young":
@@ -82,8 +95,16 @@ func newPods(set *appsv1.StatefulSet, lines ...string) []*corev1.Pod {
 	return list
 }
 
-func words(p Plan) string {
+func words(set *appsv1.StatefulSet, p Plan) string {
 	var parts []string
+	for _, c := range p.Claims {
+		parts = append(parts, "+"+c.Claim.Name+ownersOf(c.Claim))
+	}
+	for _, o := range p.Own {
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: *o.Claim}
+		claim.OwnerReferences, _, _ = owners(o.Claim, set, o.Pod)
+		parts = append(parts, "="+claim.Name+ownersOf(claim))
+	}
 	for _, c := range p.Create {
 		parts = append(parts, fmt.Sprintf("+%d %s", c.Ordinal, c.Revision))
 	}
@@ -154,7 +175,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := newSet(tc.set)
-			if got := words(Decide(Input{Set: set, Pods: newPods(set, tc.pods...), Current: "old", Update: "new", Now: now})); got != tc.want {
+			if got := words(set, Decide(Input{Set: set, Pods: newPods(set, tc.pods...), Current: "old", Update: "new", Now: now})); got != tc.want {
 				t.Errorf("Decide = %q, want %q", got, tc.want)
 			}
 		})

@@ -16,15 +16,24 @@ const none = -1
 
 // ordinal is a pod's number, none if its name is not made of the set's.
 func ordinal(set *appsv1.StatefulSet, pod *corev1.Pod) int {
-	parts := named.FindStringSubmatch(pod.Name)
-	if parts == nil || parts[1] != set.Name {
+	parent, n := parse(pod.Name)
+	if parent != set.Name {
 		return none
 	}
-	n, err := strconv.ParseInt(parts[2], 10, 32)
+	return n
+}
+
+// parse returns what a pod's name is made of; its number is none if it has none.
+func parse(name string) (parent string, n int) {
+	parts := named.FindStringSubmatch(name)
+	if parts == nil {
+		return "", none
+	}
+	number, err := strconv.ParseInt(parts[2], 10, 32)
 	if err != nil {
-		return none
+		return parts[1], none
 	}
-	return int(n)
+	return parts[1], int(number)
 }
 
 // newPod makes the pod of a number from a template.
@@ -41,6 +50,7 @@ func newPod(set *appsv1.StatefulSet, template *corev1.PodTemplateSpec, revision 
 	identify(pod, n)
 	pod.Labels[appsv1.ControllerRevisionHashLabelKey] = revision
 	pod.Spec.Hostname, pod.Spec.Subdomain = pod.Name, set.Spec.ServiceName
+	pod.Spec.Volumes = volumesOf(set, pod.Spec.Volumes, n)
 	return pod
 }
 

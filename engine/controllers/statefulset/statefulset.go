@@ -2,14 +2,12 @@ package statefulset
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -32,6 +30,8 @@ type controller struct {
 	pods *control.Index // by controller
 	// selecting are stateful sets by selector, accounts by what their pods run as.
 	selecting, accounts *control.Index
+	// claiming are those with claims, by namespace.
+	claiming *control.Index
 }
 
 // New makes the controller.
@@ -42,6 +42,7 @@ func New(env control.Env) control.Controller {
 
 		selecting: env.Feed.Index("stateful sets by selector", control.BySelector(selectorOf), control.StatefulSet),
 		accounts:  env.Feed.Index("stateful sets by account", control.ByAccount(podSpecOf), control.StatefulSet),
+		claiming:  env.Feed.Index("stateful sets with claims by namespace", claiming, control.StatefulSet),
 	}
 	return control.Controller{Name: "statefulset-controller", Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -57,6 +58,12 @@ func (c *controller) keys(ev object.Event, add func(object.Key)) {
 		if ev.Type == object.Added {
 			for _, key := range c.accounts.Keys(ev.Key.Namespace + "/" + ev.Key.Name) {
 				add(key)
+			}
+		}
+	case control.PersistentVolumeClaim:
+		for _, obj := range c.claiming.Get(ev.Key.Namespace) {
+			if set, ok := obj.(*appsv1.StatefulSet); ok && hasClaim(set, ev.Key.Name) {
+				add(object.KeyOf(control.StatefulSet, set))
 			}
 		}
 	case control.Pod, control.ControllerRevision:
@@ -81,10 +88,17 @@ func podSpecOf(obj object.Object) *corev1.PodSpec {
 	return &set.Spec.Template.Spec
 }
 
+func claiming(obj object.Object) []string {
+	if set, ok := obj.(*appsv1.StatefulSet); ok && len(set.Spec.VolumeClaimTemplates) > 0 {
+		return []string{set.Namespace}
+	}
+	return nil
+}
+
 func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Duration, error) {
 	set := control.Get[appsv1.StatefulSet](c.Store, key)
-	if set == nil || set.Spec.Selector == nil || len(set.Spec.VolumeClaimTemplates) > 0 {
-		return 0, nil // validation refuses the latter
+	if set == nil || set.Spec.Selector == nil {
+		return 0, nil
 	}
 	revisions, past, err := c.history(ctx, key, set)
 	if err != nil {
@@ -103,7 +117,9 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 			current = r
 		}
 	}
-	in := Input{Set: set, Pods: pods, Current: current.Name, Update: past.Current.Name, Now: c.Now()}
+	in := Input{Set: set, Pods: pods, Current: current.Name, Update: past.Current.Name, Now: c.Now(), Claim: func(name string) *corev1.PersistentVolumeClaim {
+		return control.Get[corev1.PersistentVolumeClaim](c.Store, object.Key{GroupKind: control.PersistentVolumeClaim, Namespace: set.Namespace, Name: name})
+	}}
 	plan := Decide(in)
 	if err := c.apply(ctx, key, in, plan, current); err != nil {
 		return 0, err
@@ -174,90 +190,6 @@ func (c *controller) claim(ctx context.Context, set *appsv1.StatefulSet) ([]*cor
 		}
 	}
 	return pods, nil
-}
-
-// apply writes a plan and the status as one transaction. If that is refused, it creates
-// as many pods as it may.
-func (c *controller) apply(ctx context.Context, key object.Key, in Input, plan Plan, current *appsv1.ControllerRevision) error {
-	set := in.Set
-	old := &set.Spec.Template
-	if current.Name != in.Update && slices.ContainsFunc(plan.Create, func(n Creation) bool { return n.Revision == current.Name }) {
-		var err error
-		if old, err = history.Template(current); err != nil {
-			return err
-		}
-	}
-	var creations, rest []change.Change
-	for _, n := range plan.Create {
-		template := &set.Spec.Template
-		if n.Revision == current.Name {
-			template = old
-		}
-		creations = append(creations, change.Create(newPod(set, template, n.Revision, n.Ordinal), in.Now))
-	}
-	for _, pod := range plan.Delete {
-		rest = append(rest, control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, in.Now), control.SameUID(pod.UID)))
-	}
-	for _, pod := range plan.Identify {
-		rest = append(rest, control.Guarded(change.Patch(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
-			stored, ok := obj.(*corev1.Pod)
-			if ok {
-				identify(stored, ordinal(set, stored))
-			}
-			return ok
-		}), control.SameUID(pod.UID)))
-	}
-	if !apiequality.Semantic.DeepEqual(set.Status, plan.Status) {
-		rest = append(rest, c.writeStatus(key, set, plan.Status))
-	}
-	_, err := c.Commit(ctx, change.Tx{Changes: append(slices.Clip(creations), rest...)})
-	if err == nil {
-		for _, n := range plan.Create {
-			c.tell(set, "create", podName(set, n.Ordinal))
-		}
-		c.tellRest(set, plan)
-		return nil
-	}
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil // the set goes too
-	}
-	if len(creations) == 0 || ctx.Err() != nil {
-		return fmt.Errorf("write the next step of %s: %w", key, err)
-	}
-	made, cause := c.SlowStart(ctx, creations)
-	for _, name := range made {
-		c.tell(set, "create", name)
-	}
-	if cause != nil && ctx.Err() == nil {
-		name := podName(set, plan.Create[min(len(made), len(plan.Create)-1)].Ordinal)
-		c.Events.Warning(source, set, "FailedCreate", "create Pod %s in StatefulSet %s failed error: %v", name, set.Name, cause)
-	}
-	if _, err := c.Commit(ctx, change.Tx{Changes: rest}); err != nil {
-		return errors.Join(cause, err)
-	}
-	c.tellRest(set, plan)
-	return cause
-}
-
-func (c *controller) tellRest(set *appsv1.StatefulSet, plan Plan) {
-	for _, e := range plan.Events {
-		if e.Type == corev1.EventTypeNormal {
-			c.Events.Normal(source, set, e.Reason, "%s", e.Message)
-		} else {
-			c.Events.Warning(source, set, e.Reason, "%s", e.Message)
-		}
-	}
-	for _, pod := range plan.Delete {
-		c.tell(set, "delete", pod.Name)
-	}
-	for _, pod := range plan.Identify {
-		c.tell(set, "update", pod.Name)
-	}
-}
-
-func (c *controller) tell(set *appsv1.StatefulSet, verb, pod string) {
-	reasons := map[string]string{"create": "SuccessfulCreate", "delete": "SuccessfulDelete", "update": "SuccessfulUpdate"}
-	c.Events.Normal(source, set, reasons[verb], "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
 }
 
 // forget removes the revisions beyond the limit that nothing is of.
