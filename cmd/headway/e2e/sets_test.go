@@ -183,7 +183,54 @@ func TestStatefulSet(t *testing.T) {
 		return nil
 	})
 
-	c.Clone.Write("db.yaml", strings.Replace(declaredStatefulSet, "  serviceName: db\n", "  serviceName: db\n  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]\n", 1))
-	c.Clone.Push("claims")
-	statusHas(t, c, "volumeClaimTemplates", "PersistentVolumeClaims are not served")
+	statefulSetWithClaims(t, c)
+}
+
+// statefulSetWithClaims: each pod has a claim of its own, which it finds again after it was
+// replaced, or the set was made smaller and larger; the policy says when claims go.
+func statefulSetWithClaims(t *testing.T, c *e2e.Cluster) {
+	t.Helper()
+	const claims = `  serviceName: db
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Mi}}}
+`
+	disk := strings.Replace(declaredStatefulSet, "  serviceName: db\n", claims, 1)
+	disk = strings.Replace(disk, `command: [sleep, "3600"]}`, `command: [sh, -c, "hostname >> /data/log; exec sleep 3600"], volumeMounts: [{name: data, mountPath: /data}]}`, 1)
+	c.Clone.Write("db.yaml", disk)
+	c.Deployed(c.Clone.Push("claims"))
+	contains(t, "get pvc", c.Kubectl("get", "pvc"), "data-db-0   Bound", "data-db-1   Bound", "headway-local")
+	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "create Claim data-db-0 Pod db-0 in StatefulSet db success", "Volume Claims:", "Name:          data")
+	log := func(pod string) string { return c.Kubectl("exec", pod, "--", "cat", "/data/log") }
+	c.Clone.Replace("db.yaml", "exec sleep 3600", "exec sleep 7200")
+	c.Deployed(c.Clone.Push("for longer, with the same data"))
+	if got := strings.Fields(log("db-1")); len(got) != 2 || got[0] != "db-1" {
+		t.Errorf("db-1 finds %q on its disk, want what it wrote twice", got)
+	}
+
+	c.Clone.Replace("db.yaml", "replicas: 2", "replicas: 1")
+	c.Deployed(c.Clone.Push("smaller"))
+	contains(t, "get pvc", c.Kubectl("get", "pvc"), "data-db-1   Bound")
+	c.Clone.Replace("db.yaml", "replicas: 1", "replicas: 2")
+	c.Deployed(c.Clone.Push("larger"))
+	if got := strings.Fields(log("db-1")); len(got) != 3 {
+		t.Errorf("db-1 finds %q on its disk, want what it wrote three times", got)
+	}
+
+	c.Clone.Replace("db.yaml", "  volumeClaimTemplates:", "  persistentVolumeClaimRetentionPolicy: {whenScaled: Delete, whenDeleted: Delete}\n  volumeClaimTemplates:")
+	c.Clone.Replace("db.yaml", "replicas: 2", "replicas: 1")
+	c.Deployed(c.Clone.Push("smaller, without its data"))
+	left := func(want string) {
+		t.Helper()
+		c.Eventually(time.Minute, "claims and volumes: "+want, func() error {
+			if got := c.Kubectl("get", "pvc", "-o", "jsonpath={.items[*].metadata.name}") + "; " + c.Kubectl("get", "pv", "-o", "jsonpath={.items[*].spec.claimRef.name}"); got != want {
+				return fmt.Errorf("there are %s", got)
+			}
+			return nil
+		})
+	}
+	left("data-db-0; data-db-0")
+	c.Clone.Git("rm", "-q", "db.yaml")
+	c.Deployed(c.Clone.Push("no StatefulSet, no data"))
+	left("; ")
 }

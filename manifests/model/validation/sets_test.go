@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -119,6 +121,24 @@ func statefulSetCases(t *testing.T) {
 		"a share":         {most(intstr.FromString("50%")), nil},
 		"over 100%":       {most(intstr.FromString("101%")), []string{rolling + `.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
 		"retention":       {func(s set) { s.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = "Keep" }, []string{`spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: "Keep": supported values: "Retain", "Delete"`}},
+		"claims": {func(s set) {
+			s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
+				AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteOnce"}, Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}},
+			}}}
+			s.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+		}, nil},
+		"claims that ask for nothing": {func(s set) {
+			s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}}, {ObjectMeta: metav1.ObjectMeta{Name: "log"}}}
+			s.Spec.VolumeClaimTemplates[1].Spec.AccessModes = []corev1.PersistentVolumeAccessMode{"Any"}
+			s.Spec.VolumeClaimTemplates[1].Spec.Resources.Requests = corev1.ResourceList{"storage": resource.MustParse("0")}
+			s.Spec.Template.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "none", MountPath: "/data"}}
+		}, []string{
+			"spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
+			"spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
+			`spec.volumeClaimTemplates[1].spec.accessModes: Unsupported value: "Any": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`,
+			`spec.volumeClaimTemplates[1].spec.resources[storage]: Invalid value: "0": must be greater than zero`,
+			`spec.template.spec.containers[0].volumeMounts[0].name: Not found: "none"`,
+		}},
 		"replicas":        {func(s set) { s.Spec.Replicas = new(int32(-1)) }, []string{"spec.replicas: Invalid value: -1: " + negative}},
 		"min ready":       {func(s set) { s.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: " + negative}},
 		"start":           {func(s set) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: -1} }, []string{"spec.ordinals.start: Invalid value: -1: " + negative}},
@@ -136,6 +156,14 @@ func statefulSetCases(t *testing.T) {
 			s.Spec.UpdateStrategy.RollingUpdate.Partition, s.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted = new(int32(1)), appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 		}, nil},
 		"the service": {func(s set) { s.Spec.ServiceName = "x" }, []string{
+			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+		}},
+	})
+	update(t, base+"  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]\n", cases[set]{
+		"the same claims": {func(s set) { s.Spec.Replicas = new(int32(9)) }, nil},
+		"larger claims": {func(s set) {
+			s.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests = corev1.ResourceList{"storage": resource.MustParse("2Gi")}
+		}, []string{
 			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
 		}},
 	})
