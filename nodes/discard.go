@@ -2,17 +2,12 @@ package nodes
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
@@ -92,7 +87,7 @@ func (d *discards) look(ctx context.Context, name string) (time.Duration, error)
 	d.mu.Lock()
 	pv := d.volumes[name]
 	d.mu.Unlock()
-	if pv == nil || !abandoned(pv, d.agent.cfg.NodeName) {
+	if pv == nil || pv.Labels[storage.NodeLabel] != d.agent.cfg.NodeName || !objects.Abandoned(pv) {
 		return 0, nil
 	}
 	a := d.agent
@@ -112,28 +107,5 @@ func (d *discards) look(ctx context.Context, name string) (time.Duration, error)
 			return 0, err
 		}
 	}
-	return 0, d.release(ctx, pv)
-}
-
-// abandoned reports whether a volume of the node is deleted, and no claim has it.
-func abandoned(pv *corev1.PersistentVolume, node string) bool {
-	return pv.DeletionTimestamp != nil && pv.Status.Phase != corev1.VolumeBound && pv.Labels[storage.NodeLabel] == node &&
-		slices.Contains(pv.Finalizers, storage.LocalFinalizer)
-}
-
-// release removes the finalizer of the very volume that was looked at.
-func (d *discards) release(ctx context.Context, pv *corev1.PersistentVolume) error {
-	rest := slices.DeleteFunc(slices.Clone(pv.Finalizers), func(f string) bool { return f == storage.LocalFinalizer })
-	if rest == nil {
-		rest = []string{}
-	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pv.UID, "resourceVersion": pv.ResourceVersion, "finalizers": rest}})
-	if err != nil {
-		return fmt.Errorf("encode a patch: %w", err)
-	}
-	_, err = d.agent.cfg.Client.CoreV1().PersistentVolumes().Patch(ctx, pv.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("say that its data are removed: %w", err)
-	}
-	return nil
+	return 0, objects.Forget(ctx, a.cfg.Client, pv)
 }

@@ -134,6 +134,64 @@ func TestHollow(t *testing.T) {
 	}
 }
 
+// Pods with claims get volumes that are on no disk: each pod finds its own again where it
+// was, and volumes are gone with the claims.
+func TestHollowClaims(t *testing.T) {
+	s := newStory(t, map[string]string{"settings.yaml": settingsFile("zero")}, nil)
+	ctx, interrupt := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var out bytes.Buffer
+		if code := run(ctx, []string{"headway", "--data-dir", s.Cfg.DataDir, "hollow", "--nodes", "3"}, strings.NewReader(""), &out, &out); code != cli.ExitOK {
+			t.Errorf("exit code %d\n%s", code, out.String())
+		}
+	})
+	defer wg.Wait()
+	defer interrupt()
+	s.eventually("three nodes are ready", func() bool { return s.readyNodes() == 3 })
+
+	set := func(image string, replicas int) map[string]string {
+		return map[string]string{"db.yaml": fmt.Sprintf(`apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: default}
+spec:
+  replicas: %d
+  podManagementPolicy: Parallel
+  persistentVolumeClaimRetentionPolicy: {whenScaled: Delete}
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      tolerations: [{key: headway.dev/hollow, operator: Exists}]
+      containers: [{name: main, image: %q, volumeMounts: [{name: data, mountPath: /data}]}]
+  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]
+`, replicas, image)}
+	}
+	places := func() map[string]string {
+		at := map[string]string{}
+		for _, p := range s.pods() {
+			at[p.Name] = p.Spec.NodeName
+		}
+		return at
+	}
+	count := func(kind string) int {
+		list, _ := s.Cluster.Engine.Store().List(schema.GroupKind{Kind: kind}, "")
+		return len(list)
+	}
+	s.deployed(s.push(set("db:1", 12)))
+	first := places()
+	if nodes := slices.Compact(slices.Sorted(maps.Values(first))); len(first) != 12 || len(nodes) != 3 || count("PersistentVolume") != 12 {
+		t.Errorf("pods by node: %v, %d volumes; want 12 on three nodes", first, count("PersistentVolume"))
+	}
+	s.deployed(s.push(set("db:2", 12)))
+	s.eventually("the set is rolled", func() bool { return total(s.ready("db:2")) == 12 && total(s.ready("db:1")) == 0 })
+	if now := places(); !maps.Equal(now, first) {
+		t.Errorf("pods are not where their volumes are: %v, volumes %v", now, first)
+	}
+	s.deployed(s.push(set("db:2", 4)))
+	s.eventually("claims and volumes of eight pods are gone", func() bool { return count("PersistentVolumeClaim") == 4 && count("PersistentVolume") == 4 })
+}
+
 // A node that goes silent loses its pods to others; it returns with none of them.
 func TestHollowNodeFails(t *testing.T) {
 	s := newStory(t, hollowWorkload("web:1", 6), func(_ *story, up *up.Options) {

@@ -4,10 +4,11 @@
 // to it, and writes their statuses; what happens to a pod is decided by package pod.
 // Only the machine below is missing: containers are entries in memory. They start
 // at once, their probes succeed, and those of pods that are not always restarted
-// come to an end by themselves.
+// come to an end by themselves. Volumes of claims have no directories: to remove one is
+// to say so.
 //
 // What costs an agent something and the API nothing is shared by all nodes of a
-// [Fleet]: the queue of pods to look at, and the writer of statuses.
+// [Fleet]: the queue of pods to look at, the writer of statuses, and the watch of volumes.
 //
 //	API ──watch──▶ node (one for each) ──▶ Fleet.pods ──▶ Fleet.keys
 //	                                                         │ pod.Decide ─▶ steps ─▶ runtime.Pod in memory

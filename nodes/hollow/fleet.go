@@ -56,6 +56,8 @@ type Fleet struct {
 	statuses *status.Writer
 	keys     *loop.Keys[types.UID]
 	nodes    []*node
+	byName   map[string]*node
+	discards *discards
 
 	registered atomic.Int64
 	addresses  atomic.Uint32
@@ -78,7 +80,8 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Registered == nil {
 		cfg.Registered = func(string, int) {}
 	}
-	f := &Fleet{cfg: cfg, pods: map[types.UID]*hollowPod{}}
+	f := &Fleet{cfg: cfg, byName: map[string]*node{}, pods: map[types.UID]*hollowPod{}}
+	f.discards = newDiscards(f)
 	f.machine = machine.Machine{
 		Capacity: cfg.Capacity, Allocatable: cfg.Capacity,
 		Memory: cfg.Capacity.Memory().Value(),
@@ -90,7 +93,8 @@ func New(cfg Config) (*Fleet, error) {
 		Look: func(_ context.Context, uid types.UID) (time.Duration, error) { return f.look(uid), nil },
 	})
 	for i := range cfg.Nodes {
-		f.nodes = append(f.nodes, newNode(f, i))
+		n := newNode(f, i)
+		f.nodes, f.byName[n.name] = append(f.nodes, n), n
 	}
 	return f, nil
 }
@@ -104,6 +108,12 @@ func (f *Fleet) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		return guard.Call(ctx, "run hollow pods", func() error { return f.keys.Run(ctx) })
+	})
+	group.Go(func() error {
+		return guard.Call(ctx, "discard hollow volumes", func() error { return f.discards.keys.Run(ctx) })
+	})
+	group.Go(func() error {
+		return guard.Loop(ctx, "watch volumes", func(ctx context.Context) error { f.discards.follow(ctx); return nil })
 	})
 	turns := make(chan struct{}, registering)
 	for _, n := range f.nodes {
@@ -134,13 +144,15 @@ func (f *Fleet) Fail(name string) error { return f.power(name, false) }
 func (f *Fleet) Return(name string) error { return f.power(name, true) }
 
 func (f *Fleet) power(name string, on bool) error {
-	for _, n := range f.nodes {
-		if n.name == name {
-			n.power.set(on)
-			return nil
-		}
+	n := f.byName[name]
+	if n == nil {
+		return fmt.Errorf("hollow node %q does not exist", name)
 	}
-	return fmt.Errorf("hollow node %q does not exist", name)
+	n.power.set(on)
+	if on {
+		f.discards.wake()
+	}
+	return nil
 }
 
 // Running is how many pods have a container that runs, and how many are there.

@@ -2,12 +2,16 @@ package objects
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -38,8 +42,31 @@ func (o *Cache) Volume(ctx context.Context, namespace, claim string) (*corev1.Pe
 	return pv, nil
 }
 
-// FollowVolumes keeps store equal to the volumes that have their data on a node, until
-// ctx ends.
+// Abandoned reports whether a volume is deleted, and no claim has it: its node is to
+// remove its data.
+func Abandoned(pv *corev1.PersistentVolume) bool {
+	return pv.DeletionTimestamp != nil && pv.Status.Phase != corev1.VolumeBound && slices.Contains(pv.Finalizers, storage.LocalFinalizer)
+}
+
+// Forget says of the very volume that was looked at that its data are removed.
+func Forget(ctx context.Context, client kubernetes.Interface, pv *corev1.PersistentVolume) error {
+	rest := slices.DeleteFunc(slices.Clone(pv.Finalizers), func(f string) bool { return f == storage.LocalFinalizer })
+	if rest == nil {
+		rest = []string{}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pv.UID, "resourceVersion": pv.ResourceVersion, "finalizers": rest}})
+	if err != nil {
+		return fmt.Errorf("encode a patch: %w", err)
+	}
+	_, err = client.CoreV1().PersistentVolumes().Patch(ctx, pv.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("say that its data are removed: %w", err)
+	}
+	return nil
+}
+
+// FollowVolumes keeps store equal to the volumes that have their data on a node, on any
+// if it is empty, until ctx ends.
 func FollowVolumes(ctx context.Context, client kubernetes.Interface, node string, store cache.ReflectorStore) {
 	Follow(ctx, client, volumesOf{client, node}, "", &corev1.PersistentVolume{}, store, "node-volumes")
 }
@@ -50,6 +77,9 @@ type volumesOf struct {
 }
 
 func (v volumesOf) selector() string {
+	if v.node == "" {
+		return storage.NodeLabel
+	}
 	return labels.Set{storage.NodeLabel: v.node}.AsSelector().String()
 }
 
