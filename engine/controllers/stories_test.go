@@ -34,6 +34,9 @@ func stories() map[string]story {
 	return map[string]story{
 		"Deployment":            deploymentStory(),
 		"ReplicationController": controllerStory(),
+		"StatefulSet":           statefulSetStory(),
+		"DaemonSet":             daemonSetStory(),
+		"volumes":               volumesStory(),
 		"Job":                   jobStory(),
 		"CronJob":               cronJobStory(),
 		"PodDisruptionBudget":   budgetStory(),
