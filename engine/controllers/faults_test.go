@@ -252,7 +252,8 @@ func (s story) underFaults(t *testing.T) {
 			if rt.Failed() {
 				f.mu.Lock()
 				defer f.mu.Unlock()
-				rt.Logf("faults: %v; in the end: %v", f.happened, unsettled)
+				// Of the test, which keeps it if another try comes to a good end.
+				t.Logf("faults: %v; in the end: %v", f.happened, unsettled)
 			}
 		}()
 		c.eventually("the end of the story", func() bool {

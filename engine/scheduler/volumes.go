@@ -25,6 +25,30 @@ var (
 	errTaken = errors.New("somebody else has taken it")
 )
 
+// Volumes are the claims, volumes and classes that are stored.
+func Volumes(stored object.Reader) *volumes.State {
+	state := volumes.New()
+	claims, _ := stored.List(claimKind, "")
+	for _, obj := range claims {
+		if c, ok := obj.(*corev1.PersistentVolumeClaim); ok {
+			state.SetClaim(c)
+		}
+	}
+	pvs, _ := stored.List(volumeKind, "")
+	for _, obj := range pvs {
+		if pv, ok := obj.(*corev1.PersistentVolume); ok {
+			state.SetVolume(pv)
+		}
+	}
+	classes, _ := stored.List(classKind, "")
+	for _, obj := range classes {
+		if c, ok := obj.(*storagev1.StorageClass); ok {
+			state.SetClass(c)
+		}
+	}
+	return state
+}
+
 // preparation has claims of a pod bound, or volumes made for them, on the node that was
 // picked. The pod is looked at again when they are.
 type preparation struct {

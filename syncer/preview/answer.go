@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/model/object"
@@ -33,11 +34,13 @@ func (p *planning) answer() wire.Plans {
 	p.sort()
 	w := &waits{planning: p, stalled: map[*planned]string{}}
 	var moves []rollout.Effect
+	var claims []*corev1.PersistentVolumeClaim
 	pods, gone := rollout.Index(p.v.Env.Store), map[types.UID]bool{}
 	for _, one := range p.order {
 		moves = append(moves, rollout.Effects(one.plan.Kustomization, one.res.Actions, pods, gone)...)
+		claims = append(claims, rollout.Claims(one.res.Actions)...)
 	}
-	rollout.Simulate(moves, p.v.Simulate)
+	rollout.Simulate(moves, claims, p.v.Simulate)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
 	if obj, spec := p.sourceObject(); obj != nil {
 		all.Forge = flux.Of(obj).CommitStatus.Text

@@ -12,6 +12,7 @@ import (
 	"headway.dev/engine/admission"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
+	"headway.dev/engine/scheduler"
 	simulator "headway.dev/engine/scheduler/simulate"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/foresee"
@@ -119,7 +120,7 @@ func simulate(stored object.Reader) func([]rollout.Rollout) []rollout.Placement 
 			rollouts[i] = simulator.Rollout(r)
 		}
 		placed := make([]rollout.Placement, len(list))
-		for i, o := range simulator.Run(all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
+		for i, o := range simulator.Run(scheduler.Volumes(stored), all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
 			placed[i] = rollout.Placement(o)
 		}
 		return placed

@@ -19,6 +19,7 @@ import (
 func place(stored object.Reader) func() func(*corev1.Pod) why.Placing {
 	return func() func(*corev1.Pod) why.Placing {
 		s := placement.NewSnapshot()
+		s.Volumes = scheduler.Volumes(stored)
 		for _, n := range all[*corev1.Namespace](stored, "Namespace") {
 			s.SetNamespace(n.Name, n.Labels)
 		}

@@ -2,7 +2,6 @@ package statefulset
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"headway.dev/manifests/model/kinds/apps"
 	"headway.dev/manifests/model/object"
 )
 
@@ -27,10 +27,6 @@ type NewClaim struct {
 // of the pod that the claim is for, and its UID if it exists.
 type Ownership struct{ Claim, Pod *metav1.ObjectMeta }
 
-func claimName(set *appsv1.StatefulSet, template string, n int) string {
-	return fmt.Sprintf("%s-%s-%d", template, set.Name, n)
-}
-
 var numbered = regexp.MustCompile("-(0|[1-9][0-9]*)$")
 
 // hasClaim reports whether a claim of this name is one of the set's, of any number.
@@ -39,27 +35,6 @@ func hasClaim(set *appsv1.StatefulSet, name string) bool {
 	return end != nil && slices.ContainsFunc(set.Spec.VolumeClaimTemplates, func(t corev1.PersistentVolumeClaim) bool {
 		return name[:end[0]] == t.Name+"-"+set.Name
 	})
-}
-
-// claimsOf are the claims of the pod of a number, as they are made.
-func claimsOf(set *appsv1.StatefulSet, n int) []*corev1.PersistentVolumeClaim {
-	var claims []*corev1.PersistentVolumeClaim
-	seen := map[string]bool{}
-	for i := range set.Spec.VolumeClaimTemplates {
-		template := &set.Spec.VolumeClaimTemplates[i]
-		if seen[template.Name] {
-			continue
-		}
-		seen[template.Name] = true
-		claim := template.DeepCopy()
-		claim.TypeMeta, claim.Namespace, claim.Name = metav1.TypeMeta{}, set.Namespace, claimName(set, template.Name, n)
-		if claim.Labels == nil {
-			claim.Labels = map[string]string{}
-		}
-		maps.Copy(claim.Labels, set.Spec.Selector.MatchLabels)
-		claims = append(claims, claim)
-	}
-	return claims
 }
 
 // volumesOf are the volumes of the pod of a number: its claims, in place of volumes of
@@ -72,12 +47,10 @@ func volumesOf(set *appsv1.StatefulSet, template []corev1.Volume, n int) []corev
 	has := func(name string) bool {
 		return slices.ContainsFunc(volumes, func(v corev1.Volume) bool { return v.Name == name })
 	}
-	for _, claim := range set.Spec.VolumeClaimTemplates {
-		if !has(claim.Name) {
-			volumes = append(volumes, corev1.Volume{Name: claim.Name, VolumeSource: corev1.VolumeSource{
-				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claimName(set, claim.Name, n)},
-			}})
-		}
+	for _, c := range apps.Claims(set, n) {
+		volumes = append(volumes, corev1.Volume{Name: c.Volume, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Claim.Name},
+		}})
 	}
 	for _, v := range template {
 		if !has(v.Name) {
@@ -102,7 +75,8 @@ func (d *decision) claimed(pod *corev1.Pod, n int, missing bool) bool {
 	}
 	var claims []*corev1.PersistentVolumeClaim
 	var stored []*metav1.ObjectMeta
-	for _, claim := range claimsOf(d.Set, n) {
+	for _, c := range apps.Claims(d.Set, n) {
+		claim := c.Claim
 		claims = append(claims, claim)
 		var is *metav1.ObjectMeta
 		if found := d.Claim(claim.Name); found != nil {

@@ -13,6 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+
+	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/kinds/apps"
 )
 
 // A claim is written as its name and by whom it is owned: set, pod, oldset, oldpod (of
@@ -128,7 +131,7 @@ func TestClaimsOf(t *testing.T) {
 	want := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "shop", Name: "data-db-7", Labels: map[string]string{"disk": "fast", "app": "db"}, Annotations: map[string]string{"a": "b"},
 	}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "disk"}}
-	if diff := cmp.Diff([]*corev1.PersistentVolumeClaim{want}, claimsOf(set, 7)); diff != "" {
+	if diff := cmp.Diff([]kind.PodClaim{{Volume: "data", Claim: want}}, apps.Claims(set, 7)); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
 	pod := newPod(set, &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "tmp"}, {Name: "data"}}}}, "new", 7)

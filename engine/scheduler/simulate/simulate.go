@@ -13,6 +13,8 @@ import (
 	scheduling "k8s.io/component-helpers/scheduling/corev1"
 
 	"headway.dev/engine/scheduler/placement"
+	"headway.dev/engine/scheduler/volumes"
+	"headway.dev/manifests/model/kind"
 )
 
 // Rollout is what a change does to the pods of one workload.
@@ -21,6 +23,10 @@ type Rollout struct {
 	// wanted.
 	Pod   *corev1.Pod
 	Count int
+	// Claims are those of Pod that are not stored yet, and will be; Own returns those
+	// that a pod has of its own, of which n others were made before it; nil: none has.
+	Claims []*corev1.PersistentVolumeClaim
+	Own    func(n int) []kind.PodClaim
 	// Old are today's pods that leave. With Free they leave without waiting for
 	// new ones (a deletion, fewer replicas, the strategy Recreate). Otherwise
 	// they leave as a rolling update allows: there are never more pods than
@@ -63,9 +69,18 @@ type rolling struct {
 // together, those of a higher priority first; pods that already wait for a node
 // are served before new ones. Nobody is preempted: a pod for which others would have
 // to leave gets no node here, and its message says on which node they would.
-func Run(namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
+//
+// known are today's claims and volumes. Those of claims that wait for their first pod are
+// expected to come where it is.
+func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
 	s := &simulation{now: placement.NewSnapshot(), before: placement.NewSnapshot()}
 	for _, of := range []*placement.Snapshot{s.now, s.before} {
+		of.Volumes = known.Clone()
+		for _, r := range rollouts {
+			for _, c := range r.Claims {
+				of.Volumes.Expect(c)
+			}
+		}
 		for _, n := range namespaces {
 			of.SetNamespace(n.Name, n.Labels)
 		}
@@ -124,9 +139,9 @@ func (s *simulation) step(order []*rolling) bool {
 		if failure != nil {
 			return false
 		}
-		s.now.Assume(p, node)
+		assume(s.now, p, node)
 		if _, failure := placement.Pick(p, s.before, 0); failure == nil {
-			s.before.Assume(p, node)
+			assume(s.before, p, node)
 		}
 		moved = true
 		return true
@@ -150,15 +165,15 @@ func (s *simulation) place(r *rolling) bool {
 		r.Message = "Scheduling is blocked due to non-empty scheduling gates"
 		return false
 	}
-	pod := r.next()
+	pod := s.next(r, r.Placed)
 	node, failure := placement.Pick(pod, s.now, 0)
 	if failure != nil {
 		r.Message = s.why(pod, failure)
 		return false
 	}
-	s.now.Assume(pod, node)
+	assume(s.now, pod, node)
 	if beside, failure := placement.Pick(pod, s.before, 0); failure == nil {
-		s.before.Assume(pod, beside)
+		assume(s.before, pod, beside)
 	} else {
 		r.Late++
 	}
@@ -187,24 +202,39 @@ func (s *simulation) judge(order []*rolling) {
 		}
 		r.Stuck = true
 		for n := r.Placed; n < r.Count && r.Stuck; n++ {
-			pod := r.next()
-			pod.UID += types.UID(fmt.Sprint("/", n))
+			pod := s.next(r, n)
 			node, failure := placement.Pick(pod, s.now, 0)
 			if failure != nil {
 				r.Stuck, r.Message = false, s.why(pod, failure)
 				break
 			}
-			s.now.Assume(pod, node)
+			assume(s.now, pod, node)
 		}
 	}
 }
 
-// next is the next new pod. Its owner makes it keep away from its siblings.
-func (r *rolling) next() *corev1.Pod {
+// assume gives a pod a node, and has its claims bound there.
+func assume(s *placement.Snapshot, pod *corev1.Pod, node string) {
+	s.Volumes.Assume(placement.VolumesOn(pod, s, node), node)
+	s.Assume(pod, node)
+}
+
+// next is the new pod after n others. Its owner makes it keep away from its siblings.
+func (s *simulation) next(r *rolling, n int) *corev1.Pod {
 	pod := *r.Pod
 	owner := types.UID(fmt.Sprint("simulated/", r.serial))
-	pod.UID = types.UID(fmt.Sprint(owner, "/", r.Placed))
+	pod.UID = types.UID(fmt.Sprint(owner, "/", n))
 	controller := true
 	pod.OwnerReferences = []metav1.OwnerReference{{UID: owner, Controller: &controller}}
+	if r.Own != nil {
+		pod.Spec.Volumes = slices.Clone(pod.Spec.Volumes)
+		for _, c := range r.Own(n) {
+			s.now.Volumes.Expect(c.Claim)
+			s.before.Volumes.Expect(c.Claim)
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: c.Volume, VolumeSource: corev1.VolumeSource{
+				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Claim.Name},
+			}})
+		}
+	}
 	return &pod
 }

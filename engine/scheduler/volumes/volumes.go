@@ -26,6 +26,8 @@ type State struct {
 	classes map[string]*storagev1.StorageClass
 	// open are the volumes that claims of a class may still be bound to, by name.
 	open map[string][]*corev1.PersistentVolume
+	// granted are claims that somebody will have bound, wherever.
+	granted map[types.NamespacedName]bool
 	// users is how many pods on nodes name a claim.
 	users map[types.NamespacedName]int
 }
@@ -53,6 +55,7 @@ func New() *State {
 	return &State{
 		claims: map[types.NamespacedName]*corev1.PersistentVolumeClaim{}, volumes: map[string]*corev1.PersistentVolume{},
 		classes: map[string]*storagev1.StorageClass{}, open: map[string][]*corev1.PersistentVolume{}, users: map[types.NamespacedName]int{},
+		granted: map[types.NamespacedName]bool{},
 	}
 }
 
@@ -152,6 +155,8 @@ func (s *State) NeedsOf(namespace string, claims []string) *Needs {
 		key := types.NamespacedName{Namespace: namespace, Name: name}
 		c := s.claims[key]
 		switch {
+		case n.s.granted[key]:
+			continue
 		case c == nil:
 			refuse("persistentvolumeclaim %q not found", name)
 			continue
@@ -258,10 +263,13 @@ func (n *Needs) Bind(node *corev1.Node) (plan Plan, ok bool) {
 	return plan, true
 }
 
+// noProvisioner is that of classes whose volumes people make.
+const noProvisioner = "kubernetes.io/no-provisioner"
+
 // provides reports whether volumes of a class can be made on a node.
 func provides(class *storagev1.StorageClass, node *corev1.Node) bool {
 	switch {
-	case class == nil || class.Provisioner == "" || class.Provisioner == "kubernetes.io/no-provisioner" || !storage.Allows(class, node.Labels):
+	case class == nil || class.Provisioner == "" || class.Provisioner == noProvisioner || !storage.Allows(class, node.Labels):
 		return false
 	case class.Provisioner == storage.LocalProvisioner:
 		return node.Annotations[storage.VolumesAnnotation] != ""

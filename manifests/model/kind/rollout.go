@@ -1,6 +1,10 @@
 package kind
 
-import "strings"
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Edit is what changes of an object, and how many pods it has by then.
 type Edit struct {
@@ -33,6 +37,15 @@ type Rollout struct {
 	Strategy           string
 	AtOnce             bool
 	Surge, Unavailable int
+	// Claims returns the claims that a pod has of its own, of which n others were made
+	// before it; nil: pods have none.
+	Claims func(n int) []PodClaim
 	// Note is what people are told of pods that are not replaced.
 	Note string
+}
+
+// PodClaim is a claim that a pod has of its own, and the volume that it is in the pod.
+type PodClaim struct {
+	Volume string
+	Claim  *corev1.PersistentVolumeClaim
 }

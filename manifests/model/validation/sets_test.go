@@ -116,11 +116,11 @@ func statefulSetCases(t *testing.T) {
 		"on delete, rolling": {func(s set) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }, []string{
 			rolling + `: Invalid value: {"Partition":0,"MaxUnavailable":1}: only allowed for updateStrategy 'RollingUpdate'`,
 		}},
-		"partition":       {func(s set) { s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(-1)) }, []string{rolling + ".partition: Invalid value: -1: " + negative}},
-		"none":            {most(intstr.FromInt32(0)), []string{rolling + ".maxUnavailable: Invalid value: 0: cannot be 0"}},
-		"a share":         {most(intstr.FromString("50%")), nil},
-		"over 100%":       {most(intstr.FromString("101%")), []string{rolling + `.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
-		"retention":       {func(s set) { s.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = "Keep" }, []string{`spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: "Keep": supported values: "Retain", "Delete"`}},
+		"partition": {func(s set) { s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(-1)) }, []string{rolling + ".partition: Invalid value: -1: " + negative}},
+		"none":      {most(intstr.FromInt32(0)), []string{rolling + ".maxUnavailable: Invalid value: 0: cannot be 0"}},
+		"a share":   {most(intstr.FromString("50%")), nil},
+		"over 100%": {most(intstr.FromString("101%")), []string{rolling + `.maxUnavailable: Invalid value: "101%": must not be greater than 100%`}},
+		"retention": {func(s set) { s.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = "Keep" }, []string{`spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: "Keep": supported values: "Retain", "Delete"`}},
 		"claims": {func(s set) {
 			s.Spec.VolumeClaimTemplates = []corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PersistentVolumeClaimSpec{
 				AccessModes: []corev1.PersistentVolumeAccessMode{"ReadWriteOnce"}, Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}},

@@ -11,6 +11,7 @@ import (
 	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/syncer/flux"
 	"headway.dev/syncer/plan"
@@ -22,6 +23,10 @@ type Rollout struct {
 	// Pod is what the new pods look like; Count is how many of them are wanted.
 	Pod   *corev1.Pod
 	Count int
+	// Claims are those that Pod names and that the plan makes; Own returns those that a
+	// pod has of its own, of which n others were made before it; nil: none has.
+	Claims []*corev1.PersistentVolumeClaim
+	Own    func(n int) []kind.PodClaim
 	// Old are today's pods that leave: with Free at once, else as a rolling
 	// update lets them.
 	Old                []*corev1.Pod
@@ -102,7 +107,7 @@ func (r *Effect) apply(a plan.Action, old []*corev1.Pod) {
 	}
 	meta, spec := k.PodTemplate(a.Object)
 	pod, want := podOf(a.Object, meta, spec), k.Rollout(a.Object, kind.Edit{Paths: a.FieldPaths(), Pods: len(old)})
-	if a.Recreate {
+	if r.plays.Own = want.Claims; a.Recreate {
 		r.start(pod, want.Pods)
 		r.replace(old)
 		return
@@ -137,6 +142,9 @@ func (r *Effect) scale(pod *corev1.Pod, replicas int, old []*corev1.Pod) {
 	switch {
 	case replicas > len(old):
 		r.start(pod, replicas-len(old))
+		if own := r.plays.Own; own != nil {
+			r.plays.Own = func(n int) []kind.PodClaim { return own(len(old) + n) }
+		}
 	case replicas == 0 && len(old) > 0:
 		r.remove(old)
 	case replicas < len(old):
@@ -159,15 +167,42 @@ func podOf(owner object.Object, meta *metav1.ObjectMeta, spec *corev1.PodSpec) *
 	return pod
 }
 
-// Simulate adds to the effects where their new pods would run, as sim tells; nil:
-// nobody knows.
-func Simulate(list []Effect, sim func([]Rollout) []Placement) {
+// Claims are those that a plan makes.
+func Claims(actions []plan.Action) []*corev1.PersistentVolumeClaim {
+	var claims []*corev1.PersistentVolumeClaim
+	for _, a := range actions {
+		if c, ok := a.Object.(*corev1.PersistentVolumeClaim); ok && a.Type == plan.Create {
+			claims = append(claims, c)
+		}
+	}
+	return claims
+}
+
+// claimed are those of some claims that a pod names.
+func claimed(pod *corev1.Pod, claims []*corev1.PersistentVolumeClaim) (own []*corev1.PersistentVolumeClaim) {
+	if pod == nil || len(claims) == 0 {
+		return nil
+	}
+	podspec.Claims(&pod.Spec, func(name string) {
+		for _, c := range claims {
+			if c.Namespace == pod.Namespace && c.Name == name {
+				own = append(own, c)
+			}
+		}
+	})
+	return own
+}
+
+// Simulate adds to the effects where their new pods would run, as sim tells, beside the
+// claims that the plan makes; nil: nobody knows.
+func Simulate(list []Effect, claims []*corev1.PersistentVolumeClaim, sim func([]Rollout) []Placement) {
 	if sim == nil {
 		return
 	}
 	plays := make([]Rollout, len(list))
 	for i, r := range list {
 		plays[i] = r.plays
+		plays[i].Claims = claimed(r.plays.Pod, claims)
 	}
 	for i, p := range sim(plays) {
 		report := &list[i].Report

@@ -53,6 +53,13 @@ func statefulSetHealth(set *appsv1.StatefulSet, reader object.Reader) health.Res
 
 func statefulSetRollout(set *appsv1.StatefulSet, edit kind.Edit) kind.Rollout {
 	r := kind.Rollout{Pods: int(ptr.Deref(set.Spec.Replicas, 1))}
+	if len(set.Spec.VolumeClaimTemplates) > 0 {
+		start := 0
+		if set.Spec.Ordinals != nil {
+			start = int(set.Spec.Ordinals.Start)
+		}
+		r.Claims = func(n int) []kind.PodClaim { return Claims(set, start+n) }
+	}
 	if edit.Pods == 0 || !edit.Template() {
 		return r
 	}
