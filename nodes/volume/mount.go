@@ -64,11 +64,16 @@ func openSubPath(source, sub string, readOnly bool) (subPath, error) {
 	// Not waiting: opening a FIFO that a container left there would never end.
 	f, err := root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) && !readOnly {
-		if err := root.MkdirAll(sub, 0o750); err != nil {
+		// The pod's users need it as much as the volume itself, so it has the volume's
+		// mode, as a kubelet has it; what is between them has that mode within the umask.
+		info, err := root.Stat(".")
+		if err != nil {
 			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
-		// The pod's users need it as much as the volume itself.
-		if err := root.Chmod(sub, 0o777); err != nil {
+		if err := root.MkdirAll(sub, info.Mode().Perm()); err != nil {
+			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
+		}
+		if err := root.Chmod(sub, info.Mode()&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky)); err != nil {
 			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
 		f, err = root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
