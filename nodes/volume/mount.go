@@ -64,16 +64,7 @@ func openSubPath(source, sub string, readOnly bool) (subPath, error) {
 	// Not waiting: opening a FIFO that a container left there would never end.
 	f, err := root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) && !readOnly {
-		// The pod's users need it as much as the volume itself, so it has the volume's
-		// mode, as a kubelet has it; what is between them has that mode within the umask.
-		info, err := root.Stat(".")
-		if err != nil {
-			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
-		}
-		if err := root.MkdirAll(sub, info.Mode().Perm()); err != nil {
-			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
-		}
-		if err := root.Chmod(sub, info.Mode()&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky)); err != nil {
+		if err := makeSubPath(root, sub); err != nil {
 			return subPath{}, fmt.Errorf("make %q in the volume: %w", sub, err)
 		}
 		f, err = root.OpenFile(sub, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -87,6 +78,20 @@ func openSubPath(source, sub string, readOnly bool) (subPath, error) {
 		return subPath{}, fmt.Errorf("open %q in the volume: %w", sub, err)
 	}
 	return subPath{f, info.IsDir()}, nil
+}
+
+// makeSubPath makes a directory with the volume's mode, which the pod's users need as
+// much as the volume itself; those above it have that mode within the umask. So does a
+// kubelet.
+func makeSubPath(volume *os.Root, sub string) error {
+	info, err := volume.Stat(".")
+	if err != nil {
+		return err
+	}
+	if err := volume.MkdirAll(sub, info.Mode().Perm()); err != nil {
+		return err
+	}
+	return volume.Chmod(sub, info.Mode()&(os.ModePerm|os.ModeSetuid|os.ModeSetgid|os.ModeSticky))
 }
 
 // bindSubPath mounts source/sub at target. What the path led to is pinned by a

@@ -127,6 +127,17 @@ func TestGroupOfVolume(t *testing.T) {
 	if got, now := group(t, outside); got != before || now != mode {
 		t.Errorf("outside the volume: group %d, mode %v", got, now)
 	}
+	// What a subPath makes is the group's, too, and has the volume's mode.
+	if _, err := m.Mounts(claiming("one", sc), &corev1.Container{Name: "a", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/sub", SubPath: "deep/er"}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, root := group(t, dir)
+	if got, mode := group(t, filepath.Join(dir, "deep", "er")); got != 4711 || mode != root {
+		t.Errorf("the directory of a subPath: group %d, mode %v, want %v", got, mode, root)
+	}
+	if got, mode := group(t, filepath.Join(dir, "deep")); got != 4711 || mode.Perm()&0o050 != 0o050 || mode&fs.ModeSetgid == 0 {
+		t.Errorf("the directory above it: group %d, mode %v", got, mode)
+	}
 	// It is not done again while the root says that it was.
 	file := filepath.Join(dir, "sub", "file")
 	if err := os.Chown(file, -1, 12); err != nil {
