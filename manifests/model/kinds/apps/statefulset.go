@@ -2,6 +2,7 @@ package apps
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -113,4 +114,28 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 		claim.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
 		fill.Claim(claim)
 	}
+}
+
+// Claims are the claims of a stateful set's pod of a number, as they are made.
+func Claims(set *appsv1.StatefulSet, number int) []kind.PodClaim {
+	var claims []kind.PodClaim
+	seen := map[string]bool{}
+	for i := range set.Spec.VolumeClaimTemplates {
+		template := &set.Spec.VolumeClaimTemplates[i]
+		if seen[template.Name] {
+			continue
+		}
+		seen[template.Name] = true
+		claim := template.DeepCopy()
+		claim.TypeMeta, claim.Status, claim.Namespace = metav1.TypeMeta{}, corev1.PersistentVolumeClaimStatus{}, set.Namespace
+		claim.Name = fmt.Sprintf("%s-%s-%d", template.Name, set.Name, number)
+		if claim.Labels == nil {
+			claim.Labels = map[string]string{}
+		}
+		if set.Spec.Selector != nil {
+			maps.Copy(claim.Labels, set.Spec.Selector.MatchLabels)
+		}
+		claims = append(claims, kind.PodClaim{Volume: template.Name, Claim: claim})
+	}
+	return claims
 }
