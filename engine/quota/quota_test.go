@@ -157,7 +157,16 @@ func TestUsage(t *testing.T) {
 			[]object.Object{&corev1.ConfigMap{}, &corev1.ConfigMap{}, &corev1.Secret{}},
 			map[string]string{"configmaps": "2", "count/configmaps": "2", "secrets": "1", "count/roles.rbac.authorization.k8s.io": "0"},
 		},
-		"what is not served": {
+		"claims": {
+			amounts("persistentvolumeclaims", "9", "count/persistentvolumeclaims", "9", "requests.storage", "9Gi", "gold.storageclass.storage.k8s.io/requests.storage", "9Gi",
+				"gold.storageclass.storage.k8s.io/persistentvolumeclaims", "9", "lead.storageclass.storage.k8s.io/persistentvolumeclaims", "9"),
+			[]object.Object{claim("gold", "1Gi"), claim("gold", "2Gi"), claim("tin", "4Gi"), claim("", "8Gi")},
+			map[string]string{
+				"persistentvolumeclaims": "4", "count/persistentvolumeclaims": "4", "requests.storage": "15Gi", "gold.storageclass.storage.k8s.io/requests.storage": "3Gi",
+				"gold.storageclass.storage.k8s.io/persistentvolumeclaims": "2", "lead.storageclass.storage.k8s.io/persistentvolumeclaims": "0",
+			},
+		},
+		"what is not there": {
 			amounts("persistentvolumeclaims", "9", "requests.storage", "9", "replicationcontrollers", "9", "gold.storageclass.storage.k8s.io/requests.storage", "9", "count/widgets.example.com", "9"),
 			nil,
 			map[string]string{"persistentvolumeclaims": "0", "requests.storage": "0", "replicationcontrollers": "0", "gold.storageclass.storage.k8s.io/requests.storage": "0"},
@@ -168,6 +177,12 @@ func TestUsage(t *testing.T) {
 			wantUsed(t, name, q.Status.Used, test.want)
 		})
 	}
+}
+
+func claim(class, size string) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
+		StorageClassName: &class, Resources: corev1.VolumeResourceRequirements{Requests: amounts("storage", size)},
+	}}
 }
 
 // Which pods a quota with scopes counts.

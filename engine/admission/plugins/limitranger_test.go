@@ -91,3 +91,27 @@ func TestLimitRangeBounds(t *testing.T) {
 	}
 	c.must(change.Create(newPod(), time.Now()))
 }
+
+// Claims keep to the bounds of their own items; those of pods are not about them.
+func TestLimitRangeOfClaims(t *testing.T) {
+	c := start(t)
+	c.must(shop(),
+		limitRange("a", corev1.LimitRangeItem{Type: corev1.LimitTypePersistentVolumeClaim, Min: amounts("storage", "1Gi"), Max: amounts("storage", "5Gi")}),
+		limitRange("b", corev1.LimitRangeItem{Type: corev1.LimitTypeContainer, Min: amounts("storage", "9Gi")}))
+	claim := func(name, size string) change.Change {
+		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Resources: corev1.VolumeResourceRequirements{Requests: amounts("storage", size)},
+		}}
+		defaults.Apply(c)
+		return change.Create(c, time.Now())
+	}
+	for size, want := range map[string]string{
+		"100Mi": `persistentvolumeclaims "data" is forbidden: minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 100Mi`,
+		"6Gi":   `persistentvolumeclaims "data" is forbidden: maximum storage usage per PersistentVolumeClaim is 5Gi, but request is 6Gi`,
+	} {
+		t.Run(size, func(t *testing.T) {
+			wantError(t, size, c.commit(claim("data", size)), apierrors.IsForbidden, want)
+		})
+	}
+	c.must(claim("least", "1Gi"), claim("most", "5Gi"))
+}
