@@ -20,6 +20,8 @@ var (
 	quotaKind = schema.GroupKind{Kind: "ResourceQuota"}
 	rangeKind = schema.GroupKind{Kind: "LimitRange"}
 	classKind = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
+	// runtimeKind is the kind of what pods are run by.
+	runtimeKind = schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"}
 )
 
 // maxWarnings is how many warnings of a plan are reported.
@@ -75,7 +77,7 @@ type Said struct {
 // resources are asked about by the names in their definition.
 func Decides(key object.Key) bool {
 	switch key.GroupKind {
-	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind, scheme.Definition:
+	case flux.Namespace, flux.Kustomization, flux.ServiceAccount, quotaKind, rangeKind, classKind, runtimeKind, scheme.Definition:
 		return true
 	}
 	return false

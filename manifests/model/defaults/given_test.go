@@ -21,6 +21,9 @@ var given = map[string]struct{ in, want string }{
 	"storage class, own values": {
 		in: `{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: s}, provisioner: example.com/disks, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}`,
 	},
+	"runtime class, own values": {
+		in: `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: kata, overhead: {podFixed: {cpu: 1m}}, scheduling: {nodeSelector: {a: b}, tolerations: [{key: a, operator: Exists}]}}`,
+	},
 	"priority class, own values": {in: `{apiVersion: scheduling.k8s.io/v1, kind: PriorityClass, metadata: {name: high}, value: 7, preemptionPolicy: Never}`},
 	"limit range, fractions": {
 		in:   `{apiVersion: v1, kind: LimitRange, metadata: {name: l}, spec: {limits: [{type: Pod, max: {cpu: 100.5m}, min: {cpu: 10.5m}, maxLimitRequestRatio: {cpu: 1.0001}}]}}`,

@@ -82,7 +82,7 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 		errs = append(errs, rule.OneOf(*s.PreemptionPolicy, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
 	if s.Overhead != nil {
-		errs = append(errs, resources(&corev1.ResourceRequirements{Limits: s.Overhead}, path.Child("overhead"))...)
+		errs = append(errs, Overhead(s.Overhead, path.Child("overhead"))...)
 	}
 	if s.Resources != nil {
 		errs = append(errs, resources(s.Resources, path.Child("resources"))...)

@@ -48,6 +48,11 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 	return errs
 }
 
+// Overhead validates what pods cost besides their containers.
+func Overhead(list corev1.ResourceList, path *field.Path) field.ErrorList {
+	return resources(&corev1.ResourceRequirements{Limits: list}, path)
+}
+
 // resizePolicy holds for what a container does when it is given more or less.
 func resizePolicy(list []corev1.ContainerResizePolicy, restarts corev1.RestartPolicy, path *field.Path) field.ErrorList {
 	var errs field.ErrorList

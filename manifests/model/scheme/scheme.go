@@ -28,6 +28,7 @@ import (
 	"headway.dev/manifests/model/kinds/events"
 	"headway.dev/manifests/model/kinds/flowcontrol"
 	"headway.dev/manifests/model/kinds/kustomize"
+	"headway.dev/manifests/model/kinds/node"
 	"headway.dev/manifests/model/kinds/policy"
 	"headway.dev/manifests/model/kinds/rbac"
 	"headway.dev/manifests/model/kinds/scheduling"
@@ -50,6 +51,7 @@ var groups = []kind.Group{
 	discovery.Group,
 	events.Group,
 	flowcontrol.Group,
+	node.Group,
 	policy.Group,
 	rbac.Group,
 	scheduling.Group,

@@ -99,7 +99,7 @@ func TestRefusals(t *testing.T) {
 		"claim":        {pod(func(s *corev1.PodSpec) { s.Containers[0].Resources.Claims = []corev1.ResourceClaim{{Name: "gpu"}} }), []string{"spec.containers[0].resources.claims"}},
 		"windows":      {pod(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }), []string{"spec.os.name"}},
 		"linux":        {pod(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Linux} }), nil},
-		"overhead":     {pod(func(s *corev1.PodSpec) { s.Overhead = corev1.ResourceList{"cpu": resource.MustParse("1")} }), []string{"spec.overhead"}},
+		"overhead":     {pod(func(s *corev1.PodSpec) { s.Overhead = corev1.ResourceList{"cpu": resource.MustParse("1")} }), nil},
 		"block volume": {pod(func(s *corev1.PodSpec) { s.InitContainers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "v"}} }), []string{"spec.initContainers[0].volumeDevices"}},
 		"read-only": {pod(func(s *corev1.PodSpec) {
 			s.Containers[0].VolumeMounts = []corev1.VolumeMount{{}, {RecursiveReadOnly: new(corev1.RecursiveReadOnlyEnabled)}}

@@ -45,6 +45,7 @@ var tables = map[string]func(t *testing.T){
 	"PodDisruptionBudget.policy":      budgetCases,
 	"PodTemplate":                     podTemplateCases,
 	"PriorityClass.scheduling.k8s.io": priorityClassCases,
+	"RuntimeClass.node.k8s.io":        runtimeClassCases,
 	"PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io": priorityLevelCases,
 	"StatefulSet.apps":                      statefulSetCases,
 	"ReplicaSet.apps":                       replicaSetCases,

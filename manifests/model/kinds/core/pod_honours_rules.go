@@ -13,15 +13,13 @@ var podSpecFields = honour.Fields{
 	Honoured: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy " +
 		"nodeSelector serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC securityContext " +
 		"imagePullSecrets hostname affinity schedulerName tolerations hostAliases priorityClassName priority dnsConfig readinessGates " +
-		// Admission refuses pods with a runtime class: there are none.
-		"runtimeClassName enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy",
+		"runtimeClassName overhead enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy",
 	Rules: map[string]*honour.Rule{
 		"shareProcessNamespace": {
 			Level: honour.Refused, Values: "true", Reason: "each container has a process namespace of its own",
 			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.ShareProcessNamespace != nil && *s.ShareProcessNamespace }),
 		},
 		"subdomain": {Level: honour.Hint, Reason: "there is no cluster DNS"},
-		"overhead":  honour.NotServed("it comes from runtime classes, which are not served"),
 		"setHostnameAsFQDN": {
 			Level: honour.Refused, Values: "true", Reason: "there is no cluster DNS",
 			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN }),
