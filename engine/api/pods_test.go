@@ -13,6 +13,20 @@ import (
 	"headway.dev/engine/api/apitest"
 )
 
+// Runtime classes as kubectl shows them, and what their pods get of them.
+func TestRuntimeClasses(t *testing.T) {
+	s := apitest.Start(t)
+	const class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: boxed}\nhandler: kata\noverhead: {podFixed: {cpu: 250m}}\nscheduling: {nodeSelector: {boxed: \"yes\"}}\n"
+	expect(t, s, class, args("create -f -"), "runtimeclass.node.k8s.io/boxed created")
+	expect(t, s, "", args("get runtimeclasses"), "NAME    HANDLER   AGE\nboxed   kata ")
+	refuse(t, s, "", []string{"patch", "runtimeclass", "boxed", "-p", `{"handler":"runc"}`}, `handler: Invalid value: "runc": field is immutable`)
+	expect(t, s, strings.Replace(class, "250m", "500m", 1), args("apply --server-side --force-conflicts -f -"), "serverside-applied")
+	expect(t, s, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"runtimeClassName":"boxed","containers":[{"name":"c","image":"i"}]}}`, args("create -f -"), "created")
+	expect(t, s, "", args("get pod p -o jsonpath={.spec.overhead.cpu},{.spec.nodeSelector.boxed}"), "500m,yes")
+	expect(t, s, "", args("explain runtimeclass.scheduling.tolerations"), "tolerations")
+	expect(t, s, "", args("delete runtimeclass boxed"), "deleted")
+}
+
 // TestPodsRefused: what Kubernetes refuses of pods, in its words.
 func TestPodsRefused(t *testing.T) {
 	s := apitest.Start(t)

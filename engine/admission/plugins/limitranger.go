@@ -135,7 +135,8 @@ func (p limitRanger) Validate(ctx context.Context, attrs admission.Attributes, _
 					}
 				}
 			case corev1.LimitTypePod:
-				errs = append(errs, outOfBounds(item, podresource.PodRequests(pod, podresource.PodResourcesOptions{}), podresource.PodLimits(pod, podresource.PodResourcesOptions{}))...)
+				own := podresource.PodResourcesOptions{ExcludeOverhead: true}
+				errs = append(errs, outOfBounds(item, podresource.PodRequests(pod, own), podresource.PodLimits(pod, own))...)
 			case corev1.LimitTypePersistentVolumeClaim: // of claims
 			}
 		}

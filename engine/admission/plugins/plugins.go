@@ -56,7 +56,7 @@ func New(cfg Config) ([]chain.Plugin, error) {
 		{Name: "DefaultStorageClass", Interface: defaultClass{cfg.Stored}},
 		{Name: "StorageObjectInUseProtection", Interface: inUse{}},
 		{Name: "PersistentVolumeClaimResize", Interface: claimResize{cfg.Stored}},
-		{Name: "RuntimeClass", Interface: runtimeClass{}},
+		{Name: "RuntimeClass", Interface: runtimeClass{stored: cfg.Stored}},
 		{Name: "CertificateSubjectRestriction", Interface: subjectRestriction{}},
 		{Name: "CertificateRequester", Interface: requester{}},
 		{Name: "PodResizeValidator", Interface: podResize{cfg.Stored}},

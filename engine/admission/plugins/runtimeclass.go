@@ -2,20 +2,135 @@ package plugins
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+
+	chain "headway.dev/engine/admission"
+	"headway.dev/manifests/model/object"
 )
 
-// runtimeClass is RuntimeClass. There is no kind RuntimeClass yet, so that no
-// pod can name one that exists.
-type runtimeClass struct{ ofPods }
+var runtimeClassKind = schema.GroupKind{Group: nodev1.GroupName, Kind: "RuntimeClass"}
 
-// Validate implements admission.ValidationInterface.
-func (runtimeClass) Validate(_ context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+// runtimeClass is RuntimeClass: the class that a new pod names must exist; the pod
+// gets its overhead, and goes to the nodes that have it. Nobody else says what a pod
+// costs besides its containers.
+type runtimeClass struct {
+	ofPods
+	stored object.Reader
+}
+
+// of is the class that a pod names, nil if it names none.
+func (p runtimeClass) of(ctx context.Context, attrs admission.Attributes, pod *corev1.Pod) (*nodev1.RuntimeClass, error) {
+	if pod.Spec.RuntimeClassName == nil {
+		return nil, nil
+	}
+	name := *pod.Spec.RuntimeClassName
+	class, ok := chain.View(ctx, p.stored).Get(object.Key{GroupKind: runtimeClassKind, Name: name}).(*nodev1.RuntimeClass)
+	if !ok {
+		return nil, admission.NewForbidden(attrs, fmt.Errorf("pod rejected: RuntimeClass %q not found", name))
+	}
+	return class, nil
+}
+
+var errOverhead = errors.New("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+
+// Admit implements admission.MutationInterface.
+func (p runtimeClass) Admit(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
 	pod := newPod(attrs)
-	if pod == nil || pod.Spec.RuntimeClassName == nil {
+	if pod == nil {
 		return nil
 	}
-	return admission.NewForbidden(attrs, fmt.Errorf("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName))
+	class, err := p.of(ctx, attrs, pod)
+	if err != nil || class == nil {
+		return err
+	}
+	if o := class.Overhead; o != nil {
+		if len(pod.Spec.Overhead) > 0 && !equality.Semantic.DeepEqual(o.PodFixed, pod.Spec.Overhead) {
+			return admission.NewForbidden(attrs, errOverhead)
+		}
+		pod.Spec.Overhead = o.PodFixed.DeepCopy()
+	}
+	if s := class.Scheduling; s != nil {
+		for _, name := range slices.Sorted(maps.Keys(s.NodeSelector)) {
+			value := s.NodeSelector[name]
+			if own, ok := pod.Spec.NodeSelector[name]; ok && own != value {
+				return admission.NewForbidden(attrs, fmt.Errorf("conflict: runtimeClass.scheduling.nodeSelector[%s] = %s; pod.spec.nodeSelector[%s] = %s", name, value, name, own))
+			}
+			if pod.Spec.NodeSelector == nil {
+				pod.Spec.NodeSelector = map[string]string{}
+			}
+			pod.Spec.NodeSelector[name] = value
+		}
+		pod.Spec.Tolerations = mergeTolerations(pod.Spec.Tolerations, s.Tolerations)
+	}
+	return nil
+}
+
+// Validate implements admission.ValidationInterface.
+func (p runtimeClass) Validate(ctx context.Context, attrs admission.Attributes, _ admission.ObjectInterfaces) error {
+	pod := newPod(attrs)
+	if pod == nil {
+		return nil
+	}
+	class, err := p.of(ctx, attrs, pod)
+	switch {
+	case err != nil:
+		return err
+	case class != nil && class.Overhead != nil:
+		if !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead) {
+			return admission.NewForbidden(attrs, errOverhead)
+		}
+	case len(pod.Spec.Overhead) > 0:
+		return admission.NewForbidden(attrs, errors.New("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
+	}
+	return nil
+}
+
+// mergeTolerations are those of both lists without those that another one includes; of
+// equal ones the first stays.
+func mergeTolerations(a, b []corev1.Toleration) []corev1.Toleration {
+	var merged []corev1.Toleration
+	all := append(append([]corev1.Toleration(nil), a...), b...)
+	for i := range all {
+		needed := true
+		for j := range all {
+			same := equality.Semantic.DeepEqual(all[i], all[j])
+			if j != i && (same && j < i || !same && includes(&all[j], &all[i])) {
+				needed = false
+				break
+			}
+		}
+		if needed {
+			merged = append(merged, *all[i].DeepCopy())
+		}
+	}
+	return merged
+}
+
+// includes reports whether all that one toleration tolerates is tolerated by another.
+func includes(wide, narrow *corev1.Toleration) bool {
+	switch {
+	case wide.Key != narrow.Key && (wide.Key != "" || wide.Operator != corev1.TolerationOpExists),
+		wide.Effect != narrow.Effect && wide.Effect != "":
+		return false
+	case wide.Effect == corev1.TaintEffectNoExecute && wide.TolerationSeconds != nil &&
+		(narrow.TolerationSeconds == nil || *narrow.TolerationSeconds > *wide.TolerationSeconds):
+		return false
+	}
+	switch wide.Operator {
+	case corev1.TolerationOpExists:
+		return true
+	case corev1.TolerationOpEqual, "":
+		return (narrow.Operator == corev1.TolerationOpEqual || narrow.Operator == "") && wide.Value == narrow.Value
+	default:
+		return false
+	}
 }

@@ -70,6 +70,7 @@ var (
 		{"", configMaps, read, referenced},
 		{"", secrets, read, referenced},
 		{"", claims, []string{"get"}, referenced},
+		{"node.k8s.io", "runtimeclasses", read, nil},
 		{"", "persistentvolumes", slices.Concat(read, []string{"patch"}), ownVolume},
 		{"", "serviceaccounts/token", []string{"create"}, accountOfPod},
 		// Its server asks who may read logs and run commands.
