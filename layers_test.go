@@ -84,7 +84,7 @@ var rooms = map[string][]string{
 		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", "machine", "objects", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
-	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "images", "spec", "record", "tasks", "containerd"},
+	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},
 	"proxy":          {"rules", "iptables", "."},
 	"cmd/headway":    {"headwaytest", "report", "cli", "gitops", "review", "up", ".", "crash", "e2e"},
 	"cmd/headway/up": {"datadir", "memory", "progress", ".", "uptest"},

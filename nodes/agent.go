@@ -73,6 +73,8 @@ type Config struct {
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's, for example containerd://1.6.20.
 	Version, RuntimeVersion string
+	// RuntimeHandlers are the names of the handlers that the container runtime has.
+	RuntimeHandlers []string
 	// EvictionHard are the amounts of free disk below which pods are evicted;
 	// zero watches nothing. EvictionPeriod is how often the disk and the pods'
 	// limits are checked; default 10 seconds.
@@ -173,7 +175,7 @@ func New(cfg Config) (*Agent, error) {
 	})
 	a.node = registration.New(registration.Config{
 		NodeName: cfg.NodeName, NodeIP: cfg.NodeIP, Client: cfg.Client, Labels: cfg.Labels, Taints: cfg.Taints, MaxPods: cfg.MaxPods,
-		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
+		Version: cfg.Version, RuntimeVersion: cfg.RuntimeVersion, Handlers: cfg.RuntimeHandlers, SetPodCIDR: cfg.SetPodCIDR, StreamingListener: cfg.StreamingListener,
 		VolumesDir: a.volumes.Kept(), Machine: m, Images: cfg.Runtime.Images, DiskPressure: a.evictor.Pressure, Log: cfg.Log,
 	})
 	return a, nil

@@ -58,6 +58,8 @@ type Config struct {
 	// Version is the kubelet version to report, RuntimeVersion the container
 	// runtime's.
 	Version, RuntimeVersion string
+	// Handlers are the names of the handlers of RuntimeClasses that the runtime has.
+	Handlers []string
 	// SetPodCIDR is called with node.spec.podCIDR as soon as it is known; if it
 	// is nil, the node is ready without one.
 	SetPodCIDR func(cidr string) error
@@ -275,6 +277,11 @@ func (n *Node) nodeStatus(networkReady bool, now time.Time, last corev1.NodeStat
 	pods := *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI)
 	s.Capacity[corev1.ResourcePods], s.Allocatable[corev1.ResourcePods] = pods, pods
 	s.NodeInfo.KubeletVersion, s.NodeInfo.ContainerRuntimeVersion = n.cfg.Version, n.cfg.RuntimeVersion
+	for _, name := range n.cfg.Handlers {
+		s.RuntimeHandlers = append(s.RuntimeHandlers, corev1.NodeRuntimeHandler{
+			Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: new(false), UserNamespaces: new(false)},
+		})
+	}
 	if n.cfg.StreamingListener != nil {
 		if _, port, err := net.SplitHostPort(n.cfg.StreamingListener.Addr().String()); err == nil {
 			if n, err := strconv.ParseInt(port, 10, 32); err == nil {

@@ -164,7 +164,7 @@ func reported(want, have corev1.NodeStatus) bool {
 		}
 	}
 	return equality.Semantic.DeepEqual(want.NodeInfo, have.NodeInfo) && want.DaemonEndpoints == have.DaemonEndpoints &&
-		equality.Semantic.DeepEqual(want.Images, have.Images)
+		equality.Semantic.DeepEqual(want.Images, have.Images) && equality.Semantic.DeepEqual(want.RuntimeHandlers, have.RuntimeHandlers)
 }
 
 // watchSelf follows the Node object.

@@ -38,6 +38,8 @@ type SandboxConfig struct {
 	QOSClass  string
 	Resources Resources
 	HostPorts []HostPort
+	// Handler is the name of what runs the containers; empty for the default.
+	Handler string `json:",omitempty"`
 }
 
 // HostPort maps a port of the node to the pod.

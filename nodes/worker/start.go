@@ -44,7 +44,12 @@ func (w *worker) prepare(ctx context.Context, p *corev1.Pod, observed *runtime.P
 		a.Events.Event(p, corev1.EventTypeWarning, "FailedMount", err.Error())
 		return stopHere(w.fail("", "FailedMount", err.Error(), mountRetry, retryMax))
 	}
-	sandbox, err := a.Runtime.EnsureSandbox(ctx, a.sandboxConfig(p))
+	cfg := a.sandboxConfig(p)
+	var sandbox runtime.Sandbox
+	var err error
+	if cfg.Handler, err = a.Objects.Handler(ctx, p.Spec.RuntimeClassName); err == nil {
+		sandbox, err = a.Runtime.EnsureSandbox(ctx, cfg)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return err

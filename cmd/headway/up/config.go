@@ -18,6 +18,7 @@ import (
 	"headway.dev/cmd/headway/up/progress"
 	"headway.dev/manifests/egress"
 	"headway.dev/nodes/eviction"
+	"headway.dev/nodes/runtime/handler"
 	"headway.dev/syncer/git"
 	"headway.dev/syncer/git/signature"
 )
@@ -28,6 +29,7 @@ type Config struct {
 	ClusterCIDR, ServiceCIDR netip.Prefix
 	NodeIP                   netip.Addr
 	eviction                 eviction.Thresholds
+	handlers                 handler.Set
 	gitLimits                git.MirrorOptions
 	names                    []string // of the API, for its certificate
 	signingKey               *signature.SigningKey
@@ -78,6 +80,9 @@ func (o *Options) Config() (*Config, error) {
 	}
 	if cfg.eviction, err = eviction.ParseHard(o.EvictionHard); err != nil {
 		return nil, fmt.Errorf("--eviction-hard: %w", err)
+	}
+	if cfg.handlers, err = handler.Parse(o.RuntimeHandlers); err != nil {
+		return nil, fmt.Errorf("--runtime-handler: %w", err)
 	}
 	if o.PodMaxPids == 0 || o.PodMaxPids < -1 {
 		return nil, fmt.Errorf("--pod-max-pids %d is neither a number of processes nor -1", o.PodMaxPids)

@@ -70,6 +70,7 @@ func (c *Cluster) runNode(ctx context.Context) (err error) {
 		StreamingTLS:      streaming,
 		Version:           kube.Get().GitVersion,
 		RuntimeVersion:    version,
+		RuntimeHandlers:   c.cfg.handlers.Names(),
 		Looked:            func() { close(c.Looked) },
 		Log:               c.cfg.Log.With("part", "agent"),
 	})
@@ -110,6 +111,7 @@ func runtimeConfig(cfg *Config, net *network.Network) containerd.Config {
 		RunDir:            datadir.RunDir(cfg.DataDir),
 		LogDir:            filepath.Join(cfg.DataDir, "logs"),
 		ContainerdAddress: cfg.Containerd,
+		Handlers:          cfg.handlers,
 		CgroupRoot:        cfg.CgroupRoot,
 		Network:           net,
 		Log:               cfg.Log.With("part", "runtime"),

@@ -32,6 +32,7 @@ type Options struct {
 	ServiceCIDR        string
 	Containerd         string
 	ImagesDir          string
+	RuntimeHandlers    []string
 	CgroupRoot         string
 	EvictionHard       string
 	PodMaxPids         int64
@@ -73,6 +74,7 @@ func (up *Options) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&up.ClusterCIDR, "cluster-cidr", "10.42.0.0/16", "range of the pods' addresses")
 	flags.StringVar(&up.ServiceCIDR, "service-cidr", "10.43.0.0/16", "range of the Services' addresses")
 	flags.StringVar(&up.Containerd, "containerd-address", "", "socket of a containerd to use (default: run a private one)")
+	flags.StringSliceVar(&up.RuntimeHandlers, "runtime-handler", nil, "a handler of RuntimeClasses and the runtime of containerd that it is, NAME=RUNTIME, for example kata=io.containerd.kata.v2; its shim is installed beside containerd (repeatable; runc is always there)")
 	flags.StringVar(&up.ImagesDir, "images-dir", "", "directory of image archives to load (default: <data-dir>/images)")
 	flags.StringVar(&up.CgroupRoot, "cgroup-root", "headway", "cgroup that holds all pods")
 	flags.StringVar(&up.EvictionHard, "eviction-hard", eviction.DefaultHard, "free disk space below which pods are evicted: nodefs.available and nodefs.inodesFree, as a share or an amount")

@@ -10,10 +10,8 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd"
-	"github.com/containerd/containerd/api/types/runc/options"
 	store "github.com/containerd/containerd/containers"
 	"github.com/containerd/containerd/errdefs"
-	"github.com/containerd/containerd/plugin"
 	"github.com/containerd/typeurl/v2"
 
 	"headway.dev/nodes/runtime"
@@ -128,9 +126,9 @@ func (r *containerSet) create(ctx context.Context, box *sandbox, id string, cfg 
 	if err != nil {
 		return nil, fmt.Errorf("encode spec: %w", err)
 	}
-	runc, err := typeurl.MarshalAny(&options.Options{Root: r.cfg.runcRoot()})
+	runs, err := r.cfg.Handlers.Find(pod.Handler, r.cfg.runcRoot())
 	if err != nil {
-		return nil, fmt.Errorf("encode runtime options: %w", err)
+		return nil, err
 	}
 	stop := cmp.Or(cfg.StopSignal, cached.Config.StopSignal)
 	if _, err := stopSignal(stop); err != nil {
@@ -140,7 +138,7 @@ func (r *containerSet) create(ctx context.Context, box *sandbox, id string, cfg 
 		ID: id, Image: img.Name, Spec: encoded,
 		Labels:      record.Labels(pod.PodRef, cfg, img.Name, img.Target.Digest.String(), stop, user),
 		Snapshotter: images.Snapshotter, SnapshotKey: id,
-		Runtime: store.RuntimeInfo{Name: plugin.RuntimeRuncV2, Options: runc},
+		Runtime: runs,
 	}
 	// The container first: its reference keeps the snapshot from containerd's
 	// garbage collector without a lease.

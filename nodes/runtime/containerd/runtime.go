@@ -23,6 +23,7 @@ import (
 	"headway.dev/nodes/runtime/capture"
 	"headway.dev/nodes/runtime/cgroup"
 	"headway.dev/nodes/runtime/daemon"
+	"headway.dev/nodes/runtime/handler"
 	"headway.dev/nodes/runtime/images"
 	"headway.dev/nodes/runtime/tasks"
 	"headway.dev/nodes/slot"
@@ -56,6 +57,8 @@ type Config struct {
 	// ContainerdAddress is the socket of a containerd to use; empty runs a
 	// private one.
 	ContainerdAddress string
+	// Handlers are those of RuntimeClasses, besides runc.
+	Handlers handler.Set
 	// CgroupRoot is the name of our cgroup in every hierarchy; headway if empty.
 	CgroupRoot string
 	// Namespace is the containerd namespace; headway if empty.

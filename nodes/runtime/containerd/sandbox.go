@@ -72,6 +72,9 @@ func (r *sandboxSet) EnsureSandbox(ctx context.Context, cfg runtime.SandboxConfi
 	if _, ok := cgroup.QOSDirs()[cfg.QOSClass]; !ok {
 		return runtime.Sandbox{}, fmt.Errorf("unknown QoS class %q", cfg.QOSClass)
 	}
+	if _, err := r.cfg.Handlers.Find(cfg.Handler, r.cfg.runcRoot()); err != nil {
+		return runtime.Sandbox{}, err
+	}
 	defer r.podLock.lock(cfg.UID)()
 	old := r.sandbox(cfg.UID)
 	if old != nil && old.ready {

@@ -64,8 +64,12 @@ func KillShims(address, namespace string) error {
 	return nil
 }
 
-// EndIdleShims ends the shims of a containerd address and namespace that listen on
-// none of these sockets.
+// groupingShim is the shim of the default runtime, of which there is one for each pod.
+// Where those of other runtimes listen is up to them.
+const groupingShim = "containerd-shim-runc-v2"
+
+// EndIdleShims ends the shims of the default runtime with a containerd address and
+// namespace that listen on none of these sockets.
 func EndIdleShims(ctx context.Context, address, namespace string, serves map[string]bool, log *slog.Logger) error {
 	found, err := findShims(address, namespace)
 	if err != nil || len(found) == 0 {
@@ -77,6 +81,9 @@ func EndIdleShims(ctx context.Context, address, namespace string, serves map[str
 	}
 	var errs []error
 	for _, s := range found {
+		if s.program != groupingShim {
+			continue
+		}
 		socket := s.socket(paths)
 		// One without a socket is only on its way: containerd's helper.
 		if socket == "" || serves[socket] {
@@ -103,7 +110,10 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 }
 
 // shimProcess is a shim that runs.
-type shimProcess struct{ pid int }
+type shimProcess struct {
+	pid     int
+	program string
+}
 
 // findShims lists the shims of a containerd address and namespace.
 func findShims(address, namespace string) ([]shimProcess, error) {
@@ -122,7 +132,7 @@ func findShims(address, namespace string) ([]shimProcess, error) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line))); err == nil {
-			out = append(out, shimProcess{pid})
+			out = append(out, shimProcess{pid, filepath.Base(string(args[0]))})
 		}
 	}
 	return out, nil
