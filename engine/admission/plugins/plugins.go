@@ -3,12 +3,15 @@
 package plugins
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	chain "headway.dev/engine/admission"
 	"headway.dev/engine/quota"
@@ -63,6 +66,21 @@ func New(cfg Config) ([]chain.Plugin, error) {
 	}, cfg.Configured...)
 	quotas := resourceQuota{cfg.Stored, quota.Quotas{Kinds: cfg.Kinds, Now: time.Now}}
 	return append(all, chain.Plugin{Name: "ResourceQuota", Interface: quotas, Requests: true}), nil
+}
+
+// Scheduled is a pod with what the plugins that the scheduler goes by would make of it
+// if it was created among what view has: its amounts, its priority, its runtime class.
+// It is what others may still refuse.
+func Scheduled(ctx context.Context, view object.Reader, pod *corev1.Pod) (*corev1.Pod, error) {
+	pod = pod.DeepCopy()
+	attrs := admission.NewAttributesRecord(pod, nil, corev1.SchemeGroupVersion.WithKind("Pod"), pod.Namespace, pod.Name,
+		corev1.SchemeGroupVersion.WithResource("pods"), "", admission.Create, nil, true, &user.DefaultInfo{})
+	for _, plugin := range []admission.MutationInterface{limitRanger{stored: view}, priority{view}, runtimeClass{stored: view}} {
+		if err := plugin.Admit(ctx, attrs, nil); err != nil {
+			return nil, fmt.Errorf("ask what a pod would be: %w", err)
+		}
+	}
+	return pod, nil
 }
 
 // ofPods is part of plugins that look at pods which are created.

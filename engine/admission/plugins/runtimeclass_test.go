@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/manifests/model/change"
 )
 
@@ -48,10 +49,10 @@ func TestRuntimeClass(t *testing.T) {
 		edit func(*corev1.PodSpec)
 		want string
 	}{
-		"no such class":                     {named("gvisor"), `pods "web" is forbidden: pod rejected: RuntimeClass "gvisor" not found`},
-		"another overhead":                  {named("kata", overhead("1")), differs},
-		"an overhead of its own":            {named("plain", overhead("1")), without},
-		"an overhead without a class":       {overhead("1"), without},
+		"no such class":               {named("gvisor"), `pods "web" is forbidden: pod rejected: RuntimeClass "gvisor" not found`},
+		"another overhead":            {named("kata", overhead("1")), differs},
+		"an overhead of its own":      {named("plain", overhead("1")), without},
+		"an overhead without a class": {overhead("1"), without},
 		"a selector that excludes the nodes": {
 			named("kata", func(s *corev1.PodSpec) { s.NodeSelector = map[string]string{"boxed": "no"} }),
 			`pods "web" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[boxed] = yes; pod.spec.nodeSelector[boxed] = no`,
@@ -90,5 +91,19 @@ func TestRuntimeClass(t *testing.T) {
 		if d := cmp.Diff(want, has); d != "" {
 			t.Errorf("%s (-want +got):\n%s", name, d)
 		}
+	}
+}
+
+// What the scheduler would see of a pod is told without making it.
+func TestScheduled(t *testing.T) {
+	c := start(t)
+	c.must(shop(), priorityClass("high", 7), runtimeClass("kata", func(c *nodev1.RuntimeClass) { c.Overhead = &nodev1.Overhead{PodFixed: cpus("250m")} }))
+	template := newPod(func(p *corev1.Pod) { p.Spec.PriorityClassName, p.Spec.RuntimeClassName = "high", new("kata") })
+	got, err := plugins.Scheduled(t.Context(), c.store, template)
+	if err != nil || *got.Spec.Priority != 7 || got.Spec.Overhead.Cpu().String() != "250m" || template.Spec.Priority != nil {
+		t.Errorf("Scheduled = %+v, %v; want priority 7 and the overhead 250m, and the template unchanged", got, err)
+	}
+	if _, err := plugins.Scheduled(t.Context(), c.store, newPod(func(p *corev1.Pod) { p.Spec.PriorityClassName = "low" })); err == nil {
+		t.Error("a class that does not exist is none")
 	}
 }

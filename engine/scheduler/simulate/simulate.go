@@ -47,6 +47,9 @@ type Outcome struct {
 	Stuck bool
 	// Message is the scheduler's about the first pod that gets no node.
 	Message string
+	// Victims are today's pods that have to leave for the new ones, and for those that
+	// have to leave for these.
+	Victims []Victim
 }
 
 // simulation plays rollouts through.
@@ -54,6 +57,12 @@ type simulation struct {
 	now     *placement.Snapshot // as it changes
 	before  *placement.Snapshot // today's, and the new pods that fit beside its own
 	pending []*corev1.Pod
+	budgets []placement.Budget
+	// owners are the rollouts of pods, old and new; remade are the pods that take the
+	// place of preempted ones, and again are those of them that have no node.
+	owners map[types.UID]*rolling
+	remade map[types.UID]*remade
+	again  []*remade
 }
 
 // rolling is a Rollout on its way.
@@ -62,18 +71,23 @@ type rolling struct {
 	Outcome
 	old    []*corev1.Pod // that have a node and have not left
 	serial int
+	made   int // new pods, those included that were preempted
 }
 
 // Run returns, for each rollout, whether its pods would get nodes, beside
 // the pods that exist, if every new pod becomes ready. All rollouts happen
 // together, those of a higher priority first; pods that already wait for a node
-// are served before new ones. Nobody is preempted: a pod for which others would have
-// to leave gets no node here, and its message says on which node they would.
+// are served before new ones, and preempt nobody: they would have before. What is
+// preempted and has a controller is made again, and looks for a node after all new
+// pods. budgets are kept to if that is possible.
 //
 // known are today's claims and volumes. Those of claims that wait for their first pod are
 // expected to come where it is.
-func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, rollouts []Rollout) []Outcome {
-	s := &simulation{now: placement.NewSnapshot(), before: placement.NewSnapshot()}
+func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.Node, pods []*corev1.Pod, budgets []placement.Budget, rollouts []Rollout) []Outcome {
+	s := &simulation{
+		now: placement.NewSnapshot(), before: placement.NewSnapshot(), budgets: slices.Clone(budgets),
+		owners: map[types.UID]*rolling{}, remade: map[types.UID]*remade{},
+	}
 	for _, of := range []*placement.Snapshot{s.now, s.before} {
 		of.Volumes = known.Clone()
 		for _, r := range rollouts {
@@ -88,19 +102,18 @@ func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.N
 			of.SetNode(n)
 		}
 	}
-	leaves := map[types.UID]*rolling{}
 	all := make([]*rolling, len(rollouts))
 	for i, r := range rollouts {
 		all[i] = &rolling{Rollout: r, serial: i}
 		for _, p := range r.Old {
-			leaves[p.UID] = all[i]
+			s.owners[p.UID] = all[i]
 			if p.Spec.NodeName != "" && !r.Free {
 				all[i].old = append(all[i].old, p)
 			}
 		}
 	}
 	for _, p := range pods {
-		r := leaves[p.UID]
+		r := s.owners[p.UID]
 		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 		switch {
 		case p.Spec.NodeName != "":
@@ -117,8 +130,12 @@ func Run(known *volumes.State, namespaces []*corev1.Namespace, nodes []*corev1.N
 	for s.step(order) {
 	}
 	s.judge(order)
+	for _, a := range s.again {
+		a.victim().Then = Waits
+	}
 	out := make([]Outcome, len(all))
 	for i, r := range all {
+		r.Late = min(r.Late, r.Placed) // some may have been preempted
 		out[i] = r.Outcome
 	}
 	return out
@@ -156,7 +173,7 @@ func (s *simulation) step(order []*rolling) bool {
 			moved = true
 		}
 	}
-	return moved
+	return s.settle() || moved
 }
 
 // place gives the next new pod a node, or notes why there is none.
@@ -167,25 +184,25 @@ func (s *simulation) place(r *rolling) bool {
 	}
 	pod := s.next(r, r.Placed)
 	node, failure := placement.Pick(pod, s.now, 0)
-	if failure != nil {
-		r.Message = s.why(pod, failure)
+	switch {
+	case failure == nil:
+		assume(s.now, pod, node)
+		if beside, failure := placement.Pick(pod, s.before, 0); failure == nil {
+			assume(s.before, pod, beside)
+		} else {
+			r.Late++
+		}
+	case s.preempt(pod, failure, r):
+		r.Late++
+	default:
+		r.Message = failure.Message()
 		return false
 	}
-	assume(s.now, pod, node)
-	if beside, failure := placement.Pick(pod, s.before, 0); failure == nil {
-		assume(s.before, pod, beside)
-	} else {
-		r.Late++
-	}
+	s.owners[pod.UID] = r
+	r.made++
 	r.Placed++
 	r.Message = ""
 	return true
-}
-
-// why is the scheduler's message, with what preemption would do.
-func (s *simulation) why(pod *corev1.Pod, f *placement.Failure) string {
-	placement.Preempt(pod, s.now, f, nil, 0)
-	return f.Message()
 }
 
 // judge tells of the pods without a node whether only old pods are in their
@@ -205,7 +222,8 @@ func (s *simulation) judge(order []*rolling) {
 			pod := s.next(r, n)
 			node, failure := placement.Pick(pod, s.now, 0)
 			if failure != nil {
-				r.Stuck, r.Message = false, s.why(pod, failure)
+				placement.Preempt(pod, s.now, failure, s.budgets, 0)
+				r.Stuck, r.Message = false, failure.Message()
 				break
 			}
 			assume(s.now, pod, node)
@@ -223,7 +241,7 @@ func assume(s *placement.Snapshot, pod *corev1.Pod, node string) {
 func (s *simulation) next(r *rolling, n int) *corev1.Pod {
 	pod := *r.Pod
 	owner := types.UID(fmt.Sprint("simulated/", r.serial))
-	pod.UID = types.UID(fmt.Sprint(owner, "/", n))
+	pod.UID = types.UID(fmt.Sprint(owner, "/", r.made+n-r.Placed))
 	controller := true
 	pod.OwnerReferences = []metav1.OwnerReference{{UID: owner, Controller: &controller}}
 	if r.Own != nil {

@@ -7,15 +7,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
+	"headway.dev/engine/scheduler/placement"
 	"headway.dev/engine/scheduler/simulate"
-	"headway.dev/engine/scheduler/volumes"
-	"headway.dev/manifests/model/kind"
-	"headway.dev/manifests/model/kinds/storage"
 )
 
 func node(name string) *corev1.Node {
@@ -57,13 +55,14 @@ func several(n int, name, where string, edit ...func(*corev1.Pod)) []*corev1.Pod
 func TestRun(t *testing.T) {
 	const full = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
 	const never = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-	const evicts = "0/1 nodes are available: 1 Insufficient cpu. preemption: found a potential placement for pod on node a, preempting 1 victims"
+	const no = "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never."
 	one := []*corev1.Node{node("a")}
 	old2 := several(2, "old", "a", cpu("1500m"))
 	old1 := several(1, "old", "a", cpu("3"))
 	other := several(1, "other", "a", cpu("3"))
 	waiting := several(1, "waiting", "", cpu("2"))
 	urgent := func(p *corev1.Pod) { p.Spec.Priority = new(int32(1000)) }
+	polite := func(p *corev1.Pod) { p.Spec.PreemptionPolicy = new(corev1.PreemptNever) }
 	gated := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "x"}} }
 	leaving := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }
 	type R = simulate.Rollout
@@ -90,125 +89,90 @@ func TestRun(t *testing.T) {
 		"who waits is replaced":            {one, waiting, []R{{Pod: pod("p", cpu("3")), Count: 1, Old: waiting, Surge: 1}}, []O{{Placed: 1}}},
 		"who waits and is deleted":         {one, several(1, "w", "", cpu("2"), leaving), []R{{Pod: pod("p", cpu("3")), Count: 1}}, []O{{Placed: 1}}},
 		"the urgent one gets the room":     {one, nil, []R{{Pod: pod("p", cpu("3")), Count: 1}, {Pod: pod("q", cpu("3"), urgent), Count: 1}}, []O{{Message: full}, {Placed: 1}}},
-		"others would have to leave":       {one, other, []R{{Pod: pod("p", cpu("3"), urgent), Count: 1}}, []O{{Message: evicts}}},
+		"others would have to leave":       {one, other, []R{{Pod: pod("p", cpu("3"), urgent), Count: 1}}, []O{{Placed: 1, Late: 1, Victims: []simulate.Victim{{Pod: other[0], Then: simulate.Ends}}}}},
+		"who would preempt does not":       {one, other, []R{{Pod: pod("p", cpu("3"), urgent, polite), Count: 1}}, []O{{Message: no}}},
 		"gated":                            {one, nil, []R{{Pod: pod("p", gated), Count: 1}}, []O{{Message: "Scheduling is blocked due to non-empty scheduling gates"}}},
 		"scaled up while updated":          {one, old2, []R{{Pod: pod("p", cpu("500m")), Count: 4, Old: old2, Surge: 1, Unavailable: 1}}, []O{{Placed: 4, Late: 2}}},
 		"a billion replicas":               {one, nil, []R{{Pod: pod("p", cpu("1m")), Count: 1e9}}, []O{{Placed: 5, Message: strings.Replace(full, "Insufficient cpu", "Too many pods", 1)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, simulate.Run(nil, nil, tc.nodes, tc.pods, tc.rollouts)); d != "" {
+			if d := cmp.Diff(tc.want, simulate.Run(nil, nil, tc.nodes, tc.pods, nil, tc.rollouts)); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
 	}
 }
 
-// TestClaims: pods whose claims are not there yet get nodes where volumes can be had; those
-// of a claim that has a volume go where that is.
-func TestClaims(t *testing.T) {
-	const nowhere = "0/2 nodes are available: 2 node(s) didn't find available persistent volumes to bind. preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
-	nodes := []*corev1.Node{node("a"), node("b"), node("plain")}
-	for _, n := range nodes {
-		n.Labels = map[string]string{corev1.LabelHostname: n.Name}
-		if n.Name != "plain" {
-			n.Annotations = map[string]string{storage.VolumesAnnotation: "/volumes"}
-		}
+// What would be preempted is named, with what comes of it: what has a controller is
+// made again and looks for a node itself, where it can preempt too. Budgets are kept to
+// if that is possible, and pods of the same commit are not named.
+func TestPreemption(t *testing.T) {
+	owned := func(p *corev1.Pod) {
+		p.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "rs", UID: "rs", Controller: new(true)}}
 	}
-	claim := func(name, class string) *corev1.PersistentVolumeClaim {
-		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)}, Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: new(corev1.PersistentVolumeFilesystem),
-			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}},
-		}}
-		if class != "default" {
-			c.Spec.StorageClassName = &class
-		}
-		return c
-	}
-	class := func(name, provisioner string, mode storagev1.VolumeBindingMode) *storagev1.StorageClass {
-		return &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: provisioner, VolumeBindingMode: &mode}
-	}
-	disk := func(name, class, on string) *corev1.PersistentVolume {
-		return &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PersistentVolumeStatus{Phase: corev1.VolumeAvailable}, Spec: corev1.PersistentVolumeSpec{
-			StorageClassName: class, Capacity: corev1.ResourceList{"storage": resource.MustParse("1Gi")}, VolumeMode: new(corev1.PersistentVolumeFilesystem),
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			NodeAffinity: &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{on}}},
-			}}}},
-		}}
-	}
-	known := volumes.New()
-	for _, c := range []*storagev1.StorageClass{
-		storage.Local(), class("disks", "kubernetes.io/no-provisioner", storagev1.VolumeBindingWaitForFirstConsumer),
-		class("cloud", "example.com/cloud", storagev1.VolumeBindingImmediate), class("later", "example.com/cloud", storagev1.VolumeBindingWaitForFirstConsumer),
-	} {
-		known.SetClass(c)
-	}
-	// What is stored: a claim with its volume, one without, and a volume that is free.
-	kept, pv := claim("db-0", storage.LocalClass), disk("kept", storage.LocalClass, "b")
-	kept.Spec.VolumeName, kept.Annotations = "kept", map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
-	pv.Status.Phase = corev1.VolumeBound
-	known.SetClaim(kept)
-	known.SetVolume(pv)
-	known.SetVolume(disk("free", "disks", "a"))
-	known.SetVolume(disk("static", "", "a"))
-
-	with := func(name string) func(*corev1.Pod) {
-		return func(p *corev1.Pod) {
-			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}})
-		}
-	}
-	named := func(node string) func(*corev1.Pod) {
-		return func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node} }
-	}
-	own := func(n int) []kind.PodClaim {
-		return []kind.PodClaim{{Volume: "data", Claim: claim(fmt.Sprint("db-", n), "default")}}
-	}
-	planned := func(classes ...string) (list []*corev1.PersistentVolumeClaim) {
-		for _, c := range classes {
-			list = append(list, claim("data", c))
-		}
-		return list
-	}
+	prio := func(n int32) func(*corev1.Pod) { return func(p *corev1.Pod) { p.Spec.Priority = &n } }
+	labelled := func(p *corev1.Pod) { p.Labels = map[string]string{"app": "guarded"} }
+	guard := []placement.Budget{{Namespace: "default", Selector: labels.SelectorFromSet(labels.Set{"app": "guarded"})}}
+	one, two := []*corev1.Node{node("a")}, []*corev1.Node{node("a"), node("b")}
 	type R = simulate.Rollout
-	type O = simulate.Outcome
-	const elsewhere = "1 node(s) didn't match PersistentVolume's node affinity"
+	type outcome struct {
+		Placed, Late int
+		Stuck        bool
+		Victims      string
+	}
+	old := several(2, "old", "a", cpu("2"))
 	for name, tc := range map[string]struct {
-		nodes   []*corev1.Node
-		rollout R
-		want    O
-		message string
+		nodes    []*corev1.Node
+		pods     []*corev1.Pod
+		budgets  []placement.Budget
+		rollouts []R
+		want     []outcome
 	}{
-		"of the default class":                  {rollout: R{Pod: pod("p", with("data")), Claims: planned("default"), Count: 2}, want: O{Placed: 2}},
-		"in no plan":                            {rollout: R{Pod: pod("p", with("data")), Count: 1}, message: `persistentvolumeclaim "data" not found`},
-		"not where no volumes are kept":         {rollout: R{Pod: pod("p", with("data"), named("plain")), Claims: planned("default"), Count: 1}, message: "1 node(s) didn't find available persistent volumes to bind"},
-		"together with the first":               {rollout: R{Pod: pod("p", with("data"), cpu("3")), Claims: planned("default"), Count: 2}, want: O{Placed: 1}, message: "1 Insufficient cpu"},
-		"each its own":                          {rollout: R{Pod: pod("p", cpu("3")), Own: own, Count: 2}, want: O{Placed: 2}},
-		"one more than nodes that keep any":     {rollout: R{Pod: pod("p", cpu("3")), Own: own, Count: 3}, want: O{Placed: 2}, message: "1 node(s) didn't find available persistent volumes to bind"},
-		"one's own where it was":                {rollout: R{Pod: pod("p", named("b")), Own: own, Count: 1}, want: O{Placed: 1}},
-		"one's own only where it was":           {rollout: R{Pod: pod("p", named("a")), Own: own, Count: 1}, message: elsewhere},
-		"a disk that is free":                   {rollout: R{Pod: pod("p", with("data"), named("a")), Claims: planned("disks"), Count: 1}, want: O{Placed: 1}},
-		"no disk there":                         {rollout: R{Pod: pod("p", with("data"), named("b")), Claims: planned("disks"), Count: 1}, message: "1 node(s) didn't find available persistent volumes to bind"},
-		"a disk of no class":                    {rollout: R{Pod: pod("p", with("data"), named("a")), Claims: planned(""), Count: 1}, want: O{Placed: 1}},
-		"the disk of no class is elsewhere":     {rollout: R{Pod: pod("p", with("data"), named("b")), Claims: planned(""), Count: 1}, message: elsewhere},
-		"no class that there is":                {rollout: R{Pod: pod("p", with("data")), Claims: planned("none"), Count: 1}, message: "pod has unbound immediate PersistentVolumeClaims"},
-		"made by somebody at once":              {rollout: R{Pod: pod("p", with("data")), Claims: planned("cloud"), Count: 1}, want: O{Placed: 1}},
-		"made by somebody for the first pod":    {rollout: R{Pod: pod("p", with("data")), Claims: planned("later"), Count: 1}, want: O{Placed: 1}},
-		"no node keeps volumes, and all differ": {nodes: []*corev1.Node{node("x"), node("y")}, rollout: R{Pod: pod("p"), Own: func(int) []kind.PodClaim { return []kind.PodClaim{{Volume: "data", Claim: claim("new", "default")}} }, Count: 1}, message: nowhere},
+		"nobody makes it again": {one, several(1, "x", "a", cpu("3")), nil, []R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Ends"}}},
+		"it stays pending":      {one, several(1, "x", "a", cpu("3"), owned), nil, []R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Pending"}}},
+		"it finds room": {
+			two, append(several(1, "x", "a", cpu("3"), owned), several(1, "y", "b", cpu("1"), prio(9))...), nil,
+			[]R{{Pod: pod("p", cpu("4"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Moves"}},
+		},
+		"it preempts in its turn": {
+			two, append(several(1, "x", "a", cpu("3"), owned, prio(3)), several(1, "y", "b", cpu("3"), owned)...), nil,
+			[]R{{Pod: pod("p", cpu("3"), prio(5), only("a")), Count: 1}}, []outcome{{1, 1, false, "x-0 Moves, y-0 Pending"}},
+		},
+		"a budget": {
+			two, append(several(1, "x", "a", cpu("3"), labelled), several(1, "y", "b", cpu("3"), prio(3))...), guard,
+			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "y-0 Ends"}},
+		},
+		"no budget": {
+			two, append(several(1, "x", "a", cpu("3"), labelled), several(1, "y", "b", cpu("3"), prio(3))...), nil,
+			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Ends"}},
+		},
+		"many, until none is left": {one, several(2, "x", "a", cpu("2")), nil, []R{{Pod: pod("p", cpu("2"), prio(5)), Count: 3}}, []outcome{{2, 2, false, "x-1 Ends, x-0 Ends"}}},
+		"of the same commit":       {one, old, nil, []R{{Pod: pod("p", cpu("2"), prio(5)), Count: 1}, {Pod: pod("q", cpu("2")), Count: 2, Old: old, Surge: 1}}, []outcome{{1, 1, false, ""}, {Stuck: false}}},
+		"a surge of another": {
+			one, nil, nil, []R{{Pod: pod("q", cpu("2")), Count: 2}, {Pod: pod("p", cpu("2"), prio(5)), Count: 2}}, []outcome{{}, {2, 0, false, ""}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if tc.nodes == nil {
-				tc.nodes = nodes
+			var got []outcome
+			for _, o := range simulate.Run(nil, nil, tc.nodes, tc.pods, tc.budgets, tc.rollouts) {
+				var victims []string
+				for _, v := range o.Victims {
+					victims = append(victims, v.Pod.Name+" "+string(v.Then))
+				}
+				got = append(got, outcome{o.Placed, o.Late, o.Stuck, strings.Join(victims, ", ")})
 			}
-			// Twice: what one asks changes nothing for the next.
-			for range 2 {
-				got := simulate.Run(known, nil, tc.nodes, nil, []R{tc.rollout})[0]
-				if !strings.Contains(got.Message, tc.message) || tc.message == "" && got.Message != "" {
-					t.Errorf("message: %q, want %q", got.Message, tc.message)
-				}
-				if got.Message = ""; got != tc.want {
-					t.Errorf("Run = %+v, want %+v", got, tc.want)
-				}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// only lets a pod run on one node.
+func only(node string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}}}}},
+		}}}
 	}
 }
