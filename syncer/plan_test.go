@@ -1,6 +1,7 @@
 package syncer_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/model/change"
@@ -96,14 +98,21 @@ func TestPlanPods(t *testing.T) {
 	}, nil)
 	w.stop()
 	var asked []rollout.Rollout
+	var class object.Object
 	w.cfg = func(cfg *syncer.Config) {
-		cfg.Simulate = func(list []rollout.Rollout) []rollout.Placement {
-			asked = list
+		cfg.Simulate = func(_ context.Context, planned object.Reader, list []rollout.Rollout) []rollout.Placement {
+			asked, class = list, planned.Get(object.Key{GroupKind: schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}, Name: "high"})
+			victim := func(name string, priority int32, then string) rollout.Victim {
+				return rollout.Victim{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: corev1.PodSpec{Priority: &priority}}, Then: then}
+			}
 			out := make([]rollout.Placement, len(list))
 			for i, r := range list {
 				out[i].Placed = r.Count
 				if r.Pod != nil && r.Pod.Name == "roll" {
 					out[i] = rollout.Placement{Placed: 1, Stuck: true, Message: "0/1 nodes are available: 1 Insufficient cpu."}
+				}
+				if r.Pod != nil && r.Pod.Name == "up" {
+					out[i].Late, out[i].Victims = 1, []rollout.Victim{victim("x", 7, wire.VictimMoves), victim("y", -1, wire.VictimPending), victim("z", 0, wire.VictimEnds)}
 				}
 				if r.Pod != nil && r.Pod.Name == "all" {
 					out[i].Late = 2
@@ -121,6 +130,7 @@ func TestPlanPods(t *testing.T) {
 	w.branch("next", map[string]string{
 		"roll.yaml": workload("roll", "web:2", 4, ""), "all.yaml": workload("all", "web:2", 2, recreate), "up.yaml": workload("up", "web:1", 5, ""),
 		"down.yaml": workload("down", "web:1", 1, ""), "gone.yaml": "", "new.yaml": workload("new", "web:1", 3, ""),
+		"class.yaml": "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: high}\nvalue: 9\n",
 	})
 	p := w.plan(wire.PlanRequest{Rev: "next"})
 	one := func(r wire.Rollout) wire.Rollout { r.Kind, r.Namespace = "Deployment", "default"; return r }
@@ -129,7 +139,9 @@ func TestPlanPods(t *testing.T) {
 		one(wire.Rollout{Name: "down", Fewer: 2}),
 		one(wire.Rollout{Name: "new", New: 3, Schedule: wire.ScheduleFits}),
 		one(wire.Rollout{Name: "roll", Replaced: pods["roll"], New: 4, Strategy: "RollingUpdate", MaxSurge: 1, MaxUnavailable: 1, Schedule: wire.ScheduleStuck, Pending: 3, Message: "0/1 nodes are available: 1 Insufficient cpu."}),
-		one(wire.Rollout{Name: "up", New: 3, Schedule: wire.ScheduleFits}),
+		one(wire.Rollout{Name: "up", New: 3, Schedule: wire.SchedulePreempts, Late: 1, Preempts: []wire.Victim{
+			{Namespace: "default", Name: "x", Priority: 7, Then: "Moves"}, {Namespace: "default", Name: "y", Priority: -1, Then: "Pending"}, {Namespace: "default", Name: "z", Then: "Ends"},
+		}}),
 		one(wire.Rollout{Name: "gone", Removed: pods["gone"]}),
 	}
 	if d := cmp.Diff(want, p.Rollouts); d != "" {
@@ -160,7 +172,12 @@ func TestPlanPods(t *testing.T) {
 	}
 	check(t, p, wire.CheckWarning, "scheduling", "Deployment/default/roll: the update would stand still with 3 of 4 new pods pending", "Insufficient cpu")
 	check(t, p, wire.CheckPassed, "scheduling", "Deployment/default/all: 2 of 2 new pods fit only where old pods leave")
-	check(t, p, wire.CheckPassed, "scheduling", "there is room for 6 new pods beside today's")
+	check(t, p, wire.CheckPassed, "scheduling", "there is room for 3 new pods beside today's")
+	check(t, p, wire.CheckWarning, "scheduling", "Deployment/default/up: 3 new pods would preempt pod default/x (priority 7), which gets another node; "+
+		"pod default/y (priority -1), which would stay pending; pod default/z (priority 0), which nobody makes again")
+	if class == nil {
+		t.Error("the simulation does not see the PriorityClass of the commit")
+	}
 	check(t, p, wire.CheckPassed, flux.MaxDeletes, "1 deletion, no bound is set")
 }
 

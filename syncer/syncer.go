@@ -89,7 +89,7 @@ type Config struct {
 	// Logs reads the logs of crashed containers; nil: they are not reported.
 	Logs judge.Logs
 	// Simulate tells where the pods of plans would run, if known.
-	Simulate func([]rollout.Rollout) []rollout.Placement
+	Simulate rollout.Simulator
 	// Place returns what asks the scheduler about pods as things stand, if known.
 	Place func() func(*corev1.Pod) why.Placing
 	// PlanTimeout bounds the time for one plan (default 2 minutes).

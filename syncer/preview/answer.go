@@ -40,7 +40,11 @@ func (p *planning) answer() wire.Plans {
 		moves = append(moves, rollout.Effects(one.plan.Kustomization, one.res.Actions, pods, gone)...)
 		claims = append(claims, rollout.Claims(one.res.Actions)...)
 	}
-	rollout.Simulate(moves, claims, p.v.Simulate)
+	var simulate func([]rollout.Rollout) []rollout.Placement
+	if p.v.Simulate != nil {
+		simulate = func(list []rollout.Rollout) []rollout.Placement { return p.v.Simulate(p.ctx, p.afterwards(), list) }
+	}
+	rollout.Simulate(moves, claims, simulate, p.sees)
 	all := wire.Plans{Plan: wire.Plan{Target: p.target, Actions: []wire.Action{}}, Source: p.source.Namespace + "/" + p.source.Name}
 	if obj, spec := p.sourceObject(); obj != nil {
 		all.Forge = flux.Of(obj).CommitStatus.Text

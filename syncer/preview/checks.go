@@ -145,6 +145,9 @@ func scheduling(c *checklist, rollouts []wire.Rollout) {
 		if r.Namespace != "" {
 			name = r.Kind + "/" + r.Namespace + "/" + r.Name
 		}
+		if preempts := r.Preemption(5); preempts != "" {
+			c.add(wire.CheckWarning, "scheduling", "%s: %s %s", name, wire.Plural(r.New-r.Pending, "new pod"), preempts)
+		}
 		switch r.Schedule {
 		case wire.ScheduleUnschedulable:
 			c.add(wire.CheckWarning, "scheduling", "%s: %d of %s would stay pending: %s", name, r.Pending, wire.Plural(r.New, "new pod"), r.Message)

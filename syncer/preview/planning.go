@@ -254,6 +254,28 @@ func (p *planning) foresee() {
 	if p.v.Foresee == nil {
 		return
 	}
+	changed := p.deciding()
+	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, p.sees}, changed)
+	for _, one := range p.order {
+		known := len(one.res.Errors)
+		one.foreseen = p.v.Foresee.Plan(p.ctx, &one.res, view, p.v.Rights.Writer(one.ks), p.sees)
+		maps.Copy(changed, one.foreseen.Along) // quotas count all of the commit
+		if refused := one.res.Errors[known:]; len(refused) > 0 {
+			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
+		}
+	}
+}
+
+// sees reports whether the caller may read an object.
+func (p *planning) sees(key object.Key) bool { return p.v.Rights.Permitted(p.ctx, "get", key) == nil }
+
+// afterwards is the cluster with what the commit makes of what decides about others.
+func (p *planning) afterwards() object.Reader {
+	return rights.NewAfterwards(&overlay{p.v.Env.Store, p.namespaces}, p.deciding())
+}
+
+// deciding are the objects as the commit leaves them of which foresee.Decides.
+func (p *planning) deciding() map[object.Key]object.Object {
 	changed := map[object.Key]object.Object{}
 	for _, one := range p.order {
 		if len(one.plan.Errors) > one.shut || one.ks.Spec.Suspend {
@@ -265,14 +287,5 @@ func (p *planning) foresee() {
 			}
 		}
 	}
-	sees := func(key object.Key) bool { return p.v.Rights.Permitted(p.ctx, "get", key) == nil }
-	view := rights.NewAfterwards(visible{&overlay{p.v.Env.Store, p.namespaces}, sees}, changed)
-	for _, one := range p.order {
-		known := len(one.res.Errors)
-		one.foreseen = p.v.Foresee.Plan(p.ctx, &one.res, view, p.v.Rights.Writer(one.ks), sees)
-		maps.Copy(changed, one.foreseen.Along) // quotas count all of the commit
-		if refused := one.res.Errors[known:]; len(refused) > 0 {
-			one.plan.Errors = append(fault.Faults(&fault.Invalid{Errs: refused}), one.plan.Errors...)
-		}
-	}
+	return changed
 }

@@ -57,7 +57,7 @@ type Config struct {
 	// Patience is for how long admission is waited for, in all, when a plan is made.
 	Patience time.Duration
 	// Simulate tells where the pods of plans would run; nil: nobody knows.
-	Simulate func([]rollout.Rollout) []rollout.Placement
+	Simulate rollout.Simulator
 	// Timeout bounds the time for one plan (default 2 minutes).
 	Timeout time.Duration
 	// Bytes bounds one answer, see [budget.NewSize]; OfUser is how many of them one

@@ -1,5 +1,40 @@
 package wire
 
+import (
+	"fmt"
+	"strings"
+)
+
+// Preemption says who would be preempted, in words; it is empty if nobody would. It
+// names at most as many pods.
+func (r *Rollout) Preemption(most int) string {
+	var parts []string
+	rest := r.PreemptsMore
+	for i, v := range r.Preempts {
+		if i == most {
+			rest += len(r.Preempts) - most
+			break
+		}
+		then := "which nobody makes again"
+		switch v.Then {
+		case VictimMoves:
+			then = "which gets another node"
+		case VictimPending:
+			then = "which would stay pending"
+		}
+		parts = append(parts, fmt.Sprintf("pod %s/%s (priority %d), %s", v.Namespace, v.Name, v.Priority, then))
+	}
+	switch {
+	case rest > 0 && len(parts) > 0:
+		parts = append(parts, fmt.Sprintf("and %d more", rest))
+	case rest > 0:
+		parts = append(parts, Plural(rest, "pod"))
+	case len(parts) == 0:
+		return ""
+	}
+	return "would preempt " + strings.Join(parts, "; ")
+}
+
 // Rollout is what a plan does to the pods of one workload.
 type Rollout struct {
 	Kind      string `json:"kind"`
@@ -20,7 +55,7 @@ type Rollout struct {
 	MaxSurge       int    `json:"maxSurge,omitempty"`
 	MaxUnavailable int    `json:"maxUnavailable,omitempty"`
 	// Schedule tells whether the new pods would find room: Fits, FitsLate,
-	// Stuck or Unschedulable; empty if there are no new pods, or if it was not
+	// Preempts, Stuck or Unschedulable; empty if there are no new pods, or if it was not
 	// examined.
 	Schedule string `json:"schedule,omitempty"`
 	// Pending is the number of new pods that would get no node, and Message the
@@ -29,9 +64,31 @@ type Rollout struct {
 	Pending int    `json:"pending,omitempty"`
 	Late    int    `json:"late,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Preempts are today's pods of a lower priority that would be preempted for the
+	// new ones, and PreemptsMore how many more, which the caller may not see or which
+	// are too many.
+	Preempts     []Victim `json:"preempts,omitempty"`
+	PreemptsMore int      `json:"preemptsMore,omitempty"`
 	// Note is a further remark for people.
 	Note string `json:"note,omitempty"`
 }
+
+// Victim is a pod that would be preempted.
+type Victim struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Priority  int32  `json:"priority"`
+	// Then is what would come of it: it Moves, if its controller makes it again and it
+	// gets a node, or would be Pending then; it Ends if nobody makes it again.
+	Then string `json:"then"`
+}
+
+// The values of Victim.Then.
+const (
+	VictimMoves   = "Moves"
+	VictimPending = "Pending"
+	VictimEnds    = "Ends"
+)
 
 // The values of Rollout.Schedule.
 const (
@@ -40,6 +97,8 @@ const (
 	// ScheduleFitsLate: some fit only after old pods have left, which happens
 	// during the update.
 	ScheduleFitsLate = "FitsLate"
+	// SchedulePreempts: all get nodes, but less important pods have to leave.
+	SchedulePreempts = "Preempts"
 	// ScheduleStuck: the update would wait for ever, because the old pods may
 	// not leave before the new ones run, and the new ones have no room beside
 	// them.

@@ -6,13 +6,16 @@ import (
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine"
 	"headway.dev/engine/admission"
+	"headway.dev/engine/admission/plugins"
 	"headway.dev/engine/api/authz"
 	"headway.dev/engine/rbac"
 	"headway.dev/engine/scheduler"
+	"headway.dev/engine/scheduler/placement"
 	simulator "headway.dev/engine/scheduler/simulate"
 	"headway.dev/manifests/model/object"
 	"headway.dev/syncer/foresee"
@@ -112,19 +115,40 @@ func withUser(next http.Handler) http.Handler {
 }
 
 // simulate asks the scheduler's core about the pods of a plan, as things stand
-// in the store.
-func simulate(stored object.Reader) func([]rollout.Rollout) []rollout.Placement {
-	return func(list []rollout.Rollout) []rollout.Placement {
+// in the store, with what the plan makes of what is said of pods.
+func simulate(stored object.Reader) rollout.Simulator {
+	return func(ctx context.Context, planned object.Reader, list []rollout.Rollout) []rollout.Placement {
 		rollouts := make([]simulator.Rollout, len(list))
 		for i, r := range list {
 			rollouts[i] = simulator.Rollout(r)
+			if r.Pod == nil {
+				continue
+			}
+			if pod, err := plugins.Scheduled(ctx, planned, r.Pod); err == nil { // else its creation fails, and tells why
+				rollouts[i].Pod = pod
+			}
 		}
 		placed := make([]rollout.Placement, len(list))
-		for i, o := range simulator.Run(scheduler.Volumes(stored), all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), rollouts) {
-			placed[i] = rollout.Placement(o)
+		for i, o := range simulator.Run(scheduler.Volumes(stored), all[*corev1.Namespace](stored, "Namespace"), all[*corev1.Node](stored, "Node"), all[*corev1.Pod](stored, "Pod"), budgets(stored), rollouts) {
+			placed[i] = rollout.Placement{Placed: o.Placed, Late: o.Late, Stuck: o.Stuck, Message: o.Message}
+			for _, v := range o.Victims {
+				placed[i].Victims = append(placed[i].Victims, rollout.Victim{Pod: v.Pod, Then: string(v.Then)})
+			}
 		}
 		return placed
 	}
+}
+
+// budgets are what preemption keeps to if it can.
+func budgets(stored object.Reader) []placement.Budget {
+	var list []placement.Budget
+	objs, _ := stored.List(schema.GroupKind{Group: policyv1.GroupName, Kind: "PodDisruptionBudget"}, "")
+	for _, o := range objs {
+		if b, ok := o.(*policyv1.PodDisruptionBudget); ok {
+			list = append(list, scheduler.Budget(b))
+		}
+	}
+	return list
 }
 
 // all are the stored objects of a core kind.

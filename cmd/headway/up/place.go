@@ -4,8 +4,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/scheduler"
 	"headway.dev/engine/scheduler/placement"
@@ -32,14 +30,8 @@ func place(stored object.Reader) func() func(*corev1.Pod) why.Placing {
 				s.Nominate(p, p.Status.NominatedNodeName)
 			}
 		}
-		var budgets []placement.Budget
-		objs, _ := stored.List(schema.GroupKind{Group: "policy", Kind: "PodDisruptionBudget"}, "")
-		for _, o := range objs {
-			if b, ok := o.(*policyv1.PodDisruptionBudget); ok {
-				budgets = append(budgets, scheduler.Budget(b))
-			}
-		}
-		return func(pod *corev1.Pod) why.Placing { return placing(pod, s, budgets) }
+		kept := budgets(stored)
+		return func(pod *corev1.Pod) why.Placing { return placing(pod, s, kept) }
 	}
 }
 

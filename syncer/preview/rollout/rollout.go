@@ -2,11 +2,13 @@ package rollout
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	scheduling "k8s.io/component-helpers/scheduling/corev1"
 
 	"headway.dev/manifests/model/defaults"
 	"headway.dev/manifests/model/kind"
@@ -43,7 +45,19 @@ type Placement struct {
 	Stuck bool
 	// Message is the scheduler's about the first pod that gets no node.
 	Message string
+	// Victims are today's pods that are preempted for them.
+	Victims []Victim
 }
+
+// Victim is a pod that is preempted. Then is what comes of it, as wire.Victim has it.
+type Victim struct {
+	Pod  *corev1.Pod
+	Then string
+}
+
+// Simulator tells what would come of rollouts. planned is the cluster as the plan leaves
+// what is said of pods: their classes, and the ranges of their amounts.
+type Simulator func(ctx context.Context, planned object.Reader, list []Rollout) []Placement
 
 // Effect is what one action does to pods, for a person and for a simulation.
 type Effect struct {
@@ -167,6 +181,9 @@ func podOf(owner object.Object, meta *metav1.ObjectMeta, spec *corev1.PodSpec) *
 	return pod
 }
 
+// maxVictims bounds how many pods that would be preempted are named for one workload.
+const maxVictims = 100
+
 // Claims are those that a plan makes.
 func Claims(actions []plan.Action) []*corev1.PersistentVolumeClaim {
 	var claims []*corev1.PersistentVolumeClaim
@@ -194,8 +211,9 @@ func claimed(pod *corev1.Pod, claims []*corev1.PersistentVolumeClaim) (own []*co
 }
 
 // Simulate adds to the effects where their new pods would run, as sim tells, beside the
-// claims that the plan makes; nil: nobody knows.
-func Simulate(list []Effect, claims []*corev1.PersistentVolumeClaim, sim func([]Rollout) []Placement) {
+// claims that the plan makes; nil: nobody knows. sees reports whether an object may be
+// spoken of.
+func Simulate(list []Effect, claims []*corev1.PersistentVolumeClaim, sim func([]Rollout) []Placement, sees func(object.Key) bool) {
 	if sim == nil {
 		return
 	}
@@ -210,11 +228,22 @@ func Simulate(list []Effect, claims []*corev1.PersistentVolumeClaim, sim func([]
 			continue
 		}
 		report.Pending, report.Late, report.Message = report.New-p.Placed, p.Late, p.Message
+		for _, v := range p.Victims {
+			if len(report.Preempts) == maxVictims || !sees(object.KeyOf(podKind, v.Pod)) {
+				report.PreemptsMore++
+				continue
+			}
+			report.Preempts = append(report.Preempts, wire.Victim{
+				Namespace: v.Pod.Namespace, Name: v.Pod.Name, Priority: scheduling.PodPriority(v.Pod), Then: v.Then,
+			})
+		}
 		switch {
 		case report.Pending > 0 && p.Stuck:
 			report.Schedule = wire.ScheduleStuck
 		case report.Pending > 0:
 			report.Schedule = wire.ScheduleUnschedulable
+		case len(p.Victims) > 0:
+			report.Schedule = wire.SchedulePreempts
 		case report.Late > 0:
 			report.Schedule = wire.ScheduleFitsLate
 		default:

@@ -75,7 +75,7 @@ func TestClaimsOfPlan(t *testing.T) {
 			got = append(got, line)
 		}
 		return make([]rollout.Placement, len(list))
-	})
+	}, nil)
 	if want := []string{"web 1: shop/data", "db 2: disk=disk-db-7 disk=disk-db-8"}; !slices.Equal(got, want) {
 		t.Errorf("simulated:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
