@@ -132,19 +132,23 @@ func TestPreemption(t *testing.T) {
 		"it stays pending":      {one, several(1, "x", "a", cpu("3"), owned), nil, []R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Pending"}}},
 		"it finds room": {
 			two, append(several(1, "x", "a", cpu("3"), owned), several(1, "y", "b", cpu("1"), prio(9))...), nil,
-			[]R{{Pod: pod("p", cpu("4"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Moves"}},
+			[]R{{Pod: pod("p", cpu("4"), prio(5)), Count: 1}},
+			[]outcome{{1, 1, false, "x-0 Moves"}},
 		},
 		"it preempts in its turn": {
 			two, append(several(1, "x", "a", cpu("3"), owned, prio(3)), several(1, "y", "b", cpu("3"), owned)...), nil,
-			[]R{{Pod: pod("p", cpu("3"), prio(5), only("a")), Count: 1}}, []outcome{{1, 1, false, "x-0 Moves, y-0 Pending"}},
+			[]R{{Pod: pod("p", cpu("3"), prio(5), only("a")), Count: 1}},
+			[]outcome{{1, 1, false, "x-0 Moves, y-0 Pending"}},
 		},
 		"a budget": {
 			two, append(several(1, "x", "a", cpu("3"), labelled), several(1, "y", "b", cpu("3"), prio(3))...), guard,
-			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "y-0 Ends"}},
+			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}},
+			[]outcome{{1, 1, false, "y-0 Ends"}},
 		},
 		"no budget": {
 			two, append(several(1, "x", "a", cpu("3"), labelled), several(1, "y", "b", cpu("3"), prio(3))...), nil,
-			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}}, []outcome{{1, 1, false, "x-0 Ends"}},
+			[]R{{Pod: pod("p", cpu("3"), prio(5)), Count: 1}},
+			[]outcome{{1, 1, false, "x-0 Ends"}},
 		},
 		"many, until none is left": {one, several(2, "x", "a", cpu("2")), nil, []R{{Pod: pod("p", cpu("2"), prio(5)), Count: 3}}, []outcome{{2, 2, false, "x-1 Ends, x-0 Ends"}}},
 		"of the same commit":       {one, old, nil, []R{{Pod: pod("p", cpu("2"), prio(5)), Count: 1}, {Pod: pod("q", cpu("2")), Count: 2, Old: old, Surge: 1}}, []outcome{{1, 1, false, ""}, {Stuck: false}}},
