@@ -333,6 +333,35 @@ spec:
     terminationMessagePolicy: File
 `,
 	},
+	"pod, amounts of its own": {
+		in: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  resources: {requests: {cpu: 2}}
+  containers:
+  - {name: a, image: "a:1", resources: {limits: {cpu: 1, memory: 1Gi}}}
+  - {name: b, image: "b:1", resources: {limits: {cpu: 2}}}
+`,
+		want: `
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+status: {phase: Pending}
+spec:
+  dnsPolicy: ClusterFirst
+  enableServiceLinks: true
+  restartPolicy: Always
+  schedulerName: default-scheduler
+  securityContext: {}
+  terminationGracePeriodSeconds: 30
+  resources: {limits: {cpu: "3"}, requests: {cpu: "2"}}
+  containers:
+  - {name: a, image: "a:1", imagePullPolicy: IfNotPresent, resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+  - {name: b, image: "b:1", imagePullPolicy: IfNotPresent, resources: {limits: {cpu: "2"}, requests: {cpu: "2"}}, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File}
+`,
+	},
 	"pod, own values": {
 		in: `
 apiVersion: v1

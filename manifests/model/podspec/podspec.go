@@ -85,7 +85,7 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 		errs = append(errs, Overhead(s.Overhead, path.Child("overhead"))...)
 	}
 	if s.Resources != nil {
-		errs = append(errs, resources(s.Resources, path.Child("resources"))...)
+		errs = append(errs, podResources(s, path.Child("resources"))...)
 	}
 	return errs
 }

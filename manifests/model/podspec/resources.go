@@ -9,13 +9,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	resourcehelper "k8s.io/component-helpers/resource"
 
 	"headway.dev/manifests/model/rule"
 )
 
 func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
+	return requirements(r, containerResource, path)
+}
+
+// requirements validates requests and limits, of which one validates each.
+func requirements(r *corev1.ResourceRequirements, one func(corev1.ResourceName, resource.Quantity, *field.Path) field.ErrorList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	limits, requests := path.Child("limits"), path.Child("requests")
 	compute, huge := false, false
@@ -24,12 +31,12 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 		huge = huge || isHugePages(name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
-		errs = append(errs, containerResource(name, r.Limits[name], limits.Key(string(name)))...)
+		errs = append(errs, one(name, r.Limits[name], limits.Key(string(name)))...)
 		look(name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Requests)) {
 		request := r.Requests[name]
-		errs = append(errs, containerResource(name, request, requests.Key(string(name)))...)
+		errs = append(errs, one(name, request, requests.Key(string(name)))...)
 		look(name)
 		limit, limited := r.Limits[name]
 		overcommit := Overcommits(name)
@@ -46,6 +53,45 @@ func resources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList
 		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
 	}
 	return errs
+}
+
+// podResources validates what the containers of a pod share.
+func podResources(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	errs := requirements(s.Resources, podResource, path)
+	requested := resourcehelper.AggregateContainerRequests(&corev1.Pod{Spec: *s}, resourcehelper.PodResourcesOptions{})
+	for _, name := range slices.Sorted(maps.Keys(requested)) {
+		sum := requested[name]
+		if own, ok := s.Resources.Requests[name]; ok && sum.Cmp(own) > 0 {
+			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), own.String(), "must be greater than or equal to aggregate container requests of "+sum.String()))
+		}
+	}
+	limited := resourcehelper.AggregateContainerLimits(&corev1.Pod{Spec: *s}, resourcehelper.PodResourcesOptions{})
+	for _, name := range slices.Sorted(maps.Keys(limited)) {
+		sum := limited[name]
+		if own, ok := s.Resources.Limits[name]; ok && isHugePages(name) && sum.Cmp(own) > 0 {
+			errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), own.String(), "must be greater than or equal to aggregate container limits of "+sum.String()))
+		}
+	}
+	for i := range s.Containers {
+		limits := s.Containers[i].Resources.Limits
+		for _, name := range slices.Sorted(maps.Keys(limits)) {
+			limit := limits[name]
+			if own, ok := s.Resources.Limits[name]; ok && limit.Cmp(own) > 0 {
+				// At a path that does not exist, as in Kubernetes.
+				errs = append(errs, field.Invalid(path.Child("containers").Index(i).Key(string(name)).Child("limits"), limit.String(), "must be less than or equal to pod limits of "+own.String()))
+			}
+		}
+	}
+	return errs
+}
+
+// podResource validates an amount that the containers of a pod share.
+func podResource(name corev1.ResourceName, value resource.Quantity, path *field.Path) field.ErrorList {
+	errs := resourceName(name, path)
+	if len(errs) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
+		errs = append(errs, field.NotSupported(path, name, sets.List(resourcehelper.SupportedPodLevelResources())))
+	}
+	return append(errs, Quantity(name, value, path)...)
 }
 
 // Overhead validates what pods cost besides their containers.

@@ -254,6 +254,24 @@ func podSpecCases(t *testing.T) {
 		"restart policy": {podSpec(func(s *corev1.PodSpec) { s.RestartPolicy = "Maybe" }), []string{
 			`spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"`,
 		}},
+		"amounts of the pod": {podSpec(func(s *corev1.PodSpec) {
+			s.Resources = shares("2", "4")
+			s.Containers[0].Resources = *shares("2", "4")
+		}), nil},
+		"less than its containers ask for": {podSpec(func(s *corev1.PodSpec) {
+			s.Resources = shares("1", "4")
+			s.Containers[0].Resources = *shares("2", "4")
+		}), []string{`spec.resources.requests[cpu]: Invalid value: "1": must be greater than or equal to aggregate container requests of 2`}},
+		"less than a container may have": {podSpec(func(s *corev1.PodSpec) {
+			s.Resources = shares("1", "2")
+			s.Containers[0].Resources = *shares("1", "3")
+		}), []string{`spec.resources.containers[0][cpu].limits: Invalid value: "3": must be less than or equal to pod limits of 2`}},
+		"more requested than allowed": {podSpec(func(s *corev1.PodSpec) { s.Resources = shares("2", "1") }), []string{
+			`spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1`,
+		}},
+		"amounts that a pod cannot have": {podSpec(func(s *corev1.PodSpec) {
+			s.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"ephemeral-storage": resource.MustParse("1Gi")}}
+		}), []string{`spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"`}},
 		"dns policy": {podSpec(func(s *corev1.PodSpec) { s.DNSPolicy = "Nope" }), []string{
 			`spec.dnsPolicy: Unsupported value: "Nope": supported values: "ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"`,
 		}},
@@ -435,4 +453,11 @@ func podStatusCases(t *testing.T) {
 		"host":      {func(p *corev1.Pod) { p.Status.HostIPs = []corev1.HostIP{{IP: "10.0.0.1"}} }, []string{"status.hostIPs[0].ip: Invalid value: \"10.0.0.1\": must be equal to `hostIP`"}},
 		"nominated": {func(p *corev1.Pod) { p.Status.NominatedNodeName = "A" }, []string{`status.nominatedNodeName: Invalid value: "A": ` + subdomainMessage}},
 	})
+}
+
+// shares are a request and a limit of CPUs.
+func shares(request, limit string) *corev1.ResourceRequirements {
+	return &corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(request)}, Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(limit)},
+	}
 }

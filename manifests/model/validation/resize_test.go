@@ -141,7 +141,7 @@ func TestResize(t *testing.T) {
 		"the pod's own": {func(p *corev1.Pod) {
 			p.Spec.Resources = &corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": resource.MustParse("1")}}
 		}, []string{
-			"spec.resources: Forbidden: not supported yet: requests and limits are those of the containers; set them there",
+			"spec.resources: Forbidden: not supported yet: a pod is resized by what its containers have; the pod's own amounts stay",
 		}},
 	}, validate)
 

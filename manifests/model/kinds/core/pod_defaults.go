@@ -20,6 +20,7 @@ func defaultPod(p *corev1.Pod) {
 			}
 		}
 	}
+	podLimits(p)
 	podRequests(p)
 	fill.Zero(&p.Status.Phase, corev1.PodPending)
 }
@@ -40,6 +41,36 @@ func requestsFromLimits(r *corev1.ResourceRequirements) {
 		}
 		r.Requests[name] = limit.DeepCopy()
 	}
+}
+
+// podLimits gives a pod with amounts of its own the limits of its containers, if each
+// of them has one.
+func podLimits(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if r == nil || len(r.Limits)+len(r.Requests) == 0 {
+		return
+	}
+	sums := resourcehelper.AggregateContainerLimits(p, resourcehelper.PodResourcesOptions{})
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if _, set := r.Limits[name]; set || !everyContainerLimits(p, name) {
+			continue
+		}
+		if r.Limits == nil {
+			r.Limits = corev1.ResourceList{}
+		}
+		r.Limits[name] = sums[name].DeepCopy()
+	}
+}
+
+func everyContainerLimits(p *corev1.Pod, name corev1.ResourceName) bool {
+	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range containers {
+			if _, ok := containers[i].Resources.Limits[name]; !ok {
+				return false
+			}
+		}
+	}
+	return len(p.Spec.Containers) > 0
 }
 
 // podRequests gives a pod with limits of its own the requests of its

@@ -13,7 +13,7 @@ var podSpecFields = honour.Fields{
 	Honoured: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy " +
 		"nodeSelector serviceAccountName serviceAccount automountServiceAccountToken nodeName hostNetwork hostPID hostIPC securityContext " +
 		"imagePullSecrets hostname affinity schedulerName tolerations hostAliases priorityClassName priority dnsConfig readinessGates " +
-		"runtimeClassName overhead enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy",
+		"runtimeClassName overhead enableServiceLinks topologySpreadConstraints os hostUsers schedulingGates preemptionPolicy resources",
 	Rules: map[string]*honour.Rule{
 		"shareProcessNamespace": {
 			Level: honour.Refused, Values: "true", Reason: "each container has a process namespace of its own",
@@ -29,7 +29,6 @@ var podSpecFields = honour.Fields{
 			Asks: honour.When(func(s *corev1.PodSpec) bool { return s.HostUsers != nil && !*s.HostUsers }),
 		},
 		"resourceClaims":     noClaims,
-		"resources":          honour.NotServed("requests and limits are those of the containers; set them there"),
 		"hostnameOverride":   honour.NotServed("use hostname"),
 		"schedulingGroup":    honour.NotServed("pods are scheduled one by one"),
 		"evictionResponders": honour.NotServed("nothing asks them before an eviction"),

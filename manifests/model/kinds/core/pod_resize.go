@@ -28,7 +28,7 @@ var resize = kind.Part[*corev1.Pod]{
 		pod.Spec.Containers = sized(pod.Spec.Containers, asked.Containers)
 		pod.Spec.InitContainers = sized(pod.Spec.InitContainers, asked.InitContainers)
 		if asked.Resources != nil {
-			pod.Spec.Resources = asked.Resources // which is refused by its name
+			pod.Spec.Resources = asked.Resources // a change is refused by its name
 		}
 	},
 	Over: func(pod *corev1.Pod) string {
@@ -59,6 +59,9 @@ func validateResize(pod, old *corev1.Pod) field.ErrorList {
 	}
 	if old.Spec.OS != nil && old.Spec.OS.Name == corev1.Windows {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "windows pods cannot be resized")}
+	}
+	if !equality.Semantic.DeepEqual(pod.Spec.Resources, old.Spec.Resources) {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("resources"), "not supported yet: a pod is resized by what its containers have; the pod's own amounts stay"))
 	}
 	errs = append(errs, validatePod(pod)...)
 	if qos.GetPodQOS(old) != qos.ComputePodQOS(pod) {
