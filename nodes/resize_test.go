@@ -316,3 +316,26 @@ func TestStoppedIsStartedAgain(t *testing.T) {
 	back(func() { c.resize(amounts("100m", "64Mi")) }, func() { c.resize(amounts("100m", "32Mi")) })
 	c.wait("web", has("100m", "32Mi", 3))
 }
+
+// The kernel bounds a pod by amounts of its own, and its containers by the same where
+// they have none.
+func TestAmountsOfPods(t *testing.T) {
+	c := newCluster(t)
+	spec := one(tool("sleep"))
+	spec.Resources = new(amounts("300m", "96Mi"))
+	web := c.run("web", spec)
+	c.wait("web", ready)
+	o, err := c.node.Get(t.Context(), string(web.UID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("30000 307 %d", 96<<20)
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		want = fmt.Sprintf("30000 %d %d", 1+(307-2)*9999/262142, 96<<20)
+	}
+	for _, group := range []string{o.Sandbox.CgroupPath, filepath.Join(o.Sandbox.CgroupPath, o.Containers[0].ID)} {
+		if got := limits(t, c.node, group); got != want {
+			t.Errorf("%s has %s, want %s", group, got, want)
+		}
+	}
+}

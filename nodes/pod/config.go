@@ -221,7 +221,7 @@ func ContainerConfig(p *corev1.Pod, s Start, env []string, mounts []runtime.Moun
 		Name: c.Name, Attempt: s.Attempt, Image: c.Image,
 		Command: expand(c.Command), Args: expand(c.Args), WorkingDir: c.WorkingDir,
 		Env: env, Mounts: mounts,
-		Resources:   ContainerResources(&c),
+		Resources:   ContainerResources(p, &c),
 		OOMScoreAdj: OOMScoreAdj(p, &c, memoryCapacity),
 		TTY:         c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		Security: security, Target: s.Target,

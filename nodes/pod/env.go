@@ -213,6 +213,7 @@ func ResourceValue(p *corev1.Pod, c *corev1.Container, ref *corev1.ResourceField
 		return "", fmt.Errorf("container %s not found", ref.ContainerName)
 	}
 	c = c.DeepCopy()
+	c.Resources.Limits = limitsOf(p, c)
 	if c.Resources.Limits == nil {
 		c.Resources.Limits = corev1.ResourceList{}
 	}

@@ -163,7 +163,7 @@ func TestResources(t *testing.T) {
 			} else if got := pod.SandboxConfig(p, "").QOSClass; got != string(c.qos) {
 				t.Errorf("QoS class: got %s, want %s", got, c.qos)
 			}
-			if diff := cmp.Diff(c.want, pod.ContainerResources(&p.Spec.Containers[0])); diff != "" {
+			if diff := cmp.Diff(c.want, pod.ContainerResources(p, &p.Spec.Containers[0])); diff != "" {
 				t.Errorf("resources (-want +got):\n%s", diff)
 			}
 			if got := pod.OOMScoreAdj(p, &p.Spec.Containers[0], capacity); got != c.oom {

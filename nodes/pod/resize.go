@@ -284,7 +284,7 @@ func (d *decision) resize() {
 	for _, v := range d.all() {
 		if v.phase == running && len(v.differing()) > 0 {
 			step.Containers = append(step.Containers, runtime.Resize{
-				ID: v.current.ID, Resources: ContainerResources(&v.spec), Labels: map[string]string{LabelResources: resourcesLabel(&v.spec.Resources)},
+				ID: v.current.ID, Resources: ContainerResources(d.Pod, &v.spec), Labels: map[string]string{LabelResources: resourcesLabel(&v.spec.Resources)},
 			})
 		}
 	}

@@ -17,16 +17,36 @@ const (
 )
 
 // ContainerResources turns a container's requests and limits into cgroup
-// values, as the kubelet does.
-func ContainerResources(c *corev1.Container) runtime.Resources {
-	request, limit := c.Resources.Requests.Cpu().MilliValue(), c.Resources.Limits.Cpu().MilliValue()
+// values, as the kubelet does. One without a limit can have all that its pod can.
+func ContainerResources(p *corev1.Pod, c *corev1.Container) runtime.Resources {
+	limit := limitsOf(p, c)
+	request := c.Resources.Requests.Cpu().MilliValue()
 	if _, ok := c.Resources.Requests[corev1.ResourceCPU]; !ok {
-		request = limit
+		request = limit.Cpu().MilliValue()
 	}
-	return limits(request, limit, c.Resources.Limits.Memory().Value())
+	return limits(request, limit.Cpu().MilliValue(), limit.Memory().Value())
 }
 
-// Resources bounds the whole pod: a limit only if every container has one.
+// limitsOf are the limits of a container, or those of its pod where it has none.
+func limitsOf(p *corev1.Pod, c *corev1.Container) corev1.ResourceList {
+	list := c.Resources.Limits.DeepCopy()
+	if !resource.IsPodLevelLimitsSet(p) {
+		return list
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		own := list[name]
+		if q, ok := p.Spec.Resources.Limits[name]; ok && own.IsZero() {
+			if list == nil {
+				list = corev1.ResourceList{}
+			}
+			list[name] = q.DeepCopy()
+		}
+	}
+	return list
+}
+
+// Resources bounds the whole pod: a limit only if every container has one, or the pod
+// has one of its own.
 func Resources(p *corev1.Pod) runtime.Resources {
 	all := map[corev1.ResourceName]bool{corev1.ResourceCPU: true, corev1.ResourceMemory: true}
 	check := func(c *corev1.Container) {
@@ -41,6 +61,13 @@ func Resources(p *corev1.Pod) runtime.Resources {
 	}
 	for i := range p.Spec.InitContainers {
 		check(&p.Spec.InitContainers[i])
+	}
+	if r := p.Spec.Resources; r != nil {
+		for name := range all {
+			if q, ok := r.Limits[name]; ok && !q.IsZero() {
+				all[name] = true
+			}
+		}
 	}
 	requests := resource.PodRequests(p, resource.PodResourcesOptions{})
 	bounds := resource.PodLimits(p, resource.PodResourcesOptions{})
@@ -101,6 +128,16 @@ func OOMScoreAdj(p *corev1.Pod, c *corev1.Container, memoryCapacity int64) int {
 	if memoryCapacity <= 0 {
 		return 999
 	}
-	score := 1000 - int(1000*c.Resources.Requests.Memory().Value()/memoryCapacity)
+	score := 1000 - int(1000*(c.Resources.Requests.Memory().Value()+unclaimed(p))/memoryCapacity)
 	return min(max(score, 1000+guaranteed), 999)
+}
+
+// unclaimed is a container's share of the memory that a pod requests beyond what its
+// containers do.
+func unclaimed(p *corev1.Pod) int64 {
+	if !resource.IsPodLevelRequestsSet(p) || p.Spec.Resources.Requests.Memory().IsZero() {
+		return 0
+	}
+	claimed := resource.AggregateContainerRequests(p, resource.PodResourcesOptions{})
+	return (p.Spec.Resources.Requests.Memory().Value() - claimed.Memory().Value()) / int64(len(p.Spec.Containers)+len(p.Spec.InitContainers))
 }

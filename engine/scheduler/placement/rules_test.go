@@ -426,3 +426,32 @@ func TestManyChanges(t *testing.T) {
 		s.RemovePod(big("a").UID)
 	}
 }
+
+// Amounts of a pod as a whole, and what it costs besides its containers, take room.
+func TestAmountsOfPods(t *testing.T) {
+	list := func(n string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(n)}
+	}
+	own := func(n string) editPod {
+		return func(p *corev1.Pod) { p.Spec.Resources = &corev1.ResourceRequirements{Requests: list(n)} }
+	}
+	cpu := func(n string) editPod {
+		return func(p *corev1.Pod) { p.Spec.Containers[0].Resources.Requests = list(n) }
+	}
+	overhead := func(n string) editPod { return func(p *corev1.Pod) { p.Spec.Overhead = list(n) } }
+	for name, test := range map[string]struct {
+		there, pod *corev1.Pod
+		fits       bool
+	}{
+		"the pod's own":               {pod("x", on("n"), cpu("1"), own("3")), pod("p", cpu("2")), false},
+		"its containers ask for less": {pod("x", on("n"), cpu("1")), pod("p", cpu("2")), true},
+		"of the new one":              {pod("x", on("n"), cpu("2")), pod("p", cpu("1"), own("3")), false},
+		"overhead":                    {pod("x", on("n"), cpu("2"), overhead("1")), pod("p", cpu("2")), false},
+		"beside the pod's own":        {pod("x", on("n"), cpu("1")), pod("p", own("2"), overhead("2")), false},
+		"just enough":                 {pod("x", on("n"), cpu("1"), overhead("500m")), pod("p", own("2"), overhead("500m")), true},
+	} {
+		if _, failure := placement.Pick(test.pod, built(node("n"), test.there), 0); (failure == nil) != test.fits {
+			t.Errorf("%s: %v, want fits = %t", name, failure, test.fits)
+		}
+	}
+}
