@@ -67,7 +67,7 @@ func Validate(s *corev1.PodSpec, path *field.Path, isPod bool) field.ErrorList {
 		errs = append(errs, rule.Invalid(path.Child("readinessGates").Index(i).Child("conditionType"), name, validation.IsQualifiedName(name))...)
 	}
 	errs = append(errs, schedulingGates(s.SchedulingGates, path.Child("schedulingGates"))...)
-	errs = append(errs, spread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, spread(s.TopologySpreadConstraints, isPod, path.Child("topologySpreadConstraints"))...)
 	errs = append(errs, podNames(s, path)...)
 	errs = append(errs, rule.Seconds31(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
 	errs = append(errs, Tolerations(s.Tolerations, path.Child("tolerations"))...)

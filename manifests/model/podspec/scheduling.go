@@ -198,7 +198,11 @@ func labelKeys(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorList {
 			errs = append(errs, metavalidation.ValidateLabelName(key, path.Child(l.name).Index(i))...)
 		}
 	}
+	selected := timesSelected(t.LabelSelector)
 	for i, key := range t.MatchLabelKeys {
+		if selected[key] > 1 {
+			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), key, bothSelect))
+		}
 		if slices.Contains(t.MismatchLabelKeys, key) {
 			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
 		}
@@ -208,7 +212,7 @@ func labelKeys(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorList {
 
 const noSelector = "must not be specified when labelSelector is not set"
 
-func spread(list []corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+func spread(list []corev1.TopologySpreadConstraint, isPod bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i := range list {
 		c, at := &list[i], path.Index(i)
@@ -232,7 +236,7 @@ func spread(list []corev1.TopologySpreadConstraint, path *field.Path) field.Erro
 				errs = append(errs, rule.NotSupported(*p.policy, at.Child(p.name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
 			}
 		}
-		errs = append(errs, spreadKeys(c, at.Child("matchLabelKeys"))...)
+		errs = append(errs, spreadKeys(c, isPod, at.Child("matchLabelKeys"))...)
 		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, metavalidation.LabelSelectorValidationOptions{}, at.Child("labelSelector"))...)
 	}
 	return errs
@@ -264,29 +268,43 @@ func minDomains(c *corev1.TopologySpreadConstraint, path *field.Path) field.Erro
 	return errs
 }
 
-func spreadKeys(c *corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+func spreadKeys(c *corev1.TopologySpreadConstraint, isPod bool, path *field.Path) field.ErrorList {
 	if len(c.MatchLabelKeys) == 0 {
 		return nil
 	}
 	var errs field.ErrorList
-	selected := map[string]bool{}
 	if c.LabelSelector == nil {
 		errs = append(errs, field.Forbidden(path, noSelector))
-	} else {
-		for key := range c.LabelSelector.MatchLabels {
-			selected[key] = true
-		}
-		for _, e := range c.LabelSelector.MatchExpressions {
-			selected[e.Key] = true
-		}
+	}
+	selected, merged := timesSelected(c.LabelSelector), 0
+	if isPod {
+		merged = 1
 	}
 	for i, key := range c.MatchLabelKeys {
 		errs = append(errs, metavalidation.ValidateLabelName(key, path.Index(i))...)
-		if selected[key] {
-			errs = append(errs, field.Invalid(path.Index(i), key, "exists in both matchLabelKeys and labelSelector"))
+		if selected[key] > merged {
+			errs = append(errs, field.Invalid(path.Index(i), key, bothSelect))
 		}
 	}
 	return errs
+}
+
+const bothSelect = "exists in both matchLabelKeys and labelSelector"
+
+// timesSelected is how often a selector names each label. It has those of
+// matchLabelKeys once when a pod has been created.
+func timesSelected(s *metav1.LabelSelector) map[string]int {
+	times := map[string]int{}
+	if s == nil {
+		return times
+	}
+	for key := range s.MatchLabels {
+		times[key]++
+	}
+	for _, e := range s.MatchExpressions {
+		times[e.Key]++
+	}
+	return times
 }
 
 // NodeSelector is the rule about which nodes a PersistentVolume can be reached from.

@@ -1,6 +1,7 @@
 package validation_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -254,6 +255,15 @@ func podSpecCases(t *testing.T) {
 		"restart policy": {podSpec(func(s *corev1.PodSpec) { s.RestartPolicy = "Maybe" }), []string{
 			`spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"`,
 		}},
+		"keys of labels, merged": {podSpec(func(s *corev1.PodSpec) {
+			s.TopologySpreadConstraints, s.Affinity = keyed(1)
+		}), nil},
+		"keys of labels, merged beside its own": {podSpec(func(s *corev1.PodSpec) {
+			s.TopologySpreadConstraints, s.Affinity = keyed(2)
+		}), []string{
+			`spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].matchLabelKeys[0]: Invalid value: "hash": exists in both matchLabelKeys and labelSelector`,
+			`spec.topologySpreadConstraints[0].matchLabelKeys[0]: Invalid value: "hash": exists in both matchLabelKeys and labelSelector`,
+		}},
 		"amounts of the pod": {podSpec(func(s *corev1.PodSpec) {
 			s.Resources = shares("2", "4")
 			s.Containers[0].Resources = *shares("2", "4")
@@ -460,4 +470,14 @@ func shares(request, limit string) *corev1.ResourceRequirements {
 	return &corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(request)}, Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(limit)},
 	}
+}
+
+// keyed selects by a label, which is among those of the pod, so many times.
+func keyed(times int) ([]corev1.TopologySpreadConstraint, *corev1.Affinity) {
+	selector := &metav1.LabelSelector{}
+	for i := range times {
+		selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{Key: "hash", Operator: metav1.LabelSelectorOpIn, Values: []string{strconv.Itoa(i)}})
+	}
+	return []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: selector, MatchLabelKeys: []string{"hash"}}},
+		&corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "zone", LabelSelector: selector, MatchLabelKeys: []string{"hash"}}}}}
 }

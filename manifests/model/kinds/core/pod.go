@@ -36,6 +36,7 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 	Default:      defaultPod,
 	Lifecycle: kind.Lifecycle[*corev1.Pod]{
 		Create: func(pod *corev1.Pod) {
+			mergeLabelKeys(pod)
 			pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos.ComputePodQOS(pod)}
 			if len(pod.Spec.SchedulingGates) > 0 {
 				pod.Status.Conditions = []corev1.PodCondition{{
@@ -45,7 +46,10 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 				}}
 			}
 		},
-		Update: func(pod, old *corev1.Pod) { pod.Status = old.Status },
+		Update: func(pod, old *corev1.Pod) {
+			keepLabelKeys(pod, old)
+			pod.Status = old.Status
+		},
 		UpdateStatus: func(pod, old *corev1.Pod) {
 			pod.Spec = old.Spec
 			pod.OwnerReferences = old.OwnerReferences
