@@ -109,11 +109,13 @@ func selectorOf(from *metav1.LabelSelector) labels.Selector {
 	return selector
 }
 
-// withKeys adds the pod's own values of some labels to a selector.
+// withKeys adds the pod's own values of some labels to a selector, unless it has had
+// them since the pod was created: its labels may be others now.
 func withKeys(selector labels.Selector, keys []string, op selection.Operator, of map[string]string) labels.Selector {
+	has, _ := selector.Requirements()
 	for _, key := range keys {
 		value, ok := of[key]
-		if !ok {
+		if !ok || slices.ContainsFunc(has, func(r labels.Requirement) bool { return r.Key() == key && r.Operator() == op && r.Values().Len() == 1 }) {
 			continue
 		}
 		if r, err := labels.NewRequirement(key, op, []string{value}); err == nil {

@@ -113,6 +113,8 @@ func TestRulesBetweenPods(t *testing.T) {
 	documented := bars("node1", "node2", "node3")
 	five := append(bars("node1", "node2", "node3"), node("node5", zone("zoneC")))
 	web := matching("app", "web")
+	webOf1 := matching("app", "web")
+	webOf1.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "hash", Operator: metav1.LabelSelectorOpIn, Values: []string{"1"}}}
 	store := pod("store", on("node1"), label("app", "store"))
 	elsewhere := pod("there", on("node1"), in("other"), label("app", "store"))
 	teams := namespaced{"other", map[string]string{"team": "a"}}
@@ -161,6 +163,7 @@ func TestRulesBetweenPods(t *testing.T) {
 		"anti-affinity by host":    {append(slices.Clone(four), store), pod("p", repelled(term(corev1.LabelHostname, matching("app", "store")))), map[string]string{"node1": antiWords}},
 		"those of existing pods":   {append(slices.Clone(four), pod("q", on("node3"), repelled(term("zone", web)))), pod("p", label("app", "web")), map[string]string{"node3": existingWords, "node4": existingWords}},
 		"of the same version":      {append(slices.Clone(four), pod("q", on("node1"), label("app", "web", "hash", "1"))), pod("p", label("app", "web", "hash", "2"), repelled(term("zone", web, func(t *corev1.PodAffinityTerm) { t.MatchLabelKeys = []string{"hash"} }))), nil},
+		"merged at creation":       {append(slices.Clone(four), pod("q", on("node1"), label("app", "web", "hash", "1"))), pod("p", label("app", "web", "hash", "2"), repelled(term("zone", webOf1, func(t *corev1.PodAffinityTerm) { t.MatchLabelKeys = []string{"hash"} }))), map[string]string{"node1": antiWords, "node2": antiWords}},
 		"of another tenant":        {append(slices.Clone(four), pod("q", on("node1"), label("app", "web", "tenant", "1")), pod("r", on("node3"), label("app", "web", "tenant", "2"))), pod("p", label("app", "web", "tenant", "2"), repelled(term("zone", web, func(t *corev1.PodAffinityTerm) { t.MismatchLabelKeys = []string{"tenant"} }))), map[string]string{"node1": antiWords, "node2": antiWords}},
 		"a selector that is unset": {append(slices.Clone(four), store), pod("p", repelled(term("zone", nil))), nil},
 	} {
