@@ -97,3 +97,34 @@ func TestResizeOfFinishedPods(t *testing.T) {
 		}
 	}
 }
+
+// What was written into the selectors of a pod when it was created is no difference from
+// its manifest, which does not have it; another selector is.
+func TestLabelKeysOfPods(t *testing.T) {
+	keyed := strings.Replace(sized, "namespace: web}", "namespace: web, labels: {app: web, hash: a}}", 1) + `  affinity:
+    podAntiAffinity:
+      requiredDuringSchedulingIgnoredDuringExecution:
+      - {topologyKey: zone, labelSelector: {matchLabels: {app: web}}, matchLabelKeys: [hash]}
+  topologySpreadConstraints:
+  - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}, matchLabelKeys: [hash]}
+`
+	s := memstore.New()
+	carryOut(t, s, plan.New(nil).Plan(t.Context(), input(items(t, namespace, keyed)), s))
+	key := object.Key{GroupKind: schema.GroupKind{Kind: "Pod"}, Namespace: "web", Name: "web"}
+	stored := s.Get(key).(*corev1.Pod).Spec
+	for _, selector := range []int{
+		len(stored.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector.MatchExpressions),
+		len(stored.TopologySpreadConstraints[0].LabelSelector.MatchExpressions),
+	} {
+		if selector != 1 {
+			t.Fatalf("the pod's selectors are not narrowed: %+v", stored)
+		}
+	}
+	want(t, plan.New(nil).Plan(t.Context(), input(items(t, namespace, keyed)), s), "Unchanged Namespace/web", "Unchanged Pod/web")
+	relabelled := strings.Replace(keyed, "hash: a", "hash: b", 1)
+	want(t, plan.New(nil).Plan(t.Context(), input(items(t, namespace, relabelled)), s), "Unchanged Namespace/web", "Update Pod/web metadata.labels.hash:a>b")
+	other := plan.New(nil).Plan(t.Context(), input(items(t, namespace, strings.ReplaceAll(keyed, "{matchLabels: {app: web}}", "{matchLabels: {app: db}}"))), s)
+	if len(other.Errors) == 0 || !strings.Contains(other.Errors[0].Reason, "pod updates may not change fields other than") {
+		t.Errorf("another selector: %v, %v", other.Errors, lines(other))
+	}
+}
