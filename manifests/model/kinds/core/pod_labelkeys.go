@@ -111,7 +111,9 @@ func (k keyed) unmerged() *metav1.LabelSelector {
 			break
 		}
 		e := s.MatchExpressions[at]
-		if len(e.Values) != 1 || !(e.Operator == metav1.LabelSelectorOpIn && slices.Contains(k.match, e.Key) || e.Operator == metav1.LabelSelectorOpNotIn && slices.Contains(k.mismatch, e.Key)) {
+		merged := e.Operator == metav1.LabelSelectorOpIn && slices.Contains(k.match, e.Key) ||
+			e.Operator == metav1.LabelSelectorOpNotIn && slices.Contains(k.mismatch, e.Key)
+		if !merged || len(e.Values) != 1 {
 			break
 		}
 		s.MatchExpressions = s.MatchExpressions[:at]
