@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 	"syncer/preview":  {"rollout", "budget", "content", "."},
 	"engine":          {"event", "pki", "rbac", "satoken", "store", "encryption", "quota", "admit", "admission", "api", "controllers", "scheduler", "."},
 	"engine/store":    {"record", "file", "reserve", "."},
-	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", ".", "apitest"},
+	"engine/api":      {"fields", "codec", "openapi", "printers", "strategy", "streaming", "tokenfile", "configfile", "audit", "outbound", "authn", "authz", "restrict", "view", "registry", "storage", "custom", "limits", "fairness", "aggregate", "nodemetrics", ".", "apitest"},
 	"engine/controllers": {
 		"control",
 		"history",
@@ -81,7 +81,7 @@ var rooms = map[string][]string{
 	},
 	"engine/admission": {".", "configured", "plugins", "admissiontest"},
 	"nodes": {
-		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "server", "volume", "machine", "objects", "status", "pull", "eviction",
+		"wait", "logs", "network", "slot", "runtime", "pod", "probe", "machine", "server", "volume", "objects", "status", "pull", "eviction",
 		"registration", "hollow", "worker", ".", "nodetest",
 	},
 	"nodes/runtime":  {".", "fsutil", "cgroup", "netns", "capture", "daemon", "runc", "handler", "images", "spec", "record", "tasks", "containerd"},

@@ -32,6 +32,7 @@ import (
 	"headway.dev/engine/api/custom"
 	"headway.dev/engine/api/fairness"
 	"headway.dev/engine/api/limits"
+	"headway.dev/engine/api/nodemetrics"
 	"headway.dev/engine/api/openapi"
 	"headway.dev/engine/api/registry"
 	"headway.dev/engine/api/storage"
@@ -119,6 +120,7 @@ type Server struct {
 	audit     *audit.Log
 	fairness  *fairness.Control
 	aggregate *aggregate.Aggregator
+	metrics   *nodemetrics.Collector
 	methods   *authn.Methods
 	version   version.Info
 
@@ -255,10 +257,13 @@ func (s *Server) assemble(cfg Config, clientCAs *x509.CertPool) error {
 		return err
 	}
 	groups = append(groups, registry.Reviews(s.auth, tokens, authn.Audiences)...)
+	s.metrics = nodemetrics.New(cfg.Store, s.nodes.Get, s.log)
+	figures := registry.Group{GroupVersion: nodemetrics.GroupVersion, Storage: nodemetrics.Storage(s.metrics)}
+	groups = append(groups, figures)
 	if err := s.install(groups, s.auth); err != nil {
 		return fmt.Errorf("install the API groups: %w", err)
 	}
-	s.aggregate.Serves(versionsOf(groups))
+	s.aggregate.Serves(versionsOf(groups), figures.GroupVersion)
 	s.generic.AddPostStartHookOrDie("list-groups-of-custom-resources", func(ctx genericapiserver.PostStartHookContext) error {
 		go guard.Do(ctx, "list the groups of custom resources", func() { resources.List(ctx, s.generic.DiscoveryGroupManager, ownGroup(groups)) })
 		return nil

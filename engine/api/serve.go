@@ -92,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	following, unfollow := context.WithCancel(hooks)
 	defer unfollow()
 	background.Go(func() { guard.Do(ctx, "let requests wait", func() { s.fairness.Run(following) }) })
+	background.Go(func() { guard.Do(ctx, "ask nodes what they use", func() { s.metrics.Run(following) }) })
 	background.Go(func() { guard.Do(ctx, "aggregate APIs", func() { s.aggregate.Run(following) }) })
 	if err := s.discovered(ctx); err != nil {
 		// The server ends before it has begun.

@@ -151,6 +151,8 @@ func userRoles() []*rbacv1.ClusterRole {
 			on(writeVerbs, "policy", "poddisruptionbudgets"),
 			on(writeVerbs, "networking.k8s.io", "networkpolicies", "ingresses"),
 			on(allVerbs, "coordination.k8s.io", "leases"))),
+		aggregated("view", aggregated("edit", aggregated("admin", clusterRole("system:aggregated-metrics-reader",
+			on(readVerbs, "metrics.k8s.io", "pods", "nodes"))))),
 		aggregated("view", clusterRole("system:aggregate-to-view",
 			on(readVerbs, "", "pods", "replicationcontrollers", "replicationcontrollers/scale", "serviceaccounts", "services", "services/status",
 				"endpoints", "persistentvolumeclaims", "persistentvolumeclaims/status", "configmaps"),

@@ -5,7 +5,7 @@
 //	GET  /containerLogs/{namespace}/{pod}/{container}
 //	GET,POST /exec, /attach/{namespace}/{pod}[/{uid}]/{container}
 //	GET,POST /portForward/{namespace}/{pod}[/{uid}]
-//	GET  /pods /healthz /metrics /stats/summary
+//	GET  /pods /healthz /metrics /metrics/resource /stats/summary
 //
 // [New] builds the handler over [Pods], which finds a pod, and the runtime. The
 // TLS configuration of the listener says who a client is, by its certificate;
@@ -61,6 +61,7 @@ func New(node string, pods Pods, r runtime.Interface, reviews Reviewer, log *slo
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /stats/summary", s.summary)
 	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /metrics/resource", s.resource)
 	return guarded(s.authorize(mux))
 }
 

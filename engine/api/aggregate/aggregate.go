@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -87,11 +88,12 @@ func New(cfg Config) *Aggregator {
 	return a
 }
 
-// Serves tells what the server serves itself, before it serves.
-func (a *Aggregator) Serves(versions []schema.GroupVersion) {
+// Serves tells what the server serves itself, before it serves. What yields is served
+// only while no APIService hands it on.
+func (a *Aggregator) Serves(versions []schema.GroupVersion, yields ...schema.GroupVersion) {
 	a.local = versions
 	for _, gv := range versions {
-		a.own[gv.Group] = true
+		a.own[gv.Group] = !slices.Contains(yields, gv)
 		if gv.Group != "" {
 			group, version := priority(gv)
 			a.Groups.SetGroupVersionPriority(metav1.GroupVersion(gv), int(group), int(version))

@@ -47,6 +47,7 @@ var priorities = map[schema.GroupVersion][2]int32{
 	{Group: "discovery.k8s.io", Version: "v1"}:             {16200, 15},
 	{Group: "flowcontrol.apiserver.k8s.io", Version: "v1"}: {16100, 21},
 	{Group: "storagemigration.k8s.io", Version: "v1"}:      {15800, 9},
+	{Group: "metrics.k8s.io", Version: "v1beta1"}:          {100, 100}, // as metrics-server has it
 	// The group of APIServices is the first of all, and has none itself.
 	apiregistrationv1.SchemeGroupVersion: {20000, 1},
 }
@@ -112,6 +113,7 @@ func (a *Aggregator) Reconcile(ctx context.Context) error {
 		switch {
 		case s.DeletionTimestamp != nil:
 		case label != onStart && label != continually:
+		case a.remote(versionOf(s)) != nil: // it is handed on in place of what yields
 		case next == nil:
 			changes = append(changes, present(change.Delete(key, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(s.UID))}, now)))
 			continue

@@ -31,6 +31,7 @@ import (
 	"k8s.io/kube-openapi/pkg/schemamutation"
 	"k8s.io/kube-openapi/pkg/util"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"headway.dev/engine/api/openapi/names"
 	"headway.dev/manifests/model/scheme"
@@ -63,6 +64,7 @@ func definitions() (map[string]*spec.Schema, error) {
 		&authorizationv1.SelfSubjectAccessReview{}, &authorizationv1.SelfSubjectRulesReview{}, &authenticationv1.SelfSubjectReview{},
 		&authorizationv1.SubjectAccessReview{}, &authorizationv1.LocalSubjectAccessReview{},
 		&authenticationv1.TokenReview{}, &authenticationv1.TokenRequest{},
+		&metricsv1beta1.NodeMetrics{}, &metricsv1beta1.NodeMetricsList{}, &metricsv1beta1.PodMetrics{}, &metricsv1beta1.PodMetricsList{},
 	}
 	for _, kind := range scheme.Kinds() {
 		objects = append(objects, kind.New(), kind.NewList())

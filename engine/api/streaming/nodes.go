@@ -10,8 +10,10 @@
 package streaming
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -80,6 +82,34 @@ func (n *Nodes) location(name, path string, query url.Values) (*url.URL, error) 
 		port = defaultPort
 	}
 	return &url.URL{Scheme: "https", Host: net.JoinHostPort(host, strconv.Itoa(port)), Path: path, RawQuery: query.Encode()}, nil
+}
+
+// mostAnswer bounds what Get reads.
+const mostAnswer = 16 << 20
+
+// Get asks a node for a path itself, for nobody else.
+func (n *Nodes) Get(ctx context.Context, node, path string) ([]byte, error) {
+	location, err := n.location(node, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, location.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := n.transport.RoundTrip(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask node %s: %w", node, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("ask node %s: %s", node, response.Status)
+	}
+	data, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
+	if err == nil && len(data) > mostAnswer {
+		err = fmt.Errorf("ask node %s: the answer is larger than %d bytes", node, mostAnswer)
+	}
+	return data, err
 }
 
 func address(node *corev1.Node) string {

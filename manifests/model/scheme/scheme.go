@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/kinds/admissionregistration"
@@ -125,11 +126,12 @@ func newScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		autoscalingv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
+		metricsv1beta1.AddToScheme, // figures, which are not stored
 	} {
 		utilruntime.Must(add(s))
 	}
 	for gvk, typ := range s.AllKnownTypes() {
-		if gvk.Version == "v1" { // older versions are decoded, and are nothing else
+		if gvk.Version == "v1" || gvk.GroupVersion() == metricsv1beta1.SchemeGroupVersion { // older versions are decoded, and are nothing else
 			internal := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 			if !s.Recognizes(internal.WithKind(gvk.Kind)) {
 				s.AddKnownTypeWithName(internal.WithKind(gvk.Kind), reflect.New(typ).Interface().(runtime.Object))

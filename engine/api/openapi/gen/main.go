@@ -25,6 +25,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"golang.org/x/tools/go/packages"
 
@@ -69,6 +70,10 @@ func run(path string) error {
 		authenticationv1.SelfSubjectReview{},
 		authenticationv1.TokenReview{},
 		authenticationv1.TokenRequest{},
+		metricsv1beta1.NodeMetrics{},
+		metricsv1beta1.NodeMetricsList{},
+		metricsv1beta1.PodMetrics{},
+		metricsv1beta1.PodMetricsList{},
 	}
 	for _, kind := range scheme.Kinds() {
 		roots = append(roots, kind.New(), kind.NewList())
