@@ -70,6 +70,7 @@ var rooms = map[string][]string{
 		"migration",
 		"namespace",
 		"node",
+		"podautoscaler",
 		"policystatus",
 		"replicaset",
 		"resourcequota",

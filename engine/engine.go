@@ -28,6 +28,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"headway.dev/engine/admission"
@@ -43,6 +44,7 @@ import (
 	"headway.dev/engine/api/tokenfile"
 	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
+	"headway.dev/engine/controllers/podautoscaler"
 	"headway.dev/engine/encryption"
 	"headway.dev/engine/event"
 	"headway.dev/engine/pki"
@@ -354,7 +356,13 @@ func (e *Engine) WriteKubeconfig(path string) error {
 // Run serves the API and runs controllers and scheduler until ctx ends or one
 // of them fails, and closes the store.
 func (e *Engine) Run(ctx context.Context) error {
+	autoscaler := change.Account(metav1.NamespaceSystem, "horizontal-pod-autoscaler")
+	metrics, err := podautoscaler.NewMetrics(e.Client(autoscaler.Name, autoscaler.Groups...), &e.kinds)
+	if err != nil {
+		return errors.Join(err, e.Close())
+	}
 	manager, err := controllers.New(controllers.Config{
+		Metrics:     metrics,
 		Store:       e.store,
 		Kinds:       &e.kinds,
 		Convert:     e.converter,

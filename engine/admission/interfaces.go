@@ -54,6 +54,9 @@ func newEquivalents() runtime.EquivalentResourceMapper {
 	for _, k := range scheme.Kinds() {
 		register(k.Names)
 	}
+	for _, o := range scheme.Older() {
+		register(o.Names)
+	}
 	for _, v := range scheme.Views() {
 		register(v.Names)
 	}
@@ -99,6 +102,12 @@ type convertor struct{ *runtime.Scheme }
 // struct with in.
 func (convertor) Convert(in, out, _ any) error {
 	from, to := reflect.ValueOf(in), reflect.ValueOf(out)
+	for _, o := range scheme.Older() {
+		older, stored := reflect.TypeOf(o.New()), reflect.TypeOf(o.Of.New())
+		if from.Type() == older && to.Type() == stored || from.Type() == stored && to.Type() == older {
+			return scheme.Scheme.Convert(in, out, nil)
+		}
+	}
 	if from.Type() != to.Type() {
 		obj, ok := in.(object.Object)
 		if !ok {

@@ -29,6 +29,7 @@ import (
 	"headway.dev/engine/controllers/migration"
 	"headway.dev/engine/controllers/namespace"
 	"headway.dev/engine/controllers/node"
+	"headway.dev/engine/controllers/podautoscaler"
 	"headway.dev/engine/controllers/policystatus"
 	"headway.dev/engine/controllers/replicaset"
 	"headway.dev/engine/controllers/resourcequota"
@@ -94,6 +95,10 @@ type Config struct {
 	NodeGone time.Duration
 	// TerminatedPods is how many ended pods are kept (default 12500).
 	TerminatedPods int
+	// Metrics is where autoscalers get figures from; nil: none runs. They look at them as
+	// often as AutoscalerSync says (default 15 s).
+	Metrics        podautoscaler.Metrics
+	AutoscalerSync time.Duration
 	// QuotaSync is how often what quotas say is calculated anew (default 5 min).
 	QuotaSync time.Duration
 	// EventTTL is for how long Events are kept (default 1 h).
@@ -170,6 +175,9 @@ func New(cfg Config) (*Controllers, error) {
 		certificates.NewCleaner(as("certificate-controller")),
 		migration.New(as("storage-version-migrator-controller"), cfg.Convert),
 		policystatus.New(as("validatingadmissionpolicy-status-controller"), cfg.CheckTypes),
+	}
+	if cfg.Metrics != nil {
+		all = append(all, podautoscaler.New(as("horizontal-pod-autoscaler"), cfg.Metrics, cfg.AutoscalerSync))
 	}
 	names := make([]string, len(all))
 	for i, ctl := range all {

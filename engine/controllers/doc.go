@@ -27,6 +27,7 @@
 //	aggregation     rules of ClusterRoles that gather others
 //	certificates    approval, signing and expiry of CertificateSigningRequests
 //	migration       StorageVersionMigration ─▶ objects stored in the version of today
+//	podautoscaler   metrics ─▶ scale of what HorizontalPodAutoscalers name
 //	policystatus    expressions of ValidatingAdmissionPolicies that do not fit what they match
 //
 // CONTRIBUTING.md says how to add one.

@@ -10,6 +10,10 @@ import (
 // webhookRole lets Git servers reach where webhooks are checked.
 const webhookRole = "headway:webhook"
 
+// autoscalerRole lets the controller of HorizontalPodAutoscalers ask for metrics, which
+// others may serve.
+const autoscalerRole = "system:controller:horizontal-pod-autoscaler"
+
 // bootstrapLabel marks the roles that every cluster has.
 const bootstrapLabel = "kubernetes.io/bootstrapping"
 
@@ -83,6 +87,9 @@ func clusterRoles() []*rbacv1.ClusterRole {
 		clusterRole("system:discovery", at(get, append(info, "/openapi", "/openapi/*", "/api", "/api/*", "/apis", "/apis/*")...)),
 		clusterRole("system:public-info-viewer", at(get, info...)),
 		clusterRole("system:monitoring", at(get, "/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/slis", "/readyz", "/readyz/*")),
+		clusterRole(autoscalerRole,
+			on([]string{"get", "list"}, "metrics.k8s.io", "pods"), on([]string{"get", "list"}, "custom.metrics.k8s.io", "*"),
+			on([]string{"get", "list"}, "external.metrics.k8s.io", "*")),
 		clusterRole("system:basic-user",
 			on(create, "authorization.k8s.io", "selfsubjectaccessreviews", "selfsubjectrulesreviews"),
 			on(create, "authentication.k8s.io", "selfsubjectreviews")),
@@ -227,5 +234,10 @@ func clusterRoleBindings() []*rbacv1.ClusterRoleBinding {
 		bind("system:public-info-viewer", authenticated, unauthenticated),
 		bind(webhookRole, authenticated, unauthenticated),
 		bind("system:service-account-issuer-discovery", "system:serviceaccounts"),
+		{
+			ObjectMeta: bootstrapMeta(autoscalerRole),
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: autoscalerRole},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: metav1.NamespaceSystem, Name: "horizontal-pod-autoscaler"}},
+		},
 	}
 }

@@ -122,9 +122,13 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 func (s *Server) resource(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 	all := s.collect(r)
-	seconds := func(c cpuStats) string { return fmt.Sprintf("%.6f %d", float64(c.UsageCoreNanoSeconds)/1e9, c.Time.UnixMilli()) }
+	seconds := func(c cpuStats) string {
+		return fmt.Sprintf("%.6f %d", float64(c.UsageCoreNanoSeconds)/1e9, c.Time.UnixMilli())
+	}
 	bytes := func(m memoryStats) string { return fmt.Sprintf("%d %d", m.WorkingSetBytes, m.Time.UnixMilli()) }
-	head := func(name, help, kind string) { fmt.Fprintf(w, "# HELP %s [STABLE] %s\n# TYPE %s %s\n", name, help, name, kind) }
+	head := func(name, help, kind string) {
+		fmt.Fprintf(w, "# HELP %s [STABLE] %s\n# TYPE %s %s\n", name, help, name, kind)
+	}
 	containers := func(name, help, kind string, value func(containerStats) string) {
 		head(name, help, kind)
 		for _, p := range all.Pods {

@@ -119,6 +119,9 @@ func mapper(stored object.Reader) meta.RESTMapper {
 	for _, k := range scheme.Kinds() {
 		add(k.GroupVersionKind, k.Plural, k.Singular)
 	}
+	for _, o := range scheme.Older() {
+		add(o.GroupVersionKind, o.Plural, o.Singular)
+	}
 	for _, v := range scheme.Views() {
 		add(v.GroupVersionKind, v.Plural, v.Singular)
 	}

@@ -69,6 +69,9 @@ func definitions() (map[string]*spec.Schema, error) {
 	for _, kind := range scheme.Kinds() {
 		objects = append(objects, kind.New(), kind.NewList())
 	}
+	for _, older := range scheme.Older() {
+		objects = append(objects, older.New(), older.NewList())
+	}
 	for _, view := range scheme.Views() {
 		objects = append(objects, view.New(), view.NewList())
 	}

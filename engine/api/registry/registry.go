@@ -10,6 +10,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,6 +87,16 @@ func Groups(opts Options) ([]Group, error) {
 			return nil, fmt.Errorf("set up %s: %s is not stored as other kinds are", v.Resource(), v.Of.Resource())
 		}
 		groups = append(groups, Group{GroupVersion: v.GroupVersion(), Storage: map[string]rest.Storage{v.Plural: view.New(v, under(v, stored, opts))}})
+	}
+	for _, o := range scheme.Older() {
+		stored := groups[index[o.Of.GroupVersion()]].Storage
+		older := Group{GroupVersion: o.GroupVersion(), Storage: map[string]rest.Storage{}}
+		for path, storage := range stored {
+			if path == o.Plural || strings.HasPrefix(path, o.Plural+"/") {
+				older.Storage[path] = storage
+			}
+		}
+		groups = append(groups, older)
 	}
 	return groups, nil
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,31 +17,32 @@ import (
 
 // The kinds that several controllers use.
 var (
-	Pod                   = schema.GroupKind{Kind: "Pod"}
-	Node                  = schema.GroupKind{Kind: "Node"}
-	Namespace             = schema.GroupKind{Kind: "Namespace"}
-	Service               = schema.GroupKind{Kind: "Service"}
-	Endpoints             = schema.GroupKind{Kind: "Endpoints"}
-	Event                 = schema.GroupKind{Kind: "Event"}
-	ConfigMap             = schema.GroupKind{Kind: "ConfigMap"}
-	Secret                = schema.GroupKind{Kind: "Secret"}
-	ServiceAccount        = schema.GroupKind{Kind: "ServiceAccount"}
-	Lease                 = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
-	EndpointSlice         = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
-	PodDisruptionBudget   = schema.GroupKind{Group: policyv1.GroupName, Kind: "PodDisruptionBudget"}
-	ReplicationController = schema.GroupKind{Kind: "ReplicationController"}
-	PriorityClass         = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
-	ResourceQuota         = schema.GroupKind{Kind: "ResourceQuota"}
-	Deployment            = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
-	DaemonSet             = schema.GroupKind{Group: appsv1.GroupName, Kind: "DaemonSet"}
-	StatefulSet           = schema.GroupKind{Group: appsv1.GroupName, Kind: "StatefulSet"}
-	ControllerRevision    = schema.GroupKind{Group: appsv1.GroupName, Kind: "ControllerRevision"}
-	ReplicaSet            = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
-	Job                   = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
-	PersistentVolume      = schema.GroupKind{Kind: "PersistentVolume"}
-	PersistentVolumeClaim = schema.GroupKind{Kind: "PersistentVolumeClaim"}
-	StorageClass          = schema.GroupKind{Group: storagev1.GroupName, Kind: "StorageClass"}
-	CronJob               = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
+	Pod                     = schema.GroupKind{Kind: "Pod"}
+	Node                    = schema.GroupKind{Kind: "Node"}
+	Namespace               = schema.GroupKind{Kind: "Namespace"}
+	Service                 = schema.GroupKind{Kind: "Service"}
+	Endpoints               = schema.GroupKind{Kind: "Endpoints"}
+	Event                   = schema.GroupKind{Kind: "Event"}
+	ConfigMap               = schema.GroupKind{Kind: "ConfigMap"}
+	Secret                  = schema.GroupKind{Kind: "Secret"}
+	ServiceAccount          = schema.GroupKind{Kind: "ServiceAccount"}
+	Lease                   = schema.GroupKind{Group: coordinationv1.GroupName, Kind: "Lease"}
+	EndpointSlice           = schema.GroupKind{Group: discoveryv1.GroupName, Kind: "EndpointSlice"}
+	PodDisruptionBudget     = schema.GroupKind{Group: policyv1.GroupName, Kind: "PodDisruptionBudget"}
+	ReplicationController   = schema.GroupKind{Kind: "ReplicationController"}
+	HorizontalPodAutoscaler = schema.GroupKind{Group: autoscalingv2.GroupName, Kind: "HorizontalPodAutoscaler"}
+	PriorityClass           = schema.GroupKind{Group: schedulingv1.GroupName, Kind: "PriorityClass"}
+	ResourceQuota           = schema.GroupKind{Kind: "ResourceQuota"}
+	Deployment              = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
+	DaemonSet               = schema.GroupKind{Group: appsv1.GroupName, Kind: "DaemonSet"}
+	StatefulSet             = schema.GroupKind{Group: appsv1.GroupName, Kind: "StatefulSet"}
+	ControllerRevision      = schema.GroupKind{Group: appsv1.GroupName, Kind: "ControllerRevision"}
+	ReplicaSet              = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
+	Job                     = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
+	PersistentVolume        = schema.GroupKind{Kind: "PersistentVolume"}
+	PersistentVolumeClaim   = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+	StorageClass            = schema.GroupKind{Group: storagev1.GroupName, Kind: "StorageClass"}
+	CronJob                 = schema.GroupKind{Group: batchv1.GroupName, Kind: "CronJob"}
 )
 
 // PodCondition returns a condition, nil if the pod has none of that type.

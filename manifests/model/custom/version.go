@@ -69,6 +69,19 @@ func (v *Version) Replicas() string {
 	return strings.TrimPrefix(v.spec.Subresources.Scale.SpecReplicasPath, ".")
 }
 
+// ScaleStatus returns the paths of what the scale subresource reads of the status: the
+// number of replicas, and their selector, which is empty if there is none.
+func (v *Version) ScaleStatus() (replicas, selector string) {
+	if v.Replicas() == "" {
+		return "", ""
+	}
+	scale := v.spec.Subresources.Scale
+	if scale.LabelSelectorPath != nil {
+		selector = strings.TrimPrefix(*scale.LabelSelectorPath, ".")
+	}
+	return strings.TrimPrefix(scale.StatusReplicasPath, "."), selector
+}
+
 // Compile fails if the schema is not one.
 func (v *Version) Compile() error {
 	_, err := v.compiled.get()

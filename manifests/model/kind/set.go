@@ -17,6 +17,8 @@ type Group struct {
 	Kinds       []*Kind
 	// Views are other forms of kinds, of this group or another.
 	Views []*View
+	// Older are older versions of kinds of this group.
+	Older []*Older
 }
 
 // Set is a set of kinds that are served together. It is safe for concurrent
@@ -24,6 +26,7 @@ type Group struct {
 type Set struct {
 	list   []*Kind
 	views  []*View
+	older  []*Older
 	byKind map[schema.GroupKind]*Kind
 	byType map[reflect.Type]*Kind
 }
@@ -33,7 +36,7 @@ type Set struct {
 func NewSet(groups ...Group) (*Set, error) {
 	s := &Set{byKind: map[schema.GroupKind]*Kind{}, byType: map[reflect.Type]*Kind{}}
 	for _, g := range groups {
-		s.views = append(s.views, g.Views...)
+		s.views, s.older = append(s.views, g.Views...), append(s.older, g.Older...)
 		for _, k := range g.Kinds {
 			t := reflect.TypeOf(k.New())
 			if s.byKind[k.GroupKind()] != nil || s.byType[t] != nil {
@@ -66,3 +69,7 @@ func (s *Set) ForObject(obj object.Object) (*Kind, bool) {
 // Views returns the views, in the order of their groups. The caller must not
 // change the list.
 func (s *Set) Views() []*View { return s.views }
+
+// Older returns the older versions, in the order of their groups. The caller must not
+// change the list.
+func (s *Set) Older() []*Older { return s.older }

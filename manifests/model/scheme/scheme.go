@@ -5,10 +5,10 @@ package scheme
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,6 +21,7 @@ import (
 	"headway.dev/manifests/model/kinds/apiextensions"
 	"headway.dev/manifests/model/kinds/apiregistration"
 	"headway.dev/manifests/model/kinds/apps"
+	"headway.dev/manifests/model/kinds/autoscaling"
 	"headway.dev/manifests/model/kinds/batch"
 	"headway.dev/manifests/model/kinds/certificates"
 	"headway.dev/manifests/model/kinds/coordination"
@@ -44,6 +45,7 @@ var groups = []kind.Group{
 	core.Group,
 	admissionregistration.Group,
 	apps.Group,
+	autoscaling.Group,
 	batch.Group,
 	apiextensions.Group,
 	apiregistration.Group,
@@ -87,6 +89,10 @@ func ForKind(gk schema.GroupKind) (*kind.Kind, bool) { return served.ForKind(gk)
 // caller must not change them.
 func Views() []*kind.View { return served.Views() }
 
+// Older returns the older versions in which kinds are served, too. The caller must not
+// change the list.
+func Older() []*kind.Older { return served.Older() }
+
 // ForView finds a view by its name.
 func ForView(gk schema.GroupKind) (*kind.View, bool) {
 	for _, v := range served.Views() {
@@ -124,14 +130,13 @@ func newScheme() *runtime.Scheme {
 	}
 	// The kinds of subresources and reviews.
 	for _, add := range []func(*runtime.Scheme) error{
-		autoscalingv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
 		metricsv1beta1.AddToScheme, // figures, which are not stored
 	} {
 		utilruntime.Must(add(s))
 	}
 	for gvk, typ := range s.AllKnownTypes() {
-		if gvk.Version == "v1" || gvk.GroupVersion() == metricsv1beta1.SchemeGroupVersion { // older versions are decoded, and are nothing else
+		if hub(gvk) { // other versions are decoded, and are nothing else
 			internal := schema.GroupVersion{Group: gvk.Group, Version: runtime.APIVersionInternal}
 			if !s.Recognizes(internal.WithKind(gvk.Kind)) {
 				s.AddKnownTypeWithName(internal.WithKind(gvk.Kind), reflect.New(typ).Interface().(runtime.Object))
@@ -140,4 +145,12 @@ func newScheme() *runtime.Scheme {
 	}
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	return s
+}
+
+// hub reports whether the Go type of a kind in a version is also its internal type.
+func hub(gvk schema.GroupVersionKind) bool {
+	if k, ok := served.ForKind(schema.GroupKind{Group: gvk.Group, Kind: strings.TrimSuffix(gvk.Kind, "List")}); ok {
+		return k.Version == gvk.Version
+	}
+	return gvk.Version == "v1" || gvk.GroupVersion() == metricsv1beta1.SchemeGroupVersion
 }

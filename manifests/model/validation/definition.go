@@ -62,6 +62,9 @@ func takenFrom(crd *apiextensionsv1.CustomResourceDefinition) field.ErrorList {
 	for _, k := range scheme.Kinds() {
 		names(k.Names)
 	}
+	for _, o := range scheme.Older() {
+		names(o.Names)
+	}
 	for _, v := range scheme.Views() {
 		names(v.Names)
 	}

@@ -78,6 +78,9 @@ func run(path string) error {
 	for _, kind := range scheme.Kinds() {
 		roots = append(roots, kind.New(), kind.NewList())
 	}
+	for _, older := range scheme.Older() {
+		roots = append(roots, older.New(), older.NewList())
+	}
 	for _, view := range scheme.Views() {
 		roots = append(roots, view.New(), view.NewList())
 	}

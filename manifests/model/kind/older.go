@@ -1,0 +1,12 @@
+package kind
+
+import "k8s.io/apimachinery/pkg/runtime"
+
+// Older is an older version in which a kind is served, too. What is stored is the
+// kind's own; its group's AddToScheme has the conversions, of lists, too.
+type Older struct {
+	Names
+	Of *Kind
+	// New and NewList return empty values.
+	New, NewList func() runtime.Object
+}
