@@ -55,15 +55,16 @@ var otherwise = map[string]struct {
 
 // never are the statuses that no object of a kind has, with the reason.
 var never = map[string]map[health.Status]string{
-	"ReplicaSet":            {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
-	"ReplicationController": {health.Failed: "as ReplicaSet"},
-	"StatefulSet":           {health.Failed: "as ReplicaSet"},
-	"DaemonSet":             {health.Failed: "as ReplicaSet"},
-	"CronJob":               {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
-	"PodDisruptionBudget":   {health.Failed: "what keeps it from being calculated can mend by itself"},
-	"PersistentVolumeClaim": {health.Failed: "a volume can come, as kstatus has it"},
-	"PersistentVolume":      {health.InProgress: "it is Current before it is bound, as kstatus has it", health.Failed: "as InProgress"},
-	"Service":               {health.Failed: "its addresses are allotted with the request that creates it"},
+	"ReplicaSet":              {health.Failed: "what its pods lack can mend by itself; a Deployment has a deadline"},
+	"ReplicationController":   {health.Failed: "as ReplicaSet"},
+	"StatefulSet":             {health.Failed: "as ReplicaSet"},
+	"DaemonSet":               {health.Failed: "as ReplicaSet"},
+	"CronJob":                 {health.InProgress: "it is in force once it is stored", health.Failed: "as InProgress"},
+	"PodDisruptionBudget":     {health.Failed: "what keeps it from being calculated can mend by itself"},
+	"HorizontalPodAutoscaler": {health.Failed: "figures that are missing can come"},
+	"PersistentVolumeClaim":   {health.Failed: "a volume can come, as kstatus has it"},
+	"PersistentVolume":        {health.InProgress: "it is Current before it is bound, as kstatus has it", health.Failed: "as InProgress"},
+	"Service":                 {health.Failed: "its addresses are allotted with the request that creates it"},
 	"CertificateSigningRequest": {
 		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",
 	},

@@ -4,6 +4,28 @@ package defaults_test
 // everything that has a default is given, with another value. There are more in
 // given_test.go.
 var cases = map[string]struct{ in, want string }{
+	"autoscaler": {
+		in: `
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {scaleTargetRef: {kind: Deployment, name: web}, maxReplicas: 5, behavior: {scaleDown: {tolerance: 50m}}}
+`,
+		want: `
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {kind: Deployment, name: web}
+  minReplicas: 1
+  maxReplicas: 5
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+  behavior:
+    scaleUp: {stabilizationWindowSeconds: 0, selectPolicy: Max, policies: [{type: Pods, value: 4, periodSeconds: 15}, {type: Percent, value: 100, periodSeconds: 15}]}
+    scaleDown: {selectPolicy: Max, policies: [{type: Percent, value: 100, periodSeconds: 15}], tolerance: 50m}
+status: {currentMetrics: null, desiredReplicas: 0}
+`,
+	},
 	"resource quota": {
 		in:   `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 0.0001, pods: 1}}}`,
 		want: `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: 1m, pods: "1"}}, status: {}}`,

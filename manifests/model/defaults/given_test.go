@@ -201,6 +201,22 @@ spec:
     spec: {containers: null, dnsPolicy: Default, restartPolicy: Never, schedulerName: mine, securityContext: {runAsUser: 1}, terminationGracePeriodSeconds: 1}
 `,
 	},
+	"autoscaler, own values": {
+		in: `
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  minReplicas: 2
+  maxReplicas: 5
+  metrics: [{type: Resource, resource: {name: memory, target: {type: AverageValue, averageValue: 1Gi}}}]
+  behavior:
+    scaleUp: {stabilizationWindowSeconds: 5, selectPolicy: Min, policies: [{type: Pods, value: 1, periodSeconds: 60}], tolerance: "0"}
+    scaleDown: {stabilizationWindowSeconds: 5, selectPolicy: Disabled, policies: [{type: Pods, value: 1, periodSeconds: 60}]}
+status: {currentMetrics: null, desiredReplicas: 0}
+`,
+	},
 	"disruption budget": {
 		in: `
 apiVersion: policy/v1

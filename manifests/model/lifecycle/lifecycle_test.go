@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -44,6 +45,7 @@ func TestPrepareCreate(t *testing.T) {
 		"CustomResourceDefinition":         1,
 		"PriorityClass":                    1,
 		"PodDisruptionBudget":              1,
+		"HorizontalPodAutoscaler":          1,
 		"ReplicationController":            1,
 		"MutatingAdmissionPolicy":          1,
 		"MutatingAdmissionPolicyBinding":   1,
@@ -189,6 +191,9 @@ func TestGeneration(t *testing.T) {
 		"slice: labels":      {slice, func(o object.Object) { o.SetLabels(map[string]string{"a": "b"}) }, 4},
 		"slice: annotations": {slice, func(o object.Object) { o.SetAnnotations(map[string]string{"a": "b"}) }, 3},
 		"service: has none":  {&corev1.Service{}, func(o object.Object) { o.(*corev1.Service).Spec.ExternalName = "x" }, 0},
+		"autoscaler: spec": {&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta()}, func(o object.Object) {
+			o.(*autoscalingv2.HorizontalPodAutoscaler).Spec.MaxReplicas = 7
+		}, 4},
 		"budget: spec": {&policyv1.PodDisruptionBudget{ObjectMeta: meta()}, func(o object.Object) {
 			o.(*policyv1.PodDisruptionBudget).Spec.MinAvailable = new(intstr.FromInt32(1))
 		}, 4},
@@ -259,6 +264,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodConditionType(typ)}}
 	case *corev1.ReplicationController:
 		obj.Status.Conditions = []corev1.ReplicationControllerCondition{{Type: corev1.ReplicationControllerConditionType(typ)}}
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		obj.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.HorizontalPodAutoscalerConditionType(typ)}}
 	case *policyv1.PodDisruptionBudget:
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *corev1.PersistentVolume: // which has none
@@ -309,6 +316,8 @@ func condition(obj object.Object) string {
 	case *corev1.Pod:
 		return string(obj.Status.Conditions[0].Type)
 	case *corev1.ReplicationController:
+		return string(obj.Status.Conditions[0].Type)
+	case *autoscalingv2.HorizontalPodAutoscaler:
 		return string(obj.Status.Conditions[0].Type)
 	case *policyv1.PodDisruptionBudget:
 		return obj.Status.Conditions[0].Type

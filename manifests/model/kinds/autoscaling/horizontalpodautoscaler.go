@@ -27,7 +27,7 @@ var horizontalPodAutoscaler = kind.Define[autoscalingv2.HorizontalPodAutoscaler,
 		ShortNames: []string{"hpa"}, Categories: []string{"all"}, Namespaced: true,
 	},
 	Status:  true,
-	Order:   225,
+	Order:   kind.Anywhere,
 	Default: defaultAutoscaler,
 	Lifecycle: kind.Lifecycle[*autoscalingv2.HorizontalPodAutoscaler]{
 		Create: func(a *autoscalingv2.HorizontalPodAutoscaler) {
