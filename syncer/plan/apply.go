@@ -107,11 +107,18 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 	if err != nil {
 		return fail(err)
 	}
-	from, byHand := live, false
+	from, byHand, note := live, false, ""
 	if live != nil {
 		keepSuspended(patch, live)
 		if err := keepIgnored(in.Ignore, kind.GroupVersionKind, patch, live); err != nil {
 			return fail(err)
+		}
+		if kind.Scale != nil {
+			left, err := leaveReplicas(in.scaled[key], patch, live, "spec.replicas")
+			if err != nil {
+				return fail(err)
+			}
+			note = left
 		}
 		if from, byHand, err = override(kind.GroupVersion(), item.Object, live); err != nil {
 			return fail(err)
@@ -133,7 +140,7 @@ func (a *applier) apply(in Input, defined *kind.Kind, key object.Key, item load.
 	lifecycle.PrepareUpdate(next, live)
 	faults := validation.Update(next, live)
 	if len(faults) == 0 {
-		return applied{object: next, kind: kind}, nil
+		return applied{object: next, kind: kind, reason: note}, nil
 	}
 	part, wrong := throughPart(kind, next, live)
 	var reason string

@@ -215,6 +215,12 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 	if err := keepIgnored(in.Ignore, gvk, patch, base); err != nil {
 		return fail(err)
 	}
+	note := ""
+	if path := version.Replicas(); path != "" {
+		if note, err = leaveReplicas(in.scaled[key], patch, base, path); err != nil {
+			return fail(err)
+		}
+	}
 	from, _, err := override(gvk.GroupVersion(), want, base)
 	if err != nil {
 		return fail(err)
@@ -230,7 +236,7 @@ func (a *applier) custom(in Input, k *kind.Kind, key object.Key, item load.Item,
 		if next, err = settled(next); err != nil {
 			return fail(err)
 		}
-		return applied{object: next, shown: shown, kind: k}, nil
+		return applied{object: next, shown: shown, kind: k, reason: note}, nil
 	}
 	reason, errs := forced(in, item, key, faults)
 	if len(errs) > 0 {

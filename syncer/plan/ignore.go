@@ -8,6 +8,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -193,4 +194,67 @@ func exemptOf(live object.Object) *fieldpath.Set {
 		set.Insert(fieldpath.MakePathOrDie("spec", "suspend"))
 	}
 	return set
+}
+
+var autoscalerKind = schema.GroupKind{Group: autoscalingv2.GroupName, Kind: "HorizontalPodAutoscaler"}
+
+// autoscaled are the objects that a HorizontalPodAutoscaler scales, of those that will
+// be there once the plan is carried out, with its name.
+func autoscaled(in Input, want *wanted, stored object.Reader) map[object.Key]string {
+	var scaled map[object.Key]string
+	add := func(obj object.Object, namespace string) {
+		a, ok := obj.(*autoscalingv2.HorizontalPodAutoscaler)
+		if !ok {
+			return
+		}
+		ref := a.Spec.ScaleTargetRef
+		gv, err := schema.ParseGroupVersion(ref.APIVersion)
+		if err != nil {
+			return
+		}
+		if scaled == nil {
+			scaled = map[object.Key]string{}
+		}
+		scaled[object.Key{GroupKind: schema.GroupKind{Group: gv.Group, Kind: ref.Kind}, Namespace: namespace, Name: ref.Name}] = a.Name
+	}
+	leaves := map[object.Key]bool{}
+	for _, key := range in.Inventory {
+		if key.GroupKind == autoscalerKind {
+			leaves[key] = in.Prune
+		}
+	}
+	all, _ := stored.List(autoscalerKind, "")
+	for _, obj := range all {
+		key := object.KeyOf(autoscalerKind, obj)
+		if !want.has(key) && !leaves[key] && obj.GetDeletionTimestamp() == nil && (in.Unseen == nil || !in.Unseen(key)) {
+			add(obj, obj.GetNamespace())
+		}
+	}
+	for i, key := range want.keys {
+		if key.GroupKind == autoscalerKind {
+			add(want.items[i].Object, key.Namespace)
+		}
+	}
+	return scaled
+}
+
+// leaveReplicas makes the patch leave the number of replicas to the autoscaler of that
+// name, if there is one: what the manifest says counts for a new object only. It says
+// so, unless both are the same.
+func leaveReplicas(autoscaler string, patch map[string]any, live object.Object, path string) (note string, err error) {
+	steps := strings.Split(path, ".")
+	wants, set := at(patch, steps)
+	if autoscaler == "" || !set {
+		return "", nil
+	}
+	have, err := toMap(live)
+	if err != nil {
+		return "", err
+	}
+	value, there := at(have, steps)
+	if !there || fmt.Sprint(value) == fmt.Sprint(wants) {
+		return "", nil
+	}
+	put(patch, steps, value, true)
+	return fmt.Sprintf("%s is left to HorizontalPodAutoscaler %s", path, autoscaler), nil
 }

@@ -89,6 +89,9 @@ type Input struct {
 	// plan then depends only on Before: the declaration that was applied last.
 	Unseen func(object.Key) bool
 	Before map[object.Key]object.Object
+
+	// scaled are the objects that a HorizontalPodAutoscaler scales, with its name.
+	scaled map[object.Key]string
 }
 
 // Successor is a Kustomization, other than the owner that a plan is for, that
@@ -117,7 +120,8 @@ type Action struct {
 	Recreate bool
 	// Part is the subresource through which an Update changes a part of the object.
 	Part string
-	// Reason explains a Skip or a Recreate, or why nothing comes of an Update.
+	// Reason explains a Skip or a Recreate, why nothing comes of an Update, or what it
+	// leaves alone.
 	Reason string
 	// Excluded reports, for a Skip, whether the object itself asks to be left
 	// alone, or whether another has taken it over since.
@@ -231,6 +235,7 @@ type Planner struct {
 	wanted  *wanted // of the plan before
 	memo    map[object.Key]memo
 	ignore  []kustomizev1.IgnoreRule // that the memos were made with
+	scaled  map[object.Key]string    // as well
 	// registry knows the kinds of the cluster, kinds those of the plan that is made.
 	registry *scheme.Registry
 	kinds    definitions
@@ -289,7 +294,7 @@ func (r released) Convert(ctx context.Context, crd *apiextensionsv1.CustomResour
 func (p *Planner) Fork() *Planner {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fork := &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore, registry: p.registry}
+	fork := &Planner{applier: newApplier(), wanted: p.wanted, memo: maps.Clone(p.memo), ignore: p.ignore, scaled: p.scaled, registry: p.registry}
 	fork.by(p.converter)
 	return fork
 }
@@ -343,6 +348,13 @@ func (p *Planner) Plan(ctx context.Context, in Input, stored object.Reader) Resu
 	}
 	var want *wanted
 	want, res.Errors = newWanted(in.Items, p.wanted)
+	in.scaled = autoscaled(in, want, stored)
+	for key := range p.memo {
+		if p.scaled[key] != in.scaled[key] {
+			delete(p.memo, key)
+		}
+	}
+	p.scaled = in.scaled
 	res.Actions = make([]Action, 0, len(want.order))
 	res.Inventory = make([]object.Key, 0, len(want.order))
 	for i, key := range want.sorted {

@@ -145,11 +145,8 @@ func setUp(tb testing.TB, docs ...string) (*memstore.Store, *plan.Planner, plan.
 
 func edit[T object.Object](tb testing.TB, s *memstore.Store, kind, name string, f func(T)) {
 	tb.Helper()
-	group := ""
-	if kind == "Deployment" {
-		group = "apps"
-	}
-	key := object.Key{GroupKind: schema.GroupKind{Group: group, Kind: kind}, Namespace: "web", Name: name}
+	group := map[string]string{"Deployment": "apps", "HorizontalPodAutoscaler": "autoscaling"}
+	key := object.Key{GroupKind: schema.GroupKind{Group: group[kind], Kind: kind}, Namespace: "web", Name: name}
 	c := change.Patch(key, func(o object.Object) bool {
 		f(o.(T))
 		return true

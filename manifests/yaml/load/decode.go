@@ -16,6 +16,7 @@ import (
 	strictjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	model "headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/scheme"
 	"headway.dev/manifests/yaml/sops"
 )
@@ -195,11 +196,15 @@ func (l *loader) decode(raw []byte, at *position, implied typeMeta) {
 		decodeCustom(l, raw, at, id)
 		return
 	}
-	if !ok || kind.Version != id.gvk().Version {
+	older := olderVersion(id.gvk())
+	if !ok || kind.Version != id.gvk().Version && older == nil {
 		fault("kind", "no matches for kind %q in version %q", id.Kind, id.APIVersion)
 		return
 	}
 	obj := kind.New()
+	if older != nil {
+		obj = older.New()
+	}
 	strict, err := strictjson.UnmarshalStrict(raw, obj)
 	if err != nil || len(strict) > 0 {
 		for _, f := range explain(raw, obj, strict, err) {
@@ -210,8 +215,27 @@ func (l *loader) decode(raw []byte, at *position, implied typeMeta) {
 		}
 		return
 	}
-	obj.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
-	l.add(Item{Object: obj, Source: at.source(""), at: at})
+	item := obj
+	if older != nil {
+		item = kind.New()
+		if err := scheme.Scheme.Convert(obj, item, nil); err != nil {
+			fault("", "%v", err)
+			return
+		}
+	}
+	item.GetObjectKind().SetGroupVersionKind(kind.GroupVersionKind)
+	l.add(Item{Object: item, Source: at.source(""), at: at})
+}
+
+// olderVersion finds a kind that is served in an older version, too: what is loaded is
+// its own.
+func olderVersion(gvk schema.GroupVersionKind) *model.Older {
+	for _, o := range scheme.Older() {
+		if o.GroupVersionKind == gvk {
+			return o
+		}
+	}
+	return nil
 }
 
 // listOf recognizes v1 List, and the list types of served kinds; of is the

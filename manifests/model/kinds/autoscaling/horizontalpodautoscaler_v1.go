@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"headway.dev/manifests/model/kind"
+	"headway.dev/manifests/model/object"
 )
 
 // The annotations have what autoscaling/v1 has no fields for.
@@ -29,7 +30,7 @@ var horizontalPodAutoscalerV1 = &kind.Older{
 		return n
 	}(),
 	Of:      horizontalPodAutoscaler,
-	New:     func() runtime.Object { return &autoscalingv1.HorizontalPodAutoscaler{} },
+	New:     func() object.Object { return &autoscalingv1.HorizontalPodAutoscaler{} },
 	NewList: func() runtime.Object { return &autoscalingv1.HorizontalPodAutoscalerList{} },
 }
 
