@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -40,6 +41,7 @@ func stories() map[string]story {
 		"Job":                   jobStory(),
 		"CronJob":               cronJobStory(),
 		"PodDisruptionBudget":   budgetStory(),
+		"autoscaler":            autoscalerStory(),
 		"endpoints":             endpointsStory(),
 		"ResourceQuota":         quotaStory(),
 		"garbage":               garbageStory(),
@@ -340,6 +342,34 @@ func budgetStory() story {
 			want := [4]int32{min(most, n), n, max(0, n-most), n}
 			if s := b.Status; s.ObservedGeneration != b.Generation || [4]int32{s.DisruptionsAllowed, s.CurrentHealthy, s.DesiredHealthy, s.ExpectedPods} != want {
 				return fmt.Errorf("the budget says %+v, want %v", s, want)
+			}
+			return nil
+		},
+	}
+}
+
+// autoscalerStory: a queue of three asks for three pods, unless somebody asks for none.
+func autoscalerStory() story {
+	key := object.Key{GroupKind: control.HorizontalPodAutoscaler, Namespace: "default", Name: "web"}
+	return story{
+		edit: func(cfg *controllers.Config) {
+			cfg.Metrics, cfg.AutoscalerSync = &load{cpu: -1, queue: 3000}, 20*time.Millisecond
+		},
+		begin: create(newDeployment("web", 1), autoscalerOf("Deployment", "apps/v1", "web", queueMetric("1"))),
+		acts: map[string]act{
+			"scale": scaleWeb, "delete a pod": deletePod,
+			"bound": func(c *cluster, t *rapid.T) {
+				n := rapid.Int32Range(1, 4).Draw(t, "most")
+				edit(c, key, func(a *autoscalingv2.HorizontalPodAutoscaler) { a.Spec.MaxReplicas = n })
+			},
+		},
+		settled: func(c *cluster) error {
+			if err := webRolledOut(c); err != nil {
+				return err
+			}
+			a, n := c.autoscaler("web"), *c.deployment("web").Spec.Replicas
+			if want := min(3, a.Spec.MaxReplicas); n != want && n != 0 || a.Status.DesiredReplicas != n || a.Status.CurrentReplicas != n || a.Status.ObservedGeneration == nil || *a.Status.ObservedGeneration != a.Generation {
+				return fmt.Errorf("web has %d replicas, want %d or none; the autoscaler says %+v", n, want, a.Status)
 			}
 			return nil
 		},

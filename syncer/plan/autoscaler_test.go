@@ -7,8 +7,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 
-	"headway.dev/syncer/plan"
 	"headway.dev/syncer/internal/memstore"
+	"headway.dev/syncer/plan"
 )
 
 const autoscaler = `

@@ -84,7 +84,6 @@ func (c *Collector) Run(ctx context.Context) {
 
 // rounds asks until nobody has asked for a while.
 func (c *Collector) rounds(ctx context.Context) {
-	defer c.forget()
 	for n := 0; ; n++ {
 		c.round(ctx)
 		wait := interval
@@ -92,9 +91,7 @@ func (c *Collector) rounds(ctx context.Context) {
 			wait = first
 		}
 		if n == 1 {
-			c.mu.Lock()
-			close(c.ready)
-			c.mu.Unlock()
+			c.answer()
 		}
 		select {
 		case <-ctx.Done():
@@ -107,21 +104,35 @@ func (c *Collector) rounds(ctx context.Context) {
 	}
 }
 
+// answer lets requests have what is known.
+func (c *Collector) answer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.ready: // already, before a panic
+	default:
+		close(c.ready)
+	}
+}
+
+// idle reports whether nobody has asked for a while, and forgets everything then.
 func (c *Collector) idle() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now().Sub(c.asked) > silence
-}
-
-func (c *Collector) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if c.now().Sub(c.asked) <= silence {
+		return false
+	}
 	select {
 	case <-c.ready:
 		c.ready = make(chan struct{})
 	default:
 	}
+	select {
+	case <-c.wanted: // by who has got figures already
+	default:
+	}
 	c.readings = map[string]reading{}
+	return true
 }
 
 // round asks every node once.
