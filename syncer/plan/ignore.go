@@ -238,6 +238,18 @@ func autoscaled(in Input, want *wanted, stored object.Reader) map[object.Key]str
 	return scaled
 }
 
+// seeAutoscalers has a plan know what is scaled, and forgets what was decided about
+// objects of which something else scales now.
+func (p *Planner) seeAutoscalers(in *Input, want *wanted, stored object.Reader) {
+	in.scaled = autoscaled(*in, want, stored)
+	for key := range p.memo {
+		if p.scaled[key] != in.scaled[key] {
+			delete(p.memo, key)
+		}
+	}
+	p.scaled = in.scaled
+}
+
 // leaveReplicas makes the patch leave the number of replicas to the autoscaler of that
 // name, if there is one: what the manifest says counts for a new object only. It says
 // so, unless both are the same.

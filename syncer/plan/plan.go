@@ -348,13 +348,7 @@ func (p *Planner) Plan(ctx context.Context, in Input, stored object.Reader) Resu
 	}
 	var want *wanted
 	want, res.Errors = newWanted(in.Items, p.wanted)
-	in.scaled = autoscaled(in, want, stored)
-	for key := range p.memo {
-		if p.scaled[key] != in.scaled[key] {
-			delete(p.memo, key)
-		}
-	}
-	p.scaled = in.scaled
+	p.seeAutoscalers(&in, want, stored)
 	res.Actions = make([]Action, 0, len(want.order))
 	res.Inventory = make([]object.Key, 0, len(want.order))
 	for i, key := range want.sorted {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -261,7 +262,7 @@ func requested(pods []*corev1.Pod, resource corev1.ResourceName, container strin
 
 // running are the containers that run as long as the pod does.
 func running(spec *corev1.PodSpec) []corev1.Container {
-	list := spec.Containers[:len(spec.Containers):len(spec.Containers)]
+	list := slices.Clip(spec.Containers)
 	for _, c := range spec.InitContainers {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			list = append(list, c)

@@ -131,6 +131,7 @@ func (h *History) upLimit(rules *autoscalingv2.HPAScalingRules, current int32, n
 		return current
 	case autoscalingv2.MinChangePolicySelect:
 		choose, limit = func(a, b int32) int32 { return min(a, b) }, math.MaxInt32
+	case autoscalingv2.MaxChangePolicySelect:
 	}
 	for _, p := range rules.Policies {
 		start := h.before(current, p.PeriodSeconds, now)
@@ -152,6 +153,7 @@ func (h *History) downLimit(rules *autoscalingv2.HPAScalingRules, current int32,
 		return current
 	case autoscalingv2.MinChangePolicySelect:
 		choose, limit = func(a, b int32) int32 { return max(a, b) }, math.MinInt32
+	case autoscalingv2.MaxChangePolicySelect:
 	}
 	for _, p := range rules.Policies {
 		start := h.before(current, p.PeriodSeconds, now)

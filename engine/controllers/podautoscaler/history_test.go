@@ -111,7 +111,7 @@ func TestNeverFasterThanAllowed(t *testing.T) {
 			return rules(rapid.Int32Range(0, 120).Draw(t, "window"), rapid.SampledFrom([]autoscalingv2.ScalingPolicySelect{highest, lowest, disabled}).Draw(t, "select"), policies...)
 		}
 		spec := &autoscalingv2.HorizontalPodAutoscalerSpec{
-			MinReplicas: ptr.To(rapid.Int32Range(1, 10).Draw(t, "min")), MaxReplicas: rapid.Int32Range(10, 200).Draw(t, "max"),
+			MinReplicas: new(rapid.Int32Range(1, 10).Draw(t, "min")), MaxReplicas: rapid.Int32Range(10, 200).Draw(t, "max"),
 			Behavior: &autoscalingv2.HorizontalPodAutoscalerBehavior{ScaleUp: draw("up"), ScaleDown: draw("down")},
 		}
 		current := rapid.Int32Range(*spec.MinReplicas, spec.MaxReplicas).Draw(t, "current")

@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/utils/ptr"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
@@ -100,7 +99,7 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		// It is looked at again as often as ever: asking more often does not help.
 		c.Log.Debug("an autoscaler could not do its work", "autoscaler", key.String(), "error", err)
 	}
-	status.ObservedGeneration = ptr.To(a.Generation)
+	status.ObservedGeneration = new(a.Generation)
 	if apiequality.Semantic.DeepEqual(&a.Status, status) {
 		return c.every, nil
 	}
@@ -147,11 +146,12 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 	current, least := target.replicas, minimum(&a.Spec)
 	h.Begin(current, c.Now())
 	status.CurrentReplicas = current
-	desired, why := current, ""
+	var desired int32
+	why := ""
 	switch {
 	case current == 0 && least != 0:
 		is.set(autoscalingv2.ScalingActive, false, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
-		desired, status.CurrentMetrics = 0, nil
+		status.CurrentMetrics = nil
 	case current > a.Spec.MaxReplicas:
 		desired, why, status.CurrentMetrics = a.Spec.MaxReplicas, "Current number of replicas above Spec.MaxReplicas", nil
 	case current < least:
@@ -306,5 +306,5 @@ func (c conditions) set(typ autoscalingv2.HorizontalPodAutoscalerConditionType, 
 	if one.Status != status {
 		one.LastTransitionTime = metav1.NewTime(c.now.Truncate(time.Second))
 	}
-	one.Status, one.Reason, one.Message, one.ObservedGeneration = status, reason, message, ptr.To(c.of.Generation)
+	one.Status, one.Reason, one.Message, one.ObservedGeneration = status, reason, message, new(c.of.Generation)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/podspec"
@@ -50,7 +50,7 @@ func reference(ref autoscalingv2.CrossVersionObjectReference, path *field.Path) 
 			errs = append(errs, field.Required(path, ""))
 			return
 		}
-		errs = append(errs, rule.Invalid(path, value, pathvalidation.IsValidPathSegmentName(value))...)
+		errs = append(errs, rule.Invalid(path, value, content.IsPathSegmentName(value))...)
 	}
 	segment(ref.Kind, path.Child("kind"))
 	segment(ref.Name, path.Child("name"))
@@ -196,7 +196,7 @@ func identifier(id autoscalingv2.MetricIdentifier, path *field.Path) field.Error
 	if id.Name == "" {
 		return field.ErrorList{field.Required(path.Child("name"), "must specify a metric name")}
 	}
-	return rule.Invalid(path.Child("name"), id.Name, pathvalidation.IsValidPathSegmentName(id.Name))
+	return rule.Invalid(path.Child("name"), id.Name, content.IsPathSegmentName(id.Name))
 }
 
 func validateRules(r *autoscalingv2.HPAScalingRules, path *field.Path) field.ErrorList {
