@@ -90,7 +90,11 @@ func TestBehavior(t *testing.T) {
 	}
 	t.Run("none", func(t *testing.T) {
 		follow(t, &autoscalingv2.HorizontalPodAutoscalerSpec{MinReplicas: ptr.To[int32](2), MaxReplicas: 20}, 2, []step{
-			{15, 9, 4, "ScaleUpLimit"}, {15, 30, 8, "ScaleUpLimit"}, {15, 30, 16, "ScaleUpLimit"}, {15, 30, 20, "TooManyReplicas"}, {15, 1, 20, "TooManyReplicas"},
+			{15, 9, 4, "ScaleUpLimit"},
+			{15, 30, 8, "ScaleUpLimit"},
+			{15, 30, 16, "ScaleUpLimit"},
+			{15, 30, 20, "TooManyReplicas"},
+			{15, 1, 20, "TooManyReplicas"},
 			{301, 1, 2, "TooFewReplicas"},
 		})
 	})
