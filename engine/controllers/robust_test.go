@@ -142,10 +142,16 @@ func TestPodSecurityRefusesReplicas(t *testing.T) {
 // the ReplicaSet stays as it is nevertheless: each change of it would be a reason
 // to try again at once, without end.
 func TestRefusedReplicasWait(t *testing.T) {
-	c := start(t, 1)
-	d := newDeployment("web", 1)
-	d.Spec.Template.Spec.RuntimeClassName = new("missing")
-	c.commit(change.Create(d, time.Now()))
+	c := startOn(t, store.Options{
+		Path: filepath.Join(t.TempDir(), "db"),
+		Admit: []store.Admit{func(_ object.Reader, next, old object.Object) (object.Object, error) {
+			if _, ok := next.(*corev1.Pod); ok && old == nil {
+				return nil, fmt.Errorf("pod %s is not allowed here", next.GetName())
+			}
+			return next, nil
+		}},
+	}, 1)
+	c.commit(change.Create(newDeployment("web", 1), time.Now()))
 	attempts := func(rs *appsv1.ReplicaSet) (n int) {
 		for _, e := range c.events("ReplicaSet", rs.Name) {
 			if strings.HasPrefix(e, "FailedCreate: ") {
