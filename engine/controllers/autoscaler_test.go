@@ -183,7 +183,7 @@ func TestAutoscaling(t *testing.T) {
 	c.eventually("figures are missing", func() bool {
 		return is(c.autoscaler("web"), autoscalingv2.ScalingActive, corev1.ConditionFalse, "FailedGetResourceMetric") &&
 			c.toldOf("web", "FailedGetResourceMetric", "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics returned from resource metrics API") &&
-			c.toldOf("web", "FailedComputeMetricsReplicas", "invalid metrics (1 invalid out of 1), first error is: failed to get cpu utilization")
+			c.toldOf("web", "FailedComputeMetricsReplicas", "invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: failed to get cpu utilization")
 	})
 	if n := *c.deployment("web").Spec.Replicas; n != 8 {
 		t.Errorf("without figures: %d replicas", n)
@@ -243,7 +243,7 @@ func TestAutoscalersInTrouble(t *testing.T) {
 	c.eventually("both know of each other", func() bool {
 		ambiguous := func(name string) bool {
 			return is(c.autoscaler(name), autoscalingv2.ScalingActive, corev1.ConditionFalse, "AmbiguousSelector") &&
-				c.toldOf(name, "AmbiguousSelector", "pods by selector app=web are controlled by multiple HPAs: [default/second default/web]")
+				c.toldOf(name, "AmbiguousSelector", "pods by selector app=web are controlled by more than one HPA (e.g. [default/second default/web])")
 		}
 		return ambiguous("web") && ambiguous("second")
 	})

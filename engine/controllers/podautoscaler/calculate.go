@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	component "k8s.io/component-helpers/resource"
 
 	"headway.dev/engine/controllers/control"
 )
@@ -94,7 +95,7 @@ func (c Calculator) starting(pod *corev1.Pod, metric PodMetric) bool {
 // errNoPods is that of a selector that selects nothing.
 var errNoPods = errors.New("no pods returned by selector while calculating replica count")
 
-var errNoMetrics = errors.New("did not receive metrics for any ready pods")
+var errNoMetrics = errors.New("did not receive metrics for targeted pods (pods might be unready)")
 
 // Utilization is what a percentage of the pods' requests asks for. The metrics are
 // changed.
@@ -127,7 +128,7 @@ func (c Calculator) Utilization(metrics map[string]PodMetric, resource corev1.Re
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	replicas, err = c.propose(metrics, g, ratio, func(pod string) int64 { return requests[pod] }, func() (float64, error) {
+	replicas, err = c.propose(metrics, g, ratio, func(pod string) int64 { return requests[pod] * max(100, int64(target)) / 100 }, func() (float64, error) {
 		ratio, _, _, err := usage()
 		return ratio, err
 	})
@@ -238,26 +239,39 @@ func ceil(f float64) int32 { return int32(math.Ceil(min(max(f, 0), math.MaxInt32
 func requested(pods []*corev1.Pod, resource corev1.ResourceName, container string) (map[string]int64, error) {
 	requests := map[string]int64{}
 	for _, pod := range pods {
-		if container == "" && pod.Spec.Resources != nil {
-			if q, ok := pod.Spec.Resources.Requests[resource]; ok {
-				requests[pod.Name] = q.MilliValue()
-				continue
-			}
+		n, err := requestOf(pod, resource, container)
+		if err != nil {
+			return nil, err
 		}
-		var sum int64
-		for _, c := range running(&pod.Spec) {
-			if container != "" && c.Name != container {
-				continue
-			}
-			q, ok := c.Resources.Requests[resource]
-			if !ok {
-				return nil, fmt.Errorf("missing request for %s in container %s of Pod %s", resource, c.Name, pod.Name)
-			}
-			sum += q.MilliValue()
-		}
-		requests[pod.Name] = sum
+		requests[pod.Name] = n
 	}
 	return requests, nil
+}
+
+func requestOf(pod *corev1.Pod, resource corev1.ResourceName, container string) (int64, error) {
+	if container == "" && component.IsPodLevelRequestsSet(pod) {
+		q, ok := component.PodRequests(pod, component.PodResourcesOptions{})[resource]
+		if !ok {
+			return 0, fmt.Errorf("missing pod-level request for %s in Pod %s", resource, pod.Name)
+		}
+		return q.MilliValue(), nil
+	}
+	var sum int64
+	found := container == ""
+	for _, c := range running(&pod.Spec) {
+		if container != "" && c.Name != container {
+			continue
+		}
+		q, ok := c.Resources.Requests[resource]
+		if !ok {
+			return 0, fmt.Errorf("missing request for %s in container %s of Pod %s", resource, c.Name, pod.Name)
+		}
+		sum, found = sum+q.MilliValue(), true
+	}
+	if !found {
+		return 0, fmt.Errorf("container %s not found in Pod %s", container, pod.Name)
+	}
+	return sum, nil
 }
 
 // running are the containers that run as long as the pod does.

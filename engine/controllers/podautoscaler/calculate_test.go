@@ -94,6 +94,7 @@ func TestUtilization(t *testing.T) {
 		"within the tolerance below":              {three, []int64{450, 450, 450}, 50, 3, 45, ""},
 		"a missing pod grows less":                {three, []int64{1000, 1000, -1}, 50, 4, 100, ""},
 		"a missing pod shrinks less":              {three, []int64{100, 100, -1}, 50, 3, 10, ""},
+		"a missing pod uses what is aimed at":     {three, []int64{100, 100, -1}, 200, 2, 10, ""},
 		"a missing pod keeps the direction":       {three, []int64{600, 600, -1}, 50, 3, 60, ""},
 		"a pending pod grows less":                {pods(nil, nil, edits{pending}), []int64{1000, 1000, -1}, 50, 4, 100, ""},
 		"a pending pod does not keep from less":   {pods(nil, nil, edits{pending}), []int64{100, 100, -1}, 50, 1, 10, ""},
@@ -106,7 +107,7 @@ func TestUtilization(t *testing.T) {
 		"never ready does not count":              {pods(nil, nil, edits{neverReady}), []int64{1000, 1000, 9000}, 50, 4, 100, ""},
 		"no request":                              {pods(nil, edits{unasked}), []int64{1, 1}, 50, 0, 0, "missing request for cpu in container main of Pod p1"},
 		"no pods":                                 {nil, []int64{1}, 50, 0, 0, "no pods returned by selector while calculating replica count"},
-		"no figures":                              {three, nil, 50, 0, 0, "did not receive metrics for any ready pods"},
+		"no figures":                              {three, nil, 50, 0, 0, "did not receive metrics for targeted pods (pods might be unready)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			calc := podautoscaler.Calculator{Replicas: int32(len(c.pods)), Present: int32(len(c.pods)), Pods: c.pods, Tolerances: podautoscaler.Tolerances{Up: .1, Down: .1}, Now: now}
@@ -148,6 +149,22 @@ func TestRequests(t *testing.T) {
 		calc := podautoscaler.Calculator{Replicas: 1, Pods: []*corev1.Pod{c.pod}, Tolerances: podautoscaler.Tolerances{Up: .1, Down: .1}, Now: now}
 		if _, percent, _, err := calc.Utilization(values(2000), corev1.ResourceCPU, c.container, 50); err != nil || percent != c.percent {
 			t.Errorf("container %q: %d%%, %v, want %d%%", c.container, percent, err, c.percent)
+		}
+	}
+	memory := pod(0, func(p *corev1.Pod) {
+		p.Spec.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}}
+	}, unasked)
+	for _, c := range []struct {
+		pod             *corev1.Pod
+		container, want string
+	}{
+		{memory, "", "missing pod-level request for cpu in Pod p0"},
+		{p, "init", "container init not found in Pod p0"},
+		{whole, "main", "missing request for cpu in container main of Pod p0"},
+	} {
+		calc := podautoscaler.Calculator{Replicas: 1, Pods: []*corev1.Pod{c.pod}, Now: now}
+		if _, _, _, err := calc.Utilization(values(2000), corev1.ResourceCPU, c.container, 50); err == nil || err.Error() != c.want {
+			t.Errorf("container %q: %v, want %s", c.container, err, c.want)
 		}
 	}
 }

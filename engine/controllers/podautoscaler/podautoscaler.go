@@ -200,14 +200,12 @@ func (c *controller) compute(ctx context.Context, a *autoscalingv2.HorizontalPod
 		reason, err = "AmbiguousSelector", c.alone(key, selector, pods)
 	}
 	if err != nil {
-		event := reason
-		if target.selector == "" {
-			event = "SelectorRequired"
-			c.Events.Warning(source, a, event, "selector is required")
-		} else {
-			c.Events.Warning(source, a, event, "%v", err)
-		}
+		status.CurrentMetrics = nil
 		is.set(autoscalingv2.ScalingActive, false, reason, err.Error())
+		if target.selector == "" {
+			reason, err = "SelectorRequired", errors.New("selector is required")
+		}
+		c.Events.Warning(source, a, reason, "%v", err)
 		return -1, "", err
 	}
 	calc := Calculator{Replicas: target.replicas, Present: target.present, Pods: pods, Tolerances: tolerances(a.Spec.Behavior), Now: c.Now()}
@@ -221,12 +219,12 @@ func (c *controller) compute(ctx context.Context, a *autoscalingv2.HorizontalPod
 			continue
 		}
 		status.CurrentMetrics[i] = p.status
-		if metric == "" || p.replicas > replicas {
+		if replicas == 0 || p.replicas > replicas {
 			replicas, metric = p.replicas, p.name
 		}
 	}
 	if len(invalid) > 0 {
-		err = fmt.Errorf("invalid metrics (%d invalid out of %d), first error is: %w", len(invalid), len(a.Spec.Metrics), invalid[0].err)
+		err = fmt.Errorf("invalid metrics (%d invalid out of %d), first error is: %w", len(invalid), len(a.Spec.Metrics), invalid[0].told())
 	}
 	// With a metric that is not known, there may have to be more than the others say.
 	if metric == "" || len(invalid) > 0 && replicas < target.replicas {
@@ -257,20 +255,21 @@ func (c *controller) alone(key object.Key, selector labels.Selector, pods []*cor
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.selectors[key] = selector
-	names := []string{key.Namespace + "/" + key.Name}
+	var others []string
 	for other, theirs := range c.selectors {
 		if other == key || other.Namespace != key.Namespace {
 			continue
 		}
 		if slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return theirs.Matches(labels.Set(p.Labels)) }) {
-			names = append(names, other.Namespace+"/"+other.Name)
+			others = append(others, other.Namespace+"/"+other.Name)
 		}
 	}
-	if len(names) == 1 {
+	if len(others) == 0 {
 		return nil
 	}
-	slices.Sort(names)
-	return fmt.Errorf("pods by selector %v are controlled by multiple HPAs: %v", selector, names)
+	two := []string{key.Namespace + "/" + key.Name, slices.Min(others)}
+	slices.Sort(two)
+	return fmt.Errorf("pods by selector %v are controlled by more than one HPA (e.g. %v)", selector, two)
 }
 
 func tolerances(b *autoscalingv2.HorizontalPodAutoscalerBehavior) Tolerances {

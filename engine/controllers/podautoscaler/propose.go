@@ -21,6 +21,8 @@ type proposal struct {
 	// reason is that of a failure.
 	reason string
 	err    error
+	// what is what err is told of as, beside other metrics.
+	what string
 }
 
 // propose asks for the figures of one metric, and calculates.
@@ -32,14 +34,14 @@ func (c *controller) propose(ctx context.Context, calc Calculator, namespace str
 		return c.podsMetric(ctx, calc, namespace, selector, m.Pods)
 	case m.Type == autoscalingv2.ResourceMetricSourceType && m.Resource != nil:
 		p, value := c.resource(ctx, calc, namespace, selector, m.Resource.Name, "", m.Resource.Target)
-		if p.reason = "FailedGetResourceMetric"; p.err == nil {
+		if p.reason, p.what = "FailedGetResourceMetric", fmt.Sprintf("%s resource", m.Resource.Name); p.err == nil {
 			p.status = autoscalingv2.MetricStatus{Type: m.Type, Resource: &autoscalingv2.ResourceMetricStatus{Name: m.Resource.Name, Current: value}}
 		}
 		return p
 	case m.Type == autoscalingv2.ContainerResourceMetricSourceType && m.ContainerResource != nil:
 		s := m.ContainerResource
 		p, value := c.resource(ctx, calc, namespace, selector, s.Name, s.Container, s.Target)
-		if p.reason = "FailedGetContainerResourceMetric"; p.err == nil {
+		if p.reason, p.what = "FailedGetContainerResourceMetric", s.Container+" container"; p.err == nil {
 			p.status = autoscalingv2.MetricStatus{Type: m.Type, ContainerResource: &autoscalingv2.ContainerResourceMetricStatus{Name: s.Name, Container: s.Container, Current: value}}
 		}
 		return p
@@ -58,10 +60,6 @@ func (c *controller) resource(ctx context.Context, calc Calculator, namespace st
 	if target.AverageValue == nil && target.AverageUtilization == nil {
 		return fail("invalid resource metric source: neither an average utilization target nor an average value (usage) target was set")
 	}
-	what := fmt.Sprintf("%s resource", name)
-	if container != "" {
-		what = fmt.Sprintf("%s container resource", name)
-	}
 	metrics, err := c.metrics.Resource(ctx, namespace, selector, name, container)
 	if err != nil {
 		err = fmt.Errorf("unable to get metrics for resource %s: %w", name, err)
@@ -74,8 +72,8 @@ func (c *controller) resource(ctx context.Context, calc Calculator, namespace st
 		if err != nil {
 			return fail("failed to get %s usage: %w", name, err)
 		}
-		p.name = what
-		return p, autoscalingv2.MetricValueStatus{AverageValue: milli(average)}
+		p.name = fmt.Sprintf("%s resource", name)
+		return p, autoscalingv2.MetricValueStatus{AverageValue: quantity(name, average)}
 	}
 	var percent int32
 	var average int64
@@ -85,12 +83,15 @@ func (c *controller) resource(ctx context.Context, calc Calculator, namespace st
 	if err != nil {
 		return fail("failed to get %s utilization: %w", name, err)
 	}
-	p.name = what + " utilization (percentage of request)"
-	return p, autoscalingv2.MetricValueStatus{AverageUtilization: &percent, AverageValue: milli(average)}
+	p.name = fmt.Sprintf("%s resource utilization (percentage of request)", name)
+	if container != "" {
+		p.name = fmt.Sprintf("%s container resource utilization (percentage of request)", name)
+	}
+	return p, autoscalingv2.MetricValueStatus{AverageUtilization: &percent, AverageValue: quantity(name, average)}
 }
 
 func (c *controller) podsMetric(ctx context.Context, calc Calculator, namespace string, selector labels.Selector, s *autoscalingv2.PodsMetricSource) proposal {
-	p := proposal{name: "pods metric " + s.Metric.Name, reason: "FailedGetPodsMetric"}
+	p := proposal{name: "pods metric " + s.Metric.Name, reason: "FailedGetPodsMetric", what: "pods"}
 	of, err := selectorOf(s.Metric)
 	if err != nil {
 		return p.failed(err)
@@ -113,14 +114,14 @@ func (c *controller) podsMetric(ctx context.Context, calc Calculator, namespace 
 }
 
 func (c *controller) object(ctx context.Context, calc Calculator, namespace string, s *autoscalingv2.ObjectMetricSource) proposal {
-	p := proposal{name: fmt.Sprintf("%s metric %s", s.DescribedObject.Kind, s.Metric.Name), reason: "FailedGetObjectMetric"}
+	p := proposal{name: fmt.Sprintf("%s metric %s", s.DescribedObject.Kind, s.Metric.Name), reason: "FailedGetObjectMetric", what: "object"}
 	of, err := selectorOf(s.Metric)
 	if err != nil {
 		return p.failed(err)
 	}
 	value, err := c.metrics.Object(ctx, namespace, s.DescribedObject, s.Metric.Name, of)
 	if err != nil {
-		err = fmt.Errorf("unable to get metric %s: %s on %s %w", s.Metric.Name, s.DescribedObject.Kind, namespace+"/"+s.DescribedObject.Name, err)
+		err = fmt.Errorf("unable to get metric %s on %s %s/%s: %w", s.Metric.Name, s.DescribedObject.Kind, namespace, s.DescribedObject.Name, err)
 	}
 	status := &autoscalingv2.ObjectMetricStatus{DescribedObject: s.DescribedObject, Metric: s.Metric}
 	switch {
@@ -136,6 +137,7 @@ func (c *controller) object(ctx context.Context, calc Calculator, namespace stri
 	case s.Target.Type == autoscalingv2.AverageValueMetricType && s.Target.AverageValue != nil:
 		var average int64
 		p.replicas, average = calc.PerPod(value, s.Target.AverageValue.MilliValue())
+		p.name = fmt.Sprintf("external metric %s(%+v)", s.Metric.Name, s.Metric.Selector)
 		status.Current.AverageValue = milli(average)
 	default:
 		return p.failed(errors.New("invalid object metric source: neither a value target nor an average value target was set"))
@@ -145,7 +147,7 @@ func (c *controller) object(ctx context.Context, calc Calculator, namespace stri
 }
 
 func (c *controller) external(ctx context.Context, calc Calculator, namespace string, s *autoscalingv2.ExternalMetricSource) proposal {
-	p := proposal{name: fmt.Sprintf("external metric %s(%+v)", s.Metric.Name, s.Metric.Selector), reason: "FailedGetExternalMetric"}
+	p := proposal{name: fmt.Sprintf("external metric %s(%+v)", s.Metric.Name, s.Metric.Selector), reason: "FailedGetExternalMetric", what: s.Metric.Name + " external"}
 	of, err := selectorOf(s.Metric)
 	if err != nil {
 		return p.failed(err)
@@ -178,6 +180,14 @@ func (c *controller) external(ctx context.Context, calc Calculator, namespace st
 	return p
 }
 
+// told is why a metric is not known, beside others.
+func (p proposal) told() error {
+	if p.what == "" {
+		return p.err
+	}
+	return fmt.Errorf("failed to get %s metric value: %w", p.what, p.err)
+}
+
 func (p proposal) failed(err error) proposal {
 	p.err = err
 	return p
@@ -188,6 +198,14 @@ func selectorOf(id autoscalingv2.MetricIdentifier) (labels.Selector, error) {
 		return labels.Everything(), nil
 	}
 	return metav1.LabelSelectorAsSelector(id.Selector)
+}
+
+// quantity is written as metrics of a resource are.
+func quantity(name corev1.ResourceName, n int64) *resource.Quantity {
+	if name == corev1.ResourceMemory {
+		return resource.NewMilliQuantity(n, resource.BinarySI)
+	}
+	return milli(n)
 }
 
 func milli(n int64) *resource.Quantity { return resource.NewMilliQuantity(n, resource.DecimalSI) }
