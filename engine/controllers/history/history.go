@@ -169,8 +169,12 @@ func hashOf(data []byte, collisions *int32) string {
 	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
 }
 
-// Surplus are the oldest of the revisions that are not in use and beyond a limit.
+// Surplus are the oldest of the revisions that are not in use and beyond a limit; a
+// negative one keeps all.
 func Surplus(old []*appsv1.ControllerRevision, limit int, inUse func(*appsv1.ControllerRevision) bool) []*appsv1.ControllerRevision {
+	if limit < 0 {
+		return nil
+	}
 	unused := slices.DeleteFunc(Sorted(old), inUse)
 	return unused[:max(0, len(unused)-limit)]
 }

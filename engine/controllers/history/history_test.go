@@ -81,7 +81,7 @@ func TestSurplus(t *testing.T) {
 	for _, tc := range []struct {
 		limit      int
 		used, want string
-	}{{10, "", ""}, {5, "", ""}, {2, "", "a b c"}, {0, "", "a b c d e"}, {1, "ac", "b d"}, {0, "abcde", ""}} {
+	}{{-1, "", ""}, {10, "", ""}, {5, "", ""}, {2, "", "a b c"}, {0, "", "a b c d e"}, {1, "ac", "b d"}, {0, "abcde", ""}} {
 		var names []string
 		for _, r := range Surplus(all, tc.limit, used(tc.used)) {
 			names = append(names, r.Name)

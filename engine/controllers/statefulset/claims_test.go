@@ -108,7 +108,7 @@ func TestDecideClaims(t *testing.T) {
 		"the set owns it and is to control it":  {set: "1 claims=data whendeleted", pods: []string{"0 new ready"}, claims: []string{"data-db-0 loose"}, want: "=data-db-0 set"},
 		"somebody else owns it":                 {set: "1 claims=data whendeleted", pods: []string{"0 new ready"}, claims: []string{"data-db-0 friend"}, want: "=data-db-0 disk set"},
 		"nothing of a set that is deleted":      {set: "1 claims=data deleted", pods: []string{"0 new ready", "1 new ready"}, claims: []string{"data-db-0 set"}},
-		"those of a pod that has failed stay":   {set: "1 claims=data whenscaled", pods: []string{"0 new failed"}, claims: []string{"data-db-0"}, want: "-0, RecreatingFailedPod"},
+		"those of a pod that has failed stay":   {set: "1 claims=data whenscaled", pods: []string{"0 new failed"}, claims: []string{"data-db-0"}, want: "-0"},
 		"numbers that start later":              {set: "1 claims=data whenscaled start=1", pods: []string{"0 new ready", "1 new ready"}, claims: []string{"data-db-0", "data-db-1"}, want: "=data-db-0 db-0, -0"},
 		"of the same name twice":                {set: "1 claims=data+data", want: "+data-db-0, +0 new"},
 		"an update keeps them":                  {set: "1 claims=data whenscaled whendeleted", pods: []string{"0 old ready"}, claims: []string{"data-db-0 set"}, want: "-0"},

@@ -2,7 +2,6 @@ package statefulset
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -169,14 +168,9 @@ func (d *decision) fill() bool {
 
 // recreate deletes a pod that has ended; the next look makes another.
 func (d *decision) recreate(pod *corev1.Pod) {
-	if pod.DeletionTimestamp != nil {
-		return
+	if pod.DeletionTimestamp == nil {
+		d.Delete = append(d.Delete, pod)
 	}
-	e := Event{corev1.EventTypeWarning, "RecreatingFailedPod", fmt.Sprintf("StatefulSet %s/%s is recreating failed Pod %s", d.Set.Namespace, d.Set.Name, pod.Name)}
-	if pod.Status.Phase == corev1.PodSucceeded {
-		e = Event{corev1.EventTypeNormal, "RecreatingTerminatedPod", fmt.Sprintf("StatefulSet %s/%s is recreating terminated Pod %s", d.Set.Namespace, d.Set.Name, pod.Name)}
-	}
-	d.Delete, d.Events = append(d.Delete, pod), append(d.Events, e)
 }
 
 // unstick deletes a pod that keeps all others waiting and has an old template: it may
@@ -248,7 +242,7 @@ func (d *decision) update() {
 func (d *decision) maxUnavailable() int {
 	bounds := ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	// What cannot be read counts as 1; validation has refused it.
-	n, _ := intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), len(d.replicas), true)
+	n, _ := intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), len(d.replicas), false)
 	return max(n, 1)
 }
 
@@ -279,7 +273,7 @@ func (d *decision) tell() {
 		}
 	}
 	want := int32(len(d.replicas)) //nolint:gosec // it is one of this type
-	if d.rolls() && s.UpdatedReplicas == want && s.ReadyReplicas == want && s.Replicas == want {
+	if s.UpdatedReplicas == want && s.ReadyReplicas == want && s.Replicas == want {
 		s.CurrentReplicas, s.CurrentRevision = s.UpdatedReplicas, s.UpdateRevision
 	}
 	d.Status = s

@@ -141,8 +141,8 @@ func TestDecide(t *testing.T) {
 		"numbers that start later than before":    {set: "2 start=1", pods: []string{"0 new ready", "1 new ready", "2 new ready"}, want: "-0"},
 		"one in the middle is missing":            {set: "3", pods: []string{"0 new ready", "2 new ready"}, want: "+1 new"},
 		"one that goes is waited for":             {set: "3", pods: []string{"0 new ready deleted", "2 new ready"}},
-		"one has failed":                          {set: "2", pods: []string{"0 new failed", "1 new ready"}, want: "-0, RecreatingFailedPod"},
-		"one has succeeded":                       {set: "2", pods: []string{"0 new succeeded"}, want: "-0, RecreatingTerminatedPod"},
+		"one has failed":                          {set: "2", pods: []string{"0 new failed", "1 new ready"}, want: "-0"},
+		"one has succeeded":                       {set: "2", pods: []string{"0 new succeeded"}, want: "-0"},
 		"one has failed and goes":                 {set: "1", pods: []string{"0 new failed deleted"}},
 		"one too many":                            {set: "1", pods: []string{"0 new ready", "1 new ready"}, want: "-1"},
 		"two too many, the last first":            {set: "1", pods: []string{"0 new ready", "1 new ready", "2 new ready"}, want: "-2"},
@@ -154,7 +154,9 @@ func TestDecide(t *testing.T) {
 		"rolls the last":                          {set: "3", pods: old, want: "-2"},
 		"rolls on":                                {set: "3", pods: []string{"0 old ready", "1 old ready", "2 new ready"}, want: "-1"},
 		"rolls two":                               {set: "3 max=2", pods: old, want: "-2, -1"},
-		"rolls a share, rounded up":               {set: "3 max=34%", pods: old, want: "-2, -1"},
+		"rolls a share":                           {set: "3 max=67%", pods: old, want: "-2, -1"},
+		"rolls a share, rounded down":             {set: "3 max=66%", pods: old, want: "-2"},
+		"rolls one at least":                      {set: "3 max=1%", pods: old, want: "-2"},
 		"rolls two, one is away":                  {set: "3 max=2 parallel", pods: []string{"0 old ready", "1 old ready", "2 new"}, want: "-1"},
 		"rolls up to the partition":               {set: "3 partition=2", pods: old, want: "-2"},
 		"has rolled up to the partition":          {set: "3 partition=2", pods: []string{"0 old ready", "1 old ready", "2 new ready"}},
@@ -193,8 +195,8 @@ func TestStatus(t *testing.T) {
 	if diff := cmp.Diff(want, Decide(Input{Set: set, Pods: pods, Current: "old", Update: "new", Now: now}).Status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
-	// Once all are of the new revision, it is the current one.
-	set = newSet("2")
+	// Once all are of the new revision, it is the current one, whoever replaced them.
+	set = newSet("2 ondelete")
 	want = appsv1.StatefulSetStatus{
 		ObservedGeneration: 4, Replicas: 2, ReadyReplicas: 2, AvailableReplicas: 2, CurrentReplicas: 2, UpdatedReplicas: 2,
 		CurrentRevision: "new", UpdateRevision: "new", CollisionCount: new(int32(0)),

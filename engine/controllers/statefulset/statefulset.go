@@ -206,7 +206,11 @@ func (c *controller) forget(ctx context.Context, set *appsv1.StatefulSet, past h
 
 func (c *controller) writeStatus(key object.Key, set *appsv1.StatefulSet, status appsv1.StatefulSetStatus) change.Change {
 	return control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
-		obj.(*appsv1.StatefulSet).Status = status
+		stored := obj.(*appsv1.StatefulSet)
+		// Conditions are those of others.
+		conditions := stored.Status.Conditions
+		stored.Status = status
+		stored.Status.Conditions = conditions
 		return true
 	}), control.SameUID(set.UID))
 }

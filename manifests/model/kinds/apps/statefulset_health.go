@@ -76,7 +76,7 @@ func statefulSetRollout(set *appsv1.StatefulSet, edit kind.Edit) kind.Rollout {
 	}
 	r.Strategy = string(appsv1.RollingUpdateStatefulSetStrategyType)
 	// What cannot be read counts as 0; validation has refused it.
-	r.Unavailable, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), r.Pods, true)
+	r.Unavailable, _ = intstr.GetScaledValueFromIntOrPercent(new(ptr.Deref(bounds.MaxUnavailable, intstr.FromInt32(1))), r.Pods, false)
 	r.Unavailable = min(max(r.Unavailable, 1), r.Pods)
 	return r
 }
