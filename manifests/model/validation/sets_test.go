@@ -142,7 +142,9 @@ func statefulSetCases(t *testing.T) {
 		"replicas":        {func(s set) { s.Spec.Replicas = new(int32(-1)) }, []string{"spec.replicas: Invalid value: -1: " + negative}},
 		"min ready":       {func(s set) { s.Spec.MinReadySeconds = -1 }, []string{"spec.minReadySeconds: Invalid value: -1: " + negative}},
 		"start":           {func(s set) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: -1} }, []string{"spec.ordinals.start: Invalid value: -1: " + negative}},
-		"history":         {func(s set) { s.Spec.RevisionHistoryLimit = new(int32(-1)) }, []string{"spec.revisionHistoryLimit: Invalid value: -1: " + negative}},
+		"all history":     {func(s set) { s.Spec.RevisionHistoryLimit = new(int32(-1)) }, nil},
+		"names of pods":   {func(s set) { s.Spec.Template.Spec.Hostname, s.Spec.Template.Spec.Subdomain = "Any_", "a.b" }, nil},
+		"a name of parts": {func(s set) { s.Name = "web.shop" }, []string{`metadata.name: Invalid value: "web.shop": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`}},
 		"no selector":     {func(s set) { s.Spec.Selector = nil }, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"}},
 		"empty selector":  {func(s set) { s.Spec.Selector = &metav1.LabelSelector{} }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for statefulset"}},
 		"other labels":    {func(s set) { s.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},
@@ -155,8 +157,14 @@ func statefulSetCases(t *testing.T) {
 			s.Spec.Template.Spec.Containers[0].Image, s.Spec.Ordinals = "web:2", &appsv1.StatefulSetOrdinals{Start: 1}
 			s.Spec.UpdateStrategy.RollingUpdate.Partition, s.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted = new(int32(1)), appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 		}, nil},
-		"the service": {func(s set) { s.Spec.ServiceName = "x" }, []string{
-			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+		"what may not": {func(s set) {
+			s.Spec.ServiceName, s.Spec.PodManagementPolicy = "x", "Parallel"
+			s.Spec.Selector.MatchLabels = map[string]string{"app": "x"}
+			s.Spec.Template.Labels["app"] = "x"
+		}, []string{
+			`spec.selector: Invalid value: {"matchLabels":{"app":"x"}}: field is immutable`,
+			`spec.serviceName: Invalid value: "x": field is immutable`,
+			`spec.podManagementPolicy: Invalid value: "Parallel": field is immutable`,
 		}},
 	})
 	update(t, base+"  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]\n", cases[set]{
@@ -164,7 +172,7 @@ func statefulSetCases(t *testing.T) {
 		"larger claims": {func(s set) {
 			s.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests = corev1.ResourceList{"storage": resource.MustParse("2Gi")}
 		}, []string{
-			"spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+			`spec.volumeClaimTemplates: Invalid value: [{"kind":"PersistentVolumeClaim","apiVersion":"v1","metadata":{"name":"data"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"2Gi"}},"volumeMode":"Filesystem"},"status":{"phase":"Pending"}}]: field is immutable`,
 		}},
 	})
 	updateStatus(t, base+"status: {collisionCount: 2, replicas: 0}\n", cases[set]{

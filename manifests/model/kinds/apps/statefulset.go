@@ -52,8 +52,9 @@ var statefulSet = kind.Define[appsv1.StatefulSet, appsv1.StatefulSetList](kind.D
 		honour.Of[appsv1.StatefulSetOrdinals]():                             {Honoured: "start"},
 	},
 	Rules: kind.Rules[*appsv1.StatefulSet]{
-		Name:   apivalidation.NameIsDNSSubdomain,
+		Name:   apivalidation.NameIsDNSLabel,
 		Object: validateStatefulSet,
+		Create: validateNewStatefulSet,
 		Update: validateStatefulSetUpdate,
 		Status: validateStatefulSetStatus,
 		Duplicates: func(s *appsv1.StatefulSet) field.ErrorList {
@@ -62,13 +63,14 @@ var statefulSet = kind.Define[appsv1.StatefulSet, appsv1.StatefulSetList](kind.D
 	},
 	Warnings: func(s, old *appsv1.StatefulSet) []string {
 		template := &s.Spec.Template
-		if old == nil {
-			return append(podspec.NameWarnings(s.Name), podspec.Warnings(&template.ObjectMeta, &template.Spec, rule.Spec.Child("template"))...)
+		var told []string
+		if old == nil || s.Generation != old.Generation {
+			told = podspec.Warnings(&template.ObjectMeta, &template.Spec, rule.Spec.Child("template"))
 		}
-		if s.Generation == old.Generation {
-			return nil
+		if limit := s.Spec.RevisionHistoryLimit; limit != nil && *limit < 0 {
+			told = append(told, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
 		}
-		return podspec.Warnings(&template.ObjectMeta, &template.Spec, rule.Spec.Child("template"))
+		return told
 	},
 	Table: kind.Table[*appsv1.StatefulSet]{
 		Columns: column.Define("Name", "Ready", "Age", "+Containers", "+Images"),

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
-	"headway.dev/manifests/model/kind"
 	"headway.dev/manifests/model/podspec"
 	"headway.dev/manifests/model/rule"
 )
@@ -36,17 +35,10 @@ func validateStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
 		errs = append(errs, retention(policy.WhenDeleted, at.Child("whenDeleted"))...)
 		errs = append(errs, retention(policy.WhenScaled, at.Child("whenScaled"))...)
 	}
-	for i := range s.VolumeClaimTemplates {
-		errs = append(errs, rule.ClaimSpec(&s.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
-	}
 	errs = append(errs, rule.OptionalNonNegative(s.Replicas, path.Child("replicas"))...)
 	errs = append(errs, rule.NonNegative(s.MinReadySeconds, path.Child("minReadySeconds"))...)
 	if s.Ordinals != nil {
 		errs = append(errs, rule.NonNegative(s.Ordinals.Start, path.Child("ordinals.start"))...)
-	}
-	errs = append(errs, rule.OptionalNonNegative(s.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
-	if s.ServiceName != "" {
-		errs = append(errs, rule.DNSLabel(s.ServiceName, path.Child("serviceName"))...)
 	}
 	selectorPath := path.Child("selector")
 	if s.Selector == nil {
@@ -65,13 +57,27 @@ func validateStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
 	if !selector.Empty() && !selector.Matches(labels.Set(s.Template.Labels)) {
 		errs = append(errs, field.Invalid(template.Child("metadata", "labels"), s.Template.Labels, "`selector` does not match template `labels`"))
 	}
-	return append(errs, podspec.ValidateReplicaTemplate(withClaims(s), "StatefulSet", template)...)
+	return append(errs, podspec.ValidateReplicaTemplate(asMade(s), "StatefulSet", template)...)
 }
 
-// withClaims is the template with the volumes that its pods get of claims: containers
-// mount them, too.
-func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
+// validateNewStatefulSet has the rules for what cannot change.
+func validateNewStatefulSet(set *appsv1.StatefulSet) field.ErrorList {
+	s, path := &set.Spec, rule.Spec
+	var errs field.ErrorList
+	for i := range s.VolumeClaimTemplates {
+		errs = append(errs, rule.ClaimSpec(&s.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+	}
+	if s.ServiceName != "" {
+		errs = append(errs, rule.DNSLabel(s.ServiceName, path.Child("serviceName"))...)
+	}
+	return errs
+}
+
+// asMade is the template as pods are made of it, which get volumes of claims that
+// containers mount, and a hostname and a subdomain in place of the template's.
+func asMade(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
 	template := s.Template
+	template.Spec.Hostname, template.Spec.Subdomain = "", ""
 	volumes := slices.Clip(template.Spec.Volumes)
 	for i := range s.VolumeClaimTemplates {
 		name := s.VolumeClaimTemplates[i].Name
@@ -137,14 +143,15 @@ func retention(policy appsv1.PersistentVolumeClaimRetentionPolicyType, path *fie
 }
 
 func validateStatefulSetUpdate(set, old *appsv1.StatefulSet) field.ErrorList {
-	rest := *set.Spec.DeepCopy()
-	rest.Replicas, rest.Ordinals, rest.Template = old.Spec.Replicas, old.Spec.Ordinals, old.Spec.Template
-	rest.UpdateStrategy, rest.RevisionHistoryLimit = old.Spec.UpdateStrategy, old.Spec.RevisionHistoryLimit
-	rest.PersistentVolumeClaimRetentionPolicy, rest.MinReadySeconds = old.Spec.PersistentVolumeClaimRetentionPolicy, old.Spec.MinReadySeconds
-	if kind.Differ(rest, old.Spec) {
-		return field.ErrorList{field.Forbidden(rule.Spec, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
+	var errs field.ErrorList
+	keep := func(value, before any, name string) {
+		errs = append(errs, rule.Immutable(value, before, rule.Spec.Child(name))...)
 	}
-	return nil
+	keep(set.Spec.Selector, old.Spec.Selector, "selector")
+	keep(set.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, "volumeClaimTemplates")
+	keep(set.Spec.ServiceName, old.Spec.ServiceName, "serviceName")
+	keep(set.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, "podManagementPolicy")
+	return errs
 }
 
 func validateStatefulSetStatus(set, old *appsv1.StatefulSet) field.ErrorList {
