@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -251,6 +252,39 @@ func TestAutoscalersInTrouble(t *testing.T) {
 	c.eventually("the first goes on", func() bool {
 		return is(c.autoscaler("web"), autoscalingv2.ScalingActive, corev1.ConditionTrue, "ValidMetricFound")
 	})
+}
+
+// A queue that is empty lets all pods go, and brings them back; whoever asks for none
+// meanwhile gets none.
+func TestAutoscalingToNone(t *testing.T) {
+	c, l := autoscaled(t)
+	l.set(-1, 2000)
+	a := autoscalerOf("Deployment", "apps/v1", "web", queueMetric("1"))
+	a.Spec.MinReplicas = new(int32(0))
+	c.commit(change.Create(newDeployment("web", 1), time.Now()), change.Create(a, time.Now()))
+	replicas := func(want int32, typ autoscalingv2.HorizontalPodAutoscalerConditionType, status corev1.ConditionStatus, reason string) {
+		t.Helper()
+		c.eventually(fmt.Sprintf("%d replicas and %s", want, reason), func() bool {
+			return *c.deployment("web").Spec.Replicas == want && c.autoscaler("web").Status.DesiredReplicas == want && is(c.autoscaler("web"), typ, status, reason)
+		})
+	}
+	replicas(2, autoscalingv2.ScaledToZero, corev1.ConditionFalse, "NotScaledToZero")
+	l.set(-1, 0)
+	replicas(0, autoscalingv2.ScaledToZero, corev1.ConditionTrue, "ScaledToZero")
+	l.set(-1, 3000)
+	replicas(3, autoscalingv2.ScaledToZero, corev1.ConditionFalse, "NotScaledToZero")
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(0)) })
+	replicas(0, autoscalingv2.ScalingActive, corev1.ConditionFalse, "ScalingDisabled")
+	c.patch(func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(1)) })
+	replicas(3, autoscalingv2.ScalingActive, corev1.ConditionTrue, "ValidMetricFound")
+	l.set(-1, 0)
+	replicas(0, autoscalingv2.ScaledToZero, corev1.ConditionTrue, "ScaledToZero")
+	key := object.Key{GroupKind: control.HorizontalPodAutoscaler, Namespace: "default", Name: "web"}
+	c.commit(change.Patch(key, func(obj object.Object) bool {
+		obj.(*autoscalingv2.HorizontalPodAutoscaler).Spec.MinReplicas = new(int32(2))
+		return true
+	}))
+	replicas(2, autoscalingv2.ScaledToZero, corev1.ConditionFalse, "NotScaledToZero")
 }
 
 // A custom resource with a scale is scaled, too.

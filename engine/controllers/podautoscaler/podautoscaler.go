@@ -148,13 +148,14 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 	status.CurrentReplicas = current
 	var desired int32
 	why := ""
+	asleep := current == 0 && asleep(a)
 	switch {
-	case current == 0 && least != 0:
+	case current == 0 && !asleep:
 		is.set(autoscalingv2.ScalingActive, false, "ScalingDisabled", "scaling is disabled since the replica count of the target is zero")
 		status.CurrentMetrics = nil
 	case current > a.Spec.MaxReplicas:
 		desired, why, status.CurrentMetrics = a.Spec.MaxReplicas, "Current number of replicas above Spec.MaxReplicas", nil
-	case current < least:
+	case current < least && !asleep:
 		desired, why, status.CurrentMetrics = least, "Current number of replicas below Spec.MinReplicas", nil
 	default:
 		n, metric, failure := c.compute(ctx, a, key, target, status, is)
@@ -172,6 +173,9 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 		is.set(autoscalingv2.AbleToScale, true, limited.AbleReason, limited.AbleMessage)
 		is.set(autoscalingv2.ScalingLimited, limited.Limited, limited.LimitedReason, limited.LimitMessage)
 		desired = limited.Replicas
+		if asleep && desired < least {
+			desired, why = least, cmp.Or(why, "Current number of replicas below Spec.MinReplicas")
+		}
 	}
 	if desired != current {
 		if err := c.rescale(ctx, target, desired); err != nil {
@@ -181,12 +185,33 @@ func (c *controller) scale(ctx context.Context, a *autoscalingv2.HorizontalPodAu
 		}
 		is.set(autoscalingv2.AbleToScale, true, "SucceededRescale", fmt.Sprintf("the HPA controller was able to update the target scale to %d", desired))
 		c.Events.Normal(source, a, "SuccessfulRescale", "New size: %d; reason: %s", desired, why)
+		if desired == 0 && least == 0 && countsOthers(a) {
+			is.set(autoscalingv2.ScaledToZero, true, "ScaledToZero", "the HPA controller scaled the workload to zero")
+		} else {
+			is.set(autoscalingv2.ScaledToZero, false, "NotScaledToZero", "the HPA controller did not scale the workload to zero")
+		}
 		h.Scaled(&a.Spec, current, desired, c.Now())
 		now := metav1.NewTime(c.Now().Truncate(time.Second))
 		status.LastScaleTime = &now
 	}
 	status.DesiredReplicas = desired
 	return err
+}
+
+// asleep reports whether a target without pods was scaled to none by the autoscaler, and
+// not by somebody who wants none, and may get some again.
+func asleep(a *autoscalingv2.HorizontalPodAutoscaler) bool {
+	scaled := slices.ContainsFunc(a.Status.Conditions, func(c autoscalingv2.HorizontalPodAutoscalerCondition) bool {
+		return c.Type == autoscalingv2.ScaledToZero && c.Status == corev1.ConditionTrue
+	})
+	return scaled && (minimum(&a.Spec) != 0 || countsOthers(a))
+}
+
+// countsOthers reports whether there are figures without pods.
+func countsOthers(a *autoscalingv2.HorizontalPodAutoscaler) bool {
+	return slices.ContainsFunc(a.Spec.Metrics, func(m autoscalingv2.MetricSpec) bool {
+		return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
+	})
 }
 
 // compute asks all metrics for a number, and returns the highest and which metric asks

@@ -34,7 +34,12 @@ spec:
 	}
 	create(t, base, cases[hpa]{
 		"as it is": {func(hpa) {}, nil},
-		"min 0":    {func(a hpa) { a.Spec.MinReplicas = new(int32(0)) }, []string{"spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"}},
+		"min -1":   {func(a hpa) { a.Spec.MinReplicas = new(int32(-1)) }, []string{"spec.minReplicas: Invalid value: -1: must be greater than or equal to 0"}},
+		"min 0":    {func(a hpa) { a.Spec.MinReplicas = new(int32(0)) }, []string{"spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas"}},
+		"min 0 by a queue": {func(a hpa) {
+			a.Spec.MinReplicas = new(int32(0))
+			only(metric{Type: "External", External: &autoscalingv2.ExternalMetricSource{Metric: named, Target: autoscalingv2.MetricTarget{Type: "Value", Value: new(resource.MustParse("1"))}}})(a)
+		}, nil},
 		"max 0": {func(a hpa) { a.Spec.MaxReplicas = 0 }, []string{
 			"spec.maxReplicas: Required value", "spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`",
 		}},
@@ -44,6 +49,16 @@ spec:
 		"max below min": {func(a hpa) { a.Spec.MaxReplicas = 1 }, []string{"spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"}},
 		"no target": {func(a hpa) { a.Spec.ScaleTargetRef = autoscalingv2.CrossVersionObjectReference{} }, []string{
 			"spec.scaleTargetRef.kind: Required value", "spec.scaleTargetRef.name: Required value",
+			`spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group`,
+		}},
+		"target of the core group": {func(a hpa) { a.Spec.ScaleTargetRef.APIVersion = "v1" }, []string{
+			`spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group`,
+		}},
+		"replication controller": {func(a hpa) {
+			a.Spec.ScaleTargetRef.APIVersion, a.Spec.ScaleTargetRef.Kind = "v1", "ReplicationController"
+		}, nil},
+		"target of no version": {func(a hpa) { a.Spec.ScaleTargetRef.APIVersion = "a/b/c" }, []string{
+			`spec.scaleTargetRef.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c`,
 		}},
 		"target": {func(a hpa) { a.Spec.ScaleTargetRef.Kind, a.Spec.ScaleTargetRef.Name = "..", "a/b" }, []string{
 			`spec.scaleTargetRef.kind: Invalid value: "..": may not be '..'`, `spec.scaleTargetRef.name: Invalid value: "a/b": may not contain '/'`,
@@ -66,6 +81,10 @@ spec:
 		"object": {only(metric{Type: "Object", Object: &autoscalingv2.ObjectMetricSource{
 			DescribedObject: autoscalingv2.CrossVersionObjectReference{Kind: "Service", Name: "web"}, Metric: named, Target: autoscalingv2.MetricTarget{Type: "Value"},
 		}}), []string{"spec.metrics[0].object.target.averageValue: Required value: must set either a target value or averageValue"}},
+		"object of no version": {only(metric{Type: "Object", Object: &autoscalingv2.ObjectMetricSource{
+			DescribedObject: autoscalingv2.CrossVersionObjectReference{APIVersion: "a/b/c", Kind: "Service", Name: "web"}, Metric: named,
+			Target: autoscalingv2.MetricTarget{Type: "Value", Value: new(resource.MustParse("1"))},
+		}}), []string{`spec.metrics[0].object.describedObject.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c`}},
 		"external": {only(metric{Type: "External", External: &autoscalingv2.ExternalMetricSource{Metric: named, Target: aim("Value")}}), []string{
 			"spec.metrics[0].external.target.value: Forbidden: may not set both a target value for metric and a per-pod target",
 		}},
@@ -115,10 +134,16 @@ spec:
 	})
 	update(t, base, cases[hpa]{
 		"target": {func(a hpa) { a.Spec.ScaleTargetRef.Name = "other" }, nil},
-		"max":    {func(a hpa) { a.Spec.MaxReplicas = 1 }, []string{"spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"}},
+		"version": {func(a hpa) { a.Spec.ScaleTargetRef.APIVersion = "v1" }, []string{
+			`spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group`,
+		}},
+		"max": {func(a hpa) { a.Spec.MaxReplicas = 1 }, []string{"spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"}},
 	})
 	updateStatus(t, base, cases[hpa]{
 		"fine": {func(a hpa) { a.Status.CurrentReplicas = 3 }, nil},
+		"condition": {func(a hpa) {
+			a.Status.Conditions = []autoscalingv2.HorizontalPodAutoscalerCondition{{ObservedGeneration: new(int64(-1))}}
+		}, []string{"status.conditions[0].observedGeneration: Invalid value: -1: must be greater than or equal to 0"}},
 		"counts": {func(a hpa) { a.Status.CurrentReplicas, a.Status.DesiredReplicas = -1, -2 }, []string{
 			"status.currentReplicas: Invalid value: -1: must be greater than or equal to 0", "status.desiredReplicas: Invalid value: -2: must be greater than or equal to 0",
 		}},

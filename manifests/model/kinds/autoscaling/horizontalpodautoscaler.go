@@ -56,8 +56,16 @@ var horizontalPodAutoscaler = kind.Define[autoscalingv2.HorizontalPodAutoscaler,
 	Rules: kind.Rules[*autoscalingv2.HorizontalPodAutoscaler]{
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: validateAutoscaler,
+		Create: validateTargetVersion,
+		Update: validateAutoscalerUpdate,
 		Status: func(a, _ *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
-			errs := rule.NonNegative(a.Status.CurrentReplicas, rule.Status.Child("currentReplicas"))
+			var errs field.ErrorList
+			for i, c := range a.Status.Conditions {
+				if c.ObservedGeneration != nil {
+					errs = append(errs, rule.NonNegative(*c.ObservedGeneration, rule.Status.Child("conditions").Index(i).Child("observedGeneration"))...)
+				}
+			}
+			errs = append(errs, rule.NonNegative(a.Status.CurrentReplicas, rule.Status.Child("currentReplicas"))...)
 			return append(errs, rule.NonNegative(a.Status.DesiredReplicas, rule.Status.Child("desiredReplicas"))...)
 		},
 	},

@@ -6,6 +6,7 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"headway.dev/manifests/model/podspec"
@@ -20,9 +21,7 @@ const (
 func validateAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
 	s := &a.Spec
 	var errs field.ErrorList
-	if s.MinReplicas != nil && *s.MinReplicas < 1 {
-		errs = append(errs, field.Invalid(rule.Spec.Child("minReplicas"), *s.MinReplicas, "must be greater than or equal to 1"))
-	}
+	errs = append(errs, rule.OptionalNonNegative(s.MinReplicas, rule.Spec.Child("minReplicas"))...)
 	switch most := rule.Spec.Child("maxReplicas"); {
 	case s.MaxReplicas == 0:
 		errs = append(errs, field.Required(most, ""))
@@ -36,11 +35,42 @@ func validateAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorLis
 	for i := range s.Metrics {
 		errs = append(errs, validateMetric(&s.Metrics[i], rule.Spec.Child("metrics").Index(i))...)
 	}
+	others := slices.ContainsFunc(s.Metrics, func(m autoscalingv2.MetricSpec) bool {
+		return m.Type == autoscalingv2.ObjectMetricSourceType || m.Type == autoscalingv2.ExternalMetricSourceType
+	})
+	if s.MinReplicas != nil && *s.MinReplicas == 0 && !others {
+		errs = append(errs, field.Forbidden(rule.Spec.Child("metrics"), "must specify at least one Object or External metric to support scaling to zero replicas"))
+	}
 	if b := s.Behavior; b != nil {
 		errs = append(errs, validateRules(b.ScaleUp, rule.Spec.Child("behavior", "scaleUp"))...)
 		errs = append(errs, validateRules(b.ScaleDown, rule.Spec.Child("behavior", "scaleDown"))...)
 	}
 	return errs
+}
+
+// validateTargetVersion is for targets that are new: the only kind of the core group that
+// has a scale is ReplicationController.
+func validateTargetVersion(a *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	ref := a.Spec.ScaleTargetRef
+	return version(ref, ref.Kind == "ReplicationController", rule.Spec.Child("scaleTargetRef"))
+}
+
+func validateAutoscalerUpdate(a, old *autoscalingv2.HorizontalPodAutoscaler) field.ErrorList {
+	if now, was := a.Spec.ScaleTargetRef, old.Spec.ScaleTargetRef; now.Kind == was.Kind && now.APIVersion == was.APIVersion {
+		return nil
+	}
+	return validateTargetVersion(a)
+}
+
+func version(ref autoscalingv2.CrossVersionObjectReference, core bool, path *field.Path) field.ErrorList {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	switch {
+	case err != nil:
+		return field.ErrorList{field.Invalid(path.Child("apiVersion"), ref.APIVersion, err.Error())}
+	case gv.Group == "" && !core:
+		return field.ErrorList{field.Invalid(path.Child("apiVersion"), ref.APIVersion, "apiVersion must specify API group")}
+	}
+	return nil
 }
 
 func reference(ref autoscalingv2.CrossVersionObjectReference, path *field.Path) field.ErrorList {
@@ -109,6 +139,7 @@ func validateMetric(m *autoscalingv2.MetricSpec, path *field.Path) field.ErrorLi
 
 func objectSource(s *autoscalingv2.ObjectMetricSource, path *field.Path) field.ErrorList {
 	errs := reference(s.DescribedObject, path.Child("describedObject"))
+	errs = append(errs, version(s.DescribedObject, true, path.Child("describedObject"))...)
 	errs = append(errs, identifier(s.Metric, path.Child("metric"))...)
 	errs = append(errs, validateTarget(&s.Target, path.Child("target"))...)
 	if s.Target.Value == nil && s.Target.AverageValue == nil {
