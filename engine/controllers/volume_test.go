@@ -163,10 +163,19 @@ func TestDefaultClass(t *testing.T) {
 		t.Errorf("status: got %+v", claim.Status)
 	}
 	c.told("PersistentVolumeClaim", "data", "ProvisioningSucceeded: Successfully provisioned volume "+pv.Name)
+	unused := func(is corev1.ConditionStatus, reason string) {
+		t.Helper()
+		c.eventually(reason, func() bool {
+			conditions := c.claim("data").Status.Conditions
+			return len(conditions) == 1 && conditions[0].Type == corev1.PersistentVolumeClaimUnused && conditions[0].Status == is && conditions[0].Reason == reason
+		})
+	}
+	unused(corev1.ConditionFalse, "PodUsingPVC")
 
 	// The next pod goes where the data are.
 	c.remove(podKey("db"))
 	c.eventually("the pod to be gone", func() bool { return c.pod("db") == nil })
+	unused(corev1.ConditionTrue, "NoPodsUsingPVC")
 	c.create(claiming("db2", "data"))
 	c.eventually("the next pod to be ready", func() bool { p := c.pod("db2"); return p != nil && control.Ready(p) })
 	if got := c.pod("db2").Spec.NodeName; got != pod.Spec.NodeName {
@@ -176,6 +185,13 @@ func TestDefaultClass(t *testing.T) {
 	c.remove(claimKey("data"))
 	c.create(claiming("late", "data"))
 	c.unscheduled("late", `persistentvolumeclaim "data" is being deleted`)
+	// A pod that has ended is one, too.
+	c.commit(change.PatchStatus(podKey("db2"), func(obj object.Object) bool {
+		obj.(*corev1.Pod).Status.Phase = corev1.PodSucceeded
+		return true
+	}))
+	c.create(claiming("latest", "data"))
+	c.unscheduled("latest", `persistentvolumeclaim "data" is being deleted`)
 	if c.claim("data") == nil {
 		t.Error("a claim is gone that a pod uses")
 	}
@@ -242,6 +258,30 @@ func TestStaticVolumes(t *testing.T) {
 	// A volume that is retained stays as it is, for somebody to look at its data.
 	c.remove(claimKey("first"))
 	c.eventually("the volume to be released", func() bool { return c.volume("big").Status.Phase == corev1.VolumeReleased })
+	// What somebody says of it stays.
+	c.commit(change.PatchStatus(volumeKey("big"), func(obj object.Object) bool {
+		obj.(*corev1.PersistentVolume).Status.Message = "look at it"
+		return true
+	}))
+	c.create(newVolume("another", "1Gi", func(v *corev1.PersistentVolume) {
+		v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete
+	}))
+	c.create(newClaim("brief", "1Gi", none, func(s *corev1.PersistentVolumeClaimSpec) { s.VolumeName = "another" }))
+	c.bound("brief")
+	c.remove(claimKey("brief"))
+	c.told("PersistentVolume", "another", `VolumeFailedDelete: error getting deleter volume plugin for volume "another": no deletable volume plugin matched`)
+	c.commit(change.Patch(volumeKey("another"), func(obj object.Object) bool {
+		obj.(*corev1.PersistentVolume).Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+		return true
+	}))
+	// A volume that is being deleted is nobody's any more.
+	c.create(newVolume("leaving", "1Gi", func(v *corev1.PersistentVolume) { v.Finalizers = []string{"example.com/held"} }))
+	c.remove(volumeKey("leaving"))
+	c.create(newClaim("late", "1Gi", none, func(s *corev1.PersistentVolumeClaimSpec) { s.VolumeName = "leaving" }))
+	c.told("PersistentVolumeClaim", "late", `VolumeMismatch: Cannot bind to requested volume "leaving": the volume is marked for deletion "leaving"`)
+	if big, another := c.volume("big").Status, c.volume("another").Status; big.Message != "look at it" || another.Phase != corev1.VolumeFailed {
+		t.Errorf("statuses: %+v, %+v", big, another)
+	}
 	// A volume that is gone is told of.
 	c.remove(volumeKey("fast"))
 	c.eventually("the volume to be held", func() bool { v := c.volume("fast"); return v != nil && v.DeletionTimestamp != nil })

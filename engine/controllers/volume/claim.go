@@ -22,8 +22,8 @@ type View struct {
 	Class, Default *storagev1.StorageClass
 	// Node is the one that the scheduler selected, if it exists.
 	Node *corev1.Node
-	// Pod is one that uses the claim and waits for a node.
-	Pod *corev1.Pod
+	// Pods are those that use the claim and wait for a node.
+	Pods []string
 }
 
 // Event is one to record.
@@ -74,8 +74,10 @@ func DecideClaim(claim *corev1.PersistentVolumeClaim, v View) Decision {
 		return Decision{Phase: corev1.ClaimPending, Class: v.Default.Name}
 	case delays && !volume.IsDelayBindingProvisioning(claim):
 		d := Decision{Phase: corev1.ClaimPending, Event: &Event{Source: source, Reason: "WaitForFirstConsumer", Message: "waiting for first consumer to be created before binding"}}
-		if v.Pod != nil {
-			d.Event.Reason, d.Event.Message = "WaitForPodScheduled", fmt.Sprintf("waiting for pod %s to be scheduled", v.Pod.Name)
+		if len(v.Pods) == 1 {
+			d.Event.Reason, d.Event.Message = "WaitForPodScheduled", fmt.Sprintf("waiting for pod %s to be scheduled", v.Pods[0])
+		} else if len(v.Pods) > 1 {
+			d.Event.Reason, d.Event.Message = "WaitForPodScheduled", fmt.Sprintf("waiting for pods %s to be scheduled", strings.Join(v.Pods, ","))
 		}
 		return d
 	case volume.GetPersistentVolumeClaimClass(claim) == "":
@@ -129,8 +131,6 @@ func named(claim *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume) Dec
 		return Decision{Phase: corev1.ClaimPending}
 	case pv.Spec.ClaimRef != nil && !volume.IsVolumeBoundToClaim(pv, claim):
 		return failed("FailedBinding", fmt.Sprintf("volume %q already bound to a different claim.", pv.Name))
-	case pv.Spec.ClaimRef == nil && pv.DeletionTimestamp != nil:
-		return Decision{Phase: corev1.ClaimPending}
 	case pv.Spec.ClaimRef == nil:
 		if why := mismatch(claim, pv); why != "" {
 			return failed("VolumeMismatch", fmt.Sprintf("Cannot bind to requested volume %q: %s", pv.Name, why))
@@ -142,6 +142,8 @@ func named(claim *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume) Dec
 func mismatch(claim *corev1.PersistentVolumeClaim, pv *corev1.PersistentVolume) string {
 	asked, has := claim.Spec.Resources.Requests[corev1.ResourceStorage], pv.Spec.Capacity[corev1.ResourceStorage]
 	switch {
+	case pv.DeletionTimestamp != nil:
+		return fmt.Sprintf("the volume is marked for deletion %q", pv.Name)
 	case has.Cmp(asked) < 0:
 		return "requested PV is too small"
 	case volume.GetPersistentVolumeClass(pv) != volume.GetPersistentVolumeClaimClass(claim):

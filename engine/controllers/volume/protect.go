@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
@@ -23,7 +24,8 @@ const (
 	VolumeProtection = "kubernetes.io/pv-protection"
 )
 
-// NewClaimProtection makes the controller that holds claims which pods use.
+// NewClaimProtection makes the controller that holds claims which pods use, and tells of
+// each whether one does.
 func NewClaimProtection(env control.Env) control.Controller {
 	pods := podsByClaim(env)
 	return control.Controller{
@@ -33,7 +35,8 @@ func NewClaimProtection(env control.Env) control.Controller {
 			case *corev1.PersistentVolumeClaim:
 				add(ev.Key)
 			case *corev1.Pod:
-				if ev.Type == object.Deleted || ended(obj) {
+				was, _ := ev.Old.(*corev1.Pod)
+				if ev.Type != object.Modified || was == nil || was.UID != obj.UID || was.Spec.NodeName != obj.Spec.NodeName || ended(was) != ended(obj) {
 					podspec.Claims(&obj.Spec, func(name string) { add(claimKey(obj.Namespace, name)) })
 				}
 			}
@@ -43,13 +46,58 @@ func NewClaimProtection(env control.Env) control.Controller {
 			if claim == nil {
 				return 0, nil
 			}
-			used := slices.ContainsFunc(pods.Get(key.Namespace+"/"+key.Name), func(obj object.Object) bool {
-				pod, ok := obj.(*corev1.Pod)
-				return ok && pod.Spec.NodeName != "" && !ended(pod)
-			})
-			return 0, protect(ctx, env, key, claim, ClaimProtection, used)
+			var held, used bool
+			for _, obj := range pods.Get(key.Namespace + "/" + key.Name) {
+				if pod, ok := obj.(*corev1.Pod); ok {
+					// One that has ended holds the claim as long as it exists.
+					held, used = held || pod.Spec.NodeName != "", used || !ended(pod)
+				}
+			}
+			if err := protect(ctx, env, key, claim, ClaimProtection, held); err != nil {
+				return 0, err
+			}
+			return 0, tellUse(ctx, env, key, claim, used)
 		},
 	}
+}
+
+// tellUse keeps the condition Unused of a claim that is bound.
+func tellUse(ctx context.Context, env control.Env, key object.Key, claim *corev1.PersistentVolumeClaim, used bool) error {
+	condition := corev1.PersistentVolumeClaimCondition{
+		Type: corev1.PersistentVolumeClaimUnused, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(env.Now()),
+		Reason: "NoPodsUsingPVC", Message: "No pods are currently referencing this PVC",
+	}
+	if used {
+		condition.Status, condition.Reason, condition.Message = corev1.ConditionFalse, "PodUsingPVC", "A pod is currently referencing this PVC"
+	}
+	find := func(claim *corev1.PersistentVolumeClaim) int {
+		return slices.IndexFunc(claim.Status.Conditions, func(c corev1.PersistentVolumeClaimCondition) bool { return c.Type == condition.Type })
+	}
+	due := func(claim *corev1.PersistentVolumeClaim) bool {
+		at := find(claim)
+		return claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimBound && (at < 0 || claim.Status.Conditions[at].Status != condition.Status)
+	}
+	if !due(claim) {
+		return nil
+	}
+	write := control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
+		current := obj.(*corev1.PersistentVolumeClaim)
+		if !due(current) {
+			return false
+		}
+		list := slices.Clone(current.Status.Conditions)
+		if at := find(current); at >= 0 {
+			list[at] = condition
+		} else {
+			list = append(list, condition)
+		}
+		current.Status.Conditions = list
+		return true
+	}), control.SameUID(claim.UID))
+	if _, err := env.Commit(ctx, change.Tx{Changes: []change.Change{write}}); err != nil {
+		return fmt.Errorf("tell whether %s is used: %w", key, err)
+	}
+	return nil
 }
 
 // NewVolumeProtection makes the controller that holds volumes which are bound.

@@ -30,7 +30,9 @@ func DecideVolume(pv *corev1.PersistentVolume, claim *corev1.PersistentVolumeCla
 	f := fate(pv, claim)
 	f.Forget = gone && pv.DeletionTimestamp != nil && f.Phase != corev1.VolumeBound && slices.Contains(pv.Finalizers, storage.LocalFinalizer)
 	f.Delete = f.Delete && pv.DeletionTimestamp == nil
-	if f.Phase == pv.Status.Phase && f.Message == pv.Status.Message {
+	// What others say of a phase stays with it, and so does a failure until the volume is
+	// claimed again.
+	if f.Phase == pv.Status.Phase || f.Phase == corev1.VolumeReleased && pv.Status.Phase == corev1.VolumeFailed {
 		f.Phase, f.Event = "", nil
 	}
 	return f

@@ -210,10 +210,10 @@ func (c *binder) view(claim *corev1.PersistentVolumeClaim) View {
 	}
 	for _, obj := range c.pods.Get(own) {
 		if pod, ok := obj.(*corev1.Pod); ok && pod.Spec.NodeName == "" && !control.Terminal(pod) {
-			v.Pod = pod
-			break
+			v.Pods = append(v.Pods, pod.Name)
 		}
 	}
+	slices.Sort(v.Pods)
 	return v
 }
 
