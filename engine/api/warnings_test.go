@@ -77,6 +77,20 @@ func TestWarnings(t *testing.T) {
 		{core + "podtemplates", `{apiVersion: v1, kind: PodTemplate, metadata: {name: a}, template: {spec: {` + odd + `}}}`, oddly("template.")},
 		{apps + "deployments", workload("Deployment", "a"), oddly("spec.template.")},
 		{apps + "replicasets", workload("ReplicaSet", "a.b"), append([]string{dotted}, oddly("spec.template.")...)},
+		{apps + "statefulsets", `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a}, spec: {replicas: 0, revisionHistoryLimit: -1, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: a}]}},
+volumeClaimTemplates: [{metadata: {name: a}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1100m}}}}]}}`, []string{
+			`spec.volumeClaimTemplates[0].resources.requests[storage]: fractional byte value "1100m" is invalid, must be an integer`,
+			"spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended",
+		}},
+		{core + "persistentvolumeclaims", `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: a, annotations: {volume.beta.kubernetes.io/storage-class: none}}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1100m}}}}`, []string{
+			`metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use "storageClassName" attribute instead`,
+			`spec.resources.requests[storage]: fractional byte value "1100m" is invalid, must be an integer`,
+		}},
+		{"/api/v1/persistentvolumes", `{apiVersion: v1, kind: PersistentVolume, metadata: {name: a, annotations: {volume.beta.kubernetes.io/mount-options: ro}}, spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1}, hostPath: {path: /a},
+nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: [{key: beta.kubernetes.io/os, operator: Exists}]}]}}}}`, []string{
+			`metadata.annotations[volume.beta.kubernetes.io/mount-options]: deprecated since v1.31; use "mountOptions" attribute instead`,
+			`spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: beta.kubernetes.io/os is deprecated since v1.14; use "kubernetes.io/os" instead`,
+		}},
 		{jobs, `{apiVersion: batch/v1, kind: Job, metadata: {name: a}, spec: {suspend: true, completionMode: Indexed, completions: 100001, parallelism: 10001, template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}}`, []string{
 			"spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
 		}},

@@ -1,6 +1,10 @@
 package rule
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,8 +37,9 @@ func AccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) fi
 	var errs field.ErrorList
 	pod, others := false, false
 	for _, mode := range modes {
-		errs = append(errs, NotSupported(mode, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
-		pod, others = pod || mode == corev1.ReadWriteOncePod, others || mode != corev1.ReadWriteOncePod
+		unknown := NotSupported(mode, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)
+		errs = append(errs, unknown...)
+		pod, others = pod || mode == corev1.ReadWriteOncePod, others || mode != corev1.ReadWriteOncePod && len(unknown) == 0
 	}
 	if pod && others {
 		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
@@ -48,4 +53,35 @@ func VolumeMode(mode *corev1.PersistentVolumeMode, path *field.Path) field.Error
 		return nil
 	}
 	return NotSupported(*mode, path, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
+}
+
+// Amounts requires that amounts are not negative.
+func Amounts(amounts corev1.ResourceList, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(amounts)) {
+		if n := amounts[name]; n.Value() < 0 {
+			errs = append(errs, field.Invalid(path.Key(string(name)), n.Value(), "must be a valid resource quantity"))
+		}
+	}
+	return errs
+}
+
+// ClaimWarnings tells what of a claim, or of a template of claims, is hardly meant.
+func ClaimWarnings(s *corev1.PersistentVolumeClaimSpec, path *field.Path) []string {
+	size, ok := s.Resources.Requests[corev1.ResourceStorage]
+	if !ok || size.MilliValue()%1000 == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", path.Child("resources", "requests").Key("storage"), size.String())}
+}
+
+// OldAnnotations tells of those that fields have replaced.
+func OldAnnotations(annotations map[string]string, old map[string]string) []string {
+	var told []string
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if _, has := annotations[name]; has {
+			told = append(told, fmt.Sprintf("%s: %s", Metadata.Child("annotations").Key(name), old[name]))
+		}
+	}
+	return told
 }

@@ -25,6 +25,7 @@ func claimCases(t *testing.T) {
 		"no class":      {func(c claim) { c.Spec.StorageClassName = new("") }, nil},
 		"no modes":      {modes(), []string{"spec.accessModes: Required value: at least 1 access mode is required"}},
 		"mode":          {modes("Write"), []string{`spec.accessModes: Unsupported value: "Write": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`}},
+		"one pod, any":  {modes(corev1.ReadWriteOncePod, "Any"), []string{`spec.accessModes: Unsupported value: "Any": supported values: "ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"`}},
 		"one pod, more": {modes(corev1.ReadWriteOncePod, corev1.ReadWriteOnce), []string{"spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes"}},
 		"no size":       {func(c claim) { c.Spec.Resources.Requests = nil }, []string{"spec.resources[storage]: Required value"}},
 		"size 0":        {size("0"), []string{`spec.resources[storage]: Invalid value: "0": must be greater than zero`}},
@@ -54,7 +55,7 @@ func claimCases(t *testing.T) {
 	updateStatus(t, bound, cases[claim]{
 		"fine": {func(c claim) { c.Status.Phase = corev1.ClaimLost }, nil},
 		"capacity": {func(c claim) { c.Status.Capacity = corev1.ResourceList{"storage": resource.MustParse("-1")} }, []string{
-			`status.capacity[storage]: Invalid value: "-1": must be greater than or equal to 0`,
+			`status.capacity[storage]: Invalid value: -1: must be a valid resource quantity`,
 		}},
 	})
 }
@@ -77,7 +78,7 @@ func persistentVolumeCases(t *testing.T) {
 		"no path":         {func(v pv) { v.Spec.HostPath.Path = "" }, []string{"spec.hostPath.path: Required value"}},
 		"backsteps":       {func(v pv) { v.Spec.HostPath.Path = "/a/../b" }, []string{`spec.hostPath.path: Invalid value: "/a/../b": must not contain '..'`}},
 		"two":             {func(v pv) { v.Spec.NFS = &corev1.NFSVolumeSource{Server: "s", Path: "/"} }, []string{"spec.nfs: Forbidden: may not specify more than 1 volume type"}},
-		"local, anywhere": {local, []string{"metadata.annotations: Required value: Local volume requires node affinity"}},
+		"local, anywhere": {local, []string{"spec.nodeAffinity: Required value: Local volume requires node affinity"}},
 		"affinity": {func(v pv) { v.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{} }, []string{
 			"spec.nodeAffinity.required: Required value: must specify required node constraints",
 		}},

@@ -67,6 +67,9 @@ var statefulSet = kind.Define[appsv1.StatefulSet, appsv1.StatefulSetList](kind.D
 		if old == nil || s.Generation != old.Generation {
 			told = podspec.Warnings(&template.ObjectMeta, &template.Spec, rule.Spec.Child("template"))
 		}
+		for i := range s.Spec.VolumeClaimTemplates {
+			told = append(told, rule.ClaimWarnings(&s.Spec.VolumeClaimTemplates[i].Spec, rule.Spec.Child("volumeClaimTemplates").Index(i))...)
+		}
 		if limit := s.Spec.RevisionHistoryLimit; limit != nil && *limit < 0 {
 			told = append(told, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
 		}

@@ -53,6 +53,16 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 		Object: validateVolume,
 		Update: validateVolumeUpdate,
 	},
+	Warnings: func(v, _ *corev1.PersistentVolume) []string {
+		told := rule.OldAnnotations(v.Annotations, map[string]string{
+			corev1.BetaStorageClassAnnotation:         oldClass,
+			"volume.beta.kubernetes.io/mount-options": `deprecated since v1.31; use "mountOptions" attribute instead`,
+		})
+		if a := v.Spec.NodeAffinity; a != nil && a.Required != nil {
+			told = append(told, podspec.TermWarnings(a.Required.NodeSelectorTerms, rule.Spec.Child("nodeAffinity", "required", "nodeSelectorTerms"))...)
+		}
+		return told
+	},
 	Table: kind.Table[*corev1.PersistentVolume]{
 		Columns: column.Define("Name", "Capacity", "Access Modes", "Reclaim Policy", "Status", "Claim", "StorageClass", "VolumeAttributesClass", "Reason", "Age", "+VolumeMode"),
 		Row: func(v *corev1.PersistentVolume, now time.Time) []any {
@@ -137,6 +147,7 @@ func validateVolume(v *corev1.PersistentVolume) field.ErrorList {
 	if !ok || len(s.Capacity) > 1 {
 		errs = append(errs, field.NotSupported(capacity, s.Capacity, []corev1.ResourceName{corev1.ResourceStorage}))
 	}
+	errs = append(errs, rule.Amounts(s.Capacity, capacity)...)
 	if ok && size.Sign() <= 0 {
 		errs = append(errs, field.Invalid(capacity.Key(string(corev1.ResourceStorage)), size.String(), "must be greater than zero"))
 	}
@@ -175,7 +186,7 @@ func validateSource(s *corev1.PersistentVolumeSpec, path *field.Path) field.Erro
 			errs = append(errs, field.Invalid(at, l.Path, "must not contain '..'"))
 		}
 		if s.NodeAffinity == nil {
-			errs = append(errs, field.Required(rule.Metadata.Child("annotations"), "Local volume requires node affinity"))
+			errs = append(errs, field.Required(path.Child("nodeAffinity"), "Local volume requires node affinity"))
 		}
 	}
 	return errs

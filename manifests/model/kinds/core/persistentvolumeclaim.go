@@ -45,7 +45,12 @@ var persistentVolumeClaim = kind.Define[corev1.PersistentVolumeClaim, corev1.Per
 		Name:   apivalidation.NameIsDNSSubdomain,
 		Object: func(c *corev1.PersistentVolumeClaim) field.ErrorList { return rule.ClaimSpec(&c.Spec, rule.Spec) },
 		Update: validateClaimUpdate,
-		Status: func(c, _ *corev1.PersistentVolumeClaim) field.ErrorList { return validateClaimStatus(&c.Status) },
+		Status: func(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
+			return rule.Amounts(c.Status.Capacity, rule.Status.Child("capacity"))
+		},
+	},
+	Warnings: func(c, _ *corev1.PersistentVolumeClaim) []string {
+		return append(rule.OldAnnotations(c.Annotations, map[string]string{corev1.BetaStorageClassAnnotation: oldClass}), rule.ClaimWarnings(&c.Spec, rule.Spec)...)
 	},
 	Table: kind.Table[*corev1.PersistentVolumeClaim]{
 		Columns: column.Define("Name", "Status", "Volume", "Capacity", "Access Modes", "StorageClass", "VolumeAttributesClass", "Age", "+VolumeMode"),
@@ -66,6 +71,8 @@ var persistentVolumeClaim = kind.Define[corev1.PersistentVolumeClaim, corev1.Per
 	},
 	Health: kind.Health[*corev1.PersistentVolumeClaim]{Of: claimHealth},
 })
+
+const oldClass = `deprecated since v1.8; use "storageClassName" attribute instead`
 
 // claimHonours also has what a template of claims leads to.
 var claimHonours = honour.Types{
@@ -145,16 +152,6 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 		errs = append(errs, field.Forbidden(rule.Spec.Child("resources", "requests", "storage"), "field can not be less than status.capacity"))
 	}
 	return append(errs, rule.Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
-}
-
-func validateClaimStatus(s *corev1.PersistentVolumeClaimStatus) field.ErrorList {
-	var errs field.ErrorList
-	for name, size := range s.Capacity {
-		if size.Sign() < 0 {
-			errs = append(errs, field.Invalid(rule.Status.Child("capacity").Key(string(name)), size.String(), "must be greater than or equal to 0"))
-		}
-	}
-	return errs
 }
 
 // claimHealth is kstatus'.
