@@ -144,7 +144,7 @@ func statefulSetCases(t *testing.T) {
 		"start":           {func(s set) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: -1} }, []string{"spec.ordinals.start: Invalid value: -1: " + negative}},
 		"all history":     {func(s set) { s.Spec.RevisionHistoryLimit = new(int32(-1)) }, nil},
 		"names of pods":   {func(s set) { s.Spec.Template.Spec.Hostname, s.Spec.Template.Spec.Subdomain = "Any_", "a.b" }, nil},
-		"a name of parts": {func(s set) { s.Name = "web.shop" }, []string{`metadata.name: Invalid value: "web.shop": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`}},
+		"a name of parts": {func(s set) { s.Name = "web.shop" }, []string{`metadata.name: Invalid value: "web.shop": must not contain dots`}},
 		"no selector":     {func(s set) { s.Spec.Selector = nil }, []string{"spec.selector: Required value", "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"}},
 		"empty selector":  {func(s set) { s.Spec.Selector = &metav1.LabelSelector{} }, []string{"spec.selector: Invalid value: {}: empty selector is invalid for statefulset"}},
 		"other labels":    {func(s set) { s.Spec.Template.Labels["app"] = "x" }, []string{"spec.template.metadata.labels: Invalid value: {\"app\":\"x\"}: `selector` does not match template `labels`"}},

@@ -99,16 +99,22 @@ func storageClassCases(t *testing.T) {
 		"no provisioner": {func(c class) { c.Provisioner = "" }, []string{"provisioner: Required value"}},
 		"policy":         {func(c class) { c.ReclaimPolicy = new(corev1.PersistentVolumeReclaimRecycle) }, []string{`reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete", "Retain"`}},
 		"mode":           {func(c class) { c.VolumeBindingMode = new(storagev1.VolumeBindingMode("Later")) }, []string{`volumeBindingMode: Unsupported value: "Later": supported values: "Immediate", "WaitForFirstConsumer"`}},
-		"parameter":      {func(c class) { c.Parameters[""] = "x" }, []string{`parameters: Invalid value: "": field can not be empty`}},
+		"parameter":      {func(c class) { c.Parameters[""] = "x" }, []string{`parameters: Invalid value: "": field can not be empty.`}},
 		"topology": {func(c class) {
 			c.AllowedTopologies = []corev1.TopologySelectorTerm{{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{{Key: "zone"}}}}
 		}, []string{"allowedTopologies[0].matchLabelExpressions[0].values: Required value"}},
+		"topologies": {func(c class) {
+			in := func(values ...string) corev1.TopologySelectorTerm {
+				return corev1.TopologySelectorTerm{MatchLabelExpressions: []corev1.TopologySelectorLabelRequirement{{Key: "zone", Values: values}}}
+			}
+			c.AllowedTopologies = []corev1.TopologySelectorTerm{in("a", "b"), in("a"), in("b", "a"), {}}
+		}, []string{`allowedTopologies[2].matchLabelExpressions: Duplicate value: ""`, `allowedTopologies[3].matchLabelExpressions: Duplicate value: ""`}},
 	})
 	update(t, base, cases[class]{
 		"expansion":   {func(c class) { c.AllowVolumeExpansion = new(true) }, nil},
-		"parameters":  {func(c class) { c.Parameters["kind"] = "tape" }, []string{"parameters: Forbidden: updates to parameters are forbidden."}},
-		"provisioner": {func(c class) { c.Provisioner = "example.com/tapes" }, []string{"provisioner: Forbidden: updates to provisioner are forbidden."}},
-		"policy":      {func(c class) { c.ReclaimPolicy = new(corev1.PersistentVolumeReclaimRetain) }, []string{"reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden."}},
+		"parameters":  {func(c class) { c.Parameters["kind"] = "tape" }, []string{`parameters: Invalid value: {"kind":"tape"}: field is immutable`}},
+		"provisioner": {func(c class) { c.Provisioner = "example.com/tapes" }, []string{`provisioner: Invalid value: "example.com/tapes": field is immutable`}},
+		"policy":      {func(c class) { c.ReclaimPolicy = new(corev1.PersistentVolumeReclaimRetain) }, []string{`reclaimPolicy: Invalid value: "Retain": field is immutable`}},
 		"mode":        {func(c class) { c.VolumeBindingMode = new(storagev1.VolumeBindingWaitForFirstConsumer) }, []string{`volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
 	})
 }

@@ -11,6 +11,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/storage/volume"
 
 	"headway.dev/manifests/model/column"
 	"headway.dev/manifests/model/fill"
@@ -76,7 +77,7 @@ var persistentVolume = kind.Define[corev1.PersistentVolume, corev1.PersistentVol
 			size := v.Spec.Capacity[corev1.ResourceStorage]
 			return []any{
 				v.Name, size.String(), accessModes(v.Spec.AccessModes), string(v.Spec.PersistentVolumeReclaimPolicy), phase, claim,
-				v.Spec.StorageClassName, attributesClass(v.Spec.VolumeAttributesClassName), v.Status.Reason, column.Age(v, now), volumeMode(v.Spec.VolumeMode),
+				volume.GetPersistentVolumeClass(v), attributesClass(v.Spec.VolumeAttributesClassName), v.Status.Reason, column.Age(v, now), volumeMode(v.Spec.VolumeMode),
 			}
 		},
 	},

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ var storageClass = kind.Define[storagev1.StorageClass, storagev1.StorageClassLis
 			if IsDefault(c) {
 				name += " (default)"
 			}
-			policy, mode := string(corev1.PersistentVolumeReclaimDelete), "<unset>"
+			policy, mode := string(corev1.PersistentVolumeReclaimDelete), string(storagev1.VolumeBindingImmediate)
 			if c.ReclaimPolicy != nil {
 				policy = string(*c.ReclaimPolicy)
 			}
@@ -115,7 +116,7 @@ func validateParameters(params map[string]string, path *field.Path) field.ErrorL
 	size := 0
 	for k, v := range params {
 		if k == "" {
-			errs = append(errs, field.Invalid(path, k, "field can not be empty"))
+			errs = append(errs, field.Invalid(path, k, "field can not be empty."))
 		}
 		size += len(k) + len(v)
 	}
@@ -127,12 +128,11 @@ func validateParameters(params map[string]string, path *field.Path) field.ErrorL
 
 func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	// Nothing is a term that is there already, as in Kubernetes.
+	before := []map[string][]string{{}}
 	for i, term := range terms {
 		at := path.Index(i)
-		if len(term.MatchLabelExpressions) == 0 {
-			continue
-		}
-		keys := map[string]bool{}
+		keys, is := map[string]bool{}, map[string][]string{}
 		for j, e := range term.MatchLabelExpressions {
 			at := at.Child("matchLabelExpressions").Index(j)
 			if len(e.Values) == 0 {
@@ -144,22 +144,26 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) f
 			}
 			errs = append(errs, metavalidation.ValidateLabelName(e.Key, at.Child("key"))...)
 			errs = append(errs, rule.Unique(keys, e.Key, at.Child("key"))...)
+			is[e.Key] = slices.Sorted(slices.Values(e.Values))
 		}
+		if slices.ContainsFunc(before, func(was map[string][]string) bool { return maps.EqualFunc(was, is, slices.Equal) }) {
+			errs = append(errs, field.Duplicate(at.Child("matchLabelExpressions"), ""))
+		}
+		before = append(before, is)
 	}
 	return errs
 }
 
 func validateClassUpdate(c, old *storagev1.StorageClass) field.ErrorList {
 	var errs field.ErrorList
-	forbid := func(changed bool, name string) {
-		if changed {
-			errs = append(errs, field.Forbidden(field.NewPath(name), "updates to "+name+" are forbidden."))
-		}
+	keep := func(value, before any, name string) {
+		errs = append(errs, rule.Immutable(value, before, field.NewPath(name))...)
 	}
-	forbid(kind.Differ(c.Parameters, old.Parameters), "parameters")
-	forbid(c.Provisioner != old.Provisioner, "provisioner")
-	forbid(kind.Differ(c.ReclaimPolicy, old.ReclaimPolicy), "reclaimPolicy")
-	return append(errs, rule.Immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+	keep(c.Parameters, old.Parameters, "parameters")
+	keep(c.Provisioner, old.Provisioner, "provisioner")
+	keep(c.ReclaimPolicy, old.ReclaimPolicy, "reclaimPolicy")
+	keep(c.VolumeBindingMode, old.VolumeBindingMode, "volumeBindingMode")
+	return errs
 }
 
 // Allows reports whether volumes of a class may be on a node of these labels.
