@@ -92,8 +92,8 @@ func TestStatefulSetClaims(t *testing.T) {
 	if v := c.pod("db-1").Spec.Volumes; v[0].Name != "data" || v[0].PersistentVolumeClaim == nil || v[0].PersistentVolumeClaim.ClaimName != "data-db-1" {
 		t.Errorf("volumes of db-1: %+v", v)
 	}
-	c.told("StatefulSet", "db", "SuccessfulCreate: create Claim data-db-1 Pod db-1 in StatefulSet db success")
-	if slices.Contains(c.events("StatefulSet", "db"), "SuccessfulCreate: create Claim data-db-0 Pod db-0 in StatefulSet db success") {
+	c.told("StatefulSet", "db", "SuccessfulCreate: Create Claim data-db-1 Pod db-1 in StatefulSet db success")
+	if slices.Contains(c.events("StatefulSet", "db"), "SuccessfulCreate: Create Claim data-db-0 Pod db-0 in StatefulSet db success") {
 		t.Error("a claim that was there was made")
 	}
 	c.patchStatefulSet(func(set *appsv1.StatefulSet) { set.Spec.Template.Spec.Containers[0].Image = "example/web:2" })
@@ -114,7 +114,7 @@ func TestStatefulSetClaims(t *testing.T) {
 		return true
 	}))
 	c.remove(podKey("db-1"))
-	c.told("StatefulSet", "db", "FailedCreate: create Pod db-1 in StatefulSet db failed error: pvc data-db-1 is being deleted")
+	c.told("StatefulSet", "db", "FailedCreate: Create Pod db-1 in StatefulSet db failed error: pvc data-db-1 is being deleted")
 	c.commit(change.Patch(claimKey("data-db-1"), func(obj object.Object) bool { obj.SetFinalizers(nil); return true }))
 	c.statefulSetIs("db-0=web:2 db-1=web:2")
 	if now := c.claimsAre("data-db-0 data-db-1"); now["data-db-0"] != first["data-db-0"] || now["data-db-1"] == first["data-db-1"] {
@@ -191,7 +191,7 @@ func TestStatefulSetClaimRefused(t *testing.T) {
 	c.eventually("the quota to be counted", func() bool { return c.used("persistentvolumeclaims") == "0" })
 	c.create(claimingSet(2))
 	c.statefulSetIs("db-0=web:1")
-	for _, want := range []string{"FailedCreate: create Claim data-db-1 for Pod db-1 in StatefulSet db failed error: ", "FailedCreate: create Pod db-1 in StatefulSet db failed error: failed to create PVC data-db-1: "} {
+	for _, want := range []string{"FailedCreate: Create Claim data-db-1 for Pod db-1 in StatefulSet db failed error: ", "FailedCreate: Create Pod db-1 in StatefulSet db failed error: failed to create PVC data-db-1: "} {
 		c.eventually("the event "+want, func() bool {
 			return slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, want) && strings.Contains(e, "exceeded quota") })
 		})

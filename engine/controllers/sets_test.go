@@ -297,7 +297,7 @@ func TestStatefulSet(t *testing.T) {
 			t.Errorf("pod %s: %+v, hostname %q", p.Name, p.Labels, p.Spec.Hostname)
 		}
 		c.eventually("its event", func() bool {
-			return slices.Contains(c.events("StatefulSet", "db"), "SuccessfulCreate: create Pod "+p.Name+" in StatefulSet db successful")
+			return slices.Contains(c.events("StatefulSet", "db"), "SuccessfulCreate: Create Pod "+p.Name+" in StatefulSet db successful")
 		})
 	}
 	size := func(n int32) { c.patchStatefulSet(func(set *appsv1.StatefulSet) { set.Spec.Replicas = &n }) }
@@ -355,7 +355,7 @@ func TestStatefulSetParallel(t *testing.T) {
 	foreign := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-1", Labels: map[string]string{"app": "other"}}, Spec: newDeployment("other", 1).Spec.Template.Spec}
 	c.commit(change.Create(foreign, time.Now()), change.Create(newStatefulSet(3, func(set *appsv1.StatefulSet) { set.Spec.PodManagementPolicy = appsv1.ParallelPodManagement }), time.Now()))
 	c.eventually("those whose names are free", func() bool {
-		return len(c.appPods("db")) == 2 && slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, "FailedCreate: create Pod db-") })
+		return len(c.appPods("db")) == 2 && slices.ContainsFunc(c.events("StatefulSet", "db"), func(e string) bool { return strings.HasPrefix(e, "FailedCreate: Create Pod db-") })
 	})
 	c.commit(change.Delete(object.KeyOf(control.Pod, foreign), metav1.DeleteOptions{}, time.Now()))
 	c.statefulSetIs("db-0=web:1 db-1=web:1 db-2=web:1")

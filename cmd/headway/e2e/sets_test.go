@@ -126,7 +126,7 @@ func TestStatefulSet(t *testing.T) {
 	c.Clone.Write("db.yaml", declaredStatefulSet)
 	c.Deployed(c.Clone.Push("a StatefulSet"))
 	contains(t, "get sts", c.Kubectl("get", "sts", "-o", "wide"), "NAME   READY   AGE", "CONTAINERS   IMAGES", "db     2/2")
-	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "Replicas:           2 desired | 2 total", "Pods Status:        2 Running / 0 Waiting / 0 Succeeded / 0 Failed", "create Pod db-1 in StatefulSet db successful")
+	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "Replicas:           2 desired | 2 total", "Pods Status:        2 Running / 0 Waiting / 0 Succeeded / 0 Failed", "Create Pod db-1 in StatefulSet db successful")
 	contains(t, "hostname", c.Kubectl("exec", "db-1", "--", "hostname"), "db-1")
 	c.Eventually(time.Minute, "endpoints with the pods' names", func() error {
 		if got := c.Kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=db", "-o", "jsonpath={.items[*].endpoints[*].hostname}"); !strings.Contains(got, "db-0") || !strings.Contains(got, "db-1") {
@@ -200,7 +200,7 @@ func statefulSetWithClaims(t *testing.T, c *e2e.Cluster) {
 	c.Clone.Write("db.yaml", disk)
 	c.Deployed(c.Clone.Push("claims"))
 	contains(t, "get pvc", c.Kubectl("get", "pvc"), "data-db-0   Bound", "data-db-1   Bound", "headway-local")
-	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "create Claim data-db-0 Pod db-0 in StatefulSet db success", "Volume Claims:", "Name:          data")
+	contains(t, "describe sts", c.Kubectl("describe", "sts", "db"), "Create Claim data-db-0 Pod db-0 in StatefulSet db success", "Volume Claims:", "Name:          data")
 	log := func(pod string) string { return c.Kubectl("exec", pod, "--", "cat", "/data/log") }
 	c.Clone.Replace("db.yaml", "exec sleep 3600", "exec sleep 7200")
 	c.Deployed(c.Clone.Push("for longer, with the same data"))

@@ -64,7 +64,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, in Input, plan P
 			c.tellClaim(set, n, nil)
 		}
 		for _, n := range plan.Create {
-			c.tell(set, "create", podName(set, n.Ordinal))
+			c.tell(set, "Create", podName(set, n.Ordinal))
 		}
 		c.tellRest(set, plan)
 		return nil
@@ -78,7 +78,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, in Input, plan P
 	creations, cause := c.makeClaims(ctx, set, plan.Claims, claims, creations)
 	made, refusal := c.SlowStart(ctx, creations)
 	for _, name := range made {
-		c.tell(set, "create", name)
+		c.tell(set, "Create", name)
 	}
 	if refusal != nil && ctx.Err() == nil {
 		c.failed(set, creations[min(len(made), len(creations)-1)].Key.Name, refusal)
@@ -125,27 +125,26 @@ func (c *controller) tellRest(set *appsv1.StatefulSet, plan Plan) {
 		}
 	}
 	for _, pod := range plan.Delete {
-		c.tell(set, "delete", pod.Name)
+		c.tell(set, "Delete", pod.Name)
 	}
 	for _, pod := range plan.Identify {
-		c.tell(set, "update", pod.Name)
+		c.tell(set, "Update", pod.Name)
 	}
 }
 
 func (c *controller) tell(set *appsv1.StatefulSet, verb, pod string) {
-	reasons := map[string]string{"create": "SuccessfulCreate", "delete": "SuccessfulDelete", "update": "SuccessfulUpdate"}
-	c.Events.Normal(source, set, reasons[verb], "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
+	c.Events.Normal(source, set, "Successful"+verb, "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
 }
 
 func (c *controller) tellClaim(set *appsv1.StatefulSet, n NewClaim, err error) {
 	switch {
 	case err == nil:
-		c.Events.Normal(source, set, "SuccessfulCreate", "create Claim %s Pod %s in StatefulSet %s success", n.Claim.Name, n.Pod, set.Name)
+		c.Events.Normal(source, set, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", n.Claim.Name, n.Pod, set.Name)
 	case !apierrors.IsAlreadyExists(err):
-		c.Events.Warning(source, set, "FailedCreate", "create Claim %s for Pod %s in StatefulSet %s failed error: %v", n.Claim.Name, n.Pod, set.Name, errors.Unwrap(err))
+		c.Events.Warning(source, set, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %v", n.Claim.Name, n.Pod, set.Name, errors.Unwrap(err))
 	}
 }
 
 func (c *controller) failed(set *appsv1.StatefulSet, pod string, err error) {
-	c.Events.Warning(source, set, "FailedCreate", "create Pod %s in StatefulSet %s failed error: %v", pod, set.Name, err)
+	c.Events.Warning(source, set, "FailedCreate", "Create Pod %s in StatefulSet %s failed error: %v", pod, set.Name, err)
 }

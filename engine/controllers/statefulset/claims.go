@@ -106,7 +106,7 @@ func (d *decision) claimed(pod *corev1.Pod, n int, missing bool) bool {
 		if len(leaving) > 1 {
 			why = "[" + strings.Join(leaving, ", ") + "]"
 		}
-		d.Events = append(d.Events, Event{corev1.EventTypeWarning, "FailedCreate", fmt.Sprintf("create Pod %s in StatefulSet %s failed error: %s", meta.Name, d.Set.Name, why)})
+		d.Events = append(d.Events, Event{corev1.EventTypeWarning, "FailedCreate", fmt.Sprintf("Create Pod %s in StatefulSet %s failed error: %s", meta.Name, d.Set.Name, why)})
 	}
 	return len(leaving) == 0
 }
