@@ -322,7 +322,7 @@ func TestReadWriteOncePod(t *testing.T) {
 	}), claiming("one", "data"))
 	c.eventually("the first pod to be ready", func() bool { return control.Ready(c.pod("one")) })
 	c.create(claiming("two", "data"))
-	c.unscheduled("two", "2 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode.")
+	c.unscheduled("two", "2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.")
 	c.remove(podKey("one"))
 	c.eventually("the second pod to be ready", func() bool { return control.Ready(c.pod("two")) })
 }

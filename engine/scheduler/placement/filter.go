@@ -55,7 +55,7 @@ var (
 
 // volumeVerdicts are those about volumes.
 var volumeVerdicts = map[volumes.Refusal]*verdict{
-	volumes.InUse:     {[]string{"node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"}, false, ByPods | ByVolumes},
+	volumes.InUse:     {[]string{"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"}, false, ByPods | ByVolumes},
 	volumes.Gone:      {[]string{"node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"}, true, ByVolumes},
 	volumes.Elsewhere: {[]string{"node(s) didn't match PersistentVolume's node affinity"}, true, ByVolumes},
 	volumes.NotFound:  {[]string{"node(s) didn't find available persistent volumes to bind"}, true, ByVolumes},
