@@ -197,13 +197,13 @@ func (d *decision) partition() int {
 	return int(ptr.Deref(ptr.Deref(d.Set.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{}).Partition, 0))
 }
 
-// shrink deletes what is too much; whether that serves does not matter. It reports whether the next step may be taken.
+// shrink deletes what is too much. It reports whether the next step may be taken.
 func (d *decision) shrink() bool {
 	for _, pod := range d.condemned {
 		d.claimed(pod, ordinal(d.Set, pod), false)
 	}
-	for _, pod := range d.condemned {
-		if pod.DeletionTimestamp == nil {
+	for i, pod := range d.condemned {
+		if pod.DeletionTimestamp == nil && !d.waits(pod, d.condemned[i+1:]) {
 			d.Delete = append(d.Delete, pod)
 		}
 		if d.ordered() {
@@ -211,6 +211,15 @@ func (d *decision) shrink() bool {
 		}
 	}
 	return true
+}
+
+// waits reports whether a pod that is too many and does not serve waits for lower ones
+// that do not. With an old template it may never serve.
+func (d *decision) waits(pod *corev1.Pod, lower []*corev1.Pod) bool {
+	if !d.ordered() || d.available(pod) || d.rolls() && revisionOf(pod) != d.Update && !runs(pod) {
+		return false
+	}
+	return slices.ContainsFunc(lower, func(p *corev1.Pod) bool { return !d.serves(p) })
 }
 
 // update deletes pods of old templates, as many as may be unavailable. Those that serve
