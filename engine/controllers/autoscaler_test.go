@@ -117,10 +117,11 @@ func autoscalerOf(kind, version, name string, metrics ...autoscalingv2.MetricSpe
 	return a
 }
 
-func queueMetric(perPod string) autoscalingv2.MetricSpec {
+// queueMetric wants a pod for each of a queue.
+func queueMetric() autoscalingv2.MetricSpec {
 	return autoscalingv2.MetricSpec{Type: autoscalingv2.ExternalMetricSourceType, External: &autoscalingv2.ExternalMetricSource{
 		Metric: autoscalingv2.MetricIdentifier{Name: "queue"},
-		Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: ptr.To(resource.MustParse(perPod))},
+		Target: autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: new(resource.MustParse("1"))},
 	}}
 }
 
@@ -220,7 +221,7 @@ func TestAutoscalersInTrouble(t *testing.T) {
 	cpu := autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
 		Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To[int32](80)},
 	}}
-	c.commit(change.Create(web, time.Now()), change.Create(autoscalerOf("Deployment", "apps/v1", "web", cpu, queueMetric("1")), time.Now()),
+	c.commit(change.Create(web, time.Now()), change.Create(autoscalerOf("Deployment", "apps/v1", "web", cpu, queueMetric()), time.Now()),
 		change.Create(autoscalerOf("Deployment", "apps/v1", "gone"), time.Now()), change.Create(autoscalerOf("ConfigMap", "v1", "kube-root-ca.crt"), time.Now()))
 	replicas := func(want int32) func() bool { return func() bool { return *c.deployment("web").Spec.Replicas == want } }
 	c.eventually("the queue asks for more", replicas(5))
@@ -259,7 +260,7 @@ func TestAutoscalersInTrouble(t *testing.T) {
 func TestAutoscalingToNone(t *testing.T) {
 	c, l := autoscaled(t)
 	l.set(-1, 2000)
-	a := autoscalerOf("Deployment", "apps/v1", "web", queueMetric("1"))
+	a := autoscalerOf("Deployment", "apps/v1", "web", queueMetric())
 	a.Spec.MinReplicas = new(int32(0))
 	c.commit(change.Create(newDeployment("web", 1), time.Now()), change.Create(a, time.Now()))
 	replicas := func(want int32, typ autoscalingv2.HorizontalPodAutoscalerConditionType, status corev1.ConditionStatus, reason string) {
@@ -317,7 +318,7 @@ func TestAutoscalingOfCustomResources(t *testing.T) {
 	c.commit(change.Create(u, time.Now()))
 	c.commit(change.Create(&corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "f", Labels: map[string]string{"app": "f"}}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
-	}, time.Now()), change.Create(autoscalerOf("Fleet", "example.com/v1", "f", queueMetric("1")), time.Now()))
+	}, time.Now()), change.Create(autoscalerOf("Fleet", "example.com/v1", "f", queueMetric()), time.Now()))
 	c.eventually("the fleet has three", func() bool {
 		n, _, err := unstructured.NestedInt64(c.store.Get(key).(*unstructured.Unstructured).Object, "spec", "size")
 		return err == nil && n == 3

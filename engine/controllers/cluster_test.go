@@ -205,7 +205,7 @@ func (c *cluster) agent(ctx context.Context) error {
 				n := c.ips.Add(1)
 				changes = append(changes, control.Present(change.PatchStatus(ev.Key, func(obj object.Object) bool {
 					p := obj.(*corev1.Pod)
-					p.Status.Phase, p.Status.StartTime = corev1.PodRunning, ptr.To(metav1.Now())
+					p.Status.Phase, p.Status.StartTime = corev1.PodRunning, new(metav1.Now())
 					p.Status.PodIP = fmt.Sprintf("10.244.%d.%d", n/250, n%250+1)
 					p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
 					p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})

@@ -355,7 +355,7 @@ func autoscalerStory() story {
 		edit: func(cfg *controllers.Config) {
 			cfg.Metrics, cfg.AutoscalerSync = &load{cpu: -1, queue: 3000}, 20*time.Millisecond
 		},
-		begin: create(newDeployment("web", 1), autoscalerOf("Deployment", "apps/v1", "web", queueMetric("1"))),
+		begin: create(newDeployment("web", 1), autoscalerOf("Deployment", "apps/v1", "web", queueMetric())),
 		acts: map[string]act{
 			"scale": scaleWeb, "delete a pod": deletePod,
 			"bound": func(c *cluster, t *rapid.T) {

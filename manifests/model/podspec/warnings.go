@@ -111,7 +111,6 @@ func (w *warnings) placement(path *field.Path) {
 	}
 }
 
-// nodeTerm looks at a term of node affinity. Values of one that is required are valid.
 // TermWarnings tells of labels of nodes that others have replaced.
 func TermWarnings(terms []corev1.NodeSelectorTerm, path *field.Path) []string {
 	var w warnings
@@ -121,6 +120,7 @@ func TermWarnings(terms []corev1.NodeSelectorTerm, path *field.Path) []string {
 	return w.told
 }
 
+// nodeTerm looks at a term of node affinity. Values of one that is required are valid.
 func (w *warnings) nodeTerm(term corev1.NodeSelectorTerm, preferred bool, path *field.Path) {
 	for i, e := range term.MatchExpressions {
 		at := path.Child("matchExpressions").Index(i)
