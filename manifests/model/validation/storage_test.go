@@ -1,6 +1,7 @@
 package validation_test
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,9 +42,17 @@ func claimCases(t *testing.T) {
 	update(t, base, cases[claim]{
 		"volume":        {func(c claim) { c.Spec.VolumeName = "v" }, nil},
 		"default class": {func(c claim) { c.Spec.StorageClassName = new("slow") }, nil},
+		"old class":     {func(c claim) { c.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: "slow"} }, []string{`metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "slow": field is immutable`}},
 		"labels":        {func(c claim) { c.Labels = map[string]string{"a": "b"} }, nil},
 		"modes":         {modes(corev1.ReadWriteMany), []string{immutable}},
 		"more, pending": {size("3Gi"), []string{immutable}},
+	})
+	annotated := strings.Replace(base, "name: data,", "name: data, annotations: {volume.beta.kubernetes.io/storage-class: slow},", 1)
+	update(t, annotated, cases[claim]{
+		"field in its place": {func(c claim) { c.Spec.StorageClassName, c.Annotations = new("slow"), nil }, nil},
+		"field beside it":    {func(c claim) { c.Spec.StorageClassName = new("slow") }, nil},
+		"another field":      {func(c claim) { c.Spec.StorageClassName = new("fast") }, []string{immutable}},
+		"nothing":            {func(c claim) { c.Annotations = nil }, []string{`metadata.annotations.volume.beta.kubernetes.io/storage-class: Invalid value: "": field is immutable`}},
 	})
 	bound := `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data, namespace: shop}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 2Gi}}, storageClassName: a, volumeName: v}, status: {phase: Bound, capacity: {storage: 2Gi}}}`
 	update(t, bound, cases[claim]{

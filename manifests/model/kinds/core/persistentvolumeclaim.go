@@ -137,8 +137,14 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	if was.VolumeName == "" {
 		was.VolumeName = rest.VolumeName // the binder sets it
 	}
-	if !volume.PersistentVolumeClaimHasClass(old) {
-		rest.StorageClassName = was.StorageClassName // the default class came later
+	before, annotated := old.Annotations[corev1.BetaStorageClassAnnotation]
+	after := c.Annotations[corev1.BetaStorageClassAnnotation]
+	gets := was.StorageClassName == nil && rest.StorageClassName != nil
+	if gets && (!annotated || *rest.StorageClassName == before) {
+		rest.StorageClassName = nil // the default class came later, or the field takes the annotation's place
+	}
+	if after != before && !(gets && annotated && after == "" && rest.StorageClassName == nil) {
+		errs = append(errs, field.Invalid(rule.Metadata.Child("annotations", corev1.BetaStorageClassAnnotation), after, apivalidation.FieldImmutableErrorMsg))
 	}
 	newSize, oldSize, has := rest.Resources.Requests[corev1.ResourceStorage], was.Resources.Requests[corev1.ResourceStorage], c.Status.Capacity[corev1.ResourceStorage]
 	if c.Status.Phase == corev1.ClaimBound && rest.Resources.Requests != nil {
