@@ -304,6 +304,10 @@ func TestStatefulSet(t *testing.T) {
 	image := func(to string) {
 		c.patchStatefulSet(func(set *appsv1.StatefulSet) { set.Spec.Template.Spec.Containers[0].Image = "example/" + to })
 	}
+	c.commit(change.PatchStatus(statefulSetKey, func(obj object.Object) bool {
+		obj.(*appsv1.StatefulSet).Status.Conditions = []appsv1.StatefulSetCondition{{Type: "Watched", Status: corev1.ConditionTrue}}
+		return true
+	}))
 	size(1)
 	c.statefulSetIs("db-0=web:1")
 	size(3)
@@ -341,6 +345,9 @@ func TestStatefulSet(t *testing.T) {
 	})
 	c.statefulSetIs("db-1=web:3 db-2=web:3 db-3=web:3")
 	c.eventually("no history", func() bool { return len(c.revisionsOf(set)) == 1 })
+	if got := c.statefulSet().Status.Conditions; len(got) != 1 || got[0].Type != "Watched" {
+		t.Errorf("conditions that others set: %+v", got)
+	}
 
 	background := metav1.DeletePropagationBackground
 	c.commit(change.Delete(statefulSetKey, metav1.DeleteOptions{PropagationPolicy: &background}, time.Now()))
