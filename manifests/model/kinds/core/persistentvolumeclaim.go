@@ -143,7 +143,7 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	if gets && (!annotated || *rest.StorageClassName == before) {
 		rest.StorageClassName = nil // the default class came later, or the field takes the annotation's place
 	}
-	if after != before && !(gets && annotated && after == "" && rest.StorageClassName == nil) {
+	if moved := gets && annotated && rest.StorageClassName == nil; after != before && (after != "" || !moved) {
 		errs = append(errs, field.Invalid(rule.Metadata.Child("annotations", corev1.BetaStorageClassAnnotation), after, apivalidation.FieldImmutableErrorMsg))
 	}
 	newSize, oldSize, has := rest.Resources.Requests[corev1.ResourceStorage], was.Resources.Requests[corev1.ResourceStorage], c.Status.Capacity[corev1.ResourceStorage]
