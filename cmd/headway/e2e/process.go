@@ -63,11 +63,7 @@ func (p *Processes) each(prefix string, visit func(pid, program string)) {
 func (p *Processes) CgroupValue(pod, controller, file string) string {
 	p.node.tb.Helper()
 	value := "no container process of the pod found"
-	p.each("sleep", func(pid, _ string) {
-		r := p.node.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
-		if strings.TrimSpace(r.Stdout) != pod {
-			return
-		}
+	p.sleeper(pod, func(pid string) {
 		cgroups, err := os.ReadFile("/proc/" + pid + "/cgroup")
 		if err != nil {
 			p.node.tb.Fatal(err)
@@ -86,6 +82,38 @@ func (p *Processes) CgroupValue(pod, controller, file string) string {
 		}
 	})
 	return value
+}
+
+// Parent is the program whose child the container of a pod is that runs sleep.
+func (p *Processes) Parent(pod string) string {
+	p.node.tb.Helper()
+	parent := "no container process of the pod found"
+	p.sleeper(pod, func(pid string) {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			p.node.tb.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "\nPPid:")
+		above, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+		cmdline, err := os.ReadFile("/proc/" + above + "/cmdline")
+		if err != nil {
+			p.node.tb.Fatal(err)
+		}
+		program, _, _ := strings.Cut(string(cmdline), "\x00")
+		parent = filepath.Base(program)
+	})
+	return parent
+}
+
+// sleeper visits the process of a pod that runs sleep.
+func (p *Processes) sleeper(pod string, visit func(pid string)) {
+	p.node.tb.Helper()
+	p.each("sleep", func(pid, _ string) {
+		r := p.node.Run("", "nsenter", "--uts=/proc/"+pid+"/ns/uts", "hostname")
+		if strings.TrimSpace(r.Stdout) == pod {
+			visit(pid)
+		}
+	})
 }
 
 // PidsCgroup is the directory of the cluster's pods in the cgroups that bound

@@ -27,7 +27,7 @@ spec:
 // undone, and with git-writes it is committed.
 func TestResize(t *testing.T) {
 	t.Parallel()
-	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t))
+	c := e2e.Start(t, "--images-dir", e2e.BusyboxImages(t), "--runtime-handler", "old=io.containerd.runc.v1")
 	c.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
 	c.Clone.Write("declared.yaml", sizedPod)
 	c.Deployed(c.Clone.Push("a pod"))
@@ -68,4 +68,7 @@ func TestResize(t *testing.T) {
 	c.Clone.Replace("declared.yaml", "limits: {cpu: 200m, memory: 24Mi}", "limits: {cpu: 300m, memory: 32Mi}")
 	c.Deployed(c.Clone.Push("what it had"))
 	has("30000", "33554432", "2 300m")
+
+	c.Kubectl("annotate", "-n", "headway-system", "kustomization", "cluster", "headway.dev/git-writes-")
+	boundPods(t, c)
 }

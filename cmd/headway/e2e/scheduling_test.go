@@ -31,7 +31,7 @@ spec:
 
 // On a node with containers: of two pods that keep away from each other one waits
 // until the other is gone, so does one that would make the spread uneven, and an
-// important one has a lesser one end in good order.
+// important one of Git's has a lesser one end in good order, which the plan says before.
 func TestScheduling(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -71,9 +71,12 @@ func TestScheduling(t *testing.T) {
 	most := fmt.Sprintf("%dm", node.Status.Allocatable.Cpu().MilliValue()*3/5)
 	create("lesser", most, "priority: 0")
 	ready("lesser")
-	c.Kubectl("create", "priorityclass", "urgent", "--value=1000")
-	create("important", most, "priorityClassName: urgent")
-	ready("important")
+	// The plan names whom a commit preempts, and the commit does.
+	c.Clone.Git("rm", "-r", "-q", "apps", "kustomization.yaml")
+	c.Clone.Write("important.yaml", "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: urgent}\nvalue: 1000\n---\n"+
+		strings.NewReplacer("NAME", "important, namespace: default", "CPU", most, "RULES", "priorityClassName: urgent", "OUT", dir).Replace(boxed))
+	contains(t, "plan", c.Headway("plan", "--path", c.Clone.Dir).Stdout, "would preempt pod default/lesser (priority 0), which nobody makes again")
+	c.Deployed(c.Clone.Push("Something important"))
 	c.Kubectl("wait", "--for=delete", "pod/lesser", "--timeout=60s")
 	if ended, err := os.ReadFile(filepath.Join(dir, "ended")); err != nil || string(ended) != "first\nsecond\nspread\nlesser\n" {
 		t.Errorf("%q ended in good order (%v)", ended, err)
