@@ -86,10 +86,12 @@ func boundPods(t *testing.T, c *e2e.Cluster) {
 	rollback(t, c)
 	c.Deployed(c.Clone.Git("rev-parse", "HEAD"))
 
-	c.Clone.Replace("boxed.yaml", "runtimeClassName: boxed", "runtimeClassName: none")
+	_, pod, _ := strings.Cut(boxedPod, "---\n")
+	c.Clone.Write("none.yaml", strings.ReplaceAll(pod, "boxed", "none"))
 	r := c.Headway("plan", "--path", c.Clone.Dir)
-	contains(t, "plan", r.Stdout+r.Stderr, `boxed.yaml`, `pod rejected: RuntimeClass "none" not found`)
-	c.Clone.Git("rm", "-q", "-f", "boxed.yaml", "sharing.yaml")
+	contains(t, "plan", r.Stdout+r.Stderr, "none.yaml:", `pods "none" is forbidden: pod rejected: RuntimeClass "none" not found`)
+	c.Clone.Git("rm", "-q", "boxed.yaml", "sharing.yaml")
+	c.Clone.Write("none.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: none, namespace: default}\n")
 	c.Deployed(c.Clone.Push("no bounds"))
 	c.Kubectl("wait", "--for=delete", "pod/boxed", "pod/sharing", "runtimeclass/boxed", "--timeout=60s")
 }
