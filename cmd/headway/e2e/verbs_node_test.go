@@ -59,3 +59,10 @@ func (v verb) top() {
 	v.run("top node", "MEMORY(bytes)", "node-1")
 	v.run("top pod -A", "CPU(cores)")
 }
+
+// autoscale makes a HorizontalPodAutoscaler.
+func (v verb) autoscale() {
+	v.run("autoscale deploy/shared --min=1 --max=2 --name=scaled", "horizontalpodautoscaler.autoscaling/scaled autoscaled")
+	v.run("get hpa scaled", "Deployment/shared")
+	v.run("delete hpa scaled", "deleted")
+}

@@ -262,11 +262,6 @@ func (v verb) auth() {
 	v.run("get role reconciled -o jsonpath={.rules[*].verbs[*]}", "list get")
 }
 
-// autoscale makes a HorizontalPodAutoscaler.
-func (v verb) autoscale() {
-	v.madeOrUnknown("autoscale deploy/shared --min=1 --max=2 --name=absent", "autoscaled")
-}
-
 // madeOrUnknown is for kinds that may not be served: that is the answer then.
 func (v verb) madeOrUnknown(line, made string) bool {
 	v.t.Helper()
