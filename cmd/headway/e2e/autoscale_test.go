@@ -84,10 +84,12 @@ func TestAutoscaling(t *testing.T) {
 	replicas("worker", "2")
 	said := func(args ...string) string { return strings.Join(strings.Fields(c.Kubectl(args...)), " ") }
 	c.Eventually(2*time.Minute, "the rate is limited", func() error {
+		if err := holds(said("get", "hpa", "worker"), "NAME REFERENCE TARGETS MINPODS MAXPODS REPLICAS AGE worker Deployment/worker cpu: ", "%/80% 1 5 2 "); err != nil {
+			return err
+		}
 		return holds(said("describe", "hpa", "worker"), "Reference: Deployment/worker", "resource cpu on pods (as a percentage of request):", "Deployment pods: 2 current / 2 desired",
 			"ScalingLimited True ScaleUpLimit the desired replica count is increasing faster than the maximum scale rate", "SuccessfulRescale")
 	})
-	contains(t, "get hpa", said("get", "hpa", "worker"), "NAME REFERENCE TARGETS MINPODS MAXPODS REPLICAS AGE worker Deployment/worker cpu: ", "%/80% 1 5 2 ")
 	c.Clone.Replace("worker.yaml", "value: 1, periodSeconds: 1200", "value: 2, periodSeconds: 1200")
 	c.Clone.Replace("worker.yaml", "note: first", "note: second")
 	contains(t, "plan", c.Headway("plan", "--path", c.Clone.Dir).Stdout, "spec.replicas is left to HorizontalPodAutoscaler worker")
