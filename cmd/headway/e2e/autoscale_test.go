@@ -68,9 +68,10 @@ func TestAutoscaling(t *testing.T) {
 	replicas("other", "2")
 
 	c.Eventually(2*time.Minute, "kubectl top tells of the load", func() error {
-		out := c.Kubectl("top", "pods", "-l", "app=worker", "--containers", "--no-headers")
-		if f := strings.Fields(out); len(f) < 4 || f[0] != pod || f[1] != "main" || len(strings.TrimSuffix(f[2], "m")) < 2 || !strings.HasSuffix(f[3], "Mi") {
-			return fmt.Errorf("it says %q", out)
+		// It fails as long as there are no figures of the pod.
+		out := c.Run("", "kubectl", "top", "pods", "-l", "app=worker", "--containers", "--no-headers")
+		if f := strings.Fields(out.Stdout); len(f) < 4 || f[0] != pod || f[1] != "main" || len(strings.TrimSuffix(f[2], "m")) < 2 || !strings.HasSuffix(f[3], "Mi") {
+			return fmt.Errorf("it says %+v", out)
 		}
 		return nil
 	})
