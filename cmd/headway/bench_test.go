@@ -216,9 +216,11 @@ type appliedLog struct {
 	faults []string
 }
 
-func (l *appliedLog) Enabled(context.Context, slog.Level) bool { return true }
-func (l *appliedLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
-func (l *appliedLog) WithGroup(string) slog.Handler            { return l }
+func (l *appliedLog) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo // below, libraries describe each request at length
+}
+func (l *appliedLog) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *appliedLog) WithGroup(string) slog.Handler      { return l }
 
 func (l *appliedLog) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()

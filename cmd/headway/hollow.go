@@ -33,7 +33,7 @@ type hollowOptions struct {
 	server, prefix, cpu, memory, labels string
 	taints                              []string
 	runFor                              time.Duration
-	keep                                bool
+	keep, ownWatches                    bool
 }
 
 func newHollow(opts *cli.Options) *cobra.Command {
@@ -52,7 +52,9 @@ no pod lands there that does not tolerate it; --taint '' removes it, and then ev
 pod may. Containers run until they are stopped; those of pods with restartPolicy
 Never or OnFailure exit with 0 after --run-for, init containers at once. Probes
 succeed; logs, exec and port-forward are not served, no events are written for
-containers, and volumes and images are not looked at.
+containers, and volumes and images are not looked at. All nodes share one connection
+and two watches, which take a server and this process less than agents do that have
+their own; with --own-watches each node has.
 
 Ctrl-C removes the nodes from the API, and 40 seconds later the server deletes the
 pods that were on them, as with every node that is gone; with --keep the nodes stay,
@@ -75,6 +77,7 @@ Exit code 0: it was interrupted. 1: something failed.`,
 	f.StringVar(&flags.labels, "labels", "", "labels of the nodes, as key=value,...")
 	f.StringSliceVar(&flags.taints, "taint", []string{hollow.Label + "=true:NoSchedule"}, "taint of the nodes, as key[=value]:effect (repeatable); empty for none")
 	f.DurationVar(&flags.runFor, "run-for", time.Second, "how long containers run that are not always restarted")
+	f.BoolVar(&flags.ownWatches, "own-watches", false, "watch each node and its pods apart, as agents of machines do, instead of all by two watches")
 	f.BoolVar(&flags.keep, "keep", false, "leave the nodes in the API at the end")
 	return cmd
 }
@@ -82,7 +85,7 @@ Exit code 0: it was interrupted. 1: something failed.`,
 // config checks the flags.
 func (o *hollowOptions) config(opts *cli.Options) (hollow.Config, error) {
 	cfg := hollow.Config{
-		Nodes: o.nodes, Prefix: o.prefix, RunFor: o.runFor, Version: kube.Get().GitVersion,
+		Nodes: o.nodes, Prefix: o.prefix, RunFor: o.runFor, OwnWatches: o.ownWatches, Version: kube.Get().GitVersion,
 		Log: slog.New(slog.NewTextHandler(opts.Err, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	switch {

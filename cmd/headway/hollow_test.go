@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,24 @@ func total(count map[string]int) int {
 	return n
 }
 
+// watches is how many watches of a resource the server serves.
+func (s *story) watches(resource string) int {
+	s.t.Helper()
+	_, text := s.ask("", http.MethodGet, "/metrics", "", nil)
+	all := 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "apiserver_longrunning_requests{") || !strings.Contains(line, `resource="`+resource+`"`) || !strings.Contains(line, `verb="WATCH"`) {
+			continue
+		}
+		n, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1 : len(line)-1])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all += n
+	}
+	return all
+}
+
 // The command runs what a commit wants on nodes that only pretend: a Deployment is
 // rolled, a Job comes to its end, and Ctrl-C leaves no nodes.
 func TestHollow(t *testing.T) {
@@ -88,12 +107,15 @@ func TestHollow(t *testing.T) {
 	var out, errOut bytes.Buffer
 	var code int
 	wg.Go(func() {
-		code = run(ctx, []string{"headway", "--data-dir", s.Cfg.DataDir, "hollow", "--nodes", "4", "--labels", "pool=try", "--run-for", "10ms"}, strings.NewReader(""), &out, &errOut)
+		code = run(ctx, []string{"headway", "--data-dir", s.Cfg.DataDir, "hollow", "--nodes", "4", "--labels", "pool=try", "--run-for", "10ms", "--own-watches"}, strings.NewReader(""), &out, &errOut)
 	})
 	defer wg.Wait()
 	defer interrupt()
 
 	s.eventually("four nodes are ready", func() bool { return s.readyNodes() == 4 })
+	for _, resource := range []string{"nodes", "pods"} {
+		s.eventually("each watches for itself", func() bool { return s.watches(resource) >= 4 })
+	}
 	s.deployed(s.push(hollowWorkload("web:1", 12)))
 	first := s.ready("web:1")
 	if names := slices.Sorted(maps.Keys(first)); total(first) != 12 || fmt.Sprint(names) != "[hollow-0 hollow-1 hollow-2 hollow-3]" {

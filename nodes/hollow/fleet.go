@@ -16,12 +16,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/manifests/loop"
 	"headway.dev/nodes/machine"
+	"headway.dev/nodes/objects"
 	"headway.dev/nodes/status"
 )
 
@@ -41,6 +43,9 @@ type Config struct {
 	// RunFor is how long containers run that are not always restarted; then they
 	// exit with 0. Init containers are done at once.
 	RunFor time.Duration
+	// OwnWatches makes each node watch itself and its pods, as the agents of machines
+	// do, instead of sharing the fleet's two watches.
+	OwnWatches bool
 	// Version is the kubelet version to report.
 	Version string
 	// Registered, if set, is called with each node that has been registered, and how
@@ -58,6 +63,8 @@ type Fleet struct {
 	nodes    []*node
 	byName   map[string]*node
 	discards *discards
+	// The watches of all nodes, unless each has its own.
+	ownNodes, ownPods *feed
 
 	registered atomic.Int64
 	addresses  atomic.Uint32
@@ -92,6 +99,8 @@ func New(cfg Config) (*Fleet, error) {
 		Name: "pretend to run pod", Workers: 2 * goruntime.NumCPU(), Backoff: loop.Backoff{First: 50 * time.Millisecond, Last: 5 * time.Second},
 		Look: func(_ context.Context, uid types.UID) (time.Duration, error) { return f.look(uid), nil },
 	})
+	f.ownNodes = newFeed(false, func(obj any) string { return obj.(*corev1.Node).Name })
+	f.ownPods = newFeed(true, func(obj any) string { return obj.(*corev1.Pod).Spec.NodeName })
 	for i := range cfg.Nodes {
 		n := newNode(f, i)
 		f.nodes, f.byName[n.name] = append(f.nodes, n), n
@@ -115,6 +124,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	group.Go(func() error {
 		return guard.Loop(ctx, "watch volumes", func(ctx context.Context) error { f.discards.follow(ctx); return nil })
 	})
+	if !f.cfg.OwnWatches {
+		f.watch(ctx, group)
+	}
 	turns := make(chan struct{}, registering)
 	for _, n := range f.nodes {
 		group.Go(func() error {
@@ -125,6 +137,24 @@ func (f *Fleet) Run(ctx context.Context) error {
 		return fmt.Errorf("hollow nodes: %w", err)
 	}
 	return nil
+}
+
+// watch follows the API for all nodes. Pods that are bound elsewhere come along:
+// no selector tells them apart.
+func (f *Fleet) watch(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error {
+		return guard.Loop(ctx, "watch hollow nodes", func(ctx context.Context) error {
+			objects.Follow(ctx, f.cfg.Client, hollowNodes{f.cfg.Client.CoreV1().Nodes()}, "", &corev1.Node{}, f.ownNodes, "hollow-nodes")
+			return nil
+		})
+	})
+	group.Go(func() error {
+		return guard.Loop(ctx, "watch pods of hollow nodes", func(ctx context.Context) error {
+			bound := fields.OneTermNotEqualSelector("spec.nodeName", "").String()
+			objects.Follow(ctx, f.cfg.Client, f.cfg.Client.CoreV1().Pods(metav1.NamespaceAll), bound, &corev1.Pod{}, f.ownPods, "hollow-pods")
+			return nil
+		})
+	})
 }
 
 // Names are the names of the nodes.

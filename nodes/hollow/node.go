@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	"headway.dev/manifests/guard"
 	"headway.dev/nodes/objects"
@@ -82,14 +83,16 @@ func (n *node) run(ctx context.Context, turns chan struct{}) {
 // live registers the node and follows its pods until ctx ends.
 func (n *node) live(ctx context.Context, turns chan struct{}) {
 	cfg := &n.fleet.cfg
-	labels := map[string]string{Label: "true"}
+	labels := map[string]string{}
 	maps.Copy(labels, cfg.Labels)
+	labels[Label] = "true"
 	no := func() bool { return false }
 	self := registration.New(registration.Config{
 		NodeName: n.name, NodeIP: n.ip, Client: cfg.Client, Labels: labels, VolumesDir: volumesDir, Taints: cfg.Taints, MaxPods: int(cfg.Capacity.Pods().Value()),
 		Version: cfg.Version, RuntimeVersion: "hollow://" + cfg.Version, Machine: n.fleet.machine,
 		Images:         func(context.Context) ([]runtime.ImageInfo, error) { return nil, nil },
 		MemoryPressure: no, DiskPressure: no, Log: cfg.Log,
+		Follow: n.follow(),
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -115,10 +118,25 @@ func (n *node) begin(ctx context.Context, self *registration.Node, group *errgro
 	}
 	cfg.Registered(n.name, int(n.fleet.registered.Add(1)))
 	return guard.Loop(ctx, "watch pods", func(ctx context.Context) error {
+		store := &podStore{node: n, ctx: ctx}
+		if !cfg.OwnWatches {
+			n.fleet.ownPods.follow(ctx, n.name, store)
+			return nil
+		}
 		selector := fields.OneTermEqualSelector("spec.nodeName", n.name).String()
-		objects.Follow(ctx, cfg.Client, cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, &podStore{node: n, ctx: ctx}, "hollow-pods")
+		objects.Follow(ctx, cfg.Client, cfg.Client.CoreV1().Pods(metav1.NamespaceAll), selector, &corev1.Pod{}, store, "hollow-pods")
 		return nil
 	})
+}
+
+// follow is how the node sees its own object; nil is by a watch of its own.
+func (n *node) follow() func(context.Context, cache.ReflectorStore) {
+	if n.fleet.cfg.OwnWatches {
+		return nil
+	}
+	return func(ctx context.Context, store cache.ReflectorStore) {
+		n.fleet.ownNodes.follow(ctx, n.name, store)
+	}
 }
 
 // podStore hands on what the node's reflector sees.
@@ -138,6 +156,9 @@ func (s *podStore) Delete(obj any) error {
 
 func (s *podStore) changed(obj any) {
 	p := obj.(*corev1.Pod)
+	if p.ManagedFields != nil { // else others may already read it
+		p.ManagedFields = nil // it is most of a pod, and no node reads it
+	}
 	guard.Do(s.ctx, "take up pod "+pod.Describe(p), func() { s.node.fleet.changed(s.node, p) })
 }
 

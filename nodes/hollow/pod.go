@@ -30,7 +30,6 @@ type hollowPod struct {
 
 // changed takes a newer version of a pod.
 func (f *Fleet) changed(n *node, p *corev1.Pod) {
-	p.ManagedFields = nil // it is most of a pod, and no node reads it
 	f.mu.Lock()
 	have := f.pods[p.UID]
 	if have == nil {

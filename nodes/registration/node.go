@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/utils/clock"
 
@@ -72,7 +73,10 @@ type Config struct {
 	// MemoryPressure and DiskPressure report whether the node's conditions are
 	// true. Without MemoryPressure the machine is asked.
 	MemoryPressure, DiskPressure func() bool
-	Log                          *slog.Logger
+	// Follow keeps a store equal to the Node object until ctx ends; nil does so by a
+	// watch of its own.
+	Follow func(ctx context.Context, store cache.ReflectorStore)
+	Log    *slog.Logger
 }
 
 // Node is this node's object in the API.
@@ -85,6 +89,12 @@ type Node struct {
 func New(cfg Config) *Node {
 	if cfg.MemoryPressure == nil {
 		cfg.MemoryPressure = cfg.Machine.MemoryPressure
+	}
+	if cfg.Follow == nil {
+		cfg.Follow = func(ctx context.Context, store cache.ReflectorStore) {
+			selector := fields.OneTermEqualSelector("metadata.name", cfg.NodeName).String()
+			objects.Follow(ctx, cfg.Client, cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, store, "node-self")
+		}
 	}
 	return &Node{cfg: cfg}
 }
@@ -118,7 +128,7 @@ func (n *Node) Register(ctx context.Context, group *errgroup.Group) error {
 	status.podCIDR = node.Spec.PodCIDR
 	status.report(ctx, true)
 	group.Go(func() error {
-		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { n.watchSelf(ctx, status); return nil })
+		return guard.Loop(ctx, "watch the node", func(ctx context.Context) error { n.cfg.Follow(ctx, selfStore{status}); return nil })
 	})
 	group.Go(func() error {
 		return guard.Loop(ctx, "keep the node's status", func(ctx context.Context) error { status.run(ctx); return nil })
@@ -217,11 +227,8 @@ func (n *Node) awaitPodCIDR(ctx context.Context) (*corev1.Node, error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	selector := fields.OneTermEqualSelector("metadata.name", n.cfg.NodeName).String()
 	wg.Go(func() {
-		guard.Do(ctx, "wait for the node's pod CIDR", func() {
-			objects.Follow(ctx, n.cfg.Client, n.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, nodeStore{found}, "node-self")
-		})
+		guard.Do(ctx, "wait for the node's pod CIDR", func() { n.cfg.Follow(ctx, nodeStore{found}) })
 	})
 	select {
 	case node := <-found:
@@ -258,6 +265,9 @@ func (s nodeStore) look(obj any) {
 // renewLease keeps the node's Lease fresh: the cheap part of the heartbeat.
 func (n *Node) renewLease(ctx context.Context, uid *atomic.Pointer[types.UID]) {
 	own := func(l *coordinationv1.Lease) error {
+		// Nobody asks which client set a field of a node's lease, and to know it costs
+		// more than the rest of a renewal: the record is reset.
+		l.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.cfg.NodeName, UID: *uid.Load()}}
 		return nil
 	}

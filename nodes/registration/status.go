@@ -11,11 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/guard"
-	"headway.dev/nodes/objects"
 	"headway.dev/nodes/wait"
 )
 
@@ -165,12 +163,6 @@ func reported(want, have corev1.NodeStatus) bool {
 	}
 	return equality.Semantic.DeepEqual(want.NodeInfo, have.NodeInfo) && want.DaemonEndpoints == have.DaemonEndpoints &&
 		equality.Semantic.DeepEqual(want.Images, have.Images) && equality.Semantic.DeepEqual(want.RuntimeHandlers, have.RuntimeHandlers)
-}
-
-// watchSelf follows the Node object.
-func (n *Node) watchSelf(ctx context.Context, s *nodeStatus) {
-	selector := fields.OneTermEqualSelector("metadata.name", n.cfg.NodeName).String()
-	objects.Follow(ctx, n.cfg.Client, n.cfg.Client.CoreV1().Nodes(), selector, &corev1.Node{}, selfStore{s}, "node-self")
 }
 
 // selfStore passes the API's Node on to its status.
