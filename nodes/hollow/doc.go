@@ -8,7 +8,8 @@
 // to say so.
 //
 // Shared by all nodes of a [Fleet] are the watches, unless each is to have its own,
-// the queue of pods to look at, the writer of statuses, and the watch of volumes.
+// the moments at which leases are renewed, the queue of pods to look at, the writer of
+// statuses, and the watch of volumes.
 //
 //	API ──watch──▶ feed ──▶ node (one for each) ──▶ Fleet.pods ──▶ Fleet.keys
 //	                                                                  │ pod.Decide ─▶ steps ─▶ runtime.Pod in memory

@@ -66,6 +66,7 @@ type Fleet struct {
 	// The watches of all nodes, unless each has its own.
 	ownNodes, ownPods *feed
 
+	pulse      pulse
 	registered atomic.Int64
 	addresses  atomic.Uint32
 

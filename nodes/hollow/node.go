@@ -88,7 +88,7 @@ func (n *node) live(ctx context.Context, turns chan struct{}) {
 	labels[Label] = "true"
 	no := func() bool { return false }
 	self := registration.New(registration.Config{
-		NodeName: n.name, NodeIP: n.ip, Client: cfg.Client, Labels: labels, VolumesDir: volumesDir, Taints: cfg.Taints, MaxPods: int(cfg.Capacity.Pods().Value()),
+		NodeName: n.name, NodeIP: n.ip, Client: together{cfg.Client, &n.fleet.pulse}, Labels: labels, VolumesDir: volumesDir, Taints: cfg.Taints, MaxPods: int(cfg.Capacity.Pods().Value()),
 		Version: cfg.Version, RuntimeVersion: "hollow://" + cfg.Version, Machine: n.fleet.machine,
 		Images:         func(context.Context) ([]runtime.ImageInfo, error) { return nil, nil },
 		MemoryPressure: no, DiskPressure: no, Log: cfg.Log,
