@@ -64,6 +64,7 @@ var never = map[string]map[health.Status]string{
 	"HorizontalPodAutoscaler": {health.Failed: "figures that are missing can come"},
 	"PersistentVolumeClaim":   {health.Failed: "a volume can come, as kstatus has it"},
 	"PersistentVolume":        {health.InProgress: "it is Current before it is bound, as kstatus has it", health.Failed: "as InProgress"},
+	"VolumeAttachment":        {health.InProgress: "its attacher tells of it, kstatus does not", health.Failed: "as InProgress"},
 	"Service":                 {health.Failed: "its addresses are allotted with the request that creates it"},
 	"CertificateSigningRequest": {
 		health.InProgress: "whether somebody approves of it says nothing of what declares it", health.Failed: "as InProgress",

@@ -21,6 +21,9 @@ var given = map[string]struct{ in, want string }{
 	"storage class, own values": {
 		in: `{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: s}, provisioner: example.com/disks, reclaimPolicy: Retain, volumeBindingMode: WaitForFirstConsumer}`,
 	},
+	"volume attachment": {
+		in: `{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, metadata: {name: a}, spec: {attacher: csi.example.com, nodeName: n1, source: {persistentVolumeName: disk}}, status: {attached: false}}`,
+	},
 	"runtime class, own values": {
 		in: `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: r}, handler: kata, overhead: {podFixed: {cpu: 1m}}, scheduling: {nodeSelector: {a: b}, tolerations: [{key: a, operator: Exists}]}}`,
 	},

@@ -16,6 +16,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	storagemigrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -270,6 +271,8 @@ func setCondition(obj object.Object, typ string) {
 		obj.Status.Conditions = []metav1.Condition{{Type: typ}}
 	case *corev1.PersistentVolume: // which has none
 		obj.Status.Reason = typ
+	case *storagev1.VolumeAttachment: // which has none
+		obj.Status.AttachmentMetadata = map[string]string{"condition": typ}
 	case *corev1.PersistentVolumeClaim:
 		obj.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimConditionType(typ)}}
 	case *corev1.ResourceQuota: // which has none
@@ -323,6 +326,8 @@ func condition(obj object.Object) string {
 		return obj.Status.Conditions[0].Type
 	case *corev1.PersistentVolume:
 		return obj.Status.Reason
+	case *storagev1.VolumeAttachment:
+		return obj.Status.AttachmentMetadata["condition"]
 	case *corev1.PersistentVolumeClaim:
 		return string(obj.Status.Conditions[0].Type)
 	case *corev1.ResourceQuota:

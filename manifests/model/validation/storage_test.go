@@ -127,3 +127,41 @@ func storageClassCases(t *testing.T) {
 		"mode":        {func(c class) { c.VolumeBindingMode = new(storagev1.VolumeBindingWaitForFirstConsumer) }, []string{`volumeBindingMode: Invalid value: "WaitForFirstConsumer": field is immutable`}},
 	})
 }
+
+func attachmentCases(t *testing.T) {
+	t.Helper()
+	type attachment = *storagev1.VolumeAttachment
+	const one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+	base := `{apiVersion: storage.k8s.io/v1, kind: VolumeAttachment, metadata: {name: a}, spec: {attacher: csi.example.com, nodeName: n1, source: {persistentVolumeName: disk}}}`
+	create(t, base, cases[attachment]{
+		"no attacher":   {func(a attachment) { a.Spec.Attacher = "" }, []string{"spec.attacher: Required value"}},
+		"attacher":      {func(a attachment) { a.Spec.Attacher = "a_b" }, []string{`spec.attacher: Invalid value: "a_b": ` + subdomain}},
+		"upper case":    {func(a attachment) { a.Spec.Attacher = "CSI.example.com" }, nil},
+		"long attacher": {func(a attachment) { a.Spec.Attacher = strings.Repeat("a", 64) }, []string{"spec.attacher: Too long: may not be more than 63 bytes"}},
+		"no source":     {func(a attachment) { a.Spec.Source.PersistentVolumeName = nil }, []string{"spec.source: Required value: " + one}},
+		"two sources": {func(a attachment) { a.Spec.Source.InlineVolumeSpec = &corev1.PersistentVolumeSpec{} }, []string{
+			"spec.source.inlineVolumeSpec: Forbidden: not supported yet: volumes of pods are not moved to CSI drivers; name a PersistentVolume",
+			"spec.source: Forbidden: " + one,
+		}},
+		"empty volume": {func(a attachment) { a.Spec.Source.PersistentVolumeName = new("") }, []string{
+			"spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName",
+		}},
+		"volume": {func(a attachment) { a.Spec.Source.PersistentVolumeName = new("Disk") }, []string{`spec.source.persistentVolumeName: Invalid value: "Disk": ` + subdomain}},
+		"node":   {func(a attachment) { a.Spec.NodeName = "N1" }, []string{`spec.nodeName: Invalid value: "N1": ` + subdomain}},
+	})
+	update(t, base, cases[attachment]{
+		"labels": {func(a attachment) { a.Labels = map[string]string{"a": "b"} }, nil},
+		"spec":   {func(a attachment) { a.Spec.NodeName = "n2" }, []string{`spec: Invalid value: {"attacher":"csi.example.com","source":{"persistentVolumeName":"disk"},"nodeName":"n2"}: field is immutable`}},
+	})
+	updateStatus(t, base, cases[attachment]{
+		"attached": {func(a attachment) {
+			a.Status.Attached = true
+			a.Status.AttachmentMetadata = map[string]string{"device": "sdb"}
+		}, nil},
+		"metadata": {func(a attachment) {
+			a.Status.AttachmentMetadata = map[string]string{"a": strings.Repeat("b", 256*1024)}
+		}, []string{"status.attachmentMetadata: Too long: may not be more than 262144 bytes"}},
+		"message": {func(a attachment) { a.Status.AttachError = &storagev1.VolumeError{Message: strings.Repeat("b", 1025)} }, []string{"status.attachError.message: Too long: may not be more than 262144 bytes"}},
+		"code":    {func(a attachment) { a.Status.DetachError = &storagev1.VolumeError{ErrorCode: new(int32(-1))} }, []string{"status.detachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive"}},
+	})
+}

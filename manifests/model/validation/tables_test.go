@@ -41,6 +41,7 @@ var tables = map[string]func(t *testing.T){
 	"Pod":                                 podCases,
 	"PersistentVolume":                    persistentVolumeCases,
 	"PersistentVolumeClaim":               claimCases,
+	"VolumeAttachment.storage.k8s.io":     attachmentCases,
 	"StorageClass.storage.k8s.io":         storageClassCases,
 	"PodDisruptionBudget.policy":          budgetCases,
 	"HorizontalPodAutoscaler.autoscaling": autoscalerCases,

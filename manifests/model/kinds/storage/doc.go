@@ -11,5 +11,5 @@ import (
 // Group is the kinds of storage.k8s.io/v1.
 var Group = kind.Group{
 	AddToScheme: storagev1.AddToScheme,
-	Kinds:       []*kind.Kind{storageClass},
+	Kinds:       []*kind.Kind{storageClass, volumeAttachment},
 }
