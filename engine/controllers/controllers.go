@@ -156,6 +156,7 @@ func New(cfg Config) (*Controllers, error) {
 		cronjob.New(as("cronjob-controller")),
 		job.NewTTL(as("ttl-after-finished-controller")),
 		volume.New(as("persistent-volume-binder")),
+		volume.NewEphemeral(as("ephemeral-volume-controller")),
 		volume.NewClaimProtection(as("pvc-protection-controller")),
 		volume.NewVolumeProtection(as("pv-protection-controller")),
 		resourcequota.New(as("resourcequota-controller"), cfg.QuotaSync),

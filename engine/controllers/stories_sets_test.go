@@ -231,6 +231,11 @@ func volumesStory() story {
 			"use it":         func(c *cluster, t *rapid.T) { i := number(t); missing(c, podKey(db(i)), claiming(db(i), data(i))) },
 			"use it no more": func(c *cluster, t *rapid.T) { c.end(podKey(db(number(t)))) },
 			"claim no more":  func(c *cluster, t *rapid.T) { c.end(claimKey(data(number(t)))) },
+			"have one of its own": func(c *cluster, t *rapid.T) {
+				name := fmt.Sprint("own-", number(t))
+				missing(c, podKey(name), scratching(name))
+			},
+			"have none": func(c *cluster, t *rapid.T) { c.end(podKey(fmt.Sprint("own-", number(t)))) },
 			"claim a disk": func(c *cluster, t *rapid.T) {
 				i := number(t)
 				missing(c, claimKey(fmt.Sprint("disk-", i)), newClaim(fmt.Sprint("disk-", i), "1Gi", ofClass("disks")))
@@ -253,6 +258,13 @@ func volumesStory() story {
 					return fmt.Errorf("claim %d waits for its pod", i)
 				case claim != nil && pod != nil && (claim.Status.Phase != corev1.ClaimBound || !control.Ready(pod)):
 					return fmt.Errorf("claim %d is %s, its pod %+v", i, claim.Status.Phase, pod.Status)
+				}
+				own := fmt.Sprint("own-", i)
+				switch claim, pod := c.claim(own+"-data"), c.pod(own); {
+				case pod == nil && claim != nil:
+					return fmt.Errorf("the claim of %s is left", own)
+				case pod != nil && (claim == nil || !metav1.IsControlledBy(claim, pod) || claim.Status.Phase != corev1.ClaimBound || !control.Ready(pod)):
+					return fmt.Errorf("%s is %+v, its claim %+v", own, pod.Status, claim)
 				}
 				if disk := c.claim(fmt.Sprint("disk-", i)); disk != nil && disk.Status.Phase == corev1.ClaimPending {
 					waiting++

@@ -327,6 +327,41 @@ func TestReadWriteOncePod(t *testing.T) {
 	c.eventually("the second pod to be ready", func() bool { return control.Ready(c.pod("two")) })
 }
 
+// scratching is a pod with a claim of its own.
+func scratching(name string) *corev1.Pod {
+	p := claiming(name, "")
+	p.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: &corev1.PersistentVolumeClaimTemplate{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"kind": "scratch"}, Annotations: map[string]string{"a": "b"}},
+		Spec:       newClaim("", "1Gi", ofClass(storage.LocalClass)).Spec,
+	}}}
+	return p
+}
+
+// A pod's own claim is made for it, belongs to it, and goes with it; somebody else's claim
+// of that name is not taken for it.
+func TestEphemeralVolumes(t *testing.T) {
+	c := start(t, 1)
+	c.create(scratching("db"))
+	c.eventually("the pod to be ready", func() bool { return control.Ready(c.pod("db")) })
+	claim, pod := c.claim("db-data"), c.pod("db")
+	if !metav1.IsControlledBy(claim, pod) || claim.Labels["kind"] != "scratch" || claim.Annotations["a"] != "b" || claim.Status.Phase != corev1.ClaimBound {
+		t.Errorf("the claim is %+v", claim)
+	}
+	c.remove(podKey("db"))
+	c.eventually("the claim to go", func() bool { return c.claim("db-data") == nil })
+	c.eventually("the volume to be given up", func() bool {
+		pv := c.volume(claim.Spec.VolumeName)
+		return pv == nil || pv.DeletionTimestamp != nil
+	})
+
+	c.create(newClaim("web-data", "1Gi"), scratching("web"))
+	const foreign = "PVC default/web-data was not created for pod default/web (pod is not owner)"
+	c.unscheduled("web", foreign)
+	c.told("Pod", "web", "FailedBinding: ephemeral volume data: "+foreign)
+	c.remove(claimKey("web-data"))
+	c.eventually("the pod to be ready, with its own", func() bool { return control.Ready(c.pod("web")) })
+}
+
 // A claim that was there before there was a default class gets it.
 func TestLateDefaultClass(t *testing.T) {
 	c := start(t, 1)

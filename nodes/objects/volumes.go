@@ -15,15 +15,17 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-helpers/storage/ephemeral"
 
 	"headway.dev/manifests/model/kinds/storage"
+	"headway.dev/manifests/model/podspec"
 )
 
-// Volume returns the volume that a claim is bound to. It asks the API: a pod needs it
-// once.
-func (o *Cache) Volume(ctx context.Context, namespace, claim string) (*corev1.PersistentVolume, error) {
-	fail := func(err error) error { return fmt.Errorf("error processing PVC %s/%s: %w", namespace, claim, err) }
-	c, err := o.client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, claim, metav1.GetOptions{})
+// Volume returns the volume that a claim of a pod is bound to. It asks the API: a pod
+// needs it once.
+func (o *Cache) Volume(ctx context.Context, pod *corev1.Pod, claim string) (*corev1.PersistentVolume, error) {
+	fail := func(err error) error { return fmt.Errorf("error processing PVC %s/%s: %w", pod.Namespace, claim, err) }
+	c, err := o.client.CoreV1().PersistentVolumeClaims(pod.Namespace).Get(ctx, claim, metav1.GetOptions{})
 	switch {
 	case err != nil:
 		return nil, fail(fmt.Errorf("failed to fetch PVC from API server: %w", err))
@@ -31,6 +33,11 @@ func (o *Cache) Volume(ctx context.Context, namespace, claim string) (*corev1.Pe
 		return nil, fail(errors.New("PVC is being deleted"))
 	case c.Status.Phase != corev1.ClaimBound || c.Spec.VolumeName == "":
 		return nil, fail(errors.New("PVC is not bound"))
+	}
+	if podspec.OwnVolume(pod, claim) != nil {
+		if err := ephemeral.VolumeIsForPod(pod, c); err != nil {
+			return nil, fail(err)
+		}
 	}
 	pv, err := o.client.CoreV1().PersistentVolumes().Get(ctx, c.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {

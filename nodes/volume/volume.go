@@ -29,6 +29,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/storage/ephemeral"
 
 	"headway.dev/nodes/pod"
 	"headway.dev/nodes/runtime"
@@ -94,6 +95,8 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 		return err
 	case v.PersistentVolumeClaim != nil:
 		return m.persistent(p, v.PersistentVolumeClaim.ClaimName, dir, facts)
+	case v.Ephemeral != nil:
+		return m.persistent(p, ephemeral.VolumeClaimName(p, v), dir, facts)
 	case v.EmptyDir != nil:
 		return m.emptyDir(p, v.EmptyDir, dir, facts)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
@@ -114,7 +117,7 @@ func (m *Manager) setup(p *corev1.Pod, v *corev1.Volume, facts pod.Facts) error 
 		}
 		return files.write(dir, fsGroup(p))
 	default:
-		return errors.New("this volume type is not supported: use configMap, secret, downwardAPI, projected, emptyDir, hostPath or persistentVolumeClaim")
+		return errors.New("this volume type is not supported: use configMap, secret, downwardAPI, projected, emptyDir, hostPath, persistentVolumeClaim or ephemeral")
 	}
 }
 
@@ -170,7 +173,7 @@ func (m *Manager) Mounts(p *corev1.Pod, c *corev1.Container, expand func(string)
 		if v.HostPath != nil {
 			source = v.HostPath.Path
 		}
-		if v.PersistentVolumeClaim != nil {
+		if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
 			var err error
 			if source, err = os.Readlink(source); err != nil {
 				return nil, fmt.Errorf("find volume %q: %w", v.Name, err)

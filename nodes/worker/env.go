@@ -58,7 +58,7 @@ func (a *Env) facts(ctx context.Context, p *corev1.Pod, observed runtime.Pod) po
 			return a.Objects.ConfigMap(ctx, p.UID, p.Namespace, name)
 		},
 		Secret: func(name string) (*corev1.Secret, error) { return a.Objects.Secret(ctx, p.UID, p.Namespace, name) },
-		Volume: func(claim string) (*corev1.PersistentVolume, error) { return a.Objects.Volume(ctx, p.Namespace, claim) },
+		Volume: func(claim string) (*corev1.PersistentVolume, error) { return a.Objects.Volume(ctx, p, claim) },
 		Token: func(audience string, seconds int64) (string, error) {
 			return a.Tokens.Get(ctx, p, audience, seconds)
 		},

@@ -32,14 +32,17 @@ spec:
       terminationGracePeriodSeconds: 1
       volumes:
       - {name: data, persistentVolumeClaim: {claimName: data}}
+      - name: scratch
+        ephemeral: {volumeClaimTemplate: {metadata: {labels: {kind: scratch}}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 10Mi}}}}}
       containers:
       - name: main
         image: "headway.dev/test/busybox:1"
-        command: [sh, -c, "echo first >> /data/log; cat /data/log; trap exit TERM; while :; do sleep 1; done"]
+        command: [sh, -c, "echo first >> /data/log; echo first >> /scratch/log; cat /data/log; trap exit TERM; while :; do sleep 1; done"]
         securityContext: {runAsUser: 4712}
         volumeMounts:
         - {name: data, mountPath: /data}
         - {name: data, mountPath: /part, subPath: some/part}
+        - {name: scratch, mountPath: /scratch}
 `
 
 // A commit with a claim and its pods runs on a fresh machine with nothing installed: the
@@ -74,6 +77,16 @@ func TestClaims(t *testing.T) {
 		}
 	}
 	holds("log", "first\n")
+	scratch := func(content string) (volume string) {
+		t.Helper()
+		pod := c.Kubectl("get", "pods", "-l", "app=db", "-o", "jsonpath={.items[0].metadata.name}")
+		volume = c.Kubectl("get", "pvc", pod+"-scratch", "-o", "jsonpath={.spec.volumeName}")
+		got, err := os.ReadFile(filepath.Join(c.DataDir, "volumes", volume, "log"))
+		if err != nil || string(got) != content {
+			t.Errorf("the volume of %s has %q, %v; want %q", pod, got, err, content)
+		}
+		return volume
+	}
 	if info, err := os.Stat(filepath.Join(dir, "some", "part")); err != nil || !info.IsDir() {
 		t.Errorf("subPath: %v", err)
 	}
@@ -83,8 +96,20 @@ func TestClaims(t *testing.T) {
 
 	// A rollout keeps the data.
 	c.Clone.Replace("storage.yaml", "echo first", "echo second")
+	old := scratch("first\n")
 	c.Deployed(c.Clone.Push("the next program"))
 	holds("log", "first\nsecond\n")
+
+	// What a pod has of its own goes with it.
+	if own := scratch("second\n"); own == old {
+		t.Errorf("the next pod has the volume %s of the one before", own)
+	}
+	c.Eventually(time.Minute, "the data of the pod before to be gone", func() error {
+		if _, err := os.Stat(filepath.Join(c.DataDir, "volumes", old)); !os.IsNotExist(err) {
+			return fmt.Errorf("they are there: %w", err)
+		}
+		return nil
+	})
 
 	// A claim that a pod uses stays until the pod is gone, and its data with it.
 	c.Kubectl("delete", "pvc", "data", "--wait=false")

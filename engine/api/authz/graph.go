@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"headway.dev/manifests/model/object"
+	"headway.dev/manifests/model/podspec"
 )
 
 // Graph knows what the pods of each node refer to: Secrets, ConfigMaps,
@@ -81,6 +82,7 @@ func references(pod *corev1.Pod, see func(resource, name string)) {
 	for i := range pod.Spec.Volumes {
 		ofVolume(&pod.Spec.Volumes[i], see)
 	}
+	podspec.Claims(pod, func(name string) { see(claims, name) })
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			ofEnvironment(containers[i].Env, containers[i].EnvFrom, see)
@@ -97,9 +99,6 @@ func ofVolume(v *corev1.Volume, see func(resource, name string)) {
 	}
 	if v.Secret != nil {
 		see(secrets, v.Secret.SecretName)
-	}
-	if v.PersistentVolumeClaim != nil {
-		see(claims, v.PersistentVolumeClaim.ClaimName)
 	}
 	if v.Projected == nil {
 		return

@@ -37,7 +37,7 @@ func NewClaimProtection(env control.Env) control.Controller {
 			case *corev1.Pod:
 				was, _ := ev.Old.(*corev1.Pod)
 				if ev.Type != object.Modified || was == nil || was.UID != obj.UID || was.Spec.NodeName != obj.Spec.NodeName || ended(was) != ended(obj) {
-					podspec.Claims(&obj.Spec, func(name string) { add(claimKey(obj.Namespace, name)) })
+					podspec.Claims(obj, func(name string) { add(claimKey(obj.Namespace, name)) })
 				}
 			}
 		},

@@ -91,7 +91,7 @@ func podsByClaim(env control.Env) *control.Index {
 			return nil
 		}
 		var names []string
-		podspec.Claims(&pod.Spec, func(name string) { names = append(names, pod.Namespace+"/"+name) })
+		podspec.Claims(pod, func(name string) { names = append(names, pod.Namespace+"/"+name) })
 		return names
 	}, control.Pod)
 }
@@ -143,7 +143,7 @@ func (c *binder) keys(ev object.Event, add func(object.Key)) {
 		}
 	case *corev1.Pod:
 		if ev.Type == object.Added && obj.Spec.NodeName == "" {
-			podspec.Claims(&obj.Spec, func(name string) { add(claimKey(obj.Namespace, name)) })
+			podspec.Claims(obj, func(name string) { add(claimKey(obj.Namespace, name)) })
 		}
 	}
 }

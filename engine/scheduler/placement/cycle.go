@@ -44,7 +44,7 @@ type spread struct {
 }
 
 func newCycle(p *podInfo, s *Snapshot) *cycle {
-	c := &cycle{s: s, p: p, template: templateOf(p, s), needs: s.Volumes.NeedsOf(p.pod.Namespace, p.claims)}
+	c := &cycle{s: s, p: p, template: templateOf(p, s), needs: s.Volumes.NeedsOf(p.pod, p.claims)}
 	c.count()
 	return c
 }

@@ -151,7 +151,7 @@ func Pick(pod *corev1.Pod, s *Snapshot, seed uint64) (string, *Failure) {
 // VolumesOn returns what the claims of a pod need that has been picked a node.
 func VolumesOn(pod *corev1.Pod, s *Snapshot, node string) volumes.Plan {
 	p := s.read(pod)
-	needs, n := s.Volumes.NeedsOf(pod.Namespace, p.claims), s.nodes[node]
+	needs, n := s.Volumes.NeedsOf(pod, p.claims), s.nodes[node]
 	if needs == nil || n == nil || n.node == nil {
 		return volumes.Plan{}
 	}

@@ -244,15 +244,26 @@ func (s *simulation) next(r *rolling, n int) *corev1.Pod {
 	pod.UID = types.UID(fmt.Sprint(owner, "/", r.made+n-r.Placed))
 	controller := true
 	pod.OwnerReferences = []metav1.OwnerReference{{UID: owner, Controller: &controller}}
+	pod.Spec.Volumes = slices.Clone(pod.Spec.Volumes)
+	for i := range pod.Spec.Volumes {
+		// Claims that are made for a pod have its name, which is not known yet.
+		if v := &pod.Spec.Volumes[i]; v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
+			claim := &corev1.PersistentVolumeClaim{Spec: v.Ephemeral.VolumeClaimTemplate.Spec}
+			claim.Namespace, claim.Name = pod.Namespace, fmt.Sprint(pod.UID, "/", v.Name)
+			v.VolumeSource = s.expect(claim)
+		}
+	}
 	if r.Own != nil {
-		pod.Spec.Volumes = slices.Clone(pod.Spec.Volumes)
 		for _, c := range r.Own(n) {
-			s.now.Volumes.Expect(c.Claim)
-			s.before.Volumes.Expect(c.Claim)
-			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: c.Volume, VolumeSource: corev1.VolumeSource{
-				PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Claim.Name},
-			}})
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: c.Volume, VolumeSource: s.expect(c.Claim)})
 		}
 	}
 	return &pod
+}
+
+// expect adds a claim that will be made, and is the volume that has it.
+func (s *simulation) expect(claim *corev1.PersistentVolumeClaim) corev1.VolumeSource {
+	s.now.Volumes.Expect(claim)
+	s.before.Volumes.Expect(claim)
+	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name}}
 }

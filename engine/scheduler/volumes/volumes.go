@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/component-helpers/storage/ephemeral"
 	"k8s.io/component-helpers/storage/volume"
 
 	"headway.dev/manifests/model/kinds/storage"
@@ -114,7 +115,7 @@ func (s *State) RemoveClass(name string) {
 // ClaimsOf are the names of a pod's claims, each once.
 func ClaimsOf(pod *corev1.Pod) []string {
 	var names []string
-	podspec.Claims(&pod.Spec, func(name string) { names = append(names, name) })
+	podspec.Claims(pod, func(name string) { names = append(names, name) })
 	slices.Sort(names)
 	return slices.Compact(names)
 }
@@ -122,7 +123,7 @@ func ClaimsOf(pod *corev1.Pod) []string {
 // Names reports whether a pod has a claim.
 func Names(pod *corev1.Pod, claim string) bool {
 	found := false
-	podspec.Claims(&pod.Spec, func(name string) { found = found || name == claim })
+	podspec.Claims(pod, func(name string) { found = found || name == claim })
 	return found
 }
 
@@ -138,9 +139,9 @@ type Needs struct {
 	gone  bool // a volume that a claim is bound to does not exist
 }
 
-// NeedsOf works out what a pod of a namespace with these claims needs; nil if that is
-// nothing. A nil State knows of no need.
-func (s *State) NeedsOf(namespace string, claims []string) *Needs {
+// NeedsOf works out what a pod with these claims, which are ClaimsOf it, needs; nil if
+// that is nothing. A nil State knows of no need.
+func (s *State) NeedsOf(pod *corev1.Pod, claims []string) *Needs {
 	if s == nil || len(claims) == 0 {
 		return nil
 	}
@@ -152,10 +153,13 @@ func (s *State) NeedsOf(namespace string, claims []string) *Needs {
 	}
 	immediate := false
 	for _, name := range claims {
-		key := types.NamespacedName{Namespace: namespace, Name: name}
-		c := s.claims[key]
+		key := types.NamespacedName{Namespace: pod.Namespace, Name: name}
+		c, own := s.claims[key], podspec.OwnVolume(pod, name) != nil
 		switch {
 		case n.s.granted[key]:
+			continue
+		case c == nil && own:
+			refuse("waiting for ephemeral volume controller to create the persistentvolumeclaim %q", name)
 			continue
 		case c == nil:
 			refuse("persistentvolumeclaim %q not found", name)
@@ -164,6 +168,10 @@ func (s *State) NeedsOf(namespace string, claims []string) *Needs {
 			refuse("persistentvolumeclaim %q bound to non-existent persistentvolume %q", name, c.Spec.VolumeName)
 		case c.DeletionTimestamp != nil:
 			refuse("persistentvolumeclaim %q is being deleted", name)
+		case own:
+			if err := ephemeral.VolumeIsForPod(pod, c); err != nil {
+				refuse("%s", err)
+			}
 		}
 		if slices.Contains(c.Spec.AccessModes, corev1.ReadWriteOncePod) {
 			n.alone = append(n.alone, key)

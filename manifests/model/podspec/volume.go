@@ -1,13 +1,18 @@
 package podspec
 
 import (
+	"fmt"
 	"path"
 	"reflect"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/storage/ephemeral"
 
 	"headway.dev/manifests/model/rule"
 )
@@ -76,6 +81,8 @@ func volumeSource(v *corev1.VolumeSource, path *field.Path) field.ErrorList {
 		if v.PersistentVolumeClaim.ClaimName == "" {
 			return field.ErrorList{field.Required(path.Child("persistentVolumeClaim", "claimName"), "")}
 		}
+	case v.Ephemeral != nil:
+		return ephemeralVolume(v.Ephemeral, path.Child("ephemeral"))
 	}
 	return nil
 }
@@ -274,11 +281,55 @@ func HostPath(h *corev1.HostPathVolumeSource, path *field.Path) field.ErrorList 
 	return hostPath(h, path)
 }
 
-// Claims calls see with the name of each claim that a pod's volumes name.
-func Claims(s *corev1.PodSpec, see func(claim string)) {
-	for i := range s.Volumes {
-		if c := s.Volumes[i].PersistentVolumeClaim; c != nil {
-			see(c.ClaimName)
+// Claims calls see with the name of each claim that a pod's volumes name, and of those
+// that are made for the pod itself.
+func Claims(pod *corev1.Pod, see func(claim string)) {
+	for i := range pod.Spec.Volumes {
+		switch v := &pod.Spec.Volumes[i]; {
+		case v.PersistentVolumeClaim != nil:
+			see(v.PersistentVolumeClaim.ClaimName)
+		case v.Ephemeral != nil:
+			see(ephemeral.VolumeClaimName(pod, v))
 		}
 	}
+}
+
+// OwnVolume is the volume of a pod for which the claim of a name is made; nil if it is
+// made for none.
+func OwnVolume(pod *corev1.Pod, claim string) *corev1.Volume {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Ephemeral != nil && ephemeral.VolumeClaimName(pod, v) == claim {
+			return v
+		}
+	}
+	return nil
+}
+
+// OwnClaims validates the names of the claims that are made for a pod.
+func OwnClaims(pod *corev1.Pod, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Ephemeral == nil || v.Name == "" || pod.Name == "" {
+			continue // which is told elsewhere
+		}
+		name := ephemeral.VolumeClaimName(pod, v)
+		for _, msg := range apivalidation.NameIsDNSSubdomain(name, false) {
+			errs = append(errs, field.Invalid(path.Index(i).Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", name, msg)))
+		}
+	}
+	return errs
+}
+
+func ephemeralVolume(e *corev1.EphemeralVolumeSource, path *field.Path) field.ErrorList {
+	at := path.Child("volumeClaimTemplate")
+	if e.VolumeClaimTemplate == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	meta := &e.VolumeClaimTemplate.ObjectMeta
+	errs := apivalidation.ValidateAnnotations(meta.Annotations, at.Child("metadata", "annotations"))
+	errs = append(errs, metavalidation.ValidateLabels(meta.Labels, at.Child("metadata", "labels"))...)
+	// The claim has no more of the template.
+	errs = append(errs, rule.Immutable(*meta, metav1.ObjectMeta{Labels: meta.Labels, Annotations: meta.Annotations}, at.Child("metadata"))...)
+	return append(errs, rule.ClaimSpec(&e.VolumeClaimTemplate.Spec, at.Child("spec"))...)
 }

@@ -137,7 +137,7 @@ func TestRefusals(t *testing.T) {
 		"sysctl with slashes": {podSecurity(corev1.PodSecurityContext{Sysctls: []corev1.Sysctl{{Name: "net/ipv4/tcp_syncookies"}}}), nil},
 		"network storage":     {volume(corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{}}), []string{"spec.volumes[0].nfs"}},
 		"persistent storage":  {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}}), nil},
-		"claim of a template": {volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), []string{"spec.volumes[0].ephemeral"}},
+		"claim of a template": {volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), nil},
 		"huge pages":          {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}}), []string{"spec.volumes[0].emptyDir.medium"}},
 		"emptyDir":            {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("1Mi"))}}), nil},
 		"external IPs":        {service(corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}}), []string{"spec.externalIPs"}},

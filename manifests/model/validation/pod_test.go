@@ -216,6 +216,16 @@ func volumeCases(t *testing.T) {
 			s.Volumes = append(s.Volumes, corev1.Volume{Name: "more", VolumeSource: source})
 		})
 	}
+	ephemeral := func(edit func(*corev1.PersistentVolumeClaimTemplate)) func(*corev1.Pod) {
+		template := &corev1.PersistentVolumeClaimTemplate{Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{"storage": resource.MustParse("1Gi")}},
+		}}
+		if edit != nil {
+			edit(template)
+		}
+		return volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{VolumeClaimTemplate: template}})
+	}
 	mount := func(edit func(m *corev1.VolumeMount)) func(*corev1.Pod) {
 		return web(func(c *corev1.Container) { edit(&c.VolumeMounts[0]) })
 	}
@@ -243,6 +253,22 @@ func volumeCases(t *testing.T) {
 		"projected":      {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{Secret: &corev1.SecretProjection{}}}}}), []string{`spec.volumes[1].projected.sources[0].secret.name: Required value`}},
 		"negative size":  {volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: new(resource.MustParse("-1"))}}), []string{`spec.volumes[1].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity`}},
 		"claim, no name": {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}}), []string{`spec.volumes[1].persistentVolumeClaim.claimName: Required value`}},
+		"ephemeral":      {ephemeral(nil), nil},
+		"ephemeral, no template": {volume(corev1.VolumeSource{Ephemeral: &corev1.EphemeralVolumeSource{}}), []string{
+			`spec.volumes[1].ephemeral.volumeClaimTemplate: Required value`,
+		}},
+		"ephemeral, no modes": {ephemeral(func(t *corev1.PersistentVolumeClaimTemplate) { t.Spec.AccessModes = nil }), []string{
+			`spec.volumes[1].ephemeral.volumeClaimTemplate.spec.accessModes: Required value: at least 1 access mode is required`,
+		}},
+		"ephemeral, label": {ephemeral(func(t *corev1.PersistentVolumeClaimTemplate) { t.Labels = map[string]string{"a": "b c"} }), []string{
+			`spec.volumes[1].ephemeral.volumeClaimTemplate.metadata.labels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`,
+		}},
+		"ephemeral, name": {ephemeral(func(t *corev1.PersistentVolumeClaimTemplate) { t.Name = "x" }), []string{
+			`spec.volumes[1].ephemeral.volumeClaimTemplate.metadata: Invalid value: {"name":"x"}: field is immutable`,
+		}},
+		"ephemeral, long name": {func(p *corev1.Pod) { p.Name = strings.Repeat("a", 250); ephemeral(nil)(p) }, []string{
+			`spec.volumes[1].name: Invalid value: "more": PVC name "` + strings.Repeat("a", 250) + `-more": must be no more than 253 characters`,
+		}},
 		"no name of its own": {podSpec(func(s *corev1.PodSpec) { s.Volumes = append(s.Volumes, s.Volumes[0]); s.Volumes[1].Name = "" }), []string{
 			`spec.volumes[1].name: Required value`,
 		}},

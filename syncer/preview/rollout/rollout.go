@@ -200,7 +200,7 @@ func claimed(pod *corev1.Pod, claims []*corev1.PersistentVolumeClaim) (own []*co
 	if pod == nil || len(claims) == 0 {
 		return nil
 	}
-	podspec.Claims(&pod.Spec, func(name string) {
+	podspec.Claims(pod, func(name string) {
 		for _, c := range claims {
 			if c.Namespace == pod.Namespace && c.Name == name {
 				own = append(own, c)

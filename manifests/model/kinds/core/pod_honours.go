@@ -50,6 +50,8 @@ var podHonours = honour.Types{
 	honour.Of[corev1.VolumeSource]():                      volumeSourceFields,
 	honour.Of[corev1.HostPathVolumeSource]():              {Honoured: "path type"},
 	honour.Of[corev1.PersistentVolumeClaimVolumeSource](): {Honoured: "claimName readOnly"},
+	honour.Of[corev1.EphemeralVolumeSource]():             {Honoured: "volumeClaimTemplate"},
+	honour.Of[corev1.PersistentVolumeClaimTemplate]():     {Honoured: "metadata spec"},
 	honour.Of[corev1.EmptyDirVolumeSource](): {
 		Honoured: "medium sizeLimit",
 		Rules: map[string]*honour.Rule{

@@ -98,13 +98,12 @@ var capabilitiesFields = func() honour.Fields {
 }()
 
 var volumeSourceFields = func() honour.Fields {
-	f := honour.Fields{Honoured: "hostPath emptyDir secret persistentVolumeClaim downwardAPI configMap projected", Rules: map[string]*honour.Rule{
-		"ephemeral": honour.NotServed("claims are not made of a pod's template; use a persistentVolumeClaim, or an emptyDir for what may be lost"),
-		"image":     honour.NotServed("images are not mounted as volumes"),
+	f := honour.Fields{Honoured: "hostPath emptyDir secret persistentVolumeClaim ephemeral downwardAPI configMap projected", Rules: map[string]*honour.Rule{
+		"image": honour.NotServed("images are not mounted as volumes"),
 	}}
 	for name := range strings.FieldsSeq("gcePersistentDisk awsElasticBlockStore gitRepo nfs iscsi glusterfs rbd flexVolume cinder cephfs flocker fc azureFile " +
 		"vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos csi") {
-		f.Rules[name] = honour.NotServed("volumes are configMap, secret, downwardAPI, projected, emptyDir, hostPath and persistentVolumeClaim")
+		f.Rules[name] = honour.NotServed("volumes are configMap, secret, downwardAPI, projected, emptyDir, hostPath, persistentVolumeClaim and ephemeral")
 	}
 	return f
 }()

@@ -19,6 +19,7 @@ import (
 
 func validatePod(p *corev1.Pod) field.ErrorList {
 	errs := podspec.Validate(&p.Spec, rule.Spec, true)
+	errs = append(errs, podspec.OwnClaims(p, rule.Spec.Child("volumes"))...)
 	errs = append(errs, podspec.TrimmedImages(p.Spec.Containers, rule.Spec.Child("containers"))...)
 	return append(errs, podspec.TrimmedImages(p.Spec.InitContainers, rule.Spec.Child("initContainers"))...)
 }
