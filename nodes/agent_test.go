@@ -436,9 +436,12 @@ func TestRestartOfTheAgent(t *testing.T) {
 		t.Errorf("the running container was not adopted: before %+v, after %+v", b, a)
 	}
 	for _, action := range c.client.Actions() {
-		if action.Matches("patch", "pods/status") {
-			if patch := action.(clienttesting.PatchAction); patch.GetName() == "web" {
-				t.Errorf("the status of an unchanged pod was written again: %s", patch.GetPatch())
+		if action.Matches("patch", "pods/status") && action.(clienttesting.PatchAction).GetName() == "web" {
+			t.Errorf("the status of an unchanged pod was written again: %s", action.(clienttesting.PatchAction).GetPatch())
+		}
+		if action.Matches("update", "pods/status") {
+			if p := action.(clienttesting.UpdateAction).GetObject().(*corev1.Pod); p.Name == "web" {
+				t.Errorf("the status of an unchanged pod was written again: %+v", p.Status)
 			}
 		}
 	}

@@ -1,12 +1,9 @@
 package status
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -44,12 +41,14 @@ type Writer struct {
 // podStatus is what is known of one pod's status.
 type podStatus struct {
 	namespace, name string
-	want            []byte
+	want            corev1.PodStatus
 	// sent is what the API has, as far as we know: what it told, or what we
 	// wrote last; version is the resource version of that.
-	sent    []byte
+	sent    corev1.PodStatus
 	version uint64
-	finish  bool // remove the pod after the write
+	// base is the API's version of the pod of which sent is; nil after a write.
+	base   *corev1.Pod
+	finish bool // remove the pod after the write
 }
 
 // New returns a writer that passes what the API has to look.
@@ -70,16 +69,9 @@ func (s *Writer) Run(ctx context.Context) error { return s.keys.Run(ctx) }
 
 // Set sets a pod's status; p is the API's newest version of it. With finish the
 // pod is removed from the API after the status is written.
+// Nobody changes p or status afterwards.
 func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
-	want, err := ownedStatus(status)
-	if err != nil {
-		s.log.Error("pod status cannot be encoded", "pod", p.Namespace+"/"+p.Name, "err", err)
-		return
-	}
-	reported, err := ownedStatus(p.Status)
-	if err != nil {
-		reported = nil
-	}
+	want, reported := owned(status), owned(p.Status)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.pods[p.UID]
@@ -89,14 +81,18 @@ func (s *Writer) Set(p *corev1.Pod, status corev1.PodStatus, finish bool) {
 	}
 	// A version newer than our last write reports whether others changed the
 	// status since; an older one is just late.
-	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version > e.version {
-		e.sent, e.version = reported, version
+	if version, err := strconv.ParseUint(p.ResourceVersion, 10, 64); err == nil && version >= e.version {
+		if version > e.version {
+			e.sent = reported
+		}
+		e.version, e.base = version, p
 	}
 	e.want, e.finish = want, e.finish || finish
 	switch {
 	case e.finish:
 		s.keys.Wake(p.UID)
-	case bytes.Equal(e.want, e.sent):
+	case same(e.want, e.sent):
+		e.want = e.sent // in memory once
 		s.Look.saw(p.UID)
 	case starting(status):
 		s.keys.WakeAfter(p.UID, statusPause)
@@ -119,12 +115,8 @@ func (s *Writer) Listed(p *corev1.Pod) {
 	if e == nil || e.version <= version {
 		return
 	}
-	reported, err := ownedStatus(p.Status)
-	if err != nil {
-		reported = nil
-	}
-	e.sent, e.version = reported, version
-	if !bytes.Equal(e.want, e.sent) {
+	e.sent, e.version, e.base = owned(p.Status), version, p
+	if !same(e.want, e.sent) {
 		s.keys.Wake(p.UID)
 	}
 }
@@ -161,23 +153,24 @@ func (s *Writer) write(ctx context.Context, uid types.UID) error {
 		s.mu.Unlock()
 		return nil
 	}
-	want, sent, finish, pods := e.want, e.sent, e.finish, s.client.CoreV1().Pods(e.namespace)
+	want, sent, base, finish, pods := e.want, e.sent, e.base, e.finish, s.client.CoreV1().Pods(e.namespace)
 	name := e.name
 	s.mu.Unlock()
 
-	if !bytes.Equal(want, sent) {
-		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":%s}`, uid, want)
-		updated, err := pods.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	if !same(want, sent) {
+		updated, err := send(ctx, pods, name, uid, base, want)
 		switch {
 		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 			// The pod is gone, or another one has its name: the watch will tell.
 			s.Look.saw(uid)
 			return nil
 		case err != nil:
-			return fmt.Errorf("patch status of %s: %w", name, err)
+			return fmt.Errorf("write status of %s: %w", name, err)
 		}
 		s.mu.Lock()
-		e.sent = want
+		if e.sent = want; e.base == base {
+			e.base = nil
+		}
 		if version, err := strconv.ParseUint(updated.ResourceVersion, 10, 64); err == nil {
 			e.version = max(e.version, version)
 		}
@@ -192,91 +185,4 @@ func (s *Writer) write(ctx context.Context, uid types.UID) error {
 		return fmt.Errorf("remove pod %s from the API: %w", name, err)
 	}
 	return nil
-}
-
-// ownedFields are the parts of a pod's status that the node owns. Those that
-// are empty are sent as null, or an old value would stay.
-var ownedFields = []string{
-	"observedGeneration", "phase", "message", "reason", "hostIP", "hostIPs", "podIP", "podIPs", "startTime", "qosClass",
-	"initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses",
-}
-
-// ownedConditions are the conditions the node owns; others belong to others.
-// DisruptionTarget is shared: it is sent as it was found, unless the node
-// evicts the pod.
-// They are compared and sent in this order: a merge in the API may have left
-// another one, which is no difference.
-var ownedConditions = []corev1.PodConditionType{
-	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
-	corev1.DisruptionTarget, corev1.PodResizePending, corev1.PodResizeInProgress,
-}
-
-// passing are those of them that are there only while they hold.
-var passing = []corev1.PodConditionType{corev1.PodResizePending, corev1.PodResizeInProgress}
-
-// ownedStatus is the part of a status that the node writes, as a strategic
-// merge patch in a canonical form.
-func ownedStatus(status corev1.PodStatus) ([]byte, error) {
-	data, err := json.Marshal(status)
-	if err != nil {
-		return nil, err
-	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(data, &all); err != nil {
-		return nil, err
-	}
-	out := make(map[string]any, len(ownedFields)+1)
-	for _, field := range ownedFields {
-		if value, ok := all[field]; ok {
-			out[field] = value
-		} else {
-			out[field] = nil
-		}
-	}
-	// These lists are merged by key: without the directive an address that is
-	// gone would stay.
-	replace := map[string]string{"$patch": "replace"}
-	if len(status.PodIPs) > 0 {
-		out["podIPs"] = append(toAny(status.PodIPs), replace)
-	}
-	if len(status.HostIPs) > 0 {
-		out["hostIPs"] = append(toAny(status.HostIPs), replace)
-	}
-	var conditions []any
-	for _, kind := range ownedConditions {
-		i := slices.IndexFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
-		if i < 0 {
-			if slices.Contains(passing, kind) {
-				conditions = append(conditions, map[string]any{"$patch": "delete", "type": kind})
-			}
-			continue
-		}
-		c := status.Conditions[i]
-		conditions = append(conditions, struct {
-			corev1.PodCondition
-
-			// Conditions are merged by type: sent as null like the fields above, or
-			// the reason of a False condition would stay when it becomes True.
-			Reason  *string `json:"reason"`
-			Message *string `json:"message"`
-		}{c, orNull(c.Reason), orNull(c.Message)})
-	}
-	out["conditions"] = conditions
-	return json.Marshal(out)
-}
-
-// orNull is nil for the empty string.
-func orNull(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-func toAny[T any](list []T) []any {
-	out := make([]any, len(list))
-	for i := range list {
-		out[i] = list[i]
-	}
-	return out
 }

@@ -17,7 +17,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-1", ResourceVersion: "5"}}
 	client := fake.NewClientset()
 	writes, version := 0, "10"
-	client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+	client.PrependReactor("*", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 		writes++
 		answer := p.DeepCopy()
 		answer.ResourceVersion = version
@@ -50,7 +50,7 @@ func TestLostStatusIsWrittenAgain(t *testing.T) {
 	p.ResourceVersion = "9"
 	p.Status.Phase = corev1.PodFailed
 	s.Set(p, running, false)
-	if string(s.pods[p.UID].sent) == string(s.pods[p.UID].want) {
+	if same(s.pods[p.UID].sent, s.pods[p.UID].want) {
 		t.Error("a change by others after the loss was not seen")
 	}
 }
