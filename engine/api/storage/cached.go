@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -48,7 +49,7 @@ func (c *cached) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 	e.once.Do(func() {
 		var b bytes.Buffer
 		// A panic is an error for all who ask: the Once does not run again.
-		e.err = guard.Call(context.Background(), "encode for watchers", func() error { return encode(c.GetObject(), &b) })
+		e.err = guard.Call(context.Background(), "encode for watchers", func() error { return encode(c.forEncoder(), &b) })
 		if e.err != nil {
 			return
 		}
@@ -91,6 +92,18 @@ func (c *cached) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.encodings, c.forgets = nil, true
+}
+
+// forEncoder is a copy on which an encoder may stamp the type: of all but custom
+// resources, that is in the outer struct.
+func (c *cached) forEncoder() runtime.Object {
+	if _, ok := c.object.(runtime.Unstructured); ok {
+		return c.GetObject()
+	}
+	value := reflect.ValueOf(c.object).Elem()
+	out := reflect.New(value.Type())
+	out.Elem().Set(value)
+	return out.Interface().(runtime.Object)
 }
 
 // GetObject implements runtime.CacheableObject: the caller owns the result.

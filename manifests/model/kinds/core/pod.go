@@ -68,6 +68,14 @@ var pod = kind.Define[corev1.Pod, corev1.PodList](kind.Definition[*corev1.Pod]{
 		},
 		Grace: gracePeriod,
 	},
+	// Most changes of a pod are of its status: its spec is in memory once, whatever
+	// versions of it are kept for watchers.
+	Copy: func(pod *corev1.Pod) *corev1.Pod {
+		out := &corev1.Pod{TypeMeta: pod.TypeMeta, Spec: pod.Spec}
+		pod.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
+		pod.Status.DeepCopyInto(&out.Status)
+		return out
+	},
 	Honours: podHonours,
 	Rules: kind.Rules[*corev1.Pod]{
 		Name:       apivalidation.NameIsDNSSubdomain,
