@@ -107,7 +107,7 @@ func (j *Judge) leftAlone(subject Subject, key object.Key) bool {
 // After a look at restFrom objects or more there is none for restAfter times as long
 // as it took: what changes a thousand times in a second must not be looked at as
 // often.
-const restFrom, restAfter = 100, 10
+const restFrom, restAfter = 100, 20
 
 // concludePause is the wait after a verdict could not be stored.
 const concludePause = time.Second
