@@ -2,7 +2,6 @@ package assess
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,44 +75,62 @@ func (s *Standing) Of(obj object.Object) (res health.Result, wait time.Duration)
 
 // pod says which container does not stand yet, and how long it has to run on.
 func (s *Standing) pod(p *corev1.Pod, settle time.Duration) (why string, left time.Duration) {
-	for _, status := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-		c := standing(&p.Spec, status.Name)
-		if c == nil {
-			continue
+	for _, list := range [...][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for i := range list {
+			text, rest := s.container(&p.Spec, &list[i], settle)
+			if text == "" {
+				continue
+			}
+			if why == "" || rest > left {
+				why = text
+			}
+			left = max(left, rest)
 		}
-		need, text := time.Duration(0), ""
-		if last := status.LastTerminationState.Terminated; last != nil && !s.before(last) {
-			need = s.Steady
-			text = fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, health.Exit(last))
-		} else if c.ReadinessProbe == nil {
-			need = settle
-			text = fmt.Sprintf("container %s has no readiness probe and runs for less than %s", status.Name, settle)
-		}
-		run := status.State.Running
-		if need == 0 || run != nil && s.Now.Sub(run.StartedAt.Time) >= need {
-			continue
-		}
-		rest := need
-		if run != nil {
-			rest = run.StartedAt.Add(need).Sub(s.Now)
-		}
-		if why == "" || rest > left {
-			why = text
-		}
-		left = max(left, rest)
 	}
 	return why, left
+}
+
+// container says why a container does not stand yet, if it does not, and how long it
+// has to run on.
+func (s *Standing) container(spec *corev1.PodSpec, status *corev1.ContainerStatus, settle time.Duration) (why string, left time.Duration) {
+	c := standing(spec, status.Name)
+	if c == nil {
+		return "", 0
+	}
+	last, need := status.LastTerminationState.Terminated, time.Duration(0)
+	ended := last != nil && !s.before(last)
+	switch {
+	case ended:
+		need = s.Steady
+	case c.ReadinessProbe == nil:
+		need = settle
+	}
+	run := status.State.Running
+	if need == 0 || run != nil && s.Now.Sub(run.StartedAt.Time) >= need {
+		return "", 0
+	}
+	left = need
+	if run != nil {
+		left = run.StartedAt.Add(need).Sub(s.Now)
+	}
+	if ended {
+		return fmt.Sprintf("container %s has ended and was restarted (%d times), last exit: %s", status.Name, status.RestartCount, health.Exit(last)), left
+	}
+	return fmt.Sprintf("container %s has no readiness probe and runs for less than %s", status.Name, settle), left
 }
 
 // standing is the container of that name if it is to run as long as its pod:
 // init containers are not, but for sidecars.
 func standing(spec *corev1.PodSpec, name string) *corev1.Container {
-	named := func(c corev1.Container) bool { return c.Name == name }
-	if i := slices.IndexFunc(spec.Containers, named); i >= 0 {
-		return &spec.Containers[i]
+	for i := range spec.Containers {
+		if spec.Containers[i].Name == name {
+			return &spec.Containers[i]
+		}
 	}
-	if i := slices.IndexFunc(spec.InitContainers, named); i >= 0 && health.Sidecar(&spec.InitContainers[i]) {
-		return &spec.InitContainers[i]
+	for i := range spec.InitContainers {
+		if c := &spec.InitContainers[i]; c.Name == name && health.Sidecar(c) {
+			return c
+		}
 	}
 	return nil
 }
