@@ -86,18 +86,21 @@ func same(a, b corev1.PodStatus) bool { return alike.DeepEqual(a, b) }
 // merged is a status with want in place of the part that the node owns: what the
 // API makes of it and the patch of want.
 func merged(status, want corev1.PodStatus) corev1.PodStatus {
-	setOwned(&status, &want)
-	conditions := slices.Clone(status.Conditions)
-	for _, c := range want.Conditions {
-		if i := indexOf(conditions, c.Type); i >= 0 {
-			conditions[i] = c
-		} else {
-			conditions = append(conditions, c)
-		}
-	}
-	status.Conditions = slices.DeleteFunc(conditions, func(c corev1.PodCondition) bool {
-		return slices.Contains(passing, c.Type) && indexOf(want.Conditions, c.Type) < 0
+	others := slices.DeleteFunc(slices.Clone(status.Conditions), func(c corev1.PodCondition) bool {
+		return slices.Contains(passing, c.Type) || indexOf(want.Conditions, c.Type) >= 0
 	})
+	// Those of others come before what they were before.
+	conditions, ours := make([]corev1.PodCondition, 0, len(others)+len(want.Conditions)), want.Conditions
+	for len(others)+len(ours) > 0 {
+		take := &ours
+		if len(ours) == 0 || len(others) > 0 && indexOf(status.Conditions, others[0].Type) < indexOf(status.Conditions, ours[0].Type) {
+			take = &others
+		}
+		conditions = append(conditions, (*take)[0])
+		*take = (*take)[1:]
+	}
+	setOwned(&status, &want)
+	status.Conditions = conditions
 	return status
 }
 
