@@ -36,6 +36,7 @@ type controller struct {
 	sets *control.Index // by controller
 	// selecting are replica sets by selector, accounts by what their pods run as.
 	selecting, accounts *control.Index
+	rest                *control.Rest
 }
 
 // New makes the controller of ReplicaSets.
@@ -52,6 +53,7 @@ func newOf(env control.Env, f form) control.Controller {
 
 		selecting: env.Feed.Index(f.plural+" by selector", control.BySelector(f.selector), f.kind),
 		accounts:  env.Feed.Index(f.plural+" by account", f.byAccount, f.kind),
+		rest:      control.NewRest(),
 	}
 	return control.Controller{Name: f.name, Workers: 4, Keys: c.keys, Reconcile: c.reconcile}
 }
@@ -98,7 +100,18 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		neighbours = c.neighbours(rs)
 	}
 	plan := Decide(rs.ReplicaSet, pods, neighbours, now)
+	if left := c.rest.Left(key); left > 0 && plan.Create+len(plan.Delete) == 0 && underWay(rs.ReplicaSet, c.statusOf(rs, pods, nil, now)) {
+		return left, nil
+	}
 	return plan.After, c.apply(ctx, key, rs, pods, plan, now)
+}
+
+// underWay reports whether all that a status tells is how many more pods are ready than
+// before, while there are more to come.
+func underWay(rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) bool {
+	return status.AvailableReplicas < int32(desired(rs)) && //nolint:gosec // it was an int32
+		status.ReadyReplicas >= rs.Status.ReadyReplicas && status.AvailableReplicas >= rs.Status.AvailableReplicas &&
+		status.ObservedGeneration == rs.Status.ObservedGeneration && len(status.Conditions) == len(rs.Status.Conditions)
 }
 
 func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*corev1.Pod, plan Plan, now time.Time) error {
@@ -122,6 +135,7 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*
 	if status := c.statusOf(rs, after, nil, now); !same(rs.Status, status) {
 		tx.Changes = append(tx.Changes, c.writeStatus(key, rs, status))
 	}
+	began := time.Now()
 	if _, err := c.Commit(ctx, tx); err != nil {
 		if plan.Create > 1 && control.Reportable(err) {
 			created, err = c.SlowStart(ctx, tx.Changes[:plan.Create])
@@ -132,6 +146,9 @@ func (c *controller) apply(ctx context.Context, key object.Key, rs set, pods []*
 			pods = after[:len(pods)+len(created)]
 		}
 		return c.failed(ctx, key, rs, pods, plan, err)
+	}
+	if len(tx.Changes) > 0 {
+		c.rest.Wrote(key, time.Since(began))
 	}
 	c.tellCreated(rs, created)
 	for _, pod := range plan.Delete {
