@@ -24,6 +24,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/component-helpers/resource"
 
@@ -305,6 +306,32 @@ func resized(a, b *corev1.Pod) bool {
 		resource.IsPodResizeInfeasible(a) == resource.IsPodResizeInfeasible(b) {
 		return false
 	}
+	if asAsked(a) && asAsked(b) {
+		return false // for the same
+	}
 	opts := resource.PodResourcesOptions{UseStatusResources: true}
 	return !apiequality.Semantic.DeepEqual(resource.PodRequests(a, opts), resource.PodRequests(b, opts))
+}
+
+// asAsked reports whether the containers of a pod have what its spec asks for, as far as
+// its status tells: then the pod takes just that.
+func asAsked(p *corev1.Pod) bool {
+	if resource.IsPodResizeInfeasible(p) {
+		return false
+	}
+	has := func(containers []corev1.Container, statuses []corev1.ContainerStatus) bool {
+		for i := range statuses {
+			s := &statuses[i]
+			if i >= len(containers) || containers[i].Name != s.Name || s.Resources != nil && !sameList(s.Resources.Requests, containers[i].Resources.Requests) ||
+				s.AllocatedResources != nil && !sameList(s.AllocatedResources, containers[i].Resources.Requests) {
+				return false
+			}
+		}
+		return true
+	}
+	return has(p.Spec.Containers, p.Status.ContainerStatuses) && has(p.Spec.InitContainers, p.Status.InitContainerStatuses)
+}
+
+func sameList(a, b corev1.ResourceList) bool {
+	return maps.EqualFunc(a, b, func(a, b apiresource.Quantity) bool { return a.Cmp(b) == 0 })
 }

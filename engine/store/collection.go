@@ -3,6 +3,7 @@ package store
 import (
 	"iter"
 	"sort"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -101,9 +102,15 @@ func (c *collection) get(namespace, name string) *entry {
 	if c == nil {
 		return nil
 	}
-	e, _ := c.tree.Get(at(namespace, name))
+	probe := probes.Get().(*entry)
+	defer probes.Put(probe)
+	probe.key.Namespace, probe.key.Name = namespace, name
+	e, _ := c.tree.Get(probe)
 	return e
 }
+
+// probes are entries to look for others with.
+var probes = sync.Pool{New: func() any { return &entry{} }}
 
 // from iterates from namespace and name (inclusive) on.
 func (c *collection) from(namespace, name string) iter.Seq[*entry] {

@@ -3,6 +3,7 @@ package change
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -219,11 +220,29 @@ func unchanged(obj, current object.Object) bool {
 		return false
 	}
 	obj.SetManagedFields(current.GetManagedFields())
-	if equality.Semantic.DeepEqual(obj, current) {
+	if alike(obj, current) {
 		return true
 	}
 	obj.SetManagedFields(managed)
 	return false
+}
+
+// alike compares objects from their last field to the first: what differs is the status
+// of most, which is the last.
+func alike(a, b object.Object) bool {
+	left, right := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	if left.Type() != right.Type() || left.Kind() != reflect.Struct {
+		return false
+	}
+	for i := left.NumField() - 1; i >= 0; i-- {
+		if !left.Type().Field(i).IsExported() {
+			return equality.Semantic.DeepEqual(a, b)
+		}
+		if !equality.Semantic.DeepEqual(left.Field(i).Addr().Interface(), right.Field(i).Addr().Interface()) {
+			return false
+		}
+	}
+	return true
 }
 
 func sameManager(a, b metav1.ManagedFieldsEntry) bool {
