@@ -299,6 +299,10 @@ func (a *attempt) same(next object.Object) (bool, error) {
 		}
 	}
 	next.SetResourceVersion(old.GetResourceVersion())
+	type sized interface{ Size() int }
+	if b, ok := old.(sized); ok && b.Size() != next.(sized).Size() {
+		return false, nil // it is the length of the bytes
+	}
 	before, err := a.storage.store.Encode(a.storage.kind, old)
 	if err != nil {
 		return false, err
