@@ -354,6 +354,13 @@ func TestEphemeralVolumes(t *testing.T) {
 		return pv == nil || pv.DeletionTimestamp != nil
 	})
 
+	// A pod that goes after what belongs to it does not wait for a claim that waits for it.
+	c.create(scratching("last"))
+	c.eventually("the pod to be ready", func() bool { return control.Ready(c.pod("last")) })
+	foreground := metav1.DeletePropagationForeground
+	c.commit(change.Delete(podKey("last"), metav1.DeleteOptions{PropagationPolicy: &foreground}, time.Now()))
+	c.eventually("both to go", func() bool { return c.pod("last") == nil && c.claim("last-data") == nil })
+
 	c.create(newClaim("web-data", "1Gi"), scratching("web"))
 	const foreign = "PVC default/web-data was not created for pod default/web (pod is not owner)"
 	c.unscheduled("web", foreign)

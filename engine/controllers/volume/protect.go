@@ -36,7 +36,7 @@ func NewClaimProtection(env control.Env) control.Controller {
 				add(ev.Key)
 			case *corev1.Pod:
 				was, _ := ev.Old.(*corev1.Pod)
-				if ev.Type != object.Modified || was == nil || was.UID != obj.UID || was.Spec.NodeName != obj.Spec.NodeName || ended(was) != ended(obj) {
+				if ev.Type != object.Modified || was == nil || was.UID != obj.UID || was.Spec.NodeName != obj.Spec.NodeName || ended(was) != ended(obj) || ended(obj) && leaves(was) != leaves(obj) {
 					podspec.Claims(obj, func(name string) { add(claimKey(obj.Namespace, name)) })
 				}
 			}
@@ -49,8 +49,7 @@ func NewClaimProtection(env control.Env) control.Controller {
 			var held, used bool
 			for _, obj := range pods.Get(key.Namespace + "/" + key.Name) {
 				if pod, ok := obj.(*corev1.Pod); ok {
-					// One that has ended holds the claim as long as it exists.
-					held, used = held || pod.Spec.NodeName != "", used || !ended(pod)
+					held, used = held || holds(pod, claim), used || !ended(pod)
 				}
 			}
 			if err := protect(ctx, env, key, claim, ClaimProtection, held); err != nil {
@@ -60,6 +59,14 @@ func NewClaimProtection(env control.Env) control.Controller {
 		},
 	}
 }
+
+// holds reports whether a pod keeps a claim: as long as it exists, or only until it has
+// ended if the claim was made for it, as a pod may wait for the claim to go first.
+func holds(pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) bool {
+	return pod.Spec.NodeName != "" && (!leaves(pod) || !ended(pod) || !metav1.IsControlledBy(claim, pod))
+}
+
+func leaves(pod *corev1.Pod) bool { return pod.DeletionTimestamp != nil }
 
 // tellUse keeps the condition Unused of a claim that is bound.
 func tellUse(ctx context.Context, env control.Env, key object.Key, claim *corev1.PersistentVolumeClaim, used bool) error {
