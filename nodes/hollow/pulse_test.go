@@ -31,7 +31,7 @@ func TestLeasesAreRenewedTogether(t *testing.T) {
 			got := make(chan time.Time)
 			for i := range 3 {
 				go func() {
-					time.Sleep(time.Duration(i) * beat / 10)
+					<-time.After(time.Duration(i) * beat / 10)
 					renewed, err := leases.Update(t.Context(), &coordinationv1.Lease{}, metav1.UpdateOptions{})
 					if err != nil {
 						t.Error(err)
@@ -53,6 +53,6 @@ func TestLeasesAreRenewedTogether(t *testing.T) {
 		if waited := time.Since(start); waited != 0 {
 			t.Errorf("it waits for %s after the end", waited)
 		}
-		time.Sleep(beat) // the timer of that
+		<-time.After(beat) // the timer of that
 	})
 }
