@@ -17,7 +17,7 @@
 //	disruption      Pods ─▶ what PodDisruptionBudgets allow
 //	job             Job ─▶ Pods, until enough have succeeded; removal of Jobs that have finished
 //	cronjob         CronJob ─▶ Jobs, when their time has come
-//	volume          PersistentVolumeClaim ─▶ PersistentVolume; finalizers of what is in use
+//	volume          PersistentVolumeClaim ─▶ PersistentVolume; claims that pods have of their own; finalizers of what is in use
 //	resourcequota   what is used of ResourceQuotas, where that depends on the time
 //	endpoints       Service + Pods ─▶ EndpointSlices, Endpoints
 //	gc              owner references

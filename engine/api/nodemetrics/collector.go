@@ -70,6 +70,7 @@ func New(reader object.Reader, ask Ask, log *slog.Logger) *Collector {
 
 // Run asks the nodes as long as somebody wants to know, until ctx ends.
 func (c *Collector) Run(ctx context.Context) {
+	// It ends with ctx alone: there is no error to tell.
 	_ = guard.Loop(ctx, "ask nodes what they use", func(ctx context.Context) error {
 		for {
 			select {
