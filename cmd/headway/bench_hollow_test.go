@@ -36,7 +36,7 @@ func (s *server) fleet(nodes int) {
 	if err != nil {
 		s.b.Fatal(err)
 	}
-	config.QPS = -1
+	config.QPS, config.DisableCompression = -1, true // as headway hollow
 	config.ContentType = runtime.ContentTypeProtobuf
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
