@@ -100,6 +100,28 @@ func TestEncodings(t *testing.T) {
 		}
 	}
 
+	// Watches that begin with a list are compressed, but those of one object or one
+	// node: little comes there, and to decompress it takes more memory than it has.
+	for query, compressed := range map[string]bool{
+		"": true, "&fieldSelector=metadata.namespace%3Ddefault": true, "&fieldSelector=metadata.name!%3Dsmall": true,
+		"&fieldSelector=metadata.name%3Dsmall": false, "&fieldSelector=metadata.name%3Dsmall,metadata.namespace%3Ddefault": false,
+	} {
+		path := s.URL + maps + "?watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan" + query
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Accept-Encoding", "gzip")
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if got := response.Header.Get("Content-Encoding") == "gzip"; response.StatusCode != http.StatusOK || got != compressed {
+			t.Errorf("watch with %q: %s, compressed: %v, want %v", query, response.Status, got, compressed)
+		}
+	}
+
 	for _, c := range []struct {
 		method, path string
 		header       map[string]string

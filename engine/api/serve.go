@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"headway.dev/engine/api/fairness"
 	"headway.dev/engine/api/limits"
@@ -197,9 +198,28 @@ func (s *Server) endWatches(ctx context.Context, next http.Handler) http.Handler
 			next.ServeHTTP(w, r)
 			return
 		}
+		if narrow(query.Get("fieldSelector")) {
+			r.Header.Del("Accept-Encoding")
+		}
 		request, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		next.ServeHTTP(w, r.WithContext(request))
 	})
+}
+
+// narrow reports whether a watch is about one object, or about what one node has.
+// Little is sent there, and most of it is bookmarks: compressed it is hardly less,
+// and each such watch of an agent would keep a window of 40 KiB to decompress it.
+func narrow(selector string) bool {
+	parsed, err := fields.ParseSelector(selector)
+	if err != nil {
+		return false // it is refused
+	}
+	for _, field := range []string{"metadata.name", "spec.nodeName"} {
+		if value, ok := parsed.RequiresExactMatch(field); ok && value != "" {
+			return true
+		}
+	}
+	return false
 }
