@@ -17,7 +17,7 @@ import (
 // feed is one watch for all nodes of a fleet: it hands each node what is its own.
 // It is the store of the watch's reflector.
 type feed struct {
-	// node names the node that an object is for.
+	// node names the node that an object is for, of those of the fleet; "" is none.
 	node func(obj any) string
 	// fresh says that a node which begins to follow is to take what is there for
 	// the whole of it, and as new as a list.
@@ -83,7 +83,9 @@ func (f *feed) keep(obj any) (name string, err error) {
 	if len(o.GetManagedFields()) > 0 {
 		o.SetManagedFields(nil) // they are most of an object, and no node reads them
 	}
-	name = f.node(obj)
+	if name = f.node(obj); name == "" {
+		return "", nil
+	}
 	if f.objects[name] == nil {
 		f.objects[name] = map[types.UID]any{}
 	}

@@ -75,6 +75,7 @@ func TestFeed(t *testing.T) {
 			begin()
 			_ = f.Add(podOf("a", "1"))
 			_ = f.Add(podOf("b", "2"))
+			_ = f.Add(podOf("elsewhere", "3"))
 			_ = f.Update(podOf("a", "1"))
 			_ = f.Delete(podOf("b", "2"))
 			_ = f.Delete(podOf("a", "1"))
@@ -86,7 +87,12 @@ func TestFeed(t *testing.T) {
 		}, []string{"replace 1 2", "replace 2"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := newFeed(test.fresh, func(obj any) string { return obj.(*corev1.Pod).Spec.NodeName })
+			f := newFeed(test.fresh, func(obj any) string {
+				if name := obj.(*corev1.Pod).Spec.NodeName; name != "elsewhere" {
+					return name
+				}
+				return ""
+			})
 			var store told
 			test.do(f, func() {
 				if err := f.begin("a", &store); err != nil {
@@ -95,6 +101,9 @@ func TestFeed(t *testing.T) {
 			})
 			if !slices.Equal(store.calls, test.want) {
 				t.Errorf("got %q, want %q", store.calls, test.want)
+			}
+			if _, kept := f.objects[""]; kept {
+				t.Error("it keeps what is no node's of the fleet")
 			}
 		})
 	}

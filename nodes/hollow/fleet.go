@@ -100,8 +100,8 @@ func New(cfg Config) (*Fleet, error) {
 		Name: "pretend to run pod", Workers: 2 * goruntime.NumCPU(), Backoff: loop.Backoff{First: 50 * time.Millisecond, Last: 5 * time.Second},
 		Look: func(_ context.Context, uid types.UID) (time.Duration, error) { return f.look(uid), nil },
 	})
-	f.ownNodes = newFeed(false, func(obj any) string { return obj.(*corev1.Node).Name })
-	f.ownPods = newFeed(true, func(obj any) string { return obj.(*corev1.Pod).Spec.NodeName })
+	f.ownNodes = newFeed(false, func(obj any) string { return f.own(obj.(*corev1.Node).Name) })
+	f.ownPods = newFeed(true, func(obj any) string { return f.own(obj.(*corev1.Pod).Spec.NodeName) })
 	for i := range cfg.Nodes {
 		n := newNode(f, i)
 		f.nodes, f.byName[n.name] = append(f.nodes, n), n
@@ -138,6 +138,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 		return fmt.Errorf("hollow nodes: %w", err)
 	}
 	return nil
+}
+
+// own is the name of a node if it is one of the fleet.
+func (f *Fleet) own(name string) string {
+	if f.byName[name] == nil {
+		return ""
+	}
+	return name
 }
 
 // watch follows the API for all nodes. Pods that are bound elsewhere come along:
