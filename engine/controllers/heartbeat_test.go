@@ -93,13 +93,18 @@ func (c *cluster) undisturbed() {
 // beat renews the first node's Lease.
 func (c *cluster) beat() {
 	c.t.Helper()
-	key := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: "node-00"}
-	c.commit(change.Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
+	c.commit(renewed("node-00"))
+}
+
+// renewed renews a node's Lease.
+func renewed(node string) change.Change {
+	key := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: node}
+	return change.Change{Key: key, Mutate: func(current object.Object) (object.Object, error) {
 		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 		if l, ok := current.(*coordinationv1.Lease); ok {
 			lease = l.DeepCopy()
 		}
 		lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
 		return lease, nil
-	}})
+	}}
 }

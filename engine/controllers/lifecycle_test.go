@@ -1,6 +1,7 @@
 package controllers_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -253,6 +254,7 @@ func TestMirror(t *testing.T) {
 // and, without a toleration for it, the node.
 func TestSilentNode(t *testing.T) {
 	c := start(t, 1, func(cfg *controllers.Config) { cfg.NodeGrace = 300 * time.Millisecond })
+	c.standby()
 	lease := object.Key{GroupKind: control.Lease, Namespace: corev1.NamespaceNodeLease, Name: "node-00"}
 	c.commit(change.Create(&coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: lease.Namespace, Name: lease.Name},
@@ -283,7 +285,7 @@ func TestSilentNode(t *testing.T) {
 		}
 		cond := control.PodCondition(pods[0], corev1.PodScheduled)
 		return cond != nil && cond.Reason == "Unschedulable" &&
-			strings.HasPrefix(cond.Message, "0/1 nodes are available: 1 node(s) had untolerated taint(s). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.")
+			strings.HasPrefix(cond.Message, "0/2 nodes are available: 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable. ")
 	})
 	// The node is heard again: it serves again.
 	c.commit(change.PatchStatus(object.Key{GroupKind: control.Node, Name: "node-00"}, func(obj object.Object) bool {
@@ -292,6 +294,69 @@ func TestSilentNode(t *testing.T) {
 		return true
 	}))
 	c.eventually("the successor to run", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+}
+
+// standby is a node that is ready, and takes no pods.
+func (c *cluster) standby() {
+	c.t.Helper()
+	c.node("standby")
+	c.commit(change.Patch(object.Key{GroupKind: control.Node, Name: "standby"}, func(obj object.Object) bool {
+		obj.(*corev1.Node).Spec.Unschedulable = true
+		return true
+	}))
+	ctx, cancel := context.WithCancel(c.ctx)
+	done := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			_, err := c.user.Commit(ctx, change.Tx{Changes: []change.Change{renewed("standby")}})
+			if err != nil {
+				done <- err
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	c.t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			c.t.Errorf("renew a lease: %v", err)
+		}
+	})
+}
+
+// If no node is heard any more, it is the server that hears nobody: the pods stay. When
+// another node is heard, those of a silent one go.
+func TestNoNodeIsHeard(t *testing.T) {
+	c := start(t, 1, func(cfg *controllers.Config) { cfg.NodeGrace = 300 * time.Millisecond })
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeUnreachable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)}}
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	pod := c.pods()[0]
+	node := object.Key{GroupKind: control.Node, Name: "node-00"}
+	taints := func() []corev1.Taint { return control.Get[corev1.Node](c.store, node).Spec.Taints }
+	c.eventually("a taint", func() bool { return len(taints()) > 0 })
+	if got := taints(); len(got) != 1 || got[0].ToString() != "node.kubernetes.io/unreachable:NoSchedule" {
+		t.Errorf("taints of the only node, which is silent: %v, want only unreachable:NoSchedule", got)
+	}
+	// It is looked at again, and keeps its pod.
+	c.commit(change.Patch(node, func(obj object.Object) bool {
+		obj.(*corev1.Node).Spec.Unschedulable = true
+		return true
+	}))
+	c.eventually("another taint", func() bool { return len(taints()) == 2 })
+	if pods := c.pods(); len(pods) != 1 || pods[0].UID != pod.UID || pods[0].DeletionTimestamp != nil {
+		t.Errorf("the pods are %v, want the one from before", pods)
+	}
+	c.standby()
+	c.eventually("eviction", func() bool {
+		return slices.Contains(c.events("Pod", pod.Name), "TaintManagerEviction: Marking for deletion Pod default/"+pod.Name)
+	})
 }
 
 // Nodes get distinct ranges, and the pods of a node that is gone are removed.

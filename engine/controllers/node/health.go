@@ -62,17 +62,21 @@ var pressures = map[corev1.NodeConditionType]string{
 // Taints returns a node's taints, with those that follow from its conditions
 // and spec.unschedulable corrected. A node that never reported its state is not
 // ready, but nothing is evicted from it.
-func Taints(node *corev1.Node, conditions []corev1.NodeCondition, now time.Time) []corev1.Taint {
+func Taints(node *corev1.Node, conditions []corev1.NodeCondition, pods Eviction, now time.Time) []corev1.Taint {
 	want := map[corev1.Taint]bool{}
 	add := func(key string, effect corev1.TaintEffect) { want[corev1.Taint{Key: key, Effect: effect}] = true }
+	failed := func(key string) {
+		add(key, corev1.TaintEffectNoSchedule)
+		if pods == Begin || pods == Hold && evicts(node) {
+			add(key, corev1.TaintEffectNoExecute)
+		}
+	}
 	switch readyStatus(conditions) {
 	case corev1.ConditionTrue:
 	case corev1.ConditionFalse:
-		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule)
-		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoExecute)
+		failed(corev1.TaintNodeNotReady)
 	case corev1.ConditionUnknown:
-		add(corev1.TaintNodeUnreachable, corev1.TaintEffectNoSchedule)
-		add(corev1.TaintNodeUnreachable, corev1.TaintEffectNoExecute)
+		failed(corev1.TaintNodeUnreachable)
 	default:
 		add(corev1.TaintNodeNotReady, corev1.TaintEffectNoSchedule)
 	}
@@ -107,6 +111,12 @@ func Taints(node *corev1.Node, conditions []corev1.NodeCondition, now time.Time)
 		return strings.Compare(string(b.Effect), string(a.Effect))
 	})
 	return append(taints, added...)
+}
+
+// evicts reports whether the node has a taint by which its pods are evicted because
+// it failed.
+func evicts(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute && ours(t) })
 }
 
 // ours reports whether the taint is one that Taints decides about.

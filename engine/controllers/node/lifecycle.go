@@ -23,6 +23,10 @@ type lifecycle struct {
 	pulse *Pulse
 	pods  *control.Index
 
+	zones Zones
+	// known: zones has the nodes that there were at the start.
+	known sync.Once
+
 	mu    sync.Mutex
 	heard map[string]heartbeat
 }
@@ -68,6 +72,10 @@ func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 			c.see(ev.Key.Name, obj, nil)
 		}
 	case *corev1.Node:
+		c.count(obj, ev.Type == object.Deleted)
+		if c.zones.Changed() {
+			c.failed(add)
+		}
 		if ev.Type == object.Deleted {
 			c.mu.Lock()
 			delete(c.heard, obj.Name)
@@ -77,6 +85,34 @@ func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 		add(pulseKey)
 		c.see(obj.Name, nil, obj)
 		add(ev.Key)
+	}
+}
+
+// count keeps the zones. At first all nodes are counted: with some of them, one
+// might seem to be the last.
+func (c *lifecycle) count(node *corev1.Node, gone bool) {
+	c.known.Do(func() {
+		nodes, _ := c.Store.List(control.Node, "")
+		for _, obj := range nodes {
+			if n, ok := obj.(*corev1.Node); ok {
+				c.zones.Set(n, readyStatus(n.Status.Conditions) == corev1.ConditionTrue)
+			}
+		}
+	})
+	if gone {
+		c.zones.Remove(node.Name)
+		return
+	}
+	c.zones.Set(node, readyStatus(node.Status.Conditions) == corev1.ConditionTrue)
+}
+
+// failed adds the nodes that are not ready.
+func (c *lifecycle) failed(add func(object.Key)) {
+	nodes, _ := c.Store.List(control.Node, "")
+	for _, obj := range nodes {
+		if n, ok := obj.(*corev1.Node); ok && readyStatus(n.Status.Conditions) != corev1.ConditionTrue {
+			add(nodeKey(n.Name))
+		}
 	}
 }
 
@@ -143,11 +179,17 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	if !apiequality.Semantic.DeepEqual(conditions, node.Status.Conditions) {
 		tx.Changes = append(tx.Changes, w.lease(), w.conditions(conditions))
 	}
-	if taints := Taints(node, conditions, now); !apiequality.Semantic.DeepEqual(taints, node.Spec.Taints) {
+	pods, turn := c.zones.Judge(node, w.ready == corev1.ConditionTrue, now)
+	if turn > 0 {
+		after = min(after, turn)
+	}
+	if taints := Taints(node, conditions, pods, now); !apiequality.Semantic.DeepEqual(taints, node.Spec.Taints) {
 		// What users taint must not be lost: decide again on what is stored.
 		tx.Changes = append(tx.Changes, control.Guarded(change.Patch(key, func(obj object.Object) bool {
 			stored := obj.(*corev1.Node)
-			stored.Spec.Taints = Taints(stored, stored.Status.Conditions, now)
+			was := evicts(stored)
+			stored.Spec.Taints = Taints(stored, stored.Status.Conditions, pods, now)
+			w.began = !was && evicts(stored)
 			return true
 		}), control.SameUID(node.UID)))
 	}
@@ -164,6 +206,9 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	}
 	if _, err := c.Commit(ctx, tx); err != nil {
 		return 0, fmt.Errorf("write the state of %s: %w", key, err)
+	}
+	if w.began {
+		c.zones.Began(node, now)
 	}
 	if w.stale {
 		return c.pulse.interval(), nil

@@ -48,20 +48,24 @@ func TestTaints(t *testing.T) {
 		name       string
 		taints     []corev1.Taint
 		cordoned   bool
+		pods       node.Eviction
 		conditions []corev1.NodeCondition
 		want       []string
 	}{
-		{"ready", []corev1.Taint{old, user}, false, conditions(corev1.ConditionTrue), []string{"team=x:NoExecute"}},
-		{"never told", nil, false, nil, []string{"node.kubernetes.io/not-ready:NoSchedule 0s"}},
-		{"not ready", []corev1.Taint{user}, false, conditions(corev1.ConditionFalse), []string{"team=x:NoExecute", "node.kubernetes.io/not-ready:NoSchedule 0s", "node.kubernetes.io/not-ready:NoExecute 0s"}},
-		{"unknown for an hour", []corev1.Taint{old}, false, conditions(corev1.ConditionUnknown), []string{"node.kubernetes.io/unreachable:NoExecute 1h0m0s", "node.kubernetes.io/unreachable:NoSchedule 0s"}},
-		{"cordoned", nil, true, conditions(corev1.ConditionTrue), []string{"node.kubernetes.io/unschedulable:NoSchedule 0s"}},
-		{"out of disk", nil, false, []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, {Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue}}, []string{"node.kubernetes.io/disk-pressure:NoSchedule 0s"}},
+		{"ready", []corev1.Taint{old, user}, false, node.Begin, conditions(corev1.ConditionTrue), []string{"team=x:NoExecute"}},
+		{"never told", nil, false, node.Begin, nil, []string{"node.kubernetes.io/not-ready:NoSchedule 0s"}},
+		{"not ready", []corev1.Taint{user}, false, node.Begin, conditions(corev1.ConditionFalse), []string{"team=x:NoExecute", "node.kubernetes.io/not-ready:NoSchedule 0s", "node.kubernetes.io/not-ready:NoExecute 0s"}},
+		{"not ready, its turn has not come", []corev1.Taint{user}, false, node.Hold, conditions(corev1.ConditionFalse), []string{"team=x:NoExecute", "node.kubernetes.io/not-ready:NoSchedule 0s"}},
+		{"not ready after unknown", []corev1.Taint{old}, false, node.Hold, conditions(corev1.ConditionFalse), []string{"node.kubernetes.io/not-ready:NoSchedule 0s", "node.kubernetes.io/not-ready:NoExecute 0s"}},
+		{"unknown as all are", []corev1.Taint{old, user}, false, node.Stop, conditions(corev1.ConditionUnknown), []string{"team=x:NoExecute", "node.kubernetes.io/unreachable:NoSchedule 0s"}},
+		{"unknown for an hour", []corev1.Taint{old}, false, node.Begin, conditions(corev1.ConditionUnknown), []string{"node.kubernetes.io/unreachable:NoExecute 1h0m0s", "node.kubernetes.io/unreachable:NoSchedule 0s"}},
+		{"cordoned", nil, true, node.Begin, conditions(corev1.ConditionTrue), []string{"node.kubernetes.io/unschedulable:NoSchedule 0s"}},
+		{"out of disk", nil, false, node.Begin, []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, {Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue}}, []string{"node.kubernetes.io/disk-pressure:NoSchedule 0s"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			n := &corev1.Node{Spec: corev1.NodeSpec{Taints: tc.taints, Unschedulable: tc.cordoned}}
 			var got []string
-			for _, taint := range node.Taints(n, tc.conditions, now) {
+			for _, taint := range node.Taints(n, tc.conditions, tc.pods, now) {
 				s := taint.ToString()
 				if taint.TimeAdded != nil {
 					s += fmt.Sprintf(" %v", now.Sub(taint.TimeAdded.Time))
@@ -72,6 +76,69 @@ func TestTaints(t *testing.T) {
 				t.Errorf("taints (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Of a zone's nodes one after the other loses its pods; none if the zone seems to have
+// failed and not they.
+func TestZones(t *testing.T) {
+	var z node.Zones
+	named := func(zone string, i int) *corev1.Node {
+		n := &corev1.Node{}
+		n.Name, n.Labels = fmt.Sprintf("%s-%d", zone, i), map[string]string{corev1.LabelTopologyZone: zone}
+		return n
+	}
+	// set makes the first of n nodes fail.
+	set := func(zone string, n, failed int) {
+		for i := range n {
+			z.Set(named(zone, i), i >= failed)
+		}
+	}
+	check := func(what, zone string, at time.Duration, want node.Eviction, turn time.Duration) {
+		t.Helper()
+		if got, left := z.Judge(named(zone, 0), false, now.Add(at)); got != want || left != turn {
+			t.Errorf("%s: %v, again after %v, want %v, %v", what, got, left, want, turn)
+		}
+	}
+	set("a", 3, 1)
+	check("one of three", "a", 0, node.Begin, 0)
+	if !z.Changed() || z.Changed() {
+		t.Error("the first node that is ready has to be noticed, once")
+	}
+	z.Began(named("a", 0), now)
+	check("the next one", "a", 3*time.Second, node.Hold, 7*time.Second)
+	check("ten seconds later", "a", 10*time.Second, node.Begin, 0)
+	set("b", 1, 1)
+	check("another zone", "b", 0, node.Begin, 0)
+	set("a", 3, 3)
+	if !z.Changed() {
+		t.Error("the end of the last node was not noticed")
+	}
+	check("none is left", "a", time.Hour, node.Stop, 0)
+	check("none is left, in another zone", "b", time.Hour, node.Stop, 0)
+	set("c", 1, 0)
+	check("a zone without a node that is ready", "a", time.Hour, node.Begin, 0)
+	set("d", 6, 3)
+	check("half of a zone", "d", time.Hour, node.Begin, 0)
+	z.Changed()
+	set("d", 6, 4)
+	if !z.Changed() {
+		t.Error("that most of a zone have failed was not noticed")
+	}
+	check("most of a zone", "d", time.Hour, node.Hold, 0)
+	set("d", 51, 40)
+	z.Began(named("d", 0), now)
+	check("most of a large zone", "d", time.Minute, node.Hold, 40*time.Second)
+	for i := range 39 {
+		z.Remove(named("d", i+1).Name)
+	}
+	check("those that failed are gone", "d", time.Minute, node.Begin, 0)
+	apart := named("d", 40)
+	apart.Labels["node.kubernetes.io/exclude-disruption"] = ""
+	z.Changed()
+	z.Set(apart, false)
+	if z.Changed() {
+		t.Error("a node counts that is excluded from that")
 	}
 }
 

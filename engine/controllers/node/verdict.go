@@ -26,6 +26,8 @@ type verdict struct {
 	ready corev1.ConditionStatus
 	// stale says that it does not hold any more.
 	stale bool
+	// began says that the node's pods are evicted from now on.
+	began bool
 }
 
 // lease changes nothing, and finds out whether the node was heard since.
