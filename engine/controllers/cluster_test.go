@@ -49,6 +49,8 @@ type cluster struct {
 	pull time.Duration
 	// broken pods never become ready.
 	broken func(*corev1.Pod) bool
+	// unattended pods are on nodes whose agents do nothing.
+	unattended func(*corev1.Pod) bool
 	ips    atomic.Int32
 }
 
@@ -197,7 +199,7 @@ func (c *cluster) agent(ctx context.Context) error {
 		for _, ev := range events {
 			pod := ev.Object.(*corev1.Pod)
 			switch {
-			case ev.Type == object.Deleted || pod.Spec.NodeName == "":
+			case ev.Type == object.Deleted || pod.Spec.NodeName == "" || c.unattended != nil && c.unattended(pod):
 			case pod.DeletionTimestamp != nil:
 				changes = append(changes, control.Present(change.Delete(ev.Key, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)}, time.Now())))
 			case control.Ready(pod) || c.broken != nil && c.broken(pod):

@@ -66,7 +66,7 @@ func NewPodGC(env control.Env, pulse *Pulse, keep int, wait time.Duration) contr
 func (c *podGC) keys(ev object.Event, add func(object.Key)) {
 	switch obj := ev.Object.(type) {
 	case *corev1.Node:
-		if ev.Type != object.Modified {
+		if ev.Type != object.Modified || outOfService(obj) {
 			add(ev.Key)
 		}
 	case *corev1.Pod:
@@ -79,9 +79,14 @@ func (c *podGC) keys(ev object.Event, add func(object.Key)) {
 		if unscheduled(obj) {
 			add(ev.Key)
 		}
+		if obj.Spec.NodeName == "" {
+			return
+		}
 		before, _ := ev.Old.(*corev1.Pod)
-		if obj.Spec.NodeName != "" && (before == nil || before.Spec.NodeName == "") && c.Store.Get(nodeKey(obj.Spec.NodeName)) == nil {
-			add(nodeKey(obj.Spec.NodeName))
+		key := nodeKey(obj.Spec.NodeName)
+		switch node := control.Get[corev1.Node](c.Store, key); {
+		case node == nil && (before == nil || before.Spec.NodeName == ""), node != nil && obj.DeletionTimestamp != nil && outOfService(node):
+			add(key)
 		}
 	}
 }
@@ -93,8 +98,12 @@ func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, e
 	if key.GroupKind == control.Pod {
 		return c.desert(ctx, key)
 	}
-	if c.Store.Get(key) != nil || c.pods.Len(key.Name) == 0 {
+	node := control.Get[corev1.Node](c.Store, key)
+	if node != nil || c.pods.Len(key.Name) == 0 {
 		delete(c.gone, key.Name)
+		if node != nil && outOfService(node) {
+			return 0, c.givenUp(ctx, key)
+		}
 		return 0, nil
 	}
 	now := c.Now()
@@ -120,6 +129,27 @@ func (c *podGC) reconcile(ctx context.Context, key object.Key) (time.Duration, e
 	}
 	delete(c.gone, key.Name)
 	return 0, nil
+}
+
+// outOfService reports whether somebody has said that a node which is not ready will not
+// end its pods: it is shut down, and not only its network.
+func outOfService(node *corev1.Node) bool {
+	return readyStatus(node.Status.Conditions) != corev1.ConditionTrue &&
+		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
+}
+
+// givenUp removes the pods of a node out of service that are being deleted.
+func (c *podGC) givenUp(ctx context.Context, key object.Key) error {
+	var parts [][]change.Change
+	for _, obj := range c.pods.Get(key.Name) {
+		if pod, ok := obj.(*corev1.Pod); ok && pod.DeletionTimestamp != nil {
+			parts = append(parts, []change.Change{fail(pod), remove(pod, c.Now())})
+		}
+	}
+	if err := errors.Join(c.CommitParts(ctx, parts)...); err != nil {
+		return fmt.Errorf("remove the pods of %s, which is out of service: %w", key, err)
+	}
+	return nil
 }
 
 // unscheduled reports whether a pod is being deleted and no node has it, so that
