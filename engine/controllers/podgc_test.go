@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"headway.dev/engine/controllers"
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
 	"headway.dev/manifests/model/object"
@@ -48,4 +49,33 @@ func TestOutOfService(t *testing.T) {
 	}
 	fail("node-01")
 	c.eventually("it to go with its node", func() bool { return c.pod("b") == nil })
+}
+
+// Of pods that have ended, those that their node evicted go first.
+func TestEndedPods(t *testing.T) {
+	c := start(t, 1, quiet, func(cfg *controllers.Config) { cfg.TerminatedPods = 2 })
+	c.unattended = func(*corev1.Pod) bool { return true }
+	var changes []change.Change
+	for _, p := range []struct {
+		name   string
+		age    time.Duration
+		status corev1.PodStatus
+	}{
+		{"oldest", 3 * time.Hour, corev1.PodStatus{Phase: corev1.PodSucceeded}},
+		{"old", 2 * time.Hour, corev1.PodStatus{Phase: corev1.PodFailed}},
+		{"new", time.Minute, corev1.PodStatus{Phase: corev1.PodSucceeded}},
+		{"evicted", time.Second, corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"}},
+	} {
+		pod := podOn(p.name, "node-00")
+		pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-p.age))
+		changes = append(changes, change.Create(pod, time.Now()), change.PatchStatus(object.KeyOf(control.Pod, pod), func(obj object.Object) bool {
+			obj.(*corev1.Pod).Status = p.status
+			return true
+		}))
+	}
+	c.commit(changes...)
+	c.eventually("two of them to go", func() bool { return c.count("pod") == 2 })
+	if c.pod("old") == nil || c.pod("new") == nil {
+		t.Errorf("the evicted and the oldest should have gone: old there %t, new there %t", c.pod("old") != nil, c.pod("new") != nil)
+	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,7 +177,24 @@ func (c *podGC) desert(ctx context.Context, key object.Key) (time.Duration, erro
 	return 0, nil
 }
 
-// trim removes the oldest ended pods beyond the number to keep.
+// wasEvicted reports whether a pod ended because its node had not enough of something.
+func wasEvicted(obj object.Object) bool {
+	pod, ok := obj.(*corev1.Pod)
+	return ok && pod.Status.Phase == corev1.PodFailed && pod.Status.Reason == "Evicted"
+}
+
+func first(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// trim removes the ended pods beyond the number to keep: those that were evicted first,
+// then the oldest.
 func (c *podGC) trim(ctx context.Context) error {
 	pods := c.ended.Get(ended)
 	excess := len(pods) - c.keep
@@ -184,7 +202,7 @@ func (c *podGC) trim(ctx context.Context) error {
 		return nil
 	}
 	slices.SortStableFunc(pods, func(a, b object.Object) int {
-		return a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time)
+		return cmp.Or(first(wasEvicted(a), wasEvicted(b)), a.GetCreationTimestamp().Compare(b.GetCreationTimestamp().Time), cmp.Compare(a.GetName(), b.GetName()))
 	})
 	var changes []change.Change
 	for _, obj := range pods[:min(excess, 500)] {
