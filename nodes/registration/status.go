@@ -11,9 +11,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"headway.dev/manifests/guard"
+	"headway.dev/manifests/model/podspec"
 	"headway.dev/nodes/wait"
 )
 
@@ -102,10 +105,11 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 	have := s.have()
 	want := s.node.nodeStatus(networkReady, now, have)
 	want.Images = s.images
-	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && reported(want, have) {
+	gone := foreign(want, have)
+	if !s.at.IsZero() && now.Sub(s.at) < statusInterval && len(gone) == 0 && reported(want, have) {
 		return true
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": *s.uid.Load()}, "status": want})
+	patch, err := patchOf(*s.uid.Load(), want, gone)
 	var node *corev1.Node
 	if err == nil {
 		node, err = s.node.cfg.Client.CoreV1().Nodes().Patch(ctx, s.node.cfg.NodeName, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
@@ -121,6 +125,41 @@ func (s *nodeStatus) report(ctx context.Context, networkReady bool) bool {
 		s.version = version
 	}
 	return true
+}
+
+// foreign makes allocatable what others have added to the node's capacity, as a kubelet
+// does, and returns the extended resources that are not part of it any more.
+func foreign(want, have corev1.NodeStatus) []corev1.ResourceName {
+	for name, q := range have.Capacity {
+		if _, own := want.Capacity[name]; !own {
+			want.Allocatable[name] = q.DeepCopy()
+		}
+	}
+	var gone []corev1.ResourceName
+	for name := range have.Allocatable {
+		if _, ok := want.Allocatable[name]; !ok && podspec.IsExtended(name) {
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// patchOf writes a status and takes resources out of what is allocatable.
+func patchOf(uid types.UID, want corev1.NodeStatus, gone []corev1.ResourceName) ([]byte, error) {
+	metadata := map[string]any{"uid": uid}
+	if len(gone) == 0 {
+		return json.Marshal(map[string]any{"metadata": metadata, "status": want})
+	}
+	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&want)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range gone {
+		if err := unstructured.SetNestedField(status, nil, "allocatable", string(name)); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(map[string]any{"metadata": metadata, "status": status})
 }
 
 // have is the status the API has: what it told last, unless that is older than

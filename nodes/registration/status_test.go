@@ -1,0 +1,71 @@
+package registration_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"headway.dev/nodes/machine"
+	"headway.dev/nodes/nodetest"
+	"headway.dev/nodes/registration"
+	"headway.dev/nodes/runtime"
+)
+
+// What somebody adds to the capacity of a node is allocatable from then on, and what is
+// taken off is not; what the node has of its own stays.
+func TestExtendedResources(t *testing.T) {
+	client := fake.NewClientset()
+	own := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi")}
+	node := registration.New(registration.Config{
+		NodeName: "n1", NodeIP: "192.0.2.1", Client: client, MaxPods: 110, Log: slog.New(slog.DiscardHandler),
+		Machine:        machine.Machine{Capacity: own, Allocatable: own},
+		Images:         func(context.Context) ([]runtime.ImageInfo, error) { return nil, nil },
+		MemoryPressure: func() bool { return false }, DiskPressure: func() bool { return false },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	t.Cleanup(func() {
+		cancel()
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := node.Register(ctx, group); err != nil {
+		t.Fatal(err)
+	}
+	patch := func(typ types.PatchType, text string) {
+		t.Helper()
+		if _, err := client.CoreV1().Nodes().Patch(ctx, "n1", typ, []byte(text), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allocatable := func(want string) {
+		t.Helper()
+		nodetest.Eventually(t, time.Minute, func() string {
+			n, err := client.CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			got, there := n.Status.Allocatable["example.com/dongle"]
+			if there != (want != "") || there && got.String() != want || n.Status.Allocatable.Cpu().String() != "4" || n.Status.Allocatable.Pods().Value() != 110 {
+				return "allocatable is " + resource.NewQuantity(got.Value(), resource.DecimalSI).String() + " of the resource, and " + n.Status.Allocatable.Cpu().String() + " CPUs"
+			}
+			return ""
+		})
+	}
+	allocatable("")
+	patch(types.JSONPatchType, `[{"op":"add","path":"/status/capacity/example.com~1dongle","value":"4"}]`)
+	allocatable("4")
+	patch(types.JSONPatchType, `[{"op":"replace","path":"/status/capacity/example.com~1dongle","value":"2"}]`)
+	allocatable("2")
+	patch(types.JSONPatchType, `[{"op":"remove","path":"/status/capacity/example.com~1dongle"}]`)
+	allocatable("")
+}
