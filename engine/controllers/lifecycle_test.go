@@ -138,6 +138,11 @@ func TestDeleteNamespace(t *testing.T) {
 	held := object.Key{Namespace: "team", Name: "held"}
 	held.Kind = "ConfigMap"
 	c.commit(change.Create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "held", Finalizers: []string{"example.com/hold"}}}, time.Now()))
+	// Somebody else has something to say, too.
+	c.commit(change.PatchStatus(key, func(obj object.Object) bool {
+		obj.(*corev1.Namespace).Status.Conditions = []corev1.NamespaceCondition{{Type: "example.com/Billed", Status: corev1.ConditionTrue, Reason: "Paid", Message: "Paid for"}}
+		return true
+	}))
 	c.delete(key, metav1.DeletePropagationBackground)
 	c.eventually("all but what is held", func() bool {
 		ns := control.Get[corev1.Namespace](c.store, key)
@@ -148,6 +153,9 @@ func TestDeleteNamespace(t *testing.T) {
 		}
 		return false
 	})
+	if got := control.Get[corev1.Namespace](c.store, key).Status.Conditions; len(got) != 6 || got[0].Message != "Paid for" {
+		t.Errorf("conditions are %v, want that of somebody else and five of the controller", got)
+	}
 	c.commit(change.Patch(held, func(obj object.Object) bool { obj.SetFinalizers(nil); return true }))
 	c.eventually("the namespace's end", func() bool { return c.store.Get(key) == nil })
 }

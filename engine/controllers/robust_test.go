@@ -286,6 +286,12 @@ func TestRefusedDeletion(t *testing.T) {
 	}
 	c.commit(change.Delete(namespace, metav1.DeleteOptions{}, time.Now()))
 	c.eventually("all but one are deleted", func() bool { return left() == 1 })
+	c.eventually("the reason", func() bool {
+		return slices.ContainsFunc(control.Get[corev1.Namespace](c.store, namespace).Status.Conditions, func(cond corev1.NamespaceCondition) bool {
+			return cond.Type == corev1.NamespaceDeletionContentFailure && cond.Status == corev1.ConditionTrue && cond.Reason == "ContentDeletionFailed" &&
+				strings.HasPrefix(cond.Message, "Failed to delete all resource types, 1 remaining: ") && strings.Contains(cond.Message, "not this one")
+		})
+	})
 
 	c.commit(change.Create(newDeployment("web", 5), time.Now()))
 	c.eventually("all pods run", func() bool { return c.deployment("web").Status.ReadyReplicas == 5 })

@@ -5,8 +5,8 @@
 package namespace
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"headway.dev/engine/controllers/control"
 	"headway.dev/manifests/model/change"
@@ -77,24 +78,24 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 		}
 	}
 	deleted := len(changes) > 0
-	var refused error // the first of those that are
+	refused := map[schema.GroupKind]error{} // the first of each kind
 	for batch := range slices.Chunk(changes, together) {
-		for _, err := range c.CommitParts(ctx, control.Singly(batch)) {
-			refused = cmp.Or(refused, err)
+		for i, err := range c.CommitParts(ctx, control.Singly(batch)) {
+			if kind := batch[i].Key.GroupKind; err != nil && refused[kind] == nil {
+				refused[kind] = err
+			}
 		}
 	}
-	if refused != nil {
-		conditions := conditionsOf(ns.Status.Conditions, left, refused, c.Now())
-		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}); err != nil {
+	if len(refused) > 0 {
+		if _, err := c.Commit(ctx, change.Tx{Changes: []change.Change{c.tell(key, ns, left, refused)}}); err != nil {
 			return 0, fmt.Errorf("tell why %s stays: %w", key, err)
 		}
-		return 0, fmt.Errorf("delete the content of %s: %w", key, refused)
+		return 0, fmt.Errorf("delete the content of %s: %w", key, errors.Join(slices.Collect(maps.Values(refused))...))
 	}
 	if deleted {
 		left = c.left(key.Name)
 	}
-	conditions := conditionsOf(ns.Status.Conditions, left, nil, c.Now())
-	tx := change.Tx{Changes: []change.Change{writeConditions(key, ns, conditions)}}
+	tx := change.Tx{Changes: []change.Change{c.tell(key, ns, left, nil)}}
 	if len(left) > 0 {
 		_, err := c.Commit(ctx, tx)
 		if deleted && left[0].kind.GroupKind() != control.Pod {
@@ -135,28 +136,34 @@ func (c *controller) left(namespace string) []content {
 	return all
 }
 
-func writeConditions(key object.Key, ns *corev1.Namespace, conditions []corev1.NamespaceCondition) change.Change {
+// tell writes how far the deletion is.
+func (c *controller) tell(key object.Key, ns *corev1.Namespace, left []content, refused map[schema.GroupKind]error) change.Change {
+	now := c.Now()
 	return control.Guarded(change.PatchStatus(key, func(obj object.Object) bool {
 		stored := obj.(*corev1.Namespace)
-		stored.Status.Phase, stored.Status.Conditions = corev1.NamespaceTerminating, conditions
+		stored.Status.Phase, stored.Status.Conditions = corev1.NamespaceTerminating, conditionsOf(stored.Status.Conditions, left, refused, now)
 		return true
 	}), control.SameUID(ns.UID))
 }
 
 // conditionsOf tells how far the deletion is, in Kubernetes' words. Conditions
-// that say the same as before keep their times.
-func conditionsOf(before []corev1.NamespaceCondition, left []content, failure error, now time.Time) []corev1.NamespaceCondition {
-	set := func(typ corev1.NamespaceConditionType, bad bool, badReason, badMessage, reason, message string) corev1.NamespaceCondition {
+// that say the same as before keep their times, and those of others stay.
+func conditionsOf(before []corev1.NamespaceCondition, left []content, refused map[schema.GroupKind]error, now time.Time) []corev1.NamespaceCondition {
+	all := slices.Clone(before)
+	set := func(typ corev1.NamespaceConditionType, bad bool, badReason, badMessage, reason, message string) {
 		c := corev1.NamespaceCondition{Type: typ, Status: corev1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(now)}
 		if bad {
 			c.Status, c.Reason, c.Message = corev1.ConditionTrue, badReason, badMessage
 		}
-		for _, b := range before {
-			if b.Type == typ && b.Status == c.Status && b.Reason == c.Reason {
-				c.LastTransitionTime = b.LastTransitionTime
-			}
+		i := slices.IndexFunc(all, func(b corev1.NamespaceCondition) bool { return b.Type == typ })
+		if i < 0 {
+			all = append(all, c)
+			return
 		}
-		return c
+		if all[i].Status == c.Status {
+			c.LastTransitionTime = all[i].LastTransitionTime
+		}
+		all[i] = c
 	}
 	var remaining []string
 	finalizers := map[string]int{}
@@ -177,15 +184,16 @@ func conditionsOf(before []corev1.NamespaceCondition, left []content, failure er
 	for _, f := range slices.Sorted(maps.Keys(finalizers)) {
 		held = append(held, fmt.Sprintf("%s in %d resource instances", f, finalizers[f]))
 	}
-	message := ""
-	if failure != nil {
-		message = failure.Error()
+	var failures []string
+	for _, err := range refused {
+		failures = append(failures, err.Error())
 	}
-	return []corev1.NamespaceCondition{
-		set(corev1.NamespaceDeletionDiscoveryFailure, false, "", "", "ResourcesDiscovered", "All resources successfully discovered"),
-		set(corev1.NamespaceDeletionGVParsingFailure, false, "", "", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
-		set(corev1.NamespaceDeletionContentFailure, failure != nil, "ContentDeletionFailed", message, "ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-		set(corev1.NamespaceContentRemaining, len(left) > 0, "SomeResourcesRemain", "Some resources are remaining: "+strings.Join(remaining, ", "), "ContentRemoved", "All content successfully removed"),
-		set(corev1.NamespaceFinalizersRemaining, len(held) > 0, "SomeFinalizersRemain", "Some content in the namespace has finalizers remaining: "+strings.Join(held, ", "), "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
-	}
+	slices.Sort(failures)
+	set(corev1.NamespaceDeletionDiscoveryFailure, false, "", "", "ResourcesDiscovered", "All resources successfully discovered")
+	set(corev1.NamespaceDeletionGVParsingFailure, false, "", "", "ParsedGroupVersions", "All legacy kube types successfully parsed")
+	set(corev1.NamespaceDeletionContentFailure, len(failures) > 0, "ContentDeletionFailed", fmt.Sprintf("Failed to delete all resource types, %d remaining: %s", len(failures), strings.Join(failures, ", ")),
+		"ContentDeleted", "All content successfully deleted, may be waiting on finalization")
+	set(corev1.NamespaceContentRemaining, len(left) > 0, "SomeResourcesRemain", "Some resources are remaining: "+strings.Join(remaining, ", "), "ContentRemoved", "All content successfully removed")
+	set(corev1.NamespaceFinalizersRemaining, len(held) > 0, "SomeFinalizersRemain", "Some content in the namespace has finalizers remaining: "+strings.Join(held, ", "), "ContentHasNoFinalizers", "All content-preserving finalizers finished")
+	return all
 }
