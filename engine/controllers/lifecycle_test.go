@@ -535,6 +535,35 @@ func TestUndatedTaint(t *testing.T) {
 	})
 }
 
+// A pod that would have to leave later stays if the taint is gone before, and its events
+// tell so.
+func TestTaintTakenOff(t *testing.T) {
+	c := start(t, 1, quiet)
+	d := newDeployment("web", 1)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "example.com/drain", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](3600)}}
+	c.commit(change.Create(d, time.Now()))
+	c.eventually("a ready pod", func() bool { return len(c.pods()) == 1 && control.Ready(c.pods()[0]) })
+	pod := c.pods()[0]
+	taint := func(taints ...corev1.Taint) {
+		c.commit(change.Patch(object.Key{GroupKind: control.Node, Name: "node-00"}, func(obj object.Object) bool {
+			obj.(*corev1.Node).Spec.Taints = taints
+			return true
+		}))
+	}
+	drain := corev1.Taint{Key: "example.com/drain", Effect: corev1.TaintEffectNoExecute}
+	taint(drain)
+	// The pods of a node are looked at together: this one has to leave at once, the
+	// other in an hour.
+	c.commit(change.Create(podOn("other", "node-00"), time.Now()))
+	c.eventually("a pod without the toleration to leave", func() bool { return c.pod("other") == nil })
+	taint()
+	want := "TaintManagerEviction: Cancelling deletion of Pod default/" + pod.Name
+	c.eventually("the event", func() bool { return slices.Contains(c.events("Pod", pod.Name), want) })
+	if got := c.pod(pod.Name); got == nil || got.DeletionTimestamp != nil || len(c.events("Pod", "other")) == 0 {
+		t.Errorf("the pod that may stay is %v", got)
+	}
+}
+
 // A controller that stood still has heard no heartbeats: that says nothing
 // about the nodes.
 func TestStoppedController(t *testing.T) {

@@ -85,8 +85,10 @@ type eviction struct {
 	pulse *Pulse
 	pods  *control.Index
 	// since is when a taint was first seen that does not say since when it is
-	// there, as those that users set. Owned by the one worker.
+	// there, as those that users set. Owned by the one worker, as due.
 	since map[string]firstSeen
+	// due are the pods of each node that have to leave it later.
+	due map[string]map[types.UID]bool
 }
 
 // firstSeen is when the undated taints of a node were first seen.
@@ -97,7 +99,7 @@ type firstSeen struct {
 
 // NewEviction makes the taint-eviction controller.
 func NewEviction(env control.Env, pulse *Pulse) control.Controller {
-	c := &eviction{env, pulse, podsByNode(env), map[string]firstSeen{}}
+	c := &eviction{env, pulse, podsByNode(env), map[string]firstSeen{}, map[string]map[types.UID]bool{}}
 	return control.Controller{Name: "taint-eviction-controller", Keys: c.keys, Reconcile: c.reconcile}
 }
 
@@ -130,7 +132,9 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 	node := control.Get[corev1.Node](c.Store, key)
 	now := c.Now()
 	taints := c.dated(key.Name, node, now)
-	if len(taints) == 0 {
+	due, before := map[types.UID]bool{}, c.due[key.Name]
+	delete(c.due, key.Name)
+	if node == nil || len(taints) == 0 && len(before) == 0 {
 		return 0, nil
 	}
 	left := c.pulse.left(now)
@@ -145,7 +149,11 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 		after, stays := evictAfterPause(pod, taints, left, now)
 		switch {
 		case stays:
+			if before[pod.UID] {
+				c.Events.Normal(evictionSource, pod, "TaintManagerEviction", "Cancelling deletion of Pod %s/%s", pod.Namespace, pod.Name)
+			}
 		case after > 0:
+			due[pod.UID] = true
 			if next == 0 || after < next {
 				next = after
 			}
@@ -156,6 +164,9 @@ func (c *eviction) reconcile(ctx context.Context, key object.Key) (time.Duration
 				control.Guarded(change.Delete(object.KeyOf(control.Pod, pod), metav1.DeleteOptions{}, now), control.SameUID(pod.UID)),
 			})
 		}
+	}
+	if len(due) > 0 {
+		c.due[key.Name] = due
 	}
 	var failed error
 	for i, err := range c.CommitParts(ctx, parts) {
