@@ -390,6 +390,9 @@ func TestNodeGone(t *testing.T) {
 		}
 		return c.rolledOut("web")
 	})
+	for _, want := range []string{"RegisteredNode: Node " + gone + " event: Registered Node " + gone + " in Controller", "RemovingNode: Node " + gone + " event: Removing Node " + gone + " from Controller"} {
+		c.eventually("the event "+want, func() bool { return slices.Contains(c.events("Node", gone), want) })
+	}
 }
 
 // A pod without a node whose deletion was cut off after it was marked goes.

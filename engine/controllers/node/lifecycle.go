@@ -27,8 +27,13 @@ type lifecycle struct {
 	// known: zones has the nodes that there were at the start.
 	known sync.Once
 
+	// since is when this began: nodes from before were told of then.
+	since time.Time
+
 	mu    sync.Mutex
 	heard map[string]heartbeat
+	// come and gone are nodes that have to be told of.
+	come, gone map[string]*corev1.Node
 }
 
 // heartbeat is the newest sign of life and when it was seen here.
@@ -44,7 +49,7 @@ var pulseKey = object.Key{GroupKind: schema.GroupKind{Group: "node", Kind: "Puls
 
 // NewLifecycle makes the node-lifecycle controller.
 func NewLifecycle(env control.Env, pulse *Pulse) control.Controller {
-	c := &lifecycle{Env: env, pulse: pulse, pods: podsByNode(env), heard: map[string]heartbeat{}}
+	c := &lifecycle{Env: env, pulse: pulse, pods: podsByNode(env), since: env.Now().Truncate(time.Second), heard: map[string]heartbeat{}, come: map[string]*corev1.Node{}, gone: map[string]*corev1.Node{}}
 	return control.Controller{Name: "node-lifecycle-controller", Keys: c.keys, Reconcile: c.reconcile}
 }
 
@@ -79,8 +84,15 @@ func (c *lifecycle) keys(ev object.Event, add func(object.Key)) {
 		if ev.Type == object.Deleted {
 			c.mu.Lock()
 			delete(c.heard, obj.Name)
+			c.gone[obj.Name] = obj
 			c.mu.Unlock()
+			add(ev.Key)
 			return
+		}
+		if ev.Type == object.Added && !obj.CreationTimestamp.Time.Before(c.since) {
+			c.mu.Lock()
+			c.come[obj.Name] = obj
+			c.mu.Unlock()
 		}
 		add(pulseKey)
 		c.see(obj.Name, nil, obj)
@@ -104,6 +116,21 @@ func (c *lifecycle) count(node *corev1.Node, gone bool) {
 		return
 	}
 	c.zones.Set(node, readyStatus(node.Status.Conditions) == corev1.ConditionTrue)
+}
+
+// tell records that a node has gone or come since.
+func (c *lifecycle) tell(name string) {
+	c.mu.Lock()
+	gone, come := c.gone[name], c.come[name]
+	delete(c.gone, name)
+	delete(c.come, name)
+	c.mu.Unlock()
+	if gone != nil {
+		c.Events.Normal(source, gone, "RemovingNode", "Node %s event: Removing Node %s from Controller", name, name)
+	}
+	if come != nil {
+		c.Events.Normal(source, come, "RegisteredNode", "Node %s event: Registered Node %s in Controller", name, name)
+	}
 }
 
 // failed adds the nodes that are not ready.
@@ -160,6 +187,7 @@ func (c *lifecycle) reconcile(ctx context.Context, key object.Key) (time.Duratio
 	if key == pulseKey {
 		return c.pulse.interval(), nil
 	}
+	c.tell(key.Name)
 	node := control.Get[corev1.Node](c.Store, key)
 	if node == nil {
 		return 0, nil
