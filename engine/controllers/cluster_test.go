@@ -51,7 +51,7 @@ type cluster struct {
 	broken func(*corev1.Pod) bool
 	// unattended pods are on nodes whose agents do nothing.
 	unattended func(*corev1.Pod) bool
-	ips    atomic.Int32
+	ips        atomic.Int32
 }
 
 // log is the part of the store that no controller needs.

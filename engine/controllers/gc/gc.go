@@ -32,8 +32,12 @@ import (
 	"headway.dev/manifests/model/scheme"
 )
 
-// together bounds the changes of one transaction.
-const together = 500
+const (
+	// name is that of the controller, and of who its events are from.
+	name = "garbage-collector-controller"
+	// together bounds the changes of one transaction.
+	together = 500
+)
 
 // ownerKind marks a queue key that stands for the dependents of an owner that
 // is gone; its name is the owner's UID.
@@ -47,7 +51,7 @@ type controller struct {
 // New makes the controller.
 func New(env control.Env) control.Controller {
 	c := &controller{Env: env, dependents: env.Feed.Index("dependents", byOwner)}
-	return control.Controller{Name: "garbage-collector-controller", Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
+	return control.Controller{Name: name, Workers: 2, Keys: c.keys, Reconcile: c.reconcile}
 }
 
 func byOwner(obj object.Object) []string {
@@ -150,7 +154,36 @@ func (c *controller) reconcile(ctx context.Context, key object.Key) (time.Durati
 	case waits(obj):
 		changes = c.foreground(key, obj)
 	}
+	if obj.GetDeletionTimestamp() == nil {
+		c.elsewhere(obj)
+	}
 	return 0, c.write(ctx, key, append(changes, c.collect(obj)...))
+}
+
+// elsewhere warns of owners that are in another namespace than their dependent, which
+// they cannot own.
+func (c *controller) elsewhere(obj object.Object) {
+	for _, ref := range obj.GetOwnerReferences() {
+		gv, err := schema.ParseGroupVersion(ref.APIVersion)
+		if err != nil {
+			continue
+		}
+		kind, ok := c.Kinds.ForKind(gv.WithKind(ref.Kind).GroupKind())
+		if !ok || !kind.Namespaced {
+			continue
+		}
+		if key, ok := c.ownerKey(obj, ref); ok {
+			if owner := c.Store.Get(key); owner != nil && owner.GetUID() == ref.UID {
+				continue
+			}
+		}
+		// Only what refers to nothing comes here, as a rule once.
+		all, _ := c.Store.List(kind.GroupKind(), "")
+		if slices.ContainsFunc(all, func(o object.Object) bool { return o.GetUID() == ref.UID && o.GetNamespace() != obj.GetNamespace() }) {
+			c.Events.Warning(name, obj, "OwnerRefInvalidNamespace", "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",
+				ref.APIVersion, ref.Kind, obj.GetNamespace(), ref.Name, ref.UID, obj.GetNamespace())
+		}
+	}
 }
 
 // write keeps the changes of one object together only as far as that helps: if
@@ -279,9 +312,9 @@ func unblocked(refs []metav1.OwnerReference) []metav1.OwnerReference {
 	return next
 }
 
-func dropFinalizer(key object.Key, obj object.Object, name string) change.Change {
+func dropFinalizer(key object.Key, obj object.Object, finalizer string) change.Change {
 	return control.Guarded(change.Patch(key, func(current object.Object) bool {
-		kept := slices.DeleteFunc(slices.Clone(current.GetFinalizers()), func(f string) bool { return f == name })
+		kept := slices.DeleteFunc(slices.Clone(current.GetFinalizers()), func(f string) bool { return f == finalizer })
 		current.SetFinalizers(kept)
 		return true
 	}), control.SameUID(obj.GetUID()))
