@@ -20,6 +20,7 @@ var mutatingWebhookConfiguration = kind.Define[admissionregistrationv1.MutatingW
 		Categories: []string{"api-extensions"},
 	},
 	Order:   2000,
+	REST:    kind.REST{VersionRequired: true},
 	Default: defaultMutatingWebhookConfiguration,
 	Lifecycle: kind.Lifecycle[*admissionregistrationv1.MutatingWebhookConfiguration]{
 		Changed: func(c, old *admissionregistrationv1.MutatingWebhookConfiguration) bool {

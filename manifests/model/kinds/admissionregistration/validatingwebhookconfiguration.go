@@ -20,6 +20,7 @@ var validatingWebhookConfiguration = kind.Define[admissionregistrationv1.Validat
 		Categories: []string{"api-extensions"},
 	},
 	Order:   2010,
+	REST:    kind.REST{VersionRequired: true},
 	Default: defaultValidatingWebhookConfiguration,
 	Lifecycle: kind.Lifecycle[*admissionregistrationv1.ValidatingWebhookConfiguration]{
 		Changed: func(c, old *admissionregistrationv1.ValidatingWebhookConfiguration) bool {
