@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 )
 
@@ -324,7 +325,7 @@ func (w *work) create(rev int64) {
 	selector.MatchLabels = withHash(selector.MatchLabels, hash)
 	rs := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: w.d.Name + "-" + hash, Namespace: w.d.Namespace,
+			Name: setName(w.d.Name, hash), Namespace: w.d.Namespace,
 			Labels:          maps.Clone(template.Labels),
 			OwnerReferences: []metav1.OwnerReference{*reference(w.d)},
 		},
@@ -338,6 +339,11 @@ func (w *work) create(rev int64) {
 	w.annotate(rs, rev)
 	w.scale(rs, w.newSize())
 	w.setProgressing(corev1.ConditionTrue, newReplicaSetReason, fmt.Sprintf("Created new replica set %q", rs.Name))
+}
+
+// setName is the Deployment's name, as far as it leaves room for the hash, with that.
+func setName(name, hash string) string {
+	return name[:min(len(name), validation.DNS1123SubdomainMaxLength-len("-")-len(hash))] + "-" + hash
 }
 
 func reference(d *appsv1.Deployment) *metav1.OwnerReference {
