@@ -3,6 +3,7 @@ package deployment_test
 import (
 	"fmt"
 	"math/rand"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -286,6 +287,41 @@ func TestHistory(t *testing.T) {
 	}
 	if got := strings.Join(revisions, " "); got != "3=v2 4=v3 5=v4" {
 		t.Errorf("history = %s, want 3=v2 4=v3 5=v4", got)
+	}
+}
+
+// The names of sets are as long as a name may be, and differ with the template.
+func TestLongName(t *testing.T) {
+	w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
+	w.d.Name = strings.Repeat("a", 253)
+	w.settle(t)
+	w.image("web:2")
+	w.settle(t)
+	if a, b := w.sets[0].Name, w.sets[1].Name; len(a) > 253 || len(b) > 253 || a == b || !strings.HasPrefix(a, strings.Repeat("a", 240)) {
+		t.Errorf("sets of a Deployment with a long name are %s and %s", a, b)
+	}
+}
+
+// A failure of a set is the Deployment's, since when it is there.
+func TestReplicaFailure(t *testing.T) {
+	w := newWorld(1, intstr.FromInt32(1), intstr.FromInt32(0))
+	w.decide()
+	since := metav1.NewTime(start.Add(-time.Hour))
+	w.sets[0].Status.Conditions = []appsv1.ReplicaSetCondition{{
+		Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "no room", LastTransitionTime: since,
+	}}
+	want := appsv1.DeploymentCondition{
+		Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "no room", LastTransitionTime: since, LastUpdateTime: since,
+	}
+	for range 2 {
+		if got := w.decide().Status.Conditions; !slices.Contains(got, want) {
+			t.Errorf("conditions are %v, want %v", got, want)
+		}
+	}
+	w.settle(t)
+	w.sets[0].Status.Conditions = nil
+	if got := w.decide().Status.Conditions; slices.ContainsFunc(got, func(c appsv1.DeploymentCondition) bool { return c.Type == appsv1.DeploymentReplicaFailure }) {
+		t.Errorf("conditions are %v, want no failure", got)
 	}
 }
 

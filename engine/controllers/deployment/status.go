@@ -157,6 +157,8 @@ func (w *work) progress() {
 	}
 	if failure := w.failure(); failure != nil {
 		w.set(appsv1.DeploymentReplicaFailure, failure.Status, failure.Reason, failure.Message)
+		c := condition(w.conditions, appsv1.DeploymentReplicaFailure)
+		c.LastUpdateTime, c.LastTransitionTime = failure.LastTransitionTime, failure.LastTransitionTime
 	} else {
 		w.remove(appsv1.DeploymentReplicaFailure)
 	}
