@@ -53,31 +53,23 @@ func Evict(pod *corev1.Pod, taints []corev1.Taint, now time.Time) (after time.Du
 	return after, stays
 }
 
-// tolerance is for how long the pod bears a taint; bounded is false if that is
-// for ever.
+// tolerance is for how long the pod bears a taint, by the first toleration that is for
+// it; bounded is false if that is for ever.
 func tolerance(pod *corev1.Pod, t *corev1.Taint) (limit time.Duration, bounded bool) {
-	bounded = true
-	found := false
 	for i := range pod.Spec.Tolerations {
 		tol := &pod.Spec.Tolerations[i]
-		if !tol.ToleratesTaint(logr.Discard(), t, false) {
-			continue
+		switch {
+		case !tol.ToleratesTaint(logr.Discard(), t, false):
+		case tol.TolerationSeconds == nil:
+			return 0, false
+		default:
+			return time.Duration(max(0, *tol.TolerationSeconds)) * time.Second, true
 		}
-		if tol.TolerationSeconds == nil {
-			if !found {
-				bounded = false
-			}
-			continue
-		}
-		if l := time.Duration(max(0, *tol.TolerationSeconds)) * time.Second; !found || l < limit {
-			limit = l
-		}
-		found, bounded = true, true
 	}
-	if !found && bounded && (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable) {
-		limit = usualTolerance
+	if t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable {
+		return usualTolerance, true
 	}
-	return limit, bounded
+	return 0, true
 }
 
 type eviction struct {

@@ -162,7 +162,8 @@ func TestEvict(t *testing.T) {
 		{"tolerated for ever", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", nil)}, 0, true},
 		{"tolerated for 90s, one minute ago", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", ptr.To[int64](90))}, 30 * time.Second, false},
 		{"tolerated for 30s, one minute ago", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", ptr.To[int64](30))}, 0, false},
-		{"the shortest toleration counts", []corev1.Taint{user}, []corev1.Toleration{tolerate("k", nil), tolerate("k", ptr.To[int64](90)), tolerate("", ptr.To[int64](120))}, 30 * time.Second, false},
+		{"the first toleration for it counts", []corev1.Taint{user}, []corev1.Toleration{tolerate("other", ptr.To[int64](60)), tolerate("", ptr.To[int64](90)), tolerate("k", ptr.To[int64](60)), tolerate("k", nil)}, 30 * time.Second, false},
+		{"the first one is for ever", []corev1.Taint{user}, []corev1.Toleration{tolerate("", nil), tolerate("k", ptr.To[int64](60))}, 0, true},
 		{"every taint counts", []corev1.Taint{unreachable, user}, []corev1.Toleration{tolerate(corev1.TaintNodeUnreachable, nil)}, 0, false},
 		{"unreachable, nothing said", []corev1.Taint{unreachable}, nil, 4 * time.Minute, false},
 	} {
